@@ -1,0 +1,200 @@
+//! What things are called: names, the identity of a saga, the key under which a step has its effect.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest name, in bytes.
+pub const NAME_BYTES_MAX: usize = 100;
+/// The longest business key, in bytes.
+pub const KEY_BYTES_MAX: usize = 200;
+
+/// The name of a definition, step, participant or message: `charge-payment`, `payment.charge`.
+///
+/// Lower-case letters, digits, `-` and `.`; begins with a letter. Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(Arc<str>);
+
+/// A saga's identity: definition name and business key, written `checkout:10248`. Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SagaId(Arc<str>);
+
+/// Which way a step is done: by its action, or backwards by its compensation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// The step's own local transaction.
+    Action,
+    /// What undoes it.
+    Compensation,
+}
+
+/// Under this key a step has at most one effect: saga, step, direction and generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepKey {
+    /// The saga that asks.
+    pub saga: SagaId,
+    /// The step's name in the definition.
+    pub step: Name,
+    /// Action or compensation.
+    pub direction: Direction,
+    /// 1, and one more with every operator's retry of a stored refusal.
+    pub generation: u32,
+}
+
+/// A text that is no name, key or identity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not a [`Name`].
+    #[error("'{0}' is no name: use a-z, 0-9, '-' and '.', a letter first, at most {NAME_BYTES_MAX} bytes")]
+    Name(String),
+    /// Not a business key.
+    #[error("'{0}' is no business key: use 1 to {KEY_BYTES_MAX} bytes without control characters")]
+    Key(String),
+    /// Not a [`SagaId`].
+    #[error("'{0}' is no saga id: write DEFINITION:KEY, like checkout:10248")]
+    Saga(String),
+}
+
+impl Name {
+    /// Checks `text` and keeps it.
+    pub fn new(text: &str) -> Result<Name, Malformed> {
+        let legal = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+        let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+        if first && text.len() <= NAME_BYTES_MAX && text.bytes().all(legal) {
+            Ok(Name(Arc::from(text)))
+        } else {
+            Err(Malformed::Name(text.to_owned()))
+        }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl SagaId {
+    /// The saga of `definition` with this business key.
+    pub fn new(definition: &Name, key: &str) -> Result<SagaId, Malformed> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) {
+            return Err(Malformed::Key(key.to_owned()));
+        }
+        Ok(SagaId(Arc::from(format!("{definition}:{key}"))))
+    }
+
+    /// `checkout:10248`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The definition's name, `checkout`.
+    pub fn definition(&self) -> &str {
+        self.split().0
+    }
+
+    /// The business key, `10248`.
+    pub fn key(&self) -> &str {
+        self.split().1
+    }
+
+    fn split(&self) -> (&str, &str) {
+        self.0.split_once(':').expect("a saga id holds a colon")
+    }
+}
+
+impl StepKey {
+    /// `checkout:10248/charge-payment/action/1`: the id of the command, however often it is sent.
+    pub fn command_id(&self) -> String {
+        format!("{}/{}/{}/{}", self.saga, self.step, self.direction, self.generation)
+    }
+}
+
+impl FromStr for SagaId {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<SagaId, Malformed> {
+        let (definition, key) = text.split_once(':').ok_or_else(|| Malformed::Saga(text.to_owned()))?;
+        SagaId::new(&Name::new(definition)?, key)
+    }
+}
+
+impl FromStr for Name {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Name, Malformed> {
+        Name::new(text)
+    }
+}
+
+impl FromStr for Direction {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Direction, Malformed> {
+        match text {
+            "action" => Ok(Direction::Action),
+            "compensation" => Ok(Direction::Compensation),
+            other => Err(Malformed::Name(other.to_owned())),
+        }
+    }
+}
+
+impl Direction {
+    /// `action` or `compensation`, as in headers and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Direction::Action => "action",
+            Direction::Compensation => "compensation",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Name, Malformed> {
+        Name::new(&text)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        name.as_str().to_owned()
+    }
+}
+
+impl TryFrom<String> for SagaId {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<SagaId, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<SagaId> for String {
+    fn from(id: SagaId) -> String {
+        id.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for SagaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,291 @@
+//! One run of a definition: its state, the changes that make it up, and what can come to it.
+//!
+//! A saga is the fold of its changes; the journal keeps them, and nothing else holds the state.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::body::Body;
+use crate::definition::Definition;
+use crate::id::{Direction, Name, SagaId};
+use crate::message::{Refusal, Reply, ReplyTo};
+use crate::time::Timestamp;
+
+/// The whole state of one saga.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saga {
+    /// Definition name and business key.
+    pub id: SagaId,
+    /// The plan, pinned at the start.
+    pub definition: Arc<Definition>,
+    /// Where its replies go; the partition decides which orchestrator owns it.
+    pub reply_to: ReplyTo,
+    /// What it was started with.
+    pub input: Body,
+    /// Where it stands.
+    pub status: Status,
+    /// One more with every journal entry.
+    pub revision: u64,
+    /// Of the first entry.
+    pub started_at: Timestamp,
+    /// Of the last entry.
+    pub changed_at: Timestamp,
+    /// Why it compensates, once it does.
+    pub cause: Option<Cause>,
+    /// One for each step of the definition, in its order.
+    pub steps: Vec<StepState>,
+}
+
+/// Where a saga stands. Only `Completed` and `Compensated` absorb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Going forward.
+    Running,
+    /// Undoing what was done.
+    Compensating,
+    /// Every step is done.
+    Completed,
+    /// Everything that was done is undone.
+    Compensated,
+    /// Only a person can decide; still takes replies and operators' verbs.
+    Stuck,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StepStatus {
+    /// Not asked yet.
+    Waiting,
+    /// Asked, and the answer is awaited.
+    Asked,
+    /// The action holds.
+    Done,
+    /// The business said no; nothing happened.
+    Refused,
+    /// Asked, and no answer within the deadline: it may have happened.
+    Unknown,
+    /// The compensation was asked.
+    Undoing,
+    /// The compensation holds, or there was nothing to undo.
+    Undone,
+    /// The compensation was refused.
+    UndoFailed,
+    /// Passed over by a person, with a reason.
+    Skipped,
+}
+
+/// The state of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepState {
+    /// Where it stands.
+    pub status: StepStatus,
+    /// Of the action; an operator's retry of a stored refusal raises it.
+    pub generation: u32,
+    /// Of the compensation, likewise.
+    pub undo_generation: u32,
+    /// How often the present direction was asked; a compensation begins at zero again.
+    pub attempts: u32,
+    /// When something is to be done about it unless an answer comes first: the answer's deadline, or the next attempt.
+    pub due: Option<Timestamp>,
+    /// After a fault or a silence: `due` is the next attempt, and no command is out that a live deadline watches.
+    pub backing_off: bool,
+    /// What the action gave.
+    pub output: Option<Body>,
+    /// The last no, of either direction.
+    pub refusal: Option<Refusal>,
+    /// The last fault, for people.
+    pub fault: Option<String>,
+}
+
+/// Why a saga compensates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// This step was refused.
+    Refused(Name),
+    /// This step was asked as often as its definition allows, and never answered.
+    GivenUp(Name),
+    /// The saga's own deadline passed.
+    DeadlinePassed,
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+/// What comes to a saga.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The first of all: makes the saga go.
+    Start,
+    /// A participant's answer.
+    Reply(Reply),
+    /// Time has passed: whatever is due at `now` is done.
+    Tick,
+    /// Somebody wants it undone.
+    Cancel,
+    /// An operator's word on one stuck step.
+    Rescue(Rescue),
+}
+
+/// What an operator does about a step that only a person can decide.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescue {
+    /// Which step.
+    pub step: Name,
+    /// What to do about it.
+    pub verb: Verb,
+    /// Who says so and why; kept in the journal.
+    pub reason: String,
+}
+
+/// The operators' verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Ask again, in a new generation, what was refused.
+    Retry,
+    /// Pass the step over: its effect stays as it is.
+    Skip,
+    /// A person did by hand what the step should have done (its action, or its undo).
+    Resolve,
+}
+
+/// One line of a saga's journal: what came, and what changed by it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The saga's revision after this entry; the first is 1.
+    pub revision: u64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// In order.
+    pub changes: Vec<Change>,
+}
+
+/// One change of a saga's state. [`crate::apply`] holds the table of legal ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Change {
+    /// The saga began; `due` is its deadline.
+    Started {
+        /// What it was started with.
+        input: Body,
+    },
+    /// The step was asked, by its action or its compensation. What is asked again counts an attempt.
+    Asked {
+        /// Which step.
+        step: Name,
+        /// Which way.
+        direction: Direction,
+        /// When the answer is overdue.
+        due: Timestamp,
+    },
+    /// The action holds.
+    Done {
+        /// Which step.
+        step: Name,
+        /// What it gave.
+        output: Body,
+    },
+    /// The action was refused.
+    Refused {
+        /// Which step.
+        step: Name,
+        /// The no.
+        refusal: Refusal,
+    },
+    /// The participant met a fault; asked again at `due`.
+    Faulted {
+        /// Which step.
+        step: Name,
+        /// What it said.
+        fault: String,
+        /// The next attempt.
+        due: Timestamp,
+    },
+    /// No answer came in time; asked again at `due`, or not at all when the saga goes back.
+    Silent {
+        /// Which step.
+        step: Name,
+        /// The next attempt; none for an action that is given up.
+        due: Option<Timestamp>,
+    },
+    /// The compensation holds.
+    Undone {
+        /// Which step.
+        step: Name,
+    },
+    /// The compensation was refused.
+    UndoRefused {
+        /// Which step.
+        step: Name,
+        /// The no.
+        refusal: Refusal,
+    },
+    /// The saga turned back.
+    TurnedBack {
+        /// Why.
+        cause: Cause,
+    },
+    /// An operator decided about a step.
+    Rescued(Rescue),
+    /// Nothing can go on without a person.
+    Stuck,
+    /// Going on after `Stuck`, in the direction it had.
+    Resumed,
+    /// Every step is done.
+    Completed,
+    /// Everything is undone.
+    Compensated,
+}
+
+/// Why an input changes nothing. Never an error of the saga: it is counted, and answered where somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Ignored {
+    /// The saga has ended, and its end absorbs.
+    #[error("the saga has ended")]
+    Ended,
+    /// The command was answered already, or belongs to an older generation.
+    #[error("the command is resolved already")]
+    Stale,
+    /// No step of the definition has this name.
+    #[error("the saga has no step of this name")]
+    NoSuchStep,
+    /// Cancel after the pivot was asked.
+    #[error("the point of no return has been asked for: too late to cancel")]
+    TooLate,
+    /// Cancel of a saga that turns back already.
+    #[error("the saga is being compensated already")]
+    AlreadyGoingBack,
+    /// A verb on a step that is not stuck.
+    #[error("the step waits for no one's decision")]
+    NotStuck,
+    /// Nothing is due.
+    #[error("nothing is due")]
+    NothingDue,
+    /// The saga was started before.
+    #[error("the saga was started already")]
+    AlreadyStarted,
+}
+
+impl Status {
+    /// Whether nothing can ever change again.
+    pub fn has_ended(self) -> bool {
+        match self {
+            Status::Completed | Status::Compensated => true,
+            Status::Running | Status::Compensating | Status::Stuck => false,
+        }
+    }
+
+    /// `running`, `compensating`, `completed`, `compensated`, `stuck`: as in tables, the API and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Running => "running",
+            Status::Compensating => "compensating",
+            Status::Completed => "completed",
+            Status::Compensated => "compensated",
+            Status::Stuck => "stuck",
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the rest of the system holds: a `Database`, the `Tx` that handlers get, the `Open` transaction that commits.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::port::{Backend, Dialect, Transaction};
+use crate::value::{Params, Row, Value};
+
+/// A database of one service, or of the engine. Clones share it.
+#[derive(Clone)]
+pub struct Database {
+    backend: Arc<dyn Backend>,
+}
+
+/// A handle on an open transaction, cheap to clone: it reads and writes, and cannot commit.
+#[derive(Clone)]
+pub struct Tx {
+    transaction: Arc<dyn Transaction>,
+    dialect: Dialect,
+}
+
+/// An open transaction in the hands of who opened it. Dropped without a commit it is rolled back.
+#[must_use = "a transaction that is not committed is rolled back"]
+pub struct Open {
+    tx: Tx,
+}
+
+impl Database {
+    /// A database behind the port.
+    pub fn new(backend: Arc<dyn Backend>) -> Database {
+        Database { backend }
+    }
+
+    /// Which SQL it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.backend.dialect()
+    }
+
+    /// Opens a transaction for writing.
+    pub async fn begin(&self) -> Result<Open, Error> {
+        let transaction = self.backend.begin().await?;
+        Ok(Open { tx: Tx { transaction, dialect: self.dialect() } })
+    }
+
+    /// Reads what is committed.
+    pub async fn query(&self, sql: &str, params: impl Params) -> Result<Vec<Row>, Error> {
+        self.backend.read(sql, params.into_values()).await
+    }
+}
+
+impl Open {
+    /// The handle to work with.
+    pub fn tx(&self) -> Tx {
+        self.tx.clone()
+    }
+
+    /// Makes everything durable. After `Ok` it survives any crash; [`Error::CommitUnknown`] means that nobody knows.
+    pub async fn commit(self) -> Result<(), Error> {
+        self.tx.transaction.commit().await
+    }
+
+    /// Undoes everything.
+    pub async fn rollback(self) -> Result<(), Error> {
+        self.tx.transaction.rollback().await
+    }
+
+    /// Opens a savepoint; they nest.
+    pub async fn savepoint(&self) -> Result<(), Error> {
+        self.tx.transaction.savepoint().await
+    }
+
+    /// Forgets the innermost savepoint; what was done since stays.
+    pub async fn release(&self) -> Result<(), Error> {
+        self.tx.transaction.release().await
+    }
+
+    /// Undoes everything since the innermost savepoint, and forgets it.
+    pub async fn rollback_to(&self) -> Result<(), Error> {
+        self.tx.transaction.rollback_to().await
+    }
+}
+
+impl Tx {
+    /// Which SQL it speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Runs one statement; gives the number of rows it changed.
+    pub async fn execute(&self, sql: &str, params: impl Params) -> Result<u64, Error> {
+        self.transaction.execute(sql, params.into_values()).await
+    }
+
+    /// Runs one statement; gives its rows.
+    pub async fn query(&self, sql: &str, params: impl Params) -> Result<Vec<Row>, Error> {
+        self.transaction.query(sql, params.into_values()).await
+    }
+
+    /// Runs one statement once for each set of parameters, in one round trip; gives the rows of each run.
+    pub async fn query_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<Vec<Row>>, Error> {
+        self.transaction.query_each(sql, sets).await
+    }
+
+    /// Runs one statement once for each set of parameters, in one round trip; gives the rows changed by each run.
+    pub async fn execute_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<u64>, Error> {
+        self.transaction.execute_each(sql, sets).await
+    }
+}

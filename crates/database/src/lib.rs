@@ -1,0 +1,19 @@
+//! One database for a service or the engine: `Database` and `Tx`, on SQLite today, on PostgreSQL behind the same port.
+//!
+//! What is portable is one documented subset of SQL (see [`portable`]). It knows nothing of sagas or messages.
+
+pub mod error;
+pub mod value;
+
+pub mod database;
+pub mod port;
+
+pub mod migration;
+pub mod portable;
+
+pub mod sqlite;
+
+pub use database::{Database, Tx};
+pub use error::Error;
+pub use migration::Migration;
+pub use value::{Params, Row, Value};

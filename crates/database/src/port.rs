@@ -1,0 +1,63 @@
+//! The port: what a database has to promise. Adapters implement it, the simulator wraps it, nobody else sees it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::value::{Row, Value};
+
+/// A boxed future, written out because there is one per batch, not per message.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Which SQL a backend speaks, for the few statements that cannot be portable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite 3.
+    Sqlite,
+    /// PostgreSQL 13 or newer.
+    Postgres,
+}
+
+/// One database.
+pub trait Backend: Send + Sync {
+    /// Which SQL it speaks.
+    fn dialect(&self) -> Dialect;
+
+    /// Opens a transaction for writing. Waits its turn where there is only one writer.
+    fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>>;
+
+    /// Reads what is committed, outside of any transaction; never waits for a writer on disk.
+    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
+}
+
+/// One open transaction. Dropped without a commit it is rolled back.
+pub trait Transaction: Send + Sync {
+    /// Runs one statement; gives the number of rows it changed.
+    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>>;
+
+    /// Runs one statement; gives its rows.
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
+
+    /// Runs one statement once for each set of parameters, in one round trip; gives the rows of each run.
+    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>>;
+
+    /// Runs one statement once for each set of parameters, in one round trip; gives the rows changed by each run.
+    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>>;
+
+    /// Opens a savepoint inside the transaction; they nest.
+    fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Forgets the innermost savepoint; what was done since stays.
+    fn release(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Undoes everything since the innermost savepoint, and forgets it.
+    fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Makes everything durable. After `Ok` it survives any crash. A crash during it: all or nothing.
+    /// [`Error::CommitUnknown`] means that nobody knows.
+    fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Undoes everything.
+    fn rollback(&self) -> BoxFuture<'_, Result<(), Error>>;
+}

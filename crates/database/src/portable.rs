@@ -1,0 +1,1 @@
+//! The portable subset of SQL: what every backend understands alike.

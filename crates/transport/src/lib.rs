@@ -1,0 +1,12 @@
+//! The transport port, the embedded durable log behind it, and how messages look on the wire.
+//!
+//! A transport gives every record at least once, per partition in order. It knows nothing of sagas but their headers.
+
+pub mod error;
+pub mod record;
+
+pub mod port;
+
+pub use error::Error;
+pub use port::{Consumer, Subscription, Transport};
+pub use record::{Delivered, Mark, Record};

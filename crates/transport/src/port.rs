@@ -1,0 +1,55 @@
+//! The port: what a transport has to promise. Adapters implement it, the simulator wraps it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::record::{Delivered, Mark, Record};
+
+/// A boxed future, written out because there is one per batch, not per message.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A transport: topics with partitions.
+pub trait Transport: Send + Sync {
+    /// Makes sure that the topic is there with that many partitions; a topic that is there keeps its number.
+    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Publishes all records, each partition in the order given. After `Ok` every record will be delivered at least
+    /// once to every group, unless the machine itself dies (each adapter says what then). After an error any part of
+    /// them may have been published: the caller publishes all of them again, or consumes again what caused them.
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Begins to consume, from what the group has committed, from the earliest record where it has not.
+    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>>;
+}
+
+/// What a consumer wants.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Whose offsets these are: the stable name of a service.
+    pub group: Arc<str>,
+    /// The topics.
+    pub topics: Vec<Arc<str>>,
+    /// These partitions of every topic; all when absent.
+    pub partitions: Option<Vec<u32>>,
+}
+
+/// One consumer of a group.
+pub trait Consumer: Send {
+    /// Takes what is there, at most `max` records, without waiting; each partition in order. May be empty.
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>>;
+
+    /// Waits until there may be something to take. Spurious wake-ups are fine; a missed one is not.
+    fn ready(&mut self) -> BoxFuture<'_, ()>;
+
+    /// Everything before the marks is done with, and will not be delivered to the group again once this is durable.
+    /// Never lowers a mark. Durable no earlier than everything that was published before this call.
+    fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Back to what is committed: whatever was taken since is delivered again.
+    fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// How many records the group has not committed yet, over its partitions.
+    fn lag(&self) -> u64;
+}

@@ -1,0 +1,50 @@
+//! What travels: a record with a key, headers and a body.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A record on its way to a topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Where it goes.
+    pub topic: Arc<str>,
+    /// Which partition, when the sender decides; otherwise the key's hash does.
+    pub partition: Option<u32>,
+    /// The saga's business key: records with one key stay in order.
+    pub key: Bytes,
+    /// Names and values, in the order given.
+    pub headers: Vec<(Cow<'static, str>, Bytes)>,
+    /// The payload.
+    pub body: Bytes,
+}
+
+/// A record as it comes in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivered {
+    /// What was published.
+    pub record: Record,
+    /// Where it was.
+    pub partition: u32,
+    /// Its place in the partition.
+    pub offset: u64,
+}
+
+/// How far a group has got in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// The offset of the first record that is not yet done with.
+    pub next: u64,
+}
+
+impl Record {
+    /// The value of a header, the first of that name.
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value)
+    }
+}
