@@ -105,3 +105,81 @@ impl Refusal {
         Refusal { code: code.into(), message: message.into() }
     }
 }
+
+/// What a participant may say no with: a [`Refusal`], [`Never`], or any error enum.
+///
+/// An error's variant in kebab-case is the code, its `Display` the message:
+/// `Declined::NotEnoughMoney` becomes `not-enough-money`.
+pub trait IntoRefusal {
+    /// The no as data.
+    fn into_refusal(self) -> Refusal;
+}
+
+/// The refusal of what cannot refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Never {}
+
+impl IntoRefusal for Refusal {
+    fn into_refusal(self) -> Refusal {
+        self
+    }
+}
+
+impl<E: std::error::Error> IntoRefusal for E {
+    fn into_refusal(self) -> Refusal {
+        let debug = format!("{self:?}");
+        let variant = debug.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or_default();
+        Refusal::new(kebab_case(variant), self.to_string())
+    }
+}
+
+impl std::error::Error for Never {}
+
+impl std::fmt::Display for Never {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {}
+    }
+}
+
+/// `NotEnoughMoney` -> `not-enough-money`.
+fn kebab_case(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter == '_' || (letter.is_uppercase() && !text.is_empty() && !text.ends_with('-')) {
+            text.push('-');
+        }
+        text.extend(letter.to_lowercase().filter(|lower| *lower != '_'));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Declined {
+        #[error("the account holds too little")]
+        NotEnoughMoney,
+        #[error("no account of {customer}")]
+        UnknownCustomer { customer: String },
+        #[error("closed since {0}")]
+        Closed(u32),
+    }
+
+    #[test]
+    fn an_error_enum_is_a_refusal_with_its_variant_as_the_code() {
+        let check = |declined: Declined, code, message| {
+            assert_eq!(declined.into_refusal(), Refusal::new(code, message));
+        };
+        check(Declined::NotEnoughMoney, "not-enough-money", "the account holds too little");
+        check(Declined::UnknownCustomer { customer: "VINET".into() }, "unknown-customer", "no account of VINET");
+        check(Declined::Closed(1998), "closed", "closed since 1998");
+    }
+
+    #[test]
+    fn a_refusal_stays_what_it_is() {
+        let refusal = Refusal::new("out-of-stock", "none left");
+        assert_eq!(refusal.clone().into_refusal(), refusal);
+    }
+}
