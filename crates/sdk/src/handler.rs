@@ -1,0 +1,121 @@
+//! Handlers as services write them, with types, and as the participant keeps them, without.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sagamore_core::message::IntoRefusal;
+use sagamore_core::typed::{Action, Undoes};
+use sagamore_core::{Body, Refusal};
+use sagamore_database::Tx;
+use serde::Serialize;
+
+use crate::decided::{Decided, Fault};
+
+/// A handler at work. Nothing happens before it is polled.
+pub(crate) type Running = Pin<Box<dyn Future<Output = Decided<Body, Refusal>> + Send>>;
+
+/// What a message's name leads to.
+#[derive(Clone)]
+pub(crate) enum Handler {
+    /// Carries out a step.
+    Action {
+        /// Begins it.
+        run: Arc<dyn Fn(Tx, &Body) -> Result<Running, Unreadable> + Send + Sync>,
+        /// Whether it could begin.
+        check: fn(&Body) -> Result<(), Unreadable>,
+    },
+    /// Undoes a step: it gets the command's body and the action's stored output.
+    Compensation {
+        /// Begins it.
+        run: Arc<dyn Fn(Tx, &Body, &Body) -> Result<Running, Unreadable> + Send + Sync>,
+    },
+}
+
+/// Why a handler cannot begin.
+#[derive(Debug)]
+pub(crate) enum Unreadable {
+    /// The command's body is not the message that its name promises: it never will be.
+    Body(String),
+    /// The action's output, which this service stored itself, is not what it was: a bug, to be mended here.
+    Output(String),
+}
+
+/// Erases the types of an action's handler.
+pub(crate) fn action<C, F, Fut, R>(handler: F) -> Handler
+where
+    C: Action,
+    F: Fn(Tx, C) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Decided<C::Output, R>> + Send + 'static,
+    R: IntoRefusal + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let run = move |tx: Tx, body: &Body| -> Result<Running, Unreadable> {
+        let command: C = read_body(body)?;
+        let handler = Arc::clone(&handler);
+        Ok(Box::pin(async move { erase(handler(tx, command).await) }))
+    };
+    Handler::Action { run: Arc::new(run), check: |body| read_body::<C>(body).map(drop) }
+}
+
+/// Erases the types of a compensation's handler.
+pub(crate) fn compensation<U, F, Fut, R>(handler: F) -> Handler
+where
+    U: Undoes,
+    F: Fn(Tx, <U::Action as Action>::Output) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Decided<(), R>> + Send + 'static,
+    R: IntoRefusal + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let run = move |tx: Tx, _: &Body, output: &Body| -> Result<Running, Unreadable> {
+        let output = output.read().map_err(|error| Unreadable::Output(error.to_string()))?;
+        let handler = Arc::clone(&handler);
+        Ok(Box::pin(async move { erase(handler(tx, output).await) }))
+    };
+    Handler::Compensation { run: Arc::new(run) }
+}
+
+/// The same for a handler that also wants the command's own fields.
+pub(crate) fn compensation_with<U, F, Fut, R>(handler: F) -> Handler
+where
+    U: Undoes,
+    F: Fn(Tx, U, <U::Action as Action>::Output) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Decided<(), R>> + Send + 'static,
+    R: IntoRefusal + Send + 'static,
+{
+    let handler = Arc::new(handler);
+    let run = move |tx: Tx, body: &Body, output: &Body| -> Result<Running, Unreadable> {
+        let command: U = read_body(body)?;
+        let output = output.read().map_err(|error| Unreadable::Output(error.to_string()))?;
+        let handler = Arc::clone(&handler);
+        Ok(Box::pin(async move { erase(handler(tx, command, output).await) }))
+    };
+    Handler::Compensation { run: Arc::new(run) }
+}
+
+fn read_body<C: serde::de::DeserializeOwned>(body: &Body) -> Result<C, Unreadable> {
+    body.read().map_err(|error| Unreadable::Body(error.to_string()))
+}
+
+fn erase<T: Serialize>(decided: Decided<T, impl IntoRefusal>) -> Decided<Body, Refusal> {
+    match decided? {
+        Ok(output) => Ok(Ok(Body::of(&output)?)),
+        Err(refusal) => Ok(Err(refusal.into_refusal())),
+    }
+}
+
+impl Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unreadable::Body(why) => f.write_str(why),
+            Unreadable::Output(why) => write!(f, "the action's stored output cannot be read: {why}"),
+        }
+    }
+}
+
+impl From<Unreadable> for Fault {
+    fn from(unreadable: Unreadable) -> Fault {
+        Fault::new(unreadable.to_string())
+    }
+}
