@@ -7,6 +7,8 @@ pub mod record;
 
 pub mod port;
 
+pub mod wire;
+
 pub use error::Error;
 pub use port::{Consumer, Subscription, Transport};
 pub use record::{Delivered, Mark, Record};

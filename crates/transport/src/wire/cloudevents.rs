@@ -1,0 +1,343 @@
+//! Commands and replies as CloudEvents 1.0 in binary mode: attributes in `ce_` headers, the JSON payload as the body.
+//!
+//! Encoding writes all header values into one buffer; decoding goes over the headers once.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sagamore_core::id::{Direction, Name, SagaId, StepKey};
+use sagamore_core::message::{Command, Outcome, Refusal, Reply, ReplyTo};
+use sagamore_core::{Body, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::record::Record;
+
+const SPECVERSION: &str = "ce_specversion";
+const ID: &str = "ce_id";
+const SOURCE: &str = "ce_source";
+const TYPE: &str = "ce_type";
+const SUBJECT: &str = "ce_subject";
+const CORRELATION: &str = "ce_correlationid";
+const CAUSATION: &str = "ce_causationid";
+const DEFINITION: &str = "ce_sagadefinition";
+const VERSION: &str = "ce_sagaversion";
+const STEP: &str = "ce_sagastep";
+const KIND: &str = "ce_sagakind";
+const GENERATION: &str = "ce_sagageneration";
+const ATTEMPT: &str = "ce_sagaattempt";
+const REPLY_TOPIC: &str = "ce_sagareplytopic";
+const REPLY_PARTITION: &str = "ce_sagareplypartition";
+const EXPIRES: &str = "ce_sagaexpires";
+const OUTCOME: &str = "ce_sagaoutcome";
+const CONTENT_TYPE: &str = "content-type";
+const TRACEPARENT: &str = "traceparent";
+
+const COMMAND_SOURCE: &str = "/sagamore";
+const REPLY_TYPE: &str = "sagamore.reply";
+const COMMANDS: &str = ".commands";
+
+/// A record that is not the message it should be. Where the headers could be read, the command can still be answered
+/// with a stored refusal.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Undecodable {
+    /// Which step it was about.
+    pub key: Option<StepKey>,
+    /// Where the answer goes; never there for a reply.
+    pub reply_to: Option<ReplyTo>,
+    /// What is wrong with it, for people.
+    pub reason: String,
+}
+
+/// `payment.commands`: where the actions and compensations of a participant go, so that they stay in order.
+pub fn command_topic(participant: &Name) -> Arc<str> {
+    [participant.as_str(), COMMANDS].concat().into()
+}
+
+/// A command as a record of its participant's topic, keyed by the saga's business key.
+pub fn encode_command(command: &Command) -> Record {
+    let key = &command.key;
+    let mut headers = Headers::with_room(17);
+    headers.fixed(SPECVERSION, "1.0");
+    headers.text(ID, |out| write_id(out, key));
+    headers.fixed(SOURCE, COMMAND_SOURCE);
+    headers.text(TYPE, |out| out.push_str(command.name.as_str()));
+    let subject = headers.text(SUBJECT, |out| out.push_str(key.saga.key()));
+    headers.step(key);
+    headers.text(DEFINITION, |out| out.push_str(key.saga.definition()));
+    headers.number(VERSION, command.version);
+    headers.number(ATTEMPT, command.attempt);
+    headers.text(REPLY_TOPIC, |out| out.push_str(&command.reply_to.topic));
+    headers.number(REPLY_PARTITION, command.reply_to.partition);
+    if let Some(expires_at) = command.expires_at {
+        headers.number(EXPIRES, expires_at);
+    }
+    headers.trace(command.traceparent.as_deref());
+    headers.fixed(CONTENT_TYPE, "application/json");
+    let (key, headers) = headers.finish(subject);
+    let body = Bytes::copy_from_slice(command.body.as_str().as_bytes());
+    Record { topic: command_topic(&command.participant), partition: None, key, headers, body }
+}
+
+/// A reply as a record of the topic and partition that its command named. `source` is the participant's name.
+pub fn encode_reply(reply: &Reply, reply_to: &ReplyTo, source: &Name) -> Record {
+    let key = &reply.key;
+    let mut headers = Headers::with_room(14);
+    headers.fixed(SPECVERSION, "1.0");
+    headers.text(ID, |out| {
+        write_id(out, key);
+        out.push_str("/reply");
+    });
+    headers.text(SOURCE, |out| {
+        out.push('/');
+        out.push_str(source.as_str());
+    });
+    headers.fixed(TYPE, REPLY_TYPE);
+    let subject = headers.text(SUBJECT, |out| out.push_str(key.saga.key()));
+    headers.text(CAUSATION, |out| write_id(out, key));
+    headers.step(key);
+    let (outcome, body) = match &reply.outcome {
+        Outcome::Done(output) => ("done", Bytes::copy_from_slice(output.as_str().as_bytes())),
+        Outcome::Refused(refusal) => ("refused", json(refusal)),
+        Outcome::Fault(fault) => ("fault", json(&Fault { fault: Cow::Borrowed(fault) })),
+    };
+    headers.fixed(OUTCOME, outcome);
+    headers.trace(reply.traceparent.as_deref());
+    headers.fixed(CONTENT_TYPE, "application/json");
+    let (key, headers) = headers.finish(subject);
+    Record { topic: reply_to.topic.as_str().into(), partition: Some(reply_to.partition), key, headers, body }
+}
+
+/// The command in a record. Its name is only a name: a registry maps it to a handler, and may not know it.
+pub fn decode_command(record: &Record) -> Result<Command, Undecodable> {
+    let read = Read::over(record);
+    let key = read.key();
+    let reply_to = read.reply_to();
+    let rest = read.command(record);
+    match (key, reply_to, rest) {
+        (Ok(key), Ok(reply_to), Ok(rest)) => Ok(Command {
+            key,
+            version: rest.version,
+            attempt: rest.attempt,
+            participant: rest.participant,
+            name: rest.name,
+            body: rest.body,
+            reply_to,
+            expires_at: rest.expires_at,
+            traceparent: read.traceparent.map(str::to_owned),
+        }),
+        (key, reply_to, rest) => {
+            let reason =
+                [key.as_ref().err(), reply_to.as_ref().err(), rest.as_ref().err()].into_iter().flatten().next();
+            let reason = reason.expect("one of the three failed, or the first arm had matched").clone();
+            Err(Undecodable { key: key.ok(), reply_to: reply_to.ok(), reason })
+        }
+    }
+}
+
+/// The reply in a record.
+pub fn decode_reply(record: &Record) -> Result<Reply, Undecodable> {
+    let read = Read::over(record);
+    let key = read.key().map_err(|reason| Undecodable { key: None, reply_to: None, reason })?;
+    match read.outcome(&record.body) {
+        Ok(outcome) => Ok(Reply { key, outcome, traceparent: read.traceparent.map(str::to_owned) }),
+        Err(reason) => Err(Undecodable { key: Some(key), reply_to: None, reason }),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Fault<'a> {
+    fault: Cow<'a, str>,
+}
+
+/// What a command has besides its key and its way back.
+struct Rest {
+    version: u32,
+    attempt: u32,
+    participant: Name,
+    name: Name,
+    body: Body,
+    expires_at: Option<Timestamp>,
+}
+
+/// Header names with their values, which all lie in one text.
+struct Headers {
+    text: String,
+    entries: Vec<(&'static str, Value)>,
+}
+
+enum Value {
+    Fixed(&'static str),
+    Written(Range<usize>),
+}
+
+impl Headers {
+    fn with_room(entries: usize) -> Headers {
+        Headers { text: String::with_capacity(320), entries: Vec::with_capacity(entries) }
+    }
+
+    fn fixed(&mut self, name: &'static str, value: &'static str) {
+        self.entries.push((name, Value::Fixed(value)));
+    }
+
+    fn text(&mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Range<usize> {
+        let start = self.text.len();
+        write(&mut self.text);
+        let range = start..self.text.len();
+        self.entries.push((name, Value::Written(range.clone())));
+        range
+    }
+
+    fn number(&mut self, name: &'static str, value: impl std::fmt::Display) {
+        self.text(name, |out| write_display(out, value));
+    }
+
+    fn step(&mut self, key: &StepKey) {
+        self.text(CORRELATION, |out| out.push_str(key.saga.as_str()));
+        self.text(STEP, |out| out.push_str(key.step.as_str()));
+        self.fixed(KIND, key.direction.as_str());
+        self.number(GENERATION, key.generation);
+    }
+
+    fn trace(&mut self, traceparent: Option<&str>) {
+        if let Some(traceparent) = traceparent {
+            self.text(TRACEPARENT, |out| out.push_str(traceparent));
+        }
+    }
+
+    /// The value at `key` by itself, and all headers.
+    fn finish(self, key: Range<usize>) -> (Bytes, Vec<(Cow<'static, str>, Bytes)>) {
+        let text = Bytes::from(self.text);
+        let value = |value: Value| match value {
+            Value::Fixed(fixed) => Bytes::from_static(fixed.as_bytes()),
+            Value::Written(range) => text.slice(range),
+        };
+        let headers = self.entries.into_iter().map(|(name, entry)| (Cow::Borrowed(name), value(entry))).collect();
+        (text.slice(key), headers)
+    }
+}
+
+/// The headers that matter, as they came in. A header that is not UTF-8 counts as absent.
+#[derive(Default)]
+struct Read<'a> {
+    name: Option<&'a str>,
+    saga: Option<&'a str>,
+    step: Option<&'a str>,
+    kind: Option<&'a str>,
+    generation: Option<&'a str>,
+    version: Option<&'a str>,
+    attempt: Option<&'a str>,
+    reply_topic: Option<&'a str>,
+    reply_partition: Option<&'a str>,
+    expires: Option<&'a str>,
+    outcome: Option<&'a str>,
+    traceparent: Option<&'a str>,
+}
+
+impl<'a> Read<'a> {
+    fn over(record: &'a Record) -> Read<'a> {
+        let mut read = Read::default();
+        for (name, value) in &record.headers {
+            let slot = match name.as_ref() {
+                TYPE => &mut read.name,
+                CORRELATION => &mut read.saga,
+                STEP => &mut read.step,
+                KIND => &mut read.kind,
+                GENERATION => &mut read.generation,
+                VERSION => &mut read.version,
+                ATTEMPT => &mut read.attempt,
+                REPLY_TOPIC => &mut read.reply_topic,
+                REPLY_PARTITION => &mut read.reply_partition,
+                EXPIRES => &mut read.expires,
+                OUTCOME => &mut read.outcome,
+                TRACEPARENT => &mut read.traceparent,
+                _ => continue,
+            };
+            if slot.is_none() {
+                *slot = std::str::from_utf8(value).ok();
+            }
+        }
+        read
+    }
+
+    fn key(&self) -> Result<StepKey, String> {
+        let saga = needed(CORRELATION, self.saga)?;
+        let step = needed(STEP, self.step)?;
+        let kind = needed(KIND, self.kind)?;
+        Ok(StepKey {
+            saga: saga.parse::<SagaId>().map_err(|error| wrong(CORRELATION, error))?,
+            step: Name::new(step).map_err(|error| wrong(STEP, error))?,
+            direction: kind.parse::<Direction>().map_err(|_| wrong(KIND, "neither action nor compensation"))?,
+            generation: number(GENERATION, self.generation)?,
+        })
+    }
+
+    fn reply_to(&self) -> Result<ReplyTo, String> {
+        let topic = needed(REPLY_TOPIC, self.reply_topic)?;
+        if topic.is_empty() {
+            return Err(wrong(REPLY_TOPIC, "empty"));
+        }
+        Ok(ReplyTo { topic: topic.to_owned(), partition: number(REPLY_PARTITION, self.reply_partition)? })
+    }
+
+    fn command(&self, record: &Record) -> Result<Rest, String> {
+        let participant = record.topic.strip_suffix(COMMANDS);
+        let participant = participant.ok_or_else(|| format!("topic '{}' is no participant's", record.topic))?;
+        Ok(Rest {
+            version: number(VERSION, self.version)?,
+            attempt: if self.attempt.is_some() { number(ATTEMPT, self.attempt)? } else { 1 },
+            participant: Name::new(participant).map_err(|error| format!("topic '{}': {error}", record.topic))?,
+            name: Name::new(needed(TYPE, self.name)?).map_err(|error| wrong(TYPE, error))?,
+            expires_at: match self.expires {
+                Some(_) => Some(Timestamp(number(EXPIRES, self.expires)?)),
+                None => None,
+            },
+            body: Body::from_bytes(&record.body).map_err(|error| error.to_string())?,
+        })
+    }
+
+    fn outcome(&self, body: &[u8]) -> Result<Outcome, String> {
+        let unreadable = |error: serde_json::Error| format!("the body is not what was expected: {error}");
+        match needed(OUTCOME, self.outcome)? {
+            "done" => Ok(Outcome::Done(Body::from_bytes(body).map_err(|error| error.to_string())?)),
+            "refused" => Ok(Outcome::Refused(serde_json::from_slice::<Refusal>(body).map_err(unreadable)?)),
+            "fault" => {
+                let fault: Fault<'_> = serde_json::from_slice(body).map_err(unreadable)?;
+                Ok(Outcome::Fault(fault.fault.into_owned()))
+            }
+            other => Err(wrong(OUTCOME, format_args!("'{other}' is neither done, refused nor fault"))),
+        }
+    }
+}
+
+/// The command's id, written without a text of its own.
+fn write_id(out: &mut String, key: &StepKey) {
+    for part in [key.saga.as_str(), "/", key.step.as_str(), "/", key.direction.as_str(), "/"] {
+        out.push_str(part);
+    }
+    write_display(out, key.generation);
+}
+
+fn write_display(out: &mut String, value: impl std::fmt::Display) {
+    write!(out, "{value}").expect("a String takes all that is written to it");
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(value).expect("texts in named fields are JSON"))
+}
+
+fn needed<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, String> {
+    value.ok_or_else(|| format!("header {name} is missing or no text"))
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<T, String> {
+    let text = needed(name, value)?;
+    text.parse().map_err(|_| wrong(name, format_args!("'{text}' is no number in range")))
+}
+
+fn wrong(name: &str, error: impl std::fmt::Display) -> String {
+    format!("header {name}: {error}")
+}

@@ -1,0 +1,68 @@
+//! Dead letters: a record that nobody could take, with where it was and why, and the way back.
+//!
+//! The headers are Spring's (numbers big-endian), so that its tools read them, and the same once more for people.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::record::{Delivered, Record};
+
+const TOPIC: &str = "kafka_dlt-original-topic";
+const PARTITION: &str = "kafka_dlt-original-partition";
+const OFFSET: &str = "kafka_dlt-original-offset";
+const MESSAGE: &str = "kafka_dlt-exception-message";
+const SPRING: &str = "kafka_dlt-";
+const READABLE: &str = "sagamore-dlt-";
+const READABLE_PLACE: &str = "sagamore-dlt-place";
+const READABLE_REASON: &str = "sagamore-dlt-reason";
+const SUFFIX: &str = "-dlt";
+
+/// `payment.commands-dlt`. It needs as many partitions as its topic has.
+pub fn dead_letter_topic(topic: &str) -> Arc<str> {
+    [topic, SUFFIX].concat().into()
+}
+
+/// The record as a dead letter: same partition, key, headers and body, and why it is one. A place is written for
+/// people as `payment.commands[3]@1042`.
+pub fn dead_letter(delivered: &Delivered, reason: &str) -> Record {
+    let Delivered { record, partition, offset } = delivered;
+    let mut headers = without_dead_letter_headers(record);
+    let place = format!("{}[{partition}]@{offset}", record.topic);
+    let reason = Bytes::copy_from_slice(reason.as_bytes());
+    let added: [(&'static str, Bytes); 6] = [
+        (TOPIC, Bytes::copy_from_slice(record.topic.as_bytes())),
+        (PARTITION, Bytes::copy_from_slice(&partition.to_be_bytes())),
+        (OFFSET, Bytes::copy_from_slice(&offset.to_be_bytes())),
+        (MESSAGE, reason.clone()),
+        (READABLE_PLACE, Bytes::from(place)),
+        (READABLE_REASON, reason),
+    ];
+    headers.extend(added.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)));
+    Record {
+        topic: dead_letter_topic(&record.topic),
+        partition: Some(*partition),
+        key: record.key.clone(),
+        headers,
+        body: record.body.clone(),
+    }
+}
+
+/// The record that became this dead letter, ready for its topic and partition again. None when it does not say which.
+pub fn redrive(dead: &Record) -> Option<Record> {
+    let topic = std::str::from_utf8(dead.header(TOPIC)?).ok()?;
+    let partition = <[u8; 4]>::try_from(dead.header(PARTITION)?.as_ref()).ok()?;
+    Some(Record {
+        topic: topic.into(),
+        partition: Some(u32::from_be_bytes(partition)),
+        key: dead.key.clone(),
+        headers: without_dead_letter_headers(dead),
+        body: dead.body.clone(),
+    })
+}
+
+fn without_dead_letter_headers(record: &Record) -> Vec<(Cow<'static, str>, Bytes)> {
+    let ours = |name: &str| name.starts_with(SPRING) || name.starts_with(READABLE);
+    record.headers.iter().filter(|(name, _)| !ours(name)).cloned().collect()
+}
