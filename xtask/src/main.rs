@@ -1,1 +1,106 @@
-fn main() {}
+//! `cargo xtask`: the project's chores and checks. What lands is what `cargo xtask ci` lets through.
+
+mod chores;
+
+mod caps;
+mod directions;
+mod documents;
+mod purity;
+mod words;
+
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::chores::{CHORES, Chore};
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out the test suite (it has just run)
+       cargo xtask CHECK..         these checks alone
+       cargo xtask docs            writes the generated documents anew
+       cargo xtask help            this text
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match obey(&arguments) {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("xtask: {why:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn obey(arguments: &[&str]) -> Result<ExitCode> {
+    match arguments {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{}", help());
+            Ok(ExitCode::SUCCESS)
+        }
+        ["docs"] => {
+            documents::write(&Workspace::find()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        names => {
+            let passed = chores::run(&Workspace::find()?, &select(names)?);
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+/// Which checks these arguments ask for.
+fn select(arguments: &[&str]) -> Result<Vec<&'static Chore>> {
+    match arguments {
+        ["ci"] => Ok(CHORES.iter().collect()),
+        ["ci", "--tested"] => Ok(CHORES.iter().filter(|chore| chore.name != chores::TESTS).collect()),
+        names => names.iter().map(|name| find(name)).collect(),
+    }
+}
+
+fn find(name: &str) -> Result<&'static Chore> {
+    match CHORES.iter().find(|chore| chore.name == name) {
+        Some(chore) => Ok(chore),
+        None => bail!("there is no check '{name}'\n{}", help()),
+    }
+}
+
+fn help() -> String {
+    let checks: String = CHORES.iter().map(|chore| format!("  {:<11} {}\n", chore.name, chore.about)).collect();
+    format!("{USAGE}\nchecks, in the order of ci:\n{checks}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_select_checks() {
+        let all: Vec<&str> = CHORES.iter().map(|chore| chore.name).collect();
+        let untested: Vec<&str> = all.iter().copied().filter(|name| *name != "tests").collect();
+        let cases: &[(&[&str], Option<Vec<&str>>)] = &[
+            (&["ci"], Some(all)),
+            (&["ci", "--tested"], Some(untested)),
+            (&["caps"], Some(vec!["caps"])),
+            (&["words", "caps"], Some(vec!["words", "caps"])),
+            (&["ci", "--quick"], None),
+            (&["capz"], None),
+        ];
+        for (arguments, expected) in cases {
+            let chosen = select(arguments).ok().map(|chores| chores.iter().map(|chore| chore.name).collect());
+            assert_eq!(&chosen, expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn help_lists_every_check() {
+        let text = help();
+        for chore in CHORES {
+            assert!(text.contains(chore.about), "{}", chore.name);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The checks in their order, and how they are run: each under a heading, with its time and its verdict.
+//!
+//! One that fails does not stop the others: a run tells all that is wrong.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace::Workspace;
+use crate::{caps, directions, documents, purity, words};
+
+/// The check that `--tested` leaves out.
+pub const TESTS: &str = "tests";
+/// How many seeds the simulator runs.
+const SEEDS: &str = "2000";
+/// How many hexadecimal digits of the commit's hash make the first seed: 64 bits.
+const SEED_DIGITS: usize = 16;
+
+/// One check.
+pub struct Chore {
+    /// What to call it by.
+    pub name: &'static str,
+    /// What holds when it passes.
+    pub about: &'static str,
+    /// What offends, a line each; nothing when it passes.
+    run: fn(&Workspace) -> Result<Vec<String>>,
+}
+
+/// All checks, in the order of `ci`.
+pub const CHORES: &[Chore] = &[
+    Chore { name: "fmt", about: "the code is formatted", run: fmt },
+    Chore { name: "clippy", about: "clippy has nothing to say about any target", run: clippy },
+    Chore { name: "caps", about: "no file is longer than its cap", run: caps::check },
+    Chore { name: "directions", about: "crates depend on each other only as the map allows", run: directions::check },
+    Chore { name: "purity", about: "core knows no clock, no async and no database", run: purity::check },
+    Chore { name: "words", about: "no file holds a word that must not land", run: words::check },
+    Chore { name: "documents", about: "the generated documents are fresh", run: documents::check },
+    Chore { name: TESTS, about: "all tests pass", run: tests },
+    Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
+];
+
+/// Runs these checks; whether all passed.
+pub fn run(workspace: &Workspace, chores: &[&Chore]) -> bool {
+    let begun = Instant::now();
+    let verdicts: Vec<(&str, bool, Duration)> = chores.iter().map(|chore| run_one(workspace, chore)).collect();
+    if verdicts.len() > 1 {
+        println!("\n== result");
+        for (name, passed, took) in &verdicts {
+            println!("   {:<6} {:>7.1} s  {name}", verdict(*passed), took.as_secs_f64());
+        }
+    }
+    let failed: Vec<&str> = verdicts.iter().filter(|(_, passed, _)| !passed).map(|(name, ..)| *name).collect();
+    let seconds = begun.elapsed().as_secs_f64();
+    if failed.is_empty() {
+        println!("\nxtask: all {} checks passed in {seconds:.1} s", verdicts.len());
+    } else {
+        println!("\nxtask: FAILED after {seconds:.1} s: {}", failed.join(", "));
+    }
+    failed.is_empty()
+}
+
+fn run_one<'a>(workspace: &Workspace, chore: &'a Chore) -> (&'a str, bool, Duration) {
+    println!("\n== {}: {}", chore.name, chore.about);
+    let begun = Instant::now();
+    let offences = (chore.run)(workspace).unwrap_or_else(|why| vec![format!("{why:#}")]);
+    for offence in &offences {
+        println!("   {offence}");
+    }
+    let (passed, took) = (offences.is_empty(), begun.elapsed());
+    println!("   {} after {:.1} s", verdict(passed), took.as_secs_f64());
+    (chore.name, passed, took)
+}
+
+fn verdict(passed: bool) -> &'static str {
+    if passed { "ok" } else { "FAILED" }
+}
+
+fn fmt(workspace: &Workspace) -> Result<Vec<String>> {
+    workspace.cargo(&["fmt", "--all", "--check"])
+}
+
+fn clippy(workspace: &Workspace) -> Result<Vec<String>> {
+    workspace.cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+fn tests(workspace: &Workspace) -> Result<Vec<String>> {
+    workspace.cargo(&["test", "--workspace"])
+}
+
+fn simulate(workspace: &Workspace) -> Result<Vec<String>> {
+    let head = workspace.git(&["rev-parse", "HEAD"])?;
+    let base = seed_base(&head)?;
+    workspace.cargo(&["run", "--release", "-p", "sagamore-sim", "--", "--seeds", SEEDS, "--base", base])
+}
+
+/// The first seed: the hash's first 64 bits.
+fn seed_base(head: &str) -> Result<&str> {
+    let base = head.get(..SEED_DIGITS).with_context(|| format!("'{head}' is no commit's hash"))?;
+    ensure!(base.bytes().all(|byte| byte.is_ascii_hexdigit()), "'{head}' is no commit's hash");
+    Ok(base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_seed_is_the_beginning_of_the_commits_hash() {
+        let cases = [
+            ("4fc4cd0a11223344556677889900aabbccddeeff\n", Some("4fc4cd0a11223344")),
+            ("4fc4cd0", None),
+            ("fatal: not a git repository", None),
+        ];
+        for (head, expected) in cases {
+            assert_eq!(seed_base(head).ok(), expected, "{head}");
+        }
+    }
+}
