@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Name;
 
+pub use crate::validate::{Error, Problem};
+
 /// A plan that was validated: the only kind that runs. Reads like its [`Draft`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Draft", into = "Draft")]
@@ -139,6 +141,11 @@ impl Deref for Definition {
 }
 
 impl Definition {
+    /// Puts together what validation has found to be right.
+    pub(crate) fn assemble(draft: Draft, graph: Graph, hash: String) -> Definition {
+        Definition { draft, graph, hash }
+    }
+
     /// SHA-256 over the canonical JSON, in lower-case hex: what a saga pins.
     pub fn hash(&self) -> &str {
         &self.hash
@@ -159,6 +166,23 @@ impl Default for Patience {
     /// 30 s to answer, asked again for ever after 0.2 s to 30 s.
     fn default() -> Patience {
         Patience { timeout_ms: 30_000, attempts_max: None, backoff_ms_min: 200, backoff_ms_max: 30_000 }
+    }
+}
+
+impl Kind {
+    /// `compensatable`, `pivot` or `retriable`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Compensatable => "compensatable",
+            Kind::Pivot => "pivot",
+            Kind::Retriable => "retriable",
+        }
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

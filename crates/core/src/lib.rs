@@ -12,8 +12,10 @@ pub mod time;
 pub mod message;
 
 pub mod definition;
-pub mod typed;
 pub mod validate;
+
+pub mod builder;
+pub mod typed;
 
 pub mod saga;
 
@@ -24,4 +26,20 @@ pub use definition::Definition;
 pub use id::{Direction, Name, SagaId, StepKey};
 pub use message::{Command, Outcome, Refusal, Reply, ReplyTo};
 pub use saga::Saga;
+pub use sagamore_macros::Message;
 pub use time::Timestamp;
+
+/// What the derive macros write out refers to; not for people.
+#[doc(hidden)]
+pub mod __private {
+    pub use serde;
+
+    pub const fn same(left: &str, right: &str) -> bool {
+        let (left, right) = (left.as_bytes(), right.as_bytes());
+        let mut index = 0;
+        while index < left.len() && index < right.len() && left[index] == right[index] {
+            index += 1;
+        }
+        index == left.len() && index == right.len()
+    }
+}

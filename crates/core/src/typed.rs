@@ -14,8 +14,14 @@ pub trait Message: Serialize + DeserializeOwned + Send + 'static {
     type From: Mirror;
 }
 
-/// A message's fields as references.
+/// A message's fields as references: what a plan fills a message with. A message without fields is its own mirror.
+#[diagnostic::on_unimplemented(
+    message = "a plan fills `{Self}` with references, not with values",
+    note = "write `{Self}From {{ field: input.field, .. }}`"
+)]
 pub trait Mirror: Sized {
+    /// The message whose fields these are.
+    type Of: Message;
     /// The names of the fields, as on the wire.
     const FIELDS: &'static [&'static str];
     /// Every field, referring to the field of the same name of `source`.
@@ -89,6 +95,7 @@ impl Message for () {
 }
 
 impl Mirror for () {
+    type Of = ();
     const FIELDS: &'static [&'static str] = &[];
 
     fn of(_: Origin) {}

@@ -1,11 +1,263 @@
-//! What a definition must be before it may run.
+//! What a definition must be before it may run: every rule, and what to do about each violation.
+//!
+//! A draft is lowered first (what was left out is written out, sets are sorted), so that the hash depends on what a
+//! plan says and not on how it was written.
 
-use crate::definition::{Definition, Draft};
+use sha2::{Digest, Sha256};
+
+use crate::definition::{Ask, Definition, Draft, Graph, Kind, STEPS_MAX, Source, Step};
+use crate::id::Name;
+
+mod problem;
+
+pub use problem::{Error, Problem};
 
 impl TryFrom<Draft> for Definition {
-    type Error = String;
+    type Error = Error;
 
-    fn try_from(_draft: Draft) -> Result<Definition, String> {
-        Err("validation is not there yet".into())
+    fn try_from(draft: Draft) -> Result<Definition, Error> {
+        Definition::check(draft)
     }
+}
+
+impl Definition {
+    /// Makes a draft a definition, or says everything that is wrong with it.
+    pub fn check(mut draft: Draft) -> Result<Definition, Error> {
+        let mut problems = Vec::new();
+        shape(&draft, &mut problems);
+        draft.steps.iter().for_each(|step| patience(step, &mut problems));
+        let graph = if problems.iter().any(Problem::hides_the_order) { None } else { order(&draft, &mut problems) };
+        if let Some(graph) = &graph {
+            kinds(&draft, graph, &mut problems);
+            draft.steps.iter().enumerate().for_each(|(index, _)| references(&draft, graph, index, &mut problems));
+            deadline(&draft, graph, &mut problems);
+        }
+        match graph {
+            Some(graph) if problems.is_empty() => {
+                lower(&mut draft, &graph);
+                let hash = hash(&draft);
+                Ok(Definition::assemble(draft, graph, hash))
+            }
+            _ => Err(Error { definition: draft.name.to_string(), problems }),
+        }
+    }
+}
+
+/// Names, predecessors, and which kinds there are.
+fn shape(draft: &Draft, problems: &mut Vec<Problem>) {
+    let steps = &draft.steps;
+    if steps.is_empty() {
+        problems.push(Problem::NoSteps);
+    }
+    if steps.len() > STEPS_MAX {
+        problems.push(Problem::TooManySteps { count: steps.len() });
+    }
+    for (index, step) in steps.iter().enumerate() {
+        if steps[..index].iter().any(|earlier| earlier.name == step.name) {
+            problems.push(Problem::SameName { step: step.name.clone() });
+        }
+        if step.name.as_str() == "input" {
+            problems.push(Problem::Reserved);
+        }
+        for after in step.after.iter().flatten() {
+            if !steps.iter().any(|other| other.name == *after) {
+                problems.push(Problem::UnknownPredecessor { step: step.name.clone(), after: after.clone() });
+            }
+        }
+        match (step.kind, &step.compensation) {
+            (Kind::Compensatable, None) => problems.push(Problem::NoCompensation { step: step.name.clone() }),
+            (kind @ (Kind::Pivot | Kind::Retriable), Some(_)) => {
+                problems.push(Problem::NeverUndone { step: step.name.clone(), kind });
+            }
+            (Kind::Compensatable, Some(_)) | (Kind::Pivot | Kind::Retriable, None) => {}
+        }
+    }
+    let mut pivots = steps.iter().filter(|step| step.kind == Kind::Pivot);
+    if let Some(first) = pivots.next() {
+        problems
+            .extend(pivots.map(|second| Problem::TwoPivots { first: first.name.clone(), second: second.name.clone() }));
+    }
+}
+
+fn patience(step: &Step, problems: &mut Vec<Problem>) {
+    let (name, patience) = (|| step.name.clone(), &step.patience);
+    if patience.timeout_ms == 0 {
+        problems.push(Problem::NoTimeout { step: name() });
+    }
+    if patience.backoff_ms_min > patience.backoff_ms_max {
+        let (min, max) = (patience.backoff_ms_min, patience.backoff_ms_max);
+        problems.push(Problem::Backoff { step: name(), min, max });
+    }
+    match (patience.attempts_max, step.kind) {
+        (Some(attempts), kind @ (Kind::Pivot | Kind::Retriable)) => {
+            problems.push(Problem::NeverGivenUp { step: name(), kind, attempts });
+        }
+        (Some(0), Kind::Compensatable) => problems.push(Problem::NoAttempts { step: name() }),
+        (Some(_) | None, Kind::Compensatable) | (None, Kind::Pivot | Kind::Retriable) => {}
+    }
+}
+
+/// What comes before what; none when steps wait for one another.
+fn order(draft: &Draft, problems: &mut Vec<Problem>) -> Option<Graph> {
+    let steps = &draft.steps;
+    let number = |name: &Name| steps.iter().position(|step| step.name == *name);
+    let before: Vec<u64> = steps
+        .iter()
+        .enumerate()
+        .map(|(index, step)| match &step.after {
+            Some(names) => names.iter().filter_map(number).fold(0, |mask, before| mask | bit(before)),
+            None if index == 0 => 0,
+            None => bit(index - 1),
+        })
+        .collect();
+    let (mut settled, mut ancestors) = (0, vec![0; steps.len()]);
+    while let Some(next) = (0..steps.len()).find(|index| settled & bit(*index) == 0 && before[*index] & !settled == 0) {
+        ancestors[next] = members(before[next]).fold(before[next], |mask, earlier| mask | ancestors[earlier]);
+        settled |= bit(next);
+    }
+    let unsettled = (0..steps.len()).find(|index| settled & bit(*index) == 0);
+    if let Some(first) = unsettled {
+        let cycle = cycle(&before, settled, first);
+        problems.push(Problem::Cycle { steps: cycle.into_iter().map(|index| steps[index].name.clone()).collect() });
+        return None;
+    }
+    let descendants = (0..steps.len())
+        .map(|index| {
+            (0..steps.len())
+                .filter(|later| ancestors[*later] & bit(index) != 0)
+                .fold(0, |mask, later| mask | bit(later))
+        })
+        .collect();
+    Some(Graph { before, ancestors, descendants })
+}
+
+/// Walks back from a step that never comes about until it meets itself: one cycle, in the order of waiting.
+fn cycle(before: &[u64], settled: u64, first: usize) -> Vec<usize> {
+    let mut walked = vec![first];
+    loop {
+        let here = walked[walked.len() - 1];
+        let earlier = (before[here] & !settled).trailing_zeros() as usize;
+        if let Some(start) = walked.iter().position(|step| *step == earlier) {
+            let mut cycle = walked.split_off(start);
+            cycle.reverse();
+            let lowest = (0..cycle.len()).min_by_key(|at| cycle[*at]).unwrap_or(0);
+            cycle.rotate_left(lowest);
+            return cycle;
+        }
+        walked.push(earlier);
+    }
+}
+
+/// The pivot after everything that can be undone, and before everything that is repeated until done.
+fn kinds(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
+    let pivot = draft.steps.iter().position(|step| step.kind == Kind::Pivot);
+    for (index, step) in draft.steps.iter().enumerate() {
+        let name = || step.name.clone();
+        match (step.kind, pivot) {
+            (Kind::Compensatable, Some(pivot)) if graph.ancestors[pivot] & bit(index) == 0 => {
+                problems.push(Problem::NotBeforePivot { step: name(), pivot: draft.steps[pivot].name.clone() });
+            }
+            (Kind::Retriable, Some(pivot)) if graph.ancestors[index] & bit(pivot) == 0 => {
+                problems.push(Problem::NotAfterPivot { step: name(), pivot: draft.steps[pivot].name.clone() });
+            }
+            (Kind::Retriable, None) => problems.push(Problem::NoPivot { step: name() }),
+            (Kind::Compensatable | Kind::Pivot | Kind::Retriable, _) => {}
+        }
+    }
+}
+
+/// No data is used before it is there.
+fn references(draft: &Draft, graph: &Graph, index: usize, problems: &mut Vec<Problem>) {
+    let step = &draft.steps[index];
+    let action = step.action.fields.iter().map(|(field, reference)| (field, reference, false));
+    let compensation = step.compensation.iter().flat_map(|Ask { fields, .. }| fields);
+    let compensation = compensation.map(|(field, reference)| (field, reference, true));
+    for (field, reference, of_compensation) in action.chain(compensation) {
+        let (name, field, reference) = (step.name.clone(), field.clone(), reference.clone());
+        let known = match &reference.source {
+            Source::Input => &draft.input,
+            Source::Step(source) => match draft.steps.iter().position(|step| step.name == *source) {
+                None => {
+                    problems.push(Problem::UnknownSource { step: name, field, reference });
+                    continue;
+                }
+                Some(source) if source == index && of_compensation => {
+                    problems.push(Problem::OwnOutput { step: name, field });
+                    continue;
+                }
+                Some(source) if graph.ancestors[index] & bit(source) == 0 => {
+                    problems.push(Problem::NotAnAncestor { step: name, field, reference });
+                    continue;
+                }
+                Some(source) => &draft.steps[source].yields,
+            },
+        };
+        if !known.contains(&reference.field) {
+            problems.push(Problem::UnknownField { step: name, field, reference, known: known.clone() });
+        }
+    }
+}
+
+/// The saga's deadline against the timeouts and attempts of what can be undone.
+fn deadline(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
+    let Some(deadline) = draft.deadline_ms else { return };
+    let undoable = |step: &&Step| step.kind == Kind::Compensatable;
+    let hasty = draft.steps.iter().filter(undoable).filter(|step| step.patience.timeout_ms > deadline);
+    let hasty = hasty.map(|step| Problem::DeadlineBeforeTimeout {
+        step: step.name.clone(),
+        deadline,
+        timeout: step.patience.timeout_ms,
+    });
+    let found = problems.len();
+    problems.extend(hasty);
+    let (needed, path) = longest_path(draft, graph);
+    let limited = path.iter().any(|index| draft.steps[*index].patience.attempts_max.is_some());
+    if problems.len() == found && limited && needed > deadline {
+        let steps = path.into_iter().map(|index| draft.steps[index].name.clone()).collect();
+        problems.push(Problem::DeadlineBeforeAttempts { steps, deadline, needed });
+    }
+}
+
+/// The path of compensatable steps whose attempts can take longest, and how long: a step without a limit counts once.
+fn longest_path(draft: &Draft, graph: &Graph) -> (u64, Vec<usize>) {
+    let mut inner: Vec<usize> =
+        (0..draft.steps.len()).filter(|index| draft.steps[*index].kind == Kind::Compensatable).collect();
+    inner.sort_by_key(|index| graph.ancestors[*index].count_ones()); // an ancestor has fewer ancestors
+    let mut best: Vec<(u64, Vec<usize>)> = vec![(0, Vec::new()); draft.steps.len()];
+    for index in inner {
+        let patience = &draft.steps[index].patience;
+        let (earlier, mut path) =
+            members(graph.before[index]).map(|before| best[before].clone()).max().unwrap_or_default();
+        path.push(index);
+        let own = patience.timeout_ms.saturating_mul(u64::from(patience.attempts_max.unwrap_or(1)));
+        best[index] = (earlier.saturating_add(own), path);
+    }
+    best.into_iter().max().unwrap_or_default()
+}
+
+/// Writes out what was left out and sorts what is a set.
+fn lower(draft: &mut Draft, graph: &Graph) {
+    let names: Vec<Name> = draft.steps.iter().map(|step| step.name.clone()).collect();
+    draft.input.sort();
+    draft.input.dedup();
+    for (step, before) in draft.steps.iter_mut().zip(&graph.before) {
+        step.after = Some(members(*before).map(|index| names[index].clone()).collect());
+        step.yields.sort();
+        step.yields.dedup();
+    }
+}
+
+/// Over the lowered draft: fields in the order of their structs, maps sorted.
+fn hash(draft: &Draft) -> String {
+    let canonical = serde_json::to_vec(draft).expect("a draft holds only what JSON can hold");
+    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bit(index: usize) -> u64 {
+    1 << index
+}
+
+/// The numbers of the steps in a set, lowest first.
+fn members(mask: u64) -> impl Iterator<Item = usize> {
+    (0..STEPS_MAX).filter(move |index| mask & bit(*index) != 0)
 }

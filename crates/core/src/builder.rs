@@ -1,0 +1,305 @@
+//! A plan written in Rust: the compiler checks the wiring, and what comes out is a [`Draft`] like any other.
+//!
+//! ```
+//! use sagamore_core::{Definition, Message, definition};
+//!
+//! #[derive(Message)]
+//! struct Trip { trip_id: String, city: String }
+//!
+//! #[derive(Message)]
+//! #[message(to = "hotel", yields = Booked)]
+//! struct Book { trip_id: String, city: String }
+//!
+//! #[derive(Message)]
+//! struct Booked { room: u32 }
+//!
+//! #[derive(Message)]
+//! #[message(to = "hotel", undoes = Book)]
+//! struct Unbook;
+//!
+//! #[derive(Message)]
+//! #[message(to = "travel")]
+//! struct Confirm { trip_id: String, room: u32 }
+//!
+//! fn trip() -> Result<Definition, definition::Error> {
+//!     let mut saga = Definition::named("trip").version(1);
+//!     let trip = saga.input::<Trip>();
+//!
+//!     let booked = saga
+//!         .step("book-room")
+//!         .asks(BookFrom { trip_id: trip.trip_id, city: trip.city })
+//!         .undone_by(Unbook)
+//!         .yields();
+//!
+//!     saga.pivot("confirm").asks(ConfirmFrom { trip_id: trip.trip_id, room: booked.room });
+//!
+//!     saga.build()
+//! }
+//!
+//! let trip = trip().unwrap();
+//! assert_eq!(trip.steps[1].action.fields["room"].to_string(), "book-room.room");
+//! ```
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use crate::definition::{Ask, Definition, Draft, Error, Kind, Patience, Problem, Reference, Source, Step};
+use crate::id::Name;
+use crate::typed::{Action, Field, Message, Mirror, Origin, Undoes};
+
+/// A definition while it is written. Steps come one after another, unless `.after([..])` says otherwise.
+#[derive(Debug)]
+pub struct Builder {
+    name: String,
+    version: u32,
+    deadline: Option<Duration>,
+    input: &'static [&'static str],
+    steps: Vec<Written>,
+}
+
+/// A step that has a name, and asks for nothing yet.
+#[must_use = "a step asks for an action: .asks(..)"]
+pub struct Named<'a> {
+    steps: &'a mut Vec<Written>,
+}
+
+/// A step that asks for the action `A`.
+pub struct Asking<'a, A> {
+    steps: &'a mut Vec<Written>,
+    action: PhantomData<A>,
+}
+
+/// A step as written; its names are checked when the definition is built.
+#[derive(Debug)]
+struct Written {
+    name: String,
+    kind: Kind,
+    after: Option<Vec<String>>,
+    action: Option<Asked>,
+    compensation: Option<Asked>,
+    yields: &'static [&'static str],
+    patience: Patience,
+}
+
+#[derive(Debug)]
+struct Asked {
+    participant: &'static str,
+    message: &'static str,
+    fields: BTreeMap<&'static str, Field>,
+}
+
+impl Definition {
+    /// Begins a definition with this name, in version 1.
+    pub fn named(name: &str) -> Builder {
+        Builder { name: name.to_owned(), version: 1, deadline: None, input: &[], steps: Vec::new() }
+    }
+}
+
+impl Builder {
+    /// Raised with every change: the same version with other contents is refused.
+    pub fn version(self, version: u32) -> Builder {
+        Builder { version, ..self }
+    }
+
+    /// When this time has passed since the start and the pivot was not asked yet, the saga compensates.
+    pub fn deadline(self, deadline: Duration) -> Builder {
+        Builder { deadline: Some(deadline), ..self }
+    }
+
+    /// What the saga is started with, to refer to.
+    pub fn input<M: Message>(&mut self) -> M::From {
+        self.input = M::From::FIELDS;
+        M::From::of(Origin::Input)
+    }
+
+    /// A step that can be undone.
+    pub fn step(&mut self, name: &str) -> Named<'_> {
+        self.write(name, Kind::Compensatable)
+    }
+
+    /// The point of no return: once it is asked, the saga only goes forward.
+    pub fn pivot(&mut self, name: &str) -> Named<'_> {
+        self.write(name, Kind::Pivot)
+    }
+
+    /// A step behind the pivot, repeated until it is done.
+    pub fn retriable(&mut self, name: &str) -> Named<'_> {
+        self.write(name, Kind::Retriable)
+    }
+
+    /// The definition, or everything that is wrong with it.
+    pub fn build(self) -> Result<Definition, Error> {
+        let mut problems = Vec::new();
+        let name = named(&self.name, &mut problems);
+        let names: Vec<_> = self.steps.iter().map(|step| named(&step.name, &mut problems)).collect();
+        let mut steps = Vec::with_capacity(self.steps.len());
+        for (written, name) in self.steps.into_iter().zip(&names) {
+            steps.extend(written.lower(name.clone(), &names, &mut problems));
+        }
+        match name {
+            Some(name) if problems.is_empty() => Definition::check(Draft {
+                name,
+                version: self.version,
+                deadline_ms: self.deadline.map(millis),
+                input: self.input.iter().map(ToString::to_string).collect(),
+                steps,
+            }),
+            _ => Err(Error { definition: self.name, problems }),
+        }
+    }
+
+    fn write(&mut self, name: &str, kind: Kind) -> Named<'_> {
+        self.steps.push(Written {
+            name: name.to_owned(),
+            kind,
+            after: None,
+            action: None,
+            compensation: None,
+            yields: &[],
+            patience: Patience::default(),
+        });
+        Named { steps: &mut self.steps }
+    }
+}
+
+impl<'a> Named<'a> {
+    /// What is asked, each field filled from the input or from what an earlier step gives.
+    pub fn asks<M: Mirror>(self, message: M) -> Asking<'a, M::Of>
+    where
+        M::Of: Action,
+    {
+        let mut step = Asking { steps: self.steps, action: PhantomData };
+        let action = Asked::of(message, <M::Of as Action>::PARTICIPANT);
+        let written = step.written();
+        written.action = Some(action);
+        written.yields = <<M::Of as Action>::Output as Message>::From::FIELDS;
+        step
+    }
+}
+
+impl<A: Action> Asking<'_, A> {
+    /// What undoes it. The participant has the action's output stored, so nothing needs to be filled in.
+    ///
+    /// Only what undoes this very action is taken:
+    /// ```compile_fail,E0271
+    /// # use sagamore_core::{Definition, Message};
+    /// #[derive(Message)]
+    /// #[message(to = "payment")]
+    /// struct Charge;
+    ///
+    /// #[derive(Message)]
+    /// #[message(to = "stock")]
+    /// struct Reserve;
+    ///
+    /// #[derive(Message)]
+    /// #[message(to = "stock", undoes = Reserve)]
+    /// struct Release;
+    ///
+    /// let mut saga = Definition::named("checkout");
+    /// saga.step("charge").asks(Charge).undone_by(Release);
+    /// ```
+    pub fn undone_by<C: Undoes<Action = A> + Mirror<Of = C>>(self, compensation: C) -> Self {
+        self.undone_by_with(compensation)
+    }
+
+    /// What undoes it, filled like an action: for participants that do not store what their actions gave.
+    /// It can refer to what came before the step, not to what the step itself gives.
+    pub fn undone_by_with<M: Mirror>(mut self, compensation: M) -> Self
+    where
+        M::Of: Undoes<Action = A>,
+    {
+        self.written().compensation = Some(Asked::of(compensation, A::PARTICIPANT));
+        self
+    }
+
+    /// The steps that must be done before this one is asked, by their names; `[]` for a step that begins at once.
+    pub fn after<const N: usize>(mut self, steps: [&str; N]) -> Self {
+        self.written().after = Some(steps.map(str::to_owned).to_vec());
+        self
+    }
+
+    /// No answer for this long: the outcome is unknown, and the step is asked again.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.written().patience.timeout_ms = millis(timeout);
+        self
+    }
+
+    /// How often it is asked before it is given up and compensated. Without this: for ever.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.written().patience.attempts_max = Some(attempts);
+        self
+    }
+
+    /// The pause before the second attempt, which doubles with each one, and the longest pause.
+    pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
+        let patience = &mut self.written().patience;
+        (patience.backoff_ms_min, patience.backoff_ms_max) = (millis(min), millis(max));
+        self
+    }
+
+    /// What the action gives, for later steps to refer to.
+    pub fn yields(self) -> <A::Output as Message>::From {
+        <A::Output as Message>::From::of(Origin::Step(self.steps.len() - 1))
+    }
+}
+
+impl<A> Asking<'_, A> {
+    fn written(&mut self) -> &mut Written {
+        self.steps.last_mut().expect("the step was written before it was handed out")
+    }
+}
+
+impl Written {
+    fn lower(self, name: Option<Name>, names: &[Option<Name>], problems: &mut Vec<Problem>) -> Option<Step> {
+        if self.action.is_none() {
+            problems.push(Problem::AsksNothing { step: self.name.clone() });
+        }
+        let after = self.after.map(|after| after.iter().filter_map(|name| named(name, problems)).collect());
+        let action = self.action.and_then(|asked| asked.lower(&self.name, names, problems));
+        let compensation = self.compensation.map(|asked| asked.lower(&self.name, names, problems));
+        Some(Step {
+            name: name?,
+            kind: self.kind,
+            after,
+            action: action?,
+            compensation: compensation.flatten(),
+            yields: self.yields.iter().map(ToString::to_string).collect(),
+            patience: self.patience,
+        })
+    }
+}
+
+impl Asked {
+    fn of<M: Mirror>(message: M, participant: &'static str) -> Asked {
+        Asked { participant, message: M::Of::NAME, fields: message.into_fields() }
+    }
+
+    fn lower(self, step: &str, names: &[Option<Name>], problems: &mut Vec<Problem>) -> Option<Ask> {
+        let (participant, message) = (named(self.participant, problems), named(self.message, problems));
+        let mut fields = BTreeMap::new();
+        for (name, field) in self.fields {
+            let source = match field.origin {
+                Origin::Input => Some(Source::Input),
+                Origin::Step(index) => match names.get(index) {
+                    Some(step) => step.clone().map(Source::Step),
+                    None => {
+                        problems.push(Problem::Foreign { step: step.to_owned(), field: name.to_owned() });
+                        None
+                    }
+                },
+            };
+            fields.extend(source.map(|source| (name.to_owned(), Reference { source, field: field.name.to_owned() })));
+        }
+        Some(Ask { participant: participant?, message: message?, fields })
+    }
+}
+
+/// Checks a name; a wrong one is kept as a problem for the end.
+fn named(text: &str, problems: &mut Vec<Problem>) -> Option<Name> {
+    Name::new(text).map_err(|malformed| problems.push(Problem::Malformed(malformed))).ok()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,178 @@
+//! What `#[derive(Message)]` and the builder make of a plan, seen from outside.
+#![allow(missing_docs, reason = "a test has no readers of its docs")]
+
+use std::time::Duration;
+
+use sagamore_core::definition::{Kind, Problem};
+use sagamore_core::typed::{Action, Message as _, Mirror, Origin, Undoes};
+use sagamore_core::{Definition, Message, definition};
+
+#[derive(Message, Debug, PartialEq)]
+struct Trip {
+    trip_id: String,
+    nights: u32,
+    r#type: Option<String>,
+}
+
+#[derive(Message, Debug, PartialEq)]
+#[message(to = "hotel", yields = Booked)]
+struct BookRoom {
+    trip_id: String,
+    nights: u32,
+}
+
+#[derive(Message, Debug, PartialEq)]
+struct Booked {
+    room_number: u32,
+    price_in_cents: i64,
+}
+
+#[derive(Message, Debug, PartialEq)]
+#[message(to = "hotel", undoes = BookRoom)]
+struct FreeRoom;
+
+#[derive(Message)]
+#[message(to = "hotel", undoes = BookRoom)]
+struct CallHotel {
+    trip_id: String,
+}
+
+#[derive(Message)]
+#[message(to = "bank", name = "bank.charge.v2")]
+struct Charge {
+    cents: i64,
+}
+
+#[derive(Message, Debug, PartialEq)]
+#[message(to = "mail")]
+struct Greet;
+
+fn trip() -> Result<Definition, definition::Error> {
+    let mut saga = Definition::named("trip").version(1);
+    let trip = saga.input::<Trip>();
+
+    let booked = saga
+        .step("book-room")
+        .asks(BookRoomFrom { trip_id: trip.trip_id, nights: trip.nights })
+        .undone_by(FreeRoom)
+        .yields();
+
+    saga.pivot("charge").asks(ChargeFrom { cents: booked.price_in_cents });
+
+    saga.retriable("greet").asks(Greet);
+
+    saga.build()
+}
+
+#[test]
+fn names_come_from_the_participant_and_the_type() {
+    assert_eq!(Trip::NAME, "trip");
+    assert_eq!(BookRoom::NAME, "hotel.book-room");
+    assert_eq!(Charge::NAME, "bank.charge.v2");
+    assert_eq!(<BookRoom as Action>::PARTICIPANT, "hotel");
+    assert_eq!(<<FreeRoom as Undoes>::Action as sagamore_core::typed::Message>::NAME, "hotel.book-room");
+}
+
+#[test]
+fn fields_are_in_camel_case_and_unknown_ones_are_ignored() {
+    let trip = Trip { trip_id: "7".into(), nights: 2, r#type: None };
+    assert_eq!(serde_json::to_string(&trip).unwrap(), r#"{"tripId":"7","nights":2,"type":null}"#);
+    let read: Trip = serde_json::from_str(r#"{"nights":2,"tripId":"7","addedLater":[]}"#).unwrap();
+    assert_eq!(read, trip);
+    assert_eq!(TripFrom::FIELDS, ["tripId", "nights", "type"]);
+}
+
+#[test]
+fn a_message_without_fields_is_an_empty_object() {
+    assert_eq!(serde_json::to_string(&Greet).unwrap(), "{}");
+    assert_eq!(serde_json::from_str::<Greet>(r#"{"addedLater":1}"#).unwrap(), Greet);
+    assert!(serde_json::from_str::<Greet>("null").is_err());
+}
+
+#[test]
+fn references_name_their_source_and_field() {
+    let fields = BookedFrom::of(Origin::Step(3)).into_fields();
+    assert_eq!(fields["roomNumber"].origin, Origin::Step(3));
+    assert_eq!(fields["priceInCents"].name, "priceInCents");
+}
+
+#[test]
+fn a_plan_in_rust_is_the_plan_in_json() {
+    let written = r#"{
+        "name": "trip", "version": 1, "input": ["nights", "tripId", "type"],
+        "steps": [
+            {
+                "name": "book-room", "kind": "compensatable", "yields": ["roomNumber", "priceInCents"],
+                "action": {
+                    "participant": "hotel", "message": "hotel.book-room",
+                    "fields": {"tripId": "input.tripId", "nights": "input.nights"}
+                },
+                "compensation": {"participant": "hotel", "message": "hotel.free-room"}
+            },
+            {
+                "name": "charge", "kind": "pivot", "after": ["book-room"],
+                "action": {
+                    "participant": "bank", "message": "bank.charge.v2", "fields": {"cents": "book-room.priceInCents"}
+                }
+            },
+            {"name": "greet", "kind": "retriable", "action": {"participant": "mail", "message": "mail.greet"}}
+        ]
+    }"#;
+    let written: Definition = serde_json::from_str(written).unwrap();
+    assert_eq!(trip().unwrap(), written);
+    assert_eq!(trip().unwrap().hash(), written.hash());
+}
+
+#[test]
+fn patience_and_order_are_said_where_a_step_is_written() {
+    let mut saga = Definition::named("trip").deadline(Duration::from_secs(60));
+    let trip = saga.input::<Trip>();
+    let book = BookRoomFrom { trip_id: trip.trip_id, nights: trip.nights };
+    saga.step("book")
+        .asks(book)
+        .undone_by(FreeRoom)
+        .timeout(Duration::from_secs(5))
+        .attempts(3)
+        .backoff(Duration::from_millis(10), Duration::from_secs(1));
+    saga.step("book-too").asks(book).undone_by_with(CallHotelFrom { trip_id: trip.trip_id }).after([]);
+    saga.pivot("greet").asks(Greet).after(["book-too", "book"]);
+    let built = saga.build().unwrap();
+
+    assert_eq!(built.deadline_ms, Some(60_000));
+    let patience = built.steps[0].patience;
+    assert_eq!((patience.timeout_ms, patience.attempts_max), (5_000, Some(3)));
+    assert_eq!((patience.backoff_ms_min, patience.backoff_ms_max), (10, 1_000));
+    assert_eq!(built.steps[1].compensation.as_ref().unwrap().fields["tripId"].to_string(), "input.tripId");
+    assert_eq!(built.graph().before, [0, 0, 0b11]);
+    assert_eq!(built.steps[2].kind, Kind::Pivot);
+}
+
+#[test]
+fn what_only_the_builder_can_meet_is_told_when_it_is_built() {
+    let mut other = Definition::named("other");
+    other.step("one").asks(Greet);
+    other.step("two").asks(Greet);
+    let book = BookRoomFrom { trip_id: other.input::<Trip>().trip_id, nights: other.input::<Trip>().nights };
+    let foreign = other.step("three").asks(book).yields();
+
+    let mut saga = Definition::named("Trip");
+    saga.pivot("charge").asks(ChargeFrom { cents: foreign.price_in_cents });
+    let _ = saga.step("nothing");
+    let problems = saga.build().unwrap_err().problems;
+
+    assert!(matches!(&problems[0], Problem::Malformed(_)), "{problems:?}");
+    assert!(problems.contains(&Problem::Foreign { step: "charge".into(), field: "cents".into() }), "{problems:?}");
+    assert!(problems.contains(&Problem::AsksNothing { step: "nothing".into() }), "{problems:?}");
+}
+
+#[test]
+fn a_step_that_nothing_undoes_is_no_compensatable_step() {
+    let mut saga = Definition::named("trip");
+    saga.step("greet").asks(Greet);
+    let error = saga.build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "definition 'trip' cannot run\n- step 'greet' is compensatable but nothing undoes it: \
+         give it a compensation, or make it the pivot or retriable"
+    );
+}

@@ -1,0 +1,257 @@
+//! Every rule that a definition must keep, as data: a good plan with one thing changed, and what is said about it.
+#![allow(missing_docs, reason = "a test has no readers of its docs")]
+
+use sagamore_core::Definition;
+use sagamore_core::definition::Draft;
+use serde_json::{Value, json};
+
+/// Two steps that can be undone, the point of no return, and one that is repeated until done.
+fn plan() -> Value {
+    json!({
+        "name": "checkout", "version": 1, "input": ["orderId", "cents"],
+        "steps": [
+            {
+                "name": "create", "kind": "compensatable", "yields": ["total"],
+                "action": {"participant": "order", "message": "order.create", "fields": {"orderId": "input.orderId"}},
+                "compensation": {"participant": "order", "message": "order.cancel", "fields": {"orderId": "input.orderId"}}
+            },
+            {
+                "name": "charge", "kind": "compensatable", "yields": ["receipt"],
+                "action": {"participant": "payment", "message": "payment.charge", "fields": {"cents": "create.total"}},
+                "compensation": {"participant": "payment", "message": "payment.refund", "fields": {"cents": "create.total"}}
+            },
+            {"name": "ship", "kind": "pivot", "action": {"participant": "shipping", "message": "shipping.schedule"}},
+            {"name": "confirm", "kind": "retriable", "action": {"participant": "order", "message": "order.confirm"}}
+        ]
+    })
+}
+
+/// The plan with the value at each pointer replaced (or put there).
+fn with(changes: &[(&str, Value)]) -> Draft {
+    let mut plan = plan();
+    for (pointer, value) in changes {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match plan.pointer_mut(parent).unwrap() {
+            Value::Object(object) => drop(object.insert(key.into(), value.clone())),
+            Value::Array(array) => array[key.parse::<usize>().unwrap()] = value.clone(),
+            other => panic!("{pointer} leads into {other}"),
+        }
+    }
+    serde_json::from_value(plan).unwrap()
+}
+
+#[track_caller]
+fn check(changes: &[(&str, Value)], expected: &[&str]) {
+    let error = Definition::check(with(changes)).unwrap_err();
+    let problems: Vec<_> = error.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(problems, expected);
+}
+
+fn hash(changes: &[(&str, Value)]) -> String {
+    Definition::check(with(changes)).unwrap().hash().to_owned()
+}
+
+#[test]
+fn a_good_plan_is_taken_and_its_order_is_known() {
+    let definition = Definition::check(with(&[])).unwrap();
+    assert_eq!(definition.graph().before, [0, 0b1, 0b10, 0b100]);
+    assert_eq!(definition.graph().ancestors, [0, 0b1, 0b11, 0b111]);
+    assert_eq!(definition.graph().descendants, [0b1110, 0b1100, 0b1000, 0]);
+}
+
+#[test]
+fn steps_have_names_of_their_own() {
+    check(&[("/steps", json!([]))], &["there are no steps: write at least one"]);
+    check(&[("/steps/1/name", json!("create"))], &["two steps are called 'create': give each a name of its own"]);
+    check(
+        &[("/steps/3/name", json!("input"))],
+        &["a step is called 'input', which is what references call the saga's input: rename it"],
+    );
+    let many = (0..65).map(|number| {
+        let ask = json!({"participant": "order", "message": "order.create"});
+        json!({"name": format!("s{number}"), "kind": "compensatable", "action": ask, "compensation": ask})
+    });
+    let many = many.collect::<Vec<_>>();
+    Definition::check(with(&[("/steps", json!(many[..64]))])).unwrap();
+    check(
+        &[("/steps", json!(many))],
+        &["there are 65 steps, and 64 is the most: split the saga, or join steps of one participant"],
+    );
+}
+
+#[test]
+fn steps_come_after_known_steps_and_never_after_themselves() {
+    check(
+        &[("/steps/1/after", json!(["creation"]))],
+        &["step 'charge' comes after 'creation', but no step is called so: name one of this definition"],
+    );
+    check(
+        &[("/steps/0/after", json!(["ship"]))],
+        &["steps wait for one another: 'create' -> 'charge' -> 'ship': take one 'after' away"],
+    );
+    check(&[("/steps/0/after", json!(["create"]))], &["steps wait for one another: 'create': take one 'after' away"]);
+}
+
+/// A step that can be undone but has no compensation never gets to run; one that is never undone has none.
+#[test]
+fn exactly_the_compensatable_steps_have_a_compensation() {
+    check(
+        &[("/steps/0/compensation", Value::Null)],
+        &[
+            "step 'create' is compensatable but nothing undoes it: give it a compensation, or make it the pivot or retriable",
+        ],
+    );
+    let undo = json!({"participant": "shipping", "message": "shipping.recall"});
+    check(
+        &[("/steps/2/compensation", undo.clone()), ("/steps/3/compensation", undo)],
+        &[
+            "step 'ship' is pivot and never undone, but has a compensation: remove that, or make the step compensatable",
+            "step 'confirm' is retriable and never undone, but has a compensation: remove that, or make the step compensatable",
+        ],
+    );
+}
+
+/// "Before" and "after" the pivot mean dependency, not the order of writing.
+#[test]
+fn the_pivot_waits_for_all_that_can_be_undone_and_what_is_retried_waits_for_the_pivot() {
+    check(
+        &[("/steps/3/kind", json!("pivot"))],
+        &["'ship' and 'confirm' are both pivots: there is one point of no return, so make one another kind"],
+    );
+    check(
+        &[("/steps/2/after", json!(["create"]))],
+        &["step 'charge' can still be undone when the pivot 'ship' is asked: let 'ship' come after it"],
+    );
+    check(
+        &[("/steps/3/after", json!(["charge"]))],
+        &["step 'confirm' is retriable but does not wait for the pivot 'ship': let it come after 'ship'"],
+    );
+    check(
+        &[("/steps/2/kind", json!("retriable"))],
+        &[
+            "step 'ship' is retriable but there is no pivot: make a step the pivot, or give 'ship' a compensation",
+            "step 'confirm' is retriable but there is no pivot: make a step the pivot, or give 'confirm' a compensation",
+        ],
+    );
+}
+
+#[test]
+fn no_data_is_used_before_it_is_there() {
+    check(
+        &[("/steps/1/action/fields/cents", json!("creation.total"))],
+        &["step 'charge' takes 'cents' from 'creation.total', but no step is called so: name one of this definition"],
+    );
+    check(
+        &[("/steps/0/action/fields/orderId", json!("charge.receipt"))],
+        &["step 'create' takes 'orderId' from 'charge.receipt' but does not wait for it: let it come after that step"],
+    );
+    check(
+        &[("/steps/1/after", json!([])), ("/steps/2/after", json!(["create", "charge"]))],
+        &[
+            "step 'charge' takes 'cents' from 'create.total' but does not wait for it: let it come after that step",
+            "step 'charge' takes 'cents' from 'create.total' but does not wait for it: let it come after that step",
+        ],
+    );
+    check(
+        &[("/steps/1/action/fields/cents", json!("create.sum"))],
+        &["step 'charge' takes 'cents' from 'create.sum', but there is only: total"],
+    );
+    check(
+        &[("/steps/1/action/fields/cents", json!("input.total"))],
+        &["step 'charge' takes 'cents' from 'input.total', but there is only: orderId, cents"],
+    );
+    check(
+        &[("/steps/1/compensation/fields/cents", json!("charge.receipt"))],
+        &[
+            "the compensation of 'charge' takes 'cents' from its own action: leave it out, the participant has it stored",
+        ],
+    );
+}
+
+#[test]
+fn patience_makes_sense_by_itself() {
+    check(
+        &[("/steps/0/patience", json!({"timeoutMs": 0, "attemptsMax": 0, "backoffMsMin": 20, "backoffMsMax": 10}))],
+        &[
+            "step 'create' waits 0 ms for an answer: give it a timeout",
+            "step 'create' pauses for at least 20 ms and at most 10 ms: swap them",
+            "step 'create' may be asked 0 times: allow 1 attempt, or leave the limit out to ask for ever",
+        ],
+    );
+    check(
+        &[("/steps/2/patience", json!({"attemptsMax": 3})), ("/steps/3/patience", json!({"attemptsMax": 5}))],
+        &[
+            "step 'ship' is pivot and asked until it is done: remove the limit of 3 attempts",
+            "step 'confirm' is retriable and asked until it is done: remove the limit of 5 attempts",
+        ],
+    );
+}
+
+/// A timeout shorter than what the retries may take is found when the plan is built.
+#[test]
+fn the_deadline_leaves_time_for_the_timeouts_and_attempts() {
+    check(
+        &[("/deadlineMs", json!(20_000))],
+        &[
+            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'create' may take to answer",
+            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'charge' may take to answer",
+        ],
+    );
+    Definition::check(with(&[("/deadlineMs", json!(30_000))])).unwrap();
+
+    let limited = ("/steps/1/patience", json!({"timeoutMs": 5_000, "attemptsMax": 3}));
+    check(
+        &[limited.clone(), ("/deadlineMs", json!(44_999))],
+        &[
+            "the saga's deadline of 44999 ms is shorter than the 45000 ms that all attempts of 'create' -> 'charge' may take: \
+           lengthen it, or lower the attempts or timeouts",
+        ],
+    );
+    Definition::check(with(&[limited, ("/deadlineMs", json!(45_000))])).unwrap();
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let error = Definition::check(with(&[
+        ("/steps/0/compensation", Value::Null),
+        ("/steps/1/patience", json!({"timeoutMs": 0})),
+        ("/steps/1/action/fields/cents", json!("create.sum")),
+    ]));
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "definition 'checkout' cannot run\n\
+         - step 'create' is compensatable but nothing undoes it: give it a compensation, or make it the pivot or retriable\n\
+         - step 'charge' waits 0 ms for an answer: give it a timeout\n\
+         - step 'charge' takes 'cents' from 'create.sum', but there is only: total"
+    );
+}
+
+#[test]
+fn the_hash_depends_on_what_a_plan_says_and_not_on_how_it_is_written() {
+    let written_out = [
+        ("/input", json!(["cents", "orderId"])),
+        ("/steps/0/after", json!([])),
+        ("/steps/1/after", json!(["create"])),
+        ("/steps/2/after", json!(["charge"])),
+        ("/steps/3/patience", json!({"timeoutMs": 30_000})),
+    ];
+    assert_eq!(hash(&[]), hash(&written_out));
+    let both = |order: [&str; 2]| hash(&[("/steps/2/after", json!(order))]);
+    assert_eq!(both(["create", "charge"]), both(["charge", "create"]));
+
+    assert_ne!(hash(&[]), hash(&[("/version", json!(2))]));
+    assert_ne!(hash(&[]), hash(&[("/steps/2/after", json!(["charge", "create"]))]));
+}
+
+#[test]
+fn a_definition_is_written_and_read_again_as_the_same() {
+    let definition = Definition::check(with(&[])).unwrap();
+    let text = serde_json::to_string(&definition).unwrap();
+    assert_eq!(serde_json::from_str::<Definition>(&text).unwrap(), definition);
+}
+
+/// A stored definition has this hash for ever: one that changes would be another definition.
+#[test]
+fn the_hash_of_a_plan_stays_what_it_was() {
+    assert_eq!(hash(&[]), "5acd325f36ecfd1e8eaf46ff52eb72a760bac73c4a518f4c021ffb0289621b3a");
+}

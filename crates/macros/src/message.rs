@@ -1,0 +1,229 @@
+//! What `#[derive(Message)]` reads and writes.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::ext::IdentExt;
+use syn::{Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Path, Result, Type, Visibility};
+
+/// What stands in `#[message(..)]`.
+#[derive(Default)]
+struct Options {
+    to: Option<LitStr>,
+    name: Option<LitStr>,
+    yields: Option<Type>,
+    undoes: Option<Path>,
+}
+
+/// A field, with its name on the wire.
+struct Member<'a> {
+    ident: &'a Ident,
+    holds: &'a Type,
+    vis: &'a Visibility,
+    wire: String,
+}
+
+pub fn expand(input: DeriveInput) -> Result<TokenStream> {
+    let (message, options, members) = (&input.ident, Options::read(&input)?, members(&input)?);
+    let name = options.name(message)?;
+    let (from, mirror) = mirror(&input, &members);
+    let (serde, role) = (serde(message, &members), role(message, &options)?);
+    Ok(quote! {
+        #[automatically_derived]
+        impl ::sagamore_core::typed::Message for #message {
+            const NAME: &'static str = #name;
+            type From = #from;
+        }
+        #serde
+        #mirror
+        #role
+    })
+}
+
+impl Options {
+    fn read(input: &DeriveInput) -> Result<Options> {
+        let mut options = Options::default();
+        for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("message")) {
+            attribute.parse_nested_meta(|meta| {
+                match meta.path.get_ident().map(Ident::to_string).as_deref() {
+                    Some("to") => options.to = Some(legal(meta.value()?.parse()?)?),
+                    Some("name") => options.name = Some(legal(meta.value()?.parse()?)?),
+                    Some("yields") => options.yields = Some(meta.value()?.parse()?),
+                    Some("undoes") => options.undoes = Some(meta.value()?.parse()?),
+                    _ => return Err(meta.error("write `to = \"..\"`, `yields = ..`, `undoes = ..` or `name = \"..\"`")),
+                }
+                Ok(())
+            })?;
+        }
+        Ok(options)
+    }
+
+    /// `payment.charge`, or `charge` when it is nobody's command.
+    fn name(&self, message: &Ident) -> Result<String> {
+        let own = kebab_case(&message.unraw().to_string());
+        let name = match (&self.name, &self.to) {
+            (Some(name), _) => name.value(),
+            (None, Some(to)) => format!("{}.{own}", to.value()),
+            (None, None) => own,
+        };
+        legal(LitStr::new(&name, message.span()))?;
+        Ok(name)
+    }
+}
+
+/// Whether the core would take the text as a name; better said here than when the plan is built.
+fn legal(name: LitStr) -> Result<LitStr> {
+    let text = name.value();
+    let first = text.starts_with(|letter: char| letter.is_ascii_lowercase());
+    let rest = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'));
+    if first && rest && text.len() <= 100 {
+        return Ok(name);
+    }
+    Err(Error::new(name.span(), format!("`{text}` is no name: use a-z, 0-9, '-' and '.', a letter first, 100 at most")))
+}
+
+fn members(input: &DeriveInput) -> Result<Vec<Member<'_>>> {
+    if !input.generics.params.is_empty() {
+        return Err(Error::new_spanned(&input.generics, "a message has no type parameters or lifetimes: own its data"));
+    }
+    let wanted = "a message is a struct with named fields, or a unit struct";
+    let Data::Struct(data) = &input.data else {
+        return Err(Error::new_spanned(&input.ident, format!("{wanted}: put the enum into a field of one")));
+    };
+    match &data.fields {
+        Fields::Unit => Ok(Vec::new()),
+        Fields::Named(named) => Ok(named.named.iter().filter_map(member).collect()),
+        Fields::Unnamed(_) => Err(Error::new_spanned(&data.fields, format!("{wanted}: give each field a name"))),
+    }
+}
+
+fn member(field: &Field) -> Option<Member<'_>> {
+    let ident = field.ident.as_ref()?;
+    Some(Member { ident, holds: &field.ty, vis: &field.vis, wire: camel_case(&ident.unraw().to_string()) })
+}
+
+/// A hidden struct of the same shape carries serde's derives; `remote` makes them read and write the message.
+fn serde(message: &Ident, members: &[Member<'_>]) -> TokenStream {
+    let remote = message.to_string();
+    let fields = members.iter().map(|Member { ident, holds, wire, .. }| {
+        quote! { #[serde(rename = #wire)] #ident: #holds }
+    });
+    quote! {
+        const _: () = {
+            use ::sagamore_core::__private::serde;
+
+            #[derive(serde::Serialize, serde::Deserialize)]
+            #[serde(crate = "::sagamore_core::__private::serde", remote = #remote)]
+            struct Wire { #(#fields),* }
+
+            #[automatically_derived]
+            impl serde::Serialize for #message {
+                fn serialize<S: serde::Serializer>(&self, serializer: S) -> ::core::result::Result<S::Ok, S::Error> {
+                    Wire::serialize(self, serializer)
+                }
+            }
+
+            #[automatically_derived]
+            impl<'de> serde::Deserialize<'de> for #message {
+                fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> ::core::result::Result<Self, D::Error> {
+                    Wire::deserialize(deserializer)
+                }
+            }
+        };
+    }
+}
+
+/// The struct of references and its impl; a message without fields is its own.
+fn mirror(input: &DeriveInput, members: &[Member<'_>]) -> (Ident, TokenStream) {
+    let (message, vis) = (&input.ident, &input.vis);
+    let from = if members.is_empty() { message.clone() } else { format_ident!("{}From", message) };
+    let declared = (!members.is_empty()).then(|| {
+        let doc = format!("The fields of [`{message}`] as references.");
+        let fields = members.iter().map(|Member { ident, holds, vis, .. }| {
+            quote! { #vis #ident: ::sagamore_core::typed::Ref<#holds> }
+        });
+        quote! {
+            #[doc = #doc]
+            #[allow(missing_docs, dead_code)]
+            #[derive(Clone, Copy)]
+            #vis struct #from { #(#fields),* }
+        }
+    });
+    let ident: Vec<_> = members.iter().map(|member| member.ident).collect();
+    let wire: Vec<_> = members.iter().map(|member| &member.wire).collect();
+    let mirror = quote! {
+        #declared
+
+        #[automatically_derived]
+        impl ::sagamore_core::typed::Mirror for #from {
+            type Of = #message;
+            const FIELDS: &'static [&'static str] = &[#(#wire),*];
+
+            fn of(_source: ::sagamore_core::typed::Origin) -> Self {
+                Self { #(#ident: ::sagamore_core::typed::Ref::new(_source, #wire)),* }
+            }
+
+            fn into_fields(self) -> ::std::collections::BTreeMap<&'static str, ::sagamore_core::typed::Field> {
+                ::std::collections::BTreeMap::from([#((#wire, self.#ident.field())),*])
+            }
+        }
+    };
+    (from, mirror)
+}
+
+/// Action, undo, or neither.
+fn role(message: &Ident, options: &Options) -> Result<TokenStream> {
+    match (&options.to, &options.yields, &options.undoes) {
+        (Some(to), yields, None) => {
+            let yields = yields.as_ref().map_or_else(|| quote! { () }, |yields| quote! { #yields });
+            Ok(quote! {
+                #[automatically_derived]
+                impl ::sagamore_core::typed::Action for #message {
+                    const PARTICIPANT: &'static str = #to;
+                    type Output = #yields;
+                }
+            })
+        }
+        (Some(to), None, Some(action)) => {
+            let elsewhere = format!("`{message}` undoes an action of another participant: `to` must be the same");
+            Ok(quote! {
+                #[automatically_derived]
+                impl ::sagamore_core::typed::Undoes for #message {
+                    type Action = #action;
+                }
+                const _: () = ::core::assert!(
+                    ::sagamore_core::__private::same(<#action as ::sagamore_core::typed::Action>::PARTICIPANT, #to),
+                    #elsewhere
+                );
+            })
+        }
+        (None, None, None) => Ok(TokenStream::new()),
+        (_, Some(_), _) | (_, _, Some(_)) => {
+            Err(Error::new_spanned(message, "write `to = \"..\"` and either `yields = Output` or `undoes = Action`"))
+        }
+    }
+}
+
+/// `ChargeCard` -> `charge-card`.
+fn kebab_case(name: &str) -> String {
+    let mut text = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
+}
+
+/// `amount_cents` -> `amountCents`.
+fn camel_case(name: &str) -> String {
+    let (mut text, mut begins) = (String::with_capacity(name.len()), false);
+    for letter in name.chars() {
+        match letter {
+            '_' => begins = !text.is_empty(),
+            letter if std::mem::take(&mut begins) => text.push(letter.to_ascii_uppercase()),
+            letter => text.push(letter),
+        }
+    }
+    text
+}
