@@ -1,9 +1,20 @@
 //! What follows from an input. Pure: the saga comes in by value and goes out changed, with what changed.
+//!
+//! This file is the list of phases: take the input, then go on as far as that leads. How a saga goes is in `forward`,
+//! how it goes back in `backward`, what operators may do in `rescue`.
 
-use crate::saga::{Change, Ignored, Input, Saga};
+use std::time::Duration;
+
+use crate::apply::apply;
+use crate::definition::{Kind, Patience};
+use crate::id::Direction;
+use crate::message::{Command, Reply};
+use crate::saga::{Cause, Change, Ignored, Input, Saga, Status, StepStatus};
 use crate::time::Timestamp;
+use crate::{backward, forward, rescue};
 
 /// What one input led to: the saga after it, and the changes that led there (never empty).
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The saga after all changes; its revision is one higher.
     pub saga: Saga,
@@ -13,7 +24,230 @@ pub struct Decision {
 
 /// Decides what `input` means for `saga` at `now`. `rng` is drawn from for the jitter of back-off pauses only.
 /// An input that means nothing gives back the saga as it was and says why.
+#[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, whatever comes of it")]
 pub fn decide(saga: Saga, input: &Input, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Decision, (Saga, Ignored)> {
-    let _ = (input, now, rng);
-    Err((saga, Ignored::Stale))
+    let mut turn = Turn { saga, changes: Vec::new(), now, rng };
+    match turn.take(input) {
+        Ok(()) => {
+            turn.go_on();
+            turn.saga.revision += 1;
+            Ok(Decision { saga: turn.saga, changes: turn.changes })
+        }
+        Err(ignored) => Err((turn.saga, ignored)),
+    }
+}
+
+impl Decision {
+    /// The commands that this decision asks for, in order.
+    pub fn commands(&self) -> impl Iterator<Item = Command> {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Asked { step, direction, .. } => {
+                let index = self.saga.definition.index_of(step)?;
+                Some(self.saga.command(index, *direction))
+            }
+            Change::Started { .. } | Change::Done { .. } | Change::Refused { .. } | Change::Faulted { .. } => None,
+            Change::Silent { .. } | Change::Undone { .. } | Change::UndoRefused { .. } => None,
+            Change::TurnedBack { .. } | Change::Rescued(_) | Change::Stuck => None,
+            Change::Resumed | Change::Completed | Change::Compensated => None,
+        })
+    }
+}
+
+/// One decision in the making: every change is applied as it is made.
+pub(crate) struct Turn<'a> {
+    pub(crate) saga: Saga,
+    changes: Vec<Change>,
+    now: Timestamp,
+    rng: &'a mut fastrand::Rng,
+}
+
+/// What can be done next, in the direction the saga goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// These steps can be asked.
+    Ask(u64),
+    /// Nothing but to wait for answers.
+    Wait,
+    /// All is done, or undone.
+    Over,
+    /// Nothing, without a person.
+    Stuck,
+}
+
+impl Turn<'_> {
+    /// Makes the changes that the input is, or none at all.
+    fn take(&mut self, input: &Input) -> Result<(), Ignored> {
+        if matches!(input, Input::Start) {
+            return self.start();
+        }
+        if self.saga.status.has_ended() {
+            return Err(Ignored::Ended);
+        }
+        match input {
+            Input::Start => self.start(),
+            Input::Reply(reply) => self.reply(reply),
+            Input::Tick => self.tick(),
+            Input::Cancel => backward::cancel(self),
+            Input::Rescue(wanted) => rescue::rescue(self, wanted),
+        }
+    }
+
+    /// Asks whatever can be asked now, and ends the saga when nothing is left.
+    fn go_on(&mut self) {
+        let back = self.saga.cause.is_some();
+        let outlook = if back { backward::outlook(&self.saga) } else { forward::outlook(&self.saga) };
+        let stuck = self.saga.status == Status::Stuck;
+        if stuck && outlook != Outlook::Stuck {
+            self.change(Change::Resumed);
+        }
+        match (outlook, back) {
+            (Outlook::Ask(steps), _) => {
+                let direction = if back { Direction::Compensation } else { Direction::Action };
+                members(steps).for_each(|index| self.ask(index, direction));
+            }
+            (Outlook::Wait, _) => {}
+            (Outlook::Over, true) => self.change(Change::Compensated),
+            (Outlook::Over, false) => self.change(Change::Completed),
+            (Outlook::Stuck, _) => {
+                if !stuck {
+                    self.change(Change::Stuck);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self) -> Result<(), Ignored> {
+        if self.saga.revision > 0 {
+            return Err(Ignored::AlreadyStarted);
+        }
+        self.change(Change::Started { input: self.saga.input.clone() });
+        Ok(())
+    }
+
+    /// A reply counts only for the very command that is out: saga, step, direction and generation.
+    fn reply(&mut self, reply: &Reply) -> Result<(), Ignored> {
+        let key = &reply.key;
+        if key.saga != self.saga.id {
+            return Err(Ignored::Stale);
+        }
+        let index = self.saga.definition.index_of(&key.step).ok_or(Ignored::NoSuchStep)?;
+        let step = &self.saga.steps[index];
+        match key.direction {
+            Direction::Action if key.generation == step.generation => forward::answered(self, index, &reply.outcome),
+            Direction::Compensation if key.generation == step.undo_generation => {
+                backward::answered(self, index, &reply.outcome)
+            }
+            Direction::Action | Direction::Compensation => Err(Ignored::Stale),
+        }
+    }
+
+    /// The saga's deadline first, so that nothing is asked that is taken back at once; then the answers that are
+    /// overdue; then what is to be asked again.
+    fn tick(&mut self) -> Result<(), Ignored> {
+        if self.saga.deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.turn_back(Cause::DeadlinePassed);
+        }
+        for index in 0..self.saga.steps.len() {
+            if self.is_due(index, false) {
+                self.silent(index);
+            }
+        }
+        for index in 0..self.saga.steps.len() {
+            if self.is_due(index, true) {
+                let undoing = self.saga.steps[index].status == StepStatus::Undoing;
+                self.ask(index, if undoing { Direction::Compensation } else { Direction::Action });
+            }
+        }
+        if self.changes.is_empty() { Err(Ignored::NothingDue) } else { Ok(()) }
+    }
+
+    fn is_due(&self, index: usize, backing_off: bool) -> bool {
+        let step = &self.saga.steps[index];
+        step.backing_off == backing_off && step.due.is_some_and(|due| due <= self.now)
+    }
+
+    /// No answer came in time: it may have happened, or not.
+    fn silent(&mut self, index: usize) {
+        let due = self.next_attempt(index);
+        self.change(Change::Silent { step: self.saga.definition.steps[index].name.clone(), due });
+        self.given_up(index, due);
+    }
+
+    /// Nothing was stored by this attempt. While a pause is running already, a fault adds nothing.
+    pub(crate) fn faulted(&mut self, index: usize, fault: &str) -> Result<(), Ignored> {
+        let step = &self.saga.steps[index];
+        if step.backing_off || step.due.is_none() {
+            return Err(Ignored::Stale);
+        }
+        let due = self.next_attempt(index);
+        let step = self.saga.definition.steps[index].name.clone();
+        self.change(Change::Faulted { step, fault: fault.to_owned(), due });
+        self.given_up(index, due);
+        Ok(())
+    }
+
+    /// An action that is not asked again while the saga goes forward is given up: it is compensated like a done one.
+    fn given_up(&mut self, index: usize, due: Option<Timestamp>) {
+        if due.is_none() && self.saga.status == Status::Running {
+            self.turn_back(Cause::GivenUp(self.saga.definition.steps[index].name.clone()));
+        }
+    }
+
+    /// From here on no action is asked. Those in a pause are left as they are: unknown.
+    pub(crate) fn turn_back(&mut self, cause: Cause) {
+        self.change(Change::TurnedBack { cause });
+        for index in 0..self.saga.steps.len() {
+            if self.saga.steps[index].backing_off {
+                self.change(Change::Silent { step: self.saga.definition.steps[index].name.clone(), due: None });
+            }
+        }
+    }
+
+    /// Asks a step, for the first time or again.
+    fn ask(&mut self, index: usize, direction: Direction) {
+        let step = &self.saga.definition.steps[index];
+        let due = self.now.plus(Duration::from_millis(step.patience.timeout_ms));
+        self.change(Change::Asked { step: step.name.clone(), direction, due });
+    }
+
+    /// When to ask again after a fault or a silence. None: an action is not asked again when the saga goes back, nor
+    /// when its definition limits its attempts and it can be undone.
+    fn next_attempt(&mut self, index: usize) -> Option<Timestamp> {
+        let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
+        let used_up = step.patience.attempts_max.is_some_and(|most| state.attempts >= most);
+        let again = match (state.status, step.kind) {
+            (StepStatus::Undoing, _) => true,
+            (_, Kind::Compensatable) => self.saga.cause.is_none() && !used_up,
+            (_, Kind::Pivot | Kind::Retriable) => true,
+        };
+        again.then(|| self.now.plus(pause(&step.patience, state.attempts, self.rng)))
+    }
+
+    /// Makes a change: applied and written down.
+    pub(crate) fn change(&mut self, change: Change) {
+        apply(&mut self.saga, &change, self.now).expect("decide makes legal changes only");
+        self.changes.push(change);
+    }
+}
+
+/// The pause after this many attempts: doubles with each, is capped, and half of it is chance.
+fn pause(patience: &Patience, attempts: u32, rng: &mut fastrand::Rng) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(63);
+    let whole = patience.backoff_ms_min.saturating_mul(1 << doublings).min(patience.backoff_ms_max);
+    let half = whole / 2;
+    Duration::from_millis(half + rng.u64(0..=whole - half))
+}
+
+/// The set of this one step.
+pub(crate) fn bit(index: usize) -> u64 {
+    1 << index
+}
+
+/// The numbers of the steps in a set, lowest first.
+pub(crate) fn members(mut steps: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (steps != 0).then(|| steps.trailing_zeros() as usize)?;
+        steps &= steps - 1;
+        Some(lowest)
+    })
 }

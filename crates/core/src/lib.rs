@@ -19,12 +19,20 @@ pub mod typed;
 
 pub mod saga;
 
+pub mod apply;
+mod command;
 pub mod decide;
 
+mod backward;
+mod forward;
+mod rescue;
+
 pub use body::Body;
+pub use decide::{Decision, decide};
 pub use definition::Definition;
 pub use id::{Direction, Name, SagaId, StepKey};
 pub use message::{Command, Outcome, Refusal, Reply, ReplyTo};
+pub use rescue::Allowed;
 pub use saga::Saga;
 pub use sagamore_macros::Message;
 pub use time::Timestamp;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::apply::{Illegal, apply};
 use crate::body::Body;
 use crate::definition::Definition;
 use crate::id::{Direction, Name, SagaId};
@@ -167,7 +168,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Change {
-    /// The saga began; `due` is its deadline.
+    /// The saga began.
     Started {
         /// What it was started with.
         input: Body,
@@ -195,16 +196,16 @@ pub enum Change {
         /// The no.
         refusal: Refusal,
     },
-    /// The participant met a fault; asked again at `due`.
+    /// The participant met a fault; asked again at `due`, or not at all when the action is given up.
     Faulted {
         /// Which step.
         step: Name,
         /// What it said.
         fault: String,
-        /// The next attempt.
-        due: Timestamp,
+        /// The next attempt; none for an action that is given up.
+        due: Option<Timestamp>,
     },
-    /// No answer came in time; asked again at `due`, or not at all when the saga goes back.
+    /// No answer came in time, or none is waited for any longer; asked again at `due`, or not at all.
     Silent {
         /// Which step.
         step: Name,
@@ -267,6 +268,121 @@ pub enum Ignored {
     /// The saga was started before.
     #[error("the saga was started already")]
     AlreadyStarted,
+}
+
+impl Saga {
+    /// A saga that nothing has come to yet: revision 0, every step waiting. `Input::Start` makes it go.
+    pub fn begin(id: SagaId, definition: Arc<Definition>, reply_to: ReplyTo, input: Body, now: Timestamp) -> Saga {
+        let step = StepState {
+            status: StepStatus::Waiting,
+            generation: 1,
+            undo_generation: 1,
+            attempts: 0,
+            due: None,
+            backing_off: false,
+            output: None,
+            refusal: None,
+            fault: None,
+        };
+        Saga {
+            steps: vec![step; definition.steps.len()],
+            id,
+            definition,
+            reply_to,
+            input,
+            status: Status::Running,
+            revision: 0,
+            started_at: now,
+            changed_at: now,
+            cause: None,
+        }
+    }
+
+    /// The saga that its journal tells of, from the first entry on. One that was cancelled before its start has no input.
+    pub fn fold(
+        id: SagaId,
+        definition: Arc<Definition>,
+        reply_to: ReplyTo,
+        started_at: Timestamp,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> Result<Saga, Illegal> {
+        let mut saga = Saga::begin(id, definition, reply_to, Body::empty(), started_at);
+        entries.into_iter().try_for_each(|entry| saga.advance(&entry))?;
+        Ok(saga)
+    }
+
+    /// Takes the next entry of the journal.
+    pub fn advance(&mut self, entry: &Entry) -> Result<(), Illegal> {
+        if entry.revision != self.revision + 1 {
+            return Err(Illegal::Gap { revision: self.revision, entry: entry.revision });
+        }
+        entry.changes.iter().try_for_each(|change| apply(self, change, entry.at))?;
+        self.revision = entry.revision;
+        Ok(())
+    }
+}
+
+impl Change {
+    /// The step that it is about; none when it is about the saga as a whole.
+    pub fn step(&self) -> Option<&Name> {
+        match self {
+            Change::Asked { step, .. } | Change::Done { step, .. } | Change::Refused { step, .. } => Some(step),
+            Change::Faulted { step, .. } | Change::Silent { step, .. } => Some(step),
+            Change::Undone { step } | Change::UndoRefused { step, .. } | Change::Rescued(Rescue { step, .. }) => {
+                Some(step)
+            }
+            Change::Started { .. } | Change::TurnedBack { .. } | Change::Stuck => None,
+            Change::Resumed | Change::Completed | Change::Compensated => None,
+        }
+    }
+
+    /// `asked`, `done`, `turnedBack`: as in the journal.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Change::Started { .. } => "started",
+            Change::Asked { .. } => "asked",
+            Change::Done { .. } => "done",
+            Change::Refused { .. } => "refused",
+            Change::Faulted { .. } => "faulted",
+            Change::Silent { .. } => "silent",
+            Change::Undone { .. } => "undone",
+            Change::UndoRefused { .. } => "undoRefused",
+            Change::TurnedBack { .. } => "turnedBack",
+            Change::Rescued(_) => "rescued",
+            Change::Stuck => "stuck",
+            Change::Resumed => "resumed",
+            Change::Completed => "completed",
+            Change::Compensated => "compensated",
+        }
+    }
+}
+
+impl Verb {
+    /// `retry`, `skip` or `resolve`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Retry => "retry",
+            Verb::Skip => "skip",
+            Verb::Resolve => "resolve",
+        }
+    }
+}
+
+impl StepStatus {
+    /// `waiting`, `undoFailed`: as in tables, the API and the journal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StepStatus::Waiting => "waiting",
+            StepStatus::Asked => "asked",
+            StepStatus::Done => "done",
+            StepStatus::Refused => "refused",
+            StepStatus::Unknown => "unknown",
+            StepStatus::Undoing => "undoing",
+            StepStatus::Undone => "undone",
+            StepStatus::UndoFailed => "undoFailed",
+            StepStatus::Skipped => "skipped",
+        }
+    }
 }
 
 impl Status {

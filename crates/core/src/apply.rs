@@ -1,0 +1,207 @@
+//! The tables of legal transitions, and the only code that changes a saga's status or a step's.
+//!
+//! One arm is one legal pair of status and change; whatever is not written here is illegal. `docs/transitions.md` is
+//! generated from these tables.
+
+use crate::id::{Direction, Name};
+use crate::saga::{Change, Saga, StepState, Verb};
+use crate::saga::{Status, StepStatus};
+use crate::time::Timestamp;
+
+/// The saga's table: where a saga of this status stands after the change. `back` says that it has turned back.
+pub(crate) fn saga_after(status: Status, back: bool, change: &Change) -> Result<Status, Illegal> {
+    use Change as To;
+    use Direction::{Action, Compensation};
+    use Status::{Compensated, Compensating, Completed, Running, Stuck};
+    Ok(match (status, change) {
+        (Running, To::Started { .. }) => Running,
+        (Running, To::Asked { direction: Action, .. }) => Running,
+        (Running, To::Done { .. }) => Running,
+        (Running, To::Refused { .. }) => Running,
+        (Running, To::Faulted { .. }) => Running,
+        (Running, To::Silent { .. }) => Running,
+        (Running, To::Rescued(_)) => Running,
+        (Running, To::TurnedBack { .. }) => Compensating,
+        (Running, To::Stuck) => Stuck,
+        (Running, To::Completed) => Completed,
+
+        (Compensating, To::Asked { direction: Compensation, .. }) => Compensating,
+        (Compensating, To::Done { .. }) => Compensating,
+        (Compensating, To::Refused { .. }) => Compensating,
+        (Compensating, To::Faulted { .. }) => Compensating,
+        (Compensating, To::Silent { .. }) => Compensating,
+        (Compensating, To::Undone { .. }) => Compensating,
+        (Compensating, To::UndoRefused { .. }) => Compensating,
+        (Compensating, To::Rescued(_)) => Compensating,
+        (Compensating, To::Stuck) => Stuck,
+        (Compensating, To::Compensated) => Compensated,
+
+        (Stuck, To::Done { .. }) if back => Stuck,
+        (Stuck, To::Rescued(_)) => Stuck,
+        (Stuck, To::Resumed) if back => Compensating,
+        (Stuck, To::Resumed) => Running,
+
+        (status, change) => return Err(Illegal::Saga { status, change: change.as_str() }),
+    })
+}
+
+/// A step's table: where a step of this status stands after a change that names it.
+pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStatus, Illegal> {
+    use Change as To;
+    use Direction::{Action, Compensation};
+    use StepStatus::{Asked, Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting};
+    Ok(match (status, change) {
+        (Waiting, To::Asked { direction: Action, .. }) => Asked,
+
+        (Asked, To::Asked { direction: Action, .. }) => Asked,
+        (Asked, To::Done { .. }) => Done,
+        (Asked, To::Refused { .. }) => Refused,
+        (Asked, To::Faulted { due: Some(_), .. }) => Asked,
+        (Asked, To::Faulted { due: None, .. }) => Unknown,
+        (Asked, To::Silent { .. }) => Unknown,
+
+        (Unknown, To::Asked { direction: Action, .. }) => Asked,
+        (Unknown, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Unknown, To::Done { .. }) => Done,
+        (Unknown, To::Refused { .. }) => Refused,
+        (Unknown, To::Silent { due: None, .. }) => Unknown,
+
+        (Done, To::Asked { direction: Compensation, .. }) => Undoing,
+
+        (Undoing, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Undoing, To::Done { .. }) => Undoing,
+        (Undoing, To::Faulted { due: Some(_), .. }) => Undoing,
+        (Undoing, To::Silent { due: Some(_), .. }) => Undoing,
+        (Undoing, To::Undone { .. }) => Undone,
+        (Undoing, To::UndoRefused { .. }) => UndoFailed,
+
+        (UndoFailed, To::Done { .. }) => UndoFailed,
+
+        (status, To::Rescued(rescue)) => match (status, rescue.verb) {
+            (Refused, Verb::Retry) => Waiting,
+            (Refused, Verb::Skip) => Skipped,
+            (Refused, Verb::Resolve) => Done,
+            (UndoFailed, Verb::Retry) => Done,
+            (UndoFailed, Verb::Skip) => Skipped,
+            (UndoFailed, Verb::Resolve) => Undone,
+            (Waiting, Verb::Skip) => Skipped,
+            (Waiting, Verb::Resolve) => Done,
+            (status, verb) => return Err(Illegal::Step { status, change: verb.as_str() }),
+        },
+
+        (status, change) => return Err(Illegal::Step { status, change: change.as_str() }),
+    })
+}
+
+/// A change that the tables do not allow. From `decide` it is a bug; from a journal, bad stored data.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Illegal {
+    /// No arm of the saga's table.
+    #[error("a saga that is {} cannot take the change '{change}'", .status.as_str())]
+    Saga {
+        /// Where the saga stands.
+        status: Status,
+        /// The change's name.
+        change: &'static str,
+    },
+    /// No arm of the step's table.
+    #[error("a step that is {} cannot take the change '{change}'", .status.as_str())]
+    Step {
+        /// Where the step stands.
+        status: StepStatus,
+        /// The change's name, or the verb's.
+        change: &'static str,
+    },
+    /// The change names a step that the definition does not have.
+    #[error("the definition has no step '{0}'")]
+    NoSuchStep(Name),
+    /// Only the first entry starts a saga.
+    #[error("the saga was started before")]
+    StartedBefore,
+    /// The journal has a hole, or an entry twice.
+    #[error("after revision {revision} comes {}, not {entry}", .revision + 1)]
+    Gap {
+        /// The saga's revision.
+        revision: u64,
+        /// The revision of the entry that came.
+        entry: u64,
+    },
+}
+
+/// Applies one change that happened at `at`. An illegal one leaves the saga as it was.
+pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Illegal> {
+    let status = saga_after(saga.status, saga.cause.is_some(), change)?;
+    match change.step() {
+        Some(name) => {
+            let index = saga.definition.index_of(name).ok_or_else(|| Illegal::NoSuchStep(name.clone()))?;
+            let step = &mut saga.steps[index];
+            let after = step_after(step.status, change)?;
+            note(step, change);
+            step.status = after;
+        }
+        None => match change {
+            Change::Started { .. } if saga.revision > 0 => return Err(Illegal::StartedBefore),
+            Change::Started { input } => saga.input = input.clone(),
+            Change::TurnedBack { cause } => saga.cause = Some(cause.clone()),
+            Change::Stuck | Change::Resumed | Change::Completed | Change::Compensated => {}
+            Change::Asked { .. } | Change::Done { .. } | Change::Refused { .. } | Change::Faulted { .. } => {}
+            Change::Silent { .. } | Change::Undone { .. } | Change::UndoRefused { .. } | Change::Rescued(_) => {}
+        },
+    }
+    saga.status = status;
+    saga.changed_at = at;
+    if saga.revision == 0 {
+        saga.started_at = at;
+    }
+    Ok(())
+}
+
+/// What a step keeps of a change, beside its status, which is still the one before.
+fn note(step: &mut StepState, change: &Change) {
+    match change {
+        Change::Asked { direction, due, .. } => {
+            if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
+                step.attempts = 0;
+                step.fault = None;
+            }
+            step.attempts += 1;
+            step.wait_until(Some(*due), false);
+        }
+        Change::Done { output, .. } => {
+            step.output = Some(output.clone());
+            if step.status != StepStatus::Undoing {
+                step.wait_until(None, false);
+            }
+        }
+        Change::Refused { refusal, .. } | Change::UndoRefused { refusal, .. } => {
+            step.refusal = Some(refusal.clone());
+            step.wait_until(None, false);
+        }
+        Change::Faulted { fault, due, .. } => {
+            step.fault = Some(fault.clone());
+            step.wait_until(*due, due.is_some());
+        }
+        Change::Silent { due, .. } => step.wait_until(*due, due.is_some()),
+        Change::Undone { .. } => step.wait_until(None, false),
+        Change::Rescued(rescue) => match (rescue.verb, step.status) {
+            (Verb::Retry, StepStatus::UndoFailed) => {
+                step.undo_generation += 1;
+                step.attempts = 0;
+            }
+            (Verb::Retry, _) => {
+                step.generation += 1;
+                step.attempts = 0;
+            }
+            (Verb::Skip | Verb::Resolve, _) => {}
+        },
+        Change::Started { .. } | Change::TurnedBack { .. } | Change::Stuck => {}
+        Change::Resumed | Change::Completed | Change::Compensated => {}
+    }
+}
+
+impl StepState {
+    fn wait_until(&mut self, due: Option<Timestamp>, backing_off: bool) {
+        self.due = due;
+        self.backing_off = backing_off;
+    }
+}

@@ -1,0 +1,68 @@
+//! Going back: whether it is still possible, what can be undone next, and what the answer to a compensation means.
+
+use crate::decide::{Outlook, Turn, bit, members};
+use crate::definition::Kind;
+use crate::message::Outcome;
+use crate::saga::{Cause, Change, Ignored, Saga, Status, StepStatus};
+
+/// Whether the pivot was asked, and not refused: from then on a saga goes forward only.
+pub(crate) fn is_past_return(saga: &Saga) -> bool {
+    saga.definition.steps.iter().zip(&saga.steps).any(|(plan, step)| match step.status {
+        StepStatus::Waiting | StepStatus::Refused => false,
+        StepStatus::Asked | StepStatus::Unknown | StepStatus::Done | StepStatus::Skipped => plan.kind == Kind::Pivot,
+        StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => false,
+    })
+}
+
+/// A saga that was never started ends at once as compensated, with no step asked.
+pub(crate) fn cancel(turn: &mut Turn<'_>) -> Result<(), Ignored> {
+    if turn.saga.cause.is_some() {
+        return Err(Ignored::AlreadyGoingBack);
+    }
+    if turn.saga.status != Status::Running || is_past_return(&turn.saga) {
+        return Err(Ignored::TooLate);
+    }
+    turn.turn_back(Cause::Cancelled);
+    Ok(())
+}
+
+/// A step is undone when it is done or unknown, and whatever came after it has nothing left to undo. So siblings are
+/// undone side by side, and an undo that was refused holds up only what came before it.
+pub(crate) fn outlook(saga: &Saga) -> Outlook {
+    let (mut owed, mut undoable, mut flying) = (0, 0, false);
+    for (index, step) in saga.steps.iter().enumerate() {
+        match step.status {
+            StepStatus::Waiting | StepStatus::Refused | StepStatus::Undone | StepStatus::Skipped => continue,
+            StepStatus::Done | StepStatus::Unknown => undoable |= bit(index),
+            StepStatus::Asked | StepStatus::Undoing => flying = true,
+            StepStatus::UndoFailed => {}
+        }
+        owed |= bit(index);
+    }
+    let descendants = &saga.definition.graph().descendants;
+    let ready =
+        members(undoable).filter(|index| descendants[*index] & owed == 0).fold(0, |set, index| set | bit(index));
+    match (owed, ready, flying) {
+        (0, _, _) => Outlook::Over,
+        (_, 0, true) => Outlook::Wait,
+        (_, 0, false) => Outlook::Stuck,
+        (_, ready, _) => Outlook::Ask(ready),
+    }
+}
+
+/// The answer to a compensation: only a refusal ends it badly, a fault is a delay.
+pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> Result<(), Ignored> {
+    match turn.saga.steps[index].status {
+        StepStatus::Undoing => {}
+        StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => return Err(Ignored::Stale),
+        StepStatus::Unknown | StepStatus::Undone | StepStatus::UndoFailed => return Err(Ignored::Stale),
+        StepStatus::Skipped => return Err(Ignored::Stale),
+    }
+    let step = turn.saga.definition.steps[index].name.clone();
+    match outcome {
+        Outcome::Done(_) => turn.change(Change::Undone { step }),
+        Outcome::Refused(refusal) => turn.change(Change::UndoRefused { step, refusal: refusal.clone() }),
+        Outcome::Fault(fault) => return turn.faulted(index, fault),
+    }
+    Ok(())
+}

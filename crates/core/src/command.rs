@@ -1,0 +1,169 @@
+//! What a saga has to say to participants, and until when it waits for them.
+//!
+//! Commands are not stored: one is built from the state, the same id each time. Data is mapped by references only: a
+//! field's JSON text is copied as it is.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::backward;
+use crate::body::Body;
+use crate::definition::{Definition, Kind, Source};
+use crate::id::{Direction, StepKey};
+use crate::message::Command;
+use crate::saga::{Saga, Status, StepStatus};
+use crate::time::Timestamp;
+
+impl Saga {
+    /// The command for this step in this direction, as it stands now. A field whose source has no such field is null:
+    /// that cannot be when the input was checked at the start. The trace context is the caller's to add.
+    ///
+    /// # Panics
+    /// When the step does not exist, or is to be compensated and has no compensation.
+    pub fn command(&self, step: usize, direction: Direction) -> Command {
+        let (plan, state) = (&self.definition.steps[step], &self.steps[step]);
+        let (ask, generation) = match direction {
+            Direction::Action => (&plan.action, state.generation),
+            Direction::Compensation => {
+                (plan.compensation.as_ref().expect("only steps with a compensation are undone"), state.undo_generation)
+            }
+        };
+        let may_expire = direction == Direction::Action && plan.kind == Kind::Compensatable;
+        Command {
+            key: StepKey { saga: self.id.clone(), step: plan.name.clone(), direction, generation },
+            version: self.definition.version,
+            attempt: state.attempts,
+            participant: ask.participant.clone(),
+            name: ask.message.clone(),
+            body: self.body_of(ask),
+            reply_to: self.reply_to.clone(),
+            expires_at: state.due.filter(|_| may_expire),
+            traceparent: None,
+        }
+    }
+
+    fn body_of(&self, ask: &crate::definition::Ask) -> Body {
+        let mut sources: Vec<(&Source, Fields<'_>)> = Vec::new();
+        let mut fields: BTreeMap<&str, &RawValue> = BTreeMap::new();
+        for (name, reference) in &ask.fields {
+            let known = sources.iter().position(|(source, _)| *source == &reference.source);
+            let known = known.unwrap_or_else(|| {
+                let body = match &reference.source {
+                    Source::Input => Some(&self.input),
+                    Source::Step(step) => {
+                        self.definition.index_of(step).and_then(|source| self.steps[source].output.as_ref())
+                    }
+                };
+                sources.push((&reference.source, body.map(Fields::of).unwrap_or_default()));
+                sources.len() - 1
+            });
+            fields.insert(name, sources[known].1.get(&reference.field).unwrap_or(RawValue::NULL));
+        }
+        Body::of(&fields).expect("a map with texts as keys is JSON")
+    }
+
+    /// What is asked, unanswered, and not in a pause: what a takeover sends again.
+    pub fn outstanding(&self) -> Vec<(usize, Direction)> {
+        let asked = self.steps.iter().enumerate().filter(|(_, step)| !step.backing_off);
+        asked.filter_map(|(index, step)| Some((index, step.status.asked_direction()?))).collect()
+    }
+
+    /// After a takeover: the deadlines of what is outstanding begin anew. No attempt is counted, and no journal written.
+    pub fn rearm(&mut self, now: Timestamp) {
+        for (index, _) in self.outstanding() {
+            let timeout = Duration::from_millis(self.definition.steps[index].patience.timeout_ms);
+            self.steps[index].due = Some(now.plus(timeout));
+        }
+    }
+
+    /// When the saga is to be ticked next, unless something else comes before.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.steps.iter().filter_map(|step| step.due).chain(self.deadline()).min()
+    }
+
+    /// The saga's own deadline, as long as it can still turn the saga back.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let deadline = Duration::from_millis(self.definition.deadline_ms?);
+        let applies = self.revision > 0 && self.status == Status::Running && !backward::is_past_return(self);
+        applies.then(|| self.started_at.plus(deadline))
+    }
+}
+
+impl StepStatus {
+    /// Which way the step was asked, while an answer is awaited.
+    fn asked_direction(self) -> Option<Direction> {
+        match self {
+            StepStatus::Asked => Some(Direction::Action),
+            StepStatus::Undoing => Some(Direction::Compensation),
+            StepStatus::Waiting | StepStatus::Done | StepStatus::Refused | StepStatus::Unknown => None,
+            StepStatus::Undone | StepStatus::UndoFailed | StepStatus::Skipped => None,
+        }
+    }
+}
+
+impl Definition {
+    /// Whether a saga can be started with this: a JSON object that has every field which the definition names. To be
+    /// asked before a start; the text says what is wrong.
+    pub fn check_input(&self, input: &Body) -> Result<(), String> {
+        match lacking(input, &self.input) {
+            None => Ok(()),
+            Some(field) => Err(format!("the input of '{}' lacks the field '{field}'", self.name)),
+        }
+    }
+}
+
+/// The first of the promised fields that is not there. What is no object has no fields.
+pub(crate) fn lacking<'a>(body: &Body, promised: &'a [String]) -> Option<&'a str> {
+    if promised.is_empty() {
+        return None;
+    }
+    let fields = Fields::of(body);
+    promised.iter().find(|field| fields.get(field).is_none()).map(String::as_str)
+}
+
+/// The top-level fields of an object, borrowed from its text.
+#[derive(Default)]
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Fields<'a> {
+    fn of(body: &'a Body) -> Fields<'a> {
+        serde_json::from_str(body.as_str()).unwrap_or_default()
+    }
+
+    /// The last of this name, as everywhere in JSON.
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| *value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields<'de>, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some((Text(name), value)) = map.next_entry()? {
+                    fields.push((name, value));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Each)
+    }
+}
+
+/// A field's name: borrowed, but for the rare one with an escape in it.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

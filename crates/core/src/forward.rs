@@ -1,0 +1,106 @@
+//! Going forward: what can be asked next, and what the answer to an action means.
+
+use crate::command::lacking;
+use crate::decide::{Outlook, Turn, bit, members};
+use crate::definition::{Kind, Source};
+use crate::message::Outcome;
+use crate::saga::{Cause, Change, Ignored, Saga, Status, StepStatus};
+
+/// A step is asked when every step before it is settled (done, or passed over by a person) and all that it refers to is
+/// there.
+pub(crate) fn outlook(saga: &Saga) -> Outlook {
+    let settled = settled(saga);
+    let starved = starved(saga);
+    let (mut ready, mut flying) = (0, false);
+    for (index, step) in saga.steps.iter().enumerate() {
+        match step.status {
+            StepStatus::Waiting => {
+                if saga.definition.graph().before[index] & !settled == 0 && starved & bit(index) == 0 {
+                    ready |= bit(index);
+                }
+            }
+            StepStatus::Asked | StepStatus::Unknown => flying = true,
+            StepStatus::Done | StepStatus::Refused | StepStatus::Skipped => {}
+            StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => {}
+        }
+    }
+    match (ready, flying) {
+        (0, true) => Outlook::Wait,
+        (0, false) if settled.count_ones() as usize == saga.steps.len() => Outlook::Over,
+        (0, false) => Outlook::Stuck,
+        (ready, _) => Outlook::Ask(ready),
+    }
+}
+
+/// Waiting steps whose turn it is and whose inputs can never come: they refer to the output of a step that a person
+/// passed over or did by hand. A person has to decide about them too.
+pub(crate) fn starved(saga: &Saga) -> u64 {
+    let settled = settled(saga);
+    let dry =
+        members(settled).filter(|index| saga.steps[*index].output.is_none()).fold(0, |set, index| set | bit(index));
+    if dry == 0 {
+        return 0;
+    }
+    let is_starved = |index: &usize| {
+        let waiting = saga.steps[*index].status == StepStatus::Waiting;
+        let mut sources = saga.definition.steps[*index].action.fields.values().map(|reference| &reference.source);
+        waiting
+            && saga.definition.graph().before[*index] & !settled == 0
+            && sources.any(|source| match source {
+                Source::Input => false,
+                Source::Step(name) => saga.definition.index_of(name).is_some_and(|source| dry & bit(source) != 0),
+            })
+    };
+    (0..saga.steps.len()).filter(is_starved).fold(0, |set, index| set | bit(index))
+}
+
+fn settled(saga: &Saga) -> u64 {
+    let mut settled = 0;
+    for (index, step) in saga.steps.iter().enumerate() {
+        settled |= match step.status {
+            StepStatus::Done | StepStatus::Skipped => bit(index),
+            StepStatus::Waiting | StepStatus::Asked | StepStatus::Refused | StepStatus::Unknown => 0,
+            StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => 0,
+        };
+    }
+    settled
+}
+
+/// The answer to an action, in whichever direction the saga goes by now. The first success of any attempt counts.
+pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> Result<(), Ignored> {
+    let state = &turn.saga.steps[index];
+    match state.status {
+        StepStatus::Asked | StepStatus::Unknown => {}
+        // The undo's own reply decides; but what the action gave is worth keeping, for people.
+        StepStatus::Undoing | StepStatus::UndoFailed => match outcome {
+            Outcome::Done(output) if state.output.is_none() => {
+                let step = turn.saga.definition.steps[index].name.clone();
+                turn.change(Change::Done { step, output: output.clone() });
+                return Ok(());
+            }
+            Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => return Err(Ignored::Stale),
+        },
+        StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => return Err(Ignored::Stale),
+        StepStatus::Undone | StepStatus::Skipped => return Err(Ignored::Stale),
+    }
+    let plan = &turn.saga.definition.steps[index];
+    match outcome {
+        Outcome::Done(output) => {
+            let needed = turn.saga.status == Status::Running;
+            if let Some(field) = needed.then(|| lacking(output, &plan.yields)).flatten() {
+                return turn.faulted(index, &format!("the output lacks the field '{field}' that the step yields"));
+            }
+            let step = plan.name.clone();
+            turn.change(Change::Done { step, output: output.clone() });
+        }
+        Outcome::Refused(refusal) => {
+            let (step, kind) = (plan.name.clone(), plan.kind);
+            turn.change(Change::Refused { step: step.clone(), refusal: refusal.clone() });
+            if turn.saga.status == Status::Running && kind != Kind::Retriable {
+                turn.turn_back(Cause::Refused(step));
+            }
+        }
+        Outcome::Fault(fault) => return turn.faulted(index, fault),
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! What people may do: the verbs on a step that only a person can decide, and what the API may offer.
+//!
+//! Forward, such a step is a retriable one that was refused, or one whose inputs can never come because a step before
+//! it was passed over or done by hand: what a person did by hand gives no output. Backward, it is one whose undo was
+//! refused. The saga need not be stuck for it: other branches may be going on.
+
+use crate::backward;
+use crate::decide::{Turn, bit};
+use crate::forward::starved;
+use crate::id::Name;
+use crate::saga::{Change, Ignored, Rescue, Saga, Status, StepStatus, Verb};
+
+/// What an operator may do about a saga as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// Cancel it.
+    Cancel,
+    /// Decide about a step.
+    Rescue {
+        /// Which step.
+        step: Name,
+        /// In which way.
+        verb: Verb,
+    },
+}
+
+/// Carries out an operator's verb.
+pub(crate) fn rescue(turn: &mut Turn<'_>, wanted: &Rescue) -> Result<(), Ignored> {
+    let index = turn.saga.definition.index_of(&wanted.step).ok_or(Ignored::NoSuchStep)?;
+    if !verbs(&turn.saga, starved_forward(&turn.saga), index).contains(&wanted.verb) {
+        return Err(Ignored::NotStuck);
+    }
+    turn.change(Change::Rescued(wanted.clone()));
+    Ok(())
+}
+
+impl Saga {
+    /// What an operator may do now; whatever is not in here is answered with an [`Ignored`].
+    pub fn allowed_actions(&self) -> Vec<Allowed> {
+        let mut allowed = Vec::new();
+        if self.status == Status::Running && !backward::is_past_return(self) {
+            allowed.push(Allowed::Cancel);
+        }
+        let starved = starved_forward(self);
+        for (index, plan) in self.definition.steps.iter().enumerate() {
+            let of_step = |verb: &Verb| Allowed::Rescue { step: plan.name.clone(), verb: *verb };
+            allowed.extend(verbs(self, starved, index).iter().map(of_step));
+        }
+        allowed
+    }
+
+    /// The steps that only a person can decide about.
+    pub fn stuck_steps(&self) -> impl Iterator<Item = usize> {
+        let starved = starved_forward(self);
+        (0..self.steps.len()).filter(move |index| !verbs(self, starved, *index).is_empty())
+    }
+}
+
+fn verbs(saga: &Saga, starved: u64, index: usize) -> &'static [Verb] {
+    let back = saga.cause.is_some();
+    match saga.steps[index].status {
+        StepStatus::Refused if !back => &[Verb::Retry, Verb::Skip, Verb::Resolve],
+        StepStatus::UndoFailed => &[Verb::Retry, Verb::Skip, Verb::Resolve],
+        StepStatus::Waiting if starved & bit(index) != 0 => &[Verb::Skip, Verb::Resolve],
+        StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => &[],
+        StepStatus::Unknown | StepStatus::Undoing | StepStatus::Undone | StepStatus::Skipped => &[],
+    }
+}
+
+fn starved_forward(saga: &Saga) -> u64 {
+    if saga.cause.is_some() { 0 } else { starved(saga) }
+}
