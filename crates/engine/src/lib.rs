@@ -1,1 +1,23 @@
-//! sagamore-engine.
+//! The orchestrator, the tables it keeps, and the handle through which everything comes in.
+//!
+//! It decides nothing by itself: what follows from an input is `sagamore_core`'s affair.
+
+pub mod error;
+pub mod options;
+
+pub mod handle;
+mod request;
+
+pub mod orchestrator;
+mod turn;
+
+mod live;
+mod registry;
+
+pub mod store;
+
+pub use error::{Error, StartError, VerbError};
+pub use handle::{Handle, Start, Started, Summary};
+pub use options::Options;
+pub use orchestrator::{Orchestrator, Turned};
+pub use store::{Detail, Filter, Header, Page};

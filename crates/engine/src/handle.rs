@@ -1,0 +1,214 @@
+//! The only door: start, cancel, rescue, wait, read. One bounded queue leads from here to the next turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sagamore_core::Timestamp;
+use sagamore_core::body::Body;
+use sagamore_core::definition::Definition;
+use sagamore_core::id::{Name, SagaId};
+use sagamore_core::saga::{Input, Rescue, Status};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{Error, StartError, VerbError};
+use crate::options::Options;
+use crate::registry::Registry;
+use crate::request::{Idempotency, Request, StartRequest, VerbRequest};
+use crate::store::{Detail, Filter, Page, Store};
+
+/// What a busy engine tells its callers to wait.
+const RETRY_AFTER_S: u32 = 1;
+
+/// A way in, cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    queue: mpsc::Sender<Request>,
+    registry: Arc<Registry>,
+    store: Store,
+    gauges: Arc<Gauges>,
+    options: Arc<Options>,
+}
+
+/// What the orchestrator tells its handles without a message.
+#[derive(Default)]
+pub(crate) struct Gauges {
+    /// Sagas that have not come to rest.
+    pub in_flight: AtomicUsize,
+}
+
+/// A saga to be started.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Which plan; its newest version.
+    pub definition: Name,
+    /// The business key: one saga for each.
+    pub key: String,
+    /// What the plan's steps refer to as `input`.
+    pub input: Body,
+    /// The client's own key for this request, if it gave one.
+    pub idempotency_key: Option<String>,
+}
+
+/// An accepted start: stored, whatever happens next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// The saga.
+    pub id: SagaId,
+    /// It was there before, with the same input.
+    pub existed: bool,
+    /// Where it stands.
+    pub status: Status,
+    /// Its revision.
+    pub revision: u64,
+}
+
+/// A saga that is at rest: ended, or stuck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The saga.
+    pub id: SagaId,
+    /// `Completed`, `Compensated` or `Stuck`.
+    pub status: Status,
+    /// Its revision.
+    pub revision: u64,
+    /// When it ended, if it has.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        options: Arc<Options>,
+        registry: Arc<Registry>,
+        store: Store,
+        gauges: Arc<Gauges>,
+    ) -> (Handle, mpsc::Receiver<Request>) {
+        let (queue, requests) = mpsc::channel(options.requests_max);
+        (Handle { queue, registry, store, gauges, options }, requests)
+    }
+
+    /// Starts a saga, or gives the one that exists with this key and input. After `Ok` it survives any crash.
+    pub async fn start(&self, start: Start) -> Result<Started, StartError> {
+        let accepted = self.request_start(start, None)?;
+        accepted.await.unwrap_or_else(|_| Err(StartError::Unavailable("the engine stopped".into())))
+    }
+
+    /// Starts a saga and waits at most `patience` for it to come to rest; `None` when it has not by then.
+    pub async fn start_and_wait(
+        &self,
+        start: Start,
+        patience: Duration,
+    ) -> Result<(Started, Option<Summary>), StartError> {
+        let (rest, at_rest) = oneshot::channel();
+        let accepted = self.request_start(start, Some(rest))?;
+        let gone = || StartError::Unavailable("the engine stopped".into());
+        let started = accepted.await.unwrap_or_else(|_| Err(gone()))?;
+        match tokio::time::timeout(patience, at_rest).await {
+            Ok(Ok(Ok(summary))) => Ok((started, Some(summary))),
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Ok((started, None)),
+        }
+    }
+
+    /// Queues a start; gives the place where its acceptance is told.
+    fn request_start(
+        &self,
+        start: Start,
+        rest: Option<oneshot::Sender<Result<Summary, VerbError>>>,
+    ) -> Result<oneshot::Receiver<Result<Started, StartError>>, StartError> {
+        let id = SagaId::new(&start.definition, &start.key)?;
+        let definition = self.definition(&start.definition)?;
+        let (bytes, bytes_max) = (start.input.as_str().len(), self.options.input_bytes_max);
+        if bytes > bytes_max {
+            return Err(StartError::TooLarge { bytes, bytes_max });
+        }
+        definition.check_input(&start.input).map_err(StartError::BadInput)?;
+        if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max {
+            return Err(StartError::Busy { retry_after_s: RETRY_AFTER_S });
+        }
+        let idempotency = start
+            .idempotency_key
+            .map(|key| Idempotency { key, request_hash: request_hash(&id, &start.input) });
+        let (accepted, answer) = oneshot::channel();
+        let request = StartRequest { id, definition, input: start.input, idempotency, accepted, rest };
+        match self.queue.try_send(Request::Start(request)) {
+            Ok(()) => Ok(answer),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(StartError::Busy { retry_after_s: RETRY_AFTER_S }),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(StartError::Unavailable("the engine is stopping".into())),
+        }
+    }
+
+    /// Asks for a saga to be undone. Gives where it stands then; the outcome is the saga's. A saga that does not
+    /// exist yet is stored as compensated, so that a start that comes later finds it cancelled.
+    pub async fn cancel(&self, id: SagaId) -> Result<Status, VerbError> {
+        let absent = Name::new(id.definition()).ok().and_then(|name| self.registry.latest(&name));
+        self.verb(id, absent, Input::Cancel).await
+    }
+
+    /// An operator's word on a stuck step.
+    pub async fn rescue(&self, id: SagaId, rescue: Rescue) -> Result<Status, VerbError> {
+        self.verb(id, None, Input::Rescue(rescue)).await
+    }
+
+    async fn verb(&self, id: SagaId, absent: Option<Arc<Definition>>, input: Input) -> Result<Status, VerbError> {
+        let (done, answer) = oneshot::channel();
+        self.enqueue(Request::Verb(VerbRequest { id, absent, input, done }))?;
+        answer.await.unwrap_or_else(|_| Err(VerbError::Unavailable("the engine stopped".into())))
+    }
+
+    /// Waits at most `patience` for a saga to come to rest; `None` when it has not by then.
+    pub async fn wait(&self, id: SagaId, patience: Duration) -> Result<Option<Summary>, VerbError> {
+        let (rest, at_rest) = oneshot::channel();
+        self.enqueue(Request::Watch { id, rest })?;
+        match tokio::time::timeout(patience, at_rest).await {
+            Ok(Ok(answer)) => answer.map(Some),
+            Ok(Err(_)) => Err(VerbError::Unavailable("the engine stopped".into())),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn enqueue(&self, request: Request) -> Result<(), VerbError> {
+        self.queue.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => VerbError::Busy { retry_after_s: RETRY_AFTER_S },
+            mpsc::error::TrySendError::Closed(_) => VerbError::Unavailable("the engine is stopping".into()),
+        })
+    }
+
+    /// One saga with its journal, as stored; `None` when there is none.
+    pub async fn show(&self, id: &SagaId) -> Result<Option<Detail>, Error> {
+        self.store.show(&self.registry, id).await
+    }
+
+    /// A page of sagas, the newest first.
+    pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
+        self.store.list(filter).await
+    }
+
+    /// The names of the registered definitions.
+    pub fn definitions(&self) -> Vec<Arc<Definition>> {
+        self.registry.all_latest()
+    }
+
+    /// How many sagas have not come to rest.
+    pub fn in_flight(&self) -> usize {
+        self.gauges.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether an orchestrator still takes requests.
+    pub fn is_open(&self) -> bool {
+        !self.queue.is_closed()
+    }
+
+    fn definition(&self, name: &Name) -> Result<Arc<Definition>, StartError> {
+        self.registry.latest(name).ok_or_else(|| StartError::UnknownDefinition {
+            name: name.to_string(),
+            known: self.registry.names().join(", "),
+        })
+    }
+}
+
+/// What makes two requests with one idempotency key the same: the saga and the input's text.
+fn request_hash(id: &SagaId, input: &Body) -> String {
+    let digest = Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(input.as_str()).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,43 @@
+//! The orchestrator's bounds.
+
+/// Every bound of an orchestrator, with its default.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The topic that replies come by, and its dead letters with `-dlt` behind.
+    pub reply_topic: String,
+    /// How many partitions it has when it is created.
+    pub reply_partitions: u32,
+    /// The consumer group under which replies are taken.
+    pub group: String,
+    /// Who this orchestrator is, for the ownership rows.
+    pub owner: String,
+    /// Requests that wait for a turn; more are refused as busy.
+    pub requests_max: usize,
+    /// Sagas that are under way; more starts are refused as busy.
+    pub in_flight_max: usize,
+    /// Sagas kept in memory between their messages; the others are read again when something comes.
+    pub live_max: usize,
+    /// Inputs taken in one turn, of each sort.
+    pub batch_max: usize,
+    /// The longest input of a saga, in bytes.
+    pub input_bytes_max: usize,
+    /// Partitions of a participant's command topic, when it is created.
+    pub command_partitions: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            reply_topic: "sagamore.replies".into(),
+            reply_partitions: 1,
+            group: "sagamore.orchestrator".into(),
+            owner: "orchestrator".into(),
+            requests_max: 10_000,
+            in_flight_max: 20_000,
+            live_max: 20_000,
+            batch_max: 1_000,
+            input_bytes_max: 256 * 1024,
+            command_partitions: 1,
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The coordinator: `turn` is one batch from input to acknowledgement, `run` repeats it.
+//!
+//! A turn that fails or is dropped anywhere acknowledges nothing; the next one takes the sagas over anew.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sagamore_core::Timestamp;
+use sagamore_core::definition::Definition;
+use sagamore_database::Database;
+use sagamore_transport::{Consumer, Subscription, Transport};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use crate::handle::{Gauges, Handle};
+use crate::live::Live;
+use crate::options::Options;
+use crate::registry::Registry;
+use crate::request::Request;
+use crate::store::{Epochs, Store};
+use crate::turn::Strays;
+
+/// The longest pause after a turn that failed.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Drives sagas: what comes in, what follows, what goes out.
+pub struct Orchestrator {
+    pub(crate) options: Arc<Options>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) store: Store,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) replies: Box<dyn Consumer>,
+    pub(crate) requests: mpsc::Receiver<Request>,
+    /// Requests that `wait` has taken out of the queue.
+    pub(crate) inbox: Vec<Request>,
+    pub(crate) live: Live,
+    pub(crate) strays: Strays,
+    /// Reply partition -> the offset behind the last reply that was taken.
+    pub(crate) progress: BTreeMap<u32, u64>,
+    /// None until the sagas are taken over, and again after a turn that did not end well.
+    pub(crate) epochs: Option<Epochs>,
+    gauges: Arc<Gauges>,
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turned {
+    /// Requests, replies and due sagas that were taken; none: there was nothing to do.
+    pub inputs: usize,
+    /// Sagas that were changed.
+    pub sagas: usize,
+    /// Commands that were sent.
+    pub commands: usize,
+}
+
+impl Orchestrator {
+    /// Brings the schema up to date, registers the definitions and creates the topics. The sagas that are under way
+    /// are taken over by the first turn.
+    pub async fn open(
+        options: Options,
+        database: Database,
+        transport: Arc<dyn Transport>,
+        definitions: Vec<Definition>,
+    ) -> Result<(Orchestrator, Handle), Error> {
+        let options = Arc::new(options);
+        let store = Store::open(database, &options.reply_topic).await?;
+        store.register(&definitions).await?;
+        transport.create_topic(&options.reply_topic, options.reply_partitions).await?;
+        transport.create_topic(&format!("{}-dlt", options.reply_topic), options.reply_partitions).await?;
+        let registry = Arc::new(Registry::default());
+        for definition in definitions {
+            for step in &definition.steps {
+                let topic = sagamore_transport::wire::command_topic(&step.action.participant);
+                transport.create_topic(&topic, options.command_partitions).await?;
+            }
+            registry.add(definition, true);
+        }
+        let subscription = Subscription {
+            group: options.group.as_str().into(),
+            topics: vec![options.reply_topic.as_str().into()],
+            partitions: None,
+        };
+        let replies = transport.subscribe(subscription).await?;
+        let gauges = Arc::new(Gauges::default());
+        let (handle, requests) = Handle::new(options.clone(), registry.clone(), store.clone(), gauges.clone());
+        let orchestrator = Orchestrator {
+            live: Live::new(options.live_max),
+            options,
+            registry,
+            store,
+            transport,
+            replies,
+            requests,
+            inbox: Vec::new(),
+            strays: Strays::default(),
+            progress: BTreeMap::new(),
+            epochs: None,
+            gauges,
+        };
+        Ok((orchestrator, handle))
+    }
+
+    /// One batch: take -> load -> decide -> commit -> publish -> acknowledge -> wake. Never waits for work to come.
+    /// After an error, or dropped at any await, nothing of it was acknowledged.
+    pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
+        let epochs = match self.epochs.take() {
+            Some(epochs) => epochs,
+            None => self.take_over(now).await?,
+        };
+        let batch = self.take_inputs(now).await?;
+        let mut turned = Turned { inputs: batch.inputs, ..Turned::default() };
+        if batch.inputs > 0 {
+            let settled = self.settle(&epochs, batch, now, rng).await?;
+            turned.sagas = settled.sagas;
+            turned.commands = settled.commands.len();
+            self.publish(settled.commands, settled.dead_letters).await?;
+            self.acknowledge().await?;
+            self.answer(settled.answers);
+            self.measure(turned, now);
+        }
+        self.epochs = Some(epochs);
+        Ok(turned)
+    }
+
+    /// Turns until `shutdown`, then stops between two turns. Ends early only with an error that no retry mends.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let (mut rng, mut pause) = (fastrand::Rng::new(), Duration::from_millis(10));
+        tokio::pin!(shutdown);
+        loop {
+            match self.turn(clock(), &mut rng).await {
+                Ok(turned) if turned.inputs > 0 => pause = Duration::from_millis(10),
+                Ok(_) => tokio::select! {
+                    biased;
+                    () = &mut shutdown => return Ok(()),
+                    () = self.wait(clock()) => continue,
+                },
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "turn failed, trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => return Err(error),
+            }
+            if futures_util::FutureExt::now_or_never(&mut shutdown).is_some() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Until there may be something to do: a request, a reply, or something due.
+    async fn wait(&mut self, now: Timestamp) {
+        let due = [self.live.next_due(), self.strays.next_due()].into_iter().flatten().min();
+        let pause = due.map_or(Duration::from_secs(3600), |due| due.since(now));
+        tokio::select! {
+            request = self.requests.recv() => self.inbox.extend(request),
+            () = self.replies.ready() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    /// Tells the handles and the metrics how things stand.
+    pub(crate) fn measure(&self, turned: Turned, now: Timestamp) {
+        self.gauges.in_flight.store(self.live.in_flight(), Ordering::Relaxed);
+        let (running, compensating, stuck) = self.live.by_status();
+        for (state, count) in [("running", running), ("compensating", compensating), ("stuck", stuck)] {
+            metrics::gauge!("sagamore_sagas", "state" => state).set(as_gauge(count));
+        }
+        metrics::histogram!("sagamore_turn_inputs").record(as_gauge(turned.inputs));
+        metrics::histogram!("sagamore_turn_sagas").record(as_gauge(turned.sagas));
+        metrics::counter!("sagamore_commands_total").increment(turned.commands as u64);
+        metrics::gauge!("sagamore_replies_lag").set(self.replies.lag() as f64);
+        let overdue = self.live.next_due().map_or(Duration::ZERO, |due| now.since(due));
+        metrics::gauge!("sagamore_overdue_seconds").set(overdue.as_secs_f64());
+    }
+}
+
+fn as_gauge(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// The wall clock: asked here and at the edges only.
+fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

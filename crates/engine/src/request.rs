@@ -1,0 +1,65 @@
+//! What waits in the queue between the handle and the next turn.
+
+use sagamore_core::body::Body;
+use sagamore_core::definition::Definition;
+use sagamore_core::id::SagaId;
+use sagamore_core::saga::{Input, Status};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+use crate::error::{StartError, VerbError};
+use crate::handle::{Started, Summary};
+
+/// One request, with the places where its answers go. A dropped answer tells the caller that the engine went away.
+pub(crate) enum Request {
+    Start(StartRequest),
+    Verb(VerbRequest),
+    Watch { id: SagaId, rest: oneshot::Sender<Result<Summary, VerbError>> },
+}
+
+/// A saga is to begin.
+pub(crate) struct StartRequest {
+    pub id: SagaId,
+    pub definition: Arc<Definition>,
+    pub input: Body,
+    pub idempotency: Option<Idempotency>,
+    pub accepted: oneshot::Sender<Result<Started, StartError>>,
+    pub rest: Option<oneshot::Sender<Result<Summary, VerbError>>>,
+}
+
+/// The client's own key for the request, and what the request was.
+#[derive(Clone)]
+pub(crate) struct Idempotency {
+    pub key: String,
+    pub request_hash: String,
+}
+
+/// Somebody wants something of a saga.
+pub(crate) struct VerbRequest {
+    pub id: SagaId,
+    /// The definition to create it by when it does not exist: a cancel that comes before the start.
+    pub absent: Option<Arc<Definition>>,
+    pub input: Input,
+    pub done: oneshot::Sender<Result<Status, VerbError>>,
+}
+
+impl Request {
+    pub fn id(&self) -> &SagaId {
+        match self {
+            Request::Start(start) => &start.id,
+            Request::Verb(verb) => &verb.id,
+            Request::Watch { id, .. } => id,
+        }
+    }
+}
+
+/// The summary of a saga that has come to rest.
+pub(crate) fn summary(saga: &sagamore_core::Saga) -> Summary {
+    Summary {
+        id: saga.id.clone(),
+        status: saga.status,
+        revision: saga.revision,
+        ended_at: saga.status.has_ended().then_some(saga.changed_at),
+    }
+}
+

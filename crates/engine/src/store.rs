@@ -1,0 +1,230 @@
+//! The engine's tables: one small row a saga, its journal, the definitions, who owns which partition.
+//!
+//! A saga's state is the fold of its journal; the row is what is updated under the revision and listed.
+
+mod list;
+mod ownership;
+mod schema;
+mod write;
+
+use std::collections::HashMap;
+
+use sagamore_core::definition::Definition;
+use sagamore_core::id::{Name, SagaId};
+use sagamore_core::message::ReplyTo;
+use sagamore_core::saga::{Entry, Saga, Status};
+use sagamore_core::{Body, Timestamp};
+use sagamore_database::database::Open;
+use sagamore_database::{Database, Row, Tx, Value};
+
+use crate::error::Error;
+use crate::registry::Registry;
+
+pub use list::{Detail, Filter, LIMIT_MAX, Page};
+pub(crate) use ownership::Epochs;
+pub(crate) use write::{Idempotent, Saved, Write};
+
+/// The engine's database. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    database: Database,
+    reply_topic: std::sync::Arc<str>,
+}
+
+/// A saga's row, as listed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header {
+    /// Grows with every saga that is stored.
+    pub seq: i64,
+    /// The saga.
+    pub id: SagaId,
+    /// The definition's version.
+    pub version: u32,
+    /// The definition's hash.
+    pub hash: String,
+    /// The reply partition.
+    pub partition: u32,
+    /// Where it stands.
+    pub status: Status,
+    /// How many journal entries there are.
+    pub revision: u64,
+    /// When it was stored first.
+    pub started_at: Timestamp,
+    /// Of the last entry.
+    pub changed_at: Timestamp,
+    /// When it ended, if it has.
+    pub ended_at: Option<Timestamp>,
+    /// The step whose refusal or silence turned it back.
+    pub failed_at: Option<Name>,
+}
+
+/// A saga that was read, with the number of its row.
+pub(crate) struct Loaded {
+    pub seq: i64,
+    pub saga: Saga,
+}
+
+/// The columns of [`Header`], in order.
+const HEADER: &str =
+    "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at";
+
+impl Store {
+    /// Brings the schema up to date.
+    pub async fn open(database: Database, reply_topic: &str) -> Result<Store, Error> {
+        database.migrate("engine", schema::MIGRATIONS, schema::PROGRAM).await?;
+        Ok(Store { database, reply_topic: reply_topic.into() })
+    }
+
+    pub async fn begin(&self) -> Result<Open, Error> {
+        Ok(self.database.begin().await?)
+    }
+
+    /// Registers the definitions, and refuses one whose version is stored with other contents.
+    pub async fn register(&self, definitions: &[Definition]) -> Result<(), Error> {
+        let open = self.begin().await?;
+        for definition in definitions {
+            let body = Body::of(definition).map_err(|why| bad(&definition.name, why))?;
+            open.tx()
+                .execute(
+                    "INSERT INTO definition (name, version, hash, body) VALUES ($1, $2, $3, $4)
+                     ON CONFLICT (name, version) DO NOTHING",
+                    (definition.name.as_str(), definition.version, definition.hash(), body.as_str()),
+                )
+                .await?;
+            let stored = open
+                .tx()
+                .query(
+                    "SELECT hash FROM definition WHERE name = $1 AND version = $2",
+                    (definition.name.as_str(), definition.version),
+                )
+                .await?;
+            let same = stored.first().map(|row| row.get::<String>(0)).transpose()?;
+            if same.as_deref() != Some(definition.hash()) {
+                let (name, version) = (definition.name.clone(), definition.version);
+                return Err(Error::DefinitionChanged { name, version });
+            }
+        }
+        Ok(open.commit().await?)
+    }
+
+    /// Reads sagas by id, in two round trips; those that do not exist are missing from the answer.
+    pub async fn load(
+        &self,
+        tx: &Tx,
+        registry: &Registry,
+        ids: &[&SagaId],
+    ) -> Result<HashMap<SagaId, Loaded>, Error> {
+        let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
+        let sets = ids.iter().map(|id| vec![Value::from(id.as_str())]).collect();
+        let rows: Vec<Row> = tx.query_each(&sql, sets).await?.into_iter().flatten().collect();
+        self.read_sagas(tx, registry, rows).await
+    }
+
+    /// Reads a page of a partition's unfinished sagas, those with a larger number than `after`.
+    pub async fn unfinished(
+        &self,
+        tx: &Tx,
+        registry: &Registry,
+        partition: u32,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Loaded>, Error> {
+        let sql = format!(
+            "SELECT {HEADER} FROM saga WHERE ended_at IS NULL AND reply_partition = $1 AND seq > $2
+             ORDER BY seq LIMIT $3"
+        );
+        let rows = tx.query(&sql, (partition, after, limit)).await?;
+        let mut sagas: Vec<Loaded> = self.read_sagas(tx, registry, rows).await?.into_values().collect();
+        sagas.sort_by_key(|loaded| loaded.seq);
+        Ok(sagas)
+    }
+
+    /// Folds the journals of these rows.
+    async fn read_sagas(
+        &self,
+        tx: &Tx,
+        registry: &Registry,
+        rows: Vec<Row>,
+    ) -> Result<HashMap<SagaId, Loaded>, Error> {
+        let headers = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
+        let sets = headers.iter().map(|header| vec![Value::Int(header.seq)]).collect();
+        let journals = tx.query_each("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", sets).await?;
+        let mut sagas = HashMap::with_capacity(headers.len());
+        for (header, journal) in headers.into_iter().zip(journals) {
+            let definition = match registry.by_hash(&header.hash) {
+                Some(definition) => definition,
+                None => registry.add(read_definition(tx, &header.hash).await?, false),
+            };
+            let entries = read_entries(&header.id, &journal)?;
+            let saga = self.fold(&header, definition, entries)?;
+            sagas.insert(header.id, Loaded { seq: header.seq, saga });
+        }
+        Ok(sagas)
+    }
+
+    fn fold(
+        &self,
+        header: &Header,
+        definition: std::sync::Arc<Definition>,
+        entries: Vec<Entry>,
+    ) -> Result<Saga, Error> {
+        let reply_to = ReplyTo { topic: self.reply_topic.to_string(), partition: header.partition };
+        let saga = Saga::fold(header.id.clone(), definition, reply_to, header.started_at, entries)
+            .map_err(|why| bad(&header.id, why))?;
+        if saga.revision == header.revision && saga.status == header.status {
+            Ok(saga)
+        } else {
+            Err(bad(&header.id, "its row and its journal disagree"))
+        }
+    }
+}
+
+impl Header {
+    /// Reads the columns of [`HEADER`].
+    fn read(row: &Row) -> Result<Header, Error> {
+        let id: String = row.get(1)?;
+        let small = |value: i64| u32::try_from(value).map_err(|why| bad(&id, why));
+        Ok(Header {
+            seq: row.get(0)?,
+            version: small(row.get(2)?)?,
+            hash: row.get(3)?,
+            partition: small(row.get(4)?)?,
+            status: read_status(&id, &row.get::<String>(5)?)?,
+            revision: u64::try_from(row.get::<i64>(6)?).map_err(|why| bad(&id, why))?,
+            started_at: Timestamp(row.get(7)?),
+            changed_at: Timestamp(row.get(8)?),
+            ended_at: row.get::<Option<i64>>(9)?.map(Timestamp),
+            failed_at: row
+                .get::<Option<String>>(10)?
+                .map(|name| Name::new(&name))
+                .transpose()
+                .map_err(|why| bad(&id, why))?,
+            id: id.parse().map_err(|why| bad(&id, why))?,
+        })
+    }
+}
+
+fn read_status(id: &str, text: &str) -> Result<Status, Error> {
+    let all = [Status::Running, Status::Compensating, Status::Completed, Status::Compensated, Status::Stuck];
+    all.into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| bad(id, format!("'{text}' is no status")))
+}
+
+fn read_entries(id: &SagaId, journal: &[Row]) -> Result<Vec<Entry>, Error> {
+    journal
+        .iter()
+        .map(|row| serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(id, why)))
+        .collect()
+}
+
+/// Loads a definition that this process does not know: a newer program registered it.
+async fn read_definition(tx: &Tx, hash: &str) -> Result<Definition, Error> {
+    let rows = tx.query("SELECT body FROM definition WHERE hash = $1", (hash,)).await?;
+    let row = rows.first().ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
+    serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(hash, why))
+}
+
+fn bad(what: impl ToString, why: impl ToString) -> Error {
+    Error::BadData { what: what.to_string(), why: why.to_string() }
+}

@@ -1,0 +1,114 @@
+//! The read side: pages of sagas, and one saga with its journal.
+
+use sagamore_core::id::{Name, SagaId};
+use sagamore_core::saga::{Entry, Saga, Status};
+use sagamore_database::Value;
+
+use super::{HEADER, Header, Store, bad, read_entries};
+use crate::error::Error;
+use crate::registry::Registry;
+
+/// The most sagas on a page.
+pub const LIMIT_MAX: u32 = 500;
+
+/// Which sagas are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only those that stand so.
+    pub status: Option<Status>,
+    /// Only those of this definition.
+    pub definition: Option<Name>,
+    /// Only the one with this business key, of whatever definition.
+    pub key: Option<String>,
+    /// Only those with a smaller number: the `next` of the page before.
+    pub before: Option<i64>,
+    /// How many at most, up to [`LIMIT_MAX`]; 50 when absent.
+    pub limit: Option<u32>,
+}
+
+/// Some sagas, the newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// At most as many as wanted.
+    pub sagas: Vec<Header>,
+    /// Where the next page begins; none when there is none.
+    pub next: Option<i64>,
+}
+
+/// One saga with all that is known of it.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// Its row.
+    pub header: Header,
+    /// Its state.
+    pub saga: Saga,
+    /// Its journal, the oldest first.
+    pub entries: Vec<Entry>,
+}
+
+impl Store {
+    /// A page of sagas, the newest first.
+    pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
+        let limit = filter.limit.unwrap_or(50).clamp(1, LIMIT_MAX);
+        let mut wheres = Vec::new();
+        let mut values = Vec::new();
+        let mut add = |clause: &str, value: Value| {
+            values.push(value);
+            wheres.push(clause.replace('?', &format!("${}", values.len())));
+        };
+        if let Some(before) = filter.before {
+            add("seq < ?", Value::Int(before));
+        }
+        match (&filter.definition, &filter.key) {
+            (Some(definition), Some(key)) => add("id = ?", Value::Text(format!("{definition}:{key}"))),
+            // ';' is the character after ':', so this is every id of the definition, by the index of ids
+            (Some(definition), None) => {
+                add("id > ?", Value::Text(format!("{definition}:")));
+                add("id < ?", Value::Text(format!("{definition};")));
+            }
+            (None, Some(key)) => add("id LIKE ? ESCAPE '\\'", Value::Text(format!("%:{}", like_literal(key)))),
+            (None, None) => {}
+        }
+        if let Some(status) = filter.status {
+            add("status = ?", Value::from(status.as_str()));
+            if !status.has_ended() {
+                wheres.push("ended_at IS NULL".into());
+            }
+        }
+        let condition = if wheres.is_empty() { "1 = 1".into() } else { wheres.join(" AND ") };
+        let sql = format!("SELECT {HEADER} FROM saga WHERE {condition} ORDER BY seq DESC LIMIT {}", limit + 1);
+        let rows = self.database.query(&sql, values).await?;
+        let mut sagas = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
+        let more = sagas.len() > limit as usize;
+        sagas.truncate(limit as usize);
+        let next = sagas.last().filter(|_| more).map(|last| last.seq);
+        Ok(Page { sagas, next })
+    }
+
+    /// One saga with its journal.
+    pub async fn show(&self, registry: &Registry, id: &SagaId) -> Result<Option<Detail>, Error> {
+        let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
+        let rows = self.database.query(&sql, (id.as_str(),)).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let mut header = Header::read(row)?;
+        let definition = registry.by_hash(&header.hash).ok_or_else(|| bad(id, "its definition is not known here"))?;
+        let journal =
+            self.database.query("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", (header.seq,)).await?;
+        let entries = read_entries(id, &journal)?;
+        // The two reads are no snapshot: the journal may be ahead of the row, never behind it.
+        let reply_to =
+            sagamore_core::message::ReplyTo { topic: self.reply_topic.to_string(), partition: header.partition };
+        let saga = Saga::fold(header.id.clone(), definition, reply_to, header.started_at, entries.clone())
+            .map_err(|why| bad(id, why))?;
+        header.status = saga.status;
+        header.revision = saga.revision;
+        header.changed_at = saga.changed_at;
+        header.ended_at = saga.status.has_ended().then_some(saga.changed_at);
+        Ok(Some(Detail { header, saga, entries }))
+    }
+}
+
+/// The text with the wildcards of LIKE made literal.
+fn like_literal(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}

@@ -1,0 +1,59 @@
+//! The phases of a turn, each in a file of its own.
+
+mod answer;
+mod decide;
+mod settle;
+mod strays;
+mod take;
+mod takeover;
+
+use std::collections::BTreeMap;
+
+use sagamore_core::id::SagaId;
+use sagamore_core::message::{Command, Reply};
+use sagamore_transport::{Delivered, Record};
+
+pub(crate) use answer::Answer;
+pub(crate) use strays::{Stray, Strays};
+
+use crate::live::Waiter;
+use crate::request::{StartRequest, VerbRequest};
+
+/// What a turn has taken, by saga.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub inputs: usize,
+    pub arrivals: BTreeMap<SagaId, Vec<Arrival>>,
+    /// Records that could not be read at all.
+    pub dead_letters: Vec<Record>,
+}
+
+/// One thing that has come to a saga.
+pub(crate) enum Arrival {
+    Start(StartRequest),
+    Verb(VerbRequest),
+    Watch(Waiter),
+    Reply(Box<Stray>),
+    Due,
+}
+
+/// What a turn has committed and what it owes the world for that.
+#[derive(Default)]
+pub(crate) struct Settled {
+    pub sagas: usize,
+    pub commands: Vec<Command>,
+    pub dead_letters: Vec<Record>,
+    pub answers: Vec<Answer>,
+}
+
+impl Batch {
+    fn add(&mut self, id: SagaId, arrival: Arrival) {
+        self.inputs += 1;
+        self.arrivals.entry(id).or_default().push(arrival);
+    }
+
+    fn add_reply(&mut self, reply: Reply, delivered: Delivered, first_seen: sagamore_core::Timestamp) {
+        let id = reply.key.saga.clone();
+        self.add(id, Arrival::Reply(Box::new(Stray { reply, delivered, first_seen })));
+    }
+}

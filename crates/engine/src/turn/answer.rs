@@ -1,0 +1,62 @@
+//! After the commit: publish, acknowledge, answer. All of it may be lost in a crash; the saga's row says it again.
+
+use sagamore_core::message::Command;
+use sagamore_core::saga::Status;
+use sagamore_transport::{Mark, Record, wire};
+use tokio::sync::oneshot;
+
+use crate::error::{Error, StartError, VerbError};
+use crate::handle::{Started, Summary};
+use crate::orchestrator::Orchestrator;
+
+/// What somebody is told.
+pub(crate) enum Answer {
+    Start(oneshot::Sender<Result<Started, StartError>>, Result<Started, StartError>),
+    Verb(oneshot::Sender<Result<Status, VerbError>>, Result<Status, VerbError>),
+    /// The saga is at rest.
+    Rest(Summary),
+}
+
+impl Orchestrator {
+    /// Sends commands and dead letters in one batch.
+    pub(crate) async fn publish(
+        &self,
+        commands: Vec<Command>,
+        dead_letters: Vec<Record>,
+    ) -> Result<(), Error> {
+        let mut records: Vec<Record> = commands.iter().map(wire::encode_command).collect();
+        records.extend(dead_letters);
+        if records.is_empty() {
+            return Ok(());
+        }
+        Ok(self.transport.publish(records).await?)
+    }
+
+    /// Marks the replies as done with, up to the first one that is not.
+    pub(crate) async fn acknowledge(&mut self) -> Result<(), Error> {
+        let mut marks = Vec::with_capacity(self.progress.len());
+        for (&partition, &next) in &self.progress {
+            let next = self.strays.lowest(partition).map_or(next, |lowest| lowest.min(next));
+            marks.push(Mark { topic: self.options.reply_topic.as_str().into(), partition, next });
+        }
+        if marks.is_empty() {
+            return Ok(());
+        }
+        self.replies.commit(marks).await?;
+        if self.strays.next_due().is_none() {
+            self.progress.clear(); // everything that was taken is marked
+        }
+        Ok(())
+    }
+
+    /// Tells everybody what came of it; who has gone needs no answer.
+    pub(crate) fn answer(&mut self, answers: Vec<Answer>) {
+        for answer in answers {
+            match answer {
+                Answer::Start(to, answer) => drop(to.send(answer)),
+                Answer::Verb(to, answer) => drop(to.send(answer)),
+                Answer::Rest(summary) => self.live.wake(summary),
+            }
+        }
+    }
+}

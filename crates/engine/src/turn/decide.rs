@@ -1,0 +1,189 @@
+//! Fold what has come to one saga: pure, on a saga taken out of memory.
+
+use std::collections::HashMap;
+
+use sagamore_core::decide::{Decision, decide};
+use sagamore_core::id::{Direction, SagaId};
+use sagamore_core::message::ReplyTo;
+use sagamore_core::saga::{Cause, Change, Entry, Ignored, Input, Saga, Status, StepStatus};
+use sagamore_core::{Body, Timestamp};
+
+use super::Arrival;
+use crate::error::{StartError, VerbError};
+use crate::handle::Started;
+use crate::live::Known;
+use crate::request::{StartRequest, VerbRequest};
+use crate::store::Idempotent;
+
+/// What a turn makes of the arrivals of one saga, before anything is stored.
+pub(crate) struct Draft {
+    pub id: SagaId,
+    /// The row's number; none while it is not stored.
+    pub seq: Option<i64>,
+    pub read_revision: u64,
+    /// None when there is no such saga and nothing created it.
+    pub saga: Option<Saga>,
+    pub entries: Vec<Entry>,
+    /// What was newly asked.
+    pub asked: Vec<(usize, Direction)>,
+    pub idempotent: Vec<Idempotent>,
+    /// One for each arrival, in order.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What an arrival came to, to be told once everything is stored.
+#[derive(Clone)]
+pub(crate) enum Verdict {
+    Start(Result<Started, StartError>),
+    Verb(Result<Status, VerbError>),
+    Watch { exists: bool },
+    /// A reply or a due moment: nobody waits for an answer.
+    Silent,
+    /// A reply to a saga that is not there.
+    Stray,
+}
+
+/// What the drafts of one batch share.
+pub(crate) struct Context<'a> {
+    pub now: Timestamp,
+    pub rng: &'a mut fastrand::Rng,
+    /// Where new sagas get their replies.
+    pub reply_to: &'a dyn Fn(&SagaId) -> ReplyTo,
+    /// Idempotency keys that are stored, or claimed by an earlier saga of this batch: request hash and saga.
+    pub keys: &'a mut HashMap<String, (String, SagaId)>,
+}
+
+impl Draft {
+    /// Folds all arrivals into the saga, in order.
+    pub fn fold(id: SagaId, known: Option<Known>, arrivals: &[Arrival], context: &mut Context<'_>) -> Draft {
+        let (seq, saga) = known.map_or((None, None), |known| (Some(known.seq), Some(known.saga)));
+        let mut draft = Draft {
+            id,
+            seq,
+            read_revision: saga.as_ref().map_or(0, |saga| saga.revision),
+            saga,
+            entries: Vec::new(),
+            asked: Vec::new(),
+            idempotent: Vec::new(),
+            verdicts: Vec::with_capacity(arrivals.len()),
+        };
+        for arrival in arrivals {
+            let verdict = match arrival {
+                Arrival::Start(start) => Verdict::Start(draft.start(start, context)),
+                Arrival::Verb(verb) => Verdict::Verb(draft.verb(verb, context)),
+                Arrival::Watch(_) => Verdict::Watch { exists: draft.saga.is_some() },
+                Arrival::Reply(_) if draft.saga.is_none() => Verdict::Stray,
+                Arrival::Reply(stray) => draft.silently(&Input::Reply(stray.reply.clone()), context),
+                Arrival::Due => draft.silently(&Input::Tick, context),
+            };
+            draft.verdicts.push(verdict);
+        }
+        draft
+    }
+
+    fn start(&mut self, start: &StartRequest, context: &mut Context<'_>) -> Result<Started, StartError> {
+        if let Some(idempotency) = &start.idempotency {
+            match context.keys.get(&idempotency.key) {
+                Some((hash, _)) if *hash != idempotency.request_hash => return Err(StartError::OtherRequest),
+                Some(_) => {}
+                None => {
+                    let (key, request_hash) = (idempotency.key.clone(), idempotency.request_hash.clone());
+                    context.keys.insert(key.clone(), (request_hash.clone(), self.id.clone()));
+                    self.idempotent.push(Idempotent { key, request_hash, saga: self.id.clone() });
+                }
+            }
+        }
+        let existed = match &self.saga {
+            Some(saga) if was_cancelled_before_its_start(saga) || same_json(&saga.input, &start.input) => true,
+            Some(_) => {
+                self.idempotent.retain(|row| Some(&row.key) != start.idempotency.as_ref().map(|i| &i.key));
+                return Err(StartError::OtherInput(self.id.clone()));
+            }
+            None => false,
+        };
+        if !existed {
+            let reply_to = (context.reply_to)(&self.id);
+            let saga =
+                Saga::begin(self.id.clone(), start.definition.clone(), reply_to, start.input.clone(), context.now);
+            self.saga = Some(saga);
+            self.decide(&Input::Start, context)
+                .map_err(|why| StartError::BadInput(format!("the saga cannot begin: {why}")))?;
+        }
+        let saga = self.saga.as_ref().expect("the saga exists or was just begun");
+        Ok(Started { id: self.id.clone(), existed, status: saga.status, revision: saga.revision })
+    }
+
+    fn verb(&mut self, verb: &VerbRequest, context: &mut Context<'_>) -> Result<Status, VerbError> {
+        if self.saga.is_none() {
+            let definition = verb.absent.clone().ok_or_else(|| VerbError::NotFound(self.id.clone()))?;
+            let reply_to = (context.reply_to)(&self.id);
+            self.saga = Some(Saga::begin(self.id.clone(), definition, reply_to, Body::empty(), context.now));
+        }
+        let cancels = verb.input == Input::Cancel;
+        match self.decide(&verb.input, context) {
+            Ok(status) => Ok(status),
+            Err(why) => match (why, self.saga.as_ref().map(|saga| saga.status)) {
+                // asking again for what is so already is no error
+                (Ignored::AlreadyGoingBack, Some(status)) => Ok(status),
+                (Ignored::Ended, Some(Status::Compensated)) if cancels => Ok(Status::Compensated),
+                (Ignored::Ended, _) if cancels => Err(VerbError::Ignored(Ignored::TooLate)),
+                (why, _) => Err(VerbError::Ignored(why)),
+            },
+        }
+    }
+
+    fn silently(&mut self, input: &Input, context: &mut Context<'_>) -> Verdict {
+        if let Err(why) = self.decide(input, context) {
+            metrics::counter!("sagamore_ignored_total", "why" => reason(why)).increment(1);
+        }
+        Verdict::Silent
+    }
+
+    /// Decides one input; the saga, its new entry and what is newly asked stay in the draft.
+    fn decide(&mut self, input: &Input, context: &mut Context<'_>) -> Result<Status, Ignored> {
+        let Some(saga) = self.saga.take() else { return Err(Ignored::Stale) };
+        match decide(saga, input, context.now, context.rng) {
+            Ok(Decision { saga, changes }) => {
+                for change in &changes {
+                    if let Change::Asked { step, direction, .. } = change
+                        && let Some(index) = saga.definition.index_of(step)
+                    {
+                        self.asked.push((index, *direction));
+                    }
+                }
+                self.entries.push(Entry { revision: saga.revision, at: context.now, changes });
+                let status = saga.status;
+                self.saga = Some(saga);
+                Ok(status)
+            }
+            Err((saga, why)) => {
+                self.saga = Some(saga);
+                Err(why)
+            }
+        }
+    }
+}
+
+/// A saga that was cancelled before it began asked nobody anything: whatever start comes later gets it as it is.
+fn was_cancelled_before_its_start(saga: &Saga) -> bool {
+    saga.cause == Some(Cause::Cancelled) && saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
+}
+
+/// Whether two texts are the same JSON, however they are written.
+fn same_json(one: &Body, other: &Body) -> bool {
+    one == other || one.read::<serde_json::Value>().ok() == other.read::<serde_json::Value>().ok()
+}
+
+/// The metric's label: a closed set.
+fn reason(why: Ignored) -> &'static str {
+    match why {
+        Ignored::Ended => "ended",
+        Ignored::Stale => "stale",
+        Ignored::NoSuchStep => "no-such-step",
+        Ignored::TooLate => "too-late",
+        Ignored::AlreadyGoingBack => "already-going-back",
+        Ignored::NotStuck => "not-stuck",
+        Ignored::NothingDue => "nothing-due",
+        Ignored::AlreadyStarted => "already-started",
+    }
+}

@@ -1,0 +1,264 @@
+//! Load, decide and commit in one transaction; what lost a race is read and decided again, and what the database
+//! refuses to hold is found by halving.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sagamore_core::Timestamp;
+use sagamore_core::apply::apply;
+use sagamore_core::id::SagaId;
+use sagamore_core::message::ReplyTo;
+use sagamore_core::saga::{Change, Entry, Status};
+use sagamore_database::Tx;
+use sagamore_transport::wire;
+
+use super::answer::Answer;
+use super::decide::{Context, Draft, Verdict};
+use super::{Arrival, Batch, Settled};
+use crate::error::{Error, StartError, VerbError};
+use crate::live::Known;
+use crate::orchestrator::Orchestrator;
+use crate::request::summary;
+use crate::store::{Epochs, Loaded, Saved, Write};
+
+/// How often sagas that somebody else keeps changing are read again in one turn.
+const ROUNDS_MAX: usize = 8;
+
+type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
+
+impl Orchestrator {
+    /// Commits what follows from the batch. Only what the database took is published and answered.
+    pub(crate) async fn settle(
+        &mut self,
+        epochs: &Epochs,
+        batch: Batch,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Settled, Error> {
+        let mut settled = Settled { dead_letters: batch.dead_letters, ..Settled::default() };
+        let mut groups = vec![(batch.arrivals, 0)];
+        while let Some((mut arrivals, rounds)) = groups.pop() {
+            if arrivals.is_empty() {
+                continue;
+            }
+            match self.commit(epochs, &arrivals, now, rng).await {
+                Ok(drafts) => {
+                    let lost = self.absorb(drafts, &mut arrivals, now, &mut settled);
+                    if !lost.is_empty() && rounds + 1 >= ROUNDS_MAX {
+                        return Err(Error::Contended);
+                    }
+                    groups.push((lost, rounds + 1));
+                }
+                Err(Error::Database(error)) if !error.is_transient() => {
+                    if arrivals.len() > 1 {
+                        let middle = arrivals.keys().nth(arrivals.len() / 2).cloned();
+                        let upper = middle.map(|middle| arrivals.split_off(&middle)).unwrap_or_default();
+                        groups.push((upper, rounds));
+                        groups.push((arrivals, rounds));
+                    } else {
+                        self.set_aside(epochs, arrivals, &error.to_string(), now, &mut settled).await?;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(settled)
+    }
+
+    /// One transaction: check the ownership, read what is not in memory, decide, write what took.
+    async fn commit(
+        &mut self,
+        epochs: &Epochs,
+        arrivals: &Arrivals,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Vec<(Draft, Option<Saved>)>, Error> {
+        let open = self.store.begin().await?;
+        let tx = open.tx();
+        self.store.check_ownership(&tx, epochs).await?;
+        let mut known = self.load(&tx, arrivals).await?;
+        let mut keys = self.load_keys(&tx, arrivals).await?;
+        let (topic, partitions) = (&self.options.reply_topic, self.options.reply_partitions);
+        let reply_to = |id: &SagaId| ReplyTo { topic: topic.clone(), partition: partition_of(id, partitions) };
+        let mut context = Context { now, rng, reply_to: &reply_to, keys: &mut keys };
+        let drafts: Vec<Draft> = arrivals
+            .iter()
+            .map(|(id, arrivals)| Draft::fold(id.clone(), known.remove(id), arrivals, &mut context))
+            .collect();
+        let changed = |draft: &&Draft| !draft.entries.is_empty();
+        let writes: Vec<Write<'_>> = drafts.iter().filter(changed).filter_map(write).collect();
+        let idempotent: Vec<_> = drafts.iter().flat_map(|draft| &draft.idempotent).collect();
+        if writes.is_empty() && idempotent.is_empty() {
+            open.rollback().await?;
+            return Ok(drafts.into_iter().map(|draft| (draft, None)).collect());
+        }
+        let mut saved = self.store.write(&tx, &writes).await?.into_iter();
+        if !self.store.write_idempotent(&tx, now, &idempotent).await? {
+            return Err(Error::Contended); // another orchestrator stored the key: everything is read again
+        }
+        open.commit().await?;
+        let paired = drafts.into_iter().map(|draft| {
+            let saved = if draft.entries.is_empty() { None } else { saved.next() };
+            (draft, saved)
+        });
+        Ok(paired.collect())
+    }
+
+    /// The sagas of these arrivals: out of memory, or read in two round trips.
+    async fn load(&mut self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<SagaId, Known>, Error> {
+        let mut known = HashMap::with_capacity(arrivals.len());
+        let mut absent = Vec::new();
+        for id in arrivals.keys() {
+            match self.live.take(id) {
+                Some(saga) => drop(known.insert(id.clone(), saga)),
+                None => absent.push(id),
+            }
+        }
+        if !absent.is_empty() {
+            for (id, Loaded { seq, saga }) in self.store.load(tx, &self.registry, &absent).await? {
+                known.insert(id, Known { seq, saga });
+            }
+        }
+        Ok(known)
+    }
+
+    async fn load_keys(
+        &self,
+        tx: &Tx,
+        arrivals: &Arrivals,
+    ) -> Result<HashMap<String, (String, SagaId)>, Error> {
+        let starts = arrivals.values().flatten().filter_map(|arrival| match arrival {
+            Arrival::Start(start) => start.idempotency.as_ref(),
+            Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Due => None,
+        });
+        let keys: Vec<&str> = starts.map(|idempotency| idempotency.key.as_str()).collect();
+        if keys.is_empty() { Ok(HashMap::new()) } else { self.store.idempotent(tx, &keys).await }
+    }
+
+    /// Takes over into memory what was stored, collects what is owed for it, and gives back what lost a race.
+    fn absorb(
+        &mut self,
+        drafts: Vec<(Draft, Option<Saved>)>,
+        arrivals: &mut Arrivals,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) -> Arrivals {
+        let mut lost = Arrivals::new();
+        for (draft, saved) in drafts {
+            let Some(arrivals) = arrivals.remove(&draft.id) else { continue };
+            let seq = match saved {
+                Some(Saved::Conflict) => {
+                    metrics::counter!("sagamore_revision_conflicts_total").increment(1);
+                    lost.insert(draft.id, arrivals);
+                    continue;
+                }
+                Some(Saved::Row(seq)) => {
+                    settled.sagas += 1;
+                    Some(seq)
+                }
+                None => draft.seq,
+            };
+            for (arrival, verdict) in arrivals.into_iter().zip(draft.verdicts) {
+                self.owe(&draft.id, arrival, verdict, now, settled);
+            }
+            if let (Some(seq), Some(saga)) = (seq, draft.saga) {
+                let outstanding = saga.outstanding();
+                let asked = draft.asked.iter().filter(|asked| outstanding.contains(asked));
+                settled.commands.extend(asked.map(|(step, direction)| saga.command(*step, *direction)));
+                if saga.status.has_ended() && saved.is_some() {
+                    metrics::counter!("sagamore_ended_total", "state" => saga.status.as_str()).increment(1);
+                }
+                if saga.status.has_ended() || saga.status == Status::Stuck {
+                    settled.answers.push(Answer::Rest(summary(&saga)));
+                }
+                self.live.put(Known { seq, saga });
+            }
+        }
+        lost
+    }
+
+    /// Notes whom to answer once everything is published.
+    fn owe(&mut self, id: &SagaId, arrival: Arrival, verdict: Verdict, now: Timestamp, settled: &mut Settled) {
+        match (arrival, verdict) {
+            (Arrival::Start(start), Verdict::Start(answer)) => {
+                if let (Ok(_), Some(rest)) = (&answer, start.rest) {
+                    self.live.wait(id, rest);
+                }
+                settled.answers.push(Answer::Start(start.accepted, answer));
+            }
+            (Arrival::Verb(verb), Verdict::Verb(answer)) => settled.answers.push(Answer::Verb(verb.done, answer)),
+            (Arrival::Watch(waiter), Verdict::Watch { exists: true }) => self.live.wait(id, waiter),
+            (Arrival::Watch(waiter), Verdict::Watch { exists: false }) => {
+                let _ = waiter.send(Err(VerbError::NotFound(id.clone()))); // who has gone needs no answer
+            }
+            (Arrival::Reply(stray), Verdict::Stray) => {
+                settled.dead_letters.extend(self.strays.keep(*stray, now));
+            }
+            (
+                Arrival::Start(_) | Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Due,
+                Verdict::Start(_) | Verdict::Verb(_) | Verdict::Watch { .. } | Verdict::Silent | Verdict::Stray,
+            ) => {}
+        }
+    }
+
+    /// One saga's arrivals that the database refuses to hold: its replies become dead letters, the saga is stuck,
+    /// whoever asked is told, and everything else goes on.
+    async fn set_aside(
+        &mut self,
+        epochs: &Epochs,
+        arrivals: Arrivals,
+        why: &str,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) -> Result<(), Error> {
+        for (id, arrivals) in arrivals {
+            tracing::error!(saga = %id, why, "the database refuses what came to this saga: it is set aside");
+            let open = self.store.begin().await?;
+            self.store.check_ownership(&open.tx(), epochs).await?;
+            if let Some(Loaded { seq, mut saga }) =
+                self.store.load(&open.tx(), &self.registry, &[&id]).await?.remove(&id)
+            {
+                let read_revision = saga.revision;
+                if apply(&mut saga, &Change::Stuck, now).is_ok() {
+                    saga.revision += 1;
+                    let entries = [Entry { revision: saga.revision, at: now, changes: vec![Change::Stuck] }];
+                    let write = Write { seq: Some(seq), read_revision, saga: &saga, entries: &entries };
+                    self.store.write(&open.tx(), &[write]).await?;
+                    open.commit().await?;
+                    settled.answers.push(Answer::Rest(summary(&saga)));
+                }
+                self.live.put(Known { seq, saga });
+            }
+            for arrival in arrivals {
+                match arrival {
+                    Arrival::Start(start) => {
+                        let answer = Err(StartError::BadInput(format!("the database cannot hold it: {why}")));
+                        settled.answers.push(Answer::Start(start.accepted, answer));
+                    }
+                    Arrival::Verb(verb) => {
+                        let answer = Err(VerbError::Unavailable(why.to_owned()));
+                        settled.answers.push(Answer::Verb(verb.done, answer));
+                    }
+                    Arrival::Watch(waiter) => {
+                        let _ = waiter.send(Err(VerbError::Unavailable(why.to_owned()))); // gone: no answer
+                    }
+                    Arrival::Reply(stray) => settled.dead_letters.push(wire::dead_letter(&stray.delivered, why)),
+                    Arrival::Due => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write(draft: &Draft) -> Option<Write<'_>> {
+    let saga = draft.saga.as_ref()?;
+    Some(Write { seq: draft.seq, read_revision: draft.read_revision, saga, entries: &draft.entries })
+}
+
+/// The reply partition of a new saga.
+fn partition_of(id: &SagaId, partitions: u32) -> u32 {
+    let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a
+    });
+    u32::try_from(hash % u64::from(partitions.max(1))).unwrap_or(0)
+}

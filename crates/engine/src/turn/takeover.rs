@@ -1,0 +1,45 @@
+//! Taking over: the epoch first, then every unfinished saga, page by page; what is outstanding is sent again at once.
+
+use sagamore_core::Timestamp;
+
+use crate::error::Error;
+use crate::live::Known;
+use crate::orchestrator::{Orchestrator, Turned};
+use crate::store::Epochs;
+
+/// Sagas read at a time.
+const PAGE: u32 = 500;
+
+impl Orchestrator {
+    /// Raises the epochs, forgets what is in memory, reads what is unfinished, sends what is outstanding. Counts no
+    /// attempt; deadlines begin anew.
+    pub(crate) async fn take_over(&mut self, now: Timestamp) -> Result<Epochs, Error> {
+        let epochs = self.store.take_over(&self.options.owner, self.options.reply_partitions).await?;
+        self.live.forget();
+        self.strays.forget();
+        self.progress.clear();
+        self.replies.rewind().await?;
+        for &partition in epochs.0.keys() {
+            let mut after = 0;
+            loop {
+                let open = self.store.begin().await?;
+                let page = self.store.unfinished(&open.tx(), &self.registry, partition, after, PAGE).await?;
+                open.rollback().await?;
+                let Some(last) = page.last() else { break };
+                after = last.seq;
+                let mut commands = Vec::new();
+                for mut loaded in page {
+                    loaded.saga.rearm(now);
+                    for (step, direction) in loaded.saga.outstanding() {
+                        commands.push(loaded.saga.command(step, direction));
+                    }
+                    self.live.put(Known { seq: loaded.seq, saga: loaded.saga });
+                }
+                metrics::counter!("sagamore_resent_total").increment(commands.len() as u64);
+                self.publish(commands, Vec::new()).await?;
+            }
+        }
+        self.measure(Turned::default(), now);
+        Ok(epochs)
+    }
+}
