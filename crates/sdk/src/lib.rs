@@ -7,7 +7,15 @@ pub mod error;
 
 mod handler;
 pub mod service;
+mod shim;
 
+mod intake;
+
+pub mod barrier;
+mod chunk;
+
+mod meter;
+mod outgoing;
 pub mod participant;
 
 pub use decided::{Decided, Fault, done, refused};
@@ -16,6 +24,6 @@ pub use participant::{Options, Participant, Turned};
 pub use service::Service;
 
 pub use sagamore_core::message::{IntoRefusal, Never};
-pub use sagamore_core::typed::{Action, Message, Undoes};
-pub use sagamore_core::{Body, Name, Refusal, Timestamp};
+pub use sagamore_core::typed::{Action, Undoes};
+pub use sagamore_core::{Body, Message, Name, Refusal, Timestamp};
 pub use sagamore_database::{Database, Migration, Tx};

@@ -1,15 +1,27 @@
 //! The participant: takes commands, has the service's handlers carry them out, and answers. In turns.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sagamore_core::Timestamp;
 use sagamore_database::Database;
-use sagamore_transport::{Consumer, Transport};
+use sagamore_transport::wire::{command_topic, dead_letter_topic};
+use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
 
+use crate::barrier;
+use crate::chunk::Room;
 use crate::error::Error;
+use crate::intake::Intake;
+use crate::meter::Meter;
+use crate::outgoing::Outgoing;
 use crate::service::Service;
+use crate::shim::*;
+
+/// How long a handler may take when a program that runs does not say.
+const HANDLER_LIMIT: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
 #[derive(Clone, Debug)]
@@ -55,23 +67,131 @@ pub struct Participant {
     transport: Arc<dyn Transport>,
     options: Options,
     consumer: Option<Box<dyn Consumer>>,
+    /// Whether what the consumer has given is not seen through: it has to go back.
+    unsettled: bool,
+    failures: u32,
+    pause: Duration,
 }
 
 impl Participant {
     /// A participant that has done nothing yet: its first turn brings the schema up to date and subscribes.
     pub fn new(service: Service, database: Database, transport: Arc<dyn Transport>, options: Options) -> Participant {
-        Participant { service, database, transport, options, consumer: None }
+        let (consumer, pause) = (None, Duration::ZERO);
+        Participant { service, database, transport, options, consumer, unsettled: false, failures: 0, pause }
     }
 
     /// Takes what is there and sees it through: after `Ok` it is committed, answered and acknowledged.
     /// After an error, or when the future was dropped, nothing was acknowledged, and the next turn begins again.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
-        let _ = (now, rng, &self.database, &self.transport, &self.options, &self.consumer, self.service.schema());
-        Ok(Turned::default())
+        let mut meter = Meter::default();
+        let turned = self.take(now, &mut meter).await;
+        meter.tell(self.service.name().as_str());
+        self.failures = if turned.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        self.pause = pause(self.failures, self.options.pause_max, rng);
+        turned
+    }
+
+    async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<Turned, Error> {
+        let Participant { service, database, transport, options, .. } = self;
+        let consumer = match &mut self.consumer {
+            Some(consumer) => consumer,
+            none => none.insert(open(service, database, transport.as_ref(), options).await?),
+        };
+        if std::mem::replace(&mut self.unsettled, true) {
+            consumer.rewind().await?;
+        }
+        let taken = consumer.poll(options.messages_max).await?;
+        if !taken.is_empty() {
+            let intake = Intake::of(&taken, now);
+            let mut outgoing = Outgoing::new(service.name(), &taken);
+            let room = Room { service, database, options, now };
+            for chunk in intake.chunks() {
+                let answers = room.carry_out(chunk, meter).await?;
+                meter.chunk(&answers);
+                chunk.iter().zip(answers).for_each(|(asked, answer)| outgoing.answer(asked, answer));
+            }
+            meter.expired += intake.expired as u64;
+            meter.unreadable += intake.unreadable.len() as u64;
+            intake.unreadable.into_iter().for_each(|(place, reason)| outgoing.bury(place, reason));
+            outgoing.publish(transport.as_ref()).await?;
+            meter.dead_letters += outgoing.dead_letters() as u64;
+            consumer.commit(marks(&taken)).await?;
+        }
+        self.unsettled = false;
+        Ok(Turned { taken: taken.len() })
+    }
+
+    /// How long to wait before the next turn: zero unless the last one failed.
+    pub fn pause(&self) -> Duration {
+        self.pause
+    }
+
+    /// How many messages wait, when that is known.
+    pub fn lag(&self) -> Option<u64> {
+        self.consumer.as_ref().map(|consumer| consumer.lag())
     }
 
     /// Turns until `shutdown`; a turn that has begun is finished.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        shutdown.await;
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
+        let mut rng = fastrand::Rng::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        self.options.handler_limit.get_or_insert(HANDLER_LIMIT);
+        loop {
+            let turned = self.turn(clock(), &mut rng).await;
+            if let Err(error) = &turned {
+                tracing::warn!(service = %self.service.name(), %error, pause = ?self.pause, "turn");
+            }
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return,
+                () = self.rest(turned) => {}
+            }
+        }
     }
+
+    /// Until there may be something to do.
+    async fn rest(&mut self, turned: Result<Turned, Error>) {
+        match (turned, &mut self.consumer) {
+            (Ok(Turned { taken: 0 }), Some(consumer)) => consumer.ready().await,
+            (Ok(_), _) => tokio::task::yield_now().await,
+            (Err(_), _) => tokio::time::sleep(self.pause).await,
+        }
+    }
+}
+
+async fn open(
+    service: &Service,
+    database: &Database,
+    transport: &dyn Transport,
+    options: &Options,
+) -> Result<Box<dyn Consumer>, Error> {
+    database.migrate("barrier", barrier::MIGRATIONS).await?;
+    database.migrate(service.name().as_str(), &service.schema().collect::<Vec<_>>()).await?;
+    let topic = command_topic(service.name());
+    transport.create_topic(&topic, options.partitions).await?;
+    transport.create_topic(&dead_letter_topic(&topic), options.partitions).await?;
+    let subscription = Subscription { group: service.name().as_str().into(), topics: vec![topic], partitions: None };
+    Ok(transport.subscribe(subscription).await?)
+}
+
+/// Behind the last record of each partition: all that was taken is done with.
+fn marks(taken: &[Delivered]) -> Vec<Mark> {
+    let mut marks = BTreeMap::new();
+    for Delivered { record, partition, offset } in taken {
+        let next = marks.entry((&record.topic, *partition)).or_insert(0);
+        *next = offset.saturating_add(1).max(*next);
+    }
+    marks.into_iter().map(|((topic, partition), next)| Mark { topic: topic.clone(), partition, next }).collect()
+}
+
+/// 50 ms, twice as long with every failure up to the longest, and up to a half of it less.
+fn pause(failures: u32, longest: Duration, rng: &mut fastrand::Rng) -> Duration {
+    let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
+    let pause = PAUSE_MIN.saturating_mul(1 << doublings.min(16)).min(longest);
+    pause.mul_f64(1.0 - rng.f64() / 2.0)
+}
+
+fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default().plus(since)
 }

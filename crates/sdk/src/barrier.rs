@@ -1,0 +1,238 @@
+//! The barrier: rows in the service's own database that make a step happen at most once, whatever arrives.
+//!
+//! **Invariant:** whoever works on a step holds the row of its first action; what it reads then, in a new statement,
+//! nobody changes before it commits. **Invariant:** no row that is only claimed is ever committed.
+
+use sagamore_core::message::{Outcome, code};
+use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
+use sagamore_database::{Error, Migration, Row, Tx, Value};
+
+/// The barrier's table.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    id: "0001-barrier",
+    sql: "CREATE TABLE barrier (
+        saga TEXT NOT NULL,
+        step TEXT NOT NULL,
+        direction TEXT NOT NULL,
+        generation BIGINT NOT NULL,
+        status TEXT NOT NULL,
+        answer TEXT NOT NULL,
+        stored_at BIGINT NOT NULL,
+        PRIMARY KEY (saga, step, direction, generation)
+    )",
+}];
+
+/// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
+/// inserts it just now, but would not lock a row that is there: two refunds at once would both find the charge.)
+const CLAIM: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
+    VALUES ($1, $2, 'action', 1, 'claimed', '', $3)
+    ON CONFLICT (saga, step, direction, generation) DO UPDATE SET status = barrier.status";
+
+const READ: &str = "SELECT direction, generation, status, answer FROM barrier WHERE saga = $1 AND step = $2";
+
+const STORE: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (saga, step, direction, generation) DO UPDATE
+    SET status = excluded.status, answer = excluded.answer, stored_at = excluded.stored_at";
+
+const RELEASE: &str = "DELETE FROM barrier
+    WHERE saga = $1 AND step = $2 AND direction = 'action' AND generation = 1 AND status = 'claimed'";
+
+/// What is known of a step: its rows, after the claim.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    answers: Vec<Stored>,
+    damaged: Option<String>,
+}
+
+/// What became of one generation of the action or the compensation.
+#[derive(Clone, Debug)]
+struct Stored {
+    direction: Direction,
+    generation: u32,
+    status: Status,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Status {
+    /// Nothing yet; the row is ours.
+    Claimed,
+    /// It holds, and gave this.
+    Done(Body),
+    /// The business said no.
+    Refused(Refusal),
+    /// The compensation came first: the action will never run.
+    Tombstone,
+}
+
+/// What a command means, in the light of the rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// The answer follows from what is stored, and is the same each time.
+    Answered(Outcome),
+    /// The action is to run.
+    Act,
+    /// The compensation is to run, on what the action gave.
+    Undo(Body),
+    /// There is nothing to undo, and there never will be: that is to be stored.
+    NothingToUndo,
+}
+
+/// Claims the steps of all keys, no two of one step, and tells what is known of each: two round trips.
+pub(crate) async fn claim(tx: &Tx, keys: &[&StepKey], now: Timestamp) -> Result<Vec<Known>, Error> {
+    let mut claims = keys.to_vec();
+    claims.sort_unstable(); // the same order everywhere: no deadlocks
+    let claims = claims.iter().map(|key| [step(key), vec![now.0.into()]].concat());
+    tx.execute_each(CLAIM, claims.collect()).await?;
+    let rows = tx.query_each(READ, keys.iter().map(|key| step(key)).collect()).await?;
+    rows.iter().map(|rows| Known::of(rows)).collect()
+}
+
+/// Stores answers: one round trip. `Outcome::Fault` leaves no row, and a step that was only claimed is given back.
+pub(crate) async fn store(tx: &Tx, answers: &[(&StepKey, &Known, &Outcome)], now: Timestamp) -> Result<(), Error> {
+    let rows: Vec<_> = answers.iter().flat_map(|(key, known, outcome)| rows(key, known, outcome, now)).collect();
+    if !rows.is_empty() {
+        tx.execute_each(STORE, rows).await?;
+    }
+    let faulted = answers.iter().filter(|(_, known, outcome)| known.is_new() && matches!(outcome, Outcome::Fault(_)));
+    let faulted: Vec<_> = faulted.map(|(key, ..)| step(key)).collect();
+    if !faulted.is_empty() {
+        tx.execute_each(RELEASE, faulted).await?;
+    }
+    Ok(())
+}
+
+impl Known {
+    fn of(rows: &[Row]) -> Result<Known, Error> {
+        let mut known = Known::default();
+        for row in rows {
+            match Stored::read(row) {
+                Ok(stored) => known.answers.push(stored),
+                Err(error @ Error::Column { .. }) => known.damaged = Some(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(known)
+    }
+
+    /// The table of all cases. Whether a message is a repeat shows in the rows, never in its id.
+    pub(crate) fn verdict(&self, key: &StepKey) -> Verdict {
+        if let Some(damage) = &self.damaged {
+            return Verdict::Answered(Outcome::Fault(format!("the barrier's row is damaged: {damage}")));
+        }
+        if let Some(output) = self.done(key.direction) {
+            return Verdict::Answered(Outcome::Done(output.clone()));
+        }
+        if let Some(refusal) = self.refused(key) {
+            return Verdict::Answered(Outcome::Refused(refusal.clone()));
+        }
+        match key.direction {
+            Direction::Action if self.undone() => no(code::ALREADY_COMPENSATED, "the step was compensated before"),
+            Direction::Action | Direction::Compensation if self.seen_after(key) => superseded(),
+            Direction::Action => Verdict::Act,
+            Direction::Compensation => match self.done(Direction::Action) {
+                Some(output) => Verdict::Undo(output.clone()),
+                None => Verdict::NothingToUndo,
+            },
+        }
+    }
+
+    /// Whether nobody had met this step before: its row is a mere claim.
+    fn is_new(&self) -> bool {
+        self.answers.iter().any(|stored| stored.status == Status::Claimed)
+    }
+
+    /// What any generation gave that is done.
+    fn done(&self, direction: Direction) -> Option<&Body> {
+        self.of_direction(direction).find_map(|stored| match &stored.status {
+            Status::Done(output) => Some(output),
+            Status::Claimed | Status::Refused(_) | Status::Tombstone => None,
+        })
+    }
+
+    /// The refusal of just this generation.
+    fn refused(&self, key: &StepKey) -> Option<&Refusal> {
+        let same = self.of_direction(key.direction).find(|stored| stored.generation == key.generation)?;
+        match &same.status {
+            Status::Refused(refusal) => Some(refusal),
+            Status::Claimed | Status::Done(_) | Status::Tombstone => None,
+        }
+    }
+
+    /// Whether a compensation has been here, be it that it left a tombstone or that it met a refusal.
+    fn undone(&self) -> bool {
+        self.of_direction(Direction::Compensation).next().is_some()
+            || self.of_direction(Direction::Action).any(|stored| stored.status == Status::Tombstone)
+    }
+
+    /// Whether a later generation has been here.
+    fn seen_after(&self, key: &StepKey) -> bool {
+        self.of_direction(key.direction).any(|stored| stored.generation > key.generation)
+    }
+
+    fn of_direction(&self, direction: Direction) -> impl Iterator<Item = &Stored> {
+        self.answers.iter().filter(move |stored| stored.direction == direction)
+    }
+}
+
+impl Stored {
+    fn read(row: &Row) -> Result<Stored, Error> {
+        let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
+        let direction = row.get::<String>(0)?.parse().map_err(|_| damaged("direction", "a direction"))?;
+        let generation = row.get::<i64>(1)?.try_into().map_err(|_| damaged("generation", "a generation"))?;
+        let answer: String = row.get(3)?;
+        let status = match row.get::<String>(2)?.as_str() {
+            "claimed" => Status::Claimed,
+            "tombstone" => Status::Tombstone,
+            "done" => Status::Done(Body::parse(&answer).map_err(|_| damaged("answer", "an output"))?),
+            "refused" => {
+                let refusal = Body::parse(&answer).and_then(|body| body.read());
+                Status::Refused(refusal.map_err(|_| damaged("answer", "a refusal"))?)
+            }
+            _ => return Err(damaged("status", "a status")),
+        };
+        Ok(Stored { direction, generation, status })
+    }
+}
+
+/// The rows that keep an answer: the command's own, and for the step's first one what it is now, if it was new.
+fn rows(key: &StepKey, known: &Known, outcome: &Outcome, now: Timestamp) -> Vec<Vec<Value>> {
+    let (status, answer) = match outcome {
+        Outcome::Done(output) => ("done", output.as_str().to_owned()),
+        Outcome::Refused(refusal) => ("refused", text(refusal)),
+        Outcome::Fault(_) => return Vec::new(),
+    };
+    let row = |direction: Direction, generation: u32, status: &str, answer: String| {
+        let of_row = vec![direction.as_str().into(), generation.into(), status.into(), answer.into(), now.0.into()];
+        [step(key), of_row].concat()
+    };
+    let mut rows = vec![row(key.direction, key.generation, status, answer)];
+    match key.direction {
+        Direction::Compensation if known.is_new() => rows.push(row(Direction::Action, 1, "tombstone", String::new())),
+        Direction::Action if known.is_new() && key.generation > 1 => {
+            rows.push(row(Direction::Action, 1, "refused", text(&newer())));
+        }
+        Direction::Compensation | Direction::Action => {}
+    }
+    rows
+}
+
+fn step(key: &StepKey) -> Vec<Value> {
+    vec![key.saga.as_str().into(), key.step.as_str().into()]
+}
+
+fn text(refusal: &Refusal) -> String {
+    Body::of(refusal).expect("two texts are JSON").as_str().to_owned()
+}
+
+fn no(code: &str, message: &str) -> Verdict {
+    Verdict::Answered(Outcome::Refused(Refusal::new(code, message)))
+}
+
+fn superseded() -> Verdict {
+    Verdict::Answered(Outcome::Refused(newer()))
+}
+
+fn newer() -> Refusal {
+    Refusal::new(code::SUPERSEDED, "a newer generation of this step has been seen")
+}

@@ -1,0 +1,306 @@
+//! One chunk: claim, handlers one after another, answers stored, one commit. Each part is in here but the barrier's.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use sagamore_core::message::{Outcome, code};
+use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
+use sagamore_database::database::Open;
+use sagamore_database::{Database, Error as DatabaseError, Tx};
+
+use crate::barrier::{self, Known, Verdict};
+use crate::decided::{Decided, Fault};
+use crate::handler::{Handler, Running, Unreadable};
+use crate::intake::Asked;
+use crate::meter::Meter;
+use crate::participant::Options;
+use crate::service::Service;
+use crate::shim::*;
+
+/// A fault's or refusal's text is cut here, in bytes.
+const TEXT_BYTES_MAX: usize = 2_000;
+
+/// What a chunk is carried out with.
+pub(crate) struct Room<'a> {
+    pub service: &'a Service,
+    pub database: &'a Database,
+    pub options: &'a Options,
+    pub now: Timestamp,
+}
+
+/// What came of one command.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// What is told to who asked.
+    pub outcome: Outcome,
+    /// Why its record is a dead letter as well.
+    pub poison: Option<String>,
+    /// Whether the barrier does not hold it yet.
+    fresh: bool,
+}
+
+/// How the commands of a chunk share its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Nobody is expected to undo anything: the whole chunk stands or falls.
+    Together,
+    /// Each handler runs under a savepoint of its own. `last`: what the database wants to be tried again is a fault.
+    Apart { last: bool },
+}
+
+/// Why an attempt at a chunk was given up; its transaction is rolled back.
+enum Stop {
+    /// One command has to be undone by itself.
+    Apart,
+    /// A deadlock or the like.
+    Again(DatabaseError),
+    /// The database is down, or does not know.
+    Failed(DatabaseError),
+}
+
+/// How a handler ended.
+enum Ended {
+    Kept(Outcome),
+    /// What it wrote has to go.
+    Undone(Outcome),
+}
+
+impl Room<'_> {
+    /// Carries out a chunk and commits it. After an error nothing of it was answered, though it may be committed.
+    pub(crate) async fn carry_out(&self, chunk: &[Asked], meter: &mut Meter) -> Result<Vec<Answer>, DatabaseError> {
+        let (mut attempt, mut mode) = (1, Mode::Together);
+        loop {
+            match self.attempt(chunk, mode, meter).await {
+                Ok(answers) => return Ok(answers),
+                Err(Stop::Failed(error)) => return Err(error),
+                Err(Stop::Apart) => mode = Mode::Apart { last: attempt >= self.options.attempts_max },
+                Err(Stop::Again(error)) if attempt >= self.options.attempts_max => return Err(error),
+                Err(Stop::Again(error)) => {
+                    tracing::debug!(%error, attempt, "run chunk again");
+                    meter.conflicts += 1;
+                    attempt += 1;
+                    if attempt == self.options.attempts_max {
+                        mode = Mode::Apart { last: true };
+                    }
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, chunk: &[Asked], mode: Mode, meter: &mut Meter) -> Result<Vec<Answer>, Stop> {
+        let open = self.database.begin().await.map_err(Stop::of)?;
+        match self.work(&open, chunk, mode, meter).await {
+            Ok(answers) => {
+                open.commit().await.map_err(Stop::of)?;
+                Ok(answers)
+            }
+            Err(stop @ Stop::Failed(_)) => Err(stop), // rolled back when it is dropped, if it is there at all
+            Err(stop @ (Stop::Apart | Stop::Again(_))) => {
+                open.rollback().await.map_err(Stop::of)?;
+                Err(stop)
+            }
+        }
+    }
+
+    async fn work(&self, open: &Open, chunk: &[Asked], mode: Mode, meter: &mut Meter) -> Result<Vec<Answer>, Stop> {
+        let tx = open.tx();
+        let keys: Vec<&StepKey> = chunk.iter().map(|asked| &asked.key).collect();
+        let known = barrier::claim(&tx, &keys, self.now).await.map_err(Stop::of)?;
+        let mut answers = Vec::with_capacity(chunk.len());
+        for (asked, known) in chunk.iter().zip(&known) {
+            answers.push(self.answer(open, asked, known, mode, meter).await?);
+        }
+        let fresh = chunk.iter().zip(&known).zip(&answers).filter(|(_, answer)| answer.fresh);
+        let fresh: Vec<_> = fresh.map(|((asked, known), answer)| (&asked.key, known, &answer.outcome)).collect();
+        let stored = barrier::store(&tx, &fresh, self.now).await;
+        stored.map_err(|error| mode.stop(error))?;
+        Ok(answers)
+    }
+
+    async fn answer(
+        &self,
+        open: &Open,
+        asked: &Asked,
+        known: &Known,
+        mode: Mode,
+        meter: &mut Meter,
+    ) -> Result<Answer, Stop> {
+        let begun = match known.verdict(&asked.key) {
+            Verdict::Answered(outcome) => return Ok(Answer { outcome, poison: self.poison(asked), fresh: false }),
+            Verdict::NothingToUndo => {
+                let outcome = Outcome::Done(Body::empty());
+                return Ok(Answer { outcome, poison: self.poison(asked), fresh: true });
+            }
+            Verdict::Act => self.begin(asked, open.tx(), None),
+            Verdict::Undo(output) => self.begin(asked, open.tx(), Some(&output)),
+        };
+        match begun {
+            Ok(running) => {
+                let outcome = self.settle(open, asked, running, mode, meter).await?;
+                Ok(Answer { outcome, poison: None, fresh: true })
+            }
+            Err(Unreadable::Body(reason)) => {
+                let outcome = Outcome::Refused(Refusal::new(code::UNDECODABLE, cut(&reason)));
+                Ok(Answer { outcome, poison: Some(reason), fresh: true })
+            }
+            Err(Unreadable::Output(reason)) => {
+                alarm(asked, &reason);
+                Ok(Answer { outcome: Outcome::Fault(cut(&reason)), poison: None, fresh: true })
+            }
+        }
+    }
+
+    /// Finds the handler: only names that the service declared lead to code.
+    fn begin(&self, asked: &Asked, tx: Tx, output: Option<&Body>) -> Result<Running, Unreadable> {
+        let (name, body) = asked.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
+        match (self.service.handler(name), output) {
+            (Some(Handler::Action { run, .. }), None) => run(tx, body),
+            (Some(Handler::Compensation { run }), Some(output)) => run(tx, body, output),
+            (Some(Handler::Compensation { .. }) | None, None) => {
+                Err(Unreadable::Body(self.unknown(name, Direction::Action)))
+            }
+            // Only a refusal ends an undo for good. What this program does not know, the next version may.
+            (Some(Handler::Action { .. }) | None, Some(_)) => {
+                Err(Unreadable::Output(self.unknown(name, Direction::Compensation)))
+            }
+        }
+    }
+
+    /// Why the record is a dead letter, though the handler is not called: each time that it comes, or else a crash
+    /// between commit and publish would lose it.
+    fn poison(&self, asked: &Asked) -> Option<String> {
+        let (name, body) = match &asked.message {
+            Ok(message) => message,
+            Err(reason) => return Some(reason.clone()),
+        };
+        match (asked.key.direction, self.service.handler(name)) {
+            (Direction::Action, Some(Handler::Action { check, .. })) => {
+                check(body).err().map(|error| error.to_string())
+            }
+            (Direction::Action, Some(Handler::Compensation { .. }) | None) => {
+                Some(self.unknown(name, Direction::Action))
+            }
+            (Direction::Compensation, _) => None,
+        }
+    }
+
+    fn unknown(&self, name: &Name, direction: Direction) -> String {
+        let known: Vec<&str> = self.service.knows().collect();
+        let service = self.service.name();
+        format!("service '{service}' has no {direction} '{name}'; it knows: {}", known.join(", "))
+    }
+
+    /// Runs a handler to its end, and undoes what it wrote unless it is done.
+    async fn settle(
+        &self,
+        open: &Open,
+        asked: &Asked,
+        running: Running,
+        mode: Mode,
+        meter: &mut Meter,
+    ) -> Result<Outcome, Stop> {
+        if mode != Mode::Together {
+            open.savepoint().await.map_err(Stop::of)?;
+        }
+        let written = open.tx().rows_written();
+        let ended = match self.run(running, meter).await {
+            Ok(Ok(output)) if output.as_str().len() > self.options.reply_bytes_max => {
+                let (bytes, bytes_max) = (output.as_str().len(), self.options.reply_bytes_max);
+                Ended::Undone(Outcome::Fault(format!("a reply of {bytes} bytes; at most {bytes_max} are taken")))
+            }
+            Ok(Ok(output)) => Ended::Kept(Outcome::Done(output)),
+            Ok(Err(Refusal { code, message })) => {
+                let outcome = Outcome::Refused(Refusal { code: cut(&code), message: cut(&message) });
+                if open.tx().rows_written() == written { Ended::Kept(outcome) } else { Ended::Undone(outcome) }
+            }
+            Err(fault) => match fault.database() {
+                Some(error @ (DatabaseError::Unavailable(_) | DatabaseError::CommitUnknown(_))) => {
+                    return Err(Stop::Failed(error.clone()));
+                }
+                Some(error @ DatabaseError::Conflict(_)) if mode != (Mode::Apart { last: true }) => {
+                    return Err(Stop::Again(error.clone()));
+                }
+                Some(_) | None => Ended::Undone(Outcome::Fault(cut(&fault.to_string()))),
+            },
+        };
+        let outcome = self.keep_or_undo(open, ended, mode).await?;
+        if let Outcome::Fault(text) = &outcome {
+            alarm(asked, text);
+        }
+        Ok(outcome)
+    }
+
+    async fn keep_or_undo(&self, open: &Open, ended: Ended, mode: Mode) -> Result<Outcome, Stop> {
+        match (mode, ended) {
+            (Mode::Together, Ended::Kept(outcome)) => Ok(outcome),
+            (Mode::Together, Ended::Undone(_)) => Err(Stop::Apart),
+            (Mode::Apart { .. }, Ended::Kept(outcome @ Outcome::Done(_))) => {
+                open.release().await.map_err(Stop::of)?;
+                Ok(outcome)
+            }
+            // A refusal is rolled back also when it wrote nothing: a statement that failed, and that the handler took
+            // as the reason to refuse, leaves PostgreSQL's transaction unusable up to the savepoint.
+            (Mode::Apart { .. }, Ended::Kept(outcome) | Ended::Undone(outcome)) => {
+                open.rollback_to().await.map_err(Stop::of)?;
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// A panic, or a handler that does not end in time, is a fault of that one command.
+    async fn run(&self, running: Running, meter: &mut Meter) -> Decided<Body, Refusal> {
+        let caught = AssertUnwindSafe(running).catch_unwind();
+        let ended = match self.options.handler_limit {
+            None => caught.await,
+            Some(limit) => match tokio::time::timeout(limit, caught).await {
+                Ok(ended) => ended,
+                Err(_) => return Err(Fault::new(format!("the handler took longer than {limit:?}"))),
+            },
+        };
+        ended.unwrap_or_else(|panic| {
+            meter.panics += 1;
+            Err(Fault::new(format!("the handler panicked: {}", panic_text(panic.as_ref()))))
+        })
+    }
+}
+
+impl Mode {
+    /// What an error of the barrier's own statements means. When it is not the database that is down, a handler has
+    /// swallowed an error, and left a transaction in which nothing works: then each shall have its savepoint.
+    fn stop(self, error: DatabaseError) -> Stop {
+        match self {
+            Mode::Together if !error.is_transient() => Stop::Apart,
+            Mode::Together | Mode::Apart { .. } => Stop::of(error),
+        }
+    }
+}
+
+impl Stop {
+    fn of(error: DatabaseError) -> Stop {
+        match error {
+            DatabaseError::Conflict(_) => Stop::Again(error),
+            DatabaseError::Unavailable(_)
+            | DatabaseError::CommitUnknown(_)
+            | DatabaseError::Constraint(_)
+            | DatabaseError::Statement(_)
+            | DatabaseError::Column { .. }
+            | DatabaseError::Over
+            | DatabaseError::InUse(_)
+            | DatabaseError::ProgramTooOld { .. } => Stop::Failed(error),
+        }
+    }
+}
+
+fn alarm(asked: &Asked, reason: &str) {
+    tracing::error!(saga = %asked.key.saga, step = %asked.key.step, direction = %asked.key.direction, reason, "fault");
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+}

@@ -1,0 +1,64 @@
+//! What is counted: added up over a turn, handed to the `metrics` facade once.
+
+use metrics::{counter, histogram};
+use sagamore_core::message::Outcome;
+
+use crate::chunk::Answer;
+
+/// The counts of one turn.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    pub done: u64,
+    pub refused: u64,
+    pub faults: u64,
+    pub expired: u64,
+    pub unreadable: u64,
+    pub dead_letters: u64,
+    pub conflicts: u64,
+    pub panics: u64,
+    /// The size of each chunk.
+    pub chunks: Vec<usize>,
+}
+
+impl Meter {
+    /// Counts a chunk's answers.
+    pub(crate) fn chunk(&mut self, answers: &[Answer]) {
+        self.chunks.push(answers.len());
+        for answer in answers {
+            match answer.outcome {
+                Outcome::Done(_) => self.done += 1,
+                Outcome::Refused(_) => self.refused += 1,
+                Outcome::Fault(_) => self.faults += 1,
+            }
+        }
+    }
+
+    /// Tells the facade.
+    pub(crate) fn tell(&self, service: &str) {
+        let outcomes = [
+            ("done", self.done),
+            ("refused", self.refused),
+            ("fault", self.faults),
+            ("expired", self.expired),
+            ("unreadable", self.unreadable),
+        ];
+        for (outcome, count) in outcomes.into_iter().filter(|(_, count)| *count > 0) {
+            let service = service.to_owned();
+            counter!("sagamore_participant_messages_total", "service" => service, "outcome" => outcome)
+                .increment(count);
+        }
+        let totals = [
+            ("sagamore_participant_dead_letters_total", self.dead_letters),
+            ("sagamore_participant_conflicts_total", self.conflicts),
+            ("sagamore_participant_faults_total", self.faults),
+            ("sagamore_participant_panics_total", self.panics),
+        ];
+        for (name, count) in totals.into_iter().filter(|(_, count)| *count > 0) {
+            counter!(name, "service" => service.to_owned()).increment(count);
+        }
+        let sizes = histogram!("sagamore_participant_chunk_size", "service" => service.to_owned());
+        for size in &self.chunks {
+            sizes.record(*size as f64);
+        }
+    }
+}
