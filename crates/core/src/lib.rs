@@ -27,6 +27,8 @@ mod backward;
 mod forward;
 mod rescue;
 
+pub mod script;
+
 pub use body::Body;
 pub use decide::{Decision, decide};
 pub use definition::Definition;
@@ -36,6 +38,7 @@ pub use rescue::Allowed;
 pub use saga::Saga;
 pub use sagamore_macros::Message;
 pub use time::Timestamp;
+pub use typed::Message;
 
 /// What the derive macros write out refers to; not for people.
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::decide::{bit, members};
 use crate::definition::{Ask, Definition, Draft, Graph, Kind, STEPS_MAX, Source, Step};
 use crate::id::Name;
 
@@ -251,13 +252,4 @@ fn lower(draft: &mut Draft, graph: &Graph) {
 fn hash(draft: &Draft) -> String {
     let canonical = serde_json::to_vec(draft).expect("a draft holds only what JSON can hold");
     Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bit(index: usize) -> u64 {
-    1 << index
-}
-
-/// The numbers of the steps in a set, lowest first.
-fn members(mask: u64) -> impl Iterator<Item = usize> {
-    (0..STEPS_MAX).filter(move |index| mask & bit(*index) != 0)
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sagamore_core::definition::{Kind, Problem};
-use sagamore_core::typed::{Action, Message as _, Mirror, Origin, Undoes};
+use sagamore_core::typed::{Action, Mirror, Origin, Undoes};
 use sagamore_core::{Definition, Message, definition};
 
 #[derive(Message, Debug, PartialEq)]
@@ -70,7 +70,7 @@ fn names_come_from_the_participant_and_the_type() {
     assert_eq!(BookRoom::NAME, "hotel.book-room");
     assert_eq!(Charge::NAME, "bank.charge.v2");
     assert_eq!(<BookRoom as Action>::PARTICIPANT, "hotel");
-    assert_eq!(<<FreeRoom as Undoes>::Action as sagamore_core::typed::Message>::NAME, "hotel.book-room");
+    assert_eq!(<<FreeRoom as Undoes>::Action as Message>::NAME, "hotel.book-room");
 }
 
 #[test]

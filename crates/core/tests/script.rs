@@ -1,0 +1,205 @@
+//! The script is the first user of the plan: a two-step saga tells every story that the script has words for.
+#![allow(missing_docs, reason = "a test has no readers of its docs")]
+
+use std::time::Duration;
+
+use sagamore_core::saga::Status::{Compensated, Completed};
+use sagamore_core::script::Script;
+use sagamore_core::{Definition, Message};
+
+#[derive(Message)]
+struct Tea {
+    cups: u32,
+}
+
+#[derive(Message)]
+#[message(to = "kettle", yields = Boiled)]
+struct Boil {
+    cups: u32,
+}
+
+#[derive(Message)]
+struct Boiled {
+    degrees: u32,
+}
+
+#[derive(Message)]
+#[message(to = "kettle", undoes = Boil)]
+struct Pour {
+    cups: u32,
+}
+
+#[derive(Message)]
+#[message(to = "cupboard")]
+struct Fetch;
+
+#[derive(Message)]
+#[message(to = "cupboard", undoes = Fetch)]
+struct PutBack;
+
+#[derive(Message)]
+#[message(to = "table")]
+struct Serve {
+    degrees: u32,
+}
+
+#[derive(Message)]
+#[message(to = "table")]
+struct Clear;
+
+#[derive(Debug, thiserror::Error)]
+enum Declined {
+    #[error("there is no water")]
+    NoWater,
+    #[error("the table is taken")]
+    TableTaken,
+}
+
+/// Boils and fetches side by side, then serves, then clears the table.
+fn tea() -> Definition {
+    let mut saga = Definition::named("tea").deadline(Duration::from_secs(60));
+    let tea = saga.input::<Tea>();
+    let boiled = saga
+        .step("boil")
+        .asks(BoilFrom { cups: tea.cups })
+        .undone_by_with(PourFrom { cups: tea.cups })
+        .timeout(Duration::from_secs(5))
+        .attempts(2)
+        .yields();
+    saga.step("fetch").asks(Fetch).undone_by(PutBack).after([]);
+    saga.pivot("serve").asks(ServeFrom { degrees: boiled.degrees }).after(["boil", "fetch"]);
+    saga.retriable("clear").asks(Clear);
+    saga.build().unwrap()
+}
+
+fn given() -> Script {
+    Script::given(tea(), Tea { cups: 2 })
+}
+
+/// Both hands at once, and what was fetched is there.
+fn fetched() -> Script {
+    given().asks_all([Boil::NAME, Fetch::NAME]).answering::<Fetch>().done(())
+}
+
+#[test]
+fn a_saga_goes_forward_to_its_end() {
+    fetched()
+        .asks_exactly(Boil { cups: 2 })
+        .done(Boiled { degrees: 96 })
+        .asks_exactly(Serve { degrees: 96 })
+        .done(())
+        .asks::<Clear>()
+        .done(())
+        .ends(Completed);
+}
+
+#[test]
+fn a_refusal_undoes_what_was_done_and_not_what_was_refused() {
+    fetched().asks::<Boil>().refused(Declined::NoWater).undoes(PutBack).done().ends(Compensated);
+}
+
+#[test]
+fn siblings_are_undone_side_by_side() {
+    let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 }).asks::<Serve>().refused(Declined::TableTaken);
+    let script = script.undoes_all([PutBack::NAME, Pour::NAME]).undoing::<PutBack>().done();
+    script.undoes(Pour { cups: 2 }).done().ends(Compensated);
+}
+
+/// Given up after two attempts: it may have happened, so it is undone as if it had.
+#[test]
+fn silence_is_asked_again_and_given_up_is_undone() {
+    let script = fetched().asks::<Boil>().silence().asks::<Boil>().silence();
+    script.undoes_all([Pour::NAME, PutBack::NAME]).late::<Boil>(Boiled { degrees: 96 });
+}
+
+#[test]
+fn a_fault_is_a_delay() {
+    let script = fetched().asks::<Boil>().faults("the fuse is gone").asks::<Boil>().done(Boiled { degrees: 96 });
+    let script = script.asks::<Serve>().faults("dropped").asks::<Serve>().silence().asks::<Serve>().done(());
+    script.asks::<Clear>().faults("not now").asks::<Clear>().done(()).ends(Completed);
+}
+
+#[test]
+fn an_undo_is_asked_until_it_is_done() {
+    let script = fetched().asks::<Boil>().refused(Declined::NoWater);
+    script.undoes(PutBack).silence().undoes(PutBack).faults("stuck drawer").undoes(PutBack).done().ends(Compensated);
+}
+
+#[test]
+fn a_cancelled_saga_waits_for_the_answer_and_goes_back() {
+    let script = fetched().asks::<Boil>().cancel().done(Boiled { degrees: 96 });
+    let script = script.undoes_all([PutBack::NAME, Pour::NAME]).undoing::<PutBack>().done();
+    script.undoing::<Pour>().done().ends(Compensated);
+}
+
+#[test]
+fn once_the_pivot_is_asked_a_cancellation_comes_too_late() {
+    let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 });
+    script.asks::<Serve>().cancel_comes_too_late().done(()).asks::<Clear>().done(()).ends(Completed);
+}
+
+/// What was asked before is waited for, and undone when it is done.
+#[test]
+fn the_saga_turns_back_when_its_own_deadline_passes() {
+    let mut saga = Definition::named("fetch").deadline(Duration::from_secs(60));
+    saga.step("fetch").asks(Fetch).undone_by(PutBack);
+    saga.step("fetch-more").asks(Fetch).undone_by(PutBack);
+    Script::given(saga.build().unwrap(), Tea { cups: 1 })
+        .time_passes(Duration::from_secs(60))
+        .asks::<Fetch>()
+        .done(())
+        .undoes(PutBack)
+        .done()
+        .ends(Compensated);
+}
+
+#[test]
+fn a_person_decides_about_what_is_stuck() {
+    let stuck = || {
+        let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 }).asks::<Serve>().done(());
+        script.asks::<Clear>().refused(Declined::TableTaken).is_stuck()
+    };
+    stuck().retry("clear").asks::<Clear>().done(()).ends(Completed);
+    stuck().skip("clear").ends(Completed);
+    stuck().resolve("clear").ends(Completed);
+}
+
+#[track_caller]
+fn panic_of(story: impl FnOnce() + std::panic::UnwindSafe) -> String {
+    let payload = std::panic::catch_unwind(story).expect_err("the story does not hold");
+    *payload.downcast::<String>().expect("the panic has a text")
+}
+
+#[test]
+fn a_line_that_does_not_hold_says_what_is_asked_and_what_went_before() {
+    let text = panic_of(|| drop(fetched().asks::<Serve>()));
+    let (expected, rest) = text.split_once("\n\n").unwrap();
+    assert_eq!(expected, "expected table.serve, and nothing else, to be asked");
+    assert!(rest.starts_with("the saga is running, and asks:\n  kettle.boil {\"cups\":2} (boil, action)\n"), "{rest}");
+    assert!(rest.contains("2 at 0 ms: Done { step: Name(\"fetch\")"), "{rest}");
+}
+
+#[test]
+fn no_line_passes_over_what_else_is_outstanding() {
+    let expected = |text: String| text.lines().next().unwrap().to_owned();
+    assert_eq!(
+        expected(panic_of(|| drop(given().asks::<Boil>()))),
+        "expected kettle.boil, and nothing else, to be asked"
+    );
+    assert_eq!(
+        expected(panic_of(|| given().ends(Completed))),
+        "expected the saga to be completed, with nothing outstanding"
+    );
+    assert_eq!(
+        expected(panic_of(|| drop(fetched().asks_exactly(Boil { cups: 3 })))),
+        "expected kettle.boil to carry {\"cups\":3}, but it carries {\"cups\":2}"
+    );
+    assert_eq!(
+        expected(panic_of(|| drop(given().retry("boil")))),
+        "expected a verb that is allowed, but it was ignored: the step waits for no one's decision"
+    );
+    assert_eq!(
+        expected(panic_of(|| drop(Script::given(tea(), Fetch)))),
+        "the input of 'tea' lacks the field 'cups': {}"
+    );
+}
