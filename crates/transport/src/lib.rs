@@ -9,6 +9,11 @@ pub mod port;
 
 pub mod wire;
 
+pub mod log;
+
+pub mod contract;
+
 pub use error::Error;
+pub use log::{Log, MemoryDisk};
 pub use port::{Consumer, Subscription, Transport};
 pub use record::{Delivered, Mark, Record};

@@ -1,0 +1,371 @@
+//! What every transport has to keep, as checks that run on each adapter: `contract_suite!` makes a test of each.
+//!
+//! Each check makes topics of its own, so that one broker can serve them all.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::port::{Consumer, Subscription, Transport};
+use crate::record::{Delivered, Mark, Record};
+
+/// A wait that takes this long has missed its wake-up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes one `#[tokio::test]` of each check. The argument is a closure `|| async { (Arc<dyn Transport>, guard) }`; the
+/// guard is kept until the check is over.
+#[macro_export]
+macro_rules! contract_suite {
+    ($new:expr) => {
+        $crate::contract_suite!(@tests $new;
+            a_key_stays_in_order,
+            what_was_not_committed_comes_again,
+            rewind_goes_back_to_what_is_committed,
+            groups_do_not_disturb_each_other,
+            a_late_group_sees_everything_from_the_earliest,
+            a_consumer_is_woken_without_polling,
+            a_mark_is_never_lowered,
+            bytes_arrive_as_they_were_sent,
+            an_explicit_partition_is_honoured,
+            a_consumer_gets_its_partitions_only,
+            one_key_has_one_partition,
+            an_unknown_topic_is_an_error,
+            a_record_that_is_too_large_is_an_error,
+            concurrent_publishers_lose_nothing,
+            a_poll_gives_no_more_than_asked,
+            a_topic_that_is_there_keeps_its_partitions,
+            a_dropped_poll_loses_nothing,
+            lag_is_what_is_not_committed,
+        );
+    };
+    (@tests $new:expr; $($check:ident,)*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $check() {
+                let (transport, _guard) = ($new)().await;
+                $crate::contract::$check(transport).await;
+            }
+        )*
+    };
+}
+
+/// Records with one key come in the order in which they were published, over several batches.
+pub async fn a_key_stays_in_order(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "order", 3).await;
+    for batch in 0..5 {
+        let numbered = |n: u32| record(&topic, &format!("key-{}", n % 7), &(batch * 100 + n).to_string());
+        publish(&transport, (0..100).map(numbered).collect()).await;
+    }
+    let mut consumer = subscribe(&transport, "order-group", &topic).await;
+    let mut last: BTreeMap<Bytes, u32> = BTreeMap::new();
+    for delivered in take(&mut consumer, 500).await {
+        let number: u32 = text(&delivered.record.body).parse().expect("bodies are numbers");
+        assert!(last.insert(delivered.record.key, number).is_none_or(|before| before < number));
+    }
+    assert_eq!(last.len(), 7);
+}
+
+/// A consumer that takes a dead one's place gets what that one had not committed, and nothing before.
+pub async fn what_was_not_committed_comes_again(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "again", 1).await;
+    publish(&transport, numbered(&topic, 0..10)).await;
+    let mut consumer = subscribe(&transport, "again-group", &topic).await;
+    let taken = take(&mut consumer, 10).await;
+    consumer.commit(vec![mark_at(&taken[4])]).await.expect("commit");
+    drop(consumer);
+    let mut consumer = subscribe(&transport, "again-group", &topic).await;
+    assert_eq!(bodies(&take(&mut consumer, 6).await), ["4", "5", "6", "7", "8", "9"]);
+}
+
+/// After a rewind everything that is not committed is delivered again, in order.
+pub async fn rewind_goes_back_to_what_is_committed(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "rewind", 1).await;
+    publish(&transport, numbered(&topic, 0..6)).await;
+    let mut consumer = subscribe(&transport, "rewind-group", &topic).await;
+    let first = take(&mut consumer, 6).await;
+    consumer.rewind().await.expect("rewind");
+    assert_eq!(bodies(&take(&mut consumer, 6).await), bodies(&first), "nothing was committed");
+    consumer.commit(vec![mark_at(&first[3])]).await.expect("commit");
+    consumer.rewind().await.expect("rewind");
+    assert_eq!(bodies(&take(&mut consumer, 3).await), ["3", "4", "5"]);
+    publish(&transport, numbered(&topic, 6..7)).await;
+    assert_eq!(bodies(&take(&mut consumer, 1).await), ["6"], "and then it goes on");
+}
+
+/// Each group gets every record, whatever the others have committed.
+pub async fn groups_do_not_disturb_each_other(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "groups", 2).await;
+    let mut one = subscribe(&transport, "groups-one", &topic).await;
+    let mut other = subscribe(&transport, "groups-other", &topic).await;
+    publish(&transport, numbered(&topic, 0..20)).await;
+    let taken = take(&mut one, 20).await;
+    one.commit(ends(&taken)).await.expect("commit");
+    assert_eq!(take(&mut other, 20).await.len(), 20);
+}
+
+/// A group that nobody knew before begins with the earliest record that is kept.
+pub async fn a_late_group_sees_everything_from_the_earliest(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "late", 1).await;
+    publish(&transport, numbered(&topic, 0..5)).await;
+    let mut early = subscribe(&transport, "late-early", &topic).await;
+    let taken = take(&mut early, 5).await;
+    early.commit(ends(&taken)).await.expect("commit");
+    let mut late = subscribe(&transport, "late-late", &topic).await;
+    assert_eq!(bodies(&take(&mut late, 5).await), ["0", "1", "2", "3", "4"]);
+}
+
+/// `ready` wakes up by itself when something is published while it waits, and at once when something is there.
+pub async fn a_consumer_is_woken_without_polling(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "wake", 1).await;
+    let mut consumer = subscribe(&transport, "wake-group", &topic).await;
+    for round in 0..20 {
+        let waiting = tokio::spawn(async move {
+            let taken = take(&mut consumer, 1).await;
+            (consumer, taken)
+        });
+        if round % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+        publish(&transport, numbered(&topic, round..round + 1)).await;
+        let (back, taken) = waiting.await.expect("the waiting task does not panic");
+        assert_eq!(bodies(&taken), [round.to_string()]);
+        consumer = back;
+    }
+}
+
+/// Committing less than what is committed changes nothing.
+pub async fn a_mark_is_never_lowered(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "monotone", 1).await;
+    publish(&transport, numbered(&topic, 0..5)).await;
+    let mut consumer = subscribe(&transport, "monotone-group", &topic).await;
+    let taken = take(&mut consumer, 5).await;
+    consumer.commit(vec![mark_at(&taken[3])]).await.expect("commit");
+    consumer.commit(vec![mark_at(&taken[1])]).await.expect("commit less");
+    consumer.rewind().await.expect("rewind");
+    assert_eq!(bodies(&take(&mut consumer, 2).await), ["3", "4"]);
+}
+
+/// Keys, header values and bodies are bytes; empty ones and repeated headers stay what they are.
+pub async fn bytes_arrive_as_they_were_sent(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "bytes", 1).await;
+    let every_byte = Bytes::from((0..=255).collect::<Vec<u8>>());
+    let header = |name: &'static str, value: &Bytes| (Cow::Borrowed(name), value.clone());
+    let sent = [
+        Record {
+            headers: vec![
+                header("all", &every_byte),
+                header("empty", &Bytes::new()),
+                header("twice", &Bytes::from_static(b"1")),
+                header("twice", &Bytes::from_static(b"2")),
+            ],
+            ..plain(&topic, every_byte.clone(), every_byte.clone())
+        },
+        plain(&topic, Bytes::from_static(b"k"), Bytes::new()),
+        plain(&topic, Bytes::new(), Bytes::from(vec![7; 300_000])),
+        plain(&topic, Bytes::from_static("schlüssel".as_bytes()), Bytes::from_static(b"{}")),
+    ];
+    publish(&transport, sent.to_vec()).await;
+    let mut consumer = subscribe(&transport, "bytes-group", &topic).await;
+    for (sent, got) in sent.iter().zip(take(&mut consumer, 4).await) {
+        assert_eq!((&got.record.topic, got.partition), (&sent.topic, 0));
+        assert_eq!(got.record.key, sent.key);
+        assert_eq!(got.record.headers, sent.headers);
+        assert_eq!(got.record.body, sent.body);
+    }
+}
+
+/// The partition that the sender names is the one that it gets, whatever the key.
+pub async fn an_explicit_partition_is_honoured(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "explicit", 4).await;
+    let to = |n: u32| Record { partition: Some(n % 4), ..record(&topic, "same", &n.to_string()) };
+    publish(&transport, (0..16).map(to).collect()).await;
+    let mut consumer = subscribe(&transport, "explicit-group", &topic).await;
+    for delivered in take(&mut consumer, 16).await {
+        let number: u32 = text(&delivered.record.body).parse().expect("bodies are numbers");
+        assert_eq!(delivered.partition, number % 4);
+    }
+}
+
+/// A subscription to some partitions gets the records of these, and one group can divide a topic among consumers.
+pub async fn a_consumer_gets_its_partitions_only(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "divided", 4).await;
+    let to = |n: u32| Record { partition: Some(n % 4), ..record(&topic, "same", &n.to_string()) };
+    publish(&transport, (0..16).map(to).collect()).await;
+    for half in [vec![0, 3], vec![1, 2]] {
+        let subscription =
+            Subscription { group: "divided-group".into(), topics: vec![topic.clone()], partitions: Some(half.clone()) };
+        let mut consumer = transport.subscribe(subscription).await.expect("subscribe");
+        let taken = take(&mut consumer, 8).await;
+        assert!(taken.iter().all(|delivered| half.contains(&delivered.partition)));
+        consumer.commit(ends(&taken)).await.expect("commit");
+        assert_eq!(consumer.lag(), 0);
+    }
+}
+
+/// Without a partition the key decides, always in the same way.
+pub async fn one_key_has_one_partition(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "hash", 5).await;
+    for _ in 0..3 {
+        publish(&transport, (0..40).map(|n| record(&topic, &format!("key-{n}"), "")).collect()).await;
+    }
+    let mut consumer = subscribe(&transport, "hash-group", &topic).await;
+    let mut partition_of: BTreeMap<Bytes, u32> = BTreeMap::new();
+    for delivered in take(&mut consumer, 120).await {
+        let known = *partition_of.entry(delivered.record.key).or_insert(delivered.partition);
+        assert_eq!(known, delivered.partition);
+    }
+    let used: std::collections::BTreeSet<u32> = partition_of.into_values().collect();
+    assert!(used.len() > 2, "40 keys spread over 5 partitions: {used:?}");
+}
+
+/// Nothing is created by the way.
+pub async fn an_unknown_topic_is_an_error(transport: Arc<dyn Transport>) {
+    let wrong = transport.publish(vec![record("contract.nowhere", "k", "b")]).await;
+    assert!(matches!(wrong, Err(Error::UnknownTopic(_))), "{wrong:?}");
+}
+
+/// A record beyond the limit is refused, and the ones after it are not held up.
+pub async fn a_record_that_is_too_large_is_an_error(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "large", 1).await;
+    let wrong = transport.publish(vec![plain(&topic, Bytes::new(), Bytes::from(vec![0; 20 << 20]))]).await;
+    assert!(matches!(wrong, Err(Error::TooLarge { .. })), "{wrong:?}");
+    publish(&transport, numbered(&topic, 0..1)).await;
+    let mut consumer = subscribe(&transport, "large-group", &topic).await;
+    assert_eq!(bodies(&take(&mut consumer, 1).await), ["0"]);
+}
+
+/// Everything that was acknowledged arrives, whoever published at the same time; each publisher's order is kept.
+pub async fn concurrent_publishers_lose_nothing(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "concurrent", 2).await;
+    let mut consumer = subscribe(&transport, "concurrent-group", &topic).await;
+    let publisher = |who: u32| {
+        let (transport, topic) = (transport.clone(), topic.clone());
+        tokio::spawn(async move {
+            for n in 0..50 {
+                publish(&transport, vec![record(&topic, &who.to_string(), &n.to_string())]).await;
+            }
+        })
+    };
+    let publishers: Vec<_> = (0..8).map(publisher).collect();
+    let mut bodies_of: BTreeMap<Bytes, Vec<Bytes>> = BTreeMap::new();
+    for delivered in take(&mut consumer, 400).await {
+        bodies_of.entry(delivered.record.key).or_default().push(delivered.record.body);
+    }
+    for publisher in publishers {
+        publisher.await.expect("publishers do not panic");
+    }
+    let expected: Vec<Bytes> = (0..50).map(|n: u32| Bytes::from(n.to_string())).collect();
+    assert_eq!(bodies_of.len(), 8);
+    assert!(bodies_of.values().all(|bodies| *bodies == expected));
+}
+
+/// `max` is a bound; what it leaves comes with the next poll.
+pub async fn a_poll_gives_no_more_than_asked(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "bounded", 3).await;
+    publish(&transport, numbered(&topic, 0..50)).await;
+    let mut consumer = subscribe(&transport, "bounded-group", &topic).await;
+    let mut count = 0;
+    while count < 50 {
+        wait(&mut consumer).await;
+        let taken = consumer.poll(7).await.expect("poll");
+        assert!(taken.len() <= 7);
+        count += taken.len();
+    }
+    assert_eq!(count, 50);
+}
+
+/// Creating a topic again, with another number of partitions, changes nothing.
+pub async fn a_topic_that_is_there_keeps_its_partitions(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "kept", 2).await;
+    transport.create_topic(&topic, 5).await.expect("create again");
+    let beyond = transport.publish(vec![Record { partition: Some(4), ..record(&topic, "k", "b") }]).await;
+    assert!(beyond.is_err(), "partition 4 of 2");
+}
+
+/// A poll that is dropped before it is over has taken nothing.
+pub async fn a_dropped_poll_loses_nothing(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "dropped", 1).await;
+    publish(&transport, numbered(&topic, 0..3)).await;
+    let mut consumer = subscribe(&transport, "dropped-group", &topic).await;
+    wait(&mut consumer).await;
+    drop(consumer.poll(10));
+    assert_eq!(bodies(&take(&mut consumer, 3).await), ["0", "1", "2"]);
+}
+
+/// What a group has taken counts until it is committed.
+pub async fn lag_is_what_is_not_committed(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "lag", 1).await;
+    publish(&transport, numbered(&topic, 0..5)).await;
+    let mut consumer = subscribe(&transport, "lag-group", &topic).await;
+    let taken = take(&mut consumer, 5).await;
+    assert_eq!(consumer.lag(), 5);
+    consumer.commit(vec![mark_at(&taken[3])]).await.expect("commit");
+    assert_eq!(consumer.lag(), 2);
+}
+
+async fn topic(transport: &Arc<dyn Transport>, name: &str, partitions: u32) -> Arc<str> {
+    let topic: Arc<str> = format!("contract.{name}").into();
+    transport.create_topic(&topic, partitions).await.expect("create a topic");
+    topic
+}
+
+async fn subscribe(transport: &Arc<dyn Transport>, group: &str, topic: &Arc<str>) -> Box<dyn Consumer> {
+    let subscription = Subscription { group: group.into(), topics: vec![topic.clone()], partitions: None };
+    transport.subscribe(subscription).await.expect("subscribe")
+}
+
+async fn publish(transport: &Arc<dyn Transport>, records: Vec<Record>) {
+    transport.publish(records).await.expect("publish");
+}
+
+async fn wait(consumer: &mut Box<dyn Consumer>) {
+    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("woken before the patience ends");
+}
+
+/// Takes exactly that many records.
+async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivered> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        wait(consumer).await;
+        taken.extend(consumer.poll(count - taken.len()).await.expect("poll"));
+    }
+    taken
+}
+
+fn record(topic: &str, key: &str, body: &str) -> Record {
+    plain(&topic.into(), Bytes::from(key.to_owned()), Bytes::from(body.to_owned()))
+}
+
+fn plain(topic: &Arc<str>, key: Bytes, body: Bytes) -> Record {
+    Record { topic: topic.clone(), partition: None, key, headers: Vec::new(), body }
+}
+
+fn numbered(topic: &Arc<str>, numbers: std::ops::Range<u32>) -> Vec<Record> {
+    numbers.map(|n| record(topic, &n.to_string(), &n.to_string())).collect()
+}
+
+/// Everything before this record is done with.
+fn mark_at(delivered: &Delivered) -> Mark {
+    Mark { topic: delivered.record.topic.clone(), partition: delivered.partition, next: delivered.offset }
+}
+
+/// Everything that was taken is done with.
+fn ends(taken: &[Delivered]) -> Vec<Mark> {
+    let mut ends: BTreeMap<(Arc<str>, u32), u64> = BTreeMap::new();
+    for delivered in taken {
+        ends.insert((delivered.record.topic.clone(), delivered.partition), delivered.offset + 1);
+    }
+    ends.into_iter().map(|((topic, partition), next)| Mark { topic, partition, next }).collect()
+}
+
+fn bodies(taken: &[Delivered]) -> Vec<String> {
+    taken.iter().map(|delivered| text(&delivered.record.body).to_owned()).collect()
+}
+
+fn text(bytes: &Bytes) -> &str {
+    std::str::from_utf8(bytes).expect("the checks' bodies are text")
+}

@@ -1,0 +1,224 @@
+//! One consumer of a group: what it takes next, where it reads it from, and how it is woken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::error::Error;
+use crate::log::disk::File;
+use crate::log::frame;
+use crate::log::index::{Place, Slot};
+use crate::log::state::{Seated, State};
+use crate::log::sync::Handle;
+use crate::port::{BoxFuture, Consumer};
+use crate::record::{Delivered, Mark, Record};
+
+/// Records on disk that are this close together are read at once.
+const GAP_BYTES_MAX: u64 = 16 << 10;
+/// How much is read at once.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// A consumer's place among those of its partitions.
+pub(super) struct Seat {
+    pub group: usize,
+    /// Holds one wake-up, so that none is missed between looking and waiting.
+    pub notify: Notify,
+    /// Another consumer of the group has taken over.
+    pub fenced: AtomicBool,
+}
+
+/// The port's consumer.
+pub(super) struct LogConsumer {
+    handle: Arc<Handle>,
+    seat: Arc<Seat>,
+    /// Partition, and the offset to take next.
+    positions: Vec<(Slot, u64)>,
+    /// Which partition is first in turn.
+    turn: usize,
+}
+
+/// A record that is to be delivered: in memory, or somewhere in a file.
+struct Planned {
+    topic: Arc<str>,
+    partition: u32,
+    offset: u64,
+    from: From,
+}
+
+enum From {
+    Memory(Record),
+    Disk(Arc<dyn File>, Place),
+}
+
+impl LogConsumer {
+    /// Takes the seat, at what the group has committed.
+    pub fn new(handle: Arc<Handle>, seated: Seated) -> LogConsumer {
+        let positions = seated.slots.iter().map(|slot| (*slot, 0)).collect();
+        let mut consumer = LogConsumer { handle, seat: seated.seat, positions, turn: 0 };
+        let handle = consumer.handle.clone();
+        consumer.go_back(&handle.state());
+        consumer
+    }
+
+    fn go_back(&mut self, state: &State) {
+        for (slot, position) in &mut self.positions {
+            *position = state.groups.mark(self.seat.group, *slot).unwrap_or(0).max(state.index.partitions[*slot].first);
+        }
+    }
+
+    /// All of it happens here, at once: a future that is dropped before it is polled has taken nothing.
+    fn take(&mut self, max: usize) -> Result<Vec<Delivered>, Error> {
+        let mut positions = self.positions.clone();
+        let planned = {
+            let state = self.handle.state();
+            state.fenced(&self.seat)?;
+            plan(&state, &mut positions, self.turn, max)?
+        };
+        let taken = read(planned)?;
+        self.positions = positions;
+        self.turn = self.turn.wrapping_add(1);
+        Ok(taken)
+    }
+
+    fn anything(&self) -> bool {
+        let state = self.handle.state();
+        let more = |(slot, position): &(Slot, u64)| *position < state.index.partitions[*slot].next();
+        self.seat.fenced.load(Ordering::Acquire) || self.positions.iter().any(more)
+    }
+}
+
+impl Consumer for LogConsumer {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+        Box::pin(async move { self.take(max) })
+    }
+
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            while !self.anything() {
+                self.seat.notify.notified().await;
+            }
+        })
+    }
+
+    fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.handle.state().commit(&self.seat, &marks)?;
+            self.handle.something_to_sync();
+            Ok(())
+        })
+    }
+
+    fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let handle = self.handle.clone();
+            let state = handle.state();
+            state.fenced(&self.seat)?;
+            self.go_back(&state);
+            Ok(())
+        })
+    }
+
+    fn lag(&self) -> u64 {
+        let state = self.handle.state();
+        let behind = |(slot, _): &(Slot, u64)| {
+            let mark = state.groups.mark(self.seat.group, *slot).unwrap_or(0);
+            state.index.partitions[*slot].next().saturating_sub(mark)
+        };
+        self.positions.iter().map(behind).sum()
+    }
+}
+
+impl Drop for LogConsumer {
+    fn drop(&mut self) {
+        let slots: Vec<Slot> = self.positions.iter().map(|(slot, _)| *slot).collect();
+        self.handle.state().unseat(&self.seat, &slots);
+    }
+}
+
+/// What comes next, at most `max` records and not much more bytes than allowed; moves the positions.
+fn plan(state: &State, positions: &mut [(Slot, u64)], turn: usize, max: usize) -> Result<Vec<Planned>, Error> {
+    let mut planned = Vec::new();
+    let mut bytes = 0;
+    let count = positions.len();
+    for step in 0..count {
+        let (slot, position) = &mut positions[(turn.wrapping_add(step)) % count];
+        let partition = &state.index.partitions[*slot];
+        *position = (*position).max(partition.first);
+        while planned.len() < max
+            && bytes < state.options.poll_bytes_max
+            && let Some(place) = partition.place(*position)
+        {
+            let from = match partition.recent(*position) {
+                Some(record) => From::Memory(record.clone()),
+                None => From::Disk(file(state, place)?, place),
+            };
+            let topic = state.index.topic_of(*slot).name.clone();
+            planned.push(Planned { topic, partition: partition.number, offset: *position, from });
+            bytes += place.length as usize;
+            *position += 1;
+        }
+    }
+    Ok(planned)
+}
+
+fn file(state: &State, place: Place) -> Result<Arc<dyn File>, Error> {
+    let found = state.segments.iter().find(|segment| segment.number == place.segment);
+    let found = found.ok_or_else(|| Error::Damaged(format!("segment {} is gone", place.segment)))?;
+    Ok(found.file.clone())
+}
+
+/// Reads what is not in memory, what lies close together at once.
+fn read(planned: Vec<Planned>) -> Result<Vec<Delivered>, Error> {
+    let mut taken = Vec::with_capacity(planned.len());
+    let mut block: Option<(u32, u64, Bytes)> = None;
+    let mut rest = planned.into_iter();
+    while let Some(Planned { topic, partition, offset, from }) = rest.next() {
+        let record = match from {
+            From::Memory(record) => record,
+            From::Disk(file, place) => {
+                let (start, bytes) = match block.take() {
+                    Some((segment, start, bytes)) if holds(segment, start, bytes.len(), place) => (start, bytes),
+                    Some(_) | None => {
+                        let start = u64::from(place.position);
+                        let length = run(place, rest.as_slice());
+                        let bytes = file.read(start, length).map_err(|error| unreadable(place, &error.to_string()))?;
+                        (start, Bytes::from(bytes))
+                    }
+                };
+                let at = usize::try_from(u64::from(place.position) - start).expect("a block is far below 4 GiB");
+                let record = frame::record(&bytes, at..at + place.length as usize, &topic);
+                block = Some((place.segment, start, bytes));
+                record.ok_or_else(|| unreadable(place, "it is not what was written"))?
+            }
+        };
+        taken.push(Delivered { record, partition, offset });
+    }
+    Ok(taken)
+}
+
+fn holds(segment: u32, start: u64, length: usize, place: Place) -> bool {
+    let position = u64::from(place.position);
+    segment == place.segment && start <= position && position + u64::from(place.length) <= start + length as u64
+}
+
+/// How many bytes to read for this record and those after it that lie close behind.
+fn run(first: Place, rest: &[Planned]) -> usize {
+    let start = u64::from(first.position);
+    let mut end = start + u64::from(first.length);
+    for planned in rest {
+        let From::Disk(_, place) = &planned.from else { break };
+        let position = u64::from(place.position);
+        let near = place.segment == first.segment && position >= end && position <= end + GAP_BYTES_MAX;
+        if !near || position + u64::from(place.length) > start + READ_BYTES_MAX {
+            break;
+        }
+        end = position + u64::from(place.length);
+    }
+    usize::try_from(end - start).expect("a block is far below 4 GiB")
+}
+
+fn unreadable(place: Place, why: &str) -> Error {
+    Error::Damaged(format!("read segment {} at byte {}: {why}", place.segment, place.position))
+}

@@ -1,0 +1,142 @@
+//! The disk under the log: numbered files that are written at their end. A directory, or (for tests) memory.
+
+use std::any::Any;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::Error;
+
+/// Where the log keeps its files.
+pub trait Disk: Send + Sync {
+    /// Takes the disk for one log alone, until what is given back is dropped.
+    fn lock(&self) -> Result<Box<dyn Any + Send + Sync>, Error>;
+
+    /// The numbers of the files that are there, ascending.
+    fn list(&self) -> io::Result<Vec<u32>>;
+
+    /// Opens a file, and creates it when it is not there. Its name, not its contents, is durable on return.
+    fn open(&self, number: u32) -> io::Result<Arc<dyn File>>;
+
+    /// Removes a file. Whoever has it open can go on reading it.
+    fn remove(&self, number: u32) -> io::Result<()>;
+
+    /// How the file is called, for people.
+    fn name(&self, number: u32) -> String;
+}
+
+/// One file. Each method is whole or fails; a failed write may leave a part of the bytes behind.
+pub trait File: Send + Sync {
+    /// Writes all bytes at a position. They survive the death of the process, but not that of the machine.
+    fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads exactly that many bytes.
+    fn read(&self, position: u64, length: usize) -> io::Result<Vec<u8>>;
+
+    /// Everything written before this call survives the death of the machine.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Cuts the file to that length.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+
+    /// How long it is.
+    fn length(&self) -> io::Result<u64>;
+}
+
+/// A directory of a real file system.
+pub(super) struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The directory at `path`, made when it is not there.
+    pub fn at(path: &Path) -> Result<Directory, Error> {
+        fs::create_dir_all(path)
+            .map_err(|error| Error::Unavailable(format!("make directory {}: {error}", path.display())))?;
+        Ok(Directory { path: path.to_owned() })
+    }
+
+    fn file(&self, number: u32) -> PathBuf {
+        self.path.join(format!("{number:010}.log"))
+    }
+}
+
+impl Disk for Directory {
+    fn lock(&self) -> Result<Box<dyn Any + Send + Sync>, Error> {
+        let path = self.path.join("lock");
+        let failed = |error: io::Error| Error::Unavailable(format!("lock {}: {error}", path.display()));
+        let mut file = fs::File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.as_mut().map_err(|error| failed(io::Error::new(error.kind(), error.to_string())))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse(self.in_use(file))),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+        Ok(Box::new(file.try_clone().map_err(failed)?))
+    }
+
+    fn list(&self) -> io::Result<Vec<u32>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let number =
+                name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|stem| stem.parse::<u32>().ok());
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn open(&self, number: u32) -> io::Result<Arc<dyn File>> {
+        let path = self.file(number);
+        let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        fs::File::open(&self.path)?.sync_all()?;
+        Ok(Arc::new(file))
+    }
+
+    fn remove(&self, number: u32) -> io::Result<()> {
+        fs::remove_file(self.file(number))
+    }
+
+    fn name(&self, number: u32) -> String {
+        self.file(number).display().to_string()
+    }
+}
+
+impl Directory {
+    fn in_use(&self, lock: &mut fs::File) -> String {
+        let mut pid = String::new();
+        let by = match lock.read_to_string(&mut pid) {
+            Ok(_) if !pid.is_empty() => format!("process {pid}"),
+            Ok(_) | Err(_) => "another process".to_owned(),
+        };
+        format!("{} is in use by {by}: stop it first, or give this one a directory of its own", self.path.display())
+    }
+}
+
+impl File for fs::File {
+    fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.write_all_at(bytes, position)
+    }
+
+    fn read(&self, position: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.read_exact_at(&mut bytes, position)?;
+        Ok(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.set_len(length)
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}

@@ -1,0 +1,88 @@
+//! How far every group has got.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::log::frame::GroupMarks;
+use crate::log::index::{Index, Slot};
+
+/// All groups that ever subscribed.
+#[derive(Default)]
+pub(super) struct Groups(Vec<Group>);
+
+struct Group {
+    name: Arc<str>,
+    /// The first offset that is not done with, for each partition that the group has ever taken.
+    marks: BTreeMap<Slot, u64>,
+}
+
+impl Groups {
+    /// The group's number; a new one is added.
+    pub fn number(&mut self, name: &Arc<str>) -> usize {
+        if let Some(number) = self.0.iter().position(|group| group.name == *name) {
+            return number;
+        }
+        self.0.push(Group { name: name.clone(), marks: BTreeMap::new() });
+        self.0.len() - 1
+    }
+
+    /// What the group is called.
+    pub fn name(&self, group: usize) -> &Arc<str> {
+        &self.0[group].name
+    }
+
+    /// How far the group has got, if it has ever taken this partition.
+    pub fn mark(&self, group: usize, slot: Slot) -> Option<u64> {
+        self.0[group].marks.get(&slot).copied()
+    }
+
+    /// Moves a mark forward, never back. Says whether it moved.
+    pub fn advance(&mut self, group: usize, slot: Slot, next: u64) -> bool {
+        let mark = self.0[group].marks.get(&slot).copied();
+        let moves = mark.is_none_or(|mark| mark < next);
+        if moves {
+            self.0[group].marks.insert(slot, next);
+        }
+        moves
+    }
+
+    /// The least mark of all groups that take this partition; none where nobody ever did.
+    pub fn floor(&self, slot: Slot) -> Option<u64> {
+        self.0.iter().filter_map(|group| group.marks.get(&slot)).copied().min()
+    }
+
+    /// Who has the least mark in a partition.
+    pub fn slowest(&self, slot: Slot) -> Option<&Arc<str>> {
+        let marked = self.0.iter().filter_map(|group| Some((group.marks.get(&slot)?, &group.name)));
+        marked.min_by_key(|(mark, _)| **mark).map(|(_, name)| name)
+    }
+
+    /// All marks as a snapshot holds them.
+    pub fn states(&self, index: &Index) -> Vec<GroupMarks> {
+        let state = |group: &Group| GroupMarks {
+            group: group.name.clone(),
+            marks: group.marks.iter().map(|(slot, next)| on_disk(index, *slot, *next)).collect(),
+        };
+        self.0.iter().map(state).collect()
+    }
+
+    /// Takes marks from the disk. None when they name a partition that is not there.
+    pub fn learn(&mut self, index: &Index, marks: &GroupMarks) -> Option<()> {
+        let group = self.number(&marks.group);
+        for (topic, partition, next) in &marks.marks {
+            self.advance(group, index.slot(*topic, *partition)?, *next);
+        }
+        Some(())
+    }
+
+    /// Every mark there is.
+    pub fn marks(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.0.iter().flat_map(|group| group.marks.iter().map(|(slot, next)| (*slot, *next)))
+    }
+}
+
+/// A mark as it is written: topic, partition, next offset.
+pub(super) fn on_disk(index: &Index, slot: Slot, next: u64) -> (u32, u32, u64) {
+    let partition = &index.partitions[slot];
+    (partition.topic, partition.number, next)
+}

@@ -1,0 +1,143 @@
+//! Opening: reads all segments in order, cuts a torn tail off, and knows again where everything is.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::log::disk::Disk;
+use crate::log::frame::{self, Frame, HEAD_BYTES};
+use crate::log::groups::Groups;
+use crate::log::index::{Index, Place};
+use crate::log::segment::{Segment, fault};
+use crate::log::state::State;
+use crate::log::{Options, Repair, Stats};
+
+/// The log as it is on the disk.
+pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, Repair), Error> {
+    let numbers = disk.list().map_err(|error| fault("list", "the log's files", &error))?;
+    let mut state = State {
+        options,
+        disk,
+        segments: Default::default(),
+        index: Index::default(),
+        groups: Groups::default(),
+        moved: false,
+        broken: None,
+        stats: Stats::default(),
+        buffer: Vec::new(),
+    };
+    let mut repair = Repair::default();
+    for number in &numbers {
+        let last = Some(number) == numbers.last();
+        repair.bytes_cut += state.load(*number, last)?;
+    }
+    if repair.bytes_cut > 0 {
+        repair.file = numbers.last().map(|number| state.disk.name(*number));
+    }
+    state.close_gaps()?;
+    state.begin(numbers.last().copied())?;
+    state.retire()?;
+    Ok((state, repair))
+}
+
+impl State {
+    /// Reads one segment. Gives the number of bytes that were cut off.
+    fn load(&mut self, number: u32, last: bool) -> Result<u64, Error> {
+        let disk = self.disk.clone();
+        let failed = |verb: &str, error: std::io::Error| fault(verb, &disk.name(number), &error);
+        let file = disk.open(number).map_err(|error| failed("open", error))?;
+        let length = file.length().map_err(|error| failed("measure", error))?;
+        let whole = usize::try_from(length).map_err(|_| Error::Damaged(format!("{length} bytes in one file")))?;
+        let bytes = file.read(0, whole).map_err(|error| failed("read", error))?;
+        let mut segment = Segment::new(number, file, 0);
+        let mut at = 0;
+        while let Some(payload) = frame::payload(&bytes[at..]) {
+            let length = HEAD_BYTES + payload.len();
+            let place = Place { segment: number, position: position(at)?, length: position(length)? };
+            let known = frame::parse(payload).and_then(|frame| self.learn(frame, at == 0, place, &mut segment));
+            known.ok_or_else(|| self.damaged(number, at, "was written by another program, perhaps a newer one"))?;
+            at += length;
+        }
+        let cut = (whole - at) as u64;
+        if cut > 0 && !last {
+            return Err(self.damaged(number, at, "is not what was written, and later files follow"));
+        }
+        if cut > 0 {
+            segment.file.truncate(at as u64).map_err(|error| failed("truncate", error))?;
+        }
+        // What a dead process wrote may not be synced yet; it has to be before anything builds on it.
+        segment.file.sync().map_err(|error| failed("sync", error))?;
+        segment.length = at as u64;
+        segment.synced = segment.length;
+        self.segments.push_back(segment);
+        Ok(cut)
+    }
+
+    /// Takes one frame in. None when it makes no sense.
+    fn learn(&mut self, frame: Frame, first: bool, place: Place, segment: &mut Segment) -> Option<()> {
+        match frame {
+            Frame::Snapshot(topics, groups) if first => {
+                topics.iter().for_each(|topic| self.index.learn(topic));
+                groups.iter().try_for_each(|marks| self.groups.learn(&self.index, marks))
+            }
+            Frame::Record(at) if !first => {
+                let slot = self.index.slot(at.topic, at.partition)?;
+                self.index.partitions[slot].put(at.offset, place);
+                segment.holds(slot, at.offset);
+                Some(())
+            }
+            Frame::Offsets(marks) if !first => self.groups.learn(&self.index, &marks),
+            Frame::Topic(topic) if !first => {
+                self.index.learn(&topic);
+                Some(())
+            }
+            Frame::Snapshot(..) | Frame::Record(_) | Frame::Offsets(_) | Frame::Topic(_) => None,
+        }
+    }
+
+    /// No offset is given twice that a group has passed, and nothing that a group still needs is missing.
+    fn close_gaps(&mut self) -> Result<(), Error> {
+        let marks: Vec<_> = self.groups.marks().collect();
+        for (slot, mark) in marks {
+            self.index.partitions[slot].extend_to(mark);
+        }
+        for slot in 0..self.index.partitions.len() {
+            let first = self.index.partitions[slot].close_gaps();
+            if let Some(floor) = self.groups.floor(slot).filter(|floor| *floor < first) {
+                let (topic, partition) = (&self.index.topic_of(slot).name, self.index.partitions[slot].number);
+                return Err(Error::Damaged(format!(
+                    "records {floor} to {} of topic '{topic}', partition {partition}, are missing: a file of the log \
+                     was removed. Put it back, or move the whole directory away to begin anew",
+                    first - 1
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// There is a segment to write, and it begins with a snapshot.
+    fn begin(&mut self, last: Option<u32>) -> Result<(), Error> {
+        if last.is_none() {
+            self.segments.push_back(Segment::create(self.disk.as_ref(), 1)?);
+        }
+        if self.current().length == 0 {
+            let (topics, groups) = (self.index.states(), self.groups.states(&self.index));
+            self.buffer.clear();
+            frame::put_snapshot(&mut self.buffer, &topics, &groups);
+            self.write()?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, number: u32, at: usize, what: &str) -> Error {
+        Error::Damaged(format!(
+            "{}: what begins at byte {at} {what}. Restore the file from a copy, or move the whole directory away to \
+             begin anew: the coordinator sends what is outstanding again",
+            self.disk.name(number)
+        ))
+    }
+}
+
+fn position(at: usize) -> Result<u32, Error> {
+    u32::try_from(at).map_err(|_| Error::Damaged(format!("a file of more than {} bytes", u32::MAX)))
+}

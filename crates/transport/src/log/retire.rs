@@ -1,0 +1,141 @@
+//! Old segments go when nobody needs their records; a few that are still needed are carried over into the current one.
+
+use crate::error::Error;
+use crate::log::disk::File;
+use crate::log::index::{Place, Slot};
+use crate::log::segment::fault;
+use crate::log::state::State;
+
+/// A record that is needed, in a segment that goes.
+struct Carried {
+    slot: Slot,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl State {
+    /// Lets go of every segment of which little or nothing is needed. What is carried over, and what says that the rest
+    /// is done with, is durable before anything is removed.
+    pub fn retire(&mut self) -> Result<(), Error> {
+        self.moved = false;
+        let budget = self.options.segment_bytes / 2;
+        let mut going = Vec::new();
+        let mut carried: Vec<Carried> = Vec::new();
+        let mut carried_bytes = 0;
+        for segment in self.segments.iter().take(self.segments.len() - 1) {
+            let needed = self.needed(segment);
+            let bytes: u64 = needed.iter().map(|(_, _, place)| u64::from(place.length)).sum();
+            if bytes > segment.length / 2 || carried_bytes + bytes > budget {
+                continue;
+            }
+            carried_bytes += bytes;
+            for (slot, offset, place) in needed {
+                let bytes = read(segment.file.as_ref(), place)
+                    .map_err(|error| fault("read", &self.disk.name(segment.number), &error))?;
+                carried.push(Carried { slot, offset, bytes });
+            }
+            going.push(segment.number);
+        }
+        if going.is_empty() {
+            return Ok(());
+        }
+        self.carry(&carried)?;
+        self.sync()?;
+        self.forget(&going)
+    }
+
+    /// The records of a segment that some group has not committed, or that nobody has ever asked for and that are
+    /// within the retention.
+    fn needed(&self, segment: &crate::log::segment::Segment) -> Vec<(Slot, u64, Place)> {
+        let mut needed = Vec::new();
+        for (slot, span) in segment.spans() {
+            let partition = &self.index.partitions[slot];
+            for offset in self.floor(slot).max(*span.start())..=*span.end() {
+                if let Some(place) = partition.place(offset).filter(|place| place.segment == segment.number) {
+                    needed.push((slot, offset, place));
+                }
+            }
+        }
+        needed
+    }
+
+    /// Nothing before this offset is needed.
+    fn floor(&self, slot: Slot) -> u64 {
+        let partition = &self.index.partitions[slot];
+        let retained =
+            || partition.last_bytes(self.options.retention_bytes / self.index.topic_of(slot).slots.len() as u64);
+        self.groups.floor(slot).unwrap_or_else(retained).max(partition.first)
+    }
+
+    fn carry(&mut self, carried: &[Carried]) -> Result<(), Error> {
+        if carried.is_empty() {
+            return Ok(());
+        }
+        self.buffer.clear();
+        carried.iter().for_each(|record| self.buffer.extend_from_slice(&record.bytes));
+        let segment = self.current().number;
+        let mut position = self.current().length;
+        self.write()?;
+        for Carried { slot, offset, bytes } in carried {
+            let length = u32::try_from(bytes.len()).expect("records are limited far below 4 GiB");
+            let place = Place { segment, position: u32::try_from(position).expect("a segment is below 4 GiB"), length };
+            self.index.partitions[*slot].put(*offset, place);
+            self.current().holds(*slot, *offset);
+            position += u64::from(length);
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, going: &[u32]) -> Result<(), Error> {
+        for number in going {
+            let Some(at) = self.segments.iter().position(|segment| segment.number == *number) else { continue };
+            let spans: Vec<_> = self.segments[at].spans().collect();
+            for (slot, span) in spans {
+                let first = self.floor(slot).min(span.end() + 1);
+                self.index.partitions[slot].drop_before(first);
+            }
+            self.segments.remove(at);
+            self.disk.remove(*number).map_err(|error| fault("remove", &self.disk.name(*number), &error))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a batch when the log is too large and the batch would add to what makes it so. Topics whose groups keep
+    /// up are still taken until the log is larger by a quarter: a group that is behind has to publish, too, to get on.
+    pub fn make_room(&mut self, slots: &[Slot]) -> Result<(), Error> {
+        let size_max = self.options.size_bytes_max;
+        if self.bytes() < size_max {
+            return Ok(());
+        }
+        if self.moved {
+            self.retire()?;
+        }
+        let bytes = self.bytes();
+        if bytes < size_max {
+            return Ok(());
+        }
+        let backlog = |slot: Slot| self.index.partitions[slot].bytes_from(self.floor(slot));
+        let waiting = |slot: &Slot| self.index.topic_of(*slot).slots.clone().map(backlog).sum::<u64>() > size_max / 4;
+        let mut touched = slots.to_vec();
+        touched.dedup_by_key(|slot| self.index.partitions[*slot].topic);
+        let to_blame = touched.iter().find(|slot| waiting(slot));
+        if bytes < size_max + size_max / 4 && to_blame.is_none() {
+            return Ok(());
+        }
+        let slot = to_blame.or(slots.first()).copied();
+        let topic = slot.map_or("none", |slot| &*self.index.topic_of(slot).name);
+        let behind = slot.and_then(|slot| self.groups.slowest(slot)).map_or("no group", |name| &**name);
+        Err(Error::Full(format!(
+            "{bytes} bytes of at most {size_max}, topic '{topic}' waits for group '{behind}': start what consumes it, or raise the limit"
+        )))
+    }
+
+    /// How large the log is.
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.length).sum()
+    }
+}
+
+fn read(file: &dyn File, place: Place) -> std::io::Result<Vec<u8>> {
+    file.read(u64::from(place.position), place.length as usize)
+}

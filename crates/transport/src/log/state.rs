@@ -1,0 +1,279 @@
+//! The log's state behind its lock: what publishing, committing and subscribing do to it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::error::Error;
+use crate::log::consumer::Seat;
+use crate::log::disk::Disk;
+use crate::log::frame::{self, GroupMarks, Located, TopicState};
+use crate::log::groups::{Groups, on_disk};
+use crate::log::index::{Index, Place, Slot};
+use crate::log::segment::{Segment, fault};
+use crate::log::{Options, Stats};
+use crate::port::Subscription;
+use crate::record::{Mark, Record};
+
+/// A batch is written in pieces of about this size: one piece, but for enormous batches.
+const WRITE_BYTES: usize = 8 << 20;
+/// The writing buffer keeps no more than this between batches.
+const BUFFER_BYTES_KEPT: usize = 1 << 20;
+
+pub(super) struct State {
+    pub options: Options,
+    pub disk: Arc<dyn Disk>,
+    /// The last one is written.
+    pub segments: VecDeque<Segment>,
+    pub index: Index,
+    pub groups: Groups,
+    /// A mark has moved since segments were last retired.
+    pub moved: bool,
+    /// A sync failed: nobody knows what is on the disk, and only opening the log again finds out.
+    pub broken: Option<String>,
+    pub stats: Stats,
+    pub buffer: Vec<u8>,
+}
+
+/// What a new consumer gets.
+pub(super) struct Seated {
+    pub seat: Arc<Seat>,
+    pub slots: Vec<Slot>,
+}
+
+impl State {
+    /// Makes a topic, unless it is there.
+    pub fn create_topic(&mut self, name: &str, partitions: u32) -> Result<(), Error> {
+        if self.index.topic(name).is_some() {
+            return Ok(());
+        }
+        let topic = TopicState { name: name.into(), partitions: vec![(0, 0); partitions.max(1) as usize] };
+        self.buffer.clear();
+        frame::put_topic(&mut self.buffer, &topic);
+        self.write()?;
+        self.index.learn(&topic);
+        Ok(())
+    }
+
+    /// Publishes a batch. Gives the consumers that have something to take now.
+    pub fn publish(&mut self, records: Vec<Record>) -> Result<Vec<Arc<Seat>>, Error> {
+        let mut slots = Vec::with_capacity(records.len());
+        for record in &records {
+            slots.push(self.slot_for(record)?);
+        }
+        self.make_room(&slots)?;
+        let mut touched = slots.clone();
+        let mut rest = records.into_iter().zip(slots).peekable();
+        while rest.peek().is_some() {
+            self.publish_piece(&mut rest)?;
+        }
+        self.stats.batches += 1;
+        touched.sort_unstable();
+        touched.dedup();
+        Ok(touched.into_iter().flat_map(|slot| self.index.partitions[slot].seats.iter().cloned()).collect())
+    }
+
+    fn publish_piece(&mut self, rest: &mut impl Iterator<Item = (Record, Slot)>) -> Result<(), Error> {
+        self.roll_if_due()?;
+        self.buffer.clear();
+        let mut written: Vec<(Record, Slot)> = Vec::with_capacity(rest.size_hint().0);
+        let current = self.current();
+        let (segment, base) = (current.number, current.length);
+        for (mut record, slot) in rest {
+            let start = self.buffer.len();
+            let partition = &mut self.index.partitions[slot];
+            let at = Located { topic: partition.topic, partition: partition.number, offset: partition.next() };
+            frame::put_record(&mut self.buffer, &at, &record);
+            partition.push(place(segment, base, start, self.buffer.len()));
+            record.partition = Some(partition.number);
+            written.push((record, slot));
+            if self.buffer.len() >= WRITE_BYTES {
+                break;
+            }
+        }
+        if let Err(error) = self.write() {
+            written.iter().for_each(|(_, slot)| self.index.partitions[*slot].pop());
+            return Err(error);
+        }
+        self.stats.records += written.len() as u64;
+        self.note_spans(&written);
+        for (record, slot) in written {
+            self.index.keep_recent(slot, record, self.options.recent_bytes_max);
+        }
+        Ok(())
+    }
+
+    /// Tells the segment which offsets it has got; they end where their partitions end.
+    fn note_spans(&mut self, written: &[(Record, Slot)]) {
+        let segment = self.segments.back_mut().expect("there is always a segment that is written");
+        let mut counts = std::collections::BTreeMap::new();
+        written.iter().for_each(|(_, slot)| *counts.entry(*slot).or_insert(0) += 1);
+        for (slot, count) in counts {
+            let next = self.index.partitions[slot].next();
+            segment.holds(slot, next - count);
+            segment.holds(slot, next - 1);
+        }
+    }
+
+    fn slot_for(&self, record: &Record) -> Result<Slot, Error> {
+        let bytes = frame::record_bytes(record);
+        if bytes > self.options.record_bytes_max {
+            let (topic, bytes_max) = (record.topic.to_string(), self.options.record_bytes_max);
+            return Err(Error::TooLarge { topic, bytes, bytes_max });
+        }
+        let topic = self.index.topic(&record.topic);
+        let topic = topic.ok_or_else(|| Error::UnknownTopic(record.topic.to_string()))?;
+        let partitions = self.index.topics[topic as usize].slots.len();
+        let partition = match record.partition {
+            Some(partition) => partition,
+            None => {
+                crc32fast::hash(&record.key) % u32::try_from(partitions).expect("partitions are counted in 32 bits")
+            }
+        };
+        let unknown = || Error::UnknownTopic(format!("{}' with a partition '{partition}", record.topic));
+        self.index.slot(topic, partition).ok_or_else(unknown)
+    }
+
+    /// Appends a group's marks: behind all that was published before, so that no crash keeps one without the other.
+    pub fn commit(&mut self, seat: &Seat, marks: &[Mark]) -> Result<(), Error> {
+        self.fenced(seat)?;
+        let mut moved = Vec::new();
+        for mark in marks {
+            let topic = self.index.topic(&mark.topic);
+            let slot = topic.and_then(|topic| self.index.slot(topic, mark.partition));
+            let slot = slot.ok_or_else(|| Error::UnknownTopic(mark.topic.to_string()))?;
+            let next = mark.next.min(self.index.partitions[slot].next());
+            if self.groups.mark(seat.group, slot).is_none_or(|mark| mark < next) {
+                moved.push((slot, next));
+            }
+        }
+        self.write_marks(seat.group, &moved)
+    }
+
+    fn write_marks(&mut self, group: usize, moved: &[(Slot, u64)]) -> Result<(), Error> {
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let marks = moved.iter().map(|(slot, next)| on_disk(&self.index, *slot, *next)).collect();
+        self.buffer.clear();
+        frame::put_offsets(&mut self.buffer, &GroupMarks { group: self.groups.name(group).clone(), marks });
+        self.write()?;
+        for (slot, next) in moved {
+            self.groups.advance(group, *slot, *next);
+        }
+        self.moved = true;
+        Ok(())
+    }
+
+    /// Seats a consumer: the group becomes known, and who had one of these partitions for it loses them all.
+    pub fn subscribe(&mut self, subscription: &Subscription) -> Result<Seated, Error> {
+        let mut slots = Vec::new();
+        for topic in &subscription.topics {
+            let number = self.index.topic(topic).ok_or_else(|| Error::UnknownTopic(topic.to_string()))?;
+            let all = self.index.topics[number as usize].slots.clone();
+            match &subscription.partitions {
+                None => slots.extend(all),
+                Some(wanted) => slots.extend(wanted.iter().filter_map(|partition| self.index.slot(number, *partition))),
+            }
+        }
+        slots.sort_unstable();
+        slots.dedup();
+        let group = self.groups.number(&subscription.group);
+        let fresh = slots.iter().filter(|slot| self.groups.mark(group, **slot).is_none());
+        let fresh: Vec<(Slot, u64)> = fresh.map(|slot| (*slot, self.index.partitions[*slot].first)).collect();
+        self.write_marks(group, &fresh)?;
+        let seat = Arc::new(Seat { group, notify: Notify::new(), fenced: AtomicBool::new(false) });
+        for slot in &slots {
+            let seats = &self.index.partitions[*slot].seats;
+            for older in seats.iter().filter(|older| older.group == group) {
+                older.fenced.store(true, Ordering::Release);
+                older.notify.notify_one();
+            }
+        }
+        for partition in &mut self.index.partitions {
+            partition.seats.retain(|older| !older.fenced.load(Ordering::Acquire));
+        }
+        slots.iter().for_each(|slot| self.index.partitions[*slot].seats.push(seat.clone()));
+        Ok(Seated { seat, slots })
+    }
+
+    /// The consumer is gone.
+    pub fn unseat(&mut self, seat: &Arc<Seat>, slots: &[Slot]) {
+        for slot in slots {
+            self.index.partitions[*slot].seats.retain(|other| !Arc::ptr_eq(other, seat));
+        }
+    }
+
+    /// An error when another consumer of the group has taken over.
+    pub fn fenced(&self, seat: &Seat) -> Result<(), Error> {
+        if seat.fenced.load(Ordering::Acquire) {
+            let group = self.groups.name(seat.group);
+            return Err(Error::Unavailable(format!("fenced: another consumer of group '{group}' has taken over")));
+        }
+        Ok(())
+    }
+
+    /// The segment that is written.
+    pub fn current(&mut self) -> &mut Segment {
+        self.segments.back_mut().expect("there is always a segment that is written")
+    }
+
+    /// Appends the buffer to the current segment in one write, or nothing of it.
+    pub fn write(&mut self) -> Result<(), Error> {
+        self.working()?;
+        let buffer = std::mem::take(&mut self.buffer);
+        let written = self.current().append(&buffer);
+        self.buffer = buffer;
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        let number = self.current().number;
+        written.map_err(|error| fault("write", &self.disk.name(number), &error))
+    }
+
+    /// Begins a new segment when the current one is long enough. The finished one is synced first, so that only the
+    /// last one can ever be torn.
+    pub fn roll_if_due(&mut self) -> Result<(), Error> {
+        if self.current().length < self.options.segment_bytes {
+            return Ok(());
+        }
+        self.sync()?;
+        let number = self.current().number + 1;
+        let mut segment = Segment::create(self.disk.as_ref(), number)?;
+        let mut snapshot = Vec::new();
+        frame::put_snapshot(&mut snapshot, &self.index.states(), &self.groups.states(&self.index));
+        if let Err(error) = segment.append(&snapshot) {
+            let name = self.disk.name(number);
+            let removed = self.disk.remove(number).map_err(|error| fault("remove", &name, &error));
+            return removed.and(Err(fault("write", &name, &error)));
+        }
+        self.segments.push_back(segment);
+        self.retire()
+    }
+
+    /// Everything written so far survives the death of the machine.
+    pub fn sync(&mut self) -> Result<(), Error> {
+        self.working()?;
+        let number = self.current().number;
+        if let Err(error) = self.current().sync() {
+            let name = self.disk.name(number);
+            self.broken = Some(format!("sync {name}: {error}; stop, check the disk, and start again"));
+            return Err(fault("sync", &name, &error));
+        }
+        self.stats.syncs += 1;
+        Ok(())
+    }
+
+    /// An error when the log takes nothing any more.
+    fn working(&self) -> Result<(), Error> {
+        self.broken.as_ref().map_or(Ok(()), |reason| Err(Error::Unavailable(reason.clone())))
+    }
+}
+
+fn place(segment: u32, base: u64, start: usize, end: usize) -> Place {
+    let position = u32::try_from(base + start as u64).expect("segments are limited far below 4 GiB");
+    let length = u32::try_from(end - start).expect("records are limited far below 4 GiB");
+    Place { segment, position, length }
+}

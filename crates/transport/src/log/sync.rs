@@ -1,0 +1,128 @@
+//! The thread that syncs behind the writers; nobody waits for it.
+
+use std::any::Any;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use crate::error::Error;
+use crate::log::state::State;
+
+/// What the log, its clones and its consumers share. When the last of them goes, everything is synced.
+pub(super) struct Handle {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wanted: Mutex<Wanted>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Wanted {
+    sync: bool,
+    stop: bool,
+}
+
+impl Handle {
+    /// Without a thread: whoever wants a sync asks for it.
+    pub fn new(state: State, lock: Box<dyn Any + Send + Sync>) -> Handle {
+        let shared = Shared { state: Mutex::new(state), wanted: Mutex::default(), changed: Condvar::new() };
+        Handle { shared: Arc::new(shared), thread: None, _lock: lock }
+    }
+
+    /// With a thread that syncs whenever something was written.
+    pub fn with_thread(state: State, lock: Box<dyn Any + Send + Sync>) -> Result<Handle, Error> {
+        let mut handle = Handle::new(state, lock);
+        let shared = handle.shared.clone();
+        let thread = std::thread::Builder::new().name("log-sync".to_owned()).spawn(move || shared.follow());
+        handle.thread = Some(thread.map_err(|error| Error::Unavailable(format!("start the syncing thread: {error}")))?);
+        Ok(handle)
+    }
+
+    /// The state, for this thread alone.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state()
+    }
+
+    /// Tells the thread that something was written.
+    pub fn something_to_sync(&self) {
+        if self.thread.is_some() {
+            let mut wanted = self.shared.wanted();
+            if !wanted.sync {
+                wanted.sync = true;
+                self.shared.changed.notify_one();
+            }
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.shared.wanted().stop = true;
+            self.shared.changed.notify_one();
+            // It ends by itself; had it panicked, there would be nothing left to do here.
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while the log is held")
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().expect("nothing panics while this is held")
+    }
+
+    fn follow(&self) {
+        let pause = self.state().options.sync_pause;
+        loop {
+            let stop = {
+                let wanted = self.wanted();
+                let mut wanted = self
+                    .changed
+                    .wait_while(wanted, |wanted| !wanted.sync && !wanted.stop)
+                    .expect("nothing panics here");
+                wanted.sync = false;
+                wanted.stop
+            };
+            self.sync_once();
+            if stop {
+                return;
+            }
+            let waited = self.changed.wait_timeout_while(self.wanted(), pause, |wanted| !wanted.stop);
+            drop(waited.expect("nothing panics here"));
+        }
+    }
+
+    /// Syncs without holding up the writers.
+    fn sync_once(&self) {
+        let (file, number, length) = {
+            let mut state = self.state();
+            let current = state.current();
+            if current.synced == current.length {
+                return;
+            }
+            (current.file.clone(), current.number, current.length)
+        };
+        let synced = file.sync();
+        let mut state = self.state();
+        match synced {
+            Ok(()) => {
+                state.stats.syncs += 1;
+                if let Some(segment) = state.segments.iter_mut().find(|segment| segment.number == number) {
+                    segment.synced = segment.synced.max(length.min(segment.length));
+                }
+            }
+            Err(error) => {
+                let name = state.disk.name(number);
+                state.broken = Some(format!("sync {name}: {error}; stop, check the disk, and start again"));
+            }
+        }
+    }
+}
