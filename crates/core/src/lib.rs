@@ -27,6 +27,9 @@ mod backward;
 mod forward;
 mod rescue;
 
+#[doc(hidden)]
+pub mod transitions;
+
 pub mod script;
 
 pub use body::Body;

@@ -1,0 +1,5 @@
+//! Prints `docs/transitions.md`.
+
+fn main() {
+    print!("{}", sagamore_core::transitions::document());
+}

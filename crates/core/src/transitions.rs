@@ -1,0 +1,185 @@
+//! The transition tables as data and as a document, found by probing `apply`'s tables with every pair. For docs and
+//! tests.
+
+use std::fmt::Write as _;
+
+use crate::apply::{saga_after, step_after};
+use crate::body::Body;
+use crate::id::{Direction, Name};
+use crate::message::Refusal;
+use crate::saga::{Cause, Change, Rescue, Saga, Status, StepStatus, Verb};
+use crate::time::Timestamp;
+
+/// One legal pair, by the words of the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cell {
+    /// `saga` or `step`.
+    pub subject: &'static str,
+    /// The column: where the subject stands.
+    pub from: &'static str,
+    /// The row: what comes.
+    pub change: &'static str,
+    /// Where that leads.
+    pub to: &'static str,
+}
+
+const SAGA_COLUMNS: [(Status, bool); 6] = [
+    (Status::Running, false),
+    (Status::Compensating, true),
+    (Status::Stuck, false),
+    (Status::Stuck, true),
+    (Status::Completed, false),
+    (Status::Compensated, true),
+];
+
+const STEP_COLUMNS: [StepStatus; 9] = [
+    StepStatus::Waiting,
+    StepStatus::Asked,
+    StepStatus::Unknown,
+    StepStatus::Done,
+    StepStatus::Refused,
+    StepStatus::Undoing,
+    StepStatus::Undone,
+    StepStatus::UndoFailed,
+    StepStatus::Skipped,
+];
+
+/// Every legal pair of both tables.
+pub fn cells() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for change in samples() {
+        for (status, back) in SAGA_COLUMNS {
+            cells.extend(saga_cell(status, back, &change));
+        }
+        for status in STEP_COLUMNS {
+            cells.extend(step_cell(status, &change));
+        }
+    }
+    cells
+}
+
+/// The cells that `change` uses when it is applied to `saga` as it is.
+pub fn used(saga: &Saga, change: &Change) -> Vec<Cell> {
+    let step = change.step().and_then(|name| saga.definition.index_of(name));
+    let of_step = step.and_then(|index| step_cell(saga.steps[index].status, change));
+    saga_cell(saga.status, saga.cause.is_some(), change).into_iter().chain(of_step).collect()
+}
+
+/// `docs/transitions.md`.
+pub fn document() -> String {
+    let mut text = String::from(
+        "# Transitions\n\n\
+         Generated from the tables in `crates/core/src/apply.rs`; refresh with\n\
+         `cargo run -q -p sagamore-core --example transitions > docs/transitions.md`.\n\n\
+         A column is where the saga or the step stands, a row is a change, a cell is where the change leads. An empty\n\
+         cell is illegal: such a change is never made, and a journal that holds it is refused.\n",
+    );
+    let saga_columns = SAGA_COLUMNS.map(|(status, back)| saga_name(status, back));
+    let saga_row = |change: &Change| SAGA_COLUMNS.map(|(status, back)| saga_cell(status, back, change)).to_vec();
+    write_table(&mut text, "Sagas", &saga_columns, &saga_row);
+    let step_columns = STEP_COLUMNS.map(StepStatus::as_str);
+    let step_row = |change: &Change| STEP_COLUMNS.map(|status| step_cell(status, change)).to_vec();
+    write_table(&mut text, "Steps", &step_columns, &step_row);
+    text.push_str(NOTES);
+    text
+}
+
+const NOTES: &str = "
+## What the words mean
+
+- *asked*: the action's command goes out; *asked to undo*: the compensation's. Asking again counts an attempt.
+- *faulted*: the participant stored nothing and is asked again; *silent*: no answer came in time, so the outcome is
+  unknown. *For the last time* means that the action is not asked again: the saga turns back, or has turned back.
+- A step that is *unknown* is never taken for refused: going forward it is asked again, going back it is undone like a
+  done one.
+- *done* while a step is being undone only keeps the output, for people: the undo's own answer decides.
+- *retry*, *skip* and *resolve* are operators' verbs. A retried step goes back to where it can be asked again, in a new
+  generation. On a waiting step they are for one whose inputs can never come, because a step before it was skipped or
+  resolved: what a person did by hand gives no output.
+- *stuck (back)* is a saga that had turned back when it got stuck.
+";
+
+fn write_table(text: &mut String, title: &str, columns: &[&str], row: &dyn Fn(&Change) -> Vec<Option<Cell>>) {
+    let infallible = "writing to a string does not fail";
+    writeln!(text, "\n## {title}\n\n| change | {} |", columns.join(" | ")).expect(infallible);
+    writeln!(text, "|---{}|", "|---".repeat(columns.len())).expect(infallible);
+    for change in samples() {
+        let cells = row(&change);
+        if cells.iter().any(Option::is_some) {
+            let cells: Vec<&str> = cells.iter().map(|cell| cell.map_or("", |cell| cell.to)).collect();
+            writeln!(text, "| {} | {} |", label(&change), cells.join(" | ")).expect(infallible);
+        }
+    }
+}
+
+fn saga_cell(status: Status, back: bool, change: &Change) -> Option<Cell> {
+    let after = saga_after(status, back, change).ok()?;
+    let still_back = back || matches!(change, Change::TurnedBack { .. });
+    let (from, to) = (saga_name(status, back), saga_name(after, still_back));
+    Some(Cell { subject: "saga", from, change: label(change), to })
+}
+
+fn step_cell(status: StepStatus, change: &Change) -> Option<Cell> {
+    let after = step_after(status, change).ok()?;
+    Some(Cell { subject: "step", from: status.as_str(), change: label(change), to: after.as_str() })
+}
+
+fn saga_name(status: Status, back: bool) -> &'static str {
+    match (status, back) {
+        (Status::Stuck, true) => "stuck (back)",
+        (status, _) => status.as_str(),
+    }
+}
+
+fn label(change: &Change) -> &'static str {
+    match change {
+        Change::Started { .. } => "started",
+        Change::Asked { direction: Direction::Action, .. } => "asked",
+        Change::Asked { direction: Direction::Compensation, .. } => "asked to undo",
+        Change::Done { .. } => "done",
+        Change::Refused { .. } => "refused",
+        Change::Faulted { due: Some(_), .. } => "faulted",
+        Change::Faulted { due: None, .. } => "faulted for the last time",
+        Change::Silent { due: Some(_), .. } => "silent",
+        Change::Silent { due: None, .. } => "silent for the last time",
+        Change::Undone { .. } => "undone",
+        Change::UndoRefused { .. } => "undo refused",
+        Change::TurnedBack { .. } => "turned back",
+        Change::Rescued(Rescue { verb: Verb::Retry, .. }) => "retry",
+        Change::Rescued(Rescue { verb: Verb::Skip, .. }) => "skip",
+        Change::Rescued(Rescue { verb: Verb::Resolve, .. }) => "resolve",
+        Change::Stuck => "stuck",
+        Change::Resumed => "resumed",
+        Change::Completed => "completed",
+        Change::Compensated => "compensated",
+    }
+}
+
+/// One change for each row of the document, in its order.
+fn samples() -> Vec<Change> {
+    let step = || Name::new("step").expect("a name");
+    let refusal = || Refusal::new("no", "no");
+    let now = Timestamp(0);
+    let rescued = |verb| Change::Rescued(Rescue { step: step(), verb, reason: String::new() });
+    vec![
+        Change::Started { input: Body::empty() },
+        Change::Asked { step: step(), direction: Direction::Action, due: now },
+        Change::Done { step: step(), output: Body::empty() },
+        Change::Refused { step: step(), refusal: refusal() },
+        Change::Faulted { step: step(), fault: String::new(), due: Some(now) },
+        Change::Faulted { step: step(), fault: String::new(), due: None },
+        Change::Silent { step: step(), due: Some(now) },
+        Change::Silent { step: step(), due: None },
+        Change::TurnedBack { cause: Cause::Cancelled },
+        Change::Asked { step: step(), direction: Direction::Compensation, due: now },
+        Change::Undone { step: step() },
+        Change::UndoRefused { step: step(), refusal: refusal() },
+        rescued(Verb::Retry),
+        rescued(Verb::Skip),
+        rescued(Verb::Resolve),
+        Change::Stuck,
+        Change::Resumed,
+        Change::Completed,
+        Change::Compensated,
+    ]
+}

@@ -1,0 +1,225 @@
+//! A toy trip to play with: two bookings, a payment that cannot be taken back, a letter. Each move answers the changes
+//! it led to, in short words, and checks that the journal tells the same saga.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+pub mod world;
+
+use std::sync::Arc;
+
+use sagamore_core::definition::{Draft, Kind};
+use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepState, Verb};
+use sagamore_core::{
+    Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyTo, Saga, SagaId, StepKey, Timestamp,
+    decide,
+};
+
+/// One saga, its journal, and a clock.
+pub struct Play {
+    pub saga: Saga,
+    pub journal: Vec<Entry>,
+    pub commands: Vec<Command>,
+    pub now: Timestamp,
+    pub rng: fastrand::Rng,
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+pub fn json(text: &str) -> Body {
+    Body::parse(text).unwrap()
+}
+
+/// A step of the toy: it is asked `{name}.do`, undone by `{name}.undo`, and yields a `ticket`.
+pub fn step(text: &str, kind: Kind, after: &[&str]) -> serde_json::Value {
+    let ask = |verb: &str| {
+        serde_json::json!({"participant": "toy", "message": format!("{text}.{verb}"),
+        "fields": {"traveller": "input.traveller"}})
+    };
+    let mut step = serde_json::json!({
+        "name": text, "kind": kind, "after": after, "action": ask("do"), "yields": ["ticket"],
+        "patience": {"timeoutMs": 1000, "backoffMsMin": 100, "backoffMsMax": 800},
+    });
+    if kind == Kind::Compensatable {
+        step["compensation"] = ask("undo");
+    }
+    step
+}
+
+pub fn definition(steps: Vec<serde_json::Value>) -> Draft {
+    let plan = serde_json::json!({"name": "trip", "version": 1, "input": ["traveller"], "steps": steps});
+    serde_json::from_value(plan).unwrap()
+}
+
+/// flight -> hotel -> pay (pivot) -> letter (retriable).
+pub fn trip() -> Draft {
+    definition(vec![
+        step("flight", Kind::Compensatable, &[]),
+        step("hotel", Kind::Compensatable, &["flight"]),
+        step("pay", Kind::Pivot, &["hotel"]),
+        step("letter", Kind::Retriable, &["pay"]),
+    ])
+}
+
+/// plan -> (flight, hotel, car side by side) -> pay -> (letter, points side by side) -> survey.
+pub fn wide_trip() -> Draft {
+    definition(vec![
+        step("plan", Kind::Compensatable, &[]),
+        step("flight", Kind::Compensatable, &["plan"]),
+        step("hotel", Kind::Compensatable, &["plan"]),
+        step("car", Kind::Compensatable, &["plan"]),
+        step("pay", Kind::Pivot, &["flight", "hotel", "car"]),
+        step("letter", Kind::Retriable, &["pay"]),
+        step("points", Kind::Retriable, &["pay"]),
+        step("survey", Kind::Retriable, &["letter", "points"]),
+    ])
+}
+
+pub fn begin(draft: Draft) -> Saga {
+    let definition = Definition::try_from(draft).unwrap();
+    let id = SagaId::new(&definition.name, "7").unwrap();
+    let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 3 };
+    Saga::begin(id, Arc::new(definition), reply_to, json(r#"{"traveller":"ada"}"#), Timestamp(1_000_000))
+}
+
+impl Play {
+    pub fn of(draft: Draft) -> Play {
+        let saga = begin(draft);
+        let now = saga.started_at;
+        Play { saga, journal: Vec::new(), commands: Vec::new(), now, rng: fastrand::Rng::with_seed(7) }
+    }
+
+    /// Started, with these steps asked and done.
+    pub fn with_done(draft: Draft, steps: &[&str]) -> Play {
+        let mut play = Play::of(draft);
+        play.start();
+        steps.iter().for_each(|step| drop(play.done(step)));
+        play
+    }
+
+    pub fn input(&mut self, input: &Input) -> Result<Vec<String>, Ignored> {
+        let before = self.saga.clone();
+        match decide(self.saga.clone(), input, self.now, &mut self.rng) {
+            Ok(decision) => {
+                assert!(!decision.changes.is_empty(), "a decision changes something");
+                self.commands.extend(decision.commands());
+                self.saga = decision.saga;
+                let words = decision.changes.iter().map(words).collect();
+                let entry = Entry { revision: self.saga.revision, at: self.now, changes: decision.changes };
+                let stored = serde_json::to_string(&entry).unwrap();
+                self.journal.push(serde_json::from_str(&stored).unwrap());
+                assert_eq!(self.folded(), self.saga, "the journal tells the same saga");
+                Ok(words)
+            }
+            Err((saga, ignored)) => {
+                assert_eq!(saga, before, "what is ignored changes nothing");
+                Err(ignored)
+            }
+        }
+    }
+
+    pub fn folded(&self) -> Saga {
+        let Saga { id, definition, reply_to, started_at, .. } = self.saga.clone();
+        let mut saga = Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
+        if !matches!(self.journal.first().and_then(|entry| entry.changes.first()), Some(Change::Started { .. })) {
+            saga.input = self.saga.input.clone(); // a saga cancelled before its start has none in its journal
+        }
+        saga
+    }
+
+    pub fn start(&mut self) -> Vec<String> {
+        self.input(&Input::Start).unwrap()
+    }
+
+    pub fn reply(&mut self, step: &str, direction: Direction, outcome: Outcome) -> Result<Vec<String>, Ignored> {
+        let generation = self.saga.definition.index_of(&name(step)).map_or(1, |index| match direction {
+            Direction::Action => self.saga.steps[index].generation,
+            Direction::Compensation => self.saga.steps[index].undo_generation,
+        });
+        self.reply_of(step, direction, generation, outcome)
+    }
+
+    pub fn reply_of(
+        &mut self,
+        step: &str,
+        direction: Direction,
+        generation: u32,
+        outcome: Outcome,
+    ) -> Result<Vec<String>, Ignored> {
+        let key = StepKey { saga: self.saga.id.clone(), step: name(step), direction, generation };
+        self.input(&Input::Reply(Reply { key, outcome, traceparent: None }))
+    }
+
+    pub fn action(&mut self, step: &str, outcome: Outcome) -> Result<Vec<String>, Ignored> {
+        self.reply(step, Direction::Action, outcome)
+    }
+
+    pub fn undo(&mut self, step: &str, outcome: Outcome) -> Result<Vec<String>, Ignored> {
+        self.reply(step, Direction::Compensation, outcome)
+    }
+
+    pub fn done(&mut self, step: &str) -> Vec<String> {
+        self.action(step, ticket(step)).unwrap()
+    }
+
+    pub fn refused(&mut self, step: &str) -> Vec<String> {
+        self.action(step, no()).unwrap()
+    }
+
+    pub fn undone(&mut self, step: &str) -> Vec<String> {
+        self.undo(step, Outcome::Done(Body::empty())).unwrap()
+    }
+
+    pub fn undo_refused(&mut self, step: &str) -> Vec<String> {
+        self.undo(step, no()).unwrap()
+    }
+
+    pub fn cancel(&mut self) -> Result<Vec<String>, Ignored> {
+        self.input(&Input::Cancel)
+    }
+
+    pub fn rescue(&mut self, step: &str, verb: Verb) -> Result<Vec<String>, Ignored> {
+        self.input(&Input::Rescue(Rescue { step: name(step), verb, reason: "ada: by telephone".into() }))
+    }
+
+    /// Lets time pass until something is due.
+    pub fn tick(&mut self) -> Vec<String> {
+        self.now = self.now.max(self.saga.next_due().expect("something is due some time"));
+        self.input(&Input::Tick).unwrap()
+    }
+
+    pub fn state(&self, step: &str) -> &StepState {
+        &self.saga.steps[self.saga.definition.index_of(&name(step)).unwrap()]
+    }
+
+    #[track_caller]
+    pub fn stands(&self, status: Status) {
+        assert_eq!(self.saga.status, status);
+    }
+}
+
+pub fn ticket(of: &str) -> Outcome {
+    Outcome::Done(json(&format!(r#"{{"ticket":"{of}-1"}}"#)))
+}
+
+pub fn no() -> Outcome {
+    Outcome::Refused(Refusal::new("no", "not today"))
+}
+
+pub fn fault() -> Outcome {
+    Outcome::Fault("the disk is full".into())
+}
+
+/// `ask hotel`, `undo hotel`, `hotel done`, `turned back: cancelled`.
+pub fn words(change: &Change) -> String {
+    match change {
+        Change::Asked { step, direction: Direction::Action, .. } => format!("ask {step}"),
+        Change::Asked { step, direction: Direction::Compensation, .. } => format!("undo {step}"),
+        Change::Rescued(Rescue { step, verb, .. }) => format!("{} {step}", verb.as_str()),
+        other => match other.step() {
+            Some(step) => format!("{step} {}", other.as_str()),
+            None => other.as_str().to_owned(),
+        },
+    }
+}

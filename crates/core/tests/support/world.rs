@@ -1,0 +1,399 @@
+//! Random plans, and participants that keep the barrier's promise, over messages that are lost, doubled, late and out of
+//! order. One seed is one run.
+
+use std::collections::BTreeSet;
+
+use sagamore_core::apply::apply;
+use sagamore_core::definition::{Draft, Kind};
+use sagamore_core::message::code;
+use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepStatus, Verb};
+use sagamore_core::transitions::{Cell, used};
+use sagamore_core::{
+    Allowed, Command, Decision, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp, decide,
+};
+
+use super::{begin, definition, json, step};
+
+/// What a participant keeps about one step of the saga, and how it is minded.
+#[derive(Default)]
+struct Barrier {
+    action: Option<(u32, Stored)>,
+    undo: Option<(u32, Stored)>,
+    /// Generations up to this one are refused.
+    action_refused_up_to: u32,
+    undo_refused_up_to: u32,
+}
+
+#[derive(Clone)]
+enum Stored {
+    Done,
+    Refused,
+    Tombstone,
+}
+
+/// One run.
+pub struct World {
+    pub saga: Saga,
+    pub cells: BTreeSet<Cell>,
+    /// In the order in which they took place.
+    pub effects: Vec<(usize, Direction)>,
+    journal: Vec<Entry>,
+    barriers: Vec<Barrier>,
+    commands: Vec<Command>,
+    replies: Vec<Reply>,
+    now: Timestamp,
+    rng: fastrand::Rng,
+    healed: bool,
+    rearmed: bool,
+    by_hand: BTreeSet<usize>,
+}
+
+/// A random plan: compensatable steps in any order, perhaps a pivot, and what comes after it.
+pub fn random_plan(rng: &mut fastrand::Rng) -> Draft {
+    let mut steps: Vec<serde_json::Value> = Vec::new();
+    let undoable: Vec<String> = (0..rng.usize(1..5)).map(|number| format!("c{number}")).collect();
+    let limited = rng.bool();
+    for index in 0..undoable.len() {
+        let after: Vec<&str> = undoable[..index].iter().map(String::as_str).filter(|_| rng.bool()).collect();
+        let mut plan = step(&undoable[index], Kind::Compensatable, &after);
+        if limited && rng.bool() {
+            plan["patience"]["attemptsMax"] = rng.u32(1..4).into();
+        }
+        refer(&mut plan, &after, rng);
+        steps.push(plan);
+    }
+    if rng.u8(0..4) > 0 {
+        steps.push(step("pivot", Kind::Pivot, &undoable.iter().map(String::as_str).collect::<Vec<_>>()));
+        let last: Vec<String> = (0..rng.usize(0..4)).map(|number| format!("r{number}")).collect();
+        for index in 0..last.len() {
+            let earlier: Vec<&str> = last[..index].iter().map(String::as_str).filter(|_| rng.bool()).collect();
+            let after: Vec<&str> = earlier.iter().copied().chain(["pivot"]).collect();
+            let mut plan = step(&last[index], Kind::Retriable, &after);
+            refer(&mut plan, &earlier, rng);
+            steps.push(plan);
+        }
+    }
+    let mut draft = definition(steps);
+    draft.deadline_ms = rng.bool().then(|| rng.u64(13_000..40_000));
+    draft
+}
+
+/// Lets the action take some of its fields from the steps before it.
+fn refer(plan: &mut serde_json::Value, earlier: &[&str], rng: &mut fastrand::Rng) {
+    for source in earlier {
+        if rng.bool() {
+            plan["action"]["fields"][format!("of-{source}")] = format!("{source}.ticket").into();
+        }
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> World {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let saga = begin(random_plan(&mut rng));
+        let grumpy = rng.u8(0..4);
+        let barriers = saga.steps.iter().map(|_| Barrier {
+            action_refused_up_to: if rng.u8(0..8) < grumpy { rng.u32(1..3) } else { 0 },
+            undo_refused_up_to: if rng.u8(0..8) < grumpy { rng.u32(1..3) } else { 0 },
+            ..Barrier::default()
+        });
+        World {
+            barriers: barriers.collect(),
+            cells: BTreeSet::new(),
+            effects: Vec::new(),
+            journal: Vec::new(),
+            commands: Vec::new(),
+            replies: Vec::new(),
+            now: saga.started_at,
+            healed: false,
+            rearmed: false,
+            by_hand: BTreeSet::new(),
+            saga,
+            rng,
+        }
+    }
+
+    /// Some time in which anything goes wrong, then peace. Ends with the saga at rest.
+    pub fn run(mut self) -> World {
+        if self.rng.u8(0..40) > 0 {
+            self.input(&Input::Start).unwrap();
+        }
+        for _ in 0..self.rng.usize(0..80) {
+            self.anything();
+        }
+        if self.saga.revision == 0 {
+            self.input(&Input::Start).unwrap();
+        }
+        self.healed = true;
+        let patient = self.rng.bool();
+        for _ in 0..2_000 {
+            if self.saga.status.has_ended() || (self.saga.status == Status::Stuck && !patient) {
+                return self;
+            }
+            self.peace();
+        }
+        panic!("the saga never came to rest: {:?}", self.saga);
+    }
+
+    fn anything(&mut self) {
+        match self.rng.u8(0..20) {
+            0..6 => self.serve_one(),
+            6..12 => self.hear_one(),
+            12 => drop(take(&mut self.commands, &mut self.rng, false)),
+            13 => drop(take(&mut self.replies, &mut self.rng, false)),
+            14..17 => self.pass_time(),
+            17 => {
+                if self.rng.u8(0..6) == 0 {
+                    let _ = self.input(&Input::Cancel);
+                }
+            }
+            18 => self.decide_by_hand(),
+            _ => self.take_over(),
+        }
+    }
+
+    fn peace(&mut self) {
+        if !self.commands.is_empty() {
+            self.serve_one();
+        } else if !self.replies.is_empty() {
+            self.hear_one();
+        } else if self.saga.status == Status::Stuck {
+            self.decide_by_hand();
+        } else {
+            self.now = self.now.max(self.saga.next_due().expect("a saga that is not at rest waits for something"));
+            self.input(&Input::Tick).unwrap();
+        }
+    }
+
+    fn serve_one(&mut self) {
+        let twice = !self.healed && self.rng.u8(0..4) == 0;
+        if let Some(command) = take(&mut self.commands, &mut self.rng, twice) {
+            let outcome = self.serve(&command);
+            let key = command.key;
+            self.replies.extend(outcome.map(|outcome| Reply { key, outcome, traceparent: None }));
+        }
+    }
+
+    fn hear_one(&mut self) {
+        let twice = !self.healed && self.rng.u8(0..4) == 0;
+        if let Some(reply) = take(&mut self.replies, &mut self.rng, twice) {
+            let _ = self.input(&Input::Reply(reply));
+        }
+    }
+
+    fn pass_time(&mut self) {
+        if self.rng.bool() {
+            self.now = Timestamp(self.now.0 + self.rng.i64(1..3_000));
+        } else if let Some(due) = self.saga.next_due() {
+            self.now = self.now.max(due);
+        }
+        let _ = self.input(&Input::Tick);
+    }
+
+    /// An operator uses a verb that is offered; now and then one that is not.
+    fn decide_by_hand(&mut self) {
+        let allowed = self.saga.allowed_actions();
+        let rescues = allowed.iter().filter_map(|allowed| match allowed {
+            Allowed::Rescue { step, verb } => Some((step.clone(), *verb)),
+            Allowed::Cancel => None,
+        });
+        let rescues: Vec<(Name, Verb)> = rescues.collect();
+        let any = &self.saga.definition.steps[self.rng.usize(0..self.saga.steps.len())].name;
+        let any = (any.clone(), [Verb::Retry, Verb::Skip, Verb::Resolve][self.rng.usize(0..3)]);
+        let (step, verb) = self.rng.choice(&rescues).cloned().unwrap_or(any);
+        let index = self.saga.definition.index_of(&step).unwrap();
+        let offered = rescues.contains(&(step.clone(), verb));
+        let taken = self.input(&Input::Rescue(Rescue { step, verb, reason: "ada".into() })).is_ok();
+        assert_eq!(taken, offered, "what is offered is what is taken");
+        if taken && verb != Verb::Retry {
+            self.by_hand.insert(index);
+        }
+    }
+
+    /// Another orchestrator reads the journal, sends what is outstanding, and begins the deadlines anew.
+    fn take_over(&mut self) {
+        if self.rng.u8(0..3) > 0 || self.journal.is_empty() {
+            return;
+        }
+        let Saga { id, definition, reply_to, started_at, input, .. } = self.saga.clone();
+        let mut saga = Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
+        saga.input = input;
+        saga.rearm(self.now);
+        self.rearmed = true;
+        self.commands.extend(saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)));
+        self.saga = saga;
+    }
+
+    /// Decides, and checks everything that must hold at every moment.
+    pub fn input(&mut self, input: &Input) -> Result<(), Ignored> {
+        let before = self.saga.clone();
+        let decision = match decide(self.saga.clone(), input, self.now, &mut self.rng) {
+            Ok(decision) => decision,
+            Err((saga, ignored)) => {
+                assert_eq!(saga, before, "what is ignored changes nothing");
+                return Err(ignored);
+            }
+        };
+        assert!(!before.status.has_ended(), "an end absorbs");
+        let mut folded = before;
+        for change in &decision.changes {
+            self.cells.extend(used(&folded, change));
+            self.check_order(&folded, change);
+            apply(&mut folded, change, self.now).unwrap();
+        }
+        folded.revision += 1;
+        assert_eq!(folded, decision.saga, "the changes are all there is");
+        self.commands.extend(decision.commands());
+        let Decision { saga, changes } = decision;
+        self.journal.push(Entry { revision: saga.revision, at: self.now, changes });
+        self.saga = saga;
+        self.check_journal();
+        Ok(())
+    }
+
+    /// Nothing is undone after the pivot was asked, or before what depends on it; nothing is asked before its turn.
+    fn check_order(&self, saga: &Saga, change: &Change) {
+        let Change::Asked { step, direction, .. } = change else { return };
+        let index = saga.definition.index_of(step).unwrap();
+        let graph = saga.definition.graph();
+        let all = |set: u64, fine: &[StepStatus]| {
+            (0..saga.steps.len()).all(|other| set & (1 << other) == 0 || fine.contains(&saga.steps[other].status))
+        };
+        match direction {
+            Direction::Action => {
+                assert!(all(graph.ancestors[index], &[StepStatus::Done, StepStatus::Skipped]), "asked before its turn");
+            }
+            Direction::Compensation => {
+                let rest = [StepStatus::Waiting, StepStatus::Refused, StepStatus::Undone, StepStatus::Skipped];
+                assert!(all(graph.descendants[index], &rest), "undone before its turn");
+                let pivot = saga.definition.steps.iter().position(|step| step.kind == Kind::Pivot);
+                let pivot = pivot.map(|pivot| saga.steps[pivot].status);
+                let back = matches!(pivot, None | Some(StepStatus::Waiting | StepStatus::Refused));
+                assert!(back, "undone after the pivot was asked");
+            }
+        }
+    }
+
+    fn check_journal(&self) {
+        let Saga { id, definition, reply_to, started_at, input, .. } = self.saga.clone();
+        let mut folded = Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
+        folded.input = input;
+        if self.rearmed {
+            folded.steps.iter_mut().zip(&self.saga.steps).for_each(|(folded, step)| folded.due = step.due);
+        }
+        assert_eq!(folded, self.saga, "the journal tells the same saga");
+    }
+
+    /// The barrier: claim, stored reply, tombstone, generations.
+    fn serve(&mut self, command: &Command) -> Option<Outcome> {
+        assert!(!command.body.as_str().contains("null"), "a field is missing: {:?}", command.body);
+        let StepKey { step, direction, generation, .. } = &command.key;
+        let index = self.saga.definition.index_of(step).unwrap();
+        if command.expires_at.is_some_and(|expiry| expiry < self.now) && self.rng.bool() {
+            return None;
+        }
+        let broken = !self.healed && self.rng.u8(0..5) == 0;
+        let barrier = &mut self.barriers[index];
+        let (row, refused_up_to) = match direction {
+            Direction::Action => (&barrier.action, barrier.action_refused_up_to),
+            Direction::Compensation => (&barrier.undo, barrier.undo_refused_up_to),
+        };
+        match row {
+            Some((_, Stored::Done)) => return Some(done()),
+            Some((_, Stored::Tombstone)) => return Some(refused(code::ALREADY_COMPENSATED)),
+            Some((stored, Stored::Refused)) if stored == generation => return Some(refused("no")),
+            Some((stored, Stored::Refused)) if stored > generation => return Some(refused(code::SUPERSEDED)),
+            Some((_, Stored::Refused)) | None => {}
+        }
+        if broken {
+            return Some(Outcome::Fault("broken".into()));
+        }
+        let nothing_to_undo = *direction == Direction::Compensation
+            && matches!(barrier.action, None | Some((_, Stored::Refused | Stored::Tombstone)));
+        if nothing_to_undo {
+            barrier.action.get_or_insert((1, Stored::Tombstone));
+        }
+        let refuses = !nothing_to_undo && *generation <= refused_up_to;
+        let stored = if refuses { Stored::Refused } else { Stored::Done };
+        match direction {
+            Direction::Action => barrier.action = Some((*generation, stored)),
+            Direction::Compensation => barrier.undo = Some((*generation, stored)),
+        }
+        if refuses {
+            return Some(refused("no"));
+        }
+        if !nothing_to_undo {
+            self.effects.push((index, *direction));
+        }
+        Some(done())
+    }
+
+    /// Everything that is still on its way comes in at last: nothing may come of it.
+    pub fn check_rest(&mut self) {
+        self.check_effects();
+        let (effects, commands) = (self.effects.len(), std::mem::take(&mut self.commands));
+        for command in commands.iter().chain(&commands) {
+            let outcome = self.serve(command);
+            let key = command.key.clone();
+            self.replies.extend(outcome.map(|outcome| Reply { key, outcome, traceparent: None }));
+        }
+        if self.saga.status.has_ended() {
+            assert_eq!(self.effects.len(), effects, "an effect after the end");
+            for reply in std::mem::take(&mut self.replies) {
+                assert_eq!(self.input(&Input::Reply(reply)), Err(Ignored::Ended));
+            }
+            self.now = Timestamp(self.now.0 + 1_000_000_000);
+            assert_eq!(self.input(&Input::Tick), Err(Ignored::Ended));
+            assert_eq!(self.input(&Input::Cancel), Err(Ignored::Ended));
+            assert_eq!(self.saga.next_due(), None);
+            assert!(self.saga.allowed_actions().is_empty());
+        } else {
+            assert!(self.saga.stuck_steps().next().is_some(), "a stuck saga says which step waits for a person");
+        }
+        assert!(self.saga.outstanding().is_empty(), "at rest, and something is outstanding");
+        assert_eq!(self.input(&Input::Start), Err(Ignored::AlreadyStarted));
+    }
+
+    fn check_effects(&self) {
+        for index in 0..self.saga.steps.len() {
+            let count = |direction| self.effects.iter().filter(|effect| **effect == (index, direction)).count();
+            let (actions, undos) = (count(Direction::Action), count(Direction::Compensation));
+            assert!(actions <= 1 && undos <= actions, "an effect twice, or an undo of nothing");
+            match self.saga.status {
+                Status::Completed => {
+                    assert!(undos == 0, "completed, and something was undone");
+                    assert!(actions == 1 || self.by_hand.contains(&index), "completed, and a step did not happen");
+                }
+                Status::Compensated => {
+                    assert!(actions == undos || self.by_hand.contains(&index), "compensated, and an effect remains");
+                }
+                Status::Stuck => {}
+                Status::Running | Status::Compensating => panic!("not at rest"),
+            }
+        }
+        let place = |index| self.effects.iter().position(|effect| *effect == (index, Direction::Compensation));
+        for (later, ancestors) in self.saga.definition.graph().ancestors.iter().enumerate() {
+            for earlier in (0..self.saga.steps.len()).filter(|earlier| ancestors & (1 << earlier) != 0) {
+                if let (Some(later), Some(earlier)) = (place(later), place(earlier)) {
+                    assert!(later < earlier, "undone in the wrong order");
+                }
+            }
+        }
+    }
+}
+
+fn take<T: Clone>(from: &mut Vec<T>, rng: &mut fastrand::Rng, keep: bool) -> Option<T> {
+    if from.is_empty() {
+        return None;
+    }
+    let index = rng.usize(0..from.len());
+    Some(if keep { from[index].clone() } else { from.swap_remove(index) })
+}
+
+fn done() -> Outcome {
+    Outcome::Done(json(r#"{"ticket":"t-1"}"#))
+}
+
+fn refused(code: &str) -> Outcome {
+    Outcome::Refused(Refusal::new(code, "not today"))
+}
