@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::port::{Backend, Dialect, Transaction};
+use crate::port::{Backend, Dialect, Stats, Transaction};
 use crate::value::{Params, Row, Value};
 
 /// A database of one service, or of the engine. Clones share it.
@@ -40,6 +40,11 @@ impl Database {
     pub async fn begin(&self) -> Result<Open, Error> {
         let transaction = self.backend.begin().await?;
         Ok(Open { tx: Tx { transaction, dialect: self.dialect() } })
+    }
+
+    /// What it has done since it was opened.
+    pub fn stats(&self) -> Stats {
+        self.backend.stats()
     }
 
     /// Reads what is committed.
@@ -104,5 +109,15 @@ impl Tx {
     /// Runs one statement once for each set of parameters, in one round trip; gives the rows changed by each run.
     pub async fn execute_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<u64>, Error> {
         self.transaction.execute_each(sql, sets).await
+    }
+
+    /// Runs several statements, separated by semicolons, without parameters: for schemas.
+    pub async fn batch(&self, sql: &str) -> Result<(), Error> {
+        self.transaction.batch(sql).await
+    }
+
+    /// How many rows were changed through this transaction so far, undone ones included.
+    pub fn rows_written(&self) -> u64 {
+        self.transaction.rows_written()
     }
 }

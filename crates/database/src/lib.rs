@@ -13,7 +13,7 @@ pub mod portable;
 
 pub mod sqlite;
 
-pub use database::{Database, Tx};
+pub use database::{Database, Open, Tx};
 pub use error::Error;
 pub use migration::Migration;
 pub use value::{Params, Row, Value};

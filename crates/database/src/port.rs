@@ -19,19 +19,31 @@ pub enum Dialect {
     Postgres,
 }
 
+/// What a database has done since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Transactions that were committed.
+    pub transactions: u64,
+    /// Commits that served them, each of them one sync. Fewer than transactions where those share commits.
+    pub commits: u64,
+}
+
 /// One database.
 pub trait Backend: Send + Sync {
     /// Which SQL it speaks.
     fn dialect(&self) -> Dialect;
 
-    /// Opens a transaction for writing. Waits its turn where there is only one writer.
+    /// Opens a transaction for writing. Waits its turn where there is only one writer; the future may be dropped.
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>>;
 
     /// Reads what is committed, outside of any transaction; never waits for a writer on disk.
     fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
+
+    /// What it has done so far.
+    fn stats(&self) -> Stats;
 }
 
-/// One open transaction. Dropped without a commit it is rolled back.
+/// One open transaction. Dropped without a commit it is rolled back. After `commit` or `rollback`: [`Error::Over`].
 pub trait Transaction: Send + Sync {
     /// Runs one statement; gives the number of rows it changed.
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>>;
@@ -45,6 +57,9 @@ pub trait Transaction: Send + Sync {
     /// Runs one statement once for each set of parameters, in one round trip; gives the rows changed by each run.
     fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>>;
 
+    /// Runs several statements, separated by semicolons, without parameters: for schemas.
+    fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>>;
+
     /// Opens a savepoint inside the transaction; they nest.
     fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>>;
 
@@ -54,7 +69,12 @@ pub trait Transaction: Send + Sync {
     /// Undoes everything since the innermost savepoint, and forgets it.
     fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Makes everything durable. After `Ok` it survives any crash. A crash during it: all or nothing.
+    /// How many rows were changed through this transaction so far. What is undone again, as by
+    /// [`Transaction::rollback_to`], still counts: it was written.
+    fn rows_written(&self) -> u64;
+
+    /// Makes everything durable. After `Ok` it survives any crash. A crash during it: all or nothing. Once
+    /// polled it goes on when the future is dropped.
     /// [`Error::CommitUnknown`] means that nobody knows.
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;
 

@@ -1,0 +1,40 @@
+//! Connections for reading on disk, beside the one that writes: readers and the writer never wait for each other.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::Connection;
+
+use super::{connection, statement};
+use crate::error::Error;
+use crate::value::{Row, Value};
+
+/// How many connections are kept for later.
+const KEPT_MAX: usize = 4;
+
+/// The reading connections. Reads run inline, so there are never more of them than threads.
+pub(super) struct Readers {
+    path: PathBuf,
+    kept: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Readers {
+        Readers { path: path.to_owned(), kept: Mutex::new(Vec::new()) }
+    }
+
+    /// Reads what is committed.
+    pub(super) fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => connection::open_reader(&self.path)?,
+        };
+        let rows = statement::read(&connection, sql, params);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT_MAX {
+            kept.push(connection);
+        }
+        rows
+    }
+}

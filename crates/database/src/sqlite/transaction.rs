@@ -1,0 +1,115 @@
+//! An open transaction on SQLite: it has the turn until it ends.
+
+use std::future::ready;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use super::turn::Turn;
+use super::{statement, writer::Writer};
+use crate::error::Error;
+use crate::port::{BoxFuture, Transaction};
+use crate::value::{Row, Value};
+
+/// A transaction that has its turn, or had it.
+pub(super) struct Held {
+    state: Mutex<State>,
+}
+
+struct State {
+    /// None when it is over.
+    turn: Option<Turn>,
+    /// The connection's count of changed rows when the transaction began.
+    rows_before: u64,
+    /// The transaction's own count, once it is over.
+    rows_written: u64,
+}
+
+impl Held {
+    /// Opens a transaction.
+    pub(super) fn begin(mut turn: Turn) -> Result<Held, Error> {
+        turn.writer().begin()?;
+        let rows_before = turn.writer().rows_written();
+        Ok(Held { state: Mutex::new(State { turn: Some(turn), rows_before, rows_written: 0 }) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Error> {
+        act(self.state().turn.as_mut().ok_or(Error::Over)?.writer())
+    }
+
+    fn run<'a, T: Send + 'a>(
+        &self,
+        act: impl FnOnce(&Connection) -> Result<T, Error>,
+    ) -> BoxFuture<'a, Result<T, Error>> {
+        Box::pin(ready(self.with(|writer| writer.run(act))))
+    }
+
+    /// From here on the transaction is over.
+    fn end(&self) -> Result<Turn, Error> {
+        let mut state = self.state();
+        let mut turn = state.turn.take().ok_or(Error::Over)?;
+        state.rows_written = turn.writer().rows_written() - state.rows_before;
+        Ok(turn)
+    }
+}
+
+impl Transaction for Held {
+    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
+        self.run(|connection| statement::execute(connection, sql, &params))
+    }
+
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        self.run(|connection| statement::query(connection, sql, &params))
+    }
+
+    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
+        self.run(|connection| statement::query_each(connection, sql, &sets))
+    }
+
+    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
+        self.run(|connection| statement::execute_each(connection, sql, &sets))
+    }
+
+    fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        self.run(|connection| statement::batch(connection, sql))
+    }
+
+    fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(ready(self.with(Writer::savepoint)))
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(ready(self.with(Writer::release)))
+    }
+
+    fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(ready(self.with(Writer::rollback_to)))
+    }
+
+    fn rows_written(&self) -> u64 {
+        let State { turn, rows_before, rows_written } = &mut *self.state();
+        turn.as_mut().map_or(*rows_written, |turn| turn.writer().rows_written() - *rows_before)
+    }
+
+    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            let mut answer = self.end()?.commit()?;
+            match answer.try_recv() {
+                Ok(outcome) => outcome, // in memory, with nobody in line
+                Err(_) => answer.await.unwrap_or_else(|_| Err(gone())),
+            }
+        })
+    }
+
+    fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { self.end().map(drop) })
+    }
+}
+
+fn gone() -> Error {
+    Error::CommitUnknown("the committing thread is gone".into())
+}

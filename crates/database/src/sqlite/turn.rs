@@ -1,0 +1,182 @@
+//! Who writes next: a fair line for the one writer, which comes back whatever is dropped wherever.
+//!
+//! **Invariant:** the writer is in one place: idle, in a [`Turn`], or with the committing thread. Whoever lets go of a
+//! turn passes the writer on. Nothing here waits for a group to fill.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::commit::Committer;
+use super::writer::Writer;
+use crate::error::Error;
+use crate::port::Stats;
+
+/// How many transactions share a commit at most, so that the first one's answer is not put off for ever.
+const GROUP_MAX: usize = 64;
+/// How many may stand in line.
+const LINE_MAX: usize = 10_000;
+
+/// What all handles of one database share.
+pub(super) struct Shared {
+    line: Mutex<Line>,
+    transactions: AtomicU64,
+    commits: AtomicU64,
+    /// None in memory: commits are inline.
+    committer: Option<Committer>,
+    /// Let go of last.
+    _lock: Option<File>,
+}
+
+struct Line {
+    /// Here only while nobody stands in line.
+    idle: Option<Writer>,
+    waiting: VecDeque<oneshot::Sender<Turn>>,
+}
+
+/// The right to write. Dropped, it rolls back what is open and passes the writer on.
+pub(super) struct Turn {
+    writer: Option<Writer>,
+    shared: Arc<Shared>,
+}
+
+impl Shared {
+    pub(super) fn in_memory(connection: Connection) -> Arc<Shared> {
+        Arc::new(Shared::new(connection, None, None))
+    }
+
+    pub(super) fn on_disk(connection: Connection, lock: File) -> Result<Arc<Shared>, Error> {
+        let (committer, commits) = Committer::new();
+        let shared = Arc::new(Shared::new(connection, Some(committer), Some(lock)));
+        if let Some(committer) = &shared.committer {
+            committer.start(commits, Arc::downgrade(&shared))?;
+        }
+        Ok(shared)
+    }
+
+    fn new(connection: Connection, committer: Option<Committer>, lock: Option<File>) -> Shared {
+        let line = Line { idle: Some(Writer::new(connection)), waiting: VecDeque::new() };
+        let (transactions, commits) = Default::default();
+        Shared { line: Mutex::new(line), transactions, commits, committer, _lock: lock }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats { transactions: self.transactions.load(Ordering::Relaxed), commits: self.commits.load(Ordering::Relaxed) }
+    }
+
+    /// Waits in line. A future that is dropped leaves it, and a turn that it was given meanwhile goes to the next.
+    pub(super) async fn turn(self: &Arc<Shared>) -> Result<Turn, Error> {
+        let waiting = {
+            let mut line = self.line();
+            if let Some(writer) = line.idle.take() {
+                return Ok(Turn { writer: Some(writer), shared: Arc::clone(self) });
+            }
+            if line.waiting.len() >= LINE_MAX {
+                line.waiting.retain(|waiting| !waiting.is_closed());
+            }
+            if line.waiting.len() >= LINE_MAX {
+                return Err(Error::Unavailable(format!("{LINE_MAX} transactions wait already")));
+            }
+            let (turn, waiting) = oneshot::channel();
+            line.waiting.push_back(turn);
+            waiting
+        };
+        waiting.await.map_err(|_| Error::Unavailable("the database is closed".into()))
+    }
+
+    /// Gives the writer, with no transaction open but the outer one, to whoever needs it next.
+    pub(super) fn pass_on(self: &Arc<Shared>, mut writer: Writer) {
+        loop {
+            let next = {
+                let mut line = self.line();
+                let next = if writer.members() < GROUP_MAX { line.waiting.pop_front() } else { None };
+                if next.is_none() && writer.members() == 0 {
+                    line.idle = Some(writer);
+                    return;
+                }
+                next
+            };
+            writer = match next {
+                Some(next) => match next.send(Turn { writer: Some(writer), shared: Arc::clone(self) }) {
+                    Ok(()) => return,
+                    Err(turn) => turn.into_writer(),
+                },
+                None => match self.send_to_commit(writer) {
+                    Ok(()) => return,
+                    Err(mut writer) => {
+                        self.finish(&mut writer);
+                        writer
+                    }
+                },
+            }
+        }
+    }
+
+    /// Notes an outer commit that succeeded.
+    pub(super) fn count(&self, transactions: usize) {
+        self.transactions.fetch_add(transactions as u64, Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn send_to_commit(&self, writer: Writer) -> Result<(), Writer> {
+        match &self.committer {
+            Some(committer) => committer.commit(writer),
+            None => Err(writer),
+        }
+    }
+
+    fn finish(&self, writer: &mut Writer) {
+        let (group, outcome) = writer.finish();
+        if outcome.is_ok() {
+            self.count(group.len());
+        }
+        for answer in group {
+            let _ = answer.send(outcome.clone()); // who does not wait any more needs no answer
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// The writer.
+    pub(super) fn writer(&mut self) -> &mut Writer {
+        self.writer.as_mut().expect("a turn has the writer until it ends")
+    }
+
+    /// Commits what is open. The turn is over; the answer comes when the outer commit is done.
+    pub(super) fn commit(mut self) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.writer().join(answer)?;
+        Ok(answered) // to drop the turn passes the writer on
+    }
+
+    /// Reads what is committed, of which the outer transaction's work is not part until its commit.
+    pub(super) fn committed<T>(mut self, read: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let shared = Arc::clone(&self.shared);
+        let writer = self.writer();
+        if writer.members() > 0 {
+            shared.finish(writer);
+        }
+        writer.run(read)
+    }
+
+    fn into_writer(mut self) -> Writer {
+        self.writer.take().expect("a turn has the writer until it ends")
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(mut writer) = self.writer.take() {
+            writer.undo();
+            self.shared.pass_on(writer);
+        }
+    }
+}
