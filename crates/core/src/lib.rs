@@ -17,6 +17,7 @@ pub mod validate;
 pub mod builder;
 pub mod typed;
 
+mod journal;
 pub mod saga;
 
 pub mod apply;

@@ -1,0 +1,276 @@
+//! Going forward: order, answers that come late, twice or never, and the point of no return.
+
+mod support;
+
+use sagamore_core::definition::Kind;
+use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
+use sagamore_core::{Body, Direction, Outcome, Timestamp};
+use support::{Play, definition, fault, name, no, step, ticket, trip, wide_trip};
+
+#[test]
+fn a_chain_is_asked_step_by_step_until_it_is_completed() {
+    let mut play = Play::of(trip());
+    assert_eq!(play.start(), ["started", "ask flight"]);
+    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+    assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
+    assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
+    assert_eq!(play.done("letter"), ["letter done", "completed"]);
+    play.stands(Status::Completed);
+    assert_eq!(play.saga.revision, 5);
+    assert_eq!(play.saga.next_due(), None);
+}
+
+/// Siblings that reply at once are decided one after another on the same saga; the join is asked once, by the last one.
+#[test]
+fn steps_side_by_side_are_asked_together_and_the_join_once() {
+    let mut play = Play::of(wide_trip());
+    assert_eq!(play.start(), ["started", "ask plan"]);
+    assert_eq!(play.done("plan"), ["plan done", "ask flight", "ask hotel", "ask car"]);
+    assert_eq!(play.done("car"), ["car done"]);
+    assert_eq!(play.done("flight"), ["flight done"]);
+    assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
+    assert_eq!(play.done("pay"), ["pay done", "ask letter", "ask points"]);
+    assert_eq!(play.done("points"), ["points done"]);
+    assert_eq!(play.done("letter"), ["letter done", "ask survey"]);
+}
+
+#[test]
+fn siblings_that_reply_at_once_lead_to_the_same_join_in_any_order() {
+    for order in [["flight", "hotel", "car"], ["car", "hotel", "flight"], ["hotel", "car", "flight"]] {
+        let mut play = Play::with_done(wide_trip(), &["plan"]);
+        assert_eq!(play.done(order[0]).len(), 1);
+        assert_eq!(play.done(order[1]).len(), 1);
+        assert_eq!(play.done(order[2])[1..], ["ask pay"]);
+    }
+}
+
+#[test]
+fn a_saga_is_started_once() {
+    let mut play = Play::of(trip());
+    play.start();
+    assert_eq!(play.input(&Input::Start), Err(Ignored::AlreadyStarted));
+}
+
+#[test]
+fn a_reply_that_comes_twice_changes_nothing_the_second_time() {
+    let mut play = Play::with_done(trip(), &["flight"]);
+    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
+    assert_eq!(play.action("flight", no()), Err(Ignored::Stale));
+    assert_eq!(play.state("flight").status, StepStatus::Done);
+}
+
+/// The deadline passed, the same command is asked again in a moment, and now the first answer comes: it wins, and the
+/// pause is over.
+#[test]
+fn a_late_success_counts_while_the_saga_goes_forward() {
+    let mut play = Play::of(trip());
+    play.start();
+    assert_eq!(play.tick(), ["flight silent"]);
+    assert_eq!(play.state("flight").status, StepStatus::Unknown);
+    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+    assert_eq!(play.state("flight").due, None);
+}
+
+#[test]
+fn a_late_success_counts_while_the_command_is_out_again() {
+    let mut play = Play::of(trip());
+    play.start();
+    play.tick();
+    assert_eq!(play.tick(), ["ask flight"]);
+    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale), "the second attempt's answer");
+}
+
+/// A lost reply: the same command goes out again, with the same id, as often as it takes.
+#[test]
+fn a_silent_step_is_asked_again_with_the_same_id_for_ever() {
+    let mut play = Play::of(trip());
+    play.start();
+    for attempt in 2..50 {
+        assert_eq!(play.tick(), ["flight silent"]);
+        assert_eq!(play.tick(), ["ask flight"]);
+        let command = play.commands.last().unwrap();
+        assert_eq!((command.id().as_str(), command.attempt), ("trip:7/flight/action/1", attempt));
+    }
+    play.stands(Status::Running);
+    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+}
+
+#[test]
+fn replies_to_older_steps_other_sagas_and_unknown_steps_are_rejected() {
+    let mut play = Play::with_done(trip(), &["flight", "hotel"]);
+    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
+    assert_eq!(play.action("letter", ticket("letter")), Err(Ignored::Stale), "never asked");
+    assert_eq!(play.undo("flight", Outcome::Done(Body::empty())), Err(Ignored::Stale), "its undo was never asked");
+    assert_eq!(play.action("sauna", ticket("sauna")), Err(Ignored::NoSuchStep));
+    let mut other = Play::of(trip());
+    other.start();
+    let mut key = other.commands[0].key.clone();
+    key.saga = "trip:8".parse().unwrap();
+    let reply = sagamore_core::Reply { key, outcome: ticket("flight"), traceparent: None };
+    assert_eq!(other.input(&Input::Reply(reply)), Err(Ignored::Stale));
+}
+
+#[test]
+fn a_reply_of_another_generation_is_rejected() {
+    let mut play = Play::with_done(trip(), &["flight", "hotel", "pay"]);
+    play.refused("letter");
+    assert_eq!(play.rescue("letter", Verb::Retry).unwrap(), ["retry letter", "resumed", "ask letter"]);
+    assert_eq!(play.commands.last().unwrap().id(), "trip:7/letter/action/2");
+    assert_eq!(play.reply_of("letter", Direction::Action, 1, no()), Err(Ignored::Stale));
+    assert_eq!(play.reply_of("letter", Direction::Action, 1, ticket("letter")), Err(Ignored::Stale));
+    assert_eq!(play.reply_of("letter", Direction::Action, 3, ticket("letter")), Err(Ignored::Stale));
+    assert_eq!(play.done("letter"), ["letter done", "completed"]);
+}
+
+#[test]
+fn a_finished_saga_absorbs_every_input() {
+    let mut completed = Play::with_done(trip(), &["flight", "hotel", "pay", "letter"]);
+    let mut compensated = Play::of(trip());
+    compensated.start();
+    compensated.refused("flight");
+    for (play, status) in [(&mut completed, Status::Completed), (&mut compensated, Status::Compensated)] {
+        play.stands(status);
+        assert_eq!(play.action("letter", ticket("letter")), Err(Ignored::Ended));
+        assert_eq!(play.undo("flight", no()), Err(Ignored::Ended));
+        play.now = Timestamp(i64::MAX);
+        assert_eq!(play.input(&Input::Tick), Err(Ignored::Ended));
+        assert_eq!(play.cancel(), Err(Ignored::Ended));
+        assert_eq!(play.rescue("letter", Verb::Skip), Err(Ignored::Ended));
+        assert_eq!(play.input(&Input::Start), Err(Ignored::AlreadyStarted));
+    }
+}
+
+/// A fault is a delay: nothing was stored, the same command is asked again after a pause that doubles and is capped.
+#[test]
+fn a_fault_is_asked_again_after_a_growing_pause_and_never_refused() {
+    let mut play = Play::of(trip());
+    play.start();
+    for whole in [100, 200, 400, 800, 800, 800] {
+        assert_eq!(play.action("flight", fault()).unwrap(), ["flight faulted"]);
+        let step = play.state("flight");
+        assert_eq!((step.status, step.fault.as_deref()), (StepStatus::Asked, Some("the disk is full")));
+        let pause = step.due.unwrap().since(play.now).as_millis();
+        assert!((whole / 2..=whole).contains(&pause), "{pause} ms of {whole}");
+        assert!(play.saga.outstanding().is_empty());
+        assert_eq!(play.action("flight", fault()), Err(Ignored::Stale), "the same fault twice");
+        assert_eq!(play.tick(), ["ask flight"]);
+    }
+}
+
+#[test]
+fn the_pauses_of_two_sagas_differ_by_chance() {
+    let pause = |seed| {
+        let mut play = Play::of(trip());
+        play.rng = fastrand::Rng::with_seed(seed);
+        play.start();
+        play.action("flight", fault()).unwrap();
+        play.state("flight").due
+    };
+    assert!((0..20).map(pause).collect::<std::collections::BTreeSet<_>>().len() > 5);
+}
+
+/// The business said no: no retry, compensation at once.
+#[test]
+fn a_refusal_before_the_pivot_starts_compensation_and_no_retry() {
+    let mut play = Play::with_done(trip(), &["flight"]);
+    assert_eq!(play.refused("hotel"), ["hotel refused", "turnedBack", "undo flight"]);
+    assert_eq!(play.saga.cause, Some(Cause::Refused(name("hotel"))));
+    assert_eq!(play.state("hotel").refusal.as_ref().unwrap().code, "no");
+    assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
+}
+
+#[test]
+fn a_refused_pivot_undoes_everything_before_it() {
+    let mut play = Play::with_done(trip(), &["flight", "hotel"]);
+    assert_eq!(play.refused("pay"), ["pay refused", "turnedBack", "undo hotel"]);
+    assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
+    assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
+}
+
+/// From the pivot on there is forward recovery only: silence and faults are retried past every limit of time.
+#[test]
+fn from_the_pivot_on_a_saga_goes_forward_only() {
+    let mut draft = trip();
+    draft.deadline_ms = Some(60_000);
+    let mut play = Play::with_done(draft, &["flight", "hotel"]);
+    for _ in 0..100 {
+        assert_eq!(play.tick(), ["pay silent"]);
+        assert_eq!(play.tick(), ["ask pay"]);
+    }
+    assert!(play.now.since(play.saga.started_at).as_millis() > 60_000);
+    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
+    for _ in 0..100 {
+        assert_eq!(play.tick(), ["letter silent"]);
+        assert_eq!(play.tick(), ["ask letter"]);
+    }
+    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.done("letter"), ["letter done", "completed"]);
+}
+
+#[test]
+fn a_refusal_after_the_pivot_makes_the_saga_stuck_when_nothing_else_goes_on() {
+    let mut play = Play::with_done(wide_trip(), &["plan", "flight", "hotel", "car", "pay"]);
+    assert_eq!(play.refused("letter"), ["letter refused"]);
+    play.stands(Status::Running);
+    assert_eq!(play.done("points"), ["points done", "stuck"]);
+    play.stands(Status::Stuck);
+    assert_eq!(play.saga.cause, None, "nothing is undone");
+    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+}
+
+/// An answer without what the plan promises to later steps is the participant's fault, and says which field.
+#[test]
+fn an_output_without_a_promised_field_is_a_fault() {
+    let mut play = Play::of(trip());
+    play.start();
+    assert_eq!(play.action("flight", Outcome::Done(Body::empty())).unwrap(), ["flight faulted"]);
+    assert!(play.state("flight").fault.as_ref().unwrap().contains("'ticket'"));
+    assert_eq!(play.tick(), ["ask flight"]);
+    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+}
+
+#[test]
+fn without_a_pivot_the_end_is_the_point_of_no_return() {
+    let mut play = Play::of(definition(vec![step("flight", Kind::Compensatable, &[])]));
+    play.start();
+    assert_eq!(play.cancel().unwrap(), ["turnedBack"]);
+    let mut play = Play::of(definition(vec![step("flight", Kind::Compensatable, &[])]));
+    play.start();
+    assert_eq!(play.done("flight"), ["flight done", "completed"]);
+    assert_eq!(play.cancel(), Err(Ignored::Ended));
+}
+
+/// A due time is the saga's own: a tick that comes too early, twice, or for what is over, changes nothing.
+#[test]
+fn a_stale_timer_changes_nothing() {
+    let mut play = Play::of(trip());
+    play.start();
+    let due = play.saga.next_due().unwrap();
+    play.now = Timestamp(due.0 - 1);
+    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue));
+    play.now = due;
+    assert_eq!(play.input(&Input::Tick).unwrap(), ["flight silent"]);
+    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue), "the same timer again");
+    play.done("flight");
+    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue), "the timer of an answered step");
+}
+
+#[test]
+fn what_a_crash_left_undone_is_due_from_the_journal_alone() {
+    let mut play = Play::of(trip());
+    play.start();
+    let due = play.saga.next_due();
+    play.saga = play.folded();
+    assert_eq!(play.saga.next_due(), due);
+    assert_eq!(play.tick(), ["flight silent"]);
+}
+
+#[test]
+fn nothing_comes_to_a_saga_before_its_start() {
+    let mut play = Play::of(trip());
+    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
+    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue));
+    assert_eq!(play.rescue("flight", Verb::Skip), Err(Ignored::NotStuck));
+}
