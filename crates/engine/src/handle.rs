@@ -126,9 +126,8 @@ impl Handle {
         if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max {
             return Err(StartError::Busy { retry_after_s: RETRY_AFTER_S });
         }
-        let idempotency = start
-            .idempotency_key
-            .map(|key| Idempotency { key, request_hash: request_hash(&id, &start.input) });
+        let idempotency =
+            start.idempotency_key.map(|key| Idempotency { key, request_hash: request_hash(&id, &start.input) });
         let (accepted, answer) = oneshot::channel();
         let request = StartRequest { id, definition, input: start.input, idempotency, accepted, rest };
         match self.queue.try_send(Request::Start(request)) {

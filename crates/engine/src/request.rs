@@ -62,4 +62,3 @@ pub(crate) fn summary(saga: &sagamore_core::Saga) -> Summary {
         ended_at: saga.status.has_ended().then_some(saga.changed_at),
     }
 }
-

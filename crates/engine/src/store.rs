@@ -108,12 +108,7 @@ impl Store {
     }
 
     /// Reads sagas by id, in two round trips; those that do not exist are missing from the answer.
-    pub async fn load(
-        &self,
-        tx: &Tx,
-        registry: &Registry,
-        ids: &[&SagaId],
-    ) -> Result<HashMap<SagaId, Loaded>, Error> {
+    pub async fn load(&self, tx: &Tx, registry: &Registry, ids: &[&SagaId]) -> Result<HashMap<SagaId, Loaded>, Error> {
         let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
         let sets = ids.iter().map(|id| vec![Value::from(id.as_str())]).collect();
         let rows: Vec<Row> = tx.query_each(&sql, sets).await?.into_iter().flatten().collect();
@@ -140,12 +135,7 @@ impl Store {
     }
 
     /// Folds the journals of these rows.
-    async fn read_sagas(
-        &self,
-        tx: &Tx,
-        registry: &Registry,
-        rows: Vec<Row>,
-    ) -> Result<HashMap<SagaId, Loaded>, Error> {
+    async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<HashMap<SagaId, Loaded>, Error> {
         let headers = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
         let sets = headers.iter().map(|header| vec![Value::Int(header.seq)]).collect();
         let journals = tx.query_each("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", sets).await?;
@@ -206,16 +196,11 @@ impl Header {
 
 fn read_status(id: &str, text: &str) -> Result<Status, Error> {
     let all = [Status::Running, Status::Compensating, Status::Completed, Status::Compensated, Status::Stuck];
-    all.into_iter()
-        .find(|status| status.as_str() == text)
-        .ok_or_else(|| bad(id, format!("'{text}' is no status")))
+    all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| bad(id, format!("'{text}' is no status")))
 }
 
 fn read_entries(id: &SagaId, journal: &[Row]) -> Result<Vec<Entry>, Error> {
-    journal
-        .iter()
-        .map(|row| serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(id, why)))
-        .collect()
+    journal.iter().map(|row| serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(id, why))).collect()
 }
 
 /// Loads a definition that this process does not know: a newer program registered it.

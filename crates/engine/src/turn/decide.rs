@@ -36,7 +36,9 @@ pub(crate) struct Draft {
 pub(crate) enum Verdict {
     Start(Result<Started, StartError>),
     Verb(Result<Status, VerbError>),
-    Watch { exists: bool },
+    Watch {
+        exists: bool,
+    },
     /// A reply or a due moment: nobody waits for an answer.
     Silent,
     /// A reply to a saga that is not there.

@@ -121,11 +121,7 @@ impl Orchestrator {
         Ok(known)
     }
 
-    async fn load_keys(
-        &self,
-        tx: &Tx,
-        arrivals: &Arrivals,
-    ) -> Result<HashMap<String, (String, SagaId)>, Error> {
+    async fn load_keys(&self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<String, (String, SagaId)>, Error> {
         let starts = arrivals.values().flatten().filter_map(|arrival| match arrival {
             Arrival::Start(start) => start.idempotency.as_ref(),
             Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Due => None,

@@ -1,0 +1,180 @@
+//! A rig: the real orchestrator on a database and a log in memory, with a clock and participants of the test's own.
+
+#![allow(dead_code, reason = "each test file uses its part of the rig")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagamore_core::definition::Definition;
+use sagamore_core::id::{Name, SagaId};
+use sagamore_core::{Body, Command, Message, Outcome, Refusal, Reply, Timestamp};
+use sagamore_database::Database;
+use sagamore_engine::{Detail, Error, Handle, Options, Orchestrator, Start, StartError, Started, Turned};
+use sagamore_transport::log::{self, Log, MemoryDisk};
+use sagamore_transport::{Consumer, Subscription, Transport, wire};
+
+#[derive(Message, Clone, Debug, PartialEq)]
+pub struct Wish {
+    pub text: String,
+}
+
+#[derive(Message, Clone, Debug, PartialEq)]
+#[message(to = "alpha", yields = Written)]
+pub struct Write {
+    pub text: String,
+}
+
+#[derive(Message, Clone, Debug, PartialEq)]
+pub struct Written {
+    pub page: i64,
+}
+
+#[derive(Message, Clone, Debug, PartialEq)]
+#[message(to = "alpha", undoes = Write)]
+pub struct Erase;
+
+#[derive(Message, Clone, Debug, PartialEq)]
+#[message(to = "beta")]
+pub struct Print {
+    pub page: i64,
+}
+
+/// Two steps: write a page (which can be erased), print it (which cannot be undone).
+pub fn booklet(version: u32) -> Definition {
+    let mut saga = Definition::named("booklet").version(version);
+    let wish = saga.input::<Wish>();
+    let written = saga.step("write").asks(WriteFrom { text: wish.text }).undone_by(Erase).yields();
+    saga.pivot("print").asks(PrintFrom { page: written.page });
+    saga.build().expect("the plan is sound")
+}
+
+pub struct Rig {
+    pub database: Database,
+    pub log: Log,
+    pub orchestrator: Orchestrator,
+    pub handle: Handle,
+    pub now: Timestamp,
+    pub rng: fastrand::Rng,
+    participants: Box<dyn Consumer>,
+}
+
+impl Rig {
+    pub async fn new() -> Rig {
+        Rig::with(Options::default(), Database::memory()).await
+    }
+
+    pub async fn with(options: Options, database: Database) -> Rig {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
+        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let (orchestrator, handle) =
+            Orchestrator::open(options, database.clone(), transport, vec![booklet(1)]).await.expect("open");
+        let topics = ["alpha.commands", "beta.commands"].map(Arc::from).to_vec();
+        let subscription = Subscription { group: "participants".into(), topics, partitions: None };
+        let participants = log.subscribe(subscription).await.expect("subscribe");
+        let (now, rng) = (Timestamp(1_000_000), fastrand::Rng::with_seed(7));
+        Rig { database, log, orchestrator, handle, now, rng, participants }
+    }
+
+    /// Another orchestrator on the same database and log, as after a crash.
+    pub async fn successor(&self) -> (Orchestrator, Handle) {
+        let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
+        Orchestrator::open(Options::default(), self.database.clone(), transport, vec![booklet(1)]).await.expect("open")
+    }
+
+    pub async fn crash(&mut self) {
+        (self.orchestrator, self.handle) = self.successor().await;
+    }
+
+    pub async fn turn(&mut self) -> Turned {
+        self.try_turn().await.expect("turn")
+    }
+
+    pub async fn try_turn(&mut self) -> Result<Turned, Error> {
+        self.orchestrator.turn(self.now, &mut self.rng).await
+    }
+
+    pub fn passes(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+    }
+
+    /// Starts a saga and turns once.
+    pub async fn start(&mut self, start: Start) -> Result<Started, StartError> {
+        let handle = self.handle.clone();
+        let (started, turned) = tokio::join!(handle.start(start), async {
+            tokio::task::yield_now().await;
+            self.orchestrator.turn(self.now, &mut self.rng).await
+        });
+        turned.expect("turn");
+        started
+    }
+
+    /// Does `ask` while the orchestrator turns once.
+    pub async fn while_turning<T>(&mut self, ask: impl Future<Output = T>) -> T {
+        let (answer, turned) = tokio::join!(ask, async {
+            tokio::task::yield_now().await;
+            self.orchestrator.turn(self.now, &mut self.rng).await
+        });
+        turned.expect("turn");
+        answer
+    }
+
+    /// The commands that have been sent since the last call.
+    pub async fn commands(&mut self) -> Vec<Command> {
+        let delivered = self.participants.poll(10_000).await.expect("poll");
+        delivered.iter().map(|delivered| wire::decode_command(&delivered.record).expect("a command")).collect()
+    }
+
+    /// The one command that has been sent since the last call.
+    pub async fn command(&mut self) -> Command {
+        let mut commands = self.commands().await;
+        assert_eq!(commands.len(), 1, "one command: {commands:?}");
+        commands.remove(0)
+    }
+
+    pub async fn reply(&self, command: &Command, outcome: Outcome) {
+        let reply = Reply { key: command.key.clone(), outcome, traceparent: None };
+        self.send(&reply, command).await;
+    }
+
+    pub async fn send(&self, reply: &Reply, command: &Command) {
+        let record = wire::encode_reply(reply, &command.reply_to, &command.participant);
+        self.log.publish(vec![record]).await.expect("publish");
+    }
+
+    pub async fn show(&self, key: &str) -> Option<Detail> {
+        self.handle.show(&id(key)).await.expect("show")
+    }
+
+    /// The records of a topic, read by a group of the test's own.
+    pub async fn records(&self, topic: &str) -> usize {
+        let subscription =
+            Subscription { group: format!("reads-{topic}").into(), topics: vec![topic.into()], partitions: None };
+        let mut consumer = self.log.subscribe(subscription).await.expect("subscribe");
+        consumer.poll(10_000).await.expect("poll").len()
+    }
+}
+
+pub fn id(key: &str) -> SagaId {
+    SagaId::new(&Name::new("booklet").expect("a name"), key).expect("an id")
+}
+
+pub fn wish(key: &str, text: &str) -> Start {
+    Start {
+        definition: Name::new("booklet").expect("a name"),
+        key: key.into(),
+        input: Body::of(&Wish { text: text.into() }).expect("JSON"),
+        idempotency_key: None,
+    }
+}
+
+pub fn written(page: i64) -> Outcome {
+    Outcome::Done(Body::of(&Written { page }).expect("JSON"))
+}
+
+pub fn nothing() -> Outcome {
+    Outcome::Done(Body::parse("null").expect("JSON"))
+}
+
+pub fn no() -> Outcome {
+    Outcome::Refused(Refusal::new("no", "no"))
+}

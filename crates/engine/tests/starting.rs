@@ -1,0 +1,151 @@
+//! Starts: stored before they are answered, one saga for one business key.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Rig, id, no, nothing, wish, written};
+use sagamore_core::saga::Status;
+use sagamore_database::Database;
+use sagamore_engine::{Options, StartError, VerbError};
+
+#[tokio::test]
+async fn a_saga_goes_from_step_to_step_and_completes() {
+    let mut rig = Rig::new().await;
+    let started = rig.start(wish("1", "hello")).await.expect("accepted");
+    assert!(!started.existed);
+    let write = rig.command().await;
+    assert_eq!((write.name.as_str(), write.body.as_str()), ("alpha.write", r#"{"text":"hello"}"#));
+    rig.reply(&write, written(5)).await;
+    rig.turn().await;
+    let print = rig.command().await;
+    assert_eq!((print.name.as_str(), print.body.as_str()), ("beta.print", r#"{"page":5}"#));
+    rig.reply(&print, nothing()).await;
+    rig.turn().await;
+    let detail = rig.show("1").await.expect("stored");
+    assert_eq!((detail.header.status, detail.entries.len()), (Status::Completed, 3));
+    assert_eq!(rig.handle.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_refusal_undoes_what_was_done_and_whoever_waits_is_told_the_outcome() {
+    let mut rig = Rig::new().await;
+    let handle = rig.handle.clone();
+    let waits = tokio::spawn(async move { handle.start_and_wait(wish("1", "x"), Duration::from_secs(60)).await });
+    tokio::task::yield_now().await;
+    rig.turn().await;
+    let write = rig.command().await;
+    rig.reply(&write, written(5)).await;
+    rig.turn().await;
+    let print = rig.command().await;
+    rig.reply(&print, no()).await;
+    rig.turn().await;
+    let erase = rig.command().await;
+    assert_eq!(erase.name.as_str(), "alpha.erase");
+    rig.reply(&erase, nothing()).await;
+    rig.turn().await;
+    let (_, summary) = waits.await.expect("no panic").expect("accepted");
+    assert_eq!(summary.expect("at rest").status, Status::Compensated);
+    let header = rig.show("1").await.expect("stored").header;
+    assert_eq!(header.failed_at.expect("a step").as_str(), "print");
+}
+
+#[tokio::test]
+async fn a_second_start_gives_the_saga_that_exists_and_another_input_is_refused() {
+    let mut rig = Rig::new().await;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let again = rig.start(wish("1", "a")).await.expect("the same");
+    assert!(again.existed);
+    let other = rig.start(wish("1", "b")).await.expect_err("another input");
+    assert!(matches!(other, StartError::OtherInput(saga) if saga == id("1")));
+    assert_eq!(rig.commands().await.len(), 1, "nothing is asked twice");
+}
+
+#[tokio::test]
+async fn one_saga_comes_of_two_starts_in_one_turn_and_of_a_start_after_a_crash() {
+    let mut rig = Rig::new().await;
+    let (one, two) = (rig.handle.clone(), rig.handle.clone());
+    let both = async { tokio::join!(one.start(wish("1", "a")), two.start(wish("1", "a"))) };
+    let (one, two) = rig.while_turning(both).await;
+    assert_eq!((one.expect("accepted").existed, two.expect("accepted").existed), (false, true));
+    rig.crash().await;
+    assert!(rig.start(wish("1", "a")).await.expect("accepted").existed);
+    let ids: Vec<String> = rig.commands().await.iter().map(|command| command.id()).collect();
+    assert_eq!(ids, ["booklet:1/write/action/1", "booklet:1/write/action/1"], "sent again, with the same id");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_belongs_to_one_request() {
+    let mut rig = Rig::new().await;
+    let with_key = |key: &str, text: &str| {
+        let mut start = wish(key, text);
+        start.idempotency_key = Some("k".into());
+        start
+    };
+    rig.start(with_key("1", "a")).await.expect("accepted");
+    assert!(rig.start(with_key("1", "a")).await.expect("the same request").existed);
+    let other = rig.start(with_key("2", "a")).await;
+    assert!(matches!(other, Err(StartError::OtherRequest)), "{other:?}");
+    rig.crash().await;
+    let other = rig.start(with_key("1", "b")).await;
+    assert!(matches!(other, Err(StartError::OtherRequest)), "kept over a crash: {other:?}");
+    assert!(rig.show("2").await.is_none(), "nothing was stored for the refused request");
+}
+
+#[tokio::test]
+async fn a_cancel_before_the_start_leaves_a_saga_that_never_asked_anything() {
+    let mut rig = Rig::new().await;
+    let handle = rig.handle.clone();
+    let status = rig.while_turning(handle.cancel(id("1"))).await.expect("cancelled");
+    assert_eq!(status, Status::Compensated);
+    let started = rig.start(wish("1", "a")).await.expect("the start returns it");
+    assert_eq!((started.existed, started.status), (true, Status::Compensated));
+    assert!(rig.commands().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_cancel_is_taken_until_the_pivot_is_asked_and_asking_again_is_harmless() {
+    let mut rig = Rig::new().await;
+    let handle = rig.handle.clone();
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let write = rig.command().await;
+    assert_eq!(rig.while_turning(handle.cancel(id("1"))).await.expect("taken"), Status::Compensating);
+    assert_eq!(rig.while_turning(handle.cancel(id("1"))).await.expect("again"), Status::Compensating);
+    rig.reply(&write, written(1)).await;
+    rig.turn().await;
+    let erase = rig.command().await;
+    rig.reply(&erase, nothing()).await;
+    rig.turn().await;
+    assert_eq!(rig.while_turning(handle.cancel(id("1"))).await.expect("again"), Status::Compensated);
+
+    rig.start(wish("2", "a")).await.expect("accepted");
+    let write = rig.command().await;
+    rig.reply(&write, written(1)).await;
+    rig.turn().await;
+    let late = rig.while_turning(handle.cancel(id("2"))).await.expect_err("the pivot is asked");
+    assert!(matches!(late, VerbError::Ignored(_)), "{late:?}");
+}
+
+#[tokio::test]
+async fn more_than_the_bound_is_refused_as_busy_and_not_stored() {
+    let options = Options { in_flight_max: 1, ..Options::default() };
+    let mut rig = Rig::with(options, Database::memory()).await;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let busy = rig.handle.start(wish("2", "a")).await.expect_err("too many");
+    assert!(matches!(busy, StartError::Busy { retry_after_s: 1.. }), "{busy:?}");
+    rig.turn().await;
+    assert!(rig.show("2").await.is_none());
+}
+
+#[tokio::test]
+async fn an_input_that_is_too_large_or_lacks_a_field_is_refused_with_the_reason() {
+    let mut rig = Rig::with(Options { input_bytes_max: 64, ..Options::default() }, Database::memory()).await;
+    let large = rig.handle.start(wish("1", &"x".repeat(100))).await.expect_err("too large");
+    assert!(matches!(large, StartError::TooLarge { bytes_max: 64, .. }), "{large:?}");
+    let mut lacking = wish("1", "a");
+    lacking.input = sagamore_core::Body::empty();
+    let lacking = rig.handle.start(lacking).await.expect_err("a field is missing");
+    assert!(lacking.to_string().contains("text"), "{lacking}");
+    rig.turn().await;
+    assert!(rig.show("1").await.is_none());
+}
