@@ -1,0 +1,197 @@
+//! How the log stays small: old files go, what nobody asked for has a bound, and a full log says whose fault it is.
+
+mod common;
+
+use common::*;
+use futures_util::FutureExt;
+use sagamore_transport::log::Options;
+use sagamore_transport::{Error, MemoryDisk, Record, Transport};
+
+/// Publishes and consumes `count` records.
+fn pass_through(log: &sagamore_transport::Log, group: &str, topic: &str, count: u64) {
+    let mut consumer = subscribe(log, group, topic);
+    for n in 0..count {
+        publish(log, topic, n);
+        let next = drain(&mut consumer).last().unwrap().offset + 1;
+        commit(&mut consumer, topic, next);
+    }
+}
+
+#[test]
+fn a_file_goes_when_every_group_has_passed_it() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk, &small()).unwrap();
+    create(&log, "a");
+    let mut slow = subscribe(&log, "slow", "a");
+    pass_through(&log, "fast", "a", 100);
+    let held = log.stats().segments;
+    assert!(held > 10, "the slow group holds {held} files");
+    assert_eq!(numbers(&drain(&mut slow)), (0..100).collect::<Vec<u64>>());
+    commit(&mut slow, "a", 100);
+    pass_through(&log, "fast", "a", 20);
+    assert!(log.stats().segments <= held / 2, "{} files of {held}", log.stats().segments);
+    commit(&mut slow, "a", 120);
+    pass_through(&log, "fast", "a", 10);
+    assert_eq!(files(&disk).len() as u64, log.stats().segments);
+    assert_eq!(log.stats().bytes, disk.bytes());
+}
+
+#[test]
+fn reopening_keeps_topics_records_and_offsets_over_many_files() {
+    let disk = MemoryDisk::new();
+    for round in 0..5 {
+        let log = open(&disk, &small()).unwrap();
+        create(&log, "a");
+        let mut consumer = subscribe(&log, "group", "a");
+        let left = if round == 0 { vec![] } else { vec![round * 20 - 1] };
+        assert_eq!(numbers(&drain(&mut consumer)), left);
+        (round * 20..round * 20 + 20).for_each(|n| publish(&log, "a", n));
+        let taken = drain(&mut consumer);
+        commit(&mut consumer, "a", taken.last().unwrap().offset);
+    }
+}
+
+/// Dead letters are few and nobody reads them: they outlive the files in which they were written.
+#[test]
+fn dead_letters_do_not_hold_old_files_and_do_not_go_with_them() {
+    let disk = MemoryDisk::new();
+    {
+        let log = open(&disk, &small()).unwrap();
+        create(&log, "a");
+        create(&log, "a-dlt");
+        for n in 0..3 {
+            publish(&log, "a-dlt", n);
+            pass_through(&log, "group", "a", 50);
+        }
+        assert!(log.stats().segments < 6, "{} files", log.stats().segments);
+    }
+    let log = open(&disk, &small()).unwrap();
+    let letters = drain(&mut subscribe(&log, "looks", "a-dlt"));
+    assert_eq!(numbers(&letters), [0, 1, 2]);
+    assert_eq!(letters.iter().map(|letter| letter.offset).collect::<Vec<u64>>(), [0, 1, 2]);
+}
+
+#[test]
+fn of_a_topic_that_nobody_reads_the_oldest_records_go() {
+    let options = Options { retention_bytes: 1_000, ..small() };
+    let disk = MemoryDisk::new();
+    let log = open(&disk, &options).unwrap();
+    create(&log, "a-dlt");
+    (0..500).for_each(|n| publish(&log, "a-dlt", n));
+    assert!(log.stats().bytes < 4_000, "{} bytes", log.stats().bytes);
+    let kept = numbers(&drain(&mut subscribe(&log, "looks", "a-dlt")));
+    assert!(kept.len() > 10 && kept.last() == Some(&499), "{kept:?}");
+}
+
+#[test]
+fn a_full_log_refuses_what_adds_to_the_backlog_and_says_who_is_behind() {
+    let options = Options { size_bytes_max: 8_000, ..small() };
+    let log = open(&MemoryDisk::new(), &options).unwrap();
+    ["commands", "replies"].iter().for_each(|topic| create(&log, topic));
+    let mut behind = subscribe(&log, "payment", "commands");
+    let refused = (0..1_000).find_map(|n| try_publish(&log, "commands", &n.to_string()).err()).expect("it has a bound");
+    let Error::Full(text) = &refused else { panic!("{refused}") };
+    assert!(text.contains("'commands'") && text.contains("'payment'"), "{text}");
+    assert!(refused.is_transient());
+    assert!(log.stats().bytes < 10_000);
+
+    pass_through(&log, "coordinator", "replies", 3);
+    let taken = drain(&mut behind);
+    commit(&mut behind, "commands", taken.last().unwrap().offset + 1);
+    publish(&log, "commands", 0);
+    assert!(log.stats().bytes < 2_000, "and when the group has caught up there is room again");
+}
+
+#[test]
+fn a_write_that_fails_publishes_nothing() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk, &Options::default()).unwrap();
+    create(&log, "a");
+    let mut consumer = subscribe(&log, "group", "a");
+    publish(&log, "a", 0);
+    disk.limit_bytes(Some(disk.bytes() + 10));
+    assert!(matches!(try_publish(&log, "a", "1"), Err(Error::Full(_))));
+    assert_eq!(numbers(&drain(&mut consumer)), [0]);
+    disk.limit_bytes(None);
+    publish(&log, "a", 2);
+    assert_eq!(numbers(&drain(&mut consumer)), [2]);
+    drop((log, consumer));
+    let log = open(&disk, &Options::default()).unwrap();
+    assert_eq!(log.repair().bytes_cut, 0, "the part that was written is gone");
+    assert_eq!(numbers(&drain(&mut subscribe(&log, "group", "a"))), [0, 2]);
+}
+
+#[test]
+fn a_disk_that_is_full_when_a_file_is_finished_can_be_used_again_when_there_is_room() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk, &small()).unwrap();
+    create(&log, "a");
+    let mut consumer = subscribe(&log, "group", "a");
+    for n in 0..100 {
+        disk.limit_bytes(Some(disk.bytes() + n % 60));
+        if try_publish(&log, "a", &n.to_string()).is_err() {
+            disk.limit_bytes(None);
+            publish(&log, "a", n);
+        }
+        disk.limit_bytes(None);
+    }
+    assert_eq!(numbers(&drain(&mut consumer)), (0..100).collect::<Vec<u64>>());
+    drop((log, consumer));
+    let log = open(&disk, &small()).unwrap();
+    assert_eq!(numbers(&drain(&mut subscribe(&log, "group", "a"))), (0..100).collect::<Vec<u64>>());
+}
+
+/// A zombie cannot take or commit for its successor.
+#[test]
+fn a_second_consumer_of_a_group_takes_over_and_the_first_is_told() {
+    let log = open(&MemoryDisk::new(), &Options::default()).unwrap();
+    create(&log, "a");
+    publish(&log, "a", 0);
+    let mut first = subscribe(&log, "group", "a");
+    assert_eq!(poll(&mut first, 1).len(), 1);
+    let mut second = subscribe(&log, "group", "a");
+    first.ready().now_or_never().expect("the first is woken, to learn of it");
+    let fenced = first.poll(1).now_or_never().unwrap().unwrap_err();
+    assert_eq!(
+        fenced.to_string(),
+        "the transport is not available: fenced: another consumer of group 'group' has taken over"
+    );
+    assert!(first.commit(vec![]).now_or_never().unwrap().is_err());
+    drop(first);
+    assert_eq!(numbers(&drain(&mut second)), [0]);
+    publish(&log, "a", 1);
+    second.ready().now_or_never().expect("the second goes on being woken");
+}
+
+/// However many bytes wait, a poll gives about as many as allowed, and always something.
+#[test]
+fn a_poll_is_bounded_by_bytes_too() {
+    for recent_bytes_max in [0, 32 << 20] {
+        let options = Options { poll_bytes_max: 2_500, recent_bytes_max, ..Options::default() };
+        let log = open(&MemoryDisk::new(), &options).unwrap();
+        create(&log, "a");
+        (0..10).for_each(|_| publish(&log, "a", "x".repeat(1_000)));
+        let mut consumer = subscribe(&log, "group", "a");
+        let counts: Vec<usize> = (0..5).map(|_| poll(&mut consumer, 100).len()).collect();
+        assert_eq!(counts, [3, 3, 3, 1, 0]);
+    }
+}
+
+#[test]
+fn a_batch_is_one_write_and_is_counted() {
+    let log = open(&MemoryDisk::new(), &Options::default()).unwrap();
+    create(&log, "a");
+    let record = Record {
+        topic: "a".into(),
+        partition: None,
+        key: Default::default(),
+        headers: vec![],
+        body: Default::default(),
+    };
+    log.publish(vec![record; 500]).now_or_never().unwrap().unwrap();
+    let stats = log.stats();
+    assert_eq!((stats.records, stats.batches, stats.segments), (500, 1, 1));
+    assert!(stats.unsynced_bytes > 0);
+    log.sync().unwrap();
+    assert_eq!(log.stats().unsynced_bytes, 0);
+}
