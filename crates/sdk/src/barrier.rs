@@ -7,20 +7,26 @@ use sagamore_core::message::{Outcome, code};
 use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
 use sagamore_database::{Error, Migration, Row, Tx, Value};
 
+macro_rules! table {
+    ($options:literal) => {
+        concat!(
+            "CREATE TABLE barrier (
+                saga TEXT NOT NULL,
+                step TEXT NOT NULL,
+                direction TEXT NOT NULL,
+                generation BIGINT NOT NULL,
+                status TEXT NOT NULL,
+                answer TEXT NOT NULL,
+                stored_at BIGINT NOT NULL,
+                PRIMARY KEY (saga, step, direction, generation)
+            )",
+            $options
+        )
+    };
+}
+
 /// The barrier's table.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    id: "0001-barrier",
-    sql: "CREATE TABLE barrier (
-        saga TEXT NOT NULL,
-        step TEXT NOT NULL,
-        direction TEXT NOT NULL,
-        generation BIGINT NOT NULL,
-        status TEXT NOT NULL,
-        answer TEXT NOT NULL,
-        stored_at BIGINT NOT NULL,
-        PRIMARY KEY (saga, step, direction, generation)
-    )",
-}];
+pub const MIGRATIONS: &[Migration] = &[Migration::new("0001-barrier", table!("")).on_sqlite(table!(" WITHOUT ROWID"))];
 
 /// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
 /// inserts it just now, but would not lock a row that is there: two refunds at once would both find the charge.)

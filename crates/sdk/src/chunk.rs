@@ -6,8 +6,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use sagamore_core::message::{Outcome, code};
 use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
-use sagamore_database::database::Open;
-use sagamore_database::{Database, Error as DatabaseError, Tx};
+use sagamore_database::{Database, Error as DatabaseError, Open, Tx};
 
 use crate::barrier::{self, Known, Verdict};
 use crate::decided::{Decided, Fault};
@@ -16,7 +15,6 @@ use crate::intake::Asked;
 use crate::meter::Meter;
 use crate::participant::Options;
 use crate::service::Service;
-use crate::shim::*;
 
 /// A fault's or refusal's text is cut here, in bytes.
 const TEXT_BYTES_MAX: usize = 2_000;

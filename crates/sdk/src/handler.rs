@@ -71,7 +71,7 @@ where
     let run = move |tx: Tx, _: &Body, output: &Body| -> Result<Running, Unreadable> {
         let output = output.read().map_err(|error| Unreadable::Output(error.to_string()))?;
         let handler = Arc::clone(&handler);
-        Ok(Box::pin(async move { erase(handler(tx, output).await) }))
+        Ok(Box::pin(async move { undone(handler(tx, output).await) }))
     };
     Handler::Compensation { run: Arc::new(run) }
 }
@@ -89,7 +89,7 @@ where
         let command: U = read_body(body)?;
         let output = output.read().map_err(|error| Unreadable::Output(error.to_string()))?;
         let handler = Arc::clone(&handler);
-        Ok(Box::pin(async move { erase(handler(tx, command, output).await) }))
+        Ok(Box::pin(async move { undone(handler(tx, command, output).await) }))
     };
     Handler::Compensation { run: Arc::new(run) }
 }
@@ -103,6 +103,11 @@ fn erase<T: Serialize>(decided: Decided<T, impl IntoRefusal>) -> Decided<Body, R
         Ok(output) => Ok(Ok(Body::of(&output)?)),
         Err(refusal) => Ok(Err(refusal.into_refusal())),
     }
+}
+
+/// What undoes has nothing to tell, and tells it as a message without fields does.
+fn undone(decided: Decided<(), impl IntoRefusal>) -> Decided<Body, Refusal> {
+    Ok(decided?.map(|()| Body::empty()).map_err(IntoRefusal::into_refusal))
 }
 
 impl Display for Unreadable {

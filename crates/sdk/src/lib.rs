@@ -7,7 +7,6 @@ pub mod error;
 
 mod handler;
 pub mod service;
-mod shim;
 
 mod intake;
 
@@ -26,4 +25,4 @@ pub use service::Service;
 pub use sagamore_core::message::{IntoRefusal, Never};
 pub use sagamore_core::typed::{Action, Undoes};
 pub use sagamore_core::{Body, Message, Name, Refusal, Timestamp};
-pub use sagamore_database::{Database, Migration, Tx};
+pub use sagamore_database::{Database, Migration, Tx, Value};

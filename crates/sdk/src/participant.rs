@@ -17,10 +17,11 @@ use crate::intake::Intake;
 use crate::meter::Meter;
 use crate::outgoing::Outgoing;
 use crate::service::Service;
-use crate::shim::*;
 
 /// How long a handler may take when a program that runs does not say.
 const HANDLER_LIMIT: Duration = Duration::from_secs(5);
+/// What the barrier's schema knows this program as.
+const PROGRAM: u32 = 1;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -87,6 +88,9 @@ impl Participant {
         let turned = self.take(now, &mut meter).await;
         meter.tell(self.service.name().as_str());
         self.failures = if turned.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        if turned.as_ref().is_err_and(|error| !error.is_transient()) {
+            self.consumer = None; // it may have lost its place to another: the next turn subscribes anew
+        }
         self.pause = pause(self.failures, self.options.pause_max, rng);
         turned
     }
@@ -165,8 +169,8 @@ async fn open(
     transport: &dyn Transport,
     options: &Options,
 ) -> Result<Box<dyn Consumer>, Error> {
-    database.migrate("barrier", barrier::MIGRATIONS).await?;
-    database.migrate(service.name().as_str(), &service.schema().collect::<Vec<_>>()).await?;
+    database.migrate("barrier", barrier::MIGRATIONS, PROGRAM).await?;
+    database.migrate(service.name().as_str(), &service.schema(), service.program_version()).await?;
     let topic = command_topic(service.name());
     transport.create_topic(&topic, options.partitions).await?;
     transport.create_topic(&dead_letter_topic(&topic), options.partitions).await?;

@@ -27,6 +27,7 @@ use crate::handler::{self, Handler};
 pub struct Service {
     name: Name,
     migrations: Vec<&'static [Migration]>,
+    program: u32,
     handlers: BTreeMap<&'static str, Handler>,
 }
 
@@ -37,12 +38,18 @@ impl Service {
     /// When `name` is no [`Name`].
     pub fn named(name: &str) -> Service {
         let name = Name::new(name).unwrap_or_else(|malformed| panic!("declare service: {malformed}"));
-        Service { name, migrations: Vec::new(), handlers: BTreeMap::new() }
+        Service { name, migrations: Vec::new(), program: 1, handlers: BTreeMap::new() }
     }
 
     /// The service's own schema; the barrier's comes by itself.
     pub fn migrations(mut self, migrations: &'static [Migration]) -> Service {
         self.migrations.push(migrations);
+        self
+    }
+
+    /// The version of this program, 1 unless it says so: a schema may ask for a newer one.
+    pub fn program(mut self, version: u32) -> Service {
+        self.program = version;
         self
     }
 
@@ -103,8 +110,13 @@ impl Service {
     }
 
     /// Its own migrations, in the order declared.
-    pub(crate) fn schema(&self) -> impl Iterator<Item = Migration> + '_ {
-        self.migrations.iter().flat_map(|migrations| migrations.iter().copied())
+    pub(crate) fn schema(&self) -> Vec<Migration> {
+        self.migrations.concat()
+    }
+
+    /// See [`Service::program`].
+    pub(crate) fn program_version(&self) -> u32 {
+        self.program
     }
 
     /// The registry: only names that were declared lead to code.
