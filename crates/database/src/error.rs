@@ -1,7 +1,7 @@
 //! What can go wrong in a database, sorted by what the caller does about it.
 
 /// A fault of the database. A business "no" is never one of these.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The database cannot be reached, or is shut down.
     #[error("the database is not available: {0}")]

@@ -13,6 +13,9 @@ pub mod portable;
 
 pub mod sqlite;
 
+#[doc(hidden)]
+pub mod contract;
+
 pub use database::{Database, Open, Tx};
 pub use error::Error;
 pub use migration::Migration;

@@ -73,8 +73,8 @@ pub trait Transaction: Send + Sync {
     /// [`Transaction::rollback_to`], still counts: it was written.
     fn rows_written(&self) -> u64;
 
-    /// Makes everything durable. After `Ok` it survives any crash. A crash during it: all or nothing. Once
-    /// polled it goes on when the future is dropped.
+    /// Makes everything durable. After `Ok` it survives any crash. A crash during it: all or nothing.
+    /// When the future is dropped, it may happen or not.
     /// [`Error::CommitUnknown`] means that nobody knows.
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;
 

@@ -11,19 +11,19 @@ use crate::error::Error;
 /// The way to the thread. Dropped, it waits for the commit that is under way.
 pub(super) struct Committer {
     /// Holds one writer at most: there is only one.
-    commits: Option<Sender<Writer>>,
+    commits: Option<Sender<Box<Writer>>>,
     thread: OnceLock<JoinHandle<()>>,
 }
 
 impl Committer {
     /// A way that leads nowhere until [`Committer::start`].
-    pub(super) fn new() -> (Committer, Receiver<Writer>) {
+    pub(super) fn new() -> (Committer, Receiver<Box<Writer>>) {
         let (sender, receiver) = channel();
         (Committer { commits: Some(sender), thread: OnceLock::new() }, receiver)
     }
 
     /// Starts the thread. It keeps nothing alive: it ends with the database.
-    pub(super) fn start(&self, commits: Receiver<Writer>, shared: Weak<Shared>) -> Result<(), Error> {
+    pub(super) fn start(&self, commits: Receiver<Box<Writer>>, shared: Weak<Shared>) -> Result<(), Error> {
         let thread = std::thread::Builder::new()
             .name("sqlite-commit".into())
             .spawn(move || run(&commits, &shared))
@@ -33,7 +33,7 @@ impl Committer {
     }
 
     /// Has the outer transaction committed; gives the writer back when there is no thread.
-    pub(super) fn commit(&self, writer: Writer) -> Result<(), Writer> {
+    pub(super) fn commit(&self, writer: Box<Writer>) -> Result<(), Box<Writer>> {
         match &self.commits {
             Some(commits) => commits.send(writer).map_err(|unsent| unsent.0),
             None => Err(writer),
@@ -53,7 +53,7 @@ impl Drop for Committer {
 }
 
 /// The writer goes on before anybody is answered: who has all answers and drops the database has it closed, then.
-fn run(commits: &Receiver<Writer>, shared: &Weak<Shared>) {
+fn run(commits: &Receiver<Box<Writer>>, shared: &Weak<Shared>) {
     while let Ok(mut writer) = commits.recv() {
         let (group, outcome) = writer.finish();
         match shared.upgrade() {

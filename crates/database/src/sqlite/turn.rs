@@ -34,13 +34,13 @@ pub(super) struct Shared {
 
 struct Line {
     /// Here only while nobody stands in line.
-    idle: Option<Writer>,
+    idle: Option<Box<Writer>>,
     waiting: VecDeque<oneshot::Sender<Turn>>,
 }
 
 /// The right to write. Dropped, it rolls back what is open and passes the writer on.
 pub(super) struct Turn {
-    writer: Option<Writer>,
+    writer: Option<Box<Writer>>,
     shared: Arc<Shared>,
 }
 
@@ -89,7 +89,7 @@ impl Shared {
     }
 
     /// Gives the writer, with no transaction open but the outer one, to whoever needs it next.
-    pub(super) fn pass_on(self: &Arc<Shared>, mut writer: Writer) {
+    pub(super) fn pass_on(self: &Arc<Shared>, mut writer: Box<Writer>) {
         loop {
             let next = {
                 let mut line = self.line();
@@ -122,7 +122,7 @@ impl Shared {
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn send_to_commit(&self, writer: Writer) -> Result<(), Writer> {
+    fn send_to_commit(&self, writer: Box<Writer>) -> Result<(), Box<Writer>> {
         match &self.committer {
             Some(committer) => committer.commit(writer),
             None => Err(writer),
@@ -167,7 +167,7 @@ impl Turn {
         writer.run(read)
     }
 
-    fn into_writer(mut self) -> Writer {
+    fn into_writer(mut self) -> Box<Writer> {
         self.writer.take().expect("a turn has the writer until it ends")
     }
 }

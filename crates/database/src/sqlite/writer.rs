@@ -35,8 +35,8 @@ enum Stage {
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection) -> Writer {
-        Writer { connection, stage: Stage::Idle, savepoints: 0, group: Vec::new() }
+    pub(super) fn new(connection: Connection) -> Box<Writer> {
+        Box::new(Writer { connection, stage: Stage::Idle, savepoints: 0, group: Vec::new() })
     }
 
     /// How many wait for the outer commit.

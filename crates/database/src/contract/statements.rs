@@ -1,0 +1,227 @@
+//! Promises about single statements.
+
+use super::{Checked, Fresh, committed};
+use crate::value::Params;
+use crate::{Database, Error, Value};
+
+/// NULL of every type, the ends of the ranges, and texts in any script.
+pub async fn every_type_comes_back_as_it_went_in(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    let columns = "i BIGINT, d DOUBLE PRECISION, b BOOLEAN, t TEXT, x BYTEA";
+    committed(&db, &format!("CREATE TABLE thing (id BIGINT PRIMARY KEY, {columns})")).await?;
+    let rows: [(i64, f64, bool, &str, Vec<u8>); 4] = [
+        (0, 0.0, false, "", vec![]),
+        (i64::MIN, -1.5e300, true, "Grüße, 世界 🦀 'quoted' $1", vec![0, 255, 0]),
+        (i64::MAX, 3.0, true, "42", b"text".to_vec()),
+        (-1, f64::INFINITY, false, "\n\t\u{1}", vec![7; 100_000]),
+    ];
+    let open = db.begin().await?;
+    let insert = "INSERT INTO thing (id, i, d, b, t, x) VALUES ($1, $2, $3, $4, $5, $6)";
+    for (id, (i, d, b, t, x)) in (0_i64..).zip(&rows) {
+        open.tx().execute(insert, (id, *i, *d, *b, *t, x.clone())).await?;
+    }
+    let nothing = (99_i64, None::<i64>, None::<f64>, None::<bool>, None::<String>, None::<Vec<u8>>);
+    open.tx().execute(insert, nothing).await?;
+    open.commit().await?;
+
+    let found = db.query("SELECT i, d, b, t, x FROM thing ORDER BY id", ()).await?;
+    assert_eq!(found.len(), 5);
+    for (row, (i, d, b, t, x)) in found.iter().zip(rows) {
+        assert_eq!((row.get(0), row.get(1), row.get(2)), (Ok(i), Ok(d), Ok(b)));
+        assert_eq!((row.get(3), row.get(4)), (Ok(t.to_owned()), Ok(x)));
+    }
+    let last = &found[4];
+    assert_eq!((last.get(0), last.get(1), last.get(2)), (Ok(None::<i64>), Ok(None::<f64>), Ok(None::<bool>)));
+    assert_eq!((last.get(3), last.get(4)), (Ok(None::<String>), Ok(None::<Vec<u8>>)));
+    assert!(matches!(last.get::<i64>(0), Err(Error::Column { .. })), "NULL is no number");
+    assert!(matches!(found[0].get::<i64>(3), Err(Error::Column { .. })), "a text is no number");
+    Ok(())
+}
+
+/// A NUL in a text and NaN: an error of the data, the same on every backend, and the text that is nearly one is stored.
+pub async fn what_cannot_be_stored_is_refused(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, "CREATE TABLE note (t TEXT, d DOUBLE PRECISION)").await?;
+    let insert = "INSERT INTO note (t, d) VALUES ($1, $2)";
+    let nul = refused(&db, insert, ("a\0b", 1.0)).await;
+    assert!(matches!(nul, Error::Constraint(_)) && nul.to_string().contains("NUL"), "{nul}");
+    let nan = refused(&db, insert, ("a", f64::NAN)).await;
+    assert!(matches!(nan, Error::Constraint(_)), "{nan}");
+    let open = db.begin().await?;
+    assert_eq!(open.tx().execute(insert, ("a\\u0000b", 1.0)).await?, 1);
+    open.commit().await
+}
+
+/// `$2` may come before `$1`, and come again.
+pub async fn parameters_go_by_their_name(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, "CREATE TABLE pair (a TEXT, b TEXT, c TEXT)").await?;
+    let open = db.begin().await?;
+    let tx = open.tx();
+    tx.execute("INSERT INTO pair (b, a, c) VALUES ($2, $1, $2)", ("one", "two")).await?;
+    let found = tx.query("SELECT a, b, c FROM pair WHERE b = $2 AND a = $1 AND c = $2", ("one", "two")).await?;
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].get(0), found[0].get(1)), (Ok("one".to_owned()), Ok("two".to_owned())));
+    let sets = vec![vec!["two".into(), "one".into()], vec!["one".into(), "two".into()]];
+    let each = tx.query_each("SELECT c FROM pair WHERE b = $2 AND a = $1", sets).await?;
+    assert_eq!([each[0].len(), each[1].len()], [0, 1]);
+    open.commit().await
+}
+
+/// Syntax, tables that are not there, parameters that do not fit, two statements at once.
+pub async fn a_wrong_statement_says_what_is_wrong(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, "CREATE TABLE pair (a TEXT, b TEXT)").await?;
+    let check = async |sql: &str, params: Vec<Value>, part: &str| {
+        let why = refused(&db, sql, params).await;
+        assert!(matches!(why, Error::Statement(_)), "{sql}: {why:?}");
+        assert!(why.to_string().contains(part), "{sql}: {why}");
+        assert!(!why.is_transient());
+    };
+    let one = || Value::from("one");
+    check("SELEC a FROM pair", vec![], "SELEC").await;
+    check("SELECT a FROM nowhere", vec![], "nowhere").await;
+    check("SELECT nothing FROM pair", vec![], "nothing").await;
+    check("INSERT INTO pair (a, b) VALUES ($1, $2)", vec![one()], "2").await;
+    check("INSERT INTO pair (a, b) VALUES ($1, $2)", vec![], "2").await;
+    check("INSERT INTO pair (a) VALUES ($1)", vec![one(), one()], "1").await;
+    check("DELETE FROM pair; DELETE FROM pair", vec![], "").await;
+    Ok(())
+}
+
+/// A COMMIT in a statement's text is refused: it would commit what others did.
+pub async fn a_handler_cannot_end_the_transaction(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    for sql in ["COMMIT", "ROLLBACK", "BEGIN", "SAVEPOINT mine", "/* nothing */ COMMIT", " end "] {
+        let why = refused(&db, sql, ()).await;
+        assert!(matches!(why, Error::Statement(_)), "{sql}: {why:?}");
+    }
+    let open = db.begin().await?;
+    let why = open.tx().batch("CREATE TABLE half (a TEXT); COMMIT; CREATE TABLE whole (a TEXT)").await;
+    assert!(matches!(why, Err(Error::Statement(_))), "{why:?}");
+    open.rollback().await?;
+    committed(&db, "CREATE TABLE half (a TEXT)").await
+}
+
+/// INSERT, UPDATE and DELETE tell how many rows they changed; other statements changed none.
+pub async fn changed_rows_are_counted(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    let open = db.begin().await?;
+    let tx = open.tx();
+    let check = async |sql: &str, rows: u64| {
+        assert_eq!(tx.execute(sql, ()).await?, rows, "{sql}");
+        Checked::Ok(())
+    };
+    check("CREATE TABLE thing (id BIGINT PRIMARY KEY, a TEXT)", 0).await?;
+    check("INSERT INTO thing (id, a) VALUES (1, 'x'), (2, 'x'), (3, 'y')", 3).await?;
+    check("CREATE INDEX thing_a ON thing (a)", 0).await?;
+    check("UPDATE thing SET a = 'z' WHERE a = 'x'", 2).await?;
+    check("UPDATE thing SET a = 'z' WHERE a = 'x'", 0).await?;
+    check("UPDATE thing SET a = 'z' WHERE id = 1", 1).await?; // no other value, and still a change
+    check("DELETE FROM thing WHERE id > 1", 2).await?;
+    check("DELETE FROM thing WHERE id > 1", 0).await?;
+    open.commit().await
+}
+
+/// `ON CONFLICT DO NOTHING` tells by its count whether the row is new; `DO UPDATE` sees both rows.
+pub async fn a_conflict_updates_or_does_nothing(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, "CREATE TABLE stock (sku TEXT PRIMARY KEY, amount BIGINT NOT NULL)").await?;
+    let open = db.begin().await?;
+    let tx = open.tx();
+    let once = "INSERT INTO stock (sku, amount) VALUES ($1, $2) ON CONFLICT (sku) DO NOTHING";
+    assert_eq!(tx.execute(once, ("bolt", 5_i64)).await?, 1);
+    assert_eq!(tx.execute(once, ("bolt", 6_i64)).await?, 0);
+    let sets = ["bolt", "nut", "nut"].map(|sku| vec![sku.into(), Value::Int(1)]).to_vec();
+    assert_eq!(tx.execute_each(once, sets).await?, [0, 1, 0]);
+    let add = "INSERT INTO stock (sku, amount) VALUES ($1, $2)
+        ON CONFLICT (sku) DO UPDATE SET amount = stock.amount + excluded.amount RETURNING amount";
+    assert_eq!(tx.query(add, ("bolt", 10_i64)).await?[0].get(0), Ok(15_i64));
+    open.commit().await
+}
+
+/// RETURNING gives the rows as they are afterwards.
+pub async fn returning_gives_rows(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, "CREATE TABLE account (id BIGINT PRIMARY KEY, cents BIGINT NOT NULL)").await?;
+    let open = db.begin().await?;
+    let tx = open.tx();
+    let inserted = tx.query("INSERT INTO account (id, cents) VALUES (1, 10), (2, 20) RETURNING cents", ()).await?;
+    assert_eq!(inserted.len(), 2);
+    let debit = "UPDATE account SET cents = cents - $2 WHERE id = $1 AND cents >= $2 RETURNING cents";
+    assert_eq!(tx.query(debit, (2_i64, 15_i64)).await?[0].get(0), Ok(5_i64));
+    assert_eq!(tx.query(debit, (2_i64, 15_i64)).await?, []);
+    assert_eq!(tx.query("DELETE FROM account WHERE id = $1 RETURNING id", (1_i64,)).await?[0].get(0), Ok(1_i64));
+    assert_eq!(tx.query("SELECT id FROM account", ()).await?.len(), 1);
+    open.commit().await
+}
+
+/// The answers come in the order of the sets; no sets, no answers.
+pub async fn one_statement_runs_with_many_sets(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY, a TEXT)").await?;
+    let open = db.begin().await?;
+    let tx = open.tx();
+    let insert = "INSERT INTO thing (id, a) VALUES ($1, $2)";
+    let sets = (0_i64..500).map(|id| vec![Value::Int(id), Value::Text(format!("thing {id}"))]).collect();
+    assert_eq!(tx.execute_each(insert, sets).await?, vec![1; 500]);
+    let sets = [7_i64, 1000, 3].map(|id| vec![Value::Int(id)]).to_vec();
+    let found = tx.query_each("SELECT a FROM thing WHERE id = $1", sets).await?;
+    let found: Vec<Option<String>> =
+        found.iter().map(|rows| rows.first().map(|row| row.get(0)).transpose()).collect::<Result<_, _>>()?;
+    assert_eq!(found, [Some("thing 7".to_owned()), None, Some("thing 3".to_owned())]);
+    assert_eq!(tx.execute_each(insert, vec![]).await?, []);
+    assert!(tx.query_each("SELECT a FROM thing WHERE id = $1", vec![]).await?.is_empty());
+    open.commit().await
+}
+
+/// Keys, NOT NULL, CHECK and REFERENCES: the data is at fault, not the statement.
+pub async fn a_broken_constraint_is_told_from_a_wrong_statement(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    let schema = "CREATE TABLE parent (id BIGINT PRIMARY KEY);
+        CREATE TABLE child (id BIGINT PRIMARY KEY, parent BIGINT NOT NULL REFERENCES parent (id), age BIGINT CHECK (age >= 0));
+        INSERT INTO parent (id) VALUES (1);
+        INSERT INTO child (id, parent, age) VALUES (1, 1, 4);";
+    committed(&db, schema).await?;
+    let check = async |id: i64, parent: Option<i64>, age: i64| {
+        let why = refused(&db, "INSERT INTO child (id, parent, age) VALUES ($1, $2, $3)", (id, parent, age)).await;
+        assert!(matches!(why, Error::Constraint(_)), "{why:?}");
+        assert!(!why.is_transient());
+    };
+    check(1, Some(1), 4).await;
+    check(2, None, 4).await;
+    check(2, Some(9), 4).await;
+    check(2, Some(1), -4).await;
+    Ok(())
+}
+
+/// Every changed row counts, by whatever call, undone or not; reading counts nothing.
+pub async fn rows_written_adds_up(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY); INSERT INTO thing (id) VALUES (100), (101)").await?;
+    let open = db.begin().await?;
+    let tx = open.tx();
+    assert_eq!(tx.rows_written(), 0, "what was written before is not ours");
+    tx.query("SELECT id FROM thing", ()).await?;
+    tx.execute("DELETE FROM thing WHERE id = 7", ()).await?;
+    assert_eq!(tx.rows_written(), 0);
+    tx.execute("INSERT INTO thing (id) VALUES (1), (2)", ()).await?;
+    tx.query("INSERT INTO thing (id) VALUES (3) RETURNING id", ()).await?;
+    let insert = "INSERT INTO thing (id) VALUES ($1) ON CONFLICT (id) DO NOTHING";
+    tx.execute_each(insert, vec![vec![Value::Int(3)], vec![Value::Int(4)]]).await?;
+    assert_eq!(tx.rows_written(), 4);
+    open.savepoint().await?;
+    tx.execute("DELETE FROM thing", ()).await?;
+    open.rollback_to().await?;
+    assert_eq!(tx.rows_written(), 10, "undone, and yet written");
+    open.commit().await?;
+    assert_eq!(tx.rows_written(), 10);
+    Ok(())
+}
+
+/// What a statement is refused with, in a transaction of its own.
+async fn refused(db: &Database, sql: &str, params: impl Params) -> Error {
+    let open = db.begin().await.expect("a transaction");
+    let outcome = open.tx().execute(sql, params).await;
+    outcome.expect_err(sql)
+}

@@ -1,0 +1,202 @@
+//! What SQLite promises beyond the port: shared commits, readers that do not wait, one process at a time.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use sagamore_database::{Database, Error};
+use tempfile::TempDir;
+
+const INSERT: &str = "INSERT INTO thing (id) VALUES ($1)";
+const COUNT: &str = "SELECT COUNT(*) FROM thing";
+
+async fn with_table(db: Database) -> Database {
+    let open = db.begin().await.unwrap();
+    open.tx().batch("CREATE TABLE thing (id BIGINT PRIMARY KEY)").await.unwrap();
+    open.commit().await.unwrap();
+    db
+}
+
+/// The directory lives as long as the test has a name for it.
+async fn on_disk() -> (TempDir, Database) {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Database::sqlite(&directory.path().join("thing.db")).unwrap();
+    (directory, with_table(db).await)
+}
+
+async fn count(db: &Database) -> i64 {
+    db.query(COUNT, ()).await.unwrap()[0].get(0).unwrap()
+}
+
+async fn insert(db: &Database, id: i64) -> Result<(), Error> {
+    let open = db.begin().await?;
+    open.tx().execute(INSERT, (id,)).await?;
+    open.commit().await
+}
+
+type Waiting<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
+
+/// Gets in line behind an open transaction.
+fn in_line<'a>(task: impl Future<Output = Result<(), Error>> + 'a) -> Waiting<'a> {
+    let mut task: Waiting<'a> = Box::pin(task);
+    assert!(task.as_mut().now_or_never().is_none(), "somebody else has the turn");
+    task
+}
+
+#[tokio::test]
+async fn transactions_that_wait_share_a_commit_up_to_a_bound() {
+    let (_directory, db) = on_disk().await;
+    for db in [db, with_table(Database::memory()).await] {
+        let before = db.stats();
+        let open = db.begin().await.unwrap();
+        open.tx().execute(INSERT, (0_i64,)).await.unwrap();
+        let mut tasks: Vec<Waiting<'_>> = (1..200).map(|id| in_line(insert(&db, id))).collect();
+        tasks.push(Box::pin(open.commit()));
+        assert!(join_all(tasks).await.iter().all(Result::is_ok));
+        assert_eq!(count(&db).await, 200);
+        assert_eq!(db.stats().transactions - before.transactions, 200);
+        assert_eq!(db.stats().commits - before.commits, 4, "64, 64, 64 and 8");
+    }
+}
+
+#[tokio::test]
+async fn a_group_goes_on_when_one_of_it_is_dropped() {
+    let (_directory, db) = on_disk().await;
+    for db in [db, with_table(Database::memory()).await] {
+        let before = db.stats();
+        let open = db.begin().await.unwrap();
+        open.tx().execute(INSERT, (0_i64,)).await.unwrap();
+        let dropped = in_line(async {
+            let open = db.begin().await?;
+            open.tx().execute(INSERT, (1_i64,)).await?;
+            drop(open);
+            Ok(())
+        });
+        let tasks: Vec<Waiting<'_>> =
+            vec![Box::pin(open.commit()), in_line(insert(&db, 2)), dropped, in_line(insert(&db, 3))];
+        assert!(join_all(tasks).await.iter().all(Result::is_ok));
+        assert_eq!(count(&db).await, 3);
+        assert_eq!(db.stats().commits - before.commits, 1);
+        assert_eq!(db.stats().transactions - before.transactions, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_told_to_all_who_share_it_and_the_next_one_begins_clean() {
+    let (_directory, db) = on_disk().await;
+    for db in [db, with_table(Database::memory()).await] {
+        let open = db.begin().await.unwrap();
+        let child = "CREATE TABLE child (thing BIGINT REFERENCES thing (id) DEFERRABLE INITIALLY DEFERRED)";
+        open.tx().batch(child).await.unwrap();
+        open.commit().await.unwrap();
+        let orphan = async || {
+            let open = db.begin().await?;
+            open.tx().execute("INSERT INTO child (thing) VALUES (77)", ()).await?;
+            open.commit().await
+        };
+        assert!(matches!(orphan().await, Err(Error::Constraint(_))), "alone it knows that it is to blame");
+
+        let before = db.stats();
+        let open = db.begin().await.unwrap();
+        open.tx().execute(INSERT, (1_i64,)).await.unwrap();
+        let tasks: Vec<Waiting<'_>> = vec![in_line(orphan()), in_line(insert(&db, 2)), Box::pin(open.commit())];
+        for outcome in join_all(tasks).await {
+            assert!(matches!(outcome, Err(Error::Conflict(_))), "{outcome:?}");
+        }
+        assert_eq!(db.stats(), before);
+        assert_eq!(count(&db).await, 0);
+        insert(&db, 3).await.unwrap();
+        assert_eq!(count(&db).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_commit_is_finished_when_nobody_waits_for_it_any_more() {
+    let (directory, db) = on_disk().await;
+    for id in 0..20 {
+        let mut task = Box::pin(insert(&db, id));
+        let _ = task.as_mut().now_or_never(); // on its way to the disk, and forgotten
+        drop(task);
+        let open = db.begin().await.unwrap();
+        assert_eq!(open.tx().query(COUNT, ()).await.unwrap()[0].get(0), Ok(id + 1));
+    }
+    let mut last = Box::pin(insert(&db, 20));
+    let _ = last.as_mut().now_or_never();
+    drop(last);
+    drop(db);
+    let db = Database::sqlite(&directory.path().join("thing.db")).unwrap();
+    assert_eq!(count(&db).await, 21);
+}
+
+#[tokio::test]
+async fn on_disk_readers_never_wait_for_the_writer() {
+    let (_directory, db) = on_disk().await;
+    let open = db.begin().await.unwrap();
+    open.tx().execute(INSERT, (1_i64,)).await.unwrap();
+    assert_eq!(count(&db).now_or_never(), Some(0));
+    open.commit().await.unwrap();
+    assert_eq!(count(&db).now_or_never(), Some(1));
+}
+
+#[tokio::test]
+async fn in_memory_everything_happens_inside_of_polls() {
+    let db = Database::memory();
+    with_table(db.clone()).now_or_never().unwrap();
+    insert(&db, 1).now_or_never().unwrap().unwrap();
+    let other = db.clone();
+    drop(db);
+    assert_eq!(count(&other).now_or_never(), Some(1), "the data lives as long as any handle");
+    assert_ne!(Database::memory().query(COUNT, ()).now_or_never().unwrap().ok(), Some(vec![]));
+}
+
+#[tokio::test]
+async fn turns_are_given_in_the_order_of_asking() {
+    let db = with_table(Database::memory()).await;
+    let order = std::cell::RefCell::new(Vec::new());
+    let open = db.begin().await.unwrap();
+    let mut tasks: Vec<Waiting<'_>> = (0..50)
+        .map(|place| {
+            let (db, order) = (&db, &order);
+            in_line(async move {
+                let open = db.begin().await?;
+                order.borrow_mut().push(place);
+                open.commit().await
+            })
+        })
+        .collect();
+    tasks.reverse();
+    tasks.push(Box::pin(open.rollback()));
+    assert!(join_all(tasks).await.iter().all(Result::is_ok));
+    assert_eq!(order.into_inner(), (0..50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_database_is_open_in_one_place_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("new/and/newer/thing.db");
+    let db = with_table(Database::sqlite(&path).unwrap()).await;
+    let why = Database::sqlite(&path).err().unwrap();
+    assert!(matches!(why, Error::InUse(_)), "{why:?}");
+    assert!(why.to_string().contains("thing.db") && why.to_string().contains("stop that one"), "{why}");
+    insert(&db, 1).await.unwrap();
+    let open = db.begin().await.unwrap();
+    drop(db);
+    assert!(Database::sqlite(&path).is_err(), "a transaction is open yet");
+    open.commit().await.unwrap();
+    assert_eq!(count(&Database::sqlite(&path).unwrap()).await, 1);
+}
+
+#[test]
+fn a_place_that_cannot_be_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "no directory").unwrap();
+    let check = |path: &Path| {
+        let why = Database::sqlite(path).err().unwrap();
+        assert!(matches!(why, Error::Unavailable(_)), "{why:?}");
+    };
+    check(&file.join("thing.db"));
+    check(&file); // this file is no database
+}
