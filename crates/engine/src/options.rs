@@ -1,5 +1,7 @@
 //! The orchestrator's bounds.
 
+use std::time::Duration;
+
 /// Every bound of an orchestrator, with its default.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -21,6 +23,8 @@ pub struct Options {
     pub batch_max: usize,
     /// The longest input of a saga, in bytes.
     pub input_bytes_max: usize,
+    /// How long a saga is kept after its end, with its journal; idempotency keys are kept as long.
+    pub retention: Duration,
     /// Partitions of a participant's command topic, when it is created.
     pub command_partitions: u32,
 }
@@ -37,6 +41,7 @@ impl Default for Options {
             live_max: 20_000,
             batch_max: 1_000,
             input_bytes_max: 256 * 1024,
+            retention: Duration::from_secs(30 * 24 * 3600),
             command_partitions: 1,
         }
     }

@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::registry::Registry;
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::Strays;
+use crate::turn::{Strays, Sweep};
 
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -42,6 +42,7 @@ pub struct Orchestrator {
     pub(crate) progress: BTreeMap<u32, u64>,
     /// None until the sagas are taken over, and again after a turn that did not end well.
     pub(crate) epochs: Option<Epochs>,
+    pub(crate) sweep: Sweep,
     gauges: Arc<Gauges>,
 }
 
@@ -98,6 +99,7 @@ impl Orchestrator {
             strays: Strays::default(),
             progress: BTreeMap::new(),
             epochs: None,
+            sweep: Sweep::default(),
             gauges,
         };
         Ok((orchestrator, handle))
@@ -121,6 +123,7 @@ impl Orchestrator {
             self.answer(settled.answers);
             self.measure(turned, now);
         }
+        self.sweep(now).await?;
         self.epochs = Some(epochs);
         Ok(turned)
     }
@@ -153,7 +156,7 @@ impl Orchestrator {
 
     /// Until there may be something to do: a request, a reply, or something due.
     async fn wait(&mut self, now: Timestamp) {
-        let due = [self.live.next_due(), self.strays.next_due()].into_iter().flatten().min();
+        let due = [self.live.next_due(), self.strays.next_due(), self.next_sweep()].into_iter().flatten().min();
         let pause = due.map_or(Duration::from_secs(3600), |due| due.since(now));
         tokio::select! {
             request = self.requests.recv() => self.inbox.extend(request),

@@ -5,6 +5,7 @@
 mod list;
 mod ownership;
 mod schema;
+mod sweep;
 mod write;
 
 use std::collections::HashMap;

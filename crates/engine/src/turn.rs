@@ -4,6 +4,7 @@ mod answer;
 mod decide;
 mod settle;
 mod strays;
+mod sweep;
 mod take;
 mod takeover;
 
@@ -15,6 +16,7 @@ use sagamore_transport::{Delivered, Record};
 
 pub(crate) use answer::Answer;
 pub(crate) use strays::{Stray, Strays};
+pub(crate) use sweep::Sweep;
 
 use crate::live::Waiter;
 use crate::request::{StartRequest, VerbRequest};

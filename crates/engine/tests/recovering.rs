@@ -207,3 +207,22 @@ async fn a_fault_is_asked_again_after_a_pause_and_never_becomes_a_refusal() {
     let step = &rig.show("1").await.expect("stored").saga.steps[0];
     assert_eq!(step.fault.as_deref(), Some("disk on fire"));
 }
+
+#[tokio::test]
+async fn sagas_that_ended_long_ago_are_removed_and_those_under_way_stay() {
+    let mut rig = Rig::new().await;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let write = rig.command().await;
+    rig.reply(&write, written(1)).await;
+    rig.turn().await;
+    let print = rig.command().await;
+    rig.reply(&print, nothing()).await;
+    rig.turn().await;
+    rig.start(wish("2", "a")).await.expect("accepted");
+    for _ in 0..3 {
+        rig.passes(Duration::from_secs(31 * 24 * 3600));
+        rig.turn().await;
+    }
+    assert!(rig.show("1").await.is_none(), "ended and old");
+    assert!(rig.show("2").await.is_some(), "old, and not ended");
+}
