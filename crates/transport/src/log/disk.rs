@@ -67,15 +67,15 @@ impl Disk for Directory {
     fn lock(&self) -> Result<Box<dyn Any + Send + Sync>, Error> {
         let path = self.path.join("lock");
         let failed = |error: io::Error| Error::Unavailable(format!("lock {}: {error}", path.display()));
-        let mut file = fs::File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.as_mut().map_err(|error| failed(io::Error::new(error.kind(), error.to_string())))?;
+        let open = fs::File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = open.map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse(self.in_use(file))),
+            Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse(self.in_use(&mut file))),
             Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
         file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
-        Ok(Box::new(file.try_clone().map_err(failed)?))
+        Ok(Box::new(Locked(file)))
     }
 
     fn list(&self) -> io::Result<Vec<u32>> {
@@ -103,6 +103,16 @@ impl Disk for Directory {
 
     fn name(&self, number: u32) -> String {
         self.file(number).display().to_string()
+    }
+}
+
+struct Locked(fs::File);
+
+impl Drop for Locked {
+    /// Closing alone is not enough: a process that is being forked off holds the file open until it runs its program.
+    fn drop(&mut self) {
+        // Where it fails, the closing that follows releases the lock.
+        let _unlocked = self.0.unlock();
     }
 }
 

@@ -3,8 +3,11 @@
 use crate::error::Error;
 use crate::log::disk::File;
 use crate::log::index::{Place, Slot};
-use crate::log::segment::fault;
+use crate::log::segment::{Segment, fault};
 use crate::log::state::State;
+
+/// A record that is needed, and where it is now.
+type Needed = (Slot, u64, Place);
 
 /// A record that is needed, in a segment that goes.
 struct Carried {
@@ -23,11 +26,8 @@ impl State {
         let mut carried: Vec<Carried> = Vec::new();
         let mut carried_bytes = 0;
         for segment in self.segments.iter().take(self.segments.len() - 1) {
-            let needed = self.needed(segment);
-            let bytes: u64 = needed.iter().map(|(_, _, place)| u64::from(place.length)).sum();
-            if bytes > segment.length / 2 || carried_bytes + bytes > budget {
-                continue;
-            }
+            let bytes_max = (segment.length / 2).min(budget - carried_bytes);
+            let Some((needed, bytes)) = self.needed(segment, bytes_max) else { continue };
             carried_bytes += bytes;
             for (slot, offset, place) in needed {
                 let bytes = read(segment.file.as_ref(), place)
@@ -45,18 +45,23 @@ impl State {
     }
 
     /// The records of a segment that some group has not committed, or that nobody has ever asked for and that are
-    /// within the retention.
-    fn needed(&self, segment: &crate::log::segment::Segment) -> Vec<(Slot, u64, Place)> {
+    /// within the retention, and how large they are. None when they are larger than `bytes_max`.
+    fn needed(&self, segment: &Segment, bytes_max: u64) -> Option<(Vec<Needed>, u64)> {
         let mut needed = Vec::new();
+        let mut bytes = 0;
         for (slot, span) in segment.spans() {
             let partition = &self.index.partitions[slot];
             for offset in self.floor(slot).max(*span.start())..=*span.end() {
                 if let Some(place) = partition.place(offset).filter(|place| place.segment == segment.number) {
+                    bytes += u64::from(place.length);
+                    if bytes > bytes_max {
+                        return None;
+                    }
                     needed.push((slot, offset, place));
                 }
             }
         }
-        needed
+        Some((needed, bytes))
     }
 
     /// Nothing before this offset is needed.
