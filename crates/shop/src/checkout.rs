@@ -1,0 +1,43 @@
+//! The checkout, orchestrated: the order is made, paid for, set aside, sent off and confirmed, or none of it holds.
+
+use sagamore_core::{Definition, definition};
+
+use crate::form::Order;
+use crate::inventory::{Release, ReserveFrom};
+use crate::order::{Cancel, ConfirmFrom, CreateFrom};
+use crate::payment::{ChargeFrom, Refund};
+use crate::shipping::ScheduleFrom;
+
+/// The definition's name.
+pub const NAME: &str = "checkout";
+
+/// The plan. Once the shipment is asked for there is no way back.
+pub fn checkout() -> Result<Definition, definition::Error> {
+    let mut saga = Definition::named(NAME).version(1);
+    let order = saga.input::<Order>();
+
+    let created = saga
+        .step("create-order")
+        .asks(CreateFrom { order_id: order.order_id, customer_id: order.customer_id, lines: order.lines })
+        .undone_by(Cancel)
+        .yields();
+
+    saga.step("charge-payment")
+        .asks(ChargeFrom {
+            order_id: order.order_id,
+            customer_id: order.customer_id,
+            amount_cents: created.total_cents,
+        })
+        .undone_by(Refund);
+
+    saga.step("reserve-stock").asks(ReserveFrom { order_id: order.order_id, lines: order.lines }).undone_by(Release);
+
+    let shipment = saga
+        .pivot("schedule-shipment")
+        .asks(ScheduleFrom { order_id: order.order_id, ship_to: order.ship_to })
+        .yields();
+
+    saga.retriable("confirm-order").asks(ConfirmFrom { order_id: order.order_id, tracking: shipment.tracking });
+
+    saga.build()
+}

@@ -1,0 +1,15 @@
+//! The inventory service: stock, and what was set aside of it.
+
+mod messages;
+
+pub mod domain;
+mod orchestrated;
+mod stock;
+
+pub use domain::{MIGRATIONS, Short};
+pub use messages::{Pieces, Release, Reserve, ReserveFrom, Reserved, ReservedFrom};
+pub use orchestrated::service;
+pub use stock::{Delivery, Product, load, pieces_on_hand, product, stock};
+
+/// The service's name.
+pub const SERVICE: &str = "inventory";

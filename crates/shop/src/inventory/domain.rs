@@ -1,0 +1,149 @@
+//! The inventory service's local transactions.
+//!
+//! **Invariant:** of every sku, what is on hand and what is reserved add up to what was delivered. The pieces of an order
+//! that was seen through stay reserved for it: those are the ones that are sold.
+//!
+//! Rows of stock are always changed in the order of their skus, so that two orders never wait for one another.
+
+use std::collections::BTreeMap;
+
+use sagamore_database::Value;
+use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
+
+use super::messages::{Pieces, Reserve, Reserved};
+use crate::form::{Line, PIECES_MAX};
+use crate::schema::table;
+
+/// Two tables. `pieces` is JSON, a list of [`Pieces`]; an order has at most one reservation.
+pub const MIGRATIONS: &[Migration] = &[
+    table!(
+        "0001-stock",
+        "CREATE TABLE stock (
+            sku TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            on_hand BIGINT NOT NULL CHECK (on_hand >= 0),
+            reserved BIGINT NOT NULL CHECK (reserved >= 0)
+        )"
+    ),
+    table!(
+        "0002-reservation",
+        "CREATE TABLE reservation (
+            order_id TEXT PRIMARY KEY,
+            pieces TEXT NOT NULL,
+            released BOOLEAN NOT NULL
+        )"
+    ),
+];
+
+const TAKE: &str = "UPDATE stock SET on_hand = on_hand - $2, reserved = reserved + $2 WHERE sku = $1 AND on_hand >= $2";
+const GIVE_BACK: &str =
+    "UPDATE stock SET on_hand = on_hand + $2, reserved = reserved - $2 WHERE sku = $1 AND reserved >= $2";
+
+/// Why the inventory service says no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Short {
+    /// Fewer pieces are on hand than wanted.
+    #[error("there are not enough pieces of {sku}")]
+    OutOfStock {
+        /// Of what.
+        sku: String,
+    },
+    /// No such product.
+    #[error("there is no product {0}")]
+    UnknownSku(String),
+    /// Not a number of pieces that can be set aside.
+    #[error("{quantity} is no number of pieces of {sku}")]
+    InvalidQuantity {
+        /// Of what.
+        sku: String,
+        /// How many were wanted.
+        quantity: i64,
+    },
+    /// There is a reservation for the order, made by somebody else.
+    #[error("order {0} has a reservation already")]
+    AlreadyReserved(String),
+    /// There is no such reservation, or it was released by other means.
+    #[error("there is no reservation of order {0} to release")]
+    NothingToRelease(String),
+}
+
+/// Sets all pieces aside, or none.
+pub async fn reserve(tx: Tx, reserve: Reserve) -> Decided<Reserved, Short> {
+    let Reserve { order_id, lines } = reserve;
+    let pieces = match by_sku(lines) {
+        Ok(pieces) => pieces,
+        Err(short) => return refused(short),
+    };
+    if pieces.len() > 1
+        && let Some(short) = shortage(&tx, &pieces).await?
+    {
+        return refused(short); // before anything is written: then there is nothing to roll back
+    }
+    let taken = tx.execute_each(TAKE, sets(&pieces)).await?;
+    if let Some(first) = short_of(&taken, &pieces) {
+        let first = Short::OutOfStock { sku: first.sku.clone() };
+        return refused(shortage(&tx, &pieces).await?.unwrap_or(first));
+    }
+    let noted = tx
+        .execute(
+            "INSERT INTO reservation (order_id, pieces, released) VALUES ($1, $2, FALSE)
+             ON CONFLICT (order_id) DO NOTHING",
+            (&order_id, serde_json::to_string(&pieces)?),
+        )
+        .await?;
+    if noted == 0 {
+        return refused(Short::AlreadyReserved(order_id)); // what was taken is rolled back with the refusal
+    }
+    done(Reserved { order_id, pieces })
+}
+
+/// Puts them back: a delta of what was set aside, once.
+pub async fn release(tx: Tx, reserved: Reserved) -> Decided<(), Short> {
+    let Reserved { order_id, pieces } = reserved;
+    let marked = tx
+        .execute("UPDATE reservation SET released = TRUE WHERE order_id = $1 AND released = FALSE", (&order_id,))
+        .await?;
+    if marked == 0 {
+        return refused(Short::NothingToRelease(order_id));
+    }
+    let given_back = tx.execute_each(GIVE_BACK, sets(&pieces)).await?;
+    if short_of(&given_back, &pieces).is_some() {
+        return refused(Short::NothingToRelease(order_id)); // what was put back is rolled back with the refusal
+    }
+    done(())
+}
+
+/// The lines of one sku summed, sku by sku.
+fn by_sku(lines: Vec<Line>) -> Result<Vec<Pieces>, Short> {
+    let mut sums = BTreeMap::<String, i64>::new();
+    for Line { sku, quantity, .. } in lines {
+        let sum = sums.get(&sku).copied().unwrap_or(0).checked_add(quantity);
+        match sum.filter(|sum| quantity > 0 && *sum <= PIECES_MAX) {
+            Some(sum) => sums.insert(sku, sum),
+            None => return Err(Short::InvalidQuantity { sku, quantity }),
+        };
+    }
+    Ok(sums.into_iter().map(|(sku, quantity)| Pieces { sku, quantity }).collect())
+}
+
+/// The first sku of which there is too little at the moment. What is enough now need not be so when it is taken.
+async fn shortage(tx: &Tx, pieces: &[Pieces]) -> Result<Option<Short>, Fault> {
+    let skus = pieces.iter().map(|pieces| vec![(&pieces.sku).into()]).collect();
+    let found = tx.query_each("SELECT on_hand FROM stock WHERE sku = $1", skus).await?;
+    for (Pieces { sku, quantity }, rows) in pieces.iter().zip(found) {
+        match rows.first().map(|row| row.get::<i64>(0)).transpose()? {
+            None => return Ok(Some(Short::UnknownSku(sku.clone()))),
+            Some(on_hand) if on_hand < *quantity => return Ok(Some(Short::OutOfStock { sku: sku.clone() })),
+            Some(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+fn sets(pieces: &[Pieces]) -> Vec<Vec<Value>> {
+    pieces.iter().map(|Pieces { sku, quantity }| vec![sku.into(), (*quantity).into()]).collect()
+}
+
+fn short_of<'a>(changed: &[u64], pieces: &'a [Pieces]) -> Option<&'a Pieces> {
+    changed.iter().zip(pieces).find(|(changed, _)| **changed == 0).map(|(_, pieces)| pieces)
+}

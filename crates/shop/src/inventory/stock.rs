@@ -1,0 +1,76 @@
+//! The stock: delivered once, read by people.
+
+use sagamore_database::Row;
+use sagamore_sdk::Database;
+use serde::{Deserialize, Serialize};
+
+use crate::databases::{Error, insert};
+use crate::{form, sample};
+
+/// A product's opening stock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Delivery {
+    /// What.
+    pub sku: String,
+    /// What people call it.
+    pub name: String,
+    /// How many pieces.
+    pub on_hand: i64,
+}
+
+/// A product's stock as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Product {
+    /// What.
+    pub sku: String,
+    /// What people call it.
+    pub name: String,
+    /// Pieces that can be had: never less than none.
+    pub on_hand: i64,
+    /// Pieces that are set aside for orders, or went out with them.
+    pub reserved: i64,
+}
+
+impl Delivery {
+    /// Whether it can be taken in like this; else what is wrong with it, in words.
+    pub fn check(&self) -> Result<(), String> {
+        form::identifier("sku", &self.sku)?;
+        form::text("name", &self.name)?;
+        form::within("onHand", self.on_hand, 0, form::PIECES_MAX)
+    }
+}
+
+impl Product {
+    fn read(row: &Row) -> Result<Product, Error> {
+        Ok(Product { sku: row.get(0)?, name: row.get(1)?, on_hand: row.get(2)?, reserved: row.get(3)? })
+    }
+}
+
+/// Takes in the products that are not there yet, and leaves alone those that are; gives how many are new.
+pub async fn load(database: &Database, deliveries: &[Delivery]) -> Result<u64, Error> {
+    const SQL: &str =
+        "INSERT INTO stock (sku, name, on_hand, reserved) VALUES ($1, $2, $3, 0) ON CONFLICT (sku) DO NOTHING";
+    let row = |delivery: &Delivery| vec![(&delivery.sku).into(), (&delivery.name).into(), delivery.on_hand.into()];
+    insert(database, SQL, deliveries.iter().map(row).collect()).await
+}
+
+/// The product with this sku.
+pub async fn product(database: &Database, sku: &str) -> Result<Option<Product>, Error> {
+    const SQL: &str = "SELECT sku, name, on_hand, reserved FROM stock WHERE sku = $1";
+    database.query(SQL, (sku,)).await?.first().map(Product::read).transpose()
+}
+
+/// At most `limit` products, by sku, behind the sku `after` (empty for the first ones).
+pub async fn stock(database: &Database, after: &str, limit: u32) -> Result<Vec<Product>, Error> {
+    const SQL: &str = "SELECT sku, name, on_hand, reserved FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2";
+    database.query(SQL, (after, limit)).await?.iter().map(Product::read).collect()
+}
+
+/// The pieces of all products that can be had, but for the sample's.
+pub async fn pieces_on_hand(database: &Database) -> Result<i64, Error> {
+    const SQL: &str = "SELECT CAST(COALESCE(SUM(on_hand), 0) AS BIGINT) FROM stock WHERE sku <> $1";
+    let rows = database.query(SQL, (sample::SKU,)).await?;
+    rows.first().map_or(Ok(0), |row| Ok(row.get(0)?))
+}

@@ -1,0 +1,32 @@
+//! The order service in an orchestrated checkout: the saga holds the lock on its order.
+
+use sagamore_sdk::{Decided, Service, Tx};
+
+use super::domain::{self, MIGRATIONS, Rejected};
+use super::messages::{Cancel, Confirm, Create, Created};
+use crate::checkout;
+
+/// The service, ready to take part.
+pub fn service() -> Service {
+    Service::named(super::SERVICE).migrations(MIGRATIONS).action(create).compensation(Cancel, cancel).action(confirm)
+}
+
+async fn create(tx: Tx, create: Create) -> Decided<Created, Rejected> {
+    let saga = saga(&create.order_id);
+    domain::create(tx, create, saga).await
+}
+
+async fn cancel(tx: Tx, created: Created) -> Decided<(), Rejected> {
+    let saga = saga(&created.order_id);
+    domain::cancel(tx, created.order_id, Some(saga)).await
+}
+
+async fn confirm(tx: Tx, confirm: Confirm) -> Decided<(), Rejected> {
+    let saga = saga(&confirm.order_id);
+    domain::confirm(tx, confirm, Some(saga)).await
+}
+
+/// Whose lock it is, `checkout:10248`: an order's id is its saga's business key.
+fn saga(order_id: &str) -> String {
+    format!("{}:{order_id}", checkout::NAME)
+}

@@ -1,0 +1,15 @@
+//! The payment service: accounts, and what was charged to them.
+
+mod messages;
+
+mod accounts;
+pub mod domain;
+mod orchestrated;
+
+pub use accounts::{Account, account, accounts, balance_cents, load};
+pub use domain::{Declined, MIGRATIONS};
+pub use messages::{Charge, ChargeFrom, Charged, ChargedFrom, Refund};
+pub use orchestrated::service;
+
+/// The service's name.
+pub const SERVICE: &str = "payment";

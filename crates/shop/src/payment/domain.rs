@@ -1,0 +1,109 @@
+//! The payment service's local transactions.
+//!
+//! **Invariant:** the balances and the charges that were not refunded add up to what was loaded.
+
+use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
+
+use super::messages::{Charge, Charged};
+use crate::form::CENTS_MAX;
+use crate::schema::table;
+
+/// Two tables. An order is charged at most once.
+pub const MIGRATIONS: &[Migration] = &[
+    table!(
+        "0001-account",
+        "CREATE TABLE account (
+            customer_id TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            balance_cents BIGINT NOT NULL CHECK (balance_cents >= 0)
+        )"
+    ),
+    table!(
+        "0002-charge",
+        "CREATE TABLE charge (
+            order_id TEXT PRIMARY KEY,
+            customer_id TEXT NOT NULL,
+            amount_cents BIGINT NOT NULL,
+            refunded BOOLEAN NOT NULL
+        )"
+    ),
+];
+
+/// Why the payment service says no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Declined {
+    /// The account holds too little.
+    #[error("the account holds less than the order costs")]
+    NotEnoughMoney,
+    /// No such account.
+    #[error("there is no account of {0}")]
+    UnknownCustomer(String),
+    /// Not an amount of money that can be taken.
+    #[error("{0} is no amount to charge, in cents")]
+    InvalidAmount(i64),
+    /// The order was charged before, by somebody else.
+    #[error("order {0} is charged already")]
+    AlreadyCharged(String),
+    /// There is no such charge, or it was refunded by other means.
+    #[error("there is no charge of order {0} to give back")]
+    NothingToRefund(String),
+}
+
+/// Takes the money. The outer error is a fault (retried), the inner one a refusal (stored, final).
+pub async fn charge(tx: Tx, charge: Charge) -> Decided<Charged, Declined> {
+    let Charge { order_id, customer_id, amount_cents } = charge;
+    if !(0..=CENTS_MAX).contains(&amount_cents) {
+        return refused(Declined::InvalidAmount(amount_cents));
+    }
+    let debited = tx
+        .execute(
+            "UPDATE account SET balance_cents = balance_cents - $2 WHERE customer_id = $1 AND balance_cents >= $2",
+            (&customer_id, amount_cents),
+        )
+        .await?;
+    if debited == 0 {
+        return refused(shortage(&tx, customer_id).await?);
+    }
+    let noted = tx
+        .execute(
+            "INSERT INTO charge (order_id, customer_id, amount_cents, refunded) VALUES ($1, $2, $3, FALSE)
+             ON CONFLICT (order_id) DO NOTHING",
+            (&order_id, &customer_id, amount_cents),
+        )
+        .await?;
+    if noted == 0 {
+        return refused(Declined::AlreadyCharged(order_id)); // the debit is rolled back with the refusal
+    }
+    done(Charged { order_id, customer_id, amount_cents })
+}
+
+/// Gives it back: a delta of what was taken, once.
+pub async fn refund(tx: Tx, charged: Charged) -> Decided<(), Declined> {
+    let Charged { order_id, customer_id, amount_cents } = charged;
+    let marked = tx
+        .execute(
+            "UPDATE charge SET refunded = TRUE
+             WHERE order_id = $1 AND customer_id = $2 AND amount_cents = $3 AND refunded = FALSE",
+            (&order_id, &customer_id, amount_cents),
+        )
+        .await?;
+    if marked == 0 {
+        return refused(Declined::NothingToRefund(order_id));
+    }
+    let credited = tx
+        .execute(
+            "UPDATE account SET balance_cents = balance_cents + $2 WHERE customer_id = $1",
+            (&customer_id, amount_cents),
+        )
+        .await?;
+    if credited == 0 {
+        return refused(Declined::UnknownCustomer(customer_id)); // the mark is rolled back with the refusal
+    }
+    done(())
+}
+
+/// Why nothing was debited, found afterwards.
+async fn shortage(tx: &Tx, customer_id: String) -> Result<Declined, Fault> {
+    let known = tx.query("SELECT 1 FROM account WHERE customer_id = $1", (&customer_id,)).await?;
+    Ok(if known.is_empty() { Declined::UnknownCustomer(customer_id) } else { Declined::NotEnoughMoney })
+}

@@ -1,0 +1,15 @@
+//! The shipping service: where carriers go, and what they take along.
+
+mod messages;
+
+mod destinations;
+pub mod domain;
+mod orchestrated;
+
+pub use destinations::{Destination, destinations, load};
+pub use domain::{MIGRATIONS, Unshippable};
+pub use messages::{Schedule, ScheduleFrom, Scheduled, ScheduledFrom};
+pub use orchestrated::service;
+
+/// The service's name.
+pub const SERVICE: &str = "shipping";
