@@ -1,1 +1,38 @@
-fn main() {}
+//! The `sagamore` program: the command line, the HTTP server, and the embedded stack under them.
+
+mod cli;
+mod client;
+mod clock;
+mod docs;
+mod draw;
+mod http;
+mod problem;
+mod stack;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Exit};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("sagamore: start the runtime: {error}");
+            return Exit::Error.code();
+        }
+    };
+    let exit = runtime.block_on(cli::run(cli)).unwrap_or_else(|error| {
+        anstream::eprintln!("sagamore: {error:#}");
+        Exit::Error
+    });
+    // whatever still hangs must not hold up the end of the process
+    runtime.shutdown_background();
+    exit.code()
+}

@@ -1,0 +1,286 @@
+//! The command line: what can be said, and who carries it out.
+
+mod bench;
+mod cancel;
+mod dev;
+mod list;
+mod output;
+mod replay;
+mod show;
+mod start;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use sagamore_core::saga::Status;
+
+use crate::docs;
+
+pub use output::Exit;
+
+/// Sagas: business transactions over several services, undone step by step when one of them refuses.
+///
+/// Without a command: `sagamore dev`.
+#[derive(Debug, Parser)]
+#[command(name = "sagamore", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    dev: DevArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in this process: server, orchestrator, and the shop's four services.
+    Dev(DevArgs),
+    /// Start a saga.
+    Start(StartArgs),
+    /// List sagas, the newest first.
+    List(ListArgs),
+    /// Show one saga with its steps.
+    Show(ShowArgs),
+    /// Watch a saga, drawn as text, until it rests.
+    Watch(ShowArgs),
+    /// Cancel a saga: what it has done is undone.
+    Cancel(CancelArgs),
+    /// The reference shop.
+    #[command(subcommand)]
+    Shop(ShopCommand),
+    /// Measure: four-step sagas with real local transactions, on a data directory of its own.
+    Bench(BenchArgs),
+    /// Print a reference page.
+    #[command(hide = true)]
+    Docs {
+        /// Which page.
+        page: DocsPage,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ShopCommand {
+    /// Load accounts, stock and destinations from a folder, and run every order in it as a saga.
+    ///
+    /// Run again on the same data it goes on where it was.
+    Replay(ReplayArgs),
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DocsPage {
+    Errors,
+    Cli,
+}
+
+/// Where the server listens and keeps its data.
+#[derive(Debug, Args)]
+struct DevArgs {
+    /// The address to listen on; port 0 takes any free one.
+    #[arg(long, default_value = "127.0.0.1:3000", env = "SAGAMORE_LISTEN", value_name = "ADDRESS")]
+    listen: String,
+    /// The directory for all data, made when it is absent.
+    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Keep the data in a temporary directory, removed at the end.
+    #[arg(long)]
+    ephemeral: bool,
+}
+
+/// Which server, and how to print.
+#[derive(Debug, Args)]
+struct ServerArgs {
+    /// The server's address.
+    #[arg(long, default_value = "http://127.0.0.1:3000", env = "SAGAMORE_SERVER", value_name = "URL")]
+    server: String,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+struct FormatArgs {
+    /// How to print.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    /// The definition (checkout when it is left out) and the business key.
+    #[arg(num_args = 1..=2, required = true, value_names = ["DEFINITION", "KEY"])]
+    saga: Vec<String>,
+    /// What it is started with: a file, - for stdin, or JSON. Without it a checkout gets a sample order.
+    #[arg(long, value_name = "FILE|-|JSON")]
+    input: Option<String>,
+    /// Wait this long for the outcome: 30s, 500ms, 2m.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    wait: Option<Duration>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only those that stand so.
+    #[arg(long, value_parser = status)]
+    status: Option<Status>,
+    /// Only those of this definition.
+    #[arg(long)]
+    definition: Option<String>,
+    /// Only those with this business key.
+    #[arg(long)]
+    key: Option<String>,
+    /// How many at most.
+    #[arg(short = 'n', long, default_value_t = 20)]
+    limit: u32,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// DEFINITION:KEY, or KEY alone for a checkout.
+    id: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+struct CancelArgs {
+    /// DEFINITION:KEY, or KEY alone for a checkout.
+    id: String,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// The folder with accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl.
+    folder: PathBuf,
+    /// The directory for all data, made when it is absent.
+    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Each order waits for the one before it to come to rest.
+    #[arg(long, conflicts_with = "concurrency")]
+    sequential: bool,
+    /// How many orders are under way at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
+    concurrency: u16,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// How many sagas; without it as many as ten seconds hold.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
+    sagas: Option<u64>,
+    /// How many clients, each with one saga at a time.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "C")]
+    clients: u16,
+    /// Let every saga be refused at this step.
+    #[arg(long, value_enum, value_name = "STEP")]
+    refuse_at: Option<RefuseAt>,
+    /// Over HTTP as users do, or straight through the library.
+    #[arg(long, value_enum, default_value_t = Via::Http)]
+    via: Via,
+    /// Where its directory is made, and removed afterwards.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// The steps of the benchmark's saga.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RefuseAt {
+    /// The second step.
+    ChargePayment,
+    /// The third.
+    ReserveStock,
+    /// The fourth and last, the pivot.
+    ScheduleShipment,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Via {
+    Http,
+    Library,
+}
+
+/// Carries out what was said.
+pub async fn run(cli: Cli) -> Result<Exit> {
+    match cli.command {
+        None => dev::run(cli.dev).await,
+        Some(Command::Dev(args)) => dev::run(args).await,
+        Some(Command::Start(args)) => start::run(args).await,
+        Some(Command::List(args)) => list::run(args).await,
+        Some(Command::Show(args)) => show::run(args).await,
+        Some(Command::Watch(args)) => watch::run(args).await,
+        Some(Command::Cancel(args)) => cancel::run(args).await,
+        Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(args).await,
+        Some(Command::Bench(args)) => bench::run(args).await,
+        Some(Command::Docs { page }) => {
+            match page {
+                DocsPage::Errors => print!("{}", docs::errors_markdown()),
+                DocsPage::Cli => print!("{}", docs::cli_markdown()),
+            }
+            Ok(Exit::Completed)
+        }
+    }
+}
+
+/// KEY alone is a checkout.
+fn full_id(id: &str) -> String {
+    if id.contains(':') { id.to_owned() } else { format!("checkout:{id}") }
+}
+
+/// `30s`, `500ms`, `2m`, or seconds alone.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wanted = || format!("'{text}' is no time: write 30s, 500ms or 2m");
+    let number: u64 = number.parse().map_err(|_| wanted())?;
+    match unit {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" | "" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(wanted()),
+    }
+}
+
+fn status(text: &str) -> Result<Status, String> {
+    let all = [Status::Running, Status::Compensating, Status::Completed, Status::Compensated, Status::Stuck];
+    let found = all.into_iter().find(|status| status.as_str() == text);
+    found.ok_or_else(|| format!("there are: {}", all.map(Status::as_str).join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_written_with_their_unit() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("soon").is_err());
+    }
+}

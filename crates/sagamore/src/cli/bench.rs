@@ -1,0 +1,157 @@
+//! `sagamore bench`: what this machine does with everything on it, the clients included.
+
+mod load;
+mod machine;
+mod plan;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use super::output::{self, Exit};
+use super::{BenchArgs, Format, Via};
+use crate::http::{self, App};
+use crate::stack::{self, Stack};
+use load::{Load, Seen, Target, Until};
+use machine::Used;
+
+/// How long a run without `--sagas` lasts.
+const RUN: Duration = Duration::from_secs(10);
+/// How long the warm-up lasts.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// From this share of the machine on, the figures are doubtful.
+const OTHERS_PERCENT_MAX: f64 = 10.0;
+
+/// The figures.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    sagas: u64,
+    sagas_per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    cpu_ms_per_saga: f64,
+    unfinished: usize,
+    actions_per_second: f64,
+    clients: u16,
+    completed: u64,
+    compensated: u64,
+    without_outcome: u64,
+    seconds: f64,
+    others_percent: f64,
+    memory_mib: u64,
+}
+
+/// Measures, and leaves nothing behind.
+pub async fn run(args: BenchArgs) -> Result<Exit> {
+    let base = args.data.clone().unwrap_or_else(default_base);
+    std::fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
+    let directory = tempfile::Builder::new().prefix("sagamore-bench-").tempdir_in(&base);
+    let directory = directory.with_context(|| format!("make a directory in {}", base.display()))?;
+    let stack = Stack::open(directory.path(), vec![plan::definition()?]).await?;
+    plan::load(&stack.shop).await.context("load the benchmark's accounts and products")?;
+    let (stop_serving, serving_stops) = oneshot::channel::<()>();
+    let target = match args.via {
+        Via::Library => Target::Library(stack.handle.clone()),
+        Via::Http => {
+            let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
+            let address = listener.local_addr()?;
+            let app = App { handle: stack.handle.clone(), shop: stack.shop.clone(), metrics: None };
+            tokio::spawn(http::serve(listener, Arc::new(app), async move {
+                let _ = serving_stops.await;
+            }));
+            Target::Http(address)
+        }
+    };
+    let report = measure(&args, target, &stack).await?;
+    let _ = stop_serving.send(());
+    stack.stop(stack::STOP_MAX).await?;
+    if report.others_percent > OTHERS_PERCENT_MAX {
+        anstream::eprintln!(
+            "warning: other processes took {:.0} % of the machine: do not trust these figures",
+            report.others_percent
+        );
+    }
+    print(&report, args.format.output)?;
+    Ok(Exit::Completed)
+}
+
+async fn measure(args: &BenchArgs, target: Target, stack: &Stack) -> Result<Report> {
+    let load = Load {
+        phase: "m",
+        target,
+        clients: args.clients,
+        refuse_at: args.refuse_at,
+        until: args.sagas.map_or(Until::Passed(RUN), Until::Sagas),
+    };
+    let warm_up = match args.sagas {
+        Some(sagas) if sagas < 1_000 => Until::Sagas(sagas),
+        Some(_) | None => Until::Passed(WARM_UP),
+    };
+    Load { phase: "w", until: warm_up, ..load.clone() }.run().await.context("warm up")?;
+    let (used, begun) = (Used::now(), Instant::now());
+    let seen = load.run().await.context("measure")?;
+    let (seconds, used_then) = (begun.elapsed().as_secs_f64(), Used::now());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let unfinished = stack.handle.in_flight();
+    Ok(report(args, &seen, seconds, unfinished, (&used, &used_then)))
+}
+
+fn report(args: &BenchArgs, seen: &Seen, seconds: f64, unfinished: usize, used: (&Used, &Used)) -> Report {
+    let (before, after) = used;
+    let count = u32::try_from(seen.took_us.len()).map_or(f64::INFINITY, f64::from);
+    let runs = 4.0 * to_f64(seen.completed) + to_f64(plan::runs(args.refuse_at)) * to_f64(seen.compensated);
+    Report {
+        sagas: seen.took_us.len() as u64,
+        sagas_per_second: rounded(count / seconds),
+        p50_ms: seen.percentile_ms(50),
+        p99_ms: seen.percentile_ms(99),
+        cpu_ms_per_saga: rounded(1000.0 * after.ours_since(before) / count),
+        unfinished,
+        actions_per_second: rounded(runs / seconds),
+        clients: args.clients,
+        completed: seen.completed,
+        compensated: seen.compensated,
+        without_outcome: seen.others,
+        seconds: rounded(seconds),
+        others_percent: rounded(after.others_percent_since(before)),
+        memory_mib: machine::memory_mib(),
+    }
+}
+
+fn print(report: &Report, format: Format) -> Result<()> {
+    match format {
+        Format::Json => output::json(report),
+        Format::Table => {
+            let Report { sagas, seconds, clients, .. } = report;
+            anstream::println!("{sagas} sagas in {seconds} s with {clients} clients");
+            anstream::println!("  sagas/s    {:>10.0}", report.sagas_per_second);
+            anstream::println!("  actions/s  {:>10.0}   (and compensations)", report.actions_per_second);
+            anstream::println!("  p50        {:>10.2} ms", report.p50_ms);
+            anstream::println!("  p99        {:>10.2} ms", report.p99_ms);
+            anstream::println!("  CPU        {:>10.3} ms a saga, the clients' included", report.cpu_ms_per_saga);
+            anstream::println!("  unfinished {:>10}   one second after the load stopped", report.unfinished);
+            anstream::println!("  memory     {:>10} MiB", report.memory_mib);
+            Ok(())
+        }
+    }
+}
+
+/// Beside what cargo builds, if that is here: a real disk, not a temporary file system.
+fn default_base() -> PathBuf {
+    let target = PathBuf::from("target");
+    if target.is_dir() { target } else { PathBuf::from(".") }
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+fn to_f64(count: u64) -> f64 {
+    u32::try_from(count).map_or(f64::INFINITY, f64::from)
+}

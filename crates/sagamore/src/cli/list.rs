@@ -1,0 +1,55 @@
+//! `sagamore list`.
+
+use anyhow::Result;
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::output::{self, Exit};
+use super::{Format, ListArgs};
+use crate::client::Client;
+use crate::http::encoded;
+use crate::view::Lines;
+
+/// One page of sagas.
+pub async fn run(args: ListArgs) -> Result<Exit> {
+    let client = Client::new(&args.server.server)?;
+    let mut path = format!("/api/v1/sagas?limit={}", args.limit);
+    let filters = [
+        ("status", args.status.map(|status| status.as_str().to_owned())),
+        ("definition", args.definition),
+        ("key", args.key),
+    ];
+    for (name, value) in filters {
+        if let Some(value) = value {
+            path.push_str(&format!("&{name}={}", encoded(&value).replace('&', "%26").replace('+', "%2B")));
+        }
+    }
+    let answer = client.get(&path).await?;
+    match args.server.format.output {
+        Format::Json => output::raw(&answer),
+        Format::Table => print(&client.read(&answer)?),
+    }
+    Ok(Exit::Completed)
+}
+
+fn print(lines: &Lines) {
+    if lines.sagas.is_empty() {
+        anstream::eprintln!("no sagas; start one with: sagamore start 12345 --wait 10s");
+        return;
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["ID", "STATUS", "FAILED AT", "STARTED", "ENDED"]);
+    for line in &lines.sagas {
+        table.add_row([
+            line.id.as_str(),
+            line.status.as_str(),
+            line.failed_at.as_deref().unwrap_or("-"),
+            &line.started_at,
+            line.ended_at.as_deref().unwrap_or("-"),
+        ]);
+    }
+    anstream::println!("{}", table.trim_fmt());
+    if lines.next.is_some() {
+        anstream::eprintln!("there are more: -n shows more of them");
+    }
+}

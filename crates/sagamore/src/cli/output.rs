@@ -1,0 +1,59 @@
+//! How a command ends and prints: exit codes, JSON, text with colours where they are wanted.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use sagamore_core::saga::Status;
+use serde::Serialize;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The saga completed, or the command simply did what it should.
+    Completed,
+    /// Something went wrong.
+    Error,
+    /// The command line was not understood.
+    Usage,
+    /// The saga was compensated.
+    Compensated,
+    /// The saga is stuck.
+    Stuck,
+    /// The saga did not come to rest in time.
+    Timeout,
+}
+
+impl Exit {
+    /// What an outcome means for the exit code; none while the saga is under way.
+    pub fn of(status: Status) -> Option<Exit> {
+        match status {
+            Status::Running | Status::Compensating => None,
+            Status::Completed => Some(Exit::Completed),
+            Status::Compensated => Some(Exit::Compensated),
+            Status::Stuck => Some(Exit::Stuck),
+        }
+    }
+
+    /// As the system wants it.
+    pub fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Exit::Completed => 0,
+            Exit::Error => 1,
+            Exit::Usage => 2,
+            Exit::Compensated => 3,
+            Exit::Stuck => 4,
+            Exit::Timeout => 5,
+        })
+    }
+}
+
+/// One JSON document on stdout.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    anstream::println!("{}", serde_json::to_string(value)?);
+    Ok(())
+}
+
+/// JSON as the server gave it.
+pub fn raw(body: &[u8]) {
+    anstream::println!("{}", String::from_utf8_lossy(body));
+}

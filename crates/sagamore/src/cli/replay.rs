@@ -1,0 +1,128 @@
+//! `sagamore shop replay`: every order of a folder as a saga, in this process. Run again it goes on where it was.
+
+mod folder;
+mod report;
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use sagamore_core::saga::Status;
+use sagamore_core::{Body, SagaId};
+use sagamore_engine::{Filter, Handle, Start, StartError, VerbError};
+use sagamore_shop::import::BadLine;
+
+use super::output::{self, Exit};
+use super::{Format, ReplayArgs};
+use crate::stack::{self, Stack};
+use folder::{Folder, PlacedLine};
+
+/// How long one wait for an outcome is; it is asked again for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The pause before a start that found the engine busy is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Ends with 1 when a line could not be taken.
+pub async fn run(args: ReplayArgs) -> Result<Exit> {
+    let begun = Instant::now();
+    let folder = Folder::read(&args.folder)?;
+    folder.bad.iter().for_each(tell);
+    let stack = Stack::open(&args.data, Vec::new()).await?;
+    folder.load(&stack.shop).await?;
+    let at_rest = at_rest(&stack.handle).await?;
+    let bar = progress(folder.orders.len(), args.sequential);
+    let width = if args.sequential { 1 } else { usize::from(args.concurrency) };
+    let outcomes: Vec<Result<Option<BadLine>>> = futures_util::stream::iter(&folder.orders)
+        .map(|order| {
+            let (handle, at_rest, bar) = (&stack.handle, &at_rest, &bar);
+            async move {
+                let bad = if at_rest.contains(&order.key) { None } else { see_through(handle, order).await? };
+                bar.inc(1);
+                Ok(bad)
+            }
+        })
+        .buffered(width)
+        .collect()
+        .await;
+    bar.finish_and_clear();
+    let mut bad_lines = folder.bad.len();
+    for outcome in outcomes {
+        if let Some(bad) = outcome? {
+            tell(&bad);
+            bad_lines += 1;
+        }
+    }
+    let report = report::make(&stack, &folder, begun.elapsed()).await?;
+    stack.stop(stack::STOP_MAX).await?;
+    match args.format.output {
+        Format::Json => output::json(&report)?,
+        Format::Table => report.print(),
+    }
+    Ok(if bad_lines == 0 { Exit::Completed } else { Exit::Error })
+}
+
+/// The keys of the checkouts that have come to rest, in this run or an earlier one.
+async fn at_rest(handle: &Handle) -> Result<HashSet<String>> {
+    let mut keys = HashSet::new();
+    let mut filter =
+        Filter { definition: Some(stack::checkout_name()), limit: Some(report::PAGE), ..Filter::default() };
+    loop {
+        let page = handle.list(&filter).await?;
+        let ended = page.sagas.iter().filter(|header| header.status.has_ended() || header.status == Status::Stuck);
+        keys.extend(ended.map(|header| header.id.key().to_owned()));
+        match page.next {
+            Some(next) => filter.before = Some(next),
+            None => return Ok(keys),
+        }
+    }
+}
+
+/// Starts the order's saga, or finds the one there is, and waits for it to come to rest.
+async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLine>> {
+    let id = SagaId::new(&stack::checkout_name(), &order.key)?;
+    loop {
+        let start = Start {
+            definition: stack::checkout_name(),
+            key: order.key.clone(),
+            input: Body::clone(&order.input),
+            idempotency_key: None,
+        };
+        match handle.start_and_wait(start, PATIENCE).await {
+            Ok((_, Some(_))) => return Ok(None),
+            Ok((_, None)) => break,
+            Err(StartError::Busy { .. }) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(StartError::Unavailable(why)) => bail!("the engine stopped: {why}"),
+            Err(
+                why @ (StartError::OtherInput(_)
+                | StartError::BadInput(_)
+                | StartError::TooLarge { .. }
+                | StartError::Malformed(_)
+                | StartError::OtherRequest
+                | StartError::UnknownDefinition { .. }),
+            ) => return Ok(Some(order.bad(why.to_string()))),
+        }
+    }
+    loop {
+        match handle.wait(id.clone(), PATIENCE).await {
+            Ok(Some(_)) => return Ok(None),
+            Ok(None) => {}
+            Err(VerbError::Busy { .. }) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(error) => return Err(error).with_context(|| format!("wait for {id}")),
+        }
+    }
+}
+
+fn tell(bad: &BadLine) {
+    anstream::eprintln!("{bad}");
+}
+
+fn progress(orders: usize, sequential: bool) -> ProgressBar {
+    let bar = ProgressBar::new(orders as u64); // draws on stderr, and only on a terminal
+    let how = if sequential { "one after another" } else { "concurrently" };
+    let template = "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(format!("orders {how}"));
+    bar
+}

@@ -1,0 +1,75 @@
+//! What a replay led to, counted from the databases.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use anyhow::Result;
+use sagamore_core::saga::Status;
+use sagamore_engine::Filter;
+use sagamore_shop::{inventory, payment};
+use serde::Serialize;
+
+use super::folder::Folder;
+use crate::stack::{self, Stack};
+
+/// How many sagas are read at once.
+pub const PAGE: u32 = 500;
+
+/// Counts over the folder's orders, and what all accounts and shelves but the sample's have left.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    orders: usize,
+    completed: usize,
+    compensated: usize,
+    stuck: usize,
+    failed_at: BTreeMap<String, usize>,
+    balance_cents: i64,
+    stock_pieces: i64,
+    seconds: f64,
+}
+
+/// Reads what is stored now.
+pub async fn make(stack: &Stack, folder: &Folder, took: Duration) -> Result<Report> {
+    let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
+    let mut report = Report { seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0, ..Report::default() };
+    let mut filter = Filter { definition: Some(stack::checkout_name()), limit: Some(PAGE), ..Filter::default() };
+    loop {
+        let page = stack.handle.list(&filter).await?;
+        for header in page.sagas.iter().filter(|header| ours.contains(header.id.key())) {
+            report.orders += 1;
+            match header.status {
+                Status::Completed => report.completed += 1,
+                Status::Compensated => {
+                    report.compensated += 1;
+                    let step = header.failed_at.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+                    *report.failed_at.entry(step).or_default() += 1;
+                }
+                Status::Stuck => report.stuck += 1,
+                Status::Running | Status::Compensating => {}
+            }
+        }
+        match page.next {
+            Some(next) => filter.before = Some(next),
+            None => break,
+        }
+    }
+    report.balance_cents = payment::balance_cents(&stack.shop.payment).await?;
+    report.stock_pieces = inventory::pieces_on_hand(&stack.shop.inventory).await?;
+    Ok(report)
+}
+
+impl Report {
+    /// For people.
+    pub fn print(&self) {
+        anstream::println!("{} orders in {} s", self.orders, self.seconds);
+        anstream::println!("  completed    {:>10}", self.completed);
+        anstream::println!("  compensated  {:>10}", self.compensated);
+        for (step, count) in &self.failed_at {
+            anstream::println!("    at {step:<20} {count}");
+        }
+        anstream::println!("  stuck        {:>10}", self.stuck);
+        anstream::println!("  balances     {:>10} cents", self.balance_cents);
+        anstream::println!("  stock        {:>10} pieces", self.stock_pieces);
+    }
+}

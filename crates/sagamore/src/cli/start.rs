@@ -1,0 +1,76 @@
+//! `sagamore start`.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use sagamore_core::Body;
+use serde::Serialize;
+
+use super::output::{self, Exit};
+use super::{Format, StartArgs};
+use crate::client::Client;
+use crate::draw;
+use crate::http::WAIT_S_MAX;
+use crate::view::Standing;
+
+#[derive(Serialize)]
+struct StartBody<'a> {
+    definition: &'a str,
+    key: &'a str,
+    input: &'a Body,
+}
+
+/// Starts a saga; with `--wait` ends with the exit code of its outcome.
+pub async fn run(args: StartArgs) -> Result<Exit> {
+    let (definition, key) = match args.saga.as_slice() {
+        [key] => ("checkout", key.as_str()),
+        [definition, key, ..] => (definition.as_str(), key.as_str()),
+        [] => bail!("name the business key"),
+    };
+    let input = input(args.input.as_deref(), definition, key)?;
+    let client = Client::new(&args.server.server)?;
+    let body = serde_json::to_vec(&StartBody { definition, key, input: &input })?;
+    let until = args.wait.map(|wait| Instant::now() + wait);
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let answer = client.post("/api/v1/sagas", body.clone(), left.map(whole_seconds)).await?;
+        let standing: Standing = client.read(&answer)?;
+        let outcome = Exit::of(standing.status);
+        let given_up = left.is_none_or(|left| left <= Duration::from_secs(WAIT_S_MAX));
+        if outcome.is_some() || given_up {
+            match args.server.format.output {
+                Format::Json => output::raw(&answer),
+                Format::Table => anstream::println!("{}  {}", standing.id, draw::status(standing.status)),
+            }
+            return Ok(match (args.wait, outcome) {
+                (Some(_), Some(outcome)) => outcome,
+                (Some(wait), None) => {
+                    anstream::eprintln!("not at rest after {wait:?}; go on with: sagamore watch {}", standing.id);
+                    Exit::Timeout
+                }
+                (None, _) => Exit::Completed,
+            });
+        }
+    }
+}
+
+fn input(given: Option<&str>, definition: &str, key: &str) -> Result<Body> {
+    let text = match given {
+        None if definition == "checkout" => return Ok(sagamore_shop::sample_order(key)),
+        None => bail!("--input: say what {definition} is started with (a file, - for stdin, or JSON)"),
+        Some("-") => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("read the input from stdin")?;
+            text
+        }
+        Some(json) if json.trim_start().starts_with('{') => json.to_owned(),
+        Some(file) => std::fs::read_to_string(file).with_context(|| format!("read the input from {file}"))?,
+    };
+    Body::parse(text.trim()).context("the input is not JSON")
+}
+
+/// Rounded up, so that a wait of half a second waits at all.
+fn whole_seconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,47 @@
+//! `sagamore watch`: the saga drawn again with every change, until it rests.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::output::{self, Exit};
+use super::{Format, ShowArgs, full_id};
+use crate::client::Client;
+use crate::draw;
+use crate::http::encoded;
+use crate::view::SagaView;
+
+/// How often the server is asked.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Ends with the exit code of the outcome.
+pub async fn run(args: ShowArgs) -> Result<Exit> {
+    let client = Client::new(&args.server.server)?;
+    let path = format!("/api/v1/sagas/{}", encoded(&full_id(&args.id)));
+    let live = std::io::stdout().is_terminal() && args.server.format.output == Format::Table;
+    let (mut seen, mut lines_drawn) = (0, 0);
+    loop {
+        let answer = client.get(&path).await?;
+        let view: SagaView = client.read(&answer)?;
+        if view.revision != seen {
+            seen = view.revision;
+            match args.server.format.output {
+                Format::Json => output::raw(&answer),
+                Format::Table => {
+                    if live && lines_drawn > 0 {
+                        anstream::print!("\x1b[{lines_drawn}A\x1b[J");
+                    }
+                    let drawn = draw::saga(&view);
+                    lines_drawn = drawn.lines().count();
+                    anstream::print!("{drawn}");
+                    std::io::stdout().flush()?;
+                }
+            }
+        }
+        if let Some(outcome) = Exit::of(view.status) {
+            return Ok(outcome);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

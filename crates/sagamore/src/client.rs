@@ -1,0 +1,142 @@
+//! The CLI's way to a running server: one request, one answer, and errors that say what to do.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+use crate::problem::Told;
+
+/// The largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A server's address.
+#[derive(Clone, Debug)]
+pub struct Client {
+    authority: String,
+}
+
+/// Why there is no answer to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not an address.
+    #[error("'{0}' is no server address: write http://HOST:PORT")]
+    Address(String),
+    /// Nobody listens.
+    #[error(
+        "no server answers at http://{authority} ({source}).\n  \
+         Start one with `sagamore dev`, or name another with --server or SAGAMORE_SERVER"
+    )]
+    NotRunning {
+        /// Where.
+        authority: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The connection broke.
+    #[error("the server at http://{authority} broke off: {why}")]
+    Broken {
+        /// Where.
+        authority: String,
+        /// How.
+        why: String,
+    },
+    /// The server answered with a problem.
+    #[error("{} ({}): {}\n  See http://{authority}{}", told.title, told.code, told.detail, told.page)]
+    Problem {
+        /// Where.
+        authority: String,
+        /// What it said.
+        told: Box<Told>,
+    },
+    /// The answer is not one of a sagamore server.
+    #[error("the server at http://{authority} does not answer like a sagamore server: {why}")]
+    Strange {
+        /// Where.
+        authority: String,
+        /// What is strange about it.
+        why: String,
+    },
+}
+
+impl Client {
+    /// `http://127.0.0.1:3000`.
+    pub fn new(server: &str) -> Result<Client, Error> {
+        let bad = || Error::Address(server.to_owned());
+        let authority = server.strip_prefix("http://").ok_or_else(bad)?.trim_end_matches('/');
+        if authority.is_empty() || authority.contains('/') {
+            return Err(bad());
+        }
+        let with_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let authority = if with_port { authority.to_owned() } else { format!("{authority}:80") };
+        Ok(Client { authority })
+    }
+
+    /// Reads what is at `path`.
+    pub async fn get(&self, path: &str) -> Result<Bytes, Error> {
+        self.send(Method::GET, path, Bytes::new(), None).await
+    }
+
+    /// Posts JSON; `wait` is how many seconds the server may take for the outcome.
+    pub async fn post(&self, path: &str, body: impl Into<Bytes>, wait: Option<u64>) -> Result<Bytes, Error> {
+        self.send(Method::POST, path, body.into(), wait).await
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Bytes, wait: Option<u64>) -> Result<Bytes, Error> {
+        let connection = TcpStream::connect(&self.authority)
+            .await
+            .map_err(|source| Error::NotRunning { authority: self.authority.clone(), source })?;
+        let (mut sender, driver) =
+            http1::handshake(TokioIo::new(connection)).await.map_err(|error| self.broken(&error))?;
+        tokio::spawn(driver);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(seconds) = wait {
+            request = request.header("prefer", format!("wait={seconds}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|error| self.broken(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(&error))?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| self.broken(error.as_ref()))?.to_bytes();
+        if status < 400 {
+            return Ok(body);
+        }
+        let told = self.read(&body)?;
+        Err(Error::Problem { authority: self.authority.clone(), told: Box::new(told) })
+    }
+
+    /// Reads an answer's JSON.
+    pub fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(body)
+            .map_err(|error| Error::Strange { authority: self.authority.clone(), why: error.to_string() })
+    }
+
+    fn broken(&self, error: &dyn std::fmt::Display) -> Error {
+        Error::Broken { authority: self.authority.clone(), why: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_by_its_address() {
+        let check = |server: &str, wanted: Option<&str>| {
+            assert_eq!(Client::new(server).ok().map(|client| client.authority).as_deref(), wanted, "{server}");
+        };
+        check("http://127.0.0.1:3000", Some("127.0.0.1:3000"));
+        check("http://127.0.0.1:3000/", Some("127.0.0.1:3000"));
+        check("http://localhost", Some("localhost:80"));
+        check("127.0.0.1:3000", None);
+        check("http://a/b", None);
+    }
+}

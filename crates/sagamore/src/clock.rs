@@ -1,0 +1,25 @@
+//! Moments as people and programs outside write them.
+
+use sagamore_core::Timestamp;
+
+/// RFC 3339 in UTC, `2026-11-23T20:22:00.123Z`.
+pub fn rfc3339(moment: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(moment.0).map_or_else(|_| moment.to_string(), |time| format!("{time:.3}"))
+}
+
+/// Reads what [`rfc3339`] wrote.
+pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
+    text.parse::<jiff::Timestamp>().ok().map(|time| Timestamp(time.as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_survives_being_written() {
+        let moment = Timestamp(1_700_000_000_120);
+        assert_eq!(rfc3339(moment), "2023-11-14T22:13:20.120Z");
+        assert_eq!(from_rfc3339(&rfc3339(moment)), Some(moment));
+    }
+}

@@ -1,0 +1,158 @@
+//! A saga drawn as text: one line a step, what happened to it, and what is still to come drawn pale.
+
+use std::fmt::Write as _;
+
+use owo_colors::{OwoColorize, Style};
+use sagamore_core::definition::Kind;
+use sagamore_core::saga::{Status, StepStatus};
+
+use crate::clock::from_rfc3339;
+use crate::view::{SagaView, StepView};
+
+/// The whole saga. Colours are always in it: whoever prints it takes them out where they are not wanted.
+pub fn saga(view: &SagaView) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}  {}{}", view.id.bold(), status(view.status), took(view));
+    let width = view.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    for (index, step) in view.steps.iter().enumerate() {
+        let last = index + 1 == view.steps.len();
+        let _ = writeln!(text, "{}", line(step, width, last));
+    }
+    if let Some(cause) = &view.cause {
+        let at = cause.step.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
+        let _ = writeln!(text, "  went back: {}{at}", words(&cause.kind));
+    }
+    if view.status == Status::Stuck {
+        let _ = writeln!(text, "  needs an operator: retry, skip or resolve the step marked !");
+    }
+    text
+}
+
+/// A saga's status, in its colour.
+pub fn status(status: Status) -> String {
+    let style = match status {
+        Status::Running => Style::new().cyan(),
+        Status::Compensating => Style::new().yellow(),
+        Status::Completed => Style::new().green(),
+        Status::Compensated => Style::new().magenta(),
+        Status::Stuck => Style::new().red().bold(),
+    };
+    status.as_str().style(style).to_string()
+}
+
+fn took(view: &SagaView) -> String {
+    let ended = view.ended_at.as_deref().and_then(from_rfc3339);
+    match (from_rfc3339(&view.started_at), ended) {
+        (Some(started), Some(ended)) => format!("  in {} ms", ended.since(started).as_millis()),
+        _ => String::new(),
+    }
+}
+
+fn line(step: &StepView, width: usize, last: bool) -> String {
+    let rail = if last { "└─" } else { "├─" };
+    let (mark, style) = mark(step.status);
+    let kind = match step.kind {
+        Kind::Compensatable => "",
+        Kind::Pivot => " (pivot)",
+        Kind::Retriable => " (retriable)",
+    };
+    let text = format!("{mark} {:width$}  {}{kind}", step.name, words(&format!("{:?}", step.status)));
+    format!("  {rail} {}{}", text.style(style), remark(step))
+}
+
+fn mark(status: StepStatus) -> (&'static str, Style) {
+    match status {
+        StepStatus::Waiting => ("·", Style::new().dimmed()),
+        StepStatus::Asked => ("»", Style::new().cyan()),
+        StepStatus::Done => ("✓", Style::new().green()),
+        StepStatus::Refused => ("✗", Style::new().red()),
+        StepStatus::Unknown => ("?", Style::new().yellow()),
+        StepStatus::Undoing => ("«", Style::new().yellow()),
+        StepStatus::Undone => ("↶", Style::new().magenta()),
+        StepStatus::UndoFailed => ("!", Style::new().red().bold()),
+        StepStatus::Skipped => ("⇥", Style::new().dimmed()),
+    }
+}
+
+fn remark(step: &StepView) -> String {
+    let mut text = String::new();
+    if step.attempts > 1 {
+        let _ = write!(text, ", attempt {}", step.attempts);
+    }
+    if let Some(refusal) = &step.refusal {
+        let _ = write!(text, ": {} ({})", refusal.message, refusal.code);
+    } else if let Some(fault) = step.fault.as_ref().filter(|_| step.backing_off) {
+        let _ = write!(text, ": {fault}; next attempt {}", step.due.as_deref().unwrap_or("soon"));
+    }
+    text
+}
+
+/// `givenUp` and `UndoFailed` as people write them.
+fn words(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_step(name: &str, status: StepStatus) -> StepView {
+        StepView {
+            name: name.into(),
+            kind: Kind::Compensatable,
+            status,
+            participant: "payment".into(),
+            attempts: 1,
+            generation: 1,
+            due: None,
+            backing_off: false,
+            output: None,
+            refusal: None,
+            fault: None,
+            allowed_actions: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_drawing_names_every_step_and_why_it_went_back() {
+        let view = SagaView {
+            id: "checkout:10248".into(),
+            definition: "checkout".into(),
+            version: 1,
+            key: "10248".into(),
+            status: Status::Compensated,
+            revision: 5,
+            started_at: "2026-11-23T20:00:00.000Z".into(),
+            changed_at: "2026-11-23T20:00:00.031Z".into(),
+            ended_at: Some("2026-11-23T20:00:00.031Z".into()),
+            cause: Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()) }),
+            allowed_actions: Vec::new(),
+            input: sagamore_core::Body::empty(),
+            steps: vec![
+                a_step("create-order", StepStatus::Undone),
+                StepView {
+                    refusal: Some(sagamore_core::Refusal::new("not-enough-money", "the account holds too little")),
+                    ..a_step("charge-payment", StepStatus::Refused)
+                },
+                a_step("reserve-stock", StepStatus::Waiting),
+            ],
+            journal: Vec::new(),
+        };
+        let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
+        assert_eq!(
+            drawn,
+            "checkout:10248  compensated  in 31 ms\n\
+             \x20 ├─ ↶ create-order    undone\n\
+             \x20 ├─ ✗ charge-payment  refused: the account holds too little (not-enough-money)\n\
+             \x20 └─ · reserve-stock   waiting\n\
+             \x20 went back: refused at charge-payment\n"
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! The article's own route: `GET /saga/start/{orderId}`, in the article's words. The only GET that starts a saga;
+//! the order's id makes it idempotent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use sagamore_core::SagaId;
+use sagamore_core::saga::Status;
+use sagamore_engine::{Start, StartError};
+use serde::{Deserialize, Serialize};
+
+use super::App;
+use super::body::Segment;
+use super::prefer::{PREFERENCE_APPLIED, WAIT_S_MAX, Wait};
+use super::sagas::at_rest;
+use crate::problem::{Code, Problem};
+use crate::stack;
+
+/// `?wait=10`.
+#[derive(Deserialize)]
+pub struct ArticleQuery {
+    wait: Option<String>,
+}
+
+/// The article's answer.
+#[derive(Serialize)]
+struct Message {
+    message: String,
+}
+
+/// What is known of the order's saga when the answer is due.
+struct Known {
+    status: Status,
+    existed: bool,
+}
+
+/// Starts the order's saga, or follows the one there is. An order that was never placed gets a sample.
+pub async fn start(
+    State(app): State<Arc<App>>,
+    Segment(order): Segment,
+    query: Result<Query<ArticleQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+    let wait = query
+        .wait
+        .map(|text| {
+            let wanted = || format!("wait: a number of seconds, at most {WAIT_S_MAX} are applied");
+            Wait::seconds(&text).ok_or_else(|| Problem::new(Code::BadParameter, wanted()))
+        })
+        .transpose()?;
+    let known = follow(&app, &order, wait).await?;
+    let mut response = answer(&order, &known, wait.is_some());
+    if let Some(wait) = wait {
+        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
+    }
+    Ok(response)
+}
+
+async fn follow(app: &App, order: &str, wait: Option<Wait>) -> Result<Known, Problem> {
+    let start = Start {
+        definition: stack::checkout_name(),
+        key: order.to_owned(),
+        input: sagamore_shop::sample_order(order),
+        idempotency_key: None,
+    };
+    let patience = wait.map_or(Duration::ZERO, Wait::patience);
+    let started = match wait {
+        Some(_) => app.handle.start_and_wait(start, patience).await,
+        None => app.handle.start(start).await.map(|started| (started, None)),
+    };
+    match started {
+        Ok((started, rest)) => {
+            let status = rest.map_or(started.status, |summary| summary.status);
+            Ok(Known { status, existed: started.existed })
+        }
+        // placed with POST /orders: the order there is is the one that is meant
+        Err(StartError::OtherInput(id)) => placed_before(app, id, patience).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn placed_before(app: &App, id: SagaId, patience: Duration) -> Result<Known, Problem> {
+    let detail = app.handle.show(&id).await.map_err(|error| Problem::internal(&error, "read the saga"))?;
+    let status = detail.map_or(Status::Running, |detail| detail.header.status);
+    if at_rest(status) || patience.is_zero() {
+        return Ok(Known { status, existed: true });
+    }
+    let rest = app.handle.wait(id, patience).await?;
+    Ok(Known { status: rest.map_or(status, |summary| summary.status), existed: true })
+}
+
+fn answer(order: &str, known: &Known, waited: bool) -> Response {
+    let (status, message) = match known.status {
+        Status::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
+        Status::Compensated => (StatusCode::OK, format!("Saga failed for order {order}")),
+        Status::Stuck => (StatusCode::OK, format!("Saga stuck for order {order}: needs an operator")),
+        Status::Running | Status::Compensating if waited => {
+            (StatusCode::ACCEPTED, format!("Saga still running for order {order}"))
+        }
+        Status::Running | Status::Compensating => (StatusCode::OK, format!("Saga started for Order ID: {order}")),
+    };
+    // without a wish to wait a new saga is told as started, however fast it was
+    let message = if waited || known.existed { message } else { format!("Saga started for Order ID: {order}") };
+    (status, Json(Message { message })).into_response()
+}

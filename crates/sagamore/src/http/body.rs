@@ -1,0 +1,76 @@
+//! Bodies and path segments as they come in: bounded, and every mistake in them a problem.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+
+use crate::problem::{Code, Problem};
+
+/// The largest body of a request.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A request's body, whole.
+pub struct Payload(pub Bytes);
+
+/// The one parameter in a route's path, decoded.
+pub struct Segment(pub String);
+
+impl Payload {
+    /// Reads it as JSON.
+    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.0).map_err(|error| Problem::unreadable(&error))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Payload {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Payload, Problem> {
+        match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+            Ok(collected) => Ok(Payload(collected.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(Problem::new(
+                Code::BodyTooLarge,
+                format!("the body has more than the {BODY_BYTES_MAX} bytes that are taken"),
+            )),
+            Err(error) => Err(Problem::new(Code::BodyBrokeOff, error.to_string())),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Problem> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(segment)) => Ok(Segment(segment)),
+            Err(rejection) => Err(Problem::new(Code::BadParameter, format!("path: {}", rejection.body_text()))),
+        }
+    }
+}
+
+/// Percent-encodes what may not stand in a path segment as it is.
+pub fn encoded(segment: &str) -> String {
+    let mut text = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:@!$&'()*+,;=".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_with_a_slash_stays_one_segment() {
+        assert_eq!(encoded("checkout:10248"), "checkout:10248");
+        assert_eq!(encoded("checkout:a/b c%"), "checkout:a%2Fb%20c%25");
+        assert_eq!(encoded("ü"), "%C3%BC");
+    }
+}

@@ -1,0 +1,147 @@
+//! `/orders`: placing one starts its saga; an accepted order can be read from then on; while its saga runs it is locked.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{FromRequest, Request, State};
+use axum::response::{IntoResponse, Response};
+use sagamore_core::saga::Status;
+use sagamore_core::{Body, SagaId};
+use sagamore_engine::{Detail, Start};
+use sagamore_shop::Order;
+use sagamore_shop::order::{self, Placed, Rejected};
+use serde::Serialize;
+
+use super::App;
+use super::body::{Payload, Segment, encoded};
+use super::prefer::Wait;
+use super::sagas::{accepted, at_rest, begin, idempotency_key};
+use crate::problem::{Code, Problem};
+use crate::stack;
+use crate::view::Standing;
+
+/// An order, and the saga that decides about it. What the order service does not have yet is not there.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderView {
+    order_id: String,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_cents: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lines: Option<Body>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracking: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    saga: Option<SagaLink>,
+}
+
+/// Where the saga of an order is.
+#[derive(Serialize)]
+struct SagaLink {
+    id: String,
+    status: Status,
+    href: String,
+}
+
+/// Places an order: one line of `orders.jsonl`.
+pub async fn place(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let wait = Wait::of(request.headers())?;
+    let idempotency_key = idempotency_key(request.headers())?;
+    let payload = Payload::from_request(request, &()).await?;
+    let order: Order = payload.json()?;
+    order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
+    let input = Body::of(&order).map_err(|error| Problem::internal(&error, "write the order"))?;
+    let location = format!("/orders/{}", encoded(&order.order_id));
+    let start = Start { definition: stack::checkout_name(), key: order.order_id, input, idempotency_key };
+    let (started, rest) = begin(&app, start, wait).await?;
+    let standing = rest.as_ref().map_or_else(|| Standing::of_start(&started), Standing::of_rest);
+    Ok(accepted(&standing, location, wait))
+}
+
+/// One order. What was accepted is found, even before the order service has heard of it.
+pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
+    let saga = saga_of(&app, &id).await?;
+    // read after the saga: what a saga at rest has done to its order is seen here
+    let stored = order::order(&app.shop.order, &id).await?;
+    let link = saga.as_ref().map(link);
+    let view = match (stored, saga) {
+        (Some(placed), _) => OrderView::of(placed, link),
+        (None, Some(saga)) => OrderView {
+            status: if at_rest(saga.header.status) { "rejected" } else { "accepted" },
+            order_id: id,
+            customer_id: None,
+            total_cents: None,
+            lines: None,
+            tracking: None,
+            locked_by: None,
+            saga: link,
+        },
+        (None, None) => return Err(no_such_order(&id)),
+    };
+    Ok(Json(view).into_response())
+}
+
+/// Somebody outside wants the order cancelled: refused while its saga holds it, and once it is settled.
+pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
+    let outcome =
+        cancel_from_outside(&app, &id).await.map_err(|error| Problem::internal(&error, "cancel the order"))?;
+    let Err(rejected) = outcome else { return show(State(app), Segment(id)).await };
+    let detail = rejected.to_string();
+    match rejected {
+        Rejected::OrderIsLocked { .. } | Rejected::LockIsGone { .. } => Err(Problem::new(Code::OrderPending, detail)),
+        Rejected::AlreadySettled { .. } | Rejected::InvalidOrder(_) | Rejected::OrderExists(_) => {
+            Err(Problem::new(Code::OrderFinished, detail))
+        }
+        // accepted, and not yet made by its saga: as good as locked
+        Rejected::UnknownOrder(_) => match saga_of(&app, &id).await? {
+            Some(saga) if at_rest(saga.header.status) => Err(Problem::new(Code::OrderFinished, detail)),
+            Some(saga) => Err(Problem::new(Code::OrderPending, format!("its saga {} is under way", saga.header.id))),
+            None => Err(no_such_order(&id)),
+        },
+    }
+}
+
+async fn cancel_from_outside(app: &App, id: &str) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
+    let open = app.shop.order.begin().await?;
+    let outcome = order::domain::cancel(open.tx(), id.to_owned(), None).await?;
+    match outcome {
+        Ok(()) => open.commit().await?,
+        Err(_) => open.rollback().await?,
+    }
+    Ok(outcome)
+}
+
+impl OrderView {
+    fn of(placed: Placed, saga: Option<SagaLink>) -> OrderView {
+        OrderView {
+            order_id: placed.order_id,
+            status: placed.status.as_str(),
+            customer_id: Some(placed.customer_id),
+            total_cents: Some(placed.total_cents),
+            lines: Some(placed.lines),
+            tracking: placed.tracking,
+            locked_by: placed.locked_by,
+            saga,
+        }
+    }
+}
+
+async fn saga_of(app: &App, order: &str) -> Result<Option<Detail>, Problem> {
+    let id = SagaId::new(&stack::checkout_name(), order);
+    let id = id.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;
+    app.handle.show(&id).await.map_err(|error| Problem::internal(&error, "read the order's saga"))
+}
+
+fn link(saga: &Detail) -> SagaLink {
+    let id = saga.header.id.to_string();
+    SagaLink { href: format!("/api/v1/sagas/{}", encoded(&id)), status: saga.header.status, id }
+}
+
+fn no_such_order(id: &str) -> Problem {
+    Problem::new(Code::NoSuchOrder, format!("there is no order {id}"))
+}

@@ -1,0 +1,81 @@
+//! How long a client is willing to wait for the outcome (RFC 7240), and the cap on it.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::problem::{Code, Problem};
+
+/// The longest wait, in seconds; a longer wish is shortened, and `Preference-Applied` tells.
+pub const WAIT_S_MAX: u64 = 30;
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// Tells what was made of a wish.
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// A wish to wait, already capped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    seconds: u64,
+}
+
+impl Wait {
+    /// The wish in `Prefer: wait=N`, if there is one.
+    pub fn of(headers: &HeaderMap) -> Result<Option<Wait>, Problem> {
+        for value in headers.get_all(PREFER) {
+            let text = value.to_str().map_err(|_| bad("Prefer"))?;
+            for preference in text.split([',', ';']) {
+                let Some((name, seconds)) = preference.split_once('=') else { continue };
+                if name.trim().eq_ignore_ascii_case("wait") {
+                    return Wait::seconds(seconds.trim().trim_matches('"')).map(Some).ok_or_else(|| bad("Prefer"));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A wish of that many seconds, written in digits.
+    pub fn seconds(text: &str) -> Option<Wait> {
+        text.parse::<u64>().ok().map(|seconds| Wait { seconds: seconds.min(WAIT_S_MAX) })
+    }
+
+    /// How long.
+    pub fn patience(self) -> Duration {
+        Duration::from_secs(self.seconds)
+    }
+
+    /// The header value that tells what was applied.
+    pub fn applied(self) -> HeaderValue {
+        HeaderValue::try_from(format!("wait={}", self.seconds)).expect("digits are a header value")
+    }
+}
+
+fn bad(header: &str) -> Problem {
+    Problem::new(Code::BadParameter, format!("{header}: write wait=SECONDS, at most {WAIT_S_MAX} are applied"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wish_to_wait_is_read_and_capped() {
+        let check = |text: &'static str, wanted: Option<u64>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, HeaderValue::from_static(text));
+            assert_eq!(Wait::of(&headers).unwrap().map(|wait| wait.seconds), wanted, "{text}");
+        };
+        check("wait=10", Some(10));
+        check("respond-async, wait=5", Some(5));
+        check("Wait = \"7\"", Some(7));
+        check("wait=3600", Some(WAIT_S_MAX));
+        check("respond-async", None);
+    }
+
+    #[test]
+    fn a_wish_that_is_no_number_is_a_problem() {
+        let mut headers = HeaderMap::new();
+        headers.insert(PREFER, HeaderValue::from_static("wait=long"));
+        assert!(Wait::of(&headers).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! `/api/v1/sagas`: request body -> start, outcome -> status; lists, one saga, and the verbs.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sagamore_core::saga::{Rescue, Status, Verb};
+use sagamore_core::{Body, Name, SagaId};
+use sagamore_engine::{Filter, Start, Started, Summary};
+use serde::{Deserialize, Serialize};
+
+use super::App;
+use super::body::{Payload, Segment, encoded};
+use super::prefer::{PREFERENCE_APPLIED, Wait};
+use crate::problem::{Code, Problem};
+use crate::view::{Lines, SagaView, Standing, from_cursor};
+
+/// The body of a start.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StartBody<'a> {
+    #[serde(borrow)]
+    definition: Cow<'a, str>,
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    input: Body,
+}
+
+/// The query of a list.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    status: Option<Status>,
+    definition: Option<String>,
+    key: Option<String>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// The body of an operator's verb.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RescueBody {
+    step: String,
+    reason: String,
+}
+
+/// The answer to a verb.
+#[derive(Serialize)]
+struct Requested {
+    id: String,
+    status: Status,
+    message: &'static str,
+}
+
+/// Starts a saga, and waits for its outcome when the client prefers to.
+pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let wait = Wait::of(request.headers())?;
+    let idempotency_key = idempotency_key(request.headers())?;
+    let payload = Payload::from_request(request, &()).await?;
+    let StartBody { definition, key, input } = payload.json()?;
+    let definition = legal(Name::new(&definition))?;
+    let start = Start { definition, key: key.into_owned(), input, idempotency_key };
+    let (started, rest) = begin(&app, start, wait).await?;
+    let location = format!("/api/v1/sagas/{}", encoded(started.id.as_str()));
+    let standing = rest.as_ref().map_or_else(|| Standing::of_start(&started), Standing::of_rest);
+    Ok(accepted(&standing, location, wait))
+}
+
+/// Starts the saga; with a wish to wait also gives where it came to rest, if it did in time.
+pub async fn begin(app: &App, start: Start, wait: Option<Wait>) -> Result<(Started, Option<Summary>), Problem> {
+    Ok(match wait {
+        Some(wait) => app.handle.start_and_wait(start, wait.patience()).await?,
+        None => (app.handle.start(start).await?, None),
+    })
+}
+
+/// 200 with the outcome of a saga at rest, 202 for one under way.
+pub fn accepted(standing: &Standing, location: String, wait: Option<Wait>) -> Response {
+    let status = if at_rest(standing.status) { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let etag = format!("\"{}\"", standing.revision);
+    let mut response = (status, [(header::LOCATION, location), (header::ETAG, etag)], Json(standing)).into_response();
+    if let Some(wait) = wait {
+        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
+    }
+    response
+}
+
+/// Whether nothing happens to it until somebody does something.
+pub fn at_rest(status: Status) -> bool {
+    match status {
+        Status::Running | Status::Compensating => false,
+        Status::Completed | Status::Compensated | Status::Stuck => true,
+    }
+}
+
+/// The client's own key for this request.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    const LENGTH_MAX: usize = 200;
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let bad = || Problem::new(Code::BadParameter, format!("Idempotency-Key: 1 to {LENGTH_MAX} visible characters"));
+    let text = value.to_str().map_err(|_| bad())?;
+    if text.is_empty() || text.len() > LENGTH_MAX { Err(bad()) } else { Ok(Some(text.to_owned())) }
+}
+
+/// A page of sagas, the newest first.
+pub async fn list(
+    State(app): State<Arc<App>>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Lines>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+    let before = query
+        .cursor
+        .map(|text| {
+            from_cursor(&text).ok_or_else(|| Problem::new(Code::BadParameter, "cursor: not one of this server"))
+        })
+        .transpose()?;
+    let filter = Filter {
+        status: query.status,
+        definition: query.definition.map(|name| legal(Name::new(&name))).transpose()?,
+        key: query.key,
+        before,
+        limit: query.limit,
+    };
+    let page = app.handle.list(&filter).await.map_err(|error| Problem::internal(&error, "list sagas"))?;
+    Ok(Json(Lines::of(&page)))
+}
+
+/// One saga with its steps and journal.
+pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
+    let id = saga_id(&id)?;
+    let detail = app.handle.show(&id).await.map_err(|error| Problem::internal(&error, "read the saga"))?;
+    let detail = detail.ok_or_else(|| Problem::new(Code::NoSuchSaga, format!("there is no saga {id}")))?;
+    let view = SagaView::of(&detail);
+    Ok(([(header::ETAG, format!("\"{}\"", view.revision))], Json(view)).into_response())
+}
+
+/// Asks for a saga to be undone; asking again changes nothing.
+pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
+    let id = saga_id(&id)?;
+    let status = app.handle.cancel(id.clone()).await?;
+    Ok(requested_answer(&id, status, "cancel requested"))
+}
+
+/// Asks a refused step again, in a new generation.
+pub async fn retry(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
+    rescue(&app, &id, &body, Verb::Retry, "retry requested").await
+}
+
+/// Passes a stuck step over.
+pub async fn skip(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
+    rescue(&app, &id, &body, Verb::Skip, "step skipped").await
+}
+
+/// Takes a person's word that the step was done by hand.
+pub async fn resolve(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
+    rescue(&app, &id, &body, Verb::Resolve, "step resolved").await
+}
+
+async fn rescue(app: &App, id: &str, body: &Payload, verb: Verb, message: &'static str) -> Result<Response, Problem> {
+    let id = saga_id(id)?;
+    let RescueBody { step, reason } = body.json()?;
+    if reason.trim().is_empty() {
+        return Err(Problem::new(Code::BodyDoesNotFit, "reason: say who decides this, and why; the journal keeps it"));
+    }
+    let step = legal(Name::new(&step))?;
+    let status = app.handle.rescue(id.clone(), Rescue { step, verb, reason }).await?;
+    Ok(requested_answer(&id, status, message))
+}
+
+fn requested_answer(id: &SagaId, status: Status, message: &'static str) -> Response {
+    (StatusCode::ACCEPTED, Json(Requested { id: id.to_string(), status, message })).into_response()
+}
+
+fn saga_id(text: &str) -> Result<SagaId, Problem> {
+    legal(text.parse())
+}
+
+fn legal<T>(read: Result<T, sagamore_core::id::Malformed>) -> Result<T, Problem> {
+    read.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))
+}

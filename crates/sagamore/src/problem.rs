@@ -1,0 +1,191 @@
+//! What the HTTP API answers when it cannot do what was asked: RFC 9457 problem details with stable codes.
+
+mod catalogue;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sagamore_core::saga::Ignored;
+use sagamore_engine::{StartError, VerbError};
+use serde::{Deserialize, Serialize};
+
+pub use catalogue::{CATALOGUE, Code, Entry};
+
+/// Where the pages of the catalogue are served: a problem's `type` is this, with its code as the fragment.
+pub const PAGE: &str = "/docs/errors";
+
+/// One problem on its way to a client.
+#[derive(Debug)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    retry_after_s: Option<u32>,
+    place: Option<Place>,
+}
+
+/// Where in a body something is wrong, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+/// A problem as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Told {
+    /// The page that explains it, relative to the server.
+    #[serde(rename = "type")]
+    pub page: String,
+    /// What sort of problem it is.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong this time.
+    pub detail: String,
+    /// `SAGA-nnnn`.
+    pub code: String,
+    /// Where in the body, if that is where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Place>,
+}
+
+impl Problem {
+    /// A problem of this sort, with what is wrong this time.
+    pub fn new(code: Code, detail: impl Into<String>) -> Problem {
+        Problem { code, detail: detail.into(), retry_after_s: None, place: None }
+    }
+
+    /// What the client should do is try again, this much later.
+    pub fn retry_after(mut self, seconds: u32) -> Problem {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// A body that could not be read, with the place where it goes wrong.
+    pub fn unreadable(error: &serde_json::Error) -> Problem {
+        let code = match error.classify() {
+            serde_json::error::Category::Data => Code::BodyDoesNotFit,
+            serde_json::error::Category::Io
+            | serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof => Code::BodyIsNoJson,
+        };
+        let place = Place { line: error.line(), column: error.column() };
+        Problem { place: (place.line > 0).then_some(place), ..Problem::new(code, error.to_string()) }
+    }
+
+    /// A fault of ours: the client learns that there is one, the log what it is.
+    pub fn internal(error: &dyn std::fmt::Display, doing: &str) -> Problem {
+        tracing::error!("{doing}: {error}");
+        Problem::new(Code::Internal, format!("{doing} failed; the server's log says why"))
+    }
+
+    /// As it is told.
+    fn told(&self) -> Told {
+        let entry = self.code.entry();
+        Told {
+            page: format!("{PAGE}#{}", entry.number.to_lowercase()),
+            title: entry.title.to_owned(),
+            status: entry.status,
+            detail: self.detail.clone(),
+            code: entry.number.to_owned(),
+            at: self.place,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let told = self.told();
+        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&told).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if let Some(seconds) = self.retry_after_s {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            StartError::UnknownDefinition { .. } => Problem::new(Code::NoSuchDefinition, detail),
+            StartError::Malformed(_) => Problem::new(Code::BadName, detail),
+            StartError::BadInput(_) => Problem::new(Code::InputDoesNotFit, detail),
+            StartError::TooLarge { .. } => Problem::new(Code::BodyTooLarge, detail),
+            StartError::OtherInput(_) => Problem::new(Code::OtherInput, detail),
+            StartError::OtherRequest => Problem::new(Code::OtherRequest, detail),
+            StartError::Busy { retry_after_s } => Problem::new(Code::Busy, detail).retry_after(retry_after_s),
+            StartError::Unavailable(_) => Problem::new(Code::Unavailable, detail).retry_after(1),
+        }
+    }
+}
+
+impl From<VerbError> for Problem {
+    fn from(error: VerbError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            VerbError::NotFound(_) => Problem::new(Code::NoSuchSaga, detail),
+            VerbError::Ignored(ignored) => Problem::new(code_of(ignored), detail),
+            VerbError::Busy { retry_after_s } => Problem::new(Code::Busy, detail).retry_after(retry_after_s),
+            VerbError::Unavailable(_) => Problem::new(Code::Unavailable, detail).retry_after(1),
+        }
+    }
+}
+
+impl From<sagamore_shop::Error> for Problem {
+    fn from(error: sagamore_shop::Error) -> Problem {
+        if error.is_transient() {
+            return Problem::new(Code::Unavailable, error.to_string()).retry_after(1);
+        }
+        Problem::internal(&error, "read the shop's data")
+    }
+}
+
+fn code_of(ignored: Ignored) -> Code {
+    match ignored {
+        Ignored::Ended => Code::SagaEnded,
+        Ignored::TooLate => Code::TooLate,
+        Ignored::NoSuchStep => Code::NoSuchStep,
+        Ignored::Stale
+        | Ignored::AlreadyGoingBack
+        | Ignored::NotStuck
+        | Ignored::NothingDue
+        | Ignored::AlreadyStarted => Code::VerbDoesNotApply,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_lists_every_code_once_in_the_order_of_the_codes() {
+        for (place, entry) in CATALOGUE.iter().enumerate() {
+            assert_eq!(entry.code as usize, place, "{} is out of order", entry.number);
+            assert_eq!(entry.code.entry().number, entry.number);
+        }
+        let mut numbers: Vec<_> = CATALOGUE.iter().map(|entry| entry.number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), CATALOGUE.len(), "a number is used twice");
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_told_with_its_place() {
+        let error = serde_json::from_str::<serde_json::Value>("{\n  \"a\": ").unwrap_err();
+        let told = Problem::unreadable(&error).told();
+        assert_eq!(told.status, 400);
+        assert_eq!(told.at.map(|place| place.line), Some(2));
+        assert!(told.page.starts_with("/docs/errors#saga-"), "{}", told.page);
+    }
+
+    #[test]
+    fn a_body_of_the_wrong_shape_is_another_problem_than_one_that_is_no_json() {
+        let shape = serde_json::from_str::<u32>("\"x\"").unwrap_err();
+        let syntax = serde_json::from_str::<u32>("}").unwrap_err();
+        assert_ne!(Problem::unreadable(&shape).told().code, Problem::unreadable(&syntax).told().code);
+    }
+}

@@ -1,0 +1,159 @@
+//! The embedded stack: a data directory with its lock, one log, five databases, the orchestrator and the four
+//! services of the shop, all in this process.
+
+mod lock;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagamore_core::{Definition, Name};
+use sagamore_database::Database;
+use sagamore_engine::{Handle, Orchestrator};
+use sagamore_sdk::Participant;
+use sagamore_shop::Databases;
+use sagamore_transport::{Log, Transport};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use lock::Lock;
+
+/// How long a stop may take before the process ends all the same: nothing is lost by it, but the log's tail is synced
+/// only at the next start.
+pub const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Why the stack cannot be opened, or has stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory.
+    #[error("data directory {}: {source}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error(
+        "the data directory {} is in use by another sagamore (process {pid}).\n  \
+         Stop that one, or choose another directory: --data DIR, or --ephemeral", path.display()
+    )]
+    InUse {
+        /// Which.
+        path: PathBuf,
+        /// Who.
+        pid: String,
+    },
+    /// A plan of ours is wrong.
+    #[error("the checkout saga: {0}")]
+    Definition(String),
+    /// The log.
+    #[error("log: {0}")]
+    Log(#[from] sagamore_transport::Error),
+    /// A database.
+    #[error("database of {name}: {source}")]
+    Database {
+        /// Whose.
+        name: &'static str,
+        /// What is wrong with it.
+        source: sagamore_database::Error,
+    },
+    /// The shop's data.
+    #[error("shop: {0}")]
+    Shop(#[from] sagamore_shop::Error),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] sagamore_engine::Error),
+    /// Some part of it ended or panicked.
+    #[error("{0} stopped by itself")]
+    Stopped(String),
+    /// It did not stop in time.
+    #[error("some work did not end within {} s of the stop; it goes on at the next start", STOP_MAX.as_secs())]
+    Slow,
+}
+
+/// Everything, at work.
+pub struct Stack {
+    /// The way into the engine.
+    pub handle: Handle,
+    /// The shop's databases.
+    pub shop: Databases,
+    tasks: JoinSet<(&'static str, Result<(), sagamore_engine::Error>)>,
+    stop: watch::Sender<bool>,
+    log: Log,
+    lock: Lock,
+}
+
+/// The name of the shop's saga.
+pub fn checkout_name() -> Name {
+    Name::new(sagamore_shop::checkout::NAME).expect("a legal name")
+}
+
+impl Stack {
+    /// Opens the directory, made when it is absent, and sets everything to work: sagas that were under way go on.
+    /// `more` are definitions beside the shop's own.
+    pub async fn open(data: &Path, more: Vec<Definition>) -> Result<Stack, Error> {
+        std::fs::create_dir_all(data).map_err(|source| Error::Directory { path: data.to_owned(), source })?;
+        let lock = Lock::take(data)?;
+        let log = Log::open(&data.join("log"), sagamore_transport::log::Options::default())?;
+        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let shop = Databases {
+            order: database(data, "order")?,
+            payment: database(data, "payment")?,
+            inventory: database(data, "inventory")?,
+            shipping: database(data, "shipping")?,
+        };
+        shop.prepare().await?;
+        let checkout = sagamore_shop::checkout().map_err(|error| Error::Definition(error.to_string()))?;
+        let definitions = std::iter::once(checkout).chain(more).collect();
+        let engine = database(data, "engine")?;
+        let (orchestrator, handle) =
+            Orchestrator::open(sagamore_engine::Options::default(), engine, transport.clone(), definitions).await?;
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let until = stopped(stopping.clone());
+        // a thread of its own: what the orchestrator holds between its awaits is not made to be shared
+        let runtime = tokio::runtime::Handle::current();
+        tasks.spawn_blocking(move || ("the orchestrator", runtime.block_on(orchestrator.run(until))));
+        for (service, (name, database)) in sagamore_shop::services().into_iter().zip(shop.all()) {
+            let options = sagamore_sdk::Options::default();
+            let participant = Participant::new(service, database.clone(), transport.clone(), options);
+            let until = stopped(stopping.clone());
+            tasks.spawn(async move {
+                participant.run(until).await;
+                (name, Ok(()))
+            });
+        }
+        Ok(Stack { handle, shop, tasks, stop, log, lock })
+    }
+
+    /// Waits until some part of it stops although nobody asked it to.
+    pub async fn broken(&mut self) -> Error {
+        match self.tasks.join_next().await {
+            Some(Ok((_, Err(error)))) => Error::Engine(error),
+            Some(Ok((name, Ok(())))) => Error::Stopped(name.into()),
+            Some(Err(error)) => Error::Stopped(format!("a part ({error})")),
+            None => Error::Stopped("everything".into()),
+        }
+    }
+
+    /// Finishes the turns that have begun, syncs the log, lets go of the directory.
+    pub async fn stop(mut self, limit: Duration) -> Result<(), Error> {
+        self.stop.send_replace(true);
+        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
+        let slow = tokio::time::timeout(limit, all_ended).await.is_err();
+        self.tasks.abort_all();
+        self.log.sync()?;
+        drop(self.lock);
+        if slow { Err(Error::Slow) } else { Ok(()) }
+    }
+}
+
+fn database(data: &Path, name: &'static str) -> Result<Database, Error> {
+    Database::sqlite(&data.join(format!("{name}.sqlite"))).map_err(|source| Error::Database { name, source })
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // an error means that the stack was dropped: that is a stop as well
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
