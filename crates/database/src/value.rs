@@ -105,6 +105,7 @@ macro_rules! storable {
 }
 
 storable!(i64, value => Value::Int(value));
+storable!(i32, value => Value::Int(i64::from(value)));
 storable!(u32, value => Value::Int(i64::from(value)));
 storable!(f64, value => Value::Double(value));
 storable!(bool, value => Value::Bool(value));

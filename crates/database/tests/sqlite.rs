@@ -1,8 +1,10 @@
 //! What SQLite promises beyond the port: shared commits, readers that do not wait, one process at a time.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -110,6 +112,66 @@ async fn a_commit_that_fails_is_told_to_all_who_share_it_and_the_next_one_begins
         insert(&db, 3).await.unwrap();
         assert_eq!(count(&db).await, 1);
     }
+}
+
+#[tokio::test]
+async fn when_the_disk_is_full_nobody_of_the_group_is_told_that_it_is_committed() {
+    let (_directory, db) = on_disk().await;
+    for db in [db, with_table(Database::memory()).await] {
+        let open = db.begin().await.unwrap();
+        open.tx().execute(INSERT, (0_i64,)).await.unwrap();
+        open.tx().query("PRAGMA max_page_count = 40", ()).await.unwrap();
+        let glutton = async {
+            let open = db.begin().await?;
+            for id in 1.. {
+                if let Err(why) = open.tx().execute(INSERT, (id,)).await {
+                    assert!(matches!(why, Error::Unavailable(_)), "{why:?}");
+                    break;
+                }
+            }
+            let after = open.tx().execute(INSERT, (-1_i64,)).await;
+            assert!(matches!(after, Err(Error::Unavailable(_))), "alone this would commit itself: {after:?}");
+            open.commit().await
+        };
+        let tasks: Vec<Waiting<'_>> = vec![in_line(glutton), in_line(insert(&db, 2)), Box::pin(open.commit())];
+        let outcomes = join_all(tasks).await;
+        assert!(matches!(outcomes[0], Err(Error::Unavailable(_))), "{outcomes:?}");
+        assert_eq!(outcomes[1], Ok(()), "the next one begins clean");
+        assert!(matches!(outcomes[2], Err(Error::Unavailable(_))), "{outcomes:?}");
+        let stored = db.query("SELECT id FROM thing", ()).await.unwrap();
+        assert_eq!(stored.iter().map(|row| row.get(0).unwrap()).collect::<Vec<i64>>(), [2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn tasks_on_many_threads_are_aborted_anywhere_and_what_was_answered_is_stored() {
+    let (directory, db) = on_disk().await;
+    let answered = Arc::new(Mutex::new(Vec::new()));
+    let tasks: Vec<_> = (0..400_i64)
+        .map(|task| {
+            let (db, answered) = (db.clone(), Arc::clone(&answered));
+            tokio::spawn(async move {
+                for id in task * 5..task * 5 + 5 {
+                    if insert(&db, id).await.is_ok() {
+                        answered.lock().unwrap().push(id);
+                    }
+                }
+            })
+        })
+        .collect();
+    for (place, task) in tasks.iter().enumerate().filter(|(place, _)| place % 3 == 0) {
+        insert(&db, 10_000 + i64::try_from(place).unwrap()).await.unwrap();
+        task.abort();
+    }
+    let ended = join_all(tasks).await;
+    assert!(ended.iter().all(|ended| ended.as_ref().is_ok() || ended.as_ref().is_err_and(|why| why.is_cancelled())));
+    drop(db);
+    let db = Database::sqlite(&directory.path().join("thing.db")).unwrap();
+    let rows = db.query("SELECT id FROM thing", ()).await.unwrap();
+    let stored: HashSet<i64> = rows.iter().map(|row| row.get(0).unwrap()).collect();
+    let answered = answered.lock().unwrap();
+    assert!(answered.len() > 266 * 5 && answered.iter().all(|id| stored.contains(id)));
+    assert!(stored.iter().filter(|id| **id >= 10_000).count() == 134);
 }
 
 #[tokio::test]
