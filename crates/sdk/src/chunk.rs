@@ -1,23 +1,19 @@
-//! One chunk: claim, handlers one after another, answers stored, one commit. Each part is in here but the barrier's.
+//! One chunk: claim, handlers one after another, answers stored, one commit.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
-
-use futures_util::FutureExt;
 use sagamore_core::message::{Outcome, code};
 use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
 use sagamore_database::{Database, Error as DatabaseError, Open, Tx};
 
 use crate::barrier::{self, Known, Verdict};
-use crate::decided::{Decided, Fault};
+use crate::guard::{cut, guarded};
 use crate::handler::{Handler, Running, Unreadable};
 use crate::intake::Asked;
 use crate::meter::Meter;
 use crate::participant::Options;
 use crate::service::Service;
 
-/// A fault's or refusal's text is cut here, in bytes.
-const TEXT_BYTES_MAX: usize = 2_000;
+/// After so many handlers of a turn that took too long the others are not begun: they are asked again.
+const TIMEOUTS_MAX: u64 = 5;
 
 /// What a chunk is carried out with.
 pub(crate) struct Room<'a> {
@@ -68,17 +64,21 @@ impl Room<'_> {
     /// Carries out a chunk and commits it. After an error nothing of it was answered, though it may be committed.
     pub(crate) async fn carry_out(&self, chunk: &[Asked], meter: &mut Meter) -> Result<Vec<Answer>, DatabaseError> {
         let (mut attempt, mut mode) = (1, Mode::Together);
+        let attempts_max = self.options.attempts_max.max(2); // the last one is always apart
         loop {
             match self.attempt(chunk, mode, meter).await {
-                Ok(answers) => return Ok(answers),
+                Ok(answers) => {
+                    chunk.iter().zip(&answers).for_each(|(asked, answer)| alarm(asked, &answer.outcome));
+                    return Ok(answers);
+                }
                 Err(Stop::Failed(error)) => return Err(error),
-                Err(Stop::Apart) => mode = Mode::Apart { last: attempt >= self.options.attempts_max },
-                Err(Stop::Again(error)) if attempt >= self.options.attempts_max => return Err(error),
+                Err(Stop::Apart) => mode = Mode::Apart { last: attempt >= attempts_max },
+                Err(Stop::Again(error)) if attempt >= attempts_max => return Err(error),
                 Err(Stop::Again(error)) => {
                     tracing::debug!(%error, attempt, "run chunk again");
                     meter.conflicts += 1;
                     attempt += 1;
-                    if attempt == self.options.attempts_max {
+                    if attempt == attempts_max {
                         mode = Mode::Apart { last: true };
                     }
                 }
@@ -134,8 +134,12 @@ impl Room<'_> {
             Verdict::Undo(output) => self.begin(asked, open.tx(), Some(&output)),
         };
         match begun {
+            Ok(_) if meter.timeouts >= TIMEOUTS_MAX => {
+                let outcome = Outcome::Fault("not begun: other handlers of this turn took too long".to_owned());
+                Ok(Answer { outcome, poison: None, fresh: true })
+            }
             Ok(running) => {
-                let outcome = self.settle(open, asked, running, mode, meter).await?;
+                let outcome = self.settle(open, running, mode, meter).await?;
                 Ok(Answer { outcome, poison: None, fresh: true })
             }
             Err(Unreadable::Body(reason)) => {
@@ -143,7 +147,6 @@ impl Room<'_> {
                 Ok(Answer { outcome, poison: Some(reason), fresh: true })
             }
             Err(Unreadable::Output(reason)) => {
-                alarm(asked, &reason);
                 Ok(Answer { outcome: Outcome::Fault(cut(&reason)), poison: None, fresh: true })
             }
         }
@@ -190,19 +193,12 @@ impl Room<'_> {
     }
 
     /// Runs a handler to its end, and undoes what it wrote unless it is done.
-    async fn settle(
-        &self,
-        open: &Open,
-        asked: &Asked,
-        running: Running,
-        mode: Mode,
-        meter: &mut Meter,
-    ) -> Result<Outcome, Stop> {
+    async fn settle(&self, open: &Open, running: Running, mode: Mode, meter: &mut Meter) -> Result<Outcome, Stop> {
         if mode != Mode::Together {
             open.savepoint().await.map_err(Stop::of)?;
         }
         let written = open.tx().rows_written();
-        let ended = match self.run(running, meter).await {
+        let ended = match guarded(running, self.options.handler_limit, meter).await {
             Ok(Ok(output)) if output.as_str().len() > self.options.reply_bytes_max => {
                 let (bytes, bytes_max) = (output.as_str().len(), self.options.reply_bytes_max);
                 Ended::Undone(Outcome::Fault(format!("a reply of {bytes} bytes; at most {bytes_max} are taken")))
@@ -222,11 +218,7 @@ impl Room<'_> {
                 Some(_) | None => Ended::Undone(Outcome::Fault(cut(&fault.to_string()))),
             },
         };
-        let outcome = self.keep_or_undo(open, ended, mode).await?;
-        if let Outcome::Fault(text) = &outcome {
-            alarm(asked, text);
-        }
-        Ok(outcome)
+        self.keep_or_undo(open, ended, mode).await
     }
 
     async fn keep_or_undo(&self, open: &Open, ended: Ended, mode: Mode) -> Result<Outcome, Stop> {
@@ -244,22 +236,6 @@ impl Room<'_> {
                 Ok(outcome)
             }
         }
-    }
-
-    /// A panic, or a handler that does not end in time, is a fault of that one command.
-    async fn run(&self, running: Running, meter: &mut Meter) -> Decided<Body, Refusal> {
-        let caught = AssertUnwindSafe(running).catch_unwind();
-        let ended = match self.options.handler_limit {
-            None => caught.await,
-            Some(limit) => match tokio::time::timeout(limit, caught).await {
-                Ok(ended) => ended,
-                Err(_) => return Err(Fault::new(format!("the handler took longer than {limit:?}"))),
-            },
-        };
-        ended.unwrap_or_else(|panic| {
-            meter.panics += 1;
-            Err(Fault::new(format!("the handler panicked: {}", panic_text(panic.as_ref()))))
-        })
     }
 }
 
@@ -290,15 +266,9 @@ impl Stop {
     }
 }
 
-fn alarm(asked: &Asked, reason: &str) {
-    tracing::error!(saga = %asked.key.saga, step = %asked.key.step, direction = %asked.key.direction, reason, "fault");
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")
-}
-
-fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+fn alarm(asked: &Asked, outcome: &Outcome) {
+    if let Outcome::Fault(reason) = outcome {
+        let key = &asked.key;
+        tracing::error!(saga = %key.saga, step = %key.step, direction = %key.direction, reason, "fault");
+    }
 }

@@ -16,20 +16,23 @@ use crate::decided::{Decided, Fault};
 /// A handler at work. Nothing happens before it is polled.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Decided<Body, Refusal>> + Send>>;
 
+type RunAction = dyn Fn(Tx, &Body) -> Result<Running, Unreadable> + Send + Sync;
+type RunCompensation = dyn Fn(Tx, &Body, &Body) -> Result<Running, Unreadable> + Send + Sync;
+
 /// What a message's name leads to.
 #[derive(Clone)]
 pub(crate) enum Handler {
     /// Carries out a step.
     Action {
         /// Begins it.
-        run: Arc<dyn Fn(Tx, &Body) -> Result<Running, Unreadable> + Send + Sync>,
+        run: Arc<RunAction>,
         /// Whether it could begin.
         check: fn(&Body) -> Result<(), Unreadable>,
     },
     /// Undoes a step: it gets the command's body and the action's stored output.
     Compensation {
         /// Begins it.
-        run: Arc<dyn Fn(Tx, &Body, &Body) -> Result<Running, Unreadable> + Send + Sync>,
+        run: Arc<RunCompensation>,
     },
 }
 

@@ -73,3 +73,36 @@ impl Intake {
 fn is_expired(command: &Command, now: Timestamp) -> bool {
     command.key.direction == Direction::Action && command.expires_at.is_some_and(|expires_at| expires_at < now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(saga: &str, step: &str, direction: Direction) -> Asked {
+        let key = StepKey {
+            saga: format!("toy:{saga}").parse().expect("a saga"),
+            step: step.parse().expect("a name"),
+            direction,
+            generation: 1,
+        };
+        let reply_to = ReplyTo { topic: "replies".into(), partition: 0 };
+        Asked { place: 0, key, reply_to, traceparent: None, message: Err("nobody reads it".into()) }
+    }
+
+    #[test]
+    fn a_chunk_holds_at_most_one_command_of_a_step_and_keeps_the_order() {
+        let check = |steps: &[(&str, &str, Direction)], sizes: &[usize]| {
+            let asked = steps.iter().map(|(saga, step, direction)| asked(saga, step, *direction)).collect();
+            let intake = Intake { asked, ..Intake::default() };
+            assert_eq!(intake.chunks().map(<[Asked]>::len).collect::<Vec<_>>(), sizes);
+            let (kept, all) = (intake.chunks().flatten().map(|asked| &asked.key), intake.asked.iter().map(|a| &a.key));
+            assert!(kept.eq(all));
+        };
+        let (action, compensation) = (Direction::Action, Direction::Compensation);
+        check(&[], &[]);
+        check(&[("a", "x", action), ("b", "x", action), ("a", "y", action)], &[3]);
+        check(&[("a", "x", action), ("a", "x", compensation)], &[1, 1]);
+        check(&[("a", "x", action), ("b", "x", action), ("a", "x", action), ("b", "x", compensation)], &[2, 2]);
+        check(&[("a", "x", action); 3], &[1, 1, 1]);
+    }
+}

@@ -16,6 +16,7 @@ pub(crate) struct Meter {
     pub dead_letters: u64,
     pub conflicts: u64,
     pub panics: u64,
+    pub timeouts: u64,
     /// The size of each chunk.
     pub chunks: Vec<usize>,
 }
@@ -52,6 +53,7 @@ impl Meter {
             ("sagamore_participant_conflicts_total", self.conflicts),
             ("sagamore_participant_faults_total", self.faults),
             ("sagamore_participant_panics_total", self.panics),
+            ("sagamore_participant_timeouts_total", self.timeouts),
         ];
         for (name, count) in totals.into_iter().filter(|(_, count)| *count > 0) {
             counter!(name, "service" => service.to_owned()).increment(count);

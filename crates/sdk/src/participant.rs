@@ -29,7 +29,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 pub struct Options {
     /// How many messages one turn takes at most.
     pub messages_max: usize,
-    /// How often a chunk is run when the database asks to try again.
+    /// How often a chunk is run when the database asks to try again, at least 2.
     pub attempts_max: u32,
     /// How long one handler may take; needs tokio's timer. None: [`Participant::run`] chooses, a turn has no limit.
     pub handler_limit: Option<Duration>,
@@ -88,9 +88,6 @@ impl Participant {
         let turned = self.take(now, &mut meter).await;
         meter.tell(self.service.name().as_str());
         self.failures = if turned.is_ok() { 0 } else { self.failures.saturating_add(1) };
-        if turned.as_ref().is_err_and(|error| !error.is_transient()) {
-            self.consumer = None; // it may have lost its place to another: the next turn subscribes anew
-        }
         self.pause = pause(self.failures, self.options.pause_max, rng);
         turned
     }
@@ -101,8 +98,11 @@ impl Participant {
             Some(consumer) => consumer,
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
         };
-        if std::mem::replace(&mut self.unsettled, true) {
-            consumer.rewind().await?;
+        if std::mem::replace(&mut self.unsettled, true)
+            && let Err(error) = consumer.rewind().await
+        {
+            self.consumer = None; // it may have lost its place to another: the next turn subscribes anew
+            return Err(error.into());
         }
         let taken = consumer.poll(options.messages_max).await?;
         if !taken.is_empty() {

@@ -1,0 +1,163 @@
+//! A step happens at most once, whatever arrives and in whatever order.
+
+use sagamore_core::message::code::{ALREADY_COMPENSATED, SUPERSEDED};
+use sagamore_sdk::Body;
+
+use crate::toy::Mood;
+use crate::world::*;
+
+/// A duplicate delivery: no second effect, and the reply that was stored, under the same id.
+#[tokio::test]
+async fn a_repeated_command_gets_the_stored_reply_and_has_no_second_effect() {
+    let mut world = World::new().await;
+    world.send([add("10248")]).await;
+    world.settle().await;
+    world.send([add("10248")]).await;
+    world.settle().await;
+    let replies = world.replies().await;
+    assert_eq!(replies.len(), 2);
+    assert_eq!(replies[0], replies[1]);
+    assert_eq!(replies[0].id(), "toy:10248/add/action/1/reply");
+    assert_eq!((world.tally("10248").await, world.calls.add()), (Some(5), 1));
+}
+
+/// The key is saga, step and direction: not the message, nor what is in it.
+#[tokio::test]
+async fn a_command_that_is_asked_again_in_other_words_is_still_the_same() {
+    let mut world = World::new().await;
+    let first = world.ask([add("10248")]).await;
+    let mut again = add_in("10248", Mood::Refuses, Mood::Calm);
+    (again.attempt, again.traceparent) = (2, Some("00-1-2-01".into()));
+    let mut record = sagamore_transport::wire::encode_command(&again);
+    for (name, value) in &mut record.headers {
+        if name == "ce_id" {
+            *value = "some-other-id".into();
+        }
+    }
+    world.publish(vec![record]).await;
+    world.settle().await;
+    let replies = world.replies().await;
+    assert_eq!(vec![replies[0].outcome.clone()], first);
+    assert_eq!(replies[0].traceparent.as_deref(), Some("00-1-2-01"));
+    assert_eq!(world.calls.add(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_stored_and_given_again() {
+    let mut world = World::new().await;
+    let moody = add_in("10248", Mood::Refuses, Mood::Calm);
+    assert_eq!(world.ask([moody]).await, [not_today()]);
+    assert_eq!(world.ask([add("10248")]).await, [not_today()]);
+    assert_eq!((world.tally("10248").await, world.calls.add()), (None, 1));
+}
+
+/// The compensation comes first: a tombstone, and the handler is not called.
+#[tokio::test]
+async fn undo_before_do_leaves_a_tombstone() {
+    let mut world = World::new().await;
+    assert_eq!(world.ask([subtract("10248")]).await, [nothing_to_undo()]);
+    assert_eq!(world.ask([subtract("10248")]).await, [nothing_to_undo()]);
+    assert_eq!((world.tally("10248").await, world.calls.subtract()), (None, 0));
+}
+
+/// The action comes after its compensation: refused, each time alike, without an effect.
+#[tokio::test]
+async fn an_action_that_was_compensated_before_it_came_never_runs() {
+    let mut world = World::new().await;
+    world.ask([subtract("10248")]).await;
+    for _ in 0..2 {
+        let outcomes = world.ask([add("10248"), generation(2, add("10248"))]).await;
+        assert_eq!(outcomes.iter().map(code).collect::<Vec<_>>(), [ALREADY_COMPENSATED; 2]);
+    }
+    assert_eq!((world.tally("10248").await, world.calls.add()), (None, 0));
+}
+
+/// A lost refusal must not become a refund of money never taken.
+#[tokio::test]
+async fn a_refused_action_has_nothing_to_undo() {
+    let mut world = World::new().await;
+    world.ask([add_in("10248", Mood::Refuses, Mood::Calm)]).await;
+    assert_eq!(world.ask([subtract("10248")]).await, [nothing_to_undo()]);
+    assert_eq!((world.tally("10248").await, world.calls.subtract()), (None, 0));
+    let late = world.ask([add("10248"), generation(2, add("10248"))]).await;
+    assert_eq!(late[0], not_today());
+    assert_eq!(code(&late[1]), ALREADY_COMPENSATED);
+}
+
+/// The undo gets its action's output from the barrier; the command does not carry it.
+#[tokio::test]
+async fn an_undo_works_on_what_its_action_stored() {
+    let mut world = World::new().await;
+    world.ask([add("10248")]).await;
+    assert_eq!(world.tally("10248").await, Some(5));
+    for _ in 0..2 {
+        assert_eq!(world.ask([subtract("10248")]).await, [subtracted()]);
+        assert_eq!((world.tally("10248").await, world.calls.subtract()), (Some(0), 1));
+    }
+    assert_eq!(world.ask([add("10248")]).await, [added("10248")], "the action did happen");
+    assert_eq!((world.tally("10248").await, world.calls.add()), (Some(0), 1));
+}
+
+#[tokio::test]
+async fn an_undo_may_have_fields_of_its_own() {
+    let mut world = World::new().await;
+    world.ask([add("10248")]).await;
+    let mut part = subtract("10248");
+    part.name = "tally.subtract-part".parse().expect("a name");
+    part.body = Body::parse(r#"{"part":2}"#).expect("JSON");
+    assert_eq!(world.ask([part]).await, [subtracted()]);
+    assert_eq!(world.tally("10248").await, Some(3));
+}
+
+#[tokio::test]
+async fn steps_of_one_saga_and_sagas_of_one_step_do_not_meet() {
+    let mut world = World::new().await;
+    world.ask([add("10248"), step("more", add("10248")), add("10249")]).await;
+    assert_eq!((world.tally("10248").await, world.tally("10249").await), (Some(10), Some(5)));
+    assert_eq!(world.ask([step("most", subtract("10248"))]).await, [nothing_to_undo()]);
+    assert_eq!(world.tally("10248").await, Some(10));
+}
+
+/// An operator's retry of a stored refusal is a new generation, and may have the effect.
+#[tokio::test]
+async fn a_refusal_that_is_retried_as_a_new_generation_runs_again() {
+    let mut world = World::new().await;
+    world.ask([add_in("10248", Mood::Refuses, Mood::Calm)]).await;
+    assert_eq!(world.ask([generation(2, add("10248"))]).await, [added("10248")]);
+    // Now that one is done, its reply answers all of them.
+    let all = [add("10248"), generation(2, add("10248")), generation(3, add("10248"))];
+    assert_eq!(world.ask(all).await, [added("10248"), added("10248"), added("10248")]);
+    assert_eq!((world.tally("10248").await, world.calls.add()), (Some(5), 2));
+    assert_eq!(world.ask([subtract("10248")]).await, [subtracted()]);
+    assert_eq!(world.tally("10248").await, Some(0));
+}
+
+#[tokio::test]
+async fn a_generation_older_than_one_that_was_seen_is_refused() {
+    let mut world = World::new().await;
+    assert_eq!(world.ask([generation(3, add_in("10248", Mood::Refuses, Mood::Calm))]).await, [not_today()]);
+    for _ in 0..2 {
+        let outcomes = world.ask([generation(2, add("10248")), add("10248")]).await;
+        assert_eq!(outcomes.iter().map(code).collect::<Vec<_>>(), [SUPERSEDED; 2]);
+    }
+    assert_eq!((world.tally("10248").await, world.calls.add()), (None, 1));
+    assert_eq!(world.ask([generation(4, add("10248"))]).await, [added("10248")]);
+    assert_eq!(world.tally("10248").await, Some(5));
+}
+
+#[tokio::test]
+async fn a_refused_undo_that_is_retried_as_a_new_generation_undoes_once() {
+    let mut world = World::new().await;
+    let stubborn = add_in("10248", Mood::Calm, Mood::WritesAndRefuses);
+    assert_eq!(world.ask([stubborn]).await, [added_in("10248", Mood::WritesAndRefuses)]);
+    assert_eq!(world.ask([subtract("10248"), subtract("10248")]).await, [not_today(), not_today()]);
+    // What the handler would give now: the stored output is mended, as an operator might.
+    let open = world.database.begin().await.expect("begin");
+    let sql = "UPDATE barrier SET answer = $1 WHERE direction = 'action'";
+    open.tx().execute(sql, (r#"{"name":"10248","by":5,"undo":"Calm"}"#,)).await.expect("mend");
+    open.commit().await.expect("commit");
+    assert_eq!(world.ask([subtract("10248")]).await, [not_today()], "stored");
+    assert_eq!(world.ask([generation(2, subtract("10248"))]).await, [subtracted()]);
+    assert_eq!(world.ask([subtract("10248"), generation(3, subtract("10248"))]).await, [subtracted(), subtracted()]);
+    assert_eq!(world.tally("10248").await, Some(0));
+}

@@ -1,0 +1,177 @@
+//! What cannot be read, what comes too late, what leads nowhere: the saga moves on, and nothing vanishes.
+
+use sagamore_core::message::code::{ALREADY_COMPENSATED, UNDECODABLE};
+use sagamore_core::{Body, Timestamp};
+use sagamore_database::Error;
+use sagamore_sdk::Options;
+use sagamore_transport::wire::{encode_command, redrive};
+
+use crate::toy::Mood;
+use crate::trouble::{Call, Trouble, When};
+use crate::world::*;
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_a_stored_refusal_and_a_dead_letter() {
+    let mut world = World::new().await;
+    world.publish(vec![garbled(&add("10248"))]).await;
+    let outcomes = world.ask([add("10249")]).await;
+    assert_eq!(code(&outcomes[0]), UNDECODABLE);
+    assert_eq!(outcomes[1], added("10249"));
+    let dead = world.dead_letters().await;
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].body, garbled(&add("10248")).body);
+    assert_eq!(dead[0].header("sagamore-dlt-place").map(|place| place.as_ref()), Some(b"tally.commands[0]@0".as_ref()));
+    // A redrive meets the stored refusal, and is a dead letter again: it is still nowhere else.
+    world.publish(vec![redrive(&dead[0]).expect("its way back")]).await;
+    assert_eq!(code(&world.ask([add("10248")]).await[0]), UNDECODABLE);
+    assert_eq!((world.dead_letters().await.len(), world.calls.add()), (1, 1));
+    // So does the command when it comes whole: what was refused stays refused, until an operator's retry.
+    assert_eq!(code(&world.ask([add("10248")]).await[0]), UNDECODABLE);
+    assert_eq!(world.ask([generation(2, add("10248"))]).await, [added("10248")]);
+}
+
+#[tokio::test]
+async fn a_body_of_another_shape_is_refused_alike() {
+    let mut world = World::new().await;
+    let mut odd = add("10248");
+    odd.body = Body::parse(r#"{"name":7}"#).expect("JSON");
+    for _ in 0..2 {
+        assert_eq!(code(&world.ask([odd.clone()]).await[0]), UNDECODABLE);
+        assert_eq!(world.dead_letters().await.len(), 1);
+    }
+    assert_eq!(world.ask([subtract("10248")]).await, [nothing_to_undo()]);
+    assert_eq!((world.calls.add(), world.calls.subtract()), (0, 0));
+}
+
+/// Names lead to code through the registry only.
+#[tokio::test]
+async fn a_name_that_the_service_did_not_declare_is_refused() {
+    let mut world = World::new().await;
+    for (key, name) in [("a", "tally.drop-table"), ("b", "tally.subtract")] {
+        let mut odd = add(key);
+        odd.name = name.parse().expect("a name");
+        let outcomes = world.ask([odd]).await;
+        assert_eq!(code(&outcomes[0]), UNDECODABLE);
+        let text = format!("{outcomes:?}");
+        assert!(text.contains(name) && text.contains("it knows: tally.add"), "{text}");
+        assert_eq!(world.dead_letters().await.len(), 1);
+    }
+    assert_eq!((world.calls.add(), world.calls.subtract()), (0, 0));
+}
+
+/// Only a refusal ends an undo for good, and the next version of the program may know how.
+#[tokio::test]
+async fn an_undo_that_the_service_did_not_declare_is_a_fault_unless_there_is_nothing_to_undo() {
+    let mut world = World::new().await;
+    world.ask([add("10248")]).await;
+    for name in ["tally.take-back", "tally.add"] {
+        let (mut odd, mut early) = (subtract("10248"), subtract(name));
+        (odd.name, early.name) = (name.parse().expect("a name"), name.parse().expect("a name"));
+        let outcomes = world.ask([odd, early]).await;
+        assert!(fault(&outcomes[0]).contains("no compensation"), "{outcomes:?}");
+        assert_eq!(outcomes[1], nothing_to_undo());
+    }
+    assert_eq!(world.dead_letters().await.len(), 0);
+    assert_eq!(world.ask([subtract("10248")]).await, [subtracted()]);
+}
+
+#[tokio::test]
+async fn an_undo_that_cannot_be_read_still_leaves_its_tombstone() {
+    let mut world = World::new().await;
+    world.publish(vec![garbled(&subtract("10248"))]).await;
+    let outcomes = world.ask([add("10248")]).await;
+    assert_eq!(outcomes[0], nothing_to_undo());
+    assert_eq!(code(&outcomes[1]), ALREADY_COMPENSATED);
+    assert_eq!(world.dead_letters().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_undo_that_cannot_be_read_is_refused_when_there_is_something_to_undo() {
+    let mut world = World::new().await;
+    world.ask([add("10248")]).await;
+    world.publish(vec![garbled(&subtract("10248"))]).await;
+    let outcomes = world.ask([subtract("10248")]).await;
+    assert_eq!(outcomes.iter().map(code).collect::<Vec<_>>(), [UNDECODABLE; 2]);
+    assert_eq!((world.dead_letters().await.len(), world.tally("10248").await), (1, Some(5)));
+    assert_eq!(world.ask([generation(2, subtract("10248"))]).await, [subtracted()]);
+}
+
+/// Bad stored data is a fault of that one command.
+#[tokio::test]
+async fn a_stored_output_that_cannot_be_read_is_a_fault() {
+    let mut world = World::new().await;
+    for (status, answer) in [("done", r#"{"name":7}"#), ("done", "{"), ("unheard-of", "{}")] {
+        world.ask([add("10248")]).await;
+        let open = world.database.begin().await.expect("begin");
+        open.tx().execute("UPDATE barrier SET status = $1, answer = $2", (status, answer)).await.expect("damage");
+        open.commit().await.expect("commit");
+        let outcomes = world.ask([subtract("10248"), add("other")]).await;
+        assert!(!fault(&outcomes[0]).is_empty());
+        assert_eq!(outcomes[1], added("other"));
+        let open = world.database.begin().await.expect("begin");
+        open.tx().execute("DELETE FROM barrier", ()).await.expect("start anew");
+        open.commit().await.expect("commit");
+    }
+    assert_eq!(world.calls.subtract(), 0);
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_say_who_asks_is_a_dead_letter_and_is_not_answered() {
+    let mut world = World::new().await;
+    let mut bare = encode_command(&add("10248"));
+    bare.headers.clear();
+    let zeroth = encode_command(&generation(0, add("10248")));
+    world.publish(vec![bare, zeroth]).await;
+    assert_eq!(world.ask([add("10249")]).await, [added("10249")]);
+    assert_eq!(world.dead_letters().await.len(), 2);
+    assert_eq!(world.ask([add("10248")]).await, [added("10248")]);
+}
+
+/// Stored as refused, and then the process dies before the dead letter is out.
+#[tokio::test]
+async fn a_crash_between_commit_and_publish_loses_no_dead_letter() {
+    let trouble = Trouble::default();
+    let mut world = World::behind(&trouble, Options::default()).await;
+    world.publish(vec![garbled(&add("10248"))]).await;
+    trouble.fail(Call::Publish, When::Before, Error::Over);
+    world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)).await.expect_err("the transport is down");
+    world.restart();
+    world.settle().await;
+    assert_eq!((world.dead_letters().await.len(), world.replies().await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_reply_that_has_nowhere_to_go_holds_up_nobody() {
+    let mut world = World::new().await;
+    let mut lost = add("10248");
+    lost.reply_to.topic = "no.such.topic".into();
+    let mut beyond = add("10250");
+    beyond.reply_to.partition = 77;
+    assert_eq!(world.ask([lost, add("10249")]).await, [added("10249")]);
+    assert_eq!(world.dead_letters().await.len(), 1);
+    assert_eq!(world.tally("10248").await, Some(5), "the step was done; who asks again is answered");
+    assert_eq!(world.ask([beyond, add("10249")]).await, [added("10249")]);
+    assert_eq!(world.dead_letters().await.len(), 1);
+}
+
+/// No handler, no row, no reply: its owner asks again, or compensates.
+#[tokio::test]
+async fn an_action_that_expired_is_skipped_silently() {
+    let mut world = World::new().await;
+    let mut late = add("10248");
+    late.expires_at = Some(Timestamp(now().0 - 1));
+    assert_eq!(world.ask([late]).await, []);
+    assert_eq!((world.state().await, world.dead_letters().await.len()), (vec![], 0));
+    let mut in_time = add("10248");
+    in_time.expires_at = Some(now());
+    assert_eq!(world.ask([in_time]).await, [added("10248")]);
+}
+
+#[tokio::test]
+async fn an_undo_never_expires() {
+    let mut world = World::new().await;
+    world.ask([add_in("10248", Mood::Calm, Mood::Calm)]).await;
+    let mut late = subtract("10248");
+    late.expires_at = Some(Timestamp(0));
+    assert_eq!(world.ask([late]).await, [subtracted()]);
+}

@@ -1,0 +1,122 @@
+//! A service of one action and its undo, to drive the plumbing: a tally that goes up and down, in many a mood.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sagamore_sdk::{Decided, Fault, Message, Migration, Service, Tx, done, refused};
+use serde::{Deserialize, Serialize};
+
+/// Asks to add.
+#[derive(Clone, Debug, Message)]
+#[message(to = "tally", yields = Added)]
+pub struct Add {
+    pub name: String,
+    pub by: i64,
+    pub mood: Mood,
+    pub undo: Mood,
+}
+
+/// What was added, and how its undo will go.
+#[derive(Clone, Debug, Message)]
+pub struct Added {
+    pub name: String,
+    pub by: i64,
+    pub undo: Mood,
+}
+
+/// Asks to take away what was added.
+#[derive(Message)]
+#[message(to = "tally", undoes = Add)]
+pub struct Subtract;
+
+/// The same, with a field of its own.
+#[derive(Message)]
+#[message(to = "tally", undoes = Add)]
+pub struct SubtractPart {
+    pub part: i64,
+}
+
+/// How a handler ends.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Mood {
+    Calm,
+    Refuses,
+    WritesAndRefuses,
+    WritesAndFails,
+    WritesAndPanics,
+    WritesAndHangs,
+    GivesTooMuch,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Declined {
+    #[error("not today")]
+    NotToday,
+}
+
+/// How often the handlers were called, rolled back or not.
+#[derive(Clone, Default)]
+pub struct Calls {
+    add: Arc<AtomicUsize>,
+    subtract: Arc<AtomicUsize>,
+}
+
+impl Calls {
+    pub fn add(&self) -> usize {
+        self.add.load(Ordering::Relaxed)
+    }
+
+    pub fn subtract(&self) -> usize {
+        self.subtract.load(Ordering::Relaxed)
+    }
+}
+
+const MIGRATIONS: &[Migration] =
+    &[Migration::new("0001-tally", "CREATE TABLE tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL)")];
+
+pub fn service(calls: &Calls) -> Service {
+    let (adds, subtracts, parts) = (calls.add.clone(), calls.subtract.clone(), calls.subtract.clone());
+    Service::named("tally")
+        .migrations(MIGRATIONS)
+        .action(move |tx: Tx, add: Add| {
+            adds.fetch_add(1, Ordering::Relaxed);
+            carry_out(tx, add)
+        })
+        .compensation(Subtract, move |tx: Tx, added: Added| {
+            subtracts.fetch_add(1, Ordering::Relaxed);
+            undo(tx, added)
+        })
+        .compensation_with(move |tx: Tx, SubtractPart { part }: SubtractPart, added: Added| {
+            parts.fetch_add(1, Ordering::Relaxed);
+            undo(tx, Added { by: part, ..added })
+        })
+}
+
+async fn carry_out(tx: Tx, add: Add) -> Decided<Added, Declined> {
+    let Add { name, by, mood, undo } = add;
+    let gives = if mood == Mood::GivesTooMuch { "x".repeat(2_000_000) } else { name.clone() };
+    change(tx, &name, by, mood).await.map(|decided| decided.map(|()| Added { name: gives, by, undo }))
+}
+
+async fn undo(tx: Tx, added: Added) -> Decided<(), Declined> {
+    change(tx, &added.name, -added.by, added.undo).await
+}
+
+async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined> {
+    if mood == Mood::Refuses {
+        return refused(Declined::NotToday);
+    }
+    tx.execute(
+        "INSERT INTO tally (name, value) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET value = tally.value + excluded.value",
+        (name, by),
+    )
+    .await?;
+    match mood {
+        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch => done(()),
+        Mood::WritesAndRefuses => refused(Declined::NotToday),
+        Mood::WritesAndFails => Err(Fault::new("out of order")),
+        Mood::WritesAndPanics => panic!("dropped the ledger"),
+        Mood::WritesAndHangs => std::future::pending().await,
+    }
+}

@@ -1,0 +1,217 @@
+//! One service, its database and a log in memory, and who asks it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sagamore_core::{Body, Command, Direction, Outcome, Refusal, Reply, ReplyTo, StepKey, Timestamp};
+use sagamore_sdk::{Database, Message, Options, Participant, Turned};
+use sagamore_transport::wire::{decode_reply, encode_command};
+use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
+
+use crate::toy::{self, Add, Added, Calls, Mood, Subtract};
+use crate::trouble::Trouble;
+
+pub const REPLIES: &str = "sagamore.replies";
+static GROUP: AtomicUsize = AtomicUsize::new(0);
+const NOW: Timestamp = Timestamp(1_000_000);
+
+pub struct World {
+    pub database: Database,
+    pub log: Log,
+    transport: Arc<dyn Transport>,
+    pub options: Options,
+    pub participant: Participant,
+    pub calls: Calls,
+    replies: Box<dyn Consumer>,
+    dead: Box<dyn Consumer>,
+    rng: fastrand::Rng,
+}
+
+impl World {
+    pub async fn new() -> World {
+        World::with(Options::default()).await
+    }
+
+    /// A world whose service has come up, with nothing asked yet.
+    pub async fn with(options: Options) -> World {
+        World::behind(&Trouble::default(), options).await
+    }
+
+    /// The same, where what the service talks to may be troubled; who asks is not.
+    pub async fn behind(trouble: &Trouble, options: Options) -> World {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        for topic in [REPLIES, "tally.commands", "tally.commands-dlt"] {
+            log.create_topic(topic, 1).await.expect("create topic");
+        }
+        let (replies, dead) = (watch(&log, REPLIES).await, watch(&log, "tally.commands-dlt").await);
+        let (calls, rng) = (Calls::default(), fastrand::Rng::with_seed(7));
+        let (database, transport) = (trouble.database(Database::memory()), trouble.transport(Arc::new(log.clone())));
+        let participant = Participant::new(toy::service(&calls), database.clone(), transport.clone(), options.clone());
+        let mut world = World { database, transport, log, options, participant, calls, replies, dead, rng };
+        assert_eq!(world.turn().await, Turned { taken: 0 });
+        world
+    }
+
+    /// The process dies and comes again: nothing that was in memory is there.
+    pub fn restart(&mut self) {
+        self.participant = self.another();
+    }
+
+    /// One more participant of the same service, on the same database.
+    pub fn another(&self) -> Participant {
+        let service = toy::service(&self.calls);
+        Participant::new(service, self.database.clone(), self.transport.clone(), self.options.clone())
+    }
+
+    pub async fn send(&self, commands: impl IntoIterator<Item = Command>) {
+        self.publish(commands.into_iter().map(|command| encode_command(&command)).collect()).await;
+    }
+
+    pub async fn publish(&self, records: Vec<Record>) {
+        self.log.publish(records).await.expect("publish");
+    }
+
+    pub async fn turn(&mut self) -> Turned {
+        self.participant.turn(NOW, &mut self.rng).await.expect("turn")
+    }
+
+    /// Turns until nothing is left to do.
+    pub async fn settle(&mut self) {
+        while self.turn().await.taken > 0 {}
+    }
+
+    /// Sends, settles, and gives the replies that came, as outcomes.
+    pub async fn ask(&mut self, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
+        self.send(commands).await;
+        self.settle().await;
+        self.replies().await.into_iter().map(|reply| reply.outcome).collect()
+    }
+
+    /// The replies since the last look.
+    pub async fn replies(&mut self) -> Vec<Reply> {
+        let records = self.replies.poll(10_000).await.expect("poll replies");
+        records.iter().map(|delivered| decode_reply(&delivered.record).expect("a reply")).collect()
+    }
+
+    /// The dead letters since the last look.
+    pub async fn dead_letters(&mut self) -> Vec<Record> {
+        self.dead.poll(10_000).await.expect("poll dead letters").into_iter().map(|delivered| delivered.record).collect()
+    }
+
+    /// The value of a tally; none if it never was.
+    pub async fn tally(&self, name: &str) -> Option<i64> {
+        let rows = self.database.query("SELECT value FROM tally WHERE name = $1", (name,)).await.expect("read");
+        rows.first().map(|row| row.get(0).expect("a number"))
+    }
+
+    /// All of the barrier and all tallies, as text.
+    pub async fn state(&self) -> Vec<String> {
+        let barrier = "SELECT saga, step, direction, generation, status, answer FROM barrier ORDER BY 1, 2, 3, 4";
+        let tallies = "SELECT name, value FROM tally ORDER BY name";
+        let mut state = Vec::new();
+        for sql in [barrier, tallies] {
+            let rows = self.database.query(sql, ()).await.expect("read");
+            state.extend(rows.iter().map(|row| format!("{row:?}")));
+        }
+        state
+    }
+}
+
+pub fn now() -> Timestamp {
+    NOW
+}
+
+/// A consumer of its own group.
+pub async fn watch(transport: &dyn Transport, topic: &str) -> Box<dyn Consumer> {
+    let subscription = Subscription {
+        group: format!("watcher-{}", GROUP.fetch_add(1, Ordering::Relaxed)).into(),
+        topics: vec![topic.into()],
+        partitions: None,
+    };
+    transport.subscribe(subscription).await.expect("subscribe")
+}
+
+fn command(key: &str, direction: Direction, name: &str, body: Body) -> Command {
+    let name = name.parse().expect("a name");
+    let saga = format!("toy:{key}").parse().expect("a saga");
+    Command {
+        key: StepKey { saga, step: "add".parse().expect("a name"), direction, generation: 1 },
+        version: 1,
+        attempt: 1,
+        participant: "tally".parse().expect("a name"),
+        name,
+        body,
+        reply_to: ReplyTo { topic: REPLIES.into(), partition: 0 },
+        expires_at: None,
+        traceparent: None,
+    }
+}
+
+/// Adds 5 to the tally that is named as the saga's key.
+pub fn add(key: &str) -> Command {
+    add_in(key, Mood::Calm, Mood::Calm)
+}
+
+/// The same, with how it goes, and how its undo will.
+pub fn add_in(key: &str, mood: Mood, undo: Mood) -> Command {
+    let body = Body::of(&Add { name: key.into(), by: 5, mood, undo }).expect("JSON");
+    command(key, Direction::Action, Add::NAME, body)
+}
+
+/// Undoes it.
+pub fn subtract(key: &str) -> Command {
+    command(key, Direction::Compensation, Subtract::NAME, Body::empty())
+}
+
+pub fn generation(generation: u32, mut command: Command) -> Command {
+    command.key.generation = generation;
+    command
+}
+
+pub fn step(step: &str, mut command: Command) -> Command {
+    command.key.step = step.parse().expect("a name");
+    command
+}
+
+/// A record whose headers are fine and whose body is not.
+pub fn garbled(command: &Command) -> Record {
+    let mut record = encode_command(command);
+    record.body = b"\xff{".to_vec().into();
+    record
+}
+
+pub fn added(key: &str) -> Outcome {
+    added_in(key, Mood::Calm)
+}
+
+pub fn added_in(key: &str, undo: Mood) -> Outcome {
+    Outcome::Done(Body::of(&Added { name: key.into(), by: 5, undo }).expect("JSON"))
+}
+
+pub fn subtracted() -> Outcome {
+    Outcome::Done(Body::empty())
+}
+
+pub fn nothing_to_undo() -> Outcome {
+    Outcome::Done(Body::empty())
+}
+
+pub fn not_today() -> Outcome {
+    Outcome::Refused(Refusal::new("not-today", "not today"))
+}
+
+/// The code of a refusal.
+pub fn code(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Refused(refusal) => &refusal.code,
+        Outcome::Done(_) | Outcome::Fault(_) => panic!("not refused: {outcome:?}"),
+    }
+}
+
+/// The text of a fault.
+pub fn fault(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Fault(text) => text,
+        Outcome::Done(_) | Outcome::Refused(_) => panic!("no fault: {outcome:?}"),
+    }
+}
