@@ -190,3 +190,13 @@ fn clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    /// A runtime with several threads may carry it.
+    #[test]
+    fn an_orchestrators_run_may_move_between_threads() {
+        fn is_send<T: Send>(_: impl FnOnce(super::Orchestrator) -> T) {}
+        is_send(|orchestrator| orchestrator.run(std::future::pending()));
+    }
+}

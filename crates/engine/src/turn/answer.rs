@@ -19,7 +19,7 @@ pub(crate) enum Answer {
 
 impl Orchestrator {
     /// Sends commands and dead letters in one batch.
-    pub(crate) async fn publish(&self, commands: Vec<Command>, dead_letters: Vec<Record>) -> Result<(), Error> {
+    pub(crate) async fn publish(&mut self, commands: Vec<Command>, dead_letters: Vec<Record>) -> Result<(), Error> {
         let mut records: Vec<Record> = commands.iter().map(wire::encode_command).collect();
         records.extend(dead_letters);
         if records.is_empty() {

@@ -77,13 +77,7 @@ impl Orchestrator {
         self.store.check_ownership(&tx, epochs).await?;
         let mut known = self.load(&tx, arrivals).await?;
         let mut keys = self.load_keys(&tx, arrivals).await?;
-        let (topic, partitions) = (&self.options.reply_topic, self.options.reply_partitions);
-        let reply_to = |id: &SagaId| ReplyTo { topic: topic.clone(), partition: partition_of(id, partitions) };
-        let mut context = Context { now, rng, reply_to: &reply_to, keys: &mut keys };
-        let drafts: Vec<Draft> = arrivals
-            .iter()
-            .map(|(id, arrivals)| Draft::fold(id.clone(), known.remove(id), arrivals, &mut context))
-            .collect();
+        let drafts = self.decide(arrivals, &mut known, &mut keys, now, rng);
         let changed = |draft: &&Draft| !draft.entries.is_empty();
         let writes: Vec<Write<'_>> = drafts.iter().filter(changed).filter_map(write).collect();
         let idempotent: Vec<_> = drafts.iter().flat_map(|draft| &draft.idempotent).collect();
@@ -101,6 +95,24 @@ impl Orchestrator {
             (draft, saved)
         });
         Ok(paired.collect())
+    }
+
+    /// Folds what has come to each saga. No await in here: it is values in, values out.
+    fn decide(
+        &self,
+        arrivals: &Arrivals,
+        known: &mut HashMap<SagaId, Known>,
+        keys: &mut HashMap<String, (String, SagaId)>,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Vec<Draft> {
+        let (topic, partitions) = (&self.options.reply_topic, self.options.reply_partitions);
+        let reply_to = |id: &SagaId| ReplyTo { topic: topic.clone(), partition: partition_of(id, partitions) };
+        let mut context = Context { now, rng, reply_to: &reply_to, keys };
+        let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| {
+            Draft::fold(id.clone(), known.remove(id), arrivals, &mut context)
+        };
+        arrivals.iter().map(fold).collect()
     }
 
     /// The sagas of these arrivals: out of memory, or read in two round trips.
@@ -121,7 +133,7 @@ impl Orchestrator {
         Ok(known)
     }
 
-    async fn load_keys(&self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<String, (String, SagaId)>, Error> {
+    async fn load_keys(&mut self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<String, (String, SagaId)>, Error> {
         let starts = arrivals.values().flatten().filter_map(|arrival| match arrival {
             Arrival::Start(start) => start.idempotency.as_ref(),
             Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Due => None,
