@@ -1,5 +1,6 @@
 //! One consumer of a group: what it takes next, where it reads it from, and how it is woken.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use crate::error::Error;
 use crate::log::disk::File;
 use crate::log::frame;
 use crate::log::index::{Place, Slot};
+use crate::log::segment::Segment;
 use crate::log::state::{Seated, State};
 use crate::log::sync::Handle;
 use crate::port::{BoxFuture, Consumer};
@@ -72,9 +74,9 @@ impl LogConsumer {
     fn take(&mut self, max: usize) -> Result<Vec<Delivered>, Error> {
         let mut positions = self.positions.clone();
         let planned = {
-            let state = self.handle.state();
+            let mut state = self.handle.state();
             state.fenced(&self.seat)?;
-            plan(&state, &mut positions, self.turn, max)?
+            plan(&mut state, &mut positions, self.turn, max)?
         };
         let taken = read(planned)?;
         self.positions = positions;
@@ -138,24 +140,24 @@ impl Drop for LogConsumer {
 }
 
 /// What comes next, at most `max` records and not much more bytes than allowed; moves the positions.
-fn plan(state: &State, positions: &mut [(Slot, u64)], turn: usize, max: usize) -> Result<Vec<Planned>, Error> {
+fn plan(state: &mut State, positions: &mut [(Slot, u64)], turn: usize, max: usize) -> Result<Vec<Planned>, Error> {
     let mut planned = Vec::new();
     let mut bytes = 0;
     let count = positions.len();
     for step in 0..count {
         let (slot, position) = &mut positions[(turn.wrapping_add(step)) % count];
-        let partition = &state.index.partitions[*slot];
+        let topic = state.index.topic_of(*slot).name.clone();
+        let partition = &mut state.index.partitions[*slot];
         *position = (*position).max(partition.first);
         while planned.len() < max
             && bytes < state.options.poll_bytes_max
             && let Some(place) = partition.place(*position)
         {
-            let from = match partition.recent(*position) {
-                Some(record) => From::Memory(record.clone()),
-                None => From::Disk(file(state, place)?, place),
+            let from = match partition.hand_out(*position) {
+                Some(record) => From::Memory(record),
+                None => From::Disk(file(&state.segments, place)?, place),
             };
-            let topic = state.index.topic_of(*slot).name.clone();
-            planned.push(Planned { topic, partition: partition.number, offset: *position, from });
+            planned.push(Planned { topic: topic.clone(), partition: partition.number, offset: *position, from });
             bytes += place.length as usize;
             *position += 1;
         }
@@ -163,8 +165,8 @@ fn plan(state: &State, positions: &mut [(Slot, u64)], turn: usize, max: usize) -
     Ok(planned)
 }
 
-fn file(state: &State, place: Place) -> Result<Arc<dyn File>, Error> {
-    let found = state.segments.iter().find(|segment| segment.number == place.segment);
+fn file(segments: &VecDeque<Segment>, place: Place) -> Result<Arc<dyn File>, Error> {
+    let found = segments.iter().find(|segment| segment.number == place.segment);
     let found = found.ok_or_else(|| Error::Damaged(format!("segment {} is gone", place.segment)))?;
     Ok(found.file.clone())
 }

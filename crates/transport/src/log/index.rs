@@ -47,8 +47,8 @@ pub(super) struct Partition {
     pub first: u64,
     places: VecDeque<Place>,
     bytes: u64,
-    /// The youngest ones, up to the end.
-    recent: VecDeque<Record>,
+    /// The youngest ones, up to the end, but those that were handed out.
+    recent: VecDeque<Option<Record>>,
     /// Who consumes it now, at most one of each group.
     pub seats: Vec<Arc<Seat>>,
 }
@@ -102,7 +102,7 @@ impl Index {
     /// Keeps the youngest record of a partition in memory, and lets the oldest ones go when they are too many.
     pub fn keep_recent(&mut self, slot: Slot, record: Record, bytes_max: usize) {
         let bytes = memory_bytes(&record);
-        self.partitions[slot].recent.push_back(record);
+        self.partitions[slot].recent.push_back(Some(record));
         self.recent.push_back((slot, bytes));
         self.recent_bytes += bytes;
         while self.recent_bytes > bytes_max
@@ -126,10 +126,12 @@ impl Partition {
         self.places.get(index).copied()
     }
 
-    /// The record itself, if it is one of the youngest.
-    pub fn recent(&self, offset: u64) -> Option<&Record> {
+    /// The record itself, if it is still in memory. It stays there only if somebody else may want it as well; whoever
+    /// wants it again reads it from the disk.
+    pub fn hand_out(&mut self, offset: u64) -> Option<Record> {
         let first = self.next() - self.recent.len() as u64;
-        self.recent.get(usize::try_from(offset.checked_sub(first)?).ok()?)
+        let record = self.recent.get_mut(usize::try_from(offset.checked_sub(first)?).ok()?)?;
+        if self.seats.len() > 1 { record.clone() } else { record.take() }
     }
 
     /// About how many bytes its records take on disk from `offset` on.

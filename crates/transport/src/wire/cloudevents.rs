@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -60,7 +59,7 @@ pub fn command_topic(participant: &Name) -> Arc<str> {
 /// A command as a record of its participant's topic, keyed by the saga's business key.
 pub fn encode_command(command: &Command) -> Record {
     let key = &command.key;
-    let mut headers = Headers::with_room(17);
+    let mut headers = Headers::new(command.body.as_str().len());
     headers.fixed(SPECVERSION, "1.0");
     headers.text(ID, |out| write_id(out, key));
     headers.fixed(SOURCE, COMMAND_SOURCE);
@@ -77,15 +76,18 @@ pub fn encode_command(command: &Command) -> Record {
     }
     headers.trace(command.traceparent.as_deref());
     headers.fixed(CONTENT_TYPE, "application/json");
-    let (key, headers) = headers.finish(subject);
-    let body = Bytes::copy_from_slice(command.body.as_str().as_bytes());
-    Record { topic: command_topic(&command.participant), partition: None, key, headers, body }
+    headers.record(command_topic(&command.participant), None, subject, command.body.as_str())
 }
 
 /// A reply as a record of the topic and partition that its command named. `source` is the participant's name.
 pub fn encode_reply(reply: &Reply, reply_to: &ReplyTo, source: &Name) -> Record {
     let key = &reply.key;
-    let mut headers = Headers::with_room(14);
+    let (outcome, body) = match &reply.outcome {
+        Outcome::Done(output) => ("done", Cow::Borrowed(output.as_str())),
+        Outcome::Refused(refusal) => ("refused", json(refusal)),
+        Outcome::Fault(fault) => ("fault", json(&Fault { fault: Cow::Borrowed(fault) })),
+    };
+    let mut headers = Headers::new(body.len());
     headers.fixed(SPECVERSION, "1.0");
     headers.text(ID, |out| {
         write_id(out, key);
@@ -99,16 +101,10 @@ pub fn encode_reply(reply: &Reply, reply_to: &ReplyTo, source: &Name) -> Record 
     let subject = headers.text(SUBJECT, |out| out.push_str(key.saga.key()));
     headers.text(CAUSATION, |out| write_id(out, key));
     headers.step(key);
-    let (outcome, body) = match &reply.outcome {
-        Outcome::Done(output) => ("done", Bytes::copy_from_slice(output.as_str().as_bytes())),
-        Outcome::Refused(refusal) => ("refused", json(refusal)),
-        Outcome::Fault(fault) => ("fault", json(&Fault { fault: Cow::Borrowed(fault) })),
-    };
     headers.fixed(OUTCOME, outcome);
     headers.trace(reply.traceparent.as_deref());
     headers.fixed(CONTENT_TYPE, "application/json");
-    let (key, headers) = headers.finish(subject);
-    Record { topic: reply_to.topic.as_str().into(), partition: Some(reply_to.partition), key, headers, body }
+    headers.record(reply_to.topic.as_str().into(), Some(reply_to.partition), subject, &body)
 }
 
 /// The command in a record. Its name is only a name: a registry maps it to a handler, and may not know it.
@@ -163,32 +159,47 @@ struct Rest {
     expires_at: Option<Timestamp>,
 }
 
+/// No message of ours has more headers.
+const HEADERS_MAX: usize = 18;
+
 /// Header names with their values, which all lie in one text.
 struct Headers {
     text: String,
-    entries: Vec<(&'static str, Value)>,
+    entries: [(&'static str, Value); HEADERS_MAX],
+    count: usize,
 }
 
+#[derive(Clone, Copy)]
 enum Value {
     Fixed(&'static str),
-    Written(Range<usize>),
+    Written(Span),
 }
 
+/// From here to there in the text.
+#[derive(Clone, Copy)]
+struct Span(usize, usize);
+
 impl Headers {
-    fn with_room(entries: usize) -> Headers {
-        Headers { text: String::with_capacity(320), entries: Vec::with_capacity(entries) }
+    fn new(body_bytes: usize) -> Headers {
+        let entries = [("", Value::Fixed("")); HEADERS_MAX];
+        Headers { text: String::with_capacity(400 + body_bytes), entries, count: 0 }
+    }
+
+    fn put(&mut self, name: &'static str, value: Value) {
+        self.entries[self.count] = (name, value);
+        self.count += 1;
     }
 
     fn fixed(&mut self, name: &'static str, value: &'static str) {
-        self.entries.push((name, Value::Fixed(value)));
+        self.put(name, Value::Fixed(value));
     }
 
-    fn text(&mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Range<usize> {
+    fn text(&mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Span {
         let start = self.text.len();
         write(&mut self.text);
-        let range = start..self.text.len();
-        self.entries.push((name, Value::Written(range.clone())));
-        range
+        let span = Span(start, self.text.len());
+        self.put(name, Value::Written(span));
+        span
     }
 
     fn number(&mut self, name: &'static str, value: impl std::fmt::Display) {
@@ -208,15 +219,18 @@ impl Headers {
         }
     }
 
-    /// The value at `key` by itself, and all headers.
-    fn finish(self, key: Range<usize>) -> (Bytes, Vec<(Cow<'static, str>, Bytes)>) {
+    /// The record, whose key is one of the values; everything lies in one piece of memory.
+    fn record(mut self, topic: Arc<str>, partition: Option<u32>, key: Span, body: &str) -> Record {
+        let body_start = self.text.len();
+        self.text.push_str(body);
         let text = Bytes::from(self.text);
         let value = |value: Value| match value {
             Value::Fixed(fixed) => Bytes::from_static(fixed.as_bytes()),
-            Value::Written(range) => text.slice(range),
+            Value::Written(Span(start, end)) => text.slice(start..end),
         };
-        let headers = self.entries.into_iter().map(|(name, entry)| (Cow::Borrowed(name), value(entry))).collect();
-        (text.slice(key), headers)
+        let entries = &self.entries[..self.count];
+        let headers = entries.iter().map(|(name, entry)| (Cow::Borrowed(*name), value(*entry))).collect();
+        Record { topic, partition, key: value(Value::Written(key)), headers, body: text.slice(body_start..) }
     }
 }
 
@@ -325,8 +339,8 @@ fn write_display(out: &mut String, value: impl std::fmt::Display) {
     write!(out, "{value}").expect("a String takes all that is written to it");
 }
 
-fn json(value: &impl Serialize) -> Bytes {
-    Bytes::from(serde_json::to_vec(value).expect("texts in named fields are JSON"))
+fn json(value: &impl Serialize) -> Cow<'static, str> {
+    Cow::Owned(serde_json::to_string(value).expect("texts in named fields are JSON"))
 }
 
 fn needed<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, String> {
