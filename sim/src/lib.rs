@@ -1,1 +1,22 @@
-//! sagamore-sim.
+//! The whole system under one seed: the real core, orchestrator, SDK and shop on a simulated clock, with faults.
+//!
+//! The same seed always leads to the same trace. Nothing in here is used by the program itself.
+
+pub mod world;
+
+pub mod faults;
+
+pub mod store;
+pub mod wire;
+
+pub mod checker;
+
+pub mod party;
+pub mod shop;
+
+pub mod client;
+pub mod site;
+
+pub mod run;
+
+pub use run::{Report, run};

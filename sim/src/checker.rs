@@ -1,0 +1,180 @@
+//! Who watches: reads what was committed as soon as it is, and knows what may follow from what.
+
+mod effects;
+mod journal;
+mod ledger;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use sagamore_core::saga::Status;
+use sagamore_core::{Definition, Direction};
+use sagamore_database::Database;
+use sagamore_transport::{Record, wire};
+
+use crate::store::Owner;
+use crate::world::World;
+
+use effects::Watch;
+use journal::Shadow;
+
+pub use effects::{Audit, EFFECTS};
+pub use journal::get;
+pub use ledger::{Ledger, Passed, SKEW_MS_MAX};
+
+/// All that was seen.
+#[derive(Default)]
+pub struct Checker {
+    definitions: BTreeMap<String, Arc<Definition>>,
+    sagas: BTreeMap<String, Shadow>,
+    services: Vec<Watch>,
+    /// For each saga, in the order of their commits: step and direction.
+    effects: BTreeMap<String, Vec<(String, Direction)>>,
+    /// Counts everything that happens.
+    tick: u64,
+    /// A command's id -> when its latest asking was committed.
+    asked: BTreeMap<String, u64>,
+    /// A command's id -> when the transport acknowledged it last.
+    sent: BTreeMap<String, u64>,
+    /// Sagas whose start was acknowledged.
+    accepted: BTreeSet<String>,
+    /// Sagas whose cancel was acknowledged.
+    cancelled: BTreeSet<String>,
+}
+
+impl Checker {
+    /// Sagas may run by this plan.
+    pub fn knows(&mut self, definition: &Definition) {
+        self.definitions.insert(definition.hash().to_owned(), Arc::new(definition.clone()));
+    }
+
+    /// The next service, with what has to hold in its database at any moment.
+    pub fn watches(&mut self, audit: Audit) {
+        self.services.push(Watch { last: 0, audit });
+    }
+
+    /// Somebody has committed: to be called while nobody else can.
+    pub fn committed(&mut self, world: &World, owner: Owner, database: &Database, who: &str) {
+        self.tick += 1;
+        match owner {
+            Owner::Engine => self.engine_committed(world, database, who),
+            Owner::Service(number) => self.service_committed(world, number, database),
+        }
+    }
+
+    /// These records are about to leave: every command among them was asked by a committed entry.
+    pub fn leaves(&mut self, world: &World, records: &[Record]) {
+        for record in records {
+            let Some(id) = command_id(record) else { continue };
+            if !self.asked.contains_key(&id) {
+                world.violate("sent-before-commit", format!("{id} leaves, and no committed entry asks for it"));
+            }
+            if self.sent.contains_key(&id) {
+                world.count("command sent again");
+            }
+            world.tell(|| format!("sends {id}"));
+        }
+    }
+
+    /// The transport has acknowledged these records to who published them.
+    pub fn acknowledged(&mut self, records: &[Record]) {
+        self.tick += 1;
+        for id in records.iter().filter_map(command_id) {
+            self.sent.insert(id, self.tick);
+        }
+    }
+
+    /// A turn of the only orchestrator has ended well: what is outstanding is sent.
+    pub fn turned(&self, world: &World) {
+        for shadow in self.sagas.values().filter(|shadow| !shadow.saga.status.has_ended()) {
+            for id in shadow.outstanding() {
+                let asked = self.asked.get(&id).copied().unwrap_or(0);
+                if self.sent.get(&id).is_none_or(|sent| *sent < asked) {
+                    world.violate("unsent-command", format!("{id} is asked and committed, and was not sent"));
+                }
+            }
+        }
+    }
+
+    /// Offsets were committed past these replies: what they say is stored.
+    pub fn passed(&self, world: &World, replies: &[String]) {
+        for shadow in self.sagas.values() {
+            for id in shadow.outstanding().into_iter().filter(|id| replies.contains(id)) {
+                world.violate("offset-before-commit", format!("the answer to {id} is passed, and not stored"));
+            }
+        }
+    }
+
+    /// A client was told that its start is accepted.
+    pub fn accepted(&mut self, world: &World, id: &str) {
+        if !self.sagas.contains_key(id) {
+            world.violate("ack-before-durable", format!("{id} was acknowledged, and is not stored"));
+        }
+        self.accepted.insert(id.to_owned());
+    }
+
+    /// A client was told that its cancel is accepted.
+    pub fn cancel_accepted(&mut self, id: &str) {
+        self.cancelled.insert(id.to_owned());
+    }
+
+    /// Whether this saga was cancelled before anything was asked for it: any start gets it as it is.
+    pub fn was_cancelled_early(&self, id: &str) -> bool {
+        self.sagas.get(id).is_some_and(Shadow::asked_nothing)
+    }
+
+    /// Sagas that wait for a person, with the steps.
+    pub fn stuck(&self) -> Vec<(String, Vec<String>)> {
+        let stuck = self.sagas.iter().filter(|(_, shadow)| shadow.saga.status == Status::Stuck);
+        stuck.map(|(id, shadow)| (id.clone(), shadow.stuck_steps())).collect()
+    }
+
+    /// Whether every saga has ended.
+    pub fn is_at_rest(&self) -> bool {
+        self.sagas.values().all(|shadow| shadow.saga.status.has_ended())
+    }
+
+    /// How many sagas there are, and how many ended as completed.
+    pub fn tally(&self) -> (usize, usize) {
+        let completed = self.sagas.values().filter(|shadow| shadow.saga.status == Status::Completed).count();
+        (self.sagas.len(), completed)
+    }
+
+    /// What is not at rest, for the report.
+    pub fn unfinished(&self) -> String {
+        let unfinished = self.sagas.iter().filter(|(_, shadow)| !shadow.saga.status.has_ended());
+        unfinished.map(|(id, shadow)| format!("{id} {}", shadow.describe())).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Everything is over and nobody is writing: what has to hold at the end.
+    pub fn finally(&mut self, world: &World, engine: &Database, services: &[Database]) {
+        self.journal_is_what_it_was(world, engine);
+        for (number, database) in services.iter().enumerate() {
+            self.service_committed(world, number, database);
+        }
+        for id in &self.accepted {
+            if !self.sagas.contains_key(id) {
+                world.violate("lost-saga", format!("{id} was acknowledged, and is gone"));
+            }
+        }
+        for id in &self.cancelled {
+            if self.sagas.get(id).is_none_or(|shadow| shadow.saga.status == Status::Completed) {
+                world.violate("split-outcome", format!("{id}: its cancel was accepted, and it completed"));
+            }
+        }
+        for (id, shadow) in &self.sagas {
+            self.whole(world, id, shadow);
+        }
+        for id in self.effects.keys().filter(|id| !self.sagas.contains_key(*id)) {
+            world.violate("vanished-saga", format!("{id} has effects, and no saga"));
+        }
+    }
+}
+
+/// The id of a command's record.
+fn command_id(record: &Record) -> Option<String> {
+    if !record.topic.ends_with(".commands") {
+        return None;
+    }
+    wire::decode_command(record).ok().map(|command| command.id())
+}

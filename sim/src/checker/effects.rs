@@ -1,0 +1,112 @@
+//! What is asked of the services' tables: each effect once, undone in reverse order, all of them or none.
+//!
+//! Every service's database has a table `sim_effect`, to which triggers (or toy handlers) add a row for each effect.
+
+use sagamore_core::saga::{Status, StepStatus};
+use sagamore_core::Direction;
+use sagamore_database::Database;
+
+use super::journal::{Shadow, get};
+use super::Checker;
+use crate::store::look;
+use crate::world::World;
+
+/// What has to hold in a service's database after every commit: the violation's name and what was seen.
+pub type Audit = Box<dyn Fn(&Database) -> Option<(&'static str, String)> + Send>;
+
+/// The table that every service's database has besides its own.
+pub const EFFECTS: &str = "CREATE TABLE sim_effect (seq INTEGER PRIMARY KEY AUTOINCREMENT, saga TEXT NOT NULL, \
+    step TEXT NOT NULL, direction TEXT NOT NULL)";
+
+/// One service that is watched.
+pub(super) struct Watch {
+    pub last: i64,
+    pub audit: Audit,
+}
+
+impl Checker {
+    /// Reads the effects that are new.
+    pub(super) fn service_committed(&mut self, world: &World, number: usize, database: &Database) {
+        let last = self.services[number].last;
+        let sql = format!("SELECT seq, saga, step, direction FROM sim_effect WHERE seq > {last} ORDER BY seq");
+        for row in look(database, &sql) {
+            let direction: String = get(&row, 3);
+            let direction = if direction == "action" { Direction::Action } else { Direction::Compensation };
+            self.services[number].last = get(&row, 0);
+            self.effect(world, &get::<String>(&row, 1), &get::<String>(&row, 2), direction);
+        }
+        if let Some((name, detail)) = (self.services[number].audit)(database) {
+            world.violate(name, detail);
+        }
+    }
+
+    fn effect(&mut self, world: &World, id: &str, step: &str, direction: Direction) {
+        world.tell(|| format!("effect {id} {step} {direction}"));
+        let before = self.effects.get(id).cloned().unwrap_or_default();
+        let had = |step: &str, direction| before.iter().any(|(other, way)| other == step && *way == direction);
+        if had(step, direction) {
+            world.violate("double-charge", format!("{id} {step} {direction} happened twice"));
+        }
+        let shadow = self.sagas.get(id);
+        match direction {
+            Direction::Action => {
+                let undone = shadow.and_then(|shadow| status(shadow, step)) == Some(StepStatus::Undone);
+                if undone || had(step, Direction::Compensation) {
+                    world.violate("hanging-action", format!("{id} {step} happened after its compensation"));
+                }
+            }
+            Direction::Compensation => {
+                if !had(step, Direction::Action) {
+                    world.violate("empty-compensation", format!("{id} {step} was undone, and had not happened"));
+                }
+                if let Some(shadow) = shadow {
+                    in_order(world, shadow, step, &had);
+                }
+            }
+        }
+        self.effects.entry(id.to_owned()).or_default().push((step.to_owned(), direction));
+    }
+
+    /// A saga that has ended: all its effects once and no undo, or every effect with its undo.
+    pub(super) fn whole(&self, world: &World, id: &str, shadow: &Shadow) {
+        let empty = Vec::new();
+        let effects = self.effects.get(id).unwrap_or(&empty);
+        for plan in &shadow.saga.definition.steps {
+            let name = plan.name.as_str();
+            let count = |direction| effects.iter().filter(|(step, way)| step == name && *way == direction).count();
+            let (actions, undos) = (count(Direction::Action), count(Direction::Compensation));
+            let by_hand = shadow.by_hand.iter().any(|step| step == name);
+            let fits = match shadow.saga.status {
+                Status::Completed => undos == 0 && (actions == 1 || by_hand),
+                Status::Compensated => actions == undos || by_hand,
+                Status::Running | Status::Compensating | Status::Stuck => true,
+            };
+            if !fits {
+                let status = shadow.saga.status.as_str();
+                world.violate("half-saga", format!("{id} is {status}: {name} happened {actions} times, undone {undos}"));
+            }
+        }
+    }
+}
+
+/// Whatever came after this step is undone already; and nothing is undone once the pivot has happened.
+fn in_order(world: &World, shadow: &Shadow, step: &str, had: &impl Fn(&str, Direction) -> bool) {
+    let definition = &shadow.saga.definition;
+    let Some(index) = definition.steps.iter().position(|plan| plan.name.as_str() == step) else { return };
+    for (later, plan) in definition.steps.iter().enumerate() {
+        let name = plan.name.as_str();
+        let is_later = definition.graph().descendants[index] & (1 << later) != 0;
+        let by_hand = shadow.by_hand.iter().any(|step| step == name);
+        if is_later && had(name, Direction::Action) && !had(name, Direction::Compensation) && !by_hand {
+            world.violate("wrong-undo-order", format!("{}: {step} is undone before {name}", shadow.saga.id));
+        }
+        if plan.kind.as_str() == "pivot" && had(name, Direction::Action) {
+            world.violate("undo-after-pivot", format!("{}: {step} is undone after the pivot", shadow.saga.id));
+        }
+    }
+}
+
+fn status(shadow: &Shadow, step: &str) -> Option<StepStatus> {
+    let index = shadow.saga.definition.steps.iter().position(|plan| plan.name.as_str() == step)?;
+    Some(shadow.saga.steps[index].status)
+}

@@ -1,0 +1,193 @@
+//! What is asked of the engine's tables: gapless and append-only journals, ends that absorb, writes by owners only.
+
+use std::sync::Arc;
+
+use sagamore_core::message::ReplyTo;
+use sagamore_core::saga::{Cause, Change, Entry, Status, StepStatus};
+use sagamore_core::{Body, Direction, Saga, Timestamp};
+use sagamore_database::{Database, Row};
+
+use super::Checker;
+use crate::store::look;
+use crate::world::World;
+
+/// A saga as its committed journal has it.
+pub struct Shadow {
+    seq: i64,
+    entries: Vec<String>,
+    /// The fold of the entries.
+    pub saga: Saga,
+    /// Steps that a person decided about.
+    pub by_hand: Vec<String>,
+}
+
+impl Shadow {
+    /// The ids of the commands that are asked and unanswered.
+    pub fn outstanding(&self) -> Vec<String> {
+        let ids = self.saga.outstanding().into_iter();
+        ids.map(|(step, direction)| self.saga.command(step, direction).id()).collect()
+    }
+
+    /// Whether it was cancelled before its start.
+    pub fn asked_nothing(&self) -> bool {
+        self.saga.cause == Some(Cause::Cancelled)
+            && self.saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
+    }
+
+    /// The steps that wait for a person.
+    pub fn stuck_steps(&self) -> Vec<String> {
+        self.saga.stuck_steps().map(|index| self.saga.definition.steps[index].name.to_string()).collect()
+    }
+
+    /// Where it stands.
+    pub fn describe(&self) -> String {
+        let steps = self.saga.steps.iter().map(|step| step.status.as_str()).collect::<Vec<_>>().join(",");
+        format!("{} [{steps}]", self.saga.status.as_str())
+    }
+}
+
+impl Checker {
+    /// Reads what is new, and whether it may be.
+    pub(super) fn engine_committed(&mut self, world: &World, database: &Database, who: &str) {
+        let rows = look(database, "SELECT seq, id, status, revision, hash, reply_partition, started_at FROM saga");
+        let mut changed = Vec::new();
+        for row in &rows {
+            let (seq, id): (i64, String) = (get(row, 0), get(row, 1));
+            let revision = u64::try_from(get::<i64>(row, 3)).unwrap_or(0);
+            let known = self.sagas.get(&id).map_or(0, |shadow| shadow.saga.revision);
+            if revision < known {
+                world.violate("time-travel", format!("{id} went from revision {known} back to {revision}"));
+            } else if revision > known {
+                if !self.sagas.contains_key(&id) {
+                    let Some(shadow) = self.first_seen(row) else {
+                        world.violate("vanished-definition", format!("{id} runs by an unknown plan"));
+                        continue;
+                    };
+                    self.sagas.insert(id.clone(), shadow);
+                }
+                changed.push(get::<i64>(row, 5));
+                self.grown(world, database, seq, &id);
+            }
+            let status: String = get(row, 2);
+            let shadow = self.sagas.get(&id).map(|shadow| (shadow.saga.status.as_str(), shadow.saga.revision));
+            if shadow != Some((status.as_str(), revision)) && world.violation().is_none() {
+                world.violate("history-gap", format!("{id}: row {status} {revision}, journal {shadow:?}"));
+            }
+        }
+        for row in look(database, "SELECT reply_partition, owner FROM ownership") {
+            let (partition, owner): (i64, String) = (get(&row, 0), get(&row, 1));
+            if changed.contains(&partition) && owner != who {
+                world.violate("zombie-write", format!("{who} changed a saga of partition {partition}, which {owner} has"));
+            }
+        }
+    }
+
+    fn first_seen(&self, row: &Row) -> Option<Shadow> {
+        let (seq, id, hash): (i64, String, String) = (get(row, 0), get(row, 1), get(row, 4));
+        let definition = Arc::clone(self.definitions.get(&hash)?);
+        let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
+        let started_at = Timestamp(get(row, 6));
+        let saga = Saga::begin(id.parse().ok()?, definition, reply_to, Body::empty(), started_at);
+        Some(Shadow { seq, entries: Vec::new(), saga, by_hand: Vec::new() })
+    }
+
+    fn grown(&mut self, world: &World, database: &Database, seq: i64, id: &str) {
+        let Some(shadow) = self.sagas.get_mut(id) else { return };
+        let had_ended = shadow.saga.status.has_ended();
+        let known = shadow.saga.revision;
+        let sql = format!("SELECT entry FROM journal WHERE seq = {seq} AND revision > {known} ORDER BY revision");
+        for row in look(database, &sql) {
+            let text: String = get(&row, 0);
+            let advanced = serde_json::from_str::<Entry>(&text).map_err(|why| why.to_string()).and_then(|entry| {
+                note(world, &entry, shadow);
+                for change in &entry.changes {
+                    if let Change::Asked { step, direction, .. } = change {
+                        let generation = generation(&shadow.saga, step.as_str(), *direction, &entry);
+                        self.asked.insert(format!("{id}/{step}/{direction}/{generation}"), self.tick);
+                    }
+                }
+                shadow.saga.advance(&entry).map_err(|why| why.to_string())
+            });
+            if let Err(why) = advanced {
+                world.violate("history-gap", format!("{id}: {why}"));
+                return;
+            }
+            shadow.entries.push(text);
+        }
+        let shadow = &self.sagas[id];
+        world.tell(|| format!("{id} at {} {}", shadow.saga.revision, shadow.describe()));
+        if had_ended {
+            world.violate("split-outcome", format!("{id} had ended, and went on to {}", shadow.saga.status.as_str()));
+        }
+        if shadow.saga.status.has_ended() {
+            world.count(if shadow.saga.status == Status::Completed { "saga completed" } else { "saga compensated" });
+            self.whole(world, id, shadow);
+        }
+    }
+
+    /// Every journal begins with what it had before.
+    pub(super) fn journal_is_what_it_was(&self, world: &World, database: &Database) {
+        for (id, shadow) in &self.sagas {
+            let sql = format!("SELECT entry FROM journal WHERE seq = {} ORDER BY revision", shadow.seq);
+            let entries: Vec<String> = look(database, &sql).iter().map(|row| get(row, 0)).collect();
+            if entries != shadow.entries {
+                world.violate("history-gap", format!("{id}: the journal is not what it was"));
+            }
+        }
+    }
+}
+
+/// The generation that a command of this entry has: an operator's retry in the same entry raises it first.
+fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u32 {
+    let retried = entry.changes.iter().any(|change| match change {
+        Change::Rescued(rescue) => rescue.step.as_str() == step && rescue.verb.as_str() == "retry",
+        _ => false,
+    });
+    let index = saga.definition.steps.iter().position(|candidate| candidate.name.as_str() == step).unwrap_or(0);
+    let state = &saga.steps[index];
+    let generation = match direction {
+        Direction::Action => state.generation,
+        Direction::Compensation => state.undo_generation,
+    };
+    generation + u32::from(retried)
+}
+
+/// Counts what a run has reached.
+fn note(world: &World, entry: &Entry, shadow: &mut Shadow) {
+    for change in &entry.changes {
+        let name = match change {
+            Change::Refused { step, .. } => match step.as_str() {
+                "charge-payment" => "refused at payment",
+                "reserve-stock" => "refused at inventory",
+                "schedule-shipment" => "refused at shipping",
+                _ => "refused elsewhere",
+            },
+            Change::Faulted { .. } => "fault answered",
+            Change::Silent { due: Some(_), .. } => "unknown, asked again",
+            Change::Silent { due: None, .. } => "unknown, given up",
+            Change::Undone { .. } => "step undone",
+            Change::UndoRefused { .. } => "undo refused",
+            Change::Done { .. } if shadow.saga.cause.is_some() => "late success after turning back",
+            Change::TurnedBack { cause: Cause::Cancelled } => "turned back: cancelled",
+            Change::TurnedBack { cause: Cause::GivenUp(_) } => "turned back: given up",
+            Change::TurnedBack { cause: Cause::DeadlinePassed } => "turned back: deadline",
+            Change::TurnedBack { cause: Cause::Refused(_) } => "turned back: refused",
+            Change::Rescued(rescue) => {
+                shadow.by_hand.push(rescue.step.to_string());
+                match rescue.verb.as_str() {
+                    "retry" => "operator retried",
+                    "skip" => "operator skipped",
+                    _ => "operator resolved",
+                }
+            }
+            Change::Stuck => "saga stuck",
+            _ => continue,
+        };
+        world.count(name);
+    }
+}
+
+/// A column that the checker knows to be there.
+pub fn get<T: sagamore_database::value::FromValue>(row: &Row, column: usize) -> T {
+    row.get(column).expect("the checker reads its own columns")
+}

@@ -1,0 +1,214 @@
+//! Those who start sagas, start them again, change their minds, and look; and the operator. What they were told is
+//! what the checker holds the system to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sagamore_core::saga::{Ignored, Rescue, Verb};
+use sagamore_core::{Body, Name, SagaId};
+use sagamore_engine::{Handle, Start, StartError, VerbError};
+
+use crate::party::{Mood, Outside, Party};
+use crate::shop;
+use crate::site::Site;
+
+/// How long a client waits for an answer before it asks again.
+const PATIENCE_MS: i64 = 20_000;
+
+/// One saga that is wanted.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    definition: Name,
+    key: String,
+    input: Body,
+    other: Body,
+    idempotency_key: Option<String>,
+}
+
+impl Wish {
+    /// Orders and parties, by chance.
+    pub fn draw(number: usize, rng: &mut fastrand::Rng) -> Wish {
+        let idempotency_key = rng.bool().then(|| format!("request-{number}"));
+        let key = format!("{}", 10_248 + number);
+        let of = |value: Result<Body, _>| value.unwrap_or_else(|_: sagamore_core::body::Unreadable| Body::empty());
+        if rng.u8(0..10) < 6 {
+            let order = shop::order(&key, rng);
+            let mut other = order.clone();
+            other.ship_to.city = "Lille".to_owned();
+            let (input, other) = (of(Body::of(&order)), of(Body::of(&other)));
+            return Wish { definition: name("checkout"), key, input, other, idempotency_key };
+        }
+        let mood = |rng: &mut fastrand::Rng| match rng.u8(0..16) {
+            0 | 1 => Mood::Refuses,
+            2 => Mood::WritesAndRefuses,
+            3 => Mood::Clings,
+            _ => Mood::Calm,
+        };
+        let calm_or_not = |mood: Mood| if mood == Mood::Clings { Mood::Calm } else { mood };
+        let hall = if mood(rng) == Mood::Clings { Mood::Clings } else { Mood::Calm };
+        let [band, food, pay, cards] = [(); 4].map(|()| mood(rng));
+        let (pay, cards) = (calm_or_not(pay), calm_or_not(cards));
+        let party = Party { party_id: key.clone(), hall, band, food, pay, cards };
+        let mut other = party.clone();
+        other.band = if band == Mood::Calm { Mood::Refuses } else { Mood::Calm };
+        let (input, other) = (of(Body::of(&party)), of(Body::of(&other)));
+        Wish { definition: name("party"), key, input, other, idempotency_key }
+    }
+
+    fn id(&self) -> SagaId {
+        SagaId::new(&self.definition, &self.key).expect("the key is one")
+    }
+
+    fn start(&self) -> Start {
+        Start {
+            definition: self.definition.clone(),
+            key: self.key.clone(),
+            input: self.input.clone(),
+            idempotency_key: self.idempotency_key.clone(),
+        }
+    }
+}
+
+/// Sees its wishes through, one after another, and comes back to earlier ones in between.
+pub async fn client(site: Arc<Site>, wishes: Vec<Wish>) {
+    let world = site.world.clone();
+    let mut revisions = BTreeMap::new();
+    for (index, wish) in wishes.iter().enumerate() {
+        world.sleep(world.between(0, 1_500)).await;
+        if world.percent(8) {
+            cancel(&site, wish).await;
+        }
+        start(&site, wish).await;
+        while world.percent(60) {
+            world.sleep(world.between(0, 800)).await;
+            let earlier = &wishes[world.below(index as u64 + 1) as usize];
+            match world.below(10) {
+                0 | 1 => start(&site, earlier).await,
+                2 | 3 => start_otherwise(&site, earlier).await,
+                4 | 5 => cancel(&site, earlier).await,
+                _ => show(&site, earlier, &mut revisions).await,
+            }
+        }
+    }
+    site.client_is_done();
+}
+
+/// Asks until it is accepted.
+async fn start(site: &Site, wish: &Wish) {
+    let (world, id) = (&site.world, wish.id());
+    loop {
+        let handle = handle(site).await;
+        site.nudge();
+        match world.patience(PATIENCE_MS, handle.start(wish.start())).await {
+            Some(Ok(started)) => {
+                world.tell(|| format!("start of {id} accepted, existed: {}", started.existed));
+                world.checker().accepted(world, id.as_str());
+                if started.id != id {
+                    world.violate("key-reuse", format!("{id} was asked for, {} was given", started.id));
+                }
+                if started.existed {
+                    world.count("start repeated");
+                }
+                return;
+            }
+            None => world.count("start given up by its client, and made again"),
+            Some(Err(StartError::Unavailable(_) | StartError::Busy { .. })) => world.count("start made again"),
+            Some(Err(why)) => {
+                world.violate("key-reuse", format!("{id}, started with what it was started with: {why}"));
+                return;
+            }
+        }
+        world.sleep(world.between(10, 1_000)).await;
+    }
+}
+
+/// The same key with another body has to be refused, unless the saga was cancelled before its start.
+async fn start_otherwise(site: &Site, wish: &Wish) {
+    let (world, id) = (&site.world, wish.id());
+    let handle = handle(site).await;
+    let start = Start { input: wish.other.clone(), ..wish.start() };
+    site.nudge();
+    match world.patience(PATIENCE_MS, handle.start(start)).await {
+        Some(Ok(_)) if world.checker().was_cancelled_early(id.as_str()) => {}
+        Some(Ok(_)) => world.violate("key-reuse", format!("{id} was given for another body")),
+        Some(Err(StartError::OtherInput(_))) => world.count("other body refused"),
+        Some(Err(StartError::OtherRequest)) => world.count("other request refused"),
+        Some(Err(_)) | None => {}
+    }
+}
+
+async fn cancel(site: &Site, wish: &Wish) {
+    let (world, id) = (&site.world, wish.id());
+    let handle = handle(site).await;
+    site.nudge();
+    match world.patience(PATIENCE_MS, handle.cancel(id.clone())).await {
+        Some(Ok(status)) => {
+            world.tell(|| format!("cancel of {id} accepted: {}", status.as_str()));
+            world.count("cancel accepted");
+            if world.checker().was_cancelled_early(id.as_str()) {
+                world.count("cancel before the start");
+            }
+            // A saga that waits for a person, forward, cannot be cancelled; one that goes back is going back already.
+            world.checker().cancel_accepted(id.as_str());
+        }
+        Some(Err(VerbError::Ignored(Ignored::TooLate))) => world.count("cancel too late"),
+        Some(Err(_)) | None => {}
+    }
+}
+
+/// What is read never goes back.
+async fn show(site: &Site, wish: &Wish, revisions: &mut BTreeMap<String, u64>) {
+    let (world, id) = (&site.world, wish.id());
+    let handle = handle(site).await;
+    if let Some(Ok(Some(detail))) = world.patience(PATIENCE_MS, handle.show(&id)).await {
+        let known = revisions.entry(id.to_string()).or_insert(0);
+        if detail.header.revision < *known {
+            world.violate("time-travel", format!("{id} was read at {known}, then at {}", detail.header.revision));
+        }
+        *known = detail.header.revision;
+        world.count("saga read");
+    }
+}
+
+/// Decides about what is stuck: mends and asks again, passes over, or says that it was done by hand.
+pub async fn operator(site: Arc<Site>, outside: Outside) {
+    let world = site.world.clone();
+    loop {
+        world.sleep(world.between(1_000, 6_000)).await;
+        let stuck = world.checker().stuck();
+        for (id, steps) in stuck {
+            let id: SagaId = id.parse().expect("the checker knows ids");
+            let Some(step) = steps.first() else {
+                world.violate("hopeless", format!("{id} is stuck, and no step waits for a person"));
+                continue;
+            };
+            let verb = match world.below(4) {
+                0 => Verb::Skip,
+                1 => Verb::Resolve,
+                _ => Verb::Retry,
+            };
+            if verb == Verb::Retry && world.percent(80) {
+                outside.mend(id.key());
+            }
+            let rescue = Rescue { step: name(step), verb, reason: "the simulator's operator".to_owned() };
+            let handle = handle(&site).await;
+            site.nudge();
+            let answer = world.patience(PATIENCE_MS, handle.rescue(id.clone(), rescue)).await;
+            world.tell(|| format!("operator: {} {id} {step}: {answer:?}", verb.as_str()));
+        }
+    }
+}
+
+/// The door of the youngest orchestrator, or sometimes of an older one.
+async fn handle(site: &Site) -> Handle {
+    loop {
+        if let Some(handle) = site.handle() {
+            return handle;
+        }
+        site.world.sleep(20).await;
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}

@@ -1,0 +1,236 @@
+//! A second, trivial domain: a party. Its plan branches, its steps may be given up, and its services have moods.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use sagamore_core::{Definition, definition};
+use sagamore_sdk::{Decided, Fault, Message, Refusal, Service, Tx, done, refused};
+use serde::{Deserialize, Serialize};
+
+use crate::faults::Fault as Odd;
+use crate::world::Shared;
+
+/// How a handler ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mood {
+    /// Well.
+    Calm,
+    /// With a refusal, before anything is written.
+    Refuses,
+    /// With a refusal, after something was written.
+    WritesAndRefuses,
+    /// Well; but its undo is refused, until a person has mended something.
+    Clings,
+}
+
+/// What a party is started with.
+#[derive(Clone, Debug, Message)]
+pub struct Party {
+    /// The business key.
+    pub party_id: String,
+    /// Of the step `book-hall`, and so on.
+    pub hall: Mood,
+    /// Of `hire-band`.
+    pub band: Mood,
+    /// Of `order-food`.
+    pub food: Mood,
+    /// Of `pay-all`.
+    pub pay: Mood,
+    /// Of `send-cards`.
+    pub cards: Mood,
+}
+
+/// What was booked.
+#[derive(Clone, Debug, Message)]
+pub struct Held {
+    /// By which party.
+    pub party_id: String,
+    /// How the undo will go.
+    pub mood: Mood,
+}
+
+macro_rules! asks {
+    ($action:ident $to:literal $(yields $output:ident)? $(undone by $undo:ident)?) => {
+        #[doc = "Asks for a step."]
+        #[derive(Clone, Debug, Message)]
+        #[message(to = $to $(, yields = $output)?)]
+        pub struct $action {
+            #[doc = "Which party."]
+            pub party_id: String,
+            #[doc = "How it will go."]
+            pub mood: Mood,
+        }
+        $(
+            #[doc = "Asks to undo a step."]
+            #[derive(Clone, Debug, Message)]
+            #[message(to = $to, undoes = $action)]
+            pub struct $undo {
+                #[doc = "Which party."]
+                pub party_id: String,
+            }
+        )?
+    };
+}
+
+asks!(BookHall "hall" yields Held undone by FreeHall);
+asks!(HireBand "guild" undone by SendBandHome);
+asks!(OrderFood "guild" yields Held undone by CancelFood);
+asks!(PayAll "hall");
+asks!(SendCards "guild");
+asks!(TidyUp "hall");
+
+/// The plan: the band and the food side by side, the cards and the tidying too.
+pub fn party() -> Result<Definition, definition::Error> {
+    let (soon, late) = (Duration::from_millis(200), Duration::from_secs(2));
+    let mut saga = Definition::named("party").version(1).deadline(Duration::from_secs(40));
+    let PartyFrom { party_id, hall, band, food, pay, cards } = saga.input::<Party>();
+    saga.step("book-hall")
+        .asks(BookHallFrom { party_id, mood: hall })
+        .undone_by_with(FreeHallFrom { party_id })
+        .timeout(Duration::from_secs(3))
+        .backoff(soon, late);
+    saga.step("hire-band")
+        .asks(HireBandFrom { party_id, mood: band })
+        .undone_by_with(SendBandHomeFrom { party_id })
+        .after(["book-hall"])
+        .timeout(Duration::from_secs(2))
+        .attempts(2)
+        .backoff(soon, late);
+    saga.step("order-food")
+        .asks(OrderFoodFrom { party_id, mood: food })
+        .undone_by_with(CancelFoodFrom { party_id })
+        .after(["book-hall"])
+        .timeout(Duration::from_secs(2))
+        .attempts(3)
+        .backoff(soon, late);
+    saga.pivot("pay-all")
+        .asks(PayAllFrom { party_id, mood: pay })
+        .after(["hire-band", "order-food"])
+        .timeout(late)
+        .backoff(soon, late);
+    saga.retriable("send-cards")
+        .asks(SendCardsFrom { party_id, mood: cards })
+        .after(["pay-all"])
+        .timeout(late)
+        .backoff(soon, late);
+    saga.retriable("tidy-up")
+        .asks(TidyUpFrom { party_id, mood: hall })
+        .after(["pay-all"])
+        .timeout(late)
+        .backoff(soon, late);
+    saga.build()
+}
+
+/// The outside of the services: what chance and people do to them.
+#[derive(Clone)]
+pub struct Outside {
+    /// For chance.
+    pub world: Shared,
+    /// Parties and steps that a person has mended something for.
+    pub mended: Arc<Mutex<BTreeSet<String>>>,
+}
+
+impl Outside {
+    /// Nothing is mended.
+    pub fn new(world: &Shared) -> Outside {
+        Outside { world: world.clone(), mended: Arc::default() }
+    }
+
+    /// From now on nothing is refused to this party.
+    pub fn mend(&self, party_id: &str) {
+        self.mended.lock().expect("nothing panics while this is held").insert(party_id.to_owned());
+    }
+
+    fn is_mended(&self, party_id: &str) -> bool {
+        self.mended.lock().expect("nothing panics while this is held").contains(party_id)
+    }
+}
+
+async fn effect(tx: &Tx, party_id: &str, step: &str, direction: &str) -> Result<(), Fault> {
+    let sql = "INSERT INTO sim_effect (saga, step, direction) VALUES ($1, $2, $3)";
+    tx.execute(sql, (format!("party:{party_id}"), step, direction)).await?;
+    Ok(())
+}
+
+async fn act(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), Refusal> {
+    let mended = outside.is_mended(party_id);
+    if mood == Mood::Refuses && !mended {
+        return refused(Refusal::new("not-today", "not today"));
+    }
+    effect(&tx, party_id, step, "action").await?;
+    if mood == Mood::WritesAndRefuses && !mended {
+        return refused(Refusal::new("not-today", "not today"));
+    }
+    if outside.world.strikes(Odd::HandlerFault) {
+        return Err(Fault::new("as the simulator wants it"));
+    }
+    done(())
+}
+
+async fn undo(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), Refusal> {
+    if mood == Mood::Clings && !outside.is_mended(party_id) {
+        return refused(Refusal::new("not-today", "not today"));
+    }
+    effect(&tx, party_id, step, "compensation").await?;
+    if outside.world.strikes(Odd::HandlerFault) {
+        return Err(Fault::new("as the simulator wants it"));
+    }
+    done(())
+}
+
+macro_rules! acts {
+    ($service:ident, $outside:ident, $action:ident, $step:literal) => {
+        $service.action({
+            let outside = $outside.clone();
+            move |tx: Tx, asked: $action| {
+                let outside = outside.clone();
+                async move { act(outside, tx, $step, &asked.party_id, asked.mood).await }
+            }
+        })
+    };
+    ($service:ident, $outside:ident, $action:ident, $step:literal, Held) => {
+        $service.action({
+            let outside = $outside.clone();
+            move |tx: Tx, asked: $action| {
+                let outside = outside.clone();
+                async move {
+                    let $action { party_id, mood } = asked;
+                    let acted = act(outside, tx, $step, &party_id, mood).await?;
+                    Ok(acted.map(|()| Held { party_id, mood }))
+                }
+            }
+        })
+    };
+}
+
+macro_rules! undoes {
+    ($service:ident, $outside:ident, $undo:ident, $step:literal, $output:ty, $mood:expr) => {
+        $service.compensation_with({
+            let outside = $outside.clone();
+            move |tx: Tx, asked: $undo, output: $output| {
+                let outside = outside.clone();
+                async move { undo(outside, tx, $step, &asked.party_id, $mood(output)).await }
+            }
+        })
+    };
+}
+
+/// The hall, and those who work for it.
+pub fn hall(outside: &Outside) -> Service {
+    let service = Service::named("hall");
+    let service = acts!(service, outside, BookHall, "book-hall", Held);
+    let service = undoes!(service, outside, FreeHall, "book-hall", Held, |held: Held| held.mood);
+    let service = acts!(service, outside, PayAll, "pay-all");
+    acts!(service, outside, TidyUp, "tidy-up")
+}
+
+/// The musicians, the cooks and the printers.
+pub fn guild(outside: &Outside) -> Service {
+    let service = Service::named("guild");
+    let service = acts!(service, outside, HireBand, "hire-band");
+    let service = undoes!(service, outside, SendBandHome, "hire-band", (), |()| Mood::Calm);
+    let service = acts!(service, outside, OrderFood, "order-food", Held);
+    let service = undoes!(service, outside, CancelFood, "order-food", Held, |held: Held| held.mood);
+    acts!(service, outside, SendCards, "send-cards")
+}

@@ -1,0 +1,254 @@
+//! One run: processes that are polled in an order drawn from the seed, and that die between any two awaits.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+
+use crate::client::{self, Wish};
+use crate::faults::Fault;
+use crate::party::Outside;
+use crate::site::Site;
+use crate::world::{Counters, Shared, Violation, World};
+
+/// How long everything may take to come to rest once nothing goes wrong any more.
+const REST_MS_MAX: i64 = 400_000;
+/// How long it is watched after that, while everything that was ever sent is sent once more.
+const ENCORE_MS: i64 = 8_000;
+/// A run that polls more often than this goes round in circles.
+const POLLS_MAX: u64 = 3_000_000;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What was drawn from.
+    pub seed: u64,
+    /// The first thing that must never be seen.
+    pub violation: Option<Violation>,
+    /// The trace's hash and number of events: the same for the same seed.
+    pub trace: (u64, u64),
+    /// What was reached.
+    pub counters: Counters,
+    /// Sagas, and how many of them completed.
+    pub sagas: (usize, usize),
+}
+
+/// Runs the world of this seed to its end.
+pub fn run(seed: u64, print: bool) -> Report {
+    let world = World::new(seed, print);
+    let mut run = Run::new(&world);
+    run.until_the_end();
+    let (trace, counters, sagas) = (world.trace(), world.counters(), world.checker().tally());
+    Report { seed, violation: world.violation(), trace, counters, sagas }
+}
+
+type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Orchestrator,
+    Participant(usize),
+    /// A client, or the operator: never dies.
+    Person,
+}
+
+struct Process {
+    role: Role,
+    number: usize,
+    life: Option<Life>,
+}
+
+struct Run {
+    world: Shared,
+    site: Arc<Site>,
+    processes: Vec<Process>,
+    clients: usize,
+    /// How many orchestrators live.
+    orchestrators: Arc<AtomicUsize>,
+    heals_at: i64,
+    ends_at: Option<i64>,
+}
+
+impl Run {
+    fn new(world: &Shared) -> Run {
+        let outside = Outside::new(world);
+        let site = Site::new(world, &outside);
+        let mut run = Run {
+            world: world.clone(),
+            clients: 2,
+            orchestrators: Arc::default(),
+            heals_at: world.now() + world.between(5_000, 60_000),
+            ends_at: None,
+            processes: Vec::new(),
+            site,
+        };
+        run.add(Role::Orchestrator, None);
+        for number in 0..run.site.services.len() {
+            run.add(Role::Participant(number), None);
+        }
+        let mut rng = world.fork();
+        let mut wishes: Vec<Wish> = (0..rng.usize(7..13)).map(|number| Wish::draw(number, &mut rng)).collect();
+        for client in 0..run.clients {
+            let half = wishes.split_off(if client == 0 { wishes.len() / 2 } else { 0 });
+            let life = Box::pin(client::client(run.site.clone(), half));
+            run.add(Role::Person, Some(life));
+        }
+        let life = Box::pin(client::operator(run.site.clone(), outside));
+        run.add(Role::Person, Some(life));
+        run
+    }
+
+    fn add(&mut self, role: Role, life: Option<Life>) {
+        let number = self.world.new_process();
+        let life = life.or_else(|| self.begin(role, 0));
+        self.processes.push(Process { role, number, life });
+    }
+
+    fn begin(&self, role: Role, born_in_ms: i64) -> Option<Life> {
+        let site = self.site.clone();
+        match role {
+            Role::Orchestrator => {
+                let living = self.orchestrators.clone();
+                let alone = move || living.load(Ordering::Relaxed) == 1;
+                Some(Box::pin(site.orchestrate(born_in_ms, alone)))
+            }
+            Role::Participant(number) => Some(Box::pin(site.participate(number, born_in_ms))),
+            Role::Person => None,
+        }
+    }
+
+    fn until_the_end(&mut self) {
+        for polls in 0.. {
+            if self.world.violation().is_some() {
+                break;
+            }
+            if polls >= POLLS_MAX {
+                self.world.violate("livelock", self.world.checker().unfinished());
+                break;
+            }
+            if self.is_over() {
+                self.look_back();
+                break;
+            }
+            self.misfortune();
+            self.step();
+        }
+    }
+
+    /// Everything is over, and nobody writes any more.
+    fn look_back(&mut self) {
+        self.processes.iter_mut().for_each(|process| process.life = None);
+        let services: Vec<_> = self.site.services.iter().map(|(_, store)| store.inner.clone()).collect();
+        self.world.checker().finally(&self.world, &self.site.engine.inner, &services);
+    }
+
+    /// Heals when it is time; at rest, has everything repeated; then watches for a while.
+    fn is_over(&mut self) -> bool {
+        let now = self.world.now();
+        if !self.world.is_healed() {
+            if now >= self.heals_at {
+                self.world.heal();
+            }
+            return false;
+        }
+        if let Some(ends_at) = self.ends_at {
+            return now >= ends_at;
+        }
+        let at_rest = self.site.clients_done() == self.clients && self.world.checker().is_at_rest();
+        if at_rest {
+            self.world.tell(|| "at rest".to_owned());
+            self.site.hub.release(true);
+            self.site.hub.repeat();
+            self.ends_at = Some(now + ENCORE_MS);
+        } else if now > self.heals_at + REST_MS_MAX {
+            let unfinished = self.world.checker().unfinished();
+            let name = if unfinished.contains("stuck") { "stuck-saga" } else { "lost-saga" };
+            self.world.violate(name, format!("not at rest long after the last fault: {unfinished}"));
+        }
+        false
+    }
+
+    /// What happens to processes from outside.
+    fn misfortune(&mut self) {
+        if self.world.strikes(Fault::Crash) {
+            let index = self.world.below(self.processes.len() as u64) as usize;
+            self.crash(index);
+        }
+        if self.world.strikes(Fault::MachineCrash) {
+            (0..self.processes.len()).for_each(|index| self.stop(index));
+            self.site.hub.die();
+            (0..self.processes.len()).for_each(|index| self.restart(index));
+        }
+        if self.world.strikes(Fault::Zombie) && self.orchestrators.load(Ordering::Relaxed) == 1 {
+            let number = self.world.new_process();
+            let life = self.begin(Role::Orchestrator, 0);
+            self.processes.push(Process { role: Role::Orchestrator, number, life });
+        }
+        if self.world.below(300) == 0 {
+            self.site.hub.sync();
+        }
+    }
+
+    fn crash(&mut self, index: usize) {
+        if self.processes[index].role != Role::Person {
+            self.world.tell(|| format!("{:?} dies", self.processes[index].role));
+            self.stop(index);
+            self.restart(index);
+        }
+    }
+
+    fn stop(&mut self, index: usize) {
+        if self.processes[index].role != Role::Person {
+            self.processes[index].life = None;
+        }
+    }
+
+    /// Again in a while; but of orchestrators that are too many only one.
+    fn restart(&mut self, index: usize) {
+        let role = self.processes[index].role;
+        let living = self.processes.iter().filter(|process| process.role == Role::Orchestrator && process.life.is_some());
+        let needless = role == Role::Orchestrator && living.count() > 0;
+        if role != Role::Person && self.processes[index].life.is_none() && !needless {
+            let born_in_ms = self.world.between(0, 2_000);
+            self.processes[index].life = self.begin(role, born_in_ms);
+            let number = self.world.new_process();
+            self.processes[index].number = number;
+        }
+    }
+
+    /// Polls one process that is due; when none is, time jumps to when one will be.
+    fn step(&mut self) {
+        self.count_orchestrators();
+        self.site.hub.release(false);
+        let now = self.world.now();
+        let due = |process: &&mut Process| process.life.is_some() && self.world.wake_of(process.number) <= now;
+        let ready = self.processes.iter_mut().filter(due).count() as u64;
+        if ready == 0 {
+            let wakes = self.processes.iter().filter(|process| process.life.is_some());
+            let next = wakes.map(|process| self.world.wake_of(process.number)).chain(self.site.hub.next_late()).min();
+            self.world.advance_to(next.unwrap_or(now + 1).max(now + 1));
+            return;
+        }
+        let chosen = self.world.below(ready) as usize;
+        let Some(process) = self.processes.iter_mut().filter(due).nth(chosen) else { return };
+        self.world.enter(process.number);
+        let Some(life) = &mut process.life else { return };
+        if life.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            process.life = None;
+        }
+    }
+
+    /// There is always one that lives, or that is about to.
+    fn count_orchestrators(&mut self) {
+        let living = |process: &Process| process.role == Role::Orchestrator && process.life.is_some();
+        let count = self.processes.iter().filter(|process| living(process)).count();
+        if count == 0 {
+            self.world.count("takeover after the end of the last orchestrator");
+            let index = self.processes.iter().position(|process| process.role == Role::Orchestrator);
+            self.restart(index.unwrap_or(0));
+        }
+        self.processes.retain(|process| process.role != Role::Orchestrator || process.life.is_some());
+        self.orchestrators.store(count.max(1), Ordering::Relaxed);
+    }
+}

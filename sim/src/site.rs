@@ -1,0 +1,188 @@
+//! The place of one run: databases, hub, doors, and the processes that are built on them, again and again.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use sagamore_core::Definition;
+use sagamore_engine::{Error, Handle, Orchestrator};
+use sagamore_sdk::{Participant, Service};
+use sagamore_shop::Databases;
+
+use crate::checker::{EFFECTS, SKEW_MS_MAX};
+use crate::party::{self, Outside};
+use crate::shop;
+use crate::store::{Owner, Store};
+use crate::wire::Hub;
+use crate::world::Shared;
+
+/// Everything that outlives a process.
+pub struct Site {
+    /// Clock, chance, trace and checker.
+    pub world: Shared,
+    /// The log.
+    pub hub: Hub,
+    /// The engine's database.
+    pub engine: Store,
+    /// Each service with its database.
+    pub services: Vec<(Service, Store)>,
+    definitions: Vec<Definition>,
+    desk: Mutex<Desk>,
+}
+
+#[derive(Default)]
+struct Desk {
+    /// The youngest last.
+    handles: Vec<Handle>,
+    incarnations: u64,
+    clients_done: usize,
+}
+
+impl Site {
+    /// A site with everything prepared and nothing running.
+    pub fn new(world: &Shared, outside: &Outside) -> Arc<Site> {
+        let definitions = vec![
+            sagamore_shop::checkout().expect("the checkout is sound"),
+            party::party().expect("the party is sound"),
+        ];
+        definitions.iter().for_each(|definition| world.checker().knows(definition));
+        let mut services: Vec<Service> = sagamore_shop::services().into();
+        services.extend([party::hall(outside), party::guild(outside)]);
+        let stores: Vec<Store> = (0..services.len()).map(|number| Store::new(world, Owner::Service(number))).collect();
+        let databases = Databases {
+            order: stores[0].inner.clone(),
+            payment: stores[1].inner.clone(),
+            inventory: stores[2].inner.clone(),
+            shipping: stores[3].inner.clone(),
+        };
+        stores.iter().for_each(|store| store.prepare(EFFECTS));
+        let prepared = shop::prepare(&databases, &mut world.fork());
+        for (store, (triggers, audit)) in stores.iter().zip(prepared) {
+            store.prepare(triggers);
+            world.checker().watches(audit);
+        }
+        (4..stores.len()).for_each(|_| world.checker().watches(Box::new(|_| None)));
+        Arc::new(Site {
+            world: world.clone(),
+            hub: Hub::new(world),
+            engine: Store::new(world, Owner::Engine),
+            services: services.into_iter().zip(stores).collect(),
+            definitions,
+            desk: Mutex::default(),
+        })
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().expect("nothing panics while the desk is held")
+    }
+
+    /// A way in: mostly the youngest one.
+    pub fn handle(&self) -> Option<Handle> {
+        let mut desk = self.desk();
+        desk.handles.retain(Handle::is_open);
+        let older = desk.handles.len() > 1 && self.world.percent(30);
+        if older { desk.handles.first().cloned() } else { desk.handles.last().cloned() }
+    }
+
+    /// Something waits for the orchestrator.
+    pub fn nudge(&self) {
+        self.world.nudge();
+    }
+
+    /// One client has all that it wanted.
+    pub fn client_is_done(&self) {
+        self.desk().clients_done += 1;
+        self.world.tell(|| "client done".to_owned());
+    }
+
+    /// How many clients have.
+    pub fn clients_done(&self) -> usize {
+        self.desk().clients_done
+    }
+
+    fn incarnation(&self, role: &str) -> Arc<str> {
+        let mut desk = self.desk();
+        desk.incarnations += 1;
+        format!("{role}-{}", desk.incarnations).into()
+    }
+
+    /// One life of an orchestrator; ends when it is fenced off. `alone` says whether it is the only one now.
+    pub async fn orchestrate(self: Arc<Site>, born_in_ms: i64, alone: impl Fn() -> bool) {
+        let world = &self.world;
+        world.sleep(born_in_ms).await;
+        let who = self.incarnation("orchestrator");
+        let (skew, mut rng) = (world.between(-SKEW_MS_MAX / 2, SKEW_MS_MAX / 2), world.fork());
+        let (mut orchestrator, handle) = loop {
+            let options = sagamore_engine::Options {
+                owner: who.to_string(),
+                reply_partitions: 2,
+                live_max: if world.percent(30) { 2 } else { 10_000 },
+                batch_max: [1, 3, 1_000][world.below(3) as usize],
+                ..sagamore_engine::Options::default()
+            };
+            let (database, transport) = (self.engine.for_process(&who), self.hub.for_process(&who));
+            match Orchestrator::open(options, database, transport, self.definitions.clone()).await {
+                Ok(opened) => break opened,
+                Err(error) if error.is_transient() => world.sleep(world.between(5, 500)).await,
+                Err(error) => return world.violate("cannot-open", error.to_string()),
+            }
+        };
+        world.tell(|| format!("{who} is open"));
+        self.desk().handles.push(handle);
+        let mut idle = 1;
+        loop {
+            match orchestrator.turn(world.clock(skew), &mut rng).await {
+                Ok(turned) => {
+                    if alone() {
+                        world.checker().turned(world);
+                    }
+                    idle = if turned.inputs > 0 { 1 } else { (idle * 2).min(1_000) };
+                    world.rest(idle).await;
+                }
+                Err(Error::OwnershipLost { .. }) => {
+                    world.count("orchestrator fenced off");
+                    world.tell(|| format!("{who} is fenced off"));
+                    return;
+                }
+                Err(error) if error.is_transient() => {
+                    world.tell(|| format!("{who}: {error}"));
+                    world.count("turn failed");
+                    if !alone() {
+                        return; // whoever lives beside a younger one gives up at the first trouble
+                    }
+                    world.sleep(world.between(5, 500)).await;
+                }
+                Err(error) => return world.violate("turn-failed", error.to_string()),
+            }
+        }
+    }
+
+    /// One life of a participant.
+    pub async fn participate(self: Arc<Site>, number: usize, born_in_ms: i64) {
+        let world = &self.world;
+        world.sleep(born_in_ms).await;
+        let (service, store) = &self.services[number];
+        let who = self.incarnation(service.name().as_str());
+        let (skew, mut rng) = (world.between(-SKEW_MS_MAX / 2, SKEW_MS_MAX / 2), world.fork());
+        let options = sagamore_sdk::Options {
+            messages_max: [1, 3, 1_000][world.below(3) as usize],
+            partitions: 2,
+            ..sagamore_sdk::Options::default()
+        };
+        let (database, transport) = (store.for_process(&who), self.hub.for_process(&who));
+        let mut participant = Participant::new(service.clone(), database, transport, options);
+        let mut idle = 1;
+        loop {
+            match participant.turn(world.clock(skew), &mut rng).await {
+                Ok(turned) => {
+                    idle = if turned.taken > 0 { 1 } else { (idle * 2).min(1_000) };
+                    world.rest(idle).await;
+                }
+                Err(error) if error.is_transient() => {
+                    world.tell(|| format!("{who}: {error}"));
+                    let pause = i64::try_from(participant.pause().as_millis()).unwrap_or(i64::MAX);
+                    world.sleep(pause).await;
+                }
+                Err(error) => return world.violate("turn-failed", format!("{who}: {error}")),
+            }
+        }
+    }
+}

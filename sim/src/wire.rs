@@ -1,0 +1,268 @@
+//! A transport that loses, doubles, delays and fails on purpose, over the real log.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures_util::FutureExt;
+use sagamore_transport::log::{self, Log, MemoryDisk};
+use sagamore_transport::port::BoxFuture;
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription, Transport};
+
+use crate::checker::Ledger;
+use crate::faults::Fault;
+use crate::world::Shared;
+
+/// Records kept to be sent once more when everything is over.
+const SENT_MAX: usize = 2_000;
+
+/// The log, its disk, and the records that are late. Clones share it.
+#[derive(Clone)]
+pub struct Hub {
+    world: Shared,
+    disk: MemoryDisk,
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    /// None for a moment, while the machine dies.
+    log: Option<Log>,
+    /// When, and what.
+    late: Vec<(i64, Record)>,
+    sent: Vec<Record>,
+}
+
+/// The hub in the hands of one process.
+pub struct Line {
+    hub: Hub,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+struct Reader {
+    hub: Hub,
+    inner: Box<dyn Consumer>,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl Hub {
+    /// An empty log on an empty disk.
+    pub fn new(world: &Shared) -> Hub {
+        let disk = MemoryDisk::new();
+        let inner = Inner { log: Some(open(&disk)), late: Vec::new(), sent: Vec::new() };
+        Hub { world: world.clone(), disk, inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    /// The transport that a process gets.
+    pub fn for_process(&self, who: &Arc<str>) -> Arc<dyn Transport> {
+        Arc::new(Line { hub: self.clone(), ledger: Arc::new(Mutex::new(Ledger::new(who))) })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics while the hub is held")
+    }
+
+    fn log(&self) -> Log {
+        self.inner().log.clone().expect("there is a log but while the machine dies")
+    }
+
+    /// The log's tail becomes durable.
+    pub fn sync(&self) {
+        self.log().sync().expect("a disk in memory does not fail");
+    }
+
+    /// The machine dies: a part of what was not synced is lost. Everything that used the log has to be gone.
+    pub fn die(&self) {
+        let unsynced = self.disk.unsynced_bytes();
+        let keep = self.world.below(unsynced + 1);
+        self.inner().log = None;
+        self.disk.lose_unsynced_tail(keep);
+        let log = open(&self.disk);
+        let cut = log.repair().bytes_cut;
+        if keep < unsynced {
+            self.world.count("log tail lost");
+        }
+        if cut > 0 {
+            self.world.count("log tail torn");
+        }
+        self.world.tell(|| format!("log loses {} of {unsynced} bytes, {cut} torn", unsynced - keep));
+        self.inner().log = Some(log);
+    }
+
+    /// When the next late record is to come.
+    pub fn next_late(&self) -> Option<i64> {
+        self.inner().late.iter().map(|(at, _)| *at).min()
+    }
+
+    /// Delivers the late records whose time has come; all of them when `all`.
+    pub fn release(&self, all: bool) {
+        let now = self.world.now();
+        let due: Vec<Record> =
+            self.inner().late.extract_if(.., |(at, _)| all || *at <= now).map(|(_, record)| record).collect();
+        if !due.is_empty() {
+            self.world.tell(|| format!("{} late records", due.len()));
+            self.deliver(due);
+        }
+    }
+
+    /// Sends everything that was ever sent once more.
+    pub fn repeat(&self) {
+        let mut sent = self.inner().sent.clone();
+        self.world.fork().shuffle(&mut sent);
+        self.world.tell(|| format!("{} records once more", sent.len()));
+        self.deliver(sent);
+    }
+
+    fn deliver(&self, records: Vec<Record>) {
+        let published = self.log().publish(records).now_or_never().expect("the log answers at once");
+        if let Err(error) = published {
+            self.world.violate("transport-failed", error.to_string());
+        }
+        self.world.nudge();
+    }
+
+    /// What comes of a batch on its way.
+    fn carry(&self, records: Vec<Record>) {
+        let mut prompt = Vec::with_capacity(records.len());
+        for record in records {
+            {
+                let mut inner = self.inner();
+                if inner.sent.len() < SENT_MAX {
+                    inner.sent.push(record.clone());
+                }
+            }
+            if self.world.strikes(Fault::Duplicate) {
+                self.later(record.clone(), 5_000);
+            }
+            if self.world.strikes(Fault::Drop) {
+                continue;
+            }
+            if self.world.strikes(Fault::Delay) {
+                self.later(record, 45_000);
+            } else {
+                prompt.push(record);
+            }
+        }
+        if !prompt.is_empty() {
+            self.deliver(prompt);
+        }
+    }
+
+    fn later(&self, record: Record, most: i64) {
+        let at = self.world.now() + if self.world.percent(70) { self.world.between(1, 50) } else { self.world.between(1, most) };
+        self.inner().late.push((at, record));
+    }
+}
+
+fn open(disk: &MemoryDisk) -> Log {
+    let options = log::Options { segment_bytes: 64 << 10, recent_bytes_max: 16 << 10, ..log::Options::default() };
+    Log::on(Arc::new(disk.clone()), options).expect("open the log")
+}
+
+fn failed() -> Error {
+    Error::Unavailable("as the simulator wants it".into())
+}
+
+impl Line {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nothing panics while the ledger is held")
+    }
+}
+
+impl Transport for Line {
+    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.hub.world.pause().await;
+            if self.hub.world.strikes(Fault::PublishFailed) {
+                return Err(failed());
+            }
+            self.hub.log().create_topic(topic, partitions).await
+        })
+    }
+
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let world = &self.hub.world;
+            world.pause().await;
+            if world.strikes(Fault::PublishFailed) {
+                return Err(failed());
+            }
+            world.checker().leaves(world, &records);
+            self.hub.carry(records.clone());
+            world.pause().await;
+            if world.strikes(Fault::PublishTimedOut) {
+                return Err(failed());
+            }
+            world.checker().acknowledged(&records);
+            self.ledger().answered(&records);
+            Ok(())
+        })
+    }
+
+    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+        Box::pin(async move {
+            self.hub.world.pause().await;
+            let inner = self.hub.log().subscribe(subscription).await?;
+            let reader = Reader { hub: self.hub.clone(), inner, ledger: self.ledger.clone() };
+            Ok(Box::new(reader) as Box<dyn Consumer>)
+        })
+    }
+}
+
+impl Reader {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nothing panics while the ledger is held")
+    }
+}
+
+impl Consumer for Reader {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+        Box::pin(async move {
+            let world = self.hub.world.clone();
+            world.pause().await;
+            if world.strikes(Fault::PollFailed) {
+                return Err(failed());
+            }
+            let taken = match self.inner.poll(max).await {
+                Err(Error::Unavailable(_)) => Vec::new(), // as with partitions that are assigned: nobody is put out
+                other => other?,
+            };
+            self.ledger().delivered(&taken);
+            if !taken.is_empty() {
+                world.tell(|| format!("takes {} records", taken.len()));
+            }
+            Ok(taken)
+        })
+    }
+
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        self.inner.ready()
+    }
+
+    fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let world = self.hub.world.clone();
+            world.pause().await;
+            if world.strikes(Fault::OffsetsFailed) {
+                return Err(failed());
+            }
+            self.inner.commit(marks.clone()).await?;
+            let passed = self.ledger().marked(&marks, world.now());
+            if let Some(id) = passed.unanswered {
+                let who = self.ledger().who.clone();
+                world.violate("offset-before-answer", format!("{who} passed {id} without an answer"));
+            }
+            world.checker().passed(&world, &passed.replies);
+            world.pause().await;
+            Ok(())
+        })
+    }
+
+    fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.hub.world.pause().await;
+            self.inner.rewind().await
+        })
+    }
+
+    fn lag(&self) -> u64 {
+        self.inner.lag()
+    }
+}
