@@ -34,6 +34,9 @@ pub use memory::MemoryDisk;
 ///
 /// What is published survives the death of the process at once, and that of the machine once the syncing thread has
 /// followed (about [`Options::sync_pause`] later, or after [`Log::sync`]).
+///
+/// A partition has one consumer in each group: a second one takes over, and the first one's calls fail from then on
+/// with a text that begins with `fenced`.
 #[derive(Clone)]
 pub struct Log {
     handle: Arc<Handle>,

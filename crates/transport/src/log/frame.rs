@@ -18,7 +18,7 @@ const OFFSETS: u8 = 2;
 const TOPIC: u8 = 3;
 const SNAPSHOT: u8 = 4;
 
-/// A payload that is not a record's body: small, and read only at opening.
+/// What a frame says, as it is read at opening.
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame {
     /// Where a record is; its contents are read when they are wanted.
@@ -70,7 +70,7 @@ pub(super) fn put_record(out: &mut Vec<u8>, at: &Located, record: &Record) {
     });
 }
 
-/// Appends any other frame.
+/// Appends how far a group has got.
 pub(super) fn put_offsets(out: &mut Vec<u8>, marks: &GroupMarks) {
     framed(out, OFFSETS, |out| put_marks(out, marks));
 }
