@@ -1,0 +1,14 @@
+//! The services' local transactions, each on a database in memory, without any saga.
+
+mod shop;
+
+mod inventory;
+mod order;
+mod payment;
+mod shipping;
+
+mod import;
+mod loading;
+
+mod books;
+mod northwind;
