@@ -52,10 +52,12 @@ pub async fn run(args: DevArgs) -> Result<Exit> {
     // requests first, then the turns under them; whatever waits for an outcome is told that it is not known yet
     let deadline = Instant::now() + stack::STOP_MAX;
     let _ = stop_serving.send(());
-    let _ = tokio::time::timeout(REQUESTS_MAX, &mut server).await;
+    let answered = tokio::time::timeout(REQUESTS_MAX, &mut server).await.is_ok();
     stack.stop(deadline.saturating_duration_since(Instant::now())).await?;
-    let left = deadline.saturating_duration_since(Instant::now()).min(REQUESTS_MAX);
-    let _ = tokio::time::timeout(left, &mut server).await;
+    if !answered {
+        let left = deadline.saturating_duration_since(Instant::now()).min(REQUESTS_MAX);
+        let _ = tokio::time::timeout(left, &mut server).await;
+    }
     match broken {
         Some(broken) => Err(broken),
         None => Ok(Exit::Completed),
