@@ -63,13 +63,8 @@ pub enum Malformed {
 impl Name {
     /// Checks `text` and keeps it.
     pub fn new(text: &str) -> Result<Name, Malformed> {
-        let legal = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-        let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-        if first && text.len() <= NAME_BYTES_MAX && text.bytes().all(legal) {
-            Ok(Name(Arc::from(text)))
-        } else {
-            Err(Malformed::Name(text.to_owned()))
-        }
+        check_name(text)?;
+        Ok(Name(Arc::from(text)))
     }
 
     /// The text.
@@ -81,9 +76,7 @@ impl Name {
 impl SagaId {
     /// The saga of `definition` with this business key.
     pub fn new(definition: &Name, key: &str) -> Result<SagaId, Malformed> {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) {
-            return Err(Malformed::Key(key.to_owned()));
-        }
+        check_key(key)?;
         Ok(SagaId(Arc::from(format!("{definition}:{key}"))))
     }
 
@@ -119,8 +112,22 @@ impl FromStr for SagaId {
 
     fn from_str(text: &str) -> Result<SagaId, Malformed> {
         let (definition, key) = text.split_once(':').ok_or_else(|| Malformed::Saga(text.to_owned()))?;
-        SagaId::new(&Name::new(definition)?, key)
+        check_name(definition)?;
+        check_key(key)?;
+        Ok(SagaId(Arc::from(text)))
     }
+}
+
+fn check_name(text: &str) -> Result<(), Malformed> {
+    let legal = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let sound = first && text.len() <= NAME_BYTES_MAX && text.bytes().all(legal);
+    if sound { Ok(()) } else { Err(Malformed::Name(text.to_owned())) }
+}
+
+fn check_key(key: &str) -> Result<(), Malformed> {
+    let sound = !key.is_empty() && key.len() <= KEY_BYTES_MAX && !key.chars().any(char::is_control);
+    if sound { Ok(()) } else { Err(Malformed::Key(key.to_owned())) }
 }
 
 impl FromStr for Name {
