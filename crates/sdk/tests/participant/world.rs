@@ -75,9 +75,11 @@ impl World {
         self.participant.turn(NOW, &mut self.rng).await.expect("turn")
     }
 
-    /// Turns until nothing is left to do.
+    /// Turns until nothing is left to do. A claim is never committed: it became an answer, a tombstone, or nothing.
     pub async fn settle(&mut self) {
         while self.turn().await.taken > 0 {}
+        let claimed = self.database.query("SELECT saga FROM barrier WHERE status = 'claimed'", ()).await.expect("read");
+        assert!(claimed.is_empty(), "{claimed:?}");
     }
 
     /// Sends, settles, and gives the replies that came, as outcomes.
