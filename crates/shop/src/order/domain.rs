@@ -112,8 +112,8 @@ async fn settle(
     let settled = tx
         .execute(
             "UPDATE orders SET status = $2, tracking = $3, locked_by = NULL
-             WHERE order_id = $1 AND status = 'pending' AND locked_by IS NOT DISTINCT FROM $4",
-            (&order_id, status.as_str(), tracking, holder.clone()),
+             WHERE order_id = $1 AND status = 'pending' AND COALESCE(locked_by, '') = $4",
+            (&order_id, status.as_str(), tracking, holder.as_deref().unwrap_or_default()),
         )
         .await?;
     if settled == 0 {
