@@ -37,11 +37,13 @@ pub async fn run(args: DevArgs) -> Result<Exit> {
     let mut server = tokio::spawn(http::serve(listener, app, async move {
         let _ = serving_stops.await;
     }));
+    // before anybody is told that it is ready: from then on a signal is a stop in order
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
     greet(address, &data, args.ephemeral, begun.elapsed())?;
 
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let broken = tokio::select! {
-        stopped = tokio::signal::ctrl_c() => { stopped.context("listen for Ctrl-C")?; None }
+        _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
         broken = stack.broken() => Some(anyhow::Error::from(broken)),
         ended = &mut server => {

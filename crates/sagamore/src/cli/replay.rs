@@ -21,6 +21,8 @@ use folder::{Folder, PlacedLine};
 
 /// How long one wait for an outcome is; it is asked again for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How many orders whose sagas are at rest are compared at once.
+const COMPARED_AT_ONCE: usize = 500;
 /// The pause before a start that found the engine busy is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -31,29 +33,16 @@ pub async fn run(args: ReplayArgs) -> Result<Exit> {
     folder.bad.iter().for_each(tell);
     let stack = Stack::open(&args.data, Vec::new()).await?;
     folder.load(&stack.shop).await?;
-    let at_rest = at_rest(&stack.handle).await?;
+    let known = at_rest(&stack.handle).await?;
+    // those at rest are only compared with what they were started with, all at once whatever the order
+    let (known, fresh): (Vec<_>, Vec<_>) = folder.orders.iter().partition(|order| known.contains(&order.key));
     let bar = progress(folder.orders.len(), args.sequential);
     let width = if args.sequential { 1 } else { usize::from(args.concurrency) };
-    let outcomes: Vec<Result<Option<BadLine>>> = futures_util::stream::iter(&folder.orders)
-        .map(|order| {
-            let (handle, at_rest, bar) = (&stack.handle, &at_rest, &bar);
-            async move {
-                let bad = if at_rest.contains(&order.key) { None } else { see_through(handle, order).await? };
-                bar.inc(1);
-                Ok(bad)
-            }
-        })
-        .buffered(width)
-        .collect()
-        .await;
-    bar.finish_and_clear();
     let mut bad_lines = folder.bad.len();
-    for outcome in outcomes {
-        if let Some(bad) = outcome? {
-            tell(&bad);
-            bad_lines += 1;
-        }
+    for (orders, width) in [(known, COMPARED_AT_ONCE), (fresh, width)] {
+        bad_lines += run_all(&stack.handle, orders, width, &bar).await?;
     }
+    bar.finish_and_clear();
     let report = report::make(&stack, &folder, begun.elapsed()).await?;
     stack.stop(stack::STOP_MAX).await?;
     match args.format.output {
@@ -61,6 +50,25 @@ pub async fn run(args: ReplayArgs) -> Result<Exit> {
         Format::Table => report.print(),
     }
     Ok(if bad_lines == 0 { Exit::Completed } else { Exit::Error })
+}
+
+/// Sees the orders through, so many at once; gives how many were bad.
+async fn run_all(handle: &Handle, orders: Vec<&PlacedLine>, width: usize, bar: &ProgressBar) -> Result<usize> {
+    let mut outcomes = futures_util::stream::iter(orders)
+        .map(|order| async move {
+            let bad = see_through(handle, order).await;
+            bar.inc(1);
+            bad
+        })
+        .buffer_unordered(width);
+    let mut bad_lines = 0;
+    while let Some(outcome) = outcomes.next().await {
+        if let Some(bad) = outcome? {
+            bar.suspend(|| tell(&bad));
+            bad_lines += 1;
+        }
+    }
+    Ok(bad_lines)
 }
 
 /// The keys of the checkouts that have come to rest, in this run or an earlier one.

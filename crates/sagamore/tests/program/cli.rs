@@ -1,0 +1,87 @@
+//! The command line against a running server: what it prints, and how it ends.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::{
+    Server, an_order_nobody_pays, data_where_nobody_can_pay, data_where_orders_lose_their_lock, sagamore,
+};
+
+#[track_caller]
+fn check(output: &Output, code: i32, said: &str) {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    assert!(out.contains(said) || err.contains(said), "'{said}' is not in\n{out}{err}");
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
+}
+
+#[test]
+fn the_exit_code_is_the_outcome() {
+    let server = Server::ephemeral();
+    check(&server.cli(&["start", "1", "--wait", "30s"]), 0, "completed");
+    let input = an_order_nobody_pays("2").to_string();
+    check(&server.cli(&["start", "checkout", "2", "--input", &input, "--wait", "30s"]), 3, "compensated");
+    check(&server.cli(&["watch", "2"]), 3, "went back: refused at charge-payment");
+    check(&server.cli(&["show", "2"]), 0, "charge-payment");
+    check(&server.cli(&["cancel", "1", "--yes"]), 1, "SAGA-0205");
+    check(&server.cli(&["cancel", "1"]), 2, "--yes");
+    check(&server.cli(&["show"]), 2, "Usage");
+}
+
+#[test]
+fn a_wait_that_is_over_and_a_stuck_saga_have_exit_codes_of_their_own() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    check(&server.cli(&["start", "3", "--wait", "0s"]), 5, "sagamore watch checkout:3");
+    drop(server);
+    let data = data_where_orders_lose_their_lock();
+    let server = Server::on(data.path());
+    check(&server.cli(&["start", "4", "--wait", "30s"]), 4, "stuck");
+    check(&server.cli(&["watch", "4"]), 4, "needs an operator");
+}
+
+#[test]
+fn everything_can_be_had_as_json() {
+    let server = Server::ephemeral();
+    assert_eq!(json(&server.cli(&["start", "5", "--wait", "30s", "-o", "json"]))["status"], "completed");
+    assert_eq!(json(&server.cli(&["list", "-o", "json"]))["sagas"][0]["id"], "checkout:5");
+    assert_eq!(json(&server.cli(&["list", "--status", "stuck", "-o", "json"]))["sagas"], Value::Array(Vec::new()));
+    assert_eq!(json(&server.cli(&["show", "5", "-o", "json"]))["steps"][0]["name"], "create-order");
+    assert_eq!(json(&server.cli(&["watch", "checkout:5", "-o", "json"]))["status"], "completed");
+    assert_eq!(json(&server.cli(&["cancel", "6", "--yes", "-o", "json"]))["status"], "compensated");
+}
+
+#[test]
+fn without_a_server_the_command_says_how_to_start_one() {
+    let output = sagamore(&["list", "--server", "http://127.0.0.1:1"]).output().expect("it runs");
+    check(&output, 1, "sagamore dev");
+    assert!(output.stdout.is_empty(), "errors go to stderr");
+}
+
+#[test]
+fn the_reference_pages_are_written_from_the_program() {
+    check(&sagamore(&["docs", "errors"]).output().expect("it runs"), 0, "SAGA-0203");
+    check(&sagamore(&["docs", "cli"]).output().expect("it runs"), 0, "sagamore shop replay");
+}
+
+#[test]
+fn a_short_benchmark_counts_what_it_ran() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("a path in UTF-8");
+    for (args, completed, compensated) in
+        [(&["--via", "http"][..], 40, 0), (&["--via", "library", "--refuse-at", "schedule-shipment"][..], 0, 40)]
+    {
+        let output = sagamore(&["bench", "--sagas", "40", "--clients", "8", "--data", path, "-o", "json"])
+            .args(args)
+            .output()
+            .expect("it runs");
+        let report = json(&output);
+        assert_eq!((&report["sagas"], &report["unfinished"]), (&40.into(), &0.into()), "{report}");
+        assert_eq!((&report["completed"], &report["compensated"]), (&completed.into(), &compensated.into()));
+    }
+    assert_eq!(directory.path().read_dir().expect("it is there").count(), 0, "it leaves nothing behind");
+}

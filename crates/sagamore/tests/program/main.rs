@@ -1,0 +1,14 @@
+//! The program as its users meet it: the real binary, over HTTP and the command line, stopped, killed and started again.
+
+mod support;
+
+mod article;
+mod orders;
+mod problems;
+mod sagas;
+
+mod cli;
+mod process;
+
+mod killed;
+mod replay;

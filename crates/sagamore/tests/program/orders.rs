@@ -1,0 +1,103 @@
+//! Orders over HTTP: placed once, readable from then on, locked while their saga runs.
+
+use serde_json::json;
+
+use crate::support::{Server, an_order, an_order_nobody_pays, data_where_nobody_can_pay};
+
+#[test]
+fn an_order_is_placed_and_its_outcome_awaited() {
+    let server = Server::ephemeral();
+    let placed = server.post("/orders", &[("prefer", "wait=10")], &an_order("1", 3).to_string());
+    assert_eq!((placed.status, placed.header("location")), (200, Some("/orders/1")));
+    assert_eq!(placed.header("preference-applied"), Some("wait=10"));
+    assert_eq!(placed.json()["status"], "completed");
+    let order = server.get("/orders/1").json();
+    assert_eq!((&order["status"], &order["totalCents"]), (&json!("confirmed"), &json!(750)));
+    assert_eq!(order["saga"]["status"], "completed");
+    assert_eq!(server.get("/stock/SAMPLE").json()["reserved"], 3);
+}
+
+#[test]
+fn an_accepted_order_is_never_not_found() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    for id in 0..20 {
+        let placed = server.post("/orders", &[], &an_order(&id.to_string(), 1).to_string());
+        assert_eq!((placed.status, placed.header("location")), (202, Some(format!("/orders/{id}").as_str())));
+        let order = server.get(&format!("/orders/{id}"));
+        assert_eq!(order.status, 200, "{}", order.body);
+        assert_eq!(order.json()["saga"]["status"], "running");
+    }
+    server.get("/orders/99").is_problem(404, "SAGA-0300");
+}
+
+#[test]
+fn an_order_that_is_turned_down_costs_nothing() {
+    let server = Server::ephemeral();
+    let before = server.get("/stock/SAMPLE").json();
+    let placed = server.post("/orders", &[("prefer", "wait=10")], &an_order_nobody_pays("2").to_string());
+    assert_eq!((placed.status, &placed.json()["status"]), (200, &json!("compensated")));
+    assert_eq!(server.get("/orders/2").json()["status"], "cancelled");
+    assert_eq!(server.get("/stock/SAMPLE").json(), before);
+}
+
+/// One saga for each business key: the same body finds it, another body is a conflict.
+#[test]
+fn the_same_order_twice_is_one_saga_and_another_body_a_conflict() {
+    let server = Server::ephemeral();
+    let order = an_order("3", 1).to_string();
+    let first = server.post("/orders", &[("prefer", "wait=10")], &order);
+    let again = server.post("/orders", &[("prefer", "wait=10")], &order);
+    assert_eq!((first.status, &first.body), (again.status, &again.body));
+    server.post("/orders", &[], &an_order("3", 2).to_string()).is_problem(409, "SAGA-0203");
+    assert_eq!(server.get("/stock/SAMPLE").json()["reserved"], 1);
+}
+
+/// An HTTP client that tries again with its idempotency key starts nothing twice; the key belongs to one body.
+#[test]
+fn an_idempotency_key_belongs_to_one_request() {
+    let server = Server::ephemeral();
+    let key = [("idempotency-key", "k-1"), ("prefer", "wait=10")];
+    let first = server.post("/orders", &key, &an_order("4", 1).to_string());
+    let again = server.post("/orders", &key, &an_order("4", 1).to_string());
+    assert_eq!((first.status, &first.body), (again.status, &again.body));
+    server.post("/orders", &key, &an_order("5", 1).to_string()).is_problem(422, "SAGA-0204");
+    server.get("/orders/5").is_problem(404, "SAGA-0300");
+}
+
+/// The semantic lock: pending is visible, and nobody but the saga settles the order.
+#[test]
+fn a_pending_order_cannot_be_cancelled_from_outside() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    assert_eq!(server.post("/orders", &[], &an_order("6", 1).to_string()).status, 202);
+    server.post("/orders/6/cancel", &[], "").is_problem(409, "SAGA-0301");
+    assert_eq!(server.get("/orders/6").json()["saga"]["status"], "running");
+    server.post("/orders/nothing/cancel", &[], "").is_problem(404, "SAGA-0300");
+}
+
+#[test]
+fn a_confirmed_order_cannot_be_cancelled_any_more() {
+    let server = Server::ephemeral();
+    server.post("/orders", &[("prefer", "wait=10")], &an_order("7", 1).to_string());
+    server.post("/orders/7/cancel", &[], "").is_problem(409, "SAGA-0302");
+    assert_eq!(server.get("/orders/7").json()["status"], "confirmed");
+}
+
+#[test]
+fn lines_of_one_sku_are_summed_before_the_check() {
+    let server = Server::ephemeral();
+    let mut order = an_order("8", 600_000_000_000);
+    order["lines"][0]["unitPriceCents"] = json!(1);
+    order["lines"] = json!([order["lines"][0], order["lines"][0]]);
+    let placed = server.post("/orders", &[("prefer", "wait=10")], &order.to_string());
+    assert_eq!(placed.json()["status"], "compensated", "each line alone is there, both together are not");
+    assert_eq!(server.get("/stock/SAMPLE").json()["reserved"], 0);
+}
+
+#[test]
+fn an_order_without_sense_starts_nothing() {
+    let server = Server::ephemeral();
+    server.post("/orders", &[], &an_order("9", 0).to_string()).is_problem(422, "SAGA-0305");
+    server.get("/orders/9").is_problem(404, "SAGA-0300");
+}

@@ -1,0 +1,142 @@
+//! Sagas over HTTP: started, listed, shown, cancelled, rescued.
+
+use serde_json::json;
+
+use crate::support::{
+    Server, an_order, an_order_nobody_pays, data_where_nobody_can_pay, data_where_orders_lose_their_lock,
+};
+
+const WAIT: [(&str, &str); 1] = [("prefer", "wait=30")];
+
+#[test]
+fn a_saga_is_started_and_shown_with_steps_and_journal() {
+    let server = Server::ephemeral();
+    let started = server.start("1", &an_order("1", 1), &WAIT);
+    assert_eq!((started.status, started.header("location")), (200, Some("/api/v1/sagas/checkout:1")));
+    let saga = server.get("/api/v1/sagas/checkout:1");
+    assert_eq!(saga.header("etag"), started.header("etag"));
+    let saga = saga.json();
+    assert_eq!((&saga["status"], &saga["allowedActions"]), (&json!("completed"), &json!([])));
+    let steps = saga["steps"].as_array().expect("steps");
+    assert_eq!(steps.len(), 5);
+    assert!(steps.iter().all(|step| step["status"] == "done" && step["attempts"] == 1));
+    assert_eq!(steps[0]["output"], json!({ "orderId": "1", "totalCents": 250 }));
+    let revisions: Vec<_> =
+        saga["journal"].as_array().expect("journal").iter().map(|e| e["revision"].as_u64()).collect();
+    assert_eq!(revisions, (1..=revisions.len() as u64).map(Some).collect::<Vec<_>>(), "the journal has no gap");
+    assert!(saga["startedAt"].as_str().is_some_and(|at| at.ends_with('Z')), "RFC 3339");
+}
+
+#[test]
+fn without_a_wish_to_wait_a_start_is_accepted_at_once() {
+    let server = Server::ephemeral();
+    let started = server.start("2", &an_order("2", 1), &[]);
+    assert_eq!((started.status, started.header("etag")), (202, Some("\"1\"")));
+    assert_eq!(server.start("2", &an_order("2", 1), &WAIT).json()["status"], "completed");
+}
+
+/// The same key with the same input is the saga there is; with another input a conflict; an idempotency key belongs to
+/// one request.
+#[test]
+fn a_start_that_is_repeated_starts_nothing_twice() {
+    let server = Server::ephemeral();
+    let first = server.start("3", &an_order("3", 1), &WAIT);
+    let again = server.start("3", &an_order("3", 1), &WAIT);
+    assert_eq!((first.status, &first.body), (again.status, &again.body));
+    server.start("3", &an_order("3", 2), &[]).is_problem(409, "SAGA-0203");
+    let keyed = [("idempotency-key", "abc"), ("prefer", "wait=30")];
+    let first = server.start("4", &an_order("4", 1), &keyed);
+    assert_eq!(first.body, server.start("4", &an_order("4", 1), &keyed).body);
+    server.start("5", &an_order("5", 1), &keyed).is_problem(422, "SAGA-0204");
+}
+
+#[test]
+fn a_list_is_filtered_and_paged_by_cursors() {
+    let server = Server::ephemeral();
+    for key in ["a", "b", "c"] {
+        server.start(key, &an_order(key, 1), &WAIT);
+    }
+    server.start("d", &an_order_nobody_pays("d"), &WAIT);
+    let ids = |path: &str| -> (Vec<String>, Option<String>) {
+        let page = server.get(path).json();
+        let sagas = page["sagas"].as_array().expect("sagas");
+        let ids = sagas.iter().map(|saga| saga["key"].as_str().unwrap_or_default().to_owned()).collect();
+        (ids, page["next"].as_str().map(str::to_owned))
+    };
+    assert_eq!(ids("/api/v1/sagas?status=compensated").0, ["d"]);
+    assert_eq!(ids("/api/v1/sagas?definition=checkout&key=b").0, ["b"]);
+    let (first, next) = ids("/api/v1/sagas?limit=3");
+    assert_eq!(first, ["d", "c", "b"]);
+    let (second, end) = ids(&format!("/api/v1/sagas?limit=3&cursor={}", next.expect("there is more")));
+    assert_eq!((second.as_slice(), end), (["a".to_owned()].as_slice(), None));
+    assert_eq!(server.get("/api/v1/sagas?key=d").json()["sagas"][0]["failedAt"], "charge-payment");
+}
+
+/// Before the pivot is asked a cancel is taken, again and again, and the outcome is the saga's.
+#[test]
+fn a_saga_in_flight_is_cancelled_and_undone() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    server.start("6", &an_order("6", 1), &[]);
+    assert_eq!(server.get("/api/v1/sagas/checkout:6").json()["allowedActions"], json!(["cancel"]));
+    let cancelled = server.post("/api/v1/sagas/checkout:6/cancel", &[], "");
+    assert_eq!((cancelled.status, &cancelled.json()["message"]), (202, &json!("cancel requested")));
+    assert_eq!(server.start("6", &an_order("6", 1), &WAIT).json()["status"], "compensated");
+    assert_eq!(server.post("/api/v1/sagas/checkout:6/cancel", &[], "").status, 202, "asking again is no error");
+    assert_eq!(server.get("/orders/6").json()["status"], "cancelled");
+    assert_eq!(server.get("/api/v1/sagas/checkout:6").json()["cause"]["kind"], "cancelled");
+}
+
+#[test]
+fn a_cancel_after_the_point_of_no_return_is_too_late() {
+    let server = Server::ephemeral();
+    server.start("7", &an_order("7", 1), &WAIT);
+    server.post("/api/v1/sagas/checkout:7/cancel", &[], "").is_problem(409, "SAGA-0205");
+}
+
+#[test]
+fn a_cancel_before_the_start_is_what_the_start_returns() {
+    let server = Server::ephemeral();
+    assert_eq!(server.post("/api/v1/sagas/checkout:8/cancel", &[], "").status, 202);
+    let started = server.start("8", &an_order("8", 1), &WAIT);
+    assert_eq!((started.status, &started.json()["status"]), (200, &json!("compensated")));
+    assert_eq!(server.get("/stock/SAMPLE").json()["reserved"], 0);
+}
+
+#[test]
+fn a_stuck_step_is_settled_by_an_operator() {
+    let data = data_where_orders_lose_their_lock();
+    let server = Server::on(data.path());
+    let stuck = server.start("9", &an_order("9", 1), &WAIT);
+    assert_eq!((stuck.status, &stuck.json()["status"]), (200, &json!("stuck")));
+    let saga = server.get("/api/v1/sagas/checkout:9").json();
+    assert_eq!(saga["steps"][4]["allowedActions"], json!(["retry", "skip", "resolve"]));
+    let verb = |verb: &str, body: &str| server.post(&format!("/api/v1/sagas/checkout:9/{verb}"), &[], body);
+    verb("resolve", r#"{"step":"confirm-order","reason":" "}"#).is_problem(400, "SAGA-0103");
+    verb("resolve", r#"{"step":"nothing","reason":"ann"}"#).is_problem(404, "SAGA-0207");
+    verb("skip", r#"{"step":"create-order","reason":"ann"}"#).is_problem(409, "SAGA-0208");
+    assert_eq!(verb("retry", r#"{"step":"confirm-order","reason":"ann: once more"}"#).status, 202);
+    assert_eq!(server.start("9", &an_order("9", 1), &WAIT).json()["status"], "stuck", "refused again");
+    assert_eq!(verb("resolve", r#"{"step":"confirm-order","reason":"ann: confirmed by hand"}"#).status, 202);
+    assert_eq!(server.start("9", &an_order("9", 1), &WAIT).json()["status"], "completed");
+    verb("resolve", r#"{"step":"confirm-order","reason":"ann"}"#).is_problem(409, "SAGA-0206");
+    let journal = server.get("/api/v1/sagas/checkout:9").json()["journal"].to_string();
+    assert!(journal.contains("confirmed by hand"), "the journal keeps who decided and why: {journal}");
+}
+
+#[test]
+fn the_metrics_tell_sagas_by_state_lag_and_batches() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    server.start("10", &an_order("10", 1), &[]);
+    let metrics = server.get("/metrics").body;
+    for name in [
+        "sagamore_sagas{state=\"running\"} 1",
+        "sagamore_sagas{state=\"stuck\"} 0",
+        "sagamore_replies_lag",
+        "sagamore_turn_inputs",
+        "sagamore_sagas_in_flight 1",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
+    }
+}

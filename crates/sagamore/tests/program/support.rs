@@ -1,0 +1,229 @@
+//! A server of its own for a test, a small HTTP client, and the real orders.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// A `sagamore dev` on a port of its own; killed when it is dropped.
+pub struct Server {
+    child: Child,
+    address: String,
+    _stdout: BufReader<ChildStdout>,
+}
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+    headers: Vec<(String, String)>,
+}
+
+impl Server {
+    /// One whose data goes with it.
+    pub fn ephemeral() -> Server {
+        Server::with(&["--ephemeral"])
+    }
+
+    /// One on this directory.
+    pub fn on(data: &Path) -> Server {
+        Server::with(&["--data", data.to_str().expect("a path in UTF-8")])
+    }
+
+    fn with(args: &[&str]) -> Server {
+        let mut child = sagamore(&["dev", "--listen", "127.0.0.1:0"])
+            .args(args)
+            .env("RUST_LOG", "off") // the faults are wanted
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("its output is read"));
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert_ne!(stdout.read_line(&mut line).expect("it says where it listens"), 0, "it ended at once");
+            if let Some((_, address)) = line.split_once("http://") {
+                let address = address.trim().to_owned();
+                return Server { child, address, _stdout: stdout };
+            }
+        }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "")
+    }
+
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.send("POST", path, headers, body)
+    }
+
+    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.ask(method, path, headers, body).answer()
+    }
+
+    /// Sends a request and leaves the answer for later.
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Asked {
+        let mut stream = TcpStream::connect(&self.address).expect("the server listens");
+        let mut text = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        for (name, value) in headers {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+        stream.write_all(text.as_bytes()).expect("the head goes out");
+        // a server that refuses a large body may close before it has read it all
+        let _ = stream.write_all(body.as_bytes());
+        Asked { stream }
+    }
+
+    /// Starts a saga by its definition's name.
+    pub fn start(&self, key: &str, input: &Value, headers: &[(&str, &str)]) -> Answer {
+        let body = json!({ "definition": "checkout", "key": key, "input": input });
+        self.post("/api/v1/sagas", headers, &body.to_string())
+    }
+
+    /// Runs a command of the command line against this server.
+    pub fn cli(&self, args: &[&str]) -> Output {
+        sagamore(args).env("SAGAMORE_SERVER", self.url()).stdin(Stdio::null()).output().expect("the command runs")
+    }
+
+    pub fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// SIGTERM, and what came of it.
+    pub fn terminate(mut self) -> std::process::ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.pid()]).status().expect("kill runs");
+        assert!(sent.success());
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A request that was sent.
+pub struct Asked {
+    stream: TcpStream,
+}
+
+impl Asked {
+    /// Waits for the answer.
+    pub fn answer(mut self) -> Answer {
+        let mut text = String::new();
+        // a connection that is reset behind the answer has given it all the same
+        let _ = self.stream.read_to_string(&mut text);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+        let headers =
+            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Answer { status: status.expect("a status"), headers: headers.collect(), body: body.to_owned() }
+    }
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// The article's answers hold nothing but this.
+    pub fn message(&self) -> String {
+        self.json()["message"].as_str().expect("a message").to_owned()
+    }
+
+    /// A problem document with this status and code.
+    #[track_caller]
+    pub fn is_problem(&self, status: u16, code: &str) {
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{}", self.body);
+        let told = self.json();
+        assert_eq!((self.status, told["code"].as_str()), (status, Some(code)), "{}", self.body);
+        assert_eq!(told["status"], status);
+        assert_eq!(told["type"], format!("/docs/errors#{}", code.to_lowercase()));
+        assert!(!told["title"].as_str().unwrap_or_default().is_empty());
+    }
+}
+
+/// The binary under test.
+pub fn sagamore(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sagamore"));
+    command.args(args).env_remove("SAGAMORE_SERVER").env_remove("SAGAMORE_DATA").env_remove("RUST_LOG");
+    command
+}
+
+/// An order of the sample's customer, product and country.
+pub fn an_order(id: &str, quantity: i64) -> Value {
+    json!({
+        "orderId": id,
+        "customerId": "SAMPLE",
+        "lines": [{ "sku": "SAMPLE", "quantity": quantity, "unitPriceCents": 250 }],
+        "shipTo": {
+            "name": "A", "address": "Street 1", "city": "B", "region": null, "postalCode": null,
+            "country": "Sampleland"
+        }
+    })
+}
+
+/// An order of a customer without an account.
+pub fn an_order_nobody_pays(id: &str) -> Value {
+    let mut order = an_order(id, 1);
+    order["customerId"] = json!("NOBODY");
+    order
+}
+
+/// Data on which a server has been, then changed by hand with `sql` in the database of `service`.
+pub fn data_with(service: &str, sql: &str) -> tempfile::TempDir {
+    let data = tempfile::tempdir().expect("a directory");
+    assert!(Server::on(data.path()).terminate().success());
+    change(data.path(), service, sql);
+    data
+}
+
+/// Changes a service's database by hand.
+pub fn change(data: &Path, service: &str, sql: &str) {
+    let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite"))).expect("the database opens");
+    database.execute_batch(sql).expect("the change is made");
+}
+
+/// Where charges break and are asked again and again: every checkout waits at its second step.
+pub fn data_where_nobody_can_pay() -> tempfile::TempDir {
+    data_with("payment", "ALTER TABLE charge RENAME TO charge_elsewhere")
+}
+
+/// Where somebody takes the lock of every order, so that it cannot be confirmed.
+pub fn data_where_orders_lose_their_lock() -> tempfile::TempDir {
+    data_with(
+        "order",
+        "CREATE TRIGGER taken AFTER INSERT ON orders
+         BEGIN UPDATE orders SET locked_by = 'somebody' WHERE order_id = NEW.order_id; END",
+    )
+}
+
+/// The folder of real orders, if it is here.
+pub fn northwind() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/northwind");
+    let folder = std::env::var_os("SAGAMORE_NORTHWIND").map_or(beside, PathBuf::from);
+    let found = folder.join("orders.jsonl").is_file();
+    if !found {
+        eprintln!("NOT TESTED: the real orders are not at {}; set SAGAMORE_NORTHWIND", folder.display());
+    }
+    found.then_some(folder)
+}
