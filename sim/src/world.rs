@@ -260,7 +260,8 @@ impl World {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if self.now() >= until => Poll::Ready(None),
             Poll::Pending => {
-                if self.wake_of(self.state().current) <= self.now() {
+                let current = self.state().current;
+                if self.wake_of(current) <= self.now() {
                     self.put_off(self.between(1, 40), true);
                 }
                 Poll::Pending
