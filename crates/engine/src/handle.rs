@@ -1,7 +1,7 @@
 //! The only door: start, cancel, rescue, wait, read. One bounded queue leads from here to the next turn.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
@@ -32,10 +32,11 @@ pub struct Handle {
 }
 
 /// What the orchestrator tells its handles without a message.
-#[derive(Default)]
 pub(crate) struct Gauges {
     /// Sagas that have not come to rest.
     pub in_flight: AtomicUsize,
+    /// Since when the longest waiting saga has waited, in ms since 1970; the greatest number when none waits.
+    pub oldest: AtomicI64,
 }
 
 /// A saga to be started.
@@ -191,6 +192,12 @@ impl Handle {
     /// How many sagas have not come to rest.
     pub fn in_flight(&self) -> usize {
         self.gauges.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Since when the longest waiting saga has waited for the same answers, however often they were asked for.
+    pub fn oldest_outstanding(&self) -> Option<Timestamp> {
+        let since = self.gauges.oldest.load(Ordering::Relaxed);
+        (since != i64::MAX).then_some(Timestamp(since))
     }
 
     /// Whether an orchestrator still takes requests.

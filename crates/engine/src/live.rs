@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
-use sagamore_core::saga::{Saga, Status};
+use sagamore_core::saga::{Saga, Status, StepStatus};
 use tokio::sync::oneshot;
 
 use crate::error::VerbError;
@@ -28,6 +28,8 @@ pub(crate) struct Live {
     /// Every saga that has not ended, in memory or not, with its next due moment and whether it is stuck.
     unended: HashMap<SagaId, Unended>,
     due: BTreeSet<(Timestamp, SagaId)>,
+    /// Since when each saga that is not stuck has waited for the same answers.
+    waiting: BTreeSet<(Timestamp, SagaId)>,
     waiters: HashMap<SagaId, Vec<Waiter>>,
     max: usize,
     stuck: usize,
@@ -37,6 +39,9 @@ pub(crate) struct Live {
 struct Unended {
     due: Option<Timestamp>,
     status: Status,
+    /// Since when it has waited for the same answers, however often they were asked for.
+    since: Timestamp,
+    progress: u64,
 }
 
 impl Live {
@@ -52,11 +57,16 @@ impl Live {
     /// Remembers a saga as it was just read or committed; one that has ended is forgotten.
     pub fn put(&mut self, known: Known) {
         let id = known.saga.id.clone();
-        let status = known.saga.status;
+        let (status, progress) = (known.saga.status, progress(&known.saga));
+        let mut since = known.saga.changed_at;
         if let Some(before) = self.unended.remove(&id) {
             self.count(before.status, -1);
+            self.waiting.remove(&(before.since, id.clone()));
             if let Some(due) = before.due {
                 self.due.remove(&(due, id.clone()));
+            }
+            if before.progress == progress {
+                since = before.since;
             }
         }
         if status.has_ended() {
@@ -66,8 +76,11 @@ impl Live {
         if let Some(due) = due {
             self.due.insert((due, id.clone()));
         }
+        if status != Status::Stuck {
+            self.waiting.insert((since, id.clone()));
+        }
         self.count(status, 1);
-        self.unended.insert(id.clone(), Unended { due, status });
+        self.unended.insert(id.clone(), Unended { due, status, since, progress });
         if self.sagas.len() < self.max {
             self.sagas.insert(id, known);
         }
@@ -89,6 +102,11 @@ impl Live {
     /// The next moment at which anything is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Since when the longest waiting saga has waited for the same answers; those that are stuck wait for a person.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.waiting.first().map(|(since, _)| *since)
     }
 
     /// How many sagas have not come to rest: neither ended nor stuck.
@@ -122,4 +140,21 @@ impl Live {
         let (max, waiters) = (self.max, std::mem::take(&mut self.waiters));
         *self = Live { max, waiters, ..Live::default() };
     }
+}
+
+/// A number that changes when a step is answered or a new one asked, and not when the same one is asked again.
+fn progress(saga: &Saga) -> u64 {
+    saga.steps.iter().fold(0, |number: u64, step| {
+        let place = match step.status {
+            StepStatus::Waiting => 0,
+            StepStatus::Asked | StepStatus::Unknown => 1,
+            StepStatus::Done => 2,
+            StepStatus::Refused => 3,
+            StepStatus::Undoing => 4,
+            StepStatus::Undone => 5,
+            StepStatus::UndoFailed => 6,
+            StepStatus::Skipped => 7,
+        };
+        number.wrapping_mul(31).wrapping_add(place)
+    })
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sagamore_core::Timestamp;
@@ -85,7 +85,7 @@ impl Orchestrator {
             partitions: None,
         };
         let replies = transport.subscribe(subscription).await?;
-        let gauges = Arc::new(Gauges::default());
+        let gauges = Arc::new(Gauges { in_flight: AtomicUsize::new(0), oldest: AtomicI64::new(i64::MAX) });
         let (handle, requests) = Handle::new(options.clone(), registry.clone(), store.clone(), gauges.clone());
         let orchestrator = Orchestrator {
             live: Live::new(options.live_max),
@@ -121,7 +121,7 @@ impl Orchestrator {
             self.publish(settled.commands, settled.dead_letters).await?;
             self.acknowledge().await?;
             self.answer(settled.answers);
-            self.measure(turned, now);
+            self.measure(turned);
         }
         self.sweep(now).await?;
         self.epochs = Some(epochs);
@@ -166,8 +166,9 @@ impl Orchestrator {
     }
 
     /// Tells the handles and the metrics how things stand.
-    pub(crate) fn measure(&self, turned: Turned, now: Timestamp) {
+    pub(crate) fn measure(&self, turned: Turned) {
         self.gauges.in_flight.store(self.live.in_flight(), Ordering::Relaxed);
+        self.gauges.oldest.store(self.live.oldest().map_or(i64::MAX, |since| since.0), Ordering::Relaxed);
         let (running, compensating, stuck) = self.live.by_status();
         for (state, count) in [("running", running), ("compensating", compensating), ("stuck", stuck)] {
             metrics::gauge!("sagamore_sagas", "state" => state).set(as_gauge(count));
@@ -176,8 +177,6 @@ impl Orchestrator {
         metrics::histogram!("sagamore_turn_sagas").record(as_gauge(turned.sagas));
         metrics::counter!("sagamore_commands_total").increment(turned.commands as u64);
         metrics::gauge!("sagamore_replies_lag").set(self.replies.lag() as f64);
-        let overdue = self.live.next_due().map_or(Duration::ZERO, |due| now.since(due));
-        metrics::gauge!("sagamore_overdue_seconds").set(overdue.as_secs_f64());
     }
 }
 

@@ -226,3 +226,24 @@ async fn sagas_that_ended_long_ago_are_removed_and_those_under_way_stay() {
     assert!(rig.show("1").await.is_none(), "ended and old");
     assert!(rig.show("2").await.is_some(), "old, and not ended");
 }
+
+#[tokio::test]
+async fn what_waits_longest_is_told_however_often_it_is_asked_again() {
+    let mut rig = Rig::new().await;
+    assert_eq!(rig.handle.oldest_outstanding(), None);
+    let begun = rig.now;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    for _ in 0..10 {
+        rig.passes(Duration::from_secs(31));
+        rig.turn().await;
+    }
+    assert_eq!(rig.handle.oldest_outstanding(), Some(begun), "the first step has had no answer since");
+    let write = rig.commands().await.remove(0);
+    rig.reply(&write, written(1)).await;
+    rig.turn().await;
+    assert_eq!(rig.handle.oldest_outstanding(), Some(rig.now), "the second step waits since now");
+    let print = rig.command().await;
+    rig.reply(&print, nothing()).await;
+    rig.turn().await;
+    assert_eq!(rig.handle.oldest_outstanding(), None);
+}

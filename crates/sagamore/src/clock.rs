@@ -2,6 +2,11 @@
 
 use sagamore_core::Timestamp;
 
+/// The wall clock.
+pub fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}
+
 /// RFC 3339 in UTC, `2026-11-23T20:22:00.123Z`.
 pub fn rfc3339(moment: Timestamp) -> String {
     jiff::Timestamp::from_millisecond(moment.0).map_or_else(|_| moment.to_string(), |time| format!("{time:.3}"))

@@ -39,7 +39,7 @@ impl Orchestrator {
                 self.publish(commands, Vec::new()).await?;
             }
         }
-        self.measure(Turned::default(), now);
+        self.measure(Turned::default());
         Ok(epochs)
     }
 }

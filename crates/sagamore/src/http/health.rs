@@ -6,8 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::App;
+use crate::clock;
 use crate::problem::{Code, Problem};
 
 /// The process answers.
@@ -28,11 +30,19 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
     Ok("ok\n")
 }
 
-/// Prometheus' text format.
+/// Prometheus' text format. The engine and the services measure as they go; what can be asked for is asked here.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
-    metrics::gauge!("sagamore_sagas_in_flight")
-        .set(f64::from(u32::try_from(app.handle.in_flight()).unwrap_or(u32::MAX)));
-    let text = app.metrics.as_ref().map(|metrics| metrics.render()).unwrap_or_default();
+    metrics::gauge!("sagamore_sagas_in_flight").set(app.handle.in_flight() as f64);
+    let oldest = app.handle.oldest_outstanding().map_or(0.0, |since| clock::now().since(since).as_secs_f64());
+    metrics::gauge!("sagamore_oldest_outstanding_step_seconds").set(oldest);
+    let log = app.log.stats();
+    metrics::gauge!("sagamore_log_bytes").set(log.bytes as f64);
+    metrics::gauge!("sagamore_log_unsynced_bytes").set(log.unsynced_bytes as f64);
+    metrics::gauge!("sagamore_log_segments").set(log.segments as f64);
+    metrics::counter!("sagamore_log_records_total").absolute(log.records);
+    metrics::counter!("sagamore_log_batches_total").absolute(log.batches);
+    metrics::counter!("sagamore_log_syncs_total").absolute(log.syncs);
+    let text = app.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
