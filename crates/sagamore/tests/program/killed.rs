@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::replay::{figures, replay, report};
 use crate::support::northwind;
 
-/// Starts the replay again and again; each time it has between 0.15 and 1 s until it is killed.
-fn killed_until_done(folder: &Path, data: &Path, args: &[&str]) -> Output {
+/// Starts the replay again and again; each time it has between 0.15 and 1 s until it is killed, and then `damage` is done.
+fn killed_until_done(folder: &Path, data: &Path, args: &[&str], damage: impl Fn(&mut fastrand::Rng)) -> Output {
     const ROUNDS_MAX: u32 = 300;
     let seed =
         std::env::var("SAGAMORE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
@@ -35,6 +35,7 @@ fn killed_until_done(folder: &Path, data: &Path, args: &[&str]) -> Output {
             println!("done in round {round}");
             return output;
         }
+        damage(&mut rng);
     }
     panic!("not done after {ROUNDS_MAX} rounds, seed {seed}");
 }
@@ -43,7 +44,7 @@ fn killed_until_done(folder: &Path, data: &Path, args: &[&str]) -> Output {
 fn a_sequential_replay_that_is_killed_again_and_again_leads_to_the_very_same_figures() {
     let Some(folder) = northwind() else { return };
     let data = tempfile::tempdir().expect("a directory");
-    let output = killed_until_done(&folder, data.path(), &["--sequential"]);
+    let output = killed_until_done(&folder, data.path(), &["--sequential"], |_| ());
     assert_eq!(report(&output), figures());
     assert_balanced(&folder, data.path(), &report(&output));
 }
@@ -53,8 +54,34 @@ fn a_concurrent_replay_that_is_killed_again_and_again_balances() {
     let Some(folder) = northwind() else { return };
     let data = tempfile::tempdir().expect("a directory");
     // few at once and a slow machine's pace: so that some kills hit it
-    let output = killed_until_done(&folder, data.path(), &["--concurrency", "4"]);
+    let output = killed_until_done(&folder, data.path(), &["--concurrency", "4"], |_| ());
     assert_balanced(&folder, data.path(), &report(&output));
+}
+
+/// kill -9 loses nothing that was written; the death of the machine may. The databases keep what they synced.
+#[test]
+fn a_replay_whose_log_loses_its_tail_or_everything_at_each_kill_leads_to_the_very_same_figures() {
+    let Some(folder) = northwind() else { return };
+    let data = tempfile::tempdir().expect("a directory");
+    let log = data.path().join("log");
+    let output = killed_until_done(&folder, data.path(), &["--sequential"], |rng| lose(&log, rng));
+    assert_eq!(report(&output), figures());
+    assert_balanced(&folder, data.path(), &report(&output));
+}
+
+/// Cuts the end of the log's last file, at any byte; one time in four the whole log is gone.
+fn lose(log: &Path, rng: &mut fastrand::Rng) {
+    if rng.u8(..4) == 0 {
+        std::fs::remove_dir_all(log).expect("the log was there");
+        return;
+    }
+    let files = std::fs::read_dir(log).expect("the log is there").map(|entry| entry.expect("an entry").path());
+    let Some(last) = files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max() else {
+        return;
+    };
+    let file = std::fs::OpenOptions::new().write(true).open(last).expect("the file is there");
+    let bytes = file.metadata().expect("its size").len();
+    file.set_len(bytes.saturating_sub(rng.u64(..64 * 1024))).expect("it can be cut");
 }
 
 /// Money and stock against the completed orders, to the cent and the piece; nothing stuck, no order twice, none missing.
