@@ -118,9 +118,9 @@ impl Orchestrator {
             let settled = self.settle(&epochs, batch, now, rng).await?;
             turned.sagas = settled.sagas;
             turned.commands = settled.commands.len();
-            self.publish(settled.commands, settled.dead_letters).await?;
-            self.acknowledge().await?;
-            self.answer(settled.answers);
+            let sent = self.send(settled.commands, settled.dead_letters).await;
+            self.answer(settled.answers); // what is committed holds, whether it could be sent or not
+            sent?;
             self.measure(turned);
         }
         self.sweep(now).await?;

@@ -18,6 +18,12 @@ pub(crate) enum Answer {
 }
 
 impl Orchestrator {
+    /// Publishes, and then acknowledges what caused it.
+    pub(crate) async fn send(&mut self, commands: Vec<Command>, dead_letters: Vec<Record>) -> Result<(), Error> {
+        self.publish(commands, dead_letters).await?;
+        self.acknowledge().await
+    }
+
     /// Sends commands and dead letters in one batch.
     pub(crate) async fn publish(&mut self, commands: Vec<Command>, dead_letters: Vec<Record>) -> Result<(), Error> {
         let mut records: Vec<Record> = commands.iter().map(wire::encode_command).collect();
