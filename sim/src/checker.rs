@@ -32,6 +32,8 @@ pub struct Checker {
     effects: BTreeMap<String, Vec<(String, Direction)>>,
     /// Counts everything that happens.
     tick: u64,
+    /// Who has which reply partition.
+    owners: BTreeMap<i64, String>,
     /// A command's id -> when its latest asking was committed.
     asked: BTreeMap<String, u64>,
     /// A command's id -> when the transport acknowledged it last.
@@ -84,8 +86,11 @@ impl Checker {
         }
     }
 
-    /// A turn of the only orchestrator has ended well: what is outstanding is sent.
-    pub fn turned(&self, world: &World) {
+    /// A turn has ended well: when it was the owner's, what is outstanding is sent.
+    pub fn turned(&self, world: &World, who: &str) {
+        if self.owners.is_empty() || self.owners.values().any(|owner| owner != who) {
+            return;
+        }
         for shadow in self.sagas.values().filter(|shadow| !shadow.saga.status.has_ended()) {
             for id in shadow.outstanding() {
                 let asked = self.asked.get(&id).copied().unwrap_or(0);

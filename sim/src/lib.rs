@@ -19,4 +19,7 @@ pub mod site;
 
 pub mod run;
 
+pub mod sweep;
+
 pub use run::{Report, run};
+pub use sweep::plant;

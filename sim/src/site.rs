@@ -131,9 +131,7 @@ impl Site {
         loop {
             match orchestrator.turn(world.clock(skew), &mut rng).await {
                 Ok(turned) => {
-                    if alone() {
-                        world.checker().turned(world);
-                    }
+                    world.checker().turned(world, &who);
                     idle = if turned.inputs > 0 { 1 } else { (idle * 2).min(1_000) };
                     world.rest(idle).await;
                 }
@@ -145,8 +143,10 @@ impl Site {
                 Err(error) if error.is_transient() => {
                     world.tell(|| format!("{who}: {error}"));
                     world.count("turn failed");
-                    if !alone() {
-                        return; // whoever lives beside a younger one gives up at the first trouble
+                    // Whoever lives beside a younger one gives up at the first trouble, and who has lost its seat at
+                    // the log for good too: a program would be started again.
+                    if !alone() || error.to_string().contains("fenced") {
+                        return;
                     }
                     world.sleep(world.between(5, 500)).await;
                 }

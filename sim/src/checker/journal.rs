@@ -79,6 +79,7 @@ impl Checker {
             if changed.contains(&partition) && owner != who {
                 world.violate("zombie-write", format!("{who} changed a saga of partition {partition}, which {owner} has"));
             }
+            self.owners.insert(partition, owner);
         }
     }
 

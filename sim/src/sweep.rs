@@ -1,0 +1,102 @@
+//! Many runs: seeds derived from one base, several at a time, and what they reached together.
+
+use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sagamore_core::planted::Bug;
+
+use crate::run::{Report, run};
+use crate::world::Counters;
+
+/// What came of many runs.
+#[derive(Debug, Default)]
+pub struct Sweep {
+    /// How many.
+    pub runs: u64,
+    /// Those in which something was seen that must never be, in the order of their seeds.
+    pub failed: Vec<Report>,
+    /// What all of them reached, added up.
+    pub counters: Counters,
+    /// Sagas, and how many of them completed.
+    pub sagas: (usize, usize),
+}
+
+/// So many seeds, all different, the same ones for the same base.
+pub fn seeds(base: u64, count: u64) -> Vec<u64> {
+    (0..count).map(|number| mix(base.wrapping_add(number))).collect()
+}
+
+/// The command that runs a seed again.
+pub fn command(seed: u64, bug: Option<Bug>) -> String {
+    match bug {
+        None => format!("cargo run --release -p sagamore-sim -- --seed {seed}"),
+        Some(bug) => {
+            let name = bug.name();
+            format!("cargo run --release -p sagamore-sim --features planted-bugs -- --seed {seed} --bug {name}")
+        }
+    }
+}
+
+/// Plants a bug in what this thread runs from now on. Without the feature there is none to be planted.
+pub fn plant(bug: Option<Bug>) {
+    #[cfg(feature = "planted-bugs")]
+    sagamore_core::planted::plant(bug);
+    #[cfg(not(feature = "planted-bugs"))]
+    assert!(bug.is_none(), "this build holds no bugs");
+}
+
+impl Sweep {
+    /// Runs all seeds, on so many threads. `done` is told how many are.
+    pub fn run(seeds: &[u64], threads: usize, bug: Option<Bug>, print: bool, done: &(impl Fn(u64) + Sync)) -> Sweep {
+        let (next, finished) = (AtomicU64::new(0), AtomicU64::new(0));
+        let reports = Mutex::new(Vec::with_capacity(seeds.len()));
+        std::thread::scope(|scope| {
+            for _ in 0..threads.max(1) {
+                scope.spawn(|| {
+                    plant(bug);
+                    while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                        let report = run(*seed, print);
+                        reports.lock().expect("nothing panics while this is held").push(report);
+                        done(finished.fetch_add(1, Ordering::Relaxed) + 1);
+                    }
+                });
+            }
+        });
+        Sweep::of(reports.into_inner().expect("nothing panics while this is held"))
+    }
+
+    /// These runs together.
+    pub fn of(reports: Vec<Report>) -> Sweep {
+        let mut sweep = Sweep::default();
+        for report in reports {
+            sweep.runs += 1;
+            sweep.sagas = (sweep.sagas.0 + report.sagas.0, sweep.sagas.1 + report.sagas.1);
+            for (name, count) in &report.counters {
+                *sweep.counters.entry(name).or_insert(0) += count;
+            }
+            if report.violation.is_some() {
+                sweep.failed.push(report);
+            }
+        }
+        sweep.failed.sort_by_key(|report| report.seed);
+        sweep
+    }
+
+    /// The counters, a line each.
+    pub fn text(&self) -> String {
+        let mut text = format!("{} sagas, {} completed; reached:\n", self.sagas.0, self.sagas.1);
+        for (name, count) in &self.counters {
+            writeln!(text, "  {count:>9}  {name}").expect("a String takes all that is written to it");
+        }
+        text
+    }
+}
+
+/// SplitMix64: neighbours lead to seeds that have nothing in common.
+fn mix(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
