@@ -135,10 +135,12 @@ impl Live {
         }
     }
 
-    /// Forgets all sagas and keeps who waits: they are read again.
-    pub fn forget(&mut self) {
-        let (max, waiters) = (self.max, std::mem::take(&mut self.waiters));
-        *self = Live { max, waiters, ..Live::default() };
+    /// Forgets all sagas; gives back who waits, to ask again: what they wait for may have happened unseen.
+    pub fn forget(&mut self) -> Vec<(SagaId, Waiter)> {
+        let waiters = std::mem::take(&mut self.waiters);
+        *self = Live::new(self.max);
+        let each = waiters.into_iter().flat_map(|(id, all)| all.into_iter().map(move |waiter| (id.clone(), waiter)));
+        each.filter(|(_, waiter)| !waiter.is_closed()).collect()
     }
 }
 

@@ -4,6 +4,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use common::{booklet, nothing, wish, written};
 use sagamore_core::saga::Status;
@@ -60,7 +61,7 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
     let (mut ids, mut failures) = (Vec::new(), 0);
     let start = tokio::spawn({
         let handle = handle.clone();
-        async move { handle.start(wish("1", "a")).await }
+        async move { handle.start_and_wait(wish("1", "a"), Duration::from_secs(60)).await }
     });
     tokio::task::yield_now().await;
     for _ in 0..20 {
@@ -77,7 +78,9 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
         }
     }
     assert!(failures >= lost + delivered, "the transport failed {failures} times");
-    start.await.expect("no panic").expect("accepted: what is stored holds, whether it could be sent or not");
+    let (started, summary) = start.await.expect("no panic").expect("what is stored is accepted, sent or not");
+    assert!(!started.existed);
+    assert_eq!(summary.expect("who waits is told after all").status, Status::Completed);
     let detail = handle.show(&common::id("1")).await.expect("show").expect("stored");
     assert_eq!((detail.header.status, detail.header.revision), (Status::Completed, 3));
     ids

@@ -97,6 +97,7 @@ impl Draft {
         }
         let existed = match &self.saga {
             Some(saga) if was_cancelled_before_its_start(saga) || same_json(&saga.input, &start.input) => true,
+            Some(_) if planted(Bug::KeyReuse) => true,
             Some(_) => {
                 self.idempotent.retain(|row| Some(&row.key) != start.idempotency.as_ref().map(|i| &i.key));
                 return Err(StartError::OtherInput(self.id.clone()));

@@ -89,7 +89,10 @@ impl Orchestrator {
         if !self.store.write_idempotent(&tx, now, &idempotent).await? {
             return Err(Error::Contended); // another orchestrator stored the key: everything is read again
         }
-        open.commit().await?;
+        if planted(Bug::PublishBeforeCommit) {
+            self.publish(drafts.iter().flat_map(Draft::commands).collect(), Vec::new()).await?;
+        }
+        open.commit().await.or_else(|error| if planted(Bug::EarlyAcknowledgement) { Ok(()) } else { Err(error) })?;
         let paired = drafts.into_iter().map(|draft| {
             let saved = if draft.entries.is_empty() { None } else { saved.next() };
             (draft, saved)

@@ -5,6 +5,7 @@ use sagamore_core::Timestamp;
 use crate::error::Error;
 use crate::live::Known;
 use crate::orchestrator::{Orchestrator, Turned};
+use crate::request::Request;
 use crate::store::Epochs;
 
 /// Sagas read at a time.
@@ -15,7 +16,8 @@ impl Orchestrator {
     /// attempt; deadlines begin anew.
     pub(crate) async fn take_over(&mut self, now: Timestamp) -> Result<Epochs, Error> {
         let epochs = self.store.take_over(&self.options.owner, self.options.reply_partitions).await?;
-        self.live.forget();
+        let waiting = self.live.forget();
+        self.inbox.extend(waiting.into_iter().map(|(id, rest)| Request::Watch { id, rest }));
         self.strays.forget();
         self.progress.clear();
         self.replies.rewind().await?;
@@ -30,7 +32,8 @@ impl Orchestrator {
                 let mut commands = Vec::new();
                 for mut loaded in page {
                     loaded.saga.rearm(now);
-                    for (step, direction) in loaded.saga.outstanding() {
+                    let owed = if planted(Bug::NoResendOnTakeover) { Vec::new() } else { loaded.saga.outstanding() };
+                    for (step, direction) in owed {
                         commands.push(loaded.saga.command(step, direction));
                     }
                     self.live.put(Known { seq: loaded.seq, saga: loaded.saga });
