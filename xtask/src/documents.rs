@@ -10,10 +10,14 @@ struct Document {
     cargo: &'static [&'static str],
 }
 
-const DOCUMENTS: &[Document] = &[Document {
-    path: "docs/transitions.md",
-    cargo: &["run", "--quiet", "-p", "sagamore-core", "--example", "transitions"],
-}];
+const DOCUMENTS: &[Document] = &[
+    Document {
+        path: "docs/transitions.md",
+        cargo: &["run", "--quiet", "-p", "sagamore-core", "--example", "transitions"],
+    },
+    Document { path: "docs/errors.md", cargo: &["run", "--quiet", "-p", "sagamore", "--", "docs", "errors"] },
+    Document { path: "docs/cli.md", cargo: &["run", "--quiet", "-p", "sagamore", "--", "docs", "cli"] },
+];
 
 /// The documents that are missing or differ from what the code prints.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {

@@ -17,7 +17,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use sagamore_core::saga::Status;
 
-use crate::docs;
+use crate::{docs, stack};
 
 pub use output::Exit;
 
@@ -78,21 +78,36 @@ enum DocsPage {
 #[derive(Debug, Args)]
 struct DevArgs {
     /// The address to listen on; port 0 takes any free one.
-    #[arg(long, default_value = "127.0.0.1:3000", env = "SAGAMORE_LISTEN", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        default_value = "127.0.0.1:3000",
+        env = "SAGAMORE_LISTEN",
+        hide_env_values = true,
+        value_name = "ADDRESS"
+    )]
     listen: String,
     /// The directory for all data, made when it is absent.
-    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", value_name = "DIR")]
+    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", hide_env_values = true, value_name = "DIR")]
     data: PathBuf,
     /// Keep the data in a temporary directory, removed at the end.
     #[arg(long)]
     ephemeral: bool,
+    /// How many sagas may be under way; starts beyond it are answered with 429.
+    #[arg(long, default_value_t = stack::SAGAS_MAX, value_name = "N")]
+    sagas_max: usize,
 }
 
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct ServerArgs {
     /// The server's address.
-    #[arg(long, default_value = "http://127.0.0.1:3000", env = "SAGAMORE_SERVER", value_name = "URL")]
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:3000",
+        env = "SAGAMORE_SERVER",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     server: String,
     #[command(flatten)]
     format: FormatArgs,
@@ -113,6 +128,7 @@ enum Format {
 }
 
 #[derive(Debug, Args)]
+#[command(override_usage = "sagamore start [OPTIONS] [DEFINITION] <KEY>")]
 struct StartArgs {
     /// The definition (checkout when it is left out) and the business key.
     #[arg(num_args = 1..=2, required = true, value_names = ["DEFINITION", "KEY"])]
@@ -169,7 +185,7 @@ struct ReplayArgs {
     /// The folder with accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl.
     folder: PathBuf,
     /// The directory for all data, made when it is absent.
-    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", value_name = "DIR")]
+    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", hide_env_values = true, value_name = "DIR")]
     data: PathBuf,
     /// Each order waits for the one before it to come to rest.
     #[arg(long, conflicts_with = "concurrency")]

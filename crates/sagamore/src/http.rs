@@ -20,6 +20,7 @@ use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_engine::Handle;
 use sagamore_shop::Databases;
+use sagamore_transport::Log;
 use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -34,6 +35,8 @@ pub struct App {
     pub handle: Handle,
     /// What the shop's services keep.
     pub shop: Databases,
+    /// The log, for its figures.
+    pub log: Log,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -75,11 +78,12 @@ fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .route("/version", get(health::version));
-    router
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(CatchPanicLayer::custom(panicked))
-        .with_state(app)
+    guarded(router).with_state(app)
+}
+
+/// Whatever goes wrong on the way to a handler or in it is a problem, and the process goes on.
+fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router.fallback(nothing_here).method_not_allowed_fallback(wrong_method).layer(CatchPanicLayer::custom(panicked))
 }
 
 async fn nothing_here(request: Request) -> Problem {
@@ -101,11 +105,20 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{self, Client};
 
-    #[test]
-    fn a_panic_is_told_as_a_problem_without_its_text() {
-        let response = panicked(Box::new("secret".to_owned()));
-        assert_eq!(response.status(), 500);
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    #[tokio::test]
+    async fn a_panic_in_a_handler_is_a_problem_and_the_process_lives() {
+        async fn panics() -> &'static str {
+            panic!("secret")
+        }
+        let router = guarded(Router::<()>::new().route("/panics", get(panics)).route("/livez", get(health::livez)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let Err(client::Error::Problem { told, .. }) = client.get("/panics").await else { panic!("no problem") };
+        assert_eq!((told.status, told.code.as_str()), (500, "SAGA-0500"));
+        assert!(!told.detail.contains("secret"), "{}", told.detail);
+        assert_eq!(client.get("/livez").await.unwrap(), "ok\n");
     }
 }

@@ -174,6 +174,19 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_engine_tells_when_to_try_again() {
+        let check = |error: StartError, status: u16| {
+            let response = Problem::from(error).into_response();
+            assert_eq!(
+                (response.status().as_u16(), response.headers()["retry-after"].as_bytes()),
+                (status, b"1".as_slice())
+            );
+        };
+        check(StartError::Busy { retry_after_s: 1 }, 429);
+        check(StartError::Unavailable("the engine is stopping".into()), 503);
+    }
+
+    #[test]
     fn a_body_that_breaks_off_is_told_with_its_place() {
         let error = serde_json::from_str::<serde_json::Value>("{\n  \"a\": ").unwrap_err();
         let told = Problem::unreadable(&error).told();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::{Definition, Name};
 use sagamore_database::Database;
 use sagamore_engine::{Handle, Orchestrator};
@@ -16,11 +17,15 @@ use sagamore_transport::{Log, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::http::App;
 use lock::Lock;
 
 /// How long a stop may take before the process ends all the same: nothing is lost by it, but the log's tail is synced
 /// only at the next start.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// How many sagas may be under way at once, unless it is said.
+pub const SAGAS_MAX: usize = 20_000;
 
 /// Why the stack cannot be opened, or has stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +77,14 @@ pub enum Error {
     Slow,
 }
 
+/// What can be chosen.
+pub struct Options {
+    /// Definitions beside the shop's own.
+    pub definitions: Vec<Definition>,
+    /// How many sagas may be under way.
+    pub sagas_max: usize,
+}
+
 /// Everything, at work.
 pub struct Stack {
     /// The way into the engine.
@@ -89,10 +102,15 @@ pub fn checkout_name() -> Name {
     Name::new(sagamore_shop::checkout::NAME).expect("a legal name")
 }
 
+impl Default for Options {
+    fn default() -> Options {
+        Options { definitions: Vec::new(), sagas_max: SAGAS_MAX }
+    }
+}
+
 impl Stack {
     /// Opens the directory, made when it is absent, and sets everything to work: sagas that were under way go on.
-    /// `more` are definitions beside the shop's own.
-    pub async fn open(data: &Path, more: Vec<Definition>) -> Result<Stack, Error> {
+    pub async fn open(data: &Path, options: Options) -> Result<Stack, Error> {
         std::fs::create_dir_all(data).map_err(|source| Error::Directory { path: data.to_owned(), source })?;
         let lock = Lock::take(data)?;
         let log = Log::open(&data.join("log"), sagamore_transport::log::Options::default())?;
@@ -105,16 +123,15 @@ impl Stack {
         };
         shop.prepare().await?;
         let checkout = sagamore_shop::checkout().map_err(|error| Error::Definition(error.to_string()))?;
-        let definitions = std::iter::once(checkout).chain(more).collect();
+        let definitions = std::iter::once(checkout).chain(options.definitions).collect();
         let engine = database(data, "engine")?;
-        let (orchestrator, handle) =
-            Orchestrator::open(sagamore_engine::Options::default(), engine, transport.clone(), definitions).await?;
+        let in_flight_max = options.sagas_max;
+        let bounds = sagamore_engine::Options { in_flight_max, ..sagamore_engine::Options::default() };
+        let (orchestrator, handle) = Orchestrator::open(bounds, engine, transport.clone(), definitions).await?;
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let until = stopped(stopping.clone());
-        // a thread of its own: what the orchestrator holds between its awaits is not made to be shared
-        let runtime = tokio::runtime::Handle::current();
-        tasks.spawn_blocking(move || ("the orchestrator", runtime.block_on(orchestrator.run(until))));
+        tasks.spawn(async move { ("the orchestrator", orchestrator.run(until).await) });
         for (service, (name, database)) in sagamore_shop::services().into_iter().zip(shop.all()) {
             let options = sagamore_sdk::Options::default();
             let participant = Participant::new(service, database.clone(), transport.clone(), options);
@@ -125,6 +142,11 @@ impl Stack {
             });
         }
         Ok(Stack { handle, shop, tasks, stop, log, lock })
+    }
+
+    /// What the HTTP side works with.
+    pub fn app(&self, metrics: Option<PrometheusHandle>) -> App {
+        App { handle: self.handle.clone(), shop: self.shop.clone(), log: self.log.clone(), metrics }
     }
 
     /// Waits until some part of it stops although nobody asked it to.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::output::{self, Exit};
 use super::{BenchArgs, Format, Via};
-use crate::http::{self, App};
+use crate::http;
 use crate::stack::{self, Stack};
 use load::{Load, Seen, Target, Until};
 use machine::Used;
@@ -53,7 +53,8 @@ pub async fn run(args: BenchArgs) -> Result<Exit> {
     std::fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
     let directory = tempfile::Builder::new().prefix("sagamore-bench-").tempdir_in(&base);
     let directory = directory.with_context(|| format!("make a directory in {}", base.display()))?;
-    let stack = Stack::open(directory.path(), vec![plan::definition()?]).await?;
+    let options = stack::Options { definitions: vec![plan::definition()?], ..stack::Options::default() };
+    let stack = Stack::open(directory.path(), options).await?;
     plan::load(&stack.shop).await.context("load the benchmark's accounts and products")?;
     let (stop_serving, serving_stops) = oneshot::channel::<()>();
     let target = match args.via {
@@ -61,8 +62,7 @@ pub async fn run(args: BenchArgs) -> Result<Exit> {
         Via::Http => {
             let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
             let address = listener.local_addr()?;
-            let app = App { handle: stack.handle.clone(), shop: stack.shop.clone(), metrics: None };
-            tokio::spawn(http::serve(listener, Arc::new(app), async move {
+            tokio::spawn(http::serve(listener, Arc::new(stack.app(None)), async move {
                 let _ = serving_stops.await;
             }));
             Target::Http(address)

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::DevArgs;
 use super::output::Exit;
-use crate::http::{self, App};
+use crate::http;
 use crate::stack::{self, Stack};
 
 /// How long requests may go on after the stop before the engine stops under them.
@@ -30,9 +30,10 @@ pub async fn run(args: DevArgs) -> Result<Exit> {
     let metrics = record_metrics()?;
     let ephemeral = args.ephemeral.then(tempfile::tempdir).transpose().context("make a temporary directory")?;
     let data: PathBuf = ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
-    let mut stack = Stack::open(&data, Vec::new()).await?;
+    let options = stack::Options { sagas_max: args.sagas_max, ..stack::Options::default() };
+    let mut stack = Stack::open(&data, options).await?;
     sagamore_shop::sample::load(&stack.shop).await.context("load the sample's account and product")?;
-    let app = Arc::new(App { handle: stack.handle.clone(), shop: stack.shop.clone(), metrics: Some(metrics) });
+    let app = Arc::new(stack.app(Some(metrics)));
     let (stop_serving, serving_stops) = oneshot::channel::<()>();
     let mut server = tokio::spawn(http::serve(listener, app, async move {
         let _ = serving_stops.await;

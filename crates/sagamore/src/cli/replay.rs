@@ -31,7 +31,7 @@ pub async fn run(args: ReplayArgs) -> Result<Exit> {
     let begun = Instant::now();
     let folder = Folder::read(&args.folder)?;
     folder.bad.iter().for_each(tell);
-    let stack = Stack::open(&args.data, Vec::new()).await?;
+    let stack = Stack::open(&args.data, stack::Options::default()).await?;
     folder.load(&stack.shop).await?;
     let known = at_rest(&stack.handle).await?;
     // those at rest are only compared with what they were started with, all at once whatever the order

@@ -136,7 +136,21 @@ fn the_metrics_tell_sagas_by_state_lag_and_batches() {
         "sagamore_replies_lag",
         "sagamore_turn_inputs",
         "sagamore_sagas_in_flight 1",
+        "sagamore_log_bytes",
     ] {
         assert!(metrics.contains(name), "{name} is missing in\n{metrics}");
     }
+}
+
+/// Too much in flight: the start is refused with a time to try again, and was not accepted.
+#[test]
+fn a_start_beyond_the_bound_is_refused_and_told_when_to_try_again() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::small(data.path(), "2");
+    let refused = (0..100).map(|key| (key, server.start(&key.to_string(), &an_order(&key.to_string(), 1), &[])));
+    let (key, refused) = refused.into_iter().find(|(_, answer)| answer.status != 202).expect("the bound is met");
+    refused.is_problem(429, "SAGA-0400");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    server.get(&format!("/api/v1/sagas/checkout:{key}")).is_problem(404, "SAGA-0200");
+    assert_eq!(server.get("/readyz").status, 200);
 }

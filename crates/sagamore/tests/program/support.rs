@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub struct Server {
     child: Child,
     address: String,
-    _stdout: BufReader<ChildStdout>,
+    stdout: BufReader<ChildStdout>,
 }
 
 /// What a server answered.
@@ -33,23 +33,26 @@ impl Server {
         Server::with(&["--data", data.to_str().expect("a path in UTF-8")])
     }
 
+    /// One on this directory that takes few sagas at once.
+    pub fn small(data: &Path, sagas_max: &str) -> Server {
+        Server::with(&["--data", data.to_str().expect("a path in UTF-8"), "--sagas-max", sagas_max])
+    }
+
     fn with(args: &[&str]) -> Server {
-        let mut child = sagamore(&["dev", "--listen", "127.0.0.1:0"])
-            .args(args)
-            .env("RUST_LOG", "off") // the faults are wanted
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut stdout = BufReader::new(child.stdout.take().expect("its output is read"));
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(stdout.read_line(&mut line).expect("it says where it listens"), 0, "it ended at once");
+        let mut command = sagamore(&["dev", "--listen", "127.0.0.1:0"]);
+        command.args(args).env("RUST_LOG", "off"); // the faults are wanted
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let stdout = BufReader::new(child.stdout.take().expect("its output is read"));
+        let mut server = Server { child, address: String::new(), stdout };
+        while server.address.is_empty() {
+            let mut line = String::new();
+            let read = server.stdout.read_line(&mut line).expect("it says where it listens");
+            assert_ne!(read, 0, "it ended at once");
             if let Some((_, address)) = line.split_once("http://") {
-                let address = address.trim().to_owned();
-                return Server { child, address, _stdout: stdout };
+                address.trim().clone_into(&mut server.address);
             }
         }
+        server
     }
 
     pub fn url(&self) -> String {
