@@ -3,6 +3,7 @@
 use crate::decide::{Outlook, Turn, bit, members};
 use crate::definition::Kind;
 use crate::message::Outcome;
+use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Change, Ignored, Saga, Status, StepStatus};
 
 /// Whether the pivot was asked, and not refused: from then on a saga goes forward only.
@@ -32,6 +33,8 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
     let (mut owed, mut undoable, mut flying) = (0, 0, false);
     for (index, step) in saga.steps.iter().enumerate() {
         match step.status {
+            StepStatus::Unknown if planted(Bug::LostUndo) => continue,
+            StepStatus::Asked if planted(Bug::SiblingsForgotten) => continue,
             StepStatus::Waiting | StepStatus::Refused | StepStatus::Undone | StepStatus::Skipped => continue,
             StepStatus::Done | StepStatus::Unknown => undoable |= bit(index),
             StepStatus::Asked | StepStatus::Undoing => flying = true,
@@ -39,7 +42,8 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
         }
         owed |= bit(index);
     }
-    let descendants = &saga.definition.graph().descendants;
+    let graph = saga.definition.graph();
+    let descendants = if planted(Bug::WrongUndoOrder) { &graph.ancestors } else { &graph.descendants };
     let ready =
         members(undoable).filter(|index| descendants[*index] & owed == 0).fold(0, |set, index| set | bit(index));
     match (owed, ready, flying) {

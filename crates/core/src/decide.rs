@@ -9,6 +9,7 @@ use crate::apply::apply;
 use crate::definition::{Kind, Patience};
 use crate::id::Direction;
 use crate::message::{Command, Reply};
+use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Change, Ignored, Input, Saga, Status, StepStatus};
 use crate::time::Timestamp;
 use crate::{backward, forward, rescue};
@@ -133,6 +134,9 @@ impl Turn<'_> {
         let index = self.saga.definition.index_of(&key.step).ok_or(Ignored::NoSuchStep)?;
         let step = &self.saga.steps[index];
         match key.direction {
+            Direction::Action if planted(Bug::StaleReplyAccepted) && step.status == StepStatus::Undoing => {
+                backward::answered(self, index, &reply.outcome)
+            }
             Direction::Action if key.generation == step.generation => forward::answered(self, index, &reply.outcome),
             Direction::Compensation if key.generation == step.undo_generation => {
                 backward::answered(self, index, &reply.outcome)

@@ -4,7 +4,8 @@ use crate::command::lacking;
 use crate::decide::{Outlook, Turn, bit, members};
 use crate::definition::{Kind, Source};
 use crate::message::Outcome;
-use crate::saga::{Cause, Change, Ignored, Saga, Status, StepStatus};
+use crate::planted::{Bug, planted};
+use crate::saga::{Cause, Change, Ignored, Rescue, Saga, Status, StepStatus, Verb};
 
 /// A step is asked when every step before it is settled (done, or passed over by a person) and all that it refers to is
 /// there.
@@ -96,6 +97,11 @@ pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> 
         Outcome::Refused(refusal) => {
             let (step, kind) = (plan.name.clone(), plan.kind);
             turn.change(Change::Refused { step: step.clone(), refusal: refusal.clone() });
+            if planted(Bug::RefusalRetried) {
+                let (verb, reason) = (Verb::Retry, String::new());
+                turn.change(Change::Rescued(Rescue { step, verb, reason }));
+                return Ok(());
+            }
             if turn.saga.status == Status::Running && kind != Kind::Retriable {
                 turn.turn_back(Cause::Refused(step));
             }

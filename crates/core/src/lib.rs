@@ -29,6 +29,8 @@ mod forward;
 mod rescue;
 
 #[doc(hidden)]
+pub mod planted;
+#[doc(hidden)]
 pub mod transitions;
 
 pub mod script;

@@ -4,6 +4,7 @@
 //! nobody changes before it commits. **Invariant:** no row that is only claimed is ever committed.
 
 use sagamore_core::message::{Outcome, code};
+use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
 use sagamore_database::{Error, Migration, Row, Tx, Value};
 
@@ -126,7 +127,7 @@ impl Known {
         if let Some(damage) = &self.damaged {
             return Verdict::Answered(Outcome::Fault(format!("the barrier's row is damaged: {damage}")));
         }
-        if let Some(output) = self.done(key.direction) {
+        if let Some(output) = self.done(key.direction).filter(|_| !planted(Bug::NoDedupe)) {
             return Verdict::Answered(Outcome::Done(output.clone()));
         }
         if let Some(refusal) = self.refused(key) {
@@ -137,6 +138,9 @@ impl Known {
             Direction::Action | Direction::Compensation if self.seen_after(key) => superseded(),
             Direction::Action => Verdict::Act,
             Direction::Compensation => match self.done(Direction::Action) {
+                None if planted(Bug::RefundOfRefused) && !self.is_new() => {
+                    Verdict::Undo(Body::of(&()).expect("nothing is JSON"))
+                }
                 Some(output) => Verdict::Undo(output.clone()),
                 None => Verdict::NothingToUndo,
             },
@@ -167,6 +171,9 @@ impl Known {
 
     /// Whether a compensation has been here, be it that it left a tombstone or that it met a refusal.
     fn undone(&self) -> bool {
+        if planted(Bug::TombstoneUnderOwnKey) {
+            return false;
+        }
         self.of_direction(Direction::Compensation).next().is_some()
             || self.of_direction(Direction::Action).any(|stored| stored.status == Status::Tombstone)
     }

@@ -1,6 +1,7 @@
 //! One chunk: claim, handlers one after another, answers stored, one commit.
 
 use sagamore_core::message::{Outcome, code};
+use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
 use sagamore_database::{Database, Error as DatabaseError, Open, Tx};
 
@@ -206,7 +207,8 @@ impl Room<'_> {
             Ok(Ok(output)) => Ended::Kept(Outcome::Done(output)),
             Ok(Err(Refusal { code, message })) => {
                 let outcome = Outcome::Refused(Refusal { code: cut(&code), message: cut(&message) });
-                if open.tx().rows_written() == written { Ended::Kept(outcome) } else { Ended::Undone(outcome) }
+                let clean = open.tx().rows_written() == written || planted(Bug::PartialChunk);
+                if clean { Ended::Kept(outcome) } else { Ended::Undone(outcome) }
             }
             Err(fault) => match fault.database() {
                 Some(error @ (DatabaseError::Unavailable(_) | DatabaseError::CommitUnknown(_))) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sagamore_core::Timestamp;
+use sagamore_core::planted::{Bug, planted};
 use sagamore_database::Database;
 use sagamore_transport::wire::{command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
@@ -117,6 +118,9 @@ impl Participant {
             meter.expired += intake.expired as u64;
             meter.unreadable += intake.unreadable.len() as u64;
             intake.unreadable.into_iter().for_each(|(place, reason)| outgoing.bury(place, reason));
+            if planted(Bug::OffsetBeforeAcknowledgement) {
+                consumer.commit(marks(&taken)).await?;
+            }
             outgoing.publish(transport.as_ref()).await?;
             meter.dead_letters += outgoing.dead_letters() as u64;
             consumer.commit(marks(&taken)).await?;

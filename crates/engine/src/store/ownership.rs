@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sagamore_core::planted::{Bug, planted};
 use sagamore_database::Tx;
 
 use super::Store;

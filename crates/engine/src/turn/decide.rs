@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use sagamore_core::decide::{Decision, decide};
 use sagamore_core::id::{Direction, SagaId};
-use sagamore_core::message::ReplyTo;
+use sagamore_core::message::{Command, ReplyTo};
+use sagamore_core::planted::{Bug, planted};
 use sagamore_core::saga::{Cause, Change, Entry, Ignored, Input, Saga, Status, StepStatus};
 use sagamore_core::{Body, Timestamp};
 
@@ -81,6 +82,14 @@ impl Draft {
             draft.verdicts.push(verdict);
         }
         draft
+    }
+
+    /// What was newly asked, and was not answered in the same turn.
+    pub fn commands(&self) -> Vec<Command> {
+        let Some(saga) = &self.saga else { return Vec::new() };
+        let outstanding = saga.outstanding();
+        let asked = self.asked.iter().filter(|asked| outstanding.contains(asked));
+        asked.map(|(step, direction)| saga.command(*step, *direction)).collect()
     }
 
     fn start(&mut self, start: &StartRequest, context: &mut Context<'_>) -> Result<Started, StartError> {

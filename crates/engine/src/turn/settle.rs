@@ -7,6 +7,7 @@ use sagamore_core::Timestamp;
 use sagamore_core::apply::apply;
 use sagamore_core::id::SagaId;
 use sagamore_core::message::ReplyTo;
+use sagamore_core::planted::{Bug, planted};
 use sagamore_core::saga::{Change, Entry, Status};
 use sagamore_database::Tx;
 use sagamore_transport::wire;
@@ -168,13 +169,11 @@ impl Orchestrator {
                 }
                 None => draft.seq,
             };
+            settled.commands.extend(draft.commands());
             for (arrival, verdict) in arrivals.into_iter().zip(draft.verdicts) {
                 self.owe(&draft.id, arrival, verdict, now, settled);
             }
             if let (Some(seq), Some(saga)) = (seq, draft.saga) {
-                let outstanding = saga.outstanding();
-                let asked = draft.asked.iter().filter(|asked| outstanding.contains(asked));
-                settled.commands.extend(asked.map(|(step, direction)| saga.command(*step, *direction)));
                 if saga.status.has_ended() && saved.is_some() {
                     metrics::counter!("sagamore_ended_total", "state" => saga.status.as_str()).increment(1);
                 }

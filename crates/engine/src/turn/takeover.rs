@@ -1,6 +1,7 @@
 //! Taking over: the epoch first, then every unfinished saga, page by page; what is outstanding is sent again at once.
 
 use sagamore_core::Timestamp;
+use sagamore_core::planted::{Bug, planted};
 
 use crate::error::Error;
 use crate::live::Known;

@@ -1,0 +1,87 @@
+//! Bugs that can be planted, to see that the simulator finds them. Without the feature `planted-bugs`, which no program
+//! has, there are none: [`planted`] is then `false` for the compiler.
+//!
+//! Each is one line of production code; look for its name there.
+
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $bug:ident = $name:literal,)+) => {
+        /// A bug that can be planted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Bug {
+            $($(#[$doc])* $bug,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: [Bug; [$($name),+].len()] = [$(Bug::$bug),+];
+
+            /// What it is called by.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Bug::$bug => $name,)+
+                }
+            }
+
+            /// The bug with this name.
+            pub fn named(name: &str) -> Option<Bug> {
+                Bug::ALL.into_iter().find(|bug| bug.name() == name)
+            }
+        }
+    };
+}
+
+bugs! {
+    /// A command that comes again is carried out again.
+    NoDedupe = "no-dedupe",
+    /// A compensation leaves no mark under its action's key.
+    TombstoneUnderOwnKey = "tombstone-under-own-key",
+    /// An action that was refused is undone all the same.
+    RefundOfRefused = "refund-of-refused",
+    /// Consumed offsets are committed before the answers are published.
+    OffsetBeforeAcknowledgement = "offset-before-acknowledgement",
+    /// Commands are published before what caused them is committed.
+    PublishBeforeCommit = "publish-before-commit",
+    /// A step whose outcome is unknown is not undone.
+    LostUndo = "lost-undo",
+    /// Steps are undone in the order in which they were done.
+    WrongUndoOrder = "wrong-undo-order",
+    /// A start is answered, and goes on, whether its commit happened or not.
+    EarlyAcknowledgement = "early-acknowledgement",
+    /// An orchestrator does not look whether it still owns what it writes.
+    IgnoreEpoch = "ignore-epoch",
+    /// Who takes over does not send what is outstanding.
+    NoResendOnTakeover = "no-resend-on-takeover",
+    /// What was refused is asked again, in a new generation.
+    RefusalRetried = "refusal-retried",
+    /// An answer counts for whatever direction the step is asked in.
+    StaleReplyAccepted = "stale-reply-accepted",
+    /// What a handler wrote before it refused stays.
+    PartialChunk = "partial-chunk",
+    /// A saga that goes back does not wait for the steps that are still asked.
+    SiblingsForgotten = "siblings-forgotten",
+    /// A start with a key that is taken is accepted, whatever its body is.
+    KeyReuse = "key-reuse",
+}
+
+/// Whether this bug is planted: never.
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "planted-bugs")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Whether this bug is planted in what this thread runs.
+#[cfg(feature = "planted-bugs")]
+pub fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Plants a bug in what this thread runs from now on, in place of the one before.
+#[cfg(feature = "planted-bugs")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
