@@ -71,9 +71,8 @@ impl Store {
         }
         if let Some(status) = filter.status {
             add("status = ?", Value::from(status.as_str()));
-            if !status.has_ended() {
-                wheres.push("ended_at IS NULL".into());
-            }
+            // said in words, so that the index of the ended or of the unfinished sagas serves
+            wheres.push(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" }.into());
         }
         let condition = if wheres.is_empty() { "1 = 1".into() } else { wheres.join(" AND ") };
         let sql = format!("SELECT {HEADER} FROM saga WHERE {condition} ORDER BY seq DESC LIMIT {}", limit + 1);

@@ -5,7 +5,7 @@ use sagamore_database::Migration;
 /// The version of this program, compared with the least one that the schema states.
 pub const PROGRAM: u32 = 1;
 
-/// In order. Columns that change in the saga's row are in no index but the one of the unfinished.
+/// In order. Columns that change in the saga's row are in no index, but that a saga's end moves it from one to the other.
 pub const MIGRATIONS: &[Migration] = &[Migration::new("0001-engine", PORTABLE).on_sqlite(SQLITE)];
 
 const PORTABLE: &str = "
@@ -23,6 +23,7 @@ CREATE TABLE saga (
     failed_at TEXT
 );
 CREATE INDEX saga_unfinished ON saga (reply_partition, seq) WHERE ended_at IS NULL;
+CREATE INDEX saga_ended ON saga (status, seq) WHERE ended_at IS NOT NULL;
 CREATE TABLE journal (
     seq BIGINT NOT NULL,
     revision BIGINT NOT NULL,
@@ -66,6 +67,7 @@ CREATE TABLE saga (
     failed_at TEXT
 );
 CREATE INDEX saga_unfinished ON saga (reply_partition, seq) WHERE ended_at IS NULL;
+CREATE INDEX saga_ended ON saga (status, seq) WHERE ended_at IS NOT NULL;
 CREATE TABLE journal (
     seq BIGINT NOT NULL,
     revision BIGINT NOT NULL,
