@@ -34,7 +34,9 @@ impl Saga {
                 (plan.compensation.as_ref().expect("only steps with a compensation are undone"), state.undo_generation)
             }
         };
-        let may_expire = direction == Direction::Action && plan.kind == Kind::Compensatable;
+        // Only the first time: a participant whose clock is ahead by more than the timeout would skip it for ever.
+        let first = direction == Direction::Action && state.attempts <= 1;
+        let may_expire = first && plan.kind == Kind::Compensatable;
         Command {
             key: StepKey { saga: self.id.clone(), step: plan.name.clone(), direction, generation },
             version: self.definition.version,

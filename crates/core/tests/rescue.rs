@@ -141,6 +141,17 @@ fn only_actions_of_compensatable_steps_expire() {
     assert_eq!(expiries(&play), [due, due, None, None]);
 }
 
+/// A participant's clock that is ahead costs one wait, never the step: what is asked again does not expire.
+#[test]
+fn a_step_that_is_asked_again_does_not_expire() {
+    let mut play = Play::with_done(trip(), &[]);
+    assert!(play.commands[0].expires_at.is_some());
+    play.tick(); // silent
+    play.tick(); // the pause is over
+    assert_eq!(play.commands[1].id(), play.commands[0].id());
+    assert_eq!(play.commands[1].expires_at, None);
+}
+
 /// Whoever takes over sends what is outstanding and waits anew, without counting an attempt.
 #[test]
 fn a_takeover_sends_the_same_commands_again_and_begins_the_deadlines_anew() {
