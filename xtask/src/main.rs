@@ -8,6 +8,8 @@ mod documents;
 mod purity;
 mod words;
 
+mod services;
+
 mod workspace;
 
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ const USAGE: &str = "\
 usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out the test suite (it has just run)
        cargo xtask CHECK..         these checks alone
        cargo xtask docs            writes the generated documents anew
+       cargo xtask services ..     up, down, status, env: Kafka and PostgreSQL on loopback, without Docker
        cargo xtask help            this text
 ";
 
@@ -46,6 +49,7 @@ fn obey(arguments: &[&str]) -> Result<ExitCode> {
             documents::write(&Workspace::find()?)?;
             Ok(ExitCode::SUCCESS)
         }
+        ["services", rest @ ..] => services::obey(&Workspace::find()?, rest),
         names => {
             let passed = chores::run(&Workspace::find()?, &select(names)?);
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })

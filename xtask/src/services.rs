@@ -1,0 +1,221 @@
+//! Apache Kafka and PostgreSQL for tests and trials: started on loopback, in a folder under `target/`, and stopped again.
+//!
+//! What runs is known by its process id and the moment it began, so that nothing else is ever stopped.
+
+mod folder;
+mod kafka;
+mod postgres;
+mod process;
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace::Workspace;
+use folder::{Folder, Ports};
+use process::Process;
+
+const USAGE: &str = "\
+usage: cargo xtask services up [--fresh]   starts Kafka and PostgreSQL, unless they run; --fresh removes their data first
+       cargo xtask services down           stops what `up` started; the data stays
+       cargo xtask services status         what runs, and where
+       cargo xtask services env            the variables that tests want: eval \"$(cargo xtask services env)\"
+";
+
+/// How long a service may take to answer.
+const READY_MAX: Duration = Duration::from_secs(90);
+/// How long it may take to end before it is killed.
+const STOP_MAX: Duration = Duration::from_secs(30);
+/// How often a service that ends while it starts is started again: what was killed leaves locks for a moment.
+const ATTEMPTS_MAX: u32 = 4;
+const POLL: Duration = Duration::from_millis(100);
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// One server.
+trait Service {
+    /// What to call it, and its folder.
+    fn name(&self) -> &'static str;
+
+    /// Fetches, creates and writes what it needs to start; harmless when all is there.
+    fn prepare(&self) -> Result<()>;
+
+    /// The command that is the server.
+    fn command(&self) -> Result<Command>;
+
+    /// Whether it takes requests.
+    fn answers(&self) -> bool;
+
+    /// What is to be done once it answers.
+    fn settle(&self) -> Result<()>;
+
+    /// The signal by which it ends in good order.
+    fn stop_signal(&self) -> &'static str;
+}
+
+/// The services of a checkout.
+pub struct Services {
+    folder: Folder,
+}
+
+/// Does what these arguments say.
+pub fn obey(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
+    let services = Services::of(workspace);
+    match arguments {
+        ["up"] => services.up(),
+        ["up", "--fresh"] => services.down().and_then(|()| services.folder.remove_data()).and_then(|()| services.up()),
+        ["down"] => services.down(),
+        ["status"] => return services.status(),
+        ["env"] => services.variables().map(|variables| {
+            variables.iter().for_each(|(name, value)| println!("export {name}='{value}'"));
+        }),
+        _ => bail!("'services {}' is not understood\n{USAGE}", arguments.join(" ")),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+impl Services {
+    /// Those of this checkout.
+    pub fn of(workspace: &Workspace) -> Services {
+        Services { folder: Folder::new(workspace.path("target/services"), workspace.path("xtask/services/pom.xml")) }
+    }
+
+    /// Whether any of them runs.
+    pub fn any_runs(&self) -> Result<bool> {
+        Ok(self.folder.running("kafka")?.is_some() || self.folder.running("postgres")?.is_some())
+    }
+
+    /// Starts what does not run, waits until all answer, and writes where they are.
+    pub fn up(&self) -> Result<()> {
+        let begun = Instant::now();
+        let _lock = self.folder.lock()?;
+        let ports = self.folder.choose_ports()?;
+        let both = self.both(&ports);
+        let mut started = Vec::new();
+        for service in &both {
+            let service = service.as_ref();
+            match self.folder.running(service.name())? {
+                Some(process) => eprintln!("{}: runs (process {})", service.name(), process.pid()),
+                None => {
+                    service.prepare().with_context(|| format!("prepare {}", service.name()))?;
+                    self.start(service)?;
+                    started.push(service.name());
+                }
+            }
+        }
+        for service in &both {
+            self.wait(service.as_ref())?;
+            service.settle().with_context(|| format!("set up {}", service.name()))?;
+        }
+        let path = self.folder.write_configuration(&ports)?;
+        eprintln!("ready after {:.1} s: {}", begun.elapsed().as_secs_f64(), path.display());
+        Ok(())
+    }
+
+    /// Stops what runs.
+    pub fn down(&self) -> Result<()> {
+        let _lock = self.folder.lock()?;
+        let ports = self.folder.ports()?.unwrap_or_default();
+        for service in self.both(&ports) {
+            self.stop(service.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// The variables that tell tests where the services are. An error when one does not run.
+    pub fn variables(&self) -> Result<[(&'static str, String); 2]> {
+        for name in ["kafka", "postgres"] {
+            if self.folder.running(name)?.is_none() {
+                bail!("{name} does not run: start it with `cargo xtask services up`");
+            }
+        }
+        let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
+        Ok([("SAGAMORE_TEST_POSTGRES", ports.postgres_url()), ("SAGAMORE_TEST_KAFKA", ports.brokers())])
+    }
+
+    fn status(&self) -> Result<ExitCode> {
+        let ports = self.folder.ports()?.unwrap_or_default();
+        let mut all = true;
+        for service in self.both(&ports) {
+            let name = service.name();
+            let state = match self.folder.running(name)? {
+                Some(process) if service.answers() => {
+                    format!("answers on {} (process {})", ports.of(name), process.pid())
+                }
+                Some(process) => format!("runs, and does not answer (process {})", process.pid()),
+                None => "does not run".to_owned(),
+            };
+            all &= state.starts_with("answers");
+            println!("{name:<9} {state}");
+        }
+        Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn both(&self, ports: &Ports) -> [Box<dyn Service>; 2] {
+        [Box::new(kafka::Kafka::new(&self.folder, *ports)), Box::new(postgres::Postgres::new(&self.folder, *ports))]
+    }
+
+    fn start(&self, service: &dyn Service) -> Result<()> {
+        let name = service.name();
+        let process = process::start(service.command()?, &self.folder.log(name))?;
+        self.folder.remember(name, &process)?;
+        eprintln!("{name}: starting (process {})", process.pid());
+        Ok(())
+    }
+
+    fn wait(&self, service: &dyn Service) -> Result<()> {
+        let (name, begun) = (service.name(), Instant::now());
+        let (mut told, mut attempts) = (begun, 1);
+        while !service.answers() {
+            if self.folder.running(name)?.is_none() {
+                if attempts == ATTEMPTS_MAX {
+                    bail!("{name} ended while it started{}", self.folder.end_of_log(name));
+                }
+                attempts += 1;
+                std::thread::sleep(POLL * 5);
+                self.start(service)?;
+            }
+            if begun.elapsed() > READY_MAX {
+                bail!("{name} does not answer after {} s{}", READY_MAX.as_secs(), self.folder.end_of_log(name));
+            }
+            if told.elapsed() > TELL_EVERY {
+                told = Instant::now();
+                eprintln!("{name}: not ready yet, after {} s", begun.elapsed().as_secs());
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    fn stop(&self, service: &dyn Service) -> Result<()> {
+        let name = service.name();
+        let Some(process) = self.folder.running(name)? else {
+            eprintln!("{name}: does not run");
+            return self.folder.forget(name);
+        };
+        let begun = Instant::now();
+        process.signal(service.stop_signal())?;
+        while process.runs() {
+            if begun.elapsed() > STOP_MAX {
+                eprintln!("{name}: does not end, and is killed");
+                process.signal("KILL")?;
+                wait_for_end(&process)?;
+                break;
+            }
+            std::thread::sleep(POLL);
+        }
+        eprintln!("{name}: stopped (process {})", process.pid());
+        self.folder.forget(name)
+    }
+}
+
+fn wait_for_end(process: &Process) -> Result<()> {
+    let begun = Instant::now();
+    while process.runs() {
+        if begun.elapsed() > STOP_MAX {
+            bail!("process {} outlives a kill: look at it with `ps {}`", process.pid(), process.pid());
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}

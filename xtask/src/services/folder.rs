@@ -1,0 +1,230 @@
+//! The folder of the services: their data, logs and process ids, the ports that were chosen, and the configuration.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::process::Process;
+
+/// The database that is created for trials.
+pub const DATABASE: &str = "sagamore";
+/// How many ports are tried, one after another.
+const PORTS_TRIED_MAX: u16 = 1000;
+/// How many lines of a log go into an error.
+const LOG_LINES: usize = 12;
+
+/// Where everything of the services lies.
+#[derive(Clone)]
+pub struct Folder {
+    root: PathBuf,
+    pom: PathBuf,
+}
+
+/// Where the services listen.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Ports {
+    /// Kafka, for clients.
+    pub kafka: u16,
+    /// Kafka, for its own controller.
+    pub controller: u16,
+    /// PostgreSQL.
+    pub postgres: u16,
+}
+
+impl Folder {
+    /// The folder, and the file that says which jars there have to be.
+    pub fn new(root: PathBuf, pom: PathBuf) -> Folder {
+        Folder { root, pom }
+    }
+
+    /// A service's own folder.
+    pub fn of(&self, service: &str) -> PathBuf {
+        self.root.join(service)
+    }
+
+    /// The file that says which jars there have to be.
+    pub fn pom(&self) -> &Path {
+        &self.pom
+    }
+
+    /// Where a service's output goes.
+    pub fn log(&self, service: &str) -> PathBuf {
+        self.root.join(format!("{service}.log"))
+    }
+
+    /// Keeps others of this program out, until it is dropped.
+    pub fn lock(&self) -> Result<File> {
+        create(&self.root)?;
+        let path = self.root.join("lock");
+        let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
+        Ok(file)
+    }
+
+    /// The process of a service, if it runs.
+    pub fn running(&self, service: &str) -> Result<Option<Process>> {
+        let path = self.pid_file(service);
+        match fs::read_to_string(&path) {
+            Ok(line) => Ok(Process::of_line(&line)),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(why).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
+    /// Writes down which process a service is.
+    pub fn remember(&self, service: &str, process: &Process) -> Result<()> {
+        write(&self.pid_file(service), &process.to_line())
+    }
+
+    /// The service does not run any more.
+    pub fn forget(&self, service: &str) -> Result<()> {
+        remove_file(&self.pid_file(service))
+    }
+
+    /// Removes what the services have stored. They must not run.
+    pub fn remove_data(&self) -> Result<()> {
+        for data in [self.of("kafka").join("data"), self.of("postgres").join("data")] {
+            if data.exists() {
+                fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The ports that were chosen.
+    pub fn ports(&self) -> Result<Option<Ports>> {
+        let path = self.root.join("ports.json");
+        let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+        let ports = serde_json::from_str(&text).ok().as_ref().and_then(Ports::read);
+        ports.map(Some).with_context(|| format!("{} is damaged: stop the services and remove it", path.display()))
+    }
+
+    /// The ports to use: those of a service that runs stay; one that somebody else has taken is chosen anew.
+    pub fn choose_ports(&self) -> Result<Ports> {
+        let old = self.ports()?.unwrap_or_default();
+        let (kafka, postgres) = (self.running("kafka")?.is_some(), self.running("postgres")?.is_some());
+        let ports = Ports {
+            kafka: choose(old.kafka, kafka, 19_092)?,
+            controller: choose(old.controller, kafka, 29_092)?,
+            postgres: choose(old.postgres, postgres, 15_432)?,
+        };
+        write(&self.root.join("ports.json"), &format!("{}\n", ports.write()))?;
+        Ok(ports)
+    }
+
+    /// Writes the configuration that points at the services.
+    pub fn write_configuration(&self, ports: &Ports) -> Result<PathBuf> {
+        let path = self.root.join("sagamore.toml");
+        write(&path, &ports.configuration())?;
+        Ok(path)
+    }
+
+    /// The last lines of a service's log, for an error.
+    pub fn end_of_log(&self, service: &str) -> String {
+        let path = self.log(service);
+        let text = fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
+        format!("; the end of {}:\n  {end}", path.display())
+    }
+
+    fn pid_file(&self, service: &str) -> PathBuf {
+        self.root.join(format!("{service}.pid"))
+    }
+}
+
+impl Ports {
+    /// What Kafka's clients are given.
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.kafka)
+    }
+
+    /// What PostgreSQL's clients are given.
+    pub fn postgres_url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{DATABASE}", self.postgres)
+    }
+
+    /// The address of the service with this name.
+    pub fn of(&self, service: &str) -> String {
+        if service == "kafka" { self.brokers() } else { self.postgres_url() }
+    }
+
+    fn configuration(&self) -> String {
+        let (brokers, url) = (self.brokers(), self.postgres_url());
+        format!(
+            "# Written by `cargo xtask services up`: the services of this checkout, on loopback, for trials and tests.\n\n\
+             [kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \"{url}\"\n"
+        )
+    }
+
+    fn read(value: &Value) -> Option<Ports> {
+        let port = |name: &str| u16::try_from(value[name].as_u64()?).ok();
+        Some(Ports { kafka: port("kafka")?, controller: port("controller")?, postgres: port("postgres")? })
+    }
+
+    fn write(&self) -> Value {
+        json!({ "kafka": self.kafka, "controller": self.controller, "postgres": self.postgres })
+    }
+}
+
+/// Creates a folder with all above it.
+pub fn create(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))
+}
+
+/// Writes a file anew.
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+            Err(why).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Below the ports that the system hands out by itself, so that a remembered one is hardly taken in the meantime.
+fn choose(old: u16, in_use: bool, from: u16) -> Result<u16> {
+    if in_use || (old != 0 && is_free(old)) {
+        return Ok(old);
+    }
+    match (from..from + PORTS_TRIED_MAX).find(|port| is_free(*port)) {
+        Some(port) => Ok(port),
+        None => bail!("no port from {from} to {} is free on loopback", from + PORTS_TRIED_MAX),
+    }
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_kept_unless_somebody_else_has_it() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert_eq!(choose(port, true, 15_432).unwrap(), port, "our own service has it");
+        assert_ne!(choose(port, false, 15_432).unwrap(), port);
+        drop(taken);
+        assert_eq!(choose(port, false, 15_432).unwrap(), port);
+    }
+
+    #[test]
+    fn ports_come_back_as_they_were_written() {
+        let ports = Ports { kafka: 1, controller: 2, postgres: 3 };
+        assert_eq!(Ports::read(&ports.write()), Some(ports));
+        assert_eq!(Ports::read(&json!({ "kafka": 1 })), None);
+        assert!(ports.configuration().ends_with(
+            "[kafka]\nbrokers = \"127.0.0.1:1\"\n\n[postgres]\nurl = \"postgres://postgres@127.0.0.1:3/sagamore\"\n"
+        ));
+    }
+}

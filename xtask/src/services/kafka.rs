@@ -1,0 +1,156 @@
+//! Apache Kafka: one broker that is its own controller, from jars that Maven fetches once.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::Service;
+use super::folder::{Folder, Ports, create, write};
+use super::process::run;
+
+/// Any 16 bytes in base64: the data of one folder belong together.
+const CLUSTER: &str = "c2FnYW1vcmVzYWdhbW9yZQ";
+const HEAP: [&str; 2] = ["-Xms256m", "-Xmx768m"];
+/// A broker that was killed cannot be registered again before this has passed.
+const SESSION_MS: u32 = 4_000;
+const HEARTBEAT_MS: u32 = 1_000;
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+const LOGGING: &str = "\
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d %p %m (%c)%n
+rootLogger.level = WARN
+rootLogger.appenderRef.console.ref = console
+logger.server.name = kafka.server
+logger.server.level = INFO
+";
+
+/// The broker.
+pub struct Kafka {
+    here: PathBuf,
+    pom: PathBuf,
+    ports: Ports,
+}
+
+impl Kafka {
+    /// The broker of this folder.
+    pub fn new(folder: &Folder, ports: Ports) -> Kafka {
+        Kafka { here: folder.of("kafka"), pom: folder.pom().to_owned(), ports }
+    }
+
+    /// Fetches the jars, unless those are there that the file of dependencies names.
+    fn fetch(&self) -> Result<()> {
+        let wanted = fs::read_to_string(&self.pom).with_context(|| format!("read {}", self.pom.display()))?;
+        let jars = self.here.join("jars");
+        if fs::read_to_string(jars.join("pom.xml")).is_ok_and(|had| had == wanted) {
+            return Ok(());
+        }
+        eprintln!("kafka: fetching its jars with Maven, about 45 MB, once");
+        let fetched = self.here.join("jars.new");
+        for old in [&fetched, &jars] {
+            if old.exists() {
+                fs::remove_dir_all(old).with_context(|| format!("remove {}", old.display()))?;
+            }
+        }
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "-f"]).arg(&self.pom).arg("dependency:copy-dependencies").arg("-DincludeScope=runtime");
+        maven.arg(format!("-DoutputDirectory={}", fetched.display()));
+        run(&mut maven)
+            .context("fetch Kafka's jars (it needs `mvn`, as of the package maven, and a way to its repository)")?;
+        write(&fetched.join("pom.xml"), &wanted)?;
+        fs::rename(&fetched, &jars).with_context(|| format!("name {}", jars.display()))
+    }
+
+    fn java(&self) -> Command {
+        let mut java = Command::new("java");
+        java.args(HEAP).arg(format!("-Dlog4j2.configurationFile={}", self.here.join("log4j2.properties").display()));
+        java.arg("-cp").arg(self.here.join("jars").join("*"));
+        java
+    }
+
+    fn properties(&self) -> String {
+        let Ports { kafka, controller, .. } = self.ports;
+        let data = self.here.join("data");
+        format!(
+            "process.roles=broker,controller\n\
+             node.id=1\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             controller.listener.names=CONTROLLER\n\
+             listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}\n\
+             log.dirs={}\n\
+             broker.session.timeout.ms={SESSION_MS}\n\
+             broker.heartbeat.interval.ms={HEARTBEAT_MS}\n\
+             auto.create.topics.enable=false\n\
+             group.initial.rebalance.delay.ms=0\n\
+             offsets.topic.num.partitions=8\n\
+             offsets.topic.replication.factor=1\n\
+             transaction.state.log.replication.factor=1\n\
+             transaction.state.log.min.isr=1\n\
+             share.coordinator.state.topic.replication.factor=1\n\
+             share.coordinator.state.topic.min.isr=1\n",
+            data.display()
+        )
+    }
+
+    /// Asks which requests it understands: it answers once it is ready for any.
+    fn ask(&self) -> std::io::Result<()> {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.ports.kafka));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_MAX)?;
+        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        stream.set_write_timeout(Some(ANSWER_MAX))?;
+        // length, kind 18 (ApiVersions), version 0, number of the request, no name of a client
+        stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff])?;
+        let mut answer = [0; 10]; // length, number of the request, error
+        stream.read_exact(&mut answer)?;
+        if answer[4..] == [0, 0, 0, 7, 0, 0] { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+    }
+}
+
+impl Service for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn prepare(&self) -> Result<()> {
+        run(Command::new("java").arg("-version"))
+            .context("Kafka needs Java 17 or newer: install default-jre-headless")?;
+        create(&self.here)?;
+        self.fetch()?;
+        let properties = self.here.join("server.properties");
+        write(&properties, &self.properties())?;
+        write(&self.here.join("log4j2.properties"), LOGGING)?;
+        if !self.here.join("data/meta.properties").exists() {
+            eprintln!("kafka: preparing its data folder");
+            let mut format = self.java();
+            format.args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--config"]).arg(&properties);
+            run(&mut format).context("prepare Kafka's data folder")?;
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut java = self.java();
+        java.arg("kafka.Kafka").arg(self.here.join("server.properties"));
+        Ok(java)
+    }
+
+    fn answers(&self) -> bool {
+        self.ask().is_ok()
+    }
+
+    fn settle(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn stop_signal(&self) -> &'static str {
+        "TERM"
+    }
+}

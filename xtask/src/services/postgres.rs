@@ -1,0 +1,181 @@
+//! PostgreSQL: the distribution's server, on a data folder of our own.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::Service;
+use super::folder::{DATABASE, Folder, Ports, create};
+use super::process::run;
+
+/// Where distributions keep the servers, a folder a version.
+const VERSIONS: &str = "/usr/lib/postgresql";
+/// The superuser of the data, and the system's user that has the server when root starts it.
+const USER: &str = "postgres";
+const CONNECTIONS_MAX: u32 = 200;
+
+/// The server.
+pub struct Postgres {
+    here: PathBuf,
+    ports: Ports,
+}
+
+impl Postgres {
+    /// The server of this folder.
+    pub fn new(folder: &Folder, ports: Ports) -> Postgres {
+        Postgres { here: folder.of("postgres"), ports }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.here.join("data")
+    }
+
+    /// The programs: of the version that made the data, if there are data; else the newest.
+    fn programs(&self) -> Result<PathBuf> {
+        let versions = installed(Path::new(VERSIONS));
+        match fs::read_to_string(self.data().join("PG_VERSION")) {
+            Ok(made_by) => match versions.iter().find(|(version, _)| version.to_string() == made_by.trim()) {
+                Some((_, programs)) => Ok(programs.clone()),
+                None => bail!(
+                    "the data were made by PostgreSQL {}, which is not installed: install it, or give the data up with `up --fresh`",
+                    made_by.trim()
+                ),
+            },
+            Err(_) => versions.into_iter().next_back().map(|(_, programs)| programs).with_context(|| {
+                format!("PostgreSQL is not installed (no {VERSIONS}): run `apt-get install postgresql` as root")
+            }),
+        }
+    }
+
+    /// As the user who has the server: it refuses root.
+    fn as_owner(&self, program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
+        if !is_root()? {
+            return Ok(Command::new(program));
+        }
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--init-groups", "--"]).arg(program);
+        Ok(command)
+    }
+
+    fn client(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(self.programs()?.join(program));
+        command.args(["--host=127.0.0.1", &format!("--port={}", self.ports.postgres), &format!("--username={USER}")]);
+        Ok(command)
+    }
+
+    fn initialise(&self) -> Result<()> {
+        eprintln!("postgres: preparing its data folder");
+        let new = self.here.join("data.new");
+        if new.exists() {
+            fs::remove_dir_all(&new).with_context(|| format!("remove {}", new.display()))?;
+        }
+        let mut command = self.as_owner(self.programs()?.join("initdb"))?;
+        command.arg("-D").arg(&new).args(["-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C"]);
+        run(command.current_dir("/")).with_context(|| {
+            format!(
+                "create {} (the user {USER} has to reach that folder: every one above it needs x for others)",
+                new.display()
+            )
+        })?;
+        fs::rename(&new, self.data()).with_context(|| format!("name {}", self.data().display()))
+    }
+}
+
+impl Service for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn prepare(&self) -> Result<()> {
+        if installed(Path::new(VERSIONS)).is_empty() && is_root()? {
+            install()?;
+        }
+        create(&self.here)?;
+        if is_root()? {
+            run(Command::new("chown").arg(USER).arg(&self.here))
+                .with_context(|| format!("give the folder to the user {USER}"))?;
+        }
+        if self.data().join("PG_VERSION").exists() { Ok(()) } else { self.initialise() }
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = self.as_owner(self.programs()?.join("postgres"))?;
+        command.arg("-D").arg(self.data()).current_dir("/");
+        for setting in [
+            format!("port={}", self.ports.postgres),
+            "listen_addresses=127.0.0.1".to_owned(),
+            "unix_socket_directories=".to_owned(),
+            format!("max_connections={CONNECTIONS_MAX}"),
+        ] {
+            command.arg("-c").arg(setting);
+        }
+        Ok(command)
+    }
+
+    fn answers(&self) -> bool {
+        self.client("pg_isready").is_ok_and(|mut command| run(command.arg("--quiet")).is_ok())
+    }
+
+    fn settle(&self) -> Result<()> {
+        let there = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'");
+        if run(self.client("psql")?.args(["--dbname=postgres", "--tuples-only", "--no-align", "--command", &there]))?
+            != "1"
+        {
+            run(self.client("createdb")?.arg(DATABASE))?;
+        }
+        Ok(())
+    }
+
+    /// Fast: clients are disconnected, nothing is lost.
+    fn stop_signal(&self) -> &'static str {
+        "INT"
+    }
+}
+
+/// The versions in this folder with their programs, the oldest first.
+fn installed(versions: &Path) -> Vec<(u32, PathBuf)> {
+    let entries = fs::read_dir(versions).into_iter().flatten().flatten();
+    let mut found: Vec<(u32, PathBuf)> = entries
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .filter(|(_, programs)| programs.join("postgres").exists() && programs.join("initdb").exists())
+        .collect();
+    found.sort();
+    found
+}
+
+fn install() -> Result<()> {
+    eprintln!("postgres: installing the distribution's package");
+    let told = "PostgreSQL is missing, and apt-get could not install it: install the package postgresql";
+    run(Command::new("apt-get").args(["update", "-q"])).context(told)?;
+    run(Command::new("apt-get").args(["install", "-q", "-y", "postgresql"]).env("DEBIAN_FRONTEND", "noninteractive"))
+        .context(told)?;
+    Ok(())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(fs::metadata("/proc/self").context("look at /proc (the services run on Linux)")?.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_sorted_as_numbers_and_folders_without_a_server_are_none() {
+        let root = std::env::temp_dir().join(format!("sagamore-xtask-{}", std::process::id()));
+        for version in ["9", "15", "16", "common"] {
+            let programs = root.join(version).join("bin");
+            fs::create_dir_all(&programs).unwrap();
+            for program in ["postgres", "initdb"].iter().filter(|_| version != "16") {
+                fs::write(programs.join(program), "").unwrap();
+            }
+        }
+        let found = installed(&root);
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(found.iter().map(|(version, _)| *version).collect::<Vec<_>>(), [9, 15]);
+        assert!(installed(Path::new("/nowhere")).is_empty());
+    }
+}
