@@ -157,9 +157,8 @@ fn bounded(options: Options) -> Options {
 impl Transport for Log {
     fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            self.handle.state().create_topic(topic, partitions)?;
-            self.handle.something_to_sync();
-            Ok(())
+            let is_new = self.handle.state().create_topic(topic, partitions)?;
+            if is_new { self.sync() } else { Ok(()) } // a topic outlives the machine from here on
         })
     }
 

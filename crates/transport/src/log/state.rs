@@ -44,17 +44,17 @@ pub(super) struct Seated {
 }
 
 impl State {
-    /// Makes a topic, unless it is there.
-    pub fn create_topic(&mut self, name: &str, partitions: u32) -> Result<(), Error> {
+    /// Makes a topic, unless it is there; tells whether it is new.
+    pub fn create_topic(&mut self, name: &str, partitions: u32) -> Result<bool, Error> {
         if self.index.topic(name).is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let topic = TopicState { name: name.into(), partitions: vec![(0, 0); partitions.max(1) as usize] };
         self.buffer.clear();
         frame::put_topic(&mut self.buffer, &topic);
         self.write()?;
         self.index.learn(&topic);
-        Ok(())
+        Ok(true)
     }
 
     /// Publishes a batch. Gives the consumers that have something to take now.
