@@ -20,7 +20,7 @@ use journal::Shadow;
 
 pub use effects::{Audit, EFFECTS};
 pub use journal::get;
-pub use ledger::{Ledger, Passed, SKEW_MS_MAX};
+pub use ledger::{Ledger, Passed};
 
 /// All that was seen.
 #[derive(Default)]

@@ -17,7 +17,7 @@ const REST_MS_MAX: i64 = 400_000;
 /// How long it is watched after that, while everything that was ever sent is sent once more.
 const ENCORE_MS: i64 = 8_000;
 /// A run that polls more often than this goes round in circles.
-const POLLS_MAX: u64 = 3_000_000;
+const POLLS_MAX: u64 = 1_000_000;
 
 /// What came of a run.
 #[derive(Clone, Debug)]

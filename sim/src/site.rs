@@ -7,7 +7,7 @@ use sagamore_engine::{Error, Handle, Orchestrator};
 use sagamore_sdk::{Participant, Service};
 use sagamore_shop::Databases;
 
-use crate::checker::{EFFECTS, SKEW_MS_MAX};
+use crate::checker::EFFECTS;
 use crate::party::{self, Outside};
 use crate::shop;
 use crate::store::{Owner, Store};
@@ -25,6 +25,8 @@ pub struct Site {
     /// Each service with its database.
     pub services: Vec<(Service, Store)>,
     definitions: Vec<Definition>,
+    /// How far a process's clock may be off.
+    skew_ms_max: i64,
     desk: Mutex<Desk>,
 }
 
@@ -66,6 +68,7 @@ impl Site {
             engine: Store::new(world, Owner::Engine),
             services: services.into_iter().zip(stores).collect(),
             definitions,
+            skew_ms_max: [0, 1_000, 30_000][world.below(3) as usize],
             desk: Mutex::default(),
         })
     }
@@ -109,7 +112,7 @@ impl Site {
         let world = &self.world;
         world.sleep(born_in_ms).await;
         let who = self.incarnation("orchestrator");
-        let (skew, mut rng) = (world.between(-SKEW_MS_MAX / 2, SKEW_MS_MAX / 2), world.fork());
+        let (skew, mut rng) = (world.between(-self.skew_ms_max, self.skew_ms_max), world.fork());
         let (mut orchestrator, handle) = loop {
             let options = sagamore_engine::Options {
                 owner: who.to_string(),
@@ -118,7 +121,7 @@ impl Site {
                 batch_max: [1, 3, 1_000][world.below(3) as usize],
                 ..sagamore_engine::Options::default()
             };
-            let (database, transport) = (self.engine.for_process(&who), self.hub.for_process(&who));
+            let (database, transport) = (self.engine.for_process(&who), self.hub.for_process(&who, skew));
             match Orchestrator::open(options, database, transport, self.definitions.clone()).await {
                 Ok(opened) => break opened,
                 Err(error) if error.is_transient() => world.sleep(world.between(5, 500)).await,
@@ -161,13 +164,13 @@ impl Site {
         world.sleep(born_in_ms).await;
         let (service, store) = &self.services[number];
         let who = self.incarnation(service.name().as_str());
-        let (skew, mut rng) = (world.between(-SKEW_MS_MAX / 2, SKEW_MS_MAX / 2), world.fork());
+        let (skew, mut rng) = (world.between(-self.skew_ms_max, self.skew_ms_max), world.fork());
         let options = sagamore_sdk::Options {
             messages_max: [1, 3, 1_000][world.below(3) as usize],
             partitions: 2,
             ..sagamore_sdk::Options::default()
         };
-        let (database, transport) = (store.for_process(&who), self.hub.for_process(&who));
+        let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, skew));
         let mut participant = Participant::new(service.clone(), database, transport, options);
         let mut idle = 1;
         loop {

@@ -11,6 +11,9 @@ use super::Checker;
 use crate::store::look;
 use crate::world::World;
 
+/// A saga with a longer journal goes round in circles.
+const REVISION_MAX: u64 = 250;
+
 /// A saga as its committed journal has it.
 pub struct Shadow {
     seq: i64,
@@ -117,6 +120,9 @@ impl Checker {
         }
         let shadow = &self.sagas[id];
         world.tell(|| format!("{id} at {} {}", shadow.saga.revision, shadow.describe()));
+        if shadow.saga.revision > REVISION_MAX {
+            world.violate("livelock", format!("{id} goes on and on: {}", shadow.describe()));
+        }
         if had_ended {
             world.violate("split-outcome", format!("{id} had ended, and went on to {}", shadow.saga.status.as_str()));
         }

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use sagamore_core::Outcome;
 use sagamore_transport::{Delivered, Mark, Record, wire};
 
-/// No two clocks are further apart.
-pub const SKEW_MS_MAX: i64 = 2_000;
-
 type Place = (Arc<str>, u32, u64);
 
 /// The book of one process.
 pub struct Ledger {
     /// Whose it is.
     pub who: Arc<str>,
+    /// How far its clock is off.
+    skew: i64,
     count: u64,
     commands: BTreeMap<Place, Asked>,
     replies: BTreeMap<Place, String>,
@@ -39,9 +38,9 @@ pub struct Passed {
 
 impl Ledger {
     /// An empty one.
-    pub fn new(who: &Arc<str>) -> Ledger {
+    pub fn new(who: &Arc<str>, skew: i64) -> Ledger {
         let (commands, replies, answered) = Default::default();
-        Ledger { who: who.clone(), count: 0, commands, replies, answered }
+        Ledger { who: who.clone(), skew, count: 0, commands, replies, answered }
     }
 
     /// These were taken.
@@ -79,7 +78,7 @@ impl Ledger {
             marks.iter().any(|mark| mark.topic == place.0 && mark.partition == place.1 && place.2 < mark.next)
         };
         for (_, asked) in self.commands.extract_if(.., |place, _| is_passed(place)) {
-            let expired = asked.expires_at.is_some_and(|at| at < now + SKEW_MS_MAX);
+            let expired = asked.expires_at.is_some_and(|at| at < now + self.skew);
             let answered = self.answered.get(&asked.id).is_some_and(|count| *count > asked.count);
             if !expired && !answered {
                 passed.unanswered = Some(asked.id);

@@ -1,0 +1,85 @@
+//! The simulator itself: the same seed gives the same trace, seeds find nothing, and they reach what they are for.
+
+use sagamore_sim::run;
+use sagamore_sim::sweep::{Sweep, seeds};
+
+/// What a sweep has to have reached, or it would show nothing.
+const REACHED: &[&str] = &[
+    "cancel accepted",
+    "cancel before the start",
+    "cancel too late",
+    "command sent again",
+    "fault answered",
+    "fault: commit done, timeout seen",
+    "fault: commit lost, timeout seen",
+    "fault: database conflict",
+    "fault: database down",
+    "fault: handler broke",
+    "fault: machine crashed",
+    "fault: message delayed",
+    "fault: message doubled",
+    "fault: message dropped",
+    "fault: offsets not stored",
+    "fault: poll failed",
+    "fault: process crashed",
+    "fault: process stalled",
+    "fault: publish failed",
+    "fault: published, timeout seen",
+    "fault: second orchestrator",
+    "late success after turning back",
+    "log tail lost",
+    "log tail torn",
+    "operator resolved",
+    "operator retried",
+    "operator skipped",
+    "orchestrator fenced off",
+    "other body refused",
+    "other request refused",
+    "refused at inventory",
+    "refused at payment",
+    "refused at shipping",
+    "saga compensated",
+    "saga completed",
+    "saga read",
+    "saga stuck",
+    "start made again",
+    "start repeated",
+    "step undone",
+    "turn failed",
+    "turned back: cancelled",
+    "turned back: deadline",
+    "turned back: given up",
+    "turned back: refused",
+    "undo refused",
+    "unknown, asked again",
+    "unknown, given up",
+    "barrier: repeat answered from its row",
+    "barrier: tombstone left",
+    "barrier: action refused after its compensation",
+    "reply to a command that is resolved",
+    "reply to a saga that has ended",
+    "revision read by a second orchestrator",
+];
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in seeds(0x7ace, 12) {
+        let (one, other) = (run(seed, false), run(seed, false));
+        assert_eq!(one.trace, other.trace, "seed {seed}");
+        assert_eq!(one.counters, other.counters, "seed {seed}");
+    }
+}
+
+#[test]
+fn different_seeds_give_different_traces() {
+    let traces: std::collections::BTreeSet<_> = seeds(0x7ace, 12).into_iter().map(|seed| run(seed, false).trace).collect();
+    assert_eq!(traces.len(), 12);
+}
+
+#[test]
+fn a_sweep_finds_nothing_and_reaches_everything() {
+    let sweep = Sweep::run(&seeds(0x5eed, 250), 2, None, false, &|_| {});
+    assert!(sweep.failed.is_empty(), "{:?}", sweep.failed);
+    let missed: Vec<_> = REACHED.iter().filter(|name| !sweep.counters.contains_key(*name)).collect();
+    assert!(missed.is_empty(), "never reached: {missed:?}");
+}
