@@ -7,12 +7,13 @@ mod ledger;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use sagamore_core::message::{Outcome, code};
 use sagamore_core::saga::Status;
 use sagamore_core::{Definition, Direction};
 use sagamore_database::Database;
-use sagamore_transport::{Record, wire};
+use sagamore_transport::{Delivered, Record, wire};
 
-use crate::store::Owner;
+use crate::store::{Owner, look};
 use crate::world::World;
 
 use effects::Watch;
@@ -38,6 +39,8 @@ pub struct Checker {
     asked: BTreeMap<String, u64>,
     /// A command's id -> when the transport acknowledged it last.
     sent: BTreeMap<String, u64>,
+    /// Ids of commands that were answered.
+    answered: BTreeSet<String>,
     /// Sagas whose start was acknowledged.
     accepted: BTreeSet<String>,
     /// Sagas whose cancel was acknowledged.
@@ -67,7 +70,10 @@ impl Checker {
     /// These records are about to leave: every command among them was asked by a committed entry.
     pub fn leaves(&mut self, world: &World, records: &[Record]) {
         for record in records {
-            let Some(id) = command_id(record) else { continue };
+            let Some(id) = command_id(record) else {
+                self.answer_leaves(world, record);
+                continue;
+            };
             if !self.asked.contains_key(&id) {
                 world.violate("sent-before-commit", format!("{id} leaves, and no committed entry asks for it"));
             }
@@ -75,6 +81,35 @@ impl Checker {
                 world.count("command sent again");
             }
             world.tell(|| format!("sends {id}"));
+        }
+    }
+
+    fn answer_leaves(&mut self, world: &World, record: &Record) {
+        if record.topic.ends_with("-dlt") {
+            world.count("dead letter");
+            return;
+        }
+        let Ok(reply) = wire::decode_reply(record) else { return };
+        let first = self.answered.insert(reply.key.command_id());
+        match reply.outcome {
+            Outcome::Refused(refusal) if refusal.code == code::ALREADY_COMPENSATED => {
+                world.count("action refused after its compensation");
+            }
+            Outcome::Done(_) | Outcome::Refused(_) if !first => world.count("stored answer sent again"),
+            Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => {}
+        }
+    }
+
+    /// An orchestrator has taken these replies: counts those that no longer matter.
+    pub fn taken(&self, world: &World, taken: &[Delivered]) {
+        for reply in taken.iter().filter_map(|delivered| wire::decode_reply(&delivered.record).ok()) {
+            match self.sagas.get(reply.key.saga.as_str()) {
+                Some(shadow) if shadow.saga.status.has_ended() => world.count("reply to a saga that has ended"),
+                Some(shadow) if !shadow.outstanding().contains(&reply.key.command_id()) => {
+                    world.count("reply to a command that is resolved");
+                }
+                Some(_) | None => {}
+            }
         }
     }
 
@@ -156,6 +191,13 @@ impl Checker {
         self.journal_is_what_it_was(world, engine);
         for (number, database) in services.iter().enumerate() {
             self.service_committed(world, number, database);
+            for row in look(database, "SELECT status FROM barrier") {
+                match get::<String>(&row, 0).as_str() {
+                    "tombstone" => world.count("tombstone left"),
+                    "claimed" => world.violate("mere-claim", "a row that is only claimed was committed".to_owned()),
+                    _ => {}
+                }
+            }
         }
         for id in &self.accepted {
             if !self.sagas.contains_key(id) {

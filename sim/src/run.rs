@@ -207,7 +207,8 @@ impl Run {
     /// Again in a while; but of orchestrators that are too many only one.
     fn restart(&mut self, index: usize) {
         let role = self.processes[index].role;
-        let living = self.processes.iter().filter(|process| process.role == Role::Orchestrator && process.life.is_some());
+        let living =
+            self.processes.iter().filter(|process| process.role == Role::Orchestrator && process.life.is_some());
         let needless = role == Role::Orchestrator && living.count() > 0;
         if role != Role::Person && self.processes[index].life.is_none() && !needless {
             let born_in_ms = self.world.between(0, 2_000);

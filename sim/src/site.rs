@@ -138,7 +138,7 @@ impl Site {
                     idle = if turned.inputs > 0 { 1 } else { (idle * 2).min(1_000) };
                     world.rest(idle).await;
                 }
-                Err(Error::OwnershipLost { .. }) => {
+                Err(Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_))) => {
                     world.count("orchestrator fenced off");
                     world.tell(|| format!("{who} is fenced off"));
                     return;
@@ -146,9 +146,8 @@ impl Site {
                 Err(error) if error.is_transient() => {
                     world.tell(|| format!("{who}: {error}"));
                     world.count("turn failed");
-                    // Whoever lives beside a younger one gives up at the first trouble, and who has lost its seat at
-                    // the log for good too: a program would be started again.
-                    if !alone() || error.to_string().contains("fenced") {
+                    // Whoever lives beside a younger one gives up at the first trouble: a program would be started again.
+                    if !alone() {
                         return;
                     }
                     world.sleep(world.between(5, 500)).await;

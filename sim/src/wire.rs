@@ -148,7 +148,8 @@ impl Hub {
     }
 
     fn later(&self, record: Record, most: i64) {
-        let at = self.world.now() + if self.world.percent(70) { self.world.between(1, 50) } else { self.world.between(1, most) };
+        let at = self.world.now()
+            + if self.world.percent(70) { self.world.between(1, 50) } else { self.world.between(1, most) };
         self.inner().late.push((at, record));
     }
 }
@@ -228,6 +229,7 @@ impl Consumer for Reader {
                 other => other?,
             };
             self.ledger().delivered(&taken);
+            world.checker().taken(&world, &taken);
             if !taken.is_empty() {
                 world.tell(|| format!("takes {} records", taken.len()));
             }

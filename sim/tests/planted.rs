@@ -21,9 +21,8 @@ fn found_after(bug: Bug) -> Option<(u64, u64, &'static str)> {
 fn every_planted_bug_is_found_within_200_seeds() {
     let found: Vec<_> = std::thread::scope(|scope| {
         let halves = Bug::ALL.chunks(Bug::ALL.len().div_ceil(2));
-        let searches = halves.map(|bugs| {
-            scope.spawn(move || bugs.iter().map(|bug| (*bug, found_after(*bug))).collect::<Vec<_>>())
-        });
+        let searches = halves
+            .map(|bugs| scope.spawn(move || bugs.iter().map(|bug| (*bug, found_after(*bug))).collect::<Vec<_>>()));
         let searches: Vec<_> = searches.collect();
         searches.into_iter().flat_map(|search| search.join().expect("a search does not panic")).collect()
     });

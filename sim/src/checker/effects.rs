@@ -2,12 +2,12 @@
 //!
 //! Every service's database has a table `sim_effect`, to which triggers (or toy handlers) add a row for each effect.
 
-use sagamore_core::saga::{Status, StepStatus};
 use sagamore_core::Direction;
+use sagamore_core::saga::{Status, StepStatus};
 use sagamore_database::Database;
 
-use super::journal::{Shadow, get};
 use super::Checker;
+use super::journal::{Shadow, get};
 use crate::store::look;
 use crate::world::World;
 
@@ -83,7 +83,8 @@ impl Checker {
             };
             if !fits {
                 let status = shadow.saga.status.as_str();
-                world.violate("half-saga", format!("{id} is {status}: {name} happened {actions} times, undone {undos}"));
+                world
+                    .violate("half-saga", format!("{id} is {status}: {name} happened {actions} times, undone {undos}"));
             }
         }
     }

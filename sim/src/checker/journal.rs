@@ -80,7 +80,10 @@ impl Checker {
         for row in look(database, "SELECT reply_partition, owner FROM ownership") {
             let (partition, owner): (i64, String) = (get(&row, 0), get(&row, 1));
             if changed.contains(&partition) && owner != who {
-                world.violate("zombie-write", format!("{who} changed a saga of partition {partition}, which {owner} has"));
+                world.violate(
+                    "zombie-write",
+                    format!("{who} changed a saga of partition {partition}, which {owner} has"),
+                );
             }
             self.owners.insert(partition, owner);
         }
