@@ -94,15 +94,15 @@ pub fn party() -> Result<Definition, definition::Error> {
         .asks(HireBandFrom { party_id, mood: band })
         .undone_by_with(SendBandHomeFrom { party_id })
         .after(["book-hall"])
-        .timeout(Duration::from_secs(2))
+        .timeout(Duration::from_millis(800))
         .attempts(2)
         .backoff(soon, late);
     saga.step("order-food")
         .asks(OrderFoodFrom { party_id, mood: food })
         .undone_by_with(CancelFoodFrom { party_id })
         .after(["book-hall"])
-        .timeout(Duration::from_secs(2))
-        .attempts(3)
+        .timeout(Duration::from_millis(800))
+        .attempts(2)
         .backoff(soon, late);
     saga.pivot("pay-all")
         .asks(PayAllFrom { party_id, mood: pay })

@@ -1,10 +1,12 @@
 //! One run: processes that are polled in an order drawn from the seed, and that die between any two awaits.
 
+mod panic;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use crate::client::{self, Wish};
 use crate::faults::Fault;
@@ -235,8 +237,14 @@ impl Run {
         let Some(process) = self.processes.iter_mut().filter(due).nth(chosen) else { return };
         self.world.enter(process.number);
         let Some(life) = &mut process.life else { return };
-        if life.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
-            process.life = None;
+        let polled = panic::poll(|| life.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        match polled {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(())) => process.life = None,
+            Err(text) => {
+                process.life = None;
+                self.world.violate("panic", text);
+            }
         }
     }
 

@@ -147,9 +147,10 @@ impl Hub {
         self.deliver(prompt)
     }
 
+    /// Mostly a little later, or after a deadline or two; sometimes much later.
     fn later(&self, record: Record, most: i64) {
-        let at = self.world.now()
-            + if self.world.percent(70) { self.world.between(1, 50) } else { self.world.between(1, most) };
+        let longest = [50, most / 8, most / 8, most][self.world.below(4) as usize];
+        let at = self.world.now() + self.world.between(1, longest);
         self.inner().late.push((at, record));
     }
 }
