@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::services::Services;
 use crate::workspace::Workspace;
 use crate::{caps, directions, documents, purity, words};
 
@@ -15,6 +16,9 @@ pub const TESTS: &str = "tests";
 const SEEDS: &str = "2000";
 /// How many hexadecimal digits of the commit's hash make the first seed: 64 bits.
 const SEED_DIGITS: usize = 16;
+
+/// The tests that want real services, each as the arguments of a cargo.
+const REAL: &[&[&str]] = &[&["test", "-p", "sagamore-database", "--test", "postgres"]];
 
 /// One check.
 pub struct Chore {
@@ -36,6 +40,7 @@ pub const CHORES: &[Chore] = &[
     Chore { name: "words", about: "no file holds a word that must not land", run: words::check },
     Chore { name: "documents", about: "the generated documents are fresh", run: documents::check },
     Chore { name: TESTS, about: "all tests pass", run: tests },
+    Chore { name: "real", about: "the adapters keep their promises on real Kafka and PostgreSQL", run: real },
     Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
 ];
 
@@ -85,6 +90,18 @@ fn clippy(workspace: &Workspace) -> Result<Vec<String>> {
 
 fn tests(workspace: &Workspace) -> Result<Vec<String>> {
     workspace.cargo(&["test", "--workspace"])
+}
+
+/// Starts the services, and stops them again unless they ran before.
+fn real(workspace: &Workspace) -> Result<Vec<String>> {
+    let services = Services::of(workspace);
+    let ran_before = services.any_runs()?;
+    let outcome = services.up().and_then(|()| services.variables()).and_then(|variables| {
+        let offences = REAL.iter().map(|arguments| workspace.cargo_with(arguments, &variables));
+        Ok(offences.collect::<Result<Vec<_>>>()?.concat())
+    });
+    let stopped = if ran_before { Ok(()) } else { services.down() };
+    outcome.and_then(|offences| stopped.map(|()| offences))
 }
 
 fn simulate(workspace: &Workspace) -> Result<Vec<String>> {

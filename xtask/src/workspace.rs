@@ -47,7 +47,14 @@ impl Workspace {
 
     /// Runs cargo for all to see; an offence when it fails.
     pub fn cargo(&self, arguments: &[&str]) -> Result<Vec<String>> {
-        let status = self.command(&cargo(), arguments).status().context("run cargo")?;
+        self.cargo_with(arguments, &[])
+    }
+
+    /// The same, with these variables set.
+    pub fn cargo_with(&self, arguments: &[&str], variables: &[(&str, String)]) -> Result<Vec<String>> {
+        let mut command = self.command(&cargo(), arguments);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        let status = command.status().context("run cargo")?;
         Ok(if status.success() { Vec::new() } else { vec![format!("`cargo {}` failed", arguments.join(" "))] })
     }
 

@@ -1,4 +1,4 @@
-//! One database for a service or the engine: `Database` and `Tx`, on SQLite today, on PostgreSQL behind the same port.
+//! One database for a service or the engine: `Database` and `Tx`, on SQLite or PostgreSQL behind one port.
 //!
 //! What is portable is one documented subset of SQL (see [`portable`]). It knows nothing of sagas or messages.
 
@@ -11,6 +11,7 @@ pub mod port;
 pub mod migration;
 pub mod portable;
 
+pub mod postgres;
 pub mod sqlite;
 
 #[doc(hidden)]

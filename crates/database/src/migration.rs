@@ -19,6 +19,15 @@ const BOOKS: &str = "
     CREATE TABLE IF NOT EXISTS schema_program (owner TEXT PRIMARY KEY, needed BIGINT NOT NULL);
 ";
 
+/// Who comes second waits for as long as the first one takes. A step itself may take long too, but not wait for locks: all
+/// others would get in line behind it.
+const ALONE: &str = "
+    SET LOCAL statement_timeout = 0;
+    SET LOCAL lock_timeout = 0;
+    SELECT pg_advisory_xact_lock(520245001);
+    SET LOCAL lock_timeout = '2s';
+";
+
 impl Migration {
     /// A step: its id, unique within its owner (`0001-barrier`), and portable statements, separated by semicolons.
     pub const fn new(id: &'static str, sql: &'static str) -> Migration {
@@ -77,7 +86,7 @@ fn fits(have: u32, needed: u32) -> Result<(), Error> {
 async fn one_at_a_time(tx: &Tx) -> Result<(), Error> {
     match tx.dialect() {
         Dialect::Sqlite => Ok(()),
-        Dialect::Postgres => tx.batch("SELECT pg_advisory_xact_lock(520245001)").await,
+        Dialect::Postgres => tx.batch(ALONE).await,
     }
 }
 

@@ -177,7 +177,8 @@ pub async fn what_is_dropped_at_any_await_holds_nobody_up(fresh: Fresh<'_>) -> C
     for round in 0..20 {
         let tasks = (0..20).map(|place| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let (id, polls) = (round * 20 + place, (random >> 33) % 5);
+            // few, as where a poll does much, up to many, as where each answer comes over a wire
+            let (id, polls) = (round * 20 + place, (1 << ((random >> 33) % 9)) - 1);
             let db = &db;
             async move { (id, limited(insert(db, id), polls).await) }
         });

@@ -1,0 +1,84 @@
+//! PostgreSQL's errors, sorted by what the caller does about them.
+
+use std::error::Error as _;
+
+use tokio_postgres::error::SqlState;
+
+use crate::error::Error;
+
+/// What went wrong in a statement, or in a commit that certainly did not happen.
+pub(super) fn error(error: &tokio_postgres::Error) -> Error {
+    let Some(told) = error.as_db_error() else {
+        return Error::Unavailable(chain(error));
+    };
+    let detail = told.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    sorted(told.code(), told.routine(), format!("{}{detail} [{}]", told.message(), told.code().code()))
+}
+
+/// What a failed COMMIT means. Only when the server itself says that it refused is it known what became of it.
+pub(super) fn commit_error(failure: &tokio_postgres::Error) -> Error {
+    match error(failure) {
+        known @ (Error::Constraint(_) | Error::Conflict(_) | Error::Statement(_)) => known,
+        unknown => Error::CommitUnknown(unknown.to_string()),
+    }
+}
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(why) = cause {
+        let why_text = why.to_string();
+        if !text.ends_with(&why_text) {
+            text.push_str(": ");
+            text.push_str(&why_text);
+        }
+        cause = why.source();
+    }
+    text
+}
+
+/// By the code, of which the first two letters are its class.
+fn sorted(code: &SqlState, routine: Option<&str>, text: String) -> Error {
+    match code.code() {
+        // a serialisation failure, a deadlock, a lock not had in time, a statement that took too long or was cancelled
+        "40001" | "40P01" | "55P03" | "57014" => Error::Conflict(text),
+        // a prepared statement whose table was altered under it: it is prepared anew
+        "0A000" if routine == Some("RevalidateCachedQuery") => Error::Conflict(text),
+        // a transaction that was idle for too long, or took too long: the connection is gone
+        "25P03" | "25P04" => Error::Unavailable(text),
+        code => match code.get(..2) {
+            // exceptions of data, of integrity, and rows too large for an index
+            Some("22" | "23" | "54") => Error::Constraint(text),
+            // connections, credentials, resources, an operator's intervention, the system, damage
+            Some("08" | "28" | "53" | "57" | "58" | "F0" | "XX") => Error::Unavailable(text),
+            _ => Error::Statement(text),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_sorted_by_what_the_caller_does() {
+        let check = |code: &str, expected: fn(String) -> Error| {
+            assert_eq!(sorted(&SqlState::from_code(code), None, code.into()), expected(code.into()));
+        };
+        for code in ["40001", "40P01", "55P03", "57014"] {
+            check(code, Error::Conflict);
+        }
+        for code in ["23505", "23503", "23514", "23502", "22001", "22003", "54000"] {
+            check(code, Error::Constraint);
+        }
+        for code in ["08006", "57P01", "57P03", "53300", "53100", "28P01", "25P03", "58030", "XX001"] {
+            check(code, Error::Unavailable);
+        }
+        for code in ["42601", "42P01", "42703", "25006", "25P02", "42501", "0A000", "3D000"] {
+            check(code, Error::Statement);
+        }
+        let altered = sorted(&SqlState::FEATURE_NOT_SUPPORTED, Some("RevalidateCachedQuery"), "altered".into());
+        assert_eq!(altered, Error::Conflict("altered".into()));
+    }
+}

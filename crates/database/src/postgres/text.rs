@@ -1,0 +1,261 @@
+//! Reads just as much of a statement's text as has to be known: whether it writes, and that it does not end the transaction.
+
+use crate::error::Error;
+
+/// What the number means that comes back from a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Rows that were read.
+    Reads,
+    /// Rows that were written; none for what changes the schema.
+    Writes,
+    /// Rows of the last part, be they read or written, of a statement that has several parts and writes in some.
+    Both,
+}
+
+/// What transactions are begun and ended with, and what would stay set on a connection that others use after us.
+const CONTROL: &[&str] = &[
+    "BEGIN",
+    "START",
+    "COMMIT",
+    "END",
+    "ROLLBACK",
+    "ABORT",
+    "SAVEPOINT",
+    "RELEASE",
+    "PREPARE",
+    "EXECUTE",
+    "DEALLOCATE",
+    "DISCARD",
+    "RESET",
+    "LISTEN",
+    "UNLISTEN",
+];
+/// What may be SET, because it ends with the transaction.
+const SETTABLE: &[&str] = &["LOCAL", "CONSTRAINTS"];
+const READS: &[&str] = &["SELECT", "VALUES", "TABLE", "SHOW", "EXPLAIN"];
+const WRITES: &[&str] = &["INSERT", "UPDATE", "DELETE", "MERGE"];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Token<'a> {
+    Word(&'a str),
+    Open,
+    Close,
+    Semicolon,
+    Other,
+}
+
+/// What one statement does.
+pub(super) fn effect(sql: &str) -> Result<Effect, Error> {
+    match effects(sql)?.first() {
+        Some(effect) => Ok(*effect),
+        None => Err(Error::Statement("it is empty".into())),
+    }
+}
+
+/// What the statements of a text do, one after another.
+pub(super) fn effects(sql: &str) -> Result<Vec<Effect>, Error> {
+    let mut tokens = Tokens { rest: sql }.peekable();
+    let mut effects = Vec::new();
+    while tokens.peek().is_some() {
+        let statement: Vec<Token<'_>> = tokens.by_ref().take_while(|token| *token != Token::Semicolon).collect();
+        effects.extend(effect_of(&statement)?);
+    }
+    Ok(effects)
+}
+
+/// None for an empty one.
+fn effect_of(statement: &[Token<'_>]) -> Result<Option<Effect>, Error> {
+    let mut words = statement.iter().filter_map(|token| match token {
+        Token::Word(word) => Some(*word),
+        Token::Open | Token::Close | Token::Semicolon | Token::Other => None,
+    });
+    let (Some(first), second) = (words.next(), words.next()) else { return Ok(None) };
+    let sets = first.eq_ignore_ascii_case("SET") && !second.is_some_and(|word| is_one_of(word, SETTABLE));
+    if sets || is_one_of(first, CONTROL) {
+        return Err(Error::Statement(format!(
+            "{first} is not for statements: transactions are opened and ended by `Database` and `Open`, and what is set \
+             must end with them (SET LOCAL)"
+        )));
+    }
+    Ok(Some(if is_one_of(first, READS) {
+        Effect::Reads
+    } else if !first.eq_ignore_ascii_case("WITH") {
+        Effect::Writes
+    } else if writes_in_part(statement) {
+        Effect::Both
+    } else {
+        Effect::Reads
+    }))
+}
+
+/// Parts of a WITH stand behind `(`, its end behind `)`. (`FOR UPDATE` and `DO UPDATE` stand behind words.)
+fn writes_in_part(statement: &[Token<'_>]) -> bool {
+    statement.windows(2).any(|pair| match pair {
+        [Token::Open | Token::Close, Token::Word(word)] => is_one_of(word, WRITES),
+        _ => false,
+    })
+}
+
+fn is_one_of(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
+/// The pieces of a text, without comments; what is quoted is one piece.
+struct Tokens<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        self.skip_blanks();
+        let first = self.rest.chars().next()?;
+        Some(match first {
+            '(' => self.piece(1, Token::Open),
+            ')' => self.piece(1, Token::Close),
+            ';' => self.piece(1, Token::Semicolon),
+            '\'' | '"' => self.piece(quoted(self.rest, first, false), Token::Other),
+            '$' => self.piece(dollar_quoted(self.rest).unwrap_or(1), Token::Other),
+            _ if first.is_alphabetic() || first == '_' => self.word(),
+            _ => self.piece(first.len_utf8(), Token::Other),
+        })
+    }
+}
+
+impl<'a> Tokens<'a> {
+    fn piece(&mut self, length: usize, token: Token<'a>) -> Token<'a> {
+        self.rest = &self.rest[length..];
+        token
+    }
+
+    /// A word, or a text with escapes: `E'it\'s'`.
+    fn word(&mut self) -> Token<'a> {
+        let length = self.rest.find(|letter: char| !is_of_word(letter)).unwrap_or(self.rest.len());
+        let (word, after) = self.rest.split_at(length);
+        if word.eq_ignore_ascii_case("E") && after.starts_with('\'') {
+            return self.piece(1 + quoted(after, '\'', true), Token::Other);
+        }
+        self.piece(length, Token::Word(word))
+    }
+
+    fn skip_blanks(&mut self) {
+        loop {
+            self.rest = self.rest.trim_start();
+            let length = if self.rest.starts_with("--") {
+                self.rest.find('\n').unwrap_or(self.rest.len())
+            } else if self.rest.starts_with("/*") {
+                comment(self.rest)
+            } else {
+                return;
+            };
+            self.rest = &self.rest[length..];
+        }
+    }
+}
+
+fn is_of_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_' || letter == '$'
+}
+
+/// The length of what is quoted at the beginning of the text. A doubled quote looks like two quoted pieces, which is as good.
+fn quoted(text: &str, quote: char, escapes: bool) -> usize {
+    let mut letters = text.char_indices().skip(1);
+    while let Some((place, letter)) = letters.next() {
+        if escapes && letter == '\\' {
+            letters.next();
+        } else if letter == quote {
+            return place + 1;
+        }
+    }
+    text.len()
+}
+
+/// The length of `$$..$$` or `$tag$..$tag$`; none for a parameter.
+fn dollar_quoted(text: &str) -> Option<usize> {
+    let tag_end = 1 + text[1..].find('$')?;
+    let tag = &text[..=tag_end];
+    let name = &tag[1..tag_end];
+    if name.starts_with(|letter: char| letter.is_ascii_digit()) || !name.chars().all(is_of_word) {
+        return None;
+    }
+    Some(text[tag.len()..].find(tag).map_or(text.len(), |end| tag.len() + end + tag.len()))
+}
+
+/// The length of a comment; they nest.
+fn comment(text: &str) -> usize {
+    let (mut depth, mut place) = (0_u32, 0);
+    while let Some(rest) = text.get(place..).filter(|rest| !rest.is_empty()) {
+        if rest.starts_with("/*") {
+            depth += 1;
+            place += 2;
+        } else if rest.starts_with("*/") {
+            depth -= 1;
+            place += 2;
+            if depth == 0 {
+                return place;
+            }
+        } else {
+            place += rest.chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_that_writes_is_told_from_one_that_reads() {
+        let cases: &[(&str, Effect)] = &[
+            ("SELECT 1", Effect::Reads),
+            ("  -- first; BEGIN\n /* a /* b */ COMMIT; */ select a FROM b FOR UPDATE", Effect::Reads),
+            ("(SELECT 1) UNION (SELECT 2)", Effect::Reads),
+            ("INSERT INTO a (b) VALUES ($1)", Effect::Writes),
+            ("CREATE TABLE a (b TEXT)", Effect::Writes),
+            ("WITH a AS (SELECT 1) SELECT * FROM a FOR UPDATE", Effect::Reads),
+            ("WITH a AS (UPDATE b SET c = 1 RETURNING c) SELECT c FROM a", Effect::Both),
+            ("WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a ON CONFLICT (c) DO UPDATE SET d = 1", Effect::Both),
+            ("WITH a AS (SELECT '(DELETE', \"(UPDATE\", $x$(INSERT$x$) SELECT 1", Effect::Reads),
+            ("SET LOCAL statement_timeout = 0", Effect::Writes),
+        ];
+        for (sql, expected) in cases {
+            assert_eq!(effect(sql), Ok(*expected), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_ends_the_transaction_or_outlives_it_is_refused_wherever_it_stands() {
+        for sql in [
+            "COMMIT",
+            " end ",
+            "/* x */ rollback",
+            "--\nBEGIN",
+            "SELECT 1; COMMIT",
+            "SELECT ';'; ;; abort",
+            "SET a = 1",
+            "INSERT INTO a VALUES (E'it\\'s'); SAVEPOINT b",
+            "SELECT $$ ; $$; RELEASE b",
+            "SELECT $1; START TRANSACTION",
+            "SELECT 'it''s'; PREPARE TRANSACTION 'x'",
+            "SELECT 1 /* open; */; DISCARD ALL",
+        ] {
+            assert!(matches!(effects(sql), Err(Error::Statement(_))), "{sql}");
+        }
+        for sql in [
+            "SELECT 'COMMIT; COMMIT'",
+            "SELECT \"a;COMMIT\" FROM b",
+            "SELECT $tag$; COMMIT $tag$",
+            "SELECT a$; -- COMMIT",
+        ] {
+            assert_eq!(effects(sql).map(|effects| effects.len()), Ok(1), "{sql}");
+        }
+        assert_eq!(effects("CREATE TABLE a (b TEXT); INSERT INTO a VALUES ('x;y');;"), Ok(vec![Effect::Writes; 2]));
+        assert!(matches!(effect(" ; -- nothing"), Err(Error::Statement(_))));
+        for unfinished in ["SELECT 'a", "SELECT \"a", "SELECT /* a", "SELECT $a$ b", "SELECT E'\\"] {
+            assert_eq!(effect(unfinished), Ok(Effect::Reads), "the server says what is wrong with it");
+        }
+    }
+}

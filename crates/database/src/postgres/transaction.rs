@@ -1,0 +1,230 @@
+//! An open transaction on PostgreSQL: it has a connection until it ends.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_postgres::Statement;
+
+use super::convert;
+use super::pipeline::in_order;
+use super::session::{Answer, Session};
+use super::text::{self, Effect};
+use crate::error::Error;
+use crate::port::{BoxFuture, Transaction};
+use crate::value::{Row, Value};
+
+/// A transaction that is open, or was.
+pub(super) struct Held {
+    state: Mutex<State>,
+    rows_written: AtomicU64,
+    /// The database's count of committed transactions.
+    committed: Arc<AtomicU64>,
+}
+
+struct State {
+    /// None when it is over.
+    session: Option<Arc<Session>>,
+    /// How many savepoints are open.
+    savepoints: u32,
+    /// What spoiled it: until the innermost savepoint is rolled back to, nothing else can be done.
+    spoiled: Option<Error>,
+}
+
+impl Held {
+    /// A transaction that nothing was sent of yet.
+    pub(super) fn new(session: Session, committed: Arc<AtomicU64>) -> Held {
+        let state = State { session: Some(Arc::new(session)), savepoints: 0, spoiled: None };
+        Held { state: Mutex::new(state), rows_written: AtomicU64::new(0), committed }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection, behind the BEGIN.
+    fn session(&self) -> Result<Arc<Session>, Error> {
+        self.state().ready()
+    }
+
+    /// The outcome of a request; an error spoils the transaction.
+    fn watched<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
+        outcome.inspect_err(|why| {
+            let _ = self.state().spoiled.get_or_insert_with(|| why.clone());
+        })
+    }
+
+    async fn prepare(&self, session: &Session, sql: &str) -> Result<Statement, Error> {
+        self.watched(session.prepare(sql).await)
+    }
+
+    async fn run(&self, sql: &str, params: Vec<Value>) -> Result<Ran, Error> {
+        let effect = text::effect(sql)?;
+        let session = self.session()?;
+        let statement = self.prepare(&session, sql).await?;
+        let params = convert::bind(&statement, params)?;
+        let answer = self.watched(session.run(&statement, params).await)?;
+        Ok(self.count(effect, answer))
+    }
+
+    async fn run_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<Ran>, Error> {
+        let effect = text::effect(sql)?;
+        let session = self.session()?;
+        if sets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = self.prepare(&session, sql).await?;
+        let bound = sets.into_iter().map(|params| convert::bind(&statement, params));
+        let bound = bound.collect::<Result<Vec<_>, _>>()?;
+        let answers = in_order(bound.into_iter().map(|params| session.run(&statement, params))).await;
+        answers.into_iter().map(|answer| Ok(self.count(effect, self.watched(answer)?))).collect()
+    }
+
+    fn count(&self, effect: Effect, Answer { rows, count }: Answer) -> Ran {
+        let (changed, written) = match effect {
+            Effect::Reads => (0, 0),
+            Effect::Writes => (count, count),
+            Effect::Both => (count, count.max(1)),
+        };
+        self.rows_written.fetch_add(written, Ordering::Relaxed);
+        Ran { rows, changed }
+    }
+
+    /// From here on the transaction is over.
+    fn end(&self) -> Result<State, Error> {
+        let mut state = self.state();
+        let session = Some(state.session.take().ok_or(Error::Over)?);
+        Ok(State { session, savepoints: 0, spoiled: state.spoiled.take() })
+    }
+}
+
+/// What a statement did.
+struct Ran {
+    rows: Vec<Row>,
+    changed: u64,
+}
+
+impl State {
+    fn ready(&mut self) -> Result<Arc<Session>, Error> {
+        let session = self.session.as_ref().ok_or(Error::Over)?;
+        if let Some(why) = &self.spoiled {
+            return Err(why.clone());
+        }
+        session.begin();
+        Ok(Arc::clone(session))
+    }
+
+    /// The innermost savepoint is over.
+    fn leave(&mut self) -> Result<String, Error> {
+        match self.savepoints {
+            0 => Err(Error::Statement("no savepoint is open".into())),
+            open => {
+                self.savepoints = open - 1;
+                Ok(format!("s{open}"))
+            }
+        }
+    }
+
+    fn savepoint(&mut self) -> Result<(), Error> {
+        let session = self.ready()?;
+        self.savepoints += 1;
+        session.send(&format!("SAVEPOINT s{}", self.savepoints));
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        let session = self.ready()?;
+        let name = self.leave()?;
+        session.send(&format!("RELEASE {name}"));
+        Ok(())
+    }
+
+    fn rollback_to(&mut self) -> Result<(), Error> {
+        let session = Arc::clone(self.session.as_ref().ok_or(Error::Over)?);
+        let name = self.leave()?;
+        session.send(&format!("ROLLBACK TO {name}; RELEASE {name}"));
+        self.spoiled = None;
+        Ok(())
+    }
+}
+
+impl Transaction for Held {
+    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move { Ok(self.run(sql, params).await?.changed) })
+    }
+
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        Box::pin(async move { Ok(self.run(sql, params).await?.rows) })
+    }
+
+    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
+        Box::pin(async move { Ok(self.run_each(sql, sets).await?.into_iter().map(|ran| ran.rows).collect()) })
+    }
+
+    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
+        Box::pin(async move { Ok(self.run_each(sql, sets).await?.into_iter().map(|ran| ran.changed).collect()) })
+    }
+
+    fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let effects = text::effects(sql)?;
+            let session = self.session()?;
+            let counts = self.watched(session.batch(sql).await)?;
+            for (effect, count) in effects.into_iter().zip(counts) {
+                self.count(effect, Answer { rows: Vec::new(), count });
+            }
+            Ok(())
+        })
+    }
+
+    fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { self.state().savepoint() })
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { self.state().release() })
+    }
+
+    fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { self.state().rollback_to() })
+    }
+
+    fn rows_written(&self) -> u64 {
+        self.rows_written.load(Ordering::Relaxed)
+    }
+
+    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            let State { session, spoiled, .. } = self.end()?;
+            let session = session.ok_or(Error::Over)?;
+            if let Some(why) = spoiled {
+                session.rollback().await;
+                return Err(why);
+            }
+            if session.is_open() {
+                session.commit().await?;
+            }
+            self.committed.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            if let Some(session) = self.end()?.session.filter(|session| session.is_open()) {
+                session.rollback().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = state.session.take().and_then(Arc::into_inner)
+            && session.is_open()
+        {
+            session.abandon();
+        }
+    }
+}

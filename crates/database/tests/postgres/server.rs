@@ -1,0 +1,77 @@
+//! The server that the tests are given, and a schema of its own for each database in it.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sagamore_database::Database;
+use sagamore_database::postgres::Options;
+
+const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
+
+/// A server for one test. What the test leaves there goes with it.
+pub struct Server {
+    url: String,
+    schemas: RefCell<Vec<String>>,
+}
+
+/// What gives a new, empty database each time; none when there is no server, which is told once.
+pub fn fresh() -> Option<impl Fn() -> Database> {
+    Server::there().map(|server| move || server.database())
+}
+
+impl Server {
+    /// The server, if there is one.
+    pub fn there() -> Option<Server> {
+        static TOLD: Once = Once::new();
+        if let Ok(url) = std::env::var(VARIABLE) {
+            return Some(Server { url, schemas: RefCell::default() });
+        }
+        TOLD.call_once(|| {
+            // not `eprintln!`, which nobody sees when the tests pass
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nLEFT OUT: the tests on PostgreSQL, because {VARIABLE} is not set.\n\
+                 To run them: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test -p sagamore-database\n"
+            );
+        });
+        None
+    }
+
+    /// The options of a new, empty schema.
+    pub fn options(&self) -> Options {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let schema = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        self.schemas.borrow_mut().push(schema.clone());
+        Options { application: schema.clone(), ..Options::new(&self.url).in_schema(schema) }
+    }
+
+    /// A new, empty database.
+    pub fn database(&self) -> Database {
+        Database::postgres(self.options()).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let (url, schemas) = (self.url.clone(), self.schemas.take());
+        let removal = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(remove(&url, &schemas));
+        });
+        let removed = removal.join();
+        assert!(removed.is_ok() || std::thread::panicking(), "the test's schemas are still there");
+    }
+}
+
+/// Connections that are still open may hold locks, since nobody drives them any more: they are closed first.
+async fn remove(url: &str, schemas: &[String]) {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    for schema in schemas {
+        let close = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        client.query(close, &[schema]).await.unwrap();
+        client.batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await.unwrap();
+    }
+}

@@ -1,0 +1,114 @@
+//! What statements do on PostgreSQL beyond the port.
+
+use sagamore_database::{Database, Error, Migration, Value};
+
+use crate::server::Server;
+
+async fn committed(db: &Database, sql: &str) {
+    let open = db.begin().await.unwrap();
+    open.tx().batch(sql).await.unwrap();
+    open.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn every_connection_has_its_bounds_and_its_plans() {
+    let Some(server) = Server::there() else { return };
+    let db = server.database();
+    let check = async |setting: &str, expected: &str| {
+        let rows = db.query(&format!("SHOW {setting}"), ()).await.unwrap();
+        assert_eq!(rows[0].get(0), Ok(expected.to_owned()), "{setting}");
+    };
+    check("statement_timeout", "2500ms").await;
+    check("lock_timeout", "2s").await;
+    check("idle_in_transaction_session_timeout", "2500ms").await;
+    check("tcp_user_timeout", "2500").await;
+    check("plan_cache_mode", "force_generic_plan").await;
+    check("default_transaction_isolation", "read committed").await;
+    for off in ["enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"] {
+        check(off, "off").await;
+    }
+}
+
+/// A plan that is made while the table is empty walks the key's index.
+#[tokio::test]
+async fn plans_walk_indexes_from_the_first_row_on() {
+    let Some(server) = Server::there() else { return };
+    let db = server.database();
+    committed(&db, "CREATE TABLE thing (a TEXT, b BIGINT, c TEXT, PRIMARY KEY (a, b))").await;
+    let rows = db.query("EXPLAIN SELECT c FROM thing WHERE a = 'x' AND b = 1", ()).await.unwrap();
+    let plan: String = rows.iter().map(|row| row.get::<String>(0).unwrap()).collect();
+    assert!(plan.contains("Index Scan using thing_pkey"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_sum_of_numbers_is_a_number() {
+    let Some(server) = Server::there() else { return };
+    let db = server.database();
+    committed(&db, "CREATE TABLE thing (a BIGINT); INSERT INTO thing (a) VALUES (5000000000), (-7), (NULL)").await;
+    let rows = db.query("SELECT SUM(a), COUNT(*), MAX(a) FROM thing", ()).await.unwrap();
+    assert_eq!((rows[0].get(0), rows[0].get(1)), (Ok(4_999_999_993_i64), Ok(3_i64)));
+    assert_eq!(rows[0].get(2), Ok(5_000_000_000_i64));
+}
+
+#[tokio::test]
+async fn what_a_part_of_a_statement_or_a_batch_writes_is_counted() {
+    let Some(server) = Server::there() else { return };
+    let db = server.database();
+    committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY, a BIGINT)").await;
+    let open = db.begin().await.unwrap();
+    let tx = open.tx();
+    tx.batch("INSERT INTO thing (id, a) VALUES (1, 1), (2, 1), (3, 1); SELECT id FROM thing;").await.unwrap();
+    assert_eq!(tx.rows_written(), 3);
+    let parts = "WITH changed AS (UPDATE thing SET a = 2 WHERE id < $1 RETURNING id) SELECT id FROM changed";
+    assert_eq!(tx.query(parts, (3_i64,)).await.unwrap().len(), 2);
+    assert_eq!(tx.rows_written(), 5);
+    let hidden = "WITH changed AS (UPDATE thing SET a = 3 WHERE id < $1) SELECT 1 WHERE 1 = 2";
+    assert_eq!(tx.query(hidden, (3_i64,)).await.unwrap().len(), 0);
+    assert_eq!(tx.rows_written(), 6, "how many is not known, and yet not none");
+    assert_eq!(tx.query("SELECT id FROM thing FOR UPDATE", ()).await.unwrap().len(), 3);
+    assert_eq!(tx.execute("SELECT id FROM thing", ()).await, Ok(0));
+    assert_eq!(tx.rows_written(), 6);
+    open.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_failed_statement_spoiled_cannot_be_committed() {
+    let Some(server) = Server::there() else { return };
+    let db = server.database();
+    committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY)").await;
+    let insert = "INSERT INTO thing (id) VALUES ($1)";
+    let open = db.begin().await.unwrap();
+    let tx = open.tx();
+    tx.execute(insert, (1_i64,)).await.unwrap();
+    let sets = [2_i64, 1, 3].map(|id| vec![Value::Int(id)]).to_vec();
+    let why = tx.execute_each(insert, sets).await.unwrap_err();
+    assert!(matches!(&why, Error::Constraint(told) if told.contains("thing_pkey")), "{why:?}");
+    assert_eq!(tx.query("SELECT id FROM thing", ()).await.unwrap_err(), why, "the reason, not that there was one");
+    assert_eq!(open.commit().await.unwrap_err(), why);
+    assert_eq!(db.query("SELECT id FROM thing", ()).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_statement_outlives_a_change_of_its_table() {
+    let Some(server) = Server::there() else { return };
+    let db = server.database();
+    committed(&db, "CREATE TABLE thing (a TEXT); INSERT INTO thing (a) VALUES ('x')").await;
+    assert_eq!(db.query("SELECT * FROM thing", ()).await.unwrap().len(), 1);
+    committed(&db, "ALTER TABLE thing ADD COLUMN b TEXT").await;
+    let first = db.query("SELECT * FROM thing", ()).await;
+    assert!(first.as_ref().is_err_and(Error::is_transient), "{first:?}");
+    assert_eq!(db.query("SELECT * FROM thing", ()).await.unwrap()[0].get(1), Ok(None::<String>));
+}
+
+/// Two programs, each with connections of its own, start on a server where not even the schema is there.
+#[tokio::test]
+async fn migrations_run_once_when_two_programs_start() {
+    let Some(server) = Server::there() else { return };
+    let options = server.options();
+    let steps = [Migration::new("0001-thing", "CREATE TABLE thing (a TEXT); INSERT INTO thing (a) VALUES ('x')")];
+    let (one, two) = (Database::postgres(options.clone()).unwrap(), Database::postgres(options).unwrap());
+    let (first, second) =
+        futures_util::future::join(one.migrate("shop", &steps, 1), two.migrate("shop", &steps, 1)).await;
+    assert_eq!((first, second), (Ok(()), Ok(())));
+    assert_eq!(one.query("SELECT a FROM thing", ()).await.unwrap().len(), 1);
+}
