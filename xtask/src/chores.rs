@@ -42,6 +42,7 @@ pub const CHORES: &[Chore] = &[
     Chore { name: TESTS, about: "all tests pass", run: tests },
     Chore { name: "real", about: "the adapters keep their promises on real Kafka and PostgreSQL", run: real },
     Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
+    Chore { name: "planted", about: "the simulator finds every planted bug, and no program holds one", run: planted },
 ];
 
 /// Runs these checks; whether all passed.
@@ -108,6 +109,20 @@ fn simulate(workspace: &Workspace) -> Result<Vec<String>> {
     let head = workspace.git(&["rev-parse", "HEAD"])?;
     let base = seed_base(&head)?;
     workspace.cargo(&["run", "--release", "-p", "sagamore-sim", "--", "--seeds", SEEDS, "--base", base])
+}
+
+/// Bugs for the simulator to find: only core has them, and only the simulator asks for them.
+fn planted(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut offences = Vec::new();
+    for source in workspace.tracked()?.iter().filter(|source| source.path.ends_with("Cargo.toml")) {
+        let may = ["crates/core/Cargo.toml", "sim/Cargo.toml"].contains(&source.path.as_str());
+        if source.text.contains("planted-bugs") && !may {
+            offences.push(format!("{}: asks for planted bugs", source.path));
+        }
+    }
+    let test = ["test", "--release", "-p", "sagamore-sim", "--features", "planted-bugs", "--test", "planted"];
+    offences.extend(workspace.cargo(&test)?);
+    Ok(offences)
 }
 
 /// The first seed: the hash's first 64 bits.
