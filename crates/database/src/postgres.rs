@@ -3,6 +3,7 @@
 //! Requests on a connection are answered in their order, so what cannot fail by itself (BEGIN, savepoints) is sent along
 //! with the next statement, and nobody waits for its answer.
 
+mod array;
 mod connect;
 mod convert;
 mod map;
@@ -22,6 +23,8 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use crate::value::{Row, Value};
+
+pub use array::array;
 
 use session::Session;
 use transaction::Held;

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 
 use bytes::BytesMut;
 use tokio_postgres::Statement;
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use crate::error::Error;
 use crate::value::{Row, Value};
@@ -58,7 +58,7 @@ fn check(value: &Value, kind: &Type, place: usize) -> Result<(), Error> {
         Value::Text(text) if text.as_bytes().contains(&0) => {
             return Err(Error::Constraint("a text holds a NUL character, which cannot be stored".into()));
         }
-        Value::Text(_) => is_text(kind),
+        Value::Text(_) => is_text(kind) || is_written_as_text(kind),
         Value::Bytes(_) => *kind == Type::BYTEA,
     };
     if fits {
@@ -83,6 +83,11 @@ fn is_text(kind: &Type) -> bool {
     [Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::NAME, Type::UNKNOWN].contains(kind)
 }
 
+/// What the server reads from a text: arrays, of `super::array`, and JSON.
+fn is_written_as_text(kind: &Type) -> bool {
+    matches!(kind.kind(), Kind::Array(_)) || [Type::JSON, Type::JSONB].contains(kind)
+}
+
 impl ToSql for Bound {
     fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Unfit> {
         match &self.0 {
@@ -96,8 +101,20 @@ impl ToSql for Bound {
             },
             Value::Double(value) => value.to_sql(kind, out),
             Value::Bool(value) => value.to_sql(kind, out),
-            Value::Text(value) => value.to_sql(kind, out),
+            Value::Text(value) => {
+                out.extend_from_slice(value.as_bytes());
+                Ok(IsNull::No)
+            }
             Value::Bytes(value) => value.to_sql(kind, out),
+        }
+    }
+
+    fn encode_format(&self, kind: &Type) -> Format {
+        match self.0 {
+            Value::Text(_) if is_written_as_text(kind) => Format::Text,
+            Value::Text(_) | Value::Null | Value::Int(_) | Value::Double(_) | Value::Bool(_) | Value::Bytes(_) => {
+                Format::Binary
+            }
         }
     }
 

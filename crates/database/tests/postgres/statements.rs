@@ -1,5 +1,6 @@
 //! What statements do on PostgreSQL beyond the port.
 
+use sagamore_database::postgres::array;
 use sagamore_database::{Database, Error, Migration, Value};
 
 use crate::server::Server;
@@ -48,6 +49,39 @@ async fn a_sum_of_numbers_is_a_number() {
     let rows = db.query("SELECT SUM(a), COUNT(*), MAX(a) FROM thing", ()).await.unwrap();
     assert_eq!((rows[0].get(0), rows[0].get(1)), (Ok(4_999_999_993_i64), Ok(3_i64)));
     assert_eq!(rows[0].get(2), Ok(5_000_000_000_i64));
+}
+
+/// Many rows in one statement, whatever they hold.
+#[tokio::test]
+async fn arrays_carry_many_rows() {
+    let Some(server) = Server::there() else { return };
+    let db = server.database();
+    let columns = "id BIGINT PRIMARY KEY, t TEXT, d DOUBLE PRECISION, b BOOLEAN, x BYTEA";
+    committed(&db, &format!("CREATE TABLE thing ({columns})")).await;
+    let texts = [Some(""), None, Some("NULL"), Some("a \"b\" \\ {c}, 'd'\n"), Some("Grüße 🦀")];
+    let bytes: [Option<Vec<u8>>; 5] = [None, Some(vec![]), Some(vec![0, 255]), Some(b"\\x".to_vec()), Some(vec![7; 9])];
+    let sql = "INSERT INTO thing (id, t, d, b, x) SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]),
+        CAST($3 AS DOUBLE PRECISION[]), CAST($4 AS BOOLEAN[]), CAST($5 AS BYTEA[]))";
+    let doubles = [0.1, -1.5e300, f64::INFINITY, f64::MIN_POSITIVE, 3.0];
+    let params = vec![
+        array(0_i64..5),
+        array(texts),
+        array(doubles),
+        array([Some(true), Some(false), None, None, None]),
+        array(bytes.clone()),
+    ];
+    let open = db.begin().await.unwrap();
+    assert_eq!(open.tx().execute(sql, params).await, Ok(5));
+    assert_eq!(open.tx().execute(sql, (array(Vec::<i64>::new()), array([0_i64; 0]), "{}", "{}", "{}")).await, Ok(0));
+    let nul = open.tx().execute(sql, (array([9_i64]), array(["a\0"]), "{1}", "{t}", "{}")).await;
+    assert!(matches!(nul, Err(Error::Constraint(_))), "{nul:?}");
+    let rows = open.tx().query("SELECT t, d, b, x FROM thing ORDER BY id", ()).await.unwrap();
+    for (place, row) in rows.iter().enumerate() {
+        assert_eq!(row.get(0), Ok(texts[place].map(str::to_owned)));
+        assert_eq!((row.get(1), row.get(3)), (Ok(doubles[place]), Ok(bytes[place].clone())));
+    }
+    assert_eq!((rows[0].get(2), rows[1].get(2), rows[2].get(2)), (Ok(Some(true)), Ok(Some(false)), Ok(None::<bool>)));
+    open.commit().await.unwrap();
 }
 
 #[tokio::test]
