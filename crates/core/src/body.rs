@@ -1,6 +1,5 @@
 //! A JSON text that is carried and not looked into.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,11 +45,6 @@ impl Body {
     /// Reads the text as a `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Unreadable> {
         Ok(serde_json::from_str(self.as_str())?)
-    }
-
-    /// The top-level fields of an object, each with its own JSON text.
-    pub fn fields(&self) -> Result<BTreeMap<String, Box<RawValue>>, Unreadable> {
-        self.read()
     }
 }
 

@@ -70,6 +70,10 @@ fn shape(draft: &Draft, problems: &mut Vec<Problem>) {
             (kind @ (Kind::Pivot | Kind::Retriable), Some(_)) => {
                 problems.push(Problem::NeverUndone { step: step.name.clone(), kind });
             }
+            (Kind::Compensatable, Some(undo)) if undo.participant != step.action.participant => {
+                let (action, compensation) = (step.action.participant.clone(), undo.participant.clone());
+                problems.push(Problem::OtherParticipant { step: step.name.clone(), action, compensation });
+            }
             (Kind::Compensatable, Some(_)) | (Kind::Pivot | Kind::Retriable, None) => {}
         }
     }
@@ -84,6 +88,9 @@ fn patience(step: &Step, problems: &mut Vec<Problem>) {
     let (name, patience) = (|| step.name.clone(), &step.patience);
     if patience.timeout_ms == 0 {
         problems.push(Problem::NoTimeout { step: name() });
+    }
+    if patience.backoff_ms_min == 0 {
+        problems.push(Problem::NoPause { step: name() });
     }
     if patience.backoff_ms_min > patience.backoff_ms_max {
         let (min, max) = (patience.backoff_ms_min, patience.backoff_ms_max);

@@ -111,6 +111,16 @@ fn exactly_the_compensatable_steps_have_a_compensation() {
     );
 }
 
+/// The mark that there is something to undo, or that the action must never run, is where the action is carried out.
+#[test]
+fn a_step_is_undone_by_who_carried_it_out() {
+    check(
+        &[("/steps/1/compensation/participant", json!("bank"))],
+        &["step 'charge' is carried out by 'payment' but undone by 'bank': only who carries a step out knows \
+             whether there is something to undo, so let 'payment' undo it"],
+    );
+}
+
 /// "Before" and "after" the pivot mean dependency, not the order of writing.
 #[test]
 fn the_pivot_waits_for_all_that_can_be_undone_and_what_is_retried_waits_for_the_pivot() {
@@ -177,6 +187,10 @@ fn patience_makes_sense_by_itself() {
             "step 'create' pauses for at least 20 ms and at most 10 ms: swap them",
             "step 'create' may be asked 0 times: allow 1 attempt, or leave the limit out to ask for ever",
         ],
+    );
+    check(
+        &[("/steps/3/patience", json!({"backoffMsMin": 0}))],
+        &["step 'confirm' pauses for 0 ms before it asks again, and would ask without end: give it a pause"],
     );
     check(
         &[("/steps/2/patience", json!({"attemptsMax": 3})), ("/steps/3/patience", json!({"attemptsMax": 5}))],

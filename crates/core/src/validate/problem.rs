@@ -90,6 +90,19 @@ pub enum Problem {
         /// What it is.
         kind: Kind,
     },
+    /// A compensation that is asked of somebody else than its action.
+    #[error(
+        "step '{step}' is carried out by '{action}' but undone by '{compensation}': only who carries a step out knows \
+         whether there is something to undo, so let '{action}' undo it"
+    )]
+    OtherParticipant {
+        /// Which.
+        step: Name,
+        /// Who carries out the action.
+        action: Name,
+        /// Who is asked to undo it.
+        compensation: Name,
+    },
     /// A compensatable step that the pivot does not wait for.
     #[error("step '{step}' can still be undone when the pivot '{pivot}' is asked: let '{pivot}' come after it")]
     NotBeforePivot {
@@ -157,6 +170,12 @@ pub enum Problem {
     /// A timeout of nothing.
     #[error("step '{step}' waits 0 ms for an answer: give it a timeout")]
     NoTimeout {
+        /// Which.
+        step: Name,
+    },
+    /// A pause of nothing.
+    #[error("step '{step}' pauses for 0 ms before it asks again, and would ask without end: give it a pause")]
+    NoPause {
         /// Which.
         step: Name,
     },
