@@ -3,6 +3,8 @@
 //! One arm is one legal pair of status and change; whatever is not written here is illegal. `docs/transitions.md` is
 //! generated from these tables.
 
+use crate::command::lacking;
+use crate::definition::Step;
 use crate::id::{Direction, Name};
 use crate::saga::{Change, Saga, StepState, Verb};
 use crate::saga::{Status, StepStatus};
@@ -20,6 +22,7 @@ pub(crate) fn saga_after(status: Status, back: bool, change: &Change) -> Result<
         (Running, To::Refused { .. }) => Running,
         (Running, To::Faulted { .. }) => Running,
         (Running, To::Silent { .. }) => Running,
+        (Running, To::SetAside { direction: Action, .. }) => Running,
         (Running, To::Rescued(_)) => Running,
         (Running, To::TurnedBack { .. }) => Compensating,
         (Running, To::Stuck) => Stuck,
@@ -30,6 +33,7 @@ pub(crate) fn saga_after(status: Status, back: bool, change: &Change) -> Result<
         (Compensating, To::Refused { .. }) => Compensating,
         (Compensating, To::Faulted { .. }) => Compensating,
         (Compensating, To::Silent { .. }) => Compensating,
+        (Compensating, To::SetAside { .. }) => Compensating,
         (Compensating, To::Undone { .. }) => Compensating,
         (Compensating, To::UndoRefused { .. }) => Compensating,
         (Compensating, To::Rescued(_)) => Compensating,
@@ -59,12 +63,14 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
         (Asked, To::Faulted { due: Some(_), .. }) => Asked,
         (Asked, To::Faulted { due: None, .. }) => Unknown,
         (Asked, To::Silent { .. }) => Unknown,
+        (Asked, To::SetAside { direction: Action, .. }) => Unknown,
 
         (Unknown, To::Asked { direction: Action, .. }) => Asked,
         (Unknown, To::Asked { direction: Compensation, .. }) => Undoing,
         (Unknown, To::Done { .. }) => Done,
         (Unknown, To::Refused { .. }) => Refused,
         (Unknown, To::Silent { due: None, .. }) => Unknown,
+        (Unknown, To::SetAside { direction: Action, .. }) => Unknown,
 
         (Done, To::Asked { direction: Compensation, .. }) => Undoing,
 
@@ -72,6 +78,7 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
         (Undoing, To::Done { .. }) => Undoing,
         (Undoing, To::Faulted { due: Some(_), .. }) => Undoing,
         (Undoing, To::Silent { due: Some(_), .. }) => Undoing,
+        (Undoing, To::SetAside { direction: Compensation, .. }) => Undoing,
         (Undoing, To::Undone { .. }) => Undone,
         (Undoing, To::UndoRefused { .. }) => UndoFailed,
 
@@ -86,6 +93,33 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
             (UndoFailed, Verb::Resolve) => Undone,
             (Waiting, Verb::Skip) => Skipped,
             (Waiting, Verb::Resolve) => Done,
+            (status, verb) => return Err(Illegal::Step { status, change: verb.as_str() }),
+        },
+
+        (status, change) => return Err(Illegal::Step { status, change: change.as_str() }),
+    })
+}
+
+/// The table of steps that were set aside: unknown or being undone, they wait for a person, or for an answer after all.
+pub(crate) fn held_after(status: StepStatus, change: &Change) -> Result<StepStatus, Illegal> {
+    use Change as To;
+    use StepStatus::{Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting};
+    Ok(match (status, change) {
+        (Unknown, To::Done { .. }) => Done,
+        (Unknown, To::Refused { .. }) => Refused,
+        (Unknown, To::Silent { due: None, .. }) => Unknown,
+
+        (Undoing, To::Done { .. }) => Undoing,
+        (Undoing, To::Undone { .. }) => Undone,
+        (Undoing, To::UndoRefused { .. }) => UndoFailed,
+
+        (status, To::Rescued(rescue)) => match (status, rescue.verb) {
+            (Unknown, Verb::Retry) => Waiting,
+            (Unknown, Verb::Skip) => Skipped,
+            (Unknown, Verb::Resolve) => Done,
+            (Undoing, Verb::Retry) => Done,
+            (Undoing, Verb::Skip) => Skipped,
+            (Undoing, Verb::Resolve) => Undone,
             (status, verb) => return Err(Illegal::Step { status, change: verb.as_str() }),
         },
 
@@ -135,8 +169,8 @@ pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Ille
         Some(name) => {
             let index = saga.definition.index_of(name).ok_or_else(|| Illegal::NoSuchStep(name.clone()))?;
             let step = &mut saga.steps[index];
-            let after = step_after(step.status, change)?;
-            note(step, change);
+            let after = if step.held { held_after(step.status, change)? } else { step_after(step.status, change)? };
+            note(step, &saga.definition.steps[index], change, at);
             step.status = after;
         }
         None => match change {
@@ -145,7 +179,8 @@ pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Ille
             Change::TurnedBack { cause } => saga.cause = Some(cause.clone()),
             Change::Stuck | Change::Resumed | Change::Completed | Change::Compensated => {}
             Change::Asked { .. } | Change::Done { .. } | Change::Refused { .. } | Change::Faulted { .. } => {}
-            Change::Silent { .. } | Change::Undone { .. } | Change::UndoRefused { .. } | Change::Rescued(_) => {}
+            Change::Silent { .. } | Change::SetAside { .. } | Change::Undone { .. } => {}
+            Change::UndoRefused { .. } | Change::Rescued(_) => {}
         },
     }
     saga.status = status;
@@ -157,20 +192,24 @@ pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Ille
 }
 
 /// What a step keeps of a change, beside its status, which is still the one before.
-fn note(step: &mut StepState, change: &Change) {
+fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
     match change {
-        Change::Asked { direction, due, .. } => {
+        Change::Asked { direction, attempt, due, .. } => {
             if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
-                step.attempts = 0;
                 step.fault = None;
             }
-            step.attempts += 1;
+            step.attempts = *attempt;
             step.wait_until(Some(*due), false);
+            step.asked_since.get_or_insert(at);
         }
         Change::Done { output, .. } => {
             step.output = Some(output.clone());
-            if step.status != StepStatus::Undoing {
+            if !matches!(step.status, StepStatus::Undoing | StepStatus::UndoFailed) {
                 step.wait_until(None, false);
+                if let Some(field) = lacking(output, &plan.yields) {
+                    step.fault =
+                        Some(format!("the output of '{}' lacks the field '{field}' that it yields", plan.name));
+                }
             }
         }
         Change::Refused { refusal, .. } | Change::UndoRefused { refusal, .. } => {
@@ -182,18 +221,23 @@ fn note(step: &mut StepState, change: &Change) {
             step.wait_until(*due, due.is_some());
         }
         Change::Silent { due, .. } => step.wait_until(*due, due.is_some()),
+        Change::SetAside { reason, .. } => {
+            step.fault = Some(reason.clone());
+            step.wait_until(None, false);
+            step.held = true;
+        }
         Change::Undone { .. } => step.wait_until(None, false),
-        Change::Rescued(rescue) => match (rescue.verb, step.status) {
-            (Verb::Retry, StepStatus::UndoFailed) => {
-                step.undo_generation += 1;
-                step.attempts = 0;
+        Change::Rescued(rescue) => {
+            match rescue.verb {
+                Verb::Retry => {
+                    step.generation += u32::from(step.status == StepStatus::Refused);
+                    step.undo_generation += u32::from(step.status == StepStatus::UndoFailed);
+                    (step.attempts, step.fault) = (0, None);
+                }
+                Verb::Skip | Verb::Resolve => {}
             }
-            (Verb::Retry, _) => {
-                step.generation += 1;
-                step.attempts = 0;
-            }
-            (Verb::Skip | Verb::Resolve, _) => {}
-        },
+            step.wait_until(None, false);
+        }
         Change::Started { .. } | Change::TurnedBack { .. } | Change::Stuck => {}
         Change::Resumed | Change::Completed | Change::Compensated => {}
     }
@@ -203,5 +247,7 @@ impl StepState {
     fn wait_until(&mut self, due: Option<Timestamp>, backing_off: bool) {
         self.due = due;
         self.backing_off = backing_off;
+        self.asked_since = self.asked_since.filter(|_| due.is_some());
+        self.held = false;
     }
 }

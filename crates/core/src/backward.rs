@@ -4,7 +4,7 @@ use crate::decide::{Outlook, Turn, bit, members};
 use crate::definition::Kind;
 use crate::message::Outcome;
 use crate::planted::{Bug, planted};
-use crate::saga::{Cause, Change, Ignored, Saga, Status, StepStatus};
+use crate::saga::{Cause, Change, Ignored, Saga, StepStatus};
 
 /// Whether the pivot was asked, and not refused: from then on a saga goes forward only.
 pub(crate) fn is_past_return(saga: &Saga) -> bool {
@@ -20,9 +20,10 @@ pub(crate) fn cancel(turn: &mut Turn<'_>) -> Result<(), Ignored> {
     if turn.saga.cause.is_some() {
         return Err(Ignored::AlreadyGoingBack);
     }
-    if turn.saga.status != Status::Running || is_past_return(&turn.saga) {
+    if is_past_return(&turn.saga) {
         return Err(Ignored::TooLate);
     }
+    turn.resume();
     turn.turn_back(Cause::Cancelled);
     Ok(())
 }
@@ -37,7 +38,8 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
             StepStatus::Asked if planted(Bug::SiblingsForgotten) => continue,
             StepStatus::Waiting | StepStatus::Refused | StepStatus::Undone | StepStatus::Skipped => continue,
             StepStatus::Done | StepStatus::Unknown => undoable |= bit(index),
-            StepStatus::Asked | StepStatus::Undoing => flying = true,
+            StepStatus::Asked => flying = true,
+            StepStatus::Undoing => flying |= !step.held,
             StepStatus::UndoFailed => {}
         }
         owed |= bit(index);
@@ -64,8 +66,14 @@ pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> 
     }
     let step = turn.saga.definition.steps[index].name.clone();
     match outcome {
-        Outcome::Done(_) => turn.change(Change::Undone { step }),
-        Outcome::Refused(refusal) => turn.change(Change::UndoRefused { step, refusal: refusal.clone() }),
+        Outcome::Done(_) => {
+            turn.resume();
+            turn.change(Change::Undone { step });
+        }
+        Outcome::Refused(refusal) => {
+            turn.resume();
+            turn.change(Change::UndoRefused { step, refusal: refusal.clone() });
+        }
         Outcome::Fault(fault) => return turn.faulted(index, fault),
     }
     Ok(())

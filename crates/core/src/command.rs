@@ -14,15 +14,16 @@ use serde_json::value::RawValue;
 
 use crate::backward;
 use crate::body::Body;
-use crate::definition::{Definition, Kind, Source};
-use crate::id::{Direction, StepKey};
+use crate::definition::{Ask, Definition, Kind, Reference, Source};
+use crate::id::{Direction, Name, StepKey};
 use crate::message::Command;
-use crate::saga::{Saga, Status, StepStatus};
+use crate::saga::{Saga, Status, StepState, StepStatus};
 use crate::time::Timestamp;
 
 impl Saga {
     /// The command for this step in this direction, as it stands now. A field whose source has no such field is null:
-    /// that cannot be when the input was checked at the start. The trace context is the caller's to add.
+    /// that cannot be when the input was checked at the start, but for the undo of a step that a person did by hand
+    /// because its inputs were missing. The trace context is the caller's to add.
     ///
     /// # Panics
     /// When the step does not exist, or is to be compensated and has no compensation.
@@ -50,7 +51,7 @@ impl Saga {
         }
     }
 
-    fn body_of(&self, ask: &crate::definition::Ask) -> Body {
+    fn body_of(&self, ask: &Ask) -> Body {
         let mut sources: Vec<(&Source, Fields<'_>)> = Vec::new();
         let mut fields: BTreeMap<&str, &RawValue> = BTreeMap::new();
         for (name, reference) in &ask.fields {
@@ -58,9 +59,7 @@ impl Saga {
             let known = known.unwrap_or_else(|| {
                 let body = match &reference.source {
                     Source::Input => Some(&self.input),
-                    Source::Step(step) => {
-                        self.definition.index_of(step).and_then(|source| self.steps[source].output.as_ref())
-                    }
+                    Source::Step(step) => self.output_of(step),
                 };
                 sources.push((&reference.source, body.map(Fields::of).unwrap_or_default()));
                 sources.len() - 1
@@ -70,10 +69,27 @@ impl Saga {
         Body::of(&fields).expect("a map with texts as keys is JSON")
     }
 
+    /// Whether this refers to what a step before it, which is over, did not give.
+    pub(crate) fn lacks_a_field_of(&self, ask: &Ask) -> bool {
+        ask.fields.values().any(|Reference { source, field }| match source {
+            Source::Input => false,
+            Source::Step(step) => self.output_of(step).is_none_or(|output| Fields::of(output).get(field).is_none()),
+        })
+    }
+
+    fn output_of(&self, step: &Name) -> Option<&Body> {
+        self.definition.index_of(step).and_then(|index| self.steps[index].output.as_ref())
+    }
+
     /// What is asked, unanswered, and not in a pause: what a takeover sends again.
     pub fn outstanding(&self) -> Vec<(usize, Direction)> {
         let asked = self.steps.iter().enumerate().filter(|(_, step)| !step.backing_off);
-        asked.filter_map(|(index, step)| Some((index, step.status.asked_direction()?))).collect()
+        asked.filter_map(|(index, step)| Some((index, step.awaited()?))).collect()
+    }
+
+    /// Since when the longest unanswered question is waited for, however often it was asked again.
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        self.steps.iter().filter_map(|step| step.asked_since).min()
     }
 
     /// After a takeover: the deadlines of what is outstanding begin anew. No attempt is counted, and no journal written.
@@ -97,13 +113,14 @@ impl Saga {
     }
 }
 
-impl StepStatus {
-    /// Which way the step was asked, while an answer is awaited.
-    fn asked_direction(self) -> Option<Direction> {
-        match self {
-            StepStatus::Asked => Some(Direction::Action),
+impl StepState {
+    /// Which way the step was asked, while an answer is awaited or a pause is running before it is asked again.
+    pub(crate) fn awaited(&self) -> Option<Direction> {
+        self.due?;
+        match self.status {
+            StepStatus::Asked | StepStatus::Unknown => Some(Direction::Action),
             StepStatus::Undoing => Some(Direction::Compensation),
-            StepStatus::Waiting | StepStatus::Done | StepStatus::Refused | StepStatus::Unknown => None,
+            StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => None,
             StepStatus::Undone | StepStatus::UndoFailed | StepStatus::Skipped => None,
         }
     }

@@ -6,52 +6,37 @@
 use std::time::Duration;
 
 use crate::apply::apply;
+use crate::decision::is_repeat;
 use crate::definition::{Kind, Patience};
-use crate::id::Direction;
-use crate::message::{Command, Reply};
+use crate::id::{Direction, Name};
+use crate::message::Reply;
 use crate::planted::{Bug, planted};
-use crate::saga::{Cause, Change, Ignored, Input, Saga, Status, StepStatus};
+use crate::saga::{Cause, Change, Ignored, Input, Saga, Status, StepState, StepStatus};
 use crate::time::Timestamp;
 use crate::{backward, forward, rescue};
 
-/// What one input led to: the saga after it, and the changes that led there (never empty).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    /// The saga after all changes; its revision is one higher.
-    pub saga: Saga,
-    /// In order; together they are one journal entry.
-    pub changes: Vec<Change>,
-}
+pub use crate::decision::Decision;
 
 /// Decides what `input` means for `saga` at `now`. `rng` is drawn from for the jitter of back-off pauses only.
 /// An input that means nothing gives back the saga as it was and says why.
+///
+/// The revision stays, and so does the time of the last change, when only an unanswered question is repeated: see
+/// [`Decision::into_parts`].
 #[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, whatever comes of it")]
 pub fn decide(saga: Saga, input: &Input, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Decision, (Saga, Ignored)> {
+    let written_at = saga.changed_at;
     let mut turn = Turn { saga, changes: Vec::new(), now, rng };
-    match turn.take(input) {
-        Ok(()) => {
-            turn.go_on();
-            turn.saga.revision += 1;
-            Ok(Decision { saga: turn.saga, changes: turn.changes })
-        }
-        Err(ignored) => Err((turn.saga, ignored)),
+    if let Err(ignored) = turn.take(input) {
+        return Err((turn.saga, ignored));
     }
-}
-
-impl Decision {
-    /// The commands that this decision asks for, in order.
-    pub fn commands(&self) -> impl Iterator<Item = Command> {
-        self.changes.iter().filter_map(|change| match change {
-            Change::Asked { step, direction, .. } => {
-                let index = self.saga.definition.index_of(step)?;
-                Some(self.saga.command(index, *direction))
-            }
-            Change::Started { .. } | Change::Done { .. } | Change::Refused { .. } | Change::Faulted { .. } => None,
-            Change::Silent { .. } | Change::Undone { .. } | Change::UndoRefused { .. } => None,
-            Change::TurnedBack { .. } | Change::Rescued(_) | Change::Stuck => None,
-            Change::Resumed | Change::Completed | Change::Compensated => None,
-        })
+    turn.go_on();
+    let Turn { mut saga, changes, .. } = turn;
+    if changes.iter().all(|change| is_repeat(&saga, change)) {
+        saga.changed_at = written_at;
+    } else {
+        saga.revision += 1;
     }
+    Ok(Decision { saga, changes })
 }
 
 /// One decision in the making: every change is applied as it is made.
@@ -78,19 +63,18 @@ pub(crate) enum Outlook {
 impl Turn<'_> {
     /// Makes the changes that the input is, or none at all.
     fn take(&mut self, input: &Input) -> Result<(), Ignored> {
-        if matches!(input, Input::Start) {
-            return self.start();
-        }
-        if self.saga.status.has_ended() {
-            return Err(Ignored::Ended);
-        }
         match input {
             Input::Start => self.start(),
-            Input::Reply(reply) => self.reply(reply),
-            Input::Tick => self.tick(),
-            Input::Cancel => backward::cancel(self),
-            Input::Rescue(wanted) => rescue::rescue(self, wanted),
+            Input::Reply(reply) => self.unless_ended()?.reply(reply),
+            Input::Tick => self.unless_ended()?.tick(),
+            Input::Cancel => backward::cancel(self.unless_ended()?),
+            Input::Rescue(wanted) => rescue::rescue(self.unless_ended()?, wanted),
+            Input::SetAside { step, direction, reason } => self.unless_ended()?.set_aside(step, *direction, reason),
         }
+    }
+
+    fn unless_ended(&mut self) -> Result<&mut Self, Ignored> {
+        if self.saga.status.has_ended() { Err(Ignored::Ended) } else { Ok(self) }
     }
 
     /// Asks whatever can be asked now, and ends the saga when nothing is left.
@@ -158,8 +142,8 @@ impl Turn<'_> {
         }
         for index in 0..self.saga.steps.len() {
             if self.is_due(index, true) {
-                let undoing = self.saga.steps[index].status == StepStatus::Undoing;
-                self.ask(index, if undoing { Direction::Compensation } else { Direction::Action });
+                let direction = self.saga.steps[index].awaited();
+                direction.into_iter().for_each(|direction| self.ask(index, direction));
             }
         }
         if self.changes.is_empty() { Err(Ignored::NothingDue) } else { Ok(()) }
@@ -190,6 +174,27 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// What came of the step cannot be stored: nothing is waited for, and nothing is asked, until a person decides. An
+    /// action that is to be undone anyway need not be decided: it is unknown, and its undo settles it.
+    fn set_aside(&mut self, step: &Name, direction: Direction, reason: &str) -> Result<(), Ignored> {
+        let index = self.saga.definition.index_of(step).ok_or(Ignored::NoSuchStep)?;
+        if self.saga.steps[index].awaited() != Some(direction) {
+            return Err(Ignored::Stale);
+        }
+        self.change(Change::SetAside { step: step.clone(), direction, reason: reason.to_owned() });
+        if direction == Direction::Action && self.saga.cause.is_some() {
+            self.change(Change::Silent { step: step.clone(), due: None });
+        }
+        Ok(())
+    }
+
+    /// A stuck saga goes on because of what comes now; where that leads is seen when it has been taken.
+    pub(crate) fn resume(&mut self) {
+        if self.saga.status == Status::Stuck {
+            self.change(Change::Resumed);
+        }
+    }
+
     /// An action that is not asked again while the saga goes forward is given up: it is compensated like a done one.
     fn given_up(&mut self, index: usize, due: Option<Timestamp>) {
         if due.is_none() && self.saga.status == Status::Running {
@@ -197,11 +202,12 @@ impl Turn<'_> {
         }
     }
 
-    /// From here on no action is asked. Those in a pause are left as they are: unknown.
+    /// From here on no action is asked. Those in a pause or set aside are left as they are: unknown.
     pub(crate) fn turn_back(&mut self, cause: Cause) {
         self.change(Change::TurnedBack { cause });
         for index in 0..self.saga.steps.len() {
-            if self.saga.steps[index].backing_off {
+            let StepState { backing_off, held, .. } = self.saga.steps[index];
+            if backing_off || held {
                 self.change(Change::Silent { step: self.saga.definition.steps[index].name.clone(), due: None });
             }
         }
@@ -209,9 +215,11 @@ impl Turn<'_> {
 
     /// Asks a step, for the first time or again.
     fn ask(&mut self, index: usize, direction: Direction) {
-        let step = &self.saga.definition.steps[index];
+        let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
+        let first_undo = direction == Direction::Compensation && state.status != StepStatus::Undoing;
+        let attempt = if first_undo { 1 } else { state.attempts.saturating_add(1) };
         let due = self.now.plus(Duration::from_millis(step.patience.timeout_ms));
-        self.change(Change::Asked { step: step.name.clone(), direction, due });
+        self.change(Change::Asked { step: step.name.clone(), direction, attempt, due });
     }
 
     /// When to ask again after a fault or a silence. None: an action is not asked again when the saga goes back, nor
@@ -238,7 +246,7 @@ impl Turn<'_> {
 fn pause(patience: &Patience, attempts: u32, rng: &mut fastrand::Rng) -> Duration {
     let doublings = attempts.saturating_sub(1).min(63);
     let whole = patience.backoff_ms_min.saturating_mul(1 << doublings).min(patience.backoff_ms_max);
-    let half = whole / 2;
+    let half = whole.div_ceil(2);
     Duration::from_millis(half + rng.u64(0..=whole - half))
 }
 

@@ -1,8 +1,7 @@
 //! Going forward: what can be asked next, and what the answer to an action means.
 
-use crate::command::lacking;
-use crate::decide::{Outlook, Turn, bit, members};
-use crate::definition::{Kind, Source};
+use crate::decide::{Outlook, Turn, bit};
+use crate::definition::Kind;
 use crate::message::Outcome;
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Change, Ignored, Rescue, Saga, Status, StepStatus, Verb};
@@ -20,7 +19,8 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
                     ready |= bit(index);
                 }
             }
-            StepStatus::Asked | StepStatus::Unknown => flying = true,
+            StepStatus::Asked => flying = true,
+            StepStatus::Unknown => flying |= !step.held,
             StepStatus::Done | StepStatus::Refused | StepStatus::Skipped => {}
             StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => {}
         }
@@ -34,23 +34,15 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
 }
 
 /// Waiting steps whose turn it is and whose inputs can never come: they refer to the output of a step that a person
-/// passed over or did by hand. A person has to decide about them too.
+/// passed over or did by hand, or to a field that an output lacks. Asking for that again would give the same stored
+/// answer, so a person has to decide about them too.
 pub(crate) fn starved(saga: &Saga) -> u64 {
     let settled = settled(saga);
-    let dry =
-        members(settled).filter(|index| saga.steps[*index].output.is_none()).fold(0, |set, index| set | bit(index));
-    if dry == 0 {
-        return 0;
-    }
     let is_starved = |index: &usize| {
-        let waiting = saga.steps[*index].status == StepStatus::Waiting;
-        let mut sources = saga.definition.steps[*index].action.fields.values().map(|reference| &reference.source);
-        waiting
+        let (plan, state) = (&saga.definition.steps[*index], &saga.steps[*index]);
+        state.status == StepStatus::Waiting
             && saga.definition.graph().before[*index] & !settled == 0
-            && sources.any(|source| match source {
-                Source::Input => false,
-                Source::Step(name) => saga.definition.index_of(name).is_some_and(|source| dry & bit(source) != 0),
-            })
+            && std::iter::once(&plan.action).chain(&plan.compensation).any(|ask| saga.lacks_a_field_of(ask))
     };
     (0..saga.steps.len()).filter(is_starved).fold(0, |set, index| set | bit(index))
 }
@@ -87,15 +79,13 @@ pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> 
     let plan = &turn.saga.definition.steps[index];
     match outcome {
         Outcome::Done(output) => {
-            let needed = turn.saga.status == Status::Running;
-            if let Some(field) = needed.then(|| lacking(output, &plan.yields)).flatten() {
-                return turn.faulted(index, &format!("the output lacks the field '{field}' that the step yields"));
-            }
             let step = plan.name.clone();
+            turn.resume();
             turn.change(Change::Done { step, output: output.clone() });
         }
         Outcome::Refused(refusal) => {
             let (step, kind) = (plan.name.clone(), plan.kind);
+            turn.resume();
             turn.change(Change::Refused { step: step.clone(), refusal: refusal.clone() });
             if planted(Bug::RefusalRetried) {
                 let (verb, reason) = (Verb::Retry, String::new());

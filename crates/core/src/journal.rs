@@ -34,6 +34,8 @@ pub enum Change {
         step: Name,
         /// Which way.
         direction: Direction,
+        /// How often it was asked this way, this time included.
+        attempt: u32,
         /// When the answer is overdue.
         due: Timestamp,
     },
@@ -66,6 +68,15 @@ pub enum Change {
         step: Name,
         /// The next attempt; none for an action that is given up.
         due: Option<Timestamp>,
+    },
+    /// What came of the step cannot be stored: it is held until a person decides, or until an answer comes after all.
+    SetAside {
+        /// Which step.
+        step: Name,
+        /// Which way it was asked.
+        direction: Direction,
+        /// Why, for people.
+        reason: String,
     },
     /// The compensation holds.
     Undone {
@@ -101,7 +112,7 @@ impl Change {
     pub fn step(&self) -> Option<&Name> {
         match self {
             Change::Asked { step, .. } | Change::Done { step, .. } | Change::Refused { step, .. } => Some(step),
-            Change::Faulted { step, .. } | Change::Silent { step, .. } => Some(step),
+            Change::Faulted { step, .. } | Change::Silent { step, .. } | Change::SetAside { step, .. } => Some(step),
             Change::Undone { step } | Change::UndoRefused { step, .. } | Change::Rescued(Rescue { step, .. }) => {
                 Some(step)
             }
@@ -119,6 +130,7 @@ impl Change {
             Change::Refused { .. } => "refused",
             Change::Faulted { .. } => "faulted",
             Change::Silent { .. } => "silent",
+            Change::SetAside { .. } => "setAside",
             Change::Undone { .. } => "undone",
             Change::UndoRefused { .. } => "undoRefused",
             Change::TurnedBack { .. } => "turnedBack",

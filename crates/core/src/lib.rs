@@ -23,6 +23,7 @@ pub mod saga;
 pub mod apply;
 mod command;
 pub mod decide;
+mod decision;
 
 mod backward;
 mod forward;

@@ -1,14 +1,15 @@
 //! What people may do: the verbs on a step that only a person can decide, and what the API may offer.
 //!
-//! Forward, such a step is a retriable one that was refused, or one whose inputs can never come because a step before
-//! it was passed over or done by hand: what a person did by hand gives no output. Backward, it is one whose undo was
-//! refused. The saga need not be stuck for it: other branches may be going on.
+//! Forward, such a step is a retriable one that was refused, or one whose inputs can never come: a step before it was
+//! passed over or done by hand, which gives no output, or its output lacks what it promised. Backward, it is one whose
+//! undo was refused. Either way, it is one that was set aside. The saga need not be stuck for it: other branches may be
+//! going on.
 
 use crate::backward;
 use crate::decide::{Turn, bit};
 use crate::forward::starved;
 use crate::id::Name;
-use crate::saga::{Change, Ignored, Rescue, Saga, Status, StepStatus, Verb};
+use crate::saga::{Change, Ignored, Rescue, Saga, StepStatus, Verb};
 
 /// What an operator may do about a saga as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ impl Saga {
     /// What an operator may do now; whatever is not in here is answered with an [`Ignored`].
     pub fn allowed_actions(&self) -> Vec<Allowed> {
         let mut allowed = Vec::new();
-        if self.status == Status::Running && !backward::is_past_return(self) {
+        if self.cause.is_none() && !self.status.has_ended() && !backward::is_past_return(self) {
             allowed.push(Allowed::Cancel);
         }
         let starved = starved_forward(self);
@@ -59,6 +60,9 @@ impl Saga {
 fn verbs(saga: &Saga, starved: u64, index: usize) -> &'static [Verb] {
     let back = saga.cause.is_some();
     match saga.steps[index].status {
+        StepStatus::Unknown | StepStatus::Undoing if saga.steps[index].held => {
+            &[Verb::Retry, Verb::Skip, Verb::Resolve]
+        }
         StepStatus::Refused if !back => &[Verb::Retry, Verb::Skip, Verb::Resolve],
         StepStatus::UndoFailed => &[Verb::Retry, Verb::Skip, Verb::Resolve],
         StepStatus::Waiting if starved & bit(index) != 0 => &[Verb::Skip, Verb::Resolve],

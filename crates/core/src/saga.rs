@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::{Illegal, apply};
 use crate::body::Body;
 use crate::definition::Definition;
-use crate::id::{Name, SagaId};
+use crate::id::{Direction, Name, SagaId};
 use crate::message::{Refusal, Reply, ReplyTo};
 use crate::time::Timestamp;
 
@@ -93,11 +93,15 @@ pub struct StepState {
     pub due: Option<Timestamp>,
     /// After a fault or a silence: `due` is the next attempt, and no command is out that a live deadline watches.
     pub backing_off: bool,
+    /// When the present direction was first asked, while its answer is awaited; none otherwise.
+    pub asked_since: Option<Timestamp>,
+    /// Set aside: unknown or undoing, and neither waited for nor asked again until a person decides. An answer counts.
+    pub held: bool,
     /// What the action gave.
     pub output: Option<Body>,
     /// The last no, of either direction.
     pub refusal: Option<Refusal>,
-    /// The last fault, for people.
+    /// The last fault, for people; also what a done step's output lacks, and why a step was set aside.
     pub fault: Option<String>,
 }
 
@@ -128,6 +132,15 @@ pub enum Input {
     Cancel,
     /// An operator's word on one stuck step.
     Rescue(Rescue),
+    /// What came of this step cannot be stored: it is set aside for a person, and everything else goes on.
+    SetAside {
+        /// Which step.
+        step: Name,
+        /// Which way it was asked.
+        direction: Direction,
+        /// Why it cannot be stored, for people.
+        reason: String,
+    },
 }
 
 /// What an operator does about a step that only a person can decide.
@@ -145,7 +158,7 @@ pub struct Rescue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Ask again, in a new generation, what was refused.
+    /// Ask again: what was refused in a new generation, what was set aside in the same one.
     Retry,
     /// Pass the step over: its effect stays as it is.
     Skip,
@@ -192,6 +205,8 @@ impl Saga {
             attempts: 0,
             due: None,
             backing_off: false,
+            asked_since: None,
+            held: false,
             output: None,
             refusal: None,
             fault: None,

@@ -45,10 +45,11 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::apply::apply;
 use crate::body::Body;
 use crate::decide::decide;
 use crate::definition::Definition;
-use crate::id::{Direction, Name, SagaId};
+use crate::id::{Direction, Name, SagaId, StepKey};
 use crate::message::{Command, IntoRefusal, Outcome, Reply, ReplyTo};
 use crate::saga::{Entry, Ignored, Input, Rescue, Saga, Status, Verb};
 use crate::time::Timestamp;
@@ -236,6 +237,12 @@ impl<M: Action> Asked<M> {
         self.script.silence(&self.command)
     }
 
+    /// What is answered cannot be stored: the step is set aside for a person.
+    #[track_caller]
+    pub fn set_aside(self, reason: &str) -> Script {
+        self.script.set_aside(self.command, reason)
+    }
+
     /// Somebody wants the saga undone while the step is asked, and it is not too late.
     #[track_caller]
     pub fn cancel(self) -> Asked<M> {
@@ -268,6 +275,12 @@ impl Undoing {
         self.script.answered(self.command, Outcome::Fault(fault.to_owned()))
     }
 
+    /// What is answered cannot be stored: the undo is set aside for a person.
+    #[track_caller]
+    pub fn set_aside(self, reason: &str) -> Script {
+        self.script.set_aside(self.command, reason)
+    }
+
     /// No answer comes, and the deadline for it passes.
     pub fn silence(self) -> Script {
         self.script.silence(&self.command)
@@ -279,6 +292,13 @@ impl Script {
     fn answered(mut self, command: Command, outcome: Outcome) -> Script {
         let reply = Reply { key: command.key, outcome, traceparent: None };
         self.take("an answer that counts", &Input::Reply(reply));
+        self
+    }
+
+    #[track_caller]
+    fn set_aside(mut self, command: Command, reason: &str) -> Script {
+        let StepKey { step, direction, .. } = command.key;
+        self.take("a step that can be set aside", &Input::SetAside { step, direction, reason: reason.to_owned() });
         self
     }
 
@@ -305,18 +325,17 @@ impl Script {
         }
     }
 
-    /// Decides, and makes sure that the journal tells the same saga.
+    /// Decides, and makes sure that the changes are all there is.
     fn feed(&mut self, input: &Input) -> Result<(), Ignored> {
-        let decision = decide(self.saga.clone(), input, self.now, &mut self.rng).map_err(|(_, ignored)| ignored)?;
-        self.entries.push(Entry { revision: decision.saga.revision, at: self.now, changes: decision.changes });
-        self.saga = decision.saga;
-        let (id, definition, reply_to) = (&self.saga.id, &self.saga.definition, &self.saga.reply_to);
-        let told = Saga::fold(id.clone(), definition.clone(), reply_to.clone(), Timestamp(0), self.entries.clone());
-        assert_eq!(
-            told.as_ref(),
-            Ok(&self.saga),
-            "the journal tells another saga: a bug of the core, please report it"
-        );
+        let before = self.saga.clone();
+        let decision = decide(before.clone(), input, self.now, &mut self.rng).map_err(|(_, ignored)| ignored)?;
+        let (saga, mut told) = (decision.saga.clone(), before);
+        let applied = decision.changes.iter().try_for_each(|change| apply(&mut told, change, self.now));
+        (told.revision, told.changed_at) = (saga.revision, saga.changed_at);
+        let bug = "the changes tell another saga: a bug of the core, please report it";
+        assert_eq!(applied.map(|()| told).as_ref(), Ok(&saga), "{bug}");
+        self.entries.extend(decision.into_parts().1);
+        self.saga = saga;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::apply::{saga_after, step_after};
+use crate::apply::{held_after, saga_after, step_after};
 use crate::body::Body;
 use crate::id::{Direction, Name};
 use crate::message::Refusal;
@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 /// One legal pair, by the words of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
-    /// `saga` or `step`.
+    /// `saga`, `step` or `held step`.
     pub subject: &'static str,
     /// The column: where the subject stands.
     pub from: &'static str,
@@ -44,7 +44,9 @@ const STEP_COLUMNS: [StepStatus; 9] = [
     StepStatus::Skipped,
 ];
 
-/// Every legal pair of both tables.
+const HELD_COLUMNS: [StepStatus; 2] = [StepStatus::Unknown, StepStatus::Undoing];
+
+/// Every legal pair of all tables.
 pub fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for change in samples() {
@@ -52,7 +54,10 @@ pub fn cells() -> Vec<Cell> {
             cells.extend(saga_cell(status, back, &change));
         }
         for status in STEP_COLUMNS {
-            cells.extend(step_cell(status, &change));
+            cells.extend(step_cell(status, false, &change));
+        }
+        for status in HELD_COLUMNS {
+            cells.extend(step_cell(status, true, &change));
         }
     }
     cells
@@ -61,7 +66,7 @@ pub fn cells() -> Vec<Cell> {
 /// The cells that `change` uses when it is applied to `saga` as it is.
 pub fn used(saga: &Saga, change: &Change) -> Vec<Cell> {
     let step = change.step().and_then(|name| saga.definition.index_of(name));
-    let of_step = step.and_then(|index| step_cell(saga.steps[index].status, change));
+    let of_step = step.map(|index| &saga.steps[index]).and_then(|step| step_cell(step.status, step.held, change));
     saga_cell(saga.status, saga.cause.is_some(), change).into_iter().chain(of_step).collect()
 }
 
@@ -78,8 +83,11 @@ pub fn document() -> String {
     let saga_row = |change: &Change| SAGA_COLUMNS.map(|(status, back)| saga_cell(status, back, change)).to_vec();
     write_table(&mut text, "Sagas", &saga_columns, &saga_row);
     let step_columns = STEP_COLUMNS.map(StepStatus::as_str);
-    let step_row = |change: &Change| STEP_COLUMNS.map(|status| step_cell(status, change)).to_vec();
+    let step_row = |change: &Change| STEP_COLUMNS.map(|status| step_cell(status, false, change)).to_vec();
     write_table(&mut text, "Steps", &step_columns, &step_row);
+    let held_columns = HELD_COLUMNS.map(StepStatus::as_str);
+    let held_row = |change: &Change| HELD_COLUMNS.map(|status| step_cell(status, true, change)).to_vec();
+    write_table(&mut text, "Steps that were set aside", &held_columns, &held_row);
     text.push_str(NOTES);
     text
 }
@@ -93,9 +101,13 @@ const NOTES: &str = "
 - A step that is *unknown* is never taken for refused: going forward it is asked again, going back it is undone like a
   done one.
 - *done* while a step is being undone only keeps the output, for people: the undo's own answer decides.
-- *retry*, *skip* and *resolve* are operators' verbs. A retried step goes back to where it can be asked again, in a new
-  generation. On a waiting step they are for one whose inputs can never come, because a step before it was skipped or
-  resolved: what a person did by hand gives no output.
+- *set aside*: what came of the step cannot be stored. It is unknown, or being undone, and held: no answer is waited
+  for, and nothing is asked, until a person decides. An answer that comes after all is taken. An action is held no
+  longer when the saga turns back; a *done* that comes while an undo is held leaves it held.
+- *retry*, *skip* and *resolve* are operators' verbs. A retried step goes back to where it can be asked again: what was
+  refused in a new generation, what was set aside in the same one. On a waiting step they are for one whose inputs can
+  never come, because a step before it was skipped or resolved (what a person did by hand gives no output), or because
+  its output lacks the field.
 - *stuck (back)* is a saga that had turned back when it got stuck.
 ";
 
@@ -119,9 +131,11 @@ fn saga_cell(status: Status, back: bool, change: &Change) -> Option<Cell> {
     Some(Cell { subject: "saga", from, change: label(change), to })
 }
 
-fn step_cell(status: StepStatus, change: &Change) -> Option<Cell> {
-    let after = step_after(status, change).ok()?;
-    Some(Cell { subject: "step", from: status.as_str(), change: label(change), to: after.as_str() })
+fn step_cell(status: StepStatus, held: bool, change: &Change) -> Option<Cell> {
+    let (subject, after) =
+        if held { ("held step", held_after(status, change)) } else { ("step", step_after(status, change)) };
+    let after = after.ok()?;
+    Some(Cell { subject, from: status.as_str(), change: label(change), to: after.as_str() })
 }
 
 fn saga_name(status: Status, back: bool) -> &'static str {
@@ -142,6 +156,8 @@ fn label(change: &Change) -> &'static str {
         Change::Faulted { due: None, .. } => "faulted for the last time",
         Change::Silent { due: Some(_), .. } => "silent",
         Change::Silent { due: None, .. } => "silent for the last time",
+        Change::SetAside { direction: Direction::Action, .. } => "set aside",
+        Change::SetAside { direction: Direction::Compensation, .. } => "undo set aside",
         Change::Undone { .. } => "undone",
         Change::UndoRefused { .. } => "undo refused",
         Change::TurnedBack { .. } => "turned back",
@@ -161,17 +177,20 @@ fn samples() -> Vec<Change> {
     let refusal = || Refusal::new("no", "no");
     let now = Timestamp(0);
     let rescued = |verb| Change::Rescued(Rescue { step: step(), verb, reason: String::new() });
+    let set_aside = |direction| Change::SetAside { step: step(), direction, reason: String::new() };
     vec![
         Change::Started { input: Body::empty() },
-        Change::Asked { step: step(), direction: Direction::Action, due: now },
+        Change::Asked { step: step(), direction: Direction::Action, attempt: 1, due: now },
         Change::Done { step: step(), output: Body::empty() },
         Change::Refused { step: step(), refusal: refusal() },
         Change::Faulted { step: step(), fault: String::new(), due: Some(now) },
         Change::Faulted { step: step(), fault: String::new(), due: None },
         Change::Silent { step: step(), due: Some(now) },
         Change::Silent { step: step(), due: None },
+        set_aside(Direction::Action),
         Change::TurnedBack { cause: Cause::Cancelled },
-        Change::Asked { step: step(), direction: Direction::Compensation, due: now },
+        Change::Asked { step: step(), direction: Direction::Compensation, attempt: 1, due: now },
+        set_aside(Direction::Compensation),
         Change::Undone { step: step() },
         Change::UndoRefused { step: step(), refusal: refusal() },
         rescued(Verb::Retry),

@@ -4,7 +4,7 @@ mod support;
 
 use sagamore_core::definition::Kind;
 use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
-use sagamore_core::{Body, Direction, Outcome, Timestamp};
+use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
 use support::{Play, definition, fault, name, no, step, ticket, trip, wide_trip};
 
 #[test]
@@ -220,15 +220,42 @@ fn a_refusal_after_the_pivot_makes_the_saga_stuck_when_nothing_else_goes_on() {
     assert_eq!(play.cancel(), Err(Ignored::TooLate));
 }
 
-/// An answer without what the plan promises to later steps is the participant's fault, and says which field.
+/// The stored answer would come again and again: it is taken as it is, and only who needs the field cannot be asked.
 #[test]
-fn an_output_without_a_promised_field_is_a_fault() {
+fn an_output_without_a_promised_field_is_taken_and_told_to_people() {
     let mut play = Play::of(trip());
     play.start();
-    assert_eq!(play.action("flight", Outcome::Done(Body::empty())).unwrap(), ["flight faulted"]);
-    assert!(play.state("flight").fault.as_ref().unwrap().contains("'ticket'"));
-    assert_eq!(play.tick(), ["ask flight"]);
-    assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
+    assert_eq!(play.action("flight", Outcome::Done(Body::empty())).unwrap(), ["flight done", "ask hotel"]);
+    let told = play.state("flight").fault.as_deref();
+    assert_eq!(told, Some("the output of 'flight' lacks the field 'ticket' that it yields"));
+}
+
+/// flight -> hotel, whose action or undo needs the flight's ticket -> pay -> letter.
+fn hotel_of_flight(ask: &str) -> sagamore_core::definition::Draft {
+    let mut draft = serde_json::to_value(trip()).unwrap();
+    draft["steps"][1][ask]["fields"]["flight"] = "flight.ticket".into();
+    serde_json::from_value(draft).unwrap()
+}
+
+/// Nor a step that could not be undone for want of it.
+#[test]
+fn a_step_that_needs_a_field_that_never_came_waits_for_a_person() {
+    for ask in ["action", "compensation"] {
+        let stuck = || {
+            let mut play = Play::of(hotel_of_flight(ask));
+            play.start();
+            assert_eq!(play.action("flight", Outcome::Done(Body::empty())).unwrap(), ["flight done", "stuck"]);
+            play
+        };
+        let hotel = |verb| Allowed::Rescue { step: name("hotel"), verb };
+        let offered = [Allowed::Cancel, hotel(Verb::Skip), hotel(Verb::Resolve)];
+        assert_eq!(stuck().saga.allowed_actions(), offered);
+        assert_eq!(stuck().saga.stuck_steps().collect::<Vec<_>>(), [1]);
+        assert_eq!(stuck().rescue("hotel", Verb::Retry), Err(Ignored::NotStuck));
+        assert_eq!(stuck().rescue("hotel", Verb::Skip).unwrap(), ["skip hotel", "resumed", "ask pay"]);
+        assert_eq!(stuck().rescue("hotel", Verb::Resolve).unwrap(), ["resolve hotel", "resumed", "ask pay"]);
+        assert_eq!(stuck().cancel().unwrap(), ["resumed", "turnedBack", "undo flight"]);
+    }
 }
 
 #[test]

@@ -164,6 +164,15 @@ fn a_person_decides_about_what_is_stuck() {
     stuck().resolve("clear").ends(Completed);
 }
 
+#[test]
+fn an_answer_that_cannot_be_stored_waits_for_a_person() {
+    let script = fetched().asks::<Boil>().set_aside("a NUL in a text").is_stuck();
+    let script = script.retry("boil").asks::<Boil>().done(Boiled { degrees: 96 });
+    let script = script.asks::<Serve>().refused(Declined::TableTaken).undoes_all([PutBack::NAME, Pour::NAME]);
+    let script = script.undoing::<PutBack>().done().undoes(Pour { cups: 2 }).set_aside("too long").is_stuck();
+    script.resolve("boil").ends(Compensated);
+}
+
 #[track_caller]
 fn panic_of(story: impl FnOnce() + std::panic::UnwindSafe) -> String {
     let payload = std::panic::catch_unwind(story).expect_err("the story does not hold");

@@ -8,7 +8,7 @@ pub mod world;
 use std::sync::Arc;
 
 use sagamore_core::definition::{Draft, Kind};
-use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepState, Verb};
+use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepState, StepStatus, Verb};
 use sagamore_core::{
     Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyTo, Saga, SagaId, StepKey, Timestamp,
     decide,
@@ -104,12 +104,14 @@ impl Play {
             Ok(decision) => {
                 assert!(!decision.changes.is_empty(), "a decision changes something");
                 self.commands.extend(decision.commands());
-                self.saga = decision.saga;
                 let words = decision.changes.iter().map(words).collect();
-                let entry = Entry { revision: self.saga.revision, at: self.now, changes: decision.changes };
-                let stored = serde_json::to_string(&entry).unwrap();
-                self.journal.push(serde_json::from_str(&stored).unwrap());
-                assert_eq!(self.folded(), self.saga, "the journal tells the same saga");
+                let (saga, entry) = decision.into_parts();
+                self.saga = saga;
+                if let Some(entry) = entry {
+                    let stored = serde_json::to_string(&entry).unwrap();
+                    self.journal.push(serde_json::from_str(&stored).unwrap());
+                }
+                assert_eq!(told(&self.folded()), told(&self.saga), "the journal tells the same saga");
                 Ok(words)
             }
             Err((saga, ignored)) => {
@@ -183,6 +185,10 @@ impl Play {
         self.input(&Input::Rescue(Rescue { step: name(step), verb, reason: "ada: by telephone".into() }))
     }
 
+    pub fn set_aside(&mut self, step: &str, direction: Direction) -> Result<Vec<String>, Ignored> {
+        self.input(&Input::SetAside { step: name(step), direction, reason: "a NUL in a text".into() })
+    }
+
     /// Lets time pass until something is due.
     pub fn tick(&mut self) -> Vec<String> {
         self.now = self.now.max(self.saga.next_due().expect("something is due some time"));
@@ -197,6 +203,20 @@ impl Play {
     pub fn stands(&self, status: Status) {
         assert_eq!(self.saga.status, status);
     }
+}
+
+/// What a journal tells of a saga: all of it, but for a question that is asked again and again. Of that it tells that it is
+/// asked and when it was asked first, not how often, what went wrong the last time, and when it is asked again.
+pub fn told(saga: &Saga) -> Saga {
+    let mut told = saga.clone();
+    for step in told.steps.iter_mut().filter(|step| step.attempts >= 8) {
+        (step.attempts, step.fault) = (8, None);
+        if step.due.is_some() {
+            (step.due, step.backing_off) = (None, false);
+            step.status = if step.status == StepStatus::Undoing { StepStatus::Undoing } else { StepStatus::Asked };
+        }
+    }
+    told
 }
 
 pub fn ticket(of: &str) -> Outcome {

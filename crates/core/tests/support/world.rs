@@ -9,10 +9,10 @@ use sagamore_core::message::code;
 use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepStatus, Verb};
 use sagamore_core::transitions::{Cell, used};
 use sagamore_core::{
-    Allowed, Command, Decision, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp, decide,
+    Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp, decide,
 };
 
-use super::{begin, definition, json, step};
+use super::{begin, definition, json, step, told};
 
 /// What a participant keeps about one step of the saga, and how it is minded.
 #[derive(Default)]
@@ -22,6 +22,8 @@ struct Barrier {
     /// Generations up to this one are refused.
     action_refused_up_to: u32,
     undo_refused_up_to: u32,
+    /// Its answers lack what they promise.
+    mute: bool,
 }
 
 #[derive(Clone)]
@@ -38,6 +40,8 @@ pub struct World {
     /// In the order in which they took place.
     pub effects: Vec<(usize, Direction)>,
     journal: Vec<Entry>,
+    /// What the journal tells so far.
+    journalled: Saga,
     barriers: Vec<Barrier>,
     commands: Vec<Command>,
     replies: Vec<Reply>,
@@ -95,6 +99,7 @@ impl World {
         let barriers = saga.steps.iter().map(|_| Barrier {
             action_refused_up_to: if rng.u8(0..8) < grumpy { rng.u32(1..3) } else { 0 },
             undo_refused_up_to: if rng.u8(0..8) < grumpy { rng.u32(1..3) } else { 0 },
+            mute: rng.u8(0..12) == 0,
             ..Barrier::default()
         });
         World {
@@ -102,6 +107,7 @@ impl World {
             cells: BTreeSet::new(),
             effects: Vec::new(),
             journal: Vec::new(),
+            journalled: saga.clone(),
             commands: Vec::new(),
             replies: Vec::new(),
             now: saga.started_at,
@@ -136,7 +142,7 @@ impl World {
     }
 
     fn anything(&mut self) {
-        match self.rng.u8(0..20) {
+        match self.rng.u8(0..22) {
             0..6 => self.serve_one(),
             6..12 => self.hear_one(),
             12 => drop(take(&mut self.commands, &mut self.rng, false)),
@@ -148,6 +154,8 @@ impl World {
                 }
             }
             18 => self.decide_by_hand(),
+            19 => self.set_aside(),
+            20 => self.long_silence(),
             _ => self.take_over(),
         }
     }
@@ -210,14 +218,47 @@ impl World {
         }
     }
 
+    /// What came for a step cannot be stored, whatever the saga is about.
+    fn set_aside(&mut self) {
+        if self.rng.bool() {
+            return;
+        }
+        let index = self.rng.usize(0..self.saga.steps.len());
+        let awaited = self.saga.steps[index].due.is_some();
+        let undoing = self.saga.steps[index].status == StepStatus::Undoing;
+        let right = if undoing { Direction::Compensation } else { Direction::Action };
+        let wrong = if undoing { Direction::Action } else { Direction::Compensation };
+        let direction = if self.rng.u8(0..4) == 0 { wrong } else { right };
+        let step = self.saga.definition.steps[index].name.clone();
+        let taken = self.input(&Input::SetAside { step, direction, reason: "a NUL in a text".into() });
+        let ended = self.saga.status.has_ended();
+        let fits = awaited && direction == right;
+        assert_eq!(taken, if ended { Err(Ignored::Ended) } else { fits.then_some(()).ok_or(Ignored::Stale) });
+    }
+
+    /// Nobody answers for so long that repeats are no longer written; now and then a fault is heard.
+    fn long_silence(&mut self) {
+        for _ in 0..self.rng.usize(0..60) {
+            let Some(due) = self.saga.next_due() else { return };
+            self.now = self.now.max(due);
+            let _ = self.input(&Input::Tick);
+            if self.rng.u8(0..4) == 0
+                && let Some(command) = take(&mut self.commands, &mut self.rng, false)
+            {
+                let reply = Reply { key: command.key, outcome: Outcome::Fault("broken".into()), traceparent: None };
+                let _ = self.input(&Input::Reply(reply));
+            }
+            self.commands.truncate(8);
+        }
+    }
+
     /// Another orchestrator reads the journal, sends what is outstanding, and begins the deadlines anew.
     fn take_over(&mut self) {
         if self.rng.u8(0..3) > 0 || self.journal.is_empty() {
             return;
         }
-        let Saga { id, definition, reply_to, started_at, input, .. } = self.saga.clone();
-        let mut saga = Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
-        saga.input = input;
+        let mut saga = self.folded();
+        assert_eq!(saga, self.journalled);
         saga.rearm(self.now);
         self.rearmed = true;
         self.commands.extend(saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)));
@@ -241,12 +282,19 @@ impl World {
             self.check_order(&folded, change);
             apply(&mut folded, change, self.now).unwrap();
         }
-        folded.revision += 1;
+        (folded.revision, folded.changed_at) = (decision.saga.revision, decision.saga.changed_at);
         assert_eq!(folded, decision.saga, "the changes are all there is");
         self.commands.extend(decision.commands());
-        let Decision { saga, changes } = decision;
-        self.journal.push(Entry { revision: saga.revision, at: self.now, changes });
-        self.saga = saga;
+        let before = std::mem::replace(&mut self.saga, decision.saga.clone());
+        match decision.into_parts().1 {
+            Some(entry) => {
+                assert_eq!((entry.revision, entry.at), (before.revision + 1, self.now));
+                self.journalled.advance(&entry).unwrap();
+                self.journalled.input = self.saga.input.clone();
+                self.journal.push(entry);
+            }
+            None => assert_eq!((before.revision, before.changed_at), (self.saga.revision, self.saga.changed_at)),
+        }
         self.check_journal();
         Ok(())
     }
@@ -275,13 +323,23 @@ impl World {
     }
 
     fn check_journal(&self) {
+        let (mut folded, saga) = (told(&self.journalled), told(&self.saga));
+        if self.rearmed {
+            folded.steps.iter_mut().zip(&saga.steps).for_each(|(folded, step)| folded.due = step.due);
+        }
+        assert_eq!(folded.steps, saga.steps, "the journal tells the same steps");
+        assert_eq!(folded, saga, "the journal tells the same saga");
+        for step in &self.saga.steps {
+            assert_eq!(step.asked_since.is_some(), step.due.is_some());
+            assert!(!step.held || step.due.is_none(), "held, and waited for");
+        }
+    }
+
+    fn folded(&self) -> Saga {
         let Saga { id, definition, reply_to, started_at, input, .. } = self.saga.clone();
         let mut folded = Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
         folded.input = input;
-        if self.rearmed {
-            folded.steps.iter_mut().zip(&self.saga.steps).for_each(|(folded, step)| folded.due = step.due);
-        }
-        assert_eq!(folded, self.saga, "the journal tells the same saga");
+        folded
     }
 
     /// The barrier: claim, stored reply, tombstone, generations.
@@ -299,7 +357,7 @@ impl World {
             Direction::Compensation => (&barrier.undo, barrier.undo_refused_up_to),
         };
         match row {
-            Some((_, Stored::Done)) => return Some(done()),
+            Some((_, Stored::Done)) => return Some(done(barrier.mute)),
             Some((_, Stored::Tombstone)) => return Some(refused(code::ALREADY_COMPENSATED)),
             Some((stored, Stored::Refused)) if stored == generation => return Some(refused("no")),
             Some((stored, Stored::Refused)) if stored > generation => return Some(refused(code::SUPERSEDED)),
@@ -325,20 +383,21 @@ impl World {
         if !nothing_to_undo {
             self.effects.push((index, *direction));
         }
-        Some(done())
+        Some(done(barrier.mute))
     }
 
     /// Everything that is still on its way comes in at last: nothing may come of it.
     pub fn check_rest(&mut self) {
         self.check_effects();
-        let (effects, commands) = (self.effects.len(), std::mem::take(&mut self.commands));
+        let commands = std::mem::take(&mut self.commands);
+        let effects = self.effects_not_by_hand();
         for command in commands.iter().chain(&commands) {
             let outcome = self.serve(command);
             let key = command.key.clone();
             self.replies.extend(outcome.map(|outcome| Reply { key, outcome, traceparent: None }));
         }
         if self.saga.status.has_ended() {
-            assert_eq!(self.effects.len(), effects, "an effect after the end");
+            assert_eq!(self.effects_not_by_hand(), effects, "an effect after the end");
             for reply in std::mem::take(&mut self.replies) {
                 assert_eq!(self.input(&Input::Reply(reply)), Err(Ignored::Ended));
             }
@@ -352,6 +411,11 @@ impl World {
         }
         assert!(self.saga.outstanding().is_empty(), "at rest, and something is outstanding");
         assert_eq!(self.input(&Input::Start), Err(Ignored::AlreadyStarted));
+    }
+
+    /// What a person decides about while it is asked may still happen.
+    fn effects_not_by_hand(&self) -> usize {
+        self.effects.iter().filter(|(index, _)| !self.by_hand.contains(index)).count()
     }
 
     fn check_effects(&self) {
@@ -374,7 +438,8 @@ impl World {
         let place = |index| self.effects.iter().position(|effect| *effect == (index, Direction::Compensation));
         for (later, ancestors) in self.saga.definition.graph().ancestors.iter().enumerate() {
             for earlier in (0..self.saga.steps.len()).filter(|earlier| ancestors & (1 << earlier) != 0) {
-                if let (Some(later), Some(earlier)) = (place(later), place(earlier)) {
+                let by_hand = self.by_hand.contains(&later);
+                if let (Some(later), Some(earlier), false) = (place(later), place(earlier), by_hand) {
                     assert!(later < earlier, "undone in the wrong order");
                 }
             }
@@ -390,8 +455,8 @@ fn take<T: Clone>(from: &mut Vec<T>, rng: &mut fastrand::Rng, keep: bool) -> Opt
     Some(if keep { from[index].clone() } else { from.swap_remove(index) })
 }
 
-fn done() -> Outcome {
-    Outcome::Done(json(r#"{"ticket":"t-1"}"#))
+fn done(mute: bool) -> Outcome {
+    Outcome::Done(if mute { Body::empty() } else { json(r#"{"ticket":"t-1"}"#) })
 }
 
 fn refused(code: &str) -> Outcome {

@@ -1,0 +1,169 @@
+//! What came for a step cannot be stored: the step is set aside for a person, and everything else goes on.
+
+mod support;
+
+use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
+use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
+use support::{Play, fault, name, no, ticket, trip, wide_trip};
+
+const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
+
+/// Forward: the hotel's answer could not be stored, before the pivot.
+fn held_hotel() -> Play {
+    let mut play = Play::with_done(trip(), &["flight"]);
+    assert_eq!(play.set_aside("hotel", Direction::Action).unwrap(), ["hotel setAside", "stuck"]);
+    play
+}
+
+/// Backward: the answer of the hotel's undo could not be stored.
+fn held_undo() -> Play {
+    let mut play = Play::with_done(trip(), &["flight", "hotel"]);
+    play.refused("pay");
+    assert_eq!(play.set_aside("hotel", Direction::Compensation).unwrap(), ["hotel setAside", "stuck"]);
+    play
+}
+
+fn verbs(step: &str) -> Vec<Allowed> {
+    EVERY_VERB.iter().map(|verb| Allowed::Rescue { step: name(step), verb: *verb }).collect()
+}
+
+#[test]
+fn a_step_that_is_set_aside_is_neither_waited_for_nor_asked_again() {
+    let mut play = held_hotel();
+    play.stands(Status::Stuck);
+    let hotel = play.state("hotel");
+    assert_eq!((hotel.status, hotel.held, hotel.due), (StepStatus::Unknown, true, None));
+    assert_eq!(hotel.fault.as_deref(), Some("a NUL in a text"), "people are told why");
+    assert!(play.saga.outstanding().is_empty());
+    assert_eq!((play.saga.next_due(), play.saga.waiting_since()), (None, None));
+    assert_eq!(play.saga.stuck_steps().collect::<Vec<_>>(), [1]);
+    play.now = Timestamp(i64::MAX);
+    assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue));
+    assert_eq!(play.action("hotel", fault()), Err(Ignored::Stale), "a fault settles nothing");
+}
+
+#[test]
+fn only_a_step_that_is_asked_can_be_set_aside() {
+    let mut play = Play::with_done(trip(), &["flight"]);
+    assert_eq!(play.set_aside("flight", Direction::Action), Err(Ignored::Stale), "done");
+    assert_eq!(play.set_aside("pay", Direction::Action), Err(Ignored::Stale), "not asked yet");
+    assert_eq!(play.set_aside("hotel", Direction::Compensation), Err(Ignored::Stale), "not asked this way");
+    assert_eq!(play.set_aside("sauna", Direction::Action), Err(Ignored::NoSuchStep));
+    play.tick(); // silent: in a pause it is asked still
+    play.set_aside("hotel", Direction::Action).unwrap();
+    assert_eq!(play.set_aside("hotel", Direction::Action), Err(Ignored::Stale), "set aside already");
+    play.rescue("hotel", Verb::Resolve).unwrap();
+    play.done("pay");
+    play.done("letter");
+    assert_eq!(play.set_aside("letter", Direction::Action), Err(Ignored::Ended));
+}
+
+#[test]
+fn everything_else_goes_on_before_the_saga_is_stuck() {
+    let mut play = Play::with_done(wide_trip(), &["plan"]);
+    assert_eq!(play.set_aside("hotel", Direction::Action).unwrap(), ["hotel setAside"]);
+    play.stands(Status::Running);
+    let every_way_out = [vec![Allowed::Cancel], verbs("hotel")].concat();
+    assert_eq!(play.saga.allowed_actions(), every_way_out, "a person need not wait until it is stuck");
+    assert_eq!(play.done("car"), ["car done"]);
+    assert_eq!(play.done("flight"), ["flight done", "stuck"]);
+    assert_eq!(play.saga.allowed_actions(), every_way_out);
+}
+
+#[test]
+fn a_good_answer_after_all_is_taken_and_the_saga_goes_on() {
+    let mut play = held_hotel();
+    assert_eq!(play.done("hotel"), ["resumed", "hotel done", "ask pay"]);
+    let mut play = held_hotel();
+    assert_eq!(play.refused("hotel"), ["resumed", "hotel refused", "turnedBack", "undo flight"]);
+    let mut play = held_undo();
+    assert_eq!(play.undone("hotel"), ["resumed", "hotel undone", "undo flight"]);
+    let mut play = held_undo();
+    assert_eq!(play.undo_refused("hotel"), ["resumed", "hotel undoRefused", "stuck"]);
+    let mut play = held_undo();
+    assert_eq!(play.action("hotel", ticket("hotel")), Err(Ignored::Stale), "the action was answered before");
+}
+
+/// The command has the same id as before, so the participant's stored answer comes again.
+#[test]
+fn a_retry_asks_again_under_the_same_id_with_attempts_from_zero() {
+    let mut play = Play::with_done(trip(), &["flight"]);
+    (0..5).for_each(|_| drop(play.tick()));
+    play.set_aside("hotel", Direction::Action).unwrap();
+    assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "ask hotel"]);
+    let command = play.commands.last().unwrap();
+    assert_eq!((command.id().as_str(), command.attempt), ("trip:7/hotel/action/1", 1));
+    assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
+
+    let mut play = held_undo();
+    assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "undo hotel"]);
+    let command = play.commands.last().unwrap();
+    assert_eq!((command.id().as_str(), command.attempt), ("trip:7/hotel/compensation/1", 1));
+    assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
+}
+
+#[test]
+fn a_step_that_is_set_aside_is_skipped_or_done_by_hand() {
+    for (verb, status) in [(Verb::Skip, StepStatus::Skipped), (Verb::Resolve, StepStatus::Done)] {
+        let mut play = held_hotel();
+        assert_eq!(play.rescue("hotel", verb).unwrap()[1..], ["resumed", "ask pay"]);
+        assert_eq!((play.state("hotel").status, play.state("hotel").held), (status, false));
+    }
+    for (verb, status) in [(Verb::Skip, StepStatus::Skipped), (Verb::Resolve, StepStatus::Undone)] {
+        let mut play = held_undo();
+        assert_eq!(play.rescue("hotel", verb).unwrap()[1..], ["resumed", "undo flight"]);
+        assert_eq!((play.state("hotel").status, play.state("hotel").held), (status, false));
+        assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
+    }
+}
+
+/// It may have happened: it is undone like a done one.
+#[test]
+fn cancel_compensates_what_was_set_aside_before_the_pivot() {
+    let mut play = held_hotel();
+    assert_eq!(play.cancel().unwrap(), ["resumed", "turnedBack", "hotel silent", "undo hotel"]);
+    assert_eq!(play.saga.cause, Some(Cause::Cancelled));
+    assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
+    assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
+}
+
+#[test]
+fn cancel_is_too_late_when_the_pivot_is_set_aside() {
+    let mut play = Play::with_done(trip(), &["flight", "hotel"]);
+    assert_eq!(play.set_aside("pay", Direction::Action).unwrap(), ["pay setAside", "stuck"]);
+    assert_eq!(play.cancel(), Err(Ignored::TooLate));
+    assert_eq!(play.saga.allowed_actions(), verbs("pay"));
+    assert_eq!(play.done("pay"), ["resumed", "pay done", "ask letter"]);
+}
+
+/// Its undo settles it, whatever the answer would have been: no person is needed.
+#[test]
+fn an_action_that_is_set_aside_while_the_saga_goes_back_is_unknown_and_undone() {
+    let mut play = Play::with_done(trip(), &["flight"]);
+    play.cancel().unwrap();
+    assert_eq!(play.set_aside("hotel", Direction::Action).unwrap(), ["hotel setAside", "hotel silent", "undo hotel"]);
+    assert!(!play.state("hotel").held);
+    assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
+}
+
+#[test]
+fn what_the_action_gave_is_kept_while_its_undo_is_set_aside() {
+    let mut play = Play::with_done(trip(), &["flight"]);
+    play.cancel().unwrap();
+    play.tick();
+    play.set_aside("hotel", Direction::Compensation).unwrap();
+    assert_eq!(play.done("hotel"), ["hotel done"]);
+    assert!(play.state("hotel").held, "its undo is not settled by that");
+    play.stands(Status::Stuck);
+    assert_eq!(play.undo("hotel", Outcome::Done(Body::empty())).unwrap()[..2], ["resumed", "hotel undone"]);
+}
+
+#[test]
+fn a_sibling_that_is_refused_undoes_what_was_set_aside() {
+    let mut play = Play::with_done(wide_trip(), &["plan", "car"]);
+    play.set_aside("hotel", Direction::Action).unwrap();
+    assert_eq!(
+        play.action("flight", no()).unwrap(),
+        ["flight refused", "turnedBack", "hotel silent", "undo hotel", "undo car"]
+    );
+}
