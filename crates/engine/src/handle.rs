@@ -18,6 +18,10 @@ use crate::registry::Registry;
 use crate::request::{Idempotency, Request, StartRequest, VerbRequest};
 use crate::store::{Detail, Filter, Page, Store};
 
+/// The longest idempotency key, in bytes.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// The pause before a wait that a failed turn has dropped is taken up again.
+const WAIT_AGAIN: Duration = Duration::from_millis(20);
 /// What a busy engine tells its callers to wait.
 const RETRY_AFTER_S: u32 = 1;
 
@@ -37,6 +41,24 @@ pub(crate) struct Gauges {
     pub in_flight: AtomicUsize,
     /// Since when the longest waiting saga has waited, in ms since 1970; the greatest number when none waits.
     pub oldest: AtomicI64,
+    /// The inputs of the starts that wait for a turn, in bytes.
+    pub request_bytes: AtomicUsize,
+}
+
+impl Default for Gauges {
+    fn default() -> Gauges {
+        let (in_flight, request_bytes) = Default::default();
+        Gauges { in_flight, oldest: AtomicI64::new(i64::MAX), request_bytes }
+    }
+}
+
+impl Gauges {
+    /// A request has left the queue.
+    pub fn taken(&self, request: &Request) {
+        if let Request::Start(start) = request {
+            self.request_bytes.fetch_sub(start.input.as_str().len(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// A saga to be started.
@@ -105,9 +127,15 @@ impl Handle {
         let accepted = self.request_start(start, Some(rest))?;
         let gone = || StartError::Unavailable("the engine stopped".into());
         let started = accepted.await.unwrap_or_else(|_| Err(gone()))?;
-        match tokio::time::timeout(patience, at_rest).await {
+        let until = tokio::time::Instant::now() + patience;
+        match tokio::time::timeout_at(until, at_rest).await {
             Ok(Ok(Ok(summary))) => Ok((started, Some(summary))),
-            Ok(Ok(Err(_)) | Err(_)) | Err(_) => Ok((started, None)),
+            Ok(Ok(Err(_))) | Err(_) => Ok((started, None)),
+            // a turn failed that knew of the wait: wait again
+            Ok(Err(_)) => {
+                let waited = self.wait_until(started.id.clone(), until).await;
+                Ok((started, waited.unwrap_or_default()))
+            }
         }
     }
 
@@ -124,14 +152,27 @@ impl Handle {
             return Err(StartError::TooLarge { bytes, bytes_max });
         }
         definition.check_input(&start.input).map_err(StartError::BadInput)?;
-        if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max {
+        if holds_a_nul(start.input.as_str()) {
+            return Err(StartError::BadInput("it holds the character \\u0000, which databases cannot store".into()));
+        }
+        if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max
+            || self.gauges.request_bytes.load(Ordering::Relaxed) + bytes > self.options.request_bytes_max
+        {
             return Err(StartError::Busy { retry_after_s: RETRY_AFTER_S });
+        }
+        if let Some(key) = &start.idempotency_key {
+            check_idempotency_key(key)?;
         }
         let idempotency =
             start.idempotency_key.map(|key| Idempotency { key, request_hash: request_hash(&id, &start.input) });
         let (accepted, answer) = oneshot::channel();
         let request = StartRequest { id, definition, input: start.input, idempotency, accepted, rest };
-        match self.queue.try_send(Request::Start(request)) {
+        self.gauges.request_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let queued = self.queue.try_send(Request::Start(request));
+        if queued.is_err() {
+            self.gauges.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        match queued {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(StartError::Busy { retry_after_s: RETRY_AFTER_S }),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(StartError::Unavailable("the engine is stopping".into())),
@@ -158,12 +199,18 @@ impl Handle {
 
     /// Waits at most `patience` for a saga to come to rest; `None` when it has not by then.
     pub async fn wait(&self, id: SagaId, patience: Duration) -> Result<Option<Summary>, VerbError> {
-        let (rest, at_rest) = oneshot::channel();
-        self.enqueue(Request::Watch { id, rest })?;
-        match tokio::time::timeout(patience, at_rest).await {
-            Ok(Ok(answer)) => answer.map(Some),
-            Ok(Err(_)) => Err(VerbError::Unavailable("the engine stopped".into())),
-            Err(_) => Ok(None),
+        self.wait_until(id, tokio::time::Instant::now() + patience).await
+    }
+
+    async fn wait_until(&self, id: SagaId, until: tokio::time::Instant) -> Result<Option<Summary>, VerbError> {
+        loop {
+            let (rest, at_rest) = oneshot::channel();
+            self.enqueue(Request::Watch { id: id.clone(), rest })?;
+            match tokio::time::timeout_at(until, at_rest).await {
+                Ok(Ok(answer)) => return answer.map(Some),
+                Err(_) => return Ok(None),
+                Ok(Err(_)) => tokio::time::sleep(WAIT_AGAIN).await, // a turn failed that knew of the wait
+            }
         }
     }
 
@@ -213,8 +260,37 @@ impl Handle {
     }
 }
 
+/// Whether a JSON text holds an escaped NUL: `\u0000` behind an even number of backslashes.
+fn holds_a_nul(json: &str) -> bool {
+    json.match_indices("\\u0000").any(|(at, _)| {
+        let behind = json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();
+        behind % 2 == 0
+    })
+}
+
+fn check_idempotency_key(key: &str) -> Result<(), StartError> {
+    if key.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !key.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let wanted = format!("at most {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters");
+    Err(StartError::BadInput(format!("the idempotency key is not one: {wanted}")))
+}
+
 /// What makes two requests with one idempotency key the same: the saga and the input's text.
 fn request_hash(id: &SagaId, input: &Body) -> String {
     let digest = Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(input.as_str()).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::holds_a_nul;
+
+    #[test]
+    fn an_escaped_nul_is_told_from_an_escaped_backslash() {
+        assert!(holds_a_nul(r#"{"a":"x\u0000"}"#));
+        assert!(holds_a_nul(r#"{"a":"\\\u0000"}"#));
+        assert!(!holds_a_nul(r#"{"a":"\\u0000"}"#));
+        assert!(!holds_a_nul(r#"{"a":"u0000"}"#));
+    }
 }

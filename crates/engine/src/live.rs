@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
-use sagamore_core::saga::{Saga, Status, StepStatus};
+use sagamore_core::saga::{Saga, Status};
 use tokio::sync::oneshot;
 
 use crate::error::VerbError;
@@ -28,7 +28,7 @@ pub(crate) struct Live {
     /// Every saga that has not ended, in memory or not, with its next due moment and whether it is stuck.
     unended: HashMap<SagaId, Unended>,
     due: BTreeSet<(Timestamp, SagaId)>,
-    /// Since when each saga that is not stuck has waited for the same answers.
+    /// Since when the longest unanswered question of each saga is waited for.
     waiting: BTreeSet<(Timestamp, SagaId)>,
     waiters: HashMap<SagaId, Vec<Waiter>>,
     max: usize,
@@ -38,10 +38,8 @@ pub(crate) struct Live {
 
 struct Unended {
     due: Option<Timestamp>,
+    since: Option<Timestamp>,
     status: Status,
-    /// Since when it has waited for the same answers, however often they were asked for.
-    since: Timestamp,
-    progress: u64,
 }
 
 impl Live {
@@ -57,30 +55,20 @@ impl Live {
     /// Remembers a saga as it was just read or committed; one that has ended is forgotten.
     pub fn put(&mut self, known: Known) {
         let id = known.saga.id.clone();
-        let (status, progress) = (known.saga.status, progress(&known.saga));
-        let mut since = known.saga.changed_at;
+        let status = known.saga.status;
         if let Some(before) = self.unended.remove(&id) {
             self.count(before.status, -1);
-            self.waiting.remove(&(before.since, id.clone()));
-            if let Some(due) = before.due {
-                self.due.remove(&(due, id.clone()));
-            }
-            if before.progress == progress {
-                since = before.since;
-            }
+            before.due.map(|due| self.due.remove(&(due, id.clone())));
+            before.since.map(|since| self.waiting.remove(&(since, id.clone())));
         }
         if status.has_ended() {
             return;
         }
-        let due = known.saga.next_due();
-        if let Some(due) = due {
-            self.due.insert((due, id.clone()));
-        }
-        if status != Status::Stuck {
-            self.waiting.insert((since, id.clone()));
-        }
+        let (due, since) = (known.saga.next_due(), known.saga.waiting_since());
+        self.due.extend(due.map(|due| (due, id.clone())));
+        self.waiting.extend(since.map(|since| (since, id.clone())));
         self.count(status, 1);
-        self.unended.insert(id.clone(), Unended { due, status, since, progress });
+        self.unended.insert(id.clone(), Unended { due, since, status });
         if self.sagas.len() < self.max {
             self.sagas.insert(id, known);
         }
@@ -104,7 +92,7 @@ impl Live {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Since when the longest waiting saga has waited for the same answers; those that are stuck wait for a person.
+    /// Since when the longest unanswered question is waited for.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.waiting.first().map(|(since, _)| *since)
     }
@@ -142,21 +130,4 @@ impl Live {
         let each = waiters.into_iter().flat_map(|(id, all)| all.into_iter().map(move |waiter| (id.clone(), waiter)));
         each.filter(|(_, waiter)| !waiter.is_closed()).collect()
     }
-}
-
-/// A number that changes when a step is answered or a new one asked, and not when the same one is asked again.
-fn progress(saga: &Saga) -> u64 {
-    saga.steps.iter().fold(0, |number: u64, step| {
-        let place = match step.status {
-            StepStatus::Waiting => 0,
-            StepStatus::Asked | StepStatus::Unknown => 1,
-            StepStatus::Done => 2,
-            StepStatus::Refused => 3,
-            StepStatus::Undoing => 4,
-            StepStatus::Undone => 5,
-            StepStatus::UndoFailed => 6,
-            StepStatus::Skipped => 7,
-        };
-        number.wrapping_mul(31).wrapping_add(place)
-    })
 }

@@ -15,6 +15,8 @@ pub struct Options {
     pub owner: String,
     /// Requests that wait for a turn; more are refused as busy.
     pub requests_max: usize,
+    /// The inputs of starts that wait for a turn, in bytes together; more are refused as busy.
+    pub request_bytes_max: usize,
     /// Sagas that are under way; more starts are refused as busy.
     pub in_flight_max: usize,
     /// Sagas kept in memory between their messages; the others are read again when something comes.
@@ -23,7 +25,7 @@ pub struct Options {
     pub batch_max: usize,
     /// The longest input of a saga, in bytes.
     pub input_bytes_max: usize,
-    /// How long a saga is kept after its end, with its journal; idempotency keys are kept as long.
+    /// How long a saga's journal and idempotency keys are kept after its end. Its row stays.
     pub retention: Duration,
     /// Partitions of a participant's command topic, when it is created.
     pub command_partitions: u32,
@@ -37,6 +39,7 @@ impl Default for Options {
             group: "sagamore.orchestrator".into(),
             owner: "orchestrator".into(),
             requests_max: 10_000,
+            request_bytes_max: 64 * 1024 * 1024,
             in_flight_max: 20_000,
             live_max: 20_000,
             batch_max: 1_000,

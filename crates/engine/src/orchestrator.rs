@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sagamore_core::Timestamp;
 use sagamore_core::definition::Definition;
 use sagamore_database::Database;
-use sagamore_transport::{Consumer, Subscription, Transport};
+use sagamore_transport::{Consumer, Subscription, Transport, wire};
 use tokio::sync::mpsc;
 
 use crate::error::Error;
@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::registry::Registry;
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::{Strays, Sweep};
+use crate::turn::{Debts, Strays, Sweep};
 
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -40,10 +40,11 @@ pub struct Orchestrator {
     pub(crate) strays: Strays,
     /// Reply partition -> the offset behind the last reply that was taken.
     pub(crate) progress: BTreeMap<u32, u64>,
-    /// None until the sagas are taken over, and again after a turn that did not end well.
+    /// None until the sagas are taken over, and again after a turn that was dropped.
     pub(crate) epochs: Option<Epochs>,
+    pub(crate) debts: Debts,
     pub(crate) sweep: Sweep,
-    gauges: Arc<Gauges>,
+    pub(crate) gauges: Arc<Gauges>,
 }
 
 /// What a turn did.
@@ -70,11 +71,11 @@ impl Orchestrator {
         let store = Store::open(database, &options.reply_topic).await?;
         store.register(&definitions).await?;
         transport.create_topic(&options.reply_topic, options.reply_partitions).await?;
-        transport.create_topic(&format!("{}-dlt", options.reply_topic), options.reply_partitions).await?;
+        transport.create_topic(&wire::dead_letter_topic(&options.reply_topic), options.reply_partitions).await?;
         let registry = Arc::new(Registry::default());
         for definition in definitions {
             for step in &definition.steps {
-                let topic = sagamore_transport::wire::command_topic(&step.action.participant);
+                let topic = wire::command_topic(&step.action.participant);
                 transport.create_topic(&topic, options.command_partitions).await?;
             }
             registry.add(definition, true);
@@ -85,7 +86,7 @@ impl Orchestrator {
             partitions: None,
         };
         let replies = transport.subscribe(subscription).await?;
-        let gauges = Arc::new(Gauges { in_flight: AtomicUsize::new(0), oldest: AtomicI64::new(i64::MAX) });
+        let gauges = Arc::new(Gauges::default());
         let (handle, requests) = Handle::new(options.clone(), registry.clone(), store.clone(), gauges.clone());
         let orchestrator = Orchestrator {
             live: Live::new(options.live_max),
@@ -99,6 +100,7 @@ impl Orchestrator {
             strays: Strays::default(),
             progress: BTreeMap::new(),
             epochs: None,
+            debts: Debts::default(),
             sweep: Sweep::default(),
             gauges,
         };
@@ -106,16 +108,24 @@ impl Orchestrator {
     }
 
     /// One batch: take -> load -> decide -> commit -> publish -> acknowledge -> wake. Never waits for work to come.
-    /// After an error, or dropped at any await, nothing of it was acknowledged.
+    /// After an error nothing of the batch was acknowledged that is not seen through by the next turn; dropped at any
+    /// await, the next turn takes all sagas over anew.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         let epochs = match self.epochs.take() {
             Some(epochs) => epochs,
             None => self.take_over(now).await?,
         };
+        let turned = self.work(&epochs, now, rng).await;
+        self.epochs = Some(epochs);
+        turned
+    }
+
+    async fn work(&mut self, epochs: &Epochs, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
+        self.make_good(epochs, now).await?;
         let batch = self.take_inputs(now).await?;
         let mut turned = Turned { inputs: batch.inputs, ..Turned::default() };
         if batch.inputs > 0 {
-            let settled = self.settle(&epochs, batch, now, rng).await?;
+            let settled = self.settle(epochs, batch, now, rng).await?;
             turned.sagas = settled.sagas;
             turned.commands = settled.commands.len();
             let sent = self.send(settled.commands, settled.dead_letters).await;
@@ -124,7 +134,6 @@ impl Orchestrator {
             self.measure(turned);
         }
         self.sweep(now).await?;
-        self.epochs = Some(epochs);
         Ok(turned)
     }
 
@@ -142,6 +151,7 @@ impl Orchestrator {
                 },
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "turn failed, trying again");
+                    self.turn_away(&error);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
@@ -159,7 +169,7 @@ impl Orchestrator {
         let due = [self.live.next_due(), self.strays.next_due(), self.next_sweep()].into_iter().flatten().min();
         let pause = due.map_or(Duration::from_secs(3600), |due| due.since(now));
         tokio::select! {
-            request = self.requests.recv() => self.inbox.extend(request),
+            Some(request) = self.requests.recv() => self.inbox.push(request),
             () = self.replies.ready() => {}
             () = tokio::time::sleep(pause) => {}
         }

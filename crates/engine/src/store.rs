@@ -9,6 +9,7 @@ mod sweep;
 mod write;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
@@ -29,7 +30,7 @@ pub(crate) use write::{Idempotent, Saved, Write};
 #[derive(Clone)]
 pub(crate) struct Store {
     database: Database,
-    reply_topic: std::sync::Arc<str>,
+    reply_topic: Arc<str>,
 }
 
 /// A saga's row, as listed.
@@ -64,6 +65,12 @@ pub(crate) struct Loaded {
     pub seq: i64,
     pub saga: Saga,
 }
+
+/// A saga as it was read, or why its data cannot be understood.
+pub(crate) type Reading = Result<Loaded, String>;
+
+/// The sagas that exist.
+pub(crate) type Readings = HashMap<SagaId, Reading>;
 
 /// The columns of [`Header`], in order.
 const HEADER: &str =
@@ -108,15 +115,16 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Reads sagas by id, in two round trips; those that do not exist are missing from the answer.
-    pub async fn load(&self, tx: &Tx, registry: &Registry, ids: &[&SagaId]) -> Result<HashMap<SagaId, Loaded>, Error> {
+    /// Reads sagas by id, in two round trips; those that do not exist are missing from the answer, and of those whose
+    /// data cannot be understood it says why.
+    pub async fn load(&self, tx: &Tx, registry: &Registry, ids: &[&SagaId]) -> Result<Readings, Error> {
         let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
         let sets = ids.iter().map(|id| vec![Value::from(id.as_str())]).collect();
         let rows: Vec<Row> = tx.query_each(&sql, sets).await?.into_iter().flatten().collect();
-        self.read_sagas(tx, registry, rows).await
+        Ok(self.read_sagas(tx, registry, rows).await?.into_iter().map(|(header, read)| (header.id, read)).collect())
     }
 
-    /// Reads a page of a partition's unfinished sagas, those with a larger number than `after`.
+    /// Reads a page of a partition's unfinished sagas, those with a larger number than `after`, in order.
     pub async fn unfinished(
         &self,
         tx: &Tx,
@@ -124,50 +132,82 @@ impl Store {
         partition: u32,
         after: i64,
         limit: u32,
-    ) -> Result<Vec<Loaded>, Error> {
+    ) -> Result<Vec<(Header, Reading)>, Error> {
         let sql = format!(
             "SELECT {HEADER} FROM saga WHERE ended_at IS NULL AND reply_partition = $1 AND seq > $2
              ORDER BY seq LIMIT $3"
         );
         let rows = tx.query(&sql, (partition, after, limit)).await?;
-        let mut sagas: Vec<Loaded> = self.read_sagas(tx, registry, rows).await?.into_values().collect();
-        sagas.sort_by_key(|loaded| loaded.seq);
-        Ok(sagas)
+        self.read_sagas(tx, registry, rows).await
     }
 
-    /// Folds the journals of these rows.
-    async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<HashMap<SagaId, Loaded>, Error> {
+    /// Folds the journals of these rows, in their order.
+    async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<Vec<(Header, Reading)>, Error> {
         let headers = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
         let sets = headers.iter().map(|header| vec![Value::Int(header.seq)]).collect();
         let journals = tx.query_each("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", sets).await?;
-        let mut sagas = HashMap::with_capacity(headers.len());
+        let mut read = Vec::with_capacity(headers.len());
         for (header, journal) in headers.into_iter().zip(journals) {
-            let definition = match registry.by_hash(&header.hash) {
-                Some(definition) => definition,
-                None => registry.add(read_definition(tx, &header.hash).await?, false),
+            let reading = match self.definition(Source::Tx(tx), registry, &header.hash).await {
+                Ok(definition) => self.fold(&header, definition, &journal),
+                Err(error) => Err(error),
             };
-            let entries = read_entries(&header.id, &journal)?;
-            let saga = self.fold(&header, definition, entries)?;
-            sagas.insert(header.id, Loaded { seq: header.seq, saga });
+            let reading = match reading {
+                Ok(saga) => Ok(Loaded { seq: header.seq, saga }),
+                Err(Error::BadData { what, why }) => {
+                    tracing::error!(saga = %header.id, what, why, "this saga cannot be read: it is left alone");
+                    metrics::counter!("sagamore_unreadable_total").increment(1);
+                    Err(format!("{what}: {why}"))
+                }
+                Err(error) => return Err(error),
+            };
+            read.push((header, reading));
         }
-        Ok(sagas)
+        Ok(read)
     }
 
-    fn fold(
-        &self,
-        header: &Header,
-        definition: std::sync::Arc<Definition>,
-        entries: Vec<Entry>,
-    ) -> Result<Saga, Error> {
-        let reply_to = ReplyTo { topic: self.reply_topic.to_string(), partition: header.partition };
-        let saga = Saga::fold(header.id.clone(), definition, reply_to, header.started_at, entries)
-            .map_err(|why| bad(&header.id, why))?;
+    /// The definition of this hash: known here, or registered by a newer or older program.
+    async fn definition(&self, from: Source<'_>, registry: &Registry, hash: &str) -> Result<Arc<Definition>, Error> {
+        if let Some(definition) = registry.by_hash(hash) {
+            return Ok(definition);
+        }
+        let sql = "SELECT body FROM definition WHERE hash = $1";
+        let rows = match from {
+            Source::Tx(tx) => tx.query(sql, (hash,)).await?,
+            Source::Committed => self.database.query(sql, (hash,)).await?,
+        };
+        let row = rows.first().ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
+        let definition = serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(hash, why))?;
+        Ok(registry.add(definition, false))
+    }
+
+    fn fold(&self, header: &Header, definition: Arc<Definition>, journal: &[Row]) -> Result<Saga, Error> {
+        let entries = read_entries(&header.id, journal)?;
+        let saga = self.saga(header, definition, entries)?;
         if saga.revision == header.revision && saga.status == header.status {
             Ok(saga)
         } else {
             Err(bad(&header.id, "its row and its journal disagree"))
         }
     }
+
+    /// Folds the entries. Of a saga whose journal is gone after the retention only the row's facts are left.
+    fn saga(&self, header: &Header, definition: Arc<Definition>, entries: Vec<Entry>) -> Result<Saga, Error> {
+        let reply_to = ReplyTo { topic: self.reply_topic.to_string(), partition: header.partition };
+        if let (true, Some(ended_at)) = (entries.is_empty(), header.ended_at) {
+            let begun = Saga::begin(header.id.clone(), definition, reply_to, Body::empty(), header.started_at);
+            let (status, revision) = (header.status, header.revision);
+            return Ok(Saga { status, revision, changed_at: ended_at, ..begun });
+        }
+        Saga::fold(header.id.clone(), definition, reply_to, header.started_at, entries)
+            .map_err(|why| bad(&header.id, why))
+    }
+}
+
+/// Where a definition is read from.
+enum Source<'a> {
+    Tx(&'a Tx),
+    Committed,
 }
 
 impl Header {
@@ -202,13 +242,6 @@ fn read_status(id: &str, text: &str) -> Result<Status, Error> {
 
 fn read_entries(id: &SagaId, journal: &[Row]) -> Result<Vec<Entry>, Error> {
     journal.iter().map(|row| serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(id, why))).collect()
-}
-
-/// Loads a definition that this process does not know: a newer program registered it.
-async fn read_definition(tx: &Tx, hash: &str) -> Result<Definition, Error> {
-    let rows = tx.query("SELECT body FROM definition WHERE hash = $1", (hash,)).await?;
-    let row = rows.first().ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
-    serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(hash, why))
 }
 
 fn bad(what: impl ToString, why: impl ToString) -> Error {

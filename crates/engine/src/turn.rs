@@ -1,11 +1,15 @@
 //! The phases of a turn, each in a file of its own.
 
-mod answer;
+mod take;
+
 mod decide;
+mod poison;
 mod settle;
+
+mod answer;
+mod debts;
 mod strays;
 mod sweep;
-mod take;
 mod takeover;
 
 use std::collections::BTreeMap;
@@ -15,6 +19,7 @@ use sagamore_core::message::{Command, Reply};
 use sagamore_transport::{Delivered, Record};
 
 pub(crate) use answer::Answer;
+pub(crate) use debts::Debts;
 pub(crate) use strays::{Stray, Strays};
 pub(crate) use sweep::Sweep;
 
@@ -36,6 +41,8 @@ pub(crate) enum Arrival {
     Verb(VerbRequest),
     Watch(Waiter),
     Reply(Box<Stray>),
+    /// A reply that the database refuses to hold, and why.
+    Unstorable(Box<Stray>, String),
     Due,
 }
 

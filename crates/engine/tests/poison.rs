@@ -1,107 +1,24 @@
-//! Data that the database refuses to hold: the one message is found, everything else goes on.
+//! A database that refuses data, is down, or does not tell: the one message is found, everything else goes on, and
+//! whoever waits is told.
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use common::{Rig, wish, written};
-use sagamore_core::saga::Status;
-use sagamore_database::database::Open;
-use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
-use sagamore_database::{Database, Error, Row, Value};
-use sagamore_engine::{Options, StartError};
-
-/// A database that refuses every text with `poison` in it, as PostgreSQL refuses a NUL.
-struct Picky(Database);
-
-struct PickyTransaction {
-    tx: sagamore_database::Tx,
-    open: Mutex<Option<Open>>,
-}
-
-impl Backend for Picky {
-    fn dialect(&self) -> Dialect {
-        self.0.dialect()
-    }
-
-    fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
-        Box::pin(async {
-            let open = self.0.begin().await?;
-            let picky = PickyTransaction { tx: open.tx(), open: Mutex::new(Some(open)) };
-            Ok(Arc::new(picky) as Arc<dyn Transaction>)
-        })
-    }
-
-    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
-        Box::pin(self.0.query(sql, params))
-    }
-
-    fn stats(&self) -> Stats {
-        self.0.stats()
-    }
-}
-
-impl PickyTransaction {
-    fn open(&self) -> Result<Open, Error> {
-        self.open.lock().expect("no panic").take().ok_or(Error::Over)
-    }
-}
-
-impl Transaction for PickyTransaction {
-    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
-        Box::pin(self.tx.execute(sql, params))
-    }
-
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
-        Box::pin(self.tx.query(sql, params))
-    }
-
-    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
-        Box::pin(self.tx.query_each(sql, sets))
-    }
-
-    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
-        Box::pin(async move {
-            let poison = |value: &Value| matches!(value, Value::Text(text) if text.contains("poison"));
-            if sets.iter().flatten().any(poison) {
-                return Err(Error::Constraint("this text cannot be stored".into()));
-            }
-            self.tx.execute_each(sql, sets).await
-        })
-    }
-
-    fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.tx.batch(sql))
-    }
-
-    fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) }) // the engine uses none
-    }
-
-    fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { self.open()?.commit().await })
-    }
-
-    fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { self.open()?.rollback().await })
-    }
-
-    fn rows_written(&self) -> u64 {
-        self.tx.rows_written()
-    }
-}
+use common::faulty::faulty;
+use common::{Rig, id, nothing, wish, written};
+use sagamore_core::id::Name;
+use sagamore_core::saga::{Rescue, Status, Verb};
+use sagamore_core::{Body, Outcome};
+use sagamore_engine::{Options, StartError, VerbError};
 
 async fn rig() -> Rig {
-    let picky = Database::new(Arc::new(Picky(Database::memory())));
-    Rig::with(Options::default(), picky).await
+    Rig::with(Options::default(), faulty().0).await
+}
+
+fn poison() -> Outcome {
+    Outcome::Done(Body::parse(r#"{"page":1,"x":"poison"}"#).expect("JSON"))
 }
 
 #[tokio::test]
@@ -110,18 +27,31 @@ async fn one_reply_that_cannot_be_stored_is_a_dead_letter_and_the_rest_of_the_ba
     for key in ["1", "2", "3", "4", "5"] {
         rig.start(wish(key, "a")).await.expect("accepted");
     }
-    for command in rig.commands().await {
-        let outcome = if command.saga().key() == "3" {
-            sagamore_core::Outcome::Done(sagamore_core::Body::parse(r#"{"page":1,"x":"poison"}"#).expect("JSON"))
-        } else {
-            written(1)
-        };
-        rig.reply(&command, outcome).await;
+    let commands = rig.commands().await;
+    for command in &commands {
+        rig.reply(command, if command.saga().key() == "3" { poison() } else { written(1) }).await;
     }
     rig.turn().await;
     assert_eq!(rig.commands().await.len(), 4, "the other four are asked to print");
     assert_eq!(rig.records("sagamore.replies-dlt").await, 1);
     assert_eq!(rig.show("3").await.expect("stored").header.status, Status::Stuck, "visible, never silent");
+
+    rig.passes(Duration::from_secs(31));
+    rig.turn().await;
+    rig.reply(&commands[2], poison()).await;
+    rig.turn().await;
+    rig.crash().await;
+    rig.turn().await;
+    assert_eq!(rig.show("3").await.expect("stored").header.status, Status::Stuck, "until somebody decides");
+    rig.commands().await;
+    let (handle, step) = (rig.handle.clone(), Name::new("write").expect("a name"));
+    let rescue = Rescue { step, verb: Verb::Retry, reason: "ann: mended".into() };
+    rig.while_turning(handle.rescue(id("3"), rescue)).await.expect("taken");
+    let write = rig.command().await;
+    assert_eq!(write.id(), commands[2].id());
+    rig.reply(&write, written(1)).await;
+    rig.turn().await;
+    assert_eq!(rig.command().await.name.as_str(), "beta.print");
 }
 
 #[tokio::test]
@@ -135,4 +65,81 @@ async fn one_start_that_cannot_be_stored_is_refused_and_the_rest_of_the_batch_go
     assert!(one.is_ok() && three.is_ok());
     assert!(matches!(two, Err(StartError::BadInput(_))), "{two:?}");
     assert!(rig.show("2").await.is_none());
+}
+
+#[tokio::test]
+async fn a_commit_of_which_nobody_knows_is_read_again_and_what_it_asked_is_sent_without_waiting() {
+    let (database, knobs) = faulty();
+    let mut rig = Rig::with(Options::default(), database).await;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let write = rig.command().await;
+    rig.reply(&write, written(1)).await;
+    knobs.commits_unknown.store(1, Ordering::Relaxed);
+    rig.try_turn().await.expect_err("nobody knows");
+    assert!(rig.commands().await.is_empty(), "nothing is sent that may not be committed");
+    rig.turn().await;
+    let print = rig.command().await;
+    assert_eq!(print.name.as_str(), "beta.print");
+
+    let handle = rig.handle.clone();
+    let waits = tokio::spawn(async move { handle.wait(id("1"), Duration::from_secs(60)).await });
+    tokio::task::yield_now().await;
+    rig.turn().await;
+    rig.reply(&print, nothing()).await;
+    knobs.commits_unknown.store(1, Ordering::Relaxed);
+    rig.try_turn().await.expect_err("nobody knows");
+    rig.turn().await;
+    let summary = waits.await.expect("no panic").expect("told").expect("at rest");
+    assert_eq!((summary.status, summary.revision), (Status::Completed, 3));
+}
+
+#[tokio::test]
+async fn while_the_database_is_down_a_start_is_refused_at_once_and_nothing_is_kept_of_it() {
+    let (database, knobs) = faulty();
+    let rig = Rig::with(Options::default(), database).await;
+    let (handle, orchestrator) = (rig.handle, rig.orchestrator);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(orchestrator.run(async move { drop(stopped.await) }));
+    handle.start(wish("1", "a")).await.expect("accepted");
+    knobs.down.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        let refused = handle.start(wish("2", "a")).await.expect_err("the database is down");
+        assert!(matches!(refused, StartError::Unavailable(_)), "{refused:?}");
+        let refused = handle.cancel(id("1")).await.expect_err("the database is down");
+        assert!(matches!(refused, VerbError::Unavailable(_)), "{refused:?}");
+    }
+    knobs.down.store(false, Ordering::Relaxed);
+    let started = loop {
+        match handle.start(wish("2", "a")).await {
+            Ok(started) => break started,
+            Err(StartError::Unavailable(_)) => tokio::task::yield_now().await, // the pause after the last failure
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(!started.existed, "the refused starts left nothing");
+    stop.send(()).expect("it runs");
+    running.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test]
+async fn a_saga_whose_data_cannot_be_understood_is_left_alone_and_the_others_go_on() {
+    let mut rig = Rig::new().await;
+    for key in ["1", "2"] {
+        rig.start(wish(key, "a")).await.expect("accepted");
+    }
+    let commands = rig.commands().await;
+    let open = rig.database.begin().await.expect("begin");
+    open.tx().execute("UPDATE journal SET entry = 'damaged' WHERE seq = 1", ()).await.expect("damage");
+    open.commit().await.expect("commit");
+    rig.crash().await;
+    rig.turn().await;
+    assert_eq!(rig.command().await.saga().key(), "2", "the other one is taken over");
+    let refused = rig.start(wish("1", "a")).await.expect_err("it cannot be read");
+    assert!(matches!(refused, StartError::Unavailable(_)), "{refused:?}");
+    for command in &commands {
+        rig.reply(command, written(1)).await;
+    }
+    rig.turn().await;
+    assert_eq!(rig.command().await.name.as_str(), "beta.print");
+    assert_eq!(rig.records("sagamore.replies-dlt").await, 1, "its reply is not lost");
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Rig, booklet, id, nothing, wish, written};
+use common::{Rig, booklet, id, no, nothing, wish, written};
 use sagamore_core::saga::{Status, StepStatus};
 use sagamore_core::{Outcome, Reply};
 use sagamore_database::Database;
@@ -63,11 +63,13 @@ async fn an_orchestrator_whose_sagas_were_taken_over_changes_nothing_any_more() 
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
-    let (mut successor, _handle) = rig.successor().await;
+    // replies of its own, so that only the database can tell them apart
+    let options = Options { group: "another".into(), ..Options::default() };
+    let (mut successor, _handle) = rig.another(options).await;
     successor.turn(rig.now, &mut rig.rng).await.expect("takes over");
     rig.passes(Duration::from_secs(31)); // the old one believes that the answer is overdue
     let zombie = rig.try_turn().await.expect_err("the zombie is refused");
-    assert!(matches!(zombie, Error::OwnershipLost { .. } | Error::Transport(_)), "{zombie:?}");
+    assert!(matches!(zombie, Error::OwnershipLost { .. }), "{zombie:?}");
     assert_eq!(rig.show("1").await.expect("stored").header.revision, 1);
     rig.reply(&write, written(1)).await;
     successor.turn(rig.now, &mut rig.rng).await.expect("goes on");
@@ -160,6 +162,10 @@ async fn a_version_that_was_changed_without_a_new_number_is_refused() {
 #[tokio::test]
 async fn a_saga_goes_on_by_the_version_it_began_with_also_in_a_program_that_has_only_another_one() {
     let mut rig = Rig::new().await;
+    rig.start(wish("0", "a")).await.expect("accepted");
+    let write = rig.command().await;
+    rig.reply(&write, no()).await;
+    rig.turn().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
     let (orchestrator, handle) =
@@ -172,6 +178,7 @@ async fn a_saga_goes_on_by_the_version_it_began_with_also_in_a_program_that_has_
     let commands = rig.commands().await;
     let print = commands.iter().find(|command| command.name.as_str() == "beta.print").expect("the next step");
     assert_eq!(print.version, 1);
+    assert_eq!(rig.show("0").await.expect("it can be shown").header.status, Status::Compensated, "ended long before");
     rig.start(wish("2", "a")).await.expect("accepted");
     assert_eq!(rig.command().await.version, 2, "new sagas run by the new version");
 }
@@ -209,9 +216,11 @@ async fn a_fault_is_asked_again_after_a_pause_and_never_becomes_a_refusal() {
 }
 
 #[tokio::test]
-async fn sagas_that_ended_long_ago_are_removed_and_those_under_way_stay() {
+async fn the_journals_of_sagas_that_ended_long_ago_go_and_their_business_keys_stay_taken() {
     let mut rig = Rig::new().await;
-    rig.start(wish("1", "a")).await.expect("accepted");
+    let mut start = wish("1", "a");
+    start.idempotency_key = Some("k".into());
+    rig.start(start).await.expect("accepted");
     let write = rig.command().await;
     rig.reply(&write, written(1)).await;
     rig.turn().await;
@@ -223,8 +232,18 @@ async fn sagas_that_ended_long_ago_are_removed_and_those_under_way_stay() {
         rig.passes(Duration::from_secs(31 * 24 * 3600));
         rig.turn().await;
     }
-    assert!(rig.show("1").await.is_none(), "ended and old");
-    assert!(rig.show("2").await.is_some(), "old, and not ended");
+    let rows = |table: &'static str| {
+        let database = rig.database.clone();
+        async move { database.query(&format!("SELECT 1 FROM {table}"), ()).await.expect("query").len() }
+    };
+    assert_eq!((rows("saga").await, rows("idempotency").await), (2, 0));
+    let old = rig.show("1").await.expect("its row stays");
+    assert_eq!((old.header.status, old.saga.status, old.entries.len()), (Status::Completed, Status::Completed, 0));
+    assert!(!rig.show("2").await.expect("not ended").entries.is_empty(), "what has not ended keeps its journal");
+    rig.commands().await;
+    let again = rig.start(wish("1", "something else")).await.expect("the key is taken");
+    assert_eq!((again.existed, again.status), (true, Status::Completed));
+    assert!(rig.commands().await.iter().all(|command| command.saga().key() == "2"), "nothing begins a second time");
 }
 
 #[tokio::test]
@@ -246,4 +265,19 @@ async fn what_waits_longest_is_told_however_often_it_is_asked_again() {
     rig.reply(&print, nothing()).await;
     rig.turn().await;
     assert_eq!(rig.handle.oldest_outstanding(), None);
+}
+
+#[tokio::test]
+async fn a_reply_whose_body_cannot_be_read_is_a_dead_letter_and_a_fault_of_its_step() {
+    let mut rig = Rig::new().await;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let write = rig.command().await;
+    let reply = Reply { key: write.key.clone(), outcome: written(1), traceparent: None };
+    let mut broken = sagamore_transport::wire::encode_reply(&reply, &write.reply_to, &write.participant);
+    broken.body = "no JSON".into();
+    sagamore_transport::Transport::publish(&rig.log, vec![broken]).await.expect("publish");
+    rig.turn().await;
+    assert_eq!(rig.records("sagamore.replies-dlt").await, 1);
+    let fault = rig.show("1").await.expect("stored").saga.steps[0].fault.clone().expect("a fault");
+    assert!(fault.contains("cannot be read"), "{fault}");
 }

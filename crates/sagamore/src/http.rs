@@ -64,6 +64,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/orders", post(orders::place))
         .route("/orders/{id}", get(orders::show))
         .route("/orders/{id}/cancel", post(orders::cancel))
+        .route("/orders/{id}/unlock", post(orders::unlock))
         .route("/accounts", get(shop::accounts))
         .route("/accounts/{id}", get(shop::account))
         .route("/stock", get(shop::stock))

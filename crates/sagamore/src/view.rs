@@ -2,10 +2,11 @@
 
 mod journal;
 
+use sagamore_core::Allowed;
 use sagamore_core::Body;
 use sagamore_core::definition::Kind;
 use sagamore_core::message::Refusal;
-use sagamore_core::saga::{Cause, Saga, Status, StepState, StepStatus};
+use sagamore_core::saga::{Cause, Saga, Status, StepStatus};
 use sagamore_engine::{Detail, Header, Page, Started, Summary};
 use serde::{Deserialize, Serialize};
 
@@ -183,6 +184,7 @@ impl SagaView {
     /// A saga with its journal.
     pub fn of(detail: &Detail) -> SagaView {
         let Detail { header, saga, entries } = detail;
+        let allowed = saga.allowed_actions();
         SagaView {
             id: header.id.to_string(),
             definition: header.id.definition().to_owned(),
@@ -194,9 +196,9 @@ impl SagaView {
             changed_at: rfc3339(saga.changed_at),
             ended_at: header.ended_at.map(rfc3339),
             cause: saga.cause.as_ref().map(CauseView::of),
-            allowed_actions: if can_be_cancelled(saga) { vec!["cancel".into()] } else { Vec::new() },
+            allowed_actions: actions(&allowed, None),
             input: saga.input.clone(),
-            steps: (0..saga.steps.len()).map(|index| step_view(saga, index)).collect(),
+            steps: (0..saga.steps.len()).map(|index| step_view(saga, index, &allowed)).collect(),
             journal: entries.iter().map(EntryView::of).collect(),
         }
     }
@@ -215,9 +217,8 @@ impl CauseView {
     }
 }
 
-fn step_view(saga: &Saga, index: usize) -> StepView {
+fn step_view(saga: &Saga, index: usize, allowed: &[Allowed]) -> StepView {
     let (plan, state) = (&saga.definition.steps[index], &saga.steps[index]);
-    let allowed: &[&str] = if waits_for_a_person(saga, plan.kind, state) { &["retry", "skip", "resolve"] } else { &[] };
     StepView {
         name: plan.name.to_string(),
         kind: plan.kind,
@@ -230,22 +231,18 @@ fn step_view(saga: &Saga, index: usize) -> StepView {
         output: state.output.clone(),
         refusal: state.refusal.clone(),
         fault: state.fault.clone(),
-        allowed_actions: allowed.iter().map(ToString::to_string).collect(),
+        allowed_actions: actions(allowed, Some(plan.name.as_str())),
     }
 }
 
-/// Until the pivot, or what comes after it, was asked.
-fn can_be_cancelled(saga: &Saga) -> bool {
-    let asked_for_good = saga.definition.steps.iter().zip(&saga.steps).any(|(plan, state)| match plan.kind {
-        Kind::Compensatable => false,
-        Kind::Pivot | Kind::Retriable => state.status != StepStatus::Waiting,
+/// The names of what is allowed, for one step or for the saga as a whole.
+fn actions(allowed: &[Allowed], of: Option<&str>) -> Vec<String> {
+    let names = allowed.iter().filter_map(|allowed| match (allowed, of) {
+        (Allowed::Cancel, None) => Some("cancel"),
+        (Allowed::Rescue { step, verb }, Some(name)) if step.as_str() == name => Some(verb.as_str()),
+        (Allowed::Cancel | Allowed::Rescue { .. }, _) => None,
     });
-    saga.status == Status::Running && !asked_for_good
-}
-
-fn waits_for_a_person(saga: &Saga, kind: Kind, state: &StepState) -> bool {
-    let refused_for_good = state.status == StepStatus::Refused && kind == Kind::Retriable;
-    !saga.status.has_ended() && (state.status == StepStatus::UndoFailed || refused_for_good)
+    names.map(str::to_owned).collect()
 }
 
 /// A place in the list, opaque to clients.

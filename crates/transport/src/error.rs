@@ -22,6 +22,9 @@ pub enum Error {
     /// The log has reached its size limit because a group does not keep up.
     #[error("the log is full: {0}")]
     Full(String),
+    /// Another consumer of the group has taken over: this one gets nothing more.
+    #[error("fenced: another consumer of group '{0}' has taken over")]
+    Fenced(String),
     /// Another process works on the same data.
     #[error("{0}")]
     InUse(String),
@@ -35,7 +38,8 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Unavailable(_) | Error::Full(_) => true,
-            Error::UnknownTopic(_) | Error::TooLarge { .. } | Error::InUse(_) | Error::Damaged(_) => false,
+            Error::UnknownTopic(_) | Error::TooLarge { .. } | Error::Fenced(_) => false,
+            Error::InUse(_) | Error::Damaged(_) => false,
         }
     }
 }

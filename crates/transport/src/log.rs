@@ -36,7 +36,7 @@ pub use memory::MemoryDisk;
 /// followed (about [`Options::sync_pause`] later, or after [`Log::sync`]).
 ///
 /// A partition has one consumer in each group: a second one takes over, and the first one's calls fail from then on
-/// with a text that begins with `fenced`.
+/// with [`Error::Fenced`].
 #[derive(Clone)]
 pub struct Log {
     handle: Arc<Handle>,

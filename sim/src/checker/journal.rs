@@ -159,7 +159,8 @@ fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u
         Direction::Action => state.generation,
         Direction::Compensation => state.undo_generation,
     };
-    generation + u32::from(retried)
+    let refused = matches!(state.status, StepStatus::Refused | StepStatus::UndoFailed);
+    generation + u32::from(retried && refused)
 }
 
 /// Counts what a run has reached.

@@ -4,7 +4,8 @@ use sagamore_core::id::{Name, SagaId};
 use sagamore_core::saga::{Entry, Saga, Status};
 use sagamore_database::Value;
 
-use super::{HEADER, Header, Store, bad, read_entries};
+use super::write::failed_at;
+use super::{HEADER, Header, Source, Store, read_entries};
 use crate::error::Error;
 use crate::registry::Registry;
 
@@ -42,7 +43,7 @@ pub struct Detail {
     pub header: Header,
     /// Its state.
     pub saga: Saga,
-    /// Its journal, the oldest first.
+    /// Its journal, the oldest first; empty when it is gone after the retention.
     pub entries: Vec<Entry>,
 }
 
@@ -90,19 +91,20 @@ impl Store {
         let rows = self.database.query(&sql, (id.as_str(),)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let mut header = Header::read(row)?;
-        let definition = registry.by_hash(&header.hash).ok_or_else(|| bad(id, "its definition is not known here"))?;
+        let definition = self.definition(Source::Committed, registry, &header.hash).await?;
         let journal =
             self.database.query("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", (header.seq,)).await?;
         let entries = read_entries(id, &journal)?;
+        let saga = self.saga(&header, definition, entries.clone())?;
         // The two reads are no snapshot: the journal may be ahead of the row, never behind it.
-        let reply_to =
-            sagamore_core::message::ReplyTo { topic: self.reply_topic.to_string(), partition: header.partition };
-        let saga = Saga::fold(header.id.clone(), definition, reply_to, header.started_at, entries.clone())
-            .map_err(|why| bad(id, why))?;
+        if entries.is_empty() {
+            return Ok(Some(Detail { header, saga, entries }));
+        }
         header.status = saga.status;
         header.revision = saga.revision;
         header.changed_at = saga.changed_at;
         header.ended_at = saga.status.has_ended().then_some(saga.changed_at);
+        header.failed_at = failed_at(&saga).cloned();
         Ok(Some(Detail { header, saga, entries }))
     }
 }

@@ -13,11 +13,15 @@ use crate::error::Error;
 pub(crate) struct Epochs(pub BTreeMap<u32, i64>);
 
 impl Store {
-    /// Takes the partitions: from now on nobody with an older epoch changes a saga of theirs.
+    /// Takes the partitions, and those that were there when there were more: from now on nobody with an older epoch
+    /// changes a saga of theirs.
     pub async fn take_over(&self, owner: &str, partitions: u32) -> Result<Epochs, Error> {
         let open = self.begin().await?;
         let mut epochs = BTreeMap::new();
-        for partition in 0..partitions {
+        let known = open.tx().query("SELECT coalesce(max(reply_partition) + 1, 0) FROM ownership", ()).await?;
+        let known: i64 = known.first().map_or(Ok(0), |row| row.get(0))?;
+        let known = u32::try_from(known).map_err(|why| super::bad("ownership", why))?;
+        for partition in 0..partitions.max(known).max(1) {
             let rows = open
                 .tx()
                 .query(

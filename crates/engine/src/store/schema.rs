@@ -49,6 +49,7 @@ CREATE TABLE idempotency (
     saga TEXT NOT NULL,
     stored_at BIGINT NOT NULL
 );
+CREATE INDEX idempotency_saga ON idempotency (saga);
 ";
 
 /// The same tables; a number is the row's own place in the file, and the journal lies in its key's order.
@@ -93,4 +94,5 @@ CREATE TABLE idempotency (
     saga TEXT NOT NULL,
     stored_at BIGINT NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX idempotency_saga ON idempotency (saga);
 ";

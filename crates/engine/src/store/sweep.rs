@@ -1,4 +1,6 @@
-//! Removing what has ended long ago. Sagas are numbered as they start, so the oldest come first without an index.
+//! Removing the journals of what has ended long ago. Sagas are numbered as they start: the oldest come first, without an
+//! index. A saga's row stays, because the participants' barriers stay: its business key must never begin a second saga
+//! whose steps would meet the answers of the first.
 
 use sagamore_core::Timestamp;
 use sagamore_database::Value;
@@ -9,34 +11,37 @@ use crate::error::Error;
 /// What one page of a sweep did.
 pub(crate) struct Swept {
     pub removed: u64,
-    /// The last saga looked at; none when there is nothing old behind it.
+    /// The last saga looked at; none when everything behind it is too young.
     pub last: Option<i64>,
 }
 
 impl Store {
-    /// Looks at the next `limit` sagas that began before `before`, and removes those that have ended before it.
+    /// Looks at the next `limit` sagas, up to the first that began after `before`, and removes the journals and the
+    /// idempotency keys of those that have ended before it.
     pub async fn sweep(&self, before: Timestamp, after: i64, limit: u32) -> Result<Swept, Error> {
-        let old = "SELECT seq, ended_at FROM saga WHERE seq > $1 AND started_at < $2 ORDER BY seq LIMIT $3";
-        let rows = self.database.query(old, (after, before.0, limit)).await?;
-        let mut gone = Vec::new();
+        let next = "SELECT seq, id, started_at, ended_at FROM saga WHERE seq > $1 ORDER BY seq LIMIT $2";
+        let rows = self.database.query(next, (after, limit)).await?;
+        let (mut seqs, mut ids, mut last) = (Vec::new(), Vec::new(), None);
         for row in &rows {
-            let (seq, ended_at): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
-            if ended_at.is_some_and(|ended_at| ended_at < before.0) {
-                gone.push(vec![Value::Int(seq)]);
+            let (seq, id, started_at): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            if started_at >= before.0 {
+                last = None;
+                break;
+            }
+            last = Some(seq);
+            if row.get::<Option<i64>>(3)?.is_some_and(|ended_at| ended_at < before.0) {
+                seqs.push(vec![Value::Int(seq)]);
+                ids.push(vec![Value::Text(id)]);
             }
         }
-        let last = rows.last().map(|row| row.get(0)).transpose()?;
-        let open = self.begin().await?;
-        let tx = open.tx();
-        let removed = gone.len() as u64;
-        if !gone.is_empty() {
-            tx.execute_each("DELETE FROM journal WHERE seq = $1", gone.clone()).await?;
-            tx.execute_each("DELETE FROM saga WHERE seq = $1 AND ended_at IS NOT NULL", gone).await?;
+        let removed = seqs.len() as u64; // those whose journal went in an earlier round among them
+        if removed > 0 {
+            let open = self.begin().await?;
+            let tx = open.tx();
+            tx.execute_each("DELETE FROM journal WHERE seq = $1", seqs).await?;
+            tx.execute_each("DELETE FROM idempotency WHERE saga = $1", ids).await?;
+            open.commit().await?;
         }
-        if last.is_none() {
-            tx.execute("DELETE FROM idempotency WHERE stored_at < $1", (before.0,)).await?;
-        }
-        open.commit().await?;
         Ok(Swept { removed, last })
     }
 }

@@ -123,7 +123,7 @@ fn insert_values(write: &Write<'_>) -> Vec<Value> {
         Value::Int(saga.started_at.0),
         Value::Int(saga.changed_at.0),
         ended_at(saga),
-        failed_at(saga),
+        Value::from(failed_at(saga).map(Name::as_str)),
     ]
 }
 
@@ -140,7 +140,7 @@ fn update_values(write: &Write<'_>) -> Vec<Value> {
         integer(saga.revision),
         Value::Int(saga.changed_at.0),
         ended_at(saga),
-        failed_at(saga),
+        Value::from(failed_at(saga).map(Name::as_str)),
     ]
 }
 
@@ -148,12 +148,12 @@ fn ended_at(saga: &Saga) -> Value {
     Value::from(saga.status.has_ended().then_some(saga.changed_at.0))
 }
 
-fn failed_at(saga: &Saga) -> Value {
-    let step: Option<&Name> = match &saga.cause {
+/// The step whose refusal or silence turned the saga back.
+pub(super) fn failed_at(saga: &Saga) -> Option<&Name> {
+    match &saga.cause {
         Some(Cause::Refused(step) | Cause::GivenUp(step)) => Some(step),
         Some(Cause::DeadlinePassed | Cause::Cancelled) | None => None,
-    };
-    Value::from(step.map(Name::as_str))
+    }
 }
 
 fn integer(revision: u64) -> Value {

@@ -1,13 +1,15 @@
 //! After the commit: publish, acknowledge, answer. All of it may be lost in a crash; the saga's row says it again.
 
+use bytes::Bytes;
 use sagamore_core::message::Command;
-use sagamore_core::saga::Status;
-use sagamore_transport::{Mark, Record, wire};
+use sagamore_core::saga::{Saga, Status};
+use sagamore_transport::{Error as TransportError, Mark, Record, wire};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, StartError, VerbError};
 use crate::handle::{Started, Summary};
 use crate::orchestrator::Orchestrator;
+use crate::request::summary;
 
 /// What somebody is told.
 pub(crate) enum Answer {
@@ -18,20 +20,57 @@ pub(crate) enum Answer {
 }
 
 impl Orchestrator {
-    /// Publishes, and then acknowledges what caused it.
+    /// Publishes, and then acknowledges what caused it. What could not be published is kept for the next turn.
     pub(crate) async fn send(&mut self, commands: Vec<Command>, dead_letters: Vec<Record>) -> Result<(), Error> {
-        self.publish(commands, dead_letters).await?;
+        if let Err(error) = self.publish(&commands, &dead_letters).await {
+            self.debts.commands.extend(commands);
+            self.debts.dead_letters.extend(dead_letters);
+            return Err(error);
+        }
         self.acknowledge().await
     }
 
-    /// Sends commands and dead letters in one batch.
-    pub(crate) async fn publish(&mut self, commands: Vec<Command>, dead_letters: Vec<Record>) -> Result<(), Error> {
-        let mut records: Vec<Record> = commands.iter().map(wire::encode_command).collect();
-        records.extend(dead_letters);
-        if records.is_empty() {
+    /// Sends commands and dead letters in one batch. A record that the transport will not take does not hold up the
+    /// others: a command that is not sent is asked again when its answer is overdue.
+    pub(crate) async fn publish(&mut self, commands: &[Command], dead_letters: &[Record]) -> Result<(), Error> {
+        if commands.is_empty() && dead_letters.is_empty() {
             return Ok(());
         }
-        Ok(self.transport.publish(records).await?)
+        let records = commands.iter().map(wire::encode_command).chain(dead_letters.iter().cloned()).collect();
+        match self.transport.publish(records).await {
+            Err(error) if is_of_one_record(&error) => self.publish_singly(commands, dead_letters).await,
+            published => Ok(published?),
+        }
+    }
+
+    async fn publish_singly(&mut self, commands: &[Command], dead_letters: &[Record]) -> Result<(), Error> {
+        for command in commands {
+            let topic = wire::command_topic(&command.participant);
+            let mut published = self.transport.publish(vec![wire::encode_command(command)]).await;
+            if let Err(TransportError::UnknownTopic(_)) = published {
+                // an older version's participant, on a transport that has lost its topics
+                self.transport.create_topic(&topic, self.options.command_partitions).await?;
+                published = self.transport.publish(vec![wire::encode_command(command)]).await;
+            }
+            match published {
+                Err(error) if is_of_one_record(&error) => {
+                    tracing::error!(command = command.id(), %error, "not sent; asked again when it is overdue");
+                    metrics::counter!("sagamore_unsent_total").increment(1);
+                }
+                published => published?,
+            }
+        }
+        for letter in dead_letters {
+            match self.transport.publish(vec![letter.clone()]).await {
+                Err(TransportError::TooLarge { .. }) => {
+                    // its headers still say where the whole record is
+                    let bare = Record { body: Bytes::new(), ..letter.clone() };
+                    self.transport.publish(vec![bare]).await?;
+                }
+                published => published?,
+            }
+        }
+        Ok(())
     }
 
     /// Marks the replies as done with, up to the first one that is not.
@@ -51,6 +90,13 @@ impl Orchestrator {
         Ok(())
     }
 
+    /// Tells those who wait for a saga that is at rest.
+    pub(crate) fn wake_if_at_rest(&mut self, saga: &Saga) {
+        if saga.status.has_ended() || saga.status == Status::Stuck {
+            self.live.wake(summary(saga));
+        }
+    }
+
     /// Tells everybody what came of it; who has gone needs no answer.
     pub(crate) fn answer(&mut self, answers: Vec<Answer>) {
         for answer in answers {
@@ -60,5 +106,14 @@ impl Orchestrator {
                 Answer::Rest(summary) => self.live.wake(summary),
             }
         }
+    }
+}
+
+/// Whether the others can be published all the same. Full is the backlog of one topic.
+fn is_of_one_record(error: &TransportError) -> bool {
+    match error {
+        TransportError::TooLarge { .. } | TransportError::UnknownTopic(_) | TransportError::Full(_) => true,
+        TransportError::Unavailable(_) | TransportError::Fenced(_) => false,
+        TransportError::InUse(_) | TransportError::Damaged(_) => false,
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use sagamore_core::decide::{Decision, decide};
+use sagamore_core::decide::decide;
 use sagamore_core::id::{Direction, SagaId};
 use sagamore_core::message::{Command, ReplyTo};
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::saga::{Cause, Change, Entry, Ignored, Input, Saga, Status, StepStatus};
+use sagamore_core::saga::{Change, Entry, Ignored, Input, Saga, Status, StepStatus};
 use sagamore_core::{Body, Timestamp};
 
 use super::Arrival;
@@ -33,7 +33,6 @@ pub(crate) struct Draft {
 }
 
 /// What an arrival came to, to be told once everything is stored.
-#[derive(Clone)]
 pub(crate) enum Verdict {
     Start(Result<Started, StartError>),
     Verb(Result<Status, VerbError>),
@@ -44,6 +43,8 @@ pub(crate) enum Verdict {
     Silent,
     /// A reply to a saga that is not there.
     Stray,
+    /// The saga's data cannot be understood, and why.
+    Unreadable(String),
 }
 
 /// What the drafts of one batch share.
@@ -57,10 +58,16 @@ pub(crate) struct Context<'a> {
 }
 
 impl Draft {
-    /// Folds all arrivals into the saga, in order.
-    pub fn fold(id: SagaId, known: Option<Known>, arrivals: &[Arrival], context: &mut Context<'_>) -> Draft {
+    /// Nothing is decided about a saga that cannot be understood.
+    pub fn unreadable(id: SagaId, arrivals: &[Arrival], why: &str) -> Draft {
+        let mut draft = Draft::new(id, None);
+        draft.verdicts = arrivals.iter().map(|_| Verdict::Unreadable(why.to_owned())).collect();
+        draft
+    }
+
+    fn new(id: SagaId, known: Option<Known>) -> Draft {
         let (seq, saga) = known.map_or((None, None), |known| (Some(known.seq), Some(known.saga)));
-        let mut draft = Draft {
+        Draft {
             id,
             seq,
             read_revision: saga.as_ref().map_or(0, |saga| saga.revision),
@@ -68,8 +75,13 @@ impl Draft {
             entries: Vec::new(),
             asked: Vec::new(),
             idempotent: Vec::new(),
-            verdicts: Vec::with_capacity(arrivals.len()),
-        };
+            verdicts: Vec::new(),
+        }
+    }
+
+    /// Folds all arrivals into the saga, in order.
+    pub fn fold(id: SagaId, known: Option<Known>, arrivals: &[Arrival], context: &mut Context<'_>) -> Draft {
+        let mut draft = Draft::new(id, known);
         for arrival in arrivals {
             let verdict = match arrival {
                 Arrival::Start(start) => Verdict::Start(draft.start(start, context)),
@@ -77,6 +89,10 @@ impl Draft {
                 Arrival::Watch(_) => Verdict::Watch { exists: draft.saga.is_some() },
                 Arrival::Reply(_) if draft.saga.is_none() => Verdict::Stray,
                 Arrival::Reply(stray) => draft.silently(&Input::Reply(stray.reply.clone()), context),
+                Arrival::Unstorable(stray, why) => {
+                    let (step, direction) = (stray.reply.key.step.clone(), stray.reply.key.direction);
+                    draft.silently(&Input::SetAside { step, direction, reason: why.clone() }, context)
+                }
                 Arrival::Due => draft.silently(&Input::Tick, context),
             };
             draft.verdicts.push(verdict);
@@ -105,7 +121,7 @@ impl Draft {
             }
         }
         let existed = match &self.saga {
-            Some(saga) if was_cancelled_before_its_start(saga) || same_json(&saga.input, &start.input) => true,
+            Some(saga) if has_no_known_input(saga) || same_json(&saga.input, &start.input) => true,
             Some(_) if planted(Bug::KeyReuse) => true,
             Some(_) => {
                 self.idempotent.retain(|row| Some(&row.key) != start.idempotency.as_ref().map(|i| &i.key));
@@ -155,15 +171,16 @@ impl Draft {
     fn decide(&mut self, input: &Input, context: &mut Context<'_>) -> Result<Status, Ignored> {
         let Some(saga) = self.saga.take() else { return Err(Ignored::Stale) };
         match decide(saga, input, context.now, context.rng) {
-            Ok(Decision { saga, changes }) => {
-                for change in &changes {
+            Ok(decision) => {
+                for change in &decision.changes {
                     if let Change::Asked { step, direction, .. } = change
-                        && let Some(index) = saga.definition.index_of(step)
+                        && let Some(index) = decision.saga.definition.index_of(step)
                     {
                         self.asked.push((index, *direction));
                     }
                 }
-                self.entries.push(Entry { revision: saga.revision, at: context.now, changes });
+                let (saga, entry) = decision.into_parts();
+                self.entries.extend(entry); // none for a question that is only repeated
                 let status = saga.status;
                 self.saga = Some(saga);
                 Ok(status)
@@ -176,9 +193,10 @@ impl Draft {
     }
 }
 
-/// A saga that was cancelled before it began asked nobody anything: whatever start comes later gets it as it is.
-fn was_cancelled_before_its_start(saga: &Saga) -> bool {
-    saga.cause == Some(Cause::Cancelled) && saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
+/// A saga that was cancelled before it began, or whose journal is gone after the retention: whatever start comes gets
+/// it as it is.
+fn has_no_known_input(saga: &Saga) -> bool {
+    saga.status.has_ended() && saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
 }
 
 /// Whether two texts are the same JSON, however they are written.

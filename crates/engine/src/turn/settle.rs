@@ -4,18 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sagamore_core::Timestamp;
-use sagamore_core::apply::apply;
 use sagamore_core::id::SagaId;
 use sagamore_core::message::ReplyTo;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::saga::{Change, Entry, Status};
-use sagamore_database::Tx;
+use sagamore_core::saga::Status;
+use sagamore_database::{Error as DatabaseError, Tx};
 use sagamore_transport::wire;
 
 use super::answer::Answer;
 use super::decide::{Context, Draft, Verdict};
-use super::{Arrival, Batch, Settled};
-use crate::error::{Error, StartError, VerbError};
+use super::{Arrival, Batch, Settled, poison};
+use crate::error::{Error, VerbError};
 use crate::live::Known;
 use crate::orchestrator::Orchestrator;
 use crate::request::summary;
@@ -24,10 +23,11 @@ use crate::store::{Epochs, Loaded, Saved, Write};
 /// How often sagas that somebody else keeps changing are read again in one turn.
 const ROUNDS_MAX: usize = 8;
 
-type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
+pub(super) type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
 
 impl Orchestrator {
-    /// Commits what follows from the batch. Only what the database took is published and answered.
+    /// Commits what follows from the batch. Only what the database took is published and answered. After an error
+    /// it is not known what of it holds: its sagas are read again by the next turn.
     pub(crate) async fn settle(
         &mut self,
         epochs: &Epochs,
@@ -35,6 +35,7 @@ impl Orchestrator {
         now: Timestamp,
         rng: &mut fastrand::Rng,
     ) -> Result<Settled, Error> {
+        self.debts.doubtful = batch.arrivals.keys().cloned().collect();
         let mut settled = Settled { dead_letters: batch.dead_letters, ..Settled::default() };
         let mut groups = vec![(batch.arrivals, 0)];
         while let Some((mut arrivals, rounds)) = groups.pop() {
@@ -49,19 +50,14 @@ impl Orchestrator {
                     }
                     groups.push((lost, rounds + 1));
                 }
-                Err(Error::Database(error)) if !error.is_transient() => {
-                    if arrivals.len() > 1 {
-                        let middle = arrivals.keys().nth(arrivals.len() / 2).cloned();
-                        let upper = middle.map(|middle| arrivals.split_off(&middle)).unwrap_or_default();
-                        groups.push((upper, rounds));
-                        groups.push((arrivals, rounds));
-                    } else {
-                        self.set_aside(epochs, arrivals, &error.to_string(), now, &mut settled).await?;
-                    }
+                Err(Error::Database(error @ DatabaseError::Constraint(_))) => {
+                    let parts = poison::narrow(arrivals, error, &mut settled)?;
+                    groups.extend(parts.into_iter().map(|part| (part, rounds)));
                 }
                 Err(error) => return Err(error),
             }
         }
+        self.debts.doubtful.clear();
         Ok(settled)
     }
 
@@ -76,9 +72,9 @@ impl Orchestrator {
         let open = self.store.begin().await?;
         let tx = open.tx();
         self.store.check_ownership(&tx, epochs).await?;
-        let mut known = self.load(&tx, arrivals).await?;
+        let (mut known, unreadable) = self.load(&tx, arrivals).await?;
         let mut keys = self.load_keys(&tx, arrivals).await?;
-        let drafts = self.decide(arrivals, &mut known, &mut keys, now, rng);
+        let drafts = self.decide(arrivals, (&mut known, &unreadable), &mut keys, now, rng);
         let changed = |draft: &&Draft| !draft.entries.is_empty();
         let writes: Vec<Write<'_>> = drafts.iter().filter(changed).filter_map(write).collect();
         let idempotent: Vec<_> = drafts.iter().flat_map(|draft| &draft.idempotent).collect();
@@ -91,7 +87,8 @@ impl Orchestrator {
             return Err(Error::Contended); // another orchestrator stored the key: everything is read again
         }
         if planted(Bug::PublishBeforeCommit) {
-            self.publish(drafts.iter().flat_map(Draft::commands).collect(), Vec::new()).await?;
+            let commands: Vec<_> = drafts.iter().flat_map(Draft::commands).collect();
+            self.publish(&commands, &[]).await?;
         }
         open.commit().await.or_else(|error| if planted(Bug::EarlyAcknowledgement) { Ok(()) } else { Err(error) })?;
         let paired = drafts.into_iter().map(|draft| {
@@ -105,7 +102,7 @@ impl Orchestrator {
     fn decide(
         &self,
         arrivals: &Arrivals,
-        known: &mut HashMap<SagaId, Known>,
+        (known, unreadable): (&mut HashMap<SagaId, Known>, &HashMap<SagaId, String>),
         keys: &mut HashMap<String, (String, SagaId)>,
         now: Timestamp,
         rng: &mut fastrand::Rng,
@@ -113,15 +110,20 @@ impl Orchestrator {
         let (topic, partitions) = (&self.options.reply_topic, self.options.reply_partitions);
         let reply_to = |id: &SagaId| ReplyTo { topic: topic.clone(), partition: partition_of(id, partitions) };
         let mut context = Context { now, rng, reply_to: &reply_to, keys };
-        let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| {
-            Draft::fold(id.clone(), known.remove(id), arrivals, &mut context)
+        let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match unreadable.get(id) {
+            Some(why) => Draft::unreadable(id.clone(), arrivals, why),
+            None => Draft::fold(id.clone(), known.remove(id), arrivals, &mut context),
         };
         arrivals.iter().map(fold).collect()
     }
 
-    /// The sagas of these arrivals: out of memory, or read in two round trips.
-    async fn load(&mut self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<SagaId, Known>, Error> {
-        let mut known = HashMap::with_capacity(arrivals.len());
+    /// The sagas of these arrivals: out of memory, or read in two round trips; and those that cannot be understood.
+    async fn load(
+        &mut self,
+        tx: &Tx,
+        arrivals: &Arrivals,
+    ) -> Result<(HashMap<SagaId, Known>, HashMap<SagaId, String>), Error> {
+        let (mut known, mut unreadable) = (HashMap::with_capacity(arrivals.len()), HashMap::new());
         let mut absent = Vec::new();
         for id in arrivals.keys() {
             match self.live.take(id) {
@@ -130,17 +132,21 @@ impl Orchestrator {
             }
         }
         if !absent.is_empty() {
-            for (id, Loaded { seq, saga }) in self.store.load(tx, &self.registry, &absent).await? {
-                known.insert(id, Known { seq, saga });
+            for (id, reading) in self.store.load(tx, &self.registry, &absent).await? {
+                match reading {
+                    Ok(Loaded { seq, saga }) => drop(known.insert(id, Known { seq, saga })),
+                    Err(why) => drop(unreadable.insert(id, why)),
+                }
             }
         }
-        Ok(known)
+        Ok((known, unreadable))
     }
 
     async fn load_keys(&mut self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<String, (String, SagaId)>, Error> {
         let starts = arrivals.values().flatten().filter_map(|arrival| match arrival {
             Arrival::Start(start) => start.idempotency.as_ref(),
-            Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Due => None,
+            Arrival::Verb(_) | Arrival::Watch(_) => None,
+            Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due => None,
         });
         let keys: Vec<&str> = starts.map(|idempotency| idempotency.key.as_str()).collect();
         if keys.is_empty() { Ok(HashMap::new()) } else { self.store.idempotent(tx, &keys).await }
@@ -203,60 +209,15 @@ impl Orchestrator {
             (Arrival::Reply(stray), Verdict::Stray) => {
                 settled.dead_letters.extend(self.strays.keep(*stray, now));
             }
+            (Arrival::Unstorable(stray, why), _) => {
+                settled.dead_letters.push(wire::dead_letter(&stray.delivered, &why));
+            }
+            (arrival, Verdict::Unreadable(why)) => poison::refuse(arrival, &why, settled),
             (
                 Arrival::Start(_) | Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Due,
                 Verdict::Start(_) | Verdict::Verb(_) | Verdict::Watch { .. } | Verdict::Silent | Verdict::Stray,
             ) => {}
         }
-    }
-
-    /// One saga's arrivals that the database refuses to hold: its replies become dead letters, the saga is stuck,
-    /// whoever asked is told, and everything else goes on.
-    async fn set_aside(
-        &mut self,
-        epochs: &Epochs,
-        arrivals: Arrivals,
-        why: &str,
-        now: Timestamp,
-        settled: &mut Settled,
-    ) -> Result<(), Error> {
-        for (id, arrivals) in arrivals {
-            tracing::error!(saga = %id, why, "the database refuses what came to this saga: it is set aside");
-            let open = self.store.begin().await?;
-            self.store.check_ownership(&open.tx(), epochs).await?;
-            if let Some(Loaded { seq, mut saga }) =
-                self.store.load(&open.tx(), &self.registry, &[&id]).await?.remove(&id)
-            {
-                let read_revision = saga.revision;
-                if apply(&mut saga, &Change::Stuck, now).is_ok() {
-                    saga.revision += 1;
-                    let entries = [Entry { revision: saga.revision, at: now, changes: vec![Change::Stuck] }];
-                    let write = Write { seq: Some(seq), read_revision, saga: &saga, entries: &entries };
-                    self.store.write(&open.tx(), &[write]).await?;
-                    open.commit().await?;
-                    settled.answers.push(Answer::Rest(summary(&saga)));
-                }
-                self.live.put(Known { seq, saga });
-            }
-            for arrival in arrivals {
-                match arrival {
-                    Arrival::Start(start) => {
-                        let answer = Err(StartError::BadInput(format!("the database cannot hold it: {why}")));
-                        settled.answers.push(Answer::Start(start.accepted, answer));
-                    }
-                    Arrival::Verb(verb) => {
-                        let answer = Err(VerbError::Unavailable(why.to_owned()));
-                        settled.answers.push(Answer::Verb(verb.done, answer));
-                    }
-                    Arrival::Watch(waiter) => {
-                        let _ = waiter.send(Err(VerbError::Unavailable(why.to_owned()))); // gone: no answer
-                    }
-                    Arrival::Reply(stray) => settled.dead_letters.push(wire::dead_letter(&stray.delivered, why)),
-                    Arrival::Due => {}
-                }
-            }
-        }
-        Ok(())
     }
 }
 

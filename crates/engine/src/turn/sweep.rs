@@ -1,4 +1,4 @@
-//! Retention: sagas that ended long ago go, with their journals and idempotency keys; a page at a time.
+//! Retention: the journals and idempotency keys of sagas that ended long ago go, a page at a time.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const PAGE: u32 = 1_000;
 #[derive(Default)]
 pub(crate) struct Sweep {
     next: Option<Timestamp>,
-    /// The number of the last saga looked at in this round.
+    /// The number of the last saga looked at.
     after: i64,
 }
 
@@ -32,8 +32,9 @@ impl Orchestrator {
         let swept = self.store.sweep(before, self.sweep.after, PAGE).await?;
         metrics::counter!("sagamore_swept_total").increment(swept.removed);
         match swept.last {
-            Some(last) => self.sweep.after = last, // more may be behind it: on with the next turn
-            None => self.sweep = Sweep { next: Some(now.plus(PAUSE)), after: 0 },
+            // More may be behind it: on with the next turn. What had not ended yet is looked at again after a restart.
+            Some(last) => self.sweep.after = last,
+            None => self.sweep.next = Some(now.plus(PAUSE)),
         }
         Ok(())
     }

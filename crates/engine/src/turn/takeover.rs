@@ -8,6 +8,7 @@ use crate::live::Known;
 use crate::orchestrator::{Orchestrator, Turned};
 use crate::request::Request;
 use crate::store::Epochs;
+use crate::turn::Debts;
 
 /// Sagas read at a time.
 const PAGE: u32 = 500;
@@ -16,22 +17,24 @@ impl Orchestrator {
     /// Raises the epochs, forgets what is in memory, reads what is unfinished, sends what is outstanding. Counts no
     /// attempt; deadlines begin anew.
     pub(crate) async fn take_over(&mut self, now: Timestamp) -> Result<Epochs, Error> {
+        self.replies.rewind().await?; // first: who gets no replies any more takes nothing from its successor
         let epochs = self.store.take_over(&self.options.owner, self.options.reply_partitions).await?;
         let waiting = self.live.forget();
         self.inbox.extend(waiting.into_iter().map(|(id, rest)| Request::Watch { id, rest }));
         self.strays.forget();
         self.progress.clear();
-        self.replies.rewind().await?;
+        self.debts = Debts::default();
         for &partition in epochs.0.keys() {
             let mut after = 0;
             loop {
                 let open = self.store.begin().await?;
                 let page = self.store.unfinished(&open.tx(), &self.registry, partition, after, PAGE).await?;
                 open.rollback().await?;
-                let Some(last) = page.last() else { break };
+                let Some((last, _)) = page.last() else { break };
                 after = last.seq;
                 let mut commands = Vec::new();
-                for mut loaded in page {
+                for (_, reading) in page {
+                    let Ok(mut loaded) = reading else { continue }; // said where it was read
                     loaded.saga.rearm(now);
                     let owed = if planted(Bug::NoResendOnTakeover) { Vec::new() } else { loaded.saga.outstanding() };
                     for (step, direction) in owed {
@@ -40,7 +43,7 @@ impl Orchestrator {
                     self.live.put(Known { seq: loaded.seq, saga: loaded.saga });
                 }
                 metrics::counter!("sagamore_resent_total").increment(commands.len() as u64);
-                self.publish(commands, Vec::new()).await?;
+                self.publish(&commands, &[]).await?;
             }
         }
         self.measure(Turned::default());

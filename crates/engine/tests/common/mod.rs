@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
 
+pub mod faulty;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,8 +79,13 @@ impl Rig {
 
     /// Another orchestrator on the same database and log, as after a crash.
     pub async fn successor(&self) -> (Orchestrator, Handle) {
+        self.another(Options::default()).await
+    }
+
+    /// Another orchestrator on the same database and log.
+    pub async fn another(&self, options: Options) -> (Orchestrator, Handle) {
         let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
-        Orchestrator::open(Options::default(), self.database.clone(), transport, vec![booklet(1)]).await.expect("open")
+        Orchestrator::open(options, self.database.clone(), transport, vec![booklet(1)]).await.expect("open")
     }
 
     pub async fn crash(&mut self) {

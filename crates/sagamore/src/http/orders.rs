@@ -106,6 +106,31 @@ pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result
     }
 }
 
+/// An operator's way out of a lock that a saga has left behind: only once that saga is at rest.
+pub async fn unlock(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
+    let saga = saga_of(&app, &id).await?.ok_or_else(|| no_such_order(&id))?;
+    let holder = saga.header.id.to_string();
+    if !at_rest(saga.header.status) {
+        return Err(Problem::new(Code::OrderPending, format!("its saga {holder} is under way: cancel that one")));
+    }
+    let unlocked =
+        unlock_for(&app, &id, holder).await.map_err(|error| Problem::internal(&error, "unlock the order"))?;
+    match unlocked {
+        Ok(()) => show(State(app), Segment(id)).await,
+        Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),
+    }
+}
+
+async fn unlock_for(app: &App, id: &str, holder: String) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
+    let open = app.shop.order.begin().await?;
+    let outcome = order::domain::unlock(open.tx(), id.to_owned(), holder).await?;
+    match outcome {
+        Ok(()) => open.commit().await?,
+        Err(_) => open.rollback().await?,
+    }
+    Ok(outcome)
+}
+
 async fn cancel_from_outside(app: &App, id: &str) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
     let open = app.shop.order.begin().await?;
     let outcome = order::domain::cancel(open.tx(), id.to_owned(), None).await?;

@@ -30,6 +30,9 @@ pub struct ChangeView {
     /// `action` or `compensation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
+    /// Which try this is, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
     /// The answer's deadline, or the next attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<String>,
@@ -74,9 +77,9 @@ impl ChangeView {
             |name: &str, step: &sagamore_core::Name| ChangeView { step: Some(step.to_string()), ..kind(name) };
         match change {
             Change::Started { input } => ChangeView { input: Some(input.clone()), ..kind("started") },
-            Change::Asked { step, direction, due } => {
-                let direction = Some(direction.to_string());
-                ChangeView { direction, due: Some(rfc3339(*due)), ..of_step("asked", step) }
+            Change::Asked { step, direction, attempt, due } => {
+                let (direction, attempt) = (Some(direction.to_string()), Some(*attempt));
+                ChangeView { direction, attempt, due: Some(rfc3339(*due)), ..of_step("asked", step) }
             }
             Change::Done { step, output } => ChangeView { output: Some(output.clone()), ..of_step("done", step) },
             Change::Refused { step, refusal } => {
@@ -86,6 +89,11 @@ impl ChangeView {
                 ChangeView { fault: Some(fault.clone()), due: due.map(rfc3339), ..of_step("faulted", step) }
             }
             Change::Silent { step, due } => ChangeView { due: due.map(rfc3339), ..of_step("silent", step) },
+            Change::SetAside { step, direction, reason } => ChangeView {
+                direction: Some(direction.to_string()),
+                reason: Some(reason.clone()),
+                ..of_step("setAside", step)
+            },
             Change::Undone { step } => of_step("undone", step),
             Change::UndoRefused { step, refusal } => {
                 ChangeView { refusal: Some(refusal.clone()), ..of_step("undoRefused", step) }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Server, an_order, an_order_nobody_pays, data_where_nobody_can_pay};
+use crate::support::{Server, an_order, an_order_nobody_pays, change, data_where_nobody_can_pay};
 
 #[test]
 fn an_order_is_placed_and_its_outcome_awaited() {
@@ -74,6 +74,26 @@ fn a_pending_order_cannot_be_cancelled_from_outside() {
     server.post("/orders/6/cancel", &[], "").is_problem(409, "SAGA-0301");
     assert_eq!(server.get("/orders/6").json()["saga"]["status"], "running");
     server.post("/orders/nothing/cancel", &[], "").is_problem(404, "SAGA-0300");
+}
+
+#[test]
+fn a_lock_that_a_saga_at_rest_has_left_behind_is_released_by_an_operator_and_no_other() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::on(data.path());
+    server.post("/orders", &[("prefer", "wait=10")], &an_order("9", 1).to_string());
+    server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0302"); // there is no lock
+    assert!(server.terminate().success());
+    change(data.path(), "order", "UPDATE orders SET status = 'pending', locked_by = 'checkout:9'");
+    let server = Server::on(data.path());
+    server.post("/orders/9/cancel", &[], "").is_problem(409, "SAGA-0301");
+    assert_eq!(server.post("/orders/9/unlock", &[], "").status, 200);
+    assert_eq!(server.post("/orders/9/cancel", &[], "").json()["status"], "cancelled");
+    server.post("/orders/nothing/unlock", &[], "").is_problem(404, "SAGA-0300");
+
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    assert_eq!(server.post("/orders", &[], &an_order("6", 1).to_string()).status, 202);
+    server.post("/orders/6/unlock", &[], "").is_problem(409, "SAGA-0301"); // its saga is under way
 }
 
 #[test]

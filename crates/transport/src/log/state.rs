@@ -210,7 +210,7 @@ impl State {
     pub fn fenced(&self, seat: &Seat) -> Result<(), Error> {
         if seat.fenced.load(Ordering::Acquire) {
             let group = self.groups.name(seat.group);
-            return Err(Error::Unavailable(format!("fenced: another consumer of group '{group}' has taken over")));
+            return Err(Error::Fenced(group.to_string()));
         }
         Ok(())
     }

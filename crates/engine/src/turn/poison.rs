@@ -1,0 +1,67 @@
+//! What the database refuses to hold, or what cannot be understood in it: the one message is found, everything else
+//! goes on.
+
+use sagamore_database::Error as DatabaseError;
+use sagamore_transport::wire;
+
+use super::answer::Answer;
+use super::settle::Arrivals;
+use super::{Arrival, Settled};
+use crate::error::{Error, StartError, VerbError};
+
+/// Halves arrivals that cannot be stored together, the first half last: it is taken first. A single one is answered,
+/// or, if it is a reply, comes again as [`Arrival::Unstorable`].
+pub(super) fn narrow(
+    mut arrivals: Arrivals,
+    why: DatabaseError,
+    settled: &mut Settled,
+) -> Result<Vec<Arrivals>, Error> {
+    if arrivals.len() > 1 {
+        let middle = arrivals.keys().nth(arrivals.len() / 2).cloned();
+        let upper = middle.map(|middle| arrivals.split_off(&middle)).unwrap_or_default();
+        return Ok(vec![upper, arrivals]);
+    }
+    let Some((id, mut of_saga)) = arrivals.pop_first() else { return Ok(Vec::new()) };
+    if of_saga.len() > 1 {
+        let upper = of_saga.split_off(of_saga.len() / 2);
+        return Ok(vec![Arrivals::from([(id.clone(), upper)]), Arrivals::from([(id, of_saga)])]);
+    }
+    match of_saga.pop() {
+        Some(Arrival::Reply(stray)) => {
+            tracing::error!(saga = %id, %why, "the database refuses this reply: its step is set aside");
+            let unstorable = Arrival::Unstorable(stray, why.to_string());
+            Ok(vec![Arrivals::from([(id, vec![unstorable])])])
+        }
+        // No data of a message is in these: something else is wrong.
+        Some(Arrival::Unstorable(..) | Arrival::Due | Arrival::Watch(_)) => Err(why.into()),
+        Some(Arrival::Start(start)) => {
+            let why = StartError::BadInput(format!("the database cannot hold it: {why}"));
+            settled.answers.push(Answer::Start(start.accepted, Err(why)));
+            Ok(Vec::new())
+        }
+        Some(verb @ Arrival::Verb(_)) => {
+            refuse(verb, &format!("the database cannot hold it: {why}"), settled);
+            Ok(Vec::new())
+        }
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Tells whoever sent it that it changed nothing, and why.
+pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
+    match arrival {
+        Arrival::Start(start) => {
+            settled.answers.push(Answer::Start(start.accepted, Err(StartError::Unavailable(why.to_owned()))));
+        }
+        Arrival::Verb(verb) => {
+            settled.answers.push(Answer::Verb(verb.done, Err(VerbError::Unavailable(why.to_owned()))));
+        }
+        Arrival::Watch(waiter) => {
+            let _ = waiter.send(Err(VerbError::Unavailable(why.to_owned()))); // who has gone needs no answer
+        }
+        Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
+            settled.dead_letters.push(wire::dead_letter(&stray.delivered, why));
+        }
+        Arrival::Due => {}
+    }
+}

@@ -1,0 +1,127 @@
+//! A database that breaks when a test tells it to.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use sagamore_database::database::Open;
+use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
+use sagamore_database::{Database, Error, Row, Value};
+
+/// A database that refuses every text with `poison` in it, as PostgreSQL refuses a NUL, and breaks when it is told to.
+pub struct Faulty {
+    inner: Database,
+    knobs: Arc<Knobs>,
+}
+
+/// What is broken.
+#[derive(Default)]
+pub struct Knobs {
+    /// Nothing can be begun.
+    pub down: AtomicBool,
+    /// So many commits are executed, and it is not told.
+    pub commits_unknown: AtomicUsize,
+}
+
+struct FaultyTransaction {
+    tx: sagamore_database::Tx,
+    open: Mutex<Option<Open>>,
+    knobs: Arc<Knobs>,
+}
+
+/// A database in memory, and its knobs.
+pub fn faulty() -> (Database, Arc<Knobs>) {
+    let knobs = Arc::new(Knobs::default());
+    let faulty = Faulty { inner: Database::memory(), knobs: knobs.clone() };
+    (Database::new(Arc::new(faulty)), knobs)
+}
+
+impl Backend for Faulty {
+    fn dialect(&self) -> Dialect {
+        self.inner.dialect()
+    }
+
+    fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
+        Box::pin(async {
+            if self.knobs.down.load(Ordering::Relaxed) {
+                return Err(Error::Unavailable("as the test wants it".into()));
+            }
+            let open = self.inner.begin().await?;
+            let tx = open.tx();
+            let faulty = FaultyTransaction { tx, open: Mutex::new(Some(open)), knobs: self.knobs.clone() };
+            Ok(Arc::new(faulty) as Arc<dyn Transaction>)
+        })
+    }
+
+    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        Box::pin(self.inner.query(sql, params))
+    }
+
+    fn stats(&self) -> Stats {
+        self.inner.stats()
+    }
+}
+
+impl FaultyTransaction {
+    fn open(&self) -> Result<Open, Error> {
+        self.open.lock().expect("no panic").take().ok_or(Error::Over)
+    }
+}
+
+impl Transaction for FaultyTransaction {
+    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(self.tx.execute(sql, params))
+    }
+
+    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        Box::pin(self.tx.query(sql, params))
+    }
+
+    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
+        Box::pin(self.tx.query_each(sql, sets))
+    }
+
+    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
+        Box::pin(async move {
+            let poison = |value: &Value| matches!(value, Value::Text(text) if text.contains("poison"));
+            if sets.iter().flatten().any(poison) {
+                return Err(Error::Constraint("this text cannot be stored".into()));
+            }
+            self.tx.execute_each(sql, sets).await
+        })
+    }
+
+    fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.tx.batch(sql))
+    }
+
+    fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) }) // the engine uses none
+    }
+
+    fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            self.open()?.commit().await?;
+            let left = &self.knobs.commits_unknown;
+            match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+                Ok(_) => Err(Error::CommitUnknown("as the test wants it".into())),
+                Err(_) => Ok(()),
+            }
+        })
+    }
+
+    fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { self.open()?.rollback().await })
+    }
+
+    fn rows_written(&self) -> u64 {
+        self.tx.rows_written()
+    }
+}
