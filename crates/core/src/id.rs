@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub const NAME_BYTES_MAX: usize = 100;
 /// The longest business key, in bytes.
 pub const KEY_BYTES_MAX: usize = 200;
+/// A complaint quotes no more of a text, in bytes.
+const QUOTED_BYTES_MAX: usize = 200;
 
 /// The name of a definition, step, participant or message: `charge-payment`, `payment.charge`.
 ///
@@ -111,7 +113,7 @@ impl FromStr for SagaId {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<SagaId, Malformed> {
-        let (definition, key) = text.split_once(':').ok_or_else(|| Malformed::Saga(text.to_owned()))?;
+        let (definition, key) = text.split_once(':').ok_or_else(|| Malformed::Saga(quoted(text)))?;
         check_name(definition)?;
         check_key(key)?;
         Ok(SagaId(Arc::from(text)))
@@ -122,12 +124,18 @@ fn check_name(text: &str) -> Result<(), Malformed> {
     let legal = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
     let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     let sound = first && text.len() <= NAME_BYTES_MAX && text.bytes().all(legal);
-    if sound { Ok(()) } else { Err(Malformed::Name(text.to_owned())) }
+    if sound { Ok(()) } else { Err(Malformed::Name(quoted(text))) }
 }
 
 fn check_key(key: &str) -> Result<(), Malformed> {
     let sound = !key.is_empty() && key.len() <= KEY_BYTES_MAX && !key.chars().any(char::is_control);
-    if sound { Ok(()) } else { Err(Malformed::Key(key.to_owned())) }
+    if sound { Ok(()) } else { Err(Malformed::Key(quoted(key))) }
+}
+
+/// The text, or its beginning: what comes in may be of any length.
+fn quoted(text: &str) -> String {
+    let beginning = &text[..text.floor_char_boundary(QUOTED_BYTES_MAX)];
+    if beginning.len() < text.len() { format!("{beginning}...") } else { text.to_owned() }
 }
 
 impl FromStr for Name {
@@ -145,7 +153,7 @@ impl FromStr for Direction {
         match text {
             "action" => Ok(Direction::Action),
             "compensation" => Ok(Direction::Compensation),
-            other => Err(Malformed::Name(other.to_owned())),
+            other => Err(Malformed::Name(quoted(other))),
         }
     }
 }
@@ -203,5 +211,23 @@ impl fmt::Display for Name {
 impl fmt::Display for SagaId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_quotes_the_beginning_of_a_long_text_only() {
+        let endless = "ä".repeat(50_000);
+        let check = |malformed: Malformed| {
+            let text = malformed.to_string();
+            assert!(text.starts_with("'ä") && text.contains("ä...'") && text.len() < 400, "{text}");
+        };
+        check(Name::new(&endless).unwrap_err());
+        check(endless.parse::<SagaId>().unwrap_err());
+        check(endless.parse::<Direction>().unwrap_err());
+        check(SagaId::new(&Name::new("checkout").unwrap(), &endless).unwrap_err());
     }
 }

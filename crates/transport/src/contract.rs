@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use crate::error::Error;
 use crate::port::{Consumer, Subscription, Transport};
@@ -39,6 +40,7 @@ macro_rules! contract_suite {
             a_poll_gives_no_more_than_asked,
             a_topic_that_is_there_keeps_its_partitions,
             a_dropped_poll_loses_nothing,
+            a_dropped_commit_happens_or_does_not,
             lag_is_what_is_not_committed,
         );
     };
@@ -286,14 +288,33 @@ pub async fn a_topic_that_is_there_keeps_its_partitions(transport: Arc<dyn Trans
     assert!(beyond.is_err(), "partition 4 of 2");
 }
 
-/// A poll that is dropped before it is over has taken nothing.
+/// A poll that is dropped before it is over has taken nothing, whether it has begun or not.
 pub async fn a_dropped_poll_loses_nothing(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "dropped", 1).await;
     publish(&transport, numbered(&topic, 0..3)).await;
     let mut consumer = subscribe(&transport, "dropped-group", &topic).await;
     wait(&mut consumer).await;
     drop(consumer.poll(10));
-    assert_eq!(bodies(&take(&mut consumer, 3).await), ["0", "1", "2"]);
+    let begun = consumer.poll(10).now_or_never(); // polled once, and dropped unless that was all
+    let mut taken = begun.transpose().expect("poll").unwrap_or_default();
+    taken.extend(take(&mut consumer, 3 - taken.len()).await);
+    assert_eq!(bodies(&taken), ["0", "1", "2"]);
+}
+
+/// A commit that is dropped before it is over is as one that was not asked for, or as one that was.
+pub async fn a_dropped_commit_happens_or_does_not(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "dropped-commit", 1).await;
+    publish(&transport, numbered(&topic, 0..4)).await;
+    let mut consumer = subscribe(&transport, "dropped-commit-group", &topic).await;
+    let taken = take(&mut consumer, 4).await;
+    drop(consumer.commit(vec![mark_at(&taken[1])]));
+    let begun = consumer.commit(vec![mark_at(&taken[2])]).now_or_never().transpose().expect("commit");
+    consumer.rewind().await.expect("rewind");
+    let first = take(&mut consumer, 1).await[0].offset - taken[0].offset;
+    assert!(if begun.is_some() { first == 2 } else { first == 0 || first == 2 }, "{begun:?}: {first} comes next");
+    let rest = take(&mut consumer, 3 - usize::try_from(first).expect("at most 2")).await;
+    consumer.commit(ends(&rest)).await.expect("commit");
+    assert_eq!(consumer.lag(), 0);
 }
 
 /// What a group has taken counts until it is committed.

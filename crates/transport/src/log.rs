@@ -27,7 +27,7 @@ use crate::record::Record;
 use consumer::LogConsumer;
 use sync::Handle;
 
-pub use disk::{Disk, File};
+pub use disk::{Disk, File, create_directory};
 pub use memory::MemoryDisk;
 
 /// The embedded durable log. Clones share it; when the last one and the last consumer are gone, it is synced and closed.
@@ -141,10 +141,11 @@ impl Log {
         if records.is_empty() {
             return Ok(());
         }
-        let seats = self.handle.state().publish(records)?;
-        self.handle.something_to_sync();
-        seats.iter().for_each(|seat| seat.notify.notify_one());
-        Ok(())
+        let mut woken = Vec::new();
+        let published = self.handle.state().publish(records, &mut woken);
+        self.handle.something_to_sync(); // also after an error: a part of the batch may be there
+        woken.iter().for_each(|seat| seat.notify.notify_one());
+        published
     }
 }
 

@@ -4,4 +4,11 @@ pub mod cloudevents;
 pub mod dead_letter;
 
 pub use cloudevents::{Undecodable, command_topic, decode_command, decode_reply, encode_command, encode_reply};
-pub use dead_letter::{dead_letter, dead_letter_topic, redrive};
+pub use dead_letter::{bare_letter, dead_letter, dead_letter_topic, publish_letter, redrive};
+
+/// A text about a record is cut here, in bytes: it may quote whatever came in.
+const TEXT_BYTES_MAX: usize = 2_000;
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
+}

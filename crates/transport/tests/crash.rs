@@ -70,6 +70,30 @@ fn zeros_or_garbage_at_the_end_are_cut_off() {
     }
 }
 
+/// The disk was full while a file was begun, the log went on in the one before, and then the machine died, before it
+/// was on the disk that the new file is gone again.
+#[test]
+fn a_file_without_a_whole_beginning_does_not_count_and_the_one_before_may_be_torn() {
+    use sagamore_transport::log::Disk;
+    for begun in [0, 1, 7, 8, 20] {
+        let disk = written(&small()).copy();
+        let last = *files(&disk).last().unwrap();
+        let mut beginning = Vec::new();
+        disk.tamper(last, |bytes| {
+            beginning.extend_from_slice(&bytes[..begun]);
+            bytes.truncate(bytes.len() - 3);
+        });
+        disk.open(last + 1).unwrap();
+        disk.tamper(last + 1, |bytes| *bytes = beginning);
+        let log = open(&disk, &small()).unwrap();
+        assert_eq!(log.repair().file, Some(format!("memory file {last}")));
+        assert!(log.repair().bytes_cut > begun as u64);
+        assert_eq!(files(&disk).last(), Some(&last));
+        drop(log);
+        check_whatever_survived(&disk, &small());
+    }
+}
+
 #[test]
 fn a_process_that_dies_loses_nothing_that_was_published() {
     let disk = written(&small());

@@ -2,6 +2,10 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+
 use common::*;
 use futures_util::FutureExt;
 use sagamore_transport::log::Options;
@@ -119,6 +123,36 @@ fn a_write_that_fails_publishes_nothing() {
     let log = open(&disk, &Options::default()).unwrap();
     assert_eq!(log.repair().bytes_cut, 0, "the part that was written is gone");
     assert_eq!(numbers(&drain(&mut subscribe(&log, "group", "a"))), [0, 2]);
+}
+
+/// A batch larger than one write may be published in part; whoever waits gets that part at once.
+#[test]
+fn what_was_written_of_a_batch_that_failed_wakes_its_consumers() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk, &Options::default()).unwrap();
+    create(&log, "a");
+    let mut consumer = subscribe(&log, "group", "a");
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut ready = consumer.ready();
+    assert!(ready.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    disk.limit_bytes(Some(disk.bytes() + (10 << 20)));
+    let body = bytes::Bytes::from(vec![7; 1 << 19]);
+    let record = Record { topic: "a".into(), partition: None, key: Default::default(), headers: vec![], body };
+    let published = log.publish(vec![record; 24]).now_or_never().unwrap();
+    assert!(matches!(published, Err(Error::Full(_))), "{published:?}");
+    assert!(woken.0.load(Ordering::Relaxed));
+    drop(ready);
+    assert!(!poll(&mut consumer, 100).is_empty());
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Woken>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! Messages on the wire: what is encoded is decoded again, and what cannot be decoded says what is wrong with it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures_util::FutureExt;
 use proptest::option;
 use proptest::prelude::*;
 use sagamore_core::message::{Command, Outcome, Refusal, Reply, ReplyTo};
 use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore_transport::wire::{
-    command_topic, dead_letter, decode_command, decode_reply, encode_command, encode_reply, redrive,
+    bare_letter, command_topic, dead_letter, decode_command, decode_reply, encode_command, encode_reply,
+    publish_letter, redrive,
 };
-use sagamore_transport::{Delivered, Record};
+use sagamore_transport::{Delivered, Error, Log, MemoryDisk, Record, Subscription, Transport, log};
 
 fn name() -> impl Strategy<Value = Name> {
     "[a-z][a-z0-9.-]{0,30}".prop_map(|text| Name::new(&text).unwrap())
@@ -206,4 +210,64 @@ fn a_dead_letter_says_where_it_was_and_why_as_spring_does_and_for_people() {
     assert_eq!(dead.header("sagamore-dlt-reason").unwrap(), "the body is no JSON");
     let again = redrive(&dead).unwrap();
     assert_eq!((&*again.topic, again.partition, again.headers.len()), ("payment.commands", Some(2), headers));
+}
+
+/// What came in may be of any length; what is told of it is not.
+#[test]
+fn complaints_are_short_whatever_they_quote() {
+    let endless = Bytes::from("ä".repeat(50_000));
+    for name in ["ce_correlationid", "ce_sagastep", "ce_sagageneration", "ce_type", "ce_sagaexpires"] {
+        let mut record = encode_command(&charge());
+        record.headers.iter_mut().filter(|(header, _)| header == name).for_each(|(_, value)| *value = endless.clone());
+        let reason = decode_command(&record).unwrap_err().reason;
+        assert!(reason.contains(name) && reason.contains('ä') && reason.len() <= 2_000, "{} bytes", reason.len());
+    }
+    let mut record = encode_command(&charge());
+    record.headers.push(("ce_sagaoutcome".into(), endless.clone()));
+    assert!(decode_reply(&record).unwrap_err().reason.len() <= 2_000);
+
+    let record = encode_command(&charge());
+    let endless = format!("x{}", "ä".repeat(50_000)); // so that 2,000 bytes end in the middle of a letter
+    let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042 }, &endless);
+    let reason = std::str::from_utf8(dead.header("sagamore-dlt-reason").unwrap()).unwrap();
+    assert_eq!((reason.len(), dead.header("kafka_dlt-exception-message").unwrap().len()), (1_999, 1_999));
+}
+
+#[test]
+fn a_bare_letter_says_where_the_record_is_and_why_and_nothing_else() {
+    let mut record = encode_command(&charge());
+    record.key = Bytes::from(vec![b'k'; 1 << 20]);
+    record.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
+    let bare = bare_letter(&dead_letter(&Delivered { record, partition: 2, offset: 1042 }, "no JSON"));
+    assert_eq!(
+        (&*bare.topic, bare.partition, bare.key.len(), bare.body.len()),
+        ("payment.commands-dlt", Some(2), 200, 0)
+    );
+    assert!(bare.headers.iter().all(|(name, _)| name.contains("dlt")), "{:?}", bare.headers);
+    assert_eq!(bare.header("sagamore-dlt-place").unwrap(), "payment.commands[2]@1042");
+    assert_eq!(bare.header("sagamore-dlt-reason").unwrap(), "no JSON");
+}
+
+/// Whole if that can be, bare if it must be, in another partition where its own is not there.
+#[test]
+fn a_dead_letter_is_published_as_it_can_be() {
+    let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
+    log.create_topic("payment.commands-dlt", 1).now_or_never().unwrap().unwrap();
+    let subscription =
+        Subscription { group: "looks".into(), topics: vec!["payment.commands-dlt".into()], partitions: None };
+    let mut letters = log.subscribe(subscription).now_or_never().unwrap().unwrap();
+    let mut huge = encode_command(&charge());
+    huge.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
+    for (record, partition, body_bytes) in
+        [(encode_command(&charge()), 0, 22), (encode_command(&charge()), 5, 22), (huge, 5, 0)]
+    {
+        let letter = dead_letter(&Delivered { record, partition, offset: 7 }, "why");
+        publish_letter(&log, letter).now_or_never().unwrap().unwrap();
+        let letter = letters.poll(9).now_or_never().unwrap().unwrap().pop().unwrap().record;
+        assert_eq!((letter.body.len(), &letter.key[..]), (body_bytes, b"10248".as_ref()));
+        let place = format!("payment.commands[{partition}]@7");
+        assert_eq!(letter.header("sagamore-dlt-place").unwrap(), place.as_bytes());
+    }
+    let nowhere = Record { topic: "nowhere-dlt".into(), ..encode_command(&charge()) };
+    assert!(matches!(publish_letter(&log, nowhere).now_or_never().unwrap(), Err(Error::UnknownTopic(_))));
 }

@@ -20,7 +20,7 @@ pub trait Disk: Send + Sync {
     /// Opens a file, and creates it when it is not there. Its name, not its contents, is durable on return.
     fn open(&self, number: u32) -> io::Result<Arc<dyn File>>;
 
-    /// Removes a file. Whoever has it open can go on reading it.
+    /// Removes a file, durably. Whoever has it open can go on reading it.
     fn remove(&self, number: u32) -> io::Result<()>;
 
     /// How the file is called, for people.
@@ -45,6 +45,18 @@ pub trait File: Send + Sync {
     fn length(&self) -> io::Result<u64>;
 }
 
+/// Makes a directory and those above it; the new ones survive the death of the machine, like what will be in them.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    let is_new = |directory: &&Path| !directory.as_os_str().is_empty() && !directory.is_dir();
+    let new: Vec<&Path> = path.ancestors().take_while(is_new).collect();
+    fs::create_dir_all(path)?;
+    for above in new.iter().filter_map(|directory| directory.parent()) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
+}
+
 /// A directory of a real file system.
 pub(super) struct Directory {
     path: PathBuf,
@@ -53,9 +65,13 @@ pub(super) struct Directory {
 impl Directory {
     /// The directory at `path`, made when it is not there.
     pub fn at(path: &Path) -> Result<Directory, Error> {
-        fs::create_dir_all(path)
+        create_directory(path)
             .map_err(|error| Error::Unavailable(format!("make directory {}: {error}", path.display())))?;
         Ok(Directory { path: path.to_owned() })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        fs::File::open(&self.path)?.sync_all()
     }
 
     fn file(&self, number: u32) -> PathBuf {
@@ -93,12 +109,13 @@ impl Disk for Directory {
     fn open(&self, number: u32) -> io::Result<Arc<dyn File>> {
         let path = self.file(number);
         let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-        fs::File::open(&self.path)?.sync_all()?;
+        self.sync()?;
         Ok(Arc::new(file))
     }
 
     fn remove(&self, number: u32) -> io::Result<()> {
-        fs::remove_file(self.file(number))
+        fs::remove_file(self.file(number))?;
+        self.sync()
     }
 
     fn name(&self, number: u32) -> String {

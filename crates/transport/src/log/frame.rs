@@ -106,6 +106,12 @@ pub(super) fn payload(bytes: &[u8]) -> Option<&[u8]> {
     (checksum_of(length, payload) == checksum).then_some(payload)
 }
 
+/// How long the frame with this head is, by its own word.
+pub(super) fn length(head: &[u8]) -> Option<usize> {
+    let payload_bytes = u32::from_le_bytes(head.get(..4)?.try_into().ok()?);
+    usize::try_from(payload_bytes).ok()?.checked_add(HEAD_BYTES)
+}
+
 /// What a payload says. None when this program does not understand it.
 pub(super) fn parse(payload: &[u8]) -> Option<Frame> {
     let (kind, rest) = payload.split_first()?;

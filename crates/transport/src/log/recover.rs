@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::log::disk::Disk;
+use crate::log::disk::{Disk, File};
 use crate::log::frame::{self, Frame, HEAD_BYTES};
 use crate::log::groups::Groups;
 use crate::log::index::{Index, Place};
@@ -13,7 +13,8 @@ use crate::log::{Options, Repair, Stats};
 
 /// The log as it is on the disk.
 pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, Repair), Error> {
-    let numbers = disk.list().map_err(|error| fault("list", "the log's files", &error))?;
+    let mut numbers = disk.list().map_err(|error| fault("list", "the log's files", &error))?;
+    let mut repair = drop_unbegun(disk.as_ref(), &mut numbers)?;
     let mut state = State {
         options,
         disk,
@@ -25,18 +26,45 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, R
         stats: Stats::default(),
         buffer: Vec::new(),
     };
-    let mut repair = Repair::default();
     for number in &numbers {
         let last = Some(number) == numbers.last();
-        repair.bytes_cut += state.load(*number, last)?;
-    }
-    if repair.bytes_cut > 0 {
-        repair.file = numbers.last().map(|number| state.disk.name(*number));
+        let cut = state.load(*number, last)?;
+        if cut > 0 {
+            repair.file = Some(state.disk.name(*number));
+            repair.bytes_cut += cut;
+        }
     }
     state.close_gaps()?;
     state.begin(numbers.last().copied())?;
     state.retire()?;
     Ok((state, repair))
+}
+
+/// Removes a last file without a whole snapshot, unless it is the only one. It was never used: the log may have gone on
+/// in the file before (when the disk was full), and then that one is the last, which a crash may have torn.
+fn drop_unbegun(disk: &dyn Disk, numbers: &mut Vec<u32>) -> Result<Repair, Error> {
+    let [.., _, last] = numbers[..] else { return Ok(Repair::default()) };
+    let failed = |verb: &str, error: std::io::Error| fault(verb, &disk.name(last), &error);
+    let file = disk.open(last).map_err(|error| failed("open", error))?;
+    let bytes = file.length().map_err(|error| failed("measure", error))?;
+    if is_begun(file.as_ref(), bytes).map_err(|error| failed("read", error))? {
+        return Ok(Repair::default());
+    }
+    disk.remove(last).map_err(|error| failed("remove", error))?;
+    numbers.pop();
+    Ok(Repair { file: (bytes > 0).then(|| disk.name(last)), bytes_cut: bytes })
+}
+
+/// Whether the file begins with a whole frame.
+fn is_begun(file: &dyn File, bytes: u64) -> std::io::Result<bool> {
+    if bytes < HEAD_BYTES as u64 {
+        return Ok(false);
+    }
+    let length = frame::length(&file.read(0, HEAD_BYTES)?).filter(|length| *length as u64 <= bytes);
+    Ok(match length {
+        Some(length) => frame::payload(&file.read(0, length)?).is_some(),
+        None => false,
+    })
 }
 
 impl State {

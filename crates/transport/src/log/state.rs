@@ -57,8 +57,9 @@ impl State {
         Ok(true)
     }
 
-    /// Publishes a batch. Gives the consumers that have something to take now.
-    pub fn publish(&mut self, records: Vec<Record>) -> Result<Vec<Arc<Seat>>, Error> {
+    /// Publishes a batch. Adds the consumers that may have something to take now to `woken`, also when it fails: the
+    /// earlier pieces of the batch are there.
+    pub fn publish(&mut self, records: Vec<Record>, woken: &mut Vec<Arc<Seat>>) -> Result<(), Error> {
         let mut slots = Vec::with_capacity(records.len());
         for record in &records {
             slots.push(self.slot_for(record)?);
@@ -66,13 +67,15 @@ impl State {
         self.make_room(&slots)?;
         let mut touched = slots.clone();
         let mut rest = records.into_iter().zip(slots).peekable();
-        while rest.peek().is_some() {
-            self.publish_piece(&mut rest)?;
+        let mut published = Ok(());
+        while published.is_ok() && rest.peek().is_some() {
+            published = self.publish_piece(&mut rest);
         }
-        self.stats.batches += 1;
+        self.stats.batches += u64::from(published.is_ok());
         touched.sort_unstable();
         touched.dedup();
-        Ok(touched.into_iter().flat_map(|slot| self.index.partitions[slot].seats.iter().cloned()).collect())
+        woken.extend(touched.into_iter().flat_map(|slot| self.index.partitions[slot].seats.iter().cloned()));
+        published
     }
 
     fn publish_piece(&mut self, rest: &mut impl Iterator<Item = (Record, Slot)>) -> Result<(), Error> {

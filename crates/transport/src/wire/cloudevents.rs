@@ -13,6 +13,7 @@ use sagamore_core::{Body, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::record::Record;
+use crate::wire::cut;
 
 const SPECVERSION: &str = "ce_specversion";
 const ID: &str = "ce_id";
@@ -47,7 +48,7 @@ pub struct Undecodable {
     pub key: Option<StepKey>,
     /// Where the answer goes; never there for a reply.
     pub reply_to: Option<ReplyTo>,
-    /// What is wrong with it, for people.
+    /// What is wrong with it, for people: at most 2,000 bytes.
     pub reason: String,
 }
 
@@ -128,7 +129,8 @@ pub fn decode_command(record: &Record) -> Result<Command, Undecodable> {
         (key, reply_to, rest) => {
             let reason =
                 [key.as_ref().err(), reply_to.as_ref().err(), rest.as_ref().err()].into_iter().flatten().next();
-            let reason = reason.expect("one of the three failed, or the first arm had matched").clone();
+            let reason = reason.expect("one of the three failed, or the first arm had matched");
+            let reason = cut(reason).to_owned();
             Err(Undecodable { key: key.ok(), reply_to: reply_to.ok(), reason })
         }
     }
@@ -137,10 +139,11 @@ pub fn decode_command(record: &Record) -> Result<Command, Undecodable> {
 /// The reply in a record.
 pub fn decode_reply(record: &Record) -> Result<Reply, Undecodable> {
     let read = Read::over(record);
-    let key = read.key().map_err(|reason| Undecodable { key: None, reply_to: None, reason })?;
+    let undecodable = |key, reason: String| Undecodable { key, reply_to: None, reason: cut(&reason).to_owned() };
+    let key = read.key().map_err(|reason| undecodable(None, reason))?;
     match read.outcome(&record.body) {
         Ok(outcome) => Ok(Reply { key, outcome, traceparent: read.traceparent.map(str::to_owned) }),
-        Err(reason) => Err(Undecodable { key: Some(key), reply_to: None, reason }),
+        Err(reason) => Err(undecodable(Some(key), reason)),
     }
 }
 

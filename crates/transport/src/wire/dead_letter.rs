@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::error::Error;
+use crate::port::Transport;
 use crate::record::{Delivered, Record};
+use crate::wire::cut;
 
 const TOPIC: &str = "kafka_dlt-original-topic";
 const PARTITION: &str = "kafka_dlt-original-partition";
@@ -18,6 +21,8 @@ const READABLE: &str = "sagamore-dlt-";
 const READABLE_PLACE: &str = "sagamore-dlt-place";
 const READABLE_REASON: &str = "sagamore-dlt-reason";
 const SUFFIX: &str = "-dlt";
+/// A bare letter keeps no more of the key: the sagas' own keys are shorter.
+const BARE_KEY_BYTES_MAX: usize = 200;
 
 /// `payment.commands-dlt`. It needs as many partitions as its topic has.
 pub fn dead_letter_topic(topic: &str) -> Arc<str> {
@@ -25,12 +30,12 @@ pub fn dead_letter_topic(topic: &str) -> Arc<str> {
 }
 
 /// The record as a dead letter: same partition, key, headers and body, and why it is one. A place is written for
-/// people as `payment.commands[3]@1042`.
+/// people as `payment.commands[3]@1042`; of the reason it has the first 2,000 bytes.
 pub fn dead_letter(delivered: &Delivered, reason: &str) -> Record {
     let Delivered { record, partition, offset } = delivered;
     let mut headers = without_dead_letter_headers(record);
     let place = format!("{}[{partition}]@{offset}", record.topic);
-    let reason = Bytes::copy_from_slice(reason.as_bytes());
+    let reason = Bytes::copy_from_slice(cut(reason).as_bytes());
     let added: [(&'static str, Bytes); 6] = [
         (TOPIC, Bytes::copy_from_slice(record.topic.as_bytes())),
         (PARTITION, Bytes::copy_from_slice(&partition.to_be_bytes())),
@@ -49,6 +54,30 @@ pub fn dead_letter(delivered: &Delivered, reason: &str) -> Record {
     }
 }
 
+/// The letter with nothing but place, reason and key, for where the whole one is too large: it still says where the
+/// record was.
+pub fn bare_letter(letter: &Record) -> Record {
+    Record {
+        headers: letter.headers.iter().filter(|(name, _)| is_ours(name)).cloned().collect(),
+        key: letter.key.slice(..letter.key.len().min(BARE_KEY_BYTES_MAX)),
+        body: Bytes::new(),
+        ..letter.clone()
+    }
+}
+
+/// Publishes one dead letter as it can be: in any partition when its own is not there, bare when it is too large. What is
+/// refused even so, as [`Error::UnknownTopic`] or [`Error::TooLarge`], no retry helps: nobody shall wait for it.
+pub async fn publish_letter(transport: &dyn Transport, letter: Record) -> Result<(), Error> {
+    let (mut letter, mut bare) = (letter, false);
+    loop {
+        match transport.publish(vec![letter.clone()]).await {
+            Err(Error::UnknownTopic(_)) if letter.partition.is_some() => letter.partition = None,
+            Err(Error::TooLarge { .. }) if !bare => (letter, bare) = (bare_letter(&letter), true),
+            published => return published,
+        }
+    }
+}
+
 /// The record that became this dead letter, ready for its topic and partition again. None when it does not say which.
 pub fn redrive(dead: &Record) -> Option<Record> {
     let topic = std::str::from_utf8(dead.header(TOPIC)?).ok()?;
@@ -63,6 +92,9 @@ pub fn redrive(dead: &Record) -> Option<Record> {
 }
 
 fn without_dead_letter_headers(record: &Record) -> Vec<(Cow<'static, str>, Bytes)> {
-    let ours = |name: &str| name.starts_with(SPRING) || name.starts_with(READABLE);
-    record.headers.iter().filter(|(name, _)| !ours(name)).cloned().collect()
+    record.headers.iter().filter(|(name, _)| !is_ours(name)).cloned().collect()
+}
+
+fn is_ours(name: &str) -> bool {
+    name.starts_with(SPRING) || name.starts_with(READABLE)
 }
