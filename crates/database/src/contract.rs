@@ -38,6 +38,7 @@ macro_rules! contract_suite {
             reading_sees_only_what_is_committed
             reading_does_not_write
             what_is_dropped_is_rolled_back
+            what_is_dropped_is_rolled_back_though_a_handle_is_kept
             a_kept_handle_is_over_after_the_end
             savepoints_nest
             after_an_error_a_savepoint_brings_back_what_was

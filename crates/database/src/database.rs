@@ -19,10 +19,11 @@ pub struct Tx {
     dialect: Dialect,
 }
 
-/// An open transaction in the hands of who opened it. Dropped without a commit it is rolled back.
+/// An open transaction in the hands of who opened it. Dropped without a commit it is rolled back, whoever has a [`Tx`].
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct Open {
     tx: Tx,
+    ended: bool,
 }
 
 impl Database {
@@ -39,7 +40,7 @@ impl Database {
     /// Opens a transaction for writing.
     pub async fn begin(&self) -> Result<Open, Error> {
         let transaction = self.backend.begin().await?;
-        Ok(Open { tx: Tx { transaction, dialect: self.dialect() } })
+        Ok(Open { tx: Tx { transaction, dialect: self.dialect() }, ended: false })
     }
 
     /// What it has done since it was opened.
@@ -60,13 +61,17 @@ impl Open {
     }
 
     /// Makes everything durable. After `Ok` it survives any crash; [`Error::CommitUnknown`] means that nobody knows.
-    pub async fn commit(self) -> Result<(), Error> {
-        self.tx.transaction.commit().await
+    pub async fn commit(mut self) -> Result<(), Error> {
+        let committed = self.tx.transaction.commit().await;
+        self.ended = true;
+        committed
     }
 
     /// Undoes everything.
-    pub async fn rollback(self) -> Result<(), Error> {
-        self.tx.transaction.rollback().await
+    pub async fn rollback(mut self) -> Result<(), Error> {
+        let undone = self.tx.transaction.rollback().await;
+        self.ended = true;
+        undone
     }
 
     /// Opens a savepoint; they nest.
@@ -82,6 +87,14 @@ impl Open {
     /// Undoes everything since the innermost savepoint, and forgets it.
     pub async fn rollback_to(&self) -> Result<(), Error> {
         self.tx.transaction.rollback_to().await
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tx.transaction.abandon();
+        }
     }
 }
 

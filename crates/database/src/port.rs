@@ -80,4 +80,9 @@ pub trait Transaction: Send + Sync {
 
     /// Undoes everything.
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Undoes everything without anybody who waits for it, because who opened it has gone: what others hold of it is
+    /// [`Error::Over`] from here on. Nothing when it is over already. Unless an adapter says otherwise it happens when
+    /// the last handle is dropped.
+    fn abandon(&self) {}
 }

@@ -60,6 +60,21 @@ pub async fn what_is_dropped_is_rolled_back(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
+/// A handler may keep its handle, or give it to somebody else: that holds nobody up.
+pub async fn what_is_dropped_is_rolled_back_though_a_handle_is_kept(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, TABLE).await?;
+    let open = db.begin().await?;
+    let kept = open.tx();
+    kept.execute(INSERT, (1_i64,)).await?;
+    drop(open);
+    assert!(matches!(kept.execute(INSERT, (2_i64,)).await, Err(Error::Over)));
+    assert!(matches!(kept.query(COUNT, ()).await, Err(Error::Over)));
+    insert(&db, 1).await?; // nobody holds the row, nor the one writer
+    assert_eq!(ids(&db).await?, [1]);
+    Ok(())
+}
+
 /// Who kept a handle cannot work on what is committed or rolled back.
 pub async fn a_kept_handle_is_over_after_the_end(fresh: Fresh<'_>) -> Checked {
     let db = fresh();

@@ -11,25 +11,29 @@ use crate::value::{Row, Value};
 /// Runs one statement; gives the number of rows it changed.
 pub(super) fn execute(connection: &Connection, sql: &str, params: &[Value]) -> Result<u64, Error> {
     let mut statement = prepare(connection, sql)?;
-    change(connection, &mut statement, params)
+    let places = places(&statement)?;
+    change(connection, &mut statement, &places, params)
 }
 
 /// Runs one statement with each set of parameters; gives the number of rows that each changed.
 pub(super) fn execute_each(connection: &Connection, sql: &str, sets: &[Vec<Value>]) -> Result<Vec<u64>, Error> {
     let mut statement = prepare(connection, sql)?;
-    sets.iter().map(|params| change(connection, &mut statement, params)).collect()
+    let places = places(&statement)?;
+    sets.iter().map(|params| change(connection, &mut statement, &places, params)).collect()
 }
 
 /// Runs one statement; gives its rows.
 pub(super) fn query(connection: &Connection, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
     let mut statement = prepare(connection, sql)?;
-    rows(&mut statement, params)
+    let places = places(&statement)?;
+    rows(&mut statement, &places, params)
 }
 
 /// Runs one statement with each set of parameters; gives the rows of each.
 pub(super) fn query_each(connection: &Connection, sql: &str, sets: &[Vec<Value>]) -> Result<Vec<Vec<Row>>, Error> {
     let mut statement = prepare(connection, sql)?;
-    sets.iter().map(|params| rows(&mut statement, params)).collect()
+    let places = places(&statement)?;
+    sets.iter().map(|params| rows(&mut statement, &places, params)).collect()
 }
 
 /// Runs one statement that writes nothing; gives its rows.
@@ -38,7 +42,8 @@ pub(super) fn read(connection: &Connection, sql: &str, params: &[Value]) -> Resu
     if !statement.readonly() {
         return Err(Error::Statement("it writes, and writing needs a transaction".into()));
     }
-    rows(&mut statement, params)
+    let places = places(&statement)?;
+    rows(&mut statement, &places, params)
 }
 
 /// Runs all statements of a text, without parameters.
@@ -46,7 +51,8 @@ pub(super) fn batch(connection: &Connection, sql: &str) -> Result<(), Error> {
     let mut statements = Batch::new(connection, sql);
     while let Some(mut statement) = statements.next().map_err(map::error)? {
         refuse_control(&statement)?;
-        change(connection, &mut statement, &[])?;
+        let places = places(&statement)?;
+        change(connection, &mut statement, &places, &[])?;
     }
     Ok(())
 }
@@ -68,8 +74,13 @@ fn refuse_control(statement: &Statement<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn change(connection: &Connection, statement: &mut Statement<'_>, params: &[Value]) -> Result<u64, Error> {
-    bind(statement, params)?;
+fn change(
+    connection: &Connection,
+    statement: &mut Statement<'_>,
+    places: &[usize],
+    params: &[Value],
+) -> Result<u64, Error> {
+    bind(statement, places, params)?;
     let before = connection.total_changes();
     {
         let mut rows = statement.raw_query();
@@ -79,8 +90,8 @@ fn change(connection: &Connection, statement: &mut Statement<'_>, params: &[Valu
     Ok(if connection.total_changes() == before { 0 } else { connection.changes() })
 }
 
-fn rows(statement: &mut Statement<'_>, params: &[Value]) -> Result<Vec<Row>, Error> {
-    bind(statement, params)?;
+fn rows(statement: &mut Statement<'_>, places: &[usize], params: &[Value]) -> Result<Vec<Row>, Error> {
+    bind(statement, places, params)?;
     let columns = statement.column_count();
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
@@ -91,19 +102,26 @@ fn rows(statement: &mut Statement<'_>, params: &[Value]) -> Result<Vec<Row>, Err
     Ok(found)
 }
 
-/// SQLite numbers parameters by where they first stand in the text: `$2` may be the first one, so the name decides.
-fn bind(statement: &mut Statement<'_>, params: &[Value]) -> Result<(), Error> {
+/// Of each of the statement's parameters, which one of those given it is. SQLite numbers parameters by where they first
+/// stand in the text: `$2` may be the first one, so the name decides.
+fn places(statement: &Statement<'_>) -> Result<Vec<usize>, Error> {
     let count = statement.parameter_count();
+    let place = |index| {
+        let name = statement.parameter_name(index).unwrap_or("?");
+        let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
+        let place = number.and_then(|number| number.checked_sub(1)).filter(|place| *place < count);
+        place.ok_or_else(|| Error::Statement(format!("parameters are called $1 to ${count}, and one is called {name}")))
+    };
+    (1..=count).map(place).collect()
+}
+
+fn bind(statement: &mut Statement<'_>, places: &[usize], params: &[Value]) -> Result<(), Error> {
+    let count = places.len();
     if count != params.len() {
         return Err(Error::Statement(format!("it has {count} parameters, and {} were given", params.len())));
     }
-    for index in 1..=count {
-        let number = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
-        let Some(value) = number.and_then(|number| params.get(number.checked_sub(1)?)) else {
-            let name = statement.parameter_name(index).unwrap_or("?").to_owned();
-            return Err(Error::Statement(format!("parameters are called $1 to ${count}, and one is called {name}")));
-        };
-        statement.raw_bind_parameter(index, bound(value)?).map_err(map::error)?;
+    for (index, place) in (1..).zip(places) {
+        statement.raw_bind_parameter(index, bound(&params[*place])?).map_err(map::error)?;
     }
     Ok(())
 }

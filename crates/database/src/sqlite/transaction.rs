@@ -108,6 +108,10 @@ impl Transaction for Held {
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { self.end().map(drop) })
     }
+
+    fn abandon(&self) {
+        drop(self.end()); // nothing when it is over
+    }
 }
 
 fn gone() -> Error {
