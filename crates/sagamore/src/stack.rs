@@ -69,6 +69,14 @@ pub enum Error {
     /// The engine.
     #[error(transparent)]
     Engine(#[from] sagamore_engine::Error),
+    /// A service.
+    #[error("{name}: {source}")]
+    Service {
+        /// Which.
+        name: &'static str,
+        /// What no retry mends.
+        source: sagamore_sdk::Error,
+    },
     /// Some part of it ended or panicked.
     #[error("{0} stopped by itself")]
     Stopped(String),
@@ -91,7 +99,7 @@ pub struct Stack {
     pub handle: Handle,
     /// The shop's databases.
     pub shop: Databases,
-    tasks: JoinSet<(&'static str, Result<(), sagamore_engine::Error>)>,
+    tasks: JoinSet<(&'static str, Result<(), Error>)>,
     stop: watch::Sender<bool>,
     log: Log,
     lock: Lock,
@@ -111,7 +119,8 @@ impl Default for Options {
 impl Stack {
     /// Opens the directory, made when it is absent, and sets everything to work: sagas that were under way go on.
     pub async fn open(data: &Path, options: Options) -> Result<Stack, Error> {
-        std::fs::create_dir_all(data).map_err(|source| Error::Directory { path: data.to_owned(), source })?;
+        sagamore_transport::log::create_directory(data)
+            .map_err(|source| Error::Directory { path: data.to_owned(), source })?;
         let lock = Lock::take(data)?;
         let log = Log::open(&data.join("log"), sagamore_transport::log::Options::default())?;
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
@@ -131,14 +140,13 @@ impl Stack {
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let until = stopped(stopping.clone());
-        tasks.spawn(async move { ("the orchestrator", orchestrator.run(until).await) });
+        tasks.spawn(async move { ("the orchestrator", orchestrator.run(until).await.map_err(Error::Engine)) });
         for (service, (name, database)) in sagamore_shop::services().into_iter().zip(shop.all()) {
             let options = sagamore_sdk::Options::default();
             let participant = Participant::new(service, database.clone(), transport.clone(), options);
             let until = stopped(stopping.clone());
             tasks.spawn(async move {
-                participant.run(until).await;
-                (name, Ok(()))
+                (name, participant.run(until).await.map_err(|source| Error::Service { name, source }))
             });
         }
         Ok(Stack { handle, shop, tasks, stop, log, lock })
@@ -152,7 +160,7 @@ impl Stack {
     /// Waits until some part of it stops although nobody asked it to.
     pub async fn broken(&mut self) -> Error {
         match self.tasks.join_next().await {
-            Some(Ok((_, Err(error)))) => Error::Engine(error),
+            Some(Ok((_, Err(error)))) => error,
             Some(Ok((name, Ok(())))) => Error::Stopped(name.into()),
             Some(Err(error)) => Error::Stopped(format!("a part ({error})")),
             None => Error::Stopped("everything".into()),

@@ -89,7 +89,7 @@ pub(crate) enum Verdict {
 pub(crate) async fn claim(tx: &Tx, keys: &[&StepKey], now: Timestamp) -> Result<Vec<Known>, Error> {
     let mut claims = keys.to_vec();
     claims.sort_unstable(); // the same order everywhere: no deadlocks
-    let claims = claims.iter().map(|key| [step(key), vec![now.0.into()]].concat());
+    let claims = claims.iter().map(|key| vec![key.saga.as_str().into(), key.step.as_str().into(), now.0.into()]);
     tx.execute_each(CLAIM, claims.collect()).await?;
     let rows = tx.query_each(READ, keys.iter().map(|key| step(key)).collect()).await?;
     rows.iter().map(|rows| Known::of(rows)).collect()
@@ -216,8 +216,9 @@ fn rows(key: &StepKey, known: &Known, outcome: &Outcome, now: Timestamp) -> Vec<
         Outcome::Fault(_) => return Vec::new(),
     };
     let row = |direction: Direction, generation: u32, status: &str, answer: String| {
-        let of_row = vec![direction.as_str().into(), generation.into(), status.into(), answer.into(), now.0.into()];
-        [step(key), of_row].concat()
+        let (saga, step) = (key.saga.as_str().into(), key.step.as_str().into());
+        let (direction, generation) = (direction.as_str().into(), generation.into());
+        vec![saga, step, direction, generation, status.into(), answer.into(), now.0.into()]
     };
     let mut rows = vec![row(key.direction, key.generation, status, answer)];
     match key.direction {

@@ -11,7 +11,7 @@ use sagamore_core::{Body, Refusal};
 use sagamore_database::Tx;
 use serde::Serialize;
 
-use crate::decided::{Decided, Fault};
+use crate::decided::Decided;
 
 /// A handler at work. Nothing happens before it is polled.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Decided<Body, Refusal>> + Send>>;
@@ -119,11 +119,5 @@ impl Display for Unreadable {
             Unreadable::Body(why) => f.write_str(why),
             Unreadable::Output(why) => write!(f, "the action's stored output cannot be read: {why}"),
         }
-    }
-}
-
-impl From<Unreadable> for Fault {
-    fn from(unreadable: Unreadable) -> Fault {
-        Fault::new(unreadable.to_string())
     }
 }

@@ -1,6 +1,6 @@
 //! From records to what is asked: decoded, the expired left out, the unreadable set aside, cut into chunks.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use sagamore_core::{Body, Command, Direction, Name, ReplyTo, StepKey, Timestamp};
 use sagamore_transport::Delivered;
@@ -55,18 +55,27 @@ impl Intake {
         }
         intake
     }
+}
 
-    /// The same in pieces, each with at most one command of a step, order kept.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = &[Asked]> {
-        let mut rest = self.asked.as_slice();
-        std::iter::from_fn(move || {
-            let mut steps = HashSet::with_capacity(rest.len());
-            let end = rest.iter().position(|asked| !steps.insert((&asked.key.saga, &asked.key.step)));
-            let (chunk, behind) = rest.split_at(end.unwrap_or(rest.len()));
-            rest = behind;
-            (!chunk.is_empty()).then_some(chunk)
-        })
+/// Commands in chunks, each with at most one of a step: the n-th of every step is in the n-th chunk. So each step's
+/// commands keep their order, and there are no more chunks than the most repeated step has commands. Commands of several
+/// steps may change places: what is asked of one of them because of the other is asked after that one was answered.
+pub(crate) fn chunks(asked: Vec<Asked>) -> Vec<Vec<Asked>> {
+    let mut counts = HashMap::with_capacity(asked.len());
+    let mut numbers = Vec::with_capacity(asked.len());
+    for Asked { key, .. } in &asked {
+        let count: &mut usize = counts.entry((&key.saga, &key.step)).or_insert(0);
+        numbers.push(*count);
+        *count += 1;
     }
+    let mut chunks: Vec<Vec<Asked>> = Vec::new();
+    for (asked, number) in asked.into_iter().zip(numbers) {
+        if number == chunks.len() {
+            chunks.push(Vec::new());
+        }
+        chunks[number].push(asked);
+    }
+    chunks
 }
 
 /// Compensations never expire, whatever they say: nobody would undo the step.
@@ -90,19 +99,32 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_holds_at_most_one_command_of_a_step_and_keeps_the_order() {
-        let check = |steps: &[(&str, &str, Direction)], sizes: &[usize]| {
-            let asked = steps.iter().map(|(saga, step, direction)| asked(saga, step, *direction)).collect();
-            let intake = Intake { asked, ..Intake::default() };
-            assert_eq!(intake.chunks().map(<[Asked]>::len).collect::<Vec<_>>(), sizes);
-            let (kept, all) = (intake.chunks().flatten().map(|asked| &asked.key), intake.asked.iter().map(|a| &a.key));
-            assert!(kept.eq(all));
+    fn a_chunk_holds_at_most_one_command_of_a_step_and_each_step_keeps_its_order() {
+        let check = |steps: &[(&str, &str, Direction)], wanted: &[&[usize]]| {
+            let one = |(place, (saga, step, direction)): (usize, &(&str, &str, Direction))| Asked {
+                place,
+                ..asked(saga, step, *direction)
+            };
+            let chunks = chunks(steps.iter().enumerate().map(one).collect());
+            let places = |chunk: &Vec<Asked>| chunk.iter().map(|asked| asked.place).collect::<Vec<_>>();
+            assert_eq!(chunks.iter().map(places).collect::<Vec<_>>(), wanted);
         };
         let (action, compensation) = (Direction::Action, Direction::Compensation);
         check(&[], &[]);
-        check(&[("a", "x", action), ("b", "x", action), ("a", "y", action)], &[3]);
-        check(&[("a", "x", action), ("a", "x", compensation)], &[1, 1]);
-        check(&[("a", "x", action), ("b", "x", action), ("a", "x", action), ("b", "x", compensation)], &[2, 2]);
-        check(&[("a", "x", action); 3], &[1, 1, 1]);
+        check(&[("a", "x", action), ("b", "x", action), ("a", "y", action)], &[&[0, 1, 2]]);
+        check(&[("a", "x", action), ("a", "x", compensation)], &[&[0], &[1]]);
+        check(
+            &[("a", "x", action), ("b", "x", action), ("a", "x", action), ("b", "x", compensation)],
+            &[&[0, 1], &[2, 3]],
+        );
+        check(&[("a", "x", action); 3], &[&[0], &[1], &[2]]);
+    }
+
+    /// Each command twice, one right behind the other: two commits, and not one for each pair.
+    #[test]
+    fn repeats_that_come_in_pairs_make_two_chunks() {
+        let pairs = (0..50).flat_map(|saga| [saga, saga]);
+        let chunks = chunks(pairs.map(|saga| asked(&saga.to_string(), "x", Direction::Action)).collect());
+        assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [50, 50]);
     }
 }

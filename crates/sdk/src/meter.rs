@@ -14,6 +14,7 @@ pub(crate) struct Meter {
     pub expired: u64,
     pub unreadable: u64,
     pub dead_letters: u64,
+    pub lost_letters: u64,
     pub conflicts: u64,
     pub panics: u64,
     pub timeouts: u64,
@@ -50,6 +51,7 @@ impl Meter {
         }
         let totals = [
             ("sagamore_participant_dead_letters_total", self.dead_letters),
+            ("sagamore_participant_lost_dead_letters_total", self.lost_letters),
             ("sagamore_participant_conflicts_total", self.conflicts),
             ("sagamore_participant_faults_total", self.faults),
             ("sagamore_participant_panics_total", self.panics),

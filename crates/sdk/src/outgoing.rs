@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use sagamore_core::{Name, Reply, ReplyTo};
-use sagamore_transport::wire::{dead_letter, encode_reply};
+use sagamore_transport::wire::{dead_letter, encode_reply, publish_letter};
 use sagamore_transport::{Delivered, Error, Record, Transport};
 
 use crate::chunk::Answer;
+use crate::guard::cut;
 use crate::intake::Asked;
 
 /// Everything that a turn owes the transport.
@@ -15,6 +16,8 @@ pub(crate) struct Outgoing<'a> {
     taken: &'a [Delivered],
     replies: Vec<Owed>,
     dead: BTreeMap<usize, String>,
+    /// Dead letters that the transport takes in no form.
+    lost: usize,
 }
 
 /// A reply, with the place of the record that asked for it.
@@ -27,25 +30,25 @@ struct Owed {
 impl<'a> Outgoing<'a> {
     /// Nothing yet, for the records that the turn has taken.
     pub(crate) fn new(service: &'a Name, taken: &'a [Delivered]) -> Outgoing<'a> {
-        Outgoing { service, taken, replies: Vec::new(), dead: BTreeMap::new() }
+        Outgoing { service, taken, replies: Vec::new(), dead: BTreeMap::new(), lost: 0 }
     }
 
     /// What a command is answered.
-    pub(crate) fn answer(&mut self, asked: &Asked, answer: Answer) {
+    pub(crate) fn answer(&mut self, asked: Asked, answer: Answer) {
+        let Asked { place, key, reply_to, traceparent, message: _ } = asked;
         if let Some(reason) = answer.poison {
-            self.bury(asked.place, reason);
+            self.bury(place, &reason);
         }
-        let (key, traceparent) = (asked.key.clone(), asked.traceparent.clone());
-        let reply = Reply { key, outcome: answer.outcome, traceparent };
-        self.replies.push(Owed { place: asked.place, reply, to: asked.reply_to.clone() });
+        self.replies.push(Owed { place, reply: Reply { key, outcome: answer.outcome, traceparent }, to: reply_to });
     }
 
     /// Makes the record at `place` a dead letter.
-    pub(crate) fn bury(&mut self, place: usize, reason: String) {
+    pub(crate) fn bury(&mut self, place: usize, reason: &str) {
+        let reason = cut(reason); // it may quote all of the body
         if let Some(Delivered { record, partition, offset }) = self.taken.get(place) {
             tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
         }
-        self.dead.insert(place, reason);
+        self.dead.insert(place, reason.to_owned());
     }
 
     /// How many dead letters there are.
@@ -53,8 +56,14 @@ impl<'a> Outgoing<'a> {
         self.dead.len()
     }
 
+    /// How many of them are nowhere but in the program's own log.
+    pub(crate) fn lost_letters(&self) -> usize {
+        self.lost
+    }
+
     /// Publishes everything; what the transport will never take does not hold up the rest.
     pub(crate) async fn publish(&mut self, transport: &dyn Transport) -> Result<(), Error> {
+        self.replies.sort_unstable_by_key(|owed| owed.place);
         let replies = self.replies.iter().map(|owed| owed.record(self.service));
         let records: Vec<Record> =
             replies.chain(self.dead.iter().map(|(place, why)| self.letter(*place, why))).collect();
@@ -67,23 +76,23 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// A reply that cannot be delivered makes its command a dead letter; a dead letter that is too large, with the
-    /// headers that say why, loses its body.
+    /// A reply that cannot be delivered makes its command a dead letter; a dead letter that cannot, in whatever form, is
+    /// told and counted: to try it again would hold up all that comes after it.
     async fn publish_singly(&mut self, transport: &dyn Transport) -> Result<(), Error> {
         for owed in std::mem::take(&mut self.replies) {
             match transport.publish(vec![owed.record(self.service)]).await {
                 Err(error @ (Error::UnknownTopic(_) | Error::TooLarge { .. })) => {
-                    self.bury(owed.place, format!("the reply cannot be delivered: {error}"));
+                    self.bury(owed.place, &format!("the reply cannot be delivered: {error}"));
                 }
                 result => result?,
             }
         }
         for (place, reason) in &self.dead {
-            let mut letter = self.letter(*place, reason);
-            match transport.publish(vec![letter.clone()]).await {
-                Err(Error::TooLarge { .. }) => {
-                    letter.body.clear();
-                    transport.publish(vec![letter]).await?;
+            match publish_letter(transport, self.letter(*place, reason)).await {
+                Err(error @ (Error::UnknownTopic(_) | Error::TooLarge { .. })) => {
+                    let Delivered { record, partition, offset } = &self.taken[*place];
+                    tracing::error!(topic = %record.topic, partition, offset, reason, %error, "lost dead letter");
+                    self.lost += 1;
                 }
                 result => result?,
             }

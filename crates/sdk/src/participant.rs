@@ -14,7 +14,7 @@ use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
 use crate::barrier;
 use crate::chunk::Room;
 use crate::error::Error;
-use crate::intake::Intake;
+use crate::intake::{Intake, chunks};
 use crate::meter::Meter;
 use crate::outgoing::Outgoing;
 use crate::service::Service;
@@ -102,27 +102,30 @@ impl Participant {
         if std::mem::replace(&mut self.unsettled, true)
             && let Err(error) = consumer.rewind().await
         {
-            self.consumer = None; // it may have lost its place to another: the next turn subscribes anew
+            if error.is_transient() {
+                self.consumer = None; // whatever became of it, the next turn subscribes anew
+            } // but who has lost the place to another does not fight for it
             return Err(error.into());
         }
         let taken = consumer.poll(options.messages_max).await?;
         if !taken.is_empty() {
-            let intake = Intake::of(&taken, now);
+            let Intake { asked, unreadable, expired } = Intake::of(&taken, now);
             let mut outgoing = Outgoing::new(service.name(), &taken);
             let room = Room { service, database, options, now };
-            for chunk in intake.chunks() {
-                let answers = room.carry_out(chunk, meter).await?;
+            for chunk in chunks(asked) {
+                let answers = room.carry_out(&chunk, meter).await?;
                 meter.chunk(&answers);
-                chunk.iter().zip(answers).for_each(|(asked, answer)| outgoing.answer(asked, answer));
+                chunk.into_iter().zip(answers).for_each(|(asked, answer)| outgoing.answer(asked, answer));
             }
-            meter.expired += intake.expired as u64;
-            meter.unreadable += intake.unreadable.len() as u64;
-            intake.unreadable.into_iter().for_each(|(place, reason)| outgoing.bury(place, reason));
+            meter.expired += expired as u64;
+            meter.unreadable += unreadable.len() as u64;
+            unreadable.into_iter().for_each(|(place, reason)| outgoing.bury(place, &reason));
             if planted(Bug::OffsetBeforeAcknowledgement) {
                 consumer.commit(marks(&taken)).await?;
             }
             outgoing.publish(transport.as_ref()).await?;
             meter.dead_letters += outgoing.dead_letters() as u64;
+            meter.lost_letters += outgoing.lost_letters() as u64;
             consumer.commit(marks(&taken)).await?;
         }
         self.unsettled = false;
@@ -139,19 +142,23 @@ impl Participant {
         self.consumer.as_ref().map(|consumer| consumer.lag())
     }
 
-    /// Turns until `shutdown`; a turn that has begun is finished.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
+    /// Turns until `shutdown`; a turn that has begun is finished. Ends early only with an error that no retry mends.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let mut rng = fastrand::Rng::new();
         let mut shutdown = std::pin::pin!(shutdown);
         self.options.handler_limit.get_or_insert(HANDLER_LIMIT);
         loop {
             let turned = self.turn(clock(), &mut rng).await;
-            if let Err(error) = &turned {
-                tracing::warn!(service = %self.service.name(), %error, pause = ?self.pause, "turn");
+            match &turned {
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(service = %self.service.name(), %error, pause = ?self.pause, "turn");
+                }
+                Err(_) => return turned.map(drop),
+                Ok(_) => {}
             }
             tokio::select! {
                 biased;
-                () = &mut shutdown => return,
+                () = &mut shutdown => return Ok(()),
                 () = self.rest(turned) => {}
             }
         }

@@ -23,18 +23,18 @@ async fn one_poll_with_a_command_its_repeat_and_its_undo_keeps_their_order() {
     assert_eq!((world.calls.add(), world.calls.subtract()), (1, 1));
 }
 
-/// Two sagas write the same row in one chunk: the second handler starts when the first is through.
+/// Many sagas read and write the same row in one chunk: each handler starts when the one before is through.
 #[tokio::test]
 async fn handlers_of_a_chunk_run_one_after_another() {
     let trouble = Trouble::default();
     let mut world = World::behind(&trouble, Options::default()).await;
     trouble.stops(true); // at each await another handler could slip in
-    let mut elsewhere = add("10249");
-    elsewhere.body = add("10248").body;
-    world.send([add("10248"), elsewhere]).await;
-    world.settle().await;
+    let body = add_in("10248", Mood::ReadsAndThenWrites, Mood::Calm).body;
+    world.send((0..10).map(|saga| Command { body: body.clone(), ..add(&saga.to_string()) })).await;
+    assert_eq!(world.turn().await, Turned { taken: 10 });
     trouble.stops(false);
-    assert_eq!((world.tally("10248").await, world.calls.add()), (Some(10), 2));
+    assert_eq!((world.tally("10248").await, world.calls.add()), (Some(50), 10));
+    assert_eq!(world.calls.at_work_max(), 1);
 }
 
 /// Begin, claim, read, store, commit: whatever the size of the batch.

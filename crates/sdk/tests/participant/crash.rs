@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sagamore_core::Reply;
 use sagamore_database::Error as DatabaseError;
-use sagamore_sdk::{Error, Options, Turned};
+use sagamore_sdk::{Error, Migration, Options, Turned};
 
 use crate::toy::Mood;
 use crate::trouble::{Call, Trouble, When, advance};
@@ -177,17 +177,34 @@ async fn a_duplicate_that_comes_while_the_first_is_running_waits_and_gets_its_an
     }
 }
 
-/// Whoever comes later has the partitions; the one before can have them back.
+/// Whoever comes later has the partitions, and the one before does not fight for them.
 #[tokio::test]
-async fn a_participant_that_lost_its_place_finds_it_again() {
+async fn a_participant_that_lost_its_place_ends_and_leaves_it_to_the_other() {
     let mut world = World::new().await;
     let mut other = world.another();
-    other.turn(now(), &mut fastrand::Rng::with_seed(2)).await.expect("it takes over");
+    let mut rng = fastrand::Rng::with_seed(2);
+    other.turn(now(), &mut rng).await.expect("it takes over");
     world.send([add("10248")]).await;
-    failing_turn(&mut world).await;
-    failing_turn(&mut world).await;
-    world.settle().await;
+    for _ in 0..2 {
+        let error = failing_turn(&mut world).await;
+        assert!(matches!(&error, Error::Transport(sagamore_transport::Error::Fenced(_))), "{error}");
+    }
+    other.turn(now(), &mut rng).await.expect("it has kept its place");
     assert_eq!((world.tally("10248").await, world.replies().await.len()), (Some(5), 1));
+    let first = std::mem::replace(&mut world.participant, other);
+    let ended = first.run(std::future::pending()).await;
+    assert!(matches!(ended, Err(Error::Transport(sagamore_transport::Error::Fenced(_)))), "{ended:?}");
+}
+
+/// To try again would go on for ever, and nobody would know why.
+#[tokio::test]
+async fn a_running_participant_ends_with_an_error_that_no_retry_mends() {
+    let world = World::new().await;
+    let newer = Migration::new("0002-newer", "CREATE TABLE newer (id BIGINT PRIMARY KEY)").needs(2);
+    world.database.migrate("tally", &[newer], 2).await.expect("a newer program has been here");
+    let ended = world.another().run(std::future::pending()).await;
+    let too_old = DatabaseError::ProgramTooOld { needed: 2, have: 1 };
+    assert!(matches!(&ended, Err(Error::Database(error)) if *error == too_old), "{ended:?}");
 }
 
 #[tokio::test]
@@ -209,5 +226,5 @@ async fn a_running_participant_answers_through_trouble_and_stops_when_it_is_told
         assert_eq!(world.tally(key).await, Some(5));
     }
     stop.send(()).expect("it is running");
-    running.await.expect("it has stopped");
+    running.await.expect("it has stopped").expect("because it was told to");
 }

@@ -5,6 +5,7 @@ use sagamore_core::{Body, Timestamp};
 use sagamore_database::Error;
 use sagamore_sdk::Options;
 use sagamore_transport::wire::{encode_command, redrive};
+use sagamore_transport::{Record, log};
 
 use crate::toy::Mood;
 use crate::trouble::{Call, Trouble, When};
@@ -125,6 +126,65 @@ async fn a_record_that_does_not_say_who_asks_is_a_dead_letter_and_is_not_answere
     assert_eq!(world.ask([add("10249")]).await, [added("10249")]);
     assert_eq!(world.dead_letters().await.len(), 2);
     assert_eq!(world.ask([add("10248")]).await, [added("10248")]);
+}
+
+fn reason(letter: &Record) -> &[u8] {
+    letter.header("sagamore-dlt-reason").expect("every letter says why")
+}
+
+/// What complains of a mistyped text quotes all of it, escaped: several times as long as the text itself.
+#[tokio::test]
+async fn a_dead_letter_says_why_in_few_words_however_long_the_text_that_it_complains_of() {
+    let mut world = World::new().await;
+    let mut odd = add("10248");
+    odd.body = Body::parse(&format!(r#"{{"name":"10248","by":"{}"}}"#, r"\u0001".repeat(100_000))).expect("JSON");
+    let outcomes = world.ask([odd.clone(), add("10249")]).await;
+    assert_eq!((code(&outcomes[0]), &outcomes[1]), (UNDECODABLE, &added("10249")));
+    let dead = world.dead_letters().await;
+    assert_eq!((dead.len(), dead[0].body.len()), (1, odd.body.as_str().len()));
+    let reason = std::str::from_utf8(reason(&dead[0])).expect("a text");
+    assert!(reason.contains(r"\u{1}\u{1}") && reason.len() <= 2_000, "{} bytes: {reason}", reason.len());
+}
+
+/// As large as a record may be: as a dead letter it would be larger.
+#[tokio::test]
+async fn a_dead_letter_that_is_too_large_goes_out_with_place_and_reason_alone() {
+    let mut world = World::new().await;
+    for (headers, body) in [(1_000_000, 47_800), (47_800, 1_000_000), (1_047_800, 0)] {
+        let mut huge = garbled(&add("10248"));
+        huge.headers.push(("foreign".into(), vec![b'h'; headers].into()));
+        huge.body = vec![b'{'; body].into();
+        world.publish(vec![huge.clone()]).await;
+        let outcomes = world.ask([add("10249")]).await;
+        assert_eq!((code(&outcomes[0]), &outcomes[1]), (UNDECODABLE, &added("10249")));
+        let dead = world.dead_letters().await;
+        assert_eq!((dead.len(), &dead[0].key, dead[0].body.len()), (1, &huge.key, 0));
+        assert!(!reason(&dead[0]).is_empty() && dead[0].header("foreign").is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_whose_partition_is_not_there_goes_to_another() {
+    let mut world = World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
+    world.publish(vec![Record { partition: Some(1), ..garbled(&add("10248")) }]).await;
+    world.publish(vec![Record { partition: Some(1), ..encode_command(&add("10249")) }]).await;
+    world.settle().await;
+    assert_eq!(world.replies().await.len(), 2);
+    let dead = world.dead_letters().await;
+    assert_eq!(dead[0].header("sagamore-dlt-place").map(|place| place.as_ref()), Some(b"tally.commands[1]@0".as_ref()));
+}
+
+/// The transport takes the letter in no form: to try for ever would hold up everybody else.
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_written_at_all_holds_up_nobody() {
+    let bounds = log::Options { record_bytes_max: 800, ..log::Options::default() };
+    let mut world = World::upon(bounds, 1, &Trouble::default(), Options::default()).await;
+    let mut wordy = encode_command(&add("10248"));
+    wordy.headers.retain(|(name, _)| ["ce_correlationid", "ce_sagastep", "ce_sagakind"].contains(&name.as_ref()));
+    wordy.headers.push(("ce_sagageneration".into(), vec![b'x'; 400].into())); // the reason quotes it, in two headers
+    world.publish(vec![wordy]).await;
+    assert_eq!(world.ask([add("10249")]).await, [added("10249")]);
+    assert_eq!((world.dead_letters().await.len(), world.participant.lag()), (0, Some(0)));
 }
 
 /// Stored as refused, and then the process dies before the dead letter is out.

@@ -46,6 +46,7 @@ pub enum Mood {
     WritesAndPanics,
     WritesAndHangs,
     GivesTooMuch,
+    ReadsAndThenWrites,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +60,31 @@ pub enum Declined {
 pub struct Calls {
     add: Arc<AtomicUsize>,
     subtract: Arc<AtomicUsize>,
+    at_work: Arc<AtomicUsize>,
+    at_work_max: Arc<AtomicUsize>,
+}
+
+/// One handler at work.
+struct AtWork(Arc<AtomicUsize>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Calls {
+    /// How many of those that add have ever been at work at once.
+    pub fn at_work_max(&self) -> usize {
+        self.at_work_max.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self) -> AtWork {
+        let others = self.at_work.fetch_add(1, Ordering::Relaxed);
+        self.at_work_max.fetch_max(others + 1, Ordering::Relaxed);
+        AtWork(self.at_work.clone())
+    }
+
     pub fn add(&self) -> usize {
         self.add.load(Ordering::Relaxed)
     }
@@ -75,12 +98,16 @@ const MIGRATIONS: &[Migration] =
     &[Migration::new("0001-tally", "CREATE TABLE tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL)")];
 
 pub fn service(calls: &Calls) -> Service {
-    let (adds, subtracts, parts) = (calls.add.clone(), calls.subtract.clone(), calls.subtract.clone());
+    let (calls, subtracts, parts) = (calls.clone(), calls.subtract.clone(), calls.subtract.clone());
     Service::named("tally")
         .migrations(MIGRATIONS)
         .action(move |tx: Tx, add: Add| {
-            adds.fetch_add(1, Ordering::Relaxed);
-            carry_out(tx, add)
+            calls.add.fetch_add(1, Ordering::Relaxed);
+            let calls = calls.clone();
+            async move {
+                let _at_work = calls.begin();
+                carry_out(tx, add).await
+            }
         })
         .compensation(Subtract, move |tx: Tx, added: Added| {
             subtracts.fetch_add(1, Ordering::Relaxed);
@@ -106,6 +133,9 @@ async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined
     if mood == Mood::Refuses {
         return refused(Declined::NotToday);
     }
+    if mood == Mood::ReadsAndThenWrites {
+        return read_and_then_write(tx, name, by).await;
+    }
     tx.execute(
         "INSERT INTO tally (name, value) VALUES ($1, $2)
          ON CONFLICT (name) DO UPDATE SET value = tally.value + excluded.value",
@@ -113,10 +143,23 @@ async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined
     )
     .await?;
     match mood {
-        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch => done(()),
+        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch | Mood::ReadsAndThenWrites => done(()),
         Mood::WritesAndRefuses => refused(Declined::NotToday),
         Mood::WritesAndFails => Err(Fault::new("out of order")),
         Mood::WritesAndPanics => panic!("dropped the ledger"),
         Mood::WritesAndHangs => std::future::pending().await,
     }
+}
+
+/// Right only as long as nobody else writes between the two.
+async fn read_and_then_write(tx: Tx, name: &str, by: i64) -> Decided<(), Declined> {
+    let rows = tx.query("SELECT value FROM tally WHERE name = $1", (name,)).await?;
+    let value: i64 = rows.first().map_or(Ok(0), |row| row.get(0))?;
+    tokio::task::yield_now().await;
+    tx.execute(
+        "INSERT INTO tally (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (name, value + by),
+    )
+    .await?;
+    done(())
 }

@@ -211,6 +211,11 @@ impl Transaction for BehindTx {
     fn rollback(&self) -> BoxFuture<'_, Result<(), DatabaseError>> {
         Box::pin(self.trouble.around(None, async { self.open.lock().await.take().expect("open").rollback().await }))
     }
+
+    fn abandon(&self) {
+        let open = self.open.try_lock().ok().and_then(|mut open| open.take());
+        drop(open);
+    }
 }
 
 type TransportFuture<'a, T> = sagamore_transport::port::BoxFuture<'a, Result<T, Error>>;

@@ -39,9 +39,14 @@ impl World {
 
     /// The same, where what the service talks to may be troubled; who asks is not.
     pub async fn behind(trouble: &Trouble, options: Options) -> World {
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
-        for topic in [REPLIES, "tally.commands", "tally.commands-dlt"] {
-            log.create_topic(topic, 1).await.expect("create topic");
+        World::upon(log::Options::default(), 1, trouble, options).await
+    }
+
+    /// The same, where the log has these bounds, and the commands' topic has so many partitions; the others have one.
+    pub async fn upon(bounds: log::Options, partitions: u32, trouble: &Trouble, options: Options) -> World {
+        let log = Log::on(Arc::new(MemoryDisk::new()), bounds).expect("an empty disk");
+        for (topic, partitions) in [(REPLIES, 1), ("tally.commands", partitions), ("tally.commands-dlt", 1)] {
+            log.create_topic(topic, partitions).await.expect("create topic");
         }
         let (replies, dead) = (watch(&log, REPLIES).await, watch(&log, "tally.commands-dlt").await);
         let (calls, rng) = (Calls::default(), fastrand::Rng::with_seed(7));
