@@ -64,7 +64,14 @@ impl Order {
         identifier("orderId", &self.order_id)?;
         identifier("customerId", &self.customer_id)?;
         total_cents(&self.lines)?;
-        let ShipTo { name, address, city, region, postal_code, country } = &self.ship_to;
+        self.ship_to.check()
+    }
+}
+
+impl ShipTo {
+    /// Whether it can be kept like this; else what is wrong with it, in words.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let ShipTo { name, address, city, region, postal_code, country } = self;
         text("shipTo.name", name)?;
         text("shipTo.address", address)?;
         text("shipTo.city", city)?;
@@ -98,7 +105,7 @@ impl Line {
     }
 }
 
-/// A text that names something: not empty, not long, nothing that cannot be seen.
+/// A text that names something: not empty, not long, without control characters.
 pub(crate) fn identifier(field: &str, value: &str) -> Result<(), String> {
     if value.is_empty() {
         return Err(format!("{field}: is empty"));
@@ -106,15 +113,15 @@ pub(crate) fn identifier(field: &str, value: &str) -> Result<(), String> {
     if value.len() > KEY_BYTES_MAX {
         return Err(format!("{field}: is longer than {KEY_BYTES_MAX} bytes"));
     }
-    printable(field, value)
+    without(field, value, char::is_control)
 }
 
-/// A text for people.
+/// A text for people: not long, without control characters but line breaks, which stand in old addresses.
 pub(crate) fn text(field: &str, value: &str) -> Result<(), String> {
     if value.len() > TEXT_BYTES_MAX {
         return Err(format!("{field}: is longer than {TEXT_BYTES_MAX} bytes"));
     }
-    printable(field, value)
+    without(field, value, |letter| letter.is_control() && letter != '\n' && letter != '\r')
 }
 
 /// A figure with bounds.
@@ -122,10 +129,6 @@ pub(crate) fn within(field: &str, value: i64, min: i64, max: i64) -> Result<(), 
     if (min..=max).contains(&value) { Ok(()) } else { Err(format!("{field}: {value} is not from {min} to {max}")) }
 }
 
-fn printable(field: &str, value: &str) -> Result<(), String> {
-    // line breaks stand in old addresses
-    if value.chars().any(|letter| letter.is_control() && letter != '\n' && letter != '\r') {
-        return Err(format!("{field}: holds a control character"));
-    }
-    Ok(())
+fn without(field: &str, value: &str, control: impl Fn(char) -> bool) -> Result<(), String> {
+    if value.chars().any(control) { Err(format!("{field}: holds a control character")) } else { Ok(()) }
 }

@@ -11,7 +11,7 @@ use sagamore_database::Value;
 use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
 
 use super::messages::{Pieces, Reserve, Reserved};
-use crate::form::{Line, PIECES_MAX};
+use crate::form::{Line, PIECES_MAX, identifier};
 use crate::schema::table;
 
 /// Two tables. `pieces` is JSON, a list of [`Pieces`]; an order has at most one reservation.
@@ -48,6 +48,9 @@ pub enum Short {
         /// Of what.
         sku: String,
     },
+    /// The order or a sku has no name that can be kept.
+    #[error("{0}")]
+    InvalidReservation(String),
     /// No such product.
     #[error("there is no product {0}")]
     UnknownSku(String),
@@ -70,6 +73,10 @@ pub enum Short {
 /// Sets all pieces aside, or none.
 pub async fn reserve(tx: Tx, reserve: Reserve) -> Decided<Reserved, Short> {
     let Reserve { order_id, lines } = reserve;
+    let mut skus = lines.iter().map(|line| identifier("sku", &line.sku));
+    if let Err(reason) = identifier("orderId", &order_id).and_then(|()| skus.try_for_each(|sku| sku)) {
+        return refused(Short::InvalidReservation(reason));
+    }
     let pieces = match by_sku(lines) {
         Ok(pieces) => pieces,
         Err(short) => return refused(short),
@@ -101,7 +108,10 @@ pub async fn reserve(tx: Tx, reserve: Reserve) -> Decided<Reserved, Short> {
 pub async fn release(tx: Tx, reserved: Reserved) -> Decided<(), Short> {
     let Reserved { order_id, pieces } = reserved;
     let marked = tx
-        .execute("UPDATE reservation SET released = TRUE WHERE order_id = $1 AND released = FALSE", (&order_id,))
+        .execute(
+            "UPDATE reservation SET released = TRUE WHERE order_id = $1 AND pieces = $2 AND released = FALSE",
+            (&order_id, serde_json::to_string(&pieces)?),
+        )
         .await?;
     if marked == 0 {
         return refused(Short::NothingToRelease(order_id));

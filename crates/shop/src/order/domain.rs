@@ -7,7 +7,7 @@ use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
 
 use super::messages::{Confirm, Create, Created};
 use super::orders::Status;
-use crate::form::{identifier, total_cents};
+use crate::form::{identifier, text, total_cents};
 use crate::schema::table;
 
 /// One table. `lines` is JSON, as ordered; `locked_by` is null when anybody may settle the order.
@@ -59,7 +59,8 @@ pub enum Rejected {
 /// Makes the order, locked by `holder`.
 pub async fn create(tx: Tx, create: Create, holder: String) -> Decided<Created, Rejected> {
     let Create { order_id, customer_id, lines } = create;
-    let total_cents = match total_cents(&lines).and_then(|total| identifier("orderId", &order_id).map(|()| total)) {
+    let named = identifier("orderId", &order_id).and_then(|()| identifier("customerId", &customer_id));
+    let total_cents = match named.and_then(|()| total_cents(&lines)) {
         Ok(total_cents) => total_cents,
         Err(reason) => return refused(Rejected::InvalidOrder(reason)),
     };
@@ -80,6 +81,9 @@ pub async fn create(tx: Tx, create: Create, holder: String) -> Decided<Created, 
 /// The order stands. `holder` is who locked it; none for somebody from outside, who is refused while it is locked.
 pub async fn confirm(tx: Tx, confirm: Confirm, holder: Option<String>) -> Decided<(), Rejected> {
     let Confirm { order_id, tracking } = confirm;
+    if let Err(reason) = identifier("orderId", &order_id).and_then(|()| text("tracking", &tracking)) {
+        return refused(Rejected::InvalidOrder(reason));
+    }
     settle(tx, order_id, Status::Confirmed, Some(tracking), holder).await
 }
 

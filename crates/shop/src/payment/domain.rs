@@ -5,7 +5,7 @@
 use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
 
 use super::messages::{Charge, Charged};
-use crate::form::CENTS_MAX;
+use crate::form::{CENTS_MAX, identifier};
 use crate::schema::table;
 
 /// Two tables. An order is charged at most once.
@@ -38,6 +38,9 @@ pub enum Declined {
     /// No such account.
     #[error("there is no account of {0}")]
     UnknownCustomer(String),
+    /// The order or the customer has no name that can be kept.
+    #[error("{0}")]
+    InvalidCharge(String),
     /// Not an amount of money that can be taken.
     #[error("{0} is no amount to charge, in cents")]
     InvalidAmount(i64),
@@ -52,6 +55,9 @@ pub enum Declined {
 /// Takes the money. The outer error is a fault (retried), the inner one a refusal (stored, final).
 pub async fn charge(tx: Tx, charge: Charge) -> Decided<Charged, Declined> {
     let Charge { order_id, customer_id, amount_cents } = charge;
+    if let Err(reason) = identifier("orderId", &order_id).and_then(|()| identifier("customerId", &customer_id)) {
+        return refused(Declined::InvalidCharge(reason));
+    }
     if !(0..=CENTS_MAX).contains(&amount_cents) {
         return refused(Declined::InvalidAmount(amount_cents));
     }

@@ -3,6 +3,7 @@
 use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
 
 use super::messages::{Schedule, Scheduled};
+use crate::form::identifier;
 use crate::schema::table;
 
 /// Two tables. `ship_to` is JSON, a [`ShipTo`](crate::ShipTo); an order is shipped at most once.
@@ -23,6 +24,9 @@ pub enum Unshippable {
         /// Where to.
         country: String,
     },
+    /// The order has no name that can be kept, or the address is none.
+    #[error("{0}")]
+    InvalidShipment(String),
     /// There is a shipment of the order, asked for by somebody else.
     #[error("order {0} is on its way already")]
     AlreadyScheduled(String),
@@ -31,6 +35,9 @@ pub enum Unshippable {
 /// Has a carrier fetch the order. The tracking id follows from the order's: the same however often this runs.
 pub async fn schedule(tx: Tx, schedule: Schedule) -> Decided<Scheduled, Unshippable> {
     let Schedule { order_id, ship_to } = schedule;
+    if let Err(reason) = identifier("orderId", &order_id).and_then(|()| ship_to.check()) {
+        return refused(Unshippable::InvalidShipment(reason));
+    }
     let tracking = format!("TRACK-{order_id}");
     let scheduled = tx
         .execute(

@@ -4,7 +4,7 @@ use sagamore_sdk::Database;
 use sagamore_shop::inventory::domain::{release, reserve};
 use sagamore_shop::inventory::{Pieces, Reserve, Reserved, Short, product};
 
-use crate::shop::{counted, line, refused_outright, run, small};
+use crate::shop::{bad_names, counted, line, refused_outright, run, small};
 
 fn wanted(order_id: &str, lines: &[(&str, i64)]) -> Reserve {
     Reserve { order_id: order_id.into(), lines: lines.iter().map(|(sku, quantity)| line(sku, *quantity, 1)).collect() }
@@ -120,12 +120,15 @@ async fn a_reservation_that_was_released_by_other_means_is_not_released_again() 
 }
 
 #[tokio::test]
-async fn more_than_is_reserved_is_never_put_back() {
+async fn only_what_is_reserved_is_put_back() {
     let database = small().await.inventory;
     run(&database, |tx| reserve(tx, wanted("1", &[("chai", 3), ("tofu", 1)]))).await.unwrap();
-    let too_much = reserved("1", &[("chai", 3), ("tofu", 2)]);
-    assert_eq!(run(&database, |tx| release(tx, too_much)).await, Err(Short::NothingToRelease("1".into())));
-    assert_eq!(shelves(&database).await, [(7, 3), (4, 1)]);
+    run(&database, |tx| reserve(tx, wanted("2", &[("chai", 3), ("tofu", 3)]))).await.unwrap(); // as many are set aside
+    for others in [vec![("chai", 3), ("tofu", 2)], vec![("chai", 2), ("tofu", 1)], vec![("chai", 3)], vec![]] {
+        let nothing = Short::NothingToRelease("1".into());
+        refused_outright(&database, nothing, |tx| release(tx, reserved("1", &others))).await;
+    }
+    assert_eq!(shelves(&database).await, [(4, 6), (1, 4)]);
 }
 
 #[tokio::test]
@@ -134,4 +137,17 @@ async fn a_reservation_is_a_row_and_one_more_for_every_sku() {
     let (given, written) = counted(&database, |tx| reserve(tx, wanted("1", &[("chai", 3), ("tofu", 1)]))).await;
     assert_eq!(written, 3);
     assert_eq!(counted(&database, |tx| release(tx, given.unwrap())).await.1, 3);
+}
+
+/// Bad data is a refusal: as a fault it would be asked for ever.
+#[tokio::test]
+async fn a_reservation_with_a_name_that_cannot_be_kept_is_refused() {
+    let database = small().await.inventory;
+    for (name, why) in bad_names() {
+        let refusal = Short::InvalidReservation(format!("orderId: {why}"));
+        refused_outright(&database, refusal, |tx| reserve(tx, wanted(&name, &[("chai", 1)]))).await;
+        let refusal = Short::InvalidReservation(format!("sku: {why}"));
+        refused_outright(&database, refusal, |tx| reserve(tx, wanted("1", &[("chai", 1), (&name, 1)]))).await;
+    }
+    assert_eq!(shelves(&database).await, [(10, 0), (5, 0)]);
 }

@@ -4,7 +4,7 @@ use sagamore_sdk::Database;
 use sagamore_shop::order::domain::{cancel, confirm, create, unlock};
 use sagamore_shop::order::{Confirm, Create, Created, Placed, Rejected, Status, order, orders};
 
-use crate::shop::{empty, line, refused_outright, run};
+use crate::shop::{bad_names, empty, line, refused_outright, run};
 
 const SAGA: &str = "checkout:10248";
 
@@ -154,4 +154,22 @@ async fn orders_are_listed_page_by_page() {
     assert_eq!(ids("").await, ["1", "2"]);
     assert_eq!(ids("2").await, ["3"]);
     assert!(ids("3").await.is_empty());
+}
+
+/// Bad data is a refusal: as a fault it would be asked for ever.
+#[tokio::test]
+async fn an_order_with_a_name_that_cannot_be_kept_is_refused() {
+    let database = empty().await.order;
+    for (name, why) in bad_names() {
+        let unnamed = Rejected::InvalidOrder(format!("orderId: {why}"));
+        refused_outright(&database, unnamed.clone(), |tx| create(tx, wanted(&name), SAGA.into())).await;
+        let confirm_it = Confirm { order_id: name.clone(), ..confirmed() };
+        refused_outright(&database, unnamed, |tx| confirm(tx, confirm_it, Some(SAGA.into()))).await;
+        let of_nobody = Create { customer_id: name, ..wanted("10248") };
+        let refusal = Rejected::InvalidOrder(format!("customerId: {why}"));
+        refused_outright(&database, refusal, |tx| create(tx, of_nobody, SAGA.into())).await;
+    }
+    let confirm_it = Confirm { tracking: "TRACK-\0".into(), ..confirmed() };
+    let refusal = Rejected::InvalidOrder("tracking: holds a control character".into());
+    refused_outright(&database, refusal, |tx| confirm(tx, confirm_it, Some(SAGA.into()))).await;
 }

@@ -4,7 +4,7 @@ use sagamore_sdk::Database;
 use sagamore_shop::payment::domain::{charge, refund};
 use sagamore_shop::payment::{Charge, Charged, Declined, account, balance_cents, load};
 
-use crate::shop::{self, counted, refused_outright, run, small};
+use crate::shop::{self, bad_names, counted, refused_outright, run, small};
 
 fn wanted(order_id: &str, amount_cents: i64) -> Charge {
     Charge { order_id: order_id.into(), customer_id: "VINET".into(), amount_cents }
@@ -105,4 +105,17 @@ async fn the_sum_of_all_accounts_leaves_out_the_sample() {
     sagamore_shop::sample::load(&shop).await.unwrap();
     load(&shop.payment, &[shop::account("ALFKI", 5)]).await.unwrap();
     assert_eq!(balance_cents(&shop.payment).await.unwrap(), 1_055);
+}
+
+/// Bad data is a refusal: as a fault it would be asked for ever.
+#[tokio::test]
+async fn a_charge_with_a_name_that_cannot_be_kept_is_refused() {
+    let database = small().await.payment;
+    for (name, why) in bad_names() {
+        let refusal = Declined::InvalidCharge(format!("orderId: {why}"));
+        refused_outright(&database, refusal, |tx| charge(tx, wanted(&name, 1))).await;
+        let refusal = Declined::InvalidCharge(format!("customerId: {why}"));
+        let of_nobody = Charge { customer_id: name, ..wanted("1", 1) };
+        refused_outright(&database, refusal, |tx| charge(tx, of_nobody)).await;
+    }
 }

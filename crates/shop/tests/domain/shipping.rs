@@ -3,7 +3,7 @@
 use sagamore_shop::shipping::domain::schedule;
 use sagamore_shop::shipping::{Schedule, Scheduled, Unshippable, destinations};
 
-use crate::shop::{destination, refused_outright, run, ship_to, small};
+use crate::shop::{bad_names, destination, refused_outright, run, ship_to, small};
 
 fn wanted(country: &str) -> Schedule {
     Schedule { order_id: "10248".into(), ship_to: ship_to(country) }
@@ -41,4 +41,21 @@ async fn destinations_are_listed_page_by_page() {
     let database = small().await.shipping;
     assert_eq!(destinations(&database, "", 1).await.unwrap(), [destination("France", true)]);
     assert_eq!(destinations(&database, "France", 9).await.unwrap(), [destination("Ireland", false)]);
+}
+
+/// Bad data is a refusal: as a fault it would be asked for ever.
+#[tokio::test]
+async fn a_shipment_with_a_name_that_cannot_be_kept_is_refused() {
+    let database = small().await.shipping;
+    for (name, why) in bad_names() {
+        let refusal = Unshippable::InvalidShipment(format!("shipTo.country: {why}"));
+        refused_outright(&database, refusal, |tx| schedule(tx, wanted(&name))).await;
+        let refusal = Unshippable::InvalidShipment(format!("orderId: {why}"));
+        let unnamed = Schedule { order_id: name, ..wanted("France") };
+        refused_outright(&database, refusal, |tx| schedule(tx, unnamed)).await;
+    }
+    let mut endless = wanted("France");
+    endless.ship_to.city = "x".repeat(501);
+    let refusal = Unshippable::InvalidShipment("shipTo.city: is longer than 500 bytes".into());
+    refused_outright(&database, refusal, |tx| schedule(tx, endless)).await;
 }

@@ -58,6 +58,17 @@ where
     assert_eq!(counted(database, work).await, (Err(refusal), 0));
 }
 
+/// Names that nobody can keep, and what is said of each after the field's name.
+pub fn bad_names() -> [(String, &'static str); 4] {
+    let control = "holds a control character";
+    [
+        ("a\0b".into(), control),
+        ("a\nb".into(), control),
+        (String::new(), "is empty"),
+        ("x".repeat(201), "is longer than 200 bytes"),
+    ]
+}
+
 pub fn account(customer_id: &str, balance_cents: i64) -> Account {
     Account { customer_id: customer_id.into(), name: format!("{customer_id} & sons"), balance_cents }
 }
