@@ -4,24 +4,26 @@ use anyhow::{Context, Result};
 
 use crate::workspace::Workspace;
 
-/// A file, and the arguments of the cargo that prints what it holds.
+/// A file, and the program, below the folder that cargo builds into, that prints what it holds.
 struct Document {
     path: &'static str,
-    cargo: &'static [&'static str],
+    program: &'static str,
+    arguments: &'static [&'static str],
 }
 
+/// What the tests are built from too, so that nothing is built twice with other features.
+const BUILD: &[&str] = &["build", "--quiet", "--workspace", "--all-targets"];
+
 const DOCUMENTS: &[Document] = &[
-    Document {
-        path: "docs/transitions.md",
-        cargo: &["run", "--quiet", "-p", "sagamore-core", "--example", "transitions"],
-    },
-    Document { path: "docs/errors.md", cargo: &["run", "--quiet", "-p", "sagamore", "--", "docs", "errors"] },
-    Document { path: "docs/cli.md", cargo: &["run", "--quiet", "-p", "sagamore", "--", "docs", "cli"] },
+    Document { path: "docs/transitions.md", program: "debug/examples/transitions", arguments: &[] },
+    Document { path: "docs/errors.md", program: "debug/sagamore", arguments: &["docs", "errors"] },
+    Document { path: "docs/cli.md", program: "debug/sagamore", arguments: &["docs", "cli"] },
 ];
 
 /// The documents that are missing or differ from what the code prints.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut stale = Vec::new();
+    workspace.cargo_says(BUILD).context("build what prints the documents")?;
     for document in DOCUMENTS {
         let printed = document.print(workspace)?;
         let path = document.path;
@@ -33,6 +35,7 @@ pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
 
 /// Writes all of them anew.
 pub fn write(workspace: &Workspace) -> Result<()> {
+    workspace.cargo_says(BUILD).context("build what prints the documents")?;
     for document in DOCUMENTS {
         let printed = document.print(workspace)?;
         std::fs::write(workspace.path(document.path), printed).with_context(|| format!("write {}", document.path))?;
@@ -43,7 +46,7 @@ pub fn write(workspace: &Workspace) -> Result<()> {
 
 impl Document {
     fn print(&self, workspace: &Workspace) -> Result<String> {
-        workspace.cargo_says(self.cargo).with_context(|| format!("print {}", self.path))
+        workspace.built_says(self.program, self.arguments).with_context(|| format!("print {}", self.path))
     }
 }
 

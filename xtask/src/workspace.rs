@@ -63,6 +63,13 @@ impl Workspace {
         self.says(&cargo(), arguments)
     }
 
+    /// What a program says that cargo has built, as we were: `debug/sagamore`.
+    pub fn built_says(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let ours = std::env::current_exe().context("find the folder that cargo builds into")?;
+        let folder = ours.ancestors().nth(2).context("find the folder that cargo builds into")?;
+        self.says(&folder.join(program).to_string_lossy(), arguments)
+    }
+
     /// What git says.
     pub fn git(&self, arguments: &[&str]) -> Result<String> {
         self.says("git", arguments)
