@@ -208,6 +208,15 @@ impl Transaction for Held {
         })
     }
 
+    fn abandon(&self) {
+        let session = self.state().session.take();
+        if let Some(session) = session.and_then(Arc::into_inner)
+            && session.is_open()
+        {
+            session.abandon();
+        }
+    }
+
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
             if let Some(session) = self.end()?.session.filter(|session| session.is_open()) {
@@ -220,11 +229,6 @@ impl Transaction for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(session) = state.session.take().and_then(Arc::into_inner)
-            && session.is_open()
-        {
-            session.abandon();
-        }
+        self.abandon();
     }
 }

@@ -1,6 +1,5 @@
 //! After the commit: publish, acknowledge, answer. All of it may be lost in a crash; the saga's row says it again.
 
-use bytes::Bytes;
 use sagamore_core::message::Command;
 use sagamore_core::saga::{Saga, Status};
 use sagamore_transport::{Error as TransportError, Mark, Record, wire};
@@ -61,11 +60,10 @@ impl Orchestrator {
             }
         }
         for letter in dead_letters {
-            match self.transport.publish(vec![letter.clone()]).await {
-                Err(TransportError::TooLarge { .. }) => {
-                    // its headers still say where the whole record is
-                    let bare = Record { body: Bytes::new(), ..letter.clone() };
-                    self.transport.publish(vec![bare]).await?;
+            match wire::publish_letter(self.transport.as_ref(), letter.clone()).await {
+                Err(error @ (TransportError::UnknownTopic(_) | TransportError::TooLarge { .. })) => {
+                    tracing::error!(%error, "a dead letter cannot be written");
+                    metrics::counter!("sagamore_lost_dead_letters_total").increment(1);
                 }
                 published => published?,
             }
