@@ -38,6 +38,15 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A service's database is gone.
+    #[error(
+        "{} is missing, though the engine's database beside it is there: sagas would meet a service that has forgotten \
+         them.\n  Restore the file from where it went, or begin anew in another directory: --data DIR", path.display()
+    )]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Another process has it.
     #[error(
         "the data directory {} is in use by another sagamore (process {pid}).\n  \
@@ -122,6 +131,7 @@ impl Stack {
         sagamore_transport::log::create_directory(data)
             .map_err(|source| Error::Directory { path: data.to_owned(), source })?;
         let lock = Lock::take(data)?;
+        nothing_is_missing(data)?;
         let log = Log::open(&data.join("log"), sagamore_transport::log::Options::default())?;
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
         let shop = Databases {
@@ -179,8 +189,22 @@ impl Stack {
     }
 }
 
+/// The engine's database is made last: where it is, the services' are. The log may be lost, they may not.
+fn nothing_is_missing(data: &Path) -> Result<(), Error> {
+    if !file(data, "engine").exists() {
+        return Ok(());
+    }
+    let services = ["order", "payment", "inventory", "shipping"];
+    let missing = services.into_iter().map(|name| file(data, name)).find(|path| !path.exists());
+    missing.map_or(Ok(()), |path| Err(Error::Missing { path }))
+}
+
+fn file(data: &Path, name: &str) -> PathBuf {
+    data.join(format!("{name}.sqlite"))
+}
+
 fn database(data: &Path, name: &'static str) -> Result<Database, Error> {
-    Database::sqlite(&data.join(format!("{name}.sqlite"))).map_err(|source| Error::Database { name, source })
+    Database::sqlite(&file(data, name)).map_err(|source| Error::Database { name, source })
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {

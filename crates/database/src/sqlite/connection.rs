@@ -13,7 +13,7 @@ use crate::error::Error;
 /// More than the program has statements: each is parsed once.
 const STATEMENTS_CACHED: usize = 256;
 /// How long a statement waits for a stranger (a shell of SQLite's) who holds the file; it waits inline.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// How often the lock is tried: who closed the database a moment ago may still be letting go of it.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);

@@ -69,6 +69,18 @@ fn a_second_process_on_the_same_data_is_refused() {
 }
 
 #[test]
+fn a_service_whose_database_is_lost_is_not_begun_anew_behind_the_sagas() {
+    let data = tempfile::tempdir().expect("a directory");
+    assert!(Server::on(data.path()).terminate().success());
+    std::fs::remove_file(data.path().join("payment.sqlite")).expect("it was there");
+    let path = data.path().to_str().expect("a path in UTF-8");
+    let refused = sagamore(&["dev", "--listen", "127.0.0.1:0", "--data", path]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(told.contains("payment.sqlite is missing") && told.contains("Restore"), "{told}");
+}
+
+#[test]
 fn a_process_that_is_killed_lets_go_of_its_data() {
     let data = tempfile::tempdir().expect("a directory");
     drop(Server::on(data.path()));
