@@ -129,9 +129,9 @@ impl Orchestrator {
             turned.sagas = settled.sagas;
             turned.commands = settled.commands.len();
             let sent = self.send(settled.commands, settled.dead_letters).await;
+            self.measure(turned);
             self.answer(settled.answers); // what is committed holds, whether it could be sent or not
             sent?;
-            self.measure(turned);
         }
         self.sweep(now).await?;
         Ok(turned)

@@ -1,6 +1,6 @@
 //! What is counted: added up over a turn, handed to the `metrics` facade once.
 
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use sagamore_core::message::Outcome;
 
 use crate::chunk::Answer;
@@ -35,8 +35,11 @@ impl Meter {
         }
     }
 
-    /// Tells the facade.
-    pub(crate) fn tell(&self, service: &str) {
+    /// Tells the facade. `lag` is how many commands are not yet done with, once the service has subscribed.
+    pub(crate) fn tell(&self, service: &str, lag: Option<u64>) {
+        if let Some(lag) = lag {
+            gauge!("sagamore_participant_lag", "service" => service.to_owned()).set(lag as f64);
+        }
         let outcomes = [
             ("done", self.done),
             ("refused", self.refused),

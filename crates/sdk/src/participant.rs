@@ -87,7 +87,7 @@ impl Participant {
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         let mut meter = Meter::default();
         let turned = self.take(now, &mut meter).await;
-        meter.tell(self.service.name().as_str());
+        meter.tell(self.service.name().as_str(), self.lag());
         self.failures = if turned.is_ok() { 0 } else { self.failures.saturating_add(1) };
         self.pause = pause(self.failures, self.options.pause_max, rng);
         turned

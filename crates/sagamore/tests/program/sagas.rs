@@ -134,6 +134,8 @@ fn the_metrics_tell_sagas_by_state_lag_and_batches() {
         "sagamore_sagas{state=\"running\"} 1",
         "sagamore_sagas{state=\"stuck\"} 0",
         "sagamore_replies_lag",
+        "sagamore_participant_lag{service=\"order\"}",
+        "sagamore_oldest_outstanding_step_seconds",
         "sagamore_turn_inputs",
         "sagamore_sagas_in_flight 1",
         "sagamore_log_bytes",
