@@ -167,7 +167,8 @@ pub enum Verb {
 }
 
 /// Why an input changes nothing. Never an error of the saga: it is counted, and answered where somebody waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ignored {
     /// The saga has ended, and its end absorbs.
     #[error("the saga has ended")]

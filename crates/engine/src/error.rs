@@ -13,12 +13,10 @@ pub enum Error {
     #[error("engine transport: {0}")]
     Transport(#[from] sagamore_transport::Error),
     /// Another orchestrator has taken the partition: nothing that this one decides counts any more.
-    #[error("partition {partition} belongs to another orchestrator now (epoch {epoch})")]
+    #[error("partition {partition}, or another of this batch, belongs to another orchestrator now")]
     OwnershipLost {
-        /// The reply partition.
+        /// One of the reply partitions in question.
         partition: u32,
-        /// The epoch that is stored now.
-        epoch: i64,
     },
     /// The same version was registered before with other contents.
     #[error(

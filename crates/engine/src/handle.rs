@@ -41,14 +41,16 @@ pub(crate) struct Gauges {
     pub in_flight: AtomicUsize,
     /// Since when the longest waiting saga has waited, in ms since 1970; the greatest number when none waits.
     pub oldest: AtomicI64,
+    /// How many reply partitions are owned; as many as can be while there is no lease.
+    pub partitions: AtomicUsize,
     /// The inputs of the starts that wait for a turn, in bytes.
     pub request_bytes: AtomicUsize,
 }
 
 impl Default for Gauges {
     fn default() -> Gauges {
-        let (in_flight, request_bytes) = Default::default();
-        Gauges { in_flight, oldest: AtomicI64::new(i64::MAX), request_bytes }
+        let (in_flight, request_bytes, partitions) = Default::default();
+        Gauges { in_flight, oldest: AtomicI64::new(i64::MAX), partitions, request_bytes }
     }
 }
 
@@ -245,6 +247,11 @@ impl Handle {
     pub fn oldest_outstanding(&self) -> Option<Timestamp> {
         let since = self.gauges.oldest.load(Ordering::Relaxed);
         (since != i64::MAX).then_some(Timestamp(since))
+    }
+
+    /// How many reply partitions this orchestrator owns. None: it takes no starts, and others do what there is to do.
+    pub fn partitions_owned(&self) -> usize {
+        self.gauges.partitions.load(Ordering::Relaxed)
     }
 
     /// Whether an orchestrator still takes requests.

@@ -37,6 +37,7 @@ pub(crate) struct Live {
 }
 
 struct Unended {
+    partition: u32,
     due: Option<Timestamp>,
     since: Option<Timestamp>,
     status: Status,
@@ -56,11 +57,7 @@ impl Live {
     pub fn put(&mut self, known: Known) {
         let id = known.saga.id.clone();
         let status = known.saga.status;
-        if let Some(before) = self.unended.remove(&id) {
-            self.count(before.status, -1);
-            before.due.map(|due| self.due.remove(&(due, id.clone())));
-            before.since.map(|since| self.waiting.remove(&(since, id.clone())));
-        }
+        self.let_go(&id);
         if status.has_ended() {
             return;
         }
@@ -68,10 +65,39 @@ impl Live {
         self.due.extend(due.map(|due| (due, id.clone())));
         self.waiting.extend(since.map(|since| (since, id.clone())));
         self.count(status, 1);
-        self.unended.insert(id.clone(), Unended { due, since, status });
+        let partition = known.saga.reply_to.partition;
+        self.unended.insert(id.clone(), Unended { partition, due, since, status });
         if self.sagas.len() < self.max {
             self.sagas.insert(id, known);
         }
+    }
+
+    /// Forgets when something is due of a saga; who waits for it goes on waiting.
+    fn let_go(&mut self, id: &SagaId) {
+        if let Some(before) = self.unended.remove(id) {
+            self.count(before.status, -1);
+            before.due.map(|due| self.due.remove(&(due, id.clone())));
+            before.since.map(|since| self.waiting.remove(&(since, id.clone())));
+        }
+    }
+
+    /// Forgets the sagas of partitions that are another orchestrator's from now on.
+    pub fn forget_partitions(&mut self, lost: &[u32]) {
+        let theirs = self.unended.iter().filter(|(_, unended)| lost.contains(&unended.partition));
+        let theirs: Vec<SagaId> = theirs.map(|(id, _)| id.clone()).collect();
+        for id in theirs {
+            self.sagas.remove(&id);
+            self.let_go(&id);
+        }
+    }
+
+    /// At most `max` sagas that somebody waits for here, and that another orchestrator drives.
+    pub fn waited_for_abroad(&mut self, max: usize) -> Vec<SagaId> {
+        self.waiters.retain(|_, waiters| {
+            waiters.retain(|waiter| !waiter.is_closed());
+            !waiters.is_empty()
+        });
+        self.waiters.keys().filter(|id| !self.unended.contains_key(*id)).take(max).cloned().collect()
     }
 
     fn count(&mut self, status: Status, by: isize) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sagamore_transport::Subscription;
+
 /// Every bound of an orchestrator, with its default.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -11,8 +13,11 @@ pub struct Options {
     pub reply_partitions: u32,
     /// The consumer group under which replies are taken.
     pub group: String,
-    /// Who this orchestrator is, for the ownership rows.
+    /// Who this orchestrator is, for the ownership rows. With a lease: a name that no other process has.
     pub owner: String,
+    /// None: this orchestrator is the only one, and takes every partition. Otherwise any number of them share the
+    /// partitions, each for so long from one renewal to the next: who is silent for longer is succeeded by the others.
+    pub lease: Option<Duration>,
     /// Requests that wait for a turn; more are refused as busy.
     pub requests_max: usize,
     /// The inputs of starts that wait for a turn, in bytes together; more are refused as busy.
@@ -31,6 +36,14 @@ pub struct Options {
     pub command_partitions: u32,
 }
 
+impl Options {
+    /// The replies, of all partitions.
+    pub(crate) fn subscription(&self) -> Subscription {
+        let (group, topic) = (self.group.as_str().into(), self.reply_topic.as_str().into());
+        Subscription { group, topics: vec![topic], partitions: None }
+    }
+}
+
 impl Default for Options {
     fn default() -> Options {
         Options {
@@ -38,6 +51,7 @@ impl Default for Options {
             reply_partitions: 1,
             group: "sagamore.orchestrator".into(),
             owner: "orchestrator".into(),
+            lease: None,
             requests_max: 10_000,
             request_bytes_max: 64 * 1024 * 1024,
             in_flight_max: 20_000,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sagamore_core::Timestamp;
 use sagamore_core::definition::Definition;
 use sagamore_database::Database;
-use sagamore_transport::{Consumer, Subscription, Transport, wire};
+use sagamore_transport::{Consumer, Error as TransportError, Transport, wire};
 use tokio::sync::mpsc;
 
 use crate::error::Error;
@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::registry::Registry;
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::{Debts, Strays, Sweep};
+use crate::turn::{Abroad, Debts, Strays, Sweep};
 
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -32,7 +32,8 @@ pub struct Orchestrator {
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Store,
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) replies: Box<dyn Consumer>,
+    /// None until partitions are owned.
+    pub(crate) replies: Option<Box<dyn Consumer>>,
     pub(crate) requests: mpsc::Receiver<Request>,
     /// Requests that `wait` has taken out of the queue.
     pub(crate) inbox: Vec<Request>,
@@ -42,6 +43,9 @@ pub struct Orchestrator {
     pub(crate) progress: BTreeMap<u32, u64>,
     /// None until the sagas are taken over, and again after a turn that was dropped.
     pub(crate) epochs: Option<Epochs>,
+    /// When to look who owns what.
+    pub(crate) survey_due: Timestamp,
+    pub(crate) abroad: Abroad,
     pub(crate) debts: Debts,
     pub(crate) sweep: Sweep,
     pub(crate) gauges: Arc<Gauges>,
@@ -80,12 +84,13 @@ impl Orchestrator {
             }
             registry.add(definition, true);
         }
-        let subscription = Subscription {
-            group: options.group.as_str().into(),
-            topics: vec![options.reply_topic.as_str().into()],
-            partitions: None,
+        let replies = match options.lease {
+            Some(_) => {
+                store.share(options.reply_partitions).await?;
+                None
+            }
+            None => Some(transport.subscribe(options.subscription()).await?),
         };
-        let replies = transport.subscribe(subscription).await?;
         let gauges = Arc::new(Gauges::default());
         let (handle, requests) = Handle::new(options.clone(), registry.clone(), store.clone(), gauges.clone());
         let orchestrator = Orchestrator {
@@ -100,6 +105,8 @@ impl Orchestrator {
             strays: Strays::default(),
             progress: BTreeMap::new(),
             epochs: None,
+            survey_due: Timestamp(i64::MIN),
+            abroad: Abroad::default(),
             debts: Debts::default(),
             sweep: Sweep::default(),
             gauges,
@@ -111,11 +118,22 @@ impl Orchestrator {
     /// After an error nothing of the batch was acknowledged that is not seen through by the next turn; dropped at any
     /// await, the next turn takes all sagas over anew.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
-        let epochs = match self.epochs.take() {
+        let mut epochs = match self.epochs.take() {
             Some(epochs) => epochs,
+            None if self.options.lease.is_some() => {
+                self.forget_all(); // what the rows say is ours is claimed anew
+                self.survey_at_once();
+                Epochs::default()
+            }
             None => self.take_over(now).await?,
         };
-        let turned = self.work(&epochs, now, rng).await;
+        let turned = match self.keep_ownership(&mut epochs, now).await {
+            Ok(()) => self.work(&epochs, now, rng).await,
+            Err(error) => Err(error),
+        };
+        if let Err(Error::OwnershipLost { .. } | Error::Transport(TransportError::Fenced(_))) = turned {
+            self.survey_at_once();
+        }
         self.epochs = Some(epochs);
         turned
     }
@@ -132,7 +150,9 @@ impl Orchestrator {
             self.measure(turned);
             self.answer(settled.answers); // what is committed holds, whether it could be sent or not
             sent?;
+            self.hand_over(settled.handed, now, rng).await?;
         }
+        self.look_abroad(now).await?;
         self.sweep(now).await?;
         Ok(turned)
     }
@@ -146,10 +166,10 @@ impl Orchestrator {
                 Ok(turned) if turned.inputs > 0 => pause = Duration::from_millis(10),
                 Ok(_) => tokio::select! {
                     biased;
-                    () = &mut shutdown => return Ok(()),
+                    () = &mut shutdown => break,
                     () = self.wait(clock()) => continue,
                 },
-                Err(error) if error.is_transient() => {
+                Err(error) if self.outlives(&error) => {
                     tracing::warn!(%error, "turn failed, trying again");
                     self.turn_away(&error);
                     tokio::time::sleep(pause).await;
@@ -158,19 +178,32 @@ impl Orchestrator {
                 Err(error) => return Err(error),
             }
             if futures_util::FutureExt::now_or_never(&mut shutdown).is_some() {
-                return Ok(());
+                break;
             }
             tokio::task::yield_now().await;
+        }
+        self.leave().await;
+        Ok(())
+    }
+
+    /// Whether the next turn may mend it. Who shares the partitions can lose some and goes on with the others.
+    pub fn outlives(&self, error: &Error) -> bool {
+        let shared = self.options.lease.is_some();
+        match error {
+            Error::OwnershipLost { .. } | Error::Transport(TransportError::Fenced(_)) if shared => true,
+            error => error.is_transient(),
         }
     }
 
     /// Until there may be something to do: a request, a reply, or something due.
     async fn wait(&mut self, now: Timestamp) {
-        let due = [self.live.next_due(), self.strays.next_due(), self.next_sweep()].into_iter().flatten().min();
+        let survey = self.options.lease.map(|_| self.survey_due);
+        let due = [self.live.next_due(), self.strays.next_due(), self.next_sweep(), survey, self.abroad.next_due()];
+        let due = due.into_iter().flatten().min();
         let pause = due.map_or(Duration::from_secs(3600), |due| due.since(now));
         tokio::select! {
             Some(request) = self.requests.recv() => self.inbox.push(request),
-            () = self.replies.ready() => {}
+            () = ready(&mut self.replies) => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -186,11 +219,20 @@ impl Orchestrator {
         metrics::histogram!("sagamore_turn_inputs").record(as_gauge(turned.inputs));
         metrics::histogram!("sagamore_turn_sagas").record(as_gauge(turned.sagas));
         metrics::counter!("sagamore_commands_total").increment(turned.commands as u64);
-        metrics::gauge!("sagamore_replies_lag").set(self.replies.lag() as f64);
+        let lag = self.replies.as_ref().map_or(0, |replies| replies.lag());
+        metrics::gauge!("sagamore_replies_lag").set(lag as f64);
     }
 }
 
-fn as_gauge(count: usize) -> f64 {
+/// Until a reply may be there; for ever while none can come.
+async fn ready(replies: &mut Option<Box<dyn Consumer>>) {
+    match replies {
+        Some(replies) => replies.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(crate) fn as_gauge(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 

@@ -2,9 +2,12 @@
 //!
 //! A saga's state is the fold of its journal; the row is what is updated under the revision and listed.
 
+mod handed;
 mod list;
 mod ownership;
+mod postgres;
 mod schema;
+mod sqlite;
 mod sweep;
 mod write;
 
@@ -17,13 +20,15 @@ use sagamore_core::message::ReplyTo;
 use sagamore_core::saga::{Entry, Saga, Status};
 use sagamore_core::{Body, Timestamp};
 use sagamore_database::database::Open;
+use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Row, Tx, Value};
 
 use crate::error::Error;
 use crate::registry::Registry;
 
+pub(crate) use handed::Handed;
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
-pub(crate) use ownership::Epochs;
+pub(crate) use ownership::{Epochs, Seat, Survey};
 pub(crate) use write::{Idempotent, Saved, Write};
 
 /// The engine's database. Clones share it.
@@ -118,10 +123,27 @@ impl Store {
     /// Reads sagas by id, in two round trips; those that do not exist are missing from the answer, and of those whose
     /// data cannot be understood it says why.
     pub async fn load(&self, tx: &Tx, registry: &Registry, ids: &[&SagaId]) -> Result<Readings, Error> {
-        let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
-        let sets = ids.iter().map(|id| vec![Value::from(id.as_str())]).collect();
-        let rows: Vec<Row> = tx.query_each(&sql, sets).await?.into_iter().flatten().collect();
+        let rows = self.rows(tx, ids).await?;
         Ok(self.read_sagas(tx, registry, rows).await?.into_iter().map(|(header, read)| (header.id, read)).collect())
+    }
+
+    /// The rows of these sagas, without their journals.
+    pub async fn headers(&self, ids: &[&SagaId]) -> Result<Vec<Header>, Error> {
+        let open = self.begin().await?;
+        let rows = self.rows(&open.tx(), ids).await?;
+        open.rollback().await?;
+        rows.iter().map(Header::read).collect()
+    }
+
+    async fn rows(&self, tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
+        match tx.dialect() {
+            Dialect::Sqlite => {
+                let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
+                let sets = ids.iter().map(|id| vec![Value::from(id.as_str())]).collect();
+                Ok(tx.query_each(&sql, sets).await?.into_iter().flatten().collect())
+            }
+            Dialect::Postgres => postgres::headers(tx, ids).await,
+        }
     }
 
     /// Reads a page of a partition's unfinished sagas, those with a larger number than `after`, in order.
@@ -144,8 +166,15 @@ impl Store {
     /// Folds the journals of these rows, in their order.
     async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<Vec<(Header, Reading)>, Error> {
         let headers = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
-        let sets = headers.iter().map(|header| vec![Value::Int(header.seq)]).collect();
-        let journals = tx.query_each("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", sets).await?;
+        let seqs: Vec<i64> = headers.iter().map(|header| header.seq).collect();
+        let journals = match tx.dialect() {
+            _ if seqs.is_empty() => Vec::new(),
+            Dialect::Sqlite => {
+                let sets = seqs.into_iter().map(|seq| vec![Value::Int(seq)]).collect();
+                tx.query_each("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", sets).await?
+            }
+            Dialect::Postgres => postgres::journals(tx, &seqs).await?,
+        };
         let mut read = Vec::with_capacity(headers.len());
         for (header, journal) in headers.into_iter().zip(journals) {
             let reading = match self.definition(Source::Tx(tx), registry, &header.hash).await {

@@ -6,8 +6,10 @@ mod decide;
 mod poison;
 mod settle;
 
+mod abroad;
 mod answer;
 mod debts;
+mod ownership;
 mod strays;
 mod sweep;
 mod takeover;
@@ -18,6 +20,7 @@ use sagamore_core::id::SagaId;
 use sagamore_core::message::{Command, Reply};
 use sagamore_transport::{Delivered, Record};
 
+pub(crate) use abroad::Abroad;
 pub(crate) use answer::Answer;
 pub(crate) use debts::Debts;
 pub(crate) use strays::{Stray, Strays};
@@ -51,7 +54,10 @@ pub(crate) enum Arrival {
 pub(crate) struct Settled {
     pub sagas: usize,
     pub commands: Vec<Command>,
+    /// Dead letters, and replies that are sent on to the partition of their saga.
     pub dead_letters: Vec<Record>,
+    /// Verbs on sagas of other orchestrators, with their partitions.
+    pub handed: Vec<(u32, VerbRequest)>,
     pub answers: Vec<Answer>,
 }
 

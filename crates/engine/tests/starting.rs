@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use common::{Rig, id, no, nothing, wish, written};
 use sagamore_core::saga::Status;
-use sagamore_database::Database;
 use sagamore_engine::{Options, StartError, VerbError};
 
 #[tokio::test]
@@ -129,7 +128,7 @@ async fn a_cancel_is_taken_until_the_pivot_is_asked_and_asking_again_is_harmless
 #[tokio::test]
 async fn more_than_the_bound_is_refused_as_busy_and_not_stored() {
     let options = Options { in_flight_max: 1, ..Options::default() };
-    let mut rig = Rig::with(options, Database::memory()).await;
+    let mut rig = Rig::with(options, common::database()).await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let busy = rig.handle.start(wish("2", "a")).await.expect_err("too many");
     assert!(matches!(busy, StartError::Busy { retry_after_s: 1.. }), "{busy:?}");
@@ -139,7 +138,7 @@ async fn more_than_the_bound_is_refused_as_busy_and_not_stored() {
 
 #[tokio::test]
 async fn an_input_that_is_too_large_or_lacks_a_field_is_refused_with_the_reason() {
-    let mut rig = Rig::with(Options { input_bytes_max: 64, ..Options::default() }, Database::memory()).await;
+    let mut rig = Rig::with(Options { input_bytes_max: 64, ..Options::default() }, common::database()).await;
     let large = rig.handle.start(wish("1", &"x".repeat(100))).await.expect_err("too large");
     assert!(matches!(large, StartError::TooLarge { bytes_max: 64, .. }), "{large:?}");
     let mut lacking = wish("1", "a");

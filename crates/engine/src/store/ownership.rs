@@ -1,16 +1,50 @@
-//! Who owns which reply partition: a row with an epoch that every write checks.
+//! Who owns which reply partition: a row with an epoch that every write checks, and a lease where several share them.
+//!
+//! **Invariant:** leases decide who may claim, never who may write: that is the epoch's affair, whatever a clock says.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_database::Tx;
+use sagamore_database::port::Dialect;
+use sagamore_database::{Tx, Value};
 
 use super::Store;
 use crate::error::Error;
 
+/// How long an orchestrator that is gone is remembered.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
 /// The partitions that an orchestrator owns, each with the epoch under which it took it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Epochs(pub BTreeMap<u32, i64>);
+
+/// How the partitions are shared at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Survey {
+    /// Every partition.
+    pub seats: Vec<Seat>,
+    /// How many orchestrators are there, this one included.
+    pub members: usize,
+}
+
+/// One partition's row.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat {
+    pub partition: u32,
+    pub epoch: i64,
+    /// The row names the orchestrator that asked.
+    pub ours: bool,
+    /// Nobody's lease is on it.
+    pub free: bool,
+}
+
+impl Epochs {
+    pub fn owns(&self, partition: u32) -> bool {
+        self.0.contains_key(&partition)
+    }
+}
 
 impl Store {
     /// Takes the partitions, and those that were there when there were more: from now on nobody with an older epoch
@@ -20,7 +54,7 @@ impl Store {
         let mut epochs = BTreeMap::new();
         let known = open.tx().query("SELECT coalesce(max(reply_partition) + 1, 0) FROM ownership", ()).await?;
         let known: i64 = known.first().map_or(Ok(0), |row| row.get(0))?;
-        let known = u32::try_from(known).map_err(|why| super::bad("ownership", why))?;
+        let known = small(known)?;
         for partition in 0..partitions.max(known).max(1) {
             let rows = open
                 .tx()
@@ -39,16 +73,116 @@ impl Store {
         Ok(Epochs(epochs))
     }
 
+    /// Makes a row for each partition, free to be claimed.
+    pub async fn share(&self, partitions: u32) -> Result<(), Error> {
+        let open = self.begin().await?;
+        let rows = (0..partitions.max(1)).map(|partition| vec![Value::from(partition)]).collect();
+        let insert = "INSERT INTO ownership (reply_partition, owner, epoch) VALUES ($1, '', 0)
+            ON CONFLICT (reply_partition) DO NOTHING";
+        open.tx().execute_each(insert, rows).await?;
+        Ok(open.commit().await?)
+    }
+
+    /// Prolongs the leases of all that is this owner's, and tells how things stand.
+    pub async fn renew(&self, owner: &str, lease: Duration, now: Timestamp) -> Result<Survey, Error> {
+        let open = self.begin().await?;
+        let tx = open.tx();
+        let time = clock(&tx, now).await?;
+        let until = time.plus(lease).0;
+        let seen = "INSERT INTO orchestrator (owner, seen_until) VALUES ($1, $2)
+            ON CONFLICT (owner) DO UPDATE SET seen_until = excluded.seen_until";
+        tx.execute(seen, (owner, until)).await?;
+        tx.execute("UPDATE ownership SET lease_until = $2 WHERE owner = $1", (owner, until)).await?;
+        let gone = time.0.saturating_sub(Timestamp::default().plus(REMEMBERED).0);
+        tx.execute("DELETE FROM orchestrator WHERE seen_until < $1", (gone,)).await?;
+        let seats = tx.query("SELECT reply_partition, epoch, owner, lease_until FROM ownership ORDER BY 1", ()).await?;
+        let members = tx.query("SELECT count(*) FROM orchestrator WHERE seen_until >= $1", (time.0,)).await?;
+        open.commit().await?;
+        let seat = |row: &sagamore_database::Row| {
+            let ours = row.get::<String>(2)? == owner;
+            let free = row.get::<i64>(3)? < time.0;
+            Ok(Seat { partition: small(row.get(0)?)?, epoch: row.get(1)?, ours, free })
+        };
+        let members = members.first().map_or(Ok(1), |row| row.get::<i64>(0))?;
+        Ok(Survey {
+            seats: seats.iter().map(seat).collect::<Result<_, Error>>()?,
+            members: usize::try_from(members).unwrap_or(1).max(1),
+        })
+    }
+
+    /// Claims these partitions, each unless its epoch has changed since; gives those that were got, with their new
+    /// epochs. Never waits for a transaction of the former owner that has hung: that partition is got next time.
+    pub async fn claim(
+        &self,
+        owner: &str,
+        lease: Duration,
+        now: Timestamp,
+        wanted: &[(u32, i64)],
+    ) -> Result<Vec<(u32, i64)>, Error> {
+        let open = self.begin().await?;
+        let tx = open.tx();
+        let until = clock(&tx, now).await?.plus(lease).0;
+        let skip = match tx.dialect() {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
+        };
+        let claim = format!(
+            "UPDATE ownership SET owner = $1, epoch = epoch + 1, lease_until = $2
+             WHERE reply_partition = (SELECT reply_partition FROM ownership
+                                      WHERE reply_partition = $3 AND epoch = $4 {skip})
+             RETURNING reply_partition, epoch"
+        );
+        let set = |(partition, epoch): &(u32, i64)| {
+            vec![Value::from(owner), Value::Int(until), Value::from(*partition), Value::Int(*epoch)]
+        };
+        let rows = tx.query_each(&claim, wanted.iter().map(set).collect()).await?;
+        open.commit().await?;
+        rows.iter().flatten().map(|row| Ok((small(row.get(0)?)?, row.get(1)?))).collect()
+    }
+
+    /// Gives these partitions away: whoever looks next may claim them.
+    pub async fn release(&self, owner: &str, partitions: &[u32]) -> Result<(), Error> {
+        let open = self.begin().await?;
+        let release = "UPDATE ownership SET owner = '', lease_until = 0 WHERE reply_partition = $1 AND owner = $2";
+        let sets = partitions.iter().map(|partition| vec![Value::from(*partition), Value::from(owner)]).collect();
+        open.tx().execute_each(release, sets).await?;
+        Ok(open.commit().await?)
+    }
+
+    /// This owner is gone for good.
+    pub async fn leave(&self, owner: &str) -> Result<(), Error> {
+        let open = self.begin().await?;
+        open.tx().execute("DELETE FROM orchestrator WHERE owner = $1", (owner,)).await?;
+        let release = "UPDATE ownership SET owner = '', lease_until = 0 WHERE owner = $1";
+        open.tx().execute(release, (owner,)).await?;
+        Ok(open.commit().await?)
+    }
+
     /// Fails unless all these partitions are still owned under these epochs, as this transaction sees them.
     pub async fn check_ownership(&self, tx: &Tx, epochs: &Epochs) -> Result<(), Error> {
         for row in tx.query("SELECT reply_partition, epoch FROM ownership", ()).await? {
-            let (partition, epoch): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let partition = u32::try_from(partition).map_err(|why| super::bad("ownership", why))?;
+            let (partition, epoch) = (small(row.get(0)?)?, row.get::<i64>(1)?);
             let lost = epochs.0.get(&partition).is_some_and(|ours| *ours != epoch);
             if lost && !planted(Bug::IgnoreEpoch) {
-                return Err(Error::OwnershipLost { partition, epoch });
+                return Err(Error::OwnershipLost { partition });
             }
         }
         Ok(())
     }
+}
+
+/// The one clock that leases go by: the server's; where there is no server, that of whoever asks.
+async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
+    match tx.dialect() {
+        Dialect::Sqlite => Ok(now),
+        Dialect::Postgres => {
+            let ask = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+            let rows = tx.query(ask, ()).await?;
+            Ok(Timestamp(rows.first().map_or(Ok(now.0), |row| row.get(0))?))
+        }
+    }
+}
+
+fn small(partition: i64) -> Result<u32, Error> {
+    u32::try_from(partition).map_err(|why| super::bad("ownership", why))
 }

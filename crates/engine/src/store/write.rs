@@ -1,14 +1,16 @@
-//! One batch of a turn: rows under their revision, journal entries for the rows that took, in a constant number of
-//! round trips.
+//! One batch of a turn: rows under their revision and their partitions' epochs, journal entries for the rows that took,
+//! in a constant number of round trips.
 
 use std::collections::HashMap;
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::saga::{Cause, Entry, Saga};
+use sagamore_database::port::Dialect;
 use sagamore_database::{Tx, Value};
 
-use super::{Store, bad};
+use super::ownership::Epochs;
+use super::{Store, bad, postgres, sqlite};
 use crate::error::Error;
 
 /// What a turn has decided about one saga.
@@ -40,46 +42,45 @@ pub(crate) struct Idempotent {
 }
 
 impl Store {
-    /// Writes sagas and journals; a saga whose row was changed by somebody else is left out, and said so.
-    pub async fn write(&self, tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<Saved>, Error> {
-        let mut saved = vec![Saved::Conflict; writes.len()];
-        let (fresh, known): (Vec<usize>, Vec<usize>) =
-            (0..writes.len()).partition(|&index| writes[index].seq.is_none());
-        if !fresh.is_empty() {
-            let sets = fresh.iter().map(|&index| insert_values(&writes[index])).collect();
-            for (&index, rows) in fresh.iter().zip(tx.query_each(INSERT, sets).await?) {
-                if let Some(row) = rows.first() {
-                    saved[index] = Saved::Row(row.get(0)?);
-                }
-            }
+    /// Numbers for so many new sagas, where the database does not give them with the rows.
+    pub async fn reserve(&self, tx: &Tx, count: usize) -> Result<Vec<i64>, Error> {
+        match tx.dialect() {
+            Dialect::Postgres if count > 0 => postgres::reserve(tx, count).await,
+            Dialect::Postgres | Dialect::Sqlite => Ok(Vec::new()),
         }
-        if !known.is_empty() {
-            let sets = known.iter().map(|&index| update_values(&writes[index])).collect();
-            for (&index, changed) in known.iter().zip(tx.execute_each(UPDATE, sets).await?) {
-                if let (1, Some(seq)) = (changed, writes[index].seq) {
-                    saved[index] = Saved::Row(seq);
-                }
+    }
+
+    /// Writes sagas and journals; a saga whose row was changed by somebody else is left out, and said so. Fails with
+    /// [`Error::OwnershipLost`] when a partition is not owned under its epoch any more. `numbers` are as many as
+    /// [`Store::reserve`] gave for the new ones.
+    pub async fn write(
+        &self,
+        tx: &Tx,
+        epochs: &Epochs,
+        writes: &[Write<'_>],
+        numbers: Vec<i64>,
+    ) -> Result<Vec<Saved>, Error> {
+        match tx.dialect() {
+            Dialect::Sqlite => {
+                self.check_ownership(tx, epochs).await?;
+                sqlite::write(tx, writes).await
             }
+            Dialect::Postgres => postgres::write(tx, epochs, writes, numbers).await,
         }
-        let mut journal = Vec::new();
-        for (write, saved) in writes.iter().zip(&saved) {
-            if let Saved::Row(seq) = saved {
-                for entry in write.entries {
-                    let text = serde_json::to_string(entry).map_err(|why| bad(&write.saga.id, why))?;
-                    journal.push(vec![Value::Int(*seq), integer(entry.revision), Value::Text(text)]);
-                }
-            }
-        }
-        tx.execute_each("INSERT INTO journal (seq, revision, entry) VALUES ($1, $2, $3)", journal).await?;
-        Ok(saved)
     }
 
     /// What is stored for these idempotency keys: request hash and saga.
     pub async fn idempotent(&self, tx: &Tx, keys: &[&str]) -> Result<HashMap<String, (String, SagaId)>, Error> {
-        let sql = "SELECT key, request_hash, saga FROM idempotency WHERE key = $1";
-        let sets = keys.iter().map(|key| vec![Value::from(*key)]).collect();
+        let rows = match tx.dialect() {
+            Dialect::Sqlite => {
+                let sql = "SELECT key, request_hash, saga FROM idempotency WHERE key = $1";
+                let sets = keys.iter().map(|key| vec![Value::from(*key)]).collect();
+                tx.query_each(sql, sets).await?.into_iter().flatten().collect()
+            }
+            Dialect::Postgres => postgres::idempotent(tx, keys).await?,
+        };
         let mut found = HashMap::new();
-        for row in tx.query_each(sql, sets).await?.into_iter().flatten() {
+        for row in rows {
             let (key, saga): (String, String) = (row.get(0)?, row.get(2)?);
             let saga = saga.parse().map_err(|why| bad(&key, why))?;
             found.insert(key, (row.get(1)?, saga));
@@ -107,44 +108,7 @@ impl Store {
     }
 }
 
-const INSERT: &str = "
-INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING RETURNING seq";
-
-fn insert_values(write: &Write<'_>) -> Vec<Value> {
-    let saga = write.saga;
-    vec![
-        Value::from(saga.id.as_str()),
-        Value::from(saga.definition.version),
-        Value::from(saga.definition.hash()),
-        Value::from(saga.reply_to.partition),
-        Value::from(saga.status.as_str()),
-        integer(saga.revision),
-        Value::Int(saga.started_at.0),
-        Value::Int(saga.changed_at.0),
-        ended_at(saga),
-        Value::from(failed_at(saga).map(Name::as_str)),
-    ]
-}
-
-const UPDATE: &str = "
-UPDATE saga SET status = $3, revision = $4, changed_at = $5, ended_at = $6, failed_at = $7
-WHERE seq = $1 AND revision = $2";
-
-fn update_values(write: &Write<'_>) -> Vec<Value> {
-    let saga = write.saga;
-    vec![
-        Value::from(write.seq),
-        integer(write.read_revision),
-        Value::from(saga.status.as_str()),
-        integer(saga.revision),
-        Value::Int(saga.changed_at.0),
-        ended_at(saga),
-        Value::from(failed_at(saga).map(Name::as_str)),
-    ]
-}
-
-fn ended_at(saga: &Saga) -> Value {
+pub(super) fn ended_at(saga: &Saga) -> Value {
     Value::from(saga.status.has_ended().then_some(saga.changed_at.0))
 }
 
@@ -156,6 +120,6 @@ pub(super) fn failed_at(saga: &Saga) -> Option<&Name> {
     }
 }
 
-fn integer(revision: u64) -> Value {
+pub(super) fn integer(revision: u64) -> Value {
     Value::Int(i64::try_from(revision).unwrap_or(i64::MAX))
 }

@@ -81,7 +81,9 @@ impl Orchestrator {
         if marks.is_empty() {
             return Ok(());
         }
-        self.replies.commit(marks).await?;
+        if let Some(replies) = &mut self.replies {
+            replies.commit(marks).await?;
+        }
         if self.strays.next_due().is_none() {
             self.progress.clear(); // everything that was taken is marked
         }

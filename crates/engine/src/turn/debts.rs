@@ -22,13 +22,22 @@ pub(crate) struct Debts {
     pub dead_letters: Vec<Record>,
 }
 
+impl Debts {
+    /// Whether everything is seen through.
+    pub fn is_empty(&self) -> bool {
+        self.doubtful.is_empty() && self.commands.is_empty() && self.dead_letters.is_empty()
+    }
+}
+
 impl Orchestrator {
     /// Reads what is doubtful, sends what was not sent, and has the replies behind it delivered again.
     pub(crate) async fn make_good(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         if !self.debts.doubtful.is_empty() {
             self.strays.forget();
             self.progress.clear();
-            self.replies.rewind().await?;
+            if let Some(replies) = &mut self.replies {
+                replies.rewind().await?;
+            }
             let commands = self.read_again(epochs, now).await?;
             self.debts.commands.extend(commands);
             self.debts.doubtful.clear();
@@ -50,6 +59,9 @@ impl Orchestrator {
         let (mut commands, mut seen) = (Vec::new(), Vec::new());
         for (_, reading) in sagas {
             let Ok(Loaded { seq, mut saga }) = reading else { continue }; // said where it was read
+            if !epochs.owns(saga.reply_to.partition) {
+                continue; // its new owner has read it
+            }
             saga.rearm(now);
             commands.extend(saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)));
             seen.push(Known { seq, saga });

@@ -16,6 +16,9 @@ use crate::live::Known;
 use crate::request::{StartRequest, VerbRequest};
 use crate::store::Idempotent;
 
+/// What is told while there is nothing that a new saga could belong to.
+const NO_PARTITION: &str = "this orchestrator owns no reply partition yet; ask again, or ask another one";
+
 /// What a turn makes of the arrivals of one saga, before anything is stored.
 pub(crate) struct Draft {
     pub id: SagaId,
@@ -43,6 +46,8 @@ pub(crate) enum Verdict {
     Silent,
     /// A reply to a saga that is not there.
     Stray,
+    /// The saga is another orchestrator's, by this reply partition.
+    Abroad(u32),
     /// The saga's data cannot be understood, and why.
     Unreadable(String),
 }
@@ -52,7 +57,10 @@ pub(crate) struct Context<'a> {
     pub now: Timestamp,
     pub rng: &'a mut fastrand::Rng,
     /// Where new sagas get their replies.
-    pub reply_to: &'a dyn Fn(&SagaId) -> ReplyTo,
+    /// None: no partition is owned.
+    pub reply_to: &'a dyn Fn(&SagaId) -> Option<ReplyTo>,
+    /// Whether a partition is owned here.
+    pub owns: &'a dyn Fn(u32) -> bool,
     /// Idempotency keys that are stored, or claimed by an earlier saga of this batch: request hash and saga.
     pub keys: &'a mut HashMap<String, (String, SagaId)>,
 }
@@ -82,22 +90,30 @@ impl Draft {
     /// Folds all arrivals into the saga, in order.
     pub fn fold(id: SagaId, known: Option<Known>, arrivals: &[Arrival], context: &mut Context<'_>) -> Draft {
         let mut draft = Draft::new(id, known);
+        let abroad = draft.saga.as_ref().map(|saga| saga.reply_to.partition).filter(|at| !(context.owns)(*at));
         for arrival in arrivals {
-            let verdict = match arrival {
-                Arrival::Start(start) => Verdict::Start(draft.start(start, context)),
-                Arrival::Verb(verb) => Verdict::Verb(draft.verb(verb, context)),
-                Arrival::Watch(_) => Verdict::Watch { exists: draft.saga.is_some() },
-                Arrival::Reply(_) if draft.saga.is_none() => Verdict::Stray,
-                Arrival::Reply(stray) => draft.silently(&Input::Reply(stray.reply.clone()), context),
-                Arrival::Unstorable(stray, why) => {
-                    let (step, direction) = (stray.reply.key.step.clone(), stray.reply.key.direction);
-                    draft.silently(&Input::SetAside { step, direction, reason: why.clone() }, context)
-                }
-                Arrival::Due => draft.silently(&Input::Tick, context),
+            let verdict = match (arrival, abroad) {
+                (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => Verdict::Abroad(at),
+                (arrival, _) => draft.take(arrival, context),
             };
             draft.verdicts.push(verdict);
         }
         draft
+    }
+
+    fn take(&mut self, arrival: &Arrival, context: &mut Context<'_>) -> Verdict {
+        match arrival {
+            Arrival::Start(start) => Verdict::Start(self.start(start, context)),
+            Arrival::Verb(verb) => Verdict::Verb(self.verb(verb, context)),
+            Arrival::Watch(_) => Verdict::Watch { exists: self.saga.is_some() },
+            Arrival::Reply(_) if self.saga.is_none() => Verdict::Stray,
+            Arrival::Reply(stray) => self.silently(&Input::Reply(stray.reply.clone()), context),
+            Arrival::Unstorable(stray, why) => {
+                let (step, direction) = (stray.reply.key.step.clone(), stray.reply.key.direction);
+                self.silently(&Input::SetAside { step, direction, reason: why.clone() }, context)
+            }
+            Arrival::Due => self.silently(&Input::Tick, context),
+        }
     }
 
     /// What was newly asked, and was not answered in the same turn.
@@ -130,7 +146,7 @@ impl Draft {
             None => false,
         };
         if !existed {
-            let reply_to = (context.reply_to)(&self.id);
+            let reply_to = (context.reply_to)(&self.id).ok_or_else(|| StartError::Unavailable(NO_PARTITION.into()))?;
             let saga =
                 Saga::begin(self.id.clone(), start.definition.clone(), reply_to, start.input.clone(), context.now);
             self.saga = Some(saga);
@@ -144,7 +160,7 @@ impl Draft {
     fn verb(&mut self, verb: &VerbRequest, context: &mut Context<'_>) -> Result<Status, VerbError> {
         if self.saga.is_none() {
             let definition = verb.absent.clone().ok_or_else(|| VerbError::NotFound(self.id.clone()))?;
-            let reply_to = (context.reply_to)(&self.id);
+            let reply_to = (context.reply_to)(&self.id).ok_or_else(|| VerbError::Unavailable(NO_PARTITION.into()))?;
             self.saga = Some(Saga::begin(self.id.clone(), definition, reply_to, Body::empty(), context.now));
         }
         let cancels = verb.input == Input::Cancel;

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use futures_util::future::join;
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
 use sagamore_core::message::ReplyTo;
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::saga::Status;
 use sagamore_database::{Error as DatabaseError, Tx};
-use sagamore_transport::wire;
+use sagamore_transport::{Record, wire};
 
 use super::answer::Answer;
 use super::decide::{Context, Draft, Verdict};
@@ -44,7 +45,7 @@ impl Orchestrator {
             }
             match self.commit(epochs, &arrivals, now, rng).await {
                 Ok(drafts) => {
-                    let lost = self.absorb(drafts, &mut arrivals, now, &mut settled);
+                    let lost = self.absorb(epochs, drafts, &mut arrivals, now, &mut settled);
                     if !lost.is_empty() && rounds + 1 >= ROUNDS_MAX {
                         return Err(Error::Contended);
                     }
@@ -61,7 +62,7 @@ impl Orchestrator {
         Ok(settled)
     }
 
-    /// One transaction: check the ownership, read what is not in memory, decide, write what took.
+    /// One transaction: read what is not in memory, decide, write what took while the partitions are ours.
     async fn commit(
         &mut self,
         epochs: &Epochs,
@@ -71,10 +72,17 @@ impl Orchestrator {
     ) -> Result<Vec<(Draft, Option<Saved>)>, Error> {
         let open = self.store.begin().await?;
         let tx = open.tx();
-        self.store.check_ownership(&tx, epochs).await?;
-        let (mut known, unreadable) = self.load(&tx, arrivals).await?;
+        let begins = |arrival: &Arrival| match arrival {
+            Arrival::Start(_) => true,
+            Arrival::Verb(verb) => verb.absent.is_some(),
+            Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due => false,
+        };
+        let starts = arrivals.values().filter(|of_saga| of_saga.iter().any(begins)).count();
+        let store = self.store.clone();
+        let (loaded, numbers) = join(self.load(&tx, arrivals), store.reserve(&tx, starts)).await;
+        let ((mut known, unreadable), numbers) = (loaded?, numbers?);
         let mut keys = self.load_keys(&tx, arrivals).await?;
-        let drafts = self.decide(arrivals, (&mut known, &unreadable), &mut keys, now, rng);
+        let drafts = self.decide(epochs, arrivals, (&mut known, &unreadable), &mut keys, now, rng);
         let changed = |draft: &&Draft| !draft.entries.is_empty();
         let writes: Vec<Write<'_>> = drafts.iter().filter(changed).filter_map(write).collect();
         let idempotent: Vec<_> = drafts.iter().flat_map(|draft| &draft.idempotent).collect();
@@ -82,7 +90,7 @@ impl Orchestrator {
             open.rollback().await?;
             return Ok(drafts.into_iter().map(|draft| (draft, None)).collect());
         }
-        let mut saved = self.store.write(&tx, &writes).await?.into_iter();
+        let mut saved = self.store.write(&tx, epochs, &writes, numbers).await?.into_iter();
         if !self.store.write_idempotent(&tx, now, &idempotent).await? {
             return Err(Error::Contended); // another orchestrator stored the key: everything is read again
         }
@@ -101,15 +109,21 @@ impl Orchestrator {
     /// Folds what has come to each saga. No await in here: it is values in, values out.
     fn decide(
         &self,
+        epochs: &Epochs,
         arrivals: &Arrivals,
         (known, unreadable): (&mut HashMap<SagaId, Known>, &HashMap<SagaId, String>),
         keys: &mut HashMap<String, (String, SagaId)>,
         now: Timestamp,
         rng: &mut fastrand::Rng,
     ) -> Vec<Draft> {
-        let (topic, partitions) = (&self.options.reply_topic, self.options.reply_partitions);
-        let reply_to = |id: &SagaId| ReplyTo { topic: topic.clone(), partition: partition_of(id, partitions) };
-        let mut context = Context { now, rng, reply_to: &reply_to, keys };
+        let topic = &self.options.reply_topic;
+        let ours: Vec<u32> = epochs.0.keys().copied().filter(|ours| *ours < self.options.reply_partitions).collect();
+        let reply_to = |id: &SagaId| {
+            let partition = partition_of(id, &ours)?;
+            Some(ReplyTo { topic: topic.clone(), partition })
+        };
+        let owns = |partition: u32| epochs.owns(partition);
+        let mut context = Context { now, rng, reply_to: &reply_to, owns: &owns, keys };
         let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match unreadable.get(id) {
             Some(why) => Draft::unreadable(id.clone(), arrivals, why),
             None => Draft::fold(id.clone(), known.remove(id), arrivals, &mut context),
@@ -155,6 +169,7 @@ impl Orchestrator {
     /// Takes over into memory what was stored, collects what is owed for it, and gives back what lost a race.
     fn absorb(
         &mut self,
+        epochs: &Epochs,
         drafts: Vec<(Draft, Option<Saved>)>,
         arrivals: &mut Arrivals,
         now: Timestamp,
@@ -176,6 +191,10 @@ impl Orchestrator {
                 None => draft.seq,
             };
             settled.commands.extend(draft.commands());
+            let abroad = draft.saga.as_ref().is_some_and(|saga| !epochs.owns(saga.reply_to.partition));
+            if abroad {
+                self.abroad.look_soon(now); // somebody may wait for it here
+            }
             for (arrival, verdict) in arrivals.into_iter().zip(draft.verdicts) {
                 self.owe(&draft.id, arrival, verdict, now, settled);
             }
@@ -186,7 +205,9 @@ impl Orchestrator {
                 if saga.status.has_ended() || saga.status == Status::Stuck {
                     settled.answers.push(Answer::Rest(summary(&saga)));
                 }
-                self.live.put(Known { seq, saga });
+                if !abroad {
+                    self.live.put(Known { seq, saga });
+                }
             }
         }
         lost
@@ -209,13 +230,23 @@ impl Orchestrator {
             (Arrival::Reply(stray), Verdict::Stray) => {
                 settled.dead_letters.extend(self.strays.keep(*stray, now));
             }
+            (Arrival::Verb(verb), Verdict::Abroad(partition)) => settled.handed.push((partition, verb)),
+            (Arrival::Reply(stray) | Arrival::Unstorable(stray, _), Verdict::Abroad(partition)) => {
+                // it was answered to a partition that the command did not name
+                settled.dead_letters.push(Record { partition: Some(partition), ..stray.delivered.record });
+            }
             (Arrival::Unstorable(stray, why), _) => {
                 settled.dead_letters.push(wire::dead_letter(&stray.delivered, &why));
             }
             (arrival, Verdict::Unreadable(why)) => poison::refuse(arrival, &why, settled),
             (
                 Arrival::Start(_) | Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Due,
-                Verdict::Start(_) | Verdict::Verb(_) | Verdict::Watch { .. } | Verdict::Silent | Verdict::Stray,
+                Verdict::Start(_)
+                | Verdict::Verb(_)
+                | Verdict::Watch { .. }
+                | Verdict::Silent
+                | Verdict::Stray
+                | Verdict::Abroad(_),
             ) => {}
         }
     }
@@ -226,10 +257,11 @@ fn write(draft: &Draft) -> Option<Write<'_>> {
     Some(Write { seq: draft.seq, read_revision: draft.read_revision, saga, entries: &draft.entries })
 }
 
-/// The reply partition of a new saga.
-fn partition_of(id: &SagaId, partitions: u32) -> u32 {
+/// The reply partition of a new saga, one of those that are owned here.
+fn partition_of(id: &SagaId, ours: &[u32]) -> Option<u32> {
     let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a
     });
-    u32::try_from(hash % u64::from(partitions.max(1))).unwrap_or(0)
+    let place = hash.checked_rem(ours.len() as u64)?;
+    ours.get(usize::try_from(place).ok()?).copied()
 }

@@ -34,7 +34,10 @@ impl Orchestrator {
         match swept.last {
             // More may be behind it: on with the next turn. What had not ended yet is looked at again after a restart.
             Some(last) => self.sweep.after = last,
-            None => self.sweep.next = Some(now.plus(PAUSE)),
+            None => {
+                self.store.sweep_handed(now).await?;
+                self.sweep.next = Some(now.plus(PAUSE));
+            }
         }
         Ok(())
     }

@@ -15,7 +15,11 @@ impl Orchestrator {
     pub(crate) async fn take_inputs(&mut self, now: Timestamp) -> Result<Batch, Error> {
         let mut batch = Batch::default();
         let max = self.options.batch_max;
-        for delivered in self.replies.poll(max).await? {
+        let delivered = match &mut self.replies {
+            Some(replies) => replies.poll(max).await?,
+            None => Vec::new(),
+        };
+        for delivered in delivered {
             self.progress.insert(delivered.partition, delivered.offset + 1);
             match wire::decode_reply(&delivered.record) {
                 Ok(reply) => batch.add_reply(reply, delivered, now),

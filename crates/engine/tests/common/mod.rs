@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
 
 pub mod faulty;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use sagamore_database::Database;
 use sagamore_engine::{Detail, Error, Handle, Options, Orchestrator, Start, StartError, Started, Turned};
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::{Consumer, Subscription, Transport, wire};
+
+pub use server::database;
 
 #[derive(Message, Clone, Debug, PartialEq)]
 pub struct Wish {
@@ -62,7 +65,7 @@ pub struct Rig {
 
 impl Rig {
     pub async fn new() -> Rig {
-        Rig::with(Options::default(), Database::memory()).await
+        Rig::with(Options::default(), database()).await
     }
 
     pub async fn with(options: Options, database: Database) -> Rig {

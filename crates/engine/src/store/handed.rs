@@ -1,0 +1,148 @@
+//! Verbs on sagas of other orchestrators: a row that their owner takes, and answers when its commit shows the outcome.
+
+use std::time::Duration;
+
+use sagamore_core::Timestamp;
+use sagamore_core::id::SagaId;
+use sagamore_core::saga::{Ignored, Input, Rescue, Status};
+use sagamore_database::{Row, Value};
+use serde::{Deserialize, Serialize};
+
+use super::{Store, bad};
+use crate::error::{Error, VerbError};
+
+/// How many are taken at a time.
+const PAGE: u32 = 100;
+/// How long a verb and its answer are kept.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// A verb on its way to the owner of the saga.
+#[derive(Clone, Debug)]
+pub(crate) struct Handed {
+    /// One of a kind.
+    pub id: String,
+    pub partition: u32,
+    pub saga: SagaId,
+    pub input: Input,
+}
+
+/// A verb as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Verb {
+    Cancel,
+    Rescue(Rescue),
+}
+
+/// An answer as it is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Answer {
+    Status(Status),
+    Ignored(Ignored),
+    NotFound,
+    Unavailable(String),
+}
+
+impl Store {
+    /// Leaves verbs for the orchestrators that own their sagas.
+    pub async fn hand(&self, handed: &[Handed], now: Timestamp) -> Result<(), Error> {
+        let open = self.begin().await?;
+        let insert = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (id) DO NOTHING";
+        let rows = handed.iter().map(|verb| verb.values(now)).collect::<Result<_, _>>()?;
+        open.tx().execute_each(insert, rows).await?;
+        Ok(open.commit().await?)
+    }
+
+    /// Verbs that wait for the owner of these partitions.
+    pub async fn handed_to(&self, partitions: impl Iterator<Item = u32>) -> Result<Vec<Handed>, Error> {
+        let mut handed = Vec::new();
+        for partition in partitions {
+            let sql = "SELECT id, reply_partition, saga, verb FROM handed
+                WHERE answer IS NULL AND reply_partition = $1 ORDER BY stored_at LIMIT $2";
+            let rows = self.database.query(sql, (partition, PAGE)).await?;
+            handed.extend(rows.iter().map(Handed::read).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(handed)
+    }
+
+    /// Writes what came of verbs.
+    pub async fn answer_handed(&self, answers: &[(String, Result<Status, VerbError>)]) -> Result<(), Error> {
+        let open = self.begin().await?;
+        let rows = answers.iter().map(|(id, answer)| {
+            let text = serde_json::to_string(&Answer::of(answer)).map_err(|why| bad(id, why))?;
+            Ok(vec![Value::from(id), Value::Text(text)])
+        });
+        let rows = rows.collect::<Result<_, Error>>()?;
+        open.tx().execute_each("UPDATE handed SET answer = $2 WHERE id = $1", rows).await?;
+        Ok(open.commit().await?)
+    }
+
+    /// What came of these verbs, as far as it is known.
+    pub async fn answers<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<(String, Result<Status, VerbError>)>, Error> {
+        let open = self.begin().await?;
+        let sql = "SELECT id, saga, answer FROM handed WHERE id = $1 AND answer IS NOT NULL";
+        let rows = open.tx().query_each(sql, ids.map(|id| vec![Value::from(id)]).collect()).await?;
+        open.rollback().await?;
+        rows.iter().flatten().map(read_answer).collect()
+    }
+
+    /// Removes what nobody waits for any more.
+    pub async fn sweep_handed(&self, now: Timestamp) -> Result<(), Error> {
+        let before = now.0.saturating_sub(Timestamp::default().plus(KEPT).0);
+        let open = self.begin().await?;
+        open.tx().execute("DELETE FROM handed WHERE stored_at < $1", (before,)).await?;
+        Ok(open.commit().await?)
+    }
+}
+
+impl Handed {
+    fn values(&self, now: Timestamp) -> Result<Vec<Value>, Error> {
+        let verb = match &self.input {
+            Input::Cancel => Verb::Cancel,
+            Input::Rescue(rescue) => Verb::Rescue(rescue.clone()),
+            Input::Start | Input::Reply(_) | Input::Tick | Input::SetAside { .. } => {
+                return Err(bad(&self.saga, "this is no verb"));
+            }
+        };
+        let verb = serde_json::to_string(&verb).map_err(|why| bad(&self.saga, why))?;
+        let (id, saga) = (Value::from(&self.id), Value::from(self.saga.as_str()));
+        Ok(vec![id, Value::from(self.partition), saga, Value::Text(verb), Value::Int(now.0)])
+    }
+
+    fn read(row: &Row) -> Result<Handed, Error> {
+        let (id, saga, verb): (String, String, String) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        let input = match serde_json::from_str(&verb).map_err(|why| bad(&id, why))? {
+            Verb::Cancel => Input::Cancel,
+            Verb::Rescue(rescue) => Input::Rescue(rescue),
+        };
+        let partition = u32::try_from(row.get::<i64>(1)?).map_err(|why| bad(&id, why))?;
+        Ok(Handed { partition, saga: saga.parse().map_err(|why| bad(&id, why))?, input, id })
+    }
+}
+
+impl Answer {
+    fn of(answer: &Result<Status, VerbError>) -> Answer {
+        match answer {
+            Ok(status) => Answer::Status(*status),
+            Err(VerbError::Ignored(why)) => Answer::Ignored(*why),
+            Err(VerbError::NotFound(_)) => Answer::NotFound,
+            Err(why @ (VerbError::Busy { .. } | VerbError::Unavailable(_))) => Answer::Unavailable(why.to_string()),
+        }
+    }
+}
+
+fn read_answer(row: &Row) -> Result<(String, Result<Status, VerbError>), Error> {
+    let (id, saga, answer): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let answer = match serde_json::from_str(&answer).map_err(|why| bad(&id, why))? {
+        Answer::Status(status) => Ok(status),
+        Answer::Ignored(why) => Err(VerbError::Ignored(why)),
+        Answer::NotFound => Err(VerbError::NotFound(saga.parse().map_err(|why| bad(&id, why))?)),
+        Answer::Unavailable(why) => Err(VerbError::Unavailable(why)),
+    };
+    Ok((id, answer))
+}

@@ -1,0 +1,58 @@
+//! The database of a test: in memory, or a schema of its own on the PostgreSQL server that `SAGAMORE_TEST_POSTGRES` names.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sagamore_database::Database;
+use sagamore_database::postgres::Options;
+
+const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
+
+/// The schemas of one test; they go when its thread ends.
+#[derive(Default)]
+struct Schemas(Vec<String>);
+
+thread_local! {
+    static SCHEMAS: RefCell<Schemas> = RefCell::default();
+}
+
+/// A new, empty database.
+pub fn database() -> Database {
+    static TOLD: Once = Once::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let Ok(url) = std::env::var(VARIABLE) else {
+        TOLD.call_once(|| {
+            // not `eprintln!`, which nobody sees when the tests pass
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nLEFT OUT: the engine on PostgreSQL, because {VARIABLE} is not set; SQLite in memory takes its place.\n\
+                 To run it: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test -p sagamore-engine\n"
+            );
+        });
+        return Database::memory();
+    };
+    let schema = format!("engine_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    SCHEMAS.with_borrow_mut(|schemas| schemas.0.push(schema.clone()));
+    Database::postgres(Options::new(url).in_schema(schema)).expect("the address is one")
+}
+
+impl Drop for Schemas {
+    fn drop(&mut self) {
+        let Ok(url) = std::env::var(VARIABLE) else { return };
+        let schemas = std::mem::take(&mut self.0);
+        let removal = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let server = Database::postgres(Options::new(url)).expect("the address is one");
+                for schema in schemas {
+                    let open = server.begin().await.expect("begin");
+                    open.tx().batch(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await.expect("drop the schema");
+                    open.commit().await.expect("commit");
+                }
+            });
+        });
+        assert!(removal.join().is_ok() || std::thread::panicking(), "the test's schemas are still there");
+    }
+}

@@ -1,0 +1,268 @@
+//! Several orchestrators on one database: they share the partitions, succeed each other, and stand in for each other.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use common::{Rig, id, nothing, wish, written};
+use sagamore_core::Timestamp;
+use sagamore_core::saga::Status;
+use sagamore_engine::{Error, Handle, Options, Orchestrator, StartError, Turned};
+
+const LEASE: Duration = Duration::from_millis(600);
+/// No wait for another process takes more turns.
+const TURNS_MAX: usize = 20_000;
+
+/// One of several orchestrators, with a clock that goes on by itself.
+struct Member {
+    orchestrator: Orchestrator,
+    handle: Handle,
+    rng: fastrand::Rng,
+}
+
+fn shared(owner: &str, partitions: u32) -> Options {
+    Options { owner: owner.into(), lease: Some(LEASE), reply_partitions: partitions, ..Options::default() }
+}
+
+impl Member {
+    async fn join(rig: &Rig, owner: &str, partitions: u32) -> Member {
+        Member::join_as(rig, shared(owner, partitions)).await
+    }
+
+    async fn join_as(rig: &Rig, options: Options) -> Member {
+        let (orchestrator, handle) = rig.another(options).await;
+        Member { orchestrator, handle, rng: fastrand::Rng::with_seed(7) }
+    }
+
+    async fn turn(&mut self, now: Timestamp) -> Turned {
+        self.try_turn(now).await.expect("turn")
+    }
+
+    async fn try_turn(&mut self, now: Timestamp) -> Result<Turned, Error> {
+        self.orchestrator.turn(now, &mut self.rng).await
+    }
+}
+
+/// Lets time pass for these until something is so.
+async fn until(rig: &mut Rig, members: &mut [&mut Member], what: &str, is_so: impl Fn(&[&mut Member]) -> bool) {
+    for _ in 0..TURNS_MAX {
+        if is_so(members) {
+            return;
+        }
+        rig.passes(LEASE / 12);
+        for member in members.iter_mut() {
+            member.turn(rig.now).await;
+        }
+    }
+    panic!("never: {what}");
+}
+
+async fn until_owned(rig: &mut Rig, members: &mut [&mut Member], owned: &[usize]) {
+    let what = format!("{owned:?} partitions are owned");
+    until(rig, members, &what, |members| {
+        members.iter().map(|member| member.handle.partitions_owned()).collect::<Vec<_>>() == owned
+    })
+    .await;
+}
+
+/// Does `ask` at one of them while all turn.
+async fn meanwhile<T: Send + 'static>(
+    rig: &mut Rig,
+    members: &mut [&mut Member],
+    ask: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let asking = tokio::spawn(ask);
+    for _ in 0..TURNS_MAX {
+        if asking.is_finished() {
+            return asking.await.expect("no panic");
+        }
+        tokio::task::yield_now().await;
+        rig.passes(Duration::from_millis(20));
+        for member in members.iter_mut() {
+            member.turn(rig.now).await;
+        }
+    }
+    panic!("never answered");
+}
+
+async fn rig() -> Rig {
+    // its own orchestrator has nothing to do with the shared ones: it never turns
+    Rig::with(Options { group: "unused".into(), reply_partitions: 4, ..Options::default() }, common::database()).await
+}
+
+#[tokio::test]
+async fn orchestrators_share_the_partitions_and_who_comes_or_goes_changes_the_shares() {
+    let mut rig = rig().await;
+    let mut one = Member::join(&rig, "one", 4).await;
+    until_owned(&mut rig, &mut [&mut one], &[4]).await;
+    let mut two = Member::join(&rig, "two", 4).await;
+    until_owned(&mut rig, &mut [&mut one, &mut two], &[2, 2]).await;
+    let mut three = Member::join(&rig, "three", 4).await;
+    until(&mut rig, &mut [&mut one, &mut two, &mut three], "each has a share", |members| {
+        members.iter().map(|member| member.handle.partitions_owned()).sum::<usize>() == 4
+            && members.iter().all(|member| member.handle.partitions_owned() <= 2)
+    })
+    .await;
+    drop(one); // as if it had been killed
+    until_owned(&mut rig, &mut [&mut two, &mut three], &[2, 2]).await;
+}
+
+#[tokio::test]
+async fn who_falls_silent_is_succeeded_at_once_and_a_zombie_changes_nothing() {
+    let mut rig = rig().await;
+    let mut one = Member::join(&rig, "one", 1).await;
+    until_owned(&mut rig, &mut [&mut one], &[1]).await;
+    let handle = one.handle.clone();
+    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    let write = rig.command().await;
+    let mut two = Member::join(&rig, "two", 1).await;
+    until_owned(&mut rig, &mut [&mut two], &[1]).await; // only it turns: the other one is paused
+    let again = rig.command().await;
+    assert_eq!((again.id(), again.attempt), (write.id(), 1), "what is outstanding is asked again, and not counted");
+    // the zombie wakes up: its memory says that the answer is its own
+    rig.reply(&write, written(1)).await;
+    rig.passes(LEASE / 3);
+    for _ in 0..3 {
+        if let Err(error) = one.try_turn(rig.now).await {
+            assert!(one.orchestrator.outlives(&error), "{error}");
+        }
+    }
+    assert_eq!(one.handle.partitions_owned(), 0);
+    assert_eq!(rig.show("1").await.expect("stored").header.revision, 1);
+    two.turn(rig.now).await;
+    let print = rig.command().await;
+    rig.reply(&print, nothing()).await;
+    two.turn(rig.now).await;
+    assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn what_a_zombie_has_in_its_hands_is_refused_by_the_statement_that_writes_it() {
+    let mut rig = rig().await;
+    // replies of its own, so that only the database can tell them apart
+    let mut one = Member::join_as(&rig, Options { group: "another".into(), ..shared("one", 1) }).await;
+    until_owned(&mut rig, &mut [&mut one], &[1]).await;
+    let (paused, mut two) = (rig.now, Member::join(&rig, "two", 1).await);
+    until_owned(&mut rig, &mut [&mut two], &[1]).await;
+    // its own clock stood still: it does not look around before it writes
+    let handle = one.handle.clone();
+    let start = tokio::spawn(async move { handle.start(wish("1", "a")).await });
+    tokio::task::yield_now().await;
+    let refused = one.try_turn(paused).await.expect_err("it is not the owner any more");
+    assert!(matches!(refused, Error::OwnershipLost { .. }), "{refused}");
+    drop(one);
+    assert!(start.await.expect("no panic").is_err());
+    assert!(rig.show("1").await.is_none(), "nothing was stored");
+}
+
+#[tokio::test]
+async fn a_verb_is_handed_to_the_owner_and_answered_and_who_waits_elsewhere_is_told_the_outcome() {
+    let mut rig = rig().await;
+    let mut one = Member::join(&rig, "one", 1).await;
+    until_owned(&mut rig, &mut [&mut one], &[1]).await;
+    let mut two = Member::join(&rig, "two", 1).await;
+    two.turn(rig.now).await;
+    let handle = one.handle.clone();
+    let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+    meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    let write = rig.command().await;
+    let (elsewhere, asking) = (two.handle.clone(), two.handle.clone());
+    let waiting = tokio::spawn(async move { elsewhere.wait(id("1"), Duration::from_secs(30)).await });
+    let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+    let cancelled = meanwhile(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
+    assert_eq!(cancelled.expect("taken"), Status::Compensating);
+    rig.reply(&write, written(1)).await;
+    let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+    let mut sent = Vec::new();
+    for _ in 0..100 {
+        meanwhile(&mut rig, all, async { tokio::task::yield_now().await }).await;
+        sent.extend(rig.commands().await);
+        if !sent.is_empty() {
+            break;
+        }
+    }
+    rig.reply(&sent[0], nothing()).await;
+    let told = meanwhile(&mut rig, all, async move { waiting.await.expect("no panic") }).await;
+    assert_eq!(told.expect("known").map(|summary| summary.status), Some(Status::Compensated));
+    let asking = two.handle.clone();
+    let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+    let again = meanwhile(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
+    assert_eq!(again.expect("it is so already"), Status::Compensated);
+}
+
+#[tokio::test]
+async fn a_start_that_comes_to_two_orchestrators_is_one_saga() {
+    let mut rig = rig().await;
+    let (mut one, mut two) = (Member::join(&rig, "one", 2).await, Member::join(&rig, "two", 2).await);
+    until_owned(&mut rig, &mut [&mut one, &mut two], &[1, 1]).await;
+    let (here, there) = (one.handle.clone(), two.handle.clone());
+    let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+    let both = async move { tokio::join!(here.start(wish("1", "a")), there.start(wish("1", "a"))) };
+    let (first, second) = meanwhile(&mut rig, all, both).await;
+    let existed = [first.expect("accepted").existed, second.expect("accepted").existed];
+    assert_eq!(existed.iter().filter(|existed| **existed).count(), 1);
+    assert_eq!(rig.commands().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_new_sagas_partition_is_one_of_those_that_its_orchestrator_owns() {
+    let mut rig = rig().await;
+    let (mut one, mut two) = (Member::join(&rig, "one", 4).await, Member::join(&rig, "two", 4).await);
+    until_owned(&mut rig, &mut [&mut one, &mut two], &[2, 2]).await;
+    let mut partitions: BTreeMap<u32, usize> = BTreeMap::new();
+    for number in 0..12 {
+        let handle = if number % 2 == 0 { one.handle.clone() } else { two.handle.clone() };
+        let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+        let start = wish(&number.to_string(), "a");
+        meanwhile(&mut rig, all, async move { handle.start(start).await }).await.expect("accepted");
+        let command = rig.command().await;
+        *partitions.entry(command.reply_to.partition).or_default() += number % 2;
+        rig.reply(&command, written(1)).await;
+        let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+        meanwhile(&mut rig, all, async { tokio::task::yield_now().await }).await;
+        rig.command().await; // it was answered to who drives it
+    }
+    assert!(partitions.len() > 2, "{partitions:?}");
+}
+
+#[tokio::test]
+async fn a_reply_to_the_wrong_partition_is_sent_on_to_the_right_one() {
+    let mut rig = rig().await;
+    let (mut one, mut two) = (Member::join(&rig, "one", 2).await, Member::join(&rig, "two", 2).await);
+    until_owned(&mut rig, &mut [&mut one, &mut two], &[1, 1]).await;
+    let handle = one.handle.clone();
+    let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+    meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    let mut write = rig.command().await;
+    write.reply_to.partition = 1 - write.reply_to.partition;
+    rig.reply(&write, written(1)).await;
+    for _ in 0..10 {
+        meanwhile(&mut rig, all, async { tokio::task::yield_now().await }).await;
+    }
+    assert_eq!(rig.command().await.body.as_str(), r#"{"page":1}"#);
+}
+
+#[tokio::test]
+async fn who_owns_no_partition_takes_no_new_saga_and_says_so() {
+    let mut rig = rig().await;
+    let mut one = Member::join(&rig, "one", 1).await;
+    until_owned(&mut rig, &mut [&mut one], &[1]).await;
+    let mut two = Member::join(&rig, "two", 1).await;
+    let handle = two.handle.clone();
+    let all: &mut [&mut Member] = &mut [&mut one, &mut two];
+    let refused = meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await }).await;
+    assert!(matches!(refused, Err(StartError::Unavailable(_))), "{refused:?}");
+    assert!(rig.show("1").await.is_none());
+}
+
+#[tokio::test]
+async fn who_stops_in_good_order_leaves_its_partitions_at_once() {
+    let mut rig = rig().await;
+    let mut one = Member::join(&rig, "one", 2).await;
+    until_owned(&mut rig, &mut [&mut one], &[2]).await;
+    one.orchestrator.run(std::future::ready(())).await.expect("stopped");
+    let mut two = Member::join(&rig, "two", 2).await;
+    two.turn(rig.now).await;
+    assert_eq!(two.handle.partitions_owned(), 2, "without waiting for a lease to end");
+}
