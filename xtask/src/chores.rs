@@ -18,7 +18,11 @@ const SEEDS: &str = "2000";
 const SEED_DIGITS: usize = 16;
 
 /// The tests that want real services, each as the arguments of a cargo.
-const REAL: &[&[&str]] = &[&["test", "-p", "sagamore-database", "--test", "postgres"]];
+const REAL: &[&[&str]] = &[
+    &["test", "-p", "sagamore-database", "--test", "postgres"],
+    &["test", "-p", "sagamore-kafka"],
+    &["test", "-p", "sagamore-engine"],
+];
 
 /// One check.
 pub struct Chore {

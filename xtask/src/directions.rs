@@ -23,6 +23,7 @@ const ALLOWED: &[Allowed] = &[
     Allowed { package: "sagamore-core", uses: &["sagamore-macros"], tests_use: &[] },
     Allowed { package: "sagamore-database", uses: &["sagamore-core"], tests_use: &[] },
     Allowed { package: "sagamore-transport", uses: &["sagamore-core"], tests_use: &[] },
+    Allowed { package: "sagamore-kafka", uses: &["sagamore-transport"], tests_use: &[] },
     Allowed { package: "sagamore-engine", uses: PORTS, tests_use: &[] },
     Allowed { package: "sagamore-sdk", uses: PORTS, tests_use: &[] },
     Allowed {
@@ -30,7 +31,7 @@ const ALLOWED: &[Allowed] = &[
         uses: &["sagamore-core", "sagamore-database", "sagamore-sdk"],
         tests_use: &["sagamore-transport"],
     },
-    Allowed { package: "sagamore", uses: PARTS, tests_use: &[] },
+    Allowed { package: "sagamore", uses: PROGRAM, tests_use: &[] },
     Allowed { package: "sagamore-sim", uses: PARTS, tests_use: &[] },
     Allowed { package: "xtask", uses: &[], tests_use: &[] },
 ];
@@ -44,6 +45,18 @@ const PARTS: &[&str] = &[
     "sagamore-macros",
     "sagamore-database",
     "sagamore-transport",
+    "sagamore-engine",
+    "sagamore-sdk",
+    "sagamore-shop",
+];
+
+/// The simulator takes the ports' own adapters; the program can have Kafka as well.
+const PROGRAM: &[&str] = &[
+    "sagamore-core",
+    "sagamore-macros",
+    "sagamore-database",
+    "sagamore-transport",
+    "sagamore-kafka",
     "sagamore-engine",
     "sagamore-sdk",
     "sagamore-shop",

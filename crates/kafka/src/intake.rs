@@ -1,0 +1,154 @@
+//! What a consumer has taken from the brokers and nobody has asked for yet, and where each partition stands.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sagamore_transport::{Delivered, Error, Mark};
+use tokio::sync::Notify;
+
+/// How much one poll gives, about; but always one record.
+const POLL_BYTES_MAX: usize = 4 << 20;
+
+/// Between the thread that takes records and the task that asks for them.
+#[derive(Default)]
+pub(crate) struct Shared {
+    intake: Mutex<Intake>,
+    pub ready: Notify,
+}
+
+/// A topic, by its name here, and a partition of it.
+pub(crate) type Key = (Arc<str>, u32);
+
+#[derive(Default)]
+pub(crate) struct Intake {
+    records: VecDeque<Delivered>,
+    bytes: usize,
+    places: BTreeMap<Key, Place>,
+    /// The consumer is of no use any more.
+    pub dead: Option<Error>,
+}
+
+/// Where the group stands in one partition that is ours.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// The first record that was taken since the partition came to us.
+    base: u64,
+    /// Everything before it is done with.
+    mark: Option<u64>,
+    /// Behind the last record there is, as far as it is known.
+    high: u64,
+    /// The brokers do not know the mark yet.
+    unsent: bool,
+}
+
+impl Shared {
+    pub fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Intake {
+    /// Takes what came from the brokers.
+    pub fn push(&mut self, delivered: Delivered) {
+        let key = (delivered.record.topic.clone(), delivered.partition);
+        let offset = delivered.offset;
+        let place = self.places.entry(key).or_insert(Place { base: offset, mark: None, high: 0, unsent: false });
+        if place.mark.is_some_and(|mark| offset < mark) || offset < place.base {
+            // the topic was removed and made anew, or the brokers never heard of the mark
+            *place = Place { base: offset, mark: None, high: 0, unsent: false };
+        }
+        place.high = place.high.max(offset + 1);
+        self.bytes += weight(&delivered);
+        self.records.push_back(delivered);
+    }
+
+    /// Gives what is there, in order.
+    pub fn take(&mut self, max: usize) -> Vec<Delivered> {
+        let (mut taken, mut bytes) = (Vec::with_capacity(max.min(self.records.len())), 0);
+        while taken.len() < max && (bytes < POLL_BYTES_MAX || taken.is_empty()) {
+            let Some(delivered) = self.records.pop_front() else { break };
+            bytes += weight(&delivered);
+            taken.push(delivered);
+        }
+        self.bytes -= bytes;
+        taken
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// What is held, in bytes, with something for each record itself.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Raises marks; those of partitions that are not ours any more are somebody else's affair. Gives how many were.
+    pub fn mark(&mut self, marks: Vec<Mark>) -> usize {
+        let mut strange = 0;
+        for Mark { topic, partition, next } in marks {
+            match self.places.get_mut(&(topic, partition)) {
+                Some(place) if place.mark.is_none_or(|mark| mark < next) => {
+                    (place.mark, place.unsent) = (Some(next), true);
+                }
+                Some(_) => {}
+                None => strange += 1,
+            }
+        }
+        strange
+    }
+
+    /// The marks that the brokers do not know yet, for them to be told.
+    pub fn take_unsent(&mut self) -> Vec<(Key, u64)> {
+        let mut unsent = Vec::new();
+        for (key, place) in &mut self.places {
+            if let (true, Some(mark)) = (std::mem::take(&mut place.unsent), place.mark) {
+                unsent.push((key.clone(), mark));
+            }
+        }
+        unsent
+    }
+
+    /// The brokers did not take them: they are told again.
+    pub fn unsent_again(&mut self, marks: &[(Key, u64)]) {
+        for (key, _) in marks {
+            if let Some(place) = self.places.get_mut(key) {
+                place.unsent = true;
+            }
+        }
+    }
+
+    /// Drops what was not asked for; gives where each partition begins again.
+    pub fn rewind(&mut self) -> Vec<(Key, u64)> {
+        self.records.clear();
+        self.bytes = 0;
+        let start = |(key, place): (&Key, &Place)| (key.clone(), place.mark.unwrap_or(place.base));
+        self.places.iter().map(start).collect()
+    }
+
+    /// These partitions are another consumer's from now on.
+    pub fn revoke(&mut self, keys: &[Key]) {
+        self.places.retain(|key, _| !keys.contains(key));
+        let theirs = |delivered: &Delivered| {
+            keys.iter().any(|(topic, partition)| *topic == delivered.record.topic && *partition == delivered.partition)
+        };
+        self.records.retain(|delivered| !theirs(delivered));
+        self.bytes = self.records.iter().map(weight).sum();
+    }
+
+    /// What the brokers say of a partition: where the group stands there, and how far it goes.
+    pub fn observe(&mut self, key: Key, stands: u64, high: u64) {
+        let place = self.places.entry(key).or_insert(Place { base: stands, mark: None, high, unsent: false });
+        place.high = place.high.max(high);
+    }
+
+    /// How many records are there that are not done with.
+    pub fn lag(&self) -> u64 {
+        self.places.values().map(|place| place.high.saturating_sub(place.mark.unwrap_or(place.base))).sum()
+    }
+}
+
+fn weight(delivered: &Delivered) -> usize {
+    let headers: usize = delivered.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    delivered.record.key.len() + delivered.record.body.len() + headers + size_of::<Delivered>()
+}

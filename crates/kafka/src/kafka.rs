@@ -1,0 +1,82 @@
+//! The adapter itself.
+
+use std::sync::Arc;
+
+use sagamore_transport::port::BoxFuture;
+use sagamore_transport::{Consumer, Error, Record, Subscription, Transport};
+
+use crate::consume::GroupConsumer;
+use crate::names::Names;
+use crate::options::Options;
+use crate::produce::Producer;
+use crate::topics::{Broker, Topic, Topics};
+
+/// A Kafka cluster as a transport. Clones share the producer.
+///
+/// It connects when it is needed first: an error of [`Kafka::connect`] is one of the options. Runs inside a tokio runtime.
+#[derive(Clone)]
+pub struct Kafka {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    names: Names,
+    topics: Topics,
+    producer: Producer,
+}
+
+impl Kafka {
+    /// The cluster at these addresses.
+    pub fn connect(options: Options) -> Result<Kafka, Error> {
+        let names = Names::in_namespace(options.namespace.as_deref());
+        let topics = Topics::new(options.clone(), names.clone())?;
+        let producer = Producer::new(options.clone(), names.clone());
+        Ok(Kafka { inner: Arc::new(Inner { options, names, topics, producer }) })
+    }
+
+    /// The topics of the namespace, by name.
+    pub async fn topics(&self) -> Result<Vec<Topic>, Error> {
+        self.inner.topics.all().await
+    }
+
+    /// Removes topics with all that is in them.
+    pub async fn delete_topics(&self, topics: &[&str]) -> Result<(), Error> {
+        self.inner.topics.delete(topics).await
+    }
+
+    /// The brokers of the cluster.
+    pub async fn brokers(&self) -> Result<Vec<Broker>, Error> {
+        self.inner.topics.brokers().await
+    }
+}
+
+impl Transport for Kafka {
+    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.inner.topics.create(topic, partitions))
+    }
+
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.inner.topics.check(&records).await?;
+            let published = self.inner.producer.publish(&records).await;
+            if let Err(Error::UnknownTopic(_)) = published {
+                self.inner.topics.forget();
+            }
+            published
+        })
+    }
+
+    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+        Box::pin(async move {
+            let Inner { options, names, topics, .. } = &*self.inner;
+            let mut partitions = Vec::with_capacity(subscription.topics.len());
+            for topic in &subscription.topics {
+                let count = topics.partitions(topic).await?;
+                partitions.push(count.ok_or_else(|| Error::UnknownTopic(topic.to_string()))?);
+            }
+            let consumer = GroupConsumer::open(options.clone(), names.clone(), subscription).await?;
+            Ok(Box::new(consumer) as Box<dyn Consumer>)
+        })
+    }
+}

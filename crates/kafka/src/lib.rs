@@ -1,0 +1,22 @@
+//! Apache Kafka behind the transport port: one shared producer, a consumer for each group, topics made and looked at.
+//!
+//! What it publishes is acknowledged by all in-sync replicas. A broker that loses what it acknowledged loses no saga: they
+//! are sent again from the databases.
+
+pub mod options;
+
+mod kafka;
+mod topics;
+
+mod produce;
+
+mod consume;
+mod intake;
+
+mod config;
+mod fault;
+mod names;
+
+pub use kafka::Kafka;
+pub use options::{Options, Sasl, Security, Tls};
+pub use topics::{Broker, Topic};

@@ -1,0 +1,40 @@
+//! Names here and on the brokers: a namespace stands before every topic and group there.
+
+use std::borrow::Cow;
+
+/// The prefix, with its dot; empty without a namespace.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    prefix: String,
+}
+
+impl Names {
+    pub fn in_namespace(namespace: Option<&str>) -> Names {
+        Names { prefix: namespace.filter(|name| !name.is_empty()).map(|name| format!("{name}.")).unwrap_or_default() }
+    }
+
+    /// The name on the brokers. One that has the prefix already is such a name: it came out of a header.
+    pub fn there<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if name.starts_with(&self.prefix) { Cow::Borrowed(name) } else { Cow::Owned(format!("{}{name}", self.prefix)) }
+    }
+
+    /// The name here; none of what belongs to another namespace.
+    pub fn here<'a>(&self, name: &'a str) -> Option<&'a str> {
+        name.strip_prefix(&self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_put_before_a_name_once_and_taken_off_again() {
+        let (staging, none) = (Names::in_namespace(Some("staging")), Names::in_namespace(None));
+        assert_eq!(staging.there("payment.commands"), "staging.payment.commands");
+        assert_eq!(staging.there("staging.sagamore.replies"), "staging.sagamore.replies");
+        assert_eq!(staging.here("staging.payment.commands"), Some("payment.commands"));
+        assert_eq!(staging.here("payment.commands"), None);
+        assert_eq!((none.there("a").as_ref(), none.here("a")), ("a", Some("a")));
+    }
+}

@@ -1,0 +1,206 @@
+//! Topics: which there are, with how many partitions; made, looked at and removed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
+use sagamore_transport::{Error, Record};
+
+use crate::config;
+use crate::fault::{Asking, unavailable};
+use crate::names::Names;
+use crate::options::Options;
+
+/// The pause before it is looked again whether a topic is ready.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// A topic of this namespace, as the brokers have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name, without the namespace.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: u32,
+    /// On how many brokers each partition is kept.
+    pub replication: u32,
+    /// How many of them have to be there for a record to be acknowledged; none when it may not be asked.
+    pub min_insync: Option<u32>,
+}
+
+/// A broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Its number.
+    pub id: i32,
+    /// `host:port`, as it tells its clients.
+    pub address: String,
+}
+
+/// What is known of topics, and who to ask.
+pub(crate) struct Topics {
+    options: Options,
+    names: Names,
+    admin: Arc<AdminClient<Asking>>,
+    /// Name on the brokers -> partitions.
+    known: RwLock<HashMap<String, u32>>,
+}
+
+impl Topics {
+    pub fn new(options: Options, names: Names) -> Result<Topics, Error> {
+        let admin = AdminClient::from_config_and_context(&config::common(&options)?, Asking);
+        let admin = Arc::new(admin.map_err(|error| unavailable("make a client", &error))?);
+        Ok(Topics { options, names, admin, known: RwLock::default() })
+    }
+
+    /// Fails unless the topics of these records are there, with the partitions that they name.
+    pub async fn check(&self, records: &[Record]) -> Result<(), Error> {
+        let mut last: Option<&Record> = None;
+        for record in records {
+            if last.is_some_and(|last| last.topic == record.topic && last.partition == record.partition) {
+                continue;
+            }
+            last = Some(record);
+            let topic = self.names.there(&record.topic);
+            let wanted = record.partition.map_or(1, |partition| partition.saturating_add(1));
+            if self.known(&topic).is_some_and(|partitions| partitions >= wanted) {
+                continue;
+            }
+            match self.ask(&topic).await? {
+                Some(partitions) if partitions >= wanted => {}
+                Some(_) => {
+                    let partition = record.partition.unwrap_or_default();
+                    return Err(Error::UnknownTopic(format!("{}' with a partition '{partition}", record.topic)));
+                }
+                None => return Err(Error::UnknownTopic(record.topic.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many partitions a topic has, asked for if it is not known; none when there is no such topic.
+    pub async fn partitions(&self, topic: &str) -> Result<Option<u32>, Error> {
+        let topic = self.names.there(topic);
+        match self.known(&topic) {
+            Some(partitions) => Ok(Some(partitions)),
+            None => self.ask(&topic).await,
+        }
+    }
+
+    /// What was known may not be so any more.
+    pub fn forget(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Makes a topic, unless it is there, and waits until it can be used. Who may not make topics can use those there are.
+    pub async fn create(&self, topic: &str, partitions: u32) -> Result<(), Error> {
+        let name = self.names.there(topic);
+        if self.ask(&name).await?.is_some() {
+            return Ok(());
+        }
+        let replication = self.options.replication.map_or(-1, i32::from);
+        let partitions = i32::try_from(partitions.max(1)).unwrap_or(i32::MAX);
+        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(replication));
+        let made = self.admin.create_topics([&new], &self.admin_options()).await;
+        let made = made.map_err(|error| unavailable(&format!("create topic {name}"), &error))?;
+        for result in made {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => return Err(Error::Unavailable(format!("create topic {name}: {code}"))),
+            }
+        }
+        let until = Instant::now() + self.options.answered_within * 2;
+        while self.ask(&name).await?.is_none() {
+            if Instant::now() > until {
+                return Err(Error::Unavailable(format!("topic {name} was created, and no broker serves it yet")));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Removes topics; those that are not there are no error.
+    pub async fn delete(&self, topics: &[&str]) -> Result<(), Error> {
+        let names: Vec<_> = topics.iter().map(|topic| self.names.there(topic)).collect();
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let gone = self.admin.delete_topics(&names, &self.admin_options()).await;
+        self.forget();
+        for result in gone.map_err(|error| unavailable("delete topics", &error))? {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {}
+                Err((name, code)) => return Err(Error::Unavailable(format!("delete topic {name}: {code}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// All topics of the namespace.
+    pub async fn all(&self) -> Result<Vec<Topic>, Error> {
+        let metadata = self.metadata(None).await?;
+        let mut topics: Vec<Topic> = metadata.topics().iter().filter_map(|topic| self.read(topic)).collect();
+        topics.sort_by(|one, other| one.name.cmp(&other.name));
+        let named: Vec<_> = topics.iter().map(|topic| self.names.there(&topic.name)).collect();
+        let asked: Vec<ResourceSpecifier<'_>> = named.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        if let Ok(answers) = self.admin.describe_configs(&asked, &self.admin_options()).await {
+            for (topic, answer) in topics.iter_mut().zip(answers) {
+                let value = answer.ok().and_then(|answer| answer.get("min.insync.replicas")?.value.clone());
+                topic.min_insync = value.and_then(|value| value.parse().ok());
+            }
+        }
+        Ok(topics)
+    }
+
+    /// All brokers.
+    pub async fn brokers(&self) -> Result<Vec<Broker>, Error> {
+        let metadata = self.metadata(None).await?;
+        let broker = |broker: &rdkafka::metadata::MetadataBroker| Broker {
+            id: broker.id(),
+            address: format!("{}:{}", broker.host(), broker.port()),
+        };
+        Ok(metadata.brokers().iter().map(broker).collect())
+    }
+
+    fn known(&self, topic: &str) -> Option<u32> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
+    }
+
+    async fn ask(&self, topic: &str) -> Result<Option<u32>, Error> {
+        let metadata = self.metadata(Some(topic.to_owned())).await?;
+        let of_topic = metadata.topics().iter().find(|found| found.name() == topic);
+        let Some(found) = of_topic.filter(|found| found.error().is_none() && !found.partitions().is_empty()) else {
+            return Ok(None);
+        };
+        if found.partitions().iter().any(|partition| partition.leader() < 0) {
+            return Ok(None); // not yet, or not now
+        }
+        let partitions = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), partitions);
+        Ok(Some(partitions))
+    }
+
+    async fn metadata(&self, topic: Option<String>) -> Result<Metadata, Error> {
+        let (admin, limit) = (self.admin.clone(), self.options.answered_within);
+        let asked = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(topic.as_deref(), limit)).await;
+        let answer = asked.map_err(|error| Error::Unavailable(error.to_string()))?;
+        answer.map_err(|error| unavailable(&format!("ask {} for its topics", self.options.brokers), &error))
+    }
+
+    fn read(&self, topic: &rdkafka::metadata::MetadataTopic) -> Option<Topic> {
+        let name = self.names.here(topic.name())?.to_owned();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let replication = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
+        Some(Topic {
+            name,
+            partitions: count(topic.partitions().len()),
+            replication: count(replication),
+            min_insync: None,
+        })
+    }
+
+    fn admin_options(&self) -> AdminOptions {
+        AdminOptions::new().request_timeout(Some(self.options.answered_within))
+    }
+}

@@ -1,0 +1,70 @@
+//! The brokers that the tests are given, with a namespace for each test.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
+
+use sagamore_kafka::{Kafka, Options};
+use sagamore_transport::Transport;
+
+const VARIABLE: &str = "SAGAMORE_TEST_KAFKA";
+
+/// A namespace that nobody else uses. Its topics go with it.
+pub struct Namespace {
+    pub kafka: Kafka,
+}
+
+/// The brokers' addresses, if there are any; that there are none is told once.
+pub fn brokers() -> Option<String> {
+    static TOLD: Once = Once::new();
+    let brokers = std::env::var(VARIABLE).ok();
+    if brokers.is_none() {
+        TOLD.call_once(|| {
+            // not `eprintln!`, which nobody sees when the tests pass
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nLEFT OUT: the tests on Kafka, because {VARIABLE} is not set.\n\
+                 To run them: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test -p sagamore-kafka\n"
+            );
+        });
+    }
+    brokers
+}
+
+/// Options with a namespace of their own.
+pub fn options() -> Option<Options> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let namespace = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    Some(Options { namespace: Some(namespace), replication: Some(1), ..Options::new(brokers()?) })
+}
+
+/// What each check of the contract is given.
+pub async fn fresh() -> Option<(Arc<dyn Transport>, Namespace)> {
+    let namespace = Namespace::new()?;
+    Some((Arc::new(namespace.kafka.clone()), namespace))
+}
+
+impl Namespace {
+    pub fn new() -> Option<Namespace> {
+        Some(Namespace { kafka: Kafka::connect(options()?).expect("the options are right") })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let kafka = self.kafka.clone();
+        let removal = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let topics = kafka.topics().await.expect("the topics");
+                let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+                if !names.is_empty() {
+                    kafka.delete_topics(&names).await.expect("delete the topics");
+                }
+            });
+        });
+        assert!(removal.join().is_ok() || std::thread::panicking(), "the test's topics are still there");
+    }
+}

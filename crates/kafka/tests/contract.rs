@@ -1,0 +1,5 @@
+//! Kafka keeps the promises of the port.
+
+mod common;
+
+sagamore_transport::contract_suite!(if there common::fresh);
