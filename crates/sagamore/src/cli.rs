@@ -1,11 +1,15 @@
 //! The command line: what can be said, and who carries it out.
 
+mod attend;
 mod bench;
 mod cancel;
 mod dev;
 mod list;
 mod output;
 mod replay;
+mod serve;
+mod service;
+mod settings;
 mod show;
 mod start;
 mod watch;
@@ -14,7 +18,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use sagamore_core::saga::Status;
 
 use crate::{docs, stack};
@@ -25,18 +31,49 @@ pub use output::Exit;
 ///
 /// Without a command: `sagamore dev`.
 #[derive(Debug, Parser)]
-#[command(name = "sagamore", version, args_conflicts_with_subcommands = true)]
+#[command(name = "sagamore", version)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     dev: DevArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl Cli {
+    /// The arguments of this process; those of `dev` may stand without it, but before no other command.
+    pub fn read() -> Cli {
+        let matches = Cli::command().get_matches();
+        let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        if let (Some(command), Some(stray)) = (matches.subcommand_name(), DEV_ARGUMENTS.iter().find(|name| given(name))) {
+            let stray = stray.replace('_', "-");
+            let why = format!("--{stray} belongs behind the command: sagamore {command} --{stray} ..");
+            Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
+        }
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// What [`DevArgs`] are called.
+const DEV_ARGUMENTS: [&str; 4] = ["listen", "data", "ephemeral", "sagas_max"];
+
+/// Where the processes are configured.
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration of the processes on Kafka and PostgreSQL; `dev` needs none.
+    #[arg(long, global = true, env = "SAGAMORE_CONFIG", hide_env_values = true, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything in this process: server, orchestrator, and the shop's four services.
     Dev(DevArgs),
+    /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL. Any number of them share the sagas.
+    Serve(ServeArgs),
+    /// Print every value of the configuration, and where it comes from.
+    Config(FormatArgs),
     /// Start a saga.
     Start(StartArgs),
     /// List sagas, the newest first.
@@ -62,6 +99,14 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ShopCommand {
+    /// Run the order service, on Kafka and PostgreSQL.
+    Order(ListenArgs),
+    /// Run the payment service.
+    Payment(ListenArgs),
+    /// Run the inventory service.
+    Inventory(ListenArgs),
+    /// Run the shipping service.
+    Shipping(ListenArgs),
     /// Load accounts, stock and destinations from a folder, and run every order in it as a saga.
     ///
     /// Run again on the same data it goes on where it was.
@@ -95,6 +140,25 @@ struct DevArgs {
     /// How many sagas may be under way; starts beyond it are answered with 429.
     #[arg(long, default_value_t = stack::SAGAS_MAX, value_name = "N")]
     sagas_max: usize,
+}
+
+/// An orchestrator.
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The address to listen on, instead of the configuration's: for a second orchestrator on one host.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Know the benchmark's saga as well.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// A service.
+#[derive(Debug, Args)]
+struct ListenArgs {
+    /// The address to listen on, instead of the configuration's: for a second process of the service on one host.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
 }
 
 /// Which server, and how to print.
@@ -237,9 +301,16 @@ enum Via {
 
 /// Carries out what was said.
 pub async fn run(cli: Cli) -> Result<Exit> {
+    let config = &cli.config;
     match cli.command {
         None => dev::run(cli.dev).await,
         Some(Command::Dev(args)) => dev::run(args).await,
+        Some(Command::Serve(args)) => serve::run(config, args).await,
+        Some(Command::Config(format)) => settings::run(config, &format),
+        Some(Command::Shop(ShopCommand::Order(args))) => service::run(config, "order", args).await,
+        Some(Command::Shop(ShopCommand::Payment(args))) => service::run(config, "payment", args).await,
+        Some(Command::Shop(ShopCommand::Inventory(args))) => service::run(config, "inventory", args).await,
+        Some(Command::Shop(ShopCommand::Shipping(args))) => service::run(config, "shipping", args).await,
         Some(Command::Start(args)) => start::run(args).await,
         Some(Command::List(args)) => list::run(args).await,
         Some(Command::Show(args)) => show::run(args).await,
@@ -288,7 +359,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 

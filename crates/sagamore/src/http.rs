@@ -7,6 +7,7 @@ mod index;
 mod orders;
 mod prefer;
 mod sagas;
+mod service;
 mod shop;
 
 use std::future::Future;
@@ -28,23 +29,32 @@ use crate::problem::{Code, Problem};
 
 pub use body::encoded;
 pub use prefer::WAIT_S_MAX;
+pub use service::{ServiceApp, service_router};
 
 /// What the handlers work with.
 pub struct App {
     /// The way into the engine.
     pub handle: Handle,
-    /// What the shop's services keep.
-    pub shop: Databases,
-    /// The log, for its figures.
-    pub log: Log,
+    /// What the shop's services keep, where they are in this process; then there are sample orders as well.
+    pub shop: Option<Databases>,
+    /// The embedded log, for its figures.
+    pub log: Option<Log>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
+}
+
+impl App {
+    /// The shop's databases; elsewhere each service has its own, and an address where it tells of it.
+    pub fn shop(&self) -> Result<&Databases, Problem> {
+        let elsewhere = "the shop's services run elsewhere: ask the one that keeps it, at its own address";
+        self.shop.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))
+    }
 }
 
 /// Answers requests until `shutdown`; those that have begun are finished.
 pub async fn serve(
     listener: TcpListener,
-    app: Arc<App>,
+    router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let listener = listener.tap_io(|connection| {
@@ -52,11 +62,11 @@ pub async fn serve(
             tracing::debug!("set TCP_NODELAY: {error}");
         }
     });
-    axum::serve(listener, router(app)).with_graceful_shutdown(shutdown).await
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
-/// Every address.
-fn router(app: Arc<App>) -> Router {
+/// Every address of an orchestrator.
+pub fn router(app: App) -> Router {
     let router = Router::new()
         .route("/", get(index::index))
         .route("/docs/errors", get(index::errors))
@@ -79,7 +89,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .route("/version", get(health::version));
-    guarded(router).with_state(app)
+    guarded(router).with_state(Arc::new(app))
 }
 
 /// Whatever goes wrong on the way to a handler or in it is a problem, and the process goes on.

@@ -3,6 +3,8 @@
 mod cli;
 mod client;
 mod clock;
+mod config;
+mod crew;
 mod docs;
 mod draw;
 mod http;
@@ -13,13 +15,12 @@ mod view;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Exit};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)

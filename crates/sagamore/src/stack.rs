@@ -14,15 +14,12 @@ use sagamore_engine::{Handle, Orchestrator};
 use sagamore_sdk::Participant;
 use sagamore_shop::Databases;
 use sagamore_transport::{Log, Transport};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
+use crate::crew::Crew;
 use crate::http::App;
 use lock::Lock;
 
-/// How long a stop may take before the process ends all the same: nothing is lost by it, but the log's tail is synced
-/// only at the next start.
-pub const STOP_MAX: Duration = Duration::from_secs(10);
+pub use crate::crew::STOP_MAX;
 
 /// How many sagas may be under way at once, unless it is said.
 pub const SAGAS_MAX: usize = 20_000;
@@ -108,8 +105,7 @@ pub struct Stack {
     pub handle: Handle,
     /// The shop's databases.
     pub shop: Databases,
-    tasks: JoinSet<(&'static str, Result<(), Error>)>,
-    stop: watch::Sender<bool>,
+    crew: Crew,
     log: Log,
     lock: Lock,
 }
@@ -147,45 +143,34 @@ impl Stack {
         let in_flight_max = options.sagas_max;
         let bounds = sagamore_engine::Options { in_flight_max, ..sagamore_engine::Options::default() };
         let (orchestrator, handle) = Orchestrator::open(bounds, engine, transport.clone(), definitions).await?;
-        let (stop, stopping) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        let until = stopped(stopping.clone());
-        tasks.spawn(async move { ("the orchestrator", orchestrator.run(until).await.map_err(Error::Engine)) });
+        let mut crew = Crew::new();
+        crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
         for (service, (name, database)) in sagamore_shop::services().into_iter().zip(shop.all()) {
             let options = sagamore_sdk::Options::default();
             let participant = Participant::new(service, database.clone(), transport.clone(), options);
-            let until = stopped(stopping.clone());
-            tasks.spawn(async move {
-                (name, participant.run(until).await.map_err(|source| Error::Service { name, source }))
+            crew.spawn(name, move |stopped| async move {
+                participant.run(stopped).await.map_err(|source| Error::Service { name, source })
             });
         }
-        Ok(Stack { handle, shop, tasks, stop, log, lock })
+        Ok(Stack { handle, shop, crew, log, lock })
     }
 
     /// What the HTTP side works with.
     pub fn app(&self, metrics: Option<PrometheusHandle>) -> App {
-        App { handle: self.handle.clone(), shop: self.shop.clone(), log: self.log.clone(), metrics }
+        App { handle: self.handle.clone(), shop: Some(self.shop.clone()), log: Some(self.log.clone()), metrics }
     }
 
     /// Waits until some part of it stops although nobody asked it to.
     pub async fn broken(&mut self) -> Error {
-        match self.tasks.join_next().await {
-            Some(Ok((_, Err(error)))) => error,
-            Some(Ok((name, Ok(())))) => Error::Stopped(name.into()),
-            Some(Err(error)) => Error::Stopped(format!("a part ({error})")),
-            None => Error::Stopped("everything".into()),
-        }
+        self.crew.broken().await
     }
 
     /// Finishes the turns that have begun, syncs the log, lets go of the directory.
     pub async fn stop(mut self, limit: Duration) -> Result<(), Error> {
-        self.stop.send_replace(true);
-        let all_ended = async { while self.tasks.join_next().await.is_some() {} };
-        let slow = tokio::time::timeout(limit, all_ended).await.is_err();
-        self.tasks.abort_all();
+        let stopped = self.crew.stop(limit).await;
         self.log.sync()?;
         drop(self.lock);
-        if slow { Err(Error::Slow) } else { Ok(()) }
+        stopped
     }
 }
 
@@ -205,9 +190,4 @@ fn file(data: &Path, name: &str) -> PathBuf {
 
 fn database(data: &Path, name: &'static str) -> Result<Database, Error> {
     Database::sqlite(&file(data, name)).map_err(|source| Error::Database { name, source })
-}
-
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // an error means that the stack was dropped: that is a stop as well
-    let _ = stopping.wait_for(|stop| *stop).await;
 }

@@ -5,7 +5,6 @@ mod machine;
 mod plan;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -47,6 +46,11 @@ struct Report {
     memory_mib: u64,
 }
 
+/// The saga that is measured.
+pub fn definition() -> Result<sagamore_core::Definition> {
+    plan::definition()
+}
+
 /// Measures, and leaves nothing behind.
 pub async fn run(args: BenchArgs) -> Result<Exit> {
     let base = args.data.clone().unwrap_or_else(default_base);
@@ -62,7 +66,7 @@ pub async fn run(args: BenchArgs) -> Result<Exit> {
         Via::Http => {
             let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
             let address = listener.local_addr()?;
-            tokio::spawn(http::serve(listener, Arc::new(stack.app(None)), async move {
+            tokio::spawn(http::serve(listener, http::router(stack.app(None)), async move {
                 let _ = serving_stops.await;
             }));
             Target::Http(address)

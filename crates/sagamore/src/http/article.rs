@@ -39,7 +39,8 @@ struct Known {
     existed: bool,
 }
 
-/// Starts the order's saga, or follows the one there is. An order that was never placed gets a sample.
+/// Starts the order's saga, or follows the one there is. An order that was never placed gets a sample, but only where
+/// everything is in one process.
 pub async fn start(
     State(app): State<Arc<App>>,
     Segment(order): Segment,
@@ -62,13 +63,18 @@ pub async fn start(
 }
 
 async fn follow(app: &App, order: &str, wait: Option<Wait>) -> Result<Known, Problem> {
+    let patience = wait.map_or(Duration::ZERO, Wait::patience);
+    if app.shop.is_none() {
+        let id = SagaId::new(&stack::checkout_name(), order);
+        let id = id.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;
+        return placed_before(app, id, patience).await;
+    }
     let start = Start {
         definition: stack::checkout_name(),
         key: order.to_owned(),
         input: sagamore_shop::sample_order(order),
         idempotency_key: None,
     };
-    let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let started = match wait {
         Some(_) => app.handle.start_and_wait(start, patience).await,
         None => app.handle.start(start).await.map(|started| (started, None)),
@@ -86,7 +92,9 @@ async fn follow(app: &App, order: &str, wait: Option<Wait>) -> Result<Known, Pro
 
 async fn placed_before(app: &App, id: SagaId, patience: Duration) -> Result<Known, Problem> {
     let detail = app.handle.show(&id).await.map_err(|error| Problem::internal(&error, "read the saga"))?;
-    let status = detail.map_or(Status::Running, |detail| detail.header.status);
+    let unknown =
+        || Problem::new(Code::NoSuchOrder, format!("there is no order {}; place it with POST /orders", id.key()));
+    let status = detail.ok_or_else(unknown)?.header.status;
     if at_rest(status) || patience.is_zero() {
         return Ok(Known { status, existed: true });
     }

@@ -7,6 +7,8 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
+use sagamore_shop::Databases;
+use sagamore_transport::Log;
 
 use super::App;
 use crate::clock;
@@ -22,10 +24,14 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
     if !app.handle.is_open() {
         return Err(Problem::new(Code::Unavailable, "the engine takes no requests").retry_after(1));
     }
-    for (name, database) in app.shop.all() {
+    for (name, database) in app.shop.iter().flat_map(Databases::all) {
         if let Err(error) = database.query("SELECT 1", ()).await {
             return Err(Problem::new(Code::Unavailable, format!("database of {name}: {error}")).retry_after(1));
         }
+    }
+    if app.shop.is_none() && app.handle.partitions_owned() == 0 {
+        let why = "this orchestrator owns no reply partition: others have them all, or nothing could be claimed yet";
+        return Err(Problem::new(Code::Unavailable, why).retry_after(1));
     }
     Ok("ok\n")
 }
@@ -35,14 +41,20 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     metrics::gauge!("sagamore_sagas_in_flight").set(app.handle.in_flight() as f64);
     let oldest = app.handle.oldest_outstanding().map_or(0.0, |since| clock::now().since(since).as_secs_f64());
     metrics::gauge!("sagamore_oldest_outstanding_step_seconds").set(oldest);
-    let log = app.log.stats();
-    metrics::gauge!("sagamore_log_bytes").set(log.bytes as f64);
-    metrics::gauge!("sagamore_log_unsynced_bytes").set(log.unsynced_bytes as f64);
-    metrics::gauge!("sagamore_log_segments").set(log.segments as f64);
-    metrics::counter!("sagamore_log_records_total").absolute(log.records);
-    metrics::counter!("sagamore_log_batches_total").absolute(log.batches);
-    metrics::counter!("sagamore_log_syncs_total").absolute(log.syncs);
-    let text = app.metrics.as_ref().map(PrometheusHandle::render).unwrap_or_default();
+    if let Some(log) = app.log.as_ref().map(Log::stats) {
+        metrics::gauge!("sagamore_log_bytes").set(log.bytes as f64);
+        metrics::gauge!("sagamore_log_unsynced_bytes").set(log.unsynced_bytes as f64);
+        metrics::gauge!("sagamore_log_segments").set(log.segments as f64);
+        metrics::counter!("sagamore_log_records_total").absolute(log.records);
+        metrics::counter!("sagamore_log_batches_total").absolute(log.batches);
+        metrics::counter!("sagamore_log_syncs_total").absolute(log.syncs);
+    }
+    rendered(app.metrics.as_ref())
+}
+
+/// What is measured, as text.
+pub fn rendered(metrics: Option<&PrometheusHandle>) -> Response {
+    let text = metrics.map(PrometheusHandle::render).unwrap_or_default();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use sagamore_core::saga::Status;
-use sagamore_core::{Body, SagaId};
+use sagamore_core::{Body, Name, SagaId};
+use sagamore_database::Database;
 use sagamore_engine::{Detail, Start};
 use sagamore_shop::Order;
 use sagamore_shop::order::{self, Placed, Rejected};
@@ -67,7 +68,10 @@ pub async fn place(State(app): State<Arc<App>>, request: Request) -> Result<Resp
 pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
     let saga = saga_of(&app, &id).await?;
     // read after the saga: what a saga at rest has done to its order is seen here
-    let stored = order::order(&app.shop.order, &id).await?;
+    let stored = match &app.shop {
+        Some(shop) => order::order(&shop.order, &id).await?,
+        None => saga.as_ref().and_then(as_its_saga_has_it),
+    };
     let link = saga.as_ref().map(link);
     let view = match (stored, saga) {
         (Some(placed), _) => OrderView::of(placed, link),
@@ -88,8 +92,9 @@ pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<R
 
 /// Somebody outside wants the order cancelled: refused while its saga holds it, and once it is settled.
 pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
-    let outcome =
-        cancel_from_outside(&app, &id).await.map_err(|error| Problem::internal(&error, "cancel the order"))?;
+    let outcome = cancel_from_outside(&app.shop()?.order, &id)
+        .await
+        .map_err(|error| Problem::internal(&error, "cancel the order"))?;
     let Err(rejected) = outcome else { return show(State(app), Segment(id)).await };
     let detail = rejected.to_string();
     match rejected {
@@ -113,16 +118,21 @@ pub async fn unlock(State(app): State<Arc<App>>, Segment(id): Segment) -> Result
     if !at_rest(saga.header.status) {
         return Err(Problem::new(Code::OrderPending, format!("its saga {holder} is under way: cancel that one")));
     }
-    let unlocked =
-        unlock_for(&app, &id, holder).await.map_err(|error| Problem::internal(&error, "unlock the order"))?;
+    let unlocked = unlock_for(&app.shop()?.order, &id, holder)
+        .await
+        .map_err(|error| Problem::internal(&error, "unlock the order"))?;
     match unlocked {
         Ok(()) => show(State(app), Segment(id)).await,
         Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),
     }
 }
 
-async fn unlock_for(app: &App, id: &str, holder: String) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
-    let open = app.shop.order.begin().await?;
+async fn unlock_for(
+    database: &Database,
+    id: &str,
+    holder: String,
+) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
+    let open = database.begin().await?;
     let outcome = order::domain::unlock(open.tx(), id.to_owned(), holder).await?;
     match outcome {
         Ok(()) => open.commit().await?,
@@ -131,8 +141,11 @@ async fn unlock_for(app: &App, id: &str, holder: String) -> Result<Result<(), Re
     Ok(outcome)
 }
 
-async fn cancel_from_outside(app: &App, id: &str) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
-    let open = app.shop.order.begin().await?;
+pub(super) async fn cancel_from_outside(
+    database: &Database,
+    id: &str,
+) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
+    let open = database.begin().await?;
     let outcome = order::domain::cancel(open.tx(), id.to_owned(), None).await?;
     match outcome {
         Ok(()) => open.commit().await?,
@@ -154,6 +167,32 @@ impl OrderView {
             saga,
         }
     }
+}
+
+/// An order as far as the saga knows it, where the order service is another process. None while it has not made it.
+fn as_its_saga_has_it(detail: &Detail) -> Option<Placed> {
+    let output = |step: &str| {
+        let index = detail.saga.definition.index_of(&Name::new(step).ok()?)?;
+        detail.saga.steps[index].output.as_ref()?.read::<serde_json::Value>().ok()
+    };
+    let order: Order = detail.saga.input.read().ok()?;
+    let created = output("create-order")?;
+    let status = match detail.header.status {
+        Status::Completed => order::Status::Confirmed,
+        Status::Compensated => order::Status::Cancelled,
+        Status::Running | Status::Compensating | Status::Stuck => order::Status::Pending,
+    };
+    let tracking =
+        output("schedule-shipment").and_then(|shipment| Some(shipment.get("tracking")?.as_str()?.to_owned()));
+    Some(Placed {
+        locked_by: (status == order::Status::Pending).then(|| detail.header.id.to_string()),
+        order_id: order.order_id,
+        customer_id: order.customer_id,
+        status,
+        total_cents: created.get("totalCents")?.as_i64()?,
+        lines: Body::of(&order.lines).ok()?,
+        tracking: tracking.filter(|_| status == order::Status::Confirmed),
+    })
 }
 
 async fn saga_of(app: &App, order: &str) -> Result<Option<Detail>, Problem> {

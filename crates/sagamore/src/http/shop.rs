@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use super::body::Segment;
 use crate::problem::{Code, Problem};
+use sagamore_database::Database;
 use sagamore_shop::inventory::{self, Product};
 use sagamore_shop::payment::{self, Account};
 
@@ -40,39 +41,55 @@ pub struct Products {
     next: Option<String>,
 }
 
-type PageOf = Result<Query<PageQuery>, QueryRejection>;
+pub(super) type PageOf = Result<Query<PageQuery>, QueryRejection>;
 
 /// A page of accounts.
 pub async fn accounts(State(app): State<Arc<App>>, query: PageOf) -> Result<Json<Accounts>, Problem> {
+    accounts_of(&app.shop()?.payment, query).await
+}
+
+pub(super) async fn accounts_of(database: &Database, query: PageOf) -> Result<Json<Accounts>, Problem> {
     let (after, limit) = page(query)?;
-    let accounts = payment::accounts(&app.shop.payment, &after, limit).await?;
+    let accounts = payment::accounts(database, &after, limit).await?;
     let next = accounts.last().filter(|_| accounts.len() == limit as usize).map(|last| last.customer_id.clone());
     Ok(Json(Accounts { accounts, next }))
 }
 
 /// One account.
 pub async fn account(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Json<Account>, Problem> {
-    let account = payment::account(&app.shop.payment, &id).await?;
+    account_of(&app.shop()?.payment, &id).await
+}
+
+pub(super) async fn account_of(database: &Database, id: &str) -> Result<Json<Account>, Problem> {
+    let account = payment::account(database, id).await?;
     let missing = || Problem::new(Code::NoSuchAccount, format!("there is no account of {id}"));
     account.map(Json).ok_or_else(missing)
 }
 
 /// A page of products.
 pub async fn stock(State(app): State<Arc<App>>, query: PageOf) -> Result<Json<Products>, Problem> {
+    stock_of(&app.shop()?.inventory, query).await
+}
+
+pub(super) async fn stock_of(database: &Database, query: PageOf) -> Result<Json<Products>, Problem> {
     let (after, limit) = page(query)?;
-    let stock = inventory::stock(&app.shop.inventory, &after, limit).await?;
+    let stock = inventory::stock(database, &after, limit).await?;
     let next = stock.last().filter(|_| stock.len() == limit as usize).map(|last| last.sku.clone());
     Ok(Json(Products { stock, next }))
 }
 
 /// One product.
 pub async fn product(State(app): State<Arc<App>>, Segment(sku): Segment) -> Result<Json<Product>, Problem> {
-    let product = inventory::product(&app.shop.inventory, &sku).await?;
+    product_of(&app.shop()?.inventory, &sku).await
+}
+
+pub(super) async fn product_of(database: &Database, sku: &str) -> Result<Json<Product>, Problem> {
+    let product = inventory::product(database, sku).await?;
     let missing = || Problem::new(Code::NoSuchStock, format!("there is no product {sku}"));
     product.map(Json).ok_or_else(missing)
 }
 
-fn page(query: PageOf) -> Result<(String, u32), Problem> {
+pub(super) fn page(query: PageOf) -> Result<(String, u32), Problem> {
     let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
     Ok((query.after.unwrap_or_default(), query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX)))
 }

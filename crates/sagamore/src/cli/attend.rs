@@ -1,0 +1,118 @@
+//! The life of a process that serves: from the moment it is ready to the end of its stop.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::output::Exit;
+use crate::crew::STOP_MAX;
+use crate::http;
+use crate::stack::Error;
+
+/// How long requests may go on after the stop before the work stops under them.
+const REQUESTS_MAX: Duration = Duration::from_secs(1);
+/// How often the metrics' samples are put together.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A process that serves.
+pub struct Attended {
+    server: JoinHandle<std::io::Result<()>>,
+    stop_serving: oneshot::Sender<()>,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// What works behind the server.
+pub trait Work {
+    /// Waits until some part of it stops although nobody asked it to.
+    fn broken(&mut self) -> impl Future<Output = Error>;
+
+    /// Finishes what has begun.
+    fn stop(self, limit: Duration) -> impl Future<Output = Result<(), Error>>;
+}
+
+impl Attended {
+    /// Serves from here on, and from here on a signal is a stop in order.
+    pub fn begin(listener: TcpListener, router: Router) -> Result<Attended> {
+        let (stop_serving, serving_stops) = oneshot::channel::<()>();
+        let server = tokio::spawn(http::serve(listener, router, async move {
+            let _ = serving_stops.await;
+        }));
+        let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
+        Ok(Attended { server, stop_serving, terminate, interrupt })
+    }
+
+    /// Waits for the stop: requests first, then the work under them; whatever waits for an outcome is told that it is not
+    /// known yet.
+    pub async fn until_stopped(mut self, mut work: impl Work) -> Result<Exit> {
+        let broken = tokio::select! {
+            _ = self.interrupt.recv() => None,
+            _ = self.terminate.recv() => None,
+            broken = work.broken() => Some(anyhow::Error::from(broken)),
+            ended = &mut self.server => {
+                ended.context("the HTTP server panicked")?.context("the HTTP server")?;
+                bail!("the HTTP server stopped by itself");
+            }
+        };
+        let deadline = Instant::now() + STOP_MAX;
+        let _ = self.stop_serving.send(());
+        let answered = tokio::time::timeout(REQUESTS_MAX, &mut self.server).await.is_ok();
+        work.stop(deadline.saturating_duration_since(Instant::now())).await?;
+        if !answered {
+            let left = deadline.saturating_duration_since(Instant::now()).min(REQUESTS_MAX);
+            let _ = tokio::time::timeout(left, &mut self.server).await;
+        }
+        match broken {
+            Some(broken) => Err(broken),
+            None => Ok(Exit::Completed),
+        }
+    }
+}
+
+/// Takes the address, or explains why it cannot be had.
+pub async fn listen(address: &str, allow_unauthenticated: bool) -> Result<TcpListener> {
+    let wanted: SocketAddr = address
+        .parse()
+        .with_context(|| format!("--listen: '{address}' is no address: write HOST:PORT, like 127.0.0.1:3000"))?;
+    if !wanted.ip().is_loopback() && !allow_unauthenticated {
+        bail!(
+            "--listen: {wanted} can be reached from outside, and there is no authentication yet: use 127.0.0.1.\n  \
+             In a private network that only your own services reach, say SAGAMORE__ALLOW_UNAUTHENTICATED=true"
+        );
+    }
+    match TcpListener::bind(wanted).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
+            "port {} of {} is taken by another program (another sagamore?).\n  \
+             Choose another: sagamore dev --listen {}:{}   (port 0 takes any free one)",
+            wanted.port(),
+            wanted.ip(),
+            wanted.ip(),
+            wanted.port().saturating_add(1),
+        ),
+        Err(error) => Err(error).with_context(|| format!("listen on {wanted}")),
+    }
+}
+
+/// From here on what is measured is kept for `/metrics`.
+pub fn record_metrics() -> Result<PrometheusHandle> {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
+}

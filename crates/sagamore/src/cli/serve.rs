@@ -1,0 +1,94 @@
+//! `sagamore serve`: an orchestrator on Kafka and PostgreSQL, with the HTTP API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sagamore_core::Definition;
+use sagamore_engine::{Handle, Options, Orchestrator};
+use sagamore_transport::Transport;
+
+use super::attend::{self, Attended, Work};
+use super::output::Exit;
+use super::{ConfigArgs, ServeArgs, bench};
+use crate::config::Settings;
+use crate::crew::Crew;
+use crate::http::{self, App};
+use crate::stack::Error;
+
+/// The pause before a start that found a server missing is tried again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs until SIGTERM or Ctrl-C.
+pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
+    let settings = Settings::load(config.config.as_deref())?;
+    let listen = args.listen.as_deref().unwrap_or(&settings.orchestrator.listen);
+    let listener = attend::listen(listen, settings.allow_unauthenticated).await?;
+    let address = listener.local_addr().context("ask for the listener's address")?;
+    let metrics = attend::record_metrics()?;
+    let mut definitions = vec![sagamore_shop::checkout().context("the checkout saga")?];
+    if args.bench {
+        definitions.push(bench::definition()?);
+    }
+    let owner = owner(&address.to_string());
+    let (orchestrator, handle) = open(&settings, &owner, definitions).await?;
+    let app = App { handle, shop: None, log: None, metrics: Some(metrics) };
+    let attended = Attended::begin(listener, http::router(app))?;
+    let mut crew = Crew::new();
+    crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
+    anstream::println!("Sagamore's orchestrator {owner} is ready: http://{address}");
+    attended.until_stopped(crew).await
+}
+
+/// Tries until the servers are there: a start order is nobody's worry.
+async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) -> Result<(Orchestrator, Handle)> {
+    let options = Options {
+        reply_topic: settings.topic("sagamore.replies"),
+        reply_partitions: settings.orchestrator.partitions,
+        owner: owner.to_owned(),
+        lease: Some(Duration::from_millis(settings.orchestrator.lease_ms)),
+        in_flight_max: settings.orchestrator.sagas_max,
+        retention: Duration::from_secs(settings.orchestrator.retention_days * 24 * 3600),
+        command_partitions: settings.order.partitions,
+        ..Options::default()
+    };
+    let transport: Arc<dyn Transport> = Arc::new(settings.kafka("orchestrator", None)?);
+    let database = settings.database("engine")?;
+    let mut told = String::new();
+    loop {
+        let opened =
+            Orchestrator::open(options.clone(), database.clone(), transport.clone(), definitions.clone()).await;
+        match opened {
+            Err(error) if error.is_transient() => {
+                let why = error.to_string();
+                if why != told {
+                    anstream::eprintln!("waiting: {why}");
+                    told = why;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// A name that no other process has, here or elsewhere.
+fn owner(address: &str) -> String {
+    format!("{}/{address}/{}-{:08x}", host(), std::process::id(), fastrand::u32(..))
+}
+
+/// This machine's name.
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    if name.trim().is_empty() { "host".to_owned() } else { name.trim().to_owned() }
+}
+
+impl Work for Crew {
+    async fn broken(&mut self) -> Error {
+        Crew::broken(self).await
+    }
+
+    async fn stop(mut self, limit: Duration) -> Result<(), Error> {
+        Crew::stop(&mut self, limit).await
+    }
+}

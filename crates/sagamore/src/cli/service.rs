@@ -1,0 +1,43 @@
+//! `sagamore shop order|payment|inventory|shipping`: one service as a process of its own.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use sagamore_sdk::{Options, Participant};
+
+use super::attend::{self, Attended};
+use super::output::Exit;
+use super::serve::host;
+use super::{ConfigArgs, ListenArgs};
+use crate::config::Settings;
+use crate::crew::Crew;
+use crate::http::{ServiceApp, service_router};
+use crate::stack::Error;
+
+/// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying.
+pub async fn run(config: &ConfigArgs, name: &'static str, args: ListenArgs) -> Result<Exit> {
+    let settings = Settings::load(config.config.as_deref())?;
+    let Some((_, own)) = settings.services().into_iter().find(|(service, _)| *service == name) else {
+        bail!("there is no service {name}");
+    };
+    let listener =
+        attend::listen(args.listen.as_deref().unwrap_or(&own.listen), settings.allow_unauthenticated).await?;
+    let address = listener.local_addr().context("ask for the listener's address")?;
+    let metrics = attend::record_metrics()?;
+    let service = sagamore_shop::services().into_iter().find(|service| service.name().as_str() == name);
+    let service = service.with_context(|| format!("the shop has no service {name}"))?;
+    // the same name after a restart: the group need not wait until it has given the former process up
+    let instance = settings.topic(&format!("{name}-{}-{address}", host()));
+    let kafka = settings.kafka(name, Some(instance))?;
+    let database = settings.database(name)?;
+    let options = Options { partitions: own.partitions, ..Options::default() };
+    let participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
+    let app = ServiceApp { name, database, kafka, metrics: Some(metrics) };
+    let attended = Attended::begin(listener, service_router(app))?;
+    let mut crew = Crew::new();
+    crew.spawn(name, move |stopped| async move {
+        participant.run(stopped).await.map_err(|source| Error::Service { name, source })
+    });
+    anstream::println!("Sagamore's service {name} is ready: http://{address}");
+    attended.until_stopped(crew).await
+}

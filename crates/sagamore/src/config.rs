@@ -1,0 +1,248 @@
+//! The configuration of the processes: defaults < file < environment (`SAGAMORE__KAFKA__BROKERS`) < flags.
+//!
+//! `sagamore dev` needs none of it.
+
+mod origin;
+mod targets;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+pub use origin::explain;
+
+/// The environment's prefix.
+const PREFIX: &str = "SAGAMORE";
+/// Between the words of a variable's name.
+const SEPARATOR: &str = "__";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Stands before topics, groups and schemas: several environments share a cluster and a server.
+    pub namespace: String,
+    /// Listen on addresses that others can reach, although there is no authentication: in a private network only.
+    pub allow_unauthenticated: bool,
+    /// The brokers.
+    pub kafka: KafkaSettings,
+    /// The server of all databases that have none of their own.
+    pub postgres: PostgresSettings,
+    /// `sagamore serve`.
+    pub orchestrator: OrchestratorSettings,
+    /// `sagamore shop order`.
+    pub order: ServiceSettings,
+    /// `sagamore shop payment`.
+    pub payment: ServiceSettings,
+    /// `sagamore shop inventory`.
+    pub inventory: ServiceSettings,
+    /// `sagamore shop shipping`.
+    pub shipping: ServiceSettings,
+}
+
+/// Apache Kafka.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// `host:port`, with commas between them.
+    pub brokers: String,
+    /// On how many brokers new topics are kept; as the brokers have it, when absent.
+    pub replication: Option<u16>,
+    /// TLS to the brokers.
+    pub tls: Option<TlsSettings>,
+    /// A name and a password.
+    pub sasl: Option<SaslSettings>,
+}
+
+/// Files in PEM format.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsSettings {
+    /// Who signed the server's certificate; those that this machine trusts, when absent.
+    pub ca: Option<PathBuf>,
+    /// This client's certificate.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
+/// SASL.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaslSettings {
+    /// `SCRAM-SHA-512`, `SCRAM-SHA-256` or `PLAIN`.
+    pub mechanism: String,
+    /// Who.
+    pub username: String,
+    /// The password.
+    pub password: Option<String>,
+    /// A file that holds the password.
+    pub password_file: Option<PathBuf>,
+}
+
+/// PostgreSQL.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresSettings {
+    /// `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// A file that holds the password, if the address has none.
+    pub password_file: Option<PathBuf>,
+}
+
+/// The orchestrator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrchestratorSettings {
+    /// Where the HTTP API listens.
+    pub listen: String,
+    /// Where clients find the orchestrators, with commas between them; the address above, when empty.
+    pub servers: String,
+    /// How many partitions the topic of replies has: as many orchestrators can work at once.
+    pub partitions: u32,
+    /// How long an orchestrator may be silent before others take its sagas over, in milliseconds; 3000 at most.
+    pub lease_ms: u64,
+    /// How many sagas may be under way in one orchestrator; starts beyond it are answered with 429.
+    pub sagas_max: usize,
+    /// How long the journals of sagas are kept after their end, in days.
+    pub retention_days: u64,
+}
+
+/// A service of the shop.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSettings {
+    /// Where its own HTTP listens.
+    pub listen: String,
+    /// How many partitions its topic of commands has: as many processes of the service can work at once.
+    pub partitions: u32,
+    /// The server of its database, when it has one of its own.
+    pub url: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let service = |port: u16| ServiceSettings { listen: format!("127.0.0.1:{port}"), partitions: 12, url: None };
+        Settings {
+            namespace: String::new(),
+            allow_unauthenticated: false,
+            kafka: KafkaSettings { brokers: "127.0.0.1:9092".into(), replication: None, tls: None, sasl: None },
+            postgres: PostgresSettings {
+                url: "postgres://postgres@127.0.0.1:5432/sagamore".into(),
+                password_file: None,
+            },
+            orchestrator: OrchestratorSettings {
+                listen: "127.0.0.1:3000".into(),
+                servers: String::new(),
+                partitions: 12,
+                lease_ms: 3_000,
+                sagas_max: crate::stack::SAGAS_MAX,
+                retention_days: 30,
+            },
+            order: service(3001),
+            payment: service(3002),
+            inventory: service(3003),
+            shipping: service(3004),
+        }
+    }
+}
+
+impl Settings {
+    /// What the defaults, the file and the environment come to.
+    pub fn load(file: Option<&Path>) -> Result<Settings> {
+        let settings: Settings = layers(file)?.try_deserialize().context("configuration")?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<()> {
+        let names = ["sagamore", "order", "payment", "inventory", "shipping"];
+        let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+        if !self.namespace.chars().all(plain) || names.contains(&self.namespace.as_str()) {
+            bail!(
+                "namespace: '{}' is none; write lower-case letters, digits and '-', and no name of a service",
+                self.namespace
+            );
+        }
+        if !(500..=3_000).contains(&self.orchestrator.lease_ms) {
+            bail!("orchestrator.lease_ms: {}; from 500 to 3000 are taken", self.orchestrator.lease_ms);
+        }
+        if self.orchestrator.partitions == 0 || self.services().iter().any(|(_, service)| service.partitions == 0) {
+            bail!("partitions: a topic has at least one");
+        }
+        Ok(())
+    }
+
+    /// The services with their names, in the order in which an order meets them.
+    pub fn services(&self) -> [(&'static str, &ServiceSettings); 4] {
+        let Settings { order, payment, inventory, shipping, .. } = self;
+        [("order", order), ("payment", payment), ("inventory", inventory), ("shipping", shipping)]
+    }
+
+    /// A name of ours as it stands on the brokers.
+    pub fn topic(&self, name: &str) -> String {
+        if self.namespace.is_empty() { name.to_owned() } else { format!("{}.{name}", self.namespace) }
+    }
+
+    /// The schema of a service or of the engine.
+    pub fn schema(&self, name: &str) -> String {
+        if self.namespace.is_empty() { name.to_owned() } else { format!("{}_{name}", self.namespace) }
+    }
+
+    /// The orchestrators, as clients find them.
+    pub fn servers(&self) -> Vec<String> {
+        let servers = self.orchestrator.servers.split(',').map(str::trim).filter(|server| !server.is_empty());
+        let servers: Vec<String> = servers.map(str::to_owned).collect();
+        if servers.is_empty() { vec![format!("http://{}", self.orchestrator.listen)] } else { servers }
+    }
+}
+
+/// Defaults, file, environment.
+fn layers(file: Option<&Path>) -> Result<::config::Config> {
+    let defaults = ::config::Config::try_from(&Settings::default()).context("the defaults")?;
+    let mut layers = ::config::Config::builder().add_source(defaults);
+    if let Some(file) = file {
+        let source = ::config::File::from(file).format(::config::FileFormat::Toml);
+        layers = layers.add_source(source);
+    }
+    let environment = ::config::Environment::with_prefix(PREFIX).prefix_separator(SEPARATOR).separator(SEPARATOR);
+    layers.add_source(environment.try_parsing(true)).build().context("configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(toml: &str) -> Result<Settings> {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("sagamore.toml");
+        std::fs::write(&file, toml)?;
+        Settings::load(Some(&file))
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_leaves_the_rest() {
+        let settings = of("namespace = \"staging\"\n[kafka]\nbrokers = \"a:1,b:2\"\n").unwrap();
+        assert_eq!((settings.kafka.brokers.as_str(), settings.payment.listen.as_str()), ("a:1,b:2", "127.0.0.1:3002"));
+        assert_eq!(
+            (settings.topic("order.commands"), settings.schema("order")),
+            ("staging.order.commands".into(), "staging_order".into())
+        );
+        assert_eq!(settings.servers(), ["http://127.0.0.1:3000"]);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_place() {
+        let check = |toml: &str, part: &str| {
+            let why = format!("{:#}", of(toml).expect_err(toml));
+            assert!(why.contains(part), "{why}");
+        };
+        check("[kafka]\nbroker = \"a:1\"\n", "broker");
+        check("namespace = \"payment\"\n", "namespace");
+        check("[orchestrator]\nlease_ms = 10\n", "lease_ms");
+        check("[order]\npartitions = \"many\"\n", "partitions");
+        check("[order\n", "sagamore.toml");
+        assert!(format!("{:#}", Settings::load(Some(Path::new("/nowhere.toml"))).unwrap_err()).contains("nowhere"));
+    }
+}

@@ -1,0 +1,103 @@
+//! Where each value comes from, for `sagamore config`. Secrets are not printed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::{PREFIX, SEPARATOR, Settings};
+
+/// What stands where a secret is.
+const HIDDEN: &str = "(hidden)";
+
+/// One value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Value {
+    /// `kafka.brokers`.
+    pub key: String,
+    /// As text; empty when it is not set.
+    pub value: String,
+    /// `default`, the file's name, or the variable's name.
+    pub origin: String,
+}
+
+/// Every value with its origin.
+pub fn explain(file: Option<&Path>) -> Result<Vec<Value>> {
+    let settings = Settings::load(file)?;
+    let mut in_file = BTreeMap::new();
+    if let Some(file) = file {
+        let source = ::config::File::from(file).format(::config::FileFormat::Toml);
+        let only = ::config::Config::builder().add_source(source).build()?.try_deserialize::<Json>()?;
+        flatten(String::new(), &only, &mut in_file);
+    }
+    let mut all = BTreeMap::new();
+    flatten(String::new(), &serde_json::to_value(&settings).context("write the settings")?, &mut all);
+    let value = |(key, value): (String, Json)| {
+        let variable = format!("{PREFIX}{SEPARATOR}{}", key.replace('.', SEPARATOR).to_uppercase());
+        let origin = match file {
+            _ if std::env::var_os(&variable).is_some() => variable,
+            Some(file) if in_file.contains_key(&key) => file.display().to_string(),
+            Some(_) | None => "default".to_owned(),
+        };
+        Value { value: shown(&key, &value), key, origin }
+    };
+    Ok(all.into_iter().map(value).collect())
+}
+
+fn flatten(prefix: String, value: &Json, into: &mut BTreeMap<String, Json>) {
+    match value {
+        Json::Object(fields) => {
+            for (name, value) in fields {
+                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(key, value, into);
+            }
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
+            into.insert(prefix, value.clone());
+        }
+    }
+}
+
+fn shown(key: &str, value: &Json) -> String {
+    match value {
+        Json::Null => String::new(),
+        Json::String(_) if key.ends_with("password") => HIDDEN.to_owned(),
+        Json::String(text) if key.ends_with("url") => without_password(text),
+        Json::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
+/// `postgres://user:password@host` without the password.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_owned() };
+    match rest.rsplit_once('@').map(|(who, rest)| (who.split_once(':'), rest)) {
+        Some((Some((user, _)), rest)) => format!("{scheme}://{user}:{HIDDEN}@{rest}"),
+        Some((None, _)) | None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_value_is_told_with_its_origin_and_no_secret() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("sagamore.toml");
+        let text = "[postgres]\nurl = \"postgres://me:secret@db:5432/x\"\n\
+                    [kafka.sasl]\nmechanism = \"PLAIN\"\nusername = \"me\"\npassword = \"secret\"\n";
+        std::fs::write(&file, text).unwrap();
+        let values = explain(Some(&file)).unwrap();
+        let of = |key: &str| values.iter().find(|value| value.key == key).unwrap_or_else(|| panic!("{key}"));
+        assert_eq!(of("postgres.url").value, "postgres://me:(hidden)@db:5432/x");
+        assert_eq!(of("kafka.sasl.password").value, "(hidden)");
+        assert_eq!(
+            (of("kafka.brokers").origin.as_str(), of("kafka.sasl.username").origin.ends_with("toml")),
+            ("default", true)
+        );
+        assert!(!format!("{values:?}").contains("secret"));
+    }
+}

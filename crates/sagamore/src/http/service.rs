@@ -1,0 +1,169 @@
+//! The listener of one service: what it keeps, what it can be loaded with, and how it is.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use sagamore_database::Database;
+use sagamore_kafka::Kafka;
+use sagamore_shop::import::{self, Record};
+use sagamore_shop::{inventory, order, payment, shipping};
+use serde::Serialize;
+
+use super::body::{Payload, Segment};
+use super::{guarded, health, orders, shop};
+use crate::problem::{Code, Problem};
+
+/// What the handlers of a service's listener work with.
+pub struct ServiceApp {
+    /// The service.
+    pub name: &'static str,
+    /// What it keeps.
+    pub database: Database,
+    /// Where its commands come from.
+    pub kafka: Kafka,
+    /// Renders the metrics, if this process collects them.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// How many of the rows that were sent are new.
+#[derive(Serialize)]
+struct Loaded {
+    rows: usize,
+    new: u64,
+}
+
+type Shared = State<Arc<ServiceApp>>;
+
+/// Every address of a service.
+pub fn service_router(app: ServiceApp) -> Router {
+    let router = Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/version", get(health::version));
+    let router = match app.name {
+        order::SERVICE => router
+            .route("/orders", get(all_orders))
+            .route("/orders/{id}", get(one_order))
+            .route("/orders/{id}/cancel", post(cancel_order)),
+        payment::SERVICE => {
+            router.route("/accounts", get(accounts).post(load_accounts)).route("/accounts/{id}", get(account))
+        }
+        inventory::SERVICE => router.route("/stock", get(stock).post(load_stock)).route("/stock/{sku}", get(product)),
+        _ => router
+            .route("/destinations", get(destinations).post(load_destinations))
+            .route("/shipments", get(shipments))
+            .route("/shipments/{id}", get(shipment)),
+    };
+    guarded(router).with_state(Arc::new(app))
+}
+
+/// The tables are there and can be read, and the brokers answer.
+async fn readyz(State(app): Shared) -> Result<&'static str, Problem> {
+    let unready = |what: String| Problem::new(Code::Unavailable, what).retry_after(1);
+    let read = match app.name {
+        order::SERVICE => order::orders(&app.database, "", 1).await.map(drop),
+        payment::SERVICE => payment::accounts(&app.database, "", 1).await.map(drop),
+        inventory::SERVICE => inventory::stock(&app.database, "", 1).await.map(drop),
+        _ => shipping::shipments(&app.database, "", 1).await.map(drop),
+    };
+    read.map_err(|error| unready(format!("database of {}: {error}", app.name)))?;
+    app.kafka.brokers().await.map_err(|error| unready(format!("kafka: {error}")))?;
+    Ok("ok\n")
+}
+
+async fn metrics(State(app): Shared) -> Response {
+    health::rendered(app.metrics.as_ref())
+}
+
+async fn all_orders(State(app): Shared, query: shop::PageOf) -> Result<Response, Problem> {
+    let (after, limit) = shop::page(query)?;
+    let orders = order::orders(&app.database, &after, limit).await?;
+    let next = orders.last().filter(|_| orders.len() == limit as usize).map(|last| last.order_id.clone());
+    Ok(Json(serde_json::json!({ "orders": orders, "next": next })).into_response())
+}
+
+async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
+    let missing = || Problem::new(Code::NoSuchOrder, format!("this service has no order {id}"));
+    Ok(Json(order::order(&app.database, &id).await?.ok_or_else(missing)?).into_response())
+}
+
+async fn cancel_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
+    let outcome = orders::cancel_from_outside(&app.database, &id).await;
+    let outcome = outcome.map_err(|error| Problem::internal(&error, "cancel the order"))?;
+    match outcome {
+        Ok(()) => one_order(State(app), Segment(id)).await,
+        Err(order::Rejected::UnknownOrder(_)) => {
+            Err(Problem::new(Code::NoSuchOrder, format!("there is no order {id}")))
+        }
+        Err(rejected @ (order::Rejected::OrderIsLocked { .. } | order::Rejected::LockIsGone { .. })) => {
+            Err(Problem::new(Code::OrderPending, rejected.to_string()))
+        }
+        Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),
+    }
+}
+
+async fn accounts(State(app): Shared, query: shop::PageOf) -> Result<Json<shop::Accounts>, Problem> {
+    shop::accounts_of(&app.database, query).await
+}
+
+async fn account(State(app): Shared, Segment(id): Segment) -> Result<Json<payment::Account>, Problem> {
+    shop::account_of(&app.database, &id).await
+}
+
+async fn stock(State(app): Shared, query: shop::PageOf) -> Result<Json<shop::Products>, Problem> {
+    shop::stock_of(&app.database, query).await
+}
+
+async fn product(State(app): Shared, Segment(sku): Segment) -> Result<Json<inventory::Product>, Problem> {
+    shop::product_of(&app.database, &sku).await
+}
+
+async fn destinations(State(app): Shared, query: shop::PageOf) -> Result<Response, Problem> {
+    let (after, limit) = shop::page(query)?;
+    let destinations = shipping::destinations(&app.database, &after, limit).await?;
+    let next = destinations.last().filter(|_| destinations.len() == limit as usize).map(|last| last.country.clone());
+    Ok(Json(serde_json::json!({ "destinations": destinations, "next": next })).into_response())
+}
+
+async fn shipments(State(app): Shared, query: shop::PageOf) -> Result<Response, Problem> {
+    let (after, limit) = shop::page(query)?;
+    let shipments = shipping::shipments(&app.database, &after, limit).await?;
+    let next = shipments.last().filter(|_| shipments.len() == limit as usize).map(|last| last.order_id.clone());
+    Ok(Json(serde_json::json!({ "shipments": shipments, "next": next })).into_response())
+}
+
+async fn shipment(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
+    let missing = || Problem::new(Code::NoSuchOrder, format!("nothing was shipped for order {id}"));
+    Ok(Json(shipping::shipment(&app.database, &id).await?.ok_or_else(missing)?).into_response())
+}
+
+async fn load_accounts(State(app): Shared, request: Request) -> Result<Response, Problem> {
+    let rows = rows::<payment::Account>(request).await?;
+    Ok(loaded(rows.len(), payment::load(&app.database, &rows).await?))
+}
+
+async fn load_stock(State(app): Shared, request: Request) -> Result<Response, Problem> {
+    let rows = rows::<inventory::Delivery>(request).await?;
+    Ok(loaded(rows.len(), inventory::load(&app.database, &rows).await?))
+}
+
+async fn load_destinations(State(app): Shared, request: Request) -> Result<Response, Problem> {
+    let rows = rows::<shipping::Destination>(request).await?;
+    Ok(loaded(rows.len(), shipping::load(&app.database, &rows).await?))
+}
+
+/// A body of JSON lines: all of them are right, or none is taken.
+async fn rows<T: Record>(request: Request) -> Result<Vec<T>, Problem> {
+    let payload = Payload::from_request(request, &()).await?;
+    let rows = import::lines::<T, _>("line", payload.0.as_ref()).collect::<Result<Vec<_>, _>>();
+    rows.map_err(|bad| Problem::new(Code::BodyDoesNotFit, bad.to_string()))
+}
+
+fn loaded(rows: usize, new: u64) -> Response {
+    Json(Loaded { rows, new }).into_response()
+}

@@ -1,0 +1,35 @@
+//! What is on its way, as people see it.
+
+use sagamore_database::Row;
+use sagamore_sdk::Database;
+use serde::Serialize;
+
+use crate::databases::Error;
+
+/// A shipment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shipment {
+    /// The order that it belongs to.
+    pub order_id: String,
+    /// How to follow it.
+    pub tracking: String,
+}
+
+impl Shipment {
+    fn read(row: &Row) -> Result<Shipment, Error> {
+        Ok(Shipment { order_id: row.get(0)?, tracking: row.get(1)? })
+    }
+}
+
+/// The shipment of this order, if there is one.
+pub async fn shipment(database: &Database, order_id: &str) -> Result<Option<Shipment>, Error> {
+    const SQL: &str = "SELECT order_id, tracking FROM shipment WHERE order_id = $1";
+    database.query(SQL, (order_id,)).await?.first().map(Shipment::read).transpose()
+}
+
+/// At most `limit` shipments, by order, behind the order `after` (empty for the first ones).
+pub async fn shipments(database: &Database, after: &str, limit: u32) -> Result<Vec<Shipment>, Error> {
+    const SQL: &str = "SELECT order_id, tracking FROM shipment WHERE order_id > $1 ORDER BY order_id LIMIT $2";
+    database.query(SQL, (after, limit)).await?.iter().map(Shipment::read).collect()
+}
