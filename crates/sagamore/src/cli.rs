@@ -46,7 +46,8 @@ impl Cli {
     pub fn read() -> Cli {
         let matches = Cli::command().get_matches();
         let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        if let (Some(command), Some(stray)) = (matches.subcommand_name(), DEV_ARGUMENTS.iter().find(|name| given(name))) {
+        if let (Some(command), Some(stray)) = (matches.subcommand_name(), DEV_ARGUMENTS.iter().find(|name| given(name)))
+        {
             let stray = stray.replace('_', "-");
             let why = format!("--{stray} belongs behind the command: sagamore {command} --{stray} ..");
             Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
@@ -109,7 +110,7 @@ enum ShopCommand {
     Shipping(ListenArgs),
     /// Load accounts, stock and destinations from a folder, and run every order in it as a saga.
     ///
-    /// Run again on the same data it goes on where it was.
+    /// Run again on the same data it goes on where it was. With --config it is a client of running processes.
     Replay(ReplayArgs),
 }
 
@@ -316,7 +317,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Show(args)) => show::run(args).await,
         Some(Command::Watch(args)) => watch::run(args).await,
         Some(Command::Cancel(args)) => cancel::run(args).await,
-        Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(args).await,
+        Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(config, args).await,
         Some(Command::Bench(args)) => bench::run(args).await,
         Some(Command::Docs { page }) => {
             match page {

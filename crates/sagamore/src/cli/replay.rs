@@ -1,6 +1,8 @@
-//! `sagamore shop replay`: every order of a folder as a saga, in this process. Run again it goes on where it was.
+//! `sagamore shop replay`: every order of a folder as a saga, in this process, or with a configuration as a client of
+//! running ones. Run again it goes on where it was.
 
 mod folder;
+mod remote;
 mod report;
 
 use std::collections::HashSet;
@@ -15,9 +17,12 @@ use sagamore_engine::{Filter, Handle, Start, StartError, VerbError};
 use sagamore_shop::import::BadLine;
 
 use super::output::{self, Exit};
-use super::{Format, ReplayArgs};
+use super::{ConfigArgs, Format, ReplayArgs};
+use crate::config::Settings;
 use crate::stack::{self, Stack};
 use folder::{Folder, PlacedLine};
+use remote::Remote;
+use report::Report;
 
 /// How long one wait for an outcome is; it is asked again for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,17 +32,21 @@ const COMPARED_AT_ONCE: usize = 500;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Ends with 1 when a line could not be taken.
-pub async fn run(args: ReplayArgs) -> Result<Exit> {
+pub async fn run(config: &ConfigArgs, args: ReplayArgs) -> Result<Exit> {
     let begun = Instant::now();
     let folder = Folder::read(&args.folder)?;
     folder.bad.iter().for_each(tell);
+    if let Some(file) = &config.config {
+        let remote = Remote::of(&Settings::load(Some(file))?)?;
+        return as_client(&remote, &folder, &args, begun).await;
+    }
     let stack = Stack::open(&args.data, stack::Options::default()).await?;
     folder.load(&stack.shop).await?;
     let known = at_rest(&stack.handle).await?;
     // those at rest are only compared with what they were started with, all at once whatever the order
     let (known, fresh): (Vec<_>, Vec<_>) = folder.orders.iter().partition(|order| known.contains(&order.key));
     let bar = progress(folder.orders.len(), args.sequential);
-    let width = if args.sequential { 1 } else { usize::from(args.concurrency) };
+    let width = width(&args);
     let mut bad_lines = folder.bad.len();
     for (orders, width) in [(known, COMPARED_AT_ONCE), (fresh, width)] {
         bad_lines += run_all(&stack.handle, orders, width, &bar).await?;
@@ -45,11 +54,29 @@ pub async fn run(args: ReplayArgs) -> Result<Exit> {
     bar.finish_and_clear();
     let report = report::make(&stack, &folder, begun.elapsed()).await?;
     stack.stop(stack::STOP_MAX).await?;
+    print(&report, &args, bad_lines)
+}
+
+/// The same, over HTTP.
+async fn as_client(remote: &Remote, folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<Exit> {
+    remote.there().await?;
+    remote.load(folder).await?;
+    let bar = progress(folder.orders.len(), args.sequential);
+    let bad_lines = folder.bad.len() + remote.run_all(&folder.orders, width(args), &bar).await?;
+    bar.finish_and_clear();
+    print(&remote.report(folder, begun.elapsed()).await?, args, bad_lines)
+}
+
+fn print(report: &Report, args: &ReplayArgs, bad_lines: usize) -> Result<Exit> {
     match args.format.output {
-        Format::Json => output::json(&report)?,
+        Format::Json => output::json(report)?,
         Format::Table => report.print(),
     }
     Ok(if bad_lines == 0 { Exit::Completed } else { Exit::Error })
+}
+
+fn width(args: &ReplayArgs) -> usize {
+    if args.sequential { 1 } else { usize::from(args.concurrency) }
 }
 
 /// Sees the orders through, so many at once; gives how many were bad.

@@ -18,9 +18,12 @@ pub struct Folder {
     pub orders: Vec<PlacedLine>,
     /// What could not be taken.
     pub bad: Vec<BadLine>,
-    accounts: Vec<Account>,
-    stock: Vec<Delivery>,
-    destinations: Vec<Destination>,
+    /// What the customers have.
+    pub accounts: Vec<Account>,
+    /// What the shelves have.
+    pub stock: Vec<Delivery>,
+    /// Where carriers go.
+    pub destinations: Vec<Destination>,
 }
 
 /// One order.

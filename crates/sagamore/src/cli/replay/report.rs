@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use anyhow::Result;
+use sagamore_core::id::Name;
 use sagamore_core::saga::Status;
 use sagamore_engine::Filter;
 use sagamore_shop::{inventory, payment};
@@ -24,30 +25,22 @@ pub struct Report {
     compensated: usize,
     stuck: usize,
     failed_at: BTreeMap<String, usize>,
-    balance_cents: i64,
-    stock_pieces: i64,
+    /// What all accounts have left.
+    pub balance_cents: i64,
+    /// What all shelves have left.
+    pub stock_pieces: i64,
     seconds: f64,
 }
 
 /// Reads what is stored now.
 pub async fn make(stack: &Stack, folder: &Folder, took: Duration) -> Result<Report> {
     let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
-    let mut report = Report { seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0, ..Report::default() };
+    let mut report = Report::after(took);
     let mut filter = Filter { definition: Some(stack::checkout_name()), limit: Some(PAGE), ..Filter::default() };
     loop {
         let page = stack.handle.list(&filter).await?;
         for header in page.sagas.iter().filter(|header| ours.contains(header.id.key())) {
-            report.orders += 1;
-            match header.status {
-                Status::Completed => report.completed += 1,
-                Status::Compensated => {
-                    report.compensated += 1;
-                    let step = header.failed_at.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-                    *report.failed_at.entry(step).or_default() += 1;
-                }
-                Status::Stuck => report.stuck += 1,
-                Status::Running | Status::Compensating => {}
-            }
+            report.count(header.status, header.failed_at.as_ref().map(Name::as_str));
         }
         match page.next {
             Some(next) => filter.before = Some(next),
@@ -60,6 +53,25 @@ pub async fn make(stack: &Stack, folder: &Folder, took: Duration) -> Result<Repo
 }
 
 impl Report {
+    /// Nothing counted yet.
+    pub fn after(took: Duration) -> Report {
+        Report { seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0, ..Report::default() }
+    }
+
+    /// Counts one saga.
+    pub fn count(&mut self, status: Status, failed_at: Option<&str>) {
+        self.orders += 1;
+        match status {
+            Status::Completed => self.completed += 1,
+            Status::Compensated => {
+                self.compensated += 1;
+                *self.failed_at.entry(failed_at.unwrap_or("none").to_owned()).or_default() += 1;
+            }
+            Status::Stuck => self.stuck += 1,
+            Status::Running | Status::Compensating => {}
+        }
+    }
+
     /// For people.
     pub fn print(&self) {
         anstream::println!("{} orders in {} s", self.orders, self.seconds);

@@ -1,0 +1,241 @@
+//! A replay as a client of running processes: the orchestrators and the four services, each at its own address.
+//!
+//! Whoever is killed on the way is asked again: a start is idempotent by the order's id.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt;
+use indicatif::ProgressBar;
+use sagamore_core::saga::Status;
+use sagamore_shop::import::BadLine;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::folder::{Folder, PlacedLine};
+use super::report::Report;
+use crate::client::{self, Client};
+use crate::config::Settings;
+use crate::http::encoded;
+use crate::view::{Lines, Standing};
+
+/// How long the processes may take until they are there.
+const THERE_WITHIN: Duration = Duration::from_secs(30);
+/// How long one wait for an outcome is; it is asked again.
+const WAIT_S: u64 = 20;
+/// How long nobody may have an answer for an order before the replay is given up.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// The pause before somebody who gave no answer is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How many rows are sent at once; the bodies are bounded.
+const ROWS: usize = 500;
+/// The longest page of accounts and products.
+const PAGE: usize = 1_000;
+
+/// The processes.
+pub struct Remote {
+    orchestrators: Vec<Client>,
+    payment: Client,
+    inventory: Client,
+    shipping: Client,
+    order: Client,
+    /// Which orchestrator is asked next.
+    turn: AtomicUsize,
+}
+
+/// What an orchestrator says of an order.
+enum Answer {
+    AtRest,
+    NotYet,
+    Bad(String),
+}
+
+impl Remote {
+    /// As the configuration names them.
+    pub fn of(settings: &Settings) -> Result<Remote> {
+        let service = |name: &str| {
+            let found = settings.services().into_iter().find(|(service, _)| *service == name);
+            let (_, service) = found.with_context(|| format!("no service {name}"))?;
+            Ok::<_, anyhow::Error>(Client::new(&format!("http://{}", service.listen))?)
+        };
+        Ok(Remote {
+            orchestrators: settings.servers().iter().map(|server| Client::new(server)).collect::<Result<_, _>>()?,
+            payment: service("payment")?,
+            inventory: service("inventory")?,
+            shipping: service("shipping")?,
+            order: service("order")?,
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// Waits until every service and one orchestrator are ready, and says for whom it waits.
+    pub async fn there(&self) -> Result<()> {
+        let until = Instant::now() + THERE_WITHIN;
+        let services = [&self.order, &self.payment, &self.inventory, &self.shipping];
+        for service in services {
+            ready(std::slice::from_ref(service), until).await?;
+        }
+        ready(&self.orchestrators, until).await
+    }
+
+    /// Loads what is not there yet.
+    pub async fn load(&self, folder: &Folder) -> Result<()> {
+        post_rows(&self.payment, "/accounts", &folder.accounts).await.context("load the accounts")?;
+        post_rows(&self.inventory, "/stock", &folder.stock).await.context("load the stock")?;
+        post_rows(&self.shipping, "/destinations", &folder.destinations).await.context("load the destinations")
+    }
+
+    /// Sees the orders through, so many at once; gives how many were bad.
+    pub async fn run_all(&self, orders: &[PlacedLine], width: usize, bar: &ProgressBar) -> Result<usize> {
+        let mut outcomes = futures_util::stream::iter(orders)
+            .map(|order| async move {
+                let bad = self.see_through(order).await;
+                bar.inc(1);
+                bad
+            })
+            .buffer_unordered(width);
+        let mut bad_lines = 0;
+        while let Some(outcome) = outcomes.next().await {
+            if let Some(bad) = outcome? {
+                bar.suspend(|| super::tell(&bad));
+                bad_lines += 1;
+            }
+        }
+        Ok(bad_lines)
+    }
+
+    async fn see_through(&self, order: &PlacedLine) -> Result<Option<BadLine>> {
+        let mut answered = Instant::now();
+        loop {
+            let place = self.turn.load(Ordering::Relaxed);
+            let orchestrator = &self.orchestrators[place % self.orchestrators.len()];
+            let why = match place_order(orchestrator, order).await {
+                Ok(Answer::AtRest) => return Ok(None),
+                Ok(Answer::Bad(why)) => return Ok(Some(order.bad(why))),
+                Ok(Answer::NotYet) => {
+                    answered = Instant::now();
+                    continue;
+                }
+                Err(why) => why,
+            };
+            if answered.elapsed() > PATIENCE {
+                return Err(why).with_context(|| format!("order {}", order.key));
+            }
+            // who was asked at the same time moves on once, not twice
+            let _ = self.turn.compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Counts over the folder's orders, and what all accounts and shelves have left.
+    pub async fn report(&self, folder: &Folder, took: Duration) -> Result<Report> {
+        let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
+        let mut report = Report::after(took);
+        let mut path = "/api/v1/sagas?definition=checkout&limit=500".to_owned();
+        loop {
+            let page: Lines = self.get(&self.orchestrators, &path).await?;
+            for line in page.sagas.iter().filter(|line| ours.contains(line.key.as_str())) {
+                report.count(line.status, line.failed_at.as_deref());
+            }
+            match page.next {
+                Some(next) => path = format!("/api/v1/sagas?definition=checkout&limit=500&cursor={}", encoded(&next)),
+                None => break,
+            }
+        }
+        report.balance_cents = self.sum(&self.payment, "accounts", "customerId", "balanceCents").await?;
+        report.stock_pieces = self.sum(&self.inventory, "stock", "sku", "onHand").await?;
+        Ok(report)
+    }
+
+    /// Adds up one field of everything that a service keeps, page by page.
+    async fn sum(&self, service: &Client, what: &str, key: &str, field: &str) -> Result<i64> {
+        let (mut sum, mut after) = (0, String::new());
+        loop {
+            let path = format!("/{what}?limit={PAGE}&after={}", encoded(&after));
+            let page: serde_json::Value = self.get(std::slice::from_ref(service), &path).await?;
+            let rows = page[what].as_array().with_context(|| format!("{path}: no {what} in the answer"))?;
+            sum += rows.iter().filter_map(|row| row[field].as_i64()).sum::<i64>();
+            match rows.last().and_then(|last| last[key].as_str()) {
+                Some(last) if rows.len() == PAGE => last.clone_into(&mut after),
+                Some(_) | None => return Ok(sum),
+            }
+        }
+    }
+
+    /// Asks one after another until one answers.
+    async fn get<T: DeserializeOwned>(&self, servers: &[Client], path: &str) -> Result<T> {
+        let until = Instant::now() + THERE_WITHIN;
+        for server in servers.iter().cycle() {
+            match server.get(path).await {
+                Ok(body) => return Ok(server.read(&body)?),
+                Err(error) if is_passing(&error) && Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bail!("no server is named")
+    }
+}
+
+async fn place_order(orchestrator: &Client, order: &PlacedLine) -> Result<Answer> {
+    let answer = orchestrator.post("/orders", order.input.as_str().to_owned(), Some(WAIT_S)).await;
+    match answer {
+        Ok(body) => {
+            let standing: Standing = orchestrator.read(&body)?;
+            Ok(match standing.status {
+                Status::Completed | Status::Compensated | Status::Stuck => Answer::AtRest,
+                Status::Running | Status::Compensating => Answer::NotYet,
+            })
+        }
+        Err(error) if is_passing(&error) => Err(error.into()),
+        Err(client::Error::Problem { told, .. }) => Ok(Answer::Bad(told.detail)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether somebody who is asked again, later, may answer.
+fn is_passing(error: &client::Error) -> bool {
+    match error {
+        client::Error::NotRunning { .. } | client::Error::Broken { .. } => true,
+        client::Error::Problem { told, .. } => matches!(told.status, 429 | 500 | 502 | 503 | 504),
+        client::Error::Address(_) | client::Error::Strange { .. } => false,
+    }
+}
+
+/// Waits until one of them says that it is ready.
+async fn ready(any: &[Client], until: Instant) -> Result<()> {
+    let mut told = String::new();
+    for server in any.iter().cycle() {
+        let Err(error) = server.get("/readyz").await else { return Ok(()) };
+        if Instant::now() > until {
+            return Err(error).with_context(|| format!("not ready after {} s", THERE_WITHIN.as_secs()));
+        }
+        let why = error.to_string();
+        if why != told {
+            anstream::eprintln!("waiting: {why}");
+            told = why;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    bail!("no server is named")
+}
+
+async fn post_rows<T: Serialize>(service: &Client, path: &str, rows: &[T]) -> Result<()> {
+    for some in rows.chunks(ROWS) {
+        let mut lines = Vec::new();
+        for row in some {
+            serde_json::to_writer(&mut lines, row)?;
+            lines.push(b'\n');
+        }
+        let until = Instant::now() + THERE_WITHIN;
+        loop {
+            match service.post(path, lines.clone(), None).await {
+                Ok(_) => break,
+                Err(error) if is_passing(&error) && Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
