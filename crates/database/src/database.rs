@@ -1,6 +1,7 @@
 //! What the rest of the system holds: a `Database`, the `Tx` that handlers get, the `Open` transaction that commits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 use crate::port::{Backend, Dialect, Stats, Transaction};
@@ -17,6 +18,8 @@ pub struct Database {
 pub struct Tx {
     transaction: Arc<dyn Transaction>,
     dialect: Dialect,
+    /// What was written through this handle and its clones; none for those that count with the transaction.
+    own: Option<Arc<AtomicU64>>,
 }
 
 /// An open transaction in the hands of who opened it. Dropped without a commit it is rolled back, whoever has a [`Tx`].
@@ -40,7 +43,7 @@ impl Database {
     /// Opens a transaction for writing.
     pub async fn begin(&self) -> Result<Open, Error> {
         let transaction = self.backend.begin().await?;
-        Ok(Open { tx: Tx { transaction, dialect: self.dialect() }, ended: false })
+        Ok(Open { tx: Tx { transaction, dialect: self.dialect(), own: None }, ended: false })
     }
 
     /// What it has done since it was opened.
@@ -104,33 +107,59 @@ impl Tx {
         self.dialect
     }
 
+    /// The same transaction behind a handle that counts for itself what is written through it, for one of several that
+    /// work in it at the same time.
+    pub fn counting(&self) -> Tx {
+        Tx { own: Some(Arc::default()), ..self.clone() }
+    }
+
     /// Runs one statement; gives the number of rows it changed.
     pub async fn execute(&self, sql: &str, params: impl Params) -> Result<u64, Error> {
-        self.transaction.execute(sql, params.into_values()).await
+        let changed = self.transaction.execute(sql, params.into_values()).await?;
+        self.count(changed);
+        Ok(changed)
     }
 
     /// Runs one statement; gives its rows.
     pub async fn query(&self, sql: &str, params: impl Params) -> Result<Vec<Row>, Error> {
+        self.count(may_write(sql));
         self.transaction.query(sql, params.into_values()).await
     }
 
     /// Runs one statement once for each set of parameters, in one round trip; gives the rows of each run.
     pub async fn query_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<Vec<Row>>, Error> {
+        self.count(may_write(sql));
         self.transaction.query_each(sql, sets).await
     }
 
     /// Runs one statement once for each set of parameters, in one round trip; gives the rows changed by each run.
     pub async fn execute_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<u64>, Error> {
-        self.transaction.execute_each(sql, sets).await
+        let changed = self.transaction.execute_each(sql, sets).await?;
+        self.count(changed.iter().sum());
+        Ok(changed)
     }
 
     /// Runs several statements, separated by semicolons, without parameters: for schemas.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
+        self.count(1);
         self.transaction.batch(sql).await
     }
 
-    /// How many rows were changed through this transaction so far, undone ones included.
+    /// How many rows were changed through this transaction so far, undone ones included; through this handle, if it is
+    /// one of [`Tx::counting`], and then what may have been written counts as well.
     pub fn rows_written(&self) -> u64 {
-        self.transaction.rows_written()
+        self.own.as_ref().map_or_else(|| self.transaction.rows_written(), |own| own.load(Ordering::Relaxed))
     }
+
+    fn count(&self, written: u64) {
+        if let Some(own) = &self.own {
+            own.fetch_add(written, Ordering::Relaxed);
+        }
+    }
+}
+
+/// 1 for a statement that may write although it gives rows.
+fn may_write(sql: &str) -> u64 {
+    let reads = sql.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("select"));
+    u64::from(!reads)
 }

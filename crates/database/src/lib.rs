@@ -16,6 +16,8 @@ pub mod sqlite;
 
 #[doc(hidden)]
 pub mod contract;
+#[doc(hidden)]
+pub mod testing;
 
 pub use database::{Database, Open, Tx};
 pub use error::Error;

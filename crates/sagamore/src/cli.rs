@@ -88,7 +88,8 @@ enum Command {
     /// The reference shop.
     #[command(subcommand)]
     Shop(ShopCommand),
-    /// Measure: four-step sagas with real local transactions, on a data directory of its own.
+    /// Measure: four-step sagas with real local transactions, on a data directory of its own; with --config on processes
+    /// of its own, with topics and schemas that are removed afterwards.
     Bench(BenchArgs),
     /// Print a reference page.
     #[command(hide = true)]
@@ -318,7 +319,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Watch(args)) => watch::run(args).await,
         Some(Command::Cancel(args)) => cancel::run(args).await,
         Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(config, args).await,
-        Some(Command::Bench(args)) => bench::run(args).await,
+        Some(Command::Bench(args)) => bench::run(config, args).await,
         Some(Command::Docs { page }) => {
             match page {
                 DocsPage::Errors => print!("{}", docs::errors_markdown()),

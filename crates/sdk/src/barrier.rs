@@ -3,9 +3,13 @@
 //! **Invariant:** whoever works on a step holds the row of its first action; what it reads then, in a new statement,
 //! nobody changes before it commits. **Invariant:** no row that is only claimed is ever committed.
 
+mod postgres;
+mod sqlite;
+
 use sagamore_core::message::{Outcome, code};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
+use sagamore_database::port::Dialect;
 use sagamore_database::{Error, Migration, Row, Tx, Value};
 
 macro_rules! table {
@@ -28,22 +32,6 @@ macro_rules! table {
 
 /// The barrier's table.
 pub const MIGRATIONS: &[Migration] = &[Migration::new("0001-barrier", table!("")).on_sqlite(table!(" WITHOUT ROWID"))];
-
-/// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
-/// inserts it just now, but would not lock a row that is there: two refunds at once would both find the charge.)
-const CLAIM: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
-    VALUES ($1, $2, 'action', 1, 'claimed', '', $3)
-    ON CONFLICT (saga, step, direction, generation) DO UPDATE SET status = barrier.status";
-
-const READ: &str = "SELECT direction, generation, status, answer FROM barrier WHERE saga = $1 AND step = $2";
-
-const STORE: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
-    ON CONFLICT (saga, step, direction, generation) DO UPDATE
-    SET status = excluded.status, answer = excluded.answer, stored_at = excluded.stored_at";
-
-const RELEASE: &str = "DELETE FROM barrier
-    WHERE saga = $1 AND step = $2 AND direction = 'action' AND generation = 1 AND status = 'claimed'";
 
 /// What is known of a step: its rows, after the claim.
 #[derive(Clone, Debug, Default)]
@@ -85,28 +73,32 @@ pub(crate) enum Verdict {
     NothingToUndo,
 }
 
-/// Claims the steps of all keys, no two of one step, and tells what is known of each: two round trips.
+/// Claims the steps of all keys, no two of one step, and tells what is known of each: two round trips at most.
 pub(crate) async fn claim(tx: &Tx, keys: &[&StepKey], now: Timestamp) -> Result<Vec<Known>, Error> {
-    let mut claims = keys.to_vec();
-    claims.sort_unstable(); // the same order everywhere: no deadlocks
-    let claims = claims.iter().map(|key| vec![key.saga.as_str().into(), key.step.as_str().into(), now.0.into()]);
-    tx.execute_each(CLAIM, claims.collect()).await?;
-    let rows = tx.query_each(READ, keys.iter().map(|key| step(key)).collect()).await?;
+    let mut sorted = keys.to_vec();
+    sorted.sort_unstable(); // the same order everywhere: no deadlocks
+    let rows = match tx.dialect() {
+        Dialect::Sqlite => sqlite::claim(tx, &sorted, keys, now).await?,
+        Dialect::Postgres => postgres::claim(tx, &sorted, keys, now).await?,
+    };
     rows.iter().map(|rows| Known::of(rows)).collect()
 }
 
 /// Stores answers: one round trip. `Outcome::Fault` leaves no row, and a step that was only claimed is given back.
 pub(crate) async fn store(tx: &Tx, answers: &[(&StepKey, &Known, &Outcome)], now: Timestamp) -> Result<(), Error> {
     let rows: Vec<_> = answers.iter().flat_map(|(key, known, outcome)| rows(key, known, outcome, now)).collect();
-    if !rows.is_empty() {
-        tx.execute_each(STORE, rows).await?;
+    match tx.dialect() {
+        _ if rows.is_empty() => {}
+        Dialect::Sqlite => sqlite::store(tx, rows).await?,
+        Dialect::Postgres => postgres::store(tx, rows).await?,
     }
     let faulted = answers.iter().filter(|(_, known, outcome)| known.is_new() && matches!(outcome, Outcome::Fault(_)));
-    let faulted: Vec<_> = faulted.map(|(key, ..)| step(key)).collect();
-    if !faulted.is_empty() {
-        tx.execute_each(RELEASE, faulted).await?;
+    let faulted: Vec<&StepKey> = faulted.map(|(key, ..)| *key).collect();
+    match tx.dialect() {
+        _ if faulted.is_empty() => Ok(()),
+        Dialect::Sqlite => sqlite::release(tx, &faulted).await,
+        Dialect::Postgres => postgres::release(tx, &faulted).await,
     }
-    Ok(())
 }
 
 impl Known {
@@ -229,10 +221,6 @@ fn rows(key: &StepKey, known: &Known, outcome: &Outcome, now: Timestamp) -> Vec<
         Direction::Compensation | Direction::Action => {}
     }
     rows
-}
-
-fn step(key: &StepKey) -> Vec<Value> {
-    vec![key.saga.as_str().into(), key.step.as_str().into()]
 }
 
 fn text(refusal: &Refusal) -> String {

@@ -1,11 +1,14 @@
 //! One chunk: claim, handlers one after another, answers stored, one commit.
 
+mod interleaved;
+
 use sagamore_core::message::{Outcome, code};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
 use sagamore_database::{Database, Error as DatabaseError, Open, Tx};
 
 use crate::barrier::{self, Known, Verdict};
+use crate::decided::Decided;
 use crate::guard::{cut, guarded};
 use crate::handler::{Handler, Running, Unreadable};
 use crate::intake::Asked;
@@ -52,6 +55,12 @@ enum Stop {
     Again(DatabaseError),
     /// The database is down, or does not know.
     Failed(DatabaseError),
+}
+
+/// What there is to do about a command.
+enum Prepared {
+    Answered(Answer),
+    Running(Running),
 }
 
 /// How a handler ended.
@@ -106,10 +115,16 @@ impl Room<'_> {
         let tx = open.tx();
         let keys: Vec<&StepKey> = chunk.iter().map(|asked| &asked.key).collect();
         let known = barrier::claim(&tx, &keys, self.now).await.map_err(Stop::of)?;
-        let mut answers = Vec::with_capacity(chunk.len());
-        for (asked, known) in chunk.iter().zip(&known) {
-            answers.push(self.answer(open, asked, known, mode, meter).await?);
-        }
+        let answers = match mode {
+            Mode::Together if self.service.interleaves() => self.answer_all(&tx, chunk, &known, meter).await?,
+            Mode::Together | Mode::Apart { .. } => {
+                let mut answers = Vec::with_capacity(chunk.len());
+                for (asked, known) in chunk.iter().zip(&known) {
+                    answers.push(self.answer(open, asked, known, mode, meter).await?);
+                }
+                answers
+            }
+        };
         let fresh = chunk.iter().zip(&known).zip(&answers).filter(|(_, answer)| answer.fresh);
         let fresh: Vec<_> = fresh.map(|((asked, known), answer)| (&asked.key, known, &answer.outcome)).collect();
         let stored = barrier::store(&tx, &fresh, self.now).await;
@@ -125,30 +140,40 @@ impl Room<'_> {
         mode: Mode,
         meter: &mut Meter,
     ) -> Result<Answer, Stop> {
-        let begun = match known.verdict(&asked.key) {
-            Verdict::Answered(outcome) => return Ok(Answer { outcome, poison: self.poison(asked), fresh: false }),
-            Verdict::NothingToUndo => {
-                let outcome = Outcome::Done(Body::empty());
-                return Ok(Answer { outcome, poison: self.poison(asked), fresh: true });
-            }
-            Verdict::Act => self.begin(asked, open.tx(), None),
-            Verdict::Undo(output) => self.begin(asked, open.tx(), Some(&output)),
-        };
-        match begun {
-            Ok(_) if meter.timeouts >= TIMEOUTS_MAX => {
+        match self.prepare(open.tx(), asked, known) {
+            Prepared::Running(_) if meter.timeouts >= TIMEOUTS_MAX => {
                 let outcome = Outcome::Fault("not begun: other handlers of this turn took too long".to_owned());
                 Ok(Answer { outcome, poison: None, fresh: true })
             }
-            Ok(running) => {
+            Prepared::Running(running) => {
                 let outcome = self.settle(open, running, mode, meter).await?;
                 Ok(Answer { outcome, poison: None, fresh: true })
             }
+            Prepared::Answered(answer) => Ok(answer),
+        }
+    }
+
+    /// What a command comes to without a handler, or the handler, not yet begun, on `tx`.
+    fn prepare(&self, tx: Tx, asked: &Asked, known: &Known) -> Prepared {
+        let begun = match known.verdict(&asked.key) {
+            Verdict::Answered(outcome) => {
+                return Prepared::Answered(Answer { outcome, poison: self.poison(asked), fresh: false });
+            }
+            Verdict::NothingToUndo => {
+                let outcome = Outcome::Done(Body::empty());
+                return Prepared::Answered(Answer { outcome, poison: self.poison(asked), fresh: true });
+            }
+            Verdict::Act => self.begin(asked, tx, None),
+            Verdict::Undo(output) => self.begin(asked, tx, Some(&output)),
+        };
+        match begun {
+            Ok(running) => Prepared::Running(running),
             Err(Unreadable::Body(reason)) => {
                 let outcome = Outcome::Refused(Refusal::new(code::UNDECODABLE, cut(&reason)));
-                Ok(Answer { outcome, poison: Some(reason), fresh: true })
+                Prepared::Answered(Answer { outcome, poison: Some(reason), fresh: true })
             }
             Err(Unreadable::Output(reason)) => {
-                Ok(Answer { outcome: Outcome::Fault(cut(&reason)), poison: None, fresh: true })
+                Prepared::Answered(Answer { outcome: Outcome::Fault(cut(&reason)), poison: None, fresh: true })
             }
         }
     }
@@ -199,7 +224,14 @@ impl Room<'_> {
             open.savepoint().await.map_err(Stop::of)?;
         }
         let written = open.tx().rows_written();
-        let ended = match guarded(running, self.options.handler_limit, meter).await {
+        let ended = guarded(running, self.options.handler_limit, meter).await;
+        let clean = open.tx().rows_written() == written;
+        self.keep_or_undo(open, self.judge(ended, clean, mode)?, mode).await
+    }
+
+    /// What a handler's end means. `clean`: it is known to have written nothing.
+    fn judge(&self, ended: Decided<Body, Refusal>, clean: bool, mode: Mode) -> Result<Ended, Stop> {
+        Ok(match ended {
             Ok(Ok(output)) if output.as_str().len() > self.options.reply_bytes_max => {
                 let (bytes, bytes_max) = (output.as_str().len(), self.options.reply_bytes_max);
                 Ended::Undone(Outcome::Fault(format!("a reply of {bytes} bytes; at most {bytes_max} are taken")))
@@ -207,8 +239,7 @@ impl Room<'_> {
             Ok(Ok(output)) => Ended::Kept(Outcome::Done(output)),
             Ok(Err(Refusal { code, message })) => {
                 let outcome = Outcome::Refused(Refusal { code: cut(&code), message: cut(&message) });
-                let clean = open.tx().rows_written() == written || planted(Bug::PartialChunk);
-                if clean { Ended::Kept(outcome) } else { Ended::Undone(outcome) }
+                if clean || planted(Bug::PartialChunk) { Ended::Kept(outcome) } else { Ended::Undone(outcome) }
             }
             Err(fault) => match fault.database() {
                 Some(error @ (DatabaseError::Unavailable(_) | DatabaseError::CommitUnknown(_))) => {
@@ -219,8 +250,7 @@ impl Room<'_> {
                 }
                 Some(_) | None => Ended::Undone(Outcome::Fault(cut(&fault.to_string()))),
             },
-        };
-        self.keep_or_undo(open, ended, mode).await
+        })
     }
 
     async fn keep_or_undo(&self, open: &Open, ended: Ended, mode: Mode) -> Result<Outcome, Stop> {

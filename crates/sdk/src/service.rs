@@ -28,6 +28,7 @@ pub struct Service {
     name: Name,
     migrations: Vec<&'static [Migration]>,
     program: u32,
+    interleaves: bool,
     handlers: BTreeMap<&'static str, Handler>,
 }
 
@@ -38,7 +39,7 @@ impl Service {
     /// When `name` is no [`Name`].
     pub fn named(name: &str) -> Service {
         let name = Name::new(name).unwrap_or_else(|malformed| panic!("declare service: {malformed}"));
-        Service { name, migrations: Vec::new(), program: 1, handlers: BTreeMap::new() }
+        Service { name, migrations: Vec::new(), program: 1, interleaves: false, handlers: BTreeMap::new() }
     }
 
     /// The service's own schema; the barrier's comes by itself.
@@ -50,6 +51,14 @@ impl Service {
     /// The version of this program, 1 unless it says so: a schema may ask for a newer one.
     pub fn program(mut self, version: u32) -> Service {
         self.program = version;
+        self
+    }
+
+    /// Promises that every write of every handler is one guarded statement (`UPDATE .. WHERE balance >= $2`): then the
+    /// handlers of a chunk may work side by side in their one transaction, and a server that is asked over a network is
+    /// asked for all of them at once. One handler is not protected from the next by `FOR UPDATE` there.
+    pub fn interleaved(mut self) -> Service {
+        self.interleaves = true;
         self
     }
 
@@ -97,6 +106,11 @@ impl Service {
         R: IntoRefusal + Send + 'static,
     {
         self.with::<U, U::Action>(handler::compensation_with(handler))
+    }
+
+    /// Whether the handlers of a chunk may work side by side.
+    pub(crate) fn interleaves(&self) -> bool {
+        self.interleaves
     }
 
     /// The service's name.

@@ -51,9 +51,10 @@ impl Error {
 }
 
 impl Databases {
-    /// Four databases in memory, for tests.
-    pub fn memory() -> Databases {
-        let [order, payment, inventory, shipping] = std::array::from_fn(|_| Database::memory());
+    /// Four new databases for a test.
+    #[doc(hidden)]
+    pub fn of_tests() -> Databases {
+        let [order, payment, inventory, shipping] = std::array::from_fn(|_| sagamore_database::testing::database());
         Databases { order, payment, inventory, shipping }
     }
 

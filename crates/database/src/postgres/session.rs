@@ -157,13 +157,12 @@ impl Session {
         } // else the connection is closed, and the server rolls back
     }
 
-    /// Stops a statement that nobody waits for: it may hold locks, or wait for some.
+    /// Stops a statement that nobody waits for: it may hold locks, or wait for some. The connection goes with it: a cancel
+    /// that comes late would hit the next one's statement.
     async fn cancel(&self) {
+        self.broken.store(true, Ordering::Relaxed);
         let token = self.client().cancel_token();
-        let cancelled = tokio::time::timeout(self.answer_within, token.cancel_query(NoTls)).await;
-        if !matches!(cancelled, Ok(Ok(()))) {
-            self.broken.store(true, Ordering::Relaxed);
-        }
+        let _ = tokio::time::timeout(self.answer_within, token.cancel_query(NoTls)).await; // it may have ended by itself
     }
 
     /// Waits for an answer, but not for ever.

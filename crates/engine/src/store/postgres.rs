@@ -1,7 +1,7 @@
 //! The batch on PostgreSQL: one statement for all rows of all tables, which come as arrays.
 //!
-//! Every key comes out of an array and leads to an index. Rows of CTEs are told apart by `IN`, which is a hash table here
-//! whatever joins the connection has switched off.
+//! Every key comes out of an array and leads to an index. `(.. IN (SELECT ..)) IS TRUE` is a hash table; a bare `IN` becomes a
+//! join, and with hash joins switched off one that compares every row with every other.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -28,7 +28,7 @@ WITH owned AS (
         CAST($7 AS BIGINT[]), CAST($8 AS TEXT[]), CAST($9 AS BIGINT[]), CAST($10 AS BIGINT[]), CAST($11 AS BIGINT[]),
         CAST($12 AS BIGINT[]), CAST($13 AS TEXT[]))
         AS n(seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at)
-    WHERE n.reply_partition IN (SELECT reply_partition FROM owned)
+    WHERE (n.reply_partition IN (SELECT reply_partition FROM owned)) IS TRUE
     ON CONFLICT (id) DO NOTHING RETURNING seq
 ), changed AS (
     UPDATE saga s
@@ -36,14 +36,14 @@ WITH owned AS (
     FROM UNNEST(CAST($14 AS BIGINT[]), CAST($15 AS BIGINT[]), CAST($16 AS TEXT[]), CAST($17 AS BIGINT[]),
         CAST($18 AS BIGINT[]), CAST($19 AS BIGINT[]), CAST($20 AS TEXT[]))
         AS u(seq, read_revision, status, revision, changed_at, ended_at, failed_at)
-    WHERE s.seq = u.seq AND s.revision = u.read_revision AND s.reply_partition IN (SELECT reply_partition FROM owned)
+    WHERE s.seq = u.seq AND s.revision = u.read_revision AND (s.reply_partition IN (SELECT reply_partition FROM owned)) IS TRUE
     RETURNING s.seq
 ), took AS (
     SELECT seq FROM fresh UNION ALL SELECT seq FROM changed
 ), journaled AS (
     INSERT INTO journal (seq, revision, entry)
     SELECT * FROM UNNEST(CAST($21 AS BIGINT[]), CAST($22 AS BIGINT[]), CAST($23 AS TEXT[])) AS j(seq, revision, entry)
-    WHERE j.seq IN (SELECT seq FROM took)
+    WHERE (j.seq IN (SELECT seq FROM took)) IS TRUE
 )
 SELECT seq, 0 FROM took UNION ALL SELECT NULL, count(*) FROM owned";
 

@@ -3,7 +3,6 @@
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
 
 pub mod faulty;
-mod server;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use sagamore_engine::{Detail, Error, Handle, Options, Orchestrator, Start, Start
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::{Consumer, Subscription, Transport, wire};
 
-pub use server::database;
+pub use sagamore_database::testing::database;
 
 #[derive(Message, Clone, Debug, PartialEq)]
 pub struct Wish {

@@ -3,8 +3,10 @@
 mod load;
 mod machine;
 mod plan;
+mod processes;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -13,11 +15,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::output::{self, Exit};
-use super::{BenchArgs, Format, Via};
+use super::{BenchArgs, ConfigArgs, Format, Via};
 use crate::http;
 use crate::stack::{self, Stack};
 use load::{Load, Seen, Target, Until};
 use machine::Used;
+use processes::Processes;
 
 /// How long a run without `--sagas` lasts.
 const RUN: Duration = Duration::from_secs(10);
@@ -44,6 +47,9 @@ struct Report {
     seconds: f64,
     others_percent: f64,
     memory_mib: u64,
+    /// By process, in milliseconds a saga; empty when there is one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    cpu_ms_by_process: BTreeMap<String, f64>,
 }
 
 /// The saga that is measured.
@@ -52,7 +58,50 @@ pub fn definition() -> Result<sagamore_core::Definition> {
 }
 
 /// Measures, and leaves nothing behind.
-pub async fn run(args: BenchArgs) -> Result<Exit> {
+pub async fn run(config: &ConfigArgs, args: BenchArgs) -> Result<Exit> {
+    let report = match &config.config {
+        Some(file) => on_processes(file, &args).await?,
+        None => in_one_process(&args).await?,
+    };
+    if report.others_percent > OTHERS_PERCENT_MAX {
+        anstream::eprintln!(
+            "warning: other processes took {:.0} % of the machine: do not trust these figures",
+            report.others_percent
+        );
+    }
+    print(&report, args.format.output)?;
+    Ok(Exit::Completed)
+}
+
+/// An orchestrator and four services on Kafka and PostgreSQL.
+async fn on_processes(file: &Path, args: &BenchArgs) -> Result<Report> {
+    let processes = Processes::start(file).await?;
+    processes.load(&plan::rows()).await.context("load the benchmark's accounts and products")?;
+    let load = load(args, Target::Http(processes.orchestrator()));
+    warm_up(args, &load).await?;
+    let (used, seconds_then, begun) = (Used::now(), processes.seconds(), Instant::now());
+    let seen = load.run().await.context("measure")?;
+    let (seconds, used_then) = (begun.elapsed().as_secs_f64(), Used::now());
+    let seconds_now = processes.seconds();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let unfinished = processes.unfinished().await?;
+    let count = seen.took_us.len();
+    let mut report = report(args, &seen, seconds, unfinished, (&used, &used_then));
+    let per_saga = |seconds: f64| rounded(1000.0 * seconds / to_f64(count as u64));
+    report.cpu_ms_by_process = seconds_now
+        .iter()
+        .map(|(name, now)| (name.clone(), per_saga(now - seconds_then.get(name).unwrap_or(&0.0))))
+        .collect();
+    report.cpu_ms_by_process.insert("clients".to_owned(), per_saga(used_then.ours_since(&used)));
+    report.cpu_ms_per_saga = rounded(report.cpu_ms_by_process.values().sum());
+    let theirs: f64 = seconds_now.iter().map(|(name, now)| now - seconds_then.get(name).unwrap_or(&0.0)).sum();
+    report.others_percent = rounded((report.others_percent - used_then.percent_of_machine(&used, theirs)).max(0.0));
+    processes.remove().await.context("remove the benchmark's topics and schemas")?;
+    Ok(report)
+}
+
+/// Everything in this process.
+async fn in_one_process(args: &BenchArgs) -> Result<Report> {
     let base = args.data.clone().unwrap_or_else(default_base);
     std::fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
     let directory = tempfile::Builder::new().prefix("sagamore-bench-").tempdir_in(&base);
@@ -72,38 +121,35 @@ pub async fn run(args: BenchArgs) -> Result<Exit> {
             Target::Http(address)
         }
     };
-    let report = measure(&args, target, &stack).await?;
+    let report = measure(args, target, &stack).await?;
     let _ = stop_serving.send(());
     stack.stop(stack::STOP_MAX).await?;
-    if report.others_percent > OTHERS_PERCENT_MAX {
-        anstream::eprintln!(
-            "warning: other processes took {:.0} % of the machine: do not trust these figures",
-            report.others_percent
-        );
-    }
-    print(&report, args.format.output)?;
-    Ok(Exit::Completed)
+    Ok(report)
 }
 
 async fn measure(args: &BenchArgs, target: Target, stack: &Stack) -> Result<Report> {
-    let load = Load {
-        phase: "m",
-        target,
-        clients: args.clients,
-        refuse_at: args.refuse_at,
-        until: args.sagas.map_or(Until::Passed(RUN), Until::Sagas),
-    };
-    let warm_up = match args.sagas {
-        Some(sagas) if sagas < 1_000 => Until::Sagas(sagas),
-        Some(_) | None => Until::Passed(WARM_UP),
-    };
-    Load { phase: "w", until: warm_up, ..load.clone() }.run().await.context("warm up")?;
+    let load = load(args, target);
+    warm_up(args, &load).await?;
     let (used, begun) = (Used::now(), Instant::now());
     let seen = load.run().await.context("measure")?;
     let (seconds, used_then) = (begun.elapsed().as_secs_f64(), Used::now());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let unfinished = stack.handle.in_flight();
     Ok(report(args, &seen, seconds, unfinished, (&used, &used_then)))
+}
+
+fn load(args: &BenchArgs, target: Target) -> Load {
+    let until = args.sagas.map_or(Until::Passed(RUN), Until::Sagas);
+    Load { phase: "m", target, clients: args.clients, refuse_at: args.refuse_at, until }
+}
+
+async fn warm_up(args: &BenchArgs, load: &Load) -> Result<()> {
+    let until = match args.sagas {
+        Some(sagas) if sagas < 1_000 => Until::Sagas(sagas),
+        Some(_) | None => Until::Passed(WARM_UP),
+    };
+    Load { phase: "w", until, ..load.clone() }.run().await.context("warm up")?;
+    Ok(())
 }
 
 fn report(args: &BenchArgs, seen: &Seen, seconds: f64, unfinished: usize, used: (&Used, &Used)) -> Report {
@@ -125,6 +171,7 @@ fn report(args: &BenchArgs, seen: &Seen, seconds: f64, unfinished: usize, used: 
         seconds: rounded(seconds),
         others_percent: rounded(after.others_percent_since(before)),
         memory_mib: machine::memory_mib(),
+        cpu_ms_by_process: BTreeMap::new(),
     }
 }
 
@@ -139,6 +186,9 @@ fn print(report: &Report, format: Format) -> Result<()> {
             anstream::println!("  p50        {:>10.2} ms", report.p50_ms);
             anstream::println!("  p99        {:>10.2} ms", report.p99_ms);
             anstream::println!("  CPU        {:>10.3} ms a saga, the clients' included", report.cpu_ms_per_saga);
+            for (name, cpu_ms) in &report.cpu_ms_by_process {
+                anstream::println!("    {name:<12} {cpu_ms:>6.3} ms");
+            }
             anstream::println!("  unfinished {:>10}   one second after the load stopped", report.unfinished);
             anstream::println!("  memory     {:>10} MiB", report.memory_mib);
             Ok(())

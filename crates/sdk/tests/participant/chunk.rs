@@ -49,7 +49,7 @@ async fn a_batch_of_any_size_costs_the_same_round_trips_and_one_commit() {
         assert_eq!(world.turn().await, Turned { taken: size });
         costs.push((trouble.round_trips() - trips, world.database.stats().commits - commits));
     }
-    assert_eq!(costs, [(5, 1); 3]);
+    assert!(costs.iter().all(|cost| *cost == costs[0] && cost.0 <= 5 && cost.1 == 1), "{costs:?}");
 }
 
 #[tokio::test]
@@ -192,12 +192,12 @@ async fn carried_out(asked: &[Asked], messages_max: usize) -> (Vec<Outcome>, usi
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(if sagamore_database::testing::is_remote() { 8 } else { 100 }))]
 
     /// Replies, dead letters, barrier and tallies, to the letter.
     #[test]
     fn every_chunk_equals_its_commands_one_by_one(asked in prop::collection::vec(anything(), 1..16)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (chunks, singles) = runtime.block_on(async {
             (carried_out(&asked, 1_000).await, carried_out(&asked, 1).await)
         });

@@ -50,7 +50,8 @@ impl World {
         }
         let (replies, dead) = (watch(&log, REPLIES).await, watch(&log, "tally.commands-dlt").await);
         let (calls, rng) = (Calls::default(), fastrand::Rng::with_seed(7));
-        let (database, transport) = (trouble.database(Database::memory()), trouble.transport(Arc::new(log.clone())));
+        let (database, transport) =
+            (trouble.database(sagamore_database::testing::database()), trouble.transport(Arc::new(log.clone())));
         let participant = Participant::new(toy::service(&calls), database.clone(), transport.clone(), options.clone());
         let mut world = World { database, transport, log, options, participant, calls, replies, dead, rng };
         assert_eq!(world.turn().await, Turned { taken: 0 });

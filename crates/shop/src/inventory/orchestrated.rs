@@ -7,5 +7,5 @@ use super::messages::Release;
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).action(reserve).compensation(Release, release)
+    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().action(reserve).compensation(Release, release)
 }

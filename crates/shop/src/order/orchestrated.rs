@@ -8,7 +8,12 @@ use crate::checkout;
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).action(create).compensation(Cancel, cancel).action(confirm)
+    Service::named(super::SERVICE)
+        .migrations(MIGRATIONS)
+        .interleaved()
+        .action(create)
+        .compensation(Cancel, cancel)
+        .action(confirm)
 }
 
 async fn create(tx: Tx, create: Create) -> Decided<Created, Rejected> {

@@ -7,5 +7,5 @@ use super::messages::Refund;
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).action(charge).compensation(Refund, refund)
+    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().action(charge).compensation(Refund, refund)
 }

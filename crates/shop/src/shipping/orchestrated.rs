@@ -6,5 +6,5 @@ use super::domain::{MIGRATIONS, schedule};
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).action(schedule)
+    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().action(schedule)
 }

@@ -11,7 +11,7 @@ use sagamore_shop::{Databases, Line, ShipTo};
 
 /// Empty, but with all tables.
 pub async fn empty() -> Databases {
-    let shop = Databases::memory();
+    let shop = Databases::of_tests();
     shop.prepare().await.expect("the tables are made");
     shop
 }

@@ -27,7 +27,7 @@ pub struct Market {
 impl Market {
     /// Empty, with all services up.
     pub async fn open() -> Market {
-        let shop = Databases::memory();
+        let shop = Databases::of_tests();
         shop.prepare().await.expect("the tables are made");
         let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
         log.create_topic(REPLIES, 1).await.expect("create topic");

@@ -1,5 +1,6 @@
 //! What this process and the whole machine have used, as Linux counts it.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 /// Linux counts processor time in hundredths of a second, whatever its real clock is.
@@ -27,12 +28,37 @@ impl Used {
         self.ours_s - earlier.ours_s
     }
 
+    /// What so many seconds were of the whole machine since `earlier`, in percent.
+    pub fn percent_of_machine(&self, earlier: &Used, seconds: f64) -> f64 {
+        let total = self.total_s - earlier.total_s;
+        if total > 0.0 { 100.0 * seconds / total } else { 0.0 }
+    }
+
     /// The share of the whole machine that others have taken since `earlier`, in percent.
     pub fn others_percent_since(&self, earlier: &Used) -> f64 {
         let total = self.total_s - earlier.total_s;
         let others = (self.busy_s - earlier.busy_s) - self.ours_since(earlier);
         if total > 0.0 { (100.0 * others / total).max(0.0) } else { 0.0 }
     }
+}
+
+/// Seconds of processor time of a process so far.
+pub fn of_process(id: u32) -> Option<f64> {
+    process(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+}
+
+/// Seconds of all processes whose command line holds a word, by the name that it stands for. What has ended is not in it.
+pub fn by_program(words: &[(&str, &str)]) -> BTreeMap<String, f64> {
+    let mut seconds = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if let Some((name, _)) = words.iter().find(|(_, word)| command.contains(word)) {
+            *seconds.entry((*name).to_owned()).or_default() += of_process(id).unwrap_or_default();
+        }
+    }
+    seconds
 }
 
 /// This process's memory in MiB.

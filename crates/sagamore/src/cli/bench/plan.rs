@@ -84,8 +84,15 @@ pub fn definition() -> Result<Definition> {
     Definition::try_from(draft).map_err(|error| anyhow::anyhow!("the benchmark's definition: {error}"))
 }
 
-/// Opens the accounts, fills the shelves and says where carriers go.
-pub async fn load(shop: &Databases) -> Result<(), sagamore_shop::Error> {
+/// Accounts, shelves and destinations.
+pub struct Rows {
+    pub accounts: Vec<Account>,
+    pub products: Vec<Delivery>,
+    pub destinations: Vec<Destination>,
+}
+
+/// What the services are loaded with.
+pub fn rows() -> Rows {
     let account =
         |id: String, balance_cents: i64| Account { name: format!("Customer {id}"), customer_id: id, balance_cents };
     let product = |sku: String, on_hand: i64| Delivery { name: format!("Product {sku}"), sku, on_hand };
@@ -97,6 +104,12 @@ pub async fn load(shop: &Databases) -> Result<(), sagamore_shop::Error> {
     }
     let destinations =
         [(SOMEWHERE, true), (NOWHERE, false)].map(|(country, served)| Destination { country: country.into(), served });
+    Rows { accounts, products, destinations: destinations.into() }
+}
+
+/// Opens the accounts, fills the shelves and says where carriers go.
+pub async fn load(shop: &Databases) -> Result<(), sagamore_shop::Error> {
+    let Rows { accounts, products, destinations } = rows();
     payment::load(&shop.payment, &accounts).await?;
     inventory::load(&shop.inventory, &products).await?;
     shipping::load(&shop.shipping, &destinations).await?;

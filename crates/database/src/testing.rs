@@ -1,12 +1,13 @@
-//! The database of a test: in memory, or a schema of its own on the PostgreSQL server that `SAGAMORE_TEST_POSTGRES` names.
+//! The database of a test of another crate: in memory, or a schema of its own on the PostgreSQL server that
+//! `SAGAMORE_TEST_POSTGRES` names.
 
 use std::cell::RefCell;
 use std::io::Write;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sagamore_database::Database;
-use sagamore_database::postgres::Options;
+use crate::database::Database;
+use crate::postgres::Options;
 
 const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
 
@@ -18,6 +19,11 @@ thread_local! {
     static SCHEMAS: RefCell<Schemas> = RefCell::default();
 }
 
+/// Whether [`database`] gives one on a server, where each of them takes a while.
+pub fn is_remote() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
 /// A new, empty database.
 pub fn database() -> Database {
     static TOLD: Once = Once::new();
@@ -27,13 +33,13 @@ pub fn database() -> Database {
             // not `eprintln!`, which nobody sees when the tests pass
             let _ = writeln!(
                 std::io::stderr(),
-                "\nLEFT OUT: the engine on PostgreSQL, because {VARIABLE} is not set; SQLite in memory takes its place.\n\
-                 To run it: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test -p sagamore-engine\n"
+                "\nLEFT OUT: these tests on PostgreSQL, because {VARIABLE} is not set; SQLite in memory takes its place.\n\
+                 To run it: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test ..\n"
             );
         });
         return Database::memory();
     };
-    let schema = format!("engine_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let schema = format!("test_{:x}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     SCHEMAS.with_borrow_mut(|schemas| schemas.0.push(schema.clone()));
     Database::postgres(Options::new(url).in_schema(schema)).expect("the address is one")
 }

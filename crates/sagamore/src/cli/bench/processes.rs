@@ -1,0 +1,156 @@
+//! The stack that is measured with a configuration: an orchestrator and the four services, each a process of its own, on
+//! topics and schemas of their own, which are removed again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::machine;
+use super::plan::Rows;
+use crate::client::Client;
+use crate::config::Settings;
+use crate::view::Lines;
+
+/// How long a process may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(100);
+/// The processes, as commands and as parts of the configuration.
+const ROLES: [&str; 5] = ["orchestrator", "order", "payment", "inventory", "shipping"];
+
+/// Processes at work; they are killed when it is dropped.
+pub struct Processes {
+    settings: Settings,
+    children: Vec<(&'static str, SocketAddr, Child)>,
+    output: TempDir,
+}
+
+/// Seconds of processor time so far, by process.
+pub type Seconds = BTreeMap<String, f64>;
+
+impl Processes {
+    /// Starts them and waits until all are ready.
+    pub async fn start(file: &Path) -> Result<Processes> {
+        let mut settings = Settings::load(Some(file))?;
+        settings.namespace = format!("bench-{:06x}", fastrand::u32(..1 << 24));
+        let output = tempfile::tempdir().context("make a directory for what the processes say")?;
+        let mut processes = Processes { settings, children: Vec::new(), output };
+        for role in ROLES {
+            let child = processes.spawn(role, file)?;
+            processes.children.push(child);
+        }
+        for (role, address, _) in &processes.children {
+            processes.wait(role, *address).await?;
+        }
+        Ok(processes)
+    }
+
+    /// Where the orchestrator listens.
+    pub fn orchestrator(&self) -> SocketAddr {
+        self.children[0].1
+    }
+
+    /// Fills accounts, shelves and destinations.
+    pub async fn load(&self, rows: &Rows) -> Result<()> {
+        self.post("payment", "/accounts", &rows.accounts).await?;
+        self.post("inventory", "/stock", &rows.products).await?;
+        self.post("shipping", "/destinations", &rows.destinations).await
+    }
+
+    /// How many sagas have not come to rest, at least.
+    pub async fn unfinished(&self) -> Result<usize> {
+        let client = self.client("orchestrator")?;
+        let mut count = 0;
+        for status in ["running", "compensating", "stuck"] {
+            let body = client.get(&format!("/api/v1/sagas?status={status}&limit=500")).await?;
+            count += client.read::<Lines>(&body)?.sagas.len();
+        }
+        Ok(count)
+    }
+
+    /// What each process has used so far; Kafka and PostgreSQL where they run on this machine.
+    pub fn seconds(&self) -> Seconds {
+        let mut seconds = machine::by_program(&[("kafka", "kafka.Kafka"), ("postgres", "postgres")]);
+        for (role, _, child) in &self.children {
+            let used = child.id().and_then(machine::of_process).unwrap_or_default();
+            seconds.insert((*role).to_owned(), used);
+        }
+        seconds
+    }
+
+    /// Stops the processes and removes their topics and schemas.
+    pub async fn remove(mut self) -> Result<()> {
+        for (_, _, child) in &mut self.children {
+            child.kill().await.context("stop a process")?;
+        }
+        let kafka = self.settings.kafka("bench", None)?;
+        let topics = kafka.topics().await?;
+        let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
+        kafka.delete_topics(&names).await?;
+        for name in ["engine", "order", "payment", "inventory", "shipping"] {
+            let open = self.settings.database(name)?.begin().await?;
+            open.tx().batch(&format!("DROP SCHEMA \"{}\" CASCADE", self.settings.schema(name))).await?;
+            open.commit().await?;
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, role: &'static str, file: &Path) -> Result<(&'static str, SocketAddr, Child)> {
+        let address =
+            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("find a free port")?;
+        let words: &[&str] = if role == "orchestrator" { &["serve", "--bench"] } else { &["shop", role] };
+        let log = fs::File::create(self.log(role)).context("make a file for what a process says")?;
+        let child = Command::new(std::env::current_exe().context("find this program")?)
+            .arg("--config")
+            .arg(file)
+            .args(words)
+            .args(["--listen", &address.to_string()])
+            .env("SAGAMORE__NAMESPACE", &self.settings.namespace)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {role}"))?;
+        Ok((role, address, child))
+    }
+
+    async fn wait(&self, role: &str, address: SocketAddr) -> Result<()> {
+        let (client, until) = (Client::new(&format!("http://{address}"))?, Instant::now() + READY_WITHIN);
+        while let Err(error) = client.get("/readyz").await {
+            if Instant::now() > until {
+                let said = fs::read_to_string(self.log(role)).unwrap_or_default();
+                bail!("{role} is not ready after {} s: {error}\n{said}", READY_WITHIN.as_secs());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn post<T: Serialize>(&self, role: &str, path: &str, rows: &[T]) -> Result<()> {
+        let mut lines = Vec::new();
+        for row in rows {
+            serde_json::to_writer(&mut lines, row)?;
+            lines.push(b'\n');
+        }
+        self.client(role)?.post(path, lines, None).await?;
+        Ok(())
+    }
+
+    fn client(&self, role: &str) -> Result<Client> {
+        let found = self.children.iter().find(|(name, ..)| *name == role);
+        let (_, address, _) = found.with_context(|| format!("there is no {role}"))?;
+        Ok(Client::new(&format!("http://{address}"))?)
+    }
+
+    fn log(&self, role: &str) -> std::path::PathBuf {
+        self.output.path().join(format!("{role}.log"))
+    }
+}

@@ -1,0 +1,94 @@
+//! The barrier's statements on PostgreSQL: each once for a chunk, whose rows come as arrays.
+//!
+//! Every key column comes out of an array: compared with a constant, the plan would walk the whole table.
+
+use sagamore_core::{StepKey, Timestamp};
+use sagamore_database::postgres::array;
+use sagamore_database::{Error, Row, Tx, Value};
+
+/// As on SQLite. A row that was just inserted has no `xmax`; and where the first action's row is new, there is no other row
+/// of the step: whoever stores one has stored that one as well.
+const CLAIM: &str = "
+INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
+SELECT k.saga, k.step, 'action', 1, 'claimed', '', $3
+FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) WITH ORDINALITY AS k(saga, step, place) ORDER BY k.place
+ON CONFLICT (saga, step, direction, generation) DO UPDATE SET status = barrier.status
+RETURNING saga, step, xmax = 0";
+
+/// In a statement of its own, which sees what those have committed for whom the claim has waited.
+const READ: &str = "
+SELECT k.place, b.direction, b.generation, b.status, b.answer
+FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) WITH ORDINALITY AS k(saga, step, place)
+JOIN barrier b ON b.saga = k.saga AND b.step = k.step";
+
+const STORE: &str = "
+INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
+SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]),
+    CAST($5 AS TEXT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]))
+ON CONFLICT (saga, step, direction, generation) DO UPDATE
+SET status = excluded.status, answer = excluded.answer, stored_at = excluded.stored_at";
+
+const RELEASE: &str = "
+DELETE FROM barrier b
+USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]))
+    AS k(saga, step, direction, generation)
+WHERE b.saga = k.saga AND b.step = k.step AND b.direction = k.direction AND b.generation = k.generation
+    AND b.status = 'claimed'";
+
+/// Claims in one order, and gives the rows of each step in the other. Only steps that were known before are read.
+pub(super) async fn claim(
+    tx: &Tx,
+    sorted: &[&StepKey],
+    keys: &[&StepKey],
+    now: Timestamp,
+) -> Result<Vec<Vec<Row>>, Error> {
+    let mut known = std::collections::BTreeSet::new();
+    for row in tx.query(CLAIM, (sagas(sorted), steps(sorted), now.0)).await? {
+        if !row.get::<bool>(2)? {
+            known.insert((row.get::<String>(0)?, row.get::<String>(1)?));
+        }
+    }
+    let is_known = |key: &StepKey| known.contains(&(key.saga.as_str().to_owned(), key.step.as_str().to_owned()));
+    let mut rows: Vec<Vec<Row>> = keys.iter().map(|_| vec![just_claimed()]).collect();
+    if known.is_empty() {
+        return Ok(rows);
+    }
+    let (places, read): (Vec<usize>, Vec<&StepKey>) =
+        keys.iter().enumerate().filter(|(_, key)| is_known(key)).map(|(place, key)| (place, *key)).unzip();
+    places.iter().for_each(|place| rows[*place].clear());
+    for row in tx.query(READ, (sagas(&read), steps(&read))).await? {
+        let nth = usize::try_from(row.get::<i64>(0)?).unwrap_or_default().saturating_sub(1);
+        let (direction, status, answer): (String, String, String) = (row.get(1)?, row.get(3)?, row.get(4)?);
+        let columns = vec![direction.into(), row.get::<i64>(2)?.into(), status.into(), answer.into()];
+        if let Some(place) = places.get(nth) {
+            rows[*place].push(Row::new(columns));
+        }
+    }
+    Ok(rows)
+}
+
+pub(super) async fn store(tx: &Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
+    let mut columns: [Vec<Value>; 7] = Default::default();
+    for row in rows {
+        row.into_iter().zip(&mut columns).for_each(|(value, column)| column.push(value));
+    }
+    tx.execute(STORE, columns.map(array).to_vec()).await.map(drop)
+}
+
+pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
+    let (directions, generations) = (keys.iter().map(|_| "action"), keys.iter().map(|_| 1_i64));
+    tx.execute(RELEASE, (sagas(keys), steps(keys), array(directions), array(generations))).await.map(drop)
+}
+
+/// The row of a step of which nothing was known.
+fn just_claimed() -> Row {
+    Row::new(vec!["action".into(), 1_i64.into(), "claimed".into(), "".into()])
+}
+
+fn sagas(keys: &[&StepKey]) -> Value {
+    array(keys.iter().map(|key| key.saga.as_str()))
+}
+
+fn steps(keys: &[&StepKey]) -> Value {
+    array(keys.iter().map(|key| key.step.as_str()))
+}
