@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::services::Services;
 use crate::workspace::Workspace;
-use crate::{caps, directions, documents, purity, words};
+use crate::{caps, directions, documents, kills, purity, words};
 
 /// The check that `--tested` leaves out.
 pub const TESTS: &str = "tests";
@@ -22,6 +22,7 @@ const REAL: &[&[&str]] = &[
     &["test", "-p", "sagamore-database", "--test", "postgres"],
     &["test", "-p", "sagamore-kafka"],
     &["test", "-p", "sagamore-engine"],
+    &["test", "-p", "sagamore-sdk", "-p", "sagamore-shop", "--tests"],
 ];
 
 /// One check.
@@ -45,6 +46,11 @@ pub const CHORES: &[Chore] = &[
     Chore { name: "documents", about: "the generated documents are fresh", run: documents::check },
     Chore { name: TESTS, about: "all tests pass", run: tests },
     Chore { name: "real", about: "the adapters keep their promises on real Kafka and PostgreSQL", run: real },
+    Chore {
+        name: "kills",
+        about: "whatever is killed, the figures of the shop in production form are right",
+        run: kills::check,
+    },
     Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
     Chore { name: "planted", about: "the simulator finds every planted bug, and no program holds one", run: planted },
 ];

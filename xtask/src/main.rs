@@ -5,6 +5,7 @@ mod chores;
 mod caps;
 mod directions;
 mod documents;
+mod kills;
 mod purity;
 mod words;
 

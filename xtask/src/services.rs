@@ -7,6 +7,7 @@ mod kafka;
 mod postgres;
 mod process;
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 use folder::{Folder, Ports};
-use process::Process;
+pub use process::Process;
 
 const USAGE: &str = "\
 usage: cargo xtask services up [--fresh]   starts Kafka and PostgreSQL, unless they run; --fresh removes their data first
@@ -120,6 +121,25 @@ impl Services {
             self.stop(service.as_ref())?;
         }
         Ok(())
+    }
+
+    /// Kills a server with -9, starts it again and waits until it answers.
+    pub fn kill_and_start(&self, name: &str) -> Result<()> {
+        if let Some(process) = self.folder.running(name)? {
+            process.signal("KILL")?;
+            wait_for_end(&process)?;
+        }
+        self.up()
+    }
+
+    /// Where PostgreSQL is.
+    pub fn postgres_url(&self) -> Result<String> {
+        Ok(self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?.postgres_url())
+    }
+
+    /// The configuration that points at the services.
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.configuration()
     }
 
     /// The variables that tell tests where the services are. An error when one does not run.

@@ -117,9 +117,14 @@ impl Folder {
 
     /// Writes the configuration that points at the services.
     pub fn write_configuration(&self, ports: &Ports) -> Result<PathBuf> {
-        let path = self.root.join("sagamore.toml");
+        let path = self.configuration();
         write(&path, &ports.configuration())?;
         Ok(path)
+    }
+
+    /// Where the configuration is.
+    pub fn configuration(&self) -> PathBuf {
+        self.root.join("sagamore.toml")
     }
 
     /// The last lines of a service's log, for an error.
@@ -156,7 +161,10 @@ impl Ports {
         let (brokers, url) = (self.brokers(), self.postgres_url());
         format!(
             "# Written by `cargo xtask services up`: the services of this checkout, on loopback, for trials and tests.\n\n\
-             [kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \"{url}\"\n"
+             [kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \"{url}\"\n\n\
+             # few, because all of it runs on one machine; in production as many as processes are to share the work\n\
+             [orchestrator]\npartitions = 4\n\n[order]\npartitions = 2\n\n[payment]\npartitions = 2\n\n\
+             [inventory]\npartitions = 2\n\n[shipping]\npartitions = 2\n"
         )
     }
 
@@ -223,7 +231,7 @@ mod tests {
         let ports = Ports { kafka: 1, controller: 2, postgres: 3 };
         assert_eq!(Ports::read(&ports.write()), Some(ports));
         assert_eq!(Ports::read(&json!({ "kafka": 1 })), None);
-        assert!(ports.configuration().ends_with(
+        assert!(ports.configuration().contains(
             "[kafka]\nbrokers = \"127.0.0.1:1\"\n\n[postgres]\nurl = \"postgres://postgres@127.0.0.1:3/sagamore\"\n"
         ));
     }

@@ -24,18 +24,13 @@ fn distinct(replies: &[Reply]) -> usize {
 }
 
 /// A turn that dies at its n-th stop, for every n; then another process, or the same one, begins again.
-/// A server makes a database for each place in its own time: there not every place is tried.
-fn stride() -> usize {
-    if sagamore_database::testing::is_remote() { 7 } else { 1 }
-}
-
 #[tokio::test]
 async fn a_turn_may_die_at_any_await() {
     for again in ["another process", "the same process"] {
         let mut stops = 0;
         loop {
             let trouble = Trouble::default();
-            let mut world = World::behind(&trouble, Options::default()).await;
+            let mut world = World::polled(&trouble, Options::default()).await;
             world.restart(); // so that coming up is part of the turn
             let refused = add_in("b", Mood::Refuses, Mood::Calm);
             let undone = add_in("c", Mood::WritesAndRefuses, Mood::Calm);
@@ -54,7 +49,7 @@ async fn a_turn_may_die_at_any_await() {
             if ended.is_some() {
                 break;
             }
-            stops += stride();
+            stops += 1;
         }
         assert!(stops > 40, "only {stops} places to die at");
     }
@@ -157,9 +152,9 @@ async fn only_what_is_done_and_answered_without_a_gap_is_acknowledged() {
 /// The second process, be it a duplicate or a zombie, waits at the claim, and then finds the answer.
 #[tokio::test]
 async fn a_duplicate_that_comes_while_the_first_is_running_waits_and_gets_its_answer() {
-    for stops in (1..).step_by(stride()) {
+    for stops in 1.. {
         let trouble = Trouble::default();
-        let mut world = World::behind(&trouble, Options::default()).await;
+        let mut world = World::polled(&trouble, Options::default()).await;
         let mut other = world.another();
         let (mut rng, mut other_rng) = (fastrand::Rng::with_seed(1), fastrand::Rng::with_seed(2));
         world.send([add("10248"), add("10249"), subtract("10249")]).await;

@@ -42,16 +42,30 @@ impl World {
         World::upon(log::Options::default(), 1, trouble, options).await
     }
 
+    /// The same with a database in memory, for a test that polls by hand: a server answers only to a runtime.
+    pub async fn polled(trouble: &Trouble, options: Options) -> World {
+        World::on(Database::memory(), log::Options::default(), 1, trouble, options).await
+    }
+
     /// The same, where the log has these bounds, and the commands' topic has so many partitions; the others have one.
     pub async fn upon(bounds: log::Options, partitions: u32, trouble: &Trouble, options: Options) -> World {
+        World::on(sagamore_database::testing::database(), bounds, partitions, trouble, options).await
+    }
+
+    async fn on(
+        database: Database,
+        bounds: log::Options,
+        partitions: u32,
+        trouble: &Trouble,
+        options: Options,
+    ) -> World {
         let log = Log::on(Arc::new(MemoryDisk::new()), bounds).expect("an empty disk");
         for (topic, partitions) in [(REPLIES, 1), ("tally.commands", partitions), ("tally.commands-dlt", 1)] {
             log.create_topic(topic, partitions).await.expect("create topic");
         }
         let (replies, dead) = (watch(&log, REPLIES).await, watch(&log, "tally.commands-dlt").await);
         let (calls, rng) = (Calls::default(), fastrand::Rng::with_seed(7));
-        let (database, transport) =
-            (trouble.database(sagamore_database::testing::database()), trouble.transport(Arc::new(log.clone())));
+        let (database, transport) = (trouble.database(database), trouble.transport(Arc::new(log.clone())));
         let participant = Participant::new(toy::service(&calls), database.clone(), transport.clone(), options.clone());
         let mut world = World { database, transport, log, options, participant, calls, replies, dead, rng };
         assert_eq!(world.turn().await, Turned { taken: 0 });

@@ -91,11 +91,16 @@ impl Books {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    // a server makes four databases for each case in its own time
+    #![proptest_config(ProptestConfig {
+        cases: if sagamore_database::testing::is_remote() { 8 } else { 64 },
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn money_and_stock_stay_the_same_whatever_is_asked(all in prop::collection::vec(work(), 1..40)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let shop = small().await;
             let mut books = Books::default();

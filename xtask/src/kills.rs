@@ -1,0 +1,129 @@
+//! `cargo xtask kills`: the shop in production form, every process of it killed again and again in the middle of a replay.
+//!
+//! Real processes, real Kafka and PostgreSQL, `kill -9` and SIGSTOP. Whatever dies, the figures come out right.
+
+mod cast;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::services::Services;
+use crate::workspace::Workspace;
+use cast::Cast;
+
+/// How many kills at least, of everybody together.
+const KILLS_MIN: usize = 40;
+/// Between two kills.
+const PAUSE: Duration = Duration::from_millis(700);
+/// A killed server needs longer until it is worth killing again.
+const SERVER_PAUSE: Duration = Duration::from_secs(3);
+/// Longer than any lease and session.
+const FROZEN: Duration = Duration::from_secs(12);
+/// When a dead orchestrator's sagas must have gone on, at the 99th percentile.
+const PROGRESS_MAX: Duration = Duration::from_secs(5);
+/// No replay takes longer.
+const REPLAY_MAX: Duration = Duration::from_secs(420);
+/// Where the orders are.
+const ORDERS: &str = "SAGAMORE_NORTHWIND";
+
+/// What becomes of the real orders one after another; concurrently more or fewer of them find the shelves empty.
+const ACCOUNTS_CENTS: i64 = 17_975_404;
+
+/// Runs it all; what offends, a line each.
+pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
+    let Some(orders) = std::env::var_os(ORDERS).map(PathBuf::from) else {
+        println!("   LEFT OUT: {ORDERS} does not say where the orders are");
+        return Ok(Vec::new());
+    };
+    let services = Services::of(workspace);
+    let ran_before = services.any_runs()?;
+    services.up()?;
+    let outcome = play(workspace, &services, &orders);
+    let stopped = if ran_before { services.up() } else { services.down() };
+    outcome.and_then(|()| stopped)?;
+    Ok(Vec::new())
+}
+
+fn play(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
+    let offences = workspace.cargo(&["build", "--quiet", "--release", "-p", "sagamore"])?;
+    ensure!(offences.is_empty(), "build: {}", offences.join("; "));
+    let cast = Cast::start(workspace, services)?;
+    let sequential = cast.replay(orders, &["--sequential"])?.wait(REPLAY_MAX)?;
+    println!("   one after another: {sequential}");
+    let expected = serde_json::json!({ "charge-payment": 113, "reserve-stock": 29, "schedule-shipment": 59 });
+    ensure!(sequential["completed"] == 629 && sequential["failedAt"] == expected, "wrong outcome: {sequential}");
+    ensure!(
+        sequential["balanceCents"] == ACCOUNTS_CENTS && sequential["stockPieces"] == 6_255,
+        "wrong sums: {sequential}"
+    );
+
+    let cast = &mut cast.again()?;
+    killed(cast, orders)?;
+    frozen(cast, orders)?;
+    Ok(())
+}
+
+/// A concurrent replay under kills of everything, in turn and at random.
+fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
+    let begun = Instant::now();
+    let (mut kills, mut rounds) = (0, 0);
+    let mut progress = Vec::new();
+    let mut replay = cast.replay(orders, &["--concurrency", "32"])?;
+    while kills < KILLS_MIN {
+        for name in Cast::NAMES {
+            let server = Cast::is_server(name);
+            if server && rounds % 3 != 0 {
+                continue; // servers come back slowly: every third round
+            }
+            if name == "orchestrator" {
+                progress.extend(cast.kill_orchestrator()?);
+            } else {
+                cast.kill(name)?;
+            }
+            kills += 1;
+            std::thread::sleep(if server { SERVER_PAUSE } else { PAUSE });
+        }
+        rounds += 1;
+        if replay.is_over()? && kills < KILLS_MIN {
+            // everything is known already, and is asked once more: nothing may change
+            replay = cast.replay(orders, &["--concurrency", "32"])?;
+        }
+        ensure!(begun.elapsed() < REPLAY_MAX, "{kills} kills have taken {} s", begun.elapsed().as_secs());
+    }
+    let report = replay.wait(REPLAY_MAX)?;
+    println!("   {kills} kills in {:.0} s: {report}", begun.elapsed().as_secs_f64());
+    cast.balanced(orders, &report)?;
+    progress.sort_unstable();
+    if let (Some(longest), Some(median)) = (progress.last(), progress.get(progress.len() / 2)) {
+        let rank = (progress.len() * 99).div_ceil(100).saturating_sub(1);
+        println!(
+            "   first progress of a dead orchestrator's sagas: median {median:?}, 99 % {:?}, longest {longest:?}, of {}",
+            progress[rank],
+            progress.len()
+        );
+        ensure!(progress[rank] <= PROGRESS_MAX, "too late: {:?}", progress[rank]);
+    }
+    Ok(())
+}
+
+/// An orchestrator and a service are paused for longer than their leases and sessions, and go on.
+fn frozen(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
+    for name in ["orchestrator", "payment"] {
+        let prefix = format!("frozen-{name}");
+        cast.place(&format!("{prefix}-before"))?;
+        let process = cast.signal(name, "STOP")?;
+        let begun = Instant::now();
+        if name == "orchestrator" {
+            // the other orchestrator takes everything over, and whoever asks it is served
+            cast.place(&format!("{prefix}-during"))?;
+            println!("   an order while the {name} is frozen: {:.1} s", begun.elapsed().as_secs_f64());
+        }
+        std::thread::sleep(FROZEN.saturating_sub(begun.elapsed()));
+        process.signal("CONT")?;
+        cast.place(&format!("{prefix}-after"))?;
+    }
+    let report = cast.totals()?;
+    cast.balanced(orders, &report)
+}
