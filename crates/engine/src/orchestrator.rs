@@ -173,7 +173,8 @@ impl Orchestrator {
                     tracing::warn!(%error, "turn failed, trying again");
                     self.turn_away(&error);
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    let lease = self.options.lease.unwrap_or(PAUSE_MAX); // not to be slept away
+                    pause = (pause * 2).min(PAUSE_MAX).min(lease / 6);
                 }
                 Err(error) => return Err(error),
             }

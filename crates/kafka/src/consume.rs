@@ -19,7 +19,7 @@ use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription}
 use tokio::sync::oneshot;
 
 use crate::config;
-use crate::fault::{self, unavailable};
+use crate::fault::{self, Complaints, unavailable};
 use crate::intake::{Key, Shared};
 use crate::names::Names;
 use crate::options::Options;
@@ -45,6 +45,7 @@ struct Watch {
     shared: Arc<Shared>,
     names: Names,
     group: String,
+    complaints: Complaints,
 }
 
 /// The thread's side.
@@ -146,7 +147,12 @@ impl Taker {
         if let (Some(instance), None) = (&options.instance, &partitions) {
             config.set("group.instance.id", instance);
         }
-        let watch = Watch { shared: shared.clone(), names: names.clone(), group: group.clone() };
+        let watch = Watch {
+            shared: shared.clone(),
+            names: names.clone(),
+            group: group.clone(),
+            complaints: Complaints::default(),
+        };
         let consumer = BaseConsumer::from_config_and_context(&config, watch);
         let consumer = consumer.map_err(|error| unavailable("make a consumer", &error))?;
         let there: Vec<String> = topics.iter().map(|topic| names.there(topic).into_owned()).collect();
@@ -241,7 +247,7 @@ impl ClientContext for Watch {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "sagamore_kafka", group = self.group, %error, reason, "consumer");
+        self.complaints.tell(&self.group, &error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {

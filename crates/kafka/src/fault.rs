@@ -1,9 +1,15 @@
 //! What the client library says, in the port's words; and what it tells by the way, to our log.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sagamore_transport::Error;
+
+/// Between two complaints of one client.
+const COMPLAINTS_EVERY: Duration = Duration::from_secs(10);
 
 /// Whatever it is, it may be better later.
 pub(crate) fn unavailable(doing: &str, error: &KafkaError) -> Error {
@@ -43,6 +49,23 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         }
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
             tracing::debug!(target: "sagamore_kafka", facility, message);
+        }
+    }
+}
+
+/// Complains about the brokers now and then: while they are gone the library does so ten times a second.
+#[derive(Default)]
+pub(crate) struct Complaints {
+    last: Mutex<Option<Instant>>,
+}
+
+impl Complaints {
+    /// A line in our log, unless there was one a short time ago.
+    pub fn tell(&self, who: &str, error: &KafkaError, reason: &str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() > COMPLAINTS_EVERY) {
+            *last = Some(Instant::now());
+            tracing::warn!(target: "sagamore_kafka", who, %error, reason);
         }
     }
 }

@@ -13,7 +13,7 @@ use sagamore_transport::{Error, Record};
 use tokio::sync::oneshot;
 
 use crate::config::{self, RECORD_BYTES_MAX};
-use crate::fault;
+use crate::fault::{self, Complaints};
 use crate::names::Names;
 use crate::options::Options;
 
@@ -35,7 +35,10 @@ struct Batch {
 }
 
 /// Hands the brokers' receipts to the batches.
-struct Receipts;
+#[derive(Default)]
+struct Receipts {
+    complaints: Complaints,
+}
 
 impl Producer {
     pub fn new(options: Options, names: Names) -> Producer {
@@ -91,7 +94,7 @@ impl Producer {
         if let Some(producer) = &*current {
             return Ok(producer.clone());
         }
-        let made = ThreadedProducer::from_config_and_context(&config::producer(&self.options)?, Receipts);
+        let made = ThreadedProducer::from_config_and_context(&config::producer(&self.options)?, Receipts::default());
         let made = Arc::new(made.map_err(|error| fault::unavailable("make a producer", &error))?);
         *current = Some(made.clone());
         Ok(made)
@@ -131,7 +134,7 @@ impl ClientContext for Receipts {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "sagamore_kafka", %error, reason, "producer");
+        self.complaints.tell("producer", &error, reason);
     }
 }
 

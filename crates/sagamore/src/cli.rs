@@ -4,6 +4,7 @@ mod attend;
 mod bench;
 mod cancel;
 mod dev;
+mod doctor;
 mod list;
 mod output;
 mod replay;
@@ -12,6 +13,7 @@ mod service;
 mod settings;
 mod show;
 mod start;
+mod topics;
 mod watch;
 
 use std::path::PathBuf;
@@ -73,6 +75,11 @@ enum Command {
     Dev(DevArgs),
     /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL. Any number of them share the sagas.
     Serve(ServeArgs),
+    /// Make the topics that the processes need, or compare them with what the brokers have.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Check brokers, topics, databases and clocks; what is wrong is told with what mends it.
+    Doctor,
     /// Print every value of the configuration, and where it comes from.
     Config(FormatArgs),
     /// Start a saga.
@@ -97,6 +104,14 @@ enum Command {
         /// Which page.
         page: DocsPage,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum TopicsCommand {
+    /// Make those that are missing; what is there stays as it is.
+    Apply,
+    /// Compare only: 1 when something is missing or different.
+    Check,
 }
 
 #[derive(Debug, Subcommand)]
@@ -308,6 +323,8 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         None => dev::run(cli.dev).await,
         Some(Command::Dev(args)) => dev::run(args).await,
         Some(Command::Serve(args)) => serve::run(config, args).await,
+        Some(Command::Topics(command)) => topics::run(config, &command).await,
+        Some(Command::Doctor) => doctor::run(config).await,
         Some(Command::Config(format)) => settings::run(config, &format),
         Some(Command::Shop(ShopCommand::Order(args))) => service::run(config, "order", args).await,
         Some(Command::Shop(ShopCommand::Payment(args))) => service::run(config, "payment", args).await,

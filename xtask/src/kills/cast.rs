@@ -17,6 +17,8 @@ use crate::workspace::Workspace;
 /// How long a process may take until it is ready.
 const READY_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+/// So often in a row something must have changed.
+const STEADY: usize = 5;
 /// No saga of a dead orchestrator is watched for longer.
 const WATCHED_MAX: Duration = Duration::from_secs(15);
 
@@ -113,6 +115,22 @@ impl<'a> Cast<'a> {
         }
         progress.extend(waiting.iter().map(|_| WATCHED_MAX));
         Ok(progress)
+    }
+
+    /// Waits until sagas go on steadily; false when the replay is over, or nothing goes on for long.
+    pub fn goes_on(&self, replay: &mut Replay) -> Result<bool> {
+        let begun = Instant::now();
+        let (mut last, mut steady) = (String::new(), 0);
+        while begun.elapsed() < WATCHED_MAX * 2 && !replay.is_over()? {
+            let now = self.ask_engine("SELECT coalesce(sum(revision), 0) FROM saga")?;
+            steady = if now == last { 0 } else { steady + 1 };
+            if steady == STEADY {
+                return Ok(true);
+            }
+            last = now;
+            std::thread::sleep(POLL * 4);
+        }
+        Ok(false)
     }
 
     /// Sends a signal to one of our processes.

@@ -67,14 +67,17 @@ impl Process {
 pub fn start(mut command: Command, log: &Path) -> Result<Process> {
     let told = format!("start {}", command.get_program().display());
     let output = open_log(log)?;
-    let child = command
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone().context("share the log")?)
         .stderr(output)
         .process_group(0)
         .spawn()
         .with_context(|| told.clone())?;
-    Process::find(child.id()).with_context(|| format!("{told}: it ended at once; see {}", log.display()))
+    let process = Process::find(child.id());
+    // while we run, what it leaves behind is cleared away: PostgreSQL takes a dead one's id for one that lives
+    std::thread::spawn(move || child.wait());
+    process.with_context(|| format!("{told}: it ended at once; see {}", log.display()))
 }
 
 /// Runs a command to its end; its output is the error's text when it fails.

@@ -52,7 +52,8 @@ async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) ->
         command_partitions: settings.order.partitions,
         ..Options::default()
     };
-    let transport: Arc<dyn Transport> = Arc::new(settings.kafka("orchestrator", None)?);
+    let patience = Duration::from_millis(settings.orchestrator.lease_ms) * 5 / 6;
+    let transport: Arc<dyn Transport> = Arc::new(settings.kafka_within("orchestrator", patience)?);
     let database = settings.database("engine")?;
     let mut told = String::new();
     loop {

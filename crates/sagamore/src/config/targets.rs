@@ -1,6 +1,7 @@
 //! What the settings lead to: brokers and databases.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sagamore_database::Database;
@@ -12,6 +13,17 @@ use super::{KafkaSettings, Settings};
 impl Settings {
     /// The brokers, as this process is known to them; `instance` is what it is known as to its group.
     pub fn kafka(&self, client: &str, instance: Option<String>) -> Result<Kafka> {
+        Kafka::connect(self.kafka_options(client, instance)?).context("kafka")
+    }
+
+    /// The same for an orchestrator, which must not wait for the brokers for as long as its leases hold.
+    pub fn kafka_within(&self, client: &str, patience: Duration) -> Result<Kafka> {
+        let options = self.kafka_options(client, None)?;
+        Kafka::connect(Options { answered_within: patience / 2, delivered_within: patience, ..options })
+            .context("kafka")
+    }
+
+    fn kafka_options(&self, client: &str, instance: Option<String>) -> Result<Options> {
         let KafkaSettings { brokers, replication, tls, sasl } = &self.kafka;
         let tls = tls.as_ref().map(|tls| Tls {
             ca: tls.ca.clone(),
@@ -30,15 +42,14 @@ impl Settings {
                 },
             }),
         };
-        let options = Options {
+        Ok(Options {
             client: format!("sagamore-{client}"),
             namespace: Some(self.namespace.clone()),
             replication: *replication,
             instance,
             security: Security { tls, sasl },
             ..Options::new(brokers.clone())
-        };
-        Kafka::connect(options).context("kafka")
+        })
     }
 
     /// The database of a service, or of the engine.

@@ -1,0 +1,153 @@
+//! What the port does not promise, on a real broker: groups that change, topics that go and come, namespaces, silence.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::Namespace;
+use sagamore_kafka::{Kafka, Options};
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription, Transport};
+
+/// A wait that takes this long has missed something.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn record(topic: &str, n: u32, partitions: u32) -> Record {
+    let body = Bytes::from(n.to_string());
+    Record { topic: topic.into(), partition: Some(n % partitions), key: body.clone(), headers: Vec::new(), body }
+}
+
+async fn publish(kafka: &Kafka, topic: &str, numbers: std::ops::Range<u32>, partitions: u32) {
+    let records = numbers.map(|n| record(topic, n, partitions)).collect();
+    kafka.publish(records).await.expect("publish");
+}
+
+async fn subscribe(kafka: &Kafka, topic: &str, partitions: Option<Vec<u32>>) -> Box<dyn Consumer> {
+    let subscription = Subscription { group: "readers".into(), topics: vec![topic.into()], partitions };
+    kafka.subscribe(subscription).await.expect("subscribe")
+}
+
+fn marks(taken: &[Delivered]) -> Vec<Mark> {
+    let mark =
+        |one: &Delivered| Mark { topic: one.record.topic.clone(), partition: one.partition, next: one.offset + 1 };
+    taken.iter().map(mark).collect()
+}
+
+fn number(delivered: &Delivered) -> u32 {
+    std::str::from_utf8(&delivered.record.body).expect("text").parse().expect("a number")
+}
+
+/// Takes and commits until all these numbers were seen, by whichever consumer.
+async fn take_all(consumers: &mut [&mut Box<dyn Consumer>], mut wanted: BTreeSet<u32>) {
+    let until = Instant::now() + PATIENCE;
+    while !wanted.is_empty() {
+        assert!(Instant::now() < until, "never came: {wanted:?}");
+        for consumer in consumers.iter_mut() {
+            let taken = consumer.poll(1_000).await.expect("poll");
+            taken.iter().for_each(|delivered| {
+                wanted.remove(&number(delivered));
+            });
+            consumer.commit(marks(&taken)).await.expect("commit");
+            let _ = tokio::time::timeout(Duration::from_millis(20), consumer.ready()).await; // another one may have it
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_is_removed_and_made_anew_goes_on_for_its_consumers() {
+    for partitions in [None, Some(vec![0, 1])] {
+        let Some(namespace) = Namespace::new() else { return };
+        let kafka = &namespace.kafka;
+        kafka.create_topic("wiped", 2).await.expect("create");
+        let mut consumer = subscribe(kafka, "wiped", partitions).await;
+        publish(kafka, "wiped", 0..20, 2).await;
+        take_all(&mut [&mut consumer], (0..20).collect()).await;
+        kafka.delete_topics(&["wiped"]).await.expect("delete");
+        let gone = kafka.publish(vec![record("wiped", 99, 2)]).await;
+        assert!(matches!(gone, Err(Error::UnknownTopic(_))), "{gone:?}");
+        kafka.create_topic("wiped", 2).await.expect("create again");
+        publish(kafka, "wiped", 100..104, 2).await;
+        take_all(&mut [&mut consumer], (100..104).collect()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_grows_and_shrinks_loses_nothing_and_marks_of_lost_partitions_are_no_error() {
+    let Some(namespace) = Namespace::new() else { return };
+    let kafka = &namespace.kafka;
+    kafka.create_topic("shared", 4).await.expect("create");
+    let mut one = subscribe(kafka, "shared", None).await;
+    publish(kafka, "shared", 0..40, 4).await;
+    let mut all: Vec<Delivered> = Vec::new();
+    let until = Instant::now() + PATIENCE;
+    while all.len() < 40 {
+        assert!(Instant::now() < until, "{} of 40 came", all.len());
+        one.ready().await;
+        all.extend(one.poll(1_000).await.expect("poll"));
+    }
+    let mut two = subscribe(kafka, "shared", None).await;
+    // two partitions go over with all that was not committed
+    let mut others = BTreeSet::new();
+    while others.len() < 2 {
+        assert!(Instant::now() < until, "only {others:?} went over");
+        two.ready().await;
+        others.extend(two.poll(1_000).await.expect("poll").iter().map(|delivered| delivered.partition));
+    }
+    one.commit(marks(&all)).await.expect("what is another one's by now is no error");
+    publish(kafka, "shared", 100..140, 4).await;
+    take_all(&mut [&mut one, &mut two], (100..140).collect()).await;
+    drop(two);
+    publish(kafka, "shared", 200..240, 4).await;
+    take_all(&mut [&mut one], (200..240).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_keeps_topics_and_groups_apart() {
+    let (Some(one), Some(other)) = (Namespace::new(), Namespace::new()) else { return };
+    for (namespace, numbers) in [(&one, 0..5), (&other, 5..10)] {
+        namespace.kafka.create_topic("same", 1).await.expect("create");
+        publish(&namespace.kafka, "same", numbers, 1).await;
+    }
+    let topics = one.kafka.topics().await.expect("the topics");
+    assert_eq!(topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect::<Vec<_>>(), [("same", 1)]);
+    let mut consumer = subscribe(&other.kafka, "same", None).await;
+    let mut taken = Vec::new();
+    while taken.len() < 5 {
+        consumer.ready().await;
+        taken.extend(consumer.poll(100).await.expect("poll").iter().map(number));
+    }
+    assert_eq!(taken, [5, 6, 7, 8, 9]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_no_broker_answers_that_is_said_within_the_bound() {
+    let bound = Duration::from_secs(1);
+    let nowhere = Options { answered_within: bound, delivered_within: bound, ..Options::new("127.0.0.1:1") };
+    let kafka = Kafka::connect(nowhere).expect("the options are right");
+    let begun = Instant::now();
+    let silent = kafka.publish(vec![record("any", 1, 1)]).await;
+    assert!(matches!(silent, Err(Error::Unavailable(_))), "{silent:?}");
+    assert!(begun.elapsed() < bound * 5, "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_asked_for_is_held_back_and_comes_all_the_same() {
+    let Some(options) = common::options() else { return };
+    let namespace =
+        Namespace { kafka: Kafka::connect(Options { prefetch_bytes: 64 << 10, ..options }).expect("right") };
+    let kafka = &namespace.kafka;
+    kafka.create_topic("large", 1).await.expect("create");
+    let body = Bytes::from(vec![7; 20_000]);
+    let large = |n: u32| Record { body: body.clone(), ..record("large", n, 1) };
+    for batch in 0..10 {
+        kafka.publish((0..10).map(|n| large(batch * 10 + n)).collect()).await.expect("publish");
+    }
+    let mut consumer = subscribe(kafka, "large", None).await;
+    let mut offsets = Vec::new();
+    while offsets.len() < 100 {
+        tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it goes on");
+        offsets.extend(consumer.poll(3).await.expect("poll").iter().map(|delivered| delivered.offset));
+    }
+    assert_eq!(offsets, (0..100).collect::<Vec<u64>>(), "each once, in order");
+}
