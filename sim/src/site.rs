@@ -1,6 +1,7 @@
 //! The place of one run: databases, hub, doors, and the processes that are built on them, again and again.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use sagamore_core::Definition;
 use sagamore_engine::{Error, Handle, Orchestrator};
@@ -13,6 +14,9 @@ use crate::shop;
 use crate::store::{Owner, Store};
 use crate::wire::Hub;
 use crate::world::Shared;
+
+/// How long an orchestrator may be silent where they share.
+const LEASE: Duration = Duration::from_secs(3);
 
 /// Everything that outlives a process.
 pub struct Site {
@@ -27,6 +31,8 @@ pub struct Site {
     definitions: Vec<Definition>,
     /// How far a process's clock may be off.
     skew_ms_max: i64,
+    /// Whether the orchestrators share the partitions; otherwise each takes all of them from the one before.
+    lease: Option<Duration>,
     desk: Mutex<Desk>,
 }
 
@@ -69,6 +75,7 @@ impl Site {
             services: services.into_iter().zip(stores).collect(),
             definitions,
             skew_ms_max: [0, 1_000, 30_000][world.below(3) as usize],
+            lease: world.percent(50).then_some(LEASE),
             desk: Mutex::default(),
         })
     }
@@ -112,10 +119,13 @@ impl Site {
         let world = &self.world;
         world.sleep(born_in_ms).await;
         let who = self.incarnation("orchestrator");
-        let (skew, mut rng) = (world.between(-self.skew_ms_max, self.skew_ms_max), world.fork());
+        // leases go by the server's clock, which is nobody's own
+        let skew_ms_max = if self.lease.is_some() { 0 } else { self.skew_ms_max };
+        let (skew, mut rng) = (world.between(-skew_ms_max, skew_ms_max), world.fork());
         let (mut orchestrator, handle) = loop {
             let options = sagamore_engine::Options {
                 owner: who.to_string(),
+                lease: self.lease,
                 reply_partitions: 2,
                 live_max: if world.percent(30) { 2 } else { 10_000 },
                 batch_max: [1, 3, 1_000][world.below(3) as usize],
@@ -138,12 +148,14 @@ impl Site {
                     idle = if turned.inputs > 0 { 1 } else { (idle * 2).min(1_000) };
                     world.rest(idle).await;
                 }
-                Err(Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_))) => {
+                Err(error @ (Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_))))
+                    if !orchestrator.outlives(&error) =>
+                {
                     world.count("orchestrator fenced off");
                     world.tell(|| format!("{who} is fenced off"));
                     return;
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if orchestrator.outlives(&error) => {
                     world.tell(|| format!("{who}: {error}"));
                     world.count("turn failed");
                     // Whoever lives beside a younger one gives up at the first trouble: a program would be started again.

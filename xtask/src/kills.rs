@@ -47,7 +47,7 @@ pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 fn play(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
-    let offences = workspace.cargo(&["build", "--quiet", "--release", "-p", "sagamore"])?;
+    let offences = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
     ensure!(offences.is_empty(), "build: {}", offences.join("; "));
     let cast = Cast::start(workspace, services)?;
     let sequential = cast.replay(orders, &["--sequential"])?.wait(REPLAY_MAX)?;

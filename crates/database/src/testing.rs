@@ -7,6 +7,7 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::database::Database;
+use crate::error::Error;
 use crate::postgres::Options;
 
 const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
@@ -17,6 +18,36 @@ struct Schemas(Vec<String>);
 
 thread_local! {
     static SCHEMAS: RefCell<Schemas> = RefCell::default();
+}
+
+/// How many statements the next connection has prepared, and the plans of those that walk through one of these tables.
+///
+/// Plans are made as on a production server: once, for whatever values, and mostly while the tables are empty.
+pub async fn whole_table_walks(database: &Database, tables: &[&str]) -> Result<(usize, Vec<String>), Error> {
+    let ask = "SELECT name, statement FROM pg_prepared_statements WHERE NOT from_sql";
+    let (mut checked, mut walks) = (0, Vec::new());
+    for row in database.query(ask, ()).await? {
+        let (name, statement): (String, String) = (row.get(0)?, row.get(1)?);
+        let word = statement.trim_start().split_whitespace().next().unwrap_or_default().to_uppercase();
+        if !["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].contains(&word.as_str()) {
+            continue;
+        }
+        checked += 1;
+        let count = (1..=64).rev().find(|n| statement.contains(&format!("${n}"))).unwrap_or(0);
+        let nulls = if count == 0 { String::new() } else { format!("({})", vec!["NULL"; count].join(", ")) };
+        let plan = database.query(&format!("EXPLAIN (COSTS OFF) EXECUTE {name}{nulls}"), ()).await?;
+        let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+        let walks_through = |line: &String| tables.iter().any(|table| walk(line, table));
+        if plan.iter().any(walks_through) {
+            walks.push(format!("{statement}\n{}", plan.join("\n")));
+        }
+    }
+    Ok((checked, walks))
+}
+
+fn walk(line: &str, table: &str) -> bool {
+    let after = line.split_once("Seq Scan on ").map(|(_, after)| after);
+    after.is_some_and(|after| after.split_whitespace().next() == Some(table))
 }
 
 /// Whether [`database`] gives one on a server, where each of them takes a while.

@@ -292,6 +292,9 @@ struct BenchArgs {
     /// Over HTTP as users do, or straight through the library.
     #[arg(long, value_enum, default_value_t = Via::Http)]
     via: Via,
+    /// With --config: how many partitions each topic has. Each of them costs Kafka requests of its own.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
+    partitions: u32,
     /// Where its directory is made, and removed afterwards.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -379,6 +382,31 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Docker runs nothing here; but its files name commands, variables and ports of this program.
+    #[test]
+    fn compose_says_nothing_that_this_program_does_not_understand() {
+        let compose = include_str!("../../../compose.yaml");
+        let mut commands = 0;
+        for line in compose.lines().filter_map(|line| line.trim().strip_prefix("command: ")) {
+            let words: Vec<String> = serde_json::from_str(line).expect(line);
+            let all = std::iter::once("sagamore").chain(words.iter().map(String::as_str));
+            Cli::command().try_get_matches_from(all).unwrap_or_else(|error| panic!("{line}: {error}"));
+            let port = words.last().and_then(|address| address.rsplit_once(':')).expect("--listen ADDRESS").1;
+            assert!(
+                compose.contains(&format!("http://127.0.0.1:{port}/readyz")),
+                "nobody asks {port} whether it is ready"
+            );
+            commands += 1;
+        }
+        assert_eq!(commands, 6);
+        let known = crate::config::explain(None).expect("the defaults");
+        for line in compose.lines().filter_map(|line| line.trim().strip_prefix("SAGAMORE__")) {
+            let (variable, _) = line.split_once(':').expect(line);
+            let key = variable.to_lowercase().replace("__", ".");
+            assert!(known.iter().any(|value| value.key == key), "there is no {key}");
+        }
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl<'a> Cast<'a> {
         );
         let begun = Instant::now();
         while begun.elapsed() < READY_MAX {
-            for name in ["orchestrator", "standby"] {
+            for name in ["standby", "orchestrator"] {
                 let answer = self.http(name, "POST", "/orders", &body);
                 if answer.is_ok_and(|answer| answer.contains("\"compensated\"")) {
                     return Ok(()); // there is no such customer
@@ -285,7 +285,7 @@ impl<'a> Cast<'a> {
 
     /// The program with the configuration of this play.
     fn program(&self) -> Command {
-        let mut command = Command::new(self.workspace.path("target/release/sagamore"));
+        let mut command = Command::new(self.workspace.path("target/debug/sagamore"));
         command.arg("--config").arg(self.services.configuration()).env("SAGAMORE__NAMESPACE", &self.namespace);
         command.stdin(Stdio::null()).env("RUST_LOG", "info");
         for name in ["order", "payment", "inventory", "shipping"] {

@@ -15,11 +15,7 @@ impl Orchestrator {
     pub(crate) async fn take_inputs(&mut self, now: Timestamp) -> Result<Batch, Error> {
         let mut batch = Batch::default();
         let max = self.options.batch_max;
-        let delivered = match &mut self.replies {
-            Some(replies) => replies.poll(max).await?,
-            None => Vec::new(),
-        };
-        for delivered in delivered {
+        for delivered in self.take_replies(max).await? {
             self.progress.insert(delivered.partition, delivered.offset + 1);
             match wire::decode_reply(&delivered.record) {
                 Ok(reply) => batch.add_reply(reply, delivered, now),
@@ -49,6 +45,17 @@ impl Orchestrator {
             batch.add(id, Arrival::Due);
         }
         Ok(batch)
+    }
+
+    /// What has come; a consumer that is of no use any more is given up for another one, where partitions are shared.
+    async fn take_replies(&mut self, max: usize) -> Result<Vec<Delivered>, Error> {
+        let Some(replies) = &mut self.replies else { return Ok(Vec::new()) };
+        let taken = replies.poll(max).await;
+        if taken.is_err() && self.options.lease.is_some() {
+            self.replies = None;
+            self.survey_at_once();
+        }
+        Ok(taken?)
     }
 
     /// A dead letter; and where the headers say which command was answered, a fault of that command.

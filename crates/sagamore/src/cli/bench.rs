@@ -75,7 +75,7 @@ pub async fn run(config: &ConfigArgs, args: BenchArgs) -> Result<Exit> {
 
 /// An orchestrator and four services on Kafka and PostgreSQL.
 async fn on_processes(file: &Path, args: &BenchArgs) -> Result<Report> {
-    let processes = Processes::start(file).await?;
+    let processes = Processes::start(file, args.partitions).await?;
     processes.load(&plan::rows()).await.context("load the benchmark's accounts and products")?;
     let load = load(args, Target::Http(processes.orchestrator()));
     warm_up(args, &load).await?;

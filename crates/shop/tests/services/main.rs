@@ -132,3 +132,22 @@ async fn all_northwind_orders_at_once_balance_to_the_cent_and_the_piece() {
     assert_eq!(payment::balance_cents(&market.shop.payment).await.unwrap(), money - spent);
     assert_eq!(inventory::pieces_on_hand(&market.shop.inventory).await.unwrap(), pieces - sold);
 }
+
+/// Those that grow, of all services and of the barrier.
+const TABLES: [&str; 7] = ["barrier", "orders", "account", "charge", "stock", "reservation", "shipment"];
+
+#[tokio::test]
+async fn no_statement_of_barrier_and_services_walks_through_a_whole_table_on_postgresql() {
+    if !sagamore_database::testing::is_remote() {
+        return; // told where the databases are made
+    }
+    let mut market = a_market().await;
+    market.start([an_order("1", 3, sample::COUNTRY), an_order("2", 3, "Atlantis")]).await;
+    market.settle().await;
+    for (name, database) in market.shop.all() {
+        let (checked, walks) =
+            sagamore_database::testing::whole_table_walks(database, &TABLES).await.expect("the plans");
+        assert!(checked > 3, "{name}: only {checked} statements were there");
+        assert!(walks.is_empty(), "{name}: {}", walks.join("\n\n"));
+    }
+}

@@ -28,6 +28,7 @@ const ROLES: [&str; 5] = ["orchestrator", "order", "payment", "inventory", "ship
 /// Processes at work; they are killed when it is dropped.
 pub struct Processes {
     settings: Settings,
+    partitions: u32,
     children: Vec<(&'static str, SocketAddr, Child)>,
     output: TempDir,
 }
@@ -37,11 +38,11 @@ pub type Seconds = BTreeMap<String, f64>;
 
 impl Processes {
     /// Starts them and waits until all are ready.
-    pub async fn start(file: &Path) -> Result<Processes> {
+    pub async fn start(file: &Path, partitions: u32) -> Result<Processes> {
         let mut settings = Settings::load(Some(file))?;
         settings.namespace = format!("bench-{:06x}", fastrand::u32(..1 << 24));
         let output = tempfile::tempdir().context("make a directory for what the processes say")?;
-        let mut processes = Processes { settings, children: Vec::new(), output };
+        let mut processes = Processes { settings, partitions, children: Vec::new(), output };
         for role in ROLES {
             let child = processes.spawn(role, file)?;
             processes.children.push(child);
@@ -107,7 +108,12 @@ impl Processes {
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("find a free port")?;
         let words: &[&str] = if role == "orchestrator" { &["serve", "--bench"] } else { &["shop", role] };
         let log = fs::File::create(self.log(role)).context("make a file for what a process says")?;
-        let child = Command::new(std::env::current_exe().context("find this program")?)
+        let mut command = Command::new(std::env::current_exe().context("find this program")?);
+        for role in ROLES {
+            let variable = format!("SAGAMORE__{}__PARTITIONS", role.to_uppercase());
+            command.env(variable, self.partitions.to_string());
+        }
+        let child = command
             .arg("--config")
             .arg(file)
             .args(words)

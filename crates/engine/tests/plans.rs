@@ -1,0 +1,50 @@
+//! Every statement of the engine finds its rows by an index on PostgreSQL, also when the plan was made for empty tables.
+
+mod common;
+
+use common::{Rig, id, no, nothing, wish, written};
+use sagamore_core::Timestamp;
+use sagamore_core::saga::Status;
+use sagamore_database::testing::{is_remote, whole_table_walks};
+use sagamore_engine::{Filter, Options};
+use std::time::Duration;
+
+/// Those that grow.
+const TABLES: [&str; 4] = ["saga", "journal", "idempotency", "handed"];
+
+#[tokio::test]
+async fn no_statement_of_the_engine_walks_through_a_whole_table() {
+    if !is_remote() {
+        return; // told where the database is made
+    }
+    let options = Options { retention: Duration::from_secs(1), ..Options::default() };
+    let mut rig = Rig::with(options, common::database()).await;
+    for (key, answer) in [("1", written(1)), ("2", no())] {
+        let start = sagamore_engine::Start { idempotency_key: Some(key.into()), ..wish(key, "a") };
+        rig.start(start).await.expect("accepted");
+        for command in rig.commands().await {
+            rig.reply(&command, if command.key.step.as_str() == "write" { answer.clone() } else { nothing() }).await;
+        }
+        rig.turn().await;
+    }
+    rig.crash().await;
+    rig.turn().await;
+    for filter in [
+        Filter::default(),
+        Filter { status: Some(Status::Completed), ..Filter::default() },
+        Filter { status: Some(Status::Stuck), ..Filter::default() },
+        Filter { definition: Some("booklet".parse().expect("a name")), ..Filter::default() },
+    ] {
+        rig.handle.list(&filter).await.expect("list");
+    }
+    rig.show("1").await.expect("stored");
+    let handle = rig.handle.clone();
+    rig.while_turning(handle.cancel(id("never"))).await.expect("cancelled before its start");
+    rig.now = Timestamp(rig.now.0 + 120_000);
+    rig.turn().await; // sweeps
+    rig.passes(Duration::from_secs(61));
+    rig.turn().await;
+    let (checked, walks) = whole_table_walks(&rig.database, &TABLES).await.expect("the plans");
+    assert!(checked > 10, "only {checked} statements were there");
+    assert!(walks.is_empty(), "{}", walks.join("\n\n"));
+}
