@@ -34,6 +34,8 @@ pub struct Orchestrator {
     pub(crate) transport: Arc<dyn Transport>,
     /// None until partitions are owned.
     pub(crate) replies: Option<Box<dyn Consumer>>,
+    /// Where partitions are shared: those that replies are taken from.
+    pub(crate) listening: Vec<u32>,
     pub(crate) requests: mpsc::Receiver<Request>,
     /// Requests that `wait` has taken out of the queue.
     pub(crate) inbox: Vec<Request>,
@@ -100,6 +102,7 @@ impl Orchestrator {
             store,
             transport,
             replies,
+            listening: Vec::new(),
             requests,
             inbox: Vec::new(),
             strays: Strays::default(),
@@ -140,7 +143,7 @@ impl Orchestrator {
 
     async fn work(&mut self, epochs: &Epochs, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         self.make_good(epochs, now).await?;
-        let batch = self.take_inputs(now).await?;
+        let batch = self.take_inputs(epochs, now).await?;
         let mut turned = Turned { inputs: batch.inputs, ..Turned::default() };
         if batch.inputs > 0 {
             let settled = self.settle(epochs, batch, now, rng).await?;

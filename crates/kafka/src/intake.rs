@@ -31,8 +31,9 @@ pub(crate) struct Intake {
 /// Where the group stands in one partition that is ours.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
-    /// The first record that was taken since the partition came to us.
+    /// Where the group stood when the partition came to us: the first record that was taken since, once one was.
     base: u64,
+    taken: bool,
     /// Everything before it is done with.
     mark: Option<u64>,
     /// Behind the last record there is, as far as it is known.
@@ -52,10 +53,11 @@ impl Intake {
     pub fn push(&mut self, delivered: Delivered) {
         let key = (delivered.record.topic.clone(), delivered.partition);
         let offset = delivered.offset;
-        let place = self.places.entry(key).or_insert(Place { base: offset, mark: None, high: 0, unsent: false });
-        if place.mark.is_some_and(|mark| offset < mark) || offset < place.base {
-            // the topic was removed and made anew, or the brokers never heard of the mark
-            *place = Place { base: offset, mark: None, high: 0, unsent: false };
+        let place = self.places.entry(key).or_default();
+        if !place.taken || place.mark.is_some_and(|mark| offset < mark) || offset < place.base {
+            // the first one; or the topic was removed and made anew, or the brokers never heard of the mark
+            *place =
+                Place { base: offset, taken: true, high: if place.taken { 0 } else { place.high }, ..Place::default() };
         }
         place.high = place.high.max(offset + 1);
         self.bytes += weight(&delivered);
@@ -122,8 +124,8 @@ impl Intake {
     pub fn rewind(&mut self) -> Vec<(Key, u64)> {
         self.records.clear();
         self.bytes = 0;
-        let start = |(key, place): (&Key, &Place)| (key.clone(), place.mark.unwrap_or(place.base));
-        self.places.iter().map(start).collect()
+        let taken = self.places.iter().filter(|(_, place)| place.taken);
+        taken.map(|(key, place)| (key.clone(), place.mark.unwrap_or(place.base))).collect()
     }
 
     /// These partitions are another consumer's from now on.
@@ -138,7 +140,7 @@ impl Intake {
 
     /// What the brokers say of a partition: where the group stands there, and how far it goes.
     pub fn observe(&mut self, key: Key, stands: u64, high: u64) {
-        let place = self.places.entry(key).or_insert(Place { base: stands, mark: None, high, unsent: false });
+        let place = self.places.entry(key).or_insert(Place { base: stands, ..Place::default() });
         place.high = place.high.max(high);
     }
 

@@ -150,14 +150,14 @@ impl<'a> Cast<'a> {
         Ok(Replay { child: command.spawn().context("start the replay")?, output, begun: Instant::now() })
     }
 
-    /// Places an order at whichever orchestrator takes it, and waits for its outcome.
-    pub fn place(&self, id: &str) -> Result<()> {
+    /// Places an order at whichever of these takes it, and waits for its outcome.
+    pub fn place(&self, id: &str, orchestrators: &[&str]) -> Result<()> {
         let body = format!(
             r#"{{"orderId":"{id}","customerId":"NOBODY","lines":[{{"sku":"11","quantity":1,"unitPriceCents":100}}],"shipTo":{{"name":"N","address":"A","city":"C","region":null,"postalCode":null,"country":"France"}}}}"#
         );
         let begun = Instant::now();
         while begun.elapsed() < READY_MAX {
-            for name in ["standby", "orchestrator"] {
+            for name in orchestrators {
                 let answer = self.http(name, "POST", "/orders", &body);
                 if answer.is_ok_and(|answer| answer.contains("\"compensated\"")) {
                     return Ok(()); // there is no such customer

@@ -60,6 +60,11 @@ impl Store {
         writes: &[Write<'_>],
         numbers: Vec<i64>,
     ) -> Result<Vec<Saved>, Error> {
+        let strange =
+            writes.iter().map(|write| write.saga.reply_to.partition).find(|partition| !epochs.owns(*partition));
+        if let Some(partition) = strange {
+            return Err(Error::OwnershipLost { partition });
+        }
         match tx.dialect() {
             Dialect::Sqlite => {
                 self.check_ownership(tx, epochs).await?;

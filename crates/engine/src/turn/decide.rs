@@ -94,6 +94,7 @@ impl Draft {
         for arrival in arrivals {
             let verdict = match (arrival, abroad) {
                 (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => Verdict::Abroad(at),
+                (Arrival::Due, Some(_)) => Verdict::Silent, // its owner's affair
                 (arrival, _) => draft.take(arrival, context),
             };
             draft.verdicts.push(verdict);

@@ -28,12 +28,14 @@ impl Orchestrator {
         let survey = self.store.renew(&self.options.owner, lease, now).await?;
         let lost = lost(epochs, &survey);
         let surplus = if self.debts.is_empty() { surplus(epochs, &survey) } else { Vec::new() };
-        if !surplus.is_empty() {
-            self.store.release(&self.options.owner, &surplus).await?;
-        }
         let gone: Vec<u32> = lost.into_iter().chain(surplus).collect();
         self.let_go(epochs, &gone, now);
         let wanted = wanted(epochs, &survey);
+        let given_up = given_up(epochs, &survey, &wanted);
+        if !given_up.is_empty() {
+            self.store.release(&self.options.owner, &given_up).await?;
+            self.live.forget_partitions(&given_up); // a turn that was given up may have read some of them
+        }
         let mut gained = Vec::new();
         if !wanted.is_empty() {
             gained = self.store.claim(&self.options.owner, lease, now, &wanted).await?;
@@ -42,9 +44,12 @@ impl Orchestrator {
             self.take_up(partition, now).await?; // one that fails here is ours in the rows, and is claimed again
             epochs.0.insert(partition, epoch);
         }
-        if !gone.is_empty() || !gained.is_empty() || self.replies.is_none() {
+        if !gone.is_empty() || !gained.is_empty() {
             tracing::info!(owner = %self.options.owner, owns = epochs.0.len(), ?gone, ?gained, "partitions");
-            self.listen(epochs).await?;
+        }
+        let owned: Vec<u32> = epochs.0.keys().copied().collect();
+        if self.listening != owned {
+            self.listen(owned).await?;
         }
         self.gauges.partitions.store(epochs.0.len(), Ordering::Relaxed);
         metrics::gauge!("sagamore_partitions_owned").set(crate::orchestrator::as_gauge(epochs.0.len()));
@@ -74,16 +79,23 @@ impl Orchestrator {
     }
 
     /// Replies come from the partitions that are owned, from what is committed of each.
-    async fn listen(&mut self, epochs: &Epochs) -> Result<(), Error> {
-        self.replies = None; // first: who is no owner any more takes nothing from its successor
+    async fn listen(&mut self, owned: Vec<u32>) -> Result<(), Error> {
+        self.hang_up(); // first: who is no owner any more takes nothing from its successor
         self.strays.forget();
         self.progress.clear();
-        if !epochs.0.is_empty() {
-            let partitions = Some(epochs.0.keys().copied().collect());
-            let subscription = Subscription { partitions, ..self.options.subscription() };
+        if !owned.is_empty() {
+            let subscription = Subscription { partitions: Some(owned.clone()), ..self.options.subscription() };
             self.replies = Some(self.transport.subscribe(subscription).await?);
+            self.listening = owned;
         }
         Ok(())
+    }
+
+    /// No reply is taken until partitions are listened to anew.
+    pub(crate) fn hang_up(&mut self) {
+        self.replies = None;
+        self.listening.clear();
+        self.survey_at_once();
     }
 
     /// The end of a good stop: others need not wait for the leases to end.
@@ -124,6 +136,15 @@ fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<(u32, i64)> {
     ours.chain(free).take(room).map(|seat| (seat.partition, seat.epoch)).collect()
 }
 
+/// Rows that name us, and that are neither held nor wanted: too much, or left from a turn that was given up. Nobody else
+/// would ever claim them, since our leases are prolonged.
+fn given_up(epochs: &Epochs, survey: &Survey, wanted: &[(u32, i64)]) -> Vec<u32> {
+    let is_wanted = |partition: u32| wanted.iter().any(|(wanted, _)| *wanted == partition);
+    let idle =
+        survey.seats.iter().filter(|seat| seat.ours && !epochs.owns(seat.partition) && !is_wanted(seat.partition));
+    idle.map(|seat| seat.partition).collect()
+}
+
 fn share(survey: &Survey) -> usize {
     survey.seats.len().div_ceil(survey.members.max(1))
 }
@@ -161,6 +182,18 @@ mod tests {
         check("offt", 3, &[(0, 1)], &[1]);
         check("foot", 1, &[], &[1, 2, 0]); // what names us first; and nothing that is another's
         check("tttt", 3, &[], &[]);
+    }
+
+    #[test]
+    fn what_names_us_and_nobody_works_on_is_given_up() {
+        let check = |seats: &str, members, held_now: &[(u32, i64)], expected: &[u32]| {
+            let (epochs, survey) = (held(held_now), survey(seats, members));
+            assert_eq!(given_up(&epochs, &survey, &wanted(&epochs, &survey)), expected, "{seats}");
+        };
+        check("oo", 1, &[], &[]); // after a turn that was given up both are claimed again
+        check("oo", 2, &[], &[1]); // and with another one there only one of them
+        check("oooo", 2, &[(0, 1), (1, 1)], &[2, 3]);
+        check("ottf", 2, &[(0, 1)], &[]);
     }
 
     #[test]

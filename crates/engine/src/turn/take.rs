@@ -9,13 +9,14 @@ use super::{Arrival, Batch};
 use crate::error::{Error, StartError, VerbError};
 use crate::orchestrator::Orchestrator;
 use crate::request::Request;
+use crate::store::Epochs;
 
 impl Orchestrator {
     /// At most `batch_max` replies, requests and due sagas each, and what waits to be tried again.
-    pub(crate) async fn take_inputs(&mut self, now: Timestamp) -> Result<Batch, Error> {
+    pub(crate) async fn take_inputs(&mut self, epochs: &Epochs, now: Timestamp) -> Result<Batch, Error> {
         let mut batch = Batch::default();
         let max = self.options.batch_max;
-        for delivered in self.take_replies(max).await? {
+        for delivered in self.take_replies(epochs, max).await? {
             self.progress.insert(delivered.partition, delivered.offset + 1);
             match wire::decode_reply(&delivered.record) {
                 Ok(reply) => batch.add_reply(reply, delivered, now),
@@ -48,14 +49,23 @@ impl Orchestrator {
     }
 
     /// What has come; a consumer that is of no use any more is given up for another one, where partitions are shared.
-    async fn take_replies(&mut self, max: usize) -> Result<Vec<Delivered>, Error> {
+    /// Likewise one that gives what belongs to another orchestrator by now: it will take it for itself.
+    async fn take_replies(&mut self, epochs: &Epochs, max: usize) -> Result<Vec<Delivered>, Error> {
         let Some(replies) = &mut self.replies else { return Ok(Vec::new()) };
         let taken = replies.poll(max).await;
-        if taken.is_err() && self.options.lease.is_some() {
-            self.replies = None;
-            self.survey_at_once();
+        if self.options.lease.is_none() {
+            return Ok(taken?);
         }
-        Ok(taken?)
+        let strange = |delivered: &&Delivered| !epochs.owns(delivered.partition);
+        let error = match taken {
+            Ok(taken) => match taken.iter().find(strange) {
+                None => return Ok(taken),
+                Some(delivered) => Error::OwnershipLost { partition: delivered.partition },
+            },
+            Err(error) => error.into(),
+        };
+        self.hang_up();
+        Err(error)
     }
 
     /// A dead letter; and where the headers say which command was answered, a fault of that command.
