@@ -28,7 +28,7 @@ pub async fn whole_table_walks(database: &Database, tables: &[&str]) -> Result<(
     let (mut checked, mut walks) = (0, Vec::new());
     for row in database.query(ask, ()).await? {
         let (name, statement): (String, String) = (row.get(0)?, row.get(1)?);
-        let word = statement.trim_start().split_whitespace().next().unwrap_or_default().to_uppercase();
+        let word = statement.split_whitespace().next().unwrap_or_default().to_uppercase();
         if !["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"].contains(&word.as_str()) {
             continue;
         }
