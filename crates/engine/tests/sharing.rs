@@ -10,7 +10,7 @@ use sagamore_core::Timestamp;
 use sagamore_core::saga::Status;
 use sagamore_engine::{Error, Handle, Options, Orchestrator, StartError, Turned};
 
-const LEASE: Duration = Duration::from_millis(600);
+const LEASE: Duration = Duration::from_millis(1_200);
 /// No wait for another process takes more turns.
 const TURNS_MAX: usize = 20_000;
 
