@@ -1,7 +1,7 @@
 //! The sagas in memory: those under way, and when each has something due. Nothing here is the truth: it can all be
 //! read again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
@@ -30,7 +30,7 @@ pub(crate) struct Live {
     due: BTreeSet<(Timestamp, SagaId)>,
     /// Since when the longest unanswered question of each saga is waited for.
     waiting: BTreeSet<(Timestamp, SagaId)>,
-    waiters: HashMap<SagaId, Vec<Waiter>>,
+    waiters: BTreeMap<SagaId, Vec<Waiter>>,
     max: usize,
     stuck: usize,
     compensating: usize,

@@ -11,7 +11,7 @@ mod sqlite;
 mod sweep;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sagamore_core::definition::Definition;
@@ -75,7 +75,7 @@ pub(crate) struct Loaded {
 pub(crate) type Reading = Result<Loaded, String>;
 
 /// The sagas that exist.
-pub(crate) type Readings = HashMap<SagaId, Reading>;
+pub(crate) type Readings = BTreeMap<SagaId, Reading>;
 
 /// The columns of [`Header`], in order.
 const HEADER: &str =
