@@ -6,6 +6,7 @@ mod folder;
 mod kafka;
 mod postgres;
 mod process;
+mod secure;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -91,6 +92,7 @@ impl Services {
         let begun = Instant::now();
         let _lock = self.folder.lock()?;
         let ports = self.folder.choose_ports()?;
+        secure::prepare(&self.folder)?;
         let both = self.both(&ports);
         let mut started = Vec::new();
         for service in &both {
@@ -143,14 +145,18 @@ impl Services {
     }
 
     /// The variables that tell tests where the services are. An error when one does not run.
-    pub fn variables(&self) -> Result<[(&'static str, String); 2]> {
+    pub fn variables(&self) -> Result<[(&'static str, String); 3]> {
         for name in ["kafka", "postgres"] {
             if self.folder.running(name)?.is_none() {
                 bail!("{name} does not run: start it with `cargo xtask services up`");
             }
         }
         let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
-        Ok([("SAGAMORE_TEST_POSTGRES", ports.postgres_url()), ("SAGAMORE_TEST_KAFKA", ports.brokers())])
+        Ok([
+            ("SAGAMORE_TEST_POSTGRES", ports.postgres_url()),
+            ("SAGAMORE_TEST_KAFKA", ports.brokers()),
+            ("SAGAMORE_TEST_SECURE", self.folder.secure().display().to_string()),
+        ])
     }
 
     fn status(&self) -> Result<ExitCode> {

@@ -10,9 +10,11 @@ mod map;
 mod pipeline;
 mod session;
 mod text;
+mod tls;
 mod transaction;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub struct Options {
     pub url: String,
     /// The schema to work in; created when it is not there. None: the one that the server chooses (`public`).
     pub schema: Option<String>,
+    /// Encrypted, the server's certificate and name checked; none: plain.
+    pub tls: Option<Tls>,
     /// What the connections are called in `pg_stat_activity`.
     pub application: String,
     /// How many connections at most.
@@ -59,6 +63,17 @@ pub struct Options {
     pub tcp_user_timeout: Duration,
 }
 
+/// Files in PEM format.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// Who signed the server's certificate. None: those that this machine trusts.
+    pub ca: Option<PathBuf>,
+    /// The certificate of this client, for mutual TLS.
+    pub certificate: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+}
+
 /// One PostgreSQL database.
 struct Postgres {
     pool: Pool,
@@ -72,6 +87,7 @@ impl Options {
         Options {
             url: url.into(),
             schema: None,
+            tls: None,
             application: "sagamore".to_owned(),
             connections_max: 10,
             free_within: Duration::from_secs(5),

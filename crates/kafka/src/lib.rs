@@ -6,6 +6,7 @@
 pub mod options;
 
 mod kafka;
+mod refused;
 mod topics;
 
 mod produce;

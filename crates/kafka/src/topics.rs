@@ -14,6 +14,7 @@ use crate::config;
 use crate::fault::{Asking, unavailable};
 use crate::names::Names;
 use crate::options::Options;
+use crate::refused;
 
 /// The pause before it is looked again whether a topic is ready.
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
@@ -182,10 +183,15 @@ impl Topics {
     }
 
     async fn metadata(&self, topic: Option<String>) -> Result<Metadata, Error> {
-        let (admin, limit) = (self.admin.clone(), self.options.answered_within);
-        let asked = tokio::task::spawn_blocking(move || admin.inner().fetch_metadata(topic.as_deref(), limit)).await;
-        let answer = asked.map_err(|error| Error::Unavailable(error.to_string()))?;
-        answer.map_err(|error| unavailable(&format!("ask {} for its topics", self.options.brokers), &error))
+        let (admin, options) = (self.admin.clone(), self.options.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let answer = admin.inner().fetch_metadata(topic.as_deref(), options.answered_within);
+            answer.map_err(|error| match refused::complaint(&options) {
+                Some(complaint) => Error::Unavailable(format!("connect to {}: {complaint}", options.brokers)),
+                None => unavailable(&format!("ask {} for its topics", options.brokers), &error),
+            })
+        });
+        asked.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
 
     fn read(&self, topic: &rdkafka::metadata::MetadataTopic) -> Option<Topic> {

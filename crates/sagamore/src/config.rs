@@ -89,6 +89,8 @@ pub struct PostgresSettings {
     pub url: String,
     /// A file that holds the password, if the address has none.
     pub password_file: Option<PathBuf>,
+    /// TLS to the server.
+    pub tls: Option<TlsSettings>,
 }
 
 /// The orchestrator.
@@ -131,6 +133,7 @@ impl Default for Settings {
             postgres: PostgresSettings {
                 url: "postgres://postgres@127.0.0.1:5432/sagamore".into(),
                 password_file: None,
+                tls: None,
             },
             orchestrator: OrchestratorSettings {
                 listen: "127.0.0.1:3000".into(),

@@ -8,9 +8,31 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::process::Process;
+use super::secure;
 
 /// The database that is created for trials.
 pub const DATABASE: &str = "sagamore";
+/// How each configuration begins.
+pub const WRITTEN: &str =
+    "# Written by `cargo xtask services up`: the services of this checkout, on loopback, for trials and tests.\n\n";
+/// How each ends.
+pub const PARTITIONS: &str = "\
+# few, because all of it runs on one machine; in production as many as processes are to share the work
+[orchestrator]
+partitions = 4
+
+[order]
+partitions = 2
+
+[payment]
+partitions = 2
+
+[inventory]
+partitions = 2
+
+[shipping]
+partitions = 2
+";
 /// How many ports are tried, one after another.
 const PORTS_TRIED_MAX: u16 = 1000;
 /// How many lines of a log go into an error.
@@ -30,6 +52,10 @@ pub struct Ports {
     pub kafka: u16,
     /// Kafka, for its own controller.
     pub controller: u16,
+    /// Kafka, for clients with a name and a password, by TLS.
+    pub kafka_sasl: u16,
+    /// Kafka, for clients with a certificate.
+    pub kafka_mutual: u16,
     /// PostgreSQL.
     pub postgres: u16,
 }
@@ -109,6 +135,8 @@ impl Folder {
         let ports = Ports {
             kafka: choose(old.kafka, kafka, 19_092)?,
             controller: choose(old.controller, kafka, 29_092)?,
+            kafka_sasl: choose(old.kafka_sasl, kafka, 20_092)?,
+            kafka_mutual: choose(old.kafka_mutual, kafka, 21_092)?,
             postgres: choose(old.postgres, postgres, 15_432)?,
         };
         write(&self.root.join("ports.json"), &format!("{}\n", ports.write()))?;
@@ -119,7 +147,13 @@ impl Folder {
     pub fn write_configuration(&self, ports: &Ports) -> Result<PathBuf> {
         let path = self.configuration();
         write(&path, &ports.configuration())?;
+        secure::write_configurations(self, ports)?;
         Ok(path)
+    }
+
+    /// Where certificates, keys and the configurations that use them are.
+    pub fn secure(&self) -> PathBuf {
+        self.root.join("secure")
     }
 
     /// Where the configuration is.
@@ -159,22 +193,26 @@ impl Ports {
 
     fn configuration(&self) -> String {
         let (brokers, url) = (self.brokers(), self.postgres_url());
-        format!(
-            "# Written by `cargo xtask services up`: the services of this checkout, on loopback, for trials and tests.\n\n\
-             [kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \"{url}\"\n\n\
-             # few, because all of it runs on one machine; in production as many as processes are to share the work\n\
-             [orchestrator]\npartitions = 4\n\n[order]\npartitions = 2\n\n[payment]\npartitions = 2\n\n\
-             [inventory]\npartitions = 2\n\n[shipping]\npartitions = 2\n"
-        )
+        format!("{WRITTEN}[kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \"{url}\"\n\n{PARTITIONS}")
     }
 
     fn read(value: &Value) -> Option<Ports> {
         let port = |name: &str| u16::try_from(value[name].as_u64()?).ok();
-        Some(Ports { kafka: port("kafka")?, controller: port("controller")?, postgres: port("postgres")? })
+        Some(Ports {
+            kafka: port("kafka")?,
+            controller: port("controller")?,
+            kafka_sasl: port("kafka_sasl")?,
+            kafka_mutual: port("kafka_mutual")?,
+            postgres: port("postgres")?,
+        })
     }
 
     fn write(&self) -> Value {
-        json!({ "kafka": self.kafka, "controller": self.controller, "postgres": self.postgres })
+        let Ports { kafka, controller, kafka_sasl, kafka_mutual, postgres } = self;
+        json!({
+            "kafka": kafka, "controller": controller, "kafka_sasl": kafka_sasl, "kafka_mutual": kafka_mutual,
+            "postgres": postgres
+        })
     }
 }
 
@@ -228,7 +266,7 @@ mod tests {
 
     #[test]
     fn ports_come_back_as_they_were_written() {
-        let ports = Ports { kafka: 1, controller: 2, postgres: 3 };
+        let ports = Ports { kafka: 1, controller: 2, kafka_sasl: 4, kafka_mutual: 5, postgres: 3 };
         assert_eq!(Ports::read(&ports.write()), Some(ports));
         assert_eq!(Ports::read(&json!({ "kafka": 1 })), None);
         assert!(ports.configuration().contains(

@@ -12,9 +12,11 @@ use anyhow::{Context, Result};
 use super::Service;
 use super::folder::{Folder, Ports, create, write};
 use super::process::run;
+use super::secure::{HOST, PASSWORD, USER};
 
 /// Any 16 bytes in base64: the data of one folder belong together.
 const CLUSTER: &str = "c2FnYW1vcmVzYWdhbW9yZQ";
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
 const HEAP: [&str; 2] = ["-Xms256m", "-Xmx768m"];
 /// A broker that was killed cannot be registered again before this has passed.
 const SESSION_MS: u32 = 4_000;
@@ -36,13 +38,14 @@ logger.server.level = INFO
 pub struct Kafka {
     here: PathBuf,
     pom: PathBuf,
+    secure: PathBuf,
     ports: Ports,
 }
 
 impl Kafka {
     /// The broker of this folder.
     pub fn new(folder: &Folder, ports: Ports) -> Kafka {
-        Kafka { here: folder.of("kafka"), pom: folder.pom().to_owned(), ports }
+        Kafka { here: folder.of("kafka"), pom: folder.pom().to_owned(), secure: folder.secure(), ports }
     }
 
     /// Fetches the jars, unless those are there that the file of dependencies names.
@@ -76,15 +79,26 @@ impl Kafka {
     }
 
     fn properties(&self) -> String {
-        let Ports { kafka, controller, .. } = self.ports;
-        let data = self.here.join("data");
+        let Ports { kafka, controller, kafka_sasl, kafka_mutual, .. } = self.ports;
+        let (data, secure) = (self.here.join("data"), self.secure.display());
         format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
-             listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}\n\
+             listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller},\
+                       SASL_SSL://127.0.0.1:{kafka_sasl},SSL://127.0.0.1:{kafka_mutual}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{kafka},\
+                                  SASL_SSL://{HOST}:{kafka_sasl},SSL://{HOST}:{kafka_mutual}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL\n\
+             inter.broker.listener.name=PLAINTEXT\n\
+             sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM} required;\n\
+             listener.name.ssl.ssl.client.auth=required\n\
+             ssl.keystore.type=PEM\n\
+             ssl.keystore.location={secure}/server.both.pem\n\
+             ssl.truststore.type=PEM\n\
+             ssl.truststore.location={secure}/ca.pem\n\
              log.dirs={}\n\
              broker.session.timeout.ms={SESSION_MS}\n\
              broker.heartbeat.interval.ms={HEARTBEAT_MS}\n\
@@ -131,6 +145,7 @@ impl Service for Kafka {
             eprintln!("kafka: preparing its data folder");
             let mut format = self.java();
             format.args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--config"]).arg(&properties);
+            format.arg("--add-scram").arg(format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]"));
             run(&mut format).context("prepare Kafka's data folder")?;
         }
         Ok(())

@@ -1,32 +1,36 @@
 //! PostgreSQL: the distribution's server, on a data folder of our own.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::Service;
-use super::folder::{DATABASE, Folder, Ports, create};
+use super::folder::{DATABASE, Folder, Ports, create, write};
 use super::process::run;
+use super::secure;
 
 /// Where distributions keep the servers, a folder a version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// The superuser of the data, and the system's user that has the server when root starts it.
 const USER: &str = "postgres";
 const CONNECTIONS_MAX: u32 = 200;
+/// Everybody else on this machine comes in.
+const TRUSTED: &str = "host all all 127.0.0.1/32 trust\n";
 
 /// The server.
 pub struct Postgres {
     here: PathBuf,
+    secure: PathBuf,
     ports: Ports,
 }
 
 impl Postgres {
     /// The server of this folder.
     pub fn new(folder: &Folder, ports: Ports) -> Postgres {
-        Postgres { here: folder.of("postgres"), ports }
+        Postgres { here: folder.of("postgres"), secure: folder.secure(), ports }
     }
 
     fn data(&self) -> PathBuf {
@@ -84,6 +88,23 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// The server reads its key only where nobody else can; certificates lie beside it.
+    fn take_certificate(&self) -> Result<()> {
+        for name in ["server.crt", "server.key", "ca.pem"] {
+            let (from, to) = (self.secure.join(name), self.data().join(name));
+            fs::copy(&from, &to).with_context(|| format!("copy {}", from.display()))?;
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600))
+                .with_context(|| format!("close {} to others", to.display()))?;
+            if is_root()? {
+                run(Command::new("chown").arg(USER).arg(&to))
+                    .with_context(|| format!("give {} to the user {USER}", to.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Service for Postgres {
     fn name(&self) -> &'static str {
         "postgres"
@@ -98,7 +119,11 @@ impl Service for Postgres {
             run(Command::new("chown").arg(USER).arg(&self.here))
                 .with_context(|| format!("give the folder to the user {USER}"))?;
         }
-        if self.data().join("PG_VERSION").exists() { Ok(()) } else { self.initialise() }
+        if !self.data().join("PG_VERSION").exists() {
+            self.initialise()?;
+        }
+        write(&self.data().join("pg_hba.conf"), &format!("{}{TRUSTED}", secure::rules()))?;
+        self.take_certificate()
     }
 
     fn command(&self) -> Result<Command> {
@@ -109,6 +134,8 @@ impl Service for Postgres {
             "listen_addresses=127.0.0.1".to_owned(),
             "unix_socket_directories=".to_owned(),
             format!("max_connections={CONNECTIONS_MAX}"),
+            "ssl=on".to_owned(),
+            "ssl_ca_file=ca.pem".to_owned(),
         ] {
             command.arg("-c").arg(setting);
         }
@@ -126,6 +153,7 @@ impl Service for Postgres {
         {
             run(self.client("createdb")?.arg(DATABASE))?;
         }
+        run(self.client("psql")?.args(["--quiet", "--dbname", DATABASE, "--command", &secure::roles()]))?;
         Ok(())
     }
 

@@ -4,13 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{
-    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolConfig, PoolError, RecyclingMethod, Runtime,
-    Timeouts,
-};
-use tokio_postgres::{Config, NoTls};
+use deadpool_postgres::{ClientWrapper, Hook, HookError, Pool, PoolConfig, PoolError, Runtime, Timeouts};
+use tokio_postgres::Config;
 
-use super::{Options, map};
+use super::{Options, map, tls};
 use crate::error::Error;
 
 /// What every connection is set to.
@@ -44,7 +41,7 @@ pub(super) fn pool(options: &Options) -> Result<Pool, Error> {
     }
     config.tcp_user_timeout(options.tcp_user_timeout);
     config.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2)).keepalives_retries(3);
-    let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let manager = tls::manager(config, options.tls.as_ref())?;
     let timeouts = Timeouts {
         wait: Some(options.free_within),
         create: Some(options.connected_within),
@@ -63,7 +60,7 @@ pub(super) fn pool(options: &Options) -> Result<Pool, Error> {
 pub(super) fn error(error: PoolError, options: &Options) -> Error {
     match error {
         PoolError::Backend(why) | PoolError::PostCreateHook(HookError::Backend(why)) => {
-            Error::Unavailable(format!("connect: {}", map::chain(&why)))
+            Error::Unavailable(format!("connect: {}", tls::explained(map::chain(&why))))
         }
         PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => Error::Unavailable(format!(
             "all {} connections are in use, and none was free within {:?}",

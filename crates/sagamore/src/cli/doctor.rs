@@ -13,6 +13,9 @@ use crate::config::Settings;
 /// How far this clock and the server's may be apart: leases go by the server's alone, people's eyes by both.
 const SKEW_MAX: Duration = Duration::from_secs(2);
 
+const UNREACHABLE: &str = "Is kafka.brokers right, can they be reached from here, and is TLS spoken there just when \
+                           kafka.tls is set?";
+
 /// Prints a line for each thing; ends with 1 when one is wrong.
 pub async fn run(config: &ConfigArgs) -> Result<Exit> {
     let settings = Settings::load(config.config.as_deref())?;
@@ -32,9 +35,7 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
             let wrong = topics::compare_with(&settings, &kafka).await?;
             say("topics", if wrong.is_empty() { Ok("as configured".into()) } else { Err(wrong.join("\n      ")) });
         }
-        Err(error) => {
-            say("brokers", Err(format!("{error}\n      Is kafka.brokers right, and can they be reached from here?")))
-        }
+        Err(error) => say("brokers", Err(format!("{error}\n      {UNREACHABLE}"))),
     }
     for name in ["engine", "order", "payment", "inventory", "shipping"] {
         say(&format!("database of {name}"), database(&settings, name).await);

@@ -60,7 +60,13 @@ impl Settings {
         if let (None, Some(file)) = (own, &self.postgres.password_file) {
             url = with_password(&url, &secret(file)?)?;
         }
-        let options = postgres::Options { application: format!("sagamore-{name}"), ..postgres::Options::new(url) };
+        let tls = self.postgres.tls.as_ref().map(|tls| postgres::Tls {
+            ca: tls.ca.clone(),
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+        });
+        let application = format!("sagamore-{name}");
+        let options = postgres::Options { application, tls, ..postgres::Options::new(url) };
         Database::postgres(options.in_schema(self.schema(name))).with_context(|| format!("database of {name}"))
     }
 }

@@ -1,0 +1,131 @@
+//! TLS to the server: never without looking who signed its certificate, and whether it is made out to the host of the address.
+
+use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{Config, NoTls};
+
+use super::Tls;
+use crate::error::Error;
+
+const RECYCLING: ManagerConfig = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+
+/// What makes connections: plain, or by TLS and never without it.
+pub(super) fn manager(mut config: Config, tls: Option<&Tls>) -> Result<Manager, Error> {
+    match tls {
+        Some(tls) => {
+            config.ssl_mode(SslMode::Require);
+            by_tls(config, tls)
+        }
+        None if config.get_ssl_mode() == SslMode::Require => {
+            let why =
+                "its address asks for TLS (sslmode=require), and nothing says whom to trust: set `tls`, with `ca`";
+            Err(Error::Unavailable(why.to_owned()))
+        }
+        None => Ok(Manager::from_config(config, NoTls, RECYCLING)),
+    }
+}
+
+/// What the library says, with what to do about it where its words are for experts.
+pub(super) fn explained(why: String) -> String {
+    if why.contains("UnknownIssuer") {
+        return format!("{why}: who signed its certificate is not among those in `ca`");
+    }
+    why
+}
+
+#[cfg(not(feature = "tls"))]
+fn by_tls(_: Config, _: &Tls) -> Result<Manager, Error> {
+    Err(Error::Unavailable("this program was built without TLS: build it with `--features tls`".to_owned()))
+}
+
+#[cfg(feature = "tls")]
+fn by_tls(config: Config, tls: &Tls) -> Result<Manager, Error> {
+    let connector = tokio_postgres_rustls::MakeRustlsConnect::new(client::config(tls)?);
+    Ok(Manager::from_config(config, connector, RECYCLING))
+}
+
+#[cfg(feature = "tls")]
+mod client {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ClientConfig, RootCertStore};
+
+    use super::super::Tls;
+    use crate::error::Error;
+
+    /// Who is trusted, and who we are.
+    pub fn config(tls: &Tls) -> Result<ClientConfig, Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder =
+            builder.map_err(|why| unusable(&"TLS", &why))?.with_root_certificates(trusted(tls.ca.as_deref())?);
+        match (&tls.certificate, &tls.key) {
+            (None, None) => Ok(builder.with_no_client_auth()),
+            (Some(certificate), Some(key)) => {
+                let ours = PrivateKeyDer::from_pem_file(key).map_err(|why| unusable(&key.display(), &why))?;
+                let config = builder.with_client_auth_cert(certificates(certificate)?, ours);
+                config.map_err(|why| unusable(&certificate.display(), &why))
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                Err(Error::Unavailable("of `certificate` and `key` only one is set: mutual TLS needs both".to_owned()))
+            }
+        }
+    }
+
+    fn trusted(ca: Option<&Path>) -> Result<RootCertStore, Error> {
+        let mut store = RootCertStore::empty();
+        match ca {
+            Some(ca) => {
+                for certificate in certificates(ca)? {
+                    store.add(certificate).map_err(|why| unusable(&ca.display(), &why))?;
+                }
+            }
+            None => {
+                store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        if store.is_empty() {
+            let why =
+                "this machine trusts nobody by itself: set `ca` to the file of who signed the server's certificate";
+            return Err(Error::Unavailable(why.to_owned()));
+        }
+        Ok(store)
+    }
+
+    fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let found = read.map_err(|why| unusable(&file.display(), &why))?;
+        if found.is_empty() {
+            return Err(Error::Unavailable(format!("{} holds no certificate in PEM format", file.display())));
+        }
+        Ok(found)
+    }
+
+    fn unusable(what: &dyn std::fmt::Display, why: &dyn std::fmt::Display) -> Error {
+        Error::Unavailable(format!("{what} cannot be used: {why}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_asks_for_tls_is_never_served_without() {
+        let config: Config = "postgres://me@db/x?sslmode=require".parse().unwrap();
+        let why = manager(config, None).map(|_| ()).unwrap_err().to_string();
+        assert!(why.contains("sslmode=require") && why.contains("`ca`"), "{why}");
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let config: Config = "postgres://me@db/x".parse().unwrap();
+        let tls = Tls { ca: Some("/nowhere/ca.pem".into()), ..Tls::default() };
+        let why = manager(config, Some(&tls)).map(|_| ()).unwrap_err().to_string();
+        let part = if cfg!(feature = "tls") { "/nowhere/ca.pem" } else { "--features tls" };
+        assert!(why.contains(part), "{why}");
+    }
+}
