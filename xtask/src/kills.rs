@@ -59,10 +59,10 @@ fn play(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()>
         "wrong sums: {sequential}"
     );
 
-    let cast = &mut cast.again()?;
-    killed(cast, orders)?;
-    frozen(cast, orders)?;
-    Ok(())
+    let mut cast = cast.again()?;
+    killed(&mut cast, orders)?;
+    frozen(&mut cast, orders)?;
+    wiped(&mut cast.again()?, orders)
 }
 
 /// A concurrent replay under kills of everything, in turn and at random.
@@ -113,6 +113,17 @@ fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Kafka loses all that it has in the middle of a replay: topics, offsets and groups. Every saga ends all the same.
+fn wiped(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
+    let mut replay = cast.replay(orders, &["--concurrency", "16"])?;
+    ensure!(cast.goes_on(&mut replay)?, "the replay was over before Kafka's data could be wiped");
+    let begun = Instant::now();
+    let open = cast.wipe_kafka()?;
+    let report = replay.wait(REPLAY_MAX)?;
+    println!("   Kafka wiped with {open} sagas open; after {:.0} s: {report}", begun.elapsed().as_secs_f64());
+    cast.balanced(orders, &report)
 }
 
 /// An orchestrator and a service are paused for longer than their leases and sessions, and go on.

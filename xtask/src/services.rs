@@ -127,11 +127,30 @@ impl Services {
 
     /// Kills a server with -9, starts it again and waits until it answers.
     pub fn kill_and_start(&self, name: &str) -> Result<()> {
-        if let Some(process) = self.folder.running(name)? {
-            process.signal("KILL")?;
-            wait_for_end(&process)?;
-        }
+        self.kill(name)?;
         self.up()
+    }
+
+    /// The same with nothing of what it had stored.
+    pub fn kill_and_start_empty(&self, name: &str) -> Result<()> {
+        self.kill(name)?;
+        self.folder.remove_data_of(name)?;
+        self.up()
+    }
+
+    /// Until its ports are free again: a process of many threads is gone a moment before they are.
+    fn kill(&self, name: &str) -> Result<()> {
+        let Some(process) = self.folder.running(name)? else { return Ok(()) };
+        process.signal("KILL")?;
+        wait_for_end(&process)?;
+        let (begun, ports) = (Instant::now(), self.folder.ports()?.unwrap_or_default());
+        while !ports.are_free(name) {
+            if begun.elapsed() > STOP_MAX {
+                bail!("{name} was killed, and somebody still has its ports");
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(())
     }
 
     /// Where PostgreSQL is.

@@ -71,6 +71,25 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// Told to participants now and then, so that they can forget what will never be asked again: all sagas that started
+/// before a moment have ended, but these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Horizon {
+    /// The moment, by the orchestrators' clocks.
+    pub before: Timestamp,
+    /// The sagas from before it that have not ended.
+    pub open: Vec<SagaId>,
+}
+
+/// A participant's answer to a horizon: of sagas that ended before a moment its barrier holds nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swept {
+    /// Who answers.
+    pub participant: Name,
+    /// The moment.
+    pub before: Timestamp,
+}
+
 /// Refusal codes that the SDK itself gives.
 pub mod code {
     /// The action came after its compensation: it will never run.

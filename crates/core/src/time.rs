@@ -17,6 +17,12 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(ms))
     }
 
+    /// The moment `earlier` before this one; stays at the beginning of time instead of overflowing.
+    pub fn minus(self, earlier: Duration) -> Timestamp {
+        let ms = i64::try_from(earlier.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(self.0.saturating_sub(ms))
+    }
+
     /// The time from `earlier` to this moment, zero when `earlier` is not earlier.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -30,8 +30,11 @@ pub struct Options {
     pub batch_max: usize,
     /// The longest input of a saga, in bytes.
     pub input_bytes_max: usize,
-    /// How long a saga's journal and idempotency keys are kept after its end. Its row stays.
+    /// How long a saga's journal and idempotency keys are kept after its end. Its row stays until every participant has
+    /// said that its barrier has forgotten the saga.
     pub retention: Duration,
+    /// By how much the clocks of orchestrators and participants may differ, for all that concerns retention.
+    pub skew_max: Duration,
     /// Partitions of a participant's command topic, when it is created.
     pub command_partitions: u32,
 }
@@ -59,6 +62,7 @@ impl Default for Options {
             batch_max: 1_000,
             input_bytes_max: 256 * 1024,
             retention: Duration::from_secs(30 * 24 * 3600),
+            skew_max: Duration::from_secs(24 * 3600),
             command_partitions: 1,
         }
     }

@@ -78,6 +78,7 @@ impl Orchestrator {
         store.register(&definitions).await?;
         transport.create_topic(&options.reply_topic, options.reply_partitions).await?;
         transport.create_topic(&wire::dead_letter_topic(&options.reply_topic), options.reply_partitions).await?;
+        transport.create_topic(wire::HORIZON_TOPIC, 1).await?;
         let registry = Arc::new(Registry::default());
         for definition in definitions {
             for step in &definition.steps {
@@ -143,7 +144,8 @@ impl Orchestrator {
 
     async fn work(&mut self, epochs: &Epochs, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         self.make_good(epochs, now).await?;
-        let batch = self.take_inputs(epochs, now).await?;
+        let mut batch = self.take_inputs(epochs, now).await?;
+        self.note_swept(std::mem::take(&mut batch.swept)).await;
         let mut turned = Turned { inputs: batch.inputs, ..Turned::default() };
         if batch.inputs > 0 {
             let settled = self.settle(epochs, batch, now, rng).await?;
@@ -156,7 +158,7 @@ impl Orchestrator {
             self.hand_over(settled.handed, now, rng).await?;
         }
         self.look_abroad(now).await?;
-        self.sweep(now).await?;
+        self.sweep(epochs, now).await?;
         Ok(turned)
     }
 

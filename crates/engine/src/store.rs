@@ -3,6 +3,7 @@
 //! A saga's state is the fold of its journal; the row is what is updated under the revision and listed.
 
 mod handed;
+mod horizon;
 mod list;
 mod ownership;
 mod postgres;
@@ -29,6 +30,7 @@ use crate::registry::Registry;
 pub(crate) use handed::Handed;
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub(crate) use ownership::{Epochs, Seat, Survey};
+pub(crate) use sweep::Goes;
 pub(crate) use write::{Idempotent, Saved, Write};
 
 /// The engine's database. Clones share it.

@@ -17,7 +17,7 @@ mod takeover;
 use std::collections::BTreeMap;
 
 use sagamore_core::id::SagaId;
-use sagamore_core::message::{Command, Reply};
+use sagamore_core::message::{Command, Reply, Swept};
 use sagamore_transport::{Delivered, Record};
 
 pub(crate) use abroad::Abroad;
@@ -34,6 +34,8 @@ use crate::request::{StartRequest, VerbRequest};
 pub(crate) struct Batch {
     pub inputs: usize,
     pub arrivals: BTreeMap<SagaId, Vec<Arrival>>,
+    /// What participants say they have forgotten.
+    pub swept: Vec<Swept>,
     /// Records that could not be read at all.
     pub dead_letters: Vec<Record>,
 }

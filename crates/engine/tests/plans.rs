@@ -3,10 +3,12 @@
 mod common;
 
 use common::{Rig, id, no, nothing, wish, written};
-use sagamore_core::Timestamp;
+use sagamore_core::message::Swept;
 use sagamore_core::saga::Status;
+use sagamore_core::{ReplyTo, Timestamp};
 use sagamore_database::testing::{is_remote, whole_table_walks};
 use sagamore_engine::{Filter, Options};
+use sagamore_transport::{Transport, wire};
 use std::time::Duration;
 
 /// Those that grow.
@@ -17,7 +19,8 @@ async fn no_statement_of_the_engine_walks_through_a_whole_table() {
     if !is_remote() {
         return; // told where the database is made
     }
-    let options = Options { retention: Duration::from_secs(1), ..Options::default() };
+    let second = Duration::from_secs(1);
+    let options = Options { retention: second, skew_max: second, ..Options::default() };
     let mut rig = Rig::with(options, common::database()).await;
     for (key, answer) in [("1", written(1)), ("2", no())] {
         let start = sagamore_engine::Start { idempotency_key: Some(key.into()), ..wish(key, "a") };
@@ -41,7 +44,15 @@ async fn no_statement_of_the_engine_walks_through_a_whole_table() {
     let handle = rig.handle.clone();
     rig.while_turning(handle.cancel(id("never"))).await.expect("cancelled before its start");
     rig.now = Timestamp(rig.now.0 + 120_000);
-    rig.turn().await; // sweeps
+    rig.turn().await; // sweeps journals
+    for participant in ["alpha", "beta"] {
+        let swept = Swept { participant: participant.parse().expect("a name"), before: rig.now };
+        let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
+        rig.log.publish(vec![wire::encode_swept(&swept, &reply_to)]).await.expect("publish");
+    }
+    for _ in 0..4 {
+        rig.turn().await; // rows, and tells the horizon
+    }
     rig.passes(Duration::from_secs(61));
     rig.turn().await;
     let (checked, walks) = whole_table_walks(&rig.database, &TABLES).await.expect("the plans");

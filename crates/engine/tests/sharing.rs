@@ -8,6 +8,7 @@ use std::time::Duration;
 use common::{Rig, id, nothing, wish, written};
 use sagamore_core::Timestamp;
 use sagamore_core::saga::Status;
+use sagamore_database::testing::is_remote;
 use sagamore_engine::{Error, Handle, Options, Orchestrator, StartError, Turned};
 
 const LEASE: Duration = Duration::from_millis(1_200);
@@ -19,6 +20,8 @@ struct Member {
     orchestrator: Orchestrator,
     handle: Handle,
     rng: fastrand::Rng,
+    /// By how much its clock is ahead.
+    ahead: Duration,
 }
 
 fn shared(owner: &str, partitions: u32) -> Options {
@@ -32,7 +35,7 @@ impl Member {
 
     async fn join_as(rig: &Rig, options: Options) -> Member {
         let (orchestrator, handle) = rig.another(options).await;
-        Member { orchestrator, handle, rng: fastrand::Rng::with_seed(7) }
+        Member { orchestrator, handle, rng: fastrand::Rng::with_seed(7), ahead: Duration::ZERO }
     }
 
     async fn turn(&mut self, now: Timestamp) -> Turned {
@@ -40,7 +43,7 @@ impl Member {
     }
 
     async fn try_turn(&mut self, now: Timestamp) -> Result<Turned, Error> {
-        self.orchestrator.turn(now, &mut self.rng).await
+        self.orchestrator.turn(now.plus(self.ahead), &mut self.rng).await
     }
 }
 
@@ -106,6 +109,33 @@ async fn orchestrators_share_the_partitions_and_who_comes_or_goes_changes_the_sh
     .await;
     drop(one); // as if it had been killed
     until_owned(&mut rig, &mut [&mut two, &mut three], &[2, 2]).await;
+}
+
+/// Leases go by the server's clock alone. (SQLite is in one process, and has that process's clock.)
+#[tokio::test]
+async fn an_orchestrator_whose_clock_is_ahead_takes_nothing_from_the_others_and_finishes_its_own() {
+    if !is_remote() {
+        return; // told where the database is made
+    }
+    let mut rig = rig().await;
+    let mut one = Member::join(&rig, "one", 4).await;
+    until_owned(&mut rig, &mut [&mut one], &[4]).await;
+    let ahead = Duration::from_secs(600);
+    let mut two = Member { ahead, ..Member::join(&rig, "two", 4).await };
+    until_owned(&mut rig, &mut [&mut one, &mut two], &[2, 2]).await;
+    for (key, at_two) in [("one", false), ("two", true)] {
+        let handle = if at_two { two.handle.clone() } else { one.handle.clone() };
+        let start = async move { handle.start(wish(key, "a")).await };
+        meanwhile(&mut rig, &mut [&mut one, &mut two], start).await.expect("accepted");
+        for outcome in [written(1), nothing()] {
+            let command = rig.command().await;
+            rig.reply(&command, outcome).await;
+            one.turn(rig.now).await;
+            two.turn(rig.now).await;
+        }
+        assert_eq!(rig.show(key).await.expect("stored").header.status, Status::Completed);
+    }
+    assert_eq!((one.handle.partitions_owned(), two.handle.partitions_owned()), (2, 2));
 }
 
 #[tokio::test]

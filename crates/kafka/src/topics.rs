@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::refused;
 
 /// The pause before it is looked again whether a topic is ready.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A topic of this namespace, as the brokers have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Topic {
     pub replication: u32,
     /// How many of them have to be there for a record to be acknowledged; none when it may not be asked.
     pub min_insync: Option<u32>,
+    /// How long a record is kept at most, the longest time there is for one that never goes; none when it may not be asked.
+    pub retention: Option<Duration>,
 }
 
 /// A broker.
@@ -147,8 +149,10 @@ impl Topics {
         let asked: Vec<ResourceSpecifier<'_>> = named.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         if let Ok(answers) = self.admin.describe_configs(&asked, &self.admin_options()).await {
             for (topic, answer) in topics.iter_mut().zip(answers) {
-                let value = answer.ok().and_then(|answer| answer.get("min.insync.replicas")?.value.clone());
-                topic.min_insync = value.and_then(|value| value.parse().ok());
+                let Ok(answer) = answer else { continue };
+                let value = |name: &str| answer.get(name)?.value.as_deref();
+                topic.min_insync = value("min.insync.replicas").and_then(|value| value.parse().ok());
+                topic.retention = value("retention.ms").and_then(|value| value.parse().ok()).map(kept);
             }
         }
         Ok(topics)
@@ -203,10 +207,16 @@ impl Topics {
             partitions: count(topic.partitions().len()),
             replication: count(replication),
             min_insync: None,
+            retention: None,
         })
     }
 
     fn admin_options(&self) -> AdminOptions {
         AdminOptions::new().request_timeout(Some(self.options.answered_within))
     }
+}
+
+/// A topic's `retention.ms`, below zero for one that keeps all.
+fn kept(retention_ms: i64) -> Duration {
+    u64::try_from(retention_ms).map_or(Duration::MAX, Duration::from_millis)
 }

@@ -6,6 +6,7 @@ mod origin;
 mod targets;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub struct Settings {
     pub kafka: KafkaSettings,
     /// The server of all databases that have none of their own.
     pub postgres: PostgresSettings,
+    /// The barriers of the services.
+    pub barrier: BarrierSettings,
     /// `sagamore serve`.
     pub orchestrator: OrchestratorSettings,
     /// `sagamore shop order`.
@@ -93,6 +96,14 @@ pub struct PostgresSettings {
     pub tls: Option<TlsSettings>,
 }
 
+/// The rows that let each step happen once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BarrierSettings {
+    /// How long they are kept at least, in days: longer than any topic keeps its records, dead letters among them.
+    pub retention_days: u64,
+}
+
 /// The orchestrator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +146,7 @@ impl Default for Settings {
                 password_file: None,
                 tls: None,
             },
+            barrier: BarrierSettings { retention_days: 30 },
             orchestrator: OrchestratorSettings {
                 listen: "127.0.0.1:3000".into(),
                 servers: String::new(),
@@ -193,12 +205,26 @@ impl Settings {
         if self.namespace.is_empty() { name.to_owned() } else { format!("{}_{name}", self.namespace) }
     }
 
+    /// How long barrier rows are kept at least.
+    pub fn barrier_retention(&self) -> Duration {
+        days(self.barrier.retention_days)
+    }
+
+    /// How long journals are kept after the end of their saga.
+    pub fn journal_retention(&self) -> Duration {
+        days(self.orchestrator.retention_days)
+    }
+
     /// The orchestrators, as clients find them.
     pub fn servers(&self) -> Vec<String> {
         let servers = self.orchestrator.servers.split(',').map(str::trim).filter(|server| !server.is_empty());
         let servers: Vec<String> = servers.map(str::to_owned).collect();
         if servers.is_empty() { vec![format!("http://{}", self.orchestrator.listen)] } else { servers }
     }
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days.saturating_mul(24 * 3600))
 }
 
 /// Defaults, file, environment.

@@ -8,7 +8,7 @@ mod sqlite;
 
 use sagamore_core::message::{Outcome, code};
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
+use sagamore_core::{Body, Direction, Refusal, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Error, Migration, Row, Tx, Value};
 
@@ -31,7 +31,10 @@ macro_rules! table {
 }
 
 /// The barrier's table.
-pub const MIGRATIONS: &[Migration] = &[Migration::new("0001-barrier", table!("")).on_sqlite(table!(" WITHOUT ROWID"))];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration::new("0001-barrier", table!("")).on_sqlite(table!(" WITHOUT ROWID")),
+    Migration::new("0002-age", "CREATE INDEX barrier_stored_at ON barrier (stored_at)"),
+];
 
 /// What is known of a step: its rows, after the claim.
 #[derive(Clone, Debug, Default)]
@@ -98,6 +101,23 @@ pub(crate) async fn store(tx: &Tx, answers: &[(&StepKey, &Known, &Outcome)], now
         _ if faulted.is_empty() => Ok(()),
         Dialect::Sqlite => sqlite::release(tx, &faulted).await,
         Dialect::Postgres => postgres::release(tx, &faulted).await,
+    }
+}
+
+/// Removes at most `page` rows that are older than `before`, the oldest first, but those of the sagas that are open; gives
+/// how many it removed.
+pub(crate) async fn remove(tx: &Tx, before: Timestamp, open: &[SagaId], page: u32) -> Result<u64, Error> {
+    match tx.dialect() {
+        Dialect::Sqlite => sqlite::remove(tx, before, open, page).await,
+        Dialect::Postgres => postgres::remove(tx, before, open, page).await,
+    }
+}
+
+/// Whether there are such rows. What another process removes just now is still there.
+pub(crate) async fn any_left(tx: &Tx, before: Timestamp, open: &[SagaId]) -> Result<bool, Error> {
+    match tx.dialect() {
+        Dialect::Sqlite => sqlite::any_left(tx, before, open).await,
+        Dialect::Postgres => postgres::any_left(tx, before, open).await,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use sagamore_core::{Body, Command, Direction, Name, ReplyTo, StepKey, Timestamp};
+use sagamore_core::{Body, Command, Direction, Horizon, Name, ReplyTo, StepKey, Timestamp};
 use sagamore_transport::Delivered;
-use sagamore_transport::wire::{Undecodable, decode_command};
+use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_horizon};
 
 /// One command to be answered.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Intake {
     pub unreadable: Vec<(usize, String)>,
     /// How many actions came too late: their owners ask again, or compensate.
     pub expired: usize,
+    /// The last horizon that was told, and who wants to hear what came of it.
+    pub horizon: Option<(Horizon, ReplyTo)>,
 }
 
 impl Intake {
@@ -37,6 +39,13 @@ impl Intake {
     pub(crate) fn of(records: &[Delivered], now: Timestamp) -> Intake {
         let mut intake = Intake::default();
         for (place, delivered) in records.iter().enumerate() {
+            if &*delivered.record.topic == HORIZON_TOPIC {
+                match decode_horizon(&delivered.record) {
+                    Ok(horizon) => intake.horizon = Some(horizon),
+                    Err(reason) => tracing::warn!(reason, "a horizon cannot be read: there will be another one"),
+                }
+                continue;
+            }
             match decode_command(&delivered.record).map_err(Box::new) {
                 Ok(command) if command.key.generation == 0 => {
                     intake.unreadable.push((place, "the generation is 0: the first is 1".to_owned()));

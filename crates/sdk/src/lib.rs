@@ -59,6 +59,7 @@ mod guard;
 mod meter;
 mod outgoing;
 pub mod participant;
+mod sweep;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;

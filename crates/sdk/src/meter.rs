@@ -18,6 +18,8 @@ pub(crate) struct Meter {
     pub conflicts: u64,
     pub panics: u64,
     pub timeouts: u64,
+    /// Barrier rows that were removed.
+    pub swept: u64,
     /// The size of each chunk.
     pub chunks: Vec<usize>,
 }
@@ -59,6 +61,7 @@ impl Meter {
             ("sagamore_participant_faults_total", self.faults),
             ("sagamore_participant_panics_total", self.panics),
             ("sagamore_participant_timeouts_total", self.timeouts),
+            ("sagamore_participant_swept_total", self.swept),
         ];
         for (name, count) in totals.into_iter().filter(|(_, count)| *count > 0) {
             counter!(name, "service" => service.to_owned()).increment(count);

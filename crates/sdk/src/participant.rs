@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
 use sagamore_database::Database;
-use sagamore_transport::wire::{command_topic, dead_letter_topic};
+use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
 
 use crate::barrier;
@@ -18,6 +18,7 @@ use crate::intake::{Intake, chunks};
 use crate::meter::Meter;
 use crate::outgoing::Outgoing;
 use crate::service::Service;
+use crate::sweep::Sweep;
 
 /// How long a handler may take when a program that runs does not say.
 const HANDLER_LIMIT: Duration = Duration::from_secs(5);
@@ -40,6 +41,9 @@ pub struct Options {
     pub reply_bytes_max: usize,
     /// The longest pause after a turn that failed.
     pub pause_max: Duration,
+    /// How long a barrier row is kept at least. Whatever can still be delivered, or be sent again out of the dead letters,
+    /// has to be younger.
+    pub barrier_retention: Duration,
 }
 
 impl Default for Options {
@@ -51,6 +55,7 @@ impl Default for Options {
             partitions: 4,
             reply_bytes_max: 512 * 1024,
             pause_max: Duration::from_secs(5),
+            barrier_retention: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }
@@ -71,6 +76,8 @@ pub struct Participant {
     consumer: Option<Box<dyn Consumer>>,
     /// Whether what the consumer has given is not seen through: it has to go back.
     unsettled: bool,
+    /// What is to be removed from the barrier, between the messages.
+    sweep: Option<Sweep>,
     failures: u32,
     pause: Duration,
 }
@@ -78,8 +85,17 @@ pub struct Participant {
 impl Participant {
     /// A participant that has done nothing yet: its first turn brings the schema up to date and subscribes.
     pub fn new(service: Service, database: Database, transport: Arc<dyn Transport>, options: Options) -> Participant {
-        let (consumer, pause) = (None, Duration::ZERO);
-        Participant { service, database, transport, options, consumer, unsettled: false, failures: 0, pause }
+        Participant {
+            service,
+            database,
+            transport,
+            options,
+            consumer: None,
+            unsettled: false,
+            sweep: None,
+            failures: 0,
+            pause: Duration::ZERO,
+        }
     }
 
     /// Takes what is there and sees it through: after `Ok` it is committed, answered and acknowledged.
@@ -87,6 +103,9 @@ impl Participant {
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         let mut meter = Meter::default();
         let turned = self.take(now, &mut meter).await;
+        if turned.is_ok() {
+            self.sweep(&mut meter).await;
+        }
         meter.tell(self.service.name().as_str(), self.lag());
         self.failures = if turned.is_ok() { 0 } else { self.failures.saturating_add(1) };
         self.pause = pause(self.failures, self.options.pause_max, rng);
@@ -109,7 +128,7 @@ impl Participant {
         }
         let taken = consumer.poll(options.messages_max).await?;
         if !taken.is_empty() {
-            let Intake { asked, unreadable, expired } = Intake::of(&taken, now);
+            let Intake { asked, unreadable, expired, horizon } = Intake::of(&taken, now);
             let mut outgoing = Outgoing::new(service.name(), &taken);
             let room = Room { service, database, options, now };
             for chunk in chunks(asked) {
@@ -127,9 +146,24 @@ impl Participant {
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
             consumer.commit(marks(&taken)).await?;
+            if let Some((horizon, reply_to)) = horizon {
+                self.sweep = Some(Sweep::up_to(horizon, reply_to, options.barrier_retention, now));
+            }
         }
         self.unsettled = false;
         Ok(Turned { taken: taken.len() })
+    }
+
+    /// One page of what the last horizon allows. One that fails is given up: there will be another horizon.
+    async fn sweep(&mut self, meter: &mut Meter) {
+        let Some(sweep) = self.sweep.take() else { return };
+        match sweep.page(self.service.name(), &self.database, self.transport.as_ref()).await {
+            Ok((removed, done)) => {
+                meter.swept += removed;
+                self.sweep = Some(sweep).filter(|_| !done);
+            }
+            Err(error) => tracing::warn!(service = %self.service.name(), %error, "sweep the barrier"),
+        }
     }
 
     /// How long to wait before the next turn: zero unless the last one failed.
@@ -167,7 +201,7 @@ impl Participant {
     /// Until there may be something to do.
     async fn rest(&mut self, turned: Result<Turned, Error>) {
         match (turned, &mut self.consumer) {
-            (Ok(Turned { taken: 0 }), Some(consumer)) => consumer.ready().await,
+            (Ok(Turned { taken: 0 }), Some(consumer)) if self.sweep.is_none() => consumer.ready().await,
             (Ok(_), _) => tokio::task::yield_now().await,
             (Err(_), _) => tokio::time::sleep(self.pause).await,
         }
@@ -185,7 +219,9 @@ async fn open(
     let topic = command_topic(service.name());
     transport.create_topic(&topic, options.partitions).await?;
     transport.create_topic(&dead_letter_topic(&topic), options.partitions).await?;
-    let subscription = Subscription { group: service.name().as_str().into(), topics: vec![topic], partitions: None };
+    transport.create_topic(HORIZON_TOPIC, 1).await?;
+    let topics = vec![topic, HORIZON_TOPIC.into()];
+    let subscription = Subscription { group: service.name().as_str().into(), topics, partitions: None };
     Ok(transport.subscribe(subscription).await?)
 }
 

@@ -90,6 +90,15 @@ impl<'a> Cast<'a> {
         self.spawn(name)
     }
 
+    /// Kills Kafka, removes all it has, and makes the topics anew; gives how many sagas were under way.
+    pub fn wipe_kafka(&mut self) -> Result<usize> {
+        let open = self.ask_engine("SELECT count(*) FROM saga WHERE ended_at IS NULL")?.trim().parse()?;
+        self.services.kill_and_start_empty("kafka")?;
+        let applied = self.program().args(["topics", "apply"]).output().context("make the topics anew")?;
+        ensure!(applied.status.success(), "topics apply: {}", String::from_utf8_lossy(&applied.stderr));
+        Ok(open)
+    }
+
     /// Kills an orchestrator; gives how long each of its sagas waited until it went on.
     pub fn kill_orchestrator(&mut self) -> Result<Vec<Duration>> {
         let owner = format!("%/127.0.0.1:{}/%", self.ports["orchestrator"]);

@@ -112,10 +112,14 @@ impl Folder {
 
     /// Removes what the services have stored. They must not run.
     pub fn remove_data(&self) -> Result<()> {
-        for data in [self.of("kafka").join("data"), self.of("postgres").join("data")] {
-            if data.exists() {
-                fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
-            }
+        ["kafka", "postgres"].into_iter().try_for_each(|service| self.remove_data_of(service))
+    }
+
+    /// Removes what one of them has stored. It must not run.
+    pub fn remove_data_of(&self, service: &str) -> Result<()> {
+        let data = self.of(service).join("data");
+        if data.exists() {
+            fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
         }
         Ok(())
     }
@@ -184,6 +188,13 @@ impl Ports {
     /// What PostgreSQL's clients are given.
     pub fn postgres_url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{DATABASE}", self.postgres)
+    }
+
+    /// Whether nobody listens where this service does.
+    pub fn are_free(&self, service: &str) -> bool {
+        let Ports { kafka, controller, kafka_sasl, kafka_mutual, postgres } = *self;
+        let all = if service == "kafka" { vec![kafka, controller, kafka_sasl, kafka_mutual] } else { vec![postgres] };
+        all.into_iter().all(is_free)
     }
 
     /// The address of the service with this name.

@@ -1,45 +1,94 @@
-//! Retention: the journals and idempotency keys of sagas that ended long ago go, a page at a time.
+//! Retention: the journals and idempotency keys of sagas that ended long ago go, a page at a time; so do their rows, once no
+//! participant remembers them. For that the participants are told now and then what they may forget.
 
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
+use sagamore_core::message::{ReplyTo, Swept};
+use sagamore_transport::wire;
 
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
+use crate::store::{Epochs, Goes};
 
 /// The pause between two sweeps that find nothing more to do.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Sagas looked at in one sweep.
 const PAGE: u32 = 1_000;
+/// The pause between two horizons.
+const HORIZON_EVERY: Duration = Duration::from_secs(600);
+/// How many open sagas a horizon names; were there more, it is an earlier one.
+const OPEN_MAX: usize = 1_000;
+/// Who owns this partition tells the horizon.
+const TELLER: u32 = 0;
 
 /// How far the sweep has got.
 #[derive(Default)]
 pub(crate) struct Sweep {
     next: Option<Timestamp>,
-    /// The number of the last saga looked at.
+    /// The number of the last saga whose journal was looked at.
     after: i64,
+    /// The number of the last saga whose row was looked at.
+    rows_after: i64,
+    horizon_due: Option<Timestamp>,
 }
 
 impl Orchestrator {
     /// Removes one page of what is older than the retention, when it is time to.
-    pub(crate) async fn sweep(&mut self, now: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn sweep(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         let next = *self.sweep.next.get_or_insert(now.plus(PAUSE));
         if now < next {
             return Ok(());
         }
-        let retention_ms = i64::try_from(self.options.retention.as_millis()).unwrap_or(i64::MAX);
-        let before = Timestamp(now.0.saturating_sub(retention_ms));
-        let swept = self.store.sweep(before, self.sweep.after, PAGE).await?;
-        metrics::counter!("sagamore_swept_total").increment(swept.removed);
-        match swept.last {
+        let before = now.minus(self.options.retention);
+        let page = self.store.sweep(Goes::Journal, before, self.sweep.after, PAGE).await?;
+        metrics::counter!("sagamore_swept_total").increment(page.removed);
+        match page.last {
             // More may be behind it: on with the next turn. What had not ended yet is looked at again after a restart.
             Some(last) => self.sweep.after = last,
+            None if self.forget_rows(before).await? => {} // likewise
             None => {
+                self.tell_horizon(epochs, now).await?;
                 self.store.sweep_handed(now).await?;
                 self.sweep.next = Some(now.plus(PAUSE));
             }
         }
         Ok(())
+    }
+
+    /// Removes one page of rows, of what ended before this and is remembered nowhere; whether there may be more.
+    async fn forget_rows(&mut self, before: Timestamp) -> Result<bool, Error> {
+        let Some(forgotten) = self.store.forgotten().await? else { return Ok(false) };
+        // a row in a barrier has the time of the participant's clock, a saga's end that of an orchestrator's
+        let before = before.min(forgotten.minus(self.options.skew_max));
+        let page = self.store.sweep(Goes::Row, before, self.sweep.rows_after, PAGE).await?;
+        metrics::counter!("sagamore_forgotten_total").increment(page.removed);
+        self.sweep.rows_after = page.last.unwrap_or(0);
+        Ok(page.last.is_some())
+    }
+
+    /// Tells the participants what they may forget. One that is not heard is followed by another.
+    async fn tell_horizon(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
+        if !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
+            return Ok(());
+        }
+        let horizon = self.store.horizon(now.minus(self.options.skew_max), OPEN_MAX).await?;
+        let reply_to = ReplyTo { topic: self.options.reply_topic.clone(), partition: TELLER };
+        if let Err(error) = self.transport.publish(vec![wire::encode_horizon(&horizon, &reply_to)]).await {
+            tracing::warn!(%error, "tell the horizon");
+        }
+        self.sweep.horizon_due = Some(now.plus(HORIZON_EVERY));
+        Ok(())
+    }
+
+    /// Notes what participants have forgotten. What cannot be noted is told again after the next horizon.
+    pub(crate) async fn note_swept(&mut self, swept: Vec<Swept>) {
+        if swept.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.note_swept(&swept).await {
+            tracing::warn!(%error, "note what participants have forgotten");
+        }
     }
 
     /// When the next sweep is to be.

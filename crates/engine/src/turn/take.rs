@@ -18,9 +18,18 @@ impl Orchestrator {
         let max = self.options.batch_max;
         for delivered in self.take_replies(epochs, max).await? {
             self.progress.insert(delivered.partition, delivered.offset + 1);
-            match wire::decode_reply(&delivered.record) {
-                Ok(reply) => batch.add_reply(reply, delivered, now),
-                Err(undecodable) => self.take_undecodable(&mut batch, &delivered, undecodable, now),
+            match wire::decode_swept(&delivered.record) {
+                None => match wire::decode_reply(&delivered.record) {
+                    Ok(reply) => batch.add_reply(reply, delivered, now),
+                    Err(undecodable) => self.take_undecodable(&mut batch, &delivered, undecodable, now),
+                },
+                Some(swept) => {
+                    batch.inputs += 1;
+                    match swept {
+                        Ok(swept) => batch.swept.push(swept),
+                        Err(reason) => batch.dead_letters.push(wire::dead_letter(&delivered, &reason)),
+                    }
+                }
             }
         }
         for stray in self.strays.take_due(now) {

@@ -34,6 +34,10 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
             say("brokers", Ok(addresses.join(", ")));
             let wrong = topics::compare_with(&settings, &kafka).await?;
             say("topics", if wrong.is_empty() { Ok("as configured".into()) } else { Err(wrong.join("\n      ")) });
+            let kept = topics::kept_too_long(&settings, &kafka).await?;
+            let days = settings.barrier.retention_days;
+            let shorter = format!("{days} days, longer than any topic of commands keeps its records");
+            say("retention of the barriers", if kept.is_empty() { Ok(shorter) } else { Err(kept.join("\n      ")) });
         }
         Err(error) => say("brokers", Err(format!("{error}\n      {UNREACHABLE}"))),
     }

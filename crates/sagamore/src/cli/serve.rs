@@ -48,7 +48,7 @@ async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) ->
         owner: owner.to_owned(),
         lease: Some(Duration::from_millis(settings.orchestrator.lease_ms)),
         in_flight_max: settings.orchestrator.sagas_max,
-        retention: Duration::from_secs(settings.orchestrator.retention_days * 24 * 3600),
+        retention: settings.journal_retention(),
         command_partitions: settings.order.partitions,
         ..Options::default()
     };

@@ -30,7 +30,8 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ListenArgs) -> R
     let instance = settings.topic(&format!("{name}-{}-{address}", host()));
     let kafka = settings.kafka(name, Some(instance))?;
     let database = settings.database(name)?;
-    let options = Options { partitions: own.partitions, ..Options::default() };
+    let (partitions, barrier_retention) = (own.partitions, settings.barrier_retention());
+    let options = Options { partitions, barrier_retention, ..Options::default() };
     let participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
     let app = ServiceApp { name, database, kafka, metrics: Some(metrics) };
     let attended = Attended::begin(listener, service_router(app))?;

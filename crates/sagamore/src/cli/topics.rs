@@ -1,5 +1,7 @@
 //! `sagamore topics apply|check`: the topics that the processes need, made, or compared with what the brokers have.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use comfy_table::{Table, presets};
 use sagamore_kafka::{Kafka, Topic};
@@ -38,10 +40,33 @@ pub async fn run(config: &ConfigArgs, command: &TopicsCommand) -> Result<Exit> {
     bail!("{}", wrong.join("\n"))
 }
 
-/// Prints what there is; gives what is wrong, and what is not wise.
+/// What is wrong with the topics.
 pub async fn compare_with(settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
     Ok(wrong(&wanted(settings), &there))
+}
+
+/// Which topics keep their records for as long as the barriers remember them, or longer: what is delivered again then, or
+/// sent again out of the dead letters, would be carried out twice.
+pub async fn kept_too_long(settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
+    let there = kafka.topics().await?;
+    Ok(too_long(settings.barrier_retention(), &wanted(settings), &there))
+}
+
+fn too_long(barrier: Duration, wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
+    let asks =
+        |topic: &&Topic| topic.name.contains(".commands") && wanted.iter().any(|wanted| wanted.name == topic.name);
+    let longer = there.iter().filter(asks).filter(|topic| topic.retention.is_some_and(|kept| kept >= barrier));
+    let days = |time: Duration| time.as_secs() / (24 * 3600);
+    let told = longer.map(|topic| match topic.retention {
+        Some(Duration::MAX) | None => format!("{} keeps its records for ever: give it a retention.ms", topic.name),
+        Some(kept) => format!(
+            "{} keeps its records for {} days: raise barrier.retention_days above that, or lower its retention.ms",
+            topic.name,
+            days(kept)
+        ),
+    });
+    told.collect()
 }
 
 async fn compare(kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<String>)> {
@@ -86,7 +111,8 @@ fn wanted(settings: &Settings) -> Vec<Wanted> {
         .iter()
         .map(|topic| Wanted { name: wire::dead_letter_topic(&topic.name).to_string(), partitions: topic.partitions });
     let letters: Vec<Wanted> = letters.collect();
-    wanted.into_iter().chain(letters).collect()
+    let horizon = Wanted { name: wire::HORIZON_TOPIC.into(), partitions: 1 };
+    wanted.into_iter().chain(letters).chain([horizon]).collect()
 }
 
 #[cfg(test)]
@@ -94,13 +120,42 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_kept_for_longer_than_the_barriers_remember_is_told() {
+        let settings = Settings::default();
+        let topic = |name: &str, days: Option<u64>| Topic {
+            name: name.into(),
+            partitions: 12,
+            replication: 3,
+            min_insync: Some(2),
+            retention: Some(days.map_or(Duration::MAX, |days| Duration::from_secs(days * 24 * 3600))),
+        };
+        let there = [
+            topic("order.commands", Some(7)),
+            topic("order.commands-dlt", Some(30)),
+            topic("payment.commands-dlt", None),
+            topic("sagamore.replies", None), // old replies change nothing
+            topic("somebody.commands", None),
+        ];
+        let told = too_long(settings.barrier_retention(), &wanted(&settings), &there);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("order.commands-dlt keeps its records for 30 days"), "{told:?}");
+        assert!(told[1].contains("payment.commands-dlt keeps its records for ever"), "{told:?}");
+    }
+
+    #[test]
     fn what_is_missing_or_divided_otherwise_is_told() {
         let settings = Settings::default();
-        let topic = |name: &str, partitions| Topic { name: name.into(), partitions, replication: 1, min_insync: None };
+        let topic = |name: &str, partitions| Topic {
+            name: name.into(),
+            partitions,
+            replication: 1,
+            min_insync: None,
+            retention: None,
+        };
         let mut there: Vec<Topic> =
             wanted(&settings).iter().map(|topic_| topic(&topic_.name, topic_.partitions)).collect();
         assert_eq!(wrong(&wanted(&settings), &there), [] as [String; 0]);
-        assert_eq!(there.len(), 10, "replies and four services, each with its dead letters");
+        assert_eq!(there.len(), 11, "replies and four services, each with its dead letters, and the horizon");
         there[0].partitions = 24;
         there.remove(1);
         let told = wrong(&wanted(&settings), &there).join("\n");

@@ -127,7 +127,7 @@ pub async fn unlock(State(app): State<Arc<App>>, Segment(id): Segment) -> Result
     }
 }
 
-async fn unlock_for(
+pub(super) async fn unlock_for(
     database: &Database,
     id: &str,
     holder: String,

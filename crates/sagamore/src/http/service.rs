@@ -11,7 +11,7 @@ use sagamore_database::Database;
 use sagamore_kafka::Kafka;
 use sagamore_shop::import::{self, Record};
 use sagamore_shop::{inventory, order, payment, shipping};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::body::{Payload, Segment};
 use super::{guarded, health, orders, shop};
@@ -36,6 +36,13 @@ struct Loaded {
     new: u64,
 }
 
+/// Whose lock is to go, as the order shows it: `{"lockedBy":"checkout:10248"}`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct LockOf {
+    locked_by: String,
+}
+
 type Shared = State<Arc<ServiceApp>>;
 
 /// Every address of a service.
@@ -49,7 +56,8 @@ pub fn service_router(app: ServiceApp) -> Router {
         order::SERVICE => router
             .route("/orders", get(all_orders))
             .route("/orders/{id}", get(one_order))
-            .route("/orders/{id}/cancel", post(cancel_order)),
+            .route("/orders/{id}/cancel", post(cancel_order))
+            .route("/orders/{id}/unlock", post(unlock_order)),
         payment::SERVICE => {
             router.route("/accounts", get(accounts).post(load_accounts)).route("/accounts/{id}", get(account))
         }
@@ -101,6 +109,23 @@ async fn cancel_order(State(app): Shared, Segment(id): Segment) -> Result<Respon
             Err(Problem::new(Code::NoSuchOrder, format!("there is no order {id}")))
         }
         Err(rejected @ (order::Rejected::OrderIsLocked { .. } | order::Rejected::LockIsGone { .. })) => {
+            Err(Problem::new(Code::OrderPending, rejected.to_string()))
+        }
+        Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),
+    }
+}
+
+/// An operator's way out of a lock that a saga has left behind. Only the orchestrator knows whether the saga is at rest: the
+/// operator has looked there, and says whose lock it is.
+async fn unlock_order(State(app): Shared, Segment(id): Segment, payload: Payload) -> Result<Response, Problem> {
+    let LockOf { locked_by } = payload.json()?;
+    let outcome = orders::unlock_for(&app.database, &id, locked_by).await;
+    match outcome.map_err(|error| Problem::internal(&error, "unlock the order"))? {
+        Ok(()) => one_order(State(app), Segment(id)).await,
+        Err(order::Rejected::UnknownOrder(_)) => {
+            Err(Problem::new(Code::NoSuchOrder, format!("there is no order {id}")))
+        }
+        Err(rejected @ order::Rejected::OrderIsLocked { .. }) => {
             Err(Problem::new(Code::OrderPending, rejected.to_string()))
         }
         Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),

@@ -1,6 +1,6 @@
 //! The barrier's statements on SQLite: each once for each row, in the one process that writes.
 
-use sagamore_core::{StepKey, Timestamp};
+use sagamore_core::{Body, SagaId, StepKey, Timestamp};
 use sagamore_database::{Error, Row, Tx, Value};
 
 /// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
@@ -18,6 +18,14 @@ const STORE: &str = "INSERT INTO barrier (saga, step, direction, generation, sta
 
 const RELEASE: &str = "DELETE FROM barrier
     WHERE saga = $1 AND step = $2 AND direction = 'action' AND generation = 1 AND status = 'claimed'";
+
+const REMOVE: &str = "DELETE FROM barrier WHERE (saga, step, direction, generation) IN (
+        SELECT saga, step, direction, generation FROM barrier
+        WHERE stored_at < $1 AND saga NOT IN (SELECT value FROM json_each($2)) ORDER BY stored_at LIMIT $3
+    )";
+
+const ANY_LEFT: &str = "SELECT saga FROM barrier
+    WHERE stored_at < $1 AND saga NOT IN (SELECT value FROM json_each($2)) ORDER BY stored_at LIMIT 1";
 
 /// Claims in one order, and gives the rows of each step in the other.
 pub(super) async fn claim(
@@ -37,6 +45,19 @@ pub(super) async fn store(tx: &Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
 
 pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute_each(RELEASE, keys.iter().map(|key| step(key)).collect()).await.map(drop)
+}
+
+pub(super) async fn remove(tx: &Tx, before: Timestamp, open: &[SagaId], page: u32) -> Result<u64, Error> {
+    tx.execute(REMOVE, (before.0, as_json(open), page)).await
+}
+
+pub(super) async fn any_left(tx: &Tx, before: Timestamp, open: &[SagaId]) -> Result<bool, Error> {
+    Ok(!tx.query(ANY_LEFT, (before.0, as_json(open))).await?.is_empty())
+}
+
+fn as_json(open: &[SagaId]) -> String {
+    let ids = Body::of(&open).expect("a list of texts is JSON");
+    ids.as_str().to_owned()
 }
 
 fn step(key: &StepKey) -> Vec<Value> {

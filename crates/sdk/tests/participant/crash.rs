@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sagamore_core::Reply;
 use sagamore_database::Error as DatabaseError;
+use sagamore_database::testing::is_remote;
 use sagamore_sdk::{Error, Migration, Options, Turned};
 
 use crate::toy::Mood;
@@ -227,4 +228,32 @@ async fn a_running_participant_answers_through_trouble_and_stops_when_it_is_told
     }
     stop.send(()).expect("it is running");
     running.await.expect("it has stopped").expect("because it was told to");
+}
+
+/// A process that is stopped inside a transaction: the server ends that transaction before its successor gives up, and what
+/// the process then goes on with is refused. (On SQLite one process has the file: with it goes its transaction.)
+#[tokio::test]
+async fn who_is_paused_inside_a_transaction_holds_nobody_up_and_changes_nothing_afterwards() {
+    if !is_remote() {
+        return; // told where the database is made
+    }
+    let mut world = World::new().await;
+    world.send([add_in("10248", Mood::WritesAndIsPaused, Mood::Calm)]).await;
+    let (mut paused, calls) = (world.another(), world.calls.clone());
+    let old = tokio::spawn(async move { paused.turn(now(), &mut fastrand::Rng::with_seed(1)).await });
+    while !calls.is_paused() {
+        tokio::task::yield_now().await;
+    }
+    world.restart();
+    while world.calls.add() < 2 {
+        // the row is locked, until the server has ended the transaction that holds it
+        let _ = world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)).await;
+    }
+    world.settle().await;
+    assert!(!old.is_finished(), "the successor has not waited for it");
+    assert_eq!(world.tally("10248").await, Some(5));
+    world.calls.go_on();
+    old.await.expect("it ends").expect_err("its transaction is gone");
+    assert_eq!(world.tally("10248").await, Some(5));
+    assert_eq!(distinct(&world.replies().await), 1);
 }

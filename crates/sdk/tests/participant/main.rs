@@ -8,3 +8,4 @@ mod barrier;
 mod chunk;
 mod crash;
 mod poison;
+mod retention;

@@ -1,10 +1,11 @@
 //! A service of one action and its undo, to drive the plumbing: a tally that goes up and down, in many a mood.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use sagamore_sdk::{Decided, Fault, Message, Migration, Service, Tx, done, refused};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// Asks to add.
 #[derive(Clone, Debug, Message)]
@@ -45,6 +46,7 @@ pub enum Mood {
     WritesAndFails,
     WritesAndPanics,
     WritesAndHangs,
+    WritesAndIsPaused,
     GivesTooMuch,
     ReadsAndThenWrites,
 }
@@ -62,6 +64,8 @@ pub struct Calls {
     subtract: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     at_work_max: Arc<AtomicUsize>,
+    paused: Arc<AtomicBool>,
+    goes_on: Arc<Notify>,
 }
 
 /// One handler at work.
@@ -77,6 +81,23 @@ impl Calls {
     /// How many of those that add have ever been at work at once.
     pub fn at_work_max(&self) -> usize {
         self.at_work_max.load(Ordering::Relaxed)
+    }
+
+    /// Whether a handler has been paused after its writes.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Who is paused goes on; from now on nobody is paused.
+    pub fn go_on(&self) {
+        self.goes_on.notify_one();
+    }
+
+    /// The first to come here is paused.
+    async fn pause(&self) {
+        if !self.paused.swap(true, Ordering::Relaxed) {
+            self.goes_on.notified().await;
+        }
     }
 
     fn begin(&self) -> AtWork {
@@ -106,7 +127,12 @@ pub fn service(calls: &Calls) -> Service {
             let calls = calls.clone();
             async move {
                 let _at_work = calls.begin();
-                carry_out(tx, add).await
+                let is_paused = add.mood == Mood::WritesAndIsPaused;
+                let decided = carry_out(tx, add).await;
+                if is_paused {
+                    calls.pause().await;
+                }
+                decided
             }
         })
         .compensation(Subtract, move |tx: Tx, added: Added| {
@@ -143,7 +169,8 @@ async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined
     )
     .await?;
     match mood {
-        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch | Mood::ReadsAndThenWrites => done(()),
+        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch => done(()),
+        Mood::ReadsAndThenWrites | Mood::WritesAndIsPaused => done(()),
         Mood::WritesAndRefuses => refused(Declined::NotToday),
         Mood::WritesAndFails => Err(Fault::new("out of order")),
         Mood::WritesAndPanics => panic!("dropped the ledger"),

@@ -92,7 +92,11 @@ impl World {
     }
 
     pub async fn turn(&mut self) -> Turned {
-        self.participant.turn(NOW, &mut self.rng).await.expect("turn")
+        self.turn_at(NOW).await
+    }
+
+    pub async fn turn_at(&mut self, now: Timestamp) -> Turned {
+        self.participant.turn(now, &mut self.rng).await.expect("turn")
     }
 
     /// Turns until nothing is left to do. A claim is never committed: it became an answer, a tombstone, or nothing.
@@ -111,8 +115,13 @@ impl World {
 
     /// The replies since the last look.
     pub async fn replies(&mut self) -> Vec<Reply> {
+        self.reply_records().await.iter().map(|record| decode_reply(record).expect("a reply")).collect()
+    }
+
+    /// The same, as they came.
+    pub async fn reply_records(&mut self) -> Vec<Record> {
         let records = self.replies.poll(10_000).await.expect("poll replies");
-        records.iter().map(|delivered| decode_reply(&delivered.record).expect("a reply")).collect()
+        records.into_iter().map(|delivered| delivered.record).collect()
     }
 
     /// The dead letters since the last look.

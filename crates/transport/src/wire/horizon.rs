@@ -1,0 +1,102 @@
+//! What orchestrators and participants tell each other about sagas that are long over, as CloudEvents with a JSON body: the
+//! horizon goes to a topic of its own, the answer to where the horizon says.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use sagamore_core::message::{Horizon, ReplyTo, Swept};
+
+use super::cloudevents::{CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, TYPE};
+use super::cut;
+use crate::record::Record;
+
+/// Where the horizon is told. One partition: each service hears it once.
+pub const HORIZON_TOPIC: &str = "sagamore.horizon";
+
+const HORIZON_TYPE: &str = "sagamore.horizon";
+const SWEPT_TYPE: &str = "sagamore.swept";
+
+/// A horizon as a record of its topic; participants answer to `reply_to`.
+pub fn encode_horizon(horizon: &Horizon, reply_to: &ReplyTo) -> Record {
+    let mut record = event(HORIZON_TYPE, format!("horizon/{}", horizon.before), "/sagamore".into(), horizon);
+    record.topic = HORIZON_TOPIC.into();
+    record.partition = Some(0);
+    record.headers.push((Cow::Borrowed(REPLY_TOPIC), reply_to.topic.clone().into()));
+    record.headers.push((Cow::Borrowed(REPLY_PARTITION), reply_to.partition.to_string().into()));
+    record
+}
+
+/// The horizon in a record, and where to answer it; or what is wrong with it.
+pub fn decode_horizon(record: &Record) -> Result<(Horizon, ReplyTo), String> {
+    let horizon = serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned())?;
+    let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
+    let topic = text(REPLY_TOPIC).filter(|topic| !topic.is_empty());
+    let partition = text(REPLY_PARTITION).and_then(|partition| partition.parse().ok());
+    match (topic, partition) {
+        (Some(topic), Some(partition)) => Ok((horizon, ReplyTo { topic: topic.to_owned(), partition })),
+        _ => Err(format!("headers {REPLY_TOPIC} and {REPLY_PARTITION}: one is missing or wrong")),
+    }
+}
+
+/// A participant's answer to a horizon.
+pub fn encode_swept(swept: &Swept, reply_to: &ReplyTo) -> Record {
+    let Swept { participant, before } = swept;
+    let mut record = event(SWEPT_TYPE, format!("{participant}/swept/{before}"), format!("/{participant}"), swept);
+    record.topic = reply_to.topic.as_str().into();
+    record.partition = Some(reply_to.partition);
+    record
+}
+
+/// The answer to a horizon, if the record is one; or what is wrong with it.
+pub fn decode_swept(record: &Record) -> Option<Result<Swept, String>> {
+    record.header(TYPE).filter(|name| ***name == *SWEPT_TYPE.as_bytes())?;
+    Some(serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned()))
+}
+
+fn event(name: &'static str, id: String, source: String, body: &impl serde::Serialize) -> Record {
+    let body = serde_json::to_vec(body).expect("times and names in named fields are JSON");
+    let headers = [
+        (SPECVERSION, Bytes::from_static(b"1.0")),
+        (ID, id.into()),
+        (SOURCE, source.into()),
+        (TYPE, Bytes::from_static(name.as_bytes())),
+        (CONTENT_TYPE, Bytes::from_static(b"application/json")),
+    ];
+    Record {
+        topic: name.into(),
+        partition: None,
+        key: Bytes::from_static(name.as_bytes()),
+        headers: headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect(),
+        body: body.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sagamore_core::{Name, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_comes_back() {
+        let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
+        let horizon = Horizon { before: Timestamp(7), open: vec!["checkout:1".parse().unwrap()] };
+        assert_eq!(decode_horizon(&encode_horizon(&horizon, &reply_to)), Ok((horizon, reply_to.clone())));
+        let swept = Swept { participant: Name::new("payment").unwrap(), before: Timestamp(5) };
+        let record = encode_swept(&swept, &reply_to);
+        assert_eq!((&*record.topic, record.partition), ("replies", Some(3)));
+        assert_eq!(decode_swept(&record), Some(Ok(swept)));
+    }
+
+    #[test]
+    fn what_is_no_such_message_is_told_from_one_that_is_damaged() {
+        let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
+        let mut horizon = encode_horizon(&Horizon { before: Timestamp(7), open: Vec::new() }, &reply_to);
+        assert_eq!(decode_swept(&horizon), None);
+        horizon.headers.retain(|(name, _)| name != REPLY_TOPIC);
+        assert!(decode_horizon(&horizon).unwrap_err().contains(REPLY_TOPIC));
+        let swept = Swept { participant: Name::new("payment").unwrap(), before: Timestamp(5) };
+        let damaged = Record { body: "{".into(), ..encode_swept(&swept, &reply_to) };
+        assert!(decode_swept(&damaged).unwrap().is_err());
+    }
+}
