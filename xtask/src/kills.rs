@@ -62,7 +62,9 @@ fn play(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()>
     let mut cast = cast.again()?;
     killed(&mut cast, orders)?;
     frozen(&mut cast, orders)?;
-    wiped(&mut cast.again()?, orders)
+    let mut cast = cast.again()?;
+    wiped(&mut cast, orders)?;
+    rewound(&mut cast, orders)
 }
 
 /// A concurrent replay under kills of everything, in turn and at random.
@@ -123,6 +125,16 @@ fn wiped(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let open = cast.wipe_kafka()?;
     let report = replay.wait(REPLAY_MAX)?;
     println!("   Kafka wiped with {open} sagas open; after {:.0} s: {report}", begun.elapsed().as_secs_f64());
+    cast.balanced(orders, &report)
+}
+
+/// Every service is given all commands once more, as by an offset reset of its group: nothing happens twice.
+fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
+    let before = cast.totals()?;
+    let commands = cast.rewind_services()?;
+    let report = cast.replay(orders, &["--concurrency", "16"])?.wait(REPLAY_MAX)?;
+    println!("   {commands} commands once more: {report}");
+    ensure!(report["balanceCents"] == before["balanceCents"], "before the offsets were reset: {before}");
     cast.balanced(orders, &report)
 }
 

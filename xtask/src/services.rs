@@ -138,6 +138,12 @@ impl Services {
         self.up()
     }
 
+    /// Has a group that has no members begin anew.
+    pub fn reset_offsets(&self, group: &str) -> Result<()> {
+        let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
+        kafka::Kafka::new(&self.folder, ports).reset_offsets(group)
+    }
+
     /// Until its ports are free again: a process of many threads is gone a moment before they are.
     fn kill(&self, name: &str) -> Result<()> {
         let Some(process) = self.folder.running(name)? else { return Ok(()) };

@@ -99,6 +99,41 @@ impl<'a> Cast<'a> {
         Ok(open)
     }
 
+    /// Stops the services, puts their groups back to the beginning, and starts them again; gives how many commands they then
+    /// have taken once more.
+    pub fn rewind_services(&mut self) -> Result<u64> {
+        let names = ["order", "payment", "inventory", "shipping"];
+        for name in names {
+            self.signal(name, "TERM")?;
+            self.children.get_mut(name).context("there is no such service")?.wait()?;
+        }
+        for name in names {
+            // a member with a name of its own is missed only after its session
+            let (begun, group) = (Instant::now(), format!("{}.{name}", self.namespace));
+            while let Err(why) = self.services.reset_offsets(&group) {
+                ensure!(begun.elapsed() < READY_MAX, "{why:#}");
+            }
+            self.spawn(name)?;
+        }
+        names.into_iter().map(|name| self.taken_by(name)).sum()
+    }
+
+    /// How many commands a service has answered since it was started, once it has none left.
+    fn taken_by(&self, name: &str) -> Result<u64> {
+        let begun = Instant::now();
+        let (mut last, mut steady) = (0, 0);
+        while steady < STEADY {
+            ensure!(begun.elapsed() < READY_MAX, "{name} does not come to an end of its commands");
+            std::thread::sleep(POLL * 4);
+            let metrics = self.get_patiently(name, "/metrics")?;
+            let figures = metrics.lines().filter(|line| line.starts_with("sagamore_participant_messages_total"));
+            let taken = figures.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+            steady = if taken == last && taken > 0 { steady + 1 } else { 0 };
+            last = taken;
+        }
+        Ok(last)
+    }
+
     /// Kills an orchestrator; gives how long each of its sagas waited until it went on.
     pub fn kill_orchestrator(&mut self) -> Result<Vec<Duration>> {
         let owner = format!("%/127.0.0.1:{}/%", self.ports["orchestrator"]);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Service;
 use super::folder::{Folder, Ports, create, write};
@@ -112,6 +112,16 @@ impl Kafka {
              share.coordinator.state.topic.min.isr=1\n",
             data.display()
         )
+    }
+
+    /// Puts a group that has no members back to the beginning of everything that is there.
+    pub fn reset_offsets(&self, group: &str) -> Result<()> {
+        let mut java = self.java();
+        java.arg("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand");
+        java.args(["--bootstrap-server", &self.ports.brokers(), "--group", group, "--all-topics"]);
+        let said = run(java.args(["--reset-offsets", "--to-earliest", "--execute"]))?;
+        ensure!(!said.contains("Error"), "reset the offsets of {group}: {said}");
+        Ok(())
     }
 
     /// Asks which requests it understands: it answers once it is ready for any.

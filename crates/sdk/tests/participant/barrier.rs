@@ -1,9 +1,13 @@
 //! A step happens at most once, whatever arrives and in whatever order.
 
+use sagamore_core::Command;
 use sagamore_core::message::code::{ALREADY_COMPENSATED, SUPERSEDED};
-use sagamore_sdk::Body;
+use sagamore_sdk::{Body, Options};
+use sagamore_transport::wire::encode_command;
+use sagamore_transport::{Record, log};
 
 use crate::toy::Mood;
+use crate::trouble::Trouble;
 use crate::world::*;
 
 /// A duplicate delivery: no second effect, and the reply that was stored, under the same id.
@@ -160,4 +164,20 @@ async fn a_refused_undo_that_is_retried_as_a_new_generation_undoes_once() {
     assert_eq!(world.ask([generation(2, subtract("10248"))]).await, [subtracted()]);
     assert_eq!(world.ask([subtract("10248"), generation(3, subtract("10248"))]).await, [subtracted(), subtracted()]);
     assert_eq!(world.tally("10248").await, Some(0));
+}
+
+/// A sender with another idea of keys, or a dead letter that was sent again elsewhere.
+#[tokio::test]
+async fn what_comes_by_two_partitions_happens_once() {
+    let mut world = World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
+    let by = |partition, command: &Command| Record { partition: Some(partition), ..encode_command(command) };
+    world.publish(vec![by(0, &add("10248")), by(1, &add("10248"))]).await;
+    world.settle().await;
+    assert_eq!((world.tally("10248").await, world.calls.add()), (Some(5), 1));
+    assert_eq!(world.replies().await.iter().filter(|reply| reply.outcome == added("10248")).count(), 2);
+
+    // out of order as well: whichever is taken first, nothing is left of it
+    world.publish(vec![by(0, &subtract("10249")), by(1, &add("10249"))]).await;
+    world.settle().await;
+    assert_eq!(world.tally("10249").await.unwrap_or_default(), 0);
 }
