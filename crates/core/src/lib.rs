@@ -40,7 +40,7 @@ pub use body::Body;
 pub use decide::{Decision, decide};
 pub use definition::Definition;
 pub use id::{Direction, Name, SagaId, StepKey};
-pub use message::{Command, Horizon, Outcome, Refusal, Reply, ReplyTo, Swept};
+pub use message::{Command, Event, Horizon, Outcome, Refusal, Reply, ReplyTo, Swept};
 pub use rescue::Allowed;
 pub use saga::Saga;
 pub use sagamore_macros::Message;

@@ -71,12 +71,35 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// Tells what happened: one link of a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The chain, the reaction that tells it, and whether it did something or undid it: the key of the barrier's row.
+    pub key: StepKey,
+    /// The plan's version that the chain runs by.
+    pub version: u32,
+    /// What happened, and the topic that tells of it: `payment.success`.
+    pub name: Name,
+    /// The id of the event that led to this one; none for the one that began the chain.
+    pub causation: Option<String>,
+    /// How many events led to this one: 0 for the one that began the chain. Causal order goes by it, never by time.
+    pub hop: u32,
+    /// When it was told first, by the clock of who tells it.
+    pub at: Timestamp,
+    /// What there is to say.
+    pub body: Body,
+    /// W3C trace context, carried on.
+    pub traceparent: Option<String>,
+}
+
 /// Told to participants now and then, so that they can forget what will never be asked again: all sagas that started
 /// before a moment have ended, but these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Horizon {
     /// The moment, by the orchestrators' clocks.
     pub before: Timestamp,
+    /// The definitions whose sagas are meant. Of others, and of chains, it says nothing.
+    pub definitions: Vec<Name>,
     /// The sagas from before it that have not ended.
     pub open: Vec<SagaId>,
 }
@@ -116,6 +139,18 @@ impl Reply {
     /// The command's id with `/reply` behind it: a stored reply that is sent again has the same id.
     pub fn id(&self) -> String {
         format!("{}/reply", self.key.command_id())
+    }
+}
+
+impl Event {
+    /// `shop:10248/charge/action/1/payment.success`: the same however often it is sent.
+    pub fn id(&self) -> String {
+        format!("{}/{}", self.key.command_id(), self.name)
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> &SagaId {
+        &self.key.saga
     }
 }
 

@@ -61,7 +61,8 @@ async fn participants_are_told_what_they_may_forget() {
     sweep(&mut rig).await;
     let told = horizons(&rig).await;
     let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
-    let horizon = Horizon { before: rig.now.minus(SKEW), open: vec![id("open")] };
+    let horizon =
+        Horizon { before: rig.now.minus(SKEW), definitions: vec!["booklet".parse().unwrap()], open: vec![id("open")] };
     assert_eq!(told, [(horizon, reply_to)]);
 
     rig.turn().await;

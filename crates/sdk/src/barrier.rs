@@ -6,9 +6,9 @@
 mod postgres;
 mod sqlite;
 
-use sagamore_core::message::{Outcome, code};
+use sagamore_core::message::{Horizon, Outcome, code};
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::{Body, Direction, Refusal, SagaId, StepKey, Timestamp};
+use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Error, Migration, Row, Tx, Value};
 
@@ -104,20 +104,19 @@ pub(crate) async fn store(tx: &Tx, answers: &[(&StepKey, &Known, &Outcome)], now
     }
 }
 
-/// Removes at most `page` rows that are older than `before`, the oldest first, but those of the sagas that are open; gives
-/// how many it removed.
-pub(crate) async fn remove(tx: &Tx, before: Timestamp, open: &[SagaId], page: u32) -> Result<u64, Error> {
+/// Removes at most `page` rows of what has ended before the horizon, the oldest first; gives how many it removed.
+pub(crate) async fn remove(tx: &Tx, horizon: &Horizon, page: u32) -> Result<u64, Error> {
     match tx.dialect() {
-        Dialect::Sqlite => sqlite::remove(tx, before, open, page).await,
-        Dialect::Postgres => postgres::remove(tx, before, open, page).await,
+        Dialect::Sqlite => sqlite::remove(tx, horizon, page).await,
+        Dialect::Postgres => postgres::remove(tx, horizon, page).await,
     }
 }
 
 /// Whether there are such rows. What another process removes just now is still there.
-pub(crate) async fn any_left(tx: &Tx, before: Timestamp, open: &[SagaId]) -> Result<bool, Error> {
+pub(crate) async fn any_left(tx: &Tx, horizon: &Horizon) -> Result<bool, Error> {
     match tx.dialect() {
-        Dialect::Sqlite => sqlite::any_left(tx, before, open).await,
-        Dialect::Postgres => postgres::any_left(tx, before, open).await,
+        Dialect::Sqlite => sqlite::any_left(tx, horizon).await,
+        Dialect::Postgres => postgres::any_left(tx, horizon).await,
     }
 }
 

@@ -1,8 +1,9 @@
 //! One chunk: claim, handlers one after another, answers stored, one commit.
 
+mod events;
 mod interleaved;
 
-use sagamore_core::message::{Outcome, code};
+use sagamore_core::message::{Event, Outcome, code};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
 use sagamore_database::{Database, Error as DatabaseError, Open, Tx};
@@ -11,10 +12,11 @@ use crate::barrier::{self, Known, Verdict};
 use crate::decided::Decided;
 use crate::guard::{cut, guarded};
 use crate::handler::{Handler, Running, Unreadable};
-use crate::intake::Asked;
+use crate::intake::{Asked, By};
 use crate::meter::Meter;
 use crate::participant::Options;
 use crate::service::Service;
+use events::Inputs;
 
 /// After so many handlers of a turn that took too long the others are not begun: they are asked again.
 const TIMEOUTS_MAX: u64 = 5;
@@ -36,6 +38,10 @@ pub(crate) struct Answer {
     pub poison: Option<String>,
     /// Whether the barrier does not hold it yet.
     fresh: bool,
+    /// The event that tells it, where events were reacted to.
+    pub event: Option<Event>,
+    /// Events that have to be there as well, and are not.
+    waits: bool,
 }
 
 /// How the commands of a chunk share its transaction.
@@ -78,7 +84,7 @@ impl Room<'_> {
         loop {
             match self.attempt(chunk, mode, meter).await {
                 Ok(answers) => {
-                    chunk.iter().zip(&answers).for_each(|(asked, answer)| alarm(asked, &answer.outcome));
+                    chunk.iter().zip(&answers).for_each(|(asked, answer)| alarm(asked, answer));
                     return Ok(answers);
                 }
                 Err(Stop::Failed(error)) => return Err(error),
@@ -115,12 +121,13 @@ impl Room<'_> {
         let tx = open.tx();
         let keys: Vec<&StepKey> = chunk.iter().map(|asked| &asked.key).collect();
         let known = barrier::claim(&tx, &keys, self.now).await.map_err(Stop::of)?;
-        let answers = match mode {
-            Mode::Together if self.service.interleaves() => self.answer_all(&tx, chunk, &known, meter).await?,
+        let inputs = self.inputs(&tx, chunk, &known).await.map_err(Stop::of)?;
+        let mut answers = match mode {
+            Mode::Together if self.service.interleaves() => self.answer_all(&tx, chunk, &known, &inputs, meter).await?,
             Mode::Together | Mode::Apart { .. } => {
                 let mut answers = Vec::with_capacity(chunk.len());
-                for (asked, known) in chunk.iter().zip(&known) {
-                    answers.push(self.answer(open, asked, known, mode, meter).await?);
+                for ((asked, known), inputs) in chunk.iter().zip(&known).zip(&inputs) {
+                    answers.push(self.answer(open, asked, known, inputs, mode, meter).await?);
                 }
                 answers
             }
@@ -129,6 +136,7 @@ impl Room<'_> {
         let fresh: Vec<_> = fresh.map(|((asked, known), answer)| (&asked.key, known, &answer.outcome)).collect();
         let stored = barrier::store(&tx, &fresh, self.now).await;
         stored.map_err(|error| mode.stop(error))?;
+        self.tell(&tx, chunk, &inputs, &mut answers).await.map_err(|error| mode.stop(error))?;
         Ok(answers)
     }
 
@@ -137,49 +145,57 @@ impl Room<'_> {
         open: &Open,
         asked: &Asked,
         known: &Known,
+        inputs: &Inputs,
         mode: Mode,
         meter: &mut Meter,
     ) -> Result<Answer, Stop> {
-        match self.prepare(open.tx(), asked, known) {
+        match self.prepare(open.tx(), asked, known, inputs) {
             Prepared::Running(_) if meter.timeouts >= TIMEOUTS_MAX => {
                 let outcome = Outcome::Fault("not begun: other handlers of this turn took too long".to_owned());
-                Ok(Answer { outcome, poison: None, fresh: true })
+                Ok(Answer::fresh(outcome))
             }
-            Prepared::Running(running) => {
-                let outcome = self.settle(open, running, mode, meter).await?;
-                Ok(Answer { outcome, poison: None, fresh: true })
-            }
+            Prepared::Running(running) => Ok(Answer::fresh(self.settle(open, running, mode, meter).await?)),
             Prepared::Answered(answer) => Ok(answer),
         }
     }
 
     /// What a command comes to without a handler, or the handler, not yet begun, on `tx`.
-    fn prepare(&self, tx: Tx, asked: &Asked, known: &Known) -> Prepared {
+    fn prepare(&self, tx: Tx, asked: &Asked, known: &Known, inputs: &Inputs) -> Prepared {
         let begun = match known.verdict(&asked.key) {
             Verdict::Answered(outcome) => {
-                return Prepared::Answered(Answer { outcome, poison: self.poison(asked), fresh: false });
+                let poison = self.poison(asked);
+                return Prepared::Answered(Answer { poison, fresh: false, ..Answer::fresh(outcome) });
             }
             Verdict::NothingToUndo => {
                 let outcome = Outcome::Done(Body::empty());
-                return Prepared::Answered(Answer { outcome, poison: self.poison(asked), fresh: true });
+                return Prepared::Answered(Answer { poison: self.poison(asked), ..Answer::fresh(outcome) });
             }
-            Verdict::Act => self.begin(asked, tx, None),
-            Verdict::Undo(output) => self.begin(asked, tx, Some(&output)),
+            Verdict::Act => match inputs {
+                Inputs::Missing { names, since } => {
+                    let why = format!("waits for {}", names.join(", "));
+                    let early = self.now.since(*since) > self.options.early_max;
+                    let poison = early.then(|| format!("{why}, for more than {:?}", self.options.early_max));
+                    return Prepared::Answered(Answer { waits: true, poison, ..Answer::fresh(Outcome::Fault(why)) });
+                }
+                Inputs::Command | Inputs::All { .. } => self.begin(asked, tx, inputs, None),
+            },
+            Verdict::Undo(output) => self.begin(asked, tx, inputs, Some(&output)),
         };
         match begun {
             Ok(running) => Prepared::Running(running),
             Err(Unreadable::Body(reason)) => {
                 let outcome = Outcome::Refused(Refusal::new(code::UNDECODABLE, cut(&reason)));
-                Prepared::Answered(Answer { outcome, poison: Some(reason), fresh: true })
+                Prepared::Answered(Answer { poison: Some(reason), ..Answer::fresh(outcome) })
             }
-            Err(Unreadable::Output(reason)) => {
-                Prepared::Answered(Answer { outcome: Outcome::Fault(cut(&reason)), poison: None, fresh: true })
-            }
+            Err(Unreadable::Output(reason)) => Prepared::Answered(Answer::fresh(Outcome::Fault(cut(&reason)))),
         }
     }
 
     /// Finds the handler: only names that the service declared lead to code.
-    fn begin(&self, asked: &Asked, tx: Tx, output: Option<&Body>) -> Result<Running, Unreadable> {
+    fn begin(&self, asked: &Asked, tx: Tx, inputs: &Inputs, output: Option<&Body>) -> Result<Running, Unreadable> {
+        if let By::Event(_) = asked.by {
+            return self.react(asked, tx, inputs, output);
+        }
         let (name, body) = asked.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
         match (self.service.handler(name), output) {
             (Some(Handler::Action { run, .. }), None) => run(tx, body),
@@ -197,6 +213,9 @@ impl Room<'_> {
     /// Why the record is a dead letter, though the handler is not called: each time that it comes, or else a crash
     /// between commit and publish would lose it.
     fn poison(&self, asked: &Asked) -> Option<String> {
+        if let By::Event(_) = asked.by {
+            return None; // what it could not be read as was told when it came first
+        }
         let (name, body) = match &asked.message {
             Ok(message) => message,
             Err(reason) => return Some(reason.clone()),
@@ -271,6 +290,13 @@ impl Room<'_> {
     }
 }
 
+impl Answer {
+    /// An answer that is new, and is not told by an event so far.
+    fn fresh(outcome: Outcome) -> Answer {
+        Answer { outcome, poison: None, fresh: true, event: None, waits: false }
+    }
+}
+
 impl Mode {
     /// What an error of the barrier's own statements means. When it is not the database that is down, a handler has
     /// swallowed an error, and left a transaction in which nothing works: then each shall have its savepoint.
@@ -298,8 +324,8 @@ impl Stop {
     }
 }
 
-fn alarm(asked: &Asked, outcome: &Outcome) {
-    if let Outcome::Fault(reason) = outcome {
+fn alarm(asked: &Asked, answer: &Answer) {
+    if let (Outcome::Fault(reason), false) = (&answer.outcome, answer.waits) {
         let key = &asked.key;
         tracing::error!(saga = %key.saga, step = %key.step, direction = %key.direction, reason, "fault");
     }

@@ -97,11 +97,11 @@ where
     Handler::Compensation { run: Arc::new(run) }
 }
 
-fn read_body<C: serde::de::DeserializeOwned>(body: &Body) -> Result<C, Unreadable> {
+pub(crate) fn read_body<C: serde::de::DeserializeOwned>(body: &Body) -> Result<C, Unreadable> {
     body.read().map_err(|error| Unreadable::Body(error.to_string()))
 }
 
-fn erase<T: Serialize>(decided: Decided<T, impl IntoRefusal>) -> Decided<Body, Refusal> {
+pub(crate) fn erase<T: Serialize>(decided: Decided<T, impl IntoRefusal>) -> Decided<Body, Refusal> {
     match decided? {
         Ok(output) => Ok(Ok(Body::of(&output)?)),
         Err(refusal) => Ok(Err(refusal.into_refusal())),
@@ -109,7 +109,7 @@ fn erase<T: Serialize>(decided: Decided<T, impl IntoRefusal>) -> Decided<Body, R
 }
 
 /// What undoes has nothing to tell, and tells it as a message without fields does.
-fn undone(decided: Decided<(), impl IntoRefusal>) -> Decided<Body, Refusal> {
+pub(crate) fn undone(decided: Decided<(), impl IntoRefusal>) -> Decided<Body, Refusal> {
     Ok(decided?.map(|()| Body::empty()).map_err(IntoRefusal::into_refusal))
 }
 

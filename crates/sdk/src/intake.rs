@@ -2,23 +2,34 @@
 
 use std::collections::HashMap;
 
-use sagamore_core::{Body, Command, Direction, Horizon, Name, ReplyTo, StepKey, Timestamp};
+use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, StepKey, Timestamp};
 use sagamore_transport::Delivered;
-use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_horizon};
+use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon};
 
-/// One command to be answered.
+use crate::service::Service;
+
+/// One command to be answered, or one event to be reacted to.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// Which of the turn's records it came in.
     pub place: usize,
     /// The barrier's key.
     pub key: StepKey,
-    /// Where the answer goes.
-    pub reply_to: ReplyTo,
+    /// Who asks.
+    pub by: By,
     /// Carried on.
     pub traceparent: Option<String>,
     /// The message's name and body, or why they cannot be read.
     pub message: Result<(Name, Body), String>,
+}
+
+/// Who asks, and so what an answer is.
+#[derive(Clone, Debug)]
+pub(crate) enum By {
+    /// A command, which is answered here.
+    Command(ReplyTo),
+    /// An event: what came of it is told by another one.
+    Event(Box<Event>),
 }
 
 /// What one turn has taken.
@@ -36,7 +47,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Reads the records.
-    pub(crate) fn of(records: &[Delivered], now: Timestamp) -> Intake {
+    pub(crate) fn of(service: &Service, records: &[Delivered], now: Timestamp) -> Intake {
         let mut intake = Intake::default();
         for (place, delivered) in records.iter().enumerate() {
             if &*delivered.record.topic == HORIZON_TOPIC {
@@ -46,23 +57,44 @@ impl Intake {
                 }
                 continue;
             }
+            let led_to = service.led_to(&delivered.record.topic);
+            if !led_to.is_empty() {
+                intake.take_event(&led_to, place, delivered);
+                continue;
+            }
             match decode_command(&delivered.record).map_err(Box::new) {
                 Ok(command) if command.key.generation == 0 => {
                     intake.unreadable.push((place, "the generation is 0: the first is 1".to_owned()));
                 }
                 Ok(command) if is_expired(&command, now) => intake.expired += 1,
                 Ok(Command { key, reply_to, traceparent, name, body, .. }) => {
-                    intake.asked.push(Asked { place, key, reply_to, traceparent, message: Ok((name, body)) });
+                    let by = By::Command(reply_to);
+                    intake.asked.push(Asked { place, key, by, traceparent, message: Ok((name, body)) });
                 }
                 Err(undecodable) => match *undecodable {
                     Undecodable { key: Some(key), reply_to: Some(reply_to), reason } if key.generation > 0 => {
-                        intake.asked.push(Asked { place, key, reply_to, traceparent: None, message: Err(reason) });
+                        let by = By::Command(reply_to);
+                        intake.asked.push(Asked { place, key, by, traceparent: None, message: Err(reason) });
                     }
                     Undecodable { reason, .. } => intake.unreadable.push((place, reason)),
                 },
             }
         }
         intake
+    }
+
+    fn take_event(&mut self, led_to: &[(&Name, Direction)], place: usize, delivered: &Delivered) {
+        let event = match decode_event(&delivered.record) {
+            Ok(event) => event,
+            Err(reason) => return self.unreadable.push((place, reason)),
+        };
+        for (reaction, direction) in led_to {
+            let (saga, step, direction) = (event.chain().clone(), (*reaction).clone(), *direction);
+            let key = StepKey { saga, step, direction, generation: 1 };
+            let message = Ok((event.name.clone(), event.body.clone()));
+            let (traceparent, by) = (event.traceparent.clone(), By::Event(Box::new(event.clone())));
+            self.asked.push(Asked { place, key, by, traceparent, message });
+        }
     }
 }
 
@@ -103,8 +135,8 @@ mod tests {
             direction,
             generation: 1,
         };
-        let reply_to = ReplyTo { topic: "replies".into(), partition: 0 };
-        Asked { place: 0, key, reply_to, traceparent: None, message: Err("nobody reads it".into()) }
+        let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
+        Asked { place: 0, key, by, traceparent: None, message: Err("nobody reads it".into()) }
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub mod decided;
 pub mod error;
 
 mod handler;
+pub mod reaction;
 pub mod service;
 
 mod intake;
@@ -56,14 +57,18 @@ pub mod barrier;
 mod chunk;
 mod guard;
 
+mod inbox;
 mod meter;
+pub mod outbox;
 mod outgoing;
 pub mod participant;
 mod sweep;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
+pub use outbox::{Beginning, Begun, Outbox};
 pub use participant::{Options, Participant, Turned};
+pub use reaction::{Reaction, on};
 pub use service::Service;
 
 pub use sagamore_core::message::{IntoRefusal, Never};

@@ -1,45 +1,56 @@
-//! What a turn publishes: the replies, in the order of the commands, and the dead letters.
+//! What a turn publishes: replies and events, in the order of what led to them, and the dead letters.
 
 use std::collections::BTreeMap;
 
-use sagamore_core::{Name, Reply, ReplyTo};
-use sagamore_transport::wire::{dead_letter, encode_reply, publish_letter};
+use sagamore_core::{Event, Name, Reply, ReplyTo};
+use sagamore_transport::wire::{dead_letter, encode_event, encode_reply, publish_letter};
 use sagamore_transport::{Delivered, Error, Record, Transport};
 
 use crate::chunk::Answer;
 use crate::guard::cut;
-use crate::intake::Asked;
+use crate::intake::{Asked, By};
 
 /// Everything that a turn owes the transport.
 pub(crate) struct Outgoing<'a> {
     service: &'a Name,
     taken: &'a [Delivered],
-    replies: Vec<Owed>,
+    owed: Vec<Owed>,
     dead: BTreeMap<usize, String>,
     /// Dead letters that the transport takes in no form.
     lost: usize,
 }
 
-/// A reply, with the place of the record that asked for it.
+/// What is told, with the place of the record that asked for it.
 struct Owed {
     place: usize,
-    reply: Reply,
-    to: ReplyTo,
+    told: Told,
+}
+
+enum Told {
+    Reply(Reply, ReplyTo),
+    Event(Event),
 }
 
 impl<'a> Outgoing<'a> {
     /// Nothing yet, for the records that the turn has taken.
     pub(crate) fn new(service: &'a Name, taken: &'a [Delivered]) -> Outgoing<'a> {
-        Outgoing { service, taken, replies: Vec::new(), dead: BTreeMap::new(), lost: 0 }
+        Outgoing { service, taken, owed: Vec::new(), dead: BTreeMap::new(), lost: 0 }
     }
 
     /// What a command is answered.
     pub(crate) fn answer(&mut self, asked: Asked, answer: Answer) {
-        let Asked { place, key, reply_to, traceparent, message: _ } = asked;
+        let Asked { place, key, by, traceparent, message: _ } = asked;
         if let Some(reason) = answer.poison {
             self.bury(place, &reason);
         }
-        self.replies.push(Owed { place, reply: Reply { key, outcome: answer.outcome, traceparent }, to: reply_to });
+        match (by, answer.event) {
+            (By::Command(to), _) => {
+                let told = Told::Reply(Reply { key, outcome: answer.outcome, traceparent }, to);
+                self.owed.push(Owed { place, told });
+            }
+            (By::Event(_), Some(event)) => self.owed.push(Owed { place, told: Told::Event(event) }),
+            (By::Event(_), None) => {}
+        }
     }
 
     /// Makes the record at `place` a dead letter.
@@ -63,10 +74,9 @@ impl<'a> Outgoing<'a> {
 
     /// Publishes everything; what the transport will never take does not hold up the rest.
     pub(crate) async fn publish(&mut self, transport: &dyn Transport) -> Result<(), Error> {
-        self.replies.sort_unstable_by_key(|owed| owed.place);
-        let replies = self.replies.iter().map(|owed| owed.record(self.service));
-        let records: Vec<Record> =
-            replies.chain(self.dead.iter().map(|(place, why)| self.letter(*place, why))).collect();
+        self.owed.sort_by_key(|owed| owed.place);
+        let told = self.owed.iter().map(|owed| owed.record(self.service));
+        let records: Vec<Record> = told.chain(self.dead.iter().map(|(place, why)| self.letter(*place, why))).collect();
         if records.is_empty() {
             return Ok(());
         }
@@ -79,10 +89,10 @@ impl<'a> Outgoing<'a> {
     /// A reply that cannot be delivered makes its command a dead letter; a dead letter that cannot, in whatever form, is
     /// told and counted: to try it again would hold up all that comes after it.
     async fn publish_singly(&mut self, transport: &dyn Transport) -> Result<(), Error> {
-        for owed in std::mem::take(&mut self.replies) {
+        for owed in std::mem::take(&mut self.owed) {
             match transport.publish(vec![owed.record(self.service)]).await {
                 Err(error @ (Error::UnknownTopic(_) | Error::TooLarge { .. })) => {
-                    self.bury(owed.place, &format!("the reply cannot be delivered: {error}"));
+                    self.bury(owed.place, &format!("what it led to cannot be delivered: {error}"));
                 }
                 result => result?,
             }
@@ -107,6 +117,9 @@ impl<'a> Outgoing<'a> {
 
 impl Owed {
     fn record(&self, service: &Name) -> Record {
-        encode_reply(&self.reply, &self.to, service)
+        match &self.told {
+            Told::Reply(reply, to) => encode_reply(reply, to, service),
+            Told::Event(event) => encode_event(event, service),
+        }
     }
 }

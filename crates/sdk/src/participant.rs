@@ -5,17 +5,19 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
+use sagamore_core::{Event, Timestamp};
 use sagamore_database::Database;
-use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
+use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic, encode_event};
 use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
 
 use crate::barrier;
 use crate::chunk::Room;
 use crate::error::Error;
+use crate::inbox;
 use crate::intake::{Intake, chunks};
 use crate::meter::Meter;
+use crate::outbox::{self, Outbox};
 use crate::outgoing::Outgoing;
 use crate::service::Service;
 use crate::sweep::Sweep;
@@ -24,6 +26,10 @@ use crate::sweep::Sweep;
 const HANDLER_LIMIT: Duration = Duration::from_secs(5);
 /// What the barrier's schema knows this program as.
 const PROGRAM: u32 = 1;
+/// How often is looked for what waits in the inbox and the outbox, unless the outbox is woken.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Events sent in one transaction.
+const RELAYED_MAX: u32 = 500;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -44,6 +50,8 @@ pub struct Options {
     /// How long a barrier row is kept at least. Whatever can still be delivered, or be sent again out of the dead letters,
     /// has to be younger.
     pub barrier_retention: Duration,
+    /// How long an event may wait for another one that a reaction needs as well; then it is a dead letter.
+    pub early_max: Duration,
 }
 
 impl Default for Options {
@@ -56,6 +64,7 @@ impl Default for Options {
             reply_bytes_max: 512 * 1024,
             pause_max: Duration::from_secs(5),
             barrier_retention: Duration::from_secs(30 * 24 * 3600),
+            early_max: Duration::from_secs(600),
         }
     }
 }
@@ -78,6 +87,9 @@ pub struct Participant {
     unsettled: bool,
     /// What is to be removed from the barrier, between the messages.
     sweep: Option<Sweep>,
+    outbox: Outbox,
+    /// When to look again for what waits in the inbox and the outbox.
+    look_due: Timestamp,
     failures: u32,
     pause: Duration,
 }
@@ -93,6 +105,8 @@ impl Participant {
             consumer: None,
             unsettled: false,
             sweep: None,
+            outbox: Outbox::default(),
+            look_due: Timestamp(i64::MIN),
             failures: 0,
             pause: Duration::ZERO,
         }
@@ -113,7 +127,7 @@ impl Participant {
     }
 
     async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<Turned, Error> {
-        let Participant { service, database, transport, options, .. } = self;
+        let Participant { service, database, transport, options, outbox, look_due, .. } = self;
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
@@ -126,9 +140,15 @@ impl Participant {
             } // but who has lost the place to another does not fight for it
             return Err(error.into());
         }
-        let taken = consumer.poll(options.messages_max).await?;
+        let mut taken = consumer.poll(options.messages_max).await?;
+        let marks = marks(&taken);
+        if service.is_choreographed() && (outbox.take() || now >= *look_due) {
+            relay(service, database, transport.as_ref()).await?;
+            taken.extend(again(service, inbox::due(database, now, options.messages_max).await?));
+            *look_due = now.plus(LOOK_EVERY);
+        }
         if !taken.is_empty() {
-            let Intake { asked, unreadable, expired, horizon } = Intake::of(&taken, now);
+            let Intake { asked, unreadable, expired, horizon } = Intake::of(service, &taken, now);
             let mut outgoing = Outgoing::new(service.name(), &taken);
             let room = Room { service, database, options, now };
             for chunk in chunks(asked) {
@@ -140,12 +160,12 @@ impl Participant {
             meter.unreadable += unreadable.len() as u64;
             unreadable.into_iter().for_each(|(place, reason)| outgoing.bury(place, &reason));
             if planted(Bug::OffsetBeforeAcknowledgement) {
-                consumer.commit(marks(&taken)).await?;
+                consumer.commit(marks.clone()).await?;
             }
             outgoing.publish(transport.as_ref()).await?;
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
-            consumer.commit(marks(&taken)).await?;
+            consumer.commit(marks.clone()).await?;
             if let Some((horizon, reply_to)) = horizon {
                 self.sweep = Some(Sweep::up_to(horizon, reply_to, options.barrier_retention, now));
             }
@@ -169,6 +189,11 @@ impl Participant {
     /// How long to wait before the next turn: zero unless the last one failed.
     pub fn pause(&self) -> Duration {
         self.pause
+    }
+
+    /// Where the service begins chains.
+    pub fn outbox(&self) -> Outbox {
+        self.outbox.clone()
     }
 
     /// How many messages wait, when that is known.
@@ -201,6 +226,13 @@ impl Participant {
     /// Until there may be something to do.
     async fn rest(&mut self, turned: Result<Turned, Error>) {
         match (turned, &mut self.consumer) {
+            (Ok(Turned { taken: 0 }), Some(consumer)) if self.service.is_choreographed() && self.sweep.is_none() => {
+                tokio::select! {
+                    () = consumer.ready() => {}
+                    () = self.outbox.woken() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
+            }
             (Ok(Turned { taken: 0 }), Some(consumer)) if self.sweep.is_none() => consumer.ready().await,
             (Ok(_), _) => tokio::task::yield_now().await,
             (Err(_), _) => tokio::time::sleep(self.pause).await,
@@ -216,13 +248,48 @@ async fn open(
 ) -> Result<Box<dyn Consumer>, Error> {
     database.migrate("barrier", barrier::MIGRATIONS, PROGRAM).await?;
     database.migrate(service.name().as_str(), &service.schema(), service.program_version()).await?;
-    let topic = command_topic(service.name());
-    transport.create_topic(&topic, options.partitions).await?;
-    transport.create_topic(&dead_letter_topic(&topic), options.partitions).await?;
+    let mut topics: Vec<Arc<str>> = Vec::new();
+    if service.is_commanded() {
+        topics.push(command_topic(service.name()));
+    }
+    if service.is_choreographed() {
+        database.migrate("events", outbox::MIGRATIONS, PROGRAM).await?;
+        topics.extend(service.reacts_to().map(Arc::from));
+        for told in service.tells() {
+            transport.create_topic(told, options.partitions).await?;
+        }
+    }
+    for topic in &topics {
+        transport.create_topic(topic, options.partitions).await?;
+        transport.create_topic(&dead_letter_topic(topic), options.partitions).await?;
+    }
     transport.create_topic(HORIZON_TOPIC, 1).await?;
-    let topics = vec![topic, HORIZON_TOPIC.into()];
+    topics.push(HORIZON_TOPIC.into());
     let subscription = Subscription { group: service.name().as_str().into(), topics, partitions: None };
     Ok(transport.subscribe(subscription).await?)
+}
+
+/// Sends what begins chains and was not sent yet. Twice, under the same id, when the process dies in between.
+async fn relay(service: &Service, database: &Database, transport: &dyn Transport) -> Result<(), Error> {
+    loop {
+        let open = database.begin().await?;
+        let events = outbox::unsent(&open.tx(), RELAYED_MAX).await?;
+        if events.is_empty() {
+            return Ok(open.rollback().await?);
+        }
+        transport.publish(events.iter().map(|event| encode_event(event, service.name())).collect()).await?;
+        outbox::mark_sent(&open.tx(), &events).await?;
+        open.commit().await?;
+        if events.len() < RELAYED_MAX as usize {
+            return Ok(());
+        }
+    }
+}
+
+/// Events that were kept, as if they had just come.
+fn again(service: &Service, events: Vec<Event>) -> impl Iterator<Item = Delivered> + '_ {
+    let delivered = |event| Delivered { record: encode_event(&event, service.name()), partition: 0, offset: 0 };
+    events.into_iter().map(delivered)
 }
 
 /// Behind the last record of each partition: all that was taken is done with.

@@ -1,15 +1,17 @@
 //! The declaration of a service: its name, its schema, and what it can be asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::Arc;
 
-use sagamore_core::Name;
 use sagamore_core::message::IntoRefusal;
 use sagamore_core::typed::{Action, Message, Undoes};
+use sagamore_core::{Direction, Name};
 use sagamore_database::{Migration, Tx};
 
 use crate::decided::Decided;
 use crate::handler::{self, Handler};
+use crate::reaction::{Declared, Reaction};
 
 /// A service that takes part in sagas. Clones share the handlers.
 ///
@@ -30,6 +32,7 @@ pub struct Service {
     program: u32,
     interleaves: bool,
     handlers: BTreeMap<&'static str, Handler>,
+    reactions: BTreeMap<Name, Arc<Declared>>,
 }
 
 impl Service {
@@ -39,7 +42,14 @@ impl Service {
     /// When `name` is no [`Name`].
     pub fn named(name: &str) -> Service {
         let name = Name::new(name).unwrap_or_else(|malformed| panic!("declare service: {malformed}"));
-        Service { name, migrations: Vec::new(), program: 1, interleaves: false, handlers: BTreeMap::new() }
+        Service {
+            name,
+            migrations: Vec::new(),
+            program: 1,
+            interleaves: false,
+            handlers: BTreeMap::new(),
+            reactions: BTreeMap::new(),
+        }
     }
 
     /// The service's own schema; the barrier's comes by itself.
@@ -106,6 +116,57 @@ impl Service {
         R: IntoRefusal + Send + 'static,
     {
         self.with::<U, U::Action>(handler::compensation_with(handler))
+    }
+
+    /// Reacts to events, by a local transaction likewise.
+    ///
+    /// # Panics
+    /// When there is a reaction of this name already.
+    pub fn reaction<E: Message>(mut self, reaction: Reaction<E>) -> Service {
+        let declared = reaction.declared();
+        let name = declared.name.clone();
+        let former = self.reactions.insert(name.clone(), Arc::new(declared));
+        assert!(former.is_none(), "service '{}' has two reactions '{name}'", self.name);
+        self
+    }
+
+    /// The events that it reacts to, each once, by name.
+    pub fn reacts_to(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let triggers = self.reactions.values().flat_map(|reaction| reaction.triggers());
+        triggers.map(|(event, _)| event).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// The events that it may tell, each once, by name.
+    pub fn tells(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.reactions.values().flat_map(|reaction| reaction.tells()).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// Whether it takes part in choreographies.
+    pub(crate) fn is_choreographed(&self) -> bool {
+        !self.reactions.is_empty()
+    }
+
+    /// Whether it can be sent commands.
+    pub(crate) fn is_commanded(&self) -> bool {
+        !self.handlers.is_empty() || self.reactions.is_empty()
+    }
+
+    /// What an event of this name leads to.
+    pub(crate) fn led_to(&self, event: &str) -> Vec<(&Name, Direction)> {
+        let of = |reaction: &'_ Arc<Declared>| {
+            let triggers: Vec<_> = reaction.triggers().filter(|(name, _)| *name == event).collect();
+            triggers
+        };
+        let each = self
+            .reactions
+            .iter()
+            .flat_map(|(name, reaction)| of(reaction).into_iter().map(move |(_, way)| (name, way)));
+        each.collect()
+    }
+
+    /// The reaction of this name.
+    pub(crate) fn declared(&self, reaction: &Name) -> Option<&Declared> {
+        self.reactions.get(reaction).map(Arc::as_ref)
     }
 
     /// Whether the handlers of a chunk may work side by side.

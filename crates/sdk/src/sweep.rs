@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sagamore_core::message::{Horizon, Swept};
-use sagamore_core::{Name, ReplyTo, SagaId, Timestamp};
+use sagamore_core::{Name, ReplyTo, Timestamp};
 use sagamore_database::Database;
 use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_swept;
@@ -17,8 +17,8 @@ const PAGE: u32 = 500;
 /// What is to go, and who is told when nothing is left of it. Forgotten with the process: there will be another horizon.
 #[derive(Debug)]
 pub(crate) struct Sweep {
-    before: Timestamp,
-    open: Vec<SagaId>,
+    /// Moved back to what is older than the retention.
+    horizon: Horizon,
     reply_to: ReplyTo,
 }
 
@@ -26,7 +26,7 @@ impl Sweep {
     /// What a horizon allows, of what is older than the retention.
     pub fn up_to(horizon: Horizon, reply_to: ReplyTo, retention: Duration, now: Timestamp) -> Sweep {
         let before = horizon.before.min(now.minus(retention));
-        Sweep { before, open: horizon.open, reply_to }
+        Sweep { horizon: Horizon { before, ..horizon }, reply_to }
     }
 
     /// Removes one page. Gives how many rows it had, and whether nothing is left; then who told the horizon is told.
@@ -37,11 +37,11 @@ impl Sweep {
         transport: &dyn Transport,
     ) -> Result<(u64, bool), Error> {
         let open = database.begin().await?;
-        let removed = barrier::remove(&open.tx(), self.before, &self.open, PAGE).await?;
-        let left = barrier::any_left(&open.tx(), self.before, &self.open).await?;
+        let removed = barrier::remove(&open.tx(), &self.horizon, PAGE).await?;
+        let left = barrier::any_left(&open.tx(), &self.horizon).await?;
         open.commit().await?;
         if !left {
-            let swept = Swept { participant: service.clone(), before: self.before };
+            let swept = Swept { participant: service.clone(), before: self.horizon.before };
             transport.publish(vec![encode_swept(&swept, &self.reply_to)]).await?;
         }
         Ok((removed, !left))

@@ -2,10 +2,12 @@
 
 pub mod cloudevents;
 pub mod dead_letter;
+pub mod event;
 pub mod horizon;
 
 pub use cloudevents::{Undecodable, command_topic, decode_command, decode_reply, encode_command, encode_reply};
 pub use dead_letter::{bare_letter, dead_letter, dead_letter_topic, publish_letter, redrive};
+pub use event::{decode_event, encode_event, event_topic};
 pub use horizon::{HORIZON_TOPIC, decode_horizon, decode_swept, encode_horizon, encode_swept};
 
 /// A text about a record is cut here, in bytes: it may quote whatever came in.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use sagamore_core::definition::Definition;
-use sagamore_core::id::SagaId;
+use sagamore_core::id::{Name, SagaId};
 use sagamore_core::message::{Horizon, Swept};
 use sagamore_core::{Body, Timestamp};
 use sagamore_database::Value;
@@ -24,7 +24,12 @@ impl Store {
         }
         let before = open.get(open_max).map_or(before, |(_, started_at)| *started_at);
         open.retain(|(_, started_at)| *started_at < before);
-        Ok(Horizon { before, open: open.into_iter().map(|(id, _)| id).collect() })
+        let mut definitions: Vec<Name> = Vec::new();
+        for row in self.database.query("SELECT name FROM definition GROUP BY name ORDER BY name", ()).await? {
+            let name: String = row.get(0)?;
+            definitions.push(name.parse().map_err(|why| bad(&name, why))?);
+        }
+        Ok(Horizon { before, definitions, open: open.into_iter().map(|(id, _)| id).collect() })
     }
 
     /// Notes what participants have forgotten.
@@ -73,7 +78,7 @@ mod tests {
         }
         open.commit().await.expect("commit");
         let check = async |before, open_max, wanted_before, wanted: &[&str]| {
-            let Horizon { before, open } = store.horizon(Timestamp(before), open_max).await.expect("horizon");
+            let Horizon { before, open, .. } = store.horizon(Timestamp(before), open_max).await.expect("horizon");
             let open: Vec<&str> = open.iter().map(SagaId::as_str).collect();
             assert_eq!((before, &*open), (Timestamp(wanted_before), wanted));
         };

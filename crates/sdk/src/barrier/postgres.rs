@@ -2,7 +2,7 @@
 //!
 //! Every key column comes out of an array: compared with a constant, the plan would walk the whole table.
 
-use sagamore_core::{SagaId, StepKey, Timestamp};
+use sagamore_core::{Horizon, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::postgres::array;
 use sagamore_database::{Error, Row, Tx, Value};
 
@@ -38,11 +38,14 @@ WHERE b.saga = k.saga AND b.step = k.step AND b.direction = k.direction AND b.ge
 const REMOVE: &str = "
 DELETE FROM barrier b
 USING (SELECT saga, step, direction, generation FROM barrier
-       WHERE stored_at < $1 AND saga <> ALL (CAST($2 AS TEXT[])) ORDER BY stored_at LIMIT $3) AS old
+       WHERE stored_at < $1 AND saga <> ALL (CAST($2 AS TEXT[])) AND split_part(saga, ':', 1) = ANY (CAST($3 AS TEXT[]))
+       ORDER BY stored_at LIMIT $4) AS old
 WHERE b.saga = old.saga AND b.step = old.step AND b.direction = old.direction AND b.generation = old.generation";
 
 const ANY_LEFT: &str = "
-SELECT saga FROM barrier WHERE stored_at < $1 AND saga <> ALL (CAST($2 AS TEXT[])) ORDER BY stored_at LIMIT 1";
+SELECT saga FROM barrier
+WHERE stored_at < $1 AND saga <> ALL (CAST($2 AS TEXT[])) AND split_part(saga, ':', 1) = ANY (CAST($3 AS TEXT[]))
+ORDER BY stored_at LIMIT 1";
 
 /// Claims in one order, and gives the rows of each step in the other. Only steps that were known before are read.
 pub(super) async fn claim(
@@ -89,12 +92,18 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute(RELEASE, (sagas(keys), steps(keys), array(directions), array(generations))).await.map(drop)
 }
 
-pub(super) async fn remove(tx: &Tx, before: Timestamp, open: &[SagaId], page: u32) -> Result<u64, Error> {
-    tx.execute(REMOVE, (before.0, array(open.iter().map(SagaId::as_str)), page)).await
+pub(super) async fn remove(tx: &Tx, horizon: &Horizon, page: u32) -> Result<u64, Error> {
+    let [before, open, definitions] = params(horizon);
+    tx.execute(REMOVE, (before, open, definitions, page)).await
 }
 
-pub(super) async fn any_left(tx: &Tx, before: Timestamp, open: &[SagaId]) -> Result<bool, Error> {
-    Ok(!tx.query(ANY_LEFT, (before.0, array(open.iter().map(SagaId::as_str)))).await?.is_empty())
+pub(super) async fn any_left(tx: &Tx, horizon: &Horizon) -> Result<bool, Error> {
+    Ok(!tx.query(ANY_LEFT, params(horizon).to_vec()).await?.is_empty())
+}
+
+fn params(Horizon { before, definitions, open }: &Horizon) -> [Value; 3] {
+    let (open, definitions) = (open.iter().map(SagaId::as_str), definitions.iter().map(Name::as_str));
+    [before.0.into(), array(open), array(definitions)]
 }
 
 /// The row of a step of which nothing was known.

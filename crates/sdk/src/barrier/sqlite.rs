@@ -1,6 +1,6 @@
 //! The barrier's statements on SQLite: each once for each row, in the one process that writes.
 
-use sagamore_core::{Body, SagaId, StepKey, Timestamp};
+use sagamore_core::{Body, Horizon, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::{Error, Row, Tx, Value};
 
 /// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
@@ -21,11 +21,15 @@ const RELEASE: &str = "DELETE FROM barrier
 
 const REMOVE: &str = "DELETE FROM barrier WHERE (saga, step, direction, generation) IN (
         SELECT saga, step, direction, generation FROM barrier
-        WHERE stored_at < $1 AND saga NOT IN (SELECT value FROM json_each($2)) ORDER BY stored_at LIMIT $3
+        WHERE stored_at < $1 AND saga NOT IN (SELECT value FROM json_each($2))
+            AND substr(saga, 1, instr(saga, ':') - 1) IN (SELECT value FROM json_each($3))
+        ORDER BY stored_at LIMIT $4
     )";
 
 const ANY_LEFT: &str = "SELECT saga FROM barrier
-    WHERE stored_at < $1 AND saga NOT IN (SELECT value FROM json_each($2)) ORDER BY stored_at LIMIT 1";
+    WHERE stored_at < $1 AND saga NOT IN (SELECT value FROM json_each($2))
+        AND substr(saga, 1, instr(saga, ':') - 1) IN (SELECT value FROM json_each($3))
+    ORDER BY stored_at LIMIT 1";
 
 /// Claims in one order, and gives the rows of each step in the other.
 pub(super) async fn claim(
@@ -47,17 +51,19 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute_each(RELEASE, keys.iter().map(|key| step(key)).collect()).await.map(drop)
 }
 
-pub(super) async fn remove(tx: &Tx, before: Timestamp, open: &[SagaId], page: u32) -> Result<u64, Error> {
-    tx.execute(REMOVE, (before.0, as_json(open), page)).await
+pub(super) async fn remove(tx: &Tx, horizon: &Horizon, page: u32) -> Result<u64, Error> {
+    let [before, open, definitions] = params(horizon);
+    tx.execute(REMOVE, (before, open, definitions, page)).await
 }
 
-pub(super) async fn any_left(tx: &Tx, before: Timestamp, open: &[SagaId]) -> Result<bool, Error> {
-    Ok(!tx.query(ANY_LEFT, (before.0, as_json(open))).await?.is_empty())
+pub(super) async fn any_left(tx: &Tx, horizon: &Horizon) -> Result<bool, Error> {
+    Ok(!tx.query(ANY_LEFT, params(horizon).to_vec()).await?.is_empty())
 }
 
-fn as_json(open: &[SagaId]) -> String {
-    let ids = Body::of(&open).expect("a list of texts is JSON");
-    ids.as_str().to_owned()
+fn params(Horizon { before, definitions, open }: &Horizon) -> [Value; 3] {
+    let list = |texts: Vec<&str>| Value::from(Body::of(&texts).expect("a list of texts is JSON").as_str());
+    let (open, definitions) = (open.iter().map(SagaId::as_str), definitions.iter().map(Name::as_str));
+    [before.0.into(), list(open.collect()), list(definitions.collect())]
 }
 
 fn step(key: &StepKey) -> Vec<Value> {

@@ -5,6 +5,7 @@
 use futures_util::future::join_all;
 use sagamore_database::Tx;
 
+use super::events::Inputs;
 use super::{Answer, Ended, Mode, Prepared, Room, Stop};
 use crate::barrier::Known;
 use crate::guard::guarded;
@@ -17,9 +18,11 @@ impl Room<'_> {
         tx: &Tx,
         chunk: &[Asked],
         known: &[Known],
+        inputs: &[Inputs],
         meter: &mut Meter,
     ) -> Result<Vec<Answer>, Stop> {
-        let each = chunk.iter().zip(known).map(|(asked, known)| self.answer_beside(tx.counting(), asked, known));
+        let all = chunk.iter().zip(known).zip(inputs);
+        let each = all.map(|((asked, known), inputs)| self.answer_beside(tx.counting(), asked, known, inputs));
         let mut answers = Vec::with_capacity(chunk.len());
         for (answer, own) in join_all(each).await {
             meter.timeouts += own.timeouts;
@@ -30,15 +33,21 @@ impl Room<'_> {
     }
 
     /// One command on a handle of its own.
-    async fn answer_beside(&self, tx: Tx, asked: &Asked, known: &Known) -> (Result<Answer, Stop>, Meter) {
+    async fn answer_beside(
+        &self,
+        tx: Tx,
+        asked: &Asked,
+        known: &Known,
+        inputs: &Inputs,
+    ) -> (Result<Answer, Stop>, Meter) {
         let mut meter = Meter::default();
-        let running = match self.prepare(tx.clone(), asked, known) {
+        let running = match self.prepare(tx.clone(), asked, known, inputs) {
             Prepared::Answered(answer) => return (Ok(answer), meter),
             Prepared::Running(running) => running,
         };
         let ended = guarded(running, self.options.handler_limit, &mut meter).await;
         let answer = match self.judge(ended, tx.rows_written() == 0, Mode::Together) {
-            Ok(Ended::Kept(outcome)) => Ok(Answer { outcome, poison: None, fresh: true }),
+            Ok(Ended::Kept(outcome)) => Ok(Answer::fresh(outcome)),
             Ok(Ended::Undone(_)) => Err(Stop::Apart),
             Err(stop) => Err(stop),
         };

@@ -24,7 +24,12 @@ fn later() -> Timestamp {
 async fn tell(world: &World, before: Timestamp, open: &[&str]) {
     let open = open.iter().map(|key| format!("toy:{key}").parse().expect("an id")).collect();
     let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };
-    world.publish(vec![encode_horizon(&Horizon { before, open }, &reply_to)]).await;
+    world
+        .publish(vec![encode_horizon(
+            &Horizon { before, definitions: vec!["toy".parse().expect("a name")], open },
+            &reply_to,
+        )])
+        .await;
 }
 
 async fn rows(world: &World) -> i64 {
@@ -55,6 +60,12 @@ async fn rows_go_when_they_are_old_and_their_saga_has_ended() {
     world.turn_at(later()).await;
     assert_eq!(rows(&world).await, 4, "their sagas may not have ended");
     assert_eq!(swept(&mut world).await, [now()]);
+
+    let others = Horizon { before: later(), definitions: vec!["other".parse().expect("a name")], open: Vec::new() };
+    let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };
+    world.publish(vec![encode_horizon(&others, &reply_to)]).await;
+    world.turn_at(later()).await;
+    assert_eq!((rows(&world).await, swept(&mut world).await.len()), (4, 1), "they are of no saga that was meant");
 
     tell(&world, later(), &["b"]).await;
     world.turn_at(later()).await;
@@ -108,7 +119,7 @@ async fn a_horizon_that_cannot_be_read_changes_nothing() {
     let mut world = world().await;
     world.ask([add("a")]).await;
     let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };
-    let mut record = encode_horizon(&Horizon { before: later(), open: Vec::new() }, &reply_to);
+    let mut record = encode_horizon(&Horizon { before: later(), definitions: Vec::new(), open: Vec::new() }, &reply_to);
     record.body = "{".into();
     world.publish(vec![record]).await;
     world.turn_at(later()).await;

@@ -19,14 +19,16 @@ pub(super) const SPECVERSION: &str = "ce_specversion";
 pub(super) const ID: &str = "ce_id";
 pub(super) const SOURCE: &str = "ce_source";
 pub(super) const TYPE: &str = "ce_type";
-const SUBJECT: &str = "ce_subject";
+pub(super) const TIME: &str = "ce_sagatime";
+pub(super) const SUBJECT: &str = "ce_subject";
 const CORRELATION: &str = "ce_correlationid";
-const CAUSATION: &str = "ce_causationid";
-const DEFINITION: &str = "ce_sagadefinition";
-const VERSION: &str = "ce_sagaversion";
+pub(super) const CAUSATION: &str = "ce_causationid";
+pub(super) const DEFINITION: &str = "ce_sagadefinition";
+pub(super) const VERSION: &str = "ce_sagaversion";
 const STEP: &str = "ce_sagastep";
 const KIND: &str = "ce_sagakind";
 const GENERATION: &str = "ce_sagageneration";
+pub(super) const HOP: &str = "ce_sagahop";
 const ATTEMPT: &str = "ce_sagaattempt";
 pub(super) const REPLY_TOPIC: &str = "ce_sagareplytopic";
 pub(super) const REPLY_PARTITION: &str = "ce_sagareplypartition";
@@ -166,7 +168,7 @@ struct Rest {
 const HEADERS_MAX: usize = 18;
 
 /// Header names with their values, which all lie in one text.
-struct Headers {
+pub(super) struct Headers {
     text: String,
     entries: [(&'static str, Value); HEADERS_MAX],
     count: usize,
@@ -180,10 +182,10 @@ enum Value {
 
 /// From here to there in the text.
 #[derive(Clone, Copy)]
-struct Span(usize, usize);
+pub(super) struct Span(usize, usize);
 
 impl Headers {
-    fn new(body_bytes: usize) -> Headers {
+    pub(super) fn new(body_bytes: usize) -> Headers {
         let entries = [("", Value::Fixed("")); HEADERS_MAX];
         Headers { text: String::with_capacity(400 + body_bytes), entries, count: 0 }
     }
@@ -193,11 +195,11 @@ impl Headers {
         self.count += 1;
     }
 
-    fn fixed(&mut self, name: &'static str, value: &'static str) {
+    pub(super) fn fixed(&mut self, name: &'static str, value: &'static str) {
         self.put(name, Value::Fixed(value));
     }
 
-    fn text(&mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Span {
+    pub(super) fn text(&mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Span {
         let start = self.text.len();
         write(&mut self.text);
         let span = Span(start, self.text.len());
@@ -205,25 +207,25 @@ impl Headers {
         span
     }
 
-    fn number(&mut self, name: &'static str, value: impl std::fmt::Display) {
+    pub(super) fn number(&mut self, name: &'static str, value: impl std::fmt::Display) {
         self.text(name, |out| write_display(out, value));
     }
 
-    fn step(&mut self, key: &StepKey) {
+    pub(super) fn step(&mut self, key: &StepKey) {
         self.text(CORRELATION, |out| out.push_str(key.saga.as_str()));
         self.text(STEP, |out| out.push_str(key.step.as_str()));
         self.fixed(KIND, key.direction.as_str());
         self.number(GENERATION, key.generation);
     }
 
-    fn trace(&mut self, traceparent: Option<&str>) {
+    pub(super) fn trace(&mut self, traceparent: Option<&str>) {
         if let Some(traceparent) = traceparent {
             self.text(TRACEPARENT, |out| out.push_str(traceparent));
         }
     }
 
     /// The record, whose key is one of the values; everything lies in one piece of memory.
-    fn record(mut self, topic: Arc<str>, partition: Option<u32>, key: Span, body: &str) -> Record {
+    pub(super) fn record(mut self, topic: Arc<str>, partition: Option<u32>, key: Span, body: &str) -> Record {
         let body_start = self.text.len();
         self.text.push_str(body);
         let text = Bytes::from(self.text);
@@ -239,23 +241,26 @@ impl Headers {
 
 /// The headers that matter, as they came in. A header that is not UTF-8 counts as absent.
 #[derive(Default)]
-struct Read<'a> {
-    name: Option<&'a str>,
+pub(super) struct Read<'a> {
+    pub(super) name: Option<&'a str>,
     saga: Option<&'a str>,
     step: Option<&'a str>,
     kind: Option<&'a str>,
     generation: Option<&'a str>,
-    version: Option<&'a str>,
+    pub(super) version: Option<&'a str>,
+    pub(super) hop: Option<&'a str>,
+    pub(super) causation: Option<&'a str>,
+    pub(super) time: Option<&'a str>,
     attempt: Option<&'a str>,
     reply_topic: Option<&'a str>,
     reply_partition: Option<&'a str>,
     expires: Option<&'a str>,
     outcome: Option<&'a str>,
-    traceparent: Option<&'a str>,
+    pub(super) traceparent: Option<&'a str>,
 }
 
 impl<'a> Read<'a> {
-    fn over(record: &'a Record) -> Read<'a> {
+    pub(super) fn over(record: &'a Record) -> Read<'a> {
         let mut read = Read::default();
         for (name, value) in &record.headers {
             let slot = match name.as_ref() {
@@ -265,6 +270,9 @@ impl<'a> Read<'a> {
                 KIND => &mut read.kind,
                 GENERATION => &mut read.generation,
                 VERSION => &mut read.version,
+                HOP => &mut read.hop,
+                CAUSATION => &mut read.causation,
+                TIME => &mut read.time,
                 ATTEMPT => &mut read.attempt,
                 REPLY_TOPIC => &mut read.reply_topic,
                 REPLY_PARTITION => &mut read.reply_partition,
@@ -280,7 +288,7 @@ impl<'a> Read<'a> {
         read
     }
 
-    fn key(&self) -> Result<StepKey, String> {
+    pub(super) fn key(&self) -> Result<StepKey, String> {
         let saga = needed(CORRELATION, self.saga)?;
         let step = needed(STEP, self.step)?;
         let kind = needed(KIND, self.kind)?;
@@ -346,15 +354,15 @@ fn json(value: &impl Serialize) -> Cow<'static, str> {
     Cow::Owned(serde_json::to_string(value).expect("texts in named fields are JSON"))
 }
 
-fn needed<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, String> {
+pub(super) fn needed<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, String> {
     value.ok_or_else(|| format!("header {name} is missing or no text"))
 }
 
-fn number<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<T, String> {
+pub(super) fn number<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<T, String> {
     let text = needed(name, value)?;
     text.parse().map_err(|_| wrong(name, format_args!("'{text}' is no number in range")))
 }
 
-fn wrong(name: &str, error: impl std::fmt::Display) -> String {
+pub(super) fn wrong(name: &str, error: impl std::fmt::Display) -> String {
     format!("header {name}: {error}")
 }

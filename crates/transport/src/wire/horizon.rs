@@ -80,7 +80,11 @@ mod tests {
     #[test]
     fn what_is_told_comes_back() {
         let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
-        let horizon = Horizon { before: Timestamp(7), open: vec!["checkout:1".parse().unwrap()] };
+        let horizon = Horizon {
+            before: Timestamp(7),
+            definitions: vec!["checkout".parse().unwrap()],
+            open: vec!["checkout:1".parse().unwrap()],
+        };
         assert_eq!(decode_horizon(&encode_horizon(&horizon, &reply_to)), Ok((horizon, reply_to.clone())));
         let swept = Swept { participant: Name::new("payment").unwrap(), before: Timestamp(5) };
         let record = encode_swept(&swept, &reply_to);
@@ -91,7 +95,8 @@ mod tests {
     #[test]
     fn what_is_no_such_message_is_told_from_one_that_is_damaged() {
         let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
-        let mut horizon = encode_horizon(&Horizon { before: Timestamp(7), open: Vec::new() }, &reply_to);
+        let mut horizon =
+            encode_horizon(&Horizon { before: Timestamp(7), definitions: Vec::new(), open: Vec::new() }, &reply_to);
         assert_eq!(decode_swept(&horizon), None);
         horizon.headers.retain(|(name, _)| name != REPLY_TOPIC);
         assert!(decode_horizon(&horizon).unwrap_err().contains(REPLY_TOPIC));

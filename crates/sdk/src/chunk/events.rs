@@ -1,0 +1,148 @@
+//! What is different where events were reacted to: all inputs have to be there, and what came of it is told by an event that
+//! is kept. A fault is nobody's to ask about again: the event itself is kept, and comes again.
+
+use sagamore_core::message::{Event, Outcome};
+use sagamore_core::{Body, Direction, StepKey, Timestamp};
+use sagamore_database::{Error, Tx};
+
+use super::{Answer, Room};
+use crate::barrier::{Known, Verdict};
+use crate::handler::{Running, Unreadable};
+use crate::inbox::{self, Kept};
+use crate::intake::{Asked, By};
+use crate::outbox;
+use crate::reaction::Declared;
+
+/// What a reaction needs to begin.
+pub(crate) enum Inputs {
+    /// A command has all with it.
+    Command,
+    /// Every event's body, in the order declared, and how many events led to the last of them.
+    All { bodies: Vec<Body>, hop: u32 },
+    /// These have not come, and the others have waited since then.
+    Missing { names: Vec<&'static str>, since: Timestamp },
+}
+
+impl Room<'_> {
+    /// Looks for the other events of those reactions that need several: two round trips, if there are such.
+    pub(super) async fn inputs(&self, tx: &Tx, chunk: &[Asked], known: &[Known]) -> Result<Vec<Inputs>, Error> {
+        let joins = |(asked, known): &(&Asked, &Known)| {
+            let needs = self.declared(asked).is_some_and(|reaction| reaction.inputs.len() > 1);
+            needs && asked.key.direction == Direction::Action && known.verdict(&asked.key) == Verdict::Act
+        };
+        let joining: Vec<&Asked> = chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
+        let kept: Vec<Kept<'_>> = joining.iter().filter_map(|asked| kept(asked)).collect();
+        inbox::keep(tx, &kept, self.now).await?;
+        let keys: Vec<&StepKey> = joining.iter().map(|asked| &asked.key).collect();
+        let waiting = inbox::waiting(tx, &keys).await?;
+        let mut joined = joining.iter().map(|asked| &asked.key).zip(&waiting).peekable();
+        let inputs = chunk.iter().map(|asked| {
+            let By::Event(event) = &asked.by else { return Inputs::Command };
+            let Some((_, there)) = joined.next_if(|(key, _)| **key == asked.key) else {
+                return Inputs::All { bodies: vec![event.body.clone()], hop: event.hop };
+            };
+            let wanted = self.declared(asked).map(|reaction| reaction.inputs.as_slice()).unwrap_or_default();
+            let of = |name: &str| there.iter().map(|(event, _)| event).find(|event| event.name.as_str() == name);
+            let missing: Vec<&'static str> =
+                wanted.iter().map(|input| input.name).filter(|name| of(name).is_none()).collect();
+            if !missing.is_empty() {
+                let since = there.iter().map(|(_, since)| *since).min().unwrap_or(self.now);
+                return Inputs::Missing { names: missing, since };
+            }
+            let events: Vec<&Event> = wanted.iter().filter_map(|input| of(input.name)).collect();
+            let hop = events.iter().map(|event| event.hop).max().unwrap_or(event.hop);
+            Inputs::All { bodies: events.into_iter().map(|event| event.body.clone()).collect(), hop }
+        });
+        Ok(inputs.collect())
+    }
+
+    /// The handler of a reaction, or of its undo, not yet begun.
+    pub(super) fn react(
+        &self,
+        asked: &Asked,
+        tx: Tx,
+        inputs: &Inputs,
+        told: Option<&Body>,
+    ) -> Result<Running, Unreadable> {
+        let unknown = || format!("service '{}' has no reaction '{}'", self.service.name(), asked.key.step);
+        let Some(declared) = self.declared(asked) else { return Err(Unreadable::Output(unknown())) };
+        match (told, inputs, &declared.react, &declared.undo) {
+            (Some(told), _, _, Some(undo)) => (undo.run)(tx, told),
+            (None, Inputs::All { bodies, .. }, Some(react), _) => react(tx, bodies),
+            (Some(_), _, _, None) | (None, _, _, _) => Err(Unreadable::Output(unknown())),
+        }
+    }
+
+    /// Gives each answer its event: a new one, which is kept, or the one that was kept. Keeps what met a fault for another
+    /// time. Four round trips at most.
+    pub(super) async fn tell(
+        &self,
+        tx: &Tx,
+        chunk: &[Asked],
+        inputs: &[Inputs],
+        answers: &mut [Answer],
+    ) -> Result<(), Error> {
+        let (mut faulted, mut over, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
+        for ((asked, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
+            let By::Event(cause) = &asked.by else { continue };
+            match &answer.outcome {
+                Outcome::Fault(_) if answer.waits && answer.poison.is_some() => over.push(&asked.key),
+                Outcome::Fault(_) if answer.waits => {}
+                Outcome::Fault(_) => faulted.extend(kept(asked)),
+                Outcome::Done(_) | Outcome::Refused(_) => {
+                    over.push(&asked.key);
+                    if answer.fresh {
+                        answer.event = self.event(asked, cause, inputs, &answer.outcome);
+                    } else {
+                        repeated.push(&asked.key);
+                    }
+                }
+            }
+        }
+        let mut kept = outbox::told(tx, &repeated).await?.into_iter();
+        for (asked, answer) in chunk.iter().zip(answers.iter_mut()) {
+            let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
+            if is_repeated && !matches!(answer.outcome, Outcome::Fault(_)) {
+                answer.event = kept.next().flatten();
+            }
+        }
+        let new: Vec<&Event> =
+            answers.iter().filter(|answer| answer.fresh).filter_map(|answer| answer.event.as_ref()).collect();
+        outbox::store(tx, &new, true).await?;
+        inbox::keep(tx, &faulted, self.now).await?;
+        inbox::remove(tx, &over).await
+    }
+
+    /// The event that tells what came of a reaction or an undo.
+    fn event(&self, asked: &Asked, cause: &Event, inputs: &Inputs, outcome: &Outcome) -> Option<Event> {
+        let (first, hop) = match inputs {
+            Inputs::All { bodies, hop } if asked.key.direction == Direction::Action => (bodies.first()?, *hop),
+            Inputs::All { .. } | Inputs::Missing { .. } | Inputs::Command => (&cause.body, cause.hop),
+        };
+        let (name, body) = self.declared(asked)?.event(asked.key.direction, outcome, first)?;
+        Some(Event {
+            key: asked.key.clone(),
+            version: cause.version,
+            name: name.parse().ok()?,
+            causation: Some(cause.id()),
+            hop: hop.saturating_add(1),
+            at: self.now,
+            body,
+            traceparent: asked.traceparent.clone(),
+        })
+    }
+
+    fn declared(&self, asked: &Asked) -> Option<&Declared> {
+        match asked.by {
+            By::Event(_) => self.service.declared(&asked.key.step),
+            By::Command(_) => None,
+        }
+    }
+}
+
+fn kept(asked: &Asked) -> Option<Kept<'_>> {
+    match &asked.by {
+        By::Event(event) => Some(Kept { key: &asked.key, event }),
+        By::Command(_) => None,
+    }
+}

@@ -1,0 +1,79 @@
+//! Events that cannot be reacted to yet: the other one of a pair has not come, or the handler met a fault. They are kept in
+//! the service's own database, so that they hold up nobody else, and come again by and by.
+
+use std::time::Duration;
+
+use sagamore_core::message::Event;
+use sagamore_core::{StepKey, Timestamp};
+use sagamore_database::{Database, Error, Row, Tx, Value};
+
+use crate::outbox::{content, place, read};
+
+/// The first pause. The next ones are as long as it has waited so far, and so grow twofold, up to a minute.
+pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(200);
+
+const KEEP: &str = "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction,
+        version, causation, hop, told_at, body, traceparent, attempts, due_at, since)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    ON CONFLICT (saga, step, direction, event) DO UPDATE
+    SET attempts = inbox.attempts + 1, due_at = excluded.since + CASE
+        WHEN excluded.since - inbox.since > 60000 THEN 60000
+        WHEN excluded.since - inbox.since < 200 THEN 200
+        ELSE excluded.since - inbox.since END";
+
+const WAITING: &str = "SELECT saga, telling_step, telling_direction, event,
+        version, causation, hop, told_at, body, traceparent, since
+    FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3";
+
+const DUE: &str = "SELECT saga, telling_step, telling_direction, event,
+        version, causation, hop, told_at, body, traceparent
+    FROM inbox WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
+
+const REMOVE: &str = "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3";
+
+/// One event that is kept.
+pub(crate) struct Kept<'a> {
+    /// What it is to lead to.
+    pub key: &'a StepKey,
+    pub event: &'a Event,
+}
+
+/// Keeps events, or puts off those that are kept already.
+pub(crate) async fn keep(tx: &Tx, kept: &[Kept<'_>], now: Timestamp) -> Result<(), Error> {
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let row = |Kept { key, event }: &Kept<'_>| {
+        let mut row = place(key);
+        row.push(event.name.as_str().into());
+        row.extend([event.key.step.as_str().into(), event.key.direction.as_str().into()]);
+        row.extend(content(event));
+        row.extend([Value::Int(1), now.plus(PAUSE_MIN).0.into(), now.0.into()]);
+        row
+    };
+    tx.execute_each(KEEP, kept.iter().map(row).collect()).await.map(drop)
+}
+
+/// What waits for each of these, and since when: one round trip.
+pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event, Timestamp)>>, Error> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx.query_each(WAITING, keys.iter().map(|key| place(key)).collect()).await?;
+    let of_key = |rows: &Vec<Row>| rows.iter().map(|row| Ok((read(row, 0)?, Timestamp(row.get(10)?)))).collect();
+    rows.iter().map(of_key).collect()
+}
+
+/// Nothing waits for these any more.
+pub(crate) async fn remove(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    tx.execute_each(REMOVE, keys.iter().map(|key| place(key)).collect()).await.map(drop)
+}
+
+/// At most so many whose time has come.
+pub(crate) async fn due(database: &Database, now: Timestamp, limit: usize) -> Result<Vec<Event>, Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    database.query(DUE, (now.0, limit)).await?.iter().map(|row| read(row, 0)).collect()
+}

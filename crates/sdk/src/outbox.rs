@@ -1,0 +1,228 @@
+//! The events that a service has told, each kept with the row of the barrier that it tells of: a repetition tells the same
+//! event again, and what begins a chain is sent from here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sagamore_core::message::Event;
+use sagamore_core::typed::Message;
+use sagamore_core::{Body, Direction, Name, Outcome, SagaId, StepKey, Timestamp};
+use sagamore_database::port::Dialect;
+use sagamore_database::{Error, Migration, Row, Tx, Value};
+use tokio::sync::Notify;
+
+use crate::barrier::{self, Verdict};
+use crate::decided::Fault;
+
+/// The events that were told, and those that wait (see `inbox.rs`).
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
+    "0001-events",
+    "CREATE TABLE emitted (
+        saga TEXT NOT NULL,
+        step TEXT NOT NULL,
+        direction TEXT NOT NULL,
+        event TEXT NOT NULL,
+        version BIGINT NOT NULL,
+        causation TEXT,
+        hop BIGINT NOT NULL,
+        told_at BIGINT NOT NULL,
+        body TEXT NOT NULL,
+        traceparent TEXT,
+        sent BOOLEAN NOT NULL,
+        PRIMARY KEY (saga, step, direction)
+    );
+    CREATE INDEX emitted_unsent ON emitted (told_at) WHERE sent = FALSE;
+    CREATE TABLE inbox (
+        saga TEXT NOT NULL,
+        step TEXT NOT NULL,
+        direction TEXT NOT NULL,
+        event TEXT NOT NULL,
+        telling_step TEXT NOT NULL,
+        telling_direction TEXT NOT NULL,
+        version BIGINT NOT NULL,
+        causation TEXT,
+        hop BIGINT NOT NULL,
+        told_at BIGINT NOT NULL,
+        body TEXT NOT NULL,
+        traceparent TEXT,
+        attempts BIGINT NOT NULL,
+        due_at BIGINT NOT NULL,
+        since BIGINT NOT NULL,
+        PRIMARY KEY (saga, step, direction, event)
+    );
+    CREATE INDEX inbox_due_at ON inbox (due_at)",
+)];
+
+const STORE: &str = "INSERT INTO emitted
+    (saga, step, direction, event, version, causation, hop, told_at, body, traceparent, sent)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    ON CONFLICT (saga, step, direction) DO NOTHING";
+
+const READ: &str = "SELECT saga, step, direction, event, version, causation, hop, told_at, body, traceparent
+    FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3";
+
+const SENT: &str = "UPDATE emitted SET sent = TRUE WHERE saga = $1 AND step = $2 AND direction = $3";
+
+/// Where a service begins chains: in the transaction in which it does something by itself.
+#[derive(Clone, Default)]
+pub struct Outbox {
+    woken: Arc<Wake>,
+}
+
+#[derive(Default)]
+struct Wake {
+    there: AtomicBool,
+    notify: Notify,
+}
+
+/// Where a chain is to begin.
+#[derive(Clone, Debug)]
+pub struct Beginning<'a> {
+    /// The chain: its plan's name and its business key.
+    pub chain: &'a SagaId,
+    /// The plan's version.
+    pub version: u32,
+    /// The reaction by which the service begins it.
+    pub reaction: &'a str,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// What became of a beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It begins when the transaction is committed.
+    New,
+    /// It had begun: nothing was written.
+    Before,
+    /// It was cancelled before it began, and never will: nothing was written.
+    Never,
+}
+
+impl Outbox {
+    /// Begins a chain with this event, together with all else that is done in the transaction. It is sent after the commit,
+    /// by whichever process of the service comes first; [`Outbox::wake`] makes it this one, at once.
+    pub async fn begin<E: Message>(&self, tx: &Tx, beginning: Beginning<'_>, event: &E) -> Result<Begun, Fault> {
+        let Beginning { chain, version, reaction, at } = beginning;
+        let step = Name::new(reaction)?;
+        let key = StepKey { saga: chain.clone(), step, direction: Direction::Action, generation: 1 };
+        let known = barrier::claim(tx, &[&key], at).await?.pop().ok_or_else(|| Fault::new("nothing was claimed"))?;
+        match known.verdict(&key) {
+            Verdict::Act => {}
+            Verdict::Answered(Outcome::Done(_)) => return Ok(Begun::Before),
+            Verdict::Answered(Outcome::Refused(_)) | Verdict::NothingToUndo => return Ok(Begun::Never),
+            Verdict::Answered(Outcome::Fault(why)) => return Err(Fault::new(why)), // its row is damaged
+            Verdict::Undo(_) => return Err(Fault::new("an action has nothing to undo")),
+        }
+        let body = Body::of(event)?;
+        barrier::store(tx, &[(&key, &known, &Outcome::Done(body.clone()))], at).await?;
+        let name = Name::new(E::NAME)?;
+        let event = Event { key, version, name, causation: None, hop: 0, at, body, traceparent: None };
+        store(tx, &[&event], false).await?;
+        Ok(Begun::New)
+    }
+
+    /// After the commit: what was begun is sent at once.
+    pub fn wake(&self) {
+        self.woken.there.store(true, Ordering::Release);
+        self.woken.notify.notify_one();
+    }
+
+    /// Whether somebody has woken it since the last look.
+    pub(crate) fn take(&self) -> bool {
+        self.woken.there.swap(false, Ordering::AcqRel)
+    }
+
+    /// Until somebody wakes it.
+    pub(crate) async fn woken(&self) {
+        self.woken.notify.notified().await;
+    }
+}
+
+/// Keeps events: one round trip.
+pub(crate) async fn store(tx: &Tx, events: &[&Event], sent: bool) -> Result<(), Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let row = |event: &&Event| {
+        let mut row = columns(event);
+        row.push(Value::Bool(sent));
+        row
+    };
+    tx.execute_each(STORE, events.iter().map(row).collect()).await.map(drop)
+}
+
+/// The events that were told of these, in their order; none where nothing was told: one round trip.
+pub(crate) async fn told(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Option<Event>>, Error> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx.query_each(READ, keys.iter().map(|key| place(key)).collect()).await?;
+    rows.iter().map(|rows| rows.first().map(|row| read(row, 0)).transpose()).collect()
+}
+
+/// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.
+pub(crate) async fn unsent(tx: &Tx, limit: u32) -> Result<Vec<Event>, Error> {
+    let alone = match tx.dialect() {
+        Dialect::Sqlite => "",
+        Dialect::Postgres => " FOR UPDATE",
+    };
+    let sql = format!(
+        "SELECT saga, step, direction, event, version, causation, hop, told_at, body, traceparent
+         FROM emitted WHERE sent = FALSE ORDER BY told_at LIMIT $1{alone}"
+    );
+    tx.query(&sql, (limit,)).await?.iter().map(|row| read(row, 0)).collect()
+}
+
+/// They were sent.
+pub(crate) async fn mark_sent(tx: &Tx, events: &[Event]) -> Result<(), Error> {
+    tx.execute_each(SENT, events.iter().map(|event| place(&event.key)).collect()).await.map(drop)
+}
+
+/// What both tables have of an event, in this order.
+pub(crate) fn columns(event: &Event) -> Vec<Value> {
+    let mut row = place(&event.key);
+    row.push(event.name.as_str().into());
+    row.extend(content(event));
+    row
+}
+
+/// The same without its place and its name.
+pub(crate) fn content(event: &Event) -> [Value; 6] {
+    [
+        event.version.into(),
+        event.causation.clone().into(),
+        event.hop.into(),
+        event.at.0.into(),
+        event.body.as_str().into(),
+        event.traceparent.clone().into(),
+    ]
+}
+
+/// Chain, step, direction.
+pub(crate) fn place(key: &StepKey) -> Vec<Value> {
+    vec![key.saga.as_str().into(), key.step.as_str().into(), key.direction.as_str().into()]
+}
+
+/// Reads chain, step, direction, name and content, from this column on.
+pub(crate) fn read(row: &Row, from: usize) -> Result<Event, Error> {
+    let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
+    let text = |column| row.get::<String>(from + column);
+    let small =
+        |column, name| u32::try_from(row.get::<i64>(from + column)?).map_err(|_| damaged(name, "a small number"));
+    Ok(Event {
+        key: StepKey {
+            saga: text(0)?.parse().map_err(|_| damaged("saga", "a chain"))?,
+            step: text(1)?.parse().map_err(|_| damaged("step", "a name"))?,
+            direction: text(2)?.parse().map_err(|_| damaged("direction", "a direction"))?,
+            generation: 1,
+        },
+        name: text(3)?.parse().map_err(|_| damaged("event", "a name"))?,
+        version: small(4, "version")?,
+        causation: row.get(from + 5)?,
+        hop: small(6, "hop")?,
+        at: Timestamp(row.get(from + 7)?),
+        body: Body::parse(&text(8)?).map_err(|_| damaged("body", "JSON"))?,
+        traceparent: row.get(from + 9)?,
+    })
+}

@@ -1,0 +1,287 @@
+//! What a service does about events: a reaction carries something out when events of a chain are there, and tells what came of
+//! it by an event; its undo takes that back when one of certain failures happens, and tells that as well.
+//!
+//! A reaction is a step of its chain: its barrier row, its stored answer and its undo are those of a command. Only who asks
+//! and what is answered differ.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use sagamore_core::message::IntoRefusal;
+use sagamore_core::typed::{Message, Mirror};
+use sagamore_core::{Body, Direction, Name, Outcome, Refusal};
+use sagamore_database::Tx;
+use serde_json::{Map, Value};
+
+use crate::decided::Decided;
+use crate::handler::{Running, Unreadable, erase, read_body, undone};
+
+type React = dyn Fn(Tx, &[Body]) -> Result<Running, Unreadable> + Send + Sync;
+type Undo = dyn Fn(Tx, &Body) -> Result<Running, Unreadable> + Send + Sync;
+
+/// A reaction that is told by an `E`, the event that says it holds.
+///
+/// ```
+/// # use sagamore_sdk::{Decided, Message, Never, Reaction, Service, Tx, done, on};
+/// # #[derive(Message)] #[message(name = "order.created")] struct OrderCreated { order_id: String, cents: i64 }
+/// # #[derive(Message)] #[message(name = "payment.success")] struct PaymentSuccess { order_id: String, cents: i64 }
+/// # #[derive(Message)] #[message(name = "payment.failed")] struct PaymentFailed { order_id: String, reason: String }
+/// # #[derive(Message)] #[message(name = "payment.refunded")] struct PaymentRefunded { order_id: String }
+/// # #[derive(Message)] #[message(name = "shipping.failed")] struct ShippingFailed { order_id: String, reason: String }
+/// # async fn charge(_: Tx, order: OrderCreated) -> Decided<PaymentSuccess, Never> {
+/// #     let OrderCreated { order_id, cents } = order; done(PaymentSuccess { order_id, cents })
+/// # }
+/// # async fn refund(_: Tx, _: PaymentSuccess) -> Decided<(), Never> { done(()) }
+/// let payment = Service::named("payment").reaction(
+///     Reaction::named("charge")
+///         .to(charge)
+///         .fails::<PaymentFailed>()
+///         .undone_by(refund, on::<(ShippingFailed,)>().says::<PaymentRefunded>()),
+/// );
+/// assert_eq!(payment.reacts_to().collect::<Vec<_>>(), ["order.created", "shipping.failed"]);
+/// ```
+pub struct Reaction<E> {
+    declared: Declared,
+    tells: PhantomData<fn() -> E>,
+}
+
+/// A reaction that does not say yet what it reacts to.
+pub struct Unbound(Name);
+
+/// Failures, any of which leads to an undo.
+pub struct On(Vec<Told>);
+
+/// Failures that lead to an undo, and the event by which that is told.
+pub struct Undoing {
+    on: Vec<Told>,
+    says: Told,
+}
+
+/// An event's name and the fields of its body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub name: &'static str,
+    fields: &'static [&'static str],
+}
+
+/// A reaction as the participant keeps it, without types.
+#[derive(Clone)]
+pub(crate) struct Declared {
+    pub name: Name,
+    /// All of these have to be there. None: the service itself begins the chain by it.
+    pub inputs: Vec<Told>,
+    pub react: Option<Arc<React>>,
+    /// Says that it holds.
+    pub tells: Told,
+    /// Says that it was refused.
+    pub fails: Option<Told>,
+    pub undo: Option<DeclaredUndo>,
+}
+
+/// An undo likewise.
+#[derive(Clone)]
+pub(crate) struct DeclaredUndo {
+    pub on: Vec<Told>,
+    pub says: Told,
+    pub run: Arc<Undo>,
+}
+
+/// Tuples of events, any one of which is meant.
+pub trait AnyOf {
+    /// Their names and fields.
+    #[doc(hidden)]
+    fn all() -> Vec<(&'static str, &'static [&'static str])>;
+}
+
+macro_rules! any_of {
+    ($($event:ident),+) => {
+        impl<$($event: Message),+> AnyOf for ($($event,)+) {
+            fn all() -> Vec<(&'static str, &'static [&'static str])> {
+                vec![$(($event::NAME, <$event::From as Mirror>::FIELDS)),+]
+            }
+        }
+    };
+}
+any_of!(A);
+any_of!(A, B);
+any_of!(A, B, C);
+any_of!(A, B, C, D);
+
+/// Any of these events: `on::<(InventoryFailed, ShippingFailed)>()`.
+pub fn on<T: AnyOf>() -> On {
+    On(T::all().into_iter().map(|(name, fields)| Told { name, fields }).collect())
+}
+
+impl On {
+    /// Each undo tells an `E`, also when there was nothing to undo. Its fields come from the failure.
+    ///
+    /// # Panics
+    /// When one of the failures lacks a field of it.
+    pub fn says<E: Message>(self) -> Undoing {
+        let says = Told::of::<E>();
+        for failure in &self.0 {
+            let lacks = says.fields.iter().find(|field| !failure.fields.contains(field));
+            assert!(lacks.is_none(), "'{}' has no field '{}' for '{}'", failure.name, lacks.unwrap_or(&""), says.name);
+        }
+        Undoing { on: self.0, says }
+    }
+}
+
+impl Reaction<()> {
+    /// A reaction with a name that is its own in its plan.
+    ///
+    /// # Panics
+    /// When `name` is no [`Name`].
+    pub fn named(name: &str) -> Unbound {
+        Unbound(Name::new(name).unwrap_or_else(|malformed| panic!("declare reaction: {malformed}")))
+    }
+}
+
+impl Unbound {
+    /// Carries something out about each `A`, in a local transaction that is given to the handler, and tells an `E`.
+    ///
+    /// A handler has no effect outside of its transaction, and may run more than once.
+    pub fn to<A, E, R, F, Fut>(self, handler: F) -> Reaction<E>
+    where
+        A: Message,
+        E: Message,
+        R: IntoRefusal + Send + 'static,
+        F: Fn(Tx, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Decided<E, R>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.bound(vec![Told::of::<A>()], move |tx, bodies| {
+            let (event, handler) = (body::<A>(bodies, 0)?, Arc::clone(&handler));
+            Ok(Box::pin(async move { erase(handler(tx, event).await) }))
+        })
+    }
+
+    /// The same once both events of a chain are there, in whatever order they come.
+    pub fn to_both<A, B, E, R, F, Fut>(self, handler: F) -> Reaction<E>
+    where
+        A: Message,
+        B: Message,
+        E: Message,
+        R: IntoRefusal + Send + 'static,
+        F: Fn(Tx, A, B) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Decided<E, R>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        self.bound(vec![Told::of::<A>(), Told::of::<B>()], move |tx, bodies| {
+            let (one, other, handler) = (body::<A>(bodies, 0)?, body::<B>(bodies, 1)?, Arc::clone(&handler));
+            Ok(Box::pin(async move { erase(handler(tx, one, other).await) }))
+        })
+    }
+
+    /// The service begins a chain with an `E` by itself, through its [outbox](crate::Outbox).
+    pub fn begins<E: Message>(self) -> Reaction<E> {
+        let (tells, fails, undo) = (Told::of::<E>(), None, None);
+        let declared = Declared { name: self.0, inputs: Vec::new(), react: None, tells, fails, undo };
+        Reaction { declared, tells: PhantomData }
+    }
+
+    fn bound<E: Message>(
+        self,
+        inputs: Vec<Told>,
+        react: impl Fn(Tx, &[Body]) -> Result<Running, Unreadable> + Send + Sync + 'static,
+    ) -> Reaction<E> {
+        let (tells, fails, undo) = (Told::of::<E>(), None, None);
+        let declared = Declared { name: self.0, inputs, react: Some(Arc::new(react)), tells, fails, undo };
+        Reaction { declared, tells: PhantomData }
+    }
+}
+
+impl<E: Message> Reaction<E> {
+    /// A refusal is told by an `F`: its fields `code` and `reason` say why, the others come from the first event reacted to.
+    /// What the handler wrote before is undone.
+    ///
+    /// # Panics
+    /// When that event lacks a field of it.
+    pub fn fails<F: Message>(mut self) -> Reaction<E> {
+        let fails = Told::of::<F>();
+        let given = self.declared.inputs.first().map_or(&[][..], |input| input.fields);
+        let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !given.contains(field));
+        assert!(lacks.is_none(), "what is reacted to has no field '{}' for '{}'", lacks.unwrap_or(&""), fails.name);
+        self.declared.fails = Some(fails);
+        self
+    }
+
+    /// Undoes it: the handler is given the `E` that was told, and is called only when there is something to undo.
+    pub fn undone_by<R, F, Fut>(mut self, handler: F, undoing: Undoing) -> Reaction<E>
+    where
+        R: IntoRefusal + Send + 'static,
+        F: Fn(Tx, E) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Decided<(), R>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let run = move |tx: Tx, told: &Body| -> Result<Running, Unreadable> {
+            let told: E = told.read().map_err(|error| Unreadable::Output(error.to_string()))?;
+            let handler = Arc::clone(&handler);
+            Ok(Box::pin(async move { undone(handler(tx, told).await) }))
+        };
+        let Undoing { on, says } = undoing;
+        self.declared.undo = Some(DeclaredUndo { on, says, run: Arc::new(run) });
+        self
+    }
+
+    pub(crate) fn declared(self) -> Declared {
+        self.declared
+    }
+}
+
+/// What a refusal itself says in the event that tells of it.
+const WHY: [&str; 2] = ["code", "reason"];
+
+impl Told {
+    fn of<E: Message>() -> Told {
+        Told { name: E::NAME, fields: <E::From as Mirror>::FIELDS }
+    }
+
+    /// The body of this event with the fields that another one has.
+    fn from(self, cause: &Body, refusal: Option<&Refusal>) -> Option<Body> {
+        let mut given: Map<String, Value> = cause.read().ok()?;
+        if let Some(Refusal { code, message }) = refusal {
+            given.insert("code".to_owned(), code.clone().into());
+            given.insert("reason".to_owned(), message.clone().into());
+        }
+        given.retain(|field, _| self.fields.contains(&field.as_str()));
+        Body::of(&given).ok()
+    }
+}
+
+impl Declared {
+    /// The events that it is interested in, each with what it is to it.
+    pub fn triggers(&self) -> impl Iterator<Item = (&'static str, Direction)> + '_ {
+        let acts = self.inputs.iter().map(|input| (input.name, Direction::Action));
+        let undoes = self.undo.iter().flat_map(|undo| &undo.on).map(|failure| (failure.name, Direction::Compensation));
+        acts.chain(undoes)
+    }
+
+    /// Every event that it may tell.
+    pub fn tells(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let undone = self.undo.as_ref().map(|undo| undo.says.name);
+        std::iter::once(self.tells.name).chain(self.fails.map(|fails| fails.name)).chain(undone)
+    }
+
+    /// The event that tells what came of it, by name and body. `cause`: the body of the first event reacted to, or of the
+    /// failure. None: it was refused, and nobody is told; or the cause cannot be read.
+    pub fn event(&self, direction: Direction, outcome: &Outcome, cause: &Body) -> Option<(&'static str, Body)> {
+        match (direction, outcome) {
+            (Direction::Action, Outcome::Done(told)) => Some((self.tells.name, told.clone())),
+            (Direction::Action, Outcome::Refused(refusal)) => {
+                let fails = self.fails?;
+                Some((fails.name, fails.from(cause, Some(refusal))?))
+            }
+            (Direction::Compensation, Outcome::Done(_)) => {
+                let says = self.undo.as_ref()?.says;
+                Some((says.name, says.from(cause, None)?))
+            }
+            (Direction::Compensation, Outcome::Refused(_)) | (_, Outcome::Fault(_)) => None,
+        }
+    }
+}
+
+fn body<A: Message>(bodies: &[Body], place: usize) -> Result<A, Unreadable> {
+    bodies.get(place).map_or_else(|| Err(Unreadable::Body("it is not there".to_owned())), read_body)
+}

@@ -1,0 +1,162 @@
+//! Services that react to each other's events, driven turn by turn on databases and a log in memory.
+
+mod toy;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sagamore_core::message::Event;
+use sagamore_core::{Body, Direction};
+use sagamore_sdk::{Begun, Options};
+use sagamore_transport::Record;
+use sagamore_transport::wire::{decode_event, encode_event};
+
+use toy::{Mood, Toy};
+
+/// Name, id, causation and hop of events.
+fn told(events: &[Event]) -> Vec<(String, Option<String>, u32)> {
+    events.iter().map(|event| (event.id(), event.causation.clone(), event.hop)).collect()
+}
+
+fn names(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_chain_goes_from_event_to_event_each_with_its_cause_and_its_hop() {
+    let mut toy = Toy::new().await;
+    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::New);
+    toy.settle().await;
+    let (made, printed) = ("book:1/draft/action/1/draft.made", "book:1/print/action/1/print.done");
+    let wanted = [
+        (made.to_owned(), None, 0),
+        (printed.to_owned(), Some(made.to_owned()), 1),
+        ("book:1/shelve/action/1/shelf.filled".to_owned(), Some(printed.to_owned()), 2),
+    ];
+    assert_eq!(told(&toy.events().await), wanted);
+    assert_eq!((toy.drafts().await, toy.prints().await), (1, 1));
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_reason_and_what_was_done_before_is_undone() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::WritesAndRefuses).await;
+    toy.settle().await;
+    let events = toy.events().await;
+    assert_eq!(names(&events), ["draft.made", "print.failed", "draft.dropped"]);
+    assert_eq!(events[1].body.as_str(), r#"{"code":"no-ink","key":"1","reason":"there is no ink"}"#);
+    assert_eq!((events[2].body.as_str(), events[2].hop), (r#"{"key":"1"}"#, 2));
+    assert_eq!((toy.drafts().await, toy.prints().await), (0, 0));
+}
+
+#[tokio::test]
+async fn whatever_comes_twice_happens_once_and_tells_the_same_event() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::Calm).await;
+    toy.begin("2", Mood::WritesAndRefuses).await;
+    toy.settle().await;
+    let (once, calls) = (toy.events().await, toy.calls());
+    toy.publish(once.iter().map(|event| encode_event(event, &"anybody".parse().unwrap())).collect()).await;
+    toy.settle().await;
+    for event in toy.events().await {
+        assert!(once.contains(&event), "{event:?} is new");
+    }
+    assert_eq!((toy.drafts().await, toy.prints().await, toy.calls()), (1, 1, calls));
+}
+
+#[tokio::test]
+async fn an_undo_that_comes_first_tells_so_and_what_it_undoes_never_happens() {
+    let mut toy = Toy::new().await;
+    let failed = toy::failed("1");
+    toy.publish(vec![encode_event(&failed, &"printer".parse().unwrap())]).await;
+    toy.settle().await;
+    let events = toy.events().await;
+    assert_eq!(names(&events), ["print.failed", "draft.dropped"]);
+    assert_eq!(events[1].key.direction, Direction::Compensation);
+    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::Never);
+    toy.settle().await;
+    assert_eq!((names(&toy.events().await), toy.drafts().await), (vec![], 0));
+}
+
+#[tokio::test]
+async fn a_chain_begins_once_and_survives_a_crash_before_its_event_was_sent() {
+    let mut toy = Toy::new().await;
+    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::New);
+    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::Before);
+    toy.restart();
+    toy.settle().await;
+    assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
+    assert_eq!(toy.drafts().await, 1);
+}
+
+#[tokio::test]
+async fn an_event_waits_for_the_other_one_of_a_pair_in_whatever_order_they_come() {
+    for first in [0, 1] {
+        let mut toy = Toy::new().await;
+        let mut pair = [toy::made("1", Mood::Calm), toy::printed("1")];
+        pair.rotate_left(first);
+        let [one, other] = pair.map(|event| encode_event(&event, &"anybody".parse().unwrap()));
+        toy.only_shelf(true);
+        toy.publish(vec![one.clone(), one]).await;
+        toy.settle().await;
+        assert!(!names(&toy.events().await).contains(&"shelf.filled"), "it is not complete");
+        toy.publish(vec![other]).await;
+        toy.settle().await;
+        let events = toy.events().await;
+        assert_eq!(names(&events).last(), Some(&"shelf.filled"));
+        assert_eq!(events.last().unwrap().hop, 2, "one more than the last that it needed");
+        assert_eq!(toy.waiting().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_waits_in_vain_becomes_a_dead_letter() {
+    let early_max = Duration::from_secs(5);
+    let mut toy = Toy::with(Options { early_max, ..Options::default() }).await;
+    toy.only_shelf(true);
+    toy.publish(vec![encode_event(&toy::printed("1"), &"printer".parse().unwrap())]).await;
+    toy.settle().await;
+    assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (1, 0));
+    toy.passes(early_max + Duration::from_secs(1));
+    toy.settle().await;
+    assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
+}
+
+/// Nobody asks about an event again: it is kept, and comes again; what comes behind it does not wait.
+#[tokio::test]
+async fn a_fault_is_tried_again_by_and_by_and_holds_up_nobody_else() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::FailsTwice).await;
+    toy.begin("2", Mood::Calm).await;
+    toy.settle().await;
+    assert_eq!(
+        (toy.prints().await, toy.waiting().await),
+        (1, 2),
+        "the printer's, and on the shelf the draft waits for it"
+    );
+    toy.restart();
+    for _ in 0..3 {
+        toy.passes(Duration::from_secs(1));
+        toy.settle().await;
+    }
+    assert_eq!((toy.prints().await, toy.waiting().await), (2, 0));
+    let events = toy.events().await;
+    let filled = events.iter().filter(|event| event.name.as_str() == "shelf.filled");
+    assert_eq!(filled.map(Event::id).collect::<BTreeSet<_>>().len(), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_a_dead_letter_and_what_is_no_such_event_fails_its_chain() {
+    let mut toy = Toy::new().await;
+    let source = "writer".parse().unwrap();
+    let garbled = Record { body: "{".into(), ..encode_event(&toy::made("1", Mood::Calm), &source) };
+    let other = Event { body: Body::parse(r#"{"key":"2"}"#).unwrap(), ..toy::made("2", Mood::Calm) };
+    toy.publish(vec![garbled, encode_event(&other, &source)]).await;
+    toy.settle().await;
+    let events = toy.events_that(|record| decode_event(record).ok()).await;
+    let failed = events.iter().find(|event| event.name.as_str() == "print.failed").expect("told");
+    assert_eq!(failed.chain().as_str(), "book:2");
+    assert!(failed.body.as_str().contains("undecodable"), "{:?}", failed.body);
+    assert!(toy.dead_letters("draft.made").await >= 2, "each service that reads them says so");
+    assert_eq!(toy.prints().await, 0);
+}

@@ -1,0 +1,291 @@
+//! Three services: a writer makes drafts, a printer prints them, a shelf wants both the draft and the print.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use sagamore_core::message::Event;
+use sagamore_core::{Body, Direction, StepKey, Timestamp};
+use sagamore_sdk::{
+    Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction,
+    Service, Tx, done, on, refused,
+};
+use sagamore_transport::wire::{dead_letter_topic, decode_event};
+use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Message)]
+#[message(name = "draft.made")]
+pub struct DraftMade {
+    pub key: String,
+    pub mood: Mood,
+}
+
+#[derive(Clone, Debug, Message)]
+#[message(name = "draft.dropped")]
+pub struct DraftDropped {
+    pub key: String,
+}
+
+#[derive(Clone, Debug, Message)]
+#[message(name = "print.done")]
+pub struct PrintDone {
+    pub key: String,
+}
+
+#[derive(Clone, Debug, Message)]
+#[message(name = "print.failed")]
+pub struct PrintFailed {
+    pub key: String,
+    pub code: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Message)]
+#[message(name = "shelf.filled")]
+pub struct ShelfFilled {
+    pub key: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Mood {
+    Calm,
+    WritesAndRefuses,
+    FailsTwice,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Declined {
+    #[error("there is no ink")]
+    NoInk,
+}
+
+const DRAFTS: &[Migration] = &[Migration::new("0001-draft", "CREATE TABLE draft (key TEXT PRIMARY KEY)")];
+const PRINTS: &[Migration] = &[Migration::new("0001-print", "CREATE TABLE print (key TEXT PRIMARY KEY)")];
+const NOW: Timestamp = Timestamp(1_000_000);
+static GROUP: AtomicUsize = AtomicUsize::new(0);
+
+async fn write(tx: &Tx, table: &str, key: &str) -> Result<(), Fault> {
+    tx.execute(&format!("INSERT INTO {table} (key) VALUES ($1)"), (key,)).await?;
+    Ok(())
+}
+
+async fn drop_draft(tx: Tx, made: DraftMade) -> Decided<(), Never> {
+    tx.execute("DELETE FROM draft WHERE key = $1", (&made.key,)).await?;
+    done(())
+}
+
+async fn print(tx: Tx, made: DraftMade, earlier: usize) -> Decided<PrintDone, Declined> {
+    write(&tx, "print", &made.key).await?;
+    match made.mood {
+        Mood::Calm => done(PrintDone { key: made.key }),
+        Mood::WritesAndRefuses => refused(Declined::NoInk),
+        Mood::FailsTwice if earlier < 2 => Err(Fault::new("paper jam")),
+        Mood::FailsTwice => done(PrintDone { key: made.key }),
+    }
+}
+
+async fn shelve(_: Tx, made: DraftMade, _: PrintDone) -> Decided<ShelfFilled, Never> {
+    done(ShelfFilled { key: made.key })
+}
+
+/// How often the printer's handler was called in all, and for moody drafts.
+#[derive(Clone, Default)]
+struct Calls(Arc<AtomicUsize>, Arc<AtomicUsize>);
+
+fn services(calls: &Calls) -> [Service; 3] {
+    let calls = calls.clone();
+    let writer = Service::named("writer").migrations(DRAFTS).reaction(
+        Reaction::named("draft")
+            .begins::<DraftMade>()
+            .undone_by(drop_draft, on::<(PrintFailed,)>().says::<DraftDropped>()),
+    );
+    let printing = move |tx, made: DraftMade| {
+        calls.0.fetch_add(1, Ordering::Relaxed);
+        let moody = usize::from(made.mood == Mood::FailsTwice);
+        print(tx, made, calls.1.fetch_add(moody, Ordering::Relaxed))
+    };
+    let printer = Service::named("printer")
+        .migrations(PRINTS)
+        .reaction(Reaction::named("print").to(printing).fails::<PrintFailed>());
+    let shelf = Service::named("shelf").reaction(Reaction::named("shelve").to_both(shelve));
+    [writer, printer, shelf]
+}
+
+pub struct Toy {
+    log: Log,
+    options: Options,
+    calls: Calls,
+    databases: [Database; 3],
+    participants: Vec<Participant>,
+    outbox: Outbox,
+    events: Box<dyn Consumer>,
+    now: Timestamp,
+    only_shelf: bool,
+}
+
+impl Toy {
+    pub async fn new() -> Toy {
+        Toy::with(Options::default()).await
+    }
+
+    pub async fn with(options: Options) -> Toy {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        let databases = [(); 3].map(|()| sagamore_database::testing::database());
+        let topics = ["draft.made", "draft.dropped", "print.done", "print.failed", "shelf.filled"];
+        for topic in topics {
+            log.create_topic(topic, 1).await.expect("create topic");
+        }
+        let events = watch(&log, &topics).await;
+        let (calls, outbox) = (Calls::default(), Outbox::default());
+        let mut toy = Toy {
+            log,
+            options,
+            calls,
+            databases,
+            participants: Vec::new(),
+            outbox,
+            events,
+            now: NOW,
+            only_shelf: false,
+        };
+        toy.restart();
+        toy.settle().await;
+        toy
+    }
+
+    /// All processes die and come again.
+    pub fn restart(&mut self) {
+        let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
+        let each = services(&self.calls).into_iter().zip(&self.databases);
+        let new = |(service, database): (Service, &Database)| {
+            Participant::new(service, database.clone(), transport.clone(), self.options.clone())
+        };
+        self.participants = each.map(new).collect();
+        self.outbox = self.participants[0].outbox();
+    }
+
+    /// Only the shelf is at work, as if the others had never been there.
+    pub fn only_shelf(&mut self, only: bool) {
+        self.only_shelf = only;
+    }
+
+    /// Makes a draft, as from outside.
+    pub async fn begin(&mut self, key: &str, mood: Mood) -> Begun {
+        let chain = format!("book:{key}").parse().expect("a chain");
+        let open = self.databases[0].begin().await.expect("begin");
+        let made = DraftMade { key: key.into(), mood };
+        let beginning = Beginning { chain: &chain, version: 1, reaction: "draft", at: self.now };
+        let begun = self.outbox.begin(&open.tx(), beginning, &made).await.expect("begun");
+        if begun == Begun::New {
+            write(&open.tx(), "draft", key).await.expect("write");
+            open.commit().await.expect("commit");
+            self.outbox.wake();
+        } else {
+            open.rollback().await.expect("rollback");
+        }
+        begun
+    }
+
+    pub async fn settle(&mut self) {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut idle = 0;
+        while idle < 2 {
+            let mut taken = 0;
+            let at_work = self.participants.iter_mut().skip(if self.only_shelf { 2 } else { 0 });
+            for participant in at_work {
+                taken += participant.turn(self.now, &mut rng).await.expect("turn").taken;
+            }
+            idle = if taken == 0 { idle + 1 } else { 0 };
+        }
+    }
+
+    pub fn passes(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+    }
+
+    pub async fn publish(&self, records: Vec<Record>) {
+        self.log.publish(records).await.expect("publish");
+    }
+
+    /// The events since the last look, by hop and name.
+    pub async fn events(&mut self) -> Vec<Event> {
+        self.events_that(|record| Some(decode_event(record).expect("an event"))).await
+    }
+
+    pub async fn events_that(&mut self, read: impl Fn(&Record) -> Option<Event>) -> Vec<Event> {
+        let records = self.events.poll(10_000).await.expect("poll");
+        let mut events: Vec<Event> = records.iter().filter_map(|delivered| read(&delivered.record)).collect();
+        events.sort_by_key(|event| (event.hop, event.id()));
+        events
+    }
+
+    pub async fn dead_letters(&self, topic: &str) -> usize {
+        watch(&self.log, &[&dead_letter_topic(topic)]).await.poll(10_000).await.expect("poll").len()
+    }
+
+    pub fn calls(&self) -> usize {
+        self.calls.0.load(Ordering::Relaxed)
+    }
+
+    pub async fn drafts(&self) -> i64 {
+        count(&self.databases[0], "draft").await
+    }
+
+    pub async fn prints(&self) -> i64 {
+        count(&self.databases[1], "print").await
+    }
+
+    /// How many events wait, in all inboxes.
+    pub async fn waiting(&self) -> i64 {
+        let mut sum = 0;
+        for database in &self.databases {
+            sum += count(database, "inbox").await;
+        }
+        sum
+    }
+}
+
+async fn count(database: &Database, table: &str) -> i64 {
+    let rows = database.query(&format!("SELECT count(*) FROM {table}"), ()).await.expect("read");
+    rows[0].get(0).expect("a number")
+}
+
+async fn watch(transport: &dyn Transport, topics: &[&str]) -> Box<dyn Consumer> {
+    let group = format!("watcher-{}", GROUP.fetch_add(1, Ordering::Relaxed));
+    let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
+    transport.subscribe(Subscription { group: group.into(), topics, partitions: None }).await.expect("subscribe")
+}
+
+fn event(key: &str, step: &str, name: &str, causation: Option<&str>, hop: u32, body: &impl Serialize) -> Event {
+    Event {
+        key: StepKey {
+            saga: format!("book:{key}").parse().expect("a chain"),
+            step: step.parse().expect("a name"),
+            direction: Direction::Action,
+            generation: 1,
+        },
+        version: 1,
+        name: name.parse().expect("a name"),
+        causation: causation.map(str::to_owned),
+        hop,
+        at: NOW,
+        body: Body::of(body).expect("JSON"),
+        traceparent: None,
+    }
+}
+
+pub fn made(key: &str, mood: Mood) -> Event {
+    event(key, "draft", DraftMade::NAME, None, 0, &DraftMade { key: key.into(), mood })
+}
+
+pub fn printed(key: &str) -> Event {
+    let cause = made(key, Mood::Calm).id();
+    event(key, "print", PrintDone::NAME, Some(&cause), 1, &PrintDone { key: key.into() })
+}
+
+pub fn failed(key: &str) -> Event {
+    let (cause, reason) = (made(key, Mood::Calm).id(), "there is no ink".to_owned());
+    let failed = PrintFailed { key: key.into(), code: "no-ink".into(), reason };
+    event(key, "print", PrintFailed::NAME, Some(&cause), 1, &failed)
+}
