@@ -122,6 +122,14 @@ impl Outbox {
         Ok(Begun::New)
     }
 
+    /// The event with which a chain was begun here, if it was.
+    pub async fn begun<E: Message>(&self, tx: &Tx, chain: &SagaId, reaction: &str) -> Result<Option<E>, Fault> {
+        let (saga, direction) = (chain.clone(), Direction::Action);
+        let key = StepKey { saga, step: Name::new(reaction)?, direction, generation: 1 };
+        let event = told(tx, &[&key]).await?.pop().flatten();
+        Ok(event.map(|event| event.body.read()).transpose()?)
+    }
+
     /// After the commit: what was begun is sent at once.
     pub fn wake(&self) {
         self.woken.there.store(true, Ordering::Release);

@@ -2,6 +2,7 @@
 
 mod messages;
 
+pub mod choreographed;
 pub mod domain;
 mod orchestrated;
 mod stock;

@@ -1,4 +1,5 @@
-//! The reference shop: four services with a database each, and the saga that takes an order through them.
+//! The reference shop: four services with a database each, and the saga that takes an order through them; or the chain of
+//! events that does so without anybody who directs it.
 //!
 //! Each service has its local transactions in `domain.rs`, which know nothing of sagas, and one file for the style in
 //! which they are called. What a service keeps, and how it is loaded and read, is in a file named after it.
@@ -9,6 +10,7 @@ mod schema;
 pub mod form;
 
 pub mod checkout;
+pub mod choreography;
 
 pub mod inventory;
 pub mod order;
@@ -27,6 +29,16 @@ use sagamore_sdk::{Body, Service};
 /// The four services, in the order in which an order meets them; each has its database in [`Databases`].
 pub fn services() -> [Service; 4] {
     [order::service(), payment::service(), inventory::service(), shipping::service()]
+}
+
+/// The same four for a choreography, on the same databases.
+pub fn choreographed() -> [Service; 4] {
+    [
+        order::choreographed::service(),
+        payment::choreographed::service(),
+        inventory::choreographed::service(),
+        shipping::choreographed::service(),
+    ]
 }
 
 /// The sample order with this id, as a saga is started with it.

@@ -3,6 +3,7 @@
 mod messages;
 
 mod accounts;
+pub mod choreographed;
 pub mod domain;
 mod orchestrated;
 

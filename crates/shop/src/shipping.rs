@@ -2,6 +2,7 @@
 
 mod messages;
 
+pub mod choreographed;
 mod destinations;
 pub mod domain;
 mod orchestrated;

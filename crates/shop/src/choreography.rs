@@ -1,0 +1,87 @@
+//! The same order without anybody who directs it: each service listens to what the others tell, does its part, and takes it
+//! back when a later part fails.
+
+use sagamore_sdk::Message;
+
+use crate::form::{Line, ShipTo};
+use crate::inventory::Pieces;
+
+/// The plan's name. An order's chain is `fulfilment:10248`.
+pub const NAME: &str = "fulfilment";
+/// Its version.
+pub const VERSION: u32 = 1;
+
+/// Somebody has placed an order. It is pending until all else has worked out.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[message(name = "order.created")]
+pub struct OrderCreated {
+    /// Its id.
+    pub order_id: String,
+    /// Who orders.
+    pub customer_id: String,
+    /// The sum of its lines, in cents.
+    pub total_cents: i64,
+    /// What is ordered.
+    pub lines: Vec<Line>,
+    /// Where it goes.
+    pub ship_to: ShipTo,
+}
+
+/// The money was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[message(name = "payment.success")]
+pub struct PaymentSuccess {
+    /// For which order.
+    pub order_id: String,
+    /// From whose account.
+    pub customer_id: String,
+    /// How much, in cents.
+    pub amount_cents: i64,
+}
+
+/// The pieces are set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[message(name = "inventory.updated")]
+pub struct InventoryUpdated {
+    /// For which order.
+    pub order_id: String,
+    /// Each sku once, in order.
+    pub pieces: Vec<Pieces>,
+}
+
+/// A carrier comes. There is no way back.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[message(name = "shipping.scheduled")]
+pub struct ShippingScheduled {
+    /// Which order.
+    pub order_id: String,
+    /// How to follow the shipment.
+    pub tracking: String,
+}
+
+/// Events that say no more than which order, and why where something failed.
+macro_rules! events {
+    ($($about:literal $event:ident $name:literal { $($field:ident)* })+) => {$(
+        #[doc = $about]
+        #[derive(Clone, Debug, PartialEq, Eq, Message)]
+        #[message(name = $name)]
+        pub struct $event {
+            /// Which order.
+            pub order_id: String,
+            $(
+                #[doc = concat!("Its ", stringify!($field), ".")]
+                pub $field: String,
+            )*
+        }
+    )+};
+}
+
+events! {
+    "The money could not be taken." PaymentFailed "payment.failed" { code reason }
+    "There are too few pieces." InventoryFailed "inventory.failed" { code reason }
+    "No carrier goes there." ShippingFailed "shipping.failed" { code reason }
+    "The money was given back, if it had been taken." PaymentRefunded "payment.refunded" {}
+    "The pieces are on the shelf again, if they had been set aside." InventoryReleased "inventory.released" {}
+    "The order is off." OrderCancelled "order.cancelled" {}
+    "The order stands." OrderConfirmed "order.confirmed" {}
+}

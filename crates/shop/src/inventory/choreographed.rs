@@ -1,0 +1,31 @@
+//! The inventory service in a choreography: sets aside what was paid for, and puts it back when it cannot be sent.
+
+use sagamore_sdk::{Decided, Reaction, Service, Tx, on};
+
+use super::domain::{self, MIGRATIONS, Short};
+use super::messages::{Reserve, Reserved};
+use crate::choreography::{
+    InventoryFailed, InventoryReleased, InventoryUpdated, OrderCreated, PaymentSuccess, ShippingFailed,
+};
+
+/// The service, ready to take part.
+pub fn service() -> Service {
+    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().reaction(
+        Reaction::named("reserve")
+            .to_both(on_payment_success)
+            .fails::<InventoryFailed>()
+            .undone_by(release, on::<(ShippingFailed,)>().says::<InventoryReleased>()),
+    )
+}
+
+/// What was ordered is in the order's own event.
+async fn on_payment_success(tx: Tx, _: PaymentSuccess, order: OrderCreated) -> Decided<InventoryUpdated, Short> {
+    let OrderCreated { order_id, lines, .. } = order;
+    let reserved = domain::reserve(tx, Reserve { order_id, lines }).await?;
+    Ok(reserved.map(|Reserved { order_id, pieces }| InventoryUpdated { order_id, pieces }))
+}
+
+async fn release(tx: Tx, updated: InventoryUpdated) -> Decided<(), Short> {
+    let InventoryUpdated { order_id, pieces } = updated;
+    domain::release(tx, Reserved { order_id, pieces }).await
+}

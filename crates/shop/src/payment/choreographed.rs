@@ -1,0 +1,34 @@
+//! The payment service in a choreography: charges what was ordered, and gives it back when a later part fails.
+
+use sagamore_sdk::{Decided, Reaction, Service, Tx, on};
+
+use super::domain::{self, Declined, MIGRATIONS};
+use super::messages::{Charge, Charged};
+use crate::choreography::{
+    InventoryFailed, OrderCreated, PaymentFailed, PaymentRefunded, PaymentSuccess, ShippingFailed,
+};
+
+/// The service, ready to take part.
+pub fn service() -> Service {
+    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().reaction(
+        Reaction::named("charge")
+            .to(on_order_created)
+            .fails::<PaymentFailed>()
+            .undone_by(refund, on::<(InventoryFailed, ShippingFailed)>().says::<PaymentRefunded>()),
+    )
+}
+
+async fn on_order_created(tx: Tx, order: OrderCreated) -> Decided<PaymentSuccess, Declined> {
+    let OrderCreated { order_id, customer_id, total_cents, .. } = order;
+    let charged = domain::charge(tx, Charge { order_id, customer_id, amount_cents: total_cents }).await?;
+    Ok(charged.map(|Charged { order_id, customer_id, amount_cents }| PaymentSuccess {
+        order_id,
+        customer_id,
+        amount_cents,
+    }))
+}
+
+async fn refund(tx: Tx, paid: PaymentSuccess) -> Decided<(), Declined> {
+    let PaymentSuccess { order_id, customer_id, amount_cents } = paid;
+    domain::refund(tx, Charged { order_id, customer_id, amount_cents }).await
+}

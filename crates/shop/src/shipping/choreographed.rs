@@ -1,0 +1,26 @@
+//! The shipping service in a choreography: sends off what was paid for and set aside. There is no way back.
+
+use sagamore_sdk::{Decided, Reaction, Service, Tx};
+
+use super::domain::{self, MIGRATIONS, Unshippable};
+use super::messages::Schedule;
+use crate::choreography::{InventoryUpdated, OrderCreated, ShippingFailed, ShippingScheduled};
+
+/// The service, ready to take part.
+pub fn service() -> Service {
+    Service::named(super::SERVICE)
+        .migrations(MIGRATIONS)
+        .interleaved()
+        .reaction(Reaction::named("schedule").to_both(on_inventory_updated).fails::<ShippingFailed>())
+}
+
+/// Where it goes is in the order's own event.
+async fn on_inventory_updated(
+    tx: Tx,
+    _: InventoryUpdated,
+    order: OrderCreated,
+) -> Decided<ShippingScheduled, Unshippable> {
+    let OrderCreated { order_id, ship_to, .. } = order;
+    let scheduled = domain::schedule(tx, Schedule { order_id: order_id.clone(), ship_to }).await?;
+    Ok(scheduled.map(|scheduled| ShippingScheduled { order_id, tracking: scheduled.tracking }))
+}

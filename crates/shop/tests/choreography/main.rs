@@ -1,0 +1,159 @@
+//! The four services react to each other's events, over a log and databases in memory (or on PostgreSQL): nobody directs them.
+
+mod street;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use sagamore_sdk::Begun;
+use sagamore_shop::import::{Record, lines};
+use sagamore_shop::order::{Rejected, Status};
+use sagamore_shop::{Line, Order, ShipTo, inventory, payment, shipping};
+
+use street::Street;
+
+fn an_order(order_id: &str, customer_id: &str, quantity: i64, country: &str) -> Order {
+    Order {
+        order_id: order_id.into(),
+        customer_id: customer_id.into(),
+        lines: vec![Line { sku: "chai".into(), quantity, unit_price_cents: 100 }],
+        ship_to: ShipTo {
+            name: "Vins et alcools".into(),
+            address: "59 rue de l'Abbaye".into(),
+            city: "Reims".into(),
+            region: None,
+            postal_code: None,
+            country: country.into(),
+        },
+    }
+}
+
+/// The events of an order, in the order of their hops, then of their names.
+async fn check(order: Order, status: Status, events: &[&str]) {
+    let mut street = Street::small().await;
+    let id = order.order_id.clone();
+    assert_eq!(street.place(order).await, Ok(Begun::New));
+    street.settle().await;
+    assert_eq!(street.names_of(&id).await, events);
+    assert_eq!(street.status(&id).await, status);
+    if status == Status::Cancelled {
+        assert_eq!((street.cents().await, street.pieces().await), (1_050, 10), "nothing is left of it");
+    }
+}
+
+#[tokio::test]
+async fn an_order_goes_from_service_to_service_and_is_confirmed() {
+    let events = ["order.created", "payment.success", "inventory.updated", "shipping.scheduled", "order.confirmed"];
+    check(an_order("1", "VINET", 3, "France"), Status::Confirmed, &events).await;
+}
+
+#[tokio::test]
+async fn a_customer_without_money_gets_no_order() {
+    check(
+        an_order("1", "TOMSP", 3, "France"),
+        Status::Cancelled,
+        &["order.created", "payment.failed", "order.cancelled"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_on_the_shelf_is_paid_back() {
+    // the shelf is asked after the money was taken
+    let mut street = Street::small().await;
+    street.place(an_order("0", "VINET", 8, "France")).await.expect("placed");
+    street.settle().await;
+    street.place(an_order("1", "TOMSP", 0, "France")).await.expect_err("no pieces are no order");
+    street.comes("RICH", 1_000).await;
+    street.place(an_order("2", "RICH", 5, "France")).await.expect("placed");
+    street.settle().await;
+    let events = ["order.created", "payment.success", "inventory.failed", "order.cancelled", "payment.refunded"];
+    assert_eq!(street.names_of("2").await, events);
+    assert_eq!((street.cents().await, street.pieces().await), (1_050 + 1_000 - 800, 2));
+}
+
+#[tokio::test]
+async fn where_no_carrier_goes_all_of_it_is_taken_back() {
+    let events = [
+        "order.created",
+        "payment.success",
+        "inventory.updated",
+        "shipping.failed",
+        "inventory.released",
+        "order.cancelled",
+        "payment.refunded",
+    ];
+    check(an_order("1", "VINET", 3, "Ireland"), Status::Cancelled, &events).await;
+}
+
+#[tokio::test]
+async fn an_order_that_is_placed_twice_is_one_and_another_by_its_name_is_refused() {
+    let mut street = Street::small().await;
+    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::New));
+    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::Before));
+    let other = street.place(an_order("1", "VINET", 4, "France")).await;
+    assert_eq!(other, Err(Rejected::OrderExists("1".into())));
+    street.settle().await;
+    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::Before));
+    street.settle().await;
+    assert_eq!(street.cents().await, 1_050 - 300);
+}
+
+/// Every record that was ever sent comes once more, in any order: nothing changes.
+#[tokio::test]
+async fn all_events_once_more_in_any_order_change_nothing() {
+    let mut street = Street::small().await;
+    for (id, customer, country) in [("1", "VINET", "France"), ("2", "VINET", "Ireland"), ("3", "TOMSP", "France")] {
+        street.place(an_order(id, customer, 2, country)).await.expect("placed");
+    }
+    street.settle().await;
+    let before = (street.cents().await, street.pieces().await);
+    for seed in 0..5 {
+        street.repeat(seed).await;
+        street.settle().await;
+    }
+    assert_eq!((street.cents().await, street.pieces().await), before);
+}
+
+fn folder() -> Option<PathBuf> {
+    let set = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from);
+    let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?.join("shared").join("northwind"));
+    set.or_else(beside).filter(|folder| folder.join(Order::FILE).exists())
+}
+
+fn all<T: Record>(folder: &Path) -> Vec<T> {
+    let file = File::open(folder.join(T::FILE)).expect("the file can be opened");
+    lines(T::FILE, BufReader::new(file)).collect::<Result<_, _>>().expect("every line is good")
+}
+
+#[tokio::test]
+async fn the_northwind_orders_one_after_another_end_as_they_must() {
+    let Some(folder) = folder() else {
+        eprintln!("not tested: no Northwind files; set SAGAMORE_NORTHWIND to the folder that holds them");
+        return;
+    };
+    let mut street = Street::empty().await;
+    let shop = street.shop.clone();
+    payment::load(&shop.payment, &all(&folder)).await.unwrap();
+    inventory::load(&shop.inventory, &all(&folder)).await.unwrap();
+    shipping::load(&shop.shipping, &all(&folder)).await.unwrap();
+    for order in all::<Order>(&folder) {
+        assert_eq!(street.place(order).await, Ok(Begun::New));
+        street.settle().await;
+    }
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for event in street.events().await {
+        *counts.entry(event.name.to_string()).or_default() += 1;
+    }
+    let count = |name: &str| counts.get(name).copied().unwrap_or_default();
+    assert_eq!(count("order.confirmed"), 629);
+    assert_eq!((count("payment.failed"), count("inventory.failed"), count("shipping.failed")), (113, 29, 59));
+    assert_eq!(
+        (count("order.cancelled"), count("payment.refunded"), count("inventory.released")),
+        (113 + 29 + 59, 29 + 59, 59)
+    );
+    assert_eq!(payment::balance_cents(&shop.payment).await.unwrap(), 17_975_404);
+    assert_eq!(inventory::pieces_on_hand(&shop.inventory).await.unwrap(), 6_255);
+}

@@ -1,0 +1,135 @@
+//! A street with four shops in it: the choreographed services over one log, and somebody who listens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sagamore_core::message::Event;
+use sagamore_sdk::{Begun, Options, Outbox, Participant, Timestamp};
+use sagamore_shop::inventory::{self, Delivery};
+use sagamore_shop::order::{self, Rejected, Status};
+use sagamore_shop::payment::{self, Account};
+use sagamore_shop::shipping::{self, Destination};
+use sagamore_shop::{Databases, Order};
+use sagamore_transport::wire::{decode_event, encode_event};
+use sagamore_transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+pub struct Street {
+    pub shop: Databases,
+    log: Log,
+    participants: Vec<Participant>,
+    outbox: Outbox,
+    listener: Box<dyn Consumer>,
+    /// By id: whatever is told twice is one.
+    heard: BTreeMap<String, Event>,
+    rng: fastrand::Rng,
+}
+
+impl Street {
+    pub async fn empty() -> Street {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        let shop = Databases::of_tests();
+        shop.prepare().await.expect("the tables are made");
+        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let mut topics: Vec<Arc<str>> = Vec::new();
+        let mut participants = Vec::new();
+        for (service, (_, database)) in sagamore_shop::choreographed().into_iter().zip(shop.all()) {
+            for told in service.tells() {
+                log.create_topic(told, 1).await.expect("create topic");
+                topics.push(told.into());
+            }
+            let options = Options { partitions: 1, ..Options::default() };
+            participants.push(Participant::new(service, database.clone(), transport.clone(), options));
+        }
+        let outbox = participants[0].outbox();
+        let subscription = Subscription { group: "listener".into(), topics, partitions: None };
+        let listener = log.subscribe(subscription).await.expect("subscribe");
+        let (heard, rng) = (BTreeMap::new(), fastrand::Rng::with_seed(7));
+        let mut street = Street { shop, log, participants, outbox, listener, heard, rng };
+        street.settle().await;
+        street
+    }
+
+    /// VINET with 1,000 cents and TOMSP with 50; 10 pieces of chai; France is served, Ireland is not.
+    pub async fn small() -> Street {
+        let street = Street::empty().await;
+        street.open("VINET", 1_000).await;
+        street.open("TOMSP", 50).await;
+        let chai = Delivery { sku: "chai".into(), name: "Chai".into(), on_hand: 10 };
+        inventory::load(&street.shop.inventory, &[chai]).await.expect("load");
+        let places = [("France", true), ("Ireland", false)];
+        let places = places.map(|(country, served)| Destination { country: country.into(), served });
+        shipping::load(&street.shop.shipping, &places).await.expect("load");
+        street
+    }
+
+    async fn open(&self, customer_id: &str, balance_cents: i64) {
+        let account = Account { customer_id: customer_id.into(), name: customer_id.into(), balance_cents };
+        payment::load(&self.shop.payment, &[account]).await.expect("load");
+    }
+
+    /// Somebody else comes, with so much money.
+    pub async fn comes(&self, customer_id: &str, cents: i64) {
+        self.open(customer_id, cents).await;
+    }
+
+    pub async fn place(&mut self, order: Order) -> Result<Begun, Rejected> {
+        let placed = order::choreographed::place(&self.shop.order, &self.outbox, order, NOW).await;
+        placed.expect("no fault")
+    }
+
+    pub async fn settle(&mut self) {
+        let mut idle = 0;
+        while idle < 2 {
+            let mut taken = 0;
+            for participant in &mut self.participants {
+                taken += participant.turn(NOW, &mut self.rng).await.expect("turn").taken;
+            }
+            idle = if taken == 0 { idle + 1 } else { 0 };
+        }
+    }
+
+    /// All events so far.
+    pub async fn events(&mut self) -> Vec<Event> {
+        loop {
+            let delivered = self.listener.poll(10_000).await.expect("poll");
+            if delivered.is_empty() {
+                return self.heard.values().cloned().collect();
+            }
+            for delivered in delivered {
+                let event = decode_event(&delivered.record).expect("an event");
+                let before = self.heard.insert(event.id(), event.clone());
+                assert!(before.is_none_or(|before| before == event), "one id, and two events: {event:?}");
+            }
+        }
+    }
+
+    /// The names of an order's events, by hop.
+    pub async fn names_of(&mut self, order_id: &str) -> Vec<String> {
+        let mut events = self.events().await;
+        events.retain(|event| event.chain().key() == order_id);
+        events.sort_by_key(|event| (event.hop, event.name.to_string()));
+        events.into_iter().map(|event| event.name.to_string()).collect()
+    }
+
+    /// Sends every event once more, shuffled.
+    pub async fn repeat(&mut self, seed: u64) {
+        let mut events = self.events().await;
+        fastrand::Rng::with_seed(seed).shuffle(&mut events);
+        let anybody = "anybody".parse().expect("a name");
+        self.log.publish(events.iter().map(|event| encode_event(event, &anybody)).collect()).await.expect("publish");
+    }
+
+    pub async fn status(&self, order_id: &str) -> Status {
+        order::order(&self.shop.order, order_id).await.expect("read").expect("an order").status
+    }
+
+    pub async fn cents(&self) -> i64 {
+        payment::balance_cents(&self.shop.payment).await.expect("read")
+    }
+
+    pub async fn pieces(&self) -> i64 {
+        inventory::pieces_on_hand(&self.shop.inventory).await.expect("read")
+    }
+}
