@@ -36,11 +36,14 @@ pub mod transitions;
 
 pub mod script;
 
+pub mod plan;
+
 pub use body::Body;
 pub use decide::{Decision, decide};
 pub use definition::Definition;
 pub use id::{Direction, Name, SagaId, StepKey};
 pub use message::{Command, Event, Horizon, Outcome, Refusal, Reply, ReplyTo, Swept};
+pub use plan::Plan;
 pub use rescue::Allowed;
 pub use saga::Saga;
 pub use sagamore_macros::Message;

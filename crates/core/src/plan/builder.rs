@@ -1,0 +1,182 @@
+//! A plan written in Rust, as the story that it is.
+//!
+//! ```
+//! use sagamore_core::Plan;
+//!
+//! let visit = Plan::named("visit")
+//!     .begins("guest", "ring", "bell.rung")
+//!     .undone_on(["nobody.home"], "guest.gone")
+//!     .reaction("host", "open").on(["bell.rung"]).emits(["door.opened"]).fails(["nobody.home"])
+//!     .build()
+//!     .unwrap();
+//!
+//! assert_eq!(visit.reactions[0].name.as_str(), "open");
+//! ```
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use crate::id::{Malformed, Name};
+use crate::plan::{Error, Plan, Problem, Reaction, Start, Undo, check};
+
+/// A plan that has a name, and nothing that begins it yet.
+#[derive(Debug)]
+#[must_use = "a plan begins with something: .begins(..)"]
+pub struct Named {
+    name: String,
+    version: u32,
+}
+
+/// A plan while it is written. What follows `.begins(..)`, `.reaction(..)` or `.pivot(..)` is said of that.
+#[derive(Debug)]
+#[must_use = "a plan is finished with .build()"]
+pub struct Builder<Last> {
+    name: String,
+    version: u32,
+    deadline: Option<Duration>,
+    overdue: Option<String>,
+    /// The start first.
+    parts: Vec<Written>,
+    last: PhantomData<Last>,
+}
+
+/// A part as written; its names are checked when the plan is built.
+#[derive(Debug, Default)]
+struct Written {
+    service: String,
+    name: String,
+    on: Vec<String>,
+    emits: Vec<String>,
+    fails: Vec<String>,
+    undo: Option<(Vec<String>, String)>,
+    pivot: bool,
+}
+
+impl Plan {
+    /// Begins a plan with this name, in version 1.
+    pub fn named(name: &str) -> Named {
+        Named { name: name.to_owned(), version: 1 }
+    }
+}
+
+impl Named {
+    /// Raised with every change: the same version with other contents is refused.
+    pub fn version(self, version: u32) -> Named {
+        Named { version, ..self }
+    }
+
+    /// What begins a chain: a service does something and emits the first event.
+    pub fn begins(self, service: &str, name: &str, event: &str) -> Builder<Start> {
+        let start = Written { emits: vec![event.to_owned()], ..Written::new(service, name) };
+        let (deadline, overdue, last) = (None, None, PhantomData);
+        Builder { name: self.name, version: self.version, deadline, overdue, parts: vec![start], last }
+    }
+}
+
+impl<Last> Builder<Last> {
+    /// How long a chain may take.
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Builder { deadline: Some(deadline), ..self }
+    }
+
+    /// Emitted when a chain is overdue, for the pivot's owner alone.
+    pub fn overdue(self, event: &str) -> Self {
+        Builder { overdue: Some(event.to_owned()), ..self }
+    }
+
+    /// Any one of these events takes it back, and this event says so.
+    pub fn undone_on<const N: usize>(mut self, failures: [&str; N], emits: &str) -> Self {
+        self.written().undo = Some((owned(failures), emits.to_owned()));
+        self
+    }
+
+    /// A service reacts.
+    pub fn reaction(self, service: &str, name: &str) -> Builder<Reaction> {
+        self.write(Written::new(service, name))
+    }
+
+    /// A service reacts, and from there on there is no way back.
+    pub fn pivot(self, service: &str, name: &str) -> Builder<Reaction> {
+        self.write(Written { pivot: true, ..Written::new(service, name) })
+    }
+
+    /// The plan, or everything that is wrong with it.
+    pub fn build(self) -> Result<Plan, Error> {
+        let name = self.name.clone();
+        let plan = self.unchecked().map_err(|malformed| Error { plan: name, problems: vec![malformed.into()] })?;
+        let problems: Vec<Problem> = check(&plan);
+        if problems.is_empty() { Ok(plan) } else { Err(Error { plan: plan.name.to_string(), problems }) }
+    }
+
+    /// The plan as written, whatever may be wrong with it, as long as its names are names.
+    pub fn unchecked(self) -> Result<Plan, Malformed> {
+        let mut parts = self.parts.into_iter().map(Written::lower);
+        let start = parts.next().expect("a builder holds a start")?;
+        let event = start.emits.into_iter().next().expect("a start emits one event");
+        Ok(Plan {
+            name: Name::new(&self.name)?,
+            version: self.version,
+            deadline_ms: self.deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
+            overdue: self.overdue.map(|event| Name::new(&event)).transpose()?,
+            begins: Start { name: start.name, service: start.service, event, undo: start.undo },
+            reactions: parts.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn write(mut self, written: Written) -> Builder<Reaction> {
+        self.parts.push(written);
+        let Builder { name, version, deadline, overdue, parts, .. } = self;
+        Builder { name, version, deadline, overdue, parts, last: PhantomData }
+    }
+
+    fn written(&mut self) -> &mut Written {
+        self.parts.last_mut().expect("a builder holds a start")
+    }
+}
+
+impl Builder<Reaction> {
+    /// The events that must all be there.
+    pub fn on<const N: usize>(mut self, events: [&str; N]) -> Self {
+        self.written().on = owned(events);
+        self
+    }
+
+    /// The events of which one says that it is done.
+    pub fn emits<const N: usize>(mut self, events: [&str; N]) -> Self {
+        self.written().emits = owned(events);
+        self
+    }
+
+    /// The events of which one says that it was refused.
+    pub fn fails<const N: usize>(mut self, events: [&str; N]) -> Self {
+        self.written().fails = owned(events);
+        self
+    }
+}
+
+impl Written {
+    fn new(service: &str, name: &str) -> Written {
+        Written { service: service.to_owned(), name: name.to_owned(), ..Written::default() }
+    }
+
+    fn lower(self) -> Result<Reaction, Malformed> {
+        let undo = |(on, emits): (Vec<String>, String)| Ok(Undo { on: names(&on)?, emits: Name::new(&emits)? });
+        Ok(Reaction {
+            name: Name::new(&self.name)?,
+            service: Name::new(&self.service)?,
+            on: names(&self.on)?,
+            emits: names(&self.emits)?,
+            fails: names(&self.fails)?,
+            undo: self.undo.map(undo).transpose()?,
+            pivot: self.pivot,
+        })
+    }
+}
+
+fn names(texts: &[String]) -> Result<Vec<Name>, Malformed> {
+    texts.iter().map(|text| Name::new(text)).collect()
+}
+
+fn owned<const N: usize>(texts: [&str; N]) -> Vec<String> {
+    texts.map(str::to_owned).to_vec()
+}

@@ -1,0 +1,26 @@
+//! What a plan must be before it may run: the list of phases. A phase that finds too much wrong ends the list, so that
+//! nobody is told of the consequences.
+
+use crate::plan::wiring::Wiring;
+use crate::plan::{Plan, Problem, explore, shape};
+
+/// Everything that is wrong with a plan; nothing when it may run.
+///
+/// First what can be read off, then every order in which its events can come: at the end of each, either everything was
+/// done and nothing undone, or everything that was done is undone and each undo that was triggered says so.
+pub fn check(plan: &Plan) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    shape::size(plan, &mut problems);
+    shape::names(plan, &mut problems);
+    shape::origins(plan, &mut problems);
+    shape::directions(plan, &mut problems);
+    shape::overdue(plan, &mut problems);
+    shape::cycle(plan, &mut problems);
+    if problems.iter().any(Problem::hides_the_runs) {
+        return problems;
+    }
+    let wiring = Wiring::of(plan);
+    shape::pivot(&wiring, &mut problems);
+    explore::runs(&wiring, &mut problems);
+    problems
+}

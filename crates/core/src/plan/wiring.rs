@@ -1,0 +1,92 @@
+//! A plan with its parts and events numbered: what follows from it, computed once. Sets are bit masks.
+
+use crate::decide::{bit, members};
+use crate::id::Name;
+use crate::plan::{Part, Plan, Role};
+
+/// Of a plan in which every event has one origin and no event leads to itself.
+pub(super) struct Wiring<'a> {
+    pub(super) parts: Vec<Part<'a>>,
+    pub(super) events: Vec<Event<'a>>,
+    /// Of each part: the events that must all be there.
+    pub(super) on: Vec<u128>,
+    /// Of each part: the events of which each triggers its undo.
+    pub(super) undone_on: Vec<u128>,
+    /// Of each part: all parts that must have been done before it.
+    pub(super) ancestors: Vec<u64>,
+    pub(super) pivot: Option<usize>,
+    pub(super) overdue: Option<&'a Name>,
+}
+
+/// An event and its origin.
+pub(super) struct Event<'a> {
+    pub(super) name: &'a Name,
+    pub(super) part: usize,
+    pub(super) role: Role,
+}
+
+impl<'a> Wiring<'a> {
+    pub(super) fn of(plan: &'a Plan) -> Wiring<'a> {
+        let parts: Vec<Part<'a>> = plan.parts().collect();
+        let events: Vec<Event<'a>> = parts
+            .iter()
+            .enumerate()
+            .flat_map(|(part, of)| of.events().map(move |(name, role)| Event { name, part, role }))
+            .collect();
+        let number = |name: &Name| events.iter().position(|event| event.name == name);
+        let mask = |names: &[Name]| names.iter().filter_map(number).fold(0, |mask, event| mask | one(event));
+        let on: Vec<u128> = parts.iter().map(|part| mask(part.on)).collect();
+        let undone_on = parts.iter().map(|part| mask(part.undone_on())).collect();
+        let ancestors = ancestors(&on, &events);
+        let pivot = parts.iter().position(|part| part.pivot);
+        Wiring { parts, events, on, undone_on, ancestors, pivot, overdue: plan.overdue.as_ref() }
+    }
+
+    /// The numbers of a part's events that tell this.
+    pub(super) fn emitted(&self, part: usize, role: Role) -> impl Iterator<Item = usize> {
+        let events = self.events.iter().enumerate();
+        events.filter(move |(_, event)| event.part == part && event.role == role).map(|(number, _)| number)
+    }
+
+    /// All events that tell this.
+    pub(super) fn telling(&self, role: Role) -> u128 {
+        let events = self.events.iter().enumerate().filter(|(_, event)| event.role == role);
+        events.fold(0, |mask, (number, _)| mask | one(number))
+    }
+
+    /// Whether the part comes after the point of no return.
+    pub(super) fn is_after_pivot(&self, part: usize) -> bool {
+        self.pivot.is_some_and(|pivot| self.ancestors[part] & bit(pivot) != 0)
+    }
+}
+
+/// Goes around until nothing is added: no part is its own ancestor, so that is soon.
+fn ancestors(on: &[u128], events: &[Event]) -> Vec<u64> {
+    let before: Vec<u64> =
+        on.iter().map(|on| each(*on).fold(0, |mask, event| mask | bit(events[event].part))).collect();
+    let mut ancestors = before.clone();
+    loop {
+        let further: Vec<u64> = ancestors
+            .iter()
+            .map(|known| members(*known).fold(*known, |mask, earlier| mask | ancestors[earlier]))
+            .collect();
+        if further == ancestors {
+            return ancestors;
+        }
+        ancestors = further;
+    }
+}
+
+/// The set of this one event.
+pub(super) fn one(event: usize) -> u128 {
+    1 << event
+}
+
+/// The numbers of the events in a set, lowest first.
+pub(super) fn each(mut events: u128) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lowest = (events != 0).then(|| events.trailing_zeros() as usize)?;
+        events &= events - 1;
+        Some(lowest)
+    })
+}

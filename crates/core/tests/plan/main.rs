@@ -1,0 +1,11 @@
+//! The plans of choreographies: what is checked before one runs, and what is seen of its chains.
+#![allow(missing_docs, reason = "a test has no readers of its docs")]
+
+mod fixture;
+
+mod declared;
+mod drawn;
+mod folded;
+mod runs;
+mod shape;
+mod written;
