@@ -14,10 +14,13 @@ mod turn;
 mod live;
 mod registry;
 
+pub mod observer;
+
 pub mod store;
 
 pub use error::{Error, StartError, VerbError};
 pub use handle::{Handle, Start, Started, Summary};
+pub use observer::{ChainDetail, ChainHeader, ChainStatus, Chains, Observer, ObserverOptions};
 pub use options::Options;
 pub use orchestrator::{Orchestrator, Turned};
 pub use store::{Detail, Filter, Header, Page};

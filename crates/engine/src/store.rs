@@ -30,6 +30,7 @@ use crate::registry::Registry;
 pub(crate) use handed::Handed;
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub(crate) use ownership::{Epochs, Seat, Survey};
+pub(crate) use schema::PROGRAM as PROGRAM_VERSION;
 pub(crate) use sweep::Goes;
 pub(crate) use write::{Idempotent, Saved, Write};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use sagamore_core::message::IntoRefusal;
 use sagamore_core::typed::{Message, Mirror};
-use sagamore_core::{Body, Direction, Name, Outcome, Refusal};
+use sagamore_core::{Body, Direction, Name, Outcome, Refusal, plan};
 use sagamore_database::Tx;
 use serde_json::{Map, Value};
 
@@ -251,6 +251,17 @@ impl Told {
 }
 
 impl Declared {
+    /// As a plan has it.
+    pub fn as_planned(&self) -> plan::Declared {
+        let names = |told: &[Told]| told.iter().filter_map(|told| told.name.parse().ok()).collect::<Vec<Name>>();
+        let undo = self
+            .undo
+            .as_ref()
+            .and_then(|undo| Some(plan::Undo { on: names(&undo.on), emits: undo.says.name.parse().ok()? }));
+        let (on, emits, fails) = (names(&self.inputs), names(&[self.tells]), names(self.fails.as_slice()));
+        plan::Declared { reaction: self.name.clone(), on, emits, fails, undo }
+    }
+
     /// The events that it is interested in, each with what it is to it.
     pub fn triggers(&self) -> impl Iterator<Item = (&'static str, Direction)> + '_ {
         let acts = self.inputs.iter().map(|input| (input.name, Direction::Action));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sagamore_core::message::IntoRefusal;
 use sagamore_core::typed::{Action, Message, Undoes};
-use sagamore_core::{Direction, Name};
+use sagamore_core::{Direction, Name, plan};
 use sagamore_database::{Migration, Tx};
 
 use crate::decided::Decided;
@@ -139,6 +139,11 @@ impl Service {
     /// The events that it may tell, each once, by name.
     pub fn tells(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.reactions.values().flat_map(|reaction| reaction.tells()).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// Its reactions, to be compared with a plan ([`plan::declared`](sagamore_core::plan::declared())).
+    pub fn declares(&self) -> Vec<plan::Declared> {
+        self.reactions.values().map(|reaction| reaction.as_planned()).collect()
     }
 
     /// Whether it takes part in choreographies.

@@ -1,6 +1,9 @@
 //! The same order without anybody who directs it: each service listens to what the others tell, does its part, and takes it
 //! back when a later part fails.
 
+use std::time::Duration;
+
+use sagamore_core::plan::{self, Plan};
 use sagamore_sdk::Message;
 
 use crate::form::{Line, ShipTo};
@@ -10,6 +13,37 @@ use crate::inventory::Pieces;
 pub const NAME: &str = "fulfilment";
 /// Its version.
 pub const VERSION: u32 = 1;
+
+/// After so long an order that has not come to its end is overdue.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Who listens to what, and says what. It directs nobody: it is what is checked before anything runs, and what chains are
+/// compared with when they do.
+pub fn plan() -> Result<Plan, plan::Error> {
+    Plan::named(NAME)
+        .version(VERSION)
+        .begins("order", "create", "order.created")
+        .undone_on(["payment.failed", "inventory.failed", "shipping.failed"], "order.cancelled")
+        .reaction("payment", "charge")
+        .on(["order.created"])
+        .emits(["payment.success"])
+        .fails(["payment.failed"])
+        .undone_on(["inventory.failed", "shipping.failed"], "payment.refunded")
+        .reaction("inventory", "reserve")
+        .on(["payment.success", "order.created"])
+        .emits(["inventory.updated"])
+        .fails(["inventory.failed"])
+        .undone_on(["shipping.failed"], "inventory.released")
+        .pivot("shipping", "schedule")
+        .on(["inventory.updated", "order.created"])
+        .emits(["shipping.scheduled"])
+        .fails(["shipping.failed"])
+        .reaction("order", "confirm")
+        .on(["shipping.scheduled"])
+        .emits(["order.confirmed"])
+        .deadline(DEADLINE)
+        .build()
+}
 
 /// Somebody has placed an order. It is pending until all else has worked out.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]

@@ -117,6 +117,15 @@ async fn all_events_once_more_in_any_order_change_nothing() {
     assert_eq!((street.cents().await, street.pieces().await), before);
 }
 
+#[test]
+fn the_services_do_what_the_plan_says() {
+    let plan = sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}"));
+    for service in sagamore_shop::choreographed() {
+        let differences = sagamore_core::plan::declared(&plan, service.name(), &service.declares());
+        assert_eq!(differences, [], "{}", service.name());
+    }
+}
+
 fn folder() -> Option<PathBuf> {
     let set = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from);
     let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?.join("shared").join("northwind"));

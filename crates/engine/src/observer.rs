@@ -1,0 +1,191 @@
+//! The observer: follows the events of choreographies, keeps every chain with its events, and says where each stands.
+//!
+//! It writes to no topic, and no chain waits for it: it may be late, or begin anew by replaying the topics.
+
+mod chains;
+mod store;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sagamore_core::plan::Plan;
+use sagamore_core::{Name, SagaId, Timestamp};
+use sagamore_database::Database;
+use sagamore_transport::wire::{decode_event, event_topic};
+use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
+use tokio::sync::watch;
+
+use crate::error::Error;
+
+pub use chains::{ChainDetail, Chains};
+pub use store::{ChainHeader, ChainStatus, Told};
+
+use store::Store;
+
+/// How often is looked for chains that have become late.
+const TICK: Duration = Duration::from_millis(500);
+/// The longest pause after a turn that failed.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// The observer's bounds.
+#[derive(Clone, Debug)]
+pub struct ObserverOptions {
+    /// Under which group it reads.
+    pub group: String,
+    /// Partitions of an event's topic, when it is not there yet.
+    pub partitions: u32,
+    /// How many events one turn takes at most.
+    pub batch_max: usize,
+}
+
+impl Default for ObserverOptions {
+    fn default() -> ObserverOptions {
+        ObserverOptions { group: "sagamore.observer".into(), partitions: 4, batch_max: 1_000 }
+    }
+}
+
+/// Every version of every plan that is known here.
+pub(crate) type Plans = BTreeMap<(Name, u32), Arc<Plan>>;
+
+/// Follows chains.
+pub struct Observer {
+    options: ObserverOptions,
+    store: Store,
+    transport: Arc<dyn Transport>,
+    consumer: Option<Box<dyn Consumer>>,
+    /// Whether what the consumer has given is not kept: it has to go back.
+    unsettled: bool,
+    tick_due: Timestamp,
+    /// Goes up whenever some chain has changed.
+    changes: watch::Sender<u64>,
+}
+
+impl Observer {
+    /// Brings its tables up to date. It reads nothing before its first turn.
+    pub async fn open(
+        options: ObserverOptions,
+        database: Database,
+        transport: Arc<dyn Transport>,
+        plans: Vec<Plan>,
+    ) -> Result<(Observer, Chains), Error> {
+        let named = plans.into_iter().map(|plan| ((plan.name.clone(), plan.version), Arc::new(plan)));
+        let store = Store::open(database, Arc::new(named.collect())).await?;
+        let (changes, changed) = watch::channel(0);
+        let chains = Chains::new(store.clone(), changed);
+        let (consumer, unsettled, tick_due) = (None, false, Timestamp(i64::MIN));
+        Ok((Observer { options, store, transport, consumer, unsettled, tick_due, changes }, chains))
+    }
+
+    /// Takes the events that are there, and keeps them; gives how many they were. Looks for late chains only when it has
+    /// read all there is: what it has not read yet may be just what they wait for.
+    pub async fn turn(&mut self, now: Timestamp) -> Result<usize, Error> {
+        let consumer = match &mut self.consumer {
+            Some(consumer) => consumer,
+            none => none.insert(subscribe(&self.store, self.transport.as_ref(), &self.options).await?),
+        };
+        if std::mem::replace(&mut self.unsettled, true) {
+            consumer.rewind().await?;
+        }
+        let taken = consumer.poll(self.options.batch_max).await?;
+        let mut changed = 0;
+        if !taken.is_empty() {
+            changed = self.store.keep(&by_chain(&taken), now).await?;
+            consumer.commit(marks(&taken)).await?;
+        }
+        self.unsettled = false;
+        let lag = consumer.lag();
+        metrics::gauge!("sagamore_observer_lag").set(lag as f64);
+        if taken.is_empty() && lag == 0 && now >= self.tick_due {
+            changed += self.store.look_for_late(now).await?;
+            self.tick_due = now.plus(TICK);
+        }
+        if changed > 0 {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        Ok(taken.len())
+    }
+
+    /// Turns until `shutdown`. Ends early only with an error that no retry mends.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let (mut pause, mut shutdown) = (Duration::from_millis(10), std::pin::pin!(shutdown));
+        loop {
+            match self.turn(clock()).await {
+                Ok(0) => {
+                    tokio::select! {
+                        biased;
+                        () = &mut shutdown => return Ok(()),
+                        () = ready(&mut self.consumer) => {}
+                        () = tokio::time::sleep(TICK) => {}
+                    }
+                    continue;
+                }
+                Ok(_) => pause = Duration::from_millis(10),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(%error, "observe, trying again");
+                    self.consumer = None; // whatever became of it
+                    self.unsettled = false;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+                Err(error) => return Err(error),
+            }
+            if futures_util::FutureExt::now_or_never(&mut shutdown).is_some() {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
+    match consumer {
+        Some(consumer) => consumer.ready().await,
+        None => {}
+    }
+}
+
+async fn subscribe(
+    store: &Store,
+    transport: &dyn Transport,
+    options: &ObserverOptions,
+) -> Result<Box<dyn Consumer>, Error> {
+    let mut topics: Vec<Arc<str>> = store.events().iter().map(event_topic).collect();
+    topics.dedup();
+    for topic in &topics {
+        transport.create_topic(topic, options.partitions).await?;
+    }
+    let subscription = Subscription { group: options.group.as_str().into(), topics, partitions: None };
+    Ok(transport.subscribe(subscription).await?)
+}
+
+/// The events of each chain. What cannot be read is counted: who reacts to it makes a dead letter of it.
+fn by_chain(taken: &[Delivered]) -> BTreeMap<SagaId, Vec<Told>> {
+    let mut chains: BTreeMap<SagaId, Vec<Told>> = BTreeMap::new();
+    for delivered in taken {
+        match decode_event(&delivered.record) {
+            Ok(event) => chains.entry(event.chain().clone()).or_default().push(Told::of(event)),
+            Err(reason) => {
+                tracing::warn!(topic = %delivered.record.topic, reason, "an event cannot be read");
+                metrics::counter!("sagamore_observer_unreadable_total").increment(1);
+            }
+        }
+    }
+    chains
+}
+
+fn marks(taken: &[Delivered]) -> Vec<Mark> {
+    let mut marks = BTreeMap::new();
+    for Delivered { record, partition, offset } in taken {
+        let next = marks.entry((&record.topic, *partition)).or_insert(0);
+        *next = offset.saturating_add(1).max(*next);
+    }
+    marks.into_iter().map(|((topic, partition), next)| Mark { topic: topic.clone(), partition, next }).collect()
+}
+
+/// The wall clock: asked here and at the edges only.
+fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
