@@ -140,9 +140,8 @@ impl Observer {
 }
 
 async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
-    match consumer {
-        Some(consumer) => consumer.ready().await,
-        None => {}
+    if let Some(consumer) = consumer {
+        consumer.ready().await;
     }
 }
 

@@ -59,7 +59,7 @@ impl Cli {
 }
 
 /// What [`DevArgs`] are called.
-const DEV_ARGUMENTS: [&str; 4] = ["listen", "data", "ephemeral", "sagas_max"];
+const DEV_ARGUMENTS: [&str; 5] = ["listen", "data", "ephemeral", "sagas_max", "choreography"];
 
 /// Where the processes are configured.
 #[derive(Debug, Args)]
@@ -157,6 +157,9 @@ struct DevArgs {
     /// How many sagas may be under way; starts beyond it are answered with 429.
     #[arg(long, default_value_t = stack::SAGAS_MAX, value_name = "N")]
     sagas_max: usize,
+    /// Without an orchestrator: the services react to each other's events, and an observer follows them.
+    #[arg(long, conflicts_with = "sagas_max")]
+    choreography: bool,
 }
 
 /// An orchestrator.
@@ -271,6 +274,9 @@ struct ReplayArgs {
     /// Each order waits for the one before it to come to rest.
     #[arg(long, conflicts_with = "concurrency")]
     sequential: bool,
+    /// Without an orchestrator, in this process: the services react to each other's events.
+    #[arg(long)]
+    choreography: bool,
     /// How many orders are under way at once.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
     concurrency: u16,

@@ -1,5 +1,6 @@
 //! The `sagamore` program: the command line, the HTTP server, and the embedded stack under them.
 
+mod chain_view;
 mod cli;
 mod client;
 mod clock;

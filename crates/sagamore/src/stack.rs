@@ -1,6 +1,7 @@
 //! The embedded stack: a data directory with its lock, one log, five databases, the orchestrator and the four
 //! services of the shop, all in this process.
 
+mod choreography;
 mod lock;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::http::App;
 use lock::Lock;
 
 pub use crate::crew::STOP_MAX;
+pub use choreography::Choreography;
 
 /// How many sagas may be under way at once, unless it is said.
 pub const SAGAS_MAX: usize = 20_000;

@@ -112,6 +112,11 @@ impl Participant {
         }
     }
 
+    /// Brings the schema up to date, so that chains can be begun before the first turn.
+    pub async fn prepare(&self) -> Result<(), Error> {
+        migrate(&self.service, &self.database).await
+    }
+
     /// Takes what is there and sees it through: after `Ok` it is committed, answered and acknowledged.
     /// After an error, or when the future was dropped, nothing was acknowledged, and the next turn begins again.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
@@ -240,20 +245,27 @@ impl Participant {
     }
 }
 
+async fn migrate(service: &Service, database: &Database) -> Result<(), Error> {
+    database.migrate("barrier", barrier::MIGRATIONS, PROGRAM).await?;
+    database.migrate(service.name().as_str(), &service.schema(), service.program_version()).await?;
+    if service.is_choreographed() {
+        database.migrate("events", outbox::MIGRATIONS, PROGRAM).await?;
+    }
+    Ok(())
+}
+
 async fn open(
     service: &Service,
     database: &Database,
     transport: &dyn Transport,
     options: &Options,
 ) -> Result<Box<dyn Consumer>, Error> {
-    database.migrate("barrier", barrier::MIGRATIONS, PROGRAM).await?;
-    database.migrate(service.name().as_str(), &service.schema(), service.program_version()).await?;
+    migrate(service, database).await?;
     let mut topics: Vec<Arc<str>> = Vec::new();
     if service.is_commanded() {
         topics.push(command_topic(service.name()));
     }
     if service.is_choreographed() {
-        database.migrate("events", outbox::MIGRATIONS, PROGRAM).await?;
         topics.extend(service.reacts_to().map(Arc::from));
         for told in service.tells() {
             transport.create_topic(told, options.partitions).await?;

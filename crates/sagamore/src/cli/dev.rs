@@ -11,7 +11,7 @@ use super::DevArgs;
 use super::attend::{self, Attended, Work};
 use super::output::Exit;
 use crate::http;
-use crate::stack::{self, Stack};
+use crate::stack::{self, Choreography, Stack};
 
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(args: DevArgs) -> Result<Exit> {
@@ -21,11 +21,18 @@ pub async fn run(args: DevArgs) -> Result<Exit> {
     let metrics = attend::record_metrics()?;
     let ephemeral = args.ephemeral.then(tempfile::tempdir).transpose().context("make a temporary directory")?;
     let data: PathBuf = ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
+    if args.choreography {
+        let stack = Choreography::open(&data).await?;
+        sagamore_shop::sample::load(&stack.shop).await.context("load the sample's account and product")?;
+        let attended = Attended::begin(listener, http::choreography_router(stack.app(Some(metrics))))?;
+        greet(address, &data, args.ephemeral, begun.elapsed(), true)?;
+        return attended.until_stopped(stack).await;
+    }
     let options = stack::Options { sagas_max: args.sagas_max, ..stack::Options::default() };
     let stack = Stack::open(&data, options).await?;
     sagamore_shop::sample::load(&stack.shop).await.context("load the sample's account and product")?;
     let attended = Attended::begin(listener, http::router(stack.app(Some(metrics))))?;
-    greet(address, &data, args.ephemeral, begun.elapsed())?;
+    greet(address, &data, args.ephemeral, begun.elapsed(), false)?;
     attended.until_stopped(stack).await
 }
 
@@ -39,17 +46,33 @@ impl Work for Stack {
     }
 }
 
-fn greet(address: SocketAddr, data: &Path, ephemeral: bool, took: Duration) -> Result<()> {
+impl Work for Choreography {
+    async fn broken(&mut self) -> stack::Error {
+        Choreography::broken(self).await
+    }
+
+    async fn stop(self, limit: Duration) -> Result<(), stack::Error> {
+        Choreography::stop(self, limit).await
+    }
+}
+
+fn greet(address: SocketAddr, data: &Path, ephemeral: bool, took: Duration, choreography: bool) -> Result<()> {
     let kept = if ephemeral { " (removed at the end)" } else { "" };
     let mut out = anstream::stdout().lock();
     writeln!(out, "Sagamore is ready after {} ms.\n", took.as_millis())?;
     writeln!(out, "  server   http://{address}")?;
     writeln!(out, "  orders   http://{address}/orders")?;
-    writeln!(out, "  sagas    http://{address}/api/v1/sagas")?;
+    let (what, path) = if choreography { ("chains  ", "chains") } else { ("sagas   ", "sagas") };
+    writeln!(out, "  {what} http://{address}/api/v1/{path}")?;
     writeln!(out, "  metrics  http://{address}/metrics")?;
     writeln!(out, "  data     {}{kept}\n", data.display())?;
     writeln!(out, "Try next:")?;
     writeln!(out, "  curl 'http://{address}/saga/start/12345?wait=10'")?;
+    if choreography {
+        writeln!(out, "  curl http://{address}/api/v1/chains/12345")?;
+        writeln!(out, "  curl http://{address}/orders/12345")?;
+        return Ok(out.flush()?);
+    }
     let server = if address.port() == 3000 { String::new() } else { format!(" --server http://{address}") };
     writeln!(out, "  sagamore watch 12345{server}")?;
     writeln!(out, "  sagamore list{server}")?;

@@ -1,6 +1,7 @@
 //! `sagamore shop replay`: every order of a folder as a saga, in this process, or with a configuration as a client of
 //! running ones. Run again it goes on where it was.
 
+mod choreographed;
 mod folder;
 mod remote;
 mod report;
@@ -36,6 +37,9 @@ pub async fn run(config: &ConfigArgs, args: ReplayArgs) -> Result<Exit> {
     let begun = Instant::now();
     let folder = Folder::read(&args.folder)?;
     folder.bad.iter().for_each(tell);
+    if args.choreography {
+        return choreographed::run(&folder, &args, begun).await;
+    }
     if let Some(file) = &config.config {
         let remote = Remote::of(&Settings::load(Some(file))?)?;
         return as_client(&remote, &folder, &args, begun).await;

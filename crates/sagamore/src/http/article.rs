@@ -39,6 +39,19 @@ struct Known {
     existed: bool,
 }
 
+/// What became of an order, in either form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All of it holds.
+    Completed,
+    /// None of it does.
+    Failed,
+    /// A person has to decide.
+    Stuck,
+    /// It is not known yet.
+    Running,
+}
+
 /// Starts the order's saga, or follows the one there is. An order that was never placed gets a sample, but only where
 /// everything is in one process.
 pub async fn start(
@@ -46,20 +59,25 @@ pub async fn start(
     Segment(order): Segment,
     query: Result<Query<ArticleQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
-    let wait = query
-        .wait
-        .map(|text| {
-            let wanted = || format!("wait: a number of seconds, at most {WAIT_S_MAX} are applied");
-            Wait::seconds(&text).ok_or_else(|| Problem::new(Code::BadParameter, wanted()))
-        })
-        .transpose()?;
+    let wait = wait_of(query)?;
     let known = follow(&app, &order, wait).await?;
-    let mut response = answer(&order, &known, wait.is_some());
-    if let Some(wait) = wait {
-        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
-    }
-    Ok(response)
+    let outcome = match known.status {
+        Status::Completed => Outcome::Completed,
+        Status::Compensated => Outcome::Failed,
+        Status::Stuck => Outcome::Stuck,
+        Status::Running | Status::Compensating => Outcome::Running,
+    };
+    Ok(answer(&order, outcome, known.existed, wait))
+}
+
+/// How long the client wants to wait.
+pub(super) fn wait_of(query: Result<Query<ArticleQuery>, QueryRejection>) -> Result<Option<Wait>, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+    let read = |text: String| {
+        let wanted = || format!("wait: a number of seconds, at most {WAIT_S_MAX} are applied");
+        Wait::seconds(&text).ok_or_else(|| Problem::new(Code::BadParameter, wanted()))
+    };
+    query.wait.map(read).transpose()
 }
 
 async fn follow(app: &App, order: &str, wait: Option<Wait>) -> Result<Known, Problem> {
@@ -102,17 +120,21 @@ async fn placed_before(app: &App, id: SagaId, patience: Duration) -> Result<Know
     Ok(Known { status: rest.map_or(status, |summary| summary.status), existed: true })
 }
 
-fn answer(order: &str, known: &Known, waited: bool) -> Response {
-    let (status, message) = match known.status {
-        Status::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
-        Status::Compensated => (StatusCode::OK, format!("Saga failed for order {order}")),
-        Status::Stuck => (StatusCode::OK, format!("Saga stuck for order {order}: needs an operator")),
-        Status::Running | Status::Compensating if waited => {
-            (StatusCode::ACCEPTED, format!("Saga still running for order {order}"))
-        }
-        Status::Running | Status::Compensating => (StatusCode::OK, format!("Saga started for Order ID: {order}")),
+/// The article's words.
+pub(super) fn answer(order: &str, outcome: Outcome, existed: bool, wait: Option<Wait>) -> Response {
+    let started = || format!("Saga started for Order ID: {order}");
+    let (status, message) = match outcome {
+        Outcome::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
+        Outcome::Failed => (StatusCode::OK, format!("Saga failed for order {order}")),
+        Outcome::Stuck => (StatusCode::OK, format!("Saga stuck for order {order}: needs an operator")),
+        Outcome::Running if wait.is_some() => (StatusCode::ACCEPTED, format!("Saga still running for order {order}")),
+        Outcome::Running => (StatusCode::OK, started()),
     };
     // without a wish to wait a new saga is told as started, however fast it was
-    let message = if waited || known.existed { message } else { format!("Saga started for Order ID: {order}") };
-    (status, Json(Message { message })).into_response()
+    let message = if wait.is_some() || existed { message } else { started() };
+    let mut response = (status, Json(Message { message })).into_response();
+    if let Some(wait) = wait {
+        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
+    }
+    response
 }
