@@ -37,6 +37,12 @@ pub enum Difference {
     /// The service has a reaction that the plan does not know.
     #[error("service '{}' declares '{}', which plan '{plan}' does not have: remove it, or add it to the plan", reaction.service, reaction.name)]
     Unplanned { plan: Name, reaction: Who },
+    /// The service has a reaction that in the plan is another's.
+    #[error(
+        "service '{}' declares '{}', which in plan '{plan}' is the part of {}: let one service do it",
+        reaction.service, reaction.name, owner.service
+    )]
+    OfAnother { plan: Name, reaction: Who, owner: Who },
     /// The service declares a reaction twice.
     #[error("service '{}' declares '{}' twice, and plan '{plan}' has it once: remove one", reaction.service, reaction.name)]
     Twice { plan: Name, reaction: Who },
@@ -70,13 +76,17 @@ pub fn declared(plan: &Plan, service: &Name, reacts: &[Declared]) -> Vec<Differe
     let mut differences = Vec::new();
     for (index, declared) in reacts.iter().enumerate() {
         let (plan_name, reaction) = (plan.name.clone(), who(&declared.reaction));
-        let part = plan.parts().find(|part| part.service == service && *part.name == declared.reaction);
+        let part = plan.parts().find(|part| *part.name == declared.reaction);
         if reacts[..index].iter().any(|earlier| earlier.reaction == declared.reaction) {
             differences.push(Difference::Twice { plan: plan_name, reaction });
-        } else if let Some(part) = part {
-            compare(plan, &part, declared, &mut differences);
-        } else {
-            differences.push(Difference::Unplanned { plan: plan_name, reaction });
+            continue;
+        }
+        match part {
+            Some(part) if part.service == service => compare(plan, &part, declared, &mut differences),
+            Some(part) => {
+                differences.push(Difference::OfAnother { plan: plan_name, reaction, owner: part.who() });
+            }
+            None => differences.push(Difference::Unplanned { plan: plan_name, reaction }),
         }
     }
     let missing = plan

@@ -15,21 +15,20 @@ pub fn mermaid(plan: &Plan) -> String {
             lines.push(format!("u{number}([\"undo {}<br/>{}\"])", part.name, part.service));
         }
     }
+    let mut ends = 0;
     for (number, part) in parts.iter().enumerate() {
         for (event, role) in part.events() {
-            let (from, line) = match role {
-                Role::Success => (format!("r{number}"), "-->"),
-                Role::Failure => (format!("r{number}"), "-.->"),
-                Role::Undone => (format!("u{number}"), "-.->"),
+            let from = match role {
+                Role::Success => format!("r{number} -->"),
+                Role::Failure => format!("r{number} -.->"),
+                Role::Undone => format!("u{number} -.->"),
             };
-            let mut to = nodes(&parts, event);
-            if to.is_empty() {
-                to.push(format!("e{}([\"{event}\"])", lines.len()));
+            let heard = nodes(&parts, event);
+            if heard.is_empty() {
+                lines.push(format!("{from} e{ends}([\"{event}\"])"));
+                ends += 1;
             }
-            lines.extend(to.into_iter().map(|to| match to.starts_with('e') {
-                true => format!("{from} {line} {to}"),
-                false => format!("{from} {line}|{event}| {to}"),
-            }));
+            lines.extend(heard.into_iter().map(|to| format!("{from}|{event}| {to}")));
         }
     }
     let pivot = parts.iter().position(|part| part.pivot);

@@ -131,7 +131,7 @@ impl Chain {
         Some(from.unwrap_or(start).plus(allowed))
     }
 
-    /// Whether the chain is late at `now`: this is when the plan's `overdue` is to be emitted, unless it goes back.
+    /// Whether the chain is late at `now`. While it is `Stuck`, this is when the plan's `overdue` is to be emitted.
     pub fn due(&self, now: Timestamp) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }

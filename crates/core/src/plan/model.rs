@@ -32,28 +32,31 @@ pub(super) enum Step {
 }
 
 impl Progress {
-    /// All that the services can do next.
-    ///
-    /// An undo whose own part can act no more neither hinders anything nor is hindered, whenever it comes: it is taken
-    /// at once and alone, which leaves out orders that end alike.
+    /// All that the services can do next, but for orders that end alike: an undo whose own part can act no more neither
+    /// hinders anything nor is hindered, whenever it comes, and so it is taken at once and alone.
     pub(super) fn possible(&self, wiring: &Wiring) -> Vec<Step> {
-        let undos: Vec<(usize, usize)> = (0..wiring.parts.len())
-            .filter(|part| self.undone & bit(*part) == 0 && self.emitted & wiring.undone_on[*part] != 0)
-            .filter_map(|part| Some((part, wiring.emitted(part, Role::Undone).next()?)))
-            .collect();
-        let may_act = if undos.is_empty() { 0 } else { self.may_act(wiring) };
-        if let Some((part, event)) = undos.iter().find(|(part, _)| may_act & bit(*part) == 0) {
-            return vec![Step::Undoes { part: *part, event: *event }];
-        }
-        let mut steps: Vec<Step> = undos.into_iter().map(|(part, event)| Step::Undoes { part, event }).collect();
-        let ready = (0..wiring.parts.len()).filter(|part| self.is_open(*part) && self.lacks(wiring, *part) == 0);
-        for part in ready {
-            let mut done = wiring.emitted(part, Role::Success).map(Some).collect::<Vec<_>>();
-            if done.is_empty() {
-                done.push(None);
+        let steps = self.all(wiring);
+        let is_undo = |step: &Step| matches!(step, Step::Undoes { .. });
+        let may_act = if steps.iter().any(is_undo) { self.may_act(wiring) } else { 0 };
+        let alone = steps.iter().find(|step| matches!(step, Step::Undoes { part, .. } if may_act & bit(*part) == 0));
+        alone.map_or(steps.clone(), |undo| vec![*undo])
+    }
+
+    /// All that the services can do next.
+    fn all(&self, wiring: &Wiring) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for part in 0..wiring.parts.len() {
+            if self.undone & bit(part) == 0 && self.emitted & wiring.undone_on[part] != 0 {
+                steps.extend(wiring.emitted(part, Role::Undone).map(|event| Step::Undoes { part, event }));
             }
-            steps.extend(done.into_iter().map(|event| Step::Does { part, event }));
-            steps.extend(wiring.emitted(part, Role::Failure).map(|event| Step::Fails { part, event }));
+            if self.is_open(part) && self.lacks(wiring, part) == 0 {
+                let mut done: Vec<_> = wiring.emitted(part, Role::Success).map(Some).collect();
+                if done.is_empty() {
+                    done.push(None);
+                }
+                steps.extend(done.into_iter().map(|event| Step::Does { part, event }));
+                steps.extend(wiring.emitted(part, Role::Failure).map(|event| Step::Fails { part, event }));
+            }
         }
         steps
     }
@@ -139,6 +142,95 @@ impl Step {
             Step::GivesUp { part, event } => {
                 format!("the chain is overdue: {} gives up and emits {}", of(part), name(event))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::{Plan, check};
+
+    /// A plan in which anything may wait for anything before it, and be undone by any failure: most are wrong.
+    fn any_plan(rng: &mut fastrand::Rng) -> Plan {
+        let count = rng.usize(2..=5);
+        let some = |rng: &mut fastrand::Rng, of: Vec<String>| -> Vec<String> {
+            let kept: Vec<String> = of.iter().filter(|_| rng.bool()).cloned().collect();
+            if kept.is_empty() { of.into_iter().take(1).collect() } else { kept }
+        };
+        let undo = |rng: &mut fastrand::Rng, index: usize| {
+            let failures = (1..=count).filter(|other| *other != index).map(|other| format!("failed.{other}"));
+            json!({"on": some(rng, failures.collect()), "emits": format!("undone.{index}")})
+        };
+        let begins = json!({"name": "r0", "service": "s", "event": "done.0", "undo": undo(rng, 0)});
+        let reaction = |index: usize| {
+            let before = (0..index).map(|other| format!("done.{other}")).collect();
+            let mut reaction = json!({
+                "name": format!("r{index}"), "service": "s", "on": some(rng, before),
+                "emits": [format!("done.{index}")], "fails": [format!("failed.{index}")]
+            });
+            if index == count && rng.bool() {
+                reaction["pivot"] = true.into();
+            } else {
+                reaction["undo"] = undo(rng, index);
+            }
+            reaction
+        };
+        let reactions: Vec<_> = (1..=count).map(reaction).collect();
+        let pivot = reactions.iter().any(|reaction| reaction.get("pivot").is_some());
+        let mut plan = json!({"name": "any", "version": 1, "begins": begins, "reactions": reactions});
+        if pivot && rng.bool() {
+            (plan["overdue"], plan["deadlineMs"]) = ("late".into(), 1.into());
+        }
+        serde_json::from_value(plan).unwrap()
+    }
+
+    fn ends(wiring: &Wiring, next: impl Fn(&Progress) -> Vec<Step>) -> HashSet<Progress> {
+        let (mut open, mut met, mut ends) = (vec![Progress::default()], HashSet::new(), HashSet::new());
+        while let Some(progress) = open.pop() {
+            let steps = next(&progress);
+            if steps.is_empty() {
+                ends.insert(progress);
+            }
+            let after = steps.into_iter().chain(progress.overdue(wiring)).map(|step| progress.after(step));
+            open.extend(after.filter(|after| met.insert(*after)));
+        }
+        ends
+    }
+
+    #[test]
+    fn the_orders_that_are_left_out_end_like_those_that_are_not() {
+        let (mut ends_met, mut right) = (0, 0);
+        for seed in 0..300 {
+            let plan = any_plan(&mut fastrand::Rng::with_seed(seed));
+            let wiring = Wiring::of(&plan);
+            let all = ends(&wiring, |progress| progress.all(&wiring));
+            assert_eq!(ends(&wiring, |progress| progress.possible(&wiring)), all, "seed {seed}");
+            ends_met += all.len();
+            right += usize::from(check(&plan).is_empty());
+        }
+        assert!(ends_met > 3_000 && right > 3, "{ends_met} ends of {right} right plans: the plans are too tame");
+    }
+
+    #[test]
+    fn a_step_changes_something_so_that_every_path_ends() {
+        for seed in 0..50 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let plan = any_plan(&mut rng);
+            let (wiring, mut progress) = (Wiring::of(&plan), Progress::default());
+            let mut count = 0;
+            loop {
+                let steps: Vec<Step> = progress.all(&wiring).into_iter().chain(progress.overdue(&wiring)).collect();
+                let Some(step) = rng.choice(steps) else { break };
+                assert_ne!(progress.after(step), progress, "seed {seed}");
+                progress = progress.after(step);
+                count += 1;
+            }
+            assert!(count <= 2 * wiring.parts.len(), "seed {seed}");
         }
     }
 }

@@ -6,6 +6,7 @@ mod fixture;
 mod declared;
 mod drawn;
 mod folded;
+mod run;
 mod runs;
 mod shape;
 mod written;
