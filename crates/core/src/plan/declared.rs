@@ -35,16 +35,13 @@ pub enum Difference {
     #[error("plan '{plan}' has {reaction}, which the service does not declare: write it, or take it from the plan")]
     Missing { plan: Name, reaction: Who },
     /// The service has a reaction that the plan does not know.
-    #[error("service '{}' declares '{}', which plan '{plan}' does not have: remove it, or add it to the plan", reaction.service, reaction.name)]
+    #[error("the service declares {reaction}, which plan '{plan}' does not have: remove it, or add it to the plan")]
     Unplanned { plan: Name, reaction: Who },
     /// The service has a reaction that in the plan is another's.
-    #[error(
-        "service '{}' declares '{}', which in plan '{plan}' is the part of {}: let one service do it",
-        reaction.service, reaction.name, owner.service
-    )]
+    #[error("the service declares {reaction}, which in plan '{plan}' is {owner}: let one service do it")]
     OfAnother { plan: Name, reaction: Who, owner: Who },
     /// The service declares a reaction twice.
-    #[error("service '{}' declares '{}' twice, and plan '{plan}' has it once: remove one", reaction.service, reaction.name)]
+    #[error("the service declares {reaction} twice, and plan '{plan}' has it once: remove one")]
     Twice { plan: Name, reaction: Who },
     /// Both have the reaction, but not the same one.
     #[error(

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use crate::decide::bit;
 use crate::plan::model::{Progress, Step};
 use crate::plan::problem::Run;
 use crate::plan::wiring::{Wiring, each};
@@ -32,17 +31,15 @@ enum Flaw {
 pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) {
     let mut visits = vec![Visit { progress: Progress::default(), from: None }];
     let mut met = HashSet::from([Progress::default()]);
-    let (mut told, mut ever_done) = (HashSet::new(), 0);
+    let mut told = HashSet::new();
     let mut next = 0;
     while next < visits.len() {
         let progress = visits[next].progress;
         let mut steps = progress.possible(wiring);
         // A chain that comes to rest must be right without the deadline, which is no way to go on, only the last one.
         if steps.is_empty() {
-            ever_done |= progress.done;
-            for flaw in flaws(&progress, wiring).into_iter().filter(|flaw| told.insert(*flaw)).collect::<Vec<_>>() {
-                problems.push(flaw.problem(wiring, run(&visits, next, wiring)));
-            }
+            let new = flaws(&progress, wiring).into_iter().filter(|flaw| told.insert(*flaw));
+            problems.extend(new.map(|flaw| flaw.problem(wiring, run(&visits, next, wiring))));
         }
         steps.extend(progress.overdue(wiring));
         for step in steps {
@@ -57,11 +54,6 @@ pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) {
         }
         next += 1;
     }
-    let waits =
-        |part: usize| told.iter().any(|flaw| matches!(flaw, Flaw::WaitsForEver { part: waits, .. } if *waits == part));
-    let idle = (0..wiring.parts.len()).filter(|part| ever_done & bit(*part) == 0 && !waits(*part));
-    let first = idle.filter(|part| wiring.ancestors[*part] & !ever_done == 0).map(|part| &wiring.parts[part]);
-    problems.extend(first.map(|part| Problem::NeverRuns { by: part.who(), on: part.on.to_vec() }));
 }
 
 /// An end is right when everything was done and nothing undone, or everything that was done is undone. That each undo

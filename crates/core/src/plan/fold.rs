@@ -117,8 +117,8 @@ impl Chain {
         }
     }
 
-    /// When the chain becomes late unless an event comes: counted from its start, or of a chain that goes back, from what
-    /// first called for an undo that is not there. None: it is over, or the plan has no deadline.
+    /// When the chain becomes late unless an event comes: counted from its start, or when it goes back, from what first
+    /// called for an undo that is not there. None: it is over, or the plan has no deadline.
     pub fn deadline(&self) -> Option<Timestamp> {
         let allowed = Duration::from_millis(self.plan.as_ref().ok()?.deadline_ms?);
         let start = self.seen.iter().map(|seen| seen.at).min()?;

@@ -119,9 +119,6 @@ pub enum Problem {
     /// A reaction that waits for an event that does not come any more.
     #[error("{by} waits for ever for '{lacking}' of {origin}: let it wait for what always comes ({run})")]
     WaitsForEver { by: Who, lacking: Name, origin: Who, run: Run },
-    /// A reaction whose events never come together.
-    #[error("{by} never runs: {} never come in one chain, so let it wait for fewer", together(on))]
-    NeverRuns { by: Who, on: Vec<Name> },
     /// More interleavings than are looked at.
     #[error(
         "the {reactions} reactions from {start} on can interleave in more than {STATES_MAX} ways, more than are \
@@ -166,8 +163,4 @@ impl Problem {
 
 fn chain(events: &[Name]) -> String {
     events.iter().map(|event| format!("'{event}'")).collect::<Vec<_>>().join(" -> ")
-}
-
-fn together(events: &[Name]) -> String {
-    events.iter().map(|event| format!("'{event}'")).collect::<Vec<_>>().join(" and ")
 }

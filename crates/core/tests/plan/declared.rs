@@ -37,14 +37,14 @@ fn a_service_has_the_reactions_of_the_plan_and_no_others() {
     check(
         &[("/1/reaction", json!("conform"))],
         &[
-            "service 'order' declares 'conform', which plan 'shop' does not have: remove it, or add it to the plan",
+            "the service declares 'conform' of order, which plan 'shop' does not have: remove it, or add it to the plan",
             "plan 'shop' has 'confirm' of order, which the service does not declare: write it, or take it from the plan",
         ],
     );
     check(
         &[("/1/reaction", json!("create"))],
         &[
-            "service 'order' declares 'create' twice, and plan 'shop' has it once: remove one",
+            "the service declares 'create' of order twice, and plan 'shop' has it once: remove one",
             "plan 'shop' has 'confirm' of order, which the service does not declare: write it, or take it from the plan",
         ],
     );
@@ -55,7 +55,7 @@ fn a_reaction_of_another_service_is_not_its_own() {
     check(
         &[("/1/reaction", json!("ship"))],
         &[
-            "service 'order' declares 'ship', which in plan 'shop' is the part of shipping: let one service do it",
+            "the service declares 'ship' of order, which in plan 'shop' is 'ship' of shipping: let one service do it",
             "plan 'shop' has 'confirm' of order, which the service does not declare: write it, or take it from the plan",
         ],
     );

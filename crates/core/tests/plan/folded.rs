@@ -157,6 +157,9 @@ fn what_was_lost_is_seen_when_it_can_come_no_more() {
         orphan("inventory.failed", "payment.success"),
     );
     check(&[PAID, RESERVED], State::Running, orphan("payment.success", "order.created"));
+    let undone = ["order.cancelled", "payment.refunded", "inventory.released"].map(|event| (event, "shipping.failed"));
+    let all_but_overdue = [&[CREATED, ("shipping.failed", "shop.overdue")][..], &undone].concat();
+    check(&all_but_overdue, State::Compensating, orphan("shipping.failed", "shop.overdue"));
     let gap = State::Anomalous(Anomaly::Gap { event: name("payment.success") });
     check(&[CREATED, ("inventory.updated", "order.created"), SCHEDULED, CONFIRMED], State::Running, gap);
 }
