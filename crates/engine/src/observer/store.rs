@@ -223,10 +223,7 @@ impl Store {
     }
 
     async fn read_events(&self, tx: &Tx, seqs: impl Iterator<Item = i64>) -> Result<Vec<Vec<Told>>, Error> {
-        let sql = format!(
-            "SELECT id, name, causation, hop, told_at, body FROM chain_event WHERE chain = $1 ORDER BY id LIMIT {EVENTS_MAX}"
-        );
-        let rows = tx.query_each(&sql, seqs.map(|seq| vec![Value::Int(seq)]).collect()).await?;
+        let rows = tx.query_each(&of_chain(), seqs.map(|seq| vec![Value::Int(seq)]).collect()).await?;
         rows.iter().map(|rows| rows.iter().map(read_event).collect()).collect()
     }
 
@@ -241,16 +238,13 @@ impl Store {
         chain
     }
 
-    /// One chain with its events.
+    /// One chain with its events, of what is committed.
     pub async fn show(&self, id: &SagaId) -> Result<Option<(ChainHeader, Vec<Told>)>, Error> {
-        let open = self.database.begin().await?;
-        let tx = open.tx();
-        let rows = tx.query(&format!("SELECT {HEADER} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
+        let rows = self.database.query(&format!("SELECT {HEADER} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let header = ChainHeader::read(row)?;
-        let events = self.read_events(&tx, std::iter::once(header.seq)).await?.pop().unwrap_or_default();
-        open.rollback().await?;
-        Ok(Some((header, events)))
+        let events = self.database.query(&of_chain(), (header.seq,)).await?;
+        Ok(Some((header, events.iter().map(read_event).collect::<Result<_, _>>()?)))
     }
 
     /// At most so many chains with a smaller number, the newest first.
@@ -333,6 +327,12 @@ impl ChainStatus {
             ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion => true,
         }
     }
+}
+
+/// Reads the events of a chain.
+fn of_chain() -> String {
+    let columns = "id, name, causation, hop, told_at, body";
+    format!("SELECT {columns} FROM chain_event WHERE chain = $1 ORDER BY id LIMIT {EVENTS_MAX}")
 }
 
 fn status(state: &State) -> (ChainStatus, Option<String>) {
