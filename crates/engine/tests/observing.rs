@@ -1,0 +1,231 @@
+//! The observer: what it makes of the events of chains, in whatever order they come and whatever is wrong with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagamore_core::message::Event;
+use sagamore_core::plan::Plan;
+use sagamore_core::{Body, Direction, SagaId, StepKey, Timestamp};
+use sagamore_database::Database;
+use sagamore_database::testing::database;
+use sagamore_engine::{ChainStatus, Chains, Observer, ObserverOptions};
+use sagamore_transport::wire::encode_event;
+use sagamore_transport::{Log, MemoryDisk, Transport, log};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A guest rings; the host opens, and then greets, or nobody is home and the guest goes.
+fn visit() -> Plan {
+    Plan::named("visit")
+        .begins("guest", "ring", "bell.rung")
+        .undone_on(["host.away"], "guest.gone")
+        .reaction("host", "open")
+        .on(["bell.rung"])
+        .emits(["door.opened"])
+        .fails(["host.away"])
+        .reaction("guest", "greet")
+        .on(["door.opened"])
+        .emits(["hand.shaken"])
+        .deadline(DEADLINE)
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+struct Rig {
+    log: Log,
+    database: Database,
+    observer: Observer,
+    chains: Chains,
+    now: Timestamp,
+}
+
+impl Rig {
+    async fn new() -> Rig {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        let database = database();
+        let (observer, chains) = open(&database, &log).await;
+        let mut rig = Rig { log, database, observer, chains, now: Timestamp(1_000_000) };
+        rig.turns().await;
+        rig
+    }
+
+    async fn turns(&mut self) {
+        for _ in 0..3 {
+            self.observer.turn(self.now).await.expect("turn");
+        }
+    }
+
+    async fn tell(&mut self, events: &[Event]) {
+        let anybody = "anybody".parse().expect("a name");
+        let records = events.iter().map(|event| encode_event(event, &anybody)).collect();
+        self.log.publish(records).await.expect("publish");
+        self.turns().await;
+    }
+
+    async fn passes(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+        self.turns().await;
+    }
+
+    async fn status(&self, key: &str) -> (ChainStatus, Option<String>) {
+        let detail = self.chains.show(&chain(key)).await.expect("read").expect("it was seen");
+        (detail.header.status, detail.header.why)
+    }
+}
+
+async fn open(database: &Database, log: &Log) -> (Observer, Chains) {
+    let transport: Arc<dyn Transport> = Arc::new(log.clone());
+    Observer::open(ObserverOptions::default(), database.clone(), transport, vec![visit()]).await.expect("open")
+}
+
+fn chain(key: &str) -> SagaId {
+    format!("visit:{key}").parse().expect("a chain")
+}
+
+fn event(key: &str, step: &str, direction: Direction, name: &str, cause: Option<&Event>) -> Event {
+    Event {
+        key: StepKey { saga: chain(key), step: step.parse().expect("a name"), direction, generation: 1 },
+        version: 1,
+        name: name.parse().expect("a name"),
+        causation: cause.map(Event::id),
+        hop: cause.map_or(0, |cause| cause.hop + 1),
+        at: Timestamp(1_000_000),
+        body: Body::empty(),
+        traceparent: None,
+    }
+}
+
+/// The events of a visit that goes well, and those of one where nobody is home.
+fn stories(key: &str) -> ([Event; 3], [Event; 3]) {
+    let act = |step, name, cause: Option<&Event>| event(key, step, Direction::Action, name, cause);
+    let rung = act("ring", "bell.rung", None);
+    let (opened, away) = (act("open", "door.opened", Some(&rung)), act("open", "host.away", Some(&rung)));
+    let shaken = act("greet", "hand.shaken", Some(&opened));
+    let gone = event(key, "ring", Direction::Compensation, "guest.gone", Some(&away));
+    ([rung.clone(), opened, shaken], [rung, away, gone])
+}
+
+#[tokio::test]
+async fn a_chain_is_followed_to_its_end_in_whatever_order_its_events_come() {
+    let mut rig = Rig::new().await;
+    for (place, order) in [[0, 1, 2], [2, 1, 0], [1, 2, 0]].into_iter().enumerate() {
+        let (well, away) = (format!("well-{place}"), format!("away-{place}"));
+        let (good, bad) = (stories(&well).0, stories(&away).1);
+        for next in order {
+            rig.tell(&[good[next].clone(), bad[next].clone(), good[next].clone()]).await;
+        }
+        assert_eq!(rig.status(&well).await, (ChainStatus::Completed, None));
+        assert_eq!(rig.status(&away).await, (ChainStatus::Compensated, None));
+        let detail = rig.chains.show(&chain(&away)).await.expect("read").expect("seen");
+        assert_eq!(detail.header.failed_at.as_ref().map(|name| name.as_str()), Some("host"));
+        assert_eq!(detail.chain.tree().iter().map(|branch| branch.depth).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+}
+
+#[tokio::test]
+async fn who_is_waited_for_is_told_and_after_the_deadline_the_chain_is_stuck_until_they_come() {
+    let mut rig = Rig::new().await;
+    let ([rung, opened, shaken], _) = stories("1");
+    rig.tell(&[rung]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Running, None));
+    let waits = rig.chains.show(&chain("1")).await.expect("read").expect("seen").chain.waits_for();
+    assert_eq!(waits.iter().map(|wait| wait.service.as_str()).collect::<Vec<_>>(), ["host"]);
+    rig.passes(DEADLINE + Duration::from_secs(1)).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Stuck, None));
+    rig.tell(&[opened, shaken]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
+}
+
+#[tokio::test]
+async fn an_undo_that_does_not_come_leaves_a_chain_half_compensated() {
+    let mut rig = Rig::new().await;
+    let (_, [rung, away, gone]) = stories("1");
+    rig.tell(&[rung, away]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Compensating, None));
+    rig.passes(DEADLINE + Duration::from_secs(1)).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::HalfCompensated, None));
+    rig.tell(&[gone]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Compensated, None));
+}
+
+#[tokio::test]
+async fn what_contradicts_the_plan_is_anomalous_with_the_reason() {
+    let mut rig = Rig::new().await;
+    let ([rung, opened, shaken], [_, away, _]) = stories("1");
+
+    let twice = Event { key: StepKey { step: "other".parse().unwrap(), ..opened.key.clone() }, ..opened.clone() };
+    rig.tell(&[rung.clone(), opened, twice]).await;
+    let (status, why) = rig.status("1").await;
+    assert_eq!(status, ChainStatus::Anomalous);
+    assert!(why.as_deref().is_some_and(|why| why.contains("door.opened")), "{why:?}");
+
+    // a cause that nobody has seen, once there was time for it to come
+    let of =
+        |key: &str, event: &Event| Event { key: StepKey { saga: chain(key), ..event.key.clone() }, ..event.clone() };
+    let orphan = Event { causation: Some("visit:2/nobody/action/1/nothing".into()), ..of("2", &shaken) };
+    rig.tell(&[of("2", &rung), orphan]).await;
+    rig.passes(DEADLINE + Duration::from_secs(1)).await;
+    assert_eq!(rig.status("2").await.0, ChainStatus::Anomalous);
+
+    // both a success and a failure of one reaction
+    rig.tell(&[of("3", &rung), of("3", &stories("3").0[1]), of("3", &away)]).await;
+    assert_eq!(rig.status("3").await.0, ChainStatus::Anomalous);
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_known_is_kept_and_told_as_such() {
+    let mut rig = Rig::new().await;
+    let newer = Event { version: 7, ..stories("1").0[0].clone() };
+    rig.tell(&[newer]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::UnknownVersion, None));
+}
+
+/// While it has not read everything, nothing is late: that is its own lag.
+#[tokio::test]
+async fn an_observer_that_is_behind_calls_nothing_stuck() {
+    let mut rig = Rig::new().await;
+    let ([rung, opened, shaken], _) = stories("1");
+    rig.tell(&[rung]).await;
+    let anybody = "anybody".parse().expect("a name");
+    let late = [opened, shaken].iter().map(|event| encode_event(event, &anybody)).collect();
+    rig.log.publish(late).await.expect("publish");
+    rig.now = rig.now.plus(DEADLINE * 2);
+    rig.observer.turn(rig.now).await.expect("turn"); // reads, and then looks who is late
+    assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
+}
+
+#[tokio::test]
+async fn it_goes_on_where_it_was_and_can_begin_anew_by_replaying_the_topics() {
+    let mut rig = Rig::new().await;
+    let ([rung, opened, shaken], _) = stories("1");
+    rig.tell(&[rung, opened]).await;
+    (rig.observer, rig.chains) = open(&rig.database, &rig.log).await;
+    rig.tell(&[shaken]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
+
+    let transport: Arc<dyn Transport> = Arc::new(rig.log.clone());
+    let options = ObserverOptions { group: "anew".into(), ..ObserverOptions::default() };
+    (rig.observer, rig.chains) = Observer::open(options, database(), transport, vec![visit()]).await.expect("open");
+    rig.turns().await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
+}
+
+#[tokio::test]
+async fn who_waits_is_told_when_the_chain_is_over_and_lists_are_pages() {
+    let mut rig = Rig::new().await;
+    let (chains, id) = (rig.chains.clone(), chain("1"));
+    let waiting = tokio::spawn(async move { chains.wait(&id, Duration::from_secs(60)).await });
+    tokio::task::yield_now().await;
+    for key in ["1", "2", "3"] {
+        rig.tell(&stories(key).0).await;
+    }
+    assert_eq!(waiting.await.expect("no panic").expect("read"), Some(ChainStatus::Completed));
+    let first = rig.chains.list(None, None, 2).await.expect("list");
+    let keys = |page: &[sagamore_engine::ChainHeader]| -> Vec<String> {
+        page.iter().map(|header| header.id.key().to_owned()).collect()
+    };
+    assert_eq!(keys(&first), ["3", "2"]);
+    let rest = rig.chains.list(Some(ChainStatus::Completed), Some(first[1].seq), 2).await.expect("list");
+    assert_eq!(keys(&rest), ["1"]);
+    assert_eq!(rig.chains.wait(&chain("never"), Duration::ZERO).await.expect("read"), None);
+}
