@@ -6,6 +6,7 @@ mod cancel;
 mod dev;
 mod doctor;
 mod list;
+mod observe;
 mod output;
 mod replay;
 mod serve;
@@ -75,6 +76,8 @@ enum Command {
     Dev(DevArgs),
     /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL. Any number of them share the sagas.
     Serve(ServeArgs),
+    /// Run an observer: it follows the chains of choreographies, and says where each stands.
+    Observe(ObserveArgs),
     /// Make the topics that the processes need, or compare them with what the brokers have.
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -117,13 +120,13 @@ enum TopicsCommand {
 #[derive(Debug, Subcommand)]
 enum ShopCommand {
     /// Run the order service, on Kafka and PostgreSQL.
-    Order(ListenArgs),
+    Order(ServiceArgs),
     /// Run the payment service.
-    Payment(ListenArgs),
+    Payment(ServiceArgs),
     /// Run the inventory service.
-    Inventory(ListenArgs),
+    Inventory(ServiceArgs),
     /// Run the shipping service.
-    Shipping(ListenArgs),
+    Shipping(ServiceArgs),
     /// Load accounts, stock and destinations from a folder, and run every order in it as a saga.
     ///
     /// Run again on the same data it goes on where it was. With --config it is a client of running processes.
@@ -175,8 +178,19 @@ struct ServeArgs {
 
 /// A service.
 #[derive(Debug, Args)]
-struct ListenArgs {
+struct ServiceArgs {
     /// The address to listen on, instead of the configuration's: for a second process of the service on one host.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// React to the other services' events, as with `choreography = true` in the configuration.
+    #[arg(long)]
+    choreography: bool,
+}
+
+/// An observer.
+#[derive(Debug, Args)]
+struct ObserveArgs {
+    /// The address to listen on, instead of the configuration's.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
 }
@@ -274,7 +288,7 @@ struct ReplayArgs {
     /// Each order waits for the one before it to come to rest.
     #[arg(long, conflicts_with = "concurrency")]
     sequential: bool,
-    /// Without an orchestrator, in this process: the services react to each other's events.
+    /// Without an orchestrator: the services react to each other's events.
     #[arg(long)]
     choreography: bool,
     /// How many orders are under way at once.
@@ -332,6 +346,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         None => dev::run(cli.dev).await,
         Some(Command::Dev(args)) => dev::run(args).await,
         Some(Command::Serve(args)) => serve::run(config, args).await,
+        Some(Command::Observe(args)) => observe::run(config, args).await,
         Some(Command::Topics(command)) => topics::run(config, &command).await,
         Some(Command::Doctor) => doctor::run(config).await,
         Some(Command::Config(format)) => settings::run(config, &format),

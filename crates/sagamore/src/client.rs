@@ -81,6 +81,11 @@ impl Client {
         self.send(Method::GET, path, Bytes::new(), None).await
     }
 
+    /// The same once the server has an outcome, for which it may take so many seconds.
+    pub async fn get_and_wait(&self, path: &str, seconds: u64) -> Result<Bytes, Error> {
+        self.send(Method::GET, path, Bytes::new(), Some(seconds)).await
+    }
+
     /// Posts JSON; `wait` is how many seconds the server may take for the outcome.
     pub async fn post(&self, path: &str, body: impl Into<Bytes>, wait: Option<u64>) -> Result<Bytes, Error> {
         self.send(Method::POST, path, body.into(), wait).await

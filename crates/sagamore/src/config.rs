@@ -26,6 +26,8 @@ pub struct Settings {
     pub namespace: String,
     /// Listen on addresses that others can reach, although there is no authentication: in a private network only.
     pub allow_unauthenticated: bool,
+    /// The shop's services react to each other's events, instead of being directed by an orchestrator.
+    pub choreography: bool,
     /// The brokers.
     pub kafka: KafkaSettings,
     /// The server of all databases that have none of their own.
@@ -34,6 +36,8 @@ pub struct Settings {
     pub barrier: BarrierSettings,
     /// `sagamore serve`.
     pub orchestrator: OrchestratorSettings,
+    /// `sagamore observe`.
+    pub observer: ObserverSettings,
     /// `sagamore shop order`.
     pub order: ServiceSettings,
     /// `sagamore shop payment`.
@@ -122,6 +126,16 @@ pub struct OrchestratorSettings {
     pub retention_days: u64,
 }
 
+/// The observer of choreographies.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObserverSettings {
+    /// Where its HTTP listens.
+    pub listen: String,
+    /// How many partitions each event's topic has.
+    pub partitions: u32,
+}
+
 /// A service of the shop.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,6 +154,7 @@ impl Default for Settings {
         Settings {
             namespace: String::new(),
             allow_unauthenticated: false,
+            choreography: false,
             kafka: KafkaSettings { brokers: "127.0.0.1:9092".into(), replication: None, tls: None, sasl: None },
             postgres: PostgresSettings {
                 url: "postgres://postgres@127.0.0.1:5432/sagamore".into(),
@@ -155,6 +170,7 @@ impl Default for Settings {
                 sagas_max: crate::stack::SAGAS_MAX,
                 retention_days: 30,
             },
+            observer: ObserverSettings { listen: "127.0.0.1:3005".into(), partitions: 12 },
             order: service(3001),
             payment: service(3002),
             inventory: service(3003),

@@ -2,6 +2,7 @@
 
 mod article;
 mod body;
+mod chains;
 mod choreography;
 mod health;
 mod index;
@@ -29,6 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::problem::{Code, Problem};
 
 pub use body::encoded;
+pub use chains::{ObserverApp, observer_router};
 pub use choreography::{ChoreographyApp, choreography_router};
 pub use prefer::WAIT_S_MAX;
 pub use service::{ServiceApp, service_router};

@@ -37,12 +37,14 @@ pub async fn run(config: &ConfigArgs, args: ReplayArgs) -> Result<Exit> {
     let begun = Instant::now();
     let folder = Folder::read(&args.folder)?;
     folder.bad.iter().for_each(tell);
+    if let Some(file) = &config.config {
+        let mut settings = Settings::load(Some(file))?;
+        settings.choreography |= args.choreography;
+        let remote = Remote::of(&settings)?;
+        return as_client(&remote, &folder, &args, begun).await;
+    }
     if args.choreography {
         return choreographed::run(&folder, &args, begun).await;
-    }
-    if let Some(file) = &config.config {
-        let remote = Remote::of(&Settings::load(Some(file))?)?;
-        return as_client(&remote, &folder, &args, begun).await;
     }
     let stack = Stack::open(&args.data, stack::Options::default()).await?;
     folder.load(&stack.shop).await?;

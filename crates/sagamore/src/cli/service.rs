@@ -8,15 +8,16 @@ use sagamore_sdk::{Options, Participant};
 use super::attend::{self, Attended};
 use super::output::Exit;
 use super::serve::host;
-use super::{ConfigArgs, ListenArgs};
+use super::{ConfigArgs, ServiceArgs};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{ServiceApp, service_router};
 use crate::stack::Error;
 
 /// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying.
-pub async fn run(config: &ConfigArgs, name: &'static str, args: ListenArgs) -> Result<Exit> {
-    let settings = Settings::load(config.config.as_deref())?;
+pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> Result<Exit> {
+    let mut settings = Settings::load(config.config.as_deref())?;
+    settings.choreography |= args.choreography;
     let Some((_, own)) = settings.services().into_iter().find(|(service, _)| *service == name) else {
         bail!("there is no service {name}");
     };
@@ -24,16 +25,20 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ListenArgs) -> R
         attend::listen(args.listen.as_deref().unwrap_or(&own.listen), settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
-    let service = sagamore_shop::services().into_iter().find(|service| service.name().as_str() == name);
+    let choreographed = settings.choreography;
+    let all = if choreographed { sagamore_shop::choreographed() } else { sagamore_shop::services() };
+    let service = all.into_iter().find(|service| service.name().as_str() == name);
     let service = service.with_context(|| format!("the shop has no service {name}"))?;
     // the same name after a restart: the group need not wait until it has given the former process up
     let instance = settings.topic(&format!("{name}-{}-{address}", host()));
     let kafka = settings.kafka(name, Some(instance))?;
     let database = settings.database(name)?;
-    let (partitions, barrier_retention) = (own.partitions, settings.barrier_retention());
+    let partitions = if choreographed { settings.observer.partitions } else { own.partitions };
+    let barrier_retention = settings.barrier_retention();
     let options = Options { partitions, barrier_retention, ..Options::default() };
     let participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
-    let app = ServiceApp { name, database, kafka, metrics: Some(metrics) };
+    let outbox = choreographed.then(|| participant.outbox());
+    let app = ServiceApp { name, database, kafka, outbox, metrics: Some(metrics) };
     let attended = Attended::begin(listener, service_router(app))?;
     let mut crew = Crew::new();
     crew.spawn(name, move |stopped| async move {

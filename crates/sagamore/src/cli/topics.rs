@@ -112,7 +112,23 @@ fn wanted(settings: &Settings) -> Vec<Wanted> {
         .map(|topic| Wanted { name: wire::dead_letter_topic(&topic.name).to_string(), partitions: topic.partitions });
     let letters: Vec<Wanted> = letters.collect();
     let horizon = Wanted { name: wire::HORIZON_TOPIC.into(), partitions: 1 };
-    wanted.into_iter().chain(letters).chain([horizon]).collect()
+    wanted.into_iter().chain(letters).chain([horizon]).chain(events(settings)).collect()
+}
+
+/// Every event of the shop's choreography, and its dead letters where a service reacts to it.
+fn events(settings: &Settings) -> Vec<Wanted> {
+    let partitions = settings.observer.partitions;
+    let mut wanted = Vec::new();
+    if settings.choreography {
+        for service in sagamore_shop::choreographed() {
+            wanted.extend(service.tells().map(|event| Wanted { name: event.to_owned(), partitions }));
+            let letters = service.reacts_to().map(|event| wire::dead_letter_topic(event).to_string());
+            wanted.extend(letters.map(|name| Wanted { name, partitions }));
+        }
+        wanted.sort_by(|one, other| one.name.cmp(&other.name));
+        wanted.dedup_by(|one, other| one.name == other.name);
+    }
+    wanted
 }
 
 #[cfg(test)]

@@ -1,32 +1,28 @@
 //! The addresses of the choreographed form: orders are placed here, and what became of them is what the observer has seen.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest, Query, Request, State};
+use axum::extract::{FromRef, FromRequest, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sagamore_core::{Name, SagaId};
+use sagamore_core::SagaId;
+use sagamore_database::Database;
 use sagamore_engine::{ChainStatus, Chains};
 use sagamore_sdk::{Begun, Outbox};
 use sagamore_shop::order::{self, Rejected};
-use sagamore_shop::{Databases, Order, choreography, sample};
-use serde::Deserialize;
+use sagamore_shop::{Databases, Order, sample};
 
 use super::article::{self, Outcome};
 use super::body::{Payload, Segment, encoded};
+use super::chains::{self, unread};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::{guarded, health, index, shop, wrong_method};
-use crate::chain_view::{ChainLine, ChainView};
 use crate::clock;
 use crate::problem::{Code, Problem};
-
-/// Chains on a page unless `limit` says so.
-const LIMIT: u32 = 50;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -41,16 +37,13 @@ pub struct ChoreographyApp {
     pub metrics: Option<PrometheusHandle>,
 }
 
-type Shared = State<Arc<ChoreographyApp>>;
-
-/// `?status=`, `?limit=` and `?before=`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    status: Option<String>,
-    limit: Option<u32>,
-    before: Option<i64>,
+impl FromRef<ChoreographyApp> for Chains {
+    fn from_ref(app: &ChoreographyApp) -> Chains {
+        app.chains.clone()
+    }
 }
+
+type Shared = State<ChoreographyApp>;
 
 /// Every address.
 pub fn choreography_router(app: ChoreographyApp) -> Router {
@@ -61,13 +54,13 @@ pub fn choreography_router(app: ChoreographyApp) -> Router {
         .route("/orders/{id}", get(one_order))
         .route("/accounts", get(accounts))
         .route("/stock", get(stock))
-        .route("/api/v1/chains", get(list))
-        .route("/api/v1/chains/{id}", get(show))
+        .route("/api/v1/chains", get(chains::list))
+        .route("/api/v1/chains/{id}", get(chains::show))
         .route("/livez", get(health::livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/version", get(health::version));
-    guarded(router).with_state(Arc::new(app))
+    guarded(router).with_state(app)
 }
 
 /// The article's address: places a sample order, or follows the one there is.
@@ -78,7 +71,7 @@ async fn start(
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
     let chain = chain_of(&order_id)?;
-    let begun = match begin(&app, sample::order(&order_id)).await? {
+    let begun = match begin(&app.shop.order, &app.outbox, sample::order(&order_id)).await? {
         Ok(begun) => begun,
         Err(Rejected::OrderExists(_)) => Begun::Before, // placed with POST /orders: that one is meant
         Err(rejected) => return Err(refused(&rejected)),
@@ -91,11 +84,7 @@ async fn start(
 /// Places an order: one line of `orders.jsonl`.
 async fn place(State(app): Shared, request: Request) -> Result<Response, Problem> {
     let wait = Wait::of(request.headers())?;
-    let payload = Payload::from_request(request, &()).await?;
-    let order: Order = payload.json()?;
-    order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
-    let (id, location) = (chain_of(&order.order_id)?, format!("/orders/{}", encoded(&order.order_id)));
-    begin(&app, order).await?.map_err(|rejected| refused(&rejected))?;
+    let (id, location) = take(&app.shop.order, &app.outbox, request).await?;
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let status = app.chains.wait(&id, patience).await.map_err(unread)?.unwrap_or(ChainStatus::Running);
     let code = if wait.is_some() && status.is_at_rest() { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -107,8 +96,18 @@ async fn place(State(app): Shared, request: Request) -> Result<Response, Problem
     Ok(response)
 }
 
-async fn begin(app: &ChoreographyApp, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
-    let placed = order::choreographed::place(&app.shop.order, &app.outbox, order, clock::now()).await;
+/// Takes an order as the order service does; gives its chain, and where it is found.
+pub(super) async fn take(database: &Database, outbox: &Outbox, request: Request) -> Result<(SagaId, String), Problem> {
+    let payload = Payload::from_request(request, &()).await?;
+    let order: Order = payload.json()?;
+    order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
+    let taken = (chain_of(&order.order_id)?, format!("/orders/{}", encoded(&order.order_id)));
+    begin(database, outbox, order).await?.map_err(|rejected| refused(&rejected))?;
+    Ok(taken)
+}
+
+async fn begin(database: &Database, outbox: &Outbox, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
+    let placed = order::choreographed::place(database, outbox, order, clock::now()).await;
     placed.map_err(|fault| Problem::internal(&fault, "place the order"))
 }
 
@@ -125,32 +124,6 @@ async fn stock(State(app): Shared, query: shop::PageOf) -> Result<Json<shop::Pro
     shop::stock_of(&app.shop.inventory, query).await
 }
 
-/// Chains, the newest first.
-async fn list(
-    State(app): Shared,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<serde_json::Value>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
-    let unknown = |text: &str| Problem::new(Code::BadParameter, format!("status: '{text}' is none of a chain"));
-    let status = query.status.map(|text| ChainStatus::read(&text).ok_or_else(|| unknown(&text))).transpose()?;
-    let limit = query.limit.unwrap_or(LIMIT);
-    let chains = app.chains.list(status, query.before, limit).await.map_err(unread)?;
-    let next = chains.last().filter(|_| chains.len() == limit as usize).map(|last| last.seq);
-    let lines: Vec<ChainLine> = chains.iter().map(ChainLine::of).collect();
-    Ok(Json(serde_json::json!({ "chains": lines, "next": next })))
-}
-
-/// One chain with its events, and whom it waits for.
-async fn show(State(app): Shared, Segment(id): Segment) -> Result<Json<ChainView>, Problem> {
-    let chain = id.parse::<SagaId>().or_else(|_| {
-        let plan = Name::new(choreography::NAME)?;
-        SagaId::new(&plan, &id) // an order's id is its chain's business key
-    });
-    let chain = chain.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;
-    let missing = || Problem::new(Code::NoSuchSaga, format!("no event of the chain {chain} was ever seen"));
-    Ok(Json(ChainView::of(&app.chains.show(&chain).await.map_err(unread)?.ok_or_else(missing)?)))
-}
-
 async fn readyz(State(app): Shared) -> Result<&'static str, Problem> {
     for (name, database) in app.shop.all() {
         let read = database.query("SELECT 1", ()).await;
@@ -164,8 +137,7 @@ async fn metrics(State(app): Shared) -> Response {
 }
 
 fn chain_of(order_id: &str) -> Result<SagaId, Problem> {
-    let bad = |malformed: sagamore_core::id::Malformed| Problem::new(Code::BadName, malformed.to_string());
-    SagaId::new(&Name::new(choreography::NAME).map_err(bad)?, order_id).map_err(bad)
+    chains::of_order(order_id).map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))
 }
 
 fn refused(rejected: &Rejected) -> Problem {
@@ -184,8 +156,4 @@ fn outcome(status: Option<ChainStatus>) -> Outcome {
         ) => Outcome::Stuck,
         Some(ChainStatus::Running | ChainStatus::Compensating) | None => Outcome::Running,
     }
-}
-
-fn unread(error: sagamore_engine::Error) -> Problem {
-    Problem::internal(&error, "read the chains")
 }

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_database::Database;
 use sagamore_kafka::Kafka;
+use sagamore_sdk::Outbox;
 use sagamore_shop::import::{self, Record};
 use sagamore_shop::{inventory, order, payment, shipping};
 use serde::{Deserialize, Serialize};
 
 use super::body::{Payload, Segment};
-use super::{guarded, health, orders, shop};
+use super::{choreography, guarded, health, orders, shop};
 use crate::problem::{Code, Problem};
 
 /// What the handlers of a service's listener work with.
@@ -25,6 +27,8 @@ pub struct ServiceApp {
     pub database: Database,
     /// Where its commands come from.
     pub kafka: Kafka,
+    /// Where an order begins its chain, in a choreography.
+    pub outbox: Option<Outbox>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -54,7 +58,7 @@ pub fn service_router(app: ServiceApp) -> Router {
         .route("/version", get(health::version));
     let router = match app.name {
         order::SERVICE => router
-            .route("/orders", get(all_orders))
+            .route("/orders", get(all_orders).post(place_order))
             .route("/orders/{id}", get(one_order))
             .route("/orders/{id}/cancel", post(cancel_order))
             .route("/orders/{id}/unlock", post(unlock_order)),
@@ -93,6 +97,15 @@ async fn all_orders(State(app): Shared, query: shop::PageOf) -> Result<Response,
     let orders = order::orders(&app.database, &after, limit).await?;
     let next = orders.last().filter(|_| orders.len() == limit as usize).map(|last| last.order_id.clone());
     Ok(Json(serde_json::json!({ "orders": orders, "next": next })).into_response())
+}
+
+/// Begins an order's chain; where an orchestrator takes orders, that is its affair.
+async fn place_order(State(app): Shared, request: Request) -> Result<Response, Problem> {
+    let elsewhere = "an orchestrator takes orders here, at its own address: POST /orders";
+    let outbox = app.outbox.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
+    let (chain, location) = choreography::take(&app.database, outbox, request).await?;
+    let body = Json(serde_json::json!({ "id": chain.as_str(), "status": "running" }));
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], body).into_response())
 }
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
-use sagamore_core::saga::Status;
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::ChainStatus;
 use sagamore_shop::import::BadLine;
 use sagamore_shop::{Order, choreography, inventory, order, payment};
 
 use super::folder::{Folder, PlacedLine};
+use super::remote::standing;
 use super::report::Report;
 use super::{PATIENCE, ReplayArgs, print, progress, tell, width};
 use crate::cli::output::Exit;
@@ -77,15 +77,7 @@ async fn report(stack: &Choreography, folder: &Folder, took: Duration) -> Result
         let Some(last) = chains.last() else { break };
         before = Some(last.seq);
         for chain in chains.iter().filter(|chain| ours.contains(chain.id.key())) {
-            let status = match chain.status {
-                ChainStatus::Completed => Status::Completed,
-                ChainStatus::Compensated => Status::Compensated,
-                ChainStatus::Running => Status::Running,
-                ChainStatus::Compensating => Status::Compensating,
-                ChainStatus::Stuck | ChainStatus::HalfCompensated => Status::Stuck,
-                ChainStatus::Anomalous | ChainStatus::UnknownVersion => Status::Stuck,
-            };
-            report.count(status, chain.failed_at.as_ref().map(Name::as_str));
+            report.count(standing(chain.status), chain.failed_at.as_ref().map(Name::as_str));
         }
     }
     report.balance_cents = payment::balance_cents(&stack.shop.payment).await?;

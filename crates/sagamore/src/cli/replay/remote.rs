@@ -2,6 +2,8 @@
 //!
 //! Whoever is killed on the way is asked again: a start is idempotent by the order's id.
 
+mod chains;
+
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +23,8 @@ use crate::config::Settings;
 use crate::http::encoded;
 use crate::view::{Lines, Standing};
 
+pub use chains::standing;
+
 /// How long the processes may take until they are there.
 const THERE_WITHIN: Duration = Duration::from_secs(30);
 /// How long one wait for an outcome is; it is asked again.
@@ -36,7 +40,9 @@ const PAGE: usize = 1_000;
 
 /// The processes.
 pub struct Remote {
+    /// Who knows what becomes of orders; in a choreography the observer.
     orchestrators: Vec<Client>,
+    choreography: bool,
     payment: Client,
     inventory: Client,
     shipping: Client,
@@ -60,8 +66,13 @@ impl Remote {
             let (_, service) = found.with_context(|| format!("no service {name}"))?;
             Ok::<_, anyhow::Error>(Client::new(&format!("http://{}", service.listen))?)
         };
+        let servers = match settings.choreography {
+            true => vec![format!("http://{}", settings.observer.listen)],
+            false => settings.servers(),
+        };
         Ok(Remote {
-            orchestrators: settings.servers().iter().map(|server| Client::new(server)).collect::<Result<_, _>>()?,
+            orchestrators: servers.iter().map(|server| Client::new(server)).collect::<Result<_, _>>()?,
+            choreography: settings.choreography,
             payment: service("payment")?,
             inventory: service("inventory")?,
             shipping: service("shipping")?,
@@ -111,7 +122,11 @@ impl Remote {
         loop {
             let place = self.turn.load(Ordering::Relaxed);
             let orchestrator = &self.orchestrators[place % self.orchestrators.len()];
-            let why = match place_order(orchestrator, order).await {
+            let placed = match self.choreography {
+                true => chains::see_through(&self.order, orchestrator, order).await,
+                false => place_order(orchestrator, order).await,
+            };
+            let why = match placed {
                 Ok(Answer::AtRest) => return Ok(None),
                 Ok(Answer::Bad(why)) => return Ok(Some(order.bad(why))),
                 Ok(Answer::NotYet) => {
@@ -133,6 +148,17 @@ impl Remote {
     pub async fn report(&self, folder: &Folder, took: Duration) -> Result<Report> {
         let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
         let mut report = Report::after(took);
+        if self.choreography {
+            self.count_chains(&ours, &mut report).await?;
+        } else {
+            self.count_sagas(&ours, &mut report).await?;
+        }
+        report.balance_cents = self.sum(&self.payment, "accounts", "customerId", "balanceCents").await?;
+        report.stock_pieces = self.sum(&self.inventory, "stock", "sku", "onHand").await?;
+        Ok(report)
+    }
+
+    async fn count_sagas(&self, ours: &HashSet<&str>, report: &mut Report) -> Result<()> {
         let mut path = "/api/v1/sagas?definition=checkout&limit=500".to_owned();
         loop {
             let page: Lines = self.get(&self.orchestrators, &path).await?;
@@ -141,12 +167,23 @@ impl Remote {
             }
             match page.next {
                 Some(next) => path = format!("/api/v1/sagas?definition=checkout&limit=500&cursor={}", encoded(&next)),
-                None => break,
+                None => return Ok(()),
             }
         }
-        report.balance_cents = self.sum(&self.payment, "accounts", "customerId", "balanceCents").await?;
-        report.stock_pieces = self.sum(&self.inventory, "stock", "sku", "onHand").await?;
-        Ok(report)
+    }
+
+    async fn count_chains(&self, ours: &HashSet<&str>, report: &mut Report) -> Result<()> {
+        let mut path = "/api/v1/chains?limit=500".to_owned();
+        loop {
+            let page: chains::Lines = self.get(&self.orchestrators, &path).await?;
+            for line in page.chains.iter().filter(|line| ours.contains(line.key.as_str())) {
+                report.count(line.standing(), line.failed_at.as_deref());
+            }
+            match page.next {
+                Some(next) => path = format!("/api/v1/chains?limit=500&before={next}"),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Adds up one field of everything that a service keeps, page by page.

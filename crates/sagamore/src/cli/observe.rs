@@ -1,0 +1,55 @@
+//! `sagamore observe`: an observer as a process of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use sagamore_engine::{Chains, Observer, ObserverOptions};
+
+use super::attend::{self, Attended};
+use super::output::Exit;
+use super::{ConfigArgs, ObserveArgs};
+use crate::config::Settings;
+use crate::crew::Crew;
+use crate::http::{ObserverApp, observer_router};
+use crate::stack::Error;
+
+/// The pause before a server that is not there is asked again.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying.
+pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
+    let settings = Settings::load(config.config.as_deref())?;
+    let address = args.listen.as_deref().unwrap_or(&settings.observer.listen);
+    let listener = attend::listen(address, settings.allow_unauthenticated).await?;
+    let address = listener.local_addr().context("ask for the listener's address")?;
+    let metrics = attend::record_metrics()?;
+    let (observer, chains) = open(&settings).await?;
+    let attended = Attended::begin(listener, observer_router(ObserverApp { chains, metrics: Some(metrics) }))?;
+    let mut crew = Crew::new();
+    crew.spawn("the observer", |stopped| async { observer.run(stopped).await.map_err(Error::Engine) });
+    anstream::println!("Sagamore's observer is ready: http://{address}");
+    attended.until_stopped(crew).await
+}
+
+/// Tries until the servers are there: a start order is nobody's worry.
+async fn open(settings: &Settings) -> Result<(Observer, Chains)> {
+    let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
+    let transport = Arc::new(settings.kafka("observer", None)?);
+    let database = settings.database("observer")?;
+    let options = ObserverOptions { partitions: settings.observer.partitions, ..ObserverOptions::default() };
+    let mut told = String::new();
+    loop {
+        match Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await {
+            Err(error) if error.is_transient() => {
+                let why = error.to_string();
+                if why != told {
+                    anstream::eprintln!("waiting: {why}");
+                    told = why;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
