@@ -64,7 +64,17 @@ fn play(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()>
     frozen(&mut cast, orders)?;
     let mut cast = cast.again()?;
     wiped(&mut cast, orders)?;
-    rewound(&mut cast, orders)
+    rewound(&mut cast, orders)?;
+    drop(cast);
+
+    let cast = Cast::start_reacting(workspace, services)?;
+    let report = cast.replay(orders, &["--sequential"])?.wait(REPLAY_MAX)?;
+    println!("   nobody directs: {report}");
+    let expected = serde_json::json!({ "payment": 113, "inventory": 29, "shipping": 59 });
+    ensure!(report["completed"] == 629 && report["failedAt"] == expected, "wrong outcome: {report}");
+    ensure!(report["balanceCents"] == ACCOUNTS_CENTS && report["stockPieces"] == 6_255, "wrong sums: {report}");
+    drop(cast);
+    reacting(&mut Cast::start_reacting(workspace, services)?, orders)
 }
 
 /// A concurrent replay under kills of everything, in turn and at random.
@@ -135,6 +145,21 @@ fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let report = cast.replay(orders, &["--concurrency", "16"])?.wait(REPLAY_MAX)?;
     println!("   {commands} commands once more: {report}");
     ensure!(report["balanceCents"] == before["balanceCents"], "before the offsets were reset: {before}");
+    cast.balanced(orders, &report)
+}
+
+/// The services of a choreography, its observer and the servers are killed one after another during a replay.
+fn reacting(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
+    let begun = Instant::now();
+    let replay = cast.replay(orders, &["--concurrency", "8"])?;
+    let mut kills = 0;
+    for name in ["payment", "inventory", "shipping", "order", "observer"].iter().chain(&Cast::REACTING) {
+        std::thread::sleep(PAUSE);
+        cast.kill(name)?;
+        kills += 1;
+    }
+    let report = replay.wait(REPLAY_MAX)?;
+    println!("   nobody directs: {kills} kills in {:.0} s: {report}", begun.elapsed().as_secs_f64());
     cast.balanced(orders, &report)
 }
 

@@ -26,6 +26,8 @@ const WATCHED_MAX: Duration = Duration::from_secs(15);
 pub struct Cast<'a> {
     workspace: &'a Workspace,
     services: &'a Services,
+    /// Whether the services react to each other, and an observer follows, instead of two orchestrators.
+    choreography: bool,
     namespace: String,
     /// Name -> where it listens.
     ports: BTreeMap<&'static str, u16>,
@@ -43,6 +45,9 @@ impl<'a> Cast<'a> {
     /// Everybody who can be killed.
     pub const NAMES: [&'static str; 8] =
         ["orchestrator", "order", "payment", "inventory", "shipping", "standby", "kafka", "postgres"];
+    /// Likewise in a choreography.
+    pub const REACTING: [&'static str; 7] =
+        ["payment", "inventory", "shipping", "order", "observer", "kafka", "postgres"];
 
     /// Whether it is a server, and none of our processes.
     pub fn is_server(name: &str) -> bool {
@@ -51,9 +56,19 @@ impl<'a> Cast<'a> {
 
     /// Starts everybody, and waits until all are ready.
     pub fn start(workspace: &'a Workspace, services: &'a Services) -> Result<Cast<'a>> {
+        Cast::play(workspace, services, false)
+    }
+
+    /// The same without an orchestrator.
+    pub fn start_reacting(workspace: &'a Workspace, services: &'a Services) -> Result<Cast<'a>> {
+        Cast::play(workspace, services, true)
+    }
+
+    fn play(workspace: &'a Workspace, services: &'a Services, choreography: bool) -> Result<Cast<'a>> {
         let mut free = Vec::new(); // held together, so that no port comes twice
         let mut ports = BTreeMap::new();
-        let ours = || Cast::NAMES.into_iter().filter(|name| !Cast::is_server(name));
+        let names: &[&'static str] = if choreography { &Cast::REACTING } else { &Cast::NAMES };
+        let ours = || names.iter().copied().filter(|name| !Cast::is_server(name));
         for name in ours() {
             let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
             ports.insert(name, listener.local_addr()?.port());
@@ -62,7 +77,7 @@ impl<'a> Cast<'a> {
         drop(free);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let namespace = format!("kills-{}-{}", std::process::id(), since.as_millis() % 100_000);
-        let mut cast = Cast { workspace, services, namespace, ports, children: BTreeMap::new() };
+        let mut cast = Cast { workspace, services, choreography, namespace, ports, children: BTreeMap::new() };
         for name in ours() {
             cast.spawn(name)?;
         }
@@ -314,6 +329,7 @@ impl<'a> Cast<'a> {
         let mut command = self.program();
         match name {
             "orchestrator" | "standby" => command.arg("serve"),
+            "observer" => command.arg("observe"),
             service => command.args(["shop", service]),
         };
         command.args(["--listen", &format!("127.0.0.1:{}", self.ports[name])]);
@@ -336,8 +352,13 @@ impl<'a> Cast<'a> {
             let variable = format!("SAGAMORE__{}__LISTEN", name.to_uppercase());
             command.env(variable, format!("127.0.0.1:{}", self.ports[name]));
         }
-        let servers = ["orchestrator", "standby"].map(|name| format!("http://127.0.0.1:{}", self.ports[name]));
-        command.env("SAGAMORE__ORCHESTRATOR__SERVERS", servers.join(","));
+        if self.choreography {
+            command.env("SAGAMORE__CHOREOGRAPHY", "true").env("SAGAMORE__OBSERVER__PARTITIONS", "2");
+            command.env("SAGAMORE__OBSERVER__LISTEN", format!("127.0.0.1:{}", self.ports["observer"]));
+        } else {
+            let servers = ["orchestrator", "standby"].map(|name| format!("http://127.0.0.1:{}", self.ports[name]));
+            command.env("SAGAMORE__ORCHESTRATOR__SERVERS", servers.join(","));
+        }
         command
     }
 
