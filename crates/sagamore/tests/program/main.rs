@@ -10,5 +10,6 @@ mod sagas;
 mod cli;
 mod process;
 
+mod choreography;
 mod killed;
 mod replay;

@@ -28,6 +28,11 @@ impl Server {
         Server::with(&["--ephemeral"])
     }
 
+    /// One without an orchestrator, whose data go with it.
+    pub fn choreographed() -> Server {
+        Server::with(&["--ephemeral", "--choreography"])
+    }
+
     /// One on this directory.
     pub fn on(data: &Path) -> Server {
         Server::with(&["--data", data.to_str().expect("a path in UTF-8")])

@@ -1,0 +1,70 @@
+//! `--choreography`: the same orders and the same words, and nobody who directs.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::replay::{figures, replay, report};
+use crate::support::{Server, an_order, an_order_nobody_pays, northwind};
+
+#[test]
+fn the_articles_address_answers_in_the_articles_words() {
+    let server = Server::choreographed();
+    let asked = server.get("/saga/start/12345?wait=10");
+    assert_eq!((asked.status, asked.message()), (200, "Saga completed successfully for order 12345".into()));
+    let again = server.get("/saga/start/12345?wait=10");
+    assert_eq!(again.message(), "Saga completed successfully for order 12345");
+}
+
+#[test]
+fn an_order_that_fails_is_over_only_when_all_undos_are_there_and_its_tree_says_why() {
+    let server = Server::choreographed();
+    let order = an_order_nobody_pays("1").to_string();
+    let placed = server.post("/orders", &[("prefer", "wait=10")], &order);
+    assert_eq!((placed.status, placed.json()), (200, json!({ "id": "fulfilment:1", "status": "compensated" })));
+    assert_eq!(server.get("/orders/1").json()["status"], "cancelled");
+    let chain = server.get("/api/v1/chains/1").json();
+    let events: Vec<(&str, u64)> = chain["events"].as_array().expect("events").iter().map(name_and_depth).collect();
+    assert_eq!(events, [("order.created", 0), ("payment.failed", 1), ("order.cancelled", 2)]);
+    assert_eq!((&chain["style"], &chain["failedAt"]), (&json!("choreography"), &json!("payment")));
+
+    assert_eq!(server.post("/orders", &[], &order).status, 202, "the same once more");
+    server.post("/orders", &[], &an_order("1", 7).to_string()).is_problem(409, "SAGA-0203");
+    let listed = server.get("/api/v1/chains?status=compensated").json();
+    assert_eq!(listed["chains"].as_array().map(Vec::len), Some(1));
+}
+
+fn name_and_depth(event: &Value) -> (&str, u64) {
+    (event["name"].as_str().expect("a name"), event["depth"].as_u64().expect("a depth"))
+}
+
+/// The counts by service, instead of by step.
+fn by_service() -> Value {
+    let mut figures = figures();
+    figures["failedAt"] = json!({ "payment": 113, "inventory": 29, "shipping": 59 });
+    figures
+}
+
+#[test]
+fn the_real_orders_come_to_the_same_figures_also_when_it_is_killed_on_the_way() {
+    let Some(folder) = northwind() else { return };
+    let data = tempfile::tempdir().expect("a directory");
+    let orders = data.path().join("choreography/order.sqlite");
+    let counted = || {
+        let read = rusqlite::Connection::open(&orders).and_then(|database| {
+            database.query_row("SELECT count(*) FROM orders WHERE status <> 'pending'", [], |row| row.get::<_, i64>(0))
+        });
+        read.unwrap_or(0)
+    };
+    for kill_at in [50, 300, 600] {
+        let mut command = replay(&folder, data.path(), &["--choreography", "--sequential"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("run it");
+        while counted() < kill_at {
+            assert!(child.try_wait().expect("ask for it").is_none(), "it ended before it could be killed");
+        }
+        child.kill().expect("kill -9");
+        child.wait().expect("it is gone");
+    }
+    let output = replay(&folder, data.path(), &["--choreography", "--sequential"]).output().expect("run it");
+    assert_eq!(report(&output), by_service());
+}
