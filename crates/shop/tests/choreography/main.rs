@@ -1,5 +1,7 @@
 //! The four services react to each other's events, over a log and databases in memory (or on PostgreSQL): nobody directs them.
 
+mod halting;
+mod storm;
 mod street;
 
 use std::collections::BTreeMap;

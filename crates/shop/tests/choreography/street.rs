@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::halting::Halting;
 use sagamore_core::message::Event;
-use sagamore_sdk::{Begun, Options, Outbox, Participant, Timestamp};
+use sagamore_sdk::{Begun, Database, Options, Outbox, Participant, Timestamp};
 use sagamore_shop::inventory::{self, Delivery};
 use sagamore_shop::order::{self, Rejected, Status};
 use sagamore_shop::payment::{self, Account};
@@ -24,36 +25,48 @@ pub struct Street {
     /// By id: whatever is told twice is one.
     heard: BTreeMap<String, Event>,
     rng: fastrand::Rng,
+    now: Timestamp,
 }
 
 impl Street {
     pub async fn empty() -> Street {
+        Street::on(Databases::of_tests()).await
+    }
+
+    async fn on(shop: Databases) -> Street {
         let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
-        let shop = Databases::of_tests();
         shop.prepare().await.expect("the tables are made");
-        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let transport: Arc<dyn Transport> = Arc::new(Halting(log.clone()));
         let mut topics: Vec<Arc<str>> = Vec::new();
-        let mut participants = Vec::new();
-        for (service, (_, database)) in sagamore_shop::choreographed().into_iter().zip(shop.all()) {
+        for service in sagamore_shop::choreographed() {
             for told in service.tells() {
                 log.create_topic(told, 1).await.expect("create topic");
                 topics.push(told.into());
             }
-            let options = Options { partitions: 1, ..Options::default() };
-            participants.push(Participant::new(service, database.clone(), transport.clone(), options));
         }
+        let participants: Vec<_> = (0..4).map(|number| participant(&shop, &transport, number)).collect();
         let outbox = participants[0].outbox();
         let subscription = Subscription { group: "listener".into(), topics, partitions: None };
         let listener = log.subscribe(subscription).await.expect("subscribe");
         let (heard, rng) = (BTreeMap::new(), fastrand::Rng::with_seed(7));
-        let mut street = Street { shop, log, participants, outbox, listener, heard, rng };
+        let mut street = Street { shop, log, participants, outbox, listener, heard, rng, now: NOW };
         street.settle().await;
         street
     }
 
     /// VINET with 1,000 cents and TOMSP with 50; 10 pieces of chai; France is served, Ireland is not.
     pub async fn small() -> Street {
-        let street = Street::empty().await;
+        Street::empty().await.filled().await
+    }
+
+    /// The same, where nothing ever waits for a server: its turns can be let go by hand.
+    pub async fn small_in_memory() -> Street {
+        let [order, payment, inventory, shipping] = std::array::from_fn(|_| Database::memory());
+        Street::on(Databases { order, payment, inventory, shipping }).await.filled().await
+    }
+
+    async fn filled(self) -> Street {
+        let street = self;
         street.open("VINET", 1_000).await;
         street.open("TOMSP", 50).await;
         let chai = Delivery { sku: "chai".into(), name: "Chai".into(), on_hand: 10 };
@@ -75,8 +88,44 @@ impl Street {
     }
 
     pub async fn place(&mut self, order: Order) -> Result<Begun, Rejected> {
-        let placed = order::choreographed::place(&self.shop.order, &self.outbox, order, NOW).await;
+        let placed = order::choreographed::place(&self.shop.order, &self.outbox, order, self.now).await;
         placed.expect("no fault")
+    }
+
+    /// The process of this service dies and comes again.
+    pub fn restart(&mut self, number: usize) {
+        let transport: Arc<dyn Transport> = Arc::new(Halting(self.log.clone()));
+        self.participants[number] = participant(&self.shop, &transport, number);
+        self.outbox = self.participants[0].outbox();
+    }
+
+    pub fn passes(&mut self, ms: u64) {
+        self.now = self.now.plus(std::time::Duration::from_millis(ms));
+    }
+
+    /// One turn of one service; what fails is tried again by the next one.
+    pub async fn turn_of(&mut self, number: usize) {
+        let Street { participants, rng, now, .. } = self;
+        participants[number].turn(*now, rng).await.expect("turn");
+    }
+
+    /// Some events that were told before, once more, in any order.
+    pub async fn publish_again(&mut self, rng: &mut fastrand::Rng) {
+        let mut events = self.events().await;
+        rng.shuffle(&mut events);
+        events.truncate(rng.usize(0..6));
+        let anybody = "anybody".parse().expect("a name");
+        self.log.publish(events.iter().map(|event| encode_event(event, &anybody)).collect()).await.expect("publish");
+    }
+
+    /// How many events wait in all inboxes.
+    pub async fn waiting(&self) -> i64 {
+        let mut sum = 0;
+        for (_, database) in self.shop.all() {
+            let rows = database.query("SELECT count(*) FROM inbox", ()).await.expect("read");
+            sum += rows[0].get::<i64>(0).expect("a number");
+        }
+        sum
     }
 
     pub async fn settle(&mut self) {
@@ -84,7 +133,7 @@ impl Street {
         while idle < 2 {
             let mut taken = 0;
             for participant in &mut self.participants {
-                taken += participant.turn(NOW, &mut self.rng).await.expect("turn").taken;
+                taken += participant.turn(self.now, &mut self.rng).await.expect("turn").taken;
             }
             idle = if taken == 0 { idle + 1 } else { 0 };
         }
@@ -132,4 +181,11 @@ impl Street {
     pub async fn pieces(&self) -> i64 {
         inventory::pieces_on_hand(&self.shop.inventory).await.expect("read")
     }
+}
+
+fn participant(shop: &Databases, transport: &Arc<dyn Transport>, number: usize) -> Participant {
+    let (service, (_, database)) =
+        sagamore_shop::choreographed().into_iter().zip(shop.all()).nth(number).expect("one of four");
+    let options = Options { partitions: 1, ..Options::default() };
+    Participant::new(service, database.clone(), transport.clone(), options)
 }

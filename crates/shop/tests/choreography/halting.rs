@@ -1,0 +1,74 @@
+//! A transport that halts before and after each thing it does, so that a turn can be let go there.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use sagamore_transport::port::BoxFuture;
+use sagamore_transport::{Consumer, Delivered, Error, Log, Mark, Record, Subscription, Transport};
+
+pub struct Halting(pub Log);
+
+struct Reader(Box<dyn Consumer>);
+
+/// Not ready the first time it is asked.
+#[derive(Default)]
+struct Halt {
+    asked: bool,
+}
+
+impl Future for Halt {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        context.waker().wake_by_ref();
+        if std::mem::replace(&mut self.asked, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+fn halting<'a, T: Send + 'a>(doing: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
+    Box::pin(async move {
+        Halt::default().await;
+        let done = doing.await;
+        Halt::default().await;
+        done
+    })
+}
+
+impl Transport for Halting {
+    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+        self.0.create_topic(topic, partitions)
+    }
+
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+        halting(self.0.publish(records))
+    }
+
+    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+        Box::pin(async move {
+            let consumer = self.0.subscribe(subscription).await?;
+            Ok(Box::new(Reader(consumer)) as Box<dyn Consumer>)
+        })
+    }
+}
+
+impl Consumer for Reader {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+        halting(self.0.poll(max))
+    }
+
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        self.0.ready()
+    }
+
+    fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>> {
+        halting(self.0.commit(marks))
+    }
+
+    fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        self.0.rewind()
+    }
+
+    fn lag(&self) -> u64 {
+        self.0.lag()
+    }
+}
