@@ -300,6 +300,9 @@ struct ReplayArgs {
 
 #[derive(Debug, Args)]
 struct BenchArgs {
+    /// Without an orchestrator, in one process: the services react to each other's events.
+    #[arg(long)]
+    choreography: bool,
     /// How many sagas; without it as many as ten seconds hold.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
     sagas: Option<u64>,

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use sagamore_engine::ChainStatus;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 use super::output::{self, Exit};
 use super::{BenchArgs, ConfigArgs, Format, Via};
 use crate::http;
-use crate::stack::{self, Stack};
+use crate::stack::{self, Choreography, Stack};
 use load::{Load, Seen, Target, Until};
 use machine::Used;
 use processes::Processes;
@@ -26,6 +27,8 @@ use processes::Processes;
 const RUN: Duration = Duration::from_secs(10);
 /// How long the warm-up lasts.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// So many chains that are not over are counted at most, of each sort.
+const UNFINISHED_MAX: u32 = 500;
 /// From this share of the machine on, the figures are doubtful.
 const OTHERS_PERCENT_MAX: f64 = 10.0;
 
@@ -60,7 +63,9 @@ pub fn definition() -> Result<sagamore_core::Definition> {
 /// Measures, and leaves nothing behind.
 pub async fn run(config: &ConfigArgs, args: BenchArgs) -> Result<Exit> {
     let report = match &config.config {
+        Some(_) if args.choreography => bail!("--choreography is measured in one process only: leave --config out"),
         Some(file) => on_processes(file, &args).await?,
+        None if args.choreography => choreographed(&args).await?,
         None => in_one_process(&args).await?,
     };
     if report.others_percent > OTHERS_PERCENT_MAX {
@@ -102,10 +107,7 @@ async fn on_processes(file: &Path, args: &BenchArgs) -> Result<Report> {
 
 /// Everything in this process.
 async fn in_one_process(args: &BenchArgs) -> Result<Report> {
-    let base = args.data.clone().unwrap_or_else(default_base);
-    std::fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
-    let directory = tempfile::Builder::new().prefix("sagamore-bench-").tempdir_in(&base);
-    let directory = directory.with_context(|| format!("make a directory in {}", base.display()))?;
+    let directory = directory(args)?;
     let options = stack::Options { definitions: vec![plan::definition()?], ..stack::Options::default() };
     let stack = Stack::open(directory.path(), options).await?;
     plan::load(&stack.shop).await.context("load the benchmark's accounts and products")?;
@@ -121,21 +123,61 @@ async fn in_one_process(args: &BenchArgs) -> Result<Report> {
             Target::Http(address)
         }
     };
-    let report = measure(args, target, &stack).await?;
+    let measured = measure(args, target).await?;
+    let unfinished = stack.handle.in_flight();
     let _ = stop_serving.send(());
     stack.stop(stack::STOP_MAX).await?;
-    Ok(report)
+    Ok(measured.report(args, unfinished))
 }
 
-async fn measure(args: &BenchArgs, target: Target, stack: &Stack) -> Result<Report> {
+/// Likewise with nobody who directs.
+async fn choreographed(args: &BenchArgs) -> Result<Report> {
+    let directory = directory(args)?;
+    let stack = Choreography::open(directory.path()).await?;
+    plan::load(&stack.shop).await.context("load the benchmark's accounts and products")?;
+    let (stop_serving, serving_stops) = oneshot::channel::<()>();
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("listen")?;
+    let address = listener.local_addr()?;
+    tokio::spawn(http::serve(listener, http::choreography_router(stack.app(None)), async move {
+        let _ = serving_stops.await;
+    }));
+    let measured = measure(args, Target::Choreography(address)).await?;
+    let running = stack.chains.list(Some(ChainStatus::Running), None, UNFINISHED_MAX).await?.len();
+    let compensating = stack.chains.list(Some(ChainStatus::Compensating), None, UNFINISHED_MAX).await?.len();
+    let _ = stop_serving.send(());
+    stack.stop(stack::STOP_MAX).await?;
+    Ok(measured.report(args, running + compensating))
+}
+
+/// What was seen, and what it took.
+struct Measured {
+    seen: Seen,
+    seconds: f64,
+    used: (Used, Used),
+}
+
+async fn measure(args: &BenchArgs, target: Target) -> Result<Measured> {
     let load = load(args, target);
     warm_up(args, &load).await?;
     let (used, begun) = (Used::now(), Instant::now());
     let seen = load.run().await.context("measure")?;
     let (seconds, used_then) = (begun.elapsed().as_secs_f64(), Used::now());
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let unfinished = stack.handle.in_flight();
-    Ok(report(args, &seen, seconds, unfinished, (&used, &used_then)))
+    Ok(Measured { seen, seconds, used: (used, used_then) })
+}
+
+impl Measured {
+    fn report(&self, args: &BenchArgs, unfinished: usize) -> Report {
+        report(args, &self.seen, self.seconds, unfinished, (&self.used.0, &self.used.1))
+    }
+}
+
+/// A directory of its own, removed afterwards.
+fn directory(args: &BenchArgs) -> Result<tempfile::TempDir> {
+    let base = args.data.clone().unwrap_or_else(default_base);
+    std::fs::create_dir_all(&base).with_context(|| format!("make {}", base.display()))?;
+    let directory = tempfile::Builder::new().prefix("sagamore-bench-").tempdir_in(&base);
+    directory.with_context(|| format!("make a directory in {}", base.display()))
 }
 
 fn load(args: &BenchArgs, target: Target) -> Load {

@@ -23,6 +23,7 @@ use crate::config::Settings;
 use crate::stack::{self, Stack};
 use folder::{Folder, PlacedLine};
 use remote::Remote;
+pub use remote::standing;
 use report::Report;
 
 /// How long one wait for an outcome is; it is asked again for ever.

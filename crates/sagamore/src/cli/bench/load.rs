@@ -14,12 +14,14 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sagamore_core::saga::Status;
 use sagamore_core::{Body, Name};
-use sagamore_engine::{Handle, Start};
+use sagamore_engine::{ChainStatus, Handle, Start};
+use serde::Deserialize;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::plan;
 use crate::cli::RefuseAt;
+use crate::cli::replay::standing;
 use crate::view::Standing;
 
 /// How long a client waits for one outcome.
@@ -30,6 +32,8 @@ const WAIT_S: u64 = 30;
 pub enum Target {
     /// Over a keep-alive connection of their own.
     Http(SocketAddr),
+    /// Likewise, to where nobody directs: an order begins a chain.
+    Choreography(SocketAddr),
     /// Straight into the engine.
     Library(Handle),
 }
@@ -71,9 +75,15 @@ pub struct Seen {
     pub others: u64,
 }
 
+/// Where a chain stands.
+#[derive(Deserialize)]
+struct ChainStanding {
+    status: ChainStatus,
+}
+
 /// One client's way to the engine.
 enum Way {
-    Http { sender: SendRequest<Full<Bytes>>, host: String },
+    Http { sender: SendRequest<Full<Bytes>>, host: String, choreography: bool },
     Library(Handle, Name),
 }
 
@@ -136,12 +146,13 @@ impl Way {
     async fn to(target: &Target) -> Result<Way> {
         match target {
             Target::Library(handle) => Ok(Way::Library(handle.clone(), Name::new(plan::NAME)?)),
-            Target::Http(address) => {
+            Target::Http(address) | Target::Choreography(address) => {
+                let choreography = matches!(target, Target::Choreography(_));
                 let connection = TcpStream::connect(address).await.context("connect a client")?;
                 connection.set_nodelay(true)?;
                 let (sender, driver) = http1::handshake(TokioIo::new(connection)).await?;
                 tokio::spawn(driver);
-                Ok(Way::Http { sender, host: address.to_string() })
+                Ok(Way::Http { sender, host: address.to_string(), choreography })
             }
         }
     }
@@ -154,9 +165,15 @@ impl Way {
                 let (started, rest) = handle.start_and_wait(start, Duration::from_secs(WAIT_S)).await?;
                 Ok(rest.map_or(started.status, |summary| summary.status))
             }
-            Way::Http { sender, host } => {
-                let body = format!(r#"{{"definition":"{}","key":"{key}","input":{input}}}"#, plan::NAME);
-                let request = Request::post("/api/v1/sagas")
+            Way::Http { sender, host, choreography } => {
+                let (path, body) = match choreography {
+                    true => ("/orders", input),
+                    false => {
+                        let body = format!(r#"{{"definition":"{}","key":"{key}","input":{input}}}"#, plan::NAME);
+                        ("/api/v1/sagas", body)
+                    }
+                };
+                let request = Request::post(path)
                     .header(HOST, host.as_str())
                     .header(CONTENT_TYPE, "application/json")
                     .header("prefer", "wait=30")
@@ -167,6 +184,9 @@ impl Way {
                 let body = response.into_body().collect().await?.to_bytes();
                 if status != StatusCode::OK && status != StatusCode::ACCEPTED {
                     bail!("the server answered {status}: {}", String::from_utf8_lossy(&body));
+                }
+                if *choreography {
+                    return Ok(standing(serde_json::from_slice::<ChainStanding>(&body)?.status));
                 }
                 Ok(serde_json::from_slice::<Standing>(&body)?.status)
             }
