@@ -28,7 +28,7 @@ pub(crate) fn of_record(topic: &str, bytes: usize, error: &KafkaError) -> Error 
             | RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::InvalidTopic,
-        ) => Error::UnknownTopic(topic.to_owned()),
+        ) => Error::no_topic(topic),
         Some(
             RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidMessageSize

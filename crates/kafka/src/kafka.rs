@@ -73,7 +73,7 @@ impl Transport for Kafka {
             let mut partitions = Vec::with_capacity(subscription.topics.len());
             for topic in &subscription.topics {
                 let count = topics.partitions(topic).await?;
-                partitions.push(count.ok_or_else(|| Error::UnknownTopic(topic.to_string()))?);
+                partitions.push(count.ok_or_else(|| Error::no_topic(topic))?);
             }
             let consumer = GroupConsumer::open(options.clone(), names.clone(), subscription).await?;
             Ok(Box::new(consumer) as Box<dyn Consumer>)

@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
-use sagamore_transport::{Error, Record};
+use sagamore_transport::{Error, Record, Unknown};
 
 use crate::config;
 use crate::fault::{Asking, unavailable};
@@ -74,11 +74,12 @@ impl Topics {
             }
             match self.ask(&topic).await? {
                 Some(partitions) if partitions >= wanted => {}
-                Some(_) => {
+                Some(partitions) => {
                     let partition = record.partition.unwrap_or_default();
-                    return Err(Error::UnknownTopic(format!("{}' with a partition '{partition}", record.topic)));
+                    let unknown = Unknown::Partition { topic: record.topic.to_string(), partition, partitions };
+                    return Err(Error::UnknownTopic(unknown));
                 }
-                None => return Err(Error::UnknownTopic(record.topic.to_string())),
+                None => return Err(Error::no_topic(&record.topic)),
             }
         }
         Ok(())

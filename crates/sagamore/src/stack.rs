@@ -85,6 +85,21 @@ pub enum Error {
         /// What no retry mends.
         source: sagamore_sdk::Error,
     },
+    /// The configuration says another number of partitions than the topic has.
+    #[error(
+        "{key} is {configured}, and the live topic {topic} has {live} partitions. Nothing was changed.\n  \
+         Set {key} = {live} (`sagamore config` says where the {configured} comes from), and start again"
+    )]
+    Partitions {
+        /// Where it is configured.
+        key: String,
+        /// What it says.
+        configured: u32,
+        /// The topic.
+        topic: String,
+        /// What it has.
+        live: u32,
+    },
     /// Some part of it ended or panicked.
     #[error("{0} stopped by itself")]
     Stopped(String),

@@ -13,6 +13,8 @@ use crate::inventory::Pieces;
 pub const NAME: &str = "fulfilment";
 /// Its version.
 pub const VERSION: u32 = 1;
+/// The event that begins a chain.
+pub const BEGINS: &str = OrderCreated::NAME;
 
 /// After so long an order that has not come to its end is overdue.
 const DEADLINE: Duration = Duration::from_secs(60);

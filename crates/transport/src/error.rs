@@ -6,9 +6,9 @@ pub enum Error {
     /// It cannot be reached, or is shut down. Try again later.
     #[error("the transport is not available: {0}")]
     Unavailable(String),
-    /// There is no such topic; create it first.
-    #[error("there is no topic '{0}': create it with `sagamore topics apply`")]
-    UnknownTopic(String),
+    /// There is no such topic, or it has no such partition.
+    #[error("{0}")]
+    UnknownTopic(Unknown),
     /// The record is larger than the transport takes.
     #[error("a record of {bytes} bytes for topic '{topic}' is larger than the {bytes_max} that are taken")]
     TooLarge {
@@ -33,7 +33,33 @@ pub enum Error {
     Damaged(String),
 }
 
+/// What of a topic is not there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    /// The topic itself; create it first.
+    #[error("there is no topic '{0}': create it with `sagamore topics apply`")]
+    Topic(String),
+    /// A partition: the topic has fewer.
+    #[error(
+        "topic '{topic}' has no partition {partition}, only {partitions} of them, from 0 on: whoever named it was configured \
+         with more. Compare the configuration with the topics: `sagamore topics check`"
+    )]
+    Partition {
+        /// The topic.
+        topic: String,
+        /// The one that was named.
+        partition: u32,
+        /// How many it has.
+        partitions: u32,
+    },
+}
+
 impl Error {
+    /// There is no such topic.
+    pub fn no_topic(topic: &str) -> Error {
+        Error::UnknownTopic(Unknown::Topic(topic.to_owned()))
+    }
+
     /// Whether trying again, later, may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -41,5 +67,18 @@ impl Error {
             Error::UnknownTopic(_) | Error::TooLarge { .. } | Error::Fenced(_) => false,
             Error::InUse(_) | Error::Damaged(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_with_fewer_partitions_is_not_told_to_be_made() {
+        let unknown = Unknown::Partition { topic: "sagamore.replies".into(), partition: 6, partitions: 4 };
+        let told = Error::UnknownTopic(unknown).to_string();
+        assert!(told.contains("has no partition 6, only 4") && !told.contains("topics apply"), "{told}");
+        assert!(Error::no_topic("order.commands").to_string().contains("topics apply"));
     }
 }

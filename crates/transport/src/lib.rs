@@ -13,7 +13,7 @@ pub mod log;
 
 pub mod contract;
 
-pub use error::Error;
+pub use error::{Error, Unknown};
 pub use log::{Log, MemoryDisk};
 pub use port::{Consumer, Subscription, Transport};
 pub use record::{Delivered, Mark, Record};

@@ -41,10 +41,41 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
         }
         Err(error) => say("brokers", Err(format!("{error}\n      {UNREACHABLE}"))),
     }
+    let partitions = topics::reply_partitions(&kafka).await.unwrap_or(settings.orchestrator.partitions);
+    if let Some(found) = ownership(&settings, partitions).await {
+        say("ownership of the sagas", found);
+    }
     for name in ["engine", "order", "payment", "inventory", "shipping"] {
         say(&format!("database of {name}"), database(&settings, name).await);
     }
     Ok(if sound { Exit::Completed } else { Exit::Error })
+}
+
+/// Whether the engine has rows for partitions that there are, and no others. None while it has none, or cannot be asked.
+async fn ownership(settings: &Settings, partitions: u32) -> Option<Result<String, String>> {
+    let database = settings.database("engine").ok()?;
+    let ask = "SELECT coalesce(max(reply_partition) + 1, 0) FROM ownership";
+    let rows: i64 = database.query(ask, ()).await.ok()?.first()?.get(0).ok()?;
+    let stray = "SELECT count(*) FROM saga WHERE ended_at IS NULL AND reply_partition >= $1";
+    let stray: i64 = database.query(stray, (partitions,)).await.ok()?.first()?.get(0).ok()?;
+    (rows > 0).then(|| compared(rows, stray, partitions, &settings.schema("engine")))
+}
+
+/// `rows`: one above the greatest partition that has one. `stray`: how many unfinished sagas are in partitions that are not.
+fn compared(rows: i64, stray: i64, partitions: u32, schema: &str) -> Result<String, String> {
+    if rows <= i64::from(partitions) {
+        return Ok(format!("rows up to partition {}, and {partitions} partitions", rows - 1));
+    }
+    let schema = format!("\"{schema}\"");
+    Err(format!(
+        "there are rows up to partition {}, and sagamore.replies has {partitions} partitions: the sagas of those that are \
+         not there ({stray} unfinished) wait for ever.\n      Stop all orchestrators; when none runs, give these sagas \
+         to partitions that are there, and remove the rows:\n      \
+         UPDATE {schema}.saga SET reply_partition = reply_partition % {partitions}\n        \
+         WHERE ended_at IS NULL AND reply_partition >= {partitions};\n      \
+         DELETE FROM {schema}.ownership WHERE reply_partition >= {partitions};",
+        rows - 1
+    ))
 }
 
 async fn database(settings: &Settings, name: &'static str) -> Result<String, String> {
@@ -69,5 +100,20 @@ async fn database(settings: &Settings, name: &'static str) -> Result<String, Str
         None => {
             Ok(format!("answers in {:?}; schema {} is made at the first start", asked.elapsed(), settings.schema(name)))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_partitions_that_are_not_there_are_told_with_what_removes_them() {
+        assert!(compared(4, 0, 4, "engine").is_ok());
+        assert!(compared(2, 0, 4, "engine").is_ok(), "the next start makes the others");
+        let why = compared(8, 3, 4, "my-shop_engine").expect_err("4 too many");
+        assert!(why.contains("up to partition 7") && why.contains("3 unfinished"), "{why}");
+        assert!(why.contains("DELETE FROM \"my-shop_engine\".ownership WHERE reply_partition >= 4;"), "{why}");
+        assert!(why.contains("SET reply_partition = reply_partition % 4"), "{why}");
     }
 }

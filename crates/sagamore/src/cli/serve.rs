@@ -9,15 +9,15 @@ use sagamore_engine::{Handle, Options, Orchestrator};
 use sagamore_transport::Transport;
 
 use super::attend::{self, Attended, Work};
-use super::output::Exit;
-use super::{ConfigArgs, ServeArgs, bench};
+use super::output::{Exit, Waiting};
+use super::{ConfigArgs, ServeArgs, bench, topics};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{self, App};
 use crate::stack::Error;
 
 /// The pause before a start that found a server missing is tried again.
-const PAUSE: Duration = Duration::from_millis(500);
+pub const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
@@ -43,7 +43,7 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
 /// Tries until the servers are there: a start order is nobody's worry.
 async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) -> Result<(Orchestrator, Handle)> {
     let options = Options {
-        reply_topic: settings.topic("sagamore.replies"),
+        reply_topic: settings.topic(topics::REPLIES),
         reply_partitions: settings.orchestrator.partitions,
         owner: owner.to_owned(),
         lease: Some(Duration::from_millis(settings.orchestrator.lease_ms)),
@@ -53,19 +53,22 @@ async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) ->
         ..Options::default()
     };
     let patience = Duration::from_millis(settings.orchestrator.lease_ms) * 5 / 6;
-    let transport: Arc<dyn Transport> = Arc::new(settings.kafka_within("orchestrator", patience)?);
+    let kafka = settings.kafka_within("orchestrator", patience)?;
+    let transport: Arc<dyn Transport> = Arc::new(kafka.clone());
     let database = settings.database("engine")?;
-    let mut told = String::new();
+    let mut waiting = Waiting::default();
     loop {
-        let opened =
-            Orchestrator::open(options.clone(), database.clone(), transport.clone(), definitions.clone()).await;
+        let key = "orchestrator.partitions";
+        let opened = match topics::disagreement(&kafka, topics::REPLIES, key, options.reply_partitions).await {
+            Err(error) => Err(error.into()),
+            Ok(Some(disagreement)) => return Err(disagreement.into()),
+            Ok(None) => {
+                Orchestrator::open(options.clone(), database.clone(), transport.clone(), definitions.clone()).await
+            }
+        };
         match opened {
             Err(error) if error.is_transient() => {
-                let why = error.to_string();
-                if why != told {
-                    anstream::eprintln!("waiting: {why}");
-                    told = why;
-                }
+                waiting.because(&error);
                 tokio::time::sleep(PAUSE).await;
             }
             opened => return Ok(opened?),

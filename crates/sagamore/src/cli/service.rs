@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use sagamore_kafka::Kafka;
 use sagamore_sdk::{Options, Participant};
 
 use super::attend::{self, Attended};
-use super::output::Exit;
-use super::serve::host;
-use super::{ConfigArgs, ServiceArgs};
+use super::output::{Exit, Waiting};
+use super::serve::{PAUSE, host};
+use super::{ConfigArgs, ServiceArgs, topics};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{ServiceApp, service_router};
@@ -38,12 +39,35 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     let options = Options { partitions, barrier_retention, ..Options::default() };
     let participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
     let outbox = choreographed.then(|| participant.outbox());
-    let app = ServiceApp { name, database, kafka, outbox, metrics: Some(metrics) };
+    let app = ServiceApp { name, database, kafka: kafka.clone(), outbox, metrics: Some(metrics) };
+    let (topic, key) = match choreographed {
+        true => (sagamore_shop::choreography::BEGINS.to_owned(), "observer.partitions".to_owned()),
+        false => (format!("{name}.commands"), format!("{name}.partitions")),
+    };
     let attended = Attended::begin(listener, service_router(app))?;
     let mut crew = Crew::new();
-    crew.spawn(name, move |stopped| async move {
+    crew.spawn(name, move |mut stopped| async move {
+        tokio::select! {
+            biased;
+            () = &mut stopped => return Ok(()),
+            agreed = agreed(&kafka, &topic, &key, partitions) => agreed?,
+        }
         participant.run(stopped).await.map_err(|source| Error::Service { name, source })
     });
     anstream::println!("Sagamore's service {name} is ready: http://{address}");
     attended.until_stopped(crew).await
+}
+
+/// Fails unless the topic, if it is there, has as many partitions as are configured. Waits for the brokers.
+async fn agreed(kafka: &Kafka, topic: &str, key: &str, partitions: u32) -> Result<(), Error> {
+    let mut waiting = Waiting::default();
+    loop {
+        match topics::disagreement(kafka, topic, key, partitions).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(disagreement)) => return Err(disagreement),
+            Err(error) if error.is_transient() => waiting.because(&error),
+            Err(error) => return Err(Error::Log(error)),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }

@@ -10,11 +10,15 @@ use sagamore_transport::{Transport, wire};
 use super::output::Exit;
 use super::{ConfigArgs, TopicsCommand};
 use crate::config::Settings;
+use crate::stack;
 
 /// From this many brokers on a record survives the loss of one of them.
 const REPLICATION: u32 = 3;
 /// How many of them have to have it before it is acknowledged.
 const MIN_INSYNC: u32 = 2;
+
+/// Where the services answer; its partitions are what orchestrators share.
+pub const REPLIES: &str = "sagamore.replies";
 
 /// A topic that there has to be.
 struct Wanted {
@@ -40,6 +44,12 @@ pub async fn run(config: &ConfigArgs, command: &TopicsCommand) -> Result<Exit> {
     bail!("{}", wrong.join("\n"))
 }
 
+/// How many partitions the topic of replies has; none when it is not there yet.
+pub async fn reply_partitions(kafka: &Kafka) -> Option<u32> {
+    let there = kafka.topics().await.ok()?;
+    there.iter().find(|topic| topic.name == REPLIES).map(|topic| topic.partitions)
+}
+
 /// What is wrong with the topics.
 pub async fn compare_with(settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
@@ -51,6 +61,29 @@ pub async fn compare_with(settings: &Settings, kafka: &Kafka) -> Result<Vec<Stri
 pub async fn kept_too_long(settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
     Ok(too_long(settings.barrier_retention(), &wanted(settings), &there))
+}
+
+/// Says so when a live topic has another number of partitions than `key` of the configuration. To be asked before anything
+/// is stored: rows for partitions that are not there would keep their sagas for ever.
+pub async fn disagreement(
+    kafka: &Kafka,
+    topic: &str,
+    key: &str,
+    configured: u32,
+) -> Result<Option<stack::Error>, sagamore_transport::Error> {
+    let there = kafka.topics().await?;
+    Ok(divided_otherwise(&there, topic, key, configured))
+}
+
+fn divided_otherwise(there: &[Topic], topic: &str, key: &str, configured: u32) -> Option<stack::Error> {
+    let live = there.iter().find(|there| there.name == topic)?.partitions;
+    // without any it is just being made
+    (live != configured && live > 0).then(|| stack::Error::Partitions {
+        key: key.to_owned(),
+        configured,
+        topic: topic.to_owned(),
+        live,
+    })
 }
 
 fn too_long(barrier: Duration, wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
@@ -103,7 +136,7 @@ fn wrong(wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
 }
 
 fn wanted(settings: &Settings) -> Vec<Wanted> {
-    let mut wanted = vec![Wanted { name: "sagamore.replies".into(), partitions: settings.orchestrator.partitions }];
+    let mut wanted = vec![Wanted { name: REPLIES.into(), partitions: settings.orchestrator.partitions }];
     for (name, service) in settings.services() {
         wanted.push(Wanted { name: format!("{name}.commands"), partitions: service.partitions });
     }
@@ -156,6 +189,23 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("order.commands-dlt keeps its records for 30 days"), "{told:?}");
         assert!(told[1].contains("payment.commands-dlt keeps its records for ever"), "{told:?}");
+    }
+
+    #[test]
+    fn a_start_with_another_number_of_partitions_than_the_live_topics_is_refused() {
+        let topic =
+            |partitions| Topic { name: REPLIES.into(), partitions, replication: 1, min_insync: None, retention: None };
+        let told = |there: &[Topic], configured| {
+            divided_otherwise(there, REPLIES, "orchestrator.partitions", configured).map(|error| error.to_string())
+        };
+        assert_eq!(told(&[], 8), None, "it will be made");
+        assert_eq!(told(&[topic(0)], 8), None, "it is being made");
+        assert_eq!(told(&[topic(8)], 8), None);
+        for configured in [3, 8] {
+            let told = told(&[topic(4)], configured).expect("4 are there");
+            assert!(told.contains(&format!("partitions is {configured}")) && told.contains("has 4"), "{told}");
+            assert!(told.contains("Set orchestrator.partitions = 4"), "{told}");
+        }
     }
 
     #[test]

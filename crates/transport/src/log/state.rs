@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::error::Error;
+use crate::error::{Error, Unknown};
 use crate::log::consumer::Seat;
 use crate::log::disk::Disk;
 use crate::log::frame::{self, GroupMarks, Located, TopicState};
@@ -127,7 +127,7 @@ impl State {
             return Err(Error::TooLarge { topic, bytes, bytes_max });
         }
         let topic = self.index.topic(&record.topic);
-        let topic = topic.ok_or_else(|| Error::UnknownTopic(record.topic.to_string()))?;
+        let topic = topic.ok_or_else(|| Error::no_topic(&record.topic))?;
         let partitions = self.index.topics[topic as usize].slots.len();
         let partition = match record.partition {
             Some(partition) => partition,
@@ -135,7 +135,10 @@ impl State {
                 crc32fast::hash(&record.key) % u32::try_from(partitions).expect("partitions are counted in 32 bits")
             }
         };
-        let unknown = || Error::UnknownTopic(format!("{}' with a partition '{partition}", record.topic));
+        let unknown = || {
+            let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
+            Error::UnknownTopic(Unknown::Partition { topic: record.topic.to_string(), partition, partitions })
+        };
         self.index.slot(topic, partition).ok_or_else(unknown)
     }
 
@@ -146,7 +149,7 @@ impl State {
         for mark in marks {
             let topic = self.index.topic(&mark.topic);
             let slot = topic.and_then(|topic| self.index.slot(topic, mark.partition));
-            let slot = slot.ok_or_else(|| Error::UnknownTopic(mark.topic.to_string()))?;
+            let slot = slot.ok_or_else(|| Error::no_topic(&mark.topic))?;
             let next = mark.next.min(self.index.partitions[slot].next());
             if self.groups.mark(seat.group, slot).is_none_or(|mark| mark < next) {
                 moved.push((slot, next));
@@ -174,7 +177,7 @@ impl State {
     pub fn subscribe(&mut self, subscription: &Subscription) -> Result<Seated, Error> {
         let mut slots = Vec::new();
         for topic in &subscription.topics {
-            let number = self.index.topic(topic).ok_or_else(|| Error::UnknownTopic(topic.to_string()))?;
+            let number = self.index.topic(topic).ok_or_else(|| Error::no_topic(topic))?;
             let all = self.index.topics[number as usize].slots.clone();
             match &subscription.partitions {
                 None => slots.extend(all),
