@@ -63,6 +63,12 @@ pub enum Error {
     },
 }
 
+impl std::fmt::Display for Client {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "http://{}", self.authority)
+    }
+}
+
 impl Client {
     /// `http://127.0.0.1:3000`.
     pub fn new(server: &str) -> Result<Client, Error> {

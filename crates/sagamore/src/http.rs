@@ -11,6 +11,7 @@ mod prefer;
 mod sagas;
 mod service;
 mod shop;
+mod unlock;
 
 use std::future::Future;
 use std::sync::Arc;

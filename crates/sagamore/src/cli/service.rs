@@ -10,6 +10,7 @@ use super::attend::{self, Attended};
 use super::output::{Exit, Waiting};
 use super::serve::{PAUSE, host};
 use super::{ConfigArgs, ServiceArgs, topics};
+use crate::client::Client;
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{ServiceApp, service_router};
@@ -38,8 +39,11 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     let barrier_retention = settings.barrier_retention();
     let options = Options { partitions, barrier_retention, ..Options::default() };
     let participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
+    let servers = settings.servers();
+    let orchestrators = servers.iter().map(|server| Client::new(server)).collect::<Result<_, _>>();
+    let orchestrators = orchestrators.context("orchestrator.servers")?;
     let outbox = choreographed.then(|| participant.outbox());
-    let app = ServiceApp { name, database, kafka: kafka.clone(), outbox, metrics: Some(metrics) };
+    let app = ServiceApp { name, database, kafka: kafka.clone(), outbox, orchestrators, metrics: Some(metrics) };
     let (topic, key) = match choreographed {
         true => (sagamore_shop::choreography::BEGINS.to_owned(), "observer.partitions".to_owned()),
         false => (format!("{name}.commands"), format!("{name}.partitions")),

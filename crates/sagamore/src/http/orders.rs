@@ -17,6 +17,7 @@ use super::App;
 use super::body::{Payload, Segment, encoded};
 use super::prefer::Wait;
 use super::sagas::{accepted, at_rest, begin, idempotency_key};
+use super::unlock;
 use crate::problem::{Code, Problem};
 use crate::stack;
 use crate::view::Standing;
@@ -115,30 +116,9 @@ pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result
 pub async fn unlock(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
     let saga = saga_of(&app, &id).await?.ok_or_else(|| no_such_order(&id))?;
     let holder = saga.header.id.to_string();
-    if !at_rest(saga.header.status) {
-        return Err(Problem::new(Code::OrderPending, format!("its saga {holder} is under way: cancel that one")));
-    }
-    let unlocked = unlock_for(&app.shop()?.order, &id, holder)
-        .await
-        .map_err(|error| Problem::internal(&error, "unlock the order"))?;
-    match unlocked {
-        Ok(()) => show(State(app), Segment(id)).await,
-        Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),
-    }
-}
-
-pub(super) async fn unlock_for(
-    database: &Database,
-    id: &str,
-    holder: String,
-) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
-    let open = database.begin().await?;
-    let outcome = order::domain::unlock(open.tx(), id.to_owned(), holder).await?;
-    match outcome {
-        Ok(()) => open.commit().await?,
-        Err(_) => open.rollback().await?,
-    }
-    Ok(outcome)
+    unlock::rested(&holder, Some(saga.header.status))?;
+    unlock::release(&app.shop()?.order, &id, holder).await?;
+    show(State(app), Segment(id)).await
 }
 
 pub(super) async fn cancel_from_outside(

@@ -13,10 +13,11 @@ use sagamore_kafka::Kafka;
 use sagamore_sdk::Outbox;
 use sagamore_shop::import::{self, Record};
 use sagamore_shop::{inventory, order, payment, shipping};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::body::{Payload, Segment};
-use super::{choreography, guarded, health, orders, shop};
+use super::{choreography, guarded, health, orders, shop, unlock};
+use crate::client::Client;
 use crate::problem::{Code, Problem};
 
 /// What the handlers of a service's listener work with.
@@ -29,6 +30,8 @@ pub struct ServiceApp {
     pub kafka: Kafka,
     /// Where an order begins its chain, in a choreography.
     pub outbox: Option<Outbox>,
+    /// Who knows how the sagas stand.
+    pub orchestrators: Vec<Client>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -38,13 +41,6 @@ pub struct ServiceApp {
 struct Loaded {
     rows: usize,
     new: u64,
-}
-
-/// Whose lock is to go, as the order shows it: `{"lockedBy":"checkout:10248"}`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct LockOf {
-    locked_by: String,
 }
 
 type Shared = State<Arc<ServiceApp>>;
@@ -128,21 +124,15 @@ async fn cancel_order(State(app): Shared, Segment(id): Segment) -> Result<Respon
     }
 }
 
-/// An operator's way out of a lock that a saga has left behind. Only the orchestrator knows whether the saga is at rest: the
-/// operator has looked there, and says whose lock it is.
-async fn unlock_order(State(app): Shared, Segment(id): Segment, payload: Payload) -> Result<Response, Problem> {
-    let LockOf { locked_by } = payload.json()?;
-    let outcome = orders::unlock_for(&app.database, &id, locked_by).await;
-    match outcome.map_err(|error| Problem::internal(&error, "unlock the order"))? {
-        Ok(()) => one_order(State(app), Segment(id)).await,
-        Err(order::Rejected::UnknownOrder(_)) => {
-            Err(Problem::new(Code::NoSuchOrder, format!("there is no order {id}")))
-        }
-        Err(rejected @ order::Rejected::OrderIsLocked { .. }) => {
-            Err(Problem::new(Code::OrderPending, rejected.to_string()))
-        }
-        Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),
-    }
+/// Only the orchestrators know whether the saga that holds the lock is at rest: they are asked.
+async fn unlock_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
+    let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}"));
+    let placed = order::order(&app.database, &id).await?.ok_or_else(missing)?;
+    let not_locked = || Problem::new(Code::OrderNotLocked, format!("order {id} is not locked"));
+    let holder = placed.locked_by.ok_or_else(not_locked)?;
+    unlock::rests(&app.orchestrators, &holder).await?;
+    unlock::release(&app.database, &id, holder).await?;
+    one_order(State(app), Segment(id)).await
 }
 
 async fn accounts(State(app): Shared, query: shop::PageOf) -> Result<Json<shop::Accounts>, Problem> {
@@ -204,4 +194,80 @@ async fn rows<T: Record>(request: Request) -> Result<Vec<T>, Problem> {
 
 fn loaded(rows: usize, new: u64) -> Response {
     Json(Loaded { rows, new }).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::Path;
+    use sagamore_core::saga::Status;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client;
+    use crate::view::Standing;
+
+    const LOCKED: &str = "INSERT INTO orders (order_id, customer_id, status, total_cents, lines, locked_by)
+        VALUES ('1', 'ADA', 'pending', 100, '[]', 'checkout:1'), ('2', 'ADA', 'confirmed', 100, '[]', NULL)";
+
+    async fn served(router: Router) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        client
+    }
+
+    /// An orchestrator where this is so of the saga of order 1.
+    async fn orchestrator(status: Option<Status>) -> Client {
+        let show = move |Path(id): Path<String>| async move {
+            assert_eq!(id, "checkout:1");
+            let standing = status.map(|status| Standing { id, status, revision: 3, ended_at: None });
+            standing.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
+        };
+        served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
+    }
+
+    async fn order_service(orchestrators: Vec<Client>) -> Client {
+        let database = Database::memory();
+        database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
+        let open = database.begin().await.unwrap();
+        open.tx().execute(LOCKED, ()).await.unwrap();
+        open.commit().await.unwrap();
+        let kafka = Kafka::connect(sagamore_kafka::Options::new("127.0.0.1:1")).unwrap();
+        served(service_router(ServiceApp { name: order::SERVICE, database, kafka, orchestrators, metrics: None })).await
+    }
+
+    /// Asks for the lock of an order; gives status, code and detail of the refusal, none when it was taken away.
+    async fn refusal(service: &Client, id: &str) -> Option<(u16, String, String)> {
+        match service.post(&format!("/orders/{id}/unlock"), "", None).await {
+            Ok(_) => None,
+            Err(client::Error::Problem { told, .. }) => Some((told.status, told.code, told.detail)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_taken_away_only_when_an_orchestrator_says_that_its_holder_is_at_rest() {
+        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+        let check = async |orchestrators: Vec<Client>, wanted: Option<(u16, &str)>| {
+            let refused = refusal(&order_service(orchestrators).await, "1").await;
+            let found = refused.as_ref().map(|(status, code, _)| (*status, code.as_str()));
+            assert_eq!(found, wanted, "{refused:?}");
+        };
+        check(vec![orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![orchestrator(Some(Status::Compensating)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![orchestrator(None).await], Some((409, "SAGA-0301"))).await;
+        check(vec![nobody.clone()], Some((503, "SAGA-0401"))).await;
+        check(vec![nobody.clone(), orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![nobody, orchestrator(Some(Status::Stuck)).await], None).await;
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_lock_the_refusal_says_so() {
+        let service = order_service(vec![orchestrator(Some(Status::Stuck)).await]).await;
+        let (status, code, detail) = refusal(&service, "2").await.expect("it has no lock");
+        assert_eq!((status, code.as_str(), detail.as_str()), (409, "SAGA-0306", "order 2 is not locked"));
+        assert_eq!(refusal(&service, "3").await.expect("no such order").1, "SAGA-0300");
+        assert_eq!(refusal(&service, "1").await, None);
+        assert_eq!(refusal(&service, "1").await.expect("it is gone").1, "SAGA-0306");
+    }
 }

@@ -49,6 +49,8 @@ pub enum Code {
     NoSuchStock,
     /// The order makes no sense.
     BadOrder,
+    /// There is no lock to take away.
+    OrderNotLocked,
     /// Too much under way.
     Busy,
     /// Cannot be stored now.
@@ -227,7 +229,7 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0301", 409, "The order is pending: its saga is under way"),
         "While its saga runs an order is locked: nobody else may cancel or confirm it.",
         "`GET /orders/{id}` shows the saga and its status.",
-        "Cancel the saga instead (`sagamore cancel checkout:ID`), or wait for it to end.",
+        "Cancel the saga instead (`sagamore cancel checkout:ID`), or wait for it to end; a stuck one waits for an operator.",
     ),
     entry(
         Code::OrderFinished,
@@ -256,6 +258,13 @@ pub const CATALOGUE: &[Entry] = &[
         "The order has no lines, a quantity that is not at least one, a negative price, an empty or overlong name, or a total beyond all bounds.",
         "`detail` names the field and its bounds.",
         "Correct the order; nothing was started.",
+    ),
+    entry(
+        Code::OrderNotLocked,
+        ("SAGA-0306", 409, "The order is not locked"),
+        "There is no lock to take away: its saga has settled the order, or the lock has been taken away before.",
+        "`GET /orders/{id}` shows `lockedBy` while there is a lock.",
+        "Nothing is to be done; a pending order without a lock can be cancelled with `POST /orders/{id}/cancel`.",
     ),
     entry(
         Code::Busy,

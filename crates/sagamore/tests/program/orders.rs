@@ -81,7 +81,7 @@ fn a_lock_that_a_saga_at_rest_has_left_behind_is_released_by_an_operator_and_no_
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::on(data.path());
     server.post("/orders", &[("prefer", "wait=10")], &an_order("9", 1).to_string());
-    server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0302"); // there is no lock
+    server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0306"); // there is no lock
     assert!(server.terminate().success());
     change(data.path(), "order", "UPDATE orders SET status = 'pending', locked_by = 'checkout:9'");
     let server = Server::on(data.path());
