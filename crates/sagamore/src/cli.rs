@@ -26,6 +26,8 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use sagamore_core::saga::Status;
 
+use crate::client::Client;
+use crate::config::Settings;
 use crate::{docs, stack};
 
 pub use output::Exit;
@@ -198,17 +200,22 @@ struct ObserveArgs {
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct ServerArgs {
-    /// The server's address.
-    #[arg(
-        long,
-        default_value = "http://127.0.0.1:3000",
-        env = "SAGAMORE_SERVER",
-        hide_env_values = true,
-        value_name = "URL"
-    )]
-    server: String,
+    /// The server's address; without it the first of the configuration's orchestrators, or http://127.0.0.1:3000.
+    #[arg(long, env = "SAGAMORE_SERVER", hide_env_values = true, value_name = "URL")]
+    server: Option<String>,
     #[command(flatten)]
     format: FormatArgs,
+}
+
+impl ServerArgs {
+    /// The way to the server.
+    fn client(&self, config: &ConfigArgs) -> Result<Client> {
+        let configured = || match &config.config {
+            Some(file) => Ok(Settings::load(Some(file))?.servers().swap_remove(0)),
+            None => Ok::<_, anyhow::Error>("http://127.0.0.1:3000".to_owned()),
+        };
+        Ok(Client::new(&self.server.clone().map_or_else(configured, Ok)?)?)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -357,11 +364,11 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Shop(ShopCommand::Payment(args))) => service::run(config, "payment", args).await,
         Some(Command::Shop(ShopCommand::Inventory(args))) => service::run(config, "inventory", args).await,
         Some(Command::Shop(ShopCommand::Shipping(args))) => service::run(config, "shipping", args).await,
-        Some(Command::Start(args)) => start::run(args).await,
-        Some(Command::List(args)) => list::run(args).await,
-        Some(Command::Show(args)) => show::run(args).await,
-        Some(Command::Watch(args)) => watch::run(args).await,
-        Some(Command::Cancel(args)) => cancel::run(args).await,
+        Some(Command::Start(args)) => start::run(config, args).await,
+        Some(Command::List(args)) => list::run(config, args).await,
+        Some(Command::Show(args)) => show::run(config, args).await,
+        Some(Command::Watch(args)) => watch::run(config, args).await,
+        Some(Command::Cancel(args)) => cancel::run(config, args).await,
         Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(config, args).await,
         Some(Command::Bench(args)) => bench::run(config, args).await,
         Some(Command::Docs { page }) => {

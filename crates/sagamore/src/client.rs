@@ -1,5 +1,7 @@
 //! The CLI's way to a running server: one request, one answer, and errors that say what to do.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
@@ -13,6 +15,9 @@ use crate::problem::Told;
 
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a server may take for an answer that waits for no outcome: one that has hung is told, not waited for.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 
 /// A server's address.
 #[derive(Clone, Debug)]
@@ -98,6 +103,12 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes, wait: Option<u64>) -> Result<Bytes, Error> {
+        let limit = ANSWERED_WITHIN + Duration::from_secs(wait.unwrap_or(0));
+        let answered = tokio::time::timeout(limit, self.exchange(method, path, body, wait)).await;
+        answered.unwrap_or_else(|_| Err(self.broken(&format!("no answer within {} s", limit.as_secs()))))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes, wait: Option<u64>) -> Result<Bytes, Error> {
         let connection = TcpStream::connect(&self.authority)
             .await
             .map_err(|source| Error::NotRunning { authority: self.authority.clone(), source })?;

@@ -5,17 +5,16 @@ use std::io::{BufRead, IsTerminal, Write};
 use anyhow::Result;
 
 use super::output::{self, Exit};
-use super::{CancelArgs, Format, full_id};
-use crate::client::Client;
+use super::{CancelArgs, ConfigArgs, Format, full_id};
 use crate::http::encoded;
 
 /// Says what it does, asks, and requests it.
-pub async fn run(args: CancelArgs) -> Result<Exit> {
+pub async fn run(config: &ConfigArgs, args: CancelArgs) -> Result<Exit> {
     let id = full_id(&args.id);
     if !args.yes && !agreed(&id)? {
         return Ok(Exit::Usage);
     }
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client(config)?;
     let answer = client.post(&format!("/api/v1/sagas/{}/cancel", encoded(&id)), "", None).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),

@@ -4,14 +4,13 @@ use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::output::{self, Exit};
-use super::{Format, ListArgs};
-use crate::client::Client;
+use super::{ConfigArgs, Format, ListArgs};
 use crate::http::encoded;
 use crate::view::Lines;
 
 /// One page of sagas.
-pub async fn run(args: ListArgs) -> Result<Exit> {
-    let client = Client::new(&args.server.server)?;
+pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
+    let client = args.server.client(config)?;
     let mut path = format!("/api/v1/sagas?limit={}", args.limit);
     let filters = [
         ("status", args.status.map(|status| status.as_str().to_owned())),

@@ -8,8 +8,7 @@ use sagamore_core::Body;
 use serde::Serialize;
 
 use super::output::{self, Exit};
-use super::{Format, StartArgs};
-use crate::client::Client;
+use super::{ConfigArgs, Format, StartArgs};
 use crate::draw;
 use crate::http::WAIT_S_MAX;
 use crate::view::Standing;
@@ -22,14 +21,14 @@ struct StartBody<'a> {
 }
 
 /// Starts a saga; with `--wait` ends with the exit code of its outcome.
-pub async fn run(args: StartArgs) -> Result<Exit> {
+pub async fn run(config: &ConfigArgs, args: StartArgs) -> Result<Exit> {
     let (definition, key) = match args.saga.as_slice() {
         [key] => ("checkout", key.as_str()),
         [definition, key, ..] => (definition.as_str(), key.as_str()),
         [] => bail!("name the business key"),
     };
     let input = input(args.input.as_deref(), definition, key)?;
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client(config)?;
     let body = serde_json::to_vec(&StartBody { definition, key, input: &input })?;
     let until = args.wait.map(|wait| Instant::now() + wait);
     loop {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::output::{self, Exit};
-use super::{Format, ShowArgs, full_id};
-use crate::client::Client;
+use super::{ConfigArgs, Format, ShowArgs, full_id};
 use crate::draw;
 use crate::http::encoded;
 use crate::view::SagaView;
@@ -16,8 +15,8 @@ use crate::view::SagaView;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Ends with the exit code of the outcome.
-pub async fn run(args: ShowArgs) -> Result<Exit> {
-    let client = Client::new(&args.server.server)?;
+pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
+    let client = args.server.client(config)?;
     let path = format!("/api/v1/sagas/{}", encoded(&full_id(&args.id)));
     let live = std::io::stdout().is_terminal() && args.server.format.output == Format::Table;
     let (mut seen, mut lines_drawn) = (0, 0);

@@ -173,7 +173,12 @@ impl Answer {
 /// The binary under test.
 pub fn sagamore(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sagamore"));
-    command.args(args).env_remove("SAGAMORE_SERVER").env_remove("SAGAMORE_DATA").env_remove("RUST_LOG");
+    command
+        .args(args)
+        .env_remove("SAGAMORE_SERVER")
+        .env_remove("SAGAMORE_CONFIG")
+        .env_remove("SAGAMORE_DATA")
+        .env_remove("RUST_LOG");
     command
 }
 

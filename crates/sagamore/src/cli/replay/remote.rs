@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 use super::folder::{Folder, PlacedLine};
 use super::report::Report;
+use crate::cli::output::Waiting;
 use crate::client::{self, Client};
 use crate::config::Settings;
 use crate::http::encoded;
@@ -102,7 +103,7 @@ impl Remote {
     pub async fn run_all(&self, orders: &[PlacedLine], width: usize, bar: &ProgressBar) -> Result<usize> {
         let mut outcomes = futures_util::stream::iter(orders)
             .map(|order| async move {
-                let bad = self.see_through(order).await;
+                let bad = self.see_through(order, bar).await;
                 bar.inc(1);
                 bad
             })
@@ -117,7 +118,7 @@ impl Remote {
         Ok(bad_lines)
     }
 
-    async fn see_through(&self, order: &PlacedLine) -> Result<Option<BadLine>> {
+    async fn see_through(&self, order: &PlacedLine, bar: &ProgressBar) -> Result<Option<BadLine>> {
         let mut answered = Instant::now();
         loop {
             let place = self.turn.load(Ordering::Relaxed);
@@ -139,7 +140,10 @@ impl Remote {
                 return Err(why).with_context(|| format!("order {}", order.key));
             }
             // who was asked at the same time moves on once, not twice
-            let _ = self.turn.compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed);
+            if self.turn.compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                let next = &self.orchestrators[(place + 1) % self.orchestrators.len()];
+                bar.suspend(|| anstream::eprintln!("waiting: {}", moves_on(&why, next)));
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -203,16 +207,26 @@ impl Remote {
 
     /// Asks one after another until one answers.
     async fn get<T: DeserializeOwned>(&self, servers: &[Client], path: &str) -> Result<T> {
+        let mut waiting = Waiting::default();
         let until = Instant::now() + THERE_WITHIN;
         for server in servers.iter().cycle() {
             match server.get(path).await {
                 Ok(body) => return Ok(server.read(&body)?),
-                Err(error) if is_passing(&error) && Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Err(error) if is_passing(&error) && Instant::now() < until => {
+                    waiting.because(&error);
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         bail!("no server is named")
     }
+}
+
+/// Why one orchestrator gives no answer, and who is asked next.
+fn moves_on(why: &anyhow::Error, next: &Client) -> String {
+    let why = why.to_string();
+    format!("{}; {next} is asked", why.lines().next().unwrap_or_default().trim_end_matches('.'))
 }
 
 async fn place_order(orchestrator: &Client, order: &PlacedLine) -> Result<Answer> {
@@ -242,17 +256,13 @@ fn is_passing(error: &client::Error) -> bool {
 
 /// Waits until one of them says that it is ready.
 async fn ready(any: &[Client], until: Instant) -> Result<()> {
-    let mut told = String::new();
+    let mut waiting = Waiting::default();
     for server in any.iter().cycle() {
         let Err(error) = server.get("/readyz").await else { return Ok(()) };
         if Instant::now() > until {
             return Err(error).with_context(|| format!("not ready after {} s", THERE_WITHIN.as_secs()));
         }
-        let why = error.to_string();
-        if why != told {
-            anstream::eprintln!("waiting: {why}");
-            told = why;
-        }
+        waiting.because(&error);
         tokio::time::sleep(PAUSE).await;
     }
     bail!("no server is named")
@@ -275,4 +285,32 @@ async fn post_rows<T: Serialize>(service: &Client, path: &str, rows: &[T]) -> Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use axum::{Json, Router};
+    use sagamore_core::Body;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn when_an_orchestrator_is_gone_the_other_one_is_asked() {
+        let standing = || Standing { id: "checkout:1".into(), status: Status::Completed, revision: 9, ended_at: None };
+        let router = Router::new().route("/orders", post(move || async move { Json(standing()) }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut settings = Settings::default();
+        settings.orchestrator.servers = format!("http://127.0.0.1:1, {there}");
+        let remote = Remote::of(&settings).unwrap();
+        let order = PlacedLine { key: "1".into(), input: Body::empty(), line: 1 };
+        let bad = remote.run_all(&[order], 1, &ProgressBar::hidden()).await.unwrap();
+        assert_eq!(bad, 0);
+        let why = remote.orchestrators[0].get("/").await.expect_err("nobody is there").into();
+        let told = moves_on(&why, &remote.orchestrators[1]);
+        assert!(told.contains("127.0.0.1:1 ") && told.ends_with(&format!("{there} is asked")), "{told}");
+    }
 }
