@@ -50,6 +50,12 @@ pub struct Told {
     pub at: Option<Place>,
 }
 
+/// An error that knows whether trying again, later, may succeed.
+pub trait Passing: std::fmt::Display {
+    /// Whether it may.
+    fn is_transient(&self) -> bool;
+}
+
 impl Problem {
     /// A problem of this sort, with what is wrong this time.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
@@ -72,6 +78,14 @@ impl Problem {
         };
         let place = Place { line: error.line(), column: error.column() };
         Problem { place: (place.line > 0).then_some(place), ..Problem::new(code, error.to_string()) }
+    }
+
+    /// What broke: the client is told to try again when that may help, otherwise it is a fault of ours.
+    pub fn broke(error: &dyn Passing, doing: &str) -> Problem {
+        if error.is_transient() {
+            return Problem::new(Code::Unavailable, format!("{doing}: {error}")).retry_after(1);
+        }
+        Problem::internal(error, doing)
     }
 
     /// A fault of ours: the client learns that there is one, the log what it is.
@@ -137,10 +151,25 @@ impl From<VerbError> for Problem {
 
 impl From<sagamore_shop::Error> for Problem {
     fn from(error: sagamore_shop::Error) -> Problem {
-        if error.is_transient() {
-            return Problem::new(Code::Unavailable, error.to_string()).retry_after(1);
-        }
-        Problem::internal(&error, "read the shop's data")
+        Problem::broke(&error, "read the shop's data")
+    }
+}
+
+impl Passing for sagamore_shop::Error {
+    fn is_transient(&self) -> bool {
+        sagamore_shop::Error::is_transient(self)
+    }
+}
+
+impl Passing for sagamore_engine::Error {
+    fn is_transient(&self) -> bool {
+        sagamore_engine::Error::is_transient(self)
+    }
+}
+
+impl Passing for sagamore_sdk::Fault {
+    fn is_transient(&self) -> bool {
+        sagamore_sdk::Fault::is_transient(self)
     }
 }
 
@@ -184,6 +213,21 @@ mod tests {
         };
         check(StartError::Busy { retry_after_s: 1 }, 429);
         check(StartError::Unavailable("the engine is stopping".into()), 503);
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_unavailable_and_no_fault_of_ours() {
+        use sagamore_database::Error as Database;
+        let check = |error: &dyn Passing, wanted: (u16, Option<&str>)| {
+            let response = Problem::broke(error, "read the saga").into_response();
+            let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap());
+            assert_eq!((response.status().as_u16(), retry_after), wanted, "{error}");
+        };
+        let away = || Database::Unavailable("connection refused".into());
+        check(&sagamore_engine::Error::from(away()), (503, Some("1")));
+        check(&sagamore_shop::Error::from(away()), (503, Some("1")));
+        check(&sagamore_sdk::Fault::from(away()), (503, Some("1")));
+        check(&sagamore_engine::Error::from(Database::Over), (500, None));
     }
 
     #[test]

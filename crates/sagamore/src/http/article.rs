@@ -109,7 +109,7 @@ async fn follow(app: &App, order: &str, wait: Option<Wait>) -> Result<Known, Pro
 }
 
 async fn placed_before(app: &App, id: SagaId, patience: Duration) -> Result<Known, Problem> {
-    let detail = app.handle.show(&id).await.map_err(|error| Problem::internal(&error, "read the saga"))?;
+    let detail = app.handle.show(&id).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
     let unknown =
         || Problem::new(Code::NoSuchOrder, format!("there is no order {}; place it with POST /orders", id.key()));
     let status = detail.ok_or_else(unknown)?.header.status;

@@ -1,18 +1,23 @@
 //! Whether the process lives, whether it can work, what it measures, which version it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
+use sagamore_engine::Filter;
 use sagamore_shop::Databases;
 use sagamore_transport::Log;
 
 use super::App;
 use crate::clock;
 use crate::problem::{Code, Problem};
+
+/// How long the engine's database may take.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// The process answers.
 pub async fn livez() -> &'static str {
@@ -28,6 +33,15 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
         if let Err(error) = database.query("SELECT 1", ()).await {
             return Err(Problem::new(Code::Unavailable, format!("database of {name}: {error}")).retry_after(1));
         }
+    }
+    let one = Filter { limit: Some(1), ..Filter::default() };
+    let why = match tokio::time::timeout(ANSWERED_WITHIN, app.handle.list(&one)).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some(format!("engine database: no answer within {} s", ANSWERED_WITHIN.as_secs())),
+    };
+    if let Some(why) = why {
+        return Err(Problem::new(Code::Unavailable, why).retry_after(1));
     }
     if app.shop.is_none() && app.handle.partitions_owned() == 0 {
         let why = "this orchestrator owns no reply partition: others have them all, or nothing could be claimed yet";

@@ -95,7 +95,7 @@ pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<R
 pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
     let outcome = cancel_from_outside(&app.shop()?.order, &id)
         .await
-        .map_err(|error| Problem::internal(&error, "cancel the order"))?;
+        .map_err(|error| Problem::broke(&error, "cancel the order"))?;
     let Err(rejected) = outcome else { return show(State(app), Segment(id)).await };
     let detail = rejected.to_string();
     match rejected {
@@ -178,7 +178,7 @@ fn as_its_saga_has_it(detail: &Detail) -> Option<Placed> {
 async fn saga_of(app: &App, order: &str) -> Result<Option<Detail>, Problem> {
     let id = SagaId::new(&stack::checkout_name(), order);
     let id = id.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;
-    app.handle.show(&id).await.map_err(|error| Problem::internal(&error, "read the order's saga"))
+    app.handle.show(&id).await.map_err(|error| Problem::broke(&error, "read the order's saga"))
 }
 
 fn link(saga: &Detail) -> SagaLink {

@@ -126,14 +126,14 @@ pub async fn list(
         before,
         limit: query.limit,
     };
-    let page = app.handle.list(&filter).await.map_err(|error| Problem::internal(&error, "list sagas"))?;
+    let page = app.handle.list(&filter).await.map_err(|error| Problem::broke(&error, "list sagas"))?;
     Ok(Json(Lines::of(&page)))
 }
 
 /// One saga with its steps and journal.
 pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
     let id = saga_id(&id)?;
-    let detail = app.handle.show(&id).await.map_err(|error| Problem::internal(&error, "read the saga"))?;
+    let detail = app.handle.show(&id).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
     let detail = detail.ok_or_else(|| Problem::new(Code::NoSuchSaga, format!("there is no saga {id}")))?;
     let view = SagaView::of(&detail);
     Ok(([(header::ETAG, format!("\"{}\"", view.revision))], Json(view)).into_response())

@@ -111,7 +111,7 @@ async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response,
 
 async fn cancel_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
     let outcome = orders::cancel_from_outside(&app.database, &id).await;
-    let outcome = outcome.map_err(|error| Problem::internal(&error, "cancel the order"))?;
+    let outcome = outcome.map_err(|error| Problem::broke(&error, "cancel the order"))?;
     match outcome {
         Ok(()) => one_order(State(app), Segment(id)).await,
         Err(order::Rejected::UnknownOrder(_)) => {

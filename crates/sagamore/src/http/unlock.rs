@@ -18,7 +18,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 /// Takes the lock from `holder`, of whom the caller knows that it is at rest.
 pub async fn release(database: &Database, id: &str, holder: String) -> Result<(), Problem> {
     let outcome = released(database, id, holder).await;
-    match outcome.map_err(|error| Problem::internal(&error, "unlock the order"))? {
+    match outcome.map_err(|error| Problem::broke(&error, "unlock the order"))? {
         Ok(()) => Ok(()),
         Err(Rejected::UnknownOrder(_)) => Err(Problem::new(Code::NoSuchOrder, format!("there is no order {id}"))),
         Err(rejected @ Rejected::OrderIsLocked { .. }) => Err(Problem::new(Code::OrderPending, rejected.to_string())),
