@@ -233,7 +233,15 @@ mod tests {
         open.tx().execute(LOCKED, ()).await.unwrap();
         open.commit().await.unwrap();
         let kafka = Kafka::connect(sagamore_kafka::Options::new("127.0.0.1:1")).unwrap();
-        served(service_router(ServiceApp { name: order::SERVICE, database, kafka, orchestrators, metrics: None })).await
+        served(service_router(ServiceApp {
+            name: order::SERVICE,
+            database,
+            kafka,
+            outbox: None,
+            orchestrators,
+            metrics: None,
+        }))
+        .await
     }
 
     /// Asks for the lock of an order; gives status, code and detail of the refusal, none when it was taken away.
