@@ -5,7 +5,7 @@
 mod chains;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::Database;
 use sagamore_transport::wire::{decode_event, event_topic};
 use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 
 use crate::error::Error;
 
@@ -24,6 +24,8 @@ pub use store::{ChainHeader, ChainStatus, Told};
 
 use store::Store;
 
+/// So many turns' changes are kept for those who wait; who is further behind looks again.
+const CHANGES_KEPT: usize = 64;
 /// How often is looked for chains that have become late.
 const TICK: Duration = Duration::from_millis(500);
 /// The longest pause after a turn that failed.
@@ -46,6 +48,9 @@ impl Default for ObserverOptions {
     }
 }
 
+/// Chains that have changed in one turn.
+pub(crate) type Changed = Arc<BTreeSet<SagaId>>;
+
 /// Every version of every plan that is known here.
 pub(crate) type Plans = BTreeMap<(Name, u32), Arc<Plan>>;
 
@@ -58,8 +63,8 @@ pub struct Observer {
     /// Whether what the consumer has given is not kept: it has to go back.
     unsettled: bool,
     tick_due: Timestamp,
-    /// Goes up whenever some chain has changed.
-    changes: watch::Sender<u64>,
+    /// The chains that have changed, for those who wait for one.
+    changes: broadcast::Sender<Changed>,
 }
 
 impl Observer {
@@ -72,8 +77,8 @@ impl Observer {
     ) -> Result<(Observer, Chains), Error> {
         let named = plans.into_iter().map(|plan| ((plan.name.clone(), plan.version), Arc::new(plan)));
         let store = Store::open(database, Arc::new(named.collect())).await?;
-        let (changes, changed) = watch::channel(0);
-        let chains = Chains::new(store.clone(), changed);
+        let (changes, _) = broadcast::channel(CHANGES_KEPT);
+        let chains = Chains::new(store.clone(), changes.clone());
         let (consumer, unsettled, tick_due) = (None, false, Timestamp(i64::MIN));
         Ok((Observer { options, store, transport, consumer, unsettled, tick_due, changes }, chains))
     }
@@ -89,20 +94,22 @@ impl Observer {
             consumer.rewind().await?;
         }
         let taken = consumer.poll(self.options.batch_max).await?;
-        let mut changed = 0;
+        let mut changed = BTreeSet::new();
         if !taken.is_empty() {
-            changed = self.store.keep(&by_chain(&taken), now).await?;
+            let chains = by_chain(&taken);
+            self.store.keep(&chains, now).await?;
+            changed = chains.into_keys().collect();
             consumer.commit(marks(&taken)).await?;
         }
         self.unsettled = false;
         let lag = consumer.lag();
         metrics::gauge!("sagamore_observer_lag").set(lag as f64);
         if taken.is_empty() && lag == 0 && now >= self.tick_due {
-            changed += self.store.look_for_late(now).await?;
+            changed = self.store.look_for_late(now).await?;
             self.tick_due = now.plus(TICK);
         }
-        if changed > 0 {
-            self.changes.send_modify(|count| *count += 1);
+        if !changed.is_empty() {
+            let _ = self.changes.send(Arc::new(changed)); // perhaps nobody waits
         }
         Ok(taken.len())
     }

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use sagamore_core::SagaId;
 use sagamore_core::plan::Chain;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, timeout_at};
 
+use super::Changed;
 use super::store::{ChainHeader, ChainStatus, Store, Told};
 use crate::error::Error;
 
+/// Who waits looks this often, whatever it hears: another process may observe.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The most chains on a page.
 const LIMIT_MAX: u32 = 500;
 
@@ -16,7 +20,7 @@ const LIMIT_MAX: u32 = 500;
 #[derive(Clone)]
 pub struct Chains {
     store: Store,
-    changed: watch::Receiver<u64>,
+    changes: broadcast::Sender<Changed>,
 }
 
 /// One chain with all that is known of it.
@@ -31,8 +35,8 @@ pub struct ChainDetail {
 }
 
 impl Chains {
-    pub(super) fn new(store: Store, changed: watch::Receiver<u64>) -> Chains {
-        Chains { store, changed }
+    pub(super) fn new(store: Store, changes: broadcast::Sender<Changed>) -> Chains {
+        Chains { store, changes }
     }
 
     /// One chain.
@@ -54,18 +58,25 @@ impl Chains {
 
     /// Waits until a chain is at rest, for so long at most. None: it was never seen.
     pub async fn wait(&self, id: &SagaId, patience: Duration) -> Result<Option<ChainStatus>, Error> {
-        let mut changed = self.changed.clone();
-        let until = tokio::time::Instant::now() + patience;
+        let until = Instant::now() + patience;
+        let mut changes = self.changes.subscribe();
         loop {
-            changed.mark_unchanged();
-            let known = self.store.show(id).await?.map(|(header, _)| header.status);
-            if known.is_some_and(ChainStatus::is_at_rest) {
+            let known = self.store.status(id).await?;
+            if known.is_some_and(ChainStatus::is_at_rest) || Instant::now() >= until {
                 return Ok(known);
             }
-            match tokio::time::timeout_at(until, changed.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Ok(known), // nobody observes any more, or the patience is over
-            }
+            changed(&mut changes, id, until.min(Instant::now() + LOOK_EVERY)).await;
+        }
+    }
+}
+
+/// Until this chain may have changed: it has, or nobody knows, or the time has come to look.
+async fn changed(changes: &mut broadcast::Receiver<Changed>, id: &SagaId, until: Instant) {
+    loop {
+        match timeout_at(until, changes.recv()).await {
+            Ok(Ok(changed)) if !changed.contains(id) => {}
+            Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => return,
+            Ok(Err(broadcast::error::RecvError::Closed)) => return tokio::time::sleep_until(until).await,
         }
     }
 }

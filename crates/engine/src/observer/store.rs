@@ -1,7 +1,7 @@
 //! The observer's tables: a row a chain, and every event of it once. Where a chain stands is the fold of its events, and what
 //! is in its row follows from that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sagamore_core::message::Event;
@@ -145,9 +145,8 @@ impl Store {
         events
     }
 
-    /// Keeps events, each once, and what follows from them for their chains: five round trips. Gives how many chains it
-    /// concerns.
-    pub async fn keep(&self, chains: &BTreeMap<SagaId, Vec<Told>>, now: Timestamp) -> Result<usize, Error> {
+    /// Keeps events, each once, and what follows from them for their chains: five round trips.
+    pub async fn keep(&self, chains: &BTreeMap<SagaId, Vec<Told>>, now: Timestamp) -> Result<(), Error> {
         let begin = "INSERT INTO chain (id, version, status, begun_at, changed_at) VALUES ($1, $2, 'running', $3, $3)
                      ON CONFLICT (id) DO UPDATE SET changed_at = excluded.changed_at RETURNING seq, version";
         let event = "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body)
@@ -173,16 +172,15 @@ impl Store {
         });
         tx.execute_each(event, events.collect()).await?;
         self.fold(&tx, &known, now).await?;
-        open.commit().await?;
-        Ok(known.len())
+        Ok(open.commit().await?)
     }
 
-    /// Looks again at chains whose time has come. Gives how many there were.
-    pub async fn look_for_late(&self, now: Timestamp) -> Result<usize, Error> {
+    /// Looks again at chains whose time has come, and gives them.
+    pub async fn look_for_late(&self, now: Timestamp) -> Result<BTreeSet<SagaId>, Error> {
         let due = "SELECT seq, id, version FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
         let rows = self.database.query(due, (now.0, LATE_MAX)).await?;
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(BTreeSet::new());
         }
         let mut known = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -192,7 +190,7 @@ impl Store {
         let open = self.database.begin().await?;
         self.fold(&open.tx(), &known, now).await?;
         open.commit().await?;
-        Ok(known.len())
+        Ok(known.into_iter().map(|(_, id, _)| id).collect())
     }
 
     async fn fold(&self, tx: &Tx, known: &[(i64, SagaId, u32)], now: Timestamp) -> Result<(), Error> {
@@ -236,6 +234,16 @@ impl Store {
             chain.take(told.seen.clone());
         });
         chain
+    }
+
+    /// Where a chain stands, if any event of it was seen.
+    pub async fn status(&self, id: &SagaId) -> Result<Option<ChainStatus>, Error> {
+        let rows = self.database.query("SELECT status FROM chain WHERE id = $1", (id.as_str(),)).await?;
+        let read = |row: &Row| {
+            let text: String = row.get(0)?;
+            ChainStatus::read(&text).ok_or_else(|| bad(id.as_str(), "its status is none"))
+        };
+        rows.first().map(read).transpose()
     }
 
     /// One chain with its events, of what is committed.
