@@ -9,8 +9,10 @@ use sagamore_database::{Database, Error, Row, Tx, Value};
 
 use crate::outbox::{content, place, read};
 
-/// The first pause. The next ones are as long as it has waited so far, and so grow twofold, up to a minute.
-pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(200);
+/// The first pause after a fault. The next ones are as long as it has waited so far, and so grow twofold, up to a minute.
+pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(200);
+/// The first pause of an event that waits for another one, which will not wait for that.
+pub(crate) const FOR_ANOTHER: Duration = Duration::from_secs(10);
 
 const KEEP: &str = "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction,
         version, causation, hop, told_at, body, traceparent, attempts, due_at, since)
@@ -36,6 +38,8 @@ pub(crate) struct Kept<'a> {
     /// What it is to lead to.
     pub key: &'a StepKey,
     pub event: &'a Event,
+    /// The first pause.
+    pub pause: Duration,
 }
 
 /// Keeps events, or puts off those that are kept already.
@@ -43,12 +47,12 @@ pub(crate) async fn keep(tx: &Tx, kept: &[Kept<'_>], now: Timestamp) -> Result<(
     if kept.is_empty() {
         return Ok(());
     }
-    let row = |Kept { key, event }: &Kept<'_>| {
+    let row = |Kept { key, event, pause }: &Kept<'_>| {
         let mut row = place(key);
         row.push(event.name.as_str().into());
         row.extend([event.key.step.as_str().into(), event.key.direction.as_str().into()]);
         row.extend(content(event));
-        row.extend([Value::Int(1), now.plus(PAUSE_MIN).0.into(), now.0.into()]);
+        row.extend([Value::Int(1), now.plus(*pause).0.into(), now.0.into()]);
         row
     };
     tx.execute_each(KEEP, kept.iter().map(row).collect()).await.map(drop)

@@ -1,6 +1,7 @@
 //! What participants may forget, and what they have forgotten.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
@@ -12,18 +13,21 @@ use super::{Store, bad};
 use crate::error::Error;
 
 impl Store {
-    /// All sagas that began before the moment have ended, but these. Were there more than `open_max`, the moment is earlier.
-    pub async fn horizon(&self, before: Timestamp, open_max: usize) -> Result<Horizon, Error> {
+    /// All sagas that began up to now have ended, but these; were there more than `open_max`, all that began up to an earlier
+    /// moment. The horizon is told by as much earlier as clocks differ: what a participant has stamped before it belongs to
+    /// a saga that an orchestrator has stamped before that moment.
+    pub async fn horizon(&self, now: Timestamp, skew_max: Duration, open_max: usize) -> Result<Horizon, Error> {
         let sql =
             "SELECT id, started_at FROM saga WHERE ended_at IS NULL AND started_at < $1 ORDER BY started_at LIMIT $2";
         let limit = i64::try_from(open_max).unwrap_or(i64::MAX).saturating_add(1);
         let mut open: Vec<(SagaId, Timestamp)> = Vec::new();
-        for row in self.database.query(sql, (before.0, limit)).await? {
+        for row in self.database.query(sql, (now.0, limit)).await? {
             let id: String = row.get(0)?;
             open.push((id.parse().map_err(|why| bad(&id, why))?, Timestamp(row.get(1)?)));
         }
-        let before = open.get(open_max).map_or(before, |(_, started_at)| *started_at);
-        open.retain(|(_, started_at)| *started_at < before);
+        let until = open.get(open_max).map_or(now, |(_, started_at)| *started_at);
+        open.retain(|(_, started_at)| *started_at < until);
+        let before = until.minus(skew_max);
         let mut definitions: Vec<Name> = Vec::new();
         for row in self.database.query("SELECT name FROM definition GROUP BY name ORDER BY name", ()).await? {
             let name: String = row.get(0)?;
@@ -77,15 +81,17 @@ mod tests {
             open.tx().execute(sql, (id, started_at)).await.expect("insert");
         }
         open.commit().await.expect("commit");
-        let check = async |before, open_max, wanted_before, wanted: &[&str]| {
-            let Horizon { before, open, .. } = store.horizon(Timestamp(before), open_max).await.expect("horizon");
+        let check = async |now, skew_ms, open_max, wanted_before, wanted: &[&str]| {
+            let horizon = store.horizon(Timestamp(now), Duration::from_millis(skew_ms), open_max).await;
+            let Horizon { before, open, .. } = horizon.expect("horizon");
             let open: Vec<&str> = open.iter().map(SagaId::as_str).collect();
             assert_eq!((before, &*open), (Timestamp(wanted_before), wanted));
         };
-        check(35, 10, 35, &["toy:a", "toy:b", "toy:c", "toy:d"]).await;
-        check(35, 3, 30, &["toy:a", "toy:b"]).await;
-        check(100, 2, 30, &["toy:a", "toy:b"]).await;
-        check(10, 2, 10, &[]).await;
-        check(100, 0, 10, &[]).await;
+        check(35, 0, 10, 35, &["toy:a", "toy:b", "toy:c", "toy:d"]).await;
+        check(35, 8, 10, 27, &["toy:a", "toy:b", "toy:c", "toy:d"]).await;
+        check(35, 0, 3, 30, &["toy:a", "toy:b"]).await;
+        check(100, 8, 2, 22, &["toy:a", "toy:b"]).await;
+        check(10, 0, 2, 10, &[]).await;
+        check(100, 0, 0, 10, &[]).await;
     }
 }

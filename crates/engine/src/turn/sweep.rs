@@ -72,7 +72,7 @@ impl Orchestrator {
         if !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
             return Ok(());
         }
-        let horizon = self.store.horizon(now.minus(self.options.skew_max), OPEN_MAX).await?;
+        let horizon = self.store.horizon(now, self.options.skew_max, OPEN_MAX).await?;
         let reply_to = ReplyTo { topic: self.options.reply_topic.clone(), partition: TELLER };
         if let Err(error) = self.transport.publish(vec![wire::encode_horizon(&horizon, &reply_to)]).await {
             tracing::warn!(%error, "tell the horizon");

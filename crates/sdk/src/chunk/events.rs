@@ -1,6 +1,8 @@
 //! What is different where events were reacted to: all inputs have to be there, and what came of it is told by an event that
 //! is kept. A fault is nobody's to ask about again: the event itself is kept, and comes again.
 
+use std::time::Duration;
+
 use sagamore_core::message::{Event, Outcome};
 use sagamore_core::{Body, Direction, StepKey, Timestamp};
 use sagamore_database::{Error, Tx};
@@ -31,7 +33,7 @@ impl Room<'_> {
             needs && asked.key.direction == Direction::Action && known.verdict(&asked.key) == Verdict::Act
         };
         let joining: Vec<&Asked> = chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
-        let kept: Vec<Kept<'_>> = joining.iter().filter_map(|asked| kept(asked)).collect();
+        let kept: Vec<Kept<'_>> = joining.iter().filter_map(|asked| kept(asked, inbox::FOR_ANOTHER)).collect();
         inbox::keep(tx, &kept, self.now).await?;
         let keys: Vec<&StepKey> = joining.iter().map(|asked| &asked.key).collect();
         let waiting = inbox::waiting(tx, &keys).await?;
@@ -88,7 +90,7 @@ impl Room<'_> {
             match &answer.outcome {
                 Outcome::Fault(_) if answer.waits && answer.poison.is_some() => over.push(&asked.key),
                 Outcome::Fault(_) if answer.waits => {}
-                Outcome::Fault(_) => faulted.extend(kept(asked)),
+                Outcome::Fault(_) => faulted.extend(kept(asked, inbox::AFTER_FAULT)),
                 Outcome::Done(_) | Outcome::Refused(_) => {
                     over.push(&asked.key);
                     if answer.fresh {
@@ -140,9 +142,9 @@ impl Room<'_> {
     }
 }
 
-fn kept(asked: &Asked) -> Option<Kept<'_>> {
+fn kept(asked: &Asked, pause: Duration) -> Option<Kept<'_>> {
     match &asked.by {
-        By::Event(event) => Some(Kept { key: &asked.key, event }),
+        By::Event(event) => Some(Kept { key: &asked.key, event, pause }),
         By::Command(_) => None,
     }
 }

@@ -111,7 +111,7 @@ async fn an_event_waits_for_the_other_one_of_a_pair_in_whatever_order_they_come(
 
 #[tokio::test]
 async fn an_event_that_waits_in_vain_becomes_a_dead_letter() {
-    let early_max = Duration::from_secs(5);
+    let early_max = Duration::from_secs(15);
     let mut toy = Toy::with(Options { early_max, ..Options::default() }).await;
     toy.only_shelf(true);
     toy.publish(vec![encode_event(&toy::printed("1"), &"printer".parse().unwrap())]).await;
