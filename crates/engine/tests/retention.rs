@@ -14,7 +14,7 @@ const SKEW: Duration = Duration::from_secs(10);
 const RETENTION: Duration = Duration::from_secs(60);
 
 async fn rig() -> Rig {
-    let options = Options { retention: RETENTION, skew_max: SKEW, ..Options::default() };
+    let options = Options { forgetting: true, retention: RETENTION, skew_max: SKEW, ..Options::default() };
     Rig::with(options, common::database()).await
 }
 

@@ -58,6 +58,9 @@ impl Orchestrator {
 
     /// Removes one page of rows, of what ended before this and is remembered nowhere; whether there may be more.
     async fn forget_rows(&mut self, before: Timestamp) -> Result<bool, Error> {
+        if !self.options.forgetting {
+            return Ok(false);
+        }
         let Some(forgotten) = self.store.forgotten().await? else { return Ok(false) };
         // a row in a barrier has the time of the participant's clock, a saga's end that of an orchestrator's
         let before = before.min(forgotten.minus(self.options.skew_max));
@@ -69,7 +72,7 @@ impl Orchestrator {
 
     /// Tells the participants what they may forget. One that is not heard is followed by another.
     async fn tell_horizon(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
-        if !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
+        if !self.options.forgetting || !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
             return Ok(());
         }
         let horizon = self.store.horizon(now, self.options.skew_max, OPEN_MAX).await?;
