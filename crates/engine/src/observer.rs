@@ -8,7 +8,7 @@ mod store;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sagamore_core::plan::Plan;
 use sagamore_core::{Name, SagaId, Timestamp};
@@ -18,9 +18,10 @@ use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
 use tokio::sync::broadcast;
 
 use crate::error::Error;
+use crate::orchestrator::clock;
 
 pub use chains::{ChainDetail, Chains};
-pub use store::{ChainHeader, ChainStatus, Told};
+pub use store::{ChainHeader, ChainStatus, Observed};
 
 use store::Store;
 
@@ -99,7 +100,7 @@ impl Observer {
             let chains = by_chain(&taken);
             self.store.keep(&chains, now).await?;
             changed = chains.into_keys().collect();
-            consumer.commit(marks(&taken)).await?;
+            consumer.commit(Mark::behind(&taken)).await?;
         }
         self.unsettled = false;
         let lag = consumer.lag();
@@ -157,8 +158,7 @@ async fn subscribe(
     transport: &dyn Transport,
     options: &ObserverOptions,
 ) -> Result<Box<dyn Consumer>, Error> {
-    let mut topics: Vec<Arc<str>> = store.events().iter().map(event_topic).collect();
-    topics.dedup();
+    let topics: Vec<Arc<str>> = store.events().iter().map(event_topic).collect();
     for topic in &topics {
         transport.create_topic(topic, options.partitions).await?;
     }
@@ -167,11 +167,11 @@ async fn subscribe(
 }
 
 /// The events of each chain. What cannot be read is counted: who reacts to it makes a dead letter of it.
-fn by_chain(taken: &[Delivered]) -> BTreeMap<SagaId, Vec<Told>> {
-    let mut chains: BTreeMap<SagaId, Vec<Told>> = BTreeMap::new();
+fn by_chain(taken: &[Delivered]) -> BTreeMap<SagaId, Vec<Observed>> {
+    let mut chains: BTreeMap<SagaId, Vec<Observed>> = BTreeMap::new();
     for delivered in taken {
         match decode_event(&delivered.record) {
-            Ok(event) => chains.entry(event.chain().clone()).or_default().push(Told::of(event)),
+            Ok(event) => chains.entry(event.chain().clone()).or_default().push(Observed::of(event)),
             Err(reason) => {
                 tracing::warn!(topic = %delivered.record.topic, reason, "an event cannot be read");
                 metrics::counter!("sagamore_observer_unreadable_total").increment(1);
@@ -179,19 +179,4 @@ fn by_chain(taken: &[Delivered]) -> BTreeMap<SagaId, Vec<Told>> {
         }
     }
     chains
-}
-
-fn marks(taken: &[Delivered]) -> Vec<Mark> {
-    let mut marks = BTreeMap::new();
-    for Delivered { record, partition, offset } in taken {
-        let next = marks.entry((&record.topic, *partition)).or_insert(0);
-        *next = offset.saturating_add(1).max(*next);
-    }
-    marks.into_iter().map(|((topic, partition), next)| Mark { topic: topic.clone(), partition, next }).collect()
-}
-
-/// The wall clock: asked here and at the edges only.
-fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

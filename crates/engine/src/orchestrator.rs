@@ -243,7 +243,7 @@ pub(crate) fn as_gauge(count: usize) -> f64 {
 }
 
 /// The wall clock: asked here and at the edges only.
-fn clock() -> Timestamp {
+pub(crate) fn clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,7 +1,8 @@
 //! A chain as the API tells it. Times are RFC 3339.
 
 use sagamore_core::Body;
-use sagamore_engine::{ChainDetail, ChainHeader};
+use sagamore_core::saga::Status;
+use sagamore_engine::{ChainDetail, ChainHeader, ChainStatus};
 use serde::Serialize;
 
 use crate::clock::rfc3339;
@@ -57,6 +58,18 @@ struct EventView {
     causation: Option<String>,
     at: String,
     body: Option<Body>,
+}
+
+/// A chain's status, as sagas are counted.
+pub fn standing(status: ChainStatus) -> Status {
+    match status {
+        ChainStatus::Completed => Status::Completed,
+        ChainStatus::Compensated => Status::Compensated,
+        ChainStatus::Running => Status::Running,
+        ChainStatus::Compensating => Status::Compensating,
+        ChainStatus::Stuck | ChainStatus::HalfCompensated => Status::Stuck,
+        ChainStatus::Anomalous | ChainStatus::UnknownVersion => Status::Stuck,
+    }
 }
 
 impl ChainLine {

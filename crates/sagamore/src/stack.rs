@@ -122,6 +122,11 @@ pub struct Stack {
     pub handle: Handle,
     /// The shop's databases.
     pub shop: Databases,
+    ground: Ground,
+}
+
+/// What both forms stand on: a data directory that is ours, its log, and who works there.
+struct Ground {
     crew: Crew,
     log: Log,
     lock: Lock,
@@ -141,12 +146,47 @@ impl Default for Options {
 impl Stack {
     /// Opens the directory, made when it is absent, and sets everything to work: sagas that were under way go on.
     pub async fn open(data: &Path, options: Options) -> Result<Stack, Error> {
+        let (mut ground, shop) = Ground::open(data).await?;
+        let transport = ground.transport();
+        let checkout = sagamore_shop::checkout().map_err(|error| Error::Definition(error.to_string()))?;
+        let definitions = std::iter::once(checkout).chain(options.definitions).collect();
+        let engine = database(data, "engine")?;
+        let in_flight_max = options.sagas_max;
+        let bounds = sagamore_engine::Options { in_flight_max, ..sagamore_engine::Options::default() };
+        let (orchestrator, handle) = Orchestrator::open(bounds, engine, transport.clone(), definitions).await?;
+        let crew = &mut ground.crew;
+        crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
+        for (service, (name, database)) in sagamore_shop::services().into_iter().zip(shop.all()) {
+            let options = sagamore_sdk::Options::default();
+            ground.employ(name, Participant::new(service, database.clone(), transport.clone(), options));
+        }
+        Ok(Stack { handle, shop, ground })
+    }
+
+    /// What the HTTP side works with.
+    pub fn app(&self, metrics: Option<PrometheusHandle>) -> App {
+        App { handle: self.handle.clone(), shop: Some(self.shop.clone()), log: Some(self.ground.log.clone()), metrics }
+    }
+
+    /// Waits until some part of it stops although nobody asked it to.
+    pub async fn broken(&mut self) -> Error {
+        self.ground.crew.broken().await
+    }
+
+    /// Finishes the turns that have begun, syncs the log, lets go of the directory.
+    pub async fn stop(self, limit: Duration) -> Result<(), Error> {
+        self.ground.leave(limit).await
+    }
+}
+
+impl Ground {
+    /// Opens the directory, made when it is absent, and the shop's databases in it, with their tables.
+    async fn open(data: &Path) -> Result<(Ground, Databases), Error> {
         sagamore_transport::log::create_directory(data)
             .map_err(|source| Error::Directory { path: data.to_owned(), source })?;
         let lock = Lock::take(data)?;
         nothing_is_missing(data)?;
         let log = Log::open(&data.join("log"), sagamore_transport::log::Options::default())?;
-        let transport: Arc<dyn Transport> = Arc::new(log.clone());
         let shop = Databases {
             order: database(data, "order")?,
             payment: database(data, "payment")?,
@@ -154,36 +194,21 @@ impl Stack {
             shipping: database(data, "shipping")?,
         };
         shop.prepare().await?;
-        let checkout = sagamore_shop::checkout().map_err(|error| Error::Definition(error.to_string()))?;
-        let definitions = std::iter::once(checkout).chain(options.definitions).collect();
-        let engine = database(data, "engine")?;
-        let in_flight_max = options.sagas_max;
-        let bounds = sagamore_engine::Options { in_flight_max, ..sagamore_engine::Options::default() };
-        let (orchestrator, handle) = Orchestrator::open(bounds, engine, transport.clone(), definitions).await?;
-        let mut crew = Crew::new();
-        crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
-        for (service, (name, database)) in sagamore_shop::services().into_iter().zip(shop.all()) {
-            let options = sagamore_sdk::Options::default();
-            let participant = Participant::new(service, database.clone(), transport.clone(), options);
-            crew.spawn(name, move |stopped| async move {
-                participant.run(stopped).await.map_err(|source| Error::Service { name, source })
-            });
-        }
-        Ok(Stack { handle, shop, crew, log, lock })
+        Ok((Ground { crew: Crew::new(), log, lock }, shop))
     }
 
-    /// What the HTTP side works with.
-    pub fn app(&self, metrics: Option<PrometheusHandle>) -> App {
-        App { handle: self.handle.clone(), shop: Some(self.shop.clone()), log: Some(self.log.clone()), metrics }
+    fn transport(&self) -> Arc<dyn Transport> {
+        Arc::new(self.log.clone())
     }
 
-    /// Waits until some part of it stops although nobody asked it to.
-    pub async fn broken(&mut self) -> Error {
-        self.crew.broken().await
+    /// Sets a service to work.
+    fn employ(&mut self, name: &'static str, participant: Participant) {
+        self.crew.spawn(name, move |stopped| async move {
+            participant.run(stopped).await.map_err(|source| Error::Service { name, source })
+        });
     }
 
-    /// Finishes the turns that have begun, syncs the log, lets go of the directory.
-    pub async fn stop(mut self, limit: Duration) -> Result<(), Error> {
+    async fn leave(mut self, limit: Duration) -> Result<(), Error> {
         let stopped = self.crew.stop(limit).await;
         self.log.sync()?;
         drop(self.lock);

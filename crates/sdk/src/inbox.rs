@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use sagamore_core::message::Event;
-use sagamore_core::{StepKey, Timestamp};
+use sagamore_core::{Name, StepKey, Timestamp};
 use sagamore_database::{Database, Error, Row, Tx, Value};
+use sagamore_transport::Delivered;
+use sagamore_transport::wire::encode_event;
 
 use crate::outbox::{content, place, read};
 
@@ -15,10 +17,10 @@ pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(200);
 pub(crate) const FOR_ANOTHER: Duration = Duration::from_secs(10);
 
 const KEEP: &str = "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction,
-        version, causation, hop, told_at, body, traceparent, attempts, due_at, since)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        version, causation, hop, told_at, body, traceparent, due_at, since)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
     ON CONFLICT (saga, step, direction, event) DO UPDATE
-    SET attempts = inbox.attempts + 1, due_at = excluded.since + CASE
+    SET due_at = excluded.since + CASE
         WHEN excluded.since - inbox.since > 60000 THEN 60000
         WHEN excluded.since - inbox.since < 200 THEN 200
         ELSE excluded.since - inbox.since END";
@@ -52,7 +54,7 @@ pub(crate) async fn keep(tx: &Tx, kept: &[Kept<'_>], now: Timestamp) -> Result<(
         row.push(event.name.as_str().into());
         row.extend([event.key.step.as_str().into(), event.key.direction.as_str().into()]);
         row.extend(content(event));
-        row.extend([Value::Int(1), now.plus(*pause).0.into(), now.0.into()]);
+        row.extend([now.plus(*pause).0.into(), Value::Int(now.0)]);
         row
     };
     tx.execute_each(KEEP, kept.iter().map(row).collect()).await.map(drop)
@@ -64,7 +66,7 @@ pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event
         return Ok(Vec::new());
     }
     let rows = tx.query_each(WAITING, keys.iter().map(|key| place(key)).collect()).await?;
-    let of_key = |rows: &Vec<Row>| rows.iter().map(|row| Ok((read(row, 0)?, Timestamp(row.get(10)?)))).collect();
+    let of_key = |rows: &Vec<Row>| rows.iter().map(|row| Ok((read(row)?, Timestamp(row.get(10)?)))).collect();
     rows.iter().map(of_key).collect()
 }
 
@@ -76,8 +78,15 @@ pub(crate) async fn remove(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute_each(REMOVE, keys.iter().map(|key| place(key)).collect()).await.map(drop)
 }
 
-/// At most so many whose time has come.
-pub(crate) async fn due(database: &Database, now: Timestamp, limit: usize) -> Result<Vec<Event>, Error> {
+/// At most so many whose time has come, as if they had just been delivered to this service.
+pub(crate) async fn due(
+    service: &Name,
+    database: &Database,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Delivered>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    database.query(DUE, (now.0, limit)).await?.iter().map(|row| read(row, 0)).collect()
+    let rows = database.query(DUE, (now.0, limit)).await?;
+    let delivered = |row| Ok(Delivered { record: encode_event(&read(row)?, service), partition: 0, offset: 0 });
+    rows.iter().map(delivered).collect()
 }

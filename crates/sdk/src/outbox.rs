@@ -8,7 +8,9 @@ use sagamore_core::message::Event;
 use sagamore_core::typed::Message;
 use sagamore_core::{Body, Direction, Name, Outcome, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Error, Migration, Row, Tx, Value};
+use sagamore_database::{Database, Error, Migration, Row, Tx, Value};
+use sagamore_transport::Transport;
+use sagamore_transport::wire::encode_event;
 use tokio::sync::Notify;
 
 use crate::barrier::{self, Verdict};
@@ -45,7 +47,6 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
         told_at BIGINT NOT NULL,
         body TEXT NOT NULL,
         traceparent TEXT,
-        attempts BIGINT NOT NULL,
         due_at BIGINT NOT NULL,
         since BIGINT NOT NULL,
         PRIMARY KEY (saga, step, direction, event)
@@ -53,13 +54,22 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
     CREATE INDEX inbox_due_at ON inbox (due_at)",
 )];
 
+/// What [`read`] reads, in order.
+macro_rules! columns {
+    () => {
+        "saga, step, direction, event, version, causation, hop, told_at, body, traceparent"
+    };
+}
+
+/// Events sent in one transaction.
+const RELAYED_MAX: u32 = 500;
+
 const STORE: &str = "INSERT INTO emitted
     (saga, step, direction, event, version, causation, hop, told_at, body, traceparent, sent)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     ON CONFLICT (saga, step, direction) DO NOTHING";
 
-const READ: &str = "SELECT saga, step, direction, event, version, causation, hop, told_at, body, traceparent
-    FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3";
+const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3");
 
 const SENT: &str = "UPDATE emitted SET sent = TRUE WHERE saga = $1 AND step = $2 AND direction = $3";
 
@@ -153,7 +163,9 @@ pub(crate) async fn store(tx: &Tx, events: &[&Event], sent: bool) -> Result<(), 
         return Ok(());
     }
     let row = |event: &&Event| {
-        let mut row = columns(event);
+        let mut row = place(&event.key);
+        row.push(event.name.as_str().into());
+        row.extend(content(event));
         row.push(Value::Bool(sent));
         row
     };
@@ -166,36 +178,47 @@ pub(crate) async fn told(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Option<Event>
         return Ok(Vec::new());
     }
     let rows = tx.query_each(READ, keys.iter().map(|key| place(key)).collect()).await?;
-    rows.iter().map(|rows| rows.first().map(|row| read(row, 0)).transpose()).collect()
+    rows.iter().map(|rows| rows.first().map(read).transpose()).collect()
+}
+
+/// Sends what begins chains and was not sent yet. Twice, under the same id, when the process dies in between.
+pub(crate) async fn relay(
+    service: &Name,
+    database: &Database,
+    transport: &dyn Transport,
+) -> Result<(), crate::error::Error> {
+    loop {
+        let open = database.begin().await?;
+        let events = unsent(&open.tx(), RELAYED_MAX).await?;
+        if events.is_empty() {
+            return Ok(open.rollback().await?);
+        }
+        transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await?;
+        mark_sent(&open.tx(), &events).await?;
+        open.commit().await?;
+        if events.len() < RELAYED_MAX as usize {
+            return Ok(());
+        }
+    }
 }
 
 /// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.
-pub(crate) async fn unsent(tx: &Tx, limit: u32) -> Result<Vec<Event>, Error> {
+async fn unsent(tx: &Tx, limit: u32) -> Result<Vec<Event>, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE",
     };
-    let sql = format!(
-        "SELECT saga, step, direction, event, version, causation, hop, told_at, body, traceparent
-         FROM emitted WHERE sent = FALSE ORDER BY told_at LIMIT $1{alone}"
-    );
-    tx.query(&sql, (limit,)).await?.iter().map(|row| read(row, 0)).collect()
+    let columns = columns!();
+    let sql = format!("SELECT {columns} FROM emitted WHERE sent = FALSE ORDER BY told_at LIMIT $1{alone}");
+    tx.query(&sql, (limit,)).await?.iter().map(read).collect()
 }
 
 /// They were sent.
-pub(crate) async fn mark_sent(tx: &Tx, events: &[Event]) -> Result<(), Error> {
+async fn mark_sent(tx: &Tx, events: &[Event]) -> Result<(), Error> {
     tx.execute_each(SENT, events.iter().map(|event| place(&event.key)).collect()).await.map(drop)
 }
 
-/// What both tables have of an event, in this order.
-pub(crate) fn columns(event: &Event) -> Vec<Value> {
-    let mut row = place(&event.key);
-    row.push(event.name.as_str().into());
-    row.extend(content(event));
-    row
-}
-
-/// The same without its place and its name.
+/// What both tables have of an event, but for its place and its name.
 pub(crate) fn content(event: &Event) -> [Value; 6] {
     [
         event.version.into(),
@@ -212,12 +235,11 @@ pub(crate) fn place(key: &StepKey) -> Vec<Value> {
     vec![key.saga.as_str().into(), key.step.as_str().into(), key.direction.as_str().into()]
 }
 
-/// Reads chain, step, direction, name and content, from this column on.
-pub(crate) fn read(row: &Row, from: usize) -> Result<Event, Error> {
+/// Reads an event out of its columns.
+pub(crate) fn read(row: &Row) -> Result<Event, Error> {
     let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
-    let text = |column| row.get::<String>(from + column);
-    let small =
-        |column, name| u32::try_from(row.get::<i64>(from + column)?).map_err(|_| damaged(name, "a small number"));
+    let text = |column| row.get::<String>(column);
+    let small = |column, name| u32::try_from(row.get::<i64>(column)?).map_err(|_| damaged(name, "a small number"));
     Ok(Event {
         key: StepKey {
             saga: text(0)?.parse().map_err(|_| damaged("saga", "a chain"))?,
@@ -227,10 +249,10 @@ pub(crate) fn read(row: &Row, from: usize) -> Result<Event, Error> {
         },
         name: text(3)?.parse().map_err(|_| damaged("event", "a name"))?,
         version: small(4, "version")?,
-        causation: row.get(from + 5)?,
+        causation: row.get(5)?,
         hop: small(6, "hop")?,
-        at: Timestamp(row.get(from + 7)?),
+        at: Timestamp(row.get(7)?),
         body: Body::parse(&text(8)?).map_err(|_| damaged("body", "JSON"))?,
-        traceparent: row.get(from + 9)?,
+        traceparent: row.get(9)?,
     })
 }

@@ -1,15 +1,14 @@
 //! The participant: takes commands, has the service's handlers carry them out, and answers. In turns.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::{Event, Timestamp};
 use sagamore_database::Database;
-use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic, encode_event};
-use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
+use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
+use sagamore_transport::{Consumer, Mark, Subscription, Transport};
 
 use crate::barrier;
 use crate::chunk::Room;
@@ -28,8 +27,6 @@ const HANDLER_LIMIT: Duration = Duration::from_secs(5);
 const PROGRAM: u32 = 1;
 /// How often is looked for what waits in the inbox and the outbox, unless the outbox is woken.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Events sent in one transaction.
-const RELAYED_MAX: u32 = 500;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -146,10 +143,12 @@ impl Participant {
             return Err(error.into());
         }
         let mut taken = consumer.poll(options.messages_max).await?;
-        let marks = marks(&taken);
+        let marks = Mark::behind(&taken);
         if service.is_choreographed() && (outbox.take() || now >= *look_due) {
-            relay(service, database, transport.as_ref()).await?;
-            taken.extend(again(service, inbox::due(database, now, options.messages_max).await?));
+            if service.begins_chains() {
+                outbox::relay(service.name(), database, transport.as_ref()).await?;
+            }
+            taken.extend(inbox::due(service.name(), database, now, options.messages_max).await?);
             *look_due = now.plus(LOOK_EVERY);
         }
         if !taken.is_empty() {
@@ -170,7 +169,7 @@ impl Participant {
             outgoing.publish(transport.as_ref()).await?;
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
-            consumer.commit(marks.clone()).await?;
+            consumer.commit(marks).await?;
             if let Some((horizon, reply_to)) = horizon {
                 self.sweep = Some(Sweep::up_to(horizon, reply_to, options.barrier_retention, now));
             }
@@ -279,39 +278,6 @@ async fn open(
     topics.push(HORIZON_TOPIC.into());
     let subscription = Subscription { group: service.name().as_str().into(), topics, partitions: None };
     Ok(transport.subscribe(subscription).await?)
-}
-
-/// Sends what begins chains and was not sent yet. Twice, under the same id, when the process dies in between.
-async fn relay(service: &Service, database: &Database, transport: &dyn Transport) -> Result<(), Error> {
-    loop {
-        let open = database.begin().await?;
-        let events = outbox::unsent(&open.tx(), RELAYED_MAX).await?;
-        if events.is_empty() {
-            return Ok(open.rollback().await?);
-        }
-        transport.publish(events.iter().map(|event| encode_event(event, service.name())).collect()).await?;
-        outbox::mark_sent(&open.tx(), &events).await?;
-        open.commit().await?;
-        if events.len() < RELAYED_MAX as usize {
-            return Ok(());
-        }
-    }
-}
-
-/// Events that were kept, as if they had just come.
-fn again(service: &Service, events: Vec<Event>) -> impl Iterator<Item = Delivered> + '_ {
-    let delivered = |event| Delivered { record: encode_event(&event, service.name()), partition: 0, offset: 0 };
-    events.into_iter().map(delivered)
-}
-
-/// Behind the last record of each partition: all that was taken is done with.
-fn marks(taken: &[Delivered]) -> Vec<Mark> {
-    let mut marks = BTreeMap::new();
-    for Delivered { record, partition, offset } in taken {
-        let next = marks.entry((&record.topic, *partition)).or_insert(0);
-        *next = offset.saturating_add(1).max(*next);
-    }
-    marks.into_iter().map(|((topic, partition), next)| Mark { topic: topic.clone(), partition, next }).collect()
 }
 
 /// 50 ms, twice as long with every failure up to the longest, and up to a half of it less.

@@ -50,17 +50,17 @@ pub struct Reaction<E> {
 pub struct Unbound(Name);
 
 /// Failures, any of which leads to an undo.
-pub struct On(Vec<Told>);
+pub struct On(Vec<EventType>);
 
 /// Failures that lead to an undo, and the event by which that is told.
 pub struct Undoing {
-    on: Vec<Told>,
-    says: Told,
+    on: Vec<EventType>,
+    says: EventType,
 }
 
 /// An event's name and the fields of its body.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Told {
+pub(crate) struct EventType {
     pub name: &'static str,
     fields: &'static [&'static str],
 }
@@ -70,20 +70,20 @@ pub(crate) struct Told {
 pub(crate) struct Declared {
     pub name: Name,
     /// All of these have to be there. None: the service itself begins the chain by it.
-    pub inputs: Vec<Told>,
+    pub inputs: Vec<EventType>,
     pub react: Option<Arc<React>>,
     /// Says that it holds.
-    pub tells: Told,
+    pub tells: EventType,
     /// Says that it was refused.
-    pub fails: Option<Told>,
+    pub fails: Option<EventType>,
     pub undo: Option<DeclaredUndo>,
 }
 
 /// An undo likewise.
 #[derive(Clone)]
 pub(crate) struct DeclaredUndo {
-    pub on: Vec<Told>,
-    pub says: Told,
+    pub on: Vec<EventType>,
+    pub says: EventType,
     pub run: Arc<Undo>,
 }
 
@@ -110,7 +110,7 @@ any_of!(A, B, C, D);
 
 /// Any of these events: `on::<(InventoryFailed, ShippingFailed)>()`.
 pub fn on<T: AnyOf>() -> On {
-    On(T::all().into_iter().map(|(name, fields)| Told { name, fields }).collect())
+    On(T::all().into_iter().map(|(name, fields)| EventType { name, fields }).collect())
 }
 
 impl On {
@@ -119,7 +119,7 @@ impl On {
     /// # Panics
     /// When one of the failures lacks a field of it.
     pub fn says<E: Message>(self) -> Undoing {
-        let says = Told::of::<E>();
+        let says = EventType::of::<E>();
         for failure in &self.0 {
             let lacks = says.fields.iter().find(|field| !failure.fields.contains(field));
             assert!(lacks.is_none(), "'{}' has no field '{}' for '{}'", failure.name, lacks.unwrap_or(&""), says.name);
@@ -151,7 +151,7 @@ impl Unbound {
         Fut: Future<Output = Decided<E, R>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.bound(vec![Told::of::<A>()], move |tx, bodies| {
+        self.bound(vec![EventType::of::<A>()], move |tx, bodies| {
             let (event, handler) = (body::<A>(bodies, 0)?, Arc::clone(&handler));
             Ok(Box::pin(async move { erase(handler(tx, event).await) }))
         })
@@ -168,7 +168,7 @@ impl Unbound {
         Fut: Future<Output = Decided<E, R>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.bound(vec![Told::of::<A>(), Told::of::<B>()], move |tx, bodies| {
+        self.bound(vec![EventType::of::<A>(), EventType::of::<B>()], move |tx, bodies| {
             let (one, other, handler) = (body::<A>(bodies, 0)?, body::<B>(bodies, 1)?, Arc::clone(&handler));
             Ok(Box::pin(async move { erase(handler(tx, one, other).await) }))
         })
@@ -176,17 +176,17 @@ impl Unbound {
 
     /// The service begins a chain with an `E` by itself, through its [outbox](crate::Outbox).
     pub fn begins<E: Message>(self) -> Reaction<E> {
-        let (tells, fails, undo) = (Told::of::<E>(), None, None);
+        let (tells, fails, undo) = (EventType::of::<E>(), None, None);
         let declared = Declared { name: self.0, inputs: Vec::new(), react: None, tells, fails, undo };
         Reaction { declared, tells: PhantomData }
     }
 
     fn bound<E: Message>(
         self,
-        inputs: Vec<Told>,
+        inputs: Vec<EventType>,
         react: impl Fn(Tx, &[Body]) -> Result<Running, Unreadable> + Send + Sync + 'static,
     ) -> Reaction<E> {
-        let (tells, fails, undo) = (Told::of::<E>(), None, None);
+        let (tells, fails, undo) = (EventType::of::<E>(), None, None);
         let declared = Declared { name: self.0, inputs, react: Some(Arc::new(react)), tells, fails, undo };
         Reaction { declared, tells: PhantomData }
     }
@@ -199,7 +199,7 @@ impl<E: Message> Reaction<E> {
     /// # Panics
     /// When that event lacks a field of it.
     pub fn fails<F: Message>(mut self) -> Reaction<E> {
-        let fails = Told::of::<F>();
+        let fails = EventType::of::<F>();
         let given = self.declared.inputs.first().map_or(&[][..], |input| input.fields);
         let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !given.contains(field));
         assert!(lacks.is_none(), "what is reacted to has no field '{}' for '{}'", lacks.unwrap_or(&""), fails.name);
@@ -233,9 +233,9 @@ impl<E: Message> Reaction<E> {
 /// What a refusal itself says in the event that tells of it.
 const WHY: [&str; 2] = ["code", "reason"];
 
-impl Told {
-    fn of<E: Message>() -> Told {
-        Told { name: E::NAME, fields: <E::From as Mirror>::FIELDS }
+impl EventType {
+    fn of<E: Message>() -> EventType {
+        EventType { name: E::NAME, fields: <E::From as Mirror>::FIELDS }
     }
 
     /// The body of this event with the fields that another one has.
@@ -253,7 +253,7 @@ impl Told {
 impl Declared {
     /// As a plan has it.
     pub fn as_planned(&self) -> plan::Declared {
-        let names = |told: &[Told]| told.iter().filter_map(|told| told.name.parse().ok()).collect::<Vec<Name>>();
+        let names = |told: &[EventType]| told.iter().filter_map(|told| told.name.parse().ok()).collect::<Vec<Name>>();
         let undo = self
             .undo
             .as_ref()

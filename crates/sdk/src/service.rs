@@ -151,6 +151,11 @@ impl Service {
         !self.reactions.is_empty()
     }
 
+    /// Whether it begins chains by itself.
+    pub(crate) fn begins_chains(&self) -> bool {
+        self.reactions.values().any(|reaction| reaction.inputs.is_empty())
+    }
+
     /// Whether it can be sent commands.
     pub(crate) fn is_commanded(&self) -> bool {
         !self.handlers.is_empty() || self.reactions.is_empty()
@@ -158,15 +163,9 @@ impl Service {
 
     /// What an event of this name leads to.
     pub(crate) fn led_to(&self, event: &str) -> Vec<(&Name, Direction)> {
-        let of = |reaction: &'_ Arc<Declared>| {
-            let triggers: Vec<_> = reaction.triggers().filter(|(name, _)| *name == event).collect();
-            triggers
-        };
-        let each = self
-            .reactions
-            .iter()
-            .flat_map(|(name, reaction)| of(reaction).into_iter().map(move |(_, way)| (name, way)));
-        each.collect()
+        let of = |(name, reaction)| Declared::triggers(reaction).map(move |(trigger, way)| (name, trigger, way));
+        let each = self.reactions.iter().map(|(name, reaction)| (name, reaction.as_ref())).flat_map(of);
+        each.filter(|(_, trigger, _)| *trigger == event).map(|(name, _, way)| (name, way)).collect()
     }
 
     /// The reaction of this name.

@@ -1,6 +1,7 @@
 //! What travels: a record with a key, headers and a body.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -40,6 +41,18 @@ pub struct Mark {
     pub partition: u32,
     /// The offset of the first record that is not yet done with.
     pub next: u64,
+}
+
+impl Mark {
+    /// The marks behind the last of these in each partition: all of them are done with.
+    pub fn behind(taken: &[Delivered]) -> Vec<Mark> {
+        let mut marks = BTreeMap::new();
+        for Delivered { record, partition, offset } in taken {
+            let next = marks.entry((&record.topic, *partition)).or_insert(0);
+            *next = offset.saturating_add(1).max(*next);
+        }
+        marks.into_iter().map(|((topic, partition), next)| Mark { topic: topic.clone(), partition, next }).collect()
+    }
 }
 
 impl Record {

@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
 use super::Changed;
-use super::store::{ChainHeader, ChainStatus, Store, Told};
+use super::store::{ChainHeader, ChainStatus, Observed, Store};
 use crate::error::Error;
 
 /// Who waits looks this often, whatever it hears: another process may observe.
@@ -31,7 +31,7 @@ pub struct ChainDetail {
     /// Its events, folded by its plan.
     pub chain: Chain,
     /// The same with what each says, by id.
-    pub events: Vec<Told>,
+    pub events: Vec<Observed>,
 }
 
 impl Chains {

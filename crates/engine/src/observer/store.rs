@@ -59,7 +59,7 @@ const LATE_MAX: u32 = 500;
 
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct Observed {
     /// What the plan's fold goes by.
     pub seen: Seen,
     /// What it says.
@@ -119,11 +119,11 @@ pub(crate) struct Store {
     plans: Arc<Plans>,
 }
 
-impl Told {
-    pub(crate) fn of(event: Event) -> Told {
+impl Observed {
+    pub(crate) fn of(event: Event) -> Observed {
         let id = event.id();
         let Event { name, causation, hop, at, body, version, .. } = event;
-        Told { seen: Seen { id, name, causation, hop, at }, body, version }
+        Observed { seen: Seen { id, name, causation, hop, at }, body, version }
     }
 }
 
@@ -146,14 +146,14 @@ impl Store {
     }
 
     /// Keeps events, each once, and what follows from them for their chains: five round trips.
-    pub async fn keep(&self, chains: &BTreeMap<SagaId, Vec<Told>>, now: Timestamp) -> Result<(), Error> {
+    pub async fn keep(&self, chains: &BTreeMap<SagaId, Vec<Observed>>, now: Timestamp) -> Result<(), Error> {
         let begin = "INSERT INTO chain (id, version, status, begun_at, changed_at) VALUES ($1, $2, 'running', $3, $3)
                      ON CONFLICT (id) DO UPDATE SET changed_at = excluded.changed_at RETURNING seq, version";
         let event = "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body)
                      VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (chain, id) DO NOTHING";
         let open = self.database.begin().await?;
         let tx = open.tx();
-        let row = |(id, told): (&SagaId, &Vec<Told>)| {
+        let row = |(id, told): (&SagaId, &Vec<Observed>)| {
             let version = told.first().map_or(0, |told| told.version);
             vec![Value::from(id.as_str()), version.into(), now.0.into()]
         };
@@ -164,7 +164,7 @@ impl Store {
             known.push((row.get::<i64>(0)?, id.clone(), small(row.get(1)?)?));
         }
         let events = known.iter().zip(chains.values()).flat_map(|((seq, ..), told)| {
-            told.iter().map(move |Told { seen, body, .. }| {
+            told.iter().map(move |Observed { seen, body, .. }| {
                 let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
                 let cause = seen.causation.clone().into();
                 vec![Value::Int(*seq), id, name, cause, seen.hop.into(), seen.at.0.into(), body.as_str().into()]
@@ -220,13 +220,13 @@ impl Store {
         Ok(())
     }
 
-    async fn read_events(&self, tx: &Tx, seqs: impl Iterator<Item = i64>) -> Result<Vec<Vec<Told>>, Error> {
+    async fn read_events(&self, tx: &Tx, seqs: impl Iterator<Item = i64>) -> Result<Vec<Vec<Observed>>, Error> {
         let rows = tx.query_each(&of_chain(), seqs.map(|seq| vec![Value::Int(seq)]).collect()).await?;
         rows.iter().map(|rows| rows.iter().map(read_event).collect()).collect()
     }
 
     /// A chain by its events.
-    pub fn chain(&self, id: &SagaId, version: u32, told: &[Told]) -> Chain {
+    pub fn chain(&self, id: &SagaId, version: u32, told: &[Observed]) -> Chain {
         let name = Name::new(id.definition());
         let plan = name.ok().and_then(|name| self.plans.get(&(name, version)).cloned());
         let mut chain = plan.map_or_else(|| Chain::of_unknown_version(version), Chain::new);
@@ -247,7 +247,7 @@ impl Store {
     }
 
     /// One chain with its events, of what is committed.
-    pub async fn show(&self, id: &SagaId) -> Result<Option<(ChainHeader, Vec<Told>)>, Error> {
+    pub async fn show(&self, id: &SagaId) -> Result<Option<(ChainHeader, Vec<Observed>)>, Error> {
         let rows = self.database.query(&format!("SELECT {HEADER} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let header = ChainHeader::read(row)?;
@@ -366,10 +366,10 @@ fn failed_at(chain: &Chain) -> Option<Name> {
     failures.next()
 }
 
-fn read_event(row: &Row) -> Result<Told, Error> {
+fn read_event(row: &Row) -> Result<Observed, Error> {
     let id: String = row.get(0)?;
     let (name, body): (String, String) = (row.get(1)?, row.get(5)?);
-    Ok(Told {
+    Ok(Observed {
         seen: Seen {
             name: name.parse().map_err(|why| bad(&id, why))?,
             causation: row.get(2)?,

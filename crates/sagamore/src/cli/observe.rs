@@ -1,21 +1,18 @@
 //! `sagamore observe`: an observer as a process of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sagamore_engine::{Chains, Observer, ObserverOptions};
 
 use super::attend::{self, Attended};
-use super::output::Exit;
+use super::output::{Exit, Waiting};
+use super::serve::PAUSE;
 use super::{ConfigArgs, ObserveArgs};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{ObserverApp, observer_router};
 use crate::stack::Error;
-
-/// The pause before a server that is not there is asked again.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying.
 pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
@@ -38,15 +35,11 @@ async fn open(settings: &Settings) -> Result<(Observer, Chains)> {
     let transport = Arc::new(settings.kafka("observer", None)?);
     let database = settings.database("observer")?;
     let options = ObserverOptions { partitions: settings.observer.partitions, ..ObserverOptions::default() };
-    let mut told = String::new();
+    let mut waiting = Waiting::default();
     loop {
         match Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await {
             Err(error) if error.is_transient() => {
-                let why = error.to_string();
-                if why != told {
-                    anstream::eprintln!("waiting: {why}");
-                    told = why;
-                }
+                waiting.because(&error);
                 tokio::time::sleep(PAUSE).await;
             }
             opened => return Ok(opened?),

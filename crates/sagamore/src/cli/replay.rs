@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 use sagamore_core::saga::Status;
 use sagamore_core::{Body, SagaId};
@@ -23,7 +23,6 @@ use crate::config::Settings;
 use crate::stack::{self, Stack};
 use folder::{Folder, PlacedLine};
 use remote::Remote;
-pub use remote::standing;
 use report::Report;
 
 /// How long one wait for an outcome is; it is asked again for ever.
@@ -56,7 +55,7 @@ pub async fn run(config: &ConfigArgs, args: ReplayArgs) -> Result<Exit> {
     let width = width(&args);
     let mut bad_lines = folder.bad.len();
     for (orders, width) in [(known, COMPARED_AT_ONCE), (fresh, width)] {
-        bad_lines += run_all(&stack.handle, orders, width, &bar).await?;
+        bad_lines += each(orders, width, &bar, |order| see_through(&stack.handle, order)).await?;
     }
     bar.finish_and_clear();
     let report = report::make(&stack, &folder, begun.elapsed()).await?;
@@ -86,15 +85,18 @@ fn width(args: &ReplayArgs) -> usize {
     if args.sequential { 1 } else { usize::from(args.concurrency) }
 }
 
-/// Sees the orders through, so many at once; gives how many were bad.
-async fn run_all(handle: &Handle, orders: Vec<&PlacedLine>, width: usize, bar: &ProgressBar) -> Result<usize> {
-    let mut outcomes = futures_util::stream::iter(orders)
-        .map(|order| async move {
-            let bad = see_through(handle, order).await;
-            bar.inc(1);
-            bad
-        })
-        .buffer_unordered(width);
+/// Sees orders through, so many at once; gives how many were bad.
+async fn each<'a, F>(
+    orders: impl IntoIterator<Item = &'a PlacedLine>,
+    width: usize,
+    bar: &ProgressBar,
+    see_through: impl Fn(&'a PlacedLine) -> F,
+) -> Result<usize>
+where
+    F: Future<Output = Result<Option<BadLine>>>,
+{
+    let outcomes = futures_util::stream::iter(orders).map(|order| see_through(order).inspect(|_| bar.inc(1)));
+    let mut outcomes = std::pin::pin!(outcomes.buffer_unordered(width));
     let mut bad_lines = 0;
     while let Some(outcome) = outcomes.next().await {
         if let Some(bad) = outcome? {

@@ -39,19 +39,6 @@ struct Known {
     existed: bool,
 }
 
-/// What became of an order, in either form.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All of it holds.
-    Completed,
-    /// None of it does.
-    Failed,
-    /// A person has to decide.
-    Stuck,
-    /// It is not known yet.
-    Running,
-}
-
 /// Starts the order's saga, or follows the one there is. An order that was never placed gets a sample, but only where
 /// everything is in one process.
 pub async fn start(
@@ -61,13 +48,7 @@ pub async fn start(
 ) -> Result<Response, Problem> {
     let wait = wait_of(query)?;
     let known = follow(&app, &order, wait).await?;
-    let outcome = match known.status {
-        Status::Completed => Outcome::Completed,
-        Status::Compensated => Outcome::Failed,
-        Status::Stuck => Outcome::Stuck,
-        Status::Running | Status::Compensating => Outcome::Running,
-    };
-    Ok(answer(&order, outcome, known.existed, wait))
+    Ok(answer(&order, known.status, known.existed, wait))
 }
 
 /// How long the client wants to wait.
@@ -121,18 +102,20 @@ async fn placed_before(app: &App, id: SagaId, patience: Duration) -> Result<Know
 }
 
 /// The article's words.
-pub(super) fn answer(order: &str, outcome: Outcome, existed: bool, wait: Option<Wait>) -> Response {
+pub(super) fn answer(order: &str, status: Status, existed: bool, wait: Option<Wait>) -> Response {
     let started = || format!("Saga started for Order ID: {order}");
-    let (status, message) = match outcome {
-        Outcome::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
-        Outcome::Failed => (StatusCode::OK, format!("Saga failed for order {order}")),
-        Outcome::Stuck => (StatusCode::OK, format!("Saga stuck for order {order}: needs an operator")),
-        Outcome::Running if wait.is_some() => (StatusCode::ACCEPTED, format!("Saga still running for order {order}")),
-        Outcome::Running => (StatusCode::OK, started()),
+    let (code, message) = match status {
+        Status::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
+        Status::Compensated => (StatusCode::OK, format!("Saga failed for order {order}")),
+        Status::Stuck => (StatusCode::OK, format!("Saga stuck for order {order}: needs an operator")),
+        Status::Running | Status::Compensating if wait.is_some() => {
+            (StatusCode::ACCEPTED, format!("Saga still running for order {order}"))
+        }
+        Status::Running | Status::Compensating => (StatusCode::OK, started()),
     };
     // without a wish to wait a new saga is told as started, however fast it was
     let message = if wait.is_some() || existed { message } else { started() };
-    let mut response = (status, Json(Message { message })).into_response();
+    let mut response = (code, Json(Message { message })).into_response();
     if let Some(wait) = wait {
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
     }

@@ -10,17 +10,19 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::SagaId;
+use sagamore_core::saga::Status;
 use sagamore_database::Database;
 use sagamore_engine::{ChainStatus, Chains};
 use sagamore_sdk::{Begun, Outbox};
 use sagamore_shop::order::{self, Rejected};
 use sagamore_shop::{Databases, Order, sample};
 
-use super::article::{self, Outcome};
+use super::article;
 use super::body::{Payload, Segment, encoded};
 use super::chains::{self, unread};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::{guarded, health, index, shop, wrong_method};
+use crate::chain_view::standing;
 use crate::clock;
 use crate::problem::{Code, Problem};
 
@@ -77,8 +79,9 @@ async fn start(
         Err(rejected) => return Err(refused(&rejected)),
     };
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
-    let outcome = outcome(app.chains.wait(&chain, patience).await.map_err(unread)?);
-    Ok(article::answer(&order_id, outcome, begun != Begun::New, wait))
+    let known = app.chains.wait(&chain, patience).await.map_err(unread)?;
+    let status = known.map_or(Status::Running, standing);
+    Ok(article::answer(&order_id, status, begun != Begun::New, wait))
 }
 
 /// Places an order: one line of `orders.jsonl`.
@@ -144,16 +147,5 @@ fn refused(rejected: &Rejected) -> Problem {
     match rejected {
         Rejected::OrderExists(_) => Problem::new(Code::OtherInput, rejected.to_string()),
         rejected => Problem::new(Code::BadOrder, rejected.to_string()),
-    }
-}
-
-fn outcome(status: Option<ChainStatus>) -> Outcome {
-    match status {
-        Some(ChainStatus::Completed) => Outcome::Completed,
-        Some(ChainStatus::Compensated) => Outcome::Failed,
-        Some(
-            ChainStatus::Stuck | ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion,
-        ) => Outcome::Stuck,
-        Some(ChainStatus::Running | ChainStatus::Compensating) | None => Outcome::Running,
     }
 }

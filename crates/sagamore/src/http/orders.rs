@@ -9,6 +9,7 @@ use sagamore_core::saga::Status;
 use sagamore_core::{Body, Name, SagaId};
 use sagamore_database::Database;
 use sagamore_engine::{Detail, Start};
+use sagamore_sdk::{Decided, Tx};
 use sagamore_shop::Order;
 use sagamore_shop::order::{self, Placed, Rejected};
 use serde::Serialize;
@@ -121,12 +122,17 @@ pub async fn unlock(State(app): State<Arc<App>>, Segment(id): Segment) -> Result
     show(State(app), Segment(id)).await
 }
 
-pub(super) async fn cancel_from_outside(
-    database: &Database,
-    id: &str,
-) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
+pub(super) async fn cancel_from_outside(database: &Database, id: &str) -> Decided<(), Rejected> {
+    alone(database, |tx| order::domain::cancel(tx, id.to_owned(), None)).await
+}
+
+/// One local transaction of the order service, outside of any saga: committed unless it is refused.
+pub(super) async fn alone<F>(database: &Database, work: impl FnOnce(Tx) -> F) -> Decided<(), Rejected>
+where
+    F: Future<Output = Decided<(), Rejected>>,
+{
     let open = database.begin().await?;
-    let outcome = order::domain::cancel(open.tx(), id.to_owned(), None).await?;
+    let outcome = work(open.tx()).await?;
     match outcome {
         Ok(()) => open.commit().await?,
         Err(_) => open.rollback().await?,

@@ -7,6 +7,7 @@ use sagamore_database::Database;
 use sagamore_shop::order::{self, Rejected};
 
 use super::body::encoded;
+use super::orders::alone;
 use super::sagas::at_rest;
 use crate::client::{self, Client};
 use crate::problem::{Code, Problem};
@@ -17,7 +18,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Takes the lock from `holder`, of whom the caller knows that it is at rest.
 pub async fn release(database: &Database, id: &str, holder: String) -> Result<(), Problem> {
-    let outcome = released(database, id, holder).await;
+    let outcome = alone(database, |tx| order::domain::unlock(tx, id.to_owned(), holder)).await;
     match outcome.map_err(|error| Problem::broke(&error, "unlock the order"))? {
         Ok(()) => Ok(()),
         Err(Rejected::UnknownOrder(_)) => Err(Problem::new(Code::NoSuchOrder, format!("there is no order {id}"))),
@@ -29,16 +30,6 @@ pub async fn release(database: &Database, id: &str, holder: String) -> Result<()
             Err(Problem::internal(&rejected, "unlock the order"))
         }
     }
-}
-
-async fn released(database: &Database, id: &str, holder: String) -> Result<Result<(), Rejected>, sagamore_sdk::Fault> {
-    let open = database.begin().await?;
-    let outcome = order::domain::unlock(open.tx(), id.to_owned(), holder).await?;
-    match outcome {
-        Ok(()) => open.commit().await?,
-        Err(_) => open.rollback().await?,
-    }
-    Ok(outcome)
 }
 
 /// Fails unless this saga is at rest, as the first orchestrator that answers says.

@@ -1,18 +1,14 @@
 //! The embedded stack in choreographed form: one log, the shop's four databases and services, and an observer. No orchestrator.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_engine::{Chains, Observer, ObserverOptions};
 use sagamore_sdk::{Outbox, Participant};
 use sagamore_shop::Databases;
-use sagamore_transport::{Log, Transport};
 
-use super::lock::Lock;
-use super::{Error, database};
-use crate::crew::Crew;
+use super::{Error, Ground, database};
 use crate::http::ChoreographyApp;
 
 /// Where it lies in the data directory, apart from what is orchestrated there.
@@ -26,32 +22,20 @@ pub struct Choreography {
     pub outbox: Outbox,
     /// The shop's databases.
     pub shop: Databases,
-    crew: Crew,
-    log: Log,
-    lock: Lock,
+    ground: Ground,
 }
 
 impl Choreography {
     /// Opens the directory, made when it is absent, and sets everything to work: chains that were under way go on.
     pub async fn open(data: &Path) -> Result<Choreography, Error> {
         let data = data.join(FOLDER);
-        sagamore_transport::log::create_directory(&data)
-            .map_err(|source| Error::Directory { path: data.clone(), source })?;
-        let lock = Lock::take(&data)?;
-        let log = Log::open(&data.join("log"), sagamore_transport::log::Options::default())?;
-        let transport: Arc<dyn Transport> = Arc::new(log.clone());
-        let shop = Databases {
-            order: database(&data, "order")?,
-            payment: database(&data, "payment")?,
-            inventory: database(&data, "inventory")?,
-            shipping: database(&data, "shipping")?,
-        };
-        shop.prepare().await?;
+        let (mut ground, shop) = Ground::open(&data).await?;
+        let transport = ground.transport();
         let plan = sagamore_shop::choreography::plan().map_err(|error| Error::Definition(error.to_string()))?;
         let (observer, chains) =
             Observer::open(ObserverOptions::default(), database(&data, "observer")?, transport.clone(), vec![plan])
                 .await?;
-        let mut crew = Crew::new();
+        let crew = &mut ground.crew;
         crew.spawn("the observer", |stopped| async { observer.run(stopped).await.map_err(Error::Engine) });
         let mut outbox = Outbox::default();
         for (service, (name, database)) in sagamore_shop::choreographed().into_iter().zip(shop.all()) {
@@ -61,11 +45,9 @@ impl Choreography {
             if name == sagamore_shop::order::SERVICE {
                 outbox = participant.outbox();
             }
-            crew.spawn(name, move |stopped| async move {
-                participant.run(stopped).await.map_err(|source| Error::Service { name, source })
-            });
+            ground.employ(name, participant);
         }
-        Ok(Choreography { chains, outbox, shop, crew, log, lock })
+        Ok(Choreography { chains, outbox, shop, ground })
     }
 
     /// What the HTTP side works with.
@@ -76,14 +58,11 @@ impl Choreography {
 
     /// Waits until some part of it stops although nobody asked it to.
     pub async fn broken(&mut self) -> Error {
-        self.crew.broken().await
+        self.ground.crew.broken().await
     }
 
     /// Finishes the turns that have begun, syncs the log, lets go of the directory.
-    pub async fn stop(mut self, limit: Duration) -> Result<(), Error> {
-        let stopped = self.crew.stop(limit).await;
-        self.log.sync()?;
-        drop(self.lock);
-        stopped
+    pub async fn stop(self, limit: Duration) -> Result<(), Error> {
+        self.ground.leave(limit).await
     }
 }

@@ -1,19 +1,18 @@
 //! The four services react to each other's events, over a log and databases in memory (or on PostgreSQL): nobody directs them.
 
+#[path = "../support/northwind.rs"]
+mod files;
 mod halting;
 mod storm;
 mod street;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
 
 use sagamore_sdk::Begun;
-use sagamore_shop::import::{Record, lines};
 use sagamore_shop::order::{Rejected, Status};
 use sagamore_shop::{Line, Order, ShipTo, inventory, payment, shipping};
 
+use files::{all, folder};
 use street::Street;
 
 fn an_order(order_id: &str, customer_id: &str, quantity: i64, country: &str) -> Order {
@@ -128,23 +127,9 @@ fn the_services_do_what_the_plan_says() {
     }
 }
 
-fn folder() -> Option<PathBuf> {
-    let set = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from);
-    let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?.join("shared").join("northwind"));
-    set.or_else(beside).filter(|folder| folder.join(Order::FILE).exists())
-}
-
-fn all<T: Record>(folder: &Path) -> Vec<T> {
-    let file = File::open(folder.join(T::FILE)).expect("the file can be opened");
-    lines(T::FILE, BufReader::new(file)).collect::<Result<_, _>>().expect("every line is good")
-}
-
 #[tokio::test]
 async fn the_northwind_orders_one_after_another_end_as_they_must() {
-    let Some(folder) = folder() else {
-        eprintln!("not tested: no Northwind files; set SAGAMORE_NORTHWIND to the folder that holds them");
-        return;
-    };
+    let Some(folder) = folder() else { return };
     let mut street = Street::empty().await;
     let shop = street.shop.clone();
     payment::load(&shop.payment, &all(&folder)).await.unwrap();

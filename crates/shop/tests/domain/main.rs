@@ -1,5 +1,7 @@
 //! The services' local transactions, each on a database in memory, without any saga.
 
+#[path = "../support/northwind.rs"]
+mod files;
 mod shop;
 
 mod inventory;

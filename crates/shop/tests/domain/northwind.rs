@@ -1,18 +1,12 @@
 //! The orders of the Northwind database, one after another: how many complete, where the others fail, and what is left.
-//!
-//! The files are looked for in `SAGAMORE_NORTHWIND`, or beside the repository.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
-
-use sagamore_shop::import::{Record, lines};
 use sagamore_shop::inventory::{self, Reserve};
 use sagamore_shop::order::{self, Confirm, Create};
 use sagamore_shop::payment::{self, Charge};
 use sagamore_shop::shipping::{self, Schedule};
 use sagamore_shop::{Databases, Order};
 
+use crate::files::{all, folder};
 use crate::shop::{empty, run};
 
 #[derive(Debug, Default, PartialEq)]
@@ -21,17 +15,6 @@ struct Outcomes {
     failed_at_payment: u32,
     failed_at_inventory: u32,
     failed_at_shipping: u32,
-}
-
-fn folder() -> Option<PathBuf> {
-    let set = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from);
-    let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?.join("shared").join("northwind"));
-    set.or_else(beside).filter(|folder| folder.join(Order::FILE).exists())
-}
-
-fn all<T: Record>(folder: &Path) -> Vec<T> {
-    let file = File::open(folder.join(T::FILE)).expect("the file can be opened");
-    lines(T::FILE, BufReader::new(file)).collect::<Result<_, _>>().expect("every line is good")
 }
 
 /// One order, undone by hand where it fails.
@@ -69,10 +52,7 @@ async fn checkout(shop: &Databases, wanted: Order, outcomes: &mut Outcomes) {
 
 #[tokio::test]
 async fn the_northwind_orders_one_after_another_end_as_they_must() {
-    let Some(folder) = folder() else {
-        eprintln!("not tested: no Northwind files; set SAGAMORE_NORTHWIND to the folder that holds them");
-        return;
-    };
+    let Some(folder) = folder() else { return };
     let shop = empty().await;
     assert_eq!(payment::load(&shop.payment, &all(&folder)).await.unwrap(), 91); // two of them never order
     assert_eq!(inventory::load(&shop.inventory, &all(&folder)).await.unwrap(), 77);

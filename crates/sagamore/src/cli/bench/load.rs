@@ -20,8 +20,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::plan;
+use crate::chain_view::standing;
 use crate::cli::RefuseAt;
-use crate::cli::replay::standing;
 use crate::view::Standing;
 
 /// How long a client waits for one outcome.

@@ -4,52 +4,30 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use futures_util::StreamExt;
-use indicatif::ProgressBar;
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::ChainStatus;
 use sagamore_shop::import::BadLine;
 use sagamore_shop::{Order, choreography, inventory, order, payment};
 
 use super::folder::{Folder, PlacedLine};
-use super::remote::standing;
-use super::report::Report;
-use super::{PATIENCE, ReplayArgs, print, progress, tell, width};
+use super::report::{self, Report};
+use super::{PATIENCE, ReplayArgs, each, print, progress, width};
+use crate::chain_view::standing;
 use crate::cli::output::Exit;
 use crate::clock;
 use crate::stack::{Choreography, STOP_MAX};
-
-/// How many chains are read at once.
-const PAGE: u32 = 500;
 
 /// Ends with 1 when a line could not be taken.
 pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<Exit> {
     let stack = Choreography::open(&args.data).await?;
     folder.load(&stack.shop).await?;
     let bar = progress(folder.orders.len(), args.sequential);
-    let bad_lines = folder.bad.len() + run_all(&stack, folder, width(args), &bar).await?;
+    let bad_lines =
+        folder.bad.len() + each(&folder.orders, width(args), &bar, |line| see_through(&stack, line)).await?;
     bar.finish_and_clear();
-    let report = report(&stack, folder, begun.elapsed()).await?;
+    let report = count(&stack, folder, begun.elapsed()).await?;
     stack.stop(STOP_MAX).await?;
     print(&report, args, bad_lines)
-}
-
-async fn run_all(stack: &Choreography, folder: &Folder, width: usize, bar: &ProgressBar) -> Result<usize> {
-    let mut outcomes = futures_util::stream::iter(&folder.orders)
-        .map(|order| async move {
-            let bad = see_through(stack, order).await;
-            bar.inc(1);
-            bad
-        })
-        .buffer_unordered(width);
-    let mut bad_lines = 0;
-    while let Some(outcome) = outcomes.next().await {
-        if let Some(bad) = outcome? {
-            bar.suspend(|| tell(&bad));
-            bad_lines += 1;
-        }
-    }
-    Ok(bad_lines)
 }
 
 /// Places the order, or finds the one there is, and waits until its chain is at rest.
@@ -68,12 +46,12 @@ async fn see_through(stack: &Choreography, line: &PlacedLine) -> Result<Option<B
     }
 }
 
-async fn report(stack: &Choreography, folder: &Folder, took: Duration) -> Result<Report> {
+async fn count(stack: &Choreography, folder: &Folder, took: Duration) -> Result<Report> {
     let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
     let mut report = Report::after(took);
     let mut before = None;
     loop {
-        let chains = stack.chains.list(None, before, PAGE).await?;
+        let chains = stack.chains.list(None, before, report::PAGE).await?;
         let Some(last) = chains.last() else { break };
         before = Some(last.seq);
         for chain in chains.iter().filter(|chain| ours.contains(chain.id.key())) {

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
 use indicatif::ProgressBar;
 use sagamore_core::saga::Status;
 use sagamore_shop::import::BadLine;
@@ -23,8 +22,6 @@ use crate::client::{self, Client};
 use crate::config::Settings;
 use crate::http::encoded;
 use crate::view::{Lines, Standing};
-
-pub use chains::standing;
 
 /// How long the processes may take until they are there.
 const THERE_WITHIN: Duration = Duration::from_secs(30);
@@ -101,21 +98,7 @@ impl Remote {
 
     /// Sees the orders through, so many at once; gives how many were bad.
     pub async fn run_all(&self, orders: &[PlacedLine], width: usize, bar: &ProgressBar) -> Result<usize> {
-        let mut outcomes = futures_util::stream::iter(orders)
-            .map(|order| async move {
-                let bad = self.see_through(order, bar).await;
-                bar.inc(1);
-                bad
-            })
-            .buffer_unordered(width);
-        let mut bad_lines = 0;
-        while let Some(outcome) = outcomes.next().await {
-            if let Some(bad) = outcome? {
-                bar.suspend(|| super::tell(&bad));
-                bad_lines += 1;
-            }
-        }
-        Ok(bad_lines)
+        super::each(orders, width, bar, |order| self.see_through(order, bar)).await
     }
 
     async fn see_through(&self, order: &PlacedLine, bar: &ProgressBar) -> Result<Option<BadLine>> {

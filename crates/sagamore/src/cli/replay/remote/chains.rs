@@ -6,6 +6,7 @@ use sagamore_engine::ChainStatus;
 use serde::Deserialize;
 
 use super::{Answer, PlacedLine, WAIT_S, is_passing};
+use crate::chain_view::standing;
 use crate::client::{self, Client};
 use crate::http::encoded;
 
@@ -29,18 +30,6 @@ impl Line {
     /// As sagas are counted.
     pub fn standing(&self) -> Status {
         standing(self.status)
-    }
-}
-
-/// A chain's status as sagas have it.
-pub fn standing(status: ChainStatus) -> Status {
-    match status {
-        ChainStatus::Completed => Status::Completed,
-        ChainStatus::Compensated => Status::Compensated,
-        ChainStatus::Running => Status::Running,
-        ChainStatus::Compensating => Status::Compensating,
-        ChainStatus::Stuck | ChainStatus::HalfCompensated => Status::Stuck,
-        ChainStatus::Anomalous | ChainStatus::UnknownVersion => Status::Stuck,
     }
 }
 

@@ -1,0 +1,25 @@
+//! The files of the Northwind orders: in `SAGAMORE_NORTHWIND`, or beside the repository.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use sagamore_shop::Order;
+use sagamore_shop::import::{Record, lines};
+
+/// Where they are; says so when they are not there.
+pub fn folder() -> Option<PathBuf> {
+    let set = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from);
+    let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?.join("shared").join("northwind"));
+    let folder = set.or_else(beside).filter(|folder| folder.join(Order::FILE).exists());
+    if folder.is_none() {
+        eprintln!("not tested: no Northwind files; set SAGAMORE_NORTHWIND to the folder that holds them");
+    }
+    folder
+}
+
+/// Every row of a file.
+pub fn all<T: Record>(folder: &Path) -> Vec<T> {
+    let file = File::open(folder.join(T::FILE)).expect("the file can be opened");
+    lines(T::FILE, BufReader::new(file)).collect::<Result<_, _>>().expect("every line is good")
+}
