@@ -174,6 +174,11 @@ impl Checker {
         self.sagas.values().all(|shadow| shadow.saga.status.has_ended())
     }
 
+    /// Whether every saga has ended, or waits for a person.
+    pub fn waits_for_people(&self) -> bool {
+        self.sagas.values().all(|shadow| shadow.saga.status.has_ended() || shadow.saga.status == Status::Stuck)
+    }
+
     /// How many sagas there are, and how many ended as completed.
     pub fn tally(&self) -> (usize, usize) {
         let completed = self.sagas.values().filter(|shadow| shadow.saga.status == Status::Completed).count();

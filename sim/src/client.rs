@@ -175,6 +175,9 @@ pub async fn operator(site: Arc<Site>, outside: Outside) {
     let world = site.world.clone();
     loop {
         world.sleep(world.between(1_000, 6_000)).await;
+        if site.is_operator_away() {
+            continue;
+        }
         let stuck = world.checker().stuck();
         for (id, steps) in stuck {
             let id: SagaId = id.parse().expect("the checker knows ids");

@@ -1,5 +1,6 @@
 //! One run: processes that are polled in an order drawn from the seed, and that die between any two awaits.
 
+mod month;
 mod panic;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use crate::faults::Fault;
 use crate::party::Outside;
 use crate::site::Site;
 use crate::world::{Counters, Shared, Violation, World};
+use month::Month;
 
 /// How long everything may take to come to rest once nothing goes wrong any more.
 const REST_MS_MAX: i64 = 400_000;
@@ -69,6 +71,7 @@ struct Run {
     /// How many orchestrators live.
     orchestrators: Arc<AtomicUsize>,
     heals_at: i64,
+    month: Month,
     ends_at: Option<i64>,
 }
 
@@ -81,6 +84,7 @@ impl Run {
             clients: 2,
             orchestrators: Arc::default(),
             heals_at: world.now() + world.between(5_000, 60_000),
+            month: if world.percent(30) { Month::ToCome } else { Month::Over },
             ends_at: None,
             processes: Vec::new(),
             site,
@@ -156,6 +160,10 @@ impl Run {
         }
         if let Some(ends_at) = self.ends_at {
             return now >= ends_at;
+        }
+        if self.month != Month::Over {
+            self.month_passes();
+            return false;
         }
         let at_rest = self.site.clients_done() == self.clients && self.world.checker().is_at_rest();
         if at_rest {

@@ -8,15 +8,18 @@ use sagamore_engine::{Error, Handle, Orchestrator};
 use sagamore_sdk::{Participant, Service};
 use sagamore_shop::Databases;
 
-use crate::checker::EFFECTS;
+use crate::checker::{EFFECTS, get};
 use crate::party::{self, Outside};
 use crate::shop;
-use crate::store::{Owner, Store};
+use crate::store::{Owner, Store, look};
 use crate::wire::Hub;
 use crate::world::Shared;
 
 /// How long an orchestrator may be silent where they share.
 const LEASE: Duration = Duration::from_secs(3);
+
+/// Longer than any run, so that the checker finds all journals at the end.
+const JOURNALS_KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Everything that outlives a process.
 pub struct Site {
@@ -42,6 +45,7 @@ struct Desk {
     handles: Vec<Handle>,
     incarnations: u64,
     clients_done: usize,
+    operator_is_away: bool,
 }
 
 impl Site {
@@ -108,6 +112,22 @@ impl Site {
         self.desk().clients_done
     }
 
+    /// The operator goes away, or comes back.
+    pub fn send_operator_away(&self, away: bool) {
+        self.desk().operator_is_away = away;
+    }
+
+    /// Whether nobody decides about what is stuck.
+    pub fn is_operator_away(&self) -> bool {
+        self.desk().operator_is_away
+    }
+
+    /// How many rows all barriers have.
+    pub fn barrier_rows(&self) -> i64 {
+        let count = |store: &Store| -> i64 { get(&look(&store.inner, "SELECT count(*) FROM barrier")[0], 0) };
+        self.services.iter().map(|(_, store)| count(store)).sum()
+    }
+
     fn incarnation(&self, role: &str) -> Arc<str> {
         let mut desk = self.desk();
         desk.incarnations += 1;
@@ -129,6 +149,7 @@ impl Site {
                 reply_partitions: 2,
                 live_max: if world.percent(30) { 2 } else { 10_000 },
                 batch_max: [1, 3, 1_000][world.below(3) as usize],
+                retention: JOURNALS_KEPT,
                 ..sagamore_engine::Options::default()
             };
             let (database, transport) = (self.engine.for_process(&who), self.hub.for_process(&who, skew));

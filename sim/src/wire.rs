@@ -107,7 +107,12 @@ impl Hub {
         }
     }
 
-    /// Sends everything that was ever sent once more.
+    /// What was sent so far is older than any topic keeps: nobody will ever send it once more.
+    pub fn expire(&self) {
+        self.inner().sent.clear();
+    }
+
+    /// Sends everything that was ever sent, and has not expired, once more.
     pub fn repeat(&self) {
         let mut sent = self.inner().sent.clone();
         self.world.fork().shuffle(&mut sent);

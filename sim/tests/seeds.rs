@@ -57,6 +57,8 @@ const REACHED: &[&str] = &[
     "reply to a command that is resolved",
     "reply to a saga that has ended",
     "stored answer sent again",
+    "barrier forgot what had ended",
+    "saga open for longer than barriers remember",
     "tombstone left",
 ];
 

@@ -93,23 +93,26 @@ pub struct Event {
 }
 
 /// Told to participants now and then, so that they can forget what will never be asked again: all sagas that started
-/// before a moment have ended, but these.
+/// before one moment had ended before another one, but these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Horizon {
-    /// The moment, by the orchestrators' clocks.
-    pub before: Timestamp,
-    /// The definitions whose sagas are meant. Of others, and of chains, it says nothing.
+    /// The first moment, so early that what a participant stamped before it belongs to a saga that started before it,
+    /// whatever their clocks show.
+    pub started_before: Timestamp,
+    /// The second moment, by the clock of who tells it.
+    pub ended_before: Timestamp,
+    /// The definitions whose sagas are meant. Of others it says nothing.
     pub definitions: Vec<Name>,
-    /// The sagas from before it that have not ended.
-    pub open: Vec<SagaId>,
+    /// The sagas that have not ended, or have done so since.
+    pub but: Vec<SagaId>,
 }
 
-/// A participant's answer to a horizon: of sagas that ended before a moment its barrier holds nothing any more.
+/// A participant's answer to a horizon: of the sagas that were meant, its barrier holds nothing from before this moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
     /// Who answers.
     pub participant: Name,
-    /// The moment.
+    /// The horizon's first moment.
     pub before: Timestamp,
 }
 

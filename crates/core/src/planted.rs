@@ -61,6 +61,8 @@ bugs! {
     SiblingsForgotten = "siblings-forgotten",
     /// A start with a key that is taken is accepted, whatever its body is.
     KeyReuse = "key-reuse",
+    /// A barrier forgets sagas that are still open.
+    OpenForgotten = "open-forgotten",
 }
 
 /// Whether this bug is planted: never.

@@ -33,9 +33,9 @@ pub struct Options {
     /// How long a saga's journal and idempotency keys are kept after its end. Its row stays until every participant has
     /// said that its barrier has forgotten the saga.
     pub retention: Duration,
-    /// Whether participants are told what they may forget, and sagas go that nobody remembers. Off unless it is asked for:
-    /// a saga that was open for longer than the retention may lose a row while its last commands are still on their way.
-    pub forgetting: bool,
+    /// How long participants remember a saga after its end: longer than anything of it can still be delivered, or be sent
+    /// again out of the dead letters.
+    pub barrier_retention: Duration,
     /// By how much the clocks of orchestrators and participants may differ, for all that concerns retention.
     pub skew_max: Duration,
     /// Partitions of a participant's command topic, when it is created.
@@ -65,7 +65,7 @@ impl Default for Options {
             batch_max: 1_000,
             input_bytes_max: 256 * 1024,
             retention: Duration::from_secs(30 * 24 * 3600),
-            forgetting: false,
+            barrier_retention: Duration::from_secs(30 * 24 * 3600),
             skew_max: Duration::from_secs(24 * 3600),
             command_partitions: 1,
         }

@@ -158,7 +158,7 @@ impl Orchestrator {
             self.hand_over(settled.handed, now, rng).await?;
         }
         self.look_abroad(now).await?;
-        self.sweep(epochs, now).await?;
+        self.sweep(epochs, now).await;
         Ok(turned)
     }
 

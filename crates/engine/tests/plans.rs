@@ -20,7 +20,7 @@ async fn no_statement_of_the_engine_walks_through_a_whole_table() {
         return; // told where the database is made
     }
     let second = Duration::from_secs(1);
-    let options = Options { forgetting: true, retention: second, skew_max: second, ..Options::default() };
+    let options = Options { retention: second, barrier_retention: second, skew_max: second, ..Options::default() };
     let mut rig = Rig::with(options, common::database()).await;
     for (key, answer) in [("1", written(1)), ("2", no())] {
         let start = sagamore_engine::Start { idempotency_key: Some(key.into()), ..wish(key, "a") };

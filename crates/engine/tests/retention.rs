@@ -12,9 +12,10 @@ use sagamore_transport::{Subscription, Transport, wire};
 
 const SKEW: Duration = Duration::from_secs(10);
 const RETENTION: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 async fn rig() -> Rig {
-    let options = Options { forgetting: true, retention: RETENTION, skew_max: SKEW, ..Options::default() };
+    let options = Options { retention: RETENTION, barrier_retention: RETENTION, skew_max: SKEW, ..Options::default() };
     Rig::with(options, common::database()).await
 }
 
@@ -58,11 +59,13 @@ async fn participants_are_told_what_they_may_forget() {
     let mut rig = rig().await;
     complete(&mut rig, "ended").await;
     rig.start(wish("open", "a")).await.expect("accepted");
+    rig.passes(2 * DAY);
     sweep(&mut rig).await;
     let told = horizons(&rig).await;
     let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
-    let horizon =
-        Horizon { before: rig.now.minus(SKEW), definitions: vec!["booklet".parse().unwrap()], open: vec![id("open")] };
+    let ended_before = rig.now.minus(RETENTION);
+    let (started_before, definitions) = (ended_before.minus(DAY).minus(SKEW), vec!["booklet".parse().unwrap()]);
+    let horizon = Horizon { started_before, ended_before, definitions, but: vec![id("open")] };
     assert_eq!(told, [(horizon, reply_to)]);
 
     rig.turn().await;
@@ -78,7 +81,8 @@ async fn a_saga_is_forgotten_when_no_participant_remembers_it_and_not_before() {
     let kept = rig.show("1").await.expect("its row stays");
     assert!(kept.entries.is_empty(), "its journal does not");
 
-    let enough = ended.plus(SKEW).plus(Duration::from_millis(1));
+    // so long after its end something may have come, to a participant whose clock was ahead
+    let enough = ended.plus(RETENTION).plus(SKEW).plus(Duration::from_millis(1));
     swept(&mut rig, "alpha", enough).await;
     sweep(&mut rig).await;
     assert!(rig.show("1").await.is_some(), "beta may remember it");

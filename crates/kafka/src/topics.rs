@@ -30,7 +30,8 @@ pub struct Topic {
     pub replication: u32,
     /// How many of them have to be there for a record to be acknowledged; none when it may not be asked.
     pub min_insync: Option<u32>,
-    /// How long a record is kept at most, the longest time there is for one that never goes; none when it may not be asked.
+    /// How long a record is kept at most, with the segment in which it lies, the longest time there is for one that never
+    /// goes; none when it may not be asked.
     pub retention: Option<Duration>,
 }
 
@@ -153,7 +154,7 @@ impl Topics {
                 let Ok(answer) = answer else { continue };
                 let value = |name: &str| answer.get(name)?.value.as_deref();
                 topic.min_insync = value("min.insync.replicas").and_then(|value| value.parse().ok());
-                topic.retention = value("retention.ms").and_then(|value| value.parse().ok()).map(kept);
+                topic.retention = kept(value("cleanup.policy"), value("retention.ms"), value("segment.ms"));
             }
         }
         Ok(topics)
@@ -217,7 +218,28 @@ impl Topics {
     }
 }
 
-/// A topic's `retention.ms`, below zero for one that keeps all.
-fn kept(retention_ms: i64) -> Duration {
-    u64::try_from(retention_ms).map_or(Duration::MAX, Duration::from_millis)
+/// How long a record stays: until its segment is full or old, and then for `retention.ms`, which is below zero for ever; for
+/// ever also where the policy is to compact.
+fn kept(policy: Option<&str>, retention_ms: Option<&str>, segment_ms: Option<&str>) -> Option<Duration> {
+    let time = |ms: &str| Some(u64::try_from(ms.parse::<i64>().ok()?).map_or(Duration::MAX, Duration::from_millis));
+    if policy.is_some_and(|policy| !policy.contains("delete")) {
+        return Some(Duration::MAX);
+    }
+    Some(time(retention_ms?)?.saturating_add(time(segment_ms?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_kept_for_as_long_as_its_segment_and_then_for_the_retention() {
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(kept(Some("delete"), Some("100"), Some("20")), ms(120));
+        assert_eq!(kept(Some("compact,delete"), Some("100"), Some("20")), ms(120));
+        assert_eq!(kept(Some("compact"), Some("100"), Some("20")), Some(Duration::MAX));
+        assert_eq!(kept(Some("delete"), Some("-1"), Some("20")), Some(Duration::MAX));
+        assert_eq!(kept(None, None, None), None);
+        assert_eq!(kept(Some("delete"), Some("soon"), Some("20")), None);
+    }
 }

@@ -104,7 +104,8 @@ pub struct PostgresSettings {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BarrierSettings {
-    /// How long they are kept at least, in days: longer than any topic keeps its records, dead letters among them.
+    /// How long they are kept after the end of their saga, in days: longer than a topic of commands and its dead letters keep
+    /// their records together. Orchestrators and services have to be given the same.
     pub retention_days: u64,
 }
 
@@ -198,6 +199,9 @@ impl Settings {
         }
         if !(500..=3_000).contains(&self.orchestrator.lease_ms) {
             bail!("orchestrator.lease_ms: {}; from 500 to 3000 are taken", self.orchestrator.lease_ms);
+        }
+        if self.barrier.retention_days == 0 {
+            bail!("barrier.retention_days: 0; a step that is delivered again would be done again: at least 1");
         }
         if self.orchestrator.partitions == 0 || self.services().iter().any(|(_, service)| service.partitions == 0) {
             bail!("partitions: a topic has at least one");

@@ -3,10 +3,11 @@
 //! **Invariant:** whoever works on a step holds the row of its first action; what it reads then, in a new statement,
 //! nobody changes before it commits. **Invariant:** no row that is only claimed is ever committed.
 
+pub(crate) mod forget;
 mod postgres;
 mod sqlite;
 
-use sagamore_core::message::{Horizon, Outcome, code};
+use sagamore_core::message::{Outcome, code};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
@@ -101,22 +102,6 @@ pub(crate) async fn store(tx: &Tx, answers: &[(&StepKey, &Known, &Outcome)], now
         _ if faulted.is_empty() => Ok(()),
         Dialect::Sqlite => sqlite::release(tx, &faulted).await,
         Dialect::Postgres => postgres::release(tx, &faulted).await,
-    }
-}
-
-/// Removes at most `page` rows of what has ended before the horizon, the oldest first; gives how many it removed.
-pub(crate) async fn remove(tx: &Tx, horizon: &Horizon, page: u32) -> Result<u64, Error> {
-    match tx.dialect() {
-        Dialect::Sqlite => sqlite::remove(tx, horizon, page).await,
-        Dialect::Postgres => postgres::remove(tx, horizon, page).await,
-    }
-}
-
-/// Whether there are such rows. What another process removes just now is still there.
-pub(crate) async fn any_left(tx: &Tx, horizon: &Horizon) -> Result<bool, Error> {
-    match tx.dialect() {
-        Dialect::Sqlite => sqlite::any_left(tx, horizon).await,
-        Dialect::Postgres => postgres::any_left(tx, horizon).await,
     }
 }
 

@@ -44,8 +44,8 @@ pub struct Options {
     pub reply_bytes_max: usize,
     /// The longest pause after a turn that failed.
     pub pause_max: Duration,
-    /// How long a barrier row is kept at least. Whatever can still be delivered, or be sent again out of the dead letters,
-    /// has to be younger.
+    /// How long a saga is remembered after its end. Whatever of it can still be delivered, or be sent again out of the dead
+    /// letters, has to be younger.
     pub barrier_retention: Duration,
     /// How long an event may wait for another one that a reaction needs as well; then it is a dead letter.
     pub early_max: Duration,
@@ -171,7 +171,7 @@ impl Participant {
             meter.lost_letters += outgoing.lost_letters() as u64;
             consumer.commit(marks).await?;
             if let Some((horizon, reply_to)) = horizon {
-                self.sweep = Some(Sweep::up_to(horizon, reply_to, options.barrier_retention, now));
+                self.sweep = Sweep::of(horizon, reply_to, options.barrier_retention, now).or(self.sweep.take());
             }
         }
         self.unsettled = false;
@@ -180,7 +180,7 @@ impl Participant {
 
     /// One page of what the last horizon allows. One that fails is given up: there will be another horizon.
     async fn sweep(&mut self, meter: &mut Meter) {
-        let Some(sweep) = self.sweep.take() else { return };
+        let Some(mut sweep) = self.sweep.take() else { return };
         match sweep.page(self.service.name(), &self.database, self.transport.as_ref()).await {
             Ok((removed, done)) => {
                 meter.swept += removed;

@@ -1,4 +1,4 @@
-//! Retention of the barrier: rows go when their saga has ended and they are old, a page at a time between the messages.
+//! Retention of the barrier: rows go when their saga ended long ago, a page at a time between the messages.
 
 use std::time::Duration;
 
@@ -8,42 +8,52 @@ use sagamore_database::Database;
 use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_swept;
 
-use crate::barrier;
+use crate::barrier::forget;
 use crate::error::Error;
 
-/// Rows removed in one turn.
-const PAGE: u32 = 500;
+/// By how much clocks may differ.
+const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// What is to go, and who is told when nothing is left of it. Forgotten with the process: there will be another horizon.
+/// What is to go, how far that has got, and who is told when nothing is left of it. Forgotten with the process: there will be
+/// another horizon.
 #[derive(Debug)]
 pub(crate) struct Sweep {
-    /// Moved back to what is older than the retention.
     horizon: Horizon,
     reply_to: ReplyTo,
+    /// What was stored before it has been looked at.
+    from: Timestamp,
 }
 
 impl Sweep {
-    /// What a horizon allows, of what is older than the retention.
-    pub fn up_to(horizon: Horizon, reply_to: ReplyTo, retention: Duration, now: Timestamp) -> Sweep {
-        let before = horizon.before.min(now.minus(retention));
-        Sweep { horizon: Horizon { before, ..horizon }, reply_to }
+    /// What a horizon allows; nothing, if it was told with a shorter retention than this one.
+    pub fn of(mut horizon: Horizon, reply_to: ReplyTo, retention: Duration, now: Timestamp) -> Option<Sweep> {
+        if horizon.ended_before > now.minus(retention).plus(SKEW_MAX) {
+            let why =
+                "sagas that ended within the retention would be forgotten: give orchestrators and services the same";
+            tracing::warn!(%horizon.ended_before, ?retention, why);
+            return None;
+        }
+        horizon.but.sort_unstable();
+        Some(Sweep { horizon, reply_to, from: Timestamp(i64::MIN) })
     }
 
-    /// Removes one page. Gives how many rows it had, and whether nothing is left; then who told the horizon is told.
+    /// Removes one page. Gives how many rows went, and whether nothing is left; then who told the horizon is told.
     pub async fn page(
-        &self,
+        &mut self,
         service: &Name,
         database: &Database,
         transport: &dyn Transport,
     ) -> Result<(u64, bool), Error> {
         let open = database.begin().await?;
-        let removed = barrier::remove(&open.tx(), &self.horizon, PAGE).await?;
-        let left = barrier::any_left(&open.tx(), &self.horizon).await?;
+        let page = forget::page(&open.tx(), &self.horizon, self.from).await?;
         open.commit().await?;
-        if !left {
-            let swept = Swept { participant: service.clone(), before: self.horizon.before };
-            transport.publish(vec![encode_swept(&swept, &self.reply_to)]).await?;
+        match page.next {
+            Some(next) => self.from = next,
+            None => {
+                let swept = Swept { participant: service.clone(), before: self.horizon.started_before };
+                transport.publish(vec![encode_swept(&swept, &self.reply_to)]).await?;
+            }
         }
-        Ok((removed, !left))
+        Ok((page.removed, page.next.is_none()))
     }
 }

@@ -1,39 +1,52 @@
 //! What participants may forget, and what they have forgotten.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sagamore_core::Timestamp;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::message::{Horizon, Swept};
-use sagamore_core::{Body, Timestamp};
 use sagamore_database::Value;
 
+use super::schema::LASTING;
 use super::{Store, bad};
 use crate::error::Error;
 
+/// The sagas that a horizon may have to name: those that are open, and those that took long and ended not long ago.
+const NAMES: &str = "
+SELECT id, started_at FROM saga WHERE ended_at IS NULL AND started_at < $1
+UNION ALL
+SELECT id, started_at FROM saga WHERE ended_at - started_at > 86400000 AND started_at < $1 AND ended_at >= $2
+ORDER BY started_at LIMIT $3";
+
 impl Store {
-    /// All sagas that began up to now have ended, but these; were there more than `open_max`, all that began up to an earlier
-    /// moment. The horizon is told by as much earlier as clocks differ: what a participant has stamped before it belongs to
-    /// a saga that an orchestrator has stamped before that moment.
-    pub async fn horizon(&self, now: Timestamp, skew_max: Duration, open_max: usize) -> Result<Horizon, Error> {
-        let sql =
-            "SELECT id, started_at FROM saga WHERE ended_at IS NULL AND started_at < $1 ORDER BY started_at LIMIT $2";
-        let limit = i64::try_from(open_max).unwrap_or(i64::MAX).saturating_add(1);
-        let mut open: Vec<(SagaId, Timestamp)> = Vec::new();
-        for row in self.database.query(sql, (now.0, limit)).await? {
+    /// All sagas that started before a moment had ended before `ended_before`, but these; that moment is by so much earlier
+    /// that only sagas which take long have to be named, and earlier still when they were more than `names_max`. It is
+    /// told by as much earlier again as clocks differ: what a participant has stamped before it belongs to a saga that an
+    /// orchestrator has stamped before that moment.
+    pub async fn horizon(
+        &self,
+        ended_before: Timestamp,
+        skew_max: Duration,
+        names_max: usize,
+    ) -> Result<Horizon, Error> {
+        let until = ended_before.minus(LASTING);
+        let limit = i64::try_from(names_max).unwrap_or(i64::MAX).saturating_add(1);
+        let mut names: Vec<(SagaId, Timestamp)> = Vec::new();
+        for row in self.database.query(NAMES, (until.0, ended_before.0, limit)).await? {
             let id: String = row.get(0)?;
-            open.push((id.parse().map_err(|why| bad(&id, why))?, Timestamp(row.get(1)?)));
+            names.push((id.parse().map_err(|why| bad(&id, why))?, Timestamp(row.get(1)?)));
         }
-        let until = open.get(open_max).map_or(now, |(_, started_at)| *started_at);
-        open.retain(|(_, started_at)| *started_at < until);
-        let before = until.minus(skew_max);
+        let until = names.get(names_max).map_or(until, |(_, started_at)| *started_at);
+        names.retain(|(_, started_at)| *started_at < until);
         let mut definitions: Vec<Name> = Vec::new();
         for row in self.database.query("SELECT name FROM definition GROUP BY name ORDER BY name", ()).await? {
             let name: String = row.get(0)?;
             definitions.push(name.parse().map_err(|why| bad(&name, why))?);
         }
-        Ok(Horizon { before, definitions, open: open.into_iter().map(|(id, _)| id).collect() })
+        let but = names.into_iter().map(|(id, _)| id).collect();
+        Ok(Horizon { started_before: until.minus(skew_max), ended_before, definitions, but })
     }
 
     /// Notes what participants have forgotten.
@@ -46,23 +59,27 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// No participant of any definition remembers what ended before this moment; none while one of them has never said so.
-    pub async fn forgotten(&self) -> Result<Option<Timestamp>, Error> {
-        let mut participants: BTreeSet<String> = BTreeSet::new();
+    /// Before which moment each participant of any definition holds nothing any more, if it has ever said so. None while a
+    /// definition's participants are not known: a newer program may have registered what this one cannot read.
+    pub async fn swept(&self) -> Result<Option<BTreeMap<String, Option<Timestamp>>>, Error> {
+        let mut swept = BTreeMap::new();
         for row in self.database.query("SELECT name, body FROM definition", ()).await? {
             let (name, body): (String, String) = (row.get(0)?, row.get(1)?);
-            let definition: Definition =
-                Body::parse(&body).and_then(|body| body.read()).map_err(|why| bad(&name, why))?;
-            participants.extend(definition.steps.iter().map(|step| step.action.participant.to_string()));
+            let definition: Definition = match serde_json::from_str(&body) {
+                Ok(definition) => definition,
+                Err(why) => {
+                    tracing::warn!(definition = name, %why, "not readable here: no saga's row is removed");
+                    return Ok(None);
+                }
+            };
+            swept.extend(definition.steps.iter().map(|step| (step.action.participant.to_string(), None)));
         }
-        let mut forgotten: Option<Timestamp> = None;
         for row in self.database.query("SELECT participant, swept_before FROM swept", ()).await? {
-            let (participant, before): (String, i64) = (row.get(0)?, row.get(1)?);
-            if participants.remove(&participant) {
-                forgotten = Some(forgotten.map_or(Timestamp(before), |least| least.min(Timestamp(before))));
+            if let Some(before) = swept.get_mut(&row.get::<String>(0)?) {
+                *before = Some(Timestamp(row.get(1)?));
             }
         }
-        Ok(forgotten.filter(|_| participants.is_empty()))
+        Ok(Some(swept))
     }
 }
 
@@ -70,22 +87,37 @@ impl Store {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_horizon_that_would_name_too_many_open_sagas_is_an_earlier_one() {
-        let database = sagamore_database::testing::database();
-        let store = Store::open(database.clone(), "replies").await.expect("open");
+    /// A day, which is how long a saga that has ended must have taken to be named.
+    const DAY: i64 = 24 * 3600 * 1_000;
+
+    async fn store(sagas: &[(&str, i64, Option<i64>)]) -> Store {
+        let store = Store::open(sagamore_database::testing::database(), "replies").await.expect("open");
         let open = store.begin().await.expect("begin");
-        for (id, started_at) in [("toy:a", 10), ("toy:b", 20), ("toy:c", 30), ("toy:d", 30), ("toy:e", 40)] {
-            let sql = "INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at)
-                       VALUES ($1, 1, 'h', 0, 'running', 1, $2, $2)";
-            open.tx().execute(sql, (id, started_at)).await.expect("insert");
+        for (id, started_at, ended_at) in sagas {
+            let sql = "INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at)
+                       VALUES ($1, 1, 'h', 0, 'running', 1, $2, $2, $3)";
+            open.tx().execute(sql, (*id, *started_at, *ended_at)).await.expect("insert");
         }
         open.commit().await.expect("commit");
-        let check = async |now, skew_ms, open_max, wanted_before, wanted: &[&str]| {
-            let horizon = store.horizon(Timestamp(now), Duration::from_millis(skew_ms), open_max).await;
-            let Horizon { before, open, .. } = horizon.expect("horizon");
-            let open: Vec<&str> = open.iter().map(SagaId::as_str).collect();
-            assert_eq!((before, &*open), (Timestamp(wanted_before), wanted));
+        store
+    }
+
+    async fn told(store: &Store, ended_before: i64, skew_ms: u64, names_max: usize) -> (i64, Vec<String>) {
+        let horizon = store.horizon(Timestamp(ended_before), Duration::from_millis(skew_ms), names_max).await;
+        let Horizon { started_before, but, .. } = horizon.expect("horizon");
+        (started_before.0, but.iter().map(SagaId::to_string).collect())
+    }
+
+    #[tokio::test]
+    async fn a_horizon_that_would_name_too_many_sagas_is_an_earlier_one() {
+        let open = [("toy:a", 10), ("toy:b", 20), ("toy:c", 30), ("toy:d", 30), ("toy:e", 40)];
+        let store = store(&open.map(|(id, started_at)| (id, started_at, None))).await;
+        let check = async |until, skew_ms, names_max, wanted_before, wanted: &[&str]| {
+            let (before, names) = told(&store, until + DAY, skew_ms, names_max).await;
+            assert_eq!(
+                (before, &*names),
+                (wanted_before, &*wanted.iter().map(ToString::to_string).collect::<Vec<_>>())
+            );
         };
         check(35, 0, 10, 35, &["toy:a", "toy:b", "toy:c", "toy:d"]).await;
         check(35, 8, 10, 27, &["toy:a", "toy:b", "toy:c", "toy:d"]).await;
@@ -93,5 +125,31 @@ mod tests {
         check(100, 8, 2, 22, &["toy:a", "toy:b"]).await;
         check(10, 0, 2, 10, &[]).await;
         check(100, 0, 0, 10, &[]).await;
+    }
+
+    /// What was asked for it last is not older than its end, however old its first row is.
+    #[tokio::test]
+    async fn a_saga_that_ended_not_long_ago_is_named_however_long_ago_it_started() {
+        let ended_before = 100 * DAY;
+        let store = store(&[
+            ("toy:long-ago", 10, Some(ended_before - 1)),
+            ("toy:just-then", 10, Some(ended_before)),
+            ("toy:later", 20, Some(ended_before + DAY)),
+            ("toy:quick", ended_before - DAY - 1, Some(ended_before - DAY)),
+            ("toy:young", ended_before - DAY, Some(ended_before + 5)),
+        ])
+        .await;
+        let named = told(&store, ended_before, 0, 10).await;
+        assert_eq!(named, (ended_before - DAY, vec!["toy:just-then".to_owned(), "toy:later".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn a_definition_that_cannot_be_read_keeps_all_rows_and_is_no_error() {
+        let store = store(&[]).await;
+        let open = store.begin().await.expect("begin");
+        let sql = "INSERT INTO definition (name, version, hash, body) VALUES ('toy', 9, 'h', '{\"steps\": \"of a newer sort\"}')";
+        open.tx().execute(sql, ()).await.expect("insert");
+        open.commit().await.expect("commit");
+        assert_eq!(store.swept().await.expect("no error"), None);
     }
 }

@@ -21,40 +21,39 @@ pub(crate) enum Goes {
 
 /// What one page of a sweep did.
 pub(crate) struct Page {
+    /// Of how many sagas something went that was still there.
     pub removed: u64,
-    /// The last saga looked at; none when everything behind it is too young.
+    /// The last saga that is old enough; none when all that were looked at are too young, and so what is behind them.
     pub last: Option<i64>,
 }
 
 impl Store {
-    /// Looks at the next `limit` sagas, up to the first that began after `before`, and removes what goes of those that have
-    /// ended before it.
+    /// Looks at the next `limit` sagas, and removes what goes of those that have ended before this moment.
     pub async fn sweep(&self, goes: Goes, before: Timestamp, after: i64, limit: u32) -> Result<Page, Error> {
         let next = "SELECT seq, id, started_at, ended_at FROM saga WHERE seq > $1 ORDER BY seq LIMIT $2";
         let rows = self.database.query(next, (after, limit)).await?;
         let (mut seqs, mut ids, mut last) = (Vec::new(), Vec::new(), None);
         for row in &rows {
             let (seq, id, started_at): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            if started_at >= before.0 {
-                last = None;
-                break;
+            if started_at < before.0 {
+                last = Some(seq); // a younger one before it had a clock that was ahead: it ends nothing
             }
-            last = Some(seq);
             if row.get::<Option<i64>>(3)?.is_some_and(|ended_at| ended_at < before.0) {
                 seqs.push(vec![Value::Int(seq)]);
                 ids.push(vec![Value::Text(id)]);
             }
         }
-        let removed = seqs.len() as u64; // those whose journal went in an earlier round among them
-        if removed > 0 {
+        let mut removed = 0;
+        if !seqs.is_empty() {
             let open = self.begin().await?;
             let tx = open.tx();
-            tx.execute_each("DELETE FROM journal WHERE seq = $1", seqs.clone()).await?;
+            let mut each = tx.execute_each("DELETE FROM journal WHERE seq = $1", seqs.clone()).await?;
             tx.execute_each("DELETE FROM idempotency WHERE saga = $1", ids).await?;
             if goes == Goes::Row {
-                tx.execute_each("DELETE FROM saga WHERE seq = $1 AND ended_at IS NOT NULL", seqs).await?;
+                each = tx.execute_each("DELETE FROM saga WHERE seq = $1 AND ended_at IS NOT NULL", seqs).await?;
             }
             open.commit().await?;
+            removed = each.into_iter().filter(|rows| *rows > 0).count() as u64;
         }
         Ok(Page { removed, last })
     }

@@ -1,5 +1,6 @@
 //! Retention: the journals and idempotency keys of sagas that ended long ago go, a page at a time; so do their rows, once no
-//! participant remembers them. For that the participants are told now and then what they may forget.
+//! participant remembers them. For that the participants are told now and then what they may forget. All of it can wait:
+//! what fails is tried again a minute later, and no turn fails for it.
 
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ const PAUSE: Duration = Duration::from_secs(60);
 const PAGE: u32 = 1_000;
 /// The pause between two horizons.
 const HORIZON_EVERY: Duration = Duration::from_secs(600);
-/// How many open sagas a horizon names; were there more, it is an earlier one.
-const OPEN_MAX: usize = 1_000;
+/// How many sagas a horizon names; were there more, it is an earlier one. With the longest ids it is a record of 0.3 MiB.
+const NAMES_MAX: usize = 1_000;
 /// Who owns this partition tells the horizon.
 const TELLER: u32 = 0;
 
@@ -35,18 +36,25 @@ pub(crate) struct Sweep {
 
 impl Orchestrator {
     /// Removes one page of what is older than the retention, when it is time to.
-    pub(crate) async fn sweep(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn sweep(&mut self, epochs: &Epochs, now: Timestamp) {
         let next = *self.sweep.next.get_or_insert(now.plus(PAUSE));
         if now < next {
-            return Ok(());
+            return;
         }
+        if let Err(error) = self.sweep_page(epochs, now).await {
+            tracing::warn!(%error, "remove what is older than the retention");
+            self.sweep.next = Some(now.plus(PAUSE));
+        }
+    }
+
+    async fn sweep_page(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         let before = now.minus(self.options.retention);
         let page = self.store.sweep(Goes::Journal, before, self.sweep.after, PAGE).await?;
         metrics::counter!("sagamore_swept_total").increment(page.removed);
         match page.last {
-            // More may be behind it: on with the next turn. What had not ended yet is looked at again after a restart.
+            // More may be behind it: on with the next turn. What had not ended yet goes with its row.
             Some(last) => self.sweep.after = last,
-            None if self.forget_rows(before).await? => {} // likewise
+            None if self.forget_rows(before, now).await? => {} // likewise
             None => {
                 self.tell_horizon(epochs, now).await?;
                 self.store.sweep_handed(now).await?;
@@ -57,13 +65,17 @@ impl Orchestrator {
     }
 
     /// Removes one page of rows, of what ended before this and is remembered nowhere; whether there may be more.
-    async fn forget_rows(&mut self, before: Timestamp) -> Result<bool, Error> {
-        if !self.options.forgetting {
-            return Ok(false);
+    async fn forget_rows(&mut self, before: Timestamp, now: Timestamp) -> Result<bool, Error> {
+        let Some(swept) = self.store.swept().await? else { return Ok(false) };
+        let mut forgotten = before;
+        for (participant, swept_before) in swept {
+            let age = swept_before.map_or(f64::INFINITY, |before| (now.0 - before.0) as f64 / 1_000.0);
+            metrics::gauge!("sagamore_swept_age_seconds", "participant" => participant).set(age);
+            forgotten = forgotten.min(swept_before.unwrap_or(Timestamp(i64::MIN)));
         }
-        let Some(forgotten) = self.store.forgotten().await? else { return Ok(false) };
-        // a row in a barrier has the time of the participant's clock, a saga's end that of an orchestrator's
-        let before = before.min(forgotten.minus(self.options.skew_max));
+        // For the length of the retention after a saga's end something of it may still come to a barrier and leave a row.
+        // That row has the time of the participant's clock, the saga's end that of an orchestrator's.
+        let before = before.min(forgotten.minus(self.options.barrier_retention).minus(self.options.skew_max));
         let page = self.store.sweep(Goes::Row, before, self.sweep.rows_after, PAGE).await?;
         metrics::counter!("sagamore_forgotten_total").increment(page.removed);
         self.sweep.rows_after = page.last.unwrap_or(0);
@@ -72,10 +84,13 @@ impl Orchestrator {
 
     /// Tells the participants what they may forget. One that is not heard is followed by another.
     async fn tell_horizon(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
-        if !self.options.forgetting || !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
+        if !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
             return Ok(());
         }
-        let horizon = self.store.horizon(now, self.options.skew_max, OPEN_MAX).await?;
+        let ended_before = now.minus(self.options.barrier_retention);
+        let horizon = self.store.horizon(ended_before, self.options.skew_max, NAMES_MAX).await?;
+        let age = (now.0 - horizon.started_before.0) as f64 / 1_000.0;
+        metrics::gauge!("sagamore_horizon_age_seconds").set(age);
         let reply_to = ReplyTo { topic: self.options.reply_topic.clone(), partition: TELLER };
         if let Err(error) = self.transport.publish(vec![wire::encode_horizon(&horizon, &reply_to)]).await {
             tracing::warn!(%error, "tell the horizon");

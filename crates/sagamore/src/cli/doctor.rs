@@ -1,8 +1,11 @@
 //! `sagamore doctor`: whether everything is there that the processes need; each thing that is not, with what mends it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use sagamore_core::Timestamp;
+use sagamore_database::Row;
 
 use super::ConfigArgs;
 use super::output::Exit;
@@ -36,7 +39,8 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
             say("topics", if wrong.is_empty() { Ok("as configured".into()) } else { Err(wrong.join("\n      ")) });
             let kept = topics::kept_too_long(&settings, &kafka).await?;
             let days = settings.barrier.retention_days;
-            let shorter = format!("{days} days, longer than any topic of commands keeps its records");
+            let shorter =
+                format!("{days} days, longer than a topic of commands and its dead letters keep their records");
             say("retention of the barriers", if kept.is_empty() { Ok(shorter) } else { Err(kept.join("\n      ")) });
         }
         Err(error) => say("brokers", Err(format!("{error}\n      {UNREACHABLE}"))),
@@ -44,6 +48,9 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
     let partitions = topics::reply_partitions(&kafka).await.unwrap_or(settings.orchestrator.partitions);
     if let Some(found) = ownership(&settings, partitions).await {
         say("ownership of the sagas", found);
+    }
+    if let Some(found) = forgetting(&settings).await {
+        say("what barriers have forgotten", found);
     }
     for name in ["engine", "order", "payment", "inventory", "shipping"] {
         say(&format!("database of {name}"), database(&settings, name).await);
@@ -59,6 +66,29 @@ async fn ownership(settings: &Settings, partitions: u32) -> Option<Result<String
     let stray = "SELECT count(*) FROM saga WHERE ended_at IS NULL AND reply_partition >= $1";
     let stray: i64 = database.query(stray, (partitions,)).await.ok()?.first()?.get(0).ok()?;
     (rows > 0).then(|| compared(rows, stray, partitions, &settings.schema("engine")))
+}
+
+/// Up to when each service has forgotten what ended. None while there is nothing old enough, or it cannot be asked.
+async fn forgetting(settings: &Settings) -> Option<Result<String, String>> {
+    let database = settings.database("engine").ok()?;
+    let oldest = database.query("SELECT started_at FROM saga ORDER BY seq LIMIT 1", ()).await.ok()?;
+    let oldest = Timestamp(oldest.first()?.get(0).ok()?);
+    let rows = database.query("SELECT participant, swept_before FROM swept", ()).await.ok()?;
+    let told = |row: &Row| Some((row.get::<String>(0).ok()?, Timestamp(row.get(1).ok()?)));
+    let told: BTreeMap<String, Timestamp> = rows.iter().filter_map(told).collect();
+    // a horizon lies two days before the retention, and is told every ten minutes
+    let due = clock::now().minus(settings.barrier_retention()).minus(Duration::from_secs(7 * 24 * 3600));
+    let silent = settings.services().map(|(name, _)| name);
+    let silent: Vec<&str> =
+        silent.into_iter().filter(|name| told.get(*name).is_none_or(|before| *before < due)).collect();
+    (oldest < due).then(|| match silent.as_slice() {
+        [] => Ok(format!("all services, before {}", told.values().min().copied().unwrap_or(due))),
+        silent => Err(format!(
+            "{} has not said for a week that its barrier has forgotten what ended: the rows of all sagas stay until it \
+             does.\n      Does it run, and may it read sagamore.horizon and write sagamore.replies?",
+            silent.join(", ")
+        )),
+    })
 }
 
 /// `rows`: one above the greatest partition that has one. `stray`: how many unfinished sagas are in partitions that are not.

@@ -49,6 +49,7 @@ async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) ->
         lease: Some(Duration::from_millis(settings.orchestrator.lease_ms)),
         in_flight_max: settings.orchestrator.sagas_max,
         retention: settings.journal_retention(),
+        barrier_retention: settings.barrier_retention(),
         command_partitions: settings.order.partitions,
         ..Options::default()
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use comfy_table::{Table, presets};
 use sagamore_kafka::{Kafka, Topic};
+use sagamore_transport::wire::command_topic;
 use sagamore_transport::{Transport, wire};
 
 use super::output::Exit;
@@ -60,7 +61,7 @@ pub async fn compare_with(settings: &Settings, kafka: &Kafka) -> Result<Vec<Stri
 /// sent again out of the dead letters, would be carried out twice.
 pub async fn kept_too_long(settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
-    Ok(too_long(settings.barrier_retention(), &wanted(settings), &there))
+    Ok(too_long(settings.barrier_retention(), settings, &there))
 }
 
 /// Says so when a live topic has another number of partitions than `key` of the configuration. To be asked before anything
@@ -86,20 +87,36 @@ fn divided_otherwise(there: &[Topic], topic: &str, key: &str, configured: u32) -
     })
 }
 
-fn too_long(barrier: Duration, wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
-    let asks =
-        |topic: &&Topic| topic.name.contains(".commands") && wanted.iter().any(|wanted| wanted.name == topic.name);
-    let longer = there.iter().filter(asks).filter(|topic| topic.retention.is_some_and(|kept| kept >= barrier));
+/// A command is delivered for as long as its topic keeps it, and once more as a dead letter that is sent again.
+fn too_long(barrier: Duration, settings: &Settings, there: &[Topic]) -> Vec<String> {
     let days = |time: Duration| time.as_secs() / (24 * 3600);
-    let told = longer.map(|topic| match topic.retention {
-        Some(Duration::MAX) | None => format!("{} keeps its records for ever: give it a retention.ms", topic.name),
-        Some(kept) => format!(
-            "{} keeps its records for {} days: raise barrier.retention_days above that, or lower its retention.ms",
-            topic.name,
-            days(kept)
-        ),
-    });
-    told.collect()
+    let mut told = Vec::new();
+    for (service, _) in settings.services() {
+        let commands = command_topic(&service.parse().expect("a service's name is one"));
+        let topics = [commands.to_string(), wire::dead_letter_topic(&commands).to_string()];
+        let mut kept = Some(Duration::ZERO);
+        for topic in topics.iter().filter_map(|name| there.iter().find(|topic| topic.name == *name)) {
+            kept = kept.zip(topic.retention).map(|(sum, kept)| sum.saturating_add(kept));
+        }
+        let names = topics.join(" and ");
+        match kept {
+            Some(Duration::MAX) => told.push(format!(
+                "{names}: one of them keeps its records for ever: give it a retention.ms, and the cleanup.policy delete"
+            )),
+            Some(kept) if kept >= barrier => told.push(format!(
+                "{names} keep their records for {} days together, their segments included: raise barrier.retention_days \
+                 above that, or lower their retention.ms or segment.ms",
+                days(kept)
+            )),
+            None => told.push(format!(
+                "{names}: how long they keep their records may not be asked: allow DescribeConfigs on them, or see \
+                 yourself that retention.ms and segment.ms of both come to less than {} days",
+                days(barrier)
+            )),
+            Some(_) => {}
+        }
+    }
+    told
 }
 
 async fn compare(kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<String>)> {
@@ -179,16 +196,20 @@ mod tests {
             retention: Some(days.map_or(Duration::MAX, |days| Duration::from_secs(days * 24 * 3600))),
         };
         let there = [
-            topic("order.commands", Some(7)),
-            topic("order.commands-dlt", Some(30)),
-            topic("payment.commands-dlt", None),
+            topic("order.commands", Some(14)),
+            topic("order.commands-dlt", Some(14)),
+            topic("payment.commands", Some(14)),
+            topic("payment.commands-dlt", Some(16)),
+            topic("inventory.commands-dlt", None),
+            Topic { retention: None, ..topic("shipping.commands", None) },
             topic("sagamore.replies", None), // old replies change nothing
             topic("somebody.commands", None),
         ];
-        let told = too_long(settings.barrier_retention(), &wanted(&settings), &there);
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[0].contains("order.commands-dlt keeps its records for 30 days"), "{told:?}");
-        assert!(told[1].contains("payment.commands-dlt keeps its records for ever"), "{told:?}");
+        let told = too_long(settings.barrier_retention(), &settings, &there);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].contains("payment.commands and payment.commands-dlt keep") && told[0].contains("30 days"));
+        assert!(told[1].contains("inventory.commands-dlt: one of them keeps its records for ever"), "{told:?}");
+        assert!(told[2].contains("shipping.commands-dlt: how long they keep"), "{told:?}");
     }
 
     #[test]

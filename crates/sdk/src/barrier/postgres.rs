@@ -2,9 +2,11 @@
 //!
 //! Every key column comes out of an array: compared with a constant, the plan would walk the whole table.
 
-use sagamore_core::{Horizon, Name, SagaId, StepKey, Timestamp};
+use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::postgres::array;
 use sagamore_database::{Error, Row, Tx, Value};
+
+use super::forget::Step;
 
 /// As on SQLite. A row that was just inserted has no `xmax`; and where the first action's row is new, there is no other row
 /// of the step: whoever stores one has stored that one as well.
@@ -35,17 +37,21 @@ USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4
 WHERE b.saga = k.saga AND b.step = k.step AND b.direction = k.direction AND b.generation = k.generation
     AND b.status = 'claimed'";
 
-const REMOVE: &str = "
-DELETE FROM barrier b
-USING (SELECT saga, step, direction, generation FROM barrier
-       WHERE stored_at < $1 AND saga <> ALL (CAST($2 AS TEXT[])) AND split_part(saga, ':', 1) = ANY (CAST($3 AS TEXT[]))
-       ORDER BY stored_at LIMIT $4) AS old
-WHERE b.saga = old.saga AND b.step = old.step AND b.direction = old.direction AND b.generation = old.generation";
+/// Takes the steps from whoever works on them, as the claim does.
+const HOLD: &str = "
+SELECT b.saga
+FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]))
+    WITH ORDINALITY AS k(saga, step, direction, generation, place)
+JOIN barrier b ON b.saga = k.saga AND b.step = k.step AND b.direction = k.direction AND b.generation = k.generation
+ORDER BY k.place FOR UPDATE OF b";
 
-const ANY_LEFT: &str = "
-SELECT saga FROM barrier
-WHERE stored_at < $1 AND saga <> ALL (CAST($2 AS TEXT[])) AND split_part(saga, ':', 1) = ANY (CAST($3 AS TEXT[]))
-ORDER BY stored_at LIMIT 1";
+/// In a statement of its own, which sees the rows of those for whom the hold has waited. (`max` instead of `bool_and` could
+/// be looked up by the index on the age, through all that is younger.)
+const FORGET: &str = "
+DELETE FROM barrier b
+USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
+WHERE b.saga = k.saga AND b.step = k.step
+    AND (SELECT bool_and(y.stored_at < $3) FROM barrier y WHERE y.saga = b.saga AND y.step = b.step)";
 
 /// Claims in one order, and gives the rows of each step in the other. Only steps that were known before are read.
 pub(super) async fn claim(
@@ -92,18 +98,13 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute(RELEASE, (sagas(keys), steps(keys), array(directions), array(generations))).await.map(drop)
 }
 
-pub(super) async fn remove(tx: &Tx, horizon: &Horizon, page: u32) -> Result<u64, Error> {
-    let [before, open, definitions] = params(horizon);
-    tx.execute(REMOVE, (before, open, definitions, page)).await
-}
-
-pub(super) async fn any_left(tx: &Tx, horizon: &Horizon) -> Result<bool, Error> {
-    Ok(!tx.query(ANY_LEFT, params(horizon).to_vec()).await?.is_empty())
-}
-
-fn params(Horizon { before, definitions, open }: &Horizon) -> [Value; 3] {
-    let (open, definitions) = (open.iter().map(SagaId::as_str), definitions.iter().map(Name::as_str));
-    [before.0.into(), array(open), array(definitions)]
+/// Removes the steps whose youngest row is older than `before`. Gives how many rows went.
+pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp) -> Result<u64, Error> {
+    let sagas = || array(steps.iter().map(|(saga, _)| saga.as_str()));
+    let names = || array(steps.iter().map(|(_, step)| step.as_str()));
+    let (directions, generations) = (steps.iter().map(|_| "action"), steps.iter().map(|_| 1_i64));
+    tx.query(HOLD, (sagas(), names(), array(directions), array(generations))).await?;
+    tx.execute(FORGET, (sagas(), names(), before.0)).await
 }
 
 /// The row of a step of which nothing was known.

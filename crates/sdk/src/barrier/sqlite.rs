@@ -1,7 +1,9 @@
 //! The barrier's statements on SQLite: each once for each row, in the one process that writes.
 
-use sagamore_core::{Body, Horizon, Name, SagaId, StepKey, Timestamp};
+use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::{Error, Row, Tx, Value};
+
+use super::forget::Step;
 
 /// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
 /// inserts it just now, but would not lock a row that is there: two refunds at once would both find the charge.)
@@ -19,17 +21,8 @@ const STORE: &str = "INSERT INTO barrier (saga, step, direction, generation, sta
 const RELEASE: &str = "DELETE FROM barrier
     WHERE saga = $1 AND step = $2 AND direction = 'action' AND generation = 1 AND status = 'claimed'";
 
-const REMOVE: &str = "DELETE FROM barrier WHERE (saga, step, direction, generation) IN (
-        SELECT saga, step, direction, generation FROM barrier
-        WHERE stored_at < $1 AND saga NOT IN (SELECT value FROM json_each($2))
-            AND substr(saga, 1, instr(saga, ':') - 1) IN (SELECT value FROM json_each($3))
-        ORDER BY stored_at LIMIT $4
-    )";
-
-const ANY_LEFT: &str = "SELECT saga FROM barrier
-    WHERE stored_at < $1 AND saga NOT IN (SELECT value FROM json_each($2))
-        AND substr(saga, 1, instr(saga, ':') - 1) IN (SELECT value FROM json_each($3))
-    ORDER BY stored_at LIMIT 1";
+const FORGET: &str = "DELETE FROM barrier WHERE saga = $1 AND step = $2
+    AND $3 > (SELECT max(stored_at) FROM barrier WHERE saga = $1 AND step = $2)";
 
 /// Claims in one order, and gives the rows of each step in the other.
 pub(super) async fn claim(
@@ -51,19 +44,10 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute_each(RELEASE, keys.iter().map(|key| step(key)).collect()).await.map(drop)
 }
 
-pub(super) async fn remove(tx: &Tx, horizon: &Horizon, page: u32) -> Result<u64, Error> {
-    let [before, open, definitions] = params(horizon);
-    tx.execute(REMOVE, (before, open, definitions, page)).await
-}
-
-pub(super) async fn any_left(tx: &Tx, horizon: &Horizon) -> Result<bool, Error> {
-    Ok(!tx.query(ANY_LEFT, params(horizon).to_vec()).await?.is_empty())
-}
-
-fn params(Horizon { before, definitions, open }: &Horizon) -> [Value; 3] {
-    let list = |texts: Vec<&str>| Value::from(Body::of(&texts).expect("a list of texts is JSON").as_str());
-    let (open, definitions) = (open.iter().map(SagaId::as_str), definitions.iter().map(Name::as_str));
-    [before.0.into(), list(open.collect()), list(definitions.collect())]
+/// Removes the steps whose youngest row is older than `before`. Gives how many rows went.
+pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp) -> Result<u64, Error> {
+    let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into(), before.0.into()]);
+    Ok(tx.execute_each(FORGET, sets.collect()).await?.into_iter().sum())
 }
 
 fn step(key: &StepKey) -> Vec<Value> {

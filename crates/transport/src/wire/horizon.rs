@@ -18,7 +18,7 @@ const SWEPT_TYPE: &str = "sagamore.swept";
 
 /// A horizon as a record of its topic; participants answer to `reply_to`.
 pub fn encode_horizon(horizon: &Horizon, reply_to: &ReplyTo) -> Record {
-    let mut record = event(HORIZON_TYPE, format!("horizon/{}", horizon.before), "/sagamore".into(), horizon);
+    let mut record = event(HORIZON_TYPE, format!("horizon/{}", horizon.ended_before), "/sagamore".into(), horizon);
     record.topic = HORIZON_TOPIC.into();
     record.partition = Some(0);
     record.headers.push((Cow::Borrowed(REPLY_TOPIC), reply_to.topic.clone().into()));
@@ -77,14 +77,19 @@ mod tests {
 
     use super::*;
 
+    fn horizon() -> Horizon {
+        Horizon {
+            started_before: Timestamp(5),
+            ended_before: Timestamp(7),
+            definitions: vec!["checkout".parse().unwrap()],
+            but: vec!["checkout:1".parse().unwrap()],
+        }
+    }
+
     #[test]
     fn what_is_told_comes_back() {
         let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
-        let horizon = Horizon {
-            before: Timestamp(7),
-            definitions: vec!["checkout".parse().unwrap()],
-            open: vec!["checkout:1".parse().unwrap()],
-        };
+        let horizon = horizon();
         assert_eq!(decode_horizon(&encode_horizon(&horizon, &reply_to)), Ok((horizon, reply_to.clone())));
         let swept = Swept { participant: Name::new("payment").unwrap(), before: Timestamp(5) };
         let record = encode_swept(&swept, &reply_to);
@@ -95,8 +100,7 @@ mod tests {
     #[test]
     fn what_is_no_such_message_is_told_from_one_that_is_damaged() {
         let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
-        let mut horizon =
-            encode_horizon(&Horizon { before: Timestamp(7), definitions: Vec::new(), open: Vec::new() }, &reply_to);
+        let mut horizon = encode_horizon(&horizon(), &reply_to);
         assert_eq!(decode_swept(&horizon), None);
         horizon.headers.retain(|(name, _)| name != REPLY_TOPIC);
         assert!(decode_horizon(&horizon).unwrap_err().contains(REPLY_TOPIC));
