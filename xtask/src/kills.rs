@@ -80,7 +80,7 @@ fn play(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()>
 /// A concurrent replay under kills of everything, in turn and at random.
 fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
-    let (mut kills, mut rounds) = (0, 0);
+    let (mut kills, mut rounds, mut under_way) = (0, 0, None);
     let mut progress = Vec::new();
     let mut replay = cast.replay(orders, &["--concurrency", "32"])?;
     while kills < KILLS_MIN {
@@ -104,13 +104,19 @@ fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
         }
         rounds += 1;
         if replay.is_over()? && kills < KILLS_MIN {
+            under_way.get_or_insert(kills);
             // everything is known already, and is asked once more: nothing may change
             replay = cast.replay(orders, &["--concurrency", "32"])?;
         }
         ensure!(begun.elapsed() < REPLAY_MAX, "{kills} kills have taken {} s", begun.elapsed().as_secs());
     }
     let report = replay.wait(REPLAY_MAX)?;
-    println!("   {kills} kills in {:.0} s: {report}", begun.elapsed().as_secs_f64());
+    let under_way = under_way.unwrap_or(kills);
+    println!(
+        "   {kills} kills in {:.0} s, {under_way} of them before all had ended: {report}",
+        begun.elapsed().as_secs_f64()
+    );
+    ensure!(under_way >= Cast::NAMES.len(), "the orders had all ended before everybody was killed once");
     cast.balanced(orders, &report)?;
     progress.sort_unstable();
     if let (Some(longest), Some(median)) = (progress.last(), progress.get(progress.len() / 2)) {
@@ -121,6 +127,7 @@ fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
             progress.len()
         );
         if progress[rank] > PROGRESS_MAX {
+            // told, and no failure: how long it takes is the machine's affair as well
             println!("   warning: that is more than the {PROGRESS_MAX:?} that it should be");
         }
     }
@@ -133,6 +140,7 @@ fn wiped(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     ensure!(cast.goes_on(&mut replay)?, "the replay was over before Kafka's data could be wiped");
     let begun = Instant::now();
     let open = cast.wipe_kafka()?;
+    ensure!(open > 0, "no saga was open when Kafka's data was wiped");
     let report = replay.wait(REPLAY_MAX)?;
     println!("   Kafka wiped with {open} sagas open; after {:.0} s: {report}", begun.elapsed().as_secs_f64());
     cast.balanced(orders, &report)
@@ -144,6 +152,7 @@ fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let commands = cast.rewind_services()?;
     let report = cast.replay(orders, &["--concurrency", "16"])?.wait(REPLAY_MAX)?;
     println!("   {commands} commands once more: {report}");
+    ensure!(commands > 0, "the services were given nothing once more");
     ensure!(report["balanceCents"] == before["balanceCents"], "before the offsets were reset: {before}");
     cast.balanced(orders, &report)
 }
@@ -151,15 +160,18 @@ fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
 /// The services of a choreography, its observer and the servers are killed one after another during a replay.
 fn reacting(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
-    let replay = cast.replay(orders, &["--concurrency", "8"])?;
-    let mut kills = 0;
+    let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
+    let (mut kills, mut under_way) = (0, 0);
     for name in ["payment", "inventory", "shipping", "order", "observer"].iter().chain(&Cast::REACTING) {
         std::thread::sleep(PAUSE);
+        under_way += usize::from(!replay.is_over()?);
         cast.kill(name)?;
         kills += 1;
     }
     let report = replay.wait(REPLAY_MAX)?;
-    println!("   nobody directs: {kills} kills in {:.0} s: {report}", begun.elapsed().as_secs_f64());
+    let seconds = begun.elapsed().as_secs_f64();
+    println!("   nobody directs: {kills} kills in {seconds:.0} s, {under_way} of them before all had ended: {report}");
+    ensure!(under_way >= Cast::REACTING.len(), "the orders had all ended before everybody was killed once");
     cast.balanced(orders, &report)
 }
 

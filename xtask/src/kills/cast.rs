@@ -1,18 +1,21 @@
 //! Who plays: two orchestrators and four services as processes, beside the servers; and what is asked of them.
 
+mod ask;
+mod outcome;
+mod replay;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
 
 use crate::services::{Process, Services};
 use crate::workspace::Workspace;
+pub use replay::Replay;
 
 /// How long a process may take until it is ready.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -32,13 +35,6 @@ pub struct Cast<'a> {
     /// Name -> where it listens.
     ports: BTreeMap<&'static str, u16>,
     children: BTreeMap<&'static str, Child>,
-}
-
-/// A replay at work.
-pub struct Replay {
-    child: Child,
-    output: PathBuf,
-    begun: Instant,
 }
 
 impl<'a> Cast<'a> {
@@ -227,104 +223,6 @@ impl<'a> Cast<'a> {
         bail!("order {id} has no outcome after {} s", READY_MAX.as_secs())
     }
 
-    /// What became of all orders that were ever placed.
-    pub fn totals(&self) -> Result<Value> {
-        let ended = "SELECT 'orders ' || count(*) FROM saga UNION ALL
-            SELECT status || ' ' || count(*) FROM saga GROUP BY status";
-        let counts = pairs(&self.ask_engine(ended)?);
-        let count = |name: &str| counts.get(name).and_then(|count| count.parse::<i64>().ok()).unwrap_or(0);
-        let cents = self.sum("payment", "/accounts", "accounts", "customerId", |row| row["balanceCents"].as_i64())?;
-        let pieces = self.sum("inventory", "/stock", "stock", "sku", |row| row["onHand"].as_i64())?;
-        Ok(serde_json::json!({
-            "orders": count("orders"), "completed": count("completed"), "compensated": count("compensated"),
-            "stuck": count("stuck"), "balanceCents": cents, "stockPieces": pieces,
-        }))
-    }
-
-    /// Every saga has ended, each as all services say, and no cent and no piece is lost or doubled.
-    pub fn balanced(&self, orders: &Path, report: &Value) -> Result<()> {
-        let number = |name: &str| report[name].as_i64().with_context(|| format!("no {name} in {report}"));
-        ensure!(number("stuck")? == 0, "stuck: {report}");
-        ensure!(number("completed")? + number("compensated")? == number("orders")?, "not all have ended: {report}");
-        let confirmed = |row: &Value| row["status"] == "confirmed";
-        let count = self.sum("order", "/orders", "orders", "orderId", |row| Some(i64::from(confirmed(row))))?;
-        let pending = |row: &Value| Some(i64::from(row["status"] == "pending" || !row["lockedBy"].is_null()));
-        ensure!(self.sum("order", "/orders", "orders", "orderId", pending)? == 0, "orders are left pending or locked");
-        ensure!(count == number("completed")?, "{count} orders are confirmed: {report}");
-        let sent = self.sum("shipping", "/shipments", "shipments", "orderId", |_| Some(1))?;
-        ensure!(sent == count, "{sent} shipments of {count} orders");
-        let paid = |row: &Value| if confirmed(row) { row["totalCents"].as_i64() } else { Some(0) };
-        let cents = self.sum("order", "/orders", "orders", "orderId", paid)? + number("balanceCents")?;
-        let had = lines(&orders.join("accounts.jsonl"), "balanceCents")?;
-        ensure!(cents == had, "money: {cents} cents of {had}");
-        let pieces = |row: &Value| {
-            let lines = row["lines"].as_array().filter(|_| confirmed(row));
-            Some(lines.map_or(0, |lines| lines.iter().filter_map(|line| line["quantity"].as_i64()).sum()))
-        };
-        let pieces = self.sum("order", "/orders", "orders", "orderId", pieces)? + number("stockPieces")?;
-        let had = lines(&orders.join("stock.jsonl"), "onHand")?;
-        ensure!(pieces == had, "stock: {pieces} pieces of {had}");
-        Ok(())
-    }
-
-    /// Adds something up over everything that a service keeps, page by page.
-    fn sum(&self, name: &str, path: &str, what: &str, key: &str, of: impl Fn(&Value) -> Option<i64>) -> Result<i64> {
-        let (mut sum, mut after) = (0, String::new());
-        loop {
-            let answer = self.get_patiently(name, &format!("{path}?limit=1000&after={}", after.replace(' ', "%20")))?;
-            let page: Value = serde_json::from_str(&answer).with_context(|| format!("{name}: {answer}"))?;
-            let rows = page[what].as_array().with_context(|| format!("no {what} in {answer}"))?;
-            sum += rows.iter().filter_map(&of).sum::<i64>();
-            match page["next"].as_str() {
-                Some(_) => after = rows.last().and_then(|last| last[key].as_str()).unwrap_or_default().to_owned(),
-                None => return Ok(sum),
-            }
-        }
-    }
-
-    fn get_patiently(&self, name: &str, path: &str) -> Result<String> {
-        let begun = Instant::now();
-        loop {
-            match self.http(name, "GET", path, "") {
-                Ok(answer) => return Ok(answer),
-                Err(error) if begun.elapsed() > READY_MAX => return Err(error),
-                Err(_) => std::thread::sleep(POLL),
-            }
-        }
-    }
-
-    /// One request, one answer; HTTP/1.0, so that the answer ends with the connection.
-    fn http(&self, name: &str, method: &str, path: &str, body: &str) -> Result<String> {
-        let address = format!("127.0.0.1:{}", self.ports.get(name).with_context(|| format!("there is no {name}"))?);
-        let mut stream = TcpStream::connect_timeout(&address.parse()?, Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nhost: {address}\r\nprefer: wait=10\r\ncontent-length: {length}\r\n\r\n{body}"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{name} says {answer:?}"))?;
-        ensure!(head.split(' ').nth(1).is_some_and(|code| code.starts_with('2')), "{name}: {head}\n{body}");
-        Ok(body.to_owned())
-    }
-
-    /// Reads the engine's tables; patiently, since the server may have been killed.
-    fn ask_engine(&self, sql: &str) -> Result<String> {
-        let url = self.services.postgres_url()?;
-        let sql = format!("SET search_path = \"{}_engine\"; {sql}", self.namespace);
-        let begun = Instant::now();
-        loop {
-            let asked = Command::new("psql").args(["-qtA", "-d", &url, "-c", &sql]).output().context("run psql")?;
-            if asked.status.success() {
-                return Ok(String::from_utf8(asked.stdout)?);
-            }
-            ensure!(begun.elapsed() < READY_MAX, "psql: {}", String::from_utf8_lossy(&asked.stderr));
-            std::thread::sleep(POLL);
-        }
-    }
-
     fn spawn(&mut self, name: &'static str) -> Result<()> {
         let mut command = self.program();
         match name {
@@ -378,42 +276,8 @@ impl Drop for Cast<'_> {
     }
 }
 
-impl Replay {
-    /// Whether it has ended.
-    pub fn is_over(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_some())
-    }
-
-    /// Its report, once it has ended.
-    pub fn wait(mut self, limit: Duration) -> Result<Value> {
-        while self.child.try_wait()?.is_none() {
-            if self.begun.elapsed() > limit {
-                self.child.kill()?;
-                bail!("the replay has not ended after {} s; see {}", limit.as_secs(), self.output.display());
-            }
-            std::thread::sleep(POLL);
-        }
-        let text = std::fs::read_to_string(&self.output)?;
-        serde_json::from_str(&text).with_context(|| {
-            let said = std::fs::read_to_string(self.output.with_extension("log")).unwrap_or_default();
-            format!("the replay gave no report: {said}")
-        })
-    }
-}
-
 /// Lines of two words, by the first.
 fn pairs(text: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| line.split_once(' ').map(|(first, second)| (first.to_owned(), second.to_owned()));
     text.lines().filter_map(pair).collect()
-}
-
-/// The sum of one field over a file of JSON lines.
-fn lines(file: &Path, field: &str) -> Result<i64> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-    let mut sum = 0;
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let row: Value = serde_json::from_str(line).with_context(|| format!("{}: {line}", file.display()))?;
-        sum += row[field].as_i64().with_context(|| format!("no {field} in {line}"))?;
-    }
-    Ok(sum)
 }
