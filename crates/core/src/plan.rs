@@ -24,6 +24,7 @@ mod fold;
 mod waits;
 
 mod anomaly;
+mod steps;
 mod tree;
 
 mod draw;
@@ -36,6 +37,7 @@ pub use draw::{mermaid, text};
 pub use explore::STATES_MAX;
 pub use fold::{Chain, Seen, State, Taken, UNEXPECTED_MAX};
 pub use problem::{Error, Problem, Run, Who};
+pub use steps::Stage;
 pub use tree::Branch;
 pub use waits::Wait;
 

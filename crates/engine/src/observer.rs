@@ -76,8 +76,7 @@ impl Observer {
         transport: Arc<dyn Transport>,
         plans: Vec<Plan>,
     ) -> Result<(Observer, Chains), Error> {
-        let named = plans.into_iter().map(|plan| ((plan.name.clone(), plan.version), Arc::new(plan)));
-        let store = Store::open(database, Arc::new(named.collect())).await?;
+        let store = Store::open(database, named(plans)).await?;
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let chains = Chains::new(store.clone(), changes.clone());
         let (consumer, unsettled, tick_due) = (None, false, Timestamp(i64::MIN));
@@ -145,6 +144,10 @@ impl Observer {
             tokio::task::yield_now().await;
         }
     }
+}
+
+fn named(plans: Vec<Plan>) -> Arc<Plans> {
+    Arc::new(plans.into_iter().map(|plan| ((plan.name.clone(), plan.version), Arc::new(plan))).collect())
 }
 
 async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {

@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::registry::Registry;
 
 pub(crate) use handed::Handed;
+pub(crate) use list::{Clauses, LIMIT};
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub(crate) use ownership::{Epochs, Seat, Survey};
 pub(crate) use schema::PROGRAM as PROGRAM_VERSION;

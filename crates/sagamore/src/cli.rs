@@ -24,10 +24,11 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use sagamore_core::saga::Status;
+use sagamore_engine::ChainStatus;
 
 use crate::client::Client;
 use crate::config::Settings;
+use crate::view::Style;
 use crate::{docs, stack};
 
 pub use output::Exit;
@@ -211,7 +212,11 @@ impl ServerArgs {
     /// The way to the server.
     fn client(&self, config: &ConfigArgs) -> Result<Client> {
         let configured = || match &config.config {
-            Some(file) => Ok(Settings::load(Some(file))?.servers().swap_remove(0)),
+            Some(file) => {
+                let settings = Settings::load(Some(file))?;
+                let observer = || format!("http://{}", settings.observer.listen);
+                Ok(if settings.choreography { observer() } else { settings.servers().swap_remove(0) })
+            }
             None => Ok::<_, anyhow::Error>("http://127.0.0.1:3000".to_owned()),
         };
         Ok(Client::new(&self.server.clone().map_or_else(configured, Ok)?)?)
@@ -252,8 +257,11 @@ struct StartArgs {
 struct ListArgs {
     /// Only those that stand so.
     #[arg(long, value_parser = status)]
-    status: Option<Status>,
-    /// Only those of this definition.
+    status: Option<ChainStatus>,
+    /// Only those that are run so.
+    #[arg(long, value_enum)]
+    style: Option<Style>,
+    /// Only those of this definition or plan.
     #[arg(long)]
     definition: Option<String>,
     /// Only those with this business key.
@@ -268,7 +276,7 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct ShowArgs {
-    /// DEFINITION:KEY, or KEY alone for a checkout.
+    /// DEFINITION:KEY, or KEY alone for an order of the shop.
     id: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -400,10 +408,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn status(text: &str) -> Result<Status, String> {
-    let all = [Status::Running, Status::Compensating, Status::Completed, Status::Compensated, Status::Stuck];
-    let found = all.into_iter().find(|status| status.as_str() == text);
-    found.ok_or_else(|| format!("there are: {}", all.map(Status::as_str).join(", ")))
+fn status(text: &str) -> Result<ChainStatus, String> {
+    ChainStatus::read(text)
+        .ok_or_else(|| format!("there are: {}", ChainStatus::ALL.map(ChainStatus::as_str).join(", ")))
 }
 
 #[cfg(test)]

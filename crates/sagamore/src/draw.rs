@@ -2,17 +2,18 @@
 
 use std::fmt::Write as _;
 
-use owo_colors::{OwoColorize, Style};
+use owo_colors::{OwoColorize, Style as Paint};
 use sagamore_core::definition::Kind;
-use sagamore_core::saga::{Status, StepStatus};
+use sagamore_core::saga::StepStatus;
+use sagamore_engine::ChainStatus;
 
 use crate::clock::from_rfc3339;
-use crate::view::{SagaView, StepView};
+use crate::view::{SagaView, StepView, Style, WaitView};
 
 /// The whole saga. Colours are always in it: whoever prints it takes them out where they are not wanted.
 pub fn saga(view: &SagaView) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "{}  {}{}", view.id.bold(), status(view.status), took(view));
+    let _ = writeln!(text, "{}  {}{}", view.line.id.bold(), status(view.line.status), took(view));
     let width = view.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
     for (index, step) in view.steps.iter().enumerate() {
         let last = index + 1 == view.steps.len();
@@ -22,27 +23,38 @@ pub fn saga(view: &SagaView) -> String {
         let at = cause.step.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
         let _ = writeln!(text, "  went back: {}{at}", words(&cause.kind));
     }
-    if view.status == Status::Stuck {
+    for wait in &view.waits_for {
+        let WaitView { service, step, messages, since } = wait;
+        let _ = writeln!(text, "  waits for {service} ({step}): {}, since {since}", messages.join(" or "));
+    }
+    if let Some(why) = &view.line.why {
+        let _ = writeln!(text, "  {}", why.red());
+    }
+    for event in &view.events {
+        let _ = writeln!(text, "  {}{} {}", "   ".repeat(event.depth), event.name, event.at.dimmed());
+    }
+    if view.line.style == Style::Orchestration && view.line.status == ChainStatus::Stuck {
         let _ = writeln!(text, "  needs an operator: retry, skip or resolve the step marked !");
     }
     text
 }
 
 /// A saga's status, in its colour.
-pub fn status(status: Status) -> String {
+pub fn status(status: ChainStatus) -> String {
     let style = match status {
-        Status::Running => Style::new().cyan(),
-        Status::Compensating => Style::new().yellow(),
-        Status::Completed => Style::new().green(),
-        Status::Compensated => Style::new().magenta(),
-        Status::Stuck => Style::new().red().bold(),
+        ChainStatus::Running => Paint::new().cyan(),
+        ChainStatus::Compensating => Paint::new().yellow(),
+        ChainStatus::Completed => Paint::new().green(),
+        ChainStatus::Compensated => Paint::new().magenta(),
+        ChainStatus::Stuck | ChainStatus::HalfCompensated => Paint::new().red().bold(),
+        ChainStatus::Anomalous | ChainStatus::UnknownVersion => Paint::new().red().bold(),
     };
     status.as_str().style(style).to_string()
 }
 
 fn took(view: &SagaView) -> String {
-    let ended = view.ended_at.as_deref().and_then(from_rfc3339);
-    match (from_rfc3339(&view.started_at), ended) {
+    let ended = view.line.ended_at.as_deref().and_then(from_rfc3339);
+    match (from_rfc3339(&view.line.started_at), ended) {
         (Some(started), Some(ended)) => format!("  in {} ms", ended.since(started).as_millis()),
         _ => String::new(),
     }
@@ -60,17 +72,17 @@ fn line(step: &StepView, width: usize, last: bool) -> String {
     format!("  {rail} {}{}", text.style(style), remark(step))
 }
 
-fn mark(status: StepStatus) -> (&'static str, Style) {
+fn mark(status: StepStatus) -> (&'static str, Paint) {
     match status {
-        StepStatus::Waiting => ("·", Style::new().dimmed()),
-        StepStatus::Asked => ("»", Style::new().cyan()),
-        StepStatus::Done => ("✓", Style::new().green()),
-        StepStatus::Refused => ("✗", Style::new().red()),
-        StepStatus::Unknown => ("?", Style::new().yellow()),
-        StepStatus::Undoing => ("«", Style::new().yellow()),
-        StepStatus::Undone => ("↶", Style::new().magenta()),
-        StepStatus::UndoFailed => ("!", Style::new().red().bold()),
-        StepStatus::Skipped => ("⇥", Style::new().dimmed()),
+        StepStatus::Waiting => ("·", Paint::new().dimmed()),
+        StepStatus::Asked => ("»", Paint::new().cyan()),
+        StepStatus::Done => ("✓", Paint::new().green()),
+        StepStatus::Refused => ("✗", Paint::new().red()),
+        StepStatus::Unknown => ("?", Paint::new().yellow()),
+        StepStatus::Undoing => ("«", Paint::new().yellow()),
+        StepStatus::Undone => ("↶", Paint::new().magenta()),
+        StepStatus::UndoFailed => ("!", Paint::new().red().bold()),
+        StepStatus::Skipped => ("⇥", Paint::new().dimmed()),
     }
 }
 
@@ -102,6 +114,7 @@ fn words(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::Line;
 
     fn a_step(name: &str, status: StepStatus) -> StepView {
         StepView {
@@ -123,15 +136,20 @@ mod tests {
     #[test]
     fn a_drawing_names_every_step_and_why_it_went_back() {
         let view = SagaView {
-            id: "checkout:10248".into(),
-            definition: "checkout".into(),
-            version: 1,
-            key: "10248".into(),
-            status: Status::Compensated,
+            line: Line {
+                id: "checkout:10248".into(),
+                style: Style::Orchestration,
+                definition: "checkout".into(),
+                version: 1,
+                key: "10248".into(),
+                status: ChainStatus::Compensated,
+                why: None,
+                started_at: "2026-11-23T20:00:00.000Z".into(),
+                changed_at: "2026-11-23T20:00:00.031Z".into(),
+                ended_at: Some("2026-11-23T20:00:00.031Z".into()),
+                failed_at: Some("charge-payment".into()),
+            },
             revision: 5,
-            started_at: "2026-11-23T20:00:00.000Z".into(),
-            changed_at: "2026-11-23T20:00:00.031Z".into(),
-            ended_at: Some("2026-11-23T20:00:00.031Z".into()),
             cause: Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()) }),
             allowed_actions: Vec::new(),
             input: sagamore_core::Body::empty(),
@@ -143,7 +161,9 @@ mod tests {
                 },
                 a_step("reserve-stock", StepStatus::Waiting),
             ],
+            waits_for: Vec::new(),
             journal: Vec::new(),
+            events: Vec::new(),
         };
         let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
         assert_eq!(

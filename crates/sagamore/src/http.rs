@@ -6,6 +6,7 @@ mod chains;
 mod choreography;
 mod health;
 mod index;
+mod listing;
 mod orders;
 mod prefer;
 mod sagas;
@@ -22,7 +23,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
-use sagamore_engine::Handle;
+use sagamore_engine::{Chains, Handle};
 use sagamore_shop::Databases;
 use sagamore_transport::Log;
 use tokio::net::TcpListener;
@@ -40,6 +41,8 @@ pub use service::{ServiceApp, service_router};
 pub struct App {
     /// The way into the engine.
     pub handle: Handle,
+    /// What is known of chains, where the same shop is choreographed as well.
+    pub chains: Option<Chains>,
     /// What the shop's services keep, where they are in this process; then there are sample orders as well.
     pub shop: Option<Databases>,
     /// The embedded log, for its figures.

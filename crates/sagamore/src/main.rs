@@ -1,6 +1,5 @@
 //! The `sagamore` program: the command line, the HTTP server, and the embedded stack under them.
 
-mod chain_view;
 mod cli;
 mod client;
 mod clock;

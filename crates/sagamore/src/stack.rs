@@ -165,7 +165,13 @@ impl Stack {
 
     /// What the HTTP side works with.
     pub fn app(&self, metrics: Option<PrometheusHandle>) -> App {
-        App { handle: self.handle.clone(), shop: Some(self.shop.clone()), log: Some(self.ground.log.clone()), metrics }
+        App {
+            handle: self.handle.clone(),
+            chains: None,
+            shop: Some(self.shop.clone()),
+            log: Some(self.ground.log.clone()),
+            metrics,
+        }
     }
 
     /// Waits until some part of it stops although nobody asked it to.

@@ -1,18 +1,21 @@
 //! A saga as the API tells it: what the server writes and the CLI reads. Times are RFC 3339.
 
+mod chain;
 mod journal;
+mod page;
 
-use sagamore_core::Allowed;
-use sagamore_core::Body;
 use sagamore_core::definition::Kind;
 use sagamore_core::message::Refusal;
-use sagamore_core::saga::{Cause, Saga, Status, StepStatus};
-use sagamore_engine::{Detail, Header, Page, Started, Summary};
+use sagamore_core::saga::{Cause, Change, Entry, Saga, Status, StepStatus};
+use sagamore_core::{Allowed, Body, Name};
+use sagamore_engine::{ChainStatus, Detail, Header, Started, Summary};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::rfc3339;
 
+pub use chain::{chain_line, chain_view, standing};
 pub use journal::EntryView;
+pub use page::{Lines, Place};
 
 /// Where a saga stands: the answer to a start and to a verb.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,73 +32,113 @@ pub struct Standing {
     pub ended_at: Option<String>,
 }
 
-/// A saga in a list.
+/// How a saga is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Style {
+    /// An orchestrator asks for every step.
+    Orchestration,
+    /// Services react to each other's events; what is told is what the observer has seen.
+    Choreography,
+}
+
+impl Style {
+    /// As it is told.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Style::Orchestration => "orchestration",
+            Style::Choreography => "choreography",
+        }
+    }
+}
+
+/// A saga of either style in a list.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// `checkout:10248`.
     pub id: String,
-    /// The definition's name.
+    /// How it is run.
+    pub style: Style,
+    /// The name of its definition or plan.
     pub definition: String,
     /// Its version.
     pub version: u32,
     /// The business key.
     pub key: String,
     /// Where it stands.
-    pub status: Status,
-    /// One more with every journal entry.
-    pub revision: u64,
-    /// When it was stored first.
+    pub status: ChainStatus,
+    /// What is wrong with it, if it is anomalous.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// When it started.
     pub started_at: String,
     /// When it changed last.
     pub changed_at: String,
     /// When it ended, if it has.
     pub ended_at: Option<String>,
-    /// The step that turned it back.
+    /// The step that turned it back; of a choreography, the service.
     pub failed_at: Option<String>,
 }
 
-/// A page of a list.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Lines {
-    /// The newest first.
-    pub sagas: Vec<Line>,
-    /// The cursor of the next page, if there is one.
-    pub next: Option<String>,
-}
-
-/// One saga with all that is known of it.
+/// One saga of either style with all that is known of it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SagaView {
-    /// `checkout:10248`.
-    pub id: String,
-    /// The definition's name.
-    pub definition: String,
-    /// Its version.
-    pub version: u32,
-    /// The business key.
-    pub key: String,
-    /// Where it stands.
-    pub status: Status,
-    /// One more with every journal entry.
+    /// What a list says of it.
+    #[serde(flatten)]
+    pub line: Line,
+    /// One more with every journal entry, or with every event.
     pub revision: u64,
-    /// When it was stored first.
-    pub started_at: String,
-    /// When it changed last.
-    pub changed_at: String,
-    /// When it ended, if it has.
-    pub ended_at: Option<String>,
     /// Why it compensates, once it does.
     pub cause: Option<CauseView>,
     /// What it takes as it stands: `cancel`.
     pub allowed_actions: Vec<String>,
     /// What it was started with.
     pub input: Body,
-    /// In the definition's order.
+    /// In the order of the definition or the plan.
     pub steps: Vec<StepView>,
-    /// The oldest entry first.
+    /// From whom something is to come.
+    pub waits_for: Vec<WaitView>,
+    /// What happened, the oldest entry first; empty for a choreography.
     pub journal: Vec<EntryView>,
+    /// The events of a choreography, each behind the one that led to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventView>,
+}
+
+/// Somebody from whom something is to come.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitView {
+    /// Who.
+    pub service: String,
+    /// What it is to do, or to undo.
+    pub step: String,
+    /// The events of which one is to come; of an orchestrated saga the command that is to be answered.
+    pub messages: Vec<String>,
+    /// Since when.
+    pub since: String,
+}
+
+/// An event of a choreography.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventView {
+    /// How deep it stands in the tree of causes.
+    pub depth: usize,
+    /// The same however often it is told.
+    pub id: String,
+    /// `payment.success`.
+    pub name: String,
+    /// How many events led to it.
+    pub hop: u32,
+    /// The event that led to it.
+    pub causation: Option<String>,
+    /// When it was told first.
+    pub at: String,
+    /// What it says.
+    pub body: Option<Body>,
 }
 
 /// Why a saga compensates.
@@ -160,23 +203,17 @@ impl Line {
     pub fn of(header: &Header) -> Line {
         Line {
             id: header.id.to_string(),
+            style: Style::Orchestration,
             definition: header.id.definition().to_owned(),
             version: header.version,
             key: header.id.key().to_owned(),
-            status: header.status,
-            revision: header.revision,
+            status: header.status.into(),
+            why: None,
             started_at: rfc3339(header.started_at),
             changed_at: rfc3339(header.changed_at),
             ended_at: header.ended_at.map(rfc3339),
             failed_at: header.failed_at.as_ref().map(ToString::to_string),
         }
-    }
-}
-
-impl Lines {
-    /// A page as the engine gives it.
-    pub fn of(page: &Page) -> Lines {
-        Lines { sagas: page.sagas.iter().map(Line::of).collect(), next: page.next.map(cursor) }
     }
 }
 
@@ -186,20 +223,15 @@ impl SagaView {
         let Detail { header, saga, entries } = detail;
         let allowed = saga.allowed_actions();
         SagaView {
-            id: header.id.to_string(),
-            definition: header.id.definition().to_owned(),
-            version: header.version,
-            key: header.id.key().to_owned(),
-            status: saga.status,
+            line: Line::of(header),
             revision: saga.revision,
-            started_at: rfc3339(header.started_at),
-            changed_at: rfc3339(saga.changed_at),
-            ended_at: header.ended_at.map(rfc3339),
             cause: saga.cause.as_ref().map(CauseView::of),
             allowed_actions: actions(&allowed, None),
             input: saga.input.clone(),
             steps: (0..saga.steps.len()).map(|index| step_view(saga, index, &allowed)).collect(),
+            waits_for: waits_for(saga, entries),
             journal: entries.iter().map(EntryView::of).collect(),
+            events: Vec::new(),
         }
     }
 }
@@ -215,6 +247,28 @@ impl CauseView {
         };
         CauseView { kind: kind.into(), step: step.map(ToString::to_string) }
     }
+}
+
+/// The steps whose answer is to come, each since it was asked last.
+fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
+    let asked_at = |name: &Name| {
+        let asks = |change: &Change| matches!(change, Change::Asked { step, .. } if step == name);
+        entries.iter().rev().find(|entry| entry.changes.iter().any(asks)).map(|entry| entry.at)
+    };
+    let waiting = saga.definition.steps.iter().zip(&saga.steps).filter_map(|(plan, state)| {
+        let command = match state.status {
+            StepStatus::Asked | StepStatus::Unknown => &plan.action,
+            StepStatus::Undoing => plan.compensation.as_ref()?,
+            _ => return None,
+        };
+        Some(WaitView {
+            service: command.participant.to_string(),
+            step: plan.name.to_string(),
+            messages: vec![command.message.to_string()],
+            since: rfc3339(asked_at(&plan.name).unwrap_or(saga.changed_at)),
+        })
+    });
+    if saga.status.has_ended() { Vec::new() } else { waiting.collect() }
 }
 
 fn step_view(saga: &Saga, index: usize, allowed: &[Allowed]) -> StepView {
@@ -243,26 +297,4 @@ fn actions(allowed: &[Allowed], of: Option<&str>) -> Vec<String> {
         (Allowed::Cancel | Allowed::Rescue { .. }, _) => None,
     });
     names.map(str::to_owned).collect()
-}
-
-/// A place in the list, opaque to clients.
-pub fn cursor(seq: i64) -> String {
-    format!("s{seq:x}")
-}
-
-/// Reads what [`cursor`] wrote.
-pub fn from_cursor(text: &str) -> Option<i64> {
-    i64::from_str_radix(text.strip_prefix('s')?, 16).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cursor_leads_back_to_its_place() {
-        assert_eq!(from_cursor(&cursor(830)), Some(830));
-        assert_eq!(from_cursor("830"), None);
-        assert_eq!(from_cursor("sxyz"), None);
-    }
 }

@@ -218,6 +218,27 @@ fn who_is_waited_for_is_told_with_since_when() {
 }
 
 #[test]
+fn each_part_of_the_plan_has_come_so_far() {
+    let check = |events: &[(&str, &str)], wanted: [&str; 5]| {
+        let chain = chain(shop(), seen(events));
+        let stages = chain.stages();
+        let told = stages.iter().map(|stage| format!("{:?}", stage.status).to_lowercase()).collect::<Vec<_>>();
+        assert_eq!(told, wanted, "{events:?}");
+        for stage in stages.iter().filter(|stage| stage.told.is_some()) {
+            assert!(stage.part.role(&stage.told.expect("told").name).is_some(), "{}", stage.part.name);
+        }
+    };
+    check(&[CREATED], ["done", "asked", "waiting", "waiting", "waiting"]);
+    check(&[CREATED, PAID], ["done", "done", "asked", "waiting", "waiting"]);
+    check(&[CREATED, RESERVED], ["done", "asked", "done", "asked", "waiting"]);
+    check(&[CREATED, PAID, NOT_RESERVED], ["undoing", "undoing", "refused", "waiting", "waiting"]);
+    check(&[CREATED, PAID, NOT_RESERVED, REFUNDED, CANCELLED], ["undone", "undone", "refused", "waiting", "waiting"]);
+    check(&[CREATED, PAID, RESERVED, SCHEDULED, CONFIRMED], ["done"; 5]);
+    let kinds: Vec<_> = shop().parts().map(|part| part.kind().as_str().to_owned()).collect();
+    assert_eq!(kinds, ["compensatable", "compensatable", "compensatable", "pivot", "retriable"]);
+}
+
+#[test]
 fn an_undo_that_waits_for_another_is_owed_with_it() {
     let plan = shop_with(&[("/begins/undo/on", json!(["payment.failed", "payment.refunded"]))]);
     let owed = chain(plan, seen(&[CREATED, PAID, NOT_RESERVED])).owed();

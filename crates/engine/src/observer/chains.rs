@@ -3,18 +3,18 @@
 use std::time::Duration;
 
 use sagamore_core::SagaId;
-use sagamore_core::plan::Chain;
+use sagamore_core::plan::{Chain, Plan};
+use sagamore_database::Database;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
-use super::Changed;
 use super::store::{ChainHeader, ChainStatus, Observed, Store};
+use super::{Changed, named};
 use crate::error::Error;
+use crate::store::Filter;
 
 /// Who waits looks this often, whatever it hears: another process may observe.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The most chains on a page.
-const LIMIT_MAX: u32 = 500;
 
 /// What is known of chains. Clones share it.
 #[derive(Clone)]
@@ -39,6 +39,12 @@ impl Chains {
         Chains { store, changes }
     }
 
+    /// What an observer, wherever it runs, keeps in this database.
+    pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Chains, Error> {
+        let store = Store::open(database, named(plans)).await?;
+        Ok(Chains::new(store, broadcast::channel(1).0))
+    }
+
     /// One chain.
     pub async fn show(&self, id: &SagaId) -> Result<Option<ChainDetail>, Error> {
         let Some((header, events)) = self.store.show(id).await? else { return Ok(None) };
@@ -46,14 +52,9 @@ impl Chains {
         Ok(Some(ChainDetail { header, chain, events }))
     }
 
-    /// Chains, the newest first, from before this number on.
-    pub async fn list(
-        &self,
-        status: Option<ChainStatus>,
-        before: Option<i64>,
-        limit: u32,
-    ) -> Result<Vec<ChainHeader>, Error> {
-        self.store.list(status, before, limit.clamp(1, LIMIT_MAX)).await
+    /// Chains, the newest first.
+    pub async fn list(&self, filter: &Filter<ChainStatus>) -> Result<Vec<ChainHeader>, Error> {
+        self.store.list(filter).await
     }
 
     /// Waits until a chain is at rest, for so long at most. None: it was never seen.

@@ -10,13 +10,15 @@ use crate::error::Error;
 use crate::registry::Registry;
 
 /// The most sagas on a page.
-pub const LIMIT_MAX: u32 = 500;
+pub const LIMIT_MAX: u32 = 1_000;
+/// How many there are unless somebody says.
+pub(crate) const LIMIT: u32 = 50;
 
-/// Which sagas are wanted.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
+/// Which sagas are wanted; or chains, whose status is another sort.
+#[derive(Clone, Debug)]
+pub struct Filter<S = Status> {
     /// Only those that stand so.
-    pub status: Option<Status>,
+    pub status: Option<S>,
     /// Only those of this definition.
     pub definition: Option<Name>,
     /// Only the one with this business key, of whatever definition.
@@ -25,6 +27,12 @@ pub struct Filter {
     pub before: Option<i64>,
     /// How many at most, up to [`LIMIT_MAX`]; 50 when absent.
     pub limit: Option<u32>,
+}
+
+impl<S> Default for Filter<S> {
+    fn default() -> Filter<S> {
+        Filter { status: None, definition: None, key: None, before: None, limit: None }
+    }
 }
 
 /// Some sagas, the newest first.
@@ -50,34 +58,16 @@ pub struct Detail {
 impl Store {
     /// A page of sagas, the newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
-        let limit = filter.limit.unwrap_or(50).clamp(1, LIMIT_MAX);
-        let mut wheres = Vec::new();
-        let mut values = Vec::new();
-        let mut add = |clause: &str, value: Value| {
-            values.push(value);
-            wheres.push(clause.replace('?', &format!("${}", values.len())));
-        };
-        if let Some(before) = filter.before {
-            add("seq < ?", Value::Int(before));
-        }
-        match (&filter.definition, &filter.key) {
-            (Some(definition), Some(key)) => add("id = ?", Value::Text(format!("{definition}:{key}"))),
-            // ';' is the character after ':', so this is every id of the definition, by the index of ids
-            (Some(definition), None) => {
-                add("id > ?", Value::Text(format!("{definition}:")));
-                add("id < ?", Value::Text(format!("{definition};")));
-            }
-            (None, Some(key)) => add("id LIKE ? ESCAPE '\\'", Value::Text(format!("%:{}", like_literal(key)))),
-            (None, None) => {}
-        }
+        let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
+        let mut clauses = Clauses::of(filter);
         if let Some(status) = filter.status {
-            add("status = ?", Value::from(status.as_str()));
+            clauses.add("status = ?", Value::from(status.as_str()));
             // said in words, so that the index of the ended or of the unfinished sagas serves
-            wheres.push(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" }.into());
+            clauses.wheres.push(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" }.into());
         }
-        let condition = if wheres.is_empty() { "1 = 1".into() } else { wheres.join(" AND ") };
+        let condition = clauses.condition();
         let sql = format!("SELECT {HEADER} FROM saga WHERE {condition} ORDER BY seq DESC LIMIT {}", limit + 1);
-        let rows = self.database.query(&sql, values).await?;
+        let rows = self.database.query(&sql, clauses.values).await?;
         let mut sagas = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
         let more = sagas.len() > limit as usize;
         sagas.truncate(limit as usize);
@@ -106,6 +96,43 @@ impl Store {
         header.ended_at = saga.status.has_ended().then_some(saga.changed_at);
         header.failed_at = failed_at(&saga).cloned();
         Ok(Some(Detail { header, saga, entries }))
+    }
+}
+
+/// What a filter asks of a row, but for its status.
+pub(crate) struct Clauses {
+    wheres: Vec<String>,
+    pub values: Vec<Value>,
+}
+
+impl Clauses {
+    pub fn of<S>(filter: &Filter<S>) -> Clauses {
+        let mut clauses = Clauses { wheres: Vec::new(), values: Vec::new() };
+        if let Some(before) = filter.before {
+            clauses.add("seq < ?", Value::Int(before));
+        }
+        match (&filter.definition, &filter.key) {
+            (Some(definition), Some(key)) => clauses.add("id = ?", Value::Text(format!("{definition}:{key}"))),
+            // ';' is the character after ':', so this is every id of the definition, by the index of ids
+            (Some(definition), None) => {
+                clauses.add("id > ?", Value::Text(format!("{definition}:")));
+                clauses.add("id < ?", Value::Text(format!("{definition};")));
+            }
+            (None, Some(key)) => {
+                clauses.add("id LIKE ? ESCAPE '\\'", Value::Text(format!("%:{}", like_literal(key))));
+            }
+            (None, None) => {}
+        }
+        clauses
+    }
+
+    pub fn add(&mut self, clause: &str, value: Value) {
+        self.values.push(value);
+        self.wheres.push(clause.replace('?', &format!("${}", self.values.len())));
+    }
+
+    pub fn condition(&self) -> String {
+        if self.wheres.is_empty() { "1 = 1".into() } else { self.wheres.join(" AND ") }
     }
 }
 

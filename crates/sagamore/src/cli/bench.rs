@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use sagamore_engine::ChainStatus;
+use sagamore_engine::{ChainStatus, Filter};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -142,11 +142,14 @@ async fn choreographed(args: &BenchArgs) -> Result<Report> {
         let _ = serving_stops.await;
     }));
     let measured = measure(args, Target::Choreography(address)).await?;
-    let running = stack.chains.list(Some(ChainStatus::Running), None, UNFINISHED_MAX).await?.len();
-    let compensating = stack.chains.list(Some(ChainStatus::Compensating), None, UNFINISHED_MAX).await?.len();
+    let mut unfinished = 0;
+    for status in [ChainStatus::Running, ChainStatus::Compensating] {
+        let filter = Filter { status: Some(status), limit: Some(UNFINISHED_MAX), ..Filter::default() };
+        unfinished += stack.chains.list(&filter).await?.len();
+    }
     let _ = stop_serving.send(());
     stack.stop(stack::STOP_MAX).await?;
-    Ok(measured.report(args, running + compensating))
+    Ok(measured.report(args, unfinished))
 }
 
 /// What was seen, and what it took.

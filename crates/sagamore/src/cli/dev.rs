@@ -62,14 +62,14 @@ fn greet(address: SocketAddr, data: &Path, ephemeral: bool, took: Duration, chor
     writeln!(out, "Sagamore is ready after {} ms.\n", took.as_millis())?;
     writeln!(out, "  server   http://{address}")?;
     writeln!(out, "  orders   http://{address}/orders")?;
-    let (what, path) = if choreography { ("chains  ", "chains") } else { ("sagas   ", "sagas") };
+    let (what, path) = ("sagas   ", "sagas");
     writeln!(out, "  {what} http://{address}/api/v1/{path}")?;
     writeln!(out, "  metrics  http://{address}/metrics")?;
     writeln!(out, "  data     {}{kept}\n", data.display())?;
     writeln!(out, "Try next:")?;
     writeln!(out, "  curl 'http://{address}/saga/start/12345?wait=10'")?;
     if choreography {
-        writeln!(out, "  curl http://{address}/api/v1/chains/12345")?;
+        writeln!(out, "  curl http://{address}/api/v1/sagas/12345")?;
         writeln!(out, "  curl http://{address}/orders/12345")?;
         return Ok(out.flush()?);
     }

@@ -14,6 +14,7 @@ pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
     let mut path = format!("/api/v1/sagas?limit={}", args.limit);
     let filters = [
         ("status", args.status.map(|status| status.as_str().to_owned())),
+        ("style", args.style.map(|style| style.as_str().to_owned())),
         ("definition", args.definition),
         ("key", args.key),
     ];
@@ -37,10 +38,11 @@ fn print(lines: &Lines) {
     }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["ID", "STATUS", "FAILED AT", "STARTED", "ENDED"]);
+    table.set_header(["ID", "STYLE", "STATUS", "FAILED AT", "STARTED", "ENDED"]);
     for line in &lines.sagas {
         table.add_row([
             line.id.as_str(),
+            line.style.as_str(),
             line.status.as_str(),
             line.failed_at.as_deref().unwrap_or("-"),
             &line.started_at,

@@ -29,6 +29,22 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     attended.until_stopped(crew).await
 }
 
+/// What an observer of this configuration keeps, wherever it runs.
+pub async fn chains(settings: &Settings) -> Result<Chains> {
+    let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
+    let database = settings.database("observer")?;
+    let mut waiting = Waiting::default();
+    loop {
+        match Chains::open(database.clone(), vec![plan.clone()]).await {
+            Err(error) if error.is_transient() => {
+                waiting.because(&error);
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
 /// Tries until the servers are there: a start order is nobody's worry.
 async fn open(settings: &Settings) -> Result<(Observer, Chains)> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;

@@ -10,7 +10,7 @@ use sagamore_transport::Transport;
 
 use super::attend::{self, Attended, Work};
 use super::output::{Exit, Waiting};
-use super::{ConfigArgs, ServeArgs, bench, topics};
+use super::{ConfigArgs, ServeArgs, bench, observe, topics};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{self, App};
@@ -32,7 +32,8 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
     }
     let owner = owner(&address.to_string());
     let (orchestrator, handle) = open(&settings, &owner, definitions).await?;
-    let app = App { handle, shop: None, log: None, metrics: Some(metrics) };
+    let chains = if settings.choreography { Some(observe::chains(&settings).await?) } else { None };
+    let app = App { handle, chains, shop: None, log: None, metrics: Some(metrics) };
     let attended = Attended::begin(listener, http::router(app))?;
     let mut crew = Crew::new();
     crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });

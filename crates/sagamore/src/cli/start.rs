@@ -40,7 +40,7 @@ pub async fn run(config: &ConfigArgs, args: StartArgs) -> Result<Exit> {
         if outcome.is_some() || given_up {
             match args.server.format.output {
                 Format::Json => output::raw(&answer),
-                Format::Table => anstream::println!("{}  {}", standing.id, draw::status(standing.status)),
+                Format::Table => anstream::println!("{}  {}", standing.id, draw::status(standing.status.into())),
             }
             return Ok(match (args.wait, outcome) {
                 (Some(_), Some(outcome)) => outcome,

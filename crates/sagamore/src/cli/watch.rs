@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::output::{self, Exit};
-use super::{ConfigArgs, Format, ShowArgs, full_id};
+use super::{ConfigArgs, Format, ShowArgs};
 use crate::draw;
 use crate::http::encoded;
-use crate::view::SagaView;
+use crate::view::{SagaView, standing};
 
 /// How often the server is asked.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -17,14 +17,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Ends with the exit code of the outcome.
 pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
     let client = args.server.client(config)?;
-    let path = format!("/api/v1/sagas/{}", encoded(&full_id(&args.id)));
+    let path = format!("/api/v1/sagas/{}", encoded(&args.id));
     let live = std::io::stdout().is_terminal() && args.server.format.output == Format::Table;
-    let (mut seen, mut lines_drawn) = (0, 0);
+    let (mut seen, mut lines_drawn) = (None, 0);
     loop {
         let answer = client.get(&path).await?;
         let view: SagaView = client.read(&answer)?;
-        if view.revision != seen {
-            seen = view.revision;
+        let stands = Some((view.revision, view.line.status)); // a chain becomes late without an event
+        if stands != seen {
+            seen = stands;
             match args.server.format.output {
                 Format::Json => output::raw(&answer),
                 Format::Table => {
@@ -38,7 +39,7 @@ pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
                 }
             }
         }
-        if let Some(outcome) = Exit::of(view.status) {
+        if let Some(outcome) = Exit::of(standing(view.line.status)) {
             return Ok(outcome);
         }
         tokio::time::sleep(PAUSE).await;

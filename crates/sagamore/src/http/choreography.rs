@@ -22,9 +22,9 @@ use super::body::{Payload, Segment, encoded};
 use super::chains::{self, unread};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::{guarded, health, index, shop, wrong_method};
-use crate::chain_view::standing;
 use crate::clock;
 use crate::problem::{Code, Problem};
+use crate::view::standing;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -56,8 +56,8 @@ pub fn choreography_router(app: ChoreographyApp) -> Router {
         .route("/orders/{id}", get(one_order))
         .route("/accounts", get(accounts))
         .route("/stock", get(stock))
-        .route("/api/v1/chains", get(chains::list))
-        .route("/api/v1/chains/{id}", get(chains::show))
+        .route("/api/v1/sagas", get(chains::list))
+        .route("/api/v1/sagas/{id}", get(chains::show))
         .route("/livez", get(health::livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))

@@ -4,20 +4,21 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest, Query, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sagamore_core::saga::{Rescue, Status, Verb};
 use sagamore_core::{Body, Name, SagaId};
-use sagamore_engine::{Filter, Start, Started, Summary};
+use sagamore_engine::{Start, Started, Summary};
 use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::body::{Payload, Segment, encoded};
+use super::chains::{chain_id, unread};
+use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use crate::problem::{Code, Problem};
-use crate::view::{Lines, SagaView, Standing, from_cursor};
+use crate::view::{Line, Lines, SagaView, Standing, chain_view};
 
 /// The body of a start.
 #[derive(Deserialize)]
@@ -28,17 +29,6 @@ struct StartBody<'a> {
     #[serde(borrow)]
     key: Cow<'a, str>,
     input: Body,
-}
-
-/// The query of a list.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    status: Option<Status>,
-    definition: Option<String>,
-    key: Option<String>,
-    limit: Option<u32>,
-    cursor: Option<String>,
 }
 
 /// The body of an operator's verb.
@@ -107,36 +97,42 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     if text.is_empty() || text.len() > LENGTH_MAX { Err(bad()) } else { Ok(Some(text.to_owned())) }
 }
 
-/// A page of sagas, the newest first.
-pub async fn list(
-    State(app): State<Arc<App>>,
-    query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<Lines>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
-    let before = query
-        .cursor
-        .map(|text| {
-            from_cursor(&text).ok_or_else(|| Problem::new(Code::BadParameter, "cursor: not one of this server"))
-        })
-        .transpose()?;
-    let filter = Filter {
-        status: query.status,
-        definition: query.definition.map(|name| legal(Name::new(&name))).transpose()?,
-        key: query.key,
-        before,
-        limit: query.limit,
+/// A page of sagas of both styles, the newest first.
+pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Lines>, Problem> {
+    let wanted = Wanted::of(query)?;
+    let sagas = match wanted.of_sagas() {
+        Some(filter) => {
+            let page = app.handle.list(&filter).await;
+            page.map_err(|error| Problem::broke(&error, "list sagas"))?.sagas
+        }
+        None => Vec::new(),
     };
-    let page = app.handle.list(&filter).await.map_err(|error| Problem::broke(&error, "list sagas"))?;
-    Ok(Json(Lines::of(&page)))
+    let sagas = sagas.iter().map(|header| (header.seq, Line::of(header))).collect();
+    let chains = match &app.chains {
+        Some(chains) => wanted.chains(chains).await?,
+        None => Vec::new(),
+    };
+    Ok(Json(wanted.page(sagas, chains)))
 }
 
-/// One saga with its steps and journal.
+/// One saga with its steps and journal; or a chain, where chains are known as well.
 pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
-    let id = saga_id(&id)?;
-    let detail = app.handle.show(&id).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
-    let detail = detail.ok_or_else(|| Problem::new(Code::NoSuchSaga, format!("there is no saga {id}")))?;
-    let view = SagaView::of(&detail);
-    Ok(([(header::ETAG, format!("\"{}\"", view.revision))], Json(view)).into_response())
+    let saga = saga_id(&id)?;
+    let detail = app.handle.show(&saga).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
+    if let Some(detail) = detail {
+        return Ok(shown(&SagaView::of(&detail)));
+    }
+    if let Some(chains) = &app.chains
+        && let Some(detail) = chains.show(&chain_id(&id)?).await.map_err(unread)?
+    {
+        return Ok(shown(&chain_view(&detail)));
+    }
+    Err(Problem::new(Code::NoSuchSaga, format!("there is no saga {saga}")))
+}
+
+/// A saga of either style, with its revision.
+pub fn shown(view: &SagaView) -> Response {
+    ([(header::ETAG, format!("\"{}\"", view.revision))], Json(view)).into_response()
 }
 
 /// Asks for a saga to be undone; asking again changes nothing.
@@ -176,8 +172,12 @@ fn requested_answer(id: &SagaId, status: Status, message: &'static str) -> Respo
     (StatusCode::ACCEPTED, Json(Requested { id: id.to_string(), status, message })).into_response()
 }
 
+/// A saga's id; a business key alone is one of the shop's.
 fn saga_id(text: &str) -> Result<SagaId, Problem> {
-    legal(text.parse())
+    match text.contains(':') {
+        true => legal(text.parse()),
+        false => legal(Name::new(sagamore_shop::checkout::NAME).and_then(|definition| SagaId::new(&definition, text))),
+    }
 }
 
 fn legal<T>(read: Result<T, sagamore_core::id::Malformed>) -> Result<T, Problem> {

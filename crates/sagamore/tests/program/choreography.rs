@@ -23,15 +23,15 @@ fn an_order_that_fails_is_over_only_when_all_undos_are_there_and_its_tree_says_w
     let placed = server.post("/orders", &[("prefer", "wait=10")], &order);
     assert_eq!((placed.status, placed.json()), (200, json!({ "id": "fulfilment:1", "status": "compensated" })));
     assert_eq!(server.get("/orders/1").json()["status"], "cancelled");
-    let chain = server.get("/api/v1/chains/1").json();
+    let chain = server.get("/api/v1/sagas/1").json();
     let events: Vec<(&str, u64)> = chain["events"].as_array().expect("events").iter().map(name_and_depth).collect();
     assert_eq!(events, [("order.created", 0), ("payment.failed", 1), ("order.cancelled", 2)]);
     assert_eq!((&chain["style"], &chain["failedAt"]), (&json!("choreography"), &json!("payment")));
 
     assert_eq!(server.post("/orders", &[], &order).status, 202, "the same once more");
     server.post("/orders", &[], &an_order("1", 7).to_string()).is_problem(409, "SAGA-0203");
-    let listed = server.get("/api/v1/chains?status=compensated").json();
-    assert_eq!(listed["chains"].as_array().map(Vec::len), Some(1));
+    let listed = server.get("/api/v1/sagas?status=compensated").json();
+    assert_eq!(listed["sagas"].as_array().map(Vec::len), Some(1));
 }
 
 fn name_and_depth(event: &Value) -> (&str, u64) {

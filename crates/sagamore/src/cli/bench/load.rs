@@ -20,9 +20,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::plan;
-use crate::chain_view::standing;
 use crate::cli::RefuseAt;
-use crate::view::Standing;
+use crate::view::{Standing, standing};
 
 /// How long a client waits for one outcome.
 const WAIT_S: u64 = 30;

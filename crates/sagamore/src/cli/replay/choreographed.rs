@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sagamore_core::{Name, SagaId};
-use sagamore_engine::ChainStatus;
+use sagamore_engine::{ChainStatus, Filter};
 use sagamore_shop::import::BadLine;
 use sagamore_shop::{Order, choreography, inventory, order, payment};
 
 use super::folder::{Folder, PlacedLine};
 use super::report::{self, Report};
 use super::{PATIENCE, ReplayArgs, each, print, progress, width};
-use crate::chain_view::standing;
 use crate::cli::output::Exit;
 use crate::clock;
 use crate::stack::{Choreography, STOP_MAX};
+use crate::view::standing;
 
 /// Ends with 1 when a line could not be taken.
 pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<Exit> {
@@ -51,7 +51,8 @@ async fn count(stack: &Choreography, folder: &Folder, took: Duration) -> Result<
     let mut report = Report::after(took);
     let mut before = None;
     loop {
-        let chains = stack.chains.list(None, before, report::PAGE).await?;
+        let filter = Filter { before, limit: Some(report::PAGE), ..Filter::default() };
+        let chains = stack.chains.list(&filter).await?;
         let Some(last) = chains.last() else { break };
         before = Some(last.seq);
         for chain in chains.iter().filter(|chain| ours.contains(chain.id.key())) {

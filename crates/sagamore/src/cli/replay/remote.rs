@@ -21,7 +21,7 @@ use crate::cli::output::Waiting;
 use crate::client::{self, Client};
 use crate::config::Settings;
 use crate::http::encoded;
-use crate::view::{Lines, Standing};
+use crate::view::{Lines, Standing, standing};
 
 /// How long the processes may take until they are there.
 const THERE_WITHIN: Duration = Duration::from_secs(30);
@@ -135,39 +135,23 @@ impl Remote {
     pub async fn report(&self, folder: &Folder, took: Duration) -> Result<Report> {
         let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
         let mut report = Report::after(took);
-        if self.choreography {
-            self.count_chains(&ours, &mut report).await?;
-        } else {
-            self.count_sagas(&ours, &mut report).await?;
-        }
+        self.count(&ours, &mut report).await?;
         report.balance_cents = self.sum(&self.payment, "accounts", "customerId", "balanceCents").await?;
         report.stock_pieces = self.sum(&self.inventory, "stock", "sku", "onHand").await?;
         Ok(report)
     }
 
-    async fn count_sagas(&self, ours: &HashSet<&str>, report: &mut Report) -> Result<()> {
-        let mut path = "/api/v1/sagas?definition=checkout&limit=500".to_owned();
+    async fn count(&self, ours: &HashSet<&str>, report: &mut Report) -> Result<()> {
+        let name = if self.choreography { sagamore_shop::choreography::NAME } else { sagamore_shop::checkout::NAME };
+        let all = format!("/api/v1/sagas?definition={name}&limit=500");
+        let mut path = all.clone();
         loop {
             let page: Lines = self.get(&self.orchestrators, &path).await?;
             for line in page.sagas.iter().filter(|line| ours.contains(line.key.as_str())) {
-                report.count(line.status, line.failed_at.as_deref());
+                report.count(standing(line.status), line.failed_at.as_deref());
             }
             match page.next {
-                Some(next) => path = format!("/api/v1/sagas?definition=checkout&limit=500&cursor={}", encoded(&next)),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    async fn count_chains(&self, ours: &HashSet<&str>, report: &mut Report) -> Result<()> {
-        let mut path = "/api/v1/chains?limit=500".to_owned();
-        loop {
-            let page: chains::Lines = self.get(&self.orchestrators, &path).await?;
-            for line in page.chains.iter().filter(|line| ours.contains(line.key.as_str())) {
-                report.count(line.standing(), line.failed_at.as_deref());
-            }
-            match page.next {
-                Some(next) => path = format!("/api/v1/chains?limit=500&before={next}"),
+                Some(next) => path = format!("{all}&cursor={}", encoded(&next)),
                 None => return Ok(()),
             }
         }

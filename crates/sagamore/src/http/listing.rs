@@ -1,0 +1,100 @@
+//! What a list of sagas is asked for: the same query for both styles.
+
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
+use sagamore_core::Name;
+use sagamore_core::saga::Status;
+use sagamore_engine::{ChainStatus, Chains, Filter};
+use serde::Deserialize;
+
+use super::chains::unread;
+use crate::problem::{Code, Problem};
+use crate::view::{Line, Lines, Place, Style, chain_line};
+
+/// Sagas on a page unless `limit` says so.
+const LIMIT: u32 = 50;
+/// The most on a page.
+const LIMIT_MAX: u32 = 500;
+
+/// The query as it came.
+pub type Asked = Result<Query<ListQuery>, QueryRejection>;
+
+/// `?status=`, `?style=`, `?definition=`, `?key=`, `?limit=` and `?cursor=`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    status: Option<ChainStatus>,
+    style: Option<Style>,
+    definition: Option<String>,
+    key: Option<String>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// A page that is wanted.
+pub struct Wanted {
+    status: Option<ChainStatus>,
+    style: Option<Style>,
+    definition: Option<Name>,
+    key: Option<String>,
+    limit: u32,
+    from: Place,
+}
+
+impl Wanted {
+    /// What a query asks for, or what is wrong with it.
+    pub fn of(query: Asked) -> Result<Wanted, Problem> {
+        let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+        let definition = query.definition.map(|name| Name::new(&name)).transpose();
+        let no_cursor = |()| Problem::new(Code::BadParameter, "cursor: not one of this server");
+        Ok(Wanted {
+            status: query.status,
+            style: query.style,
+            definition: definition.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?,
+            key: query.key,
+            limit: query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
+            from: query.cursor.map(|text| text.parse()).transpose().map_err(no_cursor)?.unwrap_or_default(),
+        })
+    }
+
+    /// The part of it that orchestrators know; none if there can be nothing.
+    pub fn of_sagas(&self) -> Option<Filter> {
+        let status = match self.status.map(status_of_saga) {
+            Some(None) => return None,
+            status => status.flatten(),
+        };
+        (self.style != Some(Style::Choreography)).then(|| self.filter(status, self.from.saga))
+    }
+
+    /// The part of it that the observer knows, each with its number.
+    pub async fn chains(&self, chains: &Chains) -> Result<Vec<(i64, Line)>, Problem> {
+        if self.style == Some(Style::Orchestration) {
+            return Ok(Vec::new());
+        }
+        let page = chains.list(&self.filter(self.status, self.from.chain)).await.map_err(unread)?;
+        Ok(page.iter().map(|header| (header.seq, chain_line(header))).collect())
+    }
+
+    /// The page: the newest of both.
+    pub fn page(&self, sagas: Vec<(i64, Line)>, chains: Vec<(i64, Line)>) -> Lines {
+        Lines::merged(sagas, chains, self.from, self.limit as usize)
+    }
+
+    /// One more than fits on the page: whether there is another page shows.
+    fn filter<S>(&self, status: Option<S>, before: Option<i64>) -> Filter<S> {
+        let (definition, key) = (self.definition.clone(), self.key.clone());
+        Filter { status, definition, key, before, limit: Some(self.limit + 1) }
+    }
+}
+
+/// The status, if an orchestrated saga can have it.
+fn status_of_saga(status: ChainStatus) -> Option<Status> {
+    match status {
+        ChainStatus::Running => Some(Status::Running),
+        ChainStatus::Compensating => Some(Status::Compensating),
+        ChainStatus::Completed => Some(Status::Completed),
+        ChainStatus::Compensated => Some(Status::Compensated),
+        ChainStatus::Stuck => Some(Status::Stuck),
+        ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion => None,
+    }
+}

@@ -1,0 +1,95 @@
+//! A chain as the API tells it: as a saga, with the events behind each other.
+
+use sagamore_core::Body;
+use sagamore_core::message::Refusal;
+use sagamore_core::plan::{Stage, Wait};
+use sagamore_core::saga::{Status, StepStatus};
+use sagamore_engine::{ChainDetail, ChainHeader, ChainStatus};
+
+use super::{CauseView, EventView, Line, SagaView, StepView, Style, WaitView};
+use crate::clock::rfc3339;
+
+/// A chain's status, as sagas are counted.
+pub fn standing(status: ChainStatus) -> Status {
+    match status {
+        ChainStatus::Completed => Status::Completed,
+        ChainStatus::Compensated => Status::Compensated,
+        ChainStatus::Running => Status::Running,
+        ChainStatus::Compensating => Status::Compensating,
+        ChainStatus::Stuck | ChainStatus::HalfCompensated => Status::Stuck,
+        ChainStatus::Anomalous | ChainStatus::UnknownVersion => Status::Stuck,
+    }
+}
+
+/// A chain's row.
+pub fn chain_line(header: &ChainHeader) -> Line {
+    Line {
+        id: header.id.to_string(),
+        style: Style::Choreography,
+        definition: header.id.definition().to_owned(),
+        version: header.version,
+        key: header.id.key().to_owned(),
+        status: header.status,
+        why: header.why.clone(),
+        started_at: rfc3339(header.begun_at),
+        changed_at: rfc3339(header.changed_at),
+        ended_at: header.ended_at.map(rfc3339),
+        failed_at: header.failed_at.as_ref().map(ToString::to_string),
+    }
+}
+
+/// A chain with its events.
+pub fn chain_view(detail: &ChainDetail) -> SagaView {
+    let body = |id: &str| detail.events.iter().find(|told| told.seen.id == id).map(|told| told.body.clone());
+    let stages = detail.chain.stages();
+    let refused = stages.iter().find(|stage| stage.status == StepStatus::Refused);
+    let tree = detail.chain.tree();
+    let events = tree.iter().map(|branch| EventView {
+        depth: branch.depth,
+        id: branch.seen.id.clone(),
+        name: branch.seen.name.to_string(),
+        hop: branch.seen.hop,
+        causation: branch.seen.causation.clone(),
+        at: rfc3339(branch.seen.at),
+        body: body(&branch.seen.id),
+    });
+    SagaView {
+        line: chain_line(&detail.header),
+        revision: detail.events.len() as u64,
+        cause: refused.map(|stage| CauseView { kind: "refused".into(), step: Some(stage.part.name.to_string()) }),
+        allowed_actions: Vec::new(),
+        input: tree.first().and_then(|first| body(&first.seen.id)).unwrap_or_else(Body::empty),
+        steps: stages.iter().map(|stage| step_view(stage, &body)).collect(),
+        waits_for: detail.chain.waits_for().iter().map(wait_view).collect(),
+        journal: Vec::new(),
+        events: events.collect(),
+    }
+}
+
+fn step_view(stage: &Stage<'_>, body: &impl Fn(&str) -> Option<Body>) -> StepView {
+    let said = stage.told.and_then(|told| body(&told.id));
+    let refused = stage.status == StepStatus::Refused;
+    StepView {
+        name: stage.part.name.to_string(),
+        kind: stage.part.kind(),
+        status: stage.status,
+        participant: stage.part.service.to_string(),
+        attempts: u32::from(stage.status != StepStatus::Waiting),
+        generation: 1,
+        due: None,
+        backing_off: false,
+        refusal: said.as_ref().filter(|_| refused).and_then(|body| body.read::<Refusal>().ok()),
+        output: said.filter(|_| !refused),
+        fault: None,
+        allowed_actions: Vec::new(),
+    }
+}
+
+fn wait_view(wait: &Wait) -> WaitView {
+    WaitView {
+        service: wait.service.to_string(),
+        step: wait.reaction.to_string(),
+        messages: wait.events.iter().map(ToString::to_string).collect(),
+        since: rfc3339(wait.since),
+    }
+}

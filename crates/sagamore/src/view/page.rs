@@ -1,0 +1,122 @@
+//! Pages of sagas of both styles, the newest first: two lists, each with numbers of its own, told as one.
+
+use serde::{Deserialize, Serialize};
+
+use super::Line;
+
+/// A page of a list.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Lines {
+    /// The newest first.
+    pub sagas: Vec<Line>,
+    /// The cursor of the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// How far both lists were read: of each only what has a smaller number is still to come. As text it is the cursor, opaque
+/// to clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// In the list of orchestrated sagas; none at its beginning.
+    pub saga: Option<i64>,
+    /// In the list of chains, likewise.
+    pub chain: Option<i64>,
+}
+
+impl Lines {
+    /// The first `limit` of both lists, by when they started, and where to go on: each line comes with its number.
+    pub fn merged(sagas: Vec<(i64, Line)>, chains: Vec<(i64, Line)>, from: Place, limit: usize) -> Lines {
+        let (mut sagas, mut chains) = (sagas.into_iter().peekable(), chains.into_iter().peekable());
+        let (mut lines, mut place) = (Vec::with_capacity(limit), from);
+        while lines.len() < limit {
+            let of_sagas = match (sagas.peek(), chains.peek()) {
+                (Some((_, saga)), Some((_, chain))) => saga.started_at >= chain.started_at,
+                (saga, _) => saga.is_some(),
+            };
+            let next = if of_sagas { sagas.next() } else { chains.next() };
+            let Some((number, line)) = next else { break };
+            *if of_sagas { &mut place.saga } else { &mut place.chain } = Some(number);
+            lines.push(line);
+        }
+        let more = sagas.peek().is_some() || chains.peek().is_some();
+        Lines { sagas: lines, next: more.then(|| place.to_string()) }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |number: Option<i64>| number.map_or_else(String::new, |number| format!("{number:x}"));
+        write!(formatter, "s{}.{}", text(self.saga), text(self.chain))
+    }
+}
+
+impl std::str::FromStr for Place {
+    type Err = ();
+
+    /// Reads what was written.
+    fn from_str(text: &str) -> Result<Place, ()> {
+        let (saga, chain) = text.strip_prefix('s').and_then(|text| text.split_once('.')).ok_or(())?;
+        let number = |text: &str| match text {
+            "" => Ok(None),
+            text => i64::from_str_radix(text, 16).map(Some).map_err(drop),
+        };
+        Ok(Place { saga: number(saga)?, chain: number(chain)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sagamore_engine::ChainStatus;
+
+    use super::*;
+    use crate::view::Style;
+
+    #[test]
+    fn a_cursor_leads_back_to_its_place() {
+        for (saga, chain) in [(None, None), (Some(830), None), (None, Some(1)), (Some(i64::MAX), Some(17))] {
+            let place = Place { saga, chain };
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        for wrong in ["", "830", "s", "sxyz.", "s1", "s1.z"] {
+            assert_eq!(wrong.parse::<Place>(), Err(()), "{wrong}");
+        }
+    }
+
+    fn line(style: Style, second: usize) -> Line {
+        Line {
+            id: format!("{style:?}:{second}"),
+            style,
+            definition: "toy".into(),
+            version: 1,
+            key: second.to_string(),
+            status: ChainStatus::Running,
+            why: None,
+            started_at: format!("2026-11-27T12:00:{second:02}.000Z"),
+            changed_at: String::new(),
+            ended_at: None,
+            failed_at: None,
+        }
+    }
+
+    /// Page by page everything comes once, the newest first.
+    #[test]
+    fn both_lists_are_told_as_one_and_nothing_is_left_out_between_two_pages() {
+        let of = |style, seconds: &[usize], before: Option<i64>| -> Vec<(i64, Line)> {
+            let numbered = seconds.iter().rev().map(|second| (*second as i64, line(style, *second)));
+            numbered.filter(|(number, _)| before.is_none_or(|before| *number < before)).collect()
+        };
+        for limit in 1..8 {
+            let (mut place, mut told) = (Place::default(), Vec::new());
+            loop {
+                let sagas = of(Style::Orchestration, &[1, 4, 5, 6], place.saga);
+                let chains = of(Style::Choreography, &[2, 3, 6, 9], place.chain);
+                let page = Lines::merged(sagas, chains, place, limit);
+                assert!(page.sagas.len() <= limit);
+                told.extend(page.sagas.into_iter().map(|line| line.key));
+                let Some(next) = page.next else { break };
+                place = next.parse().expect("a cursor");
+            }
+            assert_eq!(told, ["9", "6", "6", "5", "4", "3", "2", "1"], "{limit} a page");
+        }
+    }
+}
