@@ -6,13 +6,14 @@ use anyhow::{Context, Result};
 use sagamore_engine::{Chains, Observer, ObserverOptions};
 
 use super::attend::{self, Attended};
-use super::output::{Exit, Waiting};
+use super::output::Exit;
 use super::serve::PAUSE;
 use super::{ConfigArgs, ObserveArgs};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{ObserverApp, observer_router};
 use crate::stack::Error;
+use crate::waiting::Waiting;
 
 /// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying.
 pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
@@ -32,12 +33,17 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
 /// Tries until the servers are there: a start order is nobody's worry.
 async fn open(settings: &Settings) -> Result<(Observer, Chains)> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
-    let transport = Arc::new(settings.kafka("observer", None)?);
+    let kafka = settings.kafka("observer", None)?;
+    let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
     let options = ObserverOptions { partitions: settings.observer.partitions, ..ObserverOptions::default() };
-    let mut waiting = Waiting::default();
+    let waiting = Waiting::default();
     loop {
-        match Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await {
+        let opened = match kafka.brokers().await {
+            Err(error) => Err(error.into()),
+            Ok(_) => Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await,
+        };
+        match opened {
             Err(error) if error.is_transient() => {
                 waiting.because(&error);
                 tokio::time::sleep(PAUSE).await;

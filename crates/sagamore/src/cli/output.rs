@@ -47,23 +47,6 @@ impl Exit {
     }
 }
 
-/// Says on stderr what is waited for, each reason once.
-#[derive(Default)]
-pub struct Waiting {
-    told: String,
-}
-
-impl Waiting {
-    /// Because of this.
-    pub fn because(&mut self, why: &dyn std::fmt::Display) {
-        let why = why.to_string();
-        if why != self.told {
-            anstream::eprintln!("waiting: {why}");
-            self.told = why;
-        }
-    }
-}
-
 /// One JSON document on stdout.
 pub fn json(value: &impl Serialize) -> Result<()> {
     anstream::println!("{}", serde_json::to_string(value)?);

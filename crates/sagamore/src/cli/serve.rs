@@ -9,12 +9,13 @@ use sagamore_engine::{Handle, Options, Orchestrator};
 use sagamore_transport::Transport;
 
 use super::attend::{self, Attended, Work};
-use super::output::{Exit, Waiting};
+use super::output::Exit;
 use super::{ConfigArgs, ServeArgs, bench, topics};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{self, App};
 use crate::stack::Error;
+use crate::waiting::Waiting;
 
 /// The pause before a start that found a server missing is tried again.
 pub const PAUSE: Duration = Duration::from_millis(500);
@@ -56,7 +57,7 @@ async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) ->
     let kafka = settings.kafka_within("orchestrator", patience)?;
     let transport: Arc<dyn Transport> = Arc::new(kafka.clone());
     let database = settings.database("engine")?;
-    let mut waiting = Waiting::default();
+    let waiting = Waiting::default();
     loop {
         let key = "orchestrator.partitions";
         let opened = match topics::disagreement(&kafka, topics::REPLIES, key, options.reply_partitions).await {

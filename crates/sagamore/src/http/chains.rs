@@ -50,6 +50,7 @@ pub struct ListQuery {
 /// Every address of an observer.
 pub fn observer_router(app: ObserverApp) -> Router {
     let router = Router::new()
+        .route("/", get(index::of_observer))
         .route("/docs/errors", get(index::errors))
         .route("/api/v1/chains", get(list))
         .route("/api/v1/chains/{id}", get(show))

@@ -78,3 +78,92 @@ async fn status(orchestrator: &Client, saga: &str) -> Result<Option<Status>, Str
         Err(error) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::Path;
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use sagamore_kafka::Kafka;
+    use tokio::net::TcpListener;
+
+    use super::super::{ServiceApp, service_router};
+    use super::*;
+    use crate::waiting::Waiting;
+
+    const LOCKED: &str = "INSERT INTO orders (order_id, customer_id, status, total_cents, lines, locked_by)
+        VALUES ('1', 'ADA', 'pending', 100, '[]', 'checkout:1'), ('2', 'ADA', 'confirmed', 100, '[]', NULL)";
+
+    async fn served(router: Router) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        client
+    }
+
+    /// An orchestrator where this is so of the saga of order 1.
+    async fn orchestrator(status: Option<Status>) -> Client {
+        let show = move |Path(id): Path<String>| async move {
+            assert_eq!(id, "checkout:1");
+            let standing = status.map(|status| Standing { id, status, revision: 3, ended_at: None });
+            standing.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
+        };
+        served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
+    }
+
+    async fn order_service(orchestrators: Vec<Client>) -> Client {
+        let database = Database::memory();
+        database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
+        let open = database.begin().await.unwrap();
+        open.tx().execute(LOCKED, ()).await.unwrap();
+        open.commit().await.unwrap();
+        let kafka = Kafka::connect(sagamore_kafka::Options::new("127.0.0.1:1")).unwrap();
+        let waiting = Waiting::default();
+        waiting.is_over();
+        served(service_router(ServiceApp {
+            name: order::SERVICE,
+            database,
+            kafka,
+            outbox: None,
+            orchestrators,
+            waiting,
+            metrics: None,
+        }))
+        .await
+    }
+
+    /// Asks for the lock of an order; gives status, code and detail of the refusal, none when it was taken away.
+    async fn refusal(service: &Client, id: &str) -> Option<(u16, String, String)> {
+        match service.post(&format!("/orders/{id}/unlock"), "", None).await {
+            Ok(_) => None,
+            Err(client::Error::Problem { told, .. }) => Some((told.status, told.code, told.detail)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_taken_away_only_when_an_orchestrator_says_that_its_holder_is_at_rest() {
+        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+        let check = async |orchestrators: Vec<Client>, wanted: Option<(u16, &str)>| {
+            let refused = refusal(&order_service(orchestrators).await, "1").await;
+            let found = refused.as_ref().map(|(status, code, _)| (*status, code.as_str()));
+            assert_eq!(found, wanted, "{refused:?}");
+        };
+        check(vec![orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![orchestrator(Some(Status::Compensating)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![orchestrator(None).await], Some((409, "SAGA-0301"))).await;
+        check(vec![nobody.clone()], Some((503, "SAGA-0401"))).await;
+        check(vec![nobody.clone(), orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![nobody, orchestrator(Some(Status::Stuck)).await], None).await;
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_lock_the_refusal_says_so() {
+        let service = order_service(vec![orchestrator(Some(Status::Stuck)).await]).await;
+        let (status, code, detail) = refusal(&service, "2").await.expect("it has no lock");
+        assert_eq!((status, code.as_str(), detail.as_str()), (409, "SAGA-0306", "order 2 is not locked"));
+        assert_eq!(refusal(&service, "3").await.expect("no such order").1, "SAGA-0300");
+        assert_eq!(refusal(&service, "1").await, None);
+        assert_eq!(refusal(&service, "1").await.expect("it is gone").1, "SAGA-0306");
+    }
+}

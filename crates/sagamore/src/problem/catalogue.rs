@@ -102,7 +102,7 @@ pub const CATALOGUE: &[Entry] = &[
         Code::NoSuchPage,
         ("SAGA-0100", 404, "There is nothing at this address"),
         "The path is not one that this server knows.",
-        "`curl http://127.0.0.1:3000/` lists the addresses there are.",
+        "`GET /` of the same server lists the addresses there are.",
         "Correct the path; a business key with `/`, `%` or spaces in it must be percent-encoded.",
     ),
     entry(
@@ -276,7 +276,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::Unavailable,
         ("SAGA-0401", 503, "The server cannot store it now"),
-        "The database or the log cannot be written, or the server is stopping.",
+        "The database or the log cannot be used, or the server is just starting or stopping.",
         "`/readyz`, the server's log, and the space that is left on the disk.",
         "Try again after the time in `Retry-After`: starting the same saga again is always safe.",
     ),
