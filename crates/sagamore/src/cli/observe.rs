@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use sagamore_engine::{Chains, Observer, ObserverOptions};
 
-use super::attend::{self, Attended};
+use super::attend::{self, Attended, Place};
 use super::output::Exit;
 use super::serve::PAUSE;
 use super::{ConfigArgs, ObserveArgs};
@@ -18,8 +18,9 @@ use crate::waiting::Waiting;
 /// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying.
 pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     let settings = Settings::load(config.config.as_deref())?;
-    let address = args.listen.as_deref().unwrap_or(&settings.observer.listen);
-    let listener = attend::listen(address, settings.allow_unauthenticated).await?;
+    let own = &settings.observer.listen;
+    let place = Place::of(&settings, "sagamore observe", "observer", args.listen.as_deref(), own);
+    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let (observer, chains) = open(&settings).await?;

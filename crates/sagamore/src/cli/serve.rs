@@ -8,7 +8,7 @@ use sagamore_core::Definition;
 use sagamore_engine::{Handle, Options, Orchestrator};
 use sagamore_transport::Transport;
 
-use super::attend::{self, Attended, Work};
+use super::attend::{self, Attended, Place, Work};
 use super::output::Exit;
 use super::{ConfigArgs, ServeArgs, bench, topics};
 use crate::config::Settings;
@@ -23,8 +23,9 @@ pub const PAUSE: Duration = Duration::from_millis(500);
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
     let settings = Settings::load(config.config.as_deref())?;
-    let listen = args.listen.as_deref().unwrap_or(&settings.orchestrator.listen);
-    let listener = attend::listen(listen, settings.allow_unauthenticated).await?;
+    let own = &settings.orchestrator.listen;
+    let place = Place::of(&settings, "sagamore serve", "orchestrator", args.listen.as_deref(), own);
+    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let mut definitions = vec![sagamore_shop::checkout().context("the checkout saga")?];

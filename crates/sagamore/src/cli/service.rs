@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use sagamore_kafka::Kafka;
 use sagamore_sdk::{Options, Participant};
 
-use super::attend::{self, Attended};
+use super::attend::{self, Attended, Place};
 use super::output::Exit;
 use super::serve::{PAUSE, host};
 use super::{ConfigArgs, ServiceArgs, topics};
@@ -24,8 +24,9 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     let Some((_, own)) = settings.services().into_iter().find(|(service, _)| *service == name) else {
         bail!("there is no service {name}");
     };
-    let listener =
-        attend::listen(args.listen.as_deref().unwrap_or(&own.listen), settings.allow_unauthenticated).await?;
+    let command = format!("sagamore shop {name}");
+    let place = Place::of(&settings, &command, name, args.listen.as_deref(), &own.listen);
+    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let choreographed = settings.choreography;
@@ -42,7 +43,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     let mut participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
     let servers = settings.servers();
     let orchestrators = servers.iter().map(|server| Client::new(server)).collect::<Result<_, _>>();
-    let orchestrators = orchestrators.context("orchestrator.servers")?;
+    let orchestrators = orchestrators.with_context(|| settings.named("orchestrator.servers"))?;
     let outbox = choreographed.then(|| participant.outbox());
     let (kept, waiting) = (kafka.clone(), Waiting::default());
     let metrics = Some(metrics);
