@@ -9,6 +9,11 @@ use sagamore_core::saga::{Status, StepStatus};
 use crate::clock::from_rfc3339;
 use crate::view::{SagaView, StepView};
 
+/// What an operator can do about a step.
+const VERBS: [&str; 3] = ["retry", "skip", "resolve"];
+/// What stands before a step that only a person can decide about.
+const DECIDE: &str = "!";
+
 /// The whole saga. Colours are always in it: whoever prints it takes them out where they are not wanted.
 pub fn saga(view: &SagaView) -> String {
     let mut text = String::new();
@@ -22,8 +27,10 @@ pub fn saga(view: &SagaView) -> String {
         let at = cause.step.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
         let _ = writeln!(text, "  went back: {}{at}", words(&cause.kind));
     }
-    if view.status == Status::Stuck {
-        let _ = writeln!(text, "  needs an operator: retry, skip or resolve the step marked !");
+    let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| view.steps.iter().any(|step| takes(step, verb))).collect();
+    if !verbs.is_empty() {
+        let (verbs, id) = (verbs.join("|"), &view.id);
+        let _ = writeln!(text, "  needs an operator, for the step marked {DECIDE}: sagamore {verbs} {id} --reason WHY");
     }
     text
 }
@@ -50,7 +57,7 @@ fn took(view: &SagaView) -> String {
 
 fn line(step: &StepView, width: usize, last: bool) -> String {
     let rail = if last { "└─" } else { "├─" };
-    let (mark, style) = mark(step.status);
+    let (mark, style) = mark(step);
     let kind = match step.kind {
         Kind::Compensatable => "",
         Kind::Pivot => " (pivot)",
@@ -60,8 +67,15 @@ fn line(step: &StepView, width: usize, last: bool) -> String {
     format!("  {rail} {}{}", text.style(style), remark(step))
 }
 
-fn mark(status: StepStatus) -> (&'static str, Style) {
-    match status {
+fn takes(step: &StepView, verb: &str) -> bool {
+    step.allowed_actions.iter().any(|allowed| allowed == verb)
+}
+
+fn mark(step: &StepView) -> (&'static str, Style) {
+    if !step.allowed_actions.is_empty() {
+        return (DECIDE, Style::new().red().bold());
+    }
+    match step.status {
         StepStatus::Waiting => ("·", Style::new().dimmed()),
         StepStatus::Asked => ("»", Style::new().cyan()),
         StepStatus::Done => ("✓", Style::new().green()),
@@ -69,7 +83,7 @@ fn mark(status: StepStatus) -> (&'static str, Style) {
         StepStatus::Unknown => ("?", Style::new().yellow()),
         StepStatus::Undoing => ("«", Style::new().yellow()),
         StepStatus::Undone => ("↶", Style::new().magenta()),
-        StepStatus::UndoFailed => ("!", Style::new().red().bold()),
+        StepStatus::UndoFailed => (DECIDE, Style::new().red().bold()),
         StepStatus::Skipped => ("⇥", Style::new().dimmed()),
     }
 }
@@ -120,30 +134,59 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_drawing_names_every_step_and_why_it_went_back() {
-        let view = SagaView {
+    fn a_saga(status: Status, steps: Vec<StepView>) -> SagaView {
+        SagaView {
             id: "checkout:10248".into(),
             definition: "checkout".into(),
             version: 1,
             key: "10248".into(),
-            status: Status::Compensated,
+            status,
             revision: 5,
             started_at: "2026-11-23T20:00:00.000Z".into(),
             changed_at: "2026-11-23T20:00:00.031Z".into(),
-            ended_at: Some("2026-11-23T20:00:00.031Z".into()),
-            cause: Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()) }),
+            ended_at: None,
+            cause: None,
             allowed_actions: Vec::new(),
             input: sagamore_core::Body::empty(),
-            steps: vec![
-                a_step("create-order", StepStatus::Undone),
-                StepView {
-                    refusal: Some(sagamore_core::Refusal::new("not-enough-money", "the account holds too little")),
-                    ..a_step("charge-payment", StepStatus::Refused)
-                },
-                a_step("reserve-stock", StepStatus::Waiting),
-            ],
+            steps,
             journal: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_step_that_waits_for_a_person_is_the_one_with_the_mark_and_the_commands_are_named() {
+        let waits = |status, verbs: &[&str]| StepView {
+            allowed_actions: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+            ..a_step("confirm-order", status)
+        };
+        let check = |step: StepView, line: &str, commands: &str| {
+            let view = a_saga(Status::Stuck, vec![a_step("create-order", StepStatus::Done), step]);
+            let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
+            let wanted = format!(
+                "{line}\n  needs an operator, for the step marked !: sagamore {commands} checkout:10248 --reason WHY\n"
+            );
+            assert!(drawn.ends_with(&wanted), "{drawn}");
+        };
+        let all = ["retry", "skip", "resolve"];
+        check(waits(StepStatus::Refused, &all), "└─ ! confirm-order  refused", "retry|skip|resolve");
+        check(waits(StepStatus::UndoFailed, &all), "└─ ! confirm-order  undo failed", "retry|skip|resolve");
+        check(waits(StepStatus::Waiting, &["skip", "resolve"]), "└─ ! confirm-order  waiting", "skip|resolve");
+    }
+
+    #[test]
+    fn a_drawing_names_every_step_and_why_it_went_back() {
+        let steps = vec![
+            a_step("create-order", StepStatus::Undone),
+            StepView {
+                refusal: Some(sagamore_core::Refusal::new("not-enough-money", "the account holds too little")),
+                ..a_step("charge-payment", StepStatus::Refused)
+            },
+            a_step("reserve-stock", StepStatus::Waiting),
+        ];
+        let view = SagaView {
+            ended_at: Some("2026-11-23T20:00:00.031Z".into()),
+            cause: Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()) }),
+            ..a_saga(Status::Compensated, steps)
         };
         let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
         assert_eq!(
