@@ -14,7 +14,7 @@ pub async fn index() -> &'static str {
      POST /orders                            place an order; Prefer: wait=10 waits for the outcome\n\
      GET  /orders/{id}                       an order and its saga\n\
      POST /orders/{id}/cancel                refused while the order's saga is under way\n\
-     POST /orders/{id}/unlock                for an operator, when the saga at rest has left its lock\n\
+     POST /orders/{id}/unlock                for an operator, when the saga at rest has left its lock; ?force=true when nobody knows it\n\
      GET  /accounts, /accounts/{id}          what the customers have\n\
      GET  /stock, /stock/{sku}               what the shelves have\n\
      POST /api/v1/sagas                      start any saga: {\"definition\", \"key\", \"input\"}\n\
@@ -32,7 +32,7 @@ pub fn of_service(service: &str) -> String {
             "GET  /orders, /orders/{id}              what was ordered\n\
              POST /orders                            place an order, where no orchestrator takes them\n\
              POST /orders/{id}/cancel                refused while the order's saga is under way\n\
-             POST /orders/{id}/unlock                for an operator, when the saga at rest has left its lock\n"
+             POST /orders/{id}/unlock                for an operator, when the saga at rest has left its lock; ?force=true when nobody knows it\n"
         }
         payment::SERVICE => {
             "GET  /accounts, /accounts/{id}          what the customers have\n\

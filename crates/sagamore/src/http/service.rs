@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -150,12 +151,17 @@ async fn cancel_order(State(app): Shared, Segment(id): Segment) -> Result<Respon
 }
 
 /// Only the orchestrators know whether the saga that holds the lock is at rest: they are asked.
-async fn unlock_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
+async fn unlock_order(
+    State(app): Shared,
+    Segment(id): Segment,
+    query: Result<Query<unlock::ForceQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let force = unlock::forced(query)?;
     let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}"));
     let placed = order::order(&app.database, &id).await?.ok_or_else(missing)?;
     let not_locked = || Problem::new(Code::OrderNotLocked, format!("order {id} is not locked"));
     let holder = placed.locked_by.ok_or_else(not_locked)?;
-    unlock::rests(&app.orchestrators, &holder).await?;
+    unlock::rests(&app.orchestrators, &holder, force).await?;
     unlock::release(&app.database, &id, holder).await?;
     one_order(State(app), Segment(id)).await
 }

@@ -51,6 +51,8 @@ pub enum Code {
     BadOrder,
     /// There is no lock to take away.
     OrderNotLocked,
+    /// Nobody knows the saga that holds the lock.
+    HolderUnknown,
     /// Too much under way.
     Busy,
     /// Cannot be stored now.
@@ -265,6 +267,13 @@ pub const CATALOGUE: &[Entry] = &[
         "There is no lock to take away: its saga has settled the order, or the lock has been taken away before.",
         "`GET /orders/{id}` shows `lockedBy` while there is a lock.",
         "Nothing is to be done; a pending order without a lock can be cancelled with `POST /orders/{id}/cancel`.",
+    ),
+    entry(
+        Code::HolderUnknown,
+        ("SAGA-0307", 409, "Nobody knows the saga that holds the order"),
+        "The order is locked by a saga that the orchestrators have never had, or have lost with their database: nobody can say whether it is at rest.",
+        "`GET /orders/{id}` shows `lockedBy`; `sagamore show` it on every orchestrator there is. Does `orchestrator.servers` name those of this service?",
+        "Only when that saga is gone for good: `POST /orders/{id}/unlock?force=true`. One that goes on elsewhere all the same finds its order taken, and gets stuck when it confirms it.",
     ),
     entry(
         Code::Busy,
