@@ -8,7 +8,7 @@ use sagamore_core::plan::Plan;
 use sagamore_core::{Body, Direction, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
 use sagamore_database::testing::database;
-use sagamore_engine::{ChainStatus, Chains, Observer, ObserverOptions};
+use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions};
 use sagamore_transport::wire::encode_event;
 use sagamore_transport::{Log, MemoryDisk, Transport, log};
 
@@ -220,12 +220,16 @@ async fn who_waits_is_told_when_the_chain_is_over_and_lists_are_pages() {
         rig.tell(&stories(key).0).await;
     }
     assert_eq!(waiting.await.expect("no panic").expect("read"), Some(ChainStatus::Completed));
-    let first = rig.chains.list(None, None, 2).await.expect("list");
+    let first = rig.chains.list(&Filter { limit: Some(2), ..Filter::default() }).await.expect("list");
     let keys = |page: &[sagamore_engine::ChainHeader]| -> Vec<String> {
         page.iter().map(|header| header.id.key().to_owned()).collect()
     };
     assert_eq!(keys(&first), ["3", "2"]);
-    let rest = rig.chains.list(Some(ChainStatus::Completed), Some(first[1].seq), 2).await.expect("list");
+    let rest = rig
+        .chains
+        .list(&Filter { status: Some(ChainStatus::Completed), before: Some(first[1].seq), ..Filter::default() })
+        .await
+        .expect("list");
     assert_eq!(keys(&rest), ["1"]);
     assert_eq!(rig.chains.wait(&chain("never"), Duration::ZERO).await.expect("read"), None);
 }

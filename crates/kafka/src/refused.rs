@@ -1,5 +1,5 @@
 //! Why the brokers do not let us in. Who asked for metadata is told no more than that it failed: the reason is an event of
-//! the client, so that a client is made for hearing it.
+//! the client, so that a client is made for hearing it. That takes seconds: at a start and for `doctor`, never inside a lease.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ pub(crate) fn complaint(options: &Options) -> Option<String> {
         }
         listening.poll(Duration::ZERO);
         if let Some(heard) = listening.context().heard.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Some(explained(&heard));
+            return Some(heard);
         }
     }
     None
@@ -49,7 +49,8 @@ impl ClientContext for Listening {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.heard.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| reason.to_owned());
+            let told = explained(error.rdkafka_error_code(), reason);
+            self.heard.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
         }
     }
 }
@@ -60,14 +61,40 @@ impl ProducerContext for Listening {
     fn delivery(&self, _: &DeliveryResult<'_>, _: Self::DeliveryOpaque) {}
 }
 
-/// With what to look at.
-fn explained(why: &str) -> String {
+/// With what to look at, where it is a matter of TLS or of who we are.
+fn explained(code: Option<RDKafkaErrorCode>, why: &str) -> String {
+    let refused_by_name = code == Some(RDKafkaErrorCode::Authentication) || why.contains("uthentication");
+    let refused_by_tls =
+        code == Some(RDKafkaErrorCode::SSL) || why.contains("SSL") || why.contains("security.protocol");
     let look_at = if why.contains("certificate verify failed") {
         "the broker's certificate is not signed by `kafka.tls.ca`, or not made out to the host in `kafka.brokers`"
-    } else if why.contains("uthentication") {
+    } else if refused_by_name {
         "look at `kafka.sasl`: mechanism, username and password"
-    } else {
+    } else if refused_by_tls {
         "look at `kafka.tls`: the port may speak no TLS, or ask for a `certificate` and `key`"
+    } else {
+        return why.to_owned();
     };
     format!("{why}: {look_at}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_tls_or_a_name_has_to_do_with_leads_to_their_settings() {
+        let check = |code: RDKafkaErrorCode, why: &str, part: &str| {
+            let told = explained(Some(code), why);
+            assert!(told.starts_with(why) && told[why.len()..].contains(part), "{told}");
+        };
+        let failed = "ssl://kafka:9093/bootstrap: SSL handshake failed";
+        check(RDKafkaErrorCode::SSL, &format!("{failed}: certificate verify failed"), "made out to the host");
+        check(RDKafkaErrorCode::SSL, &format!("{failed}: disconnected"), "`kafka.tls`");
+        check(RDKafkaErrorCode::Authentication, "kafka:9094: SASL authentication error: Invalid", "`kafka.sasl`");
+        check(RDKafkaErrorCode::BrokerTransportFailure, "Disconnected: check security.protocol", "`kafka.tls`");
+        for why in ["Connect to ipv4#127.0.0.1:1 failed: Connection refused", "Failed to resolve 'kafka:9093'"] {
+            assert_eq!(explained(Some(RDKafkaErrorCode::BrokerTransportFailure), why), why);
+        }
+    }
 }

@@ -160,9 +160,12 @@ impl Topics {
         Ok(topics)
     }
 
-    /// All brokers.
+    /// All brokers; the one question whose failure is worth a second client that hears why they refuse us.
     pub async fn brokers(&self) -> Result<Vec<Broker>, Error> {
-        let metadata = self.metadata(None).await?;
+        let metadata = match self.metadata(None).await {
+            Ok(metadata) => metadata,
+            Err(error) => return Err(self.refused().await.unwrap_or(error)),
+        };
         let broker = |broker: &rdkafka::metadata::MetadataBroker| Broker {
             id: broker.id(),
             address: format!("{}:{}", broker.host(), broker.port()),
@@ -192,12 +195,16 @@ impl Topics {
         let (admin, options) = (self.admin.clone(), self.options.clone());
         let asked = tokio::task::spawn_blocking(move || {
             let answer = admin.inner().fetch_metadata(topic.as_deref(), options.answered_within);
-            answer.map_err(|error| match refused::complaint(&options) {
-                Some(complaint) => Error::Unavailable(format!("connect to {}: {complaint}", options.brokers)),
-                None => unavailable(&format!("ask {} for its topics", options.brokers), &error),
-            })
+            answer.map_err(|error| unavailable(&format!("ask {} for its topics", options.brokers), &error))
         });
         asked.await.map_err(|error| Error::Unavailable(error.to_string()))?
+    }
+
+    /// Why we are not let in, if that is why there was no answer.
+    async fn refused(&self) -> Option<Error> {
+        let options = self.options.clone();
+        let complaint = tokio::task::spawn_blocking(move || refused::complaint(&options)).await.ok()??;
+        Some(Error::Unavailable(format!("connect to {}: {complaint}", self.options.brokers)))
     }
 
     fn read(&self, topic: &rdkafka::metadata::MetadataTopic) -> Option<Topic> {

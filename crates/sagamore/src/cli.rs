@@ -9,6 +9,7 @@ mod list;
 mod observe;
 mod output;
 mod replay;
+mod rescue;
 mod serve;
 mod service;
 mod settings;
@@ -24,6 +25,7 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use sagamore_core::saga::Verb;
 use sagamore_engine::ChainStatus;
 
 use crate::client::Client;
@@ -98,6 +100,12 @@ enum Command {
     Watch(ShowArgs),
     /// Cancel a saga: what it has done is undone.
     Cancel(CancelArgs),
+    /// Ask a step that waits for a person once more: what refused it has been mended.
+    Retry(RescueArgs),
+    /// Pass a step over that waits for a person: the saga goes on without it.
+    Skip(RescueArgs),
+    /// Say that a step which waits for a person was done by hand.
+    Resolve(RescueArgs),
     /// The reference shop.
     #[command(subcommand)]
     Shop(ShopCommand),
@@ -294,6 +302,23 @@ struct CancelArgs {
 }
 
 #[derive(Debug, Args)]
+struct RescueArgs {
+    /// DEFINITION:KEY, or KEY alone for a checkout.
+    id: String,
+    /// Who decides this, and why: the journal keeps it.
+    #[arg(long, value_name = "WHY")]
+    reason: String,
+    /// Which step; it may be left out where only one waits.
+    #[arg(long, value_name = "STEP")]
+    step: Option<String>,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
 struct ReplayArgs {
     /// The folder with accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl.
     folder: PathBuf,
@@ -377,6 +402,9 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Show(args)) => show::run(config, args).await,
         Some(Command::Watch(args)) => watch::run(config, args).await,
         Some(Command::Cancel(args)) => cancel::run(config, args).await,
+        Some(Command::Retry(args)) => rescue::run(config, Verb::Retry, args).await,
+        Some(Command::Skip(args)) => rescue::run(config, Verb::Skip, args).await,
+        Some(Command::Resolve(args)) => rescue::run(config, Verb::Resolve, args).await,
         Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(config, args).await,
         Some(Command::Bench(args)) => bench::run(config, args).await,
         Some(Command::Docs { page }) => {

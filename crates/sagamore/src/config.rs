@@ -3,15 +3,17 @@
 //! `sagamore dev` needs none of it.
 
 mod origin;
+mod pem;
+mod source;
 mod targets;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 pub use origin::explain;
+use source::Source;
 
 /// The environment's prefix.
 const PREFIX: &str = "SAGAMORE";
@@ -46,6 +48,9 @@ pub struct Settings {
     pub inventory: ServiceSettings,
     /// `sagamore shop shipping`.
     pub shipping: ServiceSettings,
+    /// Where all of it is set.
+    #[serde(skip)]
+    source: Source,
 }
 
 /// Apache Kafka.
@@ -176,6 +181,7 @@ impl Default for Settings {
             payment: service(3002),
             inventory: service(3003),
             shipping: service(3004),
+            source: Source::default(),
         }
     }
 }
@@ -183,9 +189,17 @@ impl Default for Settings {
 impl Settings {
     /// What the defaults, the file and the environment come to.
     pub fn load(file: Option<&Path>) -> Result<Settings> {
-        let settings: Settings = layers(file)?.try_deserialize().context("configuration")?;
+        let source = Source::read(file)?;
+        let settings: Result<Settings, _> = layers(file)?.try_deserialize();
+        let mut settings = settings.map_err(|error| source.explained(error))?;
+        settings.source = source;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// A key as errors name it: behind the line of the file, or the variable, that sets it.
+    pub fn named(&self, key: &str) -> String {
+        self.source.named(key)
     }
 
     fn check(&self) -> Result<()> {
@@ -193,18 +207,23 @@ impl Settings {
         let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
         if !self.namespace.chars().all(plain) || names.contains(&self.namespace.as_str()) {
             bail!(
-                "namespace: '{}' is none; write lower-case letters, digits and '-', and no name of a service",
+                "{}: '{}' is none; write lower-case letters, digits and '-', and no name of a service",
+                self.named("namespace"),
                 self.namespace
             );
         }
         if !(500..=3_000).contains(&self.orchestrator.lease_ms) {
-            bail!("orchestrator.lease_ms: {}; from 500 to 3000 are taken", self.orchestrator.lease_ms);
+            let key = self.named("orchestrator.lease_ms");
+            bail!("{key}: {}; from 500 to 3000 are taken", self.orchestrator.lease_ms);
         }
         if self.barrier.retention_days == 0 {
-            bail!("barrier.retention_days: 0; a step that is delivered again would be done again: at least 1");
+            let key = self.named("barrier.retention_days");
+            bail!("{key}: 0; a step that is delivered again would be done again: at least 1");
         }
-        if self.orchestrator.partitions == 0 || self.services().iter().any(|(_, service)| service.partitions == 0) {
-            bail!("partitions: a topic has at least one");
+        let others = [("orchestrator", self.orchestrator.partitions), ("observer", self.observer.partitions)];
+        let services = self.services().map(|(name, service)| (name, service.partitions));
+        if let Some((name, _)) = others.iter().chain(&services).find(|(_, partitions)| *partitions == 0) {
+            bail!("{}: 0; a topic has at least one partition", self.named(&format!("{name}.partitions")));
         }
         Ok(())
     }
@@ -214,37 +233,6 @@ impl Settings {
         let Settings { order, payment, inventory, shipping, .. } = self;
         [("order", order), ("payment", payment), ("inventory", inventory), ("shipping", shipping)]
     }
-
-    /// A name of ours as it stands on the brokers.
-    pub fn topic(&self, name: &str) -> String {
-        if self.namespace.is_empty() { name.to_owned() } else { format!("{}.{name}", self.namespace) }
-    }
-
-    /// The schema of a service or of the engine.
-    pub fn schema(&self, name: &str) -> String {
-        if self.namespace.is_empty() { name.to_owned() } else { format!("{}_{name}", self.namespace) }
-    }
-
-    /// How long barrier rows are kept at least.
-    pub fn barrier_retention(&self) -> Duration {
-        days(self.barrier.retention_days)
-    }
-
-    /// How long journals are kept after the end of their saga.
-    pub fn journal_retention(&self) -> Duration {
-        days(self.orchestrator.retention_days)
-    }
-
-    /// The orchestrators, as clients find them.
-    pub fn servers(&self) -> Vec<String> {
-        let servers = self.orchestrator.servers.split(',').map(str::trim).filter(|server| !server.is_empty());
-        let servers: Vec<String> = servers.map(str::to_owned).collect();
-        if servers.is_empty() { vec![format!("http://{}", self.orchestrator.listen)] } else { servers }
-    }
-}
-
-fn days(days: u64) -> Duration {
-    Duration::from_secs(days.saturating_mul(24 * 3600))
 }
 
 /// Defaults, file, environment.
@@ -287,11 +275,14 @@ mod tests {
             let why = format!("{:#}", of(toml).expect_err(toml));
             assert!(why.contains(part), "{why}");
         };
-        check("[kafka]\nbroker = \"a:1\"\n", "broker");
-        check("namespace = \"payment\"\n", "namespace");
-        check("[orchestrator]\nlease_ms = 10\n", "lease_ms");
-        check("[order]\npartitions = \"many\"\n", "partitions");
-        check("[order\n", "sagamore.toml");
+        check("[kafka]\nbroker = \"a:1\"\n", "sagamore.toml:2:1: kafka.broker: there is no such key");
+        check("namespace = \"payment\"\n", "sagamore.toml:1:1: namespace: 'payment'");
+        check("[orchestrator]\n  lease_ms = 10\n", "sagamore.toml:2:3: orchestrator.lease_ms: 10; from 500");
+        check("[order]\npartitions = 0\n", "sagamore.toml:2:1: order.partitions: 0;");
+        check("[order]\npartitions = \"many\"\n", "sagamore.toml:2:1: order.partitions: string \"many\" is given");
+        check("order = 3\n", "sagamore.toml:1:1: order: this is a table");
+        check("[kafka.sasl]\nmechanism = \"PLAIN\"\n", "sagamore.toml:1:8: kafka.sasl.username: this is not set");
+        check("[order\n", "sagamore.toml:1:7: this is not TOML");
         assert!(format!("{:#}", Settings::load(Some(Path::new("/nowhere.toml"))).unwrap_err()).contains("nowhere"));
     }
 }

@@ -8,7 +8,12 @@ use sagamore_core::saga::StepStatus;
 use sagamore_engine::ChainStatus;
 
 use crate::clock::from_rfc3339;
-use crate::view::{SagaView, StepView, Style, WaitView};
+use crate::view::{SagaView, StepView, WaitView};
+
+/// What an operator can do about a step.
+const VERBS: [&str; 3] = ["retry", "skip", "resolve"];
+/// What stands before a step that only a person can decide about.
+const DECIDE: &str = "!";
 
 /// The whole saga. Colours are always in it: whoever prints it takes them out where they are not wanted.
 pub fn saga(view: &SagaView) -> String {
@@ -33,8 +38,10 @@ pub fn saga(view: &SagaView) -> String {
     for event in &view.events {
         let _ = writeln!(text, "  {}{} {}", "   ".repeat(event.depth), event.name, event.at.dimmed());
     }
-    if view.line.style == Style::Orchestration && view.line.status == ChainStatus::Stuck {
-        let _ = writeln!(text, "  needs an operator: retry, skip or resolve the step marked !");
+    let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| view.steps.iter().any(|step| takes(step, verb))).collect();
+    if !verbs.is_empty() {
+        let (verbs, id) = (verbs.join("|"), &view.line.id);
+        let _ = writeln!(text, "  needs an operator, for the step marked {DECIDE}: sagamore {verbs} {id} --reason WHY");
     }
     text
 }
@@ -62,7 +69,7 @@ fn took(view: &SagaView) -> String {
 
 fn line(step: &StepView, width: usize, last: bool) -> String {
     let rail = if last { "└─" } else { "├─" };
-    let (mark, style) = mark(step.status);
+    let (mark, style) = mark(step);
     let kind = match step.kind {
         Kind::Compensatable => "",
         Kind::Pivot => " (pivot)",
@@ -72,8 +79,15 @@ fn line(step: &StepView, width: usize, last: bool) -> String {
     format!("  {rail} {}{}", text.style(style), remark(step))
 }
 
-fn mark(status: StepStatus) -> (&'static str, Paint) {
-    match status {
+fn takes(step: &StepView, verb: &str) -> bool {
+    step.allowed_actions.iter().any(|allowed| allowed == verb)
+}
+
+fn mark(step: &StepView) -> (&'static str, Paint) {
+    if !step.allowed_actions.is_empty() {
+        return (DECIDE, Paint::new().red().bold());
+    }
+    match step.status {
         StepStatus::Waiting => ("·", Paint::new().dimmed()),
         StepStatus::Asked => ("»", Paint::new().cyan()),
         StepStatus::Done => ("✓", Paint::new().green()),
@@ -81,7 +95,7 @@ fn mark(status: StepStatus) -> (&'static str, Paint) {
         StepStatus::Unknown => ("?", Paint::new().yellow()),
         StepStatus::Undoing => ("«", Paint::new().yellow()),
         StepStatus::Undone => ("↶", Paint::new().magenta()),
-        StepStatus::UndoFailed => ("!", Paint::new().red().bold()),
+        StepStatus::UndoFailed => (DECIDE, Paint::new().red().bold()),
         StepStatus::Skipped => ("⇥", Paint::new().dimmed()),
     }
 }
@@ -114,7 +128,7 @@ fn words(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Line;
+    use crate::view::{Line, Style};
 
     fn a_step(name: &str, status: StepStatus) -> StepView {
         StepView {
@@ -133,38 +147,66 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_drawing_names_every_step_and_why_it_went_back() {
-        let view = SagaView {
-            line: Line {
-                id: "checkout:10248".into(),
-                style: Style::Orchestration,
-                definition: "checkout".into(),
-                version: 1,
-                key: "10248".into(),
-                status: ChainStatus::Compensated,
-                why: None,
-                started_at: "2026-11-23T20:00:00.000Z".into(),
-                changed_at: "2026-11-23T20:00:00.031Z".into(),
-                ended_at: Some("2026-11-23T20:00:00.031Z".into()),
-                failed_at: Some("charge-payment".into()),
-            },
+    fn a_saga(status: ChainStatus, steps: Vec<StepView>) -> SagaView {
+        let line = Line {
+            id: "checkout:10248".into(),
+            style: Style::Orchestration,
+            definition: "checkout".into(),
+            version: 1,
+            key: "10248".into(),
+            status,
+            why: None,
+            started_at: "2026-11-23T20:00:00.000Z".into(),
+            changed_at: "2026-11-23T20:00:00.031Z".into(),
+            ended_at: None,
+            failed_at: None,
+        };
+        SagaView {
+            line,
             revision: 5,
-            cause: Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()) }),
+            cause: None,
             allowed_actions: Vec::new(),
             input: sagamore_core::Body::empty(),
-            steps: vec![
-                a_step("create-order", StepStatus::Undone),
-                StepView {
-                    refusal: Some(sagamore_core::Refusal::new("not-enough-money", "the account holds too little")),
-                    ..a_step("charge-payment", StepStatus::Refused)
-                },
-                a_step("reserve-stock", StepStatus::Waiting),
-            ],
+            steps,
             waits_for: Vec::new(),
             journal: Vec::new(),
             events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_step_that_waits_for_a_person_is_the_one_with_the_mark_and_the_commands_are_named() {
+        let waits = |status, verbs: &[&str]| StepView {
+            allowed_actions: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+            ..a_step("confirm-order", status)
         };
+        let check = |step: StepView, line: &str, commands: &str| {
+            let view = a_saga(ChainStatus::Stuck, vec![a_step("create-order", StepStatus::Done), step]);
+            let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
+            let wanted = format!(
+                "{line}\n  needs an operator, for the step marked !: sagamore {commands} checkout:10248 --reason WHY\n"
+            );
+            assert!(drawn.ends_with(&wanted), "{drawn}");
+        };
+        let all = ["retry", "skip", "resolve"];
+        check(waits(StepStatus::Refused, &all), "└─ ! confirm-order  refused", "retry|skip|resolve");
+        check(waits(StepStatus::UndoFailed, &all), "└─ ! confirm-order  undo failed", "retry|skip|resolve");
+        check(waits(StepStatus::Waiting, &["skip", "resolve"]), "└─ ! confirm-order  waiting", "skip|resolve");
+    }
+
+    #[test]
+    fn a_drawing_names_every_step_and_why_it_went_back() {
+        let steps = vec![
+            a_step("create-order", StepStatus::Undone),
+            StepView {
+                refusal: Some(sagamore_core::Refusal::new("not-enough-money", "the account holds too little")),
+                ..a_step("charge-payment", StepStatus::Refused)
+            },
+            a_step("reserve-stock", StepStatus::Waiting),
+        ];
+        let mut view = a_saga(ChainStatus::Compensated, steps);
+        view.line.ended_at = Some("2026-11-23T20:00:00.031Z".into());
+        view.cause = Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()) });
         let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
         assert_eq!(
             drawn,

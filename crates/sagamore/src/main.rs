@@ -11,6 +11,7 @@ mod http;
 mod problem;
 mod stack;
 mod view;
+mod waiting;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

@@ -110,7 +110,7 @@ impl Participant {
     }
 
     /// Brings the schema up to date, so that chains can be begun before the first turn.
-    pub async fn prepare(&self) -> Result<(), Error> {
+    pub async fn prepare(&mut self) -> Result<(), Error> {
         migrate(&self.service, &self.database).await
     }
 

@@ -30,10 +30,10 @@ pub fn prepare(folder: &Folder) -> Result<()> {
         make.args(["-out", &path(&here, authority, "pem"), "-addext", "keyUsage=critical,keyCertSign"]);
         run(&mut make).context("make an authority (it needs `openssl`, as of the package of that name)")?;
     }
-    for (name, about) in
-        [("server", format!("subjectAltName=DNS:{HOST}")), ("client", "keyUsage=digitalSignature".into())]
+    for (name, subject, about) in
+        [("server", HOST, format!("subjectAltName=DNS:{HOST}")), ("client", MUTUAL, "keyUsage=digitalSignature".into())]
     {
-        let mut make = making(&here, name, MUTUAL);
+        let mut make = making(&here, name, subject);
         make.args(["-CA", &path(&here, "ca", "pem"), "-CAkey", &path(&here, "ca", "key")]);
         make.args([
             "-out",

@@ -12,12 +12,15 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::output::Exit;
+use crate::config::Settings;
 use crate::crew::STOP_MAX;
 use crate::http;
 use crate::stack::Error;
 
 /// How long requests may go on after the stop before the work stops under them.
 const REQUESTS_MAX: Duration = Duration::from_secs(1);
+/// How far on the port is that is suggested in place of a taken one: the next ones are the other services'.
+const PORTS_ON: u16 = 10;
 /// How often the metrics' samples are put together.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -77,28 +80,53 @@ impl Attended {
     }
 }
 
+/// Where to listen, as it was said.
+pub struct Place<'a> {
+    address: &'a str,
+    /// What says so: `--listen`, or a key of the configuration, with its place.
+    key: String,
+    /// The command that can be given another one.
+    command: String,
+}
+
+impl Place<'_> {
+    /// What the command line says.
+    pub fn by_flag<'a>(command: &str, address: &'a str) -> Place<'a> {
+        Place { address, key: "--listen".to_owned(), command: command.to_owned() }
+    }
+
+    /// What the command line says, or else the configuration for this role.
+    pub fn of<'a>(settings: &Settings, command: &str, role: &str, flag: Option<&'a str>, own: &'a str) -> Place<'a> {
+        match flag {
+            Some(address) => Place::by_flag(command, address),
+            None => Place { key: settings.named(&format!("{role}.listen")), ..Place::by_flag(command, own) },
+        }
+    }
+}
+
 /// Takes the address, or explains why it cannot be had.
-pub async fn listen(address: &str, allow_unauthenticated: bool) -> Result<TcpListener> {
+pub async fn listen(place: &Place<'_>, allow_unauthenticated: bool) -> Result<TcpListener> {
+    let Place { address, key, command } = place;
     let wanted: SocketAddr = address
         .parse()
-        .with_context(|| format!("--listen: '{address}' is no address: write HOST:PORT, like 127.0.0.1:3000"))?;
+        .with_context(|| format!("{key}: '{address}' is no address: write HOST:PORT, like 127.0.0.1:3000"))?;
     if !wanted.ip().is_loopback() && !allow_unauthenticated {
         bail!(
-            "--listen: {wanted} can be reached from outside, and there is no authentication yet: use 127.0.0.1.\n  \
+            "{key}: {wanted} can be reached from outside, and there is no authentication yet: use 127.0.0.1.\n  \
              In a private network that only your own services reach, say SAGAMORE__ALLOW_UNAUTHENTICATED=true"
         );
     }
     match TcpListener::bind(wanted).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
-            "port {} of {} is taken by another program (another sagamore?).\n  \
-             Choose another: sagamore dev --listen {}:{}   (port 0 takes any free one)",
+            "{key}: port {} of {} is taken by another program (another sagamore?).\n  \
+             Choose another: {command} --listen {}:{}   (port 0 takes any free one)",
             wanted.port(),
             wanted.ip(),
             wanted.ip(),
-            wanted.port().saturating_add(1),
+            wanted.port().saturating_add(PORTS_ON),
         ),
-        Err(error) => Err(error).with_context(|| format!("listen on {wanted}")),
+        Err(error) => Err(error).with_context(|| format!("{key}: listen on {wanted}")),
     }
 }
 

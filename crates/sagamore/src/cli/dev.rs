@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::DevArgs;
-use super::attend::{self, Attended, Work};
+use super::attend::{self, Attended, Place, Work};
 use super::output::Exit;
 use crate::http;
 use crate::stack::{self, Choreography, Stack};
@@ -16,7 +16,7 @@ use crate::stack::{self, Choreography, Stack};
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(args: DevArgs) -> Result<Exit> {
     let begun = Instant::now();
-    let listener = attend::listen(&args.listen, false).await?;
+    let listener = attend::listen(&Place::by_flag("sagamore dev", &args.listen), false).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let ephemeral = args.ephemeral.then(tempfile::tempdir).transpose().context("make a temporary directory")?;

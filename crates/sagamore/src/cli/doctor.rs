@@ -30,30 +30,53 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
             anstream::println!("WRONG {what}: {why}");
         }
     };
-    let kafka = settings.kafka("doctor", None)?;
-    match kafka.brokers().await {
-        Ok(brokers) => {
+    let kafka = settings.kafka("doctor", None);
+    let brokers = match &kafka {
+        Ok(kafka) => kafka
+            .brokers()
+            .await
+            .map(|brokers| (kafka, brokers))
+            .map_err(|error| format!("{error}\n      {UNREACHABLE}")),
+        Err(error) => Err(format!("{error:#}")),
+    };
+    match brokers {
+        Ok((kafka, brokers)) => {
             let addresses: Vec<String> = brokers.into_iter().map(|broker| broker.address).collect();
             say("brokers", Ok(addresses.join(", ")));
-            let wrong = topics::compare_with(&settings, &kafka).await?;
-            say("topics", if wrong.is_empty() { Ok("as configured".into()) } else { Err(wrong.join("\n      ")) });
-            let kept = topics::kept_too_long(&settings, &kafka).await?;
+            let compared = topics::compare_with(&settings, kafka).await.map_err(|error| error.to_string());
+            let verdict = compared.and_then(|wrong| {
+                if wrong.is_empty() { Ok("as configured".to_owned()) } else { Err(wrong.join("\n      ")) }
+            });
+            say("topics", verdict);
+            let kept = topics::kept_too_long(&settings, kafka).await?;
             let days = settings.barrier.retention_days;
             let shorter =
                 format!("{days} days, longer than a topic of commands and its dead letters keep their records");
             say("retention of the barriers", if kept.is_empty() { Ok(shorter) } else { Err(kept.join("\n      ")) });
         }
-        Err(error) => say("brokers", Err(format!("{error}\n      {UNREACHABLE}"))),
+        Err(why) => say("brokers", Err(why)),
     }
-    let partitions = topics::reply_partitions(&kafka).await.unwrap_or(settings.orchestrator.partitions);
+    let live = match &kafka {
+        Ok(kafka) => topics::reply_partitions(kafka).await,
+        Err(_) => None,
+    };
+    let partitions = live.unwrap_or(settings.orchestrator.partitions);
     if let Some(found) = ownership(&settings, partitions).await {
         say("ownership of the sagas", found);
     }
     if let Some(found) = forgetting(&settings).await {
         say("what barriers have forgotten", found);
     }
-    for name in ["engine", "order", "payment", "inventory", "shipping"] {
-        say(&format!("database of {name}"), database(&settings, name).await);
+    let names = ["engine", "order", "payment", "inventory", "shipping"];
+    let asked = futures_util::future::join_all(names.map(|name| database(&settings, name))).await;
+    let (mut found, mut clocks) = (Vec::new(), Vec::new());
+    for (name, asked) in names.into_iter().zip(asked) {
+        found.push((name, asked.as_ref().map(|asked| asked.detail.clone()).map_err(Clone::clone)));
+        clocks.extend(asked.ok().map(|asked| (name, asked.clock)));
+    }
+    together(found).into_iter().for_each(|(what, found)| say(&what, found));
+    if let Some(found) = apart(&clocks) {
+        say("clocks of the databases", found);
     }
     Ok(if sound { Exit::Completed } else { Exit::Error })
 }
@@ -108,29 +131,66 @@ fn compared(rows: i64, stray: i64, partitions: u32, schema: &str) -> Result<Stri
     ))
 }
 
-async fn database(settings: &Settings, name: &'static str) -> Result<String, String> {
+/// A database that answered.
+struct Answered {
+    detail: String,
+    clock: Clock,
+}
+
+/// A server's clock, compared with ours.
+#[derive(Clone, Copy)]
+struct Clock {
+    /// How far it is ahead, in milliseconds; below zero it is behind.
+    ahead_ms: i64,
+    /// How wrong that may be: the answer was on its way for so long.
+    unsure: Duration,
+}
+
+async fn database(settings: &Settings, name: &'static str) -> Result<Answered, String> {
     let database = settings.database(name).map_err(|error| format!("{error:#}"))?;
-    let asked = Instant::now();
     let ask = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
-    let rows = database.query(ask, ()).await;
-    let rows =
-        rows.map_err(|error| format!("{error}\n      Is its url right, and may its user create schemas there?"))?;
+    let away = |error| format!("{error}\n      Is its url right, and may its user create schemas there?");
+    database.query(ask, ()).await.map_err(away)?; // the connection is made, which takes its time
+    let (asked, began) = (Instant::now(), clock::now());
+    let rows = database.query(ask, ()).await.map_err(away)?;
+    let took = asked.elapsed();
     let theirs: i64 = rows.first().map_or(Ok(0), |row| row.get(0)).map_err(|error| error.to_string())?;
-    let apart = Duration::from_millis(clock::now().0.abs_diff(theirs)).saturating_sub(asked.elapsed());
-    if apart > SKEW_MAX {
-        return Err(format!(
-            "its clock and this one are {apart:?} apart: have both machines keep the time (chrony, ntpd)"
-        ));
-    }
+    let clock = Clock { ahead_ms: theirs - began.plus(took / 2).0, unsure: took / 2 };
     let steps = database.query("SELECT count(*) FROM schema_migration", ()).await;
-    match steps.ok().and_then(|rows| rows.first()?.get::<i64>(0).ok()) {
-        Some(steps) => {
-            Ok(format!("answers in {:?}; schema {} has had {steps} steps", asked.elapsed(), settings.schema(name)))
-        }
-        None => {
-            Ok(format!("answers in {:?}; schema {} is made at the first start", asked.elapsed(), settings.schema(name)))
+    let schema = settings.schema(name);
+    let had = match steps.ok().and_then(|rows| rows.first()?.get::<i64>(0).ok()) {
+        Some(steps) => format!("schema {schema} has had {steps} steps"),
+        None => format!("schema {schema} is made at the first start"),
+    };
+    Ok(Answered { detail: format!("answers in {took:?}; {had}"), clock })
+}
+
+/// A line for each database, but one for all that have the same cause: a server that is away is told once.
+fn together(found: Vec<(&'static str, Result<String, String>)>) -> Vec<(String, Result<String, String>)> {
+    let mut lines: Vec<(Vec<&str>, Result<String, String>)> = Vec::new();
+    for (name, found) in found {
+        match lines.iter_mut().find(|(_, line)| line.is_err() && *line == found) {
+            Some((names, _)) => names.push(name),
+            None => lines.push((vec![name], found)),
         }
     }
+    let what = |names: Vec<&str>| match names.as_slice() {
+        [name] => format!("database of {name}"),
+        names => format!("databases of {}", names.join(", ")),
+    };
+    lines.into_iter().map(|(names, found)| (what(names), found)).collect()
+}
+
+/// Whether the clocks agree; none when no database answered.
+fn apart(clocks: &[(&'static str, Clock)]) -> Option<Result<String, String>> {
+    let (name, worst) = clocks.iter().max_by_key(|(_, clock)| clock.ahead_ms.abs())?;
+    let (apart, unsure) = (Duration::from_millis(worst.ahead_ms.unsigned_abs()), worst.unsure.as_millis());
+    let told =
+        format!("that of {name} is {apart:?} {} this one", if worst.ahead_ms < 0 { "behind" } else { "ahead of" });
+    Some(match apart.saturating_sub(worst.unsure) > SKEW_MAX {
+        false => Ok(format!("at most {apart:?} from this one, give or take {unsure} ms ({SKEW_MAX:?} are allowed)")),
+        true => Err(format!("{told}, and {SKEW_MAX:?} are allowed: have both machines keep the time (chrony, ntpd)")),
+    })
 }
 
 #[cfg(test)]
@@ -145,5 +205,32 @@ mod tests {
         assert!(why.contains("up to partition 7") && why.contains("3 unfinished"), "{why}");
         assert!(why.contains("DELETE FROM \"my-shop_engine\".ownership WHERE reply_partition >= 4;"), "{why}");
         assert!(why.contains("SET reply_partition = reply_partition % 4"), "{why}");
+    }
+
+    #[test]
+    fn one_cause_is_told_once() {
+        let away = || Err("connection refused".to_owned());
+        let fine = |what: &str| Ok(what.to_owned());
+        let of = |found: Vec<(&'static str, Result<String, String>)>| together(found);
+        assert_eq!(
+            of(vec![("engine", away()), ("order", fine("a")), ("payment", fine("a")), ("inventory", away())]),
+            [
+                ("databases of engine, inventory".to_owned(), away()),
+                ("database of order".to_owned(), fine("a")),
+                ("database of payment".to_owned(), fine("a")),
+            ]
+        );
+        assert_eq!(of(vec![("engine", away())]), [("database of engine".to_owned(), away())]);
+    }
+
+    #[test]
+    fn a_clock_that_is_too_far_away_is_told_with_how_far() {
+        let clock = |ahead_ms, unsure_ms| Clock { ahead_ms, unsure: Duration::from_millis(unsure_ms) };
+        assert_eq!(apart(&[]), None);
+        let fine = apart(&[("engine", clock(-3, 1)), ("order", clock(1_999, 1))]).unwrap().unwrap();
+        assert!(fine.contains("1.999s from this one"), "{fine}");
+        assert!(apart(&[("engine", clock(2_300, 400))]).unwrap().is_ok(), "the answer was slow");
+        let told = apart(&[("engine", clock(3, 1)), ("order", clock(-5_000, 1))]).unwrap().unwrap_err();
+        assert!(told.contains("order is 5s behind this one") && told.contains("chrony"), "{told}");
     }
 }

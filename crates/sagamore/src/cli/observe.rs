@@ -5,20 +5,22 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use sagamore_engine::{Chains, Observer, ObserverOptions};
 
-use super::attend::{self, Attended};
-use super::output::{Exit, Waiting};
+use super::attend::{self, Attended, Place};
+use super::output::Exit;
 use super::serve::PAUSE;
 use super::{ConfigArgs, ObserveArgs};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{ObserverApp, observer_router};
 use crate::stack::Error;
+use crate::waiting::Waiting;
 
 /// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying.
 pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     let settings = Settings::load(config.config.as_deref())?;
-    let address = args.listen.as_deref().unwrap_or(&settings.observer.listen);
-    let listener = attend::listen(address, settings.allow_unauthenticated).await?;
+    let own = &settings.observer.listen;
+    let place = Place::of(&settings, "sagamore observe", "observer", args.listen.as_deref(), own);
+    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let (observer, chains) = open(&settings).await?;
@@ -33,7 +35,7 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
 pub async fn chains(settings: &Settings) -> Result<Chains> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
     let database = settings.database("observer")?;
-    let mut waiting = Waiting::default();
+    let waiting = Waiting::default();
     loop {
         match Chains::open(database.clone(), vec![plan.clone()]).await {
             Err(error) if error.is_transient() => {
@@ -48,12 +50,17 @@ pub async fn chains(settings: &Settings) -> Result<Chains> {
 /// Tries until the servers are there: a start order is nobody's worry.
 async fn open(settings: &Settings) -> Result<(Observer, Chains)> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
-    let transport = Arc::new(settings.kafka("observer", None)?);
+    let kafka = settings.kafka("observer", None)?;
+    let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
     let options = ObserverOptions { partitions: settings.observer.partitions, ..ObserverOptions::default() };
-    let mut waiting = Waiting::default();
+    let waiting = Waiting::default();
     loop {
-        match Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await {
+        let opened = match kafka.brokers().await {
+            Err(error) => Err(error.into()),
+            Ok(_) => Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await,
+        };
+        match opened {
             Err(error) if error.is_transient() => {
                 waiting.because(&error);
                 tokio::time::sleep(PAUSE).await;

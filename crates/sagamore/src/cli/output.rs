@@ -1,5 +1,6 @@
 //! How a command ends and prints: exit codes, JSON, text with colours where they are wanted.
 
+use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -47,23 +48,6 @@ impl Exit {
     }
 }
 
-/// Says on stderr what is waited for, each reason once.
-#[derive(Default)]
-pub struct Waiting {
-    told: String,
-}
-
-impl Waiting {
-    /// Because of this.
-    pub fn because(&mut self, why: &dyn std::fmt::Display) {
-        let why = why.to_string();
-        if why != self.told {
-            anstream::eprintln!("waiting: {why}");
-            self.told = why;
-        }
-    }
-}
-
 /// One JSON document on stdout.
 pub fn json(value: &impl Serialize) -> Result<()> {
     anstream::println!("{}", serde_json::to_string(value)?);
@@ -73,4 +57,22 @@ pub fn json(value: &impl Serialize) -> Result<()> {
 /// JSON as the server gave it.
 pub fn raw(body: &[u8]) {
     anstream::println!("{}", String::from_utf8_lossy(body));
+}
+
+/// Says what is going to happen, and asks whether it shall.
+pub fn agreed(effect: &str, question: &str) -> Result<bool> {
+    anstream::eprintln!("{effect}");
+    if !std::io::stdin().is_terminal() {
+        anstream::eprintln!("Nothing was done: say --yes when there is nobody to ask.");
+        return Ok(false);
+    }
+    anstream::eprint!("{question} [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    let yes = matches!(answer.trim(), "y" | "Y" | "yes");
+    if !yes {
+        anstream::eprintln!("Nothing was done.");
+    }
+    Ok(yes)
 }

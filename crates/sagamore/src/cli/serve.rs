@@ -8,13 +8,14 @@ use sagamore_core::Definition;
 use sagamore_engine::{Handle, Options, Orchestrator};
 use sagamore_transport::Transport;
 
-use super::attend::{self, Attended, Work};
-use super::output::{Exit, Waiting};
+use super::attend::{self, Attended, Place, Work};
+use super::output::Exit;
 use super::{ConfigArgs, ServeArgs, bench, observe, topics};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{self, App};
 use crate::stack::Error;
+use crate::waiting::Waiting;
 
 /// The pause before a start that found a server missing is tried again.
 pub const PAUSE: Duration = Duration::from_millis(500);
@@ -22,8 +23,9 @@ pub const PAUSE: Duration = Duration::from_millis(500);
 /// Runs until SIGTERM or Ctrl-C.
 pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
     let settings = Settings::load(config.config.as_deref())?;
-    let listen = args.listen.as_deref().unwrap_or(&settings.orchestrator.listen);
-    let listener = attend::listen(listen, settings.allow_unauthenticated).await?;
+    let own = &settings.orchestrator.listen;
+    let place = Place::of(&settings, "sagamore serve", "orchestrator", args.listen.as_deref(), own);
+    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let mut definitions = vec![sagamore_shop::checkout().context("the checkout saga")?];
@@ -58,7 +60,7 @@ async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) ->
     let kafka = settings.kafka_within("orchestrator", patience)?;
     let transport: Arc<dyn Transport> = Arc::new(kafka.clone());
     let database = settings.database("engine")?;
-    let mut waiting = Waiting::default();
+    let waiting = Waiting::default();
     loop {
         let key = "orchestrator.partitions";
         let opened = match topics::disagreement(&kafka, topics::REPLIES, key, options.reply_partitions).await {

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, bail};
 use sagamore_kafka::Kafka;
 use sagamore_sdk::{Options, Participant};
 
-use super::attend::{self, Attended};
-use super::output::{Exit, Waiting};
+use super::attend::{self, Attended, Place};
+use super::output::Exit;
 use super::serve::{PAUSE, host};
 use super::{ConfigArgs, ServiceArgs, topics};
 use crate::client::Client;
@@ -15,16 +15,18 @@ use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{ServiceApp, service_router};
 use crate::stack::Error;
+use crate::waiting::Waiting;
 
-/// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying.
+/// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying, and its listener says what it waits for.
 pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> Result<Exit> {
     let mut settings = Settings::load(config.config.as_deref())?;
     settings.choreography |= args.choreography;
     let Some((_, own)) = settings.services().into_iter().find(|(service, _)| *service == name) else {
         bail!("there is no service {name}");
     };
-    let listener =
-        attend::listen(args.listen.as_deref().unwrap_or(&own.listen), settings.allow_unauthenticated).await?;
+    let command = format!("sagamore shop {name}");
+    let place = Place::of(&settings, &command, name, args.listen.as_deref(), &own.listen);
+    let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let choreographed = settings.choreography;
@@ -38,12 +40,14 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     let partitions = if choreographed { settings.observer.partitions } else { own.partitions };
     let barrier_retention = settings.barrier_retention();
     let options = Options { partitions, barrier_retention, ..Options::default() };
-    let participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
+    let mut participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
     let servers = settings.servers();
     let orchestrators = servers.iter().map(|server| Client::new(server)).collect::<Result<_, _>>();
-    let orchestrators = orchestrators.context("orchestrator.servers")?;
+    let orchestrators = orchestrators.with_context(|| settings.named("orchestrator.servers"))?;
     let outbox = choreographed.then(|| participant.outbox());
-    let app = ServiceApp { name, database, kafka: kafka.clone(), outbox, orchestrators, metrics: Some(metrics) };
+    let (kept, waiting) = (kafka.clone(), Waiting::default());
+    let metrics = Some(metrics);
+    let app = ServiceApp { name, database, kafka: kept, outbox, orchestrators, waiting: waiting.clone(), metrics };
     let (topic, key) = match choreographed {
         true => (sagamore_shop::choreography::BEGINS.to_owned(), "observer.partitions".to_owned()),
         false => (format!("{name}.commands"), format!("{name}.partitions")),
@@ -54,23 +58,40 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(()),
-            agreed = agreed(&kafka, &topic, &key, partitions) => agreed?,
+            agreed = agreed(&kafka, &topic, &key, partitions, &waiting) => agreed?,
         }
+        tokio::select! {
+            biased;
+            () = &mut stopped => return Ok(()),
+            prepared = prepared(&mut participant, name, &waiting) => prepared?,
+        }
+        waiting.is_over();
+        anstream::println!("Sagamore's service {name} is ready: http://{address}");
         participant.run(stopped).await.map_err(|source| Error::Service { name, source })
     });
-    anstream::println!("Sagamore's service {name} is ready: http://{address}");
     attended.until_stopped(crew).await
 }
 
 /// Fails unless the topic, if it is there, has as many partitions as are configured. Waits for the brokers.
-async fn agreed(kafka: &Kafka, topic: &str, key: &str, partitions: u32) -> Result<(), Error> {
-    let mut waiting = Waiting::default();
+async fn agreed(kafka: &Kafka, topic: &str, key: &str, partitions: u32, waiting: &Waiting) -> Result<(), Error> {
     loop {
         match topics::disagreement(kafka, topic, key, partitions).await {
             Ok(None) => return Ok(()),
             Ok(Some(disagreement)) => return Err(disagreement),
             Err(error) if error.is_transient() => waiting.because(&error),
             Err(error) => return Err(Error::Log(error)),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Brings the service's tables up to date. Waits for the database.
+async fn prepared(participant: &mut Participant, name: &'static str, waiting: &Waiting) -> Result<(), Error> {
+    loop {
+        match participant.prepare().await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_transient() => waiting.because(&format!("database of {name}: {error}")),
+            Err(source) => return Err(Error::Service { name, source }),
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -65,13 +65,14 @@ pub async fn kept_too_long(settings: &Settings, kafka: &Kafka) -> Result<Vec<Str
 }
 
 /// Says so when a live topic has another number of partitions than `key` of the configuration. To be asked before anything
-/// is stored: rows for partitions that are not there would keep their sagas for ever.
+/// is stored: rows for partitions that are not there would keep their sagas for ever. Who is not let in is told why.
 pub async fn disagreement(
     kafka: &Kafka,
     topic: &str,
     key: &str,
     configured: u32,
 ) -> Result<Option<stack::Error>, sagamore_transport::Error> {
+    kafka.brokers().await?;
     let there = kafka.topics().await?;
     Ok(divided_otherwise(&there, topic, key, configured))
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::{PREFIX, SEPARATOR, Settings};
+use super::Settings;
 
 /// What stands where a secret is.
 const HIDDEN: &str = "(hidden)";
@@ -19,34 +19,24 @@ pub struct Value {
     pub key: String,
     /// As text; empty when it is not set.
     pub value: String,
-    /// `default`, the file's name, or the variable's name.
+    /// `default`, the file with line and column, or the variable's name.
     pub origin: String,
 }
 
 /// Every value with its origin.
 pub fn explain(file: Option<&Path>) -> Result<Vec<Value>> {
     let settings = Settings::load(file)?;
-    let mut in_file = BTreeMap::new();
-    if let Some(file) = file {
-        let source = ::config::File::from(file).format(::config::FileFormat::Toml);
-        let only = ::config::Config::builder().add_source(source).build()?.try_deserialize::<Json>()?;
-        flatten(String::new(), &only, &mut in_file);
-    }
     let mut all = BTreeMap::new();
     flatten(String::new(), &serde_json::to_value(&settings).context("write the settings")?, &mut all);
     let value = |(key, value): (String, Json)| {
-        let variable = format!("{PREFIX}{SEPARATOR}{}", key.replace('.', SEPARATOR).to_uppercase());
-        let origin = match file {
-            _ if std::env::var_os(&variable).is_some() => variable,
-            Some(file) if in_file.contains_key(&key) => file.display().to_string(),
-            Some(_) | None => "default".to_owned(),
-        };
+        let origin = settings.source.place(&key).unwrap_or_else(|| "default".to_owned());
         Value { value: shown(&key, &value), key, origin }
     };
     Ok(all.into_iter().map(value).collect())
 }
 
-fn flatten(prefix: String, value: &Json, into: &mut BTreeMap<String, Json>) {
+/// Every value that is no table, by its key.
+pub(super) fn flatten(prefix: String, value: &Json, into: &mut BTreeMap<String, Json>) {
     match value {
         Json::Object(fields) => {
             for (name, value) in fields {
@@ -95,7 +85,7 @@ mod tests {
         assert_eq!(of("postgres.url").value, "postgres://me:(hidden)@db:5432/x");
         assert_eq!(of("kafka.sasl.password").value, "(hidden)");
         assert_eq!(
-            (of("kafka.brokers").origin.as_str(), of("kafka.sasl.username").origin.ends_with("toml")),
+            (of("kafka.brokers").origin.as_str(), of("kafka.sasl.username").origin.ends_with("sagamore.toml:5:1")),
             ("default", true)
         );
         assert!(!format!("{values:?}").contains("secret"));

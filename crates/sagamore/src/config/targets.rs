@@ -1,4 +1,4 @@
-//! What the settings lead to: brokers and databases.
+//! What the settings lead to: names, brokers, databases, orchestrators.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,9 +8,39 @@ use sagamore_database::Database;
 use sagamore_database::postgres;
 use sagamore_kafka::{Kafka, Options, Sasl, Security, Tls};
 
-use super::{KafkaSettings, Settings};
+use super::{KafkaSettings, SaslSettings, Settings};
+
+/// The mechanisms of SASL that we have; Kerberos and OAuth are none.
+const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 
 impl Settings {
+    /// A name of ours as it stands on the brokers.
+    pub fn topic(&self, name: &str) -> String {
+        if self.namespace.is_empty() { name.to_owned() } else { format!("{}.{name}", self.namespace) }
+    }
+
+    /// The schema of a service or of the engine.
+    pub fn schema(&self, name: &str) -> String {
+        if self.namespace.is_empty() { name.to_owned() } else { format!("{}_{name}", self.namespace) }
+    }
+
+    /// How long barrier rows are kept at least.
+    pub fn barrier_retention(&self) -> Duration {
+        days(self.barrier.retention_days)
+    }
+
+    /// How long journals are kept after the end of their saga.
+    pub fn journal_retention(&self) -> Duration {
+        days(self.orchestrator.retention_days)
+    }
+
+    /// The orchestrators, as clients find them.
+    pub fn servers(&self) -> Vec<String> {
+        let servers = self.orchestrator.servers.split(',').map(str::trim).filter(|server| !server.is_empty());
+        let servers: Vec<String> = servers.map(str::to_owned).collect();
+        if servers.is_empty() { vec![format!("http://{}", self.orchestrator.listen)] } else { servers }
+    }
+
     /// The brokers, as this process is known to them; `instance` is what it is known as to its group.
     pub fn kafka(&self, client: &str, instance: Option<String>) -> Result<Kafka> {
         Kafka::connect(self.kafka_options(client, instance)?).context("kafka")
@@ -25,23 +55,15 @@ impl Settings {
 
     fn kafka_options(&self, client: &str, instance: Option<String>) -> Result<Options> {
         let KafkaSettings { brokers, replication, tls, sasl } = &self.kafka;
+        if let Some(tls) = tls {
+            self.check_files("kafka.tls", tls)?;
+        }
         let tls = tls.as_ref().map(|tls| Tls {
             ca: tls.ca.clone(),
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),
         });
-        let sasl = match sasl {
-            None => None,
-            Some(sasl) => Some(Sasl {
-                mechanism: sasl.mechanism.clone(),
-                username: sasl.username.clone(),
-                password: match (&sasl.password, &sasl.password_file) {
-                    (Some(password), _) => password.clone(),
-                    (None, Some(file)) => secret(file)?,
-                    (None, None) => bail!("kafka.sasl: neither password nor password_file is set"),
-                },
-            }),
-        };
+        let sasl = sasl.as_ref().map(|sasl| self.sasl(sasl)).transpose()?;
         Ok(Options {
             client: format!("sagamore-{client}"),
             namespace: Some(self.namespace.clone()),
@@ -52,13 +74,31 @@ impl Settings {
         })
     }
 
+    fn sasl(&self, sasl: &SaslSettings) -> Result<Sasl> {
+        let SaslSettings { mechanism, username, password, password_file } = sasl;
+        if !MECHANISMS.contains(&mechanism.as_str()) {
+            bail!("{}: '{mechanism}' is none of {}", self.named("kafka.sasl.mechanism"), MECHANISMS.join(", "));
+        }
+        let password = match (password, password_file) {
+            (Some(password), _) => password.clone(),
+            (None, Some(file)) => secret(file).with_context(|| self.named("kafka.sasl.password_file"))?,
+            (None, None) => bail!("{}: neither password nor password_file is set", self.named("kafka.sasl")),
+        };
+        Ok(Sasl { mechanism: mechanism.clone(), username: username.clone(), password })
+    }
+
     /// The database of a service, or of the engine.
     pub fn database(&self, name: &'static str) -> Result<Database> {
         let own = self.services().into_iter().find(|(service, _)| *service == name);
         let own = own.and_then(|(_, settings)| settings.url.as_deref());
+        let key = self.named(&own.map_or("postgres.url".to_owned(), |_| format!("{name}.url")));
         let mut url = own.unwrap_or(&self.postgres.url).to_owned();
         if let (None, Some(file)) = (own, &self.postgres.password_file) {
-            url = with_password(&url, &secret(file)?)?;
+            let password = secret(file).with_context(|| self.named("postgres.password_file"))?;
+            url = with_password(&url, &password).with_context(|| key.clone())?;
+        }
+        if let Some(tls) = &self.postgres.tls {
+            self.check_files("postgres.tls", tls)?;
         }
         let tls = self.postgres.tls.as_ref().map(|tls| postgres::Tls {
             ca: tls.ca.clone(),
@@ -67,8 +107,12 @@ impl Settings {
         });
         let application = format!("sagamore-{name}");
         let options = postgres::Options { application, tls, ..postgres::Options::new(url) };
-        Database::postgres(options.in_schema(self.schema(name))).with_context(|| format!("database of {name}"))
+        Database::postgres(options.in_schema(self.schema(name))).with_context(|| key)
     }
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days.saturating_mul(24 * 3600))
 }
 
 fn secret(file: &Path) -> Result<String> {
@@ -78,7 +122,7 @@ fn secret(file: &Path) -> Result<String> {
 
 /// `postgres://user@host` with a password, written so that no letter of it means anything.
 fn with_password(url: &str, password: &str) -> Result<String> {
-    let Some((user, host)) = url.split_once('@') else { bail!("postgres.url names no user: postgres://user@host/..") };
+    let Some((user, host)) = url.split_once('@') else { bail!("it names no user: write postgres://user@host/..") };
     let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
     Ok(format!("{user}:{encoded}@{host}"))
 }

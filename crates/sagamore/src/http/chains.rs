@@ -38,6 +38,7 @@ impl FromRef<ObserverApp> for Chains {
 /// Every address of an observer.
 pub fn observer_router(app: ObserverApp) -> Router {
     let router = Router::new()
+        .route("/", get(index::of_observer))
         .route("/docs/errors", get(index::errors))
         .route("/api/v1/sagas", get(list))
         .route("/api/v1/sagas/{id}", get(show))

@@ -50,6 +50,7 @@ type Shared = State<ChoreographyApp>;
 /// Every address.
 pub fn choreography_router(app: ChoreographyApp) -> Router {
     let router = Router::new()
+        .route("/", get(index::of_choreography))
         .route("/docs/errors", get(index::errors))
         .route("/saga/start/{order}", get(start).head(wrong_method))
         .route("/orders", post(place))

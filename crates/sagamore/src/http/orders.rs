@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use sagamore_core::saga::Status;
 use sagamore_core::{Body, Name, SagaId};
@@ -107,18 +108,34 @@ pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result
         // accepted, and not yet made by its saga: as good as locked
         Rejected::UnknownOrder(_) => match saga_of(&app, &id).await? {
             Some(saga) if at_rest(saga.header.status) => Err(Problem::new(Code::OrderFinished, detail)),
-            Some(saga) => Err(Problem::new(Code::OrderPending, format!("its saga {} is under way", saga.header.id))),
+            Some(saga) => Err(its_saga_runs(&saga)),
             None => Err(no_such_order(&id)),
         },
     }
 }
 
 /// An operator's way out of a lock that a saga has left behind: only once that saga is at rest.
-pub async fn unlock(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
-    let saga = saga_of(&app, &id).await?.ok_or_else(|| no_such_order(&id))?;
-    let holder = saga.header.id.to_string();
-    unlock::rested(&holder, Some(saga.header.status))?;
-    unlock::release(&app.shop()?.order, &id, holder).await?;
+pub async fn unlock(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    query: Result<Query<unlock::ForceQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let force = unlock::forced(query)?;
+    let shop = &app.shop()?.order;
+    let Some(placed) = order::order(shop, &id).await? else {
+        return Err(match saga_of(&app, &id).await? {
+            Some(saga) if !at_rest(saga.header.status) => its_saga_runs(&saga), // accepted, and not yet made by it
+            Some(_) | None => no_such_order(&id),
+        });
+    };
+    let not_locked = || Problem::new(Code::OrderNotLocked, format!("order {id} is not locked"));
+    let holder = placed.locked_by.ok_or_else(not_locked)?;
+    let status = match holder.parse::<SagaId>() {
+        Ok(saga) => app.handle.show(&saga).await.map_err(|error| Problem::broke(&error, "read the order's saga"))?,
+        Err(_) => None, // no saga's id is known to nobody either
+    };
+    unlock::rested(&holder, status.map(|saga| saga.header.status), force)?;
+    unlock::release(shop, &id, holder).await?;
     show(State(app), Segment(id)).await
 }
 
@@ -190,6 +207,10 @@ async fn saga_of(app: &App, order: &str) -> Result<Option<Detail>, Problem> {
 fn link(saga: &Detail) -> SagaLink {
     let id = saga.header.id.to_string();
     SagaLink { href: format!("/api/v1/sagas/{}", encoded(&id)), status: saga.header.status, id }
+}
+
+fn its_saga_runs(saga: &Detail) -> Problem {
+    Problem::new(Code::OrderPending, format!("its saga {} is under way", saga.header.id))
 }
 
 fn no_such_order(id: &str) -> Problem {

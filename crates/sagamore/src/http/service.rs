@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{FromRequest, Query, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -16,9 +18,10 @@ use sagamore_shop::{inventory, order, payment, shipping};
 use serde::Serialize;
 
 use super::body::{Payload, Segment};
-use super::{choreography, guarded, health, orders, shop, unlock};
+use super::{choreography, guarded, health, index, orders, shop, unlock};
 use crate::client::Client;
 use crate::problem::{Code, Problem};
+use crate::waiting::Waiting;
 
 /// What the handlers of a service's listener work with.
 pub struct ServiceApp {
@@ -32,6 +35,8 @@ pub struct ServiceApp {
     pub outbox: Option<Outbox>,
     /// Who knows how the sagas stand.
     pub orchestrators: Vec<Client>,
+    /// What has to be there before its tables can be: until then nothing is answered from them.
+    pub waiting: Waiting,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -47,12 +52,23 @@ type Shared = State<Arc<ServiceApp>>;
 
 /// Every address of a service.
 pub fn service_router(app: ServiceApp) -> Router {
-    let router = Router::new()
+    let app = Arc::new(app);
+    let page = index::of_service(app.name);
+    let always = Router::new()
+        .route("/", get(move || async move { page }))
+        .route("/docs/errors", get(index::errors))
         .route("/livez", get(health::livez))
-        .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/version", get(health::version));
-    let router = match app.name {
+    let once_ready = kept_by(app.name).route("/readyz", get(readyz));
+    let once_ready = once_ready.route_layer(from_fn_with_state(app.clone(), wait_for_tables));
+    guarded(always.merge(once_ready)).with_state(app)
+}
+
+/// The addresses of what one of the services keeps.
+fn kept_by(service: &str) -> Router<Arc<ServiceApp>> {
+    let router = Router::new();
+    match service {
         order::SERVICE => router
             .route("/orders", get(all_orders).post(place_order))
             .route("/orders/{id}", get(one_order))
@@ -66,8 +82,18 @@ pub fn service_router(app: ServiceApp) -> Router {
             .route("/destinations", get(destinations).post(load_destinations))
             .route("/shipments", get(shipments))
             .route("/shipments/{id}", get(shipment)),
-    };
-    guarded(router).with_state(Arc::new(app))
+    }
+}
+
+/// Before its tables are there a service says what it waits for.
+async fn wait_for_tables(State(app): Shared, request: Request, next: Next) -> Result<Response, Problem> {
+    match app.waiting.reason() {
+        None => Ok(next.run(request).await),
+        Some(reason) => {
+            let why = format!("service {} is not ready, and waits: {reason}", app.name);
+            Err(Problem::new(Code::Unavailable, why).retry_after(1))
+        }
+    }
 }
 
 /// The tables are there and can be read, and the brokers answer.
@@ -125,12 +151,17 @@ async fn cancel_order(State(app): Shared, Segment(id): Segment) -> Result<Respon
 }
 
 /// Only the orchestrators know whether the saga that holds the lock is at rest: they are asked.
-async fn unlock_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
+async fn unlock_order(
+    State(app): Shared,
+    Segment(id): Segment,
+    query: Result<Query<unlock::ForceQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let force = unlock::forced(query)?;
     let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}"));
     let placed = order::order(&app.database, &id).await?.ok_or_else(missing)?;
     let not_locked = || Problem::new(Code::OrderNotLocked, format!("order {id} is not locked"));
     let holder = placed.locked_by.ok_or_else(not_locked)?;
-    unlock::rests(&app.orchestrators, &holder).await?;
+    unlock::rests(&app.orchestrators, &holder, force).await?;
     unlock::release(&app.database, &id, holder).await?;
     one_order(State(app), Segment(id)).await
 }
@@ -194,88 +225,4 @@ async fn rows<T: Record>(request: Request) -> Result<Vec<T>, Problem> {
 
 fn loaded(rows: usize, new: u64) -> Response {
     Json(Loaded { rows, new }).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::extract::Path;
-    use sagamore_core::saga::Status;
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::client;
-    use crate::view::Standing;
-
-    const LOCKED: &str = "INSERT INTO orders (order_id, customer_id, status, total_cents, lines, locked_by)
-        VALUES ('1', 'ADA', 'pending', 100, '[]', 'checkout:1'), ('2', 'ADA', 'confirmed', 100, '[]', NULL)";
-
-    async fn served(router: Router) -> Client {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        client
-    }
-
-    /// An orchestrator where this is so of the saga of order 1.
-    async fn orchestrator(status: Option<Status>) -> Client {
-        let show = move |Path(id): Path<String>| async move {
-            assert_eq!(id, "checkout:1");
-            let standing = status.map(|status| Standing { id, status, revision: 3, ended_at: None });
-            standing.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
-        };
-        served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
-    }
-
-    async fn order_service(orchestrators: Vec<Client>) -> Client {
-        let database = Database::memory();
-        database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
-        let open = database.begin().await.unwrap();
-        open.tx().execute(LOCKED, ()).await.unwrap();
-        open.commit().await.unwrap();
-        let kafka = Kafka::connect(sagamore_kafka::Options::new("127.0.0.1:1")).unwrap();
-        served(service_router(ServiceApp {
-            name: order::SERVICE,
-            database,
-            kafka,
-            outbox: None,
-            orchestrators,
-            metrics: None,
-        }))
-        .await
-    }
-
-    /// Asks for the lock of an order; gives status, code and detail of the refusal, none when it was taken away.
-    async fn refusal(service: &Client, id: &str) -> Option<(u16, String, String)> {
-        match service.post(&format!("/orders/{id}/unlock"), "", None).await {
-            Ok(_) => None,
-            Err(client::Error::Problem { told, .. }) => Some((told.status, told.code, told.detail)),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_lock_is_taken_away_only_when_an_orchestrator_says_that_its_holder_is_at_rest() {
-        let nobody = Client::new("http://127.0.0.1:1").unwrap();
-        let check = async |orchestrators: Vec<Client>, wanted: Option<(u16, &str)>| {
-            let refused = refusal(&order_service(orchestrators).await, "1").await;
-            let found = refused.as_ref().map(|(status, code, _)| (*status, code.as_str()));
-            assert_eq!(found, wanted, "{refused:?}");
-        };
-        check(vec![orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
-        check(vec![orchestrator(Some(Status::Compensating)).await], Some((409, "SAGA-0301"))).await;
-        check(vec![orchestrator(None).await], Some((409, "SAGA-0301"))).await;
-        check(vec![nobody.clone()], Some((503, "SAGA-0401"))).await;
-        check(vec![nobody.clone(), orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
-        check(vec![nobody, orchestrator(Some(Status::Stuck)).await], None).await;
-    }
-
-    #[tokio::test]
-    async fn where_there_is_no_lock_the_refusal_says_so() {
-        let service = order_service(vec![orchestrator(Some(Status::Stuck)).await]).await;
-        let (status, code, detail) = refusal(&service, "2").await.expect("it has no lock");
-        assert_eq!((status, code.as_str(), detail.as_str()), (409, "SAGA-0306", "order 2 is not locked"));
-        assert_eq!(refusal(&service, "3").await.expect("no such order").1, "SAGA-0300");
-        assert_eq!(refusal(&service, "1").await, None);
-        assert_eq!(refusal(&service, "1").await.expect("it is gone").1, "SAGA-0306");
-    }
 }

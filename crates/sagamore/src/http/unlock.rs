@@ -1,10 +1,13 @@
-//! An operator's way out of a lock that a saga has left on its order: only once that saga is at rest.
+//! An operator's way out of a lock that a saga has left on its order: only once that saga is at rest, or is known to be gone.
 
 use std::time::Duration;
 
+use axum::extract::Query;
+use axum::extract::rejection::QueryRejection;
 use sagamore_core::saga::Status;
 use sagamore_database::Database;
 use sagamore_shop::order::{self, Rejected};
+use serde::Deserialize;
 
 use super::body::encoded;
 use super::orders::alone;
@@ -15,6 +18,20 @@ use crate::view::Standing;
 
 /// How long one orchestrator may take to say where a saga stands.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+/// `?force=true`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForceQuery {
+    #[serde(default)]
+    force: bool,
+}
+
+/// Whether a holder that nobody knows may lose its lock all the same; one that is under way never does.
+pub fn forced(query: Result<Query<ForceQuery>, QueryRejection>) -> Result<bool, Problem> {
+    let query = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()));
+    query.map(|Query(query)| query.force)
+}
 
 /// Takes the lock from `holder`, of whom the caller knows that it is at rest.
 pub async fn release(database: &Database, id: &str, holder: String) -> Result<(), Problem> {
@@ -33,11 +50,11 @@ pub async fn release(database: &Database, id: &str, holder: String) -> Result<()
 }
 
 /// Fails unless this saga is at rest, as the first orchestrator that answers says.
-pub async fn rests(orchestrators: &[Client], saga: &str) -> Result<(), Problem> {
+pub async fn rests(orchestrators: &[Client], saga: &str, force: bool) -> Result<(), Problem> {
     let mut silent = Vec::new();
     for orchestrator in orchestrators {
         match status(orchestrator, saga).await {
-            Ok(status) => return rested(saga, status),
+            Ok(status) => return rested(saga, status, force),
             Err(why) => silent.push(why),
         }
     }
@@ -48,19 +65,28 @@ pub async fn rests(orchestrators: &[Client], saga: &str) -> Result<(), Problem> 
     Err(Problem::new(Code::Unavailable, why).retry_after(1))
 }
 
-/// `status` is none when the orchestrators know no such saga.
-pub fn rested(saga: &str, status: Option<Status>) -> Result<(), Problem> {
-    let why = match status {
-        Some(status) if at_rest(status) => return Ok(()),
+/// `status` is none when the orchestrators know no such saga: then its lock goes by force alone.
+pub fn rested(saga: &str, status: Option<Status>, force: bool) -> Result<(), Problem> {
+    match status {
+        Some(status) if at_rest(status) => Ok(()),
         Some(status) => {
-            format!("it is locked by {saga}, which is {}: its lock goes when it comes to rest", status.as_str())
+            let why =
+                format!("it is locked by {saga}, which is {}: its lock goes when it comes to rest", status.as_str());
+            Err(Problem::new(Code::OrderPending, why))
         }
-        None => format!(
-            "it is locked by {saga}, and the orchestrators (orchestrator.servers) know no such saga: are they the ones that \
-             run this service's sagas?"
-        ),
-    };
-    Err(Problem::new(Code::OrderPending, why))
+        None if force => {
+            tracing::warn!(saga, "the lock of a saga that no orchestrator knows is taken away by force");
+            Ok(())
+        }
+        None => {
+            let why = format!(
+                "it is locked by {saga}, and the orchestrators (orchestrator.servers) know no such saga: are they the ones \
+                 that run this service's sagas? If they are, and the saga is gone for good, ?force=true takes its lock; \
+                 should it go on elsewhere, it will find its order taken"
+            );
+            Err(Problem::new(Code::HolderUnknown, why))
+        }
+    }
 }
 
 /// Where a saga stands, or why this orchestrator does not say.
@@ -76,5 +102,113 @@ async fn status(orchestrator: &Client, saga: &str) -> Result<Option<Status>, Str
         Err(client::Error::Problem { told, .. }) if matches!(told.code.as_str(), "SAGA-0200" | "SAGA-0107") => Ok(None),
         Err(client::Error::NotRunning { source, .. }) => Err(format!("{orchestrator}: {source}")),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::Path;
+    use axum::routing::get;
+    use axum::{Json, Router};
+    use sagamore_kafka::Kafka;
+    use tokio::net::TcpListener;
+
+    use super::super::{ServiceApp, service_router};
+    use super::*;
+    use crate::waiting::Waiting;
+
+    const LOCKED: &str = "INSERT INTO orders (order_id, customer_id, status, total_cents, lines, locked_by)
+        VALUES ('1', 'ADA', 'pending', 100, '[]', 'checkout:1'), ('2', 'ADA', 'confirmed', 100, '[]', NULL)";
+
+    async fn served(router: Router) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        client
+    }
+
+    /// An orchestrator where this is so of the saga of order 1.
+    async fn orchestrator(status: Option<Status>) -> Client {
+        let show = move |Path(id): Path<String>| async move {
+            assert_eq!(id, "checkout:1");
+            let standing = status.map(|status| Standing { id, status, revision: 3, ended_at: None });
+            standing.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
+        };
+        served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
+    }
+
+    async fn order_service(orchestrators: Vec<Client>) -> Client {
+        let database = Database::memory();
+        database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
+        let open = database.begin().await.unwrap();
+        open.tx().execute(LOCKED, ()).await.unwrap();
+        open.commit().await.unwrap();
+        let kafka = Kafka::connect(sagamore_kafka::Options::new("127.0.0.1:1")).unwrap();
+        let waiting = Waiting::default();
+        waiting.is_over();
+        served(service_router(ServiceApp {
+            name: order::SERVICE,
+            database,
+            kafka,
+            outbox: None,
+            orchestrators,
+            waiting,
+            metrics: None,
+        }))
+        .await
+    }
+
+    /// Asks for the lock of an order; gives status, code and detail of the refusal, none when it was taken away.
+    async fn refusal(service: &Client, id: &str) -> Option<(u16, String, String)> {
+        refusal_at(service, &format!("/orders/{id}/unlock")).await
+    }
+
+    async fn refusal_at(service: &Client, path: &str) -> Option<(u16, String, String)> {
+        match service.post(path, "", None).await {
+            Ok(_) => None,
+            Err(client::Error::Problem { told, .. }) => Some((told.status, told.code, told.detail)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_taken_away_only_when_an_orchestrator_says_that_its_holder_is_at_rest() {
+        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+        let check = async |orchestrators: Vec<Client>, wanted: Option<(u16, &str)>| {
+            let refused = refusal(&order_service(orchestrators).await, "1").await;
+            let found = refused.as_ref().map(|(status, code, _)| (*status, code.as_str()));
+            assert_eq!(found, wanted, "{refused:?}");
+        };
+        check(vec![orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![orchestrator(Some(Status::Compensating)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![orchestrator(None).await], Some((409, "SAGA-0307"))).await;
+        check(vec![nobody.clone()], Some((503, "SAGA-0401"))).await;
+        check(vec![nobody.clone(), orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![nobody, orchestrator(Some(Status::Stuck)).await], None).await;
+    }
+
+    #[tokio::test]
+    async fn force_takes_the_lock_of_a_saga_that_nobody_knows_and_of_no_other() {
+        let check = async |orchestrator: Client, query: &str, wanted: Option<&str>| {
+            let service = order_service(vec![orchestrator]).await;
+            let refused = refusal_at(&service, &format!("/orders/1/unlock?{query}")).await;
+            assert_eq!(refused.as_ref().map(|(_, code, _)| code.as_str()), wanted, "{refused:?}");
+        };
+        check(orchestrator(None).await, "force=true", None).await;
+        check(orchestrator(None).await, "force=false", Some("SAGA-0307")).await;
+        check(orchestrator(None).await, "force=please", Some("SAGA-0106")).await;
+        check(orchestrator(None).await, "farce=true", Some("SAGA-0106")).await;
+        check(orchestrator(Some(Status::Running)).await, "force=true", Some("SAGA-0301")).await;
+        check(Client::new("http://127.0.0.1:1").unwrap(), "force=true", Some("SAGA-0401")).await;
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_lock_the_refusal_says_so() {
+        let service = order_service(vec![orchestrator(Some(Status::Stuck)).await]).await;
+        let (status, code, detail) = refusal(&service, "2").await.expect("it has no lock");
+        assert_eq!((status, code.as_str(), detail.as_str()), (409, "SAGA-0306", "order 2 is not locked"));
+        assert_eq!(refusal(&service, "3").await.expect("no such order").1, "SAGA-0300");
+        assert_eq!(refusal(&service, "1").await, None);
+        assert_eq!(refusal(&service, "1").await.expect("it is gone").1, "SAGA-0306");
     }
 }

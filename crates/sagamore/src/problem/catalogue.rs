@@ -51,6 +51,8 @@ pub enum Code {
     BadOrder,
     /// There is no lock to take away.
     OrderNotLocked,
+    /// Nobody knows the saga that holds the lock.
+    HolderUnknown,
     /// Too much under way.
     Busy,
     /// Cannot be stored now.
@@ -102,7 +104,7 @@ pub const CATALOGUE: &[Entry] = &[
         Code::NoSuchPage,
         ("SAGA-0100", 404, "There is nothing at this address"),
         "The path is not one that this server knows.",
-        "`curl http://127.0.0.1:3000/` lists the addresses there are.",
+        "`GET /` of the same server lists the addresses there are.",
         "Correct the path; a business key with `/`, `%` or spaces in it must be percent-encoded.",
     ),
     entry(
@@ -267,6 +269,13 @@ pub const CATALOGUE: &[Entry] = &[
         "Nothing is to be done; a pending order without a lock can be cancelled with `POST /orders/{id}/cancel`.",
     ),
     entry(
+        Code::HolderUnknown,
+        ("SAGA-0307", 409, "Nobody knows the saga that holds the order"),
+        "The order is locked by a saga that the orchestrators have never had, or have lost with their database: nobody can say whether it is at rest.",
+        "`GET /orders/{id}` shows `lockedBy`; `sagamore show` it on every orchestrator there is. Does `orchestrator.servers` name those of this service?",
+        "Only when that saga is gone for good: `POST /orders/{id}/unlock?force=true`. One that goes on elsewhere all the same finds its order taken, and gets stuck when it confirms it.",
+    ),
+    entry(
         Code::Busy,
         ("SAGA-0400", 429, "Too much is under way"),
         "More sagas are under way, or more requests wait, than the server's bounds allow. Nothing was started.",
@@ -276,7 +285,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::Unavailable,
         ("SAGA-0401", 503, "The server cannot store it now"),
-        "The database or the log cannot be written, or the server is stopping.",
+        "The database or the log cannot be used, or the server is just starting or stopping.",
         "`/readyz`, the server's log, and the space that is left on the disk.",
         "Try again after the time in `Retry-After`: starting the same saga again is always safe.",
     ),

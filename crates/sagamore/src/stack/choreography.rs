@@ -40,7 +40,7 @@ impl Choreography {
         let mut outbox = Outbox::default();
         for (service, (name, database)) in sagamore_shop::choreographed().into_iter().zip(shop.all()) {
             let options = sagamore_sdk::Options::default();
-            let participant = Participant::new(service, database.clone(), transport.clone(), options);
+            let mut participant = Participant::new(service, database.clone(), transport.clone(), options);
             participant.prepare().await.map_err(|source| Error::Service { name, source })?;
             if name == sagamore_shop::order::SERVICE {
                 outbox = participant.outbox();

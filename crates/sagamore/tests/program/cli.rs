@@ -44,6 +44,28 @@ fn a_wait_that_is_over_and_a_stuck_saga_have_exit_codes_of_their_own() {
     check(&server.cli(&["watch", "4"]), 4, "needs an operator");
 }
 
+/// Its order was taken by somebody, so that its last step is refused.
+#[test]
+fn a_stuck_saga_is_decided_about_from_the_command_line() {
+    let data = data_where_orders_lose_their_lock();
+    let server = Server::on(data.path());
+    for key in ["7", "8"] {
+        check(&server.cli(&["start", key, "--wait", "30s"]), 4, "stuck");
+    }
+    check(&server.cli(&["show", "7"]), 0, "! confirm-order");
+    check(&server.cli(&["show", "7"]), 0, "sagamore retry|skip|resolve checkout:7 --reason WHY");
+    check(&server.cli(&["retry", "7"]), 2, "--reason");
+    check(&server.cli(&["skip", "7", "--reason", "ann: it was sent back"]), 2, "say --yes");
+    check(&server.cli(&["retry", "7", "--reason", "x", "--step", "create-order", "--yes"]), 1, "SAGA-0208");
+    check(&server.cli(&["retry", "7", "--reason", "ann: try", "--yes"]), 0, "retry of confirm-order requested");
+    check(&server.cli(&["watch", "7"]), 4, "needs an operator"); // it is refused again
+    check(&server.cli(&["resolve", "7", "--reason", "ann: by telephone", "--yes", "-o", "json"]), 0, "checkout:7");
+    check(&server.cli(&["watch", "7"]), 0, "completed");
+    check(&server.cli(&["skip", "8", "--reason", "ann: it was sent back", "--yes"]), 0, "sagamore watch checkout:8");
+    check(&server.cli(&["watch", "8"]), 0, "completed");
+    check(&server.cli(&["skip", "8", "--reason", "once more", "--yes"]), 1, "no step of it takes a skip now");
+}
+
 #[test]
 fn everything_can_be_had_as_json() {
     let server = Server::ephemeral();

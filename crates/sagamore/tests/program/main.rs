@@ -9,6 +9,7 @@ mod sagas;
 
 mod cli;
 mod process;
+mod services;
 
 mod choreography;
 mod killed;

@@ -89,11 +89,17 @@ fn a_lock_that_a_saga_at_rest_has_left_behind_is_released_by_an_operator_and_no_
     assert_eq!(server.post("/orders/9/unlock", &[], "").status, 200);
     assert_eq!(server.post("/orders/9/cancel", &[], "").json()["status"], "cancelled");
     server.post("/orders/nothing/unlock", &[], "").is_problem(404, "SAGA-0300");
+    assert!(server.terminate().success());
+    change(data.path(), "order", "UPDATE orders SET status = 'pending', locked_by = 'checkout:gone'");
+    let server = Server::on(data.path());
+    server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0307"); // nobody knows that saga
+    assert_eq!(server.post("/orders/9/unlock?force=true", &[], "").status, 200);
 
     let data = data_where_nobody_can_pay();
     let server = Server::on(data.path());
     assert_eq!(server.post("/orders", &[], &an_order("6", 1).to_string()).status, 202);
     server.post("/orders/6/unlock", &[], "").is_problem(409, "SAGA-0301"); // its saga is under way
+    server.post("/orders/6/unlock?force=true", &[], "").is_problem(409, "SAGA-0301");
 }
 
 #[test]

@@ -46,7 +46,19 @@ fn a_taken_port_is_explained() {
     let second = sagamore(&["dev", "--ephemeral", "--listen", server.address()]).output().expect("it runs");
     let told = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(1));
-    assert!(told.contains("is taken") && told.contains("--listen 127.0.0.1:"), "{told}");
+    assert!(told.contains("is taken") && told.contains("sagamore dev --listen 127.0.0.1:"), "{told}");
+
+    // where the configuration says it: its key, and the command that was run
+    let told = |variables: &[(&str, &str)], role: &[&str]| {
+        let output = sagamore(role).envs(variables.iter().copied()).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let by_key = told(&[("SAGAMORE__PAYMENT__LISTEN", server.address())], &["shop", "payment"]);
+    assert!(by_key.contains("SAGAMORE__PAYMENT__LISTEN: payment.listen: port "), "{by_key}");
+    assert!(by_key.contains("sagamore shop payment --listen 127.0.0.1:"), "{by_key}");
+    let by_flag = told(&[], &["serve", "--listen", server.address()]);
+    assert!(by_flag.contains("--listen: port ") && by_flag.contains("sagamore serve --listen"), "{by_flag}");
 }
 
 #[test]

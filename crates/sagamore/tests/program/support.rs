@@ -60,6 +60,25 @@ impl Server {
         server
     }
 
+    /// One of the processes that want Kafka and PostgreSQL, with a configuration of this text: neither need be there.
+    pub fn configured(text: &str, role: &[&str]) -> Server {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("its address").to_string();
+        drop(free);
+        let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file");
+        std::fs::write(file.path(), text).expect("the configuration is written");
+        let path = file.path().to_str().expect("a path in UTF-8");
+        let mut command = sagamore(&["--config", path]);
+        command.args(role).args(["--listen", &address]).env("RUST_LOG", "off").stderr(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let stdout = BufReader::new(child.stdout.take().expect("its output is read"));
+        while TcpStream::connect(&address).is_err() {
+            assert!(child.try_wait().expect("it can be asked for").is_none(), "it ended at once");
+            std::thread::yield_now();
+        }
+        Server { child, address, stdout }
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -107,6 +126,15 @@ impl Server {
 
     pub fn pid(&self) -> String {
         self.child.id().to_string()
+    }
+
+    /// SIGTERM, and all that it has said on stdout.
+    pub fn last_words(mut self) -> String {
+        let sent = Command::new("kill").args(["-TERM", &self.pid()]).status().expect("kill runs");
+        assert!(sent.success());
+        let mut said = String::new();
+        self.stdout.read_to_string(&mut said).expect("text");
+        said
     }
 
     /// SIGTERM, and what came of it.

@@ -17,11 +17,11 @@ use serde::de::DeserializeOwned;
 
 use super::folder::{Folder, PlacedLine};
 use super::report::Report;
-use crate::cli::output::Waiting;
 use crate::client::{self, Client};
 use crate::config::Settings;
 use crate::http::encoded;
 use crate::view::{Lines, Standing, standing};
+use crate::waiting::Waiting;
 
 /// How long the processes may take until they are there.
 const THERE_WITHIN: Duration = Duration::from_secs(30);
@@ -174,7 +174,7 @@ impl Remote {
 
     /// Asks one after another until one answers.
     async fn get<T: DeserializeOwned>(&self, servers: &[Client], path: &str) -> Result<T> {
-        let mut waiting = Waiting::default();
+        let waiting = Waiting::default();
         let until = Instant::now() + THERE_WITHIN;
         for server in servers.iter().cycle() {
             match server.get(path).await {
@@ -223,7 +223,7 @@ fn is_passing(error: &client::Error) -> bool {
 
 /// Waits until one of them says that it is ready.
 async fn ready(any: &[Client], until: Instant) -> Result<()> {
-    let mut waiting = Waiting::default();
+    let waiting = Waiting::default();
     for server in any.iter().cycle() {
         let Err(error) = server.get("/readyz").await else { return Ok(()) };
         if Instant::now() > until {
