@@ -5,6 +5,7 @@ use sagamore_core::message::Refusal;
 use sagamore_core::plan::{Stage, Wait};
 use sagamore_core::saga::{Status, StepStatus};
 use sagamore_engine::{ChainDetail, ChainHeader, ChainStatus};
+use serde::Deserialize;
 
 use super::{CauseView, EventView, Line, SagaView, StepView, Style, WaitView};
 use crate::clock::rfc3339;
@@ -78,11 +79,21 @@ fn step_view(stage: &Stage<'_>, body: &impl Fn(&str) -> Option<Body>) -> StepVie
         generation: 1,
         due: None,
         backing_off: false,
-        refusal: said.as_ref().filter(|_| refused).and_then(|body| body.read::<Refusal>().ok()),
+        refusal: said.as_ref().filter(|_| refused).and_then(refusal),
         output: said.filter(|_| !refused),
         fault: None,
         allowed_actions: Vec::new(),
     }
+}
+
+/// Why a part was refused, by the event that says so.
+fn refusal(said: &Body) -> Option<Refusal> {
+    #[derive(Deserialize)]
+    struct Said {
+        code: String,
+        reason: String,
+    }
+    said.read().ok().map(|Said { code, reason }| Refusal::new(&code, &reason))
 }
 
 fn wait_view(wait: &Wait) -> WaitView {

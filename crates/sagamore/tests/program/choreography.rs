@@ -35,6 +35,43 @@ fn an_order_that_fails_is_over_only_when_all_undos_are_there_and_its_tree_says_w
     assert_eq!(listed["sagas"].as_array().map(Vec::len), Some(1));
 }
 
+/// One view of both styles: the same commands, the same words.
+#[test]
+fn a_chain_is_listed_shown_and_watched_as_a_saga() {
+    let server = Server::choreographed();
+    server.post("/orders", &[("prefer", "wait=10")], &an_order_nobody_pays("2").to_string());
+    assert_eq!(server.get("/saga/start/3?wait=10").status, 200);
+    let said = |arguments: &[&str]| {
+        let output = server.cli(arguments);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), said)
+    };
+    let (_, listed) = said(&["list"]);
+    assert!(listed.contains("fulfilment:2  choreography  compensated  payment"), "{listed}");
+    assert!(listed.contains("fulfilment:3  choreography  completed    -"), "{listed}");
+    assert_eq!(said(&["list", "--style", "orchestration"]).1, "");
+    assert!(!said(&["list", "--status", "completed"]).1.contains("fulfilment:2"));
+    assert!(!said(&["list", "--definition", "fulfilment", "--key", "3"]).1.contains("fulfilment:2"));
+    let (code, watched) = said(&["watch", "2"]);
+    assert_eq!(code, Some(3), "{watched}");
+    for line in [
+        "fulfilment:2  compensated",
+        "├─ ↶ create    undone",
+        "├─ ✗ charge    refused: ",
+        "├─ · reserve   waiting",
+        "├─ · schedule  waiting (pivot)",
+        "└─ · confirm   waiting (retriable)",
+        "went back: refused at charge",
+        "\n     payment.failed ",
+        "\n        order.cancelled ",
+    ] {
+        assert!(watched.contains(line), "'{line}' is not in\n{watched}");
+    }
+    let shown = server.get("/api/v1/sagas/fulfilment:3").json();
+    assert_eq!((&shown["waitsFor"], &shown["steps"][0]["participant"]), (&json!([]), &json!("order")));
+    assert_eq!(shown["input"]["orderId"], "3");
+}
+
 fn name_and_depth(event: &Value) -> (&str, u64) {
     (event["name"].as_str().expect("a name"), event["depth"].as_u64().expect("a depth"))
 }
