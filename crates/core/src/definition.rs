@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::Name;
 
+mod draw;
+
 pub use crate::validate::{Error, Problem};
+pub use draw::{mermaid, text};
 
 /// A plan that was validated: the only kind that runs. Reads like its [`Draft`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
