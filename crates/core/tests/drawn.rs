@@ -73,3 +73,13 @@ fn a_definition_is_drawn_as_a_mermaid_flowchart() {
 "#;
     assert_eq!(mermaid(&trip()), drawn);
 }
+
+#[test]
+fn the_order_of_the_steps_can_be_asked_for() {
+    let trip = trip();
+    let (graph, train) = (trip.graph(), 2);
+    assert_eq!(graph.directly_before(3).collect::<Vec<_>>(), [train]);
+    assert_eq!(graph.all_before(3).collect::<Vec<_>>(), [0, 1, train]);
+    assert_eq!(graph.beside(0).collect::<Vec<_>>(), [1]);
+    assert_eq!(graph.beside(train).count(), 0);
+}

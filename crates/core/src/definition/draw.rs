@@ -1,7 +1,6 @@
 //! Drawings of a definition: a Mermaid flowchart for pages, and plain text for terminals.
 
-use crate::decide::members;
-use crate::definition::{Definition, Kind, Step};
+use crate::definition::{Definition, Kind};
 
 /// A Mermaid flowchart: a box for each step (doubled for the pivot), rounded ones for undos, dashed lines for the way
 /// back. Nodes are numbered, because not every name may stand for one.
@@ -16,7 +15,7 @@ pub fn mermaid(definition: &Definition) -> String {
         }
     }
     for (number, step) in definition.steps.iter().enumerate() {
-        let before = || members(definition.graph().before[number]);
+        let before = || definition.graph().directly_before(number);
         lines.extend(before().map(|before| format!("s{before} -->|{}| s{number}", step.action.message)));
         for before in before() {
             let Some(undo) = &definition.steps[before].compensation else { continue };
@@ -37,7 +36,8 @@ pub fn mermaid(definition: &Definition) -> String {
 pub fn text(definition: &Definition) -> String {
     let mut lines = vec![format!("{}, version {}", definition.name, definition.version)];
     for (number, step) in definition.steps.iter().enumerate() {
-        let before: Vec<&str> = names(&definition.steps, definition.graph().before[number]).collect();
+        let before = definition.graph().directly_before(number);
+        let before: Vec<&str> = before.map(|before| definition.steps[before].name.as_str()).collect();
         let mark = match step.kind {
             Kind::Compensatable => "",
             Kind::Pivot => ", the pivot",
@@ -58,8 +58,4 @@ pub fn text(definition: &Definition) -> String {
         lines.extend([String::new(), format!("goes back when the pivot is not asked for after {deadline_ms} ms")]);
     }
     lines.join("\n") + "\n"
-}
-
-fn names(steps: &[Step], mask: u64) -> impl Iterator<Item = &str> {
-    members(mask).map(|index| steps[index].name.as_str())
 }
