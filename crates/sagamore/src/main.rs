@@ -1,5 +1,6 @@
 //! The `sagamore` program: the command line, the HTTP server, and the embedded stack under them.
 
+mod asyncapi;
 mod chain_view;
 mod cli;
 mod client;
@@ -8,6 +9,8 @@ mod config;
 mod crew;
 mod docs;
 mod draw;
+mod files;
+mod graph;
 mod http;
 mod problem;
 mod stack;
