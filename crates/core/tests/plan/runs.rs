@@ -31,6 +31,10 @@ fn what_was_explored_of_a_plan_that_may_run_is_told() {
     assert_eq!(ends, expected);
     let wrong = shop_with(&[("/begins/undo", json!(null))]);
     assert_eq!(explored(&wrong), Err(problems_of(&wrong)));
+    for problem in problems_of(&wrong) {
+        let run = problem.run().unwrap_or_else(|| panic!("{problem}")).to_string();
+        assert!(problem.to_string().ends_with(&format!(" ({run})")), "{problem}");
+    }
 }
 
 #[test]
