@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use sagamore_core::definition::{Definition, Draft, Kind};
-use sagamore_core::plan::{self, Explored, Plan, Role};
+use sagamore_core::plan::{self, Explored, Plan, Problem, Role};
 use serde::Serialize;
 
 use super::output::{self, Exit};
@@ -23,8 +23,8 @@ struct Report {
     name: String,
     version: u32,
     kind: &'static str,
-    /// Each with what to do; none when it may run.
-    problems: Vec<String>,
+    /// None when it may run.
+    problems: Vec<Wrong>,
     services: Vec<String>,
     /// How many states of a plan were explored.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,16 @@ struct Report {
     shop: bool,
 }
 
-/// Prints a line for each problem, and ends with 1; or a summary.
+/// What is wrong, and what to do about it.
+#[derive(Serialize)]
+struct Wrong {
+    problem: String,
+    /// The shortest run that shows it, where it is a matter of timing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    run: Vec<String>,
+}
+
+/// Prints each problem with its run, and ends with 1; or a summary.
 pub fn run(args: &CheckArgs) -> Result<Exit> {
     let report = match files::read(&args.file)? {
         Written::Plan(plan) => Report::of_plan(&plan, args.shop),
@@ -66,10 +75,10 @@ impl Report {
                 report.states = Some(explored.states);
                 report.ends = ends_of_plan(plan, &explored);
             }
-            Err(problems) => report.problems = problems.iter().map(ToString::to_string).collect(),
+            Err(problems) => report.problems = problems.iter().map(Wrong::of).collect(),
         }
         if with_shop {
-            report.problems.extend(shop::differences(plan));
+            report.problems.extend(shop::differences(plan).into_iter().map(Wrong::plain));
         }
         report
     }
@@ -87,18 +96,21 @@ impl Report {
             shop: with_shop,
         };
         if with_shop {
-            report.problems = shop::unknown(&draft);
+            report.problems = shop::unknown(&draft).into_iter().map(Wrong::plain).collect();
         }
         match Definition::check(draft) {
             Ok(definition) => report.ends = ends_of_definition(&definition),
-            Err(error) => report.problems.splice(..0, error.problems.iter().map(ToString::to_string)).for_each(drop),
+            Err(error) => report
+                .problems
+                .splice(..0, error.problems.iter().map(ToString::to_string).map(Wrong::plain))
+                .for_each(drop),
         }
         report
     }
 
     fn print(&self, file: &Path) {
         if !self.problems.is_empty() {
-            self.problems.iter().for_each(|problem| anstream::println!("{}: {problem}", file.display()));
+            self.problems.iter().for_each(|wrong| wrong.print(file));
             return;
         }
         let Report { name, version, kind, services, states, ends, shop, .. } = self;
@@ -115,6 +127,30 @@ impl Report {
         }
         if *shop {
             anstream::println!("  shop      its services do the same");
+        }
+    }
+}
+
+impl Wrong {
+    fn plain(problem: String) -> Wrong {
+        Wrong { problem, run: Vec::new() }
+    }
+
+    fn of(problem: &Problem) -> Wrong {
+        let text = problem.to_string();
+        match problem.run() {
+            None => Wrong::plain(text),
+            Some(run) => {
+                let brief = text.strip_suffix(&format!(" ({run})")).unwrap_or(&text);
+                Wrong { problem: brief.to_owned(), run: run.0.clone() }
+            }
+        }
+    }
+
+    fn print(&self, file: &Path) {
+        anstream::println!("{}: {}", file.display(), self.problem);
+        for (index, step) in self.run.iter().enumerate() {
+            anstream::println!("  {}. {step}", index + 1);
         }
     }
 }
