@@ -18,6 +18,11 @@ const DOCUMENTS: &[Document] = &[
     Document { path: "docs/transitions.md", program: "debug/examples/transitions", arguments: &[] },
     Document { path: "docs/errors.md", program: "debug/sagamore", arguments: &["docs", "errors"] },
     Document { path: "docs/cli.md", program: "debug/sagamore", arguments: &["docs", "cli"] },
+    Document {
+        path: "docs/plans/fulfilment.svg",
+        program: "debug/sagamore",
+        arguments: &["graph", "docs/plans/fulfilment.yaml", "-o", "svg"],
+    },
 ];
 
 /// The documents that are missing or differ from what the code prints.

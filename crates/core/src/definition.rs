@@ -5,9 +5,13 @@ use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decide::{bit, members};
 use crate::id::Name;
 
+mod draw;
+
 pub use crate::validate::{Error, Problem};
+pub use draw::{mermaid, text};
 
 /// A plan that was validated: the only kind that runs. Reads like its [`Draft`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -159,6 +163,24 @@ impl Definition {
     /// The number of the step with this name.
     pub fn index_of(&self, step: &Name) -> Option<usize> {
         self.steps.iter().position(|candidate| candidate.name == *step)
+    }
+}
+
+impl Graph {
+    /// The steps that must be done right before this one.
+    pub fn directly_before(&self, step: usize) -> impl Iterator<Item = usize> {
+        members(self.before[step])
+    }
+
+    /// All steps that must be done before this one.
+    pub fn all_before(&self, step: usize) -> impl Iterator<Item = usize> {
+        members(self.ancestors[step])
+    }
+
+    /// The steps that may be under way while this one is.
+    pub fn beside(&self, step: usize) -> impl Iterator<Item = usize> {
+        let ordered = self.ancestors[step] | self.descendants[step] | bit(step);
+        (0..self.before.len()).filter(move |other| ordered & bit(*other) == 0)
     }
 }
 

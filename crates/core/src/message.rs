@@ -122,6 +122,8 @@ pub mod code {
     pub const ALREADY_COMPENSATED: &str = "already-compensated";
     /// The body could not be read as the message that the name promises.
     pub const UNDECODABLE: &str = "undecodable";
+    /// The chain's deadline passed before the pivot had acted: it never will.
+    pub const OVERDUE: &str = "overdue";
     /// A newer generation of the same step has been seen.
     pub const SUPERSEDED: &str = "superseded";
 }

@@ -31,10 +31,10 @@ mod draw;
 
 pub use anomaly::Anomaly;
 pub use builder::Builder;
-pub use check::check;
+pub use check::{check, explored};
 pub use declared::{Declared, Difference, Facet, declared};
 pub use draw::{mermaid, text};
-pub use explore::STATES_MAX;
+pub use explore::{Explored, STATES_MAX};
 pub use fold::{Chain, Seen, State, Taken, UNEXPECTED_MAX};
 pub use problem::{Error, Problem, Run, Who};
 pub use steps::Stage;

@@ -207,8 +207,8 @@ fn the_deadline_leaves_time_for_the_timeouts_and_attempts() {
     check(
         &[("/deadlineMs", json!(20_000))],
         &[
-            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'create' may take to answer",
-            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'charge' may take to answer",
+            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'create' may take to answer: lengthen it, or shorten that timeout",
+            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'charge' may take to answer: lengthen it, or shorten that timeout",
         ],
     );
     Definition::check(with(&[("/deadlineMs", json!(30_000))])).unwrap();

@@ -1,6 +1,7 @@
 //! The observer: follows the events of choreographies, keeps every chain with its events, and says where each stands.
 //!
-//! It writes to no topic, and no chain waits for it: it may be late, or begin anew by replaying the topics.
+//! No chain waits for it: it may be late, or begin anew by replaying the topics. It writes to none of them, but for the event
+//! that tells of a missed deadline, where that is wanted.
 
 mod chains;
 mod store;
@@ -10,11 +11,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::plan::Plan;
+use sagamore_core::plan::{Plan, State};
 use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::Database;
-use sagamore_transport::wire::{decode_event, event_topic};
-use sagamore_transport::{Consumer, Delivered, Mark, Subscription, Transport};
+use sagamore_transport::wire::{decode_event, encode_event, event_topic};
+use sagamore_transport::{Consumer, Delivered, Mark, Record, Subscription, Transport};
 use tokio::sync::broadcast;
 
 use crate::error::Error;
@@ -23,7 +24,7 @@ use crate::orchestrator::clock;
 pub use chains::{ChainDetail, Chains};
 pub use store::{ChainHeader, ChainStatus, Observed};
 
-use store::Store;
+use store::{Late, Store};
 
 /// So many turns' changes are kept for those who wait; who is further behind looks again.
 const CHANGES_KEPT: usize = 64;
@@ -41,11 +42,13 @@ pub struct ObserverOptions {
     pub partitions: u32,
     /// How many events one turn takes at most.
     pub batch_max: usize,
+    /// Whether it tells the owner of a plan's pivot that a chain is overdue, by the plan's own event for that.
+    pub tells_overdue: bool,
 }
 
 impl Default for ObserverOptions {
     fn default() -> ObserverOptions {
-        ObserverOptions { group: "sagamore.observer".into(), partitions: 4, batch_max: 1_000 }
+        ObserverOptions { group: "sagamore.observer".into(), partitions: 4, batch_max: 1_000, tells_overdue: false }
     }
 }
 
@@ -105,7 +108,11 @@ impl Observer {
         let lag = consumer.lag();
         metrics::gauge!("sagamore_observer_lag").set(lag as f64);
         if taken.is_empty() && lag == 0 && now >= self.tick_due {
-            changed = self.store.look_for_late(now).await?;
+            let late = self.store.look_for_late(now).await?;
+            if self.options.tells_overdue {
+                self.transport.publish(overdue(&late, now)).await?;
+            }
+            changed = late.into_iter().map(|late| late.id).collect();
             self.tick_due = now.plus(TICK);
         }
         if !changed.is_empty() {
@@ -154,6 +161,13 @@ async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
     if let Some(consumer) = consumer {
         consumer.ready().await;
     }
+}
+
+/// The event for each chain that is stuck, again with every look until it is seen: its id is always the same.
+fn overdue(late: &[Late], now: Timestamp) -> Vec<Record> {
+    let observer = Name::new("observer").expect("a name");
+    let stuck = late.iter().filter(|late| late.chain.state(now) == State::Stuck);
+    stuck.filter_map(|late| Some(encode_event(&late.overdue(now)?, &observer))).collect()
 }
 
 async fn subscribe(

@@ -3,8 +3,10 @@
 mod attend;
 mod bench;
 mod cancel;
+mod check;
 mod dev;
 mod doctor;
+mod graph;
 mod list;
 mod observe;
 mod output;
@@ -34,6 +36,7 @@ use crate::view::Style;
 use crate::{docs, stack};
 
 pub use output::Exit;
+pub use topics::REPLIES;
 
 /// Sagas: business transactions over several services, undone step by step when one of them refuses.
 ///
@@ -106,6 +109,10 @@ enum Command {
     Skip(RescueArgs),
     /// Say that a step which waits for a person was done by hand.
     Resolve(RescueArgs),
+    /// Check the plan of a choreography, or a definition, in YAML: what is wrong is told with what mends it.
+    Check(CheckArgs),
+    /// Draw the plan of a choreography, or a definition, in YAML; or describe its messages for other services.
+    Graph(GraphArgs),
     /// The reference shop.
     #[command(subcommand)]
     Shop(ShopCommand),
@@ -319,6 +326,38 @@ struct RescueArgs {
 }
 
 #[derive(Debug, Args)]
+struct CheckArgs {
+    /// The YAML file.
+    file: PathBuf,
+    /// Compare it with what the shop's services do; the plan and the definition that are called as the shop's always are.
+    #[arg(long)]
+    shop: bool,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+#[derive(Debug, Args)]
+struct GraphArgs {
+    /// The YAML file.
+    file: PathBuf,
+    /// As what.
+    #[arg(short, long, value_enum, default_value_t = Drawing::Text)]
+    output: Drawing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Drawing {
+    /// For terminals.
+    Text,
+    /// A flowchart for Markdown.
+    Mermaid,
+    /// A picture for pages: a lane for each service.
+    Svg,
+    /// An AsyncAPI 3.0 document in JSON: topics, messages with their headers, and who sends and receives what.
+    Asyncapi,
+}
+
+#[derive(Debug, Args)]
 struct ReplayArgs {
     /// The folder with accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl.
     folder: PathBuf,
@@ -405,6 +444,8 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Retry(args)) => rescue::run(config, Verb::Retry, args).await,
         Some(Command::Skip(args)) => rescue::run(config, Verb::Skip, args).await,
         Some(Command::Resolve(args)) => rescue::run(config, Verb::Resolve, args).await,
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Graph(args)) => graph::run(&args),
         Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(config, args).await,
         Some(Command::Bench(args)) => bench::run(config, args).await,
         Some(Command::Docs { page }) => {

@@ -1,5 +1,6 @@
 //! The `sagamore` program: the command line, the HTTP server, and the embedded stack under them.
 
+mod asyncapi;
 mod cli;
 mod client;
 mod clock;
@@ -7,6 +8,8 @@ mod config;
 mod crew;
 mod docs;
 mod draw;
+mod files;
+mod graph;
 mod http;
 mod problem;
 mod stack;

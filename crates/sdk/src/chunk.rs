@@ -170,6 +170,10 @@ impl Room<'_> {
                 let outcome = Outcome::Done(Body::empty());
                 return Prepared::Answered(Answer { poison: self.poison(asked), ..Answer::fresh(outcome) });
             }
+            Verdict::Act if self.is_given_up(asked) => {
+                let refusal = Refusal::new(code::OVERDUE, "the deadline passed before it was done: it never will be");
+                return Prepared::Answered(Answer::fresh(Outcome::Refused(refusal)));
+            }
             Verdict::Act => match inputs {
                 Inputs::Missing { names, since } => {
                     let why = format!("waits for {}", names.join(", "));

@@ -77,6 +77,8 @@ pub(crate) struct Declared {
     /// Says that it was refused.
     pub fails: Option<EventType>,
     pub undo: Option<DeclaredUndo>,
+    /// It is given up on this event, unless it has acted.
+    pub overdue: Option<EventType>,
 }
 
 /// An undo likewise.
@@ -176,8 +178,9 @@ impl Unbound {
 
     /// The service begins a chain with an `E` by itself, through its [outbox](crate::Outbox).
     pub fn begins<E: Message>(self) -> Reaction<E> {
-        let (tells, fails, undo) = (EventType::of::<E>(), None, None);
-        let declared = Declared { name: self.0, inputs: Vec::new(), react: None, tells, fails, undo };
+        let tells = EventType::of::<E>();
+        let declared =
+            Declared { name: self.0, inputs: Vec::new(), react: None, tells, fails: None, undo: None, overdue: None };
         Reaction { declared, tells: PhantomData }
     }
 
@@ -186,8 +189,8 @@ impl Unbound {
         inputs: Vec<EventType>,
         react: impl Fn(Tx, &[Body]) -> Result<Running, Unreadable> + Send + Sync + 'static,
     ) -> Reaction<E> {
-        let (tells, fails, undo) = (EventType::of::<E>(), None, None);
-        let declared = Declared { name: self.0, inputs, react: Some(Arc::new(react)), tells, fails, undo };
+        let (tells, react) = (EventType::of::<E>(), Some(Arc::new(react) as Arc<React>));
+        let declared = Declared { name: self.0, inputs, react, tells, fails: None, undo: None, overdue: None };
         Reaction { declared, tells: PhantomData }
     }
 }
@@ -204,6 +207,21 @@ impl<E: Message> Reaction<E> {
         let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !given.contains(field));
         assert!(lacks.is_none(), "what is reacted to has no field '{}' for '{}'", lacks.unwrap_or(&""), fails.name);
         self.declared.fails = Some(fails);
+        self
+    }
+
+    /// When the chain is overdue it is given up for ever, and that is told as a refusal; if it has acted, what it told is
+    /// told again. For the pivot of a plan alone: nobody else can tell whether there is still a way back.
+    ///
+    /// # Panics
+    /// When it never fails, or the event lacks a field of how that is told.
+    pub fn gives_up_on<O: Message>(mut self) -> Reaction<E> {
+        let overdue = EventType::of::<O>();
+        let fails =
+            self.declared.fails.unwrap_or_else(|| panic!("'{}' says nowhere that it fails", self.declared.name));
+        let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !overdue.fields.contains(field));
+        assert!(lacks.is_none(), "'{}' has no field '{}' for '{}'", overdue.name, lacks.unwrap_or(&""), fails.name);
+        self.declared.overdue = Some(overdue);
         self
     }
 
@@ -259,12 +277,13 @@ impl Declared {
             .as_ref()
             .and_then(|undo| Some(plan::Undo { on: names(&undo.on), emits: undo.says.name.parse().ok()? }));
         let (on, emits, fails) = (names(&self.inputs), names(&[self.tells]), names(self.fails.as_slice()));
-        plan::Declared { reaction: self.name.clone(), on, emits, fails, undo }
+        let overdue = names(self.overdue.as_slice()).pop();
+        plan::Declared { reaction: self.name.clone(), on, emits, fails, undo, overdue }
     }
 
     /// The events that it is interested in, each with what it is to it.
     pub fn triggers(&self) -> impl Iterator<Item = (&'static str, Direction)> + '_ {
-        let acts = self.inputs.iter().map(|input| (input.name, Direction::Action));
+        let acts = self.inputs.iter().chain(&self.overdue).map(|input| (input.name, Direction::Action));
         let undoes = self.undo.iter().flat_map(|undo| &undo.on).map(|failure| (failure.name, Direction::Compensation));
         acts.chain(undoes)
     }

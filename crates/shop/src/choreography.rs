@@ -44,6 +44,7 @@ pub fn plan() -> Result<Plan, plan::Error> {
         .on(["shipping.scheduled"])
         .emits(["order.confirmed"])
         .deadline(DEADLINE)
+        .overdue("fulfilment.overdue")
         .build()
 }
 
@@ -120,4 +121,5 @@ events! {
     "The pieces are on the shelf again, if they had been set aside." InventoryReleased "inventory.released" {}
     "The order is off." OrderCancelled "order.cancelled" {}
     "The order stands." OrderConfirmed "order.confirmed" {}
+    "The order takes too long: if no carrier comes yet, none will." OrderOverdue "fulfilment.overdue" {}
 }

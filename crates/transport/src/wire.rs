@@ -5,6 +5,8 @@ pub mod dead_letter;
 pub mod event;
 pub mod horizon;
 
+pub mod described;
+
 pub use cloudevents::{Undecodable, command_topic, decode_command, decode_reply, encode_command, encode_reply};
 pub use dead_letter::{bare_letter, dead_letter, dead_letter_topic, publish_letter, redrive};
 pub use event::{decode_event, encode_event, event_topic};

@@ -25,6 +25,9 @@ pub struct Declared {
     /// What takes it back.
     #[serde(default)]
     pub undo: Option<Undo>,
+    /// The event that has it given up, unless it has acted.
+    #[serde(default)]
+    pub overdue: Option<Name>,
 }
 
 /// Where a service and a plan differ.
@@ -65,6 +68,8 @@ pub enum Facet {
     UndoneOn,
     /// What its undo says.
     UndoEmits,
+    /// What has it given up.
+    Overdue,
 }
 
 /// Every difference between a plan and what a service declares for it; nothing when they agree. Order does not count.
@@ -96,12 +101,14 @@ pub fn declared(plan: &Plan, service: &Name, reacts: &[Declared]) -> Vec<Differe
 fn compare(plan: &Plan, part: &Part, declared: &Declared, differences: &mut Vec<Difference>) {
     let (no_events, undo) = (Vec::new(), declared.undo.as_ref());
     let emitted = |undo: Option<&Undo>| undo.map(|undo| undo.emits.clone()).into_iter().collect::<Vec<_>>();
+    let overdue: Vec<Name> = declared.overdue.iter().cloned().collect();
     let facets = [
         (Facet::On, part.on.to_vec(), &declared.on),
         (Facet::Emits, part.emits.to_vec(), &declared.emits),
         (Facet::Fails, part.fails.to_vec(), &declared.fails),
         (Facet::UndoneOn, part.undone_on().to_vec(), undo.map_or(&no_events, |undo| &undo.on)),
         (Facet::UndoEmits, emitted(part.undo), &emitted(undo)),
+        (Facet::Overdue, plan.overdue.iter().filter(|_| part.pivot).cloned().collect(), &overdue),
     ];
     for (facet, planned, declared) in facets {
         let (planned, declared) = (sorted(&planned), sorted(declared));
@@ -120,6 +127,7 @@ impl fmt::Display for Facet {
             Facet::Fails => "fails with",
             Facet::UndoneOn => "is undone on",
             Facet::UndoEmits => "says of its undo",
+            Facet::Overdue => "is given up on",
         })
     }
 }

@@ -1,7 +1,8 @@
 //! Every end that a plan can come to, nearest first, and what is wrong with it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
+use crate::id::Name;
 use crate::plan::model::{Progress, Step};
 use crate::plan::problem::Run;
 use crate::plan::wiring::{Wiring, each};
@@ -9,6 +10,16 @@ use crate::plan::{Problem, Role};
 
 /// The most states of one plan that are looked at.
 pub const STATES_MAX: usize = 300_000;
+
+/// What was walked through of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explored {
+    /// How many states, each once, by however many orders of events it is come to.
+    pub states: usize,
+    /// The ends among them, by the failures that were told on the way: after none, everything was done; after any,
+    /// everything is undone.
+    pub ends: BTreeSet<Vec<Name>>,
+}
 
 /// A state, and how it was come to.
 struct Visit {
@@ -28,7 +39,8 @@ enum Flaw {
 }
 
 /// Walks breadth first, so that what is found first takes the fewest steps.
-pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) {
+pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) -> Explored {
+    let mut explored = Explored::default();
     let mut visits = vec![Visit { progress: Progress::default(), from: None }];
     let mut met = HashSet::from([Progress::default()]);
     let mut told = HashSet::new();
@@ -40,6 +52,7 @@ pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) {
         if steps.is_empty() {
             let new = flaws(&progress, wiring).into_iter().filter(|flaw| told.insert(*flaw));
             problems.extend(new.map(|flaw| flaw.problem(wiring, run(&visits, next, wiring))));
+            explored.ends.insert(failures(&progress, wiring).map(|event| wiring.events[event].name.clone()).collect());
         }
         steps.extend(progress.overdue(wiring));
         for step in steps {
@@ -50,16 +63,19 @@ pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) {
         }
         if visits.len() > STATES_MAX {
             let start = wiring.parts[0].who();
-            return problems.push(Problem::TooManyStates { reactions: wiring.parts.len(), start });
+            problems.push(Problem::TooManyStates { reactions: wiring.parts.len(), start });
+            break;
         }
         next += 1;
     }
+    explored.states = visits.len();
+    explored
 }
 
 /// An end is right when everything was done and nothing undone, or everything that was done is undone. That each undo
 /// that was triggered says so needs no look: it is a step that is possible until it is taken.
 fn flaws(end: &Progress, wiring: &Wiring) -> Vec<Flaw> {
-    let failures: Vec<usize> = each(end.emitted & wiring.telling(Role::Failure)).collect();
+    let failures: Vec<usize> = failures(end, wiring).collect();
     let no_return = wiring.pivot.filter(|pivot| end.stays_done().any(|part| part == *pivot));
     if failures.is_empty() {
         (0..wiring.parts.len())
@@ -72,6 +88,10 @@ fn flaws(end: &Progress, wiring: &Wiring) -> Vec<Flaw> {
         let unheard = |part| failures.iter().map(move |failure| Flaw::StaysDone { part, failure: *failure });
         end.stays_done().flat_map(unheard).collect()
     }
+}
+
+fn failures(end: &Progress, wiring: &Wiring) -> impl Iterator<Item = usize> {
+    each(end.emitted & wiring.telling(Role::Failure))
 }
 
 impl Flaw {

@@ -136,6 +136,12 @@ impl Chain {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
+    /// Whether its plan has it told when a chain is overdue, and that was not seen.
+    pub fn lacks_overdue(&self) -> bool {
+        let overdue = self.plan().and_then(|plan| plan.overdue.as_ref());
+        overdue.is_some_and(|overdue| self.seen_at(overdue).is_none())
+    }
+
     /// How many events came again, with an id that was seen.
     pub fn repeats(&self) -> u64 {
         self.repeats

@@ -155,6 +155,39 @@ impl Part<'_> {
 }
 
 impl Problem {
+    /// The shortest run that shows it, where it is a matter of timing; the message ends with it, in brackets.
+    pub fn run(&self) -> Option<&Run> {
+        match self {
+            Problem::NoUndo { run, .. }
+            | Problem::NotUndone { run, .. }
+            | Problem::FailsAfterPivot { run, .. }
+            | Problem::FailsBesidePivot { run, .. }
+            | Problem::WaitsForEver { run, .. } => Some(run),
+            Problem::Malformed(_)
+            | Problem::NoReactions { .. }
+            | Problem::TooLarge { .. }
+            | Problem::SameName { .. }
+            | Problem::TwoEmitters { .. }
+            | Problem::NotEmitted { .. }
+            | Problem::Unheard { .. }
+            | Problem::WaitsForNothing(_)
+            | Problem::NeverTriggered { .. }
+            | Problem::Cycle { .. }
+            | Problem::TwoPivots { .. }
+            | Problem::PivotUndone { .. }
+            | Problem::UndoneAfterPivot { .. }
+            | Problem::OwnFailure { .. }
+            | Problem::ForwardOnFailure { .. }
+            | Problem::UndoneOnSuccess { .. }
+            | Problem::OverdueEmitted { .. }
+            | Problem::OverdueHeard { .. }
+            | Problem::OverdueWithoutPivot { .. }
+            | Problem::OverdueWithoutDeadline { .. }
+            | Problem::OverdueUnanswered { .. }
+            | Problem::TooManyStates { .. } => None,
+        }
+    }
+
     /// Whether it makes no sense to ask how such a plan runs.
     pub(super) fn hides_the_runs(&self) -> bool {
         !matches!(self, Problem::OwnFailure { .. } | Problem::Unheard { .. } | Problem::UndoneAfterPivot { .. })

@@ -207,7 +207,8 @@ pub enum Problem {
     },
     /// The saga's deadline cuts a step's first answer off.
     #[error(
-        "the saga's deadline of {deadline} ms is shorter than the {timeout} ms that step '{step}' may take to answer"
+        "the saga's deadline of {deadline} ms is shorter than the {timeout} ms that step '{step}' may take to answer: \
+         lengthen it, or shorten that timeout"
     )]
     DeadlineBeforeTimeout {
         /// Which.

@@ -3,15 +3,38 @@
 use std::collections::BTreeSet;
 
 use sagamore_core::Plan;
-use sagamore_core::plan::{Problem, check as problems_of};
+use sagamore_core::plan::{Problem, check as problems_of, explored};
 use serde_json::{Value, json};
 
-use crate::fixture::{shop, shop_with};
+use crate::fixture::{name, shop, shop_with, visit};
 
 #[track_caller]
 fn check(changes: &[(&str, Value)], expected: &[&str]) {
     let problems: Vec<_> = problems_of(&shop_with(changes)).iter().map(ToString::to_string).collect();
     assert_eq!(problems, expected);
+}
+
+#[test]
+fn what_was_explored_of_a_plan_that_may_run_is_told() {
+    let visit = explored(&visit()).unwrap();
+    // nothing; rung; opened, or nobody home; gone
+    assert_eq!(visit.states, 5);
+    assert_eq!(visit.ends, BTreeSet::from([vec![], vec![name("nobody.home")]]));
+
+    let ends = explored(&shop()).unwrap().ends;
+    let one = |failure: &str| vec![name(failure)];
+    // the deadline lets the pivot fail also when something else has failed before
+    let both = |failure: &str| vec![name(failure), name("shipping.failed")];
+    let failures = ["payment.failed", "inventory.failed"];
+    let mut expected = BTreeSet::from([vec![], one("shipping.failed")]);
+    expected.extend(failures.map(one).into_iter().chain(failures.map(both)));
+    assert_eq!(ends, expected);
+    let wrong = shop_with(&[("/begins/undo", json!(null))]);
+    assert_eq!(explored(&wrong), Err(problems_of(&wrong)));
+    for problem in problems_of(&wrong) {
+        let run = problem.run().unwrap_or_else(|| panic!("{problem}")).to_string();
+        assert!(problem.to_string().ends_with(&format!(" ({run})")), "{problem}");
+    }
 }
 
 #[test]

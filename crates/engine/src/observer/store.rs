@@ -1,13 +1,13 @@
 //! The observer's tables: a row a chain, and every event of it once. Where a chain stands is the fold of its events, and what
 //! is in its row follows from that.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sagamore_core::message::Event;
 use sagamore_core::plan::{Chain, Role, Seen, State};
 use sagamore_core::saga::Status;
-use sagamore_core::{Body, Name, SagaId, Timestamp};
+use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::{Database, Migration, Row, Tx, Value};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,14 @@ pub struct Observed {
     version: u32,
 }
 
+/// A chain whose time has come.
+pub(crate) struct Late {
+    pub id: SagaId,
+    pub chain: Chain,
+    version: u32,
+    told: Vec<Observed>,
+}
+
 /// Where a chain stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,6 +140,26 @@ impl Observed {
     }
 }
 
+impl Late {
+    /// The event by which the plan has it told, with what the chain began with. None: the plan has no such event, or it was
+    /// told already, or it is not seen how the chain began.
+    pub fn overdue(&self, now: Timestamp) -> Option<Event> {
+        let name = self.chain.plan()?.overdue.clone().filter(|_| self.chain.lacks_overdue())?;
+        let begun = self.told.iter().find(|told| told.seen.causation.is_none())?;
+        let key = StepKey { saga: self.id.clone(), step: name.clone(), direction: Direction::Action, generation: 1 };
+        Some(Event {
+            key,
+            version: self.version,
+            name,
+            causation: Some(begun.seen.id.clone()),
+            hop: begun.seen.hop.saturating_add(1),
+            at: now,
+            body: begun.body.clone(),
+            traceparent: None,
+        })
+    }
+}
+
 impl Store {
     pub async fn open(database: Database, plans: Arc<Plans>) -> Result<Store, Error> {
         database.migrate("observer", MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
@@ -143,7 +171,10 @@ impl Store {
         let mut events: Vec<Name> = self
             .plans
             .values()
-            .flat_map(|plan| plan.parts().flat_map(|part| part.events()).map(|(event, _)| event.clone()))
+            .flat_map(|plan| {
+                let told = plan.parts().flat_map(|part| part.events()).map(|(event, _)| event.clone());
+                told.chain(plan.overdue.clone())
+            })
             .collect();
         events.sort();
         events.dedup();
@@ -181,11 +212,11 @@ impl Store {
     }
 
     /// Looks again at chains whose time has come, and gives them.
-    pub async fn look_for_late(&self, now: Timestamp) -> Result<BTreeSet<SagaId>, Error> {
+    pub async fn look_for_late(&self, now: Timestamp) -> Result<Vec<Late>, Error> {
         let due = "SELECT seq, id, version FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
         let rows = self.database.query(due, (now.0, LATE_MAX)).await?;
         if rows.is_empty() {
-            return Ok(BTreeSet::new());
+            return Ok(Vec::new());
         }
         let mut known = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -193,24 +224,28 @@ impl Store {
             known.push((row.get::<i64>(0)?, id.parse().map_err(|why| bad(&id, why))?, small(row.get(2)?)?));
         }
         let open = self.database.begin().await?;
-        self.fold(&open.tx(), &known, now).await?;
+        let late = self.fold(&open.tx(), &known, now).await?;
         open.commit().await?;
-        Ok(known.into_iter().map(|(_, id, _)| id).collect())
+        Ok(late)
     }
 
-    async fn fold(&self, tx: &Tx, known: &[(i64, SagaId, u32)], now: Timestamp) -> Result<(), Error> {
+    async fn fold(&self, tx: &Tx, known: &[(i64, SagaId, u32)], now: Timestamp) -> Result<Vec<Late>, Error> {
         let update =
             "UPDATE chain SET status = $2, why = $3, begun_at = $4, ended_at = coalesce(ended_at, $5), due_at = $6,
                       failed_at = $7 WHERE seq = $1";
         let events = self.read_events(tx, known.iter().map(|(seq, ..)| *seq)).await?;
+        let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|((seq, id, version), told)| {
             let chain = self.chain(id, *version, &told);
             let (status, why) = status(&chain.state(now));
             let ended = matches!(status, ChainStatus::Completed | ChainStatus::Compensated).then_some(now.0);
-            let late = matches!(status, ChainStatus::Stuck | ChainStatus::HalfCompensated);
+            // who is stuck is looked at again, until it is seen that its pivot's owner was told
+            let untold = status == ChainStatus::Stuck && chain.lacks_overdue();
+            let late = matches!(status, ChainStatus::Stuck | ChainStatus::HalfCompensated) && !untold;
             let due = chain.deadline().filter(|_| ended.is_none() && !late).map(|due| due.0);
             let begun = told.iter().map(|told| told.seen.at.0).min().unwrap_or(now.0);
             let failed = failed_at(&chain).map(|name| name.to_string());
+            folded.push(Late { id: id.clone(), chain, version: *version, told });
             vec![
                 Value::Int(*seq),
                 status.as_str().into(),
@@ -221,8 +256,9 @@ impl Store {
                 failed.into(),
             ]
         });
-        tx.execute_each(update, rows.collect()).await?;
-        Ok(())
+        let rows = rows.collect();
+        tx.execute_each(update, rows).await?;
+        Ok(folded)
     }
 
     async fn read_events(&self, tx: &Tx, seqs: impl Iterator<Item = i64>) -> Result<Vec<Vec<Observed>>, Error> {

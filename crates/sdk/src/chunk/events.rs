@@ -30,7 +30,8 @@ impl Room<'_> {
     pub(super) async fn inputs(&self, tx: &Tx, chunk: &[Asked], known: &[Known]) -> Result<Vec<Inputs>, Error> {
         let joins = |(asked, known): &(&Asked, &Known)| {
             let needs = self.declared(asked).is_some_and(|reaction| reaction.inputs.len() > 1);
-            needs && asked.key.direction == Direction::Action && known.verdict(&asked.key) == Verdict::Act
+            let acts = asked.key.direction == Direction::Action && !self.is_given_up(asked);
+            needs && acts && known.verdict(&asked.key) == Verdict::Act
         };
         let joining: Vec<&Asked> = chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
         let kept: Vec<Kept<'_>> = joining.iter().filter_map(|asked| kept(asked, inbox::FOR_ANOTHER)).collect();
@@ -132,6 +133,13 @@ impl Room<'_> {
             body,
             traceparent: asked.traceparent.clone(),
         })
+    }
+
+    /// Whether this is the deadline event, on which a reaction that has not acted is given up.
+    pub(super) fn is_given_up(&self, asked: &Asked) -> bool {
+        let By::Event(event) = &asked.by else { return false };
+        let overdue = self.declared(asked).and_then(|reaction| reaction.overdue);
+        overdue.is_some_and(|overdue| overdue.name == event.name.as_str())
     }
 
     fn declared(&self, asked: &Asked) -> Option<&Declared> {

@@ -4,14 +4,16 @@ use sagamore_sdk::{Decided, Reaction, Service, Tx};
 
 use super::domain::{self, MIGRATIONS, Unshippable};
 use super::messages::Schedule;
-use crate::choreography::{InventoryUpdated, OrderCreated, ShippingFailed, ShippingScheduled};
+use crate::choreography::{InventoryUpdated, OrderCreated, OrderOverdue, ShippingFailed, ShippingScheduled};
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE)
-        .migrations(MIGRATIONS)
-        .interleaved()
-        .reaction(Reaction::named("schedule").to_both(on_inventory_updated).fails::<ShippingFailed>())
+    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().reaction(
+        Reaction::named("schedule")
+            .to_both(on_inventory_updated)
+            .fails::<ShippingFailed>()
+            .gives_up_on::<OrderOverdue>(),
+    )
 }
 
 /// Where it goes is in the order's own event.

@@ -1,0 +1,137 @@
+//! AsyncAPI 3.0 documents of plans and definitions, for services that are written elsewhere: the topics, the messages with
+//! their headers, and who sends and receives what. Each operation bears its service's name as a tag.
+
+mod definition;
+mod plan;
+
+use std::collections::BTreeMap;
+
+use sagamore_core::Name;
+use sagamore_transport::wire::described::{Header, Value as Holds};
+use serde_json::{Map, Value, json};
+
+pub use definition::of_definition;
+pub use plan::of_plan;
+
+/// What is said of every document.
+const ABOUT: &str = "All messages are CloudEvents 1.0 in binary mode, with JSON as their body. They come at least once \
+                     and in the order of their keys: carry each ce_id out once.";
+
+/// A document while it is put together.
+#[derive(Default)]
+struct Document {
+    /// Topic -> the messages in it, by their keys.
+    channels: BTreeMap<String, Vec<String>>,
+    operations: Map<String, Value>,
+    messages: Map<String, Value>,
+    schemas: Map<String, Value>,
+}
+
+/// What somebody does with some messages of a topic.
+struct Operation<'a> {
+    service: &'a str,
+    action: Action,
+    topic: &'a str,
+    /// By their keys.
+    messages: Vec<&'a str>,
+    about: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Send,
+    Receive,
+}
+
+impl Document {
+    /// A sort of message, whose headers are described once under `headers`. One that is there already for another step
+    /// is said to be for this one too.
+    fn message(&mut self, topic: &str, key: &str, name: &str, headers: &str, about: &str, body: Value) {
+        let messages = self.channels.entry(topic.to_owned()).or_default();
+        if messages.iter().all(|known| known != key) {
+            messages.push(key.to_owned());
+        }
+        if let Some(known) = self.messages.get_mut(key) {
+            let told = known["summary"].as_str().unwrap_or_default();
+            if !told.contains(about) {
+                known["summary"] = format!("{told} {about}").into();
+            }
+            return;
+        }
+        let message = json!({
+            "name": name,
+            "summary": about,
+            "contentType": "application/json",
+            "correlationId": { "location": "$message.header#/ce_correlationid" },
+            "headers": { "$ref": format!("#/components/schemas/{headers}") },
+            "payload": body,
+            "bindings": { "kafka": { "key": { "$ref": "#/components/schemas/key" }, "bindingVersion": "0.5.0" } },
+        });
+        self.messages.insert(key.to_owned(), message);
+    }
+
+    /// What a service does; returns it, to be added to.
+    fn operation(&mut self, operation: Operation) -> &mut Value {
+        let Operation { service, action, topic, messages, about } = operation;
+        let verb = if action == Action::Send { "send" } else { "receive" };
+        let messages: Vec<Value> = messages.into_iter().map(|key| reference(topic, Some(key))).collect();
+        let value = json!({
+            "action": verb,
+            "channel": reference(topic, None),
+            "summary": about,
+            "tags": [{ "name": service }],
+            "messages": messages,
+        });
+        // no name holds an underscore
+        self.operations.entry(format!("{service}_{verb}_{topic}")).or_insert(value)
+    }
+
+    /// The headers of a sort of message.
+    fn headers(&mut self, key: &str, headers: &[Header]) {
+        let properties = headers.iter().map(|header| {
+            let mut schema = match header.value {
+                Holds::Text => json!({ "type": "string" }),
+                Holds::Number => json!({ "type": "string", "pattern": "^[0-9]+$" }),
+                Holds::OneOf(texts) => json!({ "type": "string", "enum": texts }),
+            };
+            schema["description"] = header.about.into();
+            (header.name.to_owned(), schema)
+        });
+        let required: Vec<&str> = headers.iter().filter(|header| header.always).map(|header| header.name).collect();
+        let properties: Map<String, Value> = properties.collect();
+        self.schemas
+            .insert(key.to_owned(), json!({ "type": "object", "properties": properties, "required": required }));
+    }
+
+    /// The document in JSON, which is YAML too.
+    fn written(mut self, name: &Name, version: u32, about: &str) -> String {
+        let key = json!({ "type": "string", "description": "The business key, as in ce_subject." });
+        self.schemas.insert("key".to_owned(), key);
+        let channels = self.channels.iter().map(|(topic, messages)| {
+            let message = |key: &String| (key.clone(), json!({ "$ref": format!("#/components/messages/{key}") }));
+            let messages: Map<String, Value> = messages.iter().map(message).collect();
+            (topic.clone(), json!({ "address": topic, "messages": messages }))
+        });
+        let channels: Map<String, Value> = channels.collect();
+        let document = json!({
+            "asyncapi": "3.0.0",
+            "info": { "title": name, "version": version.to_string(), "description": format!("{about} {ABOUT}") },
+            "defaultContentType": "application/json",
+            "channels": channels,
+            "operations": self.operations,
+            "components": { "messages": self.messages, "schemas": self.schemas },
+        });
+        format!("{document:#}\n")
+    }
+}
+
+/// A topic, or a message in it. Names hold nothing that a JSON pointer would have to escape.
+fn reference(topic: &str, message: Option<&str>) -> Value {
+    match message {
+        None => json!({ "$ref": format!("#/channels/{topic}") }),
+        Some(key) => json!({ "$ref": format!("#/channels/{topic}/messages/{key}") }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

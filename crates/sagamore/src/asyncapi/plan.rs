@@ -1,0 +1,71 @@
+//! What the services of a choreography tell each other: each event has a topic of its own.
+
+use sagamore_core::Name;
+use sagamore_core::plan::{Part, Plan, Role};
+use sagamore_transport::wire::{described, event_topic};
+use serde_json::json;
+
+use super::{Action, Document, Operation};
+
+const HEADERS: &str = "eventHeaders";
+const ANY: &str = "JSON, as who tells it says: a plan knows events by their names.";
+
+/// A plan in which nothing is wrong.
+pub fn of_plan(plan: &Plan) -> String {
+    let mut document = Document::default();
+    document.headers(HEADERS, described::EVENT);
+    for part in plan.parts() {
+        for (event, role) in part.events() {
+            tell(&mut document, &part, event, role);
+        }
+        let forward = part.on.iter().map(|event| (event, format!("'{}' waits for it", part.name)));
+        let back = part.undone_on().iter().map(|event| (event, format!("it undoes '{}'", part.name)));
+        for (event, about) in forward.chain(back) {
+            hear(&mut document, part.service, event, &about);
+        }
+    }
+    if let (Some(event), Some(pivot)) = (&plan.overdue, plan.pivot()) {
+        let about = "A chain is overdue.";
+        document.message(
+            &event_topic(event),
+            event.as_str(),
+            event.as_str(),
+            HEADERS,
+            about,
+            json!({ "description": ANY }),
+        );
+        hear(&mut document, pivot.service, event, &format!("'{}' gives up, if it has not acted", pivot.name));
+    }
+    document.written(&plan.name, plan.version, "A choreography: services react to each other's events.")
+}
+
+fn tell(document: &mut Document, part: &Part, event: &Name, role: Role) {
+    let (name, service, topic) = (part.name, part.service, event_topic(event));
+    let about = match role {
+        Role::Success => format!("'{name}' of {service} is done."),
+        Role::Failure => format!("'{name}' of {service} failed, and nothing was done."),
+        Role::Undone => format!("'{name}' of {service} is undone, or there was nothing to undo."),
+    };
+    document.message(&topic, event.as_str(), event.as_str(), HEADERS, &about, json!({ "description": ANY }));
+    document.operation(Operation {
+        service: service.as_str(),
+        action: Action::Send,
+        topic: &topic,
+        messages: vec![event.as_str()],
+        about,
+    });
+}
+
+/// A service that hears of an event for several reasons has one operation, which says them all.
+fn hear(document: &mut Document, service: &Name, event: &Name, about: &str) {
+    let operation = document.operation(Operation {
+        service: service.as_str(),
+        action: Action::Receive,
+        topic: &event_topic(event),
+        messages: vec![event.as_str()],
+        about: String::new(),
+    });
+    let told = operation["summary"].as_str().unwrap_or_default();
+    let told = if told.is_empty() { about.to_owned() } else { format!("{told}; {about}") };
+    operation["summary"] = told.into();
+}

@@ -1,0 +1,80 @@
+//! Documents that hold together: what they refer to is there.
+
+use serde_json::Value;
+
+use super::{of_definition, of_plan};
+
+fn plan() -> Value {
+    let plan = sagamore_shop::choreography::plan().expect("the shop's plan");
+    serde_json::from_str(&of_plan(&plan)).expect("JSON")
+}
+
+fn definition() -> Value {
+    let definition = sagamore_shop::checkout().expect("the shop's definition");
+    serde_json::from_str(&of_definition(&definition)).expect("JSON")
+}
+
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.get("$ref").and_then(Value::as_str));
+            object.values().for_each(|value| references(value, found));
+        }
+        Value::Array(array) => array.iter().for_each(|value| references(value, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn what_is_referred_to_is_there() {
+    for document in [plan(), definition()] {
+        assert_eq!(document["asyncapi"], "3.0.0");
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 50, "{found:?}");
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect(reference);
+            assert!(document.pointer(pointer).is_some(), "{reference} is not there");
+        }
+        for (name, operation) in document["operations"].as_object().expect("operations") {
+            let channel = operation["channel"]["$ref"].as_str().expect(name);
+            let messages = operation["messages"].as_array().expect(name);
+            let within = |message: &Value| message["$ref"].as_str().is_some_and(|of| of.starts_with(channel));
+            assert!(!messages.is_empty() && messages.iter().all(within), "{name} has messages of another topic");
+        }
+    }
+}
+
+#[test]
+fn a_plan_says_who_sends_and_receives_which_event() {
+    let document = plan();
+    assert_eq!(document["channels"]["payment.success"]["address"], "payment.success");
+    let operations = &document["operations"];
+    let sends = &operations["payment_send_payment.success"];
+    assert_eq!((&sends["action"], &sends["tags"][0]["name"]), (&"send".into(), &"payment".into()));
+    let hears = &operations["inventory_receive_payment.success"];
+    assert_eq!((&hears["action"], &hears["summary"]), (&"receive".into(), &"'reserve' waits for it".into()));
+    assert_eq!(operations["payment_receive_inventory.failed"]["summary"], "it undoes 'charge'");
+    // 11 events, each sent once; heard 6 times on the way forward, and by each undo for each of its failures
+    assert_eq!(operations.as_object().expect("operations").len(), 11 + 6 + (3 + 2 + 1));
+    let headers = &document["components"]["schemas"]["eventHeaders"];
+    assert_eq!(headers["properties"]["ce_sagahop"]["pattern"], "^[0-9]+$");
+    let required = headers["required"].as_array().expect("a list");
+    assert!(required.contains(&"ce_correlationid".into()) && !required.contains(&"ce_causationid".into()));
+}
+
+#[test]
+fn a_definition_says_who_asks_and_how_to_answer() {
+    let document = definition();
+    let topic = &document["channels"]["payment.commands"];
+    assert_eq!(topic["address"], "payment.commands");
+    assert_eq!(topic["messages"].as_object().map(|messages| messages.len()), Some(2));
+    let receives = &document["operations"]["payment_receive_payment.commands"];
+    assert_eq!(receives["reply"]["channel"]["$ref"], "#/channels/sagamore.replies");
+    assert_eq!(document["operations"]["sagamore_send_payment.commands"]["tags"][0]["name"], "sagamore");
+    let charge = &document["components"]["messages"]["payment.charge"];
+    assert_eq!(charge["payload"]["properties"]["amountCents"]["description"], "From create-order.totalCents.");
+    let answer = &document["components"]["messages"]["payment.charge_reply"];
+    assert_eq!(answer["name"], "sagamore.reply");
+    assert_eq!(answer["payload"]["oneOf"].as_array().map(Vec::len), Some(3));
+}

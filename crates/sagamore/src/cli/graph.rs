@@ -1,0 +1,36 @@
+//! `sagamore graph`: the saga in a file, drawn or described.
+
+use anyhow::{Result, anyhow};
+use sagamore_core::definition::{self, Definition};
+use sagamore_core::plan;
+
+use super::output::Exit;
+use super::{Drawing, GraphArgs};
+use crate::files::{self, Written};
+use crate::{asyncapi, graph};
+
+/// Prints the drawing. Only what may run is drawn.
+pub fn run(args: &GraphArgs) -> Result<Exit> {
+    let file = args.file.display();
+    let wrong = || anyhow!("{file} holds a saga that cannot run: `sagamore check {file}` says why");
+    let drawn = match files::read(&args.file)? {
+        Written::Plan(plan) if !plan::check(&plan).is_empty() => return Err(wrong()),
+        Written::Plan(plan) => match args.output {
+            Drawing::Text => plan::text(&plan),
+            Drawing::Mermaid => plan::mermaid(&plan),
+            Drawing::Svg => graph::of_plan(&plan).svg(),
+            Drawing::Asyncapi => asyncapi::of_plan(&plan),
+        },
+        Written::Definition(draft) => {
+            let definition = Definition::check(draft).map_err(|_| wrong())?;
+            match args.output {
+                Drawing::Text => definition::text(&definition),
+                Drawing::Mermaid => definition::mermaid(&definition),
+                Drawing::Svg => graph::of_definition(&definition).svg(),
+                Drawing::Asyncapi => asyncapi::of_definition(&definition),
+            }
+        }
+    };
+    anstream::print!("{drawn}");
+    Ok(Exit::Completed)
+}

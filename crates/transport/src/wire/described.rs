@@ -1,0 +1,183 @@
+//! The headers of messages in words, for documents that other programs are written from.
+
+use super::cloudevents::{
+    ATTEMPT, CAUSATION, CONTENT_TYPE, CORRELATION, DEFINITION, EXPIRES, GENERATION, HOP, ID, KIND, OUTCOME,
+    REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, STEP, SUBJECT, TIME, TRACEPARENT, TYPE, VERSION,
+};
+
+/// A header of a sort of message. All values are texts in UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// `ce_id`.
+    pub name: &'static str,
+    /// What it holds.
+    pub about: &'static str,
+    /// What may stand in it.
+    pub value: Value,
+    /// Whether every message of the sort has it.
+    pub always: bool,
+}
+
+/// What may stand in a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Any text.
+    Text,
+    /// A whole number, not negative, in decimal digits.
+    Number,
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+}
+
+const ACTIONS: &[&str] = &["action", "compensation"];
+const OUTCOMES: &[&str] = &["done", "refused", "fault"];
+const JSON: &[&str] = &["application/json"];
+
+/// What events have.
+pub const EVENT: &[Header] = &[
+    always(SPECVERSION, "The version of CloudEvents.", Value::OneOf(&["1.0"])),
+    always(ID, "The event's id, the same however often it is sent.", Value::Text),
+    always(SOURCE, "Who tells it: /payment.", Value::Text),
+    always(TYPE, "The event's name.", Value::Text),
+    always(TIME, "When it was told, in ms since 1970.", Value::Number),
+    always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
+    always(CORRELATION, "The chain: fulfilment:10248.", Value::Text),
+    always(STEP, "The reaction that tells it.", Value::Text),
+    always(KIND, "Whether that was done or refused, or was undone.", Value::OneOf(ACTIONS)),
+    always(GENERATION, "1, and one more with each operator's retry.", Value::Number),
+    always(DEFINITION, "The plan's name.", Value::Text),
+    always(VERSION, "The plan's version.", Value::Number),
+    always(HOP, "How many events led to it.", Value::Number),
+    sometimes(CAUSATION, "The id of the event that led to it; the first of a chain has none.", Value::Text),
+    sometimes(TRACEPARENT, "The trace (W3C).", Value::Text),
+    always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
+];
+
+/// What commands have.
+pub const COMMAND: &[Header] = &[
+    always(SPECVERSION, "The version of CloudEvents.", Value::OneOf(&["1.0"])),
+    always(ID, "The command's id, the same however often it is sent.", Value::Text),
+    always(SOURCE, "Who asks.", Value::OneOf(&["/sagamore"])),
+    always(TYPE, "What is asked for.", Value::Text),
+    always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
+    always(CORRELATION, "The saga: checkout:10248. Belongs into the reply.", Value::Text),
+    always(STEP, "The step. Belongs into the reply.", Value::Text),
+    always(KIND, "Whether it is to be done or undone. Belongs into the reply.", Value::OneOf(ACTIONS)),
+    always(GENERATION, "1, and one more with each operator's retry. Belongs into the reply.", Value::Number),
+    always(DEFINITION, "The definition's name.", Value::Text),
+    always(VERSION, "The definition's version.", Value::Number),
+    always(ATTEMPT, "How often it was asked for by now, from 1.", Value::Number),
+    always(REPLY_TOPIC, "The topic of the reply.", Value::Text),
+    always(REPLY_PARTITION, "The partition of the reply.", Value::Number),
+    sometimes(EXPIRES, "Until when the answer is waited for, in ms since 1970.", Value::Number),
+    sometimes(TRACEPARENT, "The trace (W3C). Belongs into the reply.", Value::Text),
+    always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
+];
+
+/// What replies have.
+pub const REPLY: &[Header] = &[
+    always(SPECVERSION, "The version of CloudEvents.", Value::OneOf(&["1.0"])),
+    always(ID, "The command's id with /reply behind it.", Value::Text),
+    always(SOURCE, "Who answers: /payment.", Value::Text),
+    always(TYPE, "That it is a reply.", Value::OneOf(&["sagamore.reply"])),
+    always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
+    always(CAUSATION, "The command's id.", Value::Text),
+    always(CORRELATION, "The saga, as in the command.", Value::Text),
+    always(STEP, "The step, as in the command.", Value::Text),
+    always(KIND, "The direction, as in the command.", Value::OneOf(ACTIONS)),
+    always(GENERATION, "The generation, as in the command.", Value::Number),
+    always(OUTCOME, "What came of it; says what the body holds.", Value::OneOf(OUTCOMES)),
+    sometimes(TRACEPARENT, "The trace, as in the command.", Value::Text),
+    always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
+];
+
+const fn always(name: &'static str, about: &'static str, value: Value) -> Header {
+    Header { name, about, value, always: true }
+}
+
+const fn sometimes(name: &'static str, about: &'static str, value: Value) -> Header {
+    Header { name, about, value, always: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use sagamore_core::message::{Command, Event, Outcome, Reply, ReplyTo};
+    use sagamore_core::{Body, Direction, Name, StepKey, Timestamp};
+
+    use super::*;
+    use crate::record::Record;
+    use crate::wire::{encode_command, encode_event, encode_reply};
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn key() -> StepKey {
+        let saga = "shop:10248".parse().unwrap();
+        StepKey { saga, step: name("charge"), direction: Direction::Action, generation: 1 }
+    }
+
+    fn event(all: bool) -> Record {
+        let event = Event {
+            key: key(),
+            version: 1,
+            name: name("payment.success"),
+            causation: all.then(|| "shop:10248/create/action/1/order.created".into()),
+            hop: 1,
+            at: Timestamp(1_700_000_000_000),
+            body: Body::empty(),
+            traceparent: all.then(|| "00-1-2-01".into()),
+        };
+        encode_event(&event, &name("payment"))
+    }
+
+    fn command(all: bool) -> Record {
+        encode_command(&Command {
+            key: key(),
+            version: 1,
+            attempt: 1,
+            participant: name("payment"),
+            name: name("payment.charge"),
+            body: Body::empty(),
+            reply_to: ReplyTo { topic: "sagamore.replies".into(), partition: 0 },
+            expires_at: all.then_some(Timestamp(1_700_000_000_000)),
+            traceparent: all.then(|| "00-1-2-01".into()),
+        })
+    }
+
+    fn reply(all: bool) -> Record {
+        let (outcome, traceparent) = (Outcome::Done(Body::empty()), all.then(|| "00-1-2-01".into()));
+        let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
+        encode_reply(&Reply { key: key(), outcome, traceparent }, &reply_to, &name("payment"))
+    }
+
+    #[test]
+    fn the_headers_are_those_that_are_sent() {
+        let check = |headers: &[Header], encode: fn(bool) -> Record| {
+            for all in [true, false] {
+                let record = encode(all);
+                let described = headers.iter().filter(|header| all || header.always);
+                let mut described: Vec<&str> = described.map(|header| header.name).collect();
+                let mut sent: Vec<&str> = record.headers.iter().map(|(name, _)| name.as_ref()).collect();
+                described.sort_unstable();
+                sent.sort_unstable();
+                assert_eq!(described, sent);
+                for header in headers.iter().filter(|header| all || header.always) {
+                    let value = std::str::from_utf8(record.header(header.name).unwrap()).unwrap();
+                    assert!(fits(header.value, value), "{}: {value}", header.name);
+                }
+            }
+        };
+        check(EVENT, event);
+        check(COMMAND, command);
+        check(REPLY, reply);
+    }
+
+    fn fits(value: Value, text: &str) -> bool {
+        match value {
+            Value::Text => !text.is_empty(),
+            Value::Number => text.parse::<u64>().is_ok(),
+            Value::OneOf(texts) => texts.contains(&text),
+        }
+    }
+}
