@@ -79,7 +79,10 @@ impl Observer {
         transport: Arc<dyn Transport>,
         plans: Vec<Plan>,
     ) -> Result<(Observer, Chains), Error> {
-        let store = Store::open(database, named(plans)).await?;
+        let mut store = Store::open(database, named(plans)).await?;
+        if options.tells_overdue {
+            store.tell_overdue().await?;
+        }
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let chains = Chains::new(store.clone(), changes.clone());
         let (consumer, unsettled, tick_due) = (None, false, Timestamp(i64::MIN));
@@ -167,7 +170,7 @@ async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
 fn overdue(late: &[Late], now: Timestamp) -> Vec<Record> {
     let observer = Name::new("observer").expect("a name");
     let stuck = late.iter().filter(|late| late.chain.state(now) == State::Stuck);
-    stuck.filter_map(|late| Some(encode_event(&late.overdue(now)?, &observer))).collect()
+    stuck.filter_map(|late| Some(encode_event(&late.overdue()?, &observer))).collect()
 }
 
 async fn subscribe(

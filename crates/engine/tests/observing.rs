@@ -9,8 +9,8 @@ use sagamore_core::{Body, Direction, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
 use sagamore_database::testing::database;
 use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions};
-use sagamore_transport::wire::encode_event;
-use sagamore_transport::{Log, MemoryDisk, Transport, log};
+use sagamore_transport::wire::{decode_event, encode_event};
+use sagamore_transport::{Log, MemoryDisk, Subscription, Transport, log};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -19,7 +19,7 @@ fn visit() -> Plan {
     Plan::named("visit")
         .begins("guest", "ring", "bell.rung")
         .undone_on(["host.away"], "guest.gone")
-        .reaction("host", "open")
+        .pivot("host", "open")
         .on(["bell.rung"])
         .emits(["door.opened"])
         .fails(["host.away"])
@@ -27,6 +27,7 @@ fn visit() -> Plan {
         .on(["door.opened"])
         .emits(["hand.shaken"])
         .deadline(DEADLINE)
+        .overdue("visit.overdue")
         .build()
         .unwrap_or_else(|error| panic!("{error}"))
 }
@@ -134,6 +135,46 @@ async fn who_is_waited_for_is_told_and_after_the_deadline_the_chain_is_stuck_unt
     assert_eq!(rig.status("1").await, (ChainStatus::Stuck, None));
     rig.tell(&[opened, shaken]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
+}
+
+/// The owner of the pivot alone reacts to it: it gives up, or tells once more that it has acted.
+#[tokio::test]
+async fn who_owns_the_pivot_is_told_that_a_chain_is_overdue_until_that_is_seen_and_only_where_it_is_wanted() {
+    let told = async |rig: &Rig, group: &str| {
+        let subscription = Subscription { group: group.into(), topics: vec!["visit.overdue".into()], partitions: None };
+        let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
+        let delivered = consumer.poll(100).await.expect("poll");
+        delivered.iter().map(|delivered| decode_event(&delivered.record).expect("an event")).collect::<Vec<_>>()
+    };
+    let mut rig = Rig::new().await;
+    let [rung, ..] = stories("1").0;
+    rig.tell(std::slice::from_ref(&rung)).await;
+    rig.passes(DEADLINE * 2).await;
+    assert_eq!((rig.status("1").await.0, told(&rig, "one").await.len()), (ChainStatus::Stuck, 0), "it is not wanted");
+
+    let options = ObserverOptions { tells_overdue: true, ..ObserverOptions::default() };
+    let transport: Arc<dyn Transport> = Arc::new(rig.log.clone());
+    let opened = Observer::open(options, rig.database.clone(), transport, vec![visit()]).await;
+    (rig.observer, rig.chains) = opened.expect("open");
+    rig.tell(&[stories("2").0[0].clone()]).await;
+    rig.tell(&stories("3").0).await;
+    for _ in 0..3 {
+        rig.passes(DEADLINE).await; // what it has told it sees, and tells no more
+    }
+    let mut overdue = told(&rig, "other").await;
+    overdue.sort_by_key(Event::id);
+    let keys: Vec<&str> = overdue.iter().map(|event| event.chain().key()).collect();
+    assert_eq!(keys, ["1", "2"], "each once, and none that is over");
+    assert_eq!((&overdue[0].causation, overdue[0].hop), (&Some(rung.id()), 1));
+    assert_eq!(overdue[0].body, rung.body, "it says what the chain began with");
+
+    let away = event("1", "open", Direction::Action, "host.away", Some(&overdue[0]));
+    let gone = event("1", "ring", Direction::Compensation, "guest.gone", Some(&away));
+    rig.tell(&[away, gone]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Compensated, None));
+    let [_, opened_2, shaken_2] = stories("2").0;
+    rig.tell(&[opened_2, shaken_2]).await;
+    assert_eq!(rig.status("2").await, (ChainStatus::Completed, None), "it had acted");
 }
 
 #[tokio::test]

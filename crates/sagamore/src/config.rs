@@ -140,6 +140,8 @@ pub struct ObserverSettings {
     pub listen: String,
     /// How many partitions each event's topic has.
     pub partitions: u32,
+    /// Whether it tells the owner of a plan's pivot that a chain is overdue: an order that takes too long is then undone.
+    pub tells_overdue: bool,
 }
 
 /// A service of the shop.
@@ -176,7 +178,7 @@ impl Default for Settings {
                 sagas_max: crate::stack::SAGAS_MAX,
                 retention_days: 30,
             },
-            observer: ObserverSettings { listen: "127.0.0.1:3005".into(), partitions: 12 },
+            observer: ObserverSettings { listen: "127.0.0.1:3005".into(), partitions: 12, tells_overdue: false },
             order: service(3001),
             payment: service(3002),
             inventory: service(3003),

@@ -13,6 +13,7 @@ mod sagas;
 mod service;
 mod shop;
 mod unlock;
+mod waiting;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use chains::{ObserverApp, observer_router};
 pub use choreography::{ChoreographyApp, choreography_router};
 pub use prefer::WAIT_S_MAX;
 pub use service::{ServiceApp, service_router};
+pub use waiting::waiting_router;
 
 /// What the handlers work with.
 pub struct App {

@@ -11,7 +11,7 @@ pub struct Waiting {
 
 impl Default for Waiting {
     fn default() -> Waiting {
-        Waiting { reason: Arc::new(RwLock::new(Some("it has just been started".to_owned()))) }
+        Waiting { reason: Arc::new(RwLock::new(Some("no server has answered yet".to_owned()))) }
     }
 }
 

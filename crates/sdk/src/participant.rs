@@ -109,7 +109,7 @@ impl Participant {
         }
     }
 
-    /// Brings the schema up to date, so that chains can be begun before the first turn.
+    /// Brings the schema up to date, so that its tables can be read, and chains begun, before the first turn.
     pub async fn prepare(&mut self) -> Result<(), Error> {
         migrate(&self.service, &self.database).await
     }

@@ -130,6 +130,8 @@ pub struct ChainHeader {
 pub(crate) struct Store {
     database: Database,
     plans: Arc<Plans>,
+    /// Whether who is stuck is looked at again, until the event that tells so was seen.
+    tells_overdue: bool,
 }
 
 impl Observed {
@@ -143,7 +145,7 @@ impl Observed {
 impl Late {
     /// The event by which the plan has it told, with what the chain began with. None: the plan has no such event, or it was
     /// told already, or it is not seen how the chain began.
-    pub fn overdue(&self, now: Timestamp) -> Option<Event> {
+    pub fn overdue(&self) -> Option<Event> {
         let name = self.chain.plan()?.overdue.clone().filter(|_| self.chain.lacks_overdue())?;
         let begun = self.told.iter().find(|told| told.seen.causation.is_none())?;
         let key = StepKey { saga: self.id.clone(), step: name.clone(), direction: Direction::Action, generation: 1 };
@@ -153,7 +155,7 @@ impl Late {
             name,
             causation: Some(begun.seen.id.clone()),
             hop: begun.seen.hop.saturating_add(1),
-            at: now,
+            at: self.chain.deadline()?, // the same however often it is told
             body: begun.body.clone(),
             traceparent: None,
         })
@@ -163,7 +165,16 @@ impl Late {
 impl Store {
     pub async fn open(database: Database, plans: Arc<Plans>) -> Result<Store, Error> {
         database.migrate("observer", MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
-        Ok(Store { database, plans })
+        Ok(Store { database, plans, tells_overdue: false })
+    }
+
+    /// From now on who is stuck is looked at again, those included who were stuck before.
+    pub async fn tell_overdue(&mut self) -> Result<(), Error> {
+        self.tells_overdue = true;
+        let open = self.database.begin().await?;
+        let again = "UPDATE chain SET due_at = begun_at WHERE status = 'stuck' AND due_at IS NULL";
+        open.tx().execute(again, ()).await?;
+        Ok(open.commit().await?)
     }
 
     /// The events of all plans.
@@ -240,7 +251,7 @@ impl Store {
             let (status, why) = status(&chain.state(now));
             let ended = matches!(status, ChainStatus::Completed | ChainStatus::Compensated).then_some(now.0);
             // who is stuck is looked at again, until it is seen that its pivot's owner was told
-            let untold = status == ChainStatus::Stuck && chain.lacks_overdue();
+            let untold = self.tells_overdue && status == ChainStatus::Stuck && chain.lacks_overdue();
             let late = matches!(status, ChainStatus::Stuck | ChainStatus::HalfCompensated) && !untold;
             let due = chain.deadline().filter(|_| ended.is_none() && !late).map(|due| due.0);
             let begun = told.iter().map(|told| told.seen.at.0).min().unwrap_or(now.0);

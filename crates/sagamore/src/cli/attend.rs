@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::crew::STOP_MAX;
 use crate::http;
 use crate::stack::Error;
+use crate::waiting::Waiting;
 
 /// How long requests may go on after the stop before the work stops under them.
 const REQUESTS_MAX: Duration = Duration::from_secs(1);
@@ -128,6 +129,25 @@ pub async fn listen(place: &Place<'_>, allow_unauthenticated: bool) -> Result<Tc
         ),
         Err(error) => Err(error).with_context(|| format!("{key}: listen on {wanted}")),
     }
+}
+
+/// Opens what a process works with, while its address says what it waits for. Gives the listener back.
+pub async fn meanwhile<T>(
+    listener: TcpListener,
+    (role, waiting): (&'static str, &Waiting),
+    open: impl Future<Output = Result<T>>,
+) -> Result<(TcpListener, T)> {
+    let listener = listener.into_std().context("hold the listener")?;
+    let twin = TcpListener::from_std(listener.try_clone().context("share the listener")?)?;
+    let (opened, is_opened) = oneshot::channel::<()>();
+    let serving = tokio::spawn(http::serve(twin, http::waiting_router(role, waiting.clone()), async move {
+        let _ = is_opened.await;
+    }));
+    let outcome = open.await?;
+    drop(opened);
+    // connections that are kept open end here: the next request of their clients is for the process itself
+    let _ = tokio::time::timeout(REQUESTS_MAX, serving).await;
+    Ok((TcpListener::from_std(listener).context("take the listener back")?, outcome))
 }
 
 /// From here on what is measured is kept for `/metrics`.

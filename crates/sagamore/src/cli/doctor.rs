@@ -16,8 +16,11 @@ use crate::config::Settings;
 /// How far this clock and the server's may be apart: leases go by the server's alone, people's eyes by both.
 const SKEW_MAX: Duration = Duration::from_secs(2);
 
-const UNREACHABLE: &str = "Is kafka.brokers right, can they be reached from here, and is TLS spoken there just when \
-                           kafka.tls is set?";
+/// What to look at when the brokers do not answer, and say nothing either.
+const SILENT: &str = "Is kafka.brokers right, can they be reached from here, and is TLS spoken there just when kafka.tls is \
+                      set?";
+/// The same when it is known that nobody is there.
+const NOBODY: &str = "Is kafka.brokers right, and do they run?";
 
 /// Prints a line for each thing; ends with 1 when one is wrong.
 pub async fn run(config: &ConfigArgs) -> Result<Exit> {
@@ -32,11 +35,9 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
     };
     let kafka = settings.kafka("doctor", None);
     let brokers = match &kafka {
-        Ok(kafka) => kafka
-            .brokers()
-            .await
-            .map(|brokers| (kafka, brokers))
-            .map_err(|error| format!("{error}\n      {UNREACHABLE}")),
+        Ok(kafka) => {
+            kafka.brokers().await.map(|brokers| (kafka, brokers)).map_err(|error| unanswered(&error.to_string()))
+        }
         Err(error) => Err(format!("{error:#}")),
     };
     match brokers {
@@ -79,6 +80,15 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
         say("clocks of the databases", found);
     }
     Ok(if sound { Exit::Completed } else { Exit::Error })
+}
+
+/// Why the brokers give no answer, with what to look at, unless that is told already.
+fn unanswered(why: &str) -> String {
+    let nobody = ["Connection refused", "Failed to resolve"].iter().any(|sign| why.contains(sign));
+    match why.contains("`kafka.") {
+        true => why.to_owned(),
+        false => format!("{why}\n      {}", if nobody { NOBODY } else { SILENT }),
+    }
 }
 
 /// Whether the engine has rows for partitions that there are, and no others. None while it has none, or cannot be asked.
@@ -205,6 +215,14 @@ mod tests {
         assert!(why.contains("up to partition 7") && why.contains("3 unfinished"), "{why}");
         assert!(why.contains("DELETE FROM \"my-shop_engine\".ownership WHERE reply_partition >= 4;"), "{why}");
         assert!(why.contains("SET reply_partition = reply_partition % 4"), "{why}");
+    }
+
+    #[test]
+    fn brokers_that_are_not_there_lead_nobody_to_tls() {
+        let check = |why: &str, advice: &str| assert_eq!(unanswered(why), format!("{why}{advice}"));
+        check("connect to a:1: Connect to ipv4#127.0.0.1:1 failed: Connection refused", &format!("\n      {NOBODY}"));
+        check("ask a:1 for its topics: BrokerTransportFailure", &format!("\n      {SILENT}"));
+        check("connect to a:1: SASL authentication error: look at `kafka.sasl`: mechanism", "");
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
-    let (observer, chains) = open(&settings).await?;
+    let waiting = Waiting::default();
+    let opening = open(&settings, &waiting);
+    let (listener, (observer, chains)) = attend::meanwhile(listener, ("observer", &waiting), opening).await?;
     let attended = Attended::begin(listener, observer_router(ObserverApp { chains, metrics: Some(metrics) }))?;
     let mut crew = Crew::new();
     crew.spawn("the observer", |stopped| async { observer.run(stopped).await.map_err(Error::Engine) });
@@ -32,10 +34,9 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
 }
 
 /// What an observer of this configuration keeps, wherever it runs.
-pub async fn chains(settings: &Settings) -> Result<Chains> {
+pub async fn chains(settings: &Settings, waiting: &Waiting) -> Result<Chains> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
     let database = settings.database("observer")?;
-    let waiting = Waiting::default();
     loop {
         match Chains::open(database.clone(), vec![plan.clone()]).await {
             Err(error) if error.is_transient() => {
@@ -48,13 +49,13 @@ pub async fn chains(settings: &Settings) -> Result<Chains> {
 }
 
 /// Tries until the servers are there: a start order is nobody's worry.
-async fn open(settings: &Settings) -> Result<(Observer, Chains)> {
+async fn open(settings: &Settings, waiting: &Waiting) -> Result<(Observer, Chains)> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
     let kafka = settings.kafka("observer", None)?;
     let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
-    let options = ObserverOptions { partitions: settings.observer.partitions, ..ObserverOptions::default() };
-    let waiting = Waiting::default();
+    let (partitions, tells_overdue) = (settings.observer.partitions, settings.observer.tells_overdue);
+    let options = ObserverOptions { partitions, tells_overdue, ..ObserverOptions::default() };
     loop {
         let opened = match kafka.brokers().await {
             Err(error) => Err(error.into()),

@@ -33,8 +33,14 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
         definitions.push(bench::definition()?);
     }
     let owner = owner(&address.to_string());
-    let (orchestrator, handle) = open(&settings, &owner, definitions).await?;
-    let chains = if settings.choreography { Some(observe::chains(&settings).await?) } else { None };
+    let waiting = Waiting::default();
+    let opening = async {
+        let opened = open(&settings, &owner, definitions, &waiting).await?;
+        let chains = if settings.choreography { Some(observe::chains(&settings, &waiting).await?) } else { None };
+        Ok((opened, chains))
+    };
+    let (listener, opened) = attend::meanwhile(listener, ("orchestrator", &waiting), opening).await?;
+    let ((orchestrator, handle), chains) = opened;
     let app = App { handle, chains, shop: None, log: None, metrics: Some(metrics) };
     let attended = Attended::begin(listener, http::router(app))?;
     let mut crew = Crew::new();
@@ -44,7 +50,12 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
 }
 
 /// Tries until the servers are there: a start order is nobody's worry.
-async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) -> Result<(Orchestrator, Handle)> {
+async fn open(
+    settings: &Settings,
+    owner: &str,
+    definitions: Vec<Definition>,
+    waiting: &Waiting,
+) -> Result<(Orchestrator, Handle)> {
     let options = Options {
         reply_topic: settings.topic(topics::REPLIES),
         reply_partitions: settings.orchestrator.partitions,
@@ -60,7 +71,6 @@ async fn open(settings: &Settings, owner: &str, definitions: Vec<Definition>) ->
     let kafka = settings.kafka_within("orchestrator", patience)?;
     let transport: Arc<dyn Transport> = Arc::new(kafka.clone());
     let database = settings.database("engine")?;
-    let waiting = Waiting::default();
     loop {
         let key = "orchestrator.partitions";
         let opened = match topics::disagreement(&kafka, topics::REPLIES, key, options.reply_partitions).await {

@@ -173,6 +173,7 @@ fn events(settings: &Settings) -> Vec<Wanted> {
     if settings.choreography {
         for service in sagamore_shop::choreographed() {
             wanted.extend(service.tells().map(|event| Wanted { name: event.to_owned(), partitions }));
+            wanted.extend(service.reacts_to().map(|event| Wanted { name: event.to_owned(), partitions }));
             let letters = service.reacts_to().map(|event| wire::dead_letter_topic(event).to_string());
             wanted.extend(letters.map(|name| Wanted { name, partitions }));
         }

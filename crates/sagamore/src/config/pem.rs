@@ -11,6 +11,14 @@ const KEY: &str = "PRIVATE KEY-----";
 const ENCRYPTED: &str = "ENCRYPTED";
 
 impl Settings {
+    /// Fails unless this program has what `table` (`kafka.tls`, `kafka.sasl`) wants.
+    pub(super) fn check_build(&self, table: &str) -> Result<()> {
+        if !cfg!(feature = "tls") {
+            bail!("{}: this program was built without TLS and SASL: build it with `--features tls`", self.named(table));
+        }
+        Ok(())
+    }
+
     /// Fails unless the files of `table` (`kafka.tls`) are there and hold what they should.
     pub(super) fn check_files(&self, table: &str, tls: &TlsSettings) -> Result<()> {
         let TlsSettings { ca, certificate, key } = tls;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sagamore_database::Database;
 use sagamore_database::postgres;
 use sagamore_kafka::{Kafka, Options, Sasl, Security, Tls};
@@ -43,20 +43,26 @@ impl Settings {
 
     /// The brokers, as this process is known to them; `instance` is what it is known as to its group.
     pub fn kafka(&self, client: &str, instance: Option<String>) -> Result<Kafka> {
-        Kafka::connect(self.kafka_options(client, instance)?).context("kafka")
+        self.connect(self.kafka_options(client, instance)?)
     }
 
     /// The same for an orchestrator, which must not wait for the brokers for as long as its leases hold.
     pub fn kafka_within(&self, client: &str, patience: Duration) -> Result<Kafka> {
         let options = self.kafka_options(client, None)?;
-        Kafka::connect(Options { answered_within: patience / 2, delivered_within: patience, ..options })
-            .context("kafka")
+        self.connect(Options { answered_within: patience / 2, delivered_within: patience, ..options })
+    }
+
+    /// Nobody is asked yet: an error is one of the options, most likely a file of TLS that only looked like one.
+    fn connect(&self, options: Options) -> Result<Kafka> {
+        let key = if options.security.tls.is_some() { "kafka.tls" } else { "kafka" };
+        Kafka::connect(options).with_context(|| self.named(key))
     }
 
     fn kafka_options(&self, client: &str, instance: Option<String>) -> Result<Options> {
         let KafkaSettings { brokers, replication, tls, sasl } = &self.kafka;
         if let Some(tls) = tls {
             self.check_files("kafka.tls", tls)?;
+            self.check_build("kafka.tls")?;
         }
         let tls = tls.as_ref().map(|tls| Tls {
             ca: tls.ca.clone(),
@@ -79,6 +85,7 @@ impl Settings {
         if !MECHANISMS.contains(&mechanism.as_str()) {
             bail!("{}: '{mechanism}' is none of {}", self.named("kafka.sasl.mechanism"), MECHANISMS.join(", "));
         }
+        self.check_build("kafka.sasl")?;
         let password = match (password, password_file) {
             (Some(password), _) => password.clone(),
             (None, Some(file)) => secret(file).with_context(|| self.named("kafka.sasl.password_file"))?,
@@ -99,6 +106,7 @@ impl Settings {
         }
         if let Some(tls) = &self.postgres.tls {
             self.check_files("postgres.tls", tls)?;
+            self.check_build("postgres.tls")?;
         }
         let tls = self.postgres.tls.as_ref().map(|tls| postgres::Tls {
             ca: tls.ca.clone(),
@@ -107,7 +115,11 @@ impl Settings {
         });
         let application = format!("sagamore-{name}");
         let options = postgres::Options { application, tls, ..postgres::Options::new(url) };
-        Database::postgres(options.in_schema(self.schema(name))).with_context(|| key)
+        let by_tls = options.tls.is_some();
+        Database::postgres(options.in_schema(self.schema(name))).map_err(|error| {
+            let of_address = !by_tls || error.to_string().contains("its address");
+            anyhow!(error).context(if of_address { key } else { self.named("postgres.tls") })
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use sagamore_shop::{inventory, order, payment, shipping};
 use serde::Serialize;
 
 use super::body::{Payload, Segment};
-use super::{choreography, guarded, health, index, orders, shop, unlock};
+use super::{choreography, guarded, health, index, orders, shop, unlock, waiting};
 use crate::client::Client;
 use crate::problem::{Code, Problem};
 use crate::waiting::Waiting;
@@ -89,10 +89,7 @@ fn kept_by(service: &str) -> Router<Arc<ServiceApp>> {
 async fn wait_for_tables(State(app): Shared, request: Request, next: Next) -> Result<Response, Problem> {
     match app.waiting.reason() {
         None => Ok(next.run(request).await),
-        Some(reason) => {
-            let why = format!("service {} is not ready, and waits: {reason}", app.name);
-            Err(Problem::new(Code::Unavailable, why).retry_after(1))
-        }
+        Some(reason) => Err(waiting::problem(app.name, &reason)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The services as processes, where Kafka and PostgreSQL are away: they wait, and say for what.
+//! The processes, where Kafka and PostgreSQL are away: they wait, and say for what.
 
 use crate::support::Server;
 
@@ -19,6 +19,20 @@ fn a_service_is_not_ready_before_its_tables_are_there() {
     server.post("/accounts", &[], "{}").is_problem(503, "SAGA-0401");
     server.get("/nope").is_problem(404, "SAGA-0100");
     assert_eq!(server.last_words(), "", "it was never ready");
+}
+
+#[test]
+fn an_orchestrator_and_an_observer_live_while_they_wait() {
+    for role in ["orchestrator", "observer"] {
+        let server = Server::configured(NOWHERE, &[if role == "observer" { "observe" } else { "serve" }]);
+        assert_eq!(server.get("/livez").status, 200);
+        let answer = server.get("/readyz");
+        answer.is_problem(503, "SAGA-0401");
+        assert!(answer.body.contains(&format!("{role} is not ready, and waits: ")), "{}", answer.body);
+        server.post("/orders", &[], "{}").is_problem(503, "SAGA-0401");
+        assert!(server.get("/docs/errors").body.contains("id=\"saga-0401\""));
+        assert_eq!(server.last_words(), "", "it was never ready");
+    }
 }
 
 #[test]

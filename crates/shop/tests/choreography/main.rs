@@ -50,6 +50,46 @@ async fn an_order_goes_from_service_to_service_and_is_confirmed() {
     check(an_order("1", "VINET", 3, "France"), Status::Confirmed, &events).await;
 }
 
+/// Whoever is late finds that the pivot was given up, and everything is undone.
+#[tokio::test]
+async fn an_order_that_is_overdue_before_its_pivot_is_undone_whoever_comes_when() {
+    for turns_before in 0..8 {
+        let mut street = Street::small().await;
+        assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::New));
+        street.turn_of(0).await;
+        for turn in 0..turns_before {
+            street.turn_of(1 + turn % 2).await; // payment, inventory; shipping is away
+        }
+        street.overdue("1").await;
+        for _ in 0..3 {
+            street.turn_of(3).await;
+        }
+        street.settle().await;
+        assert_eq!(street.status("1").await, Status::Cancelled, "{turns_before}");
+        assert_eq!((street.cents().await, street.pieces().await), (1_050, 10), "{turns_before}: nothing is left of it");
+        let told = street.names_of("1").await;
+        assert!(
+            told.contains(&"shipping.failed".to_owned()) && !told.contains(&"shipping.scheduled".to_owned()),
+            "{told:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_is_overdue_after_its_pivot_is_confirmed() {
+    let mut street = Street::small().await;
+    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::New));
+    for service in [0, 1, 2, 3, 3] {
+        street.turn_of(service).await; // the carrier comes, and the order service has not heard of it
+    }
+    let before = street.names_of("1").await;
+    street.overdue("1").await;
+    street.settle().await;
+    assert_eq!(before.last().map(String::as_str), Some("shipping.scheduled"), "{before:?}");
+    assert_eq!(street.status("1").await, Status::Confirmed);
+    assert!(!street.names_of("1").await.contains(&"shipping.failed".to_owned()));
+}
+
 #[tokio::test]
 async fn a_customer_without_money_gets_no_order() {
     check(

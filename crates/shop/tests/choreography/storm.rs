@@ -1,5 +1,5 @@
 //! Chains under a seed: services die between any two awaits, events come again, late and in any order, orders are placed
-//! meanwhile. In the end every chain is over, as its plan says, and no cent and no piece is lost or doubled.
+//! meanwhile, and some are said to be overdue. In the end every chain is over, as its plan says, and no cent and no piece is lost or doubled.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +40,8 @@ async fn storm(seed: u64) {
                 street.place(order).await.expect("a good order");
                 placed += 1;
             }
-            2 => street.publish_again(&mut rng).await,
+            2 if rng.bool() => street.publish_again(&mut rng).await,
+            2 => street.overdue(&rng.usize(0..ORDERS).to_string()).await,
             3 => street.restart(service),
             4 => street.passes(rng.u64(1..90_000)),
             5..=7 => {
@@ -87,6 +88,12 @@ async fn judge(street: &mut Street, placed: usize, seed: u64) {
 
 fn fold(plan: &Arc<Plan>, events: &[Event]) -> State {
     let mut chain = Chain::new(plan.clone());
+    let overdue =
+        events.iter().filter_map(|event| event.causation.clone()).find(|cause| cause.contains("/fulfilment.overdue/"));
+    if let (Some(id), Some(begun)) = (overdue, events.iter().find(|event| event.hop == 0)) {
+        let name = "fulfilment.overdue".parse().expect("a name");
+        chain.take(Seen { id, name, causation: Some(begun.id()), hop: 1, at: begun.at });
+    }
     for event in events {
         let (causation, hop, at) = (event.causation.clone(), event.hop, event.at);
         chain.take(Seen { id: event.id(), name: event.name.clone(), causation, hop, at });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::halting::Halting;
 use sagamore_core::message::Event;
+use sagamore_core::{Name, StepKey};
 use sagamore_sdk::{Begun, Database, Options, Outbox, Participant, Timestamp};
 use sagamore_shop::inventory::{self, Delivery};
 use sagamore_shop::order::{self, Rejected, Status};
@@ -44,6 +45,7 @@ impl Street {
                 topics.push(told.into());
             }
         }
+        log.create_topic("fulfilment.overdue", 1).await.expect("create topic");
         let participants: Vec<_> = (0..4).map(|number| participant(&shop, &transport, number)).collect();
         let outbox = participants[0].outbox();
         let subscription = Subscription { group: "listener".into(), topics, partitions: None };
@@ -116,6 +118,18 @@ impl Street {
         events.truncate(rng.usize(0..6));
         let anybody = "anybody".parse().expect("a name");
         self.log.publish(events.iter().map(|event| encode_event(event, &anybody)).collect()).await.expect("publish");
+    }
+
+    /// An order takes too long, as an observer would tell; it is told what the order began with.
+    pub async fn overdue(&mut self, order_id: &str) {
+        let begun = self.events().await.into_iter().find(|event| event.hop == 0 && event.chain().key() == order_id);
+        let Some(begun) = begun else { return };
+        let name: Name = "fulfilment.overdue".parse().expect("a name");
+        let key = StepKey { step: name.clone(), ..begun.key.clone() };
+        let causation = Some(begun.id());
+        let overdue = Event { key, name, causation, hop: 1, at: self.now, ..begun };
+        let observer = "observer".parse().expect("a name");
+        self.log.publish(vec![encode_event(&overdue, &observer)]).await.expect("publish");
     }
 
     /// How many events wait in all inboxes.
