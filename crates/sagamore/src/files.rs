@@ -180,33 +180,33 @@ mod tests {
         plan(
             "    fails:",
             "    failz:",
-            "21:5: there is no key 'failz' here: write one of name, service, on, emits, fails, undo, pivot",
+            "22:5: there is no key 'failz' here: write one of name, service, on, emits, fails, undo, pivot",
         );
-        plan("pivot: true", "pivot: yes", "37:12: a yes or no belongs here: write true or false");
+        plan("pivot: true", "pivot: yes", "38:12: a yes or no belongs here: write true or false");
         plan("version: 1", "version: one", "5:10: a whole number belongs here, not below zero: write 1");
         plan("version: 1", "version: -1", "5:10: a whole number belongs here, not below zero: write 1");
-        plan("    service: payment\n", "", "21:5: the key 'service' is missing beside this one: add it");
-        plan("on: [order.created]", "on: order.created", "19:9: a list belongs here: write [ONE, ANOTHER]");
-        plan("begins:", "begins: []\nends:", "8:9: keys and values belong here: write KEY: VALUE");
+        plan("    service: payment\n", "", "22:5: the key 'service' is missing beside this one: add it");
+        plan("on: [order.created]", "on: order.created", "20:9: a list belongs here: write [ONE, ANOTHER]");
+        plan("begins:", "begins: []\nends:", "9:9: keys and values belong here: write KEY: VALUE");
         plan(
             "event: order.created",
             "event: Order.Created",
-            "11:10: 'Order.Created' is no name: use a-z, 0-9, '-' and '.', a letter first, at most 100 bytes",
+            "12:10: 'Order.Created' is no name: use a-z, 0-9, '-' and '.', a letter first, at most 100 bytes",
         );
-        plan("event: order.created", "event:", "11:8: nothing stands here: write a text");
-        plan("name: create\n", "name: create\n  name: a\n", "10:3: the key 'name' is there twice: remove one");
+        plan("event: order.created", "event:", "12:8: nothing stands here: write a text");
+        plan("name: create\n", "name: create\n  name: a\n", "11:3: the key 'name' is there twice: remove one");
     }
 
     #[test]
     fn what_is_no_yaml_is_told_with_its_place_and_where_to_look() {
         let told = |what: &str| format!("{what}): look at the indentation, the brackets and the quotes up to here");
-        let open = told("20:10: this is no YAML (illegal placement of ':' indicator");
+        let open = told("21:10: this is no YAML (illegal placement of ':' indicator");
         check(PLAN, "on: [order.created]", "on: [order.created", &open);
-        let tab = told("18:14: this is no YAML (while scanning a plain scalar, found a tab");
+        let tab = told("19:14: this is no YAML (while scanning a plain scalar, found a tab");
         check(PLAN, "on: [order.created]", "\ton: [order.created]", &tab);
         let escape = told("6:1: this is no YAML (unexpected character: `\\u{1b}'");
         check(PLAN, "deadlineMs", "\u{1b}[31m", &escape);
-        let twice = "9:1: another document begins here: write one plan or definition in a file";
+        let twice = "10:1: another document begins here: write one plan or definition in a file";
         check(PLAN, "begins:", "---\nbegins:", twice);
         let Fault { line, column, .. } = text(b"name: a\nversion: \xff").expect_err("no UTF-8");
         assert_eq!((line, column), (2, 10));
