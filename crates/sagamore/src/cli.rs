@@ -10,6 +10,7 @@ mod graph;
 mod list;
 mod observe;
 mod output;
+mod reconcile;
 mod replay;
 mod rescue;
 mod serve;
@@ -109,6 +110,8 @@ enum Command {
     Skip(RescueArgs),
     /// Say that a step which waits for a person was done by hand.
     Resolve(RescueArgs),
+    /// Compare what the services' barriers say with what the sagas say, and list where both cannot be true.
+    Reconcile(ReconcileArgs),
     /// Check the plan of a choreography, or a definition, in YAML: what is wrong is told with what mends it.
     Check(CheckArgs),
     /// Draw the plan of a choreography, or a definition, in YAML; or describe its messages for other services.
@@ -326,6 +329,18 @@ struct RescueArgs {
 }
 
 #[derive(Debug, Args)]
+struct ReconcileArgs {
+    /// Only sagas that started so long ago at most: 30s, 500ms, 24h.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    since: Option<Duration>,
+    /// Have the services tell again what they have told of chains that do not go on, or are inconsistent.
+    #[arg(long)]
+    resend: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, Args)]
 struct CheckArgs {
     /// The YAML file.
     file: PathBuf,
@@ -444,6 +459,7 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Retry(args)) => rescue::run(config, Verb::Retry, args).await,
         Some(Command::Skip(args)) => rescue::run(config, Verb::Skip, args).await,
         Some(Command::Resolve(args)) => rescue::run(config, Verb::Resolve, args).await,
+        Some(Command::Reconcile(args)) => reconcile::run(config, args).await,
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Graph(args)) => graph::run(&args),
         Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(config, args).await,
@@ -467,12 +483,14 @@ fn full_id(id: &str) -> String {
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let wanted = || format!("'{text}' is no time: write 30s, 500ms or 2m");
+    let wanted = || format!("'{text}' is no time: write 30s, 500ms, 2m, 1h or 7d");
     let number: u64 = number.parse().map_err(|_| wanted())?;
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "s" | "" => Ok(Duration::from_secs(number)),
         "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3_600))),
+        "d" => Ok(Duration::from_secs(number.saturating_mul(24 * 3_600))),
         _ => Err(wanted()),
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP side: which address leads where. No rules of sagas in here.
 
 mod article;
+mod barriers;
 mod body;
 mod chains;
 mod choreography;
@@ -95,6 +96,7 @@ pub fn router(app: App) -> Router {
         .route("/api/v1/sagas/{id}/retry", post(sagas::retry))
         .route("/api/v1/sagas/{id}/skip", post(sagas::skip))
         .route("/api/v1/sagas/{id}/resolve", post(sagas::resolve))
+        .route("/api/v1/barriers/{service}", get(barriers::embedded))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

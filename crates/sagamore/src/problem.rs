@@ -167,6 +167,12 @@ impl Passing for sagamore_engine::Error {
     }
 }
 
+impl Passing for sagamore_sdk::Error {
+    fn is_transient(&self) -> bool {
+        sagamore_sdk::Error::is_transient(self)
+    }
+}
+
 impl Passing for sagamore_sdk::Fault {
     fn is_transient(&self) -> bool {
         sagamore_sdk::Fault::is_transient(self)

@@ -1,6 +1,7 @@
 //! A saga as the API tells it: what the server writes and the CLI reads. Times are RFC 3339.
 
 mod chain;
+mod facts;
 mod journal;
 mod page;
 
@@ -14,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::rfc3339;
 
 pub use chain::{chain_line, chain_view, standing};
-pub use journal::EntryView;
+pub use facts::{FactView, Facts};
+pub use journal::{ChangeView, EntryView};
 pub use page::{Lines, Place};
 
 /// Where a saga stands: the answer to a start and to a verb.

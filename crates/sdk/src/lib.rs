@@ -57,6 +57,7 @@ pub mod barrier;
 mod chunk;
 mod guard;
 
+pub mod facts;
 mod inbox;
 mod meter;
 pub mod outbox;

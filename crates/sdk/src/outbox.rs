@@ -71,6 +71,9 @@ const STORE: &str = "INSERT INTO emitted
 
 const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3");
 
+/// Of one chain; a plan has fewer.
+const OF_CHAIN: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop LIMIT 500");
+
 const SENT: &str = "UPDATE emitted SET sent = TRUE WHERE saga = $1 AND step = $2 AND direction = $3";
 
 /// Where a service begins chains: in the transaction in which it does something by itself.
@@ -179,6 +182,11 @@ pub(crate) async fn told(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Option<Event>
     }
     let rows = tx.query_each(READ, keys.iter().map(|key| place(key)).collect()).await?;
     rows.iter().map(|rows| rows.first().map(read).transpose()).collect()
+}
+
+/// All that was told of a chain, in the order of hops.
+pub(crate) async fn of_chain(database: &Database, chain: &SagaId) -> Result<Vec<Event>, Error> {
+    database.query(OF_CHAIN, (chain.as_str(),)).await?.iter().map(read).collect()
 }
 
 /// Sends what begins chains and was not sent yet. Twice, under the same id, when the process dies in between.

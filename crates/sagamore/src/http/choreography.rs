@@ -16,12 +16,13 @@ use sagamore_engine::{ChainStatus, Chains};
 use sagamore_sdk::{Begun, Outbox};
 use sagamore_shop::order::{self, Rejected};
 use sagamore_shop::{Databases, Order, sample};
+use sagamore_transport::Log;
 
 use super::article;
 use super::body::{Payload, Segment, encoded};
 use super::chains::{self, unread};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
-use super::{guarded, health, index, shop, wrong_method};
+use super::{barriers, guarded, health, index, shop, wrong_method};
 use crate::clock;
 use crate::problem::{Code, Problem};
 use crate::view::standing;
@@ -35,6 +36,8 @@ pub struct ChoreographyApp {
     pub outbox: Outbox,
     /// What the services keep.
     pub shop: Databases,
+    /// Where they tell their events.
+    pub log: Log,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -59,6 +62,8 @@ pub fn choreography_router(app: ChoreographyApp) -> Router {
         .route("/stock", get(stock))
         .route("/api/v1/sagas", get(chains::list))
         .route("/api/v1/sagas/{id}", get(chains::show))
+        .route("/api/v1/sagas/{id}/resend", post(barriers::resend_all))
+        .route("/api/v1/barriers/{service}", get(barriers::choreographed))
         .route("/livez", get(health::livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))

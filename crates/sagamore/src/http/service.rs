@@ -18,7 +18,7 @@ use sagamore_shop::{inventory, order, payment, shipping};
 use serde::Serialize;
 
 use super::body::{Payload, Segment};
-use super::{choreography, guarded, health, index, orders, shop, unlock, waiting};
+use super::{barriers, choreography, guarded, health, index, orders, shop, unlock, waiting};
 use crate::client::Client;
 use crate::problem::{Code, Problem};
 use crate::waiting::Waiting;
@@ -60,7 +60,10 @@ pub fn service_router(app: ServiceApp) -> Router {
         .route("/livez", get(health::livez))
         .route("/metrics", get(metrics))
         .route("/version", get(health::version));
-    let once_ready = kept_by(app.name).route("/readyz", get(readyz));
+    let once_ready = kept_by(app.name)
+        .route("/api/v1/barriers/{service}", get(barriers::own))
+        .route("/api/v1/sagas/{id}/resend", post(barriers::resend_own))
+        .route("/readyz", get(readyz));
     let once_ready = once_ready.route_layer(from_fn_with_state(app.clone(), wait_for_tables));
     guarded(always.merge(once_ready)).with_state(app)
 }

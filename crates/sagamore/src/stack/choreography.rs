@@ -53,7 +53,8 @@ impl Choreography {
     /// What the HTTP side works with.
     pub fn app(&self, metrics: Option<PrometheusHandle>) -> ChoreographyApp {
         let Choreography { chains, outbox, shop, .. } = self;
-        ChoreographyApp { chains: chains.clone(), outbox: outbox.clone(), shop: shop.clone(), metrics }
+        let log = self.ground.log.clone();
+        ChoreographyApp { chains: chains.clone(), outbox: outbox.clone(), shop: shop.clone(), log, metrics }
     }
 
     /// Waits until some part of it stops although nobody asked it to.

@@ -53,10 +53,12 @@ fn the_shops_own_files_are_right() {
     let expected = "\
 OK: plan 'fulfilment', version 1
   services  order, payment, inventory, shipping
-  explored  15 states, by every order in which events can come
+  explored  48 states, by every order in which events can come
   ends      all done: order.confirmed
             all undone, after inventory.failed
+            all undone, after inventory.failed and shipping.failed
             all undone, after payment.failed
+            all undone, after payment.failed and shipping.failed
             all undone, after shipping.failed
   shop      its services do the same
 ";

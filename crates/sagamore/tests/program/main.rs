@@ -14,4 +14,5 @@ mod services;
 
 mod choreography;
 mod killed;
+mod reconcile;
 mod replay;

@@ -38,6 +38,11 @@ impl Server {
         Server::with(&["--data", data.to_str().expect("a path in UTF-8")])
     }
 
+    /// Likewise, where nobody directs.
+    pub fn choreographed_on(data: &Path) -> Server {
+        Server::with(&["--choreography", "--data", data.to_str().expect("a path in UTF-8")])
+    }
+
     /// One on this directory that takes few sagas at once.
     pub fn small(data: &Path, sagas_max: &str) -> Server {
         Server::with(&["--data", data.to_str().expect("a path in UTF-8"), "--sagas-max", sagas_max])

@@ -1,0 +1,98 @@
+//! What services themselves know of sagas, for `sagamore reconcile`; and the events of a chain, told again.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use sagamore_database::Database;
+use sagamore_sdk::facts;
+use sagamore_shop::Databases;
+use sagamore_transport::Transport;
+use serde::Serialize;
+
+use super::body::Segment;
+use super::chains::chain_id;
+use super::service::ServiceApp;
+use super::shop::{self, PageOf};
+use super::{App, ChoreographyApp};
+use crate::problem::{Code, Problem};
+use crate::view::{FactView, Facts};
+
+/// How many events were told again.
+#[derive(Serialize)]
+pub struct Resent {
+    id: String,
+    events: usize,
+}
+
+/// Of a service whose database is in this process.
+pub async fn embedded(
+    State(app): State<Arc<App>>,
+    Segment(name): Segment,
+    query: PageOf,
+) -> Result<Json<Facts>, Problem> {
+    page(of(app.shop()?, &name)?, query).await
+}
+
+/// The same where nobody directs.
+pub async fn choreographed(
+    State(app): State<ChoreographyApp>,
+    Segment(name): Segment,
+    query: PageOf,
+) -> Result<Json<Facts>, Problem> {
+    page(of(&app.shop, &name)?, query).await
+}
+
+/// Of the service whose listener this is.
+pub async fn own(
+    State(app): State<Arc<ServiceApp>>,
+    Segment(name): Segment,
+    query: PageOf,
+) -> Result<Json<Facts>, Problem> {
+    if name != app.name {
+        return Err(elsewhere(&name));
+    }
+    page(&app.database, query).await
+}
+
+/// All services of this process tell again what they have told of a chain.
+pub async fn resend_all(State(app): State<ChoreographyApp>, Segment(id): Segment) -> Result<Json<Resent>, Problem> {
+    let mut events = 0;
+    for (name, database) in app.shop.all() {
+        events += resend(name, database, &app.log, &id).await?;
+    }
+    Ok(Json(Resent { id, events }))
+}
+
+/// This service does.
+pub async fn resend_own(State(app): State<Arc<ServiceApp>>, Segment(id): Segment) -> Result<Json<Resent>, Problem> {
+    if app.outbox.is_none() {
+        let why = "this service answers commands and tells no events: an orchestrator asks again by itself";
+        return Err(Problem::new(Code::NoSuchPage, why));
+    }
+    let events = resend(app.name, &app.database, &app.kafka, &id).await?;
+    Ok(Json(Resent { id, events }))
+}
+
+async fn resend(name: &str, database: &Database, transport: &dyn Transport, id: &str) -> Result<usize, Problem> {
+    let service = name.parse().map_err(|error| Problem::internal(&error, "name the service"))?;
+    let told = facts::resend(&service, database, transport, &chain_id(id)?).await;
+    told.map_err(|error| Problem::broke(&error, "tell the events again"))
+}
+
+async fn page(database: &Database, query: PageOf) -> Result<Json<Facts>, Problem> {
+    let (after, limit) = shop::page(query)?;
+    let facts = facts::facts(database, &after, limit).await;
+    let facts = facts.map_err(|error| Problem::broke(&error, "read the barrier"))?;
+    let next = facts.last().map(|last| last.saga.to_string());
+    Ok(Json(Facts { facts: facts.iter().map(FactView::of).collect(), next }))
+}
+
+fn of<'a>(shop: &'a Databases, name: &str) -> Result<&'a Database, Problem> {
+    let found = shop.all().into_iter().find(|(service, _)| *service == name);
+    found.map(|(_, database)| database).ok_or_else(|| elsewhere(name))
+}
+
+fn elsewhere(name: &str) -> Problem {
+    Problem::new(Code::NoSuchPage, format!("no service '{name}' is here: ask it at its own address"))
+}

@@ -1,0 +1,96 @@
+//! `sagamore reconcile`: what was taken out of databases, or put into them, behind everybody's back.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{Server, an_order_nobody_pays};
+
+/// Changes a database that nobody has open.
+fn meddle(file: &Path, sql: &str) {
+    let database = rusqlite::Connection::open(file).expect("open");
+    database.execute_batch(sql).expect("meddle");
+}
+
+/// The exit code and the report.
+fn reconcile(server: &Server, more: &[&str]) -> (Option<i32>, Value) {
+    let output = server.cli(&[&["reconcile", "-o", "json"], more].concat());
+    let report = serde_json::from_slice(&output.stdout);
+    (output.status.code(), report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+}
+
+fn told(report: &Value) -> Vec<(&str, &str, &str)> {
+    let found = report["inconsistent"].as_array().expect("a list");
+    let text = |value: &Value| value["what"].as_str().expect("a text").to_owned().leak() as &str;
+    found
+        .iter()
+        .map(|found| (found["saga"].as_str().expect("an id"), found["service"].as_str().expect("a name"), text(found)))
+        .collect()
+}
+
+#[test]
+fn what_services_and_sagas_say_otherwise_is_listed() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::on(data.path());
+    for key in ["1", "2", "3"] {
+        assert_eq!(server.get(&format!("/saga/start/{key}?wait=10")).status, 200);
+    }
+    let refused = an_order_nobody_pays("4").to_string();
+    assert_eq!(server.post("/orders", &[("prefer", "wait=10")], &refused).status, 200);
+    let (code, report) = reconcile(&server, &[]);
+    assert_eq!((code, &report["inconsistent"], &report["open"]), (Some(0), &json!([]), &json!([])));
+    assert_eq!((&report["sagas"], report["facts"].as_u64() > Some(15)), (&json!(4), true));
+    drop(server);
+
+    let file = |name: &str| data.path().join(format!("{name}.sqlite"));
+    meddle(&file("shipping"), "DELETE FROM barrier WHERE saga = 'checkout:1'");
+    meddle(&file("payment"), "UPDATE barrier SET status = 'refused' WHERE saga = 'checkout:2'");
+    meddle(&file("order"), "DELETE FROM barrier WHERE saga = 'checkout:4' AND direction = 'compensation'");
+    meddle(
+        &file("inventory"),
+        "INSERT INTO barrier SELECT 'checkout:99', step, direction, generation, status, answer, 1
+         FROM barrier WHERE saga = 'checkout:3'",
+    );
+    let server = Server::on(data.path());
+    let (code, report) = reconcile(&server, &[]);
+    let wanted = [
+        ("checkout:1", "shipping", "the saga says it was done, and the service knows nothing of it"),
+        ("checkout:2", "payment", "the saga says it was done, and the service never did it"),
+        ("checkout:4", "order", "it was done, and never undone; the saga is over"),
+        ("checkout:99", "inventory", "it was done, and no such saga is known"),
+    ];
+    assert_eq!((code, told(&report)), (Some(1), wanted.to_vec()));
+    let table = String::from_utf8(server.cli(&["reconcile"]).stdout).expect("text");
+    assert!(table.contains("4 sagas compared") && table.contains("4 inconsistent"), "{table}");
+    let (code, report) = reconcile(&server, &["--since", "0s"]);
+    assert_eq!((code, &report["sagas"]), (Some(0), &json!(0)));
+}
+
+/// The observer has lost a chain: its events are told again, and nothing happens twice.
+#[test]
+fn a_chain_whose_events_got_lost_is_told_again() {
+    let data = tempfile::tempdir().expect("a directory");
+    let server = Server::choreographed_on(data.path());
+    for key in ["1", "2"] {
+        assert_eq!(server.get(&format!("/saga/start/{key}?wait=10")).status, 200);
+    }
+    assert_eq!(reconcile(&server, &[]).0, Some(0));
+    drop(server);
+    let folder = data.path().join("choreography");
+    let lost = "UPDATE barrier SET stored_at = 1";
+    ["order", "payment", "inventory", "shipping"].map(|name| meddle(&folder.join(format!("{name}.sqlite")), lost));
+    let observer = folder.join("observer.sqlite");
+    let of_1 = "(SELECT seq FROM chain WHERE id = 'fulfilment:1')";
+    meddle(&observer, &format!("DELETE FROM chain_event WHERE chain = {of_1}; DELETE FROM chain WHERE seq = {of_1}"));
+    let server = Server::choreographed_on(data.path());
+    let (code, report) = reconcile(&server, &["--resend"]);
+    let unseen = "it was done, and no event of its chain was ever seen";
+    let services: Vec<&str> = told(&report).iter().map(|(_, service, _)| *service).collect();
+    assert_eq!(told(&report)[0], ("fulfilment:1", "inventory", unseen));
+    assert_eq!((code, services), (Some(1), vec!["inventory", "order", "order", "payment", "shipping"]));
+    assert_eq!(report["resent"], 5);
+    server.send("GET", "/api/v1/sagas/1", &[("prefer", "wait=10")], "");
+    let (code, report) = reconcile(&server, &["--resend"]);
+    assert_eq!((code, &report["resent"]), (Some(0), &json!(0)));
+    assert_eq!(server.get("/orders/1").json()["status"], "confirmed");
+}

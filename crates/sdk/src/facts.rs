@@ -1,0 +1,73 @@
+//! What a service itself knows of sagas: its barrier, to be compared with what is said of them elsewhere, and the events that it
+//! has told, to be told again. Both are for people who look into trouble; nothing of the protocol rests on them.
+
+use sagamore_core::{Direction, Name, SagaId, Timestamp};
+use sagamore_database::{Database, Row};
+use sagamore_transport::Transport;
+use sagamore_transport::wire::encode_event;
+
+use crate::error::Error;
+use crate::outbox;
+
+const PAGE: &str = "SELECT saga, step, direction, generation, status, stored_at FROM barrier WHERE saga > $1
+    ORDER BY saga, step, direction, generation LIMIT $2";
+
+/// One row of a barrier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// The saga, or the chain.
+    pub saga: SagaId,
+    /// Which step, or which reaction.
+    pub step: Name,
+    /// Its action or its compensation.
+    pub direction: Direction,
+    /// Raised by an operator's retry.
+    pub generation: u32,
+    /// `done`, `refused`, or `tombstone` where the compensation came first.
+    pub status: String,
+    /// When, by the service's clock.
+    pub stored_at: Timestamp,
+}
+
+/// The barrier of a service from behind this saga on, in the order of sagas: at most `limit` rows, of whole sagas, but that one
+/// saga may have more. Empty at the end.
+pub async fn facts(database: &Database, after: &str, limit: u32) -> Result<Vec<Fact>, Error> {
+    let rows = database.query(PAGE, (after, limit.saturating_add(1))).await?;
+    let mut facts = rows.iter().map(Fact::read).collect::<Result<Vec<_>, _>>()?;
+    if facts.len() > limit as usize {
+        // the last saga may have more rows: it comes with the next page, unless it fills this one
+        let last = facts.last().map(|fact| fact.saga.clone());
+        if let Some(whole) = facts.iter().rposition(|fact| Some(&fact.saga) != last.as_ref()) {
+            facts.truncate(whole + 1);
+        }
+    }
+    Ok(facts)
+}
+
+/// Tells again what a service has told of this chain, each event under its own id; gives how many they are. Whoever has reacted
+/// to one already changes nothing.
+pub async fn resend(
+    service: &Name,
+    database: &Database,
+    transport: &dyn Transport,
+    chain: &SagaId,
+) -> Result<usize, Error> {
+    let events = outbox::of_chain(database, chain).await?;
+    let count = events.len();
+    transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await?;
+    Ok(count)
+}
+
+impl Fact {
+    fn read(row: &Row) -> Result<Fact, sagamore_database::Error> {
+        let damaged = |column: &str, wanted| sagamore_database::Error::Column { column: column.to_owned(), wanted };
+        Ok(Fact {
+            saga: row.get::<String>(0)?.parse().map_err(|_| damaged("saga", "a saga"))?,
+            step: row.get::<String>(1)?.parse().map_err(|_| damaged("step", "a name"))?,
+            direction: row.get::<String>(2)?.parse().map_err(|_| damaged("direction", "a direction"))?,
+            generation: row.get::<i64>(3)?.try_into().map_err(|_| damaged("generation", "a generation"))?,
+            status: row.get(4)?,
+            stored_at: Timestamp(row.get(5)?),
+        })
+    }
+}
