@@ -101,7 +101,10 @@ pub struct Horizon {
     pub started_before: Timestamp,
     /// The second moment, by the clock of who tells it.
     pub ended_before: Timestamp,
-    /// The definitions whose sagas are meant. Of others it says nothing.
+    /// Sagas that started before this moment are not meant: who tells it may never have heard of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_from: Option<Timestamp>,
+    /// The definitions, or plans, whose sagas are meant. Of others it says nothing.
     pub definitions: Vec<Name>,
     /// The sagas that have not ended, or have done so since.
     pub but: Vec<SagaId>,

@@ -4,6 +4,7 @@
 //! that tells of a missed deadline, where that is wanted.
 
 mod chains;
+mod retention;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use sagamore_core::plan::{Plan, State};
 use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::Database;
-use sagamore_transport::wire::{decode_event, encode_event, event_topic};
+use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event, event_topic};
 use sagamore_transport::{Consumer, Delivered, Mark, Record, Subscription, Transport};
 use tokio::sync::broadcast;
 
@@ -24,6 +25,7 @@ use crate::orchestrator::clock;
 pub use chains::{ChainDetail, Chains};
 pub use store::{ChainHeader, ChainStatus, Observed};
 
+use retention::Retention;
 use store::{Late, Store};
 
 /// So many turns' changes are kept for those who wait; who is further behind looks again.
@@ -42,13 +44,21 @@ pub struct ObserverOptions {
     pub partitions: u32,
     /// How many events one turn takes at most.
     pub batch_max: usize,
+    /// How long chains are kept after their end, here and by the services.
+    pub retention: Duration,
     /// Whether it tells the owner of a plan's pivot that a chain is overdue, by the plan's own event for that.
     pub tells_overdue: bool,
 }
 
 impl Default for ObserverOptions {
     fn default() -> ObserverOptions {
-        ObserverOptions { group: "sagamore.observer".into(), partitions: 4, batch_max: 1_000, tells_overdue: false }
+        ObserverOptions {
+            group: "sagamore.observer".into(),
+            partitions: 4,
+            batch_max: 1_000,
+            retention: Duration::from_secs(30 * 24 * 3600),
+            tells_overdue: false,
+        }
     }
 }
 
@@ -67,6 +77,7 @@ pub struct Observer {
     /// Whether what the consumer has given is not kept: it has to go back.
     unsettled: bool,
     tick_due: Timestamp,
+    retention: Retention,
     /// The chains that have changed, for those who wait for one.
     changes: broadcast::Sender<Changed>,
 }
@@ -86,7 +97,8 @@ impl Observer {
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let chains = Chains::new(store.clone(), changes.clone());
         let (consumer, unsettled, tick_due) = (None, false, Timestamp(i64::MIN));
-        Ok((Observer { options, store, transport, consumer, unsettled, tick_due, changes }, chains))
+        let retention = Retention::default();
+        Ok((Observer { options, store, transport, consumer, unsettled, tick_due, retention, changes }, chains))
     }
 
     /// Takes the events that are there, and keeps them; gives how many they were. Looks for late chains only when it has
@@ -116,6 +128,7 @@ impl Observer {
                 self.transport.publish(overdue(&late, now)).await?;
             }
             changed = late.into_iter().map(|late| late.id).collect();
+            self.forget(now).await?;
             self.tick_due = now.plus(TICK);
         }
         if !changed.is_empty() {
@@ -182,6 +195,7 @@ async fn subscribe(
     for topic in &topics {
         transport.create_topic(topic, options.partitions).await?;
     }
+    transport.create_topic(HORIZON_TOPIC, 1).await?;
     let subscription = Subscription { group: options.group.as_str().into(), topics, partitions: None };
     Ok(transport.subscribe(subscription).await?)
 }

@@ -31,7 +31,7 @@ pub(crate) use handed::Handed;
 pub(crate) use list::{Clauses, LIMIT};
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub(crate) use ownership::{Epochs, Seat, Survey};
-pub(crate) use schema::PROGRAM as PROGRAM_VERSION;
+pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION};
 pub(crate) use sweep::Goes;
 pub(crate) use write::{Idempotent, Saved, Write};
 

@@ -9,7 +9,7 @@ use sagamore_core::{Body, Direction, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
 use sagamore_database::testing::database;
 use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions};
-use sagamore_transport::wire::{decode_event, encode_event};
+use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, decode_horizon, encode_event};
 use sagamore_transport::{Log, MemoryDisk, Subscription, Transport, log};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -175,6 +175,38 @@ async fn who_owns_the_pivot_is_told_that_a_chain_is_overdue_until_that_is_seen_a
     let [_, opened_2, shaken_2] = stories("2").0;
     rig.tell(&[opened_2, shaken_2]).await;
     assert_eq!(rig.status("2").await, (ChainStatus::Completed, None), "it had acted");
+}
+
+/// Services may forget what was over long ago, and nothing that is not, or that the observer may never have heard of.
+#[tokio::test]
+async fn chains_that_were_over_long_ago_are_forgotten_and_services_are_told_so() {
+    let day = Duration::from_secs(24 * 3600);
+    let mut rig = Rig::new().await;
+    let born = rig.now;
+    rig.tell(&stories("over").0).await;
+    rig.tell(&[stories("open").0[0].clone()]).await;
+    let horizons = async |rig: &Rig| {
+        let topics = vec![HORIZON_TOPIC.into()];
+        let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+        let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
+        let told = consumer.poll(100).await.expect("poll");
+        told.iter().map(|told| decode_horizon(&told.record).expect("a horizon")).collect::<Vec<_>>()
+    };
+    let first = horizons(&rig).await;
+    assert_eq!(first.len(), 1, "once in ten minutes");
+    assert!(first[0].0.started_before < born && first[0].0.but.is_empty(), "{first:?}");
+
+    rig.passes(32 * day).await;
+    let (horizon, reply_to) = horizons(&rig).await.pop().expect("another one");
+    let ended_before = rig.now.minus(30 * day);
+    assert_eq!((horizon.ended_before, horizon.started_before), (ended_before, ended_before.minus(2 * day)));
+    assert_eq!((horizon.started_from, reply_to), (Some(born.plus(day)), None));
+    assert_eq!(horizon.definitions, ["visit".parse().expect("a name")]);
+    rig.passes(4 * day).await;
+    let (horizon, _) = horizons(&rig).await.pop().expect("another one");
+    assert_eq!(horizon.but, [chain("open")]);
+    assert!(rig.chains.show(&chain("over")).await.expect("read").is_none(), "it is forgotten");
+    assert_eq!(rig.status("open").await.0, ChainStatus::Stuck);
 }
 
 #[tokio::test]

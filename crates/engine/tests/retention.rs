@@ -39,7 +39,7 @@ async fn sweep(rig: &mut Rig) {
     }
 }
 
-async fn horizons(rig: &Rig) -> Vec<(Horizon, ReplyTo)> {
+async fn horizons(rig: &Rig) -> Vec<(Horizon, Option<ReplyTo>)> {
     let topics = vec![wire::HORIZON_TOPIC.into()];
     let subscription = Subscription { group: "listens".into(), topics, partitions: None };
     let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
@@ -65,8 +65,8 @@ async fn participants_are_told_what_they_may_forget() {
     let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
     let ended_before = rig.now.minus(RETENTION);
     let (started_before, definitions) = (ended_before.minus(DAY).minus(SKEW), vec!["booklet".parse().unwrap()]);
-    let horizon = Horizon { started_before, ended_before, definitions, but: vec![id("open")] };
-    assert_eq!(told, [(horizon, reply_to)]);
+    let horizon = Horizon { started_before, ended_before, started_from: None, definitions, but: vec![id("open")] };
+    assert_eq!(told, [(horizon, Some(reply_to))]);
 
     rig.turn().await;
     assert_eq!(horizons(&rig).await.len(), 1, "once in ten minutes");

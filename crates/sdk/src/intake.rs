@@ -41,8 +41,8 @@ pub(crate) struct Intake {
     pub unreadable: Vec<(usize, String)>,
     /// How many actions came too late: their owners ask again, or compensate.
     pub expired: usize,
-    /// The last horizon that was told, and who wants to hear what came of it.
-    pub horizon: Option<(Horizon, ReplyTo)>,
+    /// The horizons that were told, and who wants to hear what came of each.
+    pub horizons: Vec<(Horizon, Option<ReplyTo>)>,
 }
 
 impl Intake {
@@ -52,7 +52,7 @@ impl Intake {
         for (place, delivered) in records.iter().enumerate() {
             if &*delivered.record.topic == HORIZON_TOPIC {
                 match decode_horizon(&delivered.record) {
-                    Ok(horizon) => intake.horizon = Some(horizon),
+                    Ok(horizon) => intake.horizons.push(horizon),
                     Err(reason) => tracing::warn!(reason, "a horizon cannot be read: there will be another one"),
                 }
                 continue;

@@ -18,7 +18,7 @@ pub(crate) struct Meter {
     pub conflicts: u64,
     pub panics: u64,
     pub timeouts: u64,
-    /// Barrier rows that were removed.
+    /// Steps that the barrier has forgotten.
     pub swept: u64,
     /// The size of each chunk.
     pub chunks: Vec<usize>,

@@ -13,6 +13,7 @@ use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_event;
 use tokio::sync::Notify;
 
+use crate::barrier::forget::Step;
 use crate::barrier::{self, Verdict};
 use crate::decided::Fault;
 
@@ -73,6 +74,8 @@ const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1
 
 /// Of one chain; a plan has fewer.
 const OF_CHAIN: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop LIMIT 500");
+
+const FORGET: &str = "DELETE FROM emitted WHERE saga = $1 AND step = $2";
 
 const SENT: &str = "UPDATE emitted SET sent = TRUE WHERE saga = $1 AND step = $2 AND direction = $3";
 
@@ -208,6 +211,15 @@ pub(crate) async fn relay(
             return Ok(());
         }
     }
+}
+
+/// What was told of these steps goes with what the barrier knew of them: one round trip.
+pub(crate) async fn forget(tx: &Tx, steps: &[Step]) -> Result<(), Error> {
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into()]);
+    tx.execute_each(FORGET, sets.collect()).await.map(drop)
 }
 
 /// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.

@@ -1,5 +1,6 @@
 //! The participant: takes commands, has the service's handlers carry them out, and answers. In turns.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,6 +28,8 @@ const HANDLER_LIMIT: Duration = Duration::from_secs(5);
 const PROGRAM: u32 = 1;
 /// How often is looked for what waits in the inbox and the outbox, unless the outbox is woken.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Horizons that are looked at by turns: there are an orchestrator's and an observer's.
+const SWEEPS_MAX: usize = 8;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -83,7 +86,7 @@ pub struct Participant {
     /// Whether what the consumer has given is not seen through: it has to go back.
     unsettled: bool,
     /// What is to be removed from the barrier, between the messages.
-    sweep: Option<Sweep>,
+    sweeps: VecDeque<Sweep>,
     outbox: Outbox,
     /// When to look again for what waits in the inbox and the outbox.
     look_due: Timestamp,
@@ -101,7 +104,7 @@ impl Participant {
             options,
             consumer: None,
             unsettled: false,
-            sweep: None,
+            sweeps: VecDeque::new(),
             outbox: Outbox::default(),
             look_due: Timestamp(i64::MIN),
             failures: 0,
@@ -152,7 +155,7 @@ impl Participant {
             *look_due = now.plus(LOOK_EVERY);
         }
         if !taken.is_empty() {
-            let Intake { asked, unreadable, expired, horizon } = Intake::of(service, &taken, now);
+            let Intake { asked, unreadable, expired, horizons } = Intake::of(service, &taken, now);
             let mut outgoing = Outgoing::new(service.name(), &taken);
             let room = Room { service, database, options, now };
             for chunk in chunks(asked) {
@@ -170,8 +173,11 @@ impl Participant {
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
             consumer.commit(marks).await?;
-            if let Some((horizon, reply_to)) = horizon {
-                self.sweep = Sweep::of(horizon, reply_to, options.barrier_retention, now).or(self.sweep.take());
+            for (horizon, reply_to) in horizons {
+                let Some(sweep) = Sweep::of(horizon, reply_to, options.barrier_retention, now) else { continue };
+                self.sweeps.retain(|older| !sweep.replaces(older));
+                self.sweeps.push_back(sweep);
+                self.sweeps.truncate(SWEEPS_MAX);
             }
         }
         self.unsettled = false;
@@ -180,11 +186,11 @@ impl Participant {
 
     /// One page of what the last horizon allows. One that fails is given up: there will be another horizon.
     async fn sweep(&mut self, meter: &mut Meter) {
-        let Some(mut sweep) = self.sweep.take() else { return };
-        match sweep.page(self.service.name(), &self.database, self.transport.as_ref()).await {
+        let Some(mut sweep) = self.sweeps.pop_front() else { return };
+        match sweep.page(&self.service, &self.database, self.transport.as_ref()).await {
             Ok((removed, done)) => {
                 meter.swept += removed;
-                self.sweep = Some(sweep).filter(|_| !done);
+                self.sweeps.extend(Some(sweep).filter(|_| !done));
             }
             Err(error) => tracing::warn!(service = %self.service.name(), %error, "sweep the barrier"),
         }
@@ -230,14 +236,14 @@ impl Participant {
     /// Until there may be something to do.
     async fn rest(&mut self, turned: Result<Turned, Error>) {
         match (turned, &mut self.consumer) {
-            (Ok(Turned { taken: 0 }), Some(consumer)) if self.service.is_choreographed() && self.sweep.is_none() => {
+            (Ok(Turned { taken: 0 }), Some(consumer)) if self.service.is_choreographed() && self.sweeps.is_empty() => {
                 tokio::select! {
                     () = consumer.ready() => {}
                     () = self.outbox.woken() => {}
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 }
             }
-            (Ok(Turned { taken: 0 }), Some(consumer)) if self.sweep.is_none() => consumer.ready().await,
+            (Ok(Turned { taken: 0 }), Some(consumer)) if self.sweeps.is_empty() => consumer.ready().await,
             (Ok(_), _) => tokio::task::yield_now().await,
             (Err(_), _) => tokio::time::sleep(self.pause).await,
         }

@@ -46,7 +46,8 @@ impl Store {
             definitions.push(name.parse().map_err(|why| bad(&name, why))?);
         }
         let but = names.into_iter().map(|(id, _)| id).collect();
-        Ok(Horizon { started_before: until.minus(skew_max), ended_before, definitions, but })
+        let (started_before, started_from) = (until.minus(skew_max), None);
+        Ok(Horizon { started_before, ended_before, started_from, definitions, but })
     }
 
     /// Notes what participants have forgotten.

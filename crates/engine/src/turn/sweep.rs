@@ -92,7 +92,7 @@ impl Orchestrator {
         let age = (now.0 - horizon.started_before.0) as f64 / 1_000.0;
         metrics::gauge!("sagamore_horizon_age_seconds").set(age);
         let reply_to = ReplyTo { topic: self.options.reply_topic.clone(), partition: TELLER };
-        if let Err(error) = self.transport.publish(vec![wire::encode_horizon(&horizon, &reply_to)]).await {
+        if let Err(error) = self.transport.publish(vec![wire::encode_horizon(&horizon, Some(&reply_to))]).await {
             tracing::warn!(%error, "tell the horizon");
         }
         self.sweep.horizon_due = Some(now.plus(HORIZON_EVERY));

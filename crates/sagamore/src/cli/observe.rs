@@ -55,7 +55,8 @@ async fn open(settings: &Settings, waiting: &Waiting) -> Result<(Observer, Chain
     let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
     let (partitions, tells_overdue) = (settings.observer.partitions, settings.observer.tells_overdue);
-    let options = ObserverOptions { partitions, tells_overdue, ..ObserverOptions::default() };
+    let retention = settings.barrier_retention();
+    let options = ObserverOptions { partitions, retention, tells_overdue, ..ObserverOptions::default() };
     loop {
         let opened = match kafka.brokers().await {
             Err(error) => Err(error.into()),

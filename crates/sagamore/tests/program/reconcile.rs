@@ -78,7 +78,9 @@ fn a_chain_whose_events_got_lost_is_told_again() {
     drop(server);
     let folder = data.path().join("choreography");
     let lost = "UPDATE barrier SET stored_at = 1";
-    ["order", "payment", "inventory", "shipping"].map(|name| meddle(&folder.join(format!("{name}.sqlite")), lost));
+    for name in ["order", "payment", "inventory", "shipping"] {
+        meddle(&folder.join(format!("{name}.sqlite")), lost);
+    }
     let observer = folder.join("observer.sqlite");
     let of_1 = "(SELECT seq FROM chain WHERE id = 'fulfilment:1')";
     meddle(&observer, &format!("DELETE FROM chain_event WHERE chain = {of_1}; DELETE FROM chain WHERE seq = {of_1}"));

@@ -20,13 +20,13 @@ const BEHIND: &str =
 const STEPS: &str = "SELECT saga, step FROM barrier WHERE stored_at >= $1 AND stored_at < $2";
 
 /// A step, by its saga and its name.
-pub(super) type Step = (String, String);
+pub(crate) type Step = (String, String);
 
 /// What came of a page.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// How many rows went.
-    pub removed: u64,
+    /// The steps of which every row went.
+    pub forgotten: Vec<Step>,
     /// Where the next one begins, if there is one.
     pub next: Option<Timestamp>,
 }
@@ -50,12 +50,12 @@ pub(crate) async fn page(tx: &Tx, horizon: &Horizon, from: Timestamp) -> Result<
         }
     }
     let steps: Vec<Step> = steps.into_iter().collect();
-    let removed = match tx.dialect() {
-        _ if steps.is_empty() => 0,
-        Dialect::Sqlite => sqlite::forget(tx, &steps, before).await?,
+    let forgotten = match tx.dialect() {
+        _ if steps.is_empty() => Vec::new(),
+        Dialect::Sqlite => sqlite::forget(tx, steps, before).await?,
         Dialect::Postgres => postgres::forget(tx, &steps, before).await?,
     };
-    Ok(Page { removed, next })
+    Ok(Page { forgotten, next })
 }
 
 /// Whether a saga is one of those that had ended.
@@ -83,7 +83,7 @@ mod tests {
 
     fn horizon() -> Horizon {
         let definitions = vec!["toy".parse().expect("a name")];
-        Horizon { started_before: HORIZON, ended_before: HORIZON, definitions, but: Vec::new() }
+        Horizon { started_before: HORIZON, ended_before: HORIZON, started_from: None, definitions, but: Vec::new() }
     }
 
     /// A step whose first action is old.
@@ -101,12 +101,12 @@ mod tests {
         open.commit().await.expect("commit");
     }
 
-    async fn forget(database: Database) -> u64 {
+    async fn forget(database: Database) -> usize {
         let open = database.begin().await.expect("begin");
-        let Page { removed, next } = page(&open.tx(), &horizon(), Timestamp(0)).await.expect("forget");
+        let Page { forgotten, next } = page(&open.tx(), &horizon(), Timestamp(0)).await.expect("forget");
         open.commit().await.expect("commit");
         assert_eq!(next, None);
-        removed
+        forgotten.len()
     }
 
     /// Gives another task the time to come to where it waits.
@@ -143,7 +143,7 @@ mod tests {
         let database = step(Outcome::Done(Body::empty())).await;
         answer(&database, &key(Direction::Compensation, 1), Outcome::Done(Body::empty()), OLD).await;
         let open = database.begin().await.expect("begin");
-        let Page { removed, .. } = page(&open.tx(), &horizon(), Timestamp(0)).await.expect("forget");
+        let Page { forgotten, .. } = page(&open.tx(), &horizon(), Timestamp(0)).await.expect("forget");
         let late = tokio::spawn({
             let database = database.clone();
             async move { answer(&database, &key(Direction::Action, 1), Outcome::Done(Body::empty()), NEW).await }
@@ -152,6 +152,6 @@ mod tests {
         open.commit().await.expect("commit");
         late.await.expect("it ends");
         let rows = database.query("SELECT status, stored_at FROM barrier", ()).await.expect("read");
-        assert_eq!((removed, rows.len()), (2, 1), "{rows:?}");
+        assert_eq!((forgotten.len(), rows.len()), (1, 1), "{rows:?}");
     }
 }

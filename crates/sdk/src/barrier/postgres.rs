@@ -51,7 +51,8 @@ const FORGET: &str = "
 DELETE FROM barrier b
 USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
 WHERE b.saga = k.saga AND b.step = k.step
-    AND (SELECT bool_and(y.stored_at < $3) FROM barrier y WHERE y.saga = b.saga AND y.step = b.step)";
+    AND (SELECT bool_and(y.stored_at < $3) FROM barrier y WHERE y.saga = b.saga AND y.step = b.step)
+RETURNING b.saga, b.step";
 
 /// Claims in one order, and gives the rows of each step in the other. Only steps that were known before are read.
 pub(super) async fn claim(
@@ -98,13 +99,18 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute(RELEASE, (sagas(keys), steps(keys), array(directions), array(generations))).await.map(drop)
 }
 
-/// Removes the steps whose youngest row is older than `before`. Gives how many rows went.
-pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp) -> Result<u64, Error> {
+/// Removes the steps whose youngest row is older than `before`, and gives them.
+pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp) -> Result<Vec<Step>, Error> {
     let sagas = || array(steps.iter().map(|(saga, _)| saga.as_str()));
     let names = || array(steps.iter().map(|(_, step)| step.as_str()));
     let (directions, generations) = (steps.iter().map(|_| "action"), steps.iter().map(|_| 1_i64));
     tx.query(HOLD, (sagas(), names(), array(directions), array(generations))).await?;
-    tx.execute(FORGET, (sagas(), names(), before.0)).await
+    let removed = tx.query(FORGET, (sagas(), names(), before.0)).await?;
+    let mut forgotten =
+        removed.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<Vec<Step>, Error>>()?;
+    forgotten.sort_unstable();
+    forgotten.dedup();
+    Ok(forgotten)
 }
 
 /// The row of a step of which nothing was known.

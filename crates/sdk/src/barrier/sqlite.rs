@@ -44,10 +44,12 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute_each(RELEASE, keys.iter().map(|key| step(key)).collect()).await.map(drop)
 }
 
-/// Removes the steps whose youngest row is older than `before`. Gives how many rows went.
-pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp) -> Result<u64, Error> {
+/// Removes the steps whose youngest row is older than `before`, and gives them.
+pub(super) async fn forget(tx: &Tx, mut steps: Vec<Step>, before: Timestamp) -> Result<Vec<Step>, Error> {
     let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into(), before.0.into()]);
-    Ok(tx.execute_each(FORGET, sets.collect()).await?.into_iter().sum())
+    let mut removed = tx.execute_each(FORGET, sets.collect()).await?.into_iter();
+    steps.retain(|_| removed.next().is_some_and(|rows| rows > 0));
+    Ok(steps)
 }
 
 fn step(key: &StepKey) -> Vec<Value> {

@@ -5,11 +5,11 @@ mod toy;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sagamore_core::message::Event;
+use sagamore_core::message::{Event, Horizon};
 use sagamore_core::{Body, Direction};
 use sagamore_sdk::{Begun, Options};
 use sagamore_transport::Record;
-use sagamore_transport::wire::{decode_event, encode_event};
+use sagamore_transport::wire::{decode_event, encode_event, encode_horizon};
 
 use toy::{Mood, Toy};
 
@@ -159,4 +159,29 @@ async fn what_cannot_be_read_is_a_dead_letter_and_what_is_no_such_event_fails_it
     assert!(failed.body.as_str().contains("undecodable"), "{:?}", failed.body);
     assert!(toy.dead_letters("draft.made").await >= 2, "each service that reads them says so");
     assert_eq!(toy.prints().await, 0);
+}
+
+/// What was told goes with what the barrier knew of it; what the observer may never have heard of stays.
+#[tokio::test]
+async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::Calm).await;
+    toy.settle().await;
+    let later = toy.now().plus(Duration::from_secs(1));
+    let horizon = |started_from| Horizon {
+        started_before: later,
+        ended_before: later.minus(Duration::from_secs(60 * 24 * 3600)),
+        started_from: Some(started_from),
+        definitions: vec!["book".parse().expect("a name")],
+        but: Vec::new(),
+    };
+    let kept = async |toy: &Toy| (toy.rows("barrier").await, toy.rows("emitted").await);
+    let before = kept(&toy).await;
+    assert!(before.0 > 0 && before.1 > 0, "{before:?}");
+    toy.publish(vec![encode_horizon(&horizon(later), None)]).await;
+    toy.settle().await;
+    assert_eq!(kept(&toy).await, before, "they are from before anybody watched");
+    toy.publish(vec![encode_horizon(&horizon(toy.now().minus(Duration::from_secs(1))), None)]).await;
+    toy.settle().await;
+    assert_eq!(kept(&toy).await, (0, 0));
 }

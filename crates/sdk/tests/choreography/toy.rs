@@ -238,11 +238,20 @@ impl Toy {
 
     /// How many events wait, in all inboxes.
     pub async fn waiting(&self) -> i64 {
+        self.rows("inbox").await
+    }
+
+    /// How many rows a table has, in all services together.
+    pub async fn rows(&self, table: &str) -> i64 {
         let mut sum = 0;
         for database in &self.databases {
-            sum += count(database, "inbox").await;
+            sum += count(database, table).await;
         }
         sum
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 }
 

@@ -17,12 +17,12 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 fn horizon(started_before: Timestamp, but: &[&str]) -> Horizon {
     let but = but.iter().map(|key| format!("toy:{key}").parse().expect("an id")).collect();
     let definitions = vec!["toy".parse().expect("a name")];
-    Horizon { started_before, ended_before: now().minus(2 * MONTH), definitions, but }
+    Horizon { started_before, ended_before: now().minus(2 * MONTH), started_from: None, definitions, but }
 }
 
 async fn tell(world: &World, horizon: Horizon) {
     let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };
-    world.publish(vec![encode_horizon(&horizon, &reply_to)]).await;
+    world.publish(vec![encode_horizon(&horizon, Some(&reply_to))]).await;
 }
 
 /// A moment after everything that was stored so far.
@@ -153,7 +153,7 @@ async fn a_horizon_that_cannot_be_read_changes_nothing() {
     let mut world = World::new().await;
     world.ask([add("a")]).await;
     let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };
-    let mut record = encode_horizon(&horizon(later(), &[]), &reply_to);
+    let mut record = encode_horizon(&horizon(later(), &[]), Some(&reply_to));
     record.body = "{".into();
     world.publish(vec![record]).await;
     world.turn().await;

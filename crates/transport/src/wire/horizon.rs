@@ -16,24 +16,27 @@ pub const HORIZON_TOPIC: &str = "sagamore.horizon";
 const HORIZON_TYPE: &str = "sagamore.horizon";
 const SWEPT_TYPE: &str = "sagamore.swept";
 
-/// A horizon as a record of its topic; participants answer to `reply_to`.
-pub fn encode_horizon(horizon: &Horizon, reply_to: &ReplyTo) -> Record {
+/// A horizon as a record of its topic; participants answer to `reply_to`, if anybody wants to know.
+pub fn encode_horizon(horizon: &Horizon, reply_to: Option<&ReplyTo>) -> Record {
     let mut record = event(HORIZON_TYPE, format!("horizon/{}", horizon.ended_before), "/sagamore".into(), horizon);
     record.topic = HORIZON_TOPIC.into();
     record.partition = Some(0);
-    record.headers.push((Cow::Borrowed(REPLY_TOPIC), reply_to.topic.clone().into()));
-    record.headers.push((Cow::Borrowed(REPLY_PARTITION), reply_to.partition.to_string().into()));
+    if let Some(reply_to) = reply_to {
+        record.headers.push((Cow::Borrowed(REPLY_TOPIC), reply_to.topic.clone().into()));
+        record.headers.push((Cow::Borrowed(REPLY_PARTITION), reply_to.partition.to_string().into()));
+    }
     record
 }
 
 /// The horizon in a record, and where to answer it; or what is wrong with it.
-pub fn decode_horizon(record: &Record) -> Result<(Horizon, ReplyTo), String> {
+pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), String> {
     let horizon = serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned())?;
     let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let topic = text(REPLY_TOPIC).filter(|topic| !topic.is_empty());
     let partition = text(REPLY_PARTITION).and_then(|partition| partition.parse().ok());
     match (topic, partition) {
-        (Some(topic), Some(partition)) => Ok((horizon, ReplyTo { topic: topic.to_owned(), partition })),
+        (Some(topic), Some(partition)) => Ok((horizon, Some(ReplyTo { topic: topic.to_owned(), partition }))),
+        (None, None) if record.header(REPLY_TOPIC).or(record.header(REPLY_PARTITION)).is_none() => Ok((horizon, None)),
         _ => Err(format!("headers {REPLY_TOPIC} and {REPLY_PARTITION}: one is missing or wrong")),
     }
 }
@@ -81,6 +84,7 @@ mod tests {
         Horizon {
             started_before: Timestamp(5),
             ended_before: Timestamp(7),
+            started_from: None,
             definitions: vec!["checkout".parse().unwrap()],
             but: vec!["checkout:1".parse().unwrap()],
         }
@@ -90,7 +94,9 @@ mod tests {
     fn what_is_told_comes_back() {
         let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
         let horizon = horizon();
-        assert_eq!(decode_horizon(&encode_horizon(&horizon, &reply_to)), Ok((horizon, reply_to.clone())));
+        let told = encode_horizon(&horizon, Some(&reply_to));
+        assert_eq!(decode_horizon(&told), Ok((horizon.clone(), Some(reply_to.clone()))));
+        assert_eq!(decode_horizon(&encode_horizon(&horizon, None)), Ok((horizon, None)));
         let swept = Swept { participant: Name::new("payment").unwrap(), before: Timestamp(5) };
         let record = encode_swept(&swept, &reply_to);
         assert_eq!((&*record.topic, record.partition), ("replies", Some(3)));
@@ -100,7 +106,7 @@ mod tests {
     #[test]
     fn what_is_no_such_message_is_told_from_one_that_is_damaged() {
         let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
-        let mut horizon = encode_horizon(&horizon(), &reply_to);
+        let mut horizon = encode_horizon(&horizon(), Some(&reply_to));
         assert_eq!(decode_swept(&horizon), None);
         horizon.headers.retain(|(name, _)| name != REPLY_TOPIC);
         assert!(decode_horizon(&horizon).unwrap_err().contains(REPLY_TOPIC));
