@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use sagamore_engine::{ChainStatus, Filter};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -63,7 +63,6 @@ pub fn definition() -> Result<sagamore_core::Definition> {
 /// Measures, and leaves nothing behind.
 pub async fn run(config: &ConfigArgs, args: BenchArgs) -> Result<Exit> {
     let report = match &config.config {
-        Some(_) if args.choreography => bail!("--choreography is measured in one process only: leave --config out"),
         Some(file) => on_processes(file, &args).await?,
         None if args.choreography => choreographed(&args).await?,
         None => in_one_process(&args).await?,
@@ -78,11 +77,11 @@ pub async fn run(config: &ConfigArgs, args: BenchArgs) -> Result<Exit> {
     Ok(Exit::Completed)
 }
 
-/// An orchestrator and four services on Kafka and PostgreSQL.
+/// An orchestrator, or an observer, and four services on Kafka and PostgreSQL.
 async fn on_processes(file: &Path, args: &BenchArgs) -> Result<Report> {
-    let processes = Processes::start(file, args.partitions).await?;
+    let processes = Processes::start(file, args.partitions, args.choreography).await?;
     processes.load(&plan::rows()).await.context("load the benchmark's accounts and products")?;
-    let load = load(args, Target::Http(processes.orchestrator()));
+    let load = load(args, processes.target()?);
     warm_up(args, &load).await?;
     let (used, seconds_then, begun) = (Used::now(), processes.seconds(), Instant::now());
     let seen = load.run().await.context("measure")?;
@@ -141,7 +140,7 @@ async fn choreographed(args: &BenchArgs) -> Result<Report> {
     tokio::spawn(http::serve(listener, http::choreography_router(stack.app(None)), async move {
         let _ = serving_stops.await;
     }));
-    let measured = measure(args, Target::Choreography(address)).await?;
+    let measured = measure(args, Target::Choreography { orders: address, observer: None }).await?;
     let mut unfinished = 0;
     for status in [ChainStatus::Running, ChainStatus::Compensating] {
         let filter = Filter { status: Some(status), limit: Some(UNFINISHED_MAX), ..Filter::default() };

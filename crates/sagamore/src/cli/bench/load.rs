@@ -32,7 +32,12 @@ pub enum Target {
     /// Over a keep-alive connection of their own.
     Http(SocketAddr),
     /// Likewise, to where nobody directs: an order begins a chain.
-    Choreography(SocketAddr),
+    Choreography {
+        /// Where it is placed.
+        orders: SocketAddr,
+        /// Where is seen how it ends, if not there.
+        observer: Option<SocketAddr>,
+    },
     /// Straight into the engine.
     Library(Handle),
 }
@@ -82,8 +87,15 @@ struct ChainStanding {
 
 /// One client's way to the engine.
 enum Way {
-    Http { sender: SendRequest<Full<Bytes>>, host: String, choreography: bool },
+    Http(Line),
+    Choreography { orders: Line, observer: Option<Line> },
     Library(Handle, Name),
+}
+
+/// A connection that is kept.
+struct Line {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
 }
 
 impl Load {
@@ -143,17 +155,16 @@ impl Seen {
 
 impl Way {
     async fn to(target: &Target) -> Result<Way> {
-        match target {
-            Target::Library(handle) => Ok(Way::Library(handle.clone(), Name::new(plan::NAME)?)),
-            Target::Http(address) | Target::Choreography(address) => {
-                let choreography = matches!(target, Target::Choreography(_));
-                let connection = TcpStream::connect(address).await.context("connect a client")?;
-                connection.set_nodelay(true)?;
-                let (sender, driver) = http1::handshake(TokioIo::new(connection)).await?;
-                tokio::spawn(driver);
-                Ok(Way::Http { sender, host: address.to_string(), choreography })
+        Ok(match target {
+            Target::Library(handle) => Way::Library(handle.clone(), Name::new(plan::NAME)?),
+            Target::Http(address) => Way::Http(Line::to(*address).await?),
+            Target::Choreography { orders, observer: None } => {
+                Way::Choreography { orders: Line::to(*orders).await?, observer: None }
             }
-        }
+            Target::Choreography { orders, observer: Some(observer) } => {
+                Way::Choreography { orders: Line::to(*orders).await?, observer: Some(Line::to(*observer).await?) }
+            }
+        })
     }
 
     async fn start_and_wait(&mut self, key: String, input: String) -> Result<Status> {
@@ -164,31 +175,45 @@ impl Way {
                 let (started, rest) = handle.start_and_wait(start, Duration::from_secs(WAIT_S)).await?;
                 Ok(rest.map_or(started.status, |summary| summary.status))
             }
-            Way::Http { sender, host, choreography } => {
-                let (path, body) = match choreography {
-                    true => ("/orders", input),
-                    false => {
-                        let body = format!(r#"{{"definition":"{}","key":"{key}","input":{input}}}"#, plan::NAME);
-                        ("/api/v1/sagas", body)
-                    }
-                };
-                let request = Request::post(path)
-                    .header(HOST, host.as_str())
-                    .header(CONTENT_TYPE, "application/json")
-                    .header("prefer", "wait=30")
-                    .body(Full::new(Bytes::from(body)))?;
-                sender.ready().await?;
-                let response = sender.send_request(request).await?;
-                let status = response.status();
-                let body = response.into_body().collect().await?.to_bytes();
-                if status != StatusCode::OK && status != StatusCode::ACCEPTED {
-                    bail!("the server answered {status}: {}", String::from_utf8_lossy(&body));
+            Way::Http(line) => {
+                let body = format!(r#"{{"definition":"{}","key":"{key}","input":{input}}}"#, plan::NAME);
+                Ok(serde_json::from_slice::<Standing>(&line.ask("POST", "/api/v1/sagas", body).await?)?.status)
+            }
+            Way::Choreography { orders, observer } => {
+                let mut answer = orders.ask("POST", "/orders", input).await?;
+                if let Some(observer) = observer {
+                    answer = observer.ask("GET", &format!("/api/v1/sagas/{key}"), String::new()).await?;
                 }
-                if *choreography {
-                    return Ok(standing(serde_json::from_slice::<ChainStanding>(&body)?.status));
-                }
-                Ok(serde_json::from_slice::<Standing>(&body)?.status)
+                Ok(standing(serde_json::from_slice::<ChainStanding>(&answer)?.status))
             }
         }
+    }
+}
+
+impl Line {
+    async fn to(address: SocketAddr) -> Result<Line> {
+        let connection = TcpStream::connect(address).await.context("connect a client")?;
+        connection.set_nodelay(true)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(connection)).await?;
+        tokio::spawn(driver);
+        Ok(Line { sender, host: address.to_string() })
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, body: String) -> Result<Bytes> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.host.as_str())
+            .header(CONTENT_TYPE, "application/json")
+            .header("prefer", format!("wait={WAIT_S}"))
+            .body(Full::new(Bytes::from(body)))?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        if status != StatusCode::OK && status != StatusCode::ACCEPTED {
+            bail!("the server answered {status}: {}", String::from_utf8_lossy(&body));
+        }
+        Ok(body)
     }
 }

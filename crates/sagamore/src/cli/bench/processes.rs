@@ -1,5 +1,5 @@
-//! The stack that is measured with a configuration: an orchestrator and the four services, each a process of its own, on
-//! topics and schemas of their own, which are removed again.
+//! The stack that is measured with a configuration: an orchestrator, or an observer, and the four services, each a process of
+//! its own, on topics and schemas of their own, which are removed again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use super::load::Target;
 use super::machine;
 use super::plan::Rows;
 use crate::client::Client;
@@ -22,13 +23,15 @@ use crate::view::Lines;
 /// How long a process may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(100);
-/// The processes, as commands and as parts of the configuration.
-const ROLES: [&str; 5] = ["orchestrator", "order", "payment", "inventory", "shipping"];
+/// The services, as commands and as parts of the configuration.
+const SERVICES: [&str; 4] = ["order", "payment", "inventory", "shipping"];
 
 /// Processes at work; they are killed when it is dropped.
 pub struct Processes {
     settings: Settings,
     partitions: u32,
+    /// Who knows how sagas end: the orchestrator, or the observer.
+    head: &'static str,
     children: Vec<(&'static str, SocketAddr, Child)>,
     output: TempDir,
 }
@@ -38,12 +41,13 @@ pub type Seconds = BTreeMap<String, f64>;
 
 impl Processes {
     /// Starts them and waits until all are ready.
-    pub async fn start(file: &Path, partitions: u32) -> Result<Processes> {
+    pub async fn start(file: &Path, partitions: u32, choreography: bool) -> Result<Processes> {
         let mut settings = Settings::load(Some(file))?;
         settings.namespace = format!("bench-{:06x}", fastrand::u32(..1 << 24));
         let output = tempfile::tempdir().context("make a directory for what the processes say")?;
-        let mut processes = Processes { settings, partitions, children: Vec::new(), output };
-        for role in ROLES {
+        let head = if choreography { "observer" } else { "orchestrator" };
+        let mut processes = Processes { settings, partitions, head, children: Vec::new(), output };
+        for role in [head].into_iter().chain(SERVICES) {
             let child = processes.spawn(role, file)?;
             processes.children.push(child);
         }
@@ -53,9 +57,17 @@ impl Processes {
         Ok(processes)
     }
 
-    /// Where the orchestrator listens.
-    pub fn orchestrator(&self) -> SocketAddr {
-        self.children[0].1
+    /// Where sagas are started.
+    pub fn target(&self) -> Result<Target> {
+        let head = self.address(self.head)?;
+        Ok(match self.choreography() {
+            true => Target::Choreography { orders: self.address("order")?, observer: Some(head) },
+            false => Target::Http(head),
+        })
+    }
+
+    fn choreography(&self) -> bool {
+        self.head == "observer"
     }
 
     /// Fills accounts, shelves and destinations.
@@ -67,7 +79,7 @@ impl Processes {
 
     /// How many sagas have not come to rest, at least.
     pub async fn unfinished(&self) -> Result<usize> {
-        let client = self.client("orchestrator")?;
+        let client = self.client(self.head)?;
         let mut count = 0;
         for status in ["running", "compensating", "stuck"] {
             let body = client.get(&format!("/api/v1/sagas?status={status}&limit=500")).await?;
@@ -95,7 +107,8 @@ impl Processes {
         let topics = kafka.topics().await?;
         let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
         kafka.delete_topics(&names).await?;
-        for name in ["engine", "order", "payment", "inventory", "shipping"] {
+        let own = if self.choreography() { "observer" } else { "engine" };
+        for name in [own].into_iter().chain(SERVICES) {
             let open = self.settings.database(name)?.begin().await?;
             open.tx().batch(&format!("DROP SCHEMA \"{}\" CASCADE", self.settings.schema(name))).await?;
             open.commit().await?;
@@ -106,10 +119,14 @@ impl Processes {
     fn spawn(&self, role: &'static str, file: &Path) -> Result<(&'static str, SocketAddr, Child)> {
         let address =
             TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("find a free port")?;
-        let words: &[&str] = if role == "orchestrator" { &["serve", "--bench"] } else { &["shop", role] };
+        let words: &[&str] = match role {
+            "orchestrator" => &["serve", "--bench"],
+            "observer" => &["observe"],
+            service => &["shop", service],
+        };
         let log = fs::File::create(self.log(role)).context("make a file for what a process says")?;
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
-        for role in ROLES {
+        for role in ["orchestrator", "observer"].into_iter().chain(SERVICES) {
             let variable = format!("SAGAMORE__{}__PARTITIONS", role.to_uppercase());
             command.env(variable, self.partitions.to_string());
         }
@@ -119,6 +136,7 @@ impl Processes {
             .args(words)
             .args(["--listen", &address.to_string()])
             .env("SAGAMORE__NAMESPACE", &self.settings.namespace)
+            .env("SAGAMORE__CHOREOGRAPHY", self.choreography().to_string())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -151,9 +169,13 @@ impl Processes {
     }
 
     fn client(&self, role: &str) -> Result<Client> {
+        Ok(Client::new(&format!("http://{}", self.address(role)?))?)
+    }
+
+    fn address(&self, role: &str) -> Result<SocketAddr> {
         let found = self.children.iter().find(|(name, ..)| *name == role);
         let (_, address, _) = found.with_context(|| format!("there is no {role}"))?;
-        Ok(Client::new(&format!("http://{address}"))?)
+        Ok(*address)
     }
 
     fn log(&self, role: &str) -> std::path::PathBuf {
