@@ -23,6 +23,7 @@ const REAL: &[&[&str]] = &[
     &["test", "-p", "sagamore-kafka"],
     &["test", "-p", "sagamore-engine"],
     &["test", "-p", "sagamore-sdk", "-p", "sagamore-shop", "--tests"],
+    &["test", "-p", "sagamore", "--test", "observed"],
     &["test", "-p", "sagamore", "--features", "tls", "--test", "secure"],
 ];
 
