@@ -6,6 +6,7 @@ pub mod error;
 pub mod value;
 
 pub mod database;
+pub mod many;
 pub mod port;
 
 pub mod migration;
@@ -21,5 +22,6 @@ pub mod testing;
 
 pub use database::{Database, Open, Tx};
 pub use error::Error;
+pub use many::Many;
 pub use migration::Migration;
 pub use value::{Params, Row, Value};

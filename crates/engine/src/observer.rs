@@ -5,6 +5,7 @@
 
 mod chains;
 mod retention;
+mod statements;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,11 +1,12 @@
 //! Events that cannot be reacted to yet: the other one of a pair has not come, or the handler met a fault. They are kept in
 //! the service's own database, so that they hold up nobody else, and come again by and by.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sagamore_core::message::Event;
 use sagamore_core::{Name, StepKey, Timestamp};
-use sagamore_database::{Database, Error, Row, Tx, Value};
+use sagamore_database::{Database, Error, Many, Tx, Value};
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::encode_event;
 
@@ -16,24 +17,52 @@ pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(200);
 /// The first pause of an event that waits for another one, which will not wait for that.
 pub(crate) const FOR_ANOTHER: Duration = Duration::from_secs(10);
 
-const KEEP: &str = "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction,
-        version, causation, hop, told_at, body, traceparent, due_at, since)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-    ON CONFLICT (saga, step, direction, event) DO UPDATE
-    SET due_at = excluded.since + CASE
-        WHEN excluded.since - inbox.since > 60000 THEN 60000
-        WHEN excluded.since - inbox.since < 200 THEN 200
-        ELSE excluded.since - inbox.since END";
+/// The statement around the rows.
+macro_rules! keep {
+    ($rows:literal) => {
+        concat!(
+            "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction,
+                version, causation, hop, told_at, body, traceparent, due_at, since) ",
+            $rows,
+            " ON CONFLICT (saga, step, direction, event) DO UPDATE
+            SET due_at = excluded.since + CASE
+                WHEN excluded.since - inbox.since > 60000 THEN 60000
+                WHEN excluded.since - inbox.since < 200 THEN 200
+                ELSE excluded.since - inbox.since END"
+        )
+    };
+}
 
-const WAITING: &str = "SELECT saga, telling_step, telling_direction, event,
-        version, causation, hop, told_at, body, traceparent, since
-    FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3";
+const KEEP: Many = Many {
+    sqlite: keep!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"),
+    postgres: keep!(
+        "SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
+            CAST($5 AS TEXT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]), CAST($8 AS TEXT[]), CAST($9 AS BIGINT[]),
+            CAST($10 AS BIGINT[]), CAST($11 AS TEXT[]), CAST($12 AS TEXT[]), CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]))"
+    ),
+};
+
+/// What [`read`] reads, and then what it waits for and since when.
+const WAITING: Many = Many {
+    sqlite: "SELECT saga, telling_step, telling_direction, event,
+            version, causation, hop, told_at, body, traceparent, since, step, direction
+        FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3",
+    postgres: "SELECT i.saga, i.telling_step, i.telling_direction, i.event,
+            i.version, i.causation, i.hop, i.told_at, i.body, i.traceparent, i.since, i.step, i.direction
+        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[])) AS k(saga, step, direction)
+        JOIN inbox i ON i.saga = k.saga AND i.step = k.step AND i.direction = k.direction",
+};
 
 const DUE: &str = "SELECT saga, telling_step, telling_direction, event,
         version, causation, hop, told_at, body, traceparent
     FROM inbox WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
 
-const REMOVE: &str = "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3";
+const REMOVE: Many = Many {
+    sqlite: "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3",
+    postgres: "DELETE FROM inbox i
+        USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[])) AS k(saga, step, direction)
+        WHERE i.saga = k.saga AND i.step = k.step AND i.direction = k.direction",
+};
 
 /// One event that is kept.
 pub(crate) struct Kept<'a> {
@@ -46,9 +75,6 @@ pub(crate) struct Kept<'a> {
 
 /// Keeps events, or puts off those that are kept already.
 pub(crate) async fn keep(tx: &Tx, kept: &[Kept<'_>], now: Timestamp) -> Result<(), Error> {
-    if kept.is_empty() {
-        return Ok(());
-    }
     let row = |Kept { key, event, pause }: &Kept<'_>| {
         let mut row = place(key);
         row.push(event.name.as_str().into());
@@ -57,25 +83,26 @@ pub(crate) async fn keep(tx: &Tx, kept: &[Kept<'_>], now: Timestamp) -> Result<(
         row.extend([now.plus(*pause).0.into(), Value::Int(now.0)]);
         row
     };
-    tx.execute_each(KEEP, kept.iter().map(row).collect()).await.map(drop)
+    tx.execute_many(&KEEP, kept.iter().map(row).collect()).await
 }
 
 /// What waits for each of these, and since when: one round trip.
 pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event, Timestamp)>>, Error> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
+    let mut waiting: HashMap<[String; 3], Vec<(Event, Timestamp)>> = HashMap::new();
+    for row in tx.query_many(&WAITING, keys.iter().map(|key| place(key)).collect()).await? {
+        let place = [row.get(0)?, row.get(11)?, row.get(12)?];
+        waiting.entry(place).or_default().push((read(&row)?, Timestamp(row.get(10)?)));
     }
-    let rows = tx.query_each(WAITING, keys.iter().map(|key| place(key)).collect()).await?;
-    let of_key = |rows: &Vec<Row>| rows.iter().map(|row| Ok((read(row)?, Timestamp(row.get(10)?)))).collect();
-    rows.iter().map(of_key).collect()
+    let of_key = |key: &&StepKey| {
+        let place = [key.saga.as_str(), key.step.as_str(), key.direction.as_str()].map(str::to_owned);
+        waiting.remove(&place).unwrap_or_default()
+    };
+    Ok(keys.iter().map(of_key).collect())
 }
 
 /// Nothing waits for these any more.
 pub(crate) async fn remove(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    tx.execute_each(REMOVE, keys.iter().map(|key| place(key)).collect()).await.map(drop)
+    tx.execute_many(&REMOVE, keys.iter().map(|key| place(key)).collect()).await
 }
 
 /// At most so many whose time has come, as if they had just been delivered to this service.

@@ -8,7 +8,7 @@ use sagamore_core::message::Event;
 use sagamore_core::typed::Message;
 use sagamore_core::{Body, Direction, Name, Outcome, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Error, Migration, Row, Tx, Value};
+use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
 use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_event;
 use tokio::sync::Notify;
@@ -65,19 +65,36 @@ macro_rules! columns {
 /// Events sent in one transaction.
 const RELAYED_MAX: u32 = 500;
 
-const STORE: &str = "INSERT INTO emitted
-    (saga, step, direction, event, version, causation, hop, told_at, body, traceparent, sent)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-    ON CONFLICT (saga, step, direction) DO NOTHING";
+const STORE: Many = Many {
+    sqlite: "INSERT INTO emitted
+        (saga, step, direction, event, version, causation, hop, told_at, body, traceparent, sent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        ON CONFLICT (saga, step, direction) DO NOTHING",
+    postgres: "INSERT INTO emitted
+        (saga, step, direction, event, version, causation, hop, told_at, body, traceparent, sent)
+        SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
+            CAST($5 AS BIGINT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]), CAST($8 AS BIGINT[]), CAST($9 AS TEXT[]),
+            CAST($10 AS TEXT[]), CAST($11 AS BOOLEAN[]))
+        ON CONFLICT (saga, step, direction) DO NOTHING",
+};
 
 const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3");
 
 /// Of one chain; a plan has fewer.
 const OF_CHAIN: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop LIMIT 500");
 
-const FORGET: &str = "DELETE FROM emitted WHERE saga = $1 AND step = $2";
+const FORGET: Many = Many {
+    sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2",
+    postgres: "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
+        WHERE e.saga = k.saga AND e.step = k.step",
+};
 
-const SENT: &str = "UPDATE emitted SET sent = TRUE WHERE saga = $1 AND step = $2 AND direction = $3";
+const SENT: Many = Many {
+    sqlite: "UPDATE emitted SET sent = TRUE WHERE saga = $1 AND step = $2 AND direction = $3",
+    postgres: "UPDATE emitted e SET sent = TRUE
+        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[])) AS k(saga, step, direction)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.direction = k.direction",
+};
 
 /// Where a service begins chains: in the transaction in which it does something by itself.
 #[derive(Clone, Default)]
@@ -165,9 +182,6 @@ impl Outbox {
 
 /// Keeps events: one round trip.
 pub(crate) async fn store(tx: &Tx, events: &[&Event], sent: bool) -> Result<(), Error> {
-    if events.is_empty() {
-        return Ok(());
-    }
     let row = |event: &&Event| {
         let mut row = place(&event.key);
         row.push(event.name.as_str().into());
@@ -175,7 +189,7 @@ pub(crate) async fn store(tx: &Tx, events: &[&Event], sent: bool) -> Result<(), 
         row.push(Value::Bool(sent));
         row
     };
-    tx.execute_each(STORE, events.iter().map(row).collect()).await.map(drop)
+    tx.execute_many(&STORE, events.iter().map(row).collect()).await
 }
 
 /// The events that were told of these, in their order; none where nothing was told: one round trip.
@@ -215,11 +229,8 @@ pub(crate) async fn relay(
 
 /// What was told of these steps goes with what the barrier knew of them: one round trip.
 pub(crate) async fn forget(tx: &Tx, steps: &[Step]) -> Result<(), Error> {
-    if steps.is_empty() {
-        return Ok(());
-    }
     let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into()]);
-    tx.execute_each(FORGET, sets.collect()).await.map(drop)
+    tx.execute_many(&FORGET, sets.collect()).await
 }
 
 /// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.
@@ -235,7 +246,7 @@ async fn unsent(tx: &Tx, limit: u32) -> Result<Vec<Event>, Error> {
 
 /// They were sent.
 async fn mark_sent(tx: &Tx, events: &[Event]) -> Result<(), Error> {
-    tx.execute_each(SENT, events.iter().map(|event| place(&event.key)).collect()).await.map(drop)
+    tx.execute_many(&SENT, events.iter().map(|event| place(&event.key)).collect()).await
 }
 
 /// What both tables have of an event, but for its place and its name.

@@ -1,7 +1,7 @@
 //! The observer's tables: a row a chain, and every event of it once. Where a chain stands is the fold of its events, and what
 //! is in its row follows from that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sagamore_core::message::Event;
@@ -12,6 +12,7 @@ use sagamore_database::{Database, Migration, Row, Tx, Value};
 use serde::{Deserialize, Serialize};
 
 use super::Plans;
+use super::statements::{BEGIN, EVENT, EVENTS, EVENTS_OF_ONE, FOLDED};
 use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
 
@@ -64,8 +65,6 @@ const MIGRATIONS: &[Migration] = &[
 
 /// The columns of [`ChainHeader`], in order.
 const HEADER: &str = "seq, id, version, status, why, begun_at, changed_at, ended_at, failed_at";
-/// Events of one chain that are looked at; a plan has fewer.
-const EVENTS_MAX: u32 = 200;
 /// Late chains in one transaction.
 const LATE_MAX: u32 = 500;
 
@@ -201,22 +200,21 @@ impl Store {
 
     /// Keeps events, each once, and what follows from them for their chains: five round trips.
     pub async fn keep(&self, chains: &BTreeMap<SagaId, Vec<Observed>>, now: Timestamp) -> Result<(), Error> {
-        let begin = "INSERT INTO chain (id, version, status, begun_at, changed_at) VALUES ($1, $2, 'running', $3, $3)
-                     ON CONFLICT (id) DO UPDATE SET changed_at = excluded.changed_at RETURNING seq, version";
-        let event = "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body)
-                     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (chain, id) DO NOTHING";
         let open = self.database.begin().await?;
         let tx = open.tx();
         let row = |(id, told): (&SagaId, &Vec<Observed>)| {
             let version = told.first().map_or(0, |told| told.version);
             vec![Value::from(id.as_str()), version.into(), now.0.into()]
         };
-        let rows = tx.query_each(begin, chains.iter().map(row).collect()).await?;
-        let mut known = Vec::with_capacity(chains.len());
-        for ((id, _), rows) in chains.iter().zip(&rows) {
-            let row = rows.first().ok_or_else(|| bad(id.as_str(), "no row came back"))?;
-            known.push((row.get::<i64>(0)?, id.clone(), small(row.get(1)?)?));
+        let mut numbers: HashMap<String, (i64, u32)> = HashMap::new();
+        for row in tx.query_many(&BEGIN, chains.iter().map(row).collect()).await? {
+            numbers.insert(row.get(0)?, (row.get(1)?, small(row.get(2)?)?));
         }
+        let number = |id: &SagaId| {
+            let found = numbers.get(id.as_str()).ok_or_else(|| bad(id.as_str(), "no row came back"))?;
+            Ok((found.0, id.clone(), found.1))
+        };
+        let known = chains.keys().map(number).collect::<Result<Vec<_>, Error>>()?;
         let events = known.iter().zip(chains.values()).flat_map(|((seq, ..), told)| {
             told.iter().map(move |Observed { seen, body, .. }| {
                 let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
@@ -224,7 +222,7 @@ impl Store {
                 vec![Value::Int(*seq), id, name, cause, seen.hop.into(), seen.at.0.into(), body.as_str().into()]
             })
         });
-        tx.execute_each(event, events.collect()).await?;
+        tx.execute_many(&EVENT, events.collect()).await?;
         self.fold(&tx, &known, now).await?;
         Ok(open.commit().await?)
     }
@@ -248,9 +246,6 @@ impl Store {
     }
 
     async fn fold(&self, tx: &Tx, known: &[(i64, SagaId, u32)], now: Timestamp) -> Result<Vec<Late>, Error> {
-        let update =
-            "UPDATE chain SET status = $2, why = $3, begun_at = $4, ended_at = CASE WHEN CAST($5 AS BIGINT) IS NULL THEN NULL ELSE coalesce(ended_at, $5) END, due_at = $6,
-                      failed_at = $7 WHERE seq = $1";
         let events = self.read_events(tx, known.iter().map(|(seq, ..)| *seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|((seq, id, version), told)| {
@@ -275,13 +270,17 @@ impl Store {
             ]
         });
         let rows = rows.collect();
-        tx.execute_each(update, rows).await?;
+        tx.execute_many(&FOLDED, rows).await?;
         Ok(folded)
     }
 
     async fn read_events(&self, tx: &Tx, seqs: impl Iterator<Item = i64>) -> Result<Vec<Vec<Observed>>, Error> {
-        let rows = tx.query_each(&of_chain(), seqs.map(|seq| vec![Value::Int(seq)]).collect()).await?;
-        rows.iter().map(|rows| rows.iter().map(read_event).collect()).collect()
+        let seqs: Vec<i64> = seqs.collect();
+        let mut events: HashMap<i64, Vec<Observed>> = HashMap::new();
+        for row in tx.query_many(&EVENTS, seqs.iter().map(|seq| vec![Value::Int(*seq)]).collect()).await? {
+            events.entry(row.get(6)?).or_default().push(read_event(&row)?);
+        }
+        Ok(seqs.iter().map(|seq| events.remove(seq).unwrap_or_default()).collect())
     }
 
     /// A chain by its events.
@@ -310,7 +309,7 @@ impl Store {
         let rows = self.database.query(&format!("SELECT {HEADER} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let header = ChainHeader::read(row)?;
-        let events = self.database.query(&of_chain(), (header.seq,)).await?;
+        let events = self.database.query(EVENTS_OF_ONE, (header.seq,)).await?;
         Ok(Some((header, events.iter().map(read_event).collect::<Result<_, _>>()?)))
     }
 
@@ -398,12 +397,6 @@ impl ChainStatus {
             ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion => true,
         }
     }
-}
-
-/// Reads the events of a chain.
-fn of_chain() -> String {
-    let columns = "id, name, causation, hop, told_at, body";
-    format!("SELECT {columns} FROM chain_event WHERE chain = $1 ORDER BY id LIMIT {EVENTS_MAX}")
 }
 
 fn status(state: &State) -> (ChainStatus, Option<String>) {
