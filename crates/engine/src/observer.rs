@@ -8,7 +8,7 @@ mod retention;
 mod statements;
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub use chains::{ChainDetail, Chains};
 pub use store::{ChainHeader, ChainStatus, Observed};
 
 use retention::Retention;
-use store::{Late, Store};
+use store::{Folded, Store};
 
 /// So many turns' changes are kept for those who wait; who is further behind looks again.
 const CHANGES_KEPT: usize = 64;
@@ -63,8 +63,8 @@ impl Default for ObserverOptions {
     }
 }
 
-/// Chains that have changed in one turn.
-pub(crate) type Changed = Arc<BTreeSet<SagaId>>;
+/// Chains that have changed in one turn, and where each stands now.
+pub(crate) type Changed = Arc<BTreeMap<SagaId, ChainStatus>>;
 
 /// Every version of every plan that is known here.
 pub(crate) type Plans = BTreeMap<(Name, u32), Arc<Plan>>;
@@ -113,11 +113,10 @@ impl Observer {
             consumer.rewind().await?;
         }
         let taken = consumer.poll(self.options.batch_max).await?;
-        let mut changed = BTreeSet::new();
+        let mut changed = BTreeMap::new();
         if !taken.is_empty() {
-            let chains = by_chain(&taken);
-            self.store.keep(&chains, now).await?;
-            changed = chains.into_keys().collect();
+            let kept = self.store.keep(&by_chain(&taken), now).await?;
+            changed = kept.into_iter().map(|chain| (chain.id, chain.status)).collect();
             consumer.commit(Mark::behind(&taken)).await?;
         }
         self.unsettled = false;
@@ -128,7 +127,7 @@ impl Observer {
             if self.options.tells_overdue {
                 self.transport.publish(overdue(&late, now)).await?;
             }
-            changed = late.into_iter().map(|late| late.id).collect();
+            changed = late.into_iter().map(|late| (late.id, late.status)).collect();
             self.forget(now).await?;
             self.tick_due = now.plus(TICK);
         }
@@ -181,7 +180,7 @@ async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
 }
 
 /// The event for each chain that is stuck, again with every look until it is seen: its id is always the same.
-fn overdue(late: &[Late], now: Timestamp) -> Vec<Record> {
+fn overdue(late: &[Folded], now: Timestamp) -> Vec<Record> {
     let observer = Name::new("observer").expect("a name");
     let stuck = late.iter().filter(|late| late.chain.state(now) == State::Stuck);
     stuck.filter_map(|late| Some(encode_event(&late.overdue()?, &observer))).collect()

@@ -61,23 +61,30 @@ impl Chains {
     pub async fn wait(&self, id: &SagaId, patience: Duration) -> Result<Option<ChainStatus>, Error> {
         let until = Instant::now() + patience;
         let mut changes = self.changes.subscribe();
-        loop {
-            let known = self.store.status(id).await?;
-            if known.is_some_and(ChainStatus::is_at_rest) || Instant::now() >= until {
-                return Ok(known);
-            }
-            changed(&mut changes, id, until.min(Instant::now() + LOOK_EVERY)).await;
+        let mut known = self.store.status(id).await?;
+        while !known.is_some_and(ChainStatus::is_at_rest) && Instant::now() < until {
+            known = match changed(&mut changes, id, until.min(Instant::now() + LOOK_EVERY)).await {
+                Some(status) => Some(status),
+                None => self.store.status(id).await?,
+            };
         }
+        Ok(known)
     }
 }
 
-/// Until this chain may have changed: it has, or nobody knows, or the time has come to look.
-async fn changed(changes: &mut broadcast::Receiver<Changed>, id: &SagaId, until: Instant) {
+/// Where this chain stands, once it has changed. None: nobody knows, or the time has come to look.
+async fn changed(changes: &mut broadcast::Receiver<Changed>, id: &SagaId, until: Instant) -> Option<ChainStatus> {
     loop {
         match timeout_at(until, changes.recv()).await {
-            Ok(Ok(changed)) if !changed.contains(id) => {}
-            Ok(Ok(_) | Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => return,
-            Ok(Err(broadcast::error::RecvError::Closed)) => return tokio::time::sleep_until(until).await,
+            Ok(Ok(changed)) => match changed.get(id) {
+                Some(status) => return Some(*status),
+                None => continue,
+            },
+            Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => return None,
+            Ok(Err(broadcast::error::RecvError::Closed)) => {
+                tokio::time::sleep_until(until).await;
+                return None;
+            }
         }
     }
 }

@@ -78,9 +78,10 @@ pub struct Observed {
     version: u32,
 }
 
-/// A chain whose time has come.
-pub(crate) struct Late {
+/// A chain that was looked at.
+pub(crate) struct Folded {
     pub id: SagaId,
+    pub status: ChainStatus,
     pub chain: Chain,
     version: u32,
     told: Vec<Observed>,
@@ -148,7 +149,7 @@ impl Observed {
     }
 }
 
-impl Late {
+impl Folded {
     /// The event by which the plan has it told, with what the chain began with. None: the plan has no such event, or it was
     /// told already, or it is not seen how the chain began.
     pub fn overdue(&self) -> Option<Event> {
@@ -199,7 +200,7 @@ impl Store {
     }
 
     /// Keeps events, each once, and what follows from them for their chains: five round trips.
-    pub async fn keep(&self, chains: &BTreeMap<SagaId, Vec<Observed>>, now: Timestamp) -> Result<(), Error> {
+    pub async fn keep(&self, chains: &BTreeMap<SagaId, Vec<Observed>>, now: Timestamp) -> Result<Vec<Folded>, Error> {
         let open = self.database.begin().await?;
         let tx = open.tx();
         let row = |(id, told): (&SagaId, &Vec<Observed>)| {
@@ -223,12 +224,13 @@ impl Store {
             })
         });
         tx.execute_many(&EVENT, events.collect()).await?;
-        self.fold(&tx, &known, now).await?;
-        Ok(open.commit().await?)
+        let folded = self.fold(&tx, &known, now).await?;
+        open.commit().await?;
+        Ok(folded)
     }
 
     /// Looks again at chains whose time has come, and gives them.
-    pub async fn look_for_late(&self, now: Timestamp) -> Result<Vec<Late>, Error> {
+    pub async fn look_for_late(&self, now: Timestamp) -> Result<Vec<Folded>, Error> {
         let due = "SELECT seq, id, version FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
         let rows = self.database.query(due, (now.0, LATE_MAX)).await?;
         if rows.is_empty() {
@@ -245,7 +247,7 @@ impl Store {
         Ok(late)
     }
 
-    async fn fold(&self, tx: &Tx, known: &[(i64, SagaId, u32)], now: Timestamp) -> Result<Vec<Late>, Error> {
+    async fn fold(&self, tx: &Tx, known: &[(i64, SagaId, u32)], now: Timestamp) -> Result<Vec<Folded>, Error> {
         let events = self.read_events(tx, known.iter().map(|(seq, ..)| *seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|((seq, id, version), told)| {
@@ -258,7 +260,7 @@ impl Store {
             let due = chain.deadline().filter(|_| ended.is_none() && !late).map(|due| due.0);
             let begun = told.iter().map(|told| told.seen.at.0).min().unwrap_or(now.0);
             let failed = failed_at(&chain).map(|name| name.to_string());
-            folded.push(Late { id: id.clone(), chain, version: *version, told });
+            folded.push(Folded { id: id.clone(), status, chain, version: *version, told });
             vec![
                 Value::Int(*seq),
                 status.as_str().into(),
