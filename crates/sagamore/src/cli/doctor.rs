@@ -68,8 +68,9 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
     if let Some(found) = forgetting(&settings).await {
         say("what barriers have forgotten", found);
     }
-    let names = ["engine", "order", "payment", "inventory", "shipping"];
-    let asked = futures_util::future::join_all(names.map(|name| database(&settings, name))).await;
+    let mut names = vec!["engine", "order", "payment", "inventory", "shipping"];
+    names.extend(settings.choreography.then_some("observer"));
+    let asked = futures_util::future::join_all(names.iter().map(|name| database(&settings, name))).await;
     let (mut found, mut clocks) = (Vec::new(), Vec::new());
     for (name, asked) in names.into_iter().zip(asked) {
         found.push((name, asked.as_ref().map(|asked| asked.detail.clone()).map_err(Clone::clone)));

@@ -1,11 +1,11 @@
 //! `sagamore topics apply|check`: the topics that the processes need, made, or compared with what the brokers have.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use comfy_table::{Table, presets};
 use sagamore_kafka::{Kafka, Topic};
-use sagamore_transport::wire::command_topic;
 use sagamore_transport::{Transport, wire};
 
 use super::output::Exit;
@@ -88,13 +88,12 @@ fn divided_otherwise(there: &[Topic], topic: &str, key: &str, configured: u32) -
     })
 }
 
-/// A command is delivered for as long as its topic keeps it, and once more as a dead letter that is sent again.
+/// A command, or an event, is delivered for as long as its topic keeps it, and once more as a dead letter that is sent again.
 fn too_long(barrier: Duration, settings: &Settings, there: &[Topic]) -> Vec<String> {
     let days = |time: Duration| time.as_secs() / (24 * 3600);
     let mut told = Vec::new();
-    for (service, _) in settings.services() {
-        let commands = command_topic(&service.parse().expect("a service's name is one"));
-        let topics = [commands.to_string(), wire::dead_letter_topic(&commands).to_string()];
+    for heard in heard(settings) {
+        let topics = [heard.clone(), wire::dead_letter_topic(&heard).to_string()];
         let mut kept = Some(Duration::ZERO);
         for topic in topics.iter().filter_map(|name| there.iter().find(|topic| topic.name == *name)) {
             kept = kept.zip(topic.retention).map(|(sum, kept)| sum.saturating_add(kept));
@@ -118,6 +117,14 @@ fn too_long(barrier: Duration, settings: &Settings, there: &[Topic]) -> Vec<Stri
         }
     }
     told
+}
+
+/// Every topic of which a record leads to something that must not happen twice.
+fn heard(settings: &Settings) -> BTreeSet<String> {
+    let commands = settings.services().map(|(service, _)| format!("{service}.commands"));
+    let events = sagamore_shop::choreographed();
+    let events = events.iter().filter(|_| settings.choreography).flat_map(|service| service.reacts_to());
+    commands.into_iter().chain(events.map(str::to_owned)).collect()
 }
 
 async fn compare(kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<String>)> {
@@ -209,8 +216,8 @@ mod tests {
         ];
         let told = too_long(settings.barrier_retention(), &settings, &there);
         assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[0].contains("payment.commands and payment.commands-dlt keep") && told[0].contains("30 days"));
-        assert!(told[1].contains("inventory.commands-dlt: one of them keeps its records for ever"), "{told:?}");
+        assert!(told[0].contains("inventory.commands-dlt: one of them keeps its records for ever"), "{told:?}");
+        assert!(told[1].contains("payment.commands and payment.commands-dlt keep") && told[1].contains("30 days"));
         assert!(told[2].contains("shipping.commands-dlt: how long they keep"), "{told:?}");
     }
 
