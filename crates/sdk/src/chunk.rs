@@ -26,6 +26,8 @@ pub(crate) struct Room<'a> {
     pub service: &'a Service,
     pub database: &'a Database,
     pub options: &'a Options,
+    /// So many records came from the transport; what comes behind them came out of the inbox.
+    pub polled: usize,
     pub now: Timestamp,
 }
 
@@ -298,6 +300,14 @@ impl Answer {
     /// An answer that is new, and is not told by an event so far.
     fn fresh(outcome: Outcome) -> Answer {
         Answer { outcome, poison: None, fresh: true, event: None, waits: false }
+    }
+
+    /// Whether what asked for it is not to come again out of the inbox.
+    pub(crate) fn is_final(&self) -> bool {
+        match &self.outcome {
+            Outcome::Done(_) | Outcome::Refused(_) => true,
+            Outcome::Fault(_) => self.waits && self.poison.is_some(),
+        }
     }
 }
 

@@ -88,12 +88,14 @@ impl Room<'_> {
         let (mut faulted, mut over, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
         for ((asked, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
             let By::Event(cause) = &asked.by else { continue };
+            // What came out of the inbox stays there until what it led to is published: it would not come again.
+            if answer.is_final() && asked.place < self.polled {
+                over.push(&asked.key);
+            }
             match &answer.outcome {
-                Outcome::Fault(_) if answer.waits && answer.poison.is_some() => over.push(&asked.key),
                 Outcome::Fault(_) if answer.waits => {}
                 Outcome::Fault(_) => faulted.extend(kept(asked, inbox::AFTER_FAULT)),
                 Outcome::Done(_) | Outcome::Refused(_) => {
-                    over.push(&asked.key);
                     if answer.fresh {
                         answer.event = self.event(asked, cause, inputs, &answer.outcome);
                     } else {
