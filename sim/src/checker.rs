@@ -1,5 +1,7 @@
 //! Who watches: reads what was committed as soon as it is, and knows what may follow from what.
 
+mod agreement;
+mod chains;
 mod effects;
 mod journal;
 mod ledger;
@@ -9,13 +11,14 @@ use std::sync::Arc;
 
 use sagamore_core::message::{Outcome, code};
 use sagamore_core::saga::Status;
-use sagamore_core::{Definition, Direction};
+use sagamore_core::{Definition, Direction, Event, Plan};
 use sagamore_database::Database;
 use sagamore_transport::{Delivered, Record, wire};
 
 use crate::store::{Owner, look};
 use crate::world::World;
 
+use chains::Chains;
 use effects::Watch;
 use journal::Shadow;
 
@@ -28,6 +31,8 @@ pub use ledger::{Ledger, Passed};
 pub struct Checker {
     definitions: BTreeMap<String, Arc<Definition>>,
     sagas: BTreeMap<String, Shadow>,
+    /// Where nobody directs.
+    chains: Option<Chains>,
     services: Vec<Watch>,
     /// For each saga, in the order of their commits: step and direction.
     effects: BTreeMap<String, Vec<(String, Direction)>>,
@@ -53,6 +58,11 @@ impl Checker {
         self.definitions.insert(definition.hash().to_owned(), Arc::new(definition.clone()));
     }
 
+    /// Chains run by this plan.
+    pub fn follows(&mut self, plan: Plan) {
+        self.chains = Some(Chains::of(plan));
+    }
+
     /// The next service, with what has to hold in its database at any moment.
     pub fn watches(&mut self, audit: Audit) {
         self.services.push(Watch { last: 0, audit });
@@ -63,13 +73,22 @@ impl Checker {
         self.tick += 1;
         match owner {
             Owner::Engine => self.engine_committed(world, database, who),
-            Owner::Service(number) => self.service_committed(world, number, database),
+            Owner::Service(number) => {
+                if let Some(chains) = &mut self.chains {
+                    chains.committed(world, number, database);
+                }
+                self.service_committed(world, number, database);
+            }
+            Owner::Observer => {}
         }
     }
 
     /// These records are about to leave: every command among them was asked by a committed entry.
     pub fn leaves(&mut self, world: &World, records: &[Record]) {
         for record in records {
+            if let Some(chains) = &mut self.chains {
+                chains.leaves(world, record);
+            }
             let Some(id) = command_id(record) else {
                 self.answer_leaves(world, record);
                 continue;
@@ -114,8 +133,11 @@ impl Checker {
     }
 
     /// The transport has acknowledged these records to who published them.
-    pub fn acknowledged(&mut self, records: &[Record]) {
+    pub fn acknowledged(&mut self, world: &World, records: &[Record]) {
         self.tick += 1;
+        if let Some(chains) = &mut self.chains {
+            records.iter().for_each(|record| chains.acknowledged(world, record));
+        }
         for id in records.iter().filter_map(command_id) {
             self.sent.insert(id, self.tick);
         }
@@ -145,6 +167,26 @@ impl Checker {
         }
     }
 
+    /// A customer was told that an order is accepted.
+    pub fn placed(&mut self, world: &World, id: &str) {
+        let Some(chains) = &mut self.chains else { return };
+        if !chains.chains.contains_key(id) {
+            world.violate("ack-before-durable", format!("{id} was acknowledged, and is not stored"));
+        }
+        chains.accepted.insert(id.to_owned());
+    }
+
+    /// Whether events wait in some inbox, or to become dead letters.
+    pub fn events_wait(&self) -> bool {
+        self.chains.as_ref().is_some_and(Chains::events_wait)
+    }
+
+    /// The events that began chains.
+    pub fn begun(&self) -> Vec<Event> {
+        let events = self.chains.iter().flat_map(|chains| chains.events.values());
+        events.filter(|event| event.causation.is_none()).cloned().collect()
+    }
+
     /// A client was told that its start is accepted.
     pub fn accepted(&mut self, world: &World, id: &str) {
         if !self.sagas.contains_key(id) {
@@ -171,7 +213,8 @@ impl Checker {
 
     /// Whether every saga has ended.
     pub fn is_at_rest(&self) -> bool {
-        self.sagas.values().all(|shadow| shadow.saga.status.has_ended())
+        self.chains.as_ref().is_none_or(Chains::are_over)
+            && self.sagas.values().all(|shadow| shadow.saga.status.has_ended())
     }
 
     /// Whether every saga has ended, or waits for a person.
@@ -182,18 +225,23 @@ impl Checker {
     /// How many sagas there are, and how many ended as completed.
     pub fn tally(&self) -> (usize, usize) {
         let completed = self.sagas.values().filter(|shadow| shadow.saga.status == Status::Completed).count();
-        (self.sagas.len(), completed)
+        let chains = self.chains.as_ref().map_or((0, 0), Chains::tally);
+        (self.sagas.len() + chains.0, completed + chains.1)
     }
 
     /// What is not at rest, for the report.
     pub fn unfinished(&self) -> String {
         let unfinished = self.sagas.iter().filter(|(_, shadow)| !shadow.saga.status.has_ended());
-        unfinished.map(|(id, shadow)| format!("{id} {}", shadow.describe())).collect::<Vec<_>>().join("; ")
+        let sagas = unfinished.map(|(id, shadow)| format!("{id} {}", shadow.describe()));
+        sagas.chain(self.chains.as_ref().map(Chains::unfinished)).collect::<Vec<_>>().join("; ")
     }
 
     /// Everything is over and nobody is writing: what has to hold at the end.
-    pub fn finally(&mut self, world: &World, engine: &Database, services: &[Database]) {
+    pub fn finally(&mut self, world: &World, engine: &Database, services: &[Database], observer: &Database) {
         self.journal_is_what_it_was(world, engine);
+        if let Some(chains) = &self.chains {
+            chains.agree(world, services, observer);
+        }
         for (number, database) in services.iter().enumerate() {
             self.service_committed(world, number, database);
             for row in look(database, "SELECT status FROM barrier") {
@@ -217,7 +265,9 @@ impl Checker {
         for (id, shadow) in &self.sagas {
             self.whole(world, id, shadow);
         }
-        for id in self.effects.keys().filter(|id| !self.sagas.contains_key(*id)) {
+        let chains = self.chains.as_ref().map(|chains| &chains.chains);
+        let is_known = |id: &String| self.sagas.contains_key(id) || chains.is_some_and(|known| known.contains_key(id));
+        for id in self.effects.keys().filter(|id| !is_known(id)) {
             world.violate("vanished-saga", format!("{id} has effects, and no saga"));
         }
     }

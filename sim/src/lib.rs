@@ -5,6 +5,7 @@
 pub mod world;
 
 pub mod faults;
+pub mod style;
 
 pub mod store;
 pub mod wire;
@@ -15,11 +16,13 @@ pub mod party;
 pub mod shop;
 
 pub mod client;
+pub mod customer;
 pub mod site;
 
 pub mod run;
 
 pub mod sweep;
 
-pub use run::{Report, run};
+pub use run::{Report, run, run_in};
+pub use style::Style;
 pub use sweep::plant;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use clap::Parser;
 use sagamore_core::planted::Bug;
-use sagamore_sim::sweep::{Sweep, command, seeds};
-use sagamore_sim::{Report, run};
+use sagamore_sim::sweep::{Options, Sweep, command, seeds};
+use sagamore_sim::{Report, Style, run_in};
 
 /// Runs the whole system under seeds: the same seed, the same run.
 #[derive(Parser)]
@@ -26,6 +26,9 @@ struct Arguments {
     /// Print every event.
     #[arg(long)]
     trace: bool,
+    /// Run them all in this style; each seed has one of its own.
+    #[arg(long)]
+    style: Option<Style>,
     /// Plant this bug; needs the feature `planted-bugs`.
     #[arg(long)]
     bug: Option<String>,
@@ -54,8 +57,8 @@ fn obey(arguments: &Arguments) -> Result<bool> {
     let reports = match arguments.seed {
         Some(seed) => {
             sagamore_sim::plant(bug);
-            let report = run(seed, arguments.trace);
-            println!("seed {seed}: trace {:016x}, {} events", report.trace.0, report.trace.1);
+            let report = run_in(arguments.style.unwrap_or(Style::of(seed)), seed, arguments.trace);
+            println!("seed {seed}, {}: trace {:016x}, {} events", report.style.name(), report.trace.0, report.trace.1);
             Sweep::of(vec![report])
         }
         None => sweep(arguments, bug),
@@ -85,7 +88,9 @@ fn sweep(arguments: &Arguments, bug: Option<Bug>) -> Sweep {
             let _ = std::io::stderr().flush(); // a progress line that stays away harms nobody
         }
     };
-    let sweep = Sweep::run(&seeds(arguments.base, arguments.seeds), arguments.threads, bug, arguments.trace, &done);
+    let Arguments { threads, style, trace: print, .. } = *arguments;
+    let options = Options { threads, style, bug, print };
+    let sweep = Sweep::run(&seeds(arguments.base, arguments.seeds), options, &done);
     if terminal {
         eprintln!();
     }
@@ -96,7 +101,7 @@ fn sweep(arguments: &Arguments, bug: Option<Bug>) -> Sweep {
 fn tell(report: &Report, bug: Option<Bug>) {
     let Some(violation) = &report.violation else { return };
     println!("\nseed {} FAILED: {}: {}", report.seed, violation.name, violation.detail);
-    println!("  replay it: {} --trace", command(report.seed, bug));
+    println!("  replay it: {} --trace", command(report.seed, report.style, bug));
 }
 
 fn base(text: &str) -> Result<u64, String> {

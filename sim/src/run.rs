@@ -1,7 +1,9 @@
 //! One run: processes that are polled in an order drawn from the seed, and that die between any two awaits.
 
+mod end;
 mod month;
 mod panic;
+mod people;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,17 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use crate::client::{self, Wish};
 use crate::faults::Fault;
 use crate::party::Outside;
 use crate::site::Site;
+use crate::style::Style;
 use crate::world::{Counters, Shared, Violation, World};
+use end::End;
 use month::Month;
 
 /// How long everything may take to come to rest once nothing goes wrong any more.
 const REST_MS_MAX: i64 = 400_000;
-/// How long it is watched after that, while everything that was ever sent is sent once more.
-const ENCORE_MS: i64 = 8_000;
 /// A run that polls more often than this goes round in circles.
 const POLLS_MAX: u64 = 1_000_000;
 
@@ -28,6 +29,8 @@ const POLLS_MAX: u64 = 1_000_000;
 pub struct Report {
     /// What was drawn from.
     pub seed: u64,
+    /// Whether somebody directed.
+    pub style: Style,
     /// The first thing that must never be seen.
     pub violation: Option<Violation>,
     /// The trace's hash and number of events: the same for the same seed.
@@ -38,13 +41,18 @@ pub struct Report {
     pub sagas: (usize, usize),
 }
 
-/// Runs the world of this seed to its end.
+/// Runs the world of this seed to its end, in the style that the seed has.
 pub fn run(seed: u64, print: bool) -> Report {
+    run_in(Style::of(seed), seed, print)
+}
+
+/// Runs the world of this seed to its end, in this style.
+pub fn run_in(style: Style, seed: u64, print: bool) -> Report {
     let world = World::new(seed, print);
-    let mut run = Run::new(&world);
+    let mut run = Run::new(&world, style);
     run.until_the_end();
     let (trace, counters, sagas) = (world.trace(), world.counters(), world.checker().tally());
-    Report { seed, violation: world.violation(), trace, counters, sagas }
+    Report { seed, style, violation: world.violation(), trace, counters, sagas }
 }
 
 type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -53,7 +61,8 @@ type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
 enum Role {
     Orchestrator,
     Participant(usize),
-    /// A client, or the operator: never dies.
+    Observer,
+    /// A client, a customer or the operator: never dies.
     Person,
 }
 
@@ -72,36 +81,27 @@ struct Run {
     orchestrators: Arc<AtomicUsize>,
     heals_at: i64,
     month: Month,
-    ends_at: Option<i64>,
+    end: End,
 }
 
 impl Run {
-    fn new(world: &Shared) -> Run {
+    fn new(world: &Shared, style: Style) -> Run {
         let outside = Outside::new(world);
-        let site = Site::new(world, &outside);
+        let site = Site::new(world, &outside, style);
         let mut run = Run {
             world: world.clone(),
             clients: 2,
             orchestrators: Arc::default(),
             heals_at: world.now() + world.between(5_000, 60_000),
-            month: if world.percent(30) { Month::ToCome } else { Month::Over },
-            ends_at: None,
+            month: Month::Over,
+            end: End::Ahead,
             processes: Vec::new(),
             site,
         };
-        run.add(Role::Orchestrator, None);
-        for number in 0..run.site.services.len() {
-            run.add(Role::Participant(number), None);
+        match style {
+            Style::Orchestrated => run.people_a_directed_site(outside),
+            Style::Choreographed => run.people_an_undirected_site(),
         }
-        let mut rng = world.fork();
-        let mut wishes: Vec<Wish> = (0..rng.usize(7..13)).map(|number| Wish::draw(number, &mut rng)).collect();
-        for client in 0..run.clients {
-            let half = wishes.split_off(if client == 0 { wishes.len() / 2 } else { 0 });
-            let life = Box::pin(client::client(run.site.clone(), half));
-            run.add(Role::Person, Some(life));
-        }
-        let life = Box::pin(client::operator(run.site.clone(), outside));
-        run.add(Role::Person, Some(life));
         run
     }
 
@@ -120,6 +120,7 @@ impl Run {
                 Some(Box::pin(site.orchestrate(born_in_ms, alone)))
             }
             Role::Participant(number) => Some(Box::pin(site.participate(number, born_in_ms))),
+            Role::Observer => Some(Box::pin(site.observe(born_in_ms))),
             Role::Person => None,
         }
     }
@@ -146,7 +147,8 @@ impl Run {
     fn look_back(&mut self) {
         self.processes.iter_mut().for_each(|process| process.life = None);
         let services: Vec<_> = self.site.services.iter().map(|(_, store)| store.inner.clone()).collect();
-        self.world.checker().finally(&self.world, &self.site.engine.inner, &services);
+        let observed = self.site.observed();
+        self.world.checker().finally(&self.world, &self.site.engine.inner, &services, &observed);
     }
 
     /// Heals when it is time; at rest, has everything repeated; then watches for a while.
@@ -158,8 +160,8 @@ impl Run {
             }
             return false;
         }
-        if let Some(ends_at) = self.ends_at {
-            return now >= ends_at;
+        if self.end != End::Ahead {
+            return self.is_at_its_end();
         }
         if self.month != Month::Over {
             self.month_passes();
@@ -167,10 +169,7 @@ impl Run {
         }
         let at_rest = self.site.clients_done() == self.clients && self.world.checker().is_at_rest();
         if at_rest {
-            self.world.tell(|| "at rest".to_owned());
-            self.site.hub.release(true);
-            self.site.hub.repeat();
-            self.ends_at = Some(now + ENCORE_MS);
+            self.encore();
         } else if now > self.heals_at + REST_MS_MAX {
             let unfinished = self.world.checker().unfinished();
             let name = if unfinished.contains("stuck") { "stuck-saga" } else { "lost-saga" };
@@ -190,7 +189,8 @@ impl Run {
             self.site.hub.die();
             (0..self.processes.len()).for_each(|index| self.restart(index));
         }
-        if self.world.strikes(Fault::Zombie) && self.orchestrators.load(Ordering::Relaxed) == 1 {
+        let is_directed = self.site.style == Style::Orchestrated;
+        if is_directed && self.world.strikes(Fault::Zombie) && self.orchestrators.load(Ordering::Relaxed) == 1 {
             let number = self.world.new_process();
             let life = self.begin(Role::Orchestrator, 0);
             self.processes.push(Process { role: Role::Orchestrator, number, life });
@@ -258,6 +258,9 @@ impl Run {
 
     /// There is always one that lives, or that is about to.
     fn count_orchestrators(&mut self) {
+        if self.site.style == Style::Choreographed {
+            return;
+        }
         let living = |process: &Process| process.role == Role::Orchestrator && process.life.is_some();
         let count = self.processes.iter().filter(|process| living(process)).count();
         if count == 0 {

@@ -11,12 +11,23 @@ use futures_util::FutureExt;
 
 use crate::checker::{Audit, get};
 use crate::store::look;
+use crate::style::Style;
 
 const CUSTOMERS: [&str; 3] = ["ALFKI", "VINET", "HANAR"];
 const SKUS: [&str; 3] = ["11", "42", "72"];
 const COUNTRIES: [(&str, bool); 3] = [("France", true), ("Norway", true), ("Atlantis", false)];
 
-/// For each service, what tells the checker of effects.
+/// What an orchestrated shop's sagas and steps are called, and a choreographed one's.
+const NAMES: [(&str, &str); 6] = [
+    ("checkout:", "fulfilment:"),
+    ("create-order", "create"),
+    ("charge-payment", "charge"),
+    ("reserve-stock", "reserve"),
+    ("schedule-shipment", "schedule"),
+    ("confirm-order", "confirm"),
+];
+
+/// For each service, what tells the checker of effects, with the names that they have in an orchestrated shop.
 const TRIGGERS: [&str; 4] = [
     "CREATE TRIGGER sim_1 AFTER INSERT ON orders BEGIN INSERT INTO sim_effect (saga, step, direction)
          VALUES ('checkout:' || NEW.order_id, 'create-order', 'action'); END;
@@ -46,7 +57,7 @@ struct Pieces {
 }
 
 /// Makes the tables, the triggers and the shop's possessions. Gives what is to be audited of each service.
-pub fn prepare(databases: &Databases, rng: &mut fastrand::Rng) -> Vec<(&'static str, Audit)> {
+pub fn prepare(databases: &Databases, style: Style, rng: &mut fastrand::Rng) -> Vec<(String, Audit)> {
     let accounts = CUSTOMERS.map(|customer| Account {
         customer_id: customer.to_owned(),
         name: customer.to_owned(),
@@ -68,7 +79,16 @@ pub fn prepare(databases: &Databases, rng: &mut fastrand::Rng) -> Vec<(&'static 
         Box::new(move |database| pieces(database, &stock)),
         Box::new(|_| None),
     ];
-    TRIGGERS.into_iter().zip(audits).collect()
+    TRIGGERS.into_iter().map(|triggers| named(triggers, style)).zip(audits).collect()
+}
+
+fn named(triggers: &str, style: Style) -> String {
+    match style {
+        Style::Orchestrated => triggers.to_owned(),
+        Style::Choreographed => {
+            NAMES.iter().fold(triggers.to_owned(), |text, (directed, undirected)| text.replace(directed, undirected))
+        }
+    }
 }
 
 fn money(database: &Database, cents: i64) -> Option<(&'static str, String)> {

@@ -1,17 +1,20 @@
 //! The place of one run: databases, hub, doors, and the processes that are built on them, again and again.
 
+mod observing;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use sagamore_core::Definition;
 use sagamore_engine::{Error, Handle, Orchestrator};
-use sagamore_sdk::{Participant, Service};
-use sagamore_shop::Databases;
+use sagamore_sdk::{Outbox, Participant, Service};
+use sagamore_shop::{Databases, choreography};
 
 use crate::checker::{EFFECTS, get};
 use crate::party::{self, Outside};
 use crate::shop;
 use crate::store::{Owner, Store, look};
+use crate::style::Style;
 use crate::wire::Hub;
 use crate::world::Shared;
 
@@ -25,6 +28,8 @@ const JOURNALS_KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 pub struct Site {
     /// Clock, chance, trace and checker.
     pub world: Shared,
+    /// Whether somebody directs.
+    pub style: Style,
     /// The log.
     pub hub: Hub,
     /// The engine's database.
@@ -41,6 +46,10 @@ pub struct Site {
 
 #[derive(Default)]
 struct Desk {
+    /// Where the order service begins chains: that of its youngest process.
+    outbox: Outbox,
+    /// What the observer keeps, and how often it has begun anew.
+    observer: Option<(Store, u32)>,
     /// The youngest last.
     handles: Vec<Handle>,
     incarnations: u64,
@@ -50,15 +59,27 @@ struct Desk {
 
 impl Site {
     /// A site with everything prepared and nothing running.
-    pub fn new(world: &Shared, outside: &Outside) -> Arc<Site> {
+    pub fn new(world: &Shared, outside: &Outside, style: Style) -> Arc<Site> {
         let definitions = vec![
             sagamore_shop::checkout().expect("the checkout is sound"),
             party::party().expect("the party is sound"),
         ];
         definitions.iter().for_each(|definition| world.checker().knows(definition));
-        let mut services: Vec<Service> = sagamore_shop::services().into();
-        services.extend([party::hall(outside), party::guild(outside)]);
-        let stores: Vec<Store> = (0..services.len()).map(|number| Store::new(world, Owner::Service(number))).collect();
+        let services: Vec<Service> = match style {
+            Style::Orchestrated => {
+                let parties = [party::hall(outside), party::guild(outside)];
+                sagamore_shop::services().into_iter().chain(parties).collect()
+            }
+            Style::Choreographed => {
+                world.checker().follows(choreography::plan().expect("the plan is sound"));
+                sagamore_shop::choreographed().into()
+            }
+        };
+        let store = |number| match style {
+            Style::Orchestrated => Store::new(world, Owner::Service(number)),
+            Style::Choreographed => Store::new(world, Owner::Service(number)).with_broken_handlers(),
+        };
+        let stores: Vec<Store> = (0..services.len()).map(store).collect();
         let databases = Databases {
             order: stores[0].inner.clone(),
             payment: stores[1].inner.clone(),
@@ -66,22 +87,25 @@ impl Site {
             shipping: stores[3].inner.clone(),
         };
         stores.iter().for_each(|store| store.prepare(EFFECTS));
-        let prepared = shop::prepare(&databases, &mut world.fork());
+        let prepared = shop::prepare(&databases, style, &mut world.fork());
         for (store, (triggers, audit)) in stores.iter().zip(prepared) {
-            store.prepare(triggers);
+            store.prepare(&triggers);
             world.checker().watches(audit);
         }
         (4..stores.len()).for_each(|_| world.checker().watches(Box::new(|_| None)));
-        Arc::new(Site {
+        let site = Site {
             world: world.clone(),
-            hub: Hub::new(world),
+            style,
+            hub: Hub::new(world, style == Style::Choreographed),
             engine: Store::new(world, Owner::Engine),
             services: services.into_iter().zip(stores).collect(),
             definitions,
             skew_ms_max: [0, 1_000, 30_000][world.below(3) as usize],
             lease: world.percent(50).then_some(LEASE),
             desk: Mutex::default(),
-        })
+        };
+        site.prepare_chains();
+        Arc::new(site)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -204,6 +228,9 @@ impl Site {
         };
         let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, skew));
         let mut participant = Participant::new(service.clone(), database, transport, options);
+        if number == 0 {
+            self.desk().outbox = participant.outbox();
+        }
         let mut idle = 1;
         loop {
             match participant.turn(world.clock(skew), &mut rng).await {

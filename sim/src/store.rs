@@ -1,6 +1,6 @@
 //! A database that fails on purpose: every call is an await, and what was committed is shown to the checker at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -18,6 +18,8 @@ pub enum Owner {
     Engine,
     /// The service's with this number.
     Service(usize),
+    /// The observer's.
+    Observer,
 }
 
 /// One database, and the line of those who want to write. Clones share it.
@@ -27,8 +29,13 @@ pub struct Store {
     pub inner: Database,
     owner: Owner,
     busy: Arc<AtomicBool>,
+    /// Until when every handler that works on it breaks; none where handlers break by themselves.
+    broken_until: Option<Arc<AtomicI64>>,
     world: Shared,
 }
+
+/// Words that only the shop's own statements have.
+const SHOP: [&str; 7] = ["orders", "account", "charge", "stock", "reservation", "destination", "shipment"];
 
 /// The store as one process sees it.
 struct Wrapper {
@@ -59,7 +66,12 @@ impl Store {
     /// A new database in memory.
     pub fn new(world: &Shared, owner: Owner) -> Store {
         let busy = Arc::new(AtomicBool::new(false));
-        Store { inner: Database::memory(), owner, busy, world: world.clone() }
+        Store { inner: Database::memory(), owner, busy, broken_until: None, world: world.clone() }
+    }
+
+    /// The same, where the shop's statements fail now and then, and then for a while.
+    pub fn with_broken_handlers(self) -> Store {
+        Store { broken_until: Some(Arc::default()), ..self }
     }
 
     /// The same database in the hands of a process.
@@ -98,6 +110,23 @@ impl Store {
             return Err(Error::Conflict("as the simulator wants it".into()));
         }
         Ok(())
+    }
+
+    async fn before_statement(&self, sql: &str) -> Result<(), Error> {
+        self.before().await?;
+        let Some(broken_until) = &self.broken_until else { return Ok(()) };
+        if !SHOP.iter().any(|word| sql.contains(word)) {
+            return Ok(());
+        }
+        let now = self.world.now();
+        if now >= broken_until.load(Ordering::Relaxed) {
+            // a handler has few statements
+            if !(0..4).any(|_| self.world.strikes(Fault::HandlerFault)) {
+                return Ok(());
+            }
+            broken_until.store(now + self.world.between(1, 10_000), Ordering::Relaxed);
+        }
+        Err(Error::Statement("as the simulator wants it".into()))
     }
 }
 
@@ -184,28 +213,28 @@ impl Held {
 impl Transaction for Held {
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
-            self.store.before().await?;
+            self.store.before_statement(sql).await?;
             self.tx.execute(sql, params).await
         })
     }
 
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move {
-            self.store.before().await?;
+            self.store.before_statement(sql).await?;
             self.tx.query(sql, params).await
         })
     }
 
     fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
         Box::pin(async move {
-            self.store.before().await?;
+            self.store.before_statement(sql).await?;
             self.tx.query_each(sql, sets).await
         })
     }
 
     fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
         Box::pin(async move {
-            self.store.before().await?;
+            self.store.before_statement(sql).await?;
             self.tx.execute_each(sql, sets).await
         })
     }

@@ -6,8 +6,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sagamore_core::planted::Bug;
 
-use crate::run::{Report, run};
+use crate::run::{Report, run_in};
+use crate::style::Style;
 use crate::world::Counters;
+
+/// How many runs are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How many at a time.
+    pub threads: usize,
+    /// In which style; none: in that of each seed.
+    pub style: Option<Style>,
+    /// What is planted.
+    pub bug: Option<Bug>,
+    /// Whether every event is written to standard output.
+    pub print: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { threads: 2, style: None, bug: None, print: false }
+    }
+}
 
 /// What came of many runs.
 #[derive(Debug, Default)]
@@ -28,14 +48,16 @@ pub fn seeds(base: u64, count: u64) -> Vec<u64> {
 }
 
 /// The command that runs a seed again.
-pub fn command(seed: u64, bug: Option<Bug>) -> String {
-    match bug {
-        None => format!("cargo run --release -p sagamore-sim -- --seed {seed}"),
-        Some(bug) => {
-            let name = bug.name();
-            format!("cargo run --release -p sagamore-sim --features planted-bugs -- --seed {seed} --bug {name}")
-        }
+pub fn command(seed: u64, style: Style, bug: Option<Bug>) -> String {
+    let features = bug.map_or("", |_| " --features planted-bugs");
+    let mut command = format!("cargo run --release -p sagamore-sim{features} -- --seed {seed}");
+    if style != Style::of(seed) {
+        command.extend([" --style ", style.name()]);
     }
+    if let Some(bug) = bug {
+        command.extend([" --bug ", bug.name()]);
+    }
+    command
 }
 
 /// Plants a bug in what this thread runs from now on. Without the feature there is none to be planted.
@@ -47,8 +69,9 @@ pub fn plant(bug: Option<Bug>) {
 }
 
 impl Sweep {
-    /// Runs all seeds, on so many threads. `done` is told how many are.
-    pub fn run(seeds: &[u64], threads: usize, bug: Option<Bug>, print: bool, done: &(impl Fn(u64) + Sync)) -> Sweep {
+    /// Runs all seeds. `done` is told how many are run.
+    pub fn run(seeds: &[u64], options: Options, done: &(impl Fn(u64) + Sync)) -> Sweep {
+        let Options { threads, style, bug, print } = options;
         let (next, finished) = (AtomicU64::new(0), AtomicU64::new(0));
         let reports = Mutex::new(Vec::with_capacity(seeds.len()));
         std::thread::scope(|scope| {
@@ -56,7 +79,7 @@ impl Sweep {
                 scope.spawn(|| {
                     plant(bug);
                     while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                        let report = run(*seed, print);
+                        let report = run_in(style.unwrap_or(Style::of(*seed)), *seed, print);
                         reports.lock().expect("nothing panics while this is held").push(report);
                         done(finished.fetch_add(1, Ordering::Relaxed) + 1);
                     }

@@ -18,6 +18,8 @@ const SENT_MAX: usize = 2_000;
 #[derive(Clone)]
 pub struct Hub {
     world: Shared,
+    /// Whether nothing that was acknowledged is ever lost.
+    keeps: bool,
     disk: MemoryDisk,
     inner: Arc<Mutex<Inner>>,
 }
@@ -43,11 +45,11 @@ struct Reader {
 }
 
 impl Hub {
-    /// An empty log on an empty disk.
-    pub fn new(world: &Shared) -> Hub {
+    /// An empty log on an empty disk. With `keeps` it loses nothing that it has acknowledged: choreographies rest on that.
+    pub fn new(world: &Shared, keeps: bool) -> Hub {
         let disk = MemoryDisk::new();
         let inner = Inner { log: Some(open(&disk)), late: Vec::new(), sent: Vec::new() };
-        Hub { world: world.clone(), disk, inner: Arc::new(Mutex::new(inner)) }
+        Hub { world: world.clone(), keeps, disk, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// The transport that a process gets, whose clock is off by so much.
@@ -104,6 +106,7 @@ impl Hub {
                     self.world.count("late message lost with its topic");
                 }
             }
+            self.keep();
         }
     }
 
@@ -119,6 +122,13 @@ impl Hub {
         self.world.tell(|| format!("{} records once more", sent.len()));
         if let Err(error) = self.deliver(sent) {
             self.world.violate("transport-failed", error.to_string());
+        }
+    }
+
+    /// What is about to be acknowledged becomes durable, where that is promised.
+    fn keep(&self) {
+        if self.keeps {
+            self.sync();
         }
     }
 
@@ -140,7 +150,7 @@ impl Hub {
             if self.world.strikes(Fault::Duplicate) {
                 self.later(record.clone(), 5_000);
             }
-            if self.world.strikes(Fault::Drop) {
+            if !self.keeps && self.world.strikes(Fault::Drop) {
                 continue;
             }
             if self.world.strikes(Fault::Delay) {
@@ -182,7 +192,9 @@ impl Transport for Line {
             if self.hub.world.strikes(Fault::PublishFailed) {
                 return Err(failed());
             }
-            self.hub.log().create_topic(topic, partitions).await
+            self.hub.log().create_topic(topic, partitions).await?;
+            self.hub.keep();
+            Ok(())
         })
     }
 
@@ -199,7 +211,8 @@ impl Transport for Line {
             if world.strikes(Fault::PublishTimedOut) {
                 return Err(failed());
             }
-            world.checker().acknowledged(&records);
+            self.hub.keep();
+            world.checker().acknowledged(world, &records);
             self.ledger().answered(&records);
             Ok(())
         })

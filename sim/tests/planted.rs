@@ -1,8 +1,8 @@
 //! Every planted bug is found within 200 seeds, in which nothing is found without it.
 
 use sagamore_core::planted::Bug;
-use sagamore_sim::sweep::{Sweep, command, seeds};
-use sagamore_sim::{plant, run};
+use sagamore_sim::sweep::{Options, Sweep, command, seeds};
+use sagamore_sim::{Style, plant, run};
 
 const SEEDS: u64 = 200;
 const BASE: u64 = 0x5a6a;
@@ -29,7 +29,11 @@ fn every_planted_bug_is_found_within_200_seeds() {
     for (bug, found) in &found {
         match found {
             Some((count, seed, name)) => {
-                println!("{:<32} after {count:>3}: {name}; {}", bug.name(), command(*seed, Some(*bug)));
+                println!(
+                    "{:<32} after {count:>3}: {name}; {}",
+                    bug.name(),
+                    command(*seed, Style::of(*seed), Some(*bug))
+                );
             }
             None => println!("{:<32} NOT FOUND", bug.name()),
         }
@@ -39,6 +43,6 @@ fn every_planted_bug_is_found_within_200_seeds() {
 
 #[test]
 fn the_same_seeds_find_nothing_where_nothing_is_planted() {
-    let sweep = Sweep::run(&seeds(BASE, SEEDS), 2, None, false, &|_| {});
+    let sweep = Sweep::run(&seeds(BASE, SEEDS), Options::default(), &|_| {});
     assert!(sweep.failed.is_empty(), "{:?}", sweep.failed);
 }

@@ -1,9 +1,9 @@
 //! The simulator itself: the same seed gives the same trace, seeds find nothing, and they reach what they are for.
 
-use sagamore_sim::run;
-use sagamore_sim::sweep::{Sweep, seeds};
+use sagamore_sim::sweep::{Options, Sweep, seeds};
+use sagamore_sim::{Style, run};
 
-/// What a sweep has to have reached, or it would show nothing.
+/// What a sweep of orchestrated runs has to have reached, or it would show nothing.
 const REACHED: &[&str] = &[
     "cancel accepted",
     "cancel before the start",
@@ -62,8 +62,46 @@ const REACHED: &[&str] = &[
     "tombstone left",
 ];
 
+/// The same for choreographed ones.
+const REACHED_BY_CHAINS: &[&str] = &[
+    "chain compensated",
+    "chain completed",
+    "chain told to be overdue",
+    "early event made a dead letter",
+    "event told again",
+    "event waits in an inbox",
+    "fault: commit done, timeout seen",
+    "fault: commit lost, timeout seen",
+    "fault: database conflict",
+    "fault: database down",
+    "fault: handler broke",
+    "fault: machine crashed",
+    "fault: message delayed",
+    "fault: message doubled",
+    "fault: offsets not stored",
+    "fault: poll failed",
+    "fault: process crashed",
+    "fault: process stalled",
+    "fault: publish failed",
+    "fault: published, timeout seen",
+    "log tail lost",
+    "log tail torn",
+    "observer begun anew",
+    "order placed again",
+    "order read",
+    "order to be placed again",
+    "other order refused",
+    "overdue, and the pivot has acted",
+    "overdue by the observer",
+    "pivot given up",
+    "tombstone left",
+    "undo with nothing to undo",
+];
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
+    let styles: Vec<Style> = seeds(0x7ace, 12).into_iter().map(Style::of).collect();
+    assert!(styles.contains(&Style::Orchestrated) && styles.contains(&Style::Choreographed));
     for seed in seeds(0x7ace, 12) {
         let (one, other) = (run(seed, false), run(seed, false));
         assert_eq!(one.trace, other.trace, "seed {seed}");
@@ -78,10 +116,21 @@ fn different_seeds_give_different_traces() {
     assert_eq!(traces.len(), 12);
 }
 
+/// Finds nothing in so many runs of this style, and reaches all of these.
+fn check(style: Style, count: u64, reached: &[&str]) {
+    let options = Options { style: Some(style), ..Options::default() };
+    let sweep = Sweep::run(&seeds(0x5eed, count), options, &|_| {});
+    assert!(sweep.failed.is_empty(), "{:?}", sweep.failed);
+    let missed: Vec<_> = reached.iter().filter(|name| !sweep.counters.contains_key(*name)).collect();
+    assert!(missed.is_empty(), "never reached: {missed:?}");
+}
+
 #[test]
 fn a_sweep_finds_nothing_and_reaches_everything() {
-    let sweep = Sweep::run(&seeds(0x5eed, 300), 2, None, false, &|_| {});
-    assert!(sweep.failed.is_empty(), "{:?}", sweep.failed);
-    let missed: Vec<_> = REACHED.iter().filter(|name| !sweep.counters.contains_key(*name)).collect();
-    assert!(missed.is_empty(), "never reached: {missed:?}");
+    check(Style::Orchestrated, 300, REACHED);
+}
+
+#[test]
+fn a_sweep_of_choreographed_runs_finds_nothing_and_reaches_everything() {
+    check(Style::Choreographed, 200, REACHED_BY_CHAINS);
 }

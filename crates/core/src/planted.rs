@@ -63,6 +63,14 @@ bugs! {
     KeyReuse = "key-reuse",
     /// A barrier forgets sagas that are still open.
     OpenForgotten = "open-forgotten",
+    /// A chain that is overdue is given up though its pivot has acted.
+    OverdueIgnoresPivot = "overdue-ignores-pivot",
+    /// A reaction that comes again tells nothing.
+    RepeatUntold = "repeat-untold",
+    /// An event that is told again is another one.
+    EventToldAnew = "event-told-anew",
+    /// What came out of the inbox leaves it before what it led to is published.
+    InboxLeftEarly = "inbox-left-early",
 }
 
 /// Whether this bug is planted: never.

@@ -158,13 +158,17 @@ async fn who_owns_the_pivot_is_told_that_a_chain_is_overdue_until_that_is_seen_a
     (rig.observer, rig.chains) = opened.expect("open");
     rig.tell(&[stories("2").0[0].clone()]).await;
     rig.tell(&stories("3").0).await;
+    let [rung_4, opened_4, _] = stories("4").0;
+    rig.tell(&[rung_4, Event { at: Timestamp(990_000), ..opened_4 }]).await; // by a clock that is behind
     for _ in 0..3 {
         rig.passes(DEADLINE).await; // what it has told it sees, and tells no more
     }
     let mut overdue = told(&rig, "other").await;
     overdue.sort_by_key(Event::id);
     let keys: Vec<&str> = overdue.iter().map(|event| event.chain().key()).collect();
-    assert_eq!(keys, ["1", "2"], "each once, and none that is over");
+    assert_eq!(keys, ["1", "2", "4"], "each once, and none that is over");
+    let at = |event: &Event| event.at == rung.at.plus(DEADLINE);
+    assert!(overdue.iter().all(at), "the same whatever was seen of the chain by then");
     assert_eq!((&overdue[0].causation, overdue[0].hop), (&Some(rung.id()), 1));
     assert_eq!(overdue[0].body, rung.body, "it says what the chain began with");
 

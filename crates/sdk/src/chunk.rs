@@ -26,6 +26,8 @@ pub(crate) struct Room<'a> {
     pub service: &'a Service,
     pub database: &'a Database,
     pub options: &'a Options,
+    /// So many records came from the transport; what comes behind them came out of the inbox.
+    pub polled: usize,
     pub now: Timestamp,
 }
 
@@ -162,6 +164,7 @@ impl Room<'_> {
     /// What a command comes to without a handler, or the handler, not yet begun, on `tx`.
     fn prepare(&self, tx: Tx, asked: &Asked, known: &Known, inputs: &Inputs) -> Prepared {
         let begun = match known.verdict(&asked.key) {
+            Verdict::Answered(_) if planted(Bug::OverdueIgnoresPivot) && self.is_given_up(asked) => return overdue(),
             Verdict::Answered(outcome) => {
                 let poison = self.poison(asked);
                 return Prepared::Answered(Answer { poison, fresh: false, ..Answer::fresh(outcome) });
@@ -170,10 +173,7 @@ impl Room<'_> {
                 let outcome = Outcome::Done(Body::empty());
                 return Prepared::Answered(Answer { poison: self.poison(asked), ..Answer::fresh(outcome) });
             }
-            Verdict::Act if self.is_given_up(asked) => {
-                let refusal = Refusal::new(code::OVERDUE, "the deadline passed before it was done: it never will be");
-                return Prepared::Answered(Answer::fresh(Outcome::Refused(refusal)));
-            }
+            Verdict::Act if self.is_given_up(asked) => return overdue(),
             Verdict::Act => match inputs {
                 Inputs::Missing { names, since } => {
                     let why = format!("waits for {}", names.join(", "));
@@ -299,6 +299,14 @@ impl Answer {
     fn fresh(outcome: Outcome) -> Answer {
         Answer { outcome, poison: None, fresh: true, event: None, waits: false }
     }
+
+    /// Whether what asked for it is not to come again out of the inbox.
+    pub(crate) fn is_final(&self) -> bool {
+        match &self.outcome {
+            Outcome::Done(_) | Outcome::Refused(_) => true,
+            Outcome::Fault(_) => self.waits && self.poison.is_some(),
+        }
+    }
 }
 
 impl Mode {
@@ -326,6 +334,12 @@ impl Stop {
             | DatabaseError::ProgramTooOld { .. } => Stop::Failed(error),
         }
     }
+}
+
+/// It never will be done.
+fn overdue() -> Prepared {
+    let refusal = Refusal::new(code::OVERDUE, "the deadline passed before it was done: it never will be");
+    Prepared::Answered(Answer::fresh(Outcome::Refused(refusal)))
 }
 
 fn alarm(asked: &Asked, answer: &Answer) {

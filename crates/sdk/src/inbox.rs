@@ -105,6 +105,16 @@ pub(crate) async fn remove(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute_many(&REMOVE, keys.iter().map(|key| place(key)).collect()).await
 }
 
+/// Nothing waits for these any more, and what they led to is published.
+pub(crate) async fn settle(database: &Database, keys: &[StepKey]) -> Result<(), Error> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let open = database.begin().await?;
+    remove(&open.tx(), &keys.iter().collect::<Vec<_>>()).await?;
+    open.commit().await
+}
+
 /// At most so many whose time has come, as if they had just been delivered to this service.
 pub(crate) async fn due(
     service: &Name,

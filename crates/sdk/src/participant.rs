@@ -146,7 +146,7 @@ impl Participant {
             return Err(error.into());
         }
         let mut taken = consumer.poll(options.messages_max).await?;
-        let marks = Mark::behind(&taken);
+        let (marks, polled) = (Mark::behind(&taken), taken.len());
         if service.is_choreographed() && (outbox.take() || now >= *look_due) {
             if service.begins_chains() {
                 outbox::relay(service.name(), database, transport.as_ref()).await?;
@@ -157,10 +157,14 @@ impl Participant {
         if !taken.is_empty() {
             let Intake { asked, unreadable, expired, horizons } = Intake::of(service, &taken, now);
             let mut outgoing = Outgoing::new(service.name(), &taken);
-            let room = Room { service, database, options, now };
+            let room = Room { service, database, options, polled, now };
+            let mut settled = Vec::new();
             for chunk in chunks(asked) {
                 let answers = room.carry_out(&chunk, meter).await?;
                 meter.chunk(&answers);
+                let out_of_inbox = chunk.iter().zip(&answers).filter(|(asked, _)| asked.place >= polled);
+                let done = out_of_inbox.filter(|(_, answer)| answer.is_final());
+                settled.extend(done.map(|(asked, _)| asked.key.clone()));
                 chunk.into_iter().zip(answers).for_each(|(asked, answer)| outgoing.answer(asked, answer));
             }
             meter.expired += expired as u64;
@@ -173,6 +177,7 @@ impl Participant {
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
             consumer.commit(marks).await?;
+            inbox::settle(database, &settled).await?;
             for (horizon, reply_to) in horizons {
                 let Some(sweep) = Sweep::of(horizon, reply_to, options.barrier_retention, now) else { continue };
                 self.sweeps.retain(|older| !sweep.replaces(older));

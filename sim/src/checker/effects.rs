@@ -51,7 +51,9 @@ impl Checker {
         match direction {
             Direction::Action => {
                 let undone = shadow.and_then(|shadow| status(shadow, step)) == Some(StepStatus::Undone);
-                if undone || had(step, Direction::Compensation) {
+                let chain_undone =
+                    self.chains.as_ref().is_some_and(|chains| chains.has_told(id, step, Direction::Compensation));
+                if undone || chain_undone || had(step, Direction::Compensation) {
                     world.violate("hanging-action", format!("{id} {step} happened after its compensation"));
                 }
             }
@@ -63,6 +65,13 @@ impl Checker {
                     in_order(world, shadow, step, &had);
                 }
             }
+        }
+        let pivot = self.chains.as_ref().and_then(|chains| chains.plan.pivot()).map(|pivot| pivot.name.as_str());
+        let is_crossed = pivot.is_some_and(|pivot| pivot == step || had(pivot, Direction::Action));
+        let goes_back = direction == Direction::Compensation
+            || before.iter().any(|(_, direction)| *direction == Direction::Compensation);
+        if is_crossed && goes_back {
+            world.violate("undo-after-pivot", format!("{id} went back, and its pivot acted: {before:?}, then {step}"));
         }
         self.effects.entry(id.to_owned()).or_default().push((step.to_owned(), direction));
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagamore_core::message::Event;
 use sagamore_core::plan::{Chain, Role, Seen, State};
@@ -155,6 +156,7 @@ impl Folded {
     pub fn overdue(&self) -> Option<Event> {
         let name = self.chain.plan()?.overdue.clone().filter(|_| self.chain.lacks_overdue())?;
         let begun = self.told.iter().find(|told| told.seen.causation.is_none())?;
+        let allowed = Duration::from_millis(self.chain.plan()?.deadline_ms?);
         let key = StepKey { saga: self.id.clone(), step: name.clone(), direction: Direction::Action, generation: 1 };
         Some(Event {
             key,
@@ -162,7 +164,7 @@ impl Folded {
             name,
             causation: Some(begun.seen.id.clone()),
             hop: begun.seen.hop.saturating_add(1),
-            at: self.chain.deadline()?, // the same however often it is told
+            at: begun.seen.at.plus(allowed), // the same however often it is told, whatever was seen by then
             body: begun.body.clone(),
             traceparent: None,
         })

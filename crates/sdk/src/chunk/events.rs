@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sagamore_core::message::{Event, Outcome};
+use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, StepKey, Timestamp};
 use sagamore_database::{Error, Tx};
 
@@ -88,15 +89,17 @@ impl Room<'_> {
         let (mut faulted, mut over, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
         for ((asked, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
             let By::Event(cause) = &asked.by else { continue };
+            // What came out of the inbox stays there until what it led to is published: it would not come again.
+            if answer.is_final() && (asked.place < self.polled || planted(Bug::InboxLeftEarly)) {
+                over.push(&asked.key);
+            }
             match &answer.outcome {
-                Outcome::Fault(_) if answer.waits && answer.poison.is_some() => over.push(&asked.key),
                 Outcome::Fault(_) if answer.waits => {}
                 Outcome::Fault(_) => faulted.extend(kept(asked, inbox::AFTER_FAULT)),
                 Outcome::Done(_) | Outcome::Refused(_) => {
-                    over.push(&asked.key);
                     if answer.fresh {
                         answer.event = self.event(asked, cause, inputs, &answer.outcome);
-                    } else {
+                    } else if !planted(Bug::RepeatUntold) {
                         repeated.push(&asked.key);
                     }
                 }
@@ -107,6 +110,7 @@ impl Room<'_> {
             let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
             if is_repeated && !matches!(answer.outcome, Outcome::Fault(_)) {
                 answer.event = kept.next().flatten();
+                answer.event.iter_mut().filter(|_| planted(Bug::EventToldAnew)).for_each(|event| event.at = self.now);
             }
         }
         let new: Vec<&Event> =

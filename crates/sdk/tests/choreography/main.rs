@@ -1,6 +1,7 @@
 //! Services that react to each other's events, driven turn by turn on databases and a log in memory.
 
 mod toy;
+mod unreliable;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -143,6 +144,36 @@ async fn a_fault_is_tried_again_by_and_by_and_holds_up_nobody_else() {
     let events = toy.events().await;
     let filled = events.iter().filter(|event| event.name.as_str() == "shelf.filled");
     assert_eq!(filled.map(Event::id).collect::<BTreeSet<_>>().len(), 2);
+}
+
+/// It comes out of the inbox, and from nowhere else: it stays there until what it led to is published.
+#[tokio::test]
+async fn what_came_out_of_the_inbox_is_told_though_a_process_dies_before_it_publishes() {
+    let early_max = Duration::from_secs(15);
+    let mut toy = Toy::with(Options { early_max, ..Options::default() }).await;
+    let silent_for_a_turn = async |toy: &mut Toy| {
+        toy.transport.falls_silent(true);
+        toy.try_turns().await;
+        toy.transport.falls_silent(false);
+        toy.restart();
+        toy.passes(Duration::from_secs(61)); // the longest pause
+        toy.settle().await;
+    };
+    toy.begin("1", Mood::FailsTwice).await;
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 0, "a fault");
+    toy.passes(Duration::from_secs(1));
+    silent_for_a_turn(&mut toy).await;
+    let events = toy.events().await;
+    let told: BTreeSet<&str> = names(&events).into_iter().collect();
+    assert_eq!(told, BTreeSet::from(["draft.made", "print.done", "shelf.filled"]));
+    assert_eq!((toy.prints().await, toy.waiting().await), (1, 0));
+
+    toy.publish(vec![encode_event(&toy::printed("2"), &"printer".parse().unwrap())]).await;
+    toy.settle().await;
+    toy.passes(early_max + Duration::from_secs(1));
+    silent_for_a_turn(&mut toy).await;
+    assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
 #[tokio::test]

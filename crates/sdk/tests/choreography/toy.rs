@@ -14,6 +14,8 @@ use sagamore_transport::wire::{dead_letter_topic, decode_event};
 use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
 use serde::{Deserialize, Serialize};
 
+use crate::unreliable::Unreliable;
+
 #[derive(Clone, Debug, Message)]
 #[message(name = "draft.made")]
 pub struct DraftMade {
@@ -114,6 +116,7 @@ fn services(calls: &Calls) -> [Service; 3] {
 
 pub struct Toy {
     log: Log,
+    pub transport: Unreliable,
     options: Options,
     calls: Calls,
     databases: [Database; 3],
@@ -139,6 +142,7 @@ impl Toy {
         let events = watch(&log, &topics).await;
         let (calls, outbox) = (Calls::default(), Outbox::default());
         let mut toy = Toy {
+            transport: Unreliable::over(&log),
             log,
             options,
             calls,
@@ -156,7 +160,7 @@ impl Toy {
 
     /// All processes die and come again.
     pub fn restart(&mut self) {
-        let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
+        let transport: Arc<dyn Transport> = Arc::new(self.transport.clone());
         let each = services(&self.calls).into_iter().zip(&self.databases);
         let new = |(service, database): (Service, &Database)| {
             Participant::new(service, database.clone(), transport.clone(), self.options.clone())
@@ -197,6 +201,13 @@ impl Toy {
                 taken += participant.turn(self.now, &mut rng).await.expect("turn").taken;
             }
             idle = if taken == 0 { idle + 1 } else { 0 };
+        }
+    }
+
+    /// One turn of each, whatever comes of it.
+    pub async fn try_turns(&mut self) {
+        for participant in &mut self.participants {
+            let _ = participant.turn(self.now, &mut fastrand::Rng::with_seed(7)).await;
         }
     }
 

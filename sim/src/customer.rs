@@ -1,0 +1,135 @@
+//! Those who place orders in a choreographed shop, place them again, and others under the same id; and those who say that an
+//! order takes too long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagamore_core::plan::Plan;
+use sagamore_core::{Event, StepKey};
+use sagamore_sdk::Begun;
+use sagamore_shop::order::Rejected;
+use sagamore_shop::order::choreographed::place;
+use sagamore_shop::{Order, choreography, order};
+use sagamore_transport::wire::encode_event;
+
+use crate::shop;
+use crate::site::Site;
+
+/// Orders by chance, so many.
+pub fn orders(count: usize, rng: &mut fastrand::Rng) -> Vec<Order> {
+    (0..count).map(|number| shop::order(&format!("{}", 10_248 + number), rng)).collect()
+}
+
+/// Places its orders, one after another, and comes back to earlier ones in between.
+pub async fn customer(site: Arc<Site>, orders: Vec<Order>) {
+    let world = site.world.clone();
+    for (index, wanted) in orders.iter().enumerate() {
+        world.sleep(world.between(0, 1_500)).await;
+        insist(&site, wanted).await;
+        while world.percent(40) {
+            world.sleep(world.between(0, 800)).await;
+            let earlier = &orders[world.below(index as u64 + 1) as usize];
+            match world.below(3) {
+                0 => insist(&site, earlier).await,
+                1 => order_otherwise(&site, earlier).await,
+                _ => look_at(&site, earlier).await,
+            }
+        }
+    }
+    site.client_is_done();
+}
+
+/// Asks until it is accepted.
+async fn insist(site: &Site, wanted: &Order) {
+    let (world, id) = (&site.world, id(wanted));
+    loop {
+        match ask(site, wanted).await {
+            Some(Ok(Begun::Never)) => return world.violate("lost-saga", format!("{id} is said never to begin")),
+            Some(Ok(begun @ (Begun::New | Begun::Before))) => {
+                world.tell(|| format!("{id} accepted: {begun:?}"));
+                world.checker().placed(world, &id);
+                if begun == Begun::Before {
+                    world.count("order placed again");
+                }
+                return;
+            }
+            Some(Err(why)) => {
+                let why = format!("{id}, ordered with what it was ordered with: {why}");
+                return world.violate("key-reuse", why);
+            }
+            None => world.sleep(world.between(10, 1_000)).await,
+        }
+    }
+}
+
+/// The same id with another order has to be refused.
+async fn order_otherwise(site: &Site, wanted: &Order) {
+    let mut other = wanted.clone();
+    other.ship_to.city = "Lille".to_owned();
+    match ask(site, &other).await {
+        Some(Err(Rejected::OrderExists(_))) => site.world.count("other order refused"),
+        Some(given) => site.world.violate("key-reuse", format!("{}, ordered otherwise: {given:?}", id(wanted))),
+        None => {}
+    }
+}
+
+/// What was accepted is there.
+async fn look_at(site: &Site, wanted: &Order) {
+    let database = site.services[0].1.for_process(&"customer".into());
+    match order::order(&database, &wanted.order_id).await {
+        Ok(Some(_)) => site.world.count("order read"),
+        Ok(None) => site.world.violate("lost-saga", format!("{} was accepted, and is gone", id(wanted))),
+        Err(_) => {}
+    }
+}
+
+/// What comes of placing it; none when that is not known. Sometimes it is given up half-way.
+async fn ask(site: &Site, wanted: &Order) -> Option<Result<Begun, Rejected>> {
+    let world = &site.world;
+    let (database, outbox) = (site.services[0].1.for_process(&"customer".into()), site.outbox());
+    let patience = if world.percent(20) { world.between(1, 20) } else { 20_000 };
+    let placed = place(&database, &outbox, wanted.clone(), world.clock(0));
+    let answer = world.patience(patience, placed).await;
+    world.nudge();
+    let Some(Ok(answer)) = answer else {
+        world.count("order to be placed again");
+        return None;
+    };
+    Some(answer)
+}
+
+/// Says now and then of some order that it takes too long, whether that is so or not.
+pub async fn impatient(site: Arc<Site>) {
+    let (world, plan) = (site.world.clone(), choreography::plan().expect("the plan is sound"));
+    let transport = site.hub.for_process(&"impatient".into(), 0);
+    let impatient = "impatient".parse().expect("a name");
+    while !world.is_healed() {
+        world.sleep(world.between(100, 8_000)).await;
+        let begun = world.checker().begun();
+        let Some(event) = begun.get(world.below(begun.len() as u64) as usize) else { continue };
+        let Some(overdue) = overdue(&plan, event) else { return };
+        let record = encode_event(&overdue, &impatient);
+        if transport.create_topic(overdue.name.as_str(), 2).await.is_ok()
+            && transport.publish(vec![record]).await.is_err()
+        {
+            world.count("deadline perhaps not told");
+        }
+    }
+}
+
+/// As the observer tells it.
+fn overdue(plan: &Plan, begun: &Event) -> Option<Event> {
+    let name = plan.overdue.clone()?;
+    Some(Event {
+        key: StepKey { step: name.clone(), ..begun.key.clone() },
+        name,
+        causation: Some(begun.id()),
+        hop: begun.hop + 1,
+        at: begun.at.plus(Duration::from_millis(plan.deadline_ms?)),
+        ..begun.clone()
+    })
+}
+
+fn id(order: &Order) -> String {
+    format!("{}:{}", choreography::NAME, order.order_id)
+}

@@ -1,0 +1,98 @@
+//! What only a choreographed site has: the outbox that customers come to, and the observer.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use sagamore_engine::{Error, Observer, ObserverOptions};
+use sagamore_sdk::{Database, Options, Outbox, Participant};
+use sagamore_shop::choreography;
+
+use super::Site;
+use crate::store::{Owner, Store};
+use crate::style::Style;
+
+impl Site {
+    /// The tables that chains need, before the first order is placed.
+    pub(super) fn prepare_chains(&self) {
+        if self.style == Style::Orchestrated {
+            return;
+        }
+        for (service, store) in &self.services {
+            let transport = self.hub.for_process(&"nobody".into(), 0);
+            let mut participant = Participant::new(service.clone(), store.inner.clone(), transport, Options::default());
+            let prepared = participant.prepare().now_or_never();
+            prepared.expect("databases in memory answer at once").expect("make the tables of events");
+        }
+        self.begin_observing_anew();
+    }
+
+    /// The observer has lost its database. Whoever is one has to be gone.
+    pub fn begin_observing_anew(&self) {
+        let mut desk = self.desk();
+        let count = desk.observer.as_ref().map_or(0, |(_, count)| count + 1);
+        desk.observer = Some((Store::new(&self.world, Owner::Observer), count));
+    }
+
+    fn observer(&self) -> Option<(Store, u32)> {
+        self.desk().observer.clone()
+    }
+
+    /// What the observer keeps; where there is none, the engine's database.
+    pub fn observed(&self) -> Database {
+        self.observer().map_or_else(|| self.engine.inner.clone(), |(store, _)| store.inner)
+    }
+
+    /// Where orders are placed.
+    pub fn outbox(&self) -> Outbox {
+        self.desk().outbox.clone()
+    }
+
+    /// One life of the observer.
+    pub async fn observe(self: Arc<Site>, born_in_ms: i64) {
+        let world = &self.world;
+        world.sleep(born_in_ms).await;
+        let Some((store, count)) = self.observer() else { return };
+        let skew = world.between(-self.skew_ms_max, self.skew_ms_max);
+        loop {
+            let who = self.incarnation("observer");
+            let options = ObserverOptions {
+                group: format!("sagamore.observer.{count}"),
+                partitions: 2,
+                batch_max: [1, 3, 1_000][world.below(3) as usize],
+                tells_overdue: world.percent(50),
+                ..ObserverOptions::default()
+            };
+            let plan = choreography::plan().expect("the plan is sound");
+            let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, skew));
+            let ended = match Observer::open(options, database, transport, vec![plan]).await {
+                Ok((mut observer, _)) => self.turns_of(&mut observer, skew).await,
+                Err(error) => Err(error),
+            };
+            match ended {
+                Err(error) if error.is_transient() => world.sleep(world.between(5, 2_000)).await,
+                Err(error) => return world.violate("turn-failed", format!("{who}: {error}")),
+                Ok(never) => match never {},
+            }
+        }
+    }
+
+    /// Until a turn fails, and is not simply made again.
+    async fn turns_of(&self, observer: &mut Observer, skew: i64) -> Result<Infallible, Error> {
+        let world = &self.world;
+        let mut idle = 1;
+        loop {
+            match observer.turn(world.clock(skew)).await {
+                Ok(taken) => {
+                    idle = if taken > 0 { 1 } else { (idle * 2).min(1_000) };
+                    world.rest(idle).await;
+                }
+                Err(error) if error.is_transient() && world.percent(50) => {
+                    world.tell(|| format!("observer: {error}"));
+                    world.sleep(world.between(5, 500)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
