@@ -211,6 +211,9 @@ struct ServiceArgs {
 /// An observer.
 #[derive(Debug, Args)]
 struct ObserveArgs {
+    /// The consumer group, instead of sagamore.observer: with a new one it reads the topics from their beginning.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
     /// The address to listen on, instead of the configuration's.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,

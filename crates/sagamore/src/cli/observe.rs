@@ -24,7 +24,7 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let waiting = Waiting::default();
-    let opening = open(&settings, &waiting);
+    let opening = open(&settings, args.group, &waiting);
     let (listener, (observer, chains)) = attend::meanwhile(listener, ("observer", &waiting), opening).await?;
     let attended = Attended::begin(listener, observer_router(ObserverApp { chains, metrics: Some(metrics) }))?;
     let mut crew = Crew::new();
@@ -49,14 +49,16 @@ pub async fn chains(settings: &Settings, waiting: &Waiting) -> Result<Chains> {
 }
 
 /// Tries until the servers are there: a start order is nobody's worry.
-async fn open(settings: &Settings, waiting: &Waiting) -> Result<(Observer, Chains)> {
+async fn open(settings: &Settings, group: Option<String>, waiting: &Waiting) -> Result<(Observer, Chains)> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
     let kafka = settings.kafka("observer", None)?;
     let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
     let (partitions, tells_overdue) = (settings.observer.partitions, settings.observer.tells_overdue);
     let retention = settings.barrier_retention();
-    let options = ObserverOptions { partitions, retention, tells_overdue, ..ObserverOptions::default() };
+    let usual = ObserverOptions::default();
+    let group = group.unwrap_or(usual.group.clone());
+    let options = ObserverOptions { group, partitions, retention, tells_overdue, ..usual };
     loop {
         let opened = match kafka.brokers().await {
             Err(error) => Err(error.into()),

@@ -18,9 +18,10 @@ pub async fn index() -> &'static str {
      GET  /accounts, /accounts/{id}          what the customers have\n\
      GET  /stock, /stock/{sku}               what the shelves have\n\
      POST /api/v1/sagas                      start any saga: {\"definition\", \"key\", \"input\"}\n\
-     GET  /api/v1/sagas                      list: ?status= &definition= &key= &limit= &cursor=\n\
+     GET  /api/v1/sagas                      list: ?status= &style= &definition= &key= &limit= &cursor=\n\
      GET  /api/v1/sagas/{id}                 one saga with its steps and journal\n\
      POST /api/v1/sagas/{id}/cancel          also: retry, skip, resolve with {\"step\", \"reason\"}\n\
+     GET  /api/v1/barriers/{service}         what a service itself knows of sagas, for `sagamore reconcile`\n\
      GET  /livez /readyz /metrics /version\n\
      GET  /docs/errors                       every problem code: cause, check, fix\n"
 }
@@ -48,7 +49,7 @@ pub fn of_service(service: &str) -> String {
              GET  /shipments, /shipments/{id}        what was shipped\n"
         }
     };
-    format!("Sagamore's service {service}\n\n{own}{EVERYWHERE}")
+    format!("Sagamore's service {service}\n\n{own}{KNOWN}{EVERYWHERE}")
 }
 
 /// What an observer has.
@@ -63,12 +64,16 @@ pub async fn of_choreography() -> String {
                GET  /orders/{id}                       an order\n\
                GET  /accounts                          what the customers have\n\
                GET  /stock                             what the shelves have\n";
-    format!("Sagamore, without an orchestrator\n\n{own}{CHAINS}{EVERYWHERE}")
+    format!("Sagamore, without an orchestrator\n\n{own}{CHAINS}{KNOWN}{EVERYWHERE}")
 }
 
 const CHAINS: &str = "\
-GET  /api/v1/chains                     list: ?status= &limit= &before=\n\
-GET  /api/v1/chains/{id}                one chain with its events; Prefer: wait=10 waits until it is at rest\n";
+GET  /api/v1/sagas                      list the chains: ?status= &style= &definition= &key= &limit= &cursor=\n\
+GET  /api/v1/sagas/{id}                 one chain with steps and events; Prefer: wait=10 waits until it is at rest\n";
+
+const KNOWN: &str = "\
+GET  /api/v1/barriers/{service}         what the service itself knows of sagas, for `sagamore reconcile`\n\
+POST /api/v1/sagas/{id}/resend          tell the events of a chain again, where there are such\n";
 
 const EVERYWHERE: &str = "\
 GET  /livez /readyz /metrics /version\n\

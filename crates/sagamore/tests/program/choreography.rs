@@ -14,7 +14,7 @@ fn the_articles_address_answers_in_the_articles_words() {
     assert_eq!((asked.status, asked.message()), (200, "Saga completed successfully for order 12345".into()));
     let again = server.get("/saga/start/12345?wait=10");
     assert_eq!(again.message(), "Saga completed successfully for order 12345");
-    assert!(server.get("/").body.contains("/api/v1/chains/{id}"), "the front page says what there is");
+    assert!(server.get("/").body.contains("/api/v1/sagas/{id}"), "the front page says what there is");
 }
 
 #[test]
