@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::registry::Registry;
 
 pub(crate) use handed::Handed;
+pub(crate) use horizon::named;
 pub(crate) use list::{Clauses, LIMIT};
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub(crate) use ownership::{Epochs, Seat, Survey};

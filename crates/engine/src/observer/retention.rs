@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use sagamore_core::{Horizon, Name, SagaId, Timestamp};
+use sagamore_core::{Horizon, Name, Timestamp};
 use sagamore_database::Value;
 use sagamore_transport::wire;
 
 use super::Observer;
 use super::store::{Store, bad};
 use crate::error::Error;
-use crate::store::LASTING;
+use crate::store::{LASTING, named};
 
 /// The pause between two horizons.
 const HORIZON_EVERY: Duration = Duration::from_secs(600);
@@ -67,16 +67,8 @@ impl Store {
     /// All chains that began before a moment were over before `ended_before`, but these; and of those from before the observer
     /// knew anything it says nothing.
     async fn horizon(&self, ended_before: Timestamp, now: Timestamp) -> Result<Horizon, Error> {
-        let until = ended_before.minus(LASTING);
-        let limit = i64::try_from(NAMES_MAX).unwrap_or(i64::MAX).saturating_add(1);
-        let mut names: Vec<(SagaId, Timestamp)> = Vec::new();
-        for row in self.database.query(NAMES, (until.0, ended_before.0, limit)).await? {
-            let id: String = row.get(0)?;
-            names.push((id.parse().map_err(|why| bad(&id, why))?, Timestamp(row.get(1)?)));
-        }
-        let until = names.get(NAMES_MAX).map_or(until, |(_, begun_at)| *begun_at);
-        names.retain(|(_, begun_at)| *begun_at < until);
-        let (started_before, but) = (until.minus(SKEW_MAX), names.into_iter().map(|(id, _)| id).collect());
+        let (until, but) = named(&self.database, NAMES, ended_before, NAMES_MAX).await?;
+        let started_before = until.minus(SKEW_MAX);
         let started_from = Some(self.known_since(now).await?.plus(SKEW_MAX));
         Ok(Horizon { started_before, ended_before, started_from, definitions: self.plan_names(), but })
     }

@@ -7,7 +7,7 @@ use sagamore_core::Timestamp;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::message::{Horizon, Swept};
-use sagamore_database::Value;
+use sagamore_database::{Database, Value};
 
 use super::schema::LASTING;
 use super::{Store, bad};
@@ -31,21 +31,12 @@ impl Store {
         skew_max: Duration,
         names_max: usize,
     ) -> Result<Horizon, Error> {
-        let until = ended_before.minus(LASTING);
-        let limit = i64::try_from(names_max).unwrap_or(i64::MAX).saturating_add(1);
-        let mut names: Vec<(SagaId, Timestamp)> = Vec::new();
-        for row in self.database.query(NAMES, (until.0, ended_before.0, limit)).await? {
-            let id: String = row.get(0)?;
-            names.push((id.parse().map_err(|why| bad(&id, why))?, Timestamp(row.get(1)?)));
-        }
-        let until = names.get(names_max).map_or(until, |(_, started_at)| *started_at);
-        names.retain(|(_, started_at)| *started_at < until);
+        let (until, but) = named(&self.database, NAMES, ended_before, names_max).await?;
         let mut definitions: Vec<Name> = Vec::new();
         for row in self.database.query("SELECT name FROM definition GROUP BY name ORDER BY name", ()).await? {
             let name: String = row.get(0)?;
             definitions.push(name.parse().map_err(|why| bad(&name, why))?);
         }
-        let but = names.into_iter().map(|(id, _)| id).collect();
         let (started_before, started_from) = (until.minus(skew_max), None);
         Ok(Horizon { started_before, ended_before, started_from, definitions, but })
     }
@@ -82,6 +73,26 @@ impl Store {
         }
         Ok(Some(swept))
     }
+}
+
+/// Until which moment at most `names_max` sagas have to be named, and these. `sql` gives those that started before its first
+/// parameter and had not ended before its second, by their start, at most as many as its third.
+pub(crate) async fn named(
+    database: &Database,
+    sql: &str,
+    ended_before: Timestamp,
+    names_max: usize,
+) -> Result<(Timestamp, Vec<SagaId>), Error> {
+    let until = ended_before.minus(LASTING);
+    let limit = i64::try_from(names_max).unwrap_or(i64::MAX).saturating_add(1);
+    let mut names: Vec<(SagaId, Timestamp)> = Vec::new();
+    for row in database.query(sql, (until.0, ended_before.0, limit)).await? {
+        let id: String = row.get(0)?;
+        names.push((id.parse().map_err(|why| bad(&id, why))?, Timestamp(row.get(1)?)));
+    }
+    let until = names.get(names_max).map_or(until, |(_, started_at)| *started_at);
+    names.retain(|(_, started_at)| *started_at < until);
+    Ok((until, names.into_iter().map(|(id, _)| id).collect()))
 }
 
 #[cfg(test)]
