@@ -129,7 +129,7 @@ impl Sides {
                 Some(saga) => {
                     let found = judge::compare(&saga, stands, &names);
                     match sort.filter(|_| found.is_empty() && saga.line.status == ChainStatus::Completed) {
-                        Some(sort) => drop(whole.entry(sort).or_insert_with(|| judge::whole(&saga))),
+                        Some(sort) => drop(whole.insert(sort, judge::whole(&saga, &names))),
                         None => looked_into += 1,
                     }
                     report.inconsistent.extend(found);

@@ -69,9 +69,10 @@ pub fn is_suspicious(line: Option<&Line>, stands: &Stands, whole: Option<&Stands
     }
 }
 
-/// What a saga says that has ended well, in the words of barriers.
-pub fn whole(saga: &SagaView) -> Stands {
-    let done = saga.steps.iter().filter(|step| step.status == StepStatus::Done);
+/// What a saga says that has ended well, in the words of these services' barriers.
+pub fn whole(saga: &SagaView, services: &[&str]) -> Stands {
+    let asked = saga.steps.iter().filter(|step| services.contains(&step.participant.as_str()));
+    let done = asked.filter(|step| step.status == StepStatus::Done);
     done.map(|step| ((step.participant.clone(), step.name.clone()), Stand::Done)).collect()
 }
 
