@@ -1,11 +1,12 @@
 //! What came of the orders, by what everybody says who has a part of it.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Cast, pairs};
+use super::{Cast, POLL, READY_MAX, pairs};
 
 impl Cast<'_> {
     /// What became of all orders that were ever placed.
@@ -45,7 +46,23 @@ impl Cast<'_> {
         let pieces = self.sum("order", "/orders", "orders", "orderId", pieces)? + number("stockPieces")?;
         let had = lines(&orders.join("stock.jsonl"), "onHand")?;
         ensure!(pieces == had, "stock: {pieces} pieces of {had}");
-        Ok(())
+        self.reconciled()
+    }
+
+    /// No service's barrier says anything else than the sagas do. Whoever has just been killed is waited for.
+    fn reconciled(&self) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let compared = self.program().args(["reconcile", "-o", "json"]).output().context("run reconcile")?;
+            if compared.status.success() {
+                return Ok(());
+            }
+            let said = String::from_utf8_lossy(&compared.stdout);
+            ensure!(said.is_empty(), "reconcile: {said}");
+            let why = String::from_utf8_lossy(&compared.stderr);
+            ensure!(begun.elapsed() < READY_MAX, "reconcile: {why}");
+            std::thread::sleep(POLL);
+        }
     }
 
     /// Adds something up over everything that a service keeps, page by page.
