@@ -7,7 +7,7 @@ use sagamore_core::message::Event;
 use sagamore_core::plan::Plan;
 use sagamore_core::{Body, Direction, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
-use sagamore_database::testing::database;
+use sagamore_database::testing::{database, is_remote, whole_table_walks};
 use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions};
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, decode_horizon, encode_event};
 use sagamore_transport::{Log, MemoryDisk, Subscription, Transport, log};
@@ -309,4 +309,31 @@ async fn who_waits_is_told_when_the_chain_is_over_and_lists_are_pages() {
         .expect("list");
     assert_eq!(keys(&rest), ["1"]);
     assert_eq!(rig.chains.wait(&chain("never"), Duration::ZERO).await.expect("read"), None);
+}
+
+/// Also when the plan was made for empty tables.
+#[tokio::test]
+async fn no_statement_of_the_observer_walks_through_a_whole_table() {
+    if !is_remote() {
+        return; // told where the database is made
+    }
+    let mut rig = Rig::new().await;
+    for key in ["1", "2", "3"] {
+        rig.tell(&stories(key).0).await;
+        rig.tell(&stories(&format!("{key}-away")).1).await;
+    }
+    rig.tell(&[stories("late").0[0].clone()]).await;
+    rig.passes(DEADLINE * 2).await;
+    rig.passes(Duration::from_secs(40 * 24 * 3600)).await;
+    for filter in [
+        Filter::default(),
+        Filter { status: Some(ChainStatus::Stuck), ..Filter::default() },
+        Filter { definition: Some("visit".parse().expect("a name")), ..Filter::default() },
+    ] {
+        rig.chains.list(&filter).await.expect("list");
+    }
+    rig.status("late").await;
+    let (checked, walks) = whole_table_walks(&rig.database, &["chain", "chain_event"]).await.expect("the plans");
+    assert!(checked > 8, "only {checked} statements were there");
+    assert!(walks.is_empty(), "{}", walks.join("\n\n"));
 }

@@ -50,9 +50,11 @@ macro_rules! tables {
     };
 }
 
-/// Chains by their end; those that took longer than a day; and since when the observer knows anything.
+/// Chains by their end; those that are open, and those that took longer than a day, by their beginning; and since when the
+/// observer knows anything.
 const RETENTION: &str = "
     CREATE INDEX chain_ended_at ON chain (ended_at) WHERE ended_at IS NOT NULL;
+    CREATE INDEX chain_open ON chain (begun_at) WHERE ended_at IS NULL;
     CREATE INDEX chain_lasting ON chain (begun_at) WHERE ended_at - begun_at > 86400000;
     CREATE TABLE observing (id BIGINT PRIMARY KEY, since BIGINT NOT NULL)";
 

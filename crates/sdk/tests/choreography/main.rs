@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sagamore_core::message::{Event, Horizon};
 use sagamore_core::{Body, Direction};
+use sagamore_database::testing::is_remote;
 use sagamore_sdk::{Begun, Options};
 use sagamore_transport::Record;
 use sagamore_transport::wire::{decode_event, encode_event, encode_horizon};
@@ -215,4 +216,21 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     toy.publish(vec![encode_horizon(&horizon(toy.now().minus(Duration::from_secs(1))), None)]).await;
     toy.settle().await;
     assert_eq!(kept(&toy).await, (0, 0));
+}
+
+/// Also when the plan was made for empty tables.
+#[tokio::test]
+async fn no_statement_about_events_walks_through_a_whole_table() {
+    if !is_remote() {
+        return; // told where the database is made
+    }
+    let mut toy = Toy::new().await;
+    for (key, mood) in [("1", Mood::Calm), ("2", Mood::WritesAndRefuses), ("3", Mood::Calm)] {
+        toy.begin(key, mood).await;
+        toy.settle().await;
+    }
+    let (checked, walks) = toy.whole_table_walks(&["emitted", "inbox"]).await;
+    assert!(checked > 6, "only {checked} statements were there");
+    let ours: Vec<&String> = walks.iter().filter(|walk| !walk.contains("count(*)")).collect();
+    assert_eq!(ours, [] as [&String; 0]);
 }

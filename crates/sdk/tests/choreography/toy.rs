@@ -261,6 +261,18 @@ impl Toy {
         sum
     }
 
+    /// How many statements about these tables were looked at, in all services together, and which walk through one.
+    pub async fn whole_table_walks(&self, tables: &[&str]) -> (usize, Vec<String>) {
+        let (mut checked, mut walks) = (0, Vec::new());
+        for database in &self.databases {
+            let (count, found) =
+                sagamore_database::testing::whole_table_walks(database, tables).await.expect("the plans");
+            checked += count;
+            walks.extend(found);
+        }
+        (checked, walks)
+    }
+
     pub fn now(&self) -> Timestamp {
         self.now
     }
