@@ -127,6 +127,8 @@ pub mod code {
     pub const UNDECODABLE: &str = "undecodable";
     /// The chain's deadline passed before the pivot had acted: it never will.
     pub const OVERDUE: &str = "overdue";
+    /// The chain ended before the reaction had run: it never will.
+    pub const ENDED: &str = "ended";
     /// A newer generation of the same step has been seen.
     pub const SUPERSEDED: &str = "superseded";
 }

@@ -101,6 +101,9 @@ pub struct Reaction {
     /// What takes it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,
+    /// It never runs once one of these is there, unless it has; nobody is told. What waits for it need not wait on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never_after: Vec<Name>,
     /// The point of no return, at most one: what comes after it neither fails nor is undone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pivot: bool,
@@ -132,6 +135,8 @@ pub struct Part<'a> {
     pub fails: &'a [Name],
     /// What takes it back.
     pub undo: Option<&'a Undo>,
+    /// It never runs once one of these is there.
+    pub never_after: &'a [Name],
     /// Whether it is the point of no return.
     pub pivot: bool,
 }
@@ -154,7 +159,7 @@ impl Plan {
         let undos = lowered.reactions.iter_mut().filter_map(|reaction| reaction.undo.as_mut());
         let undos = undos.chain(lowered.begins.undo.as_mut()).map(|undo| &mut undo.on);
         undos.for_each(set);
-        lowered.reactions.iter_mut().for_each(|reaction| set(&mut reaction.on));
+        lowered.reactions.iter_mut().flat_map(|reaction| [&mut reaction.on, &mut reaction.never_after]).for_each(set);
         let canonical = serde_json::to_vec(&lowered).expect("a plan holds only what JSON can hold");
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -184,6 +189,7 @@ impl Start {
             emits: std::slice::from_ref(&self.event),
             fails: &[],
             undo: self.undo.as_ref(),
+            never_after: &[],
             pivot: false,
         }
     }
@@ -198,6 +204,7 @@ impl Reaction {
             emits: &self.emits,
             fails: &self.fails,
             undo: self.undo.as_ref(),
+            never_after: &self.never_after,
             pivot: self.pivot,
         }
     }

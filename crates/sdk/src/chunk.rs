@@ -16,7 +16,7 @@ use crate::intake::{Asked, By};
 use crate::meter::Meter;
 use crate::participant::Options;
 use crate::service::Service;
-use events::Inputs;
+use events::{Inputs, Last};
 
 /// After so many handlers of a turn that took too long the others are not begun: they are asked again.
 const TIMEOUTS_MAX: u64 = 5;
@@ -164,7 +164,9 @@ impl Room<'_> {
     /// What a command comes to without a handler, or the handler, not yet begun, on `tx`.
     fn prepare(&self, tx: Tx, asked: &Asked, known: &Known, inputs: &Inputs) -> Prepared {
         let begun = match known.verdict(&asked.key) {
-            Verdict::Answered(_) if planted(Bug::OverdueIgnoresPivot) && self.is_given_up(asked) => return overdue(),
+            Verdict::Answered(_) if planted(Bug::OverdueIgnoresPivot) && self.last(asked) == Some(Last::Overdue) => {
+                return never(Last::Overdue);
+            }
             Verdict::Answered(outcome) => {
                 let poison = self.poison(asked);
                 return Prepared::Answered(Answer { poison, fresh: false, ..Answer::fresh(outcome) });
@@ -173,8 +175,8 @@ impl Room<'_> {
                 let outcome = Outcome::Done(Body::empty());
                 return Prepared::Answered(Answer { poison: self.poison(asked), ..Answer::fresh(outcome) });
             }
-            Verdict::Act if self.is_given_up(asked) => return overdue(),
             Verdict::Act => match inputs {
+                _ if let Some(last) = self.last(asked) => return never(last),
                 Inputs::Missing { names, since } => {
                     let why = format!("waits for {}", names.join(", "));
                     let early = self.now.since(*since) > self.options.early_max;
@@ -337,8 +339,11 @@ impl Stop {
 }
 
 /// It never will be done.
-fn overdue() -> Prepared {
-    let refusal = Refusal::new(code::OVERDUE, "the deadline passed before it was done: it never will be");
+fn never(last: Last) -> Prepared {
+    let refusal = match last {
+        Last::Overdue => Refusal::new(code::OVERDUE, "the deadline passed before it was done: it never will be"),
+        Last::Ended => Refusal::new(code::ENDED, "the chain ended before it was done: it never will be"),
+    };
     Prepared::Answered(Answer::fresh(Outcome::Refused(refusal)))
 }
 

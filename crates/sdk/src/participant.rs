@@ -64,7 +64,7 @@ impl Default for Options {
             reply_bytes_max: 512 * 1024,
             pause_max: Duration::from_secs(5),
             barrier_retention: Duration::from_secs(30 * 24 * 3600),
-            early_max: Duration::from_secs(600),
+            early_max: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Declared {
     /// Says that it was refused.
     pub fails: Option<EventType>,
     pub undo: Option<DeclaredUndo>,
+    /// After any of these it never runs, unless it has.
+    pub never_after: Vec<EventType>,
     /// It is given up on this event, unless it has acted.
     pub overdue: Option<EventType>,
 }
@@ -112,7 +114,7 @@ any_of!(A, B, C, D);
 
 /// Any of these events: `on::<(InventoryFailed, ShippingFailed)>()`.
 pub fn on<T: AnyOf>() -> On {
-    On(T::all().into_iter().map(|(name, fields)| EventType { name, fields }).collect())
+    On(EventType::any::<T>())
 }
 
 impl On {
@@ -178,10 +180,7 @@ impl Unbound {
 
     /// The service begins a chain with an `E` by itself, through its [outbox](crate::Outbox).
     pub fn begins<E: Message>(self) -> Reaction<E> {
-        let tells = EventType::of::<E>();
-        let declared =
-            Declared { name: self.0, inputs: Vec::new(), react: None, tells, fails: None, undo: None, overdue: None };
-        Reaction { declared, tells: PhantomData }
+        self.told(Vec::new(), None)
     }
 
     fn bound<E: Message>(
@@ -189,8 +188,12 @@ impl Unbound {
         inputs: Vec<EventType>,
         react: impl Fn(Tx, &[Body]) -> Result<Running, Unreadable> + Send + Sync + 'static,
     ) -> Reaction<E> {
-        let (tells, react) = (EventType::of::<E>(), Some(Arc::new(react) as Arc<React>));
-        let declared = Declared { name: self.0, inputs, react, tells, fails: None, undo: None, overdue: None };
+        self.told(inputs, Some(Arc::new(react)))
+    }
+
+    fn told<E: Message>(self, inputs: Vec<EventType>, react: Option<Arc<React>>) -> Reaction<E> {
+        let (name, tells, fails, undo) = (self.0, EventType::of::<E>(), None, None);
+        let declared = Declared { name, inputs, react, tells, fails, undo, never_after: Vec::new(), overdue: None };
         Reaction { declared, tells: PhantomData }
     }
 }
@@ -207,6 +210,13 @@ impl<E: Message> Reaction<E> {
         let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !given.contains(field));
         assert!(lacks.is_none(), "what is reacted to has no field '{}' for '{}'", lacks.unwrap_or(&""), fails.name);
         self.declared.fails = Some(fails);
+        self
+    }
+
+    /// Once one of these has happened it never runs, unless it has, and nobody is told: what waits for another event waits
+    /// no more. For what ends a chain otherwise: `never_after::<(OrderCancelled,)>()`.
+    pub fn never_after<T: AnyOf>(mut self) -> Reaction<E> {
+        self.declared.never_after = EventType::any::<T>();
         self
     }
 
@@ -256,6 +266,10 @@ impl EventType {
         EventType { name: E::NAME, fields: <E::From as Mirror>::FIELDS }
     }
 
+    fn any<T: AnyOf>() -> Vec<EventType> {
+        T::all().into_iter().map(|(name, fields)| EventType { name, fields }).collect()
+    }
+
     /// The body of this event with the fields that another one has.
     fn from(self, cause: &Body, refusal: Option<&Refusal>) -> Option<Body> {
         let mut given: Map<String, Value> = cause.read().ok()?;
@@ -277,13 +291,18 @@ impl Declared {
             .as_ref()
             .and_then(|undo| Some(plan::Undo { on: names(&undo.on), emits: undo.says.name.parse().ok()? }));
         let (on, emits, fails) = (names(&self.inputs), names(&[self.tells]), names(self.fails.as_slice()));
-        let overdue = names(self.overdue.as_slice()).pop();
-        plan::Declared { reaction: self.name.clone(), on, emits, fails, undo, overdue }
+        let (never_after, overdue) = (names(&self.never_after), names(self.overdue.as_slice()).pop());
+        plan::Declared { reaction: self.name.clone(), on, emits, fails, undo, never_after, overdue }
     }
 
     /// The events that it is interested in, each with what it is to it.
     pub fn triggers(&self) -> impl Iterator<Item = (&'static str, Direction)> + '_ {
-        let acts = self.inputs.iter().chain(&self.overdue).map(|input| (input.name, Direction::Action));
+        let acts = self
+            .inputs
+            .iter()
+            .chain(&self.never_after)
+            .chain(&self.overdue)
+            .map(|input| (input.name, Direction::Action));
         let undoes = self.undo.iter().flat_map(|undo| &undo.on).map(|failure| (failure.name, Direction::Compensation));
         acts.chain(undoes)
     }

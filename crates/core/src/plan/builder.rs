@@ -49,6 +49,7 @@ struct Written {
     emits: Vec<String>,
     fails: Vec<String>,
     undo: Option<(Vec<String>, String)>,
+    never_after: Vec<String>,
     pivot: bool,
 }
 
@@ -152,6 +153,12 @@ impl Builder<Reaction> {
         self.written().fails = owned(events);
         self
     }
+
+    /// The events after any of which it never runs, unless it has.
+    pub fn never_after<const N: usize>(mut self, events: [&str; N]) -> Self {
+        self.written().never_after = owned(events);
+        self
+    }
 }
 
 impl Written {
@@ -168,6 +175,7 @@ impl Written {
             emits: names(&self.emits)?,
             fails: names(&self.fails)?,
             undo: self.undo.map(undo).transpose()?,
+            never_after: names(&self.never_after)?,
             pivot: self.pivot,
         })
     }

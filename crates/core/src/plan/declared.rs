@@ -25,6 +25,9 @@ pub struct Declared {
     /// What takes it back.
     #[serde(default)]
     pub undo: Option<Undo>,
+    /// After any of these it never runs.
+    #[serde(default)]
+    pub never_after: Vec<Name>,
     /// The event that has it given up, unless it has acted.
     #[serde(default)]
     pub overdue: Option<Name>,
@@ -68,6 +71,8 @@ pub enum Facet {
     UndoneOn,
     /// What its undo says.
     UndoEmits,
+    /// After what it never runs.
+    NeverAfter,
     /// What has it given up.
     Overdue,
 }
@@ -108,6 +113,7 @@ fn compare(plan: &Plan, part: &Part, declared: &Declared, differences: &mut Vec<
         (Facet::Fails, part.fails.to_vec(), &declared.fails),
         (Facet::UndoneOn, part.undone_on().to_vec(), undo.map_or(&no_events, |undo| &undo.on)),
         (Facet::UndoEmits, emitted(part.undo), &emitted(undo)),
+        (Facet::NeverAfter, part.never_after.to_vec(), &declared.never_after),
         (Facet::Overdue, plan.overdue.iter().filter(|_| part.pivot).cloned().collect(), &overdue),
     ];
     for (facet, planned, declared) in facets {
@@ -127,6 +133,7 @@ impl fmt::Display for Facet {
             Facet::Fails => "fails with",
             Facet::UndoneOn => "is undone on",
             Facet::UndoEmits => "says of its undo",
+            Facet::NeverAfter => "never runs after",
             Facet::Overdue => "is given up on",
         })
     }

@@ -58,6 +58,9 @@ pub fn text(plan: &Plan) -> String {
                 }
             }
         }
+        if !part.never_after.is_empty() {
+            lines.push(format!("  never after {}", all(part.never_after, " or ")));
+        }
         if let Some(event) = plan.overdue.as_ref().filter(|_| part.pivot) {
             let failure = part.fails.first().map(|failure| format!(", fails with {failure}")).unwrap_or_default();
             lines.push(format!("  given up on {event}{failure}"));

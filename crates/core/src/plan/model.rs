@@ -2,6 +2,9 @@
 //!
 //! A service takes events in any order and parks the early ones, which nobody sees; so a reaction is one step, taken at
 //! some moment after its last event is there. A repeated event finds the barrier's row and changes nothing.
+//!
+//! Parts that never run after some failure are no steps: that takes away only runs in which something is done that would
+//! have to be undone, and every one of them has another in which nothing further fails.
 
 use crate::decide::{bit, members};
 use crate::plan::wiring::{Wiring, one};

@@ -83,6 +83,9 @@ pub enum Problem {
     /// An undo that a success triggers.
     #[error("{by} is undone on '{event}', which says that {origin} went well: undo on failures only")]
     UndoneOnSuccess { event: Name, by: Who, origin: Who },
+    /// A reaction that would not run though nothing failed, or that listens to nobody.
+    #[error("{by} never runs after '{event}', by which nobody says that it failed or was undone: name such an event")]
+    NeverAfter { event: Name, by: Who },
     /// The deadline's event, emitted by a reaction.
     #[error("'{event}' is the deadline's, but {by} emits it too: give that one another name")]
     OverdueEmitted { event: Name, by: Who },
@@ -179,6 +182,7 @@ impl Problem {
             | Problem::OwnFailure { .. }
             | Problem::ForwardOnFailure { .. }
             | Problem::UndoneOnSuccess { .. }
+            | Problem::NeverAfter { .. }
             | Problem::OverdueEmitted { .. }
             | Problem::OverdueHeard { .. }
             | Problem::OverdueWithoutPivot { .. }
@@ -190,7 +194,13 @@ impl Problem {
 
     /// Whether it makes no sense to ask how such a plan runs.
     pub(super) fn hides_the_runs(&self) -> bool {
-        !matches!(self, Problem::OwnFailure { .. } | Problem::Unheard { .. } | Problem::UndoneAfterPivot { .. })
+        !matches!(
+            self,
+            Problem::OwnFailure { .. }
+                | Problem::Unheard { .. }
+                | Problem::UndoneAfterPivot { .. }
+                | Problem::NeverAfter { .. }
+        )
     }
 }
 

@@ -65,6 +65,14 @@ pub(super) fn directions(plan: &Plan, problems: &mut Vec<Problem>) {
                 Some((_, Role::Success)) | None => {}
             }
         }
+        for event in part.never_after {
+            match plan.emitter(event) {
+                Some((_, Role::Failure | Role::Undone)) => {}
+                Some((_, Role::Success)) | None => {
+                    problems.push(Problem::NeverAfter { event: event.clone(), by: part.who() });
+                }
+            }
+        }
         for event in part.undone_on() {
             match plan.emitter(event) {
                 Some((origin, Role::Success)) => {
@@ -91,7 +99,7 @@ pub(super) fn overdue(plan: &Plan, problems: &mut Vec<Problem>) {
         if part.role(event).is_some() {
             problems.push(Problem::OverdueEmitted { event: event.clone(), by: part.who() });
         }
-        if part.on.contains(event) || part.undone_on().contains(event) {
+        if [part.on, part.undone_on(), part.never_after].iter().any(|heard| heard.contains(event)) {
             let pivot = pivot.map(|pivot| pivot.who());
             problems.push(Problem::OverdueHeard { event: event.clone(), by: part.who(), pivot });
         }

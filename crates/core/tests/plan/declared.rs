@@ -62,6 +62,19 @@ fn a_reaction_of_another_service_is_not_its_own() {
 }
 
 #[test]
+fn after_what_a_reaction_never_runs_is_compared() {
+    let mut declared_by_order = order_with(&[]);
+    declared_by_order[1].never_after = vec![name("order.cancelled")];
+    let differences = declared(&shop(), &name("order"), &declared_by_order);
+    assert_eq!(
+        differences.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "'confirm' of order never runs after nothing in plan 'shop' and 'order.cancelled' in the service: make them agree"
+        ]
+    );
+}
+
+#[test]
 fn each_side_of_a_difference_is_told() {
     check(
         &[("/1/on", json!(["payment.success", "shipping.scheduled"]))],

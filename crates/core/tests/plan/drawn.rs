@@ -1,8 +1,9 @@
 //! The drawings of a plan.
 
 use sagamore_core::plan::{mermaid, text};
+use serde_json::json;
 
-use crate::fixture::{shop, visit};
+use crate::fixture::{shop, shop_with, visit};
 
 #[test]
 fn a_plan_is_drawn_as_text() {
@@ -40,6 +41,12 @@ overdue after 60000 ms
 ";
     let text = text(&shop());
     assert!(text.ends_with(drawn), "{text}");
+}
+
+#[test]
+fn after_what_a_reaction_never_runs_is_drawn_as_text() {
+    let plan = shop_with(&[("/reactions/1/neverAfter", json!(["payment.failed", "order.cancelled"]))]);
+    assert!(text(&plan).contains("\n  never after payment.failed or order.cancelled\n"), "{}", text(&plan));
 }
 
 #[test]

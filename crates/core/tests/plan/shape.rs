@@ -217,6 +217,26 @@ fn the_deadlines_event_is_for_the_pivots_owner_alone() {
 }
 
 #[test]
+fn a_reaction_that_is_let_go_is_so_after_a_failure_or_an_undo() {
+    let never_after = |events: &[&str]| ("/reactions/1/neverAfter", json!(events));
+    check(&[never_after(&["payment.failed", "order.cancelled"])], &[]);
+    let told = |event: &str| {
+        format!(
+            "'reserve' of inventory never runs after '{event}', by which nobody says that it failed or was undone: name such an event"
+        )
+    };
+    check(&[never_after(&["payment.success"])], &[&told("payment.success")]);
+    check(&[never_after(&["nobody.home"])], &[&told("nobody.home")]);
+    check(
+        &[never_after(&["shop.overdue"])],
+        &[
+            &told("shop.overdue"),
+            "'reserve' of inventory reacts to 'shop.overdue', which is for the owner of the pivot alone, 'ship' of shipping: else money goes back and the goods go out; let it react to the failure that the pivot emits then",
+        ],
+    );
+}
+
+#[test]
 fn every_problem_names_both_sides() {
     let plan: Plan = shop_with(&[("/reactions/0/undo/on", json!(["inventory.failed"]))]);
     let problems = problems_of(&plan);

@@ -20,7 +20,8 @@ pub fn of_plan(plan: &Plan) -> String {
         }
         let forward = part.on.iter().map(|event| (event, format!("'{}' waits for it", part.name)));
         let back = part.undone_on().iter().map(|event| (event, format!("it undoes '{}'", part.name)));
-        for (event, about) in forward.chain(back) {
+        let ends = part.never_after.iter().map(|event| (event, format!("'{}' never runs after it", part.name)));
+        for (event, about) in forward.chain(back).chain(ends) {
             hear(&mut document, part.service, event, &about);
         }
     }

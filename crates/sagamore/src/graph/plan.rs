@@ -113,6 +113,7 @@ fn waits(part: &Part) -> Vec<String> {
     if notes.is_empty() {
         notes.push("begins".to_owned());
     }
+    notes.extend(words("never after", part.never_after, "or"));
     if part.pivot {
         notes.push("no way back".to_owned());
     }

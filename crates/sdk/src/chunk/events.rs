@@ -14,16 +14,33 @@ use crate::handler::{Running, Unreadable};
 use crate::inbox::{self, Kept};
 use crate::intake::{Asked, By};
 use crate::outbox;
-use crate::reaction::Declared;
+use crate::reaction::{Declared, EventType};
 
 /// What a reaction needs to begin.
 pub(crate) enum Inputs {
     /// A command has all with it.
     Command,
-    /// Every event's body, in the order declared, and how many events led to the last of them.
-    All { bodies: Vec<Body>, hop: u32 },
+    /// Every event's body, in the order declared. The one to which the most events had led counts as the cause.
+    All { bodies: Vec<Body>, cause: String, hop: u32 },
     /// These have not come, and the others have waited since then.
     Missing { names: Vec<&'static str>, since: Timestamp },
+}
+
+impl Inputs {
+    fn of(events: &[&Event]) -> Inputs {
+        let bodies = events.iter().map(|event| event.body.clone()).collect();
+        let (hop, cause) = events.iter().map(|event| (event.hop, event.id())).max().unwrap_or_default();
+        Inputs::All { bodies, cause, hop }
+    }
+}
+
+/// What an event is to a reaction that it neither leads to nor undoes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// The deadline's: unless it has acted it is given up, and either way what came of it is told.
+    Overdue,
+    /// The chain has ended: unless it has acted it never will, and nobody is told.
+    Ended,
 }
 
 impl Room<'_> {
@@ -31,7 +48,7 @@ impl Room<'_> {
     pub(super) async fn inputs(&self, tx: &Tx, chunk: &[Asked], known: &[Known]) -> Result<Vec<Inputs>, Error> {
         let joins = |(asked, known): &(&Asked, &Known)| {
             let needs = self.declared(asked).is_some_and(|reaction| reaction.inputs.len() > 1);
-            let acts = asked.key.direction == Direction::Action && !self.is_given_up(asked);
+            let acts = asked.key.direction == Direction::Action && self.last(asked).is_none();
             needs && acts && known.verdict(&asked.key) == Verdict::Act
         };
         let joining: Vec<&Asked> = chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
@@ -43,7 +60,7 @@ impl Room<'_> {
         let inputs = chunk.iter().map(|asked| {
             let By::Event(event) = &asked.by else { return Inputs::Command };
             let Some((_, there)) = joined.next_if(|(key, _)| **key == asked.key) else {
-                return Inputs::All { bodies: vec![event.body.clone()], hop: event.hop };
+                return Inputs::of(&[event]);
             };
             let wanted = self.declared(asked).map(|reaction| reaction.inputs.as_slice()).unwrap_or_default();
             let of = |name: &str| there.iter().map(|(event, _)| event).find(|event| event.name.as_str() == name);
@@ -54,8 +71,7 @@ impl Room<'_> {
                 return Inputs::Missing { names: missing, since };
             }
             let events: Vec<&Event> = wanted.iter().filter_map(|input| of(input.name)).collect();
-            let hop = events.iter().map(|event| event.hop).max().unwrap_or(event.hop);
-            Inputs::All { bodies: events.into_iter().map(|event| event.body.clone()).collect(), hop }
+            Inputs::of(&events)
         });
         Ok(inputs.collect())
     }
@@ -95,6 +111,7 @@ impl Room<'_> {
             }
             match &answer.outcome {
                 Outcome::Fault(_) if answer.waits => {}
+                Outcome::Done(_) | Outcome::Refused(_) if self.last(asked) == Some(Last::Ended) => {}
                 Outcome::Fault(_) => faulted.extend(kept(asked, inbox::AFTER_FAULT)),
                 Outcome::Done(_) | Outcome::Refused(_) => {
                     if answer.fresh {
@@ -108,7 +125,7 @@ impl Room<'_> {
         let mut kept = outbox::told(tx, &repeated).await?.into_iter();
         for (asked, answer) in chunk.iter().zip(answers.iter_mut()) {
             let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
-            if is_repeated && !matches!(answer.outcome, Outcome::Fault(_)) {
+            if is_repeated && self.last(asked) != Some(Last::Ended) && !matches!(answer.outcome, Outcome::Fault(_)) {
                 answer.event = kept.next().flatten();
                 answer.event.iter_mut().filter(|_| planted(Bug::EventToldAnew)).for_each(|event| event.at = self.now);
             }
@@ -122,16 +139,18 @@ impl Room<'_> {
 
     /// The event that tells what came of a reaction or an undo.
     fn event(&self, asked: &Asked, cause: &Event, inputs: &Inputs, outcome: &Outcome) -> Option<Event> {
-        let (first, hop) = match inputs {
-            Inputs::All { bodies, hop } if asked.key.direction == Direction::Action => (bodies.first()?, *hop),
-            Inputs::All { .. } | Inputs::Missing { .. } | Inputs::Command => (&cause.body, cause.hop),
+        let (first, id, hop) = match inputs {
+            Inputs::All { bodies, cause, hop } if asked.key.direction == Direction::Action => {
+                (bodies.first()?, cause.clone(), *hop)
+            }
+            Inputs::All { .. } | Inputs::Missing { .. } | Inputs::Command => (&cause.body, cause.id(), cause.hop),
         };
         let (name, body) = self.declared(asked)?.event(asked.key.direction, outcome, first)?;
         Some(Event {
             key: asked.key.clone(),
             version: cause.version,
             name: name.parse().ok()?,
-            causation: Some(cause.id()),
+            causation: Some(id),
             hop: hop.saturating_add(1),
             at: self.now,
             body,
@@ -139,11 +158,15 @@ impl Room<'_> {
         })
     }
 
-    /// Whether this is the deadline event, on which a reaction that has not acted is given up.
-    pub(super) fn is_given_up(&self, asked: &Asked) -> bool {
-        let By::Event(event) = &asked.by else { return false };
-        let overdue = self.declared(asked).and_then(|reaction| reaction.overdue);
-        overdue.is_some_and(|overdue| overdue.name == event.name.as_str())
+    /// Whether this event is the last that the reaction hears of.
+    pub(super) fn last(&self, asked: &Asked) -> Option<Last> {
+        let (By::Event(event), Direction::Action) = (&asked.by, asked.key.direction) else { return None };
+        let reaction = self.declared(asked)?;
+        let is_told = |told: &EventType| told.name == event.name.as_str();
+        match reaction.overdue.as_ref().is_some_and(is_told) {
+            true => Some(Last::Overdue),
+            false => reaction.never_after.iter().any(is_told).then_some(Last::Ended),
+        }
     }
 
     fn declared(&self, asked: &Asked) -> Option<&Declared> {

@@ -124,6 +124,35 @@ async fn an_event_that_waits_in_vain_becomes_a_dead_letter() {
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
+/// Whether it waits already, comes later or comes twice; and what was done is not touched.
+#[tokio::test]
+async fn what_waits_for_another_event_is_let_go_when_its_chain_has_ended() {
+    let mut toy = Toy::new().await;
+    let from_printer = |event: &Event| encode_event(event, &"printer".parse().unwrap());
+    for key in ["early", "late"] {
+        toy.begin(key, Mood::WritesAndRefuses).await;
+        if key == "late" {
+            toy.only_shelf(true);
+            toy.publish(vec![from_printer(&toy::failed(key))]).await;
+            toy.settle().await;
+            toy.only_shelf(false);
+        }
+        toy.settle().await;
+        toy.publish(vec![from_printer(&toy::made(key, Mood::Calm)), from_printer(&toy::failed(key))]).await;
+        toy.settle().await;
+        assert_eq!(toy.waiting().await, 0, "{key}");
+    }
+    assert!(!names(&toy.events().await).contains(&"shelf.filled"));
+
+    toy.begin("done", Mood::Calm).await;
+    toy.settle().await;
+    let once = toy.events().await.len();
+    toy.only_shelf(true);
+    toy.publish(vec![from_printer(&toy::failed("done"))]).await;
+    toy.settle().await;
+    assert_eq!((once, names(&toy.events().await)), (3, vec!["print.failed"]), "nothing is told again");
+}
+
 /// Nobody asks about an event again: it is kept, and comes again; what comes behind it does not wait.
 #[tokio::test]
 async fn a_fault_is_tried_again_by_and_by_and_holds_up_nobody_else() {

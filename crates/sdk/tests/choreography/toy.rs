@@ -110,7 +110,8 @@ fn services(calls: &Calls) -> [Service; 3] {
     let printer = Service::named("printer")
         .migrations(PRINTS)
         .reaction(Reaction::named("print").to(printing).fails::<PrintFailed>());
-    let shelf = Service::named("shelf").reaction(Reaction::named("shelve").to_both(shelve));
+    let shelf = Service::named("shelf")
+        .reaction(Reaction::named("shelve").to_both(shelve).never_after::<(PrintFailed, DraftDropped)>());
     [writer, printer, shelf]
 }
 

@@ -5,7 +5,7 @@ use sagamore_sdk::{Decided, Reaction, Service, Tx, on};
 use super::domain::{self, MIGRATIONS, Short};
 use super::messages::{Reserve, Reserved};
 use crate::choreography::{
-    InventoryFailed, InventoryReleased, InventoryUpdated, OrderCreated, PaymentSuccess, ShippingFailed,
+    InventoryFailed, InventoryReleased, InventoryUpdated, OrderCancelled, OrderCreated, PaymentSuccess, ShippingFailed,
 };
 
 /// The service, ready to take part.
@@ -13,6 +13,7 @@ pub fn service() -> Service {
     Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().reaction(
         Reaction::named("reserve")
             .to_both(on_payment_success)
+            .never_after::<(OrderCancelled,)>()
             .fails::<InventoryFailed>()
             .undone_by(release, on::<(ShippingFailed,)>().says::<InventoryReleased>()),
     )

@@ -4,13 +4,16 @@ use sagamore_sdk::{Decided, Reaction, Service, Tx};
 
 use super::domain::{self, MIGRATIONS, Unshippable};
 use super::messages::Schedule;
-use crate::choreography::{InventoryUpdated, OrderCreated, OrderOverdue, ShippingFailed, ShippingScheduled};
+use crate::choreography::{
+    InventoryUpdated, OrderCancelled, OrderCreated, OrderOverdue, ShippingFailed, ShippingScheduled,
+};
 
 /// The service, ready to take part.
 pub fn service() -> Service {
     Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().reaction(
         Reaction::named("schedule")
             .to_both(on_inventory_updated)
+            .never_after::<(OrderCancelled,)>()
             .fails::<ShippingFailed>()
             .gives_up_on::<OrderOverdue>(),
     )
