@@ -122,12 +122,12 @@ impl Observer {
         self.unsettled = false;
         let lag = consumer.lag();
         metrics::gauge!("sagamore_observer_lag").set(lag as f64);
-        if taken.is_empty() && lag == 0 && now >= self.tick_due {
+        if lag == 0 && now >= self.tick_due {
             let late = self.store.look_for_late(now).await?;
             if self.options.tells_overdue {
                 self.transport.publish(overdue(&late, now)).await?;
             }
-            changed = late.into_iter().map(|late| (late.id, late.status)).collect();
+            changed.extend(late.into_iter().map(|late| (late.id, late.status)));
             self.forget(now).await?;
             self.tick_due = now.plus(TICK);
         }

@@ -2,6 +2,7 @@
 //! group however long the handlers take.
 
 use std::collections::HashMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -145,7 +146,7 @@ impl Taker {
         let group = names.there(&group).into_owned();
         let mut config = config::consumer(&options, &group)?;
         if let (Some(instance), None) = (&options.instance, &partitions) {
-            config.set("group.instance.id", instance);
+            config.set("group.instance.id", format!("{instance}-{:08x}", listening(&topics)));
         }
         let watch = Watch {
             shared: shared.clone(),
@@ -161,7 +162,10 @@ impl Taker {
                 let there: Vec<&str> = there.iter().map(String::as_str).collect();
                 consumer.subscribe(&there).map_err(|error| unavailable("subscribe", &error))?;
             }
-            Some(partitions) => assign(&consumer, &there, &partitions, &options)?,
+            Some(partitions) => {
+                shared.intake().assign(Vec::new()); // who names its partitions is told of none
+                assign(&consumer, &there, &partitions, &options)?;
+            }
         }
         let topics = there.into_iter().zip(topics).collect();
         Ok(Taker { consumer, shared, names, options, topics, told: Instant::now(), paused: false })
@@ -267,20 +271,29 @@ impl ClientContext for Watch {
     }
 }
 
+impl Watch {
+    fn keys(&self, partitions: &TopicPartitionList) -> Vec<Key> {
+        let key = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+            let topic = self.names.here(element.topic())?.into();
+            Some((topic, u32::try_from(element.partition()).ok()?))
+        };
+        partitions.elements().iter().filter_map(key).collect()
+    }
+}
+
 impl ConsumerContext for Watch {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Watch>, rebalance: &Rebalance<'_>) {
         match rebalance {
-            Rebalance::Assign(assigned) => tracing::debug!(group = self.group, ?assigned, "partitions came"),
+            Rebalance::Assign(assigned) => {
+                tracing::debug!(group = self.group, ?assigned, "partitions came");
+                self.shared.intake().assign(self.keys(assigned));
+            }
             Rebalance::Revoke(revoked) => {
                 tracing::debug!(group = self.group, ?revoked, "partitions go");
                 if !consumer.assignment_lost() {
                     tell(consumer, &self.shared, &self.names, CommitMode::Sync);
                 }
-                let key = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-                    let topic = self.names.here(element.topic())?.into();
-                    Some((topic, u32::try_from(element.partition()).ok()?))
-                };
-                let keys: Vec<Key> = revoked.elements().iter().filter_map(key).collect();
+                let keys = self.keys(revoked);
                 self.shared.intake().revoke(&keys);
                 metrics::counter!("sagamore_kafka_partitions_revoked_total").increment(keys.len() as u64);
             }
@@ -293,6 +306,14 @@ impl ConsumerContext for Watch {
             tracing::debug!(group = self.group, %error, "the brokers did not take the marks; they are told the next ones");
         }
     }
+}
+
+/// Another number for other topics. A member that came back under its old name, but to listen to something else, would be
+/// given what it had.
+fn listening(topics: &[Arc<str>]) -> u32 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    topics.iter().for_each(|topic| hasher.write(topic.as_bytes()));
+    hasher.finish() as u32
 }
 
 /// Takes these partitions from where the group stands in them.

@@ -1,6 +1,6 @@
 //! What a consumer has taken from the brokers and nobody has asked for yet, and where each partition stands.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sagamore_transport::{Delivered, Error, Mark};
@@ -24,6 +24,9 @@ pub(crate) struct Intake {
     records: VecDeque<Delivered>,
     bytes: usize,
     places: BTreeMap<Key, Place>,
+    /// The partitions that are ours, and of which the brokers have not told yet how far they go. None: the group has not
+    /// said which are ours.
+    untold: Option<BTreeSet<Key>>,
     /// The consumer is of no use any more.
     pub dead: Option<Error>,
 }
@@ -128,8 +131,14 @@ impl Intake {
         taken.map(|(key, place)| (key.clone(), place.mark.unwrap_or(place.base))).collect()
     }
 
+    /// These partitions are ours from now on.
+    pub fn assign(&mut self, keys: Vec<Key>) {
+        self.untold.get_or_insert_default().extend(keys);
+    }
+
     /// These partitions are another consumer's from now on.
     pub fn revoke(&mut self, keys: &[Key]) {
+        self.untold.get_or_insert_default().retain(|key| !keys.contains(key));
         self.places.retain(|key, _| !keys.contains(key));
         let theirs = |delivered: &Delivered| {
             keys.iter().any(|(topic, partition)| *topic == delivered.record.topic && *partition == delivered.partition)
@@ -140,13 +149,18 @@ impl Intake {
 
     /// What the brokers say of a partition: where the group stands there, and how far it goes.
     pub fn observe(&mut self, key: Key, stands: u64, high: u64) {
+        if let Some(untold) = &mut self.untold {
+            untold.remove(&key);
+        }
         let place = self.places.entry(key).or_insert(Place { base: stands, ..Place::default() });
         place.high = place.high.max(high);
     }
 
-    /// How many records are there that are not done with.
+    /// How many records are there that are not done with; at least one for each partition of which that is not known.
     pub fn lag(&self) -> u64 {
-        self.places.values().map(|place| place.high.saturating_sub(place.mark.unwrap_or(place.base))).sum()
+        let known: u64 =
+            self.places.values().map(|place| place.high.saturating_sub(place.mark.unwrap_or(place.base))).sum();
+        known + self.untold.as_ref().map_or(1, |untold| untold.len() as u64)
     }
 }
 

@@ -180,7 +180,7 @@ mod tests {
         plan(
             "    fails:",
             "    failz:",
-            "22:5: there is no key 'failz' here: write one of name, service, on, emits, fails, undo, pivot",
+            "22:5: there is no key 'failz' here: write one of name, service, on, emits, fails, undo, neverAfter, pivot",
         );
         plan("pivot: true", "pivot: yes", "38:12: a yes or no belongs here: write true or false");
         plan("version: 1", "version: one", "5:10: a whole number belongs here, not below zero: write 1");

@@ -12,6 +12,7 @@ use crate::barrier::{self, Known, Verdict};
 use crate::decided::Decided;
 use crate::guard::{cut, guarded};
 use crate::handler::{Handler, Running, Unreadable};
+use crate::inbox::Over;
 use crate::intake::{Asked, By};
 use crate::meter::Meter;
 use crate::participant::Options;
@@ -43,7 +44,7 @@ pub(crate) struct Answer {
     /// The event that tells it, where events were reacted to.
     pub event: Option<Event>,
     /// Events that have to be there as well, and are not.
-    waits: bool,
+    pub waits: bool,
 }
 
 /// How the commands of a chunk share its transaction.
@@ -308,6 +309,15 @@ impl Answer {
             Outcome::Done(_) | Outcome::Refused(_) => true,
             Outcome::Fault(_) => self.waits && self.poison.is_some(),
         }
+    }
+
+    /// What waits no more once this is seen through.
+    pub(crate) fn over(&self, asked: &Asked) -> Over {
+        let given_up = match (&self.outcome, &asked.by) {
+            (Outcome::Fault(_), By::Event(event)) => Some(event.name.clone()),
+            (Outcome::Done(_) | Outcome::Refused(_), _) | (_, By::Command(_)) => None,
+        };
+        Over { key: asked.key.clone(), event: given_up }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a service itself knows of sagas: its barrier, to be compared with what is said of them elsewhere, and the events that it
 //! has told, to be told again. Both are for people who look into trouble; nothing of the protocol rests on them.
 
+use std::time::Duration;
+
 use sagamore_core::{Direction, Name, SagaId, Timestamp};
 use sagamore_database::{Database, Row};
 use sagamore_transport::Transport;
@@ -11,6 +13,12 @@ use crate::outbox;
 
 const PAGE: &str = "SELECT saga, step, direction, generation, status, stored_at FROM barrier WHERE saga > $1
     ORDER BY saga, step, direction, generation LIMIT $2";
+
+/// Since when nothing is forgotten by any service that remembers a saga for so long after its end: not all of them forget at
+/// once, and a tenth of the time lies between.
+pub fn remembered(now: Timestamp, retention: Duration) -> Timestamp {
+    now.minus(retention / 10 * 9)
+}
 
 /// One row of a barrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,14 +53,19 @@ pub async fn facts(database: &Database, after: &str, limit: u32) -> Result<Vec<F
 }
 
 /// Tells again what a service has told of this chain, each event under its own id; gives how many they are. Whoever has reacted
-/// to one already changes nothing.
+/// to one already changes nothing, as long as the barriers remember it: of a chain of which the service has told nothing since
+/// `remembered` it tells nothing, for others may have forgotten what they did about it, and would do it again.
 pub async fn resend(
     service: &Name,
     database: &Database,
     transport: &dyn Transport,
     chain: &SagaId,
+    remembered: Timestamp,
 ) -> Result<usize, Error> {
     let events = outbox::of_chain(database, chain).await?;
+    if events.iter().all(|event| event.at < remembered) {
+        return Ok(0);
+    }
     let count = events.len();
     transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await?;
     Ok(count)

@@ -58,11 +58,22 @@ const DUE: &str = "SELECT saga, telling_step, telling_direction, event,
     FROM inbox WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
 
 const REMOVE: Many = Many {
-    sqlite: "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3",
+    sqlite: "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3 AND ($4 IS NULL OR event = $4)",
     postgres: "DELETE FROM inbox i
-        USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[])) AS k(saga, step, direction)
-        WHERE i.saga = k.saga AND i.step = k.step AND i.direction = k.direction",
+        USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]))
+            AS k(saga, step, direction, event)
+        WHERE i.saga = k.saga AND i.step = k.step AND i.direction = k.direction
+            AND (k.event IS NULL OR i.event = k.event)",
 };
+
+/// What waits no more.
+#[derive(Clone, Debug)]
+pub(crate) struct Over {
+    /// What it was to lead to.
+    pub key: StepKey,
+    /// Only this event: another one of the pair may just have come. None: all of them, for it is carried out.
+    pub event: Option<Name>,
+}
 
 /// One event that is kept.
 pub(crate) struct Kept<'a> {
@@ -100,18 +111,23 @@ pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event
     Ok(keys.iter().map(of_key).collect())
 }
 
-/// Nothing waits for these any more.
-pub(crate) async fn remove(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
-    tx.execute_many(&REMOVE, keys.iter().map(|key| place(key)).collect()).await
+/// These wait no more.
+pub(crate) async fn remove(tx: &Tx, over: &[Over]) -> Result<(), Error> {
+    let row = |Over { key, event }: &Over| {
+        let mut row = place(key);
+        row.push(event.as_ref().map(|event| event.as_str().to_owned()).into());
+        row
+    };
+    tx.execute_many(&REMOVE, over.iter().map(row).collect()).await
 }
 
-/// Nothing waits for these any more, and what they led to is published.
-pub(crate) async fn settle(database: &Database, keys: &[StepKey]) -> Result<(), Error> {
-    if keys.is_empty() {
+/// These wait no more, and what they led to is published.
+pub(crate) async fn settle(database: &Database, over: &[Over]) -> Result<(), Error> {
+    if over.is_empty() {
         return Ok(());
     }
     let open = database.begin().await?;
-    remove(&open.tx(), &keys.iter().collect::<Vec<_>>()).await?;
+    remove(&open.tx(), over).await?;
     open.commit().await
 }
 

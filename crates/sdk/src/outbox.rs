@@ -62,6 +62,8 @@ macro_rules! columns {
     };
 }
 
+/// The largest body of an event that begins a chain, in bytes, as for a reply: a larger one could never be sent.
+const BEGINNING_BYTES_MAX: usize = 512 * 1024;
 /// Events sent in one transaction.
 const RELAYED_MAX: u32 = 500;
 
@@ -148,6 +150,11 @@ impl Outbox {
             Verdict::Undo(_) => return Err(Fault::new("an action has nothing to undo")),
         }
         let body = Body::of(event)?;
+        let bytes = body.as_str().len();
+        if bytes > BEGINNING_BYTES_MAX {
+            let (name, most) = (E::NAME, BEGINNING_BYTES_MAX);
+            return Err(Fault::new(format!("'{name}' with {bytes} bytes; at most {most} are taken")));
+        }
         barrier::store(tx, &[(&key, &known, &Outcome::Done(body.clone()))], at).await?;
         let name = Name::new(E::NAME)?;
         let event = Event { key, version, name, causation: None, hop: 0, at, body, traceparent: None };
@@ -237,7 +244,7 @@ pub(crate) async fn forget(tx: &Tx, steps: &[Step]) -> Result<(), Error> {
 async fn unsent(tx: &Tx, limit: u32) -> Result<Vec<Event>, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
-        Dialect::Postgres => " FOR UPDATE",
+        Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
     };
     let columns = columns!();
     let sql = format!("SELECT {columns} FROM emitted WHERE sent = FALSE ORDER BY told_at LIMIT $1{alone}");

@@ -164,7 +164,7 @@ impl Participant {
                 meter.chunk(&answers);
                 let out_of_inbox = chunk.iter().zip(&answers).filter(|(asked, _)| asked.place >= polled);
                 let done = out_of_inbox.filter(|(_, answer)| answer.is_final());
-                settled.extend(done.map(|(asked, _)| asked.key.clone()));
+                settled.extend(done.map(|(asked, answer)| answer.over(asked)));
                 chunk.into_iter().zip(answers).for_each(|(asked, answer)| outgoing.answer(asked, answer));
             }
             meter.expired += expired as u64;
@@ -181,8 +181,9 @@ impl Participant {
             for (horizon, reply_to) in horizons {
                 let Some(sweep) = Sweep::of(horizon, reply_to, options.barrier_retention, now) else { continue };
                 self.sweeps.retain(|older| !sweep.replaces(older));
-                self.sweeps.push_back(sweep);
-                self.sweeps.truncate(SWEEPS_MAX);
+                if self.sweeps.len() < SWEEPS_MAX {
+                    self.sweeps.push_back(sweep); // else there will be another horizon
+                }
             }
         }
         self.unsettled = false;

@@ -9,6 +9,7 @@ use sagamore_core::message::Event;
 use sagamore_core::plan::{Chain, Role, Seen, State};
 use sagamore_core::saga::Status;
 use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
+use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Migration, Row, Tx, Value};
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +136,13 @@ pub struct ChainHeader {
     pub failed_at: Option<Name>,
 }
 
+/// Whether a chain may be called late: only when all is read that there is. What is unread may be just what it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    Asked,
+    NotAsked,
+}
+
 /// The observer's database. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -228,7 +236,7 @@ impl Store {
             })
         });
         tx.execute_many(&EVENT, events.collect()).await?;
-        let folded = self.fold(&tx, &known, now).await?;
+        let folded = self.fold(&tx, &known, now, Late::NotAsked).await?;
         open.commit().await?;
         Ok(folded)
     }
@@ -236,32 +244,50 @@ impl Store {
     /// Looks again at chains whose time has come, and gives them.
     pub async fn look_for_late(&self, now: Timestamp) -> Result<Vec<Folded>, Error> {
         let due = "SELECT seq, id, version FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
-        let rows = self.database.query(due, (now.0, LATE_MAX)).await?;
-        if rows.is_empty() {
+        if self.database.query(due, (now.0, 1)).await?.is_empty() {
             return Ok(Vec::new());
         }
+        let open = self.database.begin().await?;
+        // what another observer is just adding to is looked at the next time, with what it has added
+        let alone = match open.tx().dialect() {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+        };
+        let rows = open.tx().query(&format!("{due}{alone}"), (now.0, LATE_MAX)).await?;
         let mut known = Vec::with_capacity(rows.len());
         for row in &rows {
             let id: String = row.get(1)?;
             known.push((row.get::<i64>(0)?, id.parse().map_err(|why| bad(&id, why))?, small(row.get(2)?)?));
         }
-        let open = self.database.begin().await?;
-        let late = self.fold(&open.tx(), &known, now).await?;
+        let late = self.fold(&open.tx(), &known, now, Late::Asked).await?;
         open.commit().await?;
         Ok(late)
     }
 
-    async fn fold(&self, tx: &Tx, known: &[(i64, SagaId, u32)], now: Timestamp) -> Result<Vec<Folded>, Error> {
+    async fn fold(
+        &self,
+        tx: &Tx,
+        known: &[(i64, SagaId, u32)],
+        now: Timestamp,
+        late: Late,
+    ) -> Result<Vec<Folded>, Error> {
+        let moment = match late {
+            Late::Asked => now,
+            Late::NotAsked => Timestamp(i64::MIN),
+        };
         let events = self.read_events(tx, known.iter().map(|(seq, ..)| *seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|((seq, id, version), told)| {
             let chain = self.chain(id, *version, &told);
-            let (status, why) = status(&chain.state(now));
+            let (status, why) = status(&chain.state(moment));
             let ended = matches!(status, ChainStatus::Completed | ChainStatus::Compensated).then_some(now.0);
             // who is stuck is looked at again, until it is seen that its pivot's owner was told
             let untold = self.tells_overdue && status == ChainStatus::Stuck && chain.lacks_overdue();
-            let late = matches!(status, ChainStatus::Stuck | ChainStatus::HalfCompensated) && !untold;
-            let due = chain.deadline().filter(|_| ended.is_none() && !late).map(|due| due.0);
+            // what is late already is no later the next time, and must not keep others from being looked at
+            let due = match chain.deadline().filter(|_| ended.is_none()) {
+                Some(_) if untold => Some(now.plus(super::TICK).0),
+                deadline => deadline.filter(|deadline| *deadline > moment).map(|deadline| deadline.0),
+            };
             let begun = told.iter().map(|told| told.seen.at.0).min().unwrap_or(now.0);
             let failed = failed_at(&chain).map(|name| name.to_string());
             folded.push(Folded { id: id.clone(), status, chain, version: *version, told });

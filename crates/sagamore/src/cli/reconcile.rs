@@ -3,12 +3,13 @@
 mod gather;
 mod judge;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
 use sagamore_engine::ChainStatus;
+use sagamore_sdk::facts;
 use sagamore_shop::choreography;
 use serde::Serialize;
 
@@ -37,6 +38,9 @@ struct Report {
     inconsistent: Vec<Inconsistency>,
     /// Sagas that do not go on without a person, or an event.
     open: Vec<Open>,
+    /// Of definitions of which the server knows no saga, and so another one keeps them: how many each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    elsewhere: BTreeMap<String, usize>,
     /// Suspicious ones that were too many to be looked into.
     #[serde(skip_serializing_if = "is_none")]
     left_out: usize,
@@ -65,7 +69,10 @@ pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
     let sides = Sides::of(config, &args)?;
     let now = clock::now();
     let since = args.since.map(|since| rfc3339(now.minus(since)));
-    let lines = gather::sagas(&sides.sagas, since.as_deref()).await?;
+    let retention = Settings::load(config.config.as_deref())?.barrier_retention();
+    let remembered = rfc3339(facts::remembered(now, retention));
+    let mut lines = gather::sagas(&sides.sagas, since.as_deref()).await?;
+    lines.retain(|_, line| line.ended_at.as_ref().is_none_or(|ended| *ended >= remembered));
     let mut report = Report { sagas: lines.len(), open: open(&lines), ..Report::default() };
     let mut known = BTreeMap::new();
     for (name, client) in &sides.services {
@@ -74,7 +81,7 @@ pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
     let until = rfc3339(now.minus(BEHIND));
     known.retain(|id, known| {
         let old = since.as_deref().is_some_and(|since| known.stored_at.as_str() < since);
-        lines.contains_key(id) || (!old && known.stored_at < until)
+        lines.contains_key(id) || (!old && known.stored_at >= remembered && known.stored_at < until)
     });
     sides.compare(&lines, &known, &mut report).await?;
     if args.resend {
@@ -112,6 +119,7 @@ impl Sides {
         let names: Vec<&str> = self.services.iter().map(|(name, _)| *name).collect();
         let mut whole: HashMap<(String, u32), Stands> = HashMap::new();
         let nothing = Stands::new();
+        let kept: HashSet<&str> = lines.values().map(|line| line.definition.as_str()).collect();
         let ended = lines.keys().filter(|id| !known.contains_key(*id)).map(|id| (id, &nothing));
         let all = known.iter().map(|(id, known)| (id, &known.stands)).chain(ended);
         let mut looked_into = 0;
@@ -121,11 +129,18 @@ impl Sides {
             if !judge::is_suspicious(line, stands, sort.as_ref().and_then(|sort| whole.get(sort))) {
                 continue;
             }
+            let definition = id.split(':').next().unwrap_or_default();
+            if line.is_none() && !kept.is_empty() && !kept.contains(definition) {
+                *report.elsewhere.entry(definition.to_owned()).or_default() += 1;
+                continue;
+            }
             if looked_into == LOOKED_INTO_MAX {
                 report.left_out += 1;
                 continue;
             }
             match self.saga(id).await? {
+                // its journal is forgotten, and with it how each step ended
+                Some(saga) if saga.line.style == Style::Orchestration && saga.journal.is_empty() => {}
                 Some(saga) => {
                     let found = judge::compare(&saga, stands, &names);
                     match sort.filter(|_| found.is_empty() && saga.line.status == ChainStatus::Completed) {
@@ -191,7 +206,7 @@ fn open(lines: &HashMap<String, Line>) -> Vec<Open> {
 }
 
 fn print(report: &Report) {
-    let Report { sagas, facts, inconsistent, open, left_out, resent } = report;
+    let Report { sagas, facts, inconsistent, open, elsewhere, left_out, resent } = report;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["SAGA", "SERVICE", "STEP", "WHAT IS WRONG", "WHAT TO DO"]);
@@ -204,6 +219,11 @@ fn print(report: &Report) {
     }
     if !inconsistent.is_empty() || !open.is_empty() {
         anstream::println!("{}", table.trim_fmt());
+    }
+    for (definition, count) in elsewhere {
+        anstream::println!(
+            "{count} of '{definition}' are not compared: no saga of it is known here; ask the server that keeps them"
+        );
     }
     if *left_out > 0 {
         anstream::println!("{left_out} more are suspicious, and were not looked into: mend these first");

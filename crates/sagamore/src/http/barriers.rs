@@ -1,11 +1,12 @@
 //! What services themselves know of sagas, for `sagamore reconcile`; and the events of a chain, told again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use sagamore_database::Database;
-use sagamore_sdk::facts;
+use sagamore_sdk::{Options, facts};
 use sagamore_shop::Databases;
 use sagamore_transport::Transport;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use super::chains::chain_id;
 use super::service::ServiceApp;
 use super::shop::{self, PageOf};
 use super::{App, ChoreographyApp};
+use crate::clock;
 use crate::problem::{Code, Problem};
 use crate::view::{FactView, Facts};
 
@@ -59,7 +61,8 @@ pub async fn own(
 pub async fn resend_all(State(app): State<ChoreographyApp>, Segment(id): Segment) -> Result<Json<Resent>, Problem> {
     let mut events = 0;
     for (name, database) in app.shop.all() {
-        events += resend(name, database, &app.log, &id).await?;
+        let retention = Options::default().barrier_retention;
+        events += resend(name, database, &app.log, &id, retention).await?;
     }
     Ok(Json(Resent { id, events }))
 }
@@ -70,13 +73,21 @@ pub async fn resend_own(State(app): State<Arc<ServiceApp>>, Segment(id): Segment
         let why = "this service answers commands and tells no events: an orchestrator asks again by itself";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
-    let events = resend(app.name, &app.database, &app.kafka, &id).await?;
+    let events = resend(app.name, &app.database, &app.kafka, &id, app.retention).await?;
     Ok(Json(Resent { id, events }))
 }
 
-async fn resend(name: &str, database: &Database, transport: &dyn Transport, id: &str) -> Result<usize, Problem> {
+/// Nothing of a chain that others may have forgotten.
+async fn resend(
+    name: &str,
+    database: &Database,
+    transport: &dyn Transport,
+    id: &str,
+    retention: Duration,
+) -> Result<usize, Problem> {
+    let remembered = facts::remembered(clock::now(), retention);
     let service = name.parse().map_err(|error| Problem::internal(&error, "name the service"))?;
-    let told = facts::resend(&service, database, transport, &chain_id(id)?).await;
+    let told = facts::resend(&service, database, transport, &chain_id(id)?, remembered).await;
     told.map_err(|error| Problem::broke(&error, "tell the events again"))
 }
 

@@ -1,6 +1,7 @@
 //! The listener of one service: what it keeps, what it can be loaded with, and how it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Query, Request, State};
@@ -29,6 +30,8 @@ pub struct ServiceApp {
     pub name: &'static str,
     /// What it keeps.
     pub database: Database,
+    /// How long it remembers a saga after its end.
+    pub retention: Duration,
     /// Where its commands come from.
     pub kafka: Kafka,
     /// Where an order begins its chain, in a choreography.

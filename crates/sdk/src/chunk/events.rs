@@ -107,7 +107,7 @@ impl Room<'_> {
             let By::Event(cause) = &asked.by else { continue };
             // What came out of the inbox stays there until what it led to is published: it would not come again.
             if answer.is_final() && (asked.place < self.polled || planted(Bug::InboxLeftEarly)) {
-                over.push(&asked.key);
+                over.push(answer.over(asked));
             }
             match &answer.outcome {
                 Outcome::Fault(_) if answer.waits => {}

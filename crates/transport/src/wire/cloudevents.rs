@@ -282,7 +282,8 @@ impl<'a> Read<'a> {
                 _ => continue,
             };
             if slot.is_none() {
-                *slot = std::str::from_utf8(value).ok();
+                // no database keeps a text with a NUL: such a header counts as absent
+                *slot = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'));
             }
         }
         read

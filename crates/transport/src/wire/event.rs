@@ -49,6 +49,9 @@ pub fn decode_event(record: &Record) -> Result<Event, String> {
 
 fn decode(record: &Record) -> Result<Event, String> {
     let read = Read::over(record);
+    if read.causation.is_none() && record.headers.iter().any(|(name, _)| name.as_ref() == CAUSATION) {
+        return Err(wrong(CAUSATION, "no text")); // without it the event would begin its chain
+    }
     let name = Name::new(needed(TYPE, read.name)?).map_err(|error| wrong(TYPE, error))?;
     Ok(Event {
         key: read.key()?,

@@ -30,7 +30,7 @@ pub async fn sagas(server: &Client, since: Option<&str>) -> Result<HashMap<Strin
         let page: Lines = server.read(&server.get(&path).await?)?;
         for line in page.sagas {
             if since.is_some_and(|since| line.started_at.as_str() < since) {
-                return Ok(sagas); // the newest come first
+                continue; // chains come in the order in which they were seen, not in that of their starts
             }
             sagas.insert(line.id.clone(), line);
         }
