@@ -182,7 +182,7 @@ mod tests {
             "    failz:",
             "22:5: there is no key 'failz' here: write one of name, service, on, emits, fails, undo, neverAfter, pivot",
         );
-        plan("pivot: true", "pivot: yes", "38:12: a yes or no belongs here: write true or false");
+        plan("pivot: true", "pivot: yes", "39:12: a yes or no belongs here: write true or false");
         plan("version: 1", "version: one", "5:10: a whole number belongs here, not below zero: write 1");
         plan("version: 1", "version: -1", "5:10: a whole number belongs here, not below zero: write 1");
         plan("    service: payment\n", "", "22:5: the key 'service' is missing beside this one: add it");

@@ -207,7 +207,7 @@ pub async fn a_consumer_gets_its_partitions_only(transport: Arc<dyn Transport>) 
         let taken = take(&mut consumer, 8).await;
         assert!(taken.iter().all(|delivered| half.contains(&delivered.partition)));
         consumer.commit(ends(&taken)).await.expect("commit");
-        lag_is(&consumer, 0).await;
+        lag_is(consumer.as_ref(), 0).await;
     }
 }
 
@@ -317,7 +317,7 @@ pub async fn a_dropped_commit_happens_or_does_not(transport: Arc<dyn Transport>)
     assert!(if begun.is_some() { first == 2 } else { first == 0 || first == 2 }, "{begun:?}: {first} comes next");
     let rest = take(&mut consumer, 3 - usize::try_from(first).expect("at most 2")).await;
     consumer.commit(ends(&rest)).await.expect("commit");
-    lag_is(&consumer, 0).await;
+    lag_is(consumer.as_ref(), 0).await;
 }
 
 /// What a group has taken counts until it is committed.
@@ -326,13 +326,13 @@ pub async fn lag_is_what_is_not_committed(transport: Arc<dyn Transport>) {
     publish(&transport, numbered(&topic, 0..5)).await;
     let mut consumer = subscribe(&transport, "lag-group", &topic).await;
     let taken = take(&mut consumer, 5).await;
-    lag_is(&consumer, 5).await;
+    lag_is(consumer.as_ref(), 5).await;
     consumer.commit(vec![mark_at(&taken[3])]).await.expect("commit");
-    lag_is(&consumer, 2).await;
+    lag_is(consumer.as_ref(), 2).await;
 }
 
 /// It may count too many until the transport knows better, and never too few.
-async fn lag_is(consumer: &Box<dyn Consumer>, wanted: u64) {
+async fn lag_is(consumer: &dyn Consumer, wanted: u64) {
     let settled = async {
         while consumer.lag() != wanted {
             assert!(consumer.lag() > wanted, "{} of {wanted}", consumer.lag());
