@@ -106,7 +106,9 @@ impl Room<'_> {
         for ((asked, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
             let By::Event(cause) = &asked.by else { continue };
             // What came out of the inbox stays there until what it led to is published: it would not come again.
-            if answer.is_final() && (asked.place < self.polled || planted(Bug::InboxLeftEarly)) {
+            // Nor does the end of its chain tell what it led to: it lets go only what has led to nothing.
+            let tells = answer.fresh || self.last(asked) != Some(Last::Ended);
+            if answer.is_final() && tells && (asked.place < self.polled || planted(Bug::InboxLeftEarly)) {
                 over.push(answer.over(asked));
             }
             match &answer.outcome {
