@@ -71,8 +71,7 @@ pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
     let since = args.since.map(|since| rfc3339(now.minus(since)));
     let retention = Settings::load(config.config.as_deref())?.barrier_retention();
     let remembered = rfc3339(facts::remembered(now, retention));
-    let mut lines = gather::sagas(&sides.sagas, since.as_deref()).await?;
-    lines.retain(|_, line| line.ended_at.as_ref().is_none_or(|ended| *ended >= remembered));
+    let lines = gather::sagas(&sides.sagas, since.as_deref()).await?;
     let mut report = Report { sagas: lines.len(), open: open(&lines), ..Report::default() };
     let mut known = BTreeMap::new();
     for (name, client) in &sides.services {
@@ -81,9 +80,11 @@ pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
     let until = rfc3339(now.minus(BEHIND));
     known.retain(|id, known| {
         let old = since.as_deref().is_some_and(|since| known.stored_at.as_str() < since);
-        lines.contains_key(id) || (!old && known.stored_at >= remembered && known.stored_at < until)
+        // the observer forgets chains, and not in one moment with the services
+        let forgotten = judge::is_chain(id, choreography::NAME) && known.stored_at < remembered;
+        lines.contains_key(id) || (!old && !forgotten && known.stored_at < until)
     });
-    sides.compare(&lines, &known, &mut report).await?;
+    sides.compare(&lines, &known, &remembered, &mut report).await?;
     if args.resend {
         report.resent = Some(sides.resend(&report).await?);
     }
@@ -114,6 +115,7 @@ impl Sides {
         &self,
         lines: &HashMap<String, Line>,
         known: &BTreeMap<String, gather::Known>,
+        remembered: &str,
         report: &mut Report,
     ) -> Result<()> {
         let names: Vec<&str> = self.services.iter().map(|(name, _)| *name).collect();
@@ -125,6 +127,9 @@ impl Sides {
         let mut looked_into = 0;
         for (id, stands) in all {
             let line = lines.get(id);
+            if line.and_then(|line| line.ended_at.as_deref()).is_some_and(|ended| ended < remembered) {
+                continue; // services may have forgotten it
+            }
             let sort = line.map(|line| (line.definition.clone(), line.version));
             if !judge::is_suspicious(line, stands, sort.as_ref().and_then(|sort| whole.get(sort))) {
                 continue;
@@ -166,8 +171,8 @@ impl Sides {
     /// Has every service tell again what it has told of the chains that do not go on, or are inconsistent.
     async fn resend(&self, report: &Report) -> Result<usize> {
         let open = report.open.iter().filter(|open| open.style == Style::Choreography).map(|open| open.saga.as_str());
-        let is_chain = |id: &&str| id.split_once(':').is_some_and(|(name, _)| name == choreography::NAME);
-        let inconsistent = report.inconsistent.iter().map(|found| found.saga.as_str()).filter(is_chain);
+        let inconsistent = report.inconsistent.iter().map(|found| found.saga.as_str());
+        let inconsistent = inconsistent.filter(|id| judge::is_chain(id, choreography::NAME));
         let mut chains: Vec<&str> = open.chain(inconsistent).collect();
         chains.sort_unstable();
         chains.dedup();

@@ -47,9 +47,16 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     let outbox = choreographed.then(|| participant.outbox());
     let (kept, waiting) = (kafka.clone(), Waiting::default());
     let metrics = Some(metrics);
-    let retention = barrier_retention;
-    let app =
-        ServiceApp { name, database, retention, kafka: kept, outbox, orchestrators, waiting: waiting.clone(), metrics };
+    let app = ServiceApp {
+        name,
+        database,
+        barrier_retention,
+        kafka: kept,
+        outbox,
+        orchestrators,
+        waiting: waiting.clone(),
+        metrics,
+    };
     let (topic, key) = match choreographed {
         true => (sagamore_shop::choreography::BEGINS.to_owned(), "observer.partitions".to_owned()),
         false => (format!("{name}.commands"), format!("{name}.partitions")),

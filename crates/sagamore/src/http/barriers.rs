@@ -73,7 +73,7 @@ pub async fn resend_own(State(app): State<Arc<ServiceApp>>, Segment(id): Segment
         let why = "this service answers commands and tells no events: an orchestrator asks again by itself";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
-    let events = resend(app.name, &app.database, &app.kafka, &id, app.retention).await?;
+    let events = resend(app.name, &app.database, &app.kafka, &id, app.barrier_retention).await?;
     Ok(Json(Resent { id, events }))
 }
 

@@ -31,7 +31,7 @@ pub struct ServiceApp {
     /// What it keeps.
     pub database: Database,
     /// How long it remembers a saga after its end.
-    pub retention: Duration,
+    pub barrier_retention: Duration,
     /// Where its commands come from.
     pub kafka: Kafka,
     /// Where an order begins its chain, in a choreography.

@@ -147,7 +147,7 @@ mod tests {
         let waiting = Waiting::default();
         waiting.is_over();
         served(service_router(ServiceApp {
-            retention: Duration::from_secs(3600),
+            barrier_retention: Duration::from_secs(3600),
             name: order::SERVICE,
             database,
             kafka,

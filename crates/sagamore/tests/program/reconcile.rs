@@ -77,13 +77,20 @@ fn a_chain_whose_events_got_lost_is_told_again() {
     assert_eq!(reconcile(&server, &[]).0, Some(0));
     drop(server);
     let folder = data.path().join("choreography");
-    let lost = "UPDATE barrier SET stored_at = 1";
-    for name in ["order", "payment", "inventory", "shipping"] {
-        meddle(&folder.join(format!("{name}.sqlite")), lost);
-    }
+    let aged = |stored_at: &str| {
+        for name in ["order", "payment", "inventory", "shipping"] {
+            meddle(&folder.join(format!("{name}.sqlite")), &format!("UPDATE barrier SET stored_at = {stored_at}"));
+        }
+    };
+    aged("1");
     let observer = folder.join("observer.sqlite");
     let of_1 = "(SELECT seq FROM chain WHERE id = 'fulfilment:1')";
     meddle(&observer, &format!("DELETE FROM chain_event WHERE chain = {of_1}; DELETE FROM chain WHERE seq = {of_1}"));
+    let server = Server::choreographed_on(data.path());
+    let (code, report) = reconcile(&server, &["--resend"]);
+    assert_eq!((code, told(&report), &report["resent"]), (Some(0), vec![], &json!(0)), "so old, it may be forgotten");
+    drop(server);
+    aged("CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 3600000");
     let server = Server::choreographed_on(data.path());
     let (code, report) = reconcile(&server, &["--resend"]);
     let unseen = "it was done, and no event of its chain was ever seen";

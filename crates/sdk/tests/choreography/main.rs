@@ -9,6 +9,7 @@ use std::time::Duration;
 use sagamore_core::message::{Event, Horizon};
 use sagamore_core::{Body, Direction};
 use sagamore_database::testing::is_remote;
+use sagamore_sdk::facts::remembered;
 use sagamore_sdk::{Begun, Options};
 use sagamore_transport::Record;
 use sagamore_transport::wire::{decode_event, encode_event, encode_horizon};
@@ -122,6 +123,22 @@ async fn an_event_that_waits_in_vain_becomes_a_dead_letter() {
     toy.passes(early_max + Duration::from_secs(1));
     toy.settle().await;
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
+}
+
+/// Others may have forgotten what they did about them.
+#[tokio::test]
+async fn events_are_told_again_only_as_long_as_their_chain_is_remembered() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::Calm).await;
+    toy.settle().await;
+    let once = toy.events().await;
+    let retention = Duration::from_secs(30 * 24 * 3600);
+    assert_eq!(toy.resend("1", remembered(toy.now(), retention)).await, 3);
+    let again = toy.events().await;
+    assert_eq!(told(&again), told(&once));
+    toy.passes(retention);
+    assert_eq!(toy.resend("1", remembered(toy.now(), retention)).await, 0);
+    assert!(toy.events().await.is_empty());
 }
 
 /// Whether it waits already, comes later or comes twice; and what was done is not touched.

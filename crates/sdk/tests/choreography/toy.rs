@@ -8,7 +8,7 @@ use sagamore_core::message::Event;
 use sagamore_core::{Body, Direction, StepKey, Timestamp};
 use sagamore_sdk::{
     Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction,
-    Service, Tx, done, on, refused,
+    Service, Tx, done, facts, on, refused,
 };
 use sagamore_transport::wire::{dead_letter_topic, decode_event};
 use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
@@ -203,6 +203,17 @@ impl Toy {
             }
             idle = if taken == 0 { idle + 1 } else { 0 };
         }
+    }
+
+    /// Every service tells again what it has told of a chain; gives how many events they are.
+    pub async fn resend(&self, key: &str, remembered: Timestamp) -> usize {
+        let chain = format!("book:{key}").parse().expect("a chain");
+        let mut events = 0;
+        for (service, database) in services(&self.calls).iter().zip(&self.databases) {
+            let told = facts::resend(service.name(), database, &self.log, &chain, remembered).await;
+            events += told.expect("told again");
+        }
+        events
     }
 
     /// One turn of each, whatever comes of it.

@@ -96,6 +96,22 @@ mod tests {
         assert_eq!(decode_event(&record), Ok(event()));
     }
 
+    /// No database keeps such a text: it would end whoever reads it, again and again.
+    #[test]
+    fn a_header_with_a_nul_is_as_good_as_none() {
+        let with_nul = |header: &str| {
+            let mut record = encode_event(
+                &Event { traceparent: Some("00-1-2-01".into()), ..event() },
+                &Name::new("payment").unwrap(),
+            );
+            let damaged = record.headers.iter_mut().find(|(name, _)| name.as_ref() == header).expect("it is there");
+            damaged.1 = b"a\0b".to_vec().into();
+            decode_event(&record)
+        };
+        assert_eq!(with_nul("traceparent"), Ok(event()));
+        assert!(with_nul(CAUSATION).expect_err("no cause, and no beginning").contains(CAUSATION));
+    }
+
     #[test]
     fn what_is_no_event_is_told_with_the_header_that_is_wrong() {
         let check = |header: &str, part: &str| {

@@ -107,8 +107,7 @@ pub fn compare(saga: &SagaView, stands: &Stands, services: &[&str]) -> Vec<Incon
 
 /// What services did for a saga of which nobody knows. `plan`: a chain of it would be told by events.
 pub fn unknown(id: &str, stands: &Stands, plan: &str) -> Vec<Inconsistency> {
-    let is_chain = id.split_once(':').is_some_and(|(name, _)| name == plan);
-    let (what, mend) = match is_chain {
+    let (what, mend) = match is_chain(id, plan) {
         true => ("it was done, and no event of its chain was ever seen", AGAIN),
         false => ("it was done, and no such saga is known", UNDO),
     };
@@ -121,6 +120,11 @@ pub fn unknown(id: &str, stands: &Stands, plan: &str) -> Vec<Inconsistency> {
         mend,
     })
     .collect()
+}
+
+/// Whether it is a chain of this plan.
+pub fn is_chain(id: &str, plan: &str) -> bool {
+    id.split_once(':').is_some_and(|(name, _)| name == plan)
 }
 
 /// Whether a person has decided about the step: then only that person knows.
