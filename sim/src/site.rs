@@ -21,6 +21,8 @@ use crate::world::Shared;
 /// How long an orchestrator may be silent where they share.
 const LEASE: Duration = Duration::from_secs(3);
 
+/// How long an event waits for another one: a run's end is longer.
+const EARLY_MAX: Duration = Duration::from_secs(600);
 /// Longer than any run, so that the checker finds all journals at the end.
 const JOURNALS_KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -224,6 +226,7 @@ impl Site {
         let options = sagamore_sdk::Options {
             messages_max: [1, 3, 1_000][world.below(3) as usize],
             partitions: 2,
+            early_max: EARLY_MAX,
             ..sagamore_sdk::Options::default()
         };
         let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, skew));

@@ -125,6 +125,13 @@ impl Hub {
         }
     }
 
+    /// Delivers a record that nobody here has sent.
+    pub fn foreign(&self, record: Record) {
+        if let Err(error) = self.deliver(vec![record]) {
+            self.world.violate("transport-failed", error.to_string());
+        }
+    }
+
     /// What is about to be acknowledged becomes durable, where that is promised.
     fn keep(&self) {
         if self.keeps {

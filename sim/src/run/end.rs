@@ -1,6 +1,9 @@
 //! How a run ends: once all is at rest, everything that was ever sent comes once more; in a choreographed shop whatever waits
 //! for another event is then given up.
 
+use sagamore_core::{Body, Direction, Event, Name, StepKey, Timestamp};
+use sagamore_transport::{Record, wire};
+
 use super::{Role, Run};
 use crate::style::Style;
 
@@ -31,6 +34,9 @@ impl Run {
             self.begin_observing_anew();
         }
         self.site.hub.repeat();
+        if self.site.style == Style::Choreographed {
+            self.site.hub.foreign(in_vain());
+        }
         self.end = End::Encore { until: self.world.now() + ENCORE_MS };
     }
 
@@ -62,4 +68,21 @@ impl Run {
             self.restart(index);
         }
     }
+}
+
+/// An event of a chain that nobody has begun: it waits in vain for the order.
+fn in_vain() -> Record {
+    let name = |text: &str| Name::new(text).expect("a name");
+    let saga = "fulfilment:nobodys".parse().expect("a chain");
+    let event = Event {
+        key: StepKey { saga, step: name("charge"), direction: Direction::Action, generation: 1 },
+        version: 1,
+        name: name("payment.success"),
+        causation: Some("fulfilment:nobodys/create/action/1/order.created".to_owned()),
+        hop: 1,
+        at: Timestamp(0),
+        body: Body::empty(),
+        traceparent: None,
+    };
+    wire::encode_event(&event, &name("payment"))
 }
