@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::FutureExt;
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Standing, Subscription, Transport};
 
 use crate::checker::Ledger;
 use crate::faults::Fault;
@@ -295,5 +295,9 @@ impl Consumer for Reader {
 
     fn lag(&self) -> u64 {
         self.inner.lag()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.inner.standing()
     }
 }

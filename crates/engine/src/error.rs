@@ -20,7 +20,7 @@ pub enum Error {
     },
     /// The same version was registered before with other contents.
     #[error(
-        "definition {name} version {version} is registered with other contents: raise the version when the plan changes"
+        "{name} version {version} is registered with other contents: raise the version when the definition or the plan changes"
     )]
     DefinitionChanged {
         /// The definition.

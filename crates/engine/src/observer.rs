@@ -4,8 +4,13 @@
 //! that tells of a missed deadline, where that is wanted.
 
 mod chains;
+mod plans;
+mod reading;
+mod resolve;
 mod retention;
+mod schema;
 mod statements;
+mod status;
 mod store;
 
 use std::collections::BTreeMap;
@@ -16,16 +21,20 @@ use std::time::Duration;
 use sagamore_core::plan::{Plan, State};
 use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::Database;
-use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event, event_topic};
-use sagamore_transport::{Consumer, Delivered, Mark, Record, Subscription, Transport};
+use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event};
+use sagamore_transport::{Consumer, Delivered, Mark, Reach, Record, Subscription, Transport};
 use tokio::sync::broadcast;
 
 use crate::error::Error;
 use crate::orchestrator::clock;
 
 pub use chains::{ChainDetail, Chains};
-pub use store::{ChainHeader, ChainStatus, Observed};
+pub use resolve::ResolveError;
+pub use retention::NAMES_MAX;
+pub use status::ChainStatus;
+pub use store::{ChainHeader, Observed};
 
+use reading::Read;
 use retention::Retention;
 use store::{Folded, Store};
 
@@ -69,6 +78,12 @@ pub(crate) type Changed = Arc<BTreeMap<SagaId, ChainStatus>>;
 /// Every version of every plan that is known here.
 pub(crate) type Plans = BTreeMap<(Name, u32), Arc<Plan>>;
 
+/// How far the partitions went at some moment.
+struct Ahead {
+    at: Timestamp,
+    reaches: Vec<Reach>,
+}
+
 /// Follows chains.
 pub struct Observer {
     options: ObserverOptions,
@@ -78,6 +93,8 @@ pub struct Observer {
     /// Whether what the consumer has given is not kept: it has to go back.
     unsettled: bool,
     tick_due: Timestamp,
+    /// Once it has read up to here it looks for late chains.
+    ahead: Option<Ahead>,
     retention: Retention,
     /// The chains that have changed, for those who wait for one.
     changes: broadcast::Sender<Changed>,
@@ -91,19 +108,19 @@ impl Observer {
         transport: Arc<dyn Transport>,
         plans: Vec<Plan>,
     ) -> Result<(Observer, Chains), Error> {
-        let mut store = Store::open(database, named(plans)).await?;
+        let mut store = Store::open(database, plans).await?;
         if options.tells_overdue {
             store.tell_overdue().await?;
         }
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let chains = Chains::new(store.clone(), changes.clone());
         let (consumer, unsettled, tick_due) = (None, false, Timestamp(i64::MIN));
-        let retention = Retention::default();
-        Ok((Observer { options, store, transport, consumer, unsettled, tick_due, retention, changes }, chains))
+        let (ahead, retention) = (None, Retention::default());
+        Ok((Observer { options, store, transport, consumer, unsettled, tick_due, ahead, retention, changes }, chains))
     }
 
-    /// Takes the events that are there, and keeps them; gives how many they were. Looks for late chains only when it has
-    /// read all there is: what it has not read yet may be just what they wait for.
+    /// Takes the events that are there, and keeps them; gives how many they were. Looks now and then for chains that were
+    /// late at a moment up to which it has read all there is: what it has not read may be just what they wait for.
     pub async fn turn(&mut self, now: Timestamp) -> Result<usize, Error> {
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
@@ -115,26 +132,49 @@ impl Observer {
         let taken = consumer.poll(self.options.batch_max).await?;
         let mut changed = BTreeMap::new();
         if !taken.is_empty() {
-            let kept = self.store.keep(&by_chain(&taken), now).await?;
+            let kept = self.store.keep(&by_chain(&taken), Read::of(&taken), now).await?;
             changed = kept.into_iter().map(|chain| (chain.id, chain.status)).collect();
             consumer.commit(Mark::behind(&taken)).await?;
         }
         self.unsettled = false;
-        let lag = consumer.lag();
-        metrics::gauge!("sagamore_observer_lag").set(lag as f64);
-        if lag == 0 && now >= self.tick_due {
-            let late = self.store.look_for_late(now).await?;
-            if self.options.tells_overdue {
-                self.transport.publish(overdue(&late, now)).await?;
-            }
-            changed.extend(late.into_iter().map(|late| (late.id, late.status)));
-            self.forget(now).await?;
-            self.tick_due = now.plus(TICK);
-        }
+        metrics::gauge!("sagamore_observer_lag").set(consumer.lag() as f64);
+        let late = self.look_for_late(now).await?;
+        changed.extend(late.into_iter().map(|late| (late.id, late.status)));
         if !changed.is_empty() {
             let _ = self.changes.send(Arc::new(changed)); // perhaps nobody waits
         }
         Ok(taken.len())
+    }
+
+    /// Chains that have become late. None before it has read up to where the partitions went when it asked itself last.
+    async fn look_for_late(&mut self, now: Timestamp) -> Result<Vec<Folded>, Error> {
+        let standing = self.consumer.as_ref().and_then(|consumer| consumer.standing());
+        let Some(standing) = standing.filter(|_| self.ahead.is_some() || now >= self.tick_due) else {
+            return Ok(Vec::new());
+        };
+        let (at, reaches) = (now.minus(standing.age), standing.reaches);
+        let ahead = self.ahead.get_or_insert_with(|| Ahead { at, reaches: reaches.clone() });
+        match ahead.passed_by(&reaches) {
+            Some(true) => {}
+            Some(false) => return Ok(Vec::new()),
+            None => {
+                self.ahead = None; // other partitions are ours by now
+                return Ok(Vec::new());
+            }
+        }
+        let at = ahead.at;
+        let mut late = Vec::new();
+        if self.horizon_is_due(now) || self.store.is_any_due(at).await? {
+            let read_until = self.store.has_read(&reaches, at, now).await?;
+            late = self.store.look_for_late(read_until).await?;
+            if self.options.tells_overdue {
+                self.transport.publish(overdue(&late, read_until)).await?;
+            }
+            self.forget(read_until).await?;
+        }
+        self.count(now).await?;
+        (self.ahead, self.tick_due) = (None, now.plus(TICK));
+        Ok(late)
     }
 
     /// Turns until `shutdown`. Ends early only with an error that no retry mends.
@@ -154,7 +194,7 @@ impl Observer {
                 Ok(_) => pause = Duration::from_millis(10),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "observe, trying again");
-                    self.consumer = None; // whatever became of it
+                    (self.consumer, self.ahead) = (None, None); // whatever became of it
                     self.unsettled = false;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -169,8 +209,16 @@ impl Observer {
     }
 }
 
-fn named(plans: Vec<Plan>) -> Arc<Plans> {
-    Arc::new(plans.into_iter().map(|plan| ((plan.name.clone(), plan.version), Arc::new(plan))).collect())
+impl Ahead {
+    /// Whether all is committed up to here. None: these are partitions of which it was not asked.
+    fn passed_by(&self, reaches: &[Reach]) -> Option<bool> {
+        let mut passed = true;
+        for reach in reaches {
+            let of = |known: &&Reach| (&known.topic, known.partition) == (&reach.topic, reach.partition);
+            passed &= reach.mark >= self.reaches.iter().find(of)?.end;
+        }
+        Some(passed)
+    }
 }
 
 async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
@@ -191,7 +239,7 @@ async fn subscribe(
     transport: &dyn Transport,
     options: &ObserverOptions,
 ) -> Result<Box<dyn Consumer>, Error> {
-    let topics: Vec<Arc<str>> = store.events().iter().map(event_topic).collect();
+    let topics = store.topics();
     for topic in &topics {
         transport.create_topic(topic, options.partitions).await?;
     }

@@ -8,7 +8,7 @@ use sagamore_core::plan::Plan;
 use sagamore_core::{Body, Direction, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
 use sagamore_database::testing::{database, is_remote, whole_table_walks};
-use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions};
+use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions, ResolveError};
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, decode_horizon, encode_event};
 use sagamore_transport::{Log, MemoryDisk, Subscription, Transport, log};
 
@@ -309,6 +309,169 @@ async fn who_waits_is_told_when_the_chain_is_over_and_lists_are_pages() {
         .expect("list");
     assert_eq!(keys(&rest), ["1"]);
     assert_eq!(rig.chains.wait(&chain("never"), Duration::ZERO).await.expect("read"), None);
+}
+
+/// Events come all the time, and never all is read; what was there when it asked itself is.
+#[tokio::test]
+async fn an_observer_that_never_has_nothing_to_read_finds_late_chains_all_the_same() {
+    let mut rig = Rig::new().await;
+    rig.tell(&[stories("late").0[0].clone()]).await;
+    let anybody = "anybody".parse().expect("a name");
+    rig.now = rig.now.plus(DEADLINE * 2);
+    let mut told = 0;
+    for _ in 0..10 {
+        for _ in 0..1_100 {
+            told += 1;
+            let rung = stories(&format!("new-{told}")).0[0].clone();
+            let rung = Event { at: rig.now, ..rung };
+            rig.log.publish(vec![encode_event(&rung, &anybody)]).await.expect("publish");
+        }
+        rig.observer.turn(rig.now).await.expect("turn");
+        rig.now = rig.now.plus(Duration::from_secs(1));
+    }
+    let status = rig.chains.show(&chain(&format!("new-{told}"))).await.expect("read");
+    assert!(status.is_none(), "the last ones are not read yet");
+    assert_eq!(rig.status("late").await.0, ChainStatus::Stuck);
+    assert_eq!(rig.status("new-1").await.0, ChainStatus::Running);
+}
+
+/// Two observers share the partitions: what one has not read may be what a chain waits for that the other knows.
+#[tokio::test]
+async fn what_another_observer_has_not_read_yet_is_not_late() {
+    let mut rig = Rig::new().await;
+    let topic = "door.opened";
+    let open = rig.database.begin().await.expect("begin");
+    let behind = "UPDATE reading SET read_until = $1 WHERE topic = $2";
+    let read = open.tx().execute(behind, (rig.now.plus(DEADLINE / 2).0, topic)).await.expect("update");
+    assert_eq!(read, 4, "its partitions");
+    open.commit().await.expect("commit");
+    let others = "UPDATE reading SET partition = partition + 100 WHERE topic = $1"; // such as only the other one reads
+    let open = rig.database.begin().await.expect("begin");
+    open.tx().execute(others, (topic,)).await.expect("update");
+    open.commit().await.expect("commit");
+    rig.tell(&[stories("1").0[0].clone()]).await;
+    rig.passes(DEADLINE * 2).await;
+    assert_eq!(rig.status("1").await.0, ChainStatus::Running);
+    let open = rig.database.begin().await.expect("begin");
+    open.tx().execute(behind, (rig.now.0, topic)).await.expect("update");
+    open.commit().await.expect("commit");
+    rig.passes(Duration::from_secs(1)).await;
+    assert_eq!(rig.status("1").await.0, ChainStatus::Stuck);
+}
+
+/// Records that went before they were read may have been whole chains: of what was told before now nothing may go.
+#[tokio::test]
+async fn of_chains_from_before_a_gap_nothing_is_forgotten() {
+    let day = Duration::from_secs(24 * 3600);
+    let mut rig = Rig::new().await;
+    let born = rig.now;
+    let told_from = async |rig: &Rig| {
+        let topics = vec![HORIZON_TOPIC.into()];
+        let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+        let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
+        let told = consumer.poll(1_000).await.expect("poll");
+        decode_horizon(&told.last().expect("one was told").record).expect("a horizon").0.started_from
+    };
+    assert_eq!(told_from(&rig).await, Some(born.plus(day)));
+    rig.tell(&stories("1").0).await;
+    let database = rig.database.clone();
+    let backup = async |next: i64| {
+        let open = database.begin().await.expect("begin");
+        open.tx().execute("UPDATE reading SET next = $1 WHERE next > 0", (next,)).await.expect("update");
+        open.commit().await.expect("commit");
+    };
+    rig.passes(day).await;
+    assert_eq!(told_from(&rig).await, Some(born.plus(day)), "nothing was missed");
+    backup(0).await; // the database of yesterday, and the group has read on since
+    rig.passes(day).await;
+    assert_eq!(told_from(&rig).await, Some(rig.now.plus(day)), "no event has come, and it shows all the same");
+    let then = rig.now;
+    rig.tell(&stories("2").0).await;
+    rig.passes(day).await;
+    assert_eq!(told_from(&rig).await, Some(then.plus(day)), "it goes on from there");
+    backup(0).await;
+    rig.tell(&stories("3").0).await;
+    let gaps = rig.database.query("SELECT count(*) FROM reading WHERE gap_at = $1", (rig.now.0,)).await.expect("read");
+    assert_eq!(gaps[0].get::<i64>(0).expect("a number"), 3, "the next events show it as well");
+}
+
+/// Nobody knows how old it is: its services may have done their part long ago.
+#[tokio::test]
+async fn a_chain_of_whose_beginning_nothing_was_seen_is_named_however_young_it_looks() {
+    let mut rig = Rig::new().await;
+    let [_, opened, _] = stories("torn").0;
+    rig.tell(&[opened]).await;
+    rig.passes(DEADLINE * 20).await;
+    assert_eq!(rig.status("torn").await.0, ChainStatus::Anomalous);
+    let named = async |rig: &Rig| {
+        let topics = vec![HORIZON_TOPIC.into()];
+        let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+        let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
+        let told = consumer.poll(1_000).await.expect("poll");
+        decode_horizon(&told.last().expect("one was told").record).expect("a horizon").0.but
+    };
+    assert_eq!(named(&rig).await, [chain("torn")]);
+    rig.chains.resolve(&chain("torn"), "Ada has looked").await.expect("resolved");
+    rig.passes(DEADLINE * 20).await;
+    assert_eq!(named(&rig).await, [chain("torn")], "what is asked of it may still be asked again");
+    let begun = stories("torn").0[0].clone();
+    rig.tell(&[begun]).await;
+    rig.passes(DEADLINE * 20).await;
+    assert_eq!(named(&rig).await, []);
+}
+
+#[tokio::test]
+async fn a_person_can_end_what_does_not_end_until_another_event_of_it_comes() {
+    let mut rig = Rig::new().await;
+    let ([rung, opened, shaken], _) = stories("1");
+    let refused = async |rig: &Rig, key: &str| rig.chains.resolve(&chain(key), "Ada").await.expect_err("refused");
+    assert!(matches!(refused(&rig, "1").await, ResolveError::NotFound(_)));
+    rig.tell(std::slice::from_ref(&rung)).await;
+    assert!(refused(&rig, "1").await.to_string().contains("visit:1 is running"), "it may still go on");
+    rig.passes(DEADLINE * 2).await;
+    rig.chains.resolve(&chain("1"), "Ada let him in by the window").await.expect("resolved");
+    rig.chains.resolve(&chain("1"), "again").await.expect("it changes nothing");
+    let because = (ChainStatus::Resolved, Some("Ada let him in by the window".to_owned()));
+    assert_eq!(rig.status("1").await, because);
+    rig.tell(std::slice::from_ref(&rung)).await; // again, and nothing new
+    rig.passes(DEADLINE).await;
+    assert_eq!(rig.status("1").await, because);
+    let ended = rig.chains.show(&chain("1")).await.expect("read").expect("seen").header.ended_at;
+    assert!(ended.is_some(), "it can be forgotten some day");
+
+    rig.tell(&[opened]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Running, None), "the host has come after all");
+    rig.passes(DEADLINE).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Stuck, None));
+    rig.tell(&[shaken]).await;
+    let header = rig.chains.show(&chain("1")).await.expect("read").expect("seen").header;
+    assert_eq!((header.status, header.ended_at), (ChainStatus::Completed, Some(rig.now)));
+    assert!(refused(&rig, "1").await.to_string().contains("visit:1 is completed"));
+}
+
+/// An upgrade must not lose sight of the chains that began before it.
+#[tokio::test]
+async fn plans_are_kept_by_version_and_a_version_never_changes() {
+    let mut rig = Rig::new().await;
+    let ([rung, opened, shaken], _) = stories("1");
+    rig.tell(std::slice::from_ref(&rung)).await;
+    let newer = Event { version: 2, ..stories("2").0[0].clone() };
+    rig.tell(std::slice::from_ref(&newer)).await;
+    assert_eq!(rig.status("2").await.0, ChainStatus::UnknownVersion);
+
+    let transport: Arc<dyn Transport> = Arc::new(rig.log.clone());
+    let with = async |plan: Plan| {
+        Observer::open(ObserverOptions::default(), rig.database.clone(), transport.clone(), vec![plan]).await
+    };
+    let other = Plan { deadline_ms: Some(1), ..visit() };
+    let refused = with(other.clone()).await.map(drop).expect_err("the same version");
+    assert!(refused.to_string().contains("visit version 1 is registered with other contents"), "{refused}");
+    (rig.observer, rig.chains) = with(Plan { version: 2, ..other }).await.expect("a newer version");
+    rig.tell(&[opened, shaken]).await;
+    assert_eq!(rig.status("1").await.0, ChainStatus::Completed, "by the plan that it began with");
+    assert_eq!(rig.status("2").await.0, ChainStatus::Running, "its version is known by now");
+    rig.passes(Duration::from_secs(1)).await;
+    assert_eq!(rig.status("2").await.0, ChainStatus::Stuck, "by the plan of its own version");
 }
 
 /// Also when the plan was made for empty tables.

@@ -16,7 +16,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription};
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Standing, Subscription};
 use tokio::sync::oneshot;
 
 use crate::config;
@@ -47,6 +47,8 @@ struct Watch {
     names: Names,
     group: String,
     complaints: Complaints,
+    /// Held so much, the library may have stopped to ask for more.
+    held_max: u64,
 }
 
 /// The thread's side.
@@ -134,6 +136,10 @@ impl Consumer for GroupConsumer {
     fn lag(&self) -> u64 {
         self.shared.intake().lag()
     }
+
+    fn standing(&self) -> Option<Standing> {
+        self.shared.intake().standing(Instant::now())
+    }
 }
 
 impl Taker {
@@ -153,6 +159,7 @@ impl Taker {
             names: names.clone(),
             group: group.clone(),
             complaints: Complaints::default(),
+            held_max: (options.prefetch_bytes / 2) as u64,
         };
         let consumer = BaseConsumer::from_config_and_context(&config, watch);
         let consumer = consumer.map_err(|error| unavailable("make a consumer", &error))?;
@@ -208,7 +215,10 @@ impl Taker {
         let Ok(assigned) = self.consumer.assignment() else { return };
         let done = if wanted { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) };
         match done {
-            Ok(()) => self.paused = wanted,
+            Ok(()) => {
+                self.paused = wanted;
+                self.shared.intake().paused = wanted;
+            }
             Err(error) => tracing::debug!(%error, "pause or resume"),
         }
     }
@@ -255,18 +265,25 @@ impl ClientContext for Watch {
     }
 
     fn stats(&self, statistics: Statistics) {
+        let mut held: u64 = 0;
         for (topic, seen) in statistics.topics {
             let Some(topic) = self.names.here(&topic) else { continue };
             let topic: Arc<str> = topic.into();
             for (partition, seen) in seen.partitions {
+                held += seen.fetchq_size;
                 let (Ok(partition), Ok(high)) = (u32::try_from(partition), u64::try_from(seen.hi_offset)) else {
                     continue;
                 };
                 if seen.fetch_state == "active" {
-                    let stands = u64::try_from(seen.committed_offset).or(u64::try_from(seen.lo_offset)).unwrap_or(high);
+                    let (committed, low) = (u64::try_from(seen.committed_offset), u64::try_from(seen.lo_offset));
+                    // what the group has not read and is gone is not behind
+                    let stands = committed.unwrap_or(0).max(low.unwrap_or(if committed.is_ok() { 0 } else { high }));
                     self.shared.intake().observe((topic.clone(), partition), stands, high);
                 }
             }
+        }
+        if held < self.held_max {
+            self.shared.intake().heard(Instant::now()); // with too much in hand the library asks for nothing new
         }
     }
 }

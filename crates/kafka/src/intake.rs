@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use sagamore_transport::{Delivered, Error, Mark};
+use sagamore_transport::{Delivered, Error, Mark, Reach, Standing};
 use tokio::sync::Notify;
 
 /// How much one poll gives, about; but always one record.
 const POLL_BYTES_MAX: usize = 4 << 20;
+/// What the library says of an end is so old at most when it says it: a broker with nothing new keeps it waiting so long.
+const ANSWER_AGE_MAX: Duration = Duration::from_millis(500);
 
 /// Between the thread that takes records and the task that asks for them.
 #[derive(Default)]
@@ -27,6 +30,10 @@ pub(crate) struct Intake {
     /// The partitions that are ours, and of which the brokers have not told yet how far they go. None: the group has not
     /// said which are ours.
     untold: Option<BTreeSet<Key>>,
+    /// When the brokers have told last how far all of them go.
+    heard: Option<Instant>,
+    /// They are asked for nothing at the moment, and tell nothing new.
+    pub paused: bool,
     /// The consumer is of no use any more.
     pub dead: Option<Error>,
 }
@@ -153,7 +160,30 @@ impl Intake {
             untold.remove(&key);
         }
         let place = self.places.entry(key).or_insert(Place { base: stands, ..Place::default() });
+        if !place.taken {
+            place.base = place.base.max(stands);
+        }
         place.high = place.high.max(high);
+    }
+
+    /// The brokers have told of all partitions by now.
+    pub fn heard(&mut self, now: Instant) {
+        if !self.paused {
+            self.heard = Some(now);
+        }
+    }
+
+    /// Where the group stands. None while that is not known of a partition that is ours.
+    pub fn standing(&self, now: Instant) -> Option<Standing> {
+        if !self.untold.as_ref()?.is_empty() {
+            return None;
+        }
+        let age = now.duration_since(self.heard?) + ANSWER_AGE_MAX;
+        let reach = |((topic, partition), place): (&Key, &Place)| {
+            let mark = place.mark.unwrap_or(place.base);
+            Reach { topic: topic.clone(), partition: *partition, mark, end: place.high.max(mark) }
+        };
+        Some(Standing { age, reaches: self.places.iter().map(reach).collect() })
     }
 
     /// How many records are there that are not done with; at least one for each partition of which that is not known.

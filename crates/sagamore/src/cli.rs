@@ -108,7 +108,7 @@ enum Command {
     Retry(RescueArgs),
     /// Pass a step over that waits for a person: the saga goes on without it.
     Skip(RescueArgs),
-    /// Say that a step which waits for a person was done by hand.
+    /// Say that a step which waits for a person was done by hand; of a choreography, that it is taken care of.
     Resolve(RescueArgs),
     /// Compare what the services' barriers say with what the sagas say, and list where both cannot be true.
     Reconcile(ReconcileArgs),
@@ -222,7 +222,7 @@ struct ObserveArgs {
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct ServerArgs {
-    /// The server's address; without it the first of the configuration's orchestrators, or http://127.0.0.1:3000.
+    /// The server's address; without it the first of the configuration's orchestrators (in a choreography, observers), or http://127.0.0.1:3000.
     #[arg(long, env = "SAGAMORE_SERVER", hide_env_values = true, value_name = "URL")]
     server: Option<String>,
     #[command(flatten)]
@@ -235,8 +235,8 @@ impl ServerArgs {
         let configured = || match &config.config {
             Some(file) => {
                 let settings = Settings::load(Some(file))?;
-                let observer = || format!("http://{}", settings.observer.listen);
-                Ok(if settings.choreography { observer() } else { settings.servers().swap_remove(0) })
+                let mut servers = if settings.choreography { settings.observers() } else { settings.servers() };
+                Ok(servers.swap_remove(0))
             }
             None => Ok::<_, anyhow::Error>("http://127.0.0.1:3000".to_owned()),
         };
@@ -264,7 +264,7 @@ struct StartArgs {
     /// The definition (checkout when it is left out) and the business key.
     #[arg(num_args = 1..=2, required = true, value_names = ["DEFINITION", "KEY"])]
     saga: Vec<String>,
-    /// What it is started with: a file, - for stdin, or JSON. Without it a checkout gets a sample order.
+    /// What it is started with: a file, - for stdin, or JSON. Without it a checkout gets a sample order, but in `dev` only.
     #[arg(long, value_name = "FILE|-|JSON")]
     input: Option<String>,
     /// Wait this long for the outcome: 30s, 500ms, 2m.
@@ -316,9 +316,9 @@ struct CancelArgs {
 
 #[derive(Debug, Args)]
 struct RescueArgs {
-    /// DEFINITION:KEY, or KEY alone for a checkout.
+    /// DEFINITION:KEY, or KEY alone for an order of the shop.
     id: String,
-    /// Who decides this, and why: the journal keeps it.
+    /// Who decides this, and why: it is kept with the saga.
     #[arg(long, value_name = "WHY")]
     reason: String,
     /// Which step; it may be left out where only one waits.

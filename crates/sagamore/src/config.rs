@@ -138,6 +138,8 @@ pub struct OrchestratorSettings {
 pub struct ObserverSettings {
     /// Where its HTTP listens.
     pub listen: String,
+    /// Where clients find the observers, with commas between them; the address above, when empty.
+    pub servers: String,
     /// How many partitions each event's topic has.
     pub partitions: u32,
     /// Whether it tells the owner of a plan's pivot that a chain is overdue: an order that takes too long is then undone.
@@ -178,7 +180,12 @@ impl Default for Settings {
                 sagas_max: crate::stack::SAGAS_MAX,
                 retention_days: 30,
             },
-            observer: ObserverSettings { listen: "127.0.0.1:3005".into(), partitions: 12, tells_overdue: false },
+            observer: ObserverSettings {
+                listen: "127.0.0.1:3005".into(),
+                servers: String::new(),
+                partitions: 12,
+                tells_overdue: false,
+            },
             order: service(3001),
             payment: service(3002),
             inventory: service(3003),

@@ -8,7 +8,7 @@ use sagamore_core::saga::StepStatus;
 use sagamore_engine::ChainStatus;
 
 use crate::clock::from_rfc3339;
-use crate::view::{SagaView, StepView, WaitView};
+use crate::view::{RESOLVE, SagaView, StepView, Style, WaitView};
 
 /// What an operator can do about a step.
 const VERBS: [&str; 3] = ["retry", "skip", "resolve"];
@@ -39,8 +39,12 @@ pub fn saga(view: &SagaView) -> String {
         let _ = writeln!(text, "  {}{} {}", "   ".repeat(event.depth), event.name, event.at.dimmed());
     }
     let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| view.steps.iter().any(|step| takes(step, verb))).collect();
+    let id = &view.line.id;
+    if view.line.style == Style::Choreography && view.allowed_actions.iter().any(|allowed| allowed == RESOLVE) {
+        let _ = writeln!(text, "  once a person has taken care of it: sagamore resolve {id} --reason WHY");
+    }
     if !verbs.is_empty() {
-        let (verbs, id) = (verbs.join("|"), &view.line.id);
+        let verbs = verbs.join("|");
         let _ = writeln!(text, "  needs an operator, for the step marked {DECIDE}: sagamore {verbs} {id} --reason WHY");
     }
     text
@@ -55,6 +59,7 @@ pub fn status(status: ChainStatus) -> String {
         ChainStatus::Compensated => Paint::new().magenta(),
         ChainStatus::Stuck | ChainStatus::HalfCompensated => Paint::new().red().bold(),
         ChainStatus::Anomalous | ChainStatus::UnknownVersion => Paint::new().red().bold(),
+        ChainStatus::Resolved => Paint::new().blue(),
     };
     status.as_str().style(style).to_string()
 }
@@ -128,7 +133,7 @@ fn words(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::{Line, Style};
+    use crate::view::Line;
 
     fn a_step(name: &str, status: StepStatus) -> StepView {
         StepView {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::rfc3339;
 
-pub use chain::{chain_line, chain_view, standing};
+pub use chain::{RESOLVE, chain_line, chain_view, standing};
 pub use facts::{FactView, Facts};
 pub use journal::{ChangeView, EntryView};
 pub use page::{Lines, Place};
@@ -35,10 +35,11 @@ pub struct Standing {
 }
 
 /// How a saga is run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Style {
     /// An orchestrator asks for every step.
+    #[default]
     Orchestration,
     /// Services react to each other's events; what is told is what the observer has seen.
     Choreography,
@@ -70,7 +71,7 @@ pub struct Line {
     pub key: String,
     /// Where it stands.
     pub status: ChainStatus,
-    /// What is wrong with it, if it is anomalous.
+    /// What is wrong with it, if it is anomalous; what a person has said of it, if it is resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// When it started.

@@ -69,7 +69,7 @@ pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
 pub use outbox::{Beginning, Begun, Outbox};
 pub use participant::{Options, Participant, Turned};
-pub use reaction::{Reaction, on};
+pub use reaction::{Heard, Reaction, Told, on};
 pub use service::Service;
 
 pub use sagamore_core::message::{IntoRefusal, Never};

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use sagamore_core::message::IntoRefusal;
+use sagamore_core::message::{IntoRefusal, Never};
 use sagamore_core::typed::{Message, Mirror};
 use sagamore_core::{Body, Direction, Name, Outcome, Refusal, plan};
 use sagamore_database::Tx;
@@ -41,10 +41,33 @@ type Undo = dyn Fn(Tx, &Body) -> Result<Running, Unreadable> + Send + Sync;
 /// );
 /// assert_eq!(payment.reacts_to().collect::<Vec<_>>(), ["order.created", "shipping.failed"]);
 /// ```
-pub struct Reaction<E> {
+pub struct Reaction<E, R = Never> {
     declared: Declared,
-    tells: PhantomData<fn() -> E>,
+    tells: PhantomData<fn() -> (E, R)>,
 }
+
+/// What a reaction is refused with, once it is said by which event that is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {}
+
+/// A refusal that somebody hears of: there is none, or an event tells it. After the pivot of a plan nothing can be taken back,
+/// and a business that says no there is a fault: `Err(rejected)?` in the handler, and not `refused(rejected)`.
+#[diagnostic::on_unimplemented(
+    message = "this reaction may be refused with `{Self}`, and no event tells that",
+    label = "nobody would hear of the refusal, and the chain would be stuck",
+    note = "add `.fails::<Event>()`, or let the handler give `Decided<_, Never>` and make a fault of what cannot be refused"
+)]
+pub trait Heard: Sealed {}
+
+impl Heard for Never {}
+impl Heard for Told {}
+
+/// Nobody else says what is heard.
+#[doc(hidden)]
+pub trait Sealed {}
+
+impl Sealed for Never {}
+impl Sealed for Told {}
 
 /// A reaction that does not say yet what it reacts to.
 pub struct Unbound(Name);
@@ -146,7 +169,7 @@ impl Unbound {
     /// Carries something out about each `A`, in a local transaction that is given to the handler, and tells an `E`.
     ///
     /// A handler has no effect outside of its transaction, and may run more than once.
-    pub fn to<A, E, R, F, Fut>(self, handler: F) -> Reaction<E>
+    pub fn to<A, E, R, F, Fut>(self, handler: F) -> Reaction<E, R>
     where
         A: Message,
         E: Message,
@@ -162,7 +185,7 @@ impl Unbound {
     }
 
     /// The same once both events of a chain are there, in whatever order they come.
-    pub fn to_both<A, B, E, R, F, Fut>(self, handler: F) -> Reaction<E>
+    pub fn to_both<A, B, E, R, F, Fut>(self, handler: F) -> Reaction<E, R>
     where
         A: Message,
         B: Message,
@@ -183,39 +206,39 @@ impl Unbound {
         self.told(Vec::new(), None)
     }
 
-    fn bound<E: Message>(
+    fn bound<E: Message, R>(
         self,
         inputs: Vec<EventType>,
         react: impl Fn(Tx, &[Body]) -> Result<Running, Unreadable> + Send + Sync + 'static,
-    ) -> Reaction<E> {
+    ) -> Reaction<E, R> {
         self.told(inputs, Some(Arc::new(react)))
     }
 
-    fn told<E: Message>(self, inputs: Vec<EventType>, react: Option<Arc<React>>) -> Reaction<E> {
+    fn told<E: Message, R>(self, inputs: Vec<EventType>, react: Option<Arc<React>>) -> Reaction<E, R> {
         let (name, tells, fails, undo) = (self.0, EventType::of::<E>(), None, None);
         let declared = Declared { name, inputs, react, tells, fails, undo, never_after: Vec::new(), overdue: None };
         Reaction { declared, tells: PhantomData }
     }
 }
 
-impl<E: Message> Reaction<E> {
+impl<E: Message, R> Reaction<E, R> {
     /// A refusal is told by an `F`: its fields `code` and `reason` say why, the others come from the first event reacted to.
     /// What the handler wrote before is undone.
     ///
     /// # Panics
     /// When that event lacks a field of it.
-    pub fn fails<F: Message>(mut self) -> Reaction<E> {
+    pub fn fails<F: Message>(mut self) -> Reaction<E, Told> {
         let fails = EventType::of::<F>();
         let given = self.declared.inputs.first().map_or(&[][..], |input| input.fields);
         let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !given.contains(field));
         assert!(lacks.is_none(), "what is reacted to has no field '{}' for '{}'", lacks.unwrap_or(&""), fails.name);
         self.declared.fails = Some(fails);
-        self
+        Reaction { declared: self.declared, tells: PhantomData }
     }
 
     /// Once one of these has happened it never runs, unless it has, and nobody is told: what waits for another event waits
     /// no more. For what ends a chain otherwise: `never_after::<(OrderCancelled,)>()`.
-    pub fn never_after<T: AnyOf>(mut self) -> Reaction<E> {
+    pub fn never_after<T: AnyOf>(mut self) -> Reaction<E, R> {
         self.declared.never_after = EventType::any::<T>();
         self
     }
@@ -225,7 +248,7 @@ impl<E: Message> Reaction<E> {
     ///
     /// # Panics
     /// When it never fails, or the event lacks a field of how that is told.
-    pub fn gives_up_on<O: Message>(mut self) -> Reaction<E> {
+    pub fn gives_up_on<O: Message>(mut self) -> Reaction<E, R> {
         let overdue = EventType::of::<O>();
         let fails =
             self.declared.fails.unwrap_or_else(|| panic!("'{}' says nowhere that it fails", self.declared.name));
@@ -236,11 +259,11 @@ impl<E: Message> Reaction<E> {
     }
 
     /// Undoes it: the handler is given the `E` that was told, and is called only when there is something to undo.
-    pub fn undone_by<R, F, Fut>(mut self, handler: F, undoing: Undoing) -> Reaction<E>
+    pub fn undone_by<U, F, Fut>(mut self, handler: F, undoing: Undoing) -> Reaction<E, R>
     where
-        R: IntoRefusal + Send + 'static,
+        U: IntoRefusal + Send + 'static,
         F: Fn(Tx, E) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Decided<(), R>> + Send + 'static,
+        Fut: Future<Output = Decided<(), U>> + Send + 'static,
     {
         let handler = Arc::new(handler);
         let run = move |tx: Tx, told: &Body| -> Result<Running, Unreadable> {

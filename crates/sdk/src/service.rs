@@ -11,7 +11,7 @@ use sagamore_database::{Migration, Tx};
 
 use crate::decided::Decided;
 use crate::handler::{self, Handler};
-use crate::reaction::{Declared, Reaction};
+use crate::reaction::{Declared, Heard, Reaction};
 
 /// A service that takes part in sagas. Clones share the handlers.
 ///
@@ -118,11 +118,21 @@ impl Service {
         self.with::<U, U::Action>(handler::compensation_with(handler))
     }
 
-    /// Reacts to events, by a local transaction likewise.
+    /// Reacts to events, by a local transaction likewise. A reaction that may be refused says by which event that is told:
+    ///
+    /// ```compile_fail,E0277
+    /// # use sagamore_sdk::{Decided, Message, Reaction, Refusal, Service, Tx, done};
+    /// # #[derive(Message)] #[message(name = "order.created")] struct OrderCreated { order_id: String }
+    /// # #[derive(Message)] #[message(name = "payment.success")] struct PaymentSuccess { order_id: String }
+    /// # async fn charge(_: Tx, order: OrderCreated) -> Decided<PaymentSuccess, Refusal> {
+    /// #     done(PaymentSuccess { order_id: order.order_id })
+    /// # }
+    /// Service::named("payment").reaction(Reaction::named("charge").to(charge)); // .fails::<PaymentFailed>() is missing
+    /// ```
     ///
     /// # Panics
     /// When there is a reaction of this name already.
-    pub fn reaction<E: Message>(mut self, reaction: Reaction<E>) -> Service {
+    pub fn reaction<E: Message, R: Heard>(mut self, reaction: Reaction<E, R>) -> Service {
         let declared = reaction.declared();
         let name = declared.name.clone();
         let former = self.reactions.insert(name.clone(), Arc::new(declared));

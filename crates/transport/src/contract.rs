@@ -5,13 +5,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::error::Error;
-use crate::port::{Consumer, Subscription, Transport};
+use crate::port::{Consumer, Reach, Standing, Subscription, Transport};
 use crate::record::{Delivered, Mark, Record};
 
 /// A wait that takes this long has missed its wake-up.
@@ -42,6 +42,7 @@ macro_rules! contract_suite {
             a_dropped_poll_loses_nothing,
             a_dropped_commit_happens_or_does_not,
             lag_is_what_is_not_committed,
+            a_consumer_knows_how_far_its_partitions_go,
         );
     };
     ($new:expr) => {
@@ -329,6 +330,32 @@ pub async fn lag_is_what_is_not_committed(transport: Arc<dyn Transport>) {
     lag_is(consumer.as_ref(), 5).await;
     consumer.commit(vec![mark_at(&taken[3])]).await.expect("commit");
     lag_is(consumer.as_ref(), 2).await;
+}
+
+/// What was published lies before the ends once they are that young.
+pub async fn a_consumer_knows_how_far_its_partitions_go(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "standing", 2).await;
+    let mut consumer = subscribe(&transport, "standing-group", &topic).await;
+    publish(&transport, numbered(&topic, 0..5)).await;
+    let published = Instant::now();
+    let taken = take(&mut consumer, 5).await;
+    let known = async {
+        loop {
+            match consumer.standing() {
+                Some(standing) if standing.age <= published.elapsed() => return standing,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let standing = tokio::time::timeout(PATIENCE, known).await.expect("it is known some time");
+    let sums = |standing: &Standing| {
+        let of = |reach: &Reach| (reach.mark, reach.end);
+        standing.reaches.iter().map(of).fold((0, 0), |sum, reach| (sum.0 + reach.0, sum.1 + reach.1))
+    };
+    assert!(standing.reaches.iter().all(|reach| reach.topic == topic && reach.partition < 2));
+    assert_eq!((standing.reaches.len(), sums(&standing)), (2, (0, 5)));
+    consumer.commit(ends(&taken)).await.expect("commit");
+    assert_eq!(sums(&consumer.standing().expect("still known")), (5, 5));
 }
 
 /// It may count too many until the transport knows better, and never too few.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::record::{Delivered, Mark, Record};
@@ -52,4 +53,29 @@ pub trait Consumer: Send {
 
     /// How many records the group has not committed yet, over its partitions.
     fn lag(&self) -> u64;
+
+    /// How far each partition goes that is this consumer's, and how far the group is there. None while that is not known.
+    fn standing(&self) -> Option<Standing>;
+}
+
+/// Where a consumer stands in its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The ends were at least this far so long ago: whatever was published before then lies before them.
+    pub age: Duration,
+    /// One for each partition.
+    pub reaches: Vec<Reach>,
+}
+
+/// Where a consumer stands in one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// Everything before it is committed.
+    pub mark: u64,
+    /// Behind the last record.
+    pub end: u64,
 }

@@ -8,9 +8,12 @@ use sagamore_database::Database;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
-use super::store::{ChainHeader, ChainStatus, Observed, Store};
-use super::{Changed, named};
+use super::Changed;
+use super::resolve::ResolveError;
+use super::status::ChainStatus;
+use super::store::{ChainHeader, Observed, Store};
 use crate::error::Error;
+use crate::orchestrator::clock;
 use crate::store::Filter;
 
 /// Who waits looks this often, whatever it hears: another process may observe.
@@ -41,7 +44,7 @@ impl Chains {
 
     /// What an observer, wherever it runs, keeps in this database.
     pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Chains, Error> {
-        let store = Store::open(database, named(plans)).await?;
+        let store = Store::open(database, plans).await?;
         Ok(Chains::new(store, broadcast::channel(1).0))
     }
 
@@ -55,6 +58,12 @@ impl Chains {
     /// Chains, the newest first.
     pub async fn list(&self, filter: &Filter<ChainStatus>) -> Result<Vec<ChainHeader>, Error> {
         self.store.list(filter).await
+    }
+
+    /// Takes a person's word that a chain is taken care of, with the reason, which is kept. It is over then, until another event
+    /// of it is seen. Again it changes nothing.
+    pub async fn resolve(&self, id: &SagaId, because: &str) -> Result<(), ResolveError> {
+        self.store.resolve(id, because, clock()).await
     }
 
     /// Waits until a chain is at rest, for so long at most. None: it was never seen.

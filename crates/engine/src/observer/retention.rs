@@ -3,46 +3,79 @@
 use std::time::Duration;
 
 use sagamore_core::{Horizon, Name, Timestamp};
-use sagamore_database::Value;
+use sagamore_database::{Row, Value};
 use sagamore_transport::wire;
 
 use super::Observer;
+use super::status::ChainStatus;
 use super::store::{Store, bad};
 use crate::error::Error;
 use crate::store::{LASTING, named};
 
 /// The pause between two horizons.
 const HORIZON_EVERY: Duration = Duration::from_secs(600);
+/// The pause between two counts.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// How many chains a horizon names; were there more, it is an earlier one.
-const NAMES_MAX: usize = 1_000;
+pub const NAMES_MAX: usize = 1_000;
 /// Chains that are removed at a time.
 const PAGE: u32 = 500;
 /// By how much the clocks of those who tell events may differ.
 const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The chains that a horizon may have to name, as the engine's does.
+/// The chains that a horizon may have to name, as the engine's does; and those of whose beginning nothing was seen, for nobody
+/// knows how old they are.
 const NAMES: &str = "
-SELECT id, begun_at FROM chain WHERE ended_at IS NULL AND begun_at < $1
+SELECT id, begun_at FROM chain WHERE ended_at IS NULL AND begun_at < $1 AND headless = 0
 UNION ALL
-SELECT id, begun_at FROM chain WHERE ended_at - begun_at > 86400000 AND begun_at < $1 AND ended_at >= $2
+SELECT id, begun_at FROM chain WHERE ended_at - begun_at > 86400000 AND begun_at < $1 AND ended_at >= $2 AND headless = 0
+UNION ALL
+SELECT id, -9000000000000000000 FROM chain WHERE headless = 1 AND (ended_at IS NULL OR ended_at >= $2)
 ORDER BY begun_at LIMIT $3";
 
 /// When what is next.
 #[derive(Debug, Default)]
 pub(super) struct Retention {
     horizon_due: Option<Timestamp>,
+    count_due: Option<Timestamp>,
+    /// From when on the last horizon told of chains.
+    from: Option<Option<Timestamp>>,
 }
 
 impl Observer {
-    /// Forgets a page of what is old, and tells the services now and then what they may. To be called when all is read that
-    /// there is: what was not read yet may be of a chain that would be taken for over.
+    /// Says now and then how many chains stand how; those that are over are not counted.
+    pub(super) async fn count(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.retention.count_due.is_some_and(|due| now < due) {
+            return Ok(());
+        }
+        let counted = self.store.count().await?;
+        for status in ChainStatus::ALL.into_iter().filter(|status| !status.is_over()) {
+            let chains = counted.iter().find(|(known, _)| *known == status).map_or(0, |(_, chains)| *chains);
+            metrics::gauge!("sagamore_chains", "status" => status.as_str()).set(chains as f64);
+        }
+        self.retention.count_due = Some(now.plus(COUNT_EVERY));
+        Ok(())
+    }
+
+    /// Whether the services are to be told anew what they may forget.
+    pub(super) fn horizon_is_due(&self, now: Timestamp) -> bool {
+        self.retention.horizon_due.is_none_or(|due| due <= now)
+    }
+
+    /// Forgets a page of what is old, and tells the services now and then what they may. To be called with a moment up to
+    /// which all is read: what was not read yet may be of a chain that would be taken for over.
     pub(super) async fn forget(&mut self, now: Timestamp) -> Result<(), Error> {
         let ended_before = now.minus(self.options.retention);
         self.store.forget(ended_before.minus(LASTING).minus(SKEW_MAX)).await?;
-        if self.retention.horizon_due.is_some_and(|due| now < due) {
+        if !self.horizon_is_due(now) {
             return Ok(());
         }
         let horizon = self.store.horizon(ended_before, now).await?;
+        metrics::gauge!("sagamore_observer_horizon_names").set(horizon.but.len() as f64);
+        let from = horizon.started_from;
+        if self.retention.from.replace(from).is_some_and(|known| known != from) {
+            tracing::warn!("events were gone before they were read: of chains from before now nothing is forgotten");
+        }
         self.transport.publish(vec![wire::encode_horizon(&horizon, None)]).await?;
         self.retention.horizon_due = Some(now.plus(HORIZON_EVERY));
         Ok(())
@@ -64,6 +97,19 @@ impl Store {
         Ok(open.commit().await?)
     }
 
+    /// How many chains that are not over stand how.
+    async fn count(&self) -> Result<Vec<(ChainStatus, i64)>, Error> {
+        let open = ChainStatus::ALL.into_iter().filter(|status| !status.is_over());
+        let open: Vec<String> = open.map(|status| format!("'{}'", status.as_str())).collect();
+        let sql = format!("SELECT status, count(*) FROM chain WHERE status IN ({}) GROUP BY status", open.join(", "));
+        let read = |row: &Row| {
+            let status: String = row.get(0)?;
+            let status = ChainStatus::read(&status).ok_or_else(|| bad("chains", "a status is none"))?;
+            Ok((status, row.get(1)?))
+        };
+        self.database.query(&sql, ()).await?.iter().map(read).collect()
+    }
+
     /// All chains that began before a moment were over before `ended_before`, but these; and of those from before the observer
     /// knew anything it says nothing.
     async fn horizon(&self, ended_before: Timestamp, now: Timestamp) -> Result<Horizon, Error> {
@@ -71,17 +117,6 @@ impl Store {
         let started_before = until.minus(SKEW_MAX);
         let started_from = Some(self.known_since(now).await?.plus(SKEW_MAX));
         Ok(Horizon { started_before, ended_before, started_from, definitions: self.plan_names(), but })
-    }
-
-    /// Since when there has been an observer on this database.
-    async fn known_since(&self, now: Timestamp) -> Result<Timestamp, Error> {
-        let open = self.database.begin().await?;
-        let first = "INSERT INTO observing (id, since) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
-        open.tx().execute(first, (now.0,)).await?;
-        let rows = open.tx().query("SELECT since FROM observing WHERE id = 1", ()).await?;
-        open.commit().await?;
-        let row = rows.first().ok_or_else(|| bad("observing", "its row is not there"))?;
-        Ok(Timestamp(row.get(0)?))
     }
 
     fn plan_names(&self) -> Vec<Name> {

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sagamore_core::Timestamp;
 use sagamore_database::Row;
+use sagamore_engine::NAMES_MAX;
 
 use super::ConfigArgs;
 use super::output::Exit;
 use super::topics;
-use crate::clock;
+use crate::clock::{self, rfc3339};
 use crate::config::Settings;
 
 /// How far this clock and the server's may be apart: leases go by the server's alone, people's eyes by both.
@@ -68,6 +69,11 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
     if let Some(found) = forgetting(&settings).await {
         say("what barriers have forgotten", found);
     }
+    if settings.choreography
+        && let Some(found) = unended(&settings).await
+    {
+        say("chains that do not end", found);
+    }
     let mut names = vec!["engine", "order", "payment", "inventory", "shipping"];
     names.extend(settings.choreography.then_some("observer"));
     let asked = futures_util::future::join_all(names.iter().map(|name| database(&settings, name))).await;
@@ -116,13 +122,41 @@ async fn forgetting(settings: &Settings) -> Option<Result<String, String>> {
     let silent: Vec<&str> =
         silent.into_iter().filter(|name| told.get(*name).is_none_or(|before| *before < due)).collect();
     (oldest < due).then(|| match silent.as_slice() {
-        [] => Ok(format!("all services, before {}", told.values().min().copied().unwrap_or(due))),
+        [] => Ok(format!("all services, before {}", rfc3339(told.values().min().copied().unwrap_or(due)))),
         silent => Err(format!(
             "{} has not said for a week that its barrier has forgotten what ended: the rows of all sagas stay until it \
              does.\n      Does it run, and may it read sagamore.horizon and write sagamore.replies?",
             silent.join(", ")
         )),
     })
+}
+
+/// How many chains keep the services from forgetting what came after them. None while the observer's database cannot be asked.
+async fn unended(settings: &Settings) -> Option<Result<String, String>> {
+    let database = settings.database("observer").ok()?;
+    // those that a horizon names, which lies two days before the retention
+    let due = clock::now().minus(settings.barrier_retention()).minus(Duration::from_secs(2 * 24 * 3600));
+    let ask = "SELECT count(*) FROM chain WHERE ended_at IS NULL AND (begun_at < $1 OR headless = 1)";
+    let chains: i64 = database.query(ask, (due.0,)).await.ok()?.first()?.get(0).ok()?;
+    let ask = "SELECT max(gap_at) FROM reading";
+    let gap: Option<i64> = database.query(ask, ()).await.ok()?.first()?.get(0).ok()?;
+    Some(unending(chains, gap.map(Timestamp)))
+}
+
+/// `gap`: when the observer saw last that events were gone before it had read them.
+fn unending(chains: i64, gap: Option<Timestamp>) -> Result<String, String> {
+    let unseen = gap.map(|gap| {
+        format!("; of those from before {} nothing is forgotten, for events were gone unread", rfc3339(gap))
+    });
+    let unseen = unseen.unwrap_or_default();
+    if chains <= NAMES_MAX as i64 {
+        return Ok(format!("{chains} for longer than barriers remember what ended{unseen}"));
+    }
+    Err(format!(
+        "{chains} for longer than barriers remember what ended, and only {NAMES_MAX} can be named: services forget nothing \
+         that is younger than the oldest {NAMES_MAX} of them{unseen}.\n      Look at them (sagamore list --status stuck, \
+         half-compensated, anomalous), and resolve those that are taken care of: sagamore resolve ID --reason WHY"
+    ))
 }
 
 /// `rows`: one above the greatest partition that has one. `stray`: how many unfinished sagas are in partitions that are not.
@@ -216,6 +250,15 @@ mod tests {
         assert!(why.contains("up to partition 7") && why.contains("3 unfinished"), "{why}");
         assert!(why.contains("DELETE FROM \"my-shop_engine\".ownership WHERE reply_partition >= 4;"), "{why}");
         assert!(why.contains("SET reply_partition = reply_partition % 4"), "{why}");
+    }
+
+    #[test]
+    fn chains_that_keep_services_from_forgetting_are_told_when_they_are_too_many() {
+        assert_eq!(unending(3, None).expect("few"), "3 for longer than barriers remember what ended");
+        let gap = unending(0, Some(Timestamp(0))).expect("none");
+        assert!(gap.contains("from before 1970-01-01T00:00:00"), "{gap}");
+        let many = unending(1_001, None).expect_err("too many");
+        assert!(many.contains("sagamore resolve ID"), "{many}");
     }
 
     #[test]

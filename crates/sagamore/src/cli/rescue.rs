@@ -5,16 +5,20 @@ use sagamore_core::saga::Verb;
 use serde_json::json;
 
 use super::output::{self, Exit};
-use super::{ConfigArgs, Format, RescueArgs, full_id};
+use super::{ConfigArgs, Format, RescueArgs};
+use crate::client::Client;
 use crate::http::encoded;
-use crate::view::SagaView;
+use crate::view::{RESOLVE, SagaView, Style};
 
 /// Finds the step, says what it does, asks, and requests it.
 pub async fn run(config: &ConfigArgs, verb: Verb, args: RescueArgs) -> Result<Exit> {
-    let id = full_id(&args.id);
     let client = args.server.client(config)?;
+    let saga: SagaView = client.read(&client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?)?;
+    let id = saga.line.id.clone();
     let path = format!("/api/v1/sagas/{}", encoded(&id));
-    let saga: SagaView = client.read(&client.get(&path).await?)?;
+    if saga.line.style == Style::Choreography {
+        return of_chain(&client, &path, verb, &args, &saga).await;
+    }
     let step = match args.step {
         Some(step) => step,
         None => only_step(&saga, verb)?,
@@ -28,6 +32,30 @@ pub async fn run(config: &ConfigArgs, verb: Verb, args: RescueArgs) -> Result<Ex
     match args.server.format.output {
         Format::Json => output::raw(&answer),
         Format::Table => anstream::println!("{id}  {name} of {step} requested; see: sagamore watch {id}"),
+    }
+    Ok(Exit::Completed)
+}
+
+/// A chain has no step that could be asked again: it is over when a person says so, or it goes on by an event.
+async fn of_chain(client: &Client, path: &str, verb: Verb, args: &RescueArgs, saga: &SagaView) -> Result<Exit> {
+    let (id, status) = (&saga.line.id, saga.line.status.as_str());
+    if verb != Verb::Resolve || args.step.is_some() {
+        bail!(
+            "{id} is a choreography: nobody asks its services for a step. It goes on when whoever is late comes back, or when \
+             lost events are told again (sagamore reconcile --resend). Once a person has taken care of it: sagamore resolve \
+             {id} --reason WHY"
+        );
+    }
+    let effect = format!(
+        "This takes your word that {id}, which is {status}, is taken care of; no service is asked for anything."
+    );
+    if !args.yes && !output::agreed(&effect, "Resolve it?")? {
+        return Ok(Exit::Usage);
+    }
+    let answer = client.post(&format!("{path}/{RESOLVE}"), json!({ "reason": args.reason }).to_string(), None).await?;
+    match args.server.format.output {
+        Format::Json => output::raw(&answer),
+        Format::Table => anstream::println!("{id}  resolved, until another event of it comes"),
     }
     Ok(Exit::Completed)
 }

@@ -41,9 +41,12 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     let barrier_retention = settings.barrier_retention();
     let options = Options { partitions, barrier_retention, ..Options::default() };
     let mut participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
-    let servers = settings.servers();
-    let orchestrators = servers.iter().map(|server| Client::new(server)).collect::<Result<_, _>>();
-    let orchestrators = orchestrators.with_context(|| settings.named("orchestrator.servers"))?;
+    let clients = |servers: Vec<String>, key: &str| {
+        let clients = servers.iter().map(|server| Client::new(server)).collect::<Result<Vec<_>, _>>();
+        clients.with_context(|| settings.named(key))
+    };
+    let orchestrators = clients(settings.servers(), "orchestrator.servers")?;
+    let observers = clients(settings.observers(), "observer.servers")?;
     let outbox = choreographed.then(|| participant.outbox());
     let (kept, waiting) = (kafka.clone(), Waiting::default());
     let metrics = Some(metrics);
@@ -54,6 +57,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
         kafka: kept,
         outbox,
         orchestrators,
+        observers,
         waiting: waiting.clone(),
         metrics,
     };

@@ -17,7 +17,8 @@ use crate::view::Standing;
 struct StartBody<'a> {
     definition: &'a str,
     key: &'a str,
-    input: &'a Body,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a Body>,
 }
 
 /// Starts a saga; with `--wait` ends with the exit code of its outcome.
@@ -27,9 +28,9 @@ pub async fn run(config: &ConfigArgs, args: StartArgs) -> Result<Exit> {
         [definition, key, ..] => (definition.as_str(), key.as_str()),
         [] => bail!("name the business key"),
     };
-    let input = input(args.input.as_deref(), definition, key)?;
+    let input = args.input.as_deref().map(input).transpose()?;
     let client = args.server.client(config)?;
-    let body = serde_json::to_vec(&StartBody { definition, key, input: &input })?;
+    let body = serde_json::to_vec(&StartBody { definition, key, input: input.as_ref() })?;
     let until = args.wait.map(|wait| Instant::now() + wait);
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -54,17 +55,15 @@ pub async fn run(config: &ConfigArgs, args: StartArgs) -> Result<Exit> {
     }
 }
 
-fn input(given: Option<&str>, definition: &str, key: &str) -> Result<Body> {
+fn input(given: &str) -> Result<Body> {
     let text = match given {
-        None if definition == "checkout" => return Ok(sagamore_shop::sample_order(key)),
-        None => bail!("--input: say what {definition} is started with (a file, - for stdin, or JSON)"),
-        Some("-") => {
+        "-" => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("read the input from stdin")?;
             text
         }
-        Some(json) if json.trim_start().starts_with('{') => json.to_owned(),
-        Some(file) => std::fs::read_to_string(file).with_context(|| format!("read the input from {file}"))?,
+        json if json.trim_start().starts_with('{') => json.to_owned(),
+        file => std::fs::read_to_string(file).with_context(|| format!("read the input from {file}"))?,
     };
     Body::parse(text.trim()).context("the input is not JSON")
 }

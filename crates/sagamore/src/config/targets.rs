@@ -36,9 +36,12 @@ impl Settings {
 
     /// The orchestrators, as clients find them.
     pub fn servers(&self) -> Vec<String> {
-        let servers = self.orchestrator.servers.split(',').map(str::trim).filter(|server| !server.is_empty());
-        let servers: Vec<String> = servers.map(str::to_owned).collect();
-        if servers.is_empty() { vec![format!("http://{}", self.orchestrator.listen)] } else { servers }
+        addresses(&self.orchestrator.servers, &self.orchestrator.listen)
+    }
+
+    /// The observers, as clients find them.
+    pub fn observers(&self) -> Vec<String> {
+        addresses(&self.observer.servers, &self.observer.listen)
     }
 
     /// The brokers, as this process is known to them; `instance` is what it is known as to its group.
@@ -121,6 +124,13 @@ impl Settings {
             anyhow!(error).context(if of_address { key } else { self.named("postgres.tls") })
         })
     }
+}
+
+/// With commas between them; where this process itself would listen, when there are none.
+fn addresses(servers: &str, listen: &str) -> Vec<String> {
+    let servers = servers.split(',').map(str::trim).filter(|server| !server.is_empty());
+    let servers: Vec<String> = servers.map(str::to_owned).collect();
+    if servers.is_empty() { vec![format!("http://{listen}")] } else { servers }
 }
 
 fn days(days: u64) -> Duration {

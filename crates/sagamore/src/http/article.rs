@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use sagamore_core::SagaId;
 use sagamore_core::saga::Status;
-use sagamore_engine::{Start, StartError};
+use sagamore_engine::{ChainStatus, Start, StartError};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -48,7 +48,7 @@ pub async fn start(
 ) -> Result<Response, Problem> {
     let wait = wait_of(query)?;
     let known = follow(&app, &order, wait).await?;
-    Ok(answer(&order, known.status, known.existed, wait))
+    Ok(answer(&order, known.status.into(), known.existed, wait))
 }
 
 /// How long the client wants to wait.
@@ -102,16 +102,19 @@ async fn placed_before(app: &App, id: SagaId, patience: Duration) -> Result<Know
 }
 
 /// The article's words.
-pub(super) fn answer(order: &str, status: Status, existed: bool, wait: Option<Wait>) -> Response {
+pub(super) fn answer(order: &str, status: ChainStatus, existed: bool, wait: Option<Wait>) -> Response {
     let started = || format!("Saga started for Order ID: {order}");
     let (code, message) = match status {
-        Status::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
-        Status::Compensated => (StatusCode::OK, format!("Saga failed for order {order}")),
-        Status::Stuck => (StatusCode::OK, format!("Saga stuck for order {order}: needs an operator")),
-        Status::Running | Status::Compensating if wait.is_some() => {
+        ChainStatus::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
+        ChainStatus::Compensated => (StatusCode::OK, format!("Saga failed for order {order}")),
+        ChainStatus::Resolved => (StatusCode::OK, format!("Saga resolved by an operator for order {order}")),
+        ChainStatus::Running | ChainStatus::Compensating if wait.is_some() => {
             (StatusCode::ACCEPTED, format!("Saga still running for order {order}"))
         }
-        Status::Running | Status::Compensating => (StatusCode::OK, started()),
+        ChainStatus::Running | ChainStatus::Compensating => (StatusCode::OK, started()),
+        ChainStatus::Stuck | ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion => {
+            (StatusCode::OK, format!("Saga stuck for order {order}: needs an operator"))
+        }
     };
     // without a wish to wait a new saga is told as started, however fast it was
     let message = if wait.is_some() || existed { message } else { started() };

@@ -2,23 +2,25 @@
 
 use std::time::Duration;
 
-use axum::extract::{FromRef, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRef, Path, State};
 use axum::http::HeaderMap;
-use axum::response::Response;
-use axum::routing::get;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::{Name, SagaId};
-use sagamore_engine::{Chains, Filter};
+use sagamore_engine::{ChainStatus, Chains, Filter, ResolveError};
 use sagamore_shop::choreography;
+use serde::Deserialize;
 
-use super::body::Segment;
+use super::body::{Payload, Segment};
 use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::sagas::shown;
 use super::{guarded, health, index};
 use crate::problem::{Code, Problem};
-use crate::view::{Lines, chain_view};
+use crate::view::{Lines, RESOLVE, chain_view};
 
 /// What an observer that is a process of its own works with.
 #[derive(Clone)]
@@ -35,13 +37,21 @@ impl FromRef<ObserverApp> for Chains {
     }
 }
 
+/// The body of a resolve.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResolveBody {
+    reason: String,
+}
+
 /// Every address of an observer.
 pub fn observer_router(app: ObserverApp) -> Router {
     let router = Router::new()
         .route("/", get(index::of_observer))
         .route("/docs/errors", get(index::errors))
-        .route("/api/v1/sagas", get(list))
+        .route("/api/v1/sagas", get(list).post(nobody_directs))
         .route("/api/v1/sagas/{id}", get(show))
+        .route("/api/v1/sagas/{id}/{verb}", post(verb))
         .route("/livez", get(health::livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -70,10 +80,60 @@ pub async fn show(State(chains): State<Chains>, Segment(id): Segment, headers: H
     Ok(response)
 }
 
+/// The only verb that a chain takes is a person's word that it is taken care of.
+pub async fn verb(
+    State(chains): State<Chains>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    body: Payload,
+) -> Result<Response, Problem> {
+    let rejected = |rejection: PathRejection| Problem::new(Code::BadParameter, rejection.body_text());
+    let Path((id, verb)) = path.map_err(rejected)?;
+    if verb != RESOLVE {
+        return Err(nobody_directs().await);
+    }
+    resolve(&chains, &id, &body).await
+}
+
+/// Takes a person's word that a chain is taken care of.
+pub async fn resolve(chains: &Chains, id: &str, body: &Payload) -> Result<Response, Problem> {
+    let chain = chain_id(id)?;
+    let ResolveBody { reason } = body.json()?;
+    if reason.trim().is_empty() {
+        return Err(Problem::new(Code::BodyDoesNotFit, "reason: say who decides this, and why; it is kept"));
+    }
+    match chains.resolve(&chain, &reason).await {
+        Ok(()) => {
+            tracing::info!(%chain, reason, "resolved by a person");
+            let status = ChainStatus::Resolved;
+            Ok(Json(serde_json::json!({ "id": chain, "status": status, "message": "chain resolved" })).into_response())
+        }
+        Err(error @ ResolveError::NotFound(_)) => Err(Problem::new(Code::NoSuchSaga, error.to_string())),
+        Err(error @ ResolveError::NotStuck { status, .. }) => {
+            let code = if status.is_over() { Code::SagaEnded } else { Code::VerbDoesNotApply };
+            Err(Problem::new(code, error.to_string()))
+        }
+        Err(ResolveError::Store(error)) => Err(Problem::broke(&error, "resolve the chain")),
+    }
+}
+
+/// What is asked of an orchestrator, where there is none.
+pub async fn nobody_directs() -> Problem {
+    Problem::new(
+        Code::NobodyDirects,
+        "this is a choreography: an order that is placed (POST /orders of the order service) begins its chain, and what \
+         failed is undone by events. What does not end waits for a service; once a person has taken care of it: resolve",
+    )
+}
+
 /// A chain's id; an order's id alone is the business key of its chain.
 pub fn chain_id(text: &str) -> Result<SagaId, Problem> {
     let chain = text.parse::<SagaId>().or_else(|_| of_order(text));
     chain.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))
+}
+
+/// Whether this is the id of a chain.
+pub fn is_chain(id: &str) -> bool {
+    id.split_once(':').is_some_and(|(plan, _)| plan == choreography::NAME)
 }
 
 /// The chain of an order.
@@ -94,4 +154,57 @@ async fn readyz(State(app): State<ObserverApp>) -> Result<&'static str, Problem>
 
 async fn metrics(State(app): State<ObserverApp>) -> Response {
     health::rendered(app.metrics.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sagamore_core::message::Event;
+    use sagamore_core::{Body, Direction, StepKey, Timestamp};
+    use sagamore_database::Database;
+    use sagamore_engine::{Observer, ObserverOptions};
+    use sagamore_transport::wire::encode_event;
+    use sagamore_transport::{Log, MemoryDisk, Transport, log};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client::Client;
+
+    #[tokio::test]
+    async fn a_chain_that_does_not_end_is_resolved_by_a_person_and_told_as_such() {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
+        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let plans = vec![choreography::plan().unwrap()];
+        let opened = Observer::open(ObserverOptions::default(), Database::memory(), transport, plans).await;
+        let (mut observer, chains) = opened.unwrap();
+        observer.turn(Timestamp(1)).await.unwrap();
+        let key = StepKey {
+            saga: of_order("1").unwrap(),
+            step: "create".parse().unwrap(),
+            direction: Direction::Action,
+            generation: 1,
+        };
+        let name = choreography::BEGINS.parse().unwrap();
+        let (at, body) = (Timestamp(1), Body::empty());
+        let event = Event { key, version: 99, name, causation: None, hop: 0, at, body, traceparent: None };
+        log.publish(vec![encode_event(&event, &"order".parse().unwrap())]).await.unwrap();
+        observer.turn(Timestamp(2)).await.unwrap();
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let router = observer_router(ObserverApp { chains, metrics: None });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let read = async |path: &str| -> serde_json::Value { client.read(&client.get(path).await.unwrap()).unwrap() };
+        let shown = read("/api/v1/sagas/1").await;
+        assert_eq!((&shown["status"], &shown["allowedActions"][0]), (&"unknown-version".into(), &"resolve".into()));
+        let because = r#"{"reason": "ann: refunded by hand"}"#;
+        client.post("/api/v1/sagas/1/resolve", because, None).await.unwrap();
+        client.post("/api/v1/sagas/1/resolve", because, None).await.unwrap();
+        let shown = read("/api/v1/sagas/1").await;
+        assert_eq!((&shown["status"], &shown["why"]), (&"resolved".into(), &"ann: refunded by hand".into()));
+        assert_eq!(shown["allowedActions"].as_array().map(Vec::len), Some(0));
+        assert_eq!(read("/api/v1/sagas?status=resolved").await["sagas"].as_array().map(Vec::len), Some(1));
+        assert_eq!(read("/api/v1/sagas?status=unknown-version").await["sagas"].as_array().map(Vec::len), Some(0));
+    }
 }

@@ -10,7 +10,6 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::SagaId;
-use sagamore_core::saga::Status;
 use sagamore_database::Database;
 use sagamore_engine::{ChainStatus, Chains};
 use sagamore_sdk::{Begun, Outbox};
@@ -22,10 +21,10 @@ use super::article;
 use super::body::{Payload, Segment, encoded};
 use super::chains::{self, unread};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
-use super::{barriers, guarded, health, index, shop, wrong_method};
+use super::{barriers, guarded, health, index, orders, shop, unlock, wrong_method};
 use crate::clock;
 use crate::problem::{Code, Problem};
-use crate::view::standing;
+use crate::view::Style;
 
 /// What the handlers work with.
 #[derive(Clone)]
@@ -58,10 +57,13 @@ pub fn choreography_router(app: ChoreographyApp) -> Router {
         .route("/saga/start/{order}", get(start).head(wrong_method))
         .route("/orders", post(place))
         .route("/orders/{id}", get(one_order))
+        .route("/orders/{id}/cancel", post(cancel))
+        .route("/orders/{id}/unlock", post(unlock))
         .route("/accounts", get(accounts))
         .route("/stock", get(stock))
-        .route("/api/v1/sagas", get(chains::list))
+        .route("/api/v1/sagas", get(chains::list).post(chains::nobody_directs))
         .route("/api/v1/sagas/{id}", get(chains::show))
+        .route("/api/v1/sagas/{id}/{verb}", post(chains::verb))
         .route("/api/v1/sagas/{id}/resend", post(barriers::resend_all))
         .route("/api/v1/barriers/{service}", get(barriers::choreographed))
         .route("/livez", get(health::livez))
@@ -86,8 +88,7 @@ async fn start(
     };
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let known = app.chains.wait(&chain, patience).await.map_err(unread)?;
-    let status = known.map_or(Status::Running, standing);
-    Ok(article::answer(&order_id, status, begun != Begun::New, wait))
+    Ok(article::answer(&order_id, known.unwrap_or(ChainStatus::Running), begun != Begun::New, wait))
 }
 
 /// Places an order: one line of `orders.jsonl`.
@@ -123,6 +124,30 @@ async fn begin(database: &Database, outbox: &Outbox, order: Order) -> Result<Res
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
     let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}; place it with POST /orders"));
     Ok(Json(order::order(&app.shop.order, &id).await?.ok_or_else(missing)?).into_response())
+}
+
+/// Somebody outside wants the order cancelled: refused while its chain holds it, and once it is settled.
+async fn cancel(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
+    orders::cancel_at(&app.shop.order, &id).await?;
+    one_order(State(app), Segment(id)).await
+}
+
+/// An operator's way out of a lock that a chain has left behind: only once that is over.
+async fn unlock(
+    State(app): Shared,
+    Segment(id): Segment,
+    query: Result<Query<unlock::ForceQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let force = unlock::forced(query)?;
+    let holder = unlock::holder(&app.shop.order, &id).await?;
+    let status = match holder.parse() {
+        Ok(chain) => app.chains.show(&chain).await.map_err(unread)?.map(|detail| detail.header.status),
+        Err(_) => None, // what is no chain's id is known to nobody either
+    };
+    let stands = status.map(|status| unlock::Stands { status, style: Style::Choreography });
+    unlock::rested(&holder, stands, force)?;
+    unlock::release(&app.shop.order, &id, holder).await?;
+    one_order(State(app), Segment(id)).await
 }
 
 async fn accounts(State(app): Shared, query: shop::PageOf) -> Result<Json<shop::Accounts>, Problem> {

@@ -62,6 +62,8 @@ pub async fn of_choreography() -> String {
     let own = "GET  /saga/start/{orderId}[?wait=10]    begin the chain of an order (one that was never placed gets a sample)\n\
                POST /orders                            place an order; Prefer: wait=10 waits for the outcome\n\
                GET  /orders/{id}                       an order\n\
+               POST /orders/{id}/cancel                refused while the order's chain is under way\n\
+               POST /orders/{id}/unlock                for an operator, when the chain that is over has left its lock\n\
                GET  /accounts                          what the customers have\n\
                GET  /stock                             what the shelves have\n";
     format!("Sagamore, without an orchestrator\n\n{own}{CHAINS}{KNOWN}{EVERYWHERE}")
@@ -69,7 +71,8 @@ pub async fn of_choreography() -> String {
 
 const CHAINS: &str = "\
 GET  /api/v1/sagas                      list the chains: ?status= &style= &definition= &key= &limit= &cursor=\n\
-GET  /api/v1/sagas/{id}                 one chain with steps and events; Prefer: wait=10 waits until it is at rest\n";
+GET  /api/v1/sagas/{id}                 one chain with steps and events; Prefer: wait=10 waits until it is at rest\n\
+POST /api/v1/sagas/{id}/resolve         {\"reason\"}: a person has taken care of a chain that does not end\n";
 
 const KNOWN: &str = "\
 GET  /api/v1/barriers/{service}         what the service itself knows of sagas, for `sagamore reconcile`\n\

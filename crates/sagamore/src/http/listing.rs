@@ -95,6 +95,7 @@ fn status_of_saga(status: ChainStatus) -> Option<Status> {
         ChainStatus::Completed => Some(Status::Completed),
         ChainStatus::Compensated => Some(Status::Compensated),
         ChainStatus::Stuck => Some(Status::Stuck),
-        ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion => None,
+        ChainStatus::HalfCompensated | ChainStatus::Anomalous => None,
+        ChainStatus::UnknownVersion | ChainStatus::Resolved => None,
     }
 }

@@ -22,7 +22,7 @@ use super::sagas::{accepted, at_rest, begin, idempotency_key};
 use super::unlock;
 use crate::problem::{Code, Problem};
 use crate::stack;
-use crate::view::Standing;
+use crate::view::{Standing, Style};
 
 /// An order, and the saga that decides about it. What the order service does not have yet is not there.
 #[derive(Serialize)]
@@ -122,24 +122,37 @@ pub async fn unlock(
 ) -> Result<Response, Problem> {
     let force = unlock::forced(query)?;
     let shop = &app.shop()?.order;
-    let Some(placed) = order::order(shop, &id).await? else {
+    let Some(_) = order::order(shop, &id).await? else {
         return Err(match saga_of(&app, &id).await? {
             Some(saga) if !at_rest(saga.header.status) => its_saga_runs(&saga), // accepted, and not yet made by it
             Some(_) | None => no_such_order(&id),
         });
     };
-    let not_locked = || Problem::new(Code::OrderNotLocked, format!("order {id} is not locked"));
-    let holder = placed.locked_by.ok_or_else(not_locked)?;
+    let holder = unlock::holder(shop, &id).await?;
     let status = match holder.parse::<SagaId>() {
         Ok(saga) => app.handle.show(&saga).await.map_err(|error| Problem::broke(&error, "read the order's saga"))?,
         Err(_) => None, // no saga's id is known to nobody either
     };
-    unlock::rested(&holder, status.map(|saga| saga.header.status), force)?;
+    let stands = |saga: Detail| unlock::Stands { status: saga.header.status.into(), style: Style::Orchestration };
+    unlock::rested(&holder, status.map(stands), force)?;
     unlock::release(shop, &id, holder).await?;
     show(State(app), Segment(id)).await
 }
 
-pub(super) async fn cancel_from_outside(database: &Database, id: &str) -> Decided<(), Rejected> {
+/// Cancels an order where no orchestrator knows more of it than its service.
+pub(super) async fn cancel_at(database: &Database, id: &str) -> Result<(), Problem> {
+    let outcome = cancel_from_outside(database, id).await;
+    match outcome.map_err(|error| Problem::broke(&error, "cancel the order"))? {
+        Ok(()) => Ok(()),
+        Err(Rejected::UnknownOrder(_)) => Err(no_such_order(id)),
+        Err(rejected @ (Rejected::OrderIsLocked { .. } | Rejected::LockIsGone { .. })) => {
+            Err(Problem::new(Code::OrderPending, rejected.to_string()))
+        }
+        Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),
+    }
+}
+
+async fn cancel_from_outside(database: &Database, id: &str) -> Decided<(), Rejected> {
     alone(database, |tx| order::domain::cancel(tx, id.to_owned(), None)).await
 }
 

@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::body::{Payload, Segment, encoded};
-use super::chains::{chain_id, unread};
+use super::chains::{self, chain_id, unread};
 use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use crate::problem::{Code, Problem};
+use crate::stack;
 use crate::view::{Line, Lines, SagaView, Standing, chain_view};
 
 /// The body of a start.
@@ -28,7 +29,9 @@ struct StartBody<'a> {
     definition: Cow<'a, str>,
     #[serde(borrow)]
     key: Cow<'a, str>,
-    input: Body,
+    /// A checkout may be without where there are sample orders.
+    #[serde(default)]
+    input: Option<Body>,
 }
 
 /// The body of an operator's verb.
@@ -54,11 +57,23 @@ pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let payload = Payload::from_request(request, &()).await?;
     let StartBody { definition, key, input } = payload.json()?;
     let definition = legal(Name::new(&definition))?;
+    let input = input.map_or_else(|| sample(&app, &definition, &key), Ok)?;
     let start = Start { definition, key: key.into_owned(), input, idempotency_key };
     let (started, rest) = begin(&app, start, wait).await?;
     let location = format!("/api/v1/sagas/{}", encoded(started.id.as_str()));
     let standing = rest.as_ref().map_or_else(|| Standing::of_start(&started), Standing::of_rest);
     Ok(accepted(&standing, location, wait))
+}
+
+/// What a checkout is started with that says nothing, where there are sample orders.
+fn sample(app: &App, definition: &Name, key: &str) -> Result<Body, Problem> {
+    match app.shop.is_some() && *definition == stack::checkout_name() {
+        true => Ok(sagamore_shop::sample_order(key)),
+        false => Err(Problem::new(
+            Code::BodyDoesNotFit,
+            format!("input: say what {definition} is started with; only `sagamore dev` has sample orders"),
+        )),
+    }
 }
 
 /// Starts the saga; with a wish to wait also gives where it came to rest, if it did in time.
@@ -152,8 +167,14 @@ pub async fn skip(State(app): State<Arc<App>>, Segment(id): Segment, body: Paylo
     rescue(&app, &id, &body, Verb::Skip, "step skipped").await
 }
 
-/// Takes a person's word that the step was done by hand.
+/// Takes a person's word that the step was done by hand; or that a chain is taken care of, where chains are known as well.
 pub async fn resolve(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
+    if let Some(chains) = &app.chains {
+        let saga = app.handle.show(&saga_id(&id)?).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
+        if saga.is_none() && chains.show(&chain_id(&id)?).await.map_err(unread)?.is_some() {
+            return chains::resolve(chains, &id, &body).await;
+        }
+    }
     rescue(&app, &id, &body, Verb::Resolve, "step resolved").await
 }
 

@@ -19,6 +19,7 @@ use sagamore_shop::{inventory, order, payment, shipping};
 use serde::Serialize;
 
 use super::body::{Payload, Segment};
+use super::chains::is_chain;
 use super::{barriers, choreography, guarded, health, index, orders, shop, unlock, waiting};
 use crate::client::Client;
 use crate::problem::{Code, Problem};
@@ -36,8 +37,10 @@ pub struct ServiceApp {
     pub kafka: Kafka,
     /// Where an order begins its chain, in a choreography.
     pub outbox: Option<Outbox>,
-    /// Who knows how the sagas stand.
+    /// Who knows how orchestrated sagas stand.
     pub orchestrators: Vec<Client>,
+    /// Who knows how chains stand.
+    pub observers: Vec<Client>,
     /// What has to be there before its tables can be: until then nothing is answered from them.
     pub waiting: Waiting,
     /// Renders the metrics, if this process collects them.
@@ -139,32 +142,23 @@ async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response,
 }
 
 async fn cancel_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
-    let outcome = orders::cancel_from_outside(&app.database, &id).await;
-    let outcome = outcome.map_err(|error| Problem::broke(&error, "cancel the order"))?;
-    match outcome {
-        Ok(()) => one_order(State(app), Segment(id)).await,
-        Err(order::Rejected::UnknownOrder(_)) => {
-            Err(Problem::new(Code::NoSuchOrder, format!("there is no order {id}")))
-        }
-        Err(rejected @ (order::Rejected::OrderIsLocked { .. } | order::Rejected::LockIsGone { .. })) => {
-            Err(Problem::new(Code::OrderPending, rejected.to_string()))
-        }
-        Err(rejected) => Err(Problem::new(Code::OrderFinished, rejected.to_string())),
-    }
+    orders::cancel_at(&app.database, &id).await?;
+    one_order(State(app), Segment(id)).await
 }
 
-/// Only the orchestrators know whether the saga that holds the lock is at rest: they are asked.
+/// Only the orchestrators, or the observer, know whether the saga that holds the lock is at rest: they are asked.
 async fn unlock_order(
     State(app): Shared,
     Segment(id): Segment,
     query: Result<Query<unlock::ForceQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let force = unlock::forced(query)?;
-    let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}"));
-    let placed = order::order(&app.database, &id).await?.ok_or_else(missing)?;
-    let not_locked = || Problem::new(Code::OrderNotLocked, format!("order {id} is not locked"));
-    let holder = placed.locked_by.ok_or_else(not_locked)?;
-    unlock::rests(&app.orchestrators, &holder, force).await?;
+    let holder = unlock::holder(&app.database, &id).await?;
+    let (who, asked) = match is_chain(&holder) {
+        true => ("observer.servers", &app.observers),
+        false => ("orchestrator.servers", &app.orchestrators),
+    };
+    unlock::rests(who, asked, &holder, force).await?;
     unlock::release(&app.database, &id, holder).await?;
     one_order(State(app), Segment(id)).await
 }

@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use sagamore_core::saga::Status;
 use sagamore_database::Database;
+use sagamore_engine::ChainStatus;
 use sagamore_shop::order::{self, Rejected};
 use serde::Deserialize;
 
 use super::body::encoded;
 use super::orders::alone;
-use super::sagas::at_rest;
 use crate::client::{self, Client};
 use crate::problem::{Code, Problem};
-use crate::view::Standing;
+use crate::view::Style;
 
 /// How long one orchestrator may take to say where a saga stands.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
@@ -49,58 +48,76 @@ pub async fn release(database: &Database, id: &str, holder: String) -> Result<()
     }
 }
 
-/// Fails unless this saga is at rest, as the first orchestrator that answers says.
-pub async fn rests(orchestrators: &[Client], saga: &str, force: bool) -> Result<(), Problem> {
+/// Who holds the lock of an order.
+pub async fn holder(database: &Database, id: &str) -> Result<String, Problem> {
+    let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}"));
+    let placed = order::order(database, id).await?.ok_or_else(missing)?;
+    placed.locked_by.ok_or_else(|| Problem::new(Code::OrderNotLocked, format!("order {id} is not locked")))
+}
+
+/// Where a saga of either style stands.
+#[derive(Clone, Copy, Deserialize)]
+pub struct Stands {
+    /// Its status.
+    pub status: ChainStatus,
+    /// How it is run.
+    #[serde(default)]
+    pub style: Style,
+}
+
+/// Fails unless this saga is at rest, as the first one that answers says. `who`: the key of the configuration that names them.
+pub async fn rests(who: &str, asked: &[Client], saga: &str, force: bool) -> Result<(), Problem> {
     let mut silent = Vec::new();
-    for orchestrator in orchestrators {
-        match status(orchestrator, saga).await {
-            Ok(status) => return rested(saga, status, force),
+    for client in asked {
+        match stands(client, saga).await {
+            Ok(stands) => return rested(saga, stands, force),
             Err(why) => silent.push(why),
         }
     }
-    let why = format!(
-        "whether saga {saga} is at rest is not known, for no orchestrator answers (orchestrator.servers): {}",
-        silent.join("; ")
-    );
+    let why = format!("whether {saga} is at rest is not known, for nobody answers ({who}): {}", silent.join("; "));
     Err(Problem::new(Code::Unavailable, why).retry_after(1))
 }
 
-/// `status` is none when the orchestrators know no such saga: then its lock goes by force alone.
-pub fn rested(saga: &str, status: Option<Status>, force: bool) -> Result<(), Problem> {
-    match status {
-        Some(status) if at_rest(status) => Ok(()),
-        Some(status) => {
-            let why =
-                format!("it is locked by {saga}, which is {}: its lock goes when it comes to rest", status.as_str());
+/// Nobody knows such a saga when `stands` is none: then its lock goes by force alone. A chain that is late goes on when whoever
+/// is late comes back, and so it has to be over.
+pub fn rested(saga: &str, stands: Option<Stands>, force: bool) -> Result<(), Problem> {
+    match stands {
+        Some(Stands { status, style: Style::Orchestration }) if status.is_at_rest() => Ok(()),
+        Some(Stands { status, style: Style::Choreography }) if status.is_over() => Ok(()),
+        Some(Stands { status, style }) => {
+            let until = match style {
+                Style::Orchestration => "its lock goes when it comes to rest".to_owned(),
+                Style::Choreography => {
+                    format!("its lock goes when it is over, or a person says so: sagamore resolve {saga} --reason WHY")
+                }
+            };
+            let why = format!("it is locked by {saga}, which is {}: {until}", status.as_str());
             Err(Problem::new(Code::OrderPending, why))
         }
         None if force => {
-            tracing::warn!(saga, "the lock of a saga that no orchestrator knows is taken away by force");
+            tracing::warn!(saga, "the lock of a saga that nobody knows is taken away by force");
             Ok(())
         }
         None => {
             let why = format!(
-                "it is locked by {saga}, and the orchestrators (orchestrator.servers) know no such saga: are they the ones \
-                 that run this service's sagas? If they are, and the saga is gone for good, ?force=true takes its lock; \
-                 should it go on elsewhere, it will find its order taken"
+                "it is locked by {saga}, and those who should know (orchestrator.servers, observer.servers) know no such \
+                 saga: are they the ones of this service's sagas? If they are, and the saga is gone for good, ?force=true \
+                 takes its lock; should it go on elsewhere, it will find its order taken"
             );
             Err(Problem::new(Code::HolderUnknown, why))
         }
     }
 }
 
-/// Where a saga stands, or why this orchestrator does not say.
-async fn status(orchestrator: &Client, saga: &str) -> Result<Option<Status>, String> {
+/// Where a saga stands, or why this one does not say.
+async fn stands(client: &Client, saga: &str) -> Result<Option<Stands>, String> {
     let path = format!("/api/v1/sagas/{}", encoded(saga));
-    let answer = tokio::time::timeout(ANSWERED_WITHIN, orchestrator.get(&path)).await;
-    match answer.map_err(|_| format!("{orchestrator}: no answer within {} s", ANSWERED_WITHIN.as_secs()))? {
-        Ok(body) => {
-            let standing: Standing = orchestrator.read(&body).map_err(|error| error.to_string())?;
-            Ok(Some(standing.status))
-        }
+    let answer = tokio::time::timeout(ANSWERED_WITHIN, client.get(&path)).await;
+    match answer.map_err(|_| format!("{client}: no answer within {} s", ANSWERED_WITHIN.as_secs()))? {
+        Ok(body) => client.read(&body).map(Some).map_err(|error| error.to_string()),
         // a holder that is no saga's id is known to nobody either
         Err(client::Error::Problem { told, .. }) if matches!(told.code.as_str(), "SAGA-0200" | "SAGA-0107") => Ok(None),
-        Err(client::Error::NotRunning { source, .. }) => Err(format!("{orchestrator}: {source}")),
+        Err(client::Error::NotRunning { source, .. }) => Err(format!("{client}: {source}")),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -110,15 +127,18 @@ mod tests {
     use axum::extract::Path;
     use axum::routing::get;
     use axum::{Json, Router};
+    use sagamore_core::saga::Status;
     use sagamore_kafka::Kafka;
     use tokio::net::TcpListener;
 
     use super::super::{ServiceApp, service_router};
     use super::*;
+    use crate::view::Standing;
     use crate::waiting::Waiting;
 
     const LOCKED: &str = "INSERT INTO orders (order_id, customer_id, status, total_cents, lines, locked_by)
-        VALUES ('1', 'ADA', 'pending', 100, '[]', 'checkout:1'), ('2', 'ADA', 'confirmed', 100, '[]', NULL)";
+        VALUES ('1', 'ADA', 'pending', 100, '[]', 'checkout:1'), ('2', 'ADA', 'confirmed', 100, '[]', NULL),
+            ('4', 'ADA', 'pending', 100, '[]', 'fulfilment:4')";
 
     async fn served(router: Router) -> Client {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -137,7 +157,21 @@ mod tests {
         served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
     }
 
+    /// An observer where this is so of the chain of order 4.
+    async fn observer(status: Option<ChainStatus>) -> Client {
+        let show = move |Path(id): Path<String>| async move {
+            assert_eq!(id, "fulfilment:4");
+            let chain = status.map(|status| serde_json::json!({ "id": id, "status": status, "style": "choreography" }));
+            chain.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
+        };
+        served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
+    }
+
     async fn order_service(orchestrators: Vec<Client>) -> Client {
+        order_service_of(orchestrators, Vec::new()).await
+    }
+
+    async fn order_service_of(orchestrators: Vec<Client>, observers: Vec<Client>) -> Client {
         let database = Database::memory();
         database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
         let open = database.begin().await.unwrap();
@@ -152,6 +186,7 @@ mod tests {
             database,
             kafka,
             outbox: None,
+            observers,
             orchestrators,
             waiting,
             metrics: None,
@@ -186,6 +221,24 @@ mod tests {
         check(vec![nobody.clone()], Some((503, "SAGA-0401"))).await;
         check(vec![nobody.clone(), orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
         check(vec![nobody, orchestrator(Some(Status::Stuck)).await], None).await;
+    }
+
+    /// A chain that is late goes on when whoever is late comes back.
+    #[tokio::test]
+    async fn the_lock_of_a_chain_is_taken_away_only_when_the_observer_says_that_it_is_over() {
+        let check = async |observers: Vec<Client>, query: &str, wanted: Option<(u16, &str)>| {
+            let service = order_service_of(Vec::new(), observers).await;
+            let refused = refusal_at(&service, &format!("/orders/4/unlock{query}")).await;
+            let found = refused.as_ref().map(|(status, code, _)| (*status, code.as_str()));
+            assert_eq!(found, wanted, "{refused:?}");
+        };
+        check(vec![observer(Some(ChainStatus::Stuck)).await], "", Some((409, "SAGA-0301"))).await;
+        check(vec![observer(Some(ChainStatus::Anomalous)).await], "?force=true", Some((409, "SAGA-0301"))).await;
+        check(vec![observer(None).await], "", Some((409, "SAGA-0307"))).await;
+        check(vec![Client::new("http://127.0.0.1:1").unwrap()], "?force=true", Some((503, "SAGA-0401"))).await;
+        check(vec![observer(Some(ChainStatus::Resolved)).await], "", None).await;
+        check(vec![observer(Some(ChainStatus::Completed)).await], "", None).await;
+        check(vec![observer(None).await], "?force=true", None).await;
     }
 
     #[tokio::test]

@@ -37,6 +37,8 @@ pub enum Code {
     NoSuchStep,
     /// A verb that means nothing as things stand.
     VerbDoesNotApply,
+    /// A verb of orchestrated sagas, where services react to each other.
+    NobodyDirects,
     /// No order of this id.
     NoSuchOrder,
     /// The order's saga is under way.
@@ -220,6 +222,13 @@ pub const CATALOGUE: &[Entry] = &[
         "Look at the saga again: something else may have come first.",
     ),
     entry(
+        Code::NobodyDirects,
+        ("SAGA-0209", 409, "Nobody directs this saga"),
+        "It is a choreography: services react to each other's events, and nobody can start, cancel, retry or skip a step for them.",
+        "`sagamore show ID` says for which service it waits, and what was undone.",
+        "Place an order with `POST /orders` of the order service; mend the service that is waited for, or have lost events told again (`sagamore reconcile --resend`); when a person has taken care of a chain, `sagamore resolve ID --reason WHY`.",
+    ),
+    entry(
         Code::NoSuchOrder,
         ("SAGA-0300", 404, "There is no such order"),
         "No order of this id was ever placed.",
@@ -231,7 +240,7 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0301", 409, "The order is pending: its saga is under way"),
         "While its saga runs an order is locked: nobody else may cancel or confirm it.",
         "`GET /orders/{id}` shows the saga and its status.",
-        "Cancel the saga instead (`sagamore cancel checkout:ID`), or wait for it to end; a stuck one waits for an operator.",
+        "Cancel an orchestrated saga instead (`sagamore cancel checkout:ID`), or wait for it to end; a stuck one waits for an operator, and a chain that a person has taken care of is ended with `sagamore resolve ID`.",
     ),
     entry(
         Code::OrderFinished,
@@ -271,8 +280,8 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::HolderUnknown,
         ("SAGA-0307", 409, "Nobody knows the saga that holds the order"),
-        "The order is locked by a saga that the orchestrators have never had, or have lost with their database: nobody can say whether it is at rest.",
-        "`GET /orders/{id}` shows `lockedBy`; `sagamore show` it on every orchestrator there is. Does `orchestrator.servers` name those of this service?",
+        "The order is locked by a saga that the orchestrators, or the observer, have never had, or have lost with their database: nobody can say whether it is at rest.",
+        "`GET /orders/{id}` shows `lockedBy`; `sagamore show` it on every orchestrator there is. Do `orchestrator.servers` and `observer.servers` name those of this service?",
         "Only when that saga is gone for good: `POST /orders/{id}/unlock?force=true`. One that goes on elsewhere all the same finds its order taken, and gets stuck when it confirms it.",
     ),
     entry(

@@ -10,6 +10,9 @@ use serde::Deserialize;
 use super::{CauseView, EventView, Line, SagaView, StepView, Style, WaitView};
 use crate::clock::rfc3339;
 
+/// What a person can say of a chain that does not end.
+pub const RESOLVE: &str = "resolve";
+
 /// A chain's status, as sagas are counted.
 pub fn standing(status: ChainStatus) -> Status {
     match status {
@@ -19,6 +22,7 @@ pub fn standing(status: ChainStatus) -> Status {
         ChainStatus::Compensating => Status::Compensating,
         ChainStatus::Stuck | ChainStatus::HalfCompensated => Status::Stuck,
         ChainStatus::Anomalous | ChainStatus::UnknownVersion => Status::Stuck,
+        ChainStatus::Resolved => Status::Stuck, // by itself it came to no end
     }
 }
 
@@ -58,7 +62,7 @@ pub fn chain_view(detail: &ChainDetail) -> SagaView {
         line: chain_line(&detail.header),
         revision: detail.events.len() as u64,
         cause: refused.map(|stage| CauseView { kind: "refused".into(), step: Some(stage.part.name.to_string()) }),
-        allowed_actions: Vec::new(),
+        allowed_actions: detail.header.status.needs_a_person().then(|| RESOLVE.to_owned()).into_iter().collect(),
         input: tree.first().and_then(|first| body(&first.seen.id)).unwrap_or_else(Body::empty),
         steps: stages.iter().map(|stage| step_view(stage, &body)).collect(),
         waits_for: detail.chain.waits_for().iter().map(wait_view).collect(),

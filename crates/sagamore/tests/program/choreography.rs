@@ -72,6 +72,33 @@ fn a_chain_is_listed_shown_and_watched_as_a_saga() {
     assert_eq!(shown["input"]["orderId"], "3");
 }
 
+/// Who comes from orchestration learns what there is instead.
+#[test]
+fn nobody_directs_and_what_asks_for_it_says_so() {
+    let server = Server::choreographed();
+    server.post("/orders", &[("prefer", "wait=10")], &an_order_nobody_pays("4").to_string());
+    let start = json!({ "definition": "checkout", "key": "5" }).to_string();
+    server.post("/api/v1/sagas", &[], &start).is_problem(409, "SAGA-0209");
+    for verb in ["cancel", "retry", "skip"] {
+        server.post(&format!("/api/v1/sagas/fulfilment:4/{verb}"), &[], "{}").is_problem(409, "SAGA-0209");
+    }
+    let because = json!({ "reason": "ann: looked at" }).to_string();
+    server.post("/api/v1/sagas/4/resolve", &[], &because).is_problem(409, "SAGA-0206");
+    server.post("/api/v1/sagas/never/resolve", &[], &because).is_problem(404, "SAGA-0200");
+    server.post("/api/v1/sagas/4/resolve", &[], &json!({ "reason": " " }).to_string()).is_problem(400, "SAGA-0103");
+    server.post("/orders/4/cancel", &[], "").is_problem(409, "SAGA-0302");
+    server.post("/orders/4/unlock", &[], "").is_problem(409, "SAGA-0306");
+    let refused = |arguments: &[&str], part: &str| {
+        let output = server.cli(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains(part), "{arguments:?}: {said}");
+    };
+    refused(&["cancel", "4", "--yes"], "fulfilment:4 is a choreography: nobody directs it");
+    refused(&["retry", "4", "--reason", "ann", "--yes"], "sagamore resolve fulfilment:4 --reason WHY");
+    refused(&["resolve", "4", "--reason", "ann", "--yes"], "fulfilment:4 is compensated");
+    refused(&["start", "5"], "SAGA-0209");
+}
+
 fn name_and_depth(event: &Value) -> (&str, u64) {
     (event["name"].as_str().expect("a name"), event["depth"].as_u64().expect("a depth"))
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error as DatabaseError, Open, Row, Tx, Value};
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Standing, Subscription, Transport};
 
 /// Which call is to fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -256,5 +256,9 @@ impl Consumer for Behind<Box<dyn Consumer>> {
 
     fn lag(&self) -> u64 {
         self.inner.lag()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.inner.standing()
     }
 }

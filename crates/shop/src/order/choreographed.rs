@@ -1,6 +1,8 @@
 //! The order service in a choreography: an order that is placed begins a chain, and stands or falls with it.
 
-use sagamore_sdk::{Beginning, Begun, Database, Decided, Outbox, Reaction, Service, Timestamp, Tx, done, on, refused};
+use sagamore_sdk::{
+    Beginning, Begun, Database, Decided, Never, Outbox, Reaction, Service, Timestamp, Tx, done, on, refused,
+};
 
 use super::domain::{self, MIGRATIONS, Rejected};
 use super::messages::{Confirm, Create};
@@ -62,11 +64,12 @@ async fn cancel(tx: Tx, created: OrderCreated) -> Decided<(), Rejected> {
     domain::cancel(tx, created.order_id, Some(holder)).await
 }
 
-async fn on_shipping_scheduled(tx: Tx, scheduled: ShippingScheduled) -> Decided<OrderConfirmed, Rejected> {
+/// The goods are on their way, and nothing can be taken back: that the order cannot be confirmed is a fault.
+async fn on_shipping_scheduled(tx: Tx, scheduled: ShippingScheduled) -> Decided<OrderConfirmed, Never> {
     let ShippingScheduled { order_id, tracking } = scheduled;
     let confirm = Confirm { order_id: order_id.clone(), tracking };
-    let confirmed = domain::confirm(tx, confirm, Some(holder(&order_id))).await?;
-    Ok(confirmed.map(|()| OrderConfirmed { order_id }))
+    domain::confirm(tx, confirm, Some(holder(&order_id))).await??;
+    done(OrderConfirmed { order_id })
 }
 
 /// Whose lock it is, and which chain: `fulfilment:10248`.

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Log, Mark, Record, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivered, Error, Log, Mark, Record, Standing, Subscription, Transport};
 
 pub struct Halting(pub Log);
 
@@ -70,5 +70,9 @@ impl Consumer for Reader {
 
     fn lag(&self) -> u64 {
         self.0.lag()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        self.0.standing()
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -14,7 +15,7 @@ use crate::log::index::{Place, Slot};
 use crate::log::segment::Segment;
 use crate::log::state::{Seated, State};
 use crate::log::sync::Handle;
-use crate::port::{BoxFuture, Consumer};
+use crate::port::{BoxFuture, Consumer, Reach, Standing};
 use crate::record::{Delivered, Mark, Record};
 
 /// Records on disk that are this close together are read at once.
@@ -129,6 +130,17 @@ impl Consumer for LogConsumer {
             state.index.partitions[*slot].next().saturating_sub(mark)
         };
         self.positions.iter().map(behind).sum()
+    }
+
+    fn standing(&self) -> Option<Standing> {
+        let state = self.handle.state();
+        let reach = |(slot, _): &(Slot, u64)| {
+            let partition = &state.index.partitions[*slot];
+            let mark = state.groups.mark(self.seat.group, *slot).unwrap_or(0).max(partition.first);
+            let topic = state.index.topic_of(*slot).name.clone();
+            Reach { topic, partition: partition.number, mark, end: partition.next() }
+        };
+        Some(Standing { age: Duration::ZERO, reaches: self.positions.iter().map(reach).collect() })
     }
 }
 

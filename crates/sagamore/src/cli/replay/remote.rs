@@ -65,7 +65,7 @@ impl Remote {
             Ok::<_, anyhow::Error>(Client::new(&format!("http://{}", service.listen))?)
         };
         let servers = match settings.choreography {
-            true => vec![format!("http://{}", settings.observer.listen)],
+            true => settings.observers(),
             false => settings.servers(),
         };
         Ok(Remote {

@@ -1,0 +1,123 @@
+//! How far the observer has read: where each partition is taken up again, up to which moment nothing is unread, and whether
+//! records went before they were read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagamore_core::Timestamp;
+use sagamore_database::{Tx, Value};
+use sagamore_transport::{Delivered, Reach};
+
+use super::statements::PLACE;
+use super::store::{Store, bad};
+use crate::error::Error;
+
+/// A partition that nobody has read for so long is nobody's: its topic was made anew with fewer.
+const UNREAD_MAX: Duration = Duration::from_secs(3600);
+
+/// What was taken of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Read {
+    topic: Arc<str>,
+    partition: u32,
+    /// From here on without a hole.
+    first: u64,
+    /// Up to here.
+    next: u64,
+}
+
+impl Read {
+    /// One for each partition. What is taken of one comes in order.
+    pub fn of(taken: &[Delivered]) -> Vec<Read> {
+        let mut read: BTreeMap<(&Arc<str>, u32), Read> = BTreeMap::new();
+        for Delivered { record, partition, offset } in taken {
+            let fresh = || Read { topic: record.topic.clone(), partition: *partition, first: *offset, next: *offset };
+            let read = read.entry((&record.topic, *partition)).or_insert_with(fresh);
+            if *offset > read.next {
+                read.first = *offset;
+            }
+            read.next = read.next.max(offset + 1);
+        }
+        read.into_values().collect()
+    }
+}
+
+/// Notes what was taken. To be called in the transaction that keeps it.
+pub(super) async fn keep_place(tx: &Tx, read: Vec<Read>, now: Timestamp) -> Result<(), Error> {
+    let row = |Read { topic, partition, first, next }| {
+        Ok(vec![Value::from(&*topic), partition.into(), whole(first)?, whole(next)?, Value::Int(0), now.0.into()])
+    };
+    let rows = read.into_iter().map(row).collect::<Result<Vec<_>, Error>>()?;
+    Ok(tx.execute_many(&PLACE, rows).await?)
+}
+
+impl Store {
+    /// Everything that was published before `at` in these partitions is kept. Gives the moment of which that is so in all
+    /// partitions, whoever reads them.
+    pub async fn has_read(&self, reaches: &[Reach], at: Timestamp, now: Timestamp) -> Result<Timestamp, Error> {
+        let row = |Reach { topic, partition, mark, .. }: &Reach| {
+            let mark = whole(*mark)?;
+            Ok(vec![Value::from(&**topic), (*partition).into(), mark.clone(), mark, at.0.into(), now.0.into()])
+        };
+        let rows = reaches.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
+        let open = self.database.begin().await?;
+        open.tx().execute_many(&PLACE, rows).await?;
+        let least = "SELECT topic, min(read_until) FROM reading WHERE read_until > $1 GROUP BY topic";
+        let all = open.tx().query(least, (at.minus(UNREAD_MAX).0,)).await?;
+        open.commit().await?;
+        let topics = self.topics();
+        let mut read_until = at;
+        for row in &all {
+            let topic: String = row.get(0)?;
+            if topics.iter().any(|known| **known == *topic) {
+                read_until = read_until.min(Timestamp(row.get(1)?));
+            }
+        }
+        Ok(read_until)
+    }
+
+    /// Since when the observer has read everything: chains from before may have begun, and ended, unseen.
+    pub async fn known_since(&self, now: Timestamp) -> Result<Timestamp, Error> {
+        let open = self.database.begin().await?;
+        let first = "INSERT INTO observing (id, since) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
+        open.tx().execute(first, (now.0,)).await?;
+        let rows = open.tx().query("SELECT since FROM observing WHERE id = 1", ()).await?;
+        let gap = open.tx().query("SELECT max(gap_at) FROM reading", ()).await?;
+        open.commit().await?;
+        let row = rows.first().ok_or_else(|| bad("observing", "its row is not there"))?;
+        let gap: Option<i64> = gap.first().map(|row| row.get(0)).transpose()?.flatten();
+        Ok(Timestamp(row.get::<i64>(0)?.max(gap.unwrap_or(i64::MIN))))
+    }
+}
+
+fn whole(offset: u64) -> Result<Value, Error> {
+    i64::try_from(offset).map(Value::Int).map_err(|why| bad("an offset", why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sagamore_transport::Record;
+
+    #[test]
+    fn what_is_read_begins_behind_the_last_hole() {
+        let check = |offsets: &[u64], first, next| {
+            let topic: Arc<str> = "bell.rung".into();
+            let record = || Record {
+                topic: topic.clone(),
+                partition: None,
+                key: "k".into(),
+                headers: Vec::new(),
+                body: "{}".into(),
+            };
+            let of = |offset: &u64| Delivered { record: record(), partition: 3, offset: *offset };
+            let taken: Vec<Delivered> = offsets.iter().map(of).collect();
+            assert_eq!(Read::of(&taken), [Read { topic: topic.clone(), partition: 3, first, next }], "{offsets:?}");
+        };
+        check(&[7], 7, 8);
+        check(&[7, 8, 9], 7, 10);
+        check(&[7, 8, 11, 12], 11, 13);
+        check(&[0, 5, 9], 9, 10);
+    }
+}

@@ -1,0 +1,65 @@
+//! A person's word that a chain is taken care of, whatever its events say: it is over then, until another event of it comes.
+
+use sagamore_core::{SagaId, Timestamp};
+use sagamore_database::port::Dialect;
+
+use super::status::ChainStatus;
+use super::store::{EVENTS_MAX, Store, bad};
+use crate::error::Error;
+
+/// Why a person's word was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// No event of it was ever seen.
+    #[error("no event of the chain {0} was ever seen")]
+    NotFound(SagaId),
+    /// It may still end by itself, or has.
+    #[error("{id} is {}: only what is stuck, half-compensated, anomalous or of an unknown version takes a resolve", status.as_str())]
+    NotStuck {
+        /// The chain.
+        id: SagaId,
+        /// Where it stands.
+        status: ChainStatus,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl Store {
+    /// Takes a person's word. What was resolved before stays as it is.
+    pub async fn resolve(&self, id: &SagaId, because: &str, now: Timestamp) -> Result<(), ResolveError> {
+        let open = self.database.begin().await.map_err(Error::from)?;
+        let done = resolve(&open.tx(), id, because, now).await;
+        match &done {
+            Ok(()) => open.commit().await.map_err(Error::from)?,
+            Err(_) => open.rollback().await.map_err(Error::from)?,
+        }
+        done
+    }
+}
+
+async fn resolve(tx: &sagamore_database::Tx, id: &SagaId, because: &str, now: Timestamp) -> Result<(), ResolveError> {
+    // no event of it may come in between
+    let locked = match tx.dialect() {
+        Dialect::Sqlite => "",
+        Dialect::Postgres => " FOR UPDATE",
+    };
+    let rows = tx.query(&format!("SELECT seq, status FROM chain WHERE id = $1{locked}"), (id.as_str(),)).await;
+    let rows = rows.map_err(Error::from)?;
+    let Some(row) = rows.first() else { return Err(ResolveError::NotFound(id.clone())) };
+    let (seq, text) = (row.get::<i64>(0).map_err(Error::from)?, row.get::<String>(1).map_err(Error::from)?);
+    let status = ChainStatus::read(&text).ok_or_else(|| bad(id.as_str(), "its status is none"))?;
+    match status {
+        ChainStatus::Resolved => return Ok(()),
+        status if !status.needs_a_person() => return Err(ResolveError::NotStuck { id: id.clone(), status }),
+        _ => {}
+    }
+    let sql = format!(
+        "UPDATE chain SET status = 'resolved', why = $2, resolved_because = $2, ended_at = $3, due_at = NULL,
+            resolved_events = (SELECT count(*) FROM (SELECT 1 FROM chain_event WHERE chain = $1 LIMIT {EVENTS_MAX}) e)
+         WHERE seq = $1"
+    );
+    tx.execute(&sql, (seq, because, now.0)).await.map_err(Error::from)?;
+    Ok(())
+}
