@@ -9,8 +9,8 @@ use sagamore_core::typed::Message;
 use sagamore_core::{Body, Direction, Name, Outcome, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
-use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_event;
+use sagamore_transport::{Error as TransportError, Transport};
 use tokio::sync::Notify;
 
 use crate::barrier::forget::Step;
@@ -18,9 +18,13 @@ use crate::barrier::{self, Verdict};
 use crate::decided::Fault;
 
 /// The events that were told, and those that wait (see `inbox.rs`).
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
-    "0001-events",
-    "CREATE TABLE emitted (
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration::new("0001-events", EVENTS),
+    Migration::new("0002-beginning", "CREATE INDEX emitted_beginning ON emitted (told_at) WHERE causation IS NULL"),
+];
+
+const EVENTS: &str = "
+    CREATE TABLE emitted (
         saga TEXT NOT NULL,
         step TEXT NOT NULL,
         direction TEXT NOT NULL,
@@ -52,8 +56,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration::new(
         since BIGINT NOT NULL,
         PRIMARY KEY (saga, step, direction, event)
     );
-    CREATE INDEX inbox_due_at ON inbox (due_at)",
-)];
+    CREATE INDEX inbox_due_at ON inbox (due_at)";
 
 /// What [`read`] reads, in order.
 macro_rules! columns {
@@ -66,6 +69,8 @@ macro_rules! columns {
 const BEGINNING_BYTES_MAX: usize = 512 * 1024;
 /// Events sent in one transaction.
 const RELAYED_MAX: u32 = 500;
+/// What began chains, forgotten in one transaction.
+const FORGOTTEN_MAX: u32 = 500;
 
 const STORE: Many = Many {
     sqlite: "INSERT INTO emitted
@@ -85,7 +90,20 @@ const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1
 /// Of one chain; a plan has fewer.
 const OF_CHAIN: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop LIMIT 500");
 
+/// But for what began chains.
 const FORGET: Many = Many {
+    sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND causation IS NOT NULL",
+    postgres: "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NOT NULL",
+};
+
+/// What began chains that the barrier has forgotten.
+const BEGINNINGS: &str = "
+    SELECT saga, step FROM emitted e WHERE causation IS NULL AND told_at >= $1 AND told_at < $2
+        AND NOT EXISTS (SELECT 1 FROM barrier b WHERE b.saga = e.saga AND b.step = e.step)
+    ORDER BY told_at LIMIT $3";
+
+const FORGET_BEGINNINGS: Many = Many {
     sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2",
     postgres: "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
         WHERE e.saga = k.saga AND e.step = k.step",
@@ -155,10 +173,14 @@ impl Outbox {
             let (name, most) = (E::NAME, BEGINNING_BYTES_MAX);
             return Err(Fault::new(format!("'{name}' with {bytes} bytes; at most {most} are taken")));
         }
-        barrier::store(tx, &[(&key, &known, &Outcome::Done(body.clone()))], at).await?;
         let name = Name::new(E::NAME)?;
         let event = Event { key, version, name, causation: None, hop: 0, at, body, traceparent: None };
-        store(tx, &[&event], false).await?;
+        if tx.execute(STORE.sqlite, row(&event, false)).await? == 0 {
+            // so long ago that the barrier has forgotten it
+            barrier::store(tx, &[(&event.key, &known, &Outcome::Fault(String::new()))], at).await?;
+            return Ok(Begun::Before);
+        }
+        barrier::store(tx, &[(&event.key, &known, &Outcome::Done(event.body.clone()))], at).await?;
         Ok(Begun::New)
     }
 
@@ -189,14 +211,15 @@ impl Outbox {
 
 /// Keeps events: one round trip.
 pub(crate) async fn store(tx: &Tx, events: &[&Event], sent: bool) -> Result<(), Error> {
-    let row = |event: &&Event| {
-        let mut row = place(&event.key);
-        row.push(event.name.as_str().into());
-        row.extend(content(event));
-        row.push(Value::Bool(sent));
-        row
-    };
-    tx.execute_many(&STORE, events.iter().map(row).collect()).await
+    tx.execute_many(&STORE, events.iter().map(|event| row(event, sent)).collect()).await
+}
+
+fn row(event: &Event, sent: bool) -> Vec<Value> {
+    let mut row = place(&event.key);
+    row.push(event.name.as_str().into());
+    row.extend(content(event));
+    row.push(Value::Bool(sent));
+    row
 }
 
 /// The events that were told of these, in their order; none where nothing was told: one round trip.
@@ -225,19 +248,55 @@ pub(crate) async fn relay(
         if events.is_empty() {
             return Ok(open.rollback().await?);
         }
-        transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await?;
-        mark_sent(&open.tx(), &events).await?;
+        let sent = publish(events, service, transport).await?;
+        mark_sent(&open.tx(), &sent).await?;
         open.commit().await?;
-        if events.len() < RELAYED_MAX as usize {
+        if sent.len() < RELAYED_MAX as usize {
             return Ok(());
         }
     }
+}
+
+/// Gives those that were sent: what the transport does not take holds nothing else up, and is told each time.
+async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) -> Result<Vec<Event>, TransportError> {
+    let unpublishable = |error: &TransportError| match error {
+        TransportError::UnknownTopic(_) | TransportError::TooLarge { .. } => true,
+        _ => false,
+    };
+    match transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await {
+        Ok(()) => return Ok(events),
+        Err(error) if !unpublishable(&error) => return Err(error),
+        Err(_) => {}
+    }
+    let mut sent = Vec::with_capacity(events.len());
+    for event in events {
+        match transport.publish(vec![encode_event(&event, service)]).await {
+            Ok(()) => sent.push(event),
+            Err(error) if unpublishable(&error) => {
+                tracing::error!(event = %event.name, chain = %event.chain(), %error, "a chain cannot begin");
+                metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(1);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
 }
 
 /// What was told of these steps goes with what the barrier knew of them: one round trip.
 pub(crate) async fn forget(tx: &Tx, steps: &[Step]) -> Result<(), Error> {
     let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into()]);
     tx.execute_many(&FORGET, sets.collect()).await
+}
+
+/// A page of what began chains within this time; gives whether there may be more.
+pub(crate) async fn forget_beginnings(database: &Database, from: Timestamp, before: Timestamp) -> Result<bool, Error> {
+    let open = database.begin().await?;
+    let rows = open.tx().query(BEGINNINGS, (from.0, before.0, FORGOTTEN_MAX)).await?;
+    let step = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?), row.get::<String>(1)?.into()]);
+    let steps = rows.iter().map(step).collect::<Result<Vec<_>, Error>>()?;
+    open.tx().execute_many(&FORGET_BEGINNINGS, steps).await?;
+    open.commit().await?;
+    Ok(rows.len() == FORGOTTEN_MAX as usize)
 }
 
 /// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.

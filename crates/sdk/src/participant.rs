@@ -148,8 +148,11 @@ impl Participant {
         let mut taken = consumer.poll(options.messages_max).await?;
         let (marks, polled) = (Mark::behind(&taken), taken.len());
         if service.is_choreographed() && (outbox.take() || now >= *look_due) {
-            if service.begins_chains() {
-                outbox::relay(service.name(), database, transport.as_ref()).await?;
+            if service.begins_chains()
+                && let Err(error) = outbox::relay(service.name(), database, transport.as_ref()).await
+            {
+                // what has come to this service does not wait for it
+                tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
             }
             taken.extend(inbox::due(service.name(), database, now, options.messages_max).await?);
             *look_due = now.plus(LOOK_EVERY);

@@ -8,7 +8,7 @@ use sagamore_database::Database;
 use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_swept;
 
-use crate::barrier::forget;
+use crate::barrier::forget::{self, Events};
 use crate::error::Error;
 use crate::outbox;
 use crate::service::Service;
@@ -22,8 +22,9 @@ const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 pub(crate) struct Sweep {
     horizon: Horizon,
     reply_to: Option<ReplyTo>,
-    /// What was stored before it has been looked at.
-    from: Timestamp,
+    /// What was stored before it has been looked at. None: all of the barrier has, and what began chains is left.
+    from: Option<Timestamp>,
+    retention: Duration,
 }
 
 impl Sweep {
@@ -36,8 +37,8 @@ impl Sweep {
             return None;
         }
         horizon.but.sort_unstable();
-        let from = horizon.started_from.unwrap_or(Timestamp(i64::MIN));
-        Some(Sweep { horizon, reply_to, from })
+        let from = Some(since(&horizon));
+        Some(Sweep { horizon, reply_to, from, retention })
     }
 
     /// Whether both were told by the same, so that the later one says all that the earlier one did.
@@ -52,20 +53,33 @@ impl Sweep {
         database: &Database,
         transport: &dyn Transport,
     ) -> Result<(u64, bool), Error> {
+        let Some(from) = self.from else { return self.beginnings(database).await };
+        let events = if service.is_choreographed() { Events::Told } else { Events::None };
         let open = database.begin().await?;
-        let page = forget::page(&open.tx(), &self.horizon, self.from).await?;
-        if service.is_choreographed() {
+        let page = forget::page(&open.tx(), &self.horizon, from, events).await?;
+        if events == Events::Told {
             outbox::forget(&open.tx(), &page.forgotten).await?;
         }
         open.commit().await?;
-        match (page.next, &self.reply_to) {
-            (Some(next), _) => self.from = next,
-            (None, Some(reply_to)) => {
-                let swept = Swept { participant: service.name().clone(), before: self.horizon.started_before };
-                transport.publish(vec![encode_swept(&swept, reply_to)]).await?;
-            }
-            (None, None) => {}
+        if let (None, Some(reply_to)) = (page.next, &self.reply_to) {
+            let swept = Swept { participant: service.name().clone(), before: self.horizon.started_before };
+            transport.publish(vec![encode_swept(&swept, reply_to)]).await?;
         }
-        Ok((page.forgotten.len() as u64, page.next.is_none()))
+        self.from = page.next;
+        let done = page.next.is_none() && (events == Events::None || self.reply_to.is_some());
+        Ok((page.forgotten.len() as u64, done))
     }
+
+    /// What began chains goes when others have had a retention's time to forget them as well: a key that begins a chain anew
+    /// must not meet what they know of the former one.
+    async fn beginnings(&self, database: &Database) -> Result<(u64, bool), Error> {
+        let before = self.horizon.started_before.minus(self.retention);
+        let more = outbox::forget_beginnings(database, since(&self.horizon), before).await?;
+        Ok((0, !more))
+    }
+}
+
+/// From when on a horizon tells of sagas.
+fn since(horizon: &Horizon) -> Timestamp {
+    horizon.started_from.unwrap_or(Timestamp(i64::MIN))
 }

@@ -22,6 +22,13 @@ const STEPS: &str = "SELECT saga, step FROM barrier WHERE stored_at >= $1 AND st
 /// A step, by its saga and its name.
 pub(crate) type Step = (String, String);
 
+/// Whether the service tells events as well: then the tables of those are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Events {
+    None,
+    Told,
+}
+
 /// What came of a page.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -33,7 +40,7 @@ pub(crate) struct Page {
 
 /// Removes what a horizon allows of the rows that were stored at `from` or a little later: the steps whose youngest row is
 /// older than the horizon, of the sagas that are meant. Rows of others are passed by, and cost one reading.
-pub(crate) async fn page(tx: &Tx, horizon: &Horizon, from: Timestamp) -> Result<Page, Error> {
+pub(crate) async fn page(tx: &Tx, horizon: &Horizon, from: Timestamp, events: Events) -> Result<Page, Error> {
     let before = horizon.started_before;
     let behind = tx.query(BEHIND, (from.0, before.0, PAGE)).await?;
     let next = match behind.first() {
@@ -52,8 +59,8 @@ pub(crate) async fn page(tx: &Tx, horizon: &Horizon, from: Timestamp) -> Result<
     let steps: Vec<Step> = steps.into_iter().collect();
     let forgotten = match tx.dialect() {
         _ if steps.is_empty() => Vec::new(),
-        Dialect::Sqlite => sqlite::forget(tx, steps, before).await?,
-        Dialect::Postgres => postgres::forget(tx, &steps, before).await?,
+        Dialect::Sqlite => sqlite::forget(tx, steps, before, events).await?,
+        Dialect::Postgres => postgres::forget(tx, &steps, before, events).await?,
     };
     Ok(Page { forgotten, next })
 }
@@ -101,9 +108,27 @@ mod tests {
         open.commit().await.expect("commit");
     }
 
+    /// What it stamps would be forgotten at once.
+    #[tokio::test]
+    async fn rows_that_are_stamped_by_a_clock_that_is_days_behind_count_as_young() {
+        let database = step(Outcome::Done(Body::empty())).await;
+        let (month, later) = (30 * 24 * 3_600_000, |text: &str| StepKey {
+            saga: text.parse().expect("an id"),
+            ..key(Direction::Action, 1)
+        });
+        let now = Timestamp(NEW.0 + month);
+        answer(&database, &later("toy:2"), Outcome::Done(Body::empty()), now).await;
+        answer(&database, &later("toy:3"), Outcome::Done(Body::empty()), NEW).await;
+        let hour = Timestamp(now.0 - 3_600_000); // within what clocks differ
+        answer(&database, &later("toy:4"), Outcome::Done(Body::empty()), hour).await;
+        let rows = database.query("SELECT stored_at FROM barrier ORDER BY saga", ()).await.expect("read");
+        let stamps: Vec<i64> = rows.iter().map(|row| row.get(0).expect("a number")).collect();
+        assert_eq!(stamps, [OLD.0, now.0, now.0 + 1, hour.0]);
+    }
+
     async fn forget(database: Database) -> usize {
         let open = database.begin().await.expect("begin");
-        let Page { forgotten, next } = page(&open.tx(), &horizon(), Timestamp(0)).await.expect("forget");
+        let Page { forgotten, next } = page(&open.tx(), &horizon(), Timestamp(0), Events::None).await.expect("forget");
         open.commit().await.expect("commit");
         assert_eq!(next, None);
         forgotten.len()
@@ -143,7 +168,7 @@ mod tests {
         let database = step(Outcome::Done(Body::empty())).await;
         answer(&database, &key(Direction::Compensation, 1), Outcome::Done(Body::empty()), OLD).await;
         let open = database.begin().await.expect("begin");
-        let Page { forgotten, .. } = page(&open.tx(), &horizon(), Timestamp(0)).await.expect("forget");
+        let Page { forgotten, .. } = page(&open.tx(), &horizon(), Timestamp(0), Events::None).await.expect("forget");
         let late = tokio::spawn({
             let database = database.clone();
             async move { answer(&database, &key(Direction::Action, 1), Outcome::Done(Body::empty()), NEW).await }

@@ -6,7 +6,7 @@ use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::postgres::array;
 use sagamore_database::{Error, Row, Tx, Value};
 
-use super::forget::Step;
+use super::forget::{Events, Step};
 
 /// As on SQLite. A row that was just inserted has no `xmax`; and where the first action's row is new, there is no other row
 /// of the step: whoever stores one has stored that one as well.
@@ -23,10 +23,14 @@ SELECT k.place, b.direction, b.generation, b.status, b.answer
 FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) WITH ORDINALITY AS k(saga, step, place)
 JOIN barrier b ON b.saga = k.saga AND b.step = k.step";
 
+/// As on SQLite.
 const STORE: &str = "
 INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
-SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]),
+SELECT saga, step, direction, generation, status, answer, CASE WHEN newest > at + 86400000 THEN newest + 1 ELSE at END
+FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]),
     CAST($5 AS TEXT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]))
+    AS k(saga, step, direction, generation, status, answer, at),
+    (SELECT max(stored_at) AS newest FROM barrier) AS n
 ON CONFLICT (saga, step, direction, generation) DO UPDATE
 SET status = excluded.status, answer = excluded.answer, stored_at = excluded.stored_at";
 
@@ -47,12 +51,26 @@ ORDER BY k.place FOR UPDATE OF b";
 
 /// In a statement of its own, which sees the rows of those for whom the hold has waited. (`max` instead of `bool_and` could
 /// be looked up by the index on the age, through all that is younger.)
-const FORGET: &str = "
-DELETE FROM barrier b
-USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
-WHERE b.saga = k.saga AND b.step = k.step
-    AND (SELECT bool_and(y.stored_at < $3) FROM barrier y WHERE y.saga = b.saga AND y.step = b.step)
-RETURNING b.saga, b.step";
+macro_rules! forget {
+    ($more:literal) => {
+        concat!(
+            "DELETE FROM barrier b
+             USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
+             WHERE b.saga = k.saga AND b.step = k.step
+             AND (SELECT bool_and(y.stored_at < $3) FROM barrier y WHERE y.saga = b.saga AND y.step = b.step)",
+            $more,
+            " RETURNING b.saga, b.step"
+        )
+    };
+}
+
+const FORGET: &str = forget!("");
+
+/// But not while an event of it is owed, or waits.
+const FORGET_TOLD: &str = forget!(
+    " AND NOT EXISTS (SELECT 1 FROM emitted e WHERE e.saga = k.saga AND e.step = k.step AND e.sent = FALSE)
+      AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.saga = k.saga AND i.step = k.step)"
+);
 
 /// Claims in one order, and gives the rows of each step in the other. Only steps that were known before are read.
 pub(super) async fn claim(
@@ -100,12 +118,16 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
 }
 
 /// Removes the steps whose youngest row is older than `before`, and gives them.
-pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp) -> Result<Vec<Step>, Error> {
+pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp, events: Events) -> Result<Vec<Step>, Error> {
+    let sql = match events {
+        Events::None => FORGET,
+        Events::Told => FORGET_TOLD,
+    };
     let sagas = || array(steps.iter().map(|(saga, _)| saga.as_str()));
     let names = || array(steps.iter().map(|(_, step)| step.as_str()));
     let (directions, generations) = (steps.iter().map(|_| "action"), steps.iter().map(|_| 1_i64));
     tx.query(HOLD, (sagas(), names(), array(directions), array(generations))).await?;
-    let removed = tx.query(FORGET, (sagas(), names(), before.0)).await?;
+    let removed = tx.query(sql, (sagas(), names(), before.0)).await?;
     let mut forgotten =
         removed.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<Vec<Step>, Error>>()?;
     forgotten.sort_unstable();

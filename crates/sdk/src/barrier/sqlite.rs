@@ -3,7 +3,7 @@
 use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::{Error, Row, Tx, Value};
 
-use super::forget::Step;
+use super::forget::{Events, Step};
 
 /// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
 /// inserts it just now, but would not lock a row that is there: two refunds at once would both find the charge.)
@@ -13,16 +13,34 @@ const CLAIM: &str = "INSERT INTO barrier (saga, step, direction, generation, sta
 
 const READ: &str = "SELECT direction, generation, status, answer FROM barrier WHERE saga = $1 AND step = $2";
 
+/// A row that is by a day older than the youngest one is stamped by a clock that is wrong: it counts as the youngest, for what
+/// looks old is forgotten.
 const STORE: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    SELECT $1, $2, $3, $4, $5, $6, CASE WHEN newest > $7 + 86400000 THEN newest + 1 ELSE $7 END
+    FROM (SELECT max(stored_at) AS newest FROM barrier) WHERE TRUE
     ON CONFLICT (saga, step, direction, generation) DO UPDATE
     SET status = excluded.status, answer = excluded.answer, stored_at = excluded.stored_at";
 
 const RELEASE: &str = "DELETE FROM barrier
     WHERE saga = $1 AND step = $2 AND direction = 'action' AND generation = 1 AND status = 'claimed'";
 
-const FORGET: &str = "DELETE FROM barrier WHERE saga = $1 AND step = $2
-    AND $3 > (SELECT max(stored_at) FROM barrier WHERE saga = $1 AND step = $2)";
+macro_rules! forget {
+    ($more:literal) => {
+        concat!(
+            "DELETE FROM barrier WHERE saga = $1 AND step = $2
+             AND $3 > (SELECT max(stored_at) FROM barrier WHERE saga = $1 AND step = $2)",
+            $more
+        )
+    };
+}
+
+const FORGET: &str = forget!("");
+
+/// But not while an event of it is owed, or waits.
+const FORGET_TOLD: &str = forget!(
+    " AND NOT EXISTS (SELECT 1 FROM emitted WHERE saga = $1 AND step = $2 AND sent = FALSE)
+      AND NOT EXISTS (SELECT 1 FROM inbox WHERE saga = $1 AND step = $2)"
+);
 
 /// Claims in one order, and gives the rows of each step in the other.
 pub(super) async fn claim(
@@ -45,9 +63,18 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
 }
 
 /// Removes the steps whose youngest row is older than `before`, and gives them.
-pub(super) async fn forget(tx: &Tx, mut steps: Vec<Step>, before: Timestamp) -> Result<Vec<Step>, Error> {
+pub(super) async fn forget(
+    tx: &Tx,
+    mut steps: Vec<Step>,
+    before: Timestamp,
+    events: Events,
+) -> Result<Vec<Step>, Error> {
+    let sql = match events {
+        Events::None => FORGET,
+        Events::Told => FORGET_TOLD,
+    };
     let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into(), before.0.into()]);
-    let mut removed = tx.execute_each(FORGET, sets.collect()).await?.into_iter();
+    let mut removed = tx.execute_each(sql, sets.collect()).await?.into_iter();
     steps.retain(|_| removed.next().is_some_and(|rows| rows > 0));
     Ok(steps)
 }

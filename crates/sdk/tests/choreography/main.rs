@@ -261,7 +261,42 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     assert_eq!(kept(&toy).await, before, "they are from before anybody watched");
     toy.publish(vec![encode_horizon(&horizon(toy.now().minus(Duration::from_secs(1))), None)]).await;
     toy.settle().await;
+    assert_eq!(kept(&toy).await, (0, 1), "but for what began it");
+    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::Before, "others may not have forgotten it yet");
+    assert_eq!(kept(&toy).await, (0, 1), "and that leaves no trace");
+    let enough = toy.now().plus(Options::default().barrier_retention).plus(Duration::from_secs(1));
+    let far = Horizon { started_before: enough, ..horizon(toy.now().minus(Duration::from_secs(1))) };
+    toy.publish(vec![encode_horizon(&far, None)]).await;
+    toy.settle().await;
+    toy.settle().await;
     assert_eq!(kept(&toy).await, (0, 0));
+}
+
+/// What is owed, and what waits, would be done again by whoever has forgotten it.
+#[tokio::test]
+async fn what_an_event_is_owed_of_or_waits_for_is_not_forgotten() {
+    let mut toy = Toy::new().await;
+    toy.transport.falls_silent(true);
+    toy.begin("1", Mood::Calm).await;
+    let horizon = Horizon {
+        started_before: toy.now().plus(Duration::from_secs(1)),
+        ended_before: toy.now().minus(Duration::from_secs(60 * 24 * 3600)),
+        started_from: None,
+        definitions: vec!["book".parse().expect("a name")],
+        but: Vec::new(),
+    };
+    toy.publish(vec![encode_horizon(&horizon, None)]).await;
+    toy.settle().await;
+    assert_eq!((toy.rows("barrier").await, toy.rows("emitted").await), (1, 1), "it was not sent");
+    toy.transport.falls_silent(false);
+    toy.settle().await;
+
+    toy.begin("2", Mood::Sticks).await;
+    toy.settle().await;
+    assert_eq!(toy.waiting().await, 1, "the undo meets a fault, and comes again");
+    toy.publish(vec![encode_horizon(&horizon, None)]).await;
+    toy.settle().await;
+    assert_eq!((toy.waiting().await, toy.rows("barrier").await), (1, 1), "what it undoes is still known");
 }
 
 /// Also when the plan was made for empty tables.
@@ -275,7 +310,17 @@ async fn no_statement_about_events_walks_through_a_whole_table() {
         toy.begin(key, mood).await;
         toy.settle().await;
     }
-    let (checked, walks) = toy.whole_table_walks(&["emitted", "inbox"]).await;
+    let horizon = Horizon {
+        started_before: toy.now().plus(Duration::from_secs(1)),
+        ended_before: toy.now().minus(Duration::from_secs(60 * 24 * 3600)),
+        started_from: None,
+        definitions: vec!["book".parse().expect("a name")],
+        but: Vec::new(),
+    };
+    toy.publish(vec![encode_horizon(&horizon, None)]).await;
+    toy.settle().await;
+    toy.settle().await;
+    let (checked, walks) = toy.whole_table_walks(&["emitted", "inbox", "barrier"]).await;
     assert!(checked > 6, "only {checked} statements were there");
     let ours: Vec<&String> = walks.iter().filter(|walk| !walk.contains("count(*)")).collect();
     assert_eq!(ours, [] as [&String; 0]);

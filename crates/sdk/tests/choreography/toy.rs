@@ -54,6 +54,8 @@ pub enum Mood {
     Calm,
     WritesAndRefuses,
     FailsTwice,
+    /// It is refused, and never dropped.
+    Sticks,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +75,9 @@ async fn write(tx: &Tx, table: &str, key: &str) -> Result<(), Fault> {
 }
 
 async fn drop_draft(tx: Tx, made: DraftMade) -> Decided<(), Never> {
+    if made.mood == Mood::Sticks {
+        return Err(Fault::new("it sticks"));
+    }
     tx.execute("DELETE FROM draft WHERE key = $1", (&made.key,)).await?;
     done(())
 }
@@ -81,7 +86,7 @@ async fn print(tx: Tx, made: DraftMade, earlier: usize) -> Decided<PrintDone, De
     write(&tx, "print", &made.key).await?;
     match made.mood {
         Mood::Calm => done(PrintDone { key: made.key }),
-        Mood::WritesAndRefuses => refused(Declined::NoInk),
+        Mood::WritesAndRefuses | Mood::Sticks => refused(Declined::NoInk),
         Mood::FailsTwice if earlier < 2 => Err(Fault::new("paper jam")),
         Mood::FailsTwice => done(PrintDone { key: made.key }),
     }
