@@ -119,7 +119,7 @@ impl Store {
         Ok(Horizon { started_before, ended_before, started_from, definitions: self.plan_names(), but })
     }
 
-    fn plan_names(&self) -> Vec<Name> {
+    pub(super) fn plan_names(&self) -> Vec<Name> {
         let mut names: Vec<Name> = self.plans.keys().map(|(name, _)| name.clone()).collect();
         names.dedup();
         names

@@ -302,7 +302,7 @@ impl Store {
     /// Chains, the newest first.
     pub async fn list(&self, filter: &Filter<ChainStatus>) -> Result<Vec<ChainHeader>, Error> {
         let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-        let mut clauses = Clauses::of(filter);
+        let mut clauses = Clauses::of(filter, &self.plan_names());
         if let Some(status) = filter.status {
             clauses.add("status = ?", status.as_str().into());
         }

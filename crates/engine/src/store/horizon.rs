@@ -7,7 +7,7 @@ use sagamore_core::Timestamp;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::message::{Horizon, Swept};
-use sagamore_database::{Database, Value};
+use sagamore_database::{Database, Row, Value};
 
 use super::schema::LASTING;
 use super::{Store, bad};
@@ -32,13 +32,19 @@ impl Store {
         names_max: usize,
     ) -> Result<Horizon, Error> {
         let (until, but) = named(&self.database, NAMES, ended_before, names_max).await?;
-        let mut definitions: Vec<Name> = Vec::new();
-        for row in self.database.query("SELECT name FROM definition GROUP BY name ORDER BY name", ()).await? {
-            let name: String = row.get(0)?;
-            definitions.push(name.parse().map_err(|why| bad(&name, why))?);
-        }
+        let definitions = self.definition_names().await?;
         let (started_before, started_from) = (until.minus(skew_max), None);
         Ok(Horizon { started_before, ended_before, started_from, definitions, but })
+    }
+
+    /// The names of all definitions.
+    pub async fn definition_names(&self) -> Result<Vec<Name>, Error> {
+        let rows = self.database.query("SELECT name FROM definition GROUP BY name ORDER BY name", ()).await?;
+        let read = |row: &Row| {
+            let name: String = row.get(0)?;
+            name.parse().map_err(|why| bad(&name, why))
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Notes what participants have forgotten.

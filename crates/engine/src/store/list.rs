@@ -35,6 +35,13 @@ impl<S> Default for Filter<S> {
     }
 }
 
+impl<S> Filter<S> {
+    /// Whether only the names of all definitions tell which ids are meant.
+    pub(crate) fn needs_names(&self) -> bool {
+        self.definition.is_none() && self.key.is_some()
+    }
+}
+
 /// Some sagas, the newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
@@ -59,7 +66,8 @@ impl Store {
     /// A page of sagas, the newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
         let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
-        let mut clauses = Clauses::of(filter);
+        let names = if filter.needs_names() { self.definition_names().await? } else { Vec::new() };
+        let mut clauses = Clauses::of(filter, &names);
         if let Some(status) = filter.status {
             clauses.add("status = ?", Value::from(status.as_str()));
             // said in words, so that the index of the ended or of the unfinished sagas serves
@@ -106,7 +114,8 @@ pub(crate) struct Clauses {
 }
 
 impl Clauses {
-    pub fn of<S>(filter: &Filter<S>) -> Clauses {
+    /// `names`: of all definitions or plans, where the filter needs them.
+    pub fn of<S>(filter: &Filter<S>, names: &[Name]) -> Clauses {
         let mut clauses = Clauses { wheres: Vec::new(), values: Vec::new() };
         if let Some(before) = filter.before {
             clauses.add("seq < ?", Value::Int(before));
@@ -118,9 +127,9 @@ impl Clauses {
                 clauses.add("id > ?", Value::Text(format!("{definition}:")));
                 clauses.add("id < ?", Value::Text(format!("{definition};")));
             }
-            (None, Some(key)) => {
-                clauses.add("id LIKE ? ESCAPE '\\'", Value::Text(format!("%:{}", like_literal(key))));
-            }
+            (None, Some(_)) if names.is_empty() => clauses.wheres.push("1 = 0".into()),
+            // each id in full, by the index of ids
+            (None, Some(key)) => clauses.add_any(names.iter().map(|name| Value::Text(format!("{name}:{key}")))),
             (None, None) => {}
         }
         clauses
@@ -131,12 +140,14 @@ impl Clauses {
         self.wheres.push(clause.replace('?', &format!("${}", self.values.len())));
     }
 
+    fn add_any(&mut self, ids: impl Iterator<Item = Value>) {
+        let first = self.values.len() + 1;
+        self.values.extend(ids);
+        let places: Vec<String> = (first..=self.values.len()).map(|place| format!("${place}")).collect();
+        self.wheres.push(format!("id IN ({})", places.join(", ")));
+    }
+
     pub fn condition(&self) -> String {
         if self.wheres.is_empty() { "1 = 1".into() } else { self.wheres.join(" AND ") }
     }
-}
-
-/// The text with the wildcards of LIKE made literal.
-fn like_literal(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
