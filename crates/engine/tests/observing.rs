@@ -493,6 +493,7 @@ async fn no_statement_of_the_observer_walks_through_a_whole_table() {
         Filter { status: Some(ChainStatus::Stuck), ..Filter::default() },
         Filter { definition: Some("visit".parse().expect("a name")), ..Filter::default() },
         Filter { key: Some("1".into()), ..Filter::default() },
+        Filter { after: Some("visit:1".into()), ..Filter::default() },
     ] {
         rig.chains.list(&filter).await.expect("list");
     }

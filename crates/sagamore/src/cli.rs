@@ -339,6 +339,9 @@ struct ReconcileArgs {
     /// Have the services tell again what they have told of chains that do not go on, or are inconsistent.
     #[arg(long)]
     resend: bool,
+    /// How many sagas are compared at a time.
+    #[arg(long, hide = true, default_value_t = 500, value_name = "N")]
+    page: usize,
     #[command(flatten)]
     server: ServerArgs,
 }

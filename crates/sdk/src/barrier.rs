@@ -35,6 +35,9 @@ macro_rules! table {
 pub const MIGRATIONS: &[Migration] = &[
     Migration::new("0001-barrier", table!("")).on_sqlite(table!(" WITHOUT ROWID")),
     Migration::new("0002-age", "CREATE INDEX barrier_stored_at ON barrier (stored_at)"),
+    // in the order in which sagas are listed, as on SQLite
+    Migration::new("0003-bytewise", "ALTER TABLE barrier ALTER COLUMN saga TYPE TEXT COLLATE \"C\"")
+        .on_sqlite("SELECT 1"),
 ];
 
 /// What is known of a step: its rows, after the claim.

@@ -11,8 +11,17 @@ use sagamore_transport::wire::encode_event;
 use crate::error::Error;
 use crate::outbox;
 
-const PAGE: &str = "SELECT saga, step, direction, generation, status, stored_at FROM barrier WHERE saga > $1
-    ORDER BY saga, step, direction, generation LIMIT $2";
+macro_rules! page {
+    ($more:literal) => {
+        concat!(
+            "SELECT saga, step, direction, generation, status, stored_at FROM barrier WHERE saga > $1",
+            $more,
+            " ORDER BY saga, step, direction, generation LIMIT $2"
+        )
+    };
+}
+const PAGE: &str = page!("");
+const PAGE_UNTIL: &str = page!(" AND saga <= $3");
 
 /// Since when nothing is forgotten by any service that remembers a saga for so long after its end: not all of them forget at
 /// once, and a tenth of the time lies between.
@@ -37,10 +46,13 @@ pub struct Fact {
     pub stored_at: Timestamp,
 }
 
-/// The barrier of a service from behind this saga on, in the order of sagas: at most `limit` rows, of whole sagas, but that one
+/// The barrier of a service from behind this saga on, up to another one if it is named, in the order of sagas byte by byte: at most `limit` rows, of whole sagas, but that one
 /// saga may have more. Empty at the end.
-pub async fn facts(database: &Database, after: &str, limit: u32) -> Result<Vec<Fact>, Error> {
-    let rows = database.query(PAGE, (after, limit.saturating_add(1))).await?;
+pub async fn facts(database: &Database, after: &str, until: Option<&str>, limit: u32) -> Result<Vec<Fact>, Error> {
+    let rows = match until {
+        Some(until) => database.query(PAGE_UNTIL, (after, limit.saturating_add(1), until)).await?,
+        None => database.query(PAGE, (after, limit.saturating_add(1))).await?,
+    };
     let mut facts = rows.iter().map(Fact::read).collect::<Result<Vec<_>, _>>()?;
     if facts.len() > limit as usize {
         // the last saga may have more rows: it comes with the next page, unless it fills this one

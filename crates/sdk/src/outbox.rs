@@ -259,10 +259,8 @@ pub(crate) async fn relay(
 
 /// Gives those that were sent: what the transport does not take holds nothing else up, and is told each time.
 async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) -> Result<Vec<Event>, TransportError> {
-    let unpublishable = |error: &TransportError| match error {
-        TransportError::UnknownTopic(_) | TransportError::TooLarge { .. } => true,
-        _ => false,
-    };
+    let unpublishable =
+        |error: &TransportError| matches!(error, TransportError::UnknownTopic(_) | TransportError::TooLarge { .. });
     match transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await {
         Ok(()) => return Ok(events),
         Err(error) if !unpublishable(&error) => return Err(error),

@@ -307,7 +307,7 @@ impl Store {
             clauses.add("status = ?", status.as_str().into());
         }
         let condition = clauses.condition();
-        let sql = format!("SELECT {HEADER} FROM chain WHERE {condition} ORDER BY seq DESC LIMIT {limit}");
+        let sql = format!("SELECT {HEADER} FROM chain WHERE {condition} ORDER BY {} LIMIT {limit}", filter.order());
         let rows = self.database.query(&sql, clauses.values).await?;
         rows.iter().map(ChainHeader::read).collect()
     }

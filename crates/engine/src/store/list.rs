@@ -25,17 +25,24 @@ pub struct Filter<S = Status> {
     pub key: Option<String>,
     /// Only those with a smaller number: the `next` of the page before.
     pub before: Option<i64>,
+    /// Only those with a greater id, byte by byte, and in the order of ids instead of the newest first.
+    pub after: Option<String>,
     /// How many at most, up to [`LIMIT_MAX`]; 50 when absent.
     pub limit: Option<u32>,
 }
 
 impl<S> Default for Filter<S> {
     fn default() -> Filter<S> {
-        Filter { status: None, definition: None, key: None, before: None, limit: None }
+        Filter { status: None, definition: None, key: None, before: None, after: None, limit: None }
     }
 }
 
 impl<S> Filter<S> {
+    /// In which order they come.
+    pub(crate) fn order(&self) -> &'static str {
+        if self.after.is_some() { "id" } else { "seq DESC" }
+    }
+
     /// Whether only the names of all definitions tell which ids are meant.
     pub(crate) fn needs_names(&self) -> bool {
         self.definition.is_none() && self.key.is_some()
@@ -74,7 +81,8 @@ impl Store {
             clauses.wheres.push(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" }.into());
         }
         let condition = clauses.condition();
-        let sql = format!("SELECT {HEADER} FROM saga WHERE {condition} ORDER BY seq DESC LIMIT {}", limit + 1);
+        let sql =
+            format!("SELECT {HEADER} FROM saga WHERE {condition} ORDER BY {} LIMIT {}", filter.order(), limit + 1);
         let rows = self.database.query(&sql, clauses.values).await?;
         let mut sagas = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
         let more = sagas.len() > limit as usize;
@@ -119,6 +127,9 @@ impl Clauses {
         let mut clauses = Clauses { wheres: Vec::new(), values: Vec::new() };
         if let Some(before) = filter.before {
             clauses.add("seq < ?", Value::Int(before));
+        }
+        if let Some(after) = &filter.after {
+            clauses.add("id > ?", Value::from(after.as_str()));
         }
         match (&filter.definition, &filter.key) {
             (Some(definition), Some(key)) => clauses.add("id = ?", Value::Text(format!("{definition}:{key}"))),

@@ -3,7 +3,7 @@
 mod gather;
 mod judge;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,13 +19,16 @@ use crate::client::{self, Client};
 use crate::clock::{self, rfc3339};
 use crate::config::Settings;
 use crate::http::encoded;
-use crate::view::{Line, SagaView, Style};
+use crate::view::{Line, Lines, SagaView, Style};
+use gather::{Known, Stray};
 use judge::{Inconsistency, Stands};
 
 /// Whoever follows events may be so far behind.
 const BEHIND: Duration = Duration::from_secs(10);
 /// More are counted, and not looked into.
 const LOOKED_INTO_MAX: usize = 1_000;
+/// More that wait are counted, and not listed.
+const OPEN_MAX: usize = 10_000;
 
 /// What came of it.
 #[derive(Debug, Default, Serialize)]
@@ -38,6 +41,9 @@ struct Report {
     inconsistent: Vec<Inconsistency>,
     /// Sagas that do not go on without a person, or an event.
     open: Vec<Open>,
+    /// Such that were too many to be listed.
+    #[serde(skip_serializing_if = "is_none")]
+    more_open: usize,
     /// Of definitions of which the server knows no saga, and so another one keeps them: how many each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     elsewhere: BTreeMap<String, usize>,
@@ -68,23 +74,20 @@ struct Sides {
 pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
     let sides = Sides::of(config, &args)?;
     let now = clock::now();
-    let since = args.since.map(|since| rfc3339(now.minus(since)));
     let retention = Settings::load(config.config.as_deref())?.barrier_retention();
-    let remembered = rfc3339(facts::remembered(now, retention));
-    let lines = gather::sagas(&sides.sagas, since.as_deref()).await?;
-    let mut report = Report { sagas: lines.len(), open: open(&lines), ..Report::default() };
-    let mut known = BTreeMap::new();
-    for (name, client) in &sides.services {
-        report.facts += gather::barrier(name, client, &mut known).await?;
-    }
-    let until = rfc3339(now.minus(BEHIND));
-    known.retain(|id, known| {
-        let old = since.as_deref().is_some_and(|since| known.stored_at.as_str() < since);
-        // the observer forgets chains, and not in one moment with the services
-        let forgotten = judge::is_chain(id, choreography::NAME) && known.stored_at < remembered;
-        lines.contains_key(id) || (!old && !forgotten && known.stored_at < until)
-    });
-    sides.compare(&lines, &known, &remembered, &mut report).await?;
+    let comparison = Comparison {
+        since: args.since.map(|since| rfc3339(now.minus(since))),
+        until: rfc3339(now.minus(BEHIND)),
+        remembered: rfc3339(facts::remembered(now, retention)),
+        sides: &sides,
+        kept: BTreeMap::new(),
+        strange: BTreeMap::new(),
+        page: args.page,
+        whole: HashMap::new(),
+        looked_into: 0,
+        report: Report::default(),
+    };
+    let mut report = comparison.run().await?;
     if args.resend {
         report.resent = Some(sides.resend(&report).await?);
     }
@@ -93,6 +96,159 @@ pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
         Format::Table => print(&report),
     }
     Ok(if report.inconsistent.is_empty() && report.left_out == 0 { Exit::Completed } else { Exit::Error })
+}
+
+/// A range of sagas after the other, and what was found so far.
+struct Comparison<'a> {
+    sides: &'a Sides,
+    /// Sagas that started before are left out.
+    since: Option<String>,
+    /// What was stored later may be of a saga that is not told yet.
+    until: String,
+    /// What ended, or was stored, before may be forgotten by some.
+    remembered: String,
+    /// Whether the server knows a saga of this definition; of any, under "".
+    kept: BTreeMap<String, bool>,
+    /// Definition and service: how many sagas that the server cannot know.
+    strange: BTreeMap<(String, String), usize>,
+    /// How services stand when a saga of this definition and version has completed.
+    whole: HashMap<(String, u32), Stands>,
+    looked_into: usize,
+    /// Sagas at a time.
+    page: usize,
+    report: Report,
+}
+
+impl Comparison<'_> {
+    async fn run(mut self) -> Result<Report> {
+        let names: Vec<&str> = self.sides.services.iter().map(|(name, _)| *name).collect();
+        let mut after = String::new();
+        loop {
+            let mut range = gather::range(&self.sides.sagas, after, self.page).await?;
+            for (name, client) in &self.sides.services {
+                let mut behind = None;
+                loop {
+                    let (rows, strays, next) = range.page(name, client, behind).await?;
+                    self.report.facts += rows;
+                    for stray in strays {
+                        self.judge_stray(stray, &names).await?;
+                    }
+                    match next {
+                        Some(next) => behind = Some(next),
+                        None => break,
+                    }
+                }
+            }
+            let mut sagas: Vec<Known> = range.sagas.into_values().collect();
+            sagas.sort_unstable_by(|one, other| one.line.id.cmp(&other.line.id));
+            for saga in sagas {
+                self.judge(saga, &names).await?;
+            }
+            match range.until {
+                Some(until) => after = until,
+                None => break,
+            }
+        }
+        for ((definition, _), sagas) in self.strange {
+            let elsewhere = self.report.elsewhere.entry(definition).or_default();
+            *elsewhere = sagas.max(*elsewhere); // most services know the same ones
+        }
+        self.report.inconsistent.sort_by(|one, other| (&one.saga, &one.service).cmp(&(&other.saga, &other.service)));
+        Ok(self.report)
+    }
+
+    /// A saga that the server knows.
+    async fn judge(&mut self, Known { line, stands }: Known, names: &[&str]) -> Result<()> {
+        if self.since.as_deref().is_some_and(|since| line.started_at.as_str() < since) {
+            return Ok(());
+        }
+        self.report.sagas += 1;
+        if line.status.is_at_rest() && line.ended_at.is_none() {
+            self.report.wait(&line);
+        }
+        if line.ended_at.as_deref().is_some_and(|ended| ended < self.remembered.as_str()) {
+            return Ok(()); // services may have forgotten it
+        }
+        let sort = (line.definition.clone(), line.version);
+        if !judge::is_suspicious(Some(&line), &stands, self.whole.get(&sort)) {
+            return Ok(());
+        }
+        if self.looked_into == LOOKED_INTO_MAX {
+            self.report.left_out += 1;
+            return Ok(());
+        }
+        self.look_into(&line.id, &stands, names, Some(sort)).await
+    }
+
+    /// What a service says of a saga that was not there when the server was asked.
+    async fn judge_stray(&mut self, stray: Stray, names: &[&str]) -> Result<()> {
+        let Stray { saga, service, stands, stored_at } = stray;
+        let old = self.since.as_deref().is_some_and(|since| stored_at.as_str() < since);
+        // the observer forgets chains, and not in one moment with the services
+        let forgotten = judge::is_chain(&saga, choreography::NAME) && stored_at < self.remembered;
+        if old || forgotten || stored_at >= self.until || !judge::is_suspicious(None, &stands, None) {
+            return Ok(());
+        }
+        let definition = saga.split(':').next().unwrap_or_default().to_owned();
+        if self.keeps("").await? && !self.keeps(&definition).await? {
+            *self.strange.entry((definition, service)).or_default() += 1;
+            return Ok(());
+        }
+        if self.looked_into == LOOKED_INTO_MAX {
+            self.report.left_out += 1;
+            return Ok(());
+        }
+        self.look_into(&saga, &stands, names, None).await
+    }
+
+    /// `sort`: of which definition and version it is, if the server knows it; then all services have been asked.
+    async fn look_into(
+        &mut self,
+        id: &str,
+        stands: &Stands,
+        names: &[&str],
+        sort: Option<(String, u32)>,
+    ) -> Result<()> {
+        let Some(saga) = self.sides.saga(id).await? else {
+            self.looked_into += 1;
+            self.report.inconsistent.extend(judge::unknown(id, stands, choreography::NAME));
+            return Ok(());
+        };
+        if sort.is_none() || (saga.line.style == Style::Orchestration && saga.journal.is_empty()) {
+            return Ok(()); // it has come meanwhile; or its journal is forgotten, and with it how each step ended
+        }
+        let found = judge::compare(&saga, stands, names);
+        match sort.filter(|_| found.is_empty() && saga.line.status == ChainStatus::Completed) {
+            Some(sort) => drop(self.whole.insert(sort, judge::whole(&saga, names))),
+            None => self.looked_into += 1,
+        }
+        self.report.inconsistent.extend(found);
+        Ok(())
+    }
+
+    /// Whether the server knows any saga of this definition.
+    async fn keeps(&mut self, definition: &str) -> Result<bool> {
+        if let Some(keeps) = self.kept.get(definition) {
+            return Ok(*keeps);
+        }
+        let only = if definition.is_empty() { String::new() } else { format!("&definition={}", encoded(definition)) };
+        let server = &self.sides.sagas;
+        let page: Lines = server.read(&server.get(&format!("/api/v1/sagas?limit=1{only}")).await?)?;
+        let keeps = !page.sagas.is_empty();
+        self.kept.insert(definition.to_owned(), keeps);
+        Ok(keeps)
+    }
+}
+
+impl Report {
+    fn wait(&mut self, line: &Line) {
+        if self.open.len() == OPEN_MAX {
+            self.more_open += 1;
+            return;
+        }
+        let Line { id, style, status, why, .. } = line;
+        self.open.push(Open { saga: id.clone(), style: *style, status: *status, why: why.clone() });
+    }
 }
 
 impl Sides {
@@ -109,55 +265,6 @@ impl Sides {
             None => names.map(|name| (name, sagas.clone())).into(),
         };
         Ok(Sides { sagas, services })
-    }
-
-    async fn compare(
-        &self,
-        lines: &HashMap<String, Line>,
-        known: &BTreeMap<String, gather::Known>,
-        remembered: &str,
-        report: &mut Report,
-    ) -> Result<()> {
-        let names: Vec<&str> = self.services.iter().map(|(name, _)| *name).collect();
-        let mut whole: HashMap<(String, u32), Stands> = HashMap::new();
-        let nothing = Stands::new();
-        let kept: HashSet<&str> = lines.values().map(|line| line.definition.as_str()).collect();
-        let ended = lines.keys().filter(|id| !known.contains_key(*id)).map(|id| (id, &nothing));
-        let all = known.iter().map(|(id, known)| (id, &known.stands)).chain(ended);
-        let mut looked_into = 0;
-        for (id, stands) in all {
-            let line = lines.get(id);
-            if line.and_then(|line| line.ended_at.as_deref()).is_some_and(|ended| ended < remembered) {
-                continue; // services may have forgotten it
-            }
-            let sort = line.map(|line| (line.definition.clone(), line.version));
-            if !judge::is_suspicious(line, stands, sort.as_ref().and_then(|sort| whole.get(sort))) {
-                continue;
-            }
-            let definition = id.split(':').next().unwrap_or_default();
-            if line.is_none() && !kept.is_empty() && !kept.contains(definition) {
-                *report.elsewhere.entry(definition.to_owned()).or_default() += 1;
-                continue;
-            }
-            if looked_into == LOOKED_INTO_MAX {
-                report.left_out += 1;
-                continue;
-            }
-            match self.saga(id).await? {
-                // its journal is forgotten, and with it how each step ended
-                Some(saga) if saga.line.style == Style::Orchestration && saga.journal.is_empty() => {}
-                Some(saga) => {
-                    let found = judge::compare(&saga, stands, &names);
-                    match sort.filter(|_| found.is_empty() && saga.line.status == ChainStatus::Completed) {
-                        Some(sort) => drop(whole.insert(sort, judge::whole(&saga, &names))),
-                        None => looked_into += 1,
-                    }
-                    report.inconsistent.extend(found);
-                }
-                None => report.inconsistent.extend(judge::unknown(id, stands, choreography::NAME)),
-            }
-        }
-        Ok(())
     }
 
     async fn saga(&self, id: &str) -> Result<Option<SagaView>> {
@@ -199,19 +306,8 @@ fn is_none(count: &usize) -> bool {
     *count == 0
 }
 
-fn open(lines: &HashMap<String, Line>) -> Vec<Open> {
-    let needs = |line: &&Line| line.status.is_at_rest() && line.ended_at.is_none();
-    let mut open: Vec<Open> = lines
-        .values()
-        .filter(needs)
-        .map(|line| Open { saga: line.id.clone(), style: line.style, status: line.status, why: line.why.clone() })
-        .collect();
-    open.sort_by(|one, other| one.saga.cmp(&other.saga));
-    open
-}
-
 fn print(report: &Report) {
-    let Report { sagas, facts, inconsistent, open, elsewhere, left_out, resent } = report;
+    let Report { sagas, facts, inconsistent, open, more_open, elsewhere, left_out, resent } = report;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["SAGA", "SERVICE", "STEP", "WHAT IS WRONG", "WHAT TO DO"]);
@@ -239,6 +335,6 @@ fn print(report: &Report) {
     anstream::println!(
         "{sagas} sagas compared with {facts} rows of the barriers: {} inconsistent, {} waiting",
         inconsistent.len(),
-        open.len()
+        open.len() + more_open
     );
 }

@@ -4,21 +4,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use sagamore_database::Database;
 use sagamore_sdk::{Options, facts};
 use sagamore_shop::Databases;
 use sagamore_transport::Transport;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::body::Segment;
 use super::chains::chain_id;
 use super::service::ServiceApp;
-use super::shop::{self, PageOf};
+
 use super::{App, ChoreographyApp};
 use crate::clock;
 use crate::problem::{Code, Problem};
 use crate::view::{FactView, Facts};
+
+/// Rows on a page unless `limit` says so, and at most.
+const LIMIT: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+
+/// `?limit=`, and behind which saga it begins (`after=`) and with which it ends (`until=`).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RangeQuery {
+    limit: Option<u32>,
+    after: Option<String>,
+    until: Option<String>,
+}
+
+type RangeOf = Result<Query<RangeQuery>, QueryRejection>;
 
 /// How many events were told again.
 #[derive(Serialize)]
@@ -31,7 +47,7 @@ pub struct Resent {
 pub async fn embedded(
     State(app): State<Arc<App>>,
     Segment(name): Segment,
-    query: PageOf,
+    query: RangeOf,
 ) -> Result<Json<Facts>, Problem> {
     page(of(app.shop()?, &name)?, query).await
 }
@@ -40,7 +56,7 @@ pub async fn embedded(
 pub async fn choreographed(
     State(app): State<ChoreographyApp>,
     Segment(name): Segment,
-    query: PageOf,
+    query: RangeOf,
 ) -> Result<Json<Facts>, Problem> {
     page(of(&app.shop, &name)?, query).await
 }
@@ -49,7 +65,7 @@ pub async fn choreographed(
 pub async fn own(
     State(app): State<Arc<ServiceApp>>,
     Segment(name): Segment,
-    query: PageOf,
+    query: RangeOf,
 ) -> Result<Json<Facts>, Problem> {
     if name != app.name {
         return Err(elsewhere(&name));
@@ -91,9 +107,11 @@ async fn resend(
     told.map_err(|error| Problem::broke(&error, "tell the events again"))
 }
 
-async fn page(database: &Database, query: PageOf) -> Result<Json<Facts>, Problem> {
-    let (after, limit) = shop::page(query)?;
-    let facts = facts::facts(database, &after, limit).await;
+async fn page(database: &Database, query: RangeOf) -> Result<Json<Facts>, Problem> {
+    let Query(RangeQuery { limit, after, until }) =
+        query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+    let (after, limit) = (after.unwrap_or_default(), limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX));
+    let facts = facts::facts(database, &after, until.as_deref(), limit).await;
     let facts = facts.map_err(|error| Problem::broke(&error, "read the barrier"))?;
     let next = facts.last().map(|last| last.saga.to_string());
     Ok(Json(Facts { facts: facts.iter().map(FactView::of).collect(), next }))

@@ -18,7 +18,7 @@ pub async fn index() -> &'static str {
      GET  /accounts, /accounts/{id}          what the customers have\n\
      GET  /stock, /stock/{sku}               what the shelves have\n\
      POST /api/v1/sagas                      start any saga: {\"definition\", \"key\", \"input\"}\n\
-     GET  /api/v1/sagas                      list: ?status= &style= &definition= &key= &limit= &cursor=\n\
+     GET  /api/v1/sagas                      list: ?status= &style= &definition= &key= &limit= &cursor= (or &after=ID)\n\
      GET  /api/v1/sagas/{id}                 one saga with its steps and journal\n\
      POST /api/v1/sagas/{id}/cancel          also: retry, skip, resolve with {\"step\", \"reason\"}\n\
      GET  /api/v1/barriers/{service}         what a service itself knows of sagas, for `sagamore reconcile`\n\
@@ -70,7 +70,7 @@ pub async fn of_choreography() -> String {
 }
 
 const CHAINS: &str = "\
-GET  /api/v1/sagas                      list the chains: ?status= &style= &definition= &key= &limit= &cursor=\n\
+GET  /api/v1/sagas                      list the chains: ?status= &style= &definition= &key= &limit= &cursor= (or &after=ID)\n\
 GET  /api/v1/sagas/{id}                 one chain with steps and events; Prefer: wait=10 waits until it is at rest\n\
 POST /api/v1/sagas/{id}/resolve         {\"reason\"}: a person has taken care of a chain that does not end\n";
 

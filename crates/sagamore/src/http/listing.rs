@@ -19,7 +19,7 @@ const LIMIT_MAX: u32 = 500;
 /// The query as it came.
 pub type Asked = Result<Query<ListQuery>, QueryRejection>;
 
-/// `?status=`, `?style=`, `?definition=`, `?key=`, `?limit=` and `?cursor=`.
+/// `?status=`, `?style=`, `?definition=`, `?key=`, `?limit=` and `?cursor=`; with `?after=` in the order of ids, behind this one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
@@ -29,6 +29,7 @@ pub struct ListQuery {
     key: Option<String>,
     limit: Option<u32>,
     cursor: Option<String>,
+    after: Option<String>,
 }
 
 /// A page that is wanted.
@@ -39,6 +40,7 @@ pub struct Wanted {
     key: Option<String>,
     limit: u32,
     from: Place,
+    after: Option<String>,
 }
 
 impl Wanted {
@@ -46,6 +48,9 @@ impl Wanted {
     pub fn of(query: Asked) -> Result<Wanted, Problem> {
         let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
         let definition = query.definition.map(|name| Name::new(&name)).transpose();
+        if query.cursor.is_some() && query.after.is_some() {
+            return Err(Problem::new(Code::BadParameter, "cursor, after: either the one or the other"));
+        }
         let no_cursor = |()| Problem::new(Code::BadParameter, "cursor: not one of this server");
         Ok(Wanted {
             status: query.status,
@@ -54,6 +59,7 @@ impl Wanted {
             key: query.key,
             limit: query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
             from: query.cursor.map(|text| text.parse()).transpose().map_err(no_cursor)?.unwrap_or_default(),
+            after: query.after,
         })
     }
 
@@ -75,15 +81,19 @@ impl Wanted {
         Ok(page.iter().map(|header| (header.seq, chain_line(header))).collect())
     }
 
-    /// The page: the newest of both.
+    /// The page: the newest of both, or the next ones by their ids.
     pub fn page(&self, sagas: Vec<(i64, Line)>, chains: Vec<(i64, Line)>) -> Lines {
+        if self.after.is_some() {
+            let lines = sagas.into_iter().chain(chains).map(|(_, line)| line);
+            return Lines::by_id(lines.collect(), self.limit as usize);
+        }
         Lines::merged(sagas, chains, self.from, self.limit as usize)
     }
 
     /// One more than fits on the page: whether there is another page shows.
     fn filter<S>(&self, status: Option<S>, before: Option<i64>) -> Filter<S> {
         let (definition, key) = (self.definition.clone(), self.key.clone());
-        Filter { status, definition, key, before, limit: Some(self.limit + 1) }
+        Filter { status, definition, key, before, after: self.after.clone(), limit: Some(self.limit + 1) }
     }
 }
 

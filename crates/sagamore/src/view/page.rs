@@ -7,9 +7,9 @@ use super::Line;
 /// A page of a list.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Lines {
-    /// The newest first.
+    /// The newest first, unless they were wanted by their ids.
     pub sagas: Vec<Line>,
-    /// The cursor of the next page, if there is one.
+    /// The cursor of the next page, if there is one; by ids, the last one of this page.
     pub next: Option<String>,
 }
 
@@ -40,6 +40,17 @@ impl Lines {
         }
         let more = sagas.peek().is_some() || chains.peek().is_some();
         Lines { sagas: lines, next: more.then(|| place.to_string()) }
+    }
+}
+
+impl Lines {
+    /// The first `limit` by their ids, byte by byte.
+    pub fn by_id(mut lines: Vec<Line>, limit: usize) -> Lines {
+        lines.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        let more = lines.len() > limit;
+        lines.truncate(limit);
+        let next = lines.last().filter(|_| more).map(|last| last.id.clone());
+        Lines { sagas: lines, next }
     }
 }
 

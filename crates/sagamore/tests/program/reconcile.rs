@@ -60,6 +60,15 @@ fn what_services_and_sagas_say_otherwise_is_listed() {
         ("checkout:99", "inventory", "it was done, and no such saga is known"),
     ];
     assert_eq!((code, told(&report)), (Some(1), wanted.to_vec()));
+    for page in ["1", "2", "3"] {
+        let (_, by_pages) = reconcile(&server, &["--page", page]);
+        assert_eq!(by_pages, report, "{page} at a time");
+    }
+    let listed = server.get("/api/v1/sagas?limit=2&after=checkout:1").json();
+    let ids: Vec<&str> =
+        listed["sagas"].as_array().expect("a list").iter().filter_map(|saga| saga["id"].as_str()).collect();
+    assert_eq!((ids, &listed["next"]), (vec!["checkout:2", "checkout:3"], &json!("checkout:3")));
+    server.get("/api/v1/sagas?after=a&cursor=s1.1").is_problem(400, "SAGA-0106");
     let table = String::from_utf8(server.cli(&["reconcile"]).stdout).expect("text");
     assert!(table.contains("4 sagas compared") && table.contains("4 inconsistent"), "{table}");
     let (code, report) = reconcile(&server, &["--since", "0s"]);
