@@ -36,7 +36,7 @@ use crate::config::Settings;
 use crate::view::Style;
 use crate::{docs, stack};
 
-pub use output::Exit;
+pub use output::{Exit, causes};
 pub use topics::REPLIES;
 
 /// Sagas: business transactions over several services, undone step by step when one of them refuses.

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         }
     };
     let exit = runtime.block_on(cli::run(cli)).unwrap_or_else(|error| {
-        anstream::eprintln!("sagamore: {error:#}");
+        anstream::eprintln!("sagamore: {}", cli::causes(&error));
         Exit::Error
     });
     // whatever still hangs must not hold up the end of the process

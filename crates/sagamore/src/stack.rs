@@ -21,7 +21,7 @@ use crate::http::App;
 use lock::Lock;
 
 pub use crate::crew::STOP_MAX;
-pub use choreography::Choreography;
+pub use choreography::{Choreography, FOLDER as CHOREOGRAPHY_FOLDER};
 
 /// How many sagas may be under way at once, unless it is said.
 pub const SAGAS_MAX: usize = 20_000;

@@ -62,18 +62,17 @@ fn greet(address: SocketAddr, data: &Path, ephemeral: bool, took: Duration, chor
     writeln!(out, "Sagamore is ready after {} ms.\n", took.as_millis())?;
     writeln!(out, "  server   http://{address}")?;
     writeln!(out, "  orders   http://{address}/orders")?;
-    let (what, path) = ("sagas   ", "sagas");
-    writeln!(out, "  {what} http://{address}/api/v1/{path}")?;
+    writeln!(out, "  sagas    http://{address}/api/v1/sagas")?;
     writeln!(out, "  metrics  http://{address}/metrics")?;
-    writeln!(out, "  data     {}{kept}\n", data.display())?;
-    writeln!(out, "Try next:")?;
-    writeln!(out, "  curl 'http://{address}/saga/start/12345?wait=10'")?;
-    if choreography {
-        writeln!(out, "  curl http://{address}/api/v1/sagas/12345")?;
-        writeln!(out, "  curl http://{address}/orders/12345")?;
-        return Ok(out.flush()?);
+    let apart = data.join(stack::CHOREOGRAPHY_FOLDER);
+    let folder = if choreography { &apart } else { data };
+    writeln!(out, "  data     {}{kept}\n", folder.display())?;
+    if !choreography && apart.exists() {
+        writeln!(out, "  What `dev --choreography` keeps is apart, in {}: not seen here.\n", apart.display())?;
     }
     let server = if address.port() == 3000 { String::new() } else { format!(" --server http://{address}") };
+    writeln!(out, "Try next:")?;
+    writeln!(out, "  curl 'http://{address}/saga/start/12345?wait=10'")?;
     writeln!(out, "  sagamore watch 12345{server}")?;
     writeln!(out, "  sagamore list{server}")?;
     out.flush()?;

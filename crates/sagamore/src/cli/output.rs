@@ -48,6 +48,19 @@ impl Exit {
     }
 }
 
+/// An error with its causes, each told once: many an error has told its cause already.
+pub fn causes(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        match told.as_str() {
+            "" => told = cause,
+            known if known.ends_with(cause.as_str()) => {}
+            _ => told = format!("{told}: {cause}"),
+        }
+    }
+    told
+}
+
 /// One JSON document on stdout.
 pub fn json(value: &impl Serialize) -> Result<()> {
     anstream::println!("{}", serde_json::to_string(value)?);
@@ -75,4 +88,28 @@ pub fn agreed(effect: &str, question: &str) -> Result<bool> {
         anstream::eprintln!("Nothing was done.");
     }
     Ok(yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, anyhow};
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("read orders.jsonl: {source}")]
+    struct Outer {
+        source: std::io::Error,
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let check = |error: anyhow::Error, wanted: &str| assert_eq!(causes(&error), wanted);
+        check(anyhow!("it broke"), "it broke");
+        check(
+            Err::<(), _>(anyhow!("no such file")).context("read the input").unwrap_err(),
+            "read the input: no such file",
+        );
+        let outer = Outer { source: std::io::Error::other("no such file") };
+        check(outer.into(), "read orders.jsonl: no such file");
+    }
 }

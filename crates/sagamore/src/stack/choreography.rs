@@ -12,7 +12,7 @@ use super::{Error, Ground, database};
 use crate::http::ChoreographyApp;
 
 /// Where it lies in the data directory, apart from what is orchestrated there.
-const FOLDER: &str = "choreography";
+pub const FOLDER: &str = "choreography";
 
 /// Everything, at work.
 pub struct Choreography {
