@@ -31,7 +31,8 @@ pub fn of_service(service: &str) -> String {
     let own = match service {
         order::SERVICE => {
             "GET  /orders, /orders/{id}              what was ordered\n\
-             POST /orders                            place an order, where no orchestrator takes them\n\
+             POST /orders                            place an order, where no orchestrator takes them; Prefer: wait=10 asks the observer\n\
+             GET  /saga/start/{orderId}[?wait=10]    there: what became of an order\n\
              POST /orders/{id}/cancel                refused while the order's saga is under way\n\
              POST /orders/{id}/unlock                for an operator, when the saga at rest has left its lock; ?force=true when nobody knows it\n"
         }

@@ -11,17 +11,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
+use sagamore_core::SagaId;
 use sagamore_database::Database;
+use sagamore_engine::ChainStatus;
 use sagamore_kafka::Kafka;
 use sagamore_sdk::Outbox;
 use sagamore_shop::import::{self, Record};
 use sagamore_shop::{inventory, order, payment, shipping};
 use serde::Serialize;
 
-use super::body::{Payload, Segment};
-use super::chains::is_chain;
-use super::{barriers, choreography, guarded, health, index, orders, shop, unlock, waiting};
-use crate::client::Client;
+use super::body::{Payload, Segment, encoded};
+use super::chains::{is_chain, of_order};
+use super::prefer::{PREFERENCE_APPLIED, Wait};
+use super::{article, barriers, choreography, guarded, health, index, orders, shop, unlock, waiting, wrong_method};
+use crate::client::{self, Client};
 use crate::problem::{Code, Problem};
 use crate::waiting::Waiting;
 
@@ -81,6 +84,7 @@ fn kept_by(service: &str) -> Router<Arc<ServiceApp>> {
         order::SERVICE => router
             .route("/orders", get(all_orders).post(place_order))
             .route("/orders/{id}", get(one_order))
+            .route("/saga/start/{order}", get(follow_order).head(wrong_method))
             .route("/orders/{id}/cancel", post(cancel_order))
             .route("/orders/{id}/unlock", post(unlock_order)),
         payment::SERVICE => {
@@ -127,13 +131,51 @@ async fn all_orders(State(app): Shared, query: shop::PageOf) -> Result<Response,
     Ok(Json(serde_json::json!({ "orders": orders, "next": next })).into_response())
 }
 
-/// Begins an order's chain; where an orchestrator takes orders, that is its affair.
+/// Begins an order's chain, and follows it when the client prefers to; where an orchestrator takes orders, that is its affair.
 async fn place_order(State(app): Shared, request: Request) -> Result<Response, Problem> {
+    let wait = Wait::of(request.headers())?;
     let elsewhere = "an orchestrator takes orders here, at its own address: POST /orders";
     let outbox = app.outbox.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
     let (chain, location) = choreography::take(&app.database, outbox, request).await?;
-    let body = Json(serde_json::json!({ "id": chain.as_str(), "status": "running" }));
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], body).into_response())
+    let followed = followed(&app.observers, &chain, wait).await;
+    let status = followed.unwrap_or(ChainStatus::Running);
+    let code = if wait.is_some() && status.is_at_rest() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let body = Json(serde_json::json!({ "id": chain.as_str(), "status": status.as_str() }));
+    let mut response = (code, [(header::LOCATION, location)], body).into_response();
+    if let (Some(wait), Some(_)) = (wait, followed) {
+        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
+    }
+    Ok(response)
+}
+
+/// The article's address, for an order that was placed here: what became of it, in the article's words.
+async fn follow_order(
+    State(app): Shared,
+    Segment(id): Segment,
+    query: Result<Query<article::ArticleQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let wait = article::wait_of(query)?;
+    let elsewhere = "an orchestrator starts sagas here, at its own address: GET /saga/start/ID";
+    app.outbox.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
+    let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}; place it with POST /orders"));
+    order::order(&app.database, &id).await?.ok_or_else(missing)?;
+    let chain = of_order(&id).map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;
+    let status = followed(&app.observers, &chain, wait).await.unwrap_or(ChainStatus::Running);
+    Ok(article::answer(&id, status, true, wait))
+}
+
+/// Where a chain stands, as the first observer that answers says, once it is at rest or the wait is over. None: nobody knows.
+async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> Option<ChainStatus> {
+    let path = format!("/api/v1/sagas/{}", encoded(chain.as_str()));
+    let seconds = wait.map_or(0, |wait| wait.patience().as_secs());
+    for observer in observers {
+        match observer.get_and_wait(&path, seconds).await {
+            Ok(body) => return observer.read::<unlock::Stands>(&body).ok().map(|stands| stands.status),
+            Err(client::Error::Problem { .. }) => return None, // it has seen nothing of it
+            Err(error) => tracing::debug!(%chain, %error, "ask an observer"),
+        }
+    }
+    None
 }
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {

@@ -172,6 +172,18 @@ mod tests {
     }
 
     async fn order_service_of(orchestrators: Vec<Client>, observers: Vec<Client>) -> Client {
+        service_of(orchestrators, observers, None).await
+    }
+
+    async fn choreographed(observers: Vec<Client>) -> Client {
+        service_of(Vec::new(), observers, Some(sagamore_sdk::Outbox::default())).await
+    }
+
+    async fn service_of(
+        orchestrators: Vec<Client>,
+        observers: Vec<Client>,
+        outbox: Option<sagamore_sdk::Outbox>,
+    ) -> Client {
         let database = Database::memory();
         database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
         let open = database.begin().await.unwrap();
@@ -185,7 +197,7 @@ mod tests {
             name: order::SERVICE,
             database,
             kafka,
-            outbox: None,
+            outbox,
             observers,
             orchestrators,
             waiting,
@@ -239,6 +251,26 @@ mod tests {
         check(vec![observer(Some(ChainStatus::Resolved)).await], "", None).await;
         check(vec![observer(Some(ChainStatus::Completed)).await], "", None).await;
         check(vec![observer(None).await], "?force=true", None).await;
+    }
+
+    /// An order that was placed is followed at the observer, in the article's words too.
+    #[tokio::test]
+    async fn who_waits_for_an_order_is_told_what_the_observer_says() {
+        let check = async |observers: Vec<Client>, path: &str, wanted: &str| {
+            let service = choreographed(observers).await;
+            let answer = service.get(path).await.map(|body| String::from_utf8_lossy(&body).into_owned());
+            assert_eq!(answer.unwrap(), format!("{{\"message\":\"{wanted}\"}}"));
+        };
+        let here = "/saga/start/4?wait=1";
+        let done = vec![observer(Some(ChainStatus::Completed)).await];
+        check(done, here, "Saga completed successfully for order 4").await;
+        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+        let second = vec![nobody.clone(), observer(Some(ChainStatus::Stuck)).await];
+        check(second, here, "Saga stuck for order 4: needs an operator").await;
+        check(vec![observer(None).await], here, "Saga still running for order 4").await;
+        check(vec![nobody], "/saga/start/4", "Saga started for Order ID: 4").await;
+        let unknown = choreographed(Vec::new()).await.get("/saga/start/77").await;
+        assert!(matches!(unknown, Err(client::Error::Problem { told, .. }) if told.code == "SAGA-0300"));
     }
 
     #[tokio::test]
