@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use futures_util::FutureExt;
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Standing, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport};
 
 use crate::checker::Ledger;
 use crate::faults::Fault;
@@ -297,7 +297,11 @@ impl Consumer for Reader {
         self.inner.lag()
     }
 
-    fn standing(&self) -> Option<Standing> {
-        self.inner.standing()
+    fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>> {
+        self.inner.reaches()
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.inner.marks()
     }
 }

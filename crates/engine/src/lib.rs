@@ -20,7 +20,9 @@ pub mod store;
 
 pub use error::{Error, StartError, VerbError};
 pub use handle::{Handle, Start, Started, Summary};
-pub use observer::{ChainDetail, ChainHeader, ChainStatus, Chains, NAMES_MAX, Observer, ObserverOptions, ResolveError};
+pub use observer::{
+    ChainDetail, ChainHeader, ChainStatus, Chains, NAMES, NAMES_MAX, Observer, ObserverOptions, ResolveError,
+};
 pub use options::Options;
 pub use orchestrator::{Orchestrator, Turned};
 pub use store::{Detail, Filter, Header, Page};

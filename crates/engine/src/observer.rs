@@ -30,18 +30,20 @@ use crate::orchestrator::clock;
 
 pub use chains::{ChainDetail, Chains};
 pub use resolve::ResolveError;
-pub use retention::NAMES_MAX;
+pub use retention::{NAMES, NAMES_MAX};
 pub use status::ChainStatus;
 pub use store::{ChainHeader, Observed};
 
-use reading::Read;
+use reading::{Read, SEEN_EVERY, UNSEEN_MAX};
 use retention::Retention;
-use store::{Folded, Store};
+use store::{Access, Folded, Store};
 
 /// So many turns' changes are kept for those who wait; who is further behind looks again.
 const CHANGES_KEPT: usize = 64;
 /// How often is looked for chains that have become late.
 const TICK: Duration = Duration::from_millis(500);
+/// Observers that are begun together have said by then what they read.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -95,6 +97,12 @@ pub struct Observer {
     tick_due: Timestamp,
     /// Once it has read up to here it looks for late chains.
     ahead: Option<Ahead>,
+    /// When it knew its partitions first.
+    begun_at: Option<Timestamp>,
+    /// When to say next that it reads them.
+    seen_due: Timestamp,
+    /// Plans whose chains may have been of an unknown version.
+    unknown: Vec<Arc<Plan>>,
     retention: Retention,
     /// The chains that have changed, for those who wait for one.
     changes: broadcast::Sender<Changed>,
@@ -108,15 +116,27 @@ impl Observer {
         transport: Arc<dyn Transport>,
         plans: Vec<Plan>,
     ) -> Result<(Observer, Chains), Error> {
-        let mut store = Store::open(database, plans).await?;
+        let mut store = Store::open(database, plans, Access::Observes).await?;
         if options.tells_overdue {
             store.tell_overdue().await?;
         }
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let chains = Chains::new(store.clone(), changes.clone());
-        let (consumer, unsettled, tick_due) = (None, false, Timestamp(i64::MIN));
-        let (ahead, retention) = (None, Retention::default());
-        Ok((Observer { options, store, transport, consumer, unsettled, tick_due, ahead, retention, changes }, chains))
+        let observer = Observer {
+            options,
+            unknown: store.plans.values().cloned().collect(),
+            store,
+            transport,
+            consumer: None,
+            unsettled: false,
+            tick_due: Timestamp(i64::MIN),
+            ahead: None,
+            begun_at: None,
+            seen_due: Timestamp(i64::MIN),
+            retention: Retention::default(),
+            changes,
+        };
+        Ok((observer, chains))
     }
 
     /// Takes the events that are there, and keeps them; gives how many they were. Looks now and then for chains that were
@@ -146,34 +166,69 @@ impl Observer {
         Ok(taken.len())
     }
 
-    /// Chains that have become late. None before it has read up to where the partitions went when it asked itself last.
+    /// Chains that have become late. None before it has read up to where the partitions went when it asked last.
     async fn look_for_late(&mut self, now: Timestamp) -> Result<Vec<Folded>, Error> {
-        let standing = self.consumer.as_ref().and_then(|consumer| consumer.standing());
-        let Some(standing) = standing.filter(|_| self.ahead.is_some() || now >= self.tick_due) else {
+        if self.ahead.is_none() && now >= self.tick_due {
+            self.tick_due = now.plus(TICK);
+            self.look_around(now).await?;
+            if self.horizon_is_due(now) || self.store.is_any_due(now).await? {
+                let reaches = self.reaches().await?.filter(|reaches| !reaches.is_empty());
+                self.ahead = reaches.map(|reaches| Ahead { at: now, reaches });
+            }
+        }
+        let (Some(consumer), Some(ahead)) = (&self.consumer, self.ahead.take()) else { return Ok(Vec::new()) };
+        let marks = consumer.marks();
+        if !ahead.is_of(&marks) {
+            return Ok(Vec::new()); // other partitions are ours by now
+        }
+        if !ahead.is_passed(&marks) {
+            self.ahead = Some(ahead);
             return Ok(Vec::new());
-        };
-        let (at, reaches) = (now.minus(standing.age), standing.reaches);
-        let ahead = self.ahead.get_or_insert_with(|| Ahead { at, reaches: reaches.clone() });
-        match ahead.passed_by(&reaches) {
-            Some(true) => {}
-            Some(false) => return Ok(Vec::new()),
-            None => {
-                self.ahead = None; // other partitions are ours by now
-                return Ok(Vec::new());
-            }
         }
-        let at = ahead.at;
-        let mut late = Vec::new();
-        if self.horizon_is_due(now) || self.store.is_any_due(at).await? {
-            let read_until = self.store.has_read(&reaches, at, now).await?;
-            late = self.store.look_for_late(read_until).await?;
-            if self.options.tells_overdue {
-                self.transport.publish(overdue(&late, read_until)).await?;
-            }
-            self.forget(read_until).await?;
+        self.judge(ahead, now).await
+    }
+
+    async fn reaches(&mut self) -> Result<Option<Vec<Reach>>, Error> {
+        match &mut self.consumer {
+            Some(consumer) => Ok(consumer.reaches().await?),
+            None => Ok(None),
         }
+    }
+
+    /// What is done at every tick, whatever is read.
+    async fn look_around(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.forget(now).await?;
         self.count(now).await?;
-        (self.ahead, self.tick_due) = (None, now.plus(TICK));
+        if let Some(plan) = self.unknown.last()
+            && !self.store.look_again(plan).await?
+        {
+            self.unknown.pop();
+        }
+        if now >= self.seen_due
+            && let Some(reaches) = self.reaches().await?
+        {
+            self.begun_at.get_or_insert(now);
+            self.store.is_reading(&reaches, now).await?;
+            self.seen_due = now.plus(SEEN_EVERY);
+        }
+        Ok(())
+    }
+
+    /// All that was published up to there is kept.
+    async fn judge(&mut self, Ahead { at, reaches }: Ahead, now: Timestamp) -> Result<Vec<Folded>, Error> {
+        let reaches: Vec<Reach> = reaches.into_iter().map(|reach| Reach { mark: reach.end, ..reach }).collect();
+        // when it begins it does not know yet who reads beside it
+        let begun_at = *self.begun_at.get_or_insert(now);
+        let unseen = if now.since(begun_at) > UNSEEN_MAX { now.minus(UNSEEN_MAX) } else { Timestamp(i64::MIN) };
+        let read_until = self.store.has_read(&reaches, at, unseen, now).await?;
+        let mut late = Vec::new();
+        if now.since(begun_at) > SETTLED_AFTER {
+            late = self.store.look_for_late(read_until).await?;
+        }
+        if self.options.tells_overdue {
+            self.transport.publish(overdue(&late, read_until)).await?;
+        }
+        self.tell_horizon(read_until, now).await?;
         Ok(late)
     }
 
@@ -194,7 +249,7 @@ impl Observer {
                 Ok(_) => pause = Duration::from_millis(10),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "observe, trying again");
-                    (self.consumer, self.ahead) = (None, None); // whatever became of it
+                    (self.consumer, self.ahead, self.seen_due) = (None, None, Timestamp(i64::MIN)); // whatever became of it
                     self.unsettled = false;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -210,14 +265,16 @@ impl Observer {
 }
 
 impl Ahead {
-    /// Whether all is committed up to here. None: these are partitions of which it was not asked.
-    fn passed_by(&self, reaches: &[Reach]) -> Option<bool> {
-        let mut passed = true;
-        for reach in reaches {
-            let of = |known: &&Reach| (&known.topic, known.partition) == (&reach.topic, reach.partition);
-            passed &= reach.mark >= self.reaches.iter().find(of)?.end;
-        }
-        Some(passed)
+    /// Whether it was asked of these partitions, and of no others.
+    fn is_of(&self, marks: &[Mark]) -> bool {
+        let asked = |mark: &Mark| self.reaches.iter().any(|reach| reach.is_at(mark));
+        marks.len() == self.reaches.len() && marks.iter().all(asked)
+    }
+
+    /// Whether all is committed up to here.
+    fn is_passed(&self, marks: &[Mark]) -> bool {
+        let passed = |reach: &Reach| marks.iter().any(|mark| reach.is_at(mark) && mark.next >= reach.end);
+        self.reaches.iter().all(passed)
     }
 }
 

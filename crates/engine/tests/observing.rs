@@ -341,7 +341,7 @@ async fn what_another_observer_has_not_read_yet_is_not_late() {
     let mut rig = Rig::new().await;
     let topic = "door.opened";
     let open = rig.database.begin().await.expect("begin");
-    let behind = "UPDATE reading SET read_until = $1 WHERE topic = $2";
+    let behind = "UPDATE reading SET read_until = $1, seen_at = $1 WHERE topic = $2";
     let read = open.tx().execute(behind, (rig.now.plus(DEADLINE / 2).0, topic)).await.expect("update");
     assert_eq!(read, 4, "its partitions");
     open.commit().await.expect("commit");
@@ -351,12 +351,24 @@ async fn what_another_observer_has_not_read_yet_is_not_late() {
     open.commit().await.expect("commit");
     rig.tell(&[stories("1").0[0].clone()]).await;
     rig.passes(DEADLINE * 2).await;
-    assert_eq!(rig.status("1").await.0, ChainStatus::Running);
+    assert_eq!(rig.status("1").await.0, ChainStatus::Running, "the other one reads it, and is behind");
+    let open = rig.database.begin().await.expect("begin");
+    open.tx().execute("UPDATE reading SET read_until = 0 WHERE topic = $1", (topic,)).await.expect("update");
+    open.commit().await.expect("commit");
+    rig.passes(Duration::from_secs(1)).await;
+    assert_eq!(rig.status("1").await.0, ChainStatus::Running, "it has only just begun");
     let open = rig.database.begin().await.expect("begin");
     open.tx().execute(behind, (rig.now.0, topic)).await.expect("update");
     open.commit().await.expect("commit");
     rig.passes(Duration::from_secs(1)).await;
     assert_eq!(rig.status("1").await.0, ChainStatus::Stuck);
+
+    let rung = Event { at: rig.now, ..stories("2").0[0].clone() };
+    rig.tell(&[rung]).await;
+    rig.passes(DEADLINE * 8).await;
+    assert_eq!(rig.status("2").await.0, ChainStatus::Running);
+    rig.passes(DEADLINE * 3).await;
+    assert_eq!(rig.status("2").await.0, ChainStatus::Stuck, "nobody has said for ten minutes that he reads it");
 }
 
 /// Records that went before they were read may have been whole chains: of what was told before now nothing may go.
@@ -395,6 +407,26 @@ async fn of_chains_from_before_a_gap_nothing_is_forgotten() {
     assert_eq!(gaps[0].get::<i64>(0).expect("a number"), 3, "the next events show it as well");
 }
 
+/// Where an observer was before it noted what it has read, it takes up what it finds.
+#[tokio::test]
+async fn an_older_programs_place_is_taken_up_without_a_gap() {
+    let mut rig = Rig::new().await;
+    rig.tell(&stories("1").0).await;
+    let open_anew = async |rig: &mut Rig, adopts: i64| {
+        let open_tx = rig.database.begin().await.expect("begin");
+        open_tx.tx().execute("DELETE FROM reading", ()).await.expect("delete");
+        open_tx.tx().execute("UPDATE observing SET adopts = $1", (adopts,)).await.expect("update");
+        open_tx.commit().await.expect("commit");
+        (rig.observer, rig.chains) = open(&rig.database, &rig.log).await;
+        rig.passes(Duration::from_secs(601)).await;
+        let gaps = rig.database.query("SELECT count(gap_at), count(*) FROM reading", ()).await.expect("read");
+        (gaps[0].get::<i64>(0).expect("a number"), gaps[0].get::<i64>(1).expect("a number"))
+    };
+    let (gaps, rows) = open_anew(&mut rig, 1).await;
+    assert!(gaps == 0 && rows > 3, "{gaps} of {rows}");
+    assert!(open_anew(&mut rig, 0).await.0 > 0, "once only");
+}
+
 /// Nobody knows how old it is: its services may have done their part long ago.
 #[tokio::test]
 async fn a_chain_of_whose_beginning_nothing_was_seen_is_named_however_young_it_looks() {
@@ -411,6 +443,10 @@ async fn a_chain_of_whose_beginning_nothing_was_seen_is_named_however_young_it_l
         decode_horizon(&told.last().expect("one was told").record).expect("a horizon").0.but
     };
     assert_eq!(named(&rig).await, [chain("torn")]);
+    let [_, opened, _] = stories("old").0;
+    rig.tell(&[Event { at: Timestamp(1), ..opened }]).await;
+    rig.passes(DEADLINE * 20).await;
+    assert_eq!(named(&rig).await, [chain("torn")], "of what is from before the observer nothing is forgotten anyway");
     rig.chains.resolve(&chain("torn"), "Ada has looked").await.expect("resolved");
     rig.passes(DEADLINE * 20).await;
     assert_eq!(named(&rig).await, [chain("torn")], "what is asked of it may still be asked again");
@@ -469,9 +505,11 @@ async fn plans_are_kept_by_version_and_a_version_never_changes() {
     (rig.observer, rig.chains) = with(Plan { version: 2, ..other }).await.expect("a newer version");
     rig.tell(&[opened, shaken]).await;
     assert_eq!(rig.status("1").await.0, ChainStatus::Completed, "by the plan that it began with");
-    assert_eq!(rig.status("2").await.0, ChainStatus::Running, "its version is known by now");
-    rig.passes(Duration::from_secs(1)).await;
-    assert_eq!(rig.status("2").await.0, ChainStatus::Stuck, "by the plan of its own version");
+    rig.passes(Duration::from_secs(11)).await;
+    assert_eq!(rig.status("2").await.0, ChainStatus::Stuck, "its version is known by now, with a deadline of its own");
+    let readers = Chains::open(rig.database.clone(), vec![Plan { deadline_ms: Some(9), ..visit() }]).await;
+    let seen = readers.expect("who reads is not refused").show(&chain("1")).await.expect("read").expect("seen");
+    assert_eq!(seen.chain.plan().and_then(|plan| plan.deadline_ms), visit().deadline_ms, "by what is registered");
 }
 
 /// Also when the plan was made for empty tables.

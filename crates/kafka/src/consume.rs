@@ -16,7 +16,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Standing, Subscription};
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Record, Subscription};
 use tokio::sync::oneshot;
 
 use crate::config;
@@ -35,11 +35,18 @@ const TELL_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct GroupConsumer {
     shared: Arc<Shared>,
     /// Dropped, the thread ends.
-    orders: Sender<Rewind>,
+    orders: Sender<Order>,
 }
 
-/// Everything back to the marks, and whether it worked.
-type Rewind = oneshot::Sender<Result<(), Error>>;
+/// What the thread is to do.
+enum Order {
+    /// Everything back to the marks.
+    Rewind(Answer<()>),
+    /// How far our partitions go, and how far the group is there.
+    Reaches(Answer<Option<Vec<Reach>>>),
+}
+
+type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 /// What the library tells while it is polled.
 struct Watch {
@@ -47,8 +54,6 @@ struct Watch {
     names: Names,
     group: String,
     complaints: Complaints,
-    /// Held so much, the library may have stopped to ask for more.
-    held_max: u64,
 }
 
 /// The thread's side.
@@ -87,6 +92,19 @@ impl GroupConsumer {
     }
 }
 
+impl GroupConsumer {
+    /// Has the thread do something, and waits for what comes of it.
+    async fn order<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, Error> {
+        let gone = || Error::Unavailable("the consumer's thread has ended".to_owned());
+        if let Some(error) = &self.shared.intake().dead {
+            return Err(error.clone());
+        }
+        let (done, told) = oneshot::channel();
+        self.orders.send(order(done)).map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?
+    }
+}
+
 impl Consumer for GroupConsumer {
     fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
         Box::pin(async move {
@@ -122,23 +140,19 @@ impl Consumer for GroupConsumer {
     }
 
     fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async move {
-            let gone = || Error::Unavailable("the consumer's thread has ended".to_owned());
-            if let Some(error) = &self.shared.intake().dead {
-                return Err(error.clone());
-            }
-            let (done, told) = oneshot::channel();
-            self.orders.send(done).map_err(|_| gone())?;
-            told.await.map_err(|_| gone())?
-        })
+        Box::pin(async move { self.order(Order::Rewind).await })
     }
 
     fn lag(&self) -> u64 {
         self.shared.intake().lag()
     }
 
-    fn standing(&self) -> Option<Standing> {
-        self.shared.intake().standing(Instant::now())
+    fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>> {
+        Box::pin(async move { self.order(Order::Reaches).await })
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.shared.intake().marks()
     }
 }
 
@@ -159,13 +173,13 @@ impl Taker {
             names: names.clone(),
             group: group.clone(),
             complaints: Complaints::default(),
-            held_max: (options.prefetch_bytes / 2) as u64,
         };
         let consumer = BaseConsumer::from_config_and_context(&config, watch);
         let consumer = consumer.map_err(|error| unavailable("make a consumer", &error))?;
         let there: Vec<String> = topics.iter().map(|topic| names.there(topic).into_owned()).collect();
         match partitions {
             None => {
+                shared.intake().is_member();
                 let there: Vec<&str> = there.iter().map(String::as_str).collect();
                 consumer.subscribe(&there).map_err(|error| unavailable("subscribe", &error))?;
             }
@@ -178,10 +192,11 @@ impl Taker {
         Ok(Taker { consumer, shared, names, options, topics, told: Instant::now(), paused: false })
     }
 
-    fn run(mut self, orders: &Receiver<Rewind>) {
+    fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match orders.try_recv() {
-                Ok(done) => drop(done.send(self.rewind())),
+                Ok(Order::Rewind(done)) => drop(done.send(self.rewind())),
+                Ok(Order::Reaches(done)) => drop(done.send(self.reaches())),
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {}
             }
@@ -215,10 +230,7 @@ impl Taker {
         let Ok(assigned) = self.consumer.assignment() else { return };
         let done = if wanted { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) };
         match done {
-            Ok(()) => {
-                self.paused = wanted;
-                self.shared.intake().paused = wanted;
-            }
+            Ok(()) => self.paused = wanted,
             Err(error) => tracing::debug!(%error, "pause or resume"),
         }
     }
@@ -235,6 +247,60 @@ impl Taker {
             element.error().map_err(|error| unavailable("go back to what is committed", &error))?;
         }
         Ok(())
+    }
+
+    /// Asks the brokers: what the library knows of the ends is as old as its last fetch.
+    fn reaches(&self) -> Result<Option<Vec<Reach>>, Error> {
+        let Some(keys) = self.shared.intake().ours() else { return Ok(None) };
+        if keys.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let limit = self.options.answered_within;
+        let at = |offset: Offset| {
+            let mut list = TopicPartitionList::with_capacity(keys.len());
+            for (topic, partition) in &keys {
+                let partition = i32::try_from(*partition).unwrap_or(-1);
+                let added = list.add_partition_offset(&self.names.there(topic), partition, offset);
+                added.map_err(|error| unavailable("name a partition", &error))?;
+            }
+            Ok::<_, Error>(list)
+        };
+        let asked = |list: Result<TopicPartitionList, KafkaError>| {
+            let list = list.map_err(|error| unavailable("ask how far the partitions go", &error))?;
+            self.offsets(&list)
+        };
+        let committed = asked(self.consumer.committed_offsets(at(Offset::Invalid)?, limit))?;
+        let first = asked(self.consumer.offsets_for_times(at(Offset::Beginning)?, limit))?;
+        let ends = asked(self.consumer.offsets_for_times(at(Offset::End)?, limit))?;
+        let mut intake = self.shared.intake();
+        for key in &keys {
+            let of = |offsets: &HashMap<Key, Option<u64>>| offsets.get(key).copied().flatten().unwrap_or(0);
+            intake.observe(key.clone(), of(&committed).max(of(&first)), of(&ends));
+        }
+        let reach = |mark: Mark| {
+            let end = ends.get(&(mark.topic.clone(), mark.partition)).copied().flatten()?;
+            Some(Reach { topic: mark.topic, partition: mark.partition, mark: mark.next, end: end.max(mark.next) })
+        };
+        let marks: Vec<Mark> = intake.marks();
+        Ok(marks.into_iter().map(reach).collect())
+    }
+
+    /// What was told of each partition; none where there is none.
+    fn offsets(&self, list: &TopicPartitionList) -> Result<HashMap<Key, Option<u64>>, Error> {
+        let mut offsets = HashMap::new();
+        for element in list.elements() {
+            element.error().map_err(|error| unavailable("ask how far the partitions go", &error))?;
+            let (Some(topic), Ok(partition)) = (self.names.here(element.topic()), u32::try_from(element.partition()))
+            else {
+                continue;
+            };
+            let offset = match element.offset() {
+                Offset::Offset(offset) => u64::try_from(offset).ok(),
+                _ => None,
+            };
+            offsets.insert((topic.into(), partition), offset);
+        }
+        Ok(offsets)
     }
 
     /// Most errors the library mends by itself; what it cannot mend ends this consumer.
@@ -265,12 +331,10 @@ impl ClientContext for Watch {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let mut held: u64 = 0;
         for (topic, seen) in statistics.topics {
             let Some(topic) = self.names.here(&topic) else { continue };
             let topic: Arc<str> = topic.into();
             for (partition, seen) in seen.partitions {
-                held += seen.fetchq_size;
                 let (Ok(partition), Ok(high)) = (u32::try_from(partition), u64::try_from(seen.hi_offset)) else {
                     continue;
                 };
@@ -281,9 +345,6 @@ impl ClientContext for Watch {
                     self.shared.intake().observe((topic.clone(), partition), stands, high);
                 }
             }
-        }
-        if held < self.held_max {
-            self.shared.intake().heard(Instant::now()); // with too much in hand the library asks for nothing new
         }
     }
 }

@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use sagamore_transport::{Delivered, Error, Mark, Reach, Standing};
+use sagamore_transport::{Delivered, Error, Mark};
 use tokio::sync::Notify;
 
 /// How much one poll gives, about; but always one record.
 const POLL_BYTES_MAX: usize = 4 << 20;
-/// What the library says of an end is so old at most when it says it: a broker with nothing new keeps it waiting so long.
-const ANSWER_AGE_MAX: Duration = Duration::from_millis(500);
 
 /// Between the thread that takes records and the task that asks for them.
 #[derive(Default)]
@@ -30,10 +27,8 @@ pub(crate) struct Intake {
     /// The partitions that are ours, and of which the brokers have not told yet how far they go. None: the group has not
     /// said which are ours.
     untold: Option<BTreeSet<Key>>,
-    /// When the brokers have told last how far all of them go.
-    heard: Option<Instant>,
-    /// They are asked for nothing at the moment, and tell nothing new.
-    pub paused: bool,
+    /// The partitions that the group has given us. None: we have named them, and what is told of any is told of one of ours.
+    given: Option<BTreeSet<Key>>,
     /// The consumer is of no use any more.
     pub dead: Option<Error>,
 }
@@ -138,14 +133,25 @@ impl Intake {
         taken.map(|(key, place)| (key.clone(), place.mark.unwrap_or(place.base))).collect()
     }
 
+    /// The group will say which partitions are ours.
+    pub fn is_member(&mut self) {
+        self.given = Some(BTreeSet::new());
+    }
+
     /// These partitions are ours from now on.
     pub fn assign(&mut self, keys: Vec<Key>) {
+        if let Some(given) = &mut self.given {
+            given.extend(keys.iter().cloned());
+        }
         self.untold.get_or_insert_default().extend(keys);
     }
 
     /// These partitions are another consumer's from now on.
     pub fn revoke(&mut self, keys: &[Key]) {
         self.untold.get_or_insert_default().retain(|key| !keys.contains(key));
+        if let Some(given) = &mut self.given {
+            given.retain(|key| !keys.contains(key));
+        }
         self.places.retain(|key, _| !keys.contains(key));
         let theirs = |delivered: &Delivered| {
             keys.iter().any(|(topic, partition)| *topic == delivered.record.topic && *partition == delivered.partition)
@@ -156,6 +162,9 @@ impl Intake {
 
     /// What the brokers say of a partition: where the group stands there, and how far it goes.
     pub fn observe(&mut self, key: Key, stands: u64, high: u64) {
+        if self.given.as_ref().is_some_and(|given| !given.contains(&key)) {
+            return; // it has just been taken from us
+        }
         if let Some(untold) = &mut self.untold {
             untold.remove(&key);
         }
@@ -166,24 +175,22 @@ impl Intake {
         place.high = place.high.max(high);
     }
 
-    /// The brokers have told of all partitions by now.
-    pub fn heard(&mut self, now: Instant) {
-        if !self.paused {
-            self.heard = Some(now);
-        }
+    /// Our partitions, once the group has said which they are.
+    pub fn ours(&self) -> Option<Vec<Key>> {
+        self.untold.as_ref()?;
+        Some(match &self.given {
+            Some(given) => given.iter().cloned().collect(),
+            None => self.places.keys().cloned().collect(),
+        })
     }
 
-    /// Where the group stands. None while that is not known of a partition that is ours.
-    pub fn standing(&self, now: Instant) -> Option<Standing> {
-        if !self.untold.as_ref()?.is_empty() {
-            return None;
-        }
-        let age = now.duration_since(self.heard?) + ANSWER_AGE_MAX;
-        let reach = |((topic, partition), place): (&Key, &Place)| {
-            let mark = place.mark.unwrap_or(place.base);
-            Reach { topic: topic.clone(), partition: *partition, mark, end: place.high.max(mark) }
+    /// How far the group has come in our partitions, as far as it is known.
+    pub fn marks(&self) -> Vec<Mark> {
+        let mark = |((topic, partition), place): (&Key, &Place)| {
+            let next = place.mark.unwrap_or(place.base);
+            Mark { topic: topic.clone(), partition: *partition, next }
         };
-        Some(Standing { age, reaches: self.places.iter().map(reach).collect() })
+        self.places.iter().map(mark).collect()
     }
 
     /// How many records are there that are not done with; at least one for each partition of which that is not known.

@@ -9,6 +9,17 @@ pub enum Error {
     /// The transport.
     #[error(transparent)]
     Transport(#[from] sagamore_transport::Error),
+    /// Two clocks are so far apart that what is stamped would be forgotten at once, or never.
+    #[error(
+        "this machine's clock is {apart:?} {} the database's: set it right (chrony, ntpd); until then nothing is taken",
+        if *behind { "behind" } else { "ahead of" }
+    )]
+    Clock {
+        /// By how much.
+        apart: std::time::Duration,
+        /// Whether this machine's is the earlier one.
+        behind: bool,
+    },
 }
 
 impl Error {
@@ -17,6 +28,7 @@ impl Error {
         match self {
             Error::Database(error) => error.is_transient(),
             Error::Transport(error) => error.is_transient(),
+            Error::Clock { .. } => true,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sagamore_core::message::Event;
 use sagamore_core::typed::Message;
@@ -10,7 +11,7 @@ use sagamore_core::{Body, Direction, Name, Outcome, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
 use sagamore_transport::wire::encode_event;
-use sagamore_transport::{Error as TransportError, Transport};
+use sagamore_transport::{Error as TransportError, Transport, Unknown};
 use tokio::sync::Notify;
 
 use crate::barrier::forget::Step;
@@ -18,10 +19,14 @@ use crate::barrier::{self, Verdict};
 use crate::decided::Fault;
 
 /// The events that were told, and those that wait (see `inbox.rs`).
-pub(crate) const MIGRATIONS: &[Migration] = &[
-    Migration::new("0001-events", EVENTS),
-    Migration::new("0002-beginning", "CREATE INDEX emitted_beginning ON emitted (told_at) WHERE causation IS NULL"),
-];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration::new("0001-events", EVENTS), Migration::new("0002-beginning", BEGINNING)];
+
+/// What began chains stays for a while when the barrier has forgotten it; what cannot be sent is tried again at times.
+const BEGINNING: &str = "
+    ALTER TABLE emitted ADD COLUMN forgotten_at BIGINT;
+    ALTER TABLE emitted ADD COLUMN retry_at BIGINT;
+    CREATE INDEX emitted_forgotten_at ON emitted (forgotten_at) WHERE forgotten_at IS NOT NULL";
 
 const EVENTS: &str = "
     CREATE TABLE emitted (
@@ -69,6 +74,8 @@ macro_rules! columns {
 const BEGINNING_BYTES_MAX: usize = 512 * 1024;
 /// Events sent in one transaction.
 const RELAYED_MAX: u32 = 500;
+/// When what the transport does not take is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
 /// What began chains, forgotten in one transaction.
 const FORGOTTEN_MAX: u32 = 500;
 
@@ -97,16 +104,31 @@ const FORGET: Many = Many {
         WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NOT NULL",
 };
 
-/// What began chains that the barrier has forgotten.
-const BEGINNINGS: &str = "
-    SELECT saga, step FROM emitted e WHERE causation IS NULL AND told_at >= $1 AND told_at < $2
-        AND NOT EXISTS (SELECT 1 FROM barrier b WHERE b.saga = e.saga AND b.step = e.step)
-    ORDER BY told_at LIMIT $3";
+/// The barrier has forgotten what began a chain.
+const FORGOTTEN: Many = Many {
+    sqlite: "UPDATE emitted SET forgotten_at = $3 WHERE saga = $1 AND step = $2 AND causation IS NULL",
+    postgres: "UPDATE emitted e SET forgotten_at = k.at
+        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS BIGINT[])) AS k(saga, step, at)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NULL",
+};
 
+const BEGINNINGS: &str = "
+    SELECT saga, step FROM emitted WHERE forgotten_at < $1 ORDER BY forgotten_at LIMIT $2";
+
+/// The key may have begun a new chain meanwhile.
 const FORGET_BEGINNINGS: Many = Many {
-    sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2",
-    postgres: "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
-        WHERE e.saga = k.saga AND e.step = k.step",
+    sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND forgotten_at < $3",
+    postgres: "DELETE FROM emitted e
+        USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS BIGINT[])) AS k(saga, step, before)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.forgotten_at < k.before",
+};
+
+const POSTPONED: Many = Many {
+    sqlite: "UPDATE emitted SET retry_at = $4 WHERE saga = $1 AND step = $2 AND direction = $3",
+    postgres: "UPDATE emitted e SET retry_at = k.at
+        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]))
+            AS k(saga, step, direction, at)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.direction = k.direction",
 };
 
 const SENT: Many = Many {
@@ -236,61 +258,76 @@ pub(crate) async fn of_chain(database: &Database, chain: &SagaId) -> Result<Vec<
     database.query(OF_CHAIN, (chain.as_str(),)).await?.iter().map(read).collect()
 }
 
-/// Sends what begins chains and was not sent yet. Twice, under the same id, when the process dies in between.
+/// Sends what begins chains and was not sent yet. Twice, under the same id, when the process dies in between. What the transport
+/// does not take is told, and tried again after a while; it holds nothing else up.
 pub(crate) async fn relay(
     service: &Name,
     database: &Database,
     transport: &dyn Transport,
+    now: Timestamp,
 ) -> Result<(), crate::error::Error> {
     loop {
         let open = database.begin().await?;
-        let events = unsent(&open.tx(), RELAYED_MAX).await?;
-        if events.is_empty() {
+        let unsent = unsent(&open.tx(), now, RELAYED_MAX).await?;
+        if unsent.is_empty() {
             return Ok(open.rollback().await?);
         }
-        let sent = publish(events, service, transport).await?;
+        let found = unsent.len();
+        let (sent, refused) = publish(unsent, service, transport).await?;
         mark_sent(&open.tx(), &sent).await?;
+        postpone(&open.tx(), &refused, now.plus(RETRY_AFTER)).await?;
         open.commit().await?;
-        if sent.len() < RELAYED_MAX as usize {
+        if found < RELAYED_MAX as usize {
             return Ok(());
         }
     }
 }
 
-/// Gives those that were sent: what the transport does not take holds nothing else up, and is told each time.
-async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) -> Result<Vec<Event>, TransportError> {
-    let unpublishable =
-        |error: &TransportError| matches!(error, TransportError::UnknownTopic(_) | TransportError::TooLarge { .. });
-    match transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await {
-        Ok(()) => return Ok(events),
-        Err(error) if !unpublishable(&error) => return Err(error),
-        Err(_) => {}
-    }
-    let mut sent = Vec::with_capacity(events.len());
-    for event in events {
-        match transport.publish(vec![encode_event(&event, service)]).await {
-            Ok(()) => sent.push(event),
-            Err(error) if unpublishable(&error) => {
-                tracing::error!(event = %event.name, chain = %event.chain(), %error, "a chain cannot begin");
-                metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(1);
-            }
+/// Gives those that were sent, and those that the transport does not take: all of a topic that is not there, or the largest one.
+async fn publish(
+    mut events: Vec<Event>,
+    service: &Name,
+    transport: &dyn Transport,
+) -> Result<(Vec<Event>, Vec<Event>), TransportError> {
+    let mut refused = Vec::new();
+    while !events.is_empty() {
+        let error = match transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await {
+            Ok(()) => break,
+            Err(error @ (TransportError::UnknownTopic(_) | TransportError::TooLarge { .. })) => error,
             Err(error) => return Err(error),
+        };
+        let largest = events.iter().map(|event| event.body.as_str().len()).max();
+        let bad = |event: &mut Event| match &error {
+            TransportError::UnknownTopic(Unknown::Topic(topic) | Unknown::Partition { topic, .. }) => {
+                topic.ends_with(event.name.as_str()) // behind a namespace
+            }
+            _ => Some(event.body.as_str().len()) == largest,
+        };
+        let before = refused.len();
+        refused.extend(events.extract_if(.., bad));
+        if refused.len() == before {
+            return Err(error); // whatever it means
         }
+        let count = refused.len() - before;
+        tracing::error!(%service, count, %error, "chains cannot begin, tried again later");
+        metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(count as u64);
     }
-    Ok(sent)
+    Ok((events, refused))
 }
 
-/// What was told of these steps goes with what the barrier knew of them: one round trip.
-pub(crate) async fn forget(tx: &Tx, steps: &[Step]) -> Result<(), Error> {
+/// What was told of these steps goes with what the barrier knew of them, but for what began chains: two round trips.
+pub(crate) async fn forget(tx: &Tx, steps: &[Step], now: Timestamp) -> Result<(), Error> {
     let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into()]);
-    tx.execute_many(&FORGET, sets.collect()).await
+    tx.execute_many(&FORGET, sets.collect()).await?;
+    let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into(), now.0.into()]);
+    tx.execute_many(&FORGOTTEN, sets.collect()).await
 }
 
-/// A page of what began chains within this time; gives whether there may be more.
-pub(crate) async fn forget_beginnings(database: &Database, from: Timestamp, before: Timestamp) -> Result<bool, Error> {
+/// A page of what began chains that the barrier had forgotten before; gives whether there may be more.
+pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) -> Result<bool, Error> {
     let open = database.begin().await?;
-    let rows = open.tx().query(BEGINNINGS, (from.0, before.0, FORGOTTEN_MAX)).await?;
-    let step = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?), row.get::<String>(1)?.into()]);
+    let rows = open.tx().query(BEGINNINGS, (before.0, FORGOTTEN_MAX)).await?;
+    let step = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?), row.get::<String>(1)?.into(), before.0.into()]);
     let steps = rows.iter().map(step).collect::<Result<Vec<_>, Error>>()?;
     open.tx().execute_many(&FORGET_BEGINNINGS, steps).await?;
     open.commit().await?;
@@ -298,14 +335,23 @@ pub(crate) async fn forget_beginnings(database: &Database, from: Timestamp, befo
 }
 
 /// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.
-async fn unsent(tx: &Tx, limit: u32) -> Result<Vec<Event>, Error> {
+async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
     };
     let columns = columns!();
-    let sql = format!("SELECT {columns} FROM emitted WHERE sent = FALSE ORDER BY told_at LIMIT $1{alone}");
-    tx.query(&sql, (limit,)).await?.iter().map(read).collect()
+    let sql = format!(
+        "SELECT {columns} FROM emitted WHERE sent = FALSE AND (retry_at IS NULL OR retry_at <= $1)
+         ORDER BY told_at LIMIT $2{alone}"
+    );
+    tx.query(&sql, (now.0, limit)).await?.iter().map(read).collect()
+}
+
+/// They are tried again at this moment.
+async fn postpone(tx: &Tx, events: &[Event], at: Timestamp) -> Result<(), Error> {
+    let row = |event: &Event| place(&event.key).into_iter().chain([at.0.into()]).collect();
+    tx.execute_many(&POSTPONED, events.iter().map(row).collect()).await
 }
 
 /// They were sent.

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
 use sagamore_database::Database;
+use sagamore_database::port::Dialect;
 use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Mark, Subscription, Transport};
 
@@ -20,7 +21,7 @@ use crate::meter::Meter;
 use crate::outbox::{self, Outbox};
 use crate::outgoing::Outgoing;
 use crate::service::Service;
-use crate::sweep::Sweep;
+use crate::sweep::{SKEW_MAX, Sweep};
 
 /// How long a handler may take when a program that runs does not say.
 const HANDLER_LIMIT: Duration = Duration::from_secs(5);
@@ -30,6 +31,8 @@ const PROGRAM: u32 = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Horizons that are looked at by turns: there are an orchestrator's and an observer's.
 const SWEEPS_MAX: usize = 8;
+/// How often this machine's clock is compared with the database's.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -92,6 +95,8 @@ pub struct Participant {
     look_due: Timestamp,
     failures: u32,
     pause: Duration,
+    /// When this machine's clock was found to be right.
+    compared_at: Option<Instant>,
 }
 
 impl Participant {
@@ -109,6 +114,7 @@ impl Participant {
             look_due: Timestamp(i64::MIN),
             failures: 0,
             pause: Duration::ZERO,
+            compared_at: None,
         }
     }
 
@@ -149,9 +155,9 @@ impl Participant {
         let (marks, polled) = (Mark::behind(&taken), taken.len());
         if service.is_choreographed() && (outbox.take() || now >= *look_due) {
             if service.begins_chains()
-                && let Err(error) = outbox::relay(service.name(), database, transport.as_ref()).await
+                && let Err(error) = outbox::relay(service.name(), database, transport.as_ref(), now).await
             {
-                // what has come to this service does not wait for it
+                // what has come to this service does not fail with it
                 tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
             }
             taken.extend(inbox::due(service.name(), database, now, options.messages_max).await?);
@@ -226,7 +232,13 @@ impl Participant {
         let mut shutdown = std::pin::pin!(shutdown);
         self.options.handler_limit.get_or_insert(HANDLER_LIMIT);
         loop {
-            let turned = self.turn(clock(), &mut rng).await;
+            let turned = match self.agrees_on_the_time().await {
+                Ok(()) => self.turn(clock(), &mut rng).await,
+                Err(error) => {
+                    self.pause = self.options.pause_max;
+                    Err(error)
+                }
+            };
             match &turned {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(service = %self.service.name(), %error, pause = ?self.pause, "turn");
@@ -240,6 +252,17 @@ impl Participant {
                 () = self.rest(turned) => {}
             }
         }
+    }
+
+    /// Fails when this machine's clock and the database's server are too far apart: what a wrong clock stamps is forgotten at
+    /// once, or never.
+    async fn agrees_on_the_time(&mut self) -> Result<(), Error> {
+        let due = self.compared_at.is_none_or(|compared_at| compared_at.elapsed() > COMPARE_EVERY);
+        if due {
+            compare_clocks(&self.database, clock()).await?;
+            self.compared_at = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// Until there may be something to do.
@@ -257,6 +280,22 @@ impl Participant {
             (Err(_), _) => tokio::time::sleep(self.pause).await,
         }
     }
+}
+
+async fn compare_clocks(database: &Database, now: Timestamp) -> Result<(), Error> {
+    if database.dialect() == Dialect::Sqlite {
+        return Ok(()); // one machine, one clock
+    }
+    let ask = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+    let theirs = match database.query(ask, ()).await?.first() {
+        Some(row) => Timestamp(row.get(0)?),
+        None => now,
+    };
+    let apart = now.since(theirs).max(theirs.since(now));
+    if apart > SKEW_MAX {
+        return Err(Error::Clock { apart, behind: now < theirs });
+    }
+    Ok(())
 }
 
 async fn migrate(service: &Service, database: &Database) -> Result<(), Error> {
@@ -305,4 +344,25 @@ fn pause(failures: u32, longest: Duration, rng: &mut fastrand::Rng) -> Duration 
 fn clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::default().plus(since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sagamore_database::testing::{database, is_remote};
+
+    #[tokio::test]
+    async fn a_clock_that_is_a_day_away_from_the_databases_is_told() {
+        if !is_remote() {
+            return; // told where the database is made
+        }
+        let (database, hour) = (database(), Duration::from_secs(3600));
+        let check = async |now: Timestamp| compare_clocks(&database, now).await.err().map(|error| error.to_string());
+        assert_eq!(check(clock().minus(hour)).await, None);
+        assert_eq!(check(clock().plus(hour)).await, None);
+        let behind = check(clock().minus(hour * 25)).await.expect("it is told");
+        assert!(behind.contains("behind"), "{behind}");
+        let ahead = check(clock().plus(hour * 25)).await.expect("it is told");
+        assert!(ahead.contains("ahead of"), "{ahead}");
+    }
 }

@@ -14,7 +14,7 @@ use crate::outbox;
 use crate::service::Service;
 
 /// By how much clocks may differ.
-const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// What is to go, how far that has got, and who is told when nothing is left of it. Forgotten with the process: there will be
 /// another horizon.
@@ -58,7 +58,7 @@ impl Sweep {
         let open = database.begin().await?;
         let page = forget::page(&open.tx(), &self.horizon, from, events).await?;
         if events == Events::Told {
-            outbox::forget(&open.tx(), &page.forgotten).await?;
+            outbox::forget(&open.tx(), &page.forgotten, self.horizon.ended_before).await?;
         }
         open.commit().await?;
         if let (None, Some(reply_to)) = (page.next, &self.reply_to) {
@@ -73,8 +73,8 @@ impl Sweep {
     /// What began chains goes when others have had a retention's time to forget them as well: a key that begins a chain anew
     /// must not meet what they know of the former one.
     async fn beginnings(&self, database: &Database) -> Result<(u64, bool), Error> {
-        let before = self.horizon.started_before.minus(self.retention);
-        let more = outbox::forget_beginnings(database, since(&self.horizon), before).await?;
+        let before = self.horizon.ended_before.minus(self.retention);
+        let more = outbox::forget_beginnings(database, before).await?;
         Ok((0, !more))
     }
 }

@@ -5,13 +5,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::error::Error;
-use crate::port::{Consumer, Reach, Standing, Subscription, Transport};
+use crate::port::{Consumer, Reach, Subscription, Transport};
 use crate::record::{Delivered, Mark, Record};
 
 /// A wait that takes this long has missed its wake-up.
@@ -332,30 +332,37 @@ pub async fn lag_is_what_is_not_committed(transport: Arc<dyn Transport>) {
     lag_is(consumer.as_ref(), 2).await;
 }
 
-/// What was published lies before the ends once they are that young.
+/// What was published before it asks lies before the ends, and what is committed before the marks.
 pub async fn a_consumer_knows_how_far_its_partitions_go(transport: Arc<dyn Transport>) {
-    let topic = topic(&transport, "standing", 2).await;
-    let mut consumer = subscribe(&transport, "standing-group", &topic).await;
-    publish(&transport, numbered(&topic, 0..5)).await;
-    let published = Instant::now();
-    let taken = take(&mut consumer, 5).await;
-    let known = async {
-        loop {
-            match consumer.standing() {
-                Some(standing) if standing.age <= published.elapsed() => return standing,
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+    let topic = topic(&transport, "reaches", 2).await;
+    let mut consumer = subscribe(&transport, "reaches-group", &topic).await;
+    let known = async |consumer: &mut Box<dyn Consumer>| {
+        let asked = async {
+            loop {
+                match consumer.reaches().await.expect("reaches") {
+                    Some(reaches) if !reaches.is_empty() => return reaches,
+                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
             }
-        }
+        };
+        let mut reaches = tokio::time::timeout(PATIENCE, asked).await.expect("they are known some time");
+        reaches.sort_by_key(|reach| reach.partition);
+        reaches
     };
-    let standing = tokio::time::timeout(PATIENCE, known).await.expect("it is known some time");
-    let sums = |standing: &Standing| {
-        let of = |reach: &Reach| (reach.mark, reach.end);
-        standing.reaches.iter().map(of).fold((0, 0), |sum, reach| (sum.0 + reach.0, sum.1 + reach.1))
-    };
-    assert!(standing.reaches.iter().all(|reach| reach.topic == topic && reach.partition < 2));
-    assert_eq!((standing.reaches.len(), sums(&standing)), (2, (0, 5)));
-    consumer.commit(ends(&taken)).await.expect("commit");
-    assert_eq!(sums(&consumer.standing().expect("still known")), (5, 5));
+    let sum = |reaches: &[Reach]| reaches.iter().fold((0, 0), |sum, reach| (sum.0 + reach.mark, sum.1 + reach.end));
+    let reaches = known(&mut consumer).await;
+    let partitions: Vec<(Arc<str>, u32)> = reaches.iter().map(|reach| (reach.topic.clone(), reach.partition)).collect();
+    assert_eq!((partitions, sum(&reaches)), (vec![(topic.clone(), 0), (topic.clone(), 1)], (0, 0)));
+    for count in 1..=3 {
+        publish(&transport, numbered(&topic, 0..5)).await;
+        assert_eq!(sum(&known(&mut consumer).await), (5 * (count - 1), 5 * count), "at once");
+        let taken = take(&mut consumer, 5).await;
+        consumer.commit(ends(&taken)).await.expect("commit");
+        assert_eq!(consumer.marks().iter().map(|mark| mark.next).sum::<u64>(), 5 * count);
+    }
+    drop(consumer);
+    let mut consumer = subscribe(&transport, "reaches-group", &topic).await;
+    assert_eq!(sum(&known(&mut consumer).await), (15, 15), "another one knows where the group is");
 }
 
 /// It may count too many until the transport knows better, and never too few.

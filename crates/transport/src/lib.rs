@@ -15,5 +15,5 @@ pub mod contract;
 
 pub use error::{Error, Unknown};
 pub use log::{Log, MemoryDisk};
-pub use port::{Consumer, Reach, Standing, Subscription, Transport};
+pub use port::{Consumer, Reach, Subscription, Transport};
 pub use record::{Delivered, Mark, Record};

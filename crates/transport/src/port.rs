@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::error::Error;
 use crate::record::{Delivered, Mark, Record};
@@ -54,17 +53,12 @@ pub trait Consumer: Send {
     /// How many records the group has not committed yet, over its partitions.
     fn lag(&self) -> u64;
 
-    /// How far each partition goes that is this consumer's, and how far the group is there. None while that is not known.
-    fn standing(&self) -> Option<Standing>;
-}
+    /// How far each partition that is this consumer's goes, and how far the group has come there. Asked for now: whatever was
+    /// published before the call lies before the ends. None while it is not known which partitions are this consumer's.
+    fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>>;
 
-/// Where a consumer stands in its partitions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// The ends were at least this far so long ago: whatever was published before then lies before them.
-    pub age: Duration,
-    /// One for each partition.
-    pub reaches: Vec<Reach>,
+    /// How far the group has come in the partitions that are this consumer's.
+    fn marks(&self) -> Vec<Mark>;
 }
 
 /// Where a consumer stands in one partition.
@@ -74,8 +68,15 @@ pub struct Reach {
     pub topic: Arc<str>,
     /// The partition.
     pub partition: u32,
-    /// Everything before it is committed.
+    /// Everything before it is committed, or gone.
     pub mark: u64,
     /// Behind the last record.
     pub end: u64,
+}
+
+impl Reach {
+    /// Whether both are of one partition.
+    pub fn is_at(&self, mark: &Mark) -> bool {
+        self.partition == mark.partition && self.topic == mark.topic
+    }
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Changed;
 use super::resolve::ResolveError;
 use super::status::ChainStatus;
-use super::store::{ChainHeader, Observed, Store};
+use super::store::{Access, ChainHeader, Observed, Store};
 use crate::error::Error;
 use crate::orchestrator::clock;
 use crate::store::Filter;
@@ -33,7 +33,7 @@ pub struct ChainDetail {
     pub header: ChainHeader,
     /// Its events, folded by its plan.
     pub chain: Chain,
-    /// The same with what each says, by id.
+    /// The same with what each says, by hops.
     pub events: Vec<Observed>,
 }
 
@@ -44,13 +44,14 @@ impl Chains {
 
     /// What an observer, wherever it runs, keeps in this database.
     pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Chains, Error> {
-        let store = Store::open(database, plans).await?;
+        let store = Store::open(database, plans, Access::Reads).await?;
         Ok(Chains::new(store, broadcast::channel(1).0))
     }
 
     /// One chain.
     pub async fn show(&self, id: &SagaId) -> Result<Option<ChainDetail>, Error> {
-        let Some((header, events)) = self.store.show(id).await? else { return Ok(None) };
+        let Some((header, mut events)) = self.store.show(id).await? else { return Ok(None) };
+        events.sort_by_key(|told| (told.seen.hop, told.seen.at));
         let chain = self.store.chain(id, header.version, &events);
         Ok(Some(ChainDetail { header, chain, events }))
     }

@@ -3,13 +3,20 @@
 use std::sync::Arc;
 
 use sagamore_core::plan::Plan;
-use sagamore_database::Database;
+use sagamore_database::{Database, Row};
 
 use super::Plans;
+use super::store::Store;
 use crate::error::Error;
 
 const REGISTER: &str =
     "INSERT INTO plan (name, version, hash, body) VALUES ($1, $2, $3, $4) ON CONFLICT (name, version) DO NOTHING";
+
+/// Chains of a version that was not known are looked at again, so many at a time. (`;` comes behind `:`.)
+const AGAIN: &str = "
+    UPDATE chain SET due_at = begun_at WHERE seq IN (
+        SELECT seq FROM chain WHERE status = 'unknown-version' AND due_at IS NULL AND resolved_at IS NULL
+            AND version = $1 AND id > $2 AND id < $3 ORDER BY seq LIMIT 500)";
 
 /// Makes the plans of this program known, and gives them with all that were known before.
 pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Plans, Error> {
@@ -18,30 +25,44 @@ pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Pl
         let body = serde_json::to_string(plan).expect("a plan holds only what JSON can hold");
         open.tx().execute(REGISTER, (plan.name.as_str(), plan.version, plan.hash(), body)).await?;
     }
-    let rows = open.tx().query("SELECT name, version, hash, body FROM plan", ()).await?;
-    let mut known = Plans::new();
-    for row in &rows {
-        let (name, version, hash): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let own = plans.iter().find(|plan| plan.name.as_str() == name && i64::from(plan.version) == version);
-        let plan = match own {
-            Some(own) if own.hash() != hash => {
-                open.rollback().await?;
-                return Err(Error::DefinitionChanged { name: own.name.clone(), version: own.version });
-            }
-            Some(own) => own.clone(),
-            None => match serde_json::from_str::<Plan>(&row.get::<String>(3)?) {
-                Ok(plan) => plan,
-                Err(why) => {
-                    tracing::warn!(plan = name, version, %why, "not readable here: its chains are of an unknown version");
-                    continue;
-                }
-            },
-        };
-        known.insert((plan.name.clone(), plan.version), Arc::new(plan));
-    }
-    // what was unknown before may not be so any more
-    let again = "UPDATE chain SET due_at = begun_at WHERE status = 'unknown-version' AND due_at IS NULL";
-    open.tx().execute(again, ()).await?;
     open.commit().await?;
+    let known = load(database, Vec::new()).await?;
+    for plan in plans {
+        let same = known.get(&(plan.name.clone(), plan.version)).is_some_and(|known| known.hash() == plan.hash());
+        if !same {
+            return Err(Error::DefinitionChanged { name: plan.name, version: plan.version });
+        }
+    }
     Ok(known)
+}
+
+/// Those that are known, and of the others these.
+pub(super) async fn load(database: &Database, plans: Vec<Plan>) -> Result<Plans, Error> {
+    let keyed = |plan: Plan| ((plan.name.clone(), plan.version), Arc::new(plan));
+    let mut known: Plans = plans.into_iter().map(keyed).collect();
+    let rows = database.query("SELECT name, version, body FROM plan", ()).await?;
+    known.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().map(keyed));
+    Ok(known)
+}
+
+/// None: a newer program has registered what this one cannot read.
+fn read(row: &Row) -> Result<Option<Plan>, Error> {
+    let (name, version, body): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let plan = serde_json::from_str::<Plan>(&body);
+    Ok(plan
+        .inspect_err(
+            |why| tracing::warn!(plan = name, version, %why, "not readable here: its chains are of an unknown version"),
+        )
+        .ok())
+}
+
+impl Store {
+    /// Has some chains of this plan that were of an unknown version looked at again; gives whether there may be more.
+    pub async fn look_again(&self, plan: &Plan) -> Result<bool, Error> {
+        let (from, to) = (format!("{}:", plan.name), format!("{};", plan.name));
+        let open = self.database.begin().await?;
+        let rows = open.tx().execute(AGAIN, (plan.version, from, to)).await?;
+        open.commit().await?;
+        Ok(rows > 0)
+    }
 }

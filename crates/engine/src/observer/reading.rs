@@ -13,8 +13,10 @@ use super::statements::PLACE;
 use super::store::{Store, bad};
 use crate::error::Error;
 
-/// A partition that nobody has read for so long is nobody's: its topic was made anew with fewer.
-const UNREAD_MAX: Duration = Duration::from_secs(3600);
+/// How often an observer says of its partitions that they are read.
+pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);
+/// A partition of which nobody has said so for so long is nobody's: its topic was made anew with fewer.
+pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(600);
 
 /// What was taken of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,18 +55,26 @@ pub(super) async fn keep_place(tx: &Tx, read: Vec<Read>, now: Timestamp) -> Resu
 }
 
 impl Store {
-    /// Everything that was published before `at` in these partitions is kept. Gives the moment of which that is so in all
-    /// partitions, whoever reads them.
-    pub async fn has_read(&self, reaches: &[Reach], at: Timestamp, now: Timestamp) -> Result<Timestamp, Error> {
-        let row = |Reach { topic, partition, mark, .. }: &Reach| {
-            let mark = whole(*mark)?;
-            Ok(vec![Value::from(&**topic), (*partition).into(), mark.clone(), mark, at.0.into(), now.0.into()])
-        };
-        let rows = reaches.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
+    /// These partitions are read by somebody, up to the marks.
+    pub async fn is_reading(&self, reaches: &[Reach], now: Timestamp) -> Result<(), Error> {
         let open = self.database.begin().await?;
-        open.tx().execute_many(&PLACE, rows).await?;
-        let least = "SELECT topic, min(read_until) FROM reading WHERE read_until > $1 GROUP BY topic";
-        let all = open.tx().query(least, (at.minus(UNREAD_MAX).0,)).await?;
+        open.tx().execute_many(&PLACE, rows(reaches, Timestamp(0), now)?).await?;
+        Ok(open.commit().await?)
+    }
+
+    /// Everything that was published before `at` in these partitions is kept. Gives the moment of which that is so in all
+    /// partitions, whoever reads them; but for those of which nobody has said since `unseen` that they are read.
+    pub async fn has_read(
+        &self,
+        reaches: &[Reach],
+        at: Timestamp,
+        unseen: Timestamp,
+        now: Timestamp,
+    ) -> Result<Timestamp, Error> {
+        let open = self.database.begin().await?;
+        open.tx().execute_many(&PLACE, rows(reaches, at, now)?).await?;
+        let least = "SELECT topic, min(read_until) FROM reading WHERE seen_at >= $1 GROUP BY topic";
+        let all = open.tx().query(least, (unseen.0,)).await?;
         open.commit().await?;
         let topics = self.topics();
         let mut read_until = at;
@@ -80,7 +90,7 @@ impl Store {
     /// Since when the observer has read everything: chains from before may have begun, and ended, unseen.
     pub async fn known_since(&self, now: Timestamp) -> Result<Timestamp, Error> {
         let open = self.database.begin().await?;
-        let first = "INSERT INTO observing (id, since) VALUES (1, $1) ON CONFLICT (id) DO NOTHING";
+        let first = "INSERT INTO observing (id, since) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET adopts = 0";
         open.tx().execute(first, (now.0,)).await?;
         let rows = open.tx().query("SELECT since FROM observing WHERE id = 1", ()).await?;
         let gap = open.tx().query("SELECT max(gap_at) FROM reading", ()).await?;
@@ -89,6 +99,14 @@ impl Store {
         let gap: Option<i64> = gap.first().map(|row| row.get(0)).transpose()?.flatten();
         Ok(Timestamp(row.get::<i64>(0)?.max(gap.unwrap_or(i64::MIN))))
     }
+}
+
+fn rows(reaches: &[Reach], read_until: Timestamp, now: Timestamp) -> Result<Vec<Vec<Value>>, Error> {
+    let row = |Reach { topic, partition, mark, .. }: &Reach| {
+        let mark = whole(*mark)?;
+        Ok(vec![Value::from(&**topic), (*partition).into(), mark.clone(), mark, read_until.0.into(), now.0.into()])
+    };
+    reaches.iter().map(row).collect()
 }
 
 fn whole(offset: u64) -> Result<Value, Error> {

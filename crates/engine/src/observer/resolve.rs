@@ -4,7 +4,7 @@ use sagamore_core::{SagaId, Timestamp};
 use sagamore_database::port::Dialect;
 
 use super::status::ChainStatus;
-use super::store::{EVENTS_MAX, Store, bad};
+use super::store::{EVENTS_MAX, STATUS, Store, bad};
 use crate::error::Error;
 
 /// Why a person's word was not taken.
@@ -45,7 +45,7 @@ async fn resolve(tx: &sagamore_database::Tx, id: &SagaId, because: &str, now: Ti
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE",
     };
-    let rows = tx.query(&format!("SELECT seq, status FROM chain WHERE id = $1{locked}"), (id.as_str(),)).await;
+    let rows = tx.query(&format!("SELECT seq, {STATUS} FROM chain WHERE id = $1{locked}"), (id.as_str(),)).await;
     let rows = rows.map_err(Error::from)?;
     let Some(row) = rows.first() else { return Err(ResolveError::NotFound(id.clone())) };
     let (seq, text) = (row.get::<i64>(0).map_err(Error::from)?, row.get::<String>(1).map_err(Error::from)?);
@@ -56,7 +56,7 @@ async fn resolve(tx: &sagamore_database::Tx, id: &SagaId, because: &str, now: Ti
         _ => {}
     }
     let sql = format!(
-        "UPDATE chain SET status = 'resolved', why = $2, resolved_because = $2, ended_at = $3, due_at = NULL,
+        "UPDATE chain SET resolved_because = $2, resolved_at = $3, ended_at = $3, due_at = NULL,
             resolved_events = (SELECT count(*) FROM (SELECT 1 FROM chain_event WHERE chain = $1 LIMIT {EVENTS_MAX}) e)
          WHERE seq = $1"
     );

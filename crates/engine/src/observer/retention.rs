@@ -14,6 +14,8 @@ use crate::store::{LASTING, named};
 
 /// The pause between two horizons.
 const HORIZON_EVERY: Duration = Duration::from_secs(600);
+/// An observer that is further behind says nothing of what may be forgotten.
+const BEHIND_MAX: Duration = Duration::from_secs(3600);
 /// The pause between two counts.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// How many chains a horizon names; were there more, it is an earlier one.
@@ -24,13 +26,13 @@ const PAGE: u32 = 500;
 const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The chains that a horizon may have to name, as the engine's does; and those of whose beginning nothing was seen, for nobody
-/// knows how old they are.
-const NAMES: &str = "
-SELECT id, begun_at FROM chain WHERE ended_at IS NULL AND begun_at < $1 AND headless = 0
+/// knows how old they are, unless all of it is from before the observer knew anything.
+pub const NAMES: &str = "
+SELECT id, begun_at FROM chain WHERE ended_at IS NULL AND begun_at < $1 AND headless_at IS NULL
 UNION ALL
-SELECT id, begun_at FROM chain WHERE ended_at - begun_at > 86400000 AND begun_at < $1 AND ended_at >= $2 AND headless = 0
+SELECT id, begun_at FROM chain WHERE ended_at - begun_at > 86400000 AND begun_at < $1 AND ended_at >= $2 AND headless_at IS NULL
 UNION ALL
-SELECT id, -9000000000000000000 FROM chain WHERE headless = 1 AND (ended_at IS NULL OR ended_at >= $2)
+SELECT id, -9000000000000000000 FROM chain WHERE headless_at >= $4 AND (ended_at IS NULL OR ended_at >= $2)
 ORDER BY begun_at LIMIT $3";
 
 /// When what is next.
@@ -62,15 +64,18 @@ impl Observer {
         self.retention.horizon_due.is_none_or(|due| due <= now)
     }
 
-    /// Forgets a page of what is old, and tells the services now and then what they may. To be called with a moment up to
-    /// which all is read: what was not read yet may be of a chain that would be taken for over.
+    /// Forgets a page of what is old.
     pub(super) async fn forget(&mut self, now: Timestamp) -> Result<(), Error> {
-        let ended_before = now.minus(self.options.retention);
-        self.store.forget(ended_before.minus(LASTING).minus(SKEW_MAX)).await?;
-        if !self.horizon_is_due(now) {
+        self.store.forget(now.minus(self.options.retention).minus(LASTING).minus(SKEW_MAX)).await
+    }
+
+    /// Tells the services now and then what they may forget, as of a moment up to which all is read: what was not read yet may
+    /// be of a chain that would be taken for over.
+    pub(super) async fn tell_horizon(&mut self, read_until: Timestamp, now: Timestamp) -> Result<(), Error> {
+        if !self.horizon_is_due(now) || now.since(read_until) > BEHIND_MAX {
             return Ok(());
         }
-        let horizon = self.store.horizon(ended_before, now).await?;
+        let horizon = self.store.horizon(read_until.minus(self.options.retention), now).await?;
         metrics::gauge!("sagamore_observer_horizon_names").set(horizon.but.len() as f64);
         let from = horizon.started_from;
         if self.retention.from.replace(from).is_some_and(|known| known != from) {
@@ -101,7 +106,10 @@ impl Store {
     async fn count(&self) -> Result<Vec<(ChainStatus, i64)>, Error> {
         let open = ChainStatus::ALL.into_iter().filter(|status| !status.is_over());
         let open: Vec<String> = open.map(|status| format!("'{}'", status.as_str())).collect();
-        let sql = format!("SELECT status, count(*) FROM chain WHERE status IN ({}) GROUP BY status", open.join(", "));
+        let sql = format!(
+            "SELECT status, count(*) FROM chain WHERE status IN ({}) AND resolved_at IS NULL GROUP BY status",
+            open.join(", ")
+        );
         let read = |row: &Row| {
             let status: String = row.get(0)?;
             let status = ChainStatus::read(&status).ok_or_else(|| bad("chains", "a status is none"))?;
@@ -113,9 +121,9 @@ impl Store {
     /// All chains that began before a moment were over before `ended_before`, but these; and of those from before the observer
     /// knew anything it says nothing.
     async fn horizon(&self, ended_before: Timestamp, now: Timestamp) -> Result<Horizon, Error> {
-        let (until, but) = named(&self.database, NAMES, ended_before, NAMES_MAX).await?;
-        let started_before = until.minus(SKEW_MAX);
-        let started_from = Some(self.known_since(now).await?.plus(SKEW_MAX));
+        let known_since = self.known_since(now).await?;
+        let (until, but) = named(&self.database, NAMES, ended_before, NAMES_MAX, Some(known_since)).await?;
+        let (started_before, started_from) = (until.minus(SKEW_MAX), Some(known_since.plus(SKEW_MAX)));
         Ok(Horizon { started_before, ended_before, started_from, definitions: self.plan_names(), but })
     }
 

@@ -43,8 +43,9 @@ const RETENTION: &str = "
     CREATE INDEX chain_lasting ON chain (begun_at) WHERE ended_at - begun_at > 86400000;
     CREATE TABLE observing (id BIGINT PRIMARY KEY, since BIGINT NOT NULL)";
 
-/// The plans by name and version; how far each partition is read; what persons have said of chains; and the chains of whose
-/// beginning nothing was seen.
+/// The plans by name and version; how far each partition is read, where an observer that was there before takes up what it finds;
+/// what persons have said of chains; and of those of whose beginning nothing was seen when the youngest event was told. The status
+/// of a chain that a person has resolved is what it was, for older programs.
 const PLANS: &str = "
     CREATE TABLE plan (
         name TEXT NOT NULL,
@@ -59,15 +60,18 @@ const PLANS: &str = "
         first BIGINT NOT NULL,
         next BIGINT NOT NULL,
         read_until BIGINT NOT NULL,
+        seen_at BIGINT NOT NULL,
         gap_at BIGINT,
         PRIMARY KEY (topic, partition)
     );
+    ALTER TABLE observing ADD COLUMN adopts BIGINT NOT NULL DEFAULT 0;
+    UPDATE observing SET adopts = 1;
+    ALTER TABLE chain ADD COLUMN resolved_at BIGINT;
     ALTER TABLE chain ADD COLUMN resolved_events BIGINT;
     ALTER TABLE chain ADD COLUMN resolved_because TEXT;
-    ALTER TABLE chain ADD COLUMN headless BIGINT NOT NULL DEFAULT 0;
-    UPDATE chain SET headless = 1 WHERE NOT EXISTS
-        (SELECT 1 FROM chain_event WHERE chain_event.chain = chain.seq AND chain_event.causation IS NULL);
-    CREATE INDEX chain_headless ON chain (seq) WHERE headless = 1";
+    ALTER TABLE chain ADD COLUMN headless_at BIGINT;
+    CREATE INDEX chain_resolved ON chain (seq) WHERE resolved_at IS NOT NULL;
+    CREATE INDEX chain_headless ON chain (headless_at) WHERE headless_at IS NOT NULL";
 
 /// All of it.
 pub(super) const MIGRATIONS: &[Migration] = &[

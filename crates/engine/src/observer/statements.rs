@@ -46,43 +46,47 @@ pub(super) const EVENTS: Many = Many {
 /// Where a chain stands. One that is over was over when that was seen first; one that goes on after all is not, and one that a
 /// person had called over is over anew.
 pub(super) const FOLDED: Many = Many {
-    sqlite:
-        "UPDATE chain SET status = $2, why = CASE WHEN $2 = 'resolved' THEN resolved_because ELSE $3 END, begun_at = $4,
-            ended_at = CASE WHEN $5 IS NULL THEN NULL WHEN status = 'resolved' AND $2 <> 'resolved' THEN $5
+    sqlite: "UPDATE chain SET status = $2, why = $3, begun_at = $4,
+            ended_at = CASE WHEN $5 IS NULL THEN NULL WHEN resolved_at IS NOT NULL AND $9 = 0 THEN $5
                 ELSE coalesce(ended_at, $5) END,
-            due_at = $6, failed_at = $7, headless = $8
+            due_at = $6, failed_at = $7, headless_at = $8, resolved_at = CASE WHEN $9 = 1 THEN resolved_at END
         WHERE seq = $1",
-    postgres: "UPDATE chain c SET status = f.status,
-            why = CASE WHEN f.status = 'resolved' THEN c.resolved_because ELSE f.why END, begun_at = f.begun_at,
+    postgres: "UPDATE chain c SET status = f.status, why = f.why, begun_at = f.begun_at,
             ended_at = CASE WHEN f.ended_at IS NULL THEN NULL
-                WHEN c.status = 'resolved' AND f.status <> 'resolved' THEN f.ended_at
+                WHEN c.resolved_at IS NOT NULL AND f.resolved = 0 THEN f.ended_at
                 ELSE coalesce(c.ended_at, f.ended_at) END,
-            due_at = f.due_at, failed_at = f.failed_at, headless = f.headless
+            due_at = f.due_at, failed_at = f.failed_at, headless_at = f.headless_at,
+            resolved_at = CASE WHEN f.resolved = 1 THEN c.resolved_at END
         FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]),
-            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]))
-            AS f(seq, status, why, begun_at, ended_at, due_at, failed_at, headless)
+            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]), CAST($9 AS BIGINT[]))
+            AS f(seq, status, why, begun_at, ended_at, due_at, failed_at, headless_at, resolved)
         WHERE c.seq = f.seq",
 };
 
 macro_rules! place {
     ($rows:literal) => {
         concat!(
-            "INSERT INTO reading (topic, partition, first, next, read_until, gap_at) ",
+            "INSERT INTO reading (topic, partition, first, next, read_until, seen_at, gap_at) ",
             $rows,
-            " ON CONFLICT (topic, partition) DO UPDATE SET first = excluded.first,
+            " ON CONFLICT (topic, partition) DO UPDATE SET first = excluded.first, seen_at = excluded.seen_at,
                 next = CASE WHEN excluded.next > reading.next THEN excluded.next ELSE reading.next END,
                 read_until = CASE WHEN excluded.read_until > reading.read_until THEN excluded.read_until
                     ELSE reading.read_until END,
-                gap_at = CASE WHEN excluded.first > reading.next THEN excluded.gap_at ELSE reading.gap_at END"
+                gap_at = CASE WHEN excluded.first > reading.next THEN excluded.seen_at ELSE reading.gap_at END"
         )
     };
 }
 
-/// How far partitions are read. What begins behind that has a gap before it, as has what begins at all but not at 0.
+/// How far partitions are read. What begins behind that has a gap before it; as has what begins at all, and not at 0, unless an
+/// observer was there before it was noted.
 pub(super) const PLACE: Many = Many {
-    sqlite: place!("VALUES ($1, $2, $3, $4, $5, CASE WHEN $3 > 0 THEN $6 END)"),
+    sqlite: place!(
+        "VALUES ($1, $2, $3, $4, $5, $6,
+            CASE WHEN $3 > 0 AND NOT EXISTS (SELECT 1 FROM observing WHERE adopts = 1) THEN $6 END)"
+    ),
     postgres: place!(
-        "SELECT topic, partition, first, next, read_until, CASE WHEN first > 0 THEN at END
+        "SELECT topic, partition, first, next, read_until, at,
+            CASE WHEN first > 0 AND NOT EXISTS (SELECT 1 FROM observing WHERE adopts = 1) THEN at END
          FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS BIGINT[]), CAST($3 AS BIGINT[]), CAST($4 AS BIGINT[]),
             CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[])) AS n(topic, partition, first, next, read_until, at)"
     ),

@@ -23,7 +23,10 @@ use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
 
 /// The columns of [`ChainHeader`], in order.
-const HEADER: &str = "seq, id, version, status, why, begun_at, changed_at, ended_at, failed_at";
+const HEADER: &str = "seq, id, version, CASE WHEN resolved_at IS NOT NULL THEN 'resolved' ELSE status END,
+    CASE WHEN resolved_at IS NOT NULL THEN resolved_because ELSE why END, begun_at, changed_at, ended_at, failed_at";
+/// What a person has said counts.
+pub(super) const STATUS: &str = "CASE WHEN resolved_at IS NOT NULL THEN 'resolved' ELSE status END";
 /// So many events of a chain are read at most. A plan has fewer.
 pub(super) const EVENTS_MAX: usize = 200;
 /// Late chains in one transaction.
@@ -80,6 +83,13 @@ pub(super) struct Known {
     pub resolved_events: Option<u32>,
 }
 
+/// What somebody does with the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Observes,
+    Reads,
+}
+
 /// Whether a chain may be called late: only when all is read that there is. What is unread may be just what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Late {
@@ -126,10 +136,13 @@ impl Folded {
 }
 
 impl Store {
-    /// Brings the tables up to date, and makes the plans known there.
-    pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Store, Error> {
+    /// Brings the tables up to date, and makes the plans known there; who only reads leaves them as they are.
+    pub async fn open(database: Database, plans: Vec<Plan>, access: Access) -> Result<Store, Error> {
         database.migrate("observer", MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
-        let plans = Arc::new(plans::register(&database, plans).await?);
+        let plans = Arc::new(match access {
+            Access::Observes => plans::register(&database, plans).await?,
+            Access::Reads => plans::load(&database, plans).await?,
+        });
         Ok(Store { database, plans, tells_overdue: false })
     }
 
@@ -228,10 +241,10 @@ impl Store {
         let rows = known.iter().zip(events).map(|(known, told)| {
             let Known { seq, id, version, resolved_events } = known;
             let chain = self.chain(id, *version, &told);
-            let (mut status, why) = status(&chain.state(moment));
-            if resolved_events.is_some_and(|events| events as usize == told.len()) {
-                status = ChainStatus::Resolved; // nothing has come since
-            }
+            let (by_events, why) = status(&chain.state(moment));
+            // nothing has come since a person has said so
+            let resolved = resolved_events.is_some_and(|events| events as usize == told.len());
+            let status = if resolved { ChainStatus::Resolved } else { by_events };
             let ended = status.is_over().then_some(now.0);
             // who is stuck is looked at again, until it is seen that its pivot's owner was told
             let untold = self.tells_overdue && status == ChainStatus::Stuck && chain.lacks_overdue();
@@ -242,17 +255,19 @@ impl Store {
             };
             let begun = told.iter().map(|told| told.seen.at.0).min().unwrap_or(now.0);
             let headless = told.iter().all(|told| told.seen.causation.is_some());
+            let headless_at = told.iter().map(|told| told.seen.at.0).max().filter(|_| headless);
             let failed = failed_at(&chain).map(|name| name.to_string());
             folded.push(Folded { id: id.clone(), status, chain, version: *version, told });
             vec![
                 Value::Int(*seq),
-                status.as_str().into(),
+                by_events.as_str().into(),
                 why.into(),
                 begun.into(),
                 ended.into(),
                 due.into(),
                 failed.into(),
-                i64::from(headless).into(),
+                headless_at.into(),
+                i64::from(resolved).into(),
             ]
         });
         let rows = rows.collect();
@@ -282,7 +297,7 @@ impl Store {
 
     /// Where a chain stands, if any event of it was seen.
     pub async fn status(&self, id: &SagaId) -> Result<Option<ChainStatus>, Error> {
-        let rows = self.database.query("SELECT status FROM chain WHERE id = $1", (id.as_str(),)).await?;
+        let rows = self.database.query(&format!("SELECT {STATUS} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
         let read = |row: &Row| {
             let text: String = row.get(0)?;
             ChainStatus::read(&text).ok_or_else(|| bad(id.as_str(), "its status is none"))
@@ -303,8 +318,13 @@ impl Store {
     pub async fn list(&self, filter: &Filter<ChainStatus>) -> Result<Vec<ChainHeader>, Error> {
         let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
         let mut clauses = Clauses::of(filter, &self.plan_names());
-        if let Some(status) = filter.status {
-            clauses.add("status = ?", status.as_str().into());
+        match filter.status {
+            Some(ChainStatus::Resolved) => clauses.add_fixed("resolved_at IS NOT NULL"),
+            Some(status) => {
+                clauses.add("status = ?", status.as_str().into());
+                clauses.add_fixed("resolved_at IS NULL");
+            }
+            None => {}
         }
         let condition = clauses.condition();
         let sql = format!("SELECT {HEADER} FROM chain WHERE {condition} ORDER BY {} LIMIT {limit}", filter.order());

@@ -31,7 +31,7 @@ impl Store {
         skew_max: Duration,
         names_max: usize,
     ) -> Result<Horizon, Error> {
-        let (until, but) = named(&self.database, NAMES, ended_before, names_max).await?;
+        let (until, but) = named(&self.database, NAMES, ended_before, names_max, None).await?;
         let definitions = self.definition_names().await?;
         let (started_before, started_from) = (until.minus(skew_max), None);
         Ok(Horizon { started_before, ended_before, started_from, definitions, but })
@@ -82,17 +82,21 @@ impl Store {
 }
 
 /// Until which moment at most `names_max` sagas have to be named, and these. `sql` gives those that started before its first
-/// parameter and had not ended before its second, by their start, at most as many as its third.
+/// parameter and had not ended before its second, by their start, at most as many as its third; its fourth, where it has one, is since
+/// when anything is known.
 pub(crate) async fn named(
     database: &Database,
     sql: &str,
     ended_before: Timestamp,
     names_max: usize,
+    known_since: Option<Timestamp>,
 ) -> Result<(Timestamp, Vec<SagaId>), Error> {
     let until = ended_before.minus(LASTING);
     let limit = i64::try_from(names_max).unwrap_or(i64::MAX).saturating_add(1);
     let mut names: Vec<(SagaId, Timestamp)> = Vec::new();
-    for row in database.query(sql, (until.0, ended_before.0, limit)).await? {
+    let mut parameters = vec![Value::Int(until.0), Value::Int(ended_before.0), Value::Int(limit)];
+    parameters.extend(known_since.map(|known_since| Value::Int(known_since.0)));
+    for row in database.query(sql, parameters).await? {
         let id: String = row.get(0)?;
         names.push((id.parse().map_err(|why| bad(&id, why))?, Timestamp(row.get(1)?)));
     }

@@ -78,7 +78,7 @@ impl Store {
         if let Some(status) = filter.status {
             clauses.add("status = ?", Value::from(status.as_str()));
             // said in words, so that the index of the ended or of the unfinished sagas serves
-            clauses.wheres.push(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" }.into());
+            clauses.add_fixed(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" });
         }
         let condition = clauses.condition();
         let sql =
@@ -138,7 +138,7 @@ impl Clauses {
                 clauses.add("id > ?", Value::Text(format!("{definition}:")));
                 clauses.add("id < ?", Value::Text(format!("{definition};")));
             }
-            (None, Some(_)) if names.is_empty() => clauses.wheres.push("1 = 0".into()),
+            (None, Some(_)) if names.is_empty() => clauses.add_fixed("1 = 0"),
             // each id in full, by the index of ids
             (None, Some(key)) => clauses.add_any(names.iter().map(|name| Value::Text(format!("{name}:{key}")))),
             (None, None) => {}
@@ -149,6 +149,10 @@ impl Clauses {
     pub fn add(&mut self, clause: &str, value: Value) {
         self.values.push(value);
         self.wheres.push(clause.replace('?', &format!("${}", self.values.len())));
+    }
+
+    pub fn add_fixed(&mut self, clause: &str) {
+        self.wheres.push(clause.to_owned());
     }
 
     fn add_any(&mut self, ids: impl Iterator<Item = Value>) {

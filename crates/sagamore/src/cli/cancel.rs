@@ -21,6 +21,9 @@ pub async fn run(config: &ConfigArgs, args: CancelArgs) -> Result<Exit> {
             let effect = format!("This undoes all that {id} has done.");
             (id, effect)
         }
+        Err(Error::Problem { told, .. }) if told.status == 404 && told.detail.contains("the chain ") => {
+            bail!("{}: this is a choreography, and nobody directs it", told.detail)
+        }
         Err(Error::Problem { told, .. }) if told.status == 404 => {
             let id = full_id(&args.id);
             let effect = format!("There is no saga {id}. Cancelled now, it will never run: its key is used up.");

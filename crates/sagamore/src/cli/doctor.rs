@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sagamore_core::Timestamp;
 use sagamore_database::Row;
-use sagamore_engine::NAMES_MAX;
+use sagamore_engine::{NAMES, NAMES_MAX};
 
 use super::ConfigArgs;
 use super::output::Exit;
@@ -134,10 +134,13 @@ async fn forgetting(settings: &Settings) -> Option<Result<String, String>> {
 /// How many chains keep the services from forgetting what came after them. None while the observer's database cannot be asked.
 async fn unended(settings: &Settings) -> Option<Result<String, String>> {
     let database = settings.database("observer").ok()?;
-    // those that a horizon names, which lies two days before the retention
-    let due = clock::now().minus(settings.barrier_retention()).minus(Duration::from_secs(2 * 24 * 3600));
-    let ask = "SELECT count(*) FROM chain WHERE ended_at IS NULL AND (begun_at < $1 OR headless = 1)";
-    let chains: i64 = database.query(ask, (due.0,)).await.ok()?.first()?.get(0).ok()?;
+    let ended_before = clock::now().minus(settings.barrier_retention());
+    let until = ended_before.minus(Duration::from_secs(24 * 3600));
+    let since = "SELECT coalesce(max(since), 0) FROM observing";
+    let since: i64 = database.query(since, ()).await.ok()?.first()?.get(0).ok()?;
+    let ask = format!("SELECT count(*) FROM ({NAMES}) n");
+    let most = NAMES_MAX as i64 + 1;
+    let chains: i64 = database.query(&ask, (until.0, ended_before.0, most, since)).await.ok()?.first()?.get(0).ok()?;
     let ask = "SELECT max(gap_at) FROM reading";
     let gap: Option<i64> = database.query(ask, ()).await.ok()?.first()?.get(0).ok()?;
     Some(unending(chains, gap.map(Timestamp)))
@@ -150,11 +153,11 @@ fn unending(chains: i64, gap: Option<Timestamp>) -> Result<String, String> {
     });
     let unseen = unseen.unwrap_or_default();
     if chains <= NAMES_MAX as i64 {
-        return Ok(format!("{chains} for longer than barriers remember what ended{unseen}"));
+        return Ok(format!("{chains} keep barriers from forgetting them{unseen}"));
     }
     Err(format!(
-        "{chains} for longer than barriers remember what ended, and only {NAMES_MAX} can be named: services forget nothing \
-         that is younger than the oldest {NAMES_MAX} of them{unseen}.\n      Look at them (sagamore list --status stuck, \
+        "more than {NAMES_MAX} keep barriers from forgetting them, and more cannot be named: services forget nothing that is \
+         younger than the oldest {NAMES_MAX} of them, or nothing at all where the beginnings of so many were not seen{unseen}.\n      Look at them (sagamore list --status stuck, \
          half-compensated, anomalous), and resolve those that are taken care of: sagamore resolve ID --reason WHY"
     ))
 }
@@ -254,7 +257,7 @@ mod tests {
 
     #[test]
     fn chains_that_keep_services_from_forgetting_are_told_when_they_are_too_many() {
-        assert_eq!(unending(3, None).expect("few"), "3 for longer than barriers remember what ended");
+        assert_eq!(unending(3, None).expect("few"), "3 keep barriers from forgetting them");
         let gap = unending(0, Some(Timestamp(0))).expect("none");
         assert!(gap.contains("from before 1970-01-01T00:00:00"), "{gap}");
         let many = unending(1_001, None).expect_err("too many");

@@ -50,6 +50,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
+/// The longest reason, in bytes.
+const REASON_BYTES_MAX: usize = 1_000;
+
+/// A person's reason for what is done, which is kept.
+pub fn reason(text: &str) -> Result<(), Problem> {
+    let bad = |why: &str| Err(Problem::new(Code::BodyDoesNotFit, format!("reason: {why}")));
+    if text.trim().is_empty() {
+        return bad("say who decides this, and why; it is kept");
+    }
+    if text.len() > REASON_BYTES_MAX {
+        return bad(&format!("{} bytes; at most {REASON_BYTES_MAX} are taken", text.len()));
+    }
+    if text.chars().any(|letter| letter.is_control() && letter != '\n' && letter != '\t') {
+        return bad("it has control characters in it");
+    }
+    Ok(())
+}
+
 /// Percent-encodes what may not stand in a path segment as it is.
 pub fn encoded(segment: &str) -> String {
     let mut text = String::with_capacity(segment.len());

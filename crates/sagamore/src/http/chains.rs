@@ -14,7 +14,7 @@ use sagamore_engine::{ChainStatus, Chains, Filter, ResolveError};
 use sagamore_shop::choreography;
 use serde::Deserialize;
 
-use super::body::{Payload, Segment};
+use super::body::{self, Payload, Segment};
 use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::sagas::shown;
@@ -84,23 +84,21 @@ pub async fn show(State(chains): State<Chains>, Segment(id): Segment, headers: H
 pub async fn verb(
     State(chains): State<Chains>,
     path: Result<Path<(String, String)>, PathRejection>,
-    body: Payload,
+    payload: Payload,
 ) -> Result<Response, Problem> {
     let rejected = |rejection: PathRejection| Problem::new(Code::BadParameter, rejection.body_text());
     let Path((id, verb)) = path.map_err(rejected)?;
     if verb != RESOLVE {
         return Err(nobody_directs().await);
     }
-    resolve(&chains, &id, &body).await
+    resolve(&chains, &id, &payload).await
 }
 
 /// Takes a person's word that a chain is taken care of.
-pub async fn resolve(chains: &Chains, id: &str, body: &Payload) -> Result<Response, Problem> {
+pub async fn resolve(chains: &Chains, id: &str, payload: &Payload) -> Result<Response, Problem> {
     let chain = chain_id(id)?;
-    let ResolveBody { reason } = body.json()?;
-    if reason.trim().is_empty() {
-        return Err(Problem::new(Code::BodyDoesNotFit, "reason: say who decides this, and why; it is kept"));
-    }
+    let ResolveBody { reason } = payload.json()?;
+    body::reason(&reason)?;
     match chains.resolve(&chain, &reason).await {
         Ok(()) => {
             tracing::info!(%chain, reason, "resolved by a person");

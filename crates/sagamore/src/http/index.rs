@@ -10,7 +10,7 @@ use crate::docs;
 pub async fn index() -> &'static str {
     "Sagamore\n\
      \n\
-     GET  /saga/start/{orderId}[?wait=10]    start the saga of an order (one that was never placed gets a sample)\n\
+     GET  /saga/start/{orderId}[?wait=10]    start the saga of an order (in `dev` one that was never placed gets a sample)\n\
      POST /orders                            place an order; Prefer: wait=10 waits for the outcome\n\
      GET  /orders/{id}                       an order and its saga\n\
      POST /orders/{id}/cancel                refused while the order's saga is under way\n\

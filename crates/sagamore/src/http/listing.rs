@@ -51,6 +51,9 @@ impl Wanted {
         if query.cursor.is_some() && query.after.is_some() {
             return Err(Problem::new(Code::BadParameter, "cursor, after: either the one or the other"));
         }
+        if query.status.is_some() && query.after.is_some() {
+            return Err(Problem::new(Code::BadParameter, "status, after: by their ids all are listed"));
+        }
         let no_cursor = |()| Problem::new(Code::BadParameter, "cursor: not one of this server");
         Ok(Wanted {
             status: query.status,

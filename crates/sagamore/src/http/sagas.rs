@@ -13,7 +13,7 @@ use sagamore_engine::{Start, Started, Summary};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::body::{Payload, Segment, encoded};
+use super::body::{self, Payload, Segment, encoded};
 use super::chains::{self, chain_id, unread};
 use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
@@ -178,12 +178,16 @@ pub async fn resolve(State(app): State<Arc<App>>, Segment(id): Segment, body: Pa
     rescue(&app, &id, &body, Verb::Resolve, "step resolved").await
 }
 
-async fn rescue(app: &App, id: &str, body: &Payload, verb: Verb, message: &'static str) -> Result<Response, Problem> {
+async fn rescue(
+    app: &App,
+    id: &str,
+    payload: &Payload,
+    verb: Verb,
+    message: &'static str,
+) -> Result<Response, Problem> {
     let id = saga_id(id)?;
-    let RescueBody { step, reason } = body.json()?;
-    if reason.trim().is_empty() {
-        return Err(Problem::new(Code::BodyDoesNotFit, "reason: say who decides this, and why; the journal keeps it"));
-    }
+    let RescueBody { step, reason } = payload.json()?;
+    body::reason(&reason)?;
     let step = legal(Name::new(&step))?;
     let status = app.handle.rescue(id.clone(), Rescue { step, verb, reason }).await?;
     Ok(requested_answer(&id, status, message))

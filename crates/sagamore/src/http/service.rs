@@ -160,18 +160,20 @@ async fn follow_order(
     let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}; place it with POST /orders"));
     order::order(&app.database, &id).await?.ok_or_else(missing)?;
     let chain = of_order(&id).map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;
-    let status = followed(&app.observers, &chain, wait).await.unwrap_or(ChainStatus::Running);
+    let asked = wait.or(Wait::seconds("0")); // where it stands now
+    let status = followed(&app.observers, &chain, asked).await.unwrap_or(ChainStatus::Running);
     Ok(article::answer(&id, status, true, wait))
 }
 
-/// Where a chain stands, as the first observer that answers says, once it is at rest or the wait is over. None: nobody knows.
+/// Where a chain stands, as the first observer that answers says, once it is at rest or the wait is over. None: nobody was asked,
+/// or nobody knows.
 async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> Option<ChainStatus> {
+    let seconds = wait?.patience().as_secs();
     let path = format!("/api/v1/sagas/{}", encoded(chain.as_str()));
-    let seconds = wait.map_or(0, |wait| wait.patience().as_secs());
     for observer in observers {
         match observer.get_and_wait(&path, seconds).await {
             Ok(body) => return observer.read::<unlock::Stands>(&body).ok().map(|stands| stands.status),
-            Err(client::Error::Problem { .. }) => return None, // it has seen nothing of it
+            Err(client::Error::Problem { told, .. }) if told.status == 404 => return None, // it has seen nothing of it
             Err(error) => tracing::debug!(%chain, %error, "ask an observer"),
         }
     }

@@ -86,6 +86,11 @@ fn nobody_directs_and_what_asks_for_it_says_so() {
     server.post("/api/v1/sagas/4/resolve", &[], &because).is_problem(409, "SAGA-0206");
     server.post("/api/v1/sagas/never/resolve", &[], &because).is_problem(404, "SAGA-0200");
     server.post("/api/v1/sagas/4/resolve", &[], &json!({ "reason": " " }).to_string()).is_problem(400, "SAGA-0103");
+    let long = json!({ "reason": "a".repeat(1_001) }).to_string();
+    server.post("/api/v1/sagas/4/resolve", &[], &long).is_problem(400, "SAGA-0103");
+    server
+        .post("/api/v1/sagas/4/resolve", &[], &json!({ "reason": "a\u{0}b" }).to_string())
+        .is_problem(400, "SAGA-0103");
     server.post("/orders/4/cancel", &[], "").is_problem(409, "SAGA-0302");
     server.post("/orders/4/unlock", &[], "").is_problem(409, "SAGA-0306");
     let refused = |arguments: &[&str], part: &str| {
@@ -94,6 +99,7 @@ fn nobody_directs_and_what_asks_for_it_says_so() {
         assert!(output.status.code() == Some(1) && said.contains(part), "{arguments:?}: {said}");
     };
     refused(&["cancel", "4", "--yes"], "fulfilment:4 is a choreography: nobody directs it");
+    refused(&["cancel", "typo", "--yes"], "this is a choreography");
     refused(&["retry", "4", "--reason", "ann", "--yes"], "sagamore resolve fulfilment:4 --reason WHY");
     refused(&["resolve", "4", "--reason", "ann", "--yes"], "fulfilment:4 is compensated");
     refused(&["start", "5"], "SAGA-0209");

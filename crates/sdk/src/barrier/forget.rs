@@ -108,24 +108,6 @@ mod tests {
         open.commit().await.expect("commit");
     }
 
-    /// What it stamps would be forgotten at once.
-    #[tokio::test]
-    async fn rows_that_are_stamped_by_a_clock_that_is_days_behind_count_as_young() {
-        let database = step(Outcome::Done(Body::empty())).await;
-        let (month, later) = (30 * 24 * 3_600_000, |text: &str| StepKey {
-            saga: text.parse().expect("an id"),
-            ..key(Direction::Action, 1)
-        });
-        let now = Timestamp(NEW.0 + month);
-        answer(&database, &later("toy:2"), Outcome::Done(Body::empty()), now).await;
-        answer(&database, &later("toy:3"), Outcome::Done(Body::empty()), NEW).await;
-        let hour = Timestamp(now.0 - 3_600_000); // within what clocks differ
-        answer(&database, &later("toy:4"), Outcome::Done(Body::empty()), hour).await;
-        let rows = database.query("SELECT stored_at FROM barrier ORDER BY saga", ()).await.expect("read");
-        let stamps: Vec<i64> = rows.iter().map(|row| row.get(0).expect("a number")).collect();
-        assert_eq!(stamps, [OLD.0, now.0, now.0 + 1, hour.0]);
-    }
-
     async fn forget(database: Database) -> usize {
         let open = database.begin().await.expect("begin");
         let Page { forgotten, next } = page(&open.tx(), &horizon(), Timestamp(0), Events::None).await.expect("forget");

@@ -23,14 +23,10 @@ SELECT k.place, b.direction, b.generation, b.status, b.answer
 FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) WITH ORDINALITY AS k(saga, step, place)
 JOIN barrier b ON b.saga = k.saga AND b.step = k.step";
 
-/// As on SQLite.
 const STORE: &str = "
 INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
-SELECT saga, step, direction, generation, status, answer, CASE WHEN newest > at + 86400000 THEN newest + 1 ELSE at END
-FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]),
+SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]),
     CAST($5 AS TEXT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]))
-    AS k(saga, step, direction, generation, status, answer, at),
-    (SELECT max(stored_at) AS newest FROM barrier) AS n
 ON CONFLICT (saga, step, direction, generation) DO UPDATE
 SET status = excluded.status, answer = excluded.answer, stored_at = excluded.stored_at";
 

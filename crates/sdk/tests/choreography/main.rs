@@ -264,8 +264,15 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     assert_eq!(kept(&toy).await, (0, 1), "but for what began it");
     assert_eq!(toy.begin("1", Mood::Calm).await, Begun::Before, "others may not have forgotten it yet");
     assert_eq!(kept(&toy).await, (0, 1), "and that leaves no trace");
-    let enough = toy.now().plus(Options::default().barrier_retention).plus(Duration::from_secs(1));
-    let far = Horizon { started_before: enough, ..horizon(toy.now().minus(Duration::from_secs(1))) };
+    let retention = Options::default().barrier_retention;
+    let soon = horizon(toy.now().minus(Duration::from_secs(1)));
+    let enough = soon.ended_before.plus(retention);
+    toy.passes(retention * 2);
+    toy.publish(vec![encode_horizon(&Horizon { ended_before: enough, ..soon.clone() }, None)]).await;
+    toy.settle().await;
+    toy.settle().await;
+    assert_eq!(kept(&toy).await, (0, 1), "a retention later it has only just had so long");
+    let far = Horizon { ended_before: enough.plus(Duration::from_millis(1)), ..soon };
     toy.publish(vec![encode_horizon(&far, None)]).await;
     toy.settle().await;
     toy.settle().await;
@@ -297,6 +304,23 @@ async fn what_an_event_is_owed_of_or_waits_for_is_not_forgotten() {
     toy.publish(vec![encode_horizon(&horizon, None)]).await;
     toy.settle().await;
     assert_eq!((toy.waiting().await, toy.rows("barrier").await), (1, 1), "what it undoes is still known");
+}
+
+/// A topic that is not there holds up the chains of that plan, and no others.
+#[tokio::test]
+async fn what_cannot_be_sent_holds_up_nothing_else_and_is_tried_again() {
+    let mut toy = Toy::new().await;
+    toy.transport.knows_no_topic("draft.made", true);
+    toy.begin("1", Mood::Calm).await;
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 0);
+    toy.transport.knows_no_topic("draft.made", false);
+    toy.begin("2", Mood::Calm).await;
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 1, "the other one is not tried yet");
+    toy.passes(Duration::from_secs(61));
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 2);
 }
 
 /// Also when the plan was made for empty tables.

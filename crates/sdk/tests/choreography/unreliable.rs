@@ -1,7 +1,7 @@
 //! A transport that publishes nothing for a while: whoever wants to fares as if its process had died after its commit.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error, Log, Record, Subscription, Transport};
@@ -10,11 +10,16 @@ use sagamore_transport::{Consumer, Error, Log, Record, Subscription, Transport};
 pub struct Unreliable {
     log: Log,
     silent: Arc<AtomicBool>,
+    unknown: Arc<Mutex<Option<String>>>,
 }
 
 impl Unreliable {
     pub fn over(log: &Log) -> Unreliable {
-        Unreliable { log: log.clone(), silent: Arc::default() }
+        Unreliable { log: log.clone(), silent: Arc::default(), unknown: Arc::default() }
+    }
+
+    pub fn knows_no_topic(&self, topic: &str, unknown: bool) {
+        *self.unknown.lock().expect("nothing panics while it is held") = unknown.then(|| topic.to_owned());
     }
 
     pub fn falls_silent(&self, silent: bool) {
@@ -30,6 +35,10 @@ impl Transport for Unreliable {
     fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
         if self.silent.load(Ordering::Relaxed) {
             return Box::pin(async { Err(Error::Unavailable("it is silent".into())) });
+        }
+        let unknown = self.unknown.lock().expect("nothing panics while it is held").clone();
+        if let Some(topic) = unknown.filter(|topic| records.iter().any(|record| *record.topic == **topic)) {
+            return Box::pin(async move { Err(Error::no_topic(&topic)) });
         }
         self.log.publish(records)
     }

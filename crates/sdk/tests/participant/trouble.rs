@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error as DatabaseError, Open, Row, Tx, Value};
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Standing, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport};
 
 /// Which call is to fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -258,7 +258,11 @@ impl Consumer for Behind<Box<dyn Consumer>> {
         self.inner.lag()
     }
 
-    fn standing(&self) -> Option<Standing> {
-        self.inner.standing()
+    fn reaches(&mut self) -> TransportFuture<'_, Option<Vec<Reach>>> {
+        self.inner.reaches()
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.inner.marks()
     }
 }

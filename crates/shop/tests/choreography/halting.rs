@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Log, Mark, Record, Standing, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivered, Error, Log, Mark, Reach, Record, Subscription, Transport};
 
 pub struct Halting(pub Log);
 
@@ -72,7 +72,11 @@ impl Consumer for Reader {
         self.0.lag()
     }
 
-    fn standing(&self) -> Option<Standing> {
-        self.0.standing()
+    fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>> {
+        self.0.reaches()
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.0.marks()
     }
 }

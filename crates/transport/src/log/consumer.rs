@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -15,7 +14,7 @@ use crate::log::index::{Place, Slot};
 use crate::log::segment::Segment;
 use crate::log::state::{Seated, State};
 use crate::log::sync::Handle;
-use crate::port::{BoxFuture, Consumer, Reach, Standing};
+use crate::port::{BoxFuture, Consumer, Reach};
 use crate::record::{Delivered, Mark, Record};
 
 /// Records on disk that are this close together are read at once.
@@ -69,6 +68,15 @@ impl LogConsumer {
         for (slot, position) in &mut self.positions {
             *position = state.groups.mark(self.seat.group, *slot).unwrap_or(0).max(state.index.partitions[*slot].first);
         }
+    }
+
+    fn marks_in(&self, state: &State) -> Vec<Mark> {
+        let mark = |(slot, _): &(Slot, u64)| {
+            let partition = &state.index.partitions[*slot];
+            let next = state.groups.mark(self.seat.group, *slot).unwrap_or(0).max(partition.first);
+            Mark { topic: state.index.topic_of(*slot).name.clone(), partition: partition.number, next }
+        };
+        self.positions.iter().map(mark).collect()
     }
 
     /// All of it happens here, at once: a future that is dropped before it is polled has taken nothing.
@@ -132,15 +140,20 @@ impl Consumer for LogConsumer {
         self.positions.iter().map(behind).sum()
     }
 
-    fn standing(&self) -> Option<Standing> {
-        let state = self.handle.state();
-        let reach = |(slot, _): &(Slot, u64)| {
-            let partition = &state.index.partitions[*slot];
-            let mark = state.groups.mark(self.seat.group, *slot).unwrap_or(0).max(partition.first);
-            let topic = state.index.topic_of(*slot).name.clone();
-            Reach { topic, partition: partition.number, mark, end: partition.next() }
-        };
-        Some(Standing { age: Duration::ZERO, reaches: self.positions.iter().map(reach).collect() })
+    fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>> {
+        Box::pin(async move {
+            let state = self.handle.state();
+            let end = |slot: &Slot| state.index.partitions[*slot].next();
+            let reach = |((slot, _), mark): (&(Slot, u64), Mark)| {
+                let Mark { topic, partition, next } = mark;
+                Reach { topic, partition, mark: next, end: end(slot) }
+            };
+            Ok(Some(self.positions.iter().zip(self.marks_in(&state)).map(reach).collect()))
+        })
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.marks_in(&self.handle.state())
     }
 }
 

@@ -1,0 +1,202 @@
+//! A saga of one's own, orchestrated: a trip takes a seat, is paid for, and gets its ticket, or none of it holds.
+//!
+//! Three services and an orchestrator in one process; docs/your-own.md walks through it.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sagamore_core::saga::Status;
+use sagamore_core::{Body, Definition, definition};
+use sagamore_engine::{Handle, Orchestrator, Start};
+use sagamore_sdk::{Database, Decided, Fault, Message, Migration, Never, Participant, Service, Tx, done, refused};
+use sagamore_transport::{Log, Transport, log};
+use tokio::task::JoinSet;
+
+/// What the saga is started with.
+#[derive(Message)]
+struct Trip {
+    trip_id: String,
+    seat: String,
+    card: String,
+}
+
+#[derive(Message)]
+#[message(to = "seats", yields = Reserved)]
+struct Reserve {
+    trip_id: String,
+    seat: String,
+}
+
+/// All that later steps and the undo need: the undo is given nothing else.
+#[derive(Message)]
+struct Reserved {
+    trip_id: String,
+    seat: String,
+    cents: i64,
+}
+
+#[derive(Message)]
+#[message(to = "seats", undoes = Reserve)]
+struct Release;
+
+#[derive(Message)]
+#[message(to = "bank")]
+struct Charge {
+    card: String,
+    cents: i64,
+}
+
+#[derive(Message)]
+#[message(to = "tickets")]
+struct Issue {
+    trip_id: String,
+    seat: String,
+}
+
+/// Why somebody says no.
+#[derive(Debug, thiserror::Error)]
+enum Declined {
+    #[error("seat {0} is not free")]
+    NotFree(String),
+    #[error("card {0} holds too little")]
+    NotEnoughMoney(String),
+}
+
+const SEATS: &[Migration] = &[Migration::new(
+    "0001-seat",
+    "CREATE TABLE seat (seat TEXT PRIMARY KEY, cents BIGINT NOT NULL, trip_id TEXT);
+     INSERT INTO seat (seat, cents) VALUES ('12A', 4900)",
+)];
+const CARDS: &[Migration] = &[Migration::new(
+    "0001-card",
+    "CREATE TABLE card (card TEXT PRIMARY KEY, cents BIGINT NOT NULL);
+     INSERT INTO card (card, cents) VALUES ('ADA', 10000), ('BOB', 100)",
+)];
+const TICKETS: &[Migration] =
+    &[Migration::new("0001-ticket", "CREATE TABLE ticket (trip_id TEXT PRIMARY KEY, seat TEXT)")];
+
+async fn reserve(tx: Tx, Reserve { trip_id, seat }: Reserve) -> Decided<Reserved, Declined> {
+    let sql = "UPDATE seat SET trip_id = $1 WHERE seat = $2 AND trip_id IS NULL RETURNING cents";
+    match tx.query(sql, (&trip_id, &seat)).await?.first() {
+        Some(row) => done(Reserved { trip_id, seat, cents: row.get(0)? }),
+        None => refused(Declined::NotFree(seat)),
+    }
+}
+
+async fn release(tx: Tx, Reserved { trip_id, seat, .. }: Reserved) -> Decided<(), Never> {
+    tx.execute("UPDATE seat SET trip_id = NULL WHERE seat = $1 AND trip_id = $2", (seat, trip_id)).await?;
+    done(())
+}
+
+async fn charge(tx: Tx, Charge { card, cents }: Charge) -> Decided<(), Declined> {
+    let sql = "UPDATE card SET cents = cents - $2 WHERE card = $1 AND cents >= $2";
+    let charged = tx.execute(sql, (&card, cents)).await?;
+    if charged == 1 { done(()) } else { refused(Declined::NotEnoughMoney(card)) }
+}
+
+async fn issue(tx: Tx, Issue { trip_id, seat }: Issue) -> Decided<(), Never> {
+    tx.execute("INSERT INTO ticket (trip_id, seat) VALUES ($1, $2)", (trip_id, seat)).await?;
+    done(())
+}
+
+fn services() -> [Service; 3] {
+    [
+        Service::named("seats").migrations(SEATS).action(reserve).compensation(Release, release),
+        Service::named("bank").migrations(CARDS).action(charge),
+        Service::named("tickets").migrations(TICKETS).action(issue),
+    ]
+}
+
+/// The story. Once the card is asked there is no way back but its no.
+fn trip() -> Result<Definition, definition::Error> {
+    let mut saga = Definition::named("trip").version(1);
+    let trip = saga.input::<Trip>();
+
+    let reserved = saga
+        .step("reserve-seat")
+        .asks(ReserveFrom { trip_id: trip.trip_id, seat: trip.seat })
+        .undone_by(Release)
+        .yields();
+
+    saga.pivot("charge-card").asks(ChargeFrom { card: trip.card, cents: reserved.cents });
+
+    saga.retriable("issue-ticket").asks(IssueFrom { trip_id: trip.trip_id, seat: reserved.seat });
+
+    saga.build()
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Fault> {
+    let directory = tempfile::tempdir()?; // in one that stays, sagas that are under way go on at the next start
+    let database = |name: &str| Database::sqlite(&directory.path().join(name).with_extension("sqlite"));
+    let transport: Arc<dyn Transport> = Arc::new(Log::open(&directory.path().join("log"), log::Options::default())?);
+    let mut tasks: JoinSet<Result<(), Fault>> = JoinSet::new();
+
+    let [seats, bank, tickets] = [database("seats")?, database("bank")?, database("tickets")?];
+    for (service, database) in services().into_iter().zip([&seats, &bank, &tickets]) {
+        let options = sagamore_sdk::Options::default();
+        let participant = Participant::new(service, database.clone(), transport.clone(), options);
+        tasks.spawn(async { Ok(participant.run(pending()).await?) });
+    }
+    let options = sagamore_engine::Options::default();
+    let (orchestrator, handle) = Orchestrator::open(options, database("engine")?, transport, vec![trip()?]).await?;
+    tasks.spawn(async { Ok(orchestrator.run(pending()).await?) });
+
+    tokio::select! {
+        told = two_trips(&handle, &seats) => told,
+        Some(ended) = tasks.join_next() => ended?, // by an error: nobody was told to stop
+    }
+}
+
+/// Both want the same seat, and Bob comes first.
+async fn two_trips(handle: &Handle, seats: &Database) -> Result<(), Fault> {
+    assert_eq!(book(handle, "1", "BOB").await?, Status::Compensated);
+    assert_eq!(holder(seats).await?, None, "the seat is free again");
+    assert_eq!(book(handle, "2", "ADA").await?, Status::Completed);
+    assert_eq!(holder(seats).await?.as_deref(), Some("2"));
+    Ok(())
+}
+
+/// Starts a saga, waits for its outcome, and tells it.
+async fn book(handle: &Handle, trip_id: &str, card: &str) -> Result<Status, Fault> {
+    let input = Body::of(&Trip { trip_id: trip_id.into(), seat: "12A".into(), card: card.into() })?;
+    let start = Start { definition: "trip".parse()?, key: trip_id.into(), input, idempotency_key: None };
+    let (started, _) = handle.start_and_wait(start, Duration::from_secs(10)).await?;
+    let saga = handle.show(&started.id).await?.ok_or_else(|| Fault::new("it was started, and is not there"))?.saga;
+    let refusals = saga.steps.iter().filter_map(|step| step.refusal.as_ref());
+    let why: String = refusals.map(|refusal| format!(": {} ({})", refusal.message, refusal.code)).collect();
+    println!("{} {}{why}", saga.id, saga.status.as_str());
+    Ok(saga.status)
+}
+
+/// Which trip has the seat.
+async fn holder(seats: &Database) -> Result<Option<String>, Fault> {
+    let rows = seats.query("SELECT trip_id FROM seat WHERE seat = $1", ("12A",)).await?;
+    Ok(rows.first().ok_or_else(|| Fault::new("there is no such seat"))?.get(0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use sagamore_core::script::Script;
+
+    use super::*;
+
+    #[test]
+    fn both_trips_end_as_they_should() {
+        main().expect("it asserts the rest");
+    }
+
+    #[test]
+    fn a_card_without_money_gives_the_seat_back() {
+        let (trip_id, seat) = (|| "1".to_owned(), || "12A".to_owned());
+        Script::given(trip().unwrap(), Trip { trip_id: trip_id(), seat: seat(), card: "BOB".into() })
+            .asks_exactly(Reserve { trip_id: trip_id(), seat: seat() })
+            .done(Reserved { trip_id: trip_id(), seat: seat(), cents: 4900 })
+            .asks_exactly(Charge { card: "BOB".into(), cents: 4900 })
+            .refused(Declined::NotEnoughMoney("BOB".into()))
+            .undoes(Release)
+            .done()
+            .ends(Status::Compensated);
+    }
+}
