@@ -16,9 +16,9 @@ mod store;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sagamore_core::plan::{Plan, State};
+use sagamore_core::plan::Plan;
 use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::Database;
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event};
@@ -35,7 +35,7 @@ pub use status::ChainStatus;
 pub use store::{ChainHeader, Observed};
 
 use reading::{Read, SEEN_EVERY, UNSEEN_MAX};
-use retention::Retention;
+use retention::{Retention, is_due};
 use store::{Access, Folded, Store};
 
 /// So many turns' changes are kept for those who wait; who is further behind looks again.
@@ -44,6 +44,10 @@ const CHANGES_KEPT: usize = 64;
 const TICK: Duration = Duration::from_millis(500);
 /// Observers that are begun together have said by then what they read.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// After so long it asks anew how far the partitions go, though it has not come there.
+const AHEAD_MAX: Duration = Duration::from_secs(600);
+/// How far this machine's clock and the database's may be apart.
+const APART_MAX: Duration = Duration::from_secs(600);
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -94,13 +98,16 @@ pub struct Observer {
     consumer: Option<Box<dyn Consumer>>,
     /// Whether what the consumer has given is not kept: it has to go back.
     unsettled: bool,
-    tick_due: Timestamp,
+    tick_due: Option<Timestamp>,
     /// Once it has read up to here it looks for late chains.
     ahead: Option<Ahead>,
     /// When it knew its partitions first.
     begun_at: Option<Timestamp>,
-    /// When to say next that it reads them.
-    seen_due: Timestamp,
+    /// When to say next that it reads them, and how many they were.
+    seen_due: Option<Timestamp>,
+    partitions: usize,
+    /// Whether there may be chains that were stuck when nobody was told so.
+    stuck: bool,
     /// Plans whose chains may have been of an unknown version.
     unknown: Vec<Arc<Plan>>,
     retention: Retention,
@@ -118,21 +125,23 @@ impl Observer {
     ) -> Result<(Observer, Chains), Error> {
         let mut store = Store::open(database, plans, Access::Observes).await?;
         if options.tells_overdue {
-            store.tell_overdue().await?;
+            store.tell_overdue();
         }
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
         let chains = Chains::new(store.clone(), changes.clone());
         let observer = Observer {
+            stuck: options.tells_overdue,
             options,
+            partitions: 0,
             unknown: store.plans.values().cloned().collect(),
             store,
             transport,
             consumer: None,
             unsettled: false,
-            tick_due: Timestamp(i64::MIN),
+            tick_due: None,
             ahead: None,
             begun_at: None,
-            seen_due: Timestamp(i64::MIN),
+            seen_due: None,
             retention: Retention::default(),
             changes,
         };
@@ -168,12 +177,14 @@ impl Observer {
 
     /// Chains that have become late. None before it has read up to where the partitions went when it asked last.
     async fn look_for_late(&mut self, now: Timestamp) -> Result<Vec<Folded>, Error> {
-        if self.ahead.is_none() && now >= self.tick_due {
-            self.tick_due = now.plus(TICK);
+        if is_due(self.tick_due, now, TICK) {
+            self.tick_due = Some(now.plus(TICK));
             self.look_around(now).await?;
-            if self.horizon_is_due(now) || self.store.is_any_due(now).await? {
-                let reaches = self.reaches().await?.filter(|reaches| !reaches.is_empty());
-                self.ahead = reaches.map(|reaches| Ahead { at: now, reaches });
+            if self.ahead.as_ref().is_some_and(|ahead| now.since(ahead.at) > AHEAD_MAX) {
+                self.ahead = None; // a topic was made anew, perhaps
+            }
+            if self.ahead.is_none() && (self.horizon_is_due(now) || self.store.is_any_due(now).await?) {
+                self.ahead = self.reaches().await?.map(|reaches| Ahead { at: now, reaches });
             }
         }
         let (Some(consumer), Some(ahead)) = (&self.consumer, self.ahead.take()) else { return Ok(Vec::new()) };
@@ -188,10 +199,16 @@ impl Observer {
         self.judge(ahead, now).await
     }
 
+    /// How far its partitions go. None while it has none, or a broker does not answer.
     async fn reaches(&mut self) -> Result<Option<Vec<Reach>>, Error> {
-        match &mut self.consumer {
-            Some(consumer) => Ok(consumer.reaches().await?),
-            None => Ok(None),
+        let Some(consumer) = &mut self.consumer else { return Ok(None) };
+        match consumer.reaches().await {
+            Ok(reaches) => Ok(reaches.filter(|reaches| !reaches.is_empty())),
+            Err(error) if error.is_transient() => {
+                tracing::warn!(%error, "ask how far the events go, trying again");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -204,12 +221,17 @@ impl Observer {
         {
             self.unknown.pop();
         }
-        if now >= self.seen_due
+        if self.stuck {
+            self.stuck = self.store.look_at_stuck().await?;
+        }
+        let partitions = self.consumer.as_ref().map_or(0, |consumer| consumer.marks().len());
+        let others = partitions != self.partitions;
+        if (others || is_due(self.seen_due, now, SEEN_EVERY))
             && let Some(reaches) = self.reaches().await?
         {
             self.begun_at.get_or_insert(now);
             self.store.is_reading(&reaches, now).await?;
-            self.seen_due = now.plus(SEEN_EVERY);
+            (self.seen_due, self.partitions) = (Some(now.plus(SEEN_EVERY)), reaches.len());
         }
         Ok(())
     }
@@ -221,22 +243,40 @@ impl Observer {
         let begun_at = *self.begun_at.get_or_insert(now);
         let unseen = if now.since(begun_at) > UNSEEN_MAX { now.minus(UNSEEN_MAX) } else { Timestamp(i64::MIN) };
         let read_until = self.store.has_read(&reaches, at, unseen, now).await?;
-        let mut late = Vec::new();
-        if now.since(begun_at) > SETTLED_AFTER {
-            late = self.store.look_for_late(read_until).await?;
+        if now.since(begun_at) < SETTLED_AFTER {
+            return Ok(Vec::new());
         }
+        let late = self.store.look_for_late(read_until).await?;
         if self.options.tells_overdue {
-            self.transport.publish(overdue(&late, read_until)).await?;
+            self.transport.publish(overdue(&late)).await?;
         }
         self.tell_horizon(read_until, now).await?;
         Ok(late)
     }
 
+    /// Fails when this machine's clock and the database's server are too far apart: observers say by their clocks up to when
+    /// they have read.
+    async fn agrees_on_the_time(&mut self) -> Result<(), Error> {
+        match self.store.database.clock_apart(clock().0).await? {
+            Some(apart) if apart > APART_MAX => Err(Error::Clock { apart }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Turns until `shutdown`. Ends early only with an error that no retry mends.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (mut pause, mut shutdown) = (Duration::from_millis(10), std::pin::pin!(shutdown));
+        let mut compared_at: Option<Instant> = None;
         loop {
-            match self.turn(clock()).await {
+            let mut turned = Ok(0);
+            if compared_at.is_none_or(|compared_at| compared_at.elapsed() > SEEN_EVERY) {
+                turned = self.agrees_on_the_time().await.map(|()| 0);
+                compared_at = turned.is_ok().then(Instant::now);
+            }
+            if turned.is_ok() {
+                turned = self.turn(clock()).await;
+            }
+            match turned {
                 Ok(0) => {
                     tokio::select! {
                         biased;
@@ -249,7 +289,7 @@ impl Observer {
                 Ok(_) => pause = Duration::from_millis(10),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "observe, trying again");
-                    (self.consumer, self.ahead, self.seen_due) = (None, None, Timestamp(i64::MIN)); // whatever became of it
+                    (self.consumer, self.ahead, self.seen_due) = (None, None, None); // whatever became of it
                     self.unsettled = false;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -284,10 +324,11 @@ async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
     }
 }
 
-/// The event for each chain that is stuck, again with every look until it is seen: its id is always the same.
-fn overdue(late: &[Folded], now: Timestamp) -> Vec<Record> {
+/// The event for each chain that is stuck, again with every look until it is seen: its id is always the same. What a person has
+/// resolved is nobody's affair any more.
+fn overdue(late: &[Folded]) -> Vec<Record> {
     let observer = Name::new("observer").expect("a name");
-    let stuck = late.iter().filter(|late| late.chain.state(now) == State::Stuck);
+    let stuck = late.iter().filter(|late| late.status == ChainStatus::Stuck);
     stuck.filter_map(|late| Some(encode_event(&late.overdue()?, &observer))).collect()
 }
 

@@ -276,6 +276,7 @@ impl Taker {
         for key in &keys {
             let of = |offsets: &HashMap<Key, Option<u64>>| offsets.get(key).copied().flatten().unwrap_or(0);
             intake.observe(key.clone(), of(&committed).max(of(&first)), of(&ends));
+            intake.trim(key, of(&first));
         }
         let reach = |mark: Mark| {
             let end = ends.get(&(mark.topic.clone(), mark.partition)).copied().flatten()?;

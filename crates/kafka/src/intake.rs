@@ -193,6 +193,22 @@ impl Intake {
         self.places.iter().map(mark).collect()
     }
 
+    /// What lay before `first` is gone. Nothing that was taken may be unfinished.
+    pub fn trim(&mut self, key: &Key, first: u64) {
+        let held = |delivered: &Delivered| {
+            (&delivered.record.topic, delivered.partition) == (&key.0, key.1) && delivered.offset < first
+        };
+        if self.records.iter().any(held) {
+            return;
+        }
+        if let Some(place) = self.places.get_mut(key)
+            && place.taken
+            && place.mark.unwrap_or(place.base) < first
+        {
+            (place.mark, place.unsent) = (Some(first), true);
+        }
+    }
+
     /// How many records are there that are not done with; at least one for each partition of which that is not known.
     pub fn lag(&self) -> u64 {
         let known: u64 =

@@ -44,6 +44,13 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Fault {
     }
 }
 
+/// For `main`, and whoever else takes any error.
+impl From<Fault> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(fault: Fault) -> Self {
+        fault.cause
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.cause.fmt(f)
@@ -53,6 +60,12 @@ impl fmt::Display for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_is_an_error_for_whoever_takes_any() {
+        let broke = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Err(Fault::new("out of luck"))? };
+        assert_eq!(broke().expect_err("it broke").to_string(), "out of luck");
+    }
 
     #[test]
     fn a_fault_is_transient_when_the_database_says_so() {

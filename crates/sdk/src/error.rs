@@ -11,14 +11,11 @@ pub enum Error {
     Transport(#[from] sagamore_transport::Error),
     /// Two clocks are so far apart that what is stamped would be forgotten at once, or never.
     #[error(
-        "this machine's clock is {apart:?} {} the database's: set it right (chrony, ntpd); until then nothing is taken",
-        if *behind { "behind" } else { "ahead of" }
+        "this machine's clock and the database's are {apart:?} apart: set them right (chrony, ntpd); until then nothing is taken"
     )]
     Clock {
         /// By how much.
         apart: std::time::Duration,
-        /// Whether this machine's is the earlier one.
-        behind: bool,
     },
 }
 

@@ -26,7 +26,9 @@ pub(crate) const MIGRATIONS: &[Migration] =
 const BEGINNING: &str = "
     ALTER TABLE emitted ADD COLUMN forgotten_at BIGINT;
     ALTER TABLE emitted ADD COLUMN retry_at BIGINT;
-    CREATE INDEX emitted_forgotten_at ON emitted (forgotten_at) WHERE forgotten_at IS NOT NULL";
+    CREATE INDEX emitted_forgotten_at ON emitted (forgotten_at) WHERE forgotten_at IS NOT NULL;
+    CREATE INDEX emitted_due ON emitted (coalesce(retry_at, 0), told_at) WHERE sent = FALSE;
+    DROP INDEX emitted_unsent";
 
 const EVENTS: &str = "
     CREATE TABLE emitted (
@@ -147,6 +149,8 @@ pub struct Outbox {
 #[derive(Default)]
 struct Wake {
     there: AtomicBool,
+    /// What is stamped here now would be forgotten at once, or never.
+    wrong_clock: AtomicBool,
     notify: Notify,
 }
 
@@ -178,6 +182,9 @@ impl Outbox {
     /// Begins a chain with this event, together with all else that is done in the transaction. It is sent after the commit,
     /// by whichever process of the service comes first; [`Outbox::wake`] makes it this one, at once.
     pub async fn begin<E: Message>(&self, tx: &Tx, beginning: Beginning<'_>, event: &E) -> Result<Begun, Fault> {
+        if self.woken.wrong_clock.load(Ordering::Relaxed) {
+            return Err(Fault::new("this machine's clock and the database's are too far apart: no chain begins"));
+        }
         let Beginning { chain, version, reaction, at } = beginning;
         let step = Name::new(reaction)?;
         let key = StepKey { saga: chain.clone(), step, direction: Direction::Action, generation: 1 };
@@ -218,6 +225,11 @@ impl Outbox {
     pub fn wake(&self) {
         self.woken.there.store(true, Ordering::Release);
         self.woken.notify.notify_one();
+    }
+
+    /// Whether what it stamps is to be trusted.
+    pub(crate) fn has_a_wrong_clock(&self, wrong: bool) {
+        self.woken.wrong_clock.store(wrong, Ordering::Relaxed);
     }
 
     /// Whether somebody has woken it since the last look.
@@ -277,7 +289,7 @@ pub(crate) async fn relay(
         mark_sent(&open.tx(), &sent).await?;
         postpone(&open.tx(), &refused, now.plus(RETRY_AFTER)).await?;
         open.commit().await?;
-        if found < RELAYED_MAX as usize {
+        if found < RELAYED_MAX as usize || !refused.is_empty() {
             return Ok(());
         }
     }
@@ -293,16 +305,22 @@ async fn publish(
     while !events.is_empty() {
         let error = match transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await {
             Ok(()) => break,
-            Err(error @ (TransportError::UnknownTopic(_) | TransportError::TooLarge { .. })) => error,
-            Err(error) => return Err(error),
+            Err(error) => error,
         };
-        let largest = events.iter().map(|event| event.body.as_str().len()).max();
-        let bad = |event: &mut Event| match &error {
+        let is_of = |topic: &str, event: &Event| {
+            let namespace = topic.strip_suffix(event.name.as_str());
+            namespace.is_some_and(|namespace| namespace.is_empty() || namespace.ends_with('.'))
+        };
+        let bytes = |event: &Event| event.body.as_str().len();
+        let largest = |topic: &str| events.iter().filter(|event| is_of(topic, event)).map(bytes).max();
+        let (topic, least) = match &error {
             TransportError::UnknownTopic(Unknown::Topic(topic) | Unknown::Partition { topic, .. }) => {
-                topic.ends_with(event.name.as_str()) // behind a namespace
+                (topic.clone(), 0)
             }
-            _ => Some(event.body.as_str().len()) == largest,
+            TransportError::TooLarge { topic, .. } => (topic.clone(), largest(topic).unwrap_or(0)),
+            _ => return Err(error),
         };
+        let bad = |event: &mut Event| is_of(&topic, event) && bytes(event) >= least;
         let before = refused.len();
         refused.extend(events.extract_if(.., bad));
         if refused.len() == before {
@@ -342,8 +360,8 @@ async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error
     };
     let columns = columns!();
     let sql = format!(
-        "SELECT {columns} FROM emitted WHERE sent = FALSE AND (retry_at IS NULL OR retry_at <= $1)
-         ORDER BY told_at LIMIT $2{alone}"
+        "SELECT {columns} FROM emitted WHERE sent = FALSE AND coalesce(retry_at, 0) <= $1
+         ORDER BY coalesce(retry_at, 0), told_at LIMIT $2{alone}"
     );
     tx.query(&sql, (now.0, limit)).await?.iter().map(read).collect()
 }

@@ -54,7 +54,8 @@ pub trait Consumer: Send {
     fn lag(&self) -> u64;
 
     /// How far each partition that is this consumer's goes, and how far the group has come there. Asked for now: whatever was
-    /// published before the call lies before the ends. None while it is not known which partitions are this consumer's.
+    /// published before the call lies before the ends. To be asked between turns: nothing that was taken may be unfinished. None
+    /// while it is not known which partitions are this consumer's.
     fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>>;
 
     /// How far the group has come in the partitions that are this consumer's.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sagamore_core::plan::Plan;
+use sagamore_core::plan::{self, Plan};
 use sagamore_database::{Database, Row};
 
 use super::Plans;
@@ -20,20 +20,26 @@ const AGAIN: &str = "
 
 /// Makes the plans of this program known, and gives them with all that were known before.
 pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Plans, Error> {
+    for plan in &plans {
+        let problems = plan::check(plan); // it may come out of a file
+        if !problems.is_empty() {
+            return Err(plan::Error { plan: plan.name.to_string(), problems }.into());
+        }
+    }
     let open = database.begin().await?;
     for plan in &plans {
         let body = serde_json::to_string(plan).expect("a plan holds only what JSON can hold");
         open.tx().execute(REGISTER, (plan.name.as_str(), plan.version, plan.hash(), body)).await?;
-    }
-    open.commit().await?;
-    let known = load(database, Vec::new()).await?;
-    for plan in plans {
-        let same = known.get(&(plan.name.clone(), plan.version)).is_some_and(|known| known.hash() == plan.hash());
-        if !same {
-            return Err(Error::DefinitionChanged { name: plan.name, version: plan.version });
+        let of_plan = "SELECT hash FROM plan WHERE name = $1 AND version = $2";
+        let known = open.tx().query(of_plan, (plan.name.as_str(), plan.version)).await?;
+        let known: Option<String> = known.first().map(|row| row.get(0)).transpose()?;
+        if known != Some(plan.hash()) {
+            open.rollback().await?;
+            return Err(Error::DefinitionChanged { name: plan.name.clone(), version: plan.version });
         }
     }
-    Ok(known)
+    open.commit().await?;
+    load(database, plans).await
 }
 
 /// Those that are known, and of the others these.

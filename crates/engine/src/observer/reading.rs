@@ -16,7 +16,7 @@ use crate::error::Error;
 /// How often an observer says of its partitions that they are read.
 pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);
 /// A partition of which nobody has said so for so long is nobody's: its topic was made anew with fewer.
-pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(600);
+pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(3600);
 
 /// What was taken of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,10 +44,15 @@ pub(super) struct Retention {
     from: Option<Option<Timestamp>>,
 }
 
+/// Whether what is done so often is due. A clock that was set back does not hold it up.
+pub(super) fn is_due(due: Option<Timestamp>, now: Timestamp, every: Duration) -> bool {
+    due.is_none_or(|due| due <= now || due > now.plus(every))
+}
+
 impl Observer {
     /// Says now and then how many chains stand how; those that are over are not counted.
     pub(super) async fn count(&mut self, now: Timestamp) -> Result<(), Error> {
-        if self.retention.count_due.is_some_and(|due| now < due) {
+        if !is_due(self.retention.count_due, now, COUNT_EVERY) {
             return Ok(());
         }
         let counted = self.store.count().await?;
@@ -61,7 +66,7 @@ impl Observer {
 
     /// Whether the services are to be told anew what they may forget.
     pub(super) fn horizon_is_due(&self, now: Timestamp) -> bool {
-        self.retention.horizon_due.is_none_or(|due| due <= now)
+        is_due(self.retention.horizon_due, now, HORIZON_EVERY)
     }
 
     /// Forgets a page of what is old.
@@ -107,7 +112,7 @@ impl Store {
         let open = ChainStatus::ALL.into_iter().filter(|status| !status.is_over());
         let open: Vec<String> = open.map(|status| format!("'{}'", status.as_str())).collect();
         let sql = format!(
-            "SELECT status, count(*) FROM chain WHERE status IN ({}) AND resolved_at IS NULL GROUP BY status",
+            "SELECT status, count(*) FROM chain WHERE status IN ({}) AND (resolved_at IS NULL OR ended_at IS NULL) GROUP BY status",
             open.join(", ")
         );
         let read = |row: &Row| {

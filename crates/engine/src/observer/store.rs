@@ -23,10 +23,13 @@ use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
 
 /// The columns of [`ChainHeader`], in order.
-const HEADER: &str = "seq, id, version, CASE WHEN resolved_at IS NOT NULL THEN 'resolved' ELSE status END,
-    CASE WHEN resolved_at IS NOT NULL THEN resolved_because ELSE why END, begun_at, changed_at, ended_at, failed_at";
-/// What a person has said counts.
-pub(super) const STATUS: &str = "CASE WHEN resolved_at IS NOT NULL THEN 'resolved' ELSE status END";
+const HEADER: &str =
+    "seq, id, version, CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN 'resolved' ELSE status END,
+    CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN resolved_because ELSE why END,
+    begun_at, changed_at, ended_at, failed_at";
+/// What a person has said counts, until an event comes; an older program only takes the end away then.
+pub(super) const STATUS: &str =
+    "CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN 'resolved' ELSE status END";
 /// So many events of a chain are read at most. A plan has fewer.
 pub(super) const EVENTS_MAX: usize = 200;
 /// Late chains in one transaction.
@@ -146,13 +149,19 @@ impl Store {
         Ok(Store { database, plans, tells_overdue: false })
     }
 
-    /// From now on who is stuck is looked at again, those included who were stuck before.
-    pub async fn tell_overdue(&mut self) -> Result<(), Error> {
+    /// From now on who is stuck is looked at again.
+    pub fn tell_overdue(&mut self) {
         self.tells_overdue = true;
+    }
+
+    /// Has some that were stuck before looked at again; gives whether there may be more.
+    pub async fn look_at_stuck(&self) -> Result<bool, Error> {
+        let again = "UPDATE chain SET due_at = begun_at WHERE seq IN (
+            SELECT seq FROM chain WHERE status = 'stuck' AND due_at IS NULL AND resolved_at IS NULL ORDER BY seq LIMIT 500)";
         let open = self.database.begin().await?;
-        let again = "UPDATE chain SET due_at = begun_at WHERE status = 'stuck' AND due_at IS NULL";
-        open.tx().execute(again, ()).await?;
-        Ok(open.commit().await?)
+        let rows = open.tx().execute(again, ()).await?;
+        open.commit().await?;
+        Ok(rows > 0)
     }
 
     /// The topics of all plans.
@@ -319,10 +328,10 @@ impl Store {
         let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
         let mut clauses = Clauses::of(filter, &self.plan_names());
         match filter.status {
-            Some(ChainStatus::Resolved) => clauses.add_fixed("resolved_at IS NOT NULL"),
+            Some(ChainStatus::Resolved) => clauses.add_fixed("resolved_at IS NOT NULL AND ended_at IS NOT NULL"),
             Some(status) => {
                 clauses.add("status = ?", status.as_str().into());
-                clauses.add_fixed("resolved_at IS NULL");
+                clauses.add_fixed("(resolved_at IS NULL OR ended_at IS NULL)");
             }
             None => {}
         }

@@ -136,7 +136,8 @@ async fn unended(settings: &Settings) -> Option<Result<String, String>> {
     let database = settings.database("observer").ok()?;
     let ended_before = clock::now().minus(settings.barrier_retention());
     let until = ended_before.minus(Duration::from_secs(24 * 3600));
-    let since = "SELECT coalesce(max(since), 0) FROM observing";
+    let since =
+        "SELECT coalesce(max(since), 0) FROM (SELECT since FROM observing UNION ALL SELECT gap_at FROM reading) s";
     let since: i64 = database.query(since, ()).await.ok()?.first()?.get(0).ok()?;
     let ask = format!("SELECT count(*) FROM ({NAMES}) n");
     let most = NAMES_MAX as i64 + 1;
