@@ -28,7 +28,7 @@ use tokio::sync::broadcast;
 use crate::error::Error;
 use crate::orchestrator::clock;
 
-pub use chains::{ChainDetail, Chains};
+pub use chains::{ChainDetail, Chains, Reading};
 pub use resolve::ResolveError;
 pub use retention::{NAMES, NAMES_MAX};
 pub use status::ChainStatus;
@@ -113,6 +113,8 @@ pub struct Observer {
     retention: Retention,
     /// The chains that have changed, for those who wait for one.
     changes: broadcast::Sender<Changed>,
+    /// Those who read are told how far it is.
+    chains: Chains,
 }
 
 impl Observer {
@@ -128,7 +130,7 @@ impl Observer {
             store.tell_overdue();
         }
         let (changes, _) = broadcast::channel(CHANGES_KEPT);
-        let chains = Chains::new(store.clone(), changes.clone());
+        let chains = Chains::new(store.clone(), changes.clone(), Reading::Nothing);
         let observer = Observer {
             stuck: options.tells_overdue,
             options,
@@ -144,6 +146,7 @@ impl Observer {
             seen_due: None,
             retention: Retention::default(),
             changes,
+            chains: chains.clone(),
         };
         Ok((observer, chains))
     }
@@ -166,7 +169,9 @@ impl Observer {
             consumer.commit(Mark::behind(&taken)).await?;
         }
         self.unsettled = false;
-        metrics::gauge!("sagamore_observer_lag").set(consumer.lag() as f64);
+        let lag = consumer.lag();
+        self.chains.is_behind(lag, lag == 0 || !consumer.marks().is_empty());
+        metrics::gauge!("sagamore_observer_lag").set(lag as f64);
         let late = self.look_for_late(now).await?;
         changed.extend(late.into_iter().map(|late| (late.id, late.status)));
         if !changed.is_empty() {

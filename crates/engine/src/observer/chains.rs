@@ -1,5 +1,6 @@
 //! The way to the chains: show, list, and wait for one to be over.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sagamore_core::SagaId;
@@ -24,6 +25,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Chains {
     store: Store,
     changes: broadcast::Sender<Changed>,
+    reading: Arc<Mutex<Reading>>,
+}
+
+/// How far the observer of this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// It observes elsewhere: nobody knows here.
+    Elsewhere,
+    /// It has no partitions yet, and has read nothing since it began.
+    Nothing,
+    /// All but so many events.
+    But(u64),
 }
 
 /// One chain with all that is known of it.
@@ -38,14 +51,24 @@ pub struct ChainDetail {
 }
 
 impl Chains {
-    pub(super) fn new(store: Store, changes: broadcast::Sender<Changed>) -> Chains {
-        Chains { store, changes }
+    pub(super) fn new(store: Store, changes: broadcast::Sender<Changed>, reading: Reading) -> Chains {
+        Chains { store, changes, reading: Arc::new(Mutex::new(reading)) }
+    }
+
+    pub(super) fn is_behind(&self, events: u64, reads: bool) {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) =
+            if reads { Reading::But(events) } else { Reading::Nothing };
+    }
+
+    /// How far the observer of this process is: what it does not know may be among what it has not read.
+    pub fn reading(&self) -> Reading {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What an observer, wherever it runs, keeps in this database.
     pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Chains, Error> {
         let store = Store::open(database, plans, Access::Reads).await?;
-        Ok(Chains::new(store, broadcast::channel(1).0))
+        Ok(Chains::new(store, broadcast::channel(1).0, Reading::Elsewhere))
     }
 
     /// One chain.

@@ -26,16 +26,21 @@ pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
     let answer = client.get(&path).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
-        Format::Table => print(&client.read(&answer)?),
+        Format::Table => {
+            let lines: Lines = client.read(&answer)?;
+            match (lines.sagas.is_empty(), path.contains('&')) {
+                (true, true) => anstream::eprintln!("no saga of that sort"),
+                (true, false) => {
+                    anstream::eprintln!("no sagas; begin one with: curl '{client}/saga/start/12345?wait=10'");
+                }
+                (false, _) => print(&lines),
+            }
+        }
     }
     Ok(Exit::Completed)
 }
 
 fn print(lines: &Lines) {
-    if lines.sagas.is_empty() {
-        anstream::eprintln!("no sagas; start one with: sagamore start 12345 --wait 10s");
-        return;
-    }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["ID", "STYLE", "STATUS", "FAILED AT", "STARTED", "ENDED"]);
@@ -51,6 +56,8 @@ fn print(lines: &Lines) {
     }
     anstream::println!("{}", table.trim_fmt());
     if lines.next.is_some() {
-        anstream::eprintln!("there are more: -n shows more of them");
+        anstream::eprintln!(
+            "there are more: -n shows up to 500 of them; narrow it with --status, --definition or --key"
+        );
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use sagamore_engine::{Chains, Observer, ObserverOptions};
+use sagamore_shop::choreography;
 
 use super::attend::{self, Attended, Place};
 use super::output::Exit;
-use super::serve::PAUSE;
-use super::{ConfigArgs, ObserveArgs};
+use super::serve::{PAUSE, host};
+use super::{ConfigArgs, ObserveArgs, topics};
 use crate::config::Settings;
 use crate::crew::Crew;
 use crate::http::{ObserverApp, observer_router};
@@ -24,7 +25,9 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let waiting = Waiting::default();
-    let opening = open(&settings, args.group, &waiting);
+    // the same name after a restart: the group need not wait until it has given the former process up
+    let instance = settings.topic(&format!("observer-{}-{address}", host()));
+    let opening = open(&settings, args.group, instance, &waiting);
     let (listener, (observer, chains)) = attend::meanwhile(listener, ("observer", &waiting), opening).await?;
     let attended = Attended::begin(listener, observer_router(ObserverApp { chains, metrics: Some(metrics) }))?;
     let mut crew = Crew::new();
@@ -49,9 +52,14 @@ pub async fn chains(settings: &Settings, waiting: &Waiting) -> Result<Chains> {
 }
 
 /// Tries until the servers are there: a start order is nobody's worry.
-async fn open(settings: &Settings, group: Option<String>, waiting: &Waiting) -> Result<(Observer, Chains)> {
+async fn open(
+    settings: &Settings,
+    group: Option<String>,
+    instance: String,
+    waiting: &Waiting,
+) -> Result<(Observer, Chains)> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
-    let kafka = settings.kafka("observer", None)?;
+    let kafka = settings.kafka("observer", Some(instance))?;
     let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
     let (partitions, tells_overdue) = (settings.observer.partitions, settings.observer.tells_overdue);
@@ -60,9 +68,11 @@ async fn open(settings: &Settings, group: Option<String>, waiting: &Waiting) -> 
     let group = group.unwrap_or(usual.group.clone());
     let options = ObserverOptions { group, partitions, retention, tells_overdue, ..usual };
     loop {
-        let opened = match kafka.brokers().await {
+        let key = "observer.partitions";
+        let opened = match topics::disagreement(&kafka, choreography::BEGINS, key, partitions).await {
             Err(error) => Err(error.into()),
-            Ok(_) => Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await,
+            Ok(Some(disagreement)) => return Err(disagreement.into()),
+            Ok(None) => Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await,
         };
         match opened {
             Err(error) if error.is_transient() => {

@@ -47,6 +47,9 @@ struct Report {
     /// Of definitions of which the server knows no saga, and so another one keeps them: how many each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     elsewhere: BTreeMap<String, usize>,
+    /// Services that do not answer: of what they know nothing was compared.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unasked: Vec<&'static str>,
     /// Suspicious ones that were too many to be looked into.
     #[serde(skip_serializing_if = "is_none")]
     left_out: usize,
@@ -72,7 +75,8 @@ struct Sides {
 
 /// Compares, and has the events of chains told again when that is wanted. Ends with 1 when something is inconsistent.
 pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
-    let sides = Sides::of(config, &args)?;
+    let mut sides = Sides::of(config, &args)?;
+    let unasked = sides.leave_out_who_is_away().await?;
     let now = clock::now();
     let retention = Settings::load(config.config.as_deref())?.barrier_retention();
     let comparison = Comparison {
@@ -88,6 +92,7 @@ pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
         report: Report::default(),
     };
     let mut report = comparison.run().await?;
+    report.unasked = unasked;
     if args.resend {
         report.resent = Some(sides.resend(&report).await?);
     }
@@ -95,7 +100,8 @@ pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
         Format::Json => output::json(&report)?,
         Format::Table => print(&report),
     }
-    Ok(if report.inconsistent.is_empty() && report.left_out == 0 { Exit::Completed } else { Exit::Error })
+    let complete = report.left_out == 0 && report.unasked.is_empty();
+    Ok(if report.inconsistent.is_empty() && complete { Exit::Completed } else { Exit::Error })
 }
 
 /// A range of sagas after the other, and what was found so far.
@@ -267,6 +273,32 @@ impl Sides {
         Ok(Sides { sagas, services })
     }
 
+    /// Goes on without the services that do not answer, and gives them; fails when none does.
+    async fn leave_out_who_is_away(&mut self) -> Result<Vec<&'static str>> {
+        let (mut there, mut away, mut why) = (Vec::new(), Vec::new(), None);
+        for (name, client) in std::mem::take(&mut self.services) {
+            match client.get("/livez").await {
+                Ok(_) => there.push((name, client)),
+                Err(error) => {
+                    let told = match &error {
+                        client::Error::NotRunning { source, .. } => format!("{client}: {source}"),
+                        error => error.to_string(),
+                    };
+                    anstream::eprintln!("{name} does not answer, and is left out ({told})");
+                    away.push(name);
+                    why = Some(error);
+                }
+            }
+        }
+        match why {
+            Some(why) if there.is_empty() => Err(why.into()),
+            _ => {
+                self.services = there;
+                Ok(away)
+            }
+        }
+    }
+
     async fn saga(&self, id: &str) -> Result<Option<SagaView>> {
         match self.sagas.get(&format!("/api/v1/sagas/{}", encoded(id))).await {
             Ok(body) => Ok(Some(self.sagas.read(&body)?)),
@@ -307,7 +339,7 @@ fn is_none(count: &usize) -> bool {
 }
 
 fn print(report: &Report) {
-    let Report { sagas, facts, inconsistent, open, more_open, elsewhere, left_out, resent } = report;
+    let Report { sagas, facts, inconsistent, open, more_open, elsewhere, unasked, left_out, resent } = report;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["SAGA", "SERVICE", "STEP", "WHAT IS WRONG", "WHAT TO DO"]);
@@ -325,6 +357,9 @@ fn print(report: &Report) {
         anstream::println!(
             "{count} of '{definition}' are not compared: no saga of it is known here; ask the server that keeps them"
         );
+    }
+    if !unasked.is_empty() {
+        anstream::println!("not compared with what these know, for they do not answer: {}", unasked.join(", "));
     }
     if *left_out > 0 {
         anstream::println!("{left_out} more are suspicious, and were not looked into: mend these first");

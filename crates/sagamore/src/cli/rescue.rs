@@ -47,7 +47,8 @@ async fn of_chain(client: &Client, path: &str, verb: Verb, args: &RescueArgs, sa
         );
     }
     let effect = format!(
-        "This takes your word that {id}, which is {status}, is taken care of; no service is asked for anything."
+        "This takes your word that {id}, which is {status}, is taken care of. No service is asked for anything: what is done \
+         stays done, and one that is late still acts when it comes back."
     );
     if !args.yes && !output::agreed(&effect, "Resolve it?")? {
         return Ok(Exit::Usage);

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::{Name, SagaId};
-use sagamore_engine::{ChainStatus, Chains, Filter, ResolveError};
+use sagamore_engine::{ChainStatus, Chains, Filter, Reading, ResolveError};
 use sagamore_shop::choreography;
 use serde::Deserialize;
 
@@ -71,13 +71,25 @@ pub async fn show(State(chains): State<Chains>, Segment(id): Segment, headers: H
     let wait = Wait::of(&headers)?;
     let chain = chain_id(&id)?;
     chains.wait(&chain, wait.map_or(Duration::ZERO, Wait::patience)).await.map_err(unread)?;
-    let missing = || Problem::new(Code::NoSuchSaga, format!("no event of the chain {chain} was ever seen"));
+    let missing = || match chains.reading() {
+        Reading::Elsewhere | Reading::But(0) => {
+            Problem::new(Code::NoSuchSaga, format!("no event of the chain {chain} was ever seen"))
+        }
+        Reading::But(events) => not_yet(&format!("chain {chain} is not known yet: {events} events are not read")),
+        Reading::Nothing => not_yet(&format!("chain {chain} is not known yet: {NOTHING}")),
+    };
     let detail = chains.show(&chain).await.map_err(unread)?.ok_or_else(missing)?;
     let mut response = shown(&chain_view(&detail));
     if let Some(wait) = wait {
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
     }
     Ok(response)
+}
+
+const NOTHING: &str = "the brokers have given the observer no events since it began";
+
+fn not_yet(why: &str) -> Problem {
+    Problem::new(Code::Unavailable, why).retry_after(1)
 }
 
 /// The only verb that a chain takes is a person's word that it is taken care of.
@@ -146,8 +158,11 @@ pub fn unread(error: sagamore_engine::Error) -> Problem {
 
 async fn readyz(State(app): State<ObserverApp>) -> Result<&'static str, Problem> {
     let read = app.chains.list(&Filter { limit: Some(1), ..Filter::default() }).await;
-    read.map_err(|error| Problem::new(Code::Unavailable, error.to_string()).retry_after(1))?;
-    Ok("ok\n")
+    read.map_err(|error| not_yet(&error.to_string()))?;
+    match app.chains.reading() {
+        Reading::Nothing => Err(not_yet(NOTHING)),
+        Reading::Elsewhere | Reading::But(_) => Ok("ok\n"),
+    }
 }
 
 async fn metrics(State(app): State<ObserverApp>) -> Response {
