@@ -68,6 +68,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the server may answer when it is asked again.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::NotRunning { .. } | Error::Broken { .. } => true,
+            Error::Problem { told, .. } => matches!(told.status, 429 | 500 | 502 | 503 | 504),
+            Error::Address(_) | Error::Strange { .. } => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Client {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "http://{}", self.authority)

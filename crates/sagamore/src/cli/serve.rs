@@ -41,6 +41,12 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
     };
     let (listener, opened) = attend::meanwhile(listener, ("orchestrator", &waiting), opening).await?;
     let ((orchestrator, handle), chains) = opened;
+    if settings.choreography {
+        anstream::eprintln!(
+            "choreography is set: services that are started with it hear no commands, and sagas that are started here wait \
+             for such as are not"
+        );
+    }
     let app = App { handle, chains, shop: None, log: None, metrics: Some(metrics) };
     let attended = Attended::begin(listener, http::router(app))?;
     let mut crew = Crew::new();

@@ -1,7 +1,7 @@
 //! `sagamore watch`: the saga drawn again with every change, until it rests.
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
@@ -14,14 +14,27 @@ use crate::view::{SagaView, standing};
 /// How often the server is asked.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A server that has answered may be away for so long.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+
 /// Ends with the exit code of the outcome.
 pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
     let client = args.server.client(config)?;
     let path = format!("/api/v1/sagas/{}", encoded(&args.id));
     let live = std::io::stdout().is_terminal() && args.server.format.output == Format::Table;
     let (mut seen, mut lines_drawn) = (None, 0);
+    let mut answered = None;
     loop {
-        let answer = client.get(&path).await?;
+        let answer = match client.get(&path).await {
+            Ok(answer) => answer,
+            // it is started anew, perhaps; who was seen once is seen again
+            Err(error) if answered.is_some_and(|at: Instant| at.elapsed() < AWAY_MAX) && error.is_passing() => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        answered = Some(Instant::now());
         let view: SagaView = client.read(&answer)?;
         let stands = Some((view.revision, view.line.status)); // a chain becomes late without an event
         if stands != seen {

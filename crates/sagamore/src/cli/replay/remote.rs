@@ -179,7 +179,7 @@ impl Remote {
         for server in servers.iter().cycle() {
             match server.get(path).await {
                 Ok(body) => return Ok(server.read(&body)?),
-                Err(error) if is_passing(&error) && Instant::now() < until => {
+                Err(error) if error.is_passing() && Instant::now() < until => {
                     waiting.because(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -206,18 +206,9 @@ async fn place_order(orchestrator: &Client, order: &PlacedLine) -> Result<Answer
                 Status::Running | Status::Compensating => Answer::NotYet,
             })
         }
-        Err(error) if is_passing(&error) => Err(error.into()),
+        Err(error) if error.is_passing() => Err(error.into()),
         Err(client::Error::Problem { told, .. }) => Ok(Answer::Bad(told.detail)),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Whether somebody who is asked again, later, may answer.
-fn is_passing(error: &client::Error) -> bool {
-    match error {
-        client::Error::NotRunning { .. } | client::Error::Broken { .. } => true,
-        client::Error::Problem { told, .. } => matches!(told.status, 429 | 500 | 502 | 503 | 504),
-        client::Error::Address(_) | client::Error::Strange { .. } => false,
     }
 }
 
@@ -246,7 +237,7 @@ async fn post_rows<T: Serialize>(service: &Client, path: &str, rows: &[T]) -> Re
         loop {
             match service.post(path, lines.clone(), None).await {
                 Ok(_) => break,
-                Err(error) if is_passing(&error) && Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Err(error) if error.is_passing() && Instant::now() < until => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error.into()),
             }
         }

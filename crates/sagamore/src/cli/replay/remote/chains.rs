@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Answer, PlacedLine, WAIT_S, is_passing};
+use super::{Answer, PlacedLine, WAIT_S};
 use crate::client::{self, Client};
 use crate::http::encoded;
 use crate::view::SagaView;
@@ -11,7 +11,7 @@ use crate::view::SagaView;
 pub async fn see_through(service: &Client, observer: &Client, order: &PlacedLine) -> Result<Answer> {
     match service.post("/orders", order.input.as_str().to_owned(), None).await {
         Ok(_) => {}
-        Err(error) if is_passing(&error) => return Err(error.into()),
+        Err(error) if error.is_passing() => return Err(error.into()),
         Err(client::Error::Problem { told, .. }) => return Ok(Answer::Bad(told.detail)),
         Err(error) => return Err(error.into()),
     }
