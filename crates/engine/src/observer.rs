@@ -23,7 +23,6 @@ use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::Database;
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event};
 use sagamore_transport::{Consumer, Delivered, Mark, Reach, Record, Subscription, Transport};
-use tokio::sync::broadcast;
 
 use crate::error::Error;
 use crate::orchestrator::clock;
@@ -38,8 +37,6 @@ use reading::{Read, SEEN_EVERY, UNSEEN_MAX};
 use retention::{Retention, is_due};
 use store::{Access, Folded, Store};
 
-/// So many turns' changes are kept for those who wait; who is further behind looks again.
-const CHANGES_KEPT: usize = 64;
 /// How often is looked for chains that have become late.
 const TICK: Duration = Duration::from_millis(500);
 /// Observers that are begun together have said by then what they read.
@@ -111,9 +108,7 @@ pub struct Observer {
     /// Plans whose chains may have been of an unknown version.
     unknown: Vec<Arc<Plan>>,
     retention: Retention,
-    /// The chains that have changed, for those who wait for one.
-    changes: broadcast::Sender<Changed>,
-    /// Those who read are told how far it is.
+    /// Those who read are told of what has changed, and how far it is.
     chains: Chains,
 }
 
@@ -129,8 +124,7 @@ impl Observer {
         if options.tells_overdue {
             store.tell_overdue();
         }
-        let (changes, _) = broadcast::channel(CHANGES_KEPT);
-        let chains = Chains::new(store.clone(), changes.clone(), Reading::Nothing);
+        let chains = Chains::new(store.clone(), Reading::Nothing);
         let observer = Observer {
             stuck: options.tells_overdue,
             options,
@@ -145,7 +139,6 @@ impl Observer {
             begun_at: None,
             seen_due: None,
             retention: Retention::default(),
-            changes,
             chains: chains.clone(),
         };
         Ok((observer, chains))
@@ -170,12 +163,13 @@ impl Observer {
         }
         self.unsettled = false;
         let lag = consumer.lag();
-        self.chains.is_behind(lag, lag == 0 || !consumer.marks().is_empty());
+        let reads = lag == 0 || self.chains.reading() != Reading::Nothing || !consumer.marks().is_empty();
+        self.chains.is_behind(if reads { Reading::But(lag) } else { Reading::Nothing });
         metrics::gauge!("sagamore_observer_lag").set(lag as f64);
         let late = self.look_for_late(now).await?;
         changed.extend(late.into_iter().map(|late| (late.id, late.status)));
         if !changed.is_empty() {
-            let _ = self.changes.send(Arc::new(changed)); // perhaps nobody waits
+            self.chains.have_changed(Arc::new(changed));
         }
         Ok(taken.len())
     }
@@ -295,6 +289,7 @@ impl Observer {
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, "observe, trying again");
                     (self.consumer, self.ahead, self.seen_due) = (None, None, None); // whatever became of it
+                    self.chains.is_behind(Reading::Nothing);
                     self.unsettled = false;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);

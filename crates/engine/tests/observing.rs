@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::message::Event;
+use sagamore_core::message::{Event, Horizon};
 use sagamore_core::plan::Plan;
-use sagamore_core::{Body, Direction, SagaId, StepKey, Timestamp};
+use sagamore_core::{Body, Direction, ReplyTo, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
 use sagamore_database::testing::{database, is_remote, whole_table_walks};
 use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions, ResolveError};
@@ -67,6 +67,19 @@ impl Rig {
     async fn passes(&mut self, time: Duration) {
         self.now = self.now.plus(time);
         self.turns().await;
+    }
+
+    /// What services were told that they may forget, the last time at the end, and who is to be answered.
+    async fn horizons(&self) -> Vec<(Horizon, Option<ReplyTo>)> {
+        let topics = vec![HORIZON_TOPIC.into()];
+        let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+        let mut consumer = self.log.subscribe(subscription).await.expect("subscribe");
+        let told = consumer.poll(1_000).await.expect("poll");
+        told.iter().map(|told| decode_horizon(&told.record).expect("a horizon")).collect()
+    }
+
+    async fn horizon(&self) -> Horizon {
+        self.horizons().await.pop().expect("one was told").0
     }
 
     async fn status(&self, key: &str) -> (ChainStatus, Option<String>) {
@@ -213,25 +226,18 @@ async fn chains_that_were_over_long_ago_are_forgotten_and_services_are_told_so()
     let born = rig.now;
     rig.tell(&stories("over").0).await;
     rig.tell(&[stories("open").0[0].clone()]).await;
-    let horizons = async |rig: &Rig| {
-        let topics = vec![HORIZON_TOPIC.into()];
-        let subscription = Subscription { group: "listens".into(), topics, partitions: None };
-        let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
-        let told = consumer.poll(100).await.expect("poll");
-        told.iter().map(|told| decode_horizon(&told.record).expect("a horizon")).collect::<Vec<_>>()
-    };
-    let first = horizons(&rig).await;
+    let first = rig.horizons().await;
     assert_eq!(first.len(), 1, "once in ten minutes");
     assert!(first[0].0.started_before < born && first[0].0.but.is_empty(), "{first:?}");
 
     rig.passes(32 * day).await;
-    let (horizon, reply_to) = horizons(&rig).await.pop().expect("another one");
+    let (horizon, reply_to) = rig.horizons().await.pop().expect("another one");
     let ended_before = rig.now.minus(30 * day);
     assert_eq!((horizon.ended_before, horizon.started_before), (ended_before, ended_before.minus(2 * day)));
     assert_eq!((horizon.started_from, reply_to), (Some(born.plus(day)), None));
     assert_eq!(horizon.definitions, ["visit".parse().expect("a name")]);
     rig.passes(4 * day).await;
-    let (horizon, _) = horizons(&rig).await.pop().expect("another one");
+    let (horizon, _) = rig.horizons().await.pop().expect("another one");
     assert_eq!(horizon.but, [chain("open")]);
     assert!(rig.chains.show(&chain("over")).await.expect("read").is_none(), "it is forgotten");
     assert_eq!(rig.status("open").await.0, ChainStatus::Stuck);
@@ -401,14 +407,7 @@ async fn of_chains_from_before_a_gap_nothing_is_forgotten() {
     let day = Duration::from_secs(24 * 3600);
     let mut rig = Rig::new().await;
     let born = rig.now;
-    let told_from = async |rig: &Rig| {
-        let topics = vec![HORIZON_TOPIC.into()];
-        let subscription = Subscription { group: "listens".into(), topics, partitions: None };
-        let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
-        let told = consumer.poll(1_000).await.expect("poll");
-        decode_horizon(&told.last().expect("one was told").record).expect("a horizon").0.started_from
-    };
-    assert_eq!(told_from(&rig).await, Some(born.plus(day)));
+    assert_eq!(rig.horizon().await.started_from, Some(born.plus(day)));
     rig.tell(&stories("1").0).await;
     let database = rig.database.clone();
     let backup = async |next: i64| {
@@ -417,14 +416,18 @@ async fn of_chains_from_before_a_gap_nothing_is_forgotten() {
         open.commit().await.expect("commit");
     };
     rig.passes(day).await;
-    assert_eq!(told_from(&rig).await, Some(born.plus(day)), "nothing was missed");
+    assert_eq!(rig.horizon().await.started_from, Some(born.plus(day)), "nothing was missed");
     backup(0).await; // the database of yesterday, and the group has read on since
     rig.passes(day).await;
-    assert_eq!(told_from(&rig).await, Some(rig.now.plus(day)), "no event has come, and it shows all the same");
+    assert_eq!(
+        rig.horizon().await.started_from,
+        Some(rig.now.plus(day)),
+        "no event has come, and it shows all the same"
+    );
     let then = rig.now;
     rig.tell(&stories("2").0).await;
     rig.passes(day).await;
-    assert_eq!(told_from(&rig).await, Some(then.plus(day)), "it goes on from there");
+    assert_eq!(rig.horizon().await.started_from, Some(then.plus(day)), "it goes on from there");
     backup(0).await;
     rig.tell(&stories("3").0).await;
     let gaps = rig.database.query("SELECT count(*) FROM reading WHERE gap_at = $1", (rig.now.0,)).await.expect("read");
@@ -459,25 +462,22 @@ async fn a_chain_of_whose_beginning_nothing_was_seen_is_named_however_young_it_l
     rig.tell(&[Event { at: rig.now, ..opened }]).await;
     rig.passes(DEADLINE * 20).await;
     assert_eq!(rig.status("torn").await.0, ChainStatus::Anomalous);
-    let named = async |rig: &Rig| {
-        let topics = vec![HORIZON_TOPIC.into()];
-        let subscription = Subscription { group: "listens".into(), topics, partitions: None };
-        let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
-        let told = consumer.poll(1_000).await.expect("poll");
-        decode_horizon(&told.last().expect("one was told").record).expect("a horizon").0.but
-    };
-    assert_eq!(named(&rig).await, [chain("torn")]);
+    assert_eq!(rig.horizon().await.but, [chain("torn")]);
     let [_, opened, _] = stories("old").0;
     rig.tell(&[Event { at: Timestamp(1), ..opened }]).await;
     rig.passes(DEADLINE * 20).await;
-    assert_eq!(named(&rig).await, [chain("torn")], "of what is from before the observer nothing is forgotten anyway");
+    assert_eq!(
+        rig.horizon().await.but,
+        [chain("torn")],
+        "of what is from before the observer nothing is forgotten anyway"
+    );
     rig.chains.resolve(&chain("torn"), "Ada has looked").await.expect("resolved");
     rig.passes(DEADLINE * 20).await;
-    assert_eq!(named(&rig).await, [chain("torn")], "what is asked of it may still be asked again");
+    assert_eq!(rig.horizon().await.but, [chain("torn")], "what is asked of it may still be asked again");
     let begun = stories("torn").0[0].clone();
     rig.tell(&[begun]).await;
     rig.passes(DEADLINE * 20).await;
-    assert_eq!(named(&rig).await, []);
+    assert_eq!(rig.horizon().await.but, []);
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use crate::error::Error;
 use crate::orchestrator::clock;
 use crate::store::Filter;
 
+/// So many turns' changes are kept for those who wait; who is further behind looks again.
+const CHANGES_KEPT: usize = 64;
 /// Who waits looks this often, whatever it hears: another process may observe.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Chains {
     store: Store,
+    /// The chains that have changed, for those who wait for one.
     changes: broadcast::Sender<Changed>,
     reading: Arc<Mutex<Reading>>,
 }
@@ -51,13 +54,17 @@ pub struct ChainDetail {
 }
 
 impl Chains {
-    pub(super) fn new(store: Store, changes: broadcast::Sender<Changed>, reading: Reading) -> Chains {
-        Chains { store, changes, reading: Arc::new(Mutex::new(reading)) }
+    pub(super) fn new(store: Store, reading: Reading) -> Chains {
+        Chains { store, changes: broadcast::channel(CHANGES_KEPT).0, reading: Arc::new(Mutex::new(reading)) }
     }
 
-    pub(super) fn is_behind(&self, events: u64, reads: bool) {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) =
-            if reads { Reading::But(events) } else { Reading::Nothing };
+    /// Those who wait for one of these are woken.
+    pub(super) fn have_changed(&self, changed: Changed) {
+        let _ = self.changes.send(changed); // perhaps nobody waits
+    }
+
+    pub(super) fn is_behind(&self, reading: Reading) {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
     }
 
     /// How far the observer of this process is: what it does not know may be among what it has not read.
@@ -68,7 +75,7 @@ impl Chains {
     /// What an observer, wherever it runs, keeps in this database.
     pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Chains, Error> {
         let store = Store::open(database, plans, Access::Reads).await?;
-        Ok(Chains::new(store, broadcast::channel(1).0, Reading::Elsewhere))
+        Ok(Chains::new(store, Reading::Elsewhere))
     }
 
     /// One chain.

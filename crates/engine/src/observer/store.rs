@@ -22,14 +22,28 @@ use super::status::{ChainStatus, status};
 use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
 
-/// The columns of [`ChainHeader`], in order.
-const HEADER: &str =
-    "seq, id, version, CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN 'resolved' ELSE status END,
-    CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN resolved_because ELSE why END,
-    begun_at, changed_at, ended_at, failed_at";
+macro_rules! unless_resolved {
+    ($resolved:literal, $column:literal) => {
+        concat!(
+            "CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN ",
+            $resolved,
+            " ELSE ",
+            $column,
+            " END"
+        )
+    };
+}
+
 /// What a person has said counts, until an event comes; an older program only takes the end away then.
-pub(super) const STATUS: &str =
-    "CASE WHEN resolved_at IS NOT NULL AND ended_at IS NOT NULL THEN 'resolved' ELSE status END";
+pub(super) const STATUS: &str = unless_resolved!("'resolved'", "status");
+/// The columns of [`ChainHeader`], in order.
+const HEADER: &str = concat!(
+    "seq, id, version, ",
+    unless_resolved!("'resolved'", "status"),
+    ", ",
+    unless_resolved!("resolved_because", "why"),
+    ", begun_at, changed_at, ended_at, failed_at"
+);
 /// So many events of a chain are read at most. A plan has fewer.
 pub(super) const EVENTS_MAX: usize = 200;
 /// Late chains in one transaction.

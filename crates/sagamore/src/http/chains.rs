@@ -71,14 +71,7 @@ pub async fn show(State(chains): State<Chains>, Segment(id): Segment, headers: H
     let wait = Wait::of(&headers)?;
     let chain = chain_id(&id)?;
     chains.wait(&chain, wait.map_or(Duration::ZERO, Wait::patience)).await.map_err(unread)?;
-    let missing = || match chains.reading() {
-        Reading::Elsewhere | Reading::But(0) => {
-            Problem::new(Code::NoSuchSaga, format!("no event of the chain {chain} was ever seen"))
-        }
-        Reading::But(events) => not_yet(&format!("chain {chain} is not known yet: {events} events are not read")),
-        Reading::Nothing => not_yet(&format!("chain {chain} is not known yet: {NOTHING}")),
-    };
-    let detail = chains.show(&chain).await.map_err(unread)?.ok_or_else(missing)?;
+    let detail = chains.show(&chain).await.map_err(unread)?.ok_or_else(|| unseen(&chains, &chain))?;
     let mut response = shown(&chain_view(&detail));
     if let Some(wait) = wait {
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
@@ -87,6 +80,17 @@ pub async fn show(State(chains): State<Chains>, Segment(id): Segment, headers: H
 }
 
 const NOTHING: &str = "the brokers have given the observer no events since it began";
+
+/// Why nothing is told of a chain: there was never an event of it, or it may be among those that are not read yet.
+pub fn unseen(chains: &Chains, chain: &SagaId) -> Problem {
+    match chains.reading() {
+        Reading::Elsewhere | Reading::But(0) => {
+            Problem::new(Code::NoSuchSaga, format!("no event of the chain {chain} was ever seen"))
+        }
+        Reading::But(events) => not_yet(&format!("chain {chain} is not known yet: {events} events are not read")),
+        Reading::Nothing => not_yet(&format!("chain {chain} is not known yet: {NOTHING}")),
+    }
+}
 
 fn not_yet(why: &str) -> Problem {
     Problem::new(Code::Unavailable, why).retry_after(1)

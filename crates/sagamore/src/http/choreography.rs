@@ -97,13 +97,18 @@ async fn place(State(app): Shared, request: Request) -> Result<Response, Problem
     let (id, location) = take(&app.shop.order, &app.outbox, request).await?;
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let status = app.chains.wait(&id, patience).await.map_err(unread)?.unwrap_or(ChainStatus::Running);
-    let code = if wait.is_some() && status.is_at_rest() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let body = Json(serde_json::json!({ "id": id.as_str(), "status": status.as_str() }));
+    Ok(placed(&id, location, status, wait))
+}
+
+/// The answer to an order that was taken. `waited`: the wish that was fulfilled.
+pub(super) fn placed(chain: &SagaId, location: String, status: ChainStatus, waited: Option<Wait>) -> Response {
+    let code = if waited.is_some() && status.is_at_rest() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let body = Json(serde_json::json!({ "id": chain.as_str(), "status": status.as_str() }));
     let mut response = (code, [(header::LOCATION, location)], body).into_response();
-    if let Some(wait) = wait {
-        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
+    if let Some(waited) = waited {
+        response.headers_mut().insert(PREFERENCE_APPLIED, waited.applied());
     }
-    Ok(response)
+    response
 }
 
 /// Takes an order as the order service does; gives its chain, and where it is found.

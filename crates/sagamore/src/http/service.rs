@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Query, Request, State};
-use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -22,7 +21,7 @@ use serde::Serialize;
 
 use super::body::{Payload, Segment, encoded};
 use super::chains::{is_chain, of_order};
-use super::prefer::{PREFERENCE_APPLIED, Wait};
+use super::prefer::Wait;
 use super::{article, barriers, choreography, guarded, health, index, orders, shop, unlock, waiting, wrong_method};
 use crate::client::{self, Client};
 use crate::problem::{Code, Problem};
@@ -139,13 +138,7 @@ async fn place_order(State(app): Shared, request: Request) -> Result<Response, P
     let (chain, location) = choreography::take(&app.database, outbox, request).await?;
     let followed = followed(&app.observers, &chain, wait).await;
     let status = followed.unwrap_or(ChainStatus::Running);
-    let code = if wait.is_some() && status.is_at_rest() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let body = Json(serde_json::json!({ "id": chain.as_str(), "status": status.as_str() }));
-    let mut response = (code, [(header::LOCATION, location)], body).into_response();
-    if let (Some(wait), Some(_)) = (wait, followed) {
-        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
-    }
-    Ok(response)
+    Ok(choreography::placed(&chain, location, status, wait.filter(|_| followed.is_some())))
 }
 
 /// The article's address, for an order that was placed here: what became of it, in the article's words.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sagamore_core::message::{Event, Horizon};
-use sagamore_core::{Body, Direction};
+use sagamore_core::{Body, Direction, Timestamp};
 use sagamore_database::testing::is_remote;
 use sagamore_sdk::facts::remembered;
 use sagamore_sdk::{Begun, Options};
@@ -23,6 +23,17 @@ fn told(events: &[Event]) -> Vec<(String, Option<String>, u32)> {
 
 fn names(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.name.as_str()).collect()
+}
+
+/// All that was stored so far may be forgotten, but what is from before `started_from`.
+fn horizon(toy: &Toy, started_from: Option<Timestamp>) -> Horizon {
+    Horizon {
+        started_before: toy.now().plus(Duration::from_secs(1)),
+        ended_before: toy.now().minus(Duration::from_secs(60 * 24 * 3600)),
+        started_from,
+        definitions: vec!["book".parse().expect("a name")],
+        but: Vec::new(),
+    }
 }
 
 #[tokio::test]
@@ -246,26 +257,20 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     toy.begin("1", Mood::Calm).await;
     toy.settle().await;
     let later = toy.now().plus(Duration::from_secs(1));
-    let horizon = |started_from| Horizon {
-        started_before: later,
-        ended_before: later.minus(Duration::from_secs(60 * 24 * 3600)),
-        started_from: Some(started_from),
-        definitions: vec!["book".parse().expect("a name")],
-        but: Vec::new(),
-    };
+    let earlier = toy.now().minus(Duration::from_secs(1));
     let kept = async |toy: &Toy| (toy.rows("barrier").await, toy.rows("emitted").await);
     let before = kept(&toy).await;
     assert!(before.0 > 0 && before.1 > 0, "{before:?}");
-    toy.publish(vec![encode_horizon(&horizon(later), None)]).await;
+    toy.publish(vec![encode_horizon(&horizon(&toy, Some(later)), None)]).await;
     toy.settle().await;
     assert_eq!(kept(&toy).await, before, "they are from before anybody watched");
-    toy.publish(vec![encode_horizon(&horizon(toy.now().minus(Duration::from_secs(1))), None)]).await;
+    toy.publish(vec![encode_horizon(&horizon(&toy, Some(earlier)), None)]).await;
     toy.settle().await;
     assert_eq!(kept(&toy).await, (0, 1), "but for what began it");
     assert_eq!(toy.begin("1", Mood::Calm).await, Begun::Before, "others may not have forgotten it yet");
     assert_eq!(kept(&toy).await, (0, 1), "and that leaves no trace");
     let retention = Options::default().barrier_retention;
-    let soon = horizon(toy.now().minus(Duration::from_secs(1)));
+    let soon = horizon(&toy, Some(earlier));
     let enough = soon.ended_before.plus(retention);
     toy.passes(retention * 2);
     toy.publish(vec![encode_horizon(&Horizon { ended_before: enough, ..soon.clone() }, None)]).await;
@@ -285,13 +290,7 @@ async fn what_an_event_is_owed_of_or_waits_for_is_not_forgotten() {
     let mut toy = Toy::new().await;
     toy.transport.falls_silent(true);
     toy.begin("1", Mood::Calm).await;
-    let horizon = Horizon {
-        started_before: toy.now().plus(Duration::from_secs(1)),
-        ended_before: toy.now().minus(Duration::from_secs(60 * 24 * 3600)),
-        started_from: None,
-        definitions: vec!["book".parse().expect("a name")],
-        but: Vec::new(),
-    };
+    let horizon = horizon(&toy, None);
     toy.publish(vec![encode_horizon(&horizon, None)]).await;
     toy.settle().await;
     assert_eq!((toy.rows("barrier").await, toy.rows("emitted").await), (1, 1), "it was not sent");
@@ -334,13 +333,7 @@ async fn no_statement_about_events_walks_through_a_whole_table() {
         toy.begin(key, mood).await;
         toy.settle().await;
     }
-    let horizon = Horizon {
-        started_before: toy.now().plus(Duration::from_secs(1)),
-        ended_before: toy.now().minus(Duration::from_secs(60 * 24 * 3600)),
-        started_from: None,
-        definitions: vec!["book".parse().expect("a name")],
-        but: Vec::new(),
-    };
+    let horizon = horizon(&toy, None);
     toy.publish(vec![encode_horizon(&horizon, None)]).await;
     toy.settle().await;
     toy.settle().await;
