@@ -31,8 +31,18 @@ const ORDERS: &str = "SAGAMORE_NORTHWIND";
 /// What becomes of the real orders one after another; concurrently more or fewer of them find the shelves empty.
 const ACCOUNTS_CENTS: i64 = 17_975_404;
 
-/// Runs it all; what offends, a line each.
-pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
+/// The orchestrated shop; what offends, a line each.
+pub fn directed(workspace: &Workspace) -> Result<Vec<String>> {
+    check(workspace, play_directed)
+}
+
+/// The choreographed shop, likewise.
+pub fn reacting(workspace: &Workspace) -> Result<Vec<String>> {
+    check(workspace, play_reacting)
+}
+
+/// Starts the servers, builds the program and has it played.
+fn check(workspace: &Workspace, play: fn(&Workspace, &Services, &Path) -> Result<()>) -> Result<Vec<String>> {
     let Some(orders) = std::env::var_os(ORDERS).map(PathBuf::from) else {
         println!("   LEFT OUT: {ORDERS} does not say where the orders are");
         return Ok(Vec::new());
@@ -40,17 +50,17 @@ pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;
     services.up()?;
+    let built = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
+    ensure!(built.is_empty(), "build: {}", built.join("; "));
     let outcome = play(workspace, &services, &orders);
     let stopped = if ran_before { services.up() } else { services.down() };
     outcome.and(stopped)?;
     Ok(Vec::new())
 }
 
-fn play(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
-    let offences = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
-    ensure!(offences.is_empty(), "build: {}", offences.join("; "));
+fn play_directed(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
     let cast = Cast::start(workspace, services)?;
-    let sequential = cast.replay(orders, &["--sequential"])?.wait(REPLAY_MAX)?;
+    let sequential = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
     println!("   one after another: {sequential}");
     let expected = serde_json::json!({ "charge-payment": 113, "reserve-stock": 29, "schedule-shipment": 59 });
     ensure!(sequential["completed"] == 629 && sequential["failedAt"] == expected, "wrong outcome: {sequential}");
@@ -64,17 +74,18 @@ fn play(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()>
     frozen(&mut cast, orders)?;
     let mut cast = cast.again()?;
     wiped(&mut cast, orders)?;
-    rewound(&mut cast, orders)?;
-    drop(cast);
+    rewound(&mut cast, orders)
+}
 
+fn play_reacting(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
     let cast = Cast::start_reacting(workspace, services)?;
-    let report = cast.replay(orders, &["--sequential"])?.wait(REPLAY_MAX)?;
+    let report = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
     println!("   nobody directs: {report}");
     let expected = serde_json::json!({ "payment": 113, "inventory": 29, "shipping": 59 });
     ensure!(report["completed"] == 629 && report["failedAt"] == expected, "wrong outcome: {report}");
     ensure!(report["balanceCents"] == ACCOUNTS_CENTS && report["stockPieces"] == 6_255, "wrong sums: {report}");
     drop(cast);
-    reacting(&mut Cast::start_reacting(workspace, services)?, orders)
+    killed_reacting(&mut Cast::start_reacting(workspace, services)?, orders)
 }
 
 /// A concurrent replay under kills of everything, in turn and at random.
@@ -110,7 +121,7 @@ fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
         }
         ensure!(begun.elapsed() < REPLAY_MAX, "{kills} kills have taken {} s", begun.elapsed().as_secs());
     }
-    let report = replay.wait(REPLAY_MAX)?;
+    let report = cast.outcome(replay, REPLAY_MAX)?;
     println!(
         "   {kills} kills in {:.0} s, {under_way} of them while orders were under way: {report}",
         begun.elapsed().as_secs_f64()
@@ -140,7 +151,7 @@ fn wiped(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let open = cast.wipe_kafka()?;
     ensure!(open > 0, "no saga was open when Kafka's data was wiped");
-    let report = replay.wait(REPLAY_MAX)?;
+    let report = cast.outcome(replay, REPLAY_MAX)?;
     println!("   Kafka wiped with {open} sagas open; after {:.0} s: {report}", begun.elapsed().as_secs_f64());
     cast.balanced(orders, &report)
 }
@@ -149,7 +160,7 @@ fn wiped(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
 fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let before = cast.totals()?;
     let commands = cast.rewind_services()?;
-    let report = cast.replay(orders, &["--concurrency", "16"])?.wait(REPLAY_MAX)?;
+    let report = cast.outcome(cast.replay(orders, &["--concurrency", "16"])?, REPLAY_MAX)?;
     println!("   {commands} commands once more: {report}");
     ensure!(commands > 0, "the services were given nothing once more");
     ensure!(report["balanceCents"] == before["balanceCents"], "before the offsets were reset: {before}");
@@ -157,7 +168,7 @@ fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
 }
 
 /// The services of a choreography, its observer and the servers are killed one after another during a replay.
-fn reacting(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
+fn killed_reacting(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
     let (mut kills, mut under_way) = (0, 0);
@@ -167,7 +178,7 @@ fn reacting(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
         cast.kill(name)?;
         kills += 1;
     }
-    let report = replay.wait(REPLAY_MAX)?;
+    let report = cast.outcome(replay, REPLAY_MAX)?;
     let seconds = begun.elapsed().as_secs_f64();
     println!(
         "   nobody directs: {kills} kills in {seconds:.0} s, {under_way} of them while orders were under way: {report}"

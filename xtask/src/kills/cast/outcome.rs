@@ -1,14 +1,52 @@
 //! What came of the orders, by what everybody says who has a part of it.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{Cast, POLL, READY_MAX, pairs};
+use super::{Cast, POLL, READY_MAX, Replay, pairs};
+
+/// When a replay does not end: what is open, and of each log.
+const LINES_TOLD: usize = 12;
 
 impl Cast<'_> {
+    /// The report of a replay, once it has ended. When it does not, it is told where everybody stands.
+    pub fn outcome(&self, replay: Replay, limit: Duration) -> Result<Value> {
+        let report = replay.wait(limit);
+        if report.is_err() {
+            self.tell_where_it_stands();
+        }
+        report
+    }
+
+    /// What does not end, and the end of what each process said.
+    fn tell_where_it_stands(&self) {
+        if let Err(why) = self.tell_what_is_open() {
+            println!("   what is open is not known: {why:#}");
+        }
+        for name in self.ports.keys() {
+            let log = self.folder().and_then(|folder| Ok(std::fs::read_to_string(folder.join(format!("{name}.log")))?));
+            let log = log.unwrap_or_else(|why| format!("{why:#}"));
+            let lines: Vec<&str> = log.lines().collect();
+            println!("   {name} said last:");
+            lines[lines.len().saturating_sub(LINES_TOLD)..].iter().for_each(|line| println!("      {line}"));
+        }
+    }
+
+    fn tell_what_is_open(&self) -> Result<()> {
+        let listed = self.program().args(["list", "-n", "500", "-o", "json"]).output().context("run list")?;
+        ensure!(listed.status.success(), "list: {}", String::from_utf8_lossy(&listed.stderr));
+        let page: Value = serde_json::from_slice(&listed.stdout)?;
+        let rows = page["sagas"].as_array().context("no sagas are listed")?;
+        let is_open = |row: &&Value| !matches!(row["status"].as_str(), Some("completed" | "compensated"));
+        let open: Vec<&Value> = rows.iter().filter(is_open).collect();
+        println!("   of the {} youngest sagas {} are open:", rows.len(), open.len());
+        open.iter().take(LINES_TOLD).for_each(|row| println!("      {row}"));
+        Ok(())
+    }
+
     /// What became of all orders that were ever placed.
     pub fn totals(&self) -> Result<Value> {
         let ended = "SELECT 'orders ' || count(*) FROM saga UNION ALL

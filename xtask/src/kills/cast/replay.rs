@@ -23,7 +23,7 @@ impl Replay {
     }
 
     /// Its report, once it has ended.
-    pub fn wait(mut self, limit: Duration) -> Result<Value> {
+    pub(super) fn wait(mut self, limit: Duration) -> Result<Value> {
         while self.child.try_wait()?.is_none() {
             if self.begun.elapsed() > limit {
                 self.child.kill()?;
