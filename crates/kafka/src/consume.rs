@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::hash::Hasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
@@ -66,18 +67,25 @@ struct Taker {
     topics: HashMap<String, Arc<str>>,
     told: Instant,
     paused: bool,
+    nameless: Arc<AtomicBool>,
 }
 
 impl GroupConsumer {
-    /// Joins the group, or takes the partitions that are named without being a member of it.
-    pub async fn open(options: Options, names: Names, subscription: Subscription) -> Result<GroupConsumer, Error> {
+    /// Joins the group, or takes the partitions that are named without being a member of it. Whose name in the group another
+    /// one takes is `nameless` from then on.
+    pub async fn open(
+        options: Options,
+        names: Names,
+        subscription: Subscription,
+        nameless: Arc<AtomicBool>,
+    ) -> Result<GroupConsumer, Error> {
         let shared = Arc::new(Shared::default());
         let (orders, received) = channel();
         let (opened, told) = oneshot::channel();
         let of_thread = shared.clone();
         let name = format!("kafka-{}", subscription.group);
         let spawned = std::thread::Builder::new().name(name).spawn(move || {
-            match Taker::open(options, names, subscription, of_thread) {
+            match Taker::open(options, names, subscription, of_thread, nameless) {
                 Ok(taker) => {
                     if opened.send(Ok(())).is_ok() {
                         taker.run(&received);
@@ -162,10 +170,13 @@ impl Taker {
         names: Names,
         Subscription { group, topics, partitions }: Subscription,
         shared: Arc<Shared>,
+        nameless: Arc<AtomicBool>,
     ) -> Result<Taker, Error> {
         let group = names.there(&group).into_owned();
         let mut config = config::consumer(&options, &group)?;
-        if let (Some(instance), None) = (&options.instance, &partitions) {
+        if let (Some(instance), None) = (&options.instance, &partitions)
+            && !nameless.load(Ordering::Relaxed)
+        {
             config.set("group.instance.id", format!("{instance}-{:08x}", listening(&topics)));
         }
         let watch = Watch {
@@ -189,7 +200,7 @@ impl Taker {
             }
         }
         let topics = there.into_iter().zip(topics).collect();
-        Ok(Taker { consumer, shared, names, options, topics, told: Instant::now(), paused: false })
+        Ok(Taker { consumer, shared, names, options, topics, told: Instant::now(), paused: false, nameless })
     }
 
     fn run(mut self, orders: &Receiver<Order>) {
@@ -309,12 +320,14 @@ impl Taker {
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
                 let group = &self.consumer.context().group;
-                tracing::error!(%error, group, "this consumer is of no use any more");
-                let dead = match code {
-                    RDKafkaErrorCode::FencedInstanceId => Error::Fenced(group.clone()),
-                    code => Error::Unavailable(format!("consume: {code}")),
-                };
-                self.shared.intake().dead = Some(dead);
+                if *code == RDKafkaErrorCode::FencedInstanceId {
+                    // or the brokers think so: one that was killed has forgotten who came last under the name
+                    tracing::warn!(group, "another member has this one's name: it joins again without a name");
+                    self.nameless.store(true, Ordering::Relaxed);
+                } else {
+                    tracing::error!(%error, group, "this consumer is of no use any more");
+                }
+                self.shared.intake().dead = Some(Error::Unavailable(format!("consume: {code}")));
                 self.shared.ready.notify_one();
             }
             error => tracing::debug!(target: "sagamore_kafka", %error, "consume"),

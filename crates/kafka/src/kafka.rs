@@ -1,6 +1,7 @@
 //! The adapter itself.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error, Record, Subscription, Transport};
@@ -24,6 +25,8 @@ struct Inner {
     names: Names,
     topics: Topics,
     producer: Producer,
+    /// Whether another member of a group has the name of this process's.
+    nameless: Arc<AtomicBool>,
 }
 
 impl Kafka {
@@ -32,7 +35,8 @@ impl Kafka {
         let names = Names::in_namespace(options.namespace.as_deref());
         let topics = Topics::new(options.clone(), names.clone())?;
         let producer = Producer::new(options.clone(), names.clone());
-        Ok(Kafka { inner: Arc::new(Inner { options, names, topics, producer }) })
+        let nameless = Arc::default();
+        Ok(Kafka { inner: Arc::new(Inner { options, names, topics, producer, nameless }) })
     }
 
     /// The topics of the namespace, by name.
@@ -69,13 +73,13 @@ impl Transport for Kafka {
 
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
-            let Inner { options, names, topics, .. } = &*self.inner;
+            let Inner { options, names, topics, nameless, .. } = &*self.inner;
             let mut partitions = Vec::with_capacity(subscription.topics.len());
             for topic in &subscription.topics {
                 let count = topics.partitions(topic).await?;
                 partitions.push(count.ok_or_else(|| Error::no_topic(topic))?);
             }
-            let consumer = GroupConsumer::open(options.clone(), names.clone(), subscription).await?;
+            let consumer = GroupConsumer::open(options.clone(), names.clone(), subscription, nameless.clone()).await?;
             Ok(Box::new(consumer) as Box<dyn Consumer>)
         })
     }

@@ -15,7 +15,8 @@ pub struct Options {
     pub namespace: Option<String>,
     /// On how many brokers new topics are kept. None: as the brokers have it.
     pub replication: Option<u16>,
-    /// A name that only this process has, and has again after a restart: its group then waits for no one who is gone.
+    /// A name that only this process has, and has again after a restart: its group then waits for no one who is gone. When
+    /// another member has it after all, this one goes on without.
     pub instance: Option<String>,
     /// How to be let in.
     pub security: Security,

@@ -54,6 +54,18 @@ async fn take_all(consumers: &mut [&mut Box<dyn Consumer>], mut wanted: BTreeSet
     }
 }
 
+/// Takes until each has partitions of its own.
+async fn until_shared(consumers: &mut [&mut Box<dyn Consumer>]) {
+    let until = Instant::now() + PATIENCE;
+    while consumers.iter().any(|consumer| consumer.marks().is_empty()) {
+        assert!(Instant::now() < until, "one of them is given nothing");
+        for consumer in consumers.iter_mut() {
+            consumer.poll(1_000).await.expect("poll");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_is_removed_and_made_anew_goes_on_for_its_consumers() {
     for partitions in [None, Some(vec![0, 1])] {
@@ -100,6 +112,34 @@ async fn a_group_that_grows_and_shrinks_loses_nothing_and_marks_of_lost_partitio
     drop(two);
     publish(kafka, "shared", 200..240, 4).await;
     take_all(&mut [&mut one], (200..240).collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_name_another_member_takes_goes_on_without_it() {
+    let Some(options) = common::options() else { return };
+    let named = Options { instance: Some("twice".into()), ..options };
+    let [one, other] = [named.clone(), named].map(|options| Kafka::connect(options).expect("the options are right"));
+    let _removed = Namespace { kafka: one.clone() };
+    one.create_topic("shared", 2).await.expect("create");
+    let mut first = subscribe(&one, "shared", None).await;
+    publish(&one, "shared", 0..4, 2).await;
+    take_all(&mut [&mut first], (0..4).collect()).await;
+    let mut second = subscribe(&other, "shared", None).await;
+    let until = Instant::now() + PATIENCE;
+    let taken_away = loop {
+        assert!(Instant::now() < until, "the first is never told");
+        match first.poll(1).await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => break error,
+        }
+    };
+    assert!(taken_away.is_transient(), "{taken_away}");
+    drop(first);
+    let mut first = subscribe(&one, "shared", None).await;
+    // both, side by side: neither takes the name from the other again
+    publish(&one, "shared", 4..8, 2).await;
+    take_all(&mut [&mut first, &mut second], (4..8).collect()).await;
+    until_shared(&mut [&mut first, &mut second]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
