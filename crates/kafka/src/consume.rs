@@ -230,18 +230,25 @@ impl Taker {
         tell(&self.consumer, &self.shared, &self.names, CommitMode::Sync);
     }
 
-    /// Asks the brokers for nothing more while enough is held, and stays in the group all the same.
+    /// Asks the brokers for nothing more while enough is held, and stays in the group all the same. A partition that comes
+    /// goes on as it was when it went, if it was ours before: paused, perhaps.
     fn make_room(&mut self) {
-        let held = self.shared.intake().bytes();
+        let (held, regrouped) = {
+            let intake = self.shared.intake();
+            (intake.bytes(), intake.regrouped)
+        };
         let wanted =
             if self.paused { held > self.options.prefetch_bytes / 2 } else { held > self.options.prefetch_bytes };
-        if wanted == self.paused {
+        if wanted == self.paused && !regrouped {
             return;
         }
         let Ok(assigned) = self.consumer.assignment() else { return };
         let done = if wanted { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) };
         match done {
-            Ok(()) => self.paused = wanted,
+            Ok(()) => {
+                self.paused = wanted;
+                self.shared.intake().regrouped = false;
+            }
             Err(error) => tracing::debug!(%error, "pause or resume"),
         }
     }

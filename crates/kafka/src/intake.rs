@@ -29,6 +29,8 @@ pub(crate) struct Intake {
     untold: Option<BTreeSet<Key>>,
     /// The partitions that the group has given us. None: we have named them, and what is told of any is told of one of ours.
     given: Option<BTreeSet<Key>>,
+    /// Others are ours than when the thread looked last.
+    pub regrouped: bool,
     /// The consumer is of no use any more.
     pub dead: Option<Error>,
 }
@@ -140,6 +142,7 @@ impl Intake {
 
     /// These partitions are ours from now on.
     pub fn assign(&mut self, keys: Vec<Key>) {
+        self.regrouped = true;
         if let Some(given) = &mut self.given {
             given.extend(keys.iter().cloned());
         }
@@ -148,6 +151,7 @@ impl Intake {
 
     /// These partitions are another consumer's from now on.
     pub fn revoke(&mut self, keys: &[Key]) {
+        self.regrouped = true;
         self.untold.get_or_insert_default().retain(|key| !keys.contains(key));
         if let Some(given) = &mut self.given {
             given.retain(|key| !keys.contains(key));

@@ -103,7 +103,7 @@ impl Topics {
     /// Makes a topic, unless it is there, and waits until it can be used. Who may not make topics can use those there are.
     pub async fn create(&self, topic: &str, partitions: u32) -> Result<(), Error> {
         let name = self.names.there(topic);
-        if self.ask(&name).await?.is_some() {
+        if let Found::Topic(_) = self.find(&name).await? {
             return Ok(());
         }
         let replication = self.options.replication.map_or(-1, i32::from);
@@ -118,13 +118,13 @@ impl Topics {
             }
         }
         let until = Instant::now() + self.options.answered_within * 2;
-        while self.ask(&name).await?.is_none() {
-            if Instant::now() > until {
-                return Err(Error::Unavailable(format!("topic {name} was created, and no broker serves it yet")));
+        while Instant::now() < until {
+            if let Found::Topic(_) = self.find(&name).await? {
+                return Ok(());
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Ok(())
+        Err(Error::Unavailable(format!("topic {name} is there, and no broker serves all of it yet")))
     }
 
     /// Removes topics; those that are not there are no error.
@@ -177,18 +177,27 @@ impl Topics {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
     }
 
+    /// How many partitions a topic has; none when there is no such topic. One of which a partition has no leader is there.
     async fn ask(&self, topic: &str) -> Result<Option<u32>, Error> {
+        match self.find(topic).await? {
+            Found::Nothing => Ok(None),
+            Found::Leaderless => Err(Error::Unavailable(format!("topic {topic}: a partition has no leader just now"))),
+            Found::Topic(partitions) => Ok(Some(partitions)),
+        }
+    }
+
+    async fn find(&self, topic: &str) -> Result<Found, Error> {
         let metadata = self.metadata(Some(topic.to_owned())).await?;
         let of_topic = metadata.topics().iter().find(|found| found.name() == topic);
         let Some(found) = of_topic.filter(|found| found.error().is_none() && !found.partitions().is_empty()) else {
-            return Ok(None);
+            return Ok(Found::Nothing);
         };
         if found.partitions().iter().any(|partition| partition.leader() < 0) {
-            return Ok(None); // not yet, or not now
+            return Ok(Found::Leaderless);
         }
         let partitions = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), partitions);
-        Ok(Some(partitions))
+        Ok(Found::Topic(partitions))
     }
 
     async fn metadata(&self, topic: Option<String>) -> Result<Metadata, Error> {
@@ -223,6 +232,15 @@ impl Topics {
     fn admin_options(&self) -> AdminOptions {
         AdminOptions::new().request_timeout(Some(self.options.answered_within))
     }
+}
+
+/// What the brokers say of a topic.
+enum Found {
+    Nothing,
+    /// It is there, and one of its partitions cannot be used: not yet, or not now.
+    Leaderless,
+    /// With so many partitions.
+    Topic(u32),
 }
 
 /// How long a record stays: until its segment is full or old, and then for `retention.ms`, which is below zero for ever; for

@@ -171,6 +171,43 @@ async fn while_no_broker_answers_that_is_said_within_the_bound() {
     assert!(begun.elapsed() < bound * 5, "it took {:?}", begun.elapsed());
 }
 
+/// The brokers are told to send no more while enough is held; that is a partition's own, and it takes it along.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_held_back_when_its_partition_went_comes_when_it_is_back() {
+    let Some(options) = common::options() else { return };
+    let namespace =
+        Namespace { kafka: Kafka::connect(Options { prefetch_bytes: 64 << 10, ..options }).expect("right") };
+    let kafka = &namespace.kafka;
+    kafka.create_topic("large", 4).await.expect("create");
+    let body = Bytes::from(vec![7; 20_000]);
+    let large = |n: u32| Record { body: body.clone(), ..record("large", n, 4) };
+    let mut one = subscribe(kafka, "large", None).await;
+    until_shared(&mut [&mut one]).await;
+    kafka.publish((0..80).map(large).collect()).await.expect("publish");
+    tokio::time::timeout(PATIENCE, one.ready()).await.expect("it begins");
+    tokio::time::sleep(Duration::from_secs(1)).await; // it holds enough, and is sent no more
+    let other = subscribe(kafka, "large", None).await;
+    let until = Instant::now() + PATIENCE;
+    while other.marks().is_empty() {
+        assert!(Instant::now() < until, "the other one is given nothing");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // it takes what it holds, and has room again, while half of the partitions are elsewhere
+    while let Ok(()) = tokio::time::timeout(Duration::from_secs(1), one.ready()).await {
+        let taken = one.poll(1_000).await.expect("poll");
+        one.commit(marks(&taken)).await.expect("commit");
+    }
+    drop(other);
+    let mut wanted: BTreeSet<(u32, u64)> = (0..4).map(|partition| (partition, 20)).collect();
+    publish(kafka, "large", 80..84, 4).await;
+    while !wanted.is_empty() {
+        tokio::time::timeout(PATIENCE, one.ready()).await.unwrap_or_else(|_| panic!("never came: {wanted:?}"));
+        for delivered in one.poll(1_000).await.expect("poll") {
+            wanted.remove(&(delivered.partition, delivered.offset));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_asked_for_is_held_back_and_comes_all_the_same() {
     let Some(options) = common::options() else { return };
@@ -184,7 +221,11 @@ async fn what_is_not_asked_for_is_held_back_and_comes_all_the_same() {
         kafka.publish((0..10).map(|n| large(batch * 10 + n)).collect()).await.expect("publish");
     }
     let mut consumer = subscribe(kafka, "large", None).await;
-    let mut offsets = Vec::new();
+    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it begins");
+    tokio::time::sleep(Duration::from_secs(1)).await; // enough for all, if it took all
+    let first = consumer.poll(1_000).await.expect("poll");
+    assert!(first.len() < 50, "{} were held, of 20 kB each, where 64 kB may be", first.len());
+    let mut offsets: Vec<u64> = first.iter().map(|delivered| delivered.offset).collect();
     while offsets.len() < 100 {
         tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it goes on");
         offsets.extend(consumer.poll(3).await.expect("poll").iter().map(|delivered| delivered.offset));

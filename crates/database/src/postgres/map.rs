@@ -47,6 +47,8 @@ fn sorted(code: &SqlState, routine: Option<&str>, text: String) -> Error {
         "0A000" if routine == Some("RevalidateCachedQuery") => Error::Conflict(text),
         // a transaction that was idle for too long, or took too long: the connection is gone
         "25P03" | "25P04" => Error::Unavailable(text),
+        // read-only: the server was demoted, or its disk is full, and soon there will be another one, or room
+        "25006" => Error::Unavailable(text),
         code => match code.get(..2) {
             // exceptions of data, of integrity, and rows too large for an index
             Some("22" | "23" | "54") => Error::Constraint(text),
@@ -72,10 +74,10 @@ mod tests {
         for code in ["23505", "23503", "23514", "23502", "22001", "22003", "54000"] {
             check(code, Error::Constraint);
         }
-        for code in ["08006", "57P01", "57P03", "53300", "53100", "28P01", "25P03", "58030", "XX001"] {
+        for code in ["08006", "57P01", "57P03", "53300", "53100", "28P01", "25P03", "25006", "58030", "XX001"] {
             check(code, Error::Unavailable);
         }
-        for code in ["42601", "42P01", "42703", "25006", "25P02", "42501", "0A000", "3D000"] {
+        for code in ["42601", "42P01", "42703", "25P02", "42501", "0A000", "3D000"] {
             check(code, Error::Statement);
         }
         let altered = sorted(&SqlState::FEATURE_NOT_SUPPORTED, Some("RevalidateCachedQuery"), "altered".into());
