@@ -85,7 +85,8 @@ fn play_reacting(workspace: &Workspace, services: &Services, orders: &Path) -> R
     ensure!(report["completed"] == 629 && report["failedAt"] == expected, "wrong outcome: {report}");
     ensure!(report["balanceCents"] == ACCOUNTS_CENTS && report["stockPieces"] == 6_255, "wrong sums: {report}");
     drop(cast);
-    killed_reacting(&mut Cast::start_reacting(workspace, services)?, orders)
+    killed_reacting(&mut Cast::start_reacting(workspace, services)?, orders)?;
+    frozen_reacting(&Cast::start_reacting(workspace, services)?, orders)
 }
 
 /// A concurrent replay under kills of everything, in turn and at random.
@@ -184,6 +185,24 @@ fn killed_reacting(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
         "   nobody directs: {kills} kills in {seconds:.0} s, {under_way} of them while orders were under way: {report}"
     );
     ensure!(under_way >= Cast::REACTING.len(), "the orders had all ended before everybody was killed once");
+    cast.balanced(orders, &report)
+}
+
+/// A service of a choreography and its observer are paused for longer than their sessions, and then the database takes no writes
+/// for a while, as one that was demoted, or whose disk is full. All go on.
+fn frozen_reacting(cast: &Cast<'_>, orders: &Path) -> Result<()> {
+    let begun = Instant::now();
+    let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
+    for name in ["payment", "observer"] {
+        std::thread::sleep(PAUSE);
+        let process = cast.signal(name, "STOP")?;
+        std::thread::sleep(FROZEN);
+        process.signal("CONT")?;
+    }
+    ensure!(!replay.is_over()?, "the orders had all ended before the database was read-only");
+    cast.read_only_for(SERVER_PAUSE)?;
+    let report = cast.outcome(replay, REPLAY_MAX)?;
+    println!("   frozen, and read-only, in {:.0} s: {report}", begun.elapsed().as_secs_f64());
     cast.balanced(orders, &report)
 }
 

@@ -50,6 +50,11 @@ impl Database {
         self.backend.dialect()
     }
 
+    /// How long a transaction may be without a statement until the server ends it; none: for ever.
+    pub fn idle_limit(&self) -> Option<std::time::Duration> {
+        self.backend.idle_limit()
+    }
+
     /// Opens a transaction for writing.
     pub async fn begin(&self) -> Result<Open, Error> {
         let transaction = self.backend.begin().await?;

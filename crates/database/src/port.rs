@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::value::{Row, Value};
@@ -41,6 +42,11 @@ pub trait Backend: Send + Sync {
 
     /// What it has done so far.
     fn stats(&self) -> Stats;
+
+    /// How long a transaction may be without a statement until it is ended; none: for ever.
+    fn idle_limit(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// One open transaction. Dropped without a commit it is rolled back. After `commit` or `rollback`: [`Error::Over`].

@@ -137,6 +137,10 @@ impl Backend for Postgres {
         Dialect::Postgres
     }
 
+    fn idle_limit(&self) -> Option<Duration> {
+        Some(self.options.idle_in_transaction_timeout)
+    }
+
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
         Box::pin(async {
             let session = self.session().await?;

@@ -17,6 +17,17 @@ pub enum Error {
         /// By how much.
         apart: std::time::Duration,
     },
+    /// The database would end the transaction of a handler before the handler is stopped.
+    #[error(
+        "a handler may take {limit:?}, and the database ends a transaction that is idle for {idle:?}: make `handler_limit` less, or \
+         `idle_in_transaction_timeout` more"
+    )]
+    HandlerLimit {
+        /// The handlers' limit.
+        limit: std::time::Duration,
+        /// The transactions'.
+        idle: std::time::Duration,
+    },
 }
 
 impl Error {
@@ -26,6 +37,7 @@ impl Error {
             Error::Database(error) => error.is_transient(),
             Error::Transport(error) => error.is_transient(),
             Error::Clock { .. } => true,
+            Error::HandlerLimit { .. } => false,
         }
     }
 }

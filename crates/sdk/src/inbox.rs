@@ -53,9 +53,10 @@ const WAITING: Many = Many {
         JOIN inbox i ON i.saga = k.saga AND i.step = k.step AND i.direction = k.direction",
 };
 
+/// A time that is further away than any pause was set by a clock that has been set back since.
 const DUE: &str = "SELECT saga, telling_step, telling_direction, event,
-        version, causation, hop, told_at, body, traceparent
-    FROM inbox WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
+        version, causation, hop, told_at, body, traceparent, step, direction
+    FROM inbox WHERE due_at <= $1 OR due_at > $1 + 60000 ORDER BY due_at LIMIT $2";
 
 const REMOVE: Many = Many {
     sqlite: "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3 AND ($4 IS NULL OR event = $4)",
@@ -82,6 +83,14 @@ pub(crate) struct Kept<'a> {
     pub event: &'a Event,
     /// The first pause.
     pub pause: Duration,
+}
+
+/// An event whose time has come.
+#[derive(Clone, Debug)]
+pub(crate) struct Due {
+    /// What it is to lead to.
+    pub key: StepKey,
+    pub event: Event,
 }
 
 /// Keeps events, or puts off those that are kept already.
@@ -131,15 +140,23 @@ pub(crate) async fn settle(database: &Database, over: &[Over]) -> Result<(), Err
     open.commit().await
 }
 
-/// At most so many whose time has come, as if they had just been delivered to this service.
-pub(crate) async fn due(
-    service: &Name,
-    database: &Database,
-    now: Timestamp,
-    limit: usize,
-) -> Result<Vec<Delivered>, Error> {
+/// At most so many whose time has come.
+pub(crate) async fn due(database: &Database, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = database.query(DUE, (now.0, limit)).await?;
-    let delivered = |row| Ok(Delivered { record: encode_event(&read(row)?, service), partition: 0, offset: 0 });
-    rows.iter().map(delivered).collect()
+    let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
+    let due = |row| {
+        let event = read(row)?;
+        let step = row.get::<String>(10)?.parse().map_err(|_| damaged("step", "a name"))?;
+        let direction = row.get::<String>(11)?.parse().map_err(|_| damaged("direction", "a direction"))?;
+        Ok(Due { key: StepKey { saga: event.chain().clone(), step, direction, generation: 1 }, event })
+    };
+    rows.iter().map(due).collect()
+}
+
+impl Due {
+    /// As if it had just been delivered to this service.
+    pub fn delivered(&self, service: &Name) -> Delivered {
+        Delivered { record: encode_event(&self.event, service), partition: 0, offset: 0 }
+    }
 }

@@ -6,6 +6,7 @@ use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, Ste
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon};
 
+use crate::inbox::{Due, Over};
 use crate::service::Service;
 
 /// One command to be answered, or one event to be reacted to.
@@ -21,6 +22,13 @@ pub(crate) struct Asked {
     pub traceparent: Option<String>,
     /// The message's name and body, or why they cannot be read.
     pub message: Result<(Name, Body), String>,
+}
+
+impl Asked {
+    fn by_event(place: usize, key: StepKey, event: Event) -> Asked {
+        let message = Ok((event.name.clone(), event.body.clone()));
+        Asked { place, key, traceparent: event.traceparent.clone(), message, by: By::Event(Box::new(event)) }
+    }
 }
 
 /// Who asks, and so what an answer is.
@@ -91,10 +99,22 @@ impl Intake {
         for (reaction, direction) in led_to {
             let (saga, step, direction) = (event.chain().clone(), (*reaction).clone(), *direction);
             let key = StepKey { saga, step, direction, generation: 1 };
-            let message = Ok((event.name.clone(), event.body.clone()));
-            let (traceparent, by) = (event.traceparent.clone(), By::Event(Box::new(event.clone())));
-            self.asked.push(Asked { place, key, by, traceparent, message });
+            self.asked.push(Asked::by_event(place, key, event.clone()));
         }
+    }
+
+    /// Takes what comes out of the inbox: for the reaction that it waited for alone. Gives what waits for a reaction that this
+    /// program does not have, and becomes a dead letter.
+    pub(crate) fn take_due(&mut self, service: &Service, place: usize, due: Due) -> Option<Over> {
+        let Due { key, event } = due;
+        if service.led_to(event.name.as_str()).contains(&(&key.step, key.direction)) {
+            self.asked.push(Asked::by_event(place, key, event));
+            return None;
+        }
+        let (name, reaction) = (service.name(), &key.step);
+        self.unreadable
+            .push((place, format!("service '{name}' has no reaction '{reaction}' to '{}' any more", event.name)));
+        Some(Over { key, event: Some(event.name) })
     }
 }
 

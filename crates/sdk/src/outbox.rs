@@ -359,8 +359,10 @@ async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error
         Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
     };
     let columns = columns!();
+    // a time that is further away than the pause was set by a clock that has been set back since
     let sql = format!(
-        "SELECT {columns} FROM emitted WHERE sent = FALSE AND coalesce(retry_at, 0) <= $1
+        "SELECT {columns} FROM emitted
+         WHERE sent = FALSE AND (coalesce(retry_at, 0) <= $1 OR coalesce(retry_at, 0) > $1 + 60000)
          ORDER BY coalesce(retry_at, 0), told_at LIMIT $2{alone}"
     );
     tx.query(&sql, (now.0, limit)).await?.iter().map(read).collect()

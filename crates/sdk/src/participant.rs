@@ -22,8 +22,8 @@ use crate::outgoing::Outgoing;
 use crate::service::Service;
 use crate::sweep::{SKEW_MAX, Sweep};
 
-/// How long a handler may take when a program that runs does not say.
-const HANDLER_LIMIT: Duration = Duration::from_secs(5);
+/// How long a handler may take when a program that runs does not say: less than a transaction may be idle.
+const HANDLER_LIMIT: Duration = Duration::from_secs(2);
 /// What the barrier's schema knows this program as.
 const PROGRAM: u32 = 1;
 /// How often is looked for what waits in the inbox and the outbox, unless the outbox is woken.
@@ -41,7 +41,8 @@ pub struct Options {
     pub messages_max: usize,
     /// How often a chunk is run when the database asks to try again, at least 2.
     pub attempts_max: u32,
-    /// How long one handler may take; needs tokio's timer. None: [`Participant::run`] chooses, a turn has no limit.
+    /// How long one handler may take, less than the database lets a transaction be idle; needs tokio's timer. None:
+    /// [`Participant::run`] chooses, a turn has no limit.
     pub handler_limit: Option<Duration>,
     /// Partitions of the command topic, when it is not there yet.
     pub partitions: u32,
@@ -152,21 +153,27 @@ impl Participant {
         }
         let mut taken = consumer.poll(options.messages_max).await?;
         let (marks, polled) = (Mark::behind(&taken), taken.len());
-        if service.is_choreographed() && (outbox.take() || now >= *look_due) {
+        let mut due = Vec::new();
+        // a clock that was set back does not hold it up
+        let looks = now >= *look_due || *look_due > now.plus(LOOK_EVERY);
+        if service.is_choreographed() && (outbox.take() || looks) {
             if service.begins_chains()
                 && let Err(error) = outbox::relay(service.name(), database, transport.as_ref(), now).await
             {
                 // what has come to this service does not fail with it
                 tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
             }
-            taken.extend(inbox::due(service.name(), database, now, options.messages_max).await?);
+            due = inbox::due(database, now, options.messages_max).await?;
+            taken.extend(due.iter().map(|due| due.delivered(service.name())));
             *look_due = now.plus(LOOK_EVERY);
         }
         if !taken.is_empty() {
-            let Intake { asked, unreadable, expired, horizons } = Intake::of(service, &taken, now);
+            let mut intake = Intake::of(service, &taken[..polled], now);
+            let places = (polled..).zip(due);
+            let mut settled: Vec<_> = places.filter_map(|(place, due)| intake.take_due(service, place, due)).collect();
+            let Intake { asked, unreadable, expired, horizons } = intake;
             let mut outgoing = Outgoing::new(service.name(), &taken);
             let room = Room { service, database, options, polled, now };
-            let mut settled = Vec::new();
             for chunk in chunks(asked) {
                 let answers = room.carry_out(&chunk, meter).await?;
                 meter.chunk(&answers);
@@ -229,7 +236,10 @@ impl Participant {
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let mut rng = fastrand::Rng::new();
         let mut shutdown = std::pin::pin!(shutdown);
-        self.options.handler_limit.get_or_insert(HANDLER_LIMIT);
+        let limit = *self.options.handler_limit.get_or_insert(HANDLER_LIMIT);
+        if let Some(idle) = self.database.idle_limit().filter(|idle| limit >= *idle) {
+            return Err(Error::HandlerLimit { limit, idle });
+        }
         loop {
             let turned = match self.agrees_on_the_time().await {
                 Ok(()) => self.turn(clock(), &mut rng).await,
@@ -342,6 +352,21 @@ fn clock() -> Timestamp {
 mod tests {
     use super::*;
     use sagamore_database::testing::{database, is_remote};
+
+    /// Else the database would end the transaction, and the turn with it, before the handler's own fault is told.
+    #[tokio::test]
+    async fn a_handler_may_not_take_longer_than_a_transaction_may_be_idle() {
+        let postgres = sagamore_database::postgres::Options::new("postgres://nobody@127.0.0.1:1/none");
+        assert!(HANDLER_LIMIT < postgres.idle_in_transaction_timeout);
+        let database = Database::postgres(postgres).expect("the address is one");
+        let disk = Arc::new(sagamore_transport::MemoryDisk::new());
+        let log =
+            sagamore_transport::Log::on(disk, sagamore_transport::log::Options::default()).expect("an empty disk");
+        let options = Options { handler_limit: Some(Duration::from_secs(3)), ..Options::default() };
+        let participant = Participant::new(Service::named("slow"), database, Arc::new(log), options);
+        let why = participant.run(std::future::pending()).await.expect_err("it is told").to_string();
+        assert!(why.contains("3s") && why.contains("2.5s"), "{why}");
+    }
 
     #[tokio::test]
     async fn a_clock_that_is_a_day_away_from_the_databases_is_told() {

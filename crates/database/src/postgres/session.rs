@@ -94,7 +94,7 @@ impl Session {
         let begin = self.answered(self.client().batch_execute("BEGIN READ ONLY"));
         let end = self.answered(self.client().batch_execute("COMMIT"));
         let (_, answer, _) = join3(begin, self.run(&statement, params), end).await;
-        Ok(answer?.rows)
+        Ok(answer.map_err(map::reading_error)?.rows)
     }
 
     /// Runs statements without parameters, for as long as they take; gives how many rows each read or changed.

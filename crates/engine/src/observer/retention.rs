@@ -100,10 +100,15 @@ impl Store {
         if rows.is_empty() {
             return Ok(());
         }
-        let seqs = rows.iter().map(|row| Ok(vec![Value::Int(row.get(0)?)])).collect::<Result<Vec<_>, Error>>()?;
+        let row = |row: &Row| Ok(vec![Value::Int(row.get(0)?), before.0.into()]);
+        let rows = rows.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
         let open = self.database.begin().await?;
-        open.tx().execute_each("DELETE FROM chain_event WHERE chain = $1", seqs.clone()).await?;
-        open.tx().execute_each("DELETE FROM chain WHERE seq = $1", seqs).await?;
+        // the chain first, and only if it is over still: another observer may just have seen it go on
+        let gone = "DELETE FROM chain WHERE seq = $1 AND ended_at < $2 RETURNING seq";
+        let gone = open.tx().query_each(gone, rows).await?;
+        let seqs = gone.iter().flatten().map(|row| Ok(vec![Value::Int(row.get(0)?)]));
+        let seqs = seqs.collect::<Result<Vec<_>, Error>>()?;
+        open.tx().execute_each("DELETE FROM chain_event WHERE chain = $1", seqs).await?;
         Ok(open.commit().await?)
     }
 

@@ -127,6 +127,7 @@ impl Observed {
     pub(crate) fn of(event: Event) -> Observed {
         let id = event.id();
         let Event { name, causation, hop, at, body, version, .. } = event;
+        let at = at.max(Timestamp(0)); // nobody was there before; and what is reckoned with it stays a number
         Observed { seen: Seen { id, name, causation, hop, at }, body, version }
     }
 }

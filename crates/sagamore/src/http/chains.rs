@@ -157,7 +157,7 @@ pub fn of_order(order_id: &str) -> Result<SagaId, sagamore_core::id::Malformed> 
 
 /// Why chains could not be read.
 pub fn unread(error: sagamore_engine::Error) -> Problem {
-    Problem::internal(&error, "read the chains")
+    Problem::broke(&error, "read the chains")
 }
 
 async fn readyz(State(app): State<ObserverApp>) -> Result<&'static str, Problem> {

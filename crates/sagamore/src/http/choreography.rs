@@ -123,7 +123,7 @@ pub(super) async fn take(database: &Database, outbox: &Outbox, request: Request)
 
 async fn begin(database: &Database, outbox: &Outbox, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
     let placed = order::choreographed::place(database, outbox, order, clock::now()).await;
-    placed.map_err(|fault| Problem::internal(&fault, "place the order"))
+    placed.map_err(|fault| Problem::broke(&fault, "place the order"))
 }
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
@@ -182,6 +182,7 @@ fn chain_of(order_id: &str) -> Result<SagaId, Problem> {
 fn refused(rejected: &Rejected) -> Problem {
     match rejected {
         Rejected::OrderExists(_) => Problem::new(Code::OtherInput, rejected.to_string()),
+        Rejected::AlreadySettled { .. } => Problem::new(Code::OrderFinished, rejected.to_string()),
         rejected => Problem::new(Code::BadOrder, rejected.to_string()),
     }
 }

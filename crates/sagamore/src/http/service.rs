@@ -1,7 +1,7 @@
 //! The listener of one service: what it keeps, what it can be loaded with, and how it is.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Query, Request, State};
@@ -26,6 +26,9 @@ use super::{article, barriers, choreography, guarded, health, index, orders, sho
 use crate::client::{self, Client};
 use crate::problem::{Code, Problem};
 use crate::waiting::Waiting;
+
+/// After the time for which an outcome is waited for, an observer that has not answered is given up.
+const OBSERVER_LATE_MAX: Duration = Duration::from_secs(2);
 
 /// What the handlers of a service's listener work with.
 pub struct ServiceApp {
@@ -161,13 +164,16 @@ async fn follow_order(
 /// Where a chain stands, as the first observer that answers says, once it is at rest or the wait is over. None: nobody was asked,
 /// or nobody knows.
 async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> Option<ChainStatus> {
-    let seconds = wait?.patience().as_secs();
+    let until = Instant::now() + wait?.patience();
     let path = format!("/api/v1/sagas/{}", encoded(chain.as_str()));
     for observer in observers {
-        match observer.get_and_wait(&path, seconds).await {
-            Ok(body) => return observer.read::<unlock::Stands>(&body).ok().map(|stands| stands.status),
-            Err(client::Error::Problem { told, .. }) if told.status == 404 => return None, // it has seen nothing of it
-            Err(error) => tracing::debug!(%chain, %error, "ask an observer"),
+        let left = until.saturating_duration_since(Instant::now());
+        let asked = observer.get_and_wait(&path, left.as_secs());
+        match tokio::time::timeout(left + OBSERVER_LATE_MAX, asked).await {
+            Ok(Ok(body)) => return observer.read::<unlock::Stands>(&body).ok().map(|stands| stands.status),
+            Ok(Err(client::Error::Problem { told, .. })) if told.status == 404 => return None, // it has seen nothing of it
+            Ok(Err(error)) => tracing::debug!(%chain, %error, "ask an observer"),
+            Err(_) => tracing::debug!(%chain, %observer, "an observer does not answer"),
         }
     }
     None

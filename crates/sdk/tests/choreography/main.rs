@@ -72,8 +72,15 @@ async fn whatever_comes_twice_happens_once_and_tells_the_same_event() {
     let (once, calls) = (toy.events().await, toy.calls());
     toy.publish(once.iter().map(|event| encode_event(event, &"anybody".parse().unwrap())).collect()).await;
     toy.settle().await;
-    for event in toy.events().await {
-        assert!(once.contains(&event), "{event:?} is new");
+    let again = toy.events().await;
+    for event in &again {
+        assert!(once.contains(event), "{event:?} is new");
+    }
+    // once more by anybody, and, but for what began the chains, by who told it first
+    for event in &once {
+        let count = again.iter().filter(|told| told == &event).count();
+        let expected = if event.causation.is_none() { 1 } else { 2 };
+        assert!(count >= expected, "{} came {count} times", event.id());
     }
     assert_eq!((toy.drafts().await, toy.prints().await, toy.calls()), (1, 1, calls));
 }
@@ -134,6 +141,39 @@ async fn an_event_that_waits_in_vain_becomes_a_dead_letter() {
     toy.passes(early_max + Duration::from_secs(1));
     toy.settle().await;
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
+}
+
+/// Nobody will ever react to it any more.
+#[tokio::test]
+async fn what_waits_for_a_reaction_that_is_gone_becomes_a_dead_letter() {
+    let mut toy = Toy::new().await;
+    toy.only_shelf(true);
+    toy.publish(vec![encode_event(&toy::printed("1"), &"printer".parse().unwrap())]).await;
+    toy.settle().await;
+    assert_eq!(toy.waiting().await, 1);
+    toy.shelf_only_lists();
+    for _ in 0..3 {
+        toy.passes(Duration::from_secs(70));
+        toy.settle().await;
+    }
+    assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
+    let listed = toy.events_that(|record| decode_event(record).ok()).await;
+    assert_eq!(names(&listed), ["print.done"], "nobody else is led to it again");
+}
+
+/// As for a clock that was set back while something waited.
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_nothing_up() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::FailsTwice).await;
+    toy.settle().await;
+    assert_eq!(toy.waiting().await, 2, "the printer after its fault, and the shelf for the print");
+    toy.clock_is_set_back(Duration::from_secs(600));
+    for _ in 0..10 {
+        toy.settle().await;
+        toy.passes(Duration::from_secs(1));
+    }
+    assert_eq!((toy.waiting().await, toy.prints().await), (0, 1));
 }
 
 /// Others may have forgotten what they did about them.

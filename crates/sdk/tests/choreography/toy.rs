@@ -49,6 +49,12 @@ pub struct ShelfFilled {
     pub key: String,
 }
 
+#[derive(Clone, Debug, Message)]
+#[message(name = "shelf.listed")]
+pub struct ShelfListed {
+    pub key: String,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Mood {
     Calm,
@@ -230,6 +236,18 @@ impl Toy {
 
     pub fn passes(&mut self, time: Duration) {
         self.now = self.now.plus(time);
+    }
+
+    pub fn clock_is_set_back(&mut self, time: Duration) {
+        self.now = self.now.minus(time);
+    }
+
+    /// The next version of the shelf wants no drafts; what it tells is of no interest here.
+    pub fn shelf_only_lists(&mut self) {
+        let list = |_: Tx, print: PrintDone| async { done::<_, Never>(ShelfListed { key: print.key }) };
+        let shelf = Service::named("shelf").reaction(Reaction::named("list").to(list));
+        let transport = Arc::new(self.transport.clone());
+        self.participants[2] = Participant::new(shelf, self.databases[2].clone(), transport, self.options.clone());
     }
 
     pub async fn publish(&self, records: Vec<Record>) {

@@ -6,6 +6,7 @@ use sagamore_sdk::{
 
 use super::domain::{self, MIGRATIONS, Rejected};
 use super::messages::{Confirm, Create};
+use super::orders::Status;
 use crate::choreography::{
     self, InventoryFailed, OrderCancelled, OrderConfirmed, OrderCreated, PaymentFailed, ShippingFailed,
     ShippingScheduled,
@@ -28,7 +29,8 @@ pub fn service() -> Service {
         .reaction(Reaction::named("confirm").to(on_shipping_scheduled))
 }
 
-/// Places an order: it is there, and its event in the outbox, or neither. One that was placed before as it is, is the same.
+/// Places an order: it is there, and its event in the outbox, or neither. One that was placed before as it is, is the same. One
+/// whose chain has been cancelled before it began is never there.
 pub async fn place(database: &Database, outbox: &Outbox, order: Order, now: Timestamp) -> Decided<Begun, Rejected> {
     let Order { order_id, customer_id, lines, ship_to } = order;
     let chain = holder(&order_id);
@@ -47,16 +49,25 @@ pub async fn place(database: &Database, outbox: &Outbox, order: Order, now: Time
         }
         Err(rejected) => return refused(rejected),
     };
-    let event = OrderCreated { order_id, customer_id, total_cents: created.total_cents, lines, ship_to };
+    let event =
+        OrderCreated { order_id: order_id.clone(), customer_id, total_cents: created.total_cents, lines, ship_to };
     let beginning = Beginning { chain: &id, version: choreography::VERSION, reaction: CREATE, at: now };
-    let begun = outbox.begin(&open.tx(), beginning, &event).await?;
-    if begun != Begun::New {
-        open.rollback().await?;
-        return done(begun);
+    match outbox.begin(&open.tx(), beginning, &event).await? {
+        Begun::New => {
+            open.commit().await?;
+            outbox.wake();
+            done(Begun::New)
+        }
+        // there is no such order, and its chain is over: the order was removed, or its database is an older one
+        Begun::Before => {
+            open.rollback().await?;
+            refused(Rejected::OrderExists(order_id))
+        }
+        Begun::Never => {
+            open.rollback().await?;
+            refused(Rejected::AlreadySettled { status: Status::Cancelled })
+        }
     }
-    open.commit().await?;
-    outbox.wake();
-    done(begun)
 }
 
 async fn cancel(tx: Tx, created: OrderCreated) -> Decided<(), Rejected> {

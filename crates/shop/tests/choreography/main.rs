@@ -142,6 +142,21 @@ async fn an_order_that_is_placed_twice_is_one_and_another_by_its_name_is_refused
     assert_eq!(street.cents().await, 1_050 - 300);
 }
 
+/// The order service's database is an older one, and hears first how a later order failed: that order is accepted by nobody.
+#[tokio::test]
+async fn an_order_whose_failure_was_heard_of_first_is_refused_and_is_not_there() {
+    let mut street = Street::small().await;
+    street.place(an_order("1", "TOMSP", 3, "France")).await.expect("placed");
+    street.settle().await;
+    assert_eq!(street.status("1").await, Status::Cancelled);
+    street.loses_its_orders().await;
+    street.repeat(1).await;
+    street.settle().await;
+    let settled = Rejected::AlreadySettled { status: Status::Cancelled };
+    assert_eq!(street.place(an_order("1", "TOMSP", 3, "France")).await, Err(settled));
+    assert_eq!(street.orders().await, 0);
+}
+
 /// Every record that was ever sent comes once more, in any order: nothing changes.
 #[tokio::test]
 async fn all_events_once_more_in_any_order_change_nothing() {

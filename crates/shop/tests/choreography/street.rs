@@ -188,6 +188,19 @@ impl Street {
         order::order(&self.shop.order, order_id).await.expect("read").expect("an order").status
     }
 
+    pub async fn orders(&self) -> usize {
+        order::orders(&self.shop.order, "", 10).await.expect("read").len()
+    }
+
+    /// As if the order service's database were one from before.
+    pub async fn loses_its_orders(&self) {
+        let open = self.shop.order.begin().await.expect("begin");
+        for table in ["orders", "barrier", "emitted", "inbox"] {
+            open.tx().execute(&format!("DELETE FROM {table}"), ()).await.expect("delete");
+        }
+        open.commit().await.expect("commit");
+    }
+
     pub async fn cents(&self) -> i64 {
         payment::balance_cents(&self.shop.payment).await.expect("read")
     }

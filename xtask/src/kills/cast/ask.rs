@@ -9,6 +9,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Cast, POLL, READY_MAX};
 
+/// The server looks at its settings anew.
+const RELOAD: &str = "SELECT pg_reload_conf()";
+
 impl Cast<'_> {
     pub(super) fn get_patiently(&self, name: &str, path: &str) -> Result<String> {
         let begun = Instant::now();
@@ -40,11 +43,23 @@ impl Cast<'_> {
 
     /// Reads the engine's tables; patiently, since the server may have been killed.
     pub(super) fn ask_engine(&self, sql: &str) -> Result<String> {
+        self.ask_postgres(&[&format!("SET search_path = \"{}_engine\"; {sql}", self.namespace)])
+    }
+
+    /// For so long no transaction writes.
+    pub fn read_only_for(&self, time: Duration) -> Result<()> {
+        self.ask_postgres(&["ALTER SYSTEM SET default_transaction_read_only = on", RELOAD])?;
+        std::thread::sleep(time);
+        self.ask_postgres(&["ALTER SYSTEM RESET default_transaction_read_only", RELOAD]).map(drop)
+    }
+
+    fn ask_postgres(&self, statements: &[&str]) -> Result<String> {
         let url = self.services.postgres_url()?;
-        let sql = format!("SET search_path = \"{}_engine\"; {sql}", self.namespace);
+        let commands = statements.iter().flat_map(|sql| ["-c", *sql]);
         let begun = Instant::now();
         loop {
-            let asked = Command::new("psql").args(["-qtA", "-d", &url, "-c", &sql]).output().context("run psql")?;
+            let mut psql = Command::new("psql");
+            let asked = psql.args(["-qtA", "-d", &url]).args(commands.clone()).output().context("run psql")?;
             if asked.status.success() {
                 return Ok(String::from_utf8(asked.stdout)?);
             }
