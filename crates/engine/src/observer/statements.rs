@@ -4,11 +4,7 @@ use sagamore_database::Many;
 
 macro_rules! begin {
     ($rows:literal) => {
-        concat!(
-            "INSERT INTO chain (id, version, status, begun_at, changed_at) ",
-            $rows,
-            " ON CONFLICT (id) DO UPDATE SET changed_at = excluded.changed_at RETURNING seq, id, version, resolved_events"
-        )
+        concat!("INSERT INTO chain (id, version, status, begun_at, changed_at) ", $rows, " ON CONFLICT (id) DO NOTHING")
     };
 }
 
@@ -19,6 +15,13 @@ pub(super) const BEGIN: Many = Many {
         "SELECT id, version, 'running', at, at
          FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS BIGINT[]), CAST($3 AS BIGINT[])) AS n(id, version, at)"
     ),
+};
+
+/// The rows of these, which are held until the end of the transaction: what one observer folds no other one changes.
+pub(super) const HOLD: Many = Many {
+    sqlite: "SELECT seq, id, version, resolved_events FROM chain WHERE id = $1",
+    postgres: "SELECT c.seq, c.id, c.version, c.resolved_events
+        FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN chain c ON c.id = k.id FOR UPDATE OF c",
 };
 
 /// An event, once.
@@ -46,20 +49,22 @@ pub(super) const EVENTS: Many = Many {
 /// Where a chain stands. One that is over was over when that was seen first; one that goes on after all is not, and one that a
 /// person had called over is over anew.
 pub(super) const FOLDED: Many = Many {
-    sqlite: "UPDATE chain SET status = $2, why = $3, begun_at = $4,
+    sqlite: "UPDATE chain SET status = $2, why = $3, begun_at = $4, changed_at = coalesce($10, changed_at),
             ended_at = CASE WHEN $5 IS NULL THEN NULL WHEN resolved_at IS NOT NULL AND $9 = 0 THEN $5
                 ELSE coalesce(ended_at, $5) END,
             due_at = $6, failed_at = $7, headless_at = $8, resolved_at = CASE WHEN $9 = 1 THEN resolved_at END
         WHERE seq = $1",
     postgres: "UPDATE chain c SET status = f.status, why = f.why, begun_at = f.begun_at,
+            changed_at = coalesce(f.changed_at, c.changed_at),
             ended_at = CASE WHEN f.ended_at IS NULL THEN NULL
                 WHEN c.resolved_at IS NOT NULL AND f.resolved = 0 THEN f.ended_at
                 ELSE coalesce(c.ended_at, f.ended_at) END,
             due_at = f.due_at, failed_at = f.failed_at, headless_at = f.headless_at,
             resolved_at = CASE WHEN f.resolved = 1 THEN c.resolved_at END
         FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]),
-            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]), CAST($9 AS BIGINT[]))
-            AS f(seq, status, why, begun_at, ended_at, due_at, failed_at, headless_at, resolved)
+            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]), CAST($9 AS BIGINT[]),
+            CAST($10 AS BIGINT[]))
+            AS f(seq, status, why, begun_at, ended_at, due_at, failed_at, headless_at, resolved, changed_at)
         WHERE c.seq = f.seq",
 };
 

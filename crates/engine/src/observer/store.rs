@@ -9,7 +9,7 @@ use sagamore_core::message::Event;
 use sagamore_core::plan::{Chain, Plan, Role, Seen};
 use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Row, Tx, Value};
+use sagamore_database::{Database, Error as DatabaseError, Row, Tx, Value};
 
 use sagamore_transport::wire::event_topic;
 
@@ -17,7 +17,7 @@ use super::Plans;
 use super::plans;
 use super::reading::{Read, keep_place};
 use super::schema::MIGRATIONS;
-use super::statements::{BEGIN, EVENT, EVENTS, EVENTS_OF_ONE, FOLDED};
+use super::statements::{BEGIN, EVENT, EVENTS, EVENTS_OF_ONE, FOLDED, HOLD};
 use super::status::{ChainStatus, status};
 use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
@@ -199,7 +199,7 @@ impl Store {
         events
     }
 
-    /// Keeps events, each once, and what follows from them for their chains: six round trips.
+    /// Keeps events, each once, and what follows from them for their chains: seven round trips.
     pub async fn keep(
         &self,
         chains: &BTreeMap<SagaId, Vec<Observed>>,
@@ -214,11 +214,12 @@ impl Store {
             vec![Value::from(id.as_str()), version.into(), now.0.into()]
         };
         let mut rows: HashMap<String, Row> = HashMap::new();
-        for row in tx.query_many(&BEGIN, chains.iter().map(row).collect()).await? {
+        tx.execute_many(&BEGIN, chains.iter().map(row).collect()).await?;
+        for row in tx.query_many(&HOLD, chains.keys().map(|id| vec![id.as_str().into()]).collect()).await? {
             rows.insert(row.get(1)?, row);
         }
-        let known =
-            |id: &SagaId| Known::read(rows.get(id.as_str()).ok_or_else(|| bad(id.as_str(), "no row came back"))?);
+        let forgotten = |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was forgotten just now"));
+        let known = |id: &SagaId| Known::read(rows.get(id.as_str()).ok_or_else(|| forgotten(id))?);
         let known = chains.keys().map(known).collect::<Result<Vec<_>, Error>>()?;
         let events = known.iter().zip(chains.values()).flat_map(|(known, told)| {
             told.iter().map(move |Observed { seen, body, .. }| {
@@ -256,9 +257,9 @@ impl Store {
     }
 
     async fn fold(&self, tx: &Tx, known: &[Known], now: Timestamp, late: Late) -> Result<Vec<Folded>, Error> {
-        let moment = match late {
-            Late::Asked => now,
-            Late::NotAsked => Timestamp(i64::MIN),
+        let (moment, changed) = match late {
+            Late::Asked => (now, None),
+            Late::NotAsked => (Timestamp(i64::MIN), Some(now.0)),
         };
         let events = self.read_events(tx, known.iter().map(|known| known.seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
@@ -292,6 +293,7 @@ impl Store {
                 failed.into(),
                 headless_at.into(),
                 i64::from(resolved).into(),
+                changed.into(),
             ]
         });
         let rows = rows.collect();
