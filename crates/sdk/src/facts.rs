@@ -8,8 +8,8 @@ use sagamore_database::{Database, Row};
 use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_event;
 
+use crate::emitted;
 use crate::error::Error;
-use crate::outbox;
 
 macro_rules! page {
     ($more:literal) => {
@@ -74,7 +74,7 @@ pub async fn resend(
     chain: &SagaId,
     remembered: Timestamp,
 ) -> Result<usize, Error> {
-    let events = outbox::of_chain(database, chain).await?;
+    let events = emitted::of_chain(database, chain).await?;
     if events.iter().all(|event| event.at < remembered) {
         return Ok(0);
     }

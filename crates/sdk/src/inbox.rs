@@ -10,7 +10,7 @@ use sagamore_database::{Database, Error, Many, Tx, Value};
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::encode_event;
 
-use crate::outbox::{content, place, read};
+use crate::emitted::{content, place, read};
 
 /// The first pause after a fault. The next ones are as long as it has waited so far, and so grow twofold, up to a minute.
 pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(200);

@@ -57,7 +57,9 @@ pub mod barrier;
 mod chunk;
 mod guard;
 
+mod emitted;
 pub mod facts;
+pub mod group_commit;
 mod inbox;
 mod meter;
 pub mod outbox;
@@ -67,6 +69,7 @@ mod sweep;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
+pub use group_commit::GroupCommit;
 pub use outbox::{Beginning, Begun, Outbox};
 pub use participant::{Options, Participant, Turned};
 pub use reaction::{Heard, Reaction, Told, on};

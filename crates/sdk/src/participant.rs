@@ -13,11 +13,12 @@ use sagamore_transport::{Consumer, Mark, Subscription, Transport};
 
 use crate::barrier;
 use crate::chunk::Room;
+use crate::emitted;
 use crate::error::Error;
 use crate::inbox;
 use crate::intake::{Intake, chunks};
 use crate::meter::Meter;
-use crate::outbox::{self, Outbox};
+use crate::outbox::Outbox;
 use crate::outgoing::Outgoing;
 use crate::service::Service;
 use crate::sweep::{SKEW_MAX, Sweep};
@@ -158,7 +159,7 @@ impl Participant {
         let looks = now >= *look_due || *look_due > now.plus(LOOK_EVERY);
         if service.is_choreographed() && (outbox.take() || looks) {
             if service.begins_chains()
-                && let Err(error) = outbox::relay(service.name(), database, transport.as_ref(), now).await
+                && let Err(error) = emitted::relay(service.name(), database, transport.as_ref(), now).await
             {
                 // what has come to this service does not fail with it
                 tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
@@ -304,7 +305,7 @@ async fn migrate(service: &Service, database: &Database) -> Result<(), Error> {
     database.migrate("barrier", barrier::MIGRATIONS, PROGRAM).await?;
     database.migrate(service.name().as_str(), &service.schema(), service.program_version()).await?;
     if service.is_choreographed() {
-        database.migrate("events", outbox::MIGRATIONS, PROGRAM).await?;
+        database.migrate("events", emitted::MIGRATIONS, PROGRAM).await?;
     }
     Ok(())
 }

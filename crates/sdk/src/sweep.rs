@@ -9,8 +9,8 @@ use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_swept;
 
 use crate::barrier::forget::{self, Events};
+use crate::emitted;
 use crate::error::Error;
-use crate::outbox;
 use crate::service::Service;
 
 /// By how much clocks may differ.
@@ -58,7 +58,7 @@ impl Sweep {
         let open = database.begin().await?;
         let page = forget::page(&open.tx(), &self.horizon, from, events).await?;
         if events == Events::Told {
-            outbox::forget(&open.tx(), &page.forgotten, self.horizon.ended_before).await?;
+            emitted::forget(&open.tx(), &page.forgotten, self.horizon.ended_before).await?;
         }
         open.commit().await?;
         if let (None, Some(reply_to)) = (page.next, &self.reply_to) {
@@ -74,7 +74,7 @@ impl Sweep {
     /// must not meet what they know of the former one.
     async fn beginnings(&self, database: &Database) -> Result<(u64, bool), Error> {
         let before = self.horizon.ended_before.minus(self.retention);
-        let more = outbox::forget_beginnings(database, before).await?;
+        let more = emitted::forget_beginnings(database, before).await?;
         Ok((0, !more))
     }
 }

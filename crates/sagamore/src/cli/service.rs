@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use sagamore_kafka::Kafka;
 use sagamore_sdk::{Options, Participant};
+use sagamore_shop::order::choreographed::Desk;
 
 use super::attend::{self, Attended, Place};
 use super::output::Exit;
@@ -47,7 +48,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     };
     let orchestrators = clients(settings.servers(), "orchestrator.servers")?;
     let observers = clients(settings.observers(), "observer.servers")?;
-    let outbox = choreographed.then(|| participant.outbox());
+    let desk = choreographed.then(|| Desk::open(database.clone(), participant.outbox()));
     let (kept, waiting) = (kafka.clone(), Waiting::default());
     let metrics = Some(metrics);
     let app = ServiceApp {
@@ -55,7 +56,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
         database,
         barrier_retention,
         kafka: kept,
-        outbox,
+        desk,
         orchestrators,
         observers,
         waiting: waiting.clone(),

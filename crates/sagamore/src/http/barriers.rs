@@ -85,7 +85,7 @@ pub async fn resend_all(State(app): State<ChoreographyApp>, Segment(id): Segment
 
 /// This service does.
 pub async fn resend_own(State(app): State<Arc<ServiceApp>>, Segment(id): Segment) -> Result<Json<Resent>, Problem> {
-    if app.outbox.is_none() {
+    if app.desk.is_none() {
         let why = "this service answers commands and tells no events: an orchestrator asks again by itself";
         return Err(Problem::new(Code::NoSuchPage, why));
     }

@@ -10,9 +10,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::SagaId;
-use sagamore_database::Database;
 use sagamore_engine::{ChainStatus, Chains};
-use sagamore_sdk::{Begun, Outbox};
+use sagamore_sdk::Begun;
+use sagamore_shop::order::choreographed::Desk;
 use sagamore_shop::order::{self, Rejected};
 use sagamore_shop::{Databases, Order, sample};
 use sagamore_transport::Log;
@@ -31,8 +31,8 @@ use crate::view::Style;
 pub struct ChoreographyApp {
     /// What is known of chains.
     pub chains: Chains,
-    /// Where an order begins its chain.
-    pub outbox: Outbox,
+    /// Where orders come in.
+    pub desk: Desk,
     /// What the services keep.
     pub shop: Databases,
     /// Where they tell their events.
@@ -81,7 +81,7 @@ async fn start(
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
     let chain = chain_of(&order_id)?;
-    let begun = match begin(&app.shop.order, &app.outbox, sample::order(&order_id)).await? {
+    let begun = match begin(&app.desk, sample::order(&order_id)).await? {
         Ok(begun) => begun,
         Err(Rejected::OrderExists(_)) => Begun::Before, // placed with POST /orders: that one is meant
         Err(rejected) => return Err(refused(&rejected)),
@@ -94,7 +94,7 @@ async fn start(
 /// Places an order: one line of `orders.jsonl`.
 async fn place(State(app): Shared, request: Request) -> Result<Response, Problem> {
     let wait = Wait::of(request.headers())?;
-    let (id, location) = take(&app.shop.order, &app.outbox, request).await?;
+    let (id, location) = take(&app.desk, request).await?;
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let status = app.chains.wait(&id, patience).await.map_err(unread)?.unwrap_or(ChainStatus::Running);
     Ok(placed(&id, location, status, wait))
@@ -112,17 +112,17 @@ pub(super) fn placed(chain: &SagaId, location: String, status: ChainStatus, wait
 }
 
 /// Takes an order as the order service does; gives its chain, and where it is found.
-pub(super) async fn take(database: &Database, outbox: &Outbox, request: Request) -> Result<(SagaId, String), Problem> {
+pub(super) async fn take(desk: &Desk, request: Request) -> Result<(SagaId, String), Problem> {
     let payload = Payload::from_request(request, &()).await?;
     let order: Order = payload.json()?;
     order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
     let taken = (chain_of(&order.order_id)?, format!("/orders/{}", encoded(&order.order_id)));
-    begin(database, outbox, order).await?.map_err(|rejected| refused(&rejected))?;
+    begin(desk, order).await?.map_err(|rejected| refused(&rejected))?;
     Ok(taken)
 }
 
-async fn begin(database: &Database, outbox: &Outbox, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
-    let placed = order::choreographed::place(database, outbox, order, clock::now()).await;
+async fn begin(desk: &Desk, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
+    let placed = desk.place(order, clock::now()).await;
     placed.map_err(|fault| Problem::broke(&fault, "place the order"))
 }
 

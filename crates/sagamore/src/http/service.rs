@@ -14,8 +14,8 @@ use sagamore_core::SagaId;
 use sagamore_database::Database;
 use sagamore_engine::ChainStatus;
 use sagamore_kafka::Kafka;
-use sagamore_sdk::Outbox;
 use sagamore_shop::import::{self, Record};
+use sagamore_shop::order::choreographed::Desk;
 use sagamore_shop::{inventory, order, payment, shipping};
 use serde::Serialize;
 
@@ -41,7 +41,7 @@ pub struct ServiceApp {
     /// Where its commands come from.
     pub kafka: Kafka,
     /// Where an order begins its chain, in a choreography.
-    pub outbox: Option<Outbox>,
+    pub desk: Option<Desk>,
     /// Who knows how orchestrated sagas stand.
     pub orchestrators: Vec<Client>,
     /// Who knows how chains stand.
@@ -137,8 +137,8 @@ async fn all_orders(State(app): Shared, query: shop::PageOf) -> Result<Response,
 async fn place_order(State(app): Shared, request: Request) -> Result<Response, Problem> {
     let wait = Wait::of(request.headers())?;
     let elsewhere = "an orchestrator takes orders here, at its own address: POST /orders";
-    let outbox = app.outbox.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
-    let (chain, location) = choreography::take(&app.database, outbox, request).await?;
+    let desk = app.desk.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
+    let (chain, location) = choreography::take(desk, request).await?;
     let followed = followed(&app.observers, &chain, wait).await;
     let status = followed.unwrap_or(ChainStatus::Running);
     Ok(choreography::placed(&chain, location, status, wait.filter(|_| followed.is_some())))
@@ -152,7 +152,7 @@ async fn follow_order(
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
     let elsewhere = "an orchestrator starts sagas here, at its own address: GET /saga/start/ID";
-    app.outbox.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
+    app.desk.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
     let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}; place it with POST /orders"));
     order::order(&app.database, &id).await?.ok_or_else(missing)?;
     let chain = of_order(&id).map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;

@@ -129,6 +129,7 @@ mod tests {
     use axum::{Json, Router};
     use sagamore_core::saga::Status;
     use sagamore_kafka::Kafka;
+    use sagamore_shop::order::choreographed::Desk;
     use tokio::net::TcpListener;
 
     use super::super::{ServiceApp, service_router};
@@ -172,23 +173,20 @@ mod tests {
     }
 
     async fn order_service_of(orchestrators: Vec<Client>, observers: Vec<Client>) -> Client {
-        service_of(orchestrators, observers, None).await
+        service_of(orchestrators, observers, false).await
     }
 
     async fn choreographed(observers: Vec<Client>) -> Client {
-        service_of(Vec::new(), observers, Some(sagamore_sdk::Outbox::default())).await
+        service_of(Vec::new(), observers, true).await
     }
 
-    async fn service_of(
-        orchestrators: Vec<Client>,
-        observers: Vec<Client>,
-        outbox: Option<sagamore_sdk::Outbox>,
-    ) -> Client {
+    async fn service_of(orchestrators: Vec<Client>, observers: Vec<Client>, choreographed: bool) -> Client {
         let database = Database::memory();
         database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
         let open = database.begin().await.unwrap();
         open.tx().execute(LOCKED, ()).await.unwrap();
         open.commit().await.unwrap();
+        let desk = choreographed.then(|| Desk::open(database.clone(), sagamore_sdk::Outbox::default()));
         let kafka = Kafka::connect(sagamore_kafka::Options::new("127.0.0.1:1")).unwrap();
         let waiting = Waiting::default();
         waiting.is_over();
@@ -197,7 +195,7 @@ mod tests {
             name: order::SERVICE,
             database,
             kafka,
-            outbox,
+            desk,
             observers,
             orchestrators,
             waiting,

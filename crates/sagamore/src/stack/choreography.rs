@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_engine::{Chains, Observer, ObserverOptions};
 use sagamore_sdk::{Outbox, Participant};
 use sagamore_shop::Databases;
+use sagamore_shop::order::choreographed::Desk;
 
 use super::{Error, Ground, database};
 use crate::http::ChoreographyApp;
@@ -18,8 +19,8 @@ pub const FOLDER: &str = "choreography";
 pub struct Choreography {
     /// What is known of chains.
     pub chains: Chains,
-    /// Where an order begins its chain.
-    pub outbox: Outbox,
+    /// Where orders come in.
+    pub desk: Desk,
     /// The shop's databases.
     pub shop: Databases,
     ground: Ground,
@@ -47,14 +48,15 @@ impl Choreography {
             }
             ground.employ(name, participant);
         }
-        Ok(Choreography { chains, outbox, shop, ground })
+        let desk = Desk::open(shop.order.clone(), outbox);
+        Ok(Choreography { chains, desk, shop, ground })
     }
 
     /// What the HTTP side works with.
     pub fn app(&self, metrics: Option<PrometheusHandle>) -> ChoreographyApp {
-        let Choreography { chains, outbox, shop, .. } = self;
+        let Choreography { chains, desk, shop, .. } = self;
         let log = self.ground.log.clone();
-        ChoreographyApp { chains: chains.clone(), outbox: outbox.clone(), shop: shop.clone(), log, metrics }
+        ChoreographyApp { chains: chains.clone(), desk: desk.clone(), shop: shop.clone(), log, metrics }
     }
 
     /// Waits until some part of it stops although nobody asked it to.

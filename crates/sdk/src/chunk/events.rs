@@ -10,10 +10,10 @@ use sagamore_database::{Error, Tx};
 
 use super::{Answer, Room};
 use crate::barrier::{Known, Verdict};
+use crate::emitted;
 use crate::handler::{Running, Unreadable};
 use crate::inbox::{self, Kept};
 use crate::intake::{Asked, By};
-use crate::outbox;
 use crate::reaction::{Declared, EventType};
 
 /// What a reaction needs to begin.
@@ -124,7 +124,7 @@ impl Room<'_> {
                 }
             }
         }
-        let mut kept = outbox::told(tx, &repeated).await?.into_iter();
+        let mut kept = emitted::told(tx, &repeated).await?.into_iter();
         for (asked, answer) in chunk.iter().zip(answers.iter_mut()) {
             let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
             if is_repeated && self.last(asked) != Some(Last::Ended) && !matches!(answer.outcome, Outcome::Fault(_)) {
@@ -134,7 +134,7 @@ impl Room<'_> {
         }
         let new: Vec<&Event> =
             answers.iter().filter(|answer| answer.fresh).filter_map(|answer| answer.event.as_ref()).collect();
-        outbox::store(tx, &new, true).await?;
+        emitted::store(tx, &new, true).await?;
         inbox::keep(tx, &faulted, self.now).await?;
         inbox::remove(tx, &over).await
     }

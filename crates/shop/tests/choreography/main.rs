@@ -142,6 +142,48 @@ async fn an_order_that_is_placed_twice_is_one_and_another_by_its_name_is_refused
     assert_eq!(street.cents().await, 1_050 - 300);
 }
 
+/// Those that come together are placed together, and each is told what became of it.
+#[tokio::test]
+async fn orders_that_are_placed_together_are_each_what_they_are_alone() {
+    let mut street = Street::small().await;
+    street.place(an_order("5", "VINET", 1, "France")).await.expect("placed");
+    let mut nothing = an_order("6", "VINET", 1, "France");
+    nothing.lines.clear();
+    let orders = vec![
+        an_order("9", "VINET", 1, "France"),
+        an_order("5", "VINET", 1, "France"),
+        nothing,
+        an_order("5", "VINET", 2, "France"),
+        an_order("7", "TOMSP", 1, "France"),
+        an_order("9", "VINET", 1, "France"),
+    ];
+    let placed = street.place_each(orders).await;
+    assert_eq!([&placed[0], &placed[4]], [&Ok(Begun::New), &Ok(Begun::New)]);
+    assert_eq!([&placed[1], &placed[5]], [&Ok(Begun::Before), &Ok(Begun::Before)]);
+    assert_eq!(placed[3], Err(Rejected::OrderExists("5".into())));
+    assert!(matches!(&placed[2], Err(Rejected::InvalidOrder(_))), "{placed:?}");
+    street.settle().await;
+    for (id, status) in [("5", Status::Confirmed), ("7", Status::Cancelled), ("9", Status::Confirmed)] {
+        assert_eq!(street.status(id).await, status, "{id}");
+    }
+    assert_eq!((street.orders().await, street.cents().await), (3, 1_050 - 200));
+}
+
+/// One that can never be begun does not keep the others from it.
+#[tokio::test]
+async fn an_order_that_never_begins_does_not_keep_others_from_beginning() {
+    let mut street = Street::small().await;
+    street.place(an_order("1", "TOMSP", 3, "France")).await.expect("placed");
+    street.settle().await;
+    street.loses_its_orders().await;
+    street.repeat(1).await;
+    street.settle().await;
+    let placed =
+        street.place_each(vec![an_order("1", "TOMSP", 3, "France"), an_order("2", "VINET", 3, "France")]).await;
+    let settled = Rejected::AlreadySettled { status: Status::Cancelled };
+    assert_eq!(placed, [Err(settled), Ok(Begun::New)]);
+}
+
 /// The order service's database is an older one, and hears first how a later order failed: that order is accepted by nobody.
 #[tokio::test]
 async fn an_order_whose_failure_was_heard_of_first_is_refused_and_is_not_there() {

@@ -94,6 +94,11 @@ impl Street {
         placed.expect("no fault")
     }
 
+    pub async fn place_each(&mut self, orders: Vec<Order>) -> Vec<Result<Begun, Rejected>> {
+        let placed = order::choreographed::place_each(&self.shop.order, &self.outbox, orders, self.now).await;
+        placed.into_iter().map(|placed| placed.expect("no fault")).collect()
+    }
+
     /// The process of this service dies and comes again.
     pub fn restart(&mut self, number: usize) {
         let transport: Arc<dyn Transport> = Arc::new(Halting(self.log.clone()));

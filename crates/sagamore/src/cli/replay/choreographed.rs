@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::{ChainStatus, Filter};
 use sagamore_shop::import::BadLine;
-use sagamore_shop::{Order, choreography, inventory, order, payment};
+use sagamore_shop::{Order, choreography, inventory, payment};
 
 use super::folder::{Folder, PlacedLine};
 use super::report::{self, Report};
@@ -34,7 +34,7 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
 async fn see_through(stack: &Choreography, line: &PlacedLine) -> Result<Option<BadLine>> {
     let order: Order = line.input.read()?;
     let chain = SagaId::new(&Name::new(choreography::NAME)?, &line.key)?;
-    let placed = order::choreographed::place(&stack.shop.order, &stack.outbox, order, clock::now()).await;
+    let placed = stack.desk.place(order, clock::now()).await;
     if let Err(rejected) = placed.map_err(|fault| anyhow::anyhow!("place the order: {fault}"))? {
         return Ok(Some(line.bad(rejected.to_string())));
     }

@@ -1,0 +1,343 @@
+//! The table of the events that a service has told, each with the row of the barrier that it tells of: a repetition tells the
+//! same event again, and what begins a chain is sent from here.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sagamore_core::message::Event;
+use sagamore_core::{Body, Name, SagaId, StepKey, Timestamp};
+use sagamore_database::port::Dialect;
+use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
+use sagamore_transport::wire::encode_event;
+use sagamore_transport::{Error as TransportError, Transport, Unknown};
+
+use crate::barrier::forget::Step;
+
+/// The events that were told, and those that wait (see `inbox.rs`).
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration::new("0001-events", EVENTS), Migration::new("0002-beginning", BEGINNING)];
+
+/// What began chains stays for a while when the barrier has forgotten it; what cannot be sent is tried again at times.
+const BEGINNING: &str = "
+    ALTER TABLE emitted ADD COLUMN forgotten_at BIGINT;
+    ALTER TABLE emitted ADD COLUMN retry_at BIGINT;
+    CREATE INDEX emitted_forgotten_at ON emitted (forgotten_at) WHERE forgotten_at IS NOT NULL;
+    CREATE INDEX emitted_due ON emitted (coalesce(retry_at, 0), told_at) WHERE sent = FALSE;
+    DROP INDEX emitted_unsent";
+
+const EVENTS: &str = "
+    CREATE TABLE emitted (
+        saga TEXT NOT NULL,
+        step TEXT NOT NULL,
+        direction TEXT NOT NULL,
+        event TEXT NOT NULL,
+        version BIGINT NOT NULL,
+        causation TEXT,
+        hop BIGINT NOT NULL,
+        told_at BIGINT NOT NULL,
+        body TEXT NOT NULL,
+        traceparent TEXT,
+        sent BOOLEAN NOT NULL,
+        PRIMARY KEY (saga, step, direction)
+    );
+    CREATE INDEX emitted_unsent ON emitted (told_at) WHERE sent = FALSE;
+    CREATE TABLE inbox (
+        saga TEXT NOT NULL,
+        step TEXT NOT NULL,
+        direction TEXT NOT NULL,
+        event TEXT NOT NULL,
+        telling_step TEXT NOT NULL,
+        telling_direction TEXT NOT NULL,
+        version BIGINT NOT NULL,
+        causation TEXT,
+        hop BIGINT NOT NULL,
+        told_at BIGINT NOT NULL,
+        body TEXT NOT NULL,
+        traceparent TEXT,
+        due_at BIGINT NOT NULL,
+        since BIGINT NOT NULL,
+        PRIMARY KEY (saga, step, direction, event)
+    );
+    CREATE INDEX inbox_due_at ON inbox (due_at)";
+
+/// What [`read`] reads, in order.
+macro_rules! columns {
+    () => {
+        "saga, step, direction, event, version, causation, hop, told_at, body, traceparent"
+    };
+}
+
+/// Events sent in one transaction.
+const RELAYED_MAX: u32 = 500;
+/// When what the transport does not take is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// What began chains, forgotten in one transaction.
+const FORGOTTEN_MAX: u32 = 500;
+
+/// The statement around the rows, and what it gives.
+macro_rules! store {
+    ($rows:literal, $gives:literal) => {
+        concat!(
+            "INSERT INTO emitted
+            (saga, step, direction, event, version, causation, hop, told_at, body, traceparent, sent) ",
+            $rows,
+            " ON CONFLICT (saga, step, direction) DO NOTHING",
+            $gives
+        )
+    };
+}
+
+macro_rules! stores {
+    ($gives:literal) => {
+        Many {
+            sqlite: store!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", $gives),
+            postgres: store!(
+                "SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
+                    CAST($5 AS BIGINT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]), CAST($8 AS BIGINT[]), CAST($9 AS TEXT[]),
+                    CAST($10 AS TEXT[]), CAST($11 AS BOOLEAN[]))",
+                $gives
+            ),
+        }
+    };
+}
+
+const STORE: Many = stores!("");
+/// The same, and gives those that were not there.
+const STORE_UNSENT: Many = stores!(" RETURNING saga, step");
+
+const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3");
+
+/// Of one chain; a plan has fewer.
+const OF_CHAIN: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop LIMIT 500");
+
+/// But for what began chains.
+const FORGET: Many = Many {
+    sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND causation IS NOT NULL",
+    postgres: "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NOT NULL",
+};
+
+/// The barrier has forgotten what began a chain.
+const FORGOTTEN: Many = Many {
+    sqlite: "UPDATE emitted SET forgotten_at = $3 WHERE saga = $1 AND step = $2 AND causation IS NULL",
+    postgres: "UPDATE emitted e SET forgotten_at = k.at
+        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS BIGINT[])) AS k(saga, step, at)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NULL",
+};
+
+const BEGINNINGS: &str = "
+    SELECT saga, step FROM emitted WHERE forgotten_at < $1 ORDER BY forgotten_at LIMIT $2";
+
+/// The key may have begun a new chain meanwhile.
+const FORGET_BEGINNINGS: Many = Many {
+    sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND forgotten_at < $3",
+    postgres: "DELETE FROM emitted e
+        USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS BIGINT[])) AS k(saga, step, before)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.forgotten_at < k.before",
+};
+
+const POSTPONED: Many = Many {
+    sqlite: "UPDATE emitted SET retry_at = $4 WHERE saga = $1 AND step = $2 AND direction = $3",
+    postgres: "UPDATE emitted e SET retry_at = k.at
+        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]))
+            AS k(saga, step, direction, at)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.direction = k.direction",
+};
+
+const SENT: Many = Many {
+    sqlite: "UPDATE emitted SET sent = TRUE WHERE saga = $1 AND step = $2 AND direction = $3",
+    postgres: "UPDATE emitted e SET sent = TRUE
+        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[])) AS k(saga, step, direction)
+        WHERE e.saga = k.saga AND e.step = k.step AND e.direction = k.direction",
+};
+
+/// Keeps events: one round trip.
+pub(crate) async fn store(tx: &Tx, events: &[&Event], sent: bool) -> Result<(), Error> {
+    tx.execute_many(&STORE, events.iter().map(|event| row(event, sent)).collect()).await
+}
+
+/// Keeps events that are to be sent; gives those that were not kept already: one round trip.
+pub(crate) async fn store_unsent<'a>(tx: &Tx, events: impl Iterator<Item = &'a Event>) -> Result<Kept, Error> {
+    let stored = tx.query_many(&STORE_UNSENT, events.map(|event| row(event, false)).collect()).await?;
+    stored.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, Error>>().map(Kept)
+}
+
+/// Chains and steps of which an event was kept.
+pub(crate) struct Kept(HashSet<(String, String)>);
+
+impl Kept {
+    /// Whether this is one of them.
+    pub fn contains(&self, key: &StepKey) -> bool {
+        self.0.contains(&(key.saga.as_str().to_owned(), key.step.as_str().to_owned()))
+    }
+}
+
+fn row(event: &Event, sent: bool) -> Vec<Value> {
+    let mut row = place(&event.key);
+    row.push(event.name.as_str().into());
+    row.extend(content(event));
+    row.push(Value::Bool(sent));
+    row
+}
+
+/// The events that were told of these, in their order; none where nothing was told: one round trip.
+pub(crate) async fn told(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Option<Event>>, Error> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx.query_each(READ, keys.iter().map(|key| place(key)).collect()).await?;
+    rows.iter().map(|rows| rows.first().map(read).transpose()).collect()
+}
+
+/// All that was told of a chain, in the order of hops.
+pub(crate) async fn of_chain(database: &Database, chain: &SagaId) -> Result<Vec<Event>, Error> {
+    database.query(OF_CHAIN, (chain.as_str(),)).await?.iter().map(read).collect()
+}
+
+/// Sends what begins chains and was not sent yet. Twice, under the same id, when the process dies in between. What the transport
+/// does not take is told, and tried again after a while; it holds nothing else up.
+pub(crate) async fn relay(
+    service: &Name,
+    database: &Database,
+    transport: &dyn Transport,
+    now: Timestamp,
+) -> Result<(), crate::error::Error> {
+    loop {
+        let open = database.begin().await?;
+        let unsent = unsent(&open.tx(), now, RELAYED_MAX).await?;
+        if unsent.is_empty() {
+            return Ok(open.rollback().await?);
+        }
+        let found = unsent.len();
+        let (sent, refused) = publish(unsent, service, transport).await?;
+        mark_sent(&open.tx(), &sent).await?;
+        postpone(&open.tx(), &refused, now.plus(RETRY_AFTER)).await?;
+        open.commit().await?;
+        if found < RELAYED_MAX as usize || !refused.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// Gives those that were sent, and those that the transport does not take: all of a topic that is not there, or the largest one.
+async fn publish(
+    mut events: Vec<Event>,
+    service: &Name,
+    transport: &dyn Transport,
+) -> Result<(Vec<Event>, Vec<Event>), TransportError> {
+    let mut refused = Vec::new();
+    while !events.is_empty() {
+        let error = match transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await {
+            Ok(()) => break,
+            Err(error) => error,
+        };
+        let is_of = |topic: &str, event: &Event| {
+            let namespace = topic.strip_suffix(event.name.as_str());
+            namespace.is_some_and(|namespace| namespace.is_empty() || namespace.ends_with('.'))
+        };
+        let bytes = |event: &Event| event.body.as_str().len();
+        let largest = |topic: &str| events.iter().filter(|event| is_of(topic, event)).map(bytes).max();
+        let (topic, least) = match &error {
+            TransportError::UnknownTopic(Unknown::Topic(topic) | Unknown::Partition { topic, .. }) => {
+                (topic.clone(), 0)
+            }
+            TransportError::TooLarge { topic, .. } => (topic.clone(), largest(topic).unwrap_or(0)),
+            _ => return Err(error),
+        };
+        let bad = |event: &mut Event| is_of(&topic, event) && bytes(event) >= least;
+        let before = refused.len();
+        refused.extend(events.extract_if(.., bad));
+        if refused.len() == before {
+            return Err(error); // whatever it means
+        }
+        let count = refused.len() - before;
+        tracing::error!(%service, count, %error, "chains cannot begin, tried again later");
+        metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(count as u64);
+    }
+    Ok((events, refused))
+}
+
+/// What was told of these steps goes with what the barrier knew of them, but for what began chains: two round trips.
+pub(crate) async fn forget(tx: &Tx, steps: &[Step], now: Timestamp) -> Result<(), Error> {
+    let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into()]);
+    tx.execute_many(&FORGET, sets.collect()).await?;
+    let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into(), now.0.into()]);
+    tx.execute_many(&FORGOTTEN, sets.collect()).await
+}
+
+/// A page of what began chains that the barrier had forgotten before; gives whether there may be more.
+pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) -> Result<bool, Error> {
+    let open = database.begin().await?;
+    let rows = open.tx().query(BEGINNINGS, (before.0, FORGOTTEN_MAX)).await?;
+    let step = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?), row.get::<String>(1)?.into(), before.0.into()]);
+    let steps = rows.iter().map(step).collect::<Result<Vec<_>, Error>>()?;
+    open.tx().execute_many(&FORGET_BEGINNINGS, steps).await?;
+    open.commit().await?;
+    Ok(rows.len() == FORGOTTEN_MAX as usize)
+}
+
+/// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.
+async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
+    let alone = match tx.dialect() {
+        Dialect::Sqlite => "",
+        Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+    };
+    let columns = columns!();
+    // a time that is further away than the pause was set by a clock that has been set back since
+    let sql = format!(
+        "SELECT {columns} FROM emitted
+         WHERE sent = FALSE AND (coalesce(retry_at, 0) <= $1 OR coalesce(retry_at, 0) > $1 + 60000)
+         ORDER BY coalesce(retry_at, 0), told_at LIMIT $2{alone}"
+    );
+    tx.query(&sql, (now.0, limit)).await?.iter().map(read).collect()
+}
+
+/// They are tried again at this moment.
+async fn postpone(tx: &Tx, events: &[Event], at: Timestamp) -> Result<(), Error> {
+    let row = |event: &Event| place(&event.key).into_iter().chain([at.0.into()]).collect();
+    tx.execute_many(&POSTPONED, events.iter().map(row).collect()).await
+}
+
+/// They were sent.
+async fn mark_sent(tx: &Tx, events: &[Event]) -> Result<(), Error> {
+    tx.execute_many(&SENT, events.iter().map(|event| place(&event.key)).collect()).await
+}
+
+/// What both tables have of an event, but for its place and its name.
+pub(crate) fn content(event: &Event) -> [Value; 6] {
+    [
+        event.version.into(),
+        event.causation.clone().into(),
+        event.hop.into(),
+        event.at.0.into(),
+        event.body.as_str().into(),
+        event.traceparent.clone().into(),
+    ]
+}
+
+/// Chain, step, direction.
+pub(crate) fn place(key: &StepKey) -> Vec<Value> {
+    vec![key.saga.as_str().into(), key.step.as_str().into(), key.direction.as_str().into()]
+}
+
+/// Reads an event out of its columns.
+pub(crate) fn read(row: &Row) -> Result<Event, Error> {
+    let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
+    let text = |column| row.get::<String>(column);
+    let small = |column, name| u32::try_from(row.get::<i64>(column)?).map_err(|_| damaged(name, "a small number"));
+    Ok(Event {
+        key: StepKey {
+            saga: text(0)?.parse().map_err(|_| damaged("saga", "a chain"))?,
+            step: text(1)?.parse().map_err(|_| damaged("step", "a name"))?,
+            direction: text(2)?.parse().map_err(|_| damaged("direction", "a direction"))?,
+            generation: 1,
+        },
+        name: text(3)?.parse().map_err(|_| damaged("event", "a name"))?,
+        version: small(4, "version")?,
+        causation: row.get(5)?,
+        hop: small(6, "hop")?,
+        at: Timestamp(row.get(7)?),
+        body: Body::parse(&text(8)?).map_err(|_| damaged("body", "JSON"))?,
+        traceparent: row.get(9)?,
+    })
+}
