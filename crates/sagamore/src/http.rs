@@ -5,6 +5,7 @@ mod barriers;
 mod body;
 mod chains;
 mod choreography;
+mod faults;
 mod health;
 mod index;
 mod listing;
@@ -36,6 +37,7 @@ use crate::problem::{Code, Problem};
 pub use body::encoded;
 pub use chains::{ObserverApp, observer_router};
 pub use choreography::{ChoreographyApp, choreography_router};
+pub use faults::Services;
 pub use prefer::WAIT_S_MAX;
 pub use service::{ServiceApp, service_router};
 pub use waiting::waiting_router;
@@ -46,6 +48,8 @@ pub struct App {
     pub handle: Handle,
     /// What is known of chains, where the same shop is choreographed as well.
     pub chains: Option<Chains>,
+    /// Who knows why it does not get on with one of those.
+    pub services: Services,
     /// What the shop's services keep, where they are in this process; then there are sample orders as well.
     pub shop: Option<Databases>,
     /// The embedded log, for its figures.

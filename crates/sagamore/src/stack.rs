@@ -17,7 +17,7 @@ use sagamore_shop::Databases;
 use sagamore_transport::{Log, Transport};
 
 use crate::crew::Crew;
-use crate::http::App;
+use crate::http::{App, Services};
 use lock::Lock;
 
 pub use crate::crew::STOP_MAX;
@@ -168,6 +168,7 @@ impl Stack {
         App {
             handle: self.handle.clone(),
             chains: None,
+            services: Services::Here(self.shop.clone()),
             shop: Some(self.shop.clone()),
             log: Some(self.ground.log.clone()),
             metrics,

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::rfc3339;
 
 pub use chain::{RESOLVE, chain_line, chain_view, standing};
-pub use facts::{FactView, Facts};
+pub use facts::{FactView, Facts, FaultView, Faults};
 pub use journal::{ChangeView, EntryView};
 pub use page::{Lines, Place};
 

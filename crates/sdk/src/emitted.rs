@@ -14,8 +14,11 @@ use sagamore_transport::{Error as TransportError, Transport, Unknown};
 use crate::barrier::forget::Step;
 
 /// The events that were told, and those that wait (see `inbox.rs`).
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration::new("0001-events", EVENTS), Migration::new("0002-beginning", BEGINNING)];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration::new("0001-events", EVENTS),
+    Migration::new("0002-beginning", BEGINNING),
+    Migration::new("0003-why", "ALTER TABLE inbox ADD COLUMN why TEXT"),
+];
 
 /// What began chains stays for a while when the barrier has forgotten it; what cannot be sent is tried again at times.
 const BEGINNING: &str = "

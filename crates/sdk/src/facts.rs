@@ -23,6 +23,9 @@ macro_rules! page {
 const PAGE: &str = page!("");
 const PAGE_UNTIL: &str = page!(" AND saga <= $3");
 
+const FAULTS: &str = "SELECT step, direction, why, since, due_at FROM inbox
+    WHERE saga = $1 AND why IS NOT NULL ORDER BY since LIMIT 100";
+
 /// Since when nothing is forgotten by any service that remembers a saga for so long after its end: not all of them forget at
 /// once, and a tenth of the time lies between.
 pub fn remembered(now: Timestamp, retention: Duration) -> Timestamp {
@@ -64,6 +67,26 @@ pub async fn facts(database: &Database, after: &str, until: Option<&str>, limit:
     Ok(facts)
 }
 
+/// What a service has to do about a chain and could not, so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultFact {
+    /// Which reaction.
+    pub step: Name,
+    /// It itself, or its undo.
+    pub direction: Direction,
+    /// The last fault that its handler met.
+    pub why: String,
+    /// When it was tried first.
+    pub since: Timestamp,
+    /// When it is tried again.
+    pub again_at: Timestamp,
+}
+
+/// What a service could not do about this chain, the longest first; a chain has few.
+pub async fn faults(database: &Database, chain: &SagaId) -> Result<Vec<FaultFact>, Error> {
+    Ok(database.query(FAULTS, (chain.as_str(),)).await?.iter().map(FaultFact::read).collect::<Result<_, _>>()?)
+}
+
 /// Tells again what a service has told of this chain, each event under its own id; gives how many they are. Whoever has reacted
 /// to one already changes nothing, as long as the barriers remember it: of a chain of which the service has told nothing since
 /// `remembered` it tells nothing, for others may have forgotten what they did about it, and would do it again.
@@ -83,9 +106,24 @@ pub async fn resend(
     Ok(count)
 }
 
+impl FaultFact {
+    fn read(row: &Row) -> Result<FaultFact, sagamore_database::Error> {
+        Ok(FaultFact {
+            step: row.get::<String>(0)?.parse().map_err(|_| damaged("step", "a name"))?,
+            direction: row.get::<String>(1)?.parse().map_err(|_| damaged("direction", "a direction"))?,
+            why: row.get(2)?,
+            since: Timestamp(row.get(3)?),
+            again_at: Timestamp(row.get(4)?),
+        })
+    }
+}
+
+fn damaged(column: &str, wanted: &'static str) -> sagamore_database::Error {
+    sagamore_database::Error::Column { column: column.to_owned(), wanted }
+}
+
 impl Fact {
     fn read(row: &Row) -> Result<Fact, sagamore_database::Error> {
-        let damaged = |column: &str, wanted| sagamore_database::Error::Column { column: column.to_owned(), wanted };
         Ok(Fact {
             saga: row.get::<String>(0)?.parse().map_err(|_| damaged("saga", "a saga"))?,
             step: row.get::<String>(1)?.parse().map_err(|_| damaged("step", "a name"))?,

@@ -22,10 +22,10 @@ macro_rules! keep {
     ($rows:literal) => {
         concat!(
             "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction,
-                version, causation, hop, told_at, body, traceparent, due_at, since) ",
+                version, causation, hop, told_at, body, traceparent, due_at, since, why) ",
             $rows,
             " ON CONFLICT (saga, step, direction, event) DO UPDATE
-            SET due_at = excluded.since + CASE
+            SET why = excluded.why, due_at = excluded.since + CASE
                 WHEN excluded.since - inbox.since > 60000 THEN 60000
                 WHEN excluded.since - inbox.since < 200 THEN 200
                 ELSE excluded.since - inbox.since END"
@@ -34,11 +34,12 @@ macro_rules! keep {
 }
 
 const KEEP: Many = Many {
-    sqlite: keep!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"),
+    sqlite: keep!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"),
     postgres: keep!(
         "SELECT * FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
             CAST($5 AS TEXT[]), CAST($6 AS TEXT[]), CAST($7 AS BIGINT[]), CAST($8 AS TEXT[]), CAST($9 AS BIGINT[]),
-            CAST($10 AS BIGINT[]), CAST($11 AS TEXT[]), CAST($12 AS TEXT[]), CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]))"
+            CAST($10 AS BIGINT[]), CAST($11 AS TEXT[]), CAST($12 AS TEXT[]), CAST($13 AS BIGINT[]), CAST($14 AS BIGINT[]),
+            CAST($15 AS TEXT[]))"
     ),
 };
 
@@ -83,6 +84,8 @@ pub(crate) struct Kept<'a> {
     pub event: &'a Event,
     /// The first pause.
     pub pause: Duration,
+    /// The fault that it met.
+    pub why: Option<&'a str>,
 }
 
 /// An event whose time has come.
@@ -95,12 +98,12 @@ pub(crate) struct Due {
 
 /// Keeps events, or puts off those that are kept already.
 pub(crate) async fn keep(tx: &Tx, kept: &[Kept<'_>], now: Timestamp) -> Result<(), Error> {
-    let row = |Kept { key, event, pause }: &Kept<'_>| {
+    let row = |Kept { key, event, pause, why }: &Kept<'_>| {
         let mut row = place(key);
         row.push(event.name.as_str().into());
         row.extend([event.key.step.as_str().into(), event.key.direction.as_str().into()]);
         row.extend(content(event));
-        row.extend([now.plus(*pause).0.into(), Value::Int(now.0)]);
+        row.extend([now.plus(*pause).0.into(), Value::Int(now.0), why.map(str::to_owned).into()]);
         row
     };
     tx.execute_many(&KEEP, kept.iter().map(row).collect()).await

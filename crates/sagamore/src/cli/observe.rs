@@ -12,7 +12,7 @@ use super::serve::{PAUSE, host};
 use super::{ConfigArgs, ObserveArgs, topics};
 use crate::config::Settings;
 use crate::crew::Crew;
-use crate::http::{ObserverApp, observer_router};
+use crate::http::{ObserverApp, Services, observer_router};
 use crate::stack::Error;
 use crate::waiting::Waiting;
 
@@ -29,7 +29,9 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     let instance = settings.topic(&format!("observer-{}-{address}", host()));
     let opening = open(&settings, args.group, instance, &waiting);
     let (listener, (observer, chains)) = attend::meanwhile(listener, ("observer", &waiting), opening).await?;
-    let attended = Attended::begin(listener, observer_router(ObserverApp { chains, metrics: Some(metrics) }))?;
+    let services = Services::at(&settings)?;
+    let app = ObserverApp { chains, services, metrics: Some(metrics) };
+    let attended = Attended::begin(listener, observer_router(app))?;
     let mut crew = Crew::new();
     crew.spawn("the observer", |stopped| async { observer.run(stopped).await.map_err(Error::Engine) });
     anstream::println!("Sagamore's observer is ready: http://{address}");

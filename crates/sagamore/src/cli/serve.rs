@@ -13,7 +13,7 @@ use super::output::Exit;
 use super::{ConfigArgs, ServeArgs, bench, observe, topics};
 use crate::config::Settings;
 use crate::crew::Crew;
-use crate::http::{self, App};
+use crate::http::{self, App, Services};
 use crate::stack::Error;
 use crate::waiting::Waiting;
 
@@ -47,7 +47,8 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
              for such as are not"
         );
     }
-    let app = App { handle, chains, shop: None, log: None, metrics: Some(metrics) };
+    let services = Services::at(&settings)?;
+    let app = App { handle, chains, services, shop: None, log: None, metrics: Some(metrics) };
     let attended = Attended::begin(listener, http::router(app))?;
     let mut crew = Crew::new();
     crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });

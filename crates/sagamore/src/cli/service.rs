@@ -48,7 +48,8 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     };
     let orchestrators = clients(settings.servers(), "orchestrator.servers")?;
     let observers = clients(settings.observers(), "observer.servers")?;
-    let desk = choreographed.then(|| Desk::open(database.clone(), participant.outbox()));
+    let begins = choreographed && name == sagamore_shop::order::SERVICE;
+    let desk = begins.then(|| Desk::open(database.clone(), participant.outbox()));
     let (kept, waiting) = (kafka.clone(), Waiting::default());
     let metrics = Some(metrics);
     let app = ServiceApp {
@@ -56,6 +57,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
         database,
         barrier_retention,
         kafka: kept,
+        choreographed,
         desk,
         orchestrators,
         observers,

@@ -85,7 +85,7 @@ pub async fn resend_all(State(app): State<ChoreographyApp>, Segment(id): Segment
 
 /// This service does.
 pub async fn resend_own(State(app): State<Arc<ServiceApp>>, Segment(id): Segment) -> Result<Json<Resent>, Problem> {
-    if app.desk.is_none() {
+    if !app.choreographed {
         let why = "this service answers commands and tells no events: an orchestrator asks again by itself";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
@@ -117,11 +117,11 @@ async fn page(database: &Database, query: RangeOf) -> Result<Json<Facts>, Proble
     Ok(Json(Facts { facts: facts.iter().map(FactView::of).collect(), next }))
 }
 
-fn of<'a>(shop: &'a Databases, name: &str) -> Result<&'a Database, Problem> {
+pub(super) fn of<'a>(shop: &'a Databases, name: &str) -> Result<&'a Database, Problem> {
     let found = shop.all().into_iter().find(|(service, _)| *service == name);
     found.map(|(_, database)| database).ok_or_else(|| elsewhere(name))
 }
 
-fn elsewhere(name: &str) -> Problem {
+pub(super) fn elsewhere(name: &str) -> Problem {
     Problem::new(Code::NoSuchPage, format!("no service '{name}' is here: ask it at its own address"))
 }

@@ -15,6 +15,7 @@ use sagamore_shop::choreography;
 use serde::Deserialize;
 
 use super::body::{self, Payload, Segment};
+use super::faults::Services;
 use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::sagas::shown;
@@ -27,6 +28,8 @@ use crate::view::{Lines, RESOLVE, chain_view};
 pub struct ObserverApp {
     /// What is known of chains.
     pub chains: Chains,
+    /// Who knows why it does not get on with one.
+    pub services: Services,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -34,6 +37,12 @@ pub struct ObserverApp {
 impl FromRef<ObserverApp> for Chains {
     fn from_ref(app: &ObserverApp) -> Chains {
         app.chains.clone()
+    }
+}
+
+impl FromRef<ObserverApp> for Services {
+    fn from_ref(app: &ObserverApp) -> Services {
+        app.services.clone()
     }
 }
 
@@ -66,13 +75,20 @@ pub async fn list(State(chains): State<Chains>, query: Asked) -> Result<Json<Lin
     Ok(Json(wanted.page(Vec::new(), found)))
 }
 
-/// One chain with its events, and whom it waits for; with `Prefer: wait=N` once it is at rest.
-pub async fn show(State(chains): State<Chains>, Segment(id): Segment, headers: HeaderMap) -> Result<Response, Problem> {
+/// One chain with its events, whom it waits for, and why they do not get on; with `Prefer: wait=N` once it is at rest.
+pub async fn show(
+    State(chains): State<Chains>,
+    State(services): State<Services>,
+    Segment(id): Segment,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let wait = Wait::of(&headers)?;
     let chain = chain_id(&id)?;
     chains.wait(&chain, wait.map_or(Duration::ZERO, Wait::patience)).await.map_err(unread)?;
     let detail = chains.show(&chain).await.map_err(unread)?.ok_or_else(|| unseen(&chains, &chain))?;
-    let mut response = shown(&chain_view(&detail));
+    let mut view = chain_view(&detail);
+    services.explain(&chain, &mut view).await;
+    let mut response = shown(&view);
     if let Some(wait) = wait {
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
     }
@@ -210,7 +226,7 @@ mod tests {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let router = observer_router(ObserverApp { chains, metrics: None });
+        let router = observer_router(ObserverApp { chains, services: Services::There(Arc::default()), metrics: None });
         tokio::spawn(async move { axum::serve(listener, router).await });
         let read = async |path: &str| -> serde_json::Value { client.read(&client.get(path).await.unwrap()).unwrap() };
         let shown = read("/api/v1/sagas/1").await;

@@ -20,8 +20,9 @@ use sagamore_transport::Log;
 use super::article;
 use super::body::{Payload, Segment, encoded};
 use super::chains::{self, unread};
+use super::faults::Services;
 use super::prefer::{PREFERENCE_APPLIED, Wait};
-use super::{barriers, guarded, health, index, orders, shop, unlock, wrong_method};
+use super::{barriers, faults, guarded, health, index, orders, shop, unlock, wrong_method};
 use crate::clock;
 use crate::problem::{Code, Problem};
 use crate::view::Style;
@@ -47,6 +48,12 @@ impl FromRef<ChoreographyApp> for Chains {
     }
 }
 
+impl FromRef<ChoreographyApp> for Services {
+    fn from_ref(app: &ChoreographyApp) -> Services {
+        Services::Here(app.shop.clone())
+    }
+}
+
 type Shared = State<ChoreographyApp>;
 
 /// Every address.
@@ -66,6 +73,7 @@ pub fn choreography_router(app: ChoreographyApp) -> Router {
         .route("/api/v1/sagas/{id}/{verb}", post(chains::verb))
         .route("/api/v1/sagas/{id}/resend", post(barriers::resend_all))
         .route("/api/v1/barriers/{service}", get(barriers::choreographed))
+        .route("/api/v1/faults/{service}/{id}", get(faults::choreographed))
         .route("/livez", get(health::livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))

@@ -77,6 +77,7 @@ POST /api/v1/sagas/{id}/resolve         {\"reason\"}: a person has taken care of
 
 const KNOWN: &str = "\
 GET  /api/v1/barriers/{service}         what the service itself knows of sagas, for `sagamore reconcile`\n\
+GET  /api/v1/faults/{service}/{id}      what it could not do about a chain so far, and why\n\
 POST /api/v1/sagas/{id}/resend          tell the events of a chain again, where there are such\n";
 
 const EVERYWHERE: &str = "\

@@ -137,10 +137,13 @@ pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<R
     if let Some(detail) = detail {
         return Ok(shown(&SagaView::of(&detail)));
     }
-    if let Some(chains) = &app.chains
-        && let Some(detail) = chains.show(&chain_id(&id)?).await.map_err(unread)?
-    {
-        return Ok(shown(&chain_view(&detail)));
+    if let Some(chains) = &app.chains {
+        let chain = chain_id(&id)?;
+        if let Some(detail) = chains.show(&chain).await.map_err(unread)? {
+            let mut view = chain_view(&detail);
+            app.services.explain(&chain, &mut view).await;
+            return Ok(shown(&view));
+        }
     }
     Err(Problem::new(Code::NoSuchSaga, format!("there is no saga {saga}")))
 }

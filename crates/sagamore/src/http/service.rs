@@ -22,7 +22,9 @@ use serde::Serialize;
 use super::body::{Payload, Segment, encoded};
 use super::chains::{is_chain, of_order};
 use super::prefer::Wait;
-use super::{article, barriers, choreography, guarded, health, index, orders, shop, unlock, waiting, wrong_method};
+use super::{
+    article, barriers, choreography, faults, guarded, health, index, orders, shop, unlock, waiting, wrong_method,
+};
 use crate::client::{self, Client};
 use crate::problem::{Code, Problem};
 use crate::waiting::Waiting;
@@ -40,7 +42,9 @@ pub struct ServiceApp {
     pub barrier_retention: Duration,
     /// Where its commands come from.
     pub kafka: Kafka,
-    /// Where an order begins its chain, in a choreography.
+    /// Whether it reacts to events, instead of answering commands.
+    pub choreographed: bool,
+    /// Where orders come in: at the order service of a choreography.
     pub desk: Option<Desk>,
     /// Who knows how orchestrated sagas stand.
     pub orchestrators: Vec<Client>,
@@ -73,6 +77,7 @@ pub fn service_router(app: ServiceApp) -> Router {
         .route("/version", get(health::version));
     let once_ready = kept_by(app.name)
         .route("/api/v1/barriers/{service}", get(barriers::own))
+        .route("/api/v1/faults/{service}/{id}", get(faults::own))
         .route("/api/v1/sagas/{id}/resend", post(barriers::resend_own))
         .route("/readyz", get(readyz));
     let once_ready = once_ready.route_layer(from_fn_with_state(app.clone(), wait_for_tables));

@@ -195,6 +195,7 @@ mod tests {
             name: order::SERVICE,
             database,
             kafka,
+            choreographed,
             desk,
             observers,
             orchestrators,

@@ -1,7 +1,7 @@
 //! What a service's barrier says, as the API tells it.
 
 use sagamore_core::Direction;
-use sagamore_sdk::facts::Fact;
+use sagamore_sdk::facts::{Fact, FaultFact};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::rfc3339;
@@ -43,6 +43,42 @@ impl FactView {
             generation: fact.generation,
             status: fact.status.clone(),
             stored_at: rfc3339(fact.stored_at),
+        }
+    }
+}
+
+/// What a service could not do about a chain so far.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Faults {
+    /// The longest first.
+    pub faults: Vec<FaultView>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FaultView {
+    /// Which reaction.
+    pub step: String,
+    /// It itself, or its undo.
+    pub direction: Direction,
+    /// The last fault.
+    pub why: String,
+    /// When it was tried first.
+    pub since: String,
+    /// When it is tried again.
+    pub again_at: String,
+}
+
+impl FaultView {
+    /// A row.
+    pub fn of(fault: &FaultFact) -> FaultView {
+        FaultView {
+            step: fault.step.to_string(),
+            direction: fault.direction,
+            why: fault.why.clone(),
+            since: rfc3339(fault.since),
+            again_at: rfc3339(fault.again_at),
         }
     }
 }

@@ -52,7 +52,7 @@ impl Room<'_> {
             needs && acts && known.verdict(&asked.key) == Verdict::Act
         };
         let joining: Vec<&Asked> = chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
-        let kept: Vec<Kept<'_>> = joining.iter().filter_map(|asked| kept(asked, inbox::FOR_ANOTHER)).collect();
+        let kept: Vec<Kept<'_>> = joining.iter().filter_map(|asked| kept(asked, inbox::FOR_ANOTHER, None)).collect();
         inbox::keep(tx, &kept, self.now).await?;
         let keys: Vec<&StepKey> = joining.iter().map(|asked| &asked.key).collect();
         let waiting = inbox::waiting(tx, &keys).await?;
@@ -114,7 +114,7 @@ impl Room<'_> {
             match &answer.outcome {
                 Outcome::Fault(_) if answer.waits => {}
                 Outcome::Done(_) | Outcome::Refused(_) if self.last(asked) == Some(Last::Ended) => {}
-                Outcome::Fault(_) => faulted.extend(kept(asked, inbox::AFTER_FAULT)),
+                Outcome::Fault(why) => faulted.push((asked, why.clone())),
                 Outcome::Done(_) | Outcome::Refused(_) => {
                     if answer.fresh {
                         answer.event = self.event(asked, cause, inputs, &answer.outcome);
@@ -124,18 +124,19 @@ impl Room<'_> {
                 }
             }
         }
-        let mut kept = emitted::told(tx, &repeated).await?.into_iter();
+        let mut before = emitted::told(tx, &repeated).await?.into_iter();
         for (asked, answer) in chunk.iter().zip(answers.iter_mut()) {
             let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
             if is_repeated && self.last(asked) != Some(Last::Ended) && !matches!(answer.outcome, Outcome::Fault(_)) {
-                answer.event = kept.next().flatten();
+                answer.event = before.next().flatten();
                 answer.event.iter_mut().filter(|_| planted(Bug::EventToldAnew)).for_each(|event| event.at = self.now);
             }
         }
         let new: Vec<&Event> =
             answers.iter().filter(|answer| answer.fresh).filter_map(|answer| answer.event.as_ref()).collect();
         emitted::store(tx, &new, true).await?;
-        inbox::keep(tx, &faulted, self.now).await?;
+        let faulted = faulted.iter().filter_map(|(asked, why)| kept(asked, inbox::AFTER_FAULT, Some(why)));
+        inbox::keep(tx, &faulted.collect::<Vec<_>>(), self.now).await?;
         inbox::remove(tx, &over).await
     }
 
@@ -179,9 +180,9 @@ impl Room<'_> {
     }
 }
 
-fn kept(asked: &Asked, pause: Duration) -> Option<Kept<'_>> {
+fn kept<'a>(asked: &'a Asked, pause: Duration, why: Option<&'a str>) -> Option<Kept<'a>> {
     match &asked.by {
-        By::Event(event) => Some(Kept { key: &asked.key, event, pause }),
+        By::Event(event) => Some(Kept { key: &asked.key, event, pause, why }),
         By::Command(_) => None,
     }
 }

@@ -233,12 +233,14 @@ async fn a_fault_is_tried_again_by_and_by_and_holds_up_nobody_else() {
         (1, 2),
         "the printer's, and on the shelf the draft waits for it"
     );
+    assert_eq!(toy.faults("1").await, [("print".to_owned(), "paper jam".to_owned())]);
     toy.restart();
     for _ in 0..3 {
         toy.passes(Duration::from_secs(1));
         toy.settle().await;
     }
     assert_eq!((toy.prints().await, toy.waiting().await), (2, 0));
+    assert_eq!(toy.faults("1").await, []);
     let events = toy.events().await;
     let filled = events.iter().filter(|event| event.name.as_str() == "shelf.filled");
     assert_eq!(filled.map(Event::id).collect::<BTreeSet<_>>().len(), 2);

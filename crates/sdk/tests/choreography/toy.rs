@@ -287,6 +287,16 @@ impl Toy {
         self.rows("inbox").await
     }
 
+    /// What could not be done about a chain so far, and why.
+    pub async fn faults(&self, key: &str) -> Vec<(String, String)> {
+        let (chain, mut found) = (format!("book:{key}").parse().expect("a chain"), Vec::new());
+        for database in &self.databases {
+            let faults = facts::faults(database, &chain).await.expect("read");
+            found.extend(faults.into_iter().map(|fault| (fault.step.to_string(), fault.why)));
+        }
+        found
+    }
+
     /// How many rows a table has, in all services together.
     pub async fn rows(&self, table: &str) -> i64 {
         let mut sum = 0;

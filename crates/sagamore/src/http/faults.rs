@@ -1,0 +1,217 @@
+//! Why a service does not get on with a chain: it alone knows, and is asked when somebody looks at one that waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use futures_util::future::join_all;
+use sagamore_core::SagaId;
+use sagamore_database::Database;
+use sagamore_sdk::facts;
+use sagamore_shop::Databases;
+
+use super::ChoreographyApp;
+use super::barriers::{elsewhere, of};
+use super::body::encoded;
+use super::chains::chain_id;
+use super::service::ServiceApp;
+use crate::client::{self, Client};
+use crate::clock::{from_rfc3339, now};
+use crate::config::{ServiceSettings, Settings};
+use crate::problem::{Code, Problem};
+use crate::view::{FaultView, Faults, SagaView};
+
+/// Who is waited for less long is not asked.
+const LATE: Duration = Duration::from_secs(1);
+/// A service that takes longer has nothing to say.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Who is asked.
+#[derive(Clone)]
+pub enum Services {
+    /// They are in this process.
+    Here(Databases),
+    /// Each has an address of its own.
+    There(Arc<Vec<(&'static str, Client)>>),
+}
+
+/// Of a service whose database is in this process.
+pub async fn choreographed(
+    State(app): State<ChoreographyApp>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<Faults>, Problem> {
+    let (service, id) = asked(path)?;
+    kept(of(&app.shop, &service)?, &chain_id(&id)?).await.map(Json)
+}
+
+/// Of the service whose listener this is.
+pub async fn own(
+    State(app): State<Arc<ServiceApp>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<Faults>, Problem> {
+    let (service, id) = asked(path)?;
+    if service != app.name {
+        return Err(elsewhere(&service));
+    }
+    if !app.choreographed {
+        let why = "this service answers commands: `sagamore show` of the orchestrator has the faults";
+        return Err(Problem::new(Code::NoSuchPage, why));
+    }
+    kept(&app.database, &chain_id(&id)?).await.map(Json)
+}
+
+fn asked(path: Result<Path<(String, String)>, PathRejection>) -> Result<(String, String), Problem> {
+    let rejected = |rejection: PathRejection| Problem::new(Code::BadParameter, rejection.body_text());
+    path.map(|Path(asked)| asked).map_err(rejected)
+}
+
+async fn kept(database: &Database, chain: &SagaId) -> Result<Faults, Problem> {
+    let faults = facts::faults(database, chain).await.map_err(|error| Problem::broke(&error, "read the inbox"))?;
+    Ok(Faults { faults: faults.iter().map(FaultView::of).collect() })
+}
+
+impl Services {
+    /// Those of a configuration, at their addresses.
+    pub fn at(settings: &Settings) -> Result<Services, client::Error> {
+        let services = settings.services().into_iter();
+        let client =
+            |(name, service): (_, &ServiceSettings)| Ok((name, Client::new(&format!("http://{}", service.listen))?));
+        Ok(Services::There(Arc::new(services.map(client).collect::<Result<_, _>>()?)))
+    }
+
+    /// Has those who are waited for say why they do not get on.
+    pub async fn explain(&self, chain: &SagaId, view: &mut SagaView) {
+        let waits = view.waits_for.iter();
+        let late = waits.filter(|wait| from_rfc3339(&wait.since).is_some_and(|since| now().since(since) > LATE));
+        let mut names: Vec<&str> = late.map(|wait| wait.service.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let asked = names.iter().map(|name| tokio::time::timeout(ANSWERED_WITHIN, self.ask(name, chain)));
+        let told = join_all(asked).await;
+        for (name, told) in names.iter().zip(&told) {
+            match told {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::debug!(service = name, %chain, error, "ask for its faults"),
+                Err(_) => tracing::debug!(service = name, %chain, "it does not say its faults"),
+            }
+        }
+        for fault in told.into_iter().flatten().flatten().flatten() {
+            if let Some(step) = view.steps.iter_mut().find(|step| step.name == fault.step) {
+                (step.fault, step.due, step.backing_off) = (Some(fault.why), Some(fault.again_at), true);
+            }
+        }
+    }
+
+    async fn ask(&self, service: &str, chain: &SagaId) -> Result<Vec<FaultView>, String> {
+        match self {
+            Services::Here(shop) => {
+                let database = of(shop, service).map_err(|_| "it is not here".to_owned())?;
+                let faults = facts::faults(database, chain).await.map_err(|error| error.to_string())?;
+                Ok(faults.iter().map(FaultView::of).collect())
+            }
+            Services::There(services) => {
+                let Some((_, client)) = services.iter().find(|(name, _)| *name == service) else {
+                    return Err("it has no address".to_owned());
+                };
+                let path = format!("/api/v1/faults/{service}/{}", encoded(chain.as_str()));
+                let told = async { client.read::<Faults>(&client.get(&path).await?) };
+                told.await.map(|told| told.faults).map_err(|error: client::Error| error.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use sagamore_core::message::Event;
+    use sagamore_core::{Body, Direction, StepKey};
+    use sagamore_engine::{Observer, ObserverOptions};
+    use sagamore_sdk::{Options, Participant};
+    use sagamore_shop::{choreography, payment};
+    use sagamore_transport::wire::encode_event;
+    use sagamore_transport::{Log, MemoryDisk, Transport, log};
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::super::chains::{ObserverApp, observer_router};
+    use super::*;
+
+    const FAULTED: &str =
+        "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction, version, hop,
+            told_at, body, due_at, since, why)
+        VALUES ('fulfilment:1', 'charge', 'action', 'order.created', 'create', 'action', 1, 0, 1, '{}', 61000, 1000,
+            'the ledger is locked')";
+
+    /// The payment service's database, where a charge has met a fault.
+    async fn a_fault() -> Databases {
+        let shop = Databases::of_tests();
+        let log = Arc::new(Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap());
+        let service = sagamore_shop::choreographed().into_iter().find(|one| one.name().as_str() == payment::SERVICE);
+        let mut participant = Participant::new(service.unwrap(), shop.payment.clone(), log, Options::default());
+        participant.prepare().await.unwrap();
+        let open = shop.payment.begin().await.unwrap();
+        open.tx().execute(FAULTED, ()).await.unwrap();
+        open.commit().await.unwrap();
+        shop
+    }
+
+    /// What an observer shows of a chain that waits for its payment.
+    async fn shown(services: Services) -> Value {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
+        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let plans = vec![choreography::plan().unwrap()];
+        let opened = Observer::open(ObserverOptions::default(), Database::memory(), transport, plans).await;
+        let (mut observer, chains) = opened.unwrap();
+        observer.turn(now()).await.unwrap();
+        let (saga, step) = ("fulfilment:1".parse().unwrap(), "create".parse().unwrap());
+        let key = StepKey { saga, step, direction: Direction::Action, generation: 1 };
+        let (name, at) = (choreography::BEGINS.parse().unwrap(), now().minus(LATE * 10));
+        let (version, body) = (choreography::VERSION, Body::empty());
+        let event = Event { key, version, name, causation: None, hop: 0, at, body, traceparent: None };
+        log.publish(vec![encode_event(&event, &"order".parse().unwrap())]).await.unwrap();
+        observer.turn(now()).await.unwrap();
+        let client = served(observer_router(ObserverApp { chains, services, metrics: None })).await;
+        client.read(&client.get("/api/v1/sagas/1").await.unwrap()).unwrap()
+    }
+
+    async fn served(router: Router) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        client
+    }
+
+    fn charge(view: &Value) -> &Value {
+        view["steps"].as_array().unwrap().iter().find(|step| step["name"] == "charge").unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_looks_at_a_chain_is_told_why_a_service_does_not_get_on_with_it() {
+        let shop = a_fault().await;
+        let told = kept(&shop.payment, &"fulfilment:1".parse().unwrap()).await.unwrap();
+        let told = serde_json::to_value(told).unwrap();
+        let address = |Path(asked): Path<(String, String)>| async move {
+            assert_eq!(asked, ("payment".to_owned(), "fulfilment:1".to_owned()));
+            Json(told)
+        };
+        let there = served(Router::new().route("/api/v1/faults/{service}/{id}", get(address))).await;
+        for services in [Services::Here(shop), Services::There(Arc::new(vec![("payment", there)]))] {
+            let view = shown(services).await;
+            let step = charge(&view);
+            let expected = (&json!("the ledger is locked"), &json!("1970-01-01T00:01:01.000Z"), &json!(true));
+            assert_eq!((&step["fault"], &step["due"], &step["backingOff"]), expected, "{view}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_does_not_answer_keeps_nobody_from_looking() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap(); // takes connections, and says nothing
+        let client = Client::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+        let view = shown(Services::There(Arc::new(vec![("payment", client)]))).await;
+        assert_eq!((&view["status"], &charge(&view)["fault"]), (&json!("running"), &Value::Null));
+    }
+}
