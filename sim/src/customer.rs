@@ -8,7 +8,7 @@ use sagamore_core::plan::Plan;
 use sagamore_core::{Event, StepKey};
 use sagamore_sdk::Begun;
 use sagamore_shop::order::Rejected;
-use sagamore_shop::order::choreographed::place;
+use sagamore_shop::order::choreographed::place_each;
 use sagamore_shop::{Order, choreography, order};
 use sagamore_transport::wire::encode_event;
 
@@ -20,17 +20,21 @@ pub fn orders(count: usize, rng: &mut fastrand::Rng) -> Vec<Order> {
     (0..count).map(|number| shop::order(&format!("{}", 10_248 + number), rng)).collect()
 }
 
-/// Places its orders, one after another, and comes back to earlier ones in between.
+/// Places its orders, one after another or some together, and comes back to earlier ones in between.
 pub async fn customer(site: Arc<Site>, orders: Vec<Order>) {
     let world = site.world.clone();
-    for (index, wanted) in orders.iter().enumerate() {
+    let mut placed = 0;
+    while placed < orders.len() {
         world.sleep(world.between(0, 1_500)).await;
+        let together = if world.percent(30) { 2 + world.below(3) as usize } else { 1 };
+        let wanted = &orders[placed..orders.len().min(placed + together)];
         insist(&site, wanted).await;
+        placed += wanted.len();
         while world.percent(40) {
             world.sleep(world.between(0, 800)).await;
-            let earlier = &orders[world.below(index as u64 + 1) as usize];
+            let earlier = &orders[world.below(placed as u64) as usize];
             match world.below(3) {
-                0 => insist(&site, earlier).await,
+                0 => insist(&site, std::slice::from_ref(earlier)).await,
                 1 => order_otherwise(&site, earlier).await,
                 _ => look_at(&site, earlier).await,
             }
@@ -39,25 +43,34 @@ pub async fn customer(site: Arc<Site>, orders: Vec<Order>) {
     site.client_is_done();
 }
 
-/// Asks until it is accepted.
-async fn insist(site: &Site, wanted: &Order) {
-    let (world, id) = (&site.world, id(wanted));
-    loop {
-        match ask(site, wanted).await {
-            Some(Ok(Begun::Never)) => return world.violate("lost-saga", format!("{id} is said never to begin")),
-            Some(Ok(begun @ (Begun::New | Begun::Before))) => {
-                world.tell(|| format!("{id} accepted: {begun:?}"));
-                world.checker().placed(world, &id);
-                if begun == Begun::Before {
-                    world.count("order placed again");
+/// Asks until all are accepted.
+async fn insist(site: &Site, wanted: &[Order]) {
+    let world = &site.world;
+    let mut wanted: Vec<&Order> = wanted.iter().collect();
+    while !wanted.is_empty() {
+        let answers = ask(site, &wanted).await;
+        let mut left = Vec::new();
+        for (order, answer) in wanted.into_iter().zip(answers) {
+            let id = id(order);
+            match answer {
+                Some(Ok(Begun::Never)) => return world.violate("lost-saga", format!("{id} is said never to begin")),
+                Some(Ok(begun @ (Begun::New | Begun::Before))) => {
+                    world.tell(|| format!("{id} accepted: {begun:?}"));
+                    world.checker().placed(world, &id);
+                    if begun == Begun::Before {
+                        world.count("order placed again");
+                    }
                 }
-                return;
+                Some(Err(why)) => {
+                    let why = format!("{id}, ordered with what it was ordered with: {why}");
+                    return world.violate("key-reuse", why);
+                }
+                None => left.push(order),
             }
-            Some(Err(why)) => {
-                let why = format!("{id}, ordered with what it was ordered with: {why}");
-                return world.violate("key-reuse", why);
-            }
-            None => world.sleep(world.between(10, 1_000)).await,
+        }
+        wanted = left;
+        if !wanted.is_empty() {
+            world.sleep(world.between(10, 1_000)).await;
         }
     }
 }
@@ -66,7 +79,7 @@ async fn insist(site: &Site, wanted: &Order) {
 async fn order_otherwise(site: &Site, wanted: &Order) {
     let mut other = wanted.clone();
     other.ship_to.city = "Lille".to_owned();
-    match ask(site, &other).await {
+    match ask(site, &[&other]).await.pop().flatten() {
         Some(Err(Rejected::OrderExists(_))) => site.world.count("other order refused"),
         Some(given) => site.world.violate("key-reuse", format!("{}, ordered otherwise: {given:?}", id(wanted))),
         None => {}
@@ -83,19 +96,22 @@ async fn look_at(site: &Site, wanted: &Order) {
     }
 }
 
-/// What comes of placing it; none when that is not known. Sometimes it is given up half-way.
-async fn ask(site: &Site, wanted: &Order) -> Option<Result<Begun, Rejected>> {
+/// What comes of placing them; none where that is not known. Sometimes it is given up half-way.
+async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<Begun, Rejected>>> {
     let world = &site.world;
     let (database, outbox) = (site.services[0].1.for_process(&"customer".into()), site.outbox());
     let patience = if world.percent(20) { world.between(1, 20) } else { 20_000 };
-    let placed = place(&database, &outbox, wanted.clone(), world.clock(0));
-    let answer = world.patience(patience, placed).await;
+    let orders = wanted.iter().map(|order| Order::clone(order)).collect();
+    if wanted.len() > 1 {
+        world.count("orders placed together");
+    }
+    let placed = place_each(&database, &outbox, orders, world.clock(0));
+    let answers = world.patience(patience, placed).await;
     world.nudge();
-    let Some(Ok(answer)) = answer else {
-        world.count("order to be placed again");
-        return None;
-    };
-    Some(answer)
+    let answers = answers.map(|answers| answers.into_iter().map(Result::ok).collect());
+    let answers: Vec<_> = answers.unwrap_or_else(|| wanted.iter().map(|_| None).collect());
+    answers.iter().filter(|answer| answer.is_none()).for_each(|_| world.count("order to be placed again"));
+    answers
 }
 
 /// Says now and then of some order that it takes too long, whether that is so or not.

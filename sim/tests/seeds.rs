@@ -88,6 +88,7 @@ const REACHED_BY_CHAINS: &[&str] = &[
     "log tail torn",
     "observer begun anew",
     "order placed again",
+    "orders placed together",
     "order read",
     "order to be placed again",
     "other order refused",

@@ -51,9 +51,9 @@ pub const CHORES: &[Chore] = &[
     Chore {
         name: "kills",
         about: "whatever is killed, the figures of the shop in production form are right",
-        run: kills::directed,
+        run: kills::orchestrated,
     },
-    Chore { name: "reacting", about: "the same where no orchestrator takes part", run: kills::reacting },
+    Chore { name: "choreographed", about: "the same where no orchestrator takes part", run: kills::choreographed },
     Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
     Chore { name: "planted", about: "the simulator finds every planted bug, and no program holds one", run: planted },
 ];

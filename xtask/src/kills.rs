@@ -32,13 +32,13 @@ const ORDERS: &str = "SAGAMORE_NORTHWIND";
 const ACCOUNTS_CENTS: i64 = 17_975_404;
 
 /// The orchestrated shop; what offends, a line each.
-pub fn directed(workspace: &Workspace) -> Result<Vec<String>> {
-    check(workspace, play_directed)
+pub fn orchestrated(workspace: &Workspace) -> Result<Vec<String>> {
+    check(workspace, play_orchestrated)
 }
 
 /// The choreographed shop, likewise.
-pub fn reacting(workspace: &Workspace) -> Result<Vec<String>> {
-    check(workspace, play_reacting)
+pub fn choreographed(workspace: &Workspace) -> Result<Vec<String>> {
+    check(workspace, play_choreographed)
 }
 
 /// Starts the servers, builds the program and has it played.
@@ -47,18 +47,18 @@ fn check(workspace: &Workspace, play: fn(&Workspace, &Services, &Path) -> Result
         println!("   LEFT OUT: {ORDERS} does not say where the orders are");
         return Ok(Vec::new());
     };
+    let built = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
+    ensure!(built.is_empty(), "build: {}", built.join("; "));
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;
     services.up()?;
-    let built = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
-    ensure!(built.is_empty(), "build: {}", built.join("; "));
     let outcome = play(workspace, &services, &orders);
     let stopped = if ran_before { services.up() } else { services.down() };
     outcome.and(stopped)?;
     Ok(Vec::new())
 }
 
-fn play_directed(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
+fn play_orchestrated(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
     let cast = Cast::start(workspace, services)?;
     let sequential = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
     println!("   one after another: {sequential}");
@@ -77,16 +77,16 @@ fn play_directed(workspace: &Workspace, services: &Services, orders: &Path) -> R
     rewound(&mut cast, orders)
 }
 
-fn play_reacting(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
-    let cast = Cast::start_reacting(workspace, services)?;
+fn play_choreographed(workspace: &Workspace, services: &Services, orders: &Path) -> Result<()> {
+    let cast = Cast::start_choreographed(workspace, services)?;
     let report = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
     println!("   nobody directs: {report}");
     let expected = serde_json::json!({ "payment": 113, "inventory": 29, "shipping": 59 });
     ensure!(report["completed"] == 629 && report["failedAt"] == expected, "wrong outcome: {report}");
     ensure!(report["balanceCents"] == ACCOUNTS_CENTS && report["stockPieces"] == 6_255, "wrong sums: {report}");
     drop(cast);
-    killed_reacting(&mut Cast::start_reacting(workspace, services)?, orders)?;
-    frozen_reacting(&Cast::start_reacting(workspace, services)?, orders)
+    killed_choreographed(&mut Cast::start_choreographed(workspace, services)?, orders)?;
+    frozen_choreographed(&Cast::start_choreographed(workspace, services)?, orders)
 }
 
 /// A concurrent replay under kills of everything, in turn and at random.
@@ -169,11 +169,11 @@ fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
 }
 
 /// The services of a choreography, its observer and the servers are killed one after another during a replay.
-fn killed_reacting(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
+fn killed_choreographed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
     let (mut kills, mut under_way) = (0, 0);
-    for name in ["payment", "inventory", "shipping", "order", "observer"].iter().chain(&Cast::REACTING) {
+    for name in ["payment", "inventory", "shipping", "order", "observer"].iter().chain(&Cast::CHOREOGRAPHED) {
         std::thread::sleep(PAUSE);
         under_way += usize::from(!replay.is_over()?);
         cast.kill(name)?;
@@ -184,13 +184,13 @@ fn killed_reacting(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     println!(
         "   nobody directs: {kills} kills in {seconds:.0} s, {under_way} of them while orders were under way: {report}"
     );
-    ensure!(under_way >= Cast::REACTING.len(), "the orders had all ended before everybody was killed once");
+    ensure!(under_way >= Cast::CHOREOGRAPHED.len(), "the orders had all ended before everybody was killed once");
     cast.balanced(orders, &report)
 }
 
 /// A service of a choreography and its observer are paused for longer than their sessions, and then the database takes no writes
 /// for a while, as one that was demoted, or whose disk is full. All go on.
-fn frozen_reacting(cast: &Cast<'_>, orders: &Path) -> Result<()> {
+fn frozen_choreographed(cast: &Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
     for name in ["payment", "observer"] {
@@ -201,6 +201,7 @@ fn frozen_reacting(cast: &Cast<'_>, orders: &Path) -> Result<()> {
     }
     ensure!(!replay.is_over()?, "the orders had all ended before the database was read-only");
     cast.read_only_for(SERVER_PAUSE)?;
+    ensure!(cast.was_refused("25006")?, "nobody was refused a write while the database was read-only");
     let report = cast.outcome(replay, REPLAY_MAX)?;
     println!("   frozen, and read-only, in {:.0} s: {report}", begun.elapsed().as_secs_f64());
     cast.balanced(orders, &report)

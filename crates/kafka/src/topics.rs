@@ -103,19 +103,10 @@ impl Topics {
     /// Makes a topic, unless it is there, and waits until it can be used. Who may not make topics can use those there are.
     pub async fn create(&self, topic: &str, partitions: u32) -> Result<(), Error> {
         let name = self.names.there(topic);
-        if let Found::Topic(_) = self.find(&name).await? {
-            return Ok(());
-        }
-        let replication = self.options.replication.map_or(-1, i32::from);
-        let partitions = i32::try_from(partitions.max(1)).unwrap_or(i32::MAX);
-        let new = NewTopic::new(&name, partitions, TopicReplication::Fixed(replication));
-        let made = self.admin.create_topics([&new], &self.admin_options()).await;
-        let made = made.map_err(|error| unavailable(&format!("create topic {name}"), &error))?;
-        for result in made {
-            match result {
-                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((name, code)) => return Err(Error::Unavailable(format!("create topic {name}: {code}"))),
-            }
+        match self.find(&name).await? {
+            Found::Topic(_) => return Ok(()),
+            Found::Leaderless => {}
+            Found::Nothing => self.make(&name, partitions).await?,
         }
         let until = Instant::now() + self.options.answered_within * 2;
         while Instant::now() < until {
@@ -125,6 +116,21 @@ impl Topics {
             tokio::time::sleep(PAUSE).await;
         }
         Err(Error::Unavailable(format!("topic {name} is there, and no broker serves all of it yet")))
+    }
+
+    async fn make(&self, name: &str, partitions: u32) -> Result<(), Error> {
+        let replication = self.options.replication.map_or(-1, i32::from);
+        let partitions = i32::try_from(partitions.max(1)).unwrap_or(i32::MAX);
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+        let made = self.admin.create_topics([&new], &self.admin_options()).await;
+        let made = made.map_err(|error| unavailable(&format!("create topic {name}"), &error))?;
+        for result in made {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((name, code)) => return Err(Error::Unavailable(format!("create topic {name}: {code}"))),
+            }
+        }
+        Ok(())
     }
 
     /// Removes topics; those that are not there are no error.

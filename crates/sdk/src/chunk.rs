@@ -3,6 +3,8 @@
 mod events;
 mod interleaved;
 
+use std::time::{Duration, Instant};
+
 use sagamore_core::message::{Event, Outcome, code};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
@@ -21,6 +23,11 @@ use events::{Inputs, Last};
 
 /// After so many handlers of a turn that took too long the others are not begun: they are asked again.
 const TIMEOUTS_MAX: u64 = 5;
+
+/// How long a transaction may be without a statement between two handlers, where it may be idle for so long.
+pub(crate) fn quiet_max(idle_limit: Duration) -> Duration {
+    idle_limit / 8
+}
 
 /// What a chunk is carried out with.
 pub(crate) struct Room<'a> {
@@ -129,7 +136,13 @@ impl Room<'_> {
             Mode::Together if self.service.interleaves() => self.answer_all(&tx, chunk, &known, &inputs, meter).await?,
             Mode::Together | Mode::Apart { .. } => {
                 let mut answers = Vec::with_capacity(chunk.len());
+                let quiet_max = self.database.idle_limit().map(quiet_max);
+                let mut heard_at = Instant::now();
                 for ((asked, known), inputs) in chunk.iter().zip(&known).zip(&inputs) {
+                    if quiet_max.is_some_and(|quiet_max| heard_at.elapsed() > quiet_max) {
+                        tx.query("SELECT 1", ()).await.map_err(Stop::of)?; // for all that the server has heard
+                        heard_at = Instant::now();
+                    }
                     answers.push(self.answer(open, asked, known, inputs, mode, meter).await?);
                 }
                 answers
@@ -268,7 +281,7 @@ impl Room<'_> {
                 if clean || planted(Bug::PartialChunk) { Ended::Kept(outcome) } else { Ended::Undone(outcome) }
             }
             Err(fault) => match fault.database() {
-                Some(error @ (DatabaseError::Unavailable(_) | DatabaseError::CommitUnknown(_))) => {
+                Some(error) if fault.is_of_a_database_that_is_away() => {
                     return Err(Stop::Failed(error.clone()));
                 }
                 Some(error @ DatabaseError::Conflict(_)) if mode != (Mode::Apart { last: true }) => {

@@ -19,17 +19,29 @@ pub fn refused<T, R>(refusal: R) -> Decided<T, R> {
 #[derive(Debug)]
 pub struct Fault {
     cause: Box<dyn std::error::Error + Send + Sync>,
+    passing: bool,
 }
 
 impl Fault {
     /// A fault that is only a text.
     pub fn new(text: impl Into<String>) -> Fault {
-        Fault { cause: text.into().into() }
+        Fault { cause: text.into().into(), passing: false }
+    }
+
+    /// The same, where the same may well succeed when it is simply asked for again.
+    pub fn passing(text: impl Into<String>) -> Fault {
+        Fault { cause: text.into().into(), passing: true }
     }
 
     /// Whether the same handler may well succeed when it is simply run again.
     pub fn is_transient(&self) -> bool {
-        self.database().is_some_and(sagamore_database::Error::is_transient)
+        self.passing || self.database().is_some_and(sagamore_database::Error::is_transient)
+    }
+
+    /// Whether the database is away, or did not say what became of a commit.
+    pub fn is_of_a_database_that_is_away(&self) -> bool {
+        use sagamore_database::Error;
+        matches!(self.database(), Some(Error::Unavailable(_) | Error::CommitUnknown(_)))
     }
 
     /// The database's error, when it was one.
@@ -40,7 +52,7 @@ impl Fault {
 
 impl<E: std::error::Error + Send + Sync + 'static> From<E> for Fault {
     fn from(error: E) -> Fault {
-        Fault { cause: Box::new(error) }
+        Fault { cause: Box::new(error), passing: false }
     }
 }
 
@@ -74,5 +86,6 @@ mod tests {
         check(sagamore_database::Error::Over.into(), false);
         check("x".parse::<i64>().expect_err("x is no number").into(), false);
         check(Fault::new("out of luck"), false);
+        check(Fault::passing("out of luck, for now"), true);
     }
 }

@@ -12,6 +12,7 @@ use sagamore_transport::wire::encode_event;
 use sagamore_transport::{Error as TransportError, Transport, Unknown};
 
 use crate::barrier::forget::Step;
+use crate::inbox;
 
 /// The events that were told, and those that wait (see `inbox.rs`).
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -73,7 +74,7 @@ macro_rules! columns {
 /// Events sent in one transaction.
 const RELAYED_MAX: u32 = 500;
 /// When what the transport does not take is tried again.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = inbox::PAUSE_MAX;
 /// What began chains, forgotten in one transaction.
 const FORGOTTEN_MAX: u32 = 500;
 
@@ -154,21 +155,21 @@ const SENT: Many = Many {
         WHERE e.saga = k.saga AND e.step = k.step AND e.direction = k.direction",
 };
 
-/// Keeps events: one round trip.
-pub(crate) async fn store(tx: &Tx, events: &[&Event], sent: bool) -> Result<(), Error> {
-    tx.execute_many(&STORE, events.iter().map(|event| row(event, sent)).collect()).await
+/// Keeps events that are sent by who has them: one round trip.
+pub(crate) async fn store(tx: &Tx, events: &[&Event]) -> Result<(), Error> {
+    tx.execute_many(&STORE, events.iter().map(|event| row(event, true)).collect()).await
 }
 
 /// Keeps events that are to be sent; gives those that were not kept already: one round trip.
-pub(crate) async fn store_unsent<'a>(tx: &Tx, events: impl Iterator<Item = &'a Event>) -> Result<Kept, Error> {
+pub(crate) async fn store_unsent<'a>(tx: &Tx, events: impl Iterator<Item = &'a Event>) -> Result<Fresh, Error> {
     let stored = tx.query_many(&STORE_UNSENT, events.map(|event| row(event, false)).collect()).await?;
-    stored.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, Error>>().map(Kept)
+    stored.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, Error>>().map(Fresh)
 }
 
 /// Chains and steps of which an event was kept.
-pub(crate) struct Kept(HashSet<(String, String)>);
+pub(crate) struct Fresh(HashSet<(String, String)>);
 
-impl Kept {
+impl Fresh {
     /// Whether this is one of them.
     pub fn contains(&self, key: &StepKey) -> bool {
         self.0.contains(&(key.saga.as_str().to_owned(), key.step.as_str().to_owned()))
@@ -204,10 +205,11 @@ pub(crate) async fn relay(
     database: &Database,
     transport: &dyn Transport,
     now: Timestamp,
+    beyond: Timestamp,
 ) -> Result<(), crate::error::Error> {
     loop {
         let open = database.begin().await?;
-        let unsent = unsent(&open.tx(), now, RELAYED_MAX).await?;
+        let unsent = unsent(&open.tx(), now, beyond, RELAYED_MAX).await?;
         if unsent.is_empty() {
             return Ok(open.rollback().await?);
         }
@@ -280,19 +282,18 @@ pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) ->
 }
 
 /// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.
-async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
+async fn unsent(tx: &Tx, now: Timestamp, beyond: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
     };
     let columns = columns!();
-    // a time that is further away than the pause was set by a clock that has been set back since
     let sql = format!(
         "SELECT {columns} FROM emitted
-         WHERE sent = FALSE AND (coalesce(retry_at, 0) <= $1 OR coalesce(retry_at, 0) > $1 + 60000)
-         ORDER BY coalesce(retry_at, 0), told_at LIMIT $2{alone}"
+         WHERE sent = FALSE AND (coalesce(retry_at, 0) <= $1 OR coalesce(retry_at, 0) > $2)
+         ORDER BY coalesce(retry_at, 0), told_at LIMIT $3{alone}"
     );
-    tx.query(&sql, (now.0, limit)).await?.iter().map(read).collect()
+    tx.query(&sql, (now.0, beyond.0, limit)).await?.iter().map(read).collect()
 }
 
 /// They are tried again at this moment.

@@ -3,6 +3,7 @@
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::decided::Fault;
@@ -14,45 +15,68 @@ use crate::decided::Fault;
 /// for the same batches.
 ///
 /// ```
-/// # use sagamore_sdk::GroupCommit;
+/// # use sagamore_sdk::{GroupCommit, Wanted};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), sagamore_sdk::Fault> {
-/// let squares = GroupCommit::of(500, |numbers: Vec<u64>| async move { numbers.iter().map(|n| n * n).collect() });
+/// let squares = GroupCommit::of(500, |batch: Vec<Wanted<u64, u64>>| async move {
+///     for wanted in batch {
+///         let square = wanted.what * wanted.what; // in one transaction, were it worth one
+///         wanted.answer(square);
+///     }
+/// });
 /// assert_eq!(squares.ask(7).await?, 49);
 /// # Ok(())
 /// # }
 /// ```
 pub struct GroupCommit<T, R> {
-    asked: mpsc::Sender<(T, oneshot::Sender<R>)>,
+    asked: mpsc::Sender<Wanted<T, R>>,
+}
+
+/// What one caller asked for. Dropped without an answer, the caller has a fault.
+pub struct Wanted<T, R> {
+    /// What.
+    pub what: T,
+    answer: oneshot::Sender<R>,
 }
 
 impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
-    /// `work` is given what was asked for, in the order in which it came, at most `most` at a time, and gives an answer to each
-    /// in that order. It runs as a task of the current tokio runtime, until the last clone is dropped.
+    /// `work` is given what was asked for, in the order in which it came, at most `most` at a time, and answers each. It runs as
+    /// a task of the current tokio runtime, until the last clone is dropped. Twice as many may wait for it.
     pub fn of<F, Fut>(most: usize, mut work: F) -> GroupCommit<T, R>
     where
-        F: FnMut(Vec<T>) -> Fut + Send + 'static,
-        Fut: Future<Output = Vec<R>> + Send,
+        F: FnMut(Vec<Wanted<T, R>>) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send,
     {
-        let (asked, mut coming) = mpsc::channel(most.max(1));
+        let most = most.max(1);
+        let (asked, mut coming) = mpsc::channel(most * 2);
         tokio::spawn(async move {
-            let mut batch: Vec<(T, oneshot::Sender<R>)> = Vec::new();
-            while coming.recv_many(&mut batch, most.max(1)).await > 0 {
-                let (wanted, waiting): (Vec<T>, Vec<oneshot::Sender<R>>) = batch.drain(..).unzip();
-                let done = AssertUnwindSafe(async { work(wanted).await }).catch_unwind().await;
-                let Ok(answers) = done else { continue }; // it panicked: who waits is told that there is no answer
-                waiting.into_iter().zip(answers).for_each(|(waiting, answer)| drop(waiting.send(answer)));
+            let mut batch = Vec::new();
+            while coming.recv_many(&mut batch, most).await > 0 {
+                let batch = std::mem::take(&mut batch);
+                // a panic is told to those of its batch, who have no answer then
+                let _ = AssertUnwindSafe(async { work(batch).await }).catch_unwind().await;
             }
         });
         GroupCommit { asked }
     }
 
-    /// Asks, and waits for the answer. What was asked for is done even when nobody waits for it any more.
-    pub async fn ask(&self, wanted: T) -> Result<R, Fault> {
+    /// Asks, and waits for the answer. Once it was asked for it is done also when nobody waits for it any more. A fault, and
+    /// nothing is done, when too many wait already; a fault as well when the batch came to nothing, and then it is not known
+    /// whether it was done. Both pass: it may be asked for again, if that does no harm.
+    pub async fn ask(&self, what: T) -> Result<R, Fault> {
         let (answer, answered) = oneshot::channel();
-        let gone = || Fault::new("the batch came to nothing: whether this was done is not known");
-        self.asked.send((wanted, answer)).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())
+        self.asked.try_send(Wanted { what, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => Fault::passing("too many ask for the same at once: nothing was done"),
+            TrySendError::Closed(_) => Fault::new("there is nobody left to do it: nothing was done"),
+        })?;
+        answered.await.map_err(|_| Fault::passing("the batch came to nothing: whether this was done is not known"))
+    }
+}
+
+impl<T, R> Wanted<T, R> {
+    /// Tells the caller, if it waits still.
+    pub fn answer(self, answer: R) {
+        drop(self.answer.send(answer));
     }
 }
 
@@ -65,39 +89,68 @@ impl<T, R> Clone for GroupCommit<T, R> {
 #[cfg(test)]
 mod tests {
     use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
     #[tokio::test]
     async fn what_comes_while_a_batch_is_under_way_makes_the_next_one() {
         let (sizes, mut told) = mpsc::unbounded_channel();
-        let grouped = GroupCommit::of(10, move |wanted: Vec<usize>| {
-            let _ = sizes.send(wanted.len());
+        let grouped = GroupCommit::of(10, move |batch: Vec<Wanted<usize, usize>>| {
+            let _ = sizes.send(batch.len());
             async move {
                 tokio::task::yield_now().await;
-                wanted.into_iter().map(|n| n + 100).collect()
+                for wanted in batch {
+                    let answer = wanted.what + 100;
+                    wanted.answer(answer);
+                }
             }
         });
-        let answers = join_all((0..25).map(|n| grouped.ask(n))).await;
+        let answers = join_all((0..20).map(|n| grouped.ask(n))).await;
         let answers: Vec<usize> = answers.into_iter().map(|answer| answer.expect("an answer")).collect();
-        assert_eq!(answers, (100..125).collect::<Vec<_>>(), "each its own");
+        assert_eq!(answers, (100..120).collect::<Vec<_>>(), "each its own");
         drop(grouped);
         let mut seen = Vec::new();
         while let Some(size) = told.recv().await {
             seen.push(size);
         }
-        assert_eq!(seen.iter().sum::<usize>(), 25);
-        assert!(seen.len() < 25 && seen.iter().all(|size| *size <= 10), "{seen:?}");
+        assert_eq!(seen, [10, 10]);
     }
 
     #[tokio::test]
     async fn a_batch_that_panics_or_forgets_somebody_is_told_and_the_next_one_is_done() {
-        let grouped = GroupCommit::of(10, |wanted: Vec<u32>| async move {
-            assert!(!wanted.contains(&13), "an unlucky one");
-            wanted.into_iter().filter(|n| *n != 7).collect::<Vec<u32>>()
+        let grouped = GroupCommit::of(10, |batch: Vec<Wanted<u32, u32>>| async move {
+            assert!(!batch.iter().any(|wanted| wanted.what == 13), "an unlucky one");
+            for wanted in batch.into_iter().filter(|wanted| wanted.what != 7) {
+                wanted.answer(0);
+            }
         });
-        assert!(grouped.ask(13).await.is_err());
-        assert!(grouped.ask(7).await.is_err());
-        assert_eq!(grouped.ask(1).await.expect("an answer"), 1);
+        for nobody_answers in [13, 7] {
+            let fault = grouped.ask(nobody_answers).await.expect_err("there is no answer");
+            assert!(fault.is_transient() && fault.to_string().contains("not known"), "{fault}");
+        }
+        assert_eq!(grouped.ask(1).await.expect("an answer"), 0);
+    }
+
+    #[tokio::test]
+    async fn when_too_many_wait_the_next_one_is_told_so_at_once() {
+        let open = std::sync::Arc::new(Semaphore::new(0));
+        let of_work = open.clone();
+        let grouped = GroupCommit::of(1, move |batch: Vec<Wanted<(), ()>>| {
+            let open = of_work.clone();
+            async move {
+                open.acquire().await.expect("it is never closed").forget();
+                batch.into_iter().for_each(|wanted| wanted.answer(()));
+            }
+        });
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(grouped.ask(()))).collect();
+        for asked in &mut waiting {
+            assert!(asked.as_mut().now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        let fault = grouped.ask(()).await.expect_err("one works, and two wait");
+        assert!(fault.is_transient() && fault.to_string().contains("nothing was done"), "{fault}");
+        open.add_permits(3);
+        assert!(join_all(waiting).await.into_iter().all(|answer| answer.is_ok()));
     }
 }

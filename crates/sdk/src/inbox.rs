@@ -17,6 +17,9 @@ pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(200);
 /// The first pause of an event that waits for another one, which will not wait for that.
 pub(crate) const FOR_ANOTHER: Duration = Duration::from_secs(10);
 
+/// No pause is longer.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// The statement around the rows.
 macro_rules! keep {
     ($rows:literal) => {
@@ -54,10 +57,9 @@ const WAITING: Many = Many {
         JOIN inbox i ON i.saga = k.saga AND i.step = k.step AND i.direction = k.direction",
 };
 
-/// A time that is further away than any pause was set by a clock that has been set back since.
 const DUE: &str = "SELECT saga, telling_step, telling_direction, event,
-        version, causation, hop, told_at, body, traceparent, step, direction
-    FROM inbox WHERE due_at <= $1 OR due_at > $1 + 60000 ORDER BY due_at LIMIT $2";
+        version, causation, hop, told_at, body, traceparent, step, direction, since
+    FROM inbox WHERE due_at <= $1 OR due_at > $2 ORDER BY due_at LIMIT $3";
 
 const REMOVE: Many = Many {
     sqlite: "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3 AND ($4 IS NULL OR event = $4)",
@@ -94,6 +96,7 @@ pub(crate) struct Due {
     /// What it is to lead to.
     pub key: StepKey,
     pub event: Event,
+    pub since: Timestamp,
 }
 
 /// Keeps events, or puts off those that are kept already.
@@ -133,26 +136,35 @@ pub(crate) async fn remove(tx: &Tx, over: &[Over]) -> Result<(), Error> {
     tx.execute_many(&REMOVE, over.iter().map(row).collect()).await
 }
 
-/// These wait no more, and what they led to is published.
-pub(crate) async fn settle(database: &Database, over: &[Over]) -> Result<(), Error> {
-    if over.is_empty() {
+/// These wait no more, and what they led to is published; and nobody here can do anything about those, for now.
+pub(crate) async fn settle(database: &Database, over: &[Over], strange: &[Due], now: Timestamp) -> Result<(), Error> {
+    if over.is_empty() && strange.is_empty() {
         return Ok(());
     }
     let open = database.begin().await?;
     remove(&open.tx(), over).await?;
+    let why = Some("this program has no such reaction to it");
+    let kept = strange.iter().map(|Due { key, event, .. }| Kept { key, event, pause: FOR_ANOTHER, why });
+    keep(&open.tx(), &kept.collect::<Vec<_>>(), now).await?;
     open.commit().await
 }
 
-/// At most so many whose time has come.
-pub(crate) async fn due(database: &Database, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error> {
+/// At most so many whose time has come, or is `beyond` what a clock that is right would have set.
+pub(crate) async fn due(
+    database: &Database,
+    now: Timestamp,
+    beyond: Timestamp,
+    limit: usize,
+) -> Result<Vec<Due>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = database.query(DUE, (now.0, limit)).await?;
+    let rows = database.query(DUE, (now.0, beyond.0, limit)).await?;
     let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
     let due = |row| {
         let event = read(row)?;
         let step = row.get::<String>(10)?.parse().map_err(|_| damaged("step", "a name"))?;
         let direction = row.get::<String>(11)?.parse().map_err(|_| damaged("direction", "a direction"))?;
-        Ok(Due { key: StepKey { saga: event.chain().clone(), step, direction, generation: 1 }, event })
+        let key = StepKey { saga: event.chain().clone(), step, direction, generation: 1 };
+        Ok(Due { key, event, since: Timestamp(row.get(12)?) })
     };
     rows.iter().map(due).collect()
 }

@@ -6,7 +6,7 @@ use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, Ste
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon};
 
-use crate::inbox::{Due, Over};
+use crate::inbox::Due;
 use crate::service::Service;
 
 /// One command to be answered, or one event to be reacted to.
@@ -103,18 +103,15 @@ impl Intake {
         }
     }
 
-    /// Takes what comes out of the inbox: for the reaction that it waited for alone. Gives what waits for a reaction that this
-    /// program does not have, and becomes a dead letter.
-    pub(crate) fn take_due(&mut self, service: &Service, place: usize, due: Due) -> Option<Over> {
-        let Due { key, event } = due;
-        if service.led_to(event.name.as_str()).contains(&(&key.step, key.direction)) {
-            self.asked.push(Asked::by_event(place, key, event));
-            return None;
+    /// Takes what comes out of the inbox, for the reaction that it waits for alone. Gives back what this program has no such
+    /// reaction to: another version of it may.
+    pub(crate) fn take_due(&mut self, service: &Service, place: usize, due: Due) -> Option<Due> {
+        let known = service.led_to(due.event.name.as_str()).contains(&(&due.key.step, due.key.direction));
+        if !known {
+            return Some(due);
         }
-        let (name, reaction) = (service.name(), &key.step);
-        self.unreadable
-            .push((place, format!("service '{name}' has no reaction '{reaction}' to '{}' any more", event.name)));
-        Some(Over { key, event: Some(event.name) })
+        self.asked.push(Asked::by_event(place, due.key, due.event));
+        None
     }
 }
 

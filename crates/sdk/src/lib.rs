@@ -69,7 +69,7 @@ mod sweep;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
-pub use group_commit::GroupCommit;
+pub use group_commit::{GroupCommit, Wanted};
 pub use outbox::{Beginning, Begun, Outbox};
 pub use participant::{Options, Participant, Turned};
 pub use reaction::{Heard, Reaction, Told, on};

@@ -12,10 +12,10 @@ use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Mark, Subscription, Transport};
 
 use crate::barrier;
-use crate::chunk::Room;
+use crate::chunk::{Room, quiet_max};
 use crate::emitted;
 use crate::error::Error;
-use crate::inbox;
+use crate::inbox::{self, Over};
 use crate::intake::{Intake, chunks};
 use crate::meter::Meter;
 use crate::outbox::Outbox;
@@ -33,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SWEEPS_MAX: usize = 8;
 /// How often this machine's clock is compared with the database's.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
+/// A clock that goes back by less was set right.
+const SET_BACK_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -94,10 +96,30 @@ pub struct Participant {
     outbox: Outbox,
     /// When to look again for what waits in the inbox and the outbox.
     look_due: Timestamp,
+    clock: Clock,
     failures: u32,
     pause: Duration,
     /// When this machine's clock was found to be right.
     compared_at: Option<Instant>,
+}
+
+/// How this process has seen the time go.
+#[derive(Debug, Default)]
+struct Clock {
+    latest: Timestamp,
+    /// Until then there may be times that were set before the clock was set back.
+    set_back_until: Timestamp,
+}
+
+impl Clock {
+    /// What lies beyond this moment was set by a clock that has been set back since; nothing does as long as it has not been.
+    fn beyond(&mut self, now: Timestamp) -> Timestamp {
+        if now.plus(SET_BACK_MIN) < self.latest {
+            self.set_back_until = self.latest.plus(inbox::PAUSE_MAX);
+        }
+        self.latest = now;
+        if now < self.set_back_until { now.plus(inbox::PAUSE_MAX) } else { Timestamp(i64::MAX) }
+    }
 }
 
 impl Participant {
@@ -113,6 +135,7 @@ impl Participant {
             sweeps: VecDeque::new(),
             outbox: Outbox::default(),
             look_due: Timestamp(i64::MIN),
+            clock: Clock::default(),
             failures: 0,
             pause: Duration::ZERO,
             compared_at: None,
@@ -139,7 +162,7 @@ impl Participant {
     }
 
     async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<Turned, Error> {
-        let Participant { service, database, transport, options, outbox, look_due, .. } = self;
+        let Participant { service, database, transport, options, outbox, look_due, clock, .. } = self;
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
@@ -155,23 +178,33 @@ impl Participant {
         let mut taken = consumer.poll(options.messages_max).await?;
         let (marks, polled) = (Mark::behind(&taken), taken.len());
         let mut due = Vec::new();
-        // a clock that was set back does not hold it up
+        let beyond = clock.beyond(now);
         let looks = now >= *look_due || *look_due > now.plus(LOOK_EVERY);
         if service.is_choreographed() && (outbox.take() || looks) {
             if service.begins_chains()
-                && let Err(error) = emitted::relay(service.name(), database, transport.as_ref(), now).await
+                && let Err(error) = emitted::relay(service.name(), database, transport.as_ref(), now, beyond).await
             {
                 // what has come to this service does not fail with it
                 tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
             }
-            due = inbox::due(database, now, options.messages_max).await?;
+            due = inbox::due(database, now, beyond, options.messages_max).await?;
             taken.extend(due.iter().map(|due| due.delivered(service.name())));
             *look_due = now.plus(LOOK_EVERY);
         }
         if !taken.is_empty() {
             let mut intake = Intake::of(service, &taken[..polled], now);
             let places = (polled..).zip(due);
-            let mut settled: Vec<_> = places.filter_map(|(place, due)| intake.take_due(service, place, due)).collect();
+            let (mut settled, mut strange) = (Vec::new(), Vec::new());
+            for (place, due) in places {
+                match intake.take_due(service, place, due) {
+                    Some(due) if now.since(due.since) > options.early_max => {
+                        let why = format!("waited in vain for a reaction '{}' of this service", due.key.step);
+                        intake.unreadable.push((place, why));
+                        settled.push(Over { key: due.key, event: Some(due.event.name) });
+                    }
+                    unknown => strange.extend(unknown),
+                }
+            }
             let Intake { asked, unreadable, expired, horizons } = intake;
             let mut outgoing = Outgoing::new(service.name(), &taken);
             let room = Room { service, database, options, polled, now };
@@ -193,7 +226,7 @@ impl Participant {
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
             consumer.commit(marks).await?;
-            inbox::settle(database, &settled).await?;
+            inbox::settle(database, &settled, &strange, now).await?;
             for (horizon, reply_to) in horizons {
                 let Some(sweep) = Sweep::of(horizon, reply_to, options.barrier_retention, now) else { continue };
                 self.sweeps.retain(|older| !sweep.replaces(older));
@@ -238,7 +271,8 @@ impl Participant {
         let mut rng = fastrand::Rng::new();
         let mut shutdown = std::pin::pin!(shutdown);
         let limit = *self.options.handler_limit.get_or_insert(HANDLER_LIMIT);
-        if let Some(idle) = self.database.idle_limit().filter(|idle| limit >= *idle) {
+        // a little of it may have passed before the handler begins
+        if let Some(idle) = self.database.idle_limit().filter(|idle| limit >= *idle - quiet_max(*idle)) {
             return Err(Error::HandlerLimit { limit, idle });
         }
         loop {

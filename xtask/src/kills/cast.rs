@@ -42,7 +42,7 @@ impl<'a> Cast<'a> {
     pub const NAMES: [&'static str; 8] =
         ["orchestrator", "order", "payment", "inventory", "shipping", "standby", "kafka", "postgres"];
     /// Likewise in a choreography.
-    pub const REACTING: [&'static str; 7] =
+    pub const CHOREOGRAPHED: [&'static str; 7] =
         ["payment", "inventory", "shipping", "order", "observer", "kafka", "postgres"];
 
     /// Whether it is a server, and none of our processes.
@@ -56,14 +56,14 @@ impl<'a> Cast<'a> {
     }
 
     /// The same without an orchestrator.
-    pub fn start_reacting(workspace: &'a Workspace, services: &'a Services) -> Result<Cast<'a>> {
+    pub fn start_choreographed(workspace: &'a Workspace, services: &'a Services) -> Result<Cast<'a>> {
         Cast::play(workspace, services, true)
     }
 
     fn play(workspace: &'a Workspace, services: &'a Services, choreography: bool) -> Result<Cast<'a>> {
         let mut free = Vec::new(); // held together, so that no port comes twice
         let mut ports = BTreeMap::new();
-        let names: &[&'static str] = if choreography { &Cast::REACTING } else { &Cast::NAMES };
+        let names: &[&'static str] = if choreography { &Cast::CHOREOGRAPHED } else { &Cast::NAMES };
         let ours = || names.iter().copied().filter(|name| !Cast::is_server(name));
         for name in ours() {
             let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
@@ -99,6 +99,16 @@ impl<'a> Cast<'a> {
             child.kill().and_then(|()| child.wait()).with_context(|| format!("kill {name}"))?;
         }
         self.spawn(name)
+    }
+
+    /// Whether any process has logged this error of the database.
+    pub fn was_refused(&self, code: &str) -> Result<bool> {
+        for name in self.children.keys() {
+            if std::fs::read_to_string(self.folder()?.join(format!("{name}.log")))?.contains(code) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Kills Kafka, removes all it has, and makes the topics anew; gives how many sagas were under way.

@@ -15,14 +15,6 @@ pub(super) fn error(error: &tokio_postgres::Error) -> Error {
     sorted(told.code(), told.routine(), format!("{}{detail} [{}]", told.message(), told.code().code()))
 }
 
-/// What went wrong in a transaction that is read-only by our own will: who writes there is wrong, and not the server.
-pub(super) fn reading_error(error: Error) -> Error {
-    match error {
-        Error::Unavailable(text) if text.ends_with("[25006]") => Error::Statement(text),
-        other => other,
-    }
-}
-
 /// What a failed COMMIT means. Only when the server itself says that it refused is it known what became of it.
 pub(super) fn commit_error(failure: &tokio_postgres::Error) -> Error {
     match error(failure) {

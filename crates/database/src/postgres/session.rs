@@ -7,6 +7,7 @@ use std::time::Duration;
 use deadpool_postgres::Object;
 use futures_util::future::{join, join3};
 use futures_util::{FutureExt, TryStreamExt};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{NoTls, SimpleQueryMessage, Statement};
 
 use super::convert::Bound;
@@ -27,6 +28,8 @@ pub(super) struct Session {
     /// Whether the server has a transaction open here, of which no end was sent. **Invariant:** such a connection never
     /// goes back to the pool.
     open: AtomicBool,
+    /// Whether it is read-only by our own will.
+    reading: AtomicBool,
     broken: AtomicBool,
 }
 
@@ -40,8 +43,8 @@ pub(super) struct Answer {
 
 impl Session {
     pub(super) fn new(client: Object, answer_within: Duration) -> Session {
-        let (open, broken) = (AtomicBool::new(false), AtomicBool::new(false));
-        Session { client: Some(client), answer_within, unanswered: AtomicUsize::new(0), open, broken }
+        let [open, reading, broken] = [false; 3].map(AtomicBool::new);
+        Session { client: Some(client), answer_within, unanswered: AtomicUsize::new(0), open, reading, broken }
     }
 
     /// Begins a transaction, unless it has begun.
@@ -93,8 +96,9 @@ impl Session {
         let params = convert::bind(&statement, params)?;
         let begin = self.answered(self.client().batch_execute("BEGIN READ ONLY"));
         let end = self.answered(self.client().batch_execute("COMMIT"));
+        self.reading.store(true, Ordering::Relaxed);
         let (_, answer, _) = join3(begin, self.run(&statement, params), end).await;
-        Ok(answer.map_err(map::reading_error)?.rows)
+        Ok(answer?.rows)
     }
 
     /// Runs statements without parameters, for as long as they take; gives how many rows each read or changed.
@@ -186,15 +190,27 @@ impl Session {
 
     /// What an error means, for the caller and for this connection.
     fn failed(&self, why: &tokio_postgres::Error) -> Error {
-        let error = map::error(why);
+        let error = match map::error(why) {
+            // who writes here is wrong, and not the server
+            Error::Unavailable(text)
+                if self.is_reading() && why.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) =>
+            {
+                Error::Statement(text)
+            }
+            error => error,
+        };
         match error {
             Error::Unavailable(_) => self.broken.store(true, Ordering::Relaxed),
-            Error::Conflict(_) if why.code() == Some(&tokio_postgres::error::SqlState::FEATURE_NOT_SUPPORTED) => {
+            Error::Conflict(_) if why.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
                 self.client().statement_cache.clear(); // prepared before a table was altered
             }
             _ => {}
         }
         error
+    }
+
+    fn is_reading(&self) -> bool {
+        self.reading.load(Ordering::Relaxed)
     }
 
     fn client(&self) -> &Object {

@@ -81,6 +81,6 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new("0002-bytewise", "ALTER TABLE chain ALTER COLUMN id TYPE TEXT COLLATE \"C\"").on_sqlite("SELECT 1"),
     Migration::new("0003-retention", RETENTION),
     Migration::new("0004-plans", PLANS),
-    // a row is rewritten with every event: its next version beside it costs no index an entry
+    // a row is rewritten with every event: where no indexed column changes, its next version beside it costs no index an entry
     Migration::new("0005-room", "ALTER TABLE chain SET (fillfactor = 50)").on_sqlite("SELECT 1"),
 ];

@@ -96,6 +96,6 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new("0002-shared", SHARED),
     Migration::new("0003-swept", SWEPT),
     Migration::new("0004-lasting", LASTING_INDEX),
-    // a row is rewritten with every step: its next version beside it costs no index an entry
+    // a row is rewritten with every step: where no indexed column changes, its next version beside it costs no index an entry
     Migration::new("0005-room", "ALTER TABLE saga SET (fillfactor = 50)").on_sqlite("SELECT 1"),
 ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use sagamore_kafka::Kafka;
 use sagamore_sdk::{Options, Participant};
-use sagamore_shop::order::choreographed::Desk;
+use sagamore_shop::order::choreographed::Placing;
 
 use super::attend::{self, Attended, Place};
 use super::output::Exit;
@@ -49,7 +49,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     let orchestrators = clients(settings.servers(), "orchestrator.servers")?;
     let observers = clients(settings.observers(), "observer.servers")?;
     let begins = choreographed && name == sagamore_shop::order::SERVICE;
-    let desk = begins.then(|| Desk::open(database.clone(), participant.outbox()));
+    let placing = begins.then(|| Placing::begin(database.clone(), participant.outbox()));
     let (kept, waiting) = (kafka.clone(), Waiting::default());
     let metrics = Some(metrics);
     let app = ServiceApp {
@@ -58,7 +58,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
         barrier_retention,
         kafka: kept,
         choreographed,
-        desk,
+        placing,
         orchestrators,
         observers,
         waiting: waiting.clone(),

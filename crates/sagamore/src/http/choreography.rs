@@ -12,7 +12,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::SagaId;
 use sagamore_engine::{ChainStatus, Chains};
 use sagamore_sdk::Begun;
-use sagamore_shop::order::choreographed::Desk;
+use sagamore_shop::order::choreographed::Placing;
 use sagamore_shop::order::{self, Rejected};
 use sagamore_shop::{Databases, Order, sample};
 use sagamore_transport::Log;
@@ -33,7 +33,7 @@ pub struct ChoreographyApp {
     /// What is known of chains.
     pub chains: Chains,
     /// Where orders come in.
-    pub desk: Desk,
+    pub placing: Placing,
     /// What the services keep.
     pub shop: Databases,
     /// Where they tell their events.
@@ -89,7 +89,7 @@ async fn start(
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
     let chain = chain_of(&order_id)?;
-    let begun = match begin(&app.desk, sample::order(&order_id)).await? {
+    let begun = match begin(&app.placing, sample::order(&order_id)).await? {
         Ok(begun) => begun,
         Err(Rejected::OrderExists(_)) => Begun::Before, // placed with POST /orders: that one is meant
         Err(rejected) => return Err(refused(&rejected)),
@@ -102,7 +102,7 @@ async fn start(
 /// Places an order: one line of `orders.jsonl`.
 async fn place(State(app): Shared, request: Request) -> Result<Response, Problem> {
     let wait = Wait::of(request.headers())?;
-    let (id, location) = take(&app.desk, request).await?;
+    let (id, location) = take(&app.placing, request).await?;
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let status = app.chains.wait(&id, patience).await.map_err(unread)?.unwrap_or(ChainStatus::Running);
     Ok(placed(&id, location, status, wait))
@@ -120,18 +120,24 @@ pub(super) fn placed(chain: &SagaId, location: String, status: ChainStatus, wait
 }
 
 /// Takes an order as the order service does; gives its chain, and where it is found.
-pub(super) async fn take(desk: &Desk, request: Request) -> Result<(SagaId, String), Problem> {
+pub(super) async fn take(placing: &Placing, request: Request) -> Result<(SagaId, String), Problem> {
     let payload = Payload::from_request(request, &()).await?;
     let order: Order = payload.json()?;
     order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
     let taken = (chain_of(&order.order_id)?, format!("/orders/{}", encoded(&order.order_id)));
-    begin(desk, order).await?.map_err(|rejected| refused(&rejected))?;
+    begin(placing, order).await?.map_err(|rejected| refused(&rejected))?;
     Ok(taken)
 }
 
-async fn begin(desk: &Desk, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
-    let placed = desk.place(order, clock::now()).await;
-    placed.map_err(|fault| Problem::broke(&fault, "place the order"))
+async fn begin(placing: &Placing, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
+    let id = order.order_id.clone();
+    match placing.place(order, clock::now()).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
+        Ok(Begun::Never) => Err(Problem::new(
+            Code::OrderIdUsedUp,
+            format!("order {id} is not there, and its chain is over: it never will be"),
+        )),
+        placed => Ok(placed),
+    }
 }
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
@@ -190,7 +196,6 @@ fn chain_of(order_id: &str) -> Result<SagaId, Problem> {
 fn refused(rejected: &Rejected) -> Problem {
     match rejected {
         Rejected::OrderExists(_) => Problem::new(Code::OtherInput, rejected.to_string()),
-        Rejected::AlreadySettled { .. } => Problem::new(Code::OrderFinished, rejected.to_string()),
         rejected => Problem::new(Code::BadOrder, rejected.to_string()),
     }
 }

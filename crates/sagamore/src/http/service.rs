@@ -15,7 +15,7 @@ use sagamore_database::Database;
 use sagamore_engine::ChainStatus;
 use sagamore_kafka::Kafka;
 use sagamore_shop::import::{self, Record};
-use sagamore_shop::order::choreographed::Desk;
+use sagamore_shop::order::choreographed::Placing;
 use sagamore_shop::{inventory, order, payment, shipping};
 use serde::Serialize;
 
@@ -45,7 +45,7 @@ pub struct ServiceApp {
     /// Whether it reacts to events, instead of answering commands.
     pub choreographed: bool,
     /// Where orders come in: at the order service of a choreography.
-    pub desk: Option<Desk>,
+    pub placing: Option<Placing>,
     /// Who knows how orchestrated sagas stand.
     pub orchestrators: Vec<Client>,
     /// Who knows how chains stand.
@@ -142,8 +142,8 @@ async fn all_orders(State(app): Shared, query: shop::PageOf) -> Result<Response,
 async fn place_order(State(app): Shared, request: Request) -> Result<Response, Problem> {
     let wait = Wait::of(request.headers())?;
     let elsewhere = "an orchestrator takes orders here, at its own address: POST /orders";
-    let desk = app.desk.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
-    let (chain, location) = choreography::take(desk, request).await?;
+    let placing = app.placing.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
+    let (chain, location) = choreography::take(placing, request).await?;
     let followed = followed(&app.observers, &chain, wait).await;
     let status = followed.unwrap_or(ChainStatus::Running);
     Ok(choreography::placed(&chain, location, status, wait.filter(|_| followed.is_some())))
@@ -157,26 +157,30 @@ async fn follow_order(
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
     let elsewhere = "an orchestrator starts sagas here, at its own address: GET /saga/start/ID";
-    app.desk.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
+    app.placing.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
     let missing = || Problem::new(Code::NoSuchOrder, format!("there is no order {id}; place it with POST /orders"));
     order::order(&app.database, &id).await?.ok_or_else(missing)?;
     let chain = of_order(&id).map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;
     let asked = wait.or(Wait::seconds("0")); // where it stands now
-    let status = followed(&app.observers, &chain, asked).await.unwrap_or(ChainStatus::Running);
+    let followed = followed(&app.observers, &chain, asked).await;
+    let (status, wait) = (followed.unwrap_or(ChainStatus::Running), wait.filter(|_| followed.is_some()));
     Ok(article::answer(&id, status, true, wait))
 }
 
 /// Where a chain stands, as the first observer that answers says, once it is at rest or the wait is over. None: nobody was asked,
-/// or nobody knows.
+/// or nobody answers.
 async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> Option<ChainStatus> {
     let until = Instant::now() + wait?.patience();
     let path = format!("/api/v1/sagas/{}", encoded(chain.as_str()));
     for observer in observers {
         let left = until.saturating_duration_since(Instant::now());
-        let asked = observer.get_and_wait(&path, left.as_secs());
+        let seconds = u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
+        let asked = observer.get_and_wait(&path, seconds);
         match tokio::time::timeout(left + OBSERVER_LATE_MAX, asked).await {
             Ok(Ok(body)) => return observer.read::<unlock::Stands>(&body).ok().map(|stands| stands.status),
-            Ok(Err(client::Error::Problem { told, .. })) if told.status == 404 => return None, // it has seen nothing of it
+            Ok(Err(client::Error::Problem { told, .. })) if told.status == 404 => {
+                return Some(ChainStatus::Running); // it has waited, and seen nothing of it so far
+            }
             Ok(Err(error)) => tracing::debug!(%chain, %error, "ask an observer"),
             Err(_) => tracing::debug!(%chain, %observer, "an observer does not answer"),
         }

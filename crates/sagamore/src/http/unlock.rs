@@ -125,11 +125,12 @@ async fn stands(client: &Client, saga: &str) -> Result<Option<Stands>, String> {
 #[cfg(test)]
 mod tests {
     use axum::extract::Path;
+    use axum::http::HeaderMap;
     use axum::routing::get;
     use axum::{Json, Router};
     use sagamore_core::saga::Status;
     use sagamore_kafka::Kafka;
-    use sagamore_shop::order::choreographed::Desk;
+    use sagamore_shop::order::choreographed::Placing;
     use tokio::net::TcpListener;
 
     use super::super::{ServiceApp, service_router};
@@ -160,8 +161,13 @@ mod tests {
 
     /// An observer where this is so of the chain of order 4.
     async fn observer(status: Option<ChainStatus>) -> Client {
-        let show = move |Path(id): Path<String>| async move {
+        let show = move |Path(id): Path<String>, headers: HeaderMap| async move {
             assert_eq!(id, "fulfilment:4");
+            let wait = headers.get("prefer").map(|wait| wait.to_str().unwrap().to_owned());
+            assert!([None, Some("wait=0".to_owned()), Some("wait=1".to_owned())].contains(&wait), "{wait:?}");
+            if status.is_none() && wait.as_deref() == Some("wait=0") {
+                return Err(Problem::new(Code::Internal, "who waits a second is not asked for none"));
+            }
             let chain = status.map(|status| serde_json::json!({ "id": id, "status": status, "style": "choreography" }));
             chain.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
         };
@@ -186,7 +192,7 @@ mod tests {
         let open = database.begin().await.unwrap();
         open.tx().execute(LOCKED, ()).await.unwrap();
         open.commit().await.unwrap();
-        let desk = choreographed.then(|| Desk::open(database.clone(), sagamore_sdk::Outbox::default()));
+        let placing = choreographed.then(|| Placing::begin(database.clone(), sagamore_sdk::Outbox::default()));
         let kafka = Kafka::connect(sagamore_kafka::Options::new("127.0.0.1:1")).unwrap();
         let waiting = Waiting::default();
         waiting.is_over();
@@ -196,7 +202,7 @@ mod tests {
             database,
             kafka,
             choreographed,
-            desk,
+            placing,
             observers,
             orchestrators,
             waiting,

@@ -55,6 +55,8 @@ pub enum Code {
     OrderNotLocked,
     /// Nobody knows the saga that holds the lock.
     HolderUnknown,
+    /// The order's chain is over, and there is no order.
+    OrderIdUsedUp,
     /// Too much under way.
     Busy,
     /// Cannot be stored now.
@@ -283,6 +285,13 @@ pub const CATALOGUE: &[Entry] = &[
         "The order is locked by a saga that the orchestrators, or the observer, have never had, or have lost with their database: nobody can say whether it is at rest.",
         "`GET /orders/{id}` shows `lockedBy`; `sagamore show` it on every orchestrator there is. Do `orchestrator.servers` and `observer.servers` name those of this service?",
         "Only when that saga is gone for good: `POST /orders/{id}/unlock?force=true`. One that goes on elsewhere all the same finds its order taken, and gets stuck when it confirms it.",
+    ),
+    entry(
+        Code::OrderIdUsedUp,
+        ("SAGA-0308", 409, "The order's id is used up"),
+        "Where nobody directs, an order's id names its chain, and that is over: it was cancelled before it began (its failure was heard of first, as after a backup was restored), or the order was removed since.",
+        "`sagamore show ID` tells what was seen of the chain.",
+        "Place the order under another id; nothing was begun.",
     ),
     entry(
         Code::Busy,

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_engine::{Chains, Observer, ObserverOptions};
 use sagamore_sdk::{Outbox, Participant};
 use sagamore_shop::Databases;
-use sagamore_shop::order::choreographed::Desk;
+use sagamore_shop::order::choreographed::Placing;
 
 use super::{Error, Ground, database};
 use crate::http::ChoreographyApp;
@@ -20,7 +20,7 @@ pub struct Choreography {
     /// What is known of chains.
     pub chains: Chains,
     /// Where orders come in.
-    pub desk: Desk,
+    pub placing: Placing,
     /// The shop's databases.
     pub shop: Databases,
     ground: Ground,
@@ -48,15 +48,15 @@ impl Choreography {
             }
             ground.employ(name, participant);
         }
-        let desk = Desk::open(shop.order.clone(), outbox);
-        Ok(Choreography { chains, desk, shop, ground })
+        let placing = Placing::begin(shop.order.clone(), outbox);
+        Ok(Choreography { chains, placing, shop, ground })
     }
 
     /// What the HTTP side works with.
     pub fn app(&self, metrics: Option<PrometheusHandle>) -> ChoreographyApp {
-        let Choreography { chains, desk, shop, .. } = self;
+        let Choreography { chains, placing, shop, .. } = self;
         let log = self.ground.log.clone();
-        ChoreographyApp { chains: chains.clone(), desk: desk.clone(), shop: shop.clone(), log, metrics }
+        ChoreographyApp { chains: chains.clone(), placing: placing.clone(), shop: shop.clone(), log, metrics }
     }
 
     /// Waits until some part of it stops although nobody asked it to.

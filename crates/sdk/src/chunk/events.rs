@@ -134,7 +134,7 @@ impl Room<'_> {
         }
         let new: Vec<&Event> =
             answers.iter().filter(|answer| answer.fresh).filter_map(|answer| answer.event.as_ref()).collect();
-        emitted::store(tx, &new, true).await?;
+        emitted::store(tx, &new).await?;
         let faulted = faulted.iter().filter_map(|(asked, why)| kept(asked, inbox::AFTER_FAULT, Some(why)));
         inbox::keep(tx, &faulted.collect::<Vec<_>>(), self.now).await?;
         inbox::remove(tx, &over).await

@@ -143,22 +143,42 @@ async fn an_event_that_waits_in_vain_becomes_a_dead_letter() {
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
-/// Nobody will ever react to it any more.
+/// Another version of the program may have it: in the middle of an upgrade, or when that is taken back.
 #[tokio::test]
-async fn what_waits_for_a_reaction_that_is_gone_becomes_a_dead_letter() {
+async fn what_waits_for_a_reaction_that_this_program_does_not_have_waits_for_one_that_has() {
     let mut toy = Toy::new().await;
     toy.only_shelf(true);
     toy.publish(vec![encode_event(&toy::printed("1"), &"printer".parse().unwrap())]).await;
     toy.settle().await;
-    assert_eq!(toy.waiting().await, 1);
     toy.shelf_only_lists();
     for _ in 0..3 {
         toy.passes(Duration::from_secs(70));
         toy.settle().await;
     }
-    assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
+    assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (1, 0));
     let listed = toy.events_that(|record| decode_event(record).ok()).await;
     assert_eq!(names(&listed), ["print.done"], "nobody else is led to it again");
+    toy.restart();
+    toy.publish(vec![encode_event(&toy::made("1", Mood::Calm), &"writer".parse().unwrap())]).await;
+    toy.settle().await;
+    assert_eq!(toy.waiting().await, 0);
+    assert_eq!(toy.rows("emitted").await, 1, "the shelf is filled");
+}
+
+/// Nobody has had it for as long as something may wait.
+#[tokio::test]
+async fn what_waits_in_vain_for_a_reaction_becomes_a_dead_letter_once() {
+    let early_max = Duration::from_secs(300);
+    let mut toy = Toy::with(Options { early_max, ..Options::default() }).await;
+    toy.only_shelf(true);
+    toy.publish(vec![encode_event(&toy::printed("1"), &"printer".parse().unwrap())]).await;
+    toy.settle().await;
+    toy.shelf_only_lists();
+    for _ in 0..8 {
+        toy.passes(Duration::from_secs(70));
+        toy.settle().await;
+    }
+    assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
 /// As for a clock that was set back while something waited.

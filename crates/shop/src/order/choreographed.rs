@@ -5,13 +5,12 @@ use std::collections::HashSet;
 use futures_util::future::join_all;
 use sagamore_core::SagaId;
 use sagamore_sdk::{
-    Beginning, Begun, Database, Decided, Fault, GroupCommit, Never, Outbox, Reaction, Service, Timestamp, Tx, done, on,
-    refused,
+    Beginning, Begun, Database, Decided, Fault, GroupCommit, Never, Outbox, Reaction, Service, Timestamp, Tx, Wanted,
+    done, on, refused,
 };
 
 use super::domain::{self, MIGRATIONS, Rejected};
 use super::messages::{Confirm, Create};
-use super::orders::Status;
 use crate::choreography::{
     self, InventoryFailed, OrderCancelled, OrderConfirmed, OrderCreated, PaymentFailed, ShippingFailed,
     ShippingScheduled,
@@ -39,21 +38,31 @@ pub fn service() -> Service {
 
 /// Where orders come in: those that come together are placed together.
 #[derive(Clone)]
-pub struct Desk {
+pub struct Placing {
     batches: GroupCommit<(Order, Timestamp), Decided<Begun, Rejected>>,
 }
 
-impl Desk {
-    /// Opens, as a task of the current runtime.
-    pub fn open(database: Database, outbox: Outbox) -> Desk {
-        let batches = GroupCommit::of(PLACED_MAX, move |asked: Vec<(Order, Timestamp)>| {
+type Asked = Wanted<(Order, Timestamp), Decided<Begun, Rejected>>;
+
+impl Placing {
+    /// Begins, as a task of the current runtime.
+    pub fn begin(database: Database, outbox: Outbox) -> Placing {
+        let batches = GroupCommit::of(PLACED_MAX, move |batch: Vec<Asked>| {
             let (database, outbox) = (database.clone(), outbox.clone());
             async move {
-                let (orders, times): (Vec<Order>, Vec<Timestamp>) = asked.into_iter().unzip();
-                place_each(&database, &outbox, orders, times.into_iter().max().unwrap_or_default()).await
+                let orders: Vec<&Order> = batch.iter().map(|asked| &asked.what.0).collect();
+                let now = batch.iter().map(|asked| asked.what.1).max().unwrap_or_default();
+                let new = place_new(&database, &outbox, &orders, now).await;
+                for (index, asked) in batch.into_iter().enumerate() {
+                    match answer_to(&new, index) {
+                        Some(answer) => asked.answer(answer),
+                        // beside the next batch: who has to wait for somebody holds up nobody else
+                        None => drop(tokio::spawn(place_alone(database.clone(), outbox.clone(), asked))),
+                    }
+                }
             }
         });
-        Desk { batches }
+        Placing { batches }
     }
 
     /// As [`place`].
@@ -62,8 +71,13 @@ impl Desk {
     }
 }
 
-/// Places an order: it is there, and its event in the outbox, or neither. One that was placed before as it is, is the same. One
-/// whose chain has been cancelled before it began is never there.
+async fn place_alone(database: Database, outbox: Outbox, asked: Asked) {
+    let (order, now) = asked.what.clone();
+    asked.answer(place(&database, &outbox, order, now).await);
+}
+
+/// Places an order: it is there, and its event in the outbox, or neither. One that was placed before as it is, is the same.
+/// `Never`: its chain was cancelled before it began, or is over while the order is gone: it never will be there.
 pub async fn place(database: &Database, outbox: &Outbox, order: Order, now: Timestamp) -> Decided<Begun, Rejected> {
     let open = database.begin().await?;
     let created = match create(open.tx(), &order).await? {
@@ -80,22 +94,13 @@ pub async fn place(database: &Database, outbox: &Outbox, order: Order, now: Time
         }
         Err(rejected) => return refused(rejected),
     };
-    match begin(&open.tx(), outbox, &[created], now).await?[..] {
-        [Begun::New] => {
-            open.commit().await?;
-            outbox.wake();
-            done(Begun::New)
-        }
-        // there is no such order, and its chain is over: the order was removed, or its database is an older one
-        [Begun::Never] => {
-            open.rollback().await?;
-            refused(Rejected::AlreadySettled { status: Status::Cancelled })
-        }
-        _ => {
-            open.rollback().await?;
-            refused(Rejected::OrderExists(order.order_id))
-        }
+    if begin(&open.tx(), outbox, &[created], now).await? == [Begun::New] {
+        open.commit().await?;
+        outbox.wake();
+        return done(Begun::New);
     }
+    open.rollback().await?;
+    done(Begun::Never)
 }
 
 /// Places orders, each as by [`place`], in their order: the new ones in one transaction.
@@ -105,24 +110,35 @@ pub async fn place_each(
     orders: Vec<Order>,
     now: Timestamp,
 ) -> Vec<Decided<Begun, Rejected>> {
-    // after a fault each is placed alone, and has its own
-    let new = place_new(database, outbox, &orders, now).await.unwrap_or_default();
-    let each = orders.into_iter().enumerate().map(async |(index, order)| match new.contains(&index) {
-        true => done(Begun::New),
-        false => place(database, outbox, order, now).await,
-    });
-    join_all(each).await
+    let new = place_new(database, outbox, &orders.iter().collect::<Vec<_>>(), now).await;
+    let mut placed = Vec::with_capacity(orders.len());
+    for (index, order) in orders.into_iter().enumerate() {
+        placed.push(match answer_to(&new, index) {
+            Some(answer) => answer,
+            None => place(database, outbox, order, now).await,
+        });
+    }
+    placed
+}
+
+/// What is told of an order after those that were new have been placed. None: it has to be placed alone.
+fn answer_to(new: &Result<HashSet<usize>, Fault>, index: usize) -> Option<Decided<Begun, Rejected>> {
+    match new {
+        Ok(new) => new.contains(&index).then(|| done(Begun::New)),
+        Err(fault) if fault.is_of_a_database_that_is_away() => Some(Err(Fault::passing(fault.to_string()))),
+        Err(_) => None, // it has its own fault then, or none
+    }
 }
 
 /// Places those that are plainly new, all of them or none; gives which they are.
 async fn place_new(
     database: &Database,
     outbox: &Outbox,
-    orders: &[Order],
+    orders: &[&Order],
     now: Timestamp,
 ) -> Result<HashSet<usize>, Fault> {
     let open = database.begin().await?;
-    let mut sorted: Vec<(usize, &Order)> = orders.iter().enumerate().collect();
+    let mut sorted: Vec<(usize, &Order)> = orders.iter().copied().enumerate().collect();
     sorted.sort_by(|(_, one), (_, other)| one.order_id.cmp(&other.order_id)); // the same order everywhere: no deadlocks
     let created = join_all(sorted.iter().map(|(_, order)| create(open.tx(), order))).await;
     let (mut new, mut events) = (HashSet::new(), Vec::new());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::{ChainStatus, Filter};
+use sagamore_sdk::Begun;
 use sagamore_shop::import::BadLine;
 use sagamore_shop::{Order, choreography, inventory, payment};
 
@@ -34,9 +35,11 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
 async fn see_through(stack: &Choreography, line: &PlacedLine) -> Result<Option<BadLine>> {
     let order: Order = line.input.read()?;
     let chain = SagaId::new(&Name::new(choreography::NAME)?, &line.key)?;
-    let placed = stack.desk.place(order, clock::now()).await;
-    if let Err(rejected) = placed.map_err(|fault| anyhow::anyhow!("place the order: {fault}"))? {
-        return Ok(Some(line.bad(rejected.to_string())));
+    let placed = stack.placing.place(order, clock::now()).await;
+    match placed.map_err(|fault| anyhow::anyhow!("place the order: {fault}"))? {
+        Ok(Begun::New | Begun::Before) => {}
+        Ok(Begun::Never) => return Ok(Some(line.bad("its chain is over, and the order is not there".to_owned()))),
+        Err(rejected) => return Ok(Some(line.bad(rejected.to_string()))),
     }
     loop {
         let known = stack.chains.wait(&chain, PATIENCE).await.with_context(|| format!("wait for {chain}"))?;
