@@ -101,7 +101,7 @@ async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<Begun, Rejecte
     let world = &site.world;
     let (database, outbox) = (site.services[0].1.for_process(&"customer".into()), site.outbox());
     let patience = if world.percent(20) { world.between(1, 20) } else { 20_000 };
-    let orders = wanted.iter().map(|order| Order::clone(order)).collect();
+    let orders = wanted.iter().copied().cloned().collect();
     if wanted.len() > 1 {
         world.count("orders placed together");
     }

@@ -29,8 +29,9 @@ pub fn saga(view: &SagaView) -> String {
         let _ = writeln!(text, "  went back: {}{at}", words(&cause.kind));
     }
     for wait in &view.waits_for {
-        let WaitView { service, step, messages, since } = wait;
-        let _ = writeln!(text, "  waits for {service} ({step}): {}, since {since}", messages.join(" or "));
+        let WaitView { service, step, messages, since, why } = wait;
+        let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let _ = writeln!(text, "  waits for {service} ({step}): {}, since {since}{why}", messages.join(" or "));
     }
     if let Some(why) = &view.line.why {
         let _ = writeln!(text, "  {}", why.red());
@@ -66,6 +67,9 @@ pub fn status(status: ChainStatus) -> String {
 
 fn took(view: &SagaView) -> String {
     let ended = view.line.ended_at.as_deref().and_then(from_rfc3339);
+    // an observer may have read the last event long after it was told
+    let told = view.events.iter().filter_map(|event| from_rfc3339(&event.at)).max();
+    let ended = ended.map(|ended| told.map_or(ended, |told| told.min(ended)));
     match (from_rfc3339(&view.line.started_at), ended) {
         (Some(started), Some(ended)) => format!("  in {} ms", ended.since(started).as_millis()),
         _ => String::new(),

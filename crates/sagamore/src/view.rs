@@ -122,6 +122,9 @@ pub struct WaitView {
     pub messages: Vec<String>,
     /// Since when.
     pub since: String,
+    /// What keeps it, where that is known and is not told by the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// An event of a choreography.
@@ -269,6 +272,7 @@ fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
             step: plan.name.to_string(),
             messages: vec![command.message.to_string()],
             since: rfc3339(asked_at(&plan.name).unwrap_or(saga.changed_at)),
+            why: None,
         })
     });
     if saga.status.has_ended() { Vec::new() } else { waiting.collect() }

@@ -6,7 +6,7 @@ use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, Ste
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon};
 
-use crate::inbox::Due;
+use crate::inbox::{Due, Over};
 use crate::service::Service;
 
 /// One command to be answered, or one event to be reacted to.
@@ -103,15 +103,27 @@ impl Intake {
         }
     }
 
-    /// Takes what comes out of the inbox, for the reaction that it waits for alone. Gives back what this program has no such
-    /// reaction to: another version of it may.
-    pub(crate) fn take_due(&mut self, service: &Service, place: usize, due: Due) -> Option<Due> {
-        let known = service.led_to(due.event.name.as_str()).contains(&(&due.key.step, due.key.direction));
-        if !known {
-            return Some(due);
+    /// Takes what comes out of the inbox, each for the reaction that it waits for alone. Gives what this program has no such
+    /// reaction to: another version of it may have one, but what has waited since before `early` is a dead letter.
+    pub(crate) fn take_due(
+        &mut self,
+        service: &Service,
+        due: impl Iterator<Item = (usize, Due)>,
+        early: Timestamp,
+    ) -> (Vec<Over>, Vec<Due>) {
+        let (mut over, mut strange) = (Vec::new(), Vec::new());
+        for (place, due) in due {
+            let Due { key, event, since } = &due;
+            if service.led_to(event.name.as_str()).contains(&(&key.step, key.direction)) {
+                self.asked.push(Asked::by_event(place, due.key, due.event));
+            } else if *since < early {
+                self.unreadable.push((place, format!("waited in vain for a reaction '{}' of this service", key.step)));
+                over.push(Over { key: due.key, event: Some(due.event.name) });
+            } else {
+                strange.push(due);
+            }
         }
-        self.asked.push(Asked::by_event(place, due.key, due.event));
-        None
+        (over, strange)
     }
 }
 

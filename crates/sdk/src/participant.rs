@@ -15,7 +15,7 @@ use crate::barrier;
 use crate::chunk::{Room, quiet_max};
 use crate::emitted;
 use crate::error::Error;
-use crate::inbox::{self, Over};
+use crate::inbox;
 use crate::intake::{Intake, chunks};
 use crate::meter::Meter;
 use crate::outbox::Outbox;
@@ -193,18 +193,7 @@ impl Participant {
         }
         if !taken.is_empty() {
             let mut intake = Intake::of(service, &taken[..polled], now);
-            let places = (polled..).zip(due);
-            let (mut settled, mut strange) = (Vec::new(), Vec::new());
-            for (place, due) in places {
-                match intake.take_due(service, place, due) {
-                    Some(due) if now.since(due.since) > options.early_max => {
-                        let why = format!("waited in vain for a reaction '{}' of this service", due.key.step);
-                        intake.unreadable.push((place, why));
-                        settled.push(Over { key: due.key, event: Some(due.event.name) });
-                    }
-                    unknown => strange.extend(unknown),
-                }
-            }
+            let (mut settled, strange) = intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
             let Intake { asked, unreadable, expired, horizons } = intake;
             let mut outgoing = Outgoing::new(service.name(), &taken);
             let room = Room { service, database, options, polled, now };

@@ -24,14 +24,23 @@ pub(super) const HOLD: Many = Many {
         FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN chain c ON c.id = k.id FOR UPDATE OF c",
 };
 
-/// An event, once.
+macro_rules! event {
+    ($rows:literal) => {
+        concat!(
+            "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body) ",
+            $rows,
+            " ON CONFLICT (chain, id) DO NOTHING RETURNING chain"
+        )
+    };
+}
+
+/// An event, once; gives the chains of those that were not there.
 pub(super) const EVENT: Many = Many {
-    sqlite: "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (chain, id) DO NOTHING",
-    postgres: "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body)
-        SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
-            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]))
-        ON CONFLICT (chain, id) DO NOTHING",
+    sqlite: event!("VALUES ($1, $2, $3, $4, $5, $6, $7)"),
+    postgres: event!(
+        "SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
+            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]))"
+    ),
 };
 
 /// The events of one chain, by id. A plan has fewer.

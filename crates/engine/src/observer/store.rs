@@ -1,7 +1,7 @@
 //! The observer's tables: a row a chain, and every event of it once. Where a chain stands is the fold of its events, and what
 //! is in its row follows from that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,7 +220,7 @@ impl Store {
         }
         let forgotten = |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was forgotten just now"));
         let known = |id: &SagaId| Known::read(rows.get(id.as_str()).ok_or_else(|| forgotten(id))?);
-        let known = chains.keys().map(known).collect::<Result<Vec<_>, Error>>()?;
+        let mut known = chains.keys().map(known).collect::<Result<Vec<_>, Error>>()?;
         let events = known.iter().zip(chains.values()).flat_map(|(known, told)| {
             told.iter().map(move |Observed { seen, body, .. }| {
                 let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
@@ -228,7 +228,9 @@ impl Store {
                 vec![Value::Int(known.seq), id, name, cause, seen.hop.into(), seen.at.0.into(), body.as_str().into()]
             })
         });
-        tx.execute_many(&EVENT, events.collect()).await?;
+        let new = tx.query_many(&EVENT, events.collect()).await?;
+        let new = new.iter().map(|row| row.get(0)).collect::<Result<HashSet<i64>, _>>()?;
+        known.retain(|known| new.contains(&known.seq)); // what comes again changes nothing: who is stuck stays so
         let folded = self.fold(&tx, &known, now, Late::NotAsked).await?;
         open.commit().await?;
         Ok(folded)

@@ -22,6 +22,7 @@ use super::body::{Payload, Segment, encoded};
 use super::chains::{self, unread};
 use super::faults::Services;
 use super::prefer::{PREFERENCE_APPLIED, Wait};
+use super::unlock::MayAct;
 use super::{barriers, faults, guarded, health, index, orders, shop, unlock, wrong_method};
 use crate::clock;
 use crate::problem::{Code, Problem};
@@ -159,11 +160,15 @@ async fn unlock(
 ) -> Result<Response, Problem> {
     let force = unlock::forced(query)?;
     let holder = unlock::holder(&app.shop.order, &id).await?;
-    let status = match holder.parse() {
-        Ok(chain) => app.chains.show(&chain).await.map_err(unread)?.map(|detail| detail.header.status),
+    let known = match holder.parse() {
+        Ok(chain) => app.chains.show(&chain).await.map_err(unread)?,
         Err(_) => None, // what is no chain's id is known to nobody either
     };
-    let stands = status.map(|status| unlock::Stands { status, style: Style::Choreography });
+    let stands = known.map(|detail| unlock::Stands {
+        status: detail.header.status,
+        style: Style::Choreography,
+        waits_for: detail.chain.waits_for().iter().map(|wait| MayAct { service: wait.service.to_string() }).collect(),
+    });
     unlock::rested(&holder, stands, force)?;
     unlock::release(&app.shop.order, &id, holder).await?;
     one_order(State(app), Segment(id)).await

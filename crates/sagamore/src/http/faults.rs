@@ -85,21 +85,25 @@ impl Services {
     pub async fn explain(&self, chain: &SagaId, view: &mut SagaView) {
         let waits = view.waits_for.iter();
         let late = waits.filter(|wait| from_rfc3339(&wait.since).is_some_and(|since| now().since(since) > LATE));
-        let mut names: Vec<&str> = late.map(|wait| wait.service.as_str()).collect();
+        let mut names: Vec<String> = late.map(|wait| wait.service.clone()).collect();
         names.sort_unstable();
         names.dedup();
         let asked = names.iter().map(|name| tokio::time::timeout(ANSWERED_WITHIN, self.ask(name, chain)));
         let told = join_all(asked).await;
-        for (name, told) in names.iter().zip(&told) {
-            match told {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::debug!(service = name, %chain, error, "ask for its faults"),
-                Err(_) => tracing::debug!(service = name, %chain, "it does not say its faults"),
-            }
-        }
-        for fault in told.into_iter().flatten().flatten().flatten() {
-            if let Some(step) = view.steps.iter_mut().find(|step| step.name == fault.step) {
-                (step.fault, step.due, step.backing_off) = (Some(fault.why), Some(fault.again_at), true);
+        for (name, told) in names.iter().zip(told) {
+            let told = told.unwrap_or_else(|_| Err(format!("it does not answer within {ANSWERED_WITHIN:?}")));
+            let faults = match told {
+                Ok(faults) => faults,
+                Err(why) => {
+                    let waits = view.waits_for.iter_mut().filter(|wait| wait.service == *name);
+                    waits.for_each(|wait| wait.why = Some(why.clone()));
+                    continue;
+                }
+            };
+            for fault in faults {
+                if let Some(step) = view.steps.iter_mut().find(|step| step.name == fault.step) {
+                    (step.fault, step.due, step.backing_off) = (Some(fault.why), Some(fault.again_at), true);
+                }
             }
         }
     }
@@ -108,16 +112,21 @@ impl Services {
         match self {
             Services::Here(shop) => {
                 let database = of(shop, service).map_err(|_| "it is not here".to_owned())?;
-                let faults = facts::faults(database, chain).await.map_err(|error| error.to_string())?;
+                let faults = facts::faults(database, chain)
+                    .await
+                    .map_err(|error| format!("what keeps it is not known: {error}"))?;
                 Ok(faults.iter().map(FaultView::of).collect())
             }
             Services::There(services) => {
                 let Some((_, client)) = services.iter().find(|(name, _)| *name == service) else {
-                    return Err("it has no address".to_owned());
+                    return Err("it has no address in the configuration".to_owned());
                 };
                 let path = format!("/api/v1/faults/{service}/{}", encoded(chain.as_str()));
                 let told = async { client.read::<Faults>(&client.get(&path).await?) };
-                told.await.map(|told| told.faults).map_err(|error: client::Error| error.to_string())
+                told.await.map(|told| told.faults).map_err(|error: client::Error| match error {
+                    client::Error::NotRunning { source, .. } => format!("it does not answer at {client} ({source})"),
+                    error => format!("what keeps it is not known: {error}"),
+                })
             }
         }
     }
@@ -213,5 +222,10 @@ mod tests {
         let client = Client::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
         let view = shown(Services::There(Arc::new(vec![("payment", client)]))).await;
         assert_eq!((&view["status"], &charge(&view)["fault"]), (&json!("running"), &Value::Null));
+        assert_eq!(view["waitsFor"][0]["why"], "it does not answer within 1s");
+        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+        let view = shown(Services::There(Arc::new(vec![("payment", nobody)]))).await;
+        let why = view["waitsFor"][0]["why"].as_str().unwrap();
+        assert!(why.starts_with("it does not answer at http://127.0.0.1:1 ("), "{why}");
     }
 }

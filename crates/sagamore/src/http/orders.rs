@@ -133,7 +133,11 @@ pub async fn unlock(
         Ok(saga) => app.handle.show(&saga).await.map_err(|error| Problem::broke(&error, "read the order's saga"))?,
         Err(_) => None, // no saga's id is known to nobody either
     };
-    let stands = |saga: Detail| unlock::Stands { status: saga.header.status.into(), style: Style::Orchestration };
+    let stands = |saga: Detail| unlock::Stands {
+        status: saga.header.status.into(),
+        style: Style::Orchestration,
+        waits_for: Vec::new(), // one that is at rest waits for nobody
+    };
     unlock::rested(&holder, status.map(stands), force)?;
     unlock::release(shop, &id, holder).await?;
     show(State(app), Segment(id)).await

@@ -1,5 +1,6 @@
 //! An operator's way out of a lock that a saga has left on its order: only once that saga is at rest, or is known to be gone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::extract::Query;
@@ -56,13 +57,24 @@ pub async fn holder(database: &Database, id: &str) -> Result<String, Problem> {
 }
 
 /// Where a saga of either style stands.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Stands {
     /// Its status.
     pub status: ChainStatus,
     /// How it is run.
     #[serde(default)]
     pub style: Style,
+    /// Who has not acted yet, and may.
+    #[serde(default)]
+    pub waits_for: Vec<MayAct>,
+}
+
+/// A service that is waited for.
+#[derive(Clone, Deserialize)]
+pub struct MayAct {
+    /// Which.
+    pub service: String,
 }
 
 /// Fails unless this saga is at rest, as the first one that answers says. `who`: the key of the configuration that names them.
@@ -82,9 +94,21 @@ pub async fn rests(who: &str, asked: &[Client], saga: &str, force: bool) -> Resu
 /// is late comes back, and so it has to be over.
 pub fn rested(saga: &str, stands: Option<Stands>, force: bool) -> Result<(), Problem> {
     match stands {
-        Some(Stands { status, style: Style::Orchestration }) if status.is_at_rest() => Ok(()),
-        Some(Stands { status, style: Style::Choreography }) if status.is_over() => Ok(()),
-        Some(Stands { status, style }) => {
+        Some(Stands { status, style: Style::Orchestration, .. }) if status.is_at_rest() => Ok(()),
+        Some(Stands { status: ChainStatus::Resolved, style: Style::Choreography, waits_for })
+            if !waits_for.is_empty() && !force =>
+        {
+            let services: BTreeSet<&str> = waits_for.iter().map(|wait| wait.service.as_str()).collect();
+            let who = services.into_iter().collect::<Vec<_>>().join(", ");
+            let why = format!(
+                "it is locked by {saga}, of which a person has said that it is taken care of; but {who} may still act on it when \
+                 it comes back, and what it then does to an order that is cancelled nobody undoes. Let it come back, or have the \
+                 chain given up (observer.tells_overdue); once it never can act, ?force=true takes the lock"
+            );
+            Err(Problem::new(Code::OrderPending, why))
+        }
+        Some(Stands { status, style: Style::Choreography, .. }) if status.is_over() => Ok(()),
+        Some(Stands { status, style, .. }) => {
             let until = match style {
                 Style::Orchestration => "its lock goes when it comes to rest".to_owned(),
                 Style::Choreography => {
@@ -168,7 +192,11 @@ mod tests {
             if status.is_none() && wait.as_deref() == Some("wait=0") {
                 return Err(Problem::new(Code::Internal, "who waits a second is not asked for none"));
             }
-            let chain = status.map(|status| serde_json::json!({ "id": id, "status": status, "style": "choreography" }));
+            let chain = status.map(|status| {
+                serde_json::json!({
+                    "id": id, "status": status, "style": "choreography", "waitsFor": [{ "service": "payment" }]
+                })
+            });
             chain.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
         };
         served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
@@ -253,7 +281,8 @@ mod tests {
         check(vec![observer(Some(ChainStatus::Anomalous)).await], "?force=true", Some((409, "SAGA-0301"))).await;
         check(vec![observer(None).await], "", Some((409, "SAGA-0307"))).await;
         check(vec![Client::new("http://127.0.0.1:1").unwrap()], "?force=true", Some((503, "SAGA-0401"))).await;
-        check(vec![observer(Some(ChainStatus::Resolved)).await], "", None).await;
+        check(vec![observer(Some(ChainStatus::Resolved)).await], "", Some((409, "SAGA-0301"))).await;
+        check(vec![observer(Some(ChainStatus::Resolved)).await], "?force=true", None).await;
         check(vec![observer(Some(ChainStatus::Completed)).await], "", None).await;
         check(vec![observer(None).await], "?force=true", None).await;
     }

@@ -106,5 +106,6 @@ fn wait_view(wait: &Wait) -> WaitView {
         step: wait.reaction.to_string(),
         messages: wait.events.iter().map(ToString::to_string).collect(),
         since: rfc3339(wait.since),
+        why: None,
     }
 }
