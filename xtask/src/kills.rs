@@ -168,7 +168,7 @@ fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     cast.balanced(orders, &report)
 }
 
-/// The services of a choreography, its observer and the servers are killed one after another during a replay.
+/// The services of a choreography, its two observers and the servers are killed one after another during a replay.
 fn killed_choreographed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let mut replay = cast.replay(orders, &["--concurrency", "8"])?;

@@ -222,7 +222,7 @@ struct ObserveArgs {
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct ServerArgs {
-    /// The server's address; without it the first of the configuration's orchestrators (in a choreography, observers), or http://127.0.0.1:3000.
+    /// The server's address; without it the first that runs of the configuration's orchestrators (in a choreography, observers), or http://127.0.0.1:3000.
     #[arg(long, env = "SAGAMORE_SERVER", hide_env_values = true, value_name = "URL")]
     server: Option<String>,
     #[command(flatten)]
@@ -235,12 +235,11 @@ impl ServerArgs {
         let configured = || match &config.config {
             Some(file) => {
                 let settings = Settings::load(Some(file))?;
-                let mut servers = if settings.choreography { settings.observers() } else { settings.servers() };
-                Ok(servers.swap_remove(0))
+                Ok(if settings.choreography { settings.observers() } else { settings.servers() })
             }
-            None => Ok::<_, anyhow::Error>("http://127.0.0.1:3000".to_owned()),
+            None => Ok::<_, anyhow::Error>(vec!["http://127.0.0.1:3000".to_owned()]),
         };
-        Ok(Client::new(&self.server.clone().map_or_else(configured, Ok)?)?)
+        Ok(Client::any_of(&self.server.clone().map_or_else(configured, |server| Ok(vec![server]))?)?)
     }
 }
 

@@ -23,6 +23,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Client {
     authority: String,
+    /// Asked in turn where it does not run.
+    spare: Vec<String>,
 }
 
 /// Why there is no answer to work with.
@@ -33,14 +35,14 @@ pub enum Error {
     Address(String),
     /// Nobody listens.
     #[error(
-        "no server answers at http://{authority} ({source}).\n  \
+        "no server answers at http://{authority} ({why}).\n  \
          Start one with `sagamore dev`, or name another with --server or SAGAMORE_SERVER"
     )]
     NotRunning {
         /// Where.
         authority: String,
         /// What the system said.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The connection broke.
     #[error("the server at http://{authority} broke off: {why}")]
@@ -95,7 +97,14 @@ impl Client {
         }
         let with_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let authority = if with_port { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Client { authority })
+        Ok(Client { authority, spare: Vec::new() })
+    }
+
+    /// The first of these, and the others where it does not run: any of them knows the same. There is at least one.
+    pub fn any_of(servers: &[String]) -> Result<Client, Error> {
+        let mut clients = servers.iter().map(|server| Client::new(server)).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let first = clients.next().ok_or_else(|| Error::Address(String::new()))?;
+        Ok(Client { spare: clients.map(|other| other.authority).collect(), ..first })
     }
 
     /// Reads what is at `path`.
@@ -120,9 +129,7 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes, wait: Option<u64>) -> Result<Bytes, Error> {
-        let connection = TcpStream::connect(&self.authority)
-            .await
-            .map_err(|source| Error::NotRunning { authority: self.authority.clone(), source })?;
+        let connection = self.connect().await?;
         let (mut sender, driver) =
             http1::handshake(TokioIo::new(connection)).await.map_err(|error| self.broken(&error))?;
         tokio::spawn(driver);
@@ -144,6 +151,20 @@ impl Client {
         }
         let told = self.read(&body)?;
         Err(Error::Problem { authority: self.authority.clone(), told: Box::new(told) })
+    }
+
+    /// To the first that takes it.
+    async fn connect(&self) -> Result<TcpStream, Error> {
+        let refused = match TcpStream::connect(&self.authority).await {
+            Ok(connection) => return Ok(connection),
+            Err(why) => Error::NotRunning { authority: self.authority.clone(), why },
+        };
+        for spare in &self.spare {
+            if let Ok(connection) = TcpStream::connect(spare).await {
+                return Ok(connection);
+            }
+        }
+        Err(refused)
     }
 
     /// Reads an answer's JSON.
@@ -171,5 +192,19 @@ mod tests {
         check("http://localhost", Some("localhost:80"));
         check("127.0.0.1:3000", None);
         check("http://a/b", None);
+    }
+
+    #[tokio::test]
+    async fn where_one_server_does_not_run_another_is_asked() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().route("/", axum::routing::get(|| async { "here" }));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let nobody = "http://127.0.0.1:1".to_owned();
+        let client = Client::any_of(&[nobody.clone(), there]).unwrap();
+        assert_eq!(client.get("/").await.unwrap(), "here");
+        let alone = Client::any_of(&[nobody.clone(), nobody]).unwrap().get("/").await.unwrap_err();
+        assert_eq!(alone.to_string().matches("Connection refused").count(), 1, "{alone}");
+        assert!(std::error::Error::source(&alone).is_none(), "what is told already is told once");
     }
 }

@@ -29,7 +29,7 @@ const WATCHED_MAX: Duration = Duration::from_secs(15);
 pub struct Cast<'a> {
     workspace: &'a Workspace,
     services: &'a Services,
-    /// Whether the services react to each other, and an observer follows, instead of two orchestrators.
+    /// Whether the services react to each other, and two observers follow, instead of two orchestrators.
     choreography: bool,
     namespace: String,
     /// Name -> where it listens.
@@ -42,8 +42,8 @@ impl<'a> Cast<'a> {
     pub const NAMES: [&'static str; 8] =
         ["orchestrator", "order", "payment", "inventory", "shipping", "standby", "kafka", "postgres"];
     /// Likewise in a choreography.
-    pub const CHOREOGRAPHED: [&'static str; 7] =
-        ["payment", "inventory", "shipping", "order", "observer", "kafka", "postgres"];
+    pub const CHOREOGRAPHED: [&'static str; 8] =
+        ["payment", "inventory", "shipping", "order", "observer", "second", "kafka", "postgres"];
 
     /// Whether it is a server, and none of our processes.
     pub fn is_server(name: &str) -> bool {
@@ -237,7 +237,7 @@ impl<'a> Cast<'a> {
         let mut command = self.program();
         match name {
             "orchestrator" | "standby" => command.arg("serve"),
-            "observer" => command.arg("observe"),
+            "observer" | "second" => command.arg("observe"),
             service => command.args(["shop", service]),
         };
         command.args(["--listen", &format!("127.0.0.1:{}", self.ports[name])]);
@@ -262,7 +262,8 @@ impl<'a> Cast<'a> {
         }
         if self.choreography {
             command.env("SAGAMORE__CHOREOGRAPHY", "true").env("SAGAMORE__OBSERVER__PARTITIONS", "2");
-            command.env("SAGAMORE__OBSERVER__LISTEN", format!("127.0.0.1:{}", self.ports["observer"]));
+            let servers = ["observer", "second"].map(|name| format!("http://127.0.0.1:{}", self.ports[name]));
+            command.env("SAGAMORE__OBSERVER__SERVERS", servers.join(","));
         } else {
             let servers = ["orchestrator", "standby"].map(|name| format!("http://127.0.0.1:{}", self.ports[name]));
             command.env("SAGAMORE__ORCHESTRATOR__SERVERS", servers.join(","));

@@ -281,7 +281,7 @@ impl Sides {
                 Ok(_) => there.push((name, client)),
                 Err(error) => {
                     let told = match &error {
-                        client::Error::NotRunning { source, .. } => format!("{client}: {source}"),
+                        client::Error::NotRunning { why, .. } => format!("{client}: {why}"),
                         error => error.to_string(),
                     };
                     anstream::eprintln!("{name} does not answer, and is left out ({told})");

@@ -124,7 +124,7 @@ impl Services {
                 let path = format!("/api/v1/faults/{service}/{}", encoded(chain.as_str()));
                 let told = async { client.read::<Faults>(&client.get(&path).await?) };
                 told.await.map(|told| told.faults).map_err(|error: client::Error| match error {
-                    client::Error::NotRunning { source, .. } => format!("it does not answer at {client} ({source})"),
+                    client::Error::NotRunning { why, .. } => format!("it does not answer at {client} ({why})"),
                     error => format!("what keeps it is not known: {error}"),
                 })
             }

@@ -141,7 +141,7 @@ async fn stands(client: &Client, saga: &str) -> Result<Option<Stands>, String> {
         Ok(body) => client.read(&body).map(Some).map_err(|error| error.to_string()),
         // a holder that is no saga's id is known to nobody either
         Err(client::Error::Problem { told, .. }) if matches!(told.code.as_str(), "SAGA-0200" | "SAGA-0107") => Ok(None),
-        Err(client::Error::NotRunning { source, .. }) => Err(format!("{client}: {source}")),
+        Err(client::Error::NotRunning { why, .. }) => Err(format!("{client}: {why}")),
         Err(error) => Err(error.to_string()),
     }
 }
