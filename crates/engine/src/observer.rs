@@ -229,7 +229,8 @@ impl Observer {
             && let Some(reaches) = self.reaches().await?
         {
             self.begun_at.get_or_insert(now);
-            self.store.is_reading(&reaches, now).await?;
+            let others = self.store.is_reading(&reaches, now).await?;
+            self.chains.hears_all(!others);
             (self.seen_due, self.partitions) = (Some(now.plus(SEEN_EVERY)), reaches.len());
         }
         Ok(())

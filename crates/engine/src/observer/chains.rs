@@ -1,5 +1,6 @@
 //! The way to the chains: show, list, and wait for one to be over.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ use crate::store::Filter;
 const CHANGES_KEPT: usize = 64;
 /// Who waits looks this often, whatever it hears: another process may observe.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Where another process does, who waits looks first after so long, and each time after half as long again.
+const LOOK_FIRST: Duration = Duration::from_millis(5);
 
 /// What is known of chains. Clones share it.
 #[derive(Clone)]
@@ -29,6 +32,8 @@ pub struct Chains {
     /// The chains that have changed, for those who wait for one.
     changes: broadcast::Sender<Changed>,
     reading: Arc<Mutex<Reading>>,
+    /// Whether all changes are heard of here: nobody else observes.
+    hears_all: Arc<AtomicBool>,
 }
 
 /// How far the observer of this process is.
@@ -55,12 +60,17 @@ pub struct ChainDetail {
 
 impl Chains {
     pub(super) fn new(store: Store, reading: Reading) -> Chains {
-        Chains { store, changes: broadcast::channel(CHANGES_KEPT).0, reading: Arc::new(Mutex::new(reading)) }
+        let (changes, reading) = (broadcast::channel(CHANGES_KEPT).0, Arc::new(Mutex::new(reading)));
+        Chains { store, changes, reading, hears_all: Arc::default() }
     }
 
     /// Those who wait for one of these are woken.
     pub(super) fn have_changed(&self, changed: Changed) {
         let _ = self.changes.send(changed); // perhaps nobody waits
+    }
+
+    pub(super) fn hears_all(&self, all: bool) {
+        self.hears_all.store(all, Ordering::Relaxed);
     }
 
     pub(super) fn is_behind(&self, reading: Reading) {
@@ -102,11 +112,14 @@ impl Chains {
         let until = Instant::now() + patience;
         let mut changes = self.changes.subscribe();
         let mut known = self.store.status(id).await?;
+        let mut pause = LOOK_FIRST;
         while !known.is_some_and(ChainStatus::is_at_rest) && Instant::now() < until {
-            known = match changed(&mut changes, id, until.min(Instant::now() + LOOK_EVERY)).await {
+            let look_after = if self.hears_all.load(Ordering::Relaxed) { LOOK_EVERY } else { pause };
+            known = match changed(&mut changes, id, until.min(Instant::now() + look_after)).await {
                 Some(status) => Some(status),
                 None => self.store.status(id).await?,
             };
+            pause = (pause * 3 / 2).min(LOOK_EVERY);
         }
         Ok(known)
     }

@@ -55,11 +55,15 @@ pub(super) async fn keep_place(tx: &Tx, read: Vec<Read>, now: Timestamp) -> Resu
 }
 
 impl Store {
-    /// These partitions are read by somebody, up to the marks.
-    pub async fn is_reading(&self, reaches: &[Reach], now: Timestamp) -> Result<(), Error> {
+    /// These partitions are read by somebody, up to the marks. Gives whether there are others, which somebody else reads.
+    pub async fn is_reading(&self, reaches: &[Reach], now: Timestamp) -> Result<bool, Error> {
         let open = self.database.begin().await?;
         open.tx().execute_many(&PLACE, rows(reaches, Timestamp(0), now)?).await?;
-        Ok(open.commit().await?)
+        let seen = "SELECT count(*) FROM reading WHERE seen_at >= $1";
+        let seen = open.tx().query(seen, (now.minus(SEEN_EVERY * 2).0,)).await?;
+        open.commit().await?;
+        let seen: i64 = seen.first().map_or(Ok(0), |row| row.get(0))?;
+        Ok(seen > i64::try_from(reaches.len()).unwrap_or(i64::MAX))
     }
 
     /// Everything that was published before `at` in these partitions is kept. Gives the moment of which that is so in all
