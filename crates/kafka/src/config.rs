@@ -42,6 +42,9 @@ pub(crate) fn consumer(options: &Options, group: &str) -> Result<ClientConfig, E
     config.set("heartbeat.interval.ms", ms(options.session / 5));
     config.set("queued.max.messages.kbytes", (options.prefetch_bytes / 1024).max(1).to_string());
     config.set("statistics.interval.ms", "1000"); // for the lag
+    // with many topics now and then a record comes just when the request that asks for more has left without its partition, and
+    // waits until that is answered: measured, three orders of a hundred waited half a second, the default
+    config.set("fetch.wait.max.ms", "100");
     Ok(config)
 }
 
