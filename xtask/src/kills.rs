@@ -173,7 +173,7 @@ fn killed_choreographed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
     let (mut kills, mut under_way) = (0, 0);
-    for name in ["payment", "inventory", "shipping", "order", "observer"].iter().chain(&Cast::CHOREOGRAPHED) {
+    for name in Cast::CHOREOGRAPHED.iter().chain(&["payment", "inventory", "shipping", "order", "observer"]) {
         std::thread::sleep(PAUSE);
         under_way += usize::from(!replay.is_over()?);
         cast.kill(name)?;
@@ -201,7 +201,7 @@ fn frozen_choreographed(cast: &Cast<'_>, orders: &Path) -> Result<()> {
     }
     ensure!(!replay.is_over()?, "the orders had all ended before the database was read-only");
     cast.read_only_for(SERVER_PAUSE)?;
-    ensure!(cast.was_refused("25006")?, "nobody was refused a write while the database was read-only");
+    ensure!(cast.was_refused("[25006]")?, "nobody was refused a write while the database was read-only");
     let report = cast.outcome(replay, REPLAY_MAX)?;
     println!("   frozen, and read-only, in {:.0} s: {report}", begun.elapsed().as_secs_f64());
     cast.balanced(orders, &report)

@@ -141,12 +141,16 @@ async fn a_chain_is_followed_to_its_end_in_whatever_order_its_events_come() {
 async fn who_is_waited_for_is_told_and_after_the_deadline_the_chain_is_stuck_until_they_come() {
     let mut rig = Rig::new().await;
     let ([rung, opened, shaken], _) = stories("1");
-    rig.tell(&[rung]).await;
+    rig.tell(std::slice::from_ref(&rung)).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Running, None));
     let waits = rig.chains.show(&chain("1")).await.expect("read").expect("seen").chain.waits_for();
     assert_eq!(waits.iter().map(|wait| wait.service.as_str()).collect::<Vec<_>>(), ["host"]);
     rig.passes(DEADLINE + Duration::from_secs(1)).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Stuck, None));
+    let anybody = "anybody".parse().expect("a name");
+    rig.log.publish(vec![encode_event(&rung, &anybody)]).await.expect("publish");
+    rig.observer.turn(rig.now).await.expect("turn");
+    assert_eq!(rig.status("1").await, (ChainStatus::Stuck, None), "what comes again makes nobody quicker");
     rig.tell(&[opened, shaken]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
 }
@@ -285,6 +289,21 @@ async fn a_version_that_is_not_known_is_kept_and_told_as_such() {
     let newer = Event { version: 7, ..stories("1").0[0].clone() };
     rig.tell(&[newer]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::UnknownVersion, None));
+}
+
+/// As an observer of before that reads beside this one leaves it.
+#[tokio::test]
+async fn a_chain_that_an_older_program_did_not_know_goes_on_when_its_events_are_told_again() {
+    let mut rig = Rig::new().await;
+    let ([rung, ..], _) = stories("1");
+    rig.tell(std::slice::from_ref(&rung)).await;
+    let open = rig.database.begin().await.expect("begin");
+    open.tx().execute("UPDATE chain SET status = 'unknown-version', due_at = NULL", ()).await.expect("update");
+    open.commit().await.expect("commit");
+    rig.passes(Duration::from_secs(1)).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::UnknownVersion, None));
+    rig.tell(&[rung]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Running, None));
 }
 
 /// While it has not read everything, nothing is late: that is its own lag.

@@ -1,5 +1,6 @@
 //! The CLI's way to a running server: one request, one answer, and errors that say what to do.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// How long a server may take for an answer that waits for no outcome: one that has hung is told, not waited for.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
+/// How long it may take to reach one.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(4);
 
 /// A server's address.
 #[derive(Clone, Debug)]
@@ -129,7 +132,18 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes, wait: Option<u64>) -> Result<Bytes, Error> {
-        let connection = self.connect().await?;
+        let (connection, server) = self.connect().await?;
+        server.over(connection, method, path, body, wait).await
+    }
+
+    async fn over(
+        &self,
+        connection: TcpStream,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        wait: Option<u64>,
+    ) -> Result<Bytes, Error> {
         let (mut sender, driver) =
             http1::handshake(TokioIo::new(connection)).await.map_err(|error| self.broken(&error))?;
         tokio::spawn(driver);
@@ -153,18 +167,18 @@ impl Client {
         Err(Error::Problem { authority: self.authority.clone(), told: Box::new(told) })
     }
 
-    /// To the first that takes it.
-    async fn connect(&self) -> Result<TcpStream, Error> {
-        let refused = match TcpStream::connect(&self.authority).await {
-            Ok(connection) => return Ok(connection),
-            Err(why) => Error::NotRunning { authority: self.authority.clone(), why },
-        };
-        for spare in &self.spare {
-            if let Ok(connection) = TcpStream::connect(spare).await {
-                return Ok(connection);
-            }
+    /// To the first that takes it, and which it is.
+    async fn connect(&self) -> Result<(TcpStream, Client), Error> {
+        let mut first = None;
+        for authority in [&self.authority].into_iter().chain(&self.spare) {
+            let connected = tokio::time::timeout(CONNECTED_WITHIN, TcpStream::connect(authority)).await;
+            match connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
+                Ok(connection) => return Ok((connection, Client { authority: authority.clone(), spare: Vec::new() })),
+                Err(why) => first.get_or_insert(why),
+            };
         }
-        Err(refused)
+        let why = first.unwrap_or_else(|| ErrorKind::NotConnected.into());
+        Err(Error::NotRunning { authority: self.authority.clone(), why })
     }
 
     /// Reads an answer's JSON.

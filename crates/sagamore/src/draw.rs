@@ -69,6 +69,7 @@ fn took(view: &SagaView) -> String {
     let ended = view.line.ended_at.as_deref().and_then(from_rfc3339);
     // an observer may have read the last event long after it was told
     let told = view.events.iter().filter_map(|event| from_rfc3339(&event.at)).max();
+    let told = told.filter(|_| view.line.status != ChainStatus::Resolved); // that was over when a person said so
     let ended = ended.map(|ended| told.map_or(ended, |told| told.min(ended)));
     match (from_rfc3339(&view.line.started_at), ended) {
         (Some(started), Some(ended)) => format!("  in {} ms", ended.since(started).as_millis()),

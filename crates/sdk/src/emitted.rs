@@ -18,7 +18,10 @@ use crate::inbox;
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::new("0001-events", EVENTS),
     Migration::new("0002-beginning", BEGINNING),
-    Migration::new("0003-why", "ALTER TABLE inbox ADD COLUMN why TEXT"),
+    Migration::new(
+        "0003-why",
+        "ALTER TABLE inbox ADD COLUMN why TEXT; ALTER TABLE inbox ADD COLUMN strange_since BIGINT",
+    ),
 ];
 
 /// What began chains stays for a while when the barrier has forgotten it; what cannot be sent is tried again at times.
@@ -205,11 +208,10 @@ pub(crate) async fn relay(
     database: &Database,
     transport: &dyn Transport,
     now: Timestamp,
-    beyond: Timestamp,
 ) -> Result<(), crate::error::Error> {
     loop {
         let open = database.begin().await?;
-        let unsent = unsent(&open.tx(), now, beyond, RELAYED_MAX).await?;
+        let unsent = unsent(&open.tx(), now, RELAYED_MAX).await?;
         if unsent.is_empty() {
             return Ok(open.rollback().await?);
         }
@@ -282,7 +284,7 @@ pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) ->
 }
 
 /// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.
-async fn unsent(tx: &Tx, now: Timestamp, beyond: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
+async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -293,7 +295,7 @@ async fn unsent(tx: &Tx, now: Timestamp, beyond: Timestamp, limit: u32) -> Resul
          WHERE sent = FALSE AND (coalesce(retry_at, 0) <= $1 OR coalesce(retry_at, 0) > $2)
          ORDER BY coalesce(retry_at, 0), told_at LIMIT $3{alone}"
     );
-    tx.query(&sql, (now.0, beyond.0, limit)).await?.iter().map(read).collect()
+    tx.query(&sql, (now.0, inbox::beyond(now).0, limit)).await?.iter().map(read).collect()
 }
 
 /// They are tried again at this moment.

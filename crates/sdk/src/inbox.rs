@@ -19,6 +19,13 @@ pub(crate) const FOR_ANOTHER: Duration = Duration::from_secs(10);
 
 /// No pause is longer.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Processes of one service whose clocks differ by less keep each other's pauses.
+const SKEW_MAX: Duration = Duration::from_secs(600);
+
+/// A time beyond this moment was set by a clock that has been set back since, or is far ahead of this one: it counts for nothing.
+pub(crate) fn beyond(now: Timestamp) -> Timestamp {
+    now.plus(PAUSE_MAX).plus(SKEW_MAX)
+}
 
 /// The statement around the rows.
 macro_rules! keep {
@@ -28,7 +35,7 @@ macro_rules! keep {
                 version, causation, hop, told_at, body, traceparent, due_at, since, why) ",
             $rows,
             " ON CONFLICT (saga, step, direction, event) DO UPDATE
-            SET why = excluded.why, due_at = excluded.since + CASE
+            SET why = excluded.why, strange_since = NULL, due_at = excluded.since + CASE
                 WHEN excluded.since - inbox.since > 60000 THEN 60000
                 WHEN excluded.since - inbox.since < 200 THEN 200
                 ELSE excluded.since - inbox.since END"
@@ -58,8 +65,13 @@ const WAITING: Many = Many {
 };
 
 const DUE: &str = "SELECT saga, telling_step, telling_direction, event,
-        version, causation, hop, told_at, body, traceparent, step, direction, since
+        version, causation, hop, told_at, body, traceparent, step, direction, since, strange_since
     FROM inbox WHERE due_at <= $1 OR due_at > $2 ORDER BY due_at LIMIT $3";
+
+/// For a reaction that this program does not have.
+const PUT_OFF: &str = "UPDATE inbox SET due_at = $5, strange_since = coalesce(strange_since, $6),
+        why = 'this program has no such reaction to it'
+    WHERE saga = $1 AND step = $2 AND direction = $3 AND event = $4";
 
 const REMOVE: Many = Many {
     sqlite: "DELETE FROM inbox WHERE saga = $1 AND step = $2 AND direction = $3 AND ($4 IS NULL OR event = $4)",
@@ -97,6 +109,8 @@ pub(crate) struct Due {
     pub key: StepKey,
     pub event: Event,
     pub since: Timestamp,
+    /// Since when it has met nobody but programs that have no such reaction.
+    pub strange_since: Option<Timestamp>,
 }
 
 /// Keeps events, or puts off those that are kept already.
@@ -136,35 +150,36 @@ pub(crate) async fn remove(tx: &Tx, over: &[Over]) -> Result<(), Error> {
     tx.execute_many(&REMOVE, over.iter().map(row).collect()).await
 }
 
-/// These wait no more, and what they led to is published; and nobody here can do anything about those, for now.
+/// These wait no more, and what they led to is published; and of those this program can make nothing: they are put off, if they
+/// are there still.
 pub(crate) async fn settle(database: &Database, over: &[Over], strange: &[Due], now: Timestamp) -> Result<(), Error> {
     if over.is_empty() && strange.is_empty() {
         return Ok(());
     }
+    let row = |Due { key, event, since, .. }: &Due| {
+        let pause = now.since(*since).clamp(FOR_ANOTHER, PAUSE_MAX);
+        let mut row = place(key);
+        row.extend([event.name.as_str().into(), now.plus(pause).0.into(), now.0.into()]);
+        row
+    };
     let open = database.begin().await?;
     remove(&open.tx(), over).await?;
-    let why = Some("this program has no such reaction to it");
-    let kept = strange.iter().map(|Due { key, event, .. }| Kept { key, event, pause: FOR_ANOTHER, why });
-    keep(&open.tx(), &kept.collect::<Vec<_>>(), now).await?;
+    open.tx().execute_each(PUT_OFF, strange.iter().map(row).collect()).await?;
     open.commit().await
 }
 
-/// At most so many whose time has come, or is `beyond` what a clock that is right would have set.
-pub(crate) async fn due(
-    database: &Database,
-    now: Timestamp,
-    beyond: Timestamp,
-    limit: usize,
-) -> Result<Vec<Due>, Error> {
+/// At most so many whose time has come.
+pub(crate) async fn due(database: &Database, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = database.query(DUE, (now.0, beyond.0, limit)).await?;
+    let rows = database.query(DUE, (now.0, beyond(now).0, limit)).await?;
     let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
     let due = |row| {
         let event = read(row)?;
         let step = row.get::<String>(10)?.parse().map_err(|_| damaged("step", "a name"))?;
         let direction = row.get::<String>(11)?.parse().map_err(|_| damaged("direction", "a direction"))?;
         let key = StepKey { saga: event.chain().clone(), step, direction, generation: 1 };
-        Ok(Due { key, event, since: Timestamp(row.get(12)?) })
+        let strange_since: Option<i64> = row.get(13)?;
+        Ok(Due { key, event, since: Timestamp(row.get(12)?), strange_since: strange_since.map(Timestamp) })
     };
     rows.iter().map(due).collect()
 }

@@ -104,7 +104,7 @@ impl Intake {
     }
 
     /// Takes what comes out of the inbox, each for the reaction that it waits for alone. Gives what this program has no such
-    /// reaction to: another version of it may have one, but what has waited since before `early` is a dead letter.
+    /// reaction to: another version of it may have one, but what nobody has had one for since before `early` is a dead letter.
     pub(crate) fn take_due(
         &mut self,
         service: &Service,
@@ -113,10 +113,10 @@ impl Intake {
     ) -> (Vec<Over>, Vec<Due>) {
         let (mut over, mut strange) = (Vec::new(), Vec::new());
         for (place, due) in due {
-            let Due { key, event, since } = &due;
+            let Due { key, event, strange_since, .. } = &due;
             if service.led_to(event.name.as_str()).contains(&(&key.step, key.direction)) {
                 self.asked.push(Asked::by_event(place, due.key, due.event));
-            } else if *since < early {
+            } else if strange_since.is_some_and(|since| since < early) {
                 self.unreadable.push((place, format!("waited in vain for a reaction '{}' of this service", key.step)));
                 over.push(Over { key: due.key, event: Some(due.event.name) });
             } else {

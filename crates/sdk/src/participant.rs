@@ -33,8 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const SWEEPS_MAX: usize = 8;
 /// How often this machine's clock is compared with the database's.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
-/// A clock that goes back by less was set right.
-const SET_BACK_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -96,30 +94,10 @@ pub struct Participant {
     outbox: Outbox,
     /// When to look again for what waits in the inbox and the outbox.
     look_due: Timestamp,
-    clock: Clock,
     failures: u32,
     pause: Duration,
     /// When this machine's clock was found to be right.
     compared_at: Option<Instant>,
-}
-
-/// How this process has seen the time go.
-#[derive(Debug, Default)]
-struct Clock {
-    latest: Timestamp,
-    /// Until then there may be times that were set before the clock was set back.
-    set_back_until: Timestamp,
-}
-
-impl Clock {
-    /// What lies beyond this moment was set by a clock that has been set back since; nothing does as long as it has not been.
-    fn beyond(&mut self, now: Timestamp) -> Timestamp {
-        if now.plus(SET_BACK_MIN) < self.latest {
-            self.set_back_until = self.latest.plus(inbox::PAUSE_MAX);
-        }
-        self.latest = now;
-        if now < self.set_back_until { now.plus(inbox::PAUSE_MAX) } else { Timestamp(i64::MAX) }
-    }
 }
 
 impl Participant {
@@ -135,7 +113,6 @@ impl Participant {
             sweeps: VecDeque::new(),
             outbox: Outbox::default(),
             look_due: Timestamp(i64::MIN),
-            clock: Clock::default(),
             failures: 0,
             pause: Duration::ZERO,
             compared_at: None,
@@ -162,7 +139,7 @@ impl Participant {
     }
 
     async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<Turned, Error> {
-        let Participant { service, database, transport, options, outbox, look_due, clock, .. } = self;
+        let Participant { service, database, transport, options, outbox, look_due, .. } = self;
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
@@ -178,16 +155,15 @@ impl Participant {
         let mut taken = consumer.poll(options.messages_max).await?;
         let (marks, polled) = (Mark::behind(&taken), taken.len());
         let mut due = Vec::new();
-        let beyond = clock.beyond(now);
         let looks = now >= *look_due || *look_due > now.plus(LOOK_EVERY);
         if service.is_choreographed() && (outbox.take() || looks) {
             if service.begins_chains()
-                && let Err(error) = emitted::relay(service.name(), database, transport.as_ref(), now, beyond).await
+                && let Err(error) = emitted::relay(service.name(), database, transport.as_ref(), now).await
             {
                 // what has come to this service does not fail with it
                 tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
             }
-            due = inbox::due(database, now, beyond, options.messages_max).await?;
+            due = inbox::due(database, now, options.messages_max).await?;
             taken.extend(due.iter().map(|due| due.delivered(service.name())));
             *look_due = now.plus(LOOK_EVERY);
         }

@@ -19,8 +19,8 @@ pub(super) const BEGIN: Many = Many {
 
 /// The rows of these, which are held until the end of the transaction: what one observer folds no other one changes.
 pub(super) const HOLD: Many = Many {
-    sqlite: "SELECT seq, id, version, resolved_events FROM chain WHERE id = $1",
-    postgres: "SELECT c.seq, c.id, c.version, c.resolved_events
+    sqlite: "SELECT seq, id, version, resolved_events, status FROM chain WHERE id = $1",
+    postgres: "SELECT c.seq, c.id, c.version, c.resolved_events, c.status
         FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN chain c ON c.id = k.id FOR UPDATE OF c",
 };
 

@@ -98,6 +98,8 @@ pub(super) struct Known {
     pub version: u32,
     /// How many events it had when a person said that it is taken care of. With more it is looked at again.
     pub resolved_events: Option<u32>,
+    /// As it was folded last.
+    pub status: ChainStatus,
 }
 
 /// What somebody does with the store.
@@ -230,7 +232,8 @@ impl Store {
         });
         let new = tx.query_many(&EVENT, events.collect()).await?;
         let new = new.iter().map(|row| row.get(0)).collect::<Result<HashSet<i64>, _>>()?;
-        known.retain(|known| new.contains(&known.seq)); // what comes again changes nothing: who is stuck stays so
+        // what comes again changes nothing: who is stuck stays so; but an older program may have known less
+        known.retain(|known| new.contains(&known.seq) || known.status == ChainStatus::UnknownVersion);
         let folded = self.fold(&tx, &known, now, Late::NotAsked).await?;
         open.commit().await?;
         Ok(folded)
@@ -238,7 +241,8 @@ impl Store {
 
     /// Looks again at chains whose time had come by a moment up to which all is read, and gives them.
     pub async fn look_for_late(&self, read_until: Timestamp) -> Result<Vec<Folded>, Error> {
-        let due = "SELECT seq, id, version, resolved_events FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
+        let due =
+            "SELECT seq, id, version, resolved_events, status FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
         let open = self.database.begin().await?;
         // what another observer is just adding to is looked at the next time, with what it has added
         let alone = match open.tx().dialect() {
@@ -266,7 +270,7 @@ impl Store {
         let events = self.read_events(tx, known.iter().map(|known| known.seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|(known, told)| {
-            let Known { seq, id, version, resolved_events } = known;
+            let Known { seq, id, version, resolved_events, .. } = known;
             let chain = self.chain(id, *version, &told);
             let (by_events, why) = status(&chain.state(moment));
             // nothing has come since a person has said so
@@ -369,6 +373,7 @@ impl Known {
             seq: row.get(0)?,
             version: small(row.get(2)?)?,
             resolved_events: resolved_events.map(small).transpose()?,
+            status: ChainStatus::read(&row.get::<String>(4)?).ok_or_else(|| bad(&id, "its status is none"))?,
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
     }

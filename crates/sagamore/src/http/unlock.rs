@@ -112,7 +112,10 @@ pub fn rested(saga: &str, stands: Option<Stands>, force: bool) -> Result<(), Pro
             let until = match style {
                 Style::Orchestration => "its lock goes when it comes to rest".to_owned(),
                 Style::Choreography => {
-                    format!("its lock goes when it is over, or a person says so: sagamore resolve {saga} --reason WHY")
+                    format!(
+                        "its lock goes when it is over; where that never comes, a person says so (sagamore resolve {saga} \
+                         --reason WHY), and takes the lock with ?force=true once nobody can act on it any more"
+                    )
                 }
             };
             let why = format!("it is locked by {saga}, which is {}: {until}", status.as_str());

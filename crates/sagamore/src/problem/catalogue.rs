@@ -240,9 +240,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::OrderPending,
         ("SAGA-0301", 409, "The order is pending: its saga is under way"),
-        "While its saga runs an order is locked: nobody else may cancel or confirm it.",
+        "While its saga runs an order is locked: nobody else may cancel or confirm it. Nor while a service may still act on it, though a person has called its chain resolved.",
         "`GET /orders/{id}` shows the saga and its status.",
-        "Cancel an orchestrated saga instead (`sagamore cancel checkout:ID`), or wait for it to end; a stuck one waits for an operator, and a chain that a person has taken care of is ended with `sagamore resolve ID`.",
+        "Cancel an orchestrated saga instead (`sagamore cancel checkout:ID`), or wait for it to end; a stuck one waits for an operator, and a chain that a person has taken care of is ended with `sagamore resolve ID`. One that was, and waits for a service that never will act again, leaves its lock to `POST /orders/{id}/unlock?force=true`.",
     ),
     entry(
         Code::OrderFinished,

@@ -156,6 +156,7 @@ async fn what_waits_for_a_reaction_that_this_program_does_not_have_waits_for_one
         toy.settle().await;
     }
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (1, 0));
+    assert_eq!(toy.faults("1").await, [("shelve".to_owned(), "this program has no such reaction to it".to_owned())]);
     let listed = toy.events_that(|record| decode_event(record).ok()).await;
     assert_eq!(names(&listed), ["print.done"], "nobody else is led to it again");
     toy.restart();
@@ -188,7 +189,8 @@ async fn a_clock_that_is_set_back_holds_nothing_up() {
     toy.begin("1", Mood::FailsTwice).await;
     toy.settle().await;
     assert_eq!(toy.waiting().await, 2, "the printer after its fault, and the shelf for the print");
-    toy.clock_is_set_back(Duration::from_secs(600));
+    toy.clock_is_set_back(Duration::from_secs(3_600));
+    toy.restart(); // it does not know that it was
     for _ in 0..10 {
         toy.settle().await;
         toy.passes(Duration::from_secs(1));

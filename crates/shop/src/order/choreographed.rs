@@ -1,6 +1,7 @@
 //! The order service in a choreography: an order that is placed begins a chain, and stands or falls with it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use sagamore_core::SagaId;
@@ -8,6 +9,7 @@ use sagamore_sdk::{
     Beginning, Begun, Database, Decided, Fault, GroupCommit, Never, Outbox, Reaction, Service, Timestamp, Tx, Wanted,
     done, on, refused,
 };
+use tokio::sync::Semaphore;
 
 use super::domain::{self, MIGRATIONS, Rejected};
 use super::messages::{Confirm, Create};
@@ -22,6 +24,8 @@ const CREATE: &str = "create";
 
 /// Orders in one transaction.
 const PLACED_MAX: usize = 500;
+/// Orders that are placed alone at the same time: the service has other uses for its connections.
+const ALONE_MAX: usize = 3;
 
 /// The service, ready to take part.
 pub fn service() -> Service {
@@ -47,8 +51,9 @@ type Asked = Wanted<(Order, Timestamp), Decided<Begun, Rejected>>;
 impl Placing {
     /// Begins, as a task of the current runtime.
     pub fn begin(database: Database, outbox: Outbox) -> Placing {
+        let alone = Arc::new(Alone::default());
         let batches = GroupCommit::of(PLACED_MAX, move |batch: Vec<Asked>| {
-            let (database, outbox) = (database.clone(), outbox.clone());
+            let (database, outbox, alone) = (database.clone(), outbox.clone(), alone.clone());
             async move {
                 let orders: Vec<&Order> = batch.iter().map(|asked| &asked.what.0).collect();
                 let now = batch.iter().map(|asked| asked.what.1).max().unwrap_or_default();
@@ -56,8 +61,7 @@ impl Placing {
                 for (index, asked) in batch.into_iter().enumerate() {
                     match answer_to(&new, index) {
                         Some(answer) => asked.answer(answer),
-                        // beside the next batch: who has to wait for somebody holds up nobody else
-                        None => drop(tokio::spawn(place_alone(database.clone(), outbox.clone(), asked))),
+                        None => alone.place(&database, &outbox, asked),
                     }
                 }
             }
@@ -71,9 +75,31 @@ impl Placing {
     }
 }
 
-async fn place_alone(database: Database, outbox: Outbox, asked: Asked) {
-    let (order, now) = asked.what.clone();
-    asked.answer(place(&database, &outbox, order, now).await);
+/// Orders that are not plainly new, beside the batches: who has to wait for somebody holds up none of those.
+struct Alone {
+    wait: Arc<Semaphore>,
+    work: Arc<Semaphore>,
+}
+
+impl Default for Alone {
+    fn default() -> Alone {
+        Alone { wait: Arc::new(Semaphore::new(PLACED_MAX)), work: Arc::new(Semaphore::new(ALONE_MAX)) }
+    }
+}
+
+impl Alone {
+    fn place(&self, database: &Database, outbox: &Outbox, asked: Asked) {
+        let Ok(waits) = Arc::clone(&self.wait).try_acquire_owned() else {
+            return asked.answer(Err(Fault::passing("too many orders are looked at one by one: nothing was done")));
+        };
+        let (database, outbox, work) = (database.clone(), outbox.clone(), Arc::clone(&self.work));
+        tokio::spawn(async move {
+            let _works = work.acquire().await; // it is never closed
+            let (order, now) = asked.what.clone();
+            asked.answer(place(&database, &outbox, order, now).await);
+            drop(waits);
+        });
+    }
 }
 
 /// Places an order: it is there, and its event in the outbox, or neither. One that was placed before as it is, is the same.
