@@ -27,6 +27,8 @@ pub enum Fault {
     Delay,
     /// A process stands still for a while.
     Stall,
+    /// An orchestrator stands still when it is about to write, for longer than any lease perhaps.
+    LateWrite,
     /// A process dies.
     Crash,
     /// The machine dies, and the log's unsynced tail with it.
@@ -37,7 +39,7 @@ pub enum Fault {
     HandlerFault,
 }
 
-const ALL: [Fault; 16] = [
+const ALL: [Fault; 17] = [
     Fault::StoreDown,
     Fault::StoreConflict,
     Fault::CommitUnknownDone,
@@ -50,6 +52,7 @@ const ALL: [Fault; 16] = [
     Fault::Duplicate,
     Fault::Delay,
     Fault::Stall,
+    Fault::LateWrite,
     Fault::Crash,
     Fault::MachineCrash,
     Fault::Zombie,
@@ -72,6 +75,7 @@ impl Fault {
             Fault::Duplicate => "fault: message doubled",
             Fault::Delay => "fault: message delayed",
             Fault::Stall => "fault: process stalled",
+            Fault::LateWrite => "fault: orchestrator stalled before a write",
             Fault::Crash => "fault: process crashed",
             Fault::MachineCrash => "fault: machine crashed",
             Fault::Zombie => "fault: second orchestrator",
@@ -89,6 +93,7 @@ impl Fault {
             Fault::Drop => 1_000,
             Fault::Duplicate | Fault::Delay => 2_000,
             Fault::Stall => 100,
+            Fault::LateWrite => 300,
             Fault::Crash => 40,
             Fault::MachineCrash => 8,
             Fault::Zombie => 12,

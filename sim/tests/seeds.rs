@@ -20,6 +20,7 @@ const REACHED: &[&str] = &[
     "fault: message doubled",
     "fault: message dropped",
     "fault: offsets not stored",
+    "fault: orchestrator stalled before a write",
     "fault: poll failed",
     "fault: process crashed",
     "fault: process stalled",

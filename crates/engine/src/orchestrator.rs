@@ -135,8 +135,11 @@ impl Orchestrator {
             Ok(()) => self.work(&epochs, now, rng).await,
             Err(error) => Err(error),
         };
-        if let Err(Error::OwnershipLost { .. } | Error::Transport(TransportError::Fenced(_))) = turned {
-            self.survey_at_once();
+        match turned {
+            Err(Error::OwnershipLost { .. }) => self.survey_at_once(),
+            // Who listens now may have been gone for long: what the rows say is ours is listened to anew.
+            Err(Error::Transport(TransportError::Fenced(_))) if self.options.lease.is_some() => self.hang_up(),
+            _ => {}
         }
         self.epochs = Some(epochs);
         turned

@@ -3,13 +3,17 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::faulty::faulty;
 use common::{Rig, id, nothing, wish, written};
 use sagamore_core::Timestamp;
 use sagamore_core::saga::Status;
+use sagamore_database::Database;
 use sagamore_database::testing::is_remote;
 use sagamore_engine::{Error, Handle, Options, Orchestrator, StartError, Turned};
+use sagamore_transport::Error as TransportError;
 
 const LEASE: Duration = Duration::from_millis(1_200);
 /// No wait for another process takes more turns.
@@ -90,8 +94,12 @@ async fn meanwhile<T: Send + 'static>(
 }
 
 async fn rig() -> Rig {
+    rig_on(common::database()).await
+}
+
+async fn rig_on(database: Database) -> Rig {
     // its own orchestrator has nothing to do with the shared ones: it never turns
-    Rig::with(Options { group: "unused".into(), reply_partitions: 4, ..Options::default() }, common::database()).await
+    Rig::with(Options { group: "unused".into(), reply_partitions: 4, ..Options::default() }, database).await
 }
 
 #[tokio::test]
@@ -184,6 +192,38 @@ async fn what_a_zombie_has_in_its_hands_is_refused_by_the_statement_that_writes_
     drop(one);
     assert!(start.await.expect("no panic").is_err());
     assert!(rig.show("1").await.is_none(), "nothing was stored");
+}
+
+/// Who does not know whether a write holds, and stands still while another one comes, listens and leaves again, has the
+/// same partitions as before, and a consumer of replies that is of no use.
+#[tokio::test]
+async fn who_gets_back_what_it_had_listens_anew() {
+    let (database, knobs) = faulty();
+    let mut rig = rig_on(database).await;
+    let mut one = Member::join(&rig, "one", 1).await;
+    until_owned(&mut rig, &mut [&mut one], &[1]).await;
+    let handle = one.handle.clone();
+    let _asking = tokio::spawn(async move { handle.start(wish("1", "a")).await });
+    tokio::task::yield_now().await;
+    knobs.commits_unknown.store(1, Ordering::Relaxed);
+    let unknown = one.try_turn(rig.now).await.expect_err("the commit is executed, and not told");
+    assert!(one.orchestrator.outlives(&unknown), "{unknown}");
+    let mut two = Member::join(&rig, "two", 1).await;
+    until_owned(&mut rig, &mut [&mut two], &[1]).await;
+    assert_eq!(rig.commands().await.len(), 1, "what is outstanding is asked by who took over");
+    drop(two); // as if it had been killed
+    rig.passes(LEASE * 2);
+    let fenced = one.try_turn(rig.now).await.expect_err("another one has listened since");
+    assert!(matches!(fenced, Error::Transport(TransportError::Fenced(_))), "{fenced}");
+    one.turn(rig.now).await;
+    assert_eq!(one.handle.partitions_owned(), 1);
+    let write = rig.commands().await.pop().expect("it is asked again");
+    rig.reply(&write, written(1)).await;
+    one.turn(rig.now).await;
+    let print = rig.command().await;
+    rig.reply(&print, nothing()).await;
+    one.turn(rig.now).await;
+    assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
 }
 
 #[tokio::test]
