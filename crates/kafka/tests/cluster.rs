@@ -171,21 +171,33 @@ async fn while_no_broker_answers_that_is_said_within_the_bound() {
     assert!(begun.elapsed() < bound * 5, "it took {:?}", begun.elapsed());
 }
 
+/// Where a consumer holds no more than 64 kB.
+fn holding_little() -> Option<Namespace> {
+    let options = Options { prefetch_bytes: 64 << 10, ..common::options()? };
+    Some(Namespace { kafka: Kafka::connect(options).expect("the options are right") })
+}
+
+/// A record of 20 kB.
+fn large(n: u32, partitions: u32) -> Record {
+    Record { body: Bytes::from(vec![7; 20_000]), ..record("large", n, partitions) }
+}
+
+/// Records come, and go on coming for long enough to hold all of them if nothing held them back.
+async fn could_hold_all(consumer: &mut Box<dyn Consumer>) {
+    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it begins");
+    tokio::time::sleep(Duration::from_secs(1)).await; // that nothing more comes is seen by nothing but time
+}
+
 /// The brokers are told to send no more while enough is held; that is a partition's own, and it takes it along.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_held_back_when_its_partition_went_comes_when_it_is_back() {
-    let Some(options) = common::options() else { return };
-    let namespace =
-        Namespace { kafka: Kafka::connect(Options { prefetch_bytes: 64 << 10, ..options }).expect("right") };
+    let Some(namespace) = holding_little() else { return };
     let kafka = &namespace.kafka;
     kafka.create_topic("large", 4).await.expect("create");
-    let body = Bytes::from(vec![7; 20_000]);
-    let large = |n: u32| Record { body: body.clone(), ..record("large", n, 4) };
     let mut one = subscribe(kafka, "large", None).await;
     until_shared(&mut [&mut one]).await;
-    kafka.publish((0..80).map(large).collect()).await.expect("publish");
-    tokio::time::timeout(PATIENCE, one.ready()).await.expect("it begins");
-    tokio::time::sleep(Duration::from_secs(1)).await; // it holds enough, and is sent no more
+    kafka.publish((0..80).map(|n| large(n, 4)).collect()).await.expect("publish");
+    could_hold_all(&mut one).await;
     let other = subscribe(kafka, "large", None).await;
     let until = Instant::now() + PATIENCE;
     while other.marks().is_empty() {
@@ -210,19 +222,14 @@ async fn what_was_held_back_when_its_partition_went_comes_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_asked_for_is_held_back_and_comes_all_the_same() {
-    let Some(options) = common::options() else { return };
-    let namespace =
-        Namespace { kafka: Kafka::connect(Options { prefetch_bytes: 64 << 10, ..options }).expect("right") };
+    let Some(namespace) = holding_little() else { return };
     let kafka = &namespace.kafka;
     kafka.create_topic("large", 1).await.expect("create");
-    let body = Bytes::from(vec![7; 20_000]);
-    let large = |n: u32| Record { body: body.clone(), ..record("large", n, 1) };
     for batch in 0..10 {
-        kafka.publish((0..10).map(|n| large(batch * 10 + n)).collect()).await.expect("publish");
+        kafka.publish((0..10).map(|n| large(batch * 10 + n, 1)).collect()).await.expect("publish");
     }
     let mut consumer = subscribe(kafka, "large", None).await;
-    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it begins");
-    tokio::time::sleep(Duration::from_secs(1)).await; // enough for all, if it took all
+    could_hold_all(&mut consumer).await;
     let first = consumer.poll(1_000).await.expect("poll");
     assert!(first.len() < 50, "{} were held, of 20 kB each, where 64 kB may be", first.len());
     let mut offsets: Vec<u64> = first.iter().map(|delivered| delivered.offset).collect();

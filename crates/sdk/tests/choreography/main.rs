@@ -143,18 +143,23 @@ async fn an_event_that_waits_in_vain_becomes_a_dead_letter() {
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
-/// Another version of the program may have it: in the middle of an upgrade, or when that is taken back.
-#[tokio::test]
-async fn what_waits_for_a_reaction_that_this_program_does_not_have_waits_for_one_that_has() {
-    let mut toy = Toy::new().await;
+/// An event waits at the shelf, whose program is then one that has no such reaction, for so many times 70 s.
+async fn wait_for_a_reaction_that_is_gone(toy: &mut Toy, times: usize) {
     toy.only_shelf(true);
     toy.publish(vec![encode_event(&toy::printed("1"), &"printer".parse().unwrap())]).await;
     toy.settle().await;
     toy.shelf_only_lists();
-    for _ in 0..3 {
+    for _ in 0..times {
         toy.passes(Duration::from_secs(70));
         toy.settle().await;
     }
+}
+
+/// Another version of the program may have it: in the middle of an upgrade, or when that is taken back.
+#[tokio::test]
+async fn what_waits_for_a_reaction_that_this_program_does_not_have_waits_for_one_that_has() {
+    let mut toy = Toy::new().await;
+    wait_for_a_reaction_that_is_gone(&mut toy, 3).await;
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (1, 0));
     assert_eq!(toy.faults("1").await, [("shelve".to_owned(), "this program has no such reaction to it".to_owned())]);
     let listed = toy.events_that(|record| decode_event(record).ok()).await;
@@ -171,14 +176,7 @@ async fn what_waits_for_a_reaction_that_this_program_does_not_have_waits_for_one
 async fn what_waits_in_vain_for_a_reaction_becomes_a_dead_letter_once() {
     let early_max = Duration::from_secs(300);
     let mut toy = Toy::with(Options { early_max, ..Options::default() }).await;
-    toy.only_shelf(true);
-    toy.publish(vec![encode_event(&toy::printed("1"), &"printer".parse().unwrap())]).await;
-    toy.settle().await;
-    toy.shelf_only_lists();
-    for _ in 0..8 {
-        toy.passes(Duration::from_secs(70));
-        toy.settle().await;
-    }
+    wait_for_a_reaction_that_is_gone(&mut toy, 8).await;
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
