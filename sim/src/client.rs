@@ -41,7 +41,7 @@ impl Wish {
         let mood = |rng: &mut fastrand::Rng| match rng.u8(0..16) {
             0 | 1 => Mood::Refuses,
             2 => Mood::WritesAndRefuses,
-            3 => Mood::Clings,
+            3..6 => Mood::Clings,
             _ => Mood::Calm,
         };
         let calm_or_not = |mood: Mood| if mood == Mood::Clings { Mood::Calm } else { mood };

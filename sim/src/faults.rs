@@ -93,7 +93,7 @@ impl Fault {
             Fault::Drop => 1_000,
             Fault::Duplicate | Fault::Delay => 2_000,
             Fault::Stall => 100,
-            Fault::LateWrite => 300,
+            Fault::LateWrite => 800,
             Fault::Crash => 40,
             Fault::MachineCrash => 8,
             Fault::Zombie => 12,

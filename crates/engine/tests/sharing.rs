@@ -14,8 +14,11 @@ use sagamore_database::Database;
 use sagamore_database::testing::is_remote;
 use sagamore_engine::{Error, Handle, Options, Orchestrator, StartError, Turned};
 use sagamore_transport::Error as TransportError;
+use tokio::sync::oneshot;
 
 const LEASE: Duration = Duration::from_millis(1_200);
+/// So many transactions begin before an orchestrator that comes has read its first sagas and begins to read more.
+const TO_READ_ITS_SAGAS: usize = 3;
 /// No wait for another process takes more turns.
 const TURNS_MAX: usize = 20_000;
 
@@ -223,6 +226,44 @@ async fn who_gets_back_what_it_had_listens_anew() {
     let print = rig.command().await;
     rig.reply(&print, nothing()).await;
     one.turn(rig.now).await;
+    assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
+}
+
+/// What stood still before it listened knows sagas as they were: it passes no reply over for that.
+#[tokio::test]
+async fn who_stood_still_after_reading_its_sagas_passes_no_reply_over() {
+    let (database, knobs) = faulty();
+    let mut rig = rig_on(database).await;
+    let mut one = Member::join(&rig, "one", 1).await;
+    until_owned(&mut rig, &mut [&mut one], &[1]).await;
+    let handle = one.handle.clone();
+    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    drop(one); // as if it had been killed
+    rig.passes(LEASE * 2);
+    let write = rig.command().await;
+    let (gate, opened) = oneshot::channel();
+    let mut two = Member::join(&rig, "two", 1).await;
+    *knobs.gate.lock().expect("no panic") = Some((TO_READ_ITS_SAGAS, opened));
+    let paused = rig.now;
+    let standing = tokio::spawn(async move { (two.try_turn(paused).await.map(drop), two) });
+    while rig.commands().await.is_empty() {
+        tokio::task::yield_now().await; // what it asks again tells that it has read them
+    }
+    rig.passes(LEASE * 2);
+    let mut three = Member::join(&rig, "three", 1).await;
+    until_owned(&mut rig, &mut [&mut three], &[1]).await;
+    assert_eq!(rig.command().await.id(), write.id());
+    rig.reply(&write, written(1)).await;
+    three.turn(rig.now).await;
+    let print = rig.command().await;
+    rig.reply(&print, nothing()).await;
+    gate.send(()).expect("it stands there");
+    let (turned, _two) = standing.await.expect("no panic");
+    assert!(matches!(turned, Err(Error::OwnershipLost { .. })), "{turned:?}");
+    while let Err(error) = three.try_turn(rig.now).await {
+        assert!(three.orchestrator.outlives(&error), "{error}");
+    }
+    three.turn(rig.now).await;
     assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
 }
 

@@ -13,7 +13,7 @@ const FORGETTING_MS: i64 = 150_000;
 /// Where such a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Month {
-    /// The operator is away, and all others still have something to do.
+    /// The operator is away from the beginning, and all others still have something to do.
     ToCome,
     /// Nothing happens any more; from this moment on the month passes.
     Quiet { until: i64 },
@@ -30,7 +30,6 @@ impl Run {
         let quiet = site.clients_done() == self.clients && self.world.checker().waits_for_people();
         self.month = match self.month {
             Month::ToCome => {
-                site.send_operator_away(true);
                 site.hub.release(quiet);
                 if quiet { Month::Quiet { until: now + QUIET_MS } } else { Month::ToCome }
             }

@@ -9,8 +9,9 @@ use crate::run::month::Month;
 impl Run {
     /// An orchestrator, six services, two clients and an operator.
     pub(super) fn people_a_directed_site(&mut self, outside: Outside) {
-        if self.world.percent(30) {
+        if self.world.percent(40) {
             self.month = Month::ToCome;
+            self.site.send_operator_away(true);
         }
         self.add(Role::Orchestrator, None);
         for number in 0..self.site.services.len() {

@@ -86,6 +86,9 @@ impl Orchestrator {
         let changed = |draft: &&Draft| !draft.entries.is_empty();
         let writes: Vec<Write<'_>> = drafts.iter().filter(changed).filter_map(write).collect();
         let idempotent: Vec<_> = drafts.iter().flat_map(|draft| &draft.idempotent).collect();
+        if drafts.iter().any(|draft| is_passed_over(draft, arrivals)) {
+            self.store.check_ownership(&tx, epochs).await?;
+        }
         if writes.is_empty() && idempotent.is_empty() {
             open.rollback().await?;
             return Ok(drafts.into_iter().map(|draft| (draft, None)).collect());
@@ -250,6 +253,14 @@ impl Orchestrator {
             ) => {}
         }
     }
+}
+
+/// Whether a reply or a verb of a known saga comes to nothing. What says so is memory, and no write proves that this is not
+/// an older orchestrator's.
+fn is_passed_over(draft: &Draft, arrivals: &Arrivals) -> bool {
+    let counts = |arrival: &Arrival| matches!(arrival, Arrival::Reply(_) | Arrival::Verb(_));
+    let unwritten = draft.saga.is_some() && draft.entries.is_empty();
+    unwritten && arrivals.get(&draft.id).is_some_and(|arrivals| arrivals.iter().any(counts))
 }
 
 fn write(draft: &Draft) -> Option<Write<'_>> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use sagamore_database::database::Open;
 use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error, Row, Value};
+use tokio::sync::oneshot;
 
 /// A database that refuses every text with `poison` in it, as PostgreSQL refuses a NUL, and breaks when it is told to.
 pub struct Faulty {
@@ -20,6 +21,22 @@ pub struct Knobs {
     pub down: AtomicBool,
     /// So many commits are executed, and it is not told.
     pub commits_unknown: AtomicUsize,
+    /// After so many transactions the next one begins only once the gate is opened.
+    pub gate: Mutex<Option<(usize, oneshot::Receiver<()>)>>,
+}
+
+impl Knobs {
+    /// The gate that a transaction waits for, if it is its turn.
+    fn gate_to_wait_for(&self) -> Option<oneshot::Receiver<()>> {
+        let mut gate = self.gate.lock().expect("no panic");
+        match gate.as_mut() {
+            Some((before, _)) if *before > 0 => {
+                *before -= 1;
+                None
+            }
+            Some(_) | None => gate.take().map(|(_, opened)| opened),
+        }
+    }
 }
 
 struct FaultyTransaction {
@@ -44,6 +61,9 @@ impl Backend for Faulty {
         Box::pin(async {
             if self.knobs.down.load(Ordering::Relaxed) {
                 return Err(Error::Unavailable("as the test wants it".into()));
+            }
+            if let Some(opened) = self.knobs.gate_to_wait_for() {
+                opened.await.expect("the gate is opened");
             }
             let open = self.inner.begin().await?;
             let tx = open.tx();
