@@ -27,8 +27,8 @@ pub enum Fault {
     Delay,
     /// A process stands still for a while.
     Stall,
-    /// An orchestrator stands still when it is about to write, for longer than any lease perhaps.
-    LateWrite,
+    /// An orchestrator stands still before a transaction, for longer than any lease perhaps.
+    LateBegin,
     /// A process dies.
     Crash,
     /// The machine dies, and the log's unsynced tail with it.
@@ -52,7 +52,7 @@ const ALL: [Fault; 17] = [
     Fault::Duplicate,
     Fault::Delay,
     Fault::Stall,
-    Fault::LateWrite,
+    Fault::LateBegin,
     Fault::Crash,
     Fault::MachineCrash,
     Fault::Zombie,
@@ -75,7 +75,7 @@ impl Fault {
             Fault::Duplicate => "fault: message doubled",
             Fault::Delay => "fault: message delayed",
             Fault::Stall => "fault: process stalled",
-            Fault::LateWrite => "fault: orchestrator stalled before a write",
+            Fault::LateBegin => "fault: orchestrator stalled before a transaction",
             Fault::Crash => "fault: process crashed",
             Fault::MachineCrash => "fault: machine crashed",
             Fault::Zombie => "fault: second orchestrator",
@@ -93,7 +93,7 @@ impl Fault {
             Fault::Drop => 1_000,
             Fault::Duplicate | Fault::Delay => 2_000,
             Fault::Stall => 100,
-            Fault::LateWrite => 800,
+            Fault::LateBegin => 800,
             Fault::Crash => 40,
             Fault::MachineCrash => 8,
             Fault::Zombie => 12,

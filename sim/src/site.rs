@@ -205,8 +205,14 @@ impl Site {
                 Err(error) if orchestrator.outlives(&error) => {
                     world.tell(|| format!("{who}: {error}"));
                     world.count("turn failed");
-                    // Whoever lives beside a younger one gives up at the first trouble: a program would be started again.
-                    if !alone() {
+                    if matches!(
+                        error,
+                        Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_))
+                    ) {
+                        world.count("orchestrator fenced off, goes on");
+                    }
+                    // Whoever shares nothing gives up beside a younger one: a program would be started again.
+                    if self.lease.is_none() && !alone() {
                         return;
                     }
                     world.sleep(world.between(5, 500)).await;

@@ -9,7 +9,7 @@ use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error, Row, Tx, Value};
 
 use crate::faults::Fault;
-use crate::world::Shared;
+use crate::world::{LATE_MS_MAX, Shared};
 
 /// Whose database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +36,6 @@ pub struct Store {
 
 /// Words that only the shop's own statements have.
 const SHOP: [&str; 7] = ["orders", "account", "charge", "stock", "reservation", "destination", "shipment"];
-
-/// Several times an orchestrator's lease: what it was about to write is somebody else's by then.
-const LATE_WRITE_MS_MAX: i64 = 12_000;
 
 /// The store as one process sees it.
 struct Wrapper {
@@ -146,8 +143,8 @@ impl Backend for Wrapper {
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
         Box::pin(async {
             self.store.before().await?;
-            if self.store.owner == Owner::Engine && self.store.world.strikes(Fault::LateWrite) {
-                self.store.world.sleep(self.store.world.between(1, LATE_WRITE_MS_MAX)).await;
+            if self.store.owner == Owner::Engine && self.store.world.strikes(Fault::LateBegin) {
+                self.store.world.sleep(self.store.world.between(1, LATE_MS_MAX)).await;
             }
             let gate = self.store.gate().await;
             let open = self.store.inner.begin().await?;

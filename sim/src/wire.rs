@@ -251,7 +251,7 @@ impl Consumer for Reader {
             }
             let taken = match self.inner.poll(max).await {
                 // As with partitions that are assigned: who is put out need not notice at once.
-                Err(Error::Unavailable(_)) if world.percent(80) => Vec::new(),
+                Err(Error::Fenced(_)) if world.percent(80) => Vec::new(),
                 other => other?,
             };
             self.ledger().delivered(&taken);

@@ -49,6 +49,10 @@ struct State {
     violation: Option<Violation>,
 }
 
+/// How long a process stands still.
+const STALL_MS_MAX: i64 = 3_000;
+/// And how long now and then: several times a lease. What it had in its hands is somebody else's by then.
+pub const LATE_MS_MAX: i64 = 12_000;
 /// When a world begins: far from zero, so that a clock that lags behind is not negative.
 const BEGINNING: i64 = 1_000_000_000;
 
@@ -226,7 +230,11 @@ impl World {
 
     /// Lets the others go first, sometimes for long: an await at which a process can be dropped.
     pub async fn pause(&self) {
-        let ms = if self.strikes(Fault::Stall) { self.between(5, 3_000) } else { self.between(0, 1) };
+        let ms = match self.strikes(Fault::Stall) {
+            true if self.percent(25) => self.between(5, LATE_MS_MAX),
+            true => self.between(5, STALL_MS_MAX),
+            false => self.between(0, 1),
+        };
         self.sleep(ms).await;
     }
 

@@ -125,8 +125,8 @@ impl Orchestrator {
         let mut epochs = match self.epochs.take() {
             Some(epochs) => epochs,
             None if self.options.lease.is_some() => {
-                self.forget_all(); // what the rows say is ours is claimed anew
-                self.survey_at_once();
+                self.forget_all(); // what the rows say is ours is claimed and listened to anew
+                self.hang_up();
                 Epochs::default()
             }
             None => self.take_over(now).await?,

@@ -6,9 +6,10 @@ use sagamore_transport::{Record, wire};
 
 use super::{Role, Run};
 use crate::style::Style;
+use crate::world::LATE_MS_MAX;
 
 /// How long it is watched while everything is sent once more.
-const ENCORE_MS: i64 = 8_000;
+const ENCORE_MS: i64 = LATE_MS_MAX + 8_000;
 /// Longer than events wait for one another, with all that clocks may differ, and the last pause.
 const PATIENCE_MS: i64 = 900_000;
 /// How long giving up is given.

@@ -2,11 +2,12 @@
 //! go on as if nothing had been.
 
 use super::Run;
+use crate::world::LATE_MS_MAX;
 
 /// Longer than barriers remember, with all that clocks may differ.
 const MONTH_MS: i64 = 40 * 24 * 3_600 * 1_000;
 /// How long it has to be quiet before: nothing may be on its way for longer than topics keep it.
-const QUIET_MS: i64 = 10_000;
+const QUIET_MS: i64 = LATE_MS_MAX + 8_000;
 /// How long forgetting is given.
 const FORGETTING_MS: i64 = 150_000;
 

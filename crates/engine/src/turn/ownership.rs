@@ -48,7 +48,7 @@ impl Orchestrator {
             tracing::info!(owner = %self.options.owner, owns = epochs.0.len(), ?gone, ?gained, "partitions");
         }
         let owned: Vec<u32> = epochs.0.keys().copied().collect();
-        if self.listening != owned {
+        if self.listening != owned || !gained.is_empty() {
             self.listen(owned).await?;
         }
         self.gauges.partitions.store(epochs.0.len(), Ordering::Relaxed);
@@ -81,8 +81,6 @@ impl Orchestrator {
     /// Replies come from the partitions that are owned, from what is committed of each.
     async fn listen(&mut self, owned: Vec<u32>) -> Result<(), Error> {
         self.hang_up(); // first: who is no owner any more takes nothing from its successor
-        self.strays.forget();
-        self.progress.clear();
         if !owned.is_empty() {
             let subscription = Subscription { partitions: Some(owned.clone()), ..self.options.subscription() };
             self.replies = Some(self.transport.subscribe(subscription).await?);
@@ -91,8 +89,10 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// No reply is taken until partitions are listened to anew.
+    /// No reply is taken until partitions are listened to anew; what was taken and not marked comes again then.
     pub(crate) fn hang_up(&mut self) {
+        self.strays.forget();
+        self.progress.clear();
         self.replies = None;
         self.listening.clear();
         self.survey_at_once();

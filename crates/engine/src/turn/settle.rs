@@ -255,8 +255,8 @@ impl Orchestrator {
     }
 }
 
-/// Whether a reply or a verb of a known saga comes to nothing. What says so is memory, and no write proves that this is not
-/// an older orchestrator's.
+/// Whether a reply or a verb of a known saga comes to nothing. No write proves then that the memory that says so is the owner's.
+/// To look is enough, without a lock: what comes to nothing while the saga is ours comes to nothing ever after.
 fn is_passed_over(draft: &Draft, arrivals: &Arrivals) -> bool {
     let counts = |arrival: &Arrival| matches!(arrival, Arrival::Reply(_) | Arrival::Verb(_));
     let unwritten = draft.saga.is_some() && draft.entries.is_empty();
