@@ -28,6 +28,8 @@ pub struct Client {
     authority: String,
     /// Asked in turn where it does not run.
     spare: Vec<String>,
+    /// How long it may take for an answer that waits for no outcome.
+    answered_within: Duration,
 }
 
 /// Why there is no answer to work with.
@@ -100,7 +102,7 @@ impl Client {
         }
         let with_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let authority = if with_port { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Client { authority, spare: Vec::new() })
+        Ok(Client { authority, spare: Vec::new(), answered_within: ANSWERED_WITHIN })
     }
 
     /// The first of these, and the others where it does not run: any of them knows the same. There is at least one.
@@ -126,14 +128,10 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes, wait: Option<u64>) -> Result<Bytes, Error> {
-        let limit = ANSWERED_WITHIN + Duration::from_secs(wait.unwrap_or(0));
-        let answered = tokio::time::timeout(limit, self.exchange(method, path, body, wait)).await;
-        answered.unwrap_or_else(|_| Err(self.broken(&format!("no answer within {} s", limit.as_secs()))))
-    }
-
-    async fn exchange(&self, method: Method, path: &str, body: Bytes, wait: Option<u64>) -> Result<Bytes, Error> {
         let (connection, server) = self.connect().await?;
-        server.over(connection, method, path, body, wait).await
+        let limit = server.answered_within + Duration::from_secs(wait.unwrap_or(0));
+        let answered = tokio::time::timeout(limit, server.over(connection, method, path, body, wait)).await;
+        answered.unwrap_or_else(|_| Err(server.broken(&format!("no answer within {} s", limit.as_secs()))))
     }
 
     async fn over(
@@ -173,7 +171,10 @@ impl Client {
         for authority in [&self.authority].into_iter().chain(&self.spare) {
             let connected = tokio::time::timeout(CONNECTED_WITHIN, TcpStream::connect(authority)).await;
             match connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
-                Ok(connection) => return Ok((connection, Client { authority: authority.clone(), spare: Vec::new() })),
+                Ok(connection) => {
+                    let server = Client { authority: authority.clone(), spare: Vec::new(), ..*self };
+                    return Ok((connection, server));
+                }
                 Err(why) => first.get_or_insert(why),
             };
         }
@@ -220,5 +221,15 @@ mod tests {
         let alone = Client::any_of(&[nobody.clone(), nobody]).unwrap().get("/").await.unwrap_err();
         assert_eq!(alone.to_string().matches("Connection refused").count(), 1, "{alone}");
         assert!(std::error::Error::source(&alone).is_none(), "what is told already is told once");
+    }
+
+    #[tokio::test]
+    async fn who_takes_a_request_and_does_not_answer_is_named() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // it never reads
+        let there = format!("http://{}", silent.local_addr().unwrap());
+        let client = Client::any_of(&["http://127.0.0.1:1".to_owned(), there.clone()]).unwrap();
+        let patience = Duration::from_millis(50);
+        let error = Client { answered_within: patience, ..client }.get("/").await.unwrap_err();
+        assert!(error.to_string().contains(&there) && error.to_string().contains("no answer"), "{error}");
     }
 }

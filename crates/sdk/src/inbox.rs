@@ -19,12 +19,13 @@ pub(crate) const FOR_ANOTHER: Duration = Duration::from_secs(10);
 
 /// No pause is longer.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Processes of one service whose clocks differ by less keep each other's pauses.
-const SKEW_MAX: Duration = Duration::from_secs(600);
+/// Processes of one service whose clocks differ by less keep each other's pauses; a clock that is set back by more holds nothing
+/// up, and by less for no longer than this and a pause.
+const CLOCKS_AGREE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A time beyond this moment was set by a clock that has been set back since, or is far ahead of this one: it counts for nothing.
 pub(crate) fn beyond(now: Timestamp) -> Timestamp {
-    now.plus(PAUSE_MAX).plus(SKEW_MAX)
+    now.plus(PAUSE_MAX).plus(CLOCKS_AGREE_WITHIN)
 }
 
 /// The statement around the rows.

@@ -332,7 +332,7 @@ impl Store {
         let rows = self.database.query(&format!("SELECT {STATUS} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
         let read = |row: &Row| {
             let text: String = row.get(0)?;
-            ChainStatus::read(&text).ok_or_else(|| bad(id.as_str(), "its status is none"))
+            ChainStatus::read(&text).ok_or_else(|| bad(id.as_str(), "its status is none that is known"))
         };
         rows.first().map(read).transpose()
     }
@@ -373,7 +373,8 @@ impl Known {
             seq: row.get(0)?,
             version: small(row.get(2)?)?,
             resolved_events: resolved_events.map(small).transpose()?,
-            status: ChainStatus::read(&row.get::<String>(4)?).ok_or_else(|| bad(&id, "its status is none"))?,
+            // one that is not known: a younger observer's; this one reads the chain anew, by what it knows
+            status: ChainStatus::read(&row.get::<String>(4)?).unwrap_or(ChainStatus::UnknownVersion),
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
     }
@@ -386,7 +387,8 @@ impl ChainHeader {
         Ok(ChainHeader {
             seq: row.get(0)?,
             version: small(row.get(2)?)?,
-            status: ChainStatus::read(&row.get::<String>(3)?).ok_or_else(|| bad(&id, "its status is none"))?,
+            status: ChainStatus::read(&row.get::<String>(3)?)
+                .ok_or_else(|| bad(&id, "its status is none that is known"))?,
             why: row.get(4)?,
             begun_at: Timestamp(row.get(5)?),
             changed_at: Timestamp(row.get(6)?),
