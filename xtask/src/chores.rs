@@ -2,6 +2,8 @@
 //!
 //! One that fails does not stop the others: a run tells all that is wrong.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -17,15 +19,12 @@ const SEEDS: &str = "3000";
 /// How many hexadecimal digits of the commit's hash make the first seed: 64 bits.
 const SEED_DIGITS: usize = 16;
 
-/// The tests that want real services, each as the arguments of a cargo.
-const REAL: &[&[&str]] = &[
-    &["test", "-p", "sagamore-database", "--test", "postgres"],
-    &["test", "-p", "sagamore-kafka"],
-    &["test", "-p", "sagamore-engine"],
-    &["test", "-p", "sagamore-sdk", "-p", "sagamore-shop", "--tests"],
-    &["test", "-p", "sagamore", "--test", "observed"],
-    &["test", "-p", "sagamore", "--features", "tls", "--test", "secure"],
-];
+/// All tests of these crates want real services.
+const REAL: [&str; 4] = ["engine", "kafka", "sdk", "shop"];
+/// And these of other crates.
+const REAL_TOO: [&str; 2] = ["postgres", "observed"];
+/// The program as it is built with TLS.
+const SECURE: &[&str] = &["test", "-p", "sagamore", "--features", "tls", "--test", "secure"];
 
 /// One check.
 pub struct Chore {
@@ -111,11 +110,29 @@ fn real(workspace: &Workspace) -> Result<Vec<String>> {
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;
     let outcome = services.up().and_then(|()| services.variables()).and_then(|variables| {
-        let offences = REAL.iter().map(|arguments| workspace.cargo_with(arguments, &variables));
-        Ok(offences.collect::<Result<Vec<_>>>()?.concat())
+        let tests = real_tests(workspace)?;
+        // of the whole workspace: with a crate named, cargo would build many dependencies once more, with fewer features
+        let mut all = vec!["test", "--workspace", "--lib"];
+        all.extend(tests.iter().flat_map(|test| ["--test", test]));
+        let offences = [&all, SECURE].map(|arguments| workspace.cargo_with(arguments, &variables));
+        Ok(offences.into_iter().collect::<Result<Vec<_>>>()?.concat())
     });
     let stopped = if ran_before { Ok(()) } else { services.down() };
     outcome.and_then(|offences| stopped.map(|()| offences))
+}
+
+/// The names of the tests that want real services.
+fn real_tests(workspace: &Workspace) -> Result<BTreeSet<String>> {
+    let mut names: BTreeSet<String> = REAL_TOO.map(str::to_owned).into();
+    for name in REAL {
+        let folder = workspace.path(&format!("crates/{name}/tests"));
+        for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+            let path = entry?.path();
+            let is_test = path.extension().is_some_and(|kind| kind == "rs") || path.join("main.rs").is_file();
+            names.extend(path.file_stem().filter(|_| is_test).map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(names)
 }
 
 fn simulate(workspace: &Workspace) -> Result<Vec<String>> {

@@ -1,13 +1,10 @@
 //! The four services at work on commands of the checkout: with the barrier, in chunks, over a log in memory.
 
 mod market;
-
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+#[path = "../support/northwind.rs"]
+mod northwind;
 
 use sagamore_core::saga::Status;
-use sagamore_shop::import::{Record, lines};
 use sagamore_shop::payment::{Charged, domain::refund};
 use sagamore_shop::{Order, form, inventory, order, payment, sample, shipping};
 
@@ -88,27 +85,17 @@ async fn a_refund_that_was_made_by_hand_leaves_the_saga_stuck_the_money_right_an
     assert_eq!((cancelled.status, cancelled.locked_by), (order::Status::Cancelled, None));
 }
 
-fn all<T: Record>(folder: &Path) -> Vec<T> {
-    let file = File::open(folder.join(T::FILE)).expect("the file can be opened");
-    lines(T::FILE, BufReader::new(file)).collect::<Result<_, _>>().expect("every line is good")
-}
-
 #[tokio::test]
 async fn all_northwind_orders_at_once_balance_to_the_cent_and_the_piece() {
-    let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3)?.join("shared").join("northwind"));
-    let folder = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from).or_else(beside);
-    let Some(folder) = folder.filter(|folder| folder.join(Order::FILE).exists()) else {
-        eprintln!("not tested: no Northwind files; set SAGAMORE_NORTHWIND to the folder that holds them");
-        return;
-    };
+    let Some(folder) = northwind::folder() else { return };
     let mut market = Market::open().await;
-    payment::load(&market.shop.payment, &all(&folder)).await.unwrap();
-    inventory::load(&market.shop.inventory, &all(&folder)).await.unwrap();
-    shipping::load(&market.shop.shipping, &all(&folder)).await.unwrap();
+    payment::load(&market.shop.payment, &northwind::all(&folder)).await.unwrap();
+    inventory::load(&market.shop.inventory, &northwind::all(&folder)).await.unwrap();
+    shipping::load(&market.shop.shipping, &northwind::all(&folder)).await.unwrap();
     let money = payment::balance_cents(&market.shop.payment).await.unwrap();
     let pieces = inventory::pieces_on_hand(&market.shop.inventory).await.unwrap();
 
-    let orders = all::<Order>(&folder);
+    let orders = northwind::all::<Order>(&folder);
     market.start(orders.clone()).await;
     market.settle().await;
 

@@ -177,12 +177,13 @@ impl Way {
             }
             Way::Http(line) => {
                 let body = format!(r#"{{"definition":"{}","key":"{key}","input":{input}}}"#, plan::NAME);
-                Ok(serde_json::from_slice::<Standing>(&line.ask("POST", "/api/v1/sagas", body).await?)?.status)
+                Ok(serde_json::from_slice::<Standing>(&line.ask("POST", "/api/v1/sagas", body, true).await?)?.status)
             }
             Way::Choreography { orders, observer } => {
-                let mut answer = orders.ask("POST", "/orders", input).await?;
+                // with an observer of its own the bench asks that; the service would ask one that does not know these orders
+                let mut answer = orders.ask("POST", "/orders", input, observer.is_none()).await?;
                 if let Some(observer) = observer {
-                    answer = observer.ask("GET", &format!("/api/v1/sagas/{key}"), String::new()).await?;
+                    answer = observer.ask("GET", &format!("/api/v1/sagas/{key}"), String::new(), true).await?;
                 }
                 Ok(standing(serde_json::from_slice::<ChainStanding>(&answer)?.status))
             }
@@ -199,14 +200,17 @@ impl Line {
         Ok(Line { sender, host: address.to_string() })
     }
 
-    async fn ask(&mut self, method: &str, path: &str, body: String) -> Result<Bytes> {
-        let request = Request::builder()
+    /// The answer; with `wait` it is the outcome.
+    async fn ask(&mut self, method: &str, path: &str, body: String, wait: bool) -> Result<Bytes> {
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, self.host.as_str())
-            .header(CONTENT_TYPE, "application/json")
-            .header("prefer", format!("wait={WAIT_S}"))
-            .body(Full::new(Bytes::from(body)))?;
+            .header(CONTENT_TYPE, "application/json");
+        if wait {
+            request = request.header("prefer", format!("wait={WAIT_S}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();

@@ -47,9 +47,10 @@ impl Processes {
         let output = tempfile::tempdir().context("make a directory for what the processes say")?;
         let head = if choreography { "observer" } else { "orchestrator" };
         let mut processes = Processes { settings, partitions, head, children: Vec::new(), output };
-        for role in [head].into_iter().chain(SERVICES) {
-            let child = processes.spawn(role, file)?;
-            processes.children.push(child);
+        let roles: Vec<&str> = [head].into_iter().chain(SERVICES).collect();
+        for (role, address) in roles.iter().zip(free_addresses(roles.len())?) {
+            let child = processes.spawn(role, address, file)?;
+            processes.children.push((role, address, child));
         }
         for (role, address, _) in &processes.children {
             processes.wait(role, *address).await?;
@@ -116,9 +117,7 @@ impl Processes {
         Ok(())
     }
 
-    fn spawn(&self, role: &'static str, file: &Path) -> Result<(&'static str, SocketAddr, Child)> {
-        let address =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).context("find a free port")?;
+    fn spawn(&self, role: &str, address: SocketAddr, file: &Path) -> Result<Child> {
         let words: &[&str] = match role {
             "orchestrator" => &["serve", "--bench"],
             "observer" => &["observe"],
@@ -130,7 +129,7 @@ impl Processes {
             let variable = format!("SAGAMORE__{}__PARTITIONS", role.to_uppercase());
             command.env(variable, self.partitions.to_string());
         }
-        let child = command
+        command
             .arg("--config")
             .arg(file)
             .args(words)
@@ -142,8 +141,7 @@ impl Processes {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("start {role}"))?;
-        Ok((role, address, child))
+            .with_context(|| format!("start {role}"))
     }
 
     async fn wait(&self, role: &str, address: SocketAddr) -> Result<()> {
@@ -181,4 +179,11 @@ impl Processes {
     fn log(&self, role: &str) -> std::path::PathBuf {
         self.output.path().join(format!("{role}.log"))
     }
+}
+
+/// So many addresses that nobody listens at, each another one: all are held until the last one is found.
+fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>();
+    let addresses = held.and_then(|held| held.iter().map(TcpListener::local_addr).collect());
+    addresses.context("find free ports")
 }
