@@ -195,9 +195,7 @@ impl Site {
                     idle = if turned.inputs > 0 { 1 } else { (idle * 2).min(1_000) };
                     world.rest(idle).await;
                 }
-                Err(error @ (Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_))))
-                    if !orchestrator.outlives(&error) =>
-                {
+                Err(error) if is_fenced_off(&error) && !orchestrator.outlives(&error) => {
                     world.count("orchestrator fenced off");
                     world.tell(|| format!("{who} is fenced off"));
                     return;
@@ -205,10 +203,7 @@ impl Site {
                 Err(error) if orchestrator.outlives(&error) => {
                     world.tell(|| format!("{who}: {error}"));
                     world.count("turn failed");
-                    if matches!(
-                        error,
-                        Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_))
-                    ) {
+                    if is_fenced_off(&error) {
                         world.count("orchestrator fenced off, goes on");
                     }
                     // Whoever shares nothing gives up beside a younger one: a program would be started again.
@@ -256,4 +251,9 @@ impl Site {
             }
         }
     }
+}
+
+/// Whether another orchestrator has taken over what this one wanted to do.
+fn is_fenced_off(error: &Error) -> bool {
+    matches!(error, Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_)))
 }

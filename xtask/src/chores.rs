@@ -112,7 +112,7 @@ fn real(workspace: &Workspace) -> Result<Vec<String>> {
     let outcome = services.up().and_then(|()| services.variables()).and_then(|variables| {
         let tests = real_tests(workspace)?;
         // of the whole workspace: with a crate named, cargo would build many dependencies once more, with fewer features
-        let mut all = vec!["test", "--workspace", "--lib"];
+        let mut all = vec!["test", "--workspace", "--no-fail-fast", "--lib"];
         all.extend(tests.iter().flat_map(|test| ["--test", test]));
         let offences = [&all, SECURE].map(|arguments| workspace.cargo_with(arguments, &variables));
         Ok(offences.into_iter().collect::<Result<Vec<_>>>()?.concat())
