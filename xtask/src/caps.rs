@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::workspace::{Source, Workspace};
+use sagamore_e2e::workspace::{Source, Workspace};
 
 /// At most so many lines.
 struct Cap {

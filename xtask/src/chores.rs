@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::{caps, directions, documents, purity, words};
 use anyhow::{Context, Result, ensure};
-
-use crate::services::Services;
-use crate::workspace::Workspace;
-use crate::{caps, directions, documents, kills, purity, words};
+use sagamore_e2e::kills;
+use sagamore_e2e::services::Services;
+use sagamore_e2e::workspace::Workspace;
 
 /// The check that `--tested` leaves out.
 pub const TESTS: &str = "tests";

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::workspace::Workspace;
+use sagamore_e2e::workspace::Workspace;
 
 /// What a crate may use of the workspace.
 struct Allowed {
@@ -33,7 +33,8 @@ const ALLOWED: &[Allowed] = &[
     },
     Allowed { package: "sagamore", uses: PROGRAM, tests_use: &[] },
     Allowed { package: "sagamore-sim", uses: PARTS, tests_use: &[] },
-    Allowed { package: "xtask", uses: &[], tests_use: &[] },
+    Allowed { package: "sagamore-e2e", uses: &[], tests_use: &[] },
+    Allowed { package: "xtask", uses: &["sagamore-e2e"], tests_use: &[] },
 ];
 
 /// Core and the two ports.

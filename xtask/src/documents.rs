@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::workspace::Workspace;
+use sagamore_e2e::workspace::Workspace;
 
 /// A file, and the program, below the folder that cargo builds into, that prints what it holds.
 struct Document {

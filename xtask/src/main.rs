@@ -5,20 +5,16 @@ mod chores;
 mod caps;
 mod directions;
 mod documents;
-mod kills;
 mod purity;
 mod words;
-
-mod services;
-
-mod workspace;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
 use crate::chores::{CHORES, Chore};
-use crate::workspace::Workspace;
+use sagamore_e2e::services;
+use sagamore_e2e::workspace::Workspace;
 
 const USAGE: &str = "\
 usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out the test suite (it has just run)

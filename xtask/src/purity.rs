@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::workspace::{Source, Workspace};
+use sagamore_e2e::workspace::{Source, Workspace};
 
 const CORE: &str = "crates/core/src/";
 const IMPURE: &[&str] = &["SystemTime", "Instant", "tokio", "async fn", "rusqlite"];

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::workspace::{Source, Workspace};
+use sagamore_e2e::workspace::{Source, Workspace};
 
 /// A word, and where it is none of our business. Written in pieces, so that this file does not hold it.
 struct Forbidden {

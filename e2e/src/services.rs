@@ -79,7 +79,7 @@ pub fn obey(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
 impl Services {
     /// Those of this checkout.
     pub fn of(workspace: &Workspace) -> Services {
-        Services { folder: Folder::new(workspace.path("target/services"), workspace.path("xtask/services/pom.xml")) }
+        Services { folder: Folder::new(workspace.path("target/services"), workspace.path("e2e/services/pom.xml")) }
     }
 
     /// Whether any of them runs.

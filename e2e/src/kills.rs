@@ -2,16 +2,14 @@
 //!
 //! Real processes, real Kafka and PostgreSQL, `kill -9` and SIGSTOP. Whatever dies, the figures come out right.
 
-mod cast;
-
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use crate::cast::Cast;
 use crate::services::Services;
 use crate::workspace::Workspace;
-use cast::Cast;
 
 /// How many kills at least, of everybody together.
 const KILLS_MIN: usize = 40;
