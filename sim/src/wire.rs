@@ -144,10 +144,11 @@ impl Hub {
         self.log().publish(records).now_or_never().expect("the log answers at once")
     }
 
-    /// What comes of a batch on its way.
-    fn carry(&self, records: Vec<Record>) -> Result<(), Error> {
-        let mut prompt = Vec::with_capacity(records.len());
-        for record in records {
+    /// What becomes of each record of a batch on its way. A record that is lost or late is acknowledged all the same.
+    fn carry(&self, records: Vec<Record>) -> Vec<Result<(), Error>> {
+        let mut outcomes = vec![Ok(()); records.len()];
+        let (mut places, mut prompt) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+        for (place, record) in records.into_iter().enumerate() {
             {
                 let mut inner = self.inner();
                 if inner.sent.len() < SENT_MAX {
@@ -163,10 +164,14 @@ impl Hub {
             if self.world.strikes(Fault::Delay) {
                 self.later(record, 45_000);
             } else {
+                places.push(place);
                 prompt.push(record);
             }
         }
-        self.deliver(prompt)
+        self.world.nudge();
+        let published = self.log().publish_each(prompt).now_or_never().expect("the log answers at once");
+        places.into_iter().zip(published).for_each(|(place, outcome)| outcomes[place] = outcome);
+        outcomes
     }
 
     /// Mostly a little later, or after a deadline or two; sometimes much later.
@@ -205,23 +210,26 @@ impl Transport for Line {
         })
     }
 
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move {
             let world = &self.hub.world;
             world.pause().await;
             if world.strikes(Fault::PublishFailed) {
-                return Err(failed());
+                return vec![Err(failed()); records.len()];
             }
             world.checker().leaves(world, &records);
-            self.hub.carry(records.clone())?;
+            let outcomes = self.hub.carry(records.clone());
             world.pause().await;
             if world.strikes(Fault::PublishTimedOut) {
-                return Err(failed());
+                return vec![Err(failed()); records.len()];
             }
             self.hub.keep();
-            world.checker().acknowledged(world, &records);
-            self.ledger().answered(&records);
-            Ok(())
+            let acknowledged =
+                records.into_iter().zip(&outcomes).filter_map(|(record, outcome)| outcome.is_ok().then_some(record));
+            let acknowledged: Vec<Record> = acknowledged.collect();
+            world.checker().acknowledged(world, &acknowledged);
+            self.ledger().answered(&acknowledged);
+            outcomes
         })
     }
 

@@ -27,19 +27,20 @@ impl Transport for Flaky {
         self.log.create_topic(topic, partitions)
     }
 
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move {
+            let count = records.len();
             let take = |left: &AtomicUsize| {
                 left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
             };
             if take(&self.lost) {
-                return Err(Error::Unavailable("lost before it was delivered".into()));
+                return vec![Err(Error::Unavailable("lost before it was delivered".into())); count];
             }
-            self.log.publish(records).await?;
+            let outcomes = self.log.publish_each(records).await;
             if take(&self.delivered) {
-                return Err(Error::Unavailable("delivered, and the acknowledgement was lost".into()));
+                return vec![Err(Error::Unavailable("delivered, and the acknowledgement was lost".into())); count];
             }
-            Ok(())
+            outcomes
         })
     }
 

@@ -489,5 +489,5 @@ fn read(message: &BorrowedMessage<'_>, topics: &mut HashMap<String, Arc<str>>, n
         headers: headers.unwrap_or_default(),
         body: bytes(message.payload()),
     };
-    Some(Delivered { record, partition, offset })
+    Some(Delivered { record, partition, offset, unreadable: None })
 }

@@ -6,23 +6,42 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use sagamore_transport::Error;
+use sagamore_transport::{Error, Resource};
 
 /// Between two complaints of one client.
 const COMPLAINTS_EVERY: Duration = Duration::from_secs(10);
 
-/// Whatever it is, it may be better later.
+/// A failure that concerns no single topic. A later attempt may succeed.
 pub(crate) fn unavailable(doing: &str, error: &KafkaError) -> Error {
     let why = match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+            return Error::Denied { operation: "IDEMPOTENT_WRITE", resource: Resource::Cluster };
+        }
         Some(code) => format!("{doing}: {code}"),
         None => format!("{doing}: {error}"),
     };
     Error::Unavailable(why)
 }
 
-/// What became of one record.
+/// A failure of one operation on a topic.
+pub(crate) fn of_topic(doing: &str, operation: &'static str, topic: &str, code: RDKafkaErrorCode) -> Error {
+    match code {
+        RDKafkaErrorCode::TopicAuthorizationFailed => Error::denied_topic(operation, topic),
+        code => Error::Unavailable(format!("{doing} topic {topic}: {code}")),
+    }
+}
+
+/// The outcome of one record.
 pub(crate) fn of_record(topic: &str, bytes: usize, error: &KafkaError) -> Error {
     match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Error::denied_topic("WRITE", topic),
+        Some(
+            code @ (RDKafkaErrorCode::InvalidRecord
+            | RDKafkaErrorCode::InvalidTimestamp
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::UnsupportedCompressionType
+            | RDKafkaErrorCode::UnsupportedForMessageFormat),
+        ) => Error::Rejected { topic: topic.to_owned(), reason: code.to_string() },
         Some(
             RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownTopicOrPartition
@@ -33,7 +52,11 @@ pub(crate) fn of_record(topic: &str, bytes: usize, error: &KafkaError) -> Error 
             RDKafkaErrorCode::MessageSizeTooLarge
             | RDKafkaErrorCode::InvalidMessageSize
             | RDKafkaErrorCode::MessageBatchTooLarge,
-        ) => Error::TooLarge { topic: topic.to_owned(), bytes, bytes_max: crate::config::RECORD_BYTES_MAX },
+        ) => {
+            // the topic's own limit may be lower, and the brokers do not tell it
+            let bytes_max = crate::config::RECORD_BYTES_MAX.min(bytes.saturating_sub(1));
+            Error::TooLarge { topic: topic.to_owned(), bytes, bytes_max }
+        }
         Some(_) | None => unavailable(&format!("publish to {topic}"), error),
     }
 }

@@ -60,14 +60,22 @@ impl Transport for Kafka {
         Box::pin(self.inner.topics.create(topic, partitions))
     }
 
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move {
-            self.inner.topics.check(&records).await?;
-            let published = self.inner.producer.publish(&records).await;
-            if let Err(Error::UnknownTopic(_)) = published {
+            let mut outcomes = self.inner.topics.check(&records).await;
+            let (places, sent): (Vec<usize>, Vec<&Record>) =
+                records.iter().enumerate().filter(|(place, _)| outcomes[*place].is_ok()).unzip();
+            if sent.is_empty() {
+                return outcomes;
+            }
+            let published = self.inner.producer.publish(&sent).await;
+            if published.iter().any(|outcome| matches!(outcome, Err(Error::UnknownTopic(_)))) {
                 self.inner.topics.forget();
             }
-            published
+            for (place, outcome) in places.into_iter().zip(published) {
+                outcomes[place] = outcome;
+            }
+            outcomes
         })
     }
 

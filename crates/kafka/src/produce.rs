@@ -30,8 +30,15 @@ pub(crate) struct Producer {
 /// What one batch still waits for.
 struct Batch {
     waiting: AtomicUsize,
-    worst: Mutex<Option<Error>>,
+    outcomes: Mutex<Vec<Result<(), Error>>>,
     done: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+/// One record of a batch, until its receipt.
+struct Receipt {
+    batch: Arc<Batch>,
+    index: usize,
+    bytes: usize,
 }
 
 /// Hands the brokers' receipts to the batches.
@@ -45,46 +52,70 @@ impl Producer {
         Producer { options, names, current: Mutex::default() }
     }
 
-    /// Publishes all records and waits for their receipts. The worst error is told: those of a single record last.
-    pub async fn publish(&self, records: &[Record]) -> Result<(), Error> {
-        if let Some(error) = records.iter().find_map(too_large) {
-            return Err(error); // nothing of the batch was sent
+    /// Publishes records and waits for their receipts: an outcome for each.
+    pub async fn publish(&self, records: &[&Record]) -> Vec<Result<(), Error>> {
+        let mut outcomes = self.attempt(records).await;
+        let is_large =
+            |at: usize| matches!(outcomes[at], Err(Error::TooLarge { .. })) && too_large(records[at]).is_none();
+        let large: Vec<usize> = (0..records.len()).filter(|at| is_large(*at)).collect();
+        if large.len() > 1 {
+            // the brokers judge a batch by its sum: each is sent again, alone
+            for at in large {
+                outcomes[at] = self.attempt(&records[at..=at]).await.remove(0);
+            }
         }
-        let producer = self.current()?;
+        let published = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        metrics::counter!("sagamore_kafka_published_total").increment(published as u64);
+        outcomes
+    }
+
+    async fn attempt(&self, records: &[&Record]) -> Vec<Result<(), Error>> {
+        let producer = match self.current() {
+            Ok(producer) => producer,
+            Err(error) => return vec![Err(error); records.len()],
+        };
         let (told, done) = oneshot::channel();
         let batch = Arc::new(Batch {
             waiting: AtomicUsize::new(records.len() + 1), // and this loop itself
-            worst: Mutex::default(),
+            outcomes: Mutex::new(vec![Ok(()); records.len()]),
             done: Mutex::new(Some(told)),
         });
         let until = Instant::now() + self.options.delivered_within;
-        for record in records {
-            let topic = self.names.there(&record.topic);
-            let mut waits = as_kafka(record, &topic, batch.clone());
-            loop {
-                match producer.send(waits) {
-                    Ok(()) => break,
-                    Err((error, again)) if is_full(&error) && Instant::now() < until => {
-                        waits = again;
-                        tokio::time::sleep(FULL_PAUSE).await;
-                    }
-                    Err((error, _)) => {
-                        batch.note(fault::of_record(&record.topic, size(record), &error));
-                        batch.count_down();
-                        break;
-                    }
-                }
+        for (index, record) in records.iter().enumerate() {
+            let receipt = Receipt { batch: batch.clone(), index, bytes: size(record) };
+            if let Err(error) = self.put_in_line(&producer, record, receipt, until).await {
+                batch.settle(index, Err(error));
             }
         }
         batch.count_down();
         let _ = done.await; // the sender goes only with the last receipt
-        let worst = batch.worst.lock().unwrap_or_else(PoisonError::into_inner).take();
-        metrics::counter!("sagamore_kafka_published_total").increment(records.len() as u64);
-        match worst {
-            None => Ok(()),
-            Some(error) => {
-                self.replace_if_dead(&producer);
-                Err(error)
+        let outcomes = std::mem::take(&mut *batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
+        if outcomes.iter().any(Result::is_err) {
+            self.replace_if_dead(&producer);
+        }
+        outcomes
+    }
+
+    async fn put_in_line(
+        &self,
+        producer: &ThreadedProducer<Receipts>,
+        record: &Record,
+        receipt: Receipt,
+        until: Instant,
+    ) -> Result<(), Error> {
+        if let Some(error) = too_large(record) {
+            return Err(error);
+        }
+        let topic = self.names.there(&record.topic);
+        let mut waits = as_kafka(record, &topic, Box::new(receipt));
+        loop {
+            match producer.send(waits) {
+                Ok(()) => return Ok(()),
+                Err((error, again)) if is_full(&error) && Instant::now() < until => {
+                    waits = again;
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                Err((error, _)) => return Err(fault::of_record(&record.topic, size(record), &error)),
             }
         }
     }
@@ -112,18 +143,18 @@ impl Producer {
 }
 
 impl Batch {
-    fn note(&self, error: Error) {
-        let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
-        if worst.as_ref().is_none_or(|known| severity(known) < severity(&error)) {
-            *worst = Some(error);
+    fn settle(&self, index: usize, outcome: Result<(), Error>) {
+        if let Some(place) = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+            *place = outcome;
         }
+        self.count_down();
     }
 
     fn count_down(&self) {
         if self.waiting.fetch_sub(1, Ordering::AcqRel) == 1
             && let Some(done) = self.done.lock().unwrap_or_else(PoisonError::into_inner).take()
         {
-            let _ = done.send(()); // whoever published may have gone
+            let _ = done.send(()); // the publishing task may have been dropped
         }
     }
 }
@@ -139,22 +170,24 @@ impl ClientContext for Receipts {
 }
 
 impl ProducerContext for Receipts {
-    type DeliveryOpaque = Arc<Batch>;
+    type DeliveryOpaque = Box<Receipt>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
-        if let Err((error, message)) = result {
-            batch.note(fault::of_record(message.topic(), message.payload_len(), error));
-        }
-        batch.count_down();
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<Receipt>) {
+        let outcome = match result {
+            Ok(_) => Ok(()),
+            Err((error, message)) => Err(fault::of_record(message.topic(), receipt.bytes, error)),
+        };
+        receipt.batch.settle(receipt.index, outcome);
     }
 }
 
-fn as_kafka<'a>(record: &'a Record, topic: &'a str, batch: Arc<Batch>) -> BaseRecord<'a, [u8], [u8], Arc<Batch>> {
+fn as_kafka<'a>(record: &'a Record, topic: &'a str, receipt: Box<Receipt>) -> BaseRecord<'a, [u8], [u8], Box<Receipt>> {
     let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
     for (key, value) in &record.headers {
         headers = headers.insert(Header { key, value: Some(&value[..]) });
     }
-    let made = BaseRecord::with_opaque_to(topic, batch).key(&record.key[..]).payload(&record.body[..]).headers(headers);
+    let made =
+        BaseRecord::with_opaque_to(topic, receipt).key(&record.key[..]).payload(&record.body[..]).headers(headers);
     match record.partition.map(i32::try_from) {
         Some(partition) => made.partition(partition.unwrap_or(i32::MAX)),
         None => made,
@@ -175,12 +208,4 @@ fn too_large(record: &Record) -> Option<Error> {
 
 fn is_full(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
-}
-
-fn severity(error: &Error) -> u8 {
-    match error {
-        Error::TooLarge { .. } => 0,
-        Error::UnknownTopic(_) => 1,
-        Error::Unavailable(_) | Error::Full(_) | Error::Fenced(_) | Error::InUse(_) | Error::Damaged(_) => 2,
-    }
 }

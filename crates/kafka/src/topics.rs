@@ -11,7 +11,7 @@ use rdkafka::metadata::Metadata;
 use sagamore_transport::{Error, Record, Unknown};
 
 use crate::config;
-use crate::fault::{Asking, unavailable};
+use crate::fault::{self, Asking, unavailable};
 use crate::names::Names;
 use crate::options::Options;
 use crate::refused;
@@ -60,30 +60,38 @@ impl Topics {
         Ok(Topics { options, names, admin, known: RwLock::default() })
     }
 
-    /// Fails unless the topics of these records are there, with the partitions that they name.
-    pub async fn check(&self, records: &[Record]) -> Result<(), Error> {
-        let mut last: Option<&Record> = None;
-        for record in records {
-            if last.is_some_and(|last| last.topic == record.topic && last.partition == record.partition) {
+    /// Whether the topics of these records exist, with the partitions that they name: an outcome for each record.
+    pub async fn check(&self, records: &[Record]) -> Vec<Result<(), Error>> {
+        let mut outcomes: Vec<Result<(), Error>> = Vec::with_capacity(records.len());
+        let mut counts: HashMap<&str, Result<Option<u32>, Error>> = HashMap::new();
+        let mut silent = None;
+        for (at, record) in records.iter().enumerate() {
+            if let Some(last) = at.checked_sub(1).map(|last| &records[last])
+                && last.topic == record.topic
+                && last.partition == record.partition
+            {
+                outcomes.push(outcomes[at - 1].clone());
                 continue;
             }
-            last = Some(record);
-            let topic = self.names.there(&record.topic);
-            let wanted = record.partition.map_or(1, |partition| partition.saturating_add(1));
-            if self.known(&topic).is_some_and(|partitions| partitions >= wanted) {
+            let least = record.partition.map_or(1, |partition| partition.saturating_add(1));
+            let there = self.names.there(&record.topic);
+            if self.known(&there).is_some_and(|partitions| partitions >= least) {
+                outcomes.push(Ok(()));
                 continue;
             }
-            match self.ask(&topic).await? {
-                Some(partitions) if partitions >= wanted => {}
-                Some(partitions) => {
-                    let partition = record.partition.unwrap_or_default();
-                    let unknown = Unknown::Partition { topic: record.topic.to_string(), partition, partitions };
-                    return Err(Error::UnknownTopic(unknown));
+            let count = match (counts.get(&*record.topic), &silent) {
+                (Some(count), _) => count.clone(),
+                (None, Some(error)) => Err(Error::clone(error)),
+                (None, None) => {
+                    let count = self.find(&there).await.map_err(|error| silent.insert(error).clone());
+                    let count = count.and_then(|found| found.partitions(&there));
+                    counts.insert(&record.topic, count.clone());
+                    count
                 }
-                None => return Err(Error::no_topic(&record.topic)),
-            }
+            };
+            outcomes.push(count.and_then(|count| reaches(record, least, count)));
         }
-        Ok(())
+        outcomes
     }
 
     /// How many partitions a topic has, asked for if it is not known; none when there is no such topic.
@@ -105,6 +113,7 @@ impl Topics {
         let name = self.names.there(topic);
         match self.find(&name).await? {
             Found::Topic(_) => return Ok(()),
+            Found::Denied => return Err(Error::denied_topic("DESCRIBE", topic)),
             Found::Leaderless => {}
             Found::Nothing => self.make(&name, partitions).await?,
         }
@@ -127,7 +136,7 @@ impl Topics {
         for result in made {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((name, code)) => return Err(Error::Unavailable(format!("create topic {name}: {code}"))),
+                Err((name, code)) => return Err(fault::of_topic("create", "CREATE", &name, code)),
             }
         }
         Ok(())
@@ -142,7 +151,7 @@ impl Topics {
         for result in gone.map_err(|error| unavailable("delete topics", &error))? {
             match result {
                 Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {}
-                Err((name, code)) => return Err(Error::Unavailable(format!("delete topic {name}: {code}"))),
+                Err((name, code)) => return Err(fault::of_topic("delete", "DELETE", &name, code)),
             }
         }
         Ok(())
@@ -185,19 +194,20 @@ impl Topics {
 
     /// How many partitions a topic has; none when there is no such topic. One of which a partition has no leader is there.
     async fn ask(&self, topic: &str) -> Result<Option<u32>, Error> {
-        match self.find(topic).await? {
-            Found::Nothing => Ok(None),
-            Found::Leaderless => Err(Error::Unavailable(format!("topic {topic}: a partition has no leader just now"))),
-            Found::Topic(partitions) => Ok(Some(partitions)),
-        }
+        self.find(topic).await?.partitions(topic)
     }
 
     async fn find(&self, topic: &str) -> Result<Found, Error> {
         let metadata = self.metadata(Some(topic.to_owned())).await?;
         let of_topic = metadata.topics().iter().find(|found| found.name() == topic);
-        let Some(found) = of_topic.filter(|found| found.error().is_none() && !found.partitions().is_empty()) else {
-            return Ok(Found::Nothing);
-        };
+        let Some(found) = of_topic else { return Ok(Found::Nothing) };
+        match found.error().map(RDKafkaErrorCode::from) {
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => return Ok(Found::Denied),
+            Some(RDKafkaErrorCode::LeaderNotAvailable) => return Ok(Found::Leaderless),
+            Some(_) => return Ok(Found::Nothing),
+            None if found.partitions().is_empty() => return Ok(Found::Nothing),
+            None => {}
+        }
         if found.partitions().iter().any(|partition| partition.leader() < 0) {
             return Ok(Found::Leaderless);
         }
@@ -243,10 +253,36 @@ impl Topics {
 /// What the brokers say of a topic.
 enum Found {
     Nothing,
+    /// This program may not know whether it exists.
+    Denied,
     /// It is there, and one of its partitions cannot be used: not yet, or not now.
     Leaderless,
     /// With so many partitions.
     Topic(u32),
+}
+
+impl Found {
+    /// How many partitions the topic has; none when there is no such topic.
+    fn partitions(self, topic: &str) -> Result<Option<u32>, Error> {
+        match self {
+            Found::Nothing => Ok(None),
+            Found::Denied => Err(Error::denied_topic("DESCRIBE", topic)),
+            Found::Leaderless => Err(Error::Unavailable(format!("topic {topic}: a partition has no leader just now"))),
+            Found::Topic(partitions) => Ok(Some(partitions)),
+        }
+    }
+}
+
+/// Whether a topic with so many partitions has the one that the record names.
+fn reaches(record: &Record, least: u32, count: Option<u32>) -> Result<(), Error> {
+    match count {
+        Some(partitions) if partitions >= least => Ok(()),
+        Some(partitions) => {
+            let partition = record.partition.unwrap_or_default();
+            Err(Error::UnknownTopic(Unknown::Partition { topic: record.topic.to_string(), partition, partitions }))
+        }
+        None => Err(Error::no_topic(&record.topic)),
+    }
 }
 
 /// How long a record stays: until its segment is full or old, and then for `retention.ms`, which is below zero for ever; for

@@ -9,7 +9,7 @@ use sagamore_core::{Body, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
 use sagamore_transport::wire::encode_event;
-use sagamore_transport::{Error as TransportError, Transport, Unknown};
+use sagamore_transport::{Error as TransportError, Transport};
 
 use crate::barrier::forget::Step;
 use crate::inbox;
@@ -226,42 +226,29 @@ pub(crate) async fn relay(
     }
 }
 
-/// Gives those that were sent, and those that the transport does not take: all of a topic that is not there, or the largest one.
+/// Publishes events. Returns those that are acknowledged, and those that the transport rejects.
 async fn publish(
-    mut events: Vec<Event>,
+    events: Vec<Event>,
     service: &Name,
     transport: &dyn Transport,
 ) -> Result<(Vec<Event>, Vec<Event>), TransportError> {
-    let mut refused = Vec::new();
-    while !events.is_empty() {
-        let error = match transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await {
-            Ok(()) => break,
-            Err(error) => error,
-        };
-        let is_of = |topic: &str, event: &Event| {
-            let namespace = topic.strip_suffix(event.name.as_str());
-            namespace.is_some_and(|namespace| namespace.is_empty() || namespace.ends_with('.'))
-        };
-        let bytes = |event: &Event| event.body.as_str().len();
-        let largest = |topic: &str| events.iter().filter(|event| is_of(topic, event)).map(bytes).max();
-        let (topic, least) = match &error {
-            TransportError::UnknownTopic(Unknown::Topic(topic) | Unknown::Partition { topic, .. }) => {
-                (topic.clone(), 0)
+    let (mut sent, mut rejected) = (Vec::with_capacity(events.len()), Vec::new());
+    let outcomes = transport.publish_each(events.iter().map(|event| encode_event(event, service)).collect()).await;
+    for (event, outcome) in events.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => sent.push(event),
+            Err(error) if error.is_rejection() => {
+                tracing::error!(%service, chain = %event.chain(), %error, "a chain cannot begin, tried again later");
+                rejected.push(event);
             }
-            TransportError::TooLarge { topic, .. } => (topic.clone(), largest(topic).unwrap_or(0)),
-            _ => return Err(error),
-        };
-        let bad = |event: &mut Event| is_of(&topic, event) && bytes(event) >= least;
-        let before = refused.len();
-        refused.extend(events.extract_if(.., bad));
-        if refused.len() == before {
-            return Err(error); // whatever it means
+            Err(error) => return Err(error),
         }
-        let count = refused.len() - before;
-        tracing::error!(%service, count, %error, "chains cannot begin, tried again later");
-        metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(count as u64);
     }
-    Ok((events, refused))
+    if !rejected.is_empty() {
+        let count = rejected.len() as u64;
+        metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(count);
+    }
+    Ok((sent, rejected))
 }
 
 /// What was told of these steps goes with what the barrier knew of them, but for what began chains: two round trips.

@@ -188,6 +188,6 @@ pub(crate) async fn due(database: &Database, now: Timestamp, limit: usize) -> Re
 impl Due {
     /// As if it had just been delivered to this service.
     pub fn delivered(&self, service: &Name) -> Delivered {
-        Delivered { record: encode_event(&self.event, service), partition: 0, offset: 0 }
+        Delivered { record: encode_event(&self.event, service), partition: 0, offset: 0, unreadable: None }
     }
 }

@@ -58,6 +58,10 @@ impl Intake {
     pub(crate) fn of(service: &Service, records: &[Delivered], now: Timestamp) -> Intake {
         let mut intake = Intake::default();
         for (place, delivered) in records.iter().enumerate() {
+            if let Some(reason) = &delivered.unreadable {
+                intake.unreadable.push((place, reason.to_string()));
+                continue;
+            }
             if &*delivered.record.topic == HORIZON_TOPIC {
                 match decode_horizon(&delivered.record) {
                     Ok(horizon) => intake.horizons.push(horizon),

@@ -1,6 +1,6 @@
 //! What a turn publishes: replies and events, in the order of what led to them, and the dead letters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sagamore_core::{Event, Name, Reply, ReplyTo};
 use sagamore_transport::wire::{dead_letter, encode_event, encode_reply, publish_letter};
@@ -56,7 +56,7 @@ impl<'a> Outgoing<'a> {
     /// Makes the record at `place` a dead letter.
     pub(crate) fn bury(&mut self, place: usize, reason: &str) {
         let reason = cut(reason); // it may quote all of the body
-        if let Some(Delivered { record, partition, offset }) = self.taken.get(place) {
+        if let Some(Delivered { record, partition, offset, .. }) = self.taken.get(place) {
             tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
         }
         self.dead.insert(place, reason.to_owned());
@@ -80,31 +80,41 @@ impl<'a> Outgoing<'a> {
         if records.is_empty() {
             return Ok(());
         }
-        match transport.publish(records).await {
-            Err(Error::UnknownTopic(_) | Error::TooLarge { .. }) => self.publish_singly(transport).await,
-            result => result,
-        }
-    }
-
-    /// A reply that cannot be delivered makes its command a dead letter; a dead letter that cannot, in whatever form, is
-    /// told and counted: to try it again would hold up all that comes after it.
-    async fn publish_singly(&mut self, transport: &dyn Transport) -> Result<(), Error> {
-        for owed in std::mem::take(&mut self.owed) {
-            match transport.publish(vec![owed.record(self.service)]).await {
-                Err(error @ (Error::UnknownTopic(_) | Error::TooLarge { .. })) => {
+        let mut outcomes = transport.publish_each(records).await;
+        let of_letters = outcomes.split_off(self.owed.len());
+        let letters: Vec<usize> = self.dead.keys().copied().collect();
+        let mut late: BTreeSet<usize> = BTreeSet::new();
+        for (owed, outcome) in std::mem::take(&mut self.owed).into_iter().zip(outcomes) {
+            match outcome {
+                // a reply or an event that cannot be delivered makes a dead letter of what asked for it
+                Err(error) if error.is_rejection() => {
                     self.bury(owed.place, &format!("what it led to cannot be delivered: {error}"));
+                    late.insert(owed.place);
                 }
-                result => result?,
+                outcome => outcome?,
             }
         }
-        for (place, reason) in &self.dead {
+        for (place, outcome) in letters.into_iter().zip(of_letters) {
+            match outcome {
+                Err(error) if error.is_rejection() => drop(late.insert(place)),
+                outcome => outcome?,
+            }
+        }
+        self.publish_late(transport, &late).await
+    }
+
+    /// A dead letter that the transport rejects in whatever form is logged and counted: a retry would hold up all that
+    /// comes after it.
+    async fn publish_late(&mut self, transport: &dyn Transport, places: &BTreeSet<usize>) -> Result<(), Error> {
+        for place in places {
+            let Some(reason) = self.dead.get(place) else { continue };
             match publish_letter(transport, self.letter(*place, reason)).await {
-                Err(error @ (Error::UnknownTopic(_) | Error::TooLarge { .. })) => {
-                    let Delivered { record, partition, offset } = &self.taken[*place];
+                Err(error) if error.is_rejection() => {
+                    let Delivered { record, partition, offset, .. } = &self.taken[*place];
                     tracing::error!(topic = %record.topic, partition, offset, reason, %error, "lost dead letter");
                     self.lost += 1;
                 }
-                result => result?,
+                outcome => outcome?,
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use crate::error::Error;
+use crate::error::{Error, Scope};
 use crate::port::{Consumer, Reach, Subscription, Transport};
 use crate::record::{Delivered, Mark, Record};
 
@@ -36,6 +36,7 @@ macro_rules! contract_suite {
             one_key_has_one_partition,
             an_unknown_topic_is_an_error,
             a_record_that_is_too_large_is_an_error,
+            a_rejected_record_holds_up_no_other_of_its_batch,
             concurrent_publishers_lose_nothing,
             a_poll_gives_no_more_than_asked,
             a_topic_that_is_there_keeps_its_partitions,
@@ -242,6 +243,22 @@ pub async fn a_record_that_is_too_large_is_an_error(transport: Arc<dyn Transport
     publish(&transport, numbered(&topic, 0..1)).await;
     let mut consumer = subscribe(&transport, "large-group", &topic).await;
     assert_eq!(bodies(&take(&mut consumer, 1).await), ["0"]);
+}
+
+/// Each record of a batch has an outcome of its own, and those that are acknowledged arrive.
+pub async fn a_rejected_record_holds_up_no_other_of_its_batch(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "mixed", 2).await;
+    let at = |partition, body| Record { partition: Some(partition), ..record(&topic, "k", body) };
+    let huge = plain(&topic, Bytes::new(), Bytes::from(vec![0; 20 << 20]));
+    let batch = vec![record("contract.nowhere", "k", "b"), at(0, "0"), huge, at(0, "1"), at(7, "b"), at(0, "2")];
+    let outcomes = transport.publish_each(batch).await;
+    let scopes: Vec<Option<Scope>> = outcomes.iter().map(|one| one.as_ref().err().map(Error::scope)).collect();
+    let (of_topic, of_record) = (Some(Scope::Topic), Some(Scope::Record));
+    assert_eq!(scopes, [of_topic, None, of_record, None, of_topic, None], "{outcomes:?}");
+    assert!(outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(Error::is_rejection));
+    let mut consumer = subscribe(&transport, "mixed-group", &topic).await;
+    assert_eq!(bodies(&take(&mut consumer, 3).await), ["0", "1", "2"]);
+    assert!(transport.publish_each(Vec::new()).await.is_empty());
 }
 
 /// Everything that was acknowledged arrives, whoever published at the same time; each publisher's order is kept.

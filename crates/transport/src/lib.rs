@@ -13,7 +13,7 @@ pub mod log;
 
 pub mod contract;
 
-pub use error::{Error, Unknown};
+pub use error::{Error, Resource, Scope, Unknown};
 pub use log::{Log, MemoryDisk};
 pub use port::{Consumer, Reach, Subscription, Transport};
 pub use record::{Delivered, Mark, Record};

@@ -137,9 +137,9 @@ impl Log {
         Stats { bytes: state.bytes(), segments: state.segments.len() as u64, unsynced_bytes: unsynced, ..state.stats }
     }
 
-    fn publish_now(&self, records: Vec<Record>) -> Result<(), Error> {
+    fn publish_now(&self, records: Vec<Record>) -> Vec<Result<(), Error>> {
         if records.is_empty() {
-            return Ok(());
+            return Vec::new();
         }
         let mut woken = Vec::new();
         let published = self.handle.state().publish(records, &mut woken);
@@ -163,7 +163,7 @@ impl Transport for Log {
         })
     }
 
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move { self.publish_now(records) })
     }
 

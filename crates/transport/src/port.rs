@@ -15,10 +15,22 @@ pub trait Transport: Send + Sync {
     /// Makes sure that the topic is there with that many partitions; a topic that is there keeps its number.
     fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Publishes all records, each partition in the order given. After `Ok` every record will be delivered at least
-    /// once to every group, unless the machine itself dies (each adapter says what then). After an error any part of
-    /// them may have been published: the caller publishes all of them again, or consumes again what caused them.
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>>;
+    /// Publishes records, each partition in the order given. Returns one outcome per record, in their order.
+    ///
+    /// `Ok` acknowledges the record: it is delivered at least once to every group, unless the machine itself dies
+    /// (each adapter says what then). A rejected record holds up no other one; [`Error::scope`] says what its error
+    /// means for the rest. With [`Scope::Transport`](crate::error::Scope::Transport) the record may have been published all the same: the caller
+    /// publishes it again, or consumes again what caused it.
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>>;
+
+    /// Publishes records as [`Transport::publish_each`] does. Returns the error of the widest scope, if any record
+    /// failed; the others may have been published.
+    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let errors = self.publish_each(records).await.into_iter().filter_map(Result::err);
+            errors.max_by_key(Error::scope).map_or(Ok(()), Err)
+        })
+    }
 
     /// Begins to consume, from what the group has committed, from the earliest record where it has not.
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>>;

@@ -30,6 +30,9 @@ pub struct Delivered {
     pub partition: u32,
     /// Its place in the partition.
     pub offset: u64,
+    /// Why the transport cannot read the record. It has then neither key nor headers nor body: its consumer sets the
+    /// place aside as a dead letter, and goes on behind it.
+    pub unreadable: Option<Arc<str>>,
 }
 
 /// How far a group has got in a partition.
@@ -47,7 +50,7 @@ impl Mark {
     /// The marks behind the last of these in each partition: all of them are done with.
     pub fn behind(taken: &[Delivered]) -> Vec<Mark> {
         let mut marks = BTreeMap::new();
-        for Delivered { record, partition, offset } in taken {
+        for Delivered { record, partition, offset, .. } in taken {
             let next = marks.entry((&record.topic, *partition)).or_insert(0);
             *next = offset.saturating_add(1).max(*next);
         }

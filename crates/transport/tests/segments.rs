@@ -99,6 +99,15 @@ fn a_full_log_refuses_what_adds_to_the_backlog_and_says_who_is_behind() {
     assert!(refused.is_transient());
     assert!(log.stats().bytes < 10_000);
 
+    let [late, prompt] = ["commands", "replies"].map(|topic| Record {
+        topic: topic.into(),
+        partition: None,
+        key: Default::default(),
+        headers: vec![],
+        body: "7".into(),
+    });
+    let outcomes = log.publish_each(vec![late, prompt]).now_or_never().unwrap();
+    assert!(matches!(outcomes[..], [Err(Error::Full(_)), Ok(())]), "only the backlog's topic: {outcomes:?}");
     pass_through(&log, "coordinator", "replies", 3);
     let taken = drain(&mut behind);
     commit(&mut behind, "commands", taken.last().unwrap().offset + 1);

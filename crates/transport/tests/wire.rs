@@ -90,7 +90,7 @@ proptest! {
     #[test]
     fn a_dead_letter_can_be_redriven(command in command(), partition in any::<u32>(), offset in any::<u64>(), reason in any::<String>()) {
         let record = Record { partition: Some(partition), ..encode_command(&command) };
-        let dead = dead_letter(&Delivered { record: record.clone(), partition, offset }, &reason);
+        let dead = dead_letter(&Delivered { record: record.clone(), partition, offset, unreadable: None }, &reason);
         prop_assert_eq!(&*dead.topic, format!("{}-dlt", record.topic));
         prop_assert_eq!(redrive(&dead), Some(record));
     }
@@ -200,7 +200,7 @@ fn a_record_without_our_headers_says_what_is_missing() {
 fn a_dead_letter_says_where_it_was_and_why_as_spring_does_and_for_people() {
     let record = encode_command(&charge());
     let headers = record.headers.len();
-    let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042 }, "the body is no JSON");
+    let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, "the body is no JSON");
     assert_eq!((&*dead.topic, dead.partition), ("payment.commands-dlt", Some(2)));
     assert_eq!(dead.header("kafka_dlt-original-topic").unwrap(), "payment.commands");
     assert_eq!(dead.header("kafka_dlt-original-partition").unwrap().as_ref(), [0, 0, 0, 2]);
@@ -228,7 +228,7 @@ fn complaints_are_short_whatever_they_quote() {
 
     let record = encode_command(&charge());
     let endless = format!("x{}", "ä".repeat(50_000)); // so that 2,000 bytes end in the middle of a letter
-    let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042 }, &endless);
+    let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, &endless);
     let reason = std::str::from_utf8(dead.header("sagamore-dlt-reason").unwrap()).unwrap();
     assert_eq!((reason.len(), dead.header("kafka_dlt-exception-message").unwrap().len()), (1_999, 1_999));
 }
@@ -238,7 +238,8 @@ fn a_bare_letter_says_where_the_record_is_and_why_and_nothing_else() {
     let mut record = encode_command(&charge());
     record.key = Bytes::from(vec![b'k'; 1 << 20]);
     record.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
-    let bare = bare_letter(&dead_letter(&Delivered { record, partition: 2, offset: 1042 }, "no JSON"));
+    let bare =
+        bare_letter(&dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, "no JSON"));
     assert_eq!(
         (&*bare.topic, bare.partition, bare.key.len(), bare.body.len()),
         ("payment.commands-dlt", Some(2), 200, 0)
@@ -261,7 +262,7 @@ fn a_dead_letter_is_published_as_it_can_be() {
     for (record, partition, body_bytes) in
         [(encode_command(&charge()), 0, 22), (encode_command(&charge()), 5, 22), (huge, 5, 0)]
     {
-        let letter = dead_letter(&Delivered { record, partition, offset: 7 }, "why");
+        let letter = dead_letter(&Delivered { record, partition, offset: 7, unreadable: None }, "why");
         publish_letter(&log, letter).now_or_never().unwrap().unwrap();
         let letter = letters.poll(9).now_or_never().unwrap().unwrap().pop().unwrap().record;
         assert_eq!((letter.body.len(), &letter.key[..]), (body_bytes, b"10248".as_ref()));

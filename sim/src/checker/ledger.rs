@@ -46,7 +46,7 @@ impl Ledger {
     /// These were taken.
     pub fn delivered(&mut self, taken: &[Delivered]) {
         self.count += 1;
-        for Delivered { record, partition, offset } in taken {
+        for Delivered { record, partition, offset, .. } in taken {
             let place = (record.topic.clone(), *partition, *offset);
             if record.topic.ends_with(".commands") {
                 if let Ok(command) = wire::decode_command(record) {

@@ -33,7 +33,7 @@ impl Read {
     /// One for each partition. What is taken of one comes in order.
     pub fn of(taken: &[Delivered]) -> Vec<Read> {
         let mut read: BTreeMap<(&Arc<str>, u32), Read> = BTreeMap::new();
-        for Delivered { record, partition, offset } in taken {
+        for Delivered { record, partition, offset, .. } in taken {
             let fresh = || Read { topic: record.topic.clone(), partition: *partition, first: *offset, next: *offset };
             let read = read.entry((&record.topic, *partition)).or_insert_with(fresh);
             if *offset > read.next {
@@ -133,7 +133,7 @@ mod tests {
                 headers: Vec::new(),
                 body: "{}".into(),
             };
-            let of = |offset: &u64| Delivered { record: record(), partition: 3, offset: *offset };
+            let of = |offset: &u64| Delivered { record: record(), partition: 3, offset: *offset, unreadable: None };
             let taken: Vec<Delivered> = offsets.iter().map(of).collect();
             assert_eq!(Read::of(&taken), [Read { topic: topic.clone(), partition: 3, first, next }], "{offsets:?}");
         };

@@ -2,7 +2,7 @@
 
 use sagamore_core::message::Command;
 use sagamore_core::saga::{Saga, Status};
-use sagamore_transport::{Error as TransportError, Mark, Record, wire};
+use sagamore_transport::{Error as TransportError, Mark, Record, Scope, wire};
 use tokio::sync::oneshot;
 
 use crate::error::{Error, StartError, VerbError};
@@ -29,46 +29,51 @@ impl Orchestrator {
         self.acknowledge().await
     }
 
-    /// Sends commands and dead letters in one batch. A record that the transport will not take does not hold up the
-    /// others: a command that is not sent is asked again when its answer is overdue.
+    /// Sends commands and dead letters in one batch. A record that the transport rejects does not hold up the others: a
+    /// command that is not sent is asked again when its answer is overdue.
     pub(crate) async fn publish(&mut self, commands: &[Command], dead_letters: &[Record]) -> Result<(), Error> {
         if commands.is_empty() && dead_letters.is_empty() {
             return Ok(());
         }
         let records = commands.iter().map(wire::encode_command).chain(dead_letters.iter().cloned()).collect();
-        match self.transport.publish(records).await {
-            Err(error) if is_of_one_record(&error) => self.publish_singly(commands, dead_letters).await,
-            published => Ok(published?),
-        }
-    }
-
-    async fn publish_singly(&mut self, commands: &[Command], dead_letters: &[Record]) -> Result<(), Error> {
-        for command in commands {
-            let topic = wire::command_topic(&command.participant);
-            let mut published = self.transport.publish(vec![wire::encode_command(command)]).await;
-            if let Err(TransportError::UnknownTopic(_)) = published {
-                // an older version's participant, on a transport that has lost its topics
-                self.transport.create_topic(&topic, self.options.command_partitions).await?;
-                published = self.transport.publish(vec![wire::encode_command(command)]).await;
-            }
-            match published {
-                Err(error) if is_of_one_record(&error) => {
+        let mut outcomes = self.transport.publish_each(records).await;
+        let of_letters = outcomes.split_off(commands.len());
+        for (command, outcome) in commands.iter().zip(outcomes) {
+            let outcome = match outcome {
+                Err(TransportError::UnknownTopic(_)) => self.publish_to_new_topic(command).await,
+                outcome => outcome,
+            };
+            match outcome {
+                Err(error) if error.scope() < Scope::Transport => {
                     tracing::error!(command = command.id(), %error, "not sent; asked again when it is overdue");
                     metrics::counter!("sagamore_unsent_total").increment(1);
                 }
-                published => published?,
+                outcome => outcome?,
             }
         }
-        for letter in dead_letters {
-            match wire::publish_letter(self.transport.as_ref(), letter.clone()).await {
-                Err(error @ (TransportError::UnknownTopic(_) | TransportError::TooLarge { .. })) => {
+        for (letter, outcome) in dead_letters.iter().zip(of_letters) {
+            let outcome = match outcome {
+                Err(error) if error.is_rejection() => {
+                    wire::publish_letter(self.transport.as_ref(), letter.clone()).await
+                }
+                outcome => outcome,
+            };
+            match outcome {
+                Err(error) if error.is_rejection() => {
                     tracing::error!(%error, "a dead letter cannot be written");
                     metrics::counter!("sagamore_lost_dead_letters_total").increment(1);
                 }
-                published => published?,
+                outcome => outcome?,
             }
         }
         Ok(())
+    }
+
+    /// A participant of an older version, on a transport that has lost its topics.
+    async fn publish_to_new_topic(&mut self, command: &Command) -> Result<(), TransportError> {
+        let topic = wire::command_topic(&command.participant);
+        self.transport.create_topic(&topic, self.options.command_partitions).await?;
+        self.transport.publish(vec![wire::encode_command(command)]).await
     }
 
     /// Marks the replies as done with, up to the first one that is not.
@@ -106,14 +111,5 @@ impl Orchestrator {
                 Answer::Rest(summary) => self.live.wake(summary),
             }
         }
-    }
-}
-
-/// Whether the others can be published all the same. Full is the backlog of one topic.
-fn is_of_one_record(error: &TransportError) -> bool {
-    match error {
-        TransportError::TooLarge { .. } | TransportError::UnknownTopic(_) | TransportError::Full(_) => true,
-        TransportError::Unavailable(_) | TransportError::Fenced(_) => false,
-        TransportError::InUse(_) | TransportError::Damaged(_) => false,
     }
 }

@@ -18,6 +18,11 @@ impl Orchestrator {
         let max = self.options.batch_max;
         for delivered in self.take_replies(epochs, max).await? {
             self.progress.insert(delivered.partition, delivered.offset + 1);
+            if let Some(reason) = &delivered.unreadable {
+                batch.inputs += 1;
+                batch.dead_letters.push(wire::dead_letter(&delivered, reason));
+                continue;
+            }
             match wire::decode_swept(&delivered.record) {
                 None => match wire::decode_reply(&delivered.record) {
                     Ok(reply) => batch.add_reply(reply, delivered, now),

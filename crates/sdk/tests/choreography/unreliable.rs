@@ -32,15 +32,24 @@ impl Transport for Unreliable {
         self.log.create_topic(topic, partitions)
     }
 
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         if self.silent.load(Ordering::Relaxed) {
-            return Box::pin(async { Err(Error::Unavailable("it is silent".into())) });
+            return Box::pin(async move { vec![Err(Error::Unavailable("it is silent".into())); records.len()] });
         }
         let unknown = self.unknown.lock().expect("nothing panics while it is held").clone();
-        if let Some(topic) = unknown.filter(|topic| records.iter().any(|record| *record.topic == **topic)) {
-            return Box::pin(async move { Err(Error::no_topic(&topic)) });
-        }
-        self.log.publish(records)
+        let is_unknown = move |record: &Record| unknown.as_deref() == Some(&*record.topic);
+        Box::pin(async move {
+            let known = records.iter().filter(|record| !is_unknown(record)).cloned().collect();
+            let mut published = self.log.publish_each(known).await.into_iter();
+            let outcome = |record: &Record| {
+                if is_unknown(record) {
+                    Err(Error::no_topic(&record.topic))
+                } else {
+                    published.next().expect("an outcome")
+                }
+            };
+            records.iter().map(outcome).collect()
+        })
     }
 
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {

@@ -225,8 +225,13 @@ impl Transport for Behind<Arc<dyn Transport>> {
         Box::pin(self.trouble.around_transport(None, self.inner.create_topic(topic, partitions)))
     }
 
-    fn publish(&self, records: Vec<Record>) -> TransportFuture<'_, ()> {
-        Box::pin(self.trouble.around_transport(Some(Call::Publish), self.inner.publish(records)))
+    fn publish_each(&self, records: Vec<Record>) -> sagamore_transport::port::BoxFuture<'_, Vec<Result<(), Error>>> {
+        Box::pin(async move {
+            let count = records.len();
+            let inner = async { Ok(self.inner.publish_each(records).await) };
+            let published = self.trouble.around_transport(Some(Call::Publish), inner).await;
+            published.unwrap_or_else(|error| vec![Err(error); count])
+        })
     }
 
     fn subscribe(&self, subscription: Subscription) -> TransportFuture<'_, Box<dyn Consumer>> {

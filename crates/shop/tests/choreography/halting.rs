@@ -39,8 +39,8 @@ impl Transport for Halting {
         self.0.create_topic(topic, partitions)
     }
 
-    fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {
-        halting(self.0.publish(records))
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
+        halting(self.0.publish_each(records))
     }
 
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {

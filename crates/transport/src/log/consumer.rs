@@ -220,7 +220,7 @@ fn read(planned: Vec<Planned>) -> Result<Vec<Delivered>, Error> {
                 record.ok_or_else(|| unreadable(place, "it is not what was written"))?
             }
         };
-        taken.push(Delivered { record, partition, offset });
+        taken.push(Delivered { record, partition, offset, unreadable: None });
     }
     Ok(taken)
 }

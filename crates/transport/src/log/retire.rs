@@ -1,5 +1,7 @@
 //! Old segments go when nobody needs their records; a few that are still needed are carried over into the current one.
 
+use std::collections::BTreeMap;
+
 use crate::error::Error;
 use crate::log::disk::File;
 use crate::log::index::{Place, Slot};
@@ -105,9 +107,9 @@ impl State {
         Ok(())
     }
 
-    /// Refuses a batch when the log is too large and the batch would add to what makes it so. Topics whose groups keep
-    /// up are still taken until the log is larger by a quarter: a group that is behind has to publish, too, to get on.
-    pub fn make_room(&mut self, slots: &[Slot]) -> Result<(), Error> {
+    /// Refuses the records that add to the backlog of a log that is too large. Topics whose groups keep up are taken
+    /// until the log is larger by a quarter: a group that is behind has to publish, too, to get on.
+    pub fn make_room(&mut self, slots: &mut [Result<Slot, Error>]) -> Result<(), Error> {
         let size_max = self.options.size_bytes_max;
         if self.bytes() < size_max {
             return Ok(());
@@ -119,20 +121,26 @@ impl State {
         if bytes < size_max {
             return Ok(());
         }
+        let over = bytes >= size_max + size_max / 4;
         let backlog = |slot: Slot| self.index.partitions[slot].bytes_from(self.floor(slot));
-        let waiting = |slot: &Slot| self.index.topic_of(*slot).slots.clone().map(backlog).sum::<u64>() > size_max / 4;
-        let mut touched = slots.to_vec();
-        touched.dedup_by_key(|slot| self.index.partitions[*slot].topic);
-        let to_blame = touched.iter().find(|slot| waiting(slot));
-        if bytes < size_max + size_max / 4 && to_blame.is_none() {
-            return Ok(());
+        let waiting = |slot: Slot| self.index.topic_of(slot).slots.clone().map(backlog).sum::<u64>() > size_max / 4;
+        let mut refused: BTreeMap<u32, bool> = BTreeMap::new();
+        for outcome in slots {
+            let Ok(slot) = *outcome else { continue };
+            let topic = self.index.partitions[slot].topic;
+            if *refused.entry(topic).or_insert_with(|| over || waiting(slot)) {
+                *outcome = Err(self.full(bytes, slot));
+            }
         }
-        let slot = to_blame.or(slots.first()).copied();
-        let topic = slot.map_or("none", |slot| &*self.index.topic_of(slot).name);
-        let behind = slot.and_then(|slot| self.groups.slowest(slot)).map_or("no group", |name| &**name);
-        Err(Error::Full(format!(
+        Ok(())
+    }
+
+    fn full(&self, bytes: u64, slot: Slot) -> Error {
+        let (topic, size_max) = (&self.index.topic_of(slot).name, self.options.size_bytes_max);
+        let behind = self.groups.slowest(slot).map_or("no group", |name| &**name);
+        Error::Full(format!(
             "{bytes} bytes of at most {size_max}, topic '{topic}' waits for group '{behind}': start what consumes it, or raise the limit"
-        )))
+        ))
     }
 
     /// How large the log is.

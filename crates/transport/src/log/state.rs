@@ -57,28 +57,40 @@ impl State {
         Ok(true)
     }
 
-    /// Publishes a batch. Adds the consumers that may have something to take now to `woken`, also when it fails: the
-    /// earlier pieces of the batch are there.
-    pub fn publish(&mut self, records: Vec<Record>, woken: &mut Vec<Arc<Seat>>) -> Result<(), Error> {
-        let mut slots = Vec::with_capacity(records.len());
-        for record in &records {
-            slots.push(self.slot_for(record)?);
+    /// Publishes a batch: an outcome for each record. Adds the consumers that may have something to take now to `woken`.
+    pub fn publish(&mut self, records: Vec<Record>, woken: &mut Vec<Arc<Seat>>) -> Vec<Result<(), Error>> {
+        let mut slots: Vec<Result<Slot, Error>> = records.iter().map(|record| self.slot_for(record)).collect();
+        if let Err(error) = self.make_room(&mut slots) {
+            return vec![Err(error); records.len()];
         }
-        self.make_room(&slots)?;
-        let mut touched = slots.clone();
-        let mut rest = records.into_iter().zip(slots).peekable();
-        let mut published = Ok(());
-        while published.is_ok() && rest.peek().is_some() {
-            published = self.publish_piece(&mut rest);
+        let mut touched: Vec<Slot> = slots.iter().flatten().copied().collect();
+        let accepted =
+            records.into_iter().zip(&slots).filter_map(|(record, slot)| Some((record, *slot.as_ref().ok()?)));
+        let mut rest = accepted.collect::<Vec<_>>().into_iter().peekable();
+        let (mut written, mut failed) = (0, None);
+        while failed.is_none() && rest.peek().is_some() {
+            match self.publish_piece(&mut rest) {
+                Ok(count) => written += count,
+                Err(error) => failed = Some(error),
+            }
         }
-        self.stats.batches += u64::from(published.is_ok());
+        self.stats.batches += u64::from(failed.is_none());
         touched.sort_unstable();
         touched.dedup();
         woken.extend(touched.into_iter().flat_map(|slot| self.index.partitions[slot].seats.iter().cloned()));
-        published
+        let outcome = |slot: Result<Slot, Error>| match (slot, &failed) {
+            (Err(error), _) => Err(error),
+            (Ok(_), Some(error)) if written == 0 => Err(error.clone()),
+            (Ok(_), _) => {
+                written = written.saturating_sub(1); // the pieces before the failed one
+                Ok(())
+            }
+        };
+        slots.into_iter().map(outcome).collect()
     }
 
-    fn publish_piece(&mut self, rest: &mut impl Iterator<Item = (Record, Slot)>) -> Result<(), Error> {
+    /// Writes the next records in one write; returns how many.
+    fn publish_piece(&mut self, rest: &mut impl Iterator<Item = (Record, Slot)>) -> Result<usize, Error> {
         self.roll_if_due()?;
         self.buffer.clear();
         let mut written: Vec<(Record, Slot)> = Vec::with_capacity(rest.size_hint().0);
@@ -102,10 +114,11 @@ impl State {
         }
         self.stats.records += written.len() as u64;
         self.note_spans(&written);
+        let count = written.len();
         for (record, slot) in written {
             self.index.keep_recent(slot, record, self.options.recent_bytes_max);
         }
-        Ok(())
+        Ok(count)
     }
 
     /// Tells the segment which offsets it has got; they end where their partitions end.

@@ -32,7 +32,7 @@ pub fn dead_letter_topic(topic: &str) -> Arc<str> {
 /// The record as a dead letter: same partition, key, headers and body, and why it is one. A place is written for
 /// people as `payment.commands[3]@1042`; of the reason it has the first 2,000 bytes.
 pub fn dead_letter(delivered: &Delivered, reason: &str) -> Record {
-    let Delivered { record, partition, offset } = delivered;
+    let Delivered { record, partition, offset, .. } = delivered;
     let mut headers = without_dead_letter_headers(record);
     let place = format!("{}[{partition}]@{offset}", record.topic);
     let reason = Bytes::copy_from_slice(cut(reason).as_bytes());
