@@ -1,4 +1,5 @@
-//! Core takes values in and gives values out: what would bring a clock, async or a database in is not even mentioned.
+//! Core takes values in and gives values out: what would bring a clock, async or a database in is not even mentioned. And one
+//! file reads clocks; what only measures how long something takes is listed here, with the reason.
 
 use anyhow::Result;
 
@@ -7,9 +8,46 @@ use sagamore_e2e::workspace::{Source, Workspace};
 const CORE: &str = "crates/core/src/";
 const IMPURE: &[&str] = &["SystemTime", "Instant", "tokio", "async fn", "rusqlite"];
 
-/// The lines of core that are not pure.
+/// The file that reads clocks.
+const CLOCK: &str = "crates/database/src/clock.rs";
+/// What reads a clock that can be set.
+const WALL_CLOCKS: &[&str] = &["SystemTime", "Timestamp::now", "clock_gettime", "clock_timestamp"];
+/// What reads a clock that only measures.
+const STOPWATCHES: &[&str] = &["Instant::now"];
+/// Where durations are measured: nothing stored or sent depends on one of these.
+const MEASURE: &[(&str, &str)] = &[
+    ("crates/kafka/src/", "how long a call to the brokers, and the pause between two reports, may take"),
+    ("crates/sdk/src/chunk.rs", "how long a handler was silent: the database ends a transaction that is idle"),
+    ("crates/engine/src/handle.rs", "how long a caller waits for a saga"),
+    ("crates/engine/src/observer/chains.rs", "how long a caller waits for a chain"),
+    ("crates/sagamore/src/http/service.rs", "how long a request waits"),
+    ("crates/sagamore/src/cli/", "how long a command waits, and what a benchmark measures"),
+    ("sim/src/main.rs", "how long a run of the simulator takes"),
+];
+
+/// The lines of core that are not pure, and the lines elsewhere that read a clock.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
-    Ok(offences(&workspace.tracked()?))
+    let sources = workspace.tracked()?;
+    Ok([offences(&sources), clocks(&sources)].concat())
+}
+
+fn clocks(sources: &[Source]) -> Vec<String> {
+    let is_tool_or_test =
+        |path: &str| path.contains("/tests/") || ["xtask/", "e2e/"].iter().any(|tool| path.starts_with(tool));
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
+        if source.path == CLOCK || is_tool_or_test(&source.path) {
+            continue;
+        }
+        let measures = MEASURE.iter().any(|(path, _)| source.path.starts_with(path));
+        let words = WALL_CLOCKS.iter().chain(STOPWATCHES.iter().filter(|_| !measures));
+        for (index, line) in source.text.lines().enumerate() {
+            for word in words.clone().filter(|word| holds_word(line, word)) {
+                found.push(format!("{}:{}: {word}: only {CLOCK} reads clocks", source.path, index + 1));
+            }
+        }
+    }
+    found
 }
 
 fn offences(sources: &[Source]) -> Vec<String> {
@@ -37,6 +75,25 @@ fn holds_word(line: &str, word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_outside_of_its_file_is_found_and_a_stopwatch_only_where_it_is_not_listed() {
+        let cases: &[(&str, &str, usize)] = &[
+            ("crates/database/src/clock.rs", "SystemTime::now()", 0),
+            ("crates/engine/src/orchestrator.rs", "let now = SystemTime::now();", 1),
+            ("crates/sagamore/src/clock.rs", "jiff::Timestamp::now()", 1),
+            ("crates/engine/src/store.rs", "SELECT clock_timestamp()", 1),
+            ("crates/engine/src/orchestrator.rs", "let begun = Instant::now();", 1),
+            ("crates/sagamore/src/cli/watch.rs", "let begun = Instant::now();", 0),
+            ("crates/sagamore/src/cli/watch.rs", "let at = SystemTime::now();", 1),
+            ("crates/sagamore/tests/observed.rs", "Instant::now()", 0),
+            ("docs/operations.md", "SystemTime::now()", 0),
+        ];
+        for (path, text, expected) in cases {
+            let source = Source { path: (*path).to_owned(), text: (*text).to_owned() };
+            assert_eq!(clocks(&[source]).len(), *expected, "{path}: {text}");
+        }
+    }
 
     #[test]
     fn a_clock_async_or_a_database_in_core_is_found() {

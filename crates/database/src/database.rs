@@ -35,16 +35,6 @@ impl Database {
         Database { backend }
     }
 
-    /// How far the server's clock is from this moment, in milliseconds since 1970. None where no server is asked.
-    pub async fn clock_apart(&self, now_ms: i64) -> Result<Option<std::time::Duration>, Error> {
-        if self.dialect() == Dialect::Sqlite {
-            return Ok(None);
-        }
-        let ask = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
-        let Some(row) = self.query(ask, ()).await?.into_iter().next() else { return Ok(None) };
-        Ok(Some(std::time::Duration::from_millis(now_ms.abs_diff(row.get(0)?))))
-    }
-
     /// Which SQL it speaks.
     pub fn dialect(&self) -> Dialect {
         self.backend.dialect()

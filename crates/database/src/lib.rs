@@ -5,6 +5,7 @@
 pub mod error;
 pub mod value;
 
+pub mod clock;
 pub mod database;
 pub mod many;
 pub mod port;
@@ -20,6 +21,7 @@ pub mod contract;
 #[doc(hidden)]
 pub mod testing;
 
+pub use clock::Clock;
 pub use database::{Database, Open, Tx};
 pub use error::Error;
 pub use many::Many;

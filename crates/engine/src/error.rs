@@ -31,14 +31,6 @@ pub enum Error {
     /// A plan that does not hold.
     #[error(transparent)]
     BadPlan(#[from] sagamore_core::plan::Error),
-    /// Two clocks are too far apart.
-    #[error(
-        "this machine's clock and the database's are {apart:?} apart: set them right (chrony, ntpd); until then nobody is judged"
-    )]
-    Clock {
-        /// By how much.
-        apart: std::time::Duration,
-    },
     /// What is stored cannot be understood.
     #[error("stored data of {what} cannot be read: {why}")]
     BadData {
@@ -120,7 +112,7 @@ impl Error {
         match self {
             Error::Database(error) => error.is_transient(),
             Error::Transport(error) => error.is_transient(),
-            Error::Contended | Error::Clock { .. } => true,
+            Error::Contended => true,
             Error::OwnershipLost { .. } | Error::DefinitionChanged { .. } => false,
             Error::BadPlan(_) | Error::BadData { .. } => false,
         }

@@ -9,6 +9,7 @@ use sagamore_core::body::Body;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::saga::{Input, Rescue, Status};
+use sagamore_database::Clock;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +32,7 @@ pub struct Handle {
     queue: mpsc::Sender<Request>,
     registry: Arc<Registry>,
     store: Store,
+    clock: Clock,
     gauges: Arc<Gauges>,
     options: Arc<Options>,
 }
@@ -107,10 +109,16 @@ impl Handle {
         options: Arc<Options>,
         registry: Arc<Registry>,
         store: Store,
+        clock: Clock,
         gauges: Arc<Gauges>,
     ) -> (Handle, mpsc::Receiver<Request>) {
         let (queue, requests) = mpsc::channel(options.requests_max);
-        (Handle { queue, registry, store, gauges, options }, requests)
+        (Handle { queue, registry, store, clock, gauges, options }, requests)
+    }
+
+    /// The present time by the clock that counts for sagas: the database server's, where there is one.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now_ms())
     }
 
     /// Starts a saga, or gives the one that exists with this key and input. After `Ok` it survives any crash.

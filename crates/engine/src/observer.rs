@@ -16,16 +16,15 @@ mod store;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sagamore_core::plan::Plan;
 use sagamore_core::{Name, SagaId, Timestamp};
-use sagamore_database::Database;
+use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event};
 use sagamore_transport::{Consumer, Delivered, Mark, Reach, Record, Subscription, Transport};
 
 use crate::error::Error;
-use crate::orchestrator::clock;
 
 pub use chains::{ChainDetail, Chains, Reading};
 pub use resolve::ResolveError;
@@ -43,8 +42,6 @@ const TICK: Duration = Duration::from_millis(500);
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// After so long it asks anew how far the partitions go, though it has not come there.
 const AHEAD_MAX: Duration = Duration::from_secs(600);
-/// How far this machine's clock and the database's may be apart.
-const APART_MAX: Duration = Duration::from_secs(600);
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -91,6 +88,8 @@ struct Ahead {
 pub struct Observer {
     options: ObserverOptions,
     store: Store,
+    /// The time of the store's database: what several observers say of when they have read is by one clock.
+    clock: Clock,
     transport: Arc<dyn Transport>,
     consumer: Option<Box<dyn Consumer>>,
     /// Whether what the consumer has given is not kept: it has to go back.
@@ -120,17 +119,19 @@ impl Observer {
         transport: Arc<dyn Transport>,
         plans: Vec<Plan>,
     ) -> Result<(Observer, Chains), Error> {
+        let clock = Clock::of(&database);
         let mut store = Store::open(database, plans, Access::Observes).await?;
         if options.tells_overdue {
             store.tell_overdue();
         }
-        let chains = Chains::new(store.clone(), Reading::Nothing);
+        let chains = Chains::new(store.clone(), clock.clone(), Reading::Nothing);
         let observer = Observer {
             stuck: options.tells_overdue,
             options,
             partitions: 0,
             unknown: store.plans.values().cloned().collect(),
             store,
+            clock,
             transport,
             consumer: None,
             unsettled: false,
@@ -254,28 +255,14 @@ impl Observer {
         Ok(late)
     }
 
-    /// Fails when this machine's clock and the database's server are too far apart: observers say by their clocks up to when
-    /// they have read.
-    async fn agrees_on_the_time(&mut self) -> Result<(), Error> {
-        match self.store.database.clock_apart(clock().0).await? {
-            Some(apart) if apart > APART_MAX => Err(Error::Clock { apart }),
-            Some(_) | None => Ok(()),
-        }
-    }
-
     /// Turns until `shutdown`. Ends early only with an error that no retry mends.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (mut pause, mut shutdown) = (Duration::from_millis(10), std::pin::pin!(shutdown));
-        let mut compared_at: Option<Instant> = None;
         loop {
-            let mut turned = Ok(0);
-            if compared_at.is_none_or(|compared_at| compared_at.elapsed() > SEEN_EVERY) {
-                turned = self.agrees_on_the_time().await.map(|()| 0);
-                compared_at = turned.is_ok().then(Instant::now);
-            }
-            if turned.is_ok() {
-                turned = self.turn(clock()).await;
-            }
+            let turned = match self.clock.sample().await {
+                Ok(()) => self.turn(Timestamp(self.clock.now_ms())).await,
+                Err(error) => Err(error.into()),
+            };
             match turned {
                 Ok(0) => {
                     tokio::select! {

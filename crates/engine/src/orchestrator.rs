@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::definition::Definition;
-use sagamore_database::Database;
+use sagamore_database::{Clock, Database};
 use sagamore_transport::{Consumer, Error as TransportError, Transport, wire};
 use tokio::sync::mpsc;
 
@@ -31,6 +31,8 @@ pub struct Orchestrator {
     pub(crate) options: Arc<Options>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Store,
+    /// The time of the store's database.
+    pub(crate) clock: Clock,
     pub(crate) transport: Arc<dyn Transport>,
     /// None until partitions are owned.
     pub(crate) replies: Option<Box<dyn Consumer>>,
@@ -74,6 +76,7 @@ impl Orchestrator {
         definitions: Vec<Definition>,
     ) -> Result<(Orchestrator, Handle), Error> {
         let options = Arc::new(options);
+        let clock = Clock::of(&database);
         let store = Store::open(database, &options.reply_topic).await?;
         store.register(&definitions).await?;
         transport.create_topic(&options.reply_topic, options.reply_partitions).await?;
@@ -95,12 +98,14 @@ impl Orchestrator {
             None => Some(transport.subscribe(options.subscription()).await?),
         };
         let gauges = Arc::new(Gauges::default());
-        let (handle, requests) = Handle::new(options.clone(), registry.clone(), store.clone(), gauges.clone());
+        let (handle, requests) =
+            Handle::new(options.clone(), registry.clone(), store.clone(), clock.clone(), gauges.clone());
         let orchestrator = Orchestrator {
             live: Live::new(options.live_max),
             options,
             registry,
             store,
+            clock,
             transport,
             replies,
             listening: Vec::new(),
@@ -170,12 +175,16 @@ impl Orchestrator {
         let (mut rng, mut pause) = (fastrand::Rng::new(), Duration::from_millis(10));
         tokio::pin!(shutdown);
         loop {
-            match self.turn(clock(), &mut rng).await {
+            let turned = match self.clock.sample().await {
+                Ok(()) => self.turn(self.now(), &mut rng).await,
+                Err(error) => Err(error.into()),
+            };
+            match turned {
                 Ok(turned) if turned.inputs > 0 => pause = Duration::from_millis(10),
                 Ok(_) => tokio::select! {
                     biased;
                     () = &mut shutdown => break,
-                    () = self.wait(clock()) => continue,
+                    () = self.wait(self.now()) => continue,
                 },
                 Err(error) if self.outlives(&error) => {
                     tracing::warn!(%error, "turn failed, trying again");
@@ -193,6 +202,11 @@ impl Orchestrator {
         }
         self.leave().await;
         Ok(())
+    }
+
+    /// The present time of the store's database.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(self.clock.now_ms())
     }
 
     /// Whether the next turn may mend it. Who shares the partitions can lose some and goes on with the others.
@@ -243,12 +257,6 @@ async fn ready(replies: &mut Option<Box<dyn Consumer>>) {
 
 pub(crate) fn as_gauge(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-/// The wall clock: asked here and at the edges only.
-pub(crate) fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

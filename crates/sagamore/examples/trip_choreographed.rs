@@ -4,10 +4,10 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use sagamore_core::SagaId;
 use sagamore_core::plan::{self, Plan};
-use sagamore_core::{SagaId, Timestamp};
 use sagamore_engine::{ChainStatus, Chains, Observer, ObserverOptions};
 use sagamore_sdk::{
     Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction,
@@ -87,8 +87,7 @@ async fn reserve(seats: &Database, outbox: &Outbox, chain: &SagaId, card: &str) 
     let sql = "UPDATE seat SET trip_id = $1 WHERE seat = $2 AND trip_id IS NULL RETURNING cents";
     let taken = tx.query(sql, (&trip_id, &seat)).await?;
     let Some(row) = taken.first() else { return refused(Declined::NotFree(seat)) };
-    let at = Timestamp::default().plus(SystemTime::now().duration_since(UNIX_EPOCH)?);
-    let beginning = Beginning { chain, version: VERSION, reaction: "reserve", at };
+    let beginning = Beginning { chain, version: VERSION, reaction: "reserve", at: outbox.now().await? };
     let begun = outbox.begin(&tx, beginning, &SeatReserved { trip_id, seat, card, cents: row.get(0)? }).await?;
     if begun == Begun::New {
         open.commit().await?;

@@ -1,10 +1,18 @@
 //! Moments as people and programs outside write them.
 
 use sagamore_core::Timestamp;
+use sagamore_database::{Clock, Database, Error};
 
-/// The wall clock.
+/// The time of this process.
 pub fn now() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_millisecond())
+    Timestamp(Clock::process().now_ms())
+}
+
+/// The present time of a database: on PostgreSQL the server's.
+pub async fn of(database: &Database) -> Result<Timestamp, Error> {
+    let clock = Clock::of(database);
+    clock.sample().await?;
+    Ok(Timestamp(clock.now_ms()))
 }
 
 /// RFC 3339 in UTC, `2026-11-23T20:22:00.123Z`.

@@ -161,6 +161,12 @@ impl Passing for sagamore_shop::Error {
     }
 }
 
+impl Passing for sagamore_database::Error {
+    fn is_transient(&self) -> bool {
+        sagamore_database::Error::is_transient(self)
+    }
+}
+
 impl Passing for sagamore_engine::Error {
     fn is_transient(&self) -> bool {
         sagamore_engine::Error::is_transient(self)

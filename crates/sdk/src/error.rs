@@ -9,14 +9,6 @@ pub enum Error {
     /// The transport.
     #[error(transparent)]
     Transport(#[from] sagamore_transport::Error),
-    /// Two clocks are so far apart that what is stamped would be forgotten at once, or never.
-    #[error(
-        "this machine's clock and the database's are {apart:?} apart: set them right (chrony, ntpd); until then nothing is taken"
-    )]
-    Clock {
-        /// By how much.
-        apart: std::time::Duration,
-    },
     /// The database would end the transaction of a handler before the handler is stopped.
     #[error(
         "a handler may take {limit:?}, and the database ends a transaction that is idle for {idle:?}: make `handler_limit` less, or \
@@ -36,7 +28,6 @@ impl Error {
         match self {
             Error::Database(error) => error.is_transient(),
             Error::Transport(error) => error.is_transient(),
-            Error::Clock { .. } => true,
             Error::HandlerLimit { .. } => false,
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sagamore_core::message::Event;
 use sagamore_core::typed::Message;
 use sagamore_core::{Body, Direction, Name, Outcome, SagaId, StepKey, Timestamp};
-use sagamore_database::Tx;
+use sagamore_database::{Clock, Tx};
 use tokio::sync::Notify;
 
 use crate::barrier::{self, Verdict};
@@ -21,13 +21,12 @@ const BEGINNING_BYTES_MAX: usize = 512 * 1024;
 #[derive(Clone, Default)]
 pub struct Outbox {
     woken: Arc<Wake>,
+    clock: Clock,
 }
 
 #[derive(Default)]
 struct Wake {
     there: AtomicBool,
-    /// What is stamped here now would be forgotten at once, or never.
-    wrong_clock: AtomicBool,
     notify: Notify,
 }
 
@@ -40,7 +39,7 @@ pub struct Beginning<'a> {
     pub version: u32,
     /// The reaction by which the service begins it.
     pub reaction: &'a str,
-    /// Now.
+    /// The present time: [`Outbox::now`].
     pub at: Timestamp,
 }
 
@@ -80,6 +79,18 @@ fn known_before(verdict: &Verdict) -> Result<Option<Begun>, Fault> {
 }
 
 impl Outbox {
+    /// An outbox of the service whose database has this clock.
+    pub(crate) fn by(clock: Clock) -> Outbox {
+        Outbox { woken: Arc::default(), clock }
+    }
+
+    /// Returns the present time of the service's database, for [`Beginning::at`]. On PostgreSQL it is the server's, whatever
+    /// this machine's clock shows.
+    pub async fn now(&self) -> Result<Timestamp, Fault> {
+        self.clock.sample().await?;
+        Ok(Timestamp(self.clock.now_ms()))
+    }
+
     /// Begins a chain with this event, together with all else that is done in the transaction. It is sent after the commit,
     /// by whichever process of the service comes first; [`Outbox::wake`] makes it this one, at once.
     pub async fn begin<E: Message>(&self, tx: &Tx, beginning: Beginning<'_>, event: &E) -> Result<Begun, Fault> {
@@ -93,9 +104,6 @@ impl Outbox {
         tx: &Tx,
         beginnings: Vec<(Beginning<'_>, &E)>,
     ) -> Result<Vec<Begun>, Fault> {
-        if self.woken.wrong_clock.load(Ordering::Relaxed) {
-            return Err(Fault::new("this machine's clock and the database's are too far apart: no chain begins"));
-        }
         let Some(at) = beginnings.iter().map(|(beginning, _)| beginning.at).max() else { return Ok(Vec::new()) };
         let events = beginnings.iter().map(|(beginning, event)| beginning.event(*event));
         let events = events.collect::<Result<Vec<Event>, Fault>>()?;
@@ -136,11 +144,6 @@ impl Outbox {
     pub fn wake(&self) {
         self.woken.there.store(true, Ordering::Release);
         self.woken.notify.notify_one();
-    }
-
-    /// Whether what it stamps is to be trusted.
-    pub(crate) fn has_a_wrong_clock(&self, wrong: bool) {
-        self.woken.wrong_clock.store(wrong, Ordering::Relaxed);
     }
 
     /// Whether somebody has woken it since the last look.

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_database::Database;
+use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Mark, Subscription, Transport};
 
@@ -21,7 +21,7 @@ use crate::meter::Meter;
 use crate::outbox::Outbox;
 use crate::outgoing::Outgoing;
 use crate::service::Service;
-use crate::sweep::{SKEW_MAX, Sweep};
+use crate::sweep::Sweep;
 
 /// How long a handler may take when a program that runs does not say: less than a transaction may be idle.
 const HANDLER_LIMIT: Duration = Duration::from_secs(2);
@@ -31,8 +31,6 @@ const PROGRAM: u32 = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Horizons that are looked at by turns: there are an orchestrator's and an observer's.
 const SWEEPS_MAX: usize = 8;
-/// How often this machine's clock is compared with the database's.
-const COMPARE_EVERY: Duration = Duration::from_secs(60);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -84,6 +82,8 @@ pub struct Turned {
 pub struct Participant {
     service: Service,
     database: Database,
+    /// The time of the service's database.
+    clock: Clock,
     transport: Arc<dyn Transport>,
     options: Options,
     consumer: Option<Box<dyn Consumer>>,
@@ -96,26 +96,25 @@ pub struct Participant {
     look_due: Timestamp,
     failures: u32,
     pause: Duration,
-    /// When this machine's clock was found to be right.
-    compared_at: Option<Instant>,
 }
 
 impl Participant {
     /// A participant that has done nothing yet: its first turn brings the schema up to date and subscribes.
     pub fn new(service: Service, database: Database, transport: Arc<dyn Transport>, options: Options) -> Participant {
+        let clock = Clock::of(&database);
         Participant {
+            outbox: Outbox::by(clock.clone()),
             service,
             database,
+            clock,
             transport,
             options,
             consumer: None,
             unsettled: false,
             sweeps: VecDeque::new(),
-            outbox: Outbox::default(),
             look_due: Timestamp(i64::MIN),
             failures: 0,
             pause: Duration::ZERO,
-            compared_at: None,
         }
     }
 
@@ -241,11 +240,11 @@ impl Participant {
             return Err(Error::HandlerLimit { limit, idle });
         }
         loop {
-            let turned = match self.agrees_on_the_time().await {
-                Ok(()) => self.turn(clock(), &mut rng).await,
+            let turned = match self.clock.sample().await {
+                Ok(()) => self.turn(Timestamp(self.clock.now_ms()), &mut rng).await,
                 Err(error) => {
                     self.pause = self.options.pause_max;
-                    Err(error)
+                    Err(error.into())
                 }
             };
             match &turned {
@@ -263,19 +262,6 @@ impl Participant {
         }
     }
 
-    /// Fails when this machine's clock and the database's server are too far apart: what a wrong clock stamps is forgotten at
-    /// once, or never.
-    async fn agrees_on_the_time(&mut self) -> Result<(), Error> {
-        let due = self.compared_at.is_none_or(|compared_at| compared_at.elapsed() > COMPARE_EVERY);
-        if due {
-            let compared = compare_clocks(&self.database, clock()).await;
-            self.outbox.has_a_wrong_clock(matches!(compared, Err(Error::Clock { .. })));
-            compared?;
-            self.compared_at = Some(Instant::now());
-        }
-        Ok(())
-    }
-
     /// Until there may be something to do.
     async fn rest(&mut self, turned: Result<Turned, Error>) {
         match (turned, &mut self.consumer) {
@@ -290,13 +276,6 @@ impl Participant {
             (Ok(_), _) => tokio::task::yield_now().await,
             (Err(_), _) => tokio::time::sleep(self.pause).await,
         }
-    }
-}
-
-async fn compare_clocks(database: &Database, now: Timestamp) -> Result<(), Error> {
-    match database.clock_apart(now.0).await? {
-        Some(apart) if apart > SKEW_MAX => Err(Error::Clock { apart }),
-        Some(_) | None => Ok(()),
     }
 }
 
@@ -343,15 +322,9 @@ fn pause(failures: u32, longest: Duration, rng: &mut fastrand::Rng) -> Duration 
     pause.mul_f64(1.0 - rng.f64() / 2.0)
 }
 
-fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::default().plus(since)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sagamore_database::testing::{database, is_remote};
 
     /// Else the database would end the transaction, and the turn with it, before the handler's own fault is told.
     #[tokio::test]
@@ -366,19 +339,5 @@ mod tests {
         let participant = Participant::new(Service::named("slow"), database, Arc::new(log), options);
         let why = participant.run(std::future::pending()).await.expect_err("it is told").to_string();
         assert!(why.contains("3s") && why.contains("2.5s"), "{why}");
-    }
-
-    #[tokio::test]
-    async fn a_clock_that_is_a_day_away_from_the_databases_is_told() {
-        if !is_remote() {
-            return; // told where the database is made
-        }
-        let (database, hour) = (database(), Duration::from_secs(3600));
-        let check = async |now: Timestamp| compare_clocks(&database, now).await.err().map(|error| error.to_string());
-        assert_eq!(check(clock().minus(hour)).await, None);
-        assert_eq!(check(clock().plus(hour)).await, None);
-        let behind = check(clock().minus(hour * 25)).await.expect("it is told");
-        assert!(behind.contains("apart: set them right"), "{behind}");
-        assert!(check(clock().plus(hour * 25)).await.is_some());
     }
 }

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sagamore_core::SagaId;
 use sagamore_core::plan::{Chain, Plan};
-use sagamore_database::Database;
+use sagamore_core::{SagaId, Timestamp};
+use sagamore_database::{Clock, Database};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
@@ -15,7 +15,6 @@ use super::resolve::ResolveError;
 use super::status::ChainStatus;
 use super::store::{Access, ChainHeader, Observed, Store};
 use crate::error::Error;
-use crate::orchestrator::clock;
 use crate::store::Filter;
 
 /// So many turns' changes are kept for those who wait; who is further behind looks again.
@@ -29,6 +28,7 @@ const LOOK_FIRST: Duration = Duration::from_millis(5);
 #[derive(Clone)]
 pub struct Chains {
     store: Store,
+    clock: Clock,
     /// The chains that have changed, for those who wait for one.
     changes: broadcast::Sender<Changed>,
     reading: Arc<Mutex<Reading>>,
@@ -59,9 +59,9 @@ pub struct ChainDetail {
 }
 
 impl Chains {
-    pub(super) fn new(store: Store, reading: Reading) -> Chains {
+    pub(super) fn new(store: Store, clock: Clock, reading: Reading) -> Chains {
         let (changes, reading) = (broadcast::channel(CHANGES_KEPT).0, Arc::new(Mutex::new(reading)));
-        Chains { store, changes, reading, hears_all: Arc::default() }
+        Chains { store, clock, changes, reading, hears_all: Arc::default() }
     }
 
     /// Those who wait for one of these are woken.
@@ -84,8 +84,9 @@ impl Chains {
 
     /// What an observer, wherever it runs, keeps in this database.
     pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Chains, Error> {
+        let clock = Clock::of(&database);
         let store = Store::open(database, plans, Access::Reads).await?;
-        Ok(Chains::new(store, Reading::Elsewhere))
+        Ok(Chains::new(store, clock, Reading::Elsewhere))
     }
 
     /// One chain.
@@ -104,7 +105,8 @@ impl Chains {
     /// Takes a person's word that a chain is taken care of, with the reason, which is kept. It is over then, until another event
     /// of it is seen. Again it changes nothing.
     pub async fn resolve(&self, id: &SagaId, because: &str) -> Result<(), ResolveError> {
-        self.store.resolve(id, because, clock()).await
+        self.clock.sample().await.map_err(Error::from)?;
+        self.store.resolve(id, because, Timestamp(self.clock.now_ms())).await
     }
 
     /// Waits until a chain is at rest, for so long at most. None: it was never seen.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
+use sagamore_database::clock::SERVER_TIME;
 use sagamore_database::port::Dialect;
 use sagamore_database::{Tx, Value};
 
@@ -176,8 +177,7 @@ async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
     match tx.dialect() {
         Dialect::Sqlite => Ok(now),
         Dialect::Postgres => {
-            let ask = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
-            let rows = tx.query(ask, ()).await?;
+            let rows = tx.query(SERVER_TIME, ()).await?;
             Ok(Timestamp(rows.first().map_or(Ok(now.0), |row| row.get(0))?))
         }
     }

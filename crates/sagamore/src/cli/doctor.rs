@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use sagamore_core::Timestamp;
 use sagamore_database::Row;
+use sagamore_database::clock::SERVER_TIME;
 use sagamore_engine::{NAMES, NAMES_MAX};
 
 use super::ConfigArgs;
@@ -197,11 +198,10 @@ struct Clock {
 
 async fn database(settings: &Settings, name: &'static str) -> Result<Answered, String> {
     let database = settings.database(name).map_err(|error| format!("{error:#}"))?;
-    let ask = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
     let away = |error| format!("{error}\n      Is its url right, and may its user create schemas there?");
-    database.query(ask, ()).await.map_err(away)?; // the connection is made, which takes its time
+    database.query(SERVER_TIME, ()).await.map_err(away)?; // the connection is made, which takes its time
     let (asked, began) = (Instant::now(), clock::now());
-    let rows = database.query(ask, ()).await.map_err(away)?;
+    let rows = database.query(SERVER_TIME, ()).await.map_err(away)?;
     let took = asked.elapsed();
     let theirs: i64 = rows.first().map_or(Ok(0), |row| row.get(0)).map_err(|error| error.to_string())?;
     let clock = Clock { ahead_ms: theirs - began.plus(took / 2).0, unsure: took / 2 };

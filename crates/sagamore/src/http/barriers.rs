@@ -101,7 +101,8 @@ async fn resend(
     id: &str,
     retention: Duration,
 ) -> Result<usize, Problem> {
-    let remembered = facts::remembered(clock::now(), retention);
+    let now = clock::of(database).await.map_err(|error| Problem::broke(&error, "ask for the time"))?;
+    let remembered = facts::remembered(now, retention);
     let service = name.parse().map_err(|error| Problem::internal(&error, "name the service"))?;
     let told = facts::resend(&service, database, transport, &chain_id(id)?, remembered).await;
     told.map_err(|error| Problem::broke(&error, "tell the events again"))

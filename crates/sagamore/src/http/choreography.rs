@@ -24,7 +24,6 @@ use super::faults::Services;
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::unlock::MayAct;
 use super::{barriers, faults, guarded, health, index, orders, shop, unlock, wrong_method};
-use crate::clock;
 use crate::problem::{Code, Problem};
 use crate::view::Style;
 
@@ -132,7 +131,7 @@ pub(super) async fn take(placing: &Placing, request: Request) -> Result<(SagaId,
 
 async fn begin(placing: &Placing, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
     let id = order.order_id.clone();
-    match placing.place(order, clock::now()).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
+    match placing.place(order).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
         Ok(Begun::Never) => Err(Problem::new(
             Code::OrderIdUsedUp,
             format!("order {id} is not there, and its chain is over: it never will be"),

@@ -13,7 +13,6 @@ use sagamore_shop::Databases;
 use sagamore_transport::Log;
 
 use super::App;
-use crate::clock;
 use crate::problem::{Code, Problem};
 
 /// How long the engine's database may take.
@@ -53,7 +52,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
 /// Prometheus' text format. The engine and the services measure as they go; what can be asked for is asked here.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     metrics::gauge!("sagamore_sagas_in_flight").set(app.handle.in_flight() as f64);
-    let oldest = app.handle.oldest_outstanding().map_or(0.0, |since| clock::now().since(since).as_secs_f64());
+    let oldest = app.handle.oldest_outstanding().map_or(0.0, |since| app.handle.now().since(since).as_secs_f64());
     metrics::gauge!("sagamore_oldest_outstanding_step_seconds").set(oldest);
     if let Some(log) = app.log.as_ref().map(Log::stats) {
         metrics::gauge!("sagamore_log_bytes").set(log.bytes as f64);

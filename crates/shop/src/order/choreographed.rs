@@ -44,6 +44,7 @@ pub fn service() -> Service {
 #[derive(Clone)]
 pub struct Placing {
     batches: GroupCommit<(Order, Timestamp), Decided<Begun, Rejected>>,
+    outbox: Outbox,
 }
 
 type Asked = Wanted<(Order, Timestamp), Decided<Begun, Rejected>>;
@@ -51,7 +52,7 @@ type Asked = Wanted<(Order, Timestamp), Decided<Begun, Rejected>>;
 impl Placing {
     /// Begins, as a task of the current runtime.
     pub fn begin(database: Database, outbox: Outbox) -> Placing {
-        let alone = Arc::new(Alone::default());
+        let (alone, placing) = (Arc::new(Alone::default()), outbox.clone());
         let batches = GroupCommit::of(PLACED_MAX, move |batch: Vec<Asked>| {
             let (database, outbox, alone) = (database.clone(), outbox.clone(), alone.clone());
             async move {
@@ -66,11 +67,12 @@ impl Placing {
                 }
             }
         });
-        Placing { batches }
+        Placing { batches, outbox: placing }
     }
 
-    /// As [`place`].
-    pub async fn place(&self, order: Order, now: Timestamp) -> Decided<Begun, Rejected> {
+    /// As [`place`], at the present time of the service's database.
+    pub async fn place(&self, order: Order) -> Decided<Begun, Rejected> {
+        let now = self.outbox.now().await?;
         self.batches.ask((order, now)).await?
     }
 }

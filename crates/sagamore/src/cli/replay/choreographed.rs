@@ -14,7 +14,6 @@ use super::folder::{Folder, PlacedLine};
 use super::report::{self, Report};
 use super::{PATIENCE, ReplayArgs, each, print, progress, width};
 use crate::cli::output::Exit;
-use crate::clock;
 use crate::stack::{Choreography, STOP_MAX};
 use crate::view::standing;
 
@@ -35,7 +34,7 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
 async fn see_through(stack: &Choreography, line: &PlacedLine) -> Result<Option<BadLine>> {
     let order: Order = line.input.read()?;
     let chain = SagaId::new(&Name::new(choreography::NAME)?, &line.key)?;
-    let placed = stack.placing.place(order, clock::now()).await;
+    let placed = stack.placing.place(order).await;
     match placed.map_err(|fault| anyhow::anyhow!("place the order: {fault}"))? {
         Ok(Begun::New | Begun::Before) => {}
         Ok(Begun::Never) => return Ok(Some(line.bad("its chain is over, and the order is not there".to_owned()))),
