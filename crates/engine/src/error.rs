@@ -2,6 +2,9 @@
 
 use sagamore_core::id::{Malformed, Name, SagaId};
 use sagamore_core::saga::Ignored;
+use sagamore_database::Error as DatabaseError;
+
+use crate::store::Unreadable;
 
 /// A fault of the engine.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,9 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A saga that is set aside: a newer program wrote its row or its journal, or one of them is damaged.
+    #[error("saga {} cannot be read by this program: {}", .0.id, .0.why)]
+    Unreadable(Box<Unreadable>),
     /// The same sagas were changed by somebody else again and again.
     #[error("the sagas of this batch keep being changed by another orchestrator")]
     Contended,
@@ -114,7 +120,16 @@ impl Error {
             Error::Transport(error) => error.is_transient(),
             Error::Contended => true,
             Error::OwnershipLost { .. } | Error::DefinitionChanged { .. } => false,
-            Error::BadPlan(_) | Error::BadData { .. } => false,
+            Error::BadPlan(_) | Error::BadData { .. } | Error::Unreadable(_) => false,
+        }
+    }
+
+    /// Whether the fault is one row's data: whatever reads several rows sets that one aside.
+    pub(crate) fn is_of_one_row(&self) -> bool {
+        match self {
+            Error::BadData { .. } | Error::Unreadable(_) | Error::Database(DatabaseError::Column { .. }) => true,
+            Error::Database(_) | Error::Transport(_) | Error::OwnershipLost { .. } => false,
+            Error::DefinitionChanged { .. } | Error::BadPlan(_) | Error::Contended => false,
         }
     }
 }

@@ -25,4 +25,4 @@ pub use observer::{
 };
 pub use options::Options;
 pub use orchestrator::{Orchestrator, Turned};
-pub use store::{Detail, Filter, Header, Page};
+pub use store::{Detail, Filter, Header, Page, Unreadable};

@@ -21,7 +21,7 @@ use crate::options::Options;
 use crate::registry::Registry;
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::{Abroad, Debts, Strays, Sweep};
+use crate::turn::{Abroad, Aside, Debts, Strays, Sweep};
 
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -50,6 +50,7 @@ pub struct Orchestrator {
     /// When to look who owns what.
     pub(crate) survey_due: Timestamp,
     pub(crate) abroad: Abroad,
+    pub(crate) aside: Aside,
     pub(crate) debts: Debts,
     pub(crate) sweep: Sweep,
     pub(crate) gauges: Arc<Gauges>,
@@ -116,6 +117,7 @@ impl Orchestrator {
             epochs: None,
             survey_due: Timestamp(i64::MIN),
             abroad: Abroad::default(),
+            aside: Aside::default(),
             debts: Debts::default(),
             sweep: Sweep::default(),
             gauges,
@@ -165,6 +167,7 @@ impl Orchestrator {
             sent?;
             self.hand_over(settled.handed, now, rng).await?;
         }
+        self.mark_aside(epochs).await;
         self.look_abroad(now).await?;
         self.sweep(epochs, now).await;
         Ok(turned)

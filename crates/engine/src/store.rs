@@ -10,9 +10,10 @@ mod postgres;
 mod schema;
 mod sqlite;
 mod sweep;
+mod unreadable;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sagamore_core::definition::Definition;
@@ -34,6 +35,8 @@ pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub(crate) use ownership::{Epochs, Seat, Survey};
 pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION};
 pub(crate) use sweep::Goes;
+pub(crate) use unreadable::Mark;
+pub use unreadable::Unreadable;
 pub(crate) use write::{Idempotent, Saved, Write};
 
 /// The engine's database. Clones share it.
@@ -68,23 +71,26 @@ pub struct Header {
     pub ended_at: Option<Timestamp>,
     /// The step whose refusal or silence turned it back.
     pub failed_at: Option<Name>,
+    /// Why the orchestrator that owns the saga cannot read it, if so.
+    pub unreadable: Option<String>,
 }
 
 /// A saga that was read, with the number of its row.
 pub(crate) struct Loaded {
     pub seq: i64,
     pub saga: Saga,
+    /// The row says that the saga could not be read.
+    pub is_marked: bool,
 }
 
-/// A saga as it was read, or why its data cannot be understood.
-pub(crate) type Reading = Result<Loaded, String>;
+/// A saga as it was read, or what can be read of it.
+pub(crate) type Reading = Result<Loaded, Box<Unreadable>>;
 
 /// The sagas that exist.
 pub(crate) type Readings = BTreeMap<SagaId, Reading>;
 
 /// The columns of [`Header`], in order.
-const HEADER: &str =
-    "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at";
+const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at, unreadable";
 
 impl Store {
     /// Brings the schema up to date.
@@ -129,15 +135,23 @@ impl Store {
     /// data cannot be understood it says why.
     pub async fn load(&self, tx: &Tx, registry: &Registry, ids: &[&SagaId]) -> Result<Readings, Error> {
         let rows = self.rows(tx, ids).await?;
-        Ok(self.read_sagas(tx, registry, rows).await?.into_iter().map(|(header, read)| (header.id, read)).collect())
+        let mut of_id: HashMap<String, Reading> = HashMap::with_capacity(rows.len());
+        for reading in self.read_sagas(tx, registry, rows).await? {
+            let id = match &reading {
+                Ok(loaded) => loaded.saga.id.to_string(),
+                Err(unreadable) => unreadable.id.clone(),
+            };
+            of_id.insert(id, reading);
+        }
+        Ok(ids.iter().filter_map(|id| Some(((*id).clone(), of_id.remove(id.as_str())?))).collect())
     }
 
-    /// The rows of these sagas, without their journals.
+    /// Reads the rows of these sagas, without their journals; those that cannot be read are left out.
     pub async fn headers(&self, ids: &[&SagaId]) -> Result<Vec<Header>, Error> {
         let open = self.begin().await?;
         let rows = self.rows(&open.tx(), ids).await?;
         open.rollback().await?;
-        rows.iter().map(Header::read).collect()
+        Ok(rows.iter().filter_map(|row| Header::read(row).ok()).collect()) // their owner alarms
     }
 
     async fn rows(&self, tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
@@ -151,7 +165,8 @@ impl Store {
         }
     }
 
-    /// Reads a page of a partition's unfinished sagas, those with a larger number than `after`, in order.
+    /// Reads a page of a partition's unfinished sagas, those with a larger number than `after`, in order, each with its
+    /// number.
     pub async fn unfinished(
         &self,
         tx: &Tx,
@@ -159,19 +174,21 @@ impl Store {
         partition: u32,
         after: i64,
         limit: u32,
-    ) -> Result<Vec<(Header, Reading)>, Error> {
+    ) -> Result<Vec<(i64, Reading)>, Error> {
         let sql = format!(
             "SELECT {HEADER} FROM saga WHERE ended_at IS NULL AND reply_partition = $1 AND seq > $2
              ORDER BY seq LIMIT $3"
         );
         let rows = tx.query(&sql, (partition, after, limit)).await?;
-        self.read_sagas(tx, registry, rows).await
+        let seq = |reading: &Reading| reading.as_ref().map_or_else(|unreadable| unreadable.seq, |loaded| loaded.seq);
+        let page = self.read_sagas(tx, registry, rows).await?;
+        Ok(page.into_iter().map(|reading| (seq(&reading), reading)).collect())
     }
 
     /// Folds the journals of these rows, in their order.
-    async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<Vec<(Header, Reading)>, Error> {
-        let headers = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
-        let seqs: Vec<i64> = headers.iter().map(|header| header.seq).collect();
+    async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<Vec<Reading>, Error> {
+        let headers: Vec<Result<Header, Box<Unreadable>>> = rows.iter().map(Header::read).collect();
+        let seqs: Vec<i64> = headers.iter().flatten().map(|header| header.seq).collect();
         let journals = match tx.dialect() {
             _ if seqs.is_empty() => Vec::new(),
             Dialect::Sqlite => {
@@ -180,24 +197,35 @@ impl Store {
             }
             Dialect::Postgres => postgres::journals(tx, &seqs).await?,
         };
-        let mut read = Vec::with_capacity(headers.len());
-        for (header, journal) in headers.into_iter().zip(journals) {
-            let reading = match self.definition(Source::Tx(tx), registry, &header.hash).await {
-                Ok(definition) => self.fold(&header, definition, &journal),
-                Err(error) => Err(error),
-            };
-            let reading = match reading {
-                Ok(saga) => Ok(Loaded { seq: header.seq, saga }),
-                Err(Error::BadData { what, why }) => {
-                    tracing::error!(saga = %header.id, what, why, "this saga cannot be read: it is left alone");
-                    metrics::counter!("sagamore_unreadable_total").increment(1);
-                    Err(format!("{what}: {why}"))
+        let (mut journals, mut read) = (journals.into_iter(), Vec::with_capacity(headers.len()));
+        for header in headers {
+            read.push(match header {
+                Ok(header) => {
+                    let journal = journals.next().unwrap_or_default();
+                    self.read_saga(tx, registry, &header, &journal).await?
                 }
-                Err(error) => return Err(error),
-            };
-            read.push((header, reading));
+                Err(unreadable) => Err(unreadable),
+            });
         }
         Ok(read)
+    }
+
+    async fn read_saga(
+        &self,
+        tx: &Tx,
+        registry: &Registry,
+        header: &Header,
+        journal: &[Row],
+    ) -> Result<Reading, Error> {
+        let folded = match self.definition(Source::Tx(tx), registry, &header.hash).await {
+            Ok(definition) => self.fold(header, definition, journal),
+            Err(error) => Err(error),
+        };
+        match folded {
+            Ok(saga) => Ok(Ok(Loaded { seq: header.seq, saga, is_marked: header.unreadable.is_some() })),
+            Err(error) if error.is_of_one_row() => Ok(Err(Box::new(Unreadable::of_journal(header, &error)))),
+            Err(error) => Err(error),
+        }
     }
 
     /// The definition of this hash: known here, or registered by a newer or older program.
@@ -245,10 +273,15 @@ enum Source<'a> {
 }
 
 impl Header {
-    /// Reads the columns of [`HEADER`].
-    fn read(row: &Row) -> Result<Header, Error> {
+    /// Reads the columns of [`HEADER`], or as much of them as can be read.
+    fn read(row: &Row) -> Result<Header, Box<Unreadable>> {
+        Header::try_read(row).map_err(|why| Box::new(Unreadable::of_row(row, &why)))
+    }
+
+    fn try_read(row: &Row) -> Result<Header, Error> {
         let id: String = row.get(1)?;
         let small = |value: i64| u32::try_from(value).map_err(|why| bad(&id, why));
+        let failed_at = row.get::<Option<String>>(10)?.map(|name| Name::new(&name)).transpose();
         Ok(Header {
             seq: row.get(0)?,
             version: small(row.get(2)?)?,
@@ -259,11 +292,8 @@ impl Header {
             started_at: Timestamp(row.get(7)?),
             changed_at: Timestamp(row.get(8)?),
             ended_at: row.get::<Option<i64>>(9)?.map(Timestamp),
-            failed_at: row
-                .get::<Option<String>>(10)?
-                .map(|name| Name::new(&name))
-                .transpose()
-                .map_err(|why| bad(&id, why))?,
+            failed_at: failed_at.map_err(|why| bad(&id, why))?,
+            unreadable: row.get(11)?,
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
     }

@@ -8,6 +8,7 @@ mod settle;
 
 mod abroad;
 mod answer;
+mod aside;
 mod debts;
 mod ownership;
 mod strays;
@@ -22,6 +23,7 @@ use sagamore_transport::{Delivered, Record};
 
 pub(crate) use abroad::Abroad;
 pub(crate) use answer::Answer;
+pub(crate) use aside::Aside;
 pub(crate) use debts::Debts;
 pub(crate) use strays::{Stray, Strays};
 pub(crate) use sweep::Sweep;

@@ -36,6 +36,10 @@ pub fn saga(view: &SagaView) -> String {
     if let Some(why) = &view.line.why {
         let _ = writeln!(text, "  {}", why.red());
     }
+    if view.line.status == ChainStatus::Unreadable {
+        let _ =
+            writeln!(text, "  set aside: it goes on when an orchestrator that can read it drives it (update this one)");
+    }
     for event in &view.events {
         let _ = writeln!(text, "  {}{} {}", "   ".repeat(event.depth), event.name, event.at.dimmed());
     }
@@ -59,7 +63,7 @@ pub fn status(status: ChainStatus) -> String {
         ChainStatus::Completed => Paint::new().green(),
         ChainStatus::Compensated => Paint::new().magenta(),
         ChainStatus::Stuck | ChainStatus::HalfCompensated => Paint::new().red().bold(),
-        ChainStatus::Anomalous | ChainStatus::UnknownVersion => Paint::new().red().bold(),
+        ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => Paint::new().red().bold(),
         ChainStatus::Resolved => Paint::new().blue(),
     };
     status.as_str().style(style).to_string()

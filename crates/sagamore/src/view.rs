@@ -9,7 +9,7 @@ use sagamore_core::definition::Kind;
 use sagamore_core::message::Refusal;
 use sagamore_core::saga::{Cause, Change, Entry, Saga, Status, StepStatus};
 use sagamore_core::{Allowed, Body, Name};
-use sagamore_engine::{ChainStatus, Detail, Header, Started, Summary};
+use sagamore_engine::{ChainStatus, Detail, Header, Page, Started, Summary, Unreadable};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::rfc3339;
@@ -71,7 +71,7 @@ pub struct Line {
     pub key: String,
     /// Where it stands.
     pub status: ChainStatus,
-    /// What is wrong with it, if it is anomalous; what a person has said of it, if it is resolved.
+    /// What is wrong with it, if it is anomalous or unreadable; what a person has said of it, if it is resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// When it started.
@@ -214,7 +214,7 @@ impl Line {
             version: header.version,
             key: header.id.key().to_owned(),
             status: header.status.into(),
-            why: None,
+            why: header.unreadable.clone(),
             started_at: rfc3339(header.started_at),
             changed_at: rfc3339(header.changed_at),
             ended_at: header.ended_at.map(rfc3339),
@@ -223,7 +223,51 @@ impl Line {
     }
 }
 
+impl Line {
+    /// A saga that is set aside, by as much of its row as can be read.
+    fn of_unreadable(row: &Unreadable) -> Line {
+        let (definition, key) = row.id.split_once(':').unwrap_or((&row.id, ""));
+        Line {
+            id: row.id.clone(),
+            style: Style::Orchestration,
+            definition: definition.to_owned(),
+            version: row.version,
+            key: key.to_owned(),
+            status: ChainStatus::Unreadable,
+            why: Some(row.why.clone()),
+            started_at: rfc3339(row.started_at),
+            changed_at: rfc3339(row.changed_at),
+            ended_at: row.ended_at.map(rfc3339),
+            failed_at: None,
+        }
+    }
+
+    /// The sagas of a page, each with its number: those that can be read, and those that are set aside, in one order.
+    pub fn of_page(page: &Page) -> Vec<(i64, Line)> {
+        let readable = page.sagas.iter().map(|header| (header.seq, Line::of(header)));
+        let aside = page.unreadable.iter().map(|row| (row.seq, Line::of_unreadable(row)));
+        let mut lines: Vec<(i64, Line)> = readable.chain(aside).collect();
+        lines.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
+        lines
+    }
+}
+
 impl SagaView {
+    /// A saga that is set aside: nothing is known of its steps.
+    pub fn of_unreadable(row: &Unreadable) -> SagaView {
+        SagaView {
+            line: Line::of_unreadable(row),
+            revision: 0,
+            cause: None,
+            allowed_actions: Vec::new(),
+            input: Body::empty(),
+            steps: Vec::new(),
+            waits_for: Vec::new(),
+            journal: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
     /// A saga with its journal.
     pub fn of(detail: &Detail) -> SagaView {
         let Detail { header, saga, entries } = detail;

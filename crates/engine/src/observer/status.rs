@@ -26,6 +26,8 @@ pub enum ChainStatus {
     UnknownVersion,
     /// A person has taken care of what was wrong with it.
     Resolved,
+    /// An orchestrated saga whose row or journal its orchestrator cannot read: it is set aside. No chain has this status.
+    Unreadable,
 }
 
 impl From<Status> for ChainStatus {
@@ -42,7 +44,7 @@ impl From<Status> for ChainStatus {
 
 impl ChainStatus {
     /// All of them; those that an orchestrated saga can have are among them.
-    pub const ALL: [ChainStatus; 9] = [
+    pub const ALL: [ChainStatus; 10] = [
         ChainStatus::Running,
         ChainStatus::Completed,
         ChainStatus::Compensating,
@@ -52,6 +54,7 @@ impl ChainStatus {
         ChainStatus::Anomalous,
         ChainStatus::UnknownVersion,
         ChainStatus::Resolved,
+        ChainStatus::Unreadable,
     ];
 
     /// As it is stored and told: `half-compensated`.
@@ -66,6 +69,7 @@ impl ChainStatus {
             ChainStatus::Anomalous => "anomalous",
             ChainStatus::UnknownVersion => "unknown-version",
             ChainStatus::Resolved => "resolved",
+            ChainStatus::Unreadable => "unreadable",
         }
     }
 
@@ -80,7 +84,7 @@ impl ChainStatus {
             ChainStatus::Running | ChainStatus::Compensating => false,
             ChainStatus::Completed | ChainStatus::Compensated | ChainStatus::Resolved => true,
             ChainStatus::Stuck | ChainStatus::HalfCompensated => true,
-            ChainStatus::Anomalous | ChainStatus::UnknownVersion => true,
+            ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => true,
         }
     }
 
@@ -90,7 +94,7 @@ impl ChainStatus {
             ChainStatus::Completed | ChainStatus::Compensated | ChainStatus::Resolved => true,
             ChainStatus::Running | ChainStatus::Compensating => false,
             ChainStatus::Stuck | ChainStatus::HalfCompensated => false,
-            ChainStatus::Anomalous | ChainStatus::UnknownVersion => false,
+            ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => false,
         }
     }
 

@@ -62,9 +62,25 @@ impl Store {
             let sql = "SELECT id, reply_partition, saga, verb FROM handed
                 WHERE answer IS NULL AND reply_partition = $1 ORDER BY stored_at LIMIT $2";
             let rows = self.database.query(sql, (partition, PAGE)).await?;
-            handed.extend(rows.iter().map(Handed::read).collect::<Result<Vec<_>, _>>()?);
+            for row in &rows {
+                match Handed::read(row) {
+                    Ok(verb) => handed.push(verb),
+                    Err(error) if error.is_of_one_row() => self.answer_unreadable(row, &error).await?,
+                    Err(error) => return Err(error),
+                }
+            }
         }
         Ok(handed)
+    }
+
+    /// Answers a verb of a newer program: its operator is told at once, and it holds up no other.
+    async fn answer_unreadable(&self, row: &Row, why: &Error) -> Result<(), Error> {
+        let id: String = row.get(0)?;
+        tracing::error!(verb = id, %why, "a handed verb cannot be read: it is answered as unknown");
+        metrics::counter!("sagamore_unreadable_verbs_total").increment(1);
+        let unknown = "the orchestrator that drives this saga runs another version of the program, which does not know \
+            this verb";
+        self.answer_handed(&[(id, Err(VerbError::Unavailable(unknown.into())))]).await
     }
 
     /// Writes what came of verbs.
@@ -75,7 +91,7 @@ impl Store {
             Ok(vec![Value::from(id), Value::Text(text)])
         });
         let rows = rows.collect::<Result<_, Error>>()?;
-        open.tx().execute_each("UPDATE handed SET answer = $2 WHERE id = $1", rows).await?;
+        open.tx().execute_each("UPDATE handed SET answer = $2 WHERE id = $1 AND answer IS NULL", rows).await?;
         Ok(open.commit().await?)
     }
 
@@ -136,13 +152,29 @@ impl Answer {
     }
 }
 
+/// Reads an answer. One of a newer program says so, and that the verb was taken.
 fn read_answer(row: &Row) -> Result<(String, Result<Status, VerbError>), Error> {
-    let (id, saga, answer): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let answer = match serde_json::from_str(&answer).map_err(|why| bad(&id, why))? {
-        Answer::Status(status) => Ok(status),
-        Answer::Ignored(why) => Err(VerbError::Ignored(why)),
-        Answer::NotFound => Err(VerbError::NotFound(saga.parse().map_err(|why| bad(&id, why))?)),
-        Answer::Unavailable(why) => Err(VerbError::Unavailable(why)),
+    let id: String = row.get(0)?;
+    let answer = match try_answer(row) {
+        Ok(answer) => answer,
+        Err(error) if error.is_of_one_row() => {
+            tracing::error!(verb = id, why = %error, "the answer to a handed verb cannot be read");
+            metrics::counter!("sagamore_unreadable_verbs_total").increment(1);
+            let why = "the orchestrator that drives this saga runs another version of the program, whose answer cannot be \
+                read here; the saga shows what came of it";
+            Err(VerbError::Unavailable(why.into()))
+        }
+        Err(error) => return Err(error),
     };
     Ok((id, answer))
+}
+
+fn try_answer(row: &Row) -> Result<Result<Status, VerbError>, Error> {
+    let (saga, answer): (String, String) = (row.get(1)?, row.get(2)?);
+    Ok(match serde_json::from_str(&answer).map_err(|why| bad(&saga, why))? {
+        Answer::Status(status) => Ok(status),
+        Answer::Ignored(why) => Err(VerbError::Ignored(why)),
+        Answer::NotFound => Err(VerbError::NotFound(saga.parse().map_err(|why| bad(&saga, why))?)),
+        Answer::Unavailable(why) => Err(VerbError::Unavailable(why)),
+    })
 }

@@ -7,10 +7,10 @@ use sagamore_core::Timestamp;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::message::{Horizon, Swept};
-use sagamore_database::{Database, Row, Value};
+use sagamore_database::{Database, Value};
 
+use super::Store;
 use super::schema::LASTING;
-use super::{Store, bad};
 use crate::error::Error;
 
 /// The sagas that a horizon may have to name: those that are open, and those that took long and ended not long ago.
@@ -40,11 +40,16 @@ impl Store {
     /// The names of all definitions.
     pub async fn definition_names(&self) -> Result<Vec<Name>, Error> {
         let rows = self.database.query("SELECT name FROM definition GROUP BY name ORDER BY name", ()).await?;
-        let read = |row: &Row| {
+        let mut names = Vec::with_capacity(rows.len());
+        for row in &rows {
             let name: String = row.get(0)?;
-            name.parse().map_err(|why| bad(&name, why))
-        };
-        rows.iter().map(read).collect()
+            match name.parse() {
+                Ok(name) => names.push(name),
+                // left out: participants forget nothing of it
+                Err(why) => tracing::warn!(definition = name, %why, "the name of a definition cannot be read here"),
+            }
+        }
+        Ok(names)
     }
 
     /// Notes what participants have forgotten.
@@ -93,14 +98,21 @@ pub(crate) async fn named(
 ) -> Result<(Timestamp, Vec<SagaId>), Error> {
     let until = ended_before.minus(LASTING);
     let limit = i64::try_from(names_max).unwrap_or(i64::MAX).saturating_add(1);
-    let mut names: Vec<(SagaId, Timestamp)> = Vec::new();
+    let (mut names, mut known_until): (Vec<(SagaId, Timestamp)>, Option<Timestamp>) = Default::default();
     let mut parameters = vec![Value::Int(until.0), Value::Int(ended_before.0), Value::Int(limit)];
     parameters.extend(known_since.map(|known_since| Value::Int(known_since.0)));
     for row in database.query(sql, parameters).await? {
-        let id: String = row.get(0)?;
-        names.push((id.parse().map_err(|why| bad(&id, why))?, Timestamp(row.get(1)?)));
+        let (id, started_at): (String, i64) = (row.get(0)?, row.get(1)?);
+        match id.parse() {
+            Ok(id) => names.push((id, Timestamp(started_at))),
+            Err(why) => {
+                tracing::warn!(saga = id, %why, "a saga cannot be named here: the horizon ends before it");
+                known_until = known_until.or(Some(Timestamp(started_at))); // the first one is the oldest
+            }
+        }
     }
     let until = names.get(names_max).map_or(until, |(_, started_at)| *started_at);
+    let until = known_until.map_or(until, |known_until| known_until.min(until));
     names.retain(|(_, started_at)| *started_at < until);
     Ok((until, names.into_iter().map(|(id, _)| id).collect()))
 }

@@ -5,7 +5,7 @@ use sagamore_core::saga::{Entry, Saga, Status};
 use sagamore_database::Value;
 
 use super::write::failed_at;
-use super::{HEADER, Header, Source, Store, read_entries};
+use super::{HEADER, Header, Source, Store, Unreadable, read_entries};
 use crate::error::Error;
 use crate::registry::Registry;
 
@@ -27,13 +27,16 @@ pub struct Filter<S = Status> {
     pub before: Option<i64>,
     /// Only those with a greater id, byte by byte, and in the order of ids instead of the newest first.
     pub after: Option<String>,
+    /// Only those that are set aside because they cannot be read.
+    pub unreadable: bool,
     /// How many at most, up to [`LIMIT_MAX`]; 50 when absent.
     pub limit: Option<u32>,
 }
 
 impl<S> Default for Filter<S> {
     fn default() -> Filter<S> {
-        Filter { status: None, definition: None, key: None, before: None, after: None, limit: None }
+        let (status, definition, key, before, after, limit) = Default::default();
+        Filter { status, definition, key, before, after, unreadable: false, limit }
     }
 }
 
@@ -52,8 +55,10 @@ impl<S> Filter<S> {
 /// Some sagas, the newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// At most as many as wanted.
+    /// At most as many as wanted, together with those that are set aside.
     pub sagas: Vec<Header>,
+    /// Those among them that are set aside, in the same order.
+    pub unreadable: Vec<Unreadable>,
     /// Where the next page begins; none when there is none.
     pub next: Option<i64>,
 }
@@ -80,38 +85,59 @@ impl Store {
             // said in words, so that the index of the ended or of the unfinished sagas serves
             clauses.add_fixed(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" });
         }
+        if filter.unreadable {
+            clauses.add_fixed("unreadable IS NOT NULL");
+        }
         let condition = clauses.condition();
         let sql =
             format!("SELECT {HEADER} FROM saga WHERE {condition} ORDER BY {} LIMIT {}", filter.order(), limit + 1);
-        let rows = self.database.query(&sql, clauses.values).await?;
-        let mut sagas = rows.iter().map(Header::read).collect::<Result<Vec<_>, _>>()?;
-        let more = sagas.len() > limit as usize;
-        sagas.truncate(limit as usize);
-        let next = sagas.last().filter(|_| more).map(|last| last.seq);
-        Ok(Page { sagas, next })
+        let mut rows = self.database.query(&sql, clauses.values).await?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let next = rows.last().filter(|_| more).map(|last| last.get(0)).transpose()?;
+        let (mut sagas, mut unreadable) = (Vec::new(), Vec::new());
+        for row in &rows {
+            match Header::read(row) {
+                Ok(header) => match header.unreadable.clone() {
+                    Some(why) => unreadable.push(Unreadable::of_mark(&header, why)),
+                    None => sagas.push(header),
+                },
+                Err(row) => unreadable.push(*row),
+            }
+        }
+        Ok(Page { sagas, unreadable, next })
     }
 
-    /// One saga with its journal.
+    /// One saga with its journal. Fails with [`Error::Unreadable`] for one that this program cannot read.
     pub async fn show(&self, registry: &Registry, id: &SagaId) -> Result<Option<Detail>, Error> {
         let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
         let rows = self.database.query(&sql, (id.as_str(),)).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let mut header = Header::read(row)?;
+        let header = Header::read(row).map_err(Error::Unreadable)?;
+        match self.detail(registry, &header).await {
+            Err(error) if error.is_of_one_row() => {
+                Err(Error::Unreadable(Box::new(Unreadable::of_journal(&header, &error))))
+            }
+            detail => detail.map(Some),
+        }
+    }
+
+    async fn detail(&self, registry: &Registry, header: &Header) -> Result<Detail, Error> {
         let definition = self.definition(Source::Committed, registry, &header.hash).await?;
         let journal =
             self.database.query("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", (header.seq,)).await?;
-        let entries = read_entries(id, &journal)?;
-        let saga = self.saga(&header, definition, entries.clone())?;
+        let entries = read_entries(&header.id, &journal)?;
+        let saga = self.saga(header, definition, entries.clone())?;
+        let mut header = header.clone();
         // The two reads are no snapshot: the journal may be ahead of the row, never behind it.
-        if entries.is_empty() {
-            return Ok(Some(Detail { header, saga, entries }));
+        if !entries.is_empty() {
+            header.status = saga.status;
+            header.revision = saga.revision;
+            header.changed_at = saga.changed_at;
+            header.ended_at = saga.status.has_ended().then_some(saga.changed_at);
+            header.failed_at = failed_at(&saga).cloned();
         }
-        header.status = saga.status;
-        header.revision = saga.revision;
-        header.changed_at = saga.changed_at;
-        header.ended_at = saga.status.has_ended().then_some(saga.changed_at);
-        header.failed_at = failed_at(&saga).cloned();
-        Ok(Some(Detail { header, saga, entries }))
+        Ok(Detail { header, saga, entries })
     }
 }
 

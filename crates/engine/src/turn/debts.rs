@@ -58,7 +58,8 @@ impl Orchestrator {
         open.rollback().await?;
         let (mut commands, mut seen) = (Vec::new(), Vec::new());
         for (_, reading) in sagas {
-            let Ok(Loaded { seq, mut saga }) = reading else { continue }; // said where it was read
+            self.note_reading(&reading, |partition| epochs.owns(partition));
+            let Ok(Loaded { seq, mut saga, .. }) = reading else { continue }; // set aside
             if !epochs.owns(saga.reply_to.partition) {
                 continue; // its new owner has read it
             }

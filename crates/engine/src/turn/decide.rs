@@ -14,7 +14,7 @@ use crate::error::{StartError, VerbError};
 use crate::handle::Started;
 use crate::live::Known;
 use crate::request::{StartRequest, VerbRequest};
-use crate::store::Idempotent;
+use crate::store::{Idempotent, Unreadable};
 
 /// What is told while there is nothing that a new saga could belong to.
 const NO_PARTITION: &str = "this orchestrator owns no reply partition yet; ask again, or ask another one";
@@ -48,7 +48,7 @@ pub(crate) enum Verdict {
     Stray,
     /// The saga is another orchestrator's, by this reply partition.
     Abroad(u32),
-    /// The saga's data cannot be understood, and why.
+    /// The saga's data cannot be read here, and why.
     Unreadable(String),
 }
 
@@ -66,11 +66,17 @@ pub(crate) struct Context<'a> {
 }
 
 impl Draft {
-    /// Nothing is decided about a saga that cannot be understood.
-    pub fn unreadable(id: SagaId, arrivals: &[Arrival], why: &str) -> Draft {
-        let mut draft = Draft::new(id, None);
-        draft.verdicts = arrivals.iter().map(|_| Verdict::Unreadable(why.to_owned())).collect();
-        draft
+    /// Decides nothing about a saga that cannot be read here; its owner, if that is another program, perhaps can.
+    pub fn unreadable(id: SagaId, arrivals: &[Arrival], row: &Unreadable, owns: &dyn Fn(u32) -> bool) -> Draft {
+        let abroad = row.partition.filter(|partition| !owns(*partition));
+        let verdict = |arrival: &Arrival| match (arrival, abroad) {
+            (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => Verdict::Abroad(at),
+            (Arrival::Watch(_), _) => Verdict::Watch { exists: true }, // until it can be read, and rests
+            (Arrival::Due, _) => Verdict::Silent,
+            (_, _) => Verdict::Unreadable(format!("saga {id} cannot be read by this program: {}", row.why)),
+        };
+        let verdicts = arrivals.iter().map(verdict).collect();
+        Draft { verdicts, ..Draft::new(id, None) }
     }
 
     fn new(id: SagaId, known: Option<Known>) -> Draft {

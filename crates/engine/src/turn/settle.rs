@@ -19,7 +19,7 @@ use crate::error::{Error, VerbError};
 use crate::live::Known;
 use crate::orchestrator::Orchestrator;
 use crate::request::summary;
-use crate::store::{Epochs, Loaded, Saved, Write};
+use crate::store::{Epochs, Loaded, Saved, Unreadable, Write};
 
 /// How often sagas that somebody else keeps changing are read again in one turn.
 const ROUNDS_MAX: usize = 8;
@@ -79,7 +79,7 @@ impl Orchestrator {
         };
         let starts = arrivals.values().filter(|of_saga| of_saga.iter().any(begins)).count();
         let store = self.store.clone();
-        let (loaded, numbers) = join(self.load(&tx, arrivals), store.reserve(&tx, starts)).await;
+        let (loaded, numbers) = join(self.load(epochs, &tx, arrivals), store.reserve(&tx, starts)).await;
         let ((mut known, unreadable), numbers) = (loaded?, numbers?);
         let mut keys = self.load_keys(&tx, arrivals).await?;
         let drafts = self.decide(epochs, arrivals, (&mut known, &unreadable), &mut keys, now, rng);
@@ -114,7 +114,7 @@ impl Orchestrator {
         &self,
         epochs: &Epochs,
         arrivals: &Arrivals,
-        (known, unreadable): (&mut HashMap<SagaId, Known>, &HashMap<SagaId, String>),
+        (known, unreadable): (&mut HashMap<SagaId, Known>, &HashMap<SagaId, Box<Unreadable>>),
         keys: &mut HashMap<String, (String, SagaId)>,
         now: Timestamp,
         rng: &mut fastrand::Rng,
@@ -128,7 +128,7 @@ impl Orchestrator {
         let owns = |partition: u32| epochs.owns(partition);
         let mut context = Context { now, rng, reply_to: &reply_to, owns: &owns, keys };
         let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match unreadable.get(id) {
-            Some(why) => Draft::unreadable(id.clone(), arrivals, why),
+            Some(row) => Draft::unreadable(id.clone(), arrivals, row, &owns),
             None => Draft::fold(id.clone(), known.remove(id), arrivals, &mut context),
         };
         arrivals.iter().map(fold).collect()
@@ -137,9 +137,10 @@ impl Orchestrator {
     /// The sagas of these arrivals: out of memory, or read in two round trips; and those that cannot be understood.
     async fn load(
         &mut self,
+        epochs: &Epochs,
         tx: &Tx,
         arrivals: &Arrivals,
-    ) -> Result<(HashMap<SagaId, Known>, HashMap<SagaId, String>), Error> {
+    ) -> Result<(HashMap<SagaId, Known>, HashMap<SagaId, Box<Unreadable>>), Error> {
         let (mut known, mut unreadable) = (HashMap::with_capacity(arrivals.len()), HashMap::new());
         let mut absent = Vec::new();
         for id in arrivals.keys() {
@@ -150,9 +151,10 @@ impl Orchestrator {
         }
         if !absent.is_empty() {
             for (id, reading) in self.store.load(tx, &self.registry, &absent).await? {
+                self.note_reading(&reading, |partition| epochs.owns(partition));
                 match reading {
-                    Ok(Loaded { seq, saga }) => drop(known.insert(id, Known { seq, saga })),
-                    Err(why) => drop(unreadable.insert(id, why)),
+                    Ok(Loaded { seq, saga, .. }) => drop(known.insert(id, Known { seq, saga })),
+                    Err(row) => drop(unreadable.insert(id, row)),
                 }
             }
         }

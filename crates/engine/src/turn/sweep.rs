@@ -58,6 +58,7 @@ impl Orchestrator {
             None => {
                 self.tell_horizon(epochs, now).await?;
                 self.store.sweep_handed(now).await?;
+                metrics::gauge!("sagamore_unreadable_sagas").set(self.store.count_unreadable().await? as f64);
                 self.sweep.next = Some(now.plus(PAUSE));
             }
         }

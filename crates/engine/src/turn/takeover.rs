@@ -36,10 +36,11 @@ impl Orchestrator {
             let page = self.store.unfinished(&open.tx(), &self.registry, partition, after, PAGE).await?;
             open.rollback().await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
-            after = last.seq;
+            after = *last;
             let mut commands = Vec::new();
             for (_, reading) in page {
-                let Ok(mut loaded) = reading else { continue }; // said where it was read
+                self.note_reading(&reading, |owned| owned == partition);
+                let Ok(mut loaded) = reading else { continue }; // set aside
                 loaded.saga.rearm(now);
                 let owed = if planted(Bug::NoResendOnTakeover) { Vec::new() } else { loaded.saga.outstanding() };
                 for (step, direction) in owed {

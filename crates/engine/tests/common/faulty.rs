@@ -21,11 +21,19 @@ pub struct Knobs {
     pub down: AtomicBool,
     /// So many commits are executed, and it is not told.
     pub commits_unknown: AtomicUsize,
+    /// The next statement that begins so fails, as if the server had gone away.
+    pub fails_once: Mutex<Option<&'static str>>,
     /// After so many transactions the next one begins only once the gate is opened.
     pub gate: Mutex<Option<(usize, oneshot::Receiver<()>)>>,
 }
 
 impl Knobs {
+    /// Whether this statement is the one that fails.
+    fn fails(&self, sql: &str) -> bool {
+        let mut fails = self.fails_once.lock().expect("no panic");
+        fails.take_if(|begins| sql.trim_start().starts_with(&**begins)).is_some()
+    }
+
     /// The gate that a transaction waits for, if it is its turn.
     fn gate_to_wait_for(&self) -> Option<oneshot::Receiver<()>> {
         let mut gate = self.gate.lock().expect("no panic");
@@ -105,6 +113,9 @@ impl Transaction for FaultyTransaction {
             let poison = |value: &Value| matches!(value, Value::Text(text) if text.contains("poison"));
             if sets.iter().flatten().any(poison) {
                 return Err(Error::Constraint("this text cannot be stored".into()));
+            }
+            if self.knobs.fails(sql) {
+                return Err(Error::Unavailable("as the test wants it".into()));
             }
             self.tx.execute_each(sql, sets).await
         })

@@ -104,6 +104,7 @@ async fn placed_before(app: &App, id: SagaId, patience: Duration) -> Result<Know
 /// The article's words.
 pub(super) fn answer(order: &str, status: ChainStatus, existed: bool, wait: Option<Wait>) -> Response {
     let started = || format!("Saga started for Order ID: {order}");
+    let stuck = || format!("Saga stuck for order {order}: needs an operator");
     let (code, message) = match status {
         ChainStatus::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
         ChainStatus::Compensated => (StatusCode::OK, format!("Saga failed for order {order}")),
@@ -112,9 +113,8 @@ pub(super) fn answer(order: &str, status: ChainStatus, existed: bool, wait: Opti
             (StatusCode::ACCEPTED, format!("Saga still running for order {order}"))
         }
         ChainStatus::Running | ChainStatus::Compensating => (StatusCode::OK, started()),
-        ChainStatus::Stuck | ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion => {
-            (StatusCode::OK, format!("Saga stuck for order {order}: needs an operator"))
-        }
+        ChainStatus::Stuck | ChainStatus::HalfCompensated | ChainStatus::Anomalous => (StatusCode::OK, stuck()),
+        ChainStatus::UnknownVersion | ChainStatus::Unreadable => (StatusCode::OK, stuck()),
     };
     // without a wish to wait a new saga is told as started, however fast it was
     let message = if wait.is_some() || existed { message } else { started() };

@@ -68,11 +68,13 @@ impl Wanted {
 
     /// The part of it that orchestrators know; none if there can be nothing.
     pub fn of_sagas(&self) -> Option<Filter> {
+        let unreadable = self.status == Some(ChainStatus::Unreadable);
         let status = match self.status.map(status_of_saga) {
-            Some(None) => return None,
+            Some(None) if !unreadable => return None,
             status => status.flatten(),
         };
-        (self.style != Some(Style::Choreography)).then(|| self.filter(status, self.from.saga))
+        let filter = || Filter { unreadable, ..self.filter(status, self.from.saga) };
+        (self.style != Some(Style::Choreography)).then(filter)
     }
 
     /// The part of it that the observer knows, each with its number.
@@ -96,7 +98,8 @@ impl Wanted {
     /// One more than fits on the page: whether there is another page shows.
     fn filter<S>(&self, status: Option<S>, before: Option<i64>) -> Filter<S> {
         let (definition, key) = (self.definition.clone(), self.key.clone());
-        Filter { status, definition, key, before, after: self.after.clone(), limit: Some(self.limit + 1) }
+        let (after, limit) = (self.after.clone(), Some(self.limit + 1));
+        Filter { status, definition, key, before, after, unreadable: false, limit }
     }
 }
 
@@ -109,6 +112,6 @@ fn status_of_saga(status: ChainStatus) -> Option<Status> {
         ChainStatus::Compensated => Some(Status::Compensated),
         ChainStatus::Stuck => Some(Status::Stuck),
         ChainStatus::HalfCompensated | ChainStatus::Anomalous => None,
-        ChainStatus::UnknownVersion | ChainStatus::Resolved => None,
+        ChainStatus::UnknownVersion | ChainStatus::Resolved | ChainStatus::Unreadable => None,
     }
 }

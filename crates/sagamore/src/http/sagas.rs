@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sagamore_core::saga::{Rescue, Status, Verb};
 use sagamore_core::{Body, Name, SagaId};
-use sagamore_engine::{Start, Started, Summary};
+use sagamore_engine::{Error, Start, Started, Summary};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -118,11 +118,10 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
     let sagas = match wanted.of_sagas() {
         Some(filter) => {
             let page = app.handle.list(&filter).await;
-            page.map_err(|error| Problem::broke(&error, "list sagas"))?.sagas
+            Line::of_page(&page.map_err(|error| Problem::broke(&error, "list sagas"))?)
         }
         None => Vec::new(),
     };
-    let sagas = sagas.iter().map(|header| (header.seq, Line::of(header))).collect();
     let chains = match &app.chains {
         Some(chains) => wanted.chains(chains).await?,
         None => Vec::new(),
@@ -133,9 +132,11 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
 /// One saga with its steps and journal; or a chain, where chains are known as well.
 pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
     let saga = saga_id(&id)?;
-    let detail = app.handle.show(&saga).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
-    if let Some(detail) = detail {
-        return Ok(shown(&SagaView::of(&detail)));
+    match app.handle.show(&saga).await {
+        Ok(Some(detail)) => return Ok(shown(&SagaView::of(&detail))),
+        Ok(None) => {}
+        Err(Error::Unreadable(row)) => return Ok(shown(&SagaView::of_unreadable(&row))),
+        Err(error) => return Err(Problem::broke(&error, "read the saga")),
     }
     if let Some(chains) = &app.chains {
         let chain = chain_id(&id)?;

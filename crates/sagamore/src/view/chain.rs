@@ -21,7 +21,7 @@ pub fn standing(status: ChainStatus) -> Status {
         ChainStatus::Running => Status::Running,
         ChainStatus::Compensating => Status::Compensating,
         ChainStatus::Stuck | ChainStatus::HalfCompensated => Status::Stuck,
-        ChainStatus::Anomalous | ChainStatus::UnknownVersion => Status::Stuck,
+        ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => Status::Stuck,
         ChainStatus::Resolved => Status::Stuck, // by itself it came to no end
     }
 }

@@ -1,0 +1,115 @@
+//! Rows that this program cannot read: each sets one saga aside. The owner's mark in the row shows it to every program.
+
+use sagamore_core::Timestamp;
+use sagamore_database::{Row, Value};
+
+use super::{Header, Store};
+use crate::error::Error;
+
+/// The longest reason in a mark, in characters.
+const WHY_MAX: usize = 500;
+
+/// A saga that is set aside: a newer program wrote its row or its journal, or one of them is damaged.
+///
+/// Nothing of it is lost. It goes on when a program that can read it owns its reply partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unreadable {
+    /// The number of the row.
+    pub seq: i64,
+    /// The saga's id, as stored.
+    pub id: String,
+    /// The definition's version; 0 where it cannot be read.
+    pub version: u32,
+    /// The status, as stored.
+    pub status: String,
+    /// The reply partition, where it can be read.
+    pub partition: Option<u32>,
+    /// The time of the first entry.
+    pub started_at: Timestamp,
+    /// The time of the last entry.
+    pub changed_at: Timestamp,
+    /// The time of its end, if it has ended.
+    pub ended_at: Option<Timestamp>,
+    /// The reason, for people.
+    pub why: String,
+    /// Whether the row bears this reason already.
+    pub(crate) is_marked: bool,
+}
+
+/// What a row is to say of its readability.
+pub(crate) struct Mark {
+    pub seq: i64,
+    /// The epoch under which the saga's partition is owned: a former owner marks nothing.
+    pub epoch: i64,
+    /// Why it is set aside; none once it can be read again.
+    pub why: Option<String>,
+}
+
+impl Unreadable {
+    /// Reads as much of the columns of [`Header`] as can be read.
+    pub(super) fn of_row(row: &Row, why: &Error) -> Unreadable {
+        let number = |column| row.get::<i64>(column).ok();
+        let text = |column| row.get::<String>(column).ok();
+        let small = |column| number(column).and_then(|value| u32::try_from(value).ok());
+        let time = |column| Timestamp(number(column).unwrap_or_default());
+        let why = reason(why);
+        Unreadable {
+            seq: number(0).unwrap_or_default(),
+            id: text(1).unwrap_or_default(),
+            version: small(2).unwrap_or_default(),
+            status: text(5).unwrap_or_default(),
+            partition: small(4),
+            started_at: time(7),
+            changed_at: time(8),
+            ended_at: number(9).map(Timestamp),
+            is_marked: text(11).as_ref() == Some(&why),
+            why,
+        }
+    }
+
+    /// A saga whose row can be read, and whose journal or definition cannot.
+    pub(super) fn of_journal(header: &Header, why: &Error) -> Unreadable {
+        let why = reason(why);
+        let is_marked = header.unreadable.as_ref() == Some(&why);
+        Unreadable { is_marked, why, ..Unreadable::of_mark(header, String::new()) }
+    }
+
+    /// A saga that its owner cannot read, and this program perhaps can.
+    pub(super) fn of_mark(header: &Header, why: String) -> Unreadable {
+        Unreadable {
+            seq: header.seq,
+            id: header.id.to_string(),
+            version: header.version,
+            status: header.status.as_str().to_owned(),
+            partition: Some(header.partition),
+            started_at: header.started_at,
+            changed_at: header.changed_at,
+            ended_at: header.ended_at,
+            why,
+            is_marked: true,
+        }
+    }
+}
+
+impl Store {
+    /// Marks rows as set aside or as readable again. A row whose partition has another owner by now is left as it is.
+    pub async fn mark(&self, marks: &[Mark]) -> Result<(), Error> {
+        let sql = "UPDATE saga SET unreadable = $2 WHERE seq = $1 AND EXISTS
+            (SELECT 1 FROM ownership o WHERE o.reply_partition = saga.reply_partition AND o.epoch = $3)";
+        let set = |mark: &Mark| vec![Value::Int(mark.seq), Value::from(mark.why.clone()), Value::Int(mark.epoch)];
+        let open = self.begin().await?;
+        open.tx().execute_each(sql, marks.iter().map(set).collect()).await?;
+        Ok(open.commit().await?)
+    }
+
+    /// Counts the sagas that are set aside.
+    pub async fn count_unreadable(&self) -> Result<i64, Error> {
+        let sql = "SELECT count(*) FROM saga WHERE unreadable IS NOT NULL";
+        let rows = self.database.query(sql, ()).await?;
+        Ok(rows.first().map_or(Ok(0), |row| row.get(0))?)
+    }
+}
+
+fn reason(why: &Error) -> String {
+    why.to_string().chars().filter(|letter| *letter != '\0').take(WHY_MAX).collect()
+}
