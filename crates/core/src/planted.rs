@@ -71,6 +71,10 @@ bugs! {
     EventToldAnew = "event-told-anew",
     /// What came out of the inbox leaves it before what it led to is published.
     InboxLeftEarly = "inbox-left-early",
+    /// A verb of another orchestrator is answered outside of the transaction in which it runs.
+    VerbAnsweredApart = "verb-answered-apart",
+    /// The idempotency key of a start that is refused is stored all the same.
+    KeyWithoutSaga = "key-without-saga",
 }
 
 /// Whether this bug is planted: never.

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::error::{Error, StartError, VerbError};
 use crate::options::Options;
 use crate::registry::Registry;
-use crate::request::{Idempotency, Request, StartRequest, VerbRequest};
+use crate::request::{Asker, Idempotency, Request, StartRequest, VerbRequest};
 use crate::store::{Detail, Filter, Page, Store};
 
 /// The longest idempotency key, in bytes.
@@ -203,7 +203,7 @@ impl Handle {
 
     async fn verb(&self, id: SagaId, absent: Option<Arc<Definition>>, input: Input) -> Result<Status, VerbError> {
         let (done, answer) = oneshot::channel();
-        self.enqueue(Request::Verb(VerbRequest { id, absent, input, done }))?;
+        self.enqueue(Request::Verb(VerbRequest { id, absent, input, asker: Asker::Here(done) }))?;
         answer.await.unwrap_or_else(|_| Err(VerbError::Unavailable("the engine stopped".into())))
     }
 

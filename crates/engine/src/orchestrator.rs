@@ -163,6 +163,7 @@ impl Orchestrator {
             turned.commands = settled.commands.len();
             let sent = self.send(settled.commands, settled.dead_letters).await;
             self.measure(turned);
+            self.answer_abroad(settled.refused).await;
             self.answer(settled.answers); // what is committed holds, whether it could be sent or not
             sent?;
             self.hand_over(settled.handed, now, rng).await?;

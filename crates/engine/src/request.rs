@@ -40,7 +40,15 @@ pub(crate) struct VerbRequest {
     /// The definition to create it by when it does not exist: a cancel that comes before the start.
     pub absent: Option<Arc<Definition>>,
     pub input: Input,
-    pub done: oneshot::Sender<Result<Status, VerbError>>,
+    pub asker: Asker,
+}
+
+/// Where the answer to a verb goes.
+pub(crate) enum Asker {
+    /// To a caller of this process.
+    Here(oneshot::Sender<Result<Status, VerbError>>),
+    /// Into the row with this id, which another orchestrator left: in the transaction of what follows from the verb.
+    Elsewhere(String),
 }
 
 impl Request {

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 
 use sagamore_core::id::SagaId;
 use sagamore_core::message::{Command, Reply, Swept};
+use sagamore_core::saga::Status;
 use sagamore_transport::{Delivered, Record};
 
 pub(crate) use abroad::Abroad;
@@ -28,6 +29,7 @@ pub(crate) use debts::Debts;
 pub(crate) use strays::{Stray, Strays};
 pub(crate) use sweep::Sweep;
 
+use crate::error::VerbError;
 use crate::live::Waiter;
 use crate::request::{StartRequest, VerbRequest};
 
@@ -62,6 +64,8 @@ pub(crate) struct Settled {
     pub dead_letters: Vec<Record>,
     /// Verbs on sagas of other orchestrators, with their partitions.
     pub handed: Vec<(u32, VerbRequest)>,
+    /// Verbs of other orchestrators that led to nothing, with what to answer.
+    pub refused: Vec<(String, Result<Status, VerbError>)>,
     pub answers: Vec<Answer>,
 }
 

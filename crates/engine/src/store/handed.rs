@@ -1,11 +1,13 @@
 //! Verbs on sagas of other orchestrators: a row that their owner takes, and answers when its commit shows the outcome.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
 use sagamore_core::saga::{Ignored, Input, Rescue, Status};
-use sagamore_database::{Row, Value};
+use sagamore_database::port::Dialect;
+use sagamore_database::{Row, Tx, Value};
 use serde::{Deserialize, Serialize};
 
 use super::{Store, bad};
@@ -83,16 +85,41 @@ impl Store {
         self.answer_handed(&[(id, Err(VerbError::Unavailable(unknown.into())))]).await
     }
 
-    /// Writes what came of verbs.
+    /// Returns those of these verbs that have no answer yet, and holds their rows until the end of the transaction.
+    pub async fn unanswered(&self, tx: &Tx, ids: &[&str]) -> Result<HashSet<String>, Error> {
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let alone = match tx.dialect() {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE",
+        };
+        let sql = format!("SELECT id FROM handed WHERE id = $1 AND answer IS NULL{alone}");
+        let mut sorted = ids.to_vec();
+        sorted.sort_unstable(); // the same order everywhere: no deadlocks
+        let rows = tx.query_each(&sql, sorted.into_iter().map(|id| vec![Value::from(id)]).collect()).await?;
+        Ok(rows.iter().flatten().map(|row| row.get(0)).collect::<Result<_, _>>()?)
+    }
+
+    /// Answers verbs that led to nothing.
     pub async fn answer_handed(&self, answers: &[(String, Result<Status, VerbError>)]) -> Result<(), Error> {
         let open = self.begin().await?;
+        self.write_answers(&open.tx(), answers).await?;
+        Ok(open.commit().await?)
+    }
+
+    /// Writes what came of verbs, in the transaction of what follows from them.
+    pub async fn write_answers(&self, tx: &Tx, answers: &[(String, Result<Status, VerbError>)]) -> Result<(), Error> {
+        if answers.is_empty() {
+            return Ok(());
+        }
         let rows = answers.iter().map(|(id, answer)| {
             let text = serde_json::to_string(&Answer::of(answer)).map_err(|why| bad(id, why))?;
             Ok(vec![Value::from(id), Value::Text(text)])
         });
         let rows = rows.collect::<Result<_, Error>>()?;
-        open.tx().execute_each("UPDATE handed SET answer = $2 WHERE id = $1 AND answer IS NULL", rows).await?;
-        Ok(open.commit().await?)
+        tx.execute_each("UPDATE handed SET answer = $2 WHERE id = $1 AND answer IS NULL", rows).await?;
+        Ok(())
     }
 
     /// What came of these verbs, as far as it is known.

@@ -51,7 +51,8 @@ const RESERVE: &str =
     "SELECT nextval(pg_get_serial_sequence('saga', 'seq')) FROM generate_series(1, CAST($1 AS INTEGER))";
 
 const IDEMPOTENT: &str = "
-SELECT i.key, i.request_hash, i.saga FROM UNNEST(CAST($1 AS TEXT[])) AS k(key) JOIN idempotency i ON i.key = k.key";
+SELECT i.key, i.request_hash FROM UNNEST(CAST($1 AS TEXT[])) AS k(key) JOIN idempotency i ON i.key = k.key
+JOIN saga s ON s.id = i.saga";
 
 const JOURNALS: &str = "
 SELECT j.seq, j.entry FROM UNNEST(CAST($1 AS BIGINT[])) AS s(seq) JOIN journal j ON j.seq = s.seq

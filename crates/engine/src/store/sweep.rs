@@ -28,6 +28,31 @@ pub(crate) struct Page {
 }
 
 impl Store {
+    /// Looks at the next `limit` idempotency keys behind `after`, and removes those without a saga, which older programs
+    /// left for starts that were refused. Returns the last key, if there may be more.
+    pub async fn sweep_keys(&self, after: &str, limit: u32) -> Result<Option<String>, Error> {
+        let next = "SELECT i.key, i.saga, i.stored_at, s.seq FROM idempotency i LEFT JOIN saga s ON s.id = i.saga
+            WHERE i.key > $1 ORDER BY i.key LIMIT $2";
+        let rows = self.database.query(next, (after, limit)).await?;
+        let mut orphans = Vec::new();
+        for row in &rows {
+            if row.get::<Option<i64>>(3)?.is_none() {
+                let (key, saga, stored_at): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                orphans.push(vec![Value::Text(key), Value::Text(saga), Value::Int(stored_at)]);
+            }
+        }
+        if !orphans.is_empty() {
+            // only as it was read: a start may just be taking the key over
+            let remove = "DELETE FROM idempotency WHERE key = $1 AND saga = $2 AND stored_at = $3
+                AND NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = idempotency.saga)";
+            let open = self.begin().await?;
+            open.tx().execute_each(remove, orphans).await?;
+            open.commit().await?;
+        }
+        let last = rows.last().filter(|_| rows.len() == limit as usize);
+        Ok(last.map(|row| row.get(0)).transpose()?)
+    }
+
     /// Looks at the next `limit` sagas, and removes what goes of those that have ended before this moment.
     pub async fn sweep(&self, goes: Goes, before: Timestamp, after: i64, limit: u32) -> Result<Page, Error> {
         let next = "SELECT seq, id, started_at, ended_at FROM saga WHERE seq > $1 ORDER BY seq LIMIT $2";

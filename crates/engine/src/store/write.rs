@@ -10,7 +10,7 @@ use sagamore_database::port::Dialect;
 use sagamore_database::{Tx, Value};
 
 use super::ownership::Epochs;
-use super::{Store, bad, postgres, sqlite};
+use super::{Store, postgres, sqlite};
 use crate::error::Error;
 
 /// What a turn has decided about one saga.
@@ -40,6 +40,15 @@ pub(crate) struct Idempotent {
     pub request_hash: String,
     pub saga: SagaId,
 }
+
+/// A key that is there without a saga was left by an older program: it is taken over. A saga that this transaction stores
+/// first had none before.
+const STORE_KEY: &str = "
+INSERT INTO idempotency (key, request_hash, saga, stored_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (key) DO UPDATE
+SET request_hash = excluded.request_hash, saga = excluded.saga, stored_at = excluded.stored_at
+WHERE (CAST($5 AS BIGINT) = 1 AND idempotency.saga = excluded.saga)
+    OR NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = idempotency.saga)";
 
 impl Store {
     /// Numbers for so many new sagas, where the database does not give them with the rows.
@@ -74,41 +83,37 @@ impl Store {
         }
     }
 
-    /// What is stored for these idempotency keys: request hash and saga.
-    pub async fn idempotent(&self, tx: &Tx, keys: &[&str]) -> Result<HashMap<String, (String, SagaId)>, Error> {
+    /// Reads the request hashes of those of these idempotency keys that a saga has. A key that an older program stored
+    /// without a saga is free.
+    pub async fn idempotent(&self, tx: &Tx, keys: &[&str]) -> Result<HashMap<String, String>, Error> {
         let rows = match tx.dialect() {
             Dialect::Sqlite => {
-                let sql = "SELECT key, request_hash, saga FROM idempotency WHERE key = $1";
+                let sql =
+                    "SELECT i.key, i.request_hash FROM idempotency i JOIN saga s ON s.id = i.saga WHERE i.key = $1";
                 let sets = keys.iter().map(|key| vec![Value::from(*key)]).collect();
                 tx.query_each(sql, sets).await?.into_iter().flatten().collect()
             }
             Dialect::Postgres => postgres::idempotent(tx, keys).await?,
         };
-        let mut found = HashMap::new();
-        for row in rows {
-            let (key, saga): (String, String) = (row.get(0)?, row.get(2)?);
-            let saga = saga.parse().map_err(|why| bad(&key, why))?;
-            found.insert(key, (row.get(1)?, saga));
-        }
-        Ok(found)
+        rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
     }
 
-    /// Stores idempotency keys; false when somebody else stored one of them first.
-    pub async fn write_idempotent(&self, tx: &Tx, now: Timestamp, keys: &[&Idempotent]) -> Result<bool, Error> {
-        let sql = "INSERT INTO idempotency (key, request_hash, saga, stored_at) VALUES ($1, $2, $3, $4)
-                   ON CONFLICT (key) DO NOTHING";
-        let set = |row: &&Idempotent| {
+    /// Stores idempotency keys, each in the transaction of its saga, with whether this transaction stores that saga first.
+    /// Returns false when another transaction stored one of the keys first.
+    pub async fn write_idempotent(&self, tx: &Tx, now: Timestamp, keys: &[(&Idempotent, bool)]) -> Result<bool, Error> {
+        let set = |(row, is_fresh): &(&Idempotent, bool)| {
             vec![
                 Value::from(&row.key),
                 Value::from(&row.request_hash),
                 Value::from(row.saga.as_str()),
                 Value::Int(now.0),
+                Value::Int(i64::from(*is_fresh)),
             ]
         };
         if keys.is_empty() {
             return Ok(true);
         }
-        let stored = tx.execute_each(sql, keys.iter().map(set).collect()).await?;
+        let stored = tx.execute_each(STORE_KEY, keys.iter().map(set).collect()).await?;
         Ok(stored.iter().all(|changed| *changed == 1))
     }
 }

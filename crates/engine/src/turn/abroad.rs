@@ -1,7 +1,7 @@
 //! Sagas that another orchestrator drives: verbs are handed to it through the database, and who waits here for such a
 //! saga is told when its row shows that it rests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::error::{Error, VerbError};
 use crate::handle::Summary;
 use crate::orchestrator::Orchestrator;
-use crate::request::{Request, VerbRequest};
+use crate::request::{Asker, Request, VerbRequest};
 use crate::store::{Epochs, Handed, Header};
 
 /// How often the database is asked while somebody waits.
@@ -26,8 +26,6 @@ const MAX: usize = 1_000;
 pub(crate) struct Abroad {
     /// Verbs that others have, with whom to answer and until when.
     asked: BTreeMap<String, (oneshot::Sender<Result<Status, VerbError>>, Timestamp)>,
-    /// Verbs of others that are on their way through a turn here.
-    taken: BTreeMap<String, oneshot::Receiver<Result<Status, VerbError>>>,
     next: Option<Timestamp>,
 }
 
@@ -53,7 +51,8 @@ impl Orchestrator {
     ) -> Result<(), Error> {
         let mut handed = Vec::with_capacity(verbs.len());
         let mut asked = Vec::with_capacity(verbs.len());
-        for (partition, VerbRequest { id: saga, input, done, absent: _ }) in verbs {
+        for (partition, VerbRequest { id: saga, input, asker, absent: _ }) in verbs {
+            let Asker::Here(done) = asker else { continue }; // it waits in its row for the new owner
             if self.abroad.asked.len() + asked.len() >= MAX {
                 let _ = done.send(Err(VerbError::Busy { retry_after_s: 1 })); // who has gone needs no answer
                 continue;
@@ -70,22 +69,35 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Takes verbs that others have left for the partitions that are owned here.
+    /// Takes verbs that others have left for the partitions that are owned here. One that is on its way through a turn that
+    /// fails is taken again: it has run only if it has its answer.
     pub(crate) async fn take_handed(&mut self, epochs: &Epochs) -> Result<(), Error> {
-        for Handed { id, saga, input, .. } in self.store.handed_to(epochs.0.keys().copied()).await? {
-            if self.abroad.taken.contains_key(&id) || self.abroad.taken.len() >= MAX {
-                continue;
-            }
-            let (done, answer) = oneshot::channel();
-            self.inbox.push(Request::Verb(VerbRequest { id: saga, absent: None, input, done }));
-            self.abroad.taken.insert(id, answer);
+        let elsewhere = |request: &Request| match request {
+            Request::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }) => Some(id.clone()),
+            Request::Verb(_) | Request::Start(_) | Request::Watch { .. } => None,
+        };
+        let waiting: HashSet<String> = self.inbox.iter().filter_map(elsewhere).collect();
+        let room = MAX.saturating_sub(waiting.len());
+        let handed = self.store.handed_to(epochs.0.keys().copied()).await?;
+        for Handed { id, saga, input, .. } in handed.into_iter().filter(|verb| !waiting.contains(&verb.id)).take(room) {
+            let asker = Asker::Elsewhere(id);
+            self.inbox.push(Request::Verb(VerbRequest { id: saga, absent: None, input, asker }));
         }
         Ok(())
     }
 
-    /// Tells the others what came of their verbs, and those who wait here what came of theirs.
+    /// Answers verbs of others that led to nothing. One whose answer cannot be written is read, and answered, again.
+    pub(crate) async fn answer_abroad(&mut self, answers: Vec<(String, Result<Status, VerbError>)>) {
+        if answers.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.answer_handed(&answers).await {
+            tracing::warn!(%error, "answer verbs of another orchestrator");
+        }
+    }
+
+    /// Tells those who wait here what came of their verbs and of sagas of others.
     pub(crate) async fn look_abroad(&mut self, now: Timestamp) -> Result<(), Error> {
-        self.report_handed().await?;
         if self.abroad.next.is_none_or(|next| now < next) {
             return Ok(());
         }
@@ -102,19 +114,6 @@ impl Orchestrator {
         let waits = !waited.is_empty() || !self.abroad.asked.is_empty();
         self.abroad.next = waits.then(|| now.plus(PAUSE));
         Ok(())
-    }
-
-    async fn report_handed(&mut self) -> Result<(), Error> {
-        let (mut answers, mut waiting) = (Vec::new(), BTreeMap::new());
-        for (id, mut answer) in std::mem::take(&mut self.abroad.taken) {
-            match answer.try_recv() {
-                Ok(answer) => answers.push((id, answer)),
-                Err(oneshot::error::TryRecvError::Empty) => drop(waiting.insert(id, answer)),
-                Err(oneshot::error::TryRecvError::Closed) => {} // a turn failed: it is taken again
-            }
-        }
-        self.abroad.taken = waiting;
-        if answers.is_empty() { Ok(()) } else { self.store.answer_handed(&answers).await }
     }
 
     async fn read_answers(&mut self, now: Timestamp) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! Fold what has come to one saga: pure, on a saga taken out of memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sagamore_core::decide::decide;
 use sagamore_core::id::{Direction, SagaId};
@@ -13,7 +13,7 @@ use super::Arrival;
 use crate::error::{StartError, VerbError};
 use crate::handle::Started;
 use crate::live::Known;
-use crate::request::{StartRequest, VerbRequest};
+use crate::request::{Asker, Idempotency, StartRequest, VerbRequest};
 use crate::store::{Idempotent, Unreadable};
 
 /// What is told while there is nothing that a new saga could belong to.
@@ -61,8 +61,10 @@ pub(crate) struct Context<'a> {
     pub reply_to: &'a dyn Fn(&SagaId) -> Option<ReplyTo>,
     /// Whether a partition is owned here.
     pub owns: &'a dyn Fn(u32) -> bool,
-    /// Idempotency keys that are stored, or claimed by an earlier saga of this batch: request hash and saga.
-    pub keys: &'a mut HashMap<String, (String, SagaId)>,
+    /// Idempotency keys that are stored, or claimed by an earlier start of this batch, with the hash of the request.
+    pub keys: &'a mut HashMap<String, String>,
+    /// Handed verbs that have no answer yet.
+    pub unanswered: &'a HashSet<String>,
 }
 
 impl Draft {
@@ -111,6 +113,9 @@ impl Draft {
     fn take(&mut self, arrival: &Arrival, context: &mut Context<'_>) -> Verdict {
         match arrival {
             Arrival::Start(start) => Verdict::Start(self.start(start, context)),
+            Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }) if !context.unanswered.contains(id) => {
+                Verdict::Silent // it has run, and was answered
+            }
             Arrival::Verb(verb) => Verdict::Verb(self.verb(verb, context)),
             Arrival::Watch(_) => Verdict::Watch { exists: self.saga.is_some() },
             Arrival::Reply(_) if self.saga.is_none() => Verdict::Stray,
@@ -131,25 +136,28 @@ impl Draft {
         asked.map(|(step, direction)| saga.command(*step, *direction)).collect()
     }
 
+    /// The start's key is stored with the saga that the start led to, and not without one.
     fn start(&mut self, start: &StartRequest, context: &mut Context<'_>) -> Result<Started, StartError> {
-        if let Some(idempotency) = &start.idempotency {
-            match context.keys.get(&idempotency.key) {
-                Some((hash, _)) if *hash != idempotency.request_hash => return Err(StartError::OtherRequest),
-                Some(_) => {}
-                None => {
-                    let (key, request_hash) = (idempotency.key.clone(), idempotency.request_hash.clone());
-                    context.keys.insert(key.clone(), (request_hash.clone(), self.id.clone()));
-                    self.idempotent.push(Idempotent { key, request_hash, saga: self.id.clone() });
-                }
-            }
+        let known = start.idempotency.as_ref().and_then(|own| Some((own, context.keys.get(&own.key)?)));
+        if known.is_some_and(|(own, hash)| *hash != own.request_hash) {
+            return Err(StartError::OtherRequest);
         }
+        let is_new = known.is_none();
+        let started = self.start_or_find(start, context);
+        if let Some(Idempotency { key, request_hash }) = start.idempotency.clone().filter(|_| is_new)
+            && (started.is_ok() || planted(Bug::KeyWithoutSaga))
+        {
+            context.keys.insert(key.clone(), request_hash.clone());
+            self.idempotent.push(Idempotent { key, request_hash, saga: self.id.clone() });
+        }
+        started
+    }
+
+    fn start_or_find(&mut self, start: &StartRequest, context: &mut Context<'_>) -> Result<Started, StartError> {
         let existed = match &self.saga {
             Some(saga) if has_no_known_input(saga) || same_json(&saga.input, &start.input) => true,
             Some(_) if planted(Bug::KeyReuse) => true,
-            Some(_) => {
-                self.idempotent.retain(|row| Some(&row.key) != start.idempotency.as_ref().map(|i| &i.key));
-                return Err(StartError::OtherInput(self.id.clone()));
-            }
+            Some(_) => return Err(StartError::OtherInput(self.id.clone())),
             None => false,
         };
         if !existed {
@@ -157,8 +165,10 @@ impl Draft {
             let saga =
                 Saga::begin(self.id.clone(), start.definition.clone(), reply_to, start.input.clone(), context.now);
             self.saga = Some(saga);
-            self.decide(&Input::Start, context)
-                .map_err(|why| StartError::BadInput(format!("the saga cannot begin: {why}")))?;
+            if let Err(why) = self.decide(&Input::Start, context) {
+                self.saga = None; // a later arrival must not find a saga that is not stored
+                return Err(StartError::BadInput(format!("the saga cannot begin: {why}")));
+            }
         }
         let saga = self.saga.as_ref().expect("the saga exists or was just begun");
         Ok(Started { id: self.id.clone(), existed, status: saga.status, revision: saga.revision })
@@ -173,6 +183,10 @@ impl Draft {
         let cancels = verb.input == Input::Cancel;
         match self.decide(&verb.input, context) {
             Ok(status) => Ok(status),
+            Err(why) if self.saga.as_ref().is_some_and(|saga| saga.revision == 0) => {
+                self.saga = None; // a later arrival must not find a saga that is not stored
+                Err(VerbError::Ignored(why))
+            }
             Err(why) => match (why, self.saga.as_ref().map(|saga| saga.status)) {
                 // asking again for what is so already is no error
                 (Ignored::AlreadyGoingBack, Some(status)) => Ok(status),

@@ -8,6 +8,7 @@ use super::answer::Answer;
 use super::settle::Arrivals;
 use super::{Arrival, Settled};
 use crate::error::{Error, StartError, VerbError};
+use crate::request::Asker;
 
 /// Halves arrivals that cannot be stored together, the first half last: it is taken first. A single one is answered,
 /// or, if it is a reply, comes again as [`Arrival::Unstorable`].
@@ -54,7 +55,11 @@ pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
             settled.answers.push(Answer::Start(start.accepted, Err(StartError::Unavailable(why.to_owned()))));
         }
         Arrival::Verb(verb) => {
-            settled.answers.push(Answer::Verb(verb.done, Err(VerbError::Unavailable(why.to_owned()))));
+            let why = Err(VerbError::Unavailable(why.to_owned()));
+            match verb.asker {
+                Asker::Here(done) => settled.answers.push(Answer::Verb(done, why)),
+                Asker::Elsewhere(id) => settled.refused.push((id, why)),
+            }
         }
         Arrival::Watch(waiter) => {
             let _ = waiter.send(Err(VerbError::Unavailable(why.to_owned()))); // who has gone needs no answer

@@ -1,7 +1,7 @@
 //! Load, decide and commit in one transaction; what lost a race is read and decided again, and what the database
 //! refuses to hold is found by halving.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::future::join;
 use sagamore_core::Timestamp;
@@ -18,7 +18,7 @@ use super::{Arrival, Batch, Settled, poison};
 use crate::error::{Error, VerbError};
 use crate::live::Known;
 use crate::orchestrator::Orchestrator;
-use crate::request::summary;
+use crate::request::{Asker, VerbRequest, summary};
 use crate::store::{Epochs, Loaded, Saved, Unreadable, Write};
 
 /// How often sagas that somebody else keeps changing are read again in one turn.
@@ -82,31 +82,64 @@ impl Orchestrator {
         let (loaded, numbers) = join(self.load(epochs, &tx, arrivals), store.reserve(&tx, starts)).await;
         let ((mut known, unreadable), numbers) = (loaded?, numbers?);
         let mut keys = self.load_keys(&tx, arrivals).await?;
-        let drafts = self.decide(epochs, arrivals, (&mut known, &unreadable), &mut keys, now, rng);
+        let unanswered = self.store.unanswered(&tx, &handed(arrivals)).await?;
+        let drafts = self.decide(epochs, arrivals, (&mut known, &unreadable), (&mut keys, &unanswered), now, rng);
         let changed = |draft: &&Draft| !draft.entries.is_empty();
         let writes: Vec<Write<'_>> = drafts.iter().filter(changed).filter_map(write).collect();
-        let idempotent: Vec<_> = drafts.iter().flat_map(|draft| &draft.idempotent).collect();
         if drafts.iter().any(|draft| is_passed_over(draft, arrivals)) {
             self.store.check_ownership(&tx, epochs).await?;
         }
-        if writes.is_empty() && idempotent.is_empty() {
+        let has_key = |draft: &Draft| !draft.idempotent.is_empty();
+        if writes.is_empty() && unanswered.is_empty() && !drafts.iter().any(has_key) {
             open.rollback().await?;
             return Ok(drafts.into_iter().map(|draft| (draft, None)).collect());
         }
         let mut saved = self.store.write(&tx, epochs, &writes, numbers).await?.into_iter();
-        if !self.store.write_idempotent(&tx, now, &idempotent).await? {
-            return Err(Error::Contended); // another orchestrator stored the key: everything is read again
-        }
-        if planted(Bug::PublishBeforeCommit) {
-            let commands: Vec<_> = drafts.iter().flat_map(Draft::commands).collect();
-            self.publish(&commands, &[]).await?;
-        }
-        open.commit().await.or_else(|error| if planted(Bug::EarlyAcknowledgement) { Ok(()) } else { Err(error) })?;
         let paired = drafts.into_iter().map(|draft| {
             let saved = if draft.entries.is_empty() { None } else { saved.next() };
             (draft, saved)
         });
-        Ok(paired.collect())
+        let drafts: Vec<(Draft, Option<Saved>)> = paired.collect();
+        self.write_beside(&tx, arrivals, &drafts, now).await?;
+        if planted(Bug::PublishBeforeCommit) {
+            let commands: Vec<_> = drafts.iter().flat_map(|(draft, _)| draft.commands()).collect();
+            self.publish(&commands, &[]).await?;
+        }
+        open.commit().await.or_else(|error| if planted(Bug::EarlyAcknowledgement) { Ok(()) } else { Err(error) })?;
+        Ok(drafts)
+    }
+
+    /// Writes what belongs to the sagas of this transaction: the keys of starts, and the answers to verbs of others. What
+    /// lost a race writes neither.
+    async fn write_beside(
+        &mut self,
+        tx: &Tx,
+        arrivals: &Arrivals,
+        drafts: &[(Draft, Option<Saved>)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let (mut keys, mut answers) = (Vec::new(), Vec::new());
+        for (draft, saved) in drafts {
+            if *saved == Some(Saved::Conflict) {
+                continue;
+            }
+            let is_fresh = draft.seq.is_none() && saved.is_some();
+            keys.extend(draft.idempotent.iter().map(|key| (key, is_fresh)));
+            let arrivals = arrivals.get(&draft.id).into_iter().flatten();
+            answers.extend(arrivals.zip(&draft.verdicts).filter_map(|pair| match pair {
+                (Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }), Verdict::Verb(answer)) => {
+                    Some((id.clone(), answer.clone()))
+                }
+                _ => None,
+            }));
+        }
+        if !self.store.write_idempotent(tx, now, &keys).await? {
+            return Err(Error::Contended); // another orchestrator stored the key: everything is read again
+        }
+        if !planted(Bug::VerbAnsweredApart) {
+            self.store.write_answers(tx, &answers).await?;
+        }
+        Ok(())
     }
 
     /// Folds what has come to each saga. No await in here: it is values in, values out.
@@ -115,7 +148,7 @@ impl Orchestrator {
         epochs: &Epochs,
         arrivals: &Arrivals,
         (known, unreadable): (&mut HashMap<SagaId, Known>, &HashMap<SagaId, Box<Unreadable>>),
-        keys: &mut HashMap<String, (String, SagaId)>,
+        (keys, unanswered): (&mut HashMap<String, String>, &HashSet<String>),
         now: Timestamp,
         rng: &mut fastrand::Rng,
     ) -> Vec<Draft> {
@@ -126,7 +159,7 @@ impl Orchestrator {
             Some(ReplyTo { topic: topic.clone(), partition })
         };
         let owns = |partition: u32| epochs.owns(partition);
-        let mut context = Context { now, rng, reply_to: &reply_to, owns: &owns, keys };
+        let mut context = Context { now, rng, reply_to: &reply_to, owns: &owns, keys, unanswered };
         let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match unreadable.get(id) {
             Some(row) => Draft::unreadable(id.clone(), arrivals, row, &owns),
             None => Draft::fold(id.clone(), known.remove(id), arrivals, &mut context),
@@ -161,7 +194,7 @@ impl Orchestrator {
         Ok((known, unreadable))
     }
 
-    async fn load_keys(&mut self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<String, (String, SagaId)>, Error> {
+    async fn load_keys(&mut self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<String, String>, Error> {
         let starts = arrivals.values().flatten().filter_map(|arrival| match arrival {
             Arrival::Start(start) => start.idempotency.as_ref(),
             Arrival::Verb(_) | Arrival::Watch(_) => None,
@@ -227,7 +260,11 @@ impl Orchestrator {
                 }
                 settled.answers.push(Answer::Start(start.accepted, answer));
             }
-            (Arrival::Verb(verb), Verdict::Verb(answer)) => settled.answers.push(Answer::Verb(verb.done, answer)),
+            (Arrival::Verb(verb), Verdict::Verb(answer)) => match verb.asker {
+                Asker::Here(done) => settled.answers.push(Answer::Verb(done, answer)),
+                Asker::Elsewhere(id) if planted(Bug::VerbAnsweredApart) => settled.refused.push((id, answer)),
+                Asker::Elsewhere(_) => {} // answered in the transaction
+            },
             (Arrival::Watch(waiter), Verdict::Watch { exists: true }) => self.live.wait(id, waiter),
             (Arrival::Watch(waiter), Verdict::Watch { exists: false }) => {
                 let _ = waiter.send(Err(VerbError::NotFound(id.clone()))); // who has gone needs no answer
@@ -255,6 +292,15 @@ impl Orchestrator {
             ) => {}
         }
     }
+}
+
+/// The verbs among these that another orchestrator left.
+fn handed(arrivals: &Arrivals) -> Vec<&str> {
+    let verbs = arrivals.values().flatten().filter_map(|arrival| match arrival {
+        Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }) => Some(id.as_str()),
+        _ => None,
+    });
+    verbs.collect()
 }
 
 /// Whether a reply or a verb of a known saga comes to nothing. No write proves then that the memory that says so is the owner's.

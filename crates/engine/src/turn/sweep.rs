@@ -31,6 +31,8 @@ pub(crate) struct Sweep {
     after: i64,
     /// The number of the last saga whose row was looked at.
     rows_after: i64,
+    /// The last idempotency key that was looked at.
+    keys_after: String,
     horizon_due: Option<Timestamp>,
 }
 
@@ -58,6 +60,7 @@ impl Orchestrator {
             None => {
                 self.tell_horizon(epochs, now).await?;
                 self.store.sweep_handed(now).await?;
+                self.sweep.keys_after = self.store.sweep_keys(&self.sweep.keys_after, PAGE).await?.unwrap_or_default();
                 metrics::gauge!("sagamore_unreadable_sagas").set(self.store.count_unreadable().await? as f64);
                 self.sweep.next = Some(now.plus(PAUSE));
             }

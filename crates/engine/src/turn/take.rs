@@ -8,7 +8,7 @@ use sagamore_transport::wire::{self, Undecodable};
 use super::{Arrival, Batch};
 use crate::error::{Error, StartError, VerbError};
 use crate::orchestrator::Orchestrator;
-use crate::request::Request;
+use crate::request::{Asker, Request, VerbRequest};
 use crate::store::Epochs;
 
 impl Orchestrator {
@@ -108,7 +108,10 @@ impl Orchestrator {
             self.gauges.taken(&request);
             match request {
                 Request::Start(start) => drop(start.accepted.send(Err(StartError::Unavailable(why.to_string())))),
-                Request::Verb(verb) => drop(verb.done.send(Err(VerbError::Unavailable(why.to_string())))),
+                Request::Verb(VerbRequest { asker: Asker::Here(done), .. }) => {
+                    drop(done.send(Err(VerbError::Unavailable(why.to_string()))));
+                }
+                Request::Verb(_) => {} // its row is read again
                 Request::Watch { .. } => {}
             }
         }

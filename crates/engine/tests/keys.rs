@@ -1,0 +1,96 @@
+//! Idempotency keys: each is stored with the saga that its request led to, and with nothing else.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Rig, database, wish};
+use sagamore_engine::{Options, Start, StartError};
+
+fn with_key(saga: &str, text: &str, key: &str) -> Start {
+    Start { idempotency_key: Some(key.into()), ..wish(saga, text) }
+}
+
+async fn keys(rig: &Rig) -> Vec<String> {
+    let rows = rig.database.query("SELECT key FROM idempotency ORDER BY key", ()).await.expect("read");
+    rows.iter().map(|row| row.get(0).expect("a text")).collect()
+}
+
+async fn insert_orphan(rig: &Rig, key: &str, saga: &str) {
+    let sql = "INSERT INTO idempotency (key, request_hash, saga, stored_at) VALUES ($1, 'of another request', $2, 0)";
+    let open = rig.database.begin().await.expect("begin");
+    open.tx().execute(sql, (key, saga)).await.expect("insert");
+    open.commit().await.expect("commit");
+}
+
+/// It shares partitions and has none: others have them all.
+async fn without_a_partition() -> Rig {
+    let options = Options { lease: Some(Duration::from_secs(3)), owner: "one".into(), ..Options::default() };
+    let rig = Rig::with(options, database()).await;
+    let open = rig.database.begin().await.expect("begin");
+    let theirs = "UPDATE ownership SET owner = 'two', lease_until = 9000000000000000, epoch = 7";
+    open.tx().execute(theirs, ()).await.expect("update");
+    open.commit().await.expect("commit");
+    rig
+}
+
+#[tokio::test]
+async fn refused_starts_leave_no_key() {
+    let mut rig = without_a_partition().await;
+    for number in 0..50 {
+        let refused = rig.start(with_key(&format!("s{number}"), "a", &format!("k{number}"))).await;
+        assert!(matches!(refused, Err(StartError::Unavailable(_))), "{refused:?}");
+    }
+    assert_eq!(keys(&rig).await, [] as [&str; 0], "nothing was started");
+
+    let mut rig = Rig::new().await;
+    rig.start(with_key("1", "a", "k")).await.expect("accepted");
+    let refused = rig.start(with_key("1", "b", "other")).await;
+    assert!(matches!(refused, Err(StartError::OtherInput(_))), "{refused:?}");
+    assert_eq!(keys(&rig).await, ["k"]);
+}
+
+#[tokio::test]
+async fn a_start_that_is_refused_takes_its_key_from_no_other_one_of_its_turn() {
+    let mut rig = Rig::new().await;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let handle = rig.handle.clone();
+    let both = async { tokio::join!(handle.start(with_key("1", "b", "k")), handle.start(with_key("2", "a", "k"))) };
+    let (refused, started) = rig.while_turning(both).await;
+    assert!(matches!(refused, Err(StartError::OtherInput(_))), "{refused:?}");
+    started.expect("the key is free");
+    let other = rig.start(with_key("3", "a", "k")).await;
+    assert!(matches!(other, Err(StartError::OtherRequest)), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_was_stored_without_a_saga_is_free() {
+    let mut rig = Rig::new().await;
+    insert_orphan(&rig, "k", "booklet:1").await;
+    insert_orphan(&rig, "l", "booklet:gone").await;
+    rig.start(with_key("1", "a", "k")).await.expect("no saga has it");
+    rig.start(with_key("2", "a", "l")).await.expect("no saga has it");
+    for (saga, key) in [("3", "k"), ("4", "l")] {
+        let other = rig.start(with_key(saga, "a", key)).await;
+        assert!(matches!(other, Err(StartError::OtherRequest)), "{other:?}");
+    }
+    rig.crash().await;
+    for (saga, key) in [("1", "k"), ("2", "l")] {
+        assert!(rig.start(with_key(saga, "a", key)).await.expect("the same request").existed);
+    }
+}
+
+#[tokio::test]
+async fn keys_without_a_saga_are_swept_and_the_others_stay() {
+    let mut rig = Rig::new().await;
+    rig.start(with_key("1", "a", "a-kept")).await.expect("accepted");
+    rig.start(with_key("2", "a", "z-kept")).await.expect("accepted");
+    for key in ["b", "c", "d"] {
+        insert_orphan(&rig, key, "booklet:gone").await;
+    }
+    for _ in 0..4 {
+        rig.passes(Duration::from_secs(61));
+        rig.turn().await;
+    }
+    assert_eq!(keys(&rig).await, ["a-kept", "z-kept"]);
+}
