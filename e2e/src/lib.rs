@@ -8,3 +8,5 @@ pub mod services;
 
 mod cast;
 pub mod kills;
+
+pub mod chaos;

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace::Workspace;
 use folder::{Folder, Ports};
+pub use kafka::Door;
 pub use process::Process;
 
 const USAGE: &str = "\
@@ -58,6 +59,7 @@ trait Service {
 /// The services of a checkout.
 pub struct Services {
     folder: Folder,
+    doors: Vec<Door>,
 }
 
 /// Does what these arguments say.
@@ -79,7 +81,18 @@ pub fn obey(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
 impl Services {
     /// Those of this checkout.
     pub fn of(workspace: &Workspace) -> Services {
-        Services { folder: Folder::new(workspace.path("target/services"), workspace.path("e2e/services/pom.xml")) }
+        Services::at(workspace, "target/services")
+    }
+
+    /// Services of their own in this folder, counted from the root of the checkout.
+    pub fn at(workspace: &Workspace, folder: &str) -> Services {
+        let folder = Folder::new(workspace.path(folder), workspace.path("e2e/services/pom.xml"));
+        Services { folder, doors: Vec::new() }
+    }
+
+    /// Gives Kafka further listeners from its next start on.
+    pub fn with_doors(self, doors: Vec<Door>) -> Services {
+        Services { doors, ..self }
     }
 
     /// Whether any of them runs.
@@ -144,6 +157,12 @@ impl Services {
         kafka::Kafka::new(&self.folder, ports).reset_offsets(group)
     }
 
+    /// Publishes one record with this body to a topic.
+    pub fn produce(&self, topic: &str, body: &str) -> Result<()> {
+        let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
+        kafka::Kafka::new(&self.folder, ports).produce(topic, body)
+    }
+
     /// Until its ports are free again: a process of many threads is gone a moment before they are.
     fn kill(&self, name: &str) -> Result<()> {
         let Some(process) = self.folder.running(name)? else { return Ok(()) };
@@ -162,6 +181,16 @@ impl Services {
     /// Where PostgreSQL is.
     pub fn postgres_url(&self) -> Result<String> {
         Ok(self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?.postgres_url())
+    }
+
+    /// Where PostgreSQL stores its data.
+    pub fn postgres_folder(&self) -> PathBuf {
+        self.folder.of("postgres")
+    }
+
+    /// Where PostgreSQL listens.
+    pub fn postgres_port(&self) -> Result<u16> {
+        Ok(self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?.postgres)
     }
 
     /// The configuration that points at the services.
@@ -203,7 +232,8 @@ impl Services {
     }
 
     fn both(&self, ports: &Ports) -> [Box<dyn Service>; 2] {
-        [Box::new(kafka::Kafka::new(&self.folder, *ports)), Box::new(postgres::Postgres::new(&self.folder, *ports))]
+        let kafka = kafka::Kafka::new(&self.folder, *ports).with_doors(self.doors.clone());
+        [Box::new(kafka), Box::new(postgres::Postgres::new(&self.folder, *ports))]
     }
 
     fn start(&self, service: &dyn Service) -> Result<()> {

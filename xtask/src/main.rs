@@ -10,17 +10,18 @@ mod words;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::chores::{CHORES, Chore};
-use sagamore_e2e::services;
 use sagamore_e2e::workspace::Workspace;
+use sagamore_e2e::{chaos, services};
 
 const USAGE: &str = "\
 usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out the test suite (it has just run)
        cargo xtask CHECK..         these checks alone
        cargo xtask docs            writes the generated documents anew
        cargo xtask services ..     up, down, status, env: Kafka and PostgreSQL on loopback, without Docker
+       cargo xtask chaos ..        every kind of fault beside a steady load: [--minutes N] [--seed N] [--only N] [--list]
        cargo xtask help            this text
 ";
 
@@ -46,12 +47,36 @@ fn obey(arguments: &[&str]) -> Result<ExitCode> {
             documents::write(&Workspace::find()?)?;
             Ok(ExitCode::SUCCESS)
         }
+        ["chaos", rest @ ..] => chaos(rest),
         ["services", rest @ ..] => services::obey(&Workspace::find()?, rest),
         names => {
             let passed = chores::run(&Workspace::find()?, &select(names)?);
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
+}
+
+/// Runs a campaign of faults with these arguments.
+fn chaos(arguments: &[&str]) -> Result<ExitCode> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let mut options = chaos::Options { minutes: None, seed: since.as_secs(), only: None };
+    let mut rest = arguments;
+    while let [flag, after @ ..] = rest {
+        let value = || after.first().with_context(|| format!("{flag} needs a number"));
+        match *flag {
+            "--list" => {
+                print!("{}", chaos::list());
+                return Ok(ExitCode::SUCCESS);
+            }
+            "--minutes" => options.minutes = Some(value()?.parse()?),
+            "--seed" => options.seed = value()?.parse()?,
+            "--only" => options.only = Some(value()?.parse()?),
+            other => bail!("'{other}' is no option of chaos\n{USAGE}"),
+        }
+        rest = after.get(1..).unwrap_or_default();
+    }
+    let violations = chaos::run(&Workspace::find()?, options)?;
+    Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Which checks these arguments ask for.

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -34,18 +34,34 @@ logger.server.name = kafka.server
 logger.server.level = INFO
 ";
 
+/// A further plain listener of the broker: clients that connect to it are sent to `advertised` for everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Door {
+    /// Where the broker listens.
+    pub listen: SocketAddr,
+    /// Where clients are sent: a proxy in front of `listen`.
+    pub advertised: SocketAddr,
+}
+
 /// The broker.
 pub struct Kafka {
     here: PathBuf,
     pom: PathBuf,
     secure: PathBuf,
     ports: Ports,
+    doors: Vec<Door>,
 }
 
 impl Kafka {
     /// The broker of this folder.
     pub fn new(folder: &Folder, ports: Ports) -> Kafka {
-        Kafka { here: folder.of("kafka"), pom: folder.pom().to_owned(), secure: folder.secure(), ports }
+        let (pom, secure) = (folder.pom().to_owned(), folder.secure());
+        Kafka { here: folder.of("kafka"), pom, secure, ports, doors: Vec::new() }
+    }
+
+    /// The same with further listeners.
+    pub fn with_doors(self, doors: Vec<Door>) -> Kafka {
+        Kafka { doors, ..self }
     }
 
     /// Fetches the jars, unless those are there that the file of dependencies names.
@@ -71,6 +87,17 @@ impl Kafka {
         fs::rename(&fetched, &jars).with_context(|| format!("name {}", jars.display()))
     }
 
+    /// Publishes one record with this body.
+    pub fn produce(&self, topic: &str, body: &str) -> Result<()> {
+        let mut java = self.java();
+        java.args(["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", &self.ports.brokers()]);
+        java.args(["--topic", topic]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = java.spawn().context("run the console producer")?;
+        child.stdin.take().context("its input is piped")?.write_all(format!("{body}\n").as_bytes())?;
+        ensure!(child.wait()?.success(), "publish to {topic}");
+        Ok(())
+    }
+
     fn java(&self) -> Command {
         let mut java = Command::new("java");
         java.args(HEAP).arg(format!("-Dlog4j2.configurationFile={}", self.here.join("log4j2.properties").display()));
@@ -81,16 +108,20 @@ impl Kafka {
     fn properties(&self) -> String {
         let Ports { kafka, controller, kafka_sasl, kafka_mutual, .. } = self.ports;
         let (data, secure) = (self.here.join("data"), self.secure.display());
+        let doors = || self.doors.iter().enumerate();
+        let listeners: String = doors().map(|(at, door)| format!(",DOOR{at}://{}", door.listen)).collect();
+        let advertised: String = doors().map(|(at, door)| format!(",DOOR{at}://{}", door.advertised)).collect();
+        let protocols: String = doors().map(|(at, _)| format!(",DOOR{at}:PLAINTEXT")).collect();
         format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              controller.listener.names=CONTROLLER\n\
              listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller},\
-                       SASL_SSL://127.0.0.1:{kafka_sasl},SSL://127.0.0.1:{kafka_mutual}\n\
+                       SASL_SSL://127.0.0.1:{kafka_sasl},SSL://127.0.0.1:{kafka_mutual}{listeners}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{kafka},\
-                                  SASL_SSL://{HOST}:{kafka_sasl},SSL://{HOST}:{kafka_mutual}\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL\n\
+                                  SASL_SSL://{HOST}:{kafka_sasl},SSL://{HOST}:{kafka_mutual}{advertised}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL{protocols}\n\
              inter.broker.listener.name=PLAINTEXT\n\
              sasl.enabled.mechanisms=SCRAM-SHA-512\n\
              listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM} required;\n\

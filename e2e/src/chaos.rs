@@ -1,0 +1,209 @@
+//! `cargo xtask chaos`: the shop in production form under every kind of fault, one after another, beside a steady load.
+//!
+//! The invariants are read from the databases and compared with every answer that a client had. The faults come in rounds: each
+//! kind once a round, in an order that the seed determines.
+
+mod proxy;
+mod random;
+
+mod site;
+
+mod load;
+
+mod check;
+mod faults;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::services::Services;
+use crate::workspace::Workspace;
+use check::{Epochs, Stock};
+use faults::{Fault, Scene, Volume};
+use load::{CUSTOMERS, Ledger, Load, PRODUCTS};
+use random::Random;
+use site::{ORCHESTRATORS, SERVICES, Site};
+
+/// Where servers, logs and data of a campaign are.
+const FOLDER: &str = "target/chaos";
+/// How long everything may take to come to rest after the last fault.
+const REST_MAX: Duration = Duration::from_secs(180);
+/// How long the first order after a fault may take until its outcome is told.
+const CALM_MAX: Duration = Duration::from_secs(60);
+/// After an overload the usual answer time is back within this.
+const RECOVERY_MAX: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(300);
+/// Undisturbed load between two faults.
+const QUIET: Duration = Duration::from_secs(2);
+const CENTS_EACH: i64 = 1_000_000_000;
+const PIECES_EACH: i64 = 10_000_000;
+const PIECES_RARE: i64 = 40;
+
+/// How long a campaign lasts, and what it draws from.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Faults strike until this has passed, and every kind at least once; none: every kind once.
+    pub minutes: Option<u64>,
+    /// Determines the order of faults and the choice of their targets.
+    pub seed: u64,
+    /// Only this kind, by its place in the list that `--list` prints.
+    pub only: Option<usize>,
+}
+
+/// One line a kind: what `--only` chooses from.
+pub fn list() -> String {
+    Fault::ALL.iter().enumerate().map(|(at, fault)| format!("{at:>3}  {}\n", fault.name())).collect()
+}
+
+/// What happened to one kind of fault.
+#[derive(Default)]
+struct Tally {
+    strikes: u64,
+    calm: Vec<Duration>,
+}
+
+/// Runs a campaign; what offends, a line each.
+pub fn run(workspace: &Workspace, options: Options) -> Result<Vec<String>> {
+    let built = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
+    ensure!(built.is_empty(), "build: {}", built.join("; "));
+    println!("   seed {}: repeat with `cargo xtask chaos --seed {}`", options.seed, options.seed);
+    Services::at(workspace, &format!("{FOLDER}/services")).down()?; // left by a campaign that was interrupted
+    let volume = Volume::mount(&workspace.path(FOLDER).join("services/postgres"));
+    let site = Arc::new(Site::start(workspace, FOLDER)?);
+    let scene = Scene { site, ledger: Arc::default(), volume };
+    let outcome = campaign(&scene, options);
+    println!("   logs of the processes: {}", scene.site.folder().display());
+    for name in ORCHESTRATORS.into_iter().chain(SERVICES) {
+        scene.site.kill(name)?;
+    }
+    scene.site.services.down()?;
+    outcome.map(|()| scene.ledger.violations())
+}
+
+fn campaign(scene: &Scene, options: Options) -> Result<()> {
+    let Scene { site, ledger, .. } = scene;
+    let begun_with = load_goods(site)?;
+    let load = Load::usual(site, ledger, options.seed);
+    let mut random = Random::new(options.seed);
+    let (mut epochs, mut rises) = (Epochs::default(), 0);
+    let mut tallies: BTreeMap<Fault, Tally> = BTreeMap::new();
+    let begun = Instant::now();
+    let time = Duration::from_secs(60 * options.minutes.unwrap_or(0));
+    let mut rounds = 0;
+    while rounds == 0 || begun.elapsed() < time {
+        let mut faults: Vec<Fault> = match options.only {
+            Some(at) => vec![*Fault::ALL.get(at).context("no fault has this number: see --list")?],
+            None => Fault::ALL.to_vec(),
+        };
+        random.shuffle(&mut faults);
+        for fault in faults {
+            if rounds > 0 && begun.elapsed() >= time {
+                break;
+            }
+            if let Some(obstacle) = fault.obstacle(scene) {
+                if rounds == 0 {
+                    println!("   LEFT OUT: {}: {obstacle}", fault.name());
+                }
+                continue;
+            }
+            std::thread::sleep(QUIET);
+            println!("   {:>5.0} s  {}", begun.elapsed().as_secs_f64(), fault.name());
+            fault.strike(scene, &mut random).with_context(|| format!("strike: {}", fault.name()))?;
+            let calm = calm_again(scene, fault)?;
+            let tally = tallies.entry(fault).or_default();
+            tally.strikes += 1;
+            tally.calm.push(calm);
+            check::snapshot(site, begun_with, ledger)?;
+            rises += epochs.look(site, ledger)?;
+        }
+        rounds += 1;
+    }
+    load.stop();
+    let rest = check::comes_to_rest(site, REST_MAX, ledger)?;
+    check::snapshot(site, begun_with, ledger)?;
+    let statuses = check::finally(site, ledger)?;
+    print(&tallies, ledger, &statuses);
+    println!("   {rises} epochs rose; at rest {:.1} s after the last fault", rest.as_secs_f64());
+    let violations = ledger.violations();
+    println!("   {} violations in {:.1} minutes", violations.len(), begun.elapsed().as_secs_f64() / 60.0);
+    Ok(())
+}
+
+/// Waits until an order has its outcome again, and every process is ready. A process that ended by itself is a violation.
+fn calm_again(scene: &Scene, fault: Fault) -> Result<Duration> {
+    let Scene { site, ledger, .. } = scene;
+    let begun = Instant::now();
+    for name in site.revive()? {
+        ledger.violate(format!("process-ended: {name} ended by itself during '{}'", fault.name()));
+    }
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let id =
+            format!("probe-{}-{attempts}", begun.elapsed().as_nanos() + u128::from(ledger.placed()) * 1_000_000_000);
+        let body = json!({ "orderId": id, "customerId": "c0",
+            "lines": [{ "sku": "s0", "quantity": 1, "unitPriceCents": 100 }],
+            "shipTo": { "name": "N", "address": "1", "city": "C", "region": null, "postalCode": null, "country": "France" } });
+        let at = ORCHESTRATORS[attempts % ORCHESTRATORS.len()];
+        let answer = site.http(at, "POST", "/orders", &body.to_string(), Some(5));
+        if answer.as_ref().is_ok_and(|answer| answer.code == 200 && answer.body.contains("\"completed\"")) {
+            break;
+        }
+        if begun.elapsed() > CALM_MAX {
+            ledger.violate(format!(
+                "stuck-saga: no order completes {} s after '{}': {answer:?}",
+                CALM_MAX.as_secs(),
+                fault.name()
+            ));
+            break;
+        }
+        std::thread::sleep(POLL);
+    }
+    if fault == Fault::Overload && begun.elapsed() > RECOVERY_MAX {
+        ledger.violate(format!("no-recovery: {:.0} s after the overload", begun.elapsed().as_secs_f64()));
+    }
+    Ok(begun.elapsed())
+}
+
+/// Accounts, products and countries; money and goods are checked against what they hold here.
+fn load_goods(site: &Site) -> Result<Stock> {
+    let accounts = (0..CUSTOMERS).map(|number| (format!("c{number}"), CENTS_EACH)).chain([("poor".to_owned(), 0)]);
+    let accounts: Vec<_> = accounts.collect();
+    let stock =
+        (0..PRODUCTS).map(|number| (format!("s{number}"), PIECES_EACH)).chain([("rare".to_owned(), PIECES_RARE)]);
+    let stock: Vec<_> = stock.collect();
+    let post = |service: &str, path: &str, lines: Vec<serde_json::Value>| -> Result<()> {
+        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let answer = site.http(service, "POST", path, &body, None)?;
+        ensure!(answer.code < 300, "POST {path}: {} {}", answer.code, answer.body);
+        Ok(())
+    };
+    let line = |(id, cents): &(String, i64)| json!({ "customerId": id, "name": id, "balanceCents": cents });
+    post("payment", "/accounts", accounts.iter().map(line).collect())?;
+    let line = |(sku, pieces): &(String, i64)| json!({ "sku": sku, "name": sku, "onHand": pieces });
+    post("inventory", "/stock", stock.iter().map(line).collect())?;
+    post(
+        "shipping",
+        "/destinations",
+        vec![json!({ "country": "France", "served": true }), json!({ "country": "Nowhere", "served": false })],
+    )?;
+    let sum = |all: &[(String, i64)]| all.iter().map(|(_, count)| count).sum();
+    Ok(Stock { cents: sum(&accounts), pieces: sum(&stock) })
+}
+
+fn print(tallies: &BTreeMap<Fault, Tally>, ledger: &Ledger, statuses: &BTreeMap<String, u64>) {
+    println!("   {:<26} {:>7} {:>22}", "fault", "strikes", "until calm, longest");
+    for (fault, tally) in tallies {
+        let longest = tally.calm.iter().max().copied().unwrap_or_default();
+        println!("   {:<26} {:>7} {:>20.1} s", fault.name(), tally.strikes, longest.as_secs_f64());
+    }
+    println!("   {} kinds of faults, {} orders: {statuses:?}", tallies.len(), ledger.placed());
+    let counts = ledger.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    for (what, count) in &*counts {
+        println!("   {what:<34} {count:>9}");
+    }
+}
