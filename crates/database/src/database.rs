@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
-use crate::port::{Backend, Dialect, Stats, Transaction};
+use crate::port::{Backend, Dialect, Stats};
+use crate::scope::Scope;
 use crate::value::{Params, Row, Value};
 
 /// A database of one service, or of the engine. Clones share it.
@@ -14,9 +15,12 @@ pub struct Database {
 }
 
 /// A handle on an open transaction, cheap to clone: it reads and writes, and cannot commit.
+///
+/// A statement that fails aborts the transaction, on every backend: from then on each statement fails with
+/// [`Error::Aborted`], until a rollback to the savepoint before it.
 #[derive(Clone)]
 pub struct Tx {
-    transaction: Arc<dyn Transaction>,
+    scope: Arc<Scope>,
     dialect: Dialect,
     /// What was written through this handle and its clones; none for those that count with the transaction.
     own: Option<Arc<AtomicU64>>,
@@ -48,7 +52,8 @@ impl Database {
     /// Opens a transaction for writing.
     pub async fn begin(&self) -> Result<Open, Error> {
         let transaction = self.backend.begin().await?;
-        Ok(Open { tx: Tx { transaction, dialect: self.dialect(), own: None }, ended: false })
+        let scope = Arc::new(Scope::new(transaction));
+        Ok(Open { tx: Tx { scope, dialect: self.dialect(), own: None }, ended: false })
     }
 
     /// What it has done since it was opened.
@@ -69,39 +74,41 @@ impl Open {
     }
 
     /// Makes everything durable. After `Ok` it survives any crash; [`Error::CommitUnknown`] means that nobody knows.
+    /// An aborted transaction is rolled back, and fails with the error of the statement that aborted it.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let committed = self.tx.transaction.commit().await;
+        let committed = self.tx.scope.commit().await;
         self.ended = true;
         committed
     }
 
     /// Undoes everything.
     pub async fn rollback(mut self) -> Result<(), Error> {
-        let undone = self.tx.transaction.rollback().await;
+        let undone = self.tx.scope.transaction().rollback().await;
         self.ended = true;
         undone
     }
 
     /// Opens a savepoint; they nest.
     pub async fn savepoint(&self) -> Result<(), Error> {
-        self.tx.transaction.savepoint().await
+        self.tx.scope.run(|transaction| transaction.savepoint()).await
     }
 
-    /// Forgets the innermost savepoint; what was done since stays.
+    /// Forgets the innermost savepoint; what was done since stays. When a statement has failed since, fails with its error:
+    /// then only [`Open::rollback_to`] helps.
     pub async fn release(&self) -> Result<(), Error> {
-        self.tx.transaction.release().await
+        self.tx.scope.release().await
     }
 
     /// Undoes everything since the innermost savepoint, and forgets it.
     pub async fn rollback_to(&self) -> Result<(), Error> {
-        self.tx.transaction.rollback_to().await
+        self.tx.scope.rollback_to().await
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         if !self.ended {
-            self.tx.transaction.abandon();
+            self.tx.scope.transaction().abandon();
         }
     }
 }
@@ -120,7 +127,7 @@ impl Tx {
 
     /// Runs one statement; gives the number of rows it changed.
     pub async fn execute(&self, sql: &str, params: impl Params) -> Result<u64, Error> {
-        let changed = self.transaction.execute(sql, params.into_values()).await?;
+        let changed = self.scope.run(|transaction| transaction.execute(sql, params.into_values())).await?;
         self.count(changed);
         Ok(changed)
     }
@@ -128,18 +135,18 @@ impl Tx {
     /// Runs one statement; gives its rows.
     pub async fn query(&self, sql: &str, params: impl Params) -> Result<Vec<Row>, Error> {
         self.count(may_write(sql));
-        self.transaction.query(sql, params.into_values()).await
+        self.scope.run(|transaction| transaction.query(sql, params.into_values())).await
     }
 
     /// Runs one statement once for each set of parameters, in one round trip; gives the rows of each run.
     pub async fn query_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<Vec<Row>>, Error> {
         self.count(may_write(sql));
-        self.transaction.query_each(sql, sets).await
+        self.scope.run(|transaction| transaction.query_each(sql, sets)).await
     }
 
     /// Runs one statement once for each set of parameters, in one round trip; gives the rows changed by each run.
     pub async fn execute_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<u64>, Error> {
-        let changed = self.transaction.execute_each(sql, sets).await?;
+        let changed = self.scope.run(|transaction| transaction.execute_each(sql, sets)).await?;
         self.count(changed.iter().sum());
         Ok(changed)
     }
@@ -147,13 +154,19 @@ impl Tx {
     /// Runs several statements, separated by semicolons, without parameters: for schemas.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
         self.count(1);
-        self.transaction.batch(sql).await
+        self.scope.run(|transaction| transaction.batch(sql)).await
     }
 
     /// How many rows were changed through this transaction so far, undone ones included; through this handle, if it is
     /// one of [`Tx::counting`], and then what may have been written counts as well.
     pub fn rows_written(&self) -> u64 {
-        self.own.as_ref().map_or_else(|| self.transaction.rows_written(), |own| own.load(Ordering::Relaxed))
+        let all = || self.scope.transaction().rows_written();
+        self.own.as_ref().map_or_else(all, |own| own.load(Ordering::Relaxed))
+    }
+
+    /// The error of the statement that aborted the transaction, unless that was rolled back since.
+    pub fn aborted(&self) -> Option<Error> {
+        self.scope.aborted()
     }
 
     fn count(&self, written: u64) {

@@ -23,6 +23,9 @@ pub enum Error {
         /// The Rust type that was asked for.
         wanted: &'static str,
     },
+    /// A statement before this one failed with this error. Until a rollback to the savepoint before it nothing else succeeds.
+    #[error("the transaction is aborted: a statement before this one failed: {0}")]
+    Aborted(Box<Error>),
     /// The transaction was committed or rolled back before.
     #[error("the transaction is over")]
     Over,
@@ -47,12 +50,21 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Unavailable(_) | Error::Conflict(_) | Error::CommitUnknown(_) => true,
+            Error::Aborted(cause) => cause.is_transient(),
             Error::Constraint(_)
             | Error::Statement(_)
             | Error::Column { .. }
             | Error::Over
             | Error::InUse(_)
             | Error::ProgramTooOld { .. } => false,
+        }
+    }
+
+    /// The error itself; of an aborted transaction the one that aborted it.
+    pub fn root(&self) -> &Error {
+        match self {
+            Error::Aborted(cause) => cause.root(),
+            other => other,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod database;
 pub mod many;
 pub mod port;
+mod scope;
 
 pub mod migration;
 pub mod portable;

@@ -50,6 +50,9 @@ pub trait Backend: Send + Sync {
 }
 
 /// One open transaction. Dropped without a commit it is rolled back. After `commit` or `rollback`: [`Error::Over`].
+///
+/// What is above the port sends nothing behind a statement that failed, but `rollback_to` and `rollback`: a backend may
+/// go on after an error, or not.
 pub trait Transaction: Send + Sync {
     /// Runs one statement; gives the number of rows it changed.
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>>;
@@ -69,7 +72,8 @@ pub trait Transaction: Send + Sync {
     /// Opens a savepoint inside the transaction; they nest.
     fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Forgets the innermost savepoint; what was done since stays.
+    /// Forgets the innermost savepoint; what was done since stays. Fails when a statement whose future was dropped has
+    /// failed since; then the savepoint is still there.
     fn release(&self) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Undoes everything since the innermost savepoint, and forgets it.

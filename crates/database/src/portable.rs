@@ -34,8 +34,8 @@
 //!
 //! - SQLite has one writer: an open transaction has it, and others wait in line. On PostgreSQL they run side by side at READ
 //!   COMMITTED, so a statement may find what another committed a moment ago.
-//! - A statement that fails on PostgreSQL spoils its transaction up to the last savepoint. On SQLite only the statement is
-//!   undone. To be portable, go on after an error only by `rollback_to`.
+//! - A statement that fails aborts its transaction up to the innermost savepoint, on SQLite as on PostgreSQL: until
+//!   `rollback_to` each statement fails with [`Error::Aborted`](crate::Error::Aborted), and so do `release` and `commit`.
 //!
 //! # The way out
 //!

@@ -79,6 +79,14 @@ enum Prepared {
     Running(Running),
 }
 
+/// What a handler left in the transaction.
+struct Trace {
+    /// It is known to have written nothing.
+    clean: bool,
+    /// The error of a statement after which the transaction takes nothing more.
+    aborted: Option<DatabaseError>,
+}
+
 /// How a handler ended.
 enum Ended {
     Kept(Outcome),
@@ -262,15 +270,17 @@ impl Room<'_> {
         if mode != Mode::Together {
             open.savepoint().await.map_err(Stop::of)?;
         }
-        let written = open.tx().rows_written();
+        let tx = open.tx();
+        let written = tx.rows_written();
         let ended = guarded(running, self.options.handler_limit, meter).await;
-        let clean = open.tx().rows_written() == written;
-        self.keep_or_undo(open, self.judge(ended, clean, mode)?, mode).await
+        let trace = Trace { clean: tx.rows_written() == written, aborted: tx.aborted() };
+        self.keep_or_undo(open, self.judge(ended, trace, mode)?, mode).await
     }
 
-    /// What a handler's end means. `clean`: it is known to have written nothing.
-    fn judge(&self, ended: Decided<Body, Refusal>, clean: bool, mode: Mode) -> Result<Ended, Stop> {
+    /// What a handler's end means.
+    fn judge(&self, ended: Decided<Body, Refusal>, trace: Trace, mode: Mode) -> Result<Ended, Stop> {
         Ok(match ended {
+            Ok(Ok(_)) if let Some(error) = trace.aborted => ignored(&error, mode)?,
             Ok(Ok(output)) if output.as_str().len() > self.options.reply_bytes_max => {
                 let (bytes, bytes_max) = (output.as_str().len(), self.options.reply_bytes_max);
                 Ended::Undone(Outcome::Fault(format!("a reply of {bytes} bytes; at most {bytes_max} are taken")))
@@ -278,35 +288,48 @@ impl Room<'_> {
             Ok(Ok(output)) => Ended::Kept(Outcome::Done(output)),
             Ok(Err(Refusal { code, message })) => {
                 let outcome = Outcome::Refused(Refusal { code: cut(&code), message: cut(&message) });
+                let clean = trace.clean && trace.aborted.is_none();
                 if clean || planted(Bug::PartialChunk) { Ended::Kept(outcome) } else { Ended::Undone(outcome) }
             }
-            Err(fault) => match fault.database() {
-                Some(error) if fault.is_of_a_database_that_is_away() => {
-                    return Err(Stop::Failed(error.clone()));
-                }
-                Some(error @ DatabaseError::Conflict(_)) if mode != (Mode::Apart { last: true }) => {
-                    return Err(Stop::Again(error.clone()));
-                }
-                Some(_) | None => Ended::Undone(Outcome::Fault(cut(&fault.to_string()))),
-            },
+            Err(fault) => broken(fault.database(), &fault.to_string(), mode)?,
         })
     }
 
     async fn keep_or_undo(&self, open: &Open, ended: Ended, mode: Mode) -> Result<Outcome, Stop> {
-        match (mode, ended) {
-            (Mode::Together, Ended::Kept(outcome)) => Ok(outcome),
-            (Mode::Together, Ended::Undone(_)) => Err(Stop::Apart),
-            (Mode::Apart { .. }, Ended::Kept(outcome @ Outcome::Done(_))) => {
-                open.release().await.map_err(Stop::of)?;
-                Ok(outcome)
-            }
+        let undone = match (mode, ended) {
+            (Mode::Together, Ended::Kept(outcome)) => return Ok(outcome),
+            (Mode::Together, Ended::Undone(_)) => return Err(Stop::Apart),
+            (Mode::Apart { .. }, Ended::Kept(outcome @ Outcome::Done(_))) => match open.release().await {
+                Ok(()) => return Ok(outcome),
+                // A statement failed that the handler did not wait for.
+                Err(error) => match ignored(&error, mode)? {
+                    Ended::Kept(outcome) | Ended::Undone(outcome) => outcome,
+                },
+            },
             // A refusal is rolled back also when it wrote nothing: a statement that failed, and that the handler took
-            // as the reason to refuse, leaves PostgreSQL's transaction unusable up to the savepoint.
-            (Mode::Apart { .. }, Ended::Kept(outcome) | Ended::Undone(outcome)) => {
-                open.rollback_to().await.map_err(Stop::of)?;
-                Ok(outcome)
-            }
+            // as the reason to refuse, has aborted the transaction up to the savepoint.
+            (Mode::Apart { .. }, Ended::Kept(outcome) | Ended::Undone(outcome)) => outcome,
+        };
+        open.rollback_to().await.map_err(Stop::of)?;
+        Ok(undone)
+    }
+}
+
+/// The handler ignored this error: the transaction takes nothing more, whatever the handler answers.
+fn ignored(error: &DatabaseError, mode: Mode) -> Result<Ended, Stop> {
+    broken(Some(error), &format!("the handler ignored the error of a statement: {error}"), mode)
+}
+
+/// What a handler's fault means, and the database's error in it.
+fn broken(error: Option<&DatabaseError>, text: &str, mode: Mode) -> Result<Ended, Stop> {
+    match error.map(DatabaseError::root) {
+        Some(error @ (DatabaseError::Unavailable(_) | DatabaseError::CommitUnknown(_))) => {
+            Err(Stop::Failed(error.clone()))
         }
+        Some(error @ DatabaseError::Conflict(_)) if mode != (Mode::Apart { last: true }) => {
+            Err(Stop::Again(error.clone()))
+        }
+        Some(_) | None => Ok(Ended::Undone(Outcome::Fault(cut(text)))),
     }
 }
 
@@ -335,8 +358,8 @@ impl Answer {
 }
 
 impl Mode {
-    /// What an error of the barrier's own statements means. When it is not the database that is down, a handler has
-    /// swallowed an error, and left a transaction in which nothing works: then each shall have its savepoint.
+    /// What an error of the barrier's own statements means. When it is not the database that is down, each command shall
+    /// have its savepoint.
     fn stop(self, error: DatabaseError) -> Stop {
         match self {
             Mode::Together if !error.is_transient() => Stop::Apart,
@@ -349,6 +372,7 @@ impl Stop {
     fn of(error: DatabaseError) -> Stop {
         match error {
             DatabaseError::Conflict(_) => Stop::Again(error),
+            DatabaseError::Aborted(cause) => Stop::of(*cause),
             DatabaseError::Unavailable(_)
             | DatabaseError::CommitUnknown(_)
             | DatabaseError::Constraint(_)

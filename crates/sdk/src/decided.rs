@@ -41,7 +41,7 @@ impl Fault {
     /// Whether the database is away, or did not say what became of a commit.
     pub fn is_of_a_database_that_is_away(&self) -> bool {
         use sagamore_database::Error;
-        matches!(self.database(), Some(Error::Unavailable(_) | Error::CommitUnknown(_)))
+        matches!(self.database().map(Error::root), Some(Error::Unavailable(_) | Error::CommitUnknown(_)))
     }
 
     /// The database's error, when it was one.

@@ -140,6 +140,59 @@ pub async fn after_an_error_a_savepoint_brings_back_what_was(fresh: Fresh<'_>) -
     Ok(())
 }
 
+/// Whoever ignores the error of a statement gets no further: neither by a statement, nor by a release, nor by a commit.
+pub async fn a_failed_statement_aborts_what_was_done_since_the_last_savepoint(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, TABLE).await?;
+    let open = db.begin().await?;
+    let tx = open.tx();
+    tx.execute(INSERT, (1_i64,)).await?;
+    for ignored in
+        [tx.execute(INSERT, (1_i64,)).await.map(drop), tx.query("SELECT nothing FROM thing", ()).await.map(drop)]
+    {
+        assert!(ignored.is_err());
+    }
+    let outcomes = [
+        tx.execute(INSERT, (2_i64,)).await.map(drop),
+        tx.query(COUNT, ()).await.map(drop),
+        tx.execute_each(INSERT, vec![vec![3_i64.into()]]).await.map(drop),
+        tx.query_each(COUNT, vec![vec![]]).await.map(drop),
+        tx.batch("INSERT INTO thing (id) VALUES (4)").await,
+    ];
+    for outcome in outcomes {
+        let is_told = matches!(&outcome, Err(Error::Aborted(why)) if matches!(**why, Error::Constraint(_)));
+        assert!(is_told, "it is told by the first failure: {outcome:?}");
+    }
+    assert!(matches!(open.savepoint().await, Err(Error::Aborted(_))));
+    assert!(matches!(open.commit().await, Err(Error::Constraint(_))), "the reason, not that there was one");
+    assert_eq!(number(&db, COUNT).await?, 0);
+    Ok(())
+}
+
+/// One savepoint after the other, as a chunk has them: the one with the failure cannot be released, only undone.
+pub async fn a_failed_statement_leaves_what_was_done_before_its_savepoint(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, TABLE).await?;
+    let failures = ["INSERT INTO thing (id) VALUES (1)", "SELECT nothing FROM thing", "COMMIT"];
+    let open = db.begin().await?;
+    open.tx().execute(INSERT, (1_i64,)).await?;
+    for (id, failure) in (2_i64..).zip(failures) {
+        open.savepoint().await?;
+        open.tx().execute(INSERT, (id,)).await?;
+        let why = open.tx().execute(failure, ()).await.expect_err(failure);
+        assert_eq!(open.tx().aborted(), Some(why.clone()));
+        assert_eq!(open.release().await, Err(why), "{failure}");
+        open.rollback_to().await?;
+        assert_eq!(open.tx().aborted(), None);
+        open.savepoint().await?;
+        open.tx().execute(INSERT, (id + 10,)).await?;
+        open.release().await?;
+    }
+    open.commit().await?;
+    assert_eq!(ids(&db).await?, [1, 12, 13, 14]);
+    Ok(())
+}
+
 /// However many begin at once: each commits, and each is counted.
 pub async fn two_hundred_at_once_are_all_committed(fresh: Fresh<'_>) -> Checked {
     let db = fresh();

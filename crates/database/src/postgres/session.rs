@@ -66,6 +66,16 @@ impl Session {
         }
     }
 
+    /// Sends what fails only after a failed statement. Waits for the answer where a request was given up: nobody has seen
+    /// whether that one failed.
+    pub(super) async fn settle(&self, sql: &str) -> Result<(), Error> {
+        if self.unanswered.load(Ordering::Relaxed) == 0 {
+            self.send(sql);
+            return Ok(());
+        }
+        self.answered(self.client().batch_execute(sql)).await
+    }
+
     /// The statement, prepared once on this connection.
     pub(super) async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
         let client = self.client();

@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_postgres::Statement;
-
 use super::convert;
 use super::pipeline::in_order;
 use super::session::{Answer, Session};
@@ -26,14 +24,12 @@ struct State {
     session: Option<Arc<Session>>,
     /// How many savepoints are open.
     savepoints: u32,
-    /// What spoiled it: until the innermost savepoint is rolled back to, nothing else can be done.
-    spoiled: Option<Error>,
 }
 
 impl Held {
     /// A transaction that nothing was sent of yet.
     pub(super) fn new(session: Session, committed: Arc<AtomicU64>) -> Held {
-        let state = State { session: Some(Arc::new(session)), savepoints: 0, spoiled: None };
+        let state = State { session: Some(Arc::new(session)), savepoints: 0 };
         Held { state: Mutex::new(state), rows_written: AtomicU64::new(0), committed }
     }
 
@@ -46,23 +42,12 @@ impl Held {
         self.state().ready()
     }
 
-    /// The outcome of a request; an error spoils the transaction.
-    fn watched<T>(&self, outcome: Result<T, Error>) -> Result<T, Error> {
-        outcome.inspect_err(|why| {
-            let _ = self.state().spoiled.get_or_insert_with(|| why.clone());
-        })
-    }
-
-    async fn prepare(&self, session: &Session, sql: &str) -> Result<Statement, Error> {
-        self.watched(session.prepare(sql).await)
-    }
-
     async fn run(&self, sql: &str, params: Vec<Value>) -> Result<Ran, Error> {
         let effect = text::effect(sql)?;
         let session = self.session()?;
-        let statement = self.prepare(&session, sql).await?;
+        let statement = session.prepare(sql).await?;
         let params = convert::bind(&statement, params)?;
-        let answer = self.watched(session.run(&statement, params).await)?;
+        let answer = session.run(&statement, params).await?;
         Ok(self.count(effect, answer))
     }
 
@@ -72,11 +57,11 @@ impl Held {
         if sets.is_empty() {
             return Ok(Vec::new());
         }
-        let statement = self.prepare(&session, sql).await?;
+        let statement = session.prepare(sql).await?;
         let bound = sets.into_iter().map(|params| convert::bind(&statement, params));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
         let answers = in_order(bound.into_iter().map(|params| session.run(&statement, params))).await;
-        answers.into_iter().map(|answer| Ok(self.count(effect, self.watched(answer)?))).collect()
+        answers.into_iter().map(|answer| Ok(self.count(effect, answer?))).collect()
     }
 
     fn count(&self, effect: Effect, Answer { rows, count }: Answer) -> Ran {
@@ -90,10 +75,8 @@ impl Held {
     }
 
     /// From here on the transaction is over.
-    fn end(&self) -> Result<State, Error> {
-        let mut state = self.state();
-        let session = Some(state.session.take().ok_or(Error::Over)?);
-        Ok(State { session, savepoints: 0, spoiled: state.spoiled.take() })
+    fn end(&self) -> Result<Arc<Session>, Error> {
+        self.state().session.take().ok_or(Error::Over)
     }
 }
 
@@ -106,21 +89,15 @@ struct Ran {
 impl State {
     fn ready(&mut self) -> Result<Arc<Session>, Error> {
         let session = self.session.as_ref().ok_or(Error::Over)?;
-        if let Some(why) = &self.spoiled {
-            return Err(why.clone());
-        }
         session.begin();
         Ok(Arc::clone(session))
     }
 
-    /// The innermost savepoint is over.
-    fn leave(&mut self) -> Result<String, Error> {
+    /// The name of the innermost savepoint.
+    fn innermost(&self) -> Result<String, Error> {
         match self.savepoints {
             0 => Err(Error::Statement("no savepoint is open".into())),
-            open => {
-                self.savepoints = open - 1;
-                Ok(format!("s{open}"))
-            }
+            open => Ok(format!("s{open}")),
         }
     }
 
@@ -131,18 +108,11 @@ impl State {
         Ok(())
     }
 
-    fn release(&mut self) -> Result<(), Error> {
-        let session = self.ready()?;
-        let name = self.leave()?;
-        session.send(&format!("RELEASE {name}"));
-        Ok(())
-    }
-
     fn rollback_to(&mut self) -> Result<(), Error> {
-        let session = Arc::clone(self.session.as_ref().ok_or(Error::Over)?);
-        let name = self.leave()?;
+        let session = self.session.as_ref().ok_or(Error::Over)?;
+        let name = self.innermost()?;
         session.send(&format!("ROLLBACK TO {name}; RELEASE {name}"));
-        self.spoiled = None;
+        self.savepoints -= 1;
         Ok(())
     }
 }
@@ -168,7 +138,7 @@ impl Transaction for Held {
         Box::pin(async move {
             let effects = text::effects(sql)?;
             let session = self.session()?;
-            let counts = self.watched(session.batch(sql).await)?;
+            let counts = session.batch(sql).await?;
             for (effect, count) in effects.into_iter().zip(counts) {
                 self.count(effect, Answer { rows: Vec::new(), count });
             }
@@ -181,7 +151,15 @@ impl Transaction for Held {
     }
 
     fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { self.state().release() })
+        Box::pin(async {
+            let (session, name) = {
+                let mut state = self.state();
+                (state.ready()?, state.innermost()?)
+            };
+            session.settle(&format!("RELEASE {name}")).await?;
+            self.state().savepoints -= 1;
+            Ok(())
+        })
     }
 
     fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>> {
@@ -194,12 +172,7 @@ impl Transaction for Held {
 
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            let State { session, spoiled, .. } = self.end()?;
-            let session = session.ok_or(Error::Over)?;
-            if let Some(why) = spoiled {
-                session.rollback().await;
-                return Err(why);
-            }
+            let session = self.end()?;
             if session.is_open() {
                 session.commit().await?;
             }
@@ -219,7 +192,8 @@ impl Transaction for Held {
 
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            if let Some(session) = self.end()?.session.filter(|session| session.is_open()) {
+            let session = self.end()?;
+            if session.is_open() {
                 session.rollback().await;
             }
             Ok(())

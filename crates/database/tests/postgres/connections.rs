@@ -102,6 +102,25 @@ async fn a_commit_behind_a_given_up_statement_that_failed_is_no_commit() {
     assert_eq!(ids(&db).await, [1, 2], "one that did not fail is part of it");
 }
 
+/// Nobody has seen that it failed. The savepoint is still there, to roll back to.
+#[tokio::test]
+async fn a_savepoint_behind_a_given_up_statement_that_failed_is_not_released() {
+    let Some(server) = Server::there() else { return };
+    let db = with_table(server.options()).await;
+    let open = db.begin().await.unwrap();
+    open.tx().execute(INSERT, (1_i64,)).await.unwrap();
+    open.savepoint().await.unwrap();
+    assert!(open.tx().execute(INSERT, (1_i64,)).now_or_never().is_none(), "sent, and forgotten");
+    let why = open.release().await.unwrap_err();
+    assert!(why.to_string().contains("aborted"), "{why}");
+    open.rollback_to().await.unwrap();
+    open.savepoint().await.unwrap();
+    assert!(open.tx().execute(INSERT, (2_i64,)).now_or_never().is_none(), "this one does not fail");
+    open.release().await.unwrap();
+    open.commit().await.unwrap();
+    assert_eq!(ids(&db).await, [1, 2]);
+}
+
 #[tokio::test]
 async fn a_connection_that_is_lost_during_the_commit_leaves_it_unknown() {
     let Some(server) = Server::there() else { return };

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use sagamore_database::Tx;
 
 use super::events::Inputs;
-use super::{Answer, Ended, Mode, Prepared, Room, Stop};
+use super::{Answer, Ended, Mode, Prepared, Room, Stop, Trace};
 use crate::barrier::Known;
 use crate::guard::guarded;
 use crate::intake::Asked;
@@ -46,7 +46,9 @@ impl Room<'_> {
             Prepared::Running(running) => running,
         };
         let ended = guarded(running, self.options.handler_limit, &mut meter).await;
-        let answer = match self.judge(ended, tx.rows_written() == 0, Mode::Together) {
+        // whichever of them a failed statement belongs to, it has aborted the transaction of all
+        let trace = Trace { clean: tx.rows_written() == 0, aborted: tx.aborted() };
+        let answer = match self.judge(ended, trace, Mode::Together) {
             Ok(Ended::Kept(outcome)) => Ok(Answer::fresh(outcome)),
             Ok(Ended::Undone(_)) => Err(Stop::Apart),
             Err(stop) => Err(stop),

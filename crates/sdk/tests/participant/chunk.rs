@@ -71,7 +71,10 @@ async fn a_refusal_that_wrote_something_is_undone_alone() {
 
 /// One fault in the middle: the others are done, it leaves no row, and may succeed when it is asked again.
 async fn check_fault(options: Options, mood: Mood, text: &str) {
-    let mut world = World::with(options).await;
+    check_fault_in(World::with(options).await, mood, text).await;
+}
+
+async fn check_fault_in(mut world: World, mood: Mood, text: &str) {
     let outcomes = world.ask([add("a"), add_in("b", mood, Mood::Calm), add("c")]).await;
     assert_eq!((&outcomes[0], &outcomes[2]), (&added("a"), &added("c")));
     assert!(fault(&outcomes[1]).contains(text), "{outcomes:?}");
@@ -96,6 +99,23 @@ async fn a_panic_is_a_fault_of_one_command() {
 async fn a_handler_that_takes_too_long_is_a_fault_of_one_command() {
     let handler_limit = Some(Duration::from_millis(5));
     check_fault(Options { handler_limit, ..Options::default() }, Mood::WritesAndHangs, "took longer than 5ms").await;
+}
+
+/// On PostgreSQL the failed statement aborts the transaction up to the command's savepoint, and so it does everywhere.
+#[tokio::test]
+async fn a_handler_that_ignores_a_failed_statement_is_a_fault_of_one_command() {
+    check_fault(Options::default(), Mood::IgnoresAFailedStatement, "ignored the error of a statement").await;
+    let mut world = World::new().await;
+    world.interleave();
+    check_fault_in(world, Mood::IgnoresAFailedStatement, "ignored the error of a statement").await;
+}
+
+#[tokio::test]
+async fn a_refusal_because_of_a_failed_statement_is_undone_alone() {
+    let mut world = World::new().await;
+    let asked = [add("a"), add_in("b", Mood::RefusesForAFailedStatement, Mood::Calm), add("c")];
+    assert_eq!(world.ask(asked).await, [added("a"), not_today(), added("c")]);
+    assert_eq!((world.tally("a").await, world.tally("b").await, world.tally("c").await), (Some(5), None, Some(5)));
 }
 
 /// A turn has an end, however many handlers have none.

@@ -49,6 +49,8 @@ pub enum Mood {
     WritesAndIsPaused,
     GivesTooMuch,
     ReadsAndThenWrites,
+    IgnoresAFailedStatement,
+    RefusesForAFailedStatement,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +66,7 @@ pub struct Calls {
     subtract: Arc<AtomicUsize>,
     at_work: Arc<AtomicUsize>,
     at_work_max: Arc<AtomicUsize>,
+    side_by_side: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
     goes_on: Arc<Notify>,
 }
@@ -81,6 +84,11 @@ impl Calls {
     /// How many of those that add have ever been at work at once.
     pub fn at_work_max(&self) -> usize {
         self.at_work_max.load(Ordering::Relaxed)
+    }
+
+    /// From now on a service is made that interleaves its handlers.
+    pub fn interleave(&self) {
+        self.side_by_side.store(true, Ordering::Relaxed);
     }
 
     /// Whether a handler has been paused after its writes.
@@ -120,8 +128,9 @@ const MIGRATIONS: &[Migration] =
 
 pub fn service(calls: &Calls) -> Service {
     let (calls, subtracts, parts) = (calls.clone(), calls.subtract.clone(), calls.subtract.clone());
-    Service::named("tally")
-        .migrations(MIGRATIONS)
+    let service = Service::named("tally").migrations(MIGRATIONS);
+    let service = if calls.side_by_side.load(Ordering::Relaxed) { service.interleaved() } else { service };
+    service
         .action(move |tx: Tx, add: Add| {
             calls.add.fetch_add(1, Ordering::Relaxed);
             let calls = calls.clone();
@@ -171,11 +180,24 @@ async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined
     match mood {
         Mood::Calm | Mood::Refuses | Mood::GivesTooMuch => done(()),
         Mood::ReadsAndThenWrites | Mood::WritesAndIsPaused => done(()),
+        Mood::IgnoresAFailedStatement => {
+            let _ = write_again(&tx, name).await;
+            done(())
+        }
+        Mood::RefusesForAFailedStatement => match write_again(&tx, name).await {
+            Ok(_) => done(()),
+            Err(_) => refused(Declined::NotToday),
+        },
         Mood::WritesAndRefuses => refused(Declined::NotToday),
         Mood::WritesAndFails => Err(Fault::new("out of order")),
         Mood::WritesAndPanics => panic!("dropped the ledger"),
         Mood::WritesAndHangs => std::future::pending().await,
     }
+}
+
+/// Fails: there is a tally of this name.
+async fn write_again(tx: &Tx, name: &str) -> Result<u64, sagamore_database::Error> {
+    tx.execute("INSERT INTO tally (name, value) VALUES ($1, 0)", (name,)).await
 }
 
 /// Right only as long as nobody else writes between the two.

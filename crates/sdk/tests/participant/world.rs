@@ -72,6 +72,12 @@ impl World {
         world
     }
 
+    /// The service is replaced by one whose handlers are interleaved.
+    pub fn interleave(&mut self) {
+        self.calls.interleave();
+        self.restart();
+    }
+
     /// The process dies and comes again: nothing that was in memory is there.
     pub fn restart(&mut self) {
         self.participant = self.another();

@@ -1,0 +1,72 @@
+//! The one rule about failed statements, above every backend: what a statement's error aborts stays aborted until a
+//! rollback to the savepoint before it, as on PostgreSQL.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::error::Error;
+use crate::port::{BoxFuture, Transaction};
+
+/// An open transaction, with the error that aborted it.
+pub(crate) struct Scope {
+    transaction: Arc<dyn Transaction>,
+    aborted: Mutex<Option<Error>>,
+}
+
+impl Scope {
+    pub fn new(transaction: Arc<dyn Transaction>) -> Scope {
+        Scope { transaction, aborted: Mutex::default() }
+    }
+
+    /// The backend's transaction, for what a failed statement does not forbid.
+    pub fn transaction(&self) -> &dyn Transaction {
+        self.transaction.as_ref()
+    }
+
+    /// Runs a statement, unless the transaction is aborted. Its error aborts the transaction.
+    pub async fn run<'a, T>(
+        &'a self,
+        statement: impl FnOnce(&'a dyn Transaction) -> BoxFuture<'a, Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if let Some(cause) = self.aborted() {
+            return Err(Error::Aborted(Box::new(cause)));
+        }
+        statement(self.transaction()).await.inspect_err(|error| self.abort(error))
+    }
+
+    /// Releases the innermost savepoint, or fails with what aborted the transaction since.
+    pub async fn release(&self) -> Result<(), Error> {
+        match self.aborted() {
+            Some(cause) => Err(cause),
+            None => self.transaction.release().await.inspect_err(|error| self.abort(error)),
+        }
+    }
+
+    /// Rolls back to the innermost savepoint: what aborted the transaction since is undone with all else.
+    pub async fn rollback_to(&self) -> Result<(), Error> {
+        self.transaction.rollback_to().await?;
+        *self.state() = None;
+        Ok(())
+    }
+
+    /// Commits, or rolls back and fails with what aborted the transaction.
+    pub async fn commit(&self) -> Result<(), Error> {
+        let Some(cause) = self.aborted() else { return self.transaction.commit().await };
+        let _ = self.transaction.rollback().await; // the cause says more than a lost connection
+        Err(cause)
+    }
+
+    /// The first error since the innermost savepoint.
+    pub fn aborted(&self) -> Option<Error> {
+        self.state().clone()
+    }
+
+    fn abort(&self, error: &Error) {
+        if *error != Error::Over {
+            self.state().get_or_insert_with(|| error.clone());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Error>> {
+        self.aborted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
