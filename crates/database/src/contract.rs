@@ -44,6 +44,7 @@ macro_rules! contract_suite {
             after_an_error_a_savepoint_brings_back_what_was
             a_failed_statement_aborts_what_was_done_since_the_last_savepoint
             a_failed_statement_leaves_what_was_done_before_its_savepoint
+            whoever_read_what_was_never_committed_does_not_end_well
             two_hundred_at_once_are_all_committed
             one_that_is_rolled_back_takes_no_other_along
             what_is_dropped_at_any_await_holds_nobody_up

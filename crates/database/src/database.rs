@@ -26,7 +26,8 @@ pub struct Tx {
     own: Option<Arc<AtomicU64>>,
 }
 
-/// An open transaction in the hands of who opened it. Dropped without a commit it is rolled back, whoever has a [`Tx`].
+/// An open transaction in the hands of who opened it. Dropped without a commit it is rolled back, whoever has a [`Tx`];
+/// then nothing says whether what it has read was committed.
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct Open {
     tx: Tx,
@@ -81,7 +82,8 @@ impl Open {
         committed
     }
 
-    /// Undoes everything.
+    /// Undoes everything. Whoever answers from what was read ends the transaction with this or a commit, and answers after
+    /// `Ok`: what a joined transaction has read may not be committed before, and is void after an error.
     pub async fn rollback(mut self) -> Result<(), Error> {
         let undone = self.tx.scope.transaction().rollback().await;
         self.ended = true;

@@ -88,7 +88,8 @@ pub trait Transaction: Send + Sync {
     /// [`Error::CommitUnknown`] means that nobody knows.
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Undoes everything.
+    /// Undoes everything. Where a transaction can read what others have not committed yet, its end, this one too, answers
+    /// after their commit, and fails when that fails.
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>>;
 
     /// Undoes everything without anybody who waits for it, because who opened it has gone: what others hold of it is

@@ -34,6 +34,8 @@
 //!
 //! - SQLite has one writer: an open transaction has it, and others wait in line. On PostgreSQL they run side by side at READ
 //!   COMMITTED, so a statement may find what another committed a moment ago.
+//! - On SQLite a transaction that waited for the writer is joined to those before it, and reads what they have not committed
+//!   yet. So its end, a rollback too, answers only when they are committed: answer nothing from what was read before that.
 //! - A statement that fails aborts its transaction up to the innermost savepoint, on SQLite as on PostgreSQL: until
 //!   `rollback_to` each statement fails with [`Error::Aborted`](crate::Error::Aborted), and so do `release` and `commit`.
 //!

@@ -114,6 +114,39 @@ async fn a_commit_that_fails_is_told_to_all_who_share_it_and_the_next_one_begins
     }
 }
 
+/// What it has read is not committed before: nobody is to act on it.
+#[tokio::test]
+async fn the_end_of_a_joined_transaction_waits_for_the_outer_commit_a_rollback_too() {
+    let db = with_table(Database::memory()).await;
+    let before = db.stats();
+    let first = db.begin().await.unwrap();
+    first.tx().execute(INSERT, (1_i64,)).await.unwrap();
+    let read = async |commits: bool| {
+        let open = db.begin().await?;
+        assert_eq!(open.tx().query(COUNT, ()).await?[0].get(0), Ok(1_i64));
+        if commits { open.commit().await } else { open.rollback().await }
+    };
+    let mut ends = [in_line(read(false)), in_line(read(true))];
+    let last = db.begin();
+    let mut last = Box::pin(last);
+    assert!(last.as_mut().now_or_never().is_none());
+    let mut committed = Box::pin(first.commit());
+    assert!(committed.as_mut().now_or_never().is_none(), "others are joined to it");
+    for end in &mut ends {
+        assert!(end.as_mut().now_or_never().is_none(), "what it has read is not committed");
+    }
+    let last = last.now_or_never().expect("its turn").unwrap();
+    for end in &mut ends {
+        assert!(end.as_mut().now_or_never().is_none(), "it still is not");
+    }
+    drop(last);
+    assert_eq!(committed.await, Ok(()));
+    for end in ends {
+        assert_eq!(end.await, Ok(()));
+    }
+    assert_eq!(db.stats().transactions - before.transactions, 2, "what was rolled back is no committed transaction");
+}
+
 #[tokio::test]
 async fn when_the_disk_is_full_nobody_of_the_group_is_told_that_it_is_committed() {
     let (_directory, db) = on_disk().await;

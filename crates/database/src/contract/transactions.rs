@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, join3};
 
 use super::{Checked, Fresh, committed, number};
 use crate::{Database, Error};
@@ -190,6 +190,37 @@ pub async fn a_failed_statement_leaves_what_was_done_before_its_savepoint(fresh:
     }
     open.commit().await?;
     assert_eq!(ids(&db).await?, [1, 12, 13, 14]);
+    Ok(())
+}
+
+/// Where a transaction reads what another one has not committed yet, and that commit fails, its own end fails: a rollback as
+/// well as a commit, and also when it wrote nothing. Where it cannot read that, it ends well.
+pub async fn whoever_read_what_was_never_committed_does_not_end_well(fresh: Fresh<'_>) -> Checked {
+    let db = fresh();
+    committed(&db, TABLE).await?;
+    committed(&db, "CREATE TABLE part (thing BIGINT REFERENCES thing (id) DEFERRABLE INITIALLY DEFERRED)").await?;
+    let written = async {
+        let open = db.begin().await?;
+        open.tx().batch("INSERT INTO thing (id) VALUES (1); INSERT INTO part (thing) VALUES (77)").await?;
+        open.commit().await // there is no thing 77
+    };
+    let read = async |commits: bool| {
+        let open = db.begin().await?;
+        let seen: i64 = open.tx().query(COUNT, ()).await?[0].get(0)?;
+        let ended = if commits { open.commit().await } else { open.rollback().await };
+        Ok::<_, Error>((seen, ended))
+    };
+    let before = db.begin().await?; // where there is one writer, all get in line behind this
+    before.tx().execute(INSERT, (2_i64,)).await?;
+    before.tx().execute("DELETE FROM thing", ()).await?;
+    let readers = join(read(false), read(true));
+    let (written, (one, other), committed) = join3(written, readers, before.commit()).await;
+    assert!(written.is_err());
+    for (seen, ended) in [one?, other?] {
+        assert!(seen == 0 || matches!(&ended, Err(why) if why.is_transient()), "it saw {seen}, and ended {ended:?}");
+        assert!(seen == 1 || committed.is_err() || ended.is_ok(), "{ended:?}");
+    }
+    assert_eq!(number(&db, COUNT).await?, 0);
     Ok(())
 }
 

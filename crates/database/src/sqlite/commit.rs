@@ -55,18 +55,14 @@ impl Drop for Committer {
 /// The writer goes on before anybody is answered: who has all answers and drops the database has it closed, then.
 fn run(commits: &Receiver<Box<Writer>>, shared: &Weak<Shared>) {
     while let Ok(mut writer) = commits.recv() {
-        let (group, outcome) = writer.finish();
+        let finished = writer.finish();
         match shared.upgrade() {
             Some(shared) => {
-                if outcome.is_ok() {
-                    shared.count(group.len());
-                }
+                shared.count(&finished);
                 shared.pass_on(writer);
             }
             None => drop(writer),
         }
-        for answer in group {
-            let _ = answer.send(outcome.clone()); // who does not wait any more needs no answer
-        }
+        finished.answer();
     }
 }

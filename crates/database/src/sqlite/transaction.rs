@@ -4,6 +4,7 @@ use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
+use tokio::sync::oneshot::Receiver;
 
 use super::turn::Turn;
 use super::{statement, writer::Writer};
@@ -96,21 +97,23 @@ impl Transaction for Held {
     }
 
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async {
-            let mut answer = self.end()?.commit()?;
-            match answer.try_recv() {
-                Ok(outcome) => outcome, // in memory, with nobody in line
-                Err(_) => answer.await.unwrap_or_else(|_| Err(gone())),
-            }
-        })
+        Box::pin(async { answered(self.end()?.commit()?).await })
     }
 
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { self.end().map(drop) })
+        Box::pin(async { answered(self.end()?.rollback()).await })
     }
 
     fn abandon(&self) {
         drop(self.end()); // nothing when it is over
+    }
+}
+
+/// What became of the outer transaction.
+async fn answered(mut answer: Receiver<Result<(), Error>>) -> Result<(), Error> {
+    match answer.try_recv() {
+        Ok(outcome) => outcome, // in memory, with nobody in line; or there was no outer one
+        Err(_) => answer.await.unwrap_or_else(|_| Err(gone())),
     }
 }
 

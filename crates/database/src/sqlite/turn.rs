@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::commit::Committer;
-use super::writer::Writer;
+use super::writer::{Finished, Writer};
 use crate::error::Error;
 use crate::port::Stats;
 
@@ -116,10 +116,12 @@ impl Shared {
         }
     }
 
-    /// Notes an outer commit that succeeded.
-    pub(super) fn count(&self, transactions: usize) {
-        self.transactions.fetch_add(transactions as u64, Ordering::Relaxed);
-        self.commits.fetch_add(1, Ordering::Relaxed);
+    /// Notes an outer commit, if it succeeded.
+    pub(super) fn count(&self, finished: &Finished) {
+        if let Some(transactions) = finished.committed() {
+            self.transactions.fetch_add(transactions as u64, Ordering::Relaxed);
+            self.commits.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn send_to_commit(&self, writer: Box<Writer>) -> Result<(), Box<Writer>> {
@@ -130,13 +132,9 @@ impl Shared {
     }
 
     fn finish(&self, writer: &mut Writer) {
-        let (group, outcome) = writer.finish();
-        if outcome.is_ok() {
-            self.count(group.len());
-        }
-        for answer in group {
-            let _ = answer.send(outcome.clone()); // who does not wait any more needs no answer
-        }
+        let finished = writer.finish();
+        self.count(&finished);
+        finished.answer();
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -155,6 +153,14 @@ impl Turn {
         let (answer, answered) = oneshot::channel();
         self.writer().join(answer)?;
         Ok(answered) // to drop the turn passes the writer on
+    }
+
+    /// Rolls back what is open. The turn is over; where it was joined to an outer transaction, the answer comes when that
+    /// commit is done.
+    pub(super) fn rollback(mut self) -> oneshot::Receiver<Result<(), Error>> {
+        let (answer, answered) = oneshot::channel();
+        self.writer().leave(answer);
+        answered
     }
 
     /// Reads what is committed, of which the outer transaction's work is not part until its commit.

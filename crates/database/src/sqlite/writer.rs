@@ -6,8 +6,21 @@ use tokio::sync::oneshot;
 use super::map;
 use crate::error::Error;
 
-/// Where one who committed waits for the outer commit.
+/// Where one whose transaction has ended waits for the outer commit.
 pub(super) type Answer = oneshot::Sender<Result<(), Error>>;
+
+/// One of a group.
+struct Member {
+    answer: Answer,
+    /// It has work in the outer transaction; otherwise it has only read there, or has undone what it wrote.
+    commits: bool,
+}
+
+/// What became of an outer transaction, for its group.
+pub(super) struct Finished {
+    group: Vec<Member>,
+    outcome: Result<(), Error>,
+}
 
 /// The one connection that writes.
 pub(super) struct Writer {
@@ -15,8 +28,9 @@ pub(super) struct Writer {
     stage: Stage,
     /// How many savepoints the present transaction opened inside itself.
     savepoints: usize,
-    /// Those who committed into the outer transaction; they are answered when it is committed.
-    group: Vec<Answer>,
+    /// Those whose transactions ended inside of the outer one. **Invariant:** none of them is answered before it is
+    /// committed: each may have read what the others wrote.
+    group: Vec<Member>,
 }
 
 /// What is open on the connection.
@@ -39,7 +53,7 @@ impl Writer {
         Box::new(Writer { connection, stage: Stage::Idle, savepoints: 0, group: Vec::new() })
     }
 
-    /// How many wait for the outer commit.
+    /// How many transactions have ended inside of the outer one.
     pub(super) fn members(&self) -> usize {
         self.group.len()
     }
@@ -81,6 +95,19 @@ impl Writer {
         outcome
     }
 
+    /// Rolls the open transaction back. When it was joined to an outer one, `answer` learns what becomes of what it has
+    /// read there.
+    pub(super) fn leave(&mut self, answer: Answer) {
+        let outcome = if self.stage == Stage::Lost { Err(lost()) } else { Ok(()) };
+        let joined = self.stage == Stage::Joined;
+        self.undo();
+        match self.stage {
+            Stage::Between => self.group.push(Member { answer, commits: false }),
+            _ if joined => drop(answer.send(Err(lost()))),
+            _ => drop(answer.send(outcome)),
+        }
+    }
+
     /// Commits the open transaction into the outer one; `answer` learns what becomes of that.
     pub(super) fn join(&mut self, answer: Answer) -> Result<(), Error> {
         match self.stage {
@@ -94,7 +121,7 @@ impl Writer {
             Stage::Idle | Stage::Between => unreachable!("a transaction is open until its turn ends"),
         }
         self.stage = Stage::Between;
-        self.group.push(answer);
+        self.group.push(Member { answer, commits: true });
         Ok(())
     }
 
@@ -117,8 +144,8 @@ impl Writer {
         };
     }
 
-    /// Commits the outer transaction; on disk this syncs. Gives those to be answered, and the answer.
-    pub(super) fn finish(&mut self) -> (Vec<Answer>, Result<(), Error>) {
+    /// Commits the outer transaction; on disk this syncs.
+    pub(super) fn finish(&mut self) -> Finished {
         let group = std::mem::take(&mut self.group);
         self.stage = Stage::Idle;
         let outcome = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute());
@@ -128,10 +155,10 @@ impl Writer {
                 if !self.connection.is_autocommit() {
                     let _ = self.control("ROLLBACK"); // tried again by the next transaction
                 }
-                Err(map::commit_error(failure, group.len()))
+                Err(map::commit_error(failure, commits(&group)))
             }
         };
-        (group, outcome)
+        Finished { group, outcome }
     }
 
     /// Opens a savepoint inside the transaction.
@@ -189,10 +216,31 @@ impl Writer {
     }
 
     fn drop_group(&mut self) {
-        for answer in self.group.drain(..) {
-            let _ = answer.send(Err(lost())); // who does not wait any more needs no answer
+        Finished { group: std::mem::take(&mut self.group), outcome: Err(lost()) }.answer();
+    }
+}
+
+impl Finished {
+    /// How many transactions it committed; none when it failed.
+    pub(super) fn committed(&self) -> Option<usize> {
+        self.outcome.is_ok().then(|| commits(&self.group))
+    }
+
+    /// Answers all of the group.
+    pub(super) fn answer(self) {
+        for Member { answer, commits } in self.group {
+            let outcome = match &self.outcome {
+                // it is to blame for nothing: what it has read is void
+                Err(Error::Constraint(why)) if !commits => Err(Error::Conflict(why.clone())),
+                outcome => outcome.clone(),
+            };
+            let _ = answer.send(outcome); // who does not wait any more needs no answer
         }
     }
+}
+
+fn commits(group: &[Member]) -> usize {
+    group.iter().filter(|member| member.commits).count()
 }
 
 fn control(connection: &Connection, sql: &str) -> Result<(), Error> {

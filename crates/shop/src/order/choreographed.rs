@@ -120,7 +120,10 @@ pub async fn place(database: &Database, outbox: &Outbox, order: Order, now: Time
             });
             return if same { done(Begun::Before) } else { refused(Rejected::OrderExists(taken)) };
         }
-        Err(rejected) => return refused(rejected),
+        Err(rejected) => {
+            open.rollback().await?; // what it was refused for may not be committed yet
+            return refused(rejected);
+        }
     };
     if begin(&open.tx(), outbox, &[created], now).await? == [Begun::New] {
         open.commit().await?;

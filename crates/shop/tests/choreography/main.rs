@@ -50,6 +50,18 @@ async fn an_order_goes_from_service_to_service_and_is_confirmed() {
     check(an_order("1", "VINET", 3, "France"), Status::Confirmed, &events).await;
 }
 
+/// New, placed before, with other lines, twice more: whatever is answered rests on an order that is not committed.
+#[tokio::test]
+async fn no_order_is_answered_from_a_transaction_that_is_lost() {
+    let mut street = Street::small_in_memory().await;
+    let (order, other) = (an_order("1", "VINET", 3, "France"), an_order("1", "VINET", 4, "France"));
+    for answer in street.place_and_lose(vec![order.clone(), order.clone(), other, order.clone()]).await {
+        let fault = answer.expect_err("the order is lost");
+        assert!(fault.is_transient(), "{fault}");
+    }
+    assert_eq!(street.place(order).await, Ok(Begun::New), "it is as if it had never been placed");
+}
+
 /// Whoever is late finds that the pivot was given up, and everything is undone.
 #[tokio::test]
 async fn an_order_that_is_overdue_before_its_pivot_is_undone_whoever_comes_when() {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::halting::Halting;
+use futures_util::future::{join_all, join3};
 use sagamore_core::message::Event;
 use sagamore_core::{Name, StepKey};
-use sagamore_sdk::{Begun, Database, Options, Outbox, Participant, Timestamp};
+use sagamore_sdk::{Begun, Database, Decided, Options, Outbox, Participant, Timestamp};
 use sagamore_shop::inventory::{self, Delivery};
 use sagamore_shop::order::{self, Rejected, Status};
 use sagamore_shop::payment::{self, Account};
@@ -97,6 +98,27 @@ impl Street {
     pub async fn place_each(&mut self, orders: Vec<Order>) -> Vec<Result<Begun, Rejected>> {
         let placed = order::choreographed::place_each(&self.shop.order, &self.outbox, orders, self.now).await;
         placed.into_iter().map(|placed| placed.expect("no fault")).collect()
+    }
+
+    /// Places orders at the same time in transactions that are joined to one whose commit fails; what each is answered. In
+    /// memory alone.
+    pub async fn place_and_lose(&mut self, orders: Vec<Order>) -> Vec<Decided<Begun, Rejected>> {
+        let (database, outbox, now) = (&self.shop.order, &self.outbox, self.now);
+        let open = database.begin().await.expect("begin");
+        let orphan = "CREATE TABLE orphan (of TEXT REFERENCES orders (order_id) DEFERRABLE INITIALLY DEFERRED)";
+        open.tx().batch(orphan).await.expect("create the table");
+        open.commit().await.expect("commit");
+        let first = database.begin().await.expect("begin"); // the others get in line behind this
+        let placed =
+            join_all(orders.into_iter().map(|order| order::choreographed::place(database, outbox, order, now)));
+        let loss = async {
+            let open = database.begin().await.expect("begin");
+            open.tx().execute("INSERT INTO orphan (of) VALUES ('nothing')", ()).await.expect("checked at the commit");
+            open.commit().await
+        };
+        let (placed, lost, _) = join3(placed, loss, first.commit()).await;
+        assert!(lost.is_err());
+        placed
     }
 
     /// The process of this service dies and comes again.
