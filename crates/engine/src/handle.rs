@@ -45,23 +45,28 @@ pub(crate) struct Gauges {
     pub oldest: AtomicI64,
     /// How many reply partitions are owned; as many as can be while there is no lease.
     pub partitions: AtomicUsize,
-    /// The inputs of the starts that wait for a turn, in bytes.
+    /// The requests that wait for a turn, in bytes.
     pub request_bytes: AtomicUsize,
+    /// The sagas in memory, in bytes.
+    pub live_bytes: AtomicUsize,
 }
 
 impl Default for Gauges {
     fn default() -> Gauges {
-        let (in_flight, request_bytes, partitions) = Default::default();
-        Gauges { in_flight, oldest: AtomicI64::new(i64::MAX), partitions, request_bytes }
+        let (in_flight, request_bytes, partitions, live_bytes) = Default::default();
+        Gauges { in_flight, oldest: AtomicI64::new(i64::MAX), partitions, request_bytes, live_bytes }
     }
 }
 
 impl Gauges {
+    /// A request waits for a turn without having been queued.
+    pub fn added(&self, request: &Request) {
+        self.request_bytes.fetch_add(request.bytes(), Ordering::Relaxed);
+    }
+
     /// A request has left the queue.
     pub fn taken(&self, request: &Request) {
-        if let Request::Start(start) = request {
-            self.request_bytes.fetch_sub(start.input.as_str().len(), Ordering::Relaxed);
-        }
+        self.request_bytes.fetch_sub(request.bytes(), Ordering::Relaxed);
     }
 }
 
@@ -102,6 +107,12 @@ pub struct Summary {
     pub revision: u64,
     /// When it ended, if it has.
     pub ended_at: Option<Timestamp>,
+}
+
+/// Why a request was not queued.
+enum Unqueued {
+    Full,
+    Closed,
 }
 
 impl Handle {
@@ -165,9 +176,7 @@ impl Handle {
         if holds_a_nul(start.input.as_str()) {
             return Err(StartError::BadInput("it holds the character \\u0000, which databases cannot store".into()));
         }
-        if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max
-            || self.gauges.request_bytes.load(Ordering::Relaxed) + bytes > self.options.request_bytes_max
-        {
+        if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max {
             return Err(StartError::Busy { retry_after_s: RETRY_AFTER_S });
         }
         if let Some(key) = &start.idempotency_key {
@@ -177,16 +186,27 @@ impl Handle {
             start.idempotency_key.map(|key| Idempotency { key, request_hash: request_hash(&id, &start.input) });
         let (accepted, answer) = oneshot::channel();
         let request = StartRequest { id, definition, input: start.input, idempotency, accepted, rest };
-        self.gauges.request_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let queued = self.queue.try_send(Request::Start(request));
-        if queued.is_err() {
-            self.gauges.request_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        match queued {
+        match self.push(Request::Start(request)) {
             Ok(()) => Ok(answer),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(StartError::Busy { retry_after_s: RETRY_AFTER_S }),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(StartError::Unavailable("the engine is stopping".into())),
+            Err(Unqueued::Full) => Err(StartError::Busy { retry_after_s: RETRY_AFTER_S }),
+            Err(Unqueued::Closed) => Err(StartError::Unavailable("the engine is stopping".into())),
         }
+    }
+
+    /// Queues a request, if there is room for it in number and in bytes.
+    fn push(&self, request: Request) -> Result<(), Unqueued> {
+        let (bytes, waiting) = (request.bytes(), &self.gauges.request_bytes);
+        if waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > self.options.request_bytes_max {
+            waiting.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Unqueued::Full);
+        }
+        self.queue.try_send(request).map_err(|error| {
+            waiting.fetch_sub(bytes, Ordering::Relaxed);
+            match error {
+                mpsc::error::TrySendError::Full(_) => Unqueued::Full,
+                mpsc::error::TrySendError::Closed(_) => Unqueued::Closed,
+            }
+        })
     }
 
     /// Asks for a saga to be undone. Gives where it stands then; the outcome is the saga's. A saga that does not
@@ -225,9 +245,9 @@ impl Handle {
     }
 
     fn enqueue(&self, request: Request) -> Result<(), VerbError> {
-        self.queue.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => VerbError::Busy { retry_after_s: RETRY_AFTER_S },
-            mpsc::error::TrySendError::Closed(_) => VerbError::Unavailable("the engine is stopping".into()),
+        self.push(request).map_err(|error| match error {
+            Unqueued::Full => VerbError::Busy { retry_after_s: RETRY_AFTER_S },
+            Unqueued::Closed => VerbError::Unavailable("the engine is stopping".into()),
         })
     }
 
@@ -249,6 +269,11 @@ impl Handle {
     /// How many sagas have not come to rest.
     pub fn in_flight(&self) -> usize {
         self.gauges.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes the sagas in memory take.
+    pub fn live_bytes(&self) -> usize {
+        self.gauges.live_bytes.load(Ordering::Relaxed)
     }
 
     /// Since when the longest waiting saga has waited for the same answers, however often they were asked for.

@@ -1,15 +1,21 @@
-//! The sagas in memory: those under way, and when each has something due. Nothing here is the truth: it can all be
-//! read again.
+//! The sagas in memory, and a small header of every saga that has not ended. Nothing here is the truth: it can all be read
+//! again.
+//!
+//! **Invariant:** the sagas in memory are bounded in number and in bytes. One that does not fit leaves memory, and is read
+//! again when something arrives for it or is due: its header knows when.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
-use sagamore_core::saga::{Saga, Status};
+use sagamore_core::saga::{Saga, Status, StepState};
 use tokio::sync::oneshot;
 
 use crate::error::VerbError;
 use crate::handle::Summary;
+
+/// What a saga takes beside its texts, in bytes, roughly.
+const SAGA_BYTES: usize = 512;
 
 /// Whoever waits for a saga to come to rest.
 pub(crate) type Waiter = oneshot::Sender<Result<Summary, VerbError>>;
@@ -20,20 +26,36 @@ pub(crate) struct Known {
     pub saga: Saga,
 }
 
+/// How much memory sagas may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub sagas: usize,
+    pub bytes: usize,
+}
+
 /// All sagas of this orchestrator that have not ended.
-#[derive(Default)]
 pub(crate) struct Live {
-    /// At most `max` of them; the others are read again when something comes.
-    sagas: HashMap<SagaId, Known>,
+    room: Room,
+    sagas: HashMap<SagaId, Held>,
+    /// The sagas in memory, the one that was put longest ago first.
+    by_age: BTreeMap<u64, SagaId>,
+    puts: u64,
+    bytes: usize,
     /// Every saga that has not ended, in memory or not, with its next due moment and whether it is stuck.
     unended: HashMap<SagaId, Unended>,
     due: BTreeSet<(Timestamp, SagaId)>,
     /// Since when the longest unanswered question of each saga is waited for.
     waiting: BTreeSet<(Timestamp, SagaId)>,
     waiters: BTreeMap<SagaId, Vec<Waiter>>,
-    max: usize,
     stuck: usize,
     compensating: usize,
+}
+
+/// A saga in memory.
+struct Held {
+    known: Known,
+    age: u64,
+    bytes: usize,
 }
 
 struct Unended {
@@ -41,22 +63,40 @@ struct Unended {
     due: Option<Timestamp>,
     since: Option<Timestamp>,
     status: Status,
+    /// What the saga takes while it is in memory.
+    bytes: usize,
 }
 
 impl Live {
-    pub fn new(max: usize) -> Live {
-        Live { max, ..Live::default() }
+    pub fn new(room: Room) -> Live {
+        Live {
+            room,
+            sagas: HashMap::new(),
+            by_age: BTreeMap::new(),
+            puts: 0,
+            bytes: 0,
+            unended: HashMap::new(),
+            due: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            waiters: BTreeMap::new(),
+            stuck: 0,
+            compensating: 0,
+        }
     }
 
     /// Takes the saga out of memory, to decide about it; it comes back by [`Live::put`].
     pub fn take(&mut self, id: &SagaId) -> Option<Known> {
-        self.sagas.remove(id)
+        let held = self.sagas.remove(id)?;
+        self.by_age.remove(&held.age);
+        self.bytes -= held.bytes;
+        Some(held.known)
     }
 
     /// Remembers a saga as it was just read or committed; one that has ended is forgotten.
     pub fn put(&mut self, known: Known) {
         let id = known.saga.id.clone();
         let status = known.saga.status;
+        self.take(&id);
         self.let_go(&id);
         if status.has_ended() {
             return;
@@ -65,11 +105,33 @@ impl Live {
         self.due.extend(due.map(|due| (due, id.clone())));
         self.waiting.extend(since.map(|since| (since, id.clone())));
         self.count(status, 1);
-        let partition = known.saga.reply_to.partition;
-        self.unended.insert(id.clone(), Unended { partition, due, since, status });
-        if self.sagas.len() < self.max {
-            self.sagas.insert(id, known);
+        let (partition, bytes) = (known.saga.reply_to.partition, bytes_of(&known.saga));
+        self.unended.insert(id.clone(), Unended { partition, due, since, status, bytes });
+        self.puts += 1;
+        self.by_age.insert(self.puts, id.clone());
+        self.sagas.insert(id, Held { known, age: self.puts, bytes });
+        self.bytes += bytes;
+        self.make_room();
+    }
+
+    /// The sagas that were put longest ago leave memory until the others fit.
+    fn make_room(&mut self) {
+        while self.sagas.len() > self.room.sagas || self.bytes > self.room.bytes {
+            let Some((_, id)) = self.by_age.first_key_value() else { return };
+            let id = id.clone();
+            self.take(&id);
+            metrics::counter!("sagamore_live_evicted_total").increment(1);
         }
+    }
+
+    /// How many sagas are in memory, and how many bytes they take.
+    pub fn held(&self) -> (usize, usize) {
+        (self.sagas.len(), self.bytes)
+    }
+
+    /// How many bytes an unfinished saga takes while it is in memory. None: it is not known here.
+    pub fn bytes_of(&self, id: &SagaId) -> Option<usize> {
+        self.unended.get(id).map(|unended| unended.bytes)
     }
 
     /// Forgets when something is due of a saga; who waits for it goes on waiting.
@@ -86,7 +148,7 @@ impl Live {
         let theirs = self.unended.iter().filter(|(_, unended)| lost.contains(&unended.partition));
         let theirs: Vec<SagaId> = theirs.map(|(id, _)| id.clone()).collect();
         for id in theirs {
-            self.sagas.remove(&id);
+            self.take(&id);
             self.let_go(&id);
         }
     }
@@ -108,9 +170,17 @@ impl Live {
         }
     }
 
-    /// At most `max` sagas that have something due at `now`, the longest overdue first.
-    pub fn due(&self, now: Timestamp, max: usize) -> Vec<SagaId> {
-        self.due.iter().take_while(|(due, _)| *due <= now).take(max).map(|(_, id)| id.clone()).collect()
+    /// Sagas that have something due at `now`, the longest overdue first: at most `max`, and no more than take `bytes_max` in
+    /// memory, but one.
+    pub fn due(&self, now: Timestamp, max: usize, bytes_max: usize) -> Vec<SagaId> {
+        let mut bytes = 0;
+        let mut fits = |id: &SagaId| {
+            let is_first = bytes == 0;
+            bytes += self.bytes_of(id).unwrap_or(SAGA_BYTES);
+            is_first || bytes <= bytes_max
+        };
+        let due = self.due.iter().take_while(|(due, _)| *due <= now).take(max).map(|(_, id)| id);
+        due.take_while(|id| fits(id)).cloned().collect()
     }
 
     /// The next moment at which anything is due.
@@ -152,8 +222,19 @@ impl Live {
     /// Forgets all sagas; gives back who waits, to ask again: what they wait for may have happened unseen.
     pub fn forget(&mut self) -> Vec<(SagaId, Waiter)> {
         let waiters = std::mem::take(&mut self.waiters);
-        *self = Live::new(self.max);
+        *self = Live::new(self.room);
         let each = waiters.into_iter().flat_map(|(id, all)| all.into_iter().map(move |waiter| (id.clone(), waiter)));
         each.filter(|(_, waiter)| !waiter.is_closed()).collect()
     }
+}
+
+/// What a saga takes in memory: its texts, and something for the rest.
+fn bytes_of(saga: &Saga) -> usize {
+    let of_step = |step: &StepState| {
+        let output = step.output.as_ref().map_or(0, |output| output.as_str().len());
+        let refusal = step.refusal.as_ref().map_or(0, |refusal| refusal.code.len() + refusal.message.len());
+        output + refusal + step.fault.as_ref().map_or(0, String::len)
+    };
+    let steps: usize = saga.steps.iter().map(of_step).sum();
+    SAGA_BYTES + size_of::<StepState>() * saga.steps.len() + saga.input.as_str().len() + steps
 }

@@ -25,6 +25,7 @@ use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event};
 use sagamore_transport::{Consumer, Delivered, Mark, Reach, Record, Subscription, Transport};
 
 use crate::error::Error;
+use crate::turn::{Pace, poll};
 
 pub use chains::{ChainDetail, Chains, Reading};
 pub use resolve::ResolveError;
@@ -54,6 +55,8 @@ pub struct ObserverOptions {
     pub partitions: u32,
     /// How many events one turn takes at most.
     pub batch_max: usize,
+    /// How many bytes of events one turn takes at most, but one event.
+    pub batch_bytes_max: usize,
     /// How long chains are kept after their end, here and by the services.
     pub retention: Duration,
     /// Whether it tells the owner of a plan's pivot that a chain is overdue, by the plan's own event for that.
@@ -66,6 +69,7 @@ impl Default for ObserverOptions {
             group: "sagamore.observer".into(),
             partitions: 4,
             batch_max: 1_000,
+            batch_bytes_max: 16 * 1024 * 1024,
             retention: Duration::from_secs(30 * 24 * 3600),
             tells_overdue: false,
         }
@@ -107,6 +111,8 @@ pub struct Observer {
     /// Plans whose chains may have been of an unknown version.
     unknown: Vec<Arc<Plan>>,
     retention: Retention,
+    /// How much a turn takes.
+    pace: Pace,
     /// Those who read are told of what has changed, and how far it is.
     chains: Chains,
 }
@@ -140,6 +146,7 @@ impl Observer {
             begun_at: None,
             seen_due: None,
             retention: Retention::default(),
+            pace: Pace::default(),
             chains: chains.clone(),
         };
         Ok((observer, chains))
@@ -147,7 +154,18 @@ impl Observer {
 
     /// Takes the events that are there, and keeps them; gives how many they were. Looks now and then for chains that were
     /// late at a moment up to which it has read all there is: what it has not read may be just what they wait for.
+    /// After a failure it takes half as much, down to one event, and twice as much after a success.
     pub async fn turn(&mut self, now: Timestamp) -> Result<usize, Error> {
+        let turned = self.take_turn(now).await;
+        match turned {
+            Ok(0) => {}
+            Ok(_) => self.pace.succeeded(),
+            Err(_) => self.pace.failed(self.options.batch_max),
+        }
+        turned
+    }
+
+    async fn take_turn(&mut self, now: Timestamp) -> Result<usize, Error> {
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(subscribe(&self.store, self.transport.as_ref(), &self.options).await?),
@@ -155,7 +173,8 @@ impl Observer {
         if std::mem::replace(&mut self.unsettled, true) {
             consumer.rewind().await?;
         }
-        let taken = consumer.poll(self.options.batch_max).await?;
+        let (max, bytes_max) = (self.options.batch_max, self.options.batch_bytes_max);
+        let taken = poll(consumer.as_mut(), self.pace.inputs(max), self.pace.bytes(bytes_max)).await?;
         let mut changed = BTreeMap::new();
         if !taken.is_empty() {
             let kept = self.store.keep(&by_chain(&taken), Read::of(&taken), now).await?;
@@ -247,7 +266,7 @@ impl Observer {
         if now.since(begun_at) < SETTLED_AFTER {
             return Ok(Vec::new());
         }
-        let late = self.store.look_for_late(read_until).await?;
+        let late = self.store.look_for_late(read_until, self.pace).await?;
         if self.options.tells_overdue {
             self.transport.publish(overdue(&late)).await?;
         }

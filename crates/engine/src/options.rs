@@ -20,14 +20,19 @@ pub struct Options {
     pub lease: Option<Duration>,
     /// Requests that wait for a turn; more are refused as busy.
     pub requests_max: usize,
-    /// The inputs of starts that wait for a turn, in bytes together; more are refused as busy.
+    /// Requests that wait for a turn, in bytes together; more are refused as busy.
     pub request_bytes_max: usize,
     /// Sagas that are under way; more starts are refused as busy.
     pub in_flight_max: usize,
     /// Sagas kept in memory between their messages; the others are read again when something comes.
     pub live_max: usize,
+    /// The bytes that these take; those beyond it are read again likewise.
+    pub live_bytes_max: usize,
     /// Inputs taken in one turn, of each sort.
     pub batch_max: usize,
+    /// The bytes of inputs taken in one turn, of each sort, and of the sagas in one transaction. A single larger one is
+    /// taken by itself.
+    pub batch_bytes_max: usize,
     /// The longest input of a saga, in bytes.
     pub input_bytes_max: usize,
     /// How long a saga's journal and idempotency keys are kept after its end. Its row stays until every participant has
@@ -62,7 +67,9 @@ impl Default for Options {
             request_bytes_max: 64 * 1024 * 1024,
             in_flight_max: 20_000,
             live_max: 20_000,
+            live_bytes_max: 256 * 1024 * 1024,
             batch_max: 1_000,
+            batch_bytes_max: 16 * 1024 * 1024,
             input_bytes_max: 256 * 1024,
             retention: Duration::from_secs(30 * 24 * 3600),
             barrier_retention: Duration::from_secs(30 * 24 * 3600),

@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::handle::{Gauges, Handle};
-use crate::live::Live;
+use crate::live::{Live, Room};
 use crate::options::Options;
 use crate::registry::Registry;
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::{Abroad, Aside, Debts, Strays, Sweep};
+use crate::turn::{Abroad, Aside, Batch, Debts, Pace, Strays, Sweep};
 
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -53,6 +53,8 @@ pub struct Orchestrator {
     pub(crate) aside: Aside,
     pub(crate) debts: Debts,
     pub(crate) sweep: Sweep,
+    /// How much a turn takes.
+    pub(crate) pace: Pace,
     pub(crate) gauges: Arc<Gauges>,
 }
 
@@ -102,7 +104,7 @@ impl Orchestrator {
         let (handle, requests) =
             Handle::new(options.clone(), registry.clone(), store.clone(), clock.clone(), gauges.clone());
         let orchestrator = Orchestrator {
-            live: Live::new(options.live_max),
+            live: Live::new(Room { sagas: options.live_max, bytes: options.live_bytes_max }),
             options,
             registry,
             store,
@@ -120,6 +122,7 @@ impl Orchestrator {
             aside: Aside::default(),
             debts: Debts::default(),
             sweep: Sweep::default(),
+            pace: Pace::default(),
             gauges,
         };
         Ok((orchestrator, handle))
@@ -142,6 +145,11 @@ impl Orchestrator {
             Ok(()) => self.work(&epochs, now, rng).await,
             Err(error) => Err(error),
         };
+        match &turned {
+            Ok(turned) if turned.inputs > 0 => self.pace.succeeded(),
+            Ok(_) => {}
+            Err(_) => self.pace.failed(self.options.batch_max),
+        }
         match turned {
             Err(Error::OwnershipLost { .. }) => self.survey_at_once(),
             // Who listens now may have been gone for long: what the rows say is ours is listened to anew.
@@ -158,20 +166,41 @@ impl Orchestrator {
         self.note_swept(std::mem::take(&mut batch.swept)).await;
         let mut turned = Turned { inputs: batch.inputs, ..Turned::default() };
         if batch.inputs > 0 {
-            let settled = self.settle(epochs, batch, now, rng).await?;
-            turned.sagas = settled.sagas;
-            turned.commands = settled.commands.len();
-            let sent = self.send(settled.commands, settled.dead_letters).await;
-            self.measure(turned);
-            self.answer_abroad(settled.refused).await;
-            self.answer(settled.answers); // what is committed holds, whether it could be sent or not
-            sent?;
-            self.hand_over(settled.handed, now, rng).await?;
+            self.see_through(epochs, batch, &mut turned, now, rng).await?;
         }
         self.mark_aside(epochs).await;
         self.look_abroad(now).await?;
         self.sweep(epochs, now).await;
         Ok(turned)
+    }
+
+    /// Settles and publishes a batch, one part after another; all of it is acknowledged at the end.
+    async fn see_through(
+        &mut self,
+        epochs: &Epochs,
+        batch: Batch,
+        turned: &mut Turned,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Result<(), Error> {
+        self.debts.untaken = true; // until the last part is settled
+        let mut dead_letters = batch.dead_letters;
+        let mut parts = self.parts(batch.arrivals).await?;
+        parts.reverse();
+        while let Some(part) = parts.pop() {
+            let settled = self.settle(epochs, part, now, rng).await?;
+            self.debts.untaken = !parts.is_empty();
+            turned.sagas += settled.sagas;
+            turned.commands += settled.commands.len();
+            dead_letters.extend(settled.dead_letters);
+            let sent = self.send(settled.commands, std::mem::take(&mut dead_letters)).await;
+            self.measure(*turned);
+            self.answer_abroad(settled.refused).await;
+            self.answer(settled.answers); // what is committed holds, whether it could be sent or not
+            sent?;
+            self.hand_over(settled.handed, now, rng).await?;
+        }
+        self.acknowledge().await
     }
 
     /// Turns until `shutdown`, then stops between two turns. Ends early only with an error that no retry mends.
@@ -243,6 +272,10 @@ impl Orchestrator {
         for (state, count) in [("running", running), ("compensating", compensating), ("stuck", stuck)] {
             metrics::gauge!("sagamore_sagas", "state" => state).set(as_gauge(count));
         }
+        let (held, bytes) = self.live.held();
+        self.gauges.live_bytes.store(bytes, Ordering::Relaxed);
+        metrics::gauge!("sagamore_live_sagas").set(as_gauge(held));
+        metrics::gauge!("sagamore_live_bytes").set(as_gauge(bytes));
         metrics::histogram!("sagamore_turn_inputs").record(as_gauge(turned.inputs));
         metrics::histogram!("sagamore_turn_sagas").record(as_gauge(turned.sagas));
         metrics::counter!("sagamore_commands_total").increment(turned.commands as u64);

@@ -52,6 +52,17 @@ pub(crate) enum Asker {
 }
 
 impl Request {
+    /// What it takes while it waits, in bytes, roughly.
+    pub fn bytes(&self) -> usize {
+        const BESIDE: usize = 256;
+        let text = match self {
+            Request::Start(start) => start.input.as_str().len(),
+            Request::Verb(VerbRequest { input: Input::Rescue(rescue), .. }) => rescue.reason.len(),
+            Request::Verb(_) | Request::Watch { .. } => 0,
+        };
+        BESIDE + self.id().as_str().len() + text
+    }
+
     pub fn id(&self) -> &SagaId {
         match self {
             Request::Start(start) => &start.id,

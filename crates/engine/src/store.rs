@@ -92,6 +92,9 @@ pub(crate) type Readings = BTreeMap<SagaId, Reading>;
 /// The columns of [`Header`], in order.
 const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at, unreadable";
 
+/// The bytes of a saga's journal, which the databases tell without reading it.
+const BYTES: &str = "(SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq)";
+
 impl Store {
     /// Brings the schema up to date.
     pub async fn open(database: Database, reply_topic: &str) -> Result<Store, Error> {
@@ -154,6 +157,44 @@ impl Store {
         Ok(rows.iter().filter_map(|row| Header::read(row).ok()).collect()) // their owner alarms
     }
 
+    /// How many bytes the journals of these sagas have, of those that exist.
+    pub async fn bytes(&self, ids: &[&SagaId]) -> Result<HashMap<String, usize>, Error> {
+        let open = self.begin().await?;
+        let rows = match open.tx().dialect() {
+            Dialect::Sqlite => {
+                let sql = format!("SELECT id, {BYTES} FROM saga WHERE id = $1");
+                let sets = ids.iter().map(|id| vec![Value::from(id.as_str())]).collect();
+                open.tx().query_each(&sql, sets).await?.into_iter().flatten().collect()
+            }
+            Dialect::Postgres => postgres::bytes(&open.tx(), ids).await?,
+        };
+        open.rollback().await?;
+        rows.iter().map(|row| Ok((row.get(0)?, bytes(row.get(1)?)))).collect()
+    }
+
+    /// The first of these rows: as many as have journals of no more than `bytes_max`, but one.
+    pub async fn within(&self, tx: &Tx, mut rows: Vec<Row>, bytes_max: usize) -> Result<Vec<Row>, Error> {
+        let seqs = rows.iter().map(|row| row.get(0)).collect::<Result<Vec<i64>, _>>()?;
+        let sql = format!("SELECT {BYTES} FROM saga WHERE seq = $1");
+        let of_rows: Vec<Row> = match tx.dialect() {
+            Dialect::Sqlite => {
+                let sets = seqs.into_iter().map(|seq| vec![Value::Int(seq)]).collect();
+                tx.query_each(&sql, sets).await?.into_iter().flatten().collect()
+            }
+            Dialect::Postgres => postgres::bytes_of_rows(tx, &seqs).await?,
+        };
+        let (mut total, mut count) = (0_usize, 0);
+        for of_row in &of_rows {
+            total = total.saturating_add(bytes(of_row.get(0)?));
+            if total > bytes_max && count > 0 {
+                break;
+            }
+            count += 1;
+        }
+        rows.truncate(count);
+        Ok(rows)
+    }
+
     async fn rows(&self, tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
         match tx.dialect() {
             Dialect::Sqlite => {
@@ -166,20 +207,21 @@ impl Store {
     }
 
     /// Reads a page of a partition's unfinished sagas, those with a larger number than `after`, in order, each with its
-    /// number.
+    /// number: at most `limit`, and no more than have journals of `bytes_max`, but one.
     pub async fn unfinished(
         &self,
         tx: &Tx,
         registry: &Registry,
         partition: u32,
         after: i64,
-        limit: u32,
+        (limit, bytes_max): (u32, usize),
     ) -> Result<Vec<(i64, Reading)>, Error> {
         let sql = format!(
             "SELECT {HEADER} FROM saga WHERE ended_at IS NULL AND reply_partition = $1 AND seq > $2
              ORDER BY seq LIMIT $3"
         );
         let rows = tx.query(&sql, (partition, after, limit)).await?;
+        let rows = self.within(tx, rows, bytes_max).await?;
         let seq = |reading: &Reading| reading.as_ref().map_or_else(|unreadable| unreadable.seq, |loaded| loaded.seq);
         let page = self.read_sagas(tx, registry, rows).await?;
         Ok(page.into_iter().map(|reading| (seq(&reading), reading)).collect())
@@ -264,6 +306,10 @@ impl Store {
         Saga::fold(header.id.clone(), definition, reply_to, header.started_at, entries)
             .map_err(|why| bad(&header.id, why))
     }
+}
+
+fn bytes(count: i64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }
 
 /// Where a definition is read from.

@@ -59,6 +59,12 @@ impl Mark {
 }
 
 impl Record {
+    /// How many bytes its key, its headers and its body have.
+    pub fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.key.len() + headers + self.body.len()
+    }
+
     /// The value of a header, the first of that name.
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value)

@@ -47,10 +47,12 @@ pub(super) const EVENT: Many = Many {
 pub(super) const EVENTS_OF_ONE: &str =
     "SELECT id, name, causation, hop, told_at, body, chain FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200";
 
-/// The same of many.
+/// The same of many, with the bodies only of those that began a chain: a fold needs no other.
 pub(super) const EVENTS: Many = Many {
-    sqlite: EVENTS_OF_ONE,
-    postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at, e.body, e.chain
+    sqlite: "SELECT id, name, causation, hop, told_at, CASE WHEN causation IS NULL THEN body ELSE 'null' END, chain
+        FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200",
+    postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at,
+            CASE WHEN e.causation IS NULL THEN e.body ELSE 'null' END, e.chain
         FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
         JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
 };

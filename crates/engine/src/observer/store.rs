@@ -21,6 +21,7 @@ use super::statements::{BEGIN, EVENT, EVENTS, EVENTS_OF_ONE, FOLDED, HOLD};
 use super::status::{ChainStatus, status};
 use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
+use crate::turn::Pace;
 
 macro_rules! unless_resolved {
     ($resolved:literal, $column:literal) => {
@@ -47,7 +48,7 @@ const HEADER: &str = concat!(
 /// So many events of a chain are read at most. A plan has fewer.
 pub(super) const EVENTS_MAX: usize = 200;
 /// Late chains in one transaction.
-const LATE_MAX: u32 = 500;
+const LATE_MAX: usize = 500;
 
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -240,7 +241,7 @@ impl Store {
     }
 
     /// Looks again at chains whose time had come by a moment up to which all is read, and gives them.
-    pub async fn look_for_late(&self, read_until: Timestamp) -> Result<Vec<Folded>, Error> {
+    pub async fn look_for_late(&self, read_until: Timestamp, pace: Pace) -> Result<Vec<Folded>, Error> {
         let due =
             "SELECT seq, id, version, resolved_events, status FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
         let open = self.database.begin().await?;
@@ -249,7 +250,10 @@ impl Store {
             Dialect::Sqlite => "",
             Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
         };
-        let rows = open.tx().query(&format!("{due}{alone}"), (read_until.0, LATE_MAX)).await?;
+        let rows = open
+            .tx()
+            .query(&format!("{due}{alone}"), (read_until.0, i64::try_from(pace.inputs(LATE_MAX)).unwrap_or(i64::MAX)))
+            .await?;
         let known = rows.iter().map(Known::read).collect::<Result<Vec<_>, Error>>()?;
         let late = self.fold(&open.tx(), &known, read_until, Late::Asked).await?;
         open.commit().await?;

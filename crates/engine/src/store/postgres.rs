@@ -12,7 +12,7 @@ use sagamore_database::{Row, Tx, Value};
 
 use super::ownership::Epochs;
 use super::write::{Saved, Write, ended_at, failed_at, integer};
-use super::{HEADER, bad};
+use super::{BYTES, HEADER, bad};
 use crate::error::Error;
 
 /// Locks the partitions' rows against a successor, unless one was there before; stores new sagas, updates those whose
@@ -109,6 +109,20 @@ pub(super) async fn headers(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error>
     let columns = HEADER.replace(", ", ", s.");
     let sql = format!("SELECT s.{columns} FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN saga s ON s.id = k.id");
     Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
+}
+
+/// Reads how many bytes the journals of these sagas have.
+pub(super) async fn bytes(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
+    let sql = format!("SELECT saga.id, {BYTES} FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN saga ON saga.id = k.id");
+    Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
+}
+
+/// Reads how many bytes the journals of these rows have, in their order.
+pub(super) async fn bytes_of_rows(tx: &Tx, seqs: &[i64]) -> Result<Vec<Row>, Error> {
+    let sql = format!(
+        "SELECT {BYTES} FROM UNNEST(CAST($1 AS BIGINT[])) WITH ORDINALITY AS saga(seq, place) ORDER BY saga.place"
+    );
+    Ok(tx.query(&sql, (array(seqs.iter().copied()),)).await?)
 }
 
 /// Reads the journals of these rows, each in its order.

@@ -81,7 +81,7 @@ impl Orchestrator {
         let handed = self.store.handed_to(epochs.0.keys().copied()).await?;
         for Handed { id, saga, input, .. } in handed.into_iter().filter(|verb| !waiting.contains(&verb.id)).take(room) {
             let asker = Asker::Elsewhere(id);
-            self.inbox.push(Request::Verb(VerbRequest { id: saga, absent: None, input, asker }));
+            self.add_request(Request::Verb(VerbRequest { id: saga, absent: None, input, asker }));
         }
         Ok(())
     }

@@ -19,14 +19,14 @@ pub(crate) enum Answer {
 }
 
 impl Orchestrator {
-    /// Publishes, and then acknowledges what caused it. What could not be published is kept for the next turn.
+    /// Publishes. What could not be published is stored for the next turn.
     pub(crate) async fn send(&mut self, commands: Vec<Command>, dead_letters: Vec<Record>) -> Result<(), Error> {
         if let Err(error) = self.publish(&commands, &dead_letters).await {
             self.debts.commands.extend(commands);
             self.debts.dead_letters.extend(dead_letters);
             return Err(error);
         }
-        self.acknowledge().await
+        Ok(())
     }
 
     /// Sends commands and dead letters in one batch. A record that the transport rejects does not hold up the others: a

@@ -15,6 +15,8 @@ use crate::store::{Epochs, Loaded};
 /// Bounded by one batch: nothing new is taken while there is a debt.
 #[derive(Default)]
 pub(crate) struct Debts {
+    /// Not all that the last turn took was settled: the replies have to be delivered again.
+    pub untaken: bool,
     /// Sagas of a commit whose outcome is not known: read again, and what is outstanding sent.
     pub doubtful: BTreeSet<SagaId>,
     /// Committed, and not delivered.
@@ -25,35 +27,51 @@ pub(crate) struct Debts {
 impl Debts {
     /// Whether everything is seen through.
     pub fn is_empty(&self) -> bool {
-        self.doubtful.is_empty() && self.commands.is_empty() && self.dead_letters.is_empty()
+        !self.untaken && self.doubtful.is_empty() && self.commands.is_empty() && self.dead_letters.is_empty()
     }
 }
 
 impl Orchestrator {
     /// Reads what is doubtful, sends what was not sent, and has the replies behind it delivered again.
     pub(crate) async fn make_good(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
-        if !self.debts.doubtful.is_empty() {
+        if self.debts.untaken || !self.debts.doubtful.is_empty() {
             self.strays.forget();
             self.progress.clear();
             if let Some(replies) = &mut self.replies {
                 replies.rewind().await?;
             }
-            let commands = self.read_again(epochs, now).await?;
+            self.debts.untaken = false;
+        }
+        while !self.debts.doubtful.is_empty() {
+            let page: BTreeSet<SagaId> = {
+                let page = self.pace.inputs(self.options.batch_max);
+                self.debts.doubtful.iter().take(page).cloned().collect()
+            };
+            let commands = self.read_again(epochs, &page, now).await?;
             self.debts.commands.extend(commands);
-            self.debts.doubtful.clear();
+            self.debts.doubtful.retain(|id| !page.contains(id));
         }
-        if !self.debts.commands.is_empty() || !self.debts.dead_letters.is_empty() {
+        if self.debts.commands.is_empty() && self.debts.dead_letters.is_empty() {
+            return Ok(());
+        }
+        while !self.debts.commands.is_empty() || !self.debts.dead_letters.is_empty() {
+            let page = self.pace.inputs(self.options.batch_max);
             let (commands, dead_letters) =
-                (std::mem::take(&mut self.debts.commands), std::mem::take(&mut self.debts.dead_letters));
-            self.send(commands, dead_letters).await?;
+                (first(page, &mut self.debts.commands), first(page, &mut self.debts.dead_letters));
+            self.send(commands, dead_letters).await?; // what fails is put back
         }
-        Ok(())
+        self.acknowledge().await
     }
 
-    async fn read_again(&mut self, epochs: &Epochs, now: Timestamp) -> Result<Vec<Command>, Error> {
+    async fn read_again(
+        &mut self,
+        epochs: &Epochs,
+        page: &BTreeSet<SagaId>,
+        now: Timestamp,
+    ) -> Result<Vec<Command>, Error> {
         let open = self.store.begin().await?;
         self.store.check_ownership(&open.tx(), epochs).await?;
-        let ids: Vec<&SagaId> = self.debts.doubtful.iter().collect();
+        let ids: Vec<&SagaId> = page.iter().collect();
         let sagas = self.store.load(&open.tx(), &self.registry, &ids).await?;
         open.rollback().await?;
         let (mut commands, mut seen) = (Vec::new(), Vec::new());
@@ -74,4 +92,8 @@ impl Orchestrator {
         commands.sort_by(|one, other| one.key.cmp(&other.key)); // the same order in every run
         Ok(commands)
     }
+}
+
+fn first<T>(count: usize, all: &mut Vec<T>) -> Vec<T> {
+    all.drain(..count.min(all.len())).collect()
 }

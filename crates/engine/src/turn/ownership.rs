@@ -62,7 +62,7 @@ impl Orchestrator {
     /// Everything is forgotten; who waits asks again.
     pub(crate) fn forget_all(&mut self) {
         let waiting = self.live.forget();
-        self.inbox.extend(waiting.into_iter().map(|(id, rest)| Request::Watch { id, rest }));
+        waiting.into_iter().for_each(|(id, rest)| self.add_request(Request::Watch { id, rest }));
         self.strays.forget();
         self.progress.clear();
         self.debts = Debts::default();

@@ -14,7 +14,7 @@ use sagamore_transport::{Record, wire};
 
 use super::answer::Answer;
 use super::decide::{Context, Draft, Verdict};
-use super::{Arrival, Batch, Settled, poison};
+use super::{Arrival, Settled, poison};
 use crate::error::{Error, VerbError};
 use crate::live::Known;
 use crate::orchestrator::Orchestrator;
@@ -32,13 +32,13 @@ impl Orchestrator {
     pub(crate) async fn settle(
         &mut self,
         epochs: &Epochs,
-        batch: Batch,
+        arrivals: Arrivals,
         now: Timestamp,
         rng: &mut fastrand::Rng,
     ) -> Result<Settled, Error> {
-        self.debts.doubtful = batch.arrivals.keys().cloned().collect();
-        let mut settled = Settled { dead_letters: batch.dead_letters, ..Settled::default() };
-        let mut groups = vec![(batch.arrivals, 0)];
+        self.debts.doubtful = arrivals.keys().cloned().collect();
+        let mut settled = Settled::default();
+        let mut groups = vec![(arrivals, 0)];
         while let Some((mut arrivals, rounds)) = groups.pop() {
             if arrivals.is_empty() {
                 continue;

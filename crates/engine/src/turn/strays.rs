@@ -13,6 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How many are kept; more go to the dead letters at once.
 const STRAYS_MAX: usize = 1_000;
+/// How many bytes they take, likewise.
+const STRAYS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A reply as it came in, and when it came first.
 #[derive(Clone)]
@@ -31,7 +33,9 @@ pub(crate) struct Strays {
 impl Strays {
     /// Keeps the reply for another try, or gives the dead letter that it becomes.
     pub fn keep(&mut self, stray: Stray, now: Timestamp) -> Option<Record> {
-        if now >= stray.first_seen.plus(PATIENCE) || self.waiting.len() >= STRAYS_MAX {
+        let bytes: usize = self.waiting.iter().map(|(_, stray)| stray.delivered.record.bytes()).sum();
+        let is_full = self.waiting.len() >= STRAYS_MAX || bytes + stray.delivered.record.bytes() > STRAYS_BYTES_MAX;
+        if now >= stray.first_seen.plus(PATIENCE) || is_full {
             let reason = format!("there is no saga {}", stray.reply.key.saga);
             return Some(sagamore_transport::wire::dead_letter(&stray.delivered, &reason));
         }

@@ -2,8 +2,8 @@
 
 use sagamore_core::Timestamp;
 use sagamore_core::message::{Outcome, Reply};
-use sagamore_transport::Delivered;
 use sagamore_transport::wire::{self, Undecodable};
+use sagamore_transport::{Consumer, Delivered, Error as TransportError};
 
 use super::{Arrival, Batch};
 use crate::error::{Error, StartError, VerbError};
@@ -11,12 +11,17 @@ use crate::orchestrator::Orchestrator;
 use crate::request::{Asker, Request, VerbRequest};
 use crate::store::Epochs;
 
+/// The longest record that a transport takes, in bytes.
+const RECORD_BYTES_MAX: usize = 1024 * 1024;
+
 impl Orchestrator {
-    /// At most `batch_max` replies, requests and due sagas each, and what waits to be tried again.
+    /// At most `batch_max` replies, requests and due sagas each, and of each no more than `batch_bytes_max`, but one; and what
+    /// waits to be tried again. After failures less, by the pace.
     pub(crate) async fn take_inputs(&mut self, epochs: &Epochs, now: Timestamp) -> Result<Batch, Error> {
         let mut batch = Batch::default();
-        let max = self.options.batch_max;
-        for delivered in self.take_replies(epochs, max).await? {
+        let max = self.pace.inputs(self.options.batch_max);
+        let bytes_max = self.pace.bytes(self.options.batch_bytes_max);
+        for delivered in self.take_replies(epochs, max, bytes_max).await? {
             self.progress.insert(delivered.partition, delivered.offset + 1);
             if let Some(reason) = &delivered.unreadable {
                 batch.inputs += 1;
@@ -40,14 +45,7 @@ impl Orchestrator {
         for stray in self.strays.take_due(now) {
             batch.add_reply(stray.reply, stray.delivered, stray.first_seen);
         }
-        while self.inbox.len() < max {
-            match self.requests.try_recv() {
-                Ok(request) => self.inbox.push(request),
-                Err(_) => break, // empty, or all handles are gone: either way nothing is there
-            }
-        }
-        for request in self.inbox.drain(..) {
-            self.gauges.taken(&request);
+        for request in self.take_requests(max, bytes_max) {
             let id = request.id().clone();
             match request {
                 Request::Start(start) if start.accepted.is_closed() => {} // whoever asked has gone without an answer
@@ -56,17 +54,42 @@ impl Orchestrator {
                 Request::Watch { rest, .. } => batch.add(id, Arrival::Watch(rest)),
             }
         }
-        for id in self.live.due(now, max) {
+        for id in self.live.due(now, max, bytes_max) {
             batch.add(id, Arrival::Due);
         }
         Ok(batch)
     }
 
+    fn take_requests(&mut self, max: usize, bytes_max: usize) -> Vec<Request> {
+        while self.inbox.len() < max {
+            match self.requests.try_recv() {
+                Ok(request) => self.inbox.push(request),
+                Err(_) => break, // empty, or all handles are gone: either way nothing is there
+            }
+        }
+        let mut bytes = 0;
+        let mut fits = |request: &&Request| {
+            let is_first = bytes == 0;
+            bytes += request.bytes();
+            is_first || bytes <= bytes_max
+        };
+        let count = self.inbox.iter().take(max).take_while(|request| fits(request)).count();
+        let taken: Vec<Request> = self.inbox.drain(..count).collect(); // the others are taken by the next turn
+        taken.iter().for_each(|request| self.gauges.taken(request));
+        taken
+    }
+
+    /// A request that does not come from the queue: one that is repeated, or another orchestrator's.
+    pub(crate) fn add_request(&mut self, request: Request) {
+        self.gauges.added(&request);
+        self.inbox.push(request);
+    }
+
     /// What has come; a consumer that is of no use any more is given up for another one, where partitions are shared.
     /// Likewise one that gives what belongs to another orchestrator by now: it will take it for itself.
-    async fn take_replies(&mut self, epochs: &Epochs, max: usize) -> Result<Vec<Delivered>, Error> {
+    async fn take_replies(&mut self, epochs: &Epochs, max: usize, bytes_max: usize) -> Result<Vec<Delivered>, Error> {
         let Some(replies) = &mut self.replies else { return Ok(Vec::new()) };
-        let taken = replies.poll(max).await;
+        let taken = poll(replies.as_mut(), max, bytes_max).await;
         if self.options.lease.is_none() {
             return Ok(taken?);
         }
@@ -116,4 +139,29 @@ impl Orchestrator {
             }
         }
     }
+}
+
+/// Polls until there are `max` records, or as many bytes, or nothing more is there. Exceeds the bytes by one record at most.
+pub(crate) async fn poll(
+    consumer: &mut dyn Consumer,
+    max: usize,
+    bytes_max: usize,
+) -> Result<Vec<Delivered>, TransportError> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    while taken.len() < max && bytes < bytes_max {
+        let fit = (bytes_max - bytes) / RECORD_BYTES_MAX;
+        let wanted = fit.clamp(1, max - taken.len());
+        let polled = match consumer.poll(wanted).await {
+            Ok(polled) => polled,
+            Err(error) if taken.is_empty() => return Err(error),
+            Err(_) => break, // told by the next poll: what is taken must not be lost
+        };
+        let is_all = polled.len() < wanted;
+        bytes += polled.iter().map(|delivered| delivered.record.bytes()).sum::<usize>();
+        taken.extend(polled);
+        if is_all {
+            break;
+        }
+    }
+    Ok(taken)
 }

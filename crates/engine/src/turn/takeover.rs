@@ -30,10 +30,10 @@ impl Orchestrator {
 
     /// Reads the unfinished sagas of a partition whose epoch was just raised, and sends what they have outstanding.
     pub(crate) async fn take_up(&mut self, partition: u32, now: Timestamp) -> Result<(), Error> {
-        let mut after = 0;
+        let (mut after, bytes_max) = (0, self.options.batch_bytes_max);
         loop {
             let open = self.store.begin().await?;
-            let page = self.store.unfinished(&open.tx(), &self.registry, partition, after, PAGE).await?;
+            let page = self.store.unfinished(&open.tx(), &self.registry, partition, after, (PAGE, bytes_max)).await?;
             open.rollback().await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = *last;

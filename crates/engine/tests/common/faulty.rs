@@ -21,6 +21,11 @@ pub struct Knobs {
     pub down: AtomicBool,
     /// So many commits are executed, and it is not told.
     pub commits_unknown: AtomicUsize,
+    /// The most bytes of text that one call wrote or read, of what is written and read for each of many.
+    pub written_max: AtomicUsize,
+    pub read_max: AtomicUsize,
+    /// What writes more in one call fails, as if it had taken too long; 0: nothing does.
+    pub statement_max: AtomicUsize,
     /// The next statement that begins so fails, as if the server had gone away.
     pub fails_once: Mutex<Option<&'static str>>,
     /// After so many transactions the next one begins only once the gate is opened.
@@ -89,6 +94,11 @@ impl Backend for Faulty {
     }
 }
 
+fn text_bytes<'a>(values: impl Iterator<Item = &'a Value>) -> usize {
+    let bytes = |value: &Value| if let Value::Text(text) = value { text.len() } else { 0 };
+    values.map(bytes).sum()
+}
+
 impl FaultyTransaction {
     fn open(&self) -> Result<Open, Error> {
         self.open.lock().expect("no panic").take().ok_or(Error::Over)
@@ -105,7 +115,13 @@ impl Transaction for FaultyTransaction {
     }
 
     fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
-        Box::pin(self.tx.query_each(sql, sets))
+        Box::pin(async move {
+            let rows = self.tx.query_each(sql, sets).await?;
+            let texts = rows.iter().flatten().filter_map(|row| row.get::<String>(0).ok()).map(Value::Text);
+            let texts: Vec<Value> = texts.collect();
+            self.knobs.read_max.fetch_max(text_bytes(texts.iter()), Ordering::Relaxed);
+            Ok(rows)
+        })
     }
 
     fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
@@ -113,6 +129,12 @@ impl Transaction for FaultyTransaction {
             let poison = |value: &Value| matches!(value, Value::Text(text) if text.contains("poison"));
             if sets.iter().flatten().any(poison) {
                 return Err(Error::Constraint("this text cannot be stored".into()));
+            }
+            let bytes = text_bytes(sets.iter().flatten());
+            self.knobs.written_max.fetch_max(bytes, Ordering::Relaxed);
+            let most = self.knobs.statement_max.load(Ordering::Relaxed);
+            if most > 0 && bytes > most {
+                return Err(Error::Conflict("the statement took too long, as the test wants it".into()));
             }
             if self.knobs.fails(sql) {
                 return Err(Error::Unavailable("as the test wants it".into()));

@@ -1,0 +1,50 @@
+//! A batch in parts: each is one transaction and one publish, bounded by the bytes of its sagas and of what arrived for them.
+
+use std::collections::HashMap;
+
+use sagamore_core::id::SagaId;
+
+use super::Arrival;
+use super::settle::Arrivals;
+use crate::error::Error;
+use crate::orchestrator::Orchestrator;
+
+impl Orchestrator {
+    /// Cuts a batch, in the order of its sagas. One part is all of it, if it fits; none is empty, unless the batch is.
+    pub(crate) async fn parts(&mut self, arrivals: Arrivals) -> Result<Vec<Arrivals>, Error> {
+        let bytes_max = self.pace.bytes(self.options.batch_bytes_max);
+        let unknown = arrivals.iter().filter(|(id, of_saga)| {
+            // a start is as long as the saga that it begins or repeats
+            self.live.bytes_of(id).is_none() && !of_saga.iter().all(|arrival| matches!(arrival, Arrival::Start(_)))
+        });
+        let unknown: Vec<&SagaId> = unknown.map(|(id, _)| id).collect();
+        let stored = if unknown.is_empty() { HashMap::new() } else { self.store.bytes(&unknown).await? };
+        let (mut parts, mut bytes) = (vec![Arrivals::new()], 0);
+        for (id, of_saga) in arrivals {
+            let of_it = self.live.bytes_of(&id).or_else(|| stored.get(id.as_str()).copied()).unwrap_or_default();
+            let more = of_it + of_saga.iter().map(Arrival::bytes).sum::<usize>();
+            let is_full = bytes + more > bytes_max;
+            match parts.last_mut() {
+                Some(part) if !is_full || part.is_empty() => {
+                    part.insert(id, of_saga);
+                    bytes += more;
+                }
+                _ => {
+                    parts.push(Arrivals::from([(id, of_saga)]));
+                    bytes = more;
+                }
+            }
+        }
+        Ok(parts)
+    }
+}
+
+impl Arrival {
+    fn bytes(&self) -> usize {
+        match self {
+            Arrival::Start(start) => start.input.as_str().len(),
+            Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => stray.delivered.record.bytes(),
+            Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Due => 0,
+        }
+    }
+}
