@@ -5,8 +5,8 @@ mod observing;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use sagamore_core::Definition;
-use sagamore_engine::{Error, Handle, Orchestrator};
+use sagamore_core::{Definition, Timestamp};
+use sagamore_engine::{Error, Handle, Orchestrator, Probe, Renewal};
 use sagamore_sdk::{Outbox, Participant, Service};
 use sagamore_shop::{Databases, choreography};
 
@@ -161,20 +161,21 @@ impl Site {
     }
 
     /// One life of an orchestrator; ends when it is fenced off. `alone` says whether it is the only one now.
-    pub async fn orchestrate(self: Arc<Site>, born_in_ms: i64, alone: impl Fn() -> bool) {
+    pub async fn orchestrate(self: Arc<Site>, born_in_ms: i64, alone: impl Fn() -> bool + Send) {
         let world = &self.world;
         world.sleep(born_in_ms).await;
         let who = self.incarnation("orchestrator");
         // leases go by the server's clock, which is nobody's own
         let skew_ms_max = if self.lease.is_some() { 0 } else { self.skew_ms_max };
-        let (skew, mut rng) = (world.between(-skew_ms_max, skew_ms_max), world.fork());
-        let (mut orchestrator, handle) = loop {
+        let (skew, rng) = (world.between(-skew_ms_max, skew_ms_max), world.fork());
+        let (orchestrator, handle) = loop {
             let options = sagamore_engine::Options {
                 owner: who.to_string(),
                 lease: self.lease,
                 reply_partitions: 2,
                 live_max: if world.percent(30) { 2 } else { 10_000 },
                 batch_max: [1, 3, 1_000][world.below(3) as usize],
+                takeover_page: [1, 500][world.below(2) as usize],
                 retention: JOURNALS_KEPT,
                 ..sagamore_engine::Options::default()
             };
@@ -187,11 +188,33 @@ impl Site {
         };
         world.tell(|| format!("{who} is open"));
         self.desk().handles.push(handle);
+        let (renewal, probe) = (orchestrator.renewal(), orchestrator.probe());
+        let turns = self.turn_on(orchestrator, &who, skew, rng, alone);
+        if self.lease.is_none() {
+            return turns.await;
+        }
+        world.together(vec![Box::pin(turns), Box::pin(self.renew(renewal, skew)), Box::pin(self.probe(probe))]).await;
+    }
+
+    /// Turns until the orchestrator is fenced off for good.
+    async fn turn_on(
+        &self,
+        mut orchestrator: Orchestrator,
+        who: &str,
+        skew: i64,
+        mut rng: fastrand::Rng,
+        alone: impl Fn() -> bool + Send,
+    ) {
+        let world = &self.world;
         let mut idle = 1;
         loop {
             match orchestrator.turn(world.clock(skew), &mut rng).await {
                 Ok(turned) => {
-                    world.checker().turned(world, &who);
+                    if orchestrator.takes_over() {
+                        world.count("takeover goes on beside other work");
+                    } else {
+                        world.checker().turned(world, who);
+                    }
                     idle = if turned.inputs > 0 { 1 } else { (idle * 2).min(1_000) };
                     world.rest(idle).await;
                 }
@@ -214,6 +237,28 @@ impl Site {
                 }
                 Err(error) => return world.violate("turn-failed", error.to_string()),
             }
+        }
+    }
+
+    /// Renews the leases, whatever the turns do.
+    async fn renew(&self, mut renewal: Renewal, skew: i64) {
+        let pause = Timestamp::default().plus(renewal.pause()).0;
+        loop {
+            match renewal.renew(self.world.clock(skew)).await {
+                Ok(()) => self.world.count("leases renewed"),
+                Err(error) if error.is_transient() => self.world.count("renewal failed"),
+                Err(error) => return self.world.violate("renewal-failed", error.to_string()),
+            }
+            self.world.sleep(pause).await;
+        }
+    }
+
+    /// Publishes probes.
+    async fn probe(&self, mut probe: Probe) {
+        let pause = Timestamp::default().plus(probe.pause()).0;
+        loop {
+            probe.probe().await;
+            self.world.sleep(pause).await;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
@@ -19,6 +19,9 @@ pub struct World {
 
 /// A world in the hands of whoever lives in it.
 pub type Shared = Arc<World>;
+
+/// One of several tasks of a process.
+pub type Task<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Something that must never be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,8 @@ struct State {
     wakes: Vec<i64>,
     /// Which of them may be woken early.
     resting: Vec<bool>,
+    /// The tasks of a process that has several, each with a place of its own in `wakes`.
+    tasks: BTreeMap<usize, Vec<usize>>,
     current: usize,
     print: bool,
     hash: u64,
@@ -68,6 +73,7 @@ impl World {
             healed: false,
             wakes: Vec::new(),
             resting: Vec::new(),
+            tasks: BTreeMap::new(),
             current: 0,
             print,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -205,9 +211,29 @@ impl World {
         state.resting[process] = false;
     }
 
-    /// From when on the process is to be polled.
+    /// From when on the process is to be polled: that of the first of its tasks, where it has several.
     pub fn wake_of(&self, process: usize) -> i64 {
-        self.state().wakes[process]
+        let state = self.state();
+        let tasks = state.tasks.get(&process).into_iter().flatten();
+        tasks.map(|task| state.wakes[*task]).min().unwrap_or(state.wakes[process])
+    }
+
+    /// Polls several tasks of the current process, each with a moment of its own at which it is to be polled next, and
+    /// one of those that are due at a time. Ends with the first task that ends.
+    pub async fn together(&self, mut tasks: Vec<Task<'_>>) {
+        let process = self.state().current;
+        let places: Vec<usize> = tasks.iter().map(|_| self.new_process()).collect();
+        self.state().tasks.insert(process, places.clone());
+        std::future::poll_fn(|context| {
+            let due: Vec<usize> = (0..places.len()).filter(|task| self.wake_of(places[*task]) <= self.now()).collect();
+            let Some(&chosen) = due.get(self.below(due.len() as u64) as usize) else { return Poll::Pending };
+            self.enter(places[chosen]);
+            let polled = tasks[chosen].as_mut().poll(context);
+            self.state().current = process;
+            polled
+        })
+        .await;
+        self.state().tasks.remove(&process);
     }
 
     /// Something has come in: whoever rests looks soon.

@@ -75,6 +75,12 @@ bugs! {
     VerbAnsweredApart = "verb-answered-apart",
     /// The idempotency key of a start that is refused is stored all the same.
     KeyWithoutSaga = "key-without-saga",
+    /// Leases are renewed between two turns only, however long a turn takes.
+    RenewalWaitsForTurn = "renewal-waits-for-turn",
+    /// A takeover reads and resends everything in the turn that claims.
+    TakeoverInOneTurn = "takeover-in-one-turn",
+    /// An orchestrator counts as able to publish, whatever comes of its publishes.
+    MembershipIgnoresPublishing = "membership-ignores-publishing",
 }
 
 /// Whether this bug is planted: never.

@@ -15,9 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, StartError, VerbError};
 use crate::options::Options;
+use crate::pulse::Pulse;
 use crate::registry::Registry;
 use crate::request::{Asker, Idempotency, Request, StartRequest, VerbRequest};
-use crate::store::{Detail, Filter, Page, Store};
+use crate::store::{Detail, Filter, Page, Standing, Store};
 
 /// The longest idempotency key, in bytes.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
@@ -34,6 +35,7 @@ pub struct Handle {
     store: Store,
     clock: Clock,
     gauges: Arc<Gauges>,
+    pulse: Arc<Pulse>,
     options: Arc<Options>,
 }
 
@@ -122,9 +124,10 @@ impl Handle {
         store: Store,
         clock: Clock,
         gauges: Arc<Gauges>,
+        pulse: Arc<Pulse>,
     ) -> (Handle, mpsc::Receiver<Request>) {
         let (queue, requests) = mpsc::channel(options.requests_max);
-        (Handle { queue, registry, store, clock, gauges, options }, requests)
+        (Handle { queue, registry, store, clock, gauges, pulse, options }, requests)
     }
 
     /// The present time by the clock that counts for sagas: the database server's, where there is one.
@@ -285,6 +288,16 @@ impl Handle {
     /// How many reply partitions this orchestrator owns. None: it takes no starts, and others do what there is to do.
     pub fn partitions_owned(&self) -> usize {
         self.gauges.partitions.load(Ordering::Relaxed)
+    }
+
+    /// Where this orchestrator stood among the others at its last renewal; without a lease it is the only member.
+    pub fn standing(&self) -> Standing {
+        if self.options.lease.is_some() { self.pulse.standing() } else { Standing::Member }
+    }
+
+    /// Why the last publish was not acknowledged; None when it was.
+    pub fn publish_fault(&self) -> Option<String> {
+        self.pulse.fault()
     }
 
     /// Whether an orchestrator still takes requests.

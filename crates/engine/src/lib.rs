@@ -11,6 +11,9 @@ mod request;
 pub mod orchestrator;
 mod turn;
 
+mod pulse;
+pub mod renewal;
+
 mod live;
 mod registry;
 
@@ -25,4 +28,5 @@ pub use observer::{
 };
 pub use options::Options;
 pub use orchestrator::{Orchestrator, Turned};
-pub use store::{Detail, Filter, Header, Page, Unreadable};
+pub use renewal::{Probe, Renewal};
+pub use store::{Detail, Filter, Header, Page, Standing, Unreadable};

@@ -92,6 +92,11 @@ impl Live {
         Some(held.known)
     }
 
+    /// Whether this unfinished saga was put here, and not forgotten since; it may have been dropped from memory.
+    pub fn knows(&self, id: &SagaId) -> bool {
+        self.unended.contains_key(id)
+    }
+
     /// Remembers a saga as it was just read or committed; one that has ended is forgotten.
     pub fn put(&mut self, known: Known) {
         let id = known.saga.id.clone();

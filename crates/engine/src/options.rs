@@ -18,6 +18,12 @@ pub struct Options {
     /// None: this orchestrator is the only one, and takes every partition. Otherwise any number of them share the
     /// partitions, each for so long from one renewal to the next: who is silent for longer is succeeded by the others.
     pub lease: Option<Duration>,
+    /// A turn that makes no step for so long hangs: leases are renewed no more. Longer than every call that a turn makes.
+    pub turn_max: Duration,
+    /// Sagas of gained partitions that are read, and whose outstanding commands are sent again, in one turn.
+    pub takeover_page: usize,
+    /// The commands that one turn sends again for gained partitions, in bytes; one more command may pass it.
+    pub takeover_bytes_max: usize,
     /// Requests that wait for a turn; more are refused as busy.
     pub requests_max: usize,
     /// Requests that wait for a turn, in bytes together; more are refused as busy.
@@ -63,6 +69,9 @@ impl Default for Options {
             group: "sagamore.orchestrator".into(),
             owner: "orchestrator".into(),
             lease: None,
+            turn_max: Duration::from_secs(30),
+            takeover_page: 500,
+            takeover_bytes_max: 4 * 1024 * 1024,
             requests_max: 10_000,
             request_bytes_max: 64 * 1024 * 1024,
             in_flight_max: 20_000,

@@ -1,6 +1,7 @@
 //! The coordinator: `turn` is one batch from input to acknowledgement, `run` repeats it.
 //!
-//! A turn that fails or is dropped anywhere acknowledges nothing; the next one takes the sagas over anew.
+//! A turn that fails or is dropped anywhere acknowledges nothing; after a drop the sagas are taken over again. `run` has
+//! leases renewed by a task of their own, `renewal`.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,10 +19,12 @@ use crate::error::Error;
 use crate::handle::{Gauges, Handle};
 use crate::live::{Live, Room};
 use crate::options::Options;
+use crate::pulse::Pulse;
 use crate::registry::Registry;
+use crate::renewal::{Keepers, Probe, Renewal};
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::{Abroad, Aside, Batch, Debts, Pace, Strays, Sweep};
+use crate::turn::{Abroad, Aside, Batch, Debts, Pace, Strays, Sweep, Takeover};
 
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -45,10 +48,12 @@ pub struct Orchestrator {
     pub(crate) strays: Strays,
     /// Reply partition -> the offset behind the last reply that was taken.
     pub(crate) progress: BTreeMap<u32, u64>,
-    /// None until the sagas are taken over, and again after a turn that was dropped.
+    /// None until the partitions are taken over, and again after a turn that was dropped.
     pub(crate) epochs: Option<Epochs>,
-    /// When to look who owns what.
-    pub(crate) survey_due: Timestamp,
+    /// Read who owns what, without waiting for the next renewal.
+    pub(crate) surveys_at_once: bool,
+    pub(crate) takeover: Takeover,
+    pub(crate) pulse: Arc<Pulse>,
     pub(crate) abroad: Abroad,
     pub(crate) aside: Aside,
     pub(crate) debts: Debts,
@@ -61,7 +66,7 @@ pub struct Orchestrator {
 /// What a turn did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turned {
-    /// Requests, replies and due sagas that were taken; none: there was nothing to do.
+    /// Requests, replies and due sagas that were taken, and sagas that a takeover read; none: there was nothing to do.
     pub inputs: usize,
     /// Sagas that were changed.
     pub sagas: usize,
@@ -85,6 +90,9 @@ impl Orchestrator {
         transport.create_topic(&options.reply_topic, options.reply_partitions).await?;
         transport.create_topic(&wire::dead_letter_topic(&options.reply_topic), options.reply_partitions).await?;
         transport.create_topic(wire::HORIZON_TOPIC, 1).await?;
+        if options.lease.is_some() {
+            transport.create_topic(wire::PROBE_TOPIC, 1).await?;
+        }
         let registry = Arc::new(Registry::default());
         for definition in definitions {
             for step in &definition.steps {
@@ -100,9 +108,9 @@ impl Orchestrator {
             }
             None => Some(transport.subscribe(options.subscription()).await?),
         };
-        let gauges = Arc::new(Gauges::default());
+        let (gauges, pulse) = (Arc::new(Gauges::default()), Arc::new(Pulse::default()));
         let (handle, requests) =
-            Handle::new(options.clone(), registry.clone(), store.clone(), clock.clone(), gauges.clone());
+            Handle::new(options.clone(), registry.clone(), store.clone(), clock.clone(), gauges.clone(), pulse.clone());
         let orchestrator = Orchestrator {
             live: Live::new(Room { sagas: options.live_max, bytes: options.live_bytes_max }),
             options,
@@ -117,7 +125,9 @@ impl Orchestrator {
             strays: Strays::default(),
             progress: BTreeMap::new(),
             epochs: None,
-            survey_due: Timestamp(i64::MIN),
+            surveys_at_once: true,
+            takeover: Takeover::default(),
+            pulse,
             abroad: Abroad::default(),
             aside: Aside::default(),
             debts: Debts::default(),
@@ -132,14 +142,16 @@ impl Orchestrator {
     /// After an error nothing of the batch was acknowledged that is not seen through by the next turn; dropped at any
     /// await, the next turn takes all sagas over anew.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
+        let pulse = self.pulse.clone();
+        let _turning = pulse.turn();
         let mut epochs = match self.epochs.take() {
             Some(epochs) => epochs,
             None if self.options.lease.is_some() => {
-                self.forget_all(); // what the rows say is ours is claimed and listened to anew
+                self.forget_all(); // what the rows say is ours is claimed and subscribed to again
                 self.hang_up();
                 Epochs::default()
             }
-            None => self.take_over(now).await?,
+            None => self.take_over().await?,
         };
         let turned = match self.keep_ownership(&mut epochs, now).await {
             Ok(()) => self.work(&epochs, now, rng).await,
@@ -162,12 +174,14 @@ impl Orchestrator {
 
     async fn work(&mut self, epochs: &Epochs, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         self.make_good(epochs, now).await?;
+        self.pulse.beat();
         let mut batch = self.take_inputs(epochs, now).await?;
         self.note_swept(std::mem::take(&mut batch.swept)).await;
         let mut turned = Turned { inputs: batch.inputs, ..Turned::default() };
         if batch.inputs > 0 {
             self.see_through(epochs, batch, &mut turned, now, rng).await?;
         }
+        turned.inputs += self.take_page(epochs, now).await?;
         self.mark_aside(epochs).await;
         self.look_abroad(now).await?;
         self.sweep(epochs, now).await;
@@ -189,6 +203,7 @@ impl Orchestrator {
         parts.reverse();
         while let Some(part) = parts.pop() {
             let settled = self.settle(epochs, part, now, rng).await?;
+            self.pulse.beat();
             self.debts.untaken = !parts.is_empty();
             turned.sagas += settled.sagas;
             turned.commands += settled.commands.len();
@@ -206,6 +221,7 @@ impl Orchestrator {
     /// Turns until `shutdown`, then stops between two turns. Ends early only with an error that no retry mends.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (mut rng, mut pause) = (fastrand::Rng::new(), Duration::from_millis(10));
+        let keepers = self.options.lease.map(|_| Keepers::spawn(self.renewal(), self.probe()));
         tokio::pin!(shutdown);
         loop {
             let turned = match self.clock.sample().await {
@@ -233,6 +249,9 @@ impl Orchestrator {
             }
             tokio::task::yield_now().await;
         }
+        if let Some(keepers) = keepers {
+            keepers.stop().await;
+        }
         self.leave().await;
         Ok(())
     }
@@ -240,6 +259,23 @@ impl Orchestrator {
     /// The present time of the store's database.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp(self.clock.now_ms())
+    }
+
+    /// The renewal of this orchestrator's leases, for a caller that drives turns itself. `run` has one of its own.
+    pub fn renewal(&self) -> Renewal {
+        let (options, store, clock) = (self.options.clone(), self.store.clone(), self.clock.clone());
+        Renewal { options, store, clock, pulse: self.pulse.clone() }
+    }
+
+    /// The probe of this orchestrator's transport, for a caller that drives turns itself. `run` has one of its own.
+    pub fn probe(&self) -> Probe {
+        let (options, transport, pulse) = (self.options.clone(), self.transport.clone(), self.pulse.clone());
+        Probe { options, transport, pulse, acknowledged_seen: 0 }
+    }
+
+    /// Whether sagas of gained partitions are still to be read.
+    pub fn takes_over(&self) -> bool {
+        !self.takeover.is_over()
     }
 
     /// Whether the next turn may mend it. Who shares the partitions can lose some and goes on with the others.
@@ -253,13 +289,17 @@ impl Orchestrator {
 
     /// Until there may be something to do: a request, a reply, or something due.
     async fn wait(&mut self, now: Timestamp) {
-        let survey = self.options.lease.map(|_| self.survey_due);
+        if self.takes_over() {
+            return;
+        }
+        let survey = (self.options.lease.is_some() && self.surveys_at_once).then_some(now);
         let due = [self.live.next_due(), self.strays.next_due(), self.next_sweep(), survey, self.abroad.next_due()];
         let due = due.into_iter().flatten().min();
         let pause = due.map_or(Duration::from_secs(3600), |due| due.since(now));
         tokio::select! {
             Some(request) = self.requests.recv() => self.inbox.push(request),
             () = ready(&mut self.replies) => {}
+            () = self.pulse.surveyed() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

@@ -5,6 +5,7 @@
 mod handed;
 mod horizon;
 mod list;
+mod membership;
 mod ownership;
 mod postgres;
 mod schema;
@@ -32,7 +33,9 @@ pub(crate) use handed::Handed;
 pub(crate) use horizon::named;
 pub(crate) use list::{Clauses, LIMIT};
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
-pub(crate) use ownership::{Epochs, Seat, Survey};
+pub use membership::Standing;
+pub(crate) use membership::{Renewing, Survey};
+pub(crate) use ownership::{Epochs, Seat};
 pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION};
 pub(crate) use sweep::Goes;
 pub(crate) use unreadable::Mark;
@@ -206,29 +209,30 @@ impl Store {
         }
     }
 
-    /// Reads a page of a partition's unfinished sagas, those with a larger number than `after`, in order, each with its
-    /// number: at most `limit`, and no more than have journals of `bytes_max`, but one.
+    /// The largest number of a partition's unfinished sagas, 0 without any.
+    pub async fn last_unfinished(&self, tx: &Tx, partition: u32) -> Result<i64, Error> {
+        let sql = "SELECT coalesce(max(seq), 0) FROM saga WHERE ended_at IS NULL AND reply_partition = $1";
+        Ok(tx.query(sql, (partition,)).await?.first().map_or(Ok(0), |row| row.get(0))?)
+    }
+
+    /// Reads the rows of at most `limit` unfinished sagas of a partition, with numbers in `(after, until]`, in order.
     pub async fn unfinished(
         &self,
         tx: &Tx,
-        registry: &Registry,
         partition: u32,
-        after: i64,
-        (limit, bytes_max): (u32, usize),
-    ) -> Result<Vec<(i64, Reading)>, Error> {
+        (after, until): (i64, i64),
+        limit: usize,
+    ) -> Result<Vec<Row>, Error> {
         let sql = format!(
-            "SELECT {HEADER} FROM saga WHERE ended_at IS NULL AND reply_partition = $1 AND seq > $2
-             ORDER BY seq LIMIT $3"
+            "SELECT {HEADER} FROM saga WHERE ended_at IS NULL AND reply_partition = $1 AND seq > $2 AND seq <= $3
+             ORDER BY seq LIMIT $4"
         );
-        let rows = tx.query(&sql, (partition, after, limit)).await?;
-        let rows = self.within(tx, rows, bytes_max).await?;
-        let seq = |reading: &Reading| reading.as_ref().map_or_else(|unreadable| unreadable.seq, |loaded| loaded.seq);
-        let page = self.read_sagas(tx, registry, rows).await?;
-        Ok(page.into_iter().map(|reading| (seq(&reading), reading)).collect())
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(tx.query(&sql, (partition, after, until, limit)).await?)
     }
 
     /// Folds the journals of these rows, in their order.
-    async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<Vec<Reading>, Error> {
+    pub async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<Vec<Reading>, Error> {
         let headers: Vec<Result<Header, Box<Unreadable>>> = rows.iter().map(Header::read).collect();
         let seqs: Vec<i64> = headers.iter().flatten().map(|header| header.seq).collect();
         let journals = match tx.dialect() {

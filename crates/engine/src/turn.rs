@@ -32,6 +32,7 @@ pub(crate) use pace::Pace;
 pub(crate) use strays::{Stray, Strays};
 pub(crate) use sweep::Sweep;
 pub(crate) use take::poll;
+pub(crate) use takeover::Takeover;
 
 use crate::error::VerbError;
 use crate::live::Waiter;

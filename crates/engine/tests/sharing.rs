@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::faulty::faulty;
@@ -12,13 +13,12 @@ use sagamore_core::Timestamp;
 use sagamore_core::saga::Status;
 use sagamore_database::Database;
 use sagamore_database::testing::is_remote;
-use sagamore_engine::{Error, Handle, Options, Orchestrator, StartError, Turned};
-use sagamore_transport::Error as TransportError;
+use sagamore_engine::{Error, Handle, Options, Orchestrator, Probe, Renewal, StartError, Turned};
+use sagamore_transport::port::BoxFuture;
+use sagamore_transport::{Consumer, Error as TransportError, Log, Record, Subscription, Transport};
 use tokio::sync::oneshot;
 
 const LEASE: Duration = Duration::from_millis(1_200);
-/// So many transactions begin before an orchestrator that comes has read its first sagas and begins to read more.
-const TO_READ_ITS_SAGAS: usize = 3;
 /// No wait for another process takes more turns.
 const TURNS_MAX: usize = 20_000;
 
@@ -26,6 +26,9 @@ const TURNS_MAX: usize = 20_000;
 struct Member {
     orchestrator: Orchestrator,
     handle: Handle,
+    renewal: Renewal,
+    probe: Probe,
+    renewal_due: Timestamp,
     rng: fastrand::Rng,
     /// By how much its clock is ahead.
     ahead: Duration,
@@ -41,15 +44,26 @@ impl Member {
     }
 
     async fn join_as(rig: &Rig, options: Options) -> Member {
-        let (orchestrator, handle) = rig.another(options).await;
-        Member { orchestrator, handle, rng: fastrand::Rng::with_seed(7), ahead: Duration::ZERO }
+        Member::new(rig.another(options).await)
+    }
+
+    fn new((orchestrator, handle): (Orchestrator, Handle)) -> Member {
+        let (renewal, probe, rng) = (orchestrator.renewal(), orchestrator.probe(), fastrand::Rng::with_seed(7));
+        let renewal_due = Timestamp(i64::MIN);
+        Member { orchestrator, handle, renewal, probe, renewal_due, rng, ahead: Duration::ZERO }
     }
 
     async fn turn(&mut self, now: Timestamp) -> Turned {
         self.try_turn(now).await.expect("turn")
     }
 
+    /// Renews the leases when it is time to, and turns once.
     async fn try_turn(&mut self, now: Timestamp) -> Result<Turned, Error> {
+        if now >= self.renewal_due {
+            self.probe.probe().await;
+            self.renewal.renew(now.plus(self.ahead)).await?;
+            self.renewal_due = now.plus(LEASE / 6);
+        }
         self.orchestrator.turn(now.plus(self.ahead), &mut self.rng).await
     }
 }
@@ -217,7 +231,8 @@ async fn who_gets_back_what_it_had_listens_anew() {
     drop(two); // as if it had been killed
     rig.passes(LEASE * 2);
     one.turn(rig.now).await;
-    assert_eq!(one.handle.partitions_owned(), 1);
+    assert_eq!(one.handle.partitions_owned(), 0, "it joins again");
+    until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let write = rig.commands().await.pop().expect("it is asked again");
     rig.reply(&write, written(1)).await;
     one.turn(rig.now).await;
@@ -227,32 +242,53 @@ async fn who_gets_back_what_it_had_listens_anew() {
     assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
 }
 
-/// What stood still before it listened knows sagas as they were: it passes no reply over for that.
+/// A log that lets the next subscriber wait until a gate is opened.
+struct Gated {
+    log: Log,
+    gate: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl Transport for Gated {
+    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), TransportError>> {
+        self.log.create_topic(topic, partitions)
+    }
+
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), TransportError>>> {
+        self.log.publish_each(records)
+    }
+
+    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, TransportError>> {
+        Box::pin(async move {
+            let gate = self.gate.lock().expect("no panic").take();
+            if let Some(opened) = gate {
+                opened.await.expect("the gate is opened");
+            }
+            self.log.subscribe(subscription).await
+        })
+    }
+}
+
+/// An orchestrator that stood still before it subscribed again knows sagas as they were: it skips no reply for that.
 #[tokio::test]
-async fn who_stood_still_after_reading_its_sagas_passes_no_reply_over() {
-    let (database, knobs) = faulty();
-    let mut rig = rig_on(database).await;
-    let mut one = Member::join(&rig, "one", 1).await;
-    until_owned(&mut rig, &mut [&mut one], &[1]).await;
-    let handle = one.handle.clone();
-    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
-    drop(one); // as if it had been killed
-    rig.passes(LEASE * 2);
+async fn an_owner_that_stood_still_before_it_subscribed_skips_no_reply() {
+    let mut rig = rig().await;
+    let gated = Arc::new(Gated { log: rig.log.clone(), gate: Mutex::default() });
+    let opened = rig.another_on(shared("two", 1), gated.clone()).await;
+    let mut two = Member::new(opened);
+    until_owned(&mut rig, &mut [&mut two], &[1]).await;
+    let handle = two.handle.clone();
+    meanwhile(&mut rig, &mut [&mut two], async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
     let write = rig.command().await;
+    let Options { group, reply_topic, .. } = shared("two", 1);
+    let (group, topics) = (group.as_str().into(), vec![reply_topic.as_str().into()]);
+    rig.log.subscribe(Subscription { group, topics, partitions: Some(vec![0]) }).await.expect("subscribe");
+    let fenced = two.try_turn(rig.now).await.expect_err("another consumer took its place");
+    assert!(two.orchestrator.outlives(&fenced), "{fenced}");
     let (gate, opened) = oneshot::channel();
-    let mut two = Member::join(&rig, "two", 1).await;
-    *knobs.gate.lock().expect("no panic") = Some((TO_READ_ITS_SAGAS, opened));
+    *gated.gate.lock().expect("no panic") = Some(opened);
     let paused = rig.now;
     let standing = tokio::spawn(async move { (two.try_turn(paused).await.map(drop), two) });
-    let mut read = false;
-    for _ in 0..TURNS_MAX {
-        read |= !rig.commands().await.is_empty(); // what it asks again tells that it has read them
-        if read {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    assert!(read, "it never stood at the gate");
+    tokio::task::yield_now().await;
     rig.passes(LEASE * 2);
     let mut three = Member::join(&rig, "three", 1).await;
     until_owned(&mut rig, &mut [&mut three], &[1]).await;
@@ -264,10 +300,43 @@ async fn who_stood_still_after_reading_its_sagas_passes_no_reply_over() {
     gate.send(()).expect("it stands there");
     let (turned, _two) = standing.await.expect("no panic");
     assert!(matches!(turned, Err(Error::OwnershipLost { .. })), "{turned:?}");
-    let fenced = three.try_turn(rig.now).await.expect_err("the other one has listened");
+    let fenced = three.try_turn(rig.now).await.expect_err("the other one has subscribed");
     assert!(matches!(fenced, Error::Transport(TransportError::Fenced(_))), "{fenced}");
     three.turn(rig.now).await;
     assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
+}
+
+/// A cursor reads as the owner that it was when the partition was claimed, or not at all.
+#[tokio::test]
+async fn a_takeover_that_stood_still_before_it_read_sends_nothing() {
+    let (database, knobs) = faulty();
+    let mut rig = rig_on(database).await;
+    let mut one = Member::join(&rig, "one", 1).await;
+    until_owned(&mut rig, &mut [&mut one], &[1]).await;
+    let handle = one.handle.clone();
+    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    rig.command().await;
+    drop(one); // as if it had been killed
+    rig.passes(LEASE * 2);
+    let mut two = Member::join(&rig, "two", 1).await;
+    two.turn(rig.now).await;
+    rig.passes(LEASE / 6);
+    two.probe.probe().await;
+    two.renewal.renew(rig.now).await.expect("renewed");
+    let (gate, opened) = oneshot::channel();
+    *knobs.gate.lock().expect("no panic") = Some((1, opened)); // behind the transaction that claims
+    let paused = rig.now;
+    two.renewal_due = paused.plus(LEASE);
+    let standing = tokio::spawn(async move { (two.try_turn(paused).await.map(drop), two) });
+    tokio::task::yield_now().await;
+    rig.passes(LEASE * 2);
+    let mut three = Member::join(&rig, "three", 1).await;
+    until_owned(&mut rig, &mut [&mut three], &[1]).await;
+    assert_eq!(rig.commands().await.len(), 1);
+    gate.send(()).expect("it stands there");
+    let (turned, _two) = standing.await.expect("no panic");
+    assert!(matches!(turned, Err(Error::OwnershipLost { .. })), "{turned:?}");
+    assert_eq!(rig.commands().await.len(), 0);
 }
 
 #[tokio::test]
@@ -376,7 +445,7 @@ async fn who_stops_in_good_order_leaves_its_partitions_at_once() {
     let mut one = Member::join(&rig, "one", 2).await;
     until_owned(&mut rig, &mut [&mut one], &[2]).await;
     one.orchestrator.run(std::future::ready(())).await.expect("stopped");
-    let mut two = Member::join(&rig, "two", 2).await;
-    two.turn(rig.now).await;
-    assert_eq!(two.handle.partitions_owned(), 2, "without waiting for a lease to end");
+    let (mut two, stopped_at) = (Member::join(&rig, "two", 2).await, rig.now);
+    until_owned(&mut rig, &mut [&mut two], &[2]).await;
+    assert!(is_remote() || rig.now.since(stopped_at) < LEASE, "without waiting for a lease to end");
 }

@@ -4,6 +4,7 @@ pub mod cloudevents;
 pub mod dead_letter;
 pub mod event;
 pub mod horizon;
+pub mod probe;
 
 pub mod described;
 
@@ -11,6 +12,7 @@ pub use cloudevents::{Undecodable, command_topic, decode_command, decode_reply, 
 pub use dead_letter::{bare_letter, dead_letter, dead_letter_topic, publish_letter, redrive};
 pub use event::{decode_event, encode_event, event_topic};
 pub use horizon::{HORIZON_TOPIC, decode_horizon, decode_swept, encode_horizon, encode_swept};
+pub use probe::{PROBE_TOPIC, probe};
 
 /// A text about a record is cut here, in bytes: it may quote whatever came in.
 const TEXT_BYTES_MAX: usize = 2_000;

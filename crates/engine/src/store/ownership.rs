@@ -14,21 +14,9 @@ use sagamore_database::{Tx, Value};
 use super::Store;
 use crate::error::Error;
 
-/// How long an orchestrator that is gone is remembered.
-const REMEMBERED: Duration = Duration::from_secs(3600);
-
 /// The partitions that an orchestrator owns, each with the epoch under which it took it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Epochs(pub BTreeMap<u32, i64>);
-
-/// How the partitions are shared at one moment.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Survey {
-    /// Every partition.
-    pub seats: Vec<Seat>,
-    /// How many orchestrators are there, this one included.
-    pub members: usize,
-}
 
 /// One partition's row.
 #[derive(Clone, Debug)]
@@ -84,35 +72,9 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Prolongs the leases of all that is this owner's, and tells how things stand.
-    pub async fn renew(&self, owner: &str, lease: Duration, now: Timestamp) -> Result<Survey, Error> {
-        let open = self.begin().await?;
-        let tx = open.tx();
-        let time = clock(&tx, now).await?;
-        let until = time.plus(lease).0;
-        let seen = "INSERT INTO orchestrator (owner, seen_until) VALUES ($1, $2)
-            ON CONFLICT (owner) DO UPDATE SET seen_until = excluded.seen_until";
-        tx.execute(seen, (owner, until)).await?;
-        tx.execute("UPDATE ownership SET lease_until = $2 WHERE owner = $1", (owner, until)).await?;
-        let gone = time.0.saturating_sub(Timestamp::default().plus(REMEMBERED).0);
-        tx.execute("DELETE FROM orchestrator WHERE seen_until < $1", (gone,)).await?;
-        let seats = tx.query("SELECT reply_partition, epoch, owner, lease_until FROM ownership ORDER BY 1", ()).await?;
-        let members = tx.query("SELECT count(*) FROM orchestrator WHERE seen_until >= $1", (time.0,)).await?;
-        open.commit().await?;
-        let seat = |row: &sagamore_database::Row| {
-            let ours = row.get::<String>(2)? == owner;
-            let free = row.get::<i64>(3)? < time.0;
-            Ok(Seat { partition: small(row.get(0)?)?, epoch: row.get(1)?, ours, free })
-        };
-        let members = members.first().map_or(Ok(1), |row| row.get::<i64>(0))?;
-        Ok(Survey {
-            seats: seats.iter().map(seat).collect::<Result<_, Error>>()?,
-            members: usize::try_from(members).unwrap_or(1).max(1),
-        })
-    }
-
-    /// Claims these partitions, each unless its epoch has changed since; gives those that were got, with their new
-    /// epochs. Never waits for a transaction of the former owner that has hung: that partition is got next time.
+    /// Claims these partitions, each unless its epoch has changed since, or another owner's lease is on it. Returns those
+    /// that were claimed, with their new epochs. Never waits for a transaction of the former owner that hangs: that
+    /// partition is claimed the next time.
     pub async fn claim(
         &self,
         owner: &str,
@@ -122,7 +84,8 @@ impl Store {
     ) -> Result<Vec<(u32, i64)>, Error> {
         let open = self.begin().await?;
         let tx = open.tx();
-        let until = clock(&tx, now).await?.plus(lease).0;
+        let time = clock(&tx, now).await?;
+        let until = time.plus(lease).0;
         let skip = match tx.dialect() {
             Dialect::Sqlite => "",
             Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
@@ -130,11 +93,12 @@ impl Store {
         let claim = format!(
             "UPDATE ownership SET owner = $1, epoch = epoch + 1, lease_until = $2
              WHERE reply_partition = (SELECT reply_partition FROM ownership
-                                      WHERE reply_partition = $3 AND epoch = $4 {skip})
+                                      WHERE reply_partition = $3 AND epoch = $4
+                                      AND (owner = $1 OR lease_until < $5) {skip})
              RETURNING reply_partition, epoch"
         );
         let set = |(partition, epoch): &(u32, i64)| {
-            vec![Value::from(owner), Value::Int(until), Value::from(*partition), Value::Int(*epoch)]
+            vec![Value::from(owner), Value::Int(until), Value::from(*partition), Value::Int(*epoch), Value::Int(time.0)]
         };
         let rows = tx.query_each(&claim, wanted.iter().map(set).collect()).await?;
         open.commit().await?;
@@ -173,7 +137,7 @@ impl Store {
 }
 
 /// The one clock that leases go by: the server's; where there is no server, that of whoever asks.
-async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
+pub(super) async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
     match tx.dialect() {
         Dialect::Sqlite => Ok(now),
         Dialect::Postgres => {
@@ -183,6 +147,6 @@ async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
     }
 }
 
-fn small(partition: i64) -> Result<u32, Error> {
+pub(super) fn small(partition: i64) -> Result<u32, Error> {
     u32::try_from(partition).map_err(|why| super::bad("ownership", why))
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::error::{Error, StartError, VerbError};
 use crate::handle::{Started, Summary};
 use crate::orchestrator::Orchestrator;
+use crate::pulse::Publisher;
 use crate::request::summary;
 
 /// What somebody is told.
@@ -36,7 +37,7 @@ impl Orchestrator {
             return Ok(());
         }
         let records = commands.iter().map(wire::encode_command).chain(dead_letters.iter().cloned()).collect();
-        let mut outcomes = self.transport.publish_each(records).await;
+        let mut outcomes = self.publish_each(records).await;
         let of_letters = outcomes.split_off(commands.len());
         for (command, outcome) in commands.iter().zip(outcomes) {
             let outcome = match outcome {
@@ -73,7 +74,14 @@ impl Orchestrator {
     async fn publish_to_new_topic(&mut self, command: &Command) -> Result<(), TransportError> {
         let topic = wire::command_topic(&command.participant);
         self.transport.create_topic(&topic, self.options.command_partitions).await?;
-        self.transport.publish(vec![wire::encode_command(command)]).await
+        self.publish_each(vec![wire::encode_command(command)]).await.pop().unwrap_or(Ok(()))
+    }
+
+    /// Publishes, and lets the renewal know how that goes.
+    async fn publish_each(&mut self, records: Vec<Record>) -> Vec<Result<(), TransportError>> {
+        let pulse = self.pulse.clone();
+        let attempt = pulse.publish(Publisher::Turn);
+        attempt.end(self.transport.publish_each(records).await)
     }
 
     /// Marks the replies as done with, up to the first one that is not.

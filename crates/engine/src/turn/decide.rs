@@ -30,6 +30,8 @@ pub(crate) struct Draft {
     pub entries: Vec<Entry>,
     /// What was newly asked.
     pub asked: Vec<(usize, Direction)>,
+    /// A takeover has not reached the saga: everything that it has outstanding is sent, and not only what is new.
+    pub is_ahead: bool,
     pub idempotent: Vec<Idempotent>,
     /// One for each arrival, in order.
     pub verdicts: Vec<Verdict>,
@@ -90,6 +92,7 @@ impl Draft {
             saga,
             entries: Vec::new(),
             asked: Vec::new(),
+            is_ahead: false,
             idempotent: Vec::new(),
             verdicts: Vec::new(),
         }
@@ -128,12 +131,13 @@ impl Draft {
         }
     }
 
-    /// What was newly asked, and was not answered in the same turn.
+    /// What was newly asked, and was not answered in the same turn; of a saga ahead of a takeover all that is outstanding.
     pub fn commands(&self) -> Vec<Command> {
         let Some(saga) = &self.saga else { return Vec::new() };
-        let outstanding = saga.outstanding();
-        let asked = self.asked.iter().filter(|asked| outstanding.contains(asked));
-        asked.map(|(step, direction)| saga.command(*step, *direction)).collect()
+        let resends = self.is_ahead && !planted(Bug::NoResendOnTakeover);
+        let outstanding = saga.outstanding().into_iter();
+        let sent = outstanding.filter(|outstanding| resends || self.asked.contains(outstanding));
+        sent.map(|(step, direction)| saga.command(step, direction)).collect()
     }
 
     /// The start's key is stored with the saga that the start led to, and not without one.

@@ -1,7 +1,8 @@
-//! Sharing the partitions: leases are prolonged, what nobody has is claimed, what is too much is given away.
+//! Sharing the partitions: what the renewal's survey shows is acted on. What is free is claimed, what is too much is
+//! released.
 //!
-//! Orchestrators know each other by rows of the database alone. Each takes its fair share: the partitions by the number of
-//! orchestrators that are there, rounded up.
+//! Orchestrators know each other by rows of the database alone. Each takes its fair share: the partitions by the number
+//! of members, rounded up.
 
 use std::sync::atomic::Ordering;
 
@@ -11,38 +12,41 @@ use sagamore_transport::Subscription;
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::request::Request;
-use crate::store::{Epochs, Survey};
-use crate::turn::Debts;
-
-/// A lease is prolonged this often before it would end.
-const RENEWALS: u32 = 6;
+use crate::store::{Epochs, Standing, Survey};
+use crate::turn::{Debts, Takeover};
 
 impl Orchestrator {
-    /// Looks around when it is time to: afterwards `epochs` holds what is owned, its sagas are in memory, what they have
-    /// outstanding is sent again, and replies come from these partitions.
+    /// Acts on a new survey: afterwards `epochs` holds what is claimed, replies come from these partitions, and a cursor
+    /// stands before the sagas of each that was gained. After an error the next turn reads a survey of its own.
     pub(crate) async fn keep_ownership(&mut self, epochs: &mut Epochs, now: Timestamp) -> Result<(), Error> {
         let Some(lease) = self.options.lease else { return Ok(()) };
-        if now < self.survey_due {
-            return Ok(());
-        }
-        let survey = self.store.renew(&self.options.owner, lease, now).await?;
+        let survey = match self.pulse.survey() {
+            _ if self.surveys_at_once => self.store.survey(&self.options.owner, lease, now).await?,
+            Some(survey) => survey,
+            None => return Ok(()),
+        };
+        self.survey_at_once();
         let lost = lost(epochs, &survey);
-        let surplus = if self.debts.is_empty() { surplus(epochs, &survey) } else { Vec::new() };
+        let gives = self.debts.is_empty() || survey.standing == Standing::Evicted;
+        let surplus = if gives { surplus(epochs, &survey) } else { Vec::new() };
         let gone: Vec<u32> = lost.into_iter().chain(surplus).collect();
         self.let_go(epochs, &gone, now);
         let wanted = wanted(epochs, &survey);
         let given_up = given_up(epochs, &survey, &wanted);
         if !given_up.is_empty() {
-            self.store.release(&self.options.owner, &given_up).await?;
-            self.live.forget_partitions(&given_up); // a turn that was given up may have read some of them
+            let released = self.store.release(&self.options.owner, &given_up).await;
+            self.pulse.new_era();
+            released?;
         }
         let mut gained = Vec::new();
         if !wanted.is_empty() {
-            gained = self.store.claim(&self.options.owner, lease, now, &wanted).await?;
+            let claimed = self.store.claim(&self.options.owner, lease, now, &wanted).await;
+            self.pulse.new_era();
+            gained = claimed?;
         }
         for &(partition, epoch) in &gained {
-            self.take_up(partition, now).await?; // one that fails here is ours in the rows, and is claimed again
             epochs.0.insert(partition, epoch);
+            self.takeover.begin(partition);
         }
         if !gone.is_empty() || !gained.is_empty() {
             tracing::info!(owner = %self.options.owner, owns = epochs.0.len(), ?gone, ?gained, "partitions");
@@ -55,7 +59,7 @@ impl Orchestrator {
         metrics::gauge!("sagamore_partitions_owned").set(crate::orchestrator::as_gauge(epochs.0.len()));
         metrics::counter!("sagamore_partitions_gained_total").increment(gained.len() as u64);
         self.take_handed(epochs).await?;
-        self.survey_due = now.plus(lease / RENEWALS);
+        self.surveys_at_once = false;
         Ok(())
     }
 
@@ -66,16 +70,23 @@ impl Orchestrator {
         self.strays.forget();
         self.progress.clear();
         self.debts = Debts::default();
+        self.takeover = Takeover::default();
     }
 
     fn let_go(&mut self, epochs: &mut Epochs, gone: &[u32], now: Timestamp) {
         for partition in gone {
             epochs.0.remove(partition);
         }
-        if !gone.is_empty() {
-            self.live.forget_partitions(gone);
-            self.abroad.look_soon(now); // who waited for them goes on waiting
+        if gone.is_empty() {
+            return;
         }
+        self.live.forget_partitions(gone);
+        self.takeover.forget(gone);
+        self.debts.commands.retain(|command| !gone.contains(&command.reply_to.partition)); // its new owner sends them
+        if self.debts.commands.is_empty() && self.debts.dead_letters.is_empty() {
+            self.pulse.forget_failed_turns(); // no later publish would
+        }
+        self.abroad.look_soon(now); // who waited for them goes on waiting
     }
 
     /// Replies come from the partitions that are owned, from what is committed of each.
@@ -107,28 +118,32 @@ impl Orchestrator {
         }
     }
 
-    /// What another orchestrator's word on who owns what means for the next turn: look around first.
+    /// Has the next turn read who owns what.
     pub(crate) fn survey_at_once(&mut self) {
-        self.survey_due = Timestamp(i64::MIN);
+        self.surveys_at_once = true;
     }
 }
 
-/// Partitions that somebody else has taken.
+/// Partitions that another orchestrator has claimed, or that this one's renewal has released.
 fn lost(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
-    let theirs =
-        survey.seats.iter().filter(|seat| epochs.0.get(&seat.partition).is_some_and(|ours| *ours != seat.epoch));
-    theirs.map(|seat| seat.partition).collect()
+    let held = survey.seats.iter().filter_map(|seat| Some((seat, epochs.0.get(&seat.partition)?)));
+    held.filter(|(seat, ours)| seat.epoch != **ours || !seat.ours).map(|(seat, _)| seat.partition).collect()
 }
 
 /// What is more than the fair share, the highest partitions first.
 fn surplus(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
-    let ours = survey.seats.iter().filter(|seat| epochs.0.get(&seat.partition) == Some(&seat.epoch)).count();
-    epochs.0.keys().rev().take(ours.saturating_sub(share(survey))).copied().collect()
+    let is_held = |seat: &&crate::store::Seat| seat.ours && epochs.0.get(&seat.partition) == Some(&seat.epoch);
+    let held = survey.seats.iter().filter(is_held).map(|seat| seat.partition);
+    let held: Vec<u32> = held.collect();
+    held.iter().rev().take(held.len().saturating_sub(share(survey))).copied().collect()
 }
 
-/// What is free, and not more than the fair share; rows that name us and are not held (after a turn that was given up)
-/// first.
+/// What is free, and not more than the fair share; rows that name us and are not held (after a turn that was dropped)
+/// first. Only a member claims.
 fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<(u32, i64)> {
+    if survey.standing != Standing::Member {
+        return Vec::new();
+    }
     let room = share(survey).saturating_sub(epochs.0.len());
     let not_held = |seat: &&crate::store::Seat| !epochs.owns(seat.partition);
     let ours = survey.seats.iter().filter(not_held).filter(|seat| seat.ours);
@@ -136,8 +151,8 @@ fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<(u32, i64)> {
     ours.chain(free).take(room).map(|seat| (seat.partition, seat.epoch)).collect()
 }
 
-/// Rows that name us, and that are neither held nor wanted: too much, or left from a turn that was given up. Nobody else
-/// would ever claim them, since our leases are prolonged.
+/// Rows that name us, and that are neither held nor wanted: too much, or left from a turn that was dropped. Nobody else
+/// would ever claim them, since our leases are renewed.
 fn given_up(epochs: &Epochs, survey: &Survey, wanted: &[(u32, i64)]) -> Vec<u32> {
     let is_wanted = |partition: u32| wanted.iter().any(|(wanted, _)| *wanted == partition);
     let idle =
@@ -146,7 +161,7 @@ fn given_up(epochs: &Epochs, survey: &Survey, wanted: &[(u32, i64)]) -> Vec<u32>
 }
 
 fn share(survey: &Survey) -> usize {
-    survey.seats.len().div_ceil(survey.members.max(1))
+    if survey.standing == Standing::Evicted { 0 } else { survey.seats.len().div_ceil(survey.members.max(1)) }
 }
 
 #[cfg(test)]
@@ -162,7 +177,7 @@ mod tests {
             ours: letter == 'o',
             free: letter == 'f',
         };
-        Survey { seats: seats.chars().enumerate().map(seat).collect(), members }
+        Survey { seats: seats.chars().enumerate().map(seat).collect(), members, standing: Standing::Member }
     }
 
     fn held(partitions: &[(u32, i64)]) -> Epochs {
@@ -204,5 +219,19 @@ mod tests {
         assert_eq!(surplus(&four, &survey("oooo", 3)), [3, 2]);
         let stale = held(&[(0, 1), (1, 0)]);
         assert_eq!(lost(&stale, &survey("otff", 2)), [1]);
+        assert_eq!(lost(&held(&[(0, 1), (1, 1)]), &survey("of", 2)), [1], "released by the renewal");
+    }
+
+    #[test]
+    fn only_a_member_claims_and_an_evicted_one_releases_everything() {
+        let check = |standing, wanted_then: usize, surplus_then: &[u32]| {
+            let (epochs, survey) = (held(&[(0, 1)]), Survey { standing, ..survey("off", 1) });
+            assert_eq!(wanted(&epochs, &survey).len(), wanted_then, "{standing:?}");
+            assert_eq!(surplus(&epochs, &survey), surplus_then, "{standing:?}");
+        };
+        check(Standing::Member, 2, &[]);
+        check(Standing::Joining, 0, &[]);
+        check(Standing::CannotPublish, 0, &[]);
+        check(Standing::Evicted, 0, &[0]);
     }
 }

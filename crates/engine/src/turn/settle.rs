@@ -26,6 +26,16 @@ const ROUNDS_MAX: usize = 8;
 
 pub(super) type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
 
+/// The sagas of a batch, as they were before it.
+#[derive(Default)]
+struct Read {
+    known: HashMap<SagaId, Known>,
+    /// Sagas that cannot be read.
+    unreadable: HashMap<SagaId, Box<Unreadable>>,
+    /// Sagas that a takeover has not reached.
+    ahead: HashSet<SagaId>,
+}
+
 impl Orchestrator {
     /// Commits what follows from the batch. Only what the database took is published and answered. After an error
     /// it is not known what of it holds: its sagas are read again by the next turn.
@@ -79,11 +89,11 @@ impl Orchestrator {
         };
         let starts = arrivals.values().filter(|of_saga| of_saga.iter().any(begins)).count();
         let store = self.store.clone();
-        let (loaded, numbers) = join(self.load(epochs, &tx, arrivals), store.reserve(&tx, starts)).await;
-        let ((mut known, unreadable), numbers) = (loaded?, numbers?);
+        let (read, numbers) = join(self.load(&tx, epochs, arrivals, now), store.reserve(&tx, starts)).await;
+        let (mut read, numbers) = (read?, numbers?);
         let mut keys = self.load_keys(&tx, arrivals).await?;
         let unanswered = self.store.unanswered(&tx, &handed(arrivals)).await?;
-        let drafts = self.decide(epochs, arrivals, (&mut known, &unreadable), (&mut keys, &unanswered), now, rng);
+        let drafts = self.decide(epochs, arrivals, &mut read, (&mut keys, &unanswered), now, rng);
         let changed = |draft: &&Draft| !draft.entries.is_empty();
         let writes: Vec<Write<'_>> = drafts.iter().filter(changed).filter_map(write).collect();
         if drafts.iter().any(|draft| is_passed_over(draft, arrivals)) {
@@ -147,7 +157,7 @@ impl Orchestrator {
         &self,
         epochs: &Epochs,
         arrivals: &Arrivals,
-        (known, unreadable): (&mut HashMap<SagaId, Known>, &HashMap<SagaId, Box<Unreadable>>),
+        read: &mut Read,
         (keys, unanswered): (&mut HashMap<String, String>, &HashSet<String>),
         now: Timestamp,
         rng: &mut fastrand::Rng,
@@ -160,38 +170,46 @@ impl Orchestrator {
         };
         let owns = |partition: u32| epochs.owns(partition);
         let mut context = Context { now, rng, reply_to: &reply_to, owns: &owns, keys, unanswered };
-        let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match unreadable.get(id) {
+        let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match read.unreadable.get(id) {
             Some(row) => Draft::unreadable(id.clone(), arrivals, row, &owns),
-            None => Draft::fold(id.clone(), known.remove(id), arrivals, &mut context),
+            None => {
+                let is_ahead = read.ahead.contains(id);
+                Draft { is_ahead, ..Draft::fold(id.clone(), read.known.remove(id), arrivals, &mut context) }
+            }
         };
         arrivals.iter().map(fold).collect()
     }
 
-    /// The sagas of these arrivals: out of memory, or read in two round trips; and those that cannot be understood.
-    async fn load(
-        &mut self,
-        epochs: &Epochs,
-        tx: &Tx,
-        arrivals: &Arrivals,
-    ) -> Result<(HashMap<SagaId, Known>, HashMap<SagaId, Box<Unreadable>>), Error> {
-        let (mut known, mut unreadable) = (HashMap::with_capacity(arrivals.len()), HashMap::new());
+    /// The sagas of these arrivals: out of memory, or read in two round trips. The deadlines of one that a takeover has
+    /// not reached begin here.
+    async fn load(&mut self, tx: &Tx, epochs: &Epochs, arrivals: &Arrivals, now: Timestamp) -> Result<Read, Error> {
+        let mut read = Read::default();
         let mut absent = Vec::new();
         for id in arrivals.keys() {
             match self.live.take(id) {
-                Some(saga) => drop(known.insert(id.clone(), saga)),
+                Some(saga) => drop(read.known.insert(id.clone(), saga)),
                 None => absent.push(id),
             }
         }
-        if !absent.is_empty() {
-            for (id, reading) in self.store.load(tx, &self.registry, &absent).await? {
-                self.note_reading(&reading, |partition| epochs.owns(partition));
-                match reading {
-                    Ok(Loaded { seq, saga, .. }) => drop(known.insert(id, Known { seq, saga })),
-                    Err(row) => drop(unreadable.insert(id, row)),
+        if absent.is_empty() {
+            return Ok(read);
+        }
+        for (id, reading) in self.store.load(tx, &self.registry, &absent).await? {
+            self.note_reading(&reading, |partition| epochs.owns(partition));
+            match reading {
+                Ok(Loaded { seq, mut saga, .. }) => {
+                    let partition = saga.reply_to.partition;
+                    let is_ahead = epochs.owns(partition) && self.takeover.is_ahead(partition, seq);
+                    if is_ahead && !self.live.knows(&id) {
+                        saga.rearm(now);
+                        read.ahead.insert(id.clone());
+                    }
+                    read.known.insert(id, Known { seq, saga });
                 }
+                Err(row) => drop(read.unreadable.insert(id, row)),
             }
         }
-        Ok((known, unreadable))
+        Ok(read)
     }
 
     async fn load_keys(&mut self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<String, String>, Error> {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
 
 pub mod faulty;
+pub mod virtual_time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,9 @@ use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::{Body, Command, Message, Outcome, Refusal, Reply, Timestamp};
 use sagamore_database::Database;
-use sagamore_engine::{Detail, Error, Handle, Options, Orchestrator, Start, StartError, Started, Turned};
+use sagamore_engine::{
+    Detail, Error, Handle, Options, Orchestrator, Probe, Renewal, Start, StartError, Started, Turned,
+};
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::{Consumer, Subscription, Transport, wire};
 
@@ -59,6 +62,8 @@ pub struct Rig {
     pub handle: Handle,
     pub now: Timestamp,
     pub rng: fastrand::Rng,
+    renewal: Renewal,
+    probe: Probe,
     participants: Box<dyn Consumer>,
 }
 
@@ -76,7 +81,8 @@ impl Rig {
         let subscription = Subscription { group: "participants".into(), topics, partitions: None };
         let participants = log.subscribe(subscription).await.expect("subscribe");
         let (now, rng) = (Timestamp(1_000_000), fastrand::Rng::with_seed(7));
-        Rig { database, log, orchestrator, handle, now, rng, participants }
+        let (renewal, probe) = (orchestrator.renewal(), orchestrator.probe());
+        Rig { database, log, orchestrator, handle, now, rng, renewal, probe, participants }
     }
 
     /// Another orchestrator on the same database and log, as after a crash.
@@ -86,7 +92,11 @@ impl Rig {
 
     /// Another orchestrator on the same database and log.
     pub async fn another(&self, options: Options) -> (Orchestrator, Handle) {
-        let transport: Arc<dyn Transport> = Arc::new(self.log.clone());
+        self.another_on(options, Arc::new(self.log.clone())).await
+    }
+
+    /// Another orchestrator on the same database, with a transport of its own.
+    pub async fn another_on(&self, options: Options, transport: Arc<dyn Transport>) -> (Orchestrator, Handle) {
         Orchestrator::open(options, self.database.clone(), transport, vec![booklet(1)]).await.expect("open")
     }
 
@@ -98,7 +108,10 @@ impl Rig {
         self.try_turn().await.expect("turn")
     }
 
+    /// Renews the lease of the first orchestrator, if it has one, and turns once.
     pub async fn try_turn(&mut self) -> Result<Turned, Error> {
+        self.probe.probe().await;
+        let _ = self.renewal.renew(self.now).await; // the next one goes on
         self.orchestrator.turn(self.now, &mut self.rng).await
     }
 

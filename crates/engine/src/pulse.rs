@@ -1,0 +1,298 @@
+//! What the turn loop, the renewal and the probe know of each other: whether turns progress, whether publishes are
+//! acknowledged, and the last survey. No clock is read here: the renewal brings its own time.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sagamore_core::Timestamp;
+use sagamore_transport::{Error as TransportError, Scope};
+use tokio::sync::Notify;
+
+use crate::store::{Standing, Survey};
+
+/// Shared by the tasks of one orchestrator.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    state: Mutex<State>,
+    news: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    is_turning: bool,
+    /// Grows with every step of a turn.
+    beats: u64,
+    /// The beats at the last renewal that saw them change, and when that was.
+    beats_seen: Option<(u64, Timestamp)>,
+    turns: Publishes,
+    probes: Publishes,
+    /// Why the last publish was not acknowledged.
+    fault: Option<String>,
+    standing: Standing,
+    survey: Option<Survey>,
+    /// Grows with everything that this orchestrator changes in the rows of the partitions: an older survey is void.
+    era: u64,
+}
+
+/// The publishes of one task, of which at most one is under way.
+#[derive(Default)]
+struct Publishes {
+    begun: u64,
+    is_pending: bool,
+    has_failed: bool,
+    acknowledged: u64,
+    /// `acknowledged` at the last renewal.
+    acknowledged_seen: u64,
+    /// The publish that was under way at the last renewal, and since when it has been seen there.
+    pending_seen: Option<(u64, Timestamp)>,
+}
+
+/// The task that publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Publisher {
+    Turn,
+    Probe,
+}
+
+/// How publishing has gone since the last renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Publishing {
+    /// At least one publish was acknowledged, and none has failed since.
+    Acknowledged,
+    /// The last publish failed, or has been under way for too long.
+    Failing,
+    /// Nothing was published.
+    Idle,
+}
+
+/// Marks a turn as under way, until it is dropped.
+pub(crate) struct Turning<'a>(&'a Pulse);
+
+/// Marks a publish as under way, until it is dropped.
+pub(crate) struct Attempt<'a>(&'a Pulse, Publisher);
+
+impl Pulse {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a turn.
+    pub fn turn(&self) -> Turning<'_> {
+        let mut state = self.state();
+        state.is_turning = true;
+        state.beats += 1;
+        Turning(self)
+    }
+
+    /// Notes that the turn under way has made a step.
+    pub fn beat(&self) {
+        self.state().beats += 1;
+    }
+
+    /// Whether a turn is under way.
+    pub fn is_turning(&self) -> bool {
+        self.state().is_turning
+    }
+
+    /// Whether the turn under way has made no step for `turn_max`, as far as calls of this function have seen.
+    pub fn hangs(&self, now: Timestamp, turn_max: Duration) -> bool {
+        let mut state = self.state();
+        let beats = state.beats;
+        match state.beats_seen {
+            Some((seen, since)) if state.is_turning && seen == beats => now.since(since) > turn_max,
+            Some(_) | None => {
+                state.beats_seen = Some((beats, now));
+                false
+            }
+        }
+    }
+
+    /// Begins a publish of this task.
+    pub fn publish(&self, publisher: Publisher) -> Attempt<'_> {
+        let mut state = self.state();
+        let publishes = state.of(publisher);
+        publishes.begun += 1;
+        publishes.is_pending = true;
+        Attempt(self, publisher)
+    }
+
+    /// How publishing has gone since the last call. A publish that has been under way for `patience` counts as failed.
+    pub fn publishing(&self, now: Timestamp, patience: Duration) -> Publishing {
+        let mut state = self.state();
+        let (turns, probes) = (state.turns.since_last(now, patience), state.probes.since_last(now, patience));
+        match (turns, probes) {
+            (Publishing::Failing, _) | (_, Publishing::Failing) => Publishing::Failing,
+            (Publishing::Acknowledged, _) | (_, Publishing::Acknowledged) => Publishing::Acknowledged,
+            (Publishing::Idle, Publishing::Idle) => Publishing::Idle,
+        }
+    }
+
+    /// Forgets that publishes of turns failed: what they carried is another orchestrator's to send.
+    pub fn forget_failed_turns(&self) {
+        self.state().turns.has_failed = false;
+    }
+
+    /// How many publishes of turns were acknowledged.
+    pub fn turns_acknowledged(&self) -> u64 {
+        self.state().turns.acknowledged
+    }
+
+    /// Where this orchestrator stood at the last renewal.
+    pub fn standing(&self) -> Standing {
+        self.state().standing
+    }
+
+    /// Why the last publish was not acknowledged.
+    pub fn fault(&self) -> Option<String> {
+        self.state().fault.clone()
+    }
+
+    /// The era in which a survey begins.
+    pub fn era(&self) -> u64 {
+        self.state().era
+    }
+
+    /// Voids every survey that has begun before now.
+    pub fn new_era(&self) {
+        let mut state = self.state();
+        state.era += 1;
+        state.survey = None;
+    }
+
+    /// Stores the survey for the next turn, unless it has been void since it began in `era`.
+    pub fn report(&self, survey: Survey, era: u64) {
+        let mut state = self.state();
+        state.standing = survey.standing;
+        if state.era == era {
+            state.survey = Some(survey);
+            drop(state);
+            self.news.notify_one();
+        }
+    }
+
+    /// Takes the last survey, at most once.
+    pub fn survey(&self) -> Option<Survey> {
+        self.state().survey.take()
+    }
+
+    /// Waits for a survey.
+    pub async fn surveyed(&self) {
+        self.news.notified().await;
+    }
+}
+
+impl State {
+    fn of(&mut self, publisher: Publisher) -> &mut Publishes {
+        match publisher {
+            Publisher::Turn => &mut self.turns,
+            Publisher::Probe => &mut self.probes,
+        }
+    }
+}
+
+impl Publishes {
+    fn since_last(&mut self, now: Timestamp, patience: Duration) -> Publishing {
+        let has_acknowledged = self.acknowledged > self.acknowledged_seen;
+        self.acknowledged_seen = self.acknowledged;
+        self.pending_seen = match self.pending_seen {
+            _ if !self.is_pending => None,
+            Some((begun, since)) if begun == self.begun => Some((begun, since)),
+            Some(_) | None => Some((self.begun, now)),
+        };
+        let is_late = self.pending_seen.is_some_and(|(_, since)| now.since(since) >= patience);
+        match (self.has_failed || is_late, has_acknowledged) {
+            (true, _) => Publishing::Failing,
+            (false, true) => Publishing::Acknowledged,
+            (false, false) => Publishing::Idle,
+        }
+    }
+}
+
+impl Attempt<'_> {
+    /// Ends the publish, and returns its outcomes. An error about one record or one topic is an answer of the brokers.
+    pub fn end(self, outcomes: Vec<Result<(), TransportError>>) -> Vec<Result<(), TransportError>> {
+        let worst = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).max_by_key(|error| error.scope());
+        let mut state = self.0.state();
+        state.beats += 1;
+        state.fault = worst.map(ToString::to_string);
+        let publishes = state.of(self.1);
+        publishes.has_failed = worst.is_some_and(|error| error.scope() == Scope::Transport);
+        if !publishes.has_failed && outcomes.iter().any(Result::is_ok) {
+            publishes.acknowledged += 1;
+        }
+        drop(state);
+        outcomes
+    }
+}
+
+impl Drop for Turning<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.is_turning = false;
+        state.beats += 1;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.0.state().of(self.1).is_pending = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp(second * 1_000)
+    }
+
+    #[test]
+    fn a_turn_hangs_when_it_makes_no_step_for_longer_than_the_bound() {
+        let pulse = Pulse::default();
+        let turning = pulse.turn();
+        assert!(!pulse.hangs(at(0), SECOND));
+        assert!(!pulse.hangs(at(1), SECOND));
+        assert!(pulse.hangs(at(2), SECOND));
+        pulse.beat();
+        assert!(!pulse.hangs(at(3), SECOND));
+        drop(turning);
+        assert!(!pulse.hangs(at(4), SECOND));
+        assert!(!pulse.hangs(at(9), SECOND), "between two turns nothing hangs");
+    }
+
+    #[test]
+    fn publishing_fails_by_an_error_of_the_brokers_or_by_silence_and_not_by_an_error_of_one_record() {
+        let pulse = Pulse::default();
+        let publish = |publisher, outcome| drop(pulse.publish(publisher).end(vec![outcome]));
+        assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Idle);
+        publish(Publisher::Probe, Ok(()));
+        assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Acknowledged);
+        assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Idle);
+        publish(Publisher::Turn, Err(TransportError::Unavailable("no broker".into())));
+        publish(Publisher::Probe, Ok(()));
+        assert_eq!(pulse.publishing(at(1), SECOND), Publishing::Failing, "a probe does not heal a turn");
+        publish(Publisher::Turn, Err(TransportError::denied_topic("WRITE", "a")));
+        assert_eq!(pulse.publishing(at(2), SECOND), Publishing::Idle);
+        let attempt = pulse.publish(Publisher::Turn);
+        assert_eq!(pulse.publishing(at(3), SECOND), Publishing::Idle);
+        assert_eq!(pulse.publishing(at(4), SECOND), Publishing::Failing);
+        attempt.end(vec![Err(TransportError::no_topic("a")), Ok(())]);
+        assert_eq!(pulse.publishing(at(5), SECOND), Publishing::Acknowledged);
+    }
+
+    #[test]
+    fn a_survey_from_before_a_claim_is_void() {
+        let pulse = Pulse::default();
+        let era = pulse.era();
+        pulse.report(Survey::default(), era);
+        pulse.new_era();
+        assert!(pulse.survey().is_none());
+        pulse.report(Survey::default(), era);
+        assert!(pulse.survey().is_none());
+        pulse.report(Survey::default(), pulse.era());
+        assert!(pulse.survey().is_some() && pulse.survey().is_none());
+    }
+}

@@ -1,0 +1,244 @@
+//! Which orchestrators share the partitions: one row each, in the server's time.
+//!
+//! A member counts from its first acknowledged publish on, and no longer while its publishes fail and another one's are
+//! acknowledged. When the publishes of all fail, every member stays.
+
+use std::time::Duration;
+
+use sagamore_core::Timestamp;
+use sagamore_database::{Row, Tx, Value};
+
+use super::Store;
+use super::ownership::{Seat, clock, small};
+use crate::error::Error;
+use crate::pulse::Publishing;
+
+/// How long the row of an orchestrator that is gone is retained.
+const RETENTION: Duration = Duration::from_secs(3600);
+/// By how much another member's success is newer than the failures for which a member is evicted. Longer than a producer
+/// that finds its brokers again takes to notice.
+const NEWER_BY: Duration = Duration::from_secs(3);
+
+/// What an orchestrator states with a renewal.
+#[derive(Clone, Copy)]
+pub(crate) struct Renewing<'a> {
+    pub owner: &'a str,
+    pub lease: Duration,
+    /// How its publishes have gone since its last renewal.
+    pub publishing: Publishing,
+}
+
+/// How the partitions are shared at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Survey {
+    /// Every partition.
+    pub seats: Vec<Seat>,
+    /// Among how many orchestrators the partitions are shared.
+    pub members: usize,
+    pub standing: Standing,
+}
+
+/// Where an orchestrator stands among those that share the partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// No publish has been acknowledged yet, or the first one only since the last renewal: it claims nothing.
+    #[default]
+    Joining,
+    /// It holds its share.
+    Member,
+    /// Its publishes fail: it claims nothing, and keeps what it has.
+    CannotPublish,
+    /// Its publishes fail, and another member's are acknowledged: its partitions are the others'.
+    Evicted,
+}
+
+/// One orchestrator's row. All times are milliseconds of the server's clock, 0 for never.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Member {
+    owner: String,
+    /// The end of its lease.
+    seen_until: i64,
+    /// The renewal at which its publishes began to be acknowledged. None: an older program, which does not say.
+    able_since: Option<i64>,
+    /// The renewal at which its publishes were first seen to fail.
+    failing_since: i64,
+    /// A moment before its last acknowledged publish: that of the renewal before it.
+    published_at: i64,
+}
+
+impl Store {
+    /// Renews this orchestrator's membership and the leases of its partitions, or releases its partitions when it is
+    /// evicted. A renewal that comes after the end of its own lease joins again.
+    pub async fn renew(&self, renewing: Renewing<'_>, now: Timestamp) -> Result<(), Error> {
+        let open = self.begin().await?;
+        let tx = open.tx();
+        let time = clock(&tx, now).await?;
+        let mut members = members(&tx, time).await?;
+        let before = members.iter().position(|member| member.owner == renewing.owner).map(|at| members.swap_remove(at));
+        let us = renewed(before.as_ref(), renewing, time);
+        let gone = time.minus(RETENTION).0;
+        tx.execute("DELETE FROM orchestrator WHERE seen_until < $1", (gone,)).await?;
+        let store = "INSERT INTO orchestrator (owner, seen_until, able_since, failing_since, published_at)
+            VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (owner) DO UPDATE SET seen_until = excluded.seen_until, able_since = excluded.able_since,
+                failing_since = excluded.failing_since, published_at = excluded.published_at";
+        let row = (us.owner.as_str(), us.seen_until, us.able_since, us.failing_since, us.published_at);
+        tx.execute(store, row).await?;
+        if is_evicted(&us, &members) {
+            tx.execute(&of_owner(&tx, "owner = '', lease_until = 0"), (renewing.owner,)).await?;
+        } else {
+            tx.execute(&of_owner(&tx, "lease_until = $2"), (renewing.owner, us.seen_until)).await?;
+        }
+        Ok(open.commit().await?)
+    }
+
+    /// Reads how the partitions are shared, as this orchestrator sees it.
+    pub async fn survey(&self, owner: &str, lease: Duration, now: Timestamp) -> Result<Survey, Error> {
+        let open = self.begin().await?;
+        let tx = open.tx();
+        let time = clock(&tx, now).await?;
+        let members = members(&tx, time).await?;
+        let seats = tx.query("SELECT reply_partition, epoch, owner, lease_until FROM ownership ORDER BY 1", ()).await?;
+        open.rollback().await?;
+        let seat = |row: &Row| {
+            let ours = row.get::<String>(2)? == owner;
+            let free = row.get::<i64>(3)? < time.0;
+            Ok(Seat { partition: small(row.get(0)?)?, epoch: row.get(1)?, ours, free })
+        };
+        Ok(Survey {
+            seats: seats.iter().map(seat).collect::<Result<_, Error>>()?,
+            members: members.iter().filter(|member| counts(member, &members)).count().max(1),
+            standing: standing(owner, &members, lease),
+        })
+    }
+}
+
+/// Changes the rows of one owner's partitions, locked in the order in which writes of sagas lock them.
+fn of_owner(tx: &Tx, set: &str) -> String {
+    match tx.dialect() {
+        sagamore_database::port::Dialect::Sqlite => format!("UPDATE ownership SET {set} WHERE owner = $1"),
+        sagamore_database::port::Dialect::Postgres => format!(
+            "WITH ours AS (SELECT reply_partition FROM ownership WHERE owner = $1
+                           ORDER BY reply_partition FOR NO KEY UPDATE)
+             UPDATE ownership SET {set} WHERE reply_partition IN (SELECT reply_partition FROM ours)"
+        ),
+    }
+}
+
+/// The members whose leases have not ended.
+async fn members(tx: &Tx, time: Timestamp) -> Result<Vec<Member>, Error> {
+    let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator
+        WHERE seen_until >= $1 ORDER BY owner";
+    let read = |row: &Row| {
+        Ok(Member {
+            owner: row.get(0)?,
+            seen_until: row.get(1)?,
+            able_since: row.get(2)?,
+            failing_since: row.get::<Option<i64>>(3)?.unwrap_or(0),
+            published_at: row.get::<Option<i64>>(4)?.unwrap_or(0),
+        })
+    };
+    tx.query(sql, (Value::Int(time.0),)).await?.iter().map(read).collect()
+}
+
+/// The row after a renewal at `time`.
+fn renewed(before: Option<&Member>, Renewing { owner, lease, publishing }: Renewing<'_>, time: Timestamp) -> Member {
+    let begun = |before: Option<i64>| before.filter(|since| *since > 0).unwrap_or(time.0);
+    let able_since = before.and_then(|before| before.able_since).unwrap_or(0);
+    let failing_since = before.map_or(0, |before| before.failing_since);
+    let published_at = before.map_or(0, |before| before.published_at);
+    let (able_since, failing_since, published_at) = match publishing {
+        Publishing::Acknowledged => {
+            let able_since = begun(Some(able_since).filter(|_| failing_since == 0));
+            (able_since, 0, before.map_or(0, |before| renewed_at(before, lease)))
+        }
+        Publishing::Failing => (able_since, begun(Some(failing_since)), published_at),
+        Publishing::Idle => (able_since, failing_since, published_at),
+    };
+    let seen_until = time.plus(lease).0;
+    Member { owner: owner.to_owned(), seen_until, able_since: Some(able_since), failing_since, published_at }
+}
+
+/// When the member's row was last renewed.
+fn renewed_at(member: &Member, lease: Duration) -> i64 {
+    Timestamp(member.seen_until).minus(lease).0
+}
+
+/// Whether the member's publishes fail while another one's are acknowledged, [`NEWER_BY`] after both the failures and the
+/// other one's success began. When the brokers come back for all, each has that long to find them.
+fn is_evicted(member: &Member, members: &[Member]) -> bool {
+    let shows = |other: &Member| {
+        let able_since = other.able_since.filter(|since| *since > 0 && other.failing_since == 0);
+        able_since.is_some_and(|able_since| {
+            other.published_at >= Timestamp(able_since.max(member.failing_since)).plus(NEWER_BY).0
+        })
+    };
+    member.failing_since > 0 && members.iter().filter(|other| other.owner != member.owner).any(shows)
+}
+
+/// Whether the partitions are shared with this member.
+fn counts(member: &Member, members: &[Member]) -> bool {
+    member.able_since != Some(0) && !is_evicted(member, members)
+}
+
+fn standing(owner: &str, members: &[Member], lease: Duration) -> Standing {
+    let Some(us) = members.iter().find(|member| member.owner == owner) else { return Standing::Joining };
+    if is_evicted(us, members) {
+        Standing::Evicted
+    } else if us.failing_since > 0 {
+        Standing::CannotPublish
+    } else if us.able_since.is_some_and(|since| since > 0 && since < renewed_at(us, lease)) {
+        Standing::Member
+    } else {
+        Standing::Joining
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_millis(3_000);
+
+    fn member(owner: &str, able_since: i64, failing_since: i64, published_at: i64) -> Member {
+        let able_since = Some(able_since);
+        Member { owner: owner.into(), seen_until: 20_000, able_since, failing_since, published_at }
+    }
+
+    #[test]
+    fn a_member_is_able_from_its_first_acknowledged_publish_and_again_after_failures() {
+        use Publishing::{Acknowledged, Failing, Idle};
+        let mut row = None;
+        let mut check = |time: i64, publishing, expected: (i64, i64, i64)| {
+            let next = renewed(row.as_ref(), Renewing { owner: "one", lease: LEASE, publishing }, Timestamp(time));
+            assert_eq!((next.able_since.unwrap_or(-1), next.failing_since, next.published_at), expected, "at {time}");
+            row = Some(next);
+        };
+        check(1_000, Idle, (0, 0, 0));
+        check(1_500, Acknowledged, (1_500, 0, 1_000)); // the publish was after the renewal before
+        check(2_000, Acknowledged, (1_500, 0, 1_500));
+        check(2_500, Failing, (1_500, 2_500, 1_500));
+        check(3_000, Failing, (1_500, 2_500, 1_500));
+        check(3_500, Idle, (1_500, 2_500, 1_500));
+        check(4_000, Acknowledged, (4_000, 0, 3_500));
+    }
+
+    #[test]
+    fn a_member_whose_publishes_fail_is_evicted_only_by_another_ones_newer_success() {
+        let check = |us: &Member, other: Member, expected: Standing| {
+            let members = [us.clone(), other];
+            assert_eq!(standing("us", &members, LEASE), expected, "{members:?}");
+        };
+        let failing = member("us", 1_000, 10_000, 9_000);
+        check(&failing, member("other", 1_000, 0, 12_999), Standing::CannotPublish);
+        check(&failing, member("other", 1_000, 0, 13_000), Standing::Evicted);
+        check(&failing, member("other", 1_000, 10_500, 13_000), Standing::CannotPublish); // neither can publish
+        check(&failing, member("other", 14_000, 0, 16_999), Standing::CannotPublish); // the brokers have just come back
+        check(&failing, member("other", 14_000, 0, 17_000), Standing::Evicted);
+        check(&member("us", 1_000, 0, 9_000), member("other", 1_000, 0, 19_000), Standing::Member);
+        check(&member("us", 17_000, 0, 9_000), member("other", 1_000, 0, 19_000), Standing::Joining);
+        check(&member("us", 0, 10_000, 0), member("other", 1_000, 0, 13_000), Standing::Evicted);
+        let older_program = Member { able_since: None, ..member("other", 0, 0, 0) };
+        assert!(counts(&older_program, std::slice::from_ref(&older_program)));
+    }
+}
