@@ -169,8 +169,8 @@ fn wanted(settings: &Settings) -> Vec<Wanted> {
         .iter()
         .map(|topic| Wanted { name: wire::dead_letter_topic(&topic.name).to_string(), partitions: topic.partitions });
     let letters: Vec<Wanted> = letters.collect();
-    let horizon = Wanted { name: wire::HORIZON_TOPIC.into(), partitions: 1 };
-    wanted.into_iter().chain(letters).chain([horizon]).chain(events(settings)).collect()
+    let single = [wire::HORIZON_TOPIC, wire::PROBE_TOPIC].map(|name| Wanted { name: name.into(), partitions: 1 });
+    wanted.into_iter().chain(letters).chain(single).chain(events(settings)).collect()
 }
 
 /// Every event of the shop's choreography, and its dead letters where a service reacts to it.
@@ -251,7 +251,7 @@ mod tests {
         let mut there: Vec<Topic> =
             wanted(&settings).iter().map(|topic_| topic(&topic_.name, topic_.partitions)).collect();
         assert_eq!(wrong(&wanted(&settings), &there), [] as [String; 0]);
-        assert_eq!(there.len(), 11, "replies and four services, each with its dead letters, and the horizon");
+        assert_eq!(there.len(), 12, "replies and four services, each with its dead letters, the horizon and the probe");
         there[0].partitions = 24;
         there.remove(1);
         let told = wrong(&wanted(&settings), &there).join("\n");

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sagamore_engine::Filter;
+use sagamore_engine::{Filter, Handle, Standing};
 use sagamore_shop::Databases;
 use sagamore_transport::Log;
 
@@ -42,11 +42,30 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
     if let Some(why) = why {
         return Err(Problem::new(Code::Unavailable, why).retry_after(1));
     }
-    if app.shop.is_none() && app.handle.partitions_owned() == 0 {
-        let why = "this orchestrator owns no reply partition: others have them all, or nothing could be claimed yet";
-        return Err(Problem::new(Code::Unavailable, why).retry_after(1));
+    match unfit(&app.handle).filter(|_| app.shop.is_none()) {
+        Some(why) => Err(Problem::new(Code::Unavailable, why).retry_after(1)),
+        None => Ok("ok\n"),
     }
-    Ok("ok\n")
+}
+
+/// Why an orchestrator that shares the sagas with others takes no new ones.
+fn unfit(handle: &Handle) -> Option<String> {
+    let fault = || handle.publish_fault().unwrap_or_else(|| "the brokers have not answered".to_owned());
+    match handle.standing() {
+        Standing::CannotPublish => Some(format!("this orchestrator cannot publish: {}", fault())),
+        Standing::Evicted => Some(format!(
+            "this orchestrator cannot publish, and another one can: its partitions are released: {}",
+            fault()
+        )),
+        Standing::Joining if handle.partitions_owned() == 0 => {
+            let fault = handle.publish_fault().map(|fault| format!(": {fault}")).unwrap_or_default();
+            Some(format!("this orchestrator joins the others{fault}"))
+        }
+        Standing::Joining | Standing::Member if handle.partitions_owned() > 0 => None,
+        Standing::Joining | Standing::Member => {
+            Some("this orchestrator owns no reply partition: others own them all, or none is free yet".to_owned())
+        }
+    }
 }
 
 /// Prometheus' text format. The engine and the services measure as they go; what can be asked for is asked here.
