@@ -4,7 +4,7 @@ use sagamore_core::{SagaId, Timestamp};
 use sagamore_database::port::Dialect;
 
 use super::status::ChainStatus;
-use super::store::{EVENTS_MAX, STATUS, Store, bad};
+use super::store::{EVENTS_MAX, STATUS, Store};
 use crate::error::Error;
 
 /// Why a person's word was not taken.
@@ -49,8 +49,7 @@ async fn resolve(tx: &sagamore_database::Tx, id: &SagaId, because: &str, now: Ti
     let rows = rows.map_err(Error::from)?;
     let Some(row) = rows.first() else { return Err(ResolveError::NotFound(id.clone())) };
     let (seq, text) = (row.get::<i64>(0).map_err(Error::from)?, row.get::<String>(1).map_err(Error::from)?);
-    let status = ChainStatus::read(&text).ok_or_else(|| bad(id.as_str(), "its status is none that is known"))?;
-    match status {
+    match ChainStatus::stored(&text) {
         ChainStatus::Resolved => return Ok(()),
         status if !status.needs_a_person() => return Err(ResolveError::NotStuck { id: id.clone(), status }),
         _ => {}

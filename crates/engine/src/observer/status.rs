@@ -78,6 +78,11 @@ impl ChainStatus {
         ChainStatus::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
+    /// The status as stored. One that a newer program stored is [`ChainStatus::UnknownVersion`] here.
+    pub(super) fn stored(text: &str) -> ChainStatus {
+        ChainStatus::read(text).unwrap_or(ChainStatus::UnknownVersion)
+    }
+
     /// Whether nothing more is expected of the chain without a person.
     pub fn is_at_rest(self) -> bool {
         match self {

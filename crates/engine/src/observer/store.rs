@@ -47,6 +47,8 @@ const HEADER: &str = concat!(
 );
 /// So many events of a chain are read at most. A plan has fewer.
 pub(super) const EVENTS_MAX: usize = 200;
+/// When a row that cannot be read is looked at again: a newer observer may do so.
+const UNREADABLE_AGAIN: Duration = Duration::from_secs(600);
 /// Late chains in one transaction.
 const LATE_MAX: usize = 500;
 
@@ -254,10 +256,27 @@ impl Store {
             .tx()
             .query(&format!("{due}{alone}"), (read_until.0, i64::try_from(pace.inputs(LATE_MAX)).unwrap_or(i64::MAX)))
             .await?;
-        let known = rows.iter().map(Known::read).collect::<Result<Vec<_>, Error>>()?;
+        let known = self.readable(&open.tx(), &rows, read_until).await?;
         let late = self.fold(&open.tx(), &known, read_until, Late::Asked).await?;
         open.commit().await?;
         Ok(late)
+    }
+
+    /// Those of these rows that can be read; the others are looked at again later, and keep no other from being looked at.
+    async fn readable(&self, tx: &Tx, rows: &[Row], now: Timestamp) -> Result<Vec<Known>, Error> {
+        let (mut known, mut aside) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in rows {
+            match Known::read(row) {
+                Ok(chain) => known.push(chain),
+                Err(error) if error.is_of_one_row() => {
+                    alarm("a chain", &error);
+                    aside.push(vec![Value::Int(row.get(0)?), Value::Int(now.plus(UNREADABLE_AGAIN).0)]);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        tx.execute_each("UPDATE chain SET due_at = $2 WHERE seq = $1", aside).await?;
+        Ok(known)
     }
 
     /// Whether any chain's time had come by then.
@@ -275,8 +294,13 @@ impl Store {
         let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|(known, told)| {
             let Known { seq, id, version, resolved_events, .. } = known;
+            let Told { events: told, unreadable } = told;
+            let is_unreadable = unreadable.is_some();
             let chain = self.chain(id, *version, &told);
-            let (by_events, why) = status(&chain.state(moment));
+            let (by_events, why) = match unreadable {
+                None => status(&chain.state(moment)),
+                unreadable => (ChainStatus::UnknownVersion, unreadable),
+            };
             // nothing has come since a person has said so
             let resolved = resolved_events.is_some_and(|events| events as usize == told.len());
             let status = if resolved { ChainStatus::Resolved } else { by_events };
@@ -286,6 +310,7 @@ impl Store {
             // what is late already is no later the next time, and must not keep others from being looked at
             let due = match chain.deadline().filter(|_| ended.is_none()) {
                 Some(_) if untold => Some(now.plus(super::TICK).0),
+                _ if is_unreadable => Some(now.plus(UNREADABLE_AGAIN).0),
                 deadline => deadline.filter(|deadline| *deadline > moment).map(|deadline| deadline.0),
             };
             let begun = told.iter().map(|told| told.seen.at.0).min().unwrap_or(now.0);
@@ -311,13 +336,13 @@ impl Store {
         Ok(folded)
     }
 
-    async fn read_events(&self, tx: &Tx, seqs: impl Iterator<Item = i64>) -> Result<Vec<Vec<Observed>>, Error> {
+    async fn read_events(&self, tx: &Tx, seqs: impl Iterator<Item = i64>) -> Result<Vec<Told>, Error> {
         let seqs: Vec<i64> = seqs.collect();
-        let mut events: HashMap<i64, Vec<Observed>> = HashMap::new();
+        let mut of_chain: HashMap<i64, Vec<Row>> = HashMap::new();
         for row in tx.query_many(&EVENTS, seqs.iter().map(|seq| vec![Value::Int(*seq)]).collect()).await? {
-            events.entry(row.get(6)?).or_default().push(read_event(&row)?);
+            of_chain.entry(row.get(6)?).or_default().push(row);
         }
-        Ok(seqs.iter().map(|seq| events.remove(seq).unwrap_or_default()).collect())
+        seqs.iter().map(|seq| Told::read(of_chain.remove(seq).unwrap_or_default().iter())).collect()
     }
 
     /// A chain by its events.
@@ -334,11 +359,7 @@ impl Store {
     /// Where a chain stands, if any event of it was seen.
     pub async fn status(&self, id: &SagaId) -> Result<Option<ChainStatus>, Error> {
         let rows = self.database.query(&format!("SELECT {STATUS} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
-        let read = |row: &Row| {
-            let text: String = row.get(0)?;
-            ChainStatus::read(&text).ok_or_else(|| bad(id.as_str(), "its status is none that is known"))
-        };
-        rows.first().map(read).transpose()
+        rows.first().map(|row| Ok(ChainStatus::stored(&row.get::<String>(0)?))).transpose()
     }
 
     /// One chain with its events, of what is committed.
@@ -347,7 +368,8 @@ impl Store {
         let Some(row) = rows.first() else { return Ok(None) };
         let header = ChainHeader::read(row)?;
         let events = self.database.query(EVENTS_OF_ONE, (header.seq,)).await?;
-        Ok(Some((header, events.iter().map(read_event).collect::<Result<_, _>>()?)))
+        let Told { events, .. } = Told::read(events.iter())?; // what cannot be read is told by the header
+        Ok(Some((header, events)))
     }
 
     /// Chains, the newest first.
@@ -365,7 +387,15 @@ impl Store {
         let condition = clauses.condition();
         let sql = format!("SELECT {HEADER} FROM chain WHERE {condition} ORDER BY {} LIMIT {limit}", filter.order());
         let rows = self.database.query(&sql, clauses.values).await?;
-        rows.iter().map(ChainHeader::read).collect()
+        let mut headers = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match ChainHeader::read(row) {
+                Ok(header) => headers.push(header),
+                Err(error) if error.is_of_one_row() => alarm("a chain", &error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(headers)
     }
 }
 
@@ -375,10 +405,9 @@ impl Known {
         let resolved_events: Option<i64> = row.get(3)?;
         Ok(Known {
             seq: row.get(0)?,
-            version: small(row.get(2)?)?,
+            version: version(row.get(2)?),
             resolved_events: resolved_events.map(small).transpose()?,
-            // one that is not known: a younger observer's; this one reads the chain anew, by what it knows
-            status: ChainStatus::read(&row.get::<String>(4)?).unwrap_or(ChainStatus::UnknownVersion),
+            status: ChainStatus::stored(&row.get::<String>(4)?),
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
     }
@@ -387,17 +416,17 @@ impl Known {
 impl ChainHeader {
     fn read(row: &Row) -> Result<ChainHeader, Error> {
         let id: String = row.get(1)?;
-        let failed_at: Option<String> = row.get(8)?;
+        let (status, failed_at): (String, Option<String>) = (row.get(3)?, row.get(8)?);
+        let newer = || format!("its status '{status}' is one of a newer program");
         Ok(ChainHeader {
             seq: row.get(0)?,
-            version: small(row.get(2)?)?,
-            status: ChainStatus::read(&row.get::<String>(3)?)
-                .ok_or_else(|| bad(&id, "its status is none that is known"))?,
-            why: row.get(4)?,
+            version: version(row.get(2)?),
+            status: ChainStatus::stored(&status),
+            why: if ChainStatus::read(&status).is_none() { Some(newer()) } else { row.get(4)? },
             begun_at: Timestamp(row.get(5)?),
             changed_at: Timestamp(row.get(6)?),
             ended_at: row.get::<Option<i64>>(7)?.map(Timestamp),
-            failed_at: failed_at.map(|name| name.parse()).transpose().map_err(|why| bad(&id, why))?,
+            failed_at: failed_at.and_then(|name| name.parse().ok()),
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
     }
@@ -411,6 +440,42 @@ fn failed_at(chain: &Chain) -> Option<Name> {
         _ => None,
     });
     failures.next()
+}
+
+/// The stored events of a chain.
+struct Told {
+    /// Those that can be read.
+    events: Vec<Observed>,
+    /// Why one of the others cannot, if there are any.
+    unreadable: Option<String>,
+}
+
+impl Told {
+    fn read<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<Told, Error> {
+        let mut told = Told { events: Vec::new(), unreadable: None };
+        for row in rows {
+            match read_event(row) {
+                Ok(event) => told.events.push(event),
+                Err(error) if error.is_of_one_row() => {
+                    alarm("an event of a chain", &error);
+                    told.unreadable = Some(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// Logs and counts a row that cannot be read.
+fn alarm(what: &str, why: &Error) {
+    tracing::error!(what, %why, "this row cannot be read: it is set aside");
+    metrics::counter!("sagamore_observer_unreadable_total").increment(1);
+}
+
+/// The version of a plan; one that is none is one that nobody knows.
+fn version(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
 }
 
 fn read_event(row: &Row) -> Result<Observed, Error> {
