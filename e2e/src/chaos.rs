@@ -3,13 +3,6 @@
 //! The invariants are read from the databases and compared with every answer that a client had. The faults come in rounds: each
 //! kind once a round, in an order that the seed determines.
 
-mod proxy;
-mod random;
-
-mod site;
-
-mod load;
-
 mod check;
 mod faults;
 
@@ -20,13 +13,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
+use crate::load::{CUSTOMERS, Ledger, Load, PRODUCTS};
+use crate::random::Random;
 use crate::services::Services;
+use crate::site::{ORCHESTRATORS, SERVICES, Site};
 use crate::workspace::Workspace;
 use check::{Epochs, Stock};
 use faults::{Fault, Scene, Volume};
-use load::{CUSTOMERS, Ledger, Load, PRODUCTS};
-use random::Random;
-use site::{ORCHESTRATORS, SERVICES, Site};
 
 /// Where servers, logs and data of a campaign are.
 const FOLDER: &str = "target/chaos";
@@ -170,7 +163,7 @@ fn calm_again(scene: &Scene, fault: Fault) -> Result<Duration> {
 }
 
 /// Accounts, products and countries; money and goods are checked against what they hold here.
-fn load_goods(site: &Site) -> Result<Stock> {
+pub(crate) fn load_goods(site: &Site) -> Result<Stock> {
     let accounts = (0..CUSTOMERS).map(|number| (format!("c{number}"), CENTS_EACH)).chain([("poor".to_owned(), 0)]);
     let accounts: Vec<_> = accounts.collect();
     let stock =

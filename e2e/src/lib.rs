@@ -9,4 +9,11 @@ pub mod services;
 mod cast;
 pub mod kills;
 
+mod proxy;
+mod random;
+mod site;
+
+mod load;
+
 pub mod chaos;
+pub mod outages;

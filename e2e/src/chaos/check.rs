@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::load::Ledger;
-use super::site::Site;
+use crate::load::Ledger;
+use crate::site::Site;
 
 const POLL: Duration = Duration::from_millis(500);
 

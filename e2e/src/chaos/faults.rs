@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::load::{CLIENTS_OVERLOADED, Ledger, Load};
-use super::proxy::Passage;
-use super::random::Random;
-use super::site::{JOINER, ORCHESTRATORS, SECOND, SERVICES, Site};
+use crate::load::{CLIENTS_OVERLOADED, Ledger, Load};
+use crate::proxy::Passage;
+use crate::random::Random;
+use crate::site::{JOINER, ORCHESTRATORS, SECOND, SERVICES, Site};
 pub use disk::Volume;
 
 /// Lists the kinds once: the enum, all of them, and their names.

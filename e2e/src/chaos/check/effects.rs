@@ -1,7 +1,7 @@
 //! Conditions on what the services' tables hold, as queries that name offenders.
 
 use super::Site;
-use crate::chaos::site::SERVICES;
+use crate::site::SERVICES;
 
 /// An invariant's name, what was seen if a row is returned, and the query.
 type Condition<Text> = (&'static str, &'static str, Text);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::random::Random;
-use super::site::{ORCHESTRATORS, Response, Site};
+use crate::random::Random;
+use crate::site::{ORCHESTRATORS, Response, Site};
 
 /// Customers with money enough.
 pub const CUSTOMERS: u64 = 200;

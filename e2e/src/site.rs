@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::proxy::Proxy;
+use crate::proxy::Proxy;
 use crate::services::{Door, Process, Services};
 use crate::workspace::Workspace;
 
@@ -212,6 +212,11 @@ impl Site {
     pub fn set_clock(&self, name: &str, offset: &str) -> Result<()> {
         let path = &self.member(name)?.clock;
         std::fs::write(path, format!("{offset}\n")).with_context(|| format!("write {}", path.display()))
+    }
+
+    /// Where a process listens.
+    pub fn port_of(&self, name: &str) -> Result<u16> {
+        Ok(self.member(name)?.port)
     }
 
     /// Whether processes have clocks of their own.
