@@ -11,6 +11,7 @@ use sagamore_shop::order::Rejected;
 use sagamore_shop::order::choreographed::place_each;
 use sagamore_shop::{Order, choreography, order};
 use sagamore_transport::wire::encode_event;
+use sagamore_transport::{Record, Transport};
 
 use crate::shop;
 use crate::site::Site;
@@ -125,12 +126,24 @@ pub async fn impatient(site: Arc<Site>) {
         let Some(event) = begun.get(world.below(begun.len() as u64) as usize) else { continue };
         let Some(overdue) = overdue(&plan, event) else { return };
         let record = encode_event(&overdue, &impatient);
-        if transport.create_topic(overdue.name.as_str(), 2).await.is_ok()
-            && transport.publish(vec![record]).await.is_err()
-        {
+        while !insists(&site, transport.as_ref(), &record).await {
             world.count("deadline perhaps not told");
+            world.sleep(world.between(10, 1_000)).await;
         }
     }
+}
+
+/// Publishes the deadline's event; whether it survives the machine. Nobody but its sender would send it again: what it led
+/// to would be committed, and lost with the log.
+async fn insists(site: &Site, transport: &dyn Transport, record: &Record) -> bool {
+    let deaths = site.hub.deaths();
+    let told = async {
+        transport.create_topic(&record.topic, 2).await?;
+        transport.publish(vec![record.clone()]).await
+    };
+    let told = told.await.is_ok();
+    site.hub.sync();
+    told && site.hub.deaths() == deaths
 }
 
 /// As the observer tells it.

@@ -18,7 +18,7 @@ const SENT_MAX: usize = 2_000;
 #[derive(Clone)]
 pub struct Hub {
     world: Shared,
-    /// Whether nothing that was acknowledged is ever lost.
+    /// Whether what was acknowledged is lost only with the machine, and only before it is synced.
     keeps: bool,
     disk: MemoryDisk,
     inner: Arc<Mutex<Inner>>,
@@ -30,6 +30,11 @@ struct Inner {
     /// When, and what.
     late: Vec<(i64, Record)>,
     sent: Vec<Record>,
+    /// How many batches were acknowledged, and how many of them survive the machine.
+    acknowledged: u64,
+    synced: u64,
+    /// How often the machine has died.
+    deaths: u64,
 }
 
 /// The hub in the hands of one process.
@@ -45,10 +50,12 @@ struct Reader {
 }
 
 impl Hub {
-    /// An empty log on an empty disk. With `keeps` it loses nothing that it has acknowledged: choreographies rest on that.
+    /// An empty log on an empty disk. With `keeps` it loses of what it has acknowledged only the tail that was not synced
+    /// when the machine dies: choreographies rest on that.
     pub fn new(world: &Shared, keeps: bool) -> Hub {
         let disk = MemoryDisk::new();
-        let inner = Inner { log: Some(open(&disk)), late: Vec::new(), sent: Vec::new() };
+        let inner =
+            Inner { log: Some(open(&disk)), late: Vec::new(), sent: Vec::new(), acknowledged: 0, synced: 0, deaths: 0 };
         Hub { world: world.clone(), keeps, disk, inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -68,6 +75,13 @@ impl Hub {
     /// The log's tail becomes durable.
     pub fn sync(&self) {
         self.log().sync().expect("a disk in memory does not fail");
+        let mut inner = self.inner();
+        inner.synced = inner.acknowledged;
+    }
+
+    /// How often the machine has died.
+    pub fn deaths(&self) -> u64 {
+        self.inner().deaths
     }
 
     /// The machine dies: a part of what was not synced is lost. Everything that used the log has to be gone.
@@ -85,7 +99,10 @@ impl Hub {
             self.world.count("log tail torn");
         }
         self.world.tell(|| format!("log loses {} of {unsynced} bytes, {cut} torn", unsynced - keep));
-        self.inner().log = Some(log);
+        let mut inner = self.inner();
+        inner.log = Some(log);
+        inner.synced = inner.acknowledged; // what is left of it
+        inner.deaths += 1;
     }
 
     /// When the next late record is to come.
@@ -106,7 +123,9 @@ impl Hub {
                     self.world.count("late message lost with its topic");
                 }
             }
-            self.keep();
+            if self.keeps {
+                self.sync(); // it was acknowledged long ago, and may count as synced since
+            }
         }
     }
 
@@ -129,13 +148,6 @@ impl Hub {
     pub fn foreign(&self, record: Record) {
         if let Err(error) = self.deliver(vec![record]) {
             self.world.violate("transport-failed", error.to_string());
-        }
-    }
-
-    /// What is about to be acknowledged becomes durable, where that is promised.
-    fn keep(&self) {
-        if self.keeps {
-            self.sync();
         }
     }
 
@@ -204,9 +216,7 @@ impl Transport for Line {
             if self.hub.world.strikes(Fault::PublishFailed) {
                 return Err(failed());
             }
-            self.hub.log().create_topic(topic, partitions).await?;
-            self.hub.keep();
-            Ok(())
+            self.hub.log().create_topic(topic, partitions).await
         })
     }
 
@@ -223,13 +233,25 @@ impl Transport for Line {
             if world.strikes(Fault::PublishTimedOut) {
                 return vec![Err(failed()); records.len()];
             }
-            self.hub.keep();
+            self.hub.inner().acknowledged += 1;
             let acknowledged =
                 records.into_iter().zip(&outcomes).filter_map(|(record, outcome)| outcome.is_ok().then_some(record));
             let acknowledged: Vec<Record> = acknowledged.collect();
             world.checker().acknowledged(world, &acknowledged);
             self.ledger().answered(&acknowledged);
             outcomes
+        })
+    }
+
+    /// When somebody syncs: nobody is asked to.
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        let hub = self.hub.clone();
+        let acknowledged = hub.inner().acknowledged;
+        Box::pin(async move {
+            while hub.inner().synced < acknowledged {
+                hub.world.sleep(5).await;
+            }
+            Ok(())
         })
     }
 

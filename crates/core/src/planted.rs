@@ -81,6 +81,8 @@ bugs! {
     TakeoverInOneTurn = "takeover-in-one-turn",
     /// An orchestrator counts as able to publish, whatever comes of its publishes.
     MembershipIgnoresPublishing = "membership-ignores-publishing",
+    /// What began a chain counts as sent before the log is synced past its event.
+    SentBeforeSynced = "sent-before-synced",
 }
 
 /// Whether this bug is planted: never.

@@ -177,6 +177,9 @@ impl Observer {
         let taken = poll(consumer.as_mut(), self.pace.inputs(max), self.pace.bytes(bytes_max)).await?;
         let mut changed = BTreeMap::new();
         if !taken.is_empty() {
+            if self.store.has_deadlines(&taken) {
+                self.transport.synced().await?; // it is told until it is seen, and must not be lost after that
+            }
             let kept = self.store.keep(&by_chain(&taken), Read::of(&taken), now).await?;
             changed = kept.into_iter().map(|chain| (chain.id, chain.status)).collect();
             consumer.commit(Mark::behind(&taken)).await?;

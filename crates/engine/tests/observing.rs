@@ -33,6 +33,7 @@ fn visit() -> Plan {
 }
 
 struct Rig {
+    disk: MemoryDisk,
     log: Log,
     database: Database,
     observer: Observer,
@@ -42,10 +43,11 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Rig {
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        let disk = MemoryDisk::new();
+        let log = Log::on(Arc::new(disk.clone()), log::Options::default()).expect("an empty disk");
         let database = database();
         let (observer, chains) = open(&database, &log).await;
-        let mut rig = Rig { log, database, observer, chains, now: Timestamp(1_000_000) };
+        let mut rig = Rig { disk, log, database, observer, chains, now: Timestamp(1_000_000) };
         rig.turns().await;
         rig.passes(Duration::from_secs(10)).await; // it judges nobody before it is settled
         rig
@@ -197,6 +199,26 @@ async fn who_owns_the_pivot_is_told_that_a_chain_is_overdue_until_that_is_seen_a
     let [_, opened_2, shaken_2] = stories("2").0;
     rig.tell(&[opened_2, shaken_2]).await;
     assert_eq!(rig.status("2").await, (ChainStatus::Completed, None), "it had acted");
+}
+
+/// The observer has told it, has seen it, and would never tell it again: the log must not lose it.
+#[tokio::test]
+async fn the_deadlines_event_is_seen_only_when_it_survives_the_machine() {
+    let mut rig = Rig::new().await;
+    let options = ObserverOptions { tells_overdue: true, ..ObserverOptions::default() };
+    let transport: Arc<dyn Transport> = Arc::new(rig.log.clone());
+    let opened = Observer::open(options, rig.database.clone(), transport, vec![visit()]).await;
+    (rig.observer, rig.chains) = opened.expect("open");
+    rig.tell(&[stories("1").0[0].clone()]).await;
+    for _ in 0..4 {
+        rig.passes(DEADLINE).await;
+    }
+    rig.disk.lose_unsynced_tail(0);
+    let log = Log::on(Arc::new(rig.disk.clone()), log::Options::default()).expect("what is left of it");
+    let topics = vec!["visit.overdue".into()];
+    let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+    let told = log.subscribe(subscription).await.expect("subscribe").poll(100).await.expect("poll");
+    assert_eq!(told.len(), 1, "told once, and not lost");
 }
 
 /// A person has taken care of it: nobody is to give it up as well.

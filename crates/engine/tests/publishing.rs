@@ -44,6 +44,10 @@ impl Transport for Flaky {
         })
     }
 
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.log.synced()
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         self.log.subscribe(subscription)
     }

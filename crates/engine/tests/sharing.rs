@@ -257,6 +257,10 @@ impl Transport for Gated {
         self.log.publish_each(records)
     }
 
+    fn synced(&self) -> BoxFuture<'static, Result<(), TransportError>> {
+        self.log.synced()
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, TransportError>> {
         Box::pin(async move {
             let gate = self.gate.lock().expect("no panic").take();

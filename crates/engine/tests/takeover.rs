@@ -83,6 +83,10 @@ impl Transport for Line {
         })
     }
 
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.world.log.synced()
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         self.world.log.subscribe(subscription)
     }

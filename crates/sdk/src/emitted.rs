@@ -2,14 +2,11 @@
 //! same event again, and what begins a chain is sent from here.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use sagamore_core::message::Event;
-use sagamore_core::{Body, Name, SagaId, StepKey, Timestamp};
+use sagamore_core::{Body, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
-use sagamore_transport::wire::encode_event;
-use sagamore_transport::{Error as TransportError, Transport};
 
 use crate::barrier::forget::Step;
 use crate::inbox;
@@ -74,10 +71,6 @@ macro_rules! columns {
     };
 }
 
-/// Events sent in one transaction.
-const RELAYED_MAX: u32 = 500;
-/// When what the transport does not take is tried again.
-const RETRY_AFTER: Duration = inbox::PAUSE_MAX;
 /// What began chains, forgotten in one transaction.
 const FORGOTTEN_MAX: u32 = 500;
 
@@ -201,54 +194,14 @@ pub(crate) async fn of_chain(database: &Database, chain: &SagaId) -> Result<Vec<
     database.query(OF_CHAIN, (chain.as_str(),)).await?.iter().map(read).collect()
 }
 
-/// Sends what begins chains and was not sent yet. Twice, under the same id, when the process dies in between. What the transport
-/// does not take is told, and tried again after a while; it holds nothing else up.
-pub(crate) async fn relay(
-    service: &Name,
-    database: &Database,
-    transport: &dyn Transport,
-    now: Timestamp,
-) -> Result<(), crate::error::Error> {
-    loop {
-        let open = database.begin().await?;
-        let unsent = unsent(&open.tx(), now, RELAYED_MAX).await?;
-        if unsent.is_empty() {
-            return Ok(open.rollback().await?);
-        }
-        let found = unsent.len();
-        let (sent, refused) = publish(unsent, service, transport).await?;
-        mark_sent(&open.tx(), &sent).await?;
-        postpone(&open.tx(), &refused, now.plus(RETRY_AFTER)).await?;
-        open.commit().await?;
-        if found < RELAYED_MAX as usize || !refused.is_empty() {
-            return Ok(());
-        }
+/// Ends the leases of processes that are gone. Where several share a database, the leases end by themselves.
+pub(crate) async fn end_leases(database: &Database) -> Result<(), Error> {
+    if database.dialect() == Dialect::Postgres {
+        return Ok(());
     }
-}
-
-/// Publishes events. Returns those that are acknowledged, and those that the transport rejects.
-async fn publish(
-    events: Vec<Event>,
-    service: &Name,
-    transport: &dyn Transport,
-) -> Result<(Vec<Event>, Vec<Event>), TransportError> {
-    let (mut sent, mut rejected) = (Vec::with_capacity(events.len()), Vec::new());
-    let outcomes = transport.publish_each(events.iter().map(|event| encode_event(event, service)).collect()).await;
-    for (event, outcome) in events.into_iter().zip(outcomes) {
-        match outcome {
-            Ok(()) => sent.push(event),
-            Err(error) if error.is_rejection() => {
-                tracing::error!(%service, chain = %event.chain(), %error, "a chain cannot begin, tried again later");
-                rejected.push(event);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if !rejected.is_empty() {
-        let count = rejected.len() as u64;
-        metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(count);
-    }
-    Ok((sent, rejected))
+    let open = database.begin().await?;
+    open.tx().execute("UPDATE emitted SET retry_at = NULL WHERE sent = FALSE AND retry_at IS NOT NULL", ()).await?;
+    open.commit().await
 }
 
 /// What was told of these steps goes with what the barrier knew of them, but for what began chains: two round trips.
@@ -270,8 +223,8 @@ pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) ->
     Ok(rows.len() == FORGOTTEN_MAX as usize)
 }
 
-/// At most so many that were never sent, the oldest first; nobody else sends them while the transaction is open.
-async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
+/// At most so many that were never sent, the oldest first; nobody else takes them while the transaction is open.
+pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -286,14 +239,14 @@ async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error
 }
 
 /// They are tried again at this moment.
-async fn postpone(tx: &Tx, events: &[Event], at: Timestamp) -> Result<(), Error> {
-    let row = |event: &Event| place(&event.key).into_iter().chain([at.0.into()]).collect();
-    tx.execute_many(&POSTPONED, events.iter().map(row).collect()).await
+pub(crate) async fn postpone(tx: &Tx, keys: &[StepKey], at: Timestamp) -> Result<(), Error> {
+    let row = |key: &StepKey| place(key).into_iter().chain([at.0.into()]).collect();
+    tx.execute_many(&POSTPONED, keys.iter().map(row).collect()).await
 }
 
 /// They were sent.
-async fn mark_sent(tx: &Tx, events: &[Event]) -> Result<(), Error> {
-    tx.execute_many(&SENT, events.iter().map(|event| place(&event.key)).collect()).await
+pub(crate) async fn mark_sent(tx: &Tx, sent: &[StepKey]) -> Result<(), Error> {
+    tx.execute_many(&SENT, sent.iter().map(place).collect()).await
 }
 
 /// What both tables have of an event, but for its place and its name.

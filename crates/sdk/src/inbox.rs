@@ -151,10 +151,9 @@ pub(crate) async fn remove(tx: &Tx, over: &[Over]) -> Result<(), Error> {
     tx.execute_many(&REMOVE, over.iter().map(row).collect()).await
 }
 
-/// These wait no more, and what they led to is published; and of those this program can make nothing: they are put off, if they
-/// are there still.
-pub(crate) async fn settle(database: &Database, over: &[Over], strange: &[Due], now: Timestamp) -> Result<(), Error> {
-    if over.is_empty() && strange.is_empty() {
+/// Of these this program can make nothing: they are put off, if they are there still.
+pub(crate) async fn put_off(database: &Database, strange: &[Due], now: Timestamp) -> Result<(), Error> {
+    if strange.is_empty() {
         return Ok(());
     }
     let row = |Due { key, event, since, .. }: &Due| {
@@ -164,7 +163,6 @@ pub(crate) async fn settle(database: &Database, over: &[Over], strange: &[Due], 
         row
     };
     let open = database.begin().await?;
-    remove(&open.tx(), over).await?;
     open.tx().execute_each(PUT_OFF, strange.iter().map(row).collect()).await?;
     open.commit().await
 }

@@ -65,7 +65,9 @@ mod meter;
 pub mod outbox;
 mod outgoing;
 pub mod participant;
+mod relay;
 mod sweep;
+mod unsynced;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;

@@ -20,8 +20,10 @@ use crate::intake::{Intake, chunks};
 use crate::meter::Meter;
 use crate::outbox::Outbox;
 use crate::outgoing::Outgoing;
+use crate::relay::Relay;
 use crate::service::Service;
 use crate::sweep::Sweep;
+use crate::unsynced::{Settled, Unsynced};
 
 /// How long a handler may take when a program that runs does not say: less than a transaction may be idle.
 const HANDLER_LIMIT: Duration = Duration::from_secs(2);
@@ -94,6 +96,8 @@ pub struct Participant {
     outbox: Outbox,
     /// When to look again for what waits in the inbox and the outbox.
     look_due: Timestamp,
+    /// Rows of the inbox and the outbox that follow a sync of the transport.
+    unsynced: Unsynced,
     failures: u32,
     pause: Duration,
 }
@@ -113,6 +117,7 @@ impl Participant {
             unsettled: false,
             sweeps: VecDeque::new(),
             look_due: Timestamp(i64::MIN),
+            unsynced: Unsynced::default(),
             failures: 0,
             pause: Duration::ZERO,
         }
@@ -138,7 +143,7 @@ impl Participant {
     }
 
     async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<Turned, Error> {
-        let Participant { service, database, transport, options, outbox, look_due, .. } = self;
+        let Participant { service, database, transport, options, outbox, look_due, unsynced, .. } = self;
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
@@ -156,19 +161,20 @@ impl Participant {
         let mut due = Vec::new();
         let looks = now >= *look_due || *look_due > now.plus(LOOK_EVERY);
         if service.is_choreographed() && (outbox.take() || looks) {
+            let relay = Relay { service: service.name(), database, transport: transport.as_ref(), now };
             if service.begins_chains()
-                && let Err(error) = emitted::relay(service.name(), database, transport.as_ref(), now).await
+                && let Err(error) = relay.run(unsynced).await
             {
                 // what has come to this service does not fail with it
                 tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
             }
-            due = inbox::due(database, now, options.messages_max).await?;
+            due = unsynced.due(database, now, options.messages_max).await?;
             taken.extend(due.iter().map(|due| due.delivered(service.name())));
             *look_due = now.plus(LOOK_EVERY);
         }
         if !taken.is_empty() {
             let mut intake = Intake::of(service, &taken[..polled], now);
-            let (mut settled, strange) = intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
+            let (mut over, strange) = intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
             let Intake { asked, unreadable, expired, horizons } = intake;
             let mut outgoing = Outgoing::new(service.name(), &taken);
             let room = Room { service, database, options, polled, now };
@@ -177,7 +183,7 @@ impl Participant {
                 meter.chunk(&answers);
                 let out_of_inbox = chunk.iter().zip(&answers).filter(|(asked, _)| asked.place >= polled);
                 let done = out_of_inbox.filter(|(_, answer)| answer.is_final());
-                settled.extend(done.map(|(asked, answer)| answer.over(asked)));
+                over.extend(done.map(|(asked, answer)| answer.over(asked)));
                 chunk.into_iter().zip(answers).for_each(|(asked, answer)| outgoing.answer(asked, answer));
             }
             meter.expired += expired as u64;
@@ -190,7 +196,8 @@ impl Participant {
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
             consumer.commit(marks).await?;
-            inbox::settle(database, &settled, &strange, now).await?;
+            unsynced.follow(transport.as_ref(), Settled { over, ..Settled::default() });
+            inbox::put_off(database, &strange, now).await?;
             for (horizon, reply_to) in horizons {
                 let Some(sweep) = Sweep::of(horizon, reply_to, options.barrier_retention, now) else { continue };
                 self.sweeps.retain(|older| !sweep.replaces(older));
@@ -199,6 +206,7 @@ impl Participant {
                 }
             }
         }
+        settle(&self.database, self.unsynced.take()).await?;
         self.unsettled = false;
         Ok(Turned { taken: taken.len() })
     }
@@ -279,6 +287,17 @@ impl Participant {
     }
 }
 
+/// Writes what is synced: what was sent, and what waits no more.
+async fn settle(database: &Database, Settled { sent, over }: Settled) -> Result<(), Error> {
+    if sent.is_empty() && over.is_empty() {
+        return Ok(());
+    }
+    let open = database.begin().await?;
+    emitted::mark_sent(&open.tx(), &sent).await?;
+    inbox::remove(&open.tx(), &over).await?;
+    Ok(open.commit().await?)
+}
+
 async fn migrate(service: &Service, database: &Database) -> Result<(), Error> {
     database.migrate("barrier", barrier::MIGRATIONS, PROGRAM).await?;
     database.migrate(service.name().as_str(), &service.schema(), service.program_version()).await?;
@@ -301,6 +320,7 @@ async fn open(
     }
     if service.is_choreographed() {
         topics.extend(service.reacts_to().map(Arc::from));
+        emitted::end_leases(database).await?;
         for told in service.tells() {
             transport.create_topic(told, options.partitions).await?;
         }

@@ -44,6 +44,7 @@ macro_rules! contract_suite {
             a_dropped_commit_happens_or_does_not,
             lag_is_what_is_not_committed,
             a_consumer_knows_how_far_its_partitions_go,
+            what_was_acknowledged_is_synced_without_being_asked_again,
         );
     };
     ($new:expr) => {
@@ -410,6 +411,22 @@ async fn publish(transport: &Arc<dyn Transport>, records: Vec<Record>) {
 
 async fn wait(consumer: &mut Box<dyn Consumer>) {
     tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("woken before the patience ends");
+}
+
+/// By whoever syncs, over several batches, and when nothing was published; several may wait for it, or give it up.
+pub async fn what_was_acknowledged_is_synced_without_being_asked_again(transport: Arc<dyn Transport>) {
+    let topic = topic(&transport, "synced", 1).await;
+    let synced = async |transport: &Arc<dyn Transport>| {
+        tokio::time::timeout(PATIENCE, transport.synced()).await.expect("synced before the patience ends")
+    };
+    synced(&transport).await.expect("there is nothing to sync");
+    for batch in 0..20 {
+        publish(&transport, numbered(&topic, batch * 50..batch * 50 + 50)).await;
+        let (given_up, waits) = (transport.synced(), transport.synced());
+        drop(given_up);
+        synced(&transport).await.expect("synced");
+        waits.now_or_never().expect("the later one was synced").expect("synced");
+    }
 }
 
 /// Takes exactly that many records.

@@ -12,6 +12,7 @@ mod retire;
 mod segment;
 mod state;
 mod sync;
+mod synced;
 
 mod disk;
 mod memory;
@@ -33,7 +34,7 @@ pub use memory::MemoryDisk;
 /// The embedded durable log. Clones share it; when the last one and the last consumer are gone, it is synced and closed.
 ///
 /// What is published survives the death of the process at once, and that of the machine once the syncing thread has
-/// followed (about [`Options::sync_pause`] later, or after [`Log::sync`]).
+/// followed (about [`Options::sync_pause`] later, or after [`Log::sync`]): [`Transport::synced`] waits for that.
 ///
 /// A partition has one consumer in each group: a second one takes over, and the first one's calls fail from then on
 /// with [`Error::Fenced`].
@@ -165,6 +166,17 @@ impl Transport for Log {
 
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move { self.publish_now(records) })
+    }
+
+    /// Without the syncing thread it syncs by itself.
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        let mut state = self.handle.state();
+        let end = state.end();
+        if self.handle.has_thread() {
+            return Box::pin(state.synced.until(end));
+        }
+        let handle = self.handle.clone();
+        Box::pin(async move { handle.state().sync_until(end) })
     }
 
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {

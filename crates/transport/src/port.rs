@@ -32,6 +32,11 @@ pub trait Transport: Send + Sync {
         })
     }
 
+    /// Resolves when everything that was acknowledged before this call survives the death of the machine, and fails when
+    /// that will never be known. It is off the way of messages: whoever marks a record as sent, or removes what led to it,
+    /// in a database that survives the machine, writes that mark after this.
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>>;
+
     /// Begins to consume, from what the group has committed, from the earliest record where it has not.
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>>;
 }

@@ -3,9 +3,10 @@
 mod common;
 
 use common::*;
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use sagamore_transport::log::{Log, Options, Repair};
-use sagamore_transport::{Consumer, Error, MemoryDisk};
+use sagamore_transport::{Consumer, Error, MemoryDisk, Transport};
 
 /// Two topics, records and committed offsets in turn.
 fn written(options: &Options) -> MemoryDisk {
@@ -247,6 +248,26 @@ impl Run {
         self.model.synced = self.model.published;
         (self.model.committed, self.model.committed_synced) = (first, first);
         self.log.sync().unwrap();
+    }
+}
+
+/// Where a database that survives the machine says that a record was sent, it says so after this.
+#[test]
+fn what_is_synced_survives_the_machine_and_what_is_only_acknowledged_may_not() {
+    for options in [Options::default(), small()] {
+        let disk = MemoryDisk::new();
+        let log = open(&disk, &options).unwrap();
+        create(&log, "a");
+        (0..20).for_each(|n| publish(&log, "a", n));
+        let synced = log.synced();
+        (20..40).for_each(|n| publish(&log, "a", n));
+        synced.now_or_never().expect("at once").expect("synced");
+        (40..43).for_each(|n| publish(&log, "a", n));
+        disk.lose_unsynced_tail(0);
+        let late = log.synced().now_or_never().expect("at once");
+        assert!(late.is_err(), "the machine has died");
+        let kept = numbers(&drain(&mut subscribe(&open(&disk, &options).unwrap(), "group", "a")));
+        assert!(kept.len() >= 20 && kept.len() < 43, "{kept:?}");
     }
 }
 

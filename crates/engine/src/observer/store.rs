@@ -11,6 +11,7 @@ use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error as DatabaseError, Row, Tx, Value};
 
+use sagamore_transport::Delivered;
 use sagamore_transport::wire::event_topic;
 
 use super::Plans;
@@ -202,6 +203,12 @@ impl Store {
         events.sort();
         events.dedup();
         events
+    }
+
+    /// Whether an event of a deadline is among these.
+    pub fn has_deadlines(&self, taken: &[Delivered]) -> bool {
+        let deadlines: Vec<_> = self.plans.values().filter_map(|plan| plan.overdue.as_ref()).map(event_topic).collect();
+        taken.iter().any(|delivered| deadlines.contains(&delivered.record.topic))
     }
 
     /// Keeps events, each once, and what follows from them for their chains: seven round trips.

@@ -306,6 +306,97 @@ async fn what_came_out_of_the_inbox_is_told_though_a_process_dies_before_it_publ
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
+/// The database has the order and the mark, and the log has lost the event: nobody else would ever send it.
+#[tokio::test]
+async fn a_power_cut_before_the_log_is_synced_loses_no_chain() {
+    let mut toy = Toy::new().await;
+    toy.sync();
+    toy.transport.is_unsynced(true);
+    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::New);
+    toy.settle().await;
+    assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"], "nobody waits for the sync");
+    toy.power_cut().await;
+    toy.passes(Duration::from_secs(11)); // where several processes share a database, its lease ends
+    toy.settle().await;
+    let told = toy.events().await;
+    let told: BTreeSet<&str> = names(&told).into_iter().collect();
+    assert_eq!(told, BTreeSet::from(["draft.made", "print.done", "shelf.filled"]));
+    assert_eq!((toy.drafts().await, toy.prints().await), (1, 1), "as before");
+    assert_eq!(toy.rows("emitted WHERE sent = FALSE").await, 0, "it is synced, and not sent again");
+}
+
+/// No offset stands for it: when it has left the inbox, nothing but the lost log knew of it.
+#[tokio::test]
+async fn a_power_cut_before_the_log_is_synced_loses_nothing_of_the_inbox() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::FailsTwice).await;
+    toy.settle().await;
+    assert_eq!((toy.prints().await, toy.waiting().await), (0, 2), "the printer after its fault, and the shelf");
+    toy.sync();
+    toy.transport.is_unsynced(true);
+    toy.passes(Duration::from_secs(1));
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 1);
+    let calls = toy.calls();
+    toy.passes(Duration::from_secs(2));
+    toy.settle().await;
+    let told = toy.events().await;
+    assert_eq!(told.iter().filter(|event| event.name.as_str() == "print.done").count(), 1, "not with each look");
+    toy.power_cut().await;
+    toy.passes(Duration::from_secs(61)); // the longest pause
+    toy.settle().await;
+    let told = toy.events().await;
+    assert!(names(&told).contains(&"print.done") && names(&told).contains(&"shelf.filled"), "{told:?}");
+    assert_eq!((toy.prints().await, toy.waiting().await, toy.calls()), (1, 0, calls));
+}
+
+/// It is joined to the transaction that makes the draft, and reads what that has not committed.
+#[tokio::test]
+async fn the_event_of_a_transaction_that_is_lost_is_never_sent() {
+    let mut toy = Toy::in_memory().await;
+    toy.lose_a_draft("1").await;
+    toy.settle().await;
+    assert_eq!((names(&toy.events().await), toy.drafts().await, toy.prints().await), (vec![], 0, 0));
+    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::New);
+    toy.settle().await;
+    assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
+}
+
+/// A delivery may take longer than a transaction may be idle, and the brokers are nobody's writer.
+#[tokio::test]
+async fn no_transaction_is_open_while_events_are_sent() {
+    let mut toy = Toy::in_memory().await;
+    toy.transport.publishes_outside_of(&toy.database_of_the_writer());
+    toy.begin("1", Mood::Calm).await;
+    toy.settle().await;
+    assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
+}
+
+/// A turn that is given up after any number of awaits, or a transport that fails, leaves nothing unsent for long.
+#[tokio::test]
+async fn what_was_leased_and_not_sent_is_sent_again_under_the_same_id() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::Calm).await;
+    toy.transport.falls_silent(true);
+    toy.try_turns().await;
+    toy.transport.falls_silent(false);
+    toy.settle().await;
+    assert_eq!(names(&toy.events().await), [] as [&str; 0], "not at once");
+    toy.passes(Duration::from_secs(1));
+    toy.settle().await;
+    assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
+    toy.transport.is_unsynced(true);
+    toy.begin("2", Mood::Calm).await;
+    toy.settle().await;
+    toy.restart();
+    toy.transport.is_unsynced(false);
+    toy.passes(Duration::from_secs(11));
+    toy.settle().await;
+    let made: Vec<String> = toy.events().await.iter().filter(|event| event.hop == 0).map(Event::id).collect();
+    assert_eq!(made, ["book:2/draft/action/1/draft.made"; 2]);
+    assert_eq!((toy.drafts().await, toy.prints().await), (2, 2));
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_is_a_dead_letter_and_what_is_no_such_event_fails_its_chain() {
     let mut toy = Toy::new().await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join4;
 use sagamore_core::message::Event;
 use sagamore_core::{Body, Direction, StepKey, Timestamp};
 use sagamore_sdk::{
@@ -73,6 +74,7 @@ pub enum Declined {
 const DRAFTS: &[Migration] = &[Migration::new("0001-draft", "CREATE TABLE draft (key TEXT PRIMARY KEY)")];
 const PRINTS: &[Migration] = &[Migration::new("0001-print", "CREATE TABLE print (key TEXT PRIMARY KEY)")];
 const NOW: Timestamp = Timestamp(1_000_000);
+const TOPICS: [&str; 5] = ["draft.made", "draft.dropped", "print.done", "print.failed", "shelf.filled"];
 static GROUP: AtomicUsize = AtomicUsize::new(0);
 
 async fn write(tx: &Tx, table: &str, key: &str) -> Result<(), Fault> {
@@ -127,6 +129,7 @@ fn services(calls: &Calls) -> [Service; 3] {
 }
 
 pub struct Toy {
+    disk: MemoryDisk,
     log: Log,
     pub transport: Unreliable,
     options: Options,
@@ -145,15 +148,24 @@ impl Toy {
     }
 
     pub async fn with(options: Options) -> Toy {
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
-        let databases = [(); 3].map(|()| sagamore_database::testing::database());
-        let topics = ["draft.made", "draft.dropped", "print.done", "print.failed", "shelf.filled"];
-        for topic in topics {
+        Toy::on([(); 3].map(|()| sagamore_database::testing::database()), options).await
+    }
+
+    /// The same on SQLite, whatever the other tests run on.
+    pub async fn in_memory() -> Toy {
+        Toy::on([(); 3].map(|()| Database::memory()), Options::default()).await
+    }
+
+    async fn on(databases: [Database; 3], options: Options) -> Toy {
+        let disk = MemoryDisk::new();
+        let log = Log::on(Arc::new(disk.clone()), log::Options::default()).expect("an empty disk");
+        for topic in TOPICS {
             log.create_topic(topic, 1).await.expect("create topic");
         }
-        let events = watch(&log, &topics).await;
+        let events = watch(&log, &TOPICS).await;
         let (calls, outbox) = (Calls::default(), Outbox::default());
         let mut toy = Toy {
+            disk,
             transport: Unreliable::over(&log),
             log,
             options,
@@ -179,6 +191,58 @@ impl Toy {
         };
         self.participants = each.map(new).collect();
         self.outbox = self.participants[0].outbox();
+    }
+
+    /// The power fails: what the log had not synced is lost, and what the databases have committed is not.
+    pub async fn power_cut(&mut self) {
+        self.disk.lose_unsynced_tail(0);
+        self.log = Log::on(Arc::new(self.disk.clone()), log::Options::default()).expect("what is left of it");
+        self.transport = Unreliable::over(&self.log);
+        self.events = watch(&self.log, &TOPICS).await;
+        self.restart();
+    }
+
+    /// Where drafts are made.
+    pub fn database_of_the_writer(&self) -> Database {
+        self.databases[0].clone()
+    }
+
+    /// Everything published so far survives a power cut.
+    pub fn sync(&self) {
+        self.log.sync().expect("a disk in memory");
+    }
+
+    /// Makes a draft in a transaction whose commit fails, while the writer's turn is joined to it. On SQLite alone.
+    pub async fn lose_a_draft(&mut self, key: &str) {
+        let database = self.databases[0].clone();
+        let open = database.begin().await.expect("begin");
+        let orphan = "CREATE TABLE orphan (key TEXT REFERENCES draft (key) DEFERRABLE INITIALLY DEFERRED)";
+        open.tx().batch(orphan).await.expect("create the table");
+        open.commit().await.expect("commit");
+
+        let first = database.begin().await.expect("begin"); // the others get in line behind this
+        let (outbox, at) = (self.outbox.clone(), self.now);
+        let draft = async {
+            let chain = format!("book:{key}").parse().expect("a chain");
+            let open = database.begin().await.expect("begin");
+            let beginning = Beginning { chain: &chain, version: 1, reaction: "draft", at };
+            let made = DraftMade { key: key.into(), mood: Mood::Calm };
+            outbox.begin(&open.tx(), beginning, &made).await.expect("begun");
+            write(&open.tx(), "draft", key).await.expect("write");
+            outbox.wake();
+            open.commit().await
+        };
+        outbox.wake();
+        let mut rng = fastrand::Rng::with_seed(7);
+        let turn = self.participants[0].turn(at, &mut rng);
+        let loss = async {
+            let open = database.begin().await.expect("begin");
+            open.tx().execute("INSERT INTO orphan (key) VALUES ('nowhere')", ()).await.expect("checked at the commit");
+            open.commit().await
+        };
+        let (draft, turned, lost, _) = join4(draft, turn, loss, first.commit()).await;
+        assert!(draft.is_err() && lost.is_err(), "{draft:?}, {lost:?}");
+        turned.expect("what has come to the service does not fail with the outbox");
     }
 
     /// Only the shelf is at work, as if the others had never been there.

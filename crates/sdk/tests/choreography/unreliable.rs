@@ -1,8 +1,11 @@
-//! A transport that publishes nothing for a while: whoever wants to fares as if its process had died after its commit.
+//! A transport that publishes nothing for a while: whoever wants to fares as if its process had died after its commit. Or
+//! it is not synced for a while: whoever waits for that fares as if the disk were slow.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt;
+use sagamore_database::Database;
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error, Log, Record, Subscription, Transport};
 
@@ -10,12 +13,30 @@ use sagamore_transport::{Consumer, Error, Log, Record, Subscription, Transport};
 pub struct Unreliable {
     log: Log,
     silent: Arc<AtomicBool>,
+    unsynced: Arc<AtomicBool>,
+    writer: Arc<Mutex<Option<Database>>>,
     unknown: Arc<Mutex<Option<String>>>,
 }
 
 impl Unreliable {
     pub fn over(log: &Log) -> Unreliable {
-        Unreliable { log: log.clone(), silent: Arc::default(), unknown: Arc::default() }
+        Unreliable {
+            log: log.clone(),
+            silent: Arc::default(),
+            unsynced: Arc::default(),
+            writer: Arc::default(),
+            unknown: Arc::default(),
+        }
+    }
+
+    /// From now on no sync ends, or again each at once.
+    pub fn is_unsynced(&self, unsynced: bool) {
+        self.unsynced.store(unsynced, Ordering::Relaxed);
+    }
+
+    /// From now on whoever publishes must not hold the one writer of this database.
+    pub fn publishes_outside_of(&self, database: &Database) {
+        *self.writer.lock().expect("nothing panics while it is held") = Some(database.clone());
     }
 
     pub fn knows_no_topic(&self, topic: &str, unknown: bool) {
@@ -36,6 +57,8 @@ impl Transport for Unreliable {
         if self.silent.load(Ordering::Relaxed) {
             return Box::pin(async move { vec![Err(Error::Unavailable("it is silent".into())); records.len()] });
         }
+        let writer = self.writer.lock().expect("nothing panics while it is held").clone();
+        assert!(writer.is_none_or(|writer| writer.begin().now_or_never().is_some()), "a transaction is open");
         let unknown = self.unknown.lock().expect("nothing panics while it is held").clone();
         let is_unknown = move |record: &Record| unknown.as_deref() == Some(&*record.topic);
         Box::pin(async move {
@@ -50,6 +73,13 @@ impl Transport for Unreliable {
             };
             records.iter().map(outcome).collect()
         })
+    }
+
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        match self.unsynced.load(Ordering::Relaxed) {
+            true => Box::pin(std::future::pending()),
+            false => self.log.synced(),
+        }
     }
 
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {

@@ -234,6 +234,10 @@ impl Transport for Behind<Arc<dyn Transport>> {
         })
     }
 
+    fn synced(&self) -> TransportFuture<'static, ()> {
+        self.inner.synced()
+    }
+
     fn subscribe(&self, subscription: Subscription) -> TransportFuture<'_, Box<dyn Consumer>> {
         Box::pin(async {
             let inner = self.trouble.around_transport(None, self.inner.subscribe(subscription)).await?;

@@ -43,6 +43,10 @@ impl Transport for Halting {
         halting(self.0.publish_each(records))
     }
 
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.0.synced()
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             let consumer = self.0.subscribe(subscription).await?;

@@ -9,6 +9,7 @@ use crate::log::groups::Groups;
 use crate::log::index::{Index, Place};
 use crate::log::segment::{Segment, fault};
 use crate::log::state::State;
+use crate::log::synced::Synced;
 use crate::log::{Options, Repair, Stats};
 
 /// The log as it is on the disk.
@@ -23,6 +24,7 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, R
         groups: Groups::default(),
         moved: false,
         broken: None,
+        synced: Synced::new(),
         stats: Stats::default(),
         buffer: Vec::new(),
     };

@@ -13,6 +13,7 @@ use crate::log::frame::{self, GroupMarks, Located, TopicState};
 use crate::log::groups::{Groups, on_disk};
 use crate::log::index::{Index, Place, Slot};
 use crate::log::segment::{Segment, fault};
+use crate::log::synced::{Position, Synced};
 use crate::log::{Options, Stats};
 use crate::port::Subscription;
 use crate::record::{Mark, Record};
@@ -33,6 +34,8 @@ pub(super) struct State {
     pub moved: bool,
     /// A sync failed: nobody knows what is on the disk, and only opening the log again finds out.
     pub broken: Option<String>,
+    /// Tells those who wait for a sync.
+    pub synced: Synced,
     pub stats: Stats,
     pub buffer: Vec<u8>,
 }
@@ -239,6 +242,12 @@ impl State {
         self.segments.back_mut().expect("there is always a segment that is written")
     }
 
+    /// Behind everything written so far.
+    pub fn end(&mut self) -> Position {
+        let current = self.current();
+        Position { segment: current.number, length: current.length }
+    }
+
     /// Appends the buffer to the current segment in one write, or nothing of it.
     pub fn write(&mut self) -> Result<(), Error> {
         self.working()?;
@@ -278,11 +287,29 @@ impl State {
         let number = self.current().number;
         if let Err(error) = self.current().sync() {
             let name = self.disk.name(number);
-            self.broken = Some(format!("sync {name}: {error}; stop, check the disk, and start again"));
+            self.sync_failed(number, &error);
             return Err(fault("sync", &name, &error));
         }
         self.stats.syncs += 1;
+        let end = self.end();
+        self.synced.reaches(end);
         Ok(())
+    }
+
+    /// The same, unless everything before the position is synced already.
+    pub fn sync_until(&mut self, position: Position) -> Result<(), Error> {
+        self.working()?;
+        let current = self.current();
+        let synced = Position { segment: current.number, length: current.synced };
+        if synced < position { self.sync() } else { Ok(()) }
+    }
+
+    /// From now on the log takes nothing any more.
+    pub fn sync_failed(&mut self, number: u32, error: &std::io::Error) {
+        let name = self.disk.name(number);
+        let reason = format!("sync {name}: {error}; stop, check the disk, and start again");
+        self.synced.breaks(&reason);
+        self.broken = Some(reason);
     }
 
     /// An error when the log takes nothing any more.

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::error::Error;
 use crate::log::state::State;
+use crate::log::synced::Position;
 
 /// What the log, its clones and its consumers share. When the last of them goes, everything is synced.
 pub(super) struct Handle {
@@ -45,6 +46,11 @@ impl Handle {
     /// The state, for this thread alone.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
+    }
+
+    /// Whether a thread syncs behind the writers.
+    pub fn has_thread(&self) -> bool {
+        self.thread.is_some()
     }
 
     /// Tells the thread that something was written.
@@ -115,14 +121,12 @@ impl Shared {
         match synced {
             Ok(()) => {
                 state.stats.syncs += 1;
+                state.synced.reaches(Position { segment: number, length });
                 if let Some(segment) = state.segments.iter_mut().find(|segment| segment.number == number) {
                     segment.synced = segment.synced.max(length.min(segment.length));
                 }
             }
-            Err(error) => {
-                let name = state.disk.name(number);
-                state.broken = Some(format!("sync {name}: {error}; stop, check the disk, and start again"));
-            }
+            Err(error) => state.sync_failed(number, &error),
         }
     }
 }
