@@ -41,6 +41,9 @@ pub(crate) fn consumer(options: &Options, group: &str) -> Result<ClientConfig, E
     config.set("session.timeout.ms", ms(options.session));
     config.set("heartbeat.interval.ms", ms(options.session / 5));
     config.set("queued.max.messages.kbytes", (options.prefetch_bytes / 1024).max(1).to_string());
+    // what one answer brings is bounded as what is held: else it is 50 MiB
+    config.set("fetch.max.bytes", options.prefetch_bytes.max(RECORD_BYTES_MAX).to_string());
+    config.set("check.crcs", "true"); // what is broken on a disk is set aside, and not read as something else
     config.set("statistics.interval.ms", "1000"); // for the lag
     // with many topics now and then a record comes just when the request that asks for more has left without its partition, and
     // waits until that is answered: measured, three orders of a hundred waited half a second, the default

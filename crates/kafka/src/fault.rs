@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sagamore_transport::{Error, Resource};
 
@@ -95,6 +96,8 @@ impl Complaints {
 
 /// The context of clients that only ask.
 pub(crate) struct Asking;
+
+impl ConsumerContext for Asking {}
 
 impl ClientContext for Asking {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sagamore_transport::{Delivered, Error, Mark};
+use bytes::Bytes;
+use sagamore_transport::{Delivered, Error, Mark, Record};
 use tokio::sync::Notify;
+
+use crate::stall::{self, Stall};
 
 /// How much one poll gives, about; but always one record.
 const POLL_BYTES_MAX: usize = 4 << 20;
@@ -29,10 +32,19 @@ pub(crate) struct Intake {
     untold: Option<BTreeSet<Key>>,
     /// The partitions that the group has given us. None: we have named them, and what is told of any is told of one of ours.
     given: Option<BTreeSet<Key>>,
+    /// Where we began in partitions of which nothing has come.
+    starts: BTreeMap<Key, u64>,
     /// Others are ours than when the thread looked last.
     pub regrouped: bool,
     /// The consumer is of no use any more.
     pub dead: Option<Error>,
+    /// A right that is missing, until records come again.
+    pub denied: Option<Error>,
+    /// Partitions that do not advance, as of the thread's last look.
+    pub stalled: Vec<Stall>,
+    /// How often the consumer was polled, and how many tasks wait for a record now.
+    pub polls: u64,
+    pub waiting: usize,
 }
 
 /// Where the group stands in one partition that is ours.
@@ -43,6 +55,8 @@ struct Place {
     taken: bool,
     /// Everything before it is done with.
     mark: Option<u64>,
+    /// Behind the last record that was taken, or passed over.
+    next: Option<u64>,
     /// Behind the last record there is, as far as it is known.
     high: u64,
     /// The brokers do not know the mark yet.
@@ -50,6 +64,12 @@ struct Place {
 }
 
 impl Shared {
+    /// The consumer is of no use from now on: every call fails with this.
+    pub fn is_dead(&self, error: Error) {
+        self.intake().dead = Some(error);
+        self.ready.notify_one();
+    }
+
     pub fn intake(&self) -> MutexGuard<'_, Intake> {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,6 +79,9 @@ impl Intake {
     /// Takes what came from the brokers.
     pub fn push(&mut self, delivered: Delivered) {
         let key = (delivered.record.topic.clone(), delivered.partition);
+        if self.given.as_ref().is_some_and(|given| !given.contains(&key)) {
+            return; // the partition was revoked while the record was on its way
+        }
         let offset = delivered.offset;
         let place = self.places.entry(key).or_default();
         if !place.taken || place.mark.is_some_and(|mark| offset < mark) || offset < place.base {
@@ -67,12 +90,60 @@ impl Intake {
                 Place { base: offset, taken: true, high: if place.taken { 0 } else { place.high }, ..Place::default() };
         }
         place.high = place.high.max(offset + 1);
+        place.next = Some(offset + 1);
+        if self.untold.as_ref().is_some_and(BTreeSet::is_empty) {
+            self.denied = None; // the brokers say of all partitions how far they go
+        }
         self.bytes += weight(&delivered);
         self.records.push_back(delivered);
     }
 
+    /// Takes the place of a record that cannot be read, for its consumer to set it aside.
+    pub fn push_unreadable(&mut self, (topic, partition): Key, offset: u64, reason: &str) {
+        let record =
+            Record { topic, partition: Some(partition), key: Bytes::new(), headers: Vec::new(), body: Bytes::new() };
+        self.push(Delivered { record, partition, offset, unreadable: Some(reason.into()) });
+    }
+
+    /// Where the next record of a partition is to come from; none while that is not known.
+    pub fn position(&self, key: &Key) -> Option<u64> {
+        let taken = self.places.get(key).and_then(|place| place.next.or(place.mark));
+        taken.or_else(|| self.starts.get(key).copied())
+    }
+
+    /// Partitions with records that have not come, and the offset of the next one.
+    pub fn awaited(&self) -> Vec<(Key, u64)> {
+        let keys: BTreeSet<&Key> = self.places.keys().chain(self.starts.keys()).collect();
+        let awaited = keys.into_iter().filter_map(|key| {
+            let (position, high) = (self.position(key)?, self.places.get(key).map(|place| place.high));
+            (high.is_none_or(|high| position < high)).then(|| (key.clone(), position))
+        });
+        awaited.collect()
+    }
+
+    /// Partitions of which it is not known where we began in them.
+    pub fn unbegun(&self) -> Vec<Key> {
+        let ours = self.ours().unwrap_or_default();
+        ours.into_iter().filter(|key| self.position(key).is_none()).collect()
+    }
+
+    /// We have begun to take a partition from there on.
+    pub fn begin(&mut self, key: Key, start: u64) {
+        self.starts.insert(key, start);
+    }
+
+    /// Where the group stands in each partition, and how far that goes.
+    pub fn standing(&self) -> Vec<stall::Place> {
+        let standing = |(key, place): (&Key, &Place)| {
+            let position = place.mark.unwrap_or(place.base);
+            stall::Place { key: key.clone(), position, end: place.high }
+        };
+        self.places.iter().map(standing).collect()
+    }
+
     /// Gives what is there, in order.
     pub fn take(&mut self, max: usize) -> Vec<Delivered> {
+        self.polls += 1;
         let (mut taken, mut bytes) = (Vec::with_capacity(max.min(self.records.len())), 0);
         while taken.len() < max && (bytes < POLL_BYTES_MAX || taken.is_empty()) {
             let Some(delivered) = self.records.pop_front() else { break };
@@ -131,8 +202,13 @@ impl Intake {
     pub fn rewind(&mut self) -> Vec<(Key, u64)> {
         self.records.clear();
         self.bytes = 0;
-        let taken = self.places.iter().filter(|(_, place)| place.taken);
-        taken.map(|(key, place)| (key.clone(), place.mark.unwrap_or(place.base))).collect()
+        let taken = self.places.iter_mut().filter(|(_, place)| place.taken);
+        let start = |(key, place): (&Key, &mut Place)| {
+            let start = place.mark.unwrap_or(place.base);
+            place.next = Some(start);
+            (key.clone(), start)
+        };
+        taken.map(start).collect()
     }
 
     /// The group will say which partitions are ours.
@@ -157,6 +233,7 @@ impl Intake {
             given.retain(|key| !keys.contains(key));
         }
         self.places.retain(|key, _| !keys.contains(key));
+        self.starts.retain(|key, _| !keys.contains(key));
         let theirs = |delivered: &Delivered| {
             keys.iter().any(|(topic, partition)| *topic == delivered.record.topic && *partition == delivered.partition)
         };
@@ -224,4 +301,53 @@ impl Intake {
 fn weight(delivered: &Delivered) -> usize {
     let headers: usize = delivered.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     delivered.record.key.len() + delivered.record.body.len() + headers + size_of::<Delivered>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivered(topic: &str, offset: u64) -> Delivered {
+        let (partition, body) = (0, Bytes::from_static(b"{}"));
+        let record = Record { topic: topic.into(), partition: Some(0), key: Bytes::new(), headers: Vec::new(), body };
+        Delivered { record, partition, offset, unreadable: None }
+    }
+
+    fn key(topic: &str) -> Key {
+        (topic.into(), 0)
+    }
+
+    #[test]
+    fn a_record_of_a_partition_that_was_revoked_is_not_handed_on() {
+        let mut intake = Intake::default();
+        intake.is_member();
+        intake.assign(vec![key("kept"), key("lost")]);
+        for topic in ["kept", "lost"] {
+            intake.push(delivered(topic, 4));
+        }
+        intake.revoke(&[key("lost")]);
+        intake.push(delivered("lost", 5)); // it was on its way
+        let taken = intake.take(10);
+        assert_eq!(taken, [delivered("kept", 4)]);
+        assert_eq!((intake.marks().len(), intake.bytes()), (1, 0), "nothing is held of it, and no mark");
+    }
+
+    #[test]
+    fn an_unreadable_record_holds_its_place_among_the_others() {
+        let mut intake = Intake::default();
+        intake.begin(key("a"), 3);
+        intake.observe(key("a"), 0, 9); // the library does not know where the group stands
+        assert_eq!(intake.awaited(), [(key("a"), 3)], "it begins where the group stands");
+        intake.push(delivered("a", 3));
+        intake.push_unreadable(key("a"), 4, "no codec");
+        assert_eq!((intake.position(&key("a")), intake.position(&key("b"))), (Some(5), None));
+        let taken = intake.take(10);
+        assert_eq!(taken.iter().map(|one| one.offset).collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(taken[1].unreadable.as_deref(), Some("no codec"));
+        assert_eq!(intake.standing()[0].position, 3, "nothing is done with");
+        assert_eq!(intake.mark(Mark::behind(&taken)), 0);
+        assert_eq!(intake.standing()[0].position, 5);
+        intake.rewind();
+        assert_eq!(intake.position(&key("a")), Some(5), "what is acknowledged does not come again");
+    }
 }

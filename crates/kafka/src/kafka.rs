@@ -1,15 +1,18 @@
 //! The adapter itself.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error, Record, Subscription, Transport};
 
 use crate::consume::GroupConsumer;
+use crate::groups::{self, Group};
+use crate::intake::Shared;
 use crate::names::Names;
 use crate::options::Options;
 use crate::produce::Producer;
+use crate::stall::Stall;
 use crate::topics::{Broker, Topic, Topics};
 
 /// A Kafka cluster as a transport. Clones share the producer.
@@ -27,6 +30,8 @@ struct Inner {
     producer: Producer,
     /// Whether another member of a group has the name of this process's.
     nameless: Arc<AtomicBool>,
+    /// The consumers that live, for what they know of themselves.
+    consumers: Mutex<Vec<Weak<Shared>>>,
 }
 
 impl Kafka {
@@ -36,7 +41,36 @@ impl Kafka {
         let topics = Topics::new(options.clone(), names.clone())?;
         let producer = Producer::new(options.clone(), names.clone());
         let nameless = Arc::default();
-        Ok(Kafka { inner: Arc::new(Inner { options, names, topics, producer, nameless }) })
+        let consumers = Mutex::default();
+        Ok(Kafka { inner: Arc::new(Inner { options, names, topics, producer, nameless, consumers }) })
+    }
+
+    /// Where a group stands in these topics; those that do not exist are left out.
+    pub async fn group(&self, group: &str, topics: &[String]) -> Result<Group, Error> {
+        let mut divided = Vec::with_capacity(topics.len());
+        for topic in topics {
+            divided.extend(self.inner.topics.partitions(topic).await?.map(|partitions| (topic.clone(), partitions)));
+        }
+        let (kafka, group) = (self.clone(), group.to_owned());
+        let asked = tokio::task::spawn_blocking(move || {
+            groups::ask(&kafka.inner.options, &kafka.inner.names, &group, &divided)
+        });
+        asked.await.map_err(|error| Error::Unavailable(error.to_string()))?
+    }
+
+    /// The partitions of this client's consumers that do not advance, although they are polled and lag.
+    pub fn stalls(&self) -> Vec<Stall> {
+        self.inner.consumers().iter().flat_map(|shared| shared.intake().stalled.clone()).collect()
+    }
+
+    /// The rights that this client's consumers lack.
+    pub fn denials(&self) -> Vec<Error> {
+        let denied = |shared: &Arc<Shared>| {
+            let intake = shared.intake();
+            let dead = intake.dead.clone().filter(|error| matches!(error, Error::Denied { .. }));
+            intake.denied.clone().or(dead)
+        };
+        self.inner.consumers().iter().filter_map(denied).collect()
     }
 
     /// The topics of the namespace, by name.
@@ -52,6 +86,23 @@ impl Kafka {
     /// The brokers of the cluster.
     pub async fn brokers(&self) -> Result<Vec<Broker>, Error> {
         self.inner.topics.brokers().await
+    }
+}
+
+impl Inner {
+    fn consumers(&self) -> Vec<Arc<Shared>> {
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|shared| shared.strong_count() > 0);
+        consumers.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// What a new consumer shares with its thread.
+    fn enrol(&self) -> Arc<Shared> {
+        let shared = Arc::new(Shared::default());
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        consumers.retain(|shared| shared.strong_count() > 0);
+        consumers.push(Arc::downgrade(&shared));
+        shared
     }
 }
 
@@ -92,7 +143,8 @@ impl Transport for Kafka {
                 let count = topics.partitions(topic).await?;
                 partitions.push(count.ok_or_else(|| Error::no_topic(topic))?);
             }
-            let consumer = GroupConsumer::open(options.clone(), names.clone(), subscription, nameless.clone()).await?;
+            let (options, names, nameless) = (options.clone(), names.clone(), nameless.clone());
+            let consumer = GroupConsumer::open(options, names, subscription, nameless, self.inner.enrol()).await?;
             Ok(Box::new(consumer) as Box<dyn Consumer>)
         })
     }

@@ -5,6 +5,7 @@
 
 pub mod options;
 
+mod groups;
 mod kafka;
 mod refused;
 mod topics;
@@ -12,12 +13,19 @@ mod topics;
 mod produce;
 
 mod consume;
+mod taker;
+mod unreadable;
+mod watch;
+
 mod intake;
+mod stall;
 
 mod config;
 mod fault;
 mod names;
 
+pub use groups::Group;
 pub use kafka::Kafka;
 pub use options::{Options, Sasl, Security, Tls};
+pub use stall::Stall;
 pub use topics::{Broker, Topic};

@@ -28,6 +28,8 @@ pub struct Options {
     pub session: Duration,
     /// What a consumer holds of what has not been asked for yet, in bytes; above it the brokers are not asked for more.
     pub prefetch_bytes: usize,
+    /// A partition that stands for so long with records before it is stalled. Handlers and retries take less.
+    pub stalled_after: Duration,
 }
 
 /// TLS and SASL; with neither the connection is plain.
@@ -75,6 +77,7 @@ impl Options {
             answered_within: Duration::from_secs(5),
             session: Duration::from_secs(10),
             prefetch_bytes: 16 << 20,
+            stalled_after: Duration::from_secs(30),
         }
     }
 }

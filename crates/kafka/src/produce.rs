@@ -115,7 +115,7 @@ impl Producer {
                     waits = again;
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
-                Err((error, _)) => return Err(fault::of_record(&record.topic, size(record), &error)),
+                Err((error, _)) => return Err(fault::of_record(&topic, size(record), &error)),
             }
         }
     }

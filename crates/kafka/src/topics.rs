@@ -113,7 +113,7 @@ impl Topics {
         let name = self.names.there(topic);
         match self.find(&name).await? {
             Found::Topic(_) => return Ok(()),
-            Found::Denied => return Err(Error::denied_topic("DESCRIBE", topic)),
+            Found::Denied => return Err(Error::denied_topic("DESCRIBE", &name)),
             Found::Leaderless => {}
             Found::Nothing => self.make(&name, partitions).await?,
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::Namespace;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use sagamore_kafka::{Kafka, Options};
 use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription, Transport};
 
@@ -118,8 +120,9 @@ async fn a_group_that_grows_and_shrinks_loses_nothing_and_marks_of_lost_partitio
 async fn whose_name_another_member_takes_goes_on_without_it() {
     let Some(options) = common::options() else { return };
     let named = Options { instance: Some("twice".into()), ..options };
-    let [one, other] = [named.clone(), named].map(|options| Kafka::connect(options).expect("the options are right"));
-    let _removed = Namespace { kafka: one.clone() };
+    let other = Kafka::connect(named.clone()).expect("the options are right");
+    let namespace = Namespace::with(named);
+    let one = namespace.kafka.clone();
     one.create_topic("shared", 2).await.expect("create");
     let mut first = subscribe(&one, "shared", None).await;
     publish(&one, "shared", 0..4, 2).await;
@@ -174,7 +177,7 @@ async fn while_no_broker_answers_that_is_said_within_the_bound() {
 /// Where a consumer holds no more than 64 kB.
 fn holding_little() -> Option<Namespace> {
     let options = Options { prefetch_bytes: 64 << 10, ..common::options()? };
-    Some(Namespace { kafka: Kafka::connect(options).expect("the options are right") })
+    Some(Namespace::with(options))
 }
 
 /// A record of 20 kB.
@@ -238,4 +241,51 @@ async fn what_is_not_asked_for_is_held_back_and_comes_all_the_same() {
         offsets.extend(consumer.poll(3).await.expect("poll").iter().map(|delivered| delivered.offset));
     }
     assert_eq!(offsets, (0..100).collect::<Vec<u64>>(), "each once, in order");
+}
+
+/// Other programs choose the codec of their records.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_in_every_codec_are_read() {
+    let Some(namespace) = Namespace::new() else { return };
+    let brokers = common::brokers().expect("brokers");
+    namespace.kafka.create_topic("compressed", 1).await.expect("create");
+    let topic = namespace.on_brokers("compressed");
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &brokers).set("compression.codec", codec);
+        let producer: FutureProducer = config.create().unwrap_or_else(|error| panic!("{codec}: {error}"));
+        let body = codec.repeat(200); // short ones are sent as they are
+        let record = FutureRecord::<[u8], str>::to(&topic).payload(&body);
+        producer.send(record, PATIENCE).await.unwrap_or_else(|(error, _)| panic!("{codec}: {error}"));
+    }
+    let mut consumer = subscribe(&namespace.kafka, "compressed", None).await;
+    let mut bodies = Vec::new();
+    while bodies.len() < 4 {
+        tokio::time::timeout(PATIENCE, consumer.ready()).await.unwrap_or_else(|_| panic!("only {bodies:?} came"));
+        bodies.extend(consumer.poll(10).await.expect("poll").into_iter().map(|one| one.record.body));
+    }
+    assert_eq!(bodies, ["gzip", "snappy", "lz4", "zstd"].map(|codec| codec.repeat(200)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_group_stands_is_known_from_outside() {
+    let Some(namespace) = Namespace::new() else { return };
+    let kafka = &namespace.kafka;
+    kafka.create_topic("read", 1).await.expect("create");
+    publish(kafka, "read", 0..5, 1).await;
+    let topics = ["read", "missing"].map(str::to_owned);
+    let before = kafka.group("readers", &topics).await.expect("the group");
+    assert_eq!((before.members, before.reaches[0].mark, before.reaches[0].end), (0, 0, 5));
+    let mut consumer = subscribe(kafka, "read", None).await;
+    take_all(&mut [&mut consumer], (0..5).collect()).await;
+    publish(kafka, "read", 5..7, 1).await;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < until, "the brokers never know that it has read");
+        let group = kafka.group("readers", &topics).await.expect("the group");
+        assert_eq!((group.members, group.reaches.len(), group.reaches[0].end), (1, 1, 7));
+        if group.reaches[0].mark >= 5 {
+            return;
+        }
+    }
 }

@@ -134,6 +134,8 @@ impl Kafka {
              broker.session.timeout.ms={SESSION_MS}\n\
              broker.heartbeat.interval.ms={HEARTBEAT_MS}\n\
              auto.create.topics.enable=false\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             allow.everyone.if.no.acl.found=true\n\
              group.initial.rebalance.delay.ms=0\n\
              offsets.topic.num.partitions=8\n\
              offsets.topic.replication.factor=1\n\

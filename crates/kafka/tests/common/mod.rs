@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod raw;
+
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Once};
@@ -14,6 +16,7 @@ const VARIABLE: &str = "SAGAMORE_TEST_KAFKA";
 /// A namespace that nobody else uses. Its topics go with it.
 pub struct Namespace {
     pub kafka: Kafka,
+    name: String,
 }
 
 /// The brokers' addresses, if there are any; that there are none is told once.
@@ -33,6 +36,14 @@ pub fn brokers() -> Option<String> {
     brokers
 }
 
+/// Says once what is left out.
+pub fn left_out(what: &str) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        let _ = writeln!(std::io::stderr(), "\nLEFT OUT: {what}.\n");
+    });
+}
+
 /// Options with a namespace of their own.
 pub fn options() -> Option<Options> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -48,7 +59,17 @@ pub async fn fresh() -> Option<(Arc<dyn Transport>, Namespace)> {
 
 impl Namespace {
     pub fn new() -> Option<Namespace> {
-        Some(Namespace { kafka: Kafka::connect(options()?).expect("the options are right") })
+        Some(Namespace::with(options()?))
+    }
+
+    pub fn with(options: Options) -> Namespace {
+        let name = options.namespace.clone().expect("a namespace");
+        Namespace { kafka: Kafka::connect(options).expect("the options are right"), name }
+    }
+
+    /// A topic or a group, by its name on the brokers.
+    pub fn on_brokers(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
     }
 }
 

@@ -1,0 +1,429 @@
+//! A consumer's thread: takes records from the brokers as long as there is room, tells them the marks, and goes past
+//! records that cannot be read.
+
+use std::collections::HashMap;
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use sagamore_transport::{Delivered, Error, Mark, Reach, Record, Resource, Subscription};
+use tokio::sync::oneshot;
+
+use crate::config;
+use crate::fault::unavailable;
+use crate::intake::{Key, Shared};
+use crate::names::Names;
+use crate::options::Options;
+use crate::stall::Standing;
+use crate::unreadable::{Doubts, Finding, is_of_a_record};
+use crate::watch::{Watch, key, list, tell};
+
+/// How long the thread waits for a record before it looks at its orders.
+const WAIT: Duration = Duration::from_millis(50);
+/// How often the brokers are told how far the group is: what they have not heard of comes again after a crash, and the
+/// barrier knows it.
+const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How often the thread looks for partitions that do not advance.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A consumer that nobody polls for so long advances nowhere, and that is no fault of its partitions.
+const UNPOLLED_MAX: Duration = Duration::from_secs(10);
+
+/// The thread's side.
+pub(crate) struct Taker {
+    consumer: BaseConsumer<Watch>,
+    shared: Arc<Shared>,
+    names: Names,
+    options: Options,
+    /// Names on the brokers -> names here.
+    topics: HashMap<String, Arc<str>>,
+    told: Instant,
+    paused: bool,
+    nameless: Arc<AtomicBool>,
+    doubts: Doubts,
+    standing: Standing,
+    looked: Instant,
+    /// How many polls there were, and when that was another number.
+    polled: (u64, Instant),
+}
+
+/// What the thread is to do.
+pub(crate) enum Order {
+    /// Everything back to the marks.
+    Rewind(Answer<()>),
+    /// How far our partitions go, and how far the group is there.
+    Reaches(Answer<Option<Vec<Reach>>>),
+}
+
+/// Where an order is answered.
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
+
+impl Taker {
+    pub fn open(
+        options: Options,
+        names: Names,
+        Subscription { group, topics, partitions }: Subscription,
+        shared: Arc<Shared>,
+        nameless: Arc<AtomicBool>,
+    ) -> Result<Taker, Error> {
+        let group = names.there(&group).into_owned();
+        let mut config = config::consumer(&options, &group)?;
+        if let (Some(instance), None) = (&options.instance, &partitions)
+            && !nameless.load(Ordering::Relaxed)
+        {
+            config.set("group.instance.id", format!("{instance}-{:08x}", listening(&topics)));
+        }
+        let watch = Watch::new(shared.clone(), names.clone(), group.clone());
+        let consumer = BaseConsumer::from_config_and_context(&config, watch);
+        let consumer = consumer.map_err(|error| unavailable("make a consumer", &error))?;
+        let there: Vec<String> = topics.iter().map(|topic| names.there(topic).into_owned()).collect();
+        match partitions {
+            None => {
+                shared.intake().is_member();
+                let there: Vec<&str> = there.iter().map(String::as_str).collect();
+                consumer.subscribe(&there).map_err(|error| unavailable("subscribe", &error))?;
+            }
+            Some(partitions) => {
+                shared.intake().assign(Vec::new()); // who names its partitions is told of none
+                for element in assign(&consumer, &there, &partitions, &options)?.elements() {
+                    if let (Some(key), Offset::Offset(start)) = (key(&names, &element), element.offset()) {
+                        shared.intake().begin(key, u64::try_from(start).unwrap_or(0));
+                    }
+                }
+            }
+        }
+        let topics = there.into_iter().zip(topics).collect();
+        let (now, stalled_after) = (Instant::now(), options.stalled_after);
+        Ok(Taker {
+            consumer,
+            shared,
+            names,
+            doubts: Doubts::new(options.clone(), group),
+            options,
+            topics,
+            told: now,
+            paused: false,
+            nameless,
+            standing: Standing::new(stalled_after),
+            looked: now,
+            polled: (0, now),
+        })
+    }
+
+    pub fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            match orders.try_recv() {
+                Ok(Order::Rewind(done)) => drop(done.send(self.rewind())),
+                Ok(Order::Reaches(done)) => drop(done.send(self.reaches())),
+                Err(TryRecvError::Disconnected) => break,
+                Err(TryRecvError::Empty) => {}
+            }
+            if self.told.elapsed() >= TELL_EVERY {
+                self.told = Instant::now();
+                tell(&self.consumer, &self.shared, &self.names, CommitMode::Async);
+            }
+            if self.looked.elapsed() >= LOOK_EVERY {
+                self.looked = Instant::now();
+                self.look_at_progress();
+            }
+            self.make_room();
+            let wait = if self.look_for_unreadable() { Duration::ZERO } else { WAIT };
+            match self.consumer.poll(wait) {
+                None => {}
+                Some(Ok(message)) => {
+                    if let Some(delivered) = read(&message, &mut self.topics, &self.names) {
+                        self.shared.intake().push(delivered);
+                        self.shared.ready.notify_one();
+                    }
+                }
+                Some(Err(error)) => self.note(&error),
+            }
+        }
+        tell(&self.consumer, &self.shared, &self.names, CommitMode::Sync);
+    }
+
+    /// Looks at one offset at which a record may be unreadable, and takes the consumer past it. Returns whether there is
+    /// more to look at.
+    fn look_for_unreadable(&mut self) -> bool {
+        let Some((key, offset)) = self.doubts.next() else { return false };
+        let (held, position) = {
+            let intake = self.shared.intake();
+            (intake.bytes(), intake.position(&key))
+        };
+        if held > self.options.prefetch_bytes {
+            return false;
+        }
+        if position != Some(offset) {
+            self.doubts.settle(); // its records come, or go to another consumer
+            return true;
+        }
+        let finding = self.doubts.look(&self.names.there(&key.0), key.1, offset);
+        match finding {
+            Ok(Finding::Unreadable(code)) => {
+                tracing::error!(topic = %key.0, partition = key.1, offset, %code, "a record cannot be read: set aside");
+                metrics::counter!("sagamore_kafka_unreadable_total").increment(1);
+                let reason = format!("the Kafka client cannot read it: {code}");
+                self.shared.intake().push_unreadable(key, offset, &reason);
+                self.shared.ready.notify_one();
+                self.doubts.pass();
+                return true;
+            }
+            Ok(Finding::Record | Finding::Nothing) if !self.doubts.has_passed() => self.doubts.settle(),
+            Ok(Finding::Record | Finding::Nothing) => match self.seek(&[(key, offset)]) {
+                Ok(()) => self.doubts.settle(),
+                Err(error) => tracing::warn!(%error, "go past a record that cannot be read, trying again"),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "look for a record that cannot be read, trying again");
+                self.doubts.settle(); // the library reports it again
+            }
+        }
+        false
+    }
+
+    /// Some partition is held up by an unreadable record: all that have more to read are looked at.
+    fn doubt(&mut self) -> Result<(), Error> {
+        let fresh = self.shared.intake().unbegun();
+        if !fresh.is_empty() {
+            let (committed, first) = (self.committed(&fresh)?, self.offsets_at(&fresh, Offset::Beginning)?);
+            for key in fresh {
+                let of = |offsets: &HashMap<Key, Option<u64>>| offsets.get(&key).copied().flatten().unwrap_or(0);
+                let start = of(&committed).max(of(&first));
+                self.shared.intake().begin(key, start);
+            }
+        }
+        self.doubts.raise(self.shared.intake().awaited());
+        Ok(())
+    }
+
+    /// Notes the partitions that do not advance.
+    fn look_at_progress(&mut self) {
+        let now = Instant::now();
+        let mut intake = self.shared.intake();
+        if intake.waiting > 0 || intake.polls != self.polled.0 {
+            self.polled = (intake.polls, now);
+        }
+        if now.saturating_duration_since(self.polled.1) > UNPOLLED_MAX {
+            self.standing.reset();
+        }
+        let group = self.names.here(&self.consumer.context().group).unwrap_or_default().to_owned();
+        let stalled = self.standing.look(&group, intake.standing(), now);
+        for stall in stalled.iter().filter(|stall| !intake.stalled.iter().any(|known| known.is_of(stall))) {
+            tracing::error!(topic = stall.topic, partition = stall.partition, "{stall}");
+        }
+        metrics::gauge!("sagamore_kafka_stalled_partitions", "group" => group).set(stalled.len() as f64);
+        intake.stalled = stalled;
+    }
+
+    /// Asks the brokers for nothing more while enough is held, and stays in the group all the same. A partition that comes
+    /// goes on as it was when it went, if it was ours before: paused, perhaps.
+    fn make_room(&mut self) {
+        let (held, regrouped) = {
+            let intake = self.shared.intake();
+            (intake.bytes(), intake.regrouped)
+        };
+        let wanted =
+            if self.paused { held > self.options.prefetch_bytes / 2 } else { held > self.options.prefetch_bytes };
+        if wanted == self.paused && !regrouped {
+            return;
+        }
+        let Ok(assigned) = self.consumer.assignment() else { return };
+        let done = if wanted { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) };
+        match done {
+            Ok(()) => {
+                self.paused = wanted;
+                self.shared.intake().regrouped = false;
+            }
+            Err(error) => tracing::debug!(%error, "pause or resume"),
+        }
+    }
+
+    fn rewind(&mut self) -> Result<(), Error> {
+        let starts = self.shared.intake().rewind();
+        if starts.is_empty() { Ok(()) } else { self.seek(&starts) }
+    }
+
+    fn seek(&self, starts: &[(Key, u64)]) -> Result<(), Error> {
+        let sought = self.consumer.seek_partitions(list(starts, &self.names), self.options.answered_within);
+        let sought = sought.map_err(|error| unavailable("seek", &error))?;
+        for element in sought.elements() {
+            element.error().map_err(|error| unavailable("seek", &error))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the brokers: what the library knows of the ends is as old as its last fetch.
+    fn reaches(&self) -> Result<Option<Vec<Reach>>, Error> {
+        let Some(keys) = self.shared.intake().ours() else { return Ok(None) };
+        if keys.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let committed = self.committed(&keys)?;
+        let first = self.offsets_at(&keys, Offset::Beginning)?;
+        let ends = self.offsets_at(&keys, Offset::End)?;
+        let mut intake = self.shared.intake();
+        for key in &keys {
+            let of = |offsets: &HashMap<Key, Option<u64>>| offsets.get(key).copied().flatten().unwrap_or(0);
+            intake.observe(key.clone(), of(&committed).max(of(&first)), of(&ends));
+            intake.trim(key, of(&first));
+        }
+        let reach = |mark: Mark| {
+            let end = ends.get(&(mark.topic.clone(), mark.partition)).copied().flatten()?;
+            Some(Reach { topic: mark.topic, partition: mark.partition, mark: mark.next, end: end.max(mark.next) })
+        };
+        let marks: Vec<Mark> = intake.marks();
+        Ok(marks.into_iter().map(reach).collect())
+    }
+
+    /// Where the group stands in these partitions.
+    fn committed(&self, keys: &[Key]) -> Result<HashMap<Key, Option<u64>>, Error> {
+        let list = self.consumer.committed_offsets(self.list_at(keys, Offset::Invalid)?, self.options.answered_within);
+        self.offsets(&list.map_err(|error| unavailable("ask where the group stands", &error))?)
+    }
+
+    /// The first or the last offset of these partitions.
+    fn offsets_at(&self, keys: &[Key], end: Offset) -> Result<HashMap<Key, Option<u64>>, Error> {
+        let list = self.consumer.offsets_for_times(self.list_at(keys, end)?, self.options.answered_within);
+        self.offsets(&list.map_err(|error| unavailable("ask how far the partitions go", &error))?)
+    }
+
+    fn list_at(&self, keys: &[Key], offset: Offset) -> Result<TopicPartitionList, Error> {
+        let mut list = TopicPartitionList::with_capacity(keys.len());
+        for (topic, partition) in keys {
+            let partition = i32::try_from(*partition).unwrap_or(-1);
+            let added = list.add_partition_offset(&self.names.there(topic), partition, offset);
+            added.map_err(|error| unavailable("name a partition", &error))?;
+        }
+        Ok(list)
+    }
+
+    /// What was told of each partition; none where there is none.
+    fn offsets(&self, list: &TopicPartitionList) -> Result<HashMap<Key, Option<u64>>, Error> {
+        let mut offsets = HashMap::new();
+        for element in list.elements() {
+            element.error().map_err(|error| unavailable("ask how far the partitions go", &error))?;
+            let (Some(topic), Ok(partition)) = (self.names.here(element.topic()), u32::try_from(element.partition()))
+            else {
+                continue;
+            };
+            let offset = match element.offset() {
+                Offset::Offset(offset) => u64::try_from(offset).ok(),
+                _ => None,
+            };
+            offsets.insert((topic.into(), partition), offset);
+        }
+        Ok(offsets)
+    }
+
+    /// Most errors the library repairs by itself. One that it cannot repair ends this consumer.
+    fn note(&mut self, error: &KafkaError) {
+        let watch = self.consumer.context();
+        let group = &watch.group;
+        match error {
+            KafkaError::MessageConsumptionFatal(code) => {
+                if *code == RDKafkaErrorCode::FencedInstanceId {
+                    // or the brokers think so: one that was killed has forgotten who came last under the name
+                    tracing::warn!(group, "another member has this one's name: it joins again without a name");
+                    self.nameless.store(true, Ordering::Relaxed);
+                } else {
+                    tracing::error!(%error, group, "this consumer is of no use any more");
+                }
+                self.shared.is_dead(Error::Unavailable(format!("consume: {code}")));
+            }
+            KafkaError::MessageConsumption(code) if is_of_a_record(*code) => {
+                if self.doubts.is_empty()
+                    && let Err(error) = self.doubt()
+                {
+                    tracing::warn!(%error, "look for a record that cannot be read, trying again");
+                }
+            }
+            KafkaError::MessageConsumption(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                let denied = Error::Denied { operation: "READ", resource: Resource::Group(group.clone()) };
+                tracing::error!(error = %denied, "consume");
+                self.shared.is_dead(denied);
+            }
+            KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                let topics = self.topics.keys().cloned().collect::<Vec<_>>().join("' or '");
+                let denied = Error::denied_topic("READ", &topics);
+                watch.complaints.tell(group, error, &denied.to_string());
+                self.shared.intake().denied = Some(denied);
+            }
+            error => watch.complaints.tell(group, error, "consume"),
+        }
+    }
+}
+
+/// Another number for other topics. A member that came back under its old name, but to listen to something else, would be
+/// given what it had.
+fn listening(topics: &[Arc<str>]) -> u32 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    topics.iter().for_each(|topic| hasher.write(topic.as_bytes()));
+    hasher.finish() as u32
+}
+
+/// Takes these partitions from where the group stands in them. Returns the offset at which each begins.
+fn assign(
+    consumer: &BaseConsumer<Watch>,
+    topics: &[String],
+    partitions: &[u32],
+    options: &Options,
+) -> Result<TopicPartitionList, Error> {
+    let mut wanted = TopicPartitionList::new();
+    for topic in topics {
+        for partition in partitions {
+            wanted.add_partition(topic, i32::try_from(*partition).unwrap_or(-1));
+        }
+    }
+    let stands = consumer.committed_offsets(wanted, options.answered_within);
+    let mut stands = stands.map_err(|error| unavailable("ask where the group stands", &error))?;
+    let mut fresh = TopicPartitionList::new();
+    for element in stands.elements() {
+        if !matches!(element.offset(), Offset::Offset(_)) {
+            let added = fresh.add_partition_offset(element.topic(), element.partition(), Offset::Beginning);
+            added.map_err(|error| unavailable("begin at the earliest", &error))?;
+        }
+    }
+    if fresh.count() > 0 {
+        let first = consumer.offsets_for_times(fresh, options.answered_within);
+        for element in first.map_err(|error| unavailable("ask how far the partitions go", &error))?.elements() {
+            let known = matches!(element.offset(), Offset::Offset(offset) if offset >= 0);
+            let start = if known { element.offset() } else { Offset::Beginning };
+            let set = stands.set_partition_offset(element.topic(), element.partition(), start);
+            set.map_err(|error| unavailable("begin at the earliest", &error))?;
+        }
+    }
+    consumer.assign(&stands).map_err(|error| unavailable("take the partitions", &error))?;
+    Ok(stands)
+}
+
+fn read(message: &BorrowedMessage<'_>, topics: &mut HashMap<String, Arc<str>>, names: &Names) -> Option<Delivered> {
+    let topic = match topics.get(message.topic()) {
+        Some(topic) => topic.clone(),
+        None => {
+            let here: Arc<str> = names.here(message.topic())?.into();
+            topics.insert(message.topic().to_owned(), here.clone());
+            here
+        }
+    };
+    let bytes = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice).unwrap_or_default();
+    let headers = message.headers().map(|headers| {
+        let owned = |header: rdkafka::message::Header<'_, &[u8]>| (header.key.to_owned().into(), bytes(header.value));
+        headers.iter().map(owned).collect()
+    });
+    let (partition, offset) = (u32::try_from(message.partition()).ok()?, u64::try_from(message.offset()).ok()?);
+    let record = Record {
+        topic,
+        partition: Some(partition),
+        key: bytes(message.key()),
+        headers: headers.unwrap_or_default(),
+        body: bytes(message.payload()),
+    };
+    Some(Delivered { record, partition, offset, unreadable: None })
+}

@@ -1,0 +1,117 @@
+//! What the client library reports of a consumer while it is polled: partitions that come and go, how far they reach.
+
+use std::sync::Arc;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
+
+use crate::fault::{self, Complaints};
+use crate::intake::{Key, Shared};
+use crate::names::Names;
+
+/// What the library tells while it is polled.
+pub(crate) struct Watch {
+    shared: Arc<Shared>,
+    names: Names,
+    pub group: String,
+    pub complaints: Complaints,
+}
+
+impl ClientContext for Watch {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        fault::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.complaints.tell(&self.group, &error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        for (topic, seen) in statistics.topics {
+            let Some(topic) = self.names.here(&topic) else { continue };
+            let topic: Arc<str> = topic.into();
+            for (partition, seen) in seen.partitions {
+                let (Ok(partition), Ok(high)) = (u32::try_from(partition), u64::try_from(seen.hi_offset)) else {
+                    continue;
+                };
+                if seen.fetch_state == "active" {
+                    let (committed, low) = (u64::try_from(seen.committed_offset), u64::try_from(seen.lo_offset));
+                    // what the group has not read and is gone is not behind
+                    let stands = committed.unwrap_or(0).max(low.unwrap_or(if committed.is_ok() { 0 } else { high }));
+                    self.shared.intake().observe((topic.clone(), partition), stands, high);
+                }
+            }
+        }
+    }
+}
+
+impl Watch {
+    pub fn new(shared: Arc<Shared>, names: Names, group: String) -> Watch {
+        Watch { shared, names, group, complaints: Complaints::default() }
+    }
+
+    fn keys(&self, partitions: &TopicPartitionList) -> Vec<Key> {
+        partitions.elements().iter().filter_map(|element| key(&self.names, element)).collect()
+    }
+}
+
+impl ConsumerContext for Watch {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Watch>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(assigned) => {
+                tracing::debug!(group = self.group, ?assigned, "partitions came");
+                self.shared.intake().assign(self.keys(assigned));
+            }
+            Rebalance::Revoke(revoked) => {
+                tracing::debug!(group = self.group, ?revoked, "partitions go");
+                if !consumer.assignment_lost() {
+                    tell(consumer, &self.shared, &self.names, CommitMode::Sync);
+                }
+                let keys = self.keys(revoked);
+                self.shared.intake().revoke(&keys);
+                metrics::counter!("sagamore_kafka_partitions_revoked_total").increment(keys.len() as u64);
+            }
+            Rebalance::Error(error) => tracing::warn!(group = self.group, %error, "rebalance"),
+        }
+    }
+
+    fn commit_callback(&self, result: Result<(), KafkaError>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!(group = self.group, %error, "the brokers did not take the marks; they are told the next ones");
+        }
+    }
+}
+
+/// A partition, by its topic's name here.
+pub(crate) fn key(names: &Names, element: &TopicPartitionListElem<'_>) -> Option<Key> {
+    Some((names.here(element.topic())?.into(), u32::try_from(element.partition()).ok()?))
+}
+
+/// Tells the brokers how far the group is.
+pub(crate) fn tell(consumer: &BaseConsumer<Watch>, shared: &Shared, names: &Names, mode: CommitMode) {
+    let unsent = shared.intake().take_unsent();
+    if unsent.is_empty() {
+        return;
+    }
+    if let Err(error) = consumer.commit(&list(&unsent, names), mode) {
+        tracing::debug!(%error, "tell the brokers the marks");
+        shared.intake().unsent_again(&unsent);
+    }
+}
+
+/// These offsets, by the names on the brokers.
+pub(crate) fn list(offsets: &[(Key, u64)], names: &Names) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for ((topic, partition), offset) in offsets {
+        let (partition, offset) = (i32::try_from(*partition), i64::try_from(*offset));
+        if let (Ok(partition), Ok(offset)) = (partition, offset) {
+            let added = list.add_partition_offset(&names.there(topic), partition, Offset::Offset(offset));
+            debug_assert!(added.is_ok(), "an offset that came from the brokers");
+        }
+    }
+    list
+}
