@@ -360,7 +360,11 @@ async fn subscribe(
 fn by_chain(taken: &[Delivered]) -> BTreeMap<SagaId, Vec<Observed>> {
     let mut chains: BTreeMap<SagaId, Vec<Observed>> = BTreeMap::new();
     for delivered in taken {
-        match decode_event(&delivered.record) {
+        let decoded = match &delivered.unreadable {
+            None => decode_event(&delivered.record),
+            Some(reason) => Err(reason.to_string()),
+        };
+        match decoded {
             Ok(event) => chains.entry(event.chain().clone()).or_default().push(Observed::of(event)),
             Err(reason) => {
                 tracing::warn!(topic = %delivered.record.topic, reason, "an event cannot be read");

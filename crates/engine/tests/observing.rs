@@ -9,8 +9,9 @@ use sagamore_core::{Body, Direction, ReplyTo, SagaId, StepKey, Timestamp};
 use sagamore_database::Database;
 use sagamore_database::testing::{database, is_remote, whole_table_walks};
 use sagamore_engine::{ChainStatus, Chains, Filter, Observer, ObserverOptions, ResolveError};
+use sagamore_transport::torn::{TORN, Torn};
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, decode_horizon, encode_event};
-use sagamore_transport::{Log, MemoryDisk, Subscription, Transport, log};
+use sagamore_transport::{Log, MemoryDisk, Record, Subscription, Transport, log};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -91,7 +92,7 @@ impl Rig {
 }
 
 async fn open(database: &Database, log: &Log) -> (Observer, Chains) {
-    let transport: Arc<dyn Transport> = Arc::new(log.clone());
+    let transport: Arc<dyn Transport> = Arc::new(Torn(Arc::new(log.clone())));
     Observer::open(ObserverOptions::default(), database.clone(), transport, vec![visit()]).await.expect("open")
 }
 
@@ -473,6 +474,26 @@ async fn of_chains_from_before_a_gap_nothing_is_forgotten() {
     rig.tell(&stories("3").0).await;
     let gaps = rig.database.query("SELECT count(*) FROM reading WHERE gap_at = $1", (rig.now.0,)).await.expect("read");
     assert_eq!(gaps[0].get::<i64>(0).expect("a number"), 3, "the next events show it as well");
+}
+
+/// It may have been of any chain: as with records that went before they were read.
+#[tokio::test]
+async fn an_event_that_the_transport_cannot_read_is_a_gap_and_the_next_is_kept() {
+    let mut rig = Rig::new().await;
+    rig.tell(&stories("1").0).await;
+    rig.passes(Duration::from_secs(1)).await;
+    let [rung, ..] = stories("2").0;
+    let torn = Record { body: TORN.into(), ..encode_event(&rung, &"anybody".parse().expect("a name")) };
+    rig.log.publish(vec![torn]).await.expect("publish");
+    rig.turns().await;
+    rig.tell(&stories("3").0).await;
+    assert_eq!(rig.status("3").await, (ChainStatus::Completed, None));
+    let gaps = rig.database.query("SELECT count(*) FROM reading WHERE gap_at = $1", (rig.now.0,)).await.expect("read");
+    assert_eq!(gaps[0].get::<i64>(0).expect("a number"), 1);
+    let (observer, chains) = open(&rig.database, &rig.log).await;
+    (rig.observer, rig.chains) = (observer, chains);
+    rig.turns().await;
+    assert!(rig.chains.show(&chain("2")).await.expect("read").is_none(), "it does not come again");
 }
 
 /// Where an observer was before it noted what it has read, it takes up what it finds.

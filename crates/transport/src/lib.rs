@@ -12,6 +12,7 @@ pub mod wire;
 pub mod log;
 
 pub mod contract;
+pub mod torn;
 
 pub use error::{Error, Resource, Scope, Unknown};
 pub use log::{Log, MemoryDisk};

@@ -30,16 +30,19 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// One for each partition. What is taken of one comes in order.
+    /// One for each partition. What is taken of one comes in order. A record that cannot be read is a hole.
     pub fn of(taken: &[Delivered]) -> Vec<Read> {
         let mut read: BTreeMap<(&Arc<str>, u32), Read> = BTreeMap::new();
-        for Delivered { record, partition, offset, .. } in taken {
+        for Delivered { record, partition, offset, unreadable } in taken {
             let fresh = || Read { topic: record.topic.clone(), partition: *partition, first: *offset, next: *offset };
             let read = read.entry((&record.topic, *partition)).or_insert_with(fresh);
             if *offset > read.next {
                 read.first = *offset;
             }
             read.next = read.next.max(offset + 1);
+            if unreadable.is_some() {
+                read.first = read.next;
+            }
         }
         read.into_values().collect()
     }
@@ -141,5 +144,31 @@ mod tests {
         check(&[7, 8, 9], 7, 10);
         check(&[7, 8, 11, 12], 11, 13);
         check(&[0, 5, 9], 9, 10);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_a_hole() {
+        let check = |unreadable: u64, first, next| {
+            let topic: Arc<str> = "bell.rung".into();
+            let record = || Record {
+                topic: topic.clone(),
+                partition: None,
+                key: "k".into(),
+                headers: Vec::new(),
+                body: "{}".into(),
+            };
+            let of = |offset: u64| Delivered {
+                record: record(),
+                partition: 3,
+                offset,
+                unreadable: (offset == unreadable).then(|| "torn".into()),
+            };
+            let taken: Vec<Delivered> = (5..8).map(of).collect();
+            assert_eq!(Read::of(&taken), [Read { topic: topic.clone(), partition: 3, first, next }], "{unreadable}");
+        };
+        check(4, 5, 8);
+        check(5, 6, 8);
+        check(6, 7, 8);
+        check(7, 8, 8);
     }
 }

@@ -16,6 +16,7 @@ use sagamore_engine::{
     Detail, Error, Handle, Options, Orchestrator, Probe, Renewal, Start, StartError, Started, Turned,
 };
 use sagamore_transport::log::{self, Log, MemoryDisk};
+use sagamore_transport::torn::Torn;
 use sagamore_transport::{Consumer, Subscription, Transport, wire};
 
 pub use sagamore_database::testing::database;
@@ -74,7 +75,7 @@ impl Rig {
 
     pub async fn with(options: Options, database: Database) -> Rig {
         let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
-        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let transport: Arc<dyn Transport> = Arc::new(Torn(Arc::new(log.clone())));
         let (orchestrator, handle) =
             Orchestrator::open(options, database.clone(), transport, vec![booklet(1)]).await.expect("open");
         let topics = ["alpha.commands", "beta.commands"].map(Arc::from).to_vec();

@@ -3,7 +3,8 @@
 use sagamore_core::message::code::{ALREADY_COMPENSATED, UNDECODABLE};
 use sagamore_core::{Body, Timestamp};
 use sagamore_database::Error;
-use sagamore_sdk::Options;
+use sagamore_sdk::{Options, Turned};
+use sagamore_transport::torn::TORN;
 use sagamore_transport::wire::{encode_command, redrive};
 use sagamore_transport::{Record, log};
 
@@ -29,6 +30,24 @@ async fn a_body_that_cannot_be_read_is_a_stored_refusal_and_a_dead_letter() {
     // So does the command when it comes whole: what was refused stays refused, until an operator's retry.
     assert_eq!(code(&world.ask([add("10248")]).await[0]), UNDECODABLE);
     assert_eq!(world.ask([generation(2, add("10248"))]).await, [added("10248")]);
+}
+
+/// The transport cannot read it: nothing is known of it but its place.
+#[tokio::test]
+async fn a_record_that_the_transport_cannot_read_is_a_dead_letter_and_the_next_is_carried_out() {
+    let mut world = World::new().await;
+    let torn = Record { body: TORN.into(), ..encode_command(&add("10248")) };
+    world.publish(vec![torn]).await;
+    assert_eq!(world.ask([add("10249")]).await, [added("10249")]);
+    let dead = world.dead_letters().await;
+    assert_eq!(dead.len(), 1);
+    let header = |name: &str| dead[0].header(name).map(|value| String::from_utf8_lossy(value).into_owned());
+    assert_eq!(header("sagamore-dlt-place").as_deref(), Some("tally.commands[0]@0"));
+    assert_eq!(header("sagamore-dlt-reason").as_deref(), Some("its checksum is wrong"));
+    assert!(dead[0].body.is_empty(), "{dead:?}");
+    world.restart();
+    assert_eq!(world.turn().await, Turned { taken: 0 }, "it does not come again");
+    assert_eq!(world.calls.add(), 1);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sagamore_core::{Body, Command, Direction, Outcome, Refusal, Reply, ReplyTo, StepKey, Timestamp};
 use sagamore_sdk::{Database, Message, Options, Participant, Turned};
+use sagamore_transport::torn::Torn;
 use sagamore_transport::wire::{decode_reply, encode_command};
 use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
 
@@ -65,7 +66,8 @@ impl World {
         }
         let (replies, dead) = (watch(&log, REPLIES).await, watch(&log, "tally.commands-dlt").await);
         let (calls, rng) = (Calls::default(), fastrand::Rng::with_seed(7));
-        let (database, transport) = (trouble.database(database), trouble.transport(Arc::new(log.clone())));
+        let (database, transport) =
+            (trouble.database(database), trouble.transport(Arc::new(Torn(Arc::new(log.clone())))));
         let participant = Participant::new(toy::service(&calls), database.clone(), transport.clone(), options.clone());
         let mut world = World { database, transport, log, options, participant, calls, replies, dead, rng };
         assert_eq!(world.turn().await, Turned { taken: 0 });

@@ -1,0 +1,70 @@
+//! A transport with damaged records, for tests of those who consume.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::port::{BoxFuture, Consumer, Reach, Subscription, Transport};
+use crate::record::{Delivered, Mark, Record};
+
+/// The body of a record that cannot be read once it is published.
+pub const TORN: &[u8] = b"(torn)";
+
+/// Hands on everything as it is, but for records with the body [`TORN`]: they are delivered as unreadable.
+pub struct Torn(pub Arc<dyn Transport>);
+
+struct Reader(Box<dyn Consumer>);
+
+impl Transport for Torn {
+    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+        self.0.create_topic(topic, partitions)
+    }
+
+    fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
+        self.0.publish_each(records)
+    }
+
+    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+        Box::pin(async move { Ok(Box::new(Reader(self.0.subscribe(subscription).await?)) as Box<dyn Consumer>) })
+    }
+}
+
+impl Consumer for Reader {
+    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
+        Box::pin(async move {
+            let mut taken = self.0.poll(max).await?;
+            for delivered in taken.iter_mut().filter(|delivered| delivered.record.body == TORN) {
+                let Delivered { record, unreadable, .. } = delivered;
+                *unreadable = Some("its checksum is wrong".into());
+                (record.key, record.body) = (Bytes::new(), Bytes::new());
+                record.headers.clear();
+            }
+            Ok(taken)
+        })
+    }
+
+    fn ready(&mut self) -> BoxFuture<'_, ()> {
+        self.0.ready()
+    }
+
+    fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>> {
+        self.0.commit(marks)
+    }
+
+    fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>> {
+        self.0.rewind()
+    }
+
+    fn lag(&self) -> u64 {
+        self.0.lag()
+    }
+
+    fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>> {
+        self.0.reaches()
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.0.marks()
+    }
+}
