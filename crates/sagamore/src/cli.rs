@@ -17,6 +17,7 @@ mod serve;
 mod service;
 mod settings;
 mod show;
+mod standing;
 mod start;
 mod topics;
 mod watch;

@@ -27,6 +27,7 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_engine::{Chains, Handle};
+use sagamore_kafka::Kafka;
 use sagamore_shop::Databases;
 use sagamore_transport::Log;
 use tokio::net::TcpListener;
@@ -52,6 +53,8 @@ pub struct App {
     pub services: Services,
     /// What the shop's services keep, where they are in this process; then there are sample orders as well.
     pub shop: Option<Databases>,
+    /// Where the replies come from, where that is Kafka.
+    pub kafka: Option<Kafka>,
     /// The embedded log, for its figures.
     pub log: Option<Log>,
     /// Renders the metrics, if this process collects them.

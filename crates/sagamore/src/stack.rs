@@ -170,6 +170,7 @@ impl Stack {
             chains: None,
             services: Services::Here(self.shop.clone()),
             shop: Some(self.shop.clone()),
+            kafka: None,
             log: Some(self.ground.log.clone()),
             metrics,
         }

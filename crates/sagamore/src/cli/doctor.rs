@@ -11,7 +11,7 @@ use sagamore_engine::{NAMES, NAMES_MAX};
 
 use super::ConfigArgs;
 use super::output::Exit;
-use super::topics;
+use super::{standing, topics};
 use crate::clock::{self, rfc3339};
 use crate::config::Settings;
 
@@ -55,6 +55,8 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
             let days = settings.barrier.retention_days;
             let shorter =
                 format!("{days} days, longer than a topic of commands and its dead letters keep their records");
+            let is_owned = owned(&settings).await;
+            say("progress of the groups", standing::advancing(&settings, kafka, is_owned).await);
             say("retention of the barriers", if kept.is_empty() { Ok(shorter) } else { Err(kept.join("\n      ")) });
         }
         Err(why) => say("brokers", Err(why)),
@@ -97,6 +99,14 @@ fn unanswered(why: &str) -> String {
         true => why.to_owned(),
         false => format!("{why}\n      {}", if nobody { NOBODY } else { SILENT }),
     }
+}
+
+/// Whether an orchestrator drives sagas: a lease is not over yet.
+async fn owned(settings: &Settings) -> bool {
+    let ask = "SELECT count(*) FROM ownership WHERE lease_until > CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+    let Ok(database) = settings.database("engine") else { return false };
+    let rows = database.query(ask, ()).await.ok();
+    rows.and_then(|rows| rows.first()?.get::<i64>(0).ok()).is_some_and(|count| count > 0)
 }
 
 /// Whether the engine has rows for partitions that there are, and no others. None while it has none, or cannot be asked.

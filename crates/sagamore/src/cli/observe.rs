@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use sagamore_engine::{Chains, Observer, ObserverOptions};
+use sagamore_kafka::Kafka;
 use sagamore_shop::choreography;
 
 use super::attend::{self, Attended, Place};
@@ -27,10 +28,11 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     let waiting = Waiting::default();
     // the same name after a restart: the group need not wait until it has given the former process up
     let instance = settings.topic(&format!("observer-{}-{address}", host()));
-    let opening = open(&settings, args.group, instance, &waiting);
+    let kafka = settings.kafka("observer", Some(instance))?;
+    let opening = open(&settings, args.group, &kafka, &waiting);
     let (listener, (observer, chains)) = attend::meanwhile(listener, ("observer", &waiting), opening).await?;
     let services = Services::at(&settings)?;
-    let app = ObserverApp { chains, services, metrics: Some(metrics) };
+    let app = ObserverApp { chains, services, kafka: Some(kafka), metrics: Some(metrics) };
     let attended = Attended::begin(listener, observer_router(app))?;
     let mut crew = Crew::new();
     crew.spawn("the observer", |stopped| async { observer.run(stopped).await.map_err(Error::Engine) });
@@ -57,11 +59,10 @@ pub async fn chains(settings: &Settings, waiting: &Waiting) -> Result<Chains> {
 async fn open(
     settings: &Settings,
     group: Option<String>,
-    instance: String,
+    kafka: &Kafka,
     waiting: &Waiting,
 ) -> Result<(Observer, Chains)> {
     let plan = sagamore_shop::choreography::plan().context("the shop's plan")?;
-    let kafka = settings.kafka("observer", Some(instance))?;
     let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
     let (partitions, tells_overdue) = (settings.observer.partitions, settings.observer.tells_overdue);
@@ -71,7 +72,7 @@ async fn open(
     let options = ObserverOptions { group, partitions, retention, tells_overdue, ..usual };
     loop {
         let key = "observer.partitions";
-        let opened = match topics::disagreement(&kafka, choreography::BEGINS, key, partitions).await {
+        let opened = match topics::disagreement(kafka, choreography::BEGINS, key, partitions).await {
             Err(error) => Err(error.into()),
             Ok(Some(disagreement)) => return Err(disagreement.into()),
             Ok(None) => Observer::open(options.clone(), database.clone(), transport.clone(), vec![plan.clone()]).await,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use sagamore_core::Definition;
 use sagamore_engine::{Handle, Options, Orchestrator};
+use sagamore_kafka::Kafka;
 use sagamore_transport::Transport;
 
 use super::attend::{self, Attended, Place, Work};
@@ -34,8 +35,10 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
     }
     let owner = owner(&address.to_string());
     let waiting = Waiting::default();
+    let patience = Duration::from_millis(settings.orchestrator.lease_ms) * 5 / 6;
+    let kafka = settings.kafka_within("orchestrator", patience)?;
     let opening = async {
-        let opened = open(&settings, &owner, definitions, &waiting).await?;
+        let opened = open(&settings, &owner, definitions, &kafka, &waiting).await?;
         let chains = if settings.choreography { Some(observe::chains(&settings, &waiting).await?) } else { None };
         Ok((opened, chains))
     };
@@ -48,7 +51,8 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
         );
     }
     let services = Services::at(&settings)?;
-    let app = App { handle, chains, services, shop: None, log: None, metrics: Some(metrics) };
+    let app =
+        App { handle, chains, services, shop: None, kafka: Some(kafka.clone()), log: None, metrics: Some(metrics) };
     let attended = Attended::begin(listener, http::router(app))?;
     let mut crew = Crew::new();
     crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
@@ -61,6 +65,7 @@ async fn open(
     settings: &Settings,
     owner: &str,
     definitions: Vec<Definition>,
+    kafka: &Kafka,
     waiting: &Waiting,
 ) -> Result<(Orchestrator, Handle)> {
     let options = Options {
@@ -74,13 +79,11 @@ async fn open(
         command_partitions: settings.order.partitions,
         ..Options::default()
     };
-    let patience = Duration::from_millis(settings.orchestrator.lease_ms) * 5 / 6;
-    let kafka = settings.kafka_within("orchestrator", patience)?;
     let transport: Arc<dyn Transport> = Arc::new(kafka.clone());
     let database = settings.database("engine")?;
     loop {
         let key = "orchestrator.partitions";
-        let opened = match topics::disagreement(&kafka, topics::REPLIES, key, options.reply_partitions).await {
+        let opened = match topics::disagreement(kafka, topics::REPLIES, key, options.reply_partitions).await {
             Err(error) => Err(error.into()),
             Ok(Some(disagreement)) => return Err(disagreement.into()),
             Ok(None) => {

@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::{ChainStatus, Chains, Filter, Reading, ResolveError};
+use sagamore_kafka::Kafka;
 use sagamore_shop::choreography;
 use serde::Deserialize;
 
@@ -30,6 +31,8 @@ pub struct ObserverApp {
     pub chains: Chains,
     /// Who knows why it does not get on with one.
     pub services: Services,
+    /// Where the events come from.
+    pub kafka: Option<Kafka>,
     /// Renders the metrics, if this process collects them.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -179,10 +182,11 @@ pub fn unread(error: sagamore_engine::Error) -> Problem {
 async fn readyz(State(app): State<ObserverApp>) -> Result<&'static str, Problem> {
     let read = app.chains.list(&Filter { limit: Some(1), ..Filter::default() }).await;
     read.map_err(|error| not_yet(&error.to_string()))?;
-    match app.chains.reading() {
-        Reading::Nothing => Err(not_yet(NOTHING)),
-        Reading::Elsewhere | Reading::But(_) => Ok("ok\n"),
+    if app.chains.reading() == Reading::Nothing {
+        return Err(not_yet(NOTHING));
     }
+    app.kafka.as_ref().map_or(Ok(()), health::advances)?;
+    Ok("ok\n")
 }
 
 async fn metrics(State(app): State<ObserverApp>) -> Response {
@@ -226,7 +230,12 @@ mod tests {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let router = observer_router(ObserverApp { chains, services: Services::There(Arc::default()), metrics: None });
+        let router = observer_router(ObserverApp {
+            chains,
+            services: Services::There(Arc::default()),
+            kafka: None,
+            metrics: None,
+        });
         tokio::spawn(async move { axum::serve(listener, router).await });
         let read = async |path: &str| -> serde_json::Value { client.read(&client.get(path).await.unwrap()).unwrap() };
         let shown = read("/api/v1/sagas/1").await;

@@ -183,7 +183,7 @@ mod tests {
         let event = Event { key, version, name, causation: None, hop: 0, at, body, traceparent: None };
         log.publish(vec![encode_event(&event, &"order".parse().unwrap())]).await.unwrap();
         observer.turn(now()).await.unwrap();
-        let client = served(observer_router(ObserverApp { chains, services, metrics: None })).await;
+        let client = served(observer_router(ObserverApp { chains, services, kafka: None, metrics: None })).await;
         client.read(&client.get("/api/v1/sagas/1").await.unwrap()).unwrap()
     }
 

@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_engine::{Filter, Handle, Standing};
+use sagamore_kafka::Kafka;
 use sagamore_shop::Databases;
 use sagamore_transport::Log;
 
@@ -43,9 +44,10 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
         return Err(Problem::new(Code::Unavailable, why).retry_after(1));
     }
     match unfit(&app.handle).filter(|_| app.shop.is_none()) {
-        Some(why) => Err(Problem::new(Code::Unavailable, why).retry_after(1)),
-        None => Ok("ok\n"),
+        Some(why) => return Err(Problem::new(Code::Unavailable, why).retry_after(1)),
+        None => app.kafka.as_ref().map_or(Ok(()), advances)?,
     }
+    Ok("ok\n")
 }
 
 /// Why an orchestrator that shares the sagas with others takes no new ones.
@@ -66,6 +68,13 @@ fn unfit(handle: &Handle) -> Option<String> {
             Some("this orchestrator owns no reply partition: others own them all, or none is free yet".to_owned())
         }
     }
+}
+
+/// Fails while a partition does not advance, or a right to read is missing.
+pub fn advances(kafka: &Kafka) -> Result<(), Problem> {
+    let denied = kafka.denials().into_iter().map(|denied| denied.to_string());
+    let wrong: Vec<String> = denied.chain(kafka.stalls().iter().map(ToString::to_string)).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(Problem::new(Code::Unavailable, wrong.join("; ")).retry_after(1)) }
 }
 
 /// Prometheus' text format. The engine and the services measure as they go; what can be asked for is asked here.

@@ -113,7 +113,7 @@ async fn wait_for_tables(State(app): Shared, request: Request, next: Next) -> Re
     }
 }
 
-/// The tables are there and can be read, and the brokers answer.
+/// The tables are there and can be read, the brokers answer, and every partition advances.
 async fn readyz(State(app): Shared) -> Result<&'static str, Problem> {
     let unready = |what: String| Problem::new(Code::Unavailable, what).retry_after(1);
     let read = match app.name {
@@ -124,6 +124,7 @@ async fn readyz(State(app): Shared) -> Result<&'static str, Problem> {
     };
     read.map_err(|error| unready(format!("database of {}: {error}", app.name)))?;
     app.kafka.brokers().await.map_err(|error| unready(format!("kafka: {error}")))?;
+    health::advances(&app.kafka)?;
     Ok("ok\n")
 }
 
