@@ -57,6 +57,11 @@ pub fn is_remote() -> bool {
 
 /// A new, empty database.
 pub fn database() -> Database {
+    database_with(|options| options)
+}
+
+/// A new, empty database, on a server with other limits.
+pub fn database_with(limits: impl FnOnce(Options) -> Options) -> Database {
     static TOLD: Once = Once::new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let Ok(url) = std::env::var(VARIABLE) else {
@@ -72,7 +77,7 @@ pub fn database() -> Database {
     };
     let schema = format!("test_{:x}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     SCHEMAS.with_borrow_mut(|schemas| schemas.0.push(schema.clone()));
-    Database::postgres(Options::new(url).in_schema(schema)).expect("the address is one")
+    Database::postgres(limits(Options::new(url).in_schema(schema))).expect("the address is one")
 }
 
 impl Drop for Schemas {

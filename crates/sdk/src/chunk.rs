@@ -1,4 +1,5 @@
-//! One chunk: claim, handlers one after another, answers stored, one commit.
+//! One chunk: claim, handlers one after another, answers stored, one commit. It ends early once its answers have too many
+//! bytes: the commands that are left begin the next one.
 
 mod events;
 mod interleaved;
@@ -24,19 +25,30 @@ use events::{Inputs, Last};
 /// After so many handlers of a turn that took too long the others are not begun: they are asked again.
 const TIMEOUTS_MAX: u64 = 5;
 
+/// What an answer has beside its content, in bytes, about: keys and headers.
+const ANSWER_BYTES: usize = 256;
+
 /// How long a transaction may be without a statement between two handlers, where it may be idle for so long.
 pub(crate) fn quiet_max(idle_limit: Duration) -> Duration {
     idle_limit / 8
 }
 
-/// What a chunk is carried out with.
+/// The step of a command that this chunk does not come to: it is released.
+static LEFT: Outcome = Outcome::Fault(String::new());
+
+/// Shared context for executing the chunks of a turn.
+#[derive(Clone, Copy)]
 pub(crate) struct Room<'a> {
     pub service: &'a Service,
     pub database: &'a Database,
     pub options: &'a Options,
+    /// Bytes of answers at which a chunk ends.
+    pub bytes_max: usize,
     /// So many records came from the transport; what comes behind them came out of the inbox.
     pub polled: usize,
     pub now: Timestamp,
+    /// What the database did not take of the chunk's one command.
+    pub blamed: Option<&'a DatabaseError>,
 }
 
 /// What came of one command.
@@ -95,14 +107,21 @@ enum Ended {
 }
 
 impl Room<'_> {
-    /// Carries out a chunk and commits it. After an error nothing of it was answered, though it may be committed.
-    pub(crate) async fn carry_out(&self, chunk: &[Asked], meter: &mut Meter) -> Result<Vec<Answer>, DatabaseError> {
+    /// Executes a chunk and commits it. `None` for the commands that it does not come to, always fewer than all.
+    /// After an error nothing of it was answered, though it may be committed.
+    pub(crate) async fn execute(
+        &self,
+        chunk: &[Asked],
+        meter: &mut Meter,
+    ) -> Result<Vec<Option<Answer>>, DatabaseError> {
         let (mut attempt, mut mode) = (1, Mode::Together);
         let attempts_max = self.options.attempts_max.max(2); // the last one is always apart
         loop {
             match self.attempt(chunk, mode, meter).await {
                 Ok(answers) => {
-                    chunk.iter().zip(&answers).for_each(|(asked, answer)| alarm(asked, answer));
+                    let answered =
+                        chunk.iter().zip(&answers).filter_map(|(asked, answer)| Some((asked, answer.as_ref()?)));
+                    answered.for_each(|(asked, answer)| alarm(asked, answer));
                     return Ok(answers);
                 }
                 Err(Stop::Failed(error)) => return Err(error),
@@ -120,7 +139,18 @@ impl Room<'_> {
         }
     }
 
-    async fn attempt(&self, chunk: &[Asked], mode: Mode, meter: &mut Meter) -> Result<Vec<Answer>, Stop> {
+    /// Answers a command with a fault, and does not call its handler: the database did not take what that led to.
+    /// An error: it does not take the fault either.
+    pub(crate) async fn set_aside(
+        &self,
+        chunk: &[Asked],
+        error: &DatabaseError,
+        meter: &mut Meter,
+    ) -> Result<Vec<Option<Answer>>, DatabaseError> {
+        Room { blamed: Some(error), ..*self }.execute(chunk, meter).await
+    }
+
+    async fn attempt(&self, chunk: &[Asked], mode: Mode, meter: &mut Meter) -> Result<Vec<Option<Answer>>, Stop> {
         let open = self.database.begin().await.map_err(Stop::of)?;
         match self.work(&open, chunk, mode, meter).await {
             Ok(answers) => {
@@ -135,31 +165,51 @@ impl Room<'_> {
         }
     }
 
-    async fn work(&self, open: &Open, chunk: &[Asked], mode: Mode, meter: &mut Meter) -> Result<Vec<Answer>, Stop> {
+    async fn work(
+        &self,
+        open: &Open,
+        chunk: &[Asked],
+        mode: Mode,
+        meter: &mut Meter,
+    ) -> Result<Vec<Option<Answer>>, Stop> {
         let tx = open.tx();
         let keys: Vec<&StepKey> = chunk.iter().map(|asked| &asked.key).collect();
         let known = barrier::claim(&tx, &keys, self.now).await.map_err(Stop::of)?;
         let inputs = self.inputs(&tx, chunk, &known).await.map_err(Stop::of)?;
         let mut answers = match mode {
-            Mode::Together if self.service.interleaves() => self.answer_all(&tx, chunk, &known, &inputs, meter).await?,
+            Mode::Together if self.service.interleaves() && self.blamed.is_none() => {
+                self.answer_all(&tx, chunk, &known, &inputs, meter).await?
+            }
             Mode::Together | Mode::Apart { .. } => {
-                let mut answers = Vec::with_capacity(chunk.len());
+                let (mut answers, mut bytes) = (Vec::with_capacity(chunk.len()), 0);
                 let quiet_max = self.database.idle_limit().map(quiet_max);
                 let mut heard_at = Instant::now();
                 for ((asked, known), inputs) in chunk.iter().zip(&known).zip(&inputs) {
+                    if bytes >= self.bytes_max {
+                        break;
+                    }
                     if quiet_max.is_some_and(|quiet_max| heard_at.elapsed() > quiet_max) {
                         tx.query("SELECT 1", ()).await.map_err(Stop::of)?; // for all that the server has heard
                         heard_at = Instant::now();
                     }
-                    answers.push(self.answer(open, asked, known, inputs, mode, meter).await?);
+                    let answer = self.answer(open, asked, known, inputs, mode, meter).await?;
+                    bytes += answer.bytes();
+                    answers.push(Some(answer));
                 }
+                answers.resize(chunk.len(), None);
                 answers
             }
         };
-        let fresh = chunk.iter().zip(&known).zip(&answers).filter(|(_, answer)| answer.fresh);
-        let fresh: Vec<_> = fresh.map(|((asked, known), answer)| (&asked.key, known, &answer.outcome)).collect();
-        let stored = barrier::store(&tx, &fresh, self.now).await;
-        stored.map_err(|error| mode.stop(error))?;
+        let stored: Vec<_> = chunk
+            .iter()
+            .zip(&known)
+            .zip(&answers)
+            .filter_map(|((asked, known), answer)| match answer {
+                Some(answer) => answer.fresh.then_some((&asked.key, known, &answer.outcome)),
+                None => Some((&asked.key, known, &LEFT)),
+            })
+            .collect();
+        barrier::store(&tx, &stored, self.now).await.map_err(|error| mode.stop(error))?;
         self.tell(&tx, chunk, &inputs, &mut answers).await.map_err(|error| mode.stop(error))?;
         Ok(answers)
     }
@@ -173,7 +223,11 @@ impl Room<'_> {
         mode: Mode,
         meter: &mut Meter,
     ) -> Result<Answer, Stop> {
-        match self.prepare(open.tx(), asked, known, inputs) {
+        let prepared = self.prepare(open.tx(), asked, known, inputs);
+        if let (Some(error), false) = (self.blamed, prepared.is_known()) {
+            return Ok(Answer::fresh(Outcome::Fault(cut(&format!("its outcome cannot be stored: {error}")))));
+        }
+        match prepared {
             Prepared::Running(_) if meter.timeouts >= TIMEOUTS_MAX => {
                 let outcome = Outcome::Fault("not begun: other handlers of this turn took too long".to_owned());
                 Ok(Answer::fresh(outcome))
@@ -333,10 +387,30 @@ fn broken(error: Option<&DatabaseError>, text: &str, mode: Mode) -> Result<Ended
     }
 }
 
+impl Prepared {
+    /// Whether nothing new has to be stored.
+    fn is_known(&self) -> bool {
+        match self {
+            Prepared::Answered(answer) => answer.waits || !answer.fresh,
+            Prepared::Running(_) => false,
+        }
+    }
+}
+
 impl Answer {
     /// An answer that is new, and is not told by an event so far.
     fn fresh(outcome: Outcome) -> Answer {
         Answer { outcome, poison: None, fresh: true, event: None, waits: false }
+    }
+
+    /// Its share of what a chunk stores and publishes, in bytes.
+    fn bytes(&self) -> usize {
+        let content = match &self.outcome {
+            Outcome::Done(output) => output.as_str().len(),
+            Outcome::Refused(refusal) => refusal.code.len() + refusal.message.len(),
+            Outcome::Fault(why) => why.len(),
+        };
+        ANSWER_BYTES + content
     }
 
     /// Whether what asked for it is not to come again out of the inbox.

@@ -6,6 +6,15 @@ pub enum Error {
     /// The service's database.
     #[error(transparent)]
     Database(#[from] sagamore_database::Error),
+    /// The database does not take what a chunk leads to. The next turn takes fewer messages, until the one that is to blame is
+    /// alone and becomes a fault.
+    #[error("a chunk of {size} messages cannot be committed: {error}")]
+    Chunk {
+        /// Messages in the chunk.
+        size: usize,
+        /// What the database says.
+        error: sagamore_database::Error,
+    },
     /// The transport.
     #[error(transparent)]
     Transport(#[from] sagamore_transport::Error),
@@ -23,11 +32,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// What a chunk of `size` messages failed with.
+    pub(crate) fn of_chunk(size: usize, error: sagamore_database::Error) -> Error {
+        match size > 1 && !error.is_transient() {
+            true => Error::Chunk { size, error },
+            false => Error::Database(error),
+        }
+    }
+
     /// Whether trying again, later, may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Database(error) => error.is_transient(),
             Error::Transport(error) => error.is_transient(),
+            Error::Chunk { .. } => true,
             Error::HandlerLimit { .. } => false,
         }
     }

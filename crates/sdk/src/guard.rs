@@ -33,9 +33,9 @@ pub(crate) async fn guarded(running: Running, limit: Option<Duration>, meter: &m
     })
 }
 
-/// The text, not longer than what is stored and sent.
+/// The text, not longer than what is stored and sent, and without the NUL that PostgreSQL does not store.
 pub(crate) fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].to_owned()
+    text[..text.floor_char_boundary(TEXT_BYTES_MAX)].replace('\0', "\u{fffd}")
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -61,6 +61,7 @@ mod emitted;
 pub mod facts;
 pub mod group_commit;
 mod inbox;
+mod load;
 mod meter;
 pub mod outbox;
 mod outgoing;

@@ -26,9 +26,10 @@ pub(crate) struct Meter {
 
 impl Meter {
     /// Counts a chunk's answers.
-    pub(crate) fn chunk(&mut self, answers: &[Answer]) {
-        self.chunks.push(answers.len());
+    pub(crate) fn chunk<'a>(&mut self, answers: impl Iterator<Item = &'a Answer>) {
+        let mut size = 0;
         for answer in answers {
+            size += 1;
             match answer.outcome {
                 Outcome::Done(_) => self.done += 1,
                 Outcome::Refused(_) => self.refused += 1,
@@ -36,6 +37,7 @@ impl Meter {
                 Outcome::Fault(_) => self.faults += 1,
             }
         }
+        self.chunks.push(size);
     }
 
     /// Tells the facade. `lag` is how many commands are not yet done with, once the service has subscribed.

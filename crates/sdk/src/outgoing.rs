@@ -1,10 +1,10 @@
-//! What a turn publishes: replies and events, in the order of what led to them, and the dead letters.
+//! What a turn publishes after each chunk: replies and events, in the order of what led to them, and the dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sagamore_core::{Event, Name, Reply, ReplyTo};
 use sagamore_transport::wire::{dead_letter, encode_event, encode_reply, publish_letter};
-use sagamore_transport::{Delivered, Error, Record, Transport};
+use sagamore_transport::{Delivered, Error, Mark, Record, Transport};
 
 use crate::chunk::Answer;
 use crate::guard::cut;
@@ -14,8 +14,14 @@ use crate::intake::{Asked, By};
 pub(crate) struct Outgoing<'a> {
     service: &'a Name,
     taken: &'a [Delivered],
+    /// Asks of each record that are not answered and published yet; a record without any is done with.
+    open: BTreeMap<usize, usize>,
+    /// Places of what the next publish answers.
+    answered: Vec<usize>,
     owed: Vec<Owed>,
     dead: BTreeMap<usize, String>,
+    /// Places of all dead letters.
+    buried: BTreeSet<usize>,
     /// Dead letters that the transport takes in no form.
     lost: usize,
 }
@@ -32,14 +38,18 @@ enum Told {
 }
 
 impl<'a> Outgoing<'a> {
-    /// Nothing yet, for the records that the turn has taken.
-    pub(crate) fn new(service: &'a Name, taken: &'a [Delivered]) -> Outgoing<'a> {
-        Outgoing { service, taken, owed: Vec::new(), dead: BTreeMap::new(), lost: 0 }
+    /// Nothing yet, for the records that the turn has taken, and the places of what has to be answered.
+    pub(crate) fn new(service: &'a Name, taken: &'a [Delivered], asks: impl Iterator<Item = usize>) -> Outgoing<'a> {
+        let mut open = BTreeMap::new();
+        asks.for_each(|place| *open.entry(place).or_insert(0) += 1);
+        let (dead, buried) = (BTreeMap::new(), BTreeSet::new());
+        Outgoing { service, taken, open, answered: Vec::new(), owed: Vec::new(), dead, buried, lost: 0 }
     }
 
     /// What a command is answered.
     pub(crate) fn answer(&mut self, asked: Asked, answer: Answer) {
         let Asked { place, key, by, traceparent, message: _ } = asked;
+        self.answered.push(place);
         if let Some(reason) = answer.poison {
             self.bury(place, &reason);
         }
@@ -53,8 +63,17 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// Makes the record at `place` a dead letter.
-    pub(crate) fn bury(&mut self, place: usize, reason: &str) {
+    /// Makes the record at `place` a dead letter, and that is its answer.
+    pub(crate) fn reject(&mut self, place: usize, reason: &str) {
+        self.answered.push(place);
+        self.bury(place, reason);
+    }
+
+    /// Makes the record at `place` a dead letter, once.
+    fn bury(&mut self, place: usize, reason: &str) {
+        if !self.buried.insert(place) {
+            return;
+        }
         let reason = cut(reason); // it may quote all of the body
         if let Some(Delivered { record, partition, offset, .. }) = self.taken.get(place) {
             tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
@@ -64,7 +83,7 @@ impl<'a> Outgoing<'a> {
 
     /// How many dead letters there are.
     pub(crate) fn dead_letters(&self) -> usize {
-        self.dead.len()
+        self.buried.len()
     }
 
     /// How many of them are nowhere but in the program's own log.
@@ -72,8 +91,34 @@ impl<'a> Outgoing<'a> {
         self.lost
     }
 
-    /// Publishes everything; what the transport will never take does not hold up the rest.
+    /// The marks behind what is published, in each partition up to the first of the `polled` records that is not.
+    pub(crate) fn marks(&self, polled: usize) -> Vec<Mark> {
+        let mut behind = BTreeSet::new();
+        let is_done = |(place, Delivered { record, partition, .. }): &(usize, &Delivered)| {
+            if self.open.contains_key(place) {
+                behind.insert((record.topic.clone(), *partition));
+            }
+            !behind.contains(&(record.topic.clone(), *partition))
+        };
+        Mark::behind(self.taken[..polled].iter().enumerate().filter(is_done).map(|(_, delivered)| delivered))
+    }
+
+    /// Publishes what is owed so far; what the transport will never take does not hold up the rest.
     pub(crate) async fn publish(&mut self, transport: &dyn Transport) -> Result<(), Error> {
+        self.publish_owed(transport).await?;
+        self.owed.clear();
+        self.dead.clear();
+        for place in self.answered.drain(..) {
+            if let Some(open) = self.open.get_mut(&place).filter(|open| **open > 1) {
+                *open -= 1;
+            } else {
+                self.open.remove(&place);
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish_owed(&mut self, transport: &dyn Transport) -> Result<(), Error> {
         self.owed.sort_by_key(|owed| owed.place);
         let told = self.owed.iter().map(|owed| owed.record(self.service));
         let records: Vec<Record> = told.chain(self.dead.iter().map(|(place, why)| self.letter(*place, why))).collect();

@@ -15,8 +15,9 @@ use crate::barrier;
 use crate::chunk::{Room, quiet_max};
 use crate::emitted;
 use crate::error::Error;
-use crate::inbox;
-use crate::intake::{Intake, chunks};
+use crate::inbox::{self, Over};
+use crate::intake::{Asked, Intake};
+use crate::load::{Load, Queue};
 use crate::meter::Meter;
 use crate::outbox::Outbox;
 use crate::outgoing::Outgoing;
@@ -38,8 +39,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Bounds and limits.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many messages one turn takes at most.
+    /// Messages that one turn takes at most; half as many after each turn that failed.
     pub messages_max: usize,
+    /// Bytes of answers at which a chunk is committed and published, before the next one begins; half as many after each
+    /// turn that failed. (What a turn takes is bounded in bytes by the transport.)
+    pub chunk_bytes_max: usize,
     /// How often a chunk is run when the database asks to try again, at least 2.
     pub attempts_max: u32,
     /// How long one handler may take, less than the database lets a transaction be idle; needs tokio's timer. None:
@@ -62,6 +66,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             messages_max: 1_000,
+            chunk_bytes_max: 4 << 20,
             attempts_max: 3,
             handler_limit: None,
             partitions: 4,
@@ -88,6 +93,7 @@ pub struct Participant {
     clock: Clock,
     transport: Arc<dyn Transport>,
     options: Options,
+    load: Load,
     consumer: Option<Box<dyn Consumer>>,
     /// Whether what the consumer has given is not seen through: it has to go back.
     unsettled: bool,
@@ -112,6 +118,7 @@ impl Participant {
             database,
             clock,
             transport,
+            load: Load::of(&options),
             options,
             consumer: None,
             unsettled: false,
@@ -129,7 +136,8 @@ impl Participant {
     }
 
     /// Takes what is there and sees it through: after `Ok` it is committed, answered and acknowledged.
-    /// After an error, or when the future was dropped, nothing was acknowledged, and the next turn begins again.
+    /// After an error only what was answered is acknowledged; the next turn takes half as many messages and begins with the
+    /// first that was not. When the future was dropped, nothing was acknowledged.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         let mut meter = Meter::default();
         let turned = self.take(now, &mut meter).await;
@@ -137,13 +145,20 @@ impl Participant {
             self.sweep(&mut meter).await;
         }
         meter.tell(self.service.name().as_str(), self.lag());
-        self.failures = if turned.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        self.failures = match &turned {
+            Ok(_) => {
+                self.load.succeeded();
+                0
+            }
+            Err(_) if self.load.failed() => 1, // less may succeed at once
+            Err(_) => self.failures.saturating_add(1),
+        };
         self.pause = pause(self.failures, self.options.pause_max, rng);
         turned
     }
 
     async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<Turned, Error> {
-        let Participant { service, database, transport, options, outbox, look_due, unsynced, .. } = self;
+        let Participant { service, database, transport, options, load, outbox, look_due, unsynced, .. } = self;
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
@@ -156,8 +171,8 @@ impl Participant {
             } // but who has lost the place to another does not fight for it
             return Err(error.into());
         }
-        let mut taken = consumer.poll(options.messages_max).await?;
-        let (marks, polled) = (Mark::behind(&taken), taken.len());
+        let mut taken = consumer.poll(load.messages()).await?;
+        let polled = taken.len();
         let mut due = Vec::new();
         let looks = now >= *look_due || *look_due > now.plus(LOOK_EVERY);
         if service.is_choreographed() && (outbox.take() || looks) {
@@ -168,36 +183,15 @@ impl Participant {
                 // what has come to this service does not fail with it
                 tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
             }
-            due = unsynced.due(database, now, options.messages_max).await?;
+            due = unsynced.due(database, now, load.messages()).await?;
             taken.extend(due.iter().map(|due| due.delivered(service.name())));
             *look_due = now.plus(LOOK_EVERY);
         }
+        load.took(taken.len());
         if !taken.is_empty() {
             let mut intake = Intake::of(service, &taken[..polled], now);
             let (mut over, strange) = intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
             let Intake { asked, unreadable, expired, horizons } = intake;
-            let mut outgoing = Outgoing::new(service.name(), &taken);
-            let room = Room { service, database, options, polled, now };
-            for chunk in chunks(asked) {
-                let answers = room.carry_out(&chunk, meter).await?;
-                meter.chunk(&answers);
-                let out_of_inbox = chunk.iter().zip(&answers).filter(|(asked, _)| asked.place >= polled);
-                let done = out_of_inbox.filter(|(_, answer)| answer.is_final());
-                over.extend(done.map(|(asked, answer)| answer.over(asked)));
-                chunk.into_iter().zip(answers).for_each(|(asked, answer)| outgoing.answer(asked, answer));
-            }
-            meter.expired += expired as u64;
-            meter.unreadable += unreadable.len() as u64;
-            unreadable.into_iter().for_each(|(place, reason)| outgoing.bury(place, &reason));
-            if planted(Bug::OffsetBeforeAcknowledgement) {
-                consumer.commit(marks.clone()).await?;
-            }
-            outgoing.publish(transport.as_ref()).await?;
-            meter.dead_letters += outgoing.dead_letters() as u64;
-            meter.lost_letters += outgoing.lost_letters() as u64;
-            consumer.commit(marks).await?;
-            unsynced.follow(transport.as_ref(), Settled { over, ..Settled::default() });
-            inbox::put_off(database, &strange, now).await?;
             for (horizon, reply_to) in horizons {
                 let Some(sweep) = Sweep::of(horizon, reply_to, options.barrier_retention, now) else { continue };
                 self.sweeps.retain(|older| !sweep.replaces(older));
@@ -205,6 +199,23 @@ impl Participant {
                     self.sweeps.push_back(sweep); // else there will be another horizon
                 }
             }
+            meter.expired += expired as u64;
+            meter.unreadable += unreadable.len() as u64;
+            let places = asked.iter().map(|asked| asked.place).chain(unreadable.iter().map(|(place, _)| *place));
+            let mut outgoing = Outgoing::new(service.name(), &taken, places);
+            unreadable.into_iter().for_each(|(place, reason)| outgoing.reject(place, &reason));
+            if planted(Bug::OffsetBeforeAcknowledgement) {
+                consumer.commit(Mark::behind(&taken[..polled])).await?;
+            }
+            let room = Room { service, database, options, bytes_max: load.bytes(), polled, now, blamed: None };
+            let executed = execute(&room, load, asked, &mut outgoing, transport.as_ref(), meter).await;
+            meter.dead_letters += outgoing.dead_letters() as u64;
+            meter.lost_letters += outgoing.lost_letters() as u64;
+            let acknowledged = consumer.commit(outgoing.marks(polled)).await;
+            over.extend(executed?); // it failed before its acknowledgement did
+            acknowledged?;
+            unsynced.follow(transport.as_ref(), Settled { over, ..Settled::default() });
+            inbox::put_off(database, &strange, now).await?;
         }
         settle(&self.database, self.unsynced.take()).await?;
         self.unsettled = false;
@@ -296,6 +307,44 @@ async fn settle(database: &Database, Settled { sent, over }: Settled) -> Result<
     emitted::mark_sent(&open.tx(), &sent).await?;
     inbox::remove(&open.tx(), &over).await?;
     Ok(open.commit().await?)
+}
+
+/// Executes commands chunk by chunk and publishes the answers of each before the next begins. Returns what waits no more in
+/// the inbox.
+async fn execute(
+    room: &Room<'_>,
+    load: &Load,
+    asked: Vec<Asked>,
+    outgoing: &mut Outgoing<'_>,
+    transport: &dyn Transport,
+    meter: &mut Meter,
+) -> Result<Vec<Over>, Error> {
+    let (mut queue, mut over) = (Queue::of(asked, load.messages()), Vec::new());
+    while let Some(chunk) = queue.next() {
+        let answers = match room.execute(&chunk, meter).await {
+            Err(error) if chunk.len() == 1 && load.blames_the_command(&error) => {
+                room.set_aside(&chunk, &error, meter).await?
+            }
+            answers => answers.map_err(|error| Error::of_chunk(chunk.len(), error))?,
+        };
+        meter.chunk(answers.iter().flatten());
+        let (mut left, mut executed) = (Vec::new(), 0);
+        for (asked, answer) in chunk.into_iter().zip(answers) {
+            let Some(answer) = answer else {
+                left.push(asked);
+                continue;
+            };
+            executed += 1;
+            if asked.place >= room.polled && answer.is_final() {
+                over.push(answer.over(&asked));
+            }
+            outgoing.answer(asked, answer);
+        }
+        queue.put_back(left, executed);
+        outgoing.publish(transport).await?;
+    }
+    outgoing.publish(transport).await?; // dead letters, where nothing had to be executed
+    Ok(over)
 }
 
 async fn migrate(service: &Service, database: &Database) -> Result<(), Error> {

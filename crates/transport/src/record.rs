@@ -48,7 +48,7 @@ pub struct Mark {
 
 impl Mark {
     /// The marks behind the last of these in each partition: all of them are done with.
-    pub fn behind(taken: &[Delivered]) -> Vec<Mark> {
+    pub fn behind<'a>(taken: impl IntoIterator<Item = &'a Delivered>) -> Vec<Mark> {
         let mut marks = BTreeMap::new();
         for Delivered { record, partition, offset, .. } in taken {
             let next = marks.entry((&record.topic, *partition)).or_insert(0);

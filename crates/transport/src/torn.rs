@@ -25,6 +25,10 @@ impl Transport for Torn {
         self.0.publish_each(records)
     }
 
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.0.synced()
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move { Ok(Box::new(Reader(self.0.subscribe(subscription).await?)) as Box<dyn Consumer>) })
     }

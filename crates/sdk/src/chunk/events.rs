@@ -100,11 +100,11 @@ impl Room<'_> {
         tx: &Tx,
         chunk: &[Asked],
         inputs: &[Inputs],
-        answers: &mut [Answer],
+        answers: &mut [Option<Answer>],
     ) -> Result<(), Error> {
         let (mut faulted, mut over, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
         for ((asked, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
-            let By::Event(cause) = &asked.by else { continue };
+            let (By::Event(cause), Some(answer)) = (&asked.by, answer) else { continue };
             // What came out of the inbox stays there until what it led to is published: it would not come again.
             // Nor does the end of its chain tell what it led to: it lets go only what has led to nothing.
             let tells = answer.fresh || self.last(asked) != Some(Last::Ended);
@@ -126,6 +126,7 @@ impl Room<'_> {
         }
         let mut before = emitted::told(tx, &repeated).await?.into_iter();
         for (asked, answer) in chunk.iter().zip(answers.iter_mut()) {
+            let Some(answer) = answer else { continue };
             let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
             if is_repeated && self.last(asked) != Some(Last::Ended) && !matches!(answer.outcome, Outcome::Fault(_)) {
                 answer.event = before.next().flatten();
@@ -133,7 +134,7 @@ impl Room<'_> {
             }
         }
         let new: Vec<&Event> =
-            answers.iter().filter(|answer| answer.fresh).filter_map(|answer| answer.event.as_ref()).collect();
+            answers.iter().flatten().filter(|answer| answer.fresh).filter_map(|answer| answer.event.as_ref()).collect();
         emitted::store(tx, &new).await?;
         let faulted = faulted.iter().filter_map(|(asked, why)| kept(asked, inbox::AFTER_FAULT, Some(why)));
         inbox::keep(tx, &faulted.collect::<Vec<_>>(), self.now).await?;

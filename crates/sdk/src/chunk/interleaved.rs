@@ -20,14 +20,14 @@ impl Room<'_> {
         known: &[Known],
         inputs: &[Inputs],
         meter: &mut Meter,
-    ) -> Result<Vec<Answer>, Stop> {
+    ) -> Result<Vec<Option<Answer>>, Stop> {
         let all = chunk.iter().zip(known).zip(inputs);
         let each = all.map(|((asked, known), inputs)| self.answer_beside(tx.counting(), asked, known, inputs));
         let mut answers = Vec::with_capacity(chunk.len());
         for (answer, own) in join_all(each).await {
             meter.timeouts += own.timeouts;
             meter.panics += own.panics;
-            answers.push(answer?);
+            answers.push(Some(answer?));
         }
         Ok(answers)
     }

@@ -207,14 +207,16 @@ async fn carried_out(asked: &[Asked], messages_max: usize) -> (Vec<Outcome>, usi
     };
     world.publish(asked.iter().map(record).collect()).await;
     world.settle().await;
-    let replies = world.replies().await.into_iter().map(|reply| reply.outcome).collect();
+    let mut replies = world.replies().await;
+    replies.sort_by_key(|reply| (reply.key.saga.clone(), reply.key.step.clone())); // each step's replies stay in order
+    let replies = replies.into_iter().map(|reply| reply.outcome).collect();
     (replies, world.dead_letters().await.len(), world.state().await)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if sagamore_database::testing::is_remote() { 8 } else { 100 }))]
 
-    /// Replies, dead letters, barrier and tallies, to the letter.
+    /// Replies of each step in their order, dead letters, barrier and tallies, to the letter.
     #[test]
     fn every_chunk_equals_its_commands_one_by_one(asked in prop::collection::vec(anything(), 1..16)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -7,5 +7,6 @@ mod world;
 mod barrier;
 mod chunk;
 mod crash;
+mod load;
 mod poison;
 mod retention;

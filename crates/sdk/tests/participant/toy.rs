@@ -48,10 +48,17 @@ pub enum Mood {
     WritesAndHangs,
     WritesAndIsPaused,
     GivesTooMuch,
+    /// 200 KiB: fewer than a reply may have.
+    GivesMuch,
+    /// A text that [`POISON`] is in.
+    GivesPoison,
     ReadsAndThenWrites,
     IgnoresAFailedStatement,
     RefusesForAFailedStatement,
 }
+
+/// For a database that does not take it.
+pub const POISON: &str = "hemlock";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Declined {
@@ -156,7 +163,12 @@ pub fn service(calls: &Calls) -> Service {
 
 async fn carry_out(tx: Tx, add: Add) -> Decided<Added, Declined> {
     let Add { name, by, mood, undo } = add;
-    let gives = if mood == Mood::GivesTooMuch { "x".repeat(2_000_000) } else { name.clone() };
+    let gives = match mood {
+        Mood::GivesTooMuch => "x".repeat(2_000_000),
+        Mood::GivesMuch => "x".repeat(200 * 1024),
+        Mood::GivesPoison => POISON.to_owned(),
+        _ => name.clone(),
+    };
     change(tx, &name, by, mood).await.map(|decided| decided.map(|()| Added { name: gives, by, undo }))
 }
 
@@ -178,7 +190,7 @@ async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined
     )
     .await?;
     match mood {
-        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch => done(()),
+        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch | Mood::GivesMuch | Mood::GivesPoison => done(()),
         Mood::ReadsAndThenWrites | Mood::WritesAndIsPaused => done(()),
         Mood::IgnoresAFailedStatement => {
             let _ = write_again(&tx, name).await;

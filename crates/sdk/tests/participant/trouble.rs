@@ -33,9 +33,22 @@ pub struct Trouble {
     stops: Arc<AtomicBool>,
     trips: Arc<AtomicUsize>,
     failures: Arc<Mutex<VecDeque<(Call, When, DatabaseError)>>>,
+    judge: Arc<Mutex<Option<Box<Judge>>>>,
 }
 
+/// Whether a statement with these sets of parameters fails.
+type Judge = dyn Fn(&str, &[Vec<Value>]) -> Result<(), DatabaseError> + Send;
+
 impl Trouble {
+    /// Each statement that writes has to pass `judge` from now on.
+    pub fn judge(&self, judge: impl Fn(&str, &[Vec<Value>]) -> Result<(), DatabaseError> + Send + 'static) {
+        *self.judge.lock().expect("no panic") = Some(Box::new(judge));
+    }
+
+    fn judged(&self, sql: &str, sets: &[Vec<Value>]) -> Result<(), DatabaseError> {
+        self.judge.lock().expect("no panic").as_ref().map_or(Ok(()), |judge| judge(sql, sets))
+    }
+
     /// From now on each call stops twice.
     pub fn stops(&self, stops: bool) {
         self.stops.store(stops, Ordering::Relaxed);
@@ -158,7 +171,12 @@ impl Backend for Behind<Database> {
 
 impl Transaction for BehindTx {
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, DatabaseError>> {
-        Box::pin(self.trouble.around(Some(Call::Execute), self.tx.execute(sql, params)))
+        Box::pin(self.trouble.around(Some(Call::Execute), async move {
+            let sets = [params];
+            self.trouble.judged(sql, &sets)?;
+            let [params] = sets;
+            self.tx.execute(sql, params).await
+        }))
     }
 
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, DatabaseError>> {
@@ -178,7 +196,10 @@ impl Transaction for BehindTx {
         sql: &'a str,
         sets: Vec<Vec<Value>>,
     ) -> BoxFuture<'a, Result<Vec<u64>, DatabaseError>> {
-        Box::pin(self.trouble.around(None, self.tx.execute_each(sql, sets)))
+        Box::pin(self.trouble.around(None, async move {
+            self.trouble.judged(sql, &sets)?;
+            self.tx.execute_each(sql, sets).await
+        }))
     }
 
     fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), DatabaseError>> {

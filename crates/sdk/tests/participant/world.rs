@@ -53,7 +53,7 @@ impl World {
         World::on(sagamore_database::testing::database(), bounds, partitions, trouble, options).await
     }
 
-    async fn on(
+    pub async fn on(
         database: Database,
         bounds: log::Options,
         partitions: u32,
@@ -128,8 +128,14 @@ impl World {
 
     /// The same, as they came.
     pub async fn reply_records(&mut self) -> Vec<Record> {
-        let records = self.replies.poll(10_000).await.expect("poll replies");
-        records.into_iter().map(|delivered| delivered.record).collect()
+        let mut records = Vec::new();
+        loop {
+            let polled = self.replies.poll(10_000).await.expect("poll replies");
+            if polled.is_empty() {
+                return records;
+            }
+            records.extend(polled.into_iter().map(|delivered| delivered.record));
+        }
     }
 
     /// The dead letters since the last look.

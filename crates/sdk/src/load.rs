@@ -1,0 +1,175 @@
+//! The size of a turn and of its chunks: half as large after each failure, twice as large after each success.
+//!
+//! **Invariant:** a turn that fails again and again ends up with one message, so that one message holds up no other.
+
+use std::collections::VecDeque;
+
+use sagamore_database::Error;
+
+use crate::intake::{Asked, chunks};
+use crate::participant::Options;
+
+/// Turns of one message that fail while the database is away, before that message is suspected of it.
+const ALONE_MAX: u32 = 3;
+
+/// The bounds of the next turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    messages: usize,
+    messages_max: usize,
+    bytes: usize,
+    bytes_max: usize,
+    /// Messages of the turn under way.
+    taken: usize,
+    /// Consecutive failures of turns that could not be smaller.
+    alone: u32,
+}
+
+impl Load {
+    /// As large as the options allow.
+    pub(crate) fn of(options: &Options) -> Load {
+        let (messages_max, bytes_max) = (options.messages_max.max(1), options.chunk_bytes_max.max(1));
+        Load { messages: messages_max, messages_max, bytes: bytes_max, bytes_max, taken: 0, alone: 0 }
+    }
+
+    /// Messages that the turn takes at most.
+    pub(crate) fn messages(&self) -> usize {
+        self.messages
+    }
+
+    /// Bytes of answers at which a chunk ends.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The turn took this many messages.
+    pub(crate) fn took(&mut self, messages: usize) {
+        self.taken = messages;
+    }
+
+    /// Doubles the bounds, unless the turn had nothing to do.
+    pub(crate) fn succeeded(&mut self) {
+        if std::mem::take(&mut self.taken) > 0 {
+            self.messages = self.messages.saturating_mul(2).min(self.messages_max);
+            self.bytes = self.bytes.saturating_mul(2).min(self.bytes_max);
+            self.alone = 0;
+        }
+    }
+
+    /// Halves what the turn took; returns whether the next turn is smaller.
+    pub(crate) fn failed(&mut self) -> bool {
+        let taken = std::mem::take(&mut self.taken);
+        if taken > 0 && self.messages == 1 {
+            self.alone = self.alone.saturating_add(1);
+        }
+        if taken == 0 || self.messages == 1 {
+            return false;
+        }
+        self.messages = (self.messages.min(taken) / 2).max(1);
+        self.bytes = (self.bytes / 2).max(1);
+        true
+    }
+
+    /// Whether a chunk of one command failed because of that command, rather than of the database.
+    pub(crate) fn blames_the_command(&self, error: &Error) -> bool {
+        match error {
+            Error::Conflict(_) | Error::Constraint(_) | Error::Statement(_) | Error::Column { .. } => true,
+            // the command may be what ends the connection each time
+            Error::Unavailable(_) | Error::CommitUnknown(_) => self.alone >= ALONE_MAX,
+            Error::Aborted(cause) => self.blames_the_command(cause),
+            Error::Over | Error::InUse(_) | Error::ProgramTooOld { .. } => false,
+        }
+    }
+}
+
+/// Commands that the turn has not executed yet, in chunks.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    chunks: VecDeque<Vec<Asked>>,
+    size: usize,
+    size_max: usize,
+}
+
+impl Queue {
+    /// Chunks of at most `size_max` commands.
+    pub(crate) fn of(asked: Vec<Asked>, size_max: usize) -> Queue {
+        Queue { chunks: chunks(asked).into(), size: size_max, size_max }
+    }
+
+    /// Takes the next chunk.
+    pub(crate) fn next(&mut self) -> Option<Vec<Asked>> {
+        let mut chunk = self.chunks.pop_front()?;
+        if chunk.len() > self.size {
+            let rest = chunk.split_off(self.size);
+            self.chunks.push_front(rest);
+        }
+        Some(chunk)
+    }
+
+    /// Returns the commands of a chunk that ended after `executed` others: they come next. The chunks that follow are about
+    /// as large as what fitted, so that few steps are claimed in vain.
+    pub(crate) fn put_back(&mut self, left: Vec<Asked>, executed: usize) {
+        if left.is_empty() {
+            self.size = self.size.saturating_mul(2).min(self.size_max);
+        } else {
+            self.size = executed.max(1);
+            self.chunks.push_front(left);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(messages_max: usize) -> Load {
+        Load::of(&Options { messages_max, chunk_bytes_max: 1_000, ..Options::default() })
+    }
+
+    #[test]
+    fn failures_halve_a_turn_down_to_one_message_and_successes_double_it() {
+        let mut load = load(100);
+        let mut sizes = Vec::new();
+        loop {
+            load.took(load.messages());
+            sizes.push((load.messages(), load.bytes()));
+            if !load.failed() {
+                break;
+            }
+        }
+        assert_eq!(sizes, [(100, 1_000), (50, 500), (25, 250), (12, 125), (6, 62), (3, 31), (1, 15)]);
+        for size in [(2, 30), (4, 60), (8, 120), (16, 240), (32, 480), (64, 960), (100, 1_000), (100, 1_000)] {
+            load.took(1);
+            load.succeeded();
+            assert_eq!((load.messages(), load.bytes()), size);
+        }
+    }
+
+    /// A turn of three messages that fails says nothing about fifty.
+    #[test]
+    fn half_of_what_a_turn_took_is_tried_next_and_a_turn_without_messages_changes_nothing() {
+        let mut load = load(100);
+        load.took(3);
+        assert!(load.failed());
+        assert_eq!(load.messages(), 1);
+        load.took(0);
+        load.succeeded();
+        assert!(!load.failed());
+        assert_eq!(load.messages(), 1);
+    }
+
+    #[test]
+    fn a_command_is_blamed_for_a_database_that_is_away_only_after_it_failed_alone() {
+        let away = Error::Unavailable("the connection is gone".into());
+        let mut load = load(1);
+        for _ in 0..ALONE_MAX {
+            assert!(!load.blames_the_command(&away) && load.blames_the_command(&Error::Constraint("NUL".into())));
+            load.took(1);
+            load.failed();
+        }
+        assert!(load.blames_the_command(&away));
+        load.took(1);
+        load.succeeded();
+        assert!(!load.blames_the_command(&away));
+    }
+}
