@@ -3,7 +3,10 @@
 
 mod events;
 mod interleaved;
+#[cfg(test)]
+mod one_by_one;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use sagamore_core::message::{Event, Outcome, code};
@@ -13,10 +16,11 @@ use sagamore_database::{Database, Error as DatabaseError, Open, Tx};
 
 use crate::barrier::{self, Known, Verdict};
 use crate::decided::Decided;
-use crate::guard::{cut, guarded};
+use crate::guard::{cut, guarded, panic_text};
 use crate::handler::{Handler, Running, Unreadable};
 use crate::inbox::Over;
 use crate::intake::{Asked, By};
+use crate::keys::{CommandKeys, Key};
 use crate::meter::Meter;
 use crate::participant::Options;
 use crate::service::Service;
@@ -88,7 +92,14 @@ enum Stop {
 /// What there is to do about a command.
 enum Prepared {
     Answered(Answer),
-    Running(Running),
+    Running(Begun),
+}
+
+/// A handler that is not polled yet.
+struct Begun {
+    running: Running,
+    /// None: it runs alone.
+    keys: Option<Vec<Key>>,
 }
 
 /// What a handler left in the transaction.
@@ -177,21 +188,15 @@ impl Room<'_> {
         let known = barrier::claim(&tx, &keys, self.now).await.map_err(Stop::of)?;
         let inputs = self.inputs(&tx, chunk, &known).await.map_err(Stop::of)?;
         let mut answers = match mode {
-            Mode::Together if self.service.interleaves() && self.blamed.is_none() => {
-                self.answer_all(&tx, chunk, &known, &inputs, meter).await?
-            }
+            Mode::Together if self.interleaves() => self.answer_all(&tx, chunk, &known, &inputs, meter).await?,
             Mode::Together | Mode::Apart { .. } => {
                 let (mut answers, mut bytes) = (Vec::with_capacity(chunk.len()), 0);
-                let quiet_max = self.database.idle_limit().map(quiet_max);
-                let mut heard_at = Instant::now();
+                let mut silence = Silence::of(self.database);
                 for ((asked, known), inputs) in chunk.iter().zip(&known).zip(&inputs) {
                     if bytes >= self.bytes_max {
                         break;
                     }
-                    if quiet_max.is_some_and(|quiet_max| heard_at.elapsed() > quiet_max) {
-                        tx.query("SELECT 1", ()).await.map_err(Stop::of)?; // for all that the server has heard
-                        heard_at = Instant::now();
-                    }
+                    silence.end(&tx).await.map_err(Stop::of)?;
                     let answer = self.answer(open, asked, known, inputs, mode, meter).await?;
                     bytes += answer.bytes();
                     answers.push(Some(answer));
@@ -232,7 +237,7 @@ impl Room<'_> {
                 let outcome = Outcome::Fault("not begun: other handlers of this turn took too long".to_owned());
                 Ok(Answer::fresh(outcome))
             }
-            Prepared::Running(running) => Ok(Answer::fresh(self.settle(open, running, mode, meter).await?)),
+            Prepared::Running(begun) => Ok(Answer::fresh(self.settle(open, begun.running, mode, meter).await?)),
             Prepared::Answered(answer) => Ok(answer),
         }
     }
@@ -259,29 +264,56 @@ impl Room<'_> {
                     let poison = early.then(|| format!("{why}, for more than {:?}", self.options.early_max));
                     return Prepared::Answered(Answer { waits: true, poison, ..Answer::fresh(Outcome::Fault(why)) });
                 }
-                Inputs::Command | Inputs::All { .. } => self.begin(asked, tx, inputs, None),
+                Inputs::Command | Inputs::All { .. } => self.begin_unharmed(asked, tx, inputs, None),
             },
-            Verdict::Undo(output) => self.begin(asked, tx, inputs, Some(&output)),
+            Verdict::Undo(output) => self.begin_unharmed(asked, tx, inputs, Some(&output)),
         };
         match begun {
-            Ok(running) => Prepared::Running(running),
+            Ok(begun) => Prepared::Running(begun),
             Err(Unreadable::Body(reason)) => {
                 let outcome = Outcome::Refused(Refusal::new(code::UNDECODABLE, cut(&reason)));
                 Prepared::Answered(Answer { poison: Some(reason), ..Answer::fresh(outcome) })
             }
             Err(Unreadable::Output(reason)) => Prepared::Answered(Answer::fresh(Outcome::Fault(cut(&reason)))),
+            Err(Unreadable::Panic(text)) => {
+                let why = format!("reading the message panicked: {text}");
+                Prepared::Answered(Answer::fresh(Outcome::Fault(cut(&why))))
+            }
         }
     }
 
+    /// As [`Room::begin`]. To read a message, and its keys, is the service's own code: a panic there is a fault.
+    fn begin_unharmed(
+        &self,
+        asked: &Asked,
+        tx: Tx,
+        inputs: &Inputs,
+        output: Option<&Body>,
+    ) -> Result<Begun, Unreadable> {
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let mut keys = self.service.keys().of_command();
+            let running = self.begin(asked, tx, inputs, output, &mut keys)?;
+            Ok(Begun { running, keys: keys.found() })
+        }));
+        begun.unwrap_or_else(|panic| Err(Unreadable::Panic(panic_text(panic.as_ref()).to_owned())))
+    }
+
     /// Finds the handler: only names that the service declared lead to code.
-    fn begin(&self, asked: &Asked, tx: Tx, inputs: &Inputs, output: Option<&Body>) -> Result<Running, Unreadable> {
+    fn begin(
+        &self,
+        asked: &Asked,
+        tx: Tx,
+        inputs: &Inputs,
+        output: Option<&Body>,
+        keys: &mut CommandKeys<'_>,
+    ) -> Result<Running, Unreadable> {
         if let By::Event(_) = asked.by {
-            return self.react(asked, tx, inputs, output);
+            return self.react(asked, tx, inputs, output, keys);
         }
         let (name, body) = asked.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
         match (self.service.handler(name), output) {
-            (Some(Handler::Action { run, .. }), None) => run(tx, body),
-            (Some(Handler::Compensation { run }), Some(output)) => run(tx, body, output),
+            (Some(Handler::Action { run, .. }), None) => run(tx, body, keys),
+            (Some(Handler::Compensation { run }), Some(output)) => run(tx, body, output, keys),
             (Some(Handler::Compensation { .. }) | None, None) => {
                 Err(Unreadable::Body(self.unknown(name, Direction::Action)))
             }
@@ -384,6 +416,27 @@ fn broken(error: Option<&DatabaseError>, text: &str, mode: Mode) -> Result<Ended
             Err(Stop::Again(error.clone()))
         }
         Some(_) | None => Ok(Ended::Undone(Outcome::Fault(cut(text)))),
+    }
+}
+
+/// How long the server has heard nothing of a transaction, as far as is known.
+struct Silence {
+    max: Option<Duration>,
+    since: Instant,
+}
+
+impl Silence {
+    fn of(database: &Database) -> Silence {
+        Silence { max: database.idle_limit().map(quiet_max), since: Instant::now() }
+    }
+
+    /// Ends a silence that is too long: the server would end the transaction.
+    async fn end(&mut self, tx: &Tx) -> Result<(), DatabaseError> {
+        if self.max.is_some_and(|max| self.since.elapsed() > max) {
+            tx.query("SELECT 1", ()).await?;
+            self.since = Instant::now();
+        }
+        Ok(())
     }
 }
 

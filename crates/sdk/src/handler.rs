@@ -12,12 +12,13 @@ use sagamore_database::Tx;
 use serde::Serialize;
 
 use crate::decided::Decided;
+use crate::keys::CommandKeys;
 
 /// A handler at work. Nothing happens before it is polled.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Decided<Body, Refusal>> + Send>>;
 
-type RunAction = dyn Fn(Tx, &Body) -> Result<Running, Unreadable> + Send + Sync;
-type RunCompensation = dyn Fn(Tx, &Body, &Body) -> Result<Running, Unreadable> + Send + Sync;
+type RunAction = dyn Fn(Tx, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
+type RunCompensation = dyn Fn(Tx, &Body, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
 
 /// What a message's name leads to.
 #[derive(Clone)]
@@ -43,6 +44,8 @@ pub(crate) enum Unreadable {
     Body(String),
     /// The action's output, which this service stored itself, is not what it was: a bug, to be mended here.
     Output(String),
+    /// The service's own code that reads it panicked.
+    Panic(String),
 }
 
 /// Erases the types of an action's handler.
@@ -54,8 +57,9 @@ where
     R: IntoRefusal + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let run = move |tx: Tx, body: &Body| -> Result<Running, Unreadable> {
+    let run = move |tx: Tx, body: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
         let command: C = read_body(body)?;
+        keys.read(&command);
         let handler = Arc::clone(&handler);
         Ok(Box::pin(async move { erase(handler(tx, command).await) }))
     };
@@ -71,8 +75,9 @@ where
     R: IntoRefusal + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let run = move |tx: Tx, _: &Body, output: &Body| -> Result<Running, Unreadable> {
-        let output = output.read().map_err(|error| Unreadable::Output(error.to_string()))?;
+    let run = move |tx: Tx, _: &Body, output: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
+        let output = read_output(output)?;
+        keys.read(&output);
         let handler = Arc::clone(&handler);
         Ok(Box::pin(async move { undone(handler(tx, output).await) }))
     };
@@ -88,9 +93,11 @@ where
     R: IntoRefusal + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let run = move |tx: Tx, body: &Body, output: &Body| -> Result<Running, Unreadable> {
+    let run = move |tx: Tx, body: &Body, output: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
         let command: U = read_body(body)?;
-        let output = output.read().map_err(|error| Unreadable::Output(error.to_string()))?;
+        let output = read_output(output)?;
+        keys.read(&command);
+        keys.read(&output);
         let handler = Arc::clone(&handler);
         Ok(Box::pin(async move { undone(handler(tx, command, output).await) }))
     };
@@ -99,6 +106,10 @@ where
 
 pub(crate) fn read_body<C: serde::de::DeserializeOwned>(body: &Body) -> Result<C, Unreadable> {
     body.read().map_err(|error| Unreadable::Body(error.to_string()))
+}
+
+pub(crate) fn read_output<T: serde::de::DeserializeOwned>(output: &Body) -> Result<T, Unreadable> {
+    output.read().map_err(|error| Unreadable::Output(error.to_string()))
 }
 
 pub(crate) fn erase<T: Serialize>(decided: Decided<T, impl IntoRefusal>) -> Decided<Body, Refusal> {
@@ -116,7 +127,7 @@ pub(crate) fn undone(decided: Decided<(), impl IntoRefusal>) -> Decided<Body, Re
 impl Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Unreadable::Body(why) => f.write_str(why),
+            Unreadable::Body(why) | Unreadable::Panic(why) => f.write_str(why),
             Unreadable::Output(why) => write!(f, "the action's stored output cannot be read: {why}"),
         }
     }

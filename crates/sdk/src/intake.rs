@@ -1,6 +1,6 @@
 //! From records to what is asked: decoded, the expired left out, the unreadable set aside, cut into chunks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, StepKey, Timestamp};
 use sagamore_transport::Delivered;
@@ -131,16 +131,21 @@ impl Intake {
     }
 }
 
-/// Commands in chunks, each with at most one of a step: the n-th of every step is in the n-th chunk. So each step's
-/// commands keep their order, and there are no more chunks than the most repeated step has commands. Commands of several
-/// steps may change places: what is asked of one of them because of the other is asked after that one was answered.
+/// Commands in chunks, each with at most one of a step. A repeat, which as a rule has no effect, waits for a later chunk by
+/// itself. Any other command of a step that is in the chunk already, as is its undo, begins the next chunk with all that
+/// comes after it: commands of several steps that share a row have their effects in the order in which they came.
 pub(crate) fn chunks(asked: Vec<Asked>) -> Vec<Vec<Asked>> {
-    let mut counts = HashMap::with_capacity(asked.len());
-    let mut numbers = Vec::with_capacity(asked.len());
+    let mut steps: HashMap<_, (usize, HashSet<_>)> = HashMap::with_capacity(asked.len());
+    let (mut numbers, mut first) = (Vec::with_capacity(asked.len()), 0);
     for Asked { key, .. } in &asked {
-        let count: &mut usize = counts.entry((&key.saga, &key.step)).or_insert(0);
-        numbers.push(*count);
-        *count += 1;
+        let (next, seen) = steps.entry((&key.saga, &key.step)).or_default();
+        let is_new = seen.insert((key.direction, key.generation));
+        let number = first.max(*next);
+        if is_new {
+            first = number;
+        }
+        *next = number + 1;
+        numbers.push(number);
     }
     let mut chunks: Vec<Vec<Asked>> = Vec::new();
     for (asked, number) in asked.into_iter().zip(numbers) {
@@ -192,6 +197,15 @@ mod tests {
             &[&[0, 1], &[2, 3]],
         );
         check(&[("a", "x", action); 3], &[&[0], &[1], &[2]]);
+    }
+
+    /// What the undo gives back may be what the next command needs.
+    #[test]
+    fn a_command_that_comes_after_an_undo_is_not_executed_before_it() {
+        let steps = [("a", Direction::Action), ("a", Direction::Compensation), ("b", Direction::Action)];
+        let chunks = chunks(steps.map(|(saga, direction)| asked(saga, "x", direction)).to_vec());
+        let sagas = |chunk: &Vec<Asked>| chunk.iter().map(|asked| asked.key.saga.to_string()).collect::<Vec<_>>();
+        assert_eq!(chunks.iter().map(sagas).collect::<Vec<_>>(), [vec!["toy:a"], vec!["toy:a", "toy:b"]]);
     }
 
     /// Each command twice, one right behind the other: two commits, and not one for each pair.

@@ -47,6 +47,8 @@
 pub mod decided;
 pub mod error;
 
+mod keys;
+
 mod handler;
 pub mod reaction;
 pub mod service;

@@ -15,10 +15,11 @@ use sagamore_database::Tx;
 use serde_json::{Map, Value};
 
 use crate::decided::Decided;
-use crate::handler::{Running, Unreadable, erase, read_body, undone};
+use crate::handler::{Running, Unreadable, erase, read_body, read_output, undone};
+use crate::keys::CommandKeys;
 
-type React = dyn Fn(Tx, &[Body]) -> Result<Running, Unreadable> + Send + Sync;
-type Undo = dyn Fn(Tx, &Body) -> Result<Running, Unreadable> + Send + Sync;
+type React = dyn Fn(Tx, &[Body], &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
+type Undo = dyn Fn(Tx, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
 
 /// A reaction that is told by an `E`, the event that says it holds.
 ///
@@ -178,8 +179,9 @@ impl Unbound {
         Fut: Future<Output = Decided<E, R>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.bound(vec![EventType::of::<A>()], move |tx, bodies| {
+        self.bound(vec![EventType::of::<A>()], move |tx, bodies, keys| {
             let (event, handler) = (body::<A>(bodies, 0)?, Arc::clone(&handler));
+            keys.read(&event);
             Ok(Box::pin(async move { erase(handler(tx, event).await) }))
         })
     }
@@ -195,8 +197,10 @@ impl Unbound {
         Fut: Future<Output = Decided<E, R>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        self.bound(vec![EventType::of::<A>(), EventType::of::<B>()], move |tx, bodies| {
+        self.bound(vec![EventType::of::<A>(), EventType::of::<B>()], move |tx, bodies, keys| {
             let (one, other, handler) = (body::<A>(bodies, 0)?, body::<B>(bodies, 1)?, Arc::clone(&handler));
+            keys.read(&one);
+            keys.read(&other);
             Ok(Box::pin(async move { erase(handler(tx, one, other).await) }))
         })
     }
@@ -209,7 +213,7 @@ impl Unbound {
     fn bound<E: Message, R>(
         self,
         inputs: Vec<EventType>,
-        react: impl Fn(Tx, &[Body]) -> Result<Running, Unreadable> + Send + Sync + 'static,
+        react: impl Fn(Tx, &[Body], &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync + 'static,
     ) -> Reaction<E, R> {
         self.told(inputs, Some(Arc::new(react)))
     }
@@ -266,8 +270,9 @@ impl<E: Message, R> Reaction<E, R> {
         Fut: Future<Output = Decided<(), U>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        let run = move |tx: Tx, told: &Body| -> Result<Running, Unreadable> {
-            let told: E = told.read().map_err(|error| Unreadable::Output(error.to_string()))?;
+        let run = move |tx: Tx, told: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
+            let told: E = read_output(told)?;
+            keys.read(&told);
             let handler = Arc::clone(&handler);
             Ok(Box::pin(async move { undone(handler(tx, told).await) }))
         };

@@ -14,6 +14,7 @@ use crate::emitted;
 use crate::handler::{Running, Unreadable};
 use crate::inbox::{self, Kept};
 use crate::intake::{Asked, By};
+use crate::keys::CommandKeys;
 use crate::reaction::{Declared, EventType};
 
 /// What a reaction needs to begin.
@@ -83,12 +84,13 @@ impl Room<'_> {
         tx: Tx,
         inputs: &Inputs,
         told: Option<&Body>,
+        keys: &mut CommandKeys<'_>,
     ) -> Result<Running, Unreadable> {
         let unknown = || format!("service '{}' has no reaction '{}'", self.service.name(), asked.key.step);
         let Some(declared) = self.declared(asked) else { return Err(Unreadable::Output(unknown())) };
         match (told, inputs, &declared.react, &declared.undo) {
-            (Some(told), _, _, Some(undo)) => (undo.run)(tx, told),
-            (None, Inputs::All { bodies, .. }, Some(react), _) => react(tx, bodies),
+            (Some(told), _, _, Some(undo)) => (undo.run)(tx, told, keys),
+            (None, Inputs::All { bodies, .. }, Some(react), _) => react(tx, bodies, keys),
             (Some(_), _, _, None) | (None, _, _, _) => Err(Unreadable::Output(unknown())),
         }
     }

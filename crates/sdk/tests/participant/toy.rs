@@ -136,7 +136,8 @@ const MIGRATIONS: &[Migration] =
 pub fn service(calls: &Calls) -> Service {
     let (calls, subtracts, parts) = (calls.clone(), calls.subtract.clone(), calls.subtract.clone());
     let service = Service::named("tally").migrations(MIGRATIONS);
-    let service = if calls.side_by_side.load(Ordering::Relaxed) { service.interleaved() } else { service };
+    let service =
+        if calls.side_by_side.load(Ordering::Relaxed) { service.keyed_by(|add: &Add| &add.name) } else { service };
     service
         .action(move |tx: Tx, add: Add| {
             calls.add.fetch_add(1, Ordering::Relaxed);

@@ -10,13 +10,19 @@ use crate::choreography::{
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().reaction(
-        Reaction::named("reserve")
-            .to_both(on_payment_success)
-            .never_after::<(OrderCancelled,)>()
-            .fails::<InventoryFailed>()
-            .undone_by(release, on::<(ShippingFailed,)>().says::<InventoryReleased>()),
-    )
+    Service::named(super::SERVICE)
+        .migrations(MIGRATIONS)
+        .reaction(
+            Reaction::named("reserve")
+                .to_both(on_payment_success)
+                .never_after::<(OrderCancelled,)>()
+                .fails::<InventoryFailed>()
+                .undone_by(release, on::<(ShippingFailed,)>().says::<InventoryReleased>()),
+        )
+        .keyed_by(|order: &OrderCreated| &order.order_id)
+        .keyed_by_each(|order: &OrderCreated| order.lines.iter().map(|line| line.sku.as_str()).collect())
+        .keyed_by(|updated: &InventoryUpdated| &updated.order_id)
+        .keyed_by_each(|updated: &InventoryUpdated| updated.pieces.iter().map(|pieces| pieces.sku.as_str()).collect())
 }
 
 /// What was ordered is in the order's own event.

@@ -3,9 +3,16 @@
 use sagamore_sdk::Service;
 
 use super::domain::{MIGRATIONS, release, reserve};
-use super::messages::Release;
+use super::messages::{Release, Reserve, Reserved};
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().action(reserve).compensation(Release, release)
+    Service::named(super::SERVICE)
+        .migrations(MIGRATIONS)
+        .action(reserve)
+        .compensation(Release, release)
+        .keyed_by(|reserve: &Reserve| &reserve.order_id)
+        .keyed_by_each(|reserve: &Reserve| reserve.lines.iter().map(|line| line.sku.as_str()).collect())
+        .keyed_by(|reserved: &Reserved| &reserved.order_id)
+        .keyed_by_each(|reserved: &Reserved| reserved.pieces.iter().map(|pieces| pieces.sku.as_str()).collect())
 }

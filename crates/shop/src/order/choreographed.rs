@@ -31,13 +31,14 @@ const ALONE_MAX: usize = 3;
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
-        .interleaved()
         .reaction(
             Reaction::named(CREATE)
                 .begins::<OrderCreated>()
                 .undone_by(cancel, on::<(PaymentFailed, InventoryFailed, ShippingFailed)>().says::<OrderCancelled>()),
         )
         .reaction(Reaction::named("confirm").to(on_shipping_scheduled))
+        .keyed_by(|order: &OrderCreated| &order.order_id)
+        .keyed_by(|scheduled: &ShippingScheduled| &scheduled.order_id)
 }
 
 /// Where orders come in: those that come together are placed together.

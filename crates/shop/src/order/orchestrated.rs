@@ -10,10 +10,12 @@ use crate::checkout;
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
-        .interleaved()
         .action(create)
         .compensation(Cancel, cancel)
         .action(confirm)
+        .keyed_by(|create: &Create| &create.order_id)
+        .keyed_by(|created: &Created| &created.order_id)
+        .keyed_by(|confirm: &Confirm| &confirm.order_id)
 }
 
 async fn create(tx: Tx, create: Create) -> Decided<Created, Rejected> {

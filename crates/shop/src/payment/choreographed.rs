@@ -10,12 +10,18 @@ use crate::choreography::{
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().reaction(
-        Reaction::named("charge")
-            .to(on_order_created)
-            .fails::<PaymentFailed>()
-            .undone_by(refund, on::<(InventoryFailed, ShippingFailed)>().says::<PaymentRefunded>()),
-    )
+    Service::named(super::SERVICE)
+        .migrations(MIGRATIONS)
+        .reaction(
+            Reaction::named("charge")
+                .to(on_order_created)
+                .fails::<PaymentFailed>()
+                .undone_by(refund, on::<(InventoryFailed, ShippingFailed)>().says::<PaymentRefunded>()),
+        )
+        .keyed_by(|order: &OrderCreated| &order.customer_id)
+        .keyed_by(|order: &OrderCreated| &order.order_id)
+        .keyed_by(|paid: &PaymentSuccess| &paid.customer_id)
+        .keyed_by(|paid: &PaymentSuccess| &paid.order_id)
 }
 
 async fn on_order_created(tx: Tx, order: OrderCreated) -> Decided<PaymentSuccess, Declined> {

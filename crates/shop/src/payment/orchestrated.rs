@@ -3,9 +3,16 @@
 use sagamore_sdk::Service;
 
 use super::domain::{MIGRATIONS, charge, refund};
-use super::messages::Refund;
+use super::messages::{Charge, Charged, Refund};
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().action(charge).compensation(Refund, refund)
+    Service::named(super::SERVICE)
+        .migrations(MIGRATIONS)
+        .action(charge)
+        .compensation(Refund, refund)
+        .keyed_by(|charge: &Charge| &charge.customer_id)
+        .keyed_by(|charge: &Charge| &charge.order_id)
+        .keyed_by(|charged: &Charged| &charged.customer_id)
+        .keyed_by(|charged: &Charged| &charged.order_id)
 }

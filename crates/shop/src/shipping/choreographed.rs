@@ -10,13 +10,16 @@ use crate::choreography::{
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().reaction(
-        Reaction::named("schedule")
-            .to_both(on_inventory_updated)
-            .never_after::<(OrderCancelled,)>()
-            .fails::<ShippingFailed>()
-            .gives_up_on::<OrderOverdue>(),
-    )
+    Service::named(super::SERVICE)
+        .migrations(MIGRATIONS)
+        .reaction(
+            Reaction::named("schedule")
+                .to_both(on_inventory_updated)
+                .never_after::<(OrderCancelled,)>()
+                .fails::<ShippingFailed>()
+                .gives_up_on::<OrderOverdue>(),
+        )
+        .keyed_by(|order: &OrderCreated| &order.order_id)
 }
 
 /// Where it goes is in the order's own event.

@@ -3,8 +3,12 @@
 use sagamore_sdk::Service;
 
 use super::domain::{MIGRATIONS, schedule};
+use super::messages::Schedule;
 
 /// The service, ready to take part.
 pub fn service() -> Service {
-    Service::named(super::SERVICE).migrations(MIGRATIONS).interleaved().action(schedule)
+    Service::named(super::SERVICE)
+        .migrations(MIGRATIONS)
+        .action(schedule)
+        .keyed_by(|schedule: &Schedule| &schedule.order_id)
 }

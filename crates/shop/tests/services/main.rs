@@ -3,6 +3,7 @@
 mod market;
 #[path = "../support/northwind.rs"]
 mod northwind;
+mod shared;
 
 use sagamore_core::saga::Status;
 use sagamore_shop::payment::{Charged, domain::refund};
