@@ -50,9 +50,26 @@ fn walk(line: &str, table: &str) -> bool {
     after.is_some_and(|after| after.split_whitespace().next() == Some(table))
 }
 
-/// Whether [`database`] gives one on a server, where each of them takes a while.
+/// Whether [`database`] gives one on a server, where each of them takes a while. If not, it says so: a test may leave out what
+/// only a server does, before it makes a database.
 pub fn is_remote() -> bool {
-    std::env::var_os(VARIABLE).is_some()
+    let remote = std::env::var_os(VARIABLE).is_some();
+    if !remote {
+        say_what_is_left_out();
+    }
+    remote
+}
+
+fn say_what_is_left_out() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        // not `eprintln!`, which nobody sees when the tests pass
+        let _ = writeln!(
+            std::io::stderr(),
+            "\nLEFT OUT: these tests on PostgreSQL, because {VARIABLE} is not set; SQLite in memory takes its place.\n\
+             To run it: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test ..\n"
+        );
+    });
 }
 
 /// A new, empty database.
@@ -62,17 +79,9 @@ pub fn database() -> Database {
 
 /// A new, empty database, on a server with other limits.
 pub fn database_with(limits: impl FnOnce(Options) -> Options) -> Database {
-    static TOLD: Once = Once::new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let Ok(url) = std::env::var(VARIABLE) else {
-        TOLD.call_once(|| {
-            // not `eprintln!`, which nobody sees when the tests pass
-            let _ = writeln!(
-                std::io::stderr(),
-                "\nLEFT OUT: these tests on PostgreSQL, because {VARIABLE} is not set; SQLite in memory takes its place.\n\
-                 To run it: cargo xtask services up && eval \"$(cargo xtask services env)\" && cargo test ..\n"
-            );
-        });
+        say_what_is_left_out();
         return Database::memory();
     };
     let schema = format!("test_{:x}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
