@@ -78,6 +78,11 @@ impl Kafka {
         self.inner.topics.all().await
     }
 
+    /// Has the brokers stamp the records of a topic, whatever the clocks of their producers show.
+    pub async fn stamp_by_brokers(&self, topic: &str) -> Result<(), Error> {
+        self.inner.topics.stamp_by_brokers(topic).await
+    }
+
     /// Removes topics with all that is in them.
     pub async fn delete_topics(&self, topics: &[&str]) -> Result<(), Error> {
         self.inner.topics.delete(topics).await

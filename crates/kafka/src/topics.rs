@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
@@ -18,6 +20,10 @@ use crate::refused;
 
 /// The pause before it is looked again whether a topic is ready.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// The setting of a topic that says whose clock stamps its records.
+const STAMP: &str = "message.timestamp.type";
+const STAMPED_BY_BROKERS: &str = "LogAppendTime";
 
 /// A topic of this namespace, as the brokers have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub struct Topic {
     /// How long a record is kept at most, with the segment in which it lies, the longest time there is for one that never
     /// goes; none when it may not be asked.
     pub retention: Option<Duration>,
+    /// Whether the brokers stamp its records when they append them, and not their producers; none when it may not be asked.
+    pub stamped_by_brokers: Option<bool>,
 }
 
 /// A broker.
@@ -130,7 +138,7 @@ impl Topics {
     async fn make(&self, name: &str, partitions: u32) -> Result<(), Error> {
         let replication = self.options.replication.map_or(-1, i32::from);
         let partitions = i32::try_from(partitions.max(1)).unwrap_or(i32::MAX);
-        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication));
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication)).set(STAMP, STAMPED_BY_BROKERS);
         let made = self.admin.create_topics([&new], &self.admin_options()).await;
         let made = made.map_err(|error| unavailable(&format!("create topic {name}"), &error))?;
         for result in made {
@@ -138,6 +146,28 @@ impl Topics {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((name, code)) => return Err(fault::of_topic("create", "CREATE", &name, code)),
             }
+        }
+        Ok(())
+    }
+
+    /// Has the brokers stamp the records of this topic from now on. What else is set for the topic stays: an alteration without
+    /// it would reset it.
+    pub async fn stamp_by_brokers(&self, topic: &str) -> Result<(), Error> {
+        let name = self.names.there(topic);
+        let describe = self.admin.describe_configs(&[ResourceSpecifier::Topic(&name)], &self.admin_options()).await;
+        let described = describe.map_err(|error| unavailable(&format!("describe topic {name}"), &error))?;
+        let mut altered = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(STAMP, STAMPED_BY_BROKERS);
+        for answer in &described {
+            let found =
+                answer.as_ref().map_err(|code| fault::of_topic("describe", "DESCRIBE_CONFIGS", &name, *code))?;
+            let own = found.entries.iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
+            for entry in own.filter(|entry| entry.name != STAMP) {
+                altered.entries.extend(entry.value.as_deref().map(|value| (entry.name.as_str(), value)));
+            }
+        }
+        let done = self.admin.alter_configs([&altered], &self.admin_options()).await;
+        for result in done.map_err(|error| unavailable(&format!("alter topic {name}"), &error))? {
+            result.map_err(|(_, code)| fault::of_topic("alter", "ALTER_CONFIGS", &name, code))?;
         }
         Ok(())
     }
@@ -169,6 +199,7 @@ impl Topics {
                 let Ok(answer) = answer else { continue };
                 let value = |name: &str| answer.get(name)?.value.as_deref();
                 topic.min_insync = value("min.insync.replicas").and_then(|value| value.parse().ok());
+                topic.stamped_by_brokers = value(STAMP).map(|value| value == STAMPED_BY_BROKERS);
                 topic.retention = kept(value("cleanup.policy"), value("retention.ms"), value("segment.ms"));
             }
         }
@@ -242,6 +273,7 @@ impl Topics {
             replication: count(replication),
             min_insync: None,
             retention: None,
+            stamped_by_brokers: None,
         })
     }
 

@@ -36,6 +36,11 @@ pub async fn run(config: &ConfigArgs, command: &TopicsCommand) -> Result<Exit> {
         for topic in &wanted {
             kafka.create_topic(&topic.name, topic.partitions).await?;
         }
+        for topic in kafka.topics().await?.iter().filter(|topic| topic.stamped_by_brokers == Some(false)) {
+            if wanted.iter().any(|wanted| wanted.name == topic.name) {
+                kafka.stamp_by_brokers(&topic.name).await?;
+            }
+        }
     }
     let (wrong, advice) = compare(&kafka, &wanted).await?;
     advice.iter().for_each(|line| anstream::eprintln!("advice: {line}"));
@@ -147,15 +152,23 @@ async fn compare(kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<S
 }
 
 fn wrong(wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
-    let differs = |wanted: &Wanted| match there.iter().find(|topic| topic.name == wanted.name) {
+    let differs = |wanted: &Wanted| {
+        match there.iter().find(|topic| topic.name == wanted.name) {
         None => Some(format!("{}: missing; make it with `sagamore topics apply`", wanted.name)),
-        Some(topic) if topic.partitions == wanted.partitions => None,
+        Some(topic) if topic.partitions == wanted.partitions => (topic.stamped_by_brokers == Some(false)).then(|| {
+            format!(
+                "{}: message.timestamp.type is CreateTime, so a producer with a wrong clock decides when its records are \
+                 removed. Set it to LogAppendTime with `sagamore topics apply`",
+                topic.name
+            )
+        }),
         Some(topic) => Some(format!(
             "{}: has {} partitions, and the configuration says {}. A live topic is left as it is: with more partitions a \
              key's commands would be in two of them at once, out of order. Set the configuration to {}, or stop all \
              processes, let every saga end, and make the topic anew.",
             topic.name, topic.partitions, wanted.partitions, topic.partitions
         )),
+    }
     };
     wanted.iter().filter_map(differs).collect()
 }
@@ -202,6 +215,7 @@ mod tests {
             partitions: 12,
             replication: 3,
             min_insync: Some(2),
+            stamped_by_brokers: Some(true),
             retention: Some(days.map_or(Duration::MAX, |days| Duration::from_secs(days * 24 * 3600))),
         };
         let there = [
@@ -223,8 +237,14 @@ mod tests {
 
     #[test]
     fn a_start_with_another_number_of_partitions_than_the_live_topics_is_refused() {
-        let topic =
-            |partitions| Topic { name: REPLIES.into(), partitions, replication: 1, min_insync: None, retention: None };
+        let topic = |partitions| Topic {
+            name: REPLIES.into(),
+            partitions,
+            replication: 1,
+            min_insync: None,
+            retention: None,
+            stamped_by_brokers: None,
+        };
         let told = |there: &[Topic], configured| {
             divided_otherwise(there, REPLIES, "orchestrator.partitions", configured).map(|error| error.to_string())
         };
@@ -247,11 +267,13 @@ mod tests {
             replication: 1,
             min_insync: None,
             retention: None,
+            stamped_by_brokers: Some(true),
         };
         let mut there: Vec<Topic> =
             wanted(&settings).iter().map(|topic_| topic(&topic_.name, topic_.partitions)).collect();
         assert_eq!(wrong(&wanted(&settings), &there), [] as [String; 0]);
         assert_eq!(there.len(), 12, "replies and four services, each with its dead letters, the horizon and the probe");
+        there[2].stamped_by_brokers = Some(false);
         there[0].partitions = 24;
         there.remove(1);
         let told = wrong(&wanted(&settings), &there).join("\n");
@@ -259,5 +281,6 @@ mod tests {
             told.contains("sagamore.replies: has 24 partitions") && told.contains("order.commands: missing"),
             "{told}"
         );
+        assert!(told.contains("payment.commands: message.timestamp.type is CreateTime"), "{told}");
     }
 }
