@@ -1,6 +1,7 @@
 //! From records to what is asked: decoded, the expired left out, the unreadable set aside, cut into chunks.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, StepKey, Timestamp};
 use sagamore_transport::Delivered;
@@ -157,9 +158,15 @@ pub(crate) fn chunks(asked: Vec<Asked>) -> Vec<Vec<Asked>> {
     chunks
 }
 
-/// Compensations never expire, whatever they say: nobody would undo the step.
+/// By how much the clocks of orchestrators and services may differ before a command is skipped too early, and so its step asked a
+/// second time.
+const DIFFERENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Compensations never expire, whatever they say: nobody would undo the step. An action does so late rather than early: this
+/// service's clock may be ahead of the orchestrator's.
 fn is_expired(command: &Command, now: Timestamp) -> bool {
-    command.key.direction == Direction::Action && command.expires_at.is_some_and(|expires_at| expires_at < now)
+    command.key.direction == Direction::Action
+        && command.expires_at.is_some_and(|expires_at| expires_at.plus(DIFFERENCE_MAX) < now)
 }
 
 #[cfg(test)]

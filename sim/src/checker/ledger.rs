@@ -6,6 +6,9 @@ use std::sync::Arc;
 use sagamore_core::Outcome;
 use sagamore_transport::{Delivered, Mark, Record, wire};
 
+/// So much later than it says a participant skips a command: clocks may differ.
+const EXPIRED_AFTER_MS: i64 = 60_000;
+
 type Place = (Arc<str>, u32, u64);
 
 /// The book of one process.
@@ -78,7 +81,7 @@ impl Ledger {
             marks.iter().any(|mark| mark.topic == place.0 && mark.partition == place.1 && place.2 < mark.next)
         };
         for (_, asked) in self.commands.extract_if(.., |place, _| is_passed(place)) {
-            let expired = asked.expires_at.is_some_and(|at| at < now + self.skew);
+            let expired = asked.expires_at.is_some_and(|at| at + EXPIRED_AFTER_MS < now + self.skew);
             let answered = self.answered.get(&asked.id).is_some_and(|count| *count > asked.count);
             if !expired && !answered {
                 passed.unanswered = Some(asked.id);
