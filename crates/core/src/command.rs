@@ -92,8 +92,10 @@ impl Saga {
         self.steps.iter().filter_map(|step| step.asked_since).min()
     }
 
-    /// After a takeover: the deadlines of what is outstanding begin anew. No attempt is counted, and no journal written.
+    /// After a takeover: the deadlines of what is outstanding begin anew, and [`Saga::redraw`] corrects the others. No attempt is
+    /// counted, and no journal written.
     pub fn rearm(&mut self, now: Timestamp) {
+        self.redraw(now);
         for (index, _) in self.outstanding() {
             let timeout = Duration::from_millis(self.definition.steps[index].patience.timeout_ms);
             self.steps[index].due = Some(now.plus(timeout));

@@ -246,8 +246,13 @@ impl Turn<'_> {
 fn pause(patience: &Patience, attempts: u32, rng: &mut fastrand::Rng) -> Duration {
     let doublings = attempts.saturating_sub(1).min(63);
     let whole = patience.backoff_ms_min.saturating_mul(1 << doublings).min(patience.backoff_ms_max);
-    let half = whole.div_ceil(2);
-    Duration::from_millis(half + rng.u64(0..=whole - half))
+    drawn(whole, rng)
+}
+
+/// A length of time of which half is chance.
+pub(crate) fn drawn(whole_ms: u64, rng: &mut fastrand::Rng) -> Duration {
+    let half = whole_ms.div_ceil(2);
+    Duration::from_millis(half + rng.u64(0..=whole_ms - half))
 }
 
 /// The set of this one step.

@@ -24,6 +24,7 @@ pub mod apply;
 mod command;
 pub mod decide;
 mod decision;
+mod redraw;
 
 mod backward;
 mod forward;

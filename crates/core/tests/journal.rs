@@ -147,3 +147,25 @@ fn a_saga_waits_since_its_oldest_unanswered_question() {
     assert_eq!(play.saga.waiting_since(), None);
     assert_eq!(play.cancel(), Err(Ignored::Ended));
 }
+
+/// A clock that was a day ahead wrote when each is to be tried again.
+#[test]
+fn a_pause_that_would_last_longer_than_any_is_drawn_again_and_for_each_saga_differently() {
+    let mut moments = std::collections::BTreeSet::new();
+    for key in 0..50 {
+        let mut play = Play::of(trip());
+        play.start();
+        play.action("flight", fault()).unwrap();
+        let mut saga = play.saga;
+        saga.id = format!("trip:{key}").parse().unwrap();
+        assert!(!saga.redraw(play.now), "by the clock that wrote it nothing is impossible");
+        let right = Timestamp(play.now.0 - 86_400_000);
+        assert!(saga.redraw(right));
+        let due = saga.steps[0].due.unwrap();
+        assert!(right < due && due <= Timestamp(right.0 + 800), "{due} is no pause after {right}");
+        assert_eq!((saga.started_at, saga.waiting_since()), (right, Some(right)));
+        assert!(!saga.redraw(right), "once");
+        moments.insert(due);
+    }
+    assert!(moments.len() > 20, "{} moments for 50 sagas", moments.len());
+}

@@ -256,7 +256,11 @@ impl Handle {
 
     /// One saga with its journal, as stored; `None` when there is none.
     pub async fn show(&self, id: &SagaId) -> Result<Option<Detail>, Error> {
-        self.store.show(&self.registry, id).await
+        let mut detail = self.store.show(&self.registry, id).await?;
+        if let Some(detail) = &mut detail {
+            detail.saga.redraw(self.now()); // as its owner does
+        }
+        Ok(detail)
     }
 
     /// A page of sagas, the newest first.

@@ -139,6 +139,33 @@ impl Live {
         self.unended.get(id).map(|unended| unended.bytes)
     }
 
+    /// The clock was set back to `now`: what lies further ahead than any pause is drawn again. A saga that is not in memory is due
+    /// at once, and corrected when it is read.
+    pub fn redraw(&mut self, now: Timestamp) {
+        let ahead = |moments: &BTreeSet<(Timestamp, SagaId)>| {
+            let later = moments.iter().rev().take_while(|(moment, _)| *moment > now);
+            later.map(|(_, id)| id.clone()).collect::<Vec<_>>()
+        };
+        let ids: BTreeSet<SagaId> = ahead(&self.due).into_iter().chain(ahead(&self.waiting)).collect();
+        for id in ids {
+            match self.take(&id) {
+                Some(mut known) => {
+                    known.saga.redraw(now);
+                    self.put(known);
+                }
+                None => self.is_due_at(&id, now),
+            }
+        }
+    }
+
+    fn is_due_at(&mut self, id: &SagaId, now: Timestamp) {
+        let Some(unended) = self.unended.get_mut(id) else { return };
+        if let Some(due) = unended.due.replace(now) {
+            self.due.remove(&(due, id.clone()));
+        }
+        self.due.insert((now, id.clone()));
+    }
+
     /// Forgets when something is due of a saga; who waits for it goes on waiting.
     fn let_go(&mut self, id: &SagaId) {
         if let Some(before) = self.unended.remove(id) {
@@ -186,6 +213,11 @@ impl Live {
         };
         let due = self.due.iter().take_while(|(due, _)| *due <= now).take(max).map(|(_, id)| id);
         due.take_while(|id| fits(id)).cloned().collect()
+    }
+
+    /// Whether something of this saga was due before `now`, by what is remembered of it.
+    pub fn is_overdue(&self, id: &SagaId, now: Timestamp) -> bool {
+        self.unended.get(id).and_then(|unended| unended.due).is_some_and(|due| due < now)
     }
 
     /// The next moment at which anything is due.

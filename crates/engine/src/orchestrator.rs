@@ -50,6 +50,8 @@ pub struct Orchestrator {
     pub(crate) progress: BTreeMap<u32, u64>,
     /// None until the partitions are taken over, and again after a turn that was dropped.
     pub(crate) epochs: Option<Epochs>,
+    /// The time of the last turn.
+    pub(crate) turned_at: Option<Timestamp>,
     /// Read who owns what, without waiting for the next renewal.
     pub(crate) surveys_at_once: bool,
     pub(crate) takeover: Takeover,
@@ -125,6 +127,7 @@ impl Orchestrator {
             strays: Strays::default(),
             progress: BTreeMap::new(),
             epochs: None,
+            turned_at: None,
             surveys_at_once: true,
             takeover: Takeover::default(),
             pulse,
@@ -144,6 +147,7 @@ impl Orchestrator {
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         let pulse = self.pulse.clone();
         let _turning = pulse.turn();
+        self.note_time(now);
         let mut epochs = match self.epochs.take() {
             Some(epochs) => epochs,
             None if self.options.lease.is_some() => {

@@ -9,6 +9,7 @@ mod settle;
 mod abroad;
 mod answer;
 mod aside;
+mod clock;
 mod debts;
 mod ownership;
 mod pace;

@@ -453,3 +453,20 @@ async fn who_stops_in_good_order_leaves_its_partitions_at_once() {
     until_owned(&mut rig, &mut [&mut two], &[2]).await;
     assert!(is_remote() || rig.now.since(stopped_at) < LEASE, "without waiting for a lease to end");
 }
+
+/// After a failover to a server whose clock is behind, what the former one wrote ends far in the future.
+#[tokio::test]
+async fn a_lease_that_ends_later_than_any_lease_can_is_free_and_so_long_a_membership_counts_for_nobody() {
+    let mut rig = Rig::with(shared("a", 2), common::database()).await;
+    let (mut one, mut other) = (Member::join(&rig, "one", 2).await, Member::join(&rig, "other", 2).await);
+    until_owned(&mut rig, &mut [&mut one], &[2]).await;
+    drop(one); // without a word
+    let open = rig.database.begin().await.expect("begin");
+    let day = 24 * 3_600 * 1_000_i64;
+    open.tx().execute("UPDATE ownership SET lease_until = lease_until + $1", (day,)).await.expect("update");
+    open.tx().execute("UPDATE orchestrator SET seen_until = seen_until + $1", (day,)).await.expect("update");
+    open.commit().await.expect("commit");
+    until_owned(&mut rig, &mut [&mut other], &[2]).await;
+    let seen = rig.database.query("SELECT owner FROM orchestrator", ()).await.expect("read");
+    assert_eq!(seen.iter().map(|row| row.get(0)).collect::<Result<Vec<String>, _>>(), Ok(vec!["other".to_owned()]));
+}

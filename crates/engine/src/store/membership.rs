@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
-use sagamore_database::{Row, Tx, Value};
+use sagamore_database::{Row, Tx};
 
 use super::Store;
-use super::ownership::{Seat, clock, small};
+use super::ownership::{Seat, clock, latest, small};
 use crate::error::Error;
 use crate::pulse::Publishing;
 
@@ -73,11 +73,12 @@ impl Store {
         let open = self.begin().await?;
         let tx = open.tx();
         let time = clock(&tx, now).await?;
-        let mut members = members(&tx, time).await?;
+        let mut members = members(&tx, time, renewing.lease).await?;
         let before = members.iter().position(|member| member.owner == renewing.owner).map(|at| members.swap_remove(at));
         let us = renewed(before.as_ref(), renewing, time);
         let gone = time.minus(RETENTION).0;
-        tx.execute("DELETE FROM orchestrator WHERE seen_until < $1", (gone,)).await?;
+        let remove = "DELETE FROM orchestrator WHERE seen_until < $1 OR seen_until > $2";
+        tx.execute(remove, (gone, latest(time, renewing.lease))).await?;
         let store = "INSERT INTO orchestrator (owner, seen_until, able_since, failing_since, published_at)
             VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (owner) DO UPDATE SET seen_until = excluded.seen_until, able_since = excluded.able_since,
@@ -97,12 +98,12 @@ impl Store {
         let open = self.begin().await?;
         let tx = open.tx();
         let time = clock(&tx, now).await?;
-        let members = members(&tx, time).await?;
+        let members = members(&tx, time, lease).await?;
         let seats = tx.query("SELECT reply_partition, epoch, owner, lease_until FROM ownership ORDER BY 1", ()).await?;
         open.rollback().await?;
         let seat = |row: &Row| {
             let ours = row.get::<String>(2)? == owner;
-            let free = row.get::<i64>(3)? < time.0;
+            let free = !(time.0..=latest(time, lease)).contains(&row.get::<i64>(3)?);
             Ok(Seat { partition: small(row.get(0)?)?, epoch: row.get(1)?, ours, free })
         };
         Ok(Survey {
@@ -126,9 +127,9 @@ fn of_owner(tx: &Tx, set: &str) -> String {
 }
 
 /// The members whose leases have not ended.
-async fn members(tx: &Tx, time: Timestamp) -> Result<Vec<Member>, Error> {
+async fn members(tx: &Tx, time: Timestamp, lease: Duration) -> Result<Vec<Member>, Error> {
     let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator
-        WHERE seen_until >= $1 ORDER BY owner";
+        WHERE seen_until >= $1 AND seen_until <= $2 ORDER BY owner";
     let read = |row: &Row| {
         Ok(Member {
             owner: row.get(0)?,
@@ -138,15 +139,16 @@ async fn members(tx: &Tx, time: Timestamp) -> Result<Vec<Member>, Error> {
             published_at: row.get::<Option<i64>>(4)?.unwrap_or(0),
         })
     };
-    tx.query(sql, (Value::Int(time.0),)).await?.iter().map(read).collect()
+    tx.query(sql, (time.0, latest(time, lease))).await?.iter().map(read).collect()
 }
 
 /// The row after a renewal at `time`.
 fn renewed(before: Option<&Member>, Renewing { owner, lease, publishing }: Renewing<'_>, time: Timestamp) -> Member {
     let begun = |before: Option<i64>| before.filter(|since| *since > 0).unwrap_or(time.0);
-    let able_since = before.and_then(|before| before.able_since).unwrap_or(0);
-    let failing_since = before.map_or(0, |before| before.failing_since);
-    let published_at = before.map_or(0, |before| before.published_at);
+    let past = |moment: i64| moment.min(time.0); // another server's clock may have been ahead
+    let able_since = before.and_then(|before| before.able_since).map_or(0, past);
+    let failing_since = before.map_or(0, |before| past(before.failing_since));
+    let published_at = before.map_or(0, |before| past(before.published_at));
     let (able_since, failing_since, published_at) = match publishing {
         Publishing::Acknowledged => {
             let able_since = begun(Some(able_since).filter(|_| failing_since == 0));

@@ -14,6 +14,9 @@ use sagamore_database::{Tx, Value};
 use super::Store;
 use crate::error::Error;
 
+/// No orchestrator's lease is longer.
+const LEASE_MAX: Duration = Duration::from_secs(3);
+
 /// The partitions that an orchestrator owns, each with the epoch under which it took it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Epochs(pub BTreeMap<u32, i64>);
@@ -94,11 +97,19 @@ impl Store {
             "UPDATE ownership SET owner = $1, epoch = epoch + 1, lease_until = $2
              WHERE reply_partition = (SELECT reply_partition FROM ownership
                                       WHERE reply_partition = $3 AND epoch = $4
-                                      AND (owner = $1 OR lease_until < $5) {skip})
+                                      AND (owner = $1 OR lease_until < $5 OR lease_until > $6) {skip})
              RETURNING reply_partition, epoch"
         );
         let set = |(partition, epoch): &(u32, i64)| {
-            vec![Value::from(owner), Value::Int(until), Value::from(*partition), Value::Int(*epoch), Value::Int(time.0)]
+            let (partition, possible) = (Value::from(*partition), latest(time, lease));
+            vec![
+                owner.into(),
+                Value::Int(until),
+                partition,
+                Value::Int(*epoch),
+                Value::Int(time.0),
+                Value::Int(possible),
+            ]
         };
         let rows = tx.query_each(&claim, wanted.iter().map(set).collect()).await?;
         open.commit().await?;
@@ -134,6 +145,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The latest moment at which a lease can end that was taken by `time`. One that ends later was written by a server whose clock
+/// was ahead: it is free.
+pub(super) fn latest(time: Timestamp, lease: Duration) -> i64 {
+    time.plus(lease.max(LEASE_MAX) * 2).0
 }
 
 /// The one clock that leases go by: the server's; where there is no server, that of whoever asks.

@@ -35,6 +35,12 @@ impl Abroad {
         self.next.get_or_insert(now);
     }
 
+    /// The clock was set back to `now`: nobody waits longer for that.
+    pub fn redraw(&mut self, now: Timestamp) {
+        self.next = self.next.map(|next| next.min(now));
+        self.asked.values_mut().for_each(|(_, until)| *until = (*until).min(now.plus(PATIENCE)));
+    }
+
     /// When there is something to look after.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.next

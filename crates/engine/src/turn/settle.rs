@@ -204,6 +204,9 @@ impl Orchestrator {
                         saga.rearm(now);
                         read.ahead.insert(id.clone());
                     }
+                    if saga.redraw(now) && self.live.is_overdue(&id, now) {
+                        saga.hasten(now); // the pause was drawn when the clock was set back
+                    }
                     read.known.insert(id, Known { seq, saga });
                 }
                 Err(row) => drop(read.unreadable.insert(id, row)),

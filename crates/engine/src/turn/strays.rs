@@ -51,6 +51,14 @@ impl Strays {
         due.into_iter().map(|(_, stray)| stray).collect()
     }
 
+    /// The clock was set back to `now`: no pause and no patience is longer for that.
+    pub fn redraw(&mut self, now: Timestamp) {
+        for (at, stray) in &mut self.waiting {
+            *at = (*at).min(now.plus(PAUSE));
+            stray.first_seen = stray.first_seen.min(now);
+        }
+    }
+
     /// When the next one is to be tried again.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.waiting.iter().map(|(at, _)| *at).min()

@@ -36,6 +36,14 @@ pub(crate) struct Sweep {
     horizon_due: Option<Timestamp>,
 }
 
+impl Sweep {
+    /// The clock was set back to `now`: nothing is done later for that.
+    pub fn redraw(&mut self, now: Timestamp) {
+        self.next = self.next.map(|next| next.min(now.plus(PAUSE)));
+        self.horizon_due = self.horizon_due.map(|due| due.min(now.plus(HORIZON_EVERY)));
+    }
+}
+
 impl Orchestrator {
     /// Removes one page of what is older than the retention, when it is time to.
     pub(crate) async fn sweep(&mut self, epochs: &Epochs, now: Timestamp) {
