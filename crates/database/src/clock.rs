@@ -16,6 +16,8 @@ use crate::port::Dialect;
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// A sample whose answer took longer than this is too inexact to replace an earlier one.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
+/// Clocks that are further apart disagree.
+const APART_MAX: Duration = Duration::from_secs(600);
 /// Reads the server's clock, in milliseconds since 1970.
 pub const SERVER_TIME: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
 
@@ -97,9 +99,10 @@ impl Clock {
         }
     }
 
-    /// How far this machine's wall clock is from the clock that counts.
-    pub fn apart(&self) -> Duration {
-        Duration::from_millis(wall_ms().abs_diff(self.now_ms()))
+    /// Whether this machine's wall clock and the clock that counts are so far apart that one of them must be wrong, and nothing may
+    /// be forgotten.
+    pub fn disagrees(&self) -> bool {
+        Duration::from_millis(wall_ms().abs_diff(self.now_ms())) > APART_MAX
     }
 }
 

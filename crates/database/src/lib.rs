@@ -11,6 +11,7 @@ pub mod many;
 pub mod port;
 mod scope;
 
+pub mod lifetime;
 pub mod migration;
 pub mod portable;
 

@@ -113,6 +113,8 @@ pub struct Observer {
     retention: Retention,
     /// How much a turn takes.
     pace: Pace,
+    /// Whether this machine's clock and that of the database are so far apart that nothing may be forgotten.
+    clocks_disagree: bool,
     /// Those who read are told of what has changed, and how far it is.
     chains: Chains,
 }
@@ -147,6 +149,7 @@ impl Observer {
             seen_due: None,
             retention: Retention::default(),
             pace: Pace::default(),
+            clocks_disagree: false,
             chains: chains.clone(),
         };
         Ok((observer, chains))
@@ -166,6 +169,7 @@ impl Observer {
     }
 
     async fn take_turn(&mut self, now: Timestamp) -> Result<usize, Error> {
+        self.read_lifetime(now).await?;
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(subscribe(&self.store, self.transport.as_ref(), &self.options).await?),
@@ -281,6 +285,7 @@ impl Observer {
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (mut pause, mut shutdown) = (Duration::from_millis(10), std::pin::pin!(shutdown));
         loop {
+            self.clocks_disagree = self.clock.disagrees();
             let turned = match self.clock.sample().await {
                 Ok(()) => self.turn(Timestamp(self.clock.now_ms())).await,
                 Err(error) => Err(error.into()),

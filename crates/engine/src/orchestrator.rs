@@ -56,6 +56,8 @@ pub struct Orchestrator {
     pub(crate) surveys_at_once: bool,
     pub(crate) takeover: Takeover,
     pub(crate) pulse: Arc<Pulse>,
+    /// Whether this machine's clock and that of the database are so far apart that nothing may be forgotten.
+    pub(crate) clocks_disagree: bool,
     pub(crate) abroad: Abroad,
     pub(crate) aside: Aside,
     pub(crate) debts: Debts,
@@ -128,6 +130,7 @@ impl Orchestrator {
             progress: BTreeMap::new(),
             epochs: None,
             turned_at: None,
+            clocks_disagree: false,
             surveys_at_once: true,
             takeover: Takeover::default(),
             pulse,
@@ -177,6 +180,7 @@ impl Orchestrator {
     }
 
     async fn work(&mut self, epochs: &Epochs, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
+        self.read_lifetime(now).await?;
         self.make_good(epochs, now).await?;
         self.pulse.beat();
         let mut batch = self.take_inputs(epochs, now).await?;
@@ -228,6 +232,7 @@ impl Orchestrator {
         let keepers = self.options.lease.map(|_| Keepers::spawn(self.renewal(), self.probe()));
         tokio::pin!(shutdown);
         loop {
+            self.clocks_disagree = self.clock.disagrees();
             let turned = match self.clock.sample().await {
                 Ok(()) => self.turn(self.now(), &mut rng).await,
                 Err(error) => Err(error.into()),

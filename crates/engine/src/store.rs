@@ -16,6 +16,7 @@ mod write;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
@@ -24,12 +25,12 @@ use sagamore_core::saga::{Entry, Saga, Status};
 use sagamore_core::{Body, Timestamp};
 use sagamore_database::database::Open;
 use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Row, Tx, Value};
+use sagamore_database::{Database, Row, Tx, Value, lifetime};
 
 use crate::error::Error;
 use crate::registry::Registry;
 
-pub(crate) use handed::Handed;
+pub(crate) use handed::{Handed, KEPT as HANDED_KEPT};
 pub(crate) use horizon::named;
 pub(crate) use list::{Clauses, LIMIT};
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
@@ -45,7 +46,7 @@ pub(crate) use write::{Idempotent, Saved, Write};
 /// The engine's database. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Store {
-    database: Database,
+    pub(crate) database: Database,
     reply_topic: Arc<str>,
 }
 
@@ -102,6 +103,7 @@ impl Store {
     /// Brings the schema up to date.
     pub async fn open(database: Database, reply_topic: &str) -> Result<Store, Error> {
         database.migrate("engine", schema::MIGRATIONS, schema::PROGRAM).await?;
+        database.migrate("lifetime", lifetime::MIGRATIONS, schema::PROGRAM).await?;
         Ok(Store { database, reply_topic: reply_topic.into() })
     }
 
@@ -356,6 +358,11 @@ fn read_status(id: &str, text: &str) -> Result<Status, Error> {
 
 fn read_entries(id: &SagaId, journal: &[Row]) -> Result<Vec<Entry>, Error> {
     journal.iter().map(|row| serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(id, why))).collect()
+}
+
+/// A length of time in milliseconds.
+pub(crate) fn millis(length: Duration) -> i64 {
+    Timestamp::default().plus(length).0
 }
 
 fn bad(what: impl ToString, why: impl ToString) -> Error {

@@ -1,15 +1,16 @@
 //! Clocks that jump: the time that a turn is given goes forward and back, with and without a restart in between. No saga is
-//! held up by it.
+//! held up by it, and nothing is forgotten early.
 
 mod common;
 
 use std::time::Duration;
 
-use common::{Rig, nothing, wish, written};
-use sagamore_core::Timestamp;
-use sagamore_core::message::Outcome;
+use common::{Rig, id, nothing, wish, written};
+use sagamore_core::message::{Outcome, Swept};
 use sagamore_core::saga::Status;
-use sagamore_engine::Options;
+use sagamore_core::{ReplyTo, Timestamp};
+use sagamore_engine::{Options, Orchestrator, StartError};
+use sagamore_transport::{Subscription, Transport, wire};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -48,6 +49,14 @@ async fn complete(rig: &mut Rig, key: &str) {
         rig.turn().await;
     }
     assert_eq!(rig.show(key).await.expect("stored").header.status, Status::Completed);
+}
+
+/// Lets time pass as it does while an orchestrator runs: it turns at least once a minute.
+async fn days_pass(rig: &mut Rig, days: u32) {
+    for _ in 0..days * 24 {
+        rig.passes(DAY / 24);
+        rig.turn().await;
+    }
 }
 
 #[tokio::test]
@@ -106,4 +115,112 @@ async fn what_waits_since_a_moment_in_the_future_is_shown_to_wait_since_now() {
     rig.now = right;
     rig.turn().await;
     assert_eq!(rig.handle.oldest_outstanding(), Some(right));
+}
+
+/// Two turns are enough for a sweep.
+async fn two_turns(orchestrator: &mut Orchestrator, now: Timestamp) {
+    let mut rng = fastrand::Rng::with_seed(7);
+    orchestrator.turn(now, &mut rng).await.expect("turn");
+    for minutes in 1..=30 {
+        orchestrator.turn(now.plus(MINUTE * minutes), &mut rng).await.expect("turn");
+    }
+}
+
+async fn ended(rig: &mut Rig, key: &str) {
+    rig.start(wish(key, "a")).await.expect("accepted");
+    for outcome in [written(1), nothing()] {
+        let command = rig.command().await;
+        rig.reply(&command, outcome).await;
+        rig.turn().await;
+    }
+    assert!(rig.show(key).await.expect("stored").header.ended_at.is_some());
+}
+
+/// What participants say they have forgotten: everything.
+async fn all_is_swept(rig: &Rig) {
+    for participant in ["alpha", "beta"] {
+        let swept = Swept { participant: participant.parse().expect("a name"), before: Timestamp(i64::MAX / 2) };
+        let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
+        rig.log.publish(vec![wire::encode_swept(&swept, &reply_to)]).await.expect("publish");
+    }
+}
+
+#[tokio::test]
+async fn an_orchestrator_whose_clock_is_far_ahead_forgets_nothing() {
+    for ahead in [60 * DAY, 200 * DAY] {
+        let mut rig = rig().await;
+        days_pass(&mut rig, 70).await;
+        ended(&mut rig, "1").await;
+        all_is_swept(&rig).await;
+        let (mut other, _handle) = rig.another(Options::default()).await;
+        two_turns(&mut other, rig.now.plus(ahead)).await;
+        drop(other);
+        rig.crash().await;
+        rig.turn().await;
+        let shown = rig.show("1").await.expect("its row stays");
+        assert!(!shown.entries.is_empty(), "its journal stays, after {ahead:?}");
+        let other_input = rig.start(wish("1", "b")).await;
+        assert!(matches!(other_input, Err(StartError::OtherInput(_))), "{other_input:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_while_an_orchestrator_runs_makes_nothing_old() {
+    let mut rig = rig().await;
+    days_pass(&mut rig, 70).await;
+    ended(&mut rig, "1").await;
+    all_is_swept(&rig).await;
+    let right = rig.now;
+    for jump in [right.plus(200 * DAY), right, right.minus(60 * DAY), right.plus(60 * DAY), right] {
+        rig.now = jump;
+        for _ in 0..5 {
+            rig.turn().await;
+            rig.passes(MINUTE);
+        }
+        assert!(!rig.show("1").await.expect("its row stays").entries.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_ended_under_a_clock_that_was_behind_is_kept_for_the_whole_retention() {
+    let mut rig = rig().await;
+    days_pass(&mut rig, 70).await;
+    let right = rig.now;
+    rig.now = right.minus(60 * DAY);
+    ended(&mut rig, "1").await;
+    rig.crash().await;
+    rig.now = right.plus(MINUTE);
+    days_pass(&mut rig, 29).await;
+    assert!(!rig.show("1").await.expect("its row stays").entries.is_empty());
+}
+
+#[tokio::test]
+async fn after_the_retention_the_journal_goes_though_the_clock_was_wrong_in_between() {
+    let mut rig = rig().await;
+    days_pass(&mut rig, 40).await;
+    ended(&mut rig, "1").await;
+    let right = rig.now;
+    rig.passes(200 * DAY);
+    rig.turn().await;
+    rig.now = right;
+    days_pass(&mut rig, 32).await;
+    assert!(rig.show("1").await.expect("its row stays").entries.is_empty());
+}
+
+/// Its barriers would be forgotten, and a repeat taken for something new.
+#[tokio::test]
+async fn an_open_saga_that_began_under_a_clock_far_ahead_is_named_to_who_forgets() {
+    let mut rig = rig().await;
+    days_pass(&mut rig, 2).await;
+    let right = rig.now;
+    rig.passes(60 * DAY);
+    rig.start(wish("open", "a")).await.expect("accepted");
+    rig.crash().await;
+    rig.now = right;
+    days_pass(&mut rig, 40).await;
+    let topics = vec![wire::HORIZON_TOPIC.into()];
+    let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+    let told = rig.log.subscribe(subscription).await.expect("subscribe").poll(10_000).await.expect("poll");
+    let last = wire::decode_horizon(&told.last().expect("a horizon").record).expect("it can be read").0;
+    assert!(right < last.started_before && last.but == [id("open")], "{last:?}");
 }

@@ -72,6 +72,13 @@ impl Rig {
         self.turns().await;
     }
 
+    /// Days pass as they do for an observer that runs: what jumps makes nothing old.
+    async fn days_pass(&mut self, days: u32) {
+        for _ in 0..days {
+            self.passes(Duration::from_secs(24 * 3600)).await;
+        }
+    }
+
     /// What services were told that they may forget, the last time at the end, and who is to be answered.
     async fn horizons(&self) -> Vec<(Horizon, Option<ReplyTo>)> {
         let topics = vec![HORIZON_TOPIC.into()];
@@ -257,17 +264,37 @@ async fn chains_that_were_over_long_ago_are_forgotten_and_services_are_told_so()
     assert_eq!(first.len(), 1, "once in ten minutes");
     assert!(first[0].0.started_before < born && first[0].0.but.is_empty(), "{first:?}");
 
-    rig.passes(32 * day).await;
+    rig.days_pass(32).await;
     let (horizon, reply_to) = rig.horizons().await.pop().expect("another one");
     let ended_before = rig.now.minus(30 * day);
     assert_eq!((horizon.ended_before, horizon.started_before), (ended_before, ended_before.minus(2 * day)));
     assert_eq!((horizon.started_from, reply_to), (Some(born.plus(day)), None));
     assert_eq!(horizon.definitions, ["visit".parse().expect("a name")]);
-    rig.passes(4 * day).await;
+    rig.days_pass(4).await;
     let (horizon, _) = rig.horizons().await.pop().expect("another one");
     assert_eq!(horizon.but, [chain("open")]);
     assert!(rig.chains.show(&chain("over")).await.expect("read").is_none(), "it is forgotten");
     assert_eq!(rig.status("open").await.0, ChainStatus::Stuck);
+}
+
+/// A clock that is ahead ends no chain's retention.
+#[tokio::test]
+async fn an_observer_whose_clock_is_far_ahead_forgets_nothing_and_has_nobody_forget() {
+    let day = Duration::from_secs(24 * 3600);
+    let mut rig = Rig::new().await;
+    rig.days_pass(40).await;
+    rig.tell(&stories("over").0).await;
+    let right = rig.now;
+    let least = rig.horizon().await.ended_before;
+    for jump in [right.plus(200 * day), right, right.minus(60 * day), right.plus(60 * day), right] {
+        rig.now = jump;
+        (rig.observer, rig.chains) = open(&rig.database, &rig.log).await;
+        rig.turns().await;
+        rig.passes(Duration::from_secs(700)).await;
+        assert_eq!(rig.status("over").await, (ChainStatus::Completed, None));
+        let told = rig.horizon().await.ended_before;
+        assert!(told <= least.plus(2 * day), "{told} for {least}, at {jump}");
+    }
 }
 
 #[tokio::test]
@@ -615,7 +642,7 @@ async fn no_statement_of_the_observer_walks_through_a_whole_table() {
     }
     rig.tell(&[stories("late").0[0].clone()]).await;
     rig.passes(DEADLINE * 2).await;
-    rig.passes(Duration::from_secs(40 * 24 * 3600)).await;
+    rig.days_pass(40).await;
     for filter in [
         Filter::default(),
         Filter { status: Some(ChainStatus::Stuck), ..Filter::default() },

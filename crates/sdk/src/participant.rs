@@ -5,8 +5,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
+use sagamore_core::{Horizon, ReplyTo, Timestamp};
+use sagamore_database::lifetime::{self, Readings};
 use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
 use sagamore_transport::{Consumer, Mark, Subscription, Transport};
@@ -97,6 +98,10 @@ pub struct Participant {
     consumer: Option<Box<dyn Consumer>>,
     /// Whether what the consumer has given is not seen through: it has to go back.
     unsettled: bool,
+    /// What retention goes by.
+    readings: Readings,
+    /// Whether this machine's clock and that of the database are so far apart that nothing may be forgotten.
+    clocks_disagree: bool,
     /// What is to be removed from the barrier, between the messages.
     sweeps: VecDeque<Sweep>,
     outbox: Outbox,
@@ -122,6 +127,8 @@ impl Participant {
             options,
             consumer: None,
             unsettled: false,
+            readings: Readings::default(),
+            clocks_disagree: false,
             sweeps: VecDeque::new(),
             look_due: Timestamp(i64::MIN),
             unsynced: Unsynced::default(),
@@ -163,6 +170,9 @@ impl Participant {
             Some(consumer) => consumer,
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
         };
+        if self.readings.is_overtaken(now.0) {
+            self.readings.take(database, now.0).await?; // before anything is stamped
+        }
         if std::mem::replace(&mut self.unsettled, true)
             && let Err(error) = consumer.rewind().await
         {
@@ -192,13 +202,6 @@ impl Participant {
             let mut intake = Intake::of(service, &taken[..polled], now);
             let (mut over, strange) = intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
             let Intake { asked, unreadable, expired, horizons } = intake;
-            for (horizon, reply_to) in horizons {
-                let Some(sweep) = Sweep::of(horizon, reply_to, options.barrier_retention, now) else { continue };
-                self.sweeps.retain(|older| !sweep.replaces(older));
-                if self.sweeps.len() < SWEEPS_MAX {
-                    self.sweeps.push_back(sweep); // else there will be another horizon
-                }
-            }
             meter.expired += expired as u64;
             meter.unreadable += unreadable.len() as u64;
             let places = asked.iter().map(|asked| asked.place).chain(unreadable.iter().map(|(place, _)| *place));
@@ -216,10 +219,31 @@ impl Participant {
             acknowledged?;
             unsynced.follow(transport.as_ref(), Settled { over, ..Settled::default() });
             inbox::put_off(database, &strange, now).await?;
+            self.plan_sweeps(horizons, now).await?;
         }
         settle(&self.database, self.unsynced.take()).await?;
         self.unsettled = false;
         Ok(Turned { taken: taken.len() })
+    }
+
+    /// Notes what horizons allow to forget, unless the clocks disagree.
+    async fn plan_sweeps(&mut self, horizons: Vec<(Horizon, Option<ReplyTo>)>, now: Timestamp) -> Result<(), Error> {
+        let retention = self.options.barrier_retention;
+        for (horizon, reply_to) in horizons {
+            if self.clocks_disagree {
+                tracing::warn!(service = %self.service.name(), "the clocks are too far apart: nothing is forgotten");
+                continue;
+            }
+            let lifetime = self.readings.take(&self.database, now.0).await?;
+            let set_back_to = lifetime.earliest_setback(Timestamp::default().plus(retention).0);
+            let Some(mut sweep) = Sweep::of(horizon, reply_to, retention, now) else { continue };
+            sweep.spare_from(set_back_to.map(Timestamp));
+            self.sweeps.retain(|older| !sweep.replaces(older));
+            if self.sweeps.len() < SWEEPS_MAX {
+                self.sweeps.push_back(sweep); // else there will be another horizon
+            }
+        }
+        Ok(())
     }
 
     /// One page of what the last horizon allows. One that fails is given up: there will be another horizon.
@@ -259,6 +283,7 @@ impl Participant {
             return Err(Error::HandlerLimit { limit, idle });
         }
         loop {
+            self.clocks_disagree = self.clock.disagrees();
             let turned = match self.clock.sample().await {
                 Ok(()) => self.turn(Timestamp(self.clock.now_ms()), &mut rng).await,
                 Err(error) => {
@@ -349,6 +374,7 @@ async fn execute(
 
 async fn migrate(service: &Service, database: &Database) -> Result<(), Error> {
     database.migrate("barrier", barrier::MIGRATIONS, PROGRAM).await?;
+    database.migrate("lifetime", lifetime::MIGRATIONS, PROGRAM).await?;
     database.migrate(service.name().as_str(), &service.schema(), service.program_version()).await?;
     if service.is_choreographed() {
         database.migrate("events", emitted::MIGRATIONS, PROGRAM).await?;

@@ -41,6 +41,13 @@ impl Sweep {
         Some(Sweep { horizon, reply_to, from, retention })
     }
 
+    /// Nothing stamped at this moment or later goes. The service's clock was set back to it: what is stamped so may be younger
+    /// than its stamp says.
+    pub fn spare_from(&mut self, set_back_to: Option<Timestamp>) {
+        let before = &mut self.horizon.started_before;
+        *before = set_back_to.map_or(*before, |set_back_to| set_back_to.min(*before));
+    }
+
     /// Whether both were told by the same, so that the later one says all that the earlier one did.
     pub fn replaces(&self, other: &Sweep) -> bool {
         self.reply_to == other.reply_to && self.horizon.definitions == other.horizon.definitions

@@ -5,7 +5,10 @@ use super::Run;
 use crate::world::LATE_MS_MAX;
 
 /// Longer than barriers remember, with all that clocks may differ.
-const MONTH_MS: i64 = 40 * 24 * 3_600 * 1_000;
+const DAYS: u32 = 42;
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+/// How long everybody works in each of these days: a gap between two readings of a clock counts at most a day.
+const WORKING_MS: i64 = 2_500;
 /// How long it has to be quiet before: nothing may be on its way for longer than topics keep it.
 const QUIET_MS: i64 = LATE_MS_MAX + 8_000;
 /// How long forgetting is given.
@@ -18,6 +21,8 @@ pub(super) enum Month {
     ToCome,
     /// Nothing happens any more; from this moment on the month passes.
     Quiet { until: i64 },
+    /// It passes, a day at a time.
+    Passing { days: u32, until: i64, rows: i64 },
     /// It has passed; at this moment the operator comes back.
     Forgetting { until: i64, rows: i64 },
     /// Or there is none.
@@ -38,8 +43,12 @@ impl Run {
             Month::Quiet { until } if now >= until => {
                 self.world.tell(|| "a month passes".to_owned());
                 site.hub.expire();
-                self.world.advance_to(now + MONTH_MS);
-                Month::Forgetting { until: self.world.now() + FORGETTING_MS, rows: site.barrier_rows() }
+                Month::Passing { days: DAYS, until: now, rows: site.barrier_rows() }
+            }
+            Month::Passing { days: 0, rows, .. } => Month::Forgetting { until: now + FORGETTING_MS, rows },
+            Month::Passing { days, until, rows } if now >= until => {
+                self.world.advance_to(now + DAY_MS);
+                Month::Passing { days: days - 1, until: self.world.now() + WORKING_MS, rows }
             }
             Month::Forgetting { until, rows } if now >= until => {
                 if site.barrier_rows() < rows {
@@ -52,7 +61,7 @@ impl Run {
                 self.heals_at = now;
                 Month::Over
             }
-            waiting @ (Month::Quiet { .. } | Month::Forgetting { .. } | Month::Over) => waiting,
+            waiting @ (Month::Quiet { .. } | Month::Passing { .. } | Month::Forgetting { .. } | Month::Over) => waiting,
         };
     }
 }

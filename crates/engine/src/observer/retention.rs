@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sagamore_core::{Horizon, Name, Timestamp};
+use sagamore_database::lifetime::Readings;
 use sagamore_database::{Row, Value};
 use sagamore_transport::wire;
 
@@ -10,7 +11,7 @@ use super::Observer;
 use super::status::ChainStatus;
 use super::store::{Store, bad};
 use crate::error::Error;
-use crate::store::{LASTING, named};
+use crate::store::{LASTING, millis, named};
 
 /// The pause between two horizons.
 const HORIZON_EVERY: Duration = Duration::from_secs(600);
@@ -42,6 +43,8 @@ pub(super) struct Retention {
     count_due: Option<Timestamp>,
     /// From when on the last horizon told of chains.
     from: Option<Option<Timestamp>>,
+    /// What retention goes by.
+    readings: Readings,
 }
 
 /// Whether what is done so often is due. A clock that was set back does not hold it up.
@@ -69,18 +72,37 @@ impl Observer {
         is_due(self.retention.horizon_due, now, HORIZON_EVERY)
     }
 
+    /// Reads the clock for what retention goes by, before anything is stamped by a clock that was not read yet or was set back.
+    pub(super) async fn read_lifetime(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.retention.readings.is_overtaken(now.0) {
+            self.retention.readings.take(&self.store.database, now.0).await?;
+        }
+        Ok(())
+    }
+
+    /// The moment before which everything is older than so much, by all that the clock has shown since.
+    async fn cutoff(&mut self, retention: Duration, now: Timestamp) -> Result<Timestamp, Error> {
+        let lifetime = self.retention.readings.take(&self.store.database, now.0).await?;
+        Ok(Timestamp(lifetime.cutoff(millis(retention))))
+    }
+
     /// Forgets a page of what is old.
     pub(super) async fn forget(&mut self, now: Timestamp) -> Result<(), Error> {
-        self.store.forget(now.minus(self.options.retention).minus(LASTING).minus(SKEW_MAX)).await
+        if self.clocks_disagree {
+            return Ok(());
+        }
+        let before = self.cutoff(self.options.retention + LASTING + SKEW_MAX, now).await?;
+        self.store.forget(before).await
     }
 
     /// Tells the services now and then what they may forget, as of a moment up to which all is read: what was not read yet may
     /// be of a chain that would be taken for over.
     pub(super) async fn tell_horizon(&mut self, read_until: Timestamp, now: Timestamp) -> Result<(), Error> {
-        if !self.horizon_is_due(now) || now.since(read_until) > BEHIND_MAX {
+        if self.clocks_disagree || !self.horizon_is_due(now) || now.since(read_until) > BEHIND_MAX {
             return Ok(());
         }
-        let horizon = self.store.horizon(read_until.minus(self.options.retention), now).await?;
+        let old = self.cutoff(self.options.retention, now).await?;
+        let horizon = self.store.horizon(old.min(read_until.minus(self.options.retention)), now).await?;
         metrics::gauge!("sagamore_observer_horizon_names").set(horizon.but.len() as f64);
         let from = horizon.started_from;
         if self.retention.from.replace(from).is_some_and(|known| known != from) {

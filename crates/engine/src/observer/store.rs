@@ -9,7 +9,7 @@ use sagamore_core::message::Event;
 use sagamore_core::plan::{Chain, Plan, Role, Seen};
 use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Error as DatabaseError, Row, Tx, Value};
+use sagamore_database::{Database, Error as DatabaseError, Row, Tx, Value, lifetime};
 
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::event_topic;
@@ -163,6 +163,7 @@ impl Store {
     /// Brings the tables up to date, and makes the plans known there; who only reads leaves them as they are.
     pub async fn open(database: Database, plans: Vec<Plan>, access: Access) -> Result<Store, Error> {
         database.migrate("observer", MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
+        database.migrate("lifetime", lifetime::MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
         let plans = Arc::new(match access {
             Access::Observes => plans::register(&database, plans).await?,
             Access::Reads => plans::load(&database, plans).await?,

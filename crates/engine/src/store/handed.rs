@@ -16,7 +16,7 @@ use crate::error::{Error, VerbError};
 /// How many are taken at a time.
 const PAGE: u32 = 100;
 /// How long a verb and its answer are kept.
-const KEPT: Duration = Duration::from_secs(3600);
+pub(crate) const KEPT: Duration = Duration::from_secs(3600);
 
 /// A verb on its way to the owner of the saga.
 #[derive(Clone, Debug)]
@@ -134,11 +134,10 @@ impl Store {
         rows.iter().flatten().map(read_answer).collect()
     }
 
-    /// Removes what nobody waits for any more.
-    pub async fn sweep_handed(&self, now: Timestamp) -> Result<(), Error> {
-        let before = now.0.saturating_sub(Timestamp::default().plus(KEPT).0);
+    /// Removes what was left before this moment: nobody waits for it any more.
+    pub async fn sweep_handed(&self, before: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
-        open.tx().execute("DELETE FROM handed WHERE stored_at < $1", (before,)).await?;
+        open.tx().execute("DELETE FROM handed WHERE stored_at < $1", (before.0,)).await?;
         Ok(open.commit().await?)
     }
 }

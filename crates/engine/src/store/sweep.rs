@@ -4,11 +4,16 @@
 //! **Invariant:** a saga's row outlives the barrier rows of its steps: its business key must never begin a second saga
 //! whose steps would meet the answers of the first.
 
+use std::time::Duration;
+
 use sagamore_core::Timestamp;
 use sagamore_database::Value;
 
 use super::Store;
 use crate::error::Error;
+
+/// The clocks of orchestrators may differ by so much.
+const DIFFERENCE_MAX: Duration = Duration::from_secs(3600);
 
 /// What goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +56,15 @@ impl Store {
         }
         let last = rows.last().filter(|_| rows.len() == limit as usize);
         Ok(last.map(|row| row.get(0)).transpose()?)
+    }
+
+    /// An open saga that began later than now began under a clock that was ahead. Left as it is, no horizon would name it for as
+    /// long, and its barriers would be forgotten.
+    pub async fn begin_no_later_than(&self, now: Timestamp) -> Result<(), Error> {
+        let open = self.begin().await?;
+        let correct = "UPDATE saga SET started_at = $1 WHERE ended_at IS NULL AND started_at > $2";
+        open.tx().execute(correct, (now.0, now.plus(DIFFERENCE_MAX).0)).await?;
+        Ok(open.commit().await?)
     }
 
     /// Looks at the next `limit` sagas, and removes what goes of those that have ended before this moment.

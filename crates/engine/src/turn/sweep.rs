@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::message::{ReplyTo, Swept};
+use sagamore_database::lifetime::Readings;
 use sagamore_transport::wire;
 
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
-use crate::store::{Epochs, Goes};
+use crate::store::{Epochs, Goes, HANDED_KEPT, millis};
 
 /// The pause between two sweeps that find nothing more to do.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -34,6 +35,8 @@ pub(crate) struct Sweep {
     /// The last idempotency key that was looked at.
     keys_after: String,
     horizon_due: Option<Timestamp>,
+    /// What retention goes by.
+    readings: Readings,
 }
 
 impl Sweep {
@@ -45,6 +48,15 @@ impl Sweep {
 }
 
 impl Orchestrator {
+    /// Reads the clock for what retention goes by, before anything is stamped by a clock that was not read yet or was set back.
+    pub(crate) async fn read_lifetime(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.sweep.readings.is_overtaken(now.0) {
+            self.sweep.readings.take(&self.store.database, now.0).await?;
+            self.store.begin_no_later_than(now).await?;
+        }
+        Ok(())
+    }
+
     /// Removes one page of what is older than the retention, when it is time to.
     pub(crate) async fn sweep(&mut self, epochs: &Epochs, now: Timestamp) {
         let next = *self.sweep.next.get_or_insert(now.plus(PAUSE));
@@ -58,7 +70,12 @@ impl Orchestrator {
     }
 
     async fn sweep_page(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
-        let before = now.minus(self.options.retention);
+        if self.clocks_disagree {
+            tracing::warn!("this machine's clock and the database's are too far apart: nothing is forgotten");
+            self.sweep.next = Some(now.plus(PAUSE));
+            return Ok(());
+        }
+        let before = self.cutoff(self.options.retention, now).await?;
         let page = self.store.sweep(Goes::Journal, before, self.sweep.after, PAGE).await?;
         metrics::counter!("sagamore_swept_total").increment(page.removed);
         match page.last {
@@ -67,7 +84,8 @@ impl Orchestrator {
             None if self.forget_rows(before, now).await? => {} // likewise
             None => {
                 self.tell_horizon(epochs, now).await?;
-                self.store.sweep_handed(now).await?;
+                let before = self.cutoff(HANDED_KEPT, now).await?;
+                self.store.sweep_handed(before).await?;
                 self.sweep.keys_after = self.store.sweep_keys(&self.sweep.keys_after, PAGE).await?.unwrap_or_default();
                 metrics::gauge!("sagamore_unreadable_sagas").set(self.store.count_unreadable().await? as f64);
                 self.sweep.next = Some(now.plus(PAUSE));
@@ -87,7 +105,9 @@ impl Orchestrator {
         }
         // For the length of the retention after a saga's end something of it may still come to a barrier and leave a row.
         // That row has the time of the participant's clock, the saga's end that of an orchestrator's.
-        let before = before.min(forgotten.minus(self.options.barrier_retention).minus(self.options.skew_max));
+        let late = self.options.barrier_retention + self.options.skew_max;
+        let lasting = self.cutoff(self.options.barrier_retention + late, now).await?;
+        let before = before.min(forgotten.minus(late)).min(lasting);
         let page = self.store.sweep(Goes::Row, before, self.sweep.rows_after, PAGE).await?;
         metrics::counter!("sagamore_forgotten_total").increment(page.removed);
         self.sweep.rows_after = page.last.unwrap_or(0);
@@ -99,7 +119,7 @@ impl Orchestrator {
         if !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
             return Ok(());
         }
-        let ended_before = now.minus(self.options.barrier_retention);
+        let ended_before = self.cutoff(self.options.barrier_retention, now).await?;
         let horizon = self.store.horizon(ended_before, self.options.skew_max, NAMES_MAX).await?;
         let age = (now.0 - horizon.started_before.0) as f64 / 1_000.0;
         metrics::gauge!("sagamore_horizon_age_seconds").set(age);
@@ -109,6 +129,12 @@ impl Orchestrator {
         }
         self.sweep.horizon_due = Some(now.plus(HORIZON_EVERY));
         Ok(())
+    }
+
+    /// The moment before which everything is older than the retention, by all that the clock has shown since.
+    async fn cutoff(&mut self, retention: Duration, now: Timestamp) -> Result<Timestamp, Error> {
+        let lifetime = self.sweep.readings.take(&self.store.database, now.0).await?;
+        Ok(Timestamp(lifetime.cutoff(millis(retention))))
     }
 
     /// Notes what participants have forgotten. What cannot be noted is told again after the next horizon.

@@ -86,7 +86,8 @@ async fn rows_of_one_step_go_together() {
     tell(&world, horizon(later(), &[])).await;
     world.turn_at(now().plus(MONTH)).await;
     assert_eq!((rows(&world).await, swept(&mut world).await.len()), (before, 1), "each has a young row");
-    world.ask([add("undone"), add("again"), generation(2, add("again"))]).await;
+    world.send([add("undone"), add("again"), generation(2, add("again"))]).await;
+    world.turn_at(now().plus(MONTH)).await;
     assert_eq!(world.tally("undone").await, Some(0), "it stays undone");
     assert_eq!(world.tally("again").await, Some(5), "it was done once");
 
@@ -102,6 +103,21 @@ async fn a_horizon_that_was_told_with_a_shorter_retention_removes_nothing() {
     tell(&world, Horizon { ended_before: now(), ..horizon(later(), &[]) }).await;
     world.turn().await;
     assert_eq!((rows(&world).await, swept(&mut world).await.len()), (1, 0));
+}
+
+/// The saga began not long ago, whatever its row says.
+#[tokio::test]
+async fn a_row_stamped_by_a_clock_that_was_behind_is_not_taken_for_an_old_one() {
+    let mut world = World::new().await;
+    world.turn().await;
+    world.send([add("a")]).await;
+    world.turn_at(now().minus(2 * MONTH)).await; // and then the clock is put right
+    world.turn().await;
+    assert_eq!(rows(&world).await, 1);
+    tell(&world, horizon(now().minus(MONTH), &[])).await;
+    world.turn().await;
+    assert_eq!(rows(&world).await, 1, "its saga may not have ended");
+    assert!(swept(&mut world).await[0] < now().minus(2 * MONTH), "and the orchestrator hears so");
 }
 
 /// Rows of other definitions lie between, and are passed by.
