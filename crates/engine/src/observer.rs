@@ -184,7 +184,7 @@ impl Observer {
             if self.store.has_deadlines(&taken) {
                 self.transport.synced().await?; // it is told until it is seen, and must not be lost after that
             }
-            let kept = self.store.keep(&by_chain(&taken), Read::of(&taken), now).await?;
+            let kept = self.store.keep(&by_chain(&taken, now), Read::of(&taken), now).await?;
             changed = kept.into_iter().map(|chain| (chain.id, chain.status)).collect();
             consumer.commit(Mark::behind(&taken)).await?;
         }
@@ -362,7 +362,7 @@ async fn subscribe(
 }
 
 /// The events of each chain. What cannot be read is counted: who reacts to it makes a dead letter of it.
-fn by_chain(taken: &[Delivered]) -> BTreeMap<SagaId, Vec<Observed>> {
+fn by_chain(taken: &[Delivered], now: Timestamp) -> BTreeMap<SagaId, Vec<Observed>> {
     let mut chains: BTreeMap<SagaId, Vec<Observed>> = BTreeMap::new();
     for delivered in taken {
         let decoded = match &delivered.unreadable {
@@ -370,7 +370,7 @@ fn by_chain(taken: &[Delivered]) -> BTreeMap<SagaId, Vec<Observed>> {
             Some(reason) => Err(reason.to_string()),
         };
         match decoded {
-            Ok(event) => chains.entry(event.chain().clone()).or_default().push(Observed::of(event)),
+            Ok(event) => chains.entry(event.chain().clone()).or_default().push(Observed::of(event, now)),
             Err(reason) => {
                 tracing::warn!(topic = %delivered.record.topic, reason, "an event cannot be read");
                 metrics::counter!("sagamore_observer_unreadable_total").increment(1);

@@ -166,7 +166,7 @@ impl Chains {
         let acted = self.plan.pivot().is_some_and(|pivot| pivot.emits.contains(&event.name));
         let Event { name, causation, hop, at, .. } = event;
         let overdue = |chain: &Chain| chain.seen().iter().any(|seen| self.plan.overdue.as_ref() == Some(&seen.name));
-        match chain.take(Seen { id, name, causation, hop, at }) {
+        match chain.take(Seen { id, name, causation, hop, at, seen_at: at }) {
             Taken::Repeat if acted && overdue(chain) => world.count("overdue, and the pivot has acted"),
             Taken::Repeat => world.count("event told again"),
             Taken::New | Taken::Dropped => {}

@@ -27,8 +27,10 @@ pub struct Seen {
     pub causation: Option<String>,
     /// How many events led to it.
     pub hop: u32,
-    /// When it was emitted first.
+    /// When it was emitted first, by the clock of its service: to be shown, and nothing else.
     pub at: Timestamp,
+    /// When it was seen first, by the observer's clock: what lateness is counted from.
+    pub seen_at: Timestamp,
 }
 
 /// A chain by the events that were seen of it.
@@ -117,16 +119,16 @@ impl Chain {
         }
     }
 
-    /// When the chain becomes late unless an event comes: counted from its start, or when it goes back, from what first
+    /// When the chain becomes late unless an event comes: counted from when its first event was seen, or when it goes back, from what first
     /// called for an undo that is not there. None: it is over, or the plan has no deadline.
     pub fn deadline(&self) -> Option<Timestamp> {
         let allowed = Duration::from_millis(self.plan.as_ref().ok()?.deadline_ms?);
-        let start = self.seen.iter().map(|seen| seen.at).min()?;
+        let start = self.seen.iter().map(|seen| seen.seen_at).min()?;
         if self.is_settled() {
             return None;
         }
         let waits = self.waits_for();
-        let open = waits.iter().map(|wait| wait.since).chain(self.orphans().map(|orphan| orphan.at)).min();
+        let open = waits.iter().map(|wait| wait.since).chain(self.orphans().map(|orphan| orphan.seen_at)).min();
         let from = if self.goes_back() { open } else { None };
         Some(from.unwrap_or(start).plus(allowed))
     }
@@ -177,9 +179,9 @@ impl Chain {
         roles.filter(|(_, role)| *role != Role::Success).any(|(event, _)| self.seen_at(event).is_some())
     }
 
-    /// When an event was emitted, if it was seen.
+    /// When an event was seen first, if it was.
     pub(super) fn seen_at(&self, event: &Name) -> Option<Timestamp> {
-        self.seen.iter().filter(|seen| seen.name == *event).map(|seen| seen.at).min()
+        self.seen.iter().filter(|seen| seen.name == *event).map(|seen| seen.seen_at).min()
     }
 
     /// The events whose cause was not seen.

@@ -51,7 +51,7 @@ impl Chain {
 
     /// The parts that can act, by what was seen, and have not said that they did. Who says nothing is not waited for.
     fn ready(&self) -> Vec<Wait> {
-        let start = self.seen().iter().map(|seen| seen.at).min();
+        let start = self.seen().iter().map(|seen| seen.seen_at).min();
         let answers = |part: &Part| part.emits.iter().chain(part.fails).cloned().collect::<Vec<Name>>();
         let silent = |part: &Part| answers(part).iter().all(|event| self.seen_at(event).is_none());
         let waiting = self.parts().filter(|part| !part.emits.is_empty() && silent(part));

@@ -17,7 +17,7 @@ fn seen(events: &[(&str, &str)]) -> Vec<Seen> {
         let causation = (!cause.is_empty()).then(|| (*cause).to_owned());
         let (event, number) = event.split_once('#').unwrap_or((event, ""));
         let at = Timestamp(STARTED_AT.0 + 1_000 * index as i64);
-        all.push(Seen { id: format!("{event}{number}"), name: name(event), causation, hop, at });
+        all.push(Seen { id: format!("{event}{number}"), name: name(event), causation, hop, at, seen_at: at });
     }
     all
 }
@@ -282,8 +282,14 @@ fn the_tree_goes_by_causes_and_hops() {
 #[test]
 fn more_of_the_same_is_counted_and_not_kept() {
     let mut chain = Chain::new(Arc::new(shop()));
-    let event =
-        |name_of: &str, id: &str| Seen { id: id.into(), name: name(name_of), causation: None, hop: 0, at: after(0) };
+    let event = |name_of: &str, id: &str| Seen {
+        id: id.into(),
+        name: name(name_of),
+        causation: None,
+        hop: 0,
+        at: after(0),
+        seen_at: after(0),
+    };
     assert_eq!(chain.take(event("order.created", "1")), Taken::New);
     assert_eq!(chain.take(event("order.created", "1")), Taken::Repeat);
     assert_eq!(chain.take(event("order.created", "2")), Taken::New);

@@ -107,7 +107,8 @@ impl<'a> Run<'a> {
     fn pass(&mut self) {
         let (overdue, pivot) = (self.plan.overdue.clone(), self.parts.iter().position(|part| part.pivot));
         if let Some((name, part)) = overdue.zip(pivot) {
-            let seen = Seen { id: "deadline".into(), name, causation: None, hop: 0, at: self.now() };
+            let seen =
+                Seen { id: "deadline".into(), name, causation: None, hop: 0, at: self.now(), seen_at: self.now() };
             self.told.push(seen.clone());
             self.mails.push(Mail { part, undo: false, seen });
         }
@@ -120,6 +121,7 @@ impl<'a> Run<'a> {
             causation: cause.map(|cause| cause.id.clone()),
             hop: cause.map_or(0, |cause| cause.hop + 1),
             at: self.now(),
+            seen_at: self.now(),
         };
         for (part, to) in self.parts.iter().enumerate() {
             let to_both = [(false, to.on), (true, to.undone_on())].into_iter().filter(|(_, on)| on.contains(event));

@@ -47,6 +47,9 @@ pub(super) struct Retention {
     readings: Readings,
 }
 
+/// The clocks of observers may differ by so much.
+const DIFFERENCE_MAX: Duration = Duration::from_secs(60);
+
 /// Whether what is done so often is due. A clock that was set back does not hold it up.
 pub(super) fn is_due(due: Option<Timestamp>, now: Timestamp, every: Duration) -> bool {
     due.is_none_or(|due| due <= now || due > now.plus(every))
@@ -76,6 +79,7 @@ impl Observer {
     pub(super) async fn read_lifetime(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.retention.readings.is_overtaken(now.0) {
             self.retention.readings.take(&self.store.database, now.0).await?;
+            self.store.correct_times(now).await?;
         }
         Ok(())
     }
@@ -115,6 +119,36 @@ impl Observer {
 }
 
 impl Store {
+    /// What was seen later than now was seen by a clock that was ahead: it was seen now, and is judged by that.
+    async fn correct_times(&self, now: Timestamp) -> Result<(), Error> {
+        let longest = self.plans.values().filter_map(|plan| plan.deadline_ms).max().unwrap_or(0);
+        let possible = now.plus(Duration::from_millis(longest)).plus(DIFFERENCE_MAX).0;
+        while self.correct_page(now, possible).await? {}
+        let open = self.database.begin().await?;
+        for correct in [
+            "UPDATE chain SET begun_at = $1 WHERE ended_at IS NULL AND begun_at > $2",
+            "UPDATE reading SET read_until = $1 WHERE read_until > $2",
+        ] {
+            open.tx().execute(correct, (now.0, possible)).await?;
+        }
+        Ok(open.commit().await?)
+    }
+
+    /// Some chains that would be late later than any chain can be; gives whether there were any.
+    async fn correct_page(&self, now: Timestamp, possible: i64) -> Result<bool, Error> {
+        let open = self.database.begin().await?;
+        let late = "SELECT seq FROM chain WHERE due_at > $1 ORDER BY due_at LIMIT $2";
+        let rows = open.tx().query(late, (possible, PAGE)).await?;
+        let row = |row: &Row| Ok(vec![Value::Int(row.get(0)?), now.0.into()]);
+        let rows = rows.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
+        let found = !rows.is_empty();
+        let seen = "UPDATE chain_event SET seen_at = $2 WHERE chain = $1 AND seen_at > $2";
+        open.tx().execute_each(seen, rows.clone()).await?;
+        open.tx().execute_each("UPDATE chain SET due_at = $2 WHERE seq = $1", rows).await?;
+        open.commit().await?;
+        Ok(found)
+    }
+
     /// Removes a page of the chains that were over before this moment, with their events.
     async fn forget(&self, before: Timestamp) -> Result<(), Error> {
         let old = "SELECT seq FROM chain WHERE ended_at < $1 ORDER BY ended_at LIMIT $2";

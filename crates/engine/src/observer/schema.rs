@@ -83,4 +83,6 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new("0004-plans", PLANS),
     // a row is rewritten with every event: where no indexed column changes, its next version beside it costs no index an entry
     Migration::new("0005-room", "ALTER TABLE chain SET (fillfactor = 50)").on_sqlite("SELECT 1"),
+    // when the observer saw an event first
+    Migration::new("0006-seen", "ALTER TABLE chain_event ADD COLUMN seen_at BIGINT"),
 ];

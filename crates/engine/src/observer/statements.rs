@@ -27,7 +27,7 @@ pub(super) const HOLD: Many = Many {
 macro_rules! event {
     ($rows:literal) => {
         concat!(
-            "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body) ",
+            "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body, seen_at) ",
             $rows,
             " ON CONFLICT (chain, id) DO NOTHING RETURNING chain"
         )
@@ -36,23 +36,24 @@ macro_rules! event {
 
 /// An event, once; gives the chains of those that were not there.
 pub(super) const EVENT: Many = Many {
-    sqlite: event!("VALUES ($1, $2, $3, $4, $5, $6, $7)"),
+    sqlite: event!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"),
     postgres: event!(
         "SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
-            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]))"
+            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]))"
     ),
 };
 
 /// The events of one chain, by id. A plan has fewer.
-pub(super) const EVENTS_OF_ONE: &str =
-    "SELECT id, name, causation, hop, told_at, body, chain FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200";
+pub(super) const EVENTS_OF_ONE: &str = "SELECT id, name, causation, hop, told_at, body, chain, seen_at
+    FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200";
 
 /// The same of many, with the bodies only of those that began a chain: a fold needs no other.
 pub(super) const EVENTS: Many = Many {
-    sqlite: "SELECT id, name, causation, hop, told_at, CASE WHEN causation IS NULL THEN body ELSE 'null' END, chain
+    sqlite:
+        "SELECT id, name, causation, hop, told_at, CASE WHEN causation IS NULL THEN body ELSE 'null' END, chain, seen_at
         FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200",
     postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at,
-            CASE WHEN e.causation IS NULL THEN e.body ELSE 'null' END, e.chain
+            CASE WHEN e.causation IS NULL THEN e.body ELSE 'null' END, e.chain, e.seen_at
         FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
         JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
 };

@@ -130,11 +130,12 @@ pub(crate) struct Store {
 }
 
 impl Observed {
-    pub(crate) fn of(event: Event) -> Observed {
+    /// What was just seen, at `now`.
+    pub(crate) fn of(event: Event, now: Timestamp) -> Observed {
         let id = event.id();
         let Event { name, causation, hop, at, body, version, .. } = event;
         let at = at.max(Timestamp(0)); // nobody was there before; and what is reckoned with it stays a number
-        Observed { seen: Seen { id, name, causation, hop, at }, body, version }
+        Observed { seen: Seen { id, name, causation, hop, at, seen_at: now }, body, version }
     }
 }
 
@@ -238,7 +239,16 @@ impl Store {
             told.iter().map(move |Observed { seen, body, .. }| {
                 let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
                 let cause = seen.causation.clone().into();
-                vec![Value::Int(known.seq), id, name, cause, seen.hop.into(), seen.at.0.into(), body.as_str().into()]
+                vec![
+                    Value::Int(known.seq),
+                    id,
+                    name,
+                    cause,
+                    seen.hop.into(),
+                    seen.at.0.into(),
+                    body.as_str().into(),
+                    seen.seen_at.0.into(),
+                ]
             })
         });
         let new = tx.query_many(&EVENT, events.collect()).await?;
@@ -321,7 +331,8 @@ impl Store {
                 _ if is_unreadable => Some(now.plus(UNREADABLE_AGAIN).0),
                 deadline => deadline.filter(|deadline| *deadline > moment).map(|deadline| deadline.0),
             };
-            let begun = told.iter().map(|told| told.seen.at.0).min().unwrap_or(now.0);
+            // a service's clock may be ahead: no chain began after it was seen
+            let begun = told.iter().map(|told| told.seen.at.min(told.seen.seen_at).0).min().unwrap_or(now.0);
             let headless = told.iter().all(|told| told.seen.causation.is_some());
             let headless_at = told.iter().map(|told| told.seen.at.0).max().filter(|_| headless);
             let failed = failed_at(&chain).map(|name| name.to_string());
@@ -495,6 +506,8 @@ fn read_event(row: &Row) -> Result<Observed, Error> {
             causation: row.get(2)?,
             hop: small(row.get(3)?)?,
             at: Timestamp(row.get(4)?),
+            // one that an older program stored was seen when it was told, as far as is known
+            seen_at: Timestamp(row.get::<Option<i64>>(7)?.map_or_else(|| row.get(4), Ok)?),
             id: id.clone(),
         },
         body: Body::parse(&body).map_err(|why| bad(&id, why))?,

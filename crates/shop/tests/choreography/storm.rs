@@ -92,11 +92,11 @@ fn fold(plan: &Arc<Plan>, events: &[Event]) -> State {
         events.iter().filter_map(|event| event.causation.clone()).find(|cause| cause.contains("/fulfilment.overdue/"));
     if let (Some(id), Some(begun)) = (overdue, events.iter().find(|event| event.hop == 0)) {
         let name = "fulfilment.overdue".parse().expect("a name");
-        chain.take(Seen { id, name, causation: Some(begun.id()), hop: 1, at: begun.at });
+        chain.take(Seen { id, name, causation: Some(begun.id()), hop: 1, at: begun.at, seen_at: begun.at });
     }
     for event in events {
         let (causation, hop, at) = (event.causation.clone(), event.hop, event.at);
-        chain.take(Seen { id: event.id(), name: event.name.clone(), causation, hop, at });
+        chain.take(Seen { id: event.id(), name: event.name.clone(), causation, hop, at, seen_at: at });
     }
     chain.state(Timestamp(0))
 }
