@@ -8,6 +8,7 @@ mod problems;
 mod sagas;
 
 mod cli;
+mod clocks;
 mod files;
 mod process;
 mod services;

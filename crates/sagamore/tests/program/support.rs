@@ -49,8 +49,13 @@ impl Server {
     }
 
     fn with(args: &[&str]) -> Server {
+        Server::with_env(args, &[])
+    }
+
+    /// Likewise, with these variables set.
+    pub fn with_env(args: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut command = sagamore(&["dev", "--listen", "127.0.0.1:0"]);
-        command.args(args).env("RUST_LOG", "off"); // the faults are wanted
+        command.args(args).env("RUST_LOG", "off").envs(variables.iter().copied()); // the faults are wanted
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("its output is read"));
         let mut server = Server { child, address: String::new(), stdout };
