@@ -5,6 +5,7 @@ mod chains;
 mod effects;
 mod journal;
 mod ledger;
+mod patience;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::world::World;
 use chains::Chains;
 use effects::Watch;
 use journal::Shadow;
+use patience::Patience;
 
 pub use effects::{Audit, EFFECTS};
 pub use journal::get;
@@ -44,6 +46,7 @@ pub struct Checker {
     asked: BTreeMap<String, u64>,
     /// A command's id -> when the transport acknowledged it last.
     sent: BTreeMap<String, u64>,
+    patience: Patience,
     /// Ids of commands that were answered.
     answered: BTreeSet<String>,
     /// Sagas whose start was acknowledged.
@@ -138,6 +141,7 @@ impl Checker {
         if let Some(chains) = &mut self.chains {
             records.iter().for_each(|record| chains.acknowledged(world, record));
         }
+        self.patience.acknowledged(world, records);
         for id in records.iter().filter_map(command_id) {
             self.sent.insert(id, self.tick);
         }

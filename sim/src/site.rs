@@ -186,6 +186,8 @@ impl Site {
                 Err(error) => return world.violate("cannot-open", error.to_string()),
             }
         };
+        let clock = world.clone();
+        orchestrator.set_clock(move || clock.clock(skew));
         world.tell(|| format!("{who} is open"));
         self.desk().handles.push(handle);
         let (renewal, probe) = (orchestrator.renewal(), orchestrator.probe());

@@ -255,6 +255,10 @@ impl Transport for Line {
         })
     }
 
+    fn check_size(&self, record: &Record) -> Result<(), Error> {
+        self.hub.log().check_size(record)
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;

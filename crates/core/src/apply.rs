@@ -56,6 +56,7 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
     use StepStatus::{Asked, Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting};
     Ok(match (status, change) {
         (Waiting, To::Asked { direction: Action, .. }) => Asked,
+        (Waiting, To::SetAside { direction: Action, .. }) => Waiting,
 
         (Asked, To::Asked { direction: Action, .. }) => Asked,
         (Asked, To::Done { .. }) => Done,
@@ -71,8 +72,10 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
         (Unknown, To::Refused { .. }) => Refused,
         (Unknown, To::Silent { due: None, .. }) => Unknown,
         (Unknown, To::SetAside { direction: Action, .. }) => Unknown,
+        (Unknown, To::SetAside { direction: Compensation, .. }) => Undoing,
 
         (Done, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Done, To::SetAside { direction: Compensation, .. }) => Undoing,
 
         (Undoing, To::Asked { direction: Compensation, .. }) => Undoing,
         (Undoing, To::Done { .. }) => Undoing,
@@ -83,6 +86,9 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
         (Undoing, To::UndoRefused { .. }) => UndoFailed,
 
         (UndoFailed, To::Done { .. }) => UndoFailed,
+
+        (Skipped, To::Asked { direction: Compensation, .. }) => Undoing,
+        (Skipped, To::SetAside { direction: Compensation, .. }) => Undoing,
 
         (status, To::Rescued(rescue)) => match (status, rescue.verb) {
             (Refused, Verb::Retry) => Waiting,
@@ -100,7 +106,7 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
     })
 }
 
-/// The table of steps that were set aside: unknown or being undone, they wait for a person, or for an answer after all.
+/// The table of steps that were set aside: they wait for a person, or for an answer after all.
 pub(crate) fn held_after(status: StepStatus, change: &Change) -> Result<StepStatus, Illegal> {
     use Change as To;
     use StepStatus::{Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting};
@@ -114,7 +120,10 @@ pub(crate) fn held_after(status: StepStatus, change: &Change) -> Result<StepStat
         (Undoing, To::UndoRefused { .. }) => UndoFailed,
 
         (status, To::Rescued(rescue)) => match (status, rescue.verb) {
-            (Unknown, Verb::Retry) => Waiting,
+            (Waiting, Verb::Retry) => Waiting,
+            (Waiting, Verb::Skip) => Skipped,
+            (Waiting, Verb::Resolve) => Done,
+            (Unknown, Verb::Retry) => Unknown,
             (Unknown, Verb::Skip) => Skipped,
             (Unknown, Verb::Resolve) => Done,
             (Undoing, Verb::Retry) => Done,
@@ -196,10 +205,11 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
     match change {
         Change::Asked { direction, attempt, due, .. } => {
             if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
-                step.fault = None;
+                step.turn_to_undo();
             }
             step.attempts = *attempt;
             step.wait_until(Some(*due), false);
+            step.sending = true;
             step.asked_since.get_or_insert(at);
         }
         Change::Done { output, .. } => {
@@ -218,13 +228,17 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
         }
         Change::Faulted { fault, due, .. } => {
             step.fault = Some(fault.clone());
-            step.wait_until(*due, due.is_some());
+            step.back_off_until(*due, at);
         }
-        Change::Silent { due, .. } => step.wait_until(*due, due.is_some()),
-        Change::SetAside { reason, .. } => {
+        Change::Silent { due, .. } => step.back_off_until(*due, at),
+        Change::SetAside { direction, reason, .. } => {
+            if *direction == Direction::Compensation && step.status != StepStatus::Undoing {
+                step.turn_to_undo();
+                step.attempts = 0;
+            }
             step.fault = Some(reason.clone());
             step.wait_until(None, false);
-            step.held = true;
+            (step.held, step.faulty_since) = (true, Some(at));
         }
         Change::Undone { .. } => step.wait_until(None, false),
         Change::Rescued(rescue) => {
@@ -234,7 +248,10 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
                     step.undo_generation += u32::from(step.status == StepStatus::UndoFailed);
                     (step.attempts, step.fault) = (0, None);
                 }
-                Verb::Skip | Verb::Resolve => {}
+                Verb::Skip => {
+                    step.may_have_happened = step.status == StepStatus::Unknown && plan.compensation.is_some()
+                }
+                Verb::Resolve => {}
             }
             step.wait_until(None, false);
         }
@@ -244,10 +261,25 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
 }
 
 impl StepState {
+    /// From here on the step is about its compensation.
+    fn turn_to_undo(&mut self) {
+        (self.fault, self.faulty_since, self.may_have_happened) = (None, None, false);
+    }
+
+    /// After a fault or a silence at `at`.
+    fn back_off_until(&mut self, due: Option<Timestamp>, at: Timestamp) {
+        self.wait_until(due, due.is_some());
+        if due.is_some() {
+            self.faulty_since.get_or_insert(at);
+        }
+    }
+
     fn wait_until(&mut self, due: Option<Timestamp>, backing_off: bool) {
         self.due = due;
+        self.sending = false;
         self.backing_off = backing_off;
         self.asked_since = self.asked_since.filter(|_| due.is_some());
+        self.faulty_since = self.faulty_since.filter(|_| due.is_some());
         self.held = false;
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
         match step.status {
             StepStatus::Unknown if planted(Bug::LostUndo) => continue,
             StepStatus::Asked if planted(Bug::SiblingsForgotten) => continue,
+            StepStatus::Skipped if step.may_have_happened => undoable |= bit(index),
             StepStatus::Waiting | StepStatus::Refused | StepStatus::Undone | StepStatus::Skipped => continue,
             StepStatus::Done | StepStatus::Unknown => undoable |= bit(index),
             StepStatus::Asked => flying = true,

@@ -35,9 +35,10 @@ impl Saga {
                 (plan.compensation.as_ref().expect("only steps with a compensation are undone"), state.undo_generation)
             }
         };
-        // Only the first time: a participant whose clock is ahead by more than the timeout would skip it for ever.
+        // Only the first time: a participant whose clock is ahead by more than the timeout would skip every attempt.
+        // And only with unlimited attempts: a skipped command would use up one of them.
         let first = direction == Direction::Action && state.attempts <= 1;
-        let may_expire = first && plan.kind == Kind::Compensatable;
+        let may_expire = first && plan.kind == Kind::Compensatable && plan.patience.attempts_max.is_none();
         Command {
             key: StepKey { saga: self.id.clone(), step: plan.name.clone(), direction, generation },
             version: self.definition.version,
@@ -49,6 +50,19 @@ impl Saga {
             expires_at: state.due.filter(|_| may_expire),
             traceparent: None,
         }
+    }
+
+    /// No more bytes than these are in the command's body; cheaper than to build it.
+    pub(crate) fn body_bytes_max(&self, step: usize, direction: Direction) -> usize {
+        let plan = &self.definition.steps[step];
+        let ask = if direction == Direction::Action { Some(&plan.action) } else { plan.compensation.as_ref() };
+        let length = |reference: &Reference| match &reference.source {
+            Source::Input => self.input.as_str().len(),
+            Source::Step(step) => self.output_of(step).map_or(0, |output| output.as_str().len()),
+        };
+        // quotes, colon and comma; a name that is escaped grows sixfold at most; a missing field is null
+        let bytes = |(name, from): (&String, &Reference)| 6 * name.len() + 8 + length(from);
+        2 + ask.map_or(0, |ask| ask.fields.iter().map(bytes).sum())
     }
 
     fn body_of(&self, ask: &Ask) -> Body {
@@ -92,19 +106,9 @@ impl Saga {
         self.steps.iter().filter_map(|step| step.asked_since).min()
     }
 
-    /// After a takeover: the deadlines of what is outstanding begin anew, and [`Saga::redraw`] corrects the others. No attempt is
-    /// counted, and no journal written.
-    pub fn rearm(&mut self, now: Timestamp) {
-        self.redraw(now);
-        for (index, _) in self.outstanding() {
-            let timeout = Duration::from_millis(self.definition.steps[index].patience.timeout_ms);
-            self.steps[index].due = Some(now.plus(timeout));
-        }
-    }
-
     /// When the saga is to be ticked next, unless something else comes before.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.steps.iter().filter_map(|step| step.due).chain(self.deadline()).min()
+        self.steps.iter().filter_map(StepState::running_due).chain(self.deadline()).min()
     }
 
     /// The saga's own deadline, as long as it can still turn the saga back.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::apply::apply;
 use crate::decision::is_repeat;
 use crate::definition::{Kind, Patience};
-use crate::id::{Direction, Name};
-use crate::message::Reply;
+use crate::id::{Direction, Name, StepKey};
+use crate::message::{Command, Reply};
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Change, Ignored, Input, Saga, Status, StepState, StepStatus};
 use crate::time::Timestamp;
@@ -24,8 +24,30 @@ pub use crate::decision::Decision;
 /// [`Decision::into_parts`].
 #[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, whatever comes of it")]
 pub fn decide(saga: Saga, input: &Input, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Decision, (Saga, Ignored)> {
+    decide_within(saga, input, now, rng, Bound { always: usize::MAX, fits: &|_| Ok(()) })
+}
+
+/// How large a command may be.
+#[derive(Clone, Copy)]
+pub struct Bound<'a> {
+    /// A body of at most so many bytes can always be sent.
+    pub always: usize,
+    /// Whether a command with a larger one can be sent, or why not.
+    pub fits: &'a dyn Fn(&Command) -> Result<(), String>,
+}
+
+/// [`decide`] where not every command can be sent. The step of one that is too large is set aside for a person instead of
+/// being sent, from where it stands: an action that is never sent has not happened.
+#[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, whatever comes of it")]
+pub fn decide_within(
+    saga: Saga,
+    input: &Input,
+    now: Timestamp,
+    rng: &mut fastrand::Rng,
+    bound: Bound<'_>,
+) -> Result<Decision, (Saga, Ignored)> {
     let written_at = saga.changed_at;
-    let mut turn = Turn { saga, changes: Vec::new(), now, rng };
+    let mut turn = Turn { saga, changes: Vec::new(), now, rng, bound };
     if let Err(ignored) = turn.take(input) {
         return Err((turn.saga, ignored));
     }
@@ -43,8 +65,9 @@ pub fn decide(saga: Saga, input: &Input, now: Timestamp, rng: &mut fastrand::Rng
 pub(crate) struct Turn<'a> {
     pub(crate) saga: Saga,
     changes: Vec<Change>,
-    now: Timestamp,
+    pub(crate) now: Timestamp,
     rng: &'a mut fastrand::Rng,
+    bound: Bound<'a>,
 }
 
 /// What can be done next, in the direction the saga goes.
@@ -70,6 +93,9 @@ impl Turn<'_> {
             Input::Cancel => backward::cancel(self.unless_ended()?),
             Input::Rescue(wanted) => rescue::rescue(self.unless_ended()?, wanted),
             Input::SetAside { step, direction, reason } => self.unless_ended()?.set_aside(step, *direction, reason),
+            Input::Rejected { key, attempt, reason, lasts } => {
+                self.unless_ended()?.rejected(key, *attempt, reason, *lasts)
+            }
         }
     }
 
@@ -79,6 +105,11 @@ impl Turn<'_> {
 
     /// Asks whatever can be asked now, and ends the saga when nothing is left.
     fn go_on(&mut self) {
+        while !self.step_on() {}
+    }
+
+    /// Returns false when a step was set aside instead of being asked: then something else may follow.
+    fn step_on(&mut self) -> bool {
         let back = self.saga.cause.is_some();
         let outlook = if back { backward::outlook(&self.saga) } else { forward::outlook(&self.saga) };
         let stuck = self.saga.status == Status::Stuck;
@@ -88,7 +119,9 @@ impl Turn<'_> {
         match (outlook, back) {
             (Outlook::Ask(steps), _) => {
                 let direction = if back { Direction::Compensation } else { Direction::Action };
-                members(steps).for_each(|index| self.ask(index, direction));
+                let mut all = true;
+                members(steps).for_each(|index| all &= self.ask(index, direction));
+                return all;
             }
             (Outlook::Wait, _) => {}
             (Outlook::Over, true) => self.change(Change::Compensated),
@@ -99,6 +132,7 @@ impl Turn<'_> {
                 }
             }
         }
+        true
     }
 
     fn start(&mut self) -> Result<(), Ignored> {
@@ -143,7 +177,7 @@ impl Turn<'_> {
         for index in 0..self.saga.steps.len() {
             if self.is_due(index, true) {
                 let direction = self.saga.steps[index].awaited();
-                direction.into_iter().for_each(|direction| self.ask(index, direction));
+                direction.into_iter().for_each(|direction| _ = self.ask(index, direction));
             }
         }
         if self.changes.is_empty() { Err(Ignored::NothingDue) } else { Ok(()) }
@@ -151,7 +185,7 @@ impl Turn<'_> {
 
     fn is_due(&self, index: usize, backing_off: bool) -> bool {
         let step = &self.saga.steps[index];
-        step.backing_off == backing_off && step.due.is_some_and(|due| due <= self.now)
+        step.backing_off == backing_off && step.running_due().is_some_and(|due| due <= self.now)
     }
 
     /// No answer came in time: it may have happened, or not.
@@ -188,6 +222,12 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// The transport rejected an attempt that is still awaited: an earlier answer wins.
+    fn rejected(&mut self, key: &StepKey, attempt: u32, reason: &str, lasts: bool) -> Result<(), Ignored> {
+        let index = self.saga.being_sent(key, attempt).filter(|_| key.saga == self.saga.id).ok_or(Ignored::Stale)?;
+        if lasts { self.set_aside(&key.step, key.direction, reason) } else { self.faulted(index, reason) }
+    }
+
     /// A stuck saga goes on because of what comes now; where that leads is seen when it has been taken.
     pub(crate) fn resume(&mut self) {
         if self.saga.status == Status::Stuck {
@@ -206,20 +246,28 @@ impl Turn<'_> {
     pub(crate) fn turn_back(&mut self, cause: Cause) {
         self.change(Change::TurnedBack { cause });
         for index in 0..self.saga.steps.len() {
-            let StepState { backing_off, held, .. } = self.saga.steps[index];
-            if backing_off || held {
+            let StepState { status, backing_off, held, .. } = self.saga.steps[index];
+            if backing_off || (held && status != StepStatus::Waiting) {
                 self.change(Change::Silent { step: self.saga.definition.steps[index].name.clone(), due: None });
             }
         }
     }
 
-    /// Asks a step, for the first time or again.
-    fn ask(&mut self, index: usize, direction: Direction) {
+    /// Asks a step, for the first time or again. Returns false when its command cannot be sent: then it is set aside.
+    pub(crate) fn ask(&mut self, index: usize, direction: Direction) -> bool {
+        if self.saga.body_bytes_max(index, direction) > self.bound.always
+            && let Err(reason) = (self.bound.fits)(&self.saga.command(index, direction))
+        {
+            let step = self.saga.definition.steps[index].name.clone();
+            self.change(Change::SetAside { step, direction, reason });
+            return false;
+        }
         let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
         let first_undo = direction == Direction::Compensation && state.status != StepStatus::Undoing;
         let attempt = if first_undo { 1 } else { state.attempts.saturating_add(1) };
-        let due = self.now.plus(Duration::from_millis(step.patience.timeout_ms));
+        let due = self.now.plus(step.patience.timeout());
         self.change(Change::Asked { step: step.name.clone(), direction, attempt, due });
+        true
     }
 
     /// When to ask again after a fault or a silence. None: an action is not asked again when the saga goes back, nor

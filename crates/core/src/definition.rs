@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -111,7 +112,7 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Patience {
-    /// No answer for this long, counted from the sending: the outcome is unknown.
+    /// No answer for this long, counted from the transport's acknowledgement: the outcome is unknown.
     pub timeout_ms: u64,
     /// How often a compensatable action is asked before it is given up and compensated. Absent: for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +121,13 @@ pub struct Patience {
     pub backoff_ms_min: u64,
     /// The longest pause.
     pub backoff_ms_max: u64,
+}
+
+impl Patience {
+    /// No answer for this long after the transport's acknowledgement: the outcome is unknown.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
 }
 
 /// What follows from the steps' order, computed once. Steps are numbered as written; sets of steps are bit masks.

@@ -15,7 +15,8 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
     for (index, step) in saga.steps.iter().enumerate() {
         match step.status {
             StepStatus::Waiting => {
-                if saga.definition.graph().before[index] & !settled == 0 && starved & bit(index) == 0 {
+                let is_free = starved & bit(index) == 0 && !step.held;
+                if is_free && saga.definition.graph().before[index] & !settled == 0 {
                     ready |= bit(index);
                 }
             }

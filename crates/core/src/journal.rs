@@ -36,7 +36,7 @@ pub enum Change {
         direction: Direction,
         /// How often it was asked this way, this time included.
         attempt: u32,
-        /// When the answer is overdue.
+        /// When the answer is overdue, if the transport acknowledges the command at once.
         due: Timestamp,
     },
     /// The action holds.

@@ -25,6 +25,8 @@ mod command;
 pub mod decide;
 mod decision;
 mod redraw;
+pub mod fault;
+pub mod timers;
 
 mod backward;
 mod forward;
@@ -49,6 +51,7 @@ pub use rescue::Allowed;
 pub use saga::Saga;
 pub use sagamore_macros::Message;
 pub use time::Timestamp;
+pub use timers::Timers;
 pub use typed::Message;
 
 /// What the derive macros write out refers to; not for people.

@@ -23,8 +23,9 @@ pub struct Command {
     pub body: Body,
     /// Where the reply goes; echoed by the participant.
     pub reply_to: ReplyTo,
-    /// After this moment a participant may skip the command silently: only on actions of compensatable steps, and only
-    /// the first time they are asked, so that clocks that differ cost time and never progress.
+    /// After this moment a participant may skip the command silently: only on actions of compensatable steps with
+    /// unlimited attempts, and only the first time they are asked, so that clocks that differ cost time and never
+    /// progress. Every send stamps it.
     pub expires_at: Option<Timestamp>,
     /// W3C trace context, carried on.
     pub traceparent: Option<String>,

@@ -49,6 +49,10 @@ bugs! {
     EarlyAcknowledgement = "early-acknowledgement",
     /// An orchestrator does not look whether it still owns what it writes.
     IgnoreEpoch = "ignore-epoch",
+    /// A step's deadline runs from the decision to send its command.
+    DeadlineFromDecision = "deadline-from-decision",
+    /// A step's deadline runs from the start of the turn that sends its command.
+    DeadlineFromTurnStart = "deadline-from-turn-start",
     /// Who takes over does not send what is outstanding.
     NoResendOnTakeover = "no-resend-on-takeover",
     /// What was refused is asked again, in a new generation.

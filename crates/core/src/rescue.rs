@@ -2,14 +2,15 @@
 //!
 //! Forward, such a step is a retriable one that was refused, or one whose inputs can never come: a step before it was
 //! passed over or done by hand, which gives no output, or its output lacks what it promised. Backward, it is one whose
-//! undo was refused. Either way, it is one that was set aside. The saga need not be stuck for it: other branches may be
-//! going on.
+//! undo was refused. Either way, it is one that was set aside, or one whose faults last. The saga need not be stuck for
+//! it: other branches may be going on.
 
 use crate::backward;
 use crate::decide::{Turn, bit};
 use crate::forward::starved;
-use crate::id::Name;
+use crate::id::{Direction, Name};
 use crate::saga::{Change, Ignored, Rescue, Saga, StepStatus, Verb};
+use crate::time::Timestamp;
 
 /// What an operator may do about a saga as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +26,31 @@ pub enum Allowed {
     },
 }
 
-/// Carries out an operator's verb.
+const EVERY_VERB: &[Verb] = &[Verb::Retry, Verb::Skip, Verb::Resolve];
+
+/// Carries out an operator's verb. A step that is still sent by itself is set aside first: from then on only the person
+/// decides, and what is on its way may still be answered.
 pub(crate) fn rescue(turn: &mut Turn<'_>, wanted: &Rescue) -> Result<(), Ignored> {
     let index = turn.saga.definition.index_of(&wanted.step).ok_or(Ignored::NoSuchStep)?;
-    if !verbs(&turn.saga, starved_forward(&turn.saga), index).contains(&wanted.verb) {
+    if !verbs(&turn.saga, starved_forward(&turn.saga), index, turn.now).contains(&wanted.verb) {
         return Err(Ignored::NotStuck);
     }
+    if let (Some(direction), Some(fault)) = (turn.saga.steps[index].awaited(), turn.saga.open_fault(index)) {
+        let reason = fault.text.into_owned();
+        turn.change(Change::SetAside { step: wanted.step.clone(), direction, reason });
+    }
     turn.change(Change::Rescued(wanted.clone()));
+    // It may have happened, so it is not waiting as if it had not: a pivot stays the point of no return.
+    if wanted.verb == Verb::Retry && turn.saga.steps[index].status == StepStatus::Unknown {
+        turn.resume();
+        turn.ask(index, Direction::Action);
+    }
     Ok(())
 }
 
 impl Saga {
     /// What an operator may do now; whatever is not in here is answered with an [`Ignored`].
-    pub fn allowed_actions(&self) -> Vec<Allowed> {
+    pub fn allowed_actions(&self, now: Timestamp) -> Vec<Allowed> {
         let mut allowed = Vec::new();
         if self.cause.is_none() && !self.status.has_ended() && !backward::is_past_return(self) {
             allowed.push(Allowed::Cancel);
@@ -45,26 +58,26 @@ impl Saga {
         let starved = starved_forward(self);
         for (index, plan) in self.definition.steps.iter().enumerate() {
             let of_step = |verb: &Verb| Allowed::Rescue { step: plan.name.clone(), verb: *verb };
-            allowed.extend(verbs(self, starved, index).iter().map(of_step));
+            allowed.extend(verbs(self, starved, index, now).iter().map(of_step));
         }
         allowed
     }
 
-    /// The steps that only a person can decide about.
-    pub fn stuck_steps(&self) -> impl Iterator<Item = usize> {
+    /// The steps that a person can decide about now.
+    pub fn stuck_steps(&self, now: Timestamp) -> impl Iterator<Item = usize> {
         let starved = starved_forward(self);
-        (0..self.steps.len()).filter(move |index| !verbs(self, starved, *index).is_empty())
+        (0..self.steps.len()).filter(move |index| !verbs(self, starved, *index, now).is_empty())
     }
 }
 
-fn verbs(saga: &Saga, starved: u64, index: usize) -> &'static [Verb] {
+fn verbs(saga: &Saga, starved: u64, index: usize, now: Timestamp) -> &'static [Verb] {
     let back = saga.cause.is_some();
+    if saga.open_fault(index).is_some_and(|fault| fault.is_shown(now)) {
+        return EVERY_VERB;
+    }
     match saga.steps[index].status {
-        StepStatus::Unknown | StepStatus::Undoing if saga.steps[index].held => {
-            &[Verb::Retry, Verb::Skip, Verb::Resolve]
-        }
-        StepStatus::Refused if !back => &[Verb::Retry, Verb::Skip, Verb::Resolve],
-        StepStatus::UndoFailed => &[Verb::Retry, Verb::Skip, Verb::Resolve],
+        StepStatus::Refused if !back => EVERY_VERB,
+        StepStatus::UndoFailed => EVERY_VERB,
         StepStatus::Waiting if starved & bit(index) != 0 => &[Verb::Skip, Verb::Resolve],
         StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => &[],
         StepStatus::Unknown | StepStatus::Undoing | StepStatus::Undone | StepStatus::Skipped => &[],

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::apply::{Illegal, apply};
 use crate::body::Body;
 use crate::definition::Definition;
-use crate::id::{Direction, Name, SagaId};
+use crate::id::{Direction, Name, SagaId, StepKey};
 use crate::message::{Refusal, Reply, ReplyTo};
 use crate::time::Timestamp;
 
@@ -90,13 +90,22 @@ pub struct StepState {
     /// How often the present direction was asked; a compensation begins at zero again.
     pub attempts: u32,
     /// When something is to be done about it unless an answer comes first: the answer's deadline, or the next attempt.
+    /// Does not run while the step is [`sending`](StepState::sending).
     pub due: Option<Timestamp>,
+    /// The command is awaited and the transport has not acknowledged it: no deadline runs.
+    /// [`Saga::acknowledge`] ends this. The journal does not tell of it, so a saga that is read is sending.
+    pub sending: bool,
     /// After a fault or a silence: `due` is the next attempt, and no command is out that a live deadline watches.
     pub backing_off: bool,
     /// When the present direction was first asked, while its answer is awaited; none otherwise.
     pub asked_since: Option<Timestamp>,
-    /// Set aside: unknown or undoing, and neither waited for nor asked again until a person decides. An answer counts.
+    /// Set aside: neither waited for nor sent again until a person decides. An answer counts. A waiting step is set
+    /// aside when its command cannot be sent at all.
     pub held: bool,
+    /// Skipped while its outcome was unknown: a saga that turns back undoes it like a done one.
+    pub may_have_happened: bool,
+    /// When the first fault or silence was met that no answer has followed; see [`Saga::open_fault`].
+    pub faulty_since: Option<Timestamp>,
     /// What the action gave.
     pub output: Option<Body>,
     /// The last no, of either direction.
@@ -132,6 +141,18 @@ pub enum Input {
     Cancel,
     /// An operator's word on one stuck step.
     Rescue(Rescue),
+    /// The transport rejected a command. One that it takes later is sent again after a pause; otherwise the step is set
+    /// aside for a person.
+    Rejected {
+        /// The command.
+        key: StepKey,
+        /// The attempt that was rejected.
+        attempt: u32,
+        /// Why, for people.
+        reason: String,
+        /// The transport rejects it however often it is sent: it is too large.
+        lasts: bool,
+    },
     /// What came of this step cannot be stored: it is set aside for a person, and everything else goes on.
     SetAside {
         /// Which step.
@@ -158,9 +179,9 @@ pub struct Rescue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Ask again: what was refused in a new generation, what was set aside in the same one.
+    /// Send again: what was refused in a new generation, everything else in the same one.
     Retry,
-    /// Pass the step over: its effect stays as it is.
+    /// Pass the step over: its effect stays as it is. One whose outcome is unknown is undone if the saga turns back.
     Skip,
     /// A person did by hand what the step should have done (its action, or its undo).
     Resolve,
@@ -205,9 +226,12 @@ impl Saga {
             undo_generation: 1,
             attempts: 0,
             due: None,
+            sending: false,
             backing_off: false,
             asked_since: None,
             held: false,
+            may_have_happened: false,
+            faulty_since: None,
             output: None,
             refusal: None,
             fault: None,

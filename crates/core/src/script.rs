@@ -61,6 +61,7 @@ pub struct Script {
     now: Timestamp,
     rng: fastrand::Rng,
     entries: Vec<Entry>,
+    brokers_are_unavailable: bool,
 }
 
 /// The action `M` is asked; say what comes of it.
@@ -89,7 +90,8 @@ impl Script {
         let reply_to = ReplyTo { topic: "script.replies".to_owned(), partition: 0 };
         let now = Timestamp(0);
         let saga = Saga::begin(id, definition, reply_to, input, now);
-        let mut script = Script { saga, now, rng: fastrand::Rng::with_seed(0), entries: Vec::new() };
+        let mut script =
+            Script { saga, now, rng: fastrand::Rng::with_seed(0), entries: Vec::new(), brokers_are_unavailable: false };
         script.take("a start", &Input::Start);
         script
     }
@@ -158,6 +160,19 @@ impl Script {
     /// Time passes, and whatever is due by then is done.
     pub fn time_passes(mut self, time: Duration) -> Script {
         self.pass_until(self.now.plus(time));
+        self
+    }
+
+    /// From here on the transport acknowledges no command: what is asked is on its way, and no deadline runs for it.
+    pub fn brokers_become_unavailable(mut self) -> Script {
+        self.brokers_are_unavailable = true;
+        self
+    }
+
+    /// The transport acknowledges every command that is on its way: from now on their deadlines run.
+    pub fn brokers_recover(mut self) -> Script {
+        self.brokers_are_unavailable = false;
+        self.acknowledge();
         self
     }
 
@@ -336,7 +351,17 @@ impl Script {
         assert_eq!(applied.map(|()| told).as_ref(), Ok(&saga), "{bug}");
         self.entries.extend(decision.into_parts().1);
         self.saga = saga;
+        self.acknowledge();
         Ok(())
+    }
+
+    /// A command is acknowledged in the moment in which it is sent.
+    fn acknowledge(&mut self) {
+        if !self.brokers_are_unavailable {
+            for Command { key, attempt, .. } in self.commands().collect::<Vec<_>>() {
+                self.saga.acknowledge(&key, attempt, self.now);
+            }
+        }
     }
 
     /// Ticks at every moment at which something is due, and stops at `until`.

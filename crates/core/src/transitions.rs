@@ -44,7 +44,7 @@ const STEP_COLUMNS: [StepStatus; 9] = [
     StepStatus::Skipped,
 ];
 
-const HELD_COLUMNS: [StepStatus; 2] = [StepStatus::Unknown, StepStatus::Undoing];
+const HELD_COLUMNS: [StepStatus; 3] = [StepStatus::Waiting, StepStatus::Unknown, StepStatus::Undoing];
 
 /// Every legal pair of all tables.
 pub fn cells() -> Vec<Cell> {
@@ -101,13 +101,15 @@ const NOTES: &str = "
 - A step that is *unknown* is never taken for refused: going forward it is asked again, going back it is undone like a
   done one.
 - *done* while a step is being undone only keeps the output, for people: the undo's own answer decides.
-- *set aside*: what came of the step cannot be stored. It is unknown, or being undone, and held: no answer is waited
-  for, and nothing is asked, until a person decides. An answer that comes after all is taken. An action is held no
-  longer when the saga turns back; a *done* that comes while an undo is held leaves it held.
+- *set aside*: what came of the step cannot be stored, its command cannot be sent, or a person decides about faults that
+  last. The step is held: no answer is waited for, and nothing is sent, until a person decides. An answer that comes
+  after all is taken. A waiting step is held when its command is too large to be sent: it has not happened. An action
+  is held no longer when the saga turns back; a *done* that comes while an undo is held leaves it held.
 - *retry*, *skip* and *resolve* are operators' verbs. A retried step goes back to where it can be asked again: what was
-  refused in a new generation, what was set aside in the same one. On a waiting step they are for one whose inputs can
-  never come, because a step before it was skipped or resolved (what a person did by hand gives no output), or because
-  its output lacks the field.
+  refused in a new generation, what was set aside in the same one. An unknown step that is skipped is undone if the saga
+  turns back: it may have happened. On a waiting step that is not held they are for one whose inputs can never come,
+  because a step before it was skipped or resolved (what a person did by hand gives no output), or because its output
+  lacks the field.
 - *stuck (back)* is a saga that had turned back when it got stuck.
 ";
 

@@ -249,8 +249,8 @@ fn a_step_that_needs_a_field_that_never_came_waits_for_a_person() {
         };
         let hotel = |verb| Allowed::Rescue { step: name("hotel"), verb };
         let offered = [Allowed::Cancel, hotel(Verb::Skip), hotel(Verb::Resolve)];
-        assert_eq!(stuck().saga.allowed_actions(), offered);
-        assert_eq!(stuck().saga.stuck_steps().collect::<Vec<_>>(), [1]);
+        assert_eq!(stuck().saga.allowed_actions(Timestamp(0)), offered);
+        assert_eq!(stuck().saga.stuck_steps(Timestamp(0)).collect::<Vec<_>>(), [1]);
         assert_eq!(stuck().rescue("hotel", Verb::Retry), Err(Ignored::NotStuck));
         assert_eq!(stuck().rescue("hotel", Verb::Skip).unwrap(), ["skip hotel", "resumed", "ask pay"]);
         assert_eq!(stuck().rescue("hotel", Verb::Resolve).unwrap(), ["resolve hotel", "resumed", "ask pay"]);
@@ -284,13 +284,19 @@ fn a_stale_timer_changes_nothing() {
     assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue), "the timer of an answered step");
 }
 
+/// A deadline is none of it: the command is sent again, and its acknowledgement starts the deadline.
 #[test]
 fn what_a_crash_left_undone_is_due_from_the_journal_alone() {
     let mut play = Play::of(trip());
     play.start();
+    play.action("flight", fault()).unwrap();
     let due = play.saga.next_due();
     play.saga = play.folded();
-    assert_eq!(play.saga.next_due(), due);
+    assert_eq!(play.saga.next_due(), due, "a pause goes on");
+    assert_eq!(play.tick(), ["ask flight"]);
+    play.saga = play.folded();
+    assert_eq!((play.saga.next_due(), play.saga.outstanding()), (None, vec![(0, Direction::Action)]));
+    play.acknowledge();
     assert_eq!(play.tick(), ["flight silent"]);
 }
 

@@ -112,6 +112,15 @@ fn silence_is_asked_again_and_given_up_is_undone() {
     script.undoes_all([Pour::NAME, PutBack::NAME]).late::<Boil>(Boiled { degrees: 96 });
 }
 
+/// The last attempt is on its way for longer than its timeout: it is given up only when an answer to it is overdue.
+#[test]
+fn what_is_not_sent_is_not_given_up() {
+    let script = fetched().asks::<Boil>().silence().brokers_become_unavailable();
+    let script = script.time_passes(Duration::from_secs(30)).asks_all([Boil::NAME]);
+    let script = script.brokers_recover().time_passes(Duration::from_secs(4)).asks_all([Boil::NAME]);
+    script.time_passes(Duration::from_secs(1)).undoes_all([Pour::NAME, PutBack::NAME]);
+}
+
 #[test]
 fn a_fault_is_a_delay() {
     let script = fetched().asks::<Boil>().faults("the fuse is gone").asks::<Boil>().done(Boiled { degrees: 96 });

@@ -5,10 +5,12 @@
 //! again when something arrives for it or is due: its header knows when.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
-use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
+use sagamore_core::message::Command;
 use sagamore_core::saga::{Saga, Status, StepState};
+use sagamore_core::{Timers, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::error::VerbError;
@@ -60,6 +62,8 @@ struct Held {
 
 struct Unended {
     partition: u32,
+    /// Of a saga that left memory.
+    timers: Option<Timers>,
     due: Option<Timestamp>,
     since: Option<Timestamp>,
     status: Status,
@@ -111,7 +115,7 @@ impl Live {
         self.waiting.extend(since.map(|since| (since, id.clone())));
         self.count(status, 1);
         let (partition, bytes) = (known.saga.reply_to.partition, bytes_of(&known.saga));
-        self.unended.insert(id.clone(), Unended { partition, due, since, status, bytes });
+        self.unended.insert(id.clone(), Unended { partition, timers: None, due, since, status, bytes });
         self.puts += 1;
         self.by_age.insert(self.puts, id.clone());
         self.sagas.insert(id, Held { known, age: self.puts, bytes });
@@ -124,8 +128,33 @@ impl Live {
         while self.sagas.len() > self.room.sagas || self.bytes > self.room.bytes {
             let Some((_, id)) = self.by_age.first_key_value() else { return };
             let id = id.clone();
-            self.take(&id);
+            let evicted = self.take(&id);
+            if let (Some(known), Some(unended)) = (evicted, self.unended.get_mut(&id)) {
+                unended.timers = Some(known.saga.timers());
+            }
             metrics::counter!("sagamore_live_evicted_total").increment(1);
+        }
+    }
+
+    /// Sets the timers of a saga that was not in memory and is read again.
+    pub fn wind_up(&self, saga: &mut Saga, now: Timestamp) {
+        let unended = self.unended.get(&saga.id);
+        saga.set_timers(unended.and_then(|unended| unended.timers.as_ref()), now);
+    }
+
+    /// The transport has acknowledged a command at `now`: its answer is due one `timeout` later.
+    pub fn acknowledge(&mut self, command: &Command, step: usize, now: Timestamp, timeout: Duration) {
+        let id = &command.key.saga;
+        let Some(unended) = self.unended.get_mut(id) else { return };
+        let due = now.plus(timeout);
+        let armed = match self.sagas.get_mut(id) {
+            Some(held) => held.known.saga.acknowledge(&command.key, command.attempt, now),
+            None => unended.timers.as_mut().is_some_and(|timers| timers.acknowledge(step, command.attempt, due)),
+        };
+        if armed && unended.due.is_none_or(|earlier| due < earlier) {
+            unended.due.map(|earlier| self.due.remove(&(earlier, id.clone())));
+            unended.due = Some(due);
+            self.due.insert((due, id.clone()));
         }
     }
 

@@ -24,7 +24,7 @@ use crate::registry::Registry;
 use crate::renewal::{Keepers, Probe, Renewal};
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::{Abroad, Aside, Batch, Debts, Pace, Strays, Sweep, Takeover};
+use crate::turn::{Abroad, Aside, Batch, Debts, Pace, Rejection, Strays, Sweep, Takeover};
 
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -61,11 +61,18 @@ pub struct Orchestrator {
     pub(crate) abroad: Abroad,
     pub(crate) aside: Aside,
     pub(crate) debts: Debts,
+    /// Commands that the transport rejected, until their sagas are decided: no attempt twice.
+    pub(crate) rejections: Vec<Rejection>,
     pub(crate) sweep: Sweep,
     /// How much a turn takes.
     pub(crate) pace: Pace,
     pub(crate) gauges: Arc<Gauges>,
+    /// Tells the time in the middle of a turn; none: a turn takes no time.
+    pub(crate) mid_turn: Option<Now>,
 }
+
+/// Tells the time.
+pub(crate) type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What a turn did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,11 +144,19 @@ impl Orchestrator {
             abroad: Abroad::default(),
             aside: Aside::default(),
             debts: Debts::default(),
+            rejections: Vec::new(),
             sweep: Sweep::default(),
             pace: Pace::default(),
             gauges,
+            mid_turn: None,
         };
         Ok((orchestrator, handle))
+    }
+
+    /// Sets the clock that tells, in the middle of a turn, when the transport acknowledged a command. It is the clock that
+    /// the `now` of each turn is read from. Without one a turn takes no time.
+    pub fn set_clock(&mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) {
+        self.mid_turn = Some(Arc::new(clock));
     }
 
     /// One batch: take -> load -> decide -> commit -> publish -> acknowledge -> wake. Never waits for work to come.
@@ -187,7 +202,9 @@ impl Orchestrator {
         self.note_swept(std::mem::take(&mut batch.swept)).await;
         let mut turned = Turned { inputs: batch.inputs, ..Turned::default() };
         if batch.inputs > 0 {
+            let rejections = batch.rejections;
             self.see_through(epochs, batch, &mut turned, now, rng).await?;
+            self.rejections.drain(..rejections); // decided; those of this turn are behind them
         }
         turned.inputs += self.take_page(epochs, now).await?;
         self.mark_aside(epochs).await;
@@ -216,7 +233,7 @@ impl Orchestrator {
             turned.sagas += settled.sagas;
             turned.commands += settled.commands.len();
             dead_letters.extend(settled.dead_letters);
-            let sent = self.send(settled.commands, std::mem::take(&mut dead_letters)).await;
+            let sent = self.send(settled.commands, std::mem::take(&mut dead_letters), now).await;
             self.measure(*turned);
             self.answer_abroad(settled.refused).await;
             self.answer(settled.answers); // what is committed holds, whether it could be sent or not
@@ -229,6 +246,8 @@ impl Orchestrator {
     /// Turns until `shutdown`, then stops between two turns. Ends early only with an error that no retry mends.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (mut rng, mut pause) = (fastrand::Rng::new(), Duration::from_millis(10));
+        let clock = self.clock.clone();
+        self.set_clock(move || Timestamp(clock.now_ms()));
         let keepers = self.options.lease.map(|_| Keepers::spawn(self.renewal(), self.probe()));
         tokio::pin!(shutdown);
         loop {
@@ -298,7 +317,7 @@ impl Orchestrator {
 
     /// Until there may be something to do: a request, a reply, or something due.
     async fn wait(&mut self, now: Timestamp) {
-        if self.takes_over() {
+        if self.takes_over() || !self.rejections.is_empty() {
             return;
         }
         let survey = (self.options.lease.is_some() && self.surveys_at_once).then_some(now);

@@ -11,9 +11,11 @@ mod answer;
 mod aside;
 mod clock;
 mod debts;
+mod outgoing;
 mod ownership;
 mod pace;
 mod parts;
+mod send;
 mod strays;
 mod sweep;
 mod takeover;
@@ -21,7 +23,7 @@ mod takeover;
 use std::collections::BTreeMap;
 
 use sagamore_core::id::SagaId;
-use sagamore_core::message::{Command, Reply, Swept};
+use sagamore_core::message::{Reply, Swept};
 use sagamore_core::saga::Status;
 use sagamore_transport::{Delivered, Record};
 
@@ -29,7 +31,9 @@ pub(crate) use abroad::Abroad;
 pub(crate) use answer::Answer;
 pub(crate) use aside::Aside;
 pub(crate) use debts::Debts;
+pub(crate) use outgoing::Outgoing;
 pub(crate) use pace::Pace;
+pub(crate) use send::Rejection;
 pub(crate) use strays::{Stray, Strays};
 pub(crate) use sweep::Sweep;
 pub(crate) use take::poll;
@@ -48,6 +52,8 @@ pub(crate) struct Batch {
     pub swept: Vec<Swept>,
     /// Records that could not be read at all.
     pub dead_letters: Vec<Record>,
+    /// How many of the orchestrator's rejections are among the arrivals.
+    pub rejections: usize,
 }
 
 /// One thing that has come to a saga.
@@ -59,13 +65,15 @@ pub(crate) enum Arrival {
     /// A reply that the database refuses to hold, and why.
     Unstorable(Box<Stray>, String),
     Due,
+    /// The transport rejected a command of the saga.
+    Rejected(Rejection),
 }
 
 /// What a turn has committed and what it owes the world for that.
 #[derive(Default)]
 pub(crate) struct Settled {
     pub sagas: usize,
-    pub commands: Vec<Command>,
+    pub commands: Vec<Outgoing>,
     /// Dead letters, and replies that are sent on to the partition of their saga.
     pub dead_letters: Vec<Record>,
     /// Verbs on sagas of other orchestrators, with their partitions.

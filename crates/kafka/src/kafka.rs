@@ -140,6 +140,10 @@ impl Transport for Kafka {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn check_size(&self, record: &Record) -> Result<(), Error> {
+        crate::produce::too_large(record).map_or(Ok(()), Err)
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             let Inner { options, names, topics, nameless, .. } = &*self.inner;

@@ -200,7 +200,7 @@ fn size(record: &Record) -> usize {
 }
 
 /// The library adds some bytes to each record, and counts them.
-fn too_large(record: &Record) -> Option<Error> {
+pub(crate) fn too_large(record: &Record) -> Option<Error> {
     let bytes = size(record) + 100;
     let topic = record.topic.to_string();
     (bytes > RECORD_BYTES_MAX).then_some(Error::TooLarge { topic, bytes, bytes_max: RECORD_BYTES_MAX })

@@ -121,6 +121,8 @@ fn remark(step: &StepView) -> String {
     }
     if let Some(refusal) = &step.refusal {
         let _ = write!(text, ": {} ({})", refusal.message, refusal.code);
+    } else if let Some(open) = &step.open_fault {
+        let _ = write!(text, ": {} (open fault, {} attempts since {})", open.text, open.count, open.since);
     } else if let Some(fault) = step.fault.as_ref().filter(|_| step.backing_off) {
         let _ = write!(text, ": {fault}; next attempt {}", step.due.as_deref().unwrap_or("soon"));
     }
@@ -157,6 +159,7 @@ mod tests {
             output: None,
             refusal: None,
             fault: None,
+            open_fault: None,
             allowed_actions: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ mod page;
 use sagamore_core::definition::Kind;
 use sagamore_core::message::Refusal;
 use sagamore_core::saga::{Cause, Change, Entry, Saga, Status, StepStatus};
-use sagamore_core::{Allowed, Body, Name};
+use sagamore_core::{Allowed, Body, Name, Timestamp};
 use sagamore_engine::{ChainStatus, Detail, Header, Page, Started, Summary, Unreadable};
 use serde::{Deserialize, Serialize};
 
@@ -183,8 +183,23 @@ pub struct StepView {
     pub refusal: Option<Refusal>,
     /// The last fault.
     pub fault: Option<String>,
+    /// Its faults, once they last: at least three of them for at least 30 s. Or why it is set aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_fault: Option<OpenFaultView>,
     /// What an operator can do about it: `retry`, `skip`, `resolve`.
     pub allowed_actions: Vec<String>,
+}
+
+/// The faults of a step since its last answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenFaultView {
+    /// The last one.
+    pub text: String,
+    /// How many attempts met one.
+    pub count: u32,
+    /// When the first one was met.
+    pub since: String,
 }
 
 impl Standing {
@@ -268,17 +283,17 @@ impl SagaView {
         }
     }
 
-    /// A saga with its journal.
-    pub fn of(detail: &Detail) -> SagaView {
+    /// A saga with its journal, as an operator finds it at `now`.
+    pub fn of(detail: &Detail, now: Timestamp) -> SagaView {
         let Detail { header, saga, entries } = detail;
-        let allowed = saga.allowed_actions();
+        let allowed = saga.allowed_actions(now);
         SagaView {
             line: Line::of(header),
             revision: saga.revision,
             cause: saga.cause.as_ref().map(CauseView::of),
             allowed_actions: actions(&allowed, None),
             input: saga.input.clone(),
-            steps: (0..saga.steps.len()).map(|index| step_view(saga, index, &allowed)).collect(),
+            steps: (0..saga.steps.len()).map(|index| step_view(saga, index, &allowed, now)).collect(),
             waits_for: waits_for(saga, entries),
             journal: entries.iter().map(EntryView::of).collect(),
             events: Vec::new(),
@@ -322,7 +337,7 @@ fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
     if saga.status.has_ended() { Vec::new() } else { waiting.collect() }
 }
 
-fn step_view(saga: &Saga, index: usize, allowed: &[Allowed]) -> StepView {
+fn step_view(saga: &Saga, index: usize, allowed: &[Allowed], now: Timestamp) -> StepView {
     let (plan, state) = (&saga.definition.steps[index], &saga.steps[index]);
     StepView {
         name: plan.name.to_string(),
@@ -336,6 +351,11 @@ fn step_view(saga: &Saga, index: usize, allowed: &[Allowed]) -> StepView {
         output: state.output.clone(),
         refusal: state.refusal.clone(),
         fault: state.fault.clone(),
+        open_fault: saga.open_fault(index).filter(|fault| fault.is_shown(now)).map(|fault| OpenFaultView {
+            text: fault.text.into_owned(),
+            count: fault.count,
+            since: rfc3339(fault.since),
+        }),
         allowed_actions: actions(allowed, Some(plan.name.as_str())),
     }
 }

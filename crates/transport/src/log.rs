@@ -179,6 +179,10 @@ impl Transport for Log {
         Box::pin(async move { handle.state().sync_until(end) })
     }
 
+    fn check_size(&self, record: &Record) -> Result<(), Error> {
+        self.handle.state().check_size(record)
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             let seated = self.handle.state().subscribe(&subscription)?;

@@ -23,6 +23,12 @@ pub trait Transport: Send + Sync {
     /// publishes it again, or consumes again what caused it.
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>>;
 
+    /// Returns the error that the size of this record would be rejected with, without publishing it. A record that
+    /// passes may still be rejected: brokers have limits of their own. By default every record passes.
+    fn check_size(&self, _record: &Record) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Publishes records as [`Transport::publish_each`] does. Returns the error of the widest scope, if any record
     /// failed; the others may have been published.
     fn publish(&self, records: Vec<Record>) -> BoxFuture<'_, Result<(), Error>> {

@@ -39,7 +39,10 @@ impl Shadow {
 
     /// The steps that wait for a person.
     pub fn stuck_steps(&self) -> Vec<String> {
-        self.saga.stuck_steps().map(|index| self.saga.definition.steps[index].name.to_string()).collect()
+        self.saga
+            .stuck_steps(self.saga.changed_at)
+            .map(|index| self.saga.definition.steps[index].name.to_string())
+            .collect()
     }
 
     /// Where it stands.
@@ -107,6 +110,7 @@ impl Checker {
             let text: String = get(&row, 0);
             let advanced = serde_json::from_str::<Entry>(&text).map_err(|why| why.to_string()).and_then(|entry| {
                 note(world, &entry, shadow);
+                self.patience.check(world, &shadow.saga, &entry);
                 for change in &entry.changes {
                     if let Change::Asked { step, direction, .. } = change {
                         let generation = generation(&shadow.saga, step.as_str(), *direction, &entry);

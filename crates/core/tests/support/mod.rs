@@ -21,6 +21,8 @@ pub struct Play {
     pub commands: Vec<Command>,
     pub now: Timestamp,
     pub rng: fastrand::Rng,
+    /// The transport acknowledges nothing.
+    pub brokers_are_gone: bool,
 }
 
 pub fn name(text: &str) -> Name {
@@ -87,7 +89,8 @@ impl Play {
     pub fn of(draft: Draft) -> Play {
         let saga = begin(draft);
         let now = saga.started_at;
-        Play { saga, journal: Vec::new(), commands: Vec::new(), now, rng: fastrand::Rng::with_seed(7) }
+        let rng = fastrand::Rng::with_seed(7);
+        Play { saga, journal: Vec::new(), commands: Vec::new(), now, rng, brokers_are_gone: false }
     }
 
     /// Started, with these steps asked and done.
@@ -107,6 +110,7 @@ impl Play {
                 let words = decision.changes.iter().map(words).collect();
                 let (saga, entry) = decision.into_parts();
                 self.saga = saga;
+                self.acknowledge();
                 if let Some(entry) = entry {
                     let stored = serde_json::to_string(&entry).unwrap();
                     self.journal.push(serde_json::from_str(&stored).unwrap());
@@ -118,6 +122,23 @@ impl Play {
                 assert_eq!(saga, before, "what is ignored changes nothing");
                 Err(ignored)
             }
+        }
+    }
+
+    /// The transport acknowledges at once whatever is sent, unless the play says that it is gone.
+    pub fn acknowledge(&mut self) {
+        if !self.brokers_are_gone {
+            self.acknowledge_all();
+        }
+    }
+
+    /// The transport acknowledges everything that is being sent.
+    pub fn acknowledge_all(&mut self) {
+        let saga = &self.saga;
+        let sent: Vec<_> =
+            saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)).collect();
+        for command in sent {
+            self.saga.acknowledge(&command.key, command.attempt, self.now);
         }
     }
 
@@ -205,10 +226,11 @@ impl Play {
     }
 }
 
-/// What a journal tells of a saga: all of it, but for a question that is asked again and again. Of that it tells that it is
+/// What a journal tells of a saga: all of it, but for what the transport has acknowledged, and for a question that is asked again and again. Of that it tells that it is
 /// asked and when it was asked first, not how often, what went wrong the last time, and when it is asked again.
 pub fn told(saga: &Saga) -> Saga {
     let mut told = saga.clone();
+    told.steps.iter_mut().for_each(|step| step.sending = false);
     for step in told.steps.iter_mut().filter(|step| step.attempts >= 8) {
         (step.attempts, step.fault) = (8, None);
         if step.due.is_some() {

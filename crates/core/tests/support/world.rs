@@ -1,16 +1,15 @@
 //! Random plans, and participants that keep the barrier's promise, over messages that are lost, doubled, late and out of
 //! order. One seed is one run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sagamore_core::apply::apply;
+use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::definition::{Draft, Kind};
 use sagamore_core::message::code;
 use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepStatus, Verb};
 use sagamore_core::transitions::{Cell, used};
-use sagamore_core::{
-    Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp, decide,
-};
+use sagamore_core::{Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp};
 
 use super::{begin, definition, json, step, told};
 
@@ -43,12 +42,17 @@ pub struct World {
     /// What the journal tells so far.
     journalled: Saga,
     barriers: Vec<Barrier>,
+    /// Decided, and not yet acknowledged by the transport.
+    unsent: Vec<Command>,
+    /// When the transport acknowledged each attempt first.
+    sent_at: BTreeMap<(String, u32), Timestamp>,
+    /// Command ids that are too large to be sent.
+    too_large: BTreeSet<String>,
     commands: Vec<Command>,
     replies: Vec<Reply>,
     now: Timestamp,
     rng: fastrand::Rng,
     healed: bool,
-    rearmed: bool,
     by_hand: BTreeSet<usize>,
 }
 
@@ -108,11 +112,13 @@ impl World {
             effects: Vec::new(),
             journal: Vec::new(),
             journalled: saga.clone(),
+            unsent: Vec::new(),
+            sent_at: BTreeMap::new(),
+            too_large: BTreeSet::new(),
             commands: Vec::new(),
             replies: Vec::new(),
             now: saga.started_at,
             healed: false,
-            rearmed: false,
             by_hand: BTreeSet::new(),
             saga,
             rng,
@@ -142,7 +148,7 @@ impl World {
     }
 
     fn anything(&mut self) {
-        match self.rng.u8(0..22) {
+        match self.rng.u8(0..30) {
             0..6 => self.serve_one(),
             6..12 => self.hear_one(),
             12 => drop(take(&mut self.commands, &mut self.rng, false)),
@@ -156,12 +162,17 @@ impl World {
             18 => self.decide_by_hand(),
             19 => self.set_aside(),
             20 => self.long_silence(),
+            21..27 => self.publish(),
+            27 => self.reject(),
+            28 => self.long_fault(),
             _ => self.take_over(),
         }
     }
 
     fn peace(&mut self) {
-        if !self.commands.is_empty() {
+        if !self.unsent.is_empty() {
+            self.publish();
+        } else if !self.commands.is_empty() {
             self.serve_one();
         } else if !self.replies.is_empty() {
             self.hear_one();
@@ -170,6 +181,39 @@ impl World {
         } else {
             self.now = self.now.max(self.saga.next_due().expect("a saga that is not at rest waits for something"));
             self.input(&Input::Tick).unwrap();
+        }
+    }
+
+    /// The transport delivers what is decided, and acknowledges it now or after a while.
+    fn publish(&mut self) {
+        for command in std::mem::take(&mut self.unsent) {
+            self.saga.acknowledge(&command.key, command.attempt, self.now);
+            self.sent_at.entry((command.id(), command.attempt)).or_insert(self.now);
+            self.commands.push(command);
+        }
+    }
+
+    /// The transport rejects a command, for good or for a while.
+    fn reject(&mut self) {
+        if let Some(command) = take(&mut self.unsent, &mut self.rng, false) {
+            let (key, attempt, lasts) = (command.key.clone(), command.attempt, self.rng.bool());
+            let sent = self.saga.clone().acknowledge(&key, attempt, self.now);
+            let taken = self.input(&Input::Rejected { key, attempt, reason: "denied".into(), lasts });
+            assert_eq!(taken.is_ok(), sent, "a rejection counts while its attempt is being sent");
+        }
+    }
+
+    /// A step meets fault after fault until they are shown.
+    fn long_fault(&mut self) {
+        for _ in 0..self.rng.usize(0..200) {
+            let Some(due) = self.saga.next_due().filter(|_| self.unsent.is_empty()) else { return self.publish() };
+            self.now = self.now.max(due);
+            let _ = self.input(&Input::Tick);
+            self.publish();
+            self.commands.truncate(8);
+            if !self.saga.allowed_actions(self.now).is_empty() && self.rng.u8(0..8) == 0 {
+                return self.decide_by_hand();
+            }
         }
     }
 
@@ -200,7 +244,7 @@ impl World {
 
     /// An operator uses a verb that is offered; now and then one that is not.
     fn decide_by_hand(&mut self) {
-        let allowed = self.saga.allowed_actions();
+        let allowed = self.saga.allowed_actions(self.now);
         let rescues = allowed.iter().filter_map(|allowed| match allowed {
             Allowed::Rescue { step, verb } => Some((step.clone(), *verb)),
             Allowed::Cancel => None,
@@ -239,6 +283,7 @@ impl World {
     /// Nobody answers for so long that repeats are no longer written; now and then a fault is heard.
     fn long_silence(&mut self) {
         for _ in 0..self.rng.usize(0..60) {
+            self.publish();
             let Some(due) = self.saga.next_due() else { return };
             self.now = self.now.max(due);
             let _ = self.input(&Input::Tick);
@@ -252,39 +297,52 @@ impl World {
         }
     }
 
-    /// Another orchestrator reads the journal, sends what is outstanding, and begins the deadlines anew.
+    /// Another orchestrator reads the journal and sends what is outstanding again.
     fn take_over(&mut self) {
         if self.rng.u8(0..3) > 0 || self.journal.is_empty() {
             return;
         }
-        let mut saga = self.folded();
+        let saga = self.folded();
         assert_eq!(saga, self.journalled);
-        saga.rearm(self.now);
-        self.rearmed = true;
-        self.commands.extend(saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)));
+        self.unsent = saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)).collect();
         self.saga = saga;
     }
 
     /// Decides, and checks everything that must hold at every moment.
     pub fn input(&mut self, input: &Input) -> Result<(), Ignored> {
         let before = self.saga.clone();
-        let decision = match decide(self.saga.clone(), input, self.now, &mut self.rng) {
-            Ok(decision) => decision,
-            Err((saga, ignored)) => {
-                assert_eq!(saga, before, "what is ignored changes nothing");
-                return Err(ignored);
-            }
+        if !self.healed && self.rng.u8(0..16) == 0 {
+            let step = self.rng.usize(0..self.saga.steps.len());
+            let direction = if self.rng.bool() { Direction::Action } else { Direction::Compensation };
+            let name = &self.saga.definition.steps[step].name;
+            self.too_large.insert(format!("{name}/{direction}"));
+        } else if self.healed {
+            self.too_large.clear();
+        }
+        let too_large = self.too_large.clone();
+        let fits = |command: &Command| {
+            let is_large = too_large.contains(&format!("{}/{}", command.key.step, command.key.direction));
+            if is_large { Err("too large".to_owned()) } else { Ok(()) }
         };
+        let decision =
+            match decide_within(self.saga.clone(), input, self.now, &mut self.rng, Bound { always: 0, fits: &fits }) {
+                Ok(decision) => decision,
+                Err((saga, ignored)) => {
+                    assert_eq!(saga, before, "what is ignored changes nothing");
+                    return Err(ignored);
+                }
+            };
         assert!(!before.status.has_ended(), "an end absorbs");
         let mut folded = before;
         for change in &decision.changes {
             self.cells.extend(used(&folded, change));
             self.check_order(&folded, change);
+            self.check_patience(&folded, change, input);
             apply(&mut folded, change, self.now).unwrap();
         }
         (folded.revision, folded.changed_at) = (decision.saga.revision, decision.saga.changed_at);
         assert_eq!(folded, decision.saga, "the changes are all there is");
-        self.commands.extend(decision.commands());
+        self.unsent.extend(decision.commands());
         let before = std::mem::replace(&mut self.saga, decision.saga.clone());
         match decision.into_parts().1 {
             Some(entry) => {
@@ -322,11 +380,26 @@ impl World {
         }
     }
 
+    /// No step is silent before its command was sent, and its timeout has passed since.
+    fn check_patience(&self, saga: &Saga, change: &Change, input: &Input) {
+        let Change::Silent { step, .. } = change else { return };
+        let index = saga.definition.index_of(step).unwrap();
+        let state = &saga.steps[index];
+        if state.backing_off || state.held || *input != Input::Tick {
+            return; // it is left as it is because the saga turns back
+        }
+        let undoing = state.status == StepStatus::Undoing;
+        let direction = if undoing { Direction::Compensation } else { Direction::Action };
+        let attempt = (saga.command(index, direction).id(), state.attempts);
+        let sent_at = self.sent_at.get(&attempt).expect("a step is silent, and its command was not sent");
+        let timeout = saga.definition.steps[index].patience.timeout();
+        assert!(self.now >= sent_at.plus(timeout), "a step is silent before its time");
+    }
+
     fn check_journal(&self) {
         let (mut folded, saga) = (told(&self.journalled), told(&self.saga));
-        if self.rearmed {
-            folded.steps.iter_mut().zip(&saga.steps).for_each(|(folded, step)| folded.due = step.due);
-        }
+        let deadlines = folded.steps.iter_mut().zip(&saga.steps).filter(|(_, step)| step.due.is_some());
+        deadlines.for_each(|(folded, step)| folded.due = folded.due.and(step.due)); // from the acknowledgement on
         assert_eq!(folded.steps, saga.steps, "the journal tells the same steps");
         assert_eq!(folded, saga, "the journal tells the same saga");
         for step in &self.saga.steps {
@@ -389,6 +462,7 @@ impl World {
     /// Everything that is still on its way comes in at last: nothing may come of it.
     pub fn check_rest(&mut self) {
         self.check_effects();
+        self.publish();
         let commands = std::mem::take(&mut self.commands);
         let effects = self.effects_not_by_hand();
         for command in commands.iter().chain(&commands) {
@@ -405,9 +479,12 @@ impl World {
             assert_eq!(self.input(&Input::Tick), Err(Ignored::Ended));
             assert_eq!(self.input(&Input::Cancel), Err(Ignored::Ended));
             assert_eq!(self.saga.next_due(), None);
-            assert!(self.saga.allowed_actions().is_empty());
+            assert!(self.saga.allowed_actions(self.now).is_empty());
         } else {
-            assert!(self.saga.stuck_steps().next().is_some(), "a stuck saga says which step waits for a person");
+            assert!(
+                self.saga.stuck_steps(self.now).next().is_some(),
+                "a stuck saga says which step waits for a person"
+            );
         }
         assert!(self.saga.outstanding().is_empty(), "at rest, and something is outstanding");
         assert_eq!(self.input(&Input::Start), Err(Ignored::AlreadyStarted));

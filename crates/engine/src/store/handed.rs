@@ -147,7 +147,7 @@ impl Handed {
         let verb = match &self.input {
             Input::Cancel => Verb::Cancel,
             Input::Rescue(rescue) => Verb::Rescue(rescue.clone()),
-            Input::Start | Input::Reply(_) | Input::Tick | Input::SetAside { .. } => {
+            Input::Start | Input::Reply(_) | Input::Tick | Input::SetAside { .. } | Input::Rejected { .. } => {
                 return Err(bad(&self.saga, "this is no verb"));
             }
         };

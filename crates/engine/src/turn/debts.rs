@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
-use sagamore_core::message::Command;
 use sagamore_transport::Record;
 
+use super::Outgoing;
 use crate::error::Error;
 use crate::live::Known;
 use crate::orchestrator::Orchestrator;
@@ -20,7 +20,7 @@ pub(crate) struct Debts {
     /// Sagas of a commit whose outcome is not known: read again, and what is outstanding sent.
     pub doubtful: BTreeSet<SagaId>,
     /// Committed, and not delivered.
-    pub commands: Vec<Command>,
+    pub commands: Vec<Outgoing>,
     pub dead_letters: Vec<Record>,
 }
 
@@ -47,7 +47,7 @@ impl Orchestrator {
                 let page = self.pace.inputs(self.options.batch_max);
                 self.debts.doubtful.iter().take(page).cloned().collect()
             };
-            let commands = self.read_again(epochs, &page, now).await?;
+            let commands = self.read_again(epochs, &page).await?;
             self.debts.commands.extend(commands);
             self.debts.doubtful.retain(|id| !page.contains(id));
         }
@@ -58,17 +58,12 @@ impl Orchestrator {
             let page = self.pace.inputs(self.options.batch_max);
             let (commands, dead_letters) =
                 (first(page, &mut self.debts.commands), first(page, &mut self.debts.dead_letters));
-            self.send(commands, dead_letters).await?; // what fails is put back
+            self.send(commands, dead_letters, now).await?; // what fails is put back
         }
         self.acknowledge().await
     }
 
-    async fn read_again(
-        &mut self,
-        epochs: &Epochs,
-        page: &BTreeSet<SagaId>,
-        now: Timestamp,
-    ) -> Result<Vec<Command>, Error> {
+    async fn read_again(&mut self, epochs: &Epochs, page: &BTreeSet<SagaId>) -> Result<Vec<Outgoing>, Error> {
         let open = self.store.begin().await?;
         self.store.check_ownership(&open.tx(), epochs).await?;
         let ids: Vec<&SagaId> = page.iter().collect();
@@ -78,18 +73,18 @@ impl Orchestrator {
         for (_, reading) in sagas {
             self.note_reading(&reading, |partition| epochs.owns(partition));
             let Ok(Loaded { seq, mut saga, .. }) = reading else { continue }; // set aside
+            saga.redraw(now);
             if !epochs.owns(saga.reply_to.partition) {
                 continue; // its new owner has read it
             }
-            saga.rearm(now);
-            commands.extend(saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)));
+            commands.extend(Outgoing::all_of(&saga));
             seen.push(Known { seq, saga });
         }
         for known in seen {
             self.wake_if_at_rest(&known.saga);
             self.live.put(known);
         }
-        commands.sort_by(|one, other| one.key.cmp(&other.key)); // the same order in every run
+        commands.sort_by(|one, other| one.command.key.cmp(&other.command.key)); // the same order in every run
         Ok(commands)
     }
 }

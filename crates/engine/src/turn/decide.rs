@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sagamore_core::decide::decide;
+use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::id::{Direction, SagaId};
-use sagamore_core::message::{Command, ReplyTo};
+use sagamore_core::message::ReplyTo;
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::saga::{Change, Entry, Ignored, Input, Saga, Status, StepStatus};
 use sagamore_core::{Body, Timestamp};
 
-use super::Arrival;
+use super::{Arrival, Outgoing};
 use crate::error::{StartError, VerbError};
 use crate::handle::Started;
 use crate::live::Known;
@@ -61,6 +61,8 @@ pub(crate) struct Context<'a> {
     /// Where new sagas get their replies.
     /// None: no partition is owned.
     pub reply_to: &'a dyn Fn(&SagaId) -> Option<ReplyTo>,
+    /// How large a command may be.
+    pub bound: Bound<'a>,
     /// Whether a partition is owned here.
     pub owns: &'a dyn Fn(u32) -> bool,
     /// Idempotency keys that are stored, or claimed by an earlier start of this batch, with the hash of the request.
@@ -76,7 +78,7 @@ impl Draft {
         let verdict = |arrival: &Arrival| match (arrival, abroad) {
             (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => Verdict::Abroad(at),
             (Arrival::Watch(_), _) => Verdict::Watch { exists: true }, // until it can be read, and rests
-            (Arrival::Due, _) => Verdict::Silent,
+            (Arrival::Due | Arrival::Rejected(_), _) => Verdict::Silent,
             (_, _) => Verdict::Unreadable(format!("saga {id} cannot be read by this program: {}", row.why)),
         };
         let verdicts = arrivals.iter().map(verdict).collect();
@@ -105,7 +107,7 @@ impl Draft {
         for arrival in arrivals {
             let verdict = match (arrival, abroad) {
                 (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => Verdict::Abroad(at),
-                (Arrival::Due, Some(_)) => Verdict::Silent, // its owner's affair
+                (Arrival::Due | Arrival::Rejected(_), Some(_)) => Verdict::Silent, // its owner's affair
                 (arrival, _) => draft.take(arrival, context),
             };
             draft.verdicts.push(verdict);
@@ -128,16 +130,17 @@ impl Draft {
                 self.silently(&Input::SetAside { step, direction, reason: why.clone() }, context)
             }
             Arrival::Due => self.silently(&Input::Tick, context),
+            Arrival::Rejected(rejection) => self.silently(&rejection.input(), context),
         }
     }
 
     /// What was newly asked, and was not answered in the same turn; of a saga ahead of a takeover all that is outstanding.
-    pub fn commands(&self) -> Vec<Command> {
+    pub fn commands(&self) -> Vec<Outgoing> {
         let Some(saga) = &self.saga else { return Vec::new() };
         let resends = self.is_ahead && !planted(Bug::NoResendOnTakeover);
         let outstanding = saga.outstanding().into_iter();
         let sent = outstanding.filter(|outstanding| resends || self.asked.contains(outstanding));
-        sent.map(|(step, direction)| saga.command(step, direction)).collect()
+        sent.map(|(step, direction)| Outgoing::of(saga, step, direction)).collect()
     }
 
     /// The start's key is stored with the saga that the start led to, and not without one.
@@ -211,7 +214,7 @@ impl Draft {
     /// Decides one input; the saga, its new entry and what is newly asked stay in the draft.
     fn decide(&mut self, input: &Input, context: &mut Context<'_>) -> Result<Status, Ignored> {
         let Some(saga) = self.saga.take() else { return Err(Ignored::Stale) };
-        match decide(saga, input, context.now, context.rng) {
+        match decide_within(saga, input, context.now, context.rng, context.bound) {
             Ok(decision) => {
                 for change in &decision.changes {
                     if let Change::Asked { step, direction, .. } = change

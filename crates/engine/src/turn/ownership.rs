@@ -70,6 +70,7 @@ impl Orchestrator {
         self.strays.forget();
         self.progress.clear();
         self.debts = Debts::default();
+        self.rejections.clear();
         self.takeover = Takeover::default();
     }
 
@@ -82,7 +83,7 @@ impl Orchestrator {
         }
         self.live.forget_partitions(gone);
         self.takeover.forget(gone);
-        self.debts.commands.retain(|command| !gone.contains(&command.reply_to.partition)); // its new owner sends them
+        self.debts.commands.retain(|unsent| !gone.contains(&unsent.command.reply_to.partition)); // its new owner sends them
         if self.debts.commands.is_empty() && self.debts.dead_letters.is_empty() {
             self.pulse.forget_failed_turns(); // no later publish would
         }

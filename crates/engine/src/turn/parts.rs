@@ -44,7 +44,7 @@ impl Arrival {
         match self {
             Arrival::Start(start) => start.input.as_str().len(),
             Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => stray.delivered.record.bytes(),
-            Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Due => 0,
+            Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Due | Arrival::Rejected(_) => 0,
         }
     }
 }

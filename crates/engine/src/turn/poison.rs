@@ -34,7 +34,7 @@ pub(super) fn narrow(
             Ok(vec![Arrivals::from([(id, vec![unstorable])])])
         }
         // No data of a message is in these: something else is wrong.
-        Some(Arrival::Unstorable(..) | Arrival::Due | Arrival::Watch(_)) => Err(why.into()),
+        Some(Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) | Arrival::Watch(_)) => Err(why.into()),
         Some(Arrival::Start(start)) => {
             let why = StartError::BadInput(format!("the database cannot hold it: {why}"));
             settled.answers.push(Answer::Start(start.accepted, Err(why)));
@@ -67,6 +67,6 @@ pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
         Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
             settled.dead_letters.push(wire::dead_letter(&stray.delivered, why));
         }
-        Arrival::Due => {}
+        Arrival::Due | Arrival::Rejected(_) => {}
     }
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::future::join;
 use sagamore_core::Timestamp;
+use sagamore_core::decide::Bound;
 use sagamore_core::id::SagaId;
-use sagamore_core::message::ReplyTo;
+use sagamore_core::message::{Command, ReplyTo};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::saga::Status;
 use sagamore_database::{Error as DatabaseError, Tx};
@@ -23,6 +24,9 @@ use crate::store::{Epochs, Loaded, Saved, Unreadable, Write};
 
 /// How often sagas that somebody else keeps changing are read again in one turn.
 const ROUNDS_MAX: usize = 8;
+
+/// Every transport takes the record of a command whose body is no larger.
+const SMALL: usize = 64 * 1024;
 
 pub(super) type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
 
@@ -85,7 +89,8 @@ impl Orchestrator {
         let begins = |arrival: &Arrival| match arrival {
             Arrival::Start(_) => true,
             Arrival::Verb(verb) => verb.absent.is_some(),
-            Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due => false,
+            Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Unstorable(..) => false,
+            Arrival::Due | Arrival::Rejected(_) => false,
         };
         let starts = arrivals.values().filter(|of_saga| of_saga.iter().any(begins)).count();
         let store = self.store.clone();
@@ -113,7 +118,7 @@ impl Orchestrator {
         self.write_beside(&tx, arrivals, &drafts, now).await?;
         if planted(Bug::PublishBeforeCommit) {
             let commands: Vec<_> = drafts.iter().flat_map(|(draft, _)| draft.commands()).collect();
-            self.publish(&commands, &[]).await?;
+            self.publish(commands, Vec::new(), now).await?;
         }
         open.commit().await.or_else(|error| if planted(Bug::EarlyAcknowledgement) { Ok(()) } else { Err(error) })?;
         Ok(drafts)
@@ -169,7 +174,12 @@ impl Orchestrator {
             Some(ReplyTo { topic: topic.clone(), partition })
         };
         let owns = |partition: u32| epochs.owns(partition);
-        let mut context = Context { now, rng, reply_to: &reply_to, owns: &owns, keys, unanswered };
+        let fits = |command: &Command| {
+            let size = self.transport.check_size(&wire::encode_command(command));
+            size.map_err(|error| format!("the command cannot be sent: {error}"))
+        };
+        let bound = Bound { always: SMALL, fits: &fits };
+        let mut context = Context { now, rng, reply_to: &reply_to, owns: &owns, bound, keys, unanswered };
         let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match read.unreadable.get(id) {
             Some(row) => Draft::unreadable(id.clone(), arrivals, row, &owns),
             None => {
@@ -180,8 +190,8 @@ impl Orchestrator {
         arrivals.iter().map(fold).collect()
     }
 
-    /// The sagas of these arrivals: out of memory, or read in two round trips. The deadlines of one that a takeover has
-    /// not reached begin here.
+    /// The sagas of these arrivals: out of memory, or read in two round trips. What one has outstanding that a takeover
+    /// has not reached is sent again.
     async fn load(&mut self, tx: &Tx, epochs: &Epochs, arrivals: &Arrivals, now: Timestamp) -> Result<Read, Error> {
         let mut read = Read::default();
         let mut absent = Vec::new();
@@ -201,8 +211,9 @@ impl Orchestrator {
                     let partition = saga.reply_to.partition;
                     let is_ahead = epochs.owns(partition) && self.takeover.is_ahead(partition, seq);
                     if is_ahead && !self.live.knows(&id) {
-                        saga.rearm(now);
                         read.ahead.insert(id.clone());
+                    } else {
+                        self.live.wind_up(&mut saga, now);
                     }
                     if saga.redraw(now) && self.live.is_overdue(&id, now) {
                         saga.hasten(now); // the pause was drawn when the clock was set back
@@ -219,7 +230,7 @@ impl Orchestrator {
         let starts = arrivals.values().flatten().filter_map(|arrival| match arrival {
             Arrival::Start(start) => start.idempotency.as_ref(),
             Arrival::Verb(_) | Arrival::Watch(_) => None,
-            Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due => None,
+            Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) => None,
         });
         let keys: Vec<&str> = starts.map(|idempotency| idempotency.key.as_str()).collect();
         if keys.is_empty() { Ok(HashMap::new()) } else { self.store.idempotent(tx, &keys).await }
@@ -303,7 +314,12 @@ impl Orchestrator {
             }
             (arrival, Verdict::Unreadable(why)) => poison::refuse(arrival, &why, settled),
             (
-                Arrival::Start(_) | Arrival::Verb(_) | Arrival::Watch(_) | Arrival::Reply(_) | Arrival::Due,
+                Arrival::Start(_)
+                | Arrival::Verb(_)
+                | Arrival::Watch(_)
+                | Arrival::Reply(_)
+                | Arrival::Rejected(_)
+                | Arrival::Due,
                 Verdict::Start(_)
                 | Verdict::Verb(_)
                 | Verdict::Watch { .. }

@@ -54,6 +54,10 @@ impl Orchestrator {
                 Request::Watch { rest, .. } => batch.add(id, Arrival::Watch(rest)),
             }
         }
+        batch.rejections = self.rejections.len();
+        for rejection in &self.rejections {
+            batch.add(rejection.key.saga.clone(), Arrival::Rejected(rejection.clone()));
+        }
         for id in self.live.due(now, max, bytes_max) {
             batch.add(id, Arrival::Due);
         }

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
-use sagamore_core::message::Command;
 use sagamore_core::planted::{Bug, planted};
 
+use super::Outgoing;
 use crate::error::Error;
 use crate::live::Known;
 use crate::orchestrator::{Orchestrator, Turned, as_gauge};
@@ -123,18 +123,18 @@ impl Orchestrator {
             after = reading.as_ref().map_or_else(|unreadable| unreadable.seq, |loaded| loaded.seq);
             self.note_reading(&reading, |owned| owned == partition);
             let Ok(mut loaded) = reading else { continue }; // set aside
-            loaded.saga.rearm(now);
-            let outstanding = if planted(Bug::NoResendOnTakeover) { Vec::new() } else { loaded.saga.outstanding() };
-            let owed: Vec<Command> =
-                outstanding.into_iter().map(|(step, direction)| loaded.saga.command(step, direction)).collect();
-            *bytes += owed.iter().map(|command| command.body.as_str().len() + COMMAND_BYTES).sum::<usize>();
+            loaded.saga.redraw(now);
+            let owed: Vec<Outgoing> =
+                Outgoing::all_of(&loaded.saga).filter(|_| !planted(Bug::NoResendOnTakeover)).collect();
+            *bytes += owed.iter().map(|owed| owed.command.body.as_str().len() + COMMAND_BYTES).sum::<usize>();
             commands.extend(owed);
             read.push(Known { seq: loaded.seq, saga: loaded.saga });
         }
         metrics::counter!("sagamore_resent_total").increment(commands.len() as u64);
-        self.publish(&commands, &[]).await?;
+        let acknowledged = self.publish(commands, Vec::new(), now).await?;
         let count = read.len();
         read.into_iter().for_each(|known| self.live.put(known));
+        self.arm(&acknowledged, now); // behind the publish: a saga in memory is not read again
         if cut_at.is_some() {
             self.takeover.halvings = (self.takeover.halvings + 2).min(31); // this success takes one of them back
         }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
 
+pub mod brokers;
 pub mod faulty;
 pub mod virtual_time;
 
@@ -76,8 +77,30 @@ impl Rig {
     pub async fn with(options: Options, database: Database) -> Rig {
         let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
         let transport: Arc<dyn Transport> = Arc::new(Torn(Arc::new(log.clone())));
+        Rig::on(log, transport, options, database, vec![booklet(1)]).await
+    }
+
+    /// A rig whose orchestrator publishes through brokers that the test controls.
+    pub async fn behind_brokers(
+        options: Options,
+        database: Database,
+        definitions: Vec<Definition>,
+    ) -> (Rig, Arc<brokers::Brokers>) {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
+        let brokers = brokers::Brokers::on(&log);
+        log.create_topic("beta.commands", 1).await.expect("create");
+        (Rig::on(log, brokers.clone(), options, database, definitions).await, brokers)
+    }
+
+    async fn on(
+        log: Log,
+        transport: Arc<dyn Transport>,
+        options: Options,
+        database: Database,
+        definitions: Vec<Definition>,
+    ) -> Rig {
         let (orchestrator, handle) =
-            Orchestrator::open(options, database.clone(), transport, vec![booklet(1)]).await.expect("open");
+            Orchestrator::open(options, database.clone(), transport, definitions).await.expect("open");
         let topics = ["alpha.commands", "beta.commands"].map(Arc::from).to_vec();
         let subscription = Subscription { group: "participants".into(), topics, partitions: None };
         let participants = log.subscribe(subscription).await.expect("subscribe");
@@ -99,6 +122,16 @@ impl Rig {
     /// Another orchestrator on the same database, with a transport of its own.
     pub async fn another_on(&self, options: Options, transport: Arc<dyn Transport>) -> (Orchestrator, Handle) {
         Orchestrator::open(options, self.database.clone(), transport, vec![booklet(1)]).await.expect("open")
+    }
+
+    /// Another orchestrator on the same database, with a transport and definitions of its own.
+    pub async fn another_of(
+        &self,
+        transport: Arc<dyn Transport>,
+        definitions: Vec<Definition>,
+    ) -> (Orchestrator, Handle) {
+        let options = Options::default();
+        Orchestrator::open(options, self.database.clone(), transport, definitions).await.expect("open")
     }
 
     pub async fn crash(&mut self) {

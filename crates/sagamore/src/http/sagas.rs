@@ -133,7 +133,7 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
 pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
     let saga = saga_id(&id)?;
     match app.handle.show(&saga).await {
-        Ok(Some(detail)) => return Ok(shown(&SagaView::of(&detail))),
+        Ok(Some(detail)) => return Ok(shown(&SagaView::of(&detail, app.handle.now()))),
         Ok(None) => {}
         Err(Error::Unreadable(row)) => return Ok(shown(&SagaView::of_unreadable(&row))),
         Err(error) => return Err(Problem::broke(&error, "read the saga")),

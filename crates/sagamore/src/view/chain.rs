@@ -86,6 +86,7 @@ fn step_view(stage: &Stage<'_>, body: &impl Fn(&str) -> Option<Body>) -> StepVie
         refusal: said.as_ref().filter(|_| refused).and_then(refusal),
         output: said.filter(|_| !refused),
         fault: None,
+        open_fault: None,
         allowed_actions: Vec::new(),
     }
 }

@@ -136,12 +136,14 @@ impl State {
         }
     }
 
+    pub fn check_size(&self, record: &Record) -> Result<(), Error> {
+        let (bytes, bytes_max) = (frame::record_bytes(record), self.options.record_bytes_max);
+        let topic = || record.topic.to_string();
+        if bytes <= bytes_max { Ok(()) } else { Err(Error::TooLarge { topic: topic(), bytes, bytes_max }) }
+    }
+
     fn slot_for(&self, record: &Record) -> Result<Slot, Error> {
-        let bytes = frame::record_bytes(record);
-        if bytes > self.options.record_bytes_max {
-            let (topic, bytes_max) = (record.topic.to_string(), self.options.record_bytes_max);
-            return Err(Error::TooLarge { topic, bytes, bytes_max });
-        }
+        self.check_size(record)?;
         let topic = self.index.topic(&record.topic);
         let topic = topic.ok_or_else(|| Error::no_topic(&record.topic))?;
         let partitions = self.index.topics[topic as usize].slots.len();

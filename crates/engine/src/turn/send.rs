@@ -1,0 +1,174 @@
+//! After the commit: publish. The transport acknowledges or rejects each record by itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sagamore_core::Timestamp;
+use sagamore_core::id::StepKey;
+use sagamore_core::planted::{Bug, planted};
+use sagamore_core::saga::Input;
+use sagamore_transport::{Error as TransportError, Record, Scope, wire};
+
+use super::Outgoing;
+use crate::error::Error;
+use crate::orchestrator::Orchestrator;
+use crate::pulse::Publisher;
+
+/// What could not be published because the transport failed.
+pub(crate) struct Unsent {
+    pub commands: Vec<Outgoing>,
+    pub dead_letters: Vec<Record>,
+    pub error: Error,
+}
+
+impl From<Unsent> for Error {
+    fn from(unsent: Unsent) -> Error {
+        unsent.error
+    }
+}
+
+/// A command that the transport rejected, to be decided by the next turn.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Rejection {
+    pub key: StepKey,
+    attempt: u32,
+    reason: String,
+    lasts: bool,
+}
+
+impl Rejection {
+    pub fn input(&self) -> Input {
+        let Rejection { key, attempt, reason, lasts } = self;
+        Input::Rejected { key: key.clone(), attempt: *attempt, reason: reason.clone(), lasts: *lasts }
+    }
+}
+
+impl Orchestrator {
+    /// Publishes. What could not be published is stored for the next turn.
+    pub(crate) async fn send(
+        &mut self,
+        commands: Vec<Outgoing>,
+        dead_letters: Vec<Record>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if let Err(unsent) = self.publish(commands, dead_letters, now).await {
+            self.debts.commands.extend(unsent.commands);
+            self.debts.dead_letters.extend(unsent.dead_letters);
+            return Err(unsent.error);
+        }
+        Ok(())
+    }
+
+    /// Sends commands and dead letters in one batch. A record that the transport rejects holds up no other one: the next
+    /// turn takes the rejection of a command as an input of its saga. Returns what the transport acknowledged.
+    pub(crate) async fn publish(
+        &mut self,
+        commands: Vec<Outgoing>,
+        dead_letters: Vec<Record>,
+        now: Timestamp,
+    ) -> Result<Vec<Outgoing>, Unsent> {
+        if commands.is_empty() && dead_letters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sent_at = self.present(now);
+        let records = commands.iter().map(|outgoing| outgoing.record(sent_at)).chain(dead_letters.iter().cloned());
+        let mut outcomes = self.publish_each(records.collect()).await;
+        let of_letters = outcomes.split_off(commands.len());
+        self.publish_to_new_topics(&commands, &mut outcomes, sent_at).await;
+        let (mut acknowledged, mut unsent, mut letters, mut failure) = (Vec::new(), Vec::new(), Vec::new(), None);
+        for (outgoing, outcome) in commands.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => acknowledged.push(outgoing),
+                Err(error) if error.scope() < Scope::Transport => self.reject(outgoing, &error),
+                Err(error) => {
+                    unsent.push(outgoing);
+                    failure = Some(error);
+                }
+            }
+        }
+        self.arm(&acknowledged, now);
+        for (letter, outcome) in dead_letters.into_iter().zip(of_letters) {
+            let outcome = match outcome {
+                Err(error) if error.is_rejection() => {
+                    wire::publish_letter(self.transport.as_ref(), letter.clone()).await
+                }
+                outcome => outcome,
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(error) if error.is_rejection() => {
+                    tracing::error!(%error, "a dead letter cannot be written");
+                    metrics::counter!("sagamore_lost_dead_letters_total").increment(1);
+                }
+                Err(error) => {
+                    letters.push(letter);
+                    failure = Some(error);
+                }
+            }
+        }
+        match failure {
+            None => Ok(acknowledged),
+            Some(error) => Err(Unsent { commands: unsent, dead_letters: letters, error: error.into() }),
+        }
+    }
+
+    /// Creates the topics that are missing, each once, and publishes their commands again: a participant of an older
+    /// version, on a transport that has lost its topics. A topic that cannot be created stays unknown.
+    async fn publish_to_new_topics(
+        &mut self,
+        commands: &[Outgoing],
+        outcomes: &mut [Result<(), TransportError>],
+        now: Timestamp,
+    ) {
+        let unknown = |outcome: &Result<(), TransportError>| matches!(outcome, Err(TransportError::UnknownTopic(_)));
+        let places: Vec<usize> = (0..commands.len()).filter(|place| unknown(&outcomes[*place])).collect();
+        let topics: BTreeSet<Arc<str>> =
+            places.iter().map(|place| wire::command_topic(&commands[*place].command.participant)).collect();
+        for topic in &topics {
+            if let Err(error) = self.transport.create_topic(topic, self.options.command_partitions).await {
+                tracing::error!(topic = &**topic, %error, "a missing topic cannot be created");
+            }
+        }
+        if !places.is_empty() {
+            let records = places.iter().map(|place| commands[*place].record(now)).collect();
+            for (place, outcome) in places.iter().zip(self.publish_each(records).await) {
+                outcomes[*place] = outcome;
+            }
+        }
+    }
+
+    fn reject(&mut self, outgoing: Outgoing, error: &TransportError) {
+        let command = outgoing.command;
+        tracing::error!(command = command.id(), %error, "the transport rejects this command");
+        metrics::counter!("sagamore_unsent_total").increment(1);
+        let rejection = Rejection {
+            attempt: command.attempt,
+            key: command.key,
+            reason: format!("the command cannot be sent: {error}"),
+            lasts: error.scope() == Scope::Record,
+        };
+        if !self.rejections.contains(&rejection) {
+            self.rejections.push(rejection); // sent again before it was decided
+        }
+    }
+
+    /// The transport has acknowledged these commands: the deadlines for their answers run from now.
+    pub(crate) fn arm(&mut self, acknowledged: &[Outgoing], turn_start: Timestamp) {
+        let now = if planted(Bug::DeadlineFromTurnStart) { turn_start } else { self.present(turn_start) };
+        for Outgoing { command, step, timeout } in acknowledged {
+            self.live.acknowledge(command, *step, now, *timeout);
+        }
+    }
+
+    /// Publishes, and lets the renewal know how that goes.
+    async fn publish_each(&mut self, records: Vec<Record>) -> Vec<Result<(), TransportError>> {
+        let pulse = self.pulse.clone();
+        let attempt = pulse.publish(Publisher::Turn);
+        attempt.end(self.transport.publish_each(records).await)
+    }
+
+    /// The time at this point of a turn; the start of the turn where nothing else tells the time.
+    pub(crate) fn present(&self, turn_start: Timestamp) -> Timestamp {
+        self.mid_turn.as_ref().map_or(turn_start, |clock| clock().max(turn_start))
+    }
+}
