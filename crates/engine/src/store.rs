@@ -77,6 +77,8 @@ pub struct Header {
     pub failed_at: Option<Name>,
     /// Why the orchestrator that owns the saga cannot read it, if so.
     pub unreadable: Option<String>,
+    /// From when on one of its steps has a fault that people are to see; none after the end.
+    pub fault_shown_from: Option<Timestamp>,
 }
 
 /// A saga that was read, with the number of its row.
@@ -94,7 +96,8 @@ pub(crate) type Reading = Result<Loaded, Box<Unreadable>>;
 pub(crate) type Readings = BTreeMap<SagaId, Reading>;
 
 /// The columns of [`Header`], in order.
-const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at, unreadable";
+const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at, unreadable, \
+     fault_shown_from";
 
 /// The bytes of a saga's journal, which the databases tell without reading it.
 const BYTES: &str = "(SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq)";
@@ -346,6 +349,7 @@ impl Header {
             ended_at: row.get::<Option<i64>>(9)?.map(Timestamp),
             failed_at: failed_at.map_err(|why| bad(&id, why))?,
             unreadable: row.get(11)?,
+            fault_shown_from: row.get::<Option<i64>>(12)?.map(Timestamp),
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
     }

@@ -10,7 +10,7 @@ use common::brokers::Brokers;
 use common::{Erase, Rig, WriteFrom, booklet, database, id, wish, written};
 use sagamore_core::saga::{Rescue, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Definition, Message, Name, SagaId, Timestamp};
-use sagamore_engine::{Options, Orchestrator, Start};
+use sagamore_engine::{Filter, Options, Orchestrator, Page, Start};
 use sagamore_transport::Error as TransportError;
 
 /// Holds one text five times.
@@ -239,4 +239,23 @@ async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_
     let handle = rig.handle.clone();
     rig.while_turning(handle.cancel(id)).await.expect("in time");
     assert_eq!(names(&mut rig).await, ["alpha.erase"]);
+}
+
+/// A list reads rows only.
+#[tokio::test]
+async fn a_list_tells_which_sagas_have_faults_that_last() {
+    let (mut rig, brokers) = rejecting(TransportError::denied_topic("WRITE", "beta.commands")).await;
+    let since = rig.now;
+    for _ in 0..400 {
+        rig.passes(Duration::from_millis(100));
+        rig.turn().await;
+    }
+    let page = rig.handle.list(&Filter::default()).await.expect("list");
+    let shown_from = |page: &Page| page.sagas.iter().map(|header| header.fault_shown_from).collect::<Vec<_>>();
+    let from = shown_from(&page)[1].expect("it shows a fault");
+    assert!(from >= since.plus(Duration::from_secs(30)) && from <= rig.now, "half a minute after the first fault");
+    assert_eq!(shown_from(&page), [None, Some(from), Some(from)], "the newest waits for its first answer");
+    rig.crash().await;
+    assert_eq!(shown_from(&rig.handle.list(&Filter::default()).await.expect("list")), shown_from(&page));
+    drop(brokers);
 }

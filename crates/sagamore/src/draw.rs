@@ -177,6 +177,7 @@ mod tests {
             changed_at: "2026-11-23T20:00:00.031Z".into(),
             ended_at: None,
             failed_at: None,
+            open_fault_from: None,
         };
         SagaView {
             line,

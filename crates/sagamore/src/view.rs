@@ -82,6 +82,9 @@ pub struct Line {
     pub ended_at: Option<String>,
     /// The step that turned it back; of a choreography, the service.
     pub failed_at: Option<String>,
+    /// From when on it shows an open fault: faults of a step that last, or a step that is set aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_fault_from: Option<String>,
 }
 
 /// One saga of either style with all that is known of it.
@@ -220,8 +223,8 @@ impl Standing {
 }
 
 impl Line {
-    /// A saga's row.
-    pub fn of(header: &Header) -> Line {
+    /// A saga's row, as an operator finds it at `now`.
+    pub fn of(header: &Header, now: Timestamp) -> Line {
         Line {
             id: header.id.to_string(),
             style: Style::Orchestration,
@@ -234,6 +237,7 @@ impl Line {
             changed_at: rfc3339(header.changed_at),
             ended_at: header.ended_at.map(rfc3339),
             failed_at: header.failed_at.as_ref().map(ToString::to_string),
+            open_fault_from: header.fault_shown_from.filter(|from| *from <= now).map(rfc3339),
         }
     }
 }
@@ -254,12 +258,13 @@ impl Line {
             changed_at: rfc3339(row.changed_at),
             ended_at: row.ended_at.map(rfc3339),
             failed_at: None,
+            open_fault_from: None,
         }
     }
 
     /// The sagas of a page, each with its number: those that can be read, and those that are set aside, in one order.
-    pub fn of_page(page: &Page) -> Vec<(i64, Line)> {
-        let readable = page.sagas.iter().map(|header| (header.seq, Line::of(header)));
+    pub fn of_page(page: &Page, now: Timestamp) -> Vec<(i64, Line)> {
+        let readable = page.sagas.iter().map(|header| (header.seq, Line::of(header, now)));
         let aside = page.unreadable.iter().map(|row| (row.seq, Line::of_unreadable(row)));
         let mut lines: Vec<(i64, Line)> = readable.chain(aside).collect();
         lines.sort_by_key(|(seq, _)| std::cmp::Reverse(*seq));
@@ -288,7 +293,7 @@ impl SagaView {
         let Detail { header, saga, entries } = detail;
         let allowed = saga.allowed_actions(now);
         SagaView {
-            line: Line::of(header),
+            line: Line::of(header, now),
             revision: saga.revision,
             cause: saga.cause.as_ref().map(CauseView::of),
             allowed_actions: actions(&allowed, None),

@@ -136,6 +136,7 @@ impl Store {
             header.changed_at = saga.changed_at;
             header.ended_at = saga.status.has_ended().then_some(saga.changed_at);
             header.failed_at = failed_at(&saga).cloned();
+            header.fault_shown_from = saga.fault_shown_from().filter(|_| !saga.status.has_ended());
         }
         Ok(Detail { header, saga, entries })
     }

@@ -11,7 +11,7 @@ use sagamore_database::postgres::array;
 use sagamore_database::{Row, Tx, Value};
 
 use super::ownership::Epochs;
-use super::write::{Saved, Write, ended_at, failed_at, integer};
+use super::write::{Saved, Write, ended_at, failed_at, fault_shown_from, integer};
 use super::{BYTES, HEADER, bad};
 use crate::error::Error;
 
@@ -23,26 +23,29 @@ WITH owned AS (
     SELECT o.reply_partition FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS BIGINT[])) AS e(reply_partition, epoch)
     JOIN ownership o ON o.reply_partition = e.reply_partition AND o.epoch = e.epoch FOR SHARE OF o
 ), fresh AS (
-    INSERT INTO saga (seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at)
+    INSERT INTO saga (seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at,
+        fault_shown_from)
     SELECT * FROM UNNEST(CAST($3 AS BIGINT[]), CAST($4 AS TEXT[]), CAST($5 AS BIGINT[]), CAST($6 AS TEXT[]),
         CAST($7 AS BIGINT[]), CAST($8 AS TEXT[]), CAST($9 AS BIGINT[]), CAST($10 AS BIGINT[]), CAST($11 AS BIGINT[]),
-        CAST($12 AS BIGINT[]), CAST($13 AS TEXT[]))
-        AS n(seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at)
+        CAST($12 AS BIGINT[]), CAST($13 AS TEXT[]), CAST($14 AS BIGINT[]))
+        AS n(seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at,
+            fault_shown_from)
     WHERE (n.reply_partition IN (SELECT reply_partition FROM owned)) IS TRUE
     ON CONFLICT (id) DO NOTHING RETURNING seq
 ), changed AS (
     UPDATE saga s
-    SET status = u.status, revision = u.revision, changed_at = u.changed_at, ended_at = u.ended_at, failed_at = u.failed_at
-    FROM UNNEST(CAST($14 AS BIGINT[]), CAST($15 AS BIGINT[]), CAST($16 AS TEXT[]), CAST($17 AS BIGINT[]),
-        CAST($18 AS BIGINT[]), CAST($19 AS BIGINT[]), CAST($20 AS TEXT[]))
-        AS u(seq, read_revision, status, revision, changed_at, ended_at, failed_at)
+    SET status = u.status, revision = u.revision, changed_at = u.changed_at, ended_at = u.ended_at, failed_at = u.failed_at,
+        fault_shown_from = u.fault_shown_from
+    FROM UNNEST(CAST($15 AS BIGINT[]), CAST($16 AS BIGINT[]), CAST($17 AS TEXT[]), CAST($18 AS BIGINT[]),
+        CAST($19 AS BIGINT[]), CAST($20 AS BIGINT[]), CAST($21 AS TEXT[]), CAST($22 AS BIGINT[]))
+        AS u(seq, read_revision, status, revision, changed_at, ended_at, failed_at, fault_shown_from)
     WHERE s.seq = u.seq AND s.revision = u.read_revision AND (s.reply_partition IN (SELECT reply_partition FROM owned)) IS TRUE
     RETURNING s.seq
 ), took AS (
     SELECT seq FROM fresh UNION ALL SELECT seq FROM changed
 ), journaled AS (
     INSERT INTO journal (seq, revision, entry)
-    SELECT * FROM UNNEST(CAST($21 AS BIGINT[]), CAST($22 AS BIGINT[]), CAST($23 AS TEXT[])) AS j(seq, revision, entry)
+    SELECT * FROM UNNEST(CAST($23 AS BIGINT[]), CAST($24 AS BIGINT[]), CAST($25 AS TEXT[])) AS j(seq, revision, entry)
     WHERE (j.seq IN (SELECT seq FROM took)) IS TRUE
 )
 SELECT seq, 0 FROM took UNION ALL SELECT NULL, count(*) FROM owned";
@@ -148,7 +151,7 @@ fn still_owned(partitions: &BTreeSet<u32>, owned: i64) -> Result<(), Error> {
     Err(Error::OwnershipLost { partition })
 }
 
-fn fresh(write: &Write<'_>, seq: i64) -> [Value; 11] {
+fn fresh(write: &Write<'_>, seq: i64) -> [Value; 12] {
     let saga = write.saga;
     [
         Value::Int(seq),
@@ -162,10 +165,11 @@ fn fresh(write: &Write<'_>, seq: i64) -> [Value; 11] {
         Value::Int(saga.changed_at.0),
         ended_at(saga),
         Value::from(failed_at(saga).map(Name::as_str)),
+        fault_shown_from(saga),
     ]
 }
 
-fn changed(write: &Write<'_>, seq: i64) -> [Value; 7] {
+fn changed(write: &Write<'_>, seq: i64) -> [Value; 8] {
     let saga = write.saga;
     [
         Value::Int(seq),
@@ -175,6 +179,7 @@ fn changed(write: &Write<'_>, seq: i64) -> [Value; 7] {
         Value::Int(saga.changed_at.0),
         ended_at(saga),
         Value::from(failed_at(saga).map(Name::as_str)),
+        fault_shown_from(saga),
     ]
 }
 

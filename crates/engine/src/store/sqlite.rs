@@ -4,7 +4,7 @@ use sagamore_core::id::Name;
 use sagamore_database::{Tx, Value};
 
 use super::bad;
-use super::write::{Saved, Write, ended_at, failed_at, integer};
+use super::write::{Saved, Write, ended_at, failed_at, fault_shown_from, integer};
 use crate::error::Error;
 
 /// Writes sagas and journals; a saga whose row was changed by somebody else is left out.
@@ -41,8 +41,9 @@ pub(super) async fn write(tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<Saved>, E
 }
 
 const INSERT: &str = "
-INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (id) DO NOTHING RETURNING seq";
+INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at,
+    fault_shown_from)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING RETURNING seq";
 
 fn insert_values(write: &Write<'_>) -> Vec<Value> {
     let saga = write.saga;
@@ -57,11 +58,12 @@ fn insert_values(write: &Write<'_>) -> Vec<Value> {
         Value::Int(saga.changed_at.0),
         ended_at(saga),
         Value::from(failed_at(saga).map(Name::as_str)),
+        fault_shown_from(saga),
     ]
 }
 
 const UPDATE: &str = "
-UPDATE saga SET status = $3, revision = $4, changed_at = $5, ended_at = $6, failed_at = $7
+UPDATE saga SET status = $3, revision = $4, changed_at = $5, ended_at = $6, failed_at = $7, fault_shown_from = $8
 WHERE seq = $1 AND revision = $2";
 
 fn update_values(write: &Write<'_>) -> Vec<Value> {
@@ -74,5 +76,6 @@ fn update_values(write: &Write<'_>) -> Vec<Value> {
         Value::Int(saga.changed_at.0),
         ended_at(saga),
         Value::from(failed_at(saga).map(Name::as_str)),
+        fault_shown_from(saga),
     ]
 }

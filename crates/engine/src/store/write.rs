@@ -122,6 +122,11 @@ pub(super) fn ended_at(saga: &Saga) -> Value {
     Value::from(saga.status.has_ended().then_some(saga.changed_at.0))
 }
 
+pub(super) fn fault_shown_from(saga: &Saga) -> Value {
+    let shown_from = if saga.status.has_ended() { None } else { saga.fault_shown_from() };
+    Value::from(shown_from.map(|from| from.0))
+}
+
 /// The step whose refusal or silence turned the saga back.
 pub(super) fn failed_at(saga: &Saga) -> Option<&Name> {
     match &saga.cause {

@@ -45,10 +45,12 @@ fn print(lines: &Lines) {
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["ID", "STYLE", "STATUS", "FAILED AT", "STARTED", "ENDED"]);
     for line in &lines.sagas {
+        let fault = if line.open_fault_from.is_some() { ", open fault" } else { "" };
+        let status = format!("{}{fault}", line.status.as_str());
         table.add_row([
             line.id.as_str(),
             line.style.as_str(),
-            line.status.as_str(),
+            &status,
             line.failed_at.as_deref().unwrap_or("-"),
             &line.started_at,
             line.ended_at.as_deref().unwrap_or("-"),

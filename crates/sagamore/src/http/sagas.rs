@@ -118,7 +118,7 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
     let sagas = match wanted.of_sagas() {
         Some(filter) => {
             let page = app.handle.list(&filter).await;
-            Line::of_page(&page.map_err(|error| Problem::broke(&error, "list sagas"))?)
+            Line::of_page(&page.map_err(|error| Problem::broke(&error, "list sagas"))?, app.handle.now())
         }
         None => Vec::new(),
     };

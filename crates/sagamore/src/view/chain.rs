@@ -40,6 +40,7 @@ pub fn chain_line(header: &ChainHeader) -> Line {
         changed_at: rfc3339(header.changed_at),
         ended_at: header.ended_at.map(rfc3339),
         failed_at: header.failed_at.as_ref().map(ToString::to_string),
+        open_fault_from: None,
     }
 }
 

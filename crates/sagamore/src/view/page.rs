@@ -106,6 +106,7 @@ mod tests {
             changed_at: String::new(),
             ended_at: None,
             failed_at: None,
+            open_fault_from: None,
         }
     }
 
