@@ -24,8 +24,8 @@ pub mod apply;
 mod command;
 pub mod decide;
 mod decision;
-mod redraw;
 pub mod fault;
+mod redraw;
 pub mod timers;
 
 mod backward;

@@ -47,7 +47,7 @@ impl Orchestrator {
                 let page = self.pace.inputs(self.options.batch_max);
                 self.debts.doubtful.iter().take(page).cloned().collect()
             };
-            let commands = self.read_again(epochs, &page).await?;
+            let commands = self.read_again(epochs, &page, now).await?;
             self.debts.commands.extend(commands);
             self.debts.doubtful.retain(|id| !page.contains(id));
         }
@@ -63,7 +63,12 @@ impl Orchestrator {
         self.acknowledge().await
     }
 
-    async fn read_again(&mut self, epochs: &Epochs, page: &BTreeSet<SagaId>) -> Result<Vec<Outgoing>, Error> {
+    async fn read_again(
+        &mut self,
+        epochs: &Epochs,
+        page: &BTreeSet<SagaId>,
+        now: Timestamp,
+    ) -> Result<Vec<Outgoing>, Error> {
         let open = self.store.begin().await?;
         self.store.check_ownership(&open.tx(), epochs).await?;
         let ids: Vec<&SagaId> = page.iter().collect();
