@@ -168,7 +168,7 @@ impl Site {
         // leases go by the server's clock, which is nobody's own
         let skew_ms_max = if self.lease.is_some() { 0 } else { self.skew_ms_max };
         let (skew, rng) = (world.between(-skew_ms_max, skew_ms_max), world.fork());
-        let (orchestrator, handle) = loop {
+        let (mut orchestrator, handle) = loop {
             let options = sagamore_engine::Options {
                 owner: who.to_string(),
                 lease: self.lease,

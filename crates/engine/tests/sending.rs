@@ -134,7 +134,7 @@ async fn a_takeover_that_takes_long_gives_nothing_up() {
     let (mut rig, brokers) = rig(Options::default()).await;
     rig.turn().await;
     for key in 0..SAGAS {
-        rig.start(Start { key: key.to_string().into(), ..wanted() }).await.expect("accepted");
+        rig.start(Start { key: key.to_string(), ..wanted() }).await.expect("accepted");
     }
     assert_eq!(names(&mut rig).await.len(), SAGAS);
     let (mut successor, _handle) = rig.another_of(brokers.clone(), vec![pamphlet()]).await;

@@ -77,6 +77,10 @@ impl Transport for Brokers {
         })
     }
 
+    fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
+        self.log.synced()
+    }
+
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         self.log.subscribe(subscription)
     }
