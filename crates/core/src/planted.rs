@@ -75,16 +75,6 @@ bugs! {
     EventToldAnew = "event-told-anew",
     /// What came out of the inbox leaves it before what it led to is published.
     InboxLeftEarly = "inbox-left-early",
-    /// A verb of another orchestrator is answered outside of the transaction in which it runs.
-    VerbAnsweredApart = "verb-answered-apart",
-    /// The idempotency key of a start that is refused is stored all the same.
-    KeyWithoutSaga = "key-without-saga",
-    /// Leases are renewed between two turns only, however long a turn takes.
-    RenewalWaitsForTurn = "renewal-waits-for-turn",
-    /// A takeover reads and resends everything in the turn that claims.
-    TakeoverInOneTurn = "takeover-in-one-turn",
-    /// An orchestrator counts as able to publish, whatever comes of its publishes.
-    MembershipIgnoresPublishing = "membership-ignores-publishing",
     /// What began a chain counts as sent before the log is synced past its event.
     SentBeforeSynced = "sent-before-synced",
 }

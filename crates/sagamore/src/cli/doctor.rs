@@ -103,9 +103,9 @@ fn unanswered(why: &str) -> String {
 
 /// Whether an orchestrator drives sagas: a lease is not over yet.
 async fn owned(settings: &Settings) -> bool {
-    let ask = "SELECT count(*) FROM ownership WHERE lease_until > CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
     let Ok(database) = settings.database("engine") else { return false };
-    let rows = database.query(ask, ()).await.ok();
+    let ask = format!("SELECT count(*) FROM ownership WHERE lease_until > ({SERVER_TIME})");
+    let rows = database.query(&ask, ()).await.ok();
     rows.and_then(|rows| rows.first()?.get::<i64>(0).ok()).is_some_and(|count| count > 0)
 }
 
