@@ -182,7 +182,7 @@ mod tests {
         let (version, body) = (choreography::VERSION, Body::empty());
         let event = Event { key, version, name, causation: None, hop: 0, at, body, traceparent: None };
         log.publish(vec![encode_event(&event, &"order".parse().unwrap())]).await.unwrap();
-        observer.turn(now()).await.unwrap();
+        observer.turn(at).await.unwrap(); // late by now
         let client = served(observer_router(ObserverApp { chains, services, kafka: None, metrics: None })).await;
         client.read(&client.get("/api/v1/sagas/1").await.unwrap()).unwrap()
     }
