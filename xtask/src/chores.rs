@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::{caps, directions, documents, purity, words};
 use anyhow::{Context, Result, ensure};
+use sagamore_e2e::kills;
 use sagamore_e2e::services::Services;
 use sagamore_e2e::workspace::Workspace;
-use sagamore_e2e::{kills, outages};
 
 /// The check that `--tested` leaves out.
 pub const TESTS: &str = "tests";
@@ -53,7 +53,6 @@ pub const CHORES: &[Chore] = &[
         run: kills::orchestrated,
     },
     Chore { name: "choreographed", about: "the same where no orchestrator takes part", run: kills::choreographed },
-    Chore { name: "outages", about: "orchestrators that lose Kafka release what others can drive", run: outages::run },
     Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
     Chore { name: "planted", about: "the simulator finds every planted bug, and no program holds one", run: planted },
 ];

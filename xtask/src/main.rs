@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::chores::{CHORES, Chore};
 use sagamore_e2e::workspace::Workspace;
-use sagamore_e2e::{chaos, services};
+use sagamore_e2e::{chaos, outages, services};
 
 const USAGE: &str = "\
 usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out the test suite (it has just run)
@@ -22,6 +22,7 @@ usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out th
        cargo xtask docs            writes the generated documents anew
        cargo xtask services ..     up, down, status, env: Kafka and PostgreSQL on loopback, without Docker
        cargo xtask chaos ..        every kind of fault beside a steady load: [--minutes N] [--seed N] [--only N] [--list]
+       cargo xtask outages         orchestrators that lose Kafka, alone and together
        cargo xtask help            this text
 ";
 
@@ -48,6 +49,10 @@ fn obey(arguments: &[&str]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["chaos", rest @ ..] => chaos(rest),
+        ["outages"] => {
+            let violations = outages::run(&Workspace::find()?)?;
+            Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         ["services", rest @ ..] => services::obey(&Workspace::find()?, rest),
         names => {
             let passed = chores::run(&Workspace::find()?, &select(names)?);
