@@ -15,6 +15,16 @@ impl Saga {
     /// The jitter follows from the saga's id, so that many sagas do not come due at once.
     pub fn redraw(&mut self, now: Timestamp) -> bool {
         let mut rng = fastrand::Rng::with_seed(spread(self.id.as_str()));
+        self.correct(now, |longest_ms| drawn(longest_ms, &mut rng))
+    }
+
+    /// Like [`Saga::redraw`], for a saga whose drawn pauses have passed: what would be drawn again is due at `now`. Other
+    /// deadlines stay as they are.
+    pub fn redraw_overdue(&mut self, now: Timestamp) {
+        self.correct(now, |_| Duration::ZERO);
+    }
+
+    fn correct(&mut self, now: Timestamp, mut pause: impl FnMut(u64) -> Duration) -> bool {
         let mut corrected = is_later(&mut self.started_at, now);
         for (step, state) in self.definition.steps.iter().zip(&mut self.steps) {
             let longest = match state.backing_off {
@@ -22,22 +32,17 @@ impl Saga {
                 false => step.patience.timeout_ms,
             };
             corrected |= state.asked_since.as_mut().is_some_and(|since| is_later(since, now));
-            corrected |= redrawn(state, now, longest, &mut rng);
+            corrected |= redrawn(state, now, longest, &mut pause);
         }
         corrected
     }
-
-    /// Has the pauses end now that [`Saga::redraw`] has drawn: that is due already which was not to be waited for any longer.
-    pub fn hasten(&mut self, now: Timestamp) {
-        self.steps.iter_mut().filter_map(|step| step.due.as_mut()).for_each(|due| *due = now.min(*due));
-    }
 }
 
-fn redrawn(state: &mut StepState, now: Timestamp, longest_ms: u64, rng: &mut fastrand::Rng) -> bool {
+fn redrawn(state: &mut StepState, now: Timestamp, longest_ms: u64, pause: &mut impl FnMut(u64) -> Duration) -> bool {
     let possible = now.plus(Duration::from_millis(longest_ms.saturating_mul(2)));
     match &mut state.due {
         Some(due) if *due > possible => {
-            *due = now.plus(drawn(longest_ms, rng));
+            *due = now.plus(pause(longest_ms));
             true
         }
         Some(_) | None => false,

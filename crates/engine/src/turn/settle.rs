@@ -212,8 +212,10 @@ impl Orchestrator {
                     } else {
                         self.live.wind_up(&mut saga, now);
                     }
-                    if saga.redraw(now) && self.live.is_overdue(&id, now) {
-                        saga.hasten(now); // the pause was drawn when the clock was set back
+                    if self.live.is_overdue(&id, now) {
+                        saga.redraw_overdue(now); // the pause was drawn when the clock was set back
+                    } else {
+                        saga.redraw(now);
                     }
                     read.known.insert(id, Known { seq, saga });
                 }
