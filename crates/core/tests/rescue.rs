@@ -152,7 +152,7 @@ fn a_step_that_is_asked_again_does_not_expire() {
     assert_eq!(play.commands[1].expires_at, None);
 }
 
-/// Whoever takes over sends what is outstanding, without counting an attempt; the deadline runs from the acknowledgement.
+/// A takeover sends outstanding commands and counts no attempt; the deadline runs from the acknowledgement.
 #[test]
 fn a_takeover_sends_the_same_commands_again_and_begins_the_deadlines_anew() {
     let mut play = Play::with_done(wide_trip(), &["plan", "hotel"]);

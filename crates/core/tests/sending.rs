@@ -69,7 +69,7 @@ fn the_acknowledgement_of_another_attempt_arms_nothing() {
     assert!(acknowledge(&mut play, &second));
 }
 
-/// Nobody can tell whether it was sent, so it is waited for.
+/// The command may have been sent, so its answer is awaited.
 #[test]
 fn a_saga_that_turns_back_waits_for_what_is_being_sent() {
     let mut play = unsent();

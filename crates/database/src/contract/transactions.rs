@@ -140,7 +140,7 @@ pub async fn after_an_error_a_savepoint_brings_back_what_was(fresh: Fresh<'_>) -
     Ok(())
 }
 
-/// Whoever ignores the error of a statement gets no further: neither by a statement, nor by a release, nor by a commit.
+/// A caller that ignores a failed statement gets no further: later statements, the release and the commit fail.
 pub async fn a_failed_statement_aborts_what_was_done_since_the_last_savepoint(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;

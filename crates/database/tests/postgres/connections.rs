@@ -102,7 +102,7 @@ async fn a_commit_behind_a_given_up_statement_that_failed_is_no_commit() {
     assert_eq!(ids(&db).await, [1, 2], "one that did not fail is part of it");
 }
 
-/// Nobody has seen that it failed. The savepoint is still there, to roll back to.
+/// The failure was not observed by the caller. The savepoint still exists, so a rollback to it works.
 #[tokio::test]
 async fn a_savepoint_behind_a_given_up_statement_that_failed_is_not_released() {
     let Some(server) = Server::there() else { return };

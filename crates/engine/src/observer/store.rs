@@ -130,7 +130,7 @@ pub(crate) struct Store {
 }
 
 impl Observed {
-    /// What was just seen, at `now`.
+    /// Records an event that the observer sees at `now`.
     pub(crate) fn of(event: Event, now: Timestamp) -> Observed {
         let id = event.id();
         let Event { name, causation, hop, at, body, version, .. } = event;

@@ -139,8 +139,8 @@ fn surplus(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
     held.iter().rev().take(held.len().saturating_sub(share(survey))).copied().collect()
 }
 
-/// What is free, and not more than the fair share; rows that name us and are not held (after a turn that was dropped)
-/// first. Only a member claims.
+/// Free partitions up to the fair share. Rows that name this orchestrator and are not held, after a turn that was
+/// dropped, come first. Only a member claims.
 fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<(u32, i64)> {
     if survey.standing != Standing::Member {
         return Vec::new();
