@@ -1,10 +1,8 @@
 //! Crashes, takeovers, stale writers, replies that come too often, too late or to nobody.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Rig, booklet, id, no, nothing, wish, written};
+use crate::common::{Rig, booklet, id, no, nothing, wish, written};
 use sagamore_core::saga::{Status, StepStatus};
 use sagamore_core::{Outcome, Reply};
 use sagamore_engine::{Error, Options, Orchestrator};
@@ -184,7 +182,7 @@ async fn a_saga_goes_on_by_the_version_it_began_with_also_in_a_program_that_has_
 
 #[tokio::test]
 async fn sagas_that_do_not_fit_into_memory_are_read_again_when_something_comes() {
-    let mut rig = Rig::with(Options { live_max: 1, ..Options::default() }, common::database()).await;
+    let mut rig = Rig::with(Options { live_max: 1, ..Options::default() }, crate::common::database()).await;
     for key in ["1", "2", "3"] {
         rig.start(wish(key, "a")).await.expect("accepted");
     }

@@ -1,10 +1,8 @@
 //! Rows that a newer program wrote, or that are damaged: each sets one saga or one verb aside, visibly, and all else goes on.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Rig, database, id, wish, written};
+use crate::common::{Rig, database, id, wish, written};
 use sagamore_core::Timestamp;
 use sagamore_core::saga::Status;
 use sagamore_engine::{Error, Filter, Options, StartError, Unreadable, VerbError};

@@ -1,11 +1,9 @@
 //! Going forward: order, answers that come late, twice or never, and the point of no return.
 
-mod support;
-
+use crate::support::{Play, definition, fault, name, no, step, ticket, trip, wide_trip};
 use sagamore_core::definition::Kind;
 use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
-use support::{Play, definition, fault, name, no, step, ticket, trip, wide_trip};
 
 #[test]
 fn a_chain_is_asked_step_by_step_until_it_is_completed() {

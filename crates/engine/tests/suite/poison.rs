@@ -1,13 +1,11 @@
 //! A database that refuses data, is down, or does not tell: the one message is found, everything else goes on, and
 //! whoever waits is told.
 
-mod common;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::faulty::faulty;
-use common::{Rig, id, nothing, wish, written};
+use crate::common::faulty::faulty;
+use crate::common::{Rig, id, nothing, wish, written};
 use sagamore_core::id::Name;
 use sagamore_core::saga::{Rescue, Status, Verb};
 use sagamore_core::{Body, Outcome};

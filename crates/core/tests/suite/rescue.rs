@@ -1,10 +1,8 @@
 //! What operators may do, and what goes out to participants.
 
-mod support;
-
+use crate::support::{Play, begin, json, name, no, trip, wide_trip};
 use sagamore_core::saga::{Ignored, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
-use support::{Play, begin, json, name, no, trip, wide_trip};
 
 const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
 
@@ -156,7 +154,7 @@ fn a_step_that_is_asked_again_does_not_expire() {
 #[test]
 fn a_takeover_sends_the_same_commands_again_and_begins_the_deadlines_anew() {
     let mut play = Play::with_done(wide_trip(), &["plan", "hotel"]);
-    play.action("car", support::fault()).unwrap();
+    play.action("car", crate::support::fault()).unwrap();
     let mut saga = play.folded();
     assert_eq!(saga.outstanding(), [(1, Direction::Action)], "the car is in a pause");
     let later = Timestamp(play.now.0 + 60_000);

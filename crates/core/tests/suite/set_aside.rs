@@ -1,10 +1,8 @@
 //! What came for a step cannot be stored: the step is set aside for a person, and everything else goes on.
 
-mod support;
-
+use crate::support::{Play, fault, name, no, ticket, trip, wide_trip};
 use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
-use support::{Play, fault, name, no, ticket, trip, wide_trip};
 
 const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
 

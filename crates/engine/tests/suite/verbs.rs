@@ -1,11 +1,9 @@
 //! Verbs that another orchestrator left for the owner of a saga: each runs once, with its answer, or not at all.
 
-mod common;
-
 use std::time::Duration;
 
-use common::faulty::faulty;
-use common::{Rig, no, wish, written};
+use crate::common::faulty::faulty;
+use crate::common::{Rig, no, wish, written};
 use sagamore_core::Outcome;
 use sagamore_core::saga::Status;
 use sagamore_database::Database;
@@ -96,7 +94,7 @@ async fn a_handed_verb_of_an_unknown_commit_runs_once() {
 
 #[tokio::test]
 async fn a_handed_verb_that_changes_nothing_is_answered_with_the_reason() {
-    let mut rig = owner(common::database()).await;
+    let mut rig = owner(crate::common::database()).await;
     rig.start(wish("1", "a")).await.expect("accepted");
     hand_retry(&rig, "no such step", "booklet:1").await;
     hand_retry(&rig, "no such saga", "booklet:2").await;
@@ -109,7 +107,7 @@ async fn a_handed_verb_that_changes_nothing_is_answered_with_the_reason() {
 
 #[tokio::test]
 async fn many_handed_verbs_of_one_saga_are_one_transaction_and_each_has_its_answer() {
-    let mut rig = owner(common::database()).await;
+    let mut rig = owner(crate::common::database()).await;
     stuck(&mut rig, "1").await;
     for id in ["a", "b", "c"] {
         hand_retry(&rig, id, "booklet:1").await;

@@ -1,10 +1,8 @@
 //! Idempotency keys: each is stored with the saga that its request led to, and with nothing else.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Rig, database, wish};
+use crate::common::{Rig, database, wish};
 use sagamore_engine::{Options, Start, StartError};
 
 fn with_key(saga: &str, text: &str, key: &str) -> Start {

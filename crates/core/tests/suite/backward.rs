@@ -1,10 +1,8 @@
 //! Going back: cancel, giving up, the order of undos, and answers that come while it happens.
 
-mod support;
-
+use crate::support::{Play, fault, name, no, ticket, trip, wide_trip};
 use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Outcome, Refusal, Timestamp, message::code};
-use support::{Play, fault, name, no, ticket, trip, wide_trip};
 
 /// A plan whose flight and hotel are asked at most twice.
 fn impatient() -> sagamore_core::definition::Draft {

@@ -1,12 +1,10 @@
 //! A transport that fails: what was not delivered is published again, and nothing is acknowledged before it is.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{booklet, nothing, wish, written};
+use crate::common::{booklet, nothing, wish, written};
 use sagamore_core::saga::Status;
 use sagamore_core::{Command, Outcome, Reply, Timestamp};
 use sagamore_database::Database;
@@ -86,7 +84,7 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
     let (started, summary) = start.await.expect("no panic").expect("what is stored is accepted, sent or not");
     assert!(!started.existed);
     assert_eq!(summary.expect("who waits is told after all").status, Status::Completed);
-    let detail = handle.show(&common::id("1")).await.expect("show").expect("stored");
+    let detail = handle.show(&crate::common::id("1")).await.expect("show").expect("stored");
     assert_eq!((detail.header.status, detail.header.revision), (Status::Completed, 3));
     ids
 }

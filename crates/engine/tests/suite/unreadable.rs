@@ -1,8 +1,6 @@
 //! A reply that the transport cannot read is a dead letter, and the orchestrator goes on behind it.
 
-mod common;
-
-use common::{Rig, wish, written};
+use crate::common::{Rig, wish, written};
 use sagamore_core::Outcome;
 use sagamore_transport::torn::TORN;
 use sagamore_transport::{Record, Transport, wire};

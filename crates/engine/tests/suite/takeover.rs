@@ -1,14 +1,12 @@
 //! Takeovers of many sagas over a slow transport, and orchestrators that cannot publish, in virtual time.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::virtual_time::{Actor, Clock};
-use common::{Rig, booklet, id, wish, written};
+use crate::common::virtual_time::{Actor, Clock};
+use crate::common::{Rig, booklet, id, wish, written};
 use futures_util::FutureExt;
 use sagamore_database::Database;
 use sagamore_engine::{Handle, Options, Orchestrator, Probe, Renewal, Standing};

@@ -1,10 +1,8 @@
 //! Starts: stored before they are answered, one saga for one business key.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Rig, id, no, nothing, wish, written};
+use crate::common::{Rig, id, no, nothing, wish, written};
 use sagamore_core::saga::Status;
 use sagamore_engine::{Options, StartError, VerbError};
 
@@ -128,7 +126,7 @@ async fn a_cancel_is_taken_until_the_pivot_is_asked_and_asking_again_is_harmless
 #[tokio::test]
 async fn more_than_the_bound_is_refused_as_busy_and_not_stored() {
     let options = Options { in_flight_max: 1, ..Options::default() };
-    let mut rig = Rig::with(options, common::database()).await;
+    let mut rig = Rig::with(options, crate::common::database()).await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let busy = rig.handle.start(wish("2", "a")).await.expect_err("too many");
     assert!(matches!(busy, StartError::Busy { retry_after_s: 1.. }), "{busy:?}");
@@ -138,7 +136,7 @@ async fn more_than_the_bound_is_refused_as_busy_and_not_stored() {
 
 #[tokio::test]
 async fn an_input_that_is_too_large_or_lacks_a_field_is_refused_with_the_reason() {
-    let mut rig = Rig::with(Options { input_bytes_max: 64, ..Options::default() }, common::database()).await;
+    let mut rig = Rig::with(Options { input_bytes_max: 64, ..Options::default() }, crate::common::database()).await;
     let large = rig.handle.start(wish("1", &"x".repeat(100))).await.expect_err("too large");
     assert!(matches!(large, StartError::TooLarge { bytes_max: 64, .. }), "{large:?}");
     let mut lacking = wish("1", "a");

@@ -1,12 +1,10 @@
 //! A step is *sending* until the transport acknowledges its command: no deadline runs before.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Play, fault, no, ticket, trip};
 use sagamore_core::saga::{Ignored, Input, Status, StepStatus};
 use sagamore_core::{Command, Direction, Timestamp};
-use support::{Play, fault, no, ticket, trip};
 
 /// A trip whose flight is given up after one silence, with nothing sent yet.
 fn unsent() -> Play {

@@ -1,14 +1,12 @@
 //! Several orchestrators on one database: they share the partitions, succeed each other, and stand in for each other.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::faulty::faulty;
-use common::{Rig, id, nothing, wish, written};
+use crate::common::faulty::faulty;
+use crate::common::{Rig, id, nothing, wish, written};
 use sagamore_core::Timestamp;
 use sagamore_core::saga::Status;
 use sagamore_database::Database;
@@ -111,7 +109,7 @@ async fn meanwhile<T: Send + 'static>(
 }
 
 async fn rig() -> Rig {
-    rig_on(common::database()).await
+    rig_on(crate::common::database()).await
 }
 
 async fn rig_on(database: Database) -> Rig {
@@ -457,7 +455,7 @@ async fn who_stops_in_good_order_leaves_its_partitions_at_once() {
 /// After a failover to a server whose clock is behind, what the former one wrote ends far in the future.
 #[tokio::test]
 async fn a_lease_that_ends_later_than_any_lease_can_is_free_and_so_long_a_membership_counts_for_nobody() {
-    let mut rig = Rig::with(shared("a", 2), common::database()).await;
+    let mut rig = Rig::with(shared("a", 2), crate::common::database()).await;
     let (mut one, mut other) = (Member::join(&rig, "one", 2).await, Member::join(&rig, "other", 2).await);
     until_owned(&mut rig, &mut [&mut one], &[2]).await;
     drop(one); // without a word

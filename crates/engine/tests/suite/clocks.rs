@@ -1,11 +1,9 @@
 //! Clocks that jump: the time that a turn is given goes forward and back, with and without a restart in between. No saga is
 //! held up by it, and nothing is forgotten early.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Rig, id, nothing, wish, written};
+use crate::common::{Rig, id, nothing, wish, written};
 use sagamore_core::message::{Outcome, Swept};
 use sagamore_core::saga::Status;
 use sagamore_core::{ReplyTo, Timestamp};
@@ -84,7 +82,7 @@ async fn a_pause_ends_when_the_clock_is_set_back_while_the_orchestrator_runs() {
 
 #[tokio::test]
 async fn a_saga_that_is_not_in_memory_is_not_held_up_by_a_clock_that_is_set_back() {
-    let mut rig = Rig::with(Options { live_max: 0, ..Options::default() }, common::database()).await;
+    let mut rig = Rig::with(Options { live_max: 0, ..Options::default() }, crate::common::database()).await;
     rig.now = BEGUN;
     back_off(&mut rig, "1").await;
     rig.now = rig.now.minus(DAY);

@@ -1,11 +1,9 @@
 //! Faults that last are shown with verbs, a command that is too large is set aside, and one that is rejected backs off.
 
-mod support;
-
+use crate::support::{Play, fault, name, ticket, trip, wide_trip};
 use sagamore_core::decide::{Bound, decide_within};
 use sagamore_core::saga::{Ignored, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Command, Direction, Timestamp};
-use support::{Play, fault, name, ticket, trip, wide_trip};
 
 const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
 
@@ -182,7 +180,7 @@ fn too_large(play: &mut Play, message: &str, input: &Input) -> Vec<String> {
     let fits = |command: &Command| if command.name.as_str() == message { Err("too large".into()) } else { Ok(()) };
     let bound = Bound { always: 0, fits: &fits };
     let decision = decide_within(play.saga.clone(), input, play.now, &mut play.rng, bound).unwrap();
-    let words = decision.changes.iter().map(support::words).collect();
+    let words = decision.changes.iter().map(crate::support::words).collect();
     let (saga, entry) = decision.into_parts();
     (play.saga, _) = (saga, play.journal.extend(entry));
     words
@@ -226,7 +224,7 @@ fn everything_else_goes_on_beside_a_command_that_is_too_large() {
 #[test]
 fn an_undo_that_is_too_large_is_set_aside() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
-    let no = reply(&play, "pay", Direction::Action, support::no());
+    let no = reply(&play, "pay", Direction::Action, crate::support::no());
     assert_eq!(too_large(&mut play, "hotel.undo", &no), ["pay refused", "turnedBack", "hotel setAside", "stuck"]);
     assert_eq!((play.state("hotel").status, play.state("hotel").held), (StepStatus::Undoing, true));
     assert_eq!(play.folded(), play.saga);

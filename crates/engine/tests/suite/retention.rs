@@ -1,10 +1,8 @@
 //! What has ended goes after a time: first what participants remember, and only then what the orchestrator does.
 
-mod common;
-
 use std::time::Duration;
 
-use common::{Rig, id, nothing, wish, written};
+use crate::common::{Rig, id, nothing, wish, written};
 use sagamore_core::message::{Horizon, Swept};
 use sagamore_core::{ReplyTo, Timestamp};
 use sagamore_engine::Options;
@@ -16,7 +14,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 async fn rig() -> Rig {
     let options = Options { retention: RETENTION, barrier_retention: RETENTION, skew_max: SKEW, ..Options::default() };
-    Rig::with(options, common::database()).await
+    Rig::with(options, crate::common::database()).await
 }
 
 /// Starts a saga and sees it to its end.

@@ -1,10 +1,8 @@
 //! What is written of a saga: how much, what need not be, and what it tells of the time.
 
-mod support;
-
+use crate::support::{Play, fault, told, trip, wide_trip};
 use sagamore_core::saga::{Ignored, Status, StepStatus};
 use sagamore_core::{Direction, Timestamp};
-use support::{Play, fault, told, trip, wide_trip};
 
 #[test]
 fn a_question_that_nobody_answers_writes_few_entries_however_often_it_is_asked() {

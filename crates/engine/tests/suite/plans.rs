@@ -1,8 +1,6 @@
 //! Every statement of the engine finds its rows by an index on PostgreSQL, also when the plan was made for empty tables.
 
-mod common;
-
-use common::{Rig, id, no, nothing, wish, written};
+use crate::common::{Rig, id, no, nothing, wish, written};
 use sagamore_core::message::Swept;
 use sagamore_core::saga::Status;
 use sagamore_core::{ReplyTo, Timestamp};
@@ -21,7 +19,7 @@ async fn no_statement_of_the_engine_walks_through_a_whole_table() {
     }
     let second = Duration::from_secs(1);
     let options = Options { retention: second, barrier_retention: second, skew_max: second, ..Options::default() };
-    let mut rig = Rig::with(options, common::database()).await;
+    let mut rig = Rig::with(options, crate::common::database()).await;
     for (key, answer) in [("1", written(1)), ("2", no())] {
         let start = sagamore_engine::Start { idempotency_key: Some(key.into()), ..wish(key, "a") };
         rig.start(start).await.expect("accepted");

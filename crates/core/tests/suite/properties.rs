@@ -1,13 +1,11 @@
 //! Whatever is lost, doubled, late or refused: a saga comes to rest whole, undone, or visibly stuck.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::world::World;
 use proptest::prelude::*;
 use sagamore_core::saga::Status;
 use sagamore_core::transitions::{Cell, cells, document};
-use support::world::World;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]

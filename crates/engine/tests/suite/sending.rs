@@ -1,13 +1,11 @@
 //! Sending: a deadline runs from the transport's acknowledgement, and a command that is rejected holds up no other.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use common::brokers::Brokers;
-use common::{Erase, Rig, WriteFrom, booklet, database, id, wish, written};
+use crate::common::brokers::Brokers;
+use crate::common::{Erase, Rig, WriteFrom, booklet, database, id, wish, written};
 use sagamore_core::saga::{Rescue, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Definition, Message, Name, SagaId, Timestamp};
 use sagamore_engine::{Filter, Options, Orchestrator, Page, Start};
@@ -29,7 +27,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// One step that is given up after a single silence, and then undone.
 fn pamphlet() -> Definition {
     let mut saga = Definition::named("pamphlet");
-    let wish = saga.input::<common::Wish>();
+    let wish = saga.input::<crate::common::Wish>();
     saga.step("write").asks(WriteFrom { text: wish.text }).undone_by(Erase).timeout(TIMEOUT).attempts(1);
     saga.build().expect("the plan is sound")
 }
@@ -219,13 +217,13 @@ async fn a_command_that_the_brokers_find_too_large_is_set_aside_alone() {
 #[tokio::test]
 async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_can_go_back() {
     let mut saga = Definition::named("pamphlet");
-    let wish = saga.input::<common::Wish>();
+    let wish = saga.input::<crate::common::Wish>();
     let text = wish.text;
     saga.step("write").asks(WriteFrom { text }).undone_by(Erase);
     saga.pivot("print").asks(PosterFrom { title: text, text, footer: text, front: text, back: text });
     let definition = saga.build().expect("the plan is sound");
     let (mut rig, _brokers) = Rig::behind_brokers(Options::default(), database(), vec![definition]).await;
-    let input = Body::of(&common::Wish { text: "x".repeat(250_000) }).expect("JSON");
+    let input = Body::of(&crate::common::Wish { text: "x".repeat(250_000) }).expect("JSON");
     rig.start(Start { input, ..wanted() }).await.expect("accepted");
     let write = rig.command().await;
     rig.reply(&write, written(1)).await;

@@ -1,12 +1,10 @@
 //! Memory, batches and pages are bounded in bytes as well as in number, and a turn that fails is tried again with less.
 
-mod common;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::faulty::faulty;
-use common::{Rig, database, id, nothing, wish, written};
+use crate::common::faulty::faulty;
+use crate::common::{Rig, database, id, nothing, wish, written};
 use sagamore_core::saga::Status;
 use sagamore_core::{Body, Outcome};
 use sagamore_engine::{Options, StartError};

@@ -1,0 +1,15 @@
+//! The tests of this crate as one program: one link instead of 12.
+
+mod backward;
+mod drawn;
+mod faults;
+mod forward;
+mod journal;
+mod properties;
+mod rescue;
+mod script;
+mod sending;
+mod set_aside;
+mod support;
+mod typed;
+mod validate;

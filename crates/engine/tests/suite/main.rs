@@ -1,0 +1,19 @@
+//! The tests of this crate as one program: one link instead of 16.
+
+mod aside;
+mod bytes;
+mod clocks;
+mod common;
+mod keys;
+mod newer;
+mod plans;
+mod poison;
+mod publishing;
+mod recovering;
+mod retention;
+mod sending;
+mod sharing;
+mod starting;
+mod takeover;
+mod unreadable;
+mod verbs;
