@@ -63,11 +63,15 @@ impl Workspace {
         self.says(&cargo(), arguments)
     }
 
-    /// What a program says that cargo has built, as we were: `debug/sagamore`.
+    /// Runs a program of the folder that cargo builds into, such as `debug/sagamore`, and returns what it printed.
     pub fn built_says(&self, program: &str, arguments: &[&str]) -> Result<String> {
-        let ours = std::env::current_exe().context("find the folder that cargo builds into")?;
-        let folder = ours.ancestors().nth(2).context("find the folder that cargo builds into")?;
-        self.says(&folder.join(program).to_string_lossy(), arguments)
+        self.says(&built(program)?, arguments)
+    }
+
+    /// Runs a program of the folder that cargo builds into. Returns one line if it fails, none if it succeeds.
+    pub fn built(&self, program: &str, arguments: &[&str]) -> Result<Vec<String>> {
+        let status = self.command(&built(program)?, arguments).status().with_context(|| format!("run {program}"))?;
+        Ok(if status.success() { Vec::new() } else { vec![format!("`{program} {}` failed", arguments.join(" "))] })
     }
 
     /// What git says.
@@ -87,6 +91,13 @@ impl Workspace {
         command.args(arguments).current_dir(&self.root);
         command
     }
+}
+
+/// The path of a program that cargo has built into the folder of this one.
+fn built(program: &str) -> Result<String> {
+    let ours = std::env::current_exe().context("find the folder that cargo builds into")?;
+    let folder = ours.ancestors().nth(2).context("find the folder that cargo builds into")?;
+    Ok(folder.join(program).to_string_lossy().into_owned())
 }
 
 /// The cargo that runs us.
