@@ -134,6 +134,18 @@ impl Hub {
         self.inner().sent.clear();
     }
 
+    /// Makes a group known to the log: from now on the log retains the events of these topics until the group has read them.
+    pub fn introduce(&self, group: &str, topics: Vec<Arc<str>>) {
+        let log = self.log();
+        for topic in &topics {
+            let created = log.create_topic(topic, 2).now_or_never().expect("the log answers at once");
+            created.expect("a disk in memory does not fail");
+        }
+        let subscription = Subscription { group: group.into(), topics, partitions: None };
+        let consumer = log.subscribe(subscription).now_or_never().expect("the log answers at once");
+        drop(consumer.expect("the topics exist"));
+    }
+
     /// Sends everything that was ever sent, and has not expired, once more.
     pub fn repeat(&self) {
         let mut sent = self.inner().sent.clone();

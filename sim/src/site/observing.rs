@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use sagamore_engine::{Error, Observer, ObserverOptions};
 use sagamore_sdk::{Database, Options, Outbox, Participant};
 use sagamore_shop::choreography;
+use sagamore_transport::wire::event_topic;
 
 use super::Site;
 use crate::store::{Owner, Store};
@@ -27,11 +28,20 @@ impl Site {
         self.begin_observing_anew();
     }
 
-    /// The observer has lost its database. Whoever is one has to be gone.
+    /// The observer has lost its database, and reads under another group. Call it while no observer runs.
+    ///
+    /// The log knows the group at once: it may remove a record that all groups have read, and would otherwise remove those
+    /// that are repeated for the new group before the observer has subscribed.
     pub fn begin_observing_anew(&self) {
         let mut desk = self.desk();
         let count = desk.observer.as_ref().map_or(0, |(_, count)| count + 1);
         desk.observer = Some((Store::new(&self.world, Owner::Observer), count));
+        if count > 0 {
+            let plan = choreography::plan().expect("the plan is sound");
+            let reactions = plan.parts().flat_map(|part| part.events()).map(|(event, _)| event);
+            let topics = reactions.chain(&plan.overdue).map(event_topic).collect();
+            self.hub.introduce(&group(count), topics);
+        }
     }
 
     fn observer(&self) -> Option<(Store, u32)> {
@@ -57,7 +67,7 @@ impl Site {
         loop {
             let who = self.incarnation("observer");
             let options = ObserverOptions {
-                group: format!("sagamore.observer.{count}"),
+                group: group(count),
                 partitions: 2,
                 batch_max: [1, 3, 1_000][world.below(3) as usize],
                 tells_overdue: world.percent(50),
@@ -95,4 +105,9 @@ impl Site {
             }
         }
     }
+}
+
+/// The group of the observer that runs on its nth database.
+fn group(count: u32) -> String {
+    format!("sagamore.observer.{count}")
 }
