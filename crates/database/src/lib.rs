@@ -10,6 +10,7 @@ pub mod database;
 pub mod many;
 pub mod port;
 mod scope;
+mod text;
 
 pub mod lifetime;
 pub mod migration;
@@ -28,4 +29,5 @@ pub use database::{Database, Open, Tx};
 pub use error::Error;
 pub use many::Many;
 pub use migration::Migration;
+pub use text::{Text, Unstorable};
 pub use value::{Params, Row, Value};
