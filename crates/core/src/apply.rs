@@ -185,7 +185,7 @@ pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Ille
         None => match change {
             Change::Started { .. } if saga.revision > 0 => return Err(Illegal::StartedBefore),
             Change::Started { input } => saga.input = input.clone(),
-            Change::TurnedBack { cause } => saga.cause = Some(cause.clone()),
+            Change::TurnedBack { cause, .. } => saga.cause = Some(cause.clone()),
             Change::Stuck | Change::Resumed | Change::Completed | Change::Compensated => {}
             Change::Asked { .. } | Change::Done { .. } | Change::Refused { .. } | Change::Faulted { .. } => {}
             Change::Silent { .. } | Change::SetAside { .. } | Change::Undone { .. } => {}

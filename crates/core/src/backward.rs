@@ -16,7 +16,7 @@ pub(crate) fn is_past_return(saga: &Saga) -> bool {
 }
 
 /// A saga that was never started ends at once as compensated, with no step asked.
-pub(crate) fn cancel(turn: &mut Turn<'_>) -> Result<(), Ignored> {
+pub(crate) fn cancel(turn: &mut Turn<'_>, reason: Option<String>) -> Result<(), Ignored> {
     if turn.saga.cause.is_some() {
         return Err(Ignored::AlreadyGoingBack);
     }
@@ -24,7 +24,7 @@ pub(crate) fn cancel(turn: &mut Turn<'_>) -> Result<(), Ignored> {
         return Err(Ignored::TooLate);
     }
     turn.resume();
-    turn.turn_back(Cause::Cancelled);
+    turn.turn_back_because(Cause::Cancelled, reason);
     Ok(())
 }
 

@@ -90,7 +90,7 @@ impl Turn<'_> {
             Input::Start => self.start(),
             Input::Reply(reply) => self.unless_ended()?.reply(reply),
             Input::Tick => self.unless_ended()?.tick(),
-            Input::Cancel => backward::cancel(self.unless_ended()?),
+            Input::Cancel { reason } => backward::cancel(self.unless_ended()?, reason.clone()),
             Input::Rescue(wanted) => rescue::rescue(self.unless_ended()?, wanted),
             Input::SetAside { step, direction, reason } => self.unless_ended()?.set_aside(step, *direction, reason),
             Input::Rejected { key, attempt, reason, lasts } => {
@@ -244,7 +244,12 @@ impl Turn<'_> {
 
     /// From here on no action is asked. Those in a pause or set aside are left as they are: unknown.
     pub(crate) fn turn_back(&mut self, cause: Cause) {
-        self.change(Change::TurnedBack { cause });
+        self.turn_back_because(cause, None);
+    }
+
+    /// The same with what a person says about it.
+    pub(crate) fn turn_back_because(&mut self, cause: Cause, reason: Option<String>) {
+        self.change(Change::TurnedBack { cause, reason });
         for index in 0..self.saga.steps.len() {
             let StepState { status, backing_off, held, .. } = self.saga.steps[index];
             if backing_off || (held && status != StepStatus::Waiting) {

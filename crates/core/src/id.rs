@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub const NAME_BYTES_MAX: usize = 100;
 /// The longest business key, in bytes.
 pub const KEY_BYTES_MAX: usize = 200;
+/// The longest idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// A complaint quotes no more of a text, in bytes.
 const QUOTED_BYTES_MAX: usize = 200;
 
@@ -57,6 +59,12 @@ pub enum Malformed {
     /// Not a business key.
     #[error("'{0}' is no business key: use 1 to {KEY_BYTES_MAX} bytes without control characters")]
     Key(String),
+    /// A business key that no address can name: a path with it leads elsewhere.
+    #[error("'{0}' is no business key: in the path of an address it means another page")]
+    Dots(String),
+    /// Not an idempotency key.
+    #[error("'{0}' is no idempotency key: use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters")]
+    Idempotency(String),
     /// Not a [`SagaId`].
     #[error("'{0}' is no saga id: write DEFINITION:KEY, like checkout:10248")]
     Saga(String),
@@ -79,6 +87,7 @@ impl SagaId {
     /// The saga of `definition` with this business key.
     pub fn new(definition: &Name, key: &str) -> Result<SagaId, Malformed> {
         check_key(key)?;
+        check_dots(key)?; // what is stored already stays readable by its whole id
         Ok(SagaId(Arc::from(format!("{definition}:{key}"))))
     }
 
@@ -130,6 +139,17 @@ fn check_name(text: &str) -> Result<(), Malformed> {
 fn check_key(key: &str) -> Result<(), Malformed> {
     let sound = !key.is_empty() && key.len() <= KEY_BYTES_MAX && !key.chars().any(char::is_control);
     if sound { Ok(()) } else { Err(Malformed::Key(quoted(key))) }
+}
+
+/// Refuses `.` and `..`: no percent-encoding keeps them from being a step in a path.
+pub fn check_dots(key: &str) -> Result<(), Malformed> {
+    if [".", ".."].contains(&key) { Err(Malformed::Dots(key.to_owned())) } else { Ok(()) }
+}
+
+/// Checks a client's own key for a request: the same for every door.
+pub fn check_idempotency_key(key: &str) -> Result<(), Malformed> {
+    let sound = !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !key.chars().any(char::is_control);
+    if sound { Ok(()) } else { Err(Malformed::Idempotency(quoted(key))) }
 }
 
 /// The text, or its beginning: what comes in may be of any length.

@@ -94,6 +94,9 @@ pub enum Change {
     TurnedBack {
         /// Why.
         cause: Cause,
+        /// What the person who cancelled it says, if that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// An operator decided about a step.
     Rescued(Rescue),

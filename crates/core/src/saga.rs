@@ -137,8 +137,11 @@ pub enum Input {
     Reply(Reply),
     /// Time has passed: whatever is due at `now` is done.
     Tick,
-    /// Somebody wants it undone.
-    Cancel,
+    /// A person wants it undone.
+    Cancel {
+        /// Why, in that person's words; kept in the journal.
+        reason: Option<String>,
+    },
     /// An operator's word on one stuck step.
     Rescue(Rescue),
     /// The transport rejected a command. One that it takes later is sent again after a pause; otherwise the step is set

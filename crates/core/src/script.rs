@@ -179,14 +179,14 @@ impl Script {
     /// Somebody wants it undone, and it is not too late.
     #[track_caller]
     pub fn cancel(mut self) -> Script {
-        self.take("a cancellation in time", &Input::Cancel);
+        self.take("a cancellation in time", &Input::Cancel { reason: None });
         self
     }
 
     /// Somebody wants it undone, but the pivot was asked already.
     #[track_caller]
     pub fn cancel_comes_too_late(mut self) -> Script {
-        match self.feed(&Input::Cancel) {
+        match self.feed(&Input::Cancel { reason: None }) {
             Err(Ignored::TooLate) => self,
             other => self.complain(&format!("a cancellation to come too late, but it gave {other:?}")),
         }

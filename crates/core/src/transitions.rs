@@ -190,7 +190,7 @@ fn samples() -> Vec<Change> {
         Change::Silent { step: step(), due: Some(now) },
         Change::Silent { step: step(), due: None },
         set_aside(Direction::Action),
-        Change::TurnedBack { cause: Cause::Cancelled },
+        Change::TurnedBack { cause: Cause::Cancelled, reason: None },
         Change::Asked { step: step(), direction: Direction::Compensation, attempt: 1, due: now },
         set_aside(Direction::Compensation),
         Change::Undone { step: step() },

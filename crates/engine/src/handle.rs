@@ -7,7 +7,7 @@ use std::time::Duration;
 use sagamore_core::Timestamp;
 use sagamore_core::body::Body;
 use sagamore_core::definition::Definition;
-use sagamore_core::id::{Name, SagaId};
+use sagamore_core::id::{self, Name, SagaId};
 use sagamore_core::saga::{Input, Rescue, Status};
 use sagamore_database::Clock;
 use sha2::{Digest, Sha256};
@@ -18,10 +18,8 @@ use crate::options::Options;
 use crate::pulse::Pulse;
 use crate::registry::Registry;
 use crate::request::{Asker, Idempotency, Request, StartRequest, VerbRequest};
-use crate::store::{Detail, Filter, Page, Standing, Store};
+use crate::store::{Detail, Filter, Header, Page, Standing, Store};
 
-/// The longest idempotency key, in bytes.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// The pause before a wait that a failed turn has dropped is taken up again.
 const WAIT_AGAIN: Duration = Duration::from_millis(20);
 /// What a busy engine tells its callers to wait.
@@ -152,15 +150,28 @@ impl Handle {
         let gone = || StartError::Unavailable("the engine stopped".into());
         let started = accepted.await.unwrap_or_else(|_| Err(gone()))?;
         let until = tokio::time::Instant::now() + patience;
-        match tokio::time::timeout_at(until, at_rest).await {
-            Ok(Ok(Ok(summary))) => Ok((started, Some(summary))),
-            Ok(Ok(Err(_))) | Err(_) => Ok((started, None)),
+        let summary = match tokio::time::timeout_at(until, at_rest).await {
+            Ok(Ok(Ok(summary))) => Some(summary),
+            Ok(Ok(Err(_))) | Err(_) => None,
             // a turn failed that knew of the wait: wait again
-            Ok(Err(_)) => {
-                let waited = self.wait_until(started.id.clone(), until).await;
-                Ok((started, waited.unwrap_or_default()))
-            }
+            Ok(Err(_)) => self.wait_until(started.id.clone(), until).await.unwrap_or_default(),
+        };
+        match summary {
+            Some(summary) => Ok((started, Some(summary))),
+            None => Ok(self.stands_now(started).await),
         }
+    }
+
+    /// Where a saga stands once a wait for it has run out: what was so at its start is over. Where that cannot be read its
+    /// acceptance still holds.
+    async fn stands_now(&self, started: Started) -> (Started, Option<Summary>) {
+        let Ok(Some(Detail { header, .. })) = self.store.show(&self.registry, &started.id).await else {
+            return (started, None);
+        };
+        let Header { status, revision, ended_at, .. } = header;
+        let rests = status.has_ended() || status == Status::Stuck;
+        let summary = rests.then(|| Summary { id: started.id.clone(), status, revision, ended_at });
+        (Started { status, revision, ..started }, summary)
     }
 
     /// Queues a start; gives the place where its acceptance is told.
@@ -214,9 +225,17 @@ impl Handle {
 
     /// Asks for a saga to be undone. Gives where it stands then; the outcome is the saga's. A saga that does not
     /// exist yet is stored as compensated, so that a start that comes later finds it cancelled.
+    ///
+    /// # Errors
+    /// A saga that has ended, is past its point of no return, or is stuck while it is undone takes no cancel.
     pub async fn cancel(&self, id: SagaId) -> Result<Status, VerbError> {
+        self.cancel_because(id, None).await
+    }
+
+    /// [`Handle::cancel`] with the reason of the person who wants it, which is kept in the journal.
+    pub async fn cancel_because(&self, id: SagaId, reason: Option<String>) -> Result<Status, VerbError> {
         let absent = Name::new(id.definition()).ok().and_then(|name| self.registry.latest(&name));
-        self.verb(id, absent, Input::Cancel).await
+        self.verb(id, absent, Input::Cancel { reason }).await
     }
 
     /// An operator's word on a stuck step.
@@ -326,11 +345,7 @@ fn holds_a_nul(json: &str) -> bool {
 }
 
 fn check_idempotency_key(key: &str) -> Result<(), StartError> {
-    if key.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !key.chars().any(char::is_control) {
-        return Ok(());
-    }
-    let wanted = format!("at most {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters");
-    Err(StartError::BadInput(format!("the idempotency key is not one: {wanted}")))
+    id::check_idempotency_key(key).map_err(|why| StartError::BadInput(why.to_string()))
 }
 
 /// What makes two requests with one idempotency key the same: the saga and the input's text.

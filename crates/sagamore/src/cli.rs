@@ -289,7 +289,7 @@ struct ListArgs {
     #[arg(long)]
     key: Option<String>,
     /// How many at most.
-    #[arg(short = 'n', long, default_value_t = 20)]
+    #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
     #[command(flatten)]
     server: ServerArgs,
@@ -307,6 +307,9 @@ struct ShowArgs {
 struct CancelArgs {
     /// DEFINITION:KEY, or KEY alone for a checkout.
     id: String,
+    /// Who decides this, and why: it is kept with the saga.
+    #[arg(long, value_name = "WHY")]
+    reason: Option<String>,
     /// Do not ask.
     #[arg(long)]
     yes: bool,

@@ -26,7 +26,9 @@ pub fn saga(view: &SagaView) -> String {
     }
     if let Some(cause) = &view.cause {
         let at = cause.step.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
-        let _ = writeln!(text, "  went back: {}{at}", words(&cause.kind));
+        let why =
+            cause.reason.as_ref().map(|reason| format!(": {}", reason.replace(['\n', '\t'], " "))).unwrap_or_default();
+        let _ = writeln!(text, "  went back: {}{at}{why}", words(&cause.kind));
     }
     for wait in &view.waits_for {
         let WaitView { service, step, messages, since, why } = wait;
@@ -224,7 +226,8 @@ mod tests {
         ];
         let mut view = a_saga(ChainStatus::Compensated, steps);
         view.line.ended_at = Some("2026-11-23T20:00:00.031Z".into());
-        view.cause = Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()) });
+        view.cause =
+            Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()), reason: None });
         let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
         assert_eq!(
             drawn,

@@ -17,13 +17,24 @@ mod shop;
 mod unlock;
 mod waiting;
 
+mod door;
+mod openapi;
+mod origin;
+mod query;
+mod routes;
+mod shape;
+
+#[cfg(test)]
+mod forms;
+
 use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::handler::Handler;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_engine::{Chains, Handle};
@@ -34,6 +45,7 @@ use tokio::net::TcpListener;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::{Code, Problem};
+use routes::{Media, READS, Routes, TELLS, Takes, WAIT};
 
 pub use body::encoded;
 pub use chains::{ObserverApp, observer_router};
@@ -75,56 +87,73 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!("set TCP_NODELAY: {error}");
         }
     });
+    let router = if is_local { router.layer(from_fn(origin::on_loopback)) } else { router };
     axum::serve(listener, router).with_graceful_shutdown(shutdown).await
 }
 
 /// Every address of an orchestrator.
 pub fn router(app: App) -> Router {
-    let router = Router::new()
-        .route("/", get(index::index))
-        .route("/docs/errors", get(index::errors))
-        .route("/saga/start/{order}", get(article::start).head(wrong_method))
-        .route("/orders", post(orders::place))
-        .route("/orders/{id}", get(orders::show))
-        .route("/orders/{id}/cancel", post(orders::cancel))
-        .route("/orders/{id}/unlock", post(orders::unlock))
-        .route("/accounts", get(shop::accounts))
-        .route("/accounts/{id}", get(shop::account))
-        .route("/stock", get(shop::stock))
-        .route("/stock/{sku}", get(shop::product))
-        .route("/api/v1/sagas", post(sagas::start).get(sagas::list))
-        .route("/api/v1/sagas/{id}", get(sagas::show))
-        .route("/api/v1/sagas/{id}/cancel", post(sagas::cancel))
-        .route("/api/v1/sagas/{id}/retry", post(sagas::retry))
-        .route("/api/v1/sagas/{id}/skip", post(sagas::skip))
-        .route("/api/v1/sagas/{id}/resolve", post(sagas::resolve))
-        .route("/api/v1/barriers/{service}", get(barriers::embedded))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .route("/version", get(health::version));
-    guarded(router).with_state(Arc::new(app))
+    guarded(orchestrated()).with_state(Arc::new(app))
+}
+
+fn orchestrated() -> Routes<Arc<App>> {
+    everywhere(index::index)
+        .get("/saga/start/{order}", STARTS, article::start)
+        .post("/orders", PLACES, orders::place)
+        .get("/orders/{id}", READS, orders::show)
+        .post("/orders/{id}/cancel", READS, orders::cancel)
+        .post("/orders/{id}/unlock", READS.query(unlock::QUERY), orders::unlock)
+        .get("/accounts", READS.query(shop::QUERY), shop::accounts)
+        .get("/accounts/{id}", READS, shop::account)
+        .get("/stock", READS.query(shop::QUERY), shop::stock)
+        .get("/stock/{sku}", READS, shop::product)
+        .post("/api/v1/sagas", READS.body(&shape::START).waits().keyed(), sagas::start)
+        .get("/api/v1/sagas", READS.query(listing::QUERY), sagas::list)
+        .get("/api/v1/sagas/{id}", READS.prefers(), sagas::show)
+        .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), sagas::cancel)
+        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RESCUE), sagas::retry)
+        .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), sagas::skip)
+        .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::RESCUE), sagas::resolve)
+        .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::embedded)
+        .get("/readyz", TELLS, health::readyz)
+        .get("/metrics", TELLS, health::metrics)
+}
+
+/// The article's address.
+const STARTS: Takes = READS.query(&[WAIT]).acts();
+/// Where an order is placed.
+const PLACES: Takes = READS.body(&shape::ORDER).waits().keyed();
+/// A page for people.
+const SHOWS: Takes = Takes { answers: Media::Html, ..READS };
+
+/// What every server has.
+fn everywhere<S, H, T>(index: H) -> Routes<S>
+where
+    S: Clone + Send + Sync + 'static,
+    H: Handler<T, S>,
+    T: 'static,
+{
+    Routes::new()
+        .get("/", TELLS, index)
+        .get("/docs/errors", SHOWS, index::errors)
+        .get("/livez", TELLS, health::livez)
+        .get("/version", READS, health::version)
 }
 
 /// Whatever goes wrong on the way to a handler or in it is a problem, and the process goes on.
-fn guarded<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router.fallback(nothing_here).method_not_allowed_fallback(wrong_method).layer(CatchPanicLayer::custom(panicked))
+fn guarded<S: Clone + Send + Sync + 'static>(routes: Routes<S>) -> Router<S> {
+    let (router, table) = routes.documented();
+    router.fallback(nothing_here).layer(from_fn_with_state(table, door::door)).layer(CatchPanicLayer::custom(panicked))
 }
 
 async fn nothing_here(request: Request) -> Problem {
     Problem::new(Code::NoSuchPage, format!("{} is no address of this server", request.uri().path()))
-}
-
-async fn wrong_method(request: Request) -> Problem {
-    Problem::new(
-        Code::MethodNotAllowed,
-        format!("{} does not take {}; see the Allow header", request.uri().path(), request.method()),
-    )
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
@@ -142,7 +171,7 @@ mod tests {
         async fn panics() -> &'static str {
             panic!("secret")
         }
-        let router = guarded(Router::<()>::new().route("/panics", get(panics)).route("/livez", get(health::livez)));
+        let router = guarded(Routes::<()>::new().get("/panics", TELLS, panics).get("/livez", TELLS, health::livez));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });

@@ -20,6 +20,7 @@ pub struct Problem {
     detail: String,
     retry_after_s: Option<u32>,
     place: Option<Place>,
+    pointer: Option<String>,
 }
 
 /// Where in a body something is wrong, counted from 1.
@@ -29,6 +30,15 @@ pub struct Place {
     pub line: usize,
     /// The column.
     pub column: usize,
+}
+
+impl Place {
+    /// The place of this byte of a text.
+    pub fn of(text: &[u8], offset: usize) -> Place {
+        let before = &text[..offset.min(text.len())];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Place { line, column: before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1 }
+    }
 }
 
 /// A problem as JSON.
@@ -48,6 +58,9 @@ pub struct Told {
     /// Where in the body, if that is where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Place>,
+    /// Which field of the body, as a JSON pointer (RFC 6901).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
 }
 
 /// An error that knows whether trying again, later, may succeed.
@@ -59,7 +72,7 @@ pub trait Passing: std::fmt::Display {
 impl Problem {
     /// A problem of this sort, with what is wrong this time.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), retry_after_s: None, place: None }
+        Problem { code, detail: detail.into(), retry_after_s: None, place: None, pointer: None }
     }
 
     /// What the client should do is try again, this much later.
@@ -68,16 +81,22 @@ impl Problem {
         self
     }
 
-    /// A body that could not be read, with the place where it goes wrong.
-    pub fn unreadable(error: &serde_json::Error) -> Problem {
-        let code = match error.classify() {
-            serde_json::error::Category::Data => Code::BodyDoesNotFit,
-            serde_json::error::Category::Io
-            | serde_json::error::Category::Syntax
-            | serde_json::error::Category::Eof => Code::BodyIsNoJson,
-        };
-        let place = Place { line: error.line(), column: error.column() };
-        Problem { place: (place.line > 0).then_some(place), ..Problem::new(code, error.to_string()) }
+    /// With the place in the body.
+    pub fn at(mut self, place: Place) -> Problem {
+        self.place = Some(place);
+        self
+    }
+
+    /// A body that is no JSON, and from where on.
+    pub fn no_json(why: &str, place: Option<Place>) -> Problem {
+        Problem { place, ..Problem::new(Code::BodyIsNoJson, format!("the body is not JSON: {why}")) }
+    }
+
+    /// A field of a body (by its JSON pointer, empty for the body itself) that does not fit.
+    pub fn misfit(pointer: &str, why: &str, place: Place) -> Problem {
+        let what = if pointer.is_empty() { "the body" } else { pointer };
+        let problem = Problem::new(Code::BodyDoesNotFit, format!("{what} {why}"));
+        Problem { place: Some(place), pointer: Some(pointer.to_owned()), ..problem }
     }
 
     /// What broke: the client is told to try again when that may help, otherwise it is a fault of ours.
@@ -95,7 +114,7 @@ impl Problem {
     }
 
     /// As it is told.
-    fn told(&self) -> Told {
+    pub fn told(&self) -> Told {
         let entry = self.code.entry();
         Told {
             page: format!("{PAGE}#{}", entry.number.to_lowercase()),
@@ -104,6 +123,7 @@ impl Problem {
             detail: self.detail.clone(),
             code: entry.number.to_owned(),
             at: self.place,
+            pointer: self.pointer.clone(),
         }
     }
 }
@@ -243,18 +263,9 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_breaks_off_is_told_with_its_place() {
-        let error = serde_json::from_str::<serde_json::Value>("{\n  \"a\": ").unwrap_err();
-        let told = Problem::unreadable(&error).told();
-        assert_eq!(told.status, 400);
-        assert_eq!(told.at.map(|place| place.line), Some(2));
-        assert!(told.page.starts_with("/docs/errors#saga-"), "{}", told.page);
-    }
-
-    #[test]
-    fn a_body_of_the_wrong_shape_is_another_problem_than_one_that_is_no_json() {
-        let shape = serde_json::from_str::<u32>("\"x\"").unwrap_err();
-        let syntax = serde_json::from_str::<u32>("}").unwrap_err();
-        assert_ne!(Problem::unreadable(&shape).told().code, Problem::unreadable(&syntax).told().code);
+    fn a_place_is_counted_from_1() {
+        let of = |offset| Place::of(b"ab\nc", offset);
+        assert_eq!((of(0), of(1)), (Place { line: 1, column: 1 }, Place { line: 1, column: 2 }));
+        assert_eq!((of(3), of(9)), (Place { line: 2, column: 1 }, Place { line: 2, column: 2 }));
     }
 }

@@ -158,6 +158,9 @@ pub struct CauseView {
     /// The step, where one is to blame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// What the person who cancelled it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One step.
@@ -295,7 +298,10 @@ impl SagaView {
         SagaView {
             line: Line::of(header, now),
             revision: saga.revision,
-            cause: saga.cause.as_ref().map(CauseView::of),
+            cause: saga
+                .cause
+                .as_ref()
+                .map(|cause| CauseView { reason: cancelled_because(entries), ..CauseView::of(cause) }),
             allowed_actions: actions(&allowed, None),
             input: saga.input.clone(),
             steps: (0..saga.steps.len()).map(|index| step_view(saga, index, &allowed, now)).collect(),
@@ -315,8 +321,16 @@ impl CauseView {
             Cause::DeadlinePassed => ("deadlinePassed", None),
             Cause::Cancelled => ("cancelled", None),
         };
-        CauseView { kind: kind.into(), step: step.map(ToString::to_string) }
+        CauseView { kind: kind.into(), step: step.map(ToString::to_string), reason: None }
     }
+}
+
+/// What the person said who cancelled the saga.
+fn cancelled_because(entries: &[Entry]) -> Option<String> {
+    entries.iter().flat_map(|entry| &entry.changes).find_map(|change| match change {
+        Change::TurnedBack { reason, .. } => reason.clone(),
+        _ => None,
+    })
 }
 
 /// The steps whose answer is to come, each since it was asked last.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sagamore_core::{Direction, Name, SagaId, Timestamp};
-use sagamore_database::{Database, Row};
+use sagamore_database::{Database, Row, Text};
 use sagamore_transport::Transport;
 use sagamore_transport::wire::encode_event;
 
@@ -52,6 +52,7 @@ pub struct Fact {
 /// The barrier of a service from behind this saga on, up to another one if it is named, in the order of sagas byte by byte: at most `limit` rows, of whole sagas, but that one
 /// saga may have more. Empty at the end.
 pub async fn facts(database: &Database, after: &str, until: Option<&str>, limit: u32) -> Result<Vec<Fact>, Error> {
+    let (after, until) = (Text::beginning(after), until.map(Text::beginning));
     let rows = match until {
         Some(until) => database.query(PAGE_UNTIL, (after, limit.saturating_add(1), until)).await?,
         None => database.query(PAGE, (after, limit.saturating_add(1))).await?,

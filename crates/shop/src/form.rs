@@ -1,6 +1,6 @@
 //! The order as a customer fills it in: what the checkout is started with. What a good one looks like, and its bounds.
 
-use sagamore_core::id::KEY_BYTES_MAX;
+use sagamore_core::id::{KEY_BYTES_MAX, check_dots};
 use sagamore_sdk::Message;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,7 @@ impl Order {
     /// Whether the order makes sense by itself; else what is wrong with it, in words.
     pub fn check(&self) -> Result<(), String> {
         identifier("orderId", &self.order_id)?;
+        check_dots(&self.order_id).map_err(|why| format!("orderId: {why}"))?;
         identifier("customerId", &self.customer_id)?;
         total_cents(&self.lines)?;
         self.ship_to.check()

@@ -183,10 +183,10 @@ fn note(world: &World, entry: &Entry, shadow: &mut Shadow) {
             Change::Undone { .. } => "step undone",
             Change::UndoRefused { .. } => "undo refused",
             Change::Done { .. } if shadow.saga.cause.is_some() => "late success after turning back",
-            Change::TurnedBack { cause: Cause::Cancelled } => "turned back: cancelled",
-            Change::TurnedBack { cause: Cause::GivenUp(_) } => "turned back: given up",
-            Change::TurnedBack { cause: Cause::DeadlinePassed } => "turned back: deadline",
-            Change::TurnedBack { cause: Cause::Refused(_) } => "turned back: refused",
+            Change::TurnedBack { cause: Cause::Cancelled, .. } => "turned back: cancelled",
+            Change::TurnedBack { cause: Cause::GivenUp(_), .. } => "turned back: given up",
+            Change::TurnedBack { cause: Cause::DeadlinePassed, .. } => "turned back: deadline",
+            Change::TurnedBack { cause: Cause::Refused(_), .. } => "turned back: refused",
             Change::Rescued(rescue) => {
                 shadow.by_hand.push(rescue.step.to_string());
                 match rescue.verb.as_str() {

@@ -58,7 +58,7 @@ impl ChainStatus {
     ];
 
     /// As it is stored and told: `half-compensated`.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             ChainStatus::Running => "running",
             ChainStatus::Completed => "completed",

@@ -32,7 +32,9 @@ pub(crate) struct Handed {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Verb {
+    /// Without a reason.
     Cancel,
+    CancelBecause(String),
     Rescue(Rescue),
 }
 
@@ -145,7 +147,8 @@ impl Store {
 impl Handed {
     fn values(&self, now: Timestamp) -> Result<Vec<Value>, Error> {
         let verb = match &self.input {
-            Input::Cancel => Verb::Cancel,
+            Input::Cancel { reason: None } => Verb::Cancel,
+            Input::Cancel { reason: Some(reason) } => Verb::CancelBecause(reason.clone()),
             Input::Rescue(rescue) => Verb::Rescue(rescue.clone()),
             Input::Start | Input::Reply(_) | Input::Tick | Input::SetAside { .. } | Input::Rejected { .. } => {
                 return Err(bad(&self.saga, "this is no verb"));
@@ -159,7 +162,8 @@ impl Handed {
     fn read(row: &Row) -> Result<Handed, Error> {
         let (id, saga, verb): (String, String, String) = (row.get(0)?, row.get(2)?, row.get(3)?);
         let input = match serde_json::from_str(&verb).map_err(|why| bad(&id, why))? {
-            Verb::Cancel => Input::Cancel,
+            Verb::Cancel => Input::Cancel { reason: None },
+            Verb::CancelBecause(reason) => Input::Cancel { reason: Some(reason) },
             Verb::Rescue(rescue) => Input::Rescue(rescue),
         };
         let partition = u32::try_from(row.get::<i64>(1)?).map_err(|why| bad(&id, why))?;

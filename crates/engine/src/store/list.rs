@@ -2,7 +2,7 @@
 
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::saga::{Entry, Saga, Status};
-use sagamore_database::Value;
+use sagamore_database::{Text, Value};
 
 use super::write::failed_at;
 use super::{HEADER, Header, Source, Store, Unreadable, read_entries};
@@ -22,11 +22,11 @@ pub struct Filter<S = Status> {
     /// Only those of this definition.
     pub definition: Option<Name>,
     /// Only the one with this business key, of whatever definition.
-    pub key: Option<String>,
+    pub key: Option<Text>,
     /// Only those with a smaller number: the `next` of the page before.
     pub before: Option<i64>,
     /// Only those with a greater id, byte by byte, and in the order of ids instead of the newest first.
-    pub after: Option<String>,
+    pub after: Option<Text>,
     /// Only those that are set aside because they cannot be read.
     pub unreadable: bool,
     /// How many at most, up to [`LIMIT_MAX`]; 50 when absent.

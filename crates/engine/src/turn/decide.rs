@@ -187,7 +187,7 @@ impl Draft {
             let reply_to = (context.reply_to)(&self.id).ok_or_else(|| VerbError::Unavailable(NO_PARTITION.into()))?;
             self.saga = Some(Saga::begin(self.id.clone(), definition, reply_to, Body::empty(), context.now));
         }
-        let cancels = verb.input == Input::Cancel;
+        let cancels = matches!(verb.input, Input::Cancel { .. });
         match self.decide(&verb.input, context) {
             Ok(status) => Ok(status),
             Err(why) if self.saga.as_ref().is_some_and(|saga| saga.revision == 0) => {
@@ -195,10 +195,9 @@ impl Draft {
                 Err(VerbError::Ignored(why))
             }
             Err(why) => match (why, self.saga.as_ref().map(|saga| saga.status)) {
-                // asking again for what is so already is no error
-                (Ignored::AlreadyGoingBack, Some(status)) => Ok(status),
-                (Ignored::Ended, Some(Status::Compensated)) if cancels => Ok(Status::Compensated),
-                (Ignored::Ended, _) if cancels => Err(VerbError::Ignored(Ignored::TooLate)),
+                // a repeated cancel of what is being undone is no error; of what is stuck or over nothing comes
+                (Ignored::AlreadyGoingBack, Some(status @ (Status::Running | Status::Compensating))) => Ok(status),
+                (Ignored::Ended, Some(Status::Completed)) if cancels => Err(VerbError::Ignored(Ignored::TooLate)),
                 (why, _) => Err(VerbError::Ignored(why)),
             },
         }

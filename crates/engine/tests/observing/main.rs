@@ -531,8 +531,8 @@ async fn no_statement_of_the_observer_walks_through_a_whole_table() {
         Filter::default(),
         Filter { status: Some(ChainStatus::Stuck), ..Filter::default() },
         Filter { definition: Some("visit".parse().expect("a name")), ..Filter::default() },
-        Filter { key: Some("1".into()), ..Filter::default() },
-        Filter { after: Some("visit:1".into()), ..Filter::default() },
+        Filter { key: Some("1".parse().expect("a text")), ..Filter::default() },
+        Filter { after: Some("visit:1".parse().expect("a text")), ..Filter::default() },
     ] {
         rig.chains.list(&filter).await.expect("list");
     }

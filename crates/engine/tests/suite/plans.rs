@@ -35,8 +35,8 @@ async fn no_statement_of_the_engine_walks_through_a_whole_table() {
         Filter { status: Some(Status::Completed), ..Filter::default() },
         Filter { status: Some(Status::Stuck), ..Filter::default() },
         Filter { definition: Some("booklet".parse().expect("a name")), ..Filter::default() },
-        Filter { key: Some("1".into()), ..Filter::default() },
-        Filter { after: Some("booklet:1".into()), ..Filter::default() },
+        Filter { key: Some("1".parse().expect("a text")), ..Filter::default() },
+        Filter { after: Some("booklet:1".parse().expect("a text")), ..Filter::default() },
     ] {
         rig.handle.list(&filter).await.expect("list");
     }

@@ -34,7 +34,8 @@ pub async fn run(config: &ConfigArgs, args: CancelArgs) -> Result<Exit> {
     if !args.yes && !output::agreed(&effect, "Cancel it?")? {
         return Ok(Exit::Usage);
     }
-    let answer = client.post(&format!("/api/v1/sagas/{}/cancel", encoded(&id)), "", None).await?;
+    let body = args.reason.map(|reason| serde_json::json!({ "reason": reason }).to_string()).unwrap_or_default();
+    let answer = client.post(&format!("/api/v1/sagas/{}/cancel", encoded(&id)), body, None).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
         Format::Table => anstream::println!("{id}  cancel requested; see: sagamore watch {id}"),

@@ -15,7 +15,7 @@ use sagamore_engine::{ChainStatus, Start, StartError};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::body::Segment;
+use super::body::{self, Segment};
 use super::prefer::{PREFERENCE_APPLIED, WAIT_S_MAX, Wait};
 use super::sagas::at_rest;
 use crate::problem::{Code, Problem};
@@ -53,7 +53,7 @@ pub async fn start(
 
 /// How long the client wants to wait.
 pub(super) fn wait_of(query: Result<Query<ArticleQuery>, QueryRejection>) -> Result<Option<Wait>, Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+    let Query(query) = query.map_err(|_| body::bad_query())?;
     let read = |text: String| {
         let wanted = || format!("wait: a number of seconds, at most {WAIT_S_MAX} are applied");
         Wait::seconds(&text).ok_or_else(|| Problem::new(Code::BadParameter, wanted()))

@@ -12,8 +12,9 @@ use sagamore_shop::Databases;
 use sagamore_transport::Transport;
 use serde::{Deserialize, Serialize};
 
-use super::body::Segment;
+use super::body::{self, Segment};
 use super::chains::chain_id;
+use super::routes::{AFTER, Kind, Parameter};
 use super::service::ServiceApp;
 
 use super::{App, ChoreographyApp};
@@ -24,6 +25,10 @@ use crate::view::{FactView, Facts};
 /// Rows on a page unless `limit` says so, and at most.
 const LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
+
+/// What a page takes.
+pub const QUERY: &[Parameter] =
+    &[Parameter { name: "limit", kind: Kind::Count(LIMIT_MAX) }, AFTER, Parameter { name: "until", kind: Kind::Text }];
 
 /// `?limit=`, and behind which saga it begins (`after=`) and with which it ends (`until=`).
 #[derive(Deserialize)]
@@ -109,8 +114,7 @@ async fn resend(
 }
 
 async fn page(database: &Database, query: RangeOf) -> Result<Json<Facts>, Problem> {
-    let Query(RangeQuery { limit, after, until }) =
-        query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+    let Query(RangeQuery { limit, after, until }) = query.map_err(|_| body::bad_query())?;
     let (after, limit) = (after.unwrap_or_default(), limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX));
     let facts = facts::facts(database, &after, until.as_deref(), limit).await;
     let facts = facts.map_err(|error| Problem::broke(&error, "read the barrier"))?;

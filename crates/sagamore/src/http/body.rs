@@ -6,7 +6,8 @@ use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 
-use crate::problem::{Code, Problem};
+use super::shape::Shape;
+use crate::problem::{Code, Place, Problem};
 
 /// The largest body of a request.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -18,9 +19,13 @@ pub struct Payload(pub Bytes);
 pub struct Segment(pub String);
 
 impl Payload {
-    /// Reads it as JSON.
-    pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Problem> {
-        serde_json::from_slice(&self.0).map_err(|error| Problem::unreadable(&error))
+    /// Reads it as JSON of this shape, of which `T` is the type.
+    pub fn json<'a, T: Deserialize<'a>>(&'a self, shape: &Shape) -> Result<T, Problem> {
+        shape.check(&self.0)?;
+        serde_json::from_slice(&self.0).map_err(|error| {
+            let place = Place { line: error.line(), column: error.column() };
+            Problem::misfit("", "holds a value here that its field does not take", place)
+        })
     }
 }
 
@@ -34,7 +39,9 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
                 Code::BodyTooLarge,
                 format!("the body has more than the {BODY_BYTES_MAX} bytes that are taken"),
             )),
-            Err(error) => Err(Problem::new(Code::BodyBrokeOff, error.to_string())),
+            Err(_) => {
+                Err(Problem::new(Code::BodyBrokeOff, "the connection or its framing broke before the end of the body"))
+            }
         }
     }
 }
@@ -45,9 +52,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Segment, Problem> {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(segment)) => Ok(Segment(segment)),
-            Err(rejection) => Err(Problem::new(Code::BadParameter, format!("path: {}", rejection.body_text()))),
+            Err(_) => Err(bad_path()),
         }
     }
+}
+
+/// What is answered to a path whose parameters are no texts.
+pub fn bad_path() -> Problem {
+    Problem::new(Code::BadParameter, "a part of the path is not text in UTF-8")
+}
+
+/// What is answered to a query that the door let through and the handler cannot read.
+pub fn bad_query() -> Problem {
+    Problem::new(Code::BadParameter, "the query holds a parameter, or a value of one, that this address does not take")
 }
 
 /// The longest reason, in bytes.

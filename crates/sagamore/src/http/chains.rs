@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{FromRef, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::{Name, SagaId};
@@ -17,12 +15,13 @@ use serde::Deserialize;
 
 use super::body::{self, Payload, Segment};
 use super::faults::Services;
-use super::listing::{Asked, Wanted};
+use super::listing::{self, Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
+use super::routes::{READS, Routes, TELLS};
 use super::sagas::shown;
-use super::{guarded, health, index};
+use super::{everywhere, guarded, health, index, shape};
 use crate::problem::{Code, Problem};
-use crate::view::{Lines, RESOLVE, chain_view};
+use crate::view::{Lines, chain_view};
 
 /// What an observer that is a process of its own works with.
 #[derive(Clone)]
@@ -58,17 +57,28 @@ struct ResolveBody {
 
 /// Every address of an observer.
 pub fn observer_router(app: ObserverApp) -> Router {
-    let router = Router::new()
-        .route("/", get(index::of_observer))
-        .route("/docs/errors", get(index::errors))
-        .route("/api/v1/sagas", get(list).post(nobody_directs))
-        .route("/api/v1/sagas/{id}", get(show))
-        .route("/api/v1/sagas/{id}/{verb}", post(verb))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/version", get(health::version));
-    guarded(router).with_state(app)
+    guarded(routes()).with_state(app)
+}
+
+pub(super) fn routes() -> Routes<ObserverApp> {
+    chains(everywhere(index::of_observer)).get("/readyz", TELLS, readyz).get("/metrics", TELLS, metrics)
+}
+
+/// Adds the addresses where chains are listed and shown.
+pub(super) fn chains<S>(routes: Routes<S>) -> Routes<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Chains: FromRef<S>,
+    Services: FromRef<S>,
+{
+    routes
+        .get("/api/v1/sagas", READS.query(listing::QUERY), list)
+        .post("/api/v1/sagas", READS.body(&shape::START).waits().keyed(), nobody_directs)
+        .get("/api/v1/sagas/{id}", READS.prefers(), show)
+        .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), nobody_directs)
+        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RESCUE), nobody_directs)
+        .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), nobody_directs)
+        .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::REASON), settle)
 }
 
 /// Chains, the newest first.
@@ -116,23 +126,14 @@ fn not_yet(why: &str) -> Problem {
 }
 
 /// The only verb that a chain takes is a person's word that it is taken care of.
-pub async fn verb(
-    State(chains): State<Chains>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    payload: Payload,
-) -> Result<Response, Problem> {
-    let rejected = |rejection: PathRejection| Problem::new(Code::BadParameter, rejection.body_text());
-    let Path((id, verb)) = path.map_err(rejected)?;
-    if verb != RESOLVE {
-        return Err(nobody_directs().await);
-    }
+async fn settle(State(chains): State<Chains>, Segment(id): Segment, payload: Payload) -> Result<Response, Problem> {
     resolve(&chains, &id, &payload).await
 }
 
 /// Takes a person's word that a chain is taken care of.
 pub async fn resolve(chains: &Chains, id: &str, payload: &Payload) -> Result<Response, Problem> {
     let chain = chain_id(id)?;
-    let ResolveBody { reason } = payload.json()?;
+    let ResolveBody { reason } = payload.json(&shape::REASON)?;
     body::reason(&reason)?;
     match chains.resolve(&chain, &reason).await {
         Ok(()) => {

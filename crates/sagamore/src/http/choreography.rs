@@ -6,14 +6,15 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, FromRequest, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::SagaId;
 use sagamore_engine::{ChainStatus, Chains};
 use sagamore_sdk::Begun;
+use sagamore_shop::inventory::Product;
 use sagamore_shop::order::choreographed::Placing;
 use sagamore_shop::order::{self, Rejected};
+use sagamore_shop::payment::Account;
 use sagamore_shop::{Databases, Order, sample};
 use sagamore_transport::Log;
 
@@ -22,8 +23,10 @@ use super::body::{Payload, Segment, encoded};
 use super::chains::{self, unread};
 use super::faults::Services;
 use super::prefer::{PREFERENCE_APPLIED, Wait};
+use super::routes::{READS, Routes, TELLS};
+use super::sagas::idempotency_key;
 use super::unlock::MayAct;
-use super::{barriers, faults, guarded, health, index, orders, shop, unlock, wrong_method};
+use super::{PLACES, STARTS, barriers, everywhere, faults, guarded, health, index, orders, shape, shop, unlock};
 use crate::problem::{Code, Problem};
 use crate::view::Style;
 
@@ -58,27 +61,25 @@ type Shared = State<ChoreographyApp>;
 
 /// Every address.
 pub fn choreography_router(app: ChoreographyApp) -> Router {
-    let router = Router::new()
-        .route("/", get(index::of_choreography))
-        .route("/docs/errors", get(index::errors))
-        .route("/saga/start/{order}", get(start).head(wrong_method))
-        .route("/orders", post(place))
-        .route("/orders/{id}", get(one_order))
-        .route("/orders/{id}/cancel", post(cancel))
-        .route("/orders/{id}/unlock", post(unlock))
-        .route("/accounts", get(accounts))
-        .route("/stock", get(stock))
-        .route("/api/v1/sagas", get(chains::list).post(chains::nobody_directs))
-        .route("/api/v1/sagas/{id}", get(chains::show))
-        .route("/api/v1/sagas/{id}/{verb}", post(chains::verb))
-        .route("/api/v1/sagas/{id}/resend", post(barriers::resend_all))
-        .route("/api/v1/barriers/{service}", get(barriers::choreographed))
-        .route("/api/v1/faults/{service}/{id}", get(faults::choreographed))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/version", get(health::version));
-    guarded(router).with_state(app)
+    guarded(routes()).with_state(app)
+}
+
+pub(super) fn routes() -> Routes<ChoreographyApp> {
+    chains::chains(everywhere(index::of_choreography))
+        .get("/saga/start/{order}", STARTS, start)
+        .post("/orders", PLACES, place)
+        .get("/orders/{id}", READS, one_order)
+        .post("/orders/{id}/cancel", READS, cancel)
+        .post("/orders/{id}/unlock", READS.query(unlock::QUERY), unlock)
+        .get("/accounts", READS.query(shop::QUERY), accounts)
+        .get("/accounts/{id}", READS, account)
+        .get("/stock", READS.query(shop::QUERY), stock)
+        .get("/stock/{sku}", READS, product)
+        .post("/api/v1/sagas/{id}/resend", READS, barriers::resend_all)
+        .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::choreographed)
+        .get("/api/v1/faults/{service}/{id}", READS, faults::choreographed)
+        .get("/readyz", TELLS, readyz)
+        .get("/metrics", TELLS, metrics)
 }
 
 /// The article's address: places a sample order, or follows the one there is.
@@ -89,7 +90,7 @@ async fn start(
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
     let chain = chain_of(&order_id)?;
-    let begun = match begin(&app.placing, sample::order(&order_id)).await? {
+    let begun = match begin(&app.placing, sample::order(&order_id), None).await? {
         Ok(begun) => begun,
         Err(Rejected::OrderExists(_)) => Begun::Before, // placed with POST /orders: that one is meant
         Err(rejected) => return Err(refused(&rejected)),
@@ -101,7 +102,7 @@ async fn start(
 
 /// Places an order: one line of `orders.jsonl`.
 async fn place(State(app): Shared, request: Request) -> Result<Response, Problem> {
-    let wait = Wait::of(request.headers())?;
+    let wait = Wait::wished(&request)?;
     let (id, location) = take(&app.placing, request).await?;
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let status = app.chains.wait(&id, patience).await.map_err(unread)?.unwrap_or(ChainStatus::Running);
@@ -121,17 +122,18 @@ pub(super) fn placed(chain: &SagaId, location: String, status: ChainStatus, wait
 
 /// Takes an order as the order service does; gives its chain, and where it is found.
 pub(super) async fn take(placing: &Placing, request: Request) -> Result<(SagaId, String), Problem> {
+    let key = idempotency_key(request.headers())?;
     let payload = Payload::from_request(request, &()).await?;
-    let order: Order = payload.json()?;
+    let order: Order = payload.json(&shape::ORDER)?;
     order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
     let taken = (chain_of(&order.order_id)?, format!("/orders/{}", encoded(&order.order_id)));
-    begin(placing, order).await?.map_err(|rejected| refused(&rejected))?;
+    begin(placing, order, key).await?.map_err(|rejected| refused(&rejected))?;
     Ok(taken)
 }
 
-async fn begin(placing: &Placing, order: Order) -> Result<Result<Begun, Rejected>, Problem> {
+async fn begin(placing: &Placing, order: Order, key: Option<String>) -> Result<Result<Begun, Rejected>, Problem> {
     let id = order.order_id.clone();
-    match placing.place(order).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
+    match placing.place_by(order, key).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
         Ok(Begun::Never) => Err(Problem::new(
             Code::OrderIdUsedUp,
             format!("order {id} is not there, and its chain is over: it never will be"),
@@ -177,6 +179,14 @@ async fn accounts(State(app): Shared, query: shop::PageOf) -> Result<Json<shop::
     shop::accounts_of(&app.shop.payment, query).await
 }
 
+async fn account(State(app): Shared, Segment(id): Segment) -> Result<Json<Account>, Problem> {
+    shop::account_of(&app.shop.payment, &id).await
+}
+
+async fn product(State(app): Shared, Segment(sku): Segment) -> Result<Json<Product>, Problem> {
+    shop::product_of(&app.shop.inventory, &sku).await
+}
+
 async fn stock(State(app): Shared, query: shop::PageOf) -> Result<Json<shop::Products>, Problem> {
     shop::stock_of(&app.shop.inventory, query).await
 }
@@ -200,6 +210,7 @@ fn chain_of(order_id: &str) -> Result<SagaId, Problem> {
 fn refused(rejected: &Rejected) -> Problem {
     match rejected {
         Rejected::OrderExists(_) => Problem::new(Code::OtherInput, rejected.to_string()),
+        Rejected::KeyUsed => Problem::new(Code::OtherRequest, rejected.to_string()),
         rejected => Problem::new(Code::BadOrder, rejected.to_string()),
     }
 }

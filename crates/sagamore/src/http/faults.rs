@@ -14,7 +14,7 @@ use sagamore_shop::Databases;
 
 use super::ChoreographyApp;
 use super::barriers::{elsewhere, of};
-use super::body::encoded;
+use super::body::{self, encoded};
 use super::chains::chain_id;
 use super::service::ServiceApp;
 use crate::client::{self, Client};
@@ -63,7 +63,7 @@ pub async fn own(
 }
 
 fn asked(path: Result<Path<(String, String)>, PathRejection>) -> Result<(String, String), Problem> {
-    let rejected = |rejection: PathRejection| Problem::new(Code::BadParameter, rejection.body_text());
+    let rejected = |_: PathRejection| body::bad_path();
     path.map(|Path(asked)| asked).map_err(rejected)
 }
 

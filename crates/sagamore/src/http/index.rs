@@ -23,6 +23,7 @@ pub async fn index() -> &'static str {
      POST /api/v1/sagas/{id}/cancel          also: retry, skip, resolve with {\"step\", \"reason\"}\n\
      GET  /api/v1/barriers/{service}         what a service itself knows of sagas, for `sagamore reconcile`\n\
      GET  /livez /readyz /metrics /version\n\
+     GET  /openapi.json                      these addresses as an OpenAPI document\n\
      GET  /docs/errors                       every problem code: cause, check, fix\n"
 }
 
@@ -65,8 +66,8 @@ pub async fn of_choreography() -> String {
                GET  /orders/{id}                       an order\n\
                POST /orders/{id}/cancel                refused while the order's chain is under way\n\
                POST /orders/{id}/unlock                for an operator, when the chain that is over has left its lock\n\
-               GET  /accounts                          what the customers have\n\
-               GET  /stock                             what the shelves have\n";
+               GET  /accounts, /accounts/{id}          what the customers have\n\
+               GET  /stock, /stock/{sku}               what the shelves have\n";
     format!("Sagamore, without an orchestrator\n\n{own}{CHAINS}{KNOWN}{EVERYWHERE}")
 }
 
@@ -82,6 +83,7 @@ POST /api/v1/sagas/{id}/resend          tell the events of a chain again, where 
 
 const EVERYWHERE: &str = "\
 GET  /livez /readyz /metrics /version\n\
+GET  /openapi.json                      these addresses as an OpenAPI document\n\
 GET  /docs/errors                       every problem code: cause, check, fix\n";
 
 /// Every problem code with its page.

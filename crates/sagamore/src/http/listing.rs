@@ -4,10 +4,13 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use sagamore_core::Name;
 use sagamore_core::saga::Status;
+use sagamore_database::Text;
 use sagamore_engine::{ChainStatus, Chains, Filter};
 use serde::Deserialize;
 
+use super::body;
 use super::chains::unread;
+use super::routes::{AFTER, Kind, Parameter};
 use crate::problem::{Code, Problem};
 use crate::view::{Line, Lines, Place, Style, chain_line};
 
@@ -15,6 +18,27 @@ use crate::view::{Line, Lines, Place, Style, chain_line};
 const LIMIT: u32 = 50;
 /// The most on a page.
 const LIMIT_MAX: u32 = 500;
+
+/// The statuses that a list can be asked for.
+const STATUSES: &[&str] = &{
+    let (mut names, mut at) = ([""; ChainStatus::ALL.len()], 0);
+    while at < names.len() {
+        names[at] = ChainStatus::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
+
+/// What a list takes.
+pub const QUERY: &[Parameter] = &[
+    Parameter { name: "status", kind: Kind::OneOf(STATUSES) },
+    Parameter { name: "style", kind: Kind::OneOf(&["orchestration", "choreography"]) },
+    Parameter { name: "definition", kind: Kind::Text },
+    Parameter { name: "key", kind: Kind::Text },
+    Parameter { name: "limit", kind: Kind::Count(LIMIT_MAX) },
+    Parameter { name: "cursor", kind: Kind::Text },
+    AFTER,
+];
 
 /// The query as it came.
 pub type Asked = Result<Query<ListQuery>, QueryRejection>;
@@ -37,16 +61,16 @@ pub struct Wanted {
     status: Option<ChainStatus>,
     style: Option<Style>,
     definition: Option<Name>,
-    key: Option<String>,
+    key: Option<Text>,
     limit: u32,
     from: Place,
-    after: Option<String>,
+    after: Option<Text>,
 }
 
 impl Wanted {
     /// What a query asks for, or what is wrong with it.
     pub fn of(query: Asked) -> Result<Wanted, Problem> {
-        let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+        let Query(query) = query.map_err(|_| body::bad_query())?;
         let definition = query.definition.map(|name| Name::new(&name)).transpose();
         if query.cursor.is_some() && query.after.is_some() {
             return Err(Problem::new(Code::BadParameter, "cursor, after: either the one or the other"));
@@ -59,10 +83,10 @@ impl Wanted {
             status: query.status,
             style: query.style,
             definition: definition.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?,
-            key: query.key,
-            limit: query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX),
+            key: text("key", query.key)?,
+            limit: query.limit.unwrap_or(LIMIT),
             from: query.cursor.map(|text| text.parse()).transpose().map_err(no_cursor)?.unwrap_or_default(),
-            after: query.after,
+            after: text("after", query.after)?,
         })
     }
 
@@ -101,6 +125,11 @@ impl Wanted {
         let (after, limit) = (self.after.clone(), Some(self.limit + 1));
         Filter { status, definition, key, before, after, unreadable: false, limit }
     }
+}
+
+fn text(name: &str, value: Option<String>) -> Result<Option<Text>, Problem> {
+    let checked = value.map(|value| Text::new(&value)).transpose();
+    checked.map_err(|why| Problem::new(Code::BadParameter, format!("{name} {why}")))
 }
 
 /// The status, if an orchestrated saga can have it.

@@ -19,7 +19,7 @@ use super::App;
 use super::body::{Payload, Segment, encoded};
 use super::prefer::Wait;
 use super::sagas::{accepted, at_rest, begin, idempotency_key};
-use super::unlock;
+use super::{shape, unlock};
 use crate::problem::{Code, Problem};
 use crate::stack;
 use crate::view::{Standing, Style};
@@ -54,10 +54,10 @@ struct SagaLink {
 
 /// Places an order: one line of `orders.jsonl`.
 pub async fn place(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let wait = Wait::of(request.headers())?;
+    let wait = Wait::wished(&request)?;
     let idempotency_key = idempotency_key(request.headers())?;
     let payload = Payload::from_request(request, &()).await?;
-    let order: Order = payload.json()?;
+    let order: Order = payload.json(&shape::ORDER)?;
     order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
     let input = Body::of(&order).map_err(|error| Problem::internal(&error, "write the order"))?;
     let location = format!("/orders/{}", encoded(&order.order_id));
@@ -102,7 +102,7 @@ pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result
     let detail = rejected.to_string();
     match rejected {
         Rejected::OrderIsLocked { .. } | Rejected::LockIsGone { .. } => Err(Problem::new(Code::OrderPending, detail)),
-        Rejected::AlreadySettled { .. } | Rejected::InvalidOrder(_) | Rejected::OrderExists(_) => {
+        Rejected::AlreadySettled { .. } | Rejected::InvalidOrder(_) | Rejected::OrderExists(_) | Rejected::KeyUsed => {
             Err(Problem::new(Code::OrderFinished, detail))
         }
         // accepted, and not yet made by its saga: as good as locked

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::problem::{Code, Problem};
@@ -32,6 +33,16 @@ impl Wait {
             }
         }
         Ok(None)
+    }
+
+    /// The wish in a request's `Prefer: wait=N`, or else in its `?wait=N`.
+    pub fn wished(request: &Request) -> Result<Option<Wait>, Problem> {
+        if let Some(wait) = Wait::of(request.headers())? {
+            return Ok(Some(wait));
+        }
+        let pairs = request.uri().query().unwrap_or_default().split('&');
+        let wait = pairs.filter_map(|pair| pair.strip_prefix("wait=")).next();
+        wait.map(|seconds| Wait::seconds(seconds).ok_or_else(|| bad("wait"))).transpose()
     }
 
     /// A wish of that many seconds, written in digits.

@@ -1,15 +1,17 @@
 //! `/api/v1/sagas`: request body -> start, outcome -> status; lists, one saga, and the verbs.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use sagamore_core::saga::{Rescue, Status, Verb};
+use sagamore_core::id::check_idempotency_key;
+use sagamore_core::saga::{Ignored, Rescue, Status, Verb};
 use sagamore_core::{Body, Name, SagaId};
-use sagamore_engine::{Error, Start, Started, Summary};
+use sagamore_engine::{Error, Start, Started, Summary, VerbError};
 use serde::{Deserialize, Serialize};
 
 use super::App;
@@ -17,6 +19,7 @@ use super::body::{self, Payload, Segment, encoded};
 use super::chains::{self, chain_id, unread};
 use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
+use super::shape;
 use crate::problem::{Code, Problem};
 use crate::stack;
 use crate::view::{Line, Lines, SagaView, Standing, chain_view};
@@ -52,10 +55,10 @@ struct Requested {
 
 /// Starts a saga, and waits for its outcome when the client prefers to.
 pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
-    let wait = Wait::of(request.headers())?;
+    let wait = Wait::wished(&request)?;
     let idempotency_key = idempotency_key(request.headers())?;
     let payload = Payload::from_request(request, &()).await?;
-    let StartBody { definition, key, input } = payload.json()?;
+    let StartBody { definition, key, input } = payload.json(&shape::START)?;
     let definition = legal(Name::new(&definition))?;
     let input = input.map_or_else(|| sample(&app, &definition, &key), Ok)?;
     let start = Start { definition, key: key.into_owned(), input, idempotency_key };
@@ -87,8 +90,7 @@ pub async fn begin(app: &App, start: Start, wait: Option<Wait>) -> Result<(Start
 /// 200 with the outcome of a saga at rest, 202 for one under way.
 pub fn accepted(standing: &Standing, location: String, wait: Option<Wait>) -> Response {
     let status = if at_rest(standing.status) { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let etag = format!("\"{}\"", standing.revision);
-    let mut response = (status, [(header::LOCATION, location), (header::ETAG, etag)], Json(standing)).into_response();
+    let mut response = (status, [(header::LOCATION, location)], Json(standing)).into_response();
     if let Some(wait) = wait {
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
     }
@@ -105,11 +107,15 @@ pub fn at_rest(status: Status) -> bool {
 
 /// The client's own key for this request.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    const LENGTH_MAX: usize = 200;
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let bad = || Problem::new(Code::BadParameter, format!("Idempotency-Key: 1 to {LENGTH_MAX} visible characters"));
-    let text = value.to_str().map_err(|_| bad())?;
-    if text.is_empty() || text.len() > LENGTH_MAX { Err(bad()) } else { Ok(Some(text.to_owned())) }
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let bad = |why: &dyn Display| Problem::new(Code::BadParameter, format!("Idempotency-Key: {why}"));
+    if values.next().is_some() {
+        return Err(bad(&"it is given twice"));
+    }
+    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| bad(&"it is not text in UTF-8"))?;
+    check_idempotency_key(text).map_err(|why| bad(&why))?;
+    Ok(Some(text.to_owned()))
 }
 
 /// A page of sagas of both styles, the newest first.
@@ -130,16 +136,31 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
 }
 
 /// One saga with its steps and journal; or a chain, where chains are known as well.
-pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
+pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment, headers: HeaderMap) -> Result<Response, Problem> {
+    let wait = Wait::of(&headers)?;
     let saga = saga_id(&id)?;
-    match app.handle.show(&saga).await {
+    if let Some(wait) = wait {
+        match app.handle.wait(saga.clone(), wait.patience()).await {
+            Ok(_) | Err(VerbError::NotFound(_)) => {} // it is shown as it stands now
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut response = show_now(&app, &id, &saga).await?;
+    if let Some(wait) = wait {
+        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
+    }
+    Ok(response)
+}
+
+async fn show_now(app: &App, id: &str, saga: &SagaId) -> Result<Response, Problem> {
+    match app.handle.show(saga).await {
         Ok(Some(detail)) => return Ok(shown(&SagaView::of(&detail, app.handle.now()))),
         Ok(None) => {}
         Err(Error::Unreadable(row)) => return Ok(shown(&SagaView::of_unreadable(&row))),
         Err(error) => return Err(Problem::broke(&error, "read the saga")),
     }
     if let Some(chains) = &app.chains {
-        let chain = chain_id(&id)?;
+        let chain = chain_id(id)?;
         if let Some(detail) = chains.show(&chain).await.map_err(unread)? {
             let mut view = chain_view(&detail);
             app.services.explain(&chain, &mut view).await;
@@ -149,15 +170,35 @@ pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<R
     Err(Problem::new(Code::NoSuchSaga, format!("there is no saga {saga}")))
 }
 
-/// A saga of either style, with its revision.
+/// A saga of either style.
 pub fn shown(view: &SagaView) -> Response {
-    ([(header::ETAG, format!("\"{}\"", view.revision))], Json(view)).into_response()
+    Json(view).into_response()
 }
 
-/// Asks for a saga to be undone; asking again changes nothing.
-pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment) -> Result<Response, Problem> {
+/// The body of a cancel, which may be empty.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CancelBody {
+    reason: Option<String>,
+}
+
+/// Has a saga undone; a repeated cancel of one that is being undone changes nothing.
+pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
     let id = saga_id(&id)?;
-    let status = app.handle.cancel(id.clone()).await?;
+    let empty = body.0.trim_ascii().is_empty();
+    let CancelBody { reason } = if empty { CancelBody::default() } else { body.json(&shape::CANCEL)? };
+    reason.as_deref().map_or(Ok(()), body::reason)?;
+    let status = match app.handle.cancel_because(id.clone(), reason.clone()).await {
+        Err(VerbError::Ignored(Ignored::AlreadyGoingBack)) => {
+            let why = "is stuck while it is undone: one of its steps takes retry, skip or resolve, and no cancel helps";
+            return Err(Problem::new(Code::VerbDoesNotApply, format!("{id} {why}")));
+        }
+        Err(VerbError::Ignored(Ignored::Ended)) => {
+            return Err(Problem::new(Code::SagaEnded, format!("{id} is compensated already: nothing is left to undo")));
+        }
+        requested => requested?,
+    };
+    tracing::info!(saga = %id, reason, "cancelled by a person");
     Ok(requested_answer(&id, status, "cancel requested"))
 }
 
@@ -190,7 +231,7 @@ async fn rescue(
     message: &'static str,
 ) -> Result<Response, Problem> {
     let id = saga_id(id)?;
-    let RescueBody { step, reason } = payload.json()?;
+    let RescueBody { step, reason } = payload.json(&shape::RESCUE)?;
     body::reason(&reason)?;
     let step = legal(Name::new(&step))?;
     let status = app.handle.rescue(id.clone(), Rescue { step, verb, reason }).await?;

@@ -7,7 +7,6 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, Query, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::SagaId;
@@ -22,8 +21,10 @@ use serde::Serialize;
 use super::body::{Payload, Segment, encoded};
 use super::chains::{is_chain, of_order};
 use super::prefer::Wait;
+use super::routes::{READS, Routes, TELLS};
 use super::{
-    article, barriers, choreography, faults, guarded, health, index, orders, shop, unlock, waiting, wrong_method,
+    PLACES, STARTS, article, barriers, choreography, everywhere, faults, guarded, health, index, orders, shape, shop,
+    unlock, waiting,
 };
 use crate::client::{self, Client};
 use crate::problem::{Code, Problem};
@@ -68,40 +69,50 @@ type Shared = State<Arc<ServiceApp>>;
 /// Every address of a service.
 pub fn service_router(app: ServiceApp) -> Router {
     let app = Arc::new(app);
-    let page = index::of_service(app.name);
-    let always = Router::new()
-        .route("/", get(move || async move { page }))
-        .route("/docs/errors", get(index::errors))
-        .route("/livez", get(health::livez))
-        .route("/metrics", get(metrics))
-        .route("/version", get(health::version));
-    let once_ready = kept_by(app.name)
-        .route("/api/v1/barriers/{service}", get(barriers::own))
-        .route("/api/v1/faults/{service}/{id}", get(faults::own))
-        .route("/api/v1/sagas/{id}/resend", post(barriers::resend_own))
-        .route("/readyz", get(readyz));
-    let once_ready = once_ready.route_layer(from_fn_with_state(app.clone(), wait_for_tables));
-    guarded(always.merge(once_ready)).with_state(app)
+    let name = app.name;
+    guarded(routes(name, Some(&app))).with_state(app)
+}
+
+/// Those of this service. `app` is what its tables are waited for by.
+pub(super) fn routes(service: &str, app: Option<&Arc<ServiceApp>>) -> Routes<Arc<ServiceApp>> {
+    let page = index::of_service(service);
+    let once_ready = kept_by(service)
+        .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::own)
+        .get("/api/v1/faults/{service}/{id}", READS, faults::own)
+        .post("/api/v1/sagas/{id}/resend", READS, barriers::resend_own)
+        .get("/readyz", TELLS, readyz);
+    let once_ready = match app {
+        Some(app) => once_ready.map(|router| router.route_layer(from_fn_with_state(app.clone(), wait_for_tables))),
+        None => once_ready,
+    };
+    everywhere(move || async move { page }).get("/metrics", TELLS, metrics).merge(once_ready)
 }
 
 /// The addresses of what one of the services keeps.
-fn kept_by(service: &str) -> Router<Arc<ServiceApp>> {
-    let router = Router::new();
+fn kept_by(service: &str) -> Routes<Arc<ServiceApp>> {
+    let page = READS.query(shop::QUERY);
+    let routes = Routes::new();
     match service {
-        order::SERVICE => router
-            .route("/orders", get(all_orders).post(place_order))
-            .route("/orders/{id}", get(one_order))
-            .route("/saga/start/{order}", get(follow_order).head(wrong_method))
-            .route("/orders/{id}/cancel", post(cancel_order))
-            .route("/orders/{id}/unlock", post(unlock_order)),
-        payment::SERVICE => {
-            router.route("/accounts", get(accounts).post(load_accounts)).route("/accounts/{id}", get(account))
-        }
-        inventory::SERVICE => router.route("/stock", get(stock).post(load_stock)).route("/stock/{sku}", get(product)),
-        _ => router
-            .route("/destinations", get(destinations).post(load_destinations))
-            .route("/shipments", get(shipments))
-            .route("/shipments/{id}", get(shipment)),
+        order::SERVICE => routes
+            .get("/orders", page, all_orders)
+            .post("/orders", PLACES, place_order)
+            .get("/orders/{id}", READS, one_order)
+            .get("/saga/start/{order}", STARTS, follow_order)
+            .post("/orders/{id}/cancel", READS, cancel_order)
+            .post("/orders/{id}/unlock", READS.query(unlock::QUERY), unlock_order),
+        payment::SERVICE => routes
+            .get("/accounts", page, accounts)
+            .post("/accounts", READS.body(&shape::ACCOUNTS), load_accounts)
+            .get("/accounts/{id}", READS, account),
+        inventory::SERVICE => routes
+            .get("/stock", page, stock)
+            .post("/stock", READS.body(&shape::STOCK), load_stock)
+            .get("/stock/{sku}", READS, product),
+        _ => routes
+            .get("/destinations", page, destinations)
+            .post("/destinations", READS.body(&shape::DESTINATIONS), load_destinations)
+            .get("/shipments", page, shipments)
+            .get("/shipments/{id}", READS, shipment),
     }
 }
 
@@ -141,7 +152,7 @@ async fn all_orders(State(app): Shared, query: shop::PageOf) -> Result<Response,
 
 /// Begins an order's chain, and follows it when the client prefers to; where an orchestrator takes orders, that is its affair.
 async fn place_order(State(app): Shared, request: Request) -> Result<Response, Problem> {
-    let wait = Wait::of(request.headers())?;
+    let wait = Wait::wished(&request)?;
     let elsewhere = "an orchestrator takes orders here, at its own address: POST /orders";
     let placing = app.placing.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
     let (chain, location) = choreography::take(placing, request).await?;
@@ -252,23 +263,24 @@ async fn shipment(State(app): Shared, Segment(id): Segment) -> Result<Response, 
 }
 
 async fn load_accounts(State(app): Shared, request: Request) -> Result<Response, Problem> {
-    let rows = rows::<payment::Account>(request).await?;
+    let rows = rows::<payment::Account>(request, &shape::ACCOUNTS).await?;
     Ok(loaded(rows.len(), payment::load(&app.database, &rows).await?))
 }
 
 async fn load_stock(State(app): Shared, request: Request) -> Result<Response, Problem> {
-    let rows = rows::<inventory::Delivery>(request).await?;
+    let rows = rows::<inventory::Delivery>(request, &shape::STOCK).await?;
     Ok(loaded(rows.len(), inventory::load(&app.database, &rows).await?))
 }
 
 async fn load_destinations(State(app): Shared, request: Request) -> Result<Response, Problem> {
-    let rows = rows::<shipping::Destination>(request).await?;
+    let rows = rows::<shipping::Destination>(request, &shape::DESTINATIONS).await?;
     Ok(loaded(rows.len(), shipping::load(&app.database, &rows).await?))
 }
 
 /// A body of JSON lines: all of them are right, or none is taken.
-async fn rows<T: Record>(request: Request) -> Result<Vec<T>, Problem> {
+async fn rows<T: Record>(request: Request, shape: &shape::Shape) -> Result<Vec<T>, Problem> {
     let payload = Payload::from_request(request, &()).await?;
+    shape.check(&payload.0)?;
     let rows = import::lines::<T, _>("line", payload.0.as_ref()).collect::<Result<Vec<_>, _>>();
     rows.map_err(|bad| Problem::new(Code::BodyDoesNotFit, bad.to_string()))
 }

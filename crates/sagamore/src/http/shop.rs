@@ -9,7 +9,8 @@ use axum::extract::rejection::QueryRejection;
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::body::Segment;
+use super::body::{self, Segment};
+use super::routes::{AFTER, Kind, Parameter};
 use crate::problem::{Code, Problem};
 use sagamore_database::Database;
 use sagamore_shop::inventory::{self, Product};
@@ -18,6 +19,9 @@ use sagamore_shop::payment::{self, Account};
 /// How many are on a page unless `limit` says so, and at most.
 const LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
+
+/// What a page takes.
+pub const QUERY: &[Parameter] = &[Parameter { name: "limit", kind: Kind::Count(LIMIT_MAX) }, AFTER];
 
 /// `?limit=` and `?after=`.
 #[derive(Deserialize)]
@@ -90,6 +94,6 @@ pub(super) async fn product_of(database: &Database, sku: &str) -> Result<Json<Pr
 }
 
 pub(super) fn page(query: PageOf) -> Result<(String, u32), Problem> {
-    let Query(query) = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()))?;
+    let Query(query) = query.map_err(|_| body::bad_query())?;
     Ok((query.after.unwrap_or_default(), query.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX)))
 }

@@ -10,14 +10,18 @@ use sagamore_engine::ChainStatus;
 use sagamore_shop::order::{self, Rejected};
 use serde::Deserialize;
 
-use super::body::encoded;
+use super::body::{self, encoded};
 use super::orders::alone;
+use super::routes::{Kind, Parameter};
 use crate::client::{self, Client};
 use crate::problem::{Code, Problem};
 use crate::view::Style;
 
 /// How long one orchestrator may take to say where a saga stands.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
+
+/// What an unlock takes.
+pub const QUERY: &[Parameter] = &[Parameter { name: "force", kind: Kind::Flag }];
 
 /// `?force=true`.
 #[derive(Deserialize)]
@@ -29,7 +33,7 @@ pub struct ForceQuery {
 
 /// Whether a holder that nobody knows may lose its lock all the same; one that is under way never does.
 pub fn forced(query: Result<Query<ForceQuery>, QueryRejection>) -> Result<bool, Problem> {
-    let query = query.map_err(|rejection| Problem::new(Code::BadParameter, rejection.body_text()));
+    let query = query.map_err(|_| body::bad_query());
     query.map(|Query(query)| query.force)
 }
 
@@ -43,7 +47,7 @@ pub async fn release(database: &Database, id: &str, holder: String) -> Result<()
         Err(rejected @ (Rejected::LockIsGone { .. } | Rejected::AlreadySettled { .. })) => {
             Err(Problem::new(Code::OrderNotLocked, format!("order {id} is not locked: {rejected}")))
         }
-        Err(rejected @ (Rejected::InvalidOrder(_) | Rejected::OrderExists(_))) => {
+        Err(rejected @ (Rejected::InvalidOrder(_) | Rejected::OrderExists(_) | Rejected::KeyUsed)) => {
             Err(Problem::internal(&rejected, "unlock the order"))
         }
     }

@@ -19,6 +19,16 @@ pub enum Code {
     BadParameter,
     /// Not a legal name, key or id.
     BadName,
+    /// The client takes another form than JSON.
+    NotAcceptable,
+    /// The body is of another type than JSON.
+    OtherMediaType,
+    /// Sent by a browser for a foreign web page.
+    ForeignPage,
+    /// A `Host` that is not this server's.
+    OtherHost,
+    /// A condition on an `ETag`, of which there is none.
+    Precondition,
     /// No saga of this id.
     NoSuchSaga,
     /// No definition of this name.
@@ -159,6 +169,41 @@ pub const CATALOGUE: &[Entry] = &[
         "Names are a-z, 0-9, `-` and `.`, a letter first, at most 100 bytes; a business key is 1 to 200 bytes without control characters; a saga's id is DEFINITION:KEY.",
         "`detail` quotes what was given.",
         "Correct it; a saga's id looks like `checkout:10248`.",
+    ),
+    entry(
+        Code::NotAcceptable,
+        ("SAGA-0108", 406, "No form of the answer that the client takes"),
+        "The request's `Accept` excludes `application/json`, and this address answers nothing else.",
+        "Look at the `Accept` header that the client sends.",
+        "Send `Accept: application/json`, `*/*`, or none. Problems are `application/problem+json`, whatever is accepted.",
+    ),
+    entry(
+        Code::OtherMediaType,
+        ("SAGA-0109", 415, "The body is of a type that is not taken"),
+        "The request's `Content-Type` is not JSON, or its body is compressed. Without a type a body counts as JSON, and so does curl's own `application/x-www-form-urlencoded` outside of browsers.",
+        "`detail` names the header.",
+        "Send `Content-Type: application/json`, uncompressed.",
+    ),
+    entry(
+        Code::ForeignPage,
+        ("SAGA-0110", 403, "A foreign web page sent this"),
+        "A browser sent the request for a page of another origin: `Origin` names another server than `Host`, or `Sec-Fetch-Site` says so. Nothing was done.",
+        "`detail` names the header. A proxy that changes `Host` has the same effect.",
+        "Send requests that change something from a page of the same origin, or from a program; let a proxy pass `Host` on as it is.",
+    ),
+    entry(
+        Code::OtherHost,
+        ("SAGA-0111", 421, "The server is not called so"),
+        "A server that listens on loopback answers to addresses of loopback and to `localhost` only, so that no web page reaches it by a name of its own (DNS rebinding).",
+        "Compare the request's `Host` header with the address that the server printed at its start.",
+        "Use http://127.0.0.1:PORT or http://localhost:PORT. Behind a proxy, have it send one of these as `Host`.",
+    ),
+    entry(
+        Code::Precondition,
+        ("SAGA-0112", 412, "The condition does not hold"),
+        "The request has `If-Match` or `If-Unmodified-Since`. Answers have no `ETag`, so no such condition can hold, and nothing was done.",
+        "Look at the request's headers.",
+        "Leave the header away. A verb says itself whether it applies: it is refused with SAGA-0205, 0206 or 0208 where it changes nothing.",
     ),
     entry(
         Code::NoSuchSaga,

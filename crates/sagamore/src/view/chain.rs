@@ -62,7 +62,11 @@ pub fn chain_view(detail: &ChainDetail) -> SagaView {
     SagaView {
         line: chain_line(&detail.header),
         revision: detail.events.len() as u64,
-        cause: refused.map(|stage| CauseView { kind: "refused".into(), step: Some(stage.part.name.to_string()) }),
+        cause: refused.map(|stage| CauseView {
+            kind: "refused".into(),
+            step: Some(stage.part.name.to_string()),
+            reason: None,
+        }),
         allowed_actions: detail.header.status.needs_a_person().then(|| RESOLVE.to_owned()).into_iter().collect(),
         input: tree.first().and_then(|first| body(&first.seen.id)).unwrap_or_else(Body::empty),
         steps: stages.iter().map(|stage| step_view(stage, &body)).collect(),

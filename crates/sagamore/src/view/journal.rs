@@ -98,7 +98,10 @@ impl ChangeView {
             Change::UndoRefused { step, refusal } => {
                 ChangeView { refusal: Some(refusal.clone()), ..of_step("undoRefused", step) }
             }
-            Change::TurnedBack { cause } => ChangeView { cause: Some(CauseView::of(cause)), ..kind("turnedBack") },
+            Change::TurnedBack { cause, reason } => {
+                let reason = reason.clone();
+                ChangeView { cause: Some(CauseView::of(cause)), reason, ..kind("turnedBack") }
+            }
             Change::Rescued(rescue) => ChangeView {
                 verb: Some(format!("{:?}", rescue.verb).to_lowercase()),
                 reason: Some(rescue.reason.clone()),

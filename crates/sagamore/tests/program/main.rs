@@ -3,6 +3,7 @@
 mod support;
 
 mod article;
+mod doors;
 mod orders;
 mod problems;
 mod sagas;

@@ -14,8 +14,9 @@ fn a_saga_is_started_and_shown_with_steps_and_journal() {
     let started = server.start("1", &an_order("1", 1), &WAIT);
     assert_eq!((started.status, started.header("location")), (200, Some("/api/v1/sagas/checkout:1")));
     let saga = server.get("/api/v1/sagas/checkout:1");
-    assert_eq!(saga.header("etag"), started.header("etag"));
+    assert_eq!((saga.header("etag"), started.header("etag")), (None, None));
     let saga = saga.json();
+    assert_eq!(saga["revision"], started.json()["revision"]);
     assert_eq!((&saga["status"], &saga["allowedActions"]), (&json!("completed"), &json!([])));
     let steps = saga["steps"].as_array().expect("steps");
     assert_eq!(steps.len(), 5);
@@ -31,7 +32,7 @@ fn a_saga_is_started_and_shown_with_steps_and_journal() {
 fn without_a_wish_to_wait_a_start_is_accepted_at_once() {
     let server = Server::ephemeral();
     let started = server.start("2", &an_order("2", 1), &[]);
-    assert_eq!((started.status, started.header("etag")), (202, Some("\"1\"")));
+    assert_eq!((started.status, &started.json()["revision"]), (202, &json!(1)));
     assert_eq!(server.start("2", &an_order("2", 1), &WAIT).json()["status"], "completed");
 }
 
@@ -79,12 +80,40 @@ fn a_saga_in_flight_is_cancelled_and_undone() {
     let server = Server::on(data.path());
     server.start("6", &an_order("6", 1), &[]);
     assert_eq!(server.get("/api/v1/sagas/checkout:6").json()["allowedActions"], json!(["cancel"]));
-    let cancelled = server.post("/api/v1/sagas/checkout:6/cancel", &[], "");
+    let cancelled = server.post("/api/v1/sagas/checkout:6/cancel", &[], r#"{"reason":"ann: ordered twice"}"#);
     assert_eq!((cancelled.status, &cancelled.json()["message"]), (202, &json!("cancel requested")));
     assert_eq!(server.start("6", &an_order("6", 1), &WAIT).json()["status"], "compensated");
-    assert_eq!(server.post("/api/v1/sagas/checkout:6/cancel", &[], "").status, 202, "asking again is no error");
+    server.post("/api/v1/sagas/checkout:6/cancel", &[], "").is_problem(409, "SAGA-0206");
     assert_eq!(server.get("/orders/6").json()["status"], "cancelled");
-    assert_eq!(server.get("/api/v1/sagas/checkout:6").json()["cause"]["kind"], "cancelled");
+    let saga = server.get("/api/v1/sagas/checkout:6").json();
+    assert_eq!(saga["cause"], json!({ "kind": "cancelled", "reason": "ann: ordered twice" }));
+    assert!(saga["journal"].to_string().contains("ann: ordered twice"), "the journal keeps why: {saga}");
+    let drawn = String::from_utf8(server.cli(&["show", "6"]).stdout).expect("text");
+    assert!(drawn.contains("went back: cancelled: ann: ordered twice"), "{drawn}");
+}
+
+/// A stuck saga past its pivot takes its step's verbs, and one that is stuck while it is undone as well.
+#[test]
+fn a_cancel_of_a_stuck_saga_is_refused_with_the_reason() {
+    let data = data_where_orders_lose_their_lock();
+    let server = Server::on(data.path());
+    server.start("1", &an_order_nobody_pays("1"), &WAIT); // its order cannot be cancelled either
+    assert_eq!(server.get("/api/v1/sagas/checkout:1").json()["status"], "stuck");
+    let refused = server.post("/api/v1/sagas/checkout:1/cancel", &[], "");
+    refused.is_problem(409, "SAGA-0208");
+    assert!(refused.json()["detail"].to_string().contains("takes retry, skip or resolve"), "{}", refused.body);
+}
+
+/// What is told once a wait has run out is what is so then.
+#[test]
+fn a_wait_that_ran_out_tells_the_saga_as_it_stands() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    let waited = server.start("1", &an_order("1", 1), &[("prefer", "wait=1")]);
+    let told = waited.json()["revision"].as_u64().expect("a revision");
+    let journal = server.get("/api/v1/sagas/checkout:1").json()["journal"].clone();
+    let entry = journal.as_array().expect("entries").iter().position(|entry| entry["revision"] == told);
+    assert_eq!((waited.status, told > 1, entry.is_some()), (202, true, true), "{} {journal}", waited.body);
 }
 
 #[test]

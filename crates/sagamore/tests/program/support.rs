@@ -109,6 +109,14 @@ impl Server {
         self.ask(method, path, headers, body).answer()
     }
 
+    /// Reads what is at `path` of the server under this name.
+    pub fn named(&self, host: &str, path: &str) -> Answer {
+        let mut stream = TcpStream::connect(&self.address).expect("the server listens");
+        let text = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(text.as_bytes()).expect("the head goes out");
+        Asked { stream }.answer()
+    }
+
     /// Sends a request and leaves the answer for later.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Asked {
         let mut stream = TcpStream::connect(&self.address).expect("the server listens");

@@ -1,6 +1,6 @@
 //! The stock: delivered once, read by people.
 
-use sagamore_database::Row;
+use sagamore_database::{Row, Text};
 use sagamore_sdk::Database;
 use serde::{Deserialize, Serialize};
 
@@ -59,13 +59,14 @@ pub async fn load(database: &Database, deliveries: &[Delivery]) -> Result<u64, E
 /// The product with this sku.
 pub async fn product(database: &Database, sku: &str) -> Result<Option<Product>, Error> {
     const SQL: &str = "SELECT sku, name, on_hand, reserved FROM stock WHERE sku = $1";
+    let Ok(sku) = Text::new(sku) else { return Ok(None) };
     database.query(SQL, (sku,)).await?.first().map(Product::read).transpose()
 }
 
 /// At most `limit` products, by sku, behind the sku `after` (empty for the first ones).
 pub async fn stock(database: &Database, after: &str, limit: u32) -> Result<Vec<Product>, Error> {
     const SQL: &str = "SELECT sku, name, on_hand, reserved FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2";
-    database.query(SQL, (after, limit)).await?.iter().map(Product::read).collect()
+    database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Product::read).collect()
 }
 
 /// The pieces of all products that can be had, but for the sample's.

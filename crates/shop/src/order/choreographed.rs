@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use sagamore_core::SagaId;
+use sagamore_database::Value;
 use sagamore_sdk::{
     Beginning, Begun, Database, Decided, Fault, GroupCommit, Never, Outbox, Reaction, Service, Timestamp, Tx, Wanted,
     done, on, refused,
@@ -41,14 +42,25 @@ pub fn service() -> Service {
         .keyed_by(|scheduled: &ShippingScheduled| &scheduled.order_id)
 }
 
+/// A request to place an order.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// The order.
+    pub order: Order,
+    /// The client's own key for the request, if it gave one: it belongs to this order alone.
+    pub key: Option<String>,
+    /// When, by the clock of the service's database.
+    pub at: Timestamp,
+}
+
 /// Where orders come in: those that come together are placed together.
 #[derive(Clone)]
 pub struct Placing {
-    batches: GroupCommit<(Order, Timestamp), Decided<Begun, Rejected>>,
+    batches: GroupCommit<Placement, Decided<Begun, Rejected>>,
     outbox: Outbox,
 }
 
-type Asked = Wanted<(Order, Timestamp), Decided<Begun, Rejected>>;
+type Asked = Wanted<Placement, Decided<Begun, Rejected>>;
 
 impl Placing {
     /// Begins, as a task of the current runtime.
@@ -57,9 +69,8 @@ impl Placing {
         let batches = GroupCommit::of(PLACED_MAX, move |batch: Vec<Asked>| {
             let (database, outbox, alone) = (database.clone(), outbox.clone(), alone.clone());
             async move {
-                let orders: Vec<&Order> = batch.iter().map(|asked| &asked.what.0).collect();
-                let now = batch.iter().map(|asked| asked.what.1).max().unwrap_or_default();
-                let new = place_new(&database, &outbox, &orders, now).await;
+                let placements: Vec<&Placement> = batch.iter().map(|asked| &asked.what).collect();
+                let new = place_new(&database, &outbox, &placements).await;
                 for (index, asked) in batch.into_iter().enumerate() {
                     match answer_to(&new, index) {
                         Some(answer) => asked.answer(answer),
@@ -73,8 +84,13 @@ impl Placing {
 
     /// As [`place`], at the present time of the service's database.
     pub async fn place(&self, order: Order) -> Decided<Begun, Rejected> {
-        let now = self.outbox.now().await?;
-        self.batches.ask((order, now)).await?
+        self.place_by(order, None).await
+    }
+
+    /// The same with the client's own key for the request, which is stored with the order.
+    pub async fn place_by(&self, order: Order, key: Option<String>) -> Decided<Begun, Rejected> {
+        let at = self.outbox.now().await?;
+        self.batches.ask(Placement { order, key, at }).await?
     }
 }
 
@@ -98,8 +114,8 @@ impl Alone {
         let (database, outbox, work) = (database.clone(), outbox.clone(), Arc::clone(&self.work));
         tokio::spawn(async move {
             let _works = work.acquire().await; // it is never closed
-            let (order, now) = asked.what.clone();
-            asked.answer(place(&database, &outbox, order, now).await);
+            let placement = asked.what.clone();
+            asked.answer(place_alone(&database, &outbox, placement).await);
             drop(waits);
         });
     }
@@ -108,31 +124,76 @@ impl Alone {
 /// Places an order: it is there, and its event in the outbox, or neither. One that was placed before as it is, is the same.
 /// `Never`: its chain was cancelled before it began, or is over while the order is gone: it never will be there.
 pub async fn place(database: &Database, outbox: &Outbox, order: Order, now: Timestamp) -> Decided<Begun, Rejected> {
+    place_alone(database, outbox, Placement { order, key: None, at: now }).await
+}
+
+/// [`place`] with a key, which is stored in the order's transaction, or with a later request for the same order.
+async fn place_alone(database: &Database, outbox: &Outbox, placement: Placement) -> Decided<Begun, Rejected> {
+    let Placement { order, key, at } = placement;
     let open = database.begin().await?;
+    let known = match &key {
+        Some(key) => order_of(&open.tx(), key).await?,
+        None => None,
+    };
+    if known.as_ref().is_some_and(|known| *known != order.order_id) {
+        open.rollback().await?;
+        return refused(Rejected::KeyUsed);
+    }
+    let own = key.as_ref().filter(|_| known.is_none());
     let created = match create(open.tx(), &order).await? {
         Ok(created) => created,
-        Err(Rejected::OrderExists(taken)) => {
-            let chain = holder(&order.order_id).parse()?;
-            let before: Option<OrderCreated> = outbox.begun(&open.tx(), &chain, CREATE).await?;
+        Err(Rejected::OrderExists(taken)) if !is_as_placed(&open.tx(), outbox, &order).await? => {
             open.rollback().await?;
-            let Order { customer_id, lines, ship_to, .. } = order;
-            let same = before.is_some_and(|before| {
-                (before.customer_id, before.lines, before.ship_to) == (customer_id, lines, ship_to)
-            });
-            return if same { done(Begun::Before) } else { refused(Rejected::OrderExists(taken)) };
+            return refused(if known.is_some() { Rejected::KeyUsed } else { Rejected::OrderExists(taken) });
+        }
+        Err(Rejected::OrderExists(_)) => {
+            match own {
+                Some(own) => {
+                    store_keys(&open.tx(), vec![(own, &order.order_id)]).await?;
+                    open.commit().await?;
+                }
+                None => open.rollback().await?,
+            }
+            return done(Begun::Before);
         }
         Err(rejected) => {
             open.rollback().await?; // what it was refused for may not be committed yet
             return refused(rejected);
         }
     };
-    if begin(&open.tx(), outbox, &[created], now).await? == [Begun::New] {
+    if begin(&open.tx(), outbox, &[created], at).await? == [Begun::New] {
+        store_keys(&open.tx(), own.map(|own| (own, &order.order_id)).into_iter().collect()).await?;
         open.commit().await?;
         outbox.wake();
         return done(Begun::New);
     }
     open.rollback().await?;
     done(Begun::Never)
+}
+
+/// Whether the order that has this id was placed just like this one.
+async fn is_as_placed(tx: &Tx, outbox: &Outbox, order: &Order) -> Result<bool, Fault> {
+    let before: Option<OrderCreated> = outbox.begun(tx, &holder(&order.order_id).parse()?, CREATE).await?;
+    let Order { customer_id, lines, ship_to, .. } = order;
+    Ok(before
+        .is_some_and(|before| (&before.customer_id, &before.lines, &before.ship_to) == (customer_id, lines, ship_to)))
+}
+
+/// The order that this idempotency key belongs to.
+async fn order_of(tx: &Tx, key: &str) -> Result<Option<String>, Fault> {
+    let rows = tx.query("SELECT order_id FROM order_key WHERE key = $1", (key,)).await?;
+    Ok(rows.first().map(|row| row.get(0)).transpose()?)
+}
+
+/// Stores keys, each with its order. One that another transaction has stored meanwhile breaks the constraint.
+async fn store_keys(tx: &Tx, mut keys: Vec<(&String, &String)>) -> Result<(), Fault> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    keys.sort_unstable(); // the same order everywhere: no deadlocks
+    let rows = keys.into_iter().map(|(key, order)| vec![Value::from(key), Value::from(order)]).collect();
+    tx.execute_each("INSERT INTO order_key (key, order_id) VALUES ($1, $2)", rows).await?;
+    Ok(())
 }
 
 /// Places orders, each as by [`place`], in their order: the new ones in one transaction.
@@ -142,12 +203,14 @@ pub async fn place_each(
     orders: Vec<Order>,
     now: Timestamp,
 ) -> Vec<Decided<Begun, Rejected>> {
-    let new = place_new(database, outbox, &orders.iter().collect::<Vec<_>>(), now).await;
+    let orders = orders.into_iter().map(|order| Placement { order, key: None, at: now });
+    let orders: Vec<Placement> = orders.collect();
+    let new = place_new(database, outbox, &orders.iter().collect::<Vec<_>>()).await;
     let mut placed = Vec::with_capacity(orders.len());
-    for (index, order) in orders.into_iter().enumerate() {
+    for (index, placement) in orders.into_iter().enumerate() {
         placed.push(match answer_to(&new, index) {
             Some(answer) => answer,
-            None => place(database, outbox, order, now).await,
+            None => place_alone(database, outbox, placement).await,
         });
     }
     placed
@@ -162,26 +225,26 @@ fn answer_to(new: &Result<HashSet<usize>, Fault>, index: usize) -> Option<Decide
     }
 }
 
-/// Places those that are plainly new, all of them or none; gives which they are.
-async fn place_new(
-    database: &Database,
-    outbox: &Outbox,
-    orders: &[&Order],
-    now: Timestamp,
-) -> Result<HashSet<usize>, Fault> {
+/// Places those that are plainly new, all of them or none; gives which they are. A key that is known, or comes twice, is not
+/// plainly new.
+async fn place_new(database: &Database, outbox: &Outbox, placements: &[&Placement]) -> Result<HashSet<usize>, Fault> {
+    let at = placements.iter().map(|placement| placement.at).max().unwrap_or_default();
     let open = database.begin().await?;
-    let mut sorted: Vec<(usize, &Order)> = orders.iter().copied().enumerate().collect();
-    sorted.sort_by(|(_, one), (_, other)| one.order_id.cmp(&other.order_id)); // the same order everywhere: no deadlocks
-    let created = join_all(sorted.iter().map(|(_, order)| create(open.tx(), order))).await;
-    let (mut new, mut events) = (HashSet::new(), Vec::new());
-    for ((index, _), created) in sorted.iter().zip(created) {
-        // who is refused has written nothing
+    let mut sorted = with_new_keys(&open.tx(), placements).await?;
+    // the same order everywhere: no deadlocks
+    sorted.sort_by(|(_, one), (_, other)| one.order.order_id.cmp(&other.order.order_id));
+    let created = join_all(sorted.iter().map(|(_, placement)| create(open.tx(), &placement.order))).await;
+    let (mut new, mut events, mut keys) = (HashSet::new(), Vec::new(), Vec::new());
+    for ((index, placement), created) in sorted.iter().zip(created) {
+        // one that is refused has written nothing
         if let Ok(event) = created? {
             new.insert(*index);
             events.push(event);
+            keys.extend(placement.key.as_ref().map(|key| (key, &placement.order.order_id)));
         }
     }
-    let begun = begin(&open.tx(), outbox, &events, now).await?;
+    store_keys(&open.tx(), keys).await?;
+    let begun = begin(&open.tx(), outbox, &events, at).await?;
     if begun.iter().any(|begun| *begun != Begun::New) {
         open.rollback().await?;
         return Ok(HashSet::new());
@@ -189,6 +252,21 @@ async fn place_new(
     open.commit().await?;
     outbox.wake();
     Ok(new)
+}
+
+/// Those without a key, and those whose key no order has and no other of them.
+async fn with_new_keys<'a>(tx: &Tx, placements: &[&'a Placement]) -> Result<Vec<(usize, &'a Placement)>, Fault> {
+    let numbered = || placements.iter().copied().enumerate();
+    let keys: Vec<Vec<Value>> =
+        placements.iter().filter_map(|one| Some(vec![Value::from(one.key.as_ref()?)])).collect();
+    if keys.is_empty() {
+        return Ok(numbered().collect());
+    }
+    let known = tx.query_each("SELECT key FROM order_key WHERE key = $1", keys).await?;
+    let mut taken = known.iter().flatten().map(|row| row.get(0)).collect::<Result<HashSet<String>, _>>()?;
+    let is_new =
+        |(_, placement): &(usize, &Placement)| placement.key.as_ref().is_none_or(|key| taken.insert(key.clone()));
+    Ok(numbered().filter(is_new).collect())
 }
 
 /// Makes the order, and the event that tells it.

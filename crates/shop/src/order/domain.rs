@@ -3,6 +3,7 @@
 //! A pending order is locked by who works on it: it is settled by that one alone, and settling it unlocks it in the same
 //! statement. Others are told so at once, they never wait. Who holds the lock stands in the row.
 
+use sagamore_database::Text;
 use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
 
 use super::messages::{Confirm, Create, Created};
@@ -11,9 +12,12 @@ use crate::form::{identifier, text, total_cents};
 use crate::schema::table;
 
 /// One table. `lines` is JSON, as ordered; `locked_by` is null when anybody may settle the order.
-pub const MIGRATIONS: &[Migration] = &[table!(
-    "0001-orders",
-    "CREATE TABLE orders (
+///
+/// `order_key` holds the idempotency keys of the requests that placed an order, as long as the order.
+pub const MIGRATIONS: &[Migration] = &[
+    table!(
+        "0001-orders",
+        "CREATE TABLE orders (
         order_id TEXT PRIMARY KEY,
         customer_id TEXT NOT NULL,
         status TEXT NOT NULL,
@@ -22,7 +26,9 @@ pub const MIGRATIONS: &[Migration] = &[table!(
         tracking TEXT,
         locked_by TEXT
     )"
-)];
+    ),
+    table!("0002-order-key", "CREATE TABLE order_key (key TEXT PRIMARY KEY, order_id TEXT NOT NULL)"),
+];
 
 /// Why the order service says no.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +39,9 @@ pub enum Rejected {
     /// The id is taken.
     #[error("there is an order {0} already")]
     OrderExists(String),
+    /// The idempotency key of the request belongs to another one.
+    #[error("the idempotency key was used before, with another request")]
+    KeyUsed,
     /// No such order.
     #[error("there is no order {0}")]
     UnknownOrder(String),
@@ -94,6 +103,9 @@ pub async fn cancel(tx: Tx, order_id: String, holder: Option<String>) -> Decided
 
 /// Takes the lock from `holder`, so that anybody may settle the order: for an operator, when the holder never will.
 pub async fn unlock(tx: Tx, order_id: String, holder: String) -> Decided<(), Rejected> {
+    if Text::new(&order_id).is_err() || Text::new(&holder).is_err() {
+        return refused(Rejected::UnknownOrder(order_id));
+    }
     let unlocked = tx
         .execute(
             "UPDATE orders SET locked_by = NULL WHERE order_id = $1 AND status = 'pending' AND locked_by = $2",
@@ -113,6 +125,9 @@ async fn settle(
     tracking: Option<String>,
     holder: Option<String>,
 ) -> Decided<(), Rejected> {
+    if Text::new(&order_id).is_err() {
+        return refused(Rejected::UnknownOrder(order_id));
+    }
     let settled = tx
         .execute(
             "UPDATE orders SET status = $2, tracking = $3, locked_by = NULL

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sagamore_database::Row;
+use sagamore_database::{Row, Text};
 use sagamore_sdk::{Body, Database};
 use serde::Serialize;
 
@@ -44,6 +44,7 @@ pub struct Placed {
 pub async fn order(database: &Database, order_id: &str) -> Result<Option<Placed>, Error> {
     const SQL: &str = "SELECT order_id, customer_id, status, total_cents, lines, tracking, locked_by
         FROM orders WHERE order_id = $1";
+    let Ok(order_id) = Text::new(order_id) else { return Ok(None) };
     database.query(SQL, (order_id,)).await?.first().map(Placed::read).transpose()
 }
 
@@ -51,7 +52,7 @@ pub async fn order(database: &Database, order_id: &str) -> Result<Option<Placed>
 pub async fn orders(database: &Database, after: &str, limit: u32) -> Result<Vec<Placed>, Error> {
     const SQL: &str = "SELECT order_id, customer_id, status, total_cents, lines, tracking, locked_by
         FROM orders WHERE order_id > $1 ORDER BY order_id LIMIT $2";
-    database.query(SQL, (after, limit)).await?.iter().map(Placed::read).collect()
+    database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Placed::read).collect()
 }
 
 impl Placed {

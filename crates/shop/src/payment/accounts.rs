@@ -1,6 +1,6 @@
 //! The accounts: opened once, read by people.
 
-use sagamore_database::Row;
+use sagamore_database::{Row, Text};
 use sagamore_sdk::Database;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,7 @@ pub async fn load(database: &Database, accounts: &[Account]) -> Result<u64, Erro
 /// The account of this customer.
 pub async fn account(database: &Database, customer_id: &str) -> Result<Option<Account>, Error> {
     const SQL: &str = "SELECT customer_id, name, balance_cents FROM account WHERE customer_id = $1";
+    let Ok(customer_id) = Text::new(customer_id) else { return Ok(None) };
     database.query(SQL, (customer_id,)).await?.first().map(Account::read).transpose()
 }
 
@@ -51,7 +52,7 @@ pub async fn account(database: &Database, customer_id: &str) -> Result<Option<Ac
 pub async fn accounts(database: &Database, after: &str, limit: u32) -> Result<Vec<Account>, Error> {
     const SQL: &str = "SELECT customer_id, name, balance_cents FROM account
         WHERE customer_id > $1 ORDER BY customer_id LIMIT $2";
-    database.query(SQL, (after, limit)).await?.iter().map(Account::read).collect()
+    database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Account::read).collect()
 }
 
 /// What is in all accounts together, in cents, but for the sample's.

@@ -1,6 +1,6 @@
 //! Where carriers go: loaded once, read by people.
 
-use sagamore_database::Row;
+use sagamore_database::{Row, Text};
 use sagamore_sdk::Database;
 use serde::{Deserialize, Serialize};
 
@@ -38,5 +38,5 @@ pub async fn load(database: &Database, destinations: &[Destination]) -> Result<u
 /// At most `limit` destinations, by country, behind the country `after` (empty for the first ones).
 pub async fn destinations(database: &Database, after: &str, limit: u32) -> Result<Vec<Destination>, Error> {
     const SQL: &str = "SELECT country, served FROM destination WHERE country > $1 ORDER BY country LIMIT $2";
-    database.query(SQL, (after, limit)).await?.iter().map(Destination::read).collect()
+    database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Destination::read).collect()
 }

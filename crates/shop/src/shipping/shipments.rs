@@ -1,6 +1,6 @@
 //! What is on its way, as people see it.
 
-use sagamore_database::Row;
+use sagamore_database::{Row, Text};
 use sagamore_sdk::Database;
 use serde::Serialize;
 
@@ -25,11 +25,12 @@ impl Shipment {
 /// The shipment of this order, if there is one.
 pub async fn shipment(database: &Database, order_id: &str) -> Result<Option<Shipment>, Error> {
     const SQL: &str = "SELECT order_id, tracking FROM shipment WHERE order_id = $1";
+    let Ok(order_id) = Text::new(order_id) else { return Ok(None) };
     database.query(SQL, (order_id,)).await?.first().map(Shipment::read).transpose()
 }
 
 /// At most `limit` shipments, by order, behind the order `after` (empty for the first ones).
 pub async fn shipments(database: &Database, after: &str, limit: u32) -> Result<Vec<Shipment>, Error> {
     const SQL: &str = "SELECT order_id, tracking FROM shipment WHERE order_id > $1 ORDER BY order_id LIMIT $2";
-    database.query(SQL, (after, limit)).await?.iter().map(Shipment::read).collect()
+    database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Shipment::read).collect()
 }

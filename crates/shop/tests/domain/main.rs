@@ -3,6 +3,7 @@
 #[path = "../support/northwind.rs"]
 mod files;
 mod shop;
+mod texts;
 
 mod inventory;
 mod order;

@@ -199,7 +199,7 @@ impl Play {
     }
 
     pub fn cancel(&mut self) -> Result<Vec<String>, Ignored> {
-        self.input(&Input::Cancel)
+        self.input(&Input::Cancel { reason: None })
     }
 
     pub fn rescue(&mut self, step: &str, verb: Verb) -> Result<Vec<String>, Ignored> {

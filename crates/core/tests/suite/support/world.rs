@@ -156,7 +156,7 @@ impl World {
             14..17 => self.pass_time(),
             17 => {
                 if self.rng.u8(0..6) == 0 {
-                    let _ = self.input(&Input::Cancel);
+                    let _ = self.input(&Input::Cancel { reason: None });
                 }
             }
             18 => self.decide_by_hand(),
@@ -477,7 +477,7 @@ impl World {
             }
             self.now = Timestamp(self.now.0 + 1_000_000_000);
             assert_eq!(self.input(&Input::Tick), Err(Ignored::Ended));
-            assert_eq!(self.input(&Input::Cancel), Err(Ignored::Ended));
+            assert_eq!(self.input(&Input::Cancel { reason: None }), Err(Ignored::Ended));
             assert_eq!(self.saga.next_due(), None);
             assert!(self.saga.allowed_actions(self.now).is_empty());
         } else {
