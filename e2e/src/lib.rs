@@ -16,4 +16,5 @@ mod site;
 mod load;
 
 pub mod chaos;
+pub mod fuzz;
 pub mod outages;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::chores::{CHORES, Chore};
 use sagamore_e2e::workspace::Workspace;
-use sagamore_e2e::{chaos, outages, services};
+use sagamore_e2e::{chaos, fuzz, outages, services};
 
 const USAGE: &str = "\
 usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out the test suite (it has just run)
@@ -23,6 +23,7 @@ usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out th
        cargo xtask services ..     up, down, status, env: Kafka and PostgreSQL on loopback, without Docker
        cargo xtask chaos ..        every kind of fault beside a steady load: [--minutes N] [--seed N] [--only N] [--list]
        cargo xtask outages         orchestrators that lose Kafka, alone and together
+       cargo xtask fuzz ..         requests from the routes' own shapes: [--requests N] [--seed N] [--program PATH]
        cargo xtask help            this text
 ";
 
@@ -49,6 +50,7 @@ fn obey(arguments: &[&str]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["chaos", rest @ ..] => chaos(rest),
+        ["fuzz", rest @ ..] => fuzzed(rest),
         ["outages"] => {
             let violations = outages::run(&Workspace::find()?)?;
             Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -82,6 +84,27 @@ fn chaos(arguments: &[&str]) -> Result<ExitCode> {
     }
     let violations = chaos::run(&Workspace::find()?, options)?;
     Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Fuzzes the HTTP API with these arguments.
+fn fuzzed(arguments: &[&str]) -> Result<ExitCode> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let mut options = fuzz::Options { requests: fuzz::REQUESTS, seed: since.as_secs(), program: None };
+    let mut rest = arguments;
+    while let [flag, after @ ..] = rest {
+        let value = after.first().with_context(|| format!("{flag} needs a value"))?;
+        match *flag {
+            "--requests" => options.requests = value.parse()?,
+            "--seed" => options.seed = value.parse()?,
+            "--program" => options.program = Some(value.into()),
+            other => bail!("'{other}' is no option of fuzz\n{USAGE}"),
+        }
+        rest = after.get(1..).unwrap_or_default();
+    }
+    let offences = fuzz::run(&Workspace::find()?, &options)?;
+    offences.iter().for_each(|offence| println!("   OFFENCE {offence}"));
+    println!("   {} kinds of offence", offences.len());
+    Ok(if offences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Which checks these arguments ask for.

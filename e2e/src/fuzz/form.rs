@@ -1,0 +1,210 @@
+//! The forms of the shop that are fuzzed: everything in one process, the same without an orchestrator, and processes on Kafka
+//! and PostgreSQL.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::wire::{Connection, Outcome, Request, Response};
+use crate::services::Services;
+use crate::workspace::Workspace;
+
+/// How long a process may take until it is ready.
+const READY_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(100);
+/// Where the servers of the third form are, when they run already.
+const SERVERS: [(&str, &str); 2] =
+    [("SAGAMORE_TEST_KAFKA", "SAGAMORE__KAFKA__BROKERS"), ("SAGAMORE_TEST_POSTGRES", "SAGAMORE__POSTGRES__URL")];
+
+/// Which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `sagamore dev`.
+    OneProcess,
+    /// `sagamore dev --choreography`.
+    Choreographed,
+    /// An orchestrator and the four services, on Kafka and PostgreSQL.
+    Processes,
+}
+
+/// A server of a form.
+pub struct Server {
+    /// What to call it.
+    pub name: &'static str,
+    /// Where it listens.
+    pub address: SocketAddr,
+    child: Child,
+}
+
+/// The processes of a form; killed when it is dropped.
+pub struct Form {
+    /// Which it is.
+    pub kind: Kind,
+    /// Its processes.
+    pub servers: Vec<Server>,
+    folder: PathBuf,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 3] = [Kind::OneProcess, Kind::Choreographed, Kind::Processes];
+
+    /// What to call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::OneProcess => "one process",
+            Kind::Choreographed => "choreographed",
+            Kind::Processes => "Kafka and PostgreSQL",
+        }
+    }
+
+    /// What the processes are called, and how each is started.
+    fn roles(self) -> Vec<(&'static str, Vec<&'static str>)> {
+        match self {
+            Kind::OneProcess => vec![("dev", vec!["dev", "--ephemeral"])],
+            Kind::Choreographed => vec![("dev", vec!["dev", "--ephemeral", "--choreography"])],
+            Kind::Processes => {
+                let services = ["order", "payment", "inventory", "shipping"].map(|name| (name, vec!["shop", name]));
+                [("orchestrator", vec!["serve"])].into_iter().chain(services).collect()
+            }
+        }
+    }
+}
+
+impl Form {
+    /// Starts the processes of `program`, and waits until all are ready.
+    pub fn start(workspace: &Workspace, program: &Path, kind: Kind) -> Result<Form> {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        let namespace = format!("fuzz-{}", since.as_millis() % 100_000_000);
+        let folder = workspace.path("target/fuzz").join(&namespace);
+        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let roles = kind.roles();
+        let mut variables =
+            vec![("SAGAMORE__NAMESPACE".to_owned(), namespace), ("RUST_LOG".to_owned(), "warn".to_owned())];
+        let held = roles.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
+        let addresses = held.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
+        drop(held);
+        for ((name, _), address) in roles.iter().zip(&addresses) {
+            variables.push((format!("SAGAMORE__{}__LISTEN", name.to_uppercase()), address.to_string()));
+        }
+        if kind == Kind::Processes {
+            variables.push(("SAGAMORE__ORCHESTRATOR__SERVERS".to_owned(), format!("http://{}", addresses[0])));
+            variables.extend(servers(workspace)?);
+        } else {
+            variables.retain(|(name, _)| name == "RUST_LOG");
+        }
+        let command = || {
+            let mut command = Command::new(program);
+            command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null()).current_dir(&folder);
+            command
+        };
+        if kind == Kind::Processes {
+            let applied = command().args(["topics", "apply"]).output().context("run topics apply")?;
+            ensure!(applied.status.success(), "topics apply: {}", String::from_utf8_lossy(&applied.stderr));
+        }
+        let mut form = Form { kind, servers: Vec::new(), folder: folder.clone() };
+        for ((name, arguments), address) in roles.into_iter().zip(addresses) {
+            let log = File::create(folder.join(format!("{name}.log")))?;
+            let mut started = command();
+            started.args(arguments).args(["--listen", &address.to_string()]);
+            let child =
+                started.stdout(log.try_clone()?).stderr(log).spawn().with_context(|| format!("start {name}"))?;
+            form.servers.push(Server { name, address, child });
+        }
+        for at in 0..form.servers.len() {
+            form.wait_until_ready(at)?;
+        }
+        if kind == Kind::Processes {
+            form.load_samples()?;
+        }
+        Ok(form)
+    }
+
+    fn wait_until_ready(&mut self, at: usize) -> Result<()> {
+        let (begun, name) = (Instant::now(), self.servers[at].name);
+        while !self.get(at, "/readyz").is_ok_and(|response| response.code == 200) {
+            ensure!(self.servers[at].child.try_wait()?.is_none(), "{name} ended: see {}", self.folder.display());
+            ensure!(begun.elapsed() < READY_MAX, "{name} is not ready: see {}", self.folder.display());
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// What `dev` has by itself: an account, a product and a country that never run out.
+    fn load_samples(&self) -> Result<()> {
+        let loads = [
+            (2, "/accounts", r#"{"customerId":"SAMPLE","name":"S","balanceCents":1000000000000000}"#),
+            (3, "/stock", r#"{"sku":"SAMPLE","name":"S","onHand":1000000000000}"#),
+            (4, "/destinations", r#"{"country":"Sampleland","served":true}"#),
+        ];
+        for (at, path, body) in loads {
+            let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+            let (method, target) = ("POST".to_owned(), path.to_owned());
+            let request = Request { method, target, headers, body: body.as_bytes().to_vec() };
+            let answer = Connection::to(self.servers[at].address).send(&request, ANSWER_MAX);
+            ensure!(matches!(&answer, Outcome::Answered(response) if response.code == 200), "{path}: {answer:?}");
+        }
+        Ok(())
+    }
+
+    /// What is at this address of a server.
+    pub fn get(&self, at: usize, path: &str) -> Result<Response> {
+        let request = Request { method: "GET".to_owned(), target: path.to_owned(), ..Request::default() };
+        match Connection::to(self.servers[at].address).send(&request, ANSWER_MAX) {
+            Outcome::Answered(response) => Ok(response),
+            other => anyhow::bail!("GET {path} of {}: {other:?}", self.servers[at].name),
+        }
+    }
+
+    /// The JSON at this address; null where there is nothing.
+    pub fn json(&self, at: usize, path: &str) -> Result<Value> {
+        let response = self.get(at, path)?;
+        match response.code {
+            200 => serde_json::from_slice(&response.body).with_context(|| format!("GET {path}")),
+            404 => Ok(Value::Null),
+            code => anyhow::bail!("GET {path}: {code} {}", String::from_utf8_lossy(&response.body)),
+        }
+    }
+
+    /// The processes that have ended by themselves.
+    pub fn ended(&mut self) -> Vec<&'static str> {
+        let ended = |server: &mut Server| server.child.try_wait().ok().flatten().map(|_| server.name);
+        self.servers.iter_mut().filter_map(ended).collect()
+    }
+
+    /// Where the logs are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+/// The variables that name Kafka and PostgreSQL: those that run already, or those of this checkout.
+fn servers(workspace: &Workspace) -> Result<Vec<(String, String)>> {
+    let given = || SERVERS.map(|(from, to)| std::env::var(from).ok().map(|value| (to.to_owned(), value)));
+    if let [Some(kafka), Some(postgres)] = given() {
+        return Ok(vec![kafka, postgres]);
+    }
+    let services = Services::of(workspace);
+    services.up()?;
+    let all = services.variables()?;
+    let found = |(from, to): (&str, &str)| {
+        let value = all.iter().find(|(name, _)| *name == from).map(|(_, value)| value.clone());
+        Ok((to.to_owned(), value.with_context(|| format!("the services name no {from}"))?))
+    };
+    SERVERS.into_iter().map(found).collect()
+}
+
+impl Drop for Form {
+    fn drop(&mut self) {
+        for server in &mut self.servers {
+            let _ = server.child.kill(); // it may have ended
+            let _ = server.child.wait();
+        }
+    }
+}
