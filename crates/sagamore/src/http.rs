@@ -31,7 +31,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
 use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -149,11 +148,7 @@ where
 /// Whatever goes wrong on the way to a handler or in it is a problem, and the process goes on.
 fn guarded<S: Clone + Send + Sync + 'static>(routes: Routes<S>) -> Router<S> {
     let (router, table) = routes.documented();
-    router.fallback(nothing_here).layer(from_fn_with_state(table, door::door)).layer(CatchPanicLayer::custom(panicked))
-}
-
-async fn nothing_here(request: Request) -> Problem {
-    Problem::new(Code::NoSuchPage, format!("{} is no address of this server", request.uri().path()))
+    router.layer(from_fn_with_state(table, door::door)).layer(CatchPanicLayer::custom(panicked))
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {

@@ -22,8 +22,12 @@ pub async fn door(State(table): State<Table>, request: Request, next: Next) -> R
             Err(problem) => problem.into_response(),
         },
         (None, Some(allow)) => other_method(&request, &allow),
-        (None, None) => next.run(request).await, // there is nothing
+        (None, None) => nothing_here(&request).into_response(), // whatever the router makes of an empty segment
     }
+}
+
+fn nothing_here(request: &Request) -> Problem {
+    Problem::new(Code::NoSuchPage, format!("{} is no address of this server", request.uri().path()))
 }
 
 fn check(address: &Address, request: &Request) -> Result<(), Problem> {

@@ -62,6 +62,10 @@ fn every_address_tells_its_methods_and_refuses_others() {
             assert_eq!(head.body, "");
             assert_eq!(head.status == 405, !allow.contains("HEAD"), "{path}: {allow}");
         }
+        for path in ["/orders//unlock", "/orders/", "/nothing", "/orders/1/nothing"] {
+            server.send("OPTIONS", path, &[], "").is_problem(404, "SAGA-0100");
+            server.send("POST", path, &[], "").is_problem(404, "SAGA-0100");
+        }
         assert_eq!(server.send("HEAD", "/saga/start/1", &[], "").status, 405, "a HEAD starts nothing");
         server.get("/orders/1").is_problem(404, "SAGA-0300");
     }
