@@ -311,18 +311,19 @@ impl Client {
 
     /// A value of this schema, mostly one that the shop knows. `key`: the business key of the whole body.
     fn value(&mut self, name: &str, schema: &Value, key: &str) -> String {
-        if self.one_in(60) {
+        if self.one_in(250) {
             return self.random.choose(&STRANGE).to_owned();
         }
         let kind = if schema["type"].is_array() { Some("note") } else { schema["type"].as_str() };
         match kind {
             Some("object") => self.object(schema, key),
             Some("array") => {
-                let count = self.random.choose(&[1, 1, 1, 2, 3, 0]);
+                let count = if self.one_in(40) { 0 } else { self.random.choose(&[1, 1, 1, 2, 3]) };
                 let values: Vec<String> = (0..count).map(|_| self.value("", &schema["items"], key)).collect();
                 format!("[{}]", values.join(","))
             }
-            Some("integer") => self.random.choose(&["1", "2", "3", "100", "0", "-1", "1000000000000001"]).to_owned(),
+            Some("integer") if self.one_in(30) => self.random.choose(&["0", "-1", "1000000000000001"]).to_owned(),
+            Some("integer") => self.random.choose(&["1", "2", "3", "100"]).to_owned(),
             Some("boolean") => self.random.choose(&["true", "false"]).to_owned(),
             Some("note") => self.random.choose(&["null", "\"x\""]).to_owned(),
             None => self.order(key),
@@ -337,16 +338,16 @@ impl Client {
         let Some(properties) = schema["properties"].as_object() else { return "{}".to_owned() };
         let mut fields = Vec::new();
         for (name, schema) in properties {
-            if self.one_in(60) {
+            if self.one_in(250) {
                 continue;
             }
             let value = self.value(name, schema, key);
             fields.push(format!("\"{name}\":{value}"));
-            if self.one_in(200) {
+            if self.one_in(400) {
                 fields.push(format!("\"{name}\":{value}"));
             }
         }
-        if self.one_in(60) {
+        if self.one_in(150) {
             fields.push("\"colour\":\"red\"".to_owned());
         }
         format!("{{{}}}", fields.join(","))
@@ -365,7 +366,7 @@ impl Client {
     }
 
     fn text(&mut self, name: &str, key: &str) -> String {
-        if self.one_in(25) {
+        if self.one_in(120) {
             return self.nasty();
         }
         match name {
