@@ -25,7 +25,7 @@ use wire::{Connection, Outcome, Response};
 /// Requests of the run proper, in all forms together.
 pub const REQUESTS: u64 = 100_000;
 /// Requests of the short form that CI runs.
-pub const REQUESTS_SHORT: u64 = 6_000;
+pub const REQUESTS_SHORT: u64 = 15_000;
 /// Clients at the same time.
 const CLIENTS: u64 = 8;
 /// An answer that takes longer than the wait that was wished for, and this, hangs.

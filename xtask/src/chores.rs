@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::{caps, directions, documents, purity, words};
 use anyhow::{Context, Result, ensure};
-use sagamore_e2e::kills;
 use sagamore_e2e::services::Services;
 use sagamore_e2e::workspace::Workspace;
+use sagamore_e2e::{fuzz, kills};
 
 /// The check that `--tested` leaves out.
 pub const TESTS: &str = "tests";
@@ -57,6 +57,7 @@ pub const CHORES: &[Chore] = &[
         run: kills::orchestrated,
     },
     Chore { name: "choreographed", about: "the same where no orchestrator takes part", run: kills::choreographed },
+    Chore { name: "requests", about: "no request makes the HTTP API fail, hang or contradict itself", run: requests },
     Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
     Chore { name: "planted", about: "the simulator finds every planted bug, and no program holds one", run: planted },
 ];
@@ -146,6 +147,19 @@ fn real_tests(workspace: &Workspace) -> Result<BTreeSet<String>> {
         }
     }
     Ok(names)
+}
+
+/// The short form of `cargo xtask fuzz`, with the commit's hash as its seed.
+fn requests(workspace: &Workspace) -> Result<Vec<String>> {
+    let head = workspace.git(&["rev-parse", "HEAD"])?;
+    let seed = u64::from_str_radix(seed_base(&head)?, 16).context("the seed of a commit's hash")?;
+    let services = Services::of(workspace);
+    let ran_before = services.any_runs()?;
+    let found = fuzz::run(workspace, &fuzz::Options { requests: fuzz::REQUESTS_SHORT, seed, program: None });
+    if !ran_before && services.any_runs()? {
+        services.down()?;
+    }
+    found
 }
 
 fn simulate(workspace: &Workspace) -> Result<Vec<String>> {
