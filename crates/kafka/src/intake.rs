@@ -1,6 +1,6 @@
 //! What a consumer has taken from the brokers and nobody has asked for yet, and where each partition stands.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -34,6 +34,8 @@ pub(crate) struct Intake {
     given: Option<BTreeSet<Key>>,
     /// Where we began in partitions of which nothing has come.
     starts: BTreeMap<Key, u64>,
+    /// The offset that the client library fetches next in each partition, as it last reported.
+    fetches: BTreeMap<Key, u64>,
     /// Others are ours than when the thread looked last.
     pub regrouped: bool,
     /// The consumer is of no use any more.
@@ -234,6 +236,7 @@ impl Intake {
         }
         self.places.retain(|key, _| !keys.contains(key));
         self.starts.retain(|key, _| !keys.contains(key));
+        self.fetches.retain(|key, _| !keys.contains(key));
         let theirs = |delivered: &Delivered| {
             keys.iter().any(|(topic, partition)| *topic == delivered.record.topic && *partition == delivered.partition)
         };
@@ -254,6 +257,23 @@ impl Intake {
             place.base = place.base.max(stands);
         }
         place.high = place.high.max(high);
+    }
+
+    /// What the client library reports of its fetches from a partition; none: it knows no offset to fetch.
+    pub fn fetches(&mut self, key: Key, next: Option<u64>) {
+        match next {
+            Some(next) => self.fetches.insert(key, next),
+            None => self.fetches.remove(&key),
+        };
+    }
+
+    /// The offset that is fetched next in each of our partitions.
+    pub fn fetched(&self) -> HashMap<Key, Option<u64>> {
+        let keys = match &self.given {
+            Some(given) => given.clone(),
+            None => self.starts.keys().chain(self.fetches.keys()).cloned().collect(), // by their names here
+        };
+        keys.into_iter().map(|key| (key.clone(), self.fetches.get(&key).copied())).collect()
     }
 
     /// Our partitions, once the group has said which they are.

@@ -19,6 +19,7 @@ mod watch;
 
 mod intake;
 mod stall;
+mod stuck;
 
 mod config;
 mod fault;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -18,11 +18,12 @@ use sagamore_transport::{Delivered, Error, Mark, Reach, Record, Resource, Subscr
 use tokio::sync::oneshot;
 
 use crate::config;
-use crate::fault::unavailable;
+use crate::fault::{Asking, unavailable};
 use crate::intake::{Key, Shared};
 use crate::names::Names;
 use crate::options::Options;
 use crate::stall::Standing;
+use crate::stuck::Stuck;
 use crate::unreadable::{Doubts, Finding, is_of_a_record};
 use crate::watch::{Watch, key, list, tell};
 
@@ -33,6 +34,8 @@ const WAIT: Duration = Duration::from_millis(50);
 const TELL_EVERY: Duration = Duration::from_millis(100);
 /// How often the thread looks for partitions that do not advance.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long brokers may take to return offsets while nothing is fetched.
+const LOOK_MAX: Duration = Duration::from_secs(1);
 /// A consumer that nobody polls for so long advances nowhere, and that is no fault of its partitions.
 const UNPOLLED_MAX: Duration = Duration::from_secs(10);
 
@@ -50,6 +53,7 @@ pub(crate) struct Taker {
     doubts: Doubts,
     standing: Standing,
     looked: Instant,
+    stuck: Stuck,
     /// How many polls there were, and when that was another number.
     polled: (u64, Instant),
 }
@@ -113,6 +117,7 @@ impl Taker {
             nameless,
             standing: Standing::new(stalled_after),
             looked: now,
+            stuck: Stuck::new(now),
             polled: (0, now),
         })
     }
@@ -134,6 +139,7 @@ impl Taker {
                 self.look_at_progress();
             }
             self.make_room();
+            self.look_for_stuck();
             let wait = if self.look_for_unreadable() { Duration::ZERO } else { WAIT };
             match self.consumer.poll(wait) {
                 None => {}
@@ -201,6 +207,60 @@ impl Taker {
         }
         self.doubts.raise(self.shared.intake().awaited());
         Ok(())
+    }
+
+    /// Ends this consumer when the client library fetches nothing from a partition that has records: its successor does.
+    fn look_for_stuck(&mut self) {
+        let now = Instant::now();
+        if !self.stuck.is_due(now) {
+            return;
+        }
+        let (fetched, has_reason) = {
+            let intake = self.shared.intake();
+            let has_reason = self.paused || !self.doubts.is_empty() || intake.denied.is_some() || intake.dead.is_some();
+            (intake.fetched(), has_reason)
+        };
+        if has_reason {
+            return self.stuck.reset(now);
+        }
+        let idle = self.stuck.idle(&fetched, now);
+        let ends = match self.ends(&idle) {
+            Ok(ends) => ends,
+            Err(error) => {
+                tracing::debug!(%error, "compare partitions with the brokers");
+                return self.stuck.reset(now); // no broker answers: nothing can be fetched
+            }
+        };
+        for (key, first, end) in ends {
+            if self.stuck.compare(&key, first, end) {
+                let (topic, partition) = (&key.0, key.1);
+                let next = fetched.get(&key).copied().flatten();
+                tracing::warn!(%topic, partition, next, end, "nothing is fetched: the consumer is opened again");
+                metrics::counter!("sagamore_kafka_consumers_reopened_total").increment(1);
+                let why = format!("{topic}[{partition}] ends at {end}, and the client fetches nothing");
+                return self.shared.is_dead(Error::Unavailable(why));
+            }
+        }
+    }
+
+    /// The first and the last offset of these partitions. A client that remembers leader epochs of topics that are gone
+    /// gets no answer: then a new one asks.
+    fn ends(&self, keys: &[Key]) -> Result<Vec<(Key, u64, u64)>, Error> {
+        let own = keys.iter().map(|key| self.watermarks(&self.consumer, key)).collect();
+        if let Ok(ends) = own {
+            return Ok(ends);
+        }
+        let config = config::consumer(&self.options, &self.consumer.context().group)?;
+        let asking = BaseConsumer::from_config_and_context(&config, Asking);
+        let asking: BaseConsumer<Asking> = asking.map_err(|error| unavailable("make a consumer", &error))?;
+        keys.iter().map(|key| self.watermarks(&asking, key)).collect()
+    }
+
+    fn watermarks<C: ConsumerContext>(&self, asking: &BaseConsumer<C>, key: &Key) -> Result<(Key, u64, u64), Error> {
+        let partition = i32::try_from(key.1).unwrap_or(-1);
+        let marks = asking.fetch_watermarks(&self.names.there(&key.0), partition, LOOK_MAX);
+        let (first, end) = marks.map_err(|error| unavailable("ask how far the partitions go", &error))?;
+        Ok((key.clone(), u64::try_from(first).unwrap_or(0), u64::try_from(end).unwrap_or(0)))
     }
 
     /// Notes the partitions that do not advance.

@@ -35,10 +35,12 @@ impl ClientContext for Watch {
             let Some(topic) = self.names.here(&topic) else { continue };
             let topic: Arc<str> = topic.into();
             for (partition, seen) in seen.partitions {
-                let (Ok(partition), Ok(high)) = (u32::try_from(partition), u64::try_from(seen.hi_offset)) else {
-                    continue;
-                };
-                if seen.fetch_state == "active" {
+                let Ok(partition) = u32::try_from(partition) else { continue };
+                let is_fetched = seen.fetch_state == "active";
+                let next = u64::try_from(seen.next_offset).ok().filter(|_| is_fetched);
+                self.shared.intake().fetches((topic.clone(), partition), next);
+                let Ok(high) = u64::try_from(seen.hi_offset) else { continue };
+                if is_fetched {
                     let (committed, low) = (u64::try_from(seen.committed_offset), u64::try_from(seen.lo_offset));
                     // what the group has not read and is gone is not behind
                     let stands = committed.unwrap_or(0).max(low.unwrap_or(if committed.is_ok() { 0 } else { high }));
