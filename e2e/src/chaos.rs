@@ -4,6 +4,7 @@
 //! kind once a round, in an order that the seed determines.
 
 mod check;
+mod corrupt;
 mod faults;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,17 @@ pub struct Options {
     pub seed: u64,
     /// Only this kind, by its place in the list that `--list` prints.
     pub only: Option<usize>,
+    /// No fault strikes after this has passed, whatever kinds are left.
+    pub at_most: Option<Duration>,
+    /// No faults: rows are corrupted by hand instead, and each corruption must be reported.
+    pub corrupts: bool,
+}
+
+impl Options {
+    /// Every kind of fault once.
+    pub fn of_seed(seed: u64) -> Options {
+        Options { minutes: None, seed, only: None, at_most: None, corrupts: false }
+    }
 }
 
 /// One line a kind: what `--only` chooses from.
@@ -63,18 +75,25 @@ struct Tally {
 pub fn run(workspace: &Workspace, options: Options) -> Result<Vec<String>> {
     let built = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
-    println!("   seed {}: repeat with `cargo xtask chaos --seed {}`", options.seed, options.seed);
+    let commit = workspace.git(&["rev-parse", "--short", "HEAD"])?;
+    let state = if workspace.git(&["status", "--porcelain"])?.is_empty() { "clean" } else { "with changes" };
+    println!("   commit {} ({state}), seed {}", commit.trim(), options.seed);
+    println!("   repeat with `cargo xtask chaos --seed {}`", options.seed);
     Services::at(workspace, &format!("{FOLDER}/services")).down()?; // left by a campaign that was interrupted
     let volume = Volume::mount(&workspace.path(FOLDER).join("services/postgres"));
     let site = Arc::new(Site::start(workspace, FOLDER)?);
     let scene = Scene { site, ledger: Arc::default(), volume };
-    let outcome = campaign(&scene, options);
+    let outcome = if options.corrupts {
+        load_goods(&scene.site).and_then(|begun_with| corrupt::prove(&scene, begun_with, options.seed))
+    } else {
+        campaign(&scene, options).map(|()| scene.ledger.violations())
+    };
     println!("   logs of the processes: {}", scene.site.folder().display());
     for name in ORCHESTRATORS.into_iter().chain(SERVICES) {
         scene.site.kill(name)?;
     }
     scene.site.services.down()?;
-    outcome.map(|()| scene.ledger.violations())
+    outcome
 }
 
 fn campaign(scene: &Scene, options: Options) -> Result<()> {
@@ -86,15 +105,19 @@ fn campaign(scene: &Scene, options: Options) -> Result<()> {
     let mut tallies: BTreeMap<Fault, Tally> = BTreeMap::new();
     let begun = Instant::now();
     let time = Duration::from_secs(60 * options.minutes.unwrap_or(0));
+    let is_over = |rounds: u64| {
+        let elapsed = begun.elapsed();
+        (rounds > 0 && elapsed >= time) || options.at_most.is_some_and(|most| elapsed >= most)
+    };
     let mut rounds = 0;
-    while rounds == 0 || begun.elapsed() < time {
+    while !is_over(rounds) {
         let mut faults: Vec<Fault> = match options.only {
             Some(at) => vec![*Fault::ALL.get(at).context("no fault has this number: see --list")?],
             None => Fault::ALL.to_vec(),
         };
         random.shuffle(&mut faults);
         for fault in faults {
-            if rounds > 0 && begun.elapsed() >= time {
+            if is_over(rounds) {
                 break;
             }
             if let Some(obstacle) = fault.obstacle(scene) {

@@ -18,3 +18,4 @@ mod load;
 pub mod chaos;
 pub mod fuzz;
 pub mod outages;
+pub mod poison;

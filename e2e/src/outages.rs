@@ -52,10 +52,13 @@ fn outages(site: &Site, ledger: &Ledger) -> Result<()> {
 
 /// One orchestrator loses Kafka and keeps PostgreSQL: all its partitions and sagas go on at the other one.
 fn one_alone(site: &Site, ledger: &Ledger) -> Result<()> {
-    let cut = ORCHESTRATORS[0];
-    let (before, waiting) = (owned_by(site, cut)?, sagas_of(site, cut)?);
-    ensure!(before > 0, "{cut} owns no partition");
+    let (cut, paused) = (ORCHESTRATORS[0], SERVICES[3]);
+    site.signal(paused, "STOP")?;
+    std::thread::sleep(LEASE); // sagas gather that wait for it
     site.kafka_of(cut)?.set(Passage::Cut);
+    site.signal(paused, "CONT")?;
+    let (before, waiting) = (owned_by(site, cut)?, sagas_of(site, cut)?);
+    ensure!(before > 0 && !waiting.is_empty(), "{cut} owns {before} partitions and {} sagas", waiting.len());
     let begun = Instant::now();
     let mut moved = None;
     while begun.elapsed() < MOVED_MAX && moved.is_none() {

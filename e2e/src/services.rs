@@ -163,6 +163,12 @@ impl Services {
         kafka::Kafka::new(&self.folder, ports).produce(topic, body)
     }
 
+    /// How many records were ever published to a topic.
+    pub fn published(&self, topic: &str) -> Result<u64> {
+        let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
+        kafka::Kafka::new(&self.folder, ports).published(topic)
+    }
+
     /// Until its ports are free again: a process of many threads is gone a moment before they are.
     fn kill(&self, name: &str) -> Result<()> {
         let Some(process) = self.folder.running(name)? else { return Ok(()) };
@@ -181,6 +187,11 @@ impl Services {
     /// Where PostgreSQL is.
     pub fn postgres_url(&self) -> Result<String> {
         Ok(self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?.postgres_url())
+    }
+
+    /// Where Kafka stores its records.
+    pub fn kafka_folder(&self) -> PathBuf {
+        self.folder.of("kafka").join("data")
     }
 
     /// Where PostgreSQL stores its data.

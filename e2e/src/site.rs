@@ -91,7 +91,9 @@ impl Site {
         plain.down()?;
         let services = plain.with_doors(doors);
         services.up()?;
-        let program = workspace.path("target/debug/sagamore");
+        let program = path.join("sagamore");
+        let _ = std::fs::remove_file(&program); // of an earlier campaign
+        std::fs::copy(workspace.path("target/debug/sagamore"), &program).context("copy the program")?; // a build may replace it
         let site = Site { services, namespace, program, folder: logs, members, children: Mutex::default() };
         site.apply_topics()?;
         for name in ORCHESTRATORS.into_iter().chain(SERVICES) {

@@ -11,7 +11,7 @@ use crate::{caps, directions, documents, purity, words};
 use anyhow::{Context, Result, ensure};
 use sagamore_e2e::services::Services;
 use sagamore_e2e::workspace::Workspace;
-use sagamore_e2e::{fuzz, kills};
+use sagamore_e2e::{chaos, fuzz, kills, outages};
 
 /// The check that `--tested` leaves out.
 pub const TESTS: &str = "tests";
@@ -19,6 +19,9 @@ pub const TESTS: &str = "tests";
 const SEEDS: &str = "3000";
 /// How many hexadecimal digits of the commit's hash make the first seed: 64 bits.
 const SEED_DIGITS: usize = 16;
+
+/// How long faults strike: all kinds take four minutes on two cores, and checks and servers half a minute more.
+const CHAOS_MAX: Duration = Duration::from_secs(270);
 
 /// All tests of these crates want real services.
 const REAL: [&str; 4] = ["engine", "kafka", "sdk", "shop"];
@@ -58,6 +61,16 @@ pub const CHORES: &[Chore] = &[
     },
     Chore { name: "choreographed", about: "the same where no orchestrator takes part", run: kills::choreographed },
     Chore { name: "requests", about: "no request makes the HTTP API fail, hang or contradict itself", run: requests },
+    Chore {
+        name: "chaos",
+        about: "the invariants hold under faults of every kind, in an order from the commit's hash",
+        run: chaos,
+    },
+    Chore {
+        name: "outages",
+        about: "partitions of an orchestrator without Kafka move, and none when all lack it",
+        run: outages::run,
+    },
     Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
     Chore { name: "planted", about: "the simulator finds every planted bug, and no program holds one", run: planted },
 ];
@@ -160,6 +173,13 @@ fn requests(workspace: &Workspace) -> Result<Vec<String>> {
         services.down()?;
     }
     found
+}
+
+/// As many kinds of faults as fit; the seed decides which are left out on a slow machine.
+fn chaos(workspace: &Workspace) -> Result<Vec<String>> {
+    let head = workspace.git(&["rev-parse", "HEAD"])?;
+    let seed = u64::from_str_radix(seed_base(&head)?, 16)?;
+    chaos::run(workspace, chaos::Options { at_most: Some(CHAOS_MAX), ..chaos::Options::of_seed(seed) })
 }
 
 fn simulate(workspace: &Workspace) -> Result<Vec<String>> {

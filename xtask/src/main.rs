@@ -14,16 +14,18 @@ use anyhow::{Context, Result, bail};
 
 use crate::chores::{CHORES, Chore};
 use sagamore_e2e::workspace::Workspace;
-use sagamore_e2e::{chaos, fuzz, outages, services};
+use sagamore_e2e::{chaos, fuzz, outages, poison, services};
 
 const USAGE: &str = "\
 usage: cargo xtask ci [--tested]   every check, in order; --tested leaves out the test suite (it has just run)
        cargo xtask CHECK..         these checks alone
        cargo xtask docs            writes the generated documents anew
        cargo xtask services ..     up, down, status, env: Kafka and PostgreSQL on loopback, without Docker
-       cargo xtask chaos ..        every kind of fault beside a steady load: [--minutes N] [--seed N] [--only N] [--list]
+       cargo xtask chaos ..        every kind of fault beside a steady load: [--minutes N] [--seed N] [--only N] [--list],
+                                  or rows corrupted by hand, each of which must be reported: --corrupt
        cargo xtask outages         orchestrators that lose Kafka, alone and together
        cargo xtask fuzz ..         requests from the routes' own shapes: [--requests N] [--seed N] [--program PATH]
+       cargo xtask poison          sagas beside a poisoned one, for six kinds of poison: latency, and what is offered
        cargo xtask help            this text
 ";
 
@@ -55,6 +57,10 @@ fn obey(arguments: &[&str]) -> Result<ExitCode> {
             let violations = outages::run(&Workspace::find()?)?;
             Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        ["poison"] => {
+            let offences = poison::run(&Workspace::find()?)?;
+            Ok(if offences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         ["services", rest @ ..] => services::obey(&Workspace::find()?, rest),
         names => {
             let passed = chores::run(&Workspace::find()?, &select(names)?);
@@ -66,7 +72,7 @@ fn obey(arguments: &[&str]) -> Result<ExitCode> {
 /// Runs a campaign of faults with these arguments.
 fn chaos(arguments: &[&str]) -> Result<ExitCode> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let mut options = chaos::Options { minutes: None, seed: since.as_secs(), only: None };
+    let mut options = chaos::Options::of_seed(since.as_secs());
     let mut rest = arguments;
     while let [flag, after @ ..] = rest {
         let value = || after.first().with_context(|| format!("{flag} needs a number"));
@@ -74,6 +80,11 @@ fn chaos(arguments: &[&str]) -> Result<ExitCode> {
             "--list" => {
                 print!("{}", chaos::list());
                 return Ok(ExitCode::SUCCESS);
+            }
+            "--corrupt" => {
+                options.corrupts = true;
+                rest = after;
+                continue;
             }
             "--minutes" => options.minutes = Some(value()?.parse()?),
             "--seed" => options.seed = value()?.parse()?,

@@ -3,7 +3,7 @@
 mod disk;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -99,6 +99,8 @@ const CUT_S: u64 = 10;
 const LOCKED_S: u64 = 6;
 /// How long a graceful stop may take.
 const STOP_MAX: Duration = Duration::from_secs(15);
+/// How long an unreadable record may take until its dead letter is published.
+const DEAD_LETTER_MAX: Duration = Duration::from_secs(30);
 /// How long an overload lasts.
 const OVERLOAD: Duration = Duration::from_secs(10);
 
@@ -148,7 +150,7 @@ impl Fault {
             Fault::ClockJumpRestart => clock_jump(site, one, random, true),
             Fault::BrokerRestart => site.services.kill_and_start("kafka"),
             Fault::DatabaseRestart => site.services.kill_and_start("postgres"),
-            Fault::TopicWipe => site.services.kill_and_start_empty("kafka").and_then(|()| site.apply_topics()),
+            Fault::TopicWipe => topic_wipe(site),
             Fault::RebalanceStorm => (0..4).try_for_each(|_| {
                 site.spawn(SECOND)?;
                 seconds(2);
@@ -160,7 +162,7 @@ impl Fault {
                 seconds(6);
                 if random.below(2) == 0 { site.kill(JOINER) } else { site.stop(JOINER, STOP_MAX) }
             }
-            Fault::Poison => poison(site),
+            Fault::Poison => poison(site, &scene.ledger),
             Fault::Overload => {
                 let load = Load::start(site, &scene.ledger, random.below(u64::MAX), CLIENTS_OVERLOADED, Duration::ZERO);
                 std::thread::sleep(OVERLOAD);
@@ -190,6 +192,14 @@ fn kill_all(site: &Site) -> Result<()> {
     all().try_for_each(|name| site.spawn(name))
 }
 
+/// The broker restarts first: its partitions' leader epochs rise above those of the topics that are created afterwards.
+fn topic_wipe(site: &Site) -> Result<()> {
+    site.services.kill_and_start("kafka")?;
+    seconds(5); // every client knows the epochs
+    site.services.kill_and_start_empty("kafka")?;
+    site.apply_topics()
+}
+
 /// PostgreSQL may end when its log finds no room: it is started again once there is room.
 fn full_disk(scene: &Scene) -> Result<()> {
     let volume = scene.volume.as_ref().context("there is no volume")?;
@@ -206,9 +216,7 @@ fn read_only(site: &Site, count: u64) -> Result<()> {
     };
     set("SET default_transaction_read_only = on")?;
     seconds(count);
-    // the session that ends it is read-only itself, unless it says otherwise
-    site.sql("SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only").ok();
-    set("RESET default_transaction_read_only")
+    set("RESET default_transaction_read_only") // which a session that is itself read-only may do
 }
 
 fn clock_jump(site: &Site, name: &'static str, random: &mut Random, restarts: bool) -> Result<()> {
@@ -226,10 +234,23 @@ fn clock_jump(site: &Site, name: &'static str, random: &mut Random, restarts: bo
     Ok(())
 }
 
-fn poison(site: &Site) -> Result<()> {
-    for topic in ["payment.commands", "sagamore.replies"] {
-        let topic = format!("{}.{topic}", site.namespace);
-        site.services.produce(&topic, "not a message of ours")?;
+/// Each record must become a dead letter.
+fn poison(site: &Site, ledger: &Ledger) -> Result<()> {
+    let topics = ["payment.commands", "sagamore.replies"].map(|topic| format!("{}.{topic}", site.namespace));
+    let dead_letters = |topic: &String| site.services.published(&format!("{topic}-dlt"));
+    let before = [dead_letters(&topics[0])?, dead_letters(&topics[1])?];
+    for topic in &topics {
+        site.services.produce(topic, "not a message of ours")?;
+    }
+    for (topic, before) in topics.iter().zip(before) {
+        let begun = Instant::now();
+        while dead_letters(topic)? <= before {
+            if begun.elapsed() > DEAD_LETTER_MAX {
+                ledger.violate(format!("vanished-message: an unreadable record of {topic} is no dead letter"));
+                break;
+            }
+        }
+        ledger.count("dead letters of unreadable records");
     }
     Ok(())
 }

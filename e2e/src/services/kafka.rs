@@ -98,6 +98,15 @@ impl Kafka {
         Ok(())
     }
 
+    /// How many records were ever published to a topic; none where there is no such topic.
+    pub fn published(&self, topic: &str) -> Result<u64> {
+        let mut java = self.java();
+        java.args(["org.apache.kafka.tools.GetOffsetShell", "--bootstrap-server", &self.ports.brokers()]);
+        let output = java.args(["--topic", topic]).output().context("run the offset shell")?;
+        let ends = String::from_utf8_lossy(&output.stdout).into_owned(); // topic:partition:end
+        Ok(ends.lines().filter_map(|line| line.rsplit_once(':')?.1.parse::<u64>().ok()).sum())
+    }
+
     fn java(&self) -> Command {
         let mut java = Command::new("java");
         java.args(HEAP).arg(format!("-Dlog4j2.configurationFile={}", self.here.join("log4j2.properties").display()));

@@ -1,0 +1,172 @@
+//! Measures what one poisoned saga costs the others, on real Kafka and PostgreSQL: 64 clients run sagas, and one kind of
+//! poison after another strikes one saga. Prints a line a kind, and fails when one of them is out of bounds.
+//!
+//! `cargo xtask poison` starts servers for it. The folder of Kafka's data is needed to damage a stored record.
+
+mod cast;
+mod clients;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use sagamore_core::saga::{Rescue, Status, Verb};
+use sagamore_core::{Allowed, Body, SagaId};
+use sagamore_engine::{Filter, Start};
+
+use cast::{Errand, Site};
+use clients::{Clients, Figures};
+
+/// Sagas beside the poison that run at once.
+const CLIENTS: usize = 64;
+const P99_MAX: Duration = Duration::from_secs(5);
+/// A verb is offered, or the saga is listed as set aside, within this.
+const OFFERED_WITHIN: Duration = Duration::from_secs(60);
+/// How long the others are measured at least, from the poison on.
+const MEASURED: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(250);
+
+/// One kind of poison.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Poison {
+    /// A handler ignores the error of a statement, and answers done.
+    SwallowedError,
+    /// A statement takes longer than the database allows.
+    StatementTimeout,
+    /// A handler's output is larger than a reply may be.
+    HugeOutput,
+    /// A saga's row is that of a newer program.
+    UnreadableRow,
+    /// Outputs that are small enough, and together too large for a command.
+    OversizedCommand,
+    /// A stored command whose checksum is wrong.
+    UnreadableRecord,
+}
+
+const ALL: [(Poison, &str); 6] = [
+    (Poison::SwallowedError, "swallowed error"),
+    (Poison::StatementTimeout, "statement timeout"),
+    (Poison::HugeOutput, "huge output"),
+    (Poison::UnreadableRow, "unreadable row"),
+    (Poison::OversizedCommand, "oversized command"),
+    (Poison::UnreadableRecord, "unreadable record"),
+];
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let variable = |name: &str| std::env::var(name).with_context(|| format!("set {name}, or run `cargo xtask poison`"));
+    let (brokers, url) = (variable("SAGAMORE_TEST_KAFKA")?, variable("SAGAMORE_TEST_POSTGRES")?);
+    let data = PathBuf::from(variable("SAGAMORE_TEST_KAFKA_DATA")?);
+    let mut site = Site::start(brokers, url, data).await?;
+    let measured = measure(&mut site).await;
+    site.remove().await?;
+    measured
+}
+
+async fn measure(site: &mut Site) -> Result<()> {
+    println!("{CLIENTS} clients; one saga is poisoned, the others complete");
+    println!("{:<20} {:>7} {:>9} {:>9} {:>9}  the poisoned saga", "poison", "others", "p50", "p99", "longest");
+    let mut offences = Vec::new();
+    for (poison, name) in ALL {
+        let (figures, what) = strike(site, poison).await.with_context(|| name.to_owned())?;
+        let Figures { others, p50, p99, longest, incomplete } = figures;
+        println!("{name:<20} {others:>7} {p50:>9.1?} {p99:>9.1?} {longest:>9.1?}  {what}");
+        if p99 > P99_MAX {
+            offences.push(format!("{name}: p99 of the others {p99:?}"));
+        }
+        if !incomplete.is_empty() {
+            offences.push(format!("{name}: affected others: {incomplete:?}"));
+        }
+    }
+    ensure!(offences.is_empty(), "{}", offences.join("; "));
+    Ok(())
+}
+
+/// Poisons one saga beside the clients. Returns the figures of the others, and what became of the poisoned one.
+async fn strike(site: &mut Site, poison: Poison) -> Result<(Figures, String)> {
+    let clients = Clients::start(&site.handles, CLIENTS);
+    tokio::time::sleep(Duration::from_secs(2)).await; // warm
+    let begun = Instant::now();
+    clients.measure();
+    let what = match poison {
+        Poison::SwallowedError => faulty(site, "errand", "write", "swallow").await?,
+        Poison::StatementTimeout => faulty(site, "errand", "write", "slow").await?,
+        Poison::HugeOutput => faulty(site, "errand", "write", "huge").await?,
+        Poison::OversizedCommand => faulty(site, "bundle", "bind", "large").await?,
+        Poison::UnreadableRow => unreadable_row(site).await?,
+        Poison::UnreadableRecord => unreadable_record(site).await?,
+    };
+    tokio::time::sleep(MEASURED.saturating_sub(begun.elapsed())).await;
+    let figures = clients.stop().await?;
+    site.all_up()?;
+    Ok((figures, what))
+}
+
+async fn start(site: &Site, definition: &str, mode: &str) -> Result<SagaId> {
+    let (definition, key) = (definition.parse()?, format!("poisoned-{mode}"));
+    let input = Body::of(&Errand { key: key.clone(), mode: mode.to_owned() })?;
+    Ok(site.handles[0].start(Start { definition, key, input, idempotency_key: None }).await?.id)
+}
+
+/// A saga whose step cannot be done: a person is offered verbs, and ends it with one of them.
+async fn faulty(site: &Site, definition: &str, step: &str, mode: &str) -> Result<String> {
+    let id = start(site, definition, mode).await?;
+    let begun = Instant::now();
+    let offered = |verb| Allowed::Rescue { step: step.parse().expect("a step's name"), verb };
+    loop {
+        let detail = site.handles[0].show(&id).await?.context("the saga exists")?;
+        let allowed = detail.saga.allowed_actions(site.handles[0].now());
+        if [Verb::Retry, Verb::Skip, Verb::Resolve].into_iter().all(|verb| allowed.contains(&offered(verb))) {
+            break;
+        }
+        ensure!(begun.elapsed() < OFFERED_WITHIN, "{id} is {:?}, and offers {allowed:?}", detail.header.status);
+        tokio::time::sleep(POLL).await;
+    }
+    let offered_after = begun.elapsed();
+    let reason = "by the measurement".to_owned();
+    site.handles[0].rescue(id.clone(), Rescue { step: step.parse()?, verb: Verb::Skip, reason }).await?;
+    let rest = site.handles[0].wait(id.clone(), OFFERED_WITHIN).await?.context("a skipped step ends the saga")?;
+    Ok(format!("retry, skip, resolve offered after {offered_after:.1?}; skipped: {:?}", rest.status))
+}
+
+/// A newer program has written the saga's row: it is set aside, and listed as unreadable.
+async fn unreadable_row(site: &mut Site) -> Result<String> {
+    let id = start(site, "letter", "row").await?;
+    site.wait_for_command(&id).await?;
+    let of_it = format!("(SELECT seq FROM saga WHERE id = '{id}')");
+    let newer = format!(
+        "INSERT INTO journal SELECT seq, revision + 1, replace(entry, 'started', 'adjourned') FROM journal
+             WHERE seq = {of_it} AND revision = 1;
+         UPDATE saga SET status = 'adjourned', revision = revision + 1 WHERE id = '{id}'"
+    );
+    site.sql(&newer).await?;
+    let begun = Instant::now();
+    site.start_scribe()?; // its reply has the saga read again
+    let only = Filter { unreadable: true, ..Filter::default() };
+    loop {
+        let aside = site.handles[0].list(&only).await?.unreadable;
+        if aside.iter().any(|saga| saga.id == id.to_string()) {
+            ensure!(aside.len() == 1, "exactly one saga is set aside: {aside:?}");
+            break;
+        }
+        ensure!(begun.elapsed() < OFFERED_WITHIN, "{id} is not set aside");
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(format!("set aside, listed as unreadable after {:.1?}", begun.elapsed()))
+}
+
+/// A stored command is damaged before its service reads it: a dead letter takes its place, and the saga sends it again.
+async fn unreadable_record(site: &mut Site) -> Result<String> {
+    site.stop_scribe().await;
+    let id = start(site, "letter", "record").await?;
+    site.wait_for_command(&id).await?;
+    site.damage_stored_command(&id)?;
+    let begun = Instant::now();
+    site.start_scribe()?;
+    let rest = site.handles[0].wait(id.clone(), OFFERED_WITHIN).await?;
+    let rest = rest.with_context(|| format!("{id} is not at rest"))?;
+    ensure!(rest.status == Status::Completed, "{id} is {:?}", rest.status);
+    let dead = site.dead_letters().await?;
+    ensure!(dead.len() == 1, "dead letters of the offsets {dead:?}");
+    Ok(format!("1 dead letter; sent again, completed after {:.1?}", begun.elapsed()))
+}

@@ -1,0 +1,21 @@
+//! `cargo xtask poison`: what one poisoned saga costs the others, on a Kafka and a PostgreSQL of its own.
+
+use anyhow::Result;
+
+use crate::services::Services;
+use crate::workspace::Workspace;
+
+const FOLDER: &str = "target/poison/services";
+
+/// Runs the example that measures it. Returns the offences, a line each.
+pub fn run(workspace: &Workspace) -> Result<Vec<String>> {
+    let services = Services::at(workspace, FOLDER);
+    services.up()?;
+    let outcome = services.variables().and_then(|variables| {
+        let data = services.kafka_folder().display().to_string();
+        let variables = [variables.as_slice(), &[("SAGAMORE_TEST_KAFKA_DATA", data)]].concat();
+        workspace.cargo_with(&["run", "--quiet", "-p", "sagamore", "--example", "poison"], &variables)
+    });
+    services.down()?;
+    outcome
+}
