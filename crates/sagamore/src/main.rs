@@ -23,6 +23,10 @@ use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Exit};
 
+/// Bodies of 100 KiB and more fragment the heap of glibc: four times what the live sagas take, measured by the example `memory`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::read();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
