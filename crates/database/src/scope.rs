@@ -30,7 +30,11 @@ impl Scope {
         if let Some(cause) = self.aborted() {
             return Err(Error::Aborted(Box::new(cause)));
         }
-        statement(self.transaction()).await.inspect_err(|error| self.abort(error))
+        match statement(self.transaction()).await {
+            // the failure before it may have been read by another task meanwhile, which then has the cause
+            Err(Error::Aborted(unseen)) => Err(Error::Aborted(self.aborted().map_or(unseen, Box::new))),
+            outcome => outcome.inspect_err(|error| self.abort(error)),
+        }
     }
 
     /// Releases the innermost savepoint, or fails with what aborted the transaction since.

@@ -18,7 +18,7 @@ pub(super) fn error(error: &tokio_postgres::Error) -> Error {
 /// What a failed COMMIT means. Only when the server itself says that it refused is it known what became of it.
 pub(super) fn commit_error(failure: &tokio_postgres::Error) -> Error {
     match error(failure) {
-        known @ (Error::Constraint(_) | Error::Conflict(_) | Error::Statement(_)) => known,
+        known @ (Error::Constraint(_) | Error::Conflict(_) | Error::Statement(_) | Error::Aborted(_)) => known,
         unknown => Error::CommitUnknown(unknown.to_string()),
     }
 }
@@ -47,6 +47,8 @@ fn sorted(code: &SqlState, routine: Option<&str>, text: String) -> Error {
         "0A000" if routine == Some("RevalidateCachedQuery") => Error::Conflict(text),
         // a transaction that was idle for too long, or took too long: the connection is gone
         "25P03" | "25P04" => Error::Unavailable(text),
+        // a statement before this one failed, and its answer was not read yet: that one's error is the cause
+        "25P02" => Error::Aborted(Box::new(Error::Conflict(text))),
         // read-only: the server was demoted, or its disk is full, and soon there will be another one, or room
         "25006" => Error::Unavailable(text),
         code => match code.get(..2) {
@@ -77,9 +79,10 @@ mod tests {
         for code in ["08006", "57P01", "57P03", "53300", "53100", "28P01", "25P03", "25006", "58030", "XX001"] {
             check(code, Error::Unavailable);
         }
-        for code in ["42601", "42P01", "42703", "25P02", "42501", "0A000", "3D000"] {
+        for code in ["42601", "42P01", "42703", "42501", "0A000", "3D000"] {
             check(code, Error::Statement);
         }
+        check("25P02", |text| Error::Aborted(Box::new(Error::Conflict(text))));
         let altered = sorted(&SqlState::FEATURE_NOT_SUPPORTED, Some("RevalidateCachedQuery"), "altered".into());
         assert_eq!(altered, Error::Conflict("altered".into()));
     }

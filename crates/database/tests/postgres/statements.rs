@@ -1,5 +1,6 @@
 //! What statements do on PostgreSQL beyond the port.
 
+use futures_util::FutureExt as _;
 use sagamore_database::postgres::array;
 use sagamore_database::{Database, Error, Migration, Value};
 
@@ -39,6 +40,24 @@ async fn plans_walk_indexes_from_the_first_row_on() {
     let rows = db.query("EXPLAIN SELECT c FROM thing WHERE a = 'x' AND b = 1", ()).await.unwrap();
     let plan: String = rows.iter().map(|row| row.get::<String>(0).unwrap()).collect();
     assert!(plan.contains("Index Scan using thing_pkey"), "{plan}");
+}
+
+/// As in a turn that reads and reserves numbers side by side while the server is read-only: the consequence arrived first, and
+/// ended an orchestrator as a wrong statement.
+#[tokio::test]
+async fn a_statement_behind_a_failure_that_nobody_has_read_yet_may_be_tried_again() {
+    let Some(server) = Server::there() else { return };
+    let db = server.database();
+    let open = db.begin().await.unwrap();
+    let (one, other) = (open.tx(), open.tx());
+    let mut failing = Box::pin(one.query("SELECT nothing FROM nowhere", ()));
+    assert!(failing.as_mut().now_or_never().is_none(), "it is sent, and not answered");
+    let consequence = other.query("SELECT 1", ()).await.expect_err("the transaction is aborted");
+    assert!(matches!(consequence, Error::Aborted(_)) && consequence.is_transient(), "{consequence:?}");
+    let cause = failing.await.expect_err("there is no such table");
+    assert!(matches!(cause, Error::Statement(_)), "{cause:?}");
+    let later = other.query("SELECT 1", ()).await.expect_err("the transaction is aborted");
+    assert_eq!(later, Error::Aborted(Box::new(cause)));
 }
 
 #[tokio::test]
