@@ -23,14 +23,18 @@ fn record(topic: &str, bytes: usize) -> Record {
 /// Denies it on the brokers; false where they know no rights.
 fn denied(on: On<'_>, operation: Operation) -> bool {
     let Some(brokers) = brokers() else { return false };
-    match raw::deny(brokers.split(',').next().expect("an address"), on, operation) {
+    let broker = brokers.split(',').next().expect("an address");
+    match raw::deny(broker, on, operation) {
         raw::SECURITY_DISABLED => {
             common::left_out("the tests of rights, because the brokers have no authorizer");
             false
         }
         error => {
             assert_eq!(error, 0, "the ACL is made");
-            std::thread::sleep(Duration::from_millis(500)); // until the broker has read it from its controller
+            let until = Instant::now() + PATIENCE;
+            while !raw::is_denied(broker, on, operation) {
+                assert!(Instant::now() < until, "the broker never reads the right from its controller");
+            }
             true
         }
     }

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 const PRODUCE: i16 = 0;
+const DESCRIBE_ACLS: i16 = 29;
 const CREATE_ACLS: i16 = 30;
 /// The brokers have no authorizer.
 pub const SECURITY_DISABLED: i16 = 54;
@@ -71,12 +72,7 @@ pub fn produce(brokers: &str, topic: &str, partition: i32, batch: &[u8]) -> i16 
 pub fn deny(brokers: &str, on: On<'_>, operation: Operation) -> i16 {
     let (allow, deny) = (3, 2);
     let acl = |operation: Operation, permission: i8| {
-        let (kind, name): (i8, &str) = match on {
-            On::Topic(name) => (2, name),
-            On::Group(name) => (3, name),
-        };
-        let mut acl = kind.to_be_bytes().to_vec();
-        acl.extend(text(name));
+        let mut acl = on.resource();
         acl.extend(3_i8.to_be_bytes()); // the name as it is
         acl.extend(text("User:*"));
         acl.extend(text("*"));
@@ -88,6 +84,34 @@ pub fn deny(brokers: &str, on: On<'_>, operation: Operation) -> i16 {
     body.extend(acl(operation, deny));
     let answer = call(brokers, CREATE_ACLS, 1, &body);
     i16::from_be_bytes([answer[8], answer[9]]) // behind the throttle time and the count
+}
+
+/// Whether the broker's authorizer has read a denial of this operation from its controller.
+pub fn is_denied(brokers: &str, on: On<'_>, operation: Operation) -> bool {
+    let (exactly, deny) = (3_i8, 2_i8);
+    let mut filter = on.resource();
+    filter.extend(exactly.to_be_bytes());
+    filter.extend([(-1_i16).to_be_bytes(), (-1_i16).to_be_bytes()].concat()); // of any principal, from any host
+    filter.extend([(operation as i8).to_be_bytes(), deny.to_be_bytes()].concat());
+    let answer = call(brokers, DESCRIBE_ACLS, 1, &filter);
+    let error = i16::from_be_bytes([answer[4], answer[5]]); // behind the throttle time
+    assert_eq!(error, 0, "the rights can be read");
+    let message = i16::from_be_bytes([answer[6], answer[7]]).max(0);
+    let count = 8 + usize::try_from(message).expect("a length");
+    answer[count..count + 4] != [0; 4]
+}
+
+impl On<'_> {
+    /// Its kind and its name.
+    fn resource(self) -> Vec<u8> {
+        let (kind, name): (i8, &str) = match self {
+            On::Topic(name) => (2, name),
+            On::Group(name) => (3, name),
+        };
+        let mut resource = kind.to_be_bytes().to_vec();
+        resource.extend(text(name));
+        resource
+    }
 }
 
 fn call(brokers: &str, kind: i16, version: i16, body: &[u8]) -> Vec<u8> {
