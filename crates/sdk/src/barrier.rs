@@ -84,13 +84,32 @@ pub(crate) enum Verdict {
 
 /// Claims the steps of all keys, no two of one step, and tells what is known of each: two round trips at most.
 pub(crate) async fn claim(tx: &Tx, keys: &[&StepKey], now: Timestamp) -> Result<Vec<Known>, Error> {
+    Ok(claim_within(tx, keys, now, usize::MAX).await?.known)
+}
+
+/// What is known of claimed steps.
+pub(crate) struct Claimed {
+    /// One for each key. Behind the first `read` keys nothing is known, and new claims have to be released.
+    pub known: Vec<Known>,
+    pub read: usize,
+}
+
+/// Like [`claim`], but stored answers are read only until they have `bytes_max` bytes: the last one may pass it.
+pub(crate) async fn claim_within(
+    tx: &Tx,
+    keys: &[&StepKey],
+    now: Timestamp,
+    bytes_max: usize,
+) -> Result<Claimed, Error> {
     let mut sorted = keys.to_vec();
     sorted.sort_unstable(); // the same order everywhere: no deadlocks
     let rows = match tx.dialect() {
-        Dialect::Sqlite => sqlite::claim(tx, &sorted, keys, now).await?,
-        Dialect::Postgres => postgres::claim(tx, &sorted, keys, now).await?,
+        Dialect::Sqlite => sqlite::claim(tx, &sorted, keys, now, bytes_max).await?,
+        Dialect::Postgres => postgres::claim(tx, &sorted, keys, now, bytes_max).await?,
     };
-    rows.iter().map(|rows| Known::of(rows)).collect()
+    let (rows, read) = rows;
+    let known = rows.iter().map(|rows| Known::of(rows)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Claimed { known, read })
 }
 
 /// Stores answers: one round trip. `Outcome::Fault` leaves no row, and a step that was only claimed is given back.
@@ -232,6 +251,11 @@ fn rows(key: &StepKey, known: &Known, outcome: &Outcome, now: Timestamp) -> Vec<
     rows
 }
 
+/// The row of a step of which nothing was known.
+fn just_claimed() -> Row {
+    Row::new(vec!["action".into(), 1_i64.into(), "claimed".into(), "".into()])
+}
+
 fn text(refusal: &Refusal) -> String {
     Body::of(refusal).expect("two texts are JSON").as_str().to_owned()
 }
@@ -246,4 +270,44 @@ fn superseded() -> Verdict {
 
 fn newer() -> Refusal {
     Refusal::new(code::SUPERSEDED, "a newer generation of this step has been seen")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(step: &str) -> StepKey {
+        let (saga, step) = ("toy:1".parse().expect("an id"), step.parse().expect("a name"));
+        StepKey { saga, step, direction: Direction::Action, generation: 1 }
+    }
+
+    /// Repeats of a thousand large outputs must not be read at once.
+    #[tokio::test]
+    async fn a_claim_reads_stored_outputs_up_to_a_bound_and_commits_no_claim_behind_it() {
+        let database = sagamore_database::testing::database();
+        database.migrate("barrier", MIGRATIONS, 1).await.expect("migrate");
+        let keys: Vec<StepKey> = (0..40).map(|number| key(&format!("s{number:02}"))).collect();
+        let (stored, new) = (&keys[..39], &keys[39]);
+        let large = Outcome::Done(Body::parse(&format!("\"{}\"", "x".repeat(998))).expect("JSON"));
+        let open = database.begin().await.expect("begin");
+        let known = claim(&open.tx(), &stored.iter().collect::<Vec<_>>(), Timestamp(1)).await.expect("claim");
+        let answers: Vec<_> = stored.iter().zip(&known).map(|(key, known)| (key, known, &large)).collect();
+        store(&open.tx(), &answers, Timestamp(1)).await.expect("store");
+        open.commit().await.expect("commit");
+
+        let open = database.begin().await.expect("begin");
+        let all: Vec<&StepKey> = keys.iter().collect();
+        let Claimed { known, read } = claim_within(&open.tx(), &all, Timestamp(2), 2_500).await.expect("claim");
+        assert!((3..=16).contains(&read), "{read} answers of 1,000 bytes each");
+        let bytes: usize =
+            known.iter().filter_map(|known| known.done(Direction::Action)).map(|body| body.as_str().len()).sum();
+        assert_eq!(bytes, read * 1_000, "nothing behind them is read");
+        let left = Outcome::Fault(String::new());
+        store(&open.tx(), &[(new, &known[39], &left)], Timestamp(2)).await.expect("release");
+        open.commit().await.expect("commit");
+        let rows = database.query("SELECT count(*) FROM barrier WHERE status = 'claimed'", ()).await.expect("read");
+        assert_eq!(rows[0].get::<i64>(0), Ok(0));
+        let rows = database.query("SELECT count(*) FROM barrier", ()).await.expect("read");
+        assert_eq!(rows[0].get::<i64>(0), Ok(39));
+    }
 }

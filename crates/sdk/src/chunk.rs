@@ -185,7 +185,10 @@ impl Room<'_> {
     ) -> Result<Vec<Option<Answer>>, Stop> {
         let tx = open.tx();
         let keys: Vec<&StepKey> = chunk.iter().map(|asked| &asked.key).collect();
-        let known = barrier::claim(&tx, &keys, self.now).await.map_err(Stop::of)?;
+        let claimed = barrier::claim_within(&tx, &keys, self.now, self.bytes_max).await.map_err(Stop::of)?;
+        // what is behind the bound is left, in order: a later command may share the key of an earlier one
+        let (whole, known) = (chunk, claimed.known);
+        let chunk = &whole[..claimed.read];
         let inputs = self.inputs(&tx, chunk, &known).await.map_err(Stop::of)?;
         let mut answers = match mode {
             Mode::Together if self.interleaves() => self.answer_all(&tx, chunk, &known, &inputs, meter).await?,
@@ -205,7 +208,8 @@ impl Room<'_> {
                 answers
             }
         };
-        let stored: Vec<_> = chunk
+        answers.resize(whole.len(), None);
+        let stored: Vec<_> = whole
             .iter()
             .zip(&known)
             .zip(&answers)

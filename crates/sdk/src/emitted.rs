@@ -107,8 +107,15 @@ const STORE_UNSENT: Many = stores!(" RETURNING saga, step");
 
 const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3");
 
-/// Of one chain; a plan has fewer.
-const OF_CHAIN: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop LIMIT 500");
+/// Of one chain, a page.
+const OF_CHAIN: &str =
+    concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop, step, direction LIMIT $2 OFFSET $3");
+
+/// Events of one chain that are read together, each no longer than a record.
+pub(crate) const OF_CHAIN_MAX: usize = 16;
+
+/// Events that are sent together, in bytes; the last one may pass it.
+const UNSENT_BYTES_MAX: i64 = 4 << 20;
 
 /// But for what began chains.
 const FORGET: Many = Many {
@@ -180,18 +187,36 @@ fn row(event: &Event, sent: bool) -> Vec<Value> {
     row
 }
 
-/// The events that were told of these, in their order; none where nothing was told: one round trip.
-pub(crate) async fn told(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Option<Event>>, Error> {
+/// The events that were told of these, in their order; none where nothing was told: one round trip. One that cannot be read
+/// is an error of its own.
+pub(crate) async fn told(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Result<Option<Event>, Error>>, Error> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
     let rows = tx.query_each(READ, keys.iter().map(|key| place(key)).collect()).await?;
-    rows.iter().map(|rows| rows.first().map(read).transpose()).collect()
+    Ok(rows.iter().map(|rows| rows.first().map(read).transpose()).collect())
 }
 
-/// All that was told of a chain, in the order of hops.
-pub(crate) async fn of_chain(database: &Database, chain: &SagaId) -> Result<Vec<Event>, Error> {
-    database.query(OF_CHAIN, (chain.as_str(),)).await?.iter().map(read).collect()
+/// When a chain was told of last; none if nothing was.
+pub(crate) async fn last_told(database: &Database, chain: &SagaId) -> Result<Option<Timestamp>, Error> {
+    let rows = database.query("SELECT max(told_at) FROM emitted WHERE saga = $1", (chain.as_str(),)).await?;
+    let last = rows.first().map_or(Ok(None), |row| row.get::<Option<i64>>(0))?;
+    Ok(last.map(Timestamp))
+}
+
+/// A page of what was told of a chain, in the order of hops, behind the first `skipped`. What cannot be read is left out,
+/// and logged. None at the end.
+pub(crate) async fn of_chain(database: &Database, chain: &SagaId, skipped: usize) -> Result<Option<Vec<Event>>, Error> {
+    let skipped = i64::try_from(skipped).unwrap_or(i64::MAX);
+    let rows = database.query(OF_CHAIN, (chain.as_str(), OF_CHAIN_MAX as i64, skipped)).await?;
+    let readable = |row: &Row| match read(row) {
+        Ok(event) => Some(event),
+        Err(why) => {
+            tracing::error!(%chain, %why, "an event that was emitted cannot be read: it is not sent again");
+            None
+        }
+    };
+    Ok((!rows.is_empty()).then(|| rows.iter().filter_map(readable).collect()))
 }
 
 /// Ends the leases of processes that are gone. Where several share a database, the leases end by themselves.
@@ -223,19 +248,70 @@ pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) ->
     Ok(rows.len() == FORGOTTEN_MAX as usize)
 }
 
-/// At most so many that were never sent, the oldest first; nobody else takes them while the transaction is open.
-pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Vec<Event>, Error> {
+/// Events that were never sent.
+#[derive(Default)]
+pub(crate) struct Unsent {
+    pub events: Vec<Event>,
+    /// Those that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// Whether there may be more.
+    pub is_cut: bool,
+}
+
+/// A row that cannot be read: a newer program wrote it, or it is damaged.
+pub(crate) struct Unreadable {
+    /// Its key.
+    pub place: Vec<String>,
+    pub why: Error,
+}
+
+impl Unreadable {
+    /// The row with its key in these columns.
+    pub fn of(row: &Row, columns: &[usize], why: Error) -> Unreadable {
+        let place = columns.iter().map(|column| row.get::<String>(*column).unwrap_or_default()).collect();
+        Unreadable { place, why }
+    }
+}
+
+/// At most so many that were never sent, and no more than a bound of bytes, the oldest first; nobody else takes them while
+/// the transaction is open.
+pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Unsent, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
     };
     let columns = columns!();
     let sql = format!(
-        "SELECT {columns} FROM emitted
-         WHERE sent = FALSE AND (coalesce(retry_at, 0) <= $1 OR coalesce(retry_at, 0) > $2)
-         ORDER BY coalesce(retry_at, 0), told_at LIMIT $3{alone}"
+        "WITH due AS (
+            SELECT saga, step, direction, coalesce(retry_at, 0) AS since, told_at AS told, octet_length(body) AS bytes
+            FROM emitted
+            WHERE sent = FALSE AND (coalesce(retry_at, 0) <= $1 OR coalesce(retry_at, 0) > $2)
+            ORDER BY coalesce(retry_at, 0), told_at LIMIT $3{alone}
+        ), summed AS (
+            SELECT saga, step, direction, since, told,
+                sum(bytes) OVER (ORDER BY since, told, saga, step, direction ROWS UNBOUNDED PRECEDING) - bytes AS before
+            FROM due
+        )
+        SELECT {columns}, (SELECT count(*) FROM due)
+        FROM summed JOIN emitted USING (saga, step, direction)
+        WHERE before < CAST($4 AS BIGINT) ORDER BY since, told, saga, step, direction"
     );
-    tx.query(&sql, (now.0, inbox::beyond(now).0, limit)).await?.iter().map(read).collect()
+    let rows = tx.query(&sql, (now.0, inbox::beyond(now).0, limit, UNSENT_BYTES_MAX)).await?;
+    let found = rows.first().map_or(Ok(0), |row| row.get::<i64>(10))?;
+    let mut unsent = Unsent { is_cut: found == i64::from(limit) || found > rows.len() as i64, ..Unsent::default() };
+    for row in &rows {
+        match read(row) {
+            Ok(event) => unsent.events.push(event),
+            Err(why) => unsent.unreadable.push(Unreadable::of(row, &[0, 1, 2], why)),
+        }
+    }
+    Ok(unsent)
+}
+
+/// Rows that cannot be read are looked at again at this moment.
+pub(crate) async fn postpone_unreadable(tx: &Tx, rows: &[Unreadable], at: Timestamp) -> Result<(), Error> {
+    let row = |row: &Unreadable| row.place.iter().map(|text| text.as_str().into()).chain([at.0.into()]).collect();
+    tx.execute_many(&POSTPONED, rows.iter().map(row).collect()).await
 }
 
 /// They are tried again at this moment.
@@ -286,4 +362,58 @@ pub(crate) fn read(row: &Row) -> Result<Event, Error> {
         body: Body::parse(&text(8)?).map_err(|_| damaged("body", "JSON"))?,
         traceparent: row.get(9)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sagamore_core::Direction;
+
+    use super::*;
+
+    fn event(chain: u32, bytes: usize) -> Event {
+        let saga = format!("book:{chain}").parse().expect("a chain");
+        let step = "draft".parse().expect("a name");
+        Event {
+            key: StepKey { saga, step, direction: Direction::Action, generation: 1 },
+            version: 1,
+            name: "draft.made".parse().expect("a name"),
+            causation: None,
+            hop: 0,
+            at: Timestamp(i64::from(chain)),
+            body: Body::parse(&format!("\"{}\"", "x".repeat(bytes))).expect("JSON"),
+            traceparent: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn events_are_sent_together_up_to_a_bound_of_bytes() {
+        let database = sagamore_database::testing::database();
+        database.migrate("events", MIGRATIONS, 1).await.expect("migrate");
+        let events: Vec<Event> = (0..7).map(|chain| event(chain, 1 << 20)).collect();
+        let open = database.begin().await.expect("begin");
+        store_unsent(&open.tx(), events.iter()).await.expect("store");
+        let Unsent { events: first, is_cut, .. } = unsent(&open.tx(), Timestamp(100), 500).await.expect("read");
+        let chains: Vec<&str> = first.iter().map(|event| event.key.saga.key()).collect();
+        assert_eq!((chains, is_cut), (vec!["0", "1", "2", "3"], true), "4 MiB, and no more");
+        mark_sent(&open.tx(), &first.iter().map(|event| event.key.clone()).collect::<Vec<_>>()).await.expect("mark");
+        let rest = unsent(&open.tx(), Timestamp(100), 500).await.expect("read");
+        assert_eq!((rest.events.len(), rest.is_cut), (3, false));
+        open.rollback().await.expect("rollback");
+    }
+
+    #[tokio::test]
+    async fn events_come_out_of_the_inbox_together_up_to_a_bound_of_bytes() {
+        let database = sagamore_database::testing::database();
+        database.migrate("events", MIGRATIONS, 1).await.expect("migrate");
+        let events: Vec<Event> = (0..7).map(|chain| event(chain, 1 << 20)).collect();
+        let open = database.begin().await.expect("begin");
+        for event in &events {
+            let kept = inbox::Kept { key: &event.key, event, pause: inbox::AFTER_FAULT, why: None };
+            inbox::keep(&open.tx(), &[kept], event.at).await.expect("keep");
+        }
+        open.commit().await.expect("commit");
+        let (due, _) = inbox::due(&database, Timestamp(1_000), 500).await.expect("read");
+        let chains: Vec<&str> = due.iter().map(|due| due.key.saga.key()).collect();
+        assert_eq!(chains, ["0", "1", "2", "3"], "4 MiB, and no more");
+    }
 }

@@ -85,7 +85,8 @@ pub struct FaultFact {
 
 /// What a service could not do about this chain, the longest first; a chain has few.
 pub async fn faults(database: &Database, chain: &SagaId) -> Result<Vec<FaultFact>, Error> {
-    Ok(database.query(FAULTS, (chain.as_str(),)).await?.iter().map(FaultFact::read).collect::<Result<_, _>>()?)
+    let rows = database.query(FAULTS, (chain.as_str(),)).await?;
+    Ok(rows.iter().filter_map(|row| FaultFact::read(row).ok()).collect()) // the service itself alarms for a damaged row
 }
 
 /// Tells again what a service has told of this chain, each event under its own id; gives how many they are. Whoever has reacted
@@ -98,12 +99,15 @@ pub async fn resend(
     chain: &SagaId,
     remembered: Timestamp,
 ) -> Result<usize, Error> {
-    let events = emitted::of_chain(database, chain).await?;
-    if events.iter().all(|event| event.at < remembered) {
+    if emitted::last_told(database, chain).await?.is_none_or(|last| last < remembered) {
         return Ok(0);
     }
-    let count = events.len();
-    transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await?;
+    let (mut count, mut skipped) = (0, 0);
+    while let Some(events) = emitted::of_chain(database, chain, skipped).await? {
+        skipped += emitted::OF_CHAIN_MAX;
+        count += events.len();
+        transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await?;
+    }
     Ok(count)
 }
 

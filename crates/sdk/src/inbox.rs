@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use sagamore_core::message::Event;
 use sagamore_core::{Name, StepKey, Timestamp};
-use sagamore_database::{Database, Error, Many, Tx, Value};
+use sagamore_database::{Database, Error, Many, Row, Tx, Value};
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::encode_event;
 
-use crate::emitted::{content, place, read};
+use crate::emitted::{Unreadable, content, place, read};
 
 /// The first pause after a fault. The next ones are as long as it has waited so far, and so grow twofold, up to a minute.
 pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(200);
@@ -65,9 +65,27 @@ const WAITING: Many = Many {
         JOIN inbox i ON i.saga = k.saga AND i.step = k.step AND i.direction = k.direction",
 };
 
-const DUE: &str = "SELECT saga, telling_step, telling_direction, event,
+/// Those before which there are fewer bytes than the bound.
+const DUE: &str = "
+    WITH due AS (
+        SELECT saga, step, direction, event, due_at AS due, octet_length(body) AS bytes
+        FROM inbox WHERE due_at <= $1 OR due_at > $2 ORDER BY due_at LIMIT $3
+    ), summed AS (
+        SELECT saga, step, direction, event, due,
+            sum(bytes) OVER (ORDER BY due, saga, step, direction, event ROWS UNBOUNDED PRECEDING) - bytes AS before
+        FROM due
+    )
+    SELECT saga, telling_step, telling_direction, event,
         version, causation, hop, told_at, body, traceparent, step, direction, since, strange_since
-    FROM inbox WHERE due_at <= $1 OR due_at > $2 ORDER BY due_at LIMIT $3";
+    FROM summed JOIN inbox USING (saga, step, direction, event)
+    WHERE before < CAST($4 AS BIGINT) ORDER BY due, saga, step, direction, event";
+
+/// Events that are taken out together, in bytes; the last one may pass it.
+const DUE_BYTES_MAX: i64 = 4 << 20;
+
+/// A row that cannot be read, by what is stored of its key.
+const UNREADABLE: &str = "UPDATE inbox SET due_at = $5, why = $6
+    WHERE saga = $1 AND step = $2 AND direction = $3 AND event = $4";
 
 /// For a reaction that this program does not have.
 const PUT_OFF: &str = "UPDATE inbox SET due_at = $5, strange_since = coalesce(strange_since, $6),
@@ -132,7 +150,13 @@ pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event
     let mut waiting: HashMap<[String; 3], Vec<(Event, Timestamp)>> = HashMap::new();
     for row in tx.query_many(&WAITING, keys.iter().map(|key| place(key)).collect()).await? {
         let place = [row.get(0)?, row.get(11)?, row.get(12)?];
-        waiting.entry(place).or_default().push((read(&row)?, Timestamp(row.get(10)?)));
+        match read(&row) {
+            Ok(event) => waiting.entry(place).or_default().push((event, Timestamp(row.get(10)?))),
+            // as if it had not come: what waits for it goes on waiting, and the other rows are read
+            Err(why) => {
+                tracing::error!(chain = place[0], step = place[1], %why, "an event in the inbox cannot be read")
+            }
+        }
     }
     let of_key = |key: &&StepKey| {
         let place = [key.saga.as_str(), key.step.as_str(), key.direction.as_str()].map(str::to_owned);
@@ -167,12 +191,17 @@ pub(crate) async fn put_off(database: &Database, strange: &[Due], now: Timestamp
     open.commit().await
 }
 
-/// At most so many whose time has come.
-pub(crate) async fn due(database: &Database, now: Timestamp, limit: usize) -> Result<Vec<Due>, Error> {
+/// At most so many whose time has come, and no more than a bound of bytes. Rows that cannot be read are put off, and keep no
+/// other from coming out: the second part.
+pub(crate) async fn due(
+    database: &Database,
+    now: Timestamp,
+    limit: usize,
+) -> Result<(Vec<Due>, Vec<Unreadable>), Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = database.query(DUE, (now.0, beyond(now).0, limit)).await?;
+    let rows = database.query(DUE, (now.0, beyond(now).0, limit, DUE_BYTES_MAX)).await?;
     let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
-    let due = |row| {
+    let read_due = |row: &Row| {
         let event = read(row)?;
         let step = row.get::<String>(10)?.parse().map_err(|_| damaged("step", "a name"))?;
         let direction = row.get::<String>(11)?.parse().map_err(|_| damaged("direction", "a direction"))?;
@@ -180,7 +209,24 @@ pub(crate) async fn due(database: &Database, now: Timestamp, limit: usize) -> Re
         let strange_since: Option<i64> = row.get(13)?;
         Ok(Due { key, event, since: Timestamp(row.get(12)?), strange_since: strange_since.map(Timestamp) })
     };
-    rows.iter().map(due).collect()
+    let (mut due, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in &rows {
+        match read_due(row) {
+            Ok(event) => due.push(event),
+            Err(why) => unreadable.push(Unreadable::of(row, &[0, 10, 11, 3], why)),
+        }
+    }
+    if !unreadable.is_empty() {
+        let row = |row: &Unreadable| {
+            let why = format!("it cannot be read by this program: {}", row.why);
+            let place = row.place.iter().map(|text| Value::from(text.as_str()));
+            place.chain([now.plus(PAUSE_MAX).0.into(), why.into()]).collect()
+        };
+        let open = database.begin().await?;
+        open.tx().execute_each(UNREADABLE, unreadable.iter().map(row).collect()).await?;
+        open.commit().await?;
+    }
+    Ok((due, unreadable))
 }
 
 impl Due {

@@ -136,7 +136,7 @@ impl Outbox {
     pub async fn begun<E: Message>(&self, tx: &Tx, chain: &SagaId, reaction: &str) -> Result<Option<E>, Fault> {
         let (saga, direction) = (chain.clone(), Direction::Action);
         let key = StepKey { saga, step: Name::new(reaction)?, direction, generation: 1 };
-        let event = told(tx, &[&key]).await?.pop().flatten();
+        let event = told(tx, &[&key]).await?.pop().transpose()?.flatten();
         Ok(event.map(|event| event.body.read()).transpose()?)
     }
 

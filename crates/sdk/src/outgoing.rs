@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sagamore_core::{Event, Name, Reply, ReplyTo};
+use sagamore_core::{Event, Name, Reply, ReplyTo, StepKey};
 use sagamore_transport::wire::{dead_letter, encode_event, encode_reply, publish_letter};
-use sagamore_transport::{Delivered, Error, Mark, Record, Transport};
+use sagamore_transport::{Delivered, Error, Mark, Record, Scope, Transport};
 
 use crate::chunk::Answer;
 use crate::guard::cut;
@@ -24,6 +24,14 @@ pub(crate) struct Outgoing<'a> {
     buried: BTreeSet<usize>,
     /// Dead letters that the transport takes in no form.
     lost: usize,
+    unsent: Vec<Unsent>,
+}
+
+/// An event whose topic rejects it, with what led to it: that waits in the inbox until the topic takes the event.
+pub(crate) struct Unsent {
+    pub key: StepKey,
+    pub cause: Event,
+    pub why: String,
 }
 
 /// What is told, with the place of the record that asked for it.
@@ -34,7 +42,7 @@ struct Owed {
 
 enum Told {
     Reply(Reply, ReplyTo),
-    Event(Event),
+    Event { event: Event, key: StepKey, cause: Box<Event> },
 }
 
 impl<'a> Outgoing<'a> {
@@ -43,7 +51,17 @@ impl<'a> Outgoing<'a> {
         let mut open = BTreeMap::new();
         asks.for_each(|place| *open.entry(place).or_insert(0) += 1);
         let (dead, buried) = (BTreeMap::new(), BTreeSet::new());
-        Outgoing { service, taken, open, answered: Vec::new(), owed: Vec::new(), dead, buried, lost: 0 }
+        Outgoing {
+            service,
+            taken,
+            open,
+            answered: Vec::new(),
+            owed: Vec::new(),
+            dead,
+            buried,
+            lost: 0,
+            unsent: Vec::new(),
+        }
     }
 
     /// What a command is answered.
@@ -58,7 +76,9 @@ impl<'a> Outgoing<'a> {
                 let told = Told::Reply(Reply { key, outcome: answer.outcome, traceparent }, to);
                 self.owed.push(Owed { place, told });
             }
-            (By::Event(_), Some(event)) => self.owed.push(Owed { place, told: Told::Event(event) }),
+            (By::Event(cause), Some(event)) => {
+                self.owed.push(Owed { place, told: Told::Event { event, key, cause } });
+            }
             (By::Event(_), None) => {}
         }
     }
@@ -89,6 +109,11 @@ impl<'a> Outgoing<'a> {
     /// How many of them are nowhere but in the program's own log.
     pub(crate) fn lost_letters(&self) -> usize {
         self.lost
+    }
+
+    /// The events whose topics rejected them since the last call.
+    pub(crate) fn take_unsent(&mut self) -> Vec<Unsent> {
+        std::mem::take(&mut self.unsent)
     }
 
     /// The marks behind what is published, in each partition up to the first of the `polled` records that is not.
@@ -131,6 +156,13 @@ impl<'a> Outgoing<'a> {
         let mut late: BTreeSet<usize> = BTreeSet::new();
         for (owed, outcome) in std::mem::take(&mut self.owed).into_iter().zip(outcomes) {
             match outcome {
+                // the right may be granted, or the topic created: then the same event is sent
+                Err(error) if error.is_rejection() && error.scope() == Scope::Topic && owed.is_event() => {
+                    if let Told::Event { key, cause, .. } = owed.told {
+                        let why = format!("what it led to cannot be sent yet: {error}");
+                        self.unsent.push(Unsent { key, cause: *cause, why });
+                    }
+                }
                 // a reply or an event that cannot be delivered makes a dead letter of what asked for it
                 Err(error) if error.is_rejection() => {
                     self.bury(owed.place, &format!("what it led to cannot be delivered: {error}"));
@@ -174,7 +206,11 @@ impl Owed {
     fn record(&self, service: &Name) -> Record {
         match &self.told {
             Told::Reply(reply, to) => encode_reply(reply, to, service),
-            Told::Event(event) => encode_event(event, service),
+            Told::Event { event, .. } => encode_event(event, service),
         }
+    }
+
+    fn is_event(&self) -> bool {
+        matches!(self.told, Told::Event { .. })
     }
 }

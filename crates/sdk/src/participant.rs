@@ -16,12 +16,12 @@ use crate::barrier;
 use crate::chunk::{Room, quiet_max};
 use crate::emitted;
 use crate::error::Error;
-use crate::inbox::{self, Over};
+use crate::inbox::{self, Kept, Over};
 use crate::intake::{Asked, Intake};
 use crate::load::{Load, Queue};
 use crate::meter::Meter;
 use crate::outbox::Outbox;
-use crate::outgoing::Outgoing;
+use crate::outgoing::{Outgoing, Unsent};
 use crate::relay::Relay;
 use crate::service::Service;
 use crate::sweep::Sweep;
@@ -35,6 +35,8 @@ const PROGRAM: u32 = 1;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Horizons that are looked at by turns: there are an orchestrator's and an observer's.
 const SWEEPS_MAX: usize = 8;
+/// How long a stop waits for the transport's sync.
+const FINISH_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// Bounds and limits.
@@ -193,7 +195,7 @@ impl Participant {
                 // what has come to this service does not fail with it
                 tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
             }
-            due = unsynced.due(database, now, load.messages()).await?;
+            due = unsynced.due(service.name(), database, now, load.messages()).await?;
             taken.extend(due.iter().map(|due| due.delivered(service.name())));
             *look_due = now.plus(LOOK_EVERY);
         }
@@ -300,9 +302,28 @@ impl Participant {
             }
             tokio::select! {
                 biased;
-                () = &mut shutdown => return Ok(()),
+                () = &mut shutdown => {
+                    self.finish().await;
+                    return Ok(());
+                }
                 () = self.rest(turned) => {}
             }
+        }
+    }
+
+    /// The end of a good stop: what is published is marked as soon as the transport has synced it. What cannot be marked in
+    /// time is published again by the next process, under the same ids.
+    async fn finish(&mut self) {
+        let Participant { database, transport, unsynced, service, .. } = self;
+        let flush = async {
+            settle(database, unsynced.finish().await).await?;
+            transport.synced().await?; // the offsets of what was taken
+            Ok::<(), Error>(())
+        };
+        match tokio::time::timeout(FINISH_MAX, flush).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(service = %service.name(), %error, "mark what was published"),
+            Err(_) => tracing::warn!(service = %service.name(), limit = ?FINISH_MAX, "no sync of what was published"),
         }
     }
 
@@ -367,9 +388,27 @@ async fn execute(
         }
         queue.put_back(left, executed);
         outgoing.publish(transport).await?;
+        let unsent = outgoing.take_unsent();
+        over.retain(|over| !unsent.iter().any(|unsent| unsent.key == over.key));
+        put_off_unsent(room, &unsent).await?;
     }
     outgoing.publish(transport).await?; // dead letters, where nothing had to be executed
     Ok(over)
+}
+
+/// Keeps the causes of events whose topic rejects them: they are taken out of the inbox again, and lead to the same events.
+async fn put_off_unsent(room: &Room<'_>, unsent: &[Unsent]) -> Result<(), Error> {
+    if unsent.is_empty() {
+        return Ok(());
+    }
+    let kept = unsent.iter().map(|Unsent { key, cause, why }| {
+        tracing::warn!(service = %room.service.name(), chain = %key.saga, step = %key.step, why, "an event cannot be sent yet");
+        Kept { key, event: cause, pause: inbox::AFTER_FAULT, why: Some(why) }
+    });
+    let kept: Vec<Kept<'_>> = kept.collect();
+    let open = room.database.begin().await?;
+    inbox::keep(&open.tx(), &kept, room.now).await?;
+    Ok(open.commit().await?)
 }
 
 async fn migrate(service: &Service, database: &Database) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use sagamore_database::{Database, Error as DatabaseError};
 use sagamore_transport::wire::encode_event;
 use sagamore_transport::{Error as TransportError, Transport};
 
-use crate::emitted;
+use crate::emitted::{self, Unsent};
 use crate::error::Error;
 use crate::inbox;
 use crate::unsynced::{Settled, Unsynced};
@@ -39,9 +39,9 @@ impl Relay<'_> {
             self.give_back(unsynced).await?; // the run before was given up in the middle
         }
         while !unsynced.is_full() {
-            let events = self.lease(&mut unsynced.leased).await?;
-            let found = events.len();
-            if found == 0 {
+            let Unsent { events, unreadable, is_cut } = self.lease(&mut unsynced.leased).await?;
+            unsynced.alarms.of_rows(self.service, "emitted", &unreadable);
+            if events.is_empty() && !is_cut {
                 break;
             }
             let (sent, refused) = match publish(events, self.service, self.transport).await {
@@ -55,7 +55,7 @@ impl Relay<'_> {
             unsynced.follow(self.transport, Settled { sent, ..Settled::default() });
             self.put_off(&keys(&refused), RETRY_AFTER).await?;
             unsynced.leased.clear();
-            if found < RELAYED_MAX as usize || !refused.is_empty() {
+            if !is_cut || !refused.is_empty() {
                 break;
             }
         }
@@ -63,15 +63,17 @@ impl Relay<'_> {
     }
 
     /// Takes what is due, so that nobody else sends it meanwhile. `leased` is what has to be sent or put off.
-    async fn lease(&self, leased: &mut Vec<StepKey>) -> Result<Vec<Event>, Error> {
+    /// Rows that cannot be read are put off: they keep no other from being sent.
+    async fn lease(&self, leased: &mut Vec<StepKey>) -> Result<Unsent, Error> {
         let open = self.database.begin().await?;
         let unsent = emitted::unsent(&open.tx(), self.now, RELAYED_MAX).await?;
-        if unsent.is_empty() {
+        if unsent.events.is_empty() && unsent.unreadable.is_empty() {
             open.rollback().await?;
             return Ok(unsent);
         }
-        *leased = keys(&unsent);
+        *leased = keys(&unsent.events);
         emitted::postpone(&open.tx(), leased, self.now.plus(LEASE)).await?;
+        emitted::postpone_unreadable(&open.tx(), &unsent.unreadable, self.now.plus(RETRY_AFTER)).await?;
         open.commit().await?;
         Ok(unsent)
     }

@@ -7,6 +7,7 @@ use sagamore_database::postgres::array;
 use sagamore_database::{Error, Row, Tx, Value};
 
 use super::forget::{Events, Step};
+use super::just_claimed;
 
 /// As on SQLite. A row that was just inserted has no `xmax`; and where the first action's row is new, there is no other row
 /// of the step: whoever stores one has stored that one as well.
@@ -18,10 +19,20 @@ ON CONFLICT (saga, step, direction, generation) DO UPDATE SET status = barrier.s
 RETURNING saga, step, xmax = 0";
 
 /// In a statement of its own, which sees what those have committed for whom the claim has waited.
+/// Reads the steps before which there are fewer bytes than the bound; their lengths are read without them.
 const READ: &str = "
-SELECT k.place, b.direction, b.generation, b.status, b.answer
-FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) WITH ORDINALITY AS k(saga, step, place)
-JOIN barrier b ON b.saga = k.saga AND b.step = k.step";
+SELECT f.place, b.direction, b.generation, b.status, b.answer
+FROM (
+    SELECT s.place, s.saga, s.step, sum(s.bytes) OVER (ORDER BY s.place) - s.bytes AS before
+    FROM (
+        SELECT k.place, k.saga, k.step, (
+            SELECT coalesce(sum(octet_length(y.answer)), 0) FROM barrier y WHERE y.saga = k.saga AND y.step = k.step
+        ) AS bytes
+        FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) WITH ORDINALITY AS k(saga, step, place)
+    ) s
+) f
+JOIN barrier b ON b.saga = f.saga AND b.step = f.step
+WHERE f.before < CAST($3 AS BIGINT)";
 
 const STORE: &str = "
 INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
@@ -74,7 +85,8 @@ pub(super) async fn claim(
     sorted: &[&StepKey],
     keys: &[&StepKey],
     now: Timestamp,
-) -> Result<Vec<Vec<Row>>, Error> {
+    bytes_max: usize,
+) -> Result<(Vec<Vec<Row>>, usize), Error> {
     let mut known = std::collections::BTreeSet::new();
     for row in tx.query(CLAIM, (sagas(sorted), steps(sorted), now.0)).await? {
         if !row.get::<bool>(2)? {
@@ -84,12 +96,13 @@ pub(super) async fn claim(
     let is_known = |key: &StepKey| known.contains(&(key.saga.as_str().to_owned(), key.step.as_str().to_owned()));
     let mut rows: Vec<Vec<Row>> = keys.iter().map(|_| vec![just_claimed()]).collect();
     if known.is_empty() {
-        return Ok(rows);
+        return Ok((rows, keys.len()));
     }
     let (places, read): (Vec<usize>, Vec<&StepKey>) =
         keys.iter().enumerate().filter(|(_, key)| is_known(key)).map(|(place, key)| (place, *key)).unzip();
     places.iter().for_each(|place| rows[*place].clear());
-    for row in tx.query(READ, (sagas(&read), steps(&read))).await? {
+    let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX).max(1);
+    for row in tx.query(READ, (sagas(&read), steps(&read), bytes_max)).await? {
         let nth = usize::try_from(row.get::<i64>(0)?).unwrap_or_default().saturating_sub(1);
         let (direction, status, answer): (String, String, String) = (row.get(1)?, row.get(3)?, row.get(4)?);
         let columns = vec![direction.into(), row.get::<i64>(2)?.into(), status.into(), answer.into()];
@@ -97,7 +110,8 @@ pub(super) async fn claim(
             rows[*place].push(Row::new(columns));
         }
     }
-    Ok(rows)
+    let unread = places.into_iter().find(|place| rows[*place].is_empty());
+    Ok((rows, unread.unwrap_or(keys.len())))
 }
 
 pub(super) async fn store(tx: &Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
@@ -129,11 +143,6 @@ pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp, events: E
     forgotten.sort_unstable();
     forgotten.dedup();
     Ok(forgotten)
-}
-
-/// The row of a step of which nothing was known.
-fn just_claimed() -> Row {
-    Row::new(vec!["action".into(), 1_i64.into(), "claimed".into(), "".into()])
 }
 
 fn sagas(keys: &[&StepKey]) -> Value {

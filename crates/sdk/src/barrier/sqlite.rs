@@ -4,6 +4,7 @@ use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::{Error, Row, Tx, Value};
 
 use super::forget::{Events, Step};
+use super::just_claimed;
 
 /// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
 /// inserts it just now, but would not lock a row that is there: two refunds at once would both find the charge.)
@@ -39,16 +40,33 @@ const FORGET_TOLD: &str = forget!(
       AND NOT EXISTS (SELECT 1 FROM inbox WHERE saga = $1 AND step = $2)"
 );
 
+/// Steps whose answers are read before their bytes are counted.
+const READ_TOGETHER: usize = 16;
+
 /// Claims in one order, and gives the rows of each step in the other.
 pub(super) async fn claim(
     tx: &Tx,
     sorted: &[&StepKey],
     keys: &[&StepKey],
     now: Timestamp,
-) -> Result<Vec<Vec<Row>>, Error> {
+    bytes_max: usize,
+) -> Result<(Vec<Vec<Row>>, usize), Error> {
     let claims = sorted.iter().map(|key| vec![key.saga.as_str().into(), key.step.as_str().into(), now.0.into()]);
     tx.execute_each(CLAIM, claims.collect()).await?;
-    tx.query_each(READ, keys.iter().map(|key| step(key)).collect()).await
+    let (mut rows, mut bytes) = (Vec::with_capacity(keys.len()), 0_usize);
+    for part in keys.chunks(READ_TOGETHER) {
+        if bytes >= bytes_max {
+            break;
+        }
+        let read = tx.query_each(READ, part.iter().map(|key| step(key)).collect()).await?;
+        for row in read.iter().flatten() {
+            bytes = bytes.saturating_add(row.get::<String>(3)?.len());
+        }
+        rows.extend(read);
+    }
+    let read = rows.len();
+    rows.resize_with(keys.len(), || vec![just_claimed()]); // what is not new is not released for that
+    Ok((rows, read))
 }
 
 pub(super) async fn store(tx: &Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {

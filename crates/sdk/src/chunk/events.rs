@@ -11,6 +11,7 @@ use sagamore_database::{Error, Tx};
 use super::{Answer, Room};
 use crate::barrier::{Known, Verdict};
 use crate::emitted;
+use crate::guard::cut;
 use crate::handler::{Running, Unreadable};
 use crate::inbox::{self, Kept};
 use crate::intake::{Asked, By};
@@ -131,7 +132,17 @@ impl Room<'_> {
             let Some(answer) = answer else { continue };
             let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
             if is_repeated && self.last(asked) != Some(Last::Ended) && !matches!(answer.outcome, Outcome::Fault(_)) {
-                answer.event = before.next().flatten();
+                match before.next() {
+                    Some(Ok(event)) => answer.event = event,
+                    // a newer program wrote it, or it is damaged: what led to it waits
+                    Some(Err(error)) => {
+                        let why = format!("the event that it led to cannot be read: {error}");
+                        over.retain(|over| over.key != asked.key);
+                        answer.outcome = Outcome::Fault(cut(&why));
+                        faulted.push((asked, why));
+                    }
+                    None => {}
+                }
                 answer.event.iter_mut().filter(|_| planted(Bug::EventToldAnew)).for_each(|event| event.at = self.now);
             }
         }

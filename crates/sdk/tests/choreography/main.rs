@@ -1,5 +1,6 @@
 //! Services that react to each other's events, driven turn by turn on databases and a log in memory.
 
+mod held;
 mod toy;
 mod unreliable;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join4;
+use futures_util::future::{join, join_all, join4};
 use sagamore_core::message::Event;
 use sagamore_core::{Body, Direction, StepKey, Timestamp};
 use sagamore_sdk::{
@@ -200,6 +200,23 @@ impl Toy {
         self.transport = Unreliable::over(&self.log);
         self.events = watch(&self.log, &TOPICS).await;
         self.restart();
+    }
+
+    /// All processes stop in good order, the transport's sync ends only after that was asked of them.
+    pub async fn stop(&mut self) {
+        let transport = self.transport.clone();
+        let stopped = std::mem::take(&mut self.participants).into_iter().map(|service| service.run(async {}));
+        let sync = async {
+            tokio::task::yield_now().await;
+            transport.is_unsynced(false);
+        };
+        let (stopped, ()) = join(join_all(stopped), sync).await;
+        stopped.into_iter().for_each(|stopped| stopped.expect("a good stop"));
+    }
+
+    /// The database of the writer, the printer or the shelf.
+    pub fn database(&self, service: usize) -> Database {
+        self.databases[service].clone()
     }
 
     /// Where drafts are made.

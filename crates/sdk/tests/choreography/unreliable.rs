@@ -8,12 +8,13 @@ use futures_util::FutureExt;
 use sagamore_database::Database;
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error, Log, Record, Subscription, Transport};
+use tokio::sync::watch;
 
 #[derive(Clone)]
 pub struct Unreliable {
     log: Log,
     silent: Arc<AtomicBool>,
-    unsynced: Arc<AtomicBool>,
+    unsynced: Arc<watch::Sender<bool>>,
     writer: Arc<Mutex<Option<Database>>>,
     unknown: Arc<Mutex<Option<String>>>,
 }
@@ -29,9 +30,9 @@ impl Unreliable {
         }
     }
 
-    /// From now on no sync ends, or again each at once.
+    /// From now on no sync ends; or again each at once, and those that were waited for as well.
     pub fn is_unsynced(&self, unsynced: bool) {
-        self.unsynced.store(unsynced, Ordering::Relaxed);
+        self.unsynced.send_replace(unsynced);
     }
 
     /// From now on whoever publishes must not hold the one writer of this database.
@@ -76,10 +77,17 @@ impl Transport for Unreliable {
     }
 
     fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
-        match self.unsynced.load(Ordering::Relaxed) {
-            true => Box::pin(std::future::pending()),
-            false => self.log.synced(),
+        let (mut unsynced, log) = (self.unsynced.subscribe(), self.log.clone());
+        if !*unsynced.borrow_and_update() {
+            return self.log.synced();
         }
+        Box::pin(async move {
+            let ends = unsynced.wait_for(|unsynced| !unsynced).await.is_ok();
+            if !ends {
+                std::future::pending::<()>().await; // the machine is gone
+            }
+            log.synced().await
+        })
     }
 
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {

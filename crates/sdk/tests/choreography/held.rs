@@ -1,0 +1,112 @@
+//! What waits without holding up anything else: an event whose topic rejects it, a row that cannot be read, and the marks
+//! of what is published, at a stop.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sagamore_database::Database;
+
+use crate::toy::{Mood, Toy};
+use crate::{names, told};
+
+const MINUTE: Duration = Duration::from_secs(61);
+
+async fn execute(database: &Database, sql: &str) {
+    let open = database.begin().await.expect("begin");
+    open.tx().batch(sql).await.expect("execute");
+    open.commit().await.expect("commit");
+}
+
+/// The right is granted later, or the topic created.
+#[tokio::test]
+async fn an_event_whose_topic_rejects_it_is_sent_once_the_topic_takes_it() {
+    let mut toy = Toy::new().await;
+    toy.transport.knows_no_topic("print.done", true);
+    toy.begin("1", Mood::Calm).await;
+    toy.begin("2", Mood::WritesAndRefuses).await;
+    toy.settle().await;
+    assert_eq!(toy.dead_letters("draft.made").await, 0, "the draft was printed: nothing is wrong with its event");
+    let events = toy.events().await;
+    assert_eq!(names(&events), ["draft.made", "draft.made", "print.failed", "draft.dropped"], "{:?}", told(&events));
+    let faults = toy.faults("1").await;
+    assert!(faults.iter().any(|(step, why)| step == "print" && why.contains("print.done")), "{faults:?}");
+
+    toy.passes(MINUTE);
+    toy.settle().await;
+    assert_eq!(toy.events().await.len(), 0, "it backs off");
+    toy.transport.knows_no_topic("print.done", false);
+    toy.passes(MINUTE);
+    toy.settle().await;
+    let told: BTreeSet<String> = toy.events().await.iter().map(|event| event.name.to_string()).collect();
+    assert_eq!(told, BTreeSet::from(["print.done".to_owned(), "shelf.filled".to_owned()]));
+    assert_eq!((toy.prints().await, toy.waiting().await), (1, 0), "printed once");
+}
+
+#[tokio::test]
+async fn an_event_to_send_that_cannot_be_read_keeps_no_other_from_being_sent() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::Calm).await;
+    toy.begin("2", Mood::Calm).await;
+    execute(&toy.database(0), "UPDATE emitted SET event = 'No name!' WHERE saga = 'book:1'").await;
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 1, "the other chain goes on");
+    execute(&toy.database(0), "UPDATE emitted SET event = 'draft.made' WHERE saga = 'book:1'").await;
+    toy.passes(MINUTE);
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 2, "it was not lost");
+}
+
+#[tokio::test]
+async fn an_event_in_the_inbox_that_cannot_be_read_keeps_no_other_from_coming_out() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::FailsTwice).await;
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 0);
+    let damaged =
+        "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction, version, causation, hop,
+            told_at, body, traceparent, due_at, since, why)
+        SELECT 'book:0', step, direction, event, telling_step, 'sideways', version, causation, hop,
+            told_at, body, traceparent, due_at - 1, since, why FROM inbox";
+    execute(&toy.database(1), damaged).await;
+    for _ in 0..5 {
+        toy.passes(Duration::from_secs(5));
+        toy.settle().await;
+    }
+    assert_eq!(toy.prints().await, 1, "the other chain goes on");
+    let faults = toy.faults("0").await;
+    assert!(faults.iter().any(|(_, why)| why.contains("cannot be read")), "{faults:?}");
+}
+
+/// A repeat has to be told the stored event: what asks for it waits until a program can read that.
+#[tokio::test]
+async fn a_stored_event_that_cannot_be_read_holds_up_its_own_chain_alone() {
+    let mut toy = Toy::new().await;
+    toy.begin("1", Mood::Calm).await;
+    toy.settle().await;
+    let first = toy.events().await;
+    execute(&toy.database(1), "UPDATE emitted SET event = 'No name!' WHERE saga = 'book:1'").await;
+    let again = first.iter().filter(|event| event.hop == 0);
+    toy.publish(again.map(|event| sagamore_transport::wire::encode_event(event, &"writer".parse().unwrap())).collect())
+        .await;
+    toy.begin("2", Mood::Calm).await;
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 2, "the other chain goes on");
+    assert!(!toy.faults("1").await.is_empty());
+    execute(&toy.database(1), "UPDATE emitted SET event = 'print.done' WHERE saga = 'book:1'").await;
+    toy.events().await;
+    toy.passes(MINUTE);
+    toy.settle().await;
+    assert_eq!(names(&toy.events().await), ["print.done", "shelf.filled"], "the same again");
+    assert_eq!(toy.waiting().await, 0);
+}
+
+#[tokio::test]
+async fn a_stop_marks_what_was_published_once_it_is_synced() {
+    let mut toy = Toy::new().await;
+    toy.transport.is_unsynced(true);
+    toy.begin("1", Mood::Calm).await;
+    toy.settle().await;
+    assert_eq!(toy.rows("emitted WHERE sent = FALSE").await, 1, "its sync has not ended");
+    toy.stop().await;
+    assert_eq!(toy.rows("emitted WHERE sent = FALSE").await, 0);
+}
