@@ -43,6 +43,8 @@ const TICK: Duration = Duration::from_millis(500);
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// After so long it asks anew how far the partitions go, though it has not come there.
 const AHEAD_MAX: Duration = Duration::from_secs(600);
+/// The pause before an event that the transport rejected is published again.
+const REJECTED_AGAIN: Duration = Duration::from_secs(60);
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -275,10 +277,33 @@ impl Observer {
         }
         let late = self.store.look_for_late(read_until, self.pace).await?;
         if self.options.tells_overdue {
-            self.transport.publish(overdue(&late)).await?;
+            self.publish_overdue(&late, now).await?;
         }
         self.tell_horizon(read_until, now).await?;
         Ok(late)
+    }
+
+    /// Publishes the overdue events. One that the transport rejects is set aside, with the reason at its chain, and is
+    /// published again later: all others go on.
+    async fn publish_overdue(&mut self, late: &[Folded], now: Timestamp) -> Result<(), Error> {
+        let (chains, records): (Vec<&SagaId>, Vec<Record>) = overdue(late).into_iter().unzip();
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (mut rejected, mut failed) = (Vec::new(), Ok(()));
+        for (chain, outcome) in chains.into_iter().zip(self.transport.publish_each(records).await) {
+            match outcome {
+                Ok(()) => {}
+                Err(error) if error.is_rejection() => {
+                    tracing::error!(%chain, %error, "the overdue event of this chain cannot be sent, trying again later");
+                    rejected.push((chain, format!("its overdue event cannot be sent: {error}")));
+                }
+                Err(error) => failed = Err(error),
+            }
+        }
+        metrics::counter!("sagamore_observer_unsent_total").increment(rejected.len() as u64);
+        self.store.put_off(&rejected, now.plus(REJECTED_AGAIN)).await?;
+        Ok(failed?)
     }
 
     /// Turns until `shutdown`. Ends early only with an error that no retry mends.
@@ -341,10 +366,10 @@ async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
 
 /// The event for each chain that is stuck, again with every look until it is seen: its id is always the same. What a person has
 /// resolved is nobody's affair any more.
-fn overdue(late: &[Folded]) -> Vec<Record> {
+fn overdue(late: &[Folded]) -> Vec<(&SagaId, Record)> {
     let observer = Name::new("observer").expect("a name");
     let stuck = late.iter().filter(|late| late.status == ChainStatus::Stuck);
-    stuck.filter_map(|late| Some(encode_event(&late.overdue()?, &observer))).collect()
+    stuck.filter_map(|late| Some((&late.id, encode_event(&late.overdue()?, &observer)))).collect()
 }
 
 async fn subscribe(

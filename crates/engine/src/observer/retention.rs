@@ -112,7 +112,10 @@ impl Observer {
         if self.retention.from.replace(from).is_some_and(|known| known != from) {
             tracing::warn!("events were gone before they were read: of chains from before now nothing is forgotten");
         }
-        self.transport.publish(vec![wire::encode_horizon(&horizon, None)]).await?;
+        match self.transport.publish(vec![wire::encode_horizon(&horizon, None)]).await {
+            Err(error) if error.is_rejection() => tracing::error!(%error, "publish the horizon, trying again later"),
+            published => published?,
+        }
         self.retention.horizon_due = Some(now.plus(HORIZON_EVERY));
         Ok(())
     }

@@ -58,6 +58,22 @@ pub(super) const EVENTS: Many = Many {
         JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
 };
 
+/// The same without any body.
+pub(super) const EVENTS_BARE: Many = Many {
+    sqlite: "SELECT id, name, causation, hop, told_at, 'null', chain, seen_at
+        FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200",
+    postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at, 'null', e.chain, e.seen_at
+        FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
+        JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
+};
+
+/// How many bytes the bodies have that began these chains.
+pub(super) const BEGINNING_BYTES: Many = Many {
+    sqlite: "SELECT chain, octet_length(body) FROM chain_event WHERE chain = $1 AND causation IS NULL",
+    postgres: "SELECT e.chain, octet_length(e.body) FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
+        JOIN chain_event e ON e.chain = k.chain WHERE e.causation IS NULL",
+};
+
 /// Where a chain stands. One that is over was over when that was seen first; one that goes on after all is not, and one that a
 /// person had called over is over anew.
 pub(super) const FOLDED: Many = Many {

@@ -9,7 +9,7 @@ use sagamore_core::message::Event;
 use sagamore_core::plan::{Chain, Plan, Role, Seen};
 use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
-use sagamore_database::{Database, Error as DatabaseError, Row, Tx, Value, lifetime};
+use sagamore_database::{Database, Error as DatabaseError, Many, Row, Tx, Value, lifetime};
 
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::event_topic;
@@ -18,7 +18,7 @@ use super::Plans;
 use super::plans;
 use super::reading::{Read, keep_place};
 use super::schema::MIGRATIONS;
-use super::statements::{BEGIN, EVENT, EVENTS, EVENTS_OF_ONE, FOLDED, HOLD};
+use super::statements::{BEGIN, BEGINNING_BYTES, EVENT, EVENTS, EVENTS_BARE, EVENTS_OF_ONE, FOLDED, HOLD};
 use super::status::{ChainStatus, status};
 use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
@@ -52,6 +52,8 @@ pub(super) const EVENTS_MAX: usize = 200;
 const UNREADABLE_AGAIN: Duration = Duration::from_secs(600);
 /// Late chains in one transaction.
 const LATE_MAX: usize = 500;
+/// The bytes of the events that began them, which are read at once.
+const BEGINNING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// An event as it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -275,6 +277,7 @@ impl Store {
             .query(&format!("{due}{alone}"), (read_until.0, i64::try_from(pace.inputs(LATE_MAX)).unwrap_or(i64::MAX)))
             .await?;
         let known = self.readable(&open.tx(), &rows, read_until).await?;
+        let known = self.within(&open.tx(), known).await?;
         let late = self.fold(&open.tx(), &known, read_until, Late::Asked).await?;
         open.commit().await?;
         Ok(late)
@@ -297,6 +300,39 @@ impl Store {
         Ok(known)
     }
 
+    /// The first of these chains: as many as began with no more bytes than are read at once, but one. The others stay due.
+    async fn within(&self, tx: &Tx, mut known: Vec<Known>) -> Result<Vec<Known>, Error> {
+        if !self.tells_overdue {
+            return Ok(known); // no body is read
+        }
+        let mut of_chain: HashMap<i64, usize> = HashMap::new();
+        let seqs = known.iter().map(|known| vec![Value::Int(known.seq)]).collect();
+        for row in tx.query_many(&BEGINNING_BYTES, seqs).await? {
+            *of_chain.entry(row.get(0)?).or_default() += usize::try_from(row.get::<i64>(1)?).unwrap_or(usize::MAX);
+        }
+        let mut bytes = 0_usize;
+        let fits = |known: &&Known| {
+            let is_first = bytes == 0;
+            bytes = bytes.saturating_add(of_chain.get(&known.seq).copied().unwrap_or_default());
+            is_first || bytes <= BEGINNING_BYTES_MAX
+        };
+        let count = known.iter().take_while(fits).count();
+        known.truncate(count);
+        Ok(known)
+    }
+
+    /// Has these chains looked at again at this moment, and stores why.
+    pub async fn put_off(&self, chains: &[(&SagaId, String)], at: Timestamp) -> Result<(), Error> {
+        if chains.is_empty() {
+            return Ok(());
+        }
+        let row = |(id, why): &(&SagaId, String)| vec![id.as_str().into(), why.as_str().into(), at.0.into()];
+        let open = self.database.begin().await?;
+        let put_off = "UPDATE chain SET why = $2, due_at = $3 WHERE id = $1";
+        open.tx().execute_each(put_off, chains.iter().map(row).collect()).await?;
+        Ok(open.commit().await?)
+    }
+
     /// Whether any chain's time had come by then.
     pub async fn is_any_due(&self, by: Timestamp) -> Result<bool, Error> {
         let due = "SELECT seq FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT 1";
@@ -308,7 +344,8 @@ impl Store {
             Late::Asked => (now, None),
             Late::NotAsked => (Timestamp(i64::MIN), Some(now.0)),
         };
-        let events = self.read_events(tx, known.iter().map(|known| known.seq)).await?;
+        let statement = if late == Late::Asked && self.tells_overdue { &EVENTS } else { &EVENTS_BARE };
+        let events = self.read_events(tx, statement, known.iter().map(|known| known.seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|(known, told)| {
             let Known { seq, id, version, resolved_events, .. } = known;
@@ -355,10 +392,15 @@ impl Store {
         Ok(folded)
     }
 
-    async fn read_events(&self, tx: &Tx, seqs: impl Iterator<Item = i64>) -> Result<Vec<Told>, Error> {
+    async fn read_events(
+        &self,
+        tx: &Tx,
+        statement: &Many,
+        seqs: impl Iterator<Item = i64>,
+    ) -> Result<Vec<Told>, Error> {
         let seqs: Vec<i64> = seqs.collect();
         let mut of_chain: HashMap<i64, Vec<Row>> = HashMap::new();
-        for row in tx.query_many(&EVENTS, seqs.iter().map(|seq| vec![Value::Int(*seq)]).collect()).await? {
+        for row in tx.query_many(statement, seqs.iter().map(|seq| vec![Value::Int(*seq)]).collect()).await? {
             of_chain.entry(row.get(6)?).or_default().push(row);
         }
         seqs.iter().map(|seq| Told::read(of_chain.remove(seq).unwrap_or_default().iter())).collect()

@@ -1,7 +1,11 @@
 //! The observer: what it makes of the events of chains, in whatever order they come and whatever is wrong with them.
 
+#[allow(dead_code, reason = "the tests of the orchestrator use the rest")]
+#[path = "../suite/common/brokers.rs"]
+mod brokers;
 mod clocks;
 mod gaps;
+mod rejected;
 
 use std::sync::Arc;
 use std::time::Duration;
