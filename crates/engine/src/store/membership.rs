@@ -9,7 +9,7 @@ use sagamore_core::Timestamp;
 use sagamore_database::{Row, Tx};
 
 use super::Store;
-use super::ownership::{Seat, clock, latest, small};
+use super::ownership::{Seat, clock, latest, partition};
 use crate::error::Error;
 use crate::pulse::Publishing;
 
@@ -104,10 +104,11 @@ impl Store {
         let seat = |row: &Row| {
             let ours = row.get::<String>(2)? == owner;
             let free = !(time.0..=latest(time, lease)).contains(&row.get::<i64>(3)?);
-            Ok(Seat { partition: small(row.get(0)?)?, epoch: row.get(1)?, ours, free })
+            let (partition, epoch) = (partition(row.get(0)?), row.get(1)?);
+            Ok(partition.map(|partition| Seat { partition, epoch, ours, free }))
         };
         Ok(Survey {
-            seats: seats.iter().map(seat).collect::<Result<_, Error>>()?,
+            seats: seats.iter().map(seat).filter_map(Result::transpose).collect::<Result<_, Error>>()?,
             members: members.iter().filter(|member| counts(member, &members)).count().max(1),
             standing: standing(owner, &members, lease),
         })

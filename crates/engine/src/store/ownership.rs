@@ -2,14 +2,14 @@
 //!
 //! **Invariant:** leases decide who may claim, never who may write: that is the epoch's affair, whatever a clock says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
 use sagamore_database::clock::SERVER_TIME;
 use sagamore_database::port::Dialect;
-use sagamore_database::{Tx, Value};
+use sagamore_database::{Row, Tx, Value};
 
 use super::Store;
 use crate::error::Error;
@@ -44,10 +44,11 @@ impl Store {
     pub async fn take_over(&self, owner: &str, partitions: u32) -> Result<Epochs, Error> {
         let open = self.begin().await?;
         let mut epochs = BTreeMap::new();
-        let known = open.tx().query("SELECT coalesce(max(reply_partition) + 1, 0) FROM ownership", ()).await?;
-        let known: i64 = known.first().map_or(Ok(0), |row| row.get(0))?;
-        let known = small(known)?;
-        for partition in 0..partitions.max(known).max(1) {
+        let mut all: BTreeSet<u32> = (0..partitions.max(1)).collect();
+        for row in open.tx().query("SELECT reply_partition FROM ownership", ()).await? {
+            all.extend(partition(row.get(0)?));
+        }
+        for partition in all {
             let rows = open
                 .tx()
                 .query(
@@ -113,7 +114,8 @@ impl Store {
         };
         let rows = tx.query_each(&claim, wanted.iter().map(set).collect()).await?;
         open.commit().await?;
-        rows.iter().flatten().map(|row| Ok((small(row.get(0)?)?, row.get(1)?))).collect()
+        let claimed = |row: &Row| Ok(partition(row.get(0)?).zip(Some(row.get(1)?)));
+        rows.iter().flatten().map(claimed).filter_map(Result::transpose).collect()
     }
 
     /// Gives these partitions away: whoever looks next may claim them.
@@ -137,7 +139,7 @@ impl Store {
     /// Fails unless all these partitions are still owned under these epochs, as this transaction sees them.
     pub async fn check_ownership(&self, tx: &Tx, epochs: &Epochs) -> Result<(), Error> {
         for row in tx.query("SELECT reply_partition, epoch FROM ownership", ()).await? {
-            let (partition, epoch) = (small(row.get(0)?)?, row.get::<i64>(1)?);
+            let (Some(partition), epoch) = (partition(row.get(0)?), row.get::<i64>(1)?) else { continue };
             let lost = epochs.0.get(&partition).is_some_and(|ours| *ours != epoch);
             if lost && !planted(Bug::IgnoreEpoch) {
                 return Err(Error::OwnershipLost { partition });
@@ -164,6 +166,11 @@ pub(super) async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
     }
 }
 
-pub(super) fn small(partition: i64) -> Result<u32, Error> {
-    u32::try_from(partition).map_err(|why| super::bad("ownership", why))
+/// A row's partition. One that is none is left alone: no program has written it, and no saga can be in it.
+pub(super) fn partition(number: i64) -> Option<u32> {
+    let partition = u32::try_from(number).ok();
+    if partition.is_none() {
+        tracing::debug!(number, "a row of the table ownership is of no partition");
+    }
+    partition
 }

@@ -1,7 +1,9 @@
-//! A reply that the transport cannot read is a dead letter, and the orchestrator goes on behind it.
+//! A reply that the transport cannot read is a dead letter, and the orchestrator goes on behind it. A row of ownership that
+//! is of no partition is left alone.
 
-use crate::common::{Rig, wish, written};
+use crate::common::{Rig, database, wish, written};
 use sagamore_core::Outcome;
+use sagamore_engine::Options;
 use sagamore_transport::torn::TORN;
 use sagamore_transport::{Record, Transport, wire};
 
@@ -27,4 +29,22 @@ async fn a_reply_that_the_transport_cannot_read_is_set_aside_and_its_command_is_
 
 fn reply(command: &sagamore_core::Command, outcome: Outcome) -> sagamore_core::Reply {
     sagamore_core::Reply { key: command.key.clone(), outcome, traceparent: None }
+}
+
+#[tokio::test]
+async fn a_row_of_ownership_that_is_of_no_partition_stops_no_orchestrator() {
+    let lease = Some(std::time::Duration::from_secs(3));
+    for options in [Options::default(), Options { lease, owner: "one".into(), ..Options::default() }] {
+        let mut rig = Rig::with(options.clone(), database()).await;
+        let open = rig.database.begin().await.expect("begin");
+        let rows = "INSERT INTO ownership (reply_partition, owner, epoch) VALUES (-1, 'x', 1), (5000000000, '', 1)";
+        open.tx().execute(rows, ()).await.expect("insert");
+        open.commit().await.expect("commit");
+        for _ in 0..6 {
+            rig.try_turn().await.expect("a turn beside the strange rows");
+            rig.passes(std::time::Duration::from_millis(600));
+        }
+        rig.start(wish("1", "a")).await.expect("accepted");
+        assert_eq!(rig.command().await.saga().key(), "1");
+    }
 }
