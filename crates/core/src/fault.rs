@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::definition::Patience;
 use crate::saga::{Saga, StepState, StepStatus};
 use crate::time::Timestamp;
@@ -14,6 +16,25 @@ use crate::time::Timestamp;
 const SHOWN_FROM_COUNT: u32 = 3;
 /// Faults that last for so long are shown.
 const SHOWN_AFTER: Duration = Duration::from_secs(30);
+
+/// What keeps a saga from being stored: its row is locked, or its statement takes too long. Every step that an answer is
+/// awaited of shows it as its own fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageFault {
+    /// The last failure, for people.
+    pub text: String,
+    /// How many attempts to store it failed in a row.
+    pub count: u32,
+    /// When the first one failed.
+    pub since: Timestamp,
+}
+
+impl StorageFault {
+    /// From when on it is shown; none while it is too early to tell.
+    pub fn shown_from(&self) -> Option<Timestamp> {
+        (self.count >= SHOWN_FROM_COUNT).then(|| self.since.plus(SHOWN_AFTER))
+    }
+}
 
 /// The faults of one step in its present direction, since its last answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +60,11 @@ impl Saga {
     /// The open fault of a step. A step that was set aside has one, too.
     pub fn open_fault(&self, step: usize) -> Option<OpenFault<'_>> {
         let (plan, state) = (&self.definition.steps[step], &self.steps[step]);
+        if let Some(unstored) = self.unstored.as_deref().filter(|_| state.awaited().is_some()) {
+            let StorageFault { text, count, since } = unstored;
+            let (text, shown_from) = (Cow::Borrowed(text.as_str()), unstored.shown_from());
+            return Some(OpenFault { text, count: *count, since: *since, shown_from });
+        }
         let since = state.faulty_since?;
         if self.cause.is_some() && state.status != StepStatus::Undoing {
             return None; // it is undone, whatever it met

@@ -11,6 +11,7 @@ use crate::id::{Direction, Name, SagaId, StepKey};
 use crate::message::{Refusal, Reply, ReplyTo};
 use crate::time::Timestamp;
 
+pub use crate::fault::StorageFault;
 pub use crate::journal::{Change, Entry};
 
 /// The whole state of one saga.
@@ -36,6 +37,8 @@ pub struct Saga {
     pub cause: Option<Cause>,
     /// One for each step of the definition, in its order.
     pub steps: Vec<StepState>,
+    /// Why nothing that arrives for the saga can be stored, if so. In no journal.
+    pub unstored: Option<Box<StorageFault>>,
 }
 
 /// Where a saga stands. Only `Completed` and `Compensated` absorb.
@@ -240,6 +243,7 @@ impl Saga {
             fault: None,
         };
         Saga {
+            unstored: None,
             steps: vec![step; definition.steps.len()],
             id,
             definition,

@@ -195,6 +195,14 @@ impl Live {
         self.due.insert((now, id.clone()));
     }
 
+    /// Nothing is due of this saga until it is put here again.
+    pub fn unschedule(&mut self, id: &SagaId) {
+        self.take(id);
+        if let Some(due) = self.unended.get_mut(id).and_then(|unended| unended.due.take()) {
+            self.due.remove(&(due, id.clone()));
+        }
+    }
+
     /// Forgets when something is due of a saga; who waits for it goes on waiting.
     fn let_go(&mut self, id: &SagaId) {
         if let Some(before) = self.unended.remove(id) {

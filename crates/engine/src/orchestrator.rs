@@ -24,7 +24,7 @@ use crate::registry::Registry;
 use crate::renewal::{Keepers, Probe, Renewal};
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::{Abroad, Aside, Batch, Debts, Pace, Rejection, Strays, Sweep, Takeover};
+use crate::turn::{Abroad, Aside, Batch, Blocked, Debts, Pace, Rejection, Strays, Sweep, Takeover};
 
 /// The longest pause after a turn that failed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -60,6 +60,8 @@ pub struct Orchestrator {
     pub(crate) clocks_disagree: bool,
     pub(crate) abroad: Abroad,
     pub(crate) aside: Aside,
+    /// Sagas that cannot be stored.
+    pub(crate) blocked: Blocked,
     pub(crate) debts: Debts,
     /// Commands that the transport rejected, until their sagas are decided: no attempt twice.
     pub(crate) rejections: Vec<Rejection>,
@@ -143,6 +145,7 @@ impl Orchestrator {
             pulse,
             abroad: Abroad::default(),
             aside: Aside::default(),
+            blocked: Blocked::default(),
             debts: Debts::default(),
             rejections: Vec::new(),
             sweep: Sweep::default(),
@@ -208,6 +211,7 @@ impl Orchestrator {
         }
         turned.inputs += self.take_page(epochs, now).await?;
         self.mark_aside(epochs).await;
+        self.write_faults().await;
         self.look_abroad(now).await?;
         self.sweep(epochs, now).await;
         Ok(turned)
@@ -321,8 +325,9 @@ impl Orchestrator {
             return;
         }
         let survey = (self.options.lease.is_some() && self.surveys_at_once).then_some(now);
-        let due = [self.live.next_due(), self.strays.next_due(), self.next_sweep(), survey, self.abroad.next_due()];
-        let due = due.into_iter().flatten().min();
+        let of_sagas = [self.live.next_due(), self.strays.next_due(), self.blocked.next_due()];
+        let due = of_sagas.into_iter().chain([self.next_sweep(), survey, self.abroad.next_due()]);
+        let due = due.flatten().min();
         let pause = due.map_or(Duration::from_secs(3600), |due| due.since(now));
         tokio::select! {
             Some(request) = self.requests.recv() => self.inbox.push(request),

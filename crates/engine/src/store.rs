@@ -2,6 +2,7 @@
 //!
 //! A saga's state is the fold of its journal; the row is what is updated under the revision and listed.
 
+mod faults;
 mod handed;
 mod horizon;
 mod list;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::message::ReplyTo;
-use sagamore_core::saga::{Entry, Saga, Status};
+use sagamore_core::saga::{Entry, Saga, Status, StorageFault};
 use sagamore_core::{Body, Timestamp};
 use sagamore_database::database::Open;
 use sagamore_database::port::Dialect;
@@ -79,6 +80,8 @@ pub struct Header {
     pub unreadable: Option<String>,
     /// From when on one of its steps has a fault that people are to see; none after the end.
     pub fault_shown_from: Option<Timestamp>,
+    /// Why nothing that arrives for the saga can be stored, if so.
+    pub unstored: Option<StorageFault>,
 }
 
 /// A saga that was read, with the number of its row.
@@ -97,7 +100,7 @@ pub(crate) type Readings = BTreeMap<SagaId, Reading>;
 
 /// The columns of [`Header`], in order.
 const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at, unreadable, \
-     fault_shown_from";
+     fault_shown_from, (SELECT b.fault FROM blocked b WHERE b.saga = saga.id)";
 
 /// The bytes of a saga's journal, which the databases tell without reading it.
 const BYTES: &str = "(SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq)";
@@ -273,7 +276,10 @@ impl Store {
             Err(error) => Err(error),
         };
         match folded {
-            Ok(saga) => Ok(Ok(Loaded { seq: header.seq, saga, is_marked: header.unreadable.is_some() })),
+            Ok(mut saga) => {
+                saga.unstored = header.unstored.clone().map(Box::new);
+                Ok(Ok(Loaded { seq: header.seq, saga, is_marked: header.unreadable.is_some() }))
+            }
             Err(error) if error.is_of_one_row() => Ok(Err(Box::new(Unreadable::of_journal(header, &error)))),
             Err(error) => Err(error),
         }
@@ -337,6 +343,10 @@ impl Header {
         let id: String = row.get(1)?;
         let small = |value: i64| u32::try_from(value).map_err(|why| bad(&id, why));
         let failed_at = row.get::<Option<String>>(10)?.map(|name| Name::new(&name)).transpose();
+        let ended_at = row.get::<Option<i64>>(9)?.map(Timestamp);
+        let unstored = if ended_at.is_some() { None } else { faults::read(row.get(13)?) };
+        let shown_from =
+            [row.get::<Option<i64>>(12)?.map(Timestamp), unstored.as_ref().and_then(StorageFault::shown_from)];
         Ok(Header {
             seq: row.get(0)?,
             version: small(row.get(2)?)?,
@@ -346,10 +356,11 @@ impl Header {
             revision: u64::try_from(row.get::<i64>(6)?).map_err(|why| bad(&id, why))?,
             started_at: Timestamp(row.get(7)?),
             changed_at: Timestamp(row.get(8)?),
-            ended_at: row.get::<Option<i64>>(9)?.map(Timestamp),
+            ended_at,
             failed_at: failed_at.map_err(|why| bad(&id, why))?,
             unreadable: row.get(11)?,
-            fault_shown_from: row.get::<Option<i64>>(12)?.map(Timestamp),
+            fault_shown_from: shown_from.into_iter().flatten().min(),
+            unstored,
             id: id.parse().map_err(|why| bad(&id, why))?,
         })
     }

@@ -288,6 +288,9 @@ struct ListArgs {
     /// Only those with this business key.
     #[arg(long)]
     key: Option<String>,
+    /// Only those with an open fault.
+    #[arg(long)]
+    open_faults: bool,
     /// How many at most.
     #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,

@@ -1,5 +1,6 @@
 //! The read side: pages of sagas, and one saga with its journal.
 
+use sagamore_core::Timestamp;
 use sagamore_core::id::{Name, SagaId};
 use sagamore_core::saga::{Entry, Saga, Status};
 use sagamore_database::{Text, Value};
@@ -29,14 +30,16 @@ pub struct Filter<S = Status> {
     pub after: Option<Text>,
     /// Only those that are set aside because they cannot be read.
     pub unreadable: bool,
+    /// Only those that show an open fault at this moment.
+    pub open_faults_at: Option<Timestamp>,
     /// How many at most, up to [`LIMIT_MAX`]; 50 when absent.
     pub limit: Option<u32>,
 }
 
 impl<S> Default for Filter<S> {
     fn default() -> Filter<S> {
-        let (status, definition, key, before, after, limit) = Default::default();
-        Filter { status, definition, key, before, after, unreadable: false, limit }
+        let (status, definition, key, before, after, open_faults_at, limit) = Default::default();
+        Filter { status, definition, key, before, after, unreadable: false, open_faults_at, limit }
     }
 }
 
@@ -74,7 +77,18 @@ pub struct Detail {
     pub entries: Vec<Entry>,
 }
 
+/// A saga that shows a fault at a moment: one of a step, or its own.
+const OPEN_FAULT: &str = "ended_at IS NULL AND (fault_shown_from <= ? OR id IN
+    (SELECT b.saga FROM blocked b WHERE b.shown_from <= ?))";
+
 impl Store {
+    /// Counts the sagas that show an open fault.
+    pub async fn count_open_faults(&self, now: Timestamp) -> Result<i64, Error> {
+        let sql = format!("SELECT count(*) FROM saga WHERE {}", OPEN_FAULT.replace('?', "$1"));
+        let rows = self.database.query(&sql, (now.0,)).await?;
+        Ok(rows.first().map_or(Ok(0), |row| row.get(0))?)
+    }
+
     /// A page of sagas, the newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
         let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
@@ -84,6 +98,9 @@ impl Store {
             clauses.add("status = ?", Value::from(status.as_str()));
             // said in words, so that the index of the ended or of the unfinished sagas serves
             clauses.add_fixed(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" });
+        }
+        if let Some(now) = filter.open_faults_at {
+            clauses.add(OPEN_FAULT, Value::Int(now.0));
         }
         if filter.unreadable {
             clauses.add_fixed("unreadable IS NOT NULL");
@@ -127,7 +144,8 @@ impl Store {
         let journal =
             self.database.query("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", (header.seq,)).await?;
         let entries = read_entries(&header.id, &journal)?;
-        let saga = self.saga(header, definition, entries.clone())?;
+        let mut saga = self.saga(header, definition, entries.clone())?;
+        saga.unstored = header.unstored.clone().filter(|_| !saga.status.has_ended()).map(Box::new);
         let mut header = header.clone();
         // The two reads are no snapshot: the journal may be ahead of the row, never behind it.
         if !entries.is_empty() {

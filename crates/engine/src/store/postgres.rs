@@ -109,8 +109,7 @@ pub(super) async fn write(
 
 /// Reads the rows of these sagas.
 pub(super) async fn headers(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
-    let columns = HEADER.replace(", ", ", s.");
-    let sql = format!("SELECT s.{columns} FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN saga s ON s.id = k.id");
+    let sql = format!("SELECT {HEADER} FROM UNNEST(CAST($1 AS TEXT[])) AS k(wanted) JOIN saga ON saga.id = k.wanted");
     Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
 }
 

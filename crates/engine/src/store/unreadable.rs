@@ -1,6 +1,7 @@
 //! Rows that this program cannot read: each sets one saga aside. The owner's mark in the row shows it to every program.
 
 use sagamore_core::Timestamp;
+use sagamore_database::port::Dialect;
 use sagamore_database::{Row, Value};
 
 use super::{Header, Store};
@@ -94,11 +95,18 @@ impl Unreadable {
 impl Store {
     /// Marks rows as set aside or as readable again. A row whose partition has another owner by now is left as it is.
     pub async fn mark(&self, marks: &[Mark]) -> Result<(), Error> {
-        let sql = "UPDATE saga SET unreadable = $2 WHERE seq = $1 AND EXISTS
-            (SELECT 1 FROM ownership o WHERE o.reply_partition = saga.reply_partition AND o.epoch = $3)";
-        let set = |mark: &Mark| vec![Value::Int(mark.seq), Value::from(mark.why.clone()), Value::Int(mark.epoch)];
         let open = self.begin().await?;
-        open.tx().execute_each(sql, marks.iter().map(set).collect()).await?;
+        // a row that another session holds is marked when it is read again
+        let free = match open.tx().dialect() {
+            Dialect::Sqlite => "$1",
+            Dialect::Postgres => "(SELECT s.seq FROM saga s WHERE s.seq = $1 FOR UPDATE SKIP LOCKED)",
+        };
+        let sql = format!(
+            "UPDATE saga SET unreadable = $2 WHERE seq = {free} AND EXISTS
+            (SELECT 1 FROM ownership o WHERE o.reply_partition = saga.reply_partition AND o.epoch = $3)"
+        );
+        let set = |mark: &Mark| vec![Value::Int(mark.seq), Value::from(mark.why.clone()), Value::Int(mark.epoch)];
+        open.tx().execute_each(&sql, marks.iter().map(set).collect()).await?;
         Ok(open.commit().await?)
     }
 

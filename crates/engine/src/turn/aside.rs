@@ -16,6 +16,7 @@ pub(crate) struct Aside(BTreeMap<i64, (u32, Option<String>)>);
 impl Orchestrator {
     /// Alarms for a saga that is newly set aside, and notes the mark that its row needs. Only its owner does.
     pub(crate) fn note_reading(&mut self, reading: &Reading, owns: impl Fn(u32) -> bool) {
+        self.note_fault(reading, &owns);
         let (seq, partition, why) = match reading {
             Ok(loaded) if loaded.is_marked => (loaded.seq, Some(loaded.saga.reply_to.partition), None),
             Err(row) if !row.is_marked => (row.seq, row.partition, Some(row.why.clone())),

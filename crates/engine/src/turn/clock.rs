@@ -19,6 +19,7 @@ impl Orchestrator {
         tracing::warn!(%before, %now, "the clock was set back: all that is due is examined again");
         self.live.redraw(now);
         self.strays.redraw(now);
+        self.blocked.redraw(now);
         self.abroad.redraw(now);
         self.sweep.redraw(now);
         self.survey_at_once();

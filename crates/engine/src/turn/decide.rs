@@ -112,6 +112,9 @@ impl Draft {
             };
             draft.verdicts.push(verdict);
         }
+        if let Some(saga) = &mut draft.saga {
+            saga.unstored = None; // once this is stored
+        }
         draft
     }
 

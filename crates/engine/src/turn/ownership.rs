@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::request::Request;
 use crate::store::{Epochs, Standing, Survey};
-use crate::turn::{Debts, Takeover};
+use crate::turn::{Blocked, Debts, Takeover};
 
 impl Orchestrator {
     /// Acts on a new survey: afterwards `epochs` holds what is claimed, replies come from these partitions, and a cursor
@@ -68,6 +68,7 @@ impl Orchestrator {
         let waiting = self.live.forget();
         waiting.into_iter().for_each(|(id, rest)| self.add_request(Request::Watch { id, rest }));
         self.strays.forget();
+        self.blocked = Blocked::default();
         self.progress.clear();
         self.debts = Debts::default();
         self.rejections.clear();
@@ -82,6 +83,7 @@ impl Orchestrator {
             return;
         }
         self.live.forget_partitions(gone);
+        self.blocked.retain(|id| self.live.knows(id));
         self.takeover.forget(gone);
         self.debts.commands.retain(|unsent| !gone.contains(&unsent.command.reply_to.partition)); // its new owner sends them
         if self.debts.commands.is_empty() && self.debts.dead_letters.is_empty() {

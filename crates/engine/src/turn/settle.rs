@@ -14,13 +14,14 @@ use sagamore_database::{Error as DatabaseError, Tx};
 use sagamore_transport::{Record, wire};
 
 use super::answer::Answer;
+use super::blocked::Shrinking;
 use super::decide::{Context, Draft, Verdict};
 use super::{Arrival, Settled, poison};
 use crate::error::{Error, VerbError};
 use crate::live::Known;
 use crate::orchestrator::Orchestrator;
 use crate::request::{Asker, VerbRequest, summary};
-use crate::store::{Epochs, Loaded, Saved, Unreadable, Write};
+use crate::store::{Epochs, Loaded, Readings, Saved, Unreadable, Write};
 
 /// How often sagas that somebody else keeps changing are read again in one turn.
 const ROUNDS_MAX: usize = 8;
@@ -51,14 +52,18 @@ impl Orchestrator {
         rng: &mut fastrand::Rng,
     ) -> Result<Settled, Error> {
         self.debts.doubtful = arrivals.keys().cloned().collect();
-        let mut settled = Settled::default();
-        let mut groups = vec![(arrivals, 0)];
+        let (mut settled, mut arrivals) = (Settled::default(), arrivals);
+        let mut shrinking = Shrinking::of(arrivals.len());
+        let suspects = self.suspects(&mut arrivals, now, &mut settled).await?;
+        let mut groups: Vec<(Arrivals, usize)> = suspects.into_iter().map(|suspect| (suspect, 0)).collect();
+        groups.push((arrivals, 0)); // first
         while let Some((mut arrivals, rounds)) = groups.pop() {
             if arrivals.is_empty() {
                 continue;
             }
             match self.commit(epochs, &arrivals, now, rng).await {
                 Ok(drafts) => {
+                    shrinking.succeeded();
                     let lost = self.absorb(epochs, drafts, &mut arrivals, now, &mut settled);
                     if !lost.is_empty() && rounds + 1 >= ROUNDS_MAX {
                         return Err(Error::Contended);
@@ -69,7 +74,22 @@ impl Orchestrator {
                     let parts = poison::narrow(arrivals, error, &mut settled)?;
                     groups.extend(parts.into_iter().map(|part| (part, rounds)));
                 }
+                Err(Error::Database(error)) if matches!(error.root(), DatabaseError::Conflict(_)) => {
+                    let locked = self.set_locked_aside(&mut arrivals, now, &mut settled).await?;
+                    let parts = if locked > 0 { vec![arrivals] } else { shrinking.halve(arrivals, error)? };
+                    groups.extend(parts.into_iter().map(|part| (part, rounds)));
+                    self.pulse.beat();
+                }
                 Err(error) => return Err(error),
+            }
+        }
+        if shrinking.was_too_much() {
+            self.pace.failed(self.options.batch_max);
+            self.pace.failed(self.options.batch_max); // the turn's success takes one of them back
+        }
+        for (arrivals, why) in shrinking.end()? {
+            for (id, of_saga) in arrivals {
+                self.set_unstored_aside(&id, of_saga, &why.to_string(), now, &mut settled);
             }
         }
         self.debts.doubtful.clear();
@@ -198,10 +218,9 @@ impl Orchestrator {
                 None => absent.push(id),
             }
         }
-        if absent.is_empty() {
-            return Ok(read);
-        }
-        for (id, reading) in self.store.load(tx, &self.registry, &absent).await? {
+        let readings =
+            if absent.is_empty() { Readings::new() } else { self.store.load(tx, &self.registry, &absent).await? };
+        for (id, reading) in readings {
             self.note_reading(&reading, |partition| epochs.owns(partition));
             match reading {
                 Ok(Loaded { seq, mut saga, .. }) => {
@@ -222,6 +241,7 @@ impl Orchestrator {
                 Err(row) => drop(read.unreadable.insert(id, row)),
             }
         }
+        read.known.values_mut().for_each(|known| self.blocked.show(&mut known.saga));
         Ok(read)
     }
 
@@ -261,6 +281,12 @@ impl Orchestrator {
             };
             settled.commands.extend(draft.commands());
             let abroad = draft.saga.as_ref().is_some_and(|saga| !epochs.owns(saga.reply_to.partition));
+            match saved {
+                Some(_) => self.note_stored(&draft.id, true),
+                None if abroad => self.note_stored(&draft.id, false),
+                None if arrivals.iter().any(Arrival::may_write) => self.note_tried(&draft.id),
+                None => {}
+            }
             if abroad {
                 self.abroad.look_soon(now); // somebody may wait for it here
             }

@@ -88,6 +88,7 @@ impl Orchestrator {
                 self.store.sweep_handed(before).await?;
                 self.sweep.keys_after = self.store.sweep_keys(&self.sweep.keys_after, PAGE).await?.unwrap_or_default();
                 metrics::gauge!("sagamore_unreadable_sagas").set(self.store.count_unreadable().await? as f64);
+                metrics::gauge!("sagamore_open_faults").set(self.store.count_open_faults(now).await? as f64);
                 self.sweep.next = Some(now.plus(PAUSE));
             }
         }

@@ -61,6 +61,7 @@ impl Orchestrator {
         for id in self.live.due(now, max, bytes_max) {
             batch.add(id, Arrival::Due);
         }
+        self.hold_back(&mut batch, now);
         Ok(batch)
     }
 

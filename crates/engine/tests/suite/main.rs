@@ -5,6 +5,7 @@ mod bytes;
 mod clocks;
 mod common;
 mod keys;
+mod locked;
 mod newer;
 mod plans;
 mod poison;

@@ -253,6 +253,11 @@ async fn a_list_tells_which_sagas_have_faults_that_last() {
     let from = shown_from(&page)[1].expect("it shows a fault");
     assert!(from >= since.plus(Duration::from_secs(30)) && from <= rig.now, "half a minute after the first fault");
     assert_eq!(shown_from(&page), [None, Some(from), Some(from)], "the newest waits for its first answer");
+    let shown = rig.handle.list(&Filter { open_faults_at: Some(rig.now), ..Filter::default() }).await.expect("list");
+    assert_eq!(shown_from(&shown), [Some(from), Some(from)], "only those");
+    let early = Some(from.minus(Duration::from_secs(1)));
+    let shown = rig.handle.list(&Filter { open_faults_at: early, ..Filter::default() }).await.expect("list");
+    assert_eq!(shown.sagas, []);
     rig.crash().await;
     assert_eq!(shown_from(&rig.handle.list(&Filter::default()).await.expect("list")), shown_from(&page));
     drop(brokers);

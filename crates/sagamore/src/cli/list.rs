@@ -17,6 +17,7 @@ pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
         ("style", args.style.map(|style| style.as_str().to_owned())),
         ("definition", args.definition),
         ("key", args.key),
+        ("openFaults", args.open_faults.then(|| "true".to_owned())),
     ];
     for (name, value) in filters {
         if let Some(value) = value {

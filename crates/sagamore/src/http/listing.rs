@@ -2,8 +2,8 @@
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use sagamore_core::Name;
 use sagamore_core::saga::Status;
+use sagamore_core::{Name, Timestamp};
 use sagamore_database::Text;
 use sagamore_engine::{ChainStatus, Chains, Filter};
 use serde::Deserialize;
@@ -35,6 +35,7 @@ pub const QUERY: &[Parameter] = &[
     Parameter { name: "style", kind: Kind::OneOf(&["orchestration", "choreography"]) },
     Parameter { name: "definition", kind: Kind::Text },
     Parameter { name: "key", kind: Kind::Text },
+    Parameter { name: "openFaults", kind: Kind::Flag },
     Parameter { name: "limit", kind: Kind::Count(LIMIT_MAX) },
     Parameter { name: "cursor", kind: Kind::Text },
     AFTER,
@@ -43,14 +44,16 @@ pub const QUERY: &[Parameter] = &[
 /// The query as it came.
 pub type Asked = Result<Query<ListQuery>, QueryRejection>;
 
-/// `?status=`, `?style=`, `?definition=`, `?key=`, `?limit=` and `?cursor=`; with `?after=` in the order of ids, behind this one.
+/// `?status=`, `?style=`, `?definition=`, `?key=`, `?openFaults=`, `?limit=` and `?cursor=`; with `?after=` in the order of ids, behind this one.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ListQuery {
     status: Option<ChainStatus>,
     style: Option<Style>,
     definition: Option<String>,
     key: Option<String>,
+    #[serde(default)]
+    open_faults: bool,
     limit: Option<u32>,
     cursor: Option<String>,
     after: Option<String>,
@@ -62,6 +65,7 @@ pub struct Wanted {
     style: Option<Style>,
     definition: Option<Name>,
     key: Option<Text>,
+    open_faults: bool,
     limit: u32,
     from: Place,
     after: Option<Text>,
@@ -84,6 +88,7 @@ impl Wanted {
             style: query.style,
             definition: definition.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?,
             key: text("key", query.key)?,
+            open_faults: query.open_faults,
             limit: query.limit.unwrap_or(LIMIT),
             from: query.cursor.map(|text| text.parse()).transpose().map_err(no_cursor)?.unwrap_or_default(),
             after: text("after", query.after)?,
@@ -91,19 +96,20 @@ impl Wanted {
     }
 
     /// The part of it that orchestrators know; none if there can be nothing.
-    pub fn of_sagas(&self) -> Option<Filter> {
+    pub fn of_sagas(&self, now: Timestamp) -> Option<Filter> {
         let unreadable = self.status == Some(ChainStatus::Unreadable);
         let status = match self.status.map(status_of_saga) {
             Some(None) if !unreadable => return None,
             status => status.flatten(),
         };
-        let filter = || Filter { unreadable, ..self.filter(status, self.from.saga) };
+        let open_faults_at = self.open_faults.then_some(now);
+        let filter = || Filter { unreadable, open_faults_at, ..self.filter(status, self.from.saga) };
         (self.style != Some(Style::Choreography)).then(filter)
     }
 
     /// The part of it that the observer knows, each with its number.
     pub async fn chains(&self, chains: &Chains) -> Result<Vec<(i64, Line)>, Problem> {
-        if self.style == Some(Style::Orchestration) {
+        if self.style == Some(Style::Orchestration) || self.open_faults {
             return Ok(Vec::new());
         }
         let page = chains.list(&self.filter(self.status, self.from.chain)).await.map_err(unread)?;
@@ -123,7 +129,7 @@ impl Wanted {
     fn filter<S>(&self, status: Option<S>, before: Option<i64>) -> Filter<S> {
         let (definition, key) = (self.definition.clone(), self.key.clone());
         let (after, limit) = (self.after.clone(), Some(self.limit + 1));
-        Filter { status, definition, key, before, after, unreadable: false, limit }
+        Filter { status, definition, key, before, after, unreadable: false, open_faults_at: None, limit }
     }
 }
 

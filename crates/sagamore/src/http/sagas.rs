@@ -121,7 +121,7 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 /// A page of sagas of both styles, the newest first.
 pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Lines>, Problem> {
     let wanted = Wanted::of(query)?;
-    let sagas = match wanted.of_sagas() {
+    let sagas = match wanted.of_sagas(app.handle.now()) {
         Some(filter) => {
             let page = app.handle.list(&filter).await;
             Line::of_page(&page.map_err(|error| Problem::broke(&error, "list sagas"))?, app.handle.now())

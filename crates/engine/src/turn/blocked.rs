@@ -1,0 +1,316 @@
+//! Sagas that cannot be stored: another session holds the row, or the statement takes too long. Each is set aside alone,
+//! with a pause that grows, and its fault is shown from a row beside it.
+//!
+//! **Invariant:** no reply in here holds up its partition's mark. A crash loses it, and the takeover sends its command again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sagamore_core::id::SagaId;
+use sagamore_core::saga::StorageFault;
+use sagamore_core::{Saga, Timestamp};
+use sagamore_database::Error as DatabaseError;
+
+use super::settle::Arrivals;
+use super::{Arrival, Batch, Settled, Stray, poison};
+use crate::error::Error;
+use crate::orchestrator::{Orchestrator, as_gauge};
+use crate::store::Reading;
+
+/// The first pause before a saga that could not be stored is tried again; it doubles with each failure.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How many replies wait for their sagas to be storable. More are dropped: their commands are sent again.
+const REPLIES_MAX: usize = 1_000;
+/// How many bytes they take, likewise.
+const REPLIES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The sagas that could not be stored when they were last tried.
+#[derive(Default)]
+pub(crate) struct Blocked {
+    sagas: BTreeMap<SagaId, Block>,
+    replies: usize,
+    reply_bytes: usize,
+    /// Sagas whose row beside them is not up to date.
+    unwritten: BTreeSet<SagaId>,
+}
+
+struct Block {
+    fault: StorageFault,
+    /// None once it was tried again and nothing was to be stored: then with the next arrival.
+    retry_at: Option<Timestamp>,
+    replies: Vec<Stray>,
+}
+
+impl Blocked {
+    /// Shows the fault of a saga that is about to be decided, if it has one.
+    pub fn show(&self, saga: &mut Saga) {
+        saga.unstored = self.sagas.get(&saga.id).map(|block| Box::new(block.fault.clone()));
+    }
+
+    /// When the next one is to be tried again.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.sagas.values().filter_map(|block| block.retry_at).min()
+    }
+
+    /// The clock was set back to `now`: no pause is longer for that.
+    pub fn redraw(&mut self, now: Timestamp) {
+        for block in self.sagas.values_mut() {
+            block.retry_at = block.retry_at.map(|at| at.min(now.plus(PAUSE_MAX)));
+            block.fault.since = block.fault.since.min(now);
+        }
+    }
+
+    /// Forgets the sagas that this orchestrator does not know any more. What is stored of their faults stays.
+    pub fn retain(&mut self, is_known: impl Fn(&SagaId) -> bool) {
+        let gone: Vec<SagaId> = self.sagas.keys().filter(|id| !is_known(id)).cloned().collect();
+        for id in gone {
+            self.unwritten.remove(&id);
+            self.remove(&id);
+        }
+    }
+
+    /// The saga is stored, or is not this orchestrator's to store.
+    fn remove(&mut self, id: &SagaId) -> Option<Block> {
+        let block = self.sagas.remove(id)?;
+        self.uncount(&block.replies);
+        Some(block)
+    }
+
+    fn uncount(&mut self, replies: &[Stray]) {
+        self.replies -= replies.len();
+        self.reply_bytes -= replies.iter().map(|stray| stray.delivered.record.bytes()).sum::<usize>();
+    }
+
+    fn keep(&mut self, id: &SagaId, reply: Stray) {
+        let bytes = self.reply_bytes + reply.delivered.record.bytes();
+        let Some(block) = self.sagas.get_mut(id) else { return };
+        if self.replies >= REPLIES_MAX || bytes > REPLIES_BYTES_MAX {
+            metrics::counter!("sagamore_dropped_replies_total").increment(1); // its command is sent again
+            return;
+        }
+        block.replies.push(reply);
+        (self.replies, self.reply_bytes) = (self.replies + 1, bytes);
+    }
+
+    fn take_replies(&mut self, id: &SagaId) -> Vec<Stray> {
+        let replies = self.sagas.get_mut(id).map(|block| std::mem::take(&mut block.replies)).unwrap_or_default();
+        self.uncount(&replies);
+        replies
+    }
+
+    fn fails(&mut self, id: &SagaId, text: String, now: Timestamp) {
+        let fault = StorageFault { text: String::new(), count: 0, since: now };
+        let block = self.sagas.entry(id.clone()).or_insert(Block { fault, retry_at: None, replies: Vec::new() });
+        block.fault.text = text;
+        block.fault.count = block.fault.count.saturating_add(1);
+        let doublings = (block.fault.count - 1).min(16);
+        block.retry_at = Some(now.plus((PAUSE_MIN * (1 << doublings)).min(PAUSE_MAX)));
+        self.unwritten.insert(id.clone());
+    }
+}
+
+impl Orchestrator {
+    /// Holds back what arrived for sagas in a pause, and adds what is to be tried again. An operator's verb ends the pause.
+    pub(crate) fn hold_back(&mut self, batch: &mut Batch, now: Timestamp) {
+        let ids: Vec<SagaId> = self.blocked.sagas.keys().cloned().collect();
+        for id in ids {
+            let retry_at = self.blocked.sagas.get(&id).and_then(|block| block.retry_at);
+            let arrivals = batch.arrivals.get(&id);
+            let has_verb = arrivals.is_some_and(|all| all.iter().any(|one| matches!(one, Arrival::Verb(_))));
+            if has_verb || retry_at.is_some_and(|at| at <= now) || (retry_at.is_none() && arrivals.is_some()) {
+                let held = self.blocked.take_replies(&id);
+                batch.inputs += held.len() + 1;
+                let arrivals = batch.arrivals.entry(id).or_default();
+                let later = std::mem::take(arrivals);
+                arrivals.extend(held.into_iter().map(|stray| Arrival::Reply(Box::new(stray))));
+                arrivals.extend(later);
+                arrivals.push(Arrival::Due);
+            } else if let Some(arrivals) = batch.arrivals.remove(&id) {
+                let left = self.set_back(&id, arrivals);
+                if !left.is_empty() {
+                    batch.arrivals.insert(id, left);
+                }
+            }
+        }
+    }
+
+    /// Keeps the replies of a saga in a pause, and returns what needs nothing stored.
+    fn set_back(&mut self, id: &SagaId, arrivals: Vec<Arrival>) -> Vec<Arrival> {
+        self.live.unschedule(id);
+        let mut left = Vec::new();
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => self.blocked.keep(id, *stray),
+                Arrival::Due | Arrival::Rejected(_) => {} // its timers are set again when it is read
+                Arrival::Start(_) | Arrival::Watch(_) | Arrival::Verb(_) => left.push(arrival),
+            }
+        }
+        left
+    }
+
+    /// Takes the sagas out of a batch that could not be stored when they were last tried, each for a transaction of its own.
+    /// Those whose rows are still locked are set aside again without waiting for the lock.
+    pub(crate) async fn suspects(
+        &mut self,
+        arrivals: &mut Arrivals,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) -> Result<Vec<Arrivals>, Error> {
+        let is_suspect =
+            |id: &SagaId, all: &[Arrival]| self.blocked.sagas.contains_key(id) && all.iter().any(Arrival::may_write);
+        let ids: Vec<SagaId> =
+            arrivals.iter().filter(|(id, all)| is_suspect(id, all)).map(|(id, _)| id.clone()).collect();
+        let mut suspects: Arrivals = ids.iter().filter_map(|id| arrivals.remove_entry(id)).collect();
+        self.set_locked_aside(&mut suspects, now, settled).await?;
+        Ok(suspects.into_iter().map(|suspect| Arrivals::from([suspect])).collect())
+    }
+
+    /// Sets those sagas aside whose rows another session holds. Returns how many.
+    pub(crate) async fn set_locked_aside(
+        &mut self,
+        arrivals: &mut Arrivals,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) -> Result<usize, Error> {
+        let ids: Vec<&SagaId> = arrivals.keys().collect();
+        let locked = self.store.locked(&ids).await?;
+        for id in &locked {
+            if let Some(of_saga) = arrivals.remove(id) {
+                self.set_unstored_aside(id, of_saga, "another session holds the saga's row", now, settled);
+            }
+        }
+        Ok(locked.len())
+    }
+
+    /// Sets a saga aside that could not be stored: what arrived for it is answered, or waits.
+    pub(crate) fn set_unstored_aside(
+        &mut self,
+        id: &SagaId,
+        arrivals: Vec<Arrival>,
+        why: &str,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) {
+        let text = format!("what arrived for the saga cannot be stored: {why}");
+        if !self.blocked.sagas.contains_key(id) {
+            tracing::error!(saga = %id, why, "this saga cannot be stored: it is set aside and tried again");
+        }
+        metrics::counter!("sagamore_unstored_total").increment(1);
+        self.blocked.fails(id, text.clone(), now);
+        for arrival in self.set_back(id, arrivals) {
+            match arrival {
+                Arrival::Watch(waiter) => self.live.wait(id, waiter),
+                arrival => poison::refuse(arrival, &text, settled),
+            }
+        }
+    }
+
+    /// Notes that a saga was stored, or that it is not this orchestrator's.
+    pub(crate) fn note_stored(&mut self, id: &SagaId, is_ours: bool) {
+        if self.blocked.sagas.is_empty() {
+            return;
+        }
+        if self.blocked.remove(id).is_some() && is_ours {
+            self.blocked.unwritten.insert(id.clone());
+        }
+    }
+
+    /// Notes that a saga was tried again and nothing was to be stored.
+    pub(crate) fn note_tried(&mut self, id: &SagaId) {
+        if let Some(block) = self.blocked.sagas.get_mut(id) {
+            block.retry_at = None;
+        }
+    }
+
+    /// Takes over the fault that a predecessor has left of a saga.
+    pub(crate) fn note_fault(&mut self, reading: &Reading, owns: impl Fn(u32) -> bool) {
+        let Ok(loaded) = reading else { return };
+        let Some(fault) = loaded.saga.unstored.as_deref().filter(|_| owns(loaded.saga.reply_to.partition)) else {
+            return;
+        };
+        let block = Block { fault: fault.clone(), retry_at: None, replies: Vec::new() };
+        self.blocked.sagas.entry(loaded.saga.id.clone()).or_insert(block);
+    }
+
+    /// Stores the faults, for those who read. No turn fails for it: what cannot be written is written later.
+    pub(crate) async fn write_faults(&mut self) {
+        if self.blocked.unwritten.is_empty() {
+            return;
+        }
+        let blocked = &self.blocked;
+        let fault = |id| (id, blocked.sagas.get(id).map(|block| &block.fault));
+        let faults: Vec<(&SagaId, Option<&StorageFault>)> = blocked.unwritten.iter().map(fault).collect();
+        match self.store.write_faults(&faults).await {
+            Ok(()) => self.blocked.unwritten.clear(),
+            Err(error) => tracing::warn!(%error, "note what cannot be stored"),
+        }
+        metrics::gauge!("sagamore_unstored_sagas").set(as_gauge(self.blocked.sagas.len()));
+    }
+}
+
+impl Arrival {
+    /// Whether something may have to be stored for it, of a saga that exists.
+    pub(crate) fn may_write(&self) -> bool {
+        match self {
+            Arrival::Start(_) | Arrival::Watch(_) => false,
+            Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) => {
+                true
+            }
+        }
+    }
+}
+
+/// The attempts of one batch to be stored: it shrinks to the sagas that cannot be.
+pub(crate) struct Shrinking {
+    sagas: usize,
+    failures: usize,
+    is_any_stored: bool,
+    /// Sagas that failed alone, and why: at fault if others can be stored.
+    failed_alone: Vec<(Arrivals, DatabaseError)>,
+}
+
+impl Shrinking {
+    /// Transactions of one batch that fail before the turn does: enough to find one saga among a thousand, and a few more.
+    const FAILURES_MAX: usize = 16;
+
+    pub fn of(sagas: usize) -> Shrinking {
+        Shrinking { sagas, failures: 0, is_any_stored: false, failed_alone: Vec::new() }
+    }
+
+    pub fn succeeded(&mut self) {
+        self.is_any_stored = true;
+    }
+
+    /// Halves sagas that were not stored together, the first half last: it is taken first.
+    pub fn halve(&mut self, mut arrivals: Arrivals, why: DatabaseError) -> Result<Vec<Arrivals>, Error> {
+        self.failures += 1;
+        if self.failures > Shrinking::FAILURES_MAX {
+            return Err(why.into());
+        }
+        let middle = arrivals.keys().nth(arrivals.len() / 2).cloned();
+        match middle.filter(|_| arrivals.len() > 1) {
+            Some(middle) => {
+                let upper = arrivals.split_off(&middle);
+                Ok(vec![upper, arrivals])
+            }
+            None => {
+                self.failed_alone.push((arrivals, why));
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Whether all could be stored, but not together: the next turns take less.
+    pub fn was_too_much(&self) -> bool {
+        self.failures > 0 && self.failed_alone.is_empty()
+    }
+
+    /// The sagas that failed alone. Fails when no saga of several was stored: then it is not the sagas' fault.
+    pub fn end(self) -> Result<Vec<(Arrivals, DatabaseError)>, Error> {
+        match self.failed_alone.first() {
+            Some((_, why)) if self.sagas > 1 && !self.is_any_stored => Err(why.clone().into()),
+            Some(_) | None => Ok(self.failed_alone),
+        }
+    }
+}
