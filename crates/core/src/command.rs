@@ -115,7 +115,7 @@ impl Saga {
     pub fn deadline(&self) -> Option<Timestamp> {
         let deadline = Duration::from_millis(self.definition.deadline_ms?);
         let applies = self.revision > 0 && self.status == Status::Running && !backward::is_past_return(self);
-        applies.then(|| self.started_at.plus(deadline))
+        applies.then(|| Timestamp(self.started_at.plus(deadline).0.saturating_add(self.paused_ms)))
     }
 }
 

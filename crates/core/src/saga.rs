@@ -37,6 +37,9 @@ pub struct Saga {
     pub cause: Option<Cause>,
     /// One for each step of the definition, in its order.
     pub steps: Vec<StepState>,
+    /// How much of the time since the start does not count for the saga's own deadline, in milliseconds: nothing ran, or a
+    /// clock jumped. In no journal.
+    pub paused_ms: i64,
     /// Why nothing that arrives for the saga can be stored, if so. In no journal.
     pub unstored: Option<Box<StorageFault>>,
 }
@@ -244,6 +247,7 @@ impl Saga {
         };
         Saga {
             unstored: None,
+            paused_ms: 0,
             steps: vec![step; definition.steps.len()],
             id,
             definition,

@@ -21,6 +21,8 @@ const GAP_MS_MAX: i64 = 24 * HOUR_MS;
 const DIFFERENCE_MS_MAX: i64 = HOUR_MS;
 /// The pause between two readings that are stored.
 const STORE_EVERY_MS: i64 = 60_000;
+/// Two readings of a process that runs are closer.
+const RUNNING_MS_MAX: i64 = 300_000;
 /// Jumps that are remembered; of more, the oldest are taken together.
 const SPANS_MAX: usize = 32;
 /// Jumps from before that age no longer matter: no retention is longer.
@@ -48,16 +50,32 @@ struct Span {
 #[derive(Debug, Default)]
 pub struct Readings {
     last: Option<(i64, Lifetime)>,
+    counts: Counts,
+}
+
+/// What a gap between two readings counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Counts {
+    /// At most a day.
+    #[default]
+    Stops,
+    /// Nothing, unless the readings are as close as those of a process that runs.
+    Running,
 }
 
 impl Readings {
+    /// Readings for the time in which processes ran: what a stop lasted does not count, nor by how much a clock jumped.
+    pub fn of_running() -> Readings {
+        Readings { last: None, counts: Counts::Running }
+    }
+
     /// Takes a reading, and returns the lifetime as of the last stored one. To be called before a process stamps anything, and
     /// then at least once an hour.
     pub async fn take(&mut self, database: &Database, now_ms: i64) -> Result<&Lifetime, Error> {
         let fresh = |read: i64| (read..read.saturating_add(STORE_EVERY_MS)).contains(&now_ms);
         let lifetime = match self.last.take() {
             Some((read, lifetime)) if fresh(read) => (read, lifetime),
-            _ => (now_ms, store(database, now_ms).await?),
+            _ => (now_ms, store(database, now_ms, self.counts).await?),
         };
         Ok(&self.last.insert(lifetime).1)
     }
@@ -68,28 +86,46 @@ impl Readings {
     }
 }
 
-async fn store(database: &Database, now_ms: i64) -> Result<Lifetime, Error> {
+async fn store(database: &Database, now_ms: i64, counts: Counts) -> Result<Lifetime, Error> {
     let open = database.begin().await?;
-    let lifetime = match load(&open.tx()).await? {
-        Some(known) => known.read(now_ms),
+    let lifetime = match load(&open.tx(), counts).await? {
+        Some(known) => known.read_by(now_ms, counts),
         None => Lifetime::begun(now_ms),
     };
-    let upsert = "INSERT INTO lifetime (id, state) VALUES (1, $1)
+    let upsert = "INSERT INTO lifetime (id, state) VALUES ($2, $1)
         ON CONFLICT (id) DO UPDATE SET state = excluded.state";
-    open.tx().execute(upsert, (lifetime.to_text(),)).await?;
+    open.tx().execute(upsert, (lifetime.to_text(), counts.row())).await?;
     open.commit().await?;
     Ok(lifetime)
 }
 
-async fn load(tx: &Tx) -> Result<Option<Lifetime>, Error> {
+async fn load(tx: &Tx, counts: Counts) -> Result<Option<Lifetime>, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE",
     };
-    let rows = tx.query(&format!("SELECT state FROM lifetime WHERE id = 1{alone}"), ()).await?;
+    let rows = tx.query(&format!("SELECT state FROM lifetime WHERE id = $1{alone}"), (counts.row(),)).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     let damaged = || Error::Column { column: "lifetime.state".into(), wanted: "readings of a clock" };
     Lifetime::of_text(&row.get::<String>(0)?).ok_or_else(damaged).map(Some)
+}
+
+impl Counts {
+    /// The row that has it.
+    fn row(self) -> i64 {
+        match self {
+            Counts::Stops => 1,
+            Counts::Running => 2,
+        }
+    }
+
+    /// Readings this close count as they are, and no gap counts more than the second.
+    fn bounds(self) -> (i64, i64) {
+        match self {
+            Counts::Stops => (DIFFERENCE_MS_MAX, GAP_MS_MAX),
+            Counts::Running => (RUNNING_MS_MAX, 0),
+        }
+    }
 }
 
 impl Lifetime {
@@ -100,16 +136,21 @@ impl Lifetime {
 
     /// After another reading.
     #[must_use]
-    pub fn read(mut self, now: i64) -> Lifetime {
+    pub fn read(self, now: i64) -> Lifetime {
+        self.read_by(now, Counts::Stops)
+    }
+
+    fn read_by(mut self, now: i64, counts: Counts) -> Lifetime {
+        let (whole_max, gap_max) = counts.bounds();
         let gap = now.saturating_sub(self.at);
         if (-DIFFERENCE_MS_MAX..0).contains(&gap) {
             return self; // the clocks of two processes
         }
         let counts = match gap {
             ..0 => 0,
-            0..=DIFFERENCE_MS_MAX => gap,
+            gap if gap <= whole_max => gap,
             // a clock that was ahead before makes nothing older by being ahead again
-            _ => now.saturating_sub(self.at.max(self.latest)).clamp(0, GAP_MS_MAX),
+            _ => now.saturating_sub(self.at.max(self.latest)).clamp(0, gap_max),
         };
         self.age = self.age.saturating_add(counts);
         if counts != gap {
@@ -120,6 +161,18 @@ impl Lifetime {
         }
         (self.at, self.latest) = (now, self.latest.max(now));
         self
+    }
+
+    /// Returns how long a stamp has been there at `now`, in milliseconds: the least that agrees with the readings.
+    pub fn since(&self, stamp: i64, now: i64) -> i64 {
+        let ends = self.spans.iter().skip(1).map(|span| span.age).chain([self.age]);
+        let age = |(span, end): (&Span, i64)| {
+            (span.at <= stamp).then(|| span.age.saturating_add(stamp.saturating_sub(span.at)).min(end))
+        };
+        let stamped = self.spans.iter().zip(ends).filter_map(age).max().unwrap_or(0);
+        let unread = now.saturating_sub(self.at).clamp(0, RUNNING_MS_MAX);
+        let since_stamp = now.saturating_sub(stamp).max(0);
+        self.age.saturating_add(unread).saturating_sub(stamped).min(since_stamp)
     }
 
     /// Returns the moment before which every stamp is older than `retention`, whatever the clock showed since. What is from
@@ -264,6 +317,29 @@ mod tests {
         for text in ["", "1 2 3", "1 2 3 4", "1 2 x 1:2"] {
             assert_eq!(Lifetime::of_text(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn of_the_time_in_which_processes_ran_no_stop_and_no_jump_counts() {
+        const MINUTE: i64 = 60_000;
+        let mut lifetime = Lifetime::begun(BEGUN);
+        let mut now = BEGUN;
+        let mut run = |lifetime: &mut Lifetime, from: i64, minutes: i64| {
+            for minute in 0..=minutes {
+                *lifetime = lifetime.clone().read_by(from + minute * MINUTE, Counts::Running);
+            }
+            now = from + minutes * MINUTE;
+            now
+        };
+        let stamp = run(&mut lifetime, BEGUN, 10);
+        let stopped = run(&mut lifetime, stamp, 5);
+        assert_eq!(lifetime.since(stamp, stopped), 5 * MINUTE);
+        let ahead = run(&mut lifetime, stopped + 90 * DAY, 5);
+        assert_eq!(lifetime.since(stamp, ahead), 10 * MINUTE, "the jump counts nothing");
+        let back = run(&mut lifetime, stopped + 10 * MINUTE, 5);
+        assert!(lifetime.since(stamp, back) <= 15 * MINUTE);
+        assert_eq!(lifetime.since(ahead, back), 0, "a stamp from the future is new");
+        assert_eq!(lifetime.since(back, back + MINUTE), MINUTE, "since the last reading");
     }
 
     #[tokio::test]

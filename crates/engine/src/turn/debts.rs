@@ -79,6 +79,7 @@ impl Orchestrator {
             self.note_reading(&reading, |partition| epochs.owns(partition));
             let Ok(Loaded { seq, mut saga, .. }) = reading else { continue }; // set aside
             saga.redraw(now);
+            self.sweep.pause(&mut saga, now);
             if !epochs.owns(saga.reply_to.partition) {
                 continue; // its new owner has read it
             }

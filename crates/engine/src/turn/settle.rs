@@ -236,6 +236,7 @@ impl Orchestrator {
                     } else {
                         saga.redraw(now);
                     }
+                    self.sweep.pause(&mut saga, now);
                     read.known.insert(id, Known { seq, saga });
                 }
                 Err(row) => drop(read.unreadable.insert(id, row)),

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
-use sagamore_core::Timestamp;
 use sagamore_core::message::{ReplyTo, Swept};
-use sagamore_database::lifetime::Readings;
+use sagamore_core::{Saga, Timestamp};
+use sagamore_database::lifetime::{Lifetime, Readings};
+use sagamore_database::port::Dialect;
 use sagamore_transport::wire;
 
 use crate::error::Error;
@@ -37,9 +38,32 @@ pub(crate) struct Sweep {
     horizon_due: Option<Timestamp>,
     /// What retention goes by.
     readings: Readings,
+    /// What the sagas' own deadlines go by where there is no second clock.
+    running: Running,
+}
+
+/// The time in which orchestrators of this database ran.
+struct Running {
+    readings: Readings,
+    lifetime: Option<Lifetime>,
+}
+
+impl Default for Running {
+    fn default() -> Running {
+        Running { readings: Readings::of_running(), lifetime: None }
+    }
 }
 
 impl Sweep {
+    /// Leaves out of a saga's own deadline what does not count of the time since its start. On PostgreSQL all of it counts,
+    /// by the server's clock.
+    pub fn pause(&self, saga: &mut Saga, now: Timestamp) {
+        if let Some(lifetime) = &self.running.lifetime {
+            let since = lifetime.since(saga.started_at.0, now.0);
+            saga.paused_ms = (now.0 - saga.started_at.0).max(0) - since;
+        }
+    }
+
     /// The clock was set back to `now`: nothing is done later for that.
     pub fn redraw(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.min(now.plus(PAUSE)));
@@ -53,6 +77,10 @@ impl Orchestrator {
         if self.sweep.readings.is_overtaken(now.0) {
             self.sweep.readings.take(&self.store.database, now.0).await?;
             self.store.begin_no_later_than(now).await?;
+        }
+        if self.store.database.dialect() == Dialect::Sqlite {
+            let running = &mut self.sweep.running;
+            running.lifetime = Some(running.readings.take(&self.store.database, now.0).await?.clone());
         }
         Ok(())
     }

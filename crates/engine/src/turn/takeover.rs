@@ -124,6 +124,7 @@ impl Orchestrator {
             self.note_reading(&reading, |owned| owned == partition);
             let Ok(mut loaded) = reading else { continue }; // set aside
             loaded.saga.redraw(now);
+            self.sweep.pause(&mut loaded.saga, now);
             let owed: Vec<Outgoing> =
                 Outgoing::all_of(&loaded.saga).filter(|_| !planted(Bug::NoResendOnTakeover)).collect();
             *bytes += owed.iter().map(|owed| owed.command.body.as_str().len() + COMMAND_BYTES).sum::<usize>();

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use crate::common::{Rig, id, nothing, wish, written};
+use crate::common::{Rig, booklet, id, nothing, wish, written};
 use sagamore_core::message::{Outcome, Swept};
 use sagamore_core::saga::Status;
 use sagamore_core::{ReplyTo, Timestamp};
+use sagamore_database::Database;
 use sagamore_engine::{Options, Orchestrator, StartError};
 use sagamore_transport::{Subscription, Transport, wire};
 
@@ -221,4 +222,28 @@ async fn an_open_saga_that_began_under_a_clock_far_ahead_is_named_to_who_forgets
     let told = rig.log.subscribe(subscription).await.expect("subscribe").poll(10_000).await.expect("poll");
     let last = wire::decode_horizon(&told.last().expect("a horizon").record).expect("it can be read").0;
     assert!(right < last.started_before && last.but == [id("open")], "{last:?}");
+}
+
+/// On SQLite there is no second clock: the saga's own deadline counts the time in which an orchestrator ran.
+#[tokio::test]
+async fn a_restart_under_a_clock_that_is_ahead_passes_no_sagas_deadline() {
+    let mut draft: sagamore_core::definition::Draft = booklet(1).into();
+    draft.deadline_ms = Some(600_000);
+    let definitions = || vec![sagamore_core::Definition::try_from(draft.clone()).expect("sound")];
+    let (mut rig, brokers) = Rig::behind_brokers(Options::default(), Database::memory(), definitions()).await;
+    rig.now = BEGUN;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    for ahead in [DAY, 60 * DAY] {
+        rig.passes(ahead);
+        (rig.orchestrator, rig.handle) = rig.another_of(brokers.clone(), definitions()).await;
+        rig.turn().await;
+        assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Running, "{ahead:?} ahead");
+    }
+    let began = rig.now;
+    while rig.show("1").await.expect("stored").header.status == Status::Running {
+        rig.passes(MINUTE);
+        rig.turn().await;
+        assert!(rig.now < began.plus(15 * MINUTE), "it ran for longer than its deadline");
+    }
+    assert!(rig.now >= began.plus(9 * MINUTE), "after {:?}", rig.now.since(began));
 }
