@@ -1,11 +1,15 @@
 //! A JSON text that is carried and not looked into.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+mod meaning;
 
 /// Valid JSON, kept as the text that came in; clones share it.
 #[derive(Clone)]
@@ -40,6 +44,27 @@ impl Body {
     /// The JSON text.
     pub fn as_str(&self) -> &str {
         self.0.get()
+    }
+
+    /// Whether both texts say the same. White space, the order of members, escapes and the spelling of numbers do not
+    /// matter: `1.0`, `1` and `10e-1` are one number, 2^64+1 and 2^64+2 are two, and `-0` is not `0`.
+    ///
+    /// Texts that readers may understand differently are the same only byte for byte: with half a surrogate pair, more
+    /// than 127 levels, an exponent of more than 18 digits, or two members of one name in an object.
+    pub fn means_the_same(&self, other: &Body) -> bool {
+        self == other
+            || meaning::canonical(self.as_str()).is_some_and(|own| meaning::canonical(other.as_str()) == Some(own))
+    }
+
+    /// SHA-256 of what the text says, in lower-case hex: equal exactly when [`Body::means_the_same`] holds.
+    pub fn meaning_hash(&self) -> String {
+        // the first byte keeps a text that has no canonical spelling apart from one that is spelt so
+        let (kind, text) = match meaning::canonical(self.as_str()) {
+            Some(canonical) => (b'c', Cow::Owned(canonical)),
+            None => (b't', Cow::Borrowed(self.as_str())),
+        };
+        let digest = Sha256::new().chain_update([kind]).chain_update(text.as_bytes()).finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Reads the text as a `T`.

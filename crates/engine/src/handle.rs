@@ -10,7 +10,6 @@ use sagamore_core::definition::Definition;
 use sagamore_core::id::{self, Name, SagaId};
 use sagamore_core::saga::{Input, Rescue, Status};
 use sagamore_database::Clock;
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, StartError, VerbError};
@@ -196,8 +195,7 @@ impl Handle {
         if let Some(key) = &start.idempotency_key {
             check_idempotency_key(key)?;
         }
-        let idempotency =
-            start.idempotency_key.map(|key| Idempotency { key, request_hash: request_hash(&id, &start.input) });
+        let idempotency = start.idempotency_key.map(|key| Idempotency::of(key, &id, &start.input));
         let (accepted, answer) = oneshot::channel();
         let request = StartRequest { id, definition, input: start.input, idempotency, accepted, rest };
         match self.push(Request::Start(request)) {
@@ -346,12 +344,6 @@ fn holds_a_nul(json: &str) -> bool {
 
 fn check_idempotency_key(key: &str) -> Result<(), StartError> {
     id::check_idempotency_key(key).map_err(|why| StartError::BadInput(why.to_string()))
-}
-
-/// What makes two requests with one idempotency key the same: the saga and the input's text.
-fn request_hash(id: &SagaId, input: &Body) -> String {
-    let digest = Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(input.as_str()).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

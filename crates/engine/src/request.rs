@@ -4,6 +4,7 @@ use sagamore_core::body::Body;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::SagaId;
 use sagamore_core::saga::{Input, Status};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -31,7 +32,34 @@ pub(crate) struct StartRequest {
 #[derive(Clone)]
 pub(crate) struct Idempotency {
     pub key: String,
+    /// With the version of its kind in front: `2:` and SHA-256 over the saga and what its input says.
     pub request_hash: String,
+}
+
+/// What stands before a hash of what the request says. Rows without a version are of its text.
+const BY_MEANING: &str = "2:";
+
+impl Idempotency {
+    /// The key of a start of this saga with this input.
+    pub fn of(key: String, id: &SagaId, input: &Body) -> Idempotency {
+        let digest = hash(id, &input.meaning_hash());
+        Idempotency { key, request_hash: format!("{BY_MEANING}{digest}") }
+    }
+
+    /// Whether a stored hash is of the same request. A hash that an older program stored is compared as it did: by the
+    /// text of the input.
+    pub fn is_of(&self, stored: &str, id: &SagaId, input: &Body) -> bool {
+        match stored.contains(':') {
+            true => stored == self.request_hash,
+            false => stored == hash(id, input.as_str()),
+        }
+    }
+}
+
+/// SHA-256 over a saga's id and what it was started with, in lower-case hex.
+fn hash(id: &SagaId, input: &str) -> String {
+    let digest = Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(input).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Somebody wants something of a saga.

@@ -5,6 +5,7 @@ mod drawn;
 mod faults;
 mod forward;
 mod journal;
+mod meaning;
 mod properties;
 mod rescue;
 mod script;

@@ -149,7 +149,7 @@ impl Draft {
     /// The start's key is stored with the saga that the start led to, and not without one.
     fn start(&mut self, start: &StartRequest, context: &mut Context<'_>) -> Result<Started, StartError> {
         let known = start.idempotency.as_ref().and_then(|own| Some((own, context.keys.get(&own.key)?)));
-        if known.is_some_and(|(own, hash)| *hash != own.request_hash) {
+        if known.is_some_and(|(own, hash)| !own.is_of(hash, &self.id, &start.input)) {
             return Err(StartError::OtherRequest);
         }
         let is_new = known.is_none();
@@ -165,7 +165,7 @@ impl Draft {
 
     fn start_or_find(&mut self, start: &StartRequest, context: &mut Context<'_>) -> Result<Started, StartError> {
         let existed = match &self.saga {
-            Some(saga) if has_no_known_input(saga) || same_json(&saga.input, &start.input) => true,
+            Some(saga) if has_no_known_input(saga) || saga.input.means_the_same(&start.input) => true,
             Some(_) if planted(Bug::KeyReuse) => true,
             Some(_) => return Err(StartError::OtherInput(self.id.clone())),
             None => false,
@@ -243,11 +243,6 @@ impl Draft {
 /// it as it is.
 fn has_no_known_input(saga: &Saga) -> bool {
     saga.status.has_ended() && saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
-}
-
-/// Whether two texts are the same JSON, however they are written.
-fn same_json(one: &Body, other: &Body) -> bool {
-    one == other || one.read::<serde_json::Value>().ok() == other.read::<serde_json::Value>().ok()
 }
 
 /// The metric's label: a closed set.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::common::{Rig, database, wish};
+use sagamore_core::Body;
 use sagamore_engine::{Options, Start, StartError};
 
 fn with_key(saga: &str, text: &str, key: &str) -> Start {
@@ -91,4 +92,29 @@ async fn keys_without_a_saga_are_swept_and_the_others_stay() {
         rig.turn().await;
     }
     assert_eq!(keys(&rig).await, ["a-kept", "z-kept"]);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_what_its_request_says_and_not_to_how_it_is_spelt() {
+    let mut rig = Rig::new().await;
+    let start = |input: &str| Start { input: Body::parse(input).expect("JSON"), ..with_key("1", "", "k") };
+    rig.start(start(r#"{"text":"a","n":1}"#)).await.expect("accepted");
+    assert!(rig.start(start(r#"{ "n": 1.0, "text": "a" }"#)).await.expect("the same request").existed);
+    let other = rig.start(start(r#"{"text":"a","n":1.00000000000000000001}"#)).await;
+    assert!(matches!(other, Err(StartError::OtherRequest)), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_key_that_an_older_program_stored_is_compared_as_that_program_did() {
+    let mut rig = Rig::new().await;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    // SHA-256 of "booklet:1", a zero byte and {"text":"a"}
+    let hash = "f9b6ce20c48cb8cf1125d96073100618dcf7fdecd34ed8a969f66734d6ec74d1";
+    let sql = "INSERT INTO idempotency (key, request_hash, saga, stored_at) VALUES ('k', $1, 'booklet:1', 0)";
+    let open = rig.database.begin().await.expect("begin");
+    open.tx().execute(sql, (hash,)).await.expect("insert");
+    open.commit().await.expect("commit");
+    assert!(rig.start(with_key("1", "a", "k")).await.expect("the same request").existed);
+    let other = rig.start(with_key("2", "a", "k")).await;
+    assert!(matches!(other, Err(StartError::OtherRequest)), "{other:?}");
 }

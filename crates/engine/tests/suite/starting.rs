@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::common::{Rig, id, no, nothing, wish, written};
+use sagamore_core::Body;
 use sagamore_core::saga::{Ignored, Status};
-use sagamore_engine::{Options, StartError, VerbError};
+use sagamore_engine::{Options, Start, StartError, VerbError};
 
 #[tokio::test]
 async fn a_saga_goes_from_step_to_step_and_completes() {
@@ -146,4 +147,33 @@ async fn an_input_that_is_too_large_or_lacks_a_field_is_refused_with_the_reason(
     assert!(lacking.to_string().contains("text"), "{lacking}");
     rig.turn().await;
     assert!(rig.show("1").await.is_none());
+}
+
+#[tokio::test]
+async fn two_inputs_that_say_different_things_are_two_starts() {
+    let mut rig = Rig::new().await;
+    let deep = |core: &str| format!("{}{core}{}", "[".repeat(128), "]".repeat(128));
+    let pairs = [
+        (r#"{"text":"a","x":"\ud83d"}"#.to_owned(), r#"{"text":"b","x":"\ud83d"}"#.to_owned()),
+        (r#"{"text":"a","x":1e999}"#.into(), r#"{"text":"b","x":1e999}"#.into()),
+        (format!(r#"{{"text":"a","x":{}}}"#, deep("")), format!(r#"{{"text":"b","x":{}}}"#, deep(""))),
+        (r#"{"text":"a","x":18446744073709551617}"#.into(), r#"{"text":"a","x":18446744073709551618}"#.into()),
+        (r#"{"text":"a","x":0.1}"#.into(), r#"{"text":"a","x":0.10000000000000000001}"#.into()),
+    ];
+    for (number, (one, other)) in pairs.into_iter().enumerate() {
+        let start = |input: &str| Start { input: Body::parse(input).expect("JSON"), ..wish(&number.to_string(), "") };
+        rig.start(start(&one)).await.expect("accepted");
+        assert!(rig.start(start(&one)).await.expect("the same").existed, "{one}");
+        let refused = rig.start(start(&other)).await;
+        assert!(matches!(refused, Err(StartError::OtherInput(_))), "{other}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_input_in_two_spellings_is_one_start() {
+    let mut rig = Rig::new().await;
+    let start = |input: &str| Start { input: Body::parse(input).expect("JSON"), ..wish("1", "") };
+    rig.start(start(r#"{"text":"a","x":{"n":1,"m":1e999}}"#)).await.expect("accepted");
+    let again = rig.start(start("{\"x\": {\"m\": 10e998, \"n\": 1.0},\n\"text\": \"\\u0061\"}")).await;
+    assert!(again.expect("the same").existed);
 }
