@@ -44,9 +44,10 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use crate::definition::{Ask, Definition, Draft, Error, Kind, Patience, Problem, Reference, Source, Step};
+use crate::command::misfit;
+use crate::definition::{Ask, Definition, Draft, Error, InputCheck, Kind, Patience, Problem, Reference, Source, Step};
 use crate::id::Name;
-use crate::typed::{Action, Field, Message, Mirror, Origin, Undoes};
+use crate::typed::{Action, Field, Message, Mirror, Origin, Ref, Undoes};
 
 /// A definition while it is written. Steps come one after another, unless `.after([..])` says otherwise.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub struct Builder {
     version: u32,
     deadline: Option<Duration>,
     input: &'static [&'static str],
+    input_check: InputCheck,
+    key: Option<Field>,
     steps: Vec<Written>,
 }
 
@@ -92,7 +95,15 @@ struct Asked {
 impl Definition {
     /// Begins a definition with this name, in version 1.
     pub fn named(name: &str) -> Builder {
-        Builder { name: name.to_owned(), version: 1, deadline: None, input: &[], steps: Vec::new() }
+        Builder {
+            name: name.to_owned(),
+            version: 1,
+            deadline: None,
+            input: &[],
+            input_check: InputCheck::default(),
+            key: None,
+            steps: Vec::new(),
+        }
     }
 }
 
@@ -107,10 +118,32 @@ impl Builder {
         Builder { deadline: Some(deadline), ..self }
     }
 
-    /// What the saga is started with, to refer to.
+    /// What the saga is started with, to refer to. A start whose input is no `M` is refused.
     pub fn input<M: Message>(&mut self) -> M::From {
+        self.checked_input::<M>(|_, _| Ok(()))
+    }
+
+    /// Likewise, with a check of its own for each start, by business key and input: for what types cannot say. The
+    /// error says what is wrong, in words.
+    pub fn checked_input<M: Message>(
+        &mut self,
+        check: impl Fn(&str, &M) -> Result<(), String> + Send + Sync + 'static,
+    ) -> M::From {
         self.input = M::From::FIELDS;
+        // a message without fields is read from nothing but `null`, and takes any input
+        self.input_check = match M::From::FIELDS {
+            [] => InputCheck::default(),
+            _ => InputCheck::new(move |key, input| {
+                let message = serde_json::from_str::<M>(input.as_str());
+                check(key, &message.map_err(|error| misfit(input, M::NAME, &error))?)
+            }),
+        };
         M::From::of(Origin::Input)
+    }
+
+    /// The field of the input that holds the business key: a start with another key is refused.
+    pub fn keyed_by<T>(&mut self, field: Ref<T>) {
+        self.key = Some(field.field());
     }
 
     /// A step that can be undone.
@@ -137,14 +170,20 @@ impl Builder {
         for (written, name) in self.steps.into_iter().zip(&names) {
             steps.extend(written.lower(name.clone(), &names, &mut problems));
         }
+        if let Some(Field { origin: Origin::Step(step), .. }) = self.key {
+            let step = names.get(step).and_then(Option::as_ref).map_or_else(String::new, ToString::to_string);
+            problems.push(Problem::KeyOfStep { step });
+        }
         match name {
             Some(name) if problems.is_empty() => Definition::check(Draft {
                 name,
                 version: self.version,
                 deadline_ms: self.deadline.map(millis),
+                key: self.key.map(|field| field.name.to_owned()),
                 input: self.input.iter().map(ToString::to_string).collect(),
                 steps,
-            }),
+            })
+            .map(|definition| definition.checking(self.input_check)),
             _ => Err(Error { definition: self.name, problems }),
         }
     }

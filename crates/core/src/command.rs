@@ -133,14 +133,54 @@ impl StepState {
 }
 
 impl Definition {
-    /// Whether a saga can be started with this: a JSON object that has every field which the definition names. To be
-    /// asked before a start; the text says what is wrong.
+    /// Whether a saga can be started with this: a JSON object that has every field which the definition names. The text
+    /// says what is wrong.
     pub fn check_input(&self, input: &Body) -> Result<(), String> {
         match lacking(input, &self.input) {
             None => Ok(()),
             Some(field) => Err(format!("the input of '{}' lacks the field '{field}'", self.name)),
         }
     }
+
+    /// Whether a saga can be started with this business key and input: [`Definition::check_input`], and the field of the
+    /// key holds the key, and the input is of its message type, where the definition was built with one. To be called
+    /// before a start; the text says what is wrong.
+    pub fn check_start(&self, key: &str, input: &Body) -> Result<(), String> {
+        self.check_input(input)?;
+        if let Some(field) = &self.key {
+            let held = Fields::of(input).get(field).map(RawValue::get).unwrap_or_default();
+            if !spells(held, key) {
+                return Err(format!("the business key is '{key}', and the field '{field}' holds {}", beginning(held)));
+            }
+        }
+        self.input_check().run(key, input)
+    }
+}
+
+/// Why an input is not of its message type, in words: the field in which the reader stopped, with line and column.
+pub(crate) fn misfit(input: &Body, message: &str, error: &serde_json::Error) -> String {
+    let text = input.as_str();
+    let line_begins = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
+    let stopped_at = line_begins + error.column();
+    let begins_at = |value: &RawValue| value.get().as_ptr() as usize - text.as_ptr() as usize;
+    let fields = Fields::of(input);
+    let field = fields.0.iter().rev().find(|(_, value)| begins_at(value) <= stopped_at);
+    let place = format!("line {}, column {}", error.line(), error.column());
+    match field {
+        Some((field, _)) => format!("the field '{field}' is not what the message '{message}' takes ({place})"),
+        None => format!("the input is no message '{message}' ({place})"),
+    }
+}
+
+/// Whether a JSON value is this key: a text that says it, or a number that is written so.
+fn spells(value: &str, key: &str) -> bool {
+    let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit());
+    if is_number { value == key } else { serde_json::from_str::<String>(value).is_ok_and(|text| text == key) }
+}
+
+/// As much of a value as a message quotes.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(200)]
 }
 
 /// The first of the promised fields that is not there. What is no object has no fields.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::body::Body;
 use crate::decide::{bit, members};
 use crate::id::Name;
 
@@ -15,12 +17,34 @@ pub use crate::validate::{Error, Problem};
 pub use draw::{mermaid, text};
 
 /// A plan that was validated: the only kind that runs. Reads like its [`Draft`].
+///
+/// Deserializing one accepts what an older program stored: rules that came later ([`Problem::is_of_a_later_rule`]) hold
+/// for definitions that are registered, by [`Definition::check`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Draft", into = "Draft")]
 pub struct Definition {
     draft: Draft,
     graph: Graph,
     hash: String,
+    input_check: InputCheck,
+}
+
+/// The check of a start by business key and input: known to the process that built the definition with the input's
+/// message type, and no part of what the definition says.
+#[derive(Clone, Default)]
+pub(crate) struct InputCheck(Option<Arc<Check>>);
+
+type Check = dyn Fn(&str, &Body) -> Result<(), String> + Send + Sync;
+
+impl InputCheck {
+    pub fn new(check: impl Fn(&str, &Body) -> Result<(), String> + Send + Sync + 'static) -> InputCheck {
+        InputCheck(Some(Arc::new(check)))
+    }
+
+    /// Passes everything where the type is not known.
+    pub fn run(&self, key: &str, input: &Body) -> Result<(), String> {
+        self.0.as_ref().map_or(Ok(()), |check| check(key, input))
+    }
 }
 
 /// A plan as written, not yet validated.
@@ -34,6 +58,9 @@ pub struct Draft {
     /// From the start of the saga; when it passes before the pivot was asked, the saga compensates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
+    /// The field of the input that holds the business key: a start with another key is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The fields of the input that steps may refer to.
     pub input: Vec<String>,
     /// In the order in which they were written.
@@ -155,7 +182,17 @@ impl Deref for Definition {
 impl Definition {
     /// Puts together what validation has found to be right.
     pub(crate) fn assemble(draft: Draft, graph: Graph, hash: String) -> Definition {
-        Definition { draft, graph, hash }
+        Definition { draft, graph, hash, input_check: InputCheck::default() }
+    }
+
+    /// The same definition, whose starts meet this check too.
+    pub(crate) fn checking(self, input_check: InputCheck) -> Definition {
+        Definition { input_check, ..self }
+    }
+
+    /// The check of a start by its message type.
+    pub(crate) fn input_check(&self) -> &InputCheck {
+        &self.input_check
     }
 
     /// SHA-256 over the canonical JSON, in lower-case hex: what a saga pins.
@@ -222,6 +259,19 @@ impl From<Definition> for Draft {
     }
 }
 
+impl std::fmt::Debug for InputCheck {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InputCheck")
+    }
+}
+
+/// All are equal: two definitions that say the same are the same, whoever built them.
+impl PartialEq for InputCheck {
+    fn eq(&self, _: &InputCheck) -> bool {
+        true
+    }
+}
+
 impl std::fmt::Display for Reference {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.source {
@@ -242,7 +292,7 @@ impl TryFrom<String> for Reference {
 
     fn try_from(text: String) -> Result<Reference, String> {
         let wanted = || format!("'{text}' is no reference: write input.FIELD or STEP.FIELD");
-        let (source, field) = text.rsplit_once('.').ok_or_else(wanted)?;
+        let (source, field) = text.rsplit_once('.').filter(|(_, field)| !field.is_empty()).ok_or_else(wanted)?;
         let source = match source {
             "input" => Source::Input,
             step => Source::Step(Name::new(step).map_err(|_| wanted())?),

@@ -16,15 +16,21 @@ pub use problem::{Error, Problem};
 impl TryFrom<Draft> for Definition {
     type Error = Error;
 
+    /// Takes what an older program has stored: rules that came later do not make it unreadable.
     fn try_from(draft: Draft) -> Result<Definition, Error> {
-        Definition::check(draft)
+        Definition::validated(draft, |problem| !problem.is_of_a_later_rule())
     }
 }
 
 impl Definition {
     /// Makes a draft a definition, or says everything that is wrong with it.
-    pub fn check(mut draft: Draft) -> Result<Definition, Error> {
+    pub fn check(draft: Draft) -> Result<Definition, Error> {
+        Definition::validated(draft, |_| true)
+    }
+
+    fn validated(mut draft: Draft, counts: impl Fn(&Problem) -> bool) -> Result<Definition, Error> {
         let mut problems = Vec::new();
+        sense(&draft, &mut problems);
         shape(&draft, &mut problems);
         draft.steps.iter().for_each(|step| patience(step, &mut problems));
         let graph = if problems.iter().any(Problem::hides_the_order) { None } else { order(&draft, &mut problems) };
@@ -33,6 +39,7 @@ impl Definition {
             draft.steps.iter().enumerate().for_each(|(index, _)| references(&draft, graph, index, &mut problems));
             deadline(&draft, graph, &mut problems);
         }
+        problems.retain(counts);
         match graph {
             Some(graph) if problems.is_empty() => {
                 lower(&mut draft, &graph);
@@ -40,6 +47,32 @@ impl Definition {
                 Ok(Definition::assemble(draft, graph, hash))
             }
             _ => Err(Error { definition: draft.name.to_string(), problems }),
+        }
+    }
+}
+
+/// The version, the deadline, the names of fields, the key, and compensations that only repeat their action.
+fn sense(draft: &Draft, problems: &mut Vec<Problem>) {
+    if draft.version == 0 {
+        problems.push(Problem::NoVersion);
+    }
+    if draft.deadline_ms == Some(0) {
+        problems.push(Problem::NoTime);
+    }
+    let unnameable = |fields: &[String], step: Option<&Name>| {
+        let of = step.map_or_else(|| "the input".to_owned(), |step| format!("step '{step}'"));
+        let bad = fields.iter().filter(|field| field.is_empty() || field.contains('.'));
+        bad.map(|field| Problem::Unnameable { of: of.clone(), field: field.clone() }).collect::<Vec<_>>()
+    };
+    problems.extend(unnameable(&draft.input, None));
+    if let Some(key) = draft.key.as_ref().filter(|key| !draft.input.contains(key)) {
+        problems.push(Problem::UnknownKey { field: key.clone(), known: draft.input.clone() });
+    }
+    for step in &draft.steps {
+        problems.extend(unnameable(&step.yields, Some(&step.name)));
+        let undo = step.compensation.as_ref().filter(|undo| undo.message == step.action.message);
+        if let Some(undo) = undo.filter(|undo| undo.participant == step.action.participant) {
+            problems.push(Problem::UndoneByItself { step: step.name.clone(), message: undo.message.clone() });
         }
     }
 }

@@ -31,6 +31,9 @@ pub enum Error {
         /// The version that both have.
         version: u32,
     },
+    /// A definition that cannot run.
+    #[error(transparent)]
+    BadDefinition(#[from] sagamore_core::definition::Error),
     /// A plan that does not hold.
     #[error(transparent)]
     BadPlan(#[from] sagamore_core::plan::Error),
@@ -120,7 +123,7 @@ impl Error {
             Error::Transport(error) => error.is_transient(),
             Error::Contended => true,
             Error::OwnershipLost { .. } | Error::DefinitionChanged { .. } => false,
-            Error::BadPlan(_) | Error::BadData { .. } | Error::Unreadable(_) => false,
+            Error::BadDefinition(_) | Error::BadPlan(_) | Error::BadData { .. } | Error::Unreadable(_) => false,
         }
     }
 
@@ -129,7 +132,7 @@ impl Error {
         match self {
             Error::BadData { .. } | Error::Unreadable(_) | Error::Database(DatabaseError::Column { .. }) => true,
             Error::Database(_) | Error::Transport(_) | Error::OwnershipLost { .. } => false,
-            Error::DefinitionChanged { .. } | Error::BadPlan(_) | Error::Contended => false,
+            Error::DefinitionChanged { .. } | Error::BadDefinition(_) | Error::BadPlan(_) | Error::Contended => false,
         }
     }
 }

@@ -119,6 +119,9 @@ impl Store {
 
     /// Registers the definitions, and refuses one whose version is stored with other contents.
     pub async fn register(&self, definitions: &[Definition]) -> Result<(), Error> {
+        for definition in definitions {
+            Definition::check(definition.clone().into())?; // it may have been read without the later rules
+        }
         let open = self.begin().await?;
         for definition in definitions {
             let body = Body::of(definition).map_err(|why| bad(&definition.name, why))?;

@@ -112,6 +112,7 @@ fn services() -> [Service; 3] {
 fn trip() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("trip").version(1);
     let trip = saga.input::<Trip>();
+    saga.keyed_by(trip.trip_id);
 
     let reserved = saga
         .step("reserve-seat")

@@ -14,7 +14,7 @@ pub const NAME: &str = "checkout";
 /// The plan. Once the shipment is asked for there is no way back.
 pub fn checkout() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named(NAME).version(1);
-    let order = saga.input::<Order>();
+    let order = saga.checked_input(Order::check_of);
 
     let created = saga
         .step("create-order")

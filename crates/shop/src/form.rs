@@ -59,6 +59,14 @@ pub struct ShipTo {
 }
 
 impl Order {
+    /// Whether a saga with this business key may be about the order; else what is wrong, in words.
+    pub(crate) fn check_of(key: &str, order: &Order) -> Result<(), String> {
+        match order.order_id == key {
+            true => order.check(),
+            false => Err(format!("orderId: is '{}', and the business key is '{key}'", order.order_id)),
+        }
+    }
+
     /// Whether the order makes sense by itself; else what is wrong with it, in words.
     pub fn check(&self) -> Result<(), String> {
         identifier("orderId", &self.order_id)?;

@@ -15,6 +15,7 @@ pub fn check(plan: &Plan) -> Vec<Problem> {
 /// What was walked through to find that a plan may run; or, as [`check`], everything that is wrong with it.
 pub fn explored(plan: &Plan) -> Result<Explored, Vec<Problem>> {
     let mut problems = Vec::new();
+    shape::sense(plan, &mut problems);
     shape::size(plan, &mut problems);
     shape::names(plan, &mut problems);
     shape::origins(plan, &mut problems);

@@ -35,6 +35,12 @@ pub enum Problem {
     /// A name that is none; only the builder can meet one.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// A version that none comes before.
+    #[error("the version is 0: write 1 for the first one")]
+    NoVersion,
+    /// A deadline that has passed when the chain begins.
+    #[error("the deadline is 0 ms, and every chain would be overdue at once: lengthen it, or leave it out for none")]
+    NoTime,
     /// A plan in which nobody reacts.
     #[error("nobody reacts to '{event}' of {start}: write at least one reaction")]
     NoReactions { start: Who, event: Name },
@@ -167,6 +173,8 @@ impl Problem {
             | Problem::FailsBesidePivot { run, .. }
             | Problem::WaitsForEver { run, .. } => Some(run),
             Problem::Malformed(_)
+            | Problem::NoVersion
+            | Problem::NoTime
             | Problem::NoReactions { .. }
             | Problem::TooLarge { .. }
             | Problem::SameName { .. }
@@ -196,7 +204,9 @@ impl Problem {
     pub(super) fn hides_the_runs(&self) -> bool {
         !matches!(
             self,
-            Problem::OwnFailure { .. }
+            Problem::NoVersion
+                | Problem::NoTime
+                | Problem::OwnFailure { .. }
                 | Problem::Unheard { .. }
                 | Problem::UndoneAfterPivot { .. }
                 | Problem::NeverAfter { .. }

@@ -4,6 +4,16 @@ use crate::id::Name;
 use crate::plan::wiring::{Wiring, one};
 use crate::plan::{EVENTS_MAX, Part, Plan, Problem, REACTIONS_MAX, Role};
 
+/// The version and the deadline are those of a plan that can run.
+pub(super) fn sense(plan: &Plan, problems: &mut Vec<Problem>) {
+    if plan.version == 0 {
+        problems.push(Problem::NoVersion);
+    }
+    if plan.deadline_ms == Some(0) {
+        problems.push(Problem::NoTime);
+    }
+}
+
 /// Something happens, and not too much of it.
 pub(super) fn size(plan: &Plan, problems: &mut Vec<Problem>) {
     if plan.reactions.is_empty() {

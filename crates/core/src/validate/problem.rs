@@ -32,6 +32,47 @@ pub enum Problem {
         /// The field that is filled.
         field: String,
     },
+    /// A key that is no field of the input; only the builder can meet one.
+    #[error("the key is a field of step '{step}': take it from the input")]
+    KeyOfStep {
+        /// Where it comes from.
+        step: String,
+    },
+    /// A version that none comes before.
+    #[error("the version is 0: write 1 for the first one")]
+    NoVersion,
+    /// A deadline that has passed when the saga starts.
+    #[error("the saga's deadline is 0 ms, and no step would ever be done: lengthen it, or leave it out for none")]
+    NoTime,
+    /// A field that no reference can name.
+    #[error(
+        "the field '{field}' of {of} cannot be named by a reference: write a name that is not empty and has no '.'"
+    )]
+    Unnameable {
+        /// The input, or a step.
+        of: String,
+        /// The field.
+        field: String,
+    },
+    /// A key that is no field of the input.
+    #[error("the key is the field '{field}' of the input, but there is only: {}", known.join(", "))]
+    UnknownKey {
+        /// What is named.
+        field: String,
+        /// What the input has.
+        known: Vec<String>,
+    },
+    /// A compensation that is the message of its action.
+    #[error(
+        "step '{step}' is undone by '{message}', which is its action as well: the participant would do it twice, so name \
+         the message that undoes it"
+    )]
+    UndoneByItself {
+        /// Which.
+        step: Name,
+        /// The message of both.
+        message: Name,
+    },
     /// A definition without steps.
     #[error("there are no steps: write at least one")]
     NoSteps,
@@ -244,6 +285,14 @@ impl std::fmt::Display for Error {
 }
 
 impl Problem {
+    /// Whether definitions that older programs stored may have it: they run on as they did.
+    pub fn is_of_a_later_rule(&self) -> bool {
+        matches!(
+            self,
+            Problem::NoVersion | Problem::NoTime | Problem::Unnameable { .. } | Problem::UndoneByItself { .. }
+        )
+    }
+
     /// Whether it makes no sense to ask what comes before what.
     pub(super) fn hides_the_order(&self) -> bool {
         matches!(

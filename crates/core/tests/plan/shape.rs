@@ -246,3 +246,12 @@ fn every_problem_names_both_sides() {
         "{problems:?}"
     );
 }
+
+#[test]
+fn a_version_and_a_deadline_are_those_of_a_chain_that_can_run() {
+    check(&[("/version", json!(0))], &["the version is 0: write 1 for the first one"]);
+    check(
+        &[("/deadlineMs", json!(0))],
+        &["the deadline is 0 ms, and every chain would be overdue at once: lengthen it, or leave it out for none"],
+    );
+}

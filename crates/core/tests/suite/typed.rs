@@ -176,3 +176,39 @@ fn a_step_that_nothing_undoes_is_no_compensatable_step() {
          give it a compensation, or make it the pivot or retriable"
     );
 }
+
+#[test]
+fn a_start_meets_the_inputs_type_its_check_and_its_key() {
+    let mut saga = Definition::named("trip");
+    let input = saga.checked_input(|key: &str, trip: &Trip| match trip.nights {
+        0 => Err(format!("{key}: nights: at least 1")),
+        _ => Ok(()),
+    });
+    saga.keyed_by(input.trip_id);
+    saga.pivot("book-room").asks(BookRoomFrom { trip_id: input.trip_id, nights: input.nights });
+    let trip = saga.build().unwrap();
+    assert_eq!(trip.key.as_deref(), Some("tripId"));
+    let start = |key: &str, input: &str| trip.check_start(key, &sagamore_core::Body::parse(input).unwrap());
+    assert_eq!(start("7", r#"{"tripId":"7","nights":2,"type":null,"more":1}"#), Ok(()));
+    let refused = |key: &str, input: &str, part: &str| {
+        let why = start(key, input).expect_err(input);
+        assert!(why.contains(part), "{why}");
+    };
+    refused("7", r#"{"tripId":"7","nights":"two","type":null}"#, "the field 'nights' is not what the message 'trip'");
+    refused("7", r#"{"tripId":"7","nights":0,"type":null}"#, "7: nights: at least 1");
+    refused("8", r#"{"tripId":"7","nights":2,"type":null}"#, "the business key is '8'");
+    refused("7", r#"{"tripId":"7","type":null}"#, "lacks the field 'nights'");
+    let read: Definition = serde_json::from_str(&serde_json::to_string(&trip).unwrap()).unwrap();
+    assert_eq!(read, trip, "the type of the input is no part of what a definition says");
+}
+
+#[test]
+fn a_key_is_taken_from_the_input() {
+    let mut saga = Definition::named("trip");
+    let input = saga.input::<Trip>();
+    let book = BookRoomFrom { trip_id: input.trip_id, nights: input.nights };
+    let booked = saga.step("book-room").asks(book).undone_by(FreeRoom).yields();
+    saga.keyed_by(booked.room_number);
+    let problems = saga.build().unwrap_err().problems;
+    assert_eq!(problems, [Problem::KeyOfStep { step: "book-room".into() }]);
+}

@@ -69,7 +69,8 @@ fn steps_have_names_of_their_own() {
     );
     let many = (0..65).map(|number| {
         let ask = json!({"participant": "order", "message": "order.create"});
-        json!({"name": format!("s{number}"), "kind": "compensatable", "action": ask, "compensation": ask})
+        let undo = json!({"participant": "order", "message": "order.cancel"});
+        json!({"name": format!("s{number}"), "kind": "compensatable", "action": ask, "compensation": undo})
     });
     let many = many.collect::<Vec<_>>();
     Definition::check(with(&[("/steps", json!(many[..64]))])).unwrap();
@@ -268,4 +269,83 @@ fn a_definition_is_written_and_read_again_as_the_same() {
 #[test]
 fn the_hash_of_a_plan_stays_what_it_was() {
     assert_eq!(hash(&[]), "5acd325f36ecfd1e8eaf46ff52eb72a760bac73c4a518f4c021ffb0289621b3a");
+}
+
+#[test]
+fn a_version_and_a_deadline_are_those_of_a_saga_that_can_run() {
+    check(&[("/version", json!(0))], &["the version is 0: write 1 for the first one"]);
+    check(
+        &[("/deadlineMs", json!(0))],
+        &[
+            "the saga's deadline is 0 ms, and no step would ever be done: lengthen it, or leave it out for none",
+            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'create' may take to answer: lengthen it, or \
+             shorten that timeout",
+            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'charge' may take to answer: lengthen it, or \
+             shorten that timeout",
+        ],
+    );
+}
+
+#[test]
+fn a_compensation_is_another_message_than_its_action() {
+    check(
+        &[("/steps/1/compensation/message", json!("payment.charge"))],
+        &[
+            "step 'charge' is undone by 'payment.charge', which is its action as well: the participant would do it twice, so \
+           name the message that undoes it",
+        ],
+    );
+}
+
+#[test]
+fn a_field_has_a_name_that_a_reference_can_name() {
+    for (pointer, of) in [("/input", "the input"), ("/steps/0/yields", "step 'create'")] {
+        for field in ["order.id", "", ".", "a."] {
+            let told = format!(
+                "the field '{field}' of {of} cannot be named by a reference: write a name that is not empty and has no '.'"
+            );
+            check(&[(pointer, json!(["orderId", "cents", "total", field]))], &[&told]);
+        }
+    }
+    assert!(serde_json::from_value::<sagamore_core::definition::Reference>(json!("input.")).is_err());
+}
+
+#[test]
+fn the_key_is_a_field_of_the_input_and_holds_the_business_key() {
+    check(
+        &[("/key", json!("orderNumber"))],
+        &["the key is the field 'orderNumber' of the input, but there is only: orderId, cents"],
+    );
+    let keyed = Definition::check(with(&[("/key", json!("orderId"))])).unwrap();
+    assert_ne!(keyed.hash(), hash(&[]), "it is part of what the definition says");
+    let started = |key: &str, held: &str| {
+        keyed.check_start(key, &sagamore_core::Body::parse(&format!(r#"{{"orderId":{held},"cents":1}}"#)).unwrap())
+    };
+    assert_eq!(started("7", r#""7""#), Ok(()));
+    assert_eq!(started("é", r#""\u00e9""#), Ok(()));
+    assert_eq!(started("7", "7"), Ok(()), "a number that is written like the key");
+    for (key, held) in [("7", r#""8""#), ("7", "7.0"), ("null", "null"), ("7", r#"["7"]"#), ("?", r#""\ud83d""#)] {
+        let why = started(key, held).expect_err(held);
+        assert!(why.contains("'orderId'") && why.contains(held), "{why}");
+    }
+    let unkeyed = Definition::check(with(&[])).unwrap();
+    let other = sagamore_core::Body::parse(r#"{"orderId":"8","cents":1}"#).unwrap();
+    assert_eq!(unkeyed.check_start("7", &other), Ok(()));
+}
+
+/// Its sagas run on as they did: only what is registered now meets the rules that came later.
+#[test]
+fn a_definition_that_an_older_program_stored_stays_readable() {
+    for (pointer, value) in [
+        ("/version", json!(0)),
+        ("/input", json!(["orderId", "cents", "order.id"])),
+        ("/steps/1/compensation/message", json!("payment.charge")),
+    ] {
+        let draft = with(&[(pointer, value)]);
+        assert!(Definition::check(draft.clone()).is_err(), "{pointer}");
+        let stored = serde_json::to_string(&draft).unwrap();
+        serde_json::from_str::<Definition>(&stored).unwrap_or_else(|why| panic!("{pointer}: {why}"));
+    }
+    let broken = serde_json::to_string(&with(&[("/steps", json!([]))])).unwrap();
+    assert!(serde_json::from_str::<Definition>(&broken).is_err());
 }

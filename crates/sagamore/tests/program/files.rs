@@ -265,3 +265,22 @@ fn what_cannot_run_is_not_drawn() {
     let (out, err) = printed(&run(&["graph", "-o", "svg"], &file));
     assert!(out.is_empty() && err.contains("`sagamore check "), "{out}{err}");
 }
+
+#[test]
+fn a_definition_that_makes_no_sense_is_refused() {
+    let define = |from: &str, to: &str, part: &str| {
+        let told = told(DEFINITION, from, to);
+        assert!(told.iter().any(|line| line.contains(part)), "{part} is not in {told:?}");
+    };
+    define("message: payment.refund", "message: payment.charge", "'charge-payment' is undone by 'payment.charge'");
+    define("version: 1", "version: 0", "version is 0");
+    define("version: 1\n", "version: 1\ndeadlineMs: 0\n", "deadline is 0 ms");
+    define("input: [", "input: [a.b, ", "'a.b'");
+    define("version: 1\n", "version: 1\nkey: orderNumber\n", "'orderNumber'");
+    let plan = |from: &str, to: &str, part: &str| {
+        let told = told(PLAN, from, to);
+        assert!(told.iter().any(|line| line.contains(part)), "{part} is not in {told:?}");
+    };
+    plan("version: 1", "version: 0", "version is 0");
+    plan("deadlineMs: ", "deadlineMs: 0 # ", "deadline is 0 ms");
+}
