@@ -4,6 +4,8 @@ use sagamore_core::id::{KEY_BYTES_MAX, check_dots};
 use sagamore_sdk::Message;
 use serde::{Deserialize, Serialize};
 
+mod strict;
+
 /// The most money in any one place, in cents: ten million million. JavaScript can still hold it, and sums do not overflow.
 pub const CENTS_MAX: i64 = 1_000_000_000_000_000;
 /// The most pieces in any one place.
@@ -65,6 +67,11 @@ impl Order {
             true => order.check(),
             false => Err(format!("orderId: is '{}', and the business key is '{key}'", order.order_id)),
         }
+    }
+
+    /// Reads an order of a customer: unlike a message between services it has no field that is not known.
+    pub fn read(json: &[u8]) -> Result<Order, serde_json::Error> {
+        strict::read(json)
     }
 
     /// Whether the order makes sense by itself; else what is wrong with it, in words.

@@ -20,6 +20,10 @@ pub const LINE_BYTES_MAX: u64 = 1024 * 1024;
 pub trait Record: DeserializeOwned {
     /// Where it is found in a folder of files: `accounts.jsonl`.
     const FILE: &'static str;
+    /// Reads one.
+    fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(json)
+    }
     /// Whether it makes sense; else what is wrong with it, in words.
     fn check(&self) -> Result<(), String>;
 }
@@ -77,6 +81,10 @@ impl Record for Destination {
 impl Record for Order {
     const FILE: &'static str = "orders.jsonl";
 
+    fn read(json: &[u8]) -> Result<Order, serde_json::Error> {
+        Order::read(json)
+    }
+
     fn check(&self) -> Result<(), String> {
         Order::check(self)
     }
@@ -125,7 +133,7 @@ impl<T, R: BufRead> Lines<T, R> {
 }
 
 fn row<T: Record>(line: &[u8]) -> Result<T, String> {
-    let row: T = serde_json::from_slice(line).map_err(|error| explain(&error))?;
+    let row = T::read(line).map_err(|error| explain(&error))?;
     row.check().map(|()| row)
 }
 

@@ -59,6 +59,11 @@ fn what_makes_an_order_a_bad_line() {
     check(r#"[{"sku": "1", "quantity": 1, "unitPriceCents": 0}]"#, "France", "");
     check(r#"[{"sku": "1", "quantity": 1, "unitPriceCents": 0}]"#, "", "shipTo.country: is empty");
     check("[]", "France", "lines: an order has at least one");
+    check(
+        r#"[{"sku": "1", "quantity": 1, "unitPriceCents": 0, "discount": 1}]"#,
+        "France",
+        "unknown field `discount`, expected one of `sku`, `quantity`, `unitPriceCents` (column 131)",
+    );
     let check_line = |quantity: i64, price: i64, reason: &str| {
         let line = format!(r#"[{{"sku": "1", "quantity": {quantity}, "unitPriceCents": {price}}}]"#);
         check(&line, "France", reason);
