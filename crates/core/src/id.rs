@@ -91,6 +91,20 @@ impl SagaId {
         Ok(SagaId(Arc::from(format!("{definition}:{key}"))))
     }
 
+    /// Every saga that a person may mean by a text, at least one: the saga with this id, and the one of `definition` with
+    /// this business key. A key may hold colons, so `a:b` has both readings, and `2024:17` only the second. The first
+    /// one that exists is meant.
+    ///
+    /// # Errors
+    /// The text is neither: it is empty, too long, or holds control characters.
+    pub fn readings(text: &str, definition: &Name) -> Result<Vec<SagaId>, Malformed> {
+        let by_key = SagaId::new(definition, text);
+        match text.parse::<SagaId>() {
+            Ok(id) => Ok(std::iter::once(id).chain(by_key.ok()).collect()),
+            Err(_) => Ok(vec![by_key?]),
+        }
+    }
+
     /// `checkout:10248`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -237,6 +251,41 @@ impl fmt::Display for SagaId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn readings(text: &str) -> Vec<String> {
+        let found = SagaId::readings(text, &Name::new("checkout").unwrap()).unwrap_or_else(|why| panic!("{why}"));
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_text_is_an_id_or_a_key_and_may_be_both() {
+        assert_eq!(readings("10248"), ["checkout:10248"]);
+        assert_eq!(readings("2024:17"), ["checkout:2024:17"]);
+        assert_eq!(readings("a:b"), ["a:b", "checkout:a:b"]);
+        assert_eq!(readings("checkout:5"), ["checkout:5", "checkout:checkout:5"]);
+        assert_eq!(readings(":"), ["checkout::"]);
+        assert_eq!(readings("a:"), ["checkout:a:"]);
+        assert_eq!(readings("No:colon"), ["checkout:No:colon"]);
+        let longest = format!("checkout:{}", "k".repeat(KEY_BYTES_MAX));
+        assert_eq!(readings(&longest), [longest.as_str()], "it is too long for a key");
+        for bad in ["", "a\0b", "a:\n", &"k".repeat(KEY_BYTES_MAX + 1)] {
+            assert!(SagaId::readings(bad, &Name::new("checkout").unwrap()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_comes_back_from_its_text_whatever_printable_letter_its_key_holds() {
+        let definition = Name::new("checkout").unwrap();
+        for letter in (' '..='~').chain('\u{a0}'..='\u{2ff}').chain(['日', '😀', '\u{feff}', '\u{10ffff}']) {
+            for key in [format!("{letter}:"), format!("k{letter}9"), format!("{letter}{letter}:")] {
+                let id = SagaId::new(&definition, &key).unwrap();
+                assert_eq!(id.as_str().parse::<SagaId>().unwrap(), id, "{key}");
+                assert_eq!((id.definition(), id.key()), ("checkout", key.as_str()));
+                let (by_id, by_key) = (readings(id.as_str()), readings(&key));
+                assert_eq!((by_id[0].as_str(), by_key.last().map(String::as_str)), (id.as_str(), Some(id.as_str())));
+            }
+        }
+    }
 
     #[test]
     fn a_complaint_quotes_the_beginning_of_a_long_text_only() {

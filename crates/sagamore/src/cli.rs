@@ -486,11 +486,6 @@ pub async fn run(cli: Cli) -> Result<Exit> {
     }
 }
 
-/// KEY alone is a checkout.
-fn full_id(id: &str) -> String {
-    if id.contains(':') { id.to_owned() } else { format!("checkout:{id}") }
-}
-
 /// `30s`, `500ms`, `2m`, or seconds alone.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());

@@ -7,6 +7,7 @@ mod chains;
 mod choreography;
 mod faults;
 mod health;
+mod ids;
 mod index;
 mod listing;
 mod orders;

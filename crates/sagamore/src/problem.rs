@@ -4,6 +4,7 @@ mod catalogue;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use sagamore_core::SagaId;
 use sagamore_core::saga::Ignored;
 use sagamore_engine::{StartError, VerbError};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub struct Problem {
     retry_after_s: Option<u32>,
     place: Option<Place>,
     pointer: Option<String>,
+    saga: Option<SagaId>,
 }
 
 /// Where in a body something is wrong, counted from 1.
@@ -61,6 +63,9 @@ pub struct Told {
     /// Which field of the body, as a JSON pointer (RFC 6901).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pointer: Option<String>,
+    /// The id of the saga that does not exist, in full, where the request may have named only its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saga: Option<SagaId>,
 }
 
 /// An error that knows whether trying again, later, may succeed.
@@ -72,7 +77,12 @@ pub trait Passing: std::fmt::Display {
 impl Problem {
     /// A problem of this sort, with what is wrong this time.
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
-        Problem { code, detail: detail.into(), retry_after_s: None, place: None, pointer: None }
+        Problem { code, detail: detail.into(), retry_after_s: None, place: None, pointer: None, saga: None }
+    }
+
+    /// There is no saga of this id.
+    pub fn no_such_saga(id: &SagaId) -> Problem {
+        Problem { saga: Some(id.clone()), ..Problem::new(Code::NoSuchSaga, format!("there is no saga {id}")) }
     }
 
     /// What the client should do is try again, this much later.
@@ -124,6 +134,7 @@ impl Problem {
             code: entry.number.to_owned(),
             at: self.place,
             pointer: self.pointer.clone(),
+            saga: self.saga.clone(),
         }
     }
 }
@@ -161,7 +172,7 @@ impl From<VerbError> for Problem {
     fn from(error: VerbError) -> Problem {
         let detail = error.to_string();
         match error {
-            VerbError::NotFound(_) => Problem::new(Code::NoSuchSaga, detail),
+            VerbError::NotFound(id) => Problem::no_such_saga(&id),
             VerbError::Ignored(ignored) => Problem::new(code_of(ignored), detail),
             VerbError::Busy { retry_after_s } => Problem::new(Code::Busy, detail).retry_after(retry_after_s),
             VerbError::Unavailable(_) => Problem::new(Code::Unavailable, detail).retry_after(1),

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::output::{self, Exit};
-use super::{CancelArgs, ConfigArgs, Format, full_id};
+use super::{CancelArgs, ConfigArgs, Format};
 use crate::client::Error;
 use crate::http::encoded;
 use crate::view::{SagaView, Style};
@@ -25,7 +25,7 @@ pub async fn run(config: &ConfigArgs, args: CancelArgs) -> Result<Exit> {
             bail!("{}: this is a choreography, and nobody directs it", told.detail)
         }
         Err(Error::Problem { told, .. }) if told.status == 404 => {
-            let id = full_id(&args.id);
+            let id = told.saga.map_or_else(|| args.id.clone(), |id| id.to_string());
             let effect = format!("There is no saga {id}. Cancelled now, it will never run: its key is used up.");
             (id, effect)
         }

@@ -13,7 +13,7 @@ use sagamore_transport::Transport;
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, Segment};
-use super::chains::chain_id;
+use super::ids;
 use super::routes::{AFTER, Kind, Parameter};
 use super::service::ServiceApp;
 
@@ -109,7 +109,7 @@ async fn resend(
     let now = clock::of(database).await.map_err(|error| Problem::broke(&error, "ask for the time"))?;
     let remembered = facts::remembered(now, retention);
     let service = name.parse().map_err(|error| Problem::internal(&error, "name the service"))?;
-    let told = facts::resend(&service, database, transport, &chain_id(id)?, remembered).await;
+    let told = facts::resend(&service, database, transport, &ids::chain(id)?, remembered).await;
     told.map_err(|error| Problem::broke(&error, "tell the events again"))
 }
 

@@ -19,7 +19,7 @@ use super::listing::{self, Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::routes::{READS, Routes, TELLS};
 use super::sagas::shown;
-use super::{everywhere, guarded, health, index, shape};
+use super::{everywhere, guarded, health, ids, index, shape};
 use crate::problem::{Code, Problem};
 use crate::view::{Lines, chain_view};
 
@@ -96,7 +96,10 @@ pub async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let wait = Wait::of(&headers)?;
-    let chain = chain_id(&id)?;
+    let chain = match ids::chain_of(&chains, &id).await? {
+        Ok(detail) => detail.header.id,
+        Err(chain) => chain,
+    };
     chains.wait(&chain, wait.map_or(Duration::ZERO, Wait::patience)).await.map_err(unread)?;
     let detail = chains.show(&chain).await.map_err(unread)?.ok_or_else(|| unseen(&chains, &chain))?;
     let mut view = chain_view(&detail);
@@ -132,7 +135,10 @@ async fn settle(State(chains): State<Chains>, Segment(id): Segment, payload: Pay
 
 /// Takes a person's word that a chain is taken care of.
 pub async fn resolve(chains: &Chains, id: &str, payload: &Payload) -> Result<Response, Problem> {
-    let chain = chain_id(id)?;
+    let chain = match ids::chain_of(chains, id).await? {
+        Ok(detail) => detail.header.id,
+        Err(chain) => chain,
+    };
     let ResolveBody { reason } = payload.json(&shape::REASON)?;
     body::reason(&reason)?;
     match chains.resolve(&chain, &reason).await {
@@ -157,12 +163,6 @@ pub async fn nobody_directs() -> Problem {
         "this is a choreography: an order that is placed (POST /orders of the order service) begins its chain, and what \
          failed is undone by events. What does not end waits for a service; once a person has taken care of it: resolve",
     )
-}
-
-/// A chain's id; an order's id alone is the business key of its chain.
-pub fn chain_id(text: &str) -> Result<SagaId, Problem> {
-    let chain = text.parse::<SagaId>().or_else(|_| of_order(text));
-    chain.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))
 }
 
 /// Whether this is the id of a chain.

@@ -15,7 +15,7 @@ use sagamore_shop::Databases;
 use super::ChoreographyApp;
 use super::barriers::{elsewhere, of};
 use super::body::{self, encoded};
-use super::chains::chain_id;
+use super::ids;
 use super::service::ServiceApp;
 use crate::client::{self, Client};
 use crate::clock::{from_rfc3339, now};
@@ -43,7 +43,7 @@ pub async fn choreographed(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Faults>, Problem> {
     let (service, id) = asked(path)?;
-    kept(of(&app.shop, &service)?, &chain_id(&id)?).await.map(Json)
+    kept(of(&app.shop, &service)?, &ids::chain(&id)?).await.map(Json)
 }
 
 /// Of the service whose listener this is.
@@ -59,7 +59,7 @@ pub async fn own(
         let why = "this service answers commands: `sagamore show` of the orchestrator has the faults";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
-    kept(&app.database, &chain_id(&id)?).await.map(Json)
+    kept(&app.database, &ids::chain(&id)?).await.map(Json)
 }
 
 fn asked(path: Result<Path<(String, String)>, PathRejection>) -> Result<(String, String), Problem> {

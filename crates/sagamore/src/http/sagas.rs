@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use sagamore_core::id::check_idempotency_key;
 use sagamore_core::saga::{Ignored, Rescue, Status, Verb};
 use sagamore_core::{Body, Name, SagaId};
-use sagamore_engine::{Error, Start, Started, Summary, VerbError};
+use sagamore_engine::{Start, Started, Summary, VerbError};
 use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::body::{self, Payload, Segment, encoded};
-use super::chains::{self, chain_id, unread};
+use super::chains;
+use super::ids::{self, Found};
 use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::shape;
@@ -138,36 +139,33 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
 /// One saga with its steps and journal; or a chain, where chains are known as well.
 pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment, headers: HeaderMap) -> Result<Response, Problem> {
     let wait = Wait::of(&headers)?;
-    let saga = saga_id(&id)?;
     if let Some(wait) = wait {
-        match app.handle.wait(saga.clone(), wait.patience()).await {
+        match app.handle.wait(ids::id_of(&app, &id).await?, wait.patience()).await {
             Ok(_) | Err(VerbError::NotFound(_)) => {} // it is shown as it stands now
             Err(error) => return Err(error.into()),
         }
     }
-    let mut response = show_now(&app, &id, &saga).await?;
+    let mut response = show_now(&app, &id).await?;
     if let Some(wait) = wait {
         response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
     }
     Ok(response)
 }
 
-async fn show_now(app: &App, id: &str, saga: &SagaId) -> Result<Response, Problem> {
-    match app.handle.show(saga).await {
-        Ok(Some(detail)) => return Ok(shown(&SagaView::of(&detail, app.handle.now()))),
-        Ok(None) => {}
-        Err(Error::Unreadable(row)) => return Ok(shown(&SagaView::of_unreadable(&row))),
-        Err(error) => return Err(Problem::broke(&error, "read the saga")),
+async fn show_now(app: &App, id: &str) -> Result<Response, Problem> {
+    let missing = match ids::saga(app, id).await? {
+        Found::Saga(detail) => return Ok(shown(&SagaView::of(&detail, app.handle.now()))),
+        Found::Unreadable(row) => return Ok(shown(&SagaView::of_unreadable(&row))),
+        Found::None(saga) => saga,
+    };
+    if let Some(chains) = &app.chains
+        && let Ok(detail) = ids::chain_of(chains, id).await?
+    {
+        let mut view = chain_view(&detail);
+        app.services.explain(&detail.header.id, &mut view).await;
+        return Ok(shown(&view));
     }
-    if let Some(chains) = &app.chains {
-        let chain = chain_id(id)?;
-        if let Some(detail) = chains.show(&chain).await.map_err(unread)? {
-            let mut view = chain_view(&detail);
-            app.services.explain(&chain, &mut view).await;
-            return Ok(shown(&view));
-        }
-    }
-    Err(Problem::new(Code::NoSuchSaga, format!("there is no saga {saga}")))
+    Err(Problem::no_such_saga(&missing))
 }
 
 /// A saga of either style.
@@ -184,7 +182,7 @@ struct CancelBody {
 
 /// Has a saga undone; a repeated cancel of one that is being undone changes nothing.
 pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
-    let id = saga_id(&id)?;
+    let id = ids::id_of(&app, &id).await?;
     let empty = body.0.trim_ascii().is_empty();
     let CancelBody { reason } = if empty { CancelBody::default() } else { body.json(&shape::CANCEL)? };
     reason.as_deref().map_or(Ok(()), body::reason)?;
@@ -214,11 +212,11 @@ pub async fn skip(State(app): State<Arc<App>>, Segment(id): Segment, body: Paylo
 
 /// Takes a person's word that the step was done by hand; or that a chain is taken care of, where chains are known as well.
 pub async fn resolve(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
-    if let Some(chains) = &app.chains {
-        let saga = app.handle.show(&saga_id(&id)?).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
-        if saga.is_none() && chains.show(&chain_id(&id)?).await.map_err(unread)?.is_some() {
-            return chains::resolve(chains, &id, &body).await;
-        }
+    if let Some(chains) = &app.chains
+        && matches!(ids::saga(&app, &id).await?, Found::None(_))
+        && ids::chain_of(chains, &id).await?.is_ok()
+    {
+        return chains::resolve(chains, &id, &body).await;
     }
     rescue(&app, &id, &body, Verb::Resolve, "step resolved").await
 }
@@ -230,7 +228,7 @@ async fn rescue(
     verb: Verb,
     message: &'static str,
 ) -> Result<Response, Problem> {
-    let id = saga_id(id)?;
+    let id = ids::id_of(app, id).await?;
     let RescueBody { step, reason } = payload.json(&shape::RESCUE)?;
     body::reason(&reason)?;
     let step = legal(Name::new(&step))?;
@@ -240,14 +238,6 @@ async fn rescue(
 
 fn requested_answer(id: &SagaId, status: Status, message: &'static str) -> Response {
     (StatusCode::ACCEPTED, Json(Requested { id: id.to_string(), status, message })).into_response()
-}
-
-/// A saga's id; a business key alone is one of the shop's.
-fn saga_id(text: &str) -> Result<SagaId, Problem> {
-    match text.contains(':') {
-        true => legal(text.parse()),
-        false => legal(Name::new(sagamore_shop::checkout::NAME).and_then(|definition| SagaId::new(&definition, text))),
-    }
 }
 
 fn legal<T>(read: Result<T, sagamore_core::id::Malformed>) -> Result<T, Problem> {

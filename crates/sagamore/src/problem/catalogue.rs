@@ -166,7 +166,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::BadName,
         ("SAGA-0107", 400, "Not a legal name, key or id"),
-        "Names are a-z, 0-9, `-` and `.`, a letter first, at most 100 bytes; a business key is 1 to 200 bytes without control characters; a saga's id is DEFINITION:KEY.",
+        "Names are a-z, 0-9, `-` and `.`, a letter first, at most 100 bytes; a business key is 1 to 200 bytes without control characters; a saga's id is DEFINITION:KEY. An address may name a saga by its key alone.",
         "`detail` quotes what was given.",
         "Correct it; a saga's id looks like `checkout:10248`.",
     ),
@@ -222,9 +222,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         Code::InputDoesNotFit,
         ("SAGA-0202", 422, "The input does not fit the definition"),
-        "The definition's steps refer to fields that the input does not have.",
-        "`detail` names them.",
-        "Add the fields; the input must be a JSON object.",
+        "The input lacks a field that the definition's steps refer to, is not of the message type that the definition was built with, or names another business key than the request.",
+        "`detail` names the field.",
+        "Correct the input, which is a JSON object; for a checkout `orderId` is the business key. Nothing was stored, and the key is free.",
     ),
     entry(
         Code::OtherInput,

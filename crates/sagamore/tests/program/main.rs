@@ -4,6 +4,7 @@ mod support;
 
 mod article;
 mod doors;
+mod one_rule;
 mod orders;
 mod problems;
 mod sagas;

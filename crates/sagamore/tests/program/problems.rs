@@ -15,7 +15,8 @@ fn every_mistake_of_a_client_is_told_as_a_problem() {
     server.get("/api/v1/sagas?cursor=x").is_problem(400, "SAGA-0106");
     server.get("/api/v1/sagas?colour=red").is_problem(400, "SAGA-0106");
     server.get("/api/v1/sagas/%FF").is_problem(400, "SAGA-0106");
-    server.get("/api/v1/sagas/No:colon").is_problem(400, "SAGA-0107");
+    server.get("/api/v1/sagas/No:colon").is_problem(404, "SAGA-0200"); // a key that holds a colon
+    server.get("/api/v1/sagas/a%01b").is_problem(400, "SAGA-0107");
     server.get("/api/v1/sagas/checkout:none").is_problem(404, "SAGA-0200");
     server.post("/api/v1/sagas/none:1/cancel", &[], "").is_problem(404, "SAGA-0200");
     server.post("/api/v1/sagas", &[], r#"{"definition":"nope","key":"1","input":{}}"#).is_problem(422, "SAGA-0201");

@@ -29,6 +29,8 @@ const THERE_WITHIN: Duration = Duration::from_secs(30);
 const WAIT_S: u64 = 20;
 /// How long nobody may have an answer for an order before the replay is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long an order that was placed may be unknown to those that are asked for it before the replay is given up.
+const FOUND_WITHIN: Duration = Duration::from_secs(60);
 /// The pause before somebody who gave no answer is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How many rows are sent at once; the bodies are bounded.
@@ -47,12 +49,15 @@ pub struct Remote {
     order: Client,
     /// Which orchestrator is asked next.
     turn: AtomicUsize,
+    found_within: Duration,
 }
 
 /// What an orchestrator says of an order.
 enum Answer {
     AtRest,
     NotYet,
+    /// It was placed, and is unknown so far; why, in words.
+    NotFound(String),
     Bad(String),
 }
 
@@ -76,6 +81,7 @@ impl Remote {
             shipping: service("shipping")?,
             order: service("order")?,
             turn: AtomicUsize::new(0),
+            found_within: FOUND_WITHIN,
         })
     }
 
@@ -103,6 +109,7 @@ impl Remote {
 
     async fn see_through(&self, order: &PlacedLine, bar: &ProgressBar) -> Result<Option<BadLine>> {
         let mut answered = Instant::now();
+        let mut placed_at = None;
         loop {
             let place = self.turn.load(Ordering::Relaxed);
             let orchestrator = &self.orchestrators[place % self.orchestrators.len()];
@@ -114,7 +121,15 @@ impl Remote {
                 Ok(Answer::AtRest) => return Ok(None),
                 Ok(Answer::Bad(why)) => return Ok(Some(order.bad(why))),
                 Ok(Answer::NotYet) => {
+                    (answered, placed_at) = (Instant::now(), None);
+                    continue;
+                }
+                Ok(Answer::NotFound(why)) => {
+                    if placed_at.get_or_insert_with(Instant::now).elapsed() >= self.found_within {
+                        bail!("order {} was placed, and {orchestrator} does not know it: {why}", order.key);
+                    }
                     answered = Instant::now();
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 }
                 Err(why) => why,
@@ -247,9 +262,14 @@ async fn post_rows<T: Serialize>(service: &Client, path: &str, rows: &[T]) -> Re
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::post;
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::Path;
+    use axum::http::StatusCode;
+    use axum::routing::{get, post};
     use axum::{Json, Router};
     use sagamore_core::Body;
+    use serde_json::json;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -270,5 +290,30 @@ mod tests {
         let why = remote.orchestrators[0].get("/").await.expect_err("nobody is there").into();
         let told = moves_on(&why, &remote.orchestrators[1]);
         assert!(told.contains("127.0.0.1:1 ") && told.ends_with(&format!("{there} is asked")), "{told}");
+    }
+
+    #[tokio::test]
+    async fn an_order_that_was_placed_and_is_not_found_ends_the_replay() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let ids = asked.clone();
+        let unknown = move |Path(id): Path<String>| {
+            ids.lock().unwrap().push(id);
+            let told = json!({ "type": "/", "title": "x", "status": 404, "detail": "no event", "code": "SAGA-0200" });
+            async { (StatusCode::NOT_FOUND, Json(told)) }
+        };
+        let placed = || async { Json(json!({})) };
+        let router = Router::new().route("/orders", post(placed)).route("/api/v1/sagas/{id}", get(unknown));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut settings = Settings::default();
+        let observer = format!("http://{there}");
+        (settings.choreography, settings.observer.servers, settings.order.listen) = (true, observer, there);
+        let remote = Remote { found_within: Duration::ZERO, ..Remote::of(&settings).unwrap() };
+        let order = PlacedLine { key: "n3:x".into(), input: Body::empty(), line: 1 };
+        let why = remote.run_all(&[order], 1, &ProgressBar::hidden()).await.expect_err("it is never found");
+        let why = format!("{why:#}");
+        assert!(why.contains("order n3:x was placed") && why.contains("no event"), "{why}");
+        assert_eq!(*asked.lock().unwrap(), ["fulfilment:n3:x"]);
     }
 }

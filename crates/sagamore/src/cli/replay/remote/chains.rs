@@ -1,6 +1,7 @@
 //! Orders in a choreography: placed with the order service, and followed at the observer.
 
 use anyhow::Result;
+use sagamore_shop::choreography;
 
 use super::{Answer, PlacedLine, WAIT_S};
 use crate::client::{self, Client};
@@ -15,12 +16,13 @@ pub async fn see_through(service: &Client, observer: &Client, order: &PlacedLine
         Err(client::Error::Problem { told, .. }) => return Ok(Answer::Bad(told.detail)),
         Err(error) => return Err(error.into()),
     }
-    match observer.get_and_wait(&format!("/api/v1/sagas/{}", encoded(&order.key)), WAIT_S).await {
+    let chain = format!("{}:{}", choreography::NAME, order.key); // the id: a key with a colon could be another chain's
+    match observer.get_and_wait(&format!("/api/v1/sagas/{}", encoded(&chain)), WAIT_S).await {
         Ok(body) => {
             let at_rest = observer.read::<SagaView>(&body)?.line.status.is_at_rest();
             Ok(if at_rest { Answer::AtRest } else { Answer::NotYet })
         }
-        Err(client::Error::Problem { told, .. }) if told.status == 404 => Ok(Answer::NotYet), // it has seen nothing yet
+        Err(client::Error::Problem { told, .. }) if told.status == 404 => Ok(Answer::NotFound(told.detail)),
         Err(error) => Err(error.into()),
     }
 }

@@ -1,0 +1,118 @@
+//! One rule, every door: ids, inputs and orders meet the same checks over HTTP and the command line, in both styles.
+
+use serde_json::{Value, json};
+
+use crate::support::{Server, an_order};
+
+fn completed(output: &std::process::Output) -> Value {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
+}
+
+/// Every printable character of ASCII, and some beyond it, within a key.
+fn keys() -> Vec<String> {
+    let letters = (' '..='~').chain(['é', '日', '😀']);
+    letters
+        .map(|letter| format!("k{letter}9"))
+        .chain([":".into(), "a:b".into(), "2024:17".into(), "::".into()])
+        .collect()
+}
+
+#[test]
+fn a_saga_is_found_by_its_id_and_by_its_key_whatever_letters_are_in_it() {
+    let server = Server::ephemeral();
+    for key in keys() {
+        let id = format!("checkout:{key}");
+        let started = completed(&server.cli(&["start", "-o", "json", "--wait", "30s", "--", &key]));
+        assert_eq!(started["id"], id);
+        for text in [&key, &id] {
+            assert_eq!(completed(&server.cli(&["show", "-o", "json", "--", text]))["id"], id, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_is_found_by_its_id_and_by_its_key_whatever_letters_are_in_it() {
+    let server = Server::choreographed();
+    for key in keys() {
+        let id = format!("fulfilment:{key}");
+        let placed = server.post("/orders", &[("prefer", "wait=10")], &an_order(&key, 1).to_string());
+        assert_eq!(placed.json()["id"], id, "{}", placed.body);
+        for text in [&key, &id] {
+            assert_eq!(completed(&server.cli(&["show", "-o", "json", "--", text]))["id"], id, "{text}");
+        }
+    }
+}
+
+#[test]
+fn an_id_that_is_there_goes_before_a_key_that_looks_like_it() {
+    let server = Server::ephemeral();
+    completed(&server.cli(&["start", "checkout:5", "-o", "json", "--wait", "30s"]));
+    let shown = |text: &str| completed(&server.cli(&["show", text, "-o", "json"]))["id"].clone();
+    assert_eq!(shown("checkout:5"), "checkout:checkout:5", "no other saga has this id yet");
+    completed(&server.cli(&["start", "5", "-o", "json", "--wait", "30s"]));
+    assert_eq!(shown("checkout:5"), "checkout:5");
+    assert_eq!(shown("checkout:checkout:5"), "checkout:checkout:5");
+}
+
+#[test]
+fn an_input_that_its_message_type_does_not_take_is_refused_and_uses_up_no_key() {
+    let server = Server::ephemeral();
+    let refused = |key: &str, change: &dyn Fn(&mut Value)| {
+        let mut input = an_order(key, 1);
+        change(&mut input);
+        server.start(key, &input, &[]).is_problem(422, "SAGA-0202");
+        assert_eq!(server.get(&format!("/api/v1/sagas/checkout:{key}")).status, 404);
+        assert_eq!(server.start(key, &an_order(key, 1), &[("prefer", "wait=10")]).status, 200, "the key is free");
+    };
+    refused("1", &|input| input["customerId"] = json!(2));
+    refused("2", &|input| input["lines"] = json!("many"));
+    refused("3", &|input| input["lines"] = json!([]));
+    refused("4", &|input| input["lines"][0]["quantity"] = json!(0));
+    refused("5", &|input| input["shipTo"]["country"] = json!(""));
+    refused("6", &|input| input["orderId"] = json!("another"));
+}
+
+#[test]
+fn the_order_of_a_saga_is_the_one_of_its_key() {
+    let server = Server::ephemeral();
+    server.start("a", &an_order("b", 1), &[]).is_problem(422, "SAGA-0202");
+    assert_eq!(server.get("/orders/b").status, 404);
+    assert_eq!(server.start("b", &an_order("b", 1), &[("prefer", "wait=10")]).status, 200);
+    assert_eq!(server.get("/orders/b").json()["saga"]["id"], "checkout:b");
+}
+
+#[test]
+fn an_unknown_field_of_an_order_is_an_error_in_both_styles() {
+    for server in [Server::ephemeral(), Server::choreographed()] {
+        let refused = |change: &dyn Fn(&mut Value), field: &str| {
+            let mut order = an_order("1", 1);
+            change(&mut order);
+            let answer = server.post("/orders", &[], &order.to_string());
+            answer.is_problem(400, "SAGA-0103");
+            assert!(answer.json()["detail"].as_str().expect("a text").contains(field), "{}", answer.body);
+        };
+        refused(&|order| order["coupon"] = json!("X"), "coupon");
+        refused(&|order| order["lines"][0]["discount"] = json!(1), "discount");
+        refused(&|order| order["shipTo"]["planet"] = json!("Mars"), "planet");
+        assert_eq!(server.get("/orders/1").status, 404);
+    }
+}
+
+#[test]
+fn two_inputs_that_no_reader_takes_apart_are_two_starts() {
+    let server = Server::ephemeral();
+    let start = |key: &str, quantity: i64, extra: &str| {
+        let mut order = an_order(key, quantity).to_string();
+        order.truncate(order.len() - 1);
+        let body = format!(r#"{{"definition":"checkout","key":"{key}","input":{order},"x":{extra}}}}}"#);
+        server.post("/api/v1/sagas", &[("prefer", "wait=10")], &body)
+    };
+    let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));
+    for (key, extra) in [("1", r#""\ud83d""#), ("2", "1e999"), ("3", deep.as_str())] {
+        assert_eq!(start(key, 1, extra).status, 200);
+        assert_eq!(start(key, 1, extra).status, 200, "the same once more");
+        start(key, 7, extra).is_problem(409, "SAGA-0203");
+    }
+}
