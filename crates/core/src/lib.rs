@@ -7,6 +7,7 @@ extern crate self as sagamore_core;
 
 pub mod body;
 pub mod id;
+pub mod limits;
 pub mod time;
 
 pub mod message;

@@ -32,6 +32,9 @@ pub enum Error {
     /// Whether the commit happened is not known: everything that rested on it is to be read again.
     #[error("it is not known whether the commit happened: {0}")]
     CommitUnknown(String),
+    /// The server would not take this name, or cut it.
+    #[error(transparent)]
+    Name(#[from] sagamore_core::limits::UnfitName),
     /// Another process works on the same data.
     #[error("{0}")]
     InUse(String),
@@ -55,6 +58,7 @@ impl Error {
             | Error::Statement(_)
             | Error::Column { .. }
             | Error::Over
+            | Error::Name(_)
             | Error::InUse(_)
             | Error::ProgramTooOld { .. } => false,
         }

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
+use sagamore_core::limits::ExternalName;
 
 use crate::database::Database;
 use crate::error::Error;
@@ -120,6 +121,8 @@ impl Database {
     /// Runs inside a tokio runtime with I/O and time. Who holds a transaction has a connection, and [`Database::query`]
     /// takes another one: who holds all of them and awaits one more waits until that fails.
     pub fn postgres(options: Options) -> Result<Database, Error> {
+        ExternalName::Application.check(&options.application)?;
+        options.schema.as_deref().map_or(Ok(()), |schema| ExternalName::Schema.check(schema))?;
         let pool = connect::pool(&options)?;
         Ok(Database::new(Arc::new(Postgres { pool, options: Arc::new(options), committed: Arc::default() })))
     }
@@ -159,5 +162,19 @@ impl Backend for Postgres {
     fn stats(&self) -> Stats {
         let committed = self.committed.load(Ordering::Relaxed);
         Stats { transactions: committed, commits: committed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_schema_that_the_server_would_cut_is_refused_before_it_connects() {
+        let open = |schema: String| Database::postgres(Options::new("postgres://me@127.0.0.1:1/x").in_schema(schema));
+        assert!(open("n".repeat(63)).is_ok());
+        let why = open("n".repeat(64)).err().expect("too long");
+        assert!(matches!(&why, Error::Name(_)) && why.to_string().contains("at most 63 bytes"), "{why}");
+        assert!(matches!(open("pg_order".into()), Err(Error::Name(_))));
     }
 }

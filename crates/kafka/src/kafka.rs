@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use sagamore_transport::limits::ExternalName;
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error, Record, Subscription, Transport};
 
@@ -37,7 +38,10 @@ struct Inner {
 impl Kafka {
     /// The cluster at these addresses.
     pub fn connect(options: Options) -> Result<Kafka, Error> {
+        ExternalName::Client.check(&options.client)?;
+        options.instance.as_deref().map_or(Ok(()), |instance| ExternalName::Member.check(instance))?;
         let names = Names::in_namespace(options.namespace.as_deref());
+        ExternalName::Topic.check(&names.there("t"))?; // what a namespace alone makes impossible is told here
         let topics = Topics::new(options.clone(), names.clone())?;
         let producer = Producer::new(options.clone(), names.clone());
         let nameless = Arc::default();
@@ -113,7 +117,10 @@ impl Inner {
 
 impl Transport for Kafka {
     fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.inner.topics.create(topic, partitions))
+        Box::pin(async move {
+            ExternalName::Topic.check(&self.inner.names.there(topic))?;
+            self.inner.topics.create(topic, partitions).await
+        })
     }
 
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
@@ -147,8 +154,10 @@ impl Transport for Kafka {
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             let Inner { options, names, topics, nameless, .. } = &*self.inner;
+            ExternalName::Group.check(&names.there(&subscription.group))?;
             let mut partitions = Vec::with_capacity(subscription.topics.len());
             for topic in &subscription.topics {
+                ExternalName::Topic.check(&names.there(topic))?;
                 let count = topics.partitions(topic).await?;
                 partitions.push(count.ok_or_else(|| Error::no_topic(topic))?);
             }
@@ -156,5 +165,39 @@ impl Transport for Kafka {
             let consumer = GroupConsumer::open(options, names, subscription, nameless, self.inner.enrol()).await?;
             Ok(Box::new(consumer) as Box<dyn Consumer>)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody listens there: a name is checked before anybody is asked.
+    fn options() -> Options {
+        Options::new("127.0.0.1:1")
+    }
+
+    #[tokio::test]
+    async fn a_name_that_the_brokers_would_not_take_is_refused_before_they_are_asked() {
+        let refused = |error: Option<Error>, part: &str| {
+            let error = error.expect("refused");
+            assert!(matches!(error, Error::Name(_)) && error.to_string().contains(part), "{error}");
+        };
+        let long = Options { namespace: Some("n".repeat(249)), ..options() };
+        refused(Kafka::connect(long).err(), "at most 249 bytes");
+        let spaced = Options { namespace: Some("a b".into()), ..options() };
+        refused(Kafka::connect(spaced).err(), "use a-z");
+        let member = Options { instance: Some("m".repeat(250)), ..options() };
+        refused(Kafka::connect(member).err(), "at most 249 bytes");
+        let kafka =
+            Kafka::connect(Options { namespace: Some("n".repeat(240)), ..options() }).expect("short topics fit");
+        refused(kafka.create_topic("order.commands", 1).await.err(), "at most 249 bytes");
+        let subscription = |group: &str, topic: &str| Subscription {
+            group: group.into(),
+            topics: vec![topic.into()],
+            partitions: None,
+        };
+        refused(kafka.subscribe(subscription("g", "order.commands")).await.err(), "at most 249 bytes");
+        refused(kafka.subscribe(subscription("a\nb", "t")).await.err(), "control character");
     }
 }

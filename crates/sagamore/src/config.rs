@@ -10,6 +10,7 @@ mod targets;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use sagamore_core::limits::ExternalName;
 use serde::{Deserialize, Serialize};
 
 pub use origin::explain;
@@ -220,6 +221,11 @@ impl Settings {
                 self.named("namespace"),
                 self.namespace
             );
+        }
+        let schemas = ["engine", "observer"].into_iter().chain(self.services().map(|(name, _)| name));
+        for schema in schemas {
+            let fits = ExternalName::Schema.check(&self.schema(schema));
+            fits.with_context(|| format!("{}: choose another, or a shorter one", self.named("namespace")))?;
         }
         if !(500..=3_000).contains(&self.orchestrator.lease_ms) {
             let key = self.named("orchestrator.lease_ms");

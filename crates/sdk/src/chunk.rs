@@ -510,6 +510,7 @@ impl Stop {
             | DatabaseError::Statement(_)
             | DatabaseError::Column { .. }
             | DatabaseError::Over
+            | DatabaseError::Name(_)
             | DatabaseError::InUse(_)
             | DatabaseError::ProgramTooOld { .. } => Stop::Failed(error),
         }

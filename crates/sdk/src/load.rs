@@ -77,7 +77,7 @@ impl Load {
             // the command may be what ends the connection each time
             Error::Unavailable(_) | Error::CommitUnknown(_) => self.alone >= ALONE_MAX,
             Error::Aborted(cause) => self.blames_the_command(cause),
-            Error::Over | Error::InUse(_) | Error::ProgramTooOld { .. } => false,
+            Error::Name(_) | Error::Over | Error::InUse(_) | Error::ProgramTooOld { .. } => false,
         }
     }
 }

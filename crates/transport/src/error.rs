@@ -35,6 +35,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The brokers would not take this name.
+    #[error(transparent)]
+    Name(#[from] sagamore_core::limits::UnfitName),
     /// The log has reached its size limit because a group does not keep up.
     #[error("the log is full: {0}")]
     Full(String),
@@ -111,7 +114,7 @@ impl Error {
         match self {
             Error::Unavailable(_) | Error::Full(_) | Error::Denied { .. } => true,
             Error::UnknownTopic(_) | Error::TooLarge { .. } | Error::Rejected { .. } => false,
-            Error::Fenced(_) | Error::InUse(_) | Error::Damaged(_) => false,
+            Error::Name(_) | Error::Fenced(_) | Error::InUse(_) | Error::Damaged(_) => false,
         }
     }
 
@@ -121,7 +124,8 @@ impl Error {
         match self {
             Error::UnknownTopic(_) | Error::TooLarge { .. } | Error::Rejected { .. } => true,
             Error::Denied { resource, .. } => matches!(resource, Resource::Topic(_)),
-            Error::Unavailable(_) | Error::Full(_) | Error::Fenced(_) | Error::InUse(_) | Error::Damaged(_) => false,
+            Error::Unavailable(_) | Error::Full(_) | Error::Fenced(_) => false,
+            Error::Name(_) | Error::InUse(_) | Error::Damaged(_) => false,
         }
     }
 
@@ -129,7 +133,7 @@ impl Error {
     pub fn scope(&self) -> Scope {
         match self {
             Error::TooLarge { .. } | Error::Rejected { .. } => Scope::Record,
-            Error::UnknownTopic(_) | Error::Full(_) => Scope::Topic,
+            Error::UnknownTopic(_) | Error::Full(_) | Error::Name(_) => Scope::Topic,
             Error::Denied { resource: Resource::Topic(_), .. } => Scope::Topic,
             Error::Denied { resource: Resource::Group(_) | Resource::Cluster, .. } => Scope::Transport,
             Error::Unavailable(_) | Error::Fenced(_) | Error::InUse(_) | Error::Damaged(_) => Scope::Transport,

@@ -18,3 +18,4 @@ pub use error::{Error, Resource, Scope, Unknown};
 pub use log::{Log, MemoryDisk};
 pub use port::{Consumer, Reach, Subscription, Transport};
 pub use record::{Delivered, Mark, Record};
+pub use sagamore_core::limits;

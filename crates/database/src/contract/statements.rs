@@ -170,7 +170,7 @@ pub async fn one_statement_runs_with_many_sets(fresh: Fresh<'_>) -> Checked {
     let found: Vec<Option<String>> =
         found.iter().map(|rows| rows.first().map(|row| row.get(0)).transpose()).collect::<Result<_, _>>()?;
     assert_eq!(found, [Some("thing 7".to_owned()), None, Some("thing 3".to_owned())]);
-    assert_eq!(tx.execute_each(insert, vec![]).await?, []);
+    assert_eq!(tx.execute_each(insert, vec![]).await?, [] as [u64; 0]);
     assert!(tx.query_each("SELECT a FROM thing WHERE id = $1", vec![]).await?.is_empty());
     open.commit().await
 }
