@@ -57,7 +57,7 @@ pub struct Cli {
 impl Cli {
     /// The arguments of this process; those of `dev` may stand without it, but before no other command.
     pub fn read() -> Cli {
-        let matches = Cli::command().get_matches();
+        let matches = without_empty_variables(Cli::command()).get_matches();
         let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
         if let (Some(command), Some(stray)) = (matches.subcommand_name(), DEV_ARGUMENTS.iter().find(|name| given(name)))
         {
@@ -67,6 +67,13 @@ impl Cli {
         }
         Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
+}
+
+/// An empty variable counts as unset: arguments do not read theirs.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let unset = move |arg: clap::Arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg };
+    command.mut_args(unset).mut_subcommands(without_empty_variables)
 }
 
 /// What [`DevArgs`] are called.

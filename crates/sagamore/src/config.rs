@@ -2,6 +2,7 @@
 //!
 //! `sagamore dev` needs none of it.
 
+mod keys;
 mod origin;
 mod pem;
 mod source;
@@ -18,6 +19,8 @@ use source::Source;
 
 /// The environment's prefix.
 const PREFIX: &str = "SAGAMORE";
+/// The longest retention, in days: a hundred years.
+const RETENTION_DAYS_MAX: u64 = 36_500;
 /// Between the words of a variable's name.
 const SEPARATOR: &str = "__";
 
@@ -200,8 +203,7 @@ impl Settings {
     /// What the defaults, the file and the environment come to.
     pub fn load(file: Option<&Path>) -> Result<Settings> {
         let source = Source::read(file)?;
-        let settings: Result<Settings, _> = layers(file)?.try_deserialize();
-        let mut settings = settings.map_err(|error| source.explained(error))?;
+        let mut settings = source.settings()?;
         settings.source = source;
         settings.check()?;
         Ok(settings)
@@ -231,6 +233,10 @@ impl Settings {
             let key = self.named("orchestrator.lease_ms");
             bail!("{key}: {}; from 500 to 3000 are taken", self.orchestrator.lease_ms);
         }
+        let retentions = [("barrier", self.barrier.retention_days), ("orchestrator", self.orchestrator.retention_days)];
+        if let Some((table, days)) = retentions.into_iter().find(|(_, days)| *days > RETENTION_DAYS_MAX) {
+            bail!("{}: {days}; at most {RETENTION_DAYS_MAX} are taken", self.named(&format!("{table}.retention_days")));
+        }
         if self.barrier.retention_days == 0 {
             let key = self.named("barrier.retention_days");
             bail!("{key}: 0; a step that is delivered again would be done again: at least 1");
@@ -248,18 +254,6 @@ impl Settings {
         let Settings { order, payment, inventory, shipping, .. } = self;
         [("order", order), ("payment", payment), ("inventory", inventory), ("shipping", shipping)]
     }
-}
-
-/// Defaults, file, environment.
-fn layers(file: Option<&Path>) -> Result<::config::Config> {
-    let defaults = ::config::Config::try_from(&Settings::default()).context("the defaults")?;
-    let mut layers = ::config::Config::builder().add_source(defaults);
-    if let Some(file) = file {
-        let source = ::config::File::from(file).format(::config::FileFormat::Toml);
-        layers = layers.add_source(source);
-    }
-    let environment = ::config::Environment::with_prefix(PREFIX).prefix_separator(SEPARATOR).separator(SEPARATOR);
-    layers.add_source(environment.try_parsing(true)).build().context("configuration")
 }
 
 #[cfg(test)]
@@ -294,7 +288,10 @@ mod tests {
         check("namespace = \"payment\"\n", "sagamore.toml:1:1: namespace: 'payment'");
         check("[orchestrator]\n  lease_ms = 10\n", "sagamore.toml:2:3: orchestrator.lease_ms: 10; from 500");
         check("[order]\npartitions = 0\n", "sagamore.toml:2:1: order.partitions: 0;");
-        check("[order]\npartitions = \"many\"\n", "sagamore.toml:2:1: order.partitions: string \"many\" is given");
+        check(
+            "[order]\npartitions = \"many\"\n",
+            "sagamore.toml:2:1: order.partitions: \"many\" is given, and a whole",
+        );
         check("order = 3\n", "sagamore.toml:1:1: order: this is a table");
         check("[kafka.sasl]\nmechanism = \"PLAIN\"\n", "sagamore.toml:1:8: kafka.sasl.username: this is not set");
         check("[order\n", "sagamore.toml:1:7: this is not TOML");

@@ -1,16 +1,16 @@
-//! Where each key is set: a variable, a line of the file, or nowhere. Errors about a key say it before anything else.
+//! Where each key is set: a variable, a line of the file, or nowhere, and with which value. Errors about a key say its
+//! place before anything else.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use ::config::ConfigError;
 use anyhow::{Context, Result, anyhow, bail};
-use toml::de::DeTable;
+use serde_json::Value as Json;
+use toml::de::{DeTable, DeValue};
 
-use super::{PREFIX, SEPARATOR, SaslSettings, Settings, TlsSettings, origin};
-
-/// So many letters may be wrong in a key for which another one is suggested.
-const LETTERS_WRONG_MAX: usize = 2;
+use super::keys::{self, below};
+use super::{PREFIX, SEPARATOR, Settings};
 
 /// Where the values come from.
 #[derive(Clone, Debug, Default)]
@@ -18,25 +18,41 @@ pub struct Source {
     file: Option<PathBuf>,
     /// Key, of a value or of a table -> line and column in the file, counted from 1.
     places: BTreeMap<String, (usize, usize)>,
+    /// Key -> its value in the file.
+    written: BTreeMap<String, Written>,
     /// Key -> the variable that sets it.
-    variables: BTreeMap<String, String>,
+    variables: BTreeMap<String, Variable>,
+}
+
+/// A value of the file.
+#[derive(Clone, Debug)]
+enum Written {
+    Value(Json),
+    /// A value that no key takes, in words.
+    Other(String),
+}
+
+/// A variable of the environment.
+#[derive(Clone, Debug)]
+struct Variable {
+    name: String,
+    text: String,
 }
 
 impl Source {
-    /// What the file and the environment set; an error unless they can be read and every key in them is one of ours.
+    /// Reads what the file and the environment set. Fails unless both can be read and hold known keys only.
     pub fn read(file: Option<&Path>) -> Result<Source> {
         let text = match file {
             Some(file) => std::fs::read_to_string(file)
                 .with_context(|| format!("{}: the configuration cannot be read", file.display()))?,
             None => String::new(),
         };
-        let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        let source = Source::of(file, &text, variables)?;
+        let source = Source::of(file, &text, std::env::vars_os())?;
         let unknown = source.unknown();
         if unknown.is_empty() { Ok(source) } else { bail!("{}", unknown.join("\n")) }
     }
 
-    fn of(file: Option<&Path>, text: &str, variables: impl Iterator<Item = String>) -> Result<Source> {
+    fn of(file: Option<&Path>, text: &str, variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Source> {
         let mut source = Source { file: file.map(Path::to_owned), ..Source::default() };
         let table = DeTable::parse(text).map_err(|error| {
             let (line, column) = place(text, error.span().map_or(0, |span| span.start));
@@ -45,10 +61,13 @@ impl Source {
         })?;
         source.collect("", table.get_ref(), text);
         let prefix = format!("{PREFIX}{SEPARATOR}");
-        for variable in variables {
-            if let Some(words) = variable.to_uppercase().strip_prefix(&prefix) {
-                source.variables.insert(words.to_lowercase().replace(SEPARATOR, "."), variable);
-            }
+        // an empty variable counts as unset: scripts often clear one so
+        for (name, value) in variables.filter(|(_, value)| !value.is_empty()) {
+            let Ok(name) = name.into_string() else { continue };
+            let Some(words) = name.to_uppercase().strip_prefix(&prefix).map(str::to_lowercase) else { continue };
+            let key = words.replace(SEPARATOR, ".");
+            let Ok(text) = value.into_string() else { bail!("{name}: {key}: this is not UTF-8") };
+            source.variables.insert(key, Variable { name, text });
         }
         Ok(source)
     }
@@ -57,17 +76,55 @@ impl Source {
         for (name, value) in table {
             let key =
                 if parent.is_empty() { name.get_ref().to_string() } else { format!("{parent}.{}", name.get_ref()) };
-            if let Some(inner) = value.get_ref().as_table() {
-                self.collect(&key, inner, text);
+            match value.get_ref().as_table() {
+                Some(inner) if !inner.is_empty() => self.collect(&key, inner, text),
+                Some(_) if keys::is_table(&key) => {} // a heading with nothing below it
+                Some(_) | None => drop(self.written.insert(key.clone(), written(value.get_ref()))),
             }
             self.places.insert(key, place(text, name.span().start));
+        }
+    }
+
+    /// The settings: the defaults with what the file and then the environment set. The key decides the type.
+    ///
+    /// # Errors
+    /// Every value that does not fit its key, and every key that is missing in its table, behind its place.
+    pub fn settings(&self) -> Result<Settings> {
+        let mut all = serde_json::to_value(Settings::default()).context("write the defaults")?;
+        let mut wrong = Vec::new();
+        for (key, written) in self.written.iter().filter(|(key, _)| !self.variables.contains_key(*key)) {
+            match written {
+                Written::Value(value) if keys::fits(key, value) => keys::set(&mut all, key, value.clone()),
+                Written::Value(value) => wrong.push(self.misfit(key, &value.to_string())),
+                Written::Other(text) => wrong.push(self.misfit(key, text)),
+            }
+        }
+        for (key, Variable { text, .. }) in &self.variables {
+            match keys::value_of(key, text) {
+                Some(value) => keys::set(&mut all, key, value),
+                None => wrong.push(self.misfit(key, &format!("\"{text}\""))),
+            }
+        }
+        let lacks =
+            |key: &String| format!("{}: this is not set, and has to be with the rest of its table", self.named(key));
+        wrong.extend(keys::missing(&all).iter().map(lacks));
+        if !wrong.is_empty() {
+            bail!("{}", wrong.join("\n"));
+        }
+        serde_json::from_value(all).context("configuration")
+    }
+
+    fn misfit(&self, key: &str, given: &str) -> String {
+        match keys::wanted(key) {
+            Some(wanted) => format!("{}: {given} is given, and {wanted} is wanted", self.named(key)),
+            None => format!("{}: this is a table with keys of its own, [{key}], and no value", self.named(key)),
         }
     }
 
     /// The variable's name, or the file with line and column; none when nothing sets it.
     pub fn place(&self, key: &str) -> Option<String> {
         if let Some(variable) = self.variables.get(key) {
-            return Some(variable.clone());
+            return Some(variable.name.clone());
         }
         let (line, column) = self.places.get(key)?;
         Some(format!("{}:{line}:{column}", self.file.as_deref()?.display()))
@@ -82,34 +139,15 @@ impl Source {
         }
     }
 
-    /// What the `config` library says, with the key's place and without the words of our code.
-    pub fn explained(&self, error: ConfigError) -> anyhow::Error {
-        match &error {
-            ConfigError::Type { key: Some(key), .. } | ConfigError::At { key: Some(key), .. }
-                if known().iter().any(|known| below(known, key)) =>
-            {
-                anyhow!("{}: this is a table with keys of its own, [{key}], and no value", self.named(key))
-            }
-            ConfigError::Type { key: Some(key), unexpected, expected, .. } => {
-                anyhow!("{}: {unexpected} is given, and {expected} is wanted", self.named(key))
-            }
-            ConfigError::At { key: Some(key), error, .. } => anyhow!("{}: {error}", self.named(key)),
-            ConfigError::NotFound(key) => {
-                anyhow!("{}: this is not set, and has to be with the rest of its table", self.named(key))
-            }
-            _ => anyhow!(error).context("configuration"),
-        }
-    }
-
     /// A line for each key that is none of ours, but not for those in a table that is none.
     fn unknown(&self) -> Vec<String> {
-        let known = known();
+        let known = keys::known();
         let is_known = |key: &str| known.iter().any(|known| known == key || below(known, key));
         let set = self.places.keys().chain(self.variables.keys());
         let topmost =
             set.filter(|key| !is_known(key) && key.rsplit_once('.').is_none_or(|(parent, _)| is_known(parent)));
         topmost
-            .map(|key| match likely(key, &known) {
+            .map(|key| match keys::likely(key, &known) {
                 Some(likely) => format!("{}: there is no such key; did you mean {likely}?", self.named(key)),
                 None => format!("{}: there is no such key; `sagamore config` lists those there are", self.named(key)),
             })
@@ -117,28 +155,20 @@ impl Source {
     }
 }
 
-/// Every key that has a value.
-fn known() -> Vec<String> {
-    let mut all = Settings::default();
-    let sasl = SaslSettings { mechanism: String::new(), username: String::new(), password: None, password_file: None };
-    (all.kafka.tls, all.kafka.sasl) = (Some(TlsSettings::default()), Some(sasl));
-    all.postgres.tls = Some(TlsSettings::default());
-    let mut keys = BTreeMap::new();
-    origin::flatten(String::new(), &serde_json::to_value(&all).unwrap_or_default(), &mut keys);
-    keys.into_keys().collect()
-}
-
-/// Whether `key` is in the table `table`.
-fn below(key: &str, table: &str) -> bool {
-    key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
-}
-
-/// The key that was meant: misspelt, or put into another table.
-fn likely<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
-    let wrong = |candidate: &&String| strsim::damerau_levenshtein(key, candidate);
-    let last = format!(".{}", key.rsplit('.').next().unwrap_or(key));
-    let nearest = known.iter().min_by_key(wrong).filter(|nearest| wrong(nearest) <= LETTERS_WRONG_MAX);
-    nearest.or_else(|| known.iter().find(|known| known.ends_with(&last))).map(String::as_str)
+/// A value of the file as JSON. Integers are those of TOML: 64 bits with a sign.
+fn written(value: &DeValue<'_>) -> Written {
+    match value {
+        DeValue::String(text) => Written::Value(Json::from(text.as_ref())),
+        DeValue::Boolean(truth) => Written::Value(Json::from(*truth)),
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) => Written::Value(Json::from(number)),
+            Err(_) => Written::Other(integer.to_string()),
+        },
+        DeValue::Float(float) => Written::Other(float.as_str().to_owned()),
+        DeValue::Datetime(time) => Written::Other(time.to_string()),
+        DeValue::Array(_) => Written::Other("a list".to_owned()),
+        DeValue::Table(_) => Written::Other("a table".to_owned()),
+    }
 }
 
 /// Line and column of a byte, counted from 1.
@@ -152,9 +182,12 @@ fn place(text: &str, at: usize) -> (usize, usize) {
 mod tests {
     use super::*;
 
+    fn of(text: &str, variable: &str, value: &str) -> Source {
+        Source::of(Some(Path::new("s.toml")), text, std::iter::once((variable.into(), value.into()))).expect("TOML")
+    }
+
     fn unknown(text: &str, variable: &str) -> String {
-        let source = Source::of(Some(Path::new("s.toml")), text, std::iter::once(variable.to_owned()));
-        source.expect("it is TOML").unknown().join("\n")
+        of(text, variable, "x").unknown().join("\n")
     }
 
     #[test]
@@ -179,12 +212,51 @@ mod tests {
 
     #[test]
     fn a_variable_stands_before_the_file() {
-        let text = "[order]\nlisten = \"x\"\n";
-        let of =
-            |variable: &str| Source::of(Some(Path::new("s.toml")), text, std::iter::once(variable.to_owned())).unwrap();
+        let of = |variable: &str| of("[order]\nlisten = \"x\"\n", variable, "y");
         assert_eq!(of("PATH").named("order.listen"), "s.toml:2:1: order.listen");
         assert_eq!(of("SAGAMORE__ORDER__LISTEN").named("order.listen"), "SAGAMORE__ORDER__LISTEN: order.listen");
         assert_eq!(of("PATH").named("order.url"), "s.toml:1:2: order.url", "missing in its table");
         assert_eq!(of("PATH").named("payment.listen"), "payment.listen");
+        assert_eq!(of("SAGAMORE__ORDER__LISTEN").settings().expect("sound").order.listen, "y");
+    }
+
+    #[test]
+    fn the_key_decides_what_the_text_of_a_variable_is() {
+        let check = |variable: &str, value: &str, told: &str| {
+            let why = of("", variable, value).settings().expect_err(value).to_string();
+            assert_eq!(why, told);
+        };
+        assert_eq!(of("", "SAGAMORE__NAMESPACE", "007").settings().expect("sound").namespace, "007");
+        assert_eq!(of("", "SAGAMORE__KAFKA__REPLICATION", "3").settings().expect("sound").kafka.replication, Some(3));
+        let place = "SAGAMORE__ORDER__PARTITIONS: order.partitions: ";
+        for text in ["1.9", "true", "1e3", "+1", " 1", "-1", "4294967296", "99999999999999999999"] {
+            let told = format!("{place}\"{text}\" is given, and a whole number from 0 to 4294967295 is wanted");
+            check("SAGAMORE__ORDER__PARTITIONS", text, &told);
+        }
+        check(
+            "SAGAMORE__ORDER",
+            "3",
+            "SAGAMORE__ORDER: order: this is a table with keys of its own, [order], and no value",
+        );
+    }
+
+    #[test]
+    fn a_value_of_the_file_that_does_not_fit_is_told_with_its_line() {
+        let check = |text: &str, told: &str| {
+            let why = of(text, "PATH", "").settings().expect_err(text).to_string();
+            assert_eq!(why, told);
+        };
+        let number = "a whole number from 0 to 4294967295 is wanted";
+        for text in ["1.5", "1.0", "true", "-1", "4294967296", "\"3\""] {
+            let told = format!("s.toml:2:1: order.partitions: {text} is given, and {number}");
+            check(&format!("[order]\npartitions = {text}\n"), &told);
+        }
+        check(
+            "[barrier]\n\nretention_days = 18446744073709551615\n",
+            "s.toml:3:1: barrier.retention_days: 18446744073709551615 is given, and a whole number is wanted",
+        );
+        check("namespace = {}\n", "s.toml:1:1: namespace: a table is given, and a text is wanted");
+        assert_eq!(of("[order]\npartitions = 0x10\n", "PATH", "").settings().expect("sound").order.partitions, 16);
+        assert_eq!(of("[order]\n", "PATH", "").settings().expect("sound").order.partitions, 12);
     }
 }

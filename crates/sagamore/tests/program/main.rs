@@ -11,6 +11,7 @@ mod sagas;
 
 mod cli;
 mod clocks;
+mod configuration;
 mod files;
 mod process;
 mod services;
