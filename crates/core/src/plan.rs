@@ -25,6 +25,7 @@ mod waits;
 
 mod anomaly;
 mod steps;
+mod table;
 mod tree;
 
 mod draw;
@@ -38,6 +39,7 @@ pub use explore::{Explored, STATES_MAX};
 pub use fold::{Chain, Seen, State, Taken, UNEXPECTED_MAX};
 pub use problem::{Error, Problem, Run, Who};
 pub use steps::Stage;
+pub use table::Row;
 pub use tree::Branch;
 pub use waits::Wait;
 

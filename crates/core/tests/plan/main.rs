@@ -9,4 +9,5 @@ mod folded;
 mod run;
 mod runs;
 mod shape;
+mod table;
 mod written;
