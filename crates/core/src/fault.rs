@@ -52,8 +52,14 @@ pub struct OpenFault<'a> {
 impl OpenFault<'_> {
     /// Whether people are to see it, and to have verbs for it.
     pub fn is_shown(&self, now: Timestamp) -> bool {
-        self.shown_from.is_some_and(|from| from <= now)
+        self.shown_from.is_some_and(|from| is_shown_from(from, now))
     }
+}
+
+/// Whether a fault that is shown from this moment on is shown now. A moment that is further ahead than any right clock
+/// writes was written by a clock that was ahead: it holds up no person.
+pub fn is_shown_from(from: Timestamp, now: Timestamp) -> bool {
+    from <= now || from > now.plus(SHOWN_AFTER)
 }
 
 impl Saga {

@@ -32,6 +32,7 @@ impl Saga {
                 false => step.patience.timeout_ms,
             };
             corrected |= state.asked_since.as_mut().is_some_and(|since| is_later(since, now));
+            corrected |= state.faulty_since.as_mut().is_some_and(|since| is_later(since, now));
             corrected |= redrawn(state, now, longest, &mut pause);
         }
         corrected

@@ -6,6 +6,7 @@ mod journal;
 mod page;
 
 use sagamore_core::definition::Kind;
+use sagamore_core::fault::is_shown_from;
 use sagamore_core::message::Refusal;
 use sagamore_core::saga::{Cause, Change, Entry, Saga, Status, StepStatus};
 use sagamore_core::{Allowed, Body, Name, Timestamp};
@@ -240,7 +241,7 @@ impl Line {
             changed_at: rfc3339(header.changed_at),
             ended_at: header.ended_at.map(rfc3339),
             failed_at: header.failed_at.as_ref().map(ToString::to_string),
-            open_fault_from: header.fault_shown_from.filter(|from| *from <= now).map(rfc3339),
+            open_fault_from: header.fault_shown_from.filter(|from| is_shown_from(*from, now)).map(rfc3339),
         }
     }
 }

@@ -160,6 +160,7 @@ fn a_pause_that_would_last_longer_than_any_is_drawn_again_and_for_each_saga_diff
         let due = saga.steps[0].due.unwrap();
         assert!(right < due && due <= Timestamp(right.0 + 800), "{due} is no pause after {right}");
         assert_eq!((saga.started_at, saga.waiting_since()), (right, Some(right)));
+        assert_eq!(saga.open_fault(0).map(|fault| fault.since), Some(right));
         assert!(!saga.redraw(right), "once");
         moments.insert(due);
     }

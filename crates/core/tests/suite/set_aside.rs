@@ -40,6 +40,15 @@ fn a_step_that_is_set_aside_is_neither_waited_for_nor_asked_again() {
     assert_eq!(play.action("hotel", fault()), Err(Ignored::Stale), "a fault settles nothing");
 }
 
+/// The moment at which it was set aside is a day ahead once the clock is right again.
+#[test]
+fn a_step_that_was_set_aside_by_a_clock_ahead_has_its_verbs_at_once() {
+    let mut play = held_hotel();
+    play.now = Timestamp(play.now.0 - 86_400_000);
+    assert_eq!(play.saga.allowed_actions(play.now), [vec![Allowed::Cancel], verbs("hotel")].concat());
+    assert_eq!(play.rescue("hotel", Verb::Resolve).unwrap(), ["hotel resolve", "resumed", "ask pay"]);
+}
+
 #[test]
 fn only_a_step_that_is_asked_can_be_set_aside() {
     let mut play = Play::with_done(trip(), &["flight"]);
