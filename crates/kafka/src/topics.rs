@@ -1,6 +1,7 @@
 //! Topics: which there are, with how many partitions; made, looked at and removed.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ use crate::refused;
 
 /// The pause before it is looked again whether a topic is ready.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often the creation of a topic is attempted.
+const ATTEMPTS: u32 = 5;
 
 /// The setting of a topic that says whose clock stamps its records.
 const STAMP: &str = "message.timestamp.type";
@@ -123,7 +127,7 @@ impl Topics {
             Found::Topic(_) => return Ok(()),
             Found::Denied => return Err(Error::denied_topic("DESCRIBE", &name)),
             Found::Leaderless => {}
-            Found::Nothing => self.make(&name, partitions).await?,
+            Found::Nothing => retried(|| self.make_or_find(&name, partitions)).await?,
         }
         let until = Instant::now() + self.options.answered_within * 2;
         while Instant::now() < until {
@@ -133,6 +137,15 @@ impl Topics {
             tokio::time::sleep(PAUSE).await;
         }
         Err(Error::Unavailable(format!("topic {name} is there, and no broker serves all of it yet")))
+    }
+
+    /// Makes a topic. A creation that timed out may have made it all the same.
+    async fn make_or_find(&self, name: &str, partitions: u32) -> Result<(), Error> {
+        let Err(error) = self.make(name, partitions).await else { return Ok(()) };
+        match error.is_transient() {
+            true if !matches!(self.find(name).await?, Found::Nothing) => Ok(()),
+            _ => Err(error),
+        }
     }
 
     async fn make(&self, name: &str, partitions: u32) -> Result<(), Error> {
@@ -282,6 +295,20 @@ impl Topics {
     }
 }
 
+/// Attempts again what failed for now: a controller that is moving, or many topics at once, make a creation time out.
+async fn retried<F: Future<Output = Result<(), Error>>>(mut attempt: impl FnMut() -> F) -> Result<(), Error> {
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(Error::Unavailable(reason)) => {
+                tracing::warn!(reason, "create a topic, trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+    attempt().await
+}
+
 /// What the brokers say of a topic.
 enum Found {
     Nothing,
@@ -330,6 +357,23 @@ fn kept(policy: Option<&str>, retention_ms: Option<&str>, segment_ms: Option<&st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_creation_that_timed_out_is_attempted_again_and_a_denied_one_is_not() {
+        let check = async |outcomes: Vec<Result<(), Error>>, attempts: u32, created: bool| {
+            let (mut outcomes, mut count) = (outcomes.into_iter(), 0);
+            let outcome = retried(|| {
+                count += 1;
+                std::future::ready(outcomes.next().expect("no more attempts than these"))
+            });
+            assert_eq!((outcome.await.is_ok(), count), (created, attempts));
+        };
+        let late = || Err(Error::Unavailable("create topic: the operation timed out".into()));
+        check(vec![Ok(())], 1, true).await;
+        check(vec![late(), late(), Ok(())], 3, true).await;
+        check((0..ATTEMPTS).map(|_| late()).collect(), ATTEMPTS, false).await;
+        check(vec![late(), Err(Error::denied_topic("CREATE", "a"))], 2, false).await;
+    }
 
     #[test]
     fn a_record_is_kept_for_as_long_as_its_segment_and_then_for_the_retention() {
