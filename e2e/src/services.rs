@@ -104,6 +104,7 @@ impl Services {
     pub fn up(&self) -> Result<()> {
         let begun = Instant::now();
         let _lock = self.folder.lock()?;
+        let ports_lock = Folder::lock_ports()?;
         let ports = self.folder.choose_ports()?;
         secure::prepare(&self.folder)?;
         let both = self.both(&ports);
@@ -120,9 +121,10 @@ impl Services {
             }
         }
         for service in &both {
-            self.wait(service.as_ref())?;
+            self.wait(service.as_ref(), &ports)?;
             service.settle().with_context(|| format!("set up {}", service.name()))?;
         }
+        drop(ports_lock);
         let path = self.folder.write_configuration(&ports)?;
         eprintln!("ready after {:.1} s: {}", begun.elapsed().as_secs_f64(), path.display());
         Ok(())
@@ -255,10 +257,12 @@ impl Services {
         Ok(())
     }
 
-    fn wait(&self, service: &dyn Service) -> Result<()> {
+    /// Until it answers, and it is ours that does: the server of another checkout answers as well.
+    fn wait(&self, service: &dyn Service, ports: &Ports) -> Result<()> {
         let (name, begun) = (service.name(), Instant::now());
         let (mut told, mut attempts) = (begun, 1);
-        while !service.answers() {
+        let listens = |process: Process| ports.all_of(name).into_iter().all(|port| process.listens_on(port));
+        while !(self.folder.running(name)?.is_some_and(listens) && service.answers()) {
             if self.folder.running(name)?.is_none() {
                 if attempts == ATTEMPTS_MAX {
                     bail!("{name} ended while it started{}", self.folder.end_of_log(name));

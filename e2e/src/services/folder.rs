@@ -90,6 +90,14 @@ impl Folder {
         Ok(file)
     }
 
+    /// Keeps other checkouts from choosing ports, until it is dropped: a port is free until a server listens on it.
+    pub fn lock_ports() -> Result<File> {
+        let path = std::env::temp_dir().join("sagamore-services-ports.lock");
+        let file = open_lock(&path)?;
+        file.lock().with_context(|| format!("lock {}", path.display()))?;
+        Ok(file)
+    }
+
     /// The process of a service, if it runs.
     pub fn running(&self, service: &str) -> Result<Option<Process>> {
         let path = self.pid_file(service);
@@ -192,9 +200,13 @@ impl Ports {
 
     /// Whether nobody listens where this service does.
     pub fn are_free(&self, service: &str) -> bool {
+        self.all_of(service).into_iter().all(is_free)
+    }
+
+    /// Every port of this service.
+    pub fn all_of(&self, service: &str) -> Vec<u16> {
         let Ports { kafka, controller, kafka_sasl, kafka_mutual, postgres } = *self;
-        let all = if service == "kafka" { vec![kafka, controller, kafka_sasl, kafka_mutual] } else { vec![postgres] };
-        all.into_iter().all(is_free)
+        if service == "kafka" { vec![kafka, controller, kafka_sasl, kafka_mutual] } else { vec![postgres] }
     }
 
     /// The address of the service with this name.
@@ -225,6 +237,12 @@ impl Ports {
             "postgres": postgres
         })
     }
+}
+
+/// A lock that another user of this machine made can be locked, too: it need not be writable.
+fn open_lock(path: &Path) -> Result<File> {
+    let made = File::options().create(true).append(true).open(path);
+    made.or_else(|_| File::open(path)).with_context(|| format!("open {}", path.display()))
 }
 
 /// Creates a folder with all above it.
@@ -273,6 +291,28 @@ mod tests {
         assert_ne!(choose(port, false, 15_432).unwrap(), port);
         drop(taken);
         assert_eq!(choose(port, false, 15_432).unwrap(), port);
+    }
+
+    /// The second checkout chooses when the first one's servers listen.
+    #[test]
+    fn two_checkouts_that_start_together_choose_other_ports() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folder = |root: &Path| Folder::new(root.to_owned(), root.join("pom.xml"));
+        let lock = Folder::lock_ports().unwrap();
+        let ours = folder(first.path()).choose_ports().unwrap();
+        let path = second.path().to_owned();
+        let theirs = std::thread::spawn(move || {
+            let _lock = Folder::lock_ports().unwrap();
+            Folder::new(path.clone(), path.join("pom.xml")).choose_ports().unwrap()
+        });
+        let listen = |port| TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let servers: Vec<_> = ["kafka", "postgres"].iter().flat_map(|name| ours.all_of(name)).map(listen).collect();
+        drop(lock);
+        let theirs = theirs.join().unwrap();
+        for name in ["kafka", "postgres"] {
+            assert!(theirs.all_of(name).iter().all(|port| !ours.all_of(name).contains(port)), "{ours:?}, {theirs:?}");
+        }
+        drop(servers);
     }
 
     #[test]

@@ -37,6 +37,15 @@ impl Process {
         Process::find(self.pid).as_ref() == Some(self)
     }
 
+    /// Whether it is this process that listens on this port of loopback: another one may have been faster.
+    pub fn listens_on(&self, port: u16) -> bool {
+        let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{}/net/{table}", self.pid)));
+        let sockets: Vec<String> = tables.iter().flatten().flat_map(|table| listening(table, port)).collect();
+        let Ok(files) = std::fs::read_dir(format!("/proc/{}/fd", self.pid)) else { return false };
+        let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+        links.into_iter().any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
+    }
+
     /// Sends it a signal, if it is still the same.
     pub fn signal(&self, name: &str) -> Result<()> {
         if !self.runs() {
@@ -98,6 +107,18 @@ fn open_log(path: &Path) -> Result<File> {
     options.open(path).with_context(|| format!("open {}", path.display()))
 }
 
+/// The sockets that listen on this port, of the text of /proc/net/tcp, as links of open files show them.
+fn listening(table: &str, port: u16) -> Vec<String> {
+    const LISTENS: &str = "0A";
+    let suffix = format!(":{port:04X}");
+    let socket = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        (local.ends_with(&suffix) && *state == LISTENS).then(|| format!("socket:[{inode}]"))
+    };
+    table.lines().filter_map(socket).collect()
+}
+
 /// The moment a process began, of the text of /proc/PID/stat; none when it has ended and only its parent has not seen it.
 /// The second field is the program's name in brackets, which may hold anything.
 fn began(stat: &str) -> Option<u64> {
@@ -121,6 +142,18 @@ mod tests {
         assert!(!other.runs(), "the same id, and another process");
         assert_eq!(Process::of_line(&other.to_line()), None);
         assert_eq!(Process::of_line("nothing"), None);
+    }
+
+    #[test]
+    fn the_process_that_listens_on_a_port_is_told_from_others() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let ours = Process::find(std::process::id()).expect("we run");
+        assert!(ours.listens_on(port));
+        let other = Process::find(1).expect("the first process runs");
+        assert!(!other.listens_on(port), "another one's port is not taken for its own");
+        drop(listener);
+        assert!(!ours.listens_on(port));
     }
 
     #[test]
