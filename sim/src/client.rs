@@ -65,6 +65,7 @@ impl Wish {
             key: self.key.clone(),
             input: self.input.clone(),
             idempotency_key: self.idempotency_key.clone(),
+            trace: None,
         }
     }
 }

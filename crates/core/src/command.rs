@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 impl Saga {
     /// The command for this step in this direction, as it stands now. A field whose source has no such field is null:
     /// that cannot be when the input was checked at the start, but for the undo of a step that a person did by hand
-    /// because its inputs were missing. The trace context is the caller's to add.
+    /// because its inputs were missing.
     ///
     /// # Panics
     /// When the step does not exist, or is to be compensated and has no compensation.
@@ -48,7 +48,7 @@ impl Saga {
             body: self.body_of(ask),
             reply_to: self.reply_to.clone(),
             expires_at: state.due.filter(|_| may_expire),
-            traceparent: None,
+            trace: self.trace.clone(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::message::{Command, Reply};
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Change, Ignored, Input, Saga, Status, StepState, StepStatus};
 use crate::time::Timestamp;
+use crate::trace::TraceContext;
 use crate::{backward, forward, rescue};
 
 pub use crate::decision::Decision;
@@ -53,12 +54,25 @@ pub fn decide_within(
     }
     turn.go_on();
     let Turn { mut saga, changes, .. } = turn;
+    let mut trace = None;
     if changes.iter().all(|change| is_repeat(&saga, change)) {
         saga.changed_at = written_at;
     } else {
         saga.revision += 1;
+        trace = brought(input, &saga);
+        saga.trace = trace.clone().or(saga.trace);
     }
-    Ok(Decision { saga, changes })
+    Ok(Decision { saga, changes, trace })
+}
+
+/// The trace that the journal has to tell: that of the start, or one that a reply changed. A repeat is not written, so it
+/// changes none.
+fn brought(input: &Input, saga: &Saga) -> Option<TraceContext> {
+    match input {
+        Input::Start => saga.trace.clone(),
+        Input::Reply(reply) => reply.trace.clone().filter(|trace| saga.trace.as_ref() != Some(trace)),
+        Input::Tick | Input::Cancel { .. } | Input::Rescue(_) | Input::Rejected { .. } | Input::SetAside { .. } => None,
+    }
 }
 
 /// One decision in the making: every change is applied as it is made.

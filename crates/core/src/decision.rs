@@ -4,6 +4,7 @@ use crate::id::Direction;
 use crate::journal::{Change, Entry};
 use crate::message::Command;
 use crate::saga::{Saga, StepStatus};
+use crate::trace::TraceContext;
 
 /// Up to this attempt every one is written; from then on only the attempts that are powers of two.
 const ATTEMPTS_WRITTEN: u32 = 8;
@@ -15,6 +16,8 @@ pub struct Decision {
     pub saga: Saga,
     /// In order.
     pub changes: Vec<Change>,
+    /// The trace that the input brought, where it is another one than before.
+    pub trace: Option<TraceContext>,
 }
 
 impl Decision {
@@ -40,8 +43,8 @@ impl Decision {
     /// writes a number of lines that grows with the logarithm of the attempts.
     pub fn into_parts(mut self) -> (Saga, Option<Entry>) {
         self.changes.retain(|change| !is_repeat(&self.saga, change));
-        let Decision { saga, changes } = self;
-        let entry = Entry { revision: saga.revision, at: saga.changed_at, changes };
+        let Decision { saga, changes, trace } = self;
+        let entry = Entry { revision: saga.revision, at: saga.changed_at, changes, trace };
         let entry = Some(entry).filter(|entry| !entry.changes.is_empty());
         (saga, entry)
     }

@@ -7,6 +7,7 @@ use crate::id::{Direction, Name};
 use crate::message::Refusal;
 use crate::saga::{Cause, Rescue};
 use crate::time::Timestamp;
+use crate::trace::TraceContext;
 
 /// One line of a saga's journal: what came, and what changed by it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,9 @@ pub struct Entry {
     pub at: Timestamp,
     /// In order.
     pub changes: Vec<Change>,
+    /// The trace that the saga's commands belong to from here on, where this input brought another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// One change of a saga's state. [`crate::apply`] holds the table of legal ones.

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod time;
 
 pub mod message;
+pub mod trace;
 
 pub mod definition;
 pub mod validate;
@@ -53,6 +54,7 @@ pub use saga::Saga;
 pub use sagamore_macros::Message;
 pub use time::Timestamp;
 pub use timers::Timers;
+pub use trace::TraceContext;
 pub use typed::Message;
 
 /// What the derive macros write out refers to; not for people.

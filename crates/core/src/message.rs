@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::body::Body;
 use crate::id::{Name, SagaId, StepKey};
 use crate::time::Timestamp;
+use crate::trace::TraceContext;
 
 /// Asks a participant to carry out an action or a compensation.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,8 @@ pub struct Command {
     /// unlimited attempts, and only the first time they are asked, so that clocks that differ cost time and never
     /// progress. Every send stamps it.
     pub expires_at: Option<Timestamp>,
-    /// W3C trace context, carried on.
-    pub traceparent: Option<String>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// A topic and one partition of it.
@@ -47,8 +48,8 @@ pub struct Reply {
     pub key: StepKey,
     /// What came of it.
     pub outcome: Outcome,
-    /// W3C trace context, carried on.
-    pub traceparent: Option<String>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// What came of a command.
@@ -89,8 +90,8 @@ pub struct Event {
     pub at: Timestamp,
     /// What there is to say.
     pub body: Body,
-    /// W3C trace context, carried on.
-    pub traceparent: Option<String>,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// Told to participants now and then, so that they can forget what will never be asked again: all sagas that started

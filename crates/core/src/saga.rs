@@ -10,6 +10,7 @@ use crate::definition::Definition;
 use crate::id::{Direction, Name, SagaId, StepKey};
 use crate::message::{Refusal, Reply, ReplyTo};
 use crate::time::Timestamp;
+use crate::trace::TraceContext;
 
 pub use crate::fault::StorageFault;
 pub use crate::journal::{Change, Entry};
@@ -35,6 +36,8 @@ pub struct Saga {
     pub changed_at: Timestamp,
     /// Why it compensates, once it does.
     pub cause: Option<Cause>,
+    /// The trace that its next commands belong to: that of the last reply that had one, else that of the start.
+    pub trace: Option<TraceContext>,
     /// One for each step of the definition, in its order.
     pub steps: Vec<StepState>,
     /// How much of the time since the start does not count for the saga's own deadline, in milliseconds: nothing ran, or a
@@ -258,6 +261,7 @@ impl Saga {
             started_at: now,
             changed_at: now,
             cause: None,
+            trace: None,
         }
     }
 
@@ -281,6 +285,9 @@ impl Saga {
         }
         entry.changes.iter().try_for_each(|change| apply(self, change, entry.at))?;
         self.revision = entry.revision;
+        if let Some(trace) = &entry.trace {
+            self.trace = Some(trace.clone());
+        }
         Ok(())
     }
 }

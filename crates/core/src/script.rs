@@ -152,7 +152,7 @@ impl Script {
             self.complain(&format!("a step that asks for '{}'", M::NAME))
         };
         let command = self.saga.command(step, Direction::Action);
-        let reply = Reply { key: command.key, outcome: done(&output), traceparent: None };
+        let reply = Reply { key: command.key, outcome: done(&output), trace: None };
         let _either_way = self.feed(&Input::Reply(reply));
         self
     }
@@ -305,7 +305,7 @@ impl Undoing {
 impl Script {
     #[track_caller]
     fn answered(mut self, command: Command, outcome: Outcome) -> Script {
-        let reply = Reply { key: command.key, outcome, traceparent: None };
+        let reply = Reply { key: command.key, outcome, trace: None };
         self.take("an answer that counts", &Input::Reply(reply));
         self
     }
@@ -444,7 +444,7 @@ impl Script {
             indent(&mut text, &format!("{name} {} ({}, {})", body.as_str(), key.step, key.direction));
         }
         text.push_str("\n\nits journal:");
-        for Entry { revision, at, changes } in &self.entries {
+        for Entry { revision, at, changes, trace: _ } in &self.entries {
             changes.iter().for_each(|change| indent(&mut text, &format!("{revision} at {at} ms: {change:?}")));
         }
         panic!("{text}");

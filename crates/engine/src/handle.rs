@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sagamore_core::Timestamp;
 use sagamore_core::body::Body;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::{self, Name, SagaId};
 use sagamore_core::saga::{Input, Rescue, Status};
+use sagamore_core::{Timestamp, TraceContext};
 use sagamore_database::Clock;
 use tokio::sync::{mpsc, oneshot};
 
@@ -80,6 +80,8 @@ pub struct Start {
     pub input: Body,
     /// The client's own key for this request, if it gave one.
     pub idempotency_key: Option<String>,
+    /// The trace that the client's request belongs to: the saga's commands carry it on.
+    pub trace: Option<TraceContext>,
 }
 
 /// An accepted start: stored, whatever happens next.
@@ -197,7 +199,8 @@ impl Handle {
         }
         let idempotency = start.idempotency_key.map(|key| Idempotency::of(key, &id, &start.input));
         let (accepted, answer) = oneshot::channel();
-        let request = StartRequest { id, definition, input: start.input, idempotency, accepted, rest };
+        let request =
+            StartRequest { id, definition, input: start.input, trace: start.trace, idempotency, accepted, rest };
         match self.push(Request::Start(request)) {
             Ok(()) => Ok(answer),
             Err(Unqueued::Full) => Err(StartError::Busy { retry_after_s: RETRY_AFTER_S }),

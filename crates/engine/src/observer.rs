@@ -4,6 +4,7 @@
 //! that tells of a missed deadline, where that is wanted.
 
 mod chains;
+mod foreign;
 mod plans;
 mod reading;
 mod resolve;
@@ -397,8 +398,8 @@ fn by_chain(taken: &[Delivered], now: Timestamp) -> BTreeMap<SagaId, Vec<Observe
         match decoded {
             Ok(event) => chains.entry(event.chain().clone()).or_default().push(Observed::of(event, now)),
             Err(reason) => {
-                tracing::warn!(topic = %delivered.record.topic, reason, "an event cannot be read");
-                metrics::counter!("sagamore_observer_unreadable_total").increment(1);
+                let flaw = if delivered.unreadable.is_some() { "unreadable" } else { "undecodable" };
+                foreign::reject(&delivered.record.topic, flaw, &reason);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What waits in the queue between the handle and the next turn.
 
+use sagamore_core::TraceContext;
 use sagamore_core::body::Body;
 use sagamore_core::definition::Definition;
 use sagamore_core::id::SagaId;
@@ -23,6 +24,7 @@ pub(crate) struct StartRequest {
     pub id: SagaId,
     pub definition: Arc<Definition>,
     pub input: Body,
+    pub trace: Option<TraceContext>,
     pub idempotency: Option<Idempotency>,
     pub accepted: oneshot::Sender<Result<Started, StartError>>,
     pub rest: Option<oneshot::Sender<Result<Summary, VerbError>>>,

@@ -12,6 +12,7 @@ mod aside;
 mod blocked;
 mod clock;
 mod debts;
+mod letters;
 mod outgoing;
 mod ownership;
 mod pace;
@@ -33,6 +34,7 @@ pub(crate) use answer::Answer;
 pub(crate) use aside::Aside;
 pub(crate) use blocked::Blocked;
 pub(crate) use debts::Debts;
+pub(crate) use letters::{Rejected, reject};
 pub(crate) use outgoing::Outgoing;
 pub(crate) use pace::Pace;
 pub(crate) use send::Rejection;
@@ -93,6 +95,6 @@ impl Batch {
 
     fn add_reply(&mut self, reply: Reply, delivered: Delivered, first_seen: sagamore_core::Timestamp) {
         let id = reply.key.saga.clone();
-        self.add(id, Arrival::Reply(Box::new(Stray { reply, delivered, first_seen })));
+        self.add(id, Arrival::Reply(Box::new(Stray { reply, delivered, first_seen, is_dead: false })));
     }
 }

@@ -162,7 +162,7 @@ async fn two_trips(handle: &Handle, seats: &Database) -> Result<(), Fault> {
 /// Starts a saga, waits for its outcome, and tells it.
 async fn book(handle: &Handle, trip_id: &str, card: &str) -> Result<Status, Fault> {
     let input = Body::of(&Trip { trip_id: trip_id.into(), seat: "12A".into(), card: card.into() })?;
-    let start = Start { definition: "trip".parse()?, key: trip_id.into(), input, idempotency_key: None };
+    let start = Start { definition: "trip".parse()?, key: trip_id.into(), input, idempotency_key: None, trace: None };
     let (started, _) = handle.start_and_wait(start, Duration::from_secs(10)).await?;
     let saga = handle.show(&started.id).await?.ok_or_else(|| Fault::new("it was started, and is not there"))?.saga;
     let refusals = saga.steps.iter().filter_map(|step| step.refusal.as_ref());

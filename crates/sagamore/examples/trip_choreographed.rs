@@ -87,7 +87,7 @@ async fn reserve(seats: &Database, outbox: &Outbox, chain: &SagaId, card: &str) 
     let sql = "UPDATE seat SET trip_id = $1 WHERE seat = $2 AND trip_id IS NULL RETURNING cents";
     let taken = tx.query(sql, (&trip_id, &seat)).await?;
     let Some(row) = taken.first() else { return refused(Declined::NotFree(seat)) };
-    let beginning = Beginning { chain, version: VERSION, reaction: "reserve", at: outbox.now().await? };
+    let beginning = Beginning { chain, version: VERSION, reaction: "reserve", at: outbox.now().await?, trace: None };
     let begun = outbox.begin(&tx, beginning, &SeatReserved { trip_id, seat, card, cents: row.get(0)? }).await?;
     if begun == Begun::New {
         open.commit().await?;

@@ -15,6 +15,7 @@ mod prefer;
 mod sagas;
 mod service;
 mod shop;
+mod trace;
 mod unlock;
 mod waiting;
 

@@ -119,7 +119,7 @@ impl Street {
         };
         let name: Name = name.parse().expect("a name");
         let (causation, body) = (Some(causation.to_owned()), Body::empty());
-        let event = Event { key, version: 1, name, causation, hop: 2, at: self.now, body, traceparent: None };
+        let event = Event { key, version: 1, name, causation, hop: 2, at: self.now, body, trace: None };
         let nobody = "nobody".parse().expect("a name");
         self.transport.publish(vec![encode_event(&event, &nobody)]).await.expect("publish");
     }

@@ -333,7 +333,7 @@ pub(crate) fn content(event: &Event) -> [Value; 6] {
         event.hop.into(),
         event.at.0.into(),
         event.body.as_str().into(),
-        event.traceparent.clone().into(),
+        event.trace.as_ref().map(ToString::to_string).into(),
     ]
 }
 
@@ -360,7 +360,7 @@ pub(crate) fn read(row: &Row) -> Result<Event, Error> {
         hop: small(6, "hop")?,
         at: Timestamp(row.get(7)?),
         body: Body::parse(&text(8)?).map_err(|_| damaged("body", "JSON"))?,
-        traceparent: row.get(9)?,
+        trace: row.get::<Option<String>>(9)?.and_then(|text| text.parse().ok()), // without it nothing is lost but the trace
     })
 }
 

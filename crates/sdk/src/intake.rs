@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, StepKey, Timestamp};
+use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, StepKey, Timestamp, TraceContext};
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon};
 
@@ -20,7 +20,7 @@ pub(crate) struct Asked {
     /// Who asks.
     pub by: By,
     /// Carried on.
-    pub traceparent: Option<String>,
+    pub trace: Option<TraceContext>,
     /// The message's name and body, or why they cannot be read.
     pub message: Result<(Name, Body), String>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Asked {
 impl Asked {
     fn by_event(place: usize, key: StepKey, event: Event) -> Asked {
         let message = Ok((event.name.clone(), event.body.clone()));
-        Asked { place, key, traceparent: event.traceparent.clone(), message, by: By::Event(Box::new(event)) }
+        Asked { place, key, trace: event.trace.clone(), message, by: By::Event(Box::new(event)) }
     }
 }
 
@@ -80,14 +80,14 @@ impl Intake {
                     intake.unreadable.push((place, "the generation is 0: the first is 1".to_owned()));
                 }
                 Ok(command) if is_expired(&command, now) => intake.expired += 1,
-                Ok(Command { key, reply_to, traceparent, name, body, .. }) => {
+                Ok(Command { key, reply_to, trace, name, body, .. }) => {
                     let by = By::Command(reply_to);
-                    intake.asked.push(Asked { place, key, by, traceparent, message: Ok((name, body)) });
+                    intake.asked.push(Asked { place, key, by, trace, message: Ok((name, body)) });
                 }
                 Err(undecodable) => match *undecodable {
-                    Undecodable { key: Some(key), reply_to: Some(reply_to), reason } if key.generation > 0 => {
+                    Undecodable { key: Some(key), reply_to: Some(reply_to), reason, .. } if key.generation > 0 => {
                         let by = By::Command(reply_to);
-                        intake.asked.push(Asked { place, key, by, traceparent: None, message: Err(reason) });
+                        intake.asked.push(Asked { place, key, by, trace: None, message: Err(reason) });
                     }
                     Undecodable { reason, .. } => intake.unreadable.push((place, reason)),
                 },
@@ -181,7 +181,7 @@ mod tests {
             generation: 1,
         };
         let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
-        Asked { place: 0, key, by, traceparent: None, message: Err("nobody reads it".into()) }
+        Asked { place: 0, key, by, trace: None, message: Err("nobody reads it".into()) }
     }
 
     #[test]

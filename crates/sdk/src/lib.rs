@@ -33,8 +33,8 @@
 //!     let key = StepKey { saga: "party:1".parse()?, step: "greet".parse()?, direction: Direction::Action, generation: 1 };
 //!     let (name, body) = (Greet::NAME.parse()?, Body::of(&Greet { name: "Ada".into() })?);
 //!     let (participant, reply_to) = ("greeter".parse()?, ReplyTo { topic: "replies".into(), partition: 0 });
-//!     let command = Command { key, version: 1, attempt: 1, participant, name, body, reply_to, expires_at: None, traceparent: None };
-//!     log.publish(vec![encode_command(&command)]).await?;
+//!     let command = Command { key, version: 1, attempt: 1, participant, name, body, reply_to, expires_at: None, trace: None };
+//!     log.publish(vec![encode_command(&command, Timestamp(0))]).await?;
 //!     greeter.turn(Timestamp(0), &mut fastrand::Rng::new()).await?; // `greeter.run(shutdown)` does it for ever
 //!
 //!     let wanted = Subscription { group: "me".into(), topics: vec!["replies".into()], partitions: None };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sagamore_core::message::Event;
 use sagamore_core::typed::Message;
-use sagamore_core::{Body, Direction, Name, Outcome, SagaId, StepKey, Timestamp};
+use sagamore_core::{Body, Direction, Name, Outcome, SagaId, StepKey, Timestamp, TraceContext};
 use sagamore_database::{Clock, Tx};
 use tokio::sync::Notify;
 
@@ -41,6 +41,8 @@ pub struct Beginning<'a> {
     pub reaction: &'a str,
     /// The present time: [`Outbox::now`].
     pub at: Timestamp,
+    /// The trace of the request that begins it: the chain's events carry it on.
+    pub trace: Option<TraceContext>,
 }
 
 /// What became of a beginning.
@@ -63,7 +65,8 @@ impl Beginning<'_> {
             return Err(Fault::new(format!("'{name}' with {bytes} bytes; at most {most} are taken")));
         }
         let key = StepKey { saga: self.chain.clone(), step, direction: Direction::Action, generation: 1 };
-        Ok(Event { key, version: self.version, name, causation: None, hop: 0, at: self.at, body, traceparent: None })
+        let trace = self.trace.clone();
+        Ok(Event { key, version: self.version, name, causation: None, hop: 0, at: self.at, body, trace })
     }
 }
 

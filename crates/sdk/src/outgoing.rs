@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sagamore_core::{Event, Name, Reply, ReplyTo, StepKey};
+use sagamore_core::{Event, Name, Reply, ReplyTo, StepKey, Timestamp};
 use sagamore_transport::wire::{dead_letter, encode_event, encode_reply, publish_letter};
 use sagamore_transport::{Delivered, Error, Mark, Record, Scope, Transport};
 
@@ -13,6 +13,7 @@ use crate::intake::{Asked, By};
 /// Everything that a turn owes the transport.
 pub(crate) struct Outgoing<'a> {
     service: &'a Name,
+    now: Timestamp,
     taken: &'a [Delivered],
     /// Asks of each record that are not answered and published yet; a record without any is done with.
     open: BTreeMap<usize, usize>,
@@ -47,12 +48,18 @@ enum Told {
 
 impl<'a> Outgoing<'a> {
     /// Nothing yet, for the records that the turn has taken, and the places of what has to be answered.
-    pub(crate) fn new(service: &'a Name, taken: &'a [Delivered], asks: impl Iterator<Item = usize>) -> Outgoing<'a> {
+    pub(crate) fn new(
+        service: &'a Name,
+        taken: &'a [Delivered],
+        asks: impl Iterator<Item = usize>,
+        now: Timestamp,
+    ) -> Outgoing<'a> {
         let mut open = BTreeMap::new();
         asks.for_each(|place| *open.entry(place).or_insert(0) += 1);
         let (dead, buried) = (BTreeMap::new(), BTreeSet::new());
         Outgoing {
             service,
+            now,
             taken,
             open,
             answered: Vec::new(),
@@ -66,14 +73,14 @@ impl<'a> Outgoing<'a> {
 
     /// What a command is answered.
     pub(crate) fn answer(&mut self, asked: Asked, answer: Answer) {
-        let Asked { place, key, by, traceparent, message: _ } = asked;
+        let Asked { place, key, by, trace, message: _ } = asked;
         self.answered.push(place);
         if let Some(reason) = answer.poison {
             self.bury(place, &reason);
         }
         match (by, answer.event) {
             (By::Command(to), _) => {
-                let told = Told::Reply(Reply { key, outcome: answer.outcome, traceparent }, to);
+                let told = Told::Reply(Reply { key, outcome: answer.outcome, trace }, to);
                 self.owed.push(Owed { place, told });
             }
             (By::Event(cause), Some(event)) => {
@@ -145,7 +152,7 @@ impl<'a> Outgoing<'a> {
 
     async fn publish_owed(&mut self, transport: &dyn Transport) -> Result<(), Error> {
         self.owed.sort_by_key(|owed| owed.place);
-        let told = self.owed.iter().map(|owed| owed.record(self.service));
+        let told = self.owed.iter().map(|owed| owed.record(self.service, self.now));
         let records: Vec<Record> = told.chain(self.dead.iter().map(|(place, why)| self.letter(*place, why))).collect();
         if records.is_empty() {
             return Ok(());
@@ -203,9 +210,9 @@ impl<'a> Outgoing<'a> {
 }
 
 impl Owed {
-    fn record(&self, service: &Name) -> Record {
+    fn record(&self, service: &Name, now: Timestamp) -> Record {
         match &self.told {
-            Told::Reply(reply, to) => encode_reply(reply, to, service),
+            Told::Reply(reply, to) => encode_reply(reply, to, service, now),
             Told::Event { event, .. } => encode_event(event, service),
         }
     }

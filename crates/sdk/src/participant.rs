@@ -207,7 +207,7 @@ impl Participant {
             meter.expired += expired as u64;
             meter.unreadable += unreadable.len() as u64;
             let places = asked.iter().map(|asked| asked.place).chain(unreadable.iter().map(|(place, _)| *place));
-            let mut outgoing = Outgoing::new(service.name(), &taken, places);
+            let mut outgoing = Outgoing::new(service.name(), &taken, places, now);
             unreadable.into_iter().for_each(|(place, reason)| outgoing.reject(place, &reason));
             if planted(Bug::OffsetBeforeAcknowledgement) {
                 consumer.commit(Mark::behind(&taken[..polled])).await?;

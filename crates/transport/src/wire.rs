@@ -6,9 +6,15 @@ pub mod event;
 pub mod horizon;
 pub mod probe;
 
+mod headers;
+mod time;
+
 pub mod described;
 
-pub use cloudevents::{Undecodable, command_topic, decode_command, decode_reply, encode_command, encode_reply};
+pub use cloudevents::{
+    Flaw, REPLY_BYTES_MAX, Undecodable, command_topic, decode_command, decode_reply, encode_command, encode_reply,
+    is_from,
+};
 pub use dead_letter::{bare_letter, dead_letter, dead_letter_topic, publish_letter, redrive};
 pub use event::{decode_event, encode_event, event_topic};
 pub use horizon::{HORIZON_TOPIC, decode_horizon, decode_swept, encode_horizon, encode_swept};

@@ -7,10 +7,10 @@ use futures_util::FutureExt;
 use proptest::option;
 use proptest::prelude::*;
 use sagamore_core::message::{Command, Outcome, Refusal, Reply, ReplyTo};
-use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
+use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp, TraceContext};
 use sagamore_transport::wire::{
-    bare_letter, command_topic, dead_letter, decode_command, decode_reply, encode_command, encode_reply,
-    publish_letter, redrive,
+    Flaw, REPLY_BYTES_MAX, bare_letter, command_topic, dead_letter, decode_command, decode_reply, encode_command,
+    encode_reply, publish_letter, redrive,
 };
 use sagamore_transport::{Delivered, Error, Log, MemoryDisk, Record, Subscription, Transport, log};
 
@@ -34,8 +34,9 @@ fn body() -> impl Strategy<Value = Body> {
     any::<String>().prop_map(|text| Body::of(&serde_json::json!({ "text": text, "number": 1.50 })).unwrap())
 }
 
-fn trace() -> impl Strategy<Value = Option<String>> {
-    option::of("00-[0-9a-f]{32}-[0-9a-f]{16}-01")
+fn trace() -> impl Strategy<Value = Option<TraceContext>> {
+    option::of(("00-[0-9a-f]{31}1-[0-9a-f]{15}1-01", option::of("[a-z]{1,9}=[!-+]{1,9}")))
+        .prop_map(|given| given.and_then(|(parent, state)| TraceContext::of(&parent, state.as_deref())))
 }
 
 prop_compose! {
@@ -43,10 +44,10 @@ prop_compose! {
         (key, version, attempt, participant, name, body) in (key(), any::<u32>(), any::<u32>(), name(), name(), body()),
         (topic, partition) in (name(), any::<u32>()),
         expires_at in option::of(any::<i64>().prop_map(Timestamp)),
-        traceparent in trace(),
+        trace in trace(),
     ) -> Command {
         let reply_to = ReplyTo { topic: topic.as_str().to_owned(), partition };
-        Command { key, version, attempt, participant, name, body, reply_to, expires_at, traceparent }
+        Command { key, version, attempt, participant, name, body, reply_to, expires_at, trace }
     }
 }
 
@@ -61,17 +62,17 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 proptest! {
     #[test]
     fn a_command_comes_back_from_the_wire(command in command()) {
-        let record = encode_command(&command);
+        let record = encode_command(&command, Timestamp(0));
         prop_assert_eq!(record.key.as_ref(), command.key.saga.key().as_bytes());
         prop_assert_eq!(&record.topic, &command_topic(&command.participant));
         prop_assert_eq!(decode_command(&record).unwrap(), command);
     }
 
     #[test]
-    fn a_reply_comes_back_from_the_wire(key in key(), outcome in outcome(), traceparent in trace(), source in name()) {
-        let reply = Reply { key, outcome, traceparent };
+    fn a_reply_comes_back_from_the_wire(key in key(), outcome in outcome(), trace in trace(), source in name()) {
+        let reply = Reply { key, outcome, trace };
         let reply_to = ReplyTo { topic: "sagamore.replies".to_owned(), partition: 7 };
-        let record = encode_reply(&reply, &reply_to, &source);
+        let record = encode_reply(&reply, &reply_to, &source, Timestamp(0));
         prop_assert_eq!((&*record.topic, record.partition), ("sagamore.replies", Some(7)));
         prop_assert_eq!(record.key.as_ref(), reply.key.saga.key().as_bytes());
         prop_assert_eq!(decode_reply(&record).unwrap(), reply);
@@ -81,7 +82,7 @@ proptest! {
     fn any_bytes_are_decoded_or_refused_without_a_panic(
         command in command(), which in any::<prop::sample::Index>(), value in any::<Vec<u8>>(), drop_it in any::<bool>(),
     ) {
-        let mut record = encode_command(&command);
+        let mut record = encode_command(&command, Timestamp(0));
         let at = which.index(record.headers.len());
         if drop_it { record.headers.remove(at); } else { record.headers[at].1 = Bytes::from(value); }
         let _any = (decode_command(&record), decode_reply(&record));
@@ -89,7 +90,7 @@ proptest! {
 
     #[test]
     fn a_dead_letter_can_be_redriven(command in command(), partition in any::<u32>(), offset in any::<u64>(), reason in any::<String>()) {
-        let record = Record { partition: Some(partition), ..encode_command(&command) };
+        let record = Record { partition: Some(partition), ..encode_command(&command, Timestamp(0)) };
         let dead = dead_letter(&Delivered { record: record.clone(), partition, offset, unreadable: None }, &reason);
         prop_assert_eq!(&*dead.topic, format!("{}-dlt", record.topic));
         prop_assert_eq!(redrive(&dead), Some(record));
@@ -111,7 +112,7 @@ fn charge() -> Command {
         body: Body::parse(r#"{"amountCents": 44000}"#).unwrap(),
         reply_to: ReplyTo { topic: "sagamore.replies".to_owned(), partition: 3 },
         expires_at: Some(Timestamp(1_790_000_000_000)),
-        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        trace: TraceContext::of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("rojo=1")),
     }
 }
 
@@ -123,7 +124,7 @@ fn shown(record: &Record) -> Vec<String> {
 /// The contract for participants in other languages.
 #[test]
 fn a_command_looks_like_this() {
-    let record = encode_command(&charge());
+    let record = encode_command(&charge(), Timestamp(0));
     assert_eq!(&*record.topic, "payment.commands");
     assert_eq!(
         shown(&record),
@@ -132,6 +133,7 @@ fn a_command_looks_like_this() {
             "ce_id: checkout:10248/charge-payment/action/1",
             "ce_source: /sagamore",
             "ce_type: payment.charge",
+            "ce_time: 1970-01-01T00:00:00.000Z",
             "ce_subject: 10248",
             "ce_correlationid: checkout:10248",
             "ce_sagastep: charge-payment",
@@ -144,6 +146,7 @@ fn a_command_looks_like_this() {
             "ce_sagareplypartition: 3",
             "ce_sagaexpires: 1790000000000",
             "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "tracestate: rojo=1",
             "content-type: application/json",
         ]
     );
@@ -155,7 +158,8 @@ fn a_command_looks_like_this() {
 fn a_reply_looks_like_this() {
     let Command { key, reply_to, .. } = charge();
     let outcome = Outcome::Refused(Refusal::new("not-enough-money", "no"));
-    let record = encode_reply(&Reply { key, outcome, traceparent: None }, &reply_to, &Name::new("payment").unwrap());
+    let record =
+        encode_reply(&Reply { key, outcome, trace: None }, &reply_to, &Name::new("payment").unwrap(), Timestamp(0));
     assert_eq!((&*record.topic, record.partition), ("sagamore.replies", Some(3)));
     assert_eq!(
         shown(&record),
@@ -164,6 +168,7 @@ fn a_reply_looks_like_this() {
             "ce_id: checkout:10248/charge-payment/action/1/reply",
             "ce_source: /payment",
             "ce_type: sagamore.reply",
+            "ce_time: 1970-01-01T00:00:00.000Z",
             "ce_subject: 10248",
             "ce_causationid: checkout:10248/charge-payment/action/1",
             "ce_correlationid: checkout:10248",
@@ -181,7 +186,7 @@ fn a_reply_looks_like_this() {
 #[test]
 fn a_command_whose_body_is_no_json_still_says_which_step_and_where_the_answer_goes() {
     let command = charge();
-    let record = Record { body: Bytes::from_static(b"\xff{"), ..encode_command(&command) };
+    let record = Record { body: Bytes::from_static(b"\xff{"), ..encode_command(&command, Timestamp(0)) };
     let undecodable = decode_command(&record).unwrap_err();
     assert_eq!((undecodable.key, undecodable.reply_to), (Some(command.key), Some(command.reply_to)));
 }
@@ -189,7 +194,7 @@ fn a_command_whose_body_is_no_json_still_says_which_step_and_where_the_answer_go
 /// Poison without readable headers: nothing can be answered, and the reason names the header.
 #[test]
 fn a_record_without_our_headers_says_what_is_missing() {
-    let record = Record { headers: Vec::new(), ..encode_command(&charge()) };
+    let record = Record { headers: Vec::new(), ..encode_command(&charge(), Timestamp(0)) };
     let undecodable = decode_command(&record).unwrap_err();
     assert_eq!((undecodable.key, undecodable.reply_to), (None, None));
     assert_eq!(undecodable.reason, "header ce_correlationid is missing or no text");
@@ -198,7 +203,7 @@ fn a_record_without_our_headers_says_what_is_missing() {
 
 #[test]
 fn a_dead_letter_says_where_it_was_and_why_as_spring_does_and_for_people() {
-    let record = encode_command(&charge());
+    let record = encode_command(&charge(), Timestamp(0));
     let headers = record.headers.len();
     let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, "the body is no JSON");
     assert_eq!((&*dead.topic, dead.partition), ("payment.commands-dlt", Some(2)));
@@ -217,16 +222,16 @@ fn a_dead_letter_says_where_it_was_and_why_as_spring_does_and_for_people() {
 fn complaints_are_short_whatever_they_quote() {
     let endless = Bytes::from("ä".repeat(50_000));
     for name in ["ce_correlationid", "ce_sagastep", "ce_sagageneration", "ce_type", "ce_sagaexpires"] {
-        let mut record = encode_command(&charge());
+        let mut record = encode_command(&charge(), Timestamp(0));
         record.headers.iter_mut().filter(|(header, _)| header == name).for_each(|(_, value)| *value = endless.clone());
         let reason = decode_command(&record).unwrap_err().reason;
         assert!(reason.contains(name) && reason.contains('ä') && reason.len() <= 2_000, "{} bytes", reason.len());
     }
-    let mut record = encode_command(&charge());
+    let mut record = encode_command(&charge(), Timestamp(0));
     record.headers.push(("ce_sagaoutcome".into(), endless.clone()));
     assert!(decode_reply(&record).unwrap_err().reason.len() <= 2_000);
 
-    let record = encode_command(&charge());
+    let record = encode_command(&charge(), Timestamp(0));
     let endless = format!("x{}", "ä".repeat(50_000)); // so that 2,000 bytes end in the middle of a letter
     let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, &endless);
     let reason = std::str::from_utf8(dead.header("sagamore-dlt-reason").unwrap()).unwrap();
@@ -235,7 +240,7 @@ fn complaints_are_short_whatever_they_quote() {
 
 #[test]
 fn a_bare_letter_says_where_the_record_is_and_why_and_nothing_else() {
-    let mut record = encode_command(&charge());
+    let mut record = encode_command(&charge(), Timestamp(0));
     record.key = Bytes::from(vec![b'k'; 1 << 20]);
     record.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
     let bare =
@@ -257,11 +262,13 @@ fn a_dead_letter_is_published_as_it_can_be() {
     let subscription =
         Subscription { group: "looks".into(), topics: vec!["payment.commands-dlt".into()], partitions: None };
     let mut letters = log.subscribe(subscription).now_or_never().unwrap().unwrap();
-    let mut huge = encode_command(&charge());
+    let mut huge = encode_command(&charge(), Timestamp(0));
     huge.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
-    for (record, partition, body_bytes) in
-        [(encode_command(&charge()), 0, 22), (encode_command(&charge()), 5, 22), (huge, 5, 0)]
-    {
+    for (record, partition, body_bytes) in [
+        (encode_command(&charge(), Timestamp(0)), 0, 22),
+        (encode_command(&charge(), Timestamp(0)), 5, 22),
+        (huge, 5, 0),
+    ] {
         let letter = dead_letter(&Delivered { record, partition, offset: 7, unreadable: None }, "why");
         publish_letter(&log, letter).now_or_never().unwrap().unwrap();
         let letter = letters.poll(9).now_or_never().unwrap().unwrap().pop().unwrap().record;
@@ -269,6 +276,74 @@ fn a_dead_letter_is_published_as_it_can_be() {
         let place = format!("payment.commands[{partition}]@7");
         assert_eq!(letter.header("sagamore-dlt-place").unwrap(), place.as_bytes());
     }
-    let nowhere = Record { topic: "nowhere-dlt".into(), ..encode_command(&charge()) };
+    let nowhere = Record { topic: "nowhere-dlt".into(), ..encode_command(&charge(), Timestamp(0)) };
     assert!(matches!(publish_letter(&log, nowhere).now_or_never().unwrap(), Err(Error::UnknownTopic(_))));
+}
+
+/// Clients that take headers for text (kcat, KafkaJS, Python) cannot show a big-endian number from 128 on.
+#[test]
+fn a_dead_letter_says_its_place_in_text() {
+    let record = encode_command(&charge(), Timestamp(0));
+    let dead = dead_letter(&Delivered { record, partition: 200, offset: 5_000_000_000, unreadable: None }, "no JSON");
+    let text = |name: &str| std::str::from_utf8(dead.header(name).expect(name)).expect("text").to_owned();
+    assert_eq!(text("sagamore-dlt-topic"), "payment.commands");
+    assert_eq!(text("sagamore-dlt-partition"), "200");
+    assert_eq!(text("sagamore-dlt-offset"), "5000000000");
+    let mut of_text = dead.clone();
+    of_text.headers.retain(|(name, _)| !name.starts_with("kafka_dlt-"));
+    for letter in [&dead, &of_text] {
+        let again = redrive(letter).expect("it says where it belongs");
+        assert_eq!((&*again.topic, again.partition), ("payment.commands", Some(200)));
+    }
+}
+
+fn with(mut record: Record, name: &'static str, value: Option<&'static str>) -> Record {
+    record.headers.retain(|(header, _)| header != name);
+    record.headers.extend(value.map(|value| (name.into(), Bytes::from_static(value.as_bytes()))));
+    record
+}
+
+/// `docs/wire.md`, the table of replies: with its outcome unreadable the step is still known, with a wrong header it is not.
+#[test]
+fn a_reply_whose_headers_disagree_answers_no_command() {
+    let Command { key, reply_to, .. } = charge();
+    let reply = Reply { key: key.clone(), outcome: Outcome::Done(Body::empty()), trace: None };
+    let reply = encode_reply(&reply, &reply_to, &Name::new("payment").unwrap(), Timestamp(0));
+    let check = |record: Record, header: &str| {
+        let why = decode_reply(&record).expect_err(header);
+        assert!(why.key.is_none() && why.flaw == Flaw::Headers && why.reason.contains(header), "{header}: {why:?}");
+    };
+    for (name, wrong) in [
+        ("ce_specversion", "0.3"),
+        ("ce_id", "5f3c"),
+        ("ce_source", "payment"),
+        ("ce_type", "payment.charged"),
+        ("ce_subject", "10249"),
+        ("ce_causationid", "checkout:10248/charge-payment/action/2"),
+        ("ce_correlationid", "checkout"),
+        ("ce_sagastep", "Charge Payment"),
+        ("ce_sagakind", "undo"),
+        ("ce_sagageneration", "+1"),
+    ] {
+        check(with(reply.clone(), name, Some(wrong)), name);
+        check(with(reply.clone(), name, None), name);
+        let mut twice = reply.clone();
+        twice.headers.push(reply.headers.iter().find(|(header, _)| header == name).expect(name).clone());
+        check(twice, name);
+    }
+    check(with(reply.clone(), "ce_correlationid", Some("checkout:10249")), "ce_causationid");
+    check(Record { key: Bytes::new(), ..reply.clone() }, "key");
+    let mut twice = reply.clone();
+    twice.headers.push(("ce_sagaoutcome".into(), "refused".into()));
+    check(twice, "ce_sagaoutcome");
+    for outcome in [None, Some("perhaps")] {
+        let why = decode_reply(&with(reply.clone(), "ce_sagaoutcome", outcome)).expect_err("no outcome");
+        assert_eq!((why.key, why.flaw), (Some(key.clone()), Flaw::Headers));
+    }
+    let large = Record { body: vec![b' '; REPLY_BYTES_MAX + 1].into(), ..reply.clone() };
+    let why = decode_reply(&large).expect_err("too large");
+    assert_eq!((why.key, why.flaw), (Some(key), Flaw::TooLarge));
+    for (name, other) in [("content-type", None), ("ce_time", Some("yesterday")), ("traceparent", Some("00-1-2-01"))] {
+        assert_eq!(decode_reply(&with(reply.clone(), name, other)), decode_reply(&reply), "{name} does not count");
+    }
 }

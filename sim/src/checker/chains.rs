@@ -235,6 +235,6 @@ fn read(row: &Row) -> Event {
         hop: small(6),
         at: Timestamp(get(row, 7)),
         body: Body::parse(&text(8)).expect("JSON"),
-        traceparent: None,
+        trace: None,
     }
 }

@@ -83,7 +83,7 @@ fn in_vain() -> Record {
         hop: 1,
         at: Timestamp(0),
         body: Body::empty(),
-        traceparent: None,
+        trace: None,
     };
     wire::encode_event(&event, &name("payment"))
 }

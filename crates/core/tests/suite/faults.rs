@@ -188,7 +188,7 @@ fn too_large(play: &mut Play, message: &str, input: &Input) -> Vec<String> {
 
 fn reply(play: &Play, step: &str, direction: Direction, outcome: sagamore_core::Outcome) -> Input {
     let key = sagamore_core::StepKey { saga: play.saga.id.clone(), step: name(step), direction, generation: 1 };
-    Input::Reply(sagamore_core::Reply { key, outcome, traceparent: None })
+    Input::Reply(sagamore_core::Reply { key, outcome, trace: None })
 }
 
 /// It has not happened, so even a pivot that is too large leaves the way back open.

@@ -15,6 +15,7 @@ use sagamore_transport::Delivered;
 use sagamore_transport::wire::event_topic;
 
 use super::Plans;
+use super::foreign::version_of;
 use super::plans;
 use super::reading::{Read, keep_place};
 use super::schema::MIGRATIONS;
@@ -62,7 +63,7 @@ pub struct Observed {
     pub seen: Seen,
     /// What it says.
     pub body: Body,
-    version: u32,
+    pub(super) version: u32,
 }
 
 /// A chain that was looked at.
@@ -157,7 +158,7 @@ impl Folded {
             hop: begun.seen.hop.saturating_add(1),
             at: begun.seen.at.plus(allowed), // the same however often it is told, whatever was seen by then
             body: begun.body.clone(),
-            traceparent: None,
+            trace: None,
         })
     }
 }
@@ -222,11 +223,12 @@ impl Store {
         read: Vec<Read>,
         now: Timestamp,
     ) -> Result<Vec<Folded>, Error> {
+        let chains = &self.of_their_reactions(chains);
         let open = self.database.begin().await?;
         let tx = open.tx();
         keep_place(&tx, read, now).await?;
         let row = |(id, told): (&SagaId, &Vec<Observed>)| {
-            let version = told.first().map_or(0, |told| told.version);
+            let version = version_of(told);
             vec![Value::from(id.as_str()), version.into(), now.0.into()]
         };
         let mut rows: HashMap<String, Row> = HashMap::new();
@@ -237,8 +239,9 @@ impl Store {
         let forgotten = |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was forgotten just now"));
         let known = |id: &SagaId| Known::read(rows.get(id.as_str()).ok_or_else(|| forgotten(id))?);
         let mut known = chains.keys().map(known).collect::<Result<Vec<_>, Error>>()?;
+        self.adopt_versions(&tx, &mut known, chains).await?;
         let events = known.iter().zip(chains.values()).flat_map(|(known, told)| {
-            told.iter().map(move |Observed { seen, body, .. }| {
+            told.iter().filter(|told| known.is_of_its_version(told)).map(move |Observed { seen, body, .. }| {
                 let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
                 let cause = seen.causation.clone().into();
                 vec![

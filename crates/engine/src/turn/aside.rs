@@ -29,7 +29,7 @@ impl Orchestrator {
         if let Err(row) = reading {
             let (saga, why) = (&row.id, &row.why);
             tracing::error!(saga, why, "this saga cannot be read: it is set aside until a program owns it that can");
-            metrics::counter!("sagamore_unreadable_total").increment(1);
+            metrics::counter!("sagamore_sagas_set_aside_total").increment(1);
         }
         if self.aside.0.len() < MAX {
             self.aside.0.insert(seq, (partition, why));

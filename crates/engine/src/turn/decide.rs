@@ -8,8 +8,9 @@ use sagamore_core::message::ReplyTo;
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::saga::{Change, Entry, Ignored, Input, Saga, Status, StepStatus};
 use sagamore_core::{Body, Timestamp};
+use sagamore_transport::wire::is_from;
 
-use super::{Arrival, Outgoing};
+use super::{Arrival, Outgoing, Rejected, Stray};
 use crate::error::{StartError, VerbError};
 use crate::handle::Started;
 use crate::live::Known;
@@ -48,6 +49,8 @@ pub(crate) enum Verdict {
     Silent,
     /// A reply to a saga that is not there.
     Stray,
+    /// A reply that answers no command that was ever sent, and why not.
+    Unmatched(Rejected, String),
     /// The saga is another orchestrator's, by this reply partition.
     Abroad(u32),
     /// The saga's data cannot be read here, and why.
@@ -127,7 +130,10 @@ impl Draft {
             Arrival::Verb(verb) => Verdict::Verb(self.verb(verb, context)),
             Arrival::Watch(_) => Verdict::Watch { exists: self.saga.is_some() },
             Arrival::Reply(_) if self.saga.is_none() => Verdict::Stray,
-            Arrival::Reply(stray) => self.silently(&Input::Reply(stray.reply.clone()), context),
+            Arrival::Reply(stray) => match self.unmatched(stray) {
+                Some((rejected, why)) => Verdict::Unmatched(rejected, why),
+                None => self.silently(&Input::Reply(stray.reply.clone()), context),
+            },
             Arrival::Unstorable(stray, why) => {
                 let (step, direction) = (stray.reply.key.step.clone(), stray.reply.key.direction);
                 self.silently(&Input::SetAside { step, direction, reason: why.clone() }, context)
@@ -172,9 +178,9 @@ impl Draft {
         };
         if !existed {
             let reply_to = (context.reply_to)(&self.id).ok_or_else(|| StartError::Unavailable(NO_PARTITION.into()))?;
-            let saga =
+            let begun =
                 Saga::begin(self.id.clone(), start.definition.clone(), reply_to, start.input.clone(), context.now);
-            self.saga = Some(saga);
+            self.saga = Some(Saga { trace: start.trace.clone(), ..begun });
             if let Err(why) = self.decide(&Input::Start, context) {
                 self.saga = None; // a later arrival must not find a saga that is not stored
                 return Err(StartError::BadInput(format!("the saga cannot begin: {why}")));
@@ -204,6 +210,28 @@ impl Draft {
                 (why, _) => Err(VerbError::Ignored(why)),
             },
         }
+    }
+
+    /// Why this reply answers no command that its saga ever sent: then it moves nothing. One that is only late is `None`.
+    fn unmatched(&self, Stray { reply, delivered, .. }: &Stray) -> Option<(Rejected, String)> {
+        let (saga, key) = (self.saga.as_ref()?, &reply.key);
+        let Some(index) = saga.definition.index_of(&key.step) else {
+            return Some((Rejected::Step, format!("saga {} has no step '{}'", saga.id, key.step)));
+        };
+        let (step, state) = (&saga.definition.steps[index], &saga.steps[index]);
+        let (ask, generation) = match key.direction {
+            Direction::Action => (Some(&step.action), state.generation),
+            Direction::Compensation => (step.compensation.as_ref(), state.undo_generation),
+        };
+        let Some(ask) = ask else {
+            return Some((Rejected::Step, format!("step '{}' has no compensation", step.name)));
+        };
+        if !is_from(&delivered.record, &ask.participant) {
+            let why = format!("not from '{}', the participant of step '{}'", ask.participant, step.name);
+            return Some((Rejected::Source, why));
+        }
+        let is_ahead = key.generation > generation;
+        is_ahead.then(|| (Rejected::Generation, format!("generation {}: {generation} is the last", key.generation)))
     }
 
     fn silently(&mut self, input: &Input, context: &mut Context<'_>) -> Verdict {

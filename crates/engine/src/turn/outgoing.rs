@@ -30,6 +30,6 @@ impl Outgoing {
     /// decision to send it: brokers that were unavailable would otherwise deliver it expired.
     pub fn record(&self, now: Timestamp) -> Record {
         let expires_at = self.command.expires_at.map(|_| now.plus(self.timeout));
-        wire::encode_command(&Command { expires_at, ..self.command.clone() })
+        wire::encode_command(&Command { expires_at, ..self.command.clone() }, now)
     }
 }

@@ -2,11 +2,10 @@
 //! goes on.
 
 use sagamore_database::Error as DatabaseError;
-use sagamore_transport::wire;
 
 use super::answer::Answer;
 use super::settle::Arrivals;
-use super::{Arrival, Settled};
+use super::{Arrival, Rejected, Settled, reject};
 use crate::error::{Error, StartError, VerbError};
 use crate::request::Asker;
 
@@ -65,7 +64,9 @@ pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
             let _ = waiter.send(Err(VerbError::Unavailable(why.to_owned()))); // who has gone needs no answer
         }
         Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
-            settled.dead_letters.push(wire::dead_letter(&stray.delivered, why));
+            if !stray.is_dead {
+                settled.dead_letters.push(reject(&stray.delivered, Rejected::SetAside, why));
+            }
         }
         Arrival::Due | Arrival::Rejected(_) => {}
     }

@@ -16,7 +16,7 @@ use sagamore_transport::{Record, wire};
 use super::answer::Answer;
 use super::blocked::Shrinking;
 use super::decide::{Context, Draft, Verdict};
-use super::{Arrival, Settled, poison};
+use super::{Arrival, Rejected, Settled, poison, reject};
 use crate::error::{Error, VerbError};
 use crate::live::Known;
 use crate::orchestrator::Orchestrator;
@@ -192,7 +192,7 @@ impl Orchestrator {
         };
         let owns = |partition: u32| epochs.owns(partition);
         let fits = |command: &Command| {
-            let size = self.transport.check_size(&wire::encode_command(command));
+            let size = self.transport.check_size(&wire::encode_command(command, now));
             size.map_err(|error| format!("the command cannot be sent: {error}"))
         };
         let bound = Bound { always: SMALL, fits: &fits };
@@ -331,11 +331,18 @@ impl Orchestrator {
             }
             (Arrival::Verb(verb), Verdict::Abroad(partition)) => settled.handed.push((partition, verb)),
             (Arrival::Reply(stray) | Arrival::Unstorable(stray, _), Verdict::Abroad(partition)) => {
-                // it was answered to a partition that the command did not name
+                // it was answered to a partition that the command did not name; of a dead one its owner rejects another copy
                 settled.dead_letters.push(Record { partition: Some(partition), ..stray.delivered.record });
             }
             (Arrival::Unstorable(stray, why), _) => {
-                settled.dead_letters.push(wire::dead_letter(&stray.delivered, &why));
+                if !stray.is_dead {
+                    settled.dead_letters.push(reject(&stray.delivered, Rejected::Unstorable, &why));
+                }
+            }
+            (Arrival::Reply(stray), Verdict::Unmatched(rejected, why)) => {
+                if !stray.is_dead {
+                    settled.dead_letters.push(reject(&stray.delivered, rejected, &why));
+                }
             }
             (arrival, Verdict::Unreadable(why)) => poison::refuse(arrival, &why, settled),
             (
@@ -350,6 +357,7 @@ impl Orchestrator {
                 | Verdict::Watch { .. }
                 | Verdict::Silent
                 | Verdict::Stray
+                | Verdict::Unmatched(..)
                 | Verdict::Abroad(_),
             ) => {}
         }

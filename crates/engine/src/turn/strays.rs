@@ -7,6 +7,8 @@ use sagamore_core::Timestamp;
 use sagamore_core::message::Reply;
 use sagamore_transport::{Delivered, Record};
 
+use super::{Rejected, reject};
+
 /// How long a reply without a saga is tried again.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between two tries.
@@ -22,6 +24,8 @@ pub(crate) struct Stray {
     pub reply: Reply,
     pub delivered: Delivered,
     pub first_seen: Timestamp,
+    /// Its record is a dead letter already: the reply stands for a fault of the step.
+    pub is_dead: bool,
 }
 
 /// The replies that wait for their saga.
@@ -37,7 +41,7 @@ impl Strays {
         let is_full = self.waiting.len() >= STRAYS_MAX || bytes + stray.delivered.record.bytes() > STRAYS_BYTES_MAX;
         if now >= stray.first_seen.plus(PATIENCE) || is_full {
             let reason = format!("there is no saga {}", stray.reply.key.saga);
-            return Some(sagamore_transport::wire::dead_letter(&stray.delivered, &reason));
+            return (!stray.is_dead).then(|| reject(&stray.delivered, Rejected::NoSaga, &reason));
         }
         self.waiting.push((now.plus(PAUSE), stray));
         None

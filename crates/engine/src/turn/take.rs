@@ -5,7 +5,7 @@ use sagamore_core::message::{Outcome, Reply};
 use sagamore_transport::wire::{self, Undecodable};
 use sagamore_transport::{Consumer, Delivered, Error as TransportError};
 
-use super::{Arrival, Batch};
+use super::{Arrival, Batch, Rejected, Stray, reject};
 use crate::error::{Error, StartError, VerbError};
 use crate::orchestrator::Orchestrator;
 use crate::request::{Asker, Request, VerbRequest};
@@ -25,7 +25,7 @@ impl Orchestrator {
             self.progress.insert(delivered.partition, delivered.offset + 1);
             if let Some(reason) = &delivered.unreadable {
                 batch.inputs += 1;
-                batch.dead_letters.push(wire::dead_letter(&delivered, reason));
+                batch.dead_letters.push(reject(&delivered, Rejected::Unreadable, reason));
                 continue;
             }
             match wire::decode_swept(&delivered.record) {
@@ -37,13 +37,16 @@ impl Orchestrator {
                     batch.inputs += 1;
                     match swept {
                         Ok(swept) => batch.swept.push(swept),
-                        Err(reason) => batch.dead_letters.push(wire::dead_letter(&delivered, &reason)),
+                        Err(reason) => {
+                            let flaw = Rejected::Undecodable(wire::Flaw::Body);
+                            batch.dead_letters.push(reject(&delivered, flaw, &reason));
+                        }
                     }
                 }
             }
         }
         for stray in self.strays.take_due(now) {
-            batch.add_reply(stray.reply, stray.delivered, stray.first_seen);
+            batch.add(stray.reply.key.saga.clone(), Arrival::Reply(Box::new(stray)));
         }
         for request in self.take_requests(max, bytes_max) {
             let id = request.id().clone();
@@ -112,12 +115,13 @@ impl Orchestrator {
 
     /// A dead letter; and where the headers say which command was answered, a fault of that command.
     fn take_undecodable(&mut self, batch: &mut Batch, delivered: &Delivered, why: Undecodable, now: Timestamp) {
-        tracing::warn!(reason = why.reason, "reply cannot be read: dead letter");
         batch.inputs += 1;
-        batch.dead_letters.push(wire::dead_letter(delivered, &why.reason));
+        batch.dead_letters.push(reject(delivered, Rejected::Undecodable(why.flaw), &why.reason));
         if let Some(key) = why.key {
             let outcome = Outcome::Fault(format!("its answer cannot be read: {}", why.reason));
-            batch.add_reply(Reply { key, outcome, traceparent: None }, delivered.clone(), now);
+            let reply = Reply { key, outcome, trace: None };
+            let stray = Stray { reply, delivered: delivered.clone(), first_seen: now, is_dead: true };
+            batch.add(stray.reply.key.saga.clone(), Arrival::Reply(Box::new(stray)));
         }
     }
 

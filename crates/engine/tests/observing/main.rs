@@ -123,7 +123,7 @@ fn event(key: &str, step: &str, direction: Direction, name: &str, cause: Option<
         hop: cause.map_or(0, |cause| cause.hop + 1),
         at: Timestamp(1_000_000),
         body: Body::empty(),
-        traceparent: None,
+        trace: None,
     }
 }
 
@@ -170,6 +170,33 @@ async fn who_is_waited_for_is_told_and_after_the_deadline_the_chain_is_stuck_unt
     assert_eq!(rig.status("1").await, (ChainStatus::Stuck, None), "what comes again makes nobody quicker");
     rig.tell(&[opened, shaken]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
+}
+
+/// `docs/wire.md`: neither is an event of this chain.
+#[tokio::test]
+async fn an_event_of_another_version_or_of_an_unknown_step_moves_no_chain() {
+    let mut rig = Rig::new().await;
+    let ([rung, opened, shaken], _) = stories("1");
+    let newer = Event { version: 9, ..opened.clone() };
+    let mut strange = opened.clone();
+    strange.key.step = "peep".parse().expect("a name");
+    rig.tell(&[rung.clone(), newer, strange]).await;
+    let detail = rig.chains.show(&chain("1")).await.expect("read").expect("seen");
+    assert_eq!((detail.header.version, detail.header.status), (1, ChainStatus::Running));
+    assert_eq!(detail.chain.seen().len(), 1, "what does not belong to it is not kept");
+    rig.tell(&[opened, shaken]).await;
+    assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
+}
+
+/// The version is that of the event that began the chain, whichever was seen first.
+#[tokio::test]
+async fn a_chain_that_is_seen_first_by_an_event_of_another_version_has_that_of_its_beginning() {
+    let mut rig = Rig::new().await;
+    let ([rung, opened, shaken], _) = stories("1");
+    rig.tell(&[Event { version: 9, ..opened.clone() }]).await;
+    rig.tell(&[rung, opened, shaken]).await;
+    let detail = rig.chains.show(&chain("1")).await.expect("read").expect("seen");
+    assert_eq!((detail.header.version, detail.header.status), (1, ChainStatus::Completed));
 }
 
 /// The owner of the pivot alone reacts to it: it gives up, or tells once more that it has acted.

@@ -85,7 +85,7 @@ fn rung(key: &str, at: Timestamp) -> Event {
         hop: 0,
         at,
         body: Body::empty(),
-        traceparent: None,
+        trace: None,
     }
 }
 

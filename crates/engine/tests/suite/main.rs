@@ -4,6 +4,7 @@ mod aside;
 mod bytes;
 mod clocks;
 mod common;
+mod foreign;
 mod keys;
 mod locked;
 mod newer;

@@ -90,8 +90,10 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
 }
 
 async fn answer(log: &Log, command: &Command, outcome: Outcome) {
-    let reply = Reply { key: command.key.clone(), outcome, traceparent: None };
-    log.publish(vec![wire::encode_reply(&reply, &command.reply_to, &command.participant)]).await.expect("publish");
+    let reply = Reply { key: command.key.clone(), outcome, trace: None };
+    log.publish(vec![wire::encode_reply(&reply, &command.reply_to, &command.participant, sagamore_core::Timestamp(0))])
+        .await
+        .expect("publish");
 }
 
 #[tokio::test]

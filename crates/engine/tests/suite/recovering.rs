@@ -114,7 +114,7 @@ async fn a_reply_to_no_saga_is_tried_again_and_then_a_dead_letter_and_a_crash_in
     let write = rig.command().await;
     let mut key = write.key.clone();
     key.saga = id("nobody");
-    rig.send(&Reply { key, outcome: nothing(), traceparent: None }, &write).await;
+    rig.send(&Reply { key, outcome: nothing(), trace: None }, &write).await;
     rig.turn().await;
     rig.passes(Duration::from_millis(300));
     rig.turn().await;
@@ -135,8 +135,13 @@ async fn a_reply_without_readable_headers_is_a_dead_letter_and_the_next_one_is_t
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
-    let reply = Reply { key: write.key.clone(), outcome: written(1), traceparent: None };
-    let mut broken = sagamore_transport::wire::encode_reply(&reply, &write.reply_to, &write.participant);
+    let reply = Reply { key: write.key.clone(), outcome: written(1), trace: None };
+    let mut broken = sagamore_transport::wire::encode_reply(
+        &reply,
+        &write.reply_to,
+        &write.participant,
+        sagamore_core::Timestamp(0),
+    );
     broken.headers.clear();
     sagamore_transport::Transport::publish(&rig.log, vec![broken]).await.expect("publish");
     rig.reply(&write, written(1)).await;
@@ -269,8 +274,13 @@ async fn a_reply_whose_body_cannot_be_read_is_a_dead_letter_and_a_fault_of_its_s
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
-    let reply = Reply { key: write.key.clone(), outcome: written(1), traceparent: None };
-    let mut broken = sagamore_transport::wire::encode_reply(&reply, &write.reply_to, &write.participant);
+    let reply = Reply { key: write.key.clone(), outcome: written(1), trace: None };
+    let mut broken = sagamore_transport::wire::encode_reply(
+        &reply,
+        &write.reply_to,
+        &write.participant,
+        sagamore_core::Timestamp(0),
+    );
     broken.body = "no JSON".into();
     sagamore_transport::Transport::publish(&rig.log, vec![broken]).await.expect("publish");
     rig.turn().await;

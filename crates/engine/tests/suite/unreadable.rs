@@ -14,7 +14,12 @@ async fn a_reply_that_the_transport_cannot_read_is_set_aside_and_its_command_is_
         rig.start(wish(key, "a")).await.expect("accepted");
     }
     let commands = rig.commands().await;
-    let reply = wire::encode_reply(&reply(&commands[0], written(1)), &commands[0].reply_to, &commands[0].participant);
+    let reply = wire::encode_reply(
+        &reply(&commands[0], written(1)),
+        &commands[0].reply_to,
+        &commands[0].participant,
+        sagamore_core::Timestamp(0),
+    );
     rig.log.publish(vec![Record { body: TORN.into(), ..reply }]).await.expect("publish");
     rig.reply(&commands[1], written(1)).await;
     rig.turn().await;
@@ -28,7 +33,7 @@ async fn a_reply_that_the_transport_cannot_read_is_set_aside_and_its_command_is_
 }
 
 fn reply(command: &sagamore_core::Command, outcome: Outcome) -> sagamore_core::Reply {
-    sagamore_core::Reply { key: command.key.clone(), outcome, traceparent: None }
+    sagamore_core::Reply { key: command.key.clone(), outcome, trace: None }
 }
 
 #[tokio::test]

@@ -132,6 +132,7 @@ async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLi
             key: order.key.clone(),
             input: Body::clone(&order.input),
             idempotency_key: None,
+            trace: None,
         };
         match handle.start_and_wait(start, PATIENCE).await {
             Ok((_, Some(_))) => return Ok(None),
@@ -159,7 +160,7 @@ async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLi
 }
 
 fn tell(bad: &BadLine) {
-    anstream::eprintln!("{bad}");
+    errln!("{bad}");
 }
 
 fn progress(orders: usize, sequential: bool) -> ProgressBar {

@@ -7,17 +7,17 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use sagamore_core::SagaId;
 use sagamore_core::saga::Status;
+use sagamore_core::{SagaId, TraceContext};
 use sagamore_engine::{ChainStatus, Start, StartError};
 use serde::{Deserialize, Serialize};
 
-use super::App;
 use super::body::{self, Segment};
 use super::prefer::{PREFERENCE_APPLIED, WAIT_S_MAX, Wait};
 use super::sagas::at_rest;
+use super::{App, trace};
 use crate::problem::{Code, Problem};
 use crate::stack;
 
@@ -44,10 +44,11 @@ struct Known {
 pub async fn start(
     State(app): State<Arc<App>>,
     Segment(order): Segment,
+    headers: HeaderMap,
     query: Result<Query<ArticleQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let wait = wait_of(query)?;
-    let known = follow(&app, &order, wait).await?;
+    let known = follow(&app, &order, wait, trace::of(&headers)).await?;
     Ok(answer(&order, known.status.into(), known.existed, wait))
 }
 
@@ -61,7 +62,7 @@ pub(super) fn wait_of(query: Result<Query<ArticleQuery>, QueryRejection>) -> Res
     query.wait.map(read).transpose()
 }
 
-async fn follow(app: &App, order: &str, wait: Option<Wait>) -> Result<Known, Problem> {
+async fn follow(app: &App, order: &str, wait: Option<Wait>, trace: Option<TraceContext>) -> Result<Known, Problem> {
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     if app.shop.is_none() {
         let id = SagaId::new(&stack::checkout_name(), order);
@@ -73,6 +74,7 @@ async fn follow(app: &App, order: &str, wait: Option<Wait>) -> Result<Known, Pro
         key: order.to_owned(),
         input: sagamore_shop::sample_order(order),
         idempotency_key: None,
+        trace,
     };
     let started = match wait {
         Some(_) => app.handle.start_and_wait(start, patience).await,

@@ -225,7 +225,7 @@ mod tests {
         };
         let name = choreography::BEGINS.parse().unwrap();
         let (at, body) = (Timestamp(1), Body::empty());
-        let event = Event { key, version: 99, name, causation: None, hop: 0, at, body, traceparent: None };
+        let event = Event { key, version: 99, name, causation: None, hop: 0, at, body, trace: None };
         log.publish(vec![encode_event(&event, &"order".parse().unwrap())]).await.unwrap();
         observer.turn(Timestamp(2)).await.unwrap();
 

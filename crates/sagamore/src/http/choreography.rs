@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRef, FromRequest, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sagamore_core::SagaId;
+use sagamore_core::{SagaId, TraceContext};
 use sagamore_engine::{ChainStatus, Chains};
 use sagamore_sdk::Begun;
 use sagamore_shop::inventory::Product;
@@ -26,7 +26,7 @@ use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::routes::{READS, Routes, TELLS};
 use super::sagas::idempotency_key;
 use super::unlock::MayAct;
-use super::{PLACES, STARTS, barriers, everywhere, faults, guarded, health, index, orders, shape, shop, unlock};
+use super::{PLACES, STARTS, barriers, everywhere, faults, guarded, health, index, orders, shape, shop, trace, unlock};
 use crate::problem::{Code, Problem};
 use crate::view::Style;
 
@@ -86,11 +86,12 @@ pub(super) fn routes() -> Routes<ChoreographyApp> {
 async fn start(
     State(app): Shared,
     Segment(order_id): Segment,
+    headers: HeaderMap,
     query: Result<Query<article::ArticleQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
     let chain = chain_of(&order_id)?;
-    let begun = match begin(&app.placing, sample::order(&order_id), None).await? {
+    let begun = match begin(&app.placing, sample::order(&order_id), None, trace::of(&headers)).await? {
         Ok(begun) => begun,
         Err(Rejected::OrderExists(_)) => Begun::Before, // placed with POST /orders: that one is meant
         Err(rejected) => return Err(refused(&rejected)),
@@ -123,17 +124,23 @@ pub(super) fn placed(chain: &SagaId, location: String, status: ChainStatus, wait
 /// Takes an order as the order service does; gives its chain, and where it is found.
 pub(super) async fn take(placing: &Placing, request: Request) -> Result<(SagaId, String), Problem> {
     let key = idempotency_key(request.headers())?;
+    let trace = trace::of(request.headers());
     let payload = Payload::from_request(request, &()).await?;
     let order: Order = payload.json(&shape::ORDER)?;
     order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
     let taken = (chain_of(&order.order_id)?, format!("/orders/{}", encoded(&order.order_id)));
-    begin(placing, order, key).await?.map_err(|rejected| refused(&rejected))?;
+    begin(placing, order, key, trace).await?.map_err(|rejected| refused(&rejected))?;
     Ok(taken)
 }
 
-async fn begin(placing: &Placing, order: Order, key: Option<String>) -> Result<Result<Begun, Rejected>, Problem> {
+async fn begin(
+    placing: &Placing,
+    order: Order,
+    key: Option<String>,
+    trace: Option<TraceContext>,
+) -> Result<Result<Begun, Rejected>, Problem> {
     let id = order.order_id.clone();
-    match placing.place_by(order, key).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
+    match placing.place_by(order, key, trace).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
         Ok(Begun::Never) => Err(Problem::new(
             Code::OrderIdUsedUp,
             format!("order {id} is not there, and its chain is over: it never will be"),

@@ -180,7 +180,7 @@ mod tests {
         let key = StepKey { saga, step, direction: Direction::Action, generation: 1 };
         let (name, at) = (choreography::BEGINS.parse().unwrap(), now().minus(LATE * 10));
         let (version, body) = (choreography::VERSION, Body::empty());
-        let event = Event { key, version, name, causation: None, hop: 0, at, body, traceparent: None };
+        let event = Event { key, version, name, causation: None, hop: 0, at, body, trace: None };
         log.publish(vec![encode_event(&event, &"order".parse().unwrap())]).await.unwrap();
         observer.turn(at).await.unwrap(); // late by now
         let client = served(observer_router(ObserverApp { chains, services, kafka: None, metrics: None })).await;

@@ -15,10 +15,10 @@ use sagamore_shop::Order;
 use sagamore_shop::order::{self, Placed, Rejected};
 use serde::Serialize;
 
-use super::App;
 use super::body::{Payload, Segment, encoded};
 use super::prefer::Wait;
 use super::sagas::{accepted, at_rest, begin, idempotency_key};
+use super::{App, trace};
 use super::{shape, unlock};
 use crate::problem::{Code, Problem};
 use crate::stack;
@@ -56,12 +56,13 @@ struct SagaLink {
 pub async fn place(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let wait = Wait::wished(&request)?;
     let idempotency_key = idempotency_key(request.headers())?;
+    let trace = trace::of(request.headers());
     let payload = Payload::from_request(request, &()).await?;
     let order: Order = payload.json(&shape::ORDER)?;
     order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
     let input = Body::of(&order).map_err(|error| Problem::internal(&error, "write the order"))?;
     let location = format!("/orders/{}", encoded(&order.order_id));
-    let start = Start { definition: stack::checkout_name(), key: order.order_id, input, idempotency_key };
+    let start = Start { definition: stack::checkout_name(), key: order.order_id, input, idempotency_key, trace };
     let (started, rest) = begin(&app, start, wait).await?;
     let standing = rest.as_ref().map_or_else(|| Standing::of_start(&started), Standing::of_rest);
     Ok(accepted(&standing, location, wait))

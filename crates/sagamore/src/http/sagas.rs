@@ -14,13 +14,13 @@ use sagamore_core::{Body, Name, SagaId};
 use sagamore_engine::{Start, Started, Summary, VerbError};
 use serde::{Deserialize, Serialize};
 
-use super::App;
 use super::body::{self, Payload, Segment, encoded};
 use super::chains;
 use super::ids::{self, Found};
 use super::listing::{Asked, Wanted};
 use super::prefer::{PREFERENCE_APPLIED, Wait};
 use super::shape;
+use super::{App, trace};
 use crate::problem::{Code, Problem};
 use crate::stack;
 use crate::view::{Line, Lines, SagaView, Standing, chain_view};
@@ -58,11 +58,12 @@ struct Requested {
 pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
     let wait = Wait::wished(&request)?;
     let idempotency_key = idempotency_key(request.headers())?;
+    let trace = trace::of(request.headers());
     let payload = Payload::from_request(request, &()).await?;
     let StartBody { definition, key, input } = payload.json(&shape::START)?;
     let definition = legal(Name::new(&definition))?;
     let input = input.map_or_else(|| sample(&app, &definition, &key), Ok)?;
-    let start = Start { definition, key: key.into_owned(), input, idempotency_key };
+    let start = Start { definition, key: key.into_owned(), input, idempotency_key, trace };
     let (started, rest) = begin(&app, start, wait).await?;
     let location = format!("/api/v1/sagas/{}", encoded(started.id.as_str()));
     let standing = rest.as_ref().map_or_else(|| Standing::of_start(&started), Standing::of_rest);

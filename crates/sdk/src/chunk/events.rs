@@ -171,7 +171,7 @@ impl Room<'_> {
             hop: hop.saturating_add(1),
             at: self.now,
             body,
-            traceparent: asked.traceparent.clone(),
+            trace: asked.trace.clone(),
         })
     }
 

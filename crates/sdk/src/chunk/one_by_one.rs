@@ -138,7 +138,7 @@ fn command(place: usize, saga: usize, direction: Direction, name: &str, body: &i
     };
     let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
     let name: Name = name.parse().expect("a name");
-    Asked { place, key, by, traceparent: None, message: Ok((name, Body::of(body).expect("JSON"))) }
+    Asked { place, key, by, trace: None, message: Ok((name, Body::of(body).expect("JSON"))) }
 }
 
 /// Two to five commands of as many sagas. `begun`: sagas that began before, and are undone once.

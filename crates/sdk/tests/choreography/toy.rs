@@ -242,7 +242,7 @@ impl Toy {
         let draft = async {
             let chain = format!("book:{key}").parse().expect("a chain");
             let open = database.begin().await.expect("begin");
-            let beginning = Beginning { chain: &chain, version: 1, reaction: "draft", at };
+            let beginning = Beginning { chain: &chain, version: 1, reaction: "draft", at, trace: None };
             let made = DraftMade { key: key.into(), mood: Mood::Calm };
             outbox.begin(&open.tx(), beginning, &made).await.expect("begun");
             write(&open.tx(), "draft", key).await.expect("write");
@@ -272,7 +272,7 @@ impl Toy {
         let chain = format!("book:{key}").parse().expect("a chain");
         let open = self.databases[0].begin().await.expect("begin");
         let made = DraftMade { key: key.into(), mood };
-        let beginning = Beginning { chain: &chain, version: 1, reaction: "draft", at: self.now };
+        let beginning = Beginning { chain: &chain, version: 1, reaction: "draft", at: self.now, trace: None };
         let begun = self.outbox.begin(&open.tx(), beginning, &made).await.expect("begun");
         if begun == Begun::New {
             write(&open.tx(), "draft", key).await.expect("write");
@@ -429,7 +429,7 @@ fn event(key: &str, step: &str, name: &str, causation: Option<&str>, hop: u32, b
         hop,
         at: NOW,
         body: Body::of(body).expect("JSON"),
-        traceparent: None,
+        trace: None,
     }
 }
 

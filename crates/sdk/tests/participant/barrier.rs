@@ -31,8 +31,9 @@ async fn a_command_that_is_asked_again_in_other_words_is_still_the_same() {
     let mut world = World::new().await;
     let first = world.ask([add("10248")]).await;
     let mut again = add_in("10248", Mood::Refuses, Mood::Calm);
-    (again.attempt, again.traceparent) = (2, Some("00-1-2-01".into()));
-    let mut record = sagamore_transport::wire::encode_command(&again);
+    let trace = sagamore_core::TraceContext::of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("a=1"));
+    (again.attempt, again.trace) = (2, trace.clone());
+    let mut record = sagamore_transport::wire::encode_command(&again, sagamore_core::Timestamp(0));
     for (name, value) in &mut record.headers {
         if name == "ce_id" {
             *value = "some-other-id".into();
@@ -42,7 +43,7 @@ async fn a_command_that_is_asked_again_in_other_words_is_still_the_same() {
     world.settle().await;
     let replies = world.replies().await;
     assert_eq!(vec![replies[0].outcome.clone()], first);
-    assert_eq!(replies[0].traceparent.as_deref(), Some("00-1-2-01"));
+    assert_eq!(replies[0].trace, trace);
     assert_eq!(world.calls.add(), 1);
 }
 
@@ -170,7 +171,10 @@ async fn a_refused_undo_that_is_retried_as_a_new_generation_undoes_once() {
 #[tokio::test]
 async fn what_comes_by_two_partitions_happens_once() {
     let mut world = World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
-    let by = |partition, command: &Command| Record { partition: Some(partition), ..encode_command(command) };
+    let by = |partition, command: &Command| Record {
+        partition: Some(partition),
+        ..encode_command(command, sagamore_core::Timestamp(0))
+    };
     world.publish(vec![by(0, &add("10248")), by(1, &add("10248"))]).await;
     world.settle().await;
     assert_eq!((world.tally("10248").await, world.calls.add()), (Some(5), 1));

@@ -203,7 +203,7 @@ async fn carried_out(asked: &[Asked], messages_max: usize) -> (Vec<Outcome>, usi
     let mut world = World::with(Options { messages_max, ..Options::default() }).await;
     let record = |asked: &Asked| match asked.garbled {
         true => garbled(&asked.command),
-        false => sagamore_transport::wire::encode_command(&asked.command),
+        false => sagamore_transport::wire::encode_command(&asked.command, sagamore_core::Timestamp(0)),
     };
     world.publish(asked.iter().map(record).collect()).await;
     world.settle().await;

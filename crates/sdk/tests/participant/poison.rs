@@ -36,7 +36,7 @@ async fn a_body_that_cannot_be_read_is_a_stored_refusal_and_a_dead_letter() {
 #[tokio::test]
 async fn a_record_that_the_transport_cannot_read_is_a_dead_letter_and_the_next_is_carried_out() {
     let mut world = World::new().await;
-    let torn = Record { body: TORN.into(), ..encode_command(&add("10248")) };
+    let torn = Record { body: TORN.into(), ..encode_command(&add("10248"), sagamore_core::Timestamp(0)) };
     world.publish(vec![torn]).await;
     assert_eq!(world.ask([add("10249")]).await, [added("10249")]);
     let dead = world.dead_letters().await;
@@ -138,9 +138,9 @@ async fn a_stored_output_that_cannot_be_read_is_a_fault() {
 #[tokio::test]
 async fn a_record_that_does_not_say_who_asks_is_a_dead_letter_and_is_not_answered() {
     let mut world = World::new().await;
-    let mut bare = encode_command(&add("10248"));
+    let mut bare = encode_command(&add("10248"), sagamore_core::Timestamp(0));
     bare.headers.clear();
-    let zeroth = encode_command(&generation(0, add("10248")));
+    let zeroth = encode_command(&generation(0, add("10248")), sagamore_core::Timestamp(0));
     world.publish(vec![bare, zeroth]).await;
     assert_eq!(world.ask([add("10249")]).await, [added("10249")]);
     assert_eq!(world.dead_letters().await.len(), 2);
@@ -186,7 +186,9 @@ async fn a_dead_letter_that_is_too_large_goes_out_with_place_and_reason_alone() 
 async fn a_dead_letter_whose_partition_is_not_there_goes_to_another() {
     let mut world = World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
     world.publish(vec![Record { partition: Some(1), ..garbled(&add("10248")) }]).await;
-    world.publish(vec![Record { partition: Some(1), ..encode_command(&add("10249")) }]).await;
+    world
+        .publish(vec![Record { partition: Some(1), ..encode_command(&add("10249"), sagamore_core::Timestamp(0)) }])
+        .await;
     world.settle().await;
     assert_eq!(world.replies().await.len(), 2);
     let dead = world.dead_letters().await;
@@ -198,7 +200,7 @@ async fn a_dead_letter_whose_partition_is_not_there_goes_to_another() {
 async fn a_dead_letter_that_cannot_be_written_at_all_holds_up_nobody() {
     let bounds = log::Options { record_bytes_max: 800, ..log::Options::default() };
     let mut world = World::upon(bounds, 1, &Trouble::default(), Options::default()).await;
-    let mut wordy = encode_command(&add("10248"));
+    let mut wordy = encode_command(&add("10248"), sagamore_core::Timestamp(0));
     wordy.headers.retain(|(name, _)| ["ce_correlationid", "ce_sagastep", "ce_sagakind"].contains(&name.as_ref()));
     wordy.headers.push(("ce_sagageneration".into(), vec![b'x'; 400].into())); // the reason quotes it, in two headers
     world.publish(vec![wordy]).await;

@@ -92,7 +92,10 @@ impl World {
     }
 
     pub async fn send(&self, commands: impl IntoIterator<Item = Command>) {
-        self.publish(commands.into_iter().map(|command| encode_command(&command)).collect()).await;
+        self.publish(
+            commands.into_iter().map(|command| encode_command(&command, sagamore_core::Timestamp(0))).collect(),
+        )
+        .await;
     }
 
     pub async fn publish(&self, records: Vec<Record>) {
@@ -188,7 +191,7 @@ fn command(key: &str, direction: Direction, name: &str, body: Body) -> Command {
         body,
         reply_to: ReplyTo { topic: REPLIES.into(), partition: 0 },
         expires_at: None,
-        traceparent: None,
+        trace: None,
     }
 }
 
@@ -220,7 +223,7 @@ pub fn step(step: &str, mut command: Command) -> Command {
 
 /// A record whose headers are fine and whose body is not.
 pub fn garbled(command: &Command) -> Record {
-    let mut record = encode_command(command);
+    let mut record = encode_command(command, sagamore_core::Timestamp(0));
     record.body = b"\xff{".to_vec().into();
     record
 }

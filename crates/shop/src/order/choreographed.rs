@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use sagamore_core::SagaId;
+use sagamore_core::{SagaId, TraceContext};
 use sagamore_database::Value;
 use sagamore_sdk::{
     Beginning, Begun, Database, Decided, Fault, GroupCommit, Never, Outbox, Reaction, Service, Timestamp, Tx, Wanted,
@@ -51,6 +51,8 @@ pub struct Placement {
     pub key: Option<String>,
     /// When, by the clock of the service's database.
     pub at: Timestamp,
+    /// The trace of the request: the chain carries it on.
+    pub trace: Option<TraceContext>,
 }
 
 /// Where orders come in: those that come together are placed together.
@@ -84,13 +86,18 @@ impl Placing {
 
     /// As [`place`], at the present time of the service's database.
     pub async fn place(&self, order: Order) -> Decided<Begun, Rejected> {
-        self.place_by(order, None).await
+        self.place_by(order, None, None).await
     }
 
-    /// The same with the client's own key for the request, which is stored with the order.
-    pub async fn place_by(&self, order: Order, key: Option<String>) -> Decided<Begun, Rejected> {
+    /// The same with the client's own key for the request, which is stored with the order, and the request's trace.
+    pub async fn place_by(
+        &self,
+        order: Order,
+        key: Option<String>,
+        trace: Option<TraceContext>,
+    ) -> Decided<Begun, Rejected> {
         let at = self.outbox.now().await?;
-        self.batches.ask(Placement { order, key, at }).await?
+        self.batches.ask(Placement { order, key, at, trace }).await?
     }
 }
 
@@ -124,12 +131,12 @@ impl Alone {
 /// Places an order: it is there, and its event in the outbox, or neither. One that was placed before as it is, is the same.
 /// `Never`: its chain was cancelled before it began, or is over while the order is gone: it never will be there.
 pub async fn place(database: &Database, outbox: &Outbox, order: Order, now: Timestamp) -> Decided<Begun, Rejected> {
-    place_alone(database, outbox, Placement { order, key: None, at: now }).await
+    place_alone(database, outbox, Placement { order, key: None, at: now, trace: None }).await
 }
 
 /// [`place`] with a key, which is stored in the order's transaction, or with a later request for the same order.
 async fn place_alone(database: &Database, outbox: &Outbox, placement: Placement) -> Decided<Begun, Rejected> {
-    let Placement { order, key, at } = placement;
+    let Placement { order, key, at, trace } = placement;
     let open = database.begin().await?;
     let known = match &key {
         Some(key) => order_of(&open.tx(), key).await?,
@@ -161,7 +168,7 @@ async fn place_alone(database: &Database, outbox: &Outbox, placement: Placement)
             return refused(rejected);
         }
     };
-    if begin(&open.tx(), outbox, &[created], at).await? == [Begun::New] {
+    if begin(&open.tx(), outbox, &[(created, trace)], at).await? == [Begun::New] {
         store_keys(&open.tx(), own.map(|own| (own, &order.order_id)).into_iter().collect()).await?;
         open.commit().await?;
         outbox.wake();
@@ -203,7 +210,7 @@ pub async fn place_each(
     orders: Vec<Order>,
     now: Timestamp,
 ) -> Vec<Decided<Begun, Rejected>> {
-    let orders = orders.into_iter().map(|order| Placement { order, key: None, at: now });
+    let orders = orders.into_iter().map(|order| Placement { order, key: None, at: now, trace: None });
     let orders: Vec<Placement> = orders.collect();
     let new = place_new(database, outbox, &orders.iter().collect::<Vec<_>>()).await;
     let mut placed = Vec::with_capacity(orders.len());
@@ -239,7 +246,7 @@ async fn place_new(database: &Database, outbox: &Outbox, placements: &[&Placemen
         // one that is refused has written nothing
         if let Ok(event) = created? {
             new.insert(*index);
-            events.push(event);
+            events.push((event, placement.trace.clone()));
             keys.extend(placement.key.as_ref().map(|key| (key, &placement.order.order_id)));
         }
     }
@@ -281,11 +288,20 @@ async fn create(tx: Tx, order: &Order) -> Decided<OrderCreated, Rejected> {
 }
 
 /// Begins the orders' chains.
-async fn begin(tx: &Tx, outbox: &Outbox, created: &[OrderCreated], at: Timestamp) -> Result<Vec<Begun>, Fault> {
-    let chains = created.iter().map(|created| Ok(holder(&created.order_id).parse()?));
+async fn begin(
+    tx: &Tx,
+    outbox: &Outbox,
+    created: &[(OrderCreated, Option<TraceContext>)],
+    at: Timestamp,
+) -> Result<Vec<Begun>, Fault> {
+    let chains = created.iter().map(|(created, _)| Ok(holder(&created.order_id).parse()?));
     let chains = chains.collect::<Result<Vec<SagaId>, Fault>>()?;
-    let beginning = |chain| Beginning { chain, version: choreography::VERSION, reaction: CREATE, at };
-    outbox.begin_each(tx, chains.iter().map(beginning).zip(created).collect()).await
+    let mut beginnings = Vec::with_capacity(created.len());
+    for (chain, (created, trace)) in chains.iter().zip(created) {
+        let (version, trace) = (choreography::VERSION, trace.clone());
+        beginnings.push((Beginning { chain, version, reaction: CREATE, at, trace }, created));
+    }
+    outbox.begin_each(tx, beginnings).await
 }
 
 async fn cancel(tx: Tx, created: OrderCreated) -> Decided<(), Rejected> {

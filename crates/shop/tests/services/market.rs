@@ -102,7 +102,10 @@ impl Market {
     async fn ask(&self, ids: &[SagaId]) {
         let sagas = ids.iter().map(|id| &self.sagas[id]);
         let asked = sagas.flat_map(|saga| saga.outstanding().into_iter().map(|(step, way)| saga.command(step, way)));
-        self.log.publish(asked.map(|command| encode_command(&command)).collect()).await.expect("publish");
+        self.log
+            .publish(asked.map(|command| encode_command(&command, sagamore_core::Timestamp(0))).collect())
+            .await
+            .expect("publish");
     }
 
     async fn turns(&mut self) {

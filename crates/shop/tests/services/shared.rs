@@ -28,7 +28,7 @@ fn command<M: Message>(order_id: &str, service: &Service, direction: Direction, 
         body: Body::of(message).expect("JSON"),
         reply_to: ReplyTo { topic: REPLIES.into(), partition: 0 },
         expires_at: None,
-        traceparent: None,
+        trace: None,
     }
 }
 
@@ -52,7 +52,9 @@ async fn check<A: Action, U: Undoes<Action = A>>(
     let undone = command("1", &service, Direction::Compensation, &undo);
     let second = command("2", &service, Direction::Action, &of("2"));
     for commands in [vec![first], vec![undone, second]] {
-        log.publish(commands.iter().map(encode_command).collect()).await.expect("publish");
+        log.publish(commands.iter().map(|command| encode_command(command, sagamore_core::Timestamp(0))).collect())
+            .await
+            .expect("publish");
         let turned = participant.turn(NOW, &mut rng).await.expect("turn");
         assert_eq!(turned.taken, commands.len());
         let answered = replies.poll(10).await.expect("poll");

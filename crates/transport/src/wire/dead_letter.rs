@@ -1,6 +1,7 @@
 //! Dead letters: a record that nobody could take, with where it was and why, and the way back.
 //!
-//! The headers are Spring's (numbers big-endian), so that its tools read them, and the same once more for people.
+//! The headers are Spring's (numbers big-endian, so they are no UTF-8 in general), and the same once more as text, which
+//! every client can read. Either set leads the letter back.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ const OFFSET: &str = "kafka_dlt-original-offset";
 const MESSAGE: &str = "kafka_dlt-exception-message";
 const SPRING: &str = "kafka_dlt-";
 const READABLE: &str = "sagamore-dlt-";
+const READABLE_TOPIC: &str = "sagamore-dlt-topic";
+const READABLE_PARTITION: &str = "sagamore-dlt-partition";
+const READABLE_OFFSET: &str = "sagamore-dlt-offset";
 const READABLE_PLACE: &str = "sagamore-dlt-place";
 const READABLE_REASON: &str = "sagamore-dlt-reason";
 const SUFFIX: &str = "-dlt";
@@ -36,11 +40,14 @@ pub fn dead_letter(delivered: &Delivered, reason: &str) -> Record {
     let mut headers = without_dead_letter_headers(record);
     let place = format!("{}[{partition}]@{offset}", record.topic);
     let reason = Bytes::copy_from_slice(cut(reason).as_bytes());
-    let added: [(&'static str, Bytes); 6] = [
+    let added: [(&'static str, Bytes); 9] = [
         (TOPIC, Bytes::copy_from_slice(record.topic.as_bytes())),
         (PARTITION, Bytes::copy_from_slice(&partition.to_be_bytes())),
         (OFFSET, Bytes::copy_from_slice(&offset.to_be_bytes())),
         (MESSAGE, reason.clone()),
+        (READABLE_TOPIC, Bytes::copy_from_slice(record.topic.as_bytes())),
+        (READABLE_PARTITION, Bytes::from(partition.to_string())),
+        (READABLE_OFFSET, Bytes::from(offset.to_string())),
         (READABLE_PLACE, Bytes::from(place)),
         (READABLE_REASON, reason),
     ];
@@ -80,11 +87,13 @@ pub async fn publish_letter(transport: &dyn Transport, letter: Record) -> Result
 
 /// The record that became this dead letter, ready for its topic and partition again. None when it does not say which.
 pub fn redrive(dead: &Record) -> Option<Record> {
-    let topic = std::str::from_utf8(dead.header(TOPIC)?).ok()?;
-    let partition = <[u8; 4]>::try_from(dead.header(PARTITION)?.as_ref()).ok()?;
+    let text = |name| dead.header(name).and_then(|value| std::str::from_utf8(value).ok());
+    let topic = text(READABLE_TOPIC).or_else(|| text(TOPIC))?;
+    let of_spring = || Some(u32::from_be_bytes(dead.header(PARTITION)?.as_ref().try_into().ok()?));
+    let partition = text(READABLE_PARTITION).and_then(|text| text.parse().ok()).or_else(of_spring)?;
     Some(Record {
         topic: topic.into(),
-        partition: Some(u32::from_be_bytes(partition)),
+        partition: Some(partition),
         key: dead.key.clone(),
         headers: without_dead_letter_headers(dead),
         body: dead.body.clone(),

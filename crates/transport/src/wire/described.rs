@@ -1,8 +1,9 @@
 //! The headers of messages in words, for documents that other programs are written from.
 
-use super::cloudevents::{
+use super::headers::{
     ATTEMPT, CAUSATION, CONTENT_TYPE, CORRELATION, DEFINITION, EXPIRES, GENERATION, HOP, ID, KIND, OUTCOME,
-    REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, STEP, SUBJECT, TIME, TRACEPARENT, TYPE, VERSION,
+    REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, STEP, SUBJECT, TIME, TOLD_AT, TRACEPARENT, TRACESTATE, TYPE,
+    VERSION,
 };
 
 /// A header of a sort of message. All values are texts in UTF-8.
@@ -39,7 +40,8 @@ pub const EVENT: &[Header] = &[
     always(ID, "The event's id, the same however often it is sent.", Value::Text),
     always(SOURCE, "Who tells it: /payment.", Value::Text),
     always(TYPE, "The event's name.", Value::Text),
-    always(TIME, "When it was told, in ms since 1970.", Value::Number),
+    always(TIME, "When it happened (RFC 3339).", Value::Text),
+    always(TOLD_AT, "When it happened, in ms since 1970.", Value::Number),
     always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
     always(CORRELATION, "The chain: fulfilment:10248.", Value::Text),
     always(STEP, "The reaction that tells it.", Value::Text),
@@ -50,6 +52,7 @@ pub const EVENT: &[Header] = &[
     always(HOP, "How many events led to it.", Value::Number),
     sometimes(CAUSATION, "The id of the event that led to it; the first of a chain has none.", Value::Text),
     sometimes(TRACEPARENT, "The trace (W3C).", Value::Text),
+    sometimes(TRACESTATE, "What belongs to the trace (W3C).", Value::Text),
     always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
 ];
 
@@ -59,6 +62,7 @@ pub const COMMAND: &[Header] = &[
     always(ID, "The command's id, the same however often it is sent.", Value::Text),
     always(SOURCE, "Who asks.", Value::OneOf(&["/sagamore"])),
     always(TYPE, "What is asked for.", Value::Text),
+    always(TIME, "When it was sent (RFC 3339).", Value::Text),
     always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
     always(CORRELATION, "The saga: checkout:10248. Belongs into the reply.", Value::Text),
     always(STEP, "The step. Belongs into the reply.", Value::Text),
@@ -71,6 +75,7 @@ pub const COMMAND: &[Header] = &[
     always(REPLY_PARTITION, "The partition of the reply.", Value::Number),
     sometimes(EXPIRES, "Until when the answer is waited for, in ms since 1970.", Value::Number),
     sometimes(TRACEPARENT, "The trace (W3C). Belongs into the reply.", Value::Text),
+    sometimes(TRACESTATE, "What belongs to the trace (W3C). Belongs into the reply.", Value::Text),
     always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
 ];
 
@@ -80,6 +85,7 @@ pub const REPLY: &[Header] = &[
     always(ID, "The command's id with /reply behind it.", Value::Text),
     always(SOURCE, "Who answers: /payment.", Value::Text),
     always(TYPE, "That it is a reply.", Value::OneOf(&["sagamore.reply"])),
+    always(TIME, "When it was sent (RFC 3339). Not read.", Value::Text),
     always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
     always(CAUSATION, "The command's id.", Value::Text),
     always(CORRELATION, "The saga, as in the command.", Value::Text),
@@ -87,7 +93,8 @@ pub const REPLY: &[Header] = &[
     always(KIND, "The direction, as in the command.", Value::OneOf(ACTIONS)),
     always(GENERATION, "The generation, as in the command.", Value::Number),
     always(OUTCOME, "What came of it; says what the body holds.", Value::OneOf(OUTCOMES)),
-    sometimes(TRACEPARENT, "The trace, as in the command.", Value::Text),
+    sometimes(TRACEPARENT, "The trace: as in the command, or with the participant's own span.", Value::Text),
+    sometimes(TRACESTATE, "What belongs to the trace.", Value::Text),
     always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
 ];
 
@@ -102,7 +109,7 @@ const fn sometimes(name: &'static str, about: &'static str, value: Value) -> Hea
 #[cfg(test)]
 mod tests {
     use sagamore_core::message::{Command, Event, Outcome, Reply, ReplyTo};
-    use sagamore_core::{Body, Direction, Name, StepKey, Timestamp};
+    use sagamore_core::{Body, Direction, Name, StepKey, Timestamp, TraceContext};
 
     use super::*;
     use crate::record::Record;
@@ -110,6 +117,10 @@ mod tests {
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
+    }
+
+    fn trace(all: bool) -> Option<TraceContext> {
+        all.then(|| TraceContext::of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("a=1")))?
     }
 
     fn key() -> StepKey {
@@ -126,29 +137,32 @@ mod tests {
             hop: 1,
             at: Timestamp(1_700_000_000_000),
             body: Body::empty(),
-            traceparent: all.then(|| "00-1-2-01".into()),
+            trace: trace(all),
         };
         encode_event(&event, &name("payment"))
     }
 
     fn command(all: bool) -> Record {
-        encode_command(&Command {
-            key: key(),
-            version: 1,
-            attempt: 1,
-            participant: name("payment"),
-            name: name("payment.charge"),
-            body: Body::empty(),
-            reply_to: ReplyTo { topic: "sagamore.replies".into(), partition: 0 },
-            expires_at: all.then_some(Timestamp(1_700_000_000_000)),
-            traceparent: all.then(|| "00-1-2-01".into()),
-        })
+        encode_command(
+            &Command {
+                key: key(),
+                version: 1,
+                attempt: 1,
+                participant: name("payment"),
+                name: name("payment.charge"),
+                body: Body::empty(),
+                reply_to: ReplyTo { topic: "sagamore.replies".into(), partition: 0 },
+                expires_at: all.then_some(Timestamp(1_700_000_000_000)),
+                trace: trace(all),
+            },
+            Timestamp(0),
+        )
     }
 
     fn reply(all: bool) -> Record {
-        let (outcome, traceparent) = (Outcome::Done(Body::empty()), all.then(|| "00-1-2-01".into()));
+        let (outcome, trace) = (Outcome::Done(Body::empty()), trace(all));
         let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
-        encode_reply(&Reply { key: key(), outcome, traceparent }, &reply_to, &name("payment"))
+        encode_reply(&Reply { key: key(), outcome, trace }, &reply_to, &name("payment"), Timestamp(0))
     }
 
     #[test]

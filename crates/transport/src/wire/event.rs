@@ -5,11 +5,10 @@ use std::sync::Arc;
 use sagamore_core::message::Event;
 use sagamore_core::{Body, Name, Timestamp};
 
-use super::cloudevents::{
-    CAUSATION, CONTENT_TYPE, DEFINITION, HOP, Headers, ID, Read, SOURCE, SPECVERSION, SUBJECT, TIME, TYPE, VERSION,
-    needed, number, wrong,
-};
 use super::cut;
+use super::headers::{
+    CAUSATION, CONTENT_TYPE, DEFINITION, HOP, Headers, ID, Read, SPECVERSION, SUBJECT, TOLD_AT, TYPE, VERSION, wrong,
+};
 use crate::record::Record;
 
 /// Where events of this name go: `payment.success`.
@@ -23,12 +22,10 @@ pub fn encode_event(event: &Event, source: &Name) -> Record {
     let mut headers = Headers::new(event.body.as_str().len());
     headers.fixed(SPECVERSION, "1.0");
     headers.text(ID, |out| out.push_str(&event.id()));
-    headers.text(SOURCE, |out| {
-        out.push('/');
-        out.push_str(source.as_str());
-    });
+    headers.source(source);
     headers.text(TYPE, |out| out.push_str(event.name.as_str()));
-    headers.number(TIME, event.at);
+    headers.time(event.at);
+    headers.number(TOLD_AT, event.at);
     let subject = headers.text(SUBJECT, |out| out.push_str(key.saga.key()));
     headers.step(key);
     headers.text(DEFINITION, |out| out.push_str(key.saga.definition()));
@@ -37,37 +34,61 @@ pub fn encode_event(event: &Event, source: &Name) -> Record {
     if let Some(causation) = &event.causation {
         headers.text(CAUSATION, |out| out.push_str(causation));
     }
-    headers.trace(event.traceparent.as_deref());
+    headers.trace(event.trace.as_ref());
     headers.fixed(CONTENT_TYPE, "application/json");
     headers.record(event_topic(&event.name), None, subject, event.body.as_str())
 }
 
-/// The event in a record; or what is wrong with it. The body may be anything in JSON.
+/// More events never lead to one: a plan has 64 reactions at most, each with an action and an undo.
+const HOPS_MAX: u32 = 1_000;
+
+/// The event in a record; or what is wrong with it. Its headers name one event, and agree on it. The body may be anything
+/// in JSON.
 pub fn decode_event(record: &Record) -> Result<Event, String> {
     decode(record).map_err(|reason| cut(&reason).to_owned())
 }
 
 fn decode(record: &Record) -> Result<Event, String> {
     let read = Read::over(record);
-    if read.causation.is_none() && record.headers.iter().any(|(name, _)| name.as_ref() == CAUSATION) {
-        return Err(wrong(CAUSATION, "no text")); // without it the event would begin its chain
+    read.once()?;
+    read.is(SPECVERSION, "1.0")?;
+    // without it the event would begin its chain
+    let causation = if read.has(CAUSATION) { Some(read.needed(CAUSATION)?) } else { None };
+    let name = Name::new(read.needed(TYPE)?).map_err(|error| wrong(TYPE, error))?;
+    if record.topic != event_topic(&name) {
+        return Err(wrong(TYPE, format_args!("'{name}' in topic '{}'", record.topic)));
     }
-    let name = Name::new(needed(TYPE, read.name)?).map_err(|error| wrong(TYPE, error))?;
-    Ok(Event {
+    let hop: u32 = read.number(HOP)?;
+    if hop > HOPS_MAX {
+        return Err(wrong(HOP, format_args!("{hop}; no event has more than {HOPS_MAX}")));
+    }
+    if causation.is_none() != (hop == 0) {
+        return Err(wrong(HOP, format_args!("{hop}; it is 0 for an event without {CAUSATION}, and for no other")));
+    }
+    let event = Event {
         key: read.key()?,
-        version: number(VERSION, read.version)?,
+        version: read.number(VERSION)?,
         name,
-        causation: read.causation.map(str::to_owned),
-        hop: number(HOP, read.hop)?,
-        at: Timestamp(number(TIME, read.time)?),
+        causation: causation.map(str::to_owned),
+        hop,
+        at: Timestamp(read.number(TOLD_AT)?),
         body: Body::from_bytes(&record.body).map_err(|error| error.to_string())?,
-        traceparent: read.traceparent.map(str::to_owned),
-    })
+        trace: read.trace(),
+    };
+    read.is(ID, &event.id())?;
+    read.is(DEFINITION, event.chain().definition())?;
+    read.source()?;
+    read.is_keyed(record, &event.key)?;
+    Ok(event)
 }
 
 #[cfg(test)]
 mod tests {
+    use sagamore_core::TraceContext;
+
     use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn event() -> Event {
         Event {
@@ -83,7 +104,7 @@ mod tests {
             hop: 2,
             at: Timestamp(1_700_000_000_000),
             body: Body::parse(r#"{"orderId":"10248"}"#).unwrap(),
-            traceparent: None,
+            trace: None,
         }
     }
 
@@ -92,7 +113,7 @@ mod tests {
         let record = encode_event(&event(), &Name::new("payment").unwrap());
         assert_eq!((&*record.topic, &*record.key), ("payment.success", &b"10248"[..]));
         assert_eq!(record.header(ID).unwrap(), &b"shop:10248/charge/action/1/payment.success"[..]);
-        assert_eq!(record.header(SOURCE).unwrap(), &b"/payment"[..]);
+        assert_eq!(record.header("ce_source").unwrap(), &b"/payment"[..]);
         assert_eq!(decode_event(&record), Ok(event()));
     }
 
@@ -101,7 +122,7 @@ mod tests {
     fn a_header_with_a_nul_is_as_good_as_none() {
         let with_nul = |header: &str| {
             let mut record = encode_event(
-                &Event { traceparent: Some("00-1-2-01".into()), ..event() },
+                &Event { trace: TraceContext::of(PARENT, None), ..event() },
                 &Name::new("payment").unwrap(),
             );
             let damaged = record.headers.iter_mut().find(|(name, _)| name.as_ref() == header).expect("it is there");
@@ -120,8 +141,36 @@ mod tests {
             let why = decode_event(&record).expect_err(header);
             assert!(why.contains(part), "{why}");
         };
-        for header in [TYPE, HOP, VERSION, TIME, "ce_correlationid", "ce_sagastep"] {
+        for header in [TYPE, HOP, VERSION, TOLD_AT, "ce_correlationid", "ce_sagastep"] {
             check(header, header);
         }
+    }
+
+    /// `docs/wire.md`, the table of events.
+    #[test]
+    fn an_event_whose_headers_disagree_is_none() {
+        let event = Event { causation: Some("shop:10248/create/action/1/order.created".into()), hop: 1, ..event() };
+        let record = encode_event(&event, &Name::new("payment").unwrap());
+        let check = |header: &str, value: &'static str| {
+            let mut record = record.clone();
+            let changed = record.headers.iter_mut().find(|(name, _)| name == header).expect(header);
+            changed.1 = value.into();
+            let why = decode_event(&record).expect_err(header);
+            assert!(why.contains(header), "{header}: {why}");
+        };
+        check("ce_specversion", "0.3");
+        check("ce_id", "5f3c");
+        check("ce_source", "");
+        check("ce_type", "payment.failed");
+        check("ce_subject", "10249");
+        check("ce_sagadefinition", "parcel");
+        check("ce_sagahop", "99999");
+        check("ce_sagahop", "0");
+        let mut twice = record.clone();
+        twice.headers.push(("ce_sagaversion".into(), "9".into()));
+        assert!(decode_event(&twice).expect_err("twice").contains("more than once"));
+        let keyless = Record { key: "".into(), ..record.clone() };
+        assert!(decode_event(&keyless).expect_err("no key").contains("key"));
+        assert_eq!(decode_event(&record), Ok(event));
     }
 }

@@ -4,10 +4,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use sagamore_core::Timestamp;
 use sagamore_core::message::{Horizon, ReplyTo, Swept};
 
-use super::cloudevents::{CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, TYPE};
 use super::cut;
+use super::headers::{CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, TIME, TYPE};
+use super::time::write_time;
 use crate::record::Record;
 
 /// Where the horizon is told. One partition: each service hears it once.
@@ -18,7 +20,13 @@ const SWEPT_TYPE: &str = "sagamore.swept";
 
 /// A horizon as a record of its topic; participants answer to `reply_to`, if anybody wants to know.
 pub fn encode_horizon(horizon: &Horizon, reply_to: Option<&ReplyTo>) -> Record {
-    let mut record = event(HORIZON_TYPE, format!("horizon/{}", horizon.ended_before), "/sagamore".into(), horizon);
+    let mut record = event(
+        HORIZON_TYPE,
+        format!("horizon/{}", horizon.ended_before),
+        "/sagamore".into(),
+        horizon.ended_before,
+        horizon,
+    );
     record.topic = HORIZON_TOPIC.into();
     record.partition = Some(0);
     if let Some(reply_to) = reply_to {
@@ -44,7 +52,8 @@ pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), Str
 /// A participant's answer to a horizon.
 pub fn encode_swept(swept: &Swept, reply_to: &ReplyTo) -> Record {
     let Swept { participant, before } = swept;
-    let mut record = event(SWEPT_TYPE, format!("{participant}/swept/{before}"), format!("/{participant}"), swept);
+    let mut record =
+        event(SWEPT_TYPE, format!("{participant}/swept/{before}"), format!("/{participant}"), *before, swept);
     record.topic = reply_to.topic.as_str().into();
     record.partition = Some(reply_to.partition);
     record
@@ -56,13 +65,17 @@ pub fn decode_swept(record: &Record) -> Option<Result<Swept, String>> {
     Some(serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned()))
 }
 
-fn event(name: &'static str, id: String, source: String, body: &impl serde::Serialize) -> Record {
+/// `at`: the moment that the message is about.
+fn event(name: &'static str, id: String, source: String, at: Timestamp, body: &impl serde::Serialize) -> Record {
+    let mut time = String::new();
+    write_time(&mut time, at);
     let body = serde_json::to_vec(body).expect("times and names in named fields are JSON");
     let headers = [
         (SPECVERSION, Bytes::from_static(b"1.0")),
         (ID, id.into()),
         (SOURCE, source.into()),
         (TYPE, Bytes::from_static(name.as_bytes())),
+        (TIME, time.into()),
         (CONTENT_TYPE, Bytes::from_static(b"application/json")),
     ];
     Record {
@@ -76,7 +89,7 @@ fn event(name: &'static str, id: String, source: String, body: &impl serde::Seri
 
 #[cfg(test)]
 mod tests {
-    use sagamore_core::{Name, Timestamp};
+    use sagamore_core::Name;
 
     use super::*;
 

@@ -171,7 +171,7 @@ impl Play {
         outcome: Outcome,
     ) -> Result<Vec<String>, Ignored> {
         let key = StepKey { saga: self.saga.id.clone(), step: name(step), direction, generation };
-        self.input(&Input::Reply(Reply { key, outcome, traceparent: None }))
+        self.input(&Input::Reply(Reply { key, outcome, trace: None }))
     }
 
     pub fn action(&mut self, step: &str, outcome: Outcome) -> Result<Vec<String>, Ignored> {

@@ -222,7 +222,7 @@ impl World {
         if let Some(command) = take(&mut self.commands, &mut self.rng, twice) {
             let outcome = self.serve(&command);
             let key = command.key;
-            self.replies.extend(outcome.map(|outcome| Reply { key, outcome, traceparent: None }));
+            self.replies.extend(outcome.map(|outcome| Reply { key, outcome, trace: None }));
         }
     }
 
@@ -290,7 +290,7 @@ impl World {
             if self.rng.u8(0..4) == 0
                 && let Some(command) = take(&mut self.commands, &mut self.rng, false)
             {
-                let reply = Reply { key: command.key, outcome: Outcome::Fault("broken".into()), traceparent: None };
+                let reply = Reply { key: command.key, outcome: Outcome::Fault("broken".into()), trace: None };
                 let _ = self.input(&Input::Reply(reply));
             }
             self.commands.truncate(8);
@@ -468,7 +468,7 @@ impl World {
         for command in commands.iter().chain(&commands) {
             let outcome = self.serve(command);
             let key = command.key.clone();
-            self.replies.extend(outcome.map(|outcome| Reply { key, outcome, traceparent: None }));
+            self.replies.extend(outcome.map(|outcome| Reply { key, outcome, trace: None }));
         }
         if self.saga.status.has_ended() {
             assert_eq!(self.effects_not_by_hand(), effects, "an effect after the end");

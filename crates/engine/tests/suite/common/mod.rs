@@ -188,12 +188,12 @@ impl Rig {
     }
 
     pub async fn reply(&self, command: &Command, outcome: Outcome) {
-        let reply = Reply { key: command.key.clone(), outcome, traceparent: None };
+        let reply = Reply { key: command.key.clone(), outcome, trace: None };
         self.send(&reply, command).await;
     }
 
     pub async fn send(&self, reply: &Reply, command: &Command) {
-        let record = wire::encode_reply(reply, &command.reply_to, &command.participant);
+        let record = wire::encode_reply(reply, &command.reply_to, &command.participant, sagamore_core::Timestamp(0));
         self.log.publish(vec![record]).await.expect("publish");
     }
 
@@ -220,6 +220,7 @@ pub fn wish(key: &str, text: &str) -> Start {
         key: key.into(),
         input: Body::of(&Wish { text: text.into() }).expect("JSON"),
         idempotency_key: None,
+        trace: None,
     }
 }
 

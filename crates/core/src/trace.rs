@@ -1,0 +1,192 @@
+//! The trace context of W3C (level 2), as messages carry it: checked where it arrives, passed on unchanged.
+//!
+//! The engine and the services export no spans, so they add none: the parent that a receiver sees is the last program
+//! that does export them. A parent that no exporter knows would cut the trace in two.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// How many bytes of `tracestate` are passed on; the rest is dropped from its end, entry by entry, as W3C allows.
+const STATE_BYTES_MAX: usize = 512;
+/// How many entries a `tracestate` has at most.
+const STATE_ENTRIES_MAX: usize = 32;
+/// The length of a `traceparent` of version 00, in bytes.
+const PARENT_BYTES: usize = 55;
+/// No `traceparent` of a later version is longer here.
+const PARENT_BYTES_MAX: usize = 128;
+
+/// A valid `traceparent`, with the `tracestate` that belongs to it.
+///
+/// As text, and stored, it is the `traceparent`, followed by a space and the `tracestate` if there is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TraceContext {
+    parent: String,
+    state: Option<String>,
+}
+
+/// A text that holds no trace context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no trace context of W3C")]
+pub struct NoTraceContext;
+
+impl TraceContext {
+    /// Reads the two headers. `None` for a malformed `traceparent`, which W3C has receivers ignore together with its
+    /// `tracestate`; a malformed `tracestate` alone is dropped.
+    pub fn of(traceparent: &str, tracestate: Option<&str>) -> Option<TraceContext> {
+        is_parent(traceparent)
+            .then(|| TraceContext { parent: traceparent.to_owned(), state: tracestate.and_then(checked_state) })
+    }
+
+    /// The header `traceparent`: `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`.
+    pub fn traceparent(&self) -> &str {
+        &self.parent
+    }
+
+    /// The header `tracestate`.
+    pub fn tracestate(&self) -> Option<&str> {
+        self.state.as_deref()
+    }
+
+    /// The trace's id, 32 digits in base 16.
+    pub fn trace_id(&self) -> &str {
+        &self.parent[3..35]
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.state {
+            Some(state) => write!(f, "{} {state}", self.parent),
+            None => f.write_str(&self.parent),
+        }
+    }
+}
+
+impl FromStr for TraceContext {
+    type Err = NoTraceContext;
+
+    fn from_str(text: &str) -> Result<TraceContext, NoTraceContext> {
+        let (parent, state) = text.split_once(' ').map_or((text, None), |(parent, state)| (parent, Some(state)));
+        TraceContext::of(parent, state).ok_or(NoTraceContext)
+    }
+}
+
+impl TryFrom<String> for TraceContext {
+    type Error = NoTraceContext;
+
+    fn try_from(text: String) -> Result<TraceContext, NoTraceContext> {
+        text.parse()
+    }
+}
+
+impl From<TraceContext> for String {
+    fn from(trace: TraceContext) -> String {
+        trace.to_string()
+    }
+}
+
+/// `version-traceid-parentid-flags`. A later version than 00 may be longer, after another dash.
+fn is_parent(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
+    if bytes.len() < PARENT_BYTES || bytes.len() > PARENT_BYTES_MAX || !text.is_ascii() {
+        return false;
+    }
+    let (version, trace, parent, flags) = (&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..55]);
+    let dashes = [2, 35, 52].into_iter().all(|at| bytes[at] == b'-');
+    let is_whole = match version {
+        b"00" => bytes.len() == PARENT_BYTES,
+        _ => bytes.len() == PARENT_BYTES || bytes[PARENT_BYTES] == b'-',
+    };
+    let is_visible = bytes[PARENT_BYTES..].iter().all(u8::is_ascii_graphic);
+    let hex = [version, trace, parent, flags].into_iter().all(is_hex);
+    dashes && hex && is_whole && is_visible && version != b"ff" && !is_zero(trace) && !is_zero(parent)
+}
+
+/// The entries that are passed on; none when one of them is malformed.
+fn checked_state(text: &str) -> Option<String> {
+    let entries: Vec<&str> =
+        text.split(',').map(|entry| entry.trim_matches([' ', '\t'])).filter(|entry| !entry.is_empty()).collect();
+    if entries.len() > STATE_ENTRIES_MAX || !entries.iter().all(|entry| is_entry(entry)) {
+        return None;
+    }
+    let mut kept = String::new();
+    for entry in entries {
+        if kept.len() + 1 + entry.len() > STATE_BYTES_MAX {
+            break;
+        }
+        if !kept.is_empty() {
+            kept.push(',');
+        }
+        kept.push_str(entry);
+    }
+    Some(kept).filter(|kept| !kept.is_empty())
+}
+
+fn is_entry(entry: &str) -> bool {
+    let Some((key, value)) = entry.split_once('=') else { return false };
+    let of_key = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
+    let of_value = |byte: u8| matches!(byte, b' '..=b'~') && byte != b',' && byte != b'=';
+    let begins = key.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    begins && key.len() <= 256 && key.bytes().all(of_key) && !value.is_empty() && value.bytes().all(of_value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_malformed_traceparent_is_ignored() {
+        let check = |text: &str, is_valid: bool| assert_eq!(TraceContext::of(text, None).is_some(), is_valid, "{text}");
+        check(PARENT, true);
+        check(&PARENT.replace("00-4b", "01-4b"), true);
+        check(&format!("{}-more", PARENT.replace("00-4b", "cc-4b")), true);
+        check(&format!("{PARENT}-more"), false);
+        check(&format!("{}more", PARENT.replace("00-4b", "cc-4b")), false);
+        check(&PARENT.replace("00-4b", "ff-4b"), false);
+        check(&PARENT.to_uppercase(), false);
+        check(&PARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)), false);
+        check(&PARENT.replace("00f067aa0ba902b7", &"0".repeat(16)), false);
+        check(&PARENT[..54], false);
+        check(&format!(" {PARENT}"), false);
+        check("", false);
+        check("00-1-2-01", false);
+        check(&"é".repeat(30), false);
+    }
+
+    #[test]
+    fn a_malformed_tracestate_is_dropped_alone() {
+        let check = |state: &str, wanted: Option<&str>| {
+            let trace = TraceContext::of(PARENT, Some(state)).expect("the parent is valid");
+            assert_eq!((trace.traceparent(), trace.tracestate()), (PARENT, wanted), "{state}");
+        };
+        check("congo=t61rcWkgMzE,rojo=00f067aa0ba902b7", Some("congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"));
+        check(" congo=1 , ,rojo=2", Some("congo=1,rojo=2"));
+        check("fw529a3039@dt=FfAAAA", Some("fw529a3039@dt=FfAAAA"));
+        check("", None);
+        check("Congo=1", None);
+        check("congo", None);
+        check("congo=a\nb", None);
+        check("congo=ä", None);
+        check(&vec!["a=1"; 33].join(","), None);
+        let long = format!("a={}", "x".repeat(400));
+        check(&format!("{long},b={}", "y".repeat(200)), Some(&long));
+    }
+
+    #[test]
+    fn a_trace_context_is_read_again_from_its_text() {
+        for state in [None, Some("congo=a b,rojo=2")] {
+            let trace = TraceContext::of(PARENT, state).expect("valid");
+            assert_eq!(trace.to_string().parse(), Ok(trace.clone()));
+            let stored = serde_json::to_string(&trace).expect("a text");
+            assert_eq!(serde_json::from_str::<TraceContext>(&stored).expect("stored"), trace);
+            assert_eq!(trace.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Replies that move no saga: each becomes a dead letter, is counted by its reason, and is logged once.
+
+use sagamore_transport::{Delivered, Record, wire};
+
+/// Why a reply is a dead letter: the label `reason` of `sagamore_rejected_replies_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rejected {
+    /// The transport cannot read the record.
+    Unreadable,
+    /// The record is no reply, or none that can be read.
+    Undecodable(wire::Flaw),
+    /// Another service than the step's participant sent it.
+    Source,
+    /// The saga's definition has no such step, or nothing that compensates it.
+    Step,
+    /// No command of this generation was ever sent.
+    Generation,
+    /// The saga does not exist.
+    NoSaga,
+    /// The saga is set aside.
+    SetAside,
+    /// The database cannot hold it.
+    Unstorable,
+}
+
+impl Rejected {
+    fn as_str(self) -> &'static str {
+        match self {
+            Rejected::Unreadable => "unreadable",
+            Rejected::Undecodable(flaw) => flaw.as_str(),
+            Rejected::Source => "source",
+            Rejected::Step => "step",
+            Rejected::Generation => "generation",
+            Rejected::NoSaga => "no-saga",
+            Rejected::SetAside => "set-aside",
+            Rejected::Unstorable => "unstorable",
+        }
+    }
+}
+
+/// The dead letter that this reply becomes.
+pub(crate) fn reject(delivered: &Delivered, rejected: Rejected, why: &str) -> Record {
+    let Delivered { record, partition, offset, .. } = delivered;
+    let (topic, reason) = (&*record.topic, rejected.as_str());
+    tracing::warn!(topic, partition, offset, reason, why, "rejected reply: dead letter");
+    metrics::counter!("sagamore_rejected_replies_total", "reason" => reason).increment(1);
+    wire::dead_letter(delivered, why)
+}

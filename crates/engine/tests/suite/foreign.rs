@@ -1,0 +1,102 @@
+//! Replies of foreign clients: `docs/wire.md`, field by field. What answers no command moves no saga.
+
+use crate::common::{Rig, nothing, wish, written};
+use sagamore_core::saga::StepStatus;
+use sagamore_core::{Command, Name, Reply, Timestamp, TraceContext};
+use sagamore_transport::{Record, Transport, wire};
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+fn reply_to(command: &Command) -> Record {
+    let reply = Reply { key: command.key.clone(), outcome: written(1), trace: None };
+    wire::encode_reply(&reply, &command.reply_to, &command.participant, Timestamp(0))
+}
+
+fn changed(command: &Command, change: impl FnOnce(&mut Reply, &mut Name)) -> Record {
+    let mut reply = Reply { key: command.key.clone(), outcome: written(1), trace: None };
+    let mut source = command.participant.clone();
+    change(&mut reply, &mut source);
+    wire::encode_reply(&reply, &command.reply_to, &source, Timestamp(0))
+}
+
+/// The first saga's first step is asked; these are published; it is still asked, and each is a dead letter.
+async fn check(what: &str, forge: impl FnOnce(&Command) -> Record) {
+    let mut rig = Rig::new().await;
+    rig.start(wish("1", "a")).await.expect("accepted");
+    let write = rig.command().await;
+    rig.log.publish(vec![forge(&write)]).await.expect("publish");
+    rig.turn().await;
+    let step = rig.show("1").await.expect("stored").saga.steps[0].clone();
+    assert_eq!((step.status, step.fault, step.backing_off), (StepStatus::Asked, None, false), "{what}");
+    assert_eq!(rig.records("sagamore.replies-dlt").await, 1, "{what}");
+    rig.log.publish(vec![reply_to(&write)]).await.expect("publish");
+    rig.turn().await;
+    assert_eq!(rig.command().await.name.as_str(), "beta.print", "{what}: the right reply counts");
+    assert_eq!(rig.records("sagamore.replies-dlt").await, 1, "{what}: no second dead letter");
+}
+
+#[tokio::test]
+async fn a_reply_that_answers_no_command_moves_no_saga_and_is_a_dead_letter() {
+    check("another service", |write| changed(write, |_, source| *source = "beta".parse().expect("a name"))).await;
+    check("an unknown step", |write| changed(write, |reply, _| reply.key.step = "fold".parse().expect("a name"))).await;
+    check("a later generation", |write| changed(write, |reply, _| reply.key.generation = 2)).await;
+    for header in ["ce_id", "ce_type", "ce_source", "ce_subject", "ce_causationid", "ce_specversion"] {
+        check(header, |write| {
+            let mut record = reply_to(write);
+            record.headers.retain(|(name, _)| name != header);
+            record
+        })
+        .await;
+    }
+    check("a null key", |write| Record { key: "".into(), ..reply_to(write) }).await;
+    check("two outcomes", |write| {
+        let mut record = reply_to(write);
+        record.headers.push(("ce_sagaoutcome".into(), "refused".into()));
+        record
+    })
+    .await;
+}
+
+/// Rule 32: the fault stays with its step, and says why.
+#[tokio::test]
+async fn a_reply_over_512_kib_is_a_dead_letter_and_a_fault_of_its_step() {
+    for bytes in [600 * 1024, 4 * 1024 * 1024] {
+        let mut rig = Rig::new().await;
+        rig.start(wish("1", "a")).await.expect("accepted");
+        let write = rig.command().await;
+        let body = format!("{{\"page\":1,\"text\":\"{}\"}}", "x".repeat(bytes));
+        rig.log.publish(vec![Record { body: body.into(), ..reply_to(&write) }]).await.expect("publish");
+        rig.turn().await;
+        let detail = rig.show("1").await.expect("stored");
+        let fault = detail.saga.steps[0].fault.clone().expect("a fault");
+        assert!(fault.contains("at most 524288 are taken"), "{fault}");
+        assert_eq!(detail.saga.steps[0].output, None, "it is not journalled");
+        assert_eq!(rig.records("sagamore.replies-dlt").await, 1);
+    }
+}
+
+/// From the request through the commands and replies; stored, so that a takeover sends it again.
+#[tokio::test]
+async fn a_trace_goes_from_the_start_through_replies_to_the_next_command_and_survives_a_crash() {
+    let trace = TraceContext::of(PARENT, Some("rojo=1"));
+    let mut rig = Rig::new().await;
+    rig.start(sagamore_engine::Start { trace: trace.clone(), ..wish("1", "a") }).await.expect("accepted");
+    let write = rig.command().await;
+    assert_eq!(write.trace, trace);
+    rig.crash().await;
+    rig.turn().await;
+    assert_eq!(rig.command().await.trace, trace, "a takeover sends it again");
+    let span = TraceContext::of(&PARENT.replace("00f067aa0ba902b7", "b7ad6b7169203331"), None);
+    let reply = Reply { key: write.key.clone(), outcome: written(1), trace: span.clone() };
+    rig.send(&reply, &write).await;
+    rig.turn().await;
+    let print = rig.command().await;
+    assert_eq!((print.name.as_str(), &print.trace), ("beta.print", &span));
+    rig.crash().await;
+    rig.turn().await;
+    assert_eq!(rig.command().await.trace, span, "the reply's as well");
+    rig.reply(&print, nothing()).await;
+    rig.turn().await;
+    let detail = rig.show("1").await.expect("stored");
+    assert_eq!(detail.saga.trace, span, "a reply without a trace changes none");
+}

@@ -1,0 +1,295 @@
+//! The headers of messages: their names, how they are written into one buffer, and how they are read in one pass.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sagamore_core::id::{Direction, Name, SagaId, StepKey};
+use sagamore_core::message::ReplyTo;
+use sagamore_core::{Timestamp, TraceContext};
+
+use super::time::write_time;
+use crate::record::Record;
+
+pub(super) const SPECVERSION: &str = "ce_specversion";
+pub(super) const ID: &str = "ce_id";
+pub(super) const SOURCE: &str = "ce_source";
+pub(super) const TYPE: &str = "ce_type";
+pub(super) const TIME: &str = "ce_time";
+pub(super) const TOLD_AT: &str = "ce_sagatime";
+pub(super) const SUBJECT: &str = "ce_subject";
+pub(super) const CORRELATION: &str = "ce_correlationid";
+pub(super) const CAUSATION: &str = "ce_causationid";
+pub(super) const DEFINITION: &str = "ce_sagadefinition";
+pub(super) const VERSION: &str = "ce_sagaversion";
+pub(super) const STEP: &str = "ce_sagastep";
+pub(super) const KIND: &str = "ce_sagakind";
+pub(super) const GENERATION: &str = "ce_sagageneration";
+pub(super) const HOP: &str = "ce_sagahop";
+pub(super) const ATTEMPT: &str = "ce_sagaattempt";
+pub(super) const REPLY_TOPIC: &str = "ce_sagareplytopic";
+pub(super) const REPLY_PARTITION: &str = "ce_sagareplypartition";
+pub(super) const EXPIRES: &str = "ce_sagaexpires";
+pub(super) const OUTCOME: &str = "ce_sagaoutcome";
+pub(super) const CONTENT_TYPE: &str = "content-type";
+pub(super) const TRACEPARENT: &str = "traceparent";
+pub(super) const TRACESTATE: &str = "tracestate";
+
+/// No message of ours has more headers.
+const HEADERS_MAX: usize = 20;
+
+/// Header names with their values, which all lie in one text.
+pub(super) struct Headers {
+    text: String,
+    entries: [(&'static str, Value); HEADERS_MAX],
+    count: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Value {
+    Fixed(&'static str),
+    Written(Span),
+}
+
+/// From here to there in the text.
+#[derive(Clone, Copy)]
+pub(super) struct Span(usize, usize);
+
+impl Headers {
+    pub(super) fn new(body_bytes: usize) -> Headers {
+        let entries = [("", Value::Fixed("")); HEADERS_MAX];
+        Headers { text: String::with_capacity(400 + body_bytes), entries, count: 0 }
+    }
+
+    fn put(&mut self, name: &'static str, value: Value) {
+        self.entries[self.count] = (name, value);
+        self.count += 1;
+    }
+
+    pub(super) fn fixed(&mut self, name: &'static str, value: &'static str) {
+        self.put(name, Value::Fixed(value));
+    }
+
+    pub(super) fn text(&mut self, name: &'static str, write: impl FnOnce(&mut String)) -> Span {
+        let start = self.text.len();
+        write(&mut self.text);
+        let span = Span(start, self.text.len());
+        self.put(name, Value::Written(span));
+        span
+    }
+
+    pub(super) fn number(&mut self, name: &'static str, value: impl std::fmt::Display) {
+        self.text(name, |out| write_display(out, value));
+    }
+
+    pub(super) fn step(&mut self, key: &StepKey) {
+        self.text(CORRELATION, |out| out.push_str(key.saga.as_str()));
+        self.text(STEP, |out| out.push_str(key.step.as_str()));
+        self.fixed(KIND, key.direction.as_str());
+        self.number(GENERATION, key.generation);
+    }
+
+    /// When the record is sent, or for an event when it happened.
+    pub(super) fn time(&mut self, at: Timestamp) {
+        self.text(TIME, |out| write_time(out, at));
+    }
+
+    pub(super) fn source(&mut self, service: &Name) {
+        self.text(SOURCE, |out| {
+            out.push('/');
+            out.push_str(service.as_str());
+        });
+    }
+
+    pub(super) fn trace(&mut self, trace: Option<&TraceContext>) {
+        let Some(trace) = trace else { return };
+        self.text(TRACEPARENT, |out| out.push_str(trace.traceparent()));
+        if let Some(state) = trace.tracestate() {
+            self.text(TRACESTATE, |out| out.push_str(state));
+        }
+    }
+
+    /// The record, whose key is one of the values; everything lies in one piece of memory.
+    pub(super) fn record(mut self, topic: Arc<str>, partition: Option<u32>, key: Span, body: &str) -> Record {
+        let body_start = self.text.len();
+        self.text.push_str(body);
+        let text = Bytes::from(self.text);
+        let value = |value: Value| match value {
+            Value::Fixed(fixed) => Bytes::from_static(fixed.as_bytes()),
+            Value::Written(Span(start, end)) => text.slice(start..end),
+        };
+        let entries = &self.entries[..self.count];
+        let headers = entries.iter().map(|(name, entry)| (Cow::Borrowed(*name), value(*entry))).collect();
+        Record { topic, partition, key: value(Value::Written(key)), headers, body: text.slice(body_start..) }
+    }
+}
+
+/// The headers that matter, as they came in. A header that is not UTF-8, or holds a NUL, counts as absent.
+#[derive(Default)]
+pub(super) struct Read<'a> {
+    values: [Option<&'a str>; READ.len()],
+    /// Which of them were given, and which more than once: bits in the order of [`READ`].
+    given: u32,
+    twice: u32,
+    parent: Option<&'a str>,
+    state: Option<Cow<'a, str>>,
+}
+
+/// The headers that are read, and may be given once.
+const READ: [&str; 19] = [
+    CORRELATION,
+    STEP,
+    KIND,
+    GENERATION,
+    REPLY_TOPIC,
+    REPLY_PARTITION,
+    SPECVERSION,
+    ID,
+    SOURCE,
+    TYPE,
+    SUBJECT,
+    CAUSATION,
+    DEFINITION,
+    VERSION,
+    HOP,
+    TOLD_AT,
+    ATTEMPT,
+    EXPIRES,
+    OUTCOME,
+];
+/// The headers of [`READ`] that make up the barrier's key.
+const OF_KEY: u32 = 0b1111;
+/// Those that say where a reply goes.
+const OF_REPLY_TO: u32 = 0b11_0000;
+
+impl<'a> Read<'a> {
+    pub(super) fn over(record: &'a Record) -> Read<'a> {
+        let mut read = Read::default();
+        let mut parents = 0;
+        for (name, value) in &record.headers {
+            // no database keeps a text with a NUL
+            let text = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'));
+            let name = name.as_ref();
+            if let Some(at) = READ.iter().position(|known| *known == name) {
+                if read.given & (1 << at) != 0 {
+                    read.twice |= 1 << at;
+                } else {
+                    read.given |= 1 << at;
+                    read.values[at] = text;
+                }
+            } else if name == TRACEPARENT {
+                parents += 1;
+                read.parent = text.filter(|_| parents == 1);
+            } else if name == TRACESTATE {
+                read.state = match (read.state.take(), text) {
+                    (Some(before), Some(text)) => Some(Cow::Owned(format!("{before},{text}"))),
+                    (None, Some(text)) => Some(Cow::Borrowed(text)),
+                    (before, None) => before,
+                };
+            }
+        }
+        read
+    }
+
+    /// The value of one of the headers of [`READ`].
+    pub(super) fn get(&self, name: &str) -> Option<&'a str> {
+        READ.iter().position(|known| *known == name).and_then(|at| self.values[at])
+    }
+
+    /// Whether the record has this header, be it unreadable.
+    pub(super) fn has(&self, name: &str) -> bool {
+        READ.iter().position(|known| *known == name).is_some_and(|at| self.given & (1 << at) != 0)
+    }
+
+    pub(super) fn needed(&self, name: &str) -> Result<&'a str, String> {
+        self.get(name).ok_or_else(|| format!("header {name} is missing or no text"))
+    }
+
+    pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, String> {
+        let text = self.needed(name)?;
+        let parsed = if text.starts_with('+') { None } else { text.parse().ok() };
+        parsed.ok_or_else(|| wrong(name, format_args!("'{text}' is no number in range")))
+    }
+
+    /// Fails for a header with another value than this one.
+    pub(super) fn is(&self, name: &str, wanted: &str) -> Result<(), String> {
+        match self.needed(name)? {
+            text if text == wanted => Ok(()),
+            text => Err(wrong(name, format_args!("'{text}', and not '{wanted}'"))),
+        }
+    }
+
+    /// Fails when any header that may be given once was given again.
+    pub(super) fn once(&self) -> Result<(), String> {
+        self.once_of(u32::MAX)
+    }
+
+    fn once_of(&self, of: u32) -> Result<(), String> {
+        match READ.get((self.twice & of).trailing_zeros() as usize) {
+            Some(name) => Err(wrong(name, "given more than once")),
+            None => Ok(()),
+        }
+    }
+
+    /// The trace that the record belongs to; none when it is malformed or given twice.
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        TraceContext::of(self.parent?, self.state.as_deref())
+    }
+
+    pub(super) fn key(&self) -> Result<StepKey, String> {
+        self.once_of(OF_KEY)?;
+        let saga = self.needed(CORRELATION)?;
+        let step = self.needed(STEP)?;
+        let kind = self.needed(KIND)?;
+        Ok(StepKey {
+            saga: saga.parse::<SagaId>().map_err(|error| wrong(CORRELATION, error))?,
+            step: Name::new(step).map_err(|error| wrong(STEP, error))?,
+            direction: kind.parse::<Direction>().map_err(|_| wrong(KIND, "neither action nor compensation"))?,
+            generation: self.number(GENERATION)?,
+        })
+    }
+
+    pub(super) fn reply_to(&self) -> Result<ReplyTo, String> {
+        self.once_of(OF_REPLY_TO)?;
+        let topic = self.needed(REPLY_TOPIC)?;
+        if topic.is_empty() {
+            return Err(wrong(REPLY_TOPIC, "empty"));
+        }
+        Ok(ReplyTo { topic: topic.to_owned(), partition: self.number(REPLY_PARTITION)? })
+    }
+
+    /// The service that published the record: `/payment`.
+    pub(super) fn source(&self) -> Result<Name, String> {
+        let text = self.needed(SOURCE)?;
+        let name =
+            text.strip_prefix('/').ok_or_else(|| wrong(SOURCE, format_args!("'{text}' does not begin with /")))?;
+        Name::new(name).map_err(|error| wrong(SOURCE, error))
+    }
+
+    /// The subject and the record's key are the saga's business key.
+    pub(super) fn is_keyed(&self, record: &Record, key: &StepKey) -> Result<(), String> {
+        let business = key.saga.key();
+        self.is(SUBJECT, business)?;
+        match record.key.as_ref() == business.as_bytes() {
+            true => Ok(()),
+            false => Err(format!("the record's key is not '{business}', the business key of {CORRELATION}")),
+        }
+    }
+}
+
+/// The command's id, written without a text of its own.
+pub(super) fn write_id(out: &mut String, key: &StepKey) {
+    for part in [key.saga.as_str(), "/", key.step.as_str(), "/", key.direction.as_str(), "/"] {
+        out.push_str(part);
+    }
+    write_display(out, key.generation);
+}
+
+fn write_display(out: &mut String, value: impl std::fmt::Display) {
+    write!(out, "{value}").expect("a String takes all that is written to it");
+}
+
+pub(super) fn wrong(name: &str, error: impl std::fmt::Display) -> String {
+    format!("header {name}: {error}")
+}
