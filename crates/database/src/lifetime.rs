@@ -129,6 +129,11 @@ impl Counts {
 }
 
 impl Lifetime {
+    /// How long the database has been in use, in milliseconds.
+    pub fn age_ms(&self) -> i64 {
+        self.age
+    }
+
     /// A database that is new, or was never read before.
     pub fn begun(now: i64) -> Lifetime {
         Lifetime { age: 0, at: now, latest: now, spans: vec![Span { age: 0, at: now }] }

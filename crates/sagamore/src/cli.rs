@@ -1,5 +1,8 @@
 //! The command line: what can be said, and who carries it out.
 
+#[macro_use]
+mod output;
+
 mod attend;
 mod bench;
 mod cancel;
@@ -9,7 +12,6 @@ mod doctor;
 mod graph;
 mod list;
 mod observe;
-mod output;
 mod reconcile;
 mod replay;
 mod rescue;
@@ -19,6 +21,7 @@ mod settings;
 mod show;
 mod standing;
 mod start;
+mod times;
 mod topics;
 mod watch;
 
@@ -28,16 +31,18 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use sagamore_core::saga::Verb;
 use sagamore_engine::ChainStatus;
+
+use times::duration;
 
 use crate::client::Client;
 use crate::config::Settings;
 use crate::view::Style;
 use crate::{docs, stack};
 
-pub use output::{Exit, causes};
+pub use output::{Exit, causes, complain, finish, write};
 pub use topics::REPLIES;
 
 /// Sagas: business transactions over several services, undone step by step when one of them refuses.
@@ -65,6 +70,9 @@ impl Cli {
             let why = format!("--{stray} belongs behind the command: sagamore {command} --{stray} ..");
             Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
         }
+        if let Some(why) = meaningless(&matches) {
+            Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
+        }
         Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
@@ -74,6 +82,25 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     let unset = move |arg: clap::Arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg };
     command.mut_args(unset).mut_subcommands(without_empty_variables)
+}
+
+/// Why `--data` as given would change nothing, if so. The variable may be set for other commands: only the flag counts.
+fn meaningless(matches: &ArgMatches) -> Option<&'static str> {
+    let (mut inner, mut name) = (matches, "dev");
+    while let Some((command, matches)) = inner.subcommand() {
+        (inner, name) = (matches, command);
+    }
+    let has = |id: &str| inner.try_contains_id(id).is_ok();
+    let is_given = has("data") && inner.value_source("data") == Some(ValueSource::CommandLine);
+    let is_ephemeral = has("ephemeral") && inner.get_flag("ephemeral");
+    let is_configured = has("config") && inner.contains_id("config");
+    match (is_given, name) {
+        (true, "dev") if is_ephemeral => Some("--data beside --ephemeral: the data is in a temporary directory"),
+        (true, "replay" | "bench") if is_configured => {
+            Some("--data beside a configuration: it is a client of running processes, whose data is theirs")
+        }
+        _ => None,
+    }
 }
 
 /// What [`DevArgs`] are called.
@@ -485,27 +512,11 @@ pub async fn run(cli: Cli) -> Result<Exit> {
         Some(Command::Bench(args)) => bench::run(config, args).await,
         Some(Command::Docs { page }) => {
             match page {
-                DocsPage::Errors => print!("{}", docs::errors_markdown()),
-                DocsPage::Cli => print!("{}", docs::cli_markdown()),
+                DocsPage::Errors => out!("{}", docs::errors_markdown()),
+                DocsPage::Cli => out!("{}", docs::cli_markdown()),
             }
             Ok(Exit::Completed)
         }
-    }
-}
-
-/// `30s`, `500ms`, `2m`, or seconds alone.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let wanted = || format!("'{text}' is no time: write 30s, 500ms, 2m, 1h or 7d");
-    let number: u64 = number.parse().map_err(|_| wanted())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" | "" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Ok(Duration::from_secs(number.saturating_mul(3_600))),
-        "d" => Ok(Duration::from_secs(number.saturating_mul(24 * 3_600))),
-        _ => Err(wanted()),
     }
 }
 
@@ -549,10 +560,18 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_with_their_unit() {
-        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(duration("soon").is_err());
+    fn data_beside_what_makes_it_meaningless_is_an_error() {
+        let check = |line: &str, is_error: bool| {
+            let matches = Cli::command().try_get_matches_from(line.split(' ')).expect(line);
+            assert_eq!(meaningless(&matches).is_some(), is_error, "{line}");
+        };
+        check("sagamore dev --data D", false);
+        check("sagamore dev --ephemeral", false);
+        check("sagamore dev --data D --ephemeral", true);
+        check("sagamore --data D --ephemeral", true);
+        check("sagamore shop replay F --data D", false);
+        check("sagamore shop replay F --data D --config C", true);
+        check("sagamore --config C shop replay F --data D", true);
+        check("sagamore bench --data D --config C", true);
     }
 }

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
+use crate::plain;
 use crate::problem::Told;
 
 /// The largest answer that is read.
@@ -38,6 +39,12 @@ pub enum Error {
     /// Not an address.
     #[error("'{0}' is no server address: write http://HOST:PORT")]
     Address(String),
+    /// This client speaks no TLS.
+    #[error(
+        "'{0}': this program speaks no TLS to its server yet. Name an http:// address: on the server's host, through a \
+         tunnel (ssh -L 3000:127.0.0.1:3000 HOST, then http://127.0.0.1:3000), or of a proxy that adds TLS"
+    )]
+    Tls(String),
     /// Nobody listens.
     #[error(
         "no server answers at http://{authority} ({why}).\n  \
@@ -81,7 +88,7 @@ impl Error {
         match self {
             Error::NotRunning { .. } | Error::Broken { .. } => true,
             Error::Problem { told, .. } => matches!(told.status, 429 | 500 | 502 | 503 | 504),
-            Error::Address(_) | Error::Strange { .. } => false,
+            Error::Address(_) | Error::Tls(_) | Error::Strange { .. } => false,
         }
     }
 }
@@ -95,6 +102,9 @@ impl std::fmt::Display for Client {
 impl Client {
     /// `http://127.0.0.1:3000`.
     pub fn new(server: &str) -> Result<Client, Error> {
+        if server.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://")) {
+            return Err(Error::Tls(server.to_owned()));
+        }
         let bad = || Error::Address(server.to_owned());
         let authority = server.strip_prefix("http://").ok_or_else(bad)?.trim_end_matches('/');
         if authority.is_empty() || authority.contains('/') {
@@ -161,7 +171,7 @@ impl Client {
         if status < 400 {
             return Ok(body);
         }
-        let told = self.read(&body)?;
+        let told = self.shown(&body)?;
         Err(Error::Problem { authority: self.authority.clone(), told: Box::new(told) })
     }
 
@@ -180,6 +190,14 @@ impl Client {
         }
         let why = first.unwrap_or_else(|| ErrorKind::NotConnected.into());
         Err(Error::NotRunning { authority: self.authority.clone(), why })
+    }
+
+    /// Reads an answer's JSON to be shown to people: no text in it has control characters.
+    pub fn shown<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
+        let harmless = plain::harmless(body);
+        let harmless =
+            harmless.map_err(|error| Error::Strange { authority: self.authority.clone(), why: error.to_string() })?;
+        self.read(harmless.as_bytes())
     }
 
     /// Reads an answer's JSON.
@@ -207,6 +225,8 @@ mod tests {
         check("http://localhost", Some("localhost:80"));
         check("127.0.0.1:3000", None);
         check("http://a/b", None);
+        let tls = Client::new("https://sagas.example:443").expect_err("no TLS yet").to_string();
+        assert!(tls.contains("no TLS") && tls.contains("ssh -L") && tls.contains("http://127.0.0.1:3000"), "{tls}");
     }
 
     #[tokio::test]

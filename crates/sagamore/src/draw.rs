@@ -8,6 +8,7 @@ use sagamore_core::saga::StepStatus;
 use sagamore_engine::ChainStatus;
 
 use crate::clock::from_rfc3339;
+use crate::plain;
 use crate::view::{RESOLVE, SagaView, StepView, Style, WaitView};
 
 /// What an operator can do about a step.
@@ -30,6 +31,7 @@ pub fn saga(view: &SagaView) -> String {
             cause.reason.as_ref().map(|reason| format!(": {}", reason.replace(['\n', '\t'], " "))).unwrap_or_default();
         let _ = writeln!(text, "  went back: {}{at}{why}", words(&cause.kind));
     }
+    decisions(view, &mut text);
     for wait in &view.waits_for {
         let WaitView { service, step, messages, since, why } = wait;
         let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -46,7 +48,7 @@ pub fn saga(view: &SagaView) -> String {
         let _ = writeln!(text, "  {}{} {}", "   ".repeat(event.depth), event.name, event.at.dimmed());
     }
     let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| view.steps.iter().any(|step| takes(step, verb))).collect();
-    let id = &view.line.id;
+    let id = plain::quoted(&view.line.id);
     if view.line.style == Style::Choreography && view.allowed_actions.iter().any(|allowed| allowed == RESOLVE) {
         let _ = writeln!(text, "  once a person has taken care of it: sagamore resolve {id} --reason WHY");
     }
@@ -55,6 +57,17 @@ pub fn saga(view: &SagaView) -> String {
         let _ = writeln!(text, "  needs an operator, for the step marked {DECIDE}: sagamore {verbs} {id} --reason WHY");
     }
     text
+}
+
+/// What persons have decided about its steps, when, and why: the reason says who.
+fn decisions(view: &SagaView, text: &mut String) {
+    for entry in &view.journal {
+        for change in entry.changes.iter().filter(|change| change.kind == "rescued") {
+            let [verb, step, reason] = [&change.verb, &change.step, &change.reason].map(|part| part.as_deref());
+            let (verb, step) = (verb.unwrap_or_default(), step.unwrap_or_default());
+            let _ = writeln!(text, "  decided: {verb} {step}, {}: {}", entry.at, reason.unwrap_or_default());
+        }
+    }
 }
 
 /// A saga's status, in its colour.
@@ -121,7 +134,8 @@ fn remark(step: &StepView) -> String {
     if step.attempts > 1 {
         let _ = write!(text, ", attempt {}", step.attempts);
     }
-    if let Some(refusal) = &step.refusal {
+    let is_refused = matches!(step.status, StepStatus::Refused | StepStatus::UndoFailed);
+    if let Some(refusal) = step.refusal.as_ref().filter(|_| is_refused) {
         let _ = write!(text, ": {} ({})", refusal.message, refusal.code);
     } else if let Some(open) = &step.open_fault {
         let _ = write!(text, ": {} (open fault, {} attempts since {})", open.text, open.count, open.since);
@@ -212,6 +226,38 @@ mod tests {
         check(waits(StepStatus::Refused, &all), "└─ ! confirm-order  refused", "retry|skip|resolve");
         check(waits(StepStatus::UndoFailed, &all), "└─ ! confirm-order  undo failed", "retry|skip|resolve");
         check(waits(StepStatus::Waiting, &["skip", "resolve"]), "└─ ! confirm-order  waiting", "skip|resolve");
+    }
+
+    #[test]
+    fn a_step_that_has_recovered_does_not_read_as_failed_and_the_decision_is_told() {
+        let refusal = Some(sagamore_core::Refusal::new("locked", "the order is locked"));
+        let recovered = StepView { refusal, attempts: 2, ..a_step("confirm-order", StepStatus::Done) };
+        let mut view = a_saga(ChainStatus::Completed, vec![recovered]);
+        let rescued = crate::view::ChangeView {
+            kind: "rescued".into(),
+            step: Some("confirm-order".into()),
+            verb: Some("retry".into()),
+            reason: Some("ann: unlocked".into()),
+            ..Default::default()
+        };
+        let at = "2026-11-23T20:00:00.000Z".to_owned();
+        view.journal = vec![crate::view::EntryView { revision: 4, at, changes: vec![rescued] }];
+        let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
+        assert_eq!(
+            drawn,
+            "checkout:10248  completed\n\
+             \x20 └─ ✓ confirm-order  done, attempt 2\n\
+             \x20 decided: retry confirm-order, 2026-11-23T20:00:00.000Z: ann: unlocked\n"
+        );
+    }
+
+    #[test]
+    fn a_hint_quotes_an_id_that_a_shell_would_read_otherwise() {
+        let waits = StepView { allowed_actions: vec!["skip".into()], ..a_step("confirm-order", StepStatus::Waiting) };
+        let mut view = a_saga(ChainStatus::Stuck, vec![waits]);
+        view.line.id = "checkout:a b;rm".into();
+        let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
+        assert!(drawn.contains("sagamore skip 'checkout:a b;rm' --reason WHY"), "{drawn}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The `sagamore` program: the command line, the HTTP server, and the embedded stack under them.
 
-mod asyncapi;
+#[macro_use]
 mod cli;
+
+mod asyncapi;
 mod client;
 mod clock;
 mod config;
@@ -11,6 +13,8 @@ mod draw;
 mod files;
 mod graph;
 mod http;
+mod metrics_help;
+mod plain;
 mod problem;
 mod stack;
 mod view;
@@ -38,15 +42,15 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            anstream::eprintln!("sagamore: start the runtime: {error}");
+            errln!("sagamore: start the runtime: {error}");
             return Exit::Error.code();
         }
     };
     let exit = runtime.block_on(cli::run(cli)).unwrap_or_else(|error| {
-        anstream::eprintln!("sagamore: {}", cli::causes(&error));
+        errln!("sagamore: {}", plain::visible(&cli::causes(&error)));
         Exit::Error
     });
     // whatever still hangs must not hold up the end of the process
     runtime.shutdown_background();
-    exit.code()
+    cli::finish(exit).code()
 }

@@ -334,7 +334,7 @@ fn cancelled_because(entries: &[Entry]) -> Option<String> {
     })
 }
 
-/// The steps whose answer is to come, each since it was asked last.
+/// The steps whose answer is to come, each since its command was sent first: no attempt begins the wait anew.
 fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
     let asked_at = |name: &Name| {
         let asks = |change: &Change| matches!(change, Change::Asked { step, .. } if step == name);
@@ -350,7 +350,7 @@ fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
             service: command.participant.to_string(),
             step: plan.name.to_string(),
             messages: vec![command.message.to_string()],
-            since: rfc3339(asked_at(&plan.name).unwrap_or(saga.changed_at)),
+            since: rfc3339(state.asked_since.or_else(|| asked_at(&plan.name)).unwrap_or(saga.changed_at)),
             why: None,
         })
     });

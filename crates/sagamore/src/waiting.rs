@@ -21,7 +21,7 @@ impl Waiting {
         let why = Some(why.to_string());
         let mut reason = self.reason.write().unwrap_or_else(PoisonError::into_inner);
         if *reason != why {
-            anstream::eprintln!("waiting: {}", why.as_deref().unwrap_or_default());
+            errln!("waiting: {}", why.as_deref().unwrap_or_default());
             *reason = why;
         }
     }

@@ -126,9 +126,10 @@ impl Orchestrator {
     /// Removes one page of rows, of what ended before this and is remembered nowhere; whether there may be more.
     async fn forget_rows(&mut self, before: Timestamp, now: Timestamp) -> Result<bool, Error> {
         let Some(swept) = self.store.swept().await? else { return Ok(false) };
+        let used_ms = self.used_ms(now).await?;
         let mut forgotten = before;
         for (participant, swept_before) in swept {
-            let age = swept_before.map_or(f64::INFINITY, |before| (now.0 - before.0) as f64 / 1_000.0);
+            let age = swept_before.map_or(f64::INFINITY, |before| age_seconds(now, before, used_ms));
             metrics::gauge!("sagamore_swept_age_seconds", "participant" => participant).set(age);
             forgotten = forgotten.min(swept_before.unwrap_or(Timestamp(i64::MIN)));
         }
@@ -150,7 +151,7 @@ impl Orchestrator {
         }
         let ended_before = self.cutoff(self.options.barrier_retention, now).await?;
         let horizon = self.store.horizon(ended_before, self.options.skew_max, NAMES_MAX).await?;
-        let age = (now.0 - horizon.started_before.0) as f64 / 1_000.0;
+        let age = age_seconds(now, horizon.started_before, self.used_ms(now).await?);
         metrics::gauge!("sagamore_horizon_age_seconds").set(age);
         let reply_to = ReplyTo { topic: self.options.reply_topic.clone(), partition: TELLER };
         if let Err(error) = self.transport.publish(vec![wire::encode_horizon(&horizon, Some(&reply_to))]).await {
@@ -166,6 +167,11 @@ impl Orchestrator {
         Ok(Timestamp(lifetime.cutoff(millis(retention))))
     }
 
+    /// How long the database has been in use.
+    async fn used_ms(&mut self, now: Timestamp) -> Result<i64, Error> {
+        Ok(self.sweep.readings.take(&self.store.database, now.0).await?.age_ms())
+    }
+
     /// Notes what participants have forgotten. What cannot be noted is told again after the next horizon.
     pub(crate) async fn note_swept(&mut self, swept: Vec<Swept>) {
         if swept.is_empty() {
@@ -179,5 +185,24 @@ impl Orchestrator {
     /// When the next sweep is to be.
     pub(crate) fn next_sweep(&self) -> Option<Timestamp> {
         self.sweep.next
+    }
+}
+
+/// The age of what is remembered from this moment on: no more than the database has been in use. A fresh one remembers nothing
+/// of the weeks before it.
+fn age_seconds(now: Timestamp, from: Timestamp, used_ms: i64) -> f64 {
+    now.0.saturating_sub(from.0).min(used_ms) as f64 / 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_server_does_not_report_ages_of_its_whole_retention() {
+        let (now, day_ms) = (Timestamp(1_790_000_000_000), 24 * 3_600 * 1_000);
+        let before = Timestamp(now.0 - 32 * day_ms);
+        assert_eq!(age_seconds(now, before, 5_000).to_bits(), 5.0_f64.to_bits());
+        assert_eq!(age_seconds(now, before, 40 * day_ms).to_bits(), (32.0 * 86_400.0_f64).to_bits());
     }
 }

@@ -15,6 +15,7 @@ use super::output::Exit;
 use crate::config::Settings;
 use crate::crew::STOP_MAX;
 use crate::http;
+use crate::metrics_help;
 use crate::stack::Error;
 use crate::waiting::Waiting;
 
@@ -155,6 +156,7 @@ pub fn record_metrics() -> Result<PrometheusHandle> {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|error| anyhow::anyhow!("{error}"))?;
+    metrics_help::describe();
     let upkeep = handle.clone();
     tokio::spawn(async move {
         loop {

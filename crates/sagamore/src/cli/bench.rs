@@ -68,7 +68,7 @@ pub async fn run(config: &ConfigArgs, args: BenchArgs) -> Result<Exit> {
         None => in_one_process(&args).await?,
     };
     if report.others_percent > OTHERS_PERCENT_MAX {
-        anstream::eprintln!(
+        errln!(
             "warning: other processes took {:.0} % of the machine: do not trust these figures",
             report.others_percent
         );
@@ -224,17 +224,17 @@ fn print(report: &Report, format: Format) -> Result<()> {
         Format::Json => output::json(report),
         Format::Table => {
             let Report { sagas, seconds, clients, .. } = report;
-            anstream::println!("{sagas} sagas in {seconds} s with {clients} clients");
-            anstream::println!("  sagas/s    {:>10.0}", report.sagas_per_second);
-            anstream::println!("  actions/s  {:>10.0}   (and compensations)", report.actions_per_second);
-            anstream::println!("  p50        {:>10.2} ms", report.p50_ms);
-            anstream::println!("  p99        {:>10.2} ms", report.p99_ms);
-            anstream::println!("  CPU        {:>10.3} ms a saga, the clients' included", report.cpu_ms_per_saga);
+            outln!("{sagas} sagas in {seconds} s with {clients} clients");
+            outln!("  sagas/s    {:>10.0}", report.sagas_per_second);
+            outln!("  actions/s  {:>10.0}   (and compensations)", report.actions_per_second);
+            outln!("  p50        {:>10.2} ms", report.p50_ms);
+            outln!("  p99        {:>10.2} ms", report.p99_ms);
+            outln!("  CPU        {:>10.3} ms a saga, the clients' included", report.cpu_ms_per_saga);
             for (name, cpu_ms) in &report.cpu_ms_by_process {
-                anstream::println!("    {name:<12} {cpu_ms:>6.3} ms");
+                outln!("    {name:<12} {cpu_ms:>6.3} ms");
             }
-            anstream::println!("  unfinished {:>10}   one second after the load stopped", report.unfinished);
-            anstream::println!("  memory     {:>10} MiB", report.memory_mib);
+            outln!("  unfinished {:>10}   one second after the load stopped", report.unfinished);
+            outln!("  memory     {:>10} MiB", report.memory_mib);
             Ok(())
         }
     }

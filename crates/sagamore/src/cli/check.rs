@@ -114,19 +114,19 @@ impl Report {
             return;
         }
         let Report { name, version, kind, services, states, ends, shop, .. } = self;
-        anstream::println!("OK: {kind} '{name}', version {version}");
-        anstream::println!("  services  {}", services.join(", "));
+        outln!("OK: {kind} '{name}', version {version}");
+        outln!("  services  {}", services.join(", "));
         if let Some(states) = states {
-            anstream::println!("  explored  {states} states, by every order in which events can come");
+            outln!("  explored  {states} states, by every order in which events can come");
         }
         for (index, end) in ends.iter().take(ENDS_MAX).enumerate() {
-            anstream::println!("  {:<8}  {end}", if index == 0 { "ends" } else { "" });
+            outln!("  {:<8}  {end}", if index == 0 { "ends" } else { "" });
         }
         if let Some(more) = ends.len().checked_sub(ENDS_MAX + 1) {
-            anstream::println!("            and {} others: see -o json", more + 1);
+            outln!("            and {} others: see -o json", more + 1);
         }
         if *shop {
-            anstream::println!("  shop      its services do the same");
+            outln!("  shop      its services do the same");
         }
     }
 }
@@ -148,9 +148,9 @@ impl Wrong {
     }
 
     fn print(&self, file: &Path) {
-        anstream::println!("{}: {}", file.display(), self.problem);
+        outln!("{}: {}", file.display(), self.problem);
         for (index, step) in self.run.iter().enumerate() {
-            anstream::println!("  {}. {step}", index + 1);
+            outln!("  {}. {step}", index + 1);
         }
     }
 }

@@ -29,10 +29,10 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
     let settings = Settings::load(config.config.as_deref())?;
     let mut sound = true;
     let mut say = |what: &str, found: Result<String, String>| match found {
-        Ok(detail) => anstream::println!("ok    {what}: {detail}"),
+        Ok(detail) => outln!("ok    {what}: {detail}"),
         Err(why) => {
             sound = false;
-            anstream::println!("WRONG {what}: {why}");
+            outln!("WRONG {what}: {why}");
         }
     };
     let kafka = settings.kafka("doctor", None);

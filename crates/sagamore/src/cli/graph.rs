@@ -31,6 +31,6 @@ pub fn run(args: &GraphArgs) -> Result<Exit> {
             }
         }
     };
-    anstream::print!("{drawn}");
+    out!("{drawn}");
     Ok(Exit::Completed)
 }

@@ -1,12 +1,14 @@
 //! `sagamore list`.
 
+use std::io::IsTerminal;
+
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::output::{self, Exit};
 use super::{ConfigArgs, Format, ListArgs};
 use crate::http::encoded;
-use crate::view::Lines;
+use crate::view::{Line, Lines};
 
 /// One page of sagas.
 pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
@@ -28,11 +30,11 @@ pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
     match args.server.format.output {
         Format::Json => output::raw(&answer),
         Format::Table => {
-            let lines: Lines = client.read(&answer)?;
+            let lines: Lines = client.shown(&answer)?;
             match (lines.sagas.is_empty(), path.contains('&')) {
-                (true, true) => anstream::eprintln!("no saga of that sort"),
+                (true, true) => errln!("no saga of that sort"),
                 (true, false) => {
-                    anstream::eprintln!("no sagas; begin one with: curl '{client}/saga/start/12345?wait=10'");
+                    errln!("no sagas; begin one with: curl '{client}/saga/start/12345?wait=10'");
                 }
                 (false, _) => print(&lines),
             }
@@ -42,25 +44,83 @@ pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
 }
 
 fn print(lines: &Lines) {
+    let rows = lines.sagas.iter().map(row).collect::<Vec<_>>();
+    let columns = fitting(&rows, terminal_width());
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(["ID", "STYLE", "STATUS", "FAILED AT", "STARTED", "ENDED"]);
-    for line in &lines.sagas {
-        let fault = if line.open_fault_from.is_some() { ", open fault" } else { "" };
-        let status = format!("{}{fault}", line.status.as_str());
-        table.add_row([
-            line.id.as_str(),
-            line.style.as_str(),
-            &status,
-            line.failed_at.as_deref().unwrap_or("-"),
-            &line.started_at,
-            line.ended_at.as_deref().unwrap_or("-"),
-        ]);
+    table.set_header(columns.iter().map(|column| HEADER[*column]));
+    for row in &rows {
+        table.add_row(columns.iter().map(|column| row[*column].as_str()));
     }
-    anstream::println!("{}", table.trim_fmt());
+    outln!("{}", table.trim_fmt());
     if lines.next.is_some() {
-        anstream::eprintln!(
-            "there are more: -n shows up to 500 of them; narrow it with --status, --definition or --key"
-        );
+        errln!("there are more: -n shows up to 500 of them; narrow it with --status, --definition or --key");
+    }
+}
+
+const HEADER: [&str; 6] = ["ID", "STYLE", "STATUS", "FAILED AT", "STARTED", "ENDED"];
+/// The columns that a narrow terminal lacks, the first one first; an id is whole on every terminal: it is pasted elsewhere.
+const LEFT_OUT: [usize; 4] = [5, 1, 4, 3];
+
+/// The width of the terminal that is written to, if it is one.
+fn terminal_width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    let size = rustix::termios::tcgetwinsize(&stdout).ok().filter(|_| stdout.is_terminal())?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// The columns that fit in so many characters; all of them where no terminal limits them.
+fn fitting(rows: &[[String; 6]], width: Option<usize>) -> Vec<usize> {
+    let of_column = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([HEADER[column].len()]).max().unwrap_or(0) + 2
+    };
+    let mut columns: Vec<usize> = (0..HEADER.len()).collect();
+    for left_out in LEFT_OUT {
+        let needed: usize = columns.iter().map(|column| of_column(*column)).sum();
+        if width.is_none_or(|width| needed <= width) {
+            break;
+        }
+        columns.retain(|column| *column != left_out);
+    }
+    columns
+}
+
+fn row(line: &Line) -> [String; 6] {
+    let fault = if line.open_fault_from.is_some() { ", open fault" } else { "" };
+    let or_none = |text: &Option<String>| text.as_deref().unwrap_or("-").to_owned();
+    [
+        line.id.clone(),
+        line.style.as_str().to_owned(),
+        format!("{}{fault}", line.status.as_str()),
+        or_none(&line.failed_at),
+        line.started_at.clone(),
+        or_none(&line.ended_at),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_terminal_lacks_columns_and_never_a_part_of_an_id() {
+        let row = [
+            "checkout:10248",
+            "orchestration",
+            "completed",
+            "-",
+            "2026-11-23T20:00:00.000Z",
+            "2026-11-23T20:00:00.031Z",
+        ];
+        let rows = [row.map(str::to_owned)];
+        let check = |width, wanted: &[&str]| {
+            assert_eq!(fitting(&rows, width).iter().map(|column| HEADER[*column]).collect::<Vec<_>>(), wanted);
+        };
+        check(None, &HEADER);
+        check(Some(200), &HEADER);
+        check(Some(80), &["ID", "STATUS", "FAILED AT", "STARTED"]);
+        check(Some(40), &["ID", "STATUS", "FAILED AT"]);
+        check(Some(10), &["ID", "STATUS"]);
     }
 }

@@ -36,7 +36,7 @@ pub async fn run(config: &ConfigArgs, args: ObserveArgs) -> Result<Exit> {
     let attended = Attended::begin(listener, observer_router(app))?;
     let mut crew = Crew::new();
     crew.spawn("the observer", |stopped| async { observer.run(stopped).await.map_err(Error::Engine) });
-    anstream::println!("Sagamore's observer is ready: http://{address}");
+    outln!("Sagamore's observer is ready: http://{address}");
     attended.until_stopped(crew).await
 }
 

@@ -1,11 +1,15 @@
 //! How a command ends and prints: exit codes, JSON, text with colours where they are wanted.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::fmt;
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use sagamore_core::saga::Status;
 use serde::Serialize;
+
+use crate::plain;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,29 +67,79 @@ pub fn causes(error: &anyhow::Error) -> String {
 
 /// One JSON document on stdout.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    anstream::println!("{}", serde_json::to_string(value)?);
+    write(format_args!("{}\n", serde_json::to_string(value)?));
     Ok(())
 }
 
 /// JSON as the server gave it.
 pub fn raw(body: &[u8]) {
-    anstream::println!("{}", String::from_utf8_lossy(body));
+    write(format_args!("{}\n", plain::json(&String::from_utf8_lossy(body))));
+}
+
+/// Why stdout took no more output.
+static ENDED: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Writes to stdout. After a failure nothing more is written; [`finish`] decides what that means for the process.
+pub fn write(text: fmt::Arguments<'_>) {
+    let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+    if ended.is_none() {
+        let mut stdout = anstream::stdout().lock();
+        *ended = stdout.write_fmt(text).and_then(|()| stdout.flush()).err();
+    }
+}
+
+/// Writes to stderr, if somebody still reads it.
+pub fn complain(text: fmt::Arguments<'_>) {
+    let _ = anstream::stderr().lock().write_fmt(text);
+}
+
+/// Whether stdout takes no more output: the reader has gone, or the disk is full.
+pub fn is_ended() -> bool {
+    ENDED.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+}
+
+/// How the process ends: a reader that has gone (`| head`, a pager that quits) has what it wanted, and changes nothing;
+/// output that is lost is an error.
+pub fn finish(exit: Exit) -> Exit {
+    match &*ENDED.lock().unwrap_or_else(PoisonError::into_inner) {
+        None => exit,
+        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => exit,
+        Some(error) => {
+            complain(format_args!("sagamore: write the output: {error}\n"));
+            Exit::Error
+        }
+    }
+}
+
+macro_rules! out {
+    ($($text:tt)*) => { $crate::cli::write(format_args!($($text)*)) };
+}
+
+macro_rules! outln {
+    ($($text:tt)*) => { $crate::cli::write(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+macro_rules! err {
+    ($($text:tt)*) => { $crate::cli::complain(format_args!($($text)*)) };
+}
+
+macro_rules! errln {
+    ($($text:tt)*) => { $crate::cli::complain(format_args!("{}\n", format_args!($($text)*))) };
 }
 
 /// Says what is going to happen, and asks whether it shall.
 pub fn agreed(effect: &str, question: &str) -> Result<bool> {
-    anstream::eprintln!("{effect}");
+    errln!("{effect}");
     if !std::io::stdin().is_terminal() {
-        anstream::eprintln!("Nothing was done: say --yes when there is nobody to ask.");
+        errln!("Nothing was done: say --yes when there is nobody to ask.");
         return Ok(false);
     }
-    anstream::eprint!("{question} [y/N] ");
-    std::io::stderr().flush()?;
+    err!("{question} [y/N] ");
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     let yes = matches!(answer.trim(), "y" | "Y" | "yes");
     if !yes {
-        anstream::eprintln!("Nothing was done.");
+        errln!("Nothing was done.");
     }
     Ok(yes)
 }

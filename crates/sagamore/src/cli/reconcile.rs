@@ -284,7 +284,7 @@ impl Sides {
                         client::Error::NotRunning { why, .. } => format!("{client}: {why}"),
                         error => error.to_string(),
                     };
-                    anstream::eprintln!("{name} does not answer, and is left out ({told})");
+                    errln!("{name} does not answer, and is left out ({told})");
                     away.push(name);
                     why = Some(error);
                 }
@@ -348,26 +348,32 @@ fn print(report: &Report) {
     }
     for open in open {
         let what = open.why.clone().unwrap_or_else(|| format!("it is {}", open.status.as_str()));
-        table.add_row([&open.saga, "-", "-", &what, &format!("see: sagamore show {}", open.saga)]);
+        table.add_row([
+            &open.saga,
+            "-",
+            "-",
+            &what,
+            &format!("see: sagamore show {}", crate::plain::quoted(&open.saga)),
+        ]);
     }
     if !inconsistent.is_empty() || !open.is_empty() {
-        anstream::println!("{}", table.trim_fmt());
+        outln!("{}", table.trim_fmt());
     }
     for (definition, count) in elsewhere {
-        anstream::println!(
+        outln!(
             "{count} of '{definition}' are not compared: no saga of it is known here; ask the server that keeps them"
         );
     }
     if !unasked.is_empty() {
-        anstream::println!("not compared with what these know, for they do not answer: {}", unasked.join(", "));
+        outln!("not compared with what these know, for they do not answer: {}", unasked.join(", "));
     }
     if *left_out > 0 {
-        anstream::println!("{left_out} more are suspicious, and were not looked into: mend these first");
+        outln!("{left_out} more are suspicious, and were not looked into: mend these first");
     }
     if let Some(resent) = resent {
-        anstream::println!("{resent} events were told again; look once more in a while");
+        outln!("{resent} events were told again; look once more in a while");
     }
-    anstream::println!(
+    outln!(
         "{sagas} sagas compared with {facts} rows of the barriers: {} inconsistent, {} waiting",
         inconsistent.len(),
         open.len() + more_open

@@ -8,12 +8,13 @@ use super::output::{self, Exit};
 use super::{ConfigArgs, Format, RescueArgs};
 use crate::client::Client;
 use crate::http::encoded;
+use crate::plain;
 use crate::view::{RESOLVE, SagaView, Style};
 
 /// Finds the step, says what it does, asks, and requests it.
 pub async fn run(config: &ConfigArgs, verb: Verb, args: RescueArgs) -> Result<Exit> {
     let client = args.server.client(config)?;
-    let saga: SagaView = client.read(&client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?)?;
+    let saga: SagaView = client.shown(&client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?)?;
     let id = saga.line.id.clone();
     let path = format!("/api/v1/sagas/{}", encoded(&id));
     if saga.line.style == Style::Choreography {
@@ -31,7 +32,7 @@ pub async fn run(config: &ConfigArgs, verb: Verb, args: RescueArgs) -> Result<Ex
     let answer = client.post(&format!("{path}/{name}"), body, None).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
-        Format::Table => anstream::println!("{id}  {name} of {step} requested; see: sagamore watch {id}"),
+        Format::Table => outln!("{id}  {name} of {step} requested; see: sagamore watch {}", plain::quoted(&id)),
     }
     Ok(Exit::Completed)
 }
@@ -43,7 +44,8 @@ async fn of_chain(client: &Client, path: &str, verb: Verb, args: &RescueArgs, sa
         bail!(
             "{id} is a choreography: nobody asks its services for a step. It goes on when whoever is late comes back, or when \
              lost events are told again (sagamore reconcile --resend). Once a person has taken care of it: sagamore resolve \
-             {id} --reason WHY"
+             {} --reason WHY",
+            plain::quoted(id)
         );
     }
     let effect = format!(
@@ -56,7 +58,7 @@ async fn of_chain(client: &Client, path: &str, verb: Verb, args: &RescueArgs, sa
     let answer = client.post(&format!("{path}/{RESOLVE}"), json!({ "reason": args.reason }).to_string(), None).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
-        Format::Table => anstream::println!("{id}  resolved, until another event of it comes"),
+        Format::Table => outln!("{id}  resolved, until another event of it comes"),
     }
     Ok(Exit::Completed)
 }
@@ -69,8 +71,9 @@ fn only_step(saga: &SagaView, verb: Verb) -> Result<String> {
     match waiting.as_slice() {
         [step] => Ok((*step).to_owned()),
         [] => bail!(
-            "{id} is {}, and no step of it takes a {name} now; see: sagamore show {id}",
-            saga.line.status.as_str()
+            "{id} is {}, and no step of it takes a {name} now; see: sagamore show {}",
+            saga.line.status.as_str(),
+            plain::quoted(id)
         ),
         steps => bail!("several steps of {id} wait; say which with --step: {}", steps.join(", ")),
     }

@@ -45,7 +45,7 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
     let (listener, opened) = attend::meanwhile(listener, ("orchestrator", &waiting), opening).await?;
     let ((orchestrator, handle), chains) = opened;
     if settings.choreography {
-        anstream::eprintln!(
+        errln!(
             "choreography is set: services that are started with it hear no commands, and sagas that are started here wait \
              for such as are not"
         );
@@ -56,7 +56,7 @@ pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
     let attended = Attended::begin(listener, http::router(app))?;
     let mut crew = Crew::new();
     crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
-    anstream::println!("Sagamore's orchestrator {owner} is ready: http://{address}");
+    outln!("Sagamore's orchestrator {owner} is ready: http://{address}");
     attended.until_stopped(crew).await
 }
 

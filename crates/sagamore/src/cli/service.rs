@@ -82,7 +82,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
             prepared = prepared(&mut participant, name, &waiting) => prepared?,
         }
         waiting.is_over();
-        anstream::println!("Sagamore's service {name} is ready: http://{address}");
+        outln!("Sagamore's service {name} is ready: http://{address}");
         participant.run(stopped).await.map_err(|source| Error::Service { name, source })
     });
     attended.until_stopped(crew).await

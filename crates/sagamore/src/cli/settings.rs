@@ -16,7 +16,7 @@ pub fn run(config: &ConfigArgs, format: &FormatArgs) -> Result<Exit> {
             let mut table = Table::new();
             table.load_preset(presets::NOTHING).set_header(["KEY", "VALUE", "ORIGIN"]);
             table.add_rows(values.iter().map(|value| [&value.key, &value.value, &value.origin]));
-            anstream::println!("{table}");
+            outln!("{table}");
         }
     }
     Ok(Exit::Completed)

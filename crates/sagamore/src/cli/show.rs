@@ -1,20 +1,25 @@
 //! `sagamore show`.
 
 use anyhow::Result;
+use sagamore_core::saga::Status;
 
 use super::output::{self, Exit};
 use super::{ConfigArgs, Format, ShowArgs};
 use crate::draw;
 use crate::http::encoded;
-use crate::view::SagaView;
+use crate::view::{SagaView, standing};
 
-/// One saga as it stands.
+/// One saga as it stands. Ends with 4 for one that waits for a person.
 pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
     let client = args.server.client(config)?;
     let answer = client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?;
+    let view: SagaView = client.shown(&answer)?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
-        Format::Table => anstream::print!("{}", draw::saga(&client.read::<SagaView>(&answer)?)),
+        Format::Table => out!("{}", draw::saga(&view)),
     }
-    Ok(Exit::Completed)
+    Ok(match standing(view.line.status) {
+        Status::Stuck => Exit::Stuck,
+        Status::Running | Status::Compensating | Status::Completed | Status::Compensated => Exit::Completed,
+    })
 }

@@ -9,9 +9,15 @@ use serde::Serialize;
 
 use super::output::{self, Exit};
 use super::{ConfigArgs, Format, StartArgs};
+use crate::client::Error;
 use crate::draw;
 use crate::http::WAIT_S_MAX;
+use crate::plain;
 use crate::view::Standing;
+
+/// A server that took the start may be away for so long while its outcome is waited for.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
 struct StartBody<'a> {
@@ -32,21 +38,36 @@ pub async fn run(config: &ConfigArgs, args: StartArgs) -> Result<Exit> {
     let client = args.server.client(config)?;
     let body = serde_json::to_vec(&StartBody { definition, key, input: input.as_ref() })?;
     let until = args.wait.map(|wait| Instant::now() + wait);
+    let (mut was_reached, mut away_since) = (false, None);
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let answer = client.post("/api/v1/sagas", body.clone(), left.map(whole_seconds)).await?;
-        let standing: Standing = client.read(&answer)?;
+        let answer = match client.post("/api/v1/sagas", body.clone(), left.map(whole_seconds)).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // the key makes it the same start; a server that took it may be starting again
+                was_reached |= matches!(error, Error::Broken { .. });
+                let away = away_since.get_or_insert_with(Instant::now).elapsed();
+                let waits = left.is_some_and(|left| !left.is_zero());
+                if !(error.is_passing() && was_reached && waits && away < AWAY_MAX) {
+                    return Err(error.into());
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        (was_reached, away_since) = (true, None);
+        let standing: Standing = client.shown(&answer)?;
         let outcome = Exit::of(standing.status);
         let given_up = left.is_none_or(|left| left <= Duration::from_secs(WAIT_S_MAX));
         if outcome.is_some() || given_up {
             match args.server.format.output {
                 Format::Json => output::raw(&answer),
-                Format::Table => anstream::println!("{}  {}", standing.id, draw::status(standing.status.into())),
+                Format::Table => outln!("{}  {}", standing.id, draw::status(standing.status.into())),
             }
             return Ok(match (args.wait, outcome) {
                 (Some(_), Some(outcome)) => outcome,
                 (Some(wait), None) => {
-                    anstream::eprintln!("not at rest after {wait:?}; go on with: sagamore watch {}", standing.id);
+                    errln!("not at rest after {wait:?}; go on with: sagamore watch {}", plain::quoted(&standing.id));
                     Exit::Timeout
                 }
                 (None, _) => Exit::Completed,

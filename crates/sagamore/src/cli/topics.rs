@@ -43,7 +43,7 @@ pub async fn run(config: &ConfigArgs, command: &TopicsCommand) -> Result<Exit> {
         }
     }
     let (wrong, advice) = compare(&kafka, &wanted).await?;
-    advice.iter().for_each(|line| anstream::eprintln!("advice: {line}"));
+    advice.iter().for_each(|line| errln!("advice: {line}"));
     if wrong.is_empty() {
         return Ok(Exit::Completed);
     }
@@ -147,7 +147,7 @@ async fn compare(kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<S
             ));
         }
     }
-    anstream::println!("{table}");
+    outln!("{table}");
     Ok((wrong(wanted, &there), advice))
 }
 

@@ -1,6 +1,6 @@
 //! `sagamore watch`: the saga drawn again with every change, until it rests.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -35,7 +35,7 @@ pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
             Err(error) => return Err(error.into()),
         };
         answered = Some(Instant::now());
-        let view: SagaView = client.read(&answer)?;
+        let view: SagaView = client.shown(&answer)?;
         let stands = Some((view.revision, view.line.status)); // a chain becomes late without an event
         if stands != seen {
             seen = stands;
@@ -43,14 +43,16 @@ pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
                 Format::Json => output::raw(&answer),
                 Format::Table => {
                     if live && lines_drawn > 0 {
-                        anstream::print!("\x1b[{lines_drawn}A\x1b[J");
+                        out!("\x1b[{lines_drawn}A\x1b[J");
                     }
                     let drawn = draw::saga(&view);
                     lines_drawn = drawn.lines().count();
-                    anstream::print!("{drawn}");
-                    std::io::stdout().flush()?;
+                    out!("{drawn}");
                 }
             }
+        }
+        if output::is_ended() {
+            return Ok(Exit::Error); // nobody watches any more, and it is not known how it ends
         }
         if let Some(outcome) = Exit::of(standing(view.line.status)) {
             return Ok(outcome);

@@ -1,6 +1,6 @@
 //! The command line against a running server: what it prints, and how it ends.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
@@ -52,8 +52,8 @@ fn a_stuck_saga_is_decided_about_from_the_command_line() {
     for key in ["7", "8"] {
         check(&server.cli(&["start", key, "--wait", "30s"]), 4, "stuck");
     }
-    check(&server.cli(&["show", "7"]), 0, "! confirm-order");
-    check(&server.cli(&["show", "7"]), 0, "sagamore retry|skip|resolve checkout:7 --reason WHY");
+    check(&server.cli(&["show", "7"]), 4, "! confirm-order");
+    check(&server.cli(&["show", "7"]), 4, "sagamore retry|skip|resolve checkout:7 --reason WHY");
     check(&server.cli(&["retry", "7"]), 2, "--reason");
     check(&server.cli(&["skip", "7", "--reason", "ann: it was sent back"]), 2, "say --yes");
     check(&server.cli(&["retry", "7", "--reason", "x", "--step", "create-order", "--yes"]), 1, "SAGA-0208");
@@ -64,6 +64,93 @@ fn a_stuck_saga_is_decided_about_from_the_command_line() {
     check(&server.cli(&["skip", "8", "--reason", "ann: it was sent back", "--yes"]), 0, "sagamore watch checkout:8");
     check(&server.cli(&["watch", "8"]), 0, "completed");
     check(&server.cli(&["skip", "8", "--reason", "once more", "--yes"]), 1, "no step of it takes a skip now");
+}
+
+/// The output of each command goes to a reader that has gone, and to a disk that is full.
+#[test]
+fn output_may_end_in_every_way_without_a_panic() {
+    let server = Server::ephemeral();
+    check(&server.cli(&["start", "1", "--wait", "30s"]), 0, "completed");
+    let run = |args: &[&str], out: Stdio| {
+        let mut command = sagamore(args);
+        let output = command.env("SAGAMORE_SERVER", server.url()).stdin(Stdio::null()).stdout(out).output();
+        output.expect("the command runs")
+    };
+    for args in [
+        &["list"][..],
+        &["list", "-o", "json"],
+        &["show", "1"],
+        &["show", "1", "-o", "json"],
+        &["start", "1", "--wait", "30s"],
+        &["cancel", "none", "--yes"],
+        &["docs", "cli"],
+        &["docs", "errors"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        check(&run(args, writer.into()), 0, "");
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("a full disk");
+        let output = run(args, full.into());
+        check(&output, 1, "write the output: No space left on device");
+    }
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = run(&["watch", "1"], writer.into());
+    check(&output, 1, "");
+    assert!(output.stderr.is_empty(), "a pager that quits is no error to tell: {output:?}");
+}
+
+#[test]
+fn a_key_that_never_started_is_reserved_by_a_cancel_and_the_prompt_says_so() {
+    let server = Server::ephemeral();
+    check(&server.cli(&["cancel", "9"]), 2, "reserves its key");
+    check(&server.cli(&["start", "1", "--wait", "30s"]), 0, "completed");
+    check(&server.cli(&["cancel", "1"]), 2, "is completed: this is rejected");
+}
+
+/// C31: what is printed for pasting is one word of a shell.
+#[test]
+fn hints_quote_an_id_that_a_shell_would_read_otherwise() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    check(&server.cli(&["start", "a;b c", "--wait", "0s"]), 5, "sagamore watch 'checkout:a;b c'");
+}
+
+#[test]
+fn a_server_by_https_is_an_error_that_says_what_works() {
+    let output = sagamore(&["list", "--server", "https://127.0.0.1:3000"]).output().expect("it runs");
+    check(&output, 1, "speaks no TLS to its server yet");
+    let output = sagamore(&["dev", "--data", "d", "--ephemeral"]).output().expect("it runs");
+    check(&output, 2, "--data beside --ephemeral");
+    let output = sagamore(&["start", "1", "--wait", "18446744073709551615s"]).output().expect("it runs");
+    check(&output, 2, "at most 3650d");
+}
+
+/// The same start is sent again: its key makes it the same.
+#[test]
+fn a_command_that_waits_survives_a_restart_of_its_server() {
+    let data = data_where_nobody_can_pay();
+    let server = Server::on(data.path());
+    let mut command = sagamore(&["start", "5", "--wait", "20s"]);
+    let mut waiting = command.env("SAGAMORE_SERVER", server.url()).stdout(Stdio::piped()).spawn().expect("it starts");
+    while server.get("/api/v1/sagas/checkout:5").status != 200 {
+        assert!(waiting.try_wait().expect("it can be asked").is_none(), "it waits");
+        std::thread::yield_now();
+    }
+    let address = server.address().to_owned();
+    drop(server);
+    let path = data.path().to_str().expect("UTF-8");
+    let mut again = sagamore(&["dev", "--listen", &address, "--data", path]);
+    let mut again = again.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts again");
+    while std::net::TcpStream::connect(&address).is_err() {
+        assert!(again.try_wait().expect("it can be asked").is_none(), "it listens again");
+        std::thread::yield_now();
+    }
+    assert!(waiting.try_wait().expect("it can be asked").is_none(), "it waits still");
+    again.kill().expect("it ends");
+    again.wait().expect("it ended");
+    waiting.kill().expect("it ends");
+    waiting.wait().expect("it ended");
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Remote {
             // who was asked at the same time moves on once, not twice
             if self.turn.compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 let next = &self.orchestrators[(place + 1) % self.orchestrators.len()];
-                bar.suspend(|| anstream::eprintln!("waiting: {}", moves_on(&why, next)));
+                bar.suspend(|| errln!("waiting: {}", moves_on(&why, next)));
             }
             tokio::time::sleep(PAUSE).await;
         }

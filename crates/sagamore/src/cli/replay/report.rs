@@ -74,14 +74,14 @@ impl Report {
 
     /// For people.
     pub fn print(&self) {
-        anstream::println!("{} orders in {} s", self.orders, self.seconds);
-        anstream::println!("  completed    {:>10}", self.completed);
-        anstream::println!("  compensated  {:>10}", self.compensated);
+        outln!("{} orders in {} s", self.orders, self.seconds);
+        outln!("  completed    {:>10}", self.completed);
+        outln!("  compensated  {:>10}", self.compensated);
         for (step, count) in &self.failed_at {
-            anstream::println!("    at {step:<20} {count}");
+            outln!("    at {step:<20} {count}");
         }
-        anstream::println!("  stuck        {:>10}", self.stuck);
-        anstream::println!("  balances     {:>10} cents", self.balance_cents);
-        anstream::println!("  stock        {:>10} pieces", self.stock_pieces);
+        outln!("  stuck        {:>10}", self.stuck);
+        outln!("  balances     {:>10} cents", self.balance_cents);
+        outln!("  stock        {:>10} pieces", self.stock_pieces);
     }
 }

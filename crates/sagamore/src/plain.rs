@@ -1,0 +1,112 @@
+//! Text from outside, made harmless: for a terminal, which obeys control characters, and for a shell, into which hints are pasted.
+
+use std::borrow::Cow;
+
+/// The text with every character escaped that a terminal acts on, or that reorders what is shown: `\u{1b}`.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, |letter| letter != '\n' && is_control(letter))
+}
+
+/// As [`visible`], for a text that is part of a line: line feeds are escaped, too.
+pub fn in_line(text: &str) -> Cow<'_, str> {
+    escaped(text, is_control)
+}
+
+/// Every text in a JSON document made harmless, as by [`in_line`].
+pub fn harmless(json: &[u8]) -> serde_json::Result<String> {
+    let mut document = serde_json::from_slice(json)?;
+    clean(&mut document);
+    serde_json::to_string(&document)
+}
+
+/// The JSON text with the control characters escaped that JSON itself lets stand.
+pub fn json(text: &str) -> Cow<'_, str> {
+    if !text.contains(|letter: char| is_control(letter) && !letter.is_ascii_whitespace()) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match is_control(letter) && !letter.is_ascii_whitespace() {
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(letter))), // all of them have four digits
+            false => escaped.push(letter),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// The text as one word of a POSIX shell; as it is where it needs no quotes.
+pub fn quoted(text: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._:-".contains(letter);
+    match !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("'{}'", text.replace('\'', r"'\''"))),
+    }
+}
+
+/// Control characters of ASCII and Latin 1, line and paragraph separators, and those that change the direction of text.
+fn is_control(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn escaped(text: &str, is_bad: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match is_bad(letter) {
+            true => escaped.extend(letter.escape_default()),
+            false => escaped.push(letter),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+fn clean(document: &mut serde_json::Value) {
+    match document {
+        serde_json::Value::String(text) => {
+            let harmless = in_line(text).into_owned();
+            *text = harmless;
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(clean),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(clean),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_from_outside_reaches_a_terminal_with_control_characters() {
+        let evil = "a\x1b[2J\u{9b}31m\u{7f}\u{202e}b\nc";
+        assert_eq!(visible(evil), "a\\u{1b}[2J\\u{9b}31m\\u{7f}\\u{202e}b\nc");
+        assert_eq!(in_line(evil), "a\\u{1b}[2J\\u{9b}31m\\u{7f}\\u{202e}b\\nc");
+        assert_eq!(in_line("Grüße, 日本"), "Grüße, 日本");
+        let shown = harmless(br#"{"detail":"a\u001b[2J","deep":[{"x":"\u009b"}]}"#).expect("JSON");
+        let read: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        assert_eq!(read, serde_json::json!({ "detail": "a\\u{1b}[2J", "deep": [{ "x": "\\u{9b}" }] }));
+    }
+
+    /// Scripts read the same document.
+    #[test]
+    fn json_says_the_same_with_its_control_characters_escaped() {
+        let text = "{\"a\": \"x\u{9b}31m\u{7f}\"}\n";
+        assert_eq!(json(text), "{\"a\": \"x\\u009b31m\\u007f\"}\n");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(read(&json(text)), read(text));
+    }
+
+    #[test]
+    fn a_hint_for_pasting_is_one_word_of_a_shell() {
+        assert_eq!(quoted("checkout:10248"), "checkout:10248");
+        assert_eq!(quoted("a b"), "'a b'");
+        assert_eq!(quoted("a;rm -rf ~"), "'a;rm -rf ~'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("$(id)"), "'$(id)'");
+        assert_eq!(quoted("-x"), "'-x'");
+        assert_eq!(quoted(""), "''");
+    }
+}
