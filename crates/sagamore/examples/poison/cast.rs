@@ -136,13 +136,13 @@ async fn copy(_: Tx, _: Copy) -> Decided<(), Never> {
 fn definitions() -> Result<Vec<Definition>> {
     let mut errand = Definition::named("errand").version(1);
     let input = errand.input::<Errand>();
-    errand.step("hold").asks(HoldFrom { key: input.key.clone() }).undone_by(Release).timeout(TIMEOUT);
+    errand.step("hold").asks(HoldFrom { key: input.key }).undone_by(Release).timeout(TIMEOUT);
     errand.pivot("write").asks(WriteFrom { key: input.key, mode: input.mode }).timeout(TIMEOUT);
 
     let mut bundle = Definition::named("bundle").version(1);
     let input = bundle.input::<Errand>();
     let mut page = |name: &str| {
-        bundle.step(name).asks(FillFrom { key: input.key.clone() }).undone_by(Clear).timeout(TIMEOUT).yields()
+        bundle.step(name).asks(FillFrom { key: input.key }).undone_by(Clear).timeout(TIMEOUT).yields()
     };
     let (first, second, third) = (page("first"), page("second"), page("third"));
     bundle.pivot("bind").asks(BindFrom { first: first.text, second: second.text, third: third.text }).timeout(TIMEOUT);
@@ -297,7 +297,7 @@ impl Site {
     }
 
     fn database(&self, schema: &str) -> Result<Database> {
-        let mut options = postgres::Options::new(&self.url).in_schema(&format!("{}_{schema}", self.name));
+        let mut options = postgres::Options::new(&self.url).in_schema(format!("{}_{schema}", self.name));
         if schema == "notes" {
             options.statement_timeout = STATEMENT_TIMEOUT;
         }
