@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sagamore_core::{Body, Command, Definition, Outcome, Reply};
-use sagamore_database::{Database, postgres};
+use sagamore_core::{Body, Command, Definition, Outcome, Reply, Timestamp};
+use sagamore_database::{Clock, Database, postgres};
 use sagamore_engine::{Handle, Options, Orchestrator, Start, StartError};
 use sagamore_kafka::Kafka;
 use sagamore_sdk::Message;
@@ -149,7 +149,7 @@ async fn start(handle: &Handle, number: usize) -> Result<()> {
         let (definition, key) = ("parcel".parse()?, number.to_string());
         let content = format!("{number:0>64}").repeat(INPUT_BYTES / 64);
         let input = Body::of(&Parcel { key: key.clone(), content })?;
-        match handle.start(Start { definition, key, input, idempotency_key: None }).await {
+        match handle.start(Start { definition, key, input, idempotency_key: None, trace: None }).await {
             Ok(_) => return Ok(()),
             Err(StartError::Busy { .. } | StartError::Unavailable(_)) => tokio::time::sleep(TICK).await,
             Err(error) => return Err(error.into()),
@@ -194,8 +194,9 @@ impl Traffic {
         for _ in 0..RATE.min(self.waiting.len()) {
             let command = self.waiting.swap_remove(fastrand::usize(..self.waiting.len()));
             let outcome = Outcome::Done(Body::of(&())?);
-            let reply = Reply { key: command.key.clone(), outcome, traceparent: None };
-            let record = wire::encode_reply(&reply, &command.reply_to, &command.participant);
+            let now = Timestamp(Clock::process().now_ms());
+            let reply = Reply { key: command.key.clone(), outcome, trace: None };
+            let record = wire::encode_reply(&reply, &command.reply_to, &command.participant, now);
             self.kafka.publish(vec![record]).await?;
             self.answered += 1;
             start(handle, self.started).await?;

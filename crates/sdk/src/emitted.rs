@@ -381,7 +381,7 @@ mod tests {
             hop: 0,
             at: Timestamp(i64::from(chain)),
             body: Body::parse(&format!("\"{}\"", "x".repeat(bytes))).expect("JSON"),
-            traceparent: None,
+            trace: None,
         }
     }
 

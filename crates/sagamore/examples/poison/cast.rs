@@ -141,9 +141,8 @@ fn definitions() -> Result<Vec<Definition>> {
 
     let mut bundle = Definition::named("bundle").version(1);
     let input = bundle.input::<Errand>();
-    let mut page = |name: &str| {
-        bundle.step(name).asks(FillFrom { key: input.key }).undone_by(Clear).timeout(TIMEOUT).yields()
-    };
+    let mut page =
+        |name: &str| bundle.step(name).asks(FillFrom { key: input.key }).undone_by(Clear).timeout(TIMEOUT).yields();
     let (first, second, third) = (page("first"), page("second"), page("third"));
     bundle.pivot("bind").asks(BindFrom { first: first.text, second: second.text, third: third.text }).timeout(TIMEOUT);
 
