@@ -5,9 +5,14 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 /// Metrics that only grow.
 const COUNTERS: &[(&str, &str)] = &[
     ("sagamore_commands_total", "Commands that turns decided to send, resends included."),
+    ("sagamore_dropped_replies_total", "Replies of a blocked saga that left memory: its command is sent again."),
     ("sagamore_ended_total", "Sagas that ended, by state."),
     ("sagamore_forgotten_total", "Rows of ended sagas that were removed after the retention."),
     ("sagamore_ignored_total", "Inputs that changed nothing, by reason: late and repeated replies, for example."),
+    (
+        "sagamore_kafka_consumers_reopened_total",
+        "Consumers that fetched nothing of what is there and were opened again.",
+    ),
     (
         "sagamore_kafka_marks_of_others_total",
         "Offsets that were not committed because their partition had been revoked.",
@@ -22,6 +27,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("sagamore_log_syncs_total", "Syncs of the embedded log."),
     ("sagamore_lost_dead_letters_total", "Dead letters that the transport rejects in every form."),
     ("sagamore_observer_unreadable_total", "Stored chains and events that the observer cannot read."),
+    ("sagamore_observer_unsent_total", "Records of the observer that the transport rejects."),
     ("sagamore_participant_conflicts_total", "Transactions of a service that the database had run again."),
     ("sagamore_participant_dead_letters_total", "Records that a service rejected as dead letters."),
     ("sagamore_participant_faults_total", "Handlers that failed with a fault, by service."),
@@ -43,9 +49,11 @@ const COUNTERS: &[(&str, &str)] = &[
     ("sagamore_revision_conflicts_total", "Sagas that another orchestrator had changed first: decided again."),
     ("sagamore_sagas_set_aside_total", "Sagas that were set aside because this program cannot read them."),
     ("sagamore_swept_total", "Journals that were removed after the retention."),
+    ("sagamore_unreadable_rows_total", "Stored events that a service cannot read, by table."),
     ("sagamore_unreadable_verbs_total", "Operators' verbs that this program cannot read."),
     ("sagamore_unsendable_total", "Events that begin chains and that the transport rejects, by service."),
     ("sagamore_unsent_total", "Commands that the transport rejected."),
+    ("sagamore_unstored_total", "Attempts to store a saga that failed because of that saga alone."),
 ];
 
 /// Metrics that rise and fall.
@@ -67,6 +75,7 @@ const GAUGES: &[(&str, &str)] = &[
     ),
     ("sagamore_observer_lag", "Events that the observer has not read."),
     ("sagamore_oldest_outstanding_step_seconds", "How long the longest outstanding command has waited for its reply."),
+    ("sagamore_open_faults", "Sagas with a fault that an operator can decide: see `list --open-faults`."),
     ("sagamore_participant_lag", "Commands that a service has not handled."),
     ("sagamore_partitions_owned", "Reply partitions that this orchestrator owns."),
     ("sagamore_partitions_taken_over", "Reply partitions whose sagas are still to be read after a takeover."),
@@ -79,6 +88,7 @@ const GAUGES: &[(&str, &str)] = &[
         "Age of the oldest row that a participant's barrier may hold; at most the database's own age.",
     ),
     ("sagamore_unreadable_sagas", "Sagas that are set aside because no program that owned them could read them."),
+    ("sagamore_unstored_sagas", "Sagas that cannot be stored now: their rows are locked, for example."),
 ];
 
 /// Distributions.

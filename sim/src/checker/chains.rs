@@ -152,10 +152,11 @@ impl Chains {
 
     /// The transport has acknowledged this record.
     pub(super) fn acknowledged(&mut self, world: &World, record: &Record) {
-        let Ok(event) = wire::decode_event(record) else { return };
-        if !record.topic.ends_with(DEAD_LETTERS) {
-            return self.take(world, event);
-        }
+        let Some(topic) = record.topic.strip_suffix(DEAD_LETTERS) else {
+            let event = wire::decode_event(record);
+            return event.into_iter().for_each(|event| self.take(world, event));
+        };
+        let Ok(event) = wire::decode_event(&Record { topic: topic.into(), ..record.clone() }) else { return };
         world.count("early event made a dead letter");
         *self.letters.entry((event.chain().to_string(), event.name.to_string())).or_default() += 1;
     }

@@ -46,7 +46,7 @@ fn a_step_that_was_set_aside_by_a_clock_ahead_has_its_verbs_at_once() {
     let mut play = held_hotel();
     play.now = Timestamp(play.now.0 - 86_400_000);
     assert_eq!(play.saga.allowed_actions(play.now), [vec![Allowed::Cancel], verbs("hotel")].concat());
-    assert_eq!(play.rescue("hotel", Verb::Resolve).unwrap(), ["hotel resolve", "resumed", "ask pay"]);
+    assert_eq!(play.rescue("hotel", Verb::Resolve).unwrap(), ["resolve hotel", "resumed", "ask pay"]);
 }
 
 #[test]

@@ -22,7 +22,8 @@ impl Orchestrator {
     pub(crate) async fn acknowledge(&mut self) -> Result<(), Error> {
         let mut marks = Vec::with_capacity(self.progress.len());
         for (&partition, &next) in &self.progress {
-            let next = self.strays.lowest(partition).map_or(next, |lowest| lowest.min(next));
+            let waiting = [self.strays.lowest(partition), self.blocked.lowest(partition)];
+            let next = waiting.into_iter().flatten().fold(next, u64::min);
             marks.push(Mark { topic: self.options.reply_topic.as_str().into(), partition, next });
         }
         if marks.is_empty() {
@@ -31,7 +32,7 @@ impl Orchestrator {
         if let Some(replies) = &mut self.replies {
             replies.commit(marks).await?;
         }
-        if self.strays.next_due().is_none() {
+        if self.strays.next_due().is_none() && self.blocked.holds_no_reply() {
             self.progress.clear(); // everything that was taken is marked
         }
         Ok(())

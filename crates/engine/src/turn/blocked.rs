@@ -1,7 +1,8 @@
 //! Sagas that cannot be stored: another session holds the row, or the statement takes too long. Each is set aside alone,
 //! with a pause that grows, and its fault is shown from a row beside it.
 //!
-//! **Invariant:** no reply in here holds up its partition's mark. A crash loses it, and the takeover sends its command again.
+//! **Invariant:** a reply in here holds its partition's mark, so that a crash delivers it again. Beyond their bound, replies are
+//! dropped without that: their commands are sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -46,6 +47,24 @@ impl Blocked {
     /// Shows the fault of a saga that is about to be decided, if it has one.
     pub fn show(&self, saga: &mut Saga) {
         saga.unstored = self.sagas.get(&saga.id).map(|block| Box::new(block.fault.clone()));
+    }
+
+    /// Returns the lowest offset of this partition whose reply waits.
+    pub fn lowest(&self, partition: u32) -> Option<u64> {
+        let replies = self.sagas.values().flat_map(|block| &block.replies);
+        let of_partition = replies.filter(|stray| stray.delivered.partition == partition);
+        of_partition.map(|stray| stray.delivered.offset).min()
+    }
+
+    /// Whether no reply waits.
+    pub fn holds_no_reply(&self) -> bool {
+        self.replies == 0
+    }
+
+    /// Forgets the replies, which are delivered again.
+    pub fn forget_replies(&mut self) {
+        self.sagas.values_mut().for_each(|block| block.replies.clear());
+        (self.replies, self.reply_bytes) = (0, 0);
     }
 
     /// When the next one is to be tried again.

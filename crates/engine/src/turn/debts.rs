@@ -36,6 +36,7 @@ impl Orchestrator {
     pub(crate) async fn make_good(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         if self.debts.untaken || !self.debts.doubtful.is_empty() {
             self.strays.forget();
+            self.blocked.forget_replies();
             self.progress.clear();
             if let Some(replies) = &mut self.replies {
                 replies.rewind().await?;

@@ -106,6 +106,7 @@ impl Orchestrator {
     /// No reply is taken until partitions are listened to anew; what was taken and not marked comes again then.
     pub(crate) fn hang_up(&mut self) {
         self.strays.forget();
+        self.blocked.forget_replies();
         self.progress.clear();
         self.replies = None;
         self.listening.clear();

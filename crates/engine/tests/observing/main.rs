@@ -326,13 +326,7 @@ async fn an_undo_that_does_not_come_leaves_a_chain_half_compensated() {
 #[tokio::test]
 async fn what_contradicts_the_plan_is_anomalous_with_the_reason() {
     let mut rig = Rig::new().await;
-    let ([rung, opened, shaken], [_, away, _]) = stories("1");
-
-    let twice = Event { key: StepKey { step: "other".parse().unwrap(), ..opened.key.clone() }, ..opened.clone() };
-    rig.tell(&[rung.clone(), opened, twice]).await;
-    let (status, why) = rig.status("1").await;
-    assert_eq!(status, ChainStatus::Anomalous);
-    assert!(why.as_deref().is_some_and(|why| why.contains("door.opened")), "{why:?}");
+    let ([rung, _, shaken], [_, away, _]) = stories("1");
 
     // a cause that nobody has seen, once there was time for it to come
     let of =

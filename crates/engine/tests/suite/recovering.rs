@@ -100,6 +100,7 @@ async fn many_inputs_of_one_saga_in_one_turn_are_one_row_update_with_an_entry_ea
     rig.reply(&write, written(1)).await;
     let mut print = write.clone();
     print.key.step = booklet(1).steps[1].name.clone();
+    print.participant = booklet(1).steps[1].action.participant.clone();
     rig.reply(&print, nothing()).await; // an answer to what is asked in this very turn
     rig.turn().await;
     let detail = rig.show("1").await.expect("stored");

@@ -119,7 +119,8 @@ mod tests {
         };
         check(None, &HEADER);
         check(Some(200), &HEADER);
-        check(Some(80), &["ID", "STATUS", "FAILED AT", "STARTED"]);
+        check(Some(80), &["ID", "STYLE", "STATUS", "FAILED AT", "STARTED"]);
+        check(Some(78), &["ID", "STATUS", "FAILED AT", "STARTED"]);
         check(Some(40), &["ID", "STATUS", "FAILED AT"]);
         check(Some(10), &["ID", "STATUS"]);
     }

@@ -82,22 +82,28 @@ fn output_may_end_in_every_way_without_a_panic() {
         &["show", "1"],
         &["show", "1", "-o", "json"],
         &["start", "1", "--wait", "30s"],
-        &["cancel", "none", "--yes"],
         &["docs", "cli"],
         &["docs", "errors"],
     ] {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        drop(reader);
-        check(&run(args, writer.into()), 0, "");
-        let full = std::fs::File::options().write(true).open("/dev/full").expect("a full disk");
-        let output = run(args, full.into());
-        check(&output, 1, "write the output: No space left on device");
+        check(&run(args, closed_pipe()), 0, "");
+        check(&run(args, full_disk()), 1, "write the output: No space left on device");
     }
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    let output = run(&["watch", "1"], writer.into());
+    check(&run(&["cancel", "one", "--yes"], closed_pipe()), 0, "");
+    check(&run(&["cancel", "two", "--yes"], full_disk()), 1, "write the output: No space left on device");
+    let output = run(&["watch", "1"], closed_pipe());
     check(&output, 1, "");
     assert!(output.stderr.is_empty(), "a pager that quits is no error to tell: {output:?}");
+}
+
+/// A pipe without a reader.
+fn closed_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
+}
+
+fn full_disk() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").expect("a full disk").into()
 }
 
 #[test]

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use crate::replay::{figures, replay, report};
 use crate::support::northwind;
 
-/// Starts the replay again and again; each time it has between 0.15 and 1 s until it is killed, and then `damage` is done.
+/// Starts the replay again and again; each time it has between 0.15 and 1 s until it is killed, later ever longer,
+/// and then `damage` is done.
 fn killed_until_done(folder: &Path, data: &Path, args: &[&str], damage: impl Fn(&mut fastrand::Rng)) -> Output {
     const ROUNDS_MAX: u32 = 300;
     let seed =
@@ -25,7 +26,8 @@ fn killed_until_done(folder: &Path, data: &Path, args: &[&str], damage: impl Fn(
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        std::thread::sleep(Duration::from_millis(rng.u64(150..1_000)));
+        let longest = 1_000 + 50 * u64::from(round); // on a slow machine, early rounds may be too short for any progress
+        std::thread::sleep(Duration::from_millis(rng.u64(150..longest)));
         let done = child.try_wait().expect("it can be asked").is_some();
         let _ = child.kill();
         let output = child.wait_with_output().expect("it ended");

@@ -1,16 +1,18 @@
 //! The barrier's statements on SQLite: each once for each row, in the one process that writes.
 
+use std::collections::BTreeSet;
+
 use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::{Error, Row, Tx, Value};
 
 use super::forget::{Events, Step};
 use super::just_claimed;
 
-/// Takes the step's first action row, or locks the one that is there. (Doing nothing on conflict would wait for who
-/// inserts it just now, but would not lock a row that is there: two refunds at once would both find the charge.)
+/// Inserts the step's first action row; it counts no row where one exists. The writer excludes all others, so that a row
+/// that exists needs no lock.
 const CLAIM: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
     VALUES ($1, $2, 'action', 1, 'claimed', '', $3)
-    ON CONFLICT (saga, step, direction, generation) DO UPDATE SET status = barrier.status";
+    ON CONFLICT (saga, step, direction, generation) DO NOTHING";
 
 const READ: &str = "SELECT direction, generation, status, answer FROM barrier WHERE saga = $1 AND step = $2";
 
@@ -52,21 +54,29 @@ pub(super) async fn claim(
     bytes_max: usize,
 ) -> Result<(Vec<Vec<Row>>, usize), Error> {
     let claims = sorted.iter().map(|key| vec![key.saga.as_str().into(), key.step.as_str().into(), now.0.into()]);
-    tx.execute_each(CLAIM, claims.collect()).await?;
-    let (mut rows, mut bytes) = (Vec::with_capacity(keys.len()), 0_usize);
-    for part in keys.chunks(READ_TOGETHER) {
+    let claimed = tx.execute_each(CLAIM, claims.collect()).await?;
+    let step_of = |key: &StepKey| (key.saga.clone(), key.step.clone());
+    let known: BTreeSet<_> =
+        sorted.iter().zip(claimed).filter(|(_, rows)| *rows == 0).map(|(key, _)| step_of(key)).collect();
+    let mut rows: Vec<Vec<Row>> = keys.iter().map(|_| vec![just_claimed()]).collect();
+    let places = (0..keys.len()).filter(|place| known.contains(&step_of(keys[*place])));
+    let places: Vec<usize> = places.collect();
+    places.iter().for_each(|place| rows[*place].clear());
+    let mut bytes = 0_usize;
+    for part in places.chunks(READ_TOGETHER) {
         if bytes >= bytes_max {
             break;
         }
-        let read = tx.query_each(READ, part.iter().map(|key| step(key)).collect()).await?;
-        for row in read.iter().flatten() {
-            bytes = bytes.saturating_add(row.get::<String>(3)?.len());
+        let read = tx.query_each(READ, part.iter().map(|place| step(keys[*place])).collect()).await?;
+        for (place, found) in part.iter().zip(read) {
+            for row in &found {
+                bytes = bytes.saturating_add(row.get::<String>(3)?.len());
+            }
+            rows[*place] = found;
         }
-        rows.extend(read);
     }
-    let read = rows.len();
-    rows.resize_with(keys.len(), || vec![just_claimed()]); // what is not new is not released for that
-    Ok((rows, read))
+    let unread = places.into_iter().find(|place| rows[*place].is_empty());
+    Ok((rows, unread.unwrap_or(keys.len())))
 }
 
 pub(super) async fn store(tx: &Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
