@@ -22,6 +22,8 @@ const MEASURE: &[(&str, &str)] = &[
     ("crates/engine/src/observer/chains.rs", "how long a caller waits for a chain"),
     ("crates/sagamore/src/http/service.rs", "how long a request waits"),
     ("crates/sagamore/src/cli/", "how long a command waits, and what a benchmark measures"),
+    ("crates/sagamore/examples/memory.rs", "how long the traffic lasts"),
+    ("crates/sagamore/examples/poison/", "how long the sagas beside a poisoned one take"),
     ("crates/sagamore/examples/takeover.rs", "how long a takeover takes"),
     ("sim/src/main.rs", "how long a run of the simulator takes"),
 ];
