@@ -30,6 +30,7 @@ pub(crate) struct Outgoing<'a> {
 
 /// An event whose topic rejects it, with what led to it: that waits in the inbox until the topic takes the event.
 pub(crate) struct Unsent {
+    place: usize,
     pub key: StepKey,
     pub cause: Event,
     pub why: String,
@@ -140,14 +141,27 @@ impl<'a> Outgoing<'a> {
         self.publish_owed(transport).await?;
         self.owed.clear();
         self.dead.clear();
-        for place in self.answered.drain(..) {
-            if let Some(open) = self.open.get_mut(&place).filter(|open| **open > 1) {
-                *open -= 1;
-            } else {
-                self.open.remove(&place);
+        let mut unsent: Vec<usize> = self.unsent.iter().map(|unsent| unsent.place).collect();
+        for place in std::mem::take(&mut self.answered) {
+            match unsent.iter().position(|other| *other == place) {
+                Some(index) => drop(unsent.swap_remove(index)), // until its cause is kept
+                None => self.close(place),
             }
         }
         Ok(())
+    }
+
+    /// Closes the places of these events, whose causes are stored in the inbox.
+    pub(crate) fn kept(&mut self, unsent: &[Unsent]) {
+        unsent.iter().for_each(|unsent| self.close(unsent.place));
+    }
+
+    fn close(&mut self, place: usize) {
+        if let Some(open) = self.open.get_mut(&place).filter(|open| **open > 1) {
+            *open -= 1;
+        } else {
+            self.open.remove(&place);
+        }
     }
 
     async fn publish_owed(&mut self, transport: &dyn Transport) -> Result<(), Error> {
@@ -167,7 +181,7 @@ impl<'a> Outgoing<'a> {
                 Err(error) if error.is_rejection() && error.scope() == Scope::Topic && owed.is_event() => {
                     if let Told::Event { key, cause, .. } = owed.told {
                         let why = format!("what it led to cannot be sent yet: {error}");
-                        self.unsent.push(Unsent { key, cause: *cause, why });
+                        self.unsent.push(Unsent { place: owed.place, key, cause: *cause, why });
                     }
                 }
                 // a reply or an event that cannot be delivered makes a dead letter of what asked for it

@@ -391,6 +391,7 @@ async fn execute(
         let unsent = outgoing.take_unsent();
         over.retain(|over| !unsent.iter().any(|unsent| unsent.key == over.key));
         put_off_unsent(room, &unsent).await?;
+        outgoing.kept(&unsent);
     }
     outgoing.publish(transport).await?; // dead letters, where nothing had to be executed
     Ok(over)
@@ -401,7 +402,7 @@ async fn put_off_unsent(room: &Room<'_>, unsent: &[Unsent]) -> Result<(), Error>
     if unsent.is_empty() {
         return Ok(());
     }
-    let kept = unsent.iter().map(|Unsent { key, cause, why }| {
+    let kept = unsent.iter().map(|Unsent { key, cause, why, .. }| {
         tracing::warn!(service = %room.service.name(), chain = %key.saga, step = %key.step, why, "an event cannot be sent yet");
         Kept { key, event: cause, pause: inbox::AFTER_FAULT, why: Some(why) }
     });
