@@ -48,7 +48,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
     let program = match &options.program {
         Some(program) => std::path::absolute(program)?,
         None => {
-            let built = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
+            let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "sagamore"])?;
             ensure!(built.is_empty(), "build: {}", built.join("; "));
             workspace.path("target/debug/sagamore")
         }

@@ -45,7 +45,7 @@ fn check(workspace: &Workspace, play: fn(&Workspace, &Services, &Path) -> Result
         println!("   LEFT OUT: {ORDERS} does not say where the orders are");
         return Ok(Vec::new());
     };
-    let built = workspace.cargo(&["build", "--quiet", "-p", "sagamore"])?;
+    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "sagamore"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;
