@@ -30,7 +30,7 @@ pub struct UnfitName {
     pub name: String,
     /// What it was to be.
     pub kind: ExternalName,
-    /// What is wrong with it, with the limit.
+    /// The violated limit, as a sentence.
     pub why: String,
 }
 

@@ -172,7 +172,7 @@ impl Transport for Kafka {
 mod tests {
     use super::*;
 
-    /// Nobody listens there: a name is checked before anybody is asked.
+    /// No broker listens at this address: names are checked before the first connection.
     fn options() -> Options {
         Options::new("127.0.0.1:1")
     }

@@ -344,7 +344,7 @@ struct ShowArgs {
 struct CancelArgs {
     /// DEFINITION:KEY, or KEY alone for a checkout.
     id: String,
-    /// Who decides this, and why: it is kept with the saga.
+    /// Name of the person and the reason, stored with the saga
     #[arg(long, value_name = "WHY")]
     reason: Option<String>,
     /// Do not ask.
@@ -358,7 +358,7 @@ struct CancelArgs {
 struct RescueArgs {
     /// DEFINITION:KEY, or KEY alone for an order of the shop.
     id: String,
-    /// Who decides this, and why: it is kept with the saga.
+    /// Name of the person and the reason, stored with the saga
     #[arg(long, value_name = "WHY")]
     reason: String,
     /// Which step; it may be left out where only one waits.

@@ -87,7 +87,7 @@ pub(crate) async fn claim(tx: &Tx, keys: &[&StepKey], now: Timestamp) -> Result<
     Ok(claim_within(tx, keys, now, usize::MAX).await?.known)
 }
 
-/// What is known of claimed steps.
+/// The stored history of claimed steps.
 pub(crate) struct Claimed {
     /// One for each key. Behind the first `read` keys nothing is known, and new claims have to be released.
     pub known: Vec<Known>,

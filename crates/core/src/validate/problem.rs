@@ -57,9 +57,9 @@ pub enum Problem {
     /// A key that is no field of the input.
     #[error("the key is the field '{field}' of the input, but there is only: {}", known.join(", "))]
     UnknownKey {
-        /// What is named.
+        /// The field that the definition names.
         field: String,
-        /// What the input has.
+        /// The fields of the input.
         known: Vec<String>,
     },
     /// A compensation that is the message of its action.

@@ -57,12 +57,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     }
 }
 
-/// What is answered to a path whose parameters are no texts.
+/// The problem for a path with a parameter that is not UTF-8.
 pub fn bad_path() -> Problem {
     Problem::new(Code::BadParameter, "a part of the path is not text in UTF-8")
 }
 
-/// What is answered to a query that the door let through and the handler cannot read.
+/// The problem for a query that passed the checks of its address and that the handler cannot read.
 pub fn bad_query() -> Problem {
     Problem::new(Code::BadParameter, "the query holds a parameter, or a value of one, that this address does not take")
 }

@@ -42,7 +42,7 @@ fn check(address: &Address, request: &Request) -> Result<(), Problem> {
     if request.method() == Method::POST { content_type(address, headers) } else { Ok(()) }
 }
 
-/// What is answered where the path exists and the method does not: what it takes, for OPTIONS in a good answer.
+/// The answer to a method that an existing path lacks: 405 with `Allow`, or 204 with `Allow` for OPTIONS.
 fn other_method(request: &Request, allow: &str) -> Response {
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()

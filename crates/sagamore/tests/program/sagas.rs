@@ -104,7 +104,7 @@ fn a_cancel_of_a_stuck_saga_is_refused_with_the_reason() {
     assert!(refused.json()["detail"].to_string().contains("takes retry, skip or resolve"), "{}", refused.body);
 }
 
-/// What is told once a wait has run out is what is so then.
+/// After a wait that ran out, the answer has the status and the revision of that moment.
 #[test]
 fn a_wait_that_ran_out_tells_the_saga_as_it_stands() {
     let data = data_where_nobody_can_pay();

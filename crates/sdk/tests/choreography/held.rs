@@ -1,5 +1,5 @@
-//! What waits without holding up anything else: an event whose topic rejects it, a row that cannot be read, and the marks
-//! of what is published, at a stop.
+//! Events whose topic rejects them, rows that cannot be read, and the marks of published records at a stop: none of them
+//! holds up other work.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
