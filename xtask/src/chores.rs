@@ -24,7 +24,7 @@ const SEED_DIGITS: usize = 16;
 const CHAOS_MAX: Duration = Duration::from_secs(270);
 
 /// All tests of these crates want real services.
-const REAL: [&str; 4] = ["engine", "kafka", "sdk", "shop"];
+const REAL: [&str; 4] = ["crates/engine", "crates/kafka", "crates/sdk", "shop"];
 /// And these of other crates.
 const REAL_TOO: [&str; 2] = ["postgres", "observed"];
 /// The program as it is built with TLS. Of the whole workspace: with a crate named, cargo would build many dependencies again,
@@ -152,7 +152,7 @@ fn installed_openssl() -> Option<(&'static str, String)> {
 fn real_tests(workspace: &Workspace) -> Result<BTreeSet<String>> {
     let mut names: BTreeSet<String> = REAL_TOO.map(str::to_owned).into();
     for name in REAL {
-        let folder = workspace.path(&format!("crates/{name}/tests"));
+        let folder = workspace.path(&format!("{name}/tests"));
         for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
             let path = entry?.path();
             let is_test = path.extension().is_some_and(|kind| kind == "rs") || path.join("main.rs").is_file();

@@ -62,8 +62,8 @@ mod tests {
             ("crates/sdk/tests/a.rs", ignored, &[concat!("crates/sdk/tests/a.rs:1: #[", "ignore")]),
             ("docs/style.md", unfinished, &[]),
             (".ci/run", &data, &[]),
-            ("crates/shop/tests/northwind.rs", &data, &[]),
-            ("crates/shop/src/lib.rs", &data, &[concat!("crates/shop/src/lib.rs:1: ../", "shared")]),
+            ("shop/tests/northwind.rs", &data, &[]),
+            ("shop/src/lib.rs", &data, &[concat!("shop/src/lib.rs:1: ../", "shared")]),
             ("docs/adr/README.md", &data, &[concat!("docs/adr/README.md:1: ../", "shared")]),
         ];
         for (path, text, expected) in cases {
