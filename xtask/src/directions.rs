@@ -24,6 +24,7 @@ const ALLOWED: &[Allowed] = &[
     Allowed { package: "sagamore-database", uses: &["sagamore-core"], tests_use: &[] },
     Allowed { package: "sagamore-transport", uses: &["sagamore-core"], tests_use: &[] },
     Allowed { package: "sagamore-kafka", uses: &["sagamore-transport"], tests_use: &[] },
+    Allowed { package: "sagamore-inspect", uses: &["sagamore-core", "sagamore-transport"], tests_use: &[] },
     Allowed { package: "sagamore-engine", uses: PORTS, tests_use: &[] },
     Allowed { package: "sagamore-sdk", uses: PORTS, tests_use: &[] },
     Allowed {
@@ -60,6 +61,7 @@ const PROGRAM: &[&str] = &[
     "sagamore-kafka",
     "sagamore-engine",
     "sagamore-sdk",
+    "sagamore-inspect",
     "sagamore-shop",
 ];
 

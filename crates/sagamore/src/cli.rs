@@ -43,7 +43,6 @@ use crate::view::Style;
 use crate::{docs, stack};
 
 pub use output::{Exit, causes, complain, finish, write};
-pub use topics::REPLIES;
 
 /// Sagas: business transactions over several services, undone step by step when one of them refuses.
 ///
@@ -390,9 +389,9 @@ struct ReconcileArgs {
 struct CheckArgs {
     /// The YAML file.
     file: PathBuf,
-    /// Compare it with what the shop's services do; the plan and the definition that are called as the shop's always are.
+    /// Compare it with the services of this program; done without the flag for a name that the program registers
     #[arg(long)]
-    shop: bool,
+    compare: bool,
     #[command(flatten)]
     format: FormatArgs,
 }

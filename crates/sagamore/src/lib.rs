@@ -7,15 +7,12 @@
 #[macro_use]
 mod cli;
 
-mod asyncapi;
 mod client;
 mod clock;
 mod config;
 mod crew;
 mod docs;
 mod draw;
-mod files;
-mod graph;
 mod http;
 mod metrics_help;
 mod plain;
@@ -34,8 +31,8 @@ use cli::{Cli, Exit};
 
 pub use {axum, clap};
 pub use {
-    sagamore_core as core, sagamore_database as database, sagamore_engine as engine, sagamore_kafka as kafka,
-    sagamore_sdk as sdk, sagamore_transport as transport,
+    sagamore_core as core, sagamore_database as database, sagamore_engine as engine, sagamore_inspect as inspect,
+    sagamore_kafka as kafka, sagamore_sdk as sdk, sagamore_transport as transport,
 };
 
 /// Runs the program `sagamore` to its end. Owns the runtime, the log lines and the signals.

@@ -6,8 +6,8 @@ use sagamore_core::plan;
 
 use super::output::Exit;
 use super::{Drawing, GraphArgs};
-use crate::files::{self, Written};
-use crate::{asyncapi, graph};
+use sagamore_inspect::files::{self, Written};
+use sagamore_inspect::{asyncapi, graph};
 
 /// Prints the drawing. Only what may run is drawn.
 pub fn run(args: &GraphArgs) -> Result<Exit> {

@@ -19,7 +19,7 @@ const REPLICATION: u32 = 3;
 const MIN_INSYNC: u32 = 2;
 
 /// Where the services answer; its partitions are what orchestrators share.
-pub const REPLIES: &str = "sagamore.replies";
+pub use sagamore_inspect::REPLIES;
 
 /// A topic that there has to be.
 struct Wanted {

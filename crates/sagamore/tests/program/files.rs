@@ -39,7 +39,7 @@ fn told(file: &str, from: &str, to: &str) -> Vec<String> {
     out.lines().map(|line| line.strip_prefix(&before).unwrap_or(line).to_owned()).collect()
 }
 
-/// This is wrong with it, and nothing else is, but for how it differs from the shop.
+/// This is wrong with it, and nothing else is, but for how it differs from the services.
 #[track_caller]
 fn check(file: &str, from: &str, to: &str, expected: &[&str]) {
     let mut told = told(file, from, to);
@@ -60,7 +60,7 @@ OK: plan 'fulfilment', version 1
             all undone, after payment.failed
             all undone, after payment.failed and shipping.failed
             all undone, after shipping.failed
-  shop      its services do the same
+  compared  the services of this program declare the same
 ";
     assert_eq!((out.as_str(), err.as_str()), (expected, ""));
     let output = run(&["check"], &doc(DEFINITION));
@@ -188,7 +188,7 @@ fn what_the_shop_does_otherwise_is_told() {
     let changed = told(PLAN, "emits: [payment.success]", "emits: [payment.done]");
     assert!(changed.iter().any(|line| line == expected), "{changed:?}");
     let stranger = told(PLAN, "service: shipping", "service: carrier");
-    let expected = "'schedule' is of carrier, a service that the shop does not have: name order or payment or inventory \
+    let expected = "'schedule' is of carrier, a service that this program does not have: name order or payment or inventory \
                     or shipping";
     assert!(stranger.iter().any(|line| line == expected), "{stranger:?}");
     check(
@@ -202,16 +202,16 @@ fn what_the_shop_does_otherwise_is_told() {
 }
 
 #[test]
-fn a_plan_of_another_name_is_compared_with_the_shop_only_when_asked() {
+fn a_plan_of_another_name_is_compared_with_services_only_when_asked() {
     let folder = tempfile::tempdir().expect("a directory");
     let (file, text) = (folder.path().join("visit.yaml"), std::fs::read_to_string(doc(PLAN)).expect("it is there"));
     let other = text.replace("name: fulfilment", "name: visit").replace("name: confirm", "name: nod");
     std::fs::write(&file, other).expect("written");
     assert_eq!(run(&["check"], &file).status.code(), Some(0));
-    let output = run(&["check", "--shop", "-o", "json"], &file);
+    let output = run(&["check", "--compare", "-o", "json"], &file);
     assert_eq!(output.status.code(), Some(1));
     let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
-    assert_eq!((&told["name"], &told["kind"], &told["shop"]), (&"visit".into(), &"plan".into(), &true.into()));
+    assert_eq!((&told["name"], &told["kind"], &told["compared"]), (&"visit".into(), &"plan".into(), &true.into()));
     assert_eq!(told["problems"].as_array().map(Vec::len), Some(2), "{told}");
 }
 

@@ -13,6 +13,9 @@ use serde_json::{Map, Value, json};
 pub use definition::of_definition;
 pub use plan::of_plan;
 
+/// The topic to which services send their replies.
+pub const REPLIES: &str = "sagamore.replies";
+
 /// What is said of every document.
 const ABOUT: &str = "All messages are CloudEvents 1.0 in binary mode, with JSON as their body. They come at least once \
                      and in the order of their keys: carry each ce_id out once.";

@@ -24,6 +24,7 @@ pub enum Written {
 
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are named for what they hold")]
 pub enum Error {
     /// There is no such file, or it is not ours to read.
     #[error("read {}: {source}", path.display())]
@@ -151,21 +152,33 @@ impl Fault {
     }
 }
 
+/// The files in the docs, which the tests of this crate inspect.
+#[cfg(test)]
+pub(crate) mod testing {
+    use sagamore_core::Definition;
+
+    use super::{Plan, Written, parse};
+
+    pub const PLAN: &str = include_str!("../../../docs/plans/fulfilment.yaml");
+    pub const DEFINITION: &str = include_str!("../../../docs/plans/checkout.yaml");
+
+    /// The plan in `docs/plans/fulfilment.yaml`.
+    pub fn fulfilment() -> Plan {
+        let Ok(Written::Plan(plan)) = parse(PLAN) else { panic!("{:?}", parse(PLAN)) };
+        plan
+    }
+
+    /// The definition in `docs/plans/checkout.yaml`.
+    pub fn checkout() -> Definition {
+        let Ok(Written::Definition(draft)) = parse(DEFINITION) else { panic!("{:?}", parse(DEFINITION)) };
+        Definition::check(draft).expect("a definition")
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::testing::{DEFINITION, PLAN};
     use super::*;
-
-    const PLAN: &str = include_str!("../../../docs/plans/fulfilment.yaml");
-    const DEFINITION: &str = include_str!("../../../docs/plans/checkout.yaml");
-
-    #[test]
-    fn the_files_in_the_docs_are_the_shops_plan_and_definition() {
-        let plan = sagamore_shop::choreography::plan().expect("the shop's plan");
-        assert_eq!(parse(PLAN), Ok(Written::Plan(plan)));
-        let Ok(Written::Definition(draft)) = parse(DEFINITION) else { panic!("{:?}", parse(DEFINITION)) };
-        let read = sagamore_core::Definition::check(draft).expect("a definition");
-        assert_eq!(read, sagamore_shop::checkout().expect("the shop's definition"));
-    }
 
     #[track_caller]
     fn check(text: &str, from: &str, to: &str, told: &str) {

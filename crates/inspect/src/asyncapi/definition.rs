@@ -8,8 +8,7 @@ use sagamore_core::definition::{Ask, Definition, Step};
 use sagamore_transport::wire::{command_topic, described};
 use serde_json::{Map, Value, json};
 
-use super::{Action, Document, Operation, reference};
-use crate::cli::REPLIES;
+use super::{Action, Document, Operation, REPLIES, reference};
 
 const ORCHESTRATOR: &str = "sagamore";
 

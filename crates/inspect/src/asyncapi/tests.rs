@@ -3,14 +3,15 @@
 use serde_json::Value;
 
 use super::{of_definition, of_plan};
+use crate::files::testing::{checkout, fulfilment};
 
 fn plan() -> Value {
-    let plan = sagamore_shop::choreography::plan().expect("the shop's plan");
+    let plan = fulfilment();
     serde_json::from_str(&of_plan(&plan)).expect("JSON")
 }
 
 fn definition() -> Value {
-    let definition = sagamore_shop::checkout().expect("the shop's definition");
+    let definition = checkout();
     serde_json::from_str(&of_definition(&definition)).expect("JSON")
 }
 

@@ -5,6 +5,7 @@ use sagamore_core::definition::Definition;
 use serde_json::{Value, json};
 
 use super::{of_definition, of_plan};
+use crate::files::testing::{checkout, fulfilment};
 
 /// Somebody rings, and two hosts open side by side or are not at home.
 fn visit() -> Plan {
@@ -78,9 +79,9 @@ fn check(svg: &str, cards: usize) {
 #[test]
 fn nothing_lies_on_anything_else() {
     check(&of_plan(&visit()).svg(), 4 + 3);
-    check(&of_plan(&sagamore_shop::choreography::plan().expect("the shop's plan")).svg(), 5 + 3);
+    check(&of_plan(&fulfilment()).svg(), 5 + 3);
     check(&of_definition(&trip()).svg(), 3 + 2);
-    check(&of_definition(&sagamore_shop::checkout().expect("the shop's definition")).svg(), 5 + 3);
+    check(&of_definition(&checkout()).svg(), 5 + 3);
 }
 
 #[test]
