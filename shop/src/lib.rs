@@ -4,6 +4,8 @@
 //! Each service has its local transactions in `domain.rs`, which know nothing of sagas, and one file for the style in
 //! which they are called. What a service keeps, and how it is loaded and read, is in a file named after it.
 
+extern crate sagamore_sdk as sagamore; // for the derives
+
 pub mod databases;
 mod schema;
 

@@ -2,6 +2,8 @@
 //!
 //! The same seed always leads to the same trace. Nothing in here is used by the program itself.
 
+extern crate sagamore_sdk as sagamore; // for the derives
+
 pub mod world;
 
 pub mod faults;

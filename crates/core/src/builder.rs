@@ -1,6 +1,7 @@
 //! A plan written in Rust: the compiler checks the wiring, and what comes out is a [`Draft`] like any other.
 //!
 //! ```
+//! # extern crate sagamore_core as sagamore;
 //! use sagamore_core::{Definition, Message, definition};
 //!
 //! #[derive(Message)]
@@ -222,6 +223,7 @@ impl<A: Action> Asking<'_, A> {
     ///
     /// Only what undoes this very action is taken:
     /// ```compile_fail,E0271
+    /// # extern crate sagamore_core as sagamore;
     /// # use sagamore_core::{Definition, Message};
     /// #[derive(Message)]
     /// #[message(to = "payment")]

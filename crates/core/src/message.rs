@@ -121,18 +121,33 @@ pub struct Swept {
     pub before: Timestamp,
 }
 
-/// Refusal codes that the SDK itself gives.
+/// Codes of the refusals that the SDK itself returns. `#[derive(Refusal)]` rejects them.
 pub mod code {
-    /// The action came after its compensation: it will never run.
+    /// The action arrived after its compensation: it will never run.
     pub const ALREADY_COMPENSATED: &str = "already-compensated";
-    /// The body could not be read as the message that the name promises.
+    /// The body cannot be read as the message that the name promises.
     pub const UNDECODABLE: &str = "undecodable";
     /// The chain's deadline passed before the pivot had acted: it never will.
     pub const OVERDUE: &str = "overdue";
     /// The chain ended before the reaction had run: it never will.
     pub const ENDED: &str = "ended";
-    /// A newer generation of the same step has been seen.
+    /// A newer generation of the same step has arrived.
     pub const SUPERSEDED: &str = "superseded";
+
+    pub(super) const ALL: [&str; 5] = [ALREADY_COMPENSATED, UNDECODABLE, OVERDUE, ENDED, SUPERSEDED];
+}
+
+/// Whether a code belongs to the SDK. A constant, so that the derive can check it.
+#[doc(hidden)]
+pub const fn is_reserved(code: &str) -> bool {
+    let mut index = 0;
+    while index < code::ALL.len() {
+        if crate::__private::same(code, code::ALL[index]) {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 impl Command {
@@ -173,16 +188,50 @@ impl Refusal {
     }
 }
 
-/// What a participant may say no with: a [`Refusal`], [`Never`], or any error enum.
+/// A value that a handler can refuse with: a type with `#[derive(Refusal)]`, a [`Refusal`], or [`Never`].
 ///
-/// An error's variant in kebab-case is the code, its `Display` the message:
-/// `Declined::NotEnoughMoney` becomes `not-enough-money`.
+/// ```
+/// # extern crate sagamore_core as sagamore;
+/// use sagamore::Refusal;
+/// use sagamore::message::IntoRefusal;
+///
+/// #[derive(Debug, Refusal)]
+/// enum Declined {
+///     #[refusal(code = "not-enough-money", message = "the account holds too little")]
+///     NotEnoughMoney,
+///     #[refusal(code = "unknown-customer", message = "{0} has no account")]
+///     Unknown(String),
+/// }
+///
+/// let refusal = Declined::Unknown("VINET".into()).into_refusal();
+/// assert_eq!(refusal, Refusal::new("unknown-customer", "VINET has no account"));
+/// ```
+/// The code is part of the protocol and has to be written down. The name of a variant is not:
+/// ```compile_fail
+/// # extern crate sagamore_core as sagamore;
+/// #[derive(Debug, sagamore::Refusal)]
+/// enum Declined {
+///     #[refusal(message = "the account holds too little")]
+///     NotEnoughMoney, // `NotEnoughMoney` has no refusal code: write `#[refusal(code = "..")]` above it
+/// }
+/// ```
+/// Codes of the SDK itself are reserved:
+/// ```compile_fail,E0080
+/// # extern crate sagamore_core as sagamore;
+/// #[derive(Debug, sagamore::Refusal)]
+/// #[refusal(code = "undecodable", message = "unreadable")]
+/// struct Unreadable;
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot refuse with `{Self}`: it has no refusal code",
+    note = "write `#[derive(Refusal)]` on it, and `#[refusal(code = \"..\")]` above each variant"
+)]
 pub trait IntoRefusal {
-    /// The no as data.
+    /// The refusal as it is stored and sent.
     fn into_refusal(self) -> Refusal;
 }
 
-/// The refusal of what cannot refuse.
+/// The refusal of a handler that cannot refuse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}
 
@@ -192,11 +241,9 @@ impl IntoRefusal for Refusal {
     }
 }
 
-impl<E: std::error::Error> IntoRefusal for E {
+impl IntoRefusal for Never {
     fn into_refusal(self) -> Refusal {
-        let debug = format!("{self:?}");
-        let variant = debug.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or_default();
-        Refusal::new(kebab_case(variant), self.to_string())
+        match self {}
     }
 }
 
@@ -208,45 +255,78 @@ impl std::fmt::Display for Never {
     }
 }
 
-/// `NotEnoughMoney` -> `not-enough-money`.
-fn kebab_case(name: &str) -> String {
-    let mut text = String::with_capacity(name.len() + 4);
-    for letter in name.chars() {
-        if letter == '_' || (letter.is_uppercase() && !text.is_empty() && !text.ends_with('-')) {
-            text.push('-');
-        }
-        text.extend(letter.to_lowercase().filter(|lower| *lower != '_'));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use sagamore_macros::Refusal;
+
     use super::*;
 
-    #[derive(Debug, thiserror::Error)]
+    #[derive(Debug, thiserror::Error, Refusal)]
     enum Declined {
         #[error("the account holds too little")]
-        NotEnoughMoney,
+        #[refusal(code = "not-enough-money")]
+        Short,
         #[error("no account of {customer}")]
-        UnknownCustomer { customer: String },
-        #[error("closed since {0}")]
-        Closed(u32),
+        #[refusal(code = "unknown-customer")]
+        Unknown { customer: String },
+    }
+
+    #[derive(Debug, Refusal)]
+    enum Rejected<T: std::fmt::Debug> {
+        #[refusal(code = "taken", message = "{{{1}}} is taken by {0:?}")]
+        Taken(T, u32),
+        #[refusal(code = "closed-since", message = "closed since {year:04}")]
+        Closed {
+            year: u32,
+            #[expect(dead_code, reason = "a message need not name every field")]
+            month: u32,
+        },
+        #[refusal(code = "gone", message = "gone")]
+        Gone,
+    }
+
+    #[derive(Debug, Refusal)]
+    #[refusal(code = "out-of-stock", message = "no {sku} left")]
+    struct OutOfStock {
+        sku: &'static str,
+    }
+
+    #[derive(Refusal)]
+    enum Impossible {}
+
+    impl std::fmt::Display for Impossible {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            match *self {}
+        }
+    }
+
+    fn check(refusal: impl IntoRefusal, code: &str, message: &str) {
+        assert_eq!(refusal.into_refusal(), Refusal::new(code, message));
     }
 
     #[test]
-    fn an_error_enum_is_a_refusal_with_its_variant_as_the_code() {
-        let check = |declined: Declined, code, message| {
-            assert_eq!(declined.into_refusal(), Refusal::new(code, message));
-        };
-        check(Declined::NotEnoughMoney, "not-enough-money", "the account holds too little");
-        check(Declined::UnknownCustomer { customer: "VINET".into() }, "unknown-customer", "no account of VINET");
-        check(Declined::Closed(1998), "closed", "closed since 1998");
+    fn a_refusal_has_the_code_of_its_variant_and_its_display_as_the_message() {
+        check(Declined::Short, "not-enough-money", "the account holds too little");
+        check(Declined::Unknown { customer: "VINET".into() }, "unknown-customer", "no account of VINET");
+    }
+
+    #[test]
+    fn a_derived_message_names_fields() {
+        check(Rejected::Taken("ADA", 7), "taken", "{7} is taken by \"ADA\"");
+        check(Rejected::<()>::Closed { year: 998, month: 1 }, "closed-since", "closed since 0998");
+        check(Rejected::<()>::Gone, "gone", "gone");
+        check(OutOfStock { sku: "11" }, "out-of-stock", "no 11 left");
     }
 
     #[test]
     fn a_refusal_stays_what_it_is() {
-        let refusal = Refusal::new("out-of-stock", "none left");
-        assert_eq!(refusal.clone().into_refusal(), refusal);
+        check(Refusal::new("out-of-stock", "none left"), "out-of-stock", "none left");
+        assert!(None::<Impossible>.map(IntoRefusal::into_refusal).is_none());
+    }
+
+    #[test]
+    fn the_codes_of_the_sdk_are_reserved() {
+        assert!(is_reserved(code::OVERDUE) && is_reserved(code::UNDECODABLE));
+        assert!(!is_reserved("overdue-book") && !is_reserved("end") && !is_reserved(""));
     }
 }

@@ -4,6 +4,7 @@
 //! a line that does not hold panics with what was expected, what is outstanding, and the journal so far.
 //!
 //! ```
+//! # extern crate sagamore_core as sagamore;
 //! use sagamore_core::saga::Status;
 //! use sagamore_core::script::Script;
 //! use sagamore_core::{Definition, Message, Refusal};

@@ -1,21 +1,36 @@
-//! `#[derive(Message)]`: a plain struct becomes a message, and its fields become references for plans.
+//! The derives: `#[derive(Message)]` for what services exchange, `#[derive(Refusal)]` for reasons to refuse.
 //!
-//! What it implements is documented where it is used: `sagamore_core::typed`. The code that comes out names the crate
-//! `sagamore_core`, so that is a dependency of every crate that derives.
+//! The generated code names `::sagamore::__private` only. Crates that `sagamore` itself is built from state their own
+//! root once (`extern crate sagamore_sdk as sagamore;`). `crate = ..` names the root where `sagamore` was renamed.
 
 mod message;
+mod refusal;
+mod root;
 
 use proc_macro::TokenStream;
 
-/// Makes a struct with named fields, or a unit struct, a message of the same name in kebab-case.
+/// Implements `Message` for a struct with named fields or a unit struct. Its name on the wire is in kebab-case.
 ///
-/// - `#[message(to = "payment", yields = Charged)]`: an action of that participant, and what it gives (`()` if left out).
-/// - `#[message(to = "payment", undoes = Charge)]`: what undoes that action of the same participant.
+/// - `#[message(to = "payment", yields = Charged)]`: an action of that participant, and its output (`()` by default).
+/// - `#[message(to = "payment", undoes = Charge)]`: the compensation of that action of the same participant.
 /// - `#[message(name = "payment.charge.v2")]`: another name on the wire.
+/// - `#[message(crate = money::sagamore)]`: where the crate `sagamore` is, if not at `::sagamore`.
 ///
 /// Fields are in camelCase on the wire, and unknown ones are ignored. `Charge` also gets `ChargeFrom`: the same fields
 /// as references. A unit struct is an empty object on the wire and stands for its own references.
 #[proc_macro_derive(Message, attributes(message))]
 pub fn message(input: TokenStream) -> TokenStream {
     message::expand(syn::parse_macro_input!(input)).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Implements `IntoRefusal` for an enum with a code on each variant, or a struct with a code.
+///
+/// - `#[refusal(code = "not-enough-money")]`: the stable code on the wire. The name of a variant never determines it.
+/// - `#[refusal(code = "not-free", message = "seat {0} is taken")]`: also implements `Display` and
+///   `Error`. Placeholders name fields: `{0}`, `{seat}`, `{seat:?}`. Without a `message` on any variant, `Display`
+///   comes from elsewhere (thiserror, or by hand), and is the message.
+/// - `#[refusal(crate = money::sagamore)]` on the type: where the crate `sagamore` is, if not at `::sagamore`.
+#[proc_macro_derive(Refusal, attributes(refusal))]
+pub fn refusal(input: TokenStream) -> TokenStream {
+    refusal::expand(syn::parse_macro_input!(input)).unwrap_or_else(|error| error.to_compile_error()).into()
 }

@@ -1,13 +1,16 @@
-//! What `#[derive(Message)]` reads and writes.
+//! Expands `#[derive(Message)]`.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 use syn::{Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Path, Result, Type, Visibility};
 
-/// What stands in `#[message(..)]`.
+use crate::root::Root;
+
+/// The contents of `#[message(..)]`.
 #[derive(Default)]
 struct Options {
+    root: Root,
     to: Option<LitStr>,
     name: Option<LitStr>,
     yields: Option<Type>,
@@ -25,11 +28,12 @@ struct Member<'a> {
 pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     let (message, options, members) = (&input.ident, Options::read(&input)?, members(&input)?);
     let name = options.name(message)?;
-    let (from, mirror) = mirror(&input, &members);
-    let (serde, role) = (serde(message, &members), role(message, &options)?);
+    let root = &options.root;
+    let (from, mirror) = mirror(&input, &members, root);
+    let (serde, role) = (serde(message, &members, root), role(message, &options)?);
     Ok(quote! {
         #[automatically_derived]
-        impl ::sagamore_core::typed::Message for #message {
+        impl #root::Message for #message {
             const NAME: &'static str = #name;
             type From = #from;
         }
@@ -45,11 +49,16 @@ impl Options {
         for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("message")) {
             attribute.parse_nested_meta(|meta| {
                 match meta.path.get_ident().map(Ident::to_string).as_deref() {
+                    Some("crate") => options.root = Root::read(&meta)?,
                     Some("to") => options.to = Some(legal(meta.value()?.parse()?)?),
                     Some("name") => options.name = Some(legal(meta.value()?.parse()?)?),
                     Some("yields") => options.yields = Some(meta.value()?.parse()?),
                     Some("undoes") => options.undoes = Some(meta.value()?.parse()?),
-                    _ => return Err(meta.error("write `to = \"..\"`, `yields = ..`, `undoes = ..` or `name = \"..\"`")),
+                    _ => {
+                        let wanted =
+                            "write `to = \"..\"`, `yields = ..`, `undoes = ..`, `name = \"..\"` or `crate = ..`";
+                        return Err(meta.error(wanted));
+                    }
                 }
                 Ok(())
             })?;
@@ -57,7 +66,7 @@ impl Options {
         Ok(options)
     }
 
-    /// `payment.charge`, or `charge` when it is nobody's command.
+    /// `payment.charge`, or `charge` for a message without a receiver.
     fn name(&self, message: &Ident) -> Result<String> {
         let own = kebab_case(&message.unraw().to_string());
         let name = match (&self.name, &self.to) {
@@ -70,7 +79,7 @@ impl Options {
     }
 }
 
-/// Whether the core would take the text as a name; better said here than when the plan is built.
+/// The core has the same rule: this check moves the error from the start of a program to its compilation.
 fn legal(name: LitStr) -> Result<LitStr> {
     let text = name.value();
     let first = text.starts_with(|letter: char| letter.is_ascii_lowercase());
@@ -78,7 +87,10 @@ fn legal(name: LitStr) -> Result<LitStr> {
     if first && rest && text.len() <= 100 {
         return Ok(name);
     }
-    Err(Error::new(name.span(), format!("`{text}` is no name: use a-z, 0-9, '-' and '.', a letter first, 100 at most")))
+    Err(Error::new(
+        name.span(),
+        format!("`{text}` is not a name: use a-z, 0-9, '-' and '.', a letter first, 100 at most"),
+    ))
 }
 
 fn members(input: &DeriveInput) -> Result<Vec<Member<'_>>> {
@@ -101,18 +113,19 @@ fn member(field: &Field) -> Option<Member<'_>> {
     Some(Member { ident, holds: &field.ty, vis: &field.vis, wire: camel_case(&ident.unraw().to_string()) })
 }
 
-/// A hidden struct of the same shape carries serde's derives; `remote` makes them read and write the message.
-fn serde(message: &Ident, members: &[Member<'_>]) -> TokenStream {
+/// Serde's derives are on a hidden struct of the same shape. `remote` makes them read and write the message.
+fn serde(message: &Ident, members: &[Member<'_>], root: &Root) -> TokenStream {
+    let serde = quote!(#root::serde).to_string();
     let remote = message.to_string();
     let fields = members.iter().map(|Member { ident, holds, wire, .. }| {
         quote! { #[serde(rename = #wire)] #ident: #holds }
     });
     quote! {
         const _: () = {
-            use ::sagamore_core::__private::serde;
+            use #root::serde;
 
             #[derive(serde::Serialize, serde::Deserialize)]
-            #[serde(crate = "::sagamore_core::__private::serde", remote = #remote)]
+            #[serde(crate = #serde, remote = #remote)]
             struct Wire { #(#fields),* }
 
             #[automatically_derived]
@@ -132,14 +145,14 @@ fn serde(message: &Ident, members: &[Member<'_>]) -> TokenStream {
     }
 }
 
-/// The struct of references and its impl; a message without fields is its own.
-fn mirror(input: &DeriveInput, members: &[Member<'_>]) -> (Ident, TokenStream) {
+/// The struct of references and its impl. A message without fields is its own mirror.
+fn mirror(input: &DeriveInput, members: &[Member<'_>], root: &Root) -> (Ident, TokenStream) {
     let (message, vis) = (&input.ident, &input.vis);
     let from = if members.is_empty() { message.clone() } else { format_ident!("{}From", message) };
     let declared = (!members.is_empty()).then(|| {
         let doc = format!("The fields of [`{message}`] as references.");
         let fields = members.iter().map(|Member { ident, holds, vis, .. }| {
-            quote! { #vis #ident: ::sagamore_core::typed::Ref<#holds> }
+            quote! { #vis #ident: #root::Ref<#holds> }
         });
         quote! {
             #[doc = #doc]
@@ -154,15 +167,15 @@ fn mirror(input: &DeriveInput, members: &[Member<'_>]) -> (Ident, TokenStream) {
         #declared
 
         #[automatically_derived]
-        impl ::sagamore_core::typed::Mirror for #from {
+        impl #root::Mirror for #from {
             type Of = #message;
             const FIELDS: &'static [&'static str] = &[#(#wire),*];
 
-            fn of(_source: ::sagamore_core::typed::Origin) -> Self {
-                Self { #(#ident: ::sagamore_core::typed::Ref::new(_source, #wire)),* }
+            fn of(_source: #root::Origin) -> Self {
+                Self { #(#ident: #root::Ref::new(_source, #wire)),* }
             }
 
-            fn into_fields(self) -> ::std::collections::BTreeMap<&'static str, ::sagamore_core::typed::Field> {
+            fn into_fields(self) -> ::std::collections::BTreeMap<&'static str, #root::Field> {
                 ::std::collections::BTreeMap::from([#((#wire, self.#ident.field())),*])
             }
         }
@@ -172,12 +185,13 @@ fn mirror(input: &DeriveInput, members: &[Member<'_>]) -> (Ident, TokenStream) {
 
 /// Action, undo, or neither.
 fn role(message: &Ident, options: &Options) -> Result<TokenStream> {
+    let root = &options.root;
     match (&options.to, &options.yields, &options.undoes) {
         (Some(to), yields, None) => {
             let yields = yields.as_ref().map_or_else(|| quote! { () }, |yields| quote! { #yields });
             Ok(quote! {
                 #[automatically_derived]
-                impl ::sagamore_core::typed::Action for #message {
+                impl #root::Action for #message {
                     const PARTICIPANT: &'static str = #to;
                     type Output = #yields;
                 }
@@ -187,11 +201,11 @@ fn role(message: &Ident, options: &Options) -> Result<TokenStream> {
             let elsewhere = format!("`{message}` undoes an action of another participant: `to` must be the same");
             Ok(quote! {
                 #[automatically_derived]
-                impl ::sagamore_core::typed::Undoes for #message {
+                impl #root::Undoes for #message {
                     type Action = #action;
                 }
                 const _: () = ::core::assert!(
-                    ::sagamore_core::__private::same(<#action as ::sagamore_core::typed::Action>::PARTICIPANT, #to),
+                    #root::same(<#action as #root::Action>::PARTICIPANT, #to),
                     #elsewhere
                 );
             })

@@ -2,6 +2,8 @@
 //!
 //! Three services and an orchestrator in one process; docs/your-own.md walks through it.
 
+extern crate sagamore_sdk as sagamore; // for the derives
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +11,7 @@ use std::time::Duration;
 use sagamore_core::saga::Status;
 use sagamore_core::{Body, Definition, definition};
 use sagamore_engine::{Handle, Orchestrator, Start};
-use sagamore_sdk::{Database, Decided, Fault, Message, Migration, Never, Participant, Service, Tx, done, refused};
+use sagamore_sdk::{Database, Decided, Fault, Message, Migration, Never, Participant, Refusal, Service, Tx, done, refused};
 use sagamore_transport::{Log, Transport, log};
 use tokio::task::JoinSet;
 
@@ -55,11 +57,11 @@ struct Issue {
 }
 
 /// Why somebody says no.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Refusal)]
 enum Declined {
-    #[error("seat {0} is not free")]
+    #[refusal(code = "not-free", message = "seat {0} is not free")]
     NotFree(String),
-    #[error("card {0} holds too little")]
+    #[refusal(code = "not-enough-money", message = "card {0} holds too little")]
     NotEnoughMoney(String),
 }
 

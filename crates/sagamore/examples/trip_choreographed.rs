@@ -2,6 +2,8 @@
 //!
 //! Three services and an observer in one process; docs/your-own.md walks through it.
 
+extern crate sagamore_sdk as sagamore; // for the derives
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use sagamore_core::SagaId;
 use sagamore_core::plan::{self, Plan};
 use sagamore_engine::{ChainStatus, Chains, Observer, ObserverOptions};
 use sagamore_sdk::{
-    Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction,
+    Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction, Refusal,
     Service, Tx, done, on, refused,
 };
 use sagamore_transport::{Log, Transport, log};
@@ -55,11 +57,11 @@ struct TicketIssued {
 }
 
 /// Why somebody says no.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Refusal)]
 enum Declined {
-    #[error("seat {0} is not free")]
+    #[refusal(code = "not-free", message = "seat {0} is not free")]
     NotFree(String),
-    #[error("card {0} holds too little")]
+    #[refusal(code = "not-enough-money", message = "card {0} holds too little")]
     NotEnoughMoney(String),
 }
 

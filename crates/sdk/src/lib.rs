@@ -3,6 +3,7 @@
 //! Barrier, business change and stored reply are one local transaction, whatever arrives and in whatever order.
 //!
 //! ```
+//! # extern crate sagamore_sdk as sagamore;
 //! use std::sync::Arc;
 //!
 //! use sagamore_core::{Body, Command, Direction, Outcome, ReplyTo, StepKey};
@@ -44,6 +45,8 @@
 //! }
 //! ```
 
+extern crate self as sagamore; // for the derives
+
 pub mod decided;
 pub mod error;
 
@@ -80,6 +83,8 @@ pub use participant::{Options, Participant, Turned};
 pub use reaction::{Heard, Reaction, Told, on};
 pub use service::Service;
 
+#[doc(hidden)]
+pub use sagamore_core::__private;
 pub use sagamore_core::message::{IntoRefusal, Never};
 pub use sagamore_core::typed::{Action, Undoes};
 pub use sagamore_core::{Body, Message, Name, Refusal, Timestamp};

@@ -24,6 +24,7 @@ type Undo = dyn Fn(Tx, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadabl
 /// A reaction that is told by an `E`, the event that says it holds.
 ///
 /// ```
+/// # extern crate sagamore_sdk as sagamore;
 /// # use sagamore_sdk::{Decided, Message, Never, Reaction, Service, Tx, done, on};
 /// # #[derive(Message)] #[message(name = "order.created")] struct OrderCreated { order_id: String, cents: i64 }
 /// # #[derive(Message)] #[message(name = "payment.success")] struct PaymentSuccess { order_id: String, cents: i64 }

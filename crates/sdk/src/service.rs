@@ -17,6 +17,7 @@ use crate::reaction::{Declared, Heard, Reaction};
 /// A service that takes part in sagas. Clones share the handlers.
 ///
 /// ```
+/// # extern crate sagamore_sdk as sagamore;
 /// # use sagamore_sdk::{Decided, Message, Never, Service, Tx, done};
 /// # #[derive(Message)] #[message(to = "payment", yields = Charged)] struct Charge { cents: i64 }
 /// # #[derive(Message)] struct Charged { cents: i64 }
@@ -120,6 +121,7 @@ impl Service {
     /// has several keys. They have no namespaces: an order and a customer of one name share a key, which costs only time.
     ///
     /// ```
+    /// # extern crate sagamore_sdk as sagamore;
     /// # use sagamore_sdk::{Decided, Message, Never, Service, Tx, done};
     /// # #[derive(Message)] #[message(to = "payment", yields = Charged)] struct Charge { customer_id: String }
     /// # #[derive(Message)] struct Charged { customer_id: String }
@@ -149,6 +151,7 @@ impl Service {
     /// Reacts to events, by a local transaction likewise. A reaction that may be refused says by which event that is told:
     ///
     /// ```compile_fail,E0277
+    /// # extern crate sagamore_sdk as sagamore;
     /// # use sagamore_sdk::{Decided, Message, Reaction, Refusal, Service, Tx, done};
     /// # #[derive(Message)] #[message(name = "order.created")] struct OrderCreated { order_id: String }
     /// # #[derive(Message)] #[message(name = "payment.success")] struct PaymentSuccess { order_id: String }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use sagamore_database::Value;
-use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
+use sagamore_sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
 use super::messages::{Pieces, Reserve, Reserved};
 use crate::form::{Line, PIECES_MAX, identifier};
@@ -40,22 +40,26 @@ const GIVE_BACK: &str =
     "UPDATE stock SET on_hand = on_hand + $2, reserved = reserved - $2 WHERE sku = $1 AND reserved >= $2";
 
 /// Why the inventory service says no.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
 pub enum Short {
     /// Fewer pieces are on hand than wanted.
     #[error("there are not enough pieces of {sku}")]
+    #[refusal(code = "out-of-stock")]
     OutOfStock {
         /// Of what.
         sku: String,
     },
     /// The order or a sku has no name that can be kept.
     #[error("{0}")]
+    #[refusal(code = "invalid-reservation")]
     InvalidReservation(String),
     /// No such product.
     #[error("there is no product {0}")]
+    #[refusal(code = "unknown-sku")]
     UnknownSku(String),
     /// Not a number of pieces that can be set aside.
     #[error("{quantity} is no number of pieces of {sku}")]
+    #[refusal(code = "invalid-quantity")]
     InvalidQuantity {
         /// Of what.
         sku: String,
@@ -64,9 +68,11 @@ pub enum Short {
     },
     /// There is a reservation for the order, made by somebody else.
     #[error("order {0} has a reservation already")]
+    #[refusal(code = "already-reserved")]
     AlreadyReserved(String),
     /// There is no such reservation, or it was released by other means.
     #[error("there is no reservation of order {0} to release")]
+    #[refusal(code = "nothing-to-release")]
     NothingToRelease(String),
 }
 

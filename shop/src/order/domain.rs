@@ -4,7 +4,7 @@
 //! statement. Others are told so at once, they never wait. Who holds the lock stands in the row.
 
 use sagamore_database::Text;
-use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
+use sagamore_sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
 use super::messages::{Confirm, Create, Created};
 use super::orders::Status;
@@ -31,34 +31,41 @@ pub const MIGRATIONS: &[Migration] = &[
 ];
 
 /// Why the order service says no.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
 pub enum Rejected {
     /// The order makes no sense.
     #[error("{0}")]
+    #[refusal(code = "invalid-order")]
     InvalidOrder(String),
     /// The id is taken.
     #[error("there is an order {0} already")]
+    #[refusal(code = "order-exists")]
     OrderExists(String),
     /// The idempotency key of the request belongs to another one.
     #[error("the idempotency key was used before, with another request")]
+    #[refusal(code = "key-used")]
     KeyUsed,
     /// No such order.
     #[error("there is no order {0}")]
+    #[refusal(code = "unknown-order")]
     UnknownOrder(String),
     /// Somebody else works on it.
     #[error("the order is locked by {by}")]
+    #[refusal(code = "order-is-locked")]
     OrderIsLocked {
         /// Who.
         by: String,
     },
     /// The lock was taken from who wanted to settle it.
     #[error("the order is no longer locked by {by}")]
+    #[refusal(code = "lock-is-gone")]
     LockIsGone {
         /// Who held it.
         by: String,
     },
     /// It is confirmed or cancelled, for good.
     #[error("the order is {status} already")]
+    #[refusal(code = "already-settled")]
     AlreadySettled {
         /// What it is.
         status: Status,

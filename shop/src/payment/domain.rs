@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the balances and the charges that were not refunded add up to what was loaded.
 
-use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
+use sagamore_sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
 use super::messages::{Charge, Charged};
 use crate::form::{CENTS_MAX, identifier};
@@ -30,25 +30,31 @@ pub const MIGRATIONS: &[Migration] = &[
 ];
 
 /// Why the payment service says no.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
 pub enum Declined {
     /// The account holds too little.
     #[error("the account holds less than the order costs")]
+    #[refusal(code = "not-enough-money")]
     NotEnoughMoney,
     /// No such account.
     #[error("there is no account of {0}")]
+    #[refusal(code = "unknown-customer")]
     UnknownCustomer(String),
     /// The order or the customer has no name that can be kept.
     #[error("{0}")]
+    #[refusal(code = "invalid-charge")]
     InvalidCharge(String),
     /// Not an amount of money that can be taken.
     #[error("{0} is no amount to charge, in cents")]
+    #[refusal(code = "invalid-amount")]
     InvalidAmount(i64),
     /// The order was charged before, by somebody else.
     #[error("order {0} is charged already")]
+    #[refusal(code = "already-charged")]
     AlreadyCharged(String),
     /// There is no such charge, or it was refunded by other means.
     #[error("there is no charge of order {0} to give back")]
+    #[refusal(code = "nothing-to-refund")]
     NothingToRefund(String),
 }
 

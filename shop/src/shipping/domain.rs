@@ -1,6 +1,6 @@
 //! The shipping service's local transactions.
 
-use sagamore_sdk::{Decided, Fault, Migration, Tx, done, refused};
+use sagamore_sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
 use super::messages::{Schedule, Scheduled};
 use crate::form::identifier;
@@ -16,19 +16,22 @@ pub const MIGRATIONS: &[Migration] = &[
 ];
 
 /// Why the shipping service says no.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
 pub enum Unshippable {
     /// No carrier goes there, or nobody has ever heard of it.
     #[error("no carrier serves {country}")]
+    #[refusal(code = "no-carrier")]
     NoCarrier {
         /// Where to.
         country: String,
     },
     /// The order has no name that can be kept, or the address is none.
     #[error("{0}")]
+    #[refusal(code = "invalid-shipment")]
     InvalidShipment(String),
     /// There is a shipment of the order, asked for by somebody else.
     #[error("order {0} is on its way already")]
+    #[refusal(code = "already-scheduled")]
     AlreadyScheduled(String),
 }
 

@@ -1,5 +1,7 @@
 //! The tests of this crate as one program: one link instead of 12.
 
+extern crate sagamore_core as sagamore; // for the derives
+
 mod backward;
 mod drawn;
 mod faults;

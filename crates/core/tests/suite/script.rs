@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sagamore_core::saga::Status::{Compensated, Completed};
 use sagamore_core::script::Script;
-use sagamore_core::{Definition, Message};
+use sagamore_core::{Definition, Message, Refusal};
 
 #[derive(Message)]
 struct Tea {
@@ -47,11 +47,13 @@ struct Serve {
 #[message(to = "table")]
 struct Clear;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Refusal)]
 enum Declined {
     #[error("there is no water")]
+    #[refusal(code = "no-water")]
     NoWater,
     #[error("the table is taken")]
+    #[refusal(code = "table-taken")]
     TableTaken,
 }
 

@@ -1,5 +1,7 @@
 //! The tests of this crate as one program: one link instead of 16.
 
+extern crate sagamore_core as sagamore; // for the derives
+
 mod aside;
 mod bytes;
 mod clocks;

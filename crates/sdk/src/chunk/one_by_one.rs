@@ -8,7 +8,7 @@ use sagamore_database::{Migration, Row};
 
 use super::*;
 use crate::decided::{done, refused};
-use sagamore_core::Message;
+use sagamore_core::{Message, Refusal};
 
 /// Chunks on a server; in memory, where each statement is over at once, fewer do.
 const CHUNKS: (usize, usize) = (10_000, 1_000);
@@ -67,11 +67,11 @@ struct Counted {
     cents: i64,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Refusal)]
 enum Declined {
-    #[error("too little money")]
+    #[refusal(code = "too-little", message = "too little money")]
     TooLittle,
-    #[error("paid before")]
+    #[refusal(code = "paid-before", message = "paid before")]
     PaidBefore,
 }
 

@@ -1,5 +1,7 @@
 //! Services that react to each other's events, driven turn by turn on databases and a log in memory.
 
+extern crate sagamore_sdk as sagamore; // for the derives
+
 mod held;
 mod toy;
 mod unreliable;

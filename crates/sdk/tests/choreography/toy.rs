@@ -8,7 +8,7 @@ use futures_util::future::{join, join_all, join4};
 use sagamore_core::message::Event;
 use sagamore_core::{Body, Direction, StepKey, Timestamp};
 use sagamore_sdk::{
-    Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction,
+    Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction, Refusal,
     Service, Tx, done, facts, on, refused,
 };
 use sagamore_transport::wire::{dead_letter_topic, decode_event};
@@ -65,9 +65,9 @@ pub enum Mood {
     Sticks,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Refusal)]
 pub enum Declined {
-    #[error("there is no ink")]
+    #[refusal(code = "no-ink", message = "there is no ink")]
     NoInk,
 }
 

@@ -1,5 +1,7 @@
 //! The participant, driven turn by turn on a database and a log in memory.
 
+extern crate sagamore_sdk as sagamore; // for the derives
+
 mod toy;
 mod trouble;
 mod world;

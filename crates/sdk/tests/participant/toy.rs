@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use sagamore_sdk::{Decided, Fault, Message, Migration, Service, Tx, done, refused};
+use sagamore_sdk::{Decided, Fault, Message, Migration, Refusal, Service, Tx, done, refused};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -60,9 +60,9 @@ pub enum Mood {
 /// For a database that does not take it.
 pub const POISON: &str = "hemlock";
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Refusal)]
 pub enum Declined {
-    #[error("not today")]
+    #[refusal(code = "not-today", message = "not today")]
     NotToday,
 }
 
