@@ -19,7 +19,7 @@ pub fn checkout() -> Result<Definition, definition::Error> {
     let created = saga
         .step("create-order")
         .asks(CreateFrom { order_id: order.order_id, customer_id: order.customer_id, lines: order.lines })
-        .undone_by(Cancel)
+        .undone_by::<Cancel>()
         .yields();
 
     saga.step("charge-payment")
@@ -28,9 +28,9 @@ pub fn checkout() -> Result<Definition, definition::Error> {
             customer_id: order.customer_id,
             amount_cents: created.total_cents,
         })
-        .undone_by(Refund);
+        .undone_by::<Refund>();
 
-    saga.step("reserve-stock").asks(ReserveFrom { order_id: order.order_id, lines: order.lines }).undone_by(Release);
+    saga.step("reserve-stock").asks(ReserveFrom { order_id: order.order_id, lines: order.lines }).undone_by::<Release>();
 
     let shipment = saga
         .pivot("schedule-shipment")

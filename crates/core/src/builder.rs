@@ -29,7 +29,7 @@
 //!     let booked = saga
 //!         .step("book-room")
 //!         .asks(BookFrom { trip_id: trip.trip_id, city: trip.city })
-//!         .undone_by(Unbook)
+//!         .undone_by::<Unbook>()
 //!         .yields();
 //!
 //!     saga.pivot("confirm").asks(ConfirmFrom { trip_id: trip.trip_id, room: booked.room });
@@ -219,9 +219,9 @@ impl<'a> Named<'a> {
 }
 
 impl<A: Action> Asking<'_, A> {
-    /// What undoes it. The participant has the action's output stored, so nothing needs to be filled in.
+    /// Names the compensation, a message without fields: the participant has stored the action's output.
     ///
-    /// Only what undoes this very action is taken:
+    /// A compensation of another action does not compile:
     /// ```compile_fail,E0271
     /// # extern crate sagamore_core as sagamore;
     /// # use sagamore_core::{Definition, Message};
@@ -238,14 +238,14 @@ impl<A: Action> Asking<'_, A> {
     /// struct Release;
     ///
     /// let mut saga = Definition::named("checkout");
-    /// saga.step("charge").asks(Charge).undone_by(Release);
+    /// saga.step("charge").asks(Charge).undone_by::<Release>();
     /// ```
-    pub fn undone_by<C: Undoes<Action = A> + Mirror<Of = C>>(self, compensation: C) -> Self {
-        self.undone_by_with(compensation)
+    pub fn undone_by<C: Undoes<Action = A> + Mirror<Of = C>>(self) -> Self {
+        self.undone_by_with(C::of(Origin::Input))
     }
 
-    /// What undoes it, filled like an action: for participants that do not store what their actions gave.
-    /// It can refer to what came before the step, not to what the step itself gives.
+    /// Names the compensation and fills its fields, for participants that do not store the outputs of their actions.
+    /// The fields refer to the input and to earlier steps, not to the output of this step.
     pub fn undone_by_with<M: Mirror>(mut self, compensation: M) -> Self
     where
         M::Of: Undoes<Action = A>,

@@ -29,7 +29,7 @@
 //!
 //! let mut saga = Definition::named("trip");
 //! let trip = saga.input::<Trip>();
-//! let booked = saga.step("book").asks(BookFrom { city: trip.city }).undone_by(Unbook).yields();
+//! let booked = saga.step("book").asks(BookFrom { city: trip.city }).undone_by::<Unbook>().yields();
 //! saga.pivot("pay").asks(PayFrom { price: booked.price });
 //!
 //! Script::given(saga.build().unwrap(), Trip { city: "Lahti".into() })

@@ -104,7 +104,7 @@ async fn issue(tx: Tx, Issue { trip_id, seat }: Issue) -> Decided<(), Never> {
 
 fn services() -> [Service; 3] {
     [
-        Service::named("seats").migrations(SEATS).action(reserve).compensation(Release, release),
+        Service::named("seats").migrations(SEATS).action(reserve).compensation::<Release>(release),
         Service::named("bank").migrations(CARDS).action(charge),
         Service::named("tickets").migrations(TICKETS).action(issue),
     ]
@@ -119,7 +119,7 @@ fn trip() -> Result<Definition, definition::Error> {
     let reserved = saga
         .step("reserve-seat")
         .asks(ReserveFrom { trip_id: trip.trip_id, seat: trip.seat })
-        .undone_by(Release)
+        .undone_by::<Release>()
         .yields();
 
     saga.pivot("charge-card").asks(ChargeFrom { card: trip.card, cents: reserved.cents });

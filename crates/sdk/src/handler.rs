@@ -37,6 +37,34 @@ pub(crate) enum Handler {
     },
 }
 
+/// A handler of the compensation `U`: an async function of a [`Tx`] and the output of the action that `U` undoes.
+///
+/// A trait, so that `.compensation::<Refund>(refund)` names one type and not those of the handler as well.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler of the compensation `{U}`",
+    note = "write `async fn(Tx, Output) -> Decided<(), R>`, with the output of the action that `{U}` undoes"
+)]
+pub trait CompensationHandler<U: Undoes>: Send + Sync + 'static {
+    /// Calls the handler, when the future is polled.
+    #[doc(hidden)]
+    fn run(self: Arc<Self>, tx: Tx, output: OutputOf<U>) -> Running;
+}
+
+/// The output of the action that `U` undoes.
+type OutputOf<U> = <<U as Undoes>::Action as Action>::Output;
+
+impl<U, F, Fut, R> CompensationHandler<U> for F
+where
+    U: Undoes,
+    F: Fn(Tx, OutputOf<U>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Decided<(), R>> + Send + 'static,
+    R: IntoRefusal + Send + 'static,
+{
+    fn run(self: Arc<Self>, tx: Tx, output: OutputOf<U>) -> Running {
+        Box::pin(async move { undone(self(tx, output).await) })
+    }
+}
+
 /// Why a handler cannot begin.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
@@ -67,19 +95,12 @@ where
 }
 
 /// Erases the types of a compensation's handler.
-pub(crate) fn compensation<U, F, Fut, R>(handler: F) -> Handler
-where
-    U: Undoes,
-    F: Fn(Tx, <U::Action as Action>::Output) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Decided<(), R>> + Send + 'static,
-    R: IntoRefusal + Send + 'static,
-{
+pub(crate) fn compensation<U: Undoes>(handler: impl CompensationHandler<U>) -> Handler {
     let handler = Arc::new(handler);
     let run = move |tx: Tx, _: &Body, output: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
         let output = read_output(output)?;
         keys.read(&output);
-        let handler = Arc::clone(&handler);
-        Ok(Box::pin(async move { undone(handler(tx, output).await) }))
+        Ok(CompensationHandler::<U>::run(Arc::clone(&handler), tx, output))
     };
     Handler::Compensation { run: Arc::new(run) }
 }

@@ -26,7 +26,7 @@
 //! #[tokio::main(flavor = "current_thread")]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let log = Arc::new(Log::on(Arc::new(MemoryDisk::new()), log::Options::default())?);
-//!     let service = Service::named("greeter").action(greet).compensation(Apologize, apologize);
+//!     let service = Service::named("greeter").action(greet).compensation::<Apologize>(apologize);
 //!     let mut greeter = Participant::new(service, Database::memory(), log.clone(), Options::default());
 //!     greeter.turn(Timestamp(0), &mut fastrand::Rng::new()).await?; // it comes up
 //!
@@ -77,6 +77,7 @@ mod unsynced;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
+pub use handler::CompensationHandler;
 pub use group_commit::{GroupCommit, Wanted};
 pub use outbox::{Beginning, Begun, Outbox};
 pub use participant::{Options, Participant, Turned};

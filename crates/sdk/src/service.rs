@@ -10,7 +10,7 @@ use sagamore_core::{Direction, Name, plan};
 use sagamore_database::{Migration, Tx};
 
 use crate::decided::Decided;
-use crate::handler::{self, Handler};
+use crate::handler::{self, CompensationHandler, Handler};
 use crate::keys::{Key, KeyReaders};
 use crate::reaction::{Declared, Heard, Reaction};
 
@@ -24,7 +24,7 @@ use crate::reaction::{Declared, Heard, Reaction};
 /// # #[derive(Message)] #[message(to = "payment", undoes = Charge)] struct Refund;
 /// # async fn charge(_: Tx, charge: Charge) -> Decided<Charged, Never> { done(Charged { cents: charge.cents }) }
 /// # async fn refund(_: Tx, _: Charged) -> Decided<(), Never> { done(()) }
-/// let payment = Service::named("payment").action(charge).compensation(Refund, refund);
+/// let payment = Service::named("payment").action(charge).compensation::<Refund>(refund);
 /// assert_eq!(payment.name().as_str(), "payment");
 /// ```
 #[derive(Clone)]
@@ -82,23 +82,29 @@ impl Service {
         self.with::<C, C>(handler::action(handler))
     }
 
-    /// Undoes what `U` undoes. The handler is given what the action gave, as it was stored, and is called only when
+    /// Adds the handler of the compensation `U`. It receives the stored output of the action, and is called only if
     /// there is something to undo.
     ///
+    /// A handler that undoes another action does not compile:
+    /// ```compile_fail,E0277
+    /// # extern crate sagamore_sdk as sagamore;
+    /// # use sagamore_sdk::{Decided, Message, Never, Service, Tx, done};
+    /// # #[derive(Message)] #[message(to = "payment", yields = Charged)] struct Charge { cents: i64 }
+    /// # #[derive(Message)] struct Charged { cents: i64 }
+    /// # #[derive(Message)] struct Reserved { sku: String }
+    /// # #[derive(Message)] #[message(to = "payment", undoes = Charge)] struct Refund;
+    /// async fn release(_: Tx, _: Reserved) -> Decided<(), Never> { done(()) }
+    ///
+    /// Service::named("payment").compensation::<Refund>(release); // the output of `Charge` is `Charged`
+    /// ```
+    ///
     /// # Panics
-    /// When `U` is asked of another service, or has a handler already.
-    pub fn compensation<U, F, Fut, R>(self, undo: U, handler: F) -> Service
-    where
-        U: Undoes,
-        F: Fn(Tx, <U::Action as Action>::Output) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Decided<(), R>> + Send + 'static,
-        R: IntoRefusal + Send + 'static,
-    {
-        drop(undo); // it only names its type
-        self.with::<U, U::Action>(handler::compensation::<U, F, Fut, R>(handler))
+    /// Panics if `U` belongs to another service or has a handler already.
+    pub fn compensation<U: Undoes>(self, handler: impl CompensationHandler<U>) -> Service {
+        self.with::<U, U::Action>(handler::compensation(handler))
     }
 
-    /// As [`Service::compensation`], for a handler that also wants the fields of the compensating message.
+    /// Adds the handler of a compensation that also receives the fields of the compensating message.
     ///
     /// # Panics
     /// When `U` is asked of another service, or has a handler already.
@@ -130,7 +136,7 @@ impl Service {
     /// # async fn refund(_: Tx, _: Charged) -> Decided<(), Never> { done(()) }
     /// Service::named("payment")
     ///     .action(charge)
-    ///     .compensation(Refund, refund)
+    ///     .compensation::<Refund>(refund)
     ///     .keyed_by(|charge: &Charge| &charge.customer_id)
     ///     .keyed_by(|charged: &Charged| &charged.customer_id);
     /// ```

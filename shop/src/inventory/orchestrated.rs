@@ -10,7 +10,7 @@ pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
         .action(reserve)
-        .compensation(Release, release)
+        .compensation::<Release>(release)
         .keyed_by(|reserve: &Reserve| &reserve.order_id)
         .keyed_by_each(|reserve: &Reserve| reserve.lines.iter().map(|line| line.sku.as_str()).collect())
         .keyed_by(|reserved: &Reserved| &reserved.order_id)

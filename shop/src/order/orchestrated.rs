@@ -11,7 +11,7 @@ pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
         .action(create)
-        .compensation(Cancel, cancel)
+        .compensation::<Cancel>(cancel)
         .action(confirm)
         .keyed_by(|create: &Create| &create.order_id)
         .keyed_by(|created: &Created| &created.order_id)

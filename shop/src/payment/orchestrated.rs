@@ -10,7 +10,7 @@ pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
         .action(charge)
-        .compensation(Refund, refund)
+        .compensation::<Refund>(refund)
         .keyed_by(|charge: &Charge| &charge.customer_id)
         .keyed_by(|charge: &Charge| &charge.order_id)
         .keyed_by(|charged: &Charged| &charged.customer_id)

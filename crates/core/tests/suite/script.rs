@@ -68,7 +68,7 @@ fn tea() -> Definition {
         .timeout(Duration::from_secs(5))
         .attempts(2)
         .yields();
-    saga.step("fetch").asks(Fetch).undone_by(PutBack).after([]);
+    saga.step("fetch").asks(Fetch).undone_by::<PutBack>().after([]);
     saga.pivot("serve").asks(ServeFrom { degrees: boiled.degrees }).after(["boil", "fetch"]);
     saga.retriable("clear").asks(Clear);
     saga.build().unwrap()
@@ -153,8 +153,8 @@ fn once_the_pivot_is_asked_a_cancellation_comes_too_late() {
 #[test]
 fn the_saga_turns_back_when_its_own_deadline_passes() {
     let mut saga = Definition::named("fetch").deadline(Duration::from_secs(60));
-    saga.step("fetch").asks(Fetch).undone_by(PutBack);
-    saga.step("fetch-more").asks(Fetch).undone_by(PutBack);
+    saga.step("fetch").asks(Fetch).undone_by::<PutBack>();
+    saga.step("fetch-more").asks(Fetch).undone_by::<PutBack>();
     Script::given(saga.build().unwrap(), Tea { cups: 1 })
         .time_passes(Duration::from_secs(60))
         .asks::<Fetch>()

@@ -54,7 +54,7 @@ fn trip() -> Result<Definition, definition::Error> {
     let booked = saga
         .step("book-room")
         .asks(BookRoomFrom { trip_id: trip.trip_id, nights: trip.nights })
-        .undone_by(FreeRoom)
+        .undone_by::<FreeRoom>()
         .yields();
 
     saga.pivot("charge").asks(ChargeFrom { cents: booked.price_in_cents });
@@ -130,7 +130,7 @@ fn patience_and_order_are_said_where_a_step_is_written() {
     let book = BookRoomFrom { trip_id: trip.trip_id, nights: trip.nights };
     saga.step("book")
         .asks(book)
-        .undone_by(FreeRoom)
+        .undone_by::<FreeRoom>()
         .timeout(Duration::from_secs(5))
         .attempts(3)
         .backoff(Duration::from_millis(10), Duration::from_secs(1));
@@ -207,7 +207,7 @@ fn a_key_is_taken_from_the_input() {
     let mut saga = Definition::named("trip");
     let input = saga.input::<Trip>();
     let book = BookRoomFrom { trip_id: input.trip_id, nights: input.nights };
-    let booked = saga.step("book-room").asks(book).undone_by(FreeRoom).yields();
+    let booked = saga.step("book-room").asks(book).undone_by::<FreeRoom>().yields();
     saga.keyed_by(booked.room_number);
     let problems = saga.build().unwrap_err().problems;
     assert_eq!(problems, [Problem::KeyOfStep { step: "book-room".into() }]);

@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 fn pamphlet() -> Definition {
     let mut saga = Definition::named("pamphlet");
     let wish = saga.input::<crate::common::Wish>();
-    saga.step("write").asks(WriteFrom { text: wish.text }).undone_by(Erase).timeout(TIMEOUT).attempts(1);
+    saga.step("write").asks(WriteFrom { text: wish.text }).undone_by::<Erase>().timeout(TIMEOUT).attempts(1);
     saga.build().expect("the plan is sound")
 }
 
@@ -219,7 +219,7 @@ async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_
     let mut saga = Definition::named("pamphlet");
     let wish = saga.input::<crate::common::Wish>();
     let text = wish.text;
-    saga.step("write").asks(WriteFrom { text }).undone_by(Erase);
+    saga.step("write").asks(WriteFrom { text }).undone_by::<Erase>();
     saga.pivot("print").asks(PosterFrom { title: text, text, footer: text, front: text, back: text });
     let definition = saga.build().expect("the plan is sound");
     let (mut rig, _brokers) = Rig::behind_brokers(Options::default(), database(), vec![definition]).await;

@@ -136,13 +136,13 @@ async fn copy(_: Tx, _: Copy) -> Decided<(), Never> {
 fn definitions() -> Result<Vec<Definition>> {
     let mut errand = Definition::named("errand").version(1);
     let input = errand.input::<Errand>();
-    errand.step("hold").asks(HoldFrom { key: input.key }).undone_by(Release).timeout(TIMEOUT);
+    errand.step("hold").asks(HoldFrom { key: input.key }).undone_by::<Release>().timeout(TIMEOUT);
     errand.pivot("write").asks(WriteFrom { key: input.key, mode: input.mode }).timeout(TIMEOUT);
 
     let mut bundle = Definition::named("bundle").version(1);
     let input = bundle.input::<Errand>();
     let mut page =
-        |name: &str| bundle.step(name).asks(FillFrom { key: input.key }).undone_by(Clear).timeout(TIMEOUT).yields();
+        |name: &str| bundle.step(name).asks(FillFrom { key: input.key }).undone_by::<Clear>().timeout(TIMEOUT).yields();
     let (first, second, third) = (page("first"), page("second"), page("third"));
     bundle.pivot("bind").asks(BindFrom { first: first.text, second: second.text, third: third.text }).timeout(TIMEOUT);
 
@@ -181,9 +181,9 @@ impl Site {
             site.spawn(&owner, async move { Ok(orchestrator.run(pending()).await?) });
             site.handles.push(handle);
         }
-        let notes = Service::named("notes").migrations(NOTES).action(hold).compensation(Release, release).action(write);
+        let notes = Service::named("notes").migrations(NOTES).action(hold).compensation::<Release>(release).action(write);
         site.serve("notes", notes)?;
-        site.serve("pages", Service::named("pages").action(fill).compensation(Clear, clear).action(bind))?;
+        site.serve("pages", Service::named("pages").action(fill).compensation::<Clear>(clear).action(bind))?;
         let begun = Instant::now();
         while site.handles.iter().map(Handle::partitions_owned).sum::<usize>() < PARTITIONS as usize {
             ensure!(begun.elapsed() < PATIENCE, "some partition has no owner");

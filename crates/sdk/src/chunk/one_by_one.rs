@@ -117,7 +117,7 @@ async fn count(tx: Tx, _: Count) -> Decided<Counted, Declined> {
 }
 
 fn bank() -> Service {
-    Service::named("bank").migrations(MIGRATIONS).action(pay).compensation(Repay, repay).action(shift).action(count)
+    Service::named("bank").migrations(MIGRATIONS).action(pay).compensation::<Repay>(repay).action(shift).action(count)
 }
 
 fn keyed_bank() -> Service {

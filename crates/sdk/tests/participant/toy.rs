@@ -152,7 +152,7 @@ pub fn service(calls: &Calls) -> Service {
                 decided
             }
         })
-        .compensation(Subtract, move |tx: Tx, added: Added| {
+        .compensation::<Subtract>(move |tx: Tx, added: Added| {
             subtracts.fetch_add(1, Ordering::Relaxed);
             undo(tx, added)
         })
