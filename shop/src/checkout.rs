@@ -30,7 +30,9 @@ pub fn checkout() -> Result<Definition, definition::Error> {
         })
         .undone_by::<Refund>();
 
-    saga.step("reserve-stock").asks(ReserveFrom { order_id: order.order_id, lines: order.lines }).undone_by::<Release>();
+    saga.step("reserve-stock")
+        .asks(ReserveFrom { order_id: order.order_id, lines: order.lines })
+        .undone_by::<Release>();
 
     let shipment = saga
         .pivot("schedule-shipment")

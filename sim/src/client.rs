@@ -60,13 +60,8 @@ impl Wish {
     }
 
     fn start(&self) -> Start {
-        Start {
-            definition: self.definition.clone(),
-            key: self.key.clone(),
-            input: self.input.clone(),
-            idempotency_key: self.idempotency_key.clone(),
-            trace: None,
-        }
+        let start = Start::new(self.definition.clone(), &self.key, self.input.clone());
+        start.idempotency_key(self.idempotency_key.clone())
     }
 }
 

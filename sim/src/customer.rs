@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sagamore_core::plan::Plan;
 use sagamore_core::{Event, StepKey};
-use sagamore_sdk::Begun;
+use sagamore_sdk::StartOutcome;
 use sagamore_shop::order::Rejected;
 use sagamore_shop::order::choreographed::place_each;
 use sagamore_shop::{Order, choreography, order};
@@ -54,11 +54,13 @@ async fn insist(site: &Site, wanted: &[Order]) {
         for (order, answer) in wanted.into_iter().zip(answers) {
             let id = id(order);
             match answer {
-                Some(Ok(Begun::Never)) => return world.violate("lost-saga", format!("{id} is said never to begin")),
-                Some(Ok(begun @ (Begun::New | Begun::Before))) => {
+                Some(Ok(StartOutcome::Never)) => {
+                    return world.violate("lost-saga", format!("{id} is said never to begin"));
+                }
+                Some(Ok(begun @ (StartOutcome::New | StartOutcome::Before))) => {
                     world.tell(|| format!("{id} accepted: {begun:?}"));
                     world.checker().placed(world, &id);
-                    if begun == Begun::Before {
+                    if begun == StartOutcome::Before {
                         world.count("order placed again");
                     }
                 }
@@ -98,7 +100,7 @@ async fn look_at(site: &Site, wanted: &Order) {
 }
 
 /// What comes of placing them; none where that is not known. Sometimes it is given up half-way.
-async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<Begun, Rejected>>> {
+async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<StartOutcome, Rejected>>> {
     let world = &site.world;
     let (database, outbox) = (site.services[0].1.for_process(&"customer".into()), site.outbox());
     let patience = if world.percent(20) { world.between(1, 20) } else { 20_000 };

@@ -69,19 +69,36 @@ impl Gauges {
     }
 }
 
-/// A saga to be started.
+/// A request to start a saga.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Which plan; its newest version.
+    /// The name of the definition. The saga runs by its newest version.
     pub definition: Name,
-    /// The business key: one saga for each.
+    /// The business key. There is one saga of a definition for each key.
     pub key: String,
-    /// What the plan's steps refer to as `input`.
+    /// The value that the definition's steps refer to as `input`.
     pub input: Body,
-    /// The client's own key for this request, if it gave one.
+    /// The client's own key for this request. A repeat with the same key returns the saga that exists.
     pub idempotency_key: Option<String>,
-    /// The trace that the client's request belongs to: the saga's commands carry it on.
+    /// The trace of the client's request. The saga's commands continue it.
     pub trace: Option<TraceContext>,
+}
+
+impl Start {
+    /// A start without an idempotency key and without a trace.
+    pub fn new(definition: Name, key: impl Into<String>, input: Body) -> Start {
+        Start { definition, key: key.into(), input, idempotency_key: None, trace: None }
+    }
+
+    /// Sets the client's own key for this request, or none.
+    pub fn idempotency_key(self, key: impl Into<Option<String>>) -> Start {
+        Start { idempotency_key: key.into(), ..self }
+    }
+
+    /// Sets the trace of the client's request, or none.
+    pub fn trace(self, trace: impl Into<Option<TraceContext>>) -> Start {
+        Start { trace: trace.into(), ..self }
+    }
 }
 
 /// An accepted start: stored, whatever happens next.

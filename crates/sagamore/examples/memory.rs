@@ -151,7 +151,7 @@ async fn start(handle: &Handle, number: usize) -> Result<()> {
         let (definition, key) = ("parcel".parse()?, number.to_string());
         let content = format!("{number:0>64}").repeat(INPUT_BYTES / 64);
         let input = Body::of(&Parcel { key: key.clone(), content })?;
-        match handle.start(Start { definition, key, input, idempotency_key: None, trace: None }).await {
+        match handle.start(Start::new(definition, key, input)).await {
             Ok(_) => return Ok(()),
             Err(StartError::Busy { .. } | StartError::Unavailable(_)) => tokio::time::sleep(TICK).await,
             Err(error) => return Err(error.into()),

@@ -117,8 +117,7 @@ async fn seed(handles: &[Handle], sagas: usize) -> Result<()> {
         clients.spawn(async move {
             for number in (client..sagas).step_by(CLIENTS) {
                 let input = Body::of(&Errand { place: number.to_string() })?;
-                let (definition, key) = (definition.clone(), number.to_string());
-                handle.start(Start { definition, key, input, idempotency_key: None, trace: None }).await?;
+                handle.start(Start::new(definition.clone(), number.to_string(), input)).await?;
             }
             anyhow::Ok(())
         });

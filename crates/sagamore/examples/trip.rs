@@ -11,7 +11,9 @@ use std::time::Duration;
 use sagamore_core::saga::Status;
 use sagamore_core::{Body, Definition, definition};
 use sagamore_engine::{Handle, Orchestrator, Start};
-use sagamore_sdk::{Database, Decided, Fault, Message, Migration, Never, Participant, Refusal, Service, Tx, done, refused};
+use sagamore_sdk::{
+    Database, Decided, Fault, Message, Migration, Never, Participant, Refusal, Service, Tx, done, refused,
+};
 use sagamore_transport::{Log, Transport, log};
 use tokio::task::JoinSet;
 
@@ -164,7 +166,7 @@ async fn two_trips(handle: &Handle, seats: &Database) -> Result<(), Fault> {
 /// Starts a saga, waits for its outcome, and tells it.
 async fn book(handle: &Handle, trip_id: &str, card: &str) -> Result<Status, Fault> {
     let input = Body::of(&Trip { trip_id: trip_id.into(), seat: "12A".into(), card: card.into() })?;
-    let start = Start { definition: "trip".parse()?, key: trip_id.into(), input, idempotency_key: None, trace: None };
+    let start = Start::new("trip".parse()?, trip_id, input);
     let (started, _) = handle.start_and_wait(start, Duration::from_secs(10)).await?;
     let saga = handle.show(&started.id).await?.ok_or_else(|| Fault::new("it was started, and is not there"))?.saga;
     let refusals = saga.steps.iter().filter_map(|step| step.refusal.as_ref());

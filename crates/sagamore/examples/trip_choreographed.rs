@@ -12,7 +12,7 @@ use sagamore_core::SagaId;
 use sagamore_core::plan::{self, Plan};
 use sagamore_engine::{ChainStatus, Chains, Observer, ObserverOptions};
 use sagamore_sdk::{
-    Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction, Refusal,
+    ChainStart, StartOutcome, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction, Refusal,
     Service, Tx, done, on, refused,
 };
 use sagamore_transport::{Log, Transport, log};
@@ -79,19 +79,19 @@ const TICKETS: &[Migration] =
     &[Migration::new("0001-ticket", "CREATE TABLE ticket (trip_id TEXT PRIMARY KEY, seat TEXT)")];
 
 /// Takes the seat and begins the chain, or neither. A trip that was begun before is not begun again.
-async fn reserve(seats: &Database, outbox: &Outbox, chain: &SagaId, card: &str) -> Decided<Begun, Declined> {
+async fn reserve(seats: &Database, outbox: &Outbox, chain: &SagaId, card: &str) -> Decided<StartOutcome, Declined> {
     let (trip_id, seat, card) = (chain.key().to_owned(), "12A".to_owned(), card.to_owned());
     let open = seats.begin().await?; // what is dropped without a commit is rolled back
     let tx = open.tx();
     if outbox.begun::<SeatReserved>(&tx, chain, "reserve").await?.is_some() {
-        return done(Begun::Before);
+        return done(StartOutcome::Before);
     }
     let sql = "UPDATE seat SET trip_id = $1 WHERE seat = $2 AND trip_id IS NULL RETURNING cents";
     let taken = tx.query(sql, (&trip_id, &seat)).await?;
     let Some(row) = taken.first() else { return refused(Declined::NotFree(seat)) };
-    let beginning = Beginning { chain, version: VERSION, reaction: "reserve", at: outbox.now().await?, trace: None };
-    let begun = outbox.begin(&tx, beginning, &SeatReserved { trip_id, seat, card, cents: row.get(0)? }).await?;
-    if begun == Begun::New {
+    let start = ChainStart::new(chain, "reserve", outbox.now().await?).version(VERSION);
+    let begun = outbox.begin(&tx, start, &SeatReserved { trip_id, seat, card, cents: row.get(0)? }).await?;
+    if begun == StartOutcome::New {
         open.commit().await?;
         outbox.wake();
     }
@@ -176,13 +176,13 @@ async fn main() -> Result<(), Fault> {
 /// Both want the same seat, and Bob comes first.
 async fn two_trips(seats: &Database, outbox: &Outbox, chains: &Chains) -> Result<(), Fault> {
     let (first, second): (SagaId, SagaId) = ("trip:1".parse()?, "trip:2".parse()?);
-    assert_eq!(reserve(seats, outbox, &first, "BOB").await??, Begun::New);
+    assert_eq!(reserve(seats, outbox, &first, "BOB").await??, StartOutcome::New);
     assert_eq!(outcome(chains, &first).await?, Some(ChainStatus::Compensated));
     assert_eq!(holder(seats).await?, None, "the seat is free again");
-    assert_eq!(reserve(seats, outbox, &second, "ADA").await??, Begun::New);
+    assert_eq!(reserve(seats, outbox, &second, "ADA").await??, StartOutcome::New);
     assert_eq!(outcome(chains, &second).await?, Some(ChainStatus::Completed));
     assert_eq!(holder(seats).await?.as_deref(), Some("2"));
-    assert_eq!(reserve(seats, outbox, &second, "ADA").await??, Begun::Before);
+    assert_eq!(reserve(seats, outbox, &second, "ADA").await??, StartOutcome::Before);
     Ok(())
 }
 

@@ -79,7 +79,7 @@ pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
 pub use handler::CompensationHandler;
 pub use group_commit::{GroupCommit, Wanted};
-pub use outbox::{Beginning, Begun, Outbox};
+pub use outbox::{ChainStart, StartOutcome, Outbox};
 pub use participant::{Options, Participant, Turned};
 pub use reaction::{Heard, Reaction, Told, on};
 pub use service::Service;

@@ -30,33 +30,48 @@ struct Wake {
     notify: Notify,
 }
 
-/// Where a chain is to begin.
+/// A request to start a chain.
 #[derive(Clone, Debug)]
-pub struct Beginning<'a> {
-    /// The chain: its plan's name and its business key.
+pub struct ChainStart<'a> {
+    /// The chain: the name of its plan and its business key.
     pub chain: &'a SagaId,
-    /// The plan's version.
+    /// The version of the plan.
     pub version: u32,
-    /// The reaction by which the service begins it.
+    /// The reaction of this service that starts chains.
     pub reaction: &'a str,
     /// The present time: [`Outbox::now`].
     pub at: Timestamp,
-    /// The trace of the request that begins it: the chain's events carry it on.
+    /// The trace of the request. The chain's events continue it.
     pub trace: Option<TraceContext>,
 }
 
-/// What became of a beginning.
+/// The outcome of a [`ChainStart`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begun {
-    /// It begins when the transaction is committed.
+pub enum StartOutcome {
+    /// The chain starts when the transaction is committed.
     New,
-    /// It had begun: nothing was written.
+    /// The chain was started earlier. Nothing was written.
     Before,
-    /// It was cancelled before it began, and never will: nothing was written.
+    /// The chain was cancelled before its start and never starts. Nothing was written.
     Never,
 }
 
-impl Beginning<'_> {
+impl<'a> ChainStart<'a> {
+    /// A start by version 1 of the plan, without a trace. `at` is the present time: [`Outbox::now`].
+    pub fn new(chain: &'a SagaId, reaction: &'a str, at: Timestamp) -> ChainStart<'a> {
+        ChainStart { chain, version: 1, reaction, at, trace: None }
+    }
+
+    /// Sets the version of the plan.
+    pub fn version(self, version: u32) -> ChainStart<'a> {
+        ChainStart { version, ..self }
+    }
+
+    /// Sets the trace of the request, or none.
+    pub fn trace(self, trace: impl Into<Option<TraceContext>>) -> ChainStart<'a> {
+        ChainStart { trace: trace.into(), ..self }
+    }
+
     fn event<E: Message>(&self, event: &E) -> Result<Event, Fault> {
         let (step, name, body) = (Name::new(self.reaction)?, Name::new(E::NAME)?, Body::of(event)?);
         let bytes = body.as_str().len();
@@ -71,11 +86,11 @@ impl Beginning<'_> {
 }
 
 /// What the barrier knows of a chain that is to begin. None: nothing.
-fn known_before(verdict: &Verdict) -> Result<Option<Begun>, Fault> {
+fn known_before(verdict: &Verdict) -> Result<Option<StartOutcome>, Fault> {
     match verdict {
         Verdict::Act => Ok(None),
-        Verdict::Answered(Outcome::Done(_)) => Ok(Some(Begun::Before)),
-        Verdict::Answered(Outcome::Refused(_)) | Verdict::NothingToUndo => Ok(Some(Begun::Never)),
+        Verdict::Answered(Outcome::Done(_)) => Ok(Some(StartOutcome::Before)),
+        Verdict::Answered(Outcome::Refused(_)) | Verdict::NothingToUndo => Ok(Some(StartOutcome::Never)),
         Verdict::Answered(Outcome::Fault(why)) => Err(Fault::new(why.clone())), // its row is damaged
         Verdict::Undo(_) => Err(Fault::new("an action has nothing to undo")),
     }
@@ -87,7 +102,7 @@ impl Outbox {
         Outbox { woken: Arc::default(), clock }
     }
 
-    /// Returns the present time of the service's database, for [`Beginning::at`]. On PostgreSQL it is the server's, whatever
+    /// Returns the present time of the service's database, for [`ChainStart::at`]. On PostgreSQL it is the server's, whatever
     /// this machine's clock shows.
     pub async fn now(&self) -> Result<Timestamp, Fault> {
         self.clock.sample().await?;
@@ -96,7 +111,12 @@ impl Outbox {
 
     /// Begins a chain with this event, together with all else that is done in the transaction. It is sent after the commit,
     /// by whichever process of the service comes first; [`Outbox::wake`] makes it this one, at once.
-    pub async fn begin<E: Message>(&self, tx: &Tx, beginning: Beginning<'_>, event: &E) -> Result<Begun, Fault> {
+    pub async fn begin<E: Message>(
+        &self,
+        tx: &Tx,
+        beginning: ChainStart<'_>,
+        event: &E,
+    ) -> Result<StartOutcome, Fault> {
         let begun = self.begin_each(tx, vec![(beginning, event)]).await?.pop();
         begun.ok_or_else(|| Fault::new("nothing was begun"))
     }
@@ -105,8 +125,8 @@ impl Outbox {
     pub async fn begin_each<E: Message>(
         &self,
         tx: &Tx,
-        beginnings: Vec<(Beginning<'_>, &E)>,
-    ) -> Result<Vec<Begun>, Fault> {
+        beginnings: Vec<(ChainStart<'_>, &E)>,
+    ) -> Result<Vec<StartOutcome>, Fault> {
         let Some(at) = beginnings.iter().map(|(beginning, _)| beginning.at).max() else { return Ok(Vec::new()) };
         let events = beginnings.iter().map(|(beginning, event)| beginning.event(*event));
         let events = events.collect::<Result<Vec<Event>, Fault>>()?;
@@ -116,16 +136,16 @@ impl Outbox {
         }
         let known = barrier::claim(tx, &keys, at).await?;
         let before = keys.iter().zip(&known).map(|(key, known)| known_before(&known.verdict(key)));
-        let before = before.collect::<Result<Vec<Option<Begun>>, Fault>>()?;
+        let before = before.collect::<Result<Vec<Option<StartOutcome>>, Fault>>()?;
         let new = events.iter().zip(&before).filter(|(_, before)| before.is_none()).map(|(event, _)| event);
         let stored = emitted::store_unsent(tx, new).await?;
         let (mut begun, mut answers) = (Vec::with_capacity(events.len()), Vec::new());
         for ((event, known), before) in events.iter().zip(&known).zip(before) {
             let (came, outcome) = match before {
                 Some(before) => (before, None),
-                None if stored.contains(&event.key) => (Begun::New, Some(Outcome::Done(event.body.clone()))),
+                None if stored.contains(&event.key) => (StartOutcome::New, Some(Outcome::Done(event.body.clone()))),
                 // so long ago that the barrier has forgotten it
-                None => (Begun::Before, Some(Outcome::Fault(String::new()))),
+                None => (StartOutcome::Before, Some(Outcome::Fault(String::new()))),
             };
             begun.push(came);
             answers.extend(outcome.map(|outcome| (&event.key, known, outcome)));

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use sagamore_core::{SagaId, TraceContext};
 use sagamore_database::Value;
 use sagamore_sdk::{
-    Beginning, Begun, Database, Decided, Fault, GroupCommit, Never, Outbox, Reaction, Service, Timestamp, Tx, Wanted,
-    done, on, refused,
+    ChainStart, Database, Decided, Fault, GroupCommit, Never, Outbox, Reaction, Service, StartOutcome, Timestamp, Tx,
+    Wanted, done, on, refused,
 };
 use tokio::sync::Semaphore;
 
@@ -51,18 +51,25 @@ pub struct Placement {
     pub key: Option<String>,
     /// When, by the clock of the service's database.
     pub at: Timestamp,
-    /// The trace of the request: the chain carries it on.
+    /// The trace of the request. The chain's events continue it.
     pub trace: Option<TraceContext>,
+}
+
+impl Placement {
+    /// A request without a key of its own and without a trace.
+    pub fn new(order: Order, at: Timestamp) -> Placement {
+        Placement { order, key: None, at, trace: None }
+    }
 }
 
 /// Where orders come in: those that come together are placed together.
 #[derive(Clone)]
 pub struct Placing {
-    batches: GroupCommit<Placement, Decided<Begun, Rejected>>,
+    batches: GroupCommit<Placement, Decided<StartOutcome, Rejected>>,
     outbox: Outbox,
 }
 
-type Asked = Wanted<Placement, Decided<Begun, Rejected>>;
+type Asked = Wanted<Placement, Decided<StartOutcome, Rejected>>;
 
 impl Placing {
     /// Begins, as a task of the current runtime.
@@ -85,7 +92,7 @@ impl Placing {
     }
 
     /// As [`place`], at the present time of the service's database.
-    pub async fn place(&self, order: Order) -> Decided<Begun, Rejected> {
+    pub async fn place(&self, order: Order) -> Decided<StartOutcome, Rejected> {
         self.place_by(order, None, None).await
     }
 
@@ -95,7 +102,7 @@ impl Placing {
         order: Order,
         key: Option<String>,
         trace: Option<TraceContext>,
-    ) -> Decided<Begun, Rejected> {
+    ) -> Decided<StartOutcome, Rejected> {
         let at = self.outbox.now().await?;
         self.batches.ask(Placement { order, key, at, trace }).await?
     }
@@ -130,12 +137,17 @@ impl Alone {
 
 /// Places an order: it is there, and its event in the outbox, or neither. One that was placed before as it is, is the same.
 /// `Never`: its chain was cancelled before it began, or is over while the order is gone: it never will be there.
-pub async fn place(database: &Database, outbox: &Outbox, order: Order, now: Timestamp) -> Decided<Begun, Rejected> {
-    place_alone(database, outbox, Placement { order, key: None, at: now, trace: None }).await
+pub async fn place(
+    database: &Database,
+    outbox: &Outbox,
+    order: Order,
+    now: Timestamp,
+) -> Decided<StartOutcome, Rejected> {
+    place_alone(database, outbox, Placement::new(order, now)).await
 }
 
 /// [`place`] with a key, which is stored in the order's transaction, or with a later request for the same order.
-async fn place_alone(database: &Database, outbox: &Outbox, placement: Placement) -> Decided<Begun, Rejected> {
+async fn place_alone(database: &Database, outbox: &Outbox, placement: Placement) -> Decided<StartOutcome, Rejected> {
     let Placement { order, key, at, trace } = placement;
     let open = database.begin().await?;
     let known = match &key {
@@ -161,21 +173,21 @@ async fn place_alone(database: &Database, outbox: &Outbox, placement: Placement)
                 }
                 None => open.rollback().await?,
             }
-            return done(Begun::Before);
+            return done(StartOutcome::Before);
         }
         Err(rejected) => {
             open.rollback().await?; // what it was refused for may not be committed yet
             return refused(rejected);
         }
     };
-    if begin(&open.tx(), outbox, &[(created, trace)], at).await? == [Begun::New] {
+    if begin(&open.tx(), outbox, &[(created, trace)], at).await? == [StartOutcome::New] {
         store_keys(&open.tx(), own.map(|own| (own, &order.order_id)).into_iter().collect()).await?;
         open.commit().await?;
         outbox.wake();
-        return done(Begun::New);
+        return done(StartOutcome::New);
     }
     open.rollback().await?;
-    done(Begun::Never)
+    done(StartOutcome::Never)
 }
 
 /// Whether the order that has this id was placed just like this one.
@@ -209,8 +221,8 @@ pub async fn place_each(
     outbox: &Outbox,
     orders: Vec<Order>,
     now: Timestamp,
-) -> Vec<Decided<Begun, Rejected>> {
-    let orders = orders.into_iter().map(|order| Placement { order, key: None, at: now, trace: None });
+) -> Vec<Decided<StartOutcome, Rejected>> {
+    let orders = orders.into_iter().map(|order| Placement::new(order, now));
     let orders: Vec<Placement> = orders.collect();
     let new = place_new(database, outbox, &orders.iter().collect::<Vec<_>>()).await;
     let mut placed = Vec::with_capacity(orders.len());
@@ -224,9 +236,9 @@ pub async fn place_each(
 }
 
 /// What is told of an order after those that were new have been placed. None: it has to be placed alone.
-fn answer_to(new: &Result<HashSet<usize>, Fault>, index: usize) -> Option<Decided<Begun, Rejected>> {
+fn answer_to(new: &Result<HashSet<usize>, Fault>, index: usize) -> Option<Decided<StartOutcome, Rejected>> {
     match new {
-        Ok(new) => new.contains(&index).then(|| done(Begun::New)),
+        Ok(new) => new.contains(&index).then(|| done(StartOutcome::New)),
         Err(fault) if fault.is_of_a_database_that_is_away() => Some(Err(Fault::passing(fault.to_string()))),
         Err(_) => None, // it has its own fault then, or none
     }
@@ -252,7 +264,7 @@ async fn place_new(database: &Database, outbox: &Outbox, placements: &[&Placemen
     }
     store_keys(&open.tx(), keys).await?;
     let begun = begin(&open.tx(), outbox, &events, at).await?;
-    if begun.iter().any(|begun| *begun != Begun::New) {
+    if begun.iter().any(|begun| *begun != StartOutcome::New) {
         open.rollback().await?;
         return Ok(HashSet::new());
     }
@@ -293,13 +305,13 @@ async fn begin(
     outbox: &Outbox,
     created: &[(OrderCreated, Option<TraceContext>)],
     at: Timestamp,
-) -> Result<Vec<Begun>, Fault> {
+) -> Result<Vec<StartOutcome>, Fault> {
     let chains = created.iter().map(|(created, _)| Ok(holder(&created.order_id).parse()?));
     let chains = chains.collect::<Result<Vec<SagaId>, Fault>>()?;
     let mut beginnings = Vec::with_capacity(created.len());
     for (chain, (created, trace)) in chains.iter().zip(created) {
-        let (version, trace) = (choreography::VERSION, trace.clone());
-        beginnings.push((Beginning { chain, version, reaction: CREATE, at, trace }, created));
+        let start = ChainStart::new(chain, CREATE, at).version(choreography::VERSION);
+        beginnings.push((start.trace(trace.clone()), created));
     }
     outbox.begin_each(tx, beginnings).await
 }

@@ -8,7 +8,7 @@ mod street;
 
 use std::collections::BTreeMap;
 
-use sagamore_sdk::Begun;
+use sagamore_sdk::StartOutcome;
 use sagamore_shop::order::{Rejected, Status};
 use sagamore_shop::{Line, Order, ShipTo, inventory, payment, shipping};
 
@@ -35,7 +35,7 @@ fn an_order(order_id: &str, customer_id: &str, quantity: i64, country: &str) -> 
 async fn check(order: Order, status: Status, events: &[&str]) {
     let mut street = Street::small().await;
     let id = order.order_id.clone();
-    assert_eq!(street.place(order).await, Ok(Begun::New));
+    assert_eq!(street.place(order).await, Ok(StartOutcome::New));
     street.settle().await;
     assert_eq!(street.names_of(&id).await, events);
     assert_eq!(street.status(&id).await, status);
@@ -59,7 +59,7 @@ async fn no_order_is_answered_from_a_transaction_that_is_lost() {
         let fault = answer.expect_err("the order is lost");
         assert!(fault.is_transient(), "{fault}");
     }
-    assert_eq!(street.place(order).await, Ok(Begun::New), "it is as if it had never been placed");
+    assert_eq!(street.place(order).await, Ok(StartOutcome::New), "it is as if it had never been placed");
 }
 
 /// Whoever is late finds that the pivot was given up, and everything is undone.
@@ -67,7 +67,7 @@ async fn no_order_is_answered_from_a_transaction_that_is_lost() {
 async fn an_order_that_is_overdue_before_its_pivot_is_undone_whoever_comes_when() {
     for turns_before in 0..8 {
         let mut street = Street::small().await;
-        assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::New));
+        assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::New));
         street.turn_of(0).await;
         for turn in 0..turns_before {
             street.turn_of(1 + turn % 2).await; // payment, inventory; shipping is away
@@ -90,7 +90,7 @@ async fn an_order_that_is_overdue_before_its_pivot_is_undone_whoever_comes_when(
 #[tokio::test]
 async fn an_order_that_is_overdue_after_its_pivot_is_confirmed() {
     let mut street = Street::small().await;
-    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::New));
+    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::New));
     for service in [0, 1, 2, 3, 3] {
         street.turn_of(service).await; // the carrier comes, and the order service has not heard of it
     }
@@ -144,12 +144,12 @@ async fn where_no_carrier_goes_all_of_it_is_taken_back() {
 #[tokio::test]
 async fn an_order_that_is_placed_twice_is_one_and_another_by_its_name_is_refused() {
     let mut street = Street::small().await;
-    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::New));
-    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::Before));
+    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::New));
+    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::Before));
     let other = street.place(an_order("1", "VINET", 4, "France")).await;
     assert_eq!(other, Err(Rejected::OrderExists("1".into())));
     street.settle().await;
-    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(Begun::Before));
+    assert_eq!(street.place(an_order("1", "VINET", 3, "France")).await, Ok(StartOutcome::Before));
     street.settle().await;
     assert_eq!(street.cents().await, 1_050 - 300);
 }
@@ -170,8 +170,8 @@ async fn orders_that_are_placed_together_are_each_what_they_are_alone() {
         an_order("9", "VINET", 1, "France"),
     ];
     let placed = street.place_each(orders).await;
-    assert_eq!([&placed[0], &placed[4]], [&Ok(Begun::New), &Ok(Begun::New)]);
-    assert_eq!([&placed[1], &placed[5]], [&Ok(Begun::Before), &Ok(Begun::Before)]);
+    assert_eq!([&placed[0], &placed[4]], [&Ok(StartOutcome::New), &Ok(StartOutcome::New)]);
+    assert_eq!([&placed[1], &placed[5]], [&Ok(StartOutcome::Before), &Ok(StartOutcome::Before)]);
     assert_eq!(placed[3], Err(Rejected::OrderExists("5".into())));
     assert!(matches!(&placed[2], Err(Rejected::InvalidOrder(_))), "{placed:?}");
     street.settle().await;
@@ -192,7 +192,7 @@ async fn an_order_that_never_begins_does_not_keep_others_from_beginning() {
     street.settle().await;
     let placed =
         street.place_each(vec![an_order("1", "TOMSP", 3, "France"), an_order("2", "VINET", 3, "France")]).await;
-    assert_eq!(placed, [Ok(Begun::Never), Ok(Begun::New)]);
+    assert_eq!(placed, [Ok(StartOutcome::Never), Ok(StartOutcome::New)]);
 }
 
 /// The order service's database is an older one, and hears first how a later order failed: that order is accepted by nobody.
@@ -205,7 +205,7 @@ async fn an_order_whose_failure_was_heard_of_first_never_begins() {
     street.loses_its_orders().await;
     street.repeat(1).await;
     street.settle().await;
-    assert_eq!(street.place(an_order("1", "TOMSP", 3, "France")).await, Ok(Begun::Never));
+    assert_eq!(street.place(an_order("1", "TOMSP", 3, "France")).await, Ok(StartOutcome::Never));
     assert_eq!(street.orders().await, 0);
 }
 
@@ -243,7 +243,7 @@ async fn the_northwind_orders_one_after_another_end_as_they_must() {
     inventory::load(&shop.inventory, &all(&folder)).await.unwrap();
     shipping::load(&shop.shipping, &all(&folder)).await.unwrap();
     for order in all::<Order>(&folder) {
-        assert_eq!(street.place(order).await, Ok(Begun::New));
+        assert_eq!(street.place(order).await, Ok(StartOutcome::New));
         street.settle().await;
     }
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();

@@ -7,7 +7,7 @@ use crate::halting::Halting;
 use futures_util::future::{join_all, join3};
 use sagamore_core::message::Event;
 use sagamore_core::{Name, StepKey};
-use sagamore_sdk::{Begun, Database, Decided, Options, Outbox, Participant, Timestamp};
+use sagamore_sdk::{Database, Decided, Options, Outbox, Participant, StartOutcome, Timestamp};
 use sagamore_shop::inventory::{self, Delivery};
 use sagamore_shop::order::{self, Rejected, Status};
 use sagamore_shop::payment::{self, Account};
@@ -90,19 +90,19 @@ impl Street {
         self.open(customer_id, cents).await;
     }
 
-    pub async fn place(&mut self, order: Order) -> Result<Begun, Rejected> {
+    pub async fn place(&mut self, order: Order) -> Result<StartOutcome, Rejected> {
         let placed = order::choreographed::place(&self.shop.order, &self.outbox, order, self.now).await;
         placed.expect("no fault")
     }
 
-    pub async fn place_each(&mut self, orders: Vec<Order>) -> Vec<Result<Begun, Rejected>> {
+    pub async fn place_each(&mut self, orders: Vec<Order>) -> Vec<Result<StartOutcome, Rejected>> {
         let placed = order::choreographed::place_each(&self.shop.order, &self.outbox, orders, self.now).await;
         placed.into_iter().map(|placed| placed.expect("no fault")).collect()
     }
 
     /// Places orders at the same time in transactions that are joined to one whose commit fails; what each is answered. In
     /// memory alone.
-    pub async fn place_and_lose(&mut self, orders: Vec<Order>) -> Vec<Decided<Begun, Rejected>> {
+    pub async fn place_and_lose(&mut self, orders: Vec<Order>) -> Vec<Decided<StartOutcome, Rejected>> {
         let (database, outbox, now) = (&self.shop.order, &self.outbox, self.now);
         let open = database.begin().await.expect("begin");
         let orphan = "CREATE TABLE orphan (of TEXT REFERENCES orders (order_id) DEFERRABLE INITIALLY DEFERRED)";

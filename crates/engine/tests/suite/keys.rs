@@ -7,7 +7,7 @@ use sagamore_core::Body;
 use sagamore_engine::{Options, Start, StartError};
 
 fn with_key(saga: &str, text: &str, key: &str) -> Start {
-    Start { idempotency_key: Some(key.into()), ..wish(saga, text) }
+    wish(saga, text).idempotency_key(key.to_owned())
 }
 
 async fn keys(rig: &Rig) -> Vec<String> {

@@ -21,7 +21,7 @@ async fn no_statement_of_the_engine_walks_through_a_whole_table() {
     let options = Options { retention: second, barrier_retention: second, skew_max: second, ..Options::default() };
     let mut rig = Rig::with(options, crate::common::database()).await;
     for (key, answer) in [("1", written(1)), ("2", no())] {
-        let start = sagamore_engine::Start { idempotency_key: Some(key.into()), ..wish(key, "a") };
+        let start = wish(key, "a").idempotency_key(key.to_owned());
         rig.start(start).await.expect("accepted");
         for command in rig.commands().await {
             rig.reply(&command, if command.key.step.as_str() == "write" { answer.clone() } else { nothing() }).await;

@@ -181,7 +181,8 @@ impl Site {
             site.spawn(&owner, async move { Ok(orchestrator.run(pending()).await?) });
             site.handles.push(handle);
         }
-        let notes = Service::named("notes").migrations(NOTES).action(hold).compensation::<Release>(release).action(write);
+        let notes =
+            Service::named("notes").migrations(NOTES).action(hold).compensation::<Release>(release).action(write);
         site.serve("notes", notes)?;
         site.serve("pages", Service::named("pages").action(fill).compensation::<Clear>(clear).action(bind))?;
         let begun = Instant::now();

@@ -74,8 +74,7 @@ async fn work(handle: Handle, shared: Arc<Shared>) -> Result<()> {
         let key = NUMBER.fetch_add(1, Ordering::Relaxed).to_string();
         let input = Body::of(&Errand { key: key.clone(), mode: "plain".to_owned() })?;
         let begun = Instant::now();
-        let start =
-            Start { definition: "errand".parse()?, key: key.clone(), input, idempotency_key: None, trace: None };
+        let start = Start::new("errand".parse()?, &key, input);
         let (_, rest) = handle.start_and_wait(start, PATIENCE).await?;
         shared.took.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed());
         if rest.as_ref().is_none_or(|rest| rest.status != Status::Completed) {

@@ -107,7 +107,7 @@ async fn strike(site: &mut Site, poison: Poison) -> Result<(Figures, String)> {
 async fn start(site: &Site, definition: &str, mode: &str) -> Result<SagaId> {
     let (definition, key) = (definition.parse()?, format!("poisoned-{mode}"));
     let input = Body::of(&Errand { key: key.clone(), mode: mode.to_owned() })?;
-    Ok(site.handles[0].start(Start { definition, key, input, idempotency_key: None, trace: None }).await?.id)
+    Ok(site.handles[0].start(Start::new(definition, key, input)).await?.id)
 }
 
 /// A saga whose step cannot be done: a person is offered verbs, and ends it with one of them.

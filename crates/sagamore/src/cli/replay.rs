@@ -127,13 +127,7 @@ async fn at_rest(handle: &Handle) -> Result<HashSet<String>> {
 async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLine>> {
     let id = SagaId::new(&stack::checkout_name(), &order.key)?;
     loop {
-        let start = Start {
-            definition: stack::checkout_name(),
-            key: order.key.clone(),
-            input: Body::clone(&order.input),
-            idempotency_key: None,
-            trace: None,
-        };
+        let start = Start::new(stack::checkout_name(), &order.key, Body::clone(&order.input));
         match handle.start_and_wait(start, PATIENCE).await {
             Ok((_, Some(_))) => return Ok(None),
             Ok((_, None)) => break,

@@ -69,13 +69,7 @@ async fn follow(app: &App, order: &str, wait: Option<Wait>, trace: Option<TraceC
         let id = id.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?;
         return placed_before(app, id, patience).await;
     }
-    let start = Start {
-        definition: stack::checkout_name(),
-        key: order.to_owned(),
-        input: sagamore_shop::sample_order(order),
-        idempotency_key: None,
-        trace,
-    };
+    let start = Start::new(stack::checkout_name(), order, sagamore_shop::sample_order(order)).trace(trace);
     let started = match wait {
         Some(_) => app.handle.start_and_wait(start, patience).await,
         None => app.handle.start(start).await.map(|started| (started, None)),

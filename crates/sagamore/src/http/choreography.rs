@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use sagamore_core::{SagaId, TraceContext};
 use sagamore_engine::{ChainStatus, Chains};
-use sagamore_sdk::Begun;
+use sagamore_sdk::StartOutcome;
 use sagamore_shop::inventory::Product;
 use sagamore_shop::order::choreographed::Placing;
 use sagamore_shop::order::{self, Rejected};
@@ -93,12 +93,12 @@ async fn start(
     let chain = chain_of(&order_id)?;
     let begun = match begin(&app.placing, sample::order(&order_id), None, trace::of(&headers)).await? {
         Ok(begun) => begun,
-        Err(Rejected::OrderExists(_)) => Begun::Before, // placed with POST /orders: that one is meant
+        Err(Rejected::OrderExists(_)) => StartOutcome::Before, // placed with POST /orders: that one is meant
         Err(rejected) => return Err(refused(&rejected)),
     };
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let known = app.chains.wait(&chain, patience).await.map_err(unread)?;
-    Ok(article::answer(&order_id, known.unwrap_or(ChainStatus::Running), begun != Begun::New, wait))
+    Ok(article::answer(&order_id, known.unwrap_or(ChainStatus::Running), begun != StartOutcome::New, wait))
 }
 
 /// Places an order: one line of `orders.jsonl`.
@@ -138,10 +138,10 @@ async fn begin(
     order: Order,
     key: Option<String>,
     trace: Option<TraceContext>,
-) -> Result<Result<Begun, Rejected>, Problem> {
+) -> Result<Result<StartOutcome, Rejected>, Problem> {
     let id = order.order_id.clone();
     match placing.place_by(order, key, trace).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
-        Ok(Begun::Never) => Err(Problem::new(
+        Ok(StartOutcome::Never) => Err(Problem::new(
             Code::OrderIdUsedUp,
             format!("order {id} is not there, and its chain is over: it never will be"),
         )),

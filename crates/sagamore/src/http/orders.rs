@@ -62,7 +62,8 @@ pub async fn place(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     order.check().map_err(|reason| Problem::new(Code::BadOrder, reason))?;
     let input = Body::of(&order).map_err(|error| Problem::internal(&error, "write the order"))?;
     let location = format!("/orders/{}", encoded(&order.order_id));
-    let start = Start { definition: stack::checkout_name(), key: order.order_id, input, idempotency_key, trace };
+    let start = Start::new(stack::checkout_name(), order.order_id, input);
+    let start = start.idempotency_key(idempotency_key).trace(trace);
     let (started, rest) = begin(&app, start, wait).await?;
     let standing = rest.as_ref().map_or_else(|| Standing::of_start(&started), Standing::of_rest);
     Ok(accepted(&standing, location, wait))

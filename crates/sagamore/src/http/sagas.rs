@@ -63,7 +63,7 @@ pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let StartBody { definition, key, input } = payload.json(&shape::START)?;
     let definition = legal(Name::new(&definition))?;
     let input = input.map_or_else(|| sample(&app, &definition, &key), Ok)?;
-    let start = Start { definition, key: key.into_owned(), input, idempotency_key, trace };
+    let start = Start::new(definition, key, input).idempotency_key(idempotency_key).trace(trace);
     let (started, rest) = begin(&app, start, wait).await?;
     let location = format!("/api/v1/sagas/{}", encoded(started.id.as_str()));
     let standing = rest.as_ref().map_or_else(|| Standing::of_start(&started), Standing::of_rest);

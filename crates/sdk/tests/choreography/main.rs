@@ -13,7 +13,7 @@ use sagamore_core::message::{Event, Horizon};
 use sagamore_core::{Body, Direction, Timestamp};
 use sagamore_database::testing::is_remote;
 use sagamore_sdk::facts::remembered;
-use sagamore_sdk::{Begun, Options};
+use sagamore_sdk::{Options, StartOutcome};
 use sagamore_transport::Record;
 use sagamore_transport::wire::{decode_event, encode_event, encode_horizon};
 
@@ -42,7 +42,7 @@ fn horizon(toy: &Toy, started_from: Option<Timestamp>) -> Horizon {
 #[tokio::test]
 async fn a_chain_goes_from_event_to_event_each_with_its_cause_and_its_hop() {
     let mut toy = Toy::new().await;
-    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::New);
+    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::New);
     toy.settle().await;
     let (made, printed) = ("book:1/draft/action/1/draft.made", "book:1/print/action/1/print.done");
     let wanted = [
@@ -97,7 +97,7 @@ async fn an_undo_that_comes_first_tells_so_and_what_it_undoes_never_happens() {
     let events = toy.events().await;
     assert_eq!(names(&events), ["print.failed", "draft.dropped"]);
     assert_eq!(events[1].key.direction, Direction::Compensation);
-    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::Never);
+    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::Never);
     toy.settle().await;
     assert_eq!((names(&toy.events().await), toy.drafts().await), (vec![], 0));
 }
@@ -105,8 +105,8 @@ async fn an_undo_that_comes_first_tells_so_and_what_it_undoes_never_happens() {
 #[tokio::test]
 async fn a_chain_begins_once_and_survives_a_crash_before_its_event_was_sent() {
     let mut toy = Toy::new().await;
-    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::New);
-    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::Before);
+    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::New);
+    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::Before);
     toy.restart();
     toy.settle().await;
     assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
@@ -315,7 +315,7 @@ async fn a_power_cut_before_the_log_is_synced_loses_no_chain() {
     let mut toy = Toy::new().await;
     toy.sync();
     toy.transport.is_unsynced(true);
-    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::New);
+    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::New);
     toy.settle().await;
     assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"], "nobody waits for the sync");
     toy.power_cut().await;
@@ -360,7 +360,7 @@ async fn the_event_of_a_transaction_that_is_lost_is_never_sent() {
     toy.lose_a_draft("1").await;
     toy.settle().await;
     assert_eq!((names(&toy.events().await), toy.drafts().await, toy.prints().await), (vec![], 0, 0));
-    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::New);
+    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::New);
     toy.settle().await;
     assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
 }
@@ -433,7 +433,7 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     toy.publish(vec![encode_horizon(&horizon(&toy, Some(earlier)), None)]).await;
     toy.settle().await;
     assert_eq!(kept(&toy).await, (0, 1), "but for what began it");
-    assert_eq!(toy.begin("1", Mood::Calm).await, Begun::Before, "others may not have forgotten it yet");
+    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::Before, "others may not have forgotten it yet");
     assert_eq!(kept(&toy).await, (0, 1), "and that leaves no trace");
     let retention = Options::default().barrier_retention;
     let soon = horizon(&toy, Some(earlier));

@@ -8,8 +8,8 @@ use futures_util::future::{join, join_all, join4};
 use sagamore_core::message::Event;
 use sagamore_core::{Body, Direction, StepKey, Timestamp};
 use sagamore_sdk::{
-    Beginning, Begun, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction, Refusal,
-    Service, Tx, done, facts, on, refused,
+    ChainStart, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction, Refusal,
+    Service, StartOutcome, Tx, done, facts, on, refused,
 };
 use sagamore_transport::wire::{dead_letter_topic, decode_event};
 use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
@@ -242,9 +242,9 @@ impl Toy {
         let draft = async {
             let chain = format!("book:{key}").parse().expect("a chain");
             let open = database.begin().await.expect("begin");
-            let beginning = Beginning { chain: &chain, version: 1, reaction: "draft", at, trace: None };
+            let start = ChainStart::new(&chain, "draft", at);
             let made = DraftMade { key: key.into(), mood: Mood::Calm };
-            outbox.begin(&open.tx(), beginning, &made).await.expect("begun");
+            outbox.begin(&open.tx(), start, &made).await.expect("begun");
             write(&open.tx(), "draft", key).await.expect("write");
             outbox.wake();
             open.commit().await
@@ -268,13 +268,13 @@ impl Toy {
     }
 
     /// Makes a draft, as from outside.
-    pub async fn begin(&mut self, key: &str, mood: Mood) -> Begun {
+    pub async fn begin(&mut self, key: &str, mood: Mood) -> StartOutcome {
         let chain = format!("book:{key}").parse().expect("a chain");
         let open = self.databases[0].begin().await.expect("begin");
         let made = DraftMade { key: key.into(), mood };
-        let beginning = Beginning { chain: &chain, version: 1, reaction: "draft", at: self.now, trace: None };
-        let begun = self.outbox.begin(&open.tx(), beginning, &made).await.expect("begun");
-        if begun == Begun::New {
+        let start = ChainStart::new(&chain, "draft", self.now);
+        let begun = self.outbox.begin(&open.tx(), start, &made).await.expect("begun");
+        if begun == StartOutcome::New {
             write(&open.tx(), "draft", key).await.expect("write");
             open.commit().await.expect("commit");
             self.outbox.wake();

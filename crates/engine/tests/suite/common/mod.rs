@@ -215,13 +215,8 @@ pub fn id(key: &str) -> SagaId {
 }
 
 pub fn wish(key: &str, text: &str) -> Start {
-    Start {
-        definition: Name::new("booklet").expect("a name"),
-        key: key.into(),
-        input: Body::of(&Wish { text: text.into() }).expect("JSON"),
-        idempotency_key: None,
-        trace: None,
-    }
+    let input = Body::of(&Wish { text: text.into() }).expect("JSON");
+    Start::new(Name::new("booklet").expect("a name"), key, input)
 }
 
 pub fn written(page: i64) -> Outcome {

@@ -171,7 +171,7 @@ impl Way {
         match self {
             Way::Library(handle, definition) => {
                 let input = Body::parse(&input)?;
-                let start = Start { definition: definition.clone(), key, input, idempotency_key: None, trace: None };
+                let start = Start::new(definition.clone(), key, input);
                 let (started, rest) = handle.start_and_wait(start, Duration::from_secs(WAIT_S)).await?;
                 Ok(rest.map_or(started.status, |summary| summary.status))
             }

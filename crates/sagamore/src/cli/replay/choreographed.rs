@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use sagamore_core::{Name, SagaId};
 use sagamore_engine::{ChainStatus, Filter};
-use sagamore_sdk::Begun;
+use sagamore_sdk::StartOutcome;
 use sagamore_shop::import::BadLine;
 use sagamore_shop::{Order, choreography, inventory, payment};
 
@@ -36,8 +36,10 @@ async fn see_through(stack: &Choreography, line: &PlacedLine) -> Result<Option<B
     let chain = SagaId::new(&Name::new(choreography::NAME)?, &line.key)?;
     let placed = stack.placing.place(order).await;
     match placed.map_err(|fault| anyhow::anyhow!("place the order: {fault}"))? {
-        Ok(Begun::New | Begun::Before) => {}
-        Ok(Begun::Never) => return Ok(Some(line.bad("its chain is over, and the order is not there".to_owned()))),
+        Ok(StartOutcome::New | StartOutcome::Before) => {}
+        Ok(StartOutcome::Never) => {
+            return Ok(Some(line.bad("its chain is over, and the order is not there".to_owned())));
+        }
         Err(rejected) => return Ok(Some(line.bad(rejected.to_string()))),
     }
     loop {
