@@ -19,6 +19,7 @@ mod explore;
 mod model;
 
 mod declared;
+mod derived;
 
 mod fold;
 mod waits;
@@ -34,6 +35,7 @@ pub use anomaly::Anomaly;
 pub use builder::Builder;
 pub use check::{check, explored};
 pub use declared::{Declared, Difference, Facet, declared};
+pub use derived::{Derivation, ReactionSource};
 pub use draw::{mermaid, text};
 pub use explore::{Explored, STATES_MAX};
 pub use fold::{Chain, Seen, State, Taken, UNEXPECTED_MAX};

@@ -106,6 +106,8 @@ pub(crate) struct Declared {
     pub never_after: Vec<EventType>,
     /// It is given up on this event, unless it has acted.
     pub overdue: Option<EventType>,
+    /// The plan's point of no return.
+    pub pivot: bool,
 }
 
 /// An undo likewise.
@@ -221,7 +223,8 @@ impl Unbound {
 
     fn told<E: Message, R>(self, inputs: Vec<EventType>, react: Option<Arc<React>>) -> Reaction<E, R> {
         let (name, tells, fails, undo) = (self.0, EventType::of::<E>(), None, None);
-        let declared = Declared { name, inputs, react, tells, fails, undo, never_after: Vec::new(), overdue: None };
+        let (never_after, overdue, pivot) = (Vec::new(), None, false);
+        let declared = Declared { name, inputs, react, tells, fails, undo, never_after, overdue, pivot };
         Reaction { declared, tells: PhantomData }
     }
 }
@@ -245,6 +248,12 @@ impl<E: Message, R> Reaction<E, R> {
     /// no more. For what ends a chain otherwise: `never_after::<(OrderCancelled,)>()`.
     pub fn never_after<T: AnyOf>(mut self) -> Reaction<E, R> {
         self.declared.never_after = EventType::any::<T>();
+        self
+    }
+
+    /// Declares the reaction as the plan's point of no return: later reactions neither fail nor are undone.
+    pub fn pivot(mut self) -> Reaction<E, R> {
+        self.declared.pivot = true;
         self
     }
 
@@ -321,7 +330,8 @@ impl Declared {
             .and_then(|undo| Some(plan::Undo { on: names(&undo.on), emits: undo.says.name.parse().ok()? }));
         let (on, emits, fails) = (names(&self.inputs), names(&[self.tells]), names(self.fails.as_slice()));
         let (never_after, overdue) = (names(&self.never_after), names(self.overdue.as_slice()).pop());
-        plan::Declared { reaction: self.name.clone(), on, emits, fails, undo, never_after, overdue }
+        let pivot = self.pivot || self.overdue.is_some();
+        plan::Declared { reaction: self.name.clone(), on, emits, fails, undo, never_after, overdue, pivot }
     }
 
     /// The events that it is interested in, each with what it is to it.

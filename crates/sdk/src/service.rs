@@ -188,7 +188,8 @@ impl Service {
         self.reactions.values().flat_map(|reaction| reaction.tells()).collect::<BTreeSet<_>>().into_iter()
     }
 
-    /// Its reactions, to be compared with a plan ([`plan::declared`](sagamore_core::plan::declared())).
+    /// Returns its reactions as a plan states them: to compare them with one
+    /// ([`plan::declared`](sagamore_core::plan::declared())) or to derive one ([`plan::Plan::from_services`]).
     pub fn declares(&self) -> Vec<plan::Declared> {
         self.reactions.values().map(|reaction| reaction.as_planned()).collect()
     }
@@ -255,5 +256,15 @@ impl Service {
         assert_eq!(A::PARTICIPANT, name.as_str(), "'{message}' is asked of another service than '{name}'");
         assert!(self.handlers.insert(message, handler).is_none(), "'{message}' has two handlers in service '{name}'");
         self
+    }
+}
+
+impl plan::ReactionSource for Service {
+    fn service(&self) -> &Name {
+        &self.name
+    }
+
+    fn reactions(&self) -> Vec<plan::Declared> {
+        self.declares()
     }
 }

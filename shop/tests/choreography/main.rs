@@ -7,6 +7,7 @@ mod storm;
 mod street;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use sagamore_sdk::StartOutcome;
 use sagamore_shop::order::{Rejected, Status};
@@ -232,6 +233,15 @@ fn the_services_do_what_the_plan_says() {
         let differences = sagamore_core::plan::declared(&plan, service.name(), &service.declares());
         assert_eq!(differences, [], "{}", service.name());
     }
+}
+
+#[test]
+fn the_plan_follows_from_the_services() {
+    let plan = sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}"));
+    let deadline = Duration::from_millis(plan.deadline_ms.expect("a deadline"));
+    let derived = sagamore_core::Plan::from_services(plan.name.as_str(), &sagamore_shop::choreographed());
+    let derived = derived.version(plan.version).deadline(deadline).build();
+    assert_eq!(derived.unwrap_or_else(|error| panic!("{error}")), plan);
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ impl<Last> Builder<Last> {
         Ok(Plan {
             name: Name::new(&self.name)?,
             version: self.version,
-            deadline_ms: self.deadline.map(|deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)),
+            deadline_ms: self.deadline.map(millis),
             overdue: self.overdue.map(|event| Name::new(&event)).transpose()?,
             begins: Start { name: start.name, service: start.service, event, undo: start.undo },
             reactions: parts.collect::<Result<_, _>>()?,
@@ -179,6 +179,10 @@ impl Written {
             pivot: self.pivot,
         })
     }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn names(texts: &[String]) -> Result<Vec<Name>, Malformed> {

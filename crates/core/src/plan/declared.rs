@@ -31,6 +31,9 @@ pub struct Declared {
     /// The event that has it given up, unless it has acted.
     #[serde(default)]
     pub overdue: Option<Name>,
+    /// Whether it is the point of no return. `false` leaves that to the plan.
+    #[serde(default)]
+    pub pivot: bool,
 }
 
 /// Where a service and a plan differ.
@@ -49,6 +52,9 @@ pub enum Difference {
     /// The service declares a reaction twice.
     #[error("the service declares {reaction} twice, and plan '{plan}' has it once: remove one")]
     Twice { plan: Name, reaction: Who },
+    /// The service declares a pivot that is none in the plan.
+    #[error("the service declares {reaction} as the pivot, and plan '{plan}' does not: make it the pivot in both")]
+    NotThePivot { plan: Name, reaction: Who },
     /// Both have the reaction, but not the same one.
     #[error(
         "{reaction} {facet} {} in plan '{plan}' and {} in the service: make them agree",
@@ -116,6 +122,9 @@ fn compare(plan: &Plan, part: &Part, declared: &Declared, differences: &mut Vec<
         (Facet::NeverAfter, part.never_after.to_vec(), &declared.never_after),
         (Facet::Overdue, plan.overdue.iter().filter(|_| part.pivot).cloned().collect(), &overdue),
     ];
+    if declared.pivot && !part.pivot {
+        differences.push(Difference::NotThePivot { plan: plan.name.clone(), reaction: part.who() });
+    }
     for (facet, planned, declared) in facets {
         let (planned, declared) = (sorted(&planned), sorted(declared));
         if planned != declared {

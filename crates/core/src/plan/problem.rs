@@ -35,6 +35,12 @@ pub enum Problem {
     /// A name that is none; only the builder can meet one.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// Services of which none starts chains; only a derivation can meet it.
+    #[error("no service starts a chain: declare one reaction that begins chains and waits for no event")]
+    NoStart,
+    /// Two reactions that start chains; only a derivation can meet them.
+    #[error("{first} and {second} both start chains: derive one plan for each")]
+    TwoStarts { first: Who, second: Who },
     /// A version that none comes before.
     #[error("the version is 0: write 1 for the first one")]
     NoVersion,
@@ -173,6 +179,8 @@ impl Problem {
             | Problem::FailsBesidePivot { run, .. }
             | Problem::WaitsForEver { run, .. } => Some(run),
             Problem::Malformed(_)
+            | Problem::NoStart
+            | Problem::TwoStarts { .. }
             | Problem::NoVersion
             | Problem::NoTime
             | Problem::NoReactions { .. }

@@ -4,6 +4,7 @@
 mod fixture;
 
 mod declared;
+mod derived;
 mod drawn;
 mod folded;
 mod run;
