@@ -73,13 +73,14 @@ mod outgoing;
 pub mod participant;
 mod relay;
 mod sweep;
+pub mod testing;
 mod unsynced;
 
 pub use decided::{Decided, Fault, done, refused};
 pub use error::Error;
-pub use handler::CompensationHandler;
 pub use group_commit::{GroupCommit, Wanted};
-pub use outbox::{ChainStart, StartOutcome, Outbox};
+pub use handler::CompensationHandler;
+pub use outbox::{ChainStart, Outbox, StartOutcome};
 pub use participant::{Options, Participant, Turned};
 pub use reaction::{Heard, Reaction, Told, on};
 pub use service::Service;
