@@ -6,8 +6,6 @@
 //! The numbers are sagas and minutes of traffic. Each saga has an input of 250 KiB and waits for its participant. Traffic
 //! answers commands at random, so that most sagas are read again, and starts a new saga for each one that ends.
 
-extern crate sagamore_sdk as sagamore; // for the derives
-
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

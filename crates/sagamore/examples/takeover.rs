@@ -3,8 +3,6 @@
 //!
 //! `eval "$(cargo xtask services env)"; cargo run --release -p sagamore --example takeover -- 100000`
 
-extern crate sagamore_sdk as sagamore; // for the derives
-
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;

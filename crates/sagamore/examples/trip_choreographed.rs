@@ -2,8 +2,6 @@
 //!
 //! Three services and an observer in one process; docs/your-own.md walks through it.
 
-extern crate sagamore_sdk as sagamore; // for the derives
-
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,8 +3,6 @@
 //!
 //! `cargo xtask poison` starts servers for it. The folder of Kafka's data is needed to damage a stored record.
 
-extern crate sagamore_sdk as sagamore; // for the derives
-
 mod cast;
 mod clients;
 
