@@ -21,7 +21,7 @@ enum Of {
 
 const CAPS: &[Cap] = &[
     Cap { covers: |path| path.ends_with(".rs"), lines_max: 600, of: Of::Each },
-    Cap { covers: |path| path.starts_with("crates/macros/src/"), lines_max: 250, of: Of::All("crates/macros/src") },
+    Cap { covers: |path| path.starts_with("crates/macros/src/"), lines_max: 550, of: Of::All("crates/macros/src") },
     Cap { covers: |path| path == "ARCHITECTURE.md", lines_max: 200, of: Of::Each },
 ];
 
@@ -67,10 +67,10 @@ mod tests {
                 &[("sim/src/a.rs", 700), ("xtask/src/b.rs", 800)],
                 &["sim/src/a.rs: 700 lines, at most 600 allowed", "xtask/src/b.rs: 800 lines, at most 600 allowed"],
             ),
-            (&[("crates/macros/src/lib.rs", 100), ("crates/macros/src/message.rs", 150)], &[]),
+            (&[("crates/macros/src/lib.rs", 100), ("crates/macros/src/message.rs", 450)], &[]),
             (
-                &[("crates/macros/src/lib.rs", 101), ("crates/macros/src/message.rs", 150)],
-                &["crates/macros/src: 251 lines, at most 250 allowed"],
+                &[("crates/macros/src/lib.rs", 101), ("crates/macros/src/message.rs", 450)],
+                &["crates/macros/src: 551 lines, at most 550 allowed"],
             ),
             (&[("crates/macros/tests/derive.rs", 300)], &[]),
             (&[("ARCHITECTURE.md", 201)], &["ARCHITECTURE.md: 201 lines, at most 200 allowed"]),
