@@ -25,9 +25,17 @@ const DOCUMENTS: &[Document] = &[
     },
 ];
 
-/// The documents that are missing or differ from what the code prints.
+/// Pages whose blocks of Rust are excerpts of a program that is tested.
+const EXCERPTS: &[(&str, &str)] = &[("docs/first-service.md", "crates/sagamore/examples/greeter.rs")];
+
+/// The documents that are missing, or differ from what the code prints or is.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut stale = Vec::new();
+    for (page, program) in EXCERPTS {
+        let read = |path: &str| std::fs::read_to_string(workspace.path(path)).with_context(|| format!("read {path}"));
+        let changed = changed_excerpts(&read(page)?, &read(program)?);
+        stale.extend(changed.into_iter().map(|line| format!("{page} shows code that is not in {program}: {line}")));
+    }
     workspace.cargo_says(BUILD).context("build what prints the documents")?;
     for document in DOCUMENTS {
         let printed = document.print(workspace)?;
@@ -55,6 +63,13 @@ impl Document {
     }
 }
 
+/// The first line of each block of Rust in a page that is not in the program.
+fn changed_excerpts(page: &str, program: &str) -> Vec<String> {
+    let blocks = page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let changed = blocks.filter(|block| !program.contains(block));
+    changed.map(|block| block.lines().next().unwrap_or_default().to_owned()).collect()
+}
+
 /// How what is kept differs from what is printed, if it does.
 fn difference(kept: Option<&str>, printed: &str) -> Option<String> {
     let Some(kept) = kept else {
@@ -70,6 +85,14 @@ fn difference(kept: Option<&str>, printed: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_excerpt_that_is_not_in_the_program_is_found() {
+        let program = "fn a() {}\n\nfn b() {}\n";
+        let page = "A page.\n```rust\nfn a() {}\n```\n```sh\nls\n```\n```rust\nfn c() {}\n```\n";
+        assert_eq!(changed_excerpts(page, program), ["fn c() {}"]);
+        assert!(changed_excerpts("A page without code.", program).is_empty());
+    }
 
     #[test]
     fn a_document_that_differs_is_told_with_its_first_line() {
