@@ -6,13 +6,10 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::saga::Status;
-use sagamore_core::{Body, Definition, definition};
-use sagamore_engine::{Handle, Orchestrator, Start};
-use sagamore_sdk::{
-    Database, Decided, Fault, Message, Migration, Never, Participant, Refusal, Service, Tx, done, refused,
-};
-use sagamore_transport::{Log, Transport, log};
+use sagamore::engine::{Handle, Orchestrator, Start};
+use sagamore::prelude::*;
+use sagamore::sdk::Participant;
+use sagamore::transport::{Log, Transport, log};
 use tokio::task::JoinSet;
 
 /// What the saga is started with.
@@ -181,7 +178,7 @@ async fn holder(seats: &Database) -> Result<Option<String>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use sagamore_core::script::Script;
+    use sagamore::testing::Script;
 
     use super::*;
 

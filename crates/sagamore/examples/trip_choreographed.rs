@@ -6,14 +6,10 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sagamore_core::SagaId;
-use sagamore_core::plan::{self, Plan};
-use sagamore_engine::{ChainStatus, Chains, Observer, ObserverOptions};
-use sagamore_sdk::{
-    ChainStart, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction, Refusal,
-    Service, StartOutcome, Tx, done, on, refused,
-};
-use sagamore_transport::{Log, Transport, log};
+use sagamore::engine::{ChainStatus, Chains, Observer, ObserverOptions};
+use sagamore::prelude::*;
+use sagamore::sdk::{Options, Participant};
+use sagamore::transport::{Log, Transport, log};
 use tokio::task::JoinSet;
 
 const VERSION: u32 = 1;

@@ -19,6 +19,7 @@ mod plain;
 pub mod prelude;
 mod problem;
 mod stack;
+pub mod testing;
 mod view;
 mod waiting;
 
@@ -32,7 +33,6 @@ use cli::{Cli, Exit};
 /// The names that generated code refers to. Not a public interface.
 #[doc(hidden)]
 pub use sagamore_core::__private;
-pub use sagamore_sdk::testing;
 pub use {axum, clap};
 pub use {
     sagamore_core as core, sagamore_database as database, sagamore_engine as engine, sagamore_inspect as inspect,

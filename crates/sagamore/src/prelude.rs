@@ -1,8 +1,10 @@
-//! What most services and definitions import: `use sagamore::prelude::*;`.
+//! The names that most services and definitions import: `use sagamore::prelude::*;`.
 
+pub use sagamore_core::SagaId;
 pub use sagamore_core::definition::{self, Definition};
 pub use sagamore_core::plan::{self, Plan};
+pub use sagamore_core::saga::Status;
 pub use sagamore_sdk::{
-    Body, Database, Decided, Fault, Message, Migration, Name, Never, Reaction, Refusal, Service, Timestamp, Tx, Value,
-    done, on, refused,
+    Body, ChainStart, Database, Decided, Fault, Message, Migration, Name, Never, Outbox, Reaction, Refusal, Service,
+    StartOutcome, Timestamp, Tx, Value, done, on, refused,
 };
