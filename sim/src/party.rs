@@ -147,20 +147,25 @@ impl Outside {
     }
 }
 
+/// The refusal of every service.
+#[derive(Debug, Refusal)]
+#[refusal(code = "not-today", message = "not today")]
+struct NotToday;
+
 async fn effect(tx: &Tx, party_id: &str, step: &str, direction: &str) -> Result<(), Fault> {
     let sql = "INSERT INTO sim_effect (saga, step, direction) VALUES ($1, $2, $3)";
     tx.execute(sql, (format!("party:{party_id}"), step, direction)).await?;
     Ok(())
 }
 
-async fn act(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), Refusal> {
+async fn act(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), NotToday> {
     let mended = outside.is_mended(party_id);
     if mood == Mood::Refuses && !mended {
-        return refused(Refusal::new("not-today", "not today"));
+        return refused(NotToday);
     }
     effect(&tx, party_id, step, "action").await?;
     if mood == Mood::WritesAndRefuses && !mended {
-        return refused(Refusal::new("not-today", "not today"));
+        return refused(NotToday);
     }
     if outside.world.strikes(Odd::HandlerFault) {
         return Err(Fault::new("as the simulator wants it"));
@@ -168,9 +173,9 @@ async fn act(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -
     done(())
 }
 
-async fn undo(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), Refusal> {
+async fn undo(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), NotToday> {
     if mood == Mood::Clings && !outside.is_mended(party_id) {
-        return refused(Refusal::new("not-today", "not today"));
+        return refused(NotToday);
     }
     effect(&tx, party_id, step, "compensation").await?;
     if outside.world.strikes(Odd::HandlerFault) {

@@ -1,15 +1,12 @@
-//! What a service imports to take part in sagas: declare handlers as a [`Service`], and let a [`Participant`] run it.
+//! The participant's side of a saga: declare handlers as a [`Service`], test it with a
+//! [`TestService`](testing::TestService), and run it as a [`Participant`].
 //!
 //! Barrier, business change and stored reply are one local transaction, whatever arrives and in whatever order.
 //!
 //! ```
 //! # extern crate sagamore_sdk as sagamore;
-//! use std::sync::Arc;
-//!
-//! use sagamore_core::{Body, Command, Direction, Outcome, ReplyTo, StepKey};
-//! use sagamore_sdk::{Database, Decided, Message, Never, Options, Participant, Service, Timestamp, Tx, done};
-//! use sagamore_transport::wire::{decode_reply, encode_command};
-//! use sagamore_transport::{Log, MemoryDisk, Subscription, Transport, log};
+//! use sagamore::testing::TestService;
+//! use sagamore::{Decided, Message, Never, Service, Tx, done};
 //!
 //! #[derive(Message)]
 //! #[message(to = "greeter", yields = Greeted)]
@@ -24,26 +21,15 @@
 //! async fn apologize(_: Tx, _: Greeted) -> Decided<(), Never> { done(()) }
 //!
 //! #[tokio::main(flavor = "current_thread")]
-//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let log = Arc::new(Log::on(Arc::new(MemoryDisk::new()), log::Options::default())?);
+//! async fn main() {
 //!     let service = Service::named("greeter").action(greet).compensation::<Apologize>(apologize);
-//!     let mut greeter = Participant::new(service, Database::memory(), log.clone(), Options::default());
-//!     greeter.turn(Timestamp(0), &mut fastrand::Rng::new()).await?; // it comes up
-//!
-//!     log.create_topic("replies", 1).await?;
-//!     let key = StepKey { saga: "party:1".parse()?, step: "greet".parse()?, direction: Direction::Action, generation: 1 };
-//!     let (name, body) = (Greet::NAME.parse()?, Body::of(&Greet { name: "Ada".into() })?);
-//!     let (participant, reply_to) = ("greeter".parse()?, ReplyTo { topic: "replies".into(), partition: 0 });
-//!     let command = Command { key, version: 1, attempt: 1, participant, name, body, reply_to, expires_at: None, trace: None };
-//!     log.publish(vec![encode_command(&command, Timestamp(0))]).await?;
-//!     greeter.turn(Timestamp(0), &mut fastrand::Rng::new()).await?; // `greeter.run(shutdown)` does it for ever
-//!
-//!     let wanted = Subscription { group: "me".into(), topics: vec!["replies".into()], partitions: None };
-//!     let reply = decode_reply(&log.subscribe(wanted).await?.poll(1).await?[0].record)?;
-//!     assert_eq!(reply.outcome, Outcome::Done(Body::parse(r#"{"text":"Hello, Ada!"}"#)?));
-//!     Ok(())
+//!     let greeter = TestService::of(service).await;
+//!     let greeting = greeter.send(Greet { name: "Ada".into() }).await;
+//!     assert_eq!(greeting.done().text, "Hello, Ada!");
+//!     greeter.undo(&greeting, Apologize).await.done();
 //! }
 //! ```
+//! A process that takes part runs `Participant::new(service, database, transport, options).run(shutdown)`.
 
 extern crate self as sagamore; // for the derives
 

@@ -47,6 +47,39 @@ struct Charge {
 #[message(to = "mail")]
 struct Greet;
 
+/// A crate that knows `sagamore` under another name.
+mod renamed {
+    use sagamore_core as saga;
+
+    #[derive(saga::Message, Debug, PartialEq)]
+    #[message(to = "mail", yields = Stamped, crate = sagamore_core)]
+    pub struct Stamp {
+        pub cents: i64,
+    }
+
+    #[derive(saga::Message, Debug, PartialEq)]
+    #[message(crate = self::saga)]
+    pub struct Stamped {
+        pub place: String,
+    }
+
+    #[derive(Debug, saga::Refusal)]
+    #[refusal(crate = self::saga)]
+    pub enum Unstamped {
+        #[refusal(code = "no-stamp", message = "no stamp of {cents} cents")]
+        NoStamp { cents: i64 },
+    }
+}
+
+#[test]
+fn the_derives_find_a_crate_that_was_renamed() {
+    use sagamore_core::message::IntoRefusal;
+    assert_eq!(<renamed::Stamp as sagamore_core::typed::Message>::NAME, "mail.stamp");
+    let stamped: renamed::Stamped = sagamore_core::Body::parse(r#"{"place":"Lahti"}"#).unwrap().read().unwrap();
+    assert_eq!(stamped, renamed::Stamped { place: "Lahti".into() });
+    assert_eq!(renamed::Unstamped::NoStamp { cents: 80 }.into_refusal().message, "no stamp of 80 cents");
+}
+
 fn trip() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("trip").version(1);
     let trip = saga.input::<Trip>();
