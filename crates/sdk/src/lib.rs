@@ -68,7 +68,7 @@ pub use group_commit::{GroupCommit, Wanted};
 pub use handler::CompensationHandler;
 pub use outbox::{ChainStart, Outbox, StartOutcome};
 pub use participant::{Options, Participant, Turned};
-pub use reaction::{Heard, Reaction, Told, on};
+pub use reaction::{FailureEvent, Reaction, RefusalReport, on};
 pub use service::Service;
 
 #[doc(hidden)]

@@ -21,7 +21,7 @@ use crate::keys::CommandKeys;
 type React = dyn Fn(Tx, &[Body], &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
 type Undo = dyn Fn(Tx, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
 
-/// A reaction that is told by an `E`, the event that says it holds.
+/// A reaction that emits an `E` when it is done.
 ///
 /// ```
 /// # extern crate sagamore_sdk as sagamore;
@@ -48,36 +48,36 @@ pub struct Reaction<E, R = Never> {
     tells: PhantomData<fn() -> (E, R)>,
 }
 
-/// What a reaction is refused with, once it is said by which event that is told.
+/// Marks a [`Reaction`] whose refusals an event reports: see [`Reaction::fails`].
 #[derive(Clone, Copy, Debug)]
-pub enum Told {}
+pub enum FailureEvent {}
 
-/// A refusal that somebody hears of: there is none, or an event tells it. After the pivot of a plan nothing can be taken back,
-/// and a business that says no there is a fault: `Err(rejected)?` in the handler, and not `refused(rejected)`.
+/// The refusals of a reaction: none ([`Never`]), or reported by a [`FailureEvent`]. After the pivot of a plan nothing is
+/// undone, and a rejection there is a fault: `Err(rejected)?` in the handler instead of `refused(rejected)`.
 #[diagnostic::on_unimplemented(
-    message = "this reaction may be refused with `{Self}`, and no event tells that",
-    label = "nobody would hear of the refusal, and the chain would be stuck",
-    note = "add `.fails::<Event>()`, or let the handler give `Decided<_, Never>` and make a fault of what cannot be refused"
+    message = "this reaction may be refused with `{Self}`, and no event reports that",
+    label = "the chain would be stuck after a refusal",
+    note = "add `.fails::<Event>()`, or return `Decided<_, Never>` and turn each rejection into a fault"
 )]
-pub trait Heard: Sealed {}
+pub trait RefusalReport: Sealed {}
 
-impl Heard for Never {}
-impl Heard for Told {}
+impl RefusalReport for Never {}
+impl RefusalReport for FailureEvent {}
 
-/// Nobody else says what is heard.
+/// Prevents other implementations of [`RefusalReport`].
 #[doc(hidden)]
 pub trait Sealed {}
 
 impl Sealed for Never {}
-impl Sealed for Told {}
+impl Sealed for FailureEvent {}
 
-/// A reaction that does not say yet what it reacts to.
+/// A reaction without a handler yet.
 pub struct Unbound(Name);
 
-/// Failures, any of which leads to an undo.
+/// Failures, any of which triggers an undo.
 pub struct On(Vec<EventType>);
 
-/// Failures that lead to an undo, and the event by which that is told.
+/// Failures that trigger an undo, and the event that the undo emits.
 pub struct Undoing {
     on: Vec<EventType>,
     says: EventType,
@@ -90,16 +90,16 @@ pub(crate) struct EventType {
     fields: &'static [&'static str],
 }
 
-/// A reaction as the participant keeps it, without types.
+/// A reaction as the participant stores it, without types.
 #[derive(Clone)]
 pub(crate) struct Declared {
     pub name: Name,
-    /// All of these have to be there. None: the service itself begins the chain by it.
+    /// All of these must have arrived. None: the service itself starts the chain.
     pub inputs: Vec<EventType>,
     pub react: Option<Arc<React>>,
-    /// Says that it holds.
+    /// Reports success.
     pub tells: EventType,
-    /// Says that it was refused.
+    /// Reports a refusal.
     pub fails: Option<EventType>,
     pub undo: Option<DeclaredUndo>,
     /// After any of these it never runs, unless it has.
@@ -118,7 +118,7 @@ pub(crate) struct DeclaredUndo {
     pub run: Arc<Undo>,
 }
 
-/// Tuples of events, any one of which is meant.
+/// A tuple of event types, any one of which is meant.
 pub trait AnyOf {
     /// Their names and fields.
     #[doc(hidden)]
@@ -145,10 +145,10 @@ pub fn on<T: AnyOf>() -> On {
 }
 
 impl On {
-    /// Each undo tells an `E`, also when there was nothing to undo. Its fields come from the failure.
+    /// Sets the event that each undo emits, even if there was nothing to undo. Its fields come from the failure.
     ///
     /// # Panics
-    /// When one of the failures lacks a field of it.
+    /// Panics if a failure lacks a field of `E`.
     pub fn says<E: Message>(self) -> Undoing {
         let says = EventType::of::<E>();
         for failure in &self.0 {
@@ -160,17 +160,17 @@ impl On {
 }
 
 impl Reaction<()> {
-    /// A reaction with a name that is its own in its plan.
+    /// A reaction with a name that is unique in its plan.
     ///
     /// # Panics
-    /// When `name` is no [`Name`].
+    /// Panics if `name` is not a [`Name`].
     pub fn named(name: &str) -> Unbound {
         Unbound(Name::new(name).unwrap_or_else(|malformed| panic!("declare reaction: {malformed}")))
     }
 }
 
 impl Unbound {
-    /// Carries something out about each `A`, in a local transaction that is given to the handler, and tells an `E`.
+    /// Runs the handler for each `A`, in a local transaction, and emits its output `E`.
     ///
     /// A handler has no effect outside of its transaction, and may run more than once.
     pub fn to<A, E, R, F, Fut>(self, handler: F) -> Reaction<E, R>
@@ -189,7 +189,7 @@ impl Unbound {
         })
     }
 
-    /// The same once both events of a chain are there, in whatever order they come.
+    /// Runs the handler once both events of a chain have arrived, in either order.
     pub fn to_both<A, B, E, R, F, Fut>(self, handler: F) -> Reaction<E, R>
     where
         A: Message,
@@ -208,7 +208,7 @@ impl Unbound {
         })
     }
 
-    /// The service begins a chain with an `E` by itself, through its [outbox](crate::Outbox).
+    /// Declares that the service starts chains with an `E`, through its [outbox](crate::Outbox).
     pub fn begins<E: Message>(self) -> Reaction<E> {
         self.told(Vec::new(), None)
     }
@@ -230,22 +230,27 @@ impl Unbound {
 }
 
 impl<E: Message, R> Reaction<E, R> {
-    /// A refusal is told by an `F`: its fields `code` and `reason` say why, the others come from the first event reacted to.
-    /// What the handler wrote before is undone.
+    /// Reports each refusal by an `F`. Its fields `code` and `reason` hold the refusal, the others come from the first
+    /// event of the reaction. The handler's writes are rolled back.
     ///
     /// # Panics
-    /// When that event lacks a field of it.
-    pub fn fails<F: Message>(mut self) -> Reaction<E, Told> {
+    /// Panics if that event lacks a field of `F`.
+    pub fn fails<F: Message>(mut self) -> Reaction<E, FailureEvent> {
         let fails = EventType::of::<F>();
         let given = self.declared.inputs.first().map_or(&[][..], |input| input.fields);
         let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !given.contains(field));
-        assert!(lacks.is_none(), "what is reacted to has no field '{}' for '{}'", lacks.unwrap_or(&""), fails.name);
+        assert!(
+            lacks.is_none(),
+            "the first event of the reaction has no field '{}' for '{}'",
+            lacks.unwrap_or(&""),
+            fails.name
+        );
         self.declared.fails = Some(fails);
         Reaction { declared: self.declared, tells: PhantomData }
     }
 
-    /// Once one of these has happened it never runs, unless it has, and nobody is told: what waits for another event waits
-    /// no more. For what ends a chain otherwise: `never_after::<(OrderCancelled,)>()`.
+    /// Cancels the reaction once one of these events has arrived, unless it has run. It then emits nothing, and events
+    /// that wait for it are dropped. For an event that ends a chain early: `never_after::<(OrderCancelled,)>()`.
     pub fn never_after<T: AnyOf>(mut self) -> Reaction<E, R> {
         self.declared.never_after = EventType::any::<T>();
         self
@@ -257,22 +262,24 @@ impl<E: Message, R> Reaction<E, R> {
         self
     }
 
-    /// When the chain is overdue it is given up for ever, and that is told as a refusal; if it has acted, what it told is
-    /// told again. For the pivot of a plan alone: nobody else can tell whether there is still a way back.
+    /// Gives the reaction up when the overdue event `O` arrives, and reports that as a refusal. If the reaction has run,
+    /// it emits its event again. Declares the reaction as the pivot: no other service knows whether an undo is possible.
     ///
     /// # Panics
-    /// When it never fails, or the event lacks a field of how that is told.
+    /// Panics if the reaction has no failure event, or `O` lacks a field of it.
     pub fn gives_up_on<O: Message>(mut self) -> Reaction<E, R> {
         let overdue = EventType::of::<O>();
-        let fails =
-            self.declared.fails.unwrap_or_else(|| panic!("'{}' says nowhere that it fails", self.declared.name));
+        let fails = self
+            .declared
+            .fails
+            .unwrap_or_else(|| panic!("'{}' has no failure event: add .fails::<Event>()", self.declared.name));
         let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !overdue.fields.contains(field));
         assert!(lacks.is_none(), "'{}' has no field '{}' for '{}'", overdue.name, lacks.unwrap_or(&""), fails.name);
         self.declared.overdue = Some(overdue);
         self
     }
 
-    /// Undoes it: the handler is given the `E` that was told, and is called only when there is something to undo.
+    /// Sets the undo. Its handler receives the `E` that was emitted, and is called only if there is something to undo.
     pub fn undone_by<U, F, Fut>(mut self, handler: F, undoing: Undoing) -> Reaction<E, R>
     where
         U: IntoRefusal + Send + 'static,
@@ -296,7 +303,7 @@ impl<E: Message, R> Reaction<E, R> {
     }
 }
 
-/// What a refusal itself says in the event that tells of it.
+/// The fields of a failure event that hold the refusal.
 const WHY: [&str; 2] = ["code", "reason"];
 
 impl EventType {
@@ -308,7 +315,7 @@ impl EventType {
         T::all().into_iter().map(|(name, fields)| EventType { name, fields }).collect()
     }
 
-    /// The body of this event with the fields that another one has.
+    /// Returns the body of this event, with fields of its cause and of the refusal.
     fn from(self, cause: &Body, refusal: Option<&Refusal>) -> Option<Body> {
         let mut given: Map<String, Value> = cause.read().ok()?;
         if let Some(Refusal { code, message }) = refusal {
@@ -321,7 +328,7 @@ impl EventType {
 }
 
 impl Declared {
-    /// As a plan has it.
+    /// Returns the reaction as a plan states it.
     pub fn as_planned(&self) -> plan::Declared {
         let names = |told: &[EventType]| told.iter().filter_map(|told| told.name.parse().ok()).collect::<Vec<Name>>();
         let undo = self
@@ -334,7 +341,7 @@ impl Declared {
         plan::Declared { reaction: self.name.clone(), on, emits, fails, undo, never_after, overdue, pivot }
     }
 
-    /// The events that it is interested in, each with what it is to it.
+    /// Returns the events that it consumes, each with the direction that it triggers.
     pub fn triggers(&self) -> impl Iterator<Item = (&'static str, Direction)> + '_ {
         let acts = self
             .inputs
@@ -346,14 +353,14 @@ impl Declared {
         acts.chain(undoes)
     }
 
-    /// Every event that it may tell.
+    /// Returns every event that it may emit.
     pub fn tells(&self) -> impl Iterator<Item = &'static str> + '_ {
         let undone = self.undo.as_ref().map(|undo| undo.says.name);
         std::iter::once(self.tells.name).chain(self.fails.map(|fails| fails.name)).chain(undone)
     }
 
-    /// The event that tells what came of it, by name and body. `cause`: the body of the first event reacted to, or of the
-    /// failure. None: it was refused, and nobody is told; or the cause cannot be read.
+    /// Returns the event that reports an outcome, by name and body. `cause` is the body of the reaction's first event, or of
+    /// the failure. `None` for a refusal without a failure event, and for an unreadable cause.
     pub fn event(&self, direction: Direction, outcome: &Outcome, cause: &Body) -> Option<(&'static str, Body)> {
         match (direction, outcome) {
             (Direction::Action, Outcome::Done(told)) => Some((self.tells.name, told.clone())),
@@ -371,5 +378,5 @@ impl Declared {
 }
 
 fn body<A: Message>(bodies: &[Body], place: usize) -> Result<A, Unreadable> {
-    bodies.get(place).map_or_else(|| Err(Unreadable::Body("it is not there".to_owned())), read_body)
+    bodies.get(place).map_or_else(|| Err(Unreadable::Body("the event is missing".to_owned())), read_body)
 }

@@ -1,4 +1,4 @@
-//! The declaration of a service: its name, its schema, and what it can be asked.
+//! The declaration of a service: its name, its schema, its handlers and its reactions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -12,7 +12,7 @@ use sagamore_database::{Migration, Tx};
 use crate::decided::Decided;
 use crate::handler::{self, CompensationHandler, Handler};
 use crate::keys::{Key, KeyReaders};
-use crate::reaction::{Declared, Heard, Reaction};
+use crate::reaction::{Declared, Reaction, RefusalReport};
 
 /// A service that takes part in sagas. Clones share the handlers.
 ///
@@ -41,7 +41,7 @@ impl Service {
     /// A service without handlers. Its name is its group at the transport and the owner of its barrier.
     ///
     /// # Panics
-    /// When `name` is no [`Name`].
+    /// Panics if `name` is not a [`Name`].
     pub fn named(name: &str) -> Service {
         let name = Name::new(name).unwrap_or_else(|malformed| panic!("declare service: {malformed}"));
         Service {
@@ -54,24 +54,24 @@ impl Service {
         }
     }
 
-    /// The service's own schema; the barrier's comes by itself.
+    /// Adds the service's own schema. The tables of the barrier are added by the participant.
     pub fn migrations(mut self, migrations: &'static [Migration]) -> Service {
         self.migrations.push(migrations);
         self
     }
 
-    /// The version of this program, 1 unless it says so: a schema may ask for a newer one.
+    /// Sets the version of this program, 1 by default. A schema may require a newer one.
     pub fn program(mut self, version: u32) -> Service {
         self.program = version;
         self
     }
 
-    /// Carries out `C`: one local transaction, given to the handler as `Tx`.
+    /// Adds the handler of the action `C`. It runs in one local transaction, its `Tx`.
     ///
     /// A handler has no effect outside of its transaction, and may run more than once.
     ///
     /// # Panics
-    /// When `C` is asked of another service, or has a handler already.
+    /// Panics if `C` belongs to another service or has a handler already.
     pub fn action<C, F, Fut, R>(self, handler: F) -> Service
     where
         C: Action,
@@ -107,7 +107,7 @@ impl Service {
     /// Adds the handler of a compensation that also receives the fields of the compensating message.
     ///
     /// # Panics
-    /// When `U` is asked of another service, or has a handler already.
+    /// Panics if `U` belongs to another service or has a handler already.
     pub fn compensation_with<U, F, Fut, R>(self, handler: F) -> Service
     where
         U: Undoes,
@@ -154,7 +154,7 @@ impl Service {
         self
     }
 
-    /// Reacts to events, by a local transaction likewise. A reaction that may be refused says by which event that is told:
+    /// Adds a reaction to events. One that may be refused needs an event that reports it:
     ///
     /// ```compile_fail,E0277
     /// # extern crate sagamore_sdk as sagamore;
@@ -168,8 +168,8 @@ impl Service {
     /// ```
     ///
     /// # Panics
-    /// When there is a reaction of this name already.
-    pub fn reaction<E: Message, R: Heard>(mut self, reaction: Reaction<E, R>) -> Service {
+    /// Panics if the service has a reaction of this name.
+    pub fn reaction<E: Message, R: RefusalReport>(mut self, reaction: Reaction<E, R>) -> Service {
         let declared = reaction.declared();
         let name = declared.name.clone();
         let former = self.reactions.insert(name.clone(), Arc::new(declared));
@@ -177,13 +177,13 @@ impl Service {
         self
     }
 
-    /// The events that it reacts to, each once, by name.
+    /// Returns the events that it consumes, each once, by name.
     pub fn reacts_to(&self) -> impl Iterator<Item = &'static str> + '_ {
         let triggers = self.reactions.values().flat_map(|reaction| reaction.triggers());
         triggers.map(|(event, _)| event).collect::<BTreeSet<_>>().into_iter()
     }
 
-    /// The events that it may tell, each once, by name.
+    /// Returns the events that it may emit, each once, by name.
     pub fn tells(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.reactions.values().flat_map(|reaction| reaction.tells()).collect::<BTreeSet<_>>().into_iter()
     }
@@ -194,22 +194,22 @@ impl Service {
         self.reactions.values().map(|reaction| reaction.as_planned()).collect()
     }
 
-    /// Whether it takes part in choreographies.
+    /// Returns whether it takes part in choreographies.
     pub(crate) fn is_choreographed(&self) -> bool {
         !self.reactions.is_empty()
     }
 
-    /// Whether it begins chains by itself.
+    /// Returns whether it starts chains.
     pub(crate) fn begins_chains(&self) -> bool {
         self.reactions.values().any(|reaction| reaction.inputs.is_empty())
     }
 
-    /// Whether it can be sent commands.
+    /// Returns whether it accepts commands.
     pub(crate) fn is_commanded(&self) -> bool {
         !self.handlers.is_empty() || self.reactions.is_empty()
     }
 
-    /// What an event of this name leads to.
+    /// Returns the reactions that an event of this name triggers, each with its direction.
     pub(crate) fn led_to(&self, event: &str) -> Vec<(&Name, Direction)> {
         let of = |(name, reaction)| Declared::triggers(reaction).map(move |(trigger, way)| (name, trigger, way));
         let each = self.reactions.iter().map(|(name, reaction)| (name, reaction.as_ref())).flat_map(of);
@@ -231,7 +231,7 @@ impl Service {
         &self.name
     }
 
-    /// The names of the messages that it has handlers for.
+    /// Returns the names of the commands that it has handlers for.
     pub fn knows(&self) -> impl Iterator<Item = &'static str> + '_ {
         self.handlers.keys().copied()
     }
@@ -253,7 +253,7 @@ impl Service {
 
     fn with<M: Message, A: Action>(mut self, handler: Handler) -> Service {
         let (message, name) = (M::NAME, &self.name);
-        assert_eq!(A::PARTICIPANT, name.as_str(), "'{message}' is asked of another service than '{name}'");
+        assert_eq!(A::PARTICIPANT, name.as_str(), "'{message}' belongs to another service than '{name}'");
         assert!(self.handlers.insert(message, handler).is_none(), "'{message}' has two handlers in service '{name}'");
         self
     }
