@@ -1,11 +1,15 @@
 //! Who watches: reads what was committed as soon as it is, and knows what may follow from what.
 
 mod agreement;
+mod barriers;
 mod chains;
 mod effects;
 mod journal;
 mod ledger;
+mod owners;
 mod patience;
+mod rejections;
+mod verbs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,11 +23,16 @@ use sagamore_transport::{Delivered, Record, wire};
 use crate::store::{Owner, look};
 use crate::world::World;
 
+use barriers::Barriers;
 use chains::Chains;
 use effects::Watch;
 use journal::Shadow;
+use owners::Owners;
 use patience::Patience;
+use rejections::Rejections;
+use verbs::Verbs;
 
+pub use barriers::TRIGGERS;
 pub use effects::{Audit, EFFECTS};
 pub use journal::get;
 pub use ledger::{Ledger, Passed};
@@ -40,8 +49,14 @@ pub struct Checker {
     effects: BTreeMap<String, Vec<(String, Direction)>>,
     /// Counts everything that happens.
     tick: u64,
-    /// Who has which reply partition.
-    owners: BTreeMap<i64, String>,
+    owners: Owners,
+    barriers: Barriers,
+    verbs: Verbs,
+    rejections: Rejections,
+    /// Process -> when it last set a saga aside that could not be stored.
+    set_aside: BTreeMap<usize, i64>,
+    /// Idempotency keys of requests that were refused.
+    refused_keys: BTreeSet<String>,
     /// A command's id -> when its latest asking was committed.
     asked: BTreeMap<String, u64>,
     /// A command's id -> when the transport acknowledged it last.
@@ -147,15 +162,19 @@ impl Checker {
         }
     }
 
-    /// A turn has ended well: when it was the owner's, what is outstanding is sent.
-    pub fn turned(&self, world: &World, who: &str) {
-        if self.owners.is_empty() || self.owners.values().any(|owner| owner != who) {
-            return;
-        }
-        for shadow in self.sagas.values().filter(|shadow| !shadow.saga.status.has_ended()) {
+    /// A turn has ended well: of the sagas that are its orchestrator's, what is outstanding is sent.
+    pub fn turned(&mut self, world: &World, who: &str) {
+        let gained = self.owners.checked(who);
+        let is_open = |shadow: &&Shadow| {
+            let is_due = !shadow.is_of_crowd() || gained.contains_key(&shadow.partition);
+            is_due && !shadow.saga.status.has_ended() && self.owners.has(who, shadow.partition)
+        };
+        for shadow in self.sagas.values().filter(is_open) {
+            // of another saga a fault may have come first: then it pauses, and no journal tells
+            let since = gained.get(&shadow.partition).copied().filter(|_| shadow.is_of_crowd()).unwrap_or(0);
             for id in shadow.outstanding() {
                 let asked = self.asked.get(&id).copied().unwrap_or(0);
-                if self.sent.get(&id).is_none_or(|sent| *sent < asked) {
+                if self.sent.get(&id).is_none_or(|sent| *sent < asked.max(since)) {
                     world.violate("unsent-command", format!("{id} is asked and committed, and was not sent"));
                 }
             }
@@ -165,10 +184,19 @@ impl Checker {
     /// Offsets were committed past these replies: what they say is stored.
     pub fn passed(&self, world: &World, replies: &[String]) {
         for shadow in self.sagas.values() {
+            // it waits in memory with its saga, and is asked for again by a takeover
+            if self.set_aside.get(&world.current()).is_some_and(|at| *at >= shadow.changed_at) {
+                continue;
+            }
             for id in shadow.outstanding().into_iter().filter(|id| replies.contains(id)) {
                 world.violate("offset-before-commit", format!("the answer to {id} is passed, and not stored"));
             }
         }
+    }
+
+    /// The current process sets a saga aside that cannot be stored.
+    pub fn set_aside(&mut self, world: &World) {
+        self.set_aside.insert(world.current(), world.now());
     }
 
     /// A customer was told that an order is accepted.
@@ -180,7 +208,7 @@ impl Checker {
         chains.accepted.insert(id.to_owned());
     }
 
-    /// Whether events wait in some inbox, or to become dead letters.
+    /// Whether events wait in some inbox, to be sent, or to become dead letters.
     pub fn events_wait(&self) -> bool {
         self.chains.as_ref().is_some_and(Chains::events_wait)
     }
@@ -209,21 +237,67 @@ impl Checker {
         self.sagas.get(id).is_some_and(Shadow::asked_nothing)
     }
 
-    /// Sagas that wait for a person, with the steps.
-    pub fn stuck(&self) -> Vec<(String, Vec<String>)> {
-        let stuck = self.sagas.iter().filter(|(_, shadow)| shadow.saga.status == Status::Stuck);
-        stuck.map(|(id, shadow)| (id.clone(), shadow.stuck_steps())).collect()
+    /// Sagas that wait for a person, and those that show one a fault that lasts; each with whether it is stuck, and the
+    /// steps.
+    pub fn for_people(&self, now: i64) -> Vec<(String, bool, Vec<String>)> {
+        let open = self.sagas.iter().filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.is_of_crowd());
+        let steps = open.map(|(id, shadow)| (id.clone(), shadow.saga.status == Status::Stuck, shadow.stuck_steps(now)));
+        steps.filter(|(_, stuck, steps)| *stuck || !steps.is_empty()).collect()
+    }
+
+    /// An orchestrator has renewed its leases.
+    pub fn renewed(&mut self, world: &World, who: &str, moments: (i64, i64), lease_ms: i64) {
+        self.owners.renewed(world, who, moments, lease_ms);
+    }
+
+    /// A publish of an orchestrator has failed, or was acknowledged.
+    pub fn publishes(&mut self, who: &str, is_failed: bool) {
+        self.owners.publishes(who, is_failed);
+    }
+
+    /// A clock has jumped.
+    pub fn clock_jumped(&mut self, world: &World) {
+        self.owners.clock_jumped(world);
+        self.patience.clock_jumped(world);
+    }
+
+    /// The brokers do not take this record, however often it is sent.
+    pub fn rejected(&mut self, world: &World, record: &Record) {
+        if let Ok(command) = wire::decode_command(record) {
+            self.tick += 1;
+            self.sent.insert(command.id(), self.tick); // as far as anybody can
+            self.rejections.rejected(world, &command);
+        }
+    }
+
+    /// An operator was told that a verb has run.
+    pub fn verb_accepted(&self, world: &World, reason: &str) {
+        self.verbs.accepted(world, reason);
+    }
+
+    /// An operator was told that a verb is not allowed.
+    pub fn verb_refused(&mut self, world: &World, reason: &str) {
+        self.verbs.refused(world, reason);
+    }
+
+    /// A client was told that its start is refused: its idempotency key is free.
+    pub fn key_refused(&mut self, key: &str) {
+        self.refused_keys.insert(key.to_owned());
+    }
+
+    /// The sagas that come to an end.
+    fn awaited(&self) -> impl Iterator<Item = &Shadow> {
+        self.sagas.values().filter(|shadow| !shadow.is_of_crowd())
     }
 
     /// Whether every saga has ended.
     pub fn is_at_rest(&self) -> bool {
-        self.chains.as_ref().is_none_or(Chains::are_over)
-            && self.sagas.values().all(|shadow| shadow.saga.status.has_ended())
+        self.chains.as_ref().is_none_or(Chains::are_over) && self.awaited().all(|shadow| shadow.saga.status.has_ended())
     }
 
     /// Whether every saga has ended, or waits for a person.
     pub fn waits_for_people(&self) -> bool {
-        self.sagas.values().all(|shadow| shadow.saga.status.has_ended() || shadow.saga.status == Status::Stuck)
+        self.awaited().all(|shadow| shadow.saga.status.has_ended() || shadow.saga.status == Status::Stuck)
     }
 
     /// How many sagas there are, and how many ended as completed.
@@ -235,7 +309,8 @@ impl Checker {
 
     /// What is not at rest, for the report.
     pub fn unfinished(&self) -> String {
-        let unfinished = self.sagas.iter().filter(|(_, shadow)| !shadow.saga.status.has_ended());
+        let unfinished =
+            self.sagas.iter().filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.is_of_crowd());
         let sagas = unfinished.map(|(id, shadow)| format!("{id} {}", shadow.describe()));
         sagas.chain(self.chains.as_ref().map(Chains::unfinished)).collect::<Vec<_>>().join("; ")
     }
@@ -243,6 +318,12 @@ impl Checker {
     /// Everything is over and nobody is writing: what has to hold at the end.
     pub fn finally(&mut self, world: &World, engine: &Database, services: &[Database], observer: &Database) {
         self.journal_is_what_it_was(world, engine);
+        if !self.refused_keys.is_empty() {
+            let keys = look(engine, "SELECT key FROM idempotency");
+            for key in keys.iter().map(|row| get::<String>(row, 0)).filter(|key| self.refused_keys.contains(key)) {
+                world.violate("key-without-saga", format!("{key} is stored, and its request was refused"));
+            }
+        }
         if let Some(chains) = &self.chains {
             chains.agree(world, services, observer);
         }

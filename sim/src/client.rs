@@ -1,19 +1,20 @@
-//! Those who start sagas, start them again, change their minds, and look; and the operator. What they were told is
-//! what the checker holds the system to.
+//! Those who start sagas, start them again, change their minds, and look. What they were told is what the checker holds
+//! the system to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sagamore_core::saga::{Ignored, Rescue, Verb};
+use sagamore_core::saga::Ignored;
 use sagamore_core::{Body, Name, SagaId};
 use sagamore_engine::{Handle, Start, StartError, VerbError};
 
-use crate::party::{Mood, Outside, Party};
+use crate::feast::Feast;
+use crate::party::{Mood, Party};
 use crate::shop;
 use crate::site::Site;
 
 /// How long a client waits for an answer before it asks again.
-const PATIENCE_MS: i64 = 20_000;
+pub const PATIENCE_MS: i64 = 20_000;
 
 /// One saga that is wanted.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// Orders and parties, by chance.
+    /// Orders, parties and feasts, by chance.
     pub fn draw(number: usize, rng: &mut fastrand::Rng) -> Wish {
         let idempotency_key = rng.bool().then(|| format!("request-{number}"));
         let key = format!("{}", 10_248 + number);
@@ -38,14 +39,28 @@ impl Wish {
             let (input, other) = (of(Body::of(&order)), of(Body::of(&other)));
             return Wish { definition: name("checkout"), key, input, other, idempotency_key };
         }
-        let mood = |rng: &mut fastrand::Rng| match rng.u8(0..16) {
+        if rng.u8(0..8) == 0 {
+            let feast = Feast::draw(&key, rng);
+            let other = Feast { refused: !feast.refused, ..feast.clone() };
+            let (input, other) = (of(Body::of(&feast)), of(Body::of(&other)));
+            return Wish { definition: name("feast"), key, input, other, idempotency_key };
+        }
+        let mood = |rng: &mut fastrand::Rng| match rng.u8(0..18) {
             0 | 1 => Mood::Refuses,
             2 => Mood::WritesAndRefuses,
             3..6 => Mood::Clings,
+            6 => Mood::Breaks,
+            7 => Mood::Sticks,
             _ => Mood::Calm,
         };
-        let calm_or_not = |mood: Mood| if mood == Mood::Clings { Mood::Calm } else { mood };
-        let hall = if mood(rng) == Mood::Clings { Mood::Clings } else { Mood::Calm };
+        let calm_or_not = |mood: Mood| match mood {
+            Mood::Clings | Mood::Sticks => Mood::Calm,
+            mood => mood,
+        };
+        let hall = match mood(rng) {
+            mood @ (Mood::Clings | Mood::Sticks) => mood,
+            _ => Mood::Calm,
+        };
         let [band, food, pay, cards] = [(); 4].map(|()| mood(rng));
         let (pay, cards) = (calm_or_not(pay), calm_or_not(cards));
         let party = Party { party_id: key.clone(), hall, band, food, pay, cards };
@@ -75,6 +90,10 @@ pub async fn client(site: Arc<Site>, wishes: Vec<Wish>) {
             cancel(&site, wish).await;
         }
         start(&site, wish).await;
+        if wish.definition.as_str() == "feast" && world.percent(30) {
+            world.sleep(world.between(0, 400)).await;
+            cancel(&site, wish).await; // while something is on its way
+        }
         while world.percent(60) {
             world.sleep(world.between(0, 800)).await;
             let earlier = &wishes[world.below(index as u64 + 1) as usize];
@@ -122,12 +141,21 @@ async fn start(site: &Site, wish: &Wish) {
 async fn start_otherwise(site: &Site, wish: &Wish) {
     let (world, id) = (&site.world, wish.id());
     let handle = handle(site).await;
-    let start = Start { input: wish.other.clone(), ..wish.start() };
+    let mut start = Start { input: wish.other.clone(), ..wish.start() };
+    if world.percent(50) {
+        start.idempotency_key = Some(format!("other-{}", world.below(u64::MAX)));
+    }
+    let key = start.idempotency_key.clone();
     site.nudge();
     match world.patience(PATIENCE_MS, handle.start(start)).await {
         Some(Ok(_)) if world.checker().was_cancelled_early(id.as_str()) => {}
         Some(Ok(_)) => world.violate("key-reuse", format!("{id} was given for another body")),
-        Some(Err(StartError::OtherInput(_))) => world.count("other body refused"),
+        Some(Err(StartError::OtherInput(_))) => {
+            world.count("other body refused");
+            if let Some(key) = key.filter(|key| key.starts_with("other")) {
+                world.checker().key_refused(&key);
+            }
+        }
         Some(Err(StartError::OtherRequest)) => world.count("other request refused"),
         Some(Err(_)) | None => {}
     }
@@ -166,40 +194,8 @@ async fn show(site: &Site, wish: &Wish, revisions: &mut BTreeMap<String, u64>) {
     }
 }
 
-/// Decides about what is stuck: mends and asks again, passes over, or says that it was done by hand.
-pub async fn operator(site: Arc<Site>, outside: Outside) {
-    let world = site.world.clone();
-    loop {
-        world.sleep(world.between(1_000, 6_000)).await;
-        if site.is_operator_away() {
-            continue;
-        }
-        let stuck = world.checker().stuck();
-        for (id, steps) in stuck {
-            let id: SagaId = id.parse().expect("the checker knows ids");
-            let Some(step) = steps.first() else {
-                world.violate("hopeless", format!("{id} is stuck, and no step waits for a person"));
-                continue;
-            };
-            let verb = match world.below(4) {
-                0 => Verb::Skip,
-                1 => Verb::Resolve,
-                _ => Verb::Retry,
-            };
-            if verb == Verb::Retry && world.percent(80) {
-                outside.mend(id.key());
-            }
-            let rescue = Rescue { step: name(step), verb, reason: "the simulator's operator".to_owned() };
-            let handle = handle(&site).await;
-            site.nudge();
-            let answer = world.patience(PATIENCE_MS, handle.rescue(id.clone(), rescue)).await;
-            world.tell(|| format!("operator: {} {id} {step}: {answer:?}", verb.as_str()));
-        }
-    }
-}
-
 /// The door of the youngest orchestrator, or sometimes of an older one.
-async fn handle(site: &Site) -> Handle {
+pub async fn handle(site: &Site) -> Handle {
     loop {
         if let Some(handle) = site.handle() {
             return handle;
@@ -208,6 +204,7 @@ async fn handle(site: &Site) -> Handle {
     }
 }
 
-fn name(text: &str) -> Name {
+/// A name, of a text that is one.
+pub fn name(text: &str) -> Name {
     Name::new(text).expect("a name")
 }

@@ -13,6 +13,7 @@ use sagamore_shop::{Order, choreography, order};
 use sagamore_transport::wire::encode_event;
 use sagamore_transport::{Record, Transport};
 
+use crate::clocks::ProcessClock;
 use crate::shop;
 use crate::site::Site;
 
@@ -103,7 +104,7 @@ async fn look_at(site: &Site, wanted: &Order) {
 async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<StartOutcome, Rejected>>> {
     let world = &site.world;
     let (database, outbox) = (site.services[0].1.for_process(&"customer".into()), site.outbox());
-    let patience = if world.percent(20) { world.between(1, 20) } else { 20_000 };
+    let patience = if world.percent(30) { world.between(1, 40) } else { 20_000 };
     let orders = wanted.iter().copied().cloned().collect();
     if wanted.len() > 1 {
         world.count("orders placed together");
@@ -120,7 +121,7 @@ async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<StartOutcome, 
 /// Says now and then of some order that it takes too long, whether that is so or not.
 pub async fn impatient(site: Arc<Site>) {
     let (world, plan) = (site.world.clone(), choreography::plan().expect("the plan is sound"));
-    let transport = site.hub.for_process(&"impatient".into(), 0);
+    let transport = site.hub.for_process(&"impatient".into(), &ProcessClock::right(&world));
     let impatient = "impatient".parse().expect("a name");
     while !world.is_healed() {
         world.sleep(world.between(100, 8_000)).await;
@@ -145,7 +146,7 @@ async fn insists(site: &Site, transport: &dyn Transport, record: &Record) -> boo
     };
     let told = told.await.is_ok();
     site.hub.sync();
-    told && site.hub.deaths() == deaths
+    told && !site.hub.is_failing() && site.hub.deaths() == deaths
 }
 
 /// As the observer tells it.

@@ -1,5 +1,7 @@
 //! What can go wrong, and how often: drawn anew for each seed, so that some worlds know one fault only, and much of it.
 
+use crate::style::Style;
+
 /// One sort of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -37,29 +39,83 @@ pub enum Fault {
     Zombie,
     /// A handler breaks.
     HandlerFault,
+    /// A handler goes on, though its statement has failed.
+    Swallowed,
+    /// A commit that joined transactions share fails.
+    OuterLost,
+    /// One process cannot publish for a while.
+    CutFromPublishing,
+    /// One process is given nothing for a while.
+    CutFromPolling,
+    /// One process does not reach its database for a while.
+    CutFromDatabase,
+    /// One process may not write to a topic for a while.
+    Denied,
+    /// The log's sync fails: whoever uses it is started again.
+    SyncFailed,
+    /// The log's sync is said to have happened, and has not.
+    SyncLies,
+    /// An orchestrator cannot publish for a while, and others can.
+    Mute,
+    /// A process's clock is set ahead or back.
+    ClockJump,
+    /// All commands to one service are acknowledged and lost, for a while.
+    Blackout,
+    /// The answer to a verb that another orchestrator has handed over is not written.
+    AnswerLost,
 }
 
-const ALL: [Fault; 17] = [
-    Fault::StoreDown,
-    Fault::StoreConflict,
-    Fault::CommitUnknownDone,
-    Fault::CommitUnknownLost,
-    Fault::PublishFailed,
-    Fault::PublishTimedOut,
-    Fault::PollFailed,
-    Fault::OffsetsFailed,
-    Fault::Drop,
-    Fault::Duplicate,
-    Fault::Delay,
-    Fault::Stall,
-    Fault::LateBegin,
-    Fault::Crash,
-    Fault::MachineCrash,
-    Fault::Zombie,
-    Fault::HandlerFault,
-];
-
 impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 29] = [
+        Fault::StoreDown,
+        Fault::StoreConflict,
+        Fault::CommitUnknownDone,
+        Fault::CommitUnknownLost,
+        Fault::PublishFailed,
+        Fault::PublishTimedOut,
+        Fault::PollFailed,
+        Fault::OffsetsFailed,
+        Fault::Drop,
+        Fault::Duplicate,
+        Fault::Delay,
+        Fault::Stall,
+        Fault::LateBegin,
+        Fault::Crash,
+        Fault::MachineCrash,
+        Fault::Zombie,
+        Fault::HandlerFault,
+        Fault::Swallowed,
+        Fault::OuterLost,
+        Fault::CutFromPublishing,
+        Fault::CutFromPolling,
+        Fault::CutFromDatabase,
+        Fault::Denied,
+        Fault::SyncFailed,
+        Fault::SyncLies,
+        Fault::Mute,
+        Fault::ClockJump,
+        Fault::Blackout,
+        Fault::AnswerLost,
+    ];
+
+    /// Whether there is something in runs of this style that it can strike.
+    pub fn strikes_in(self, style: Style) -> bool {
+        let of_sagas = matches!(
+            self,
+            Fault::Drop
+                | Fault::LateBegin
+                | Fault::Zombie
+                | Fault::Swallowed
+                | Fault::SyncLies
+                | Fault::Mute
+                | Fault::ClockJump
+                | Fault::Blackout
+                | Fault::AnswerLost
+        );
+        style == Style::Orchestrated || !of_sagas
+    }
+
     /// As it is counted.
     pub fn name(self) -> &'static str {
         match self {
@@ -80,6 +136,18 @@ impl Fault {
             Fault::MachineCrash => "fault: machine crashed",
             Fault::Zombie => "fault: second orchestrator",
             Fault::HandlerFault => "fault: handler broke",
+            Fault::Swallowed => "fault: handler ignored a failed statement",
+            Fault::OuterLost => "fault: joined commit lost",
+            Fault::CutFromPublishing => "fault: one process cannot publish",
+            Fault::CutFromPolling => "fault: one process cannot poll",
+            Fault::CutFromDatabase => "fault: one process cannot reach its database",
+            Fault::Denied => "fault: one process may not write to a topic",
+            Fault::SyncFailed => "fault: sync failed",
+            Fault::SyncLies => "fault: sync lied",
+            Fault::Mute => "fault: orchestrator cannot publish",
+            Fault::ClockJump => "fault: clock jumped",
+            Fault::Blackout => "fault: commands to a service lost",
+            Fault::AnswerLost => "fault: answer to a verb not written",
         }
     }
 
@@ -97,18 +165,28 @@ impl Fault {
             Fault::Crash => 40,
             Fault::MachineCrash => 8,
             Fault::Zombie => 12,
-            Fault::HandlerFault => 500,
+            Fault::HandlerFault | Fault::Swallowed => 500,
+            Fault::OuterLost => 2_500,
+            Fault::CutFromPublishing | Fault::CutFromPolling => 30,
+            Fault::CutFromDatabase => 10,
+            Fault::Denied => 1_200,
+            Fault::SyncFailed => 3_000,
+            Fault::SyncLies => 3_000,
+            Fault::Mute => 200,
+            Fault::ClockJump => 100,
+            Fault::Blackout => 40,
+            Fault::AnswerLost => 3_000,
         }
     }
 }
 
 /// How often each fault strikes in one world, in ten thousandths.
-pub struct Odds([u32; ALL.len()]);
+pub struct Odds([u32; Fault::ALL.len()]);
 
 impl Odds {
     /// Some faults never, some seldom, some often.
     pub fn draw(rng: &mut fastrand::Rng) -> Odds {
-        Odds(ALL.map(|fault| match rng.u32(0..4) {
+        Odds(Fault::ALL.map(|fault| match rng.u32(0..4) {
             0 => 0,
             1 | 2 => (fault.most() / 4).max(1),
             _ => fault.most(),
@@ -117,6 +195,6 @@ impl Odds {
 
     /// Of one fault.
     pub fn of(&self, fault: Fault) -> u32 {
-        ALL.iter().position(|other| *other == fault).map_or(0, |index| self.0[index])
+        Fault::ALL.iter().position(|other| *other == fault).map_or(0, |index| self.0[index])
     }
 }

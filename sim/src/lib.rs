@@ -4,6 +4,7 @@
 
 extern crate sagamore_sdk as sagamore; // for the derives
 
+pub mod clocks;
 pub mod world;
 
 pub mod faults;
@@ -12,13 +13,20 @@ pub mod style;
 pub mod store;
 pub mod wire;
 
+pub mod points;
+pub mod recorder;
+
 pub mod checker;
 
+pub mod feast;
 pub mod party;
 pub mod shop;
 
 pub mod client;
+pub mod crowd;
 pub mod customer;
+pub mod neighbour;
+pub mod operator;
 pub mod site;
 
 pub mod run;

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use sagamore_core::planted::Bug;
 use sagamore_sim::sweep::{Options, Sweep, command, seeds};
-use sagamore_sim::{Report, Style, run_in};
+use sagamore_sim::{Report, Style, points, run_in};
 
 /// Runs the whole system under seeds: the same seed, the same run.
 #[derive(Parser)]
@@ -32,6 +32,9 @@ struct Arguments {
     /// Plant this bug; needs the feature `planted-bugs`.
     #[arg(long)]
     bug: Option<String>,
+    /// Fail when a row of the tables, or a case of the barrier, is never reached.
+    #[arg(long)]
+    complete: bool,
     /// How many seeds run at a time.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -67,7 +70,9 @@ fn obey(arguments: &Arguments) -> Result<bool> {
     for report in &reports.failed {
         tell(report, bug);
     }
-    Ok(reports.failed.is_empty())
+    let gaps = if arguments.complete { points::gaps(&reports.counters) } else { Vec::new() };
+    gaps.iter().for_each(|gap| println!("{gap}"));
+    Ok(reports.failed.is_empty() && gaps.is_empty())
 }
 
 fn named(name: &str) -> Result<Bug> {

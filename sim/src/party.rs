@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sagamore_core::{Definition, definition};
+use sagamore_database::Database;
 use sagamore_sdk::{Decided, Fault, Message, Refusal, Service, Tx, done, refused};
 use serde::{Deserialize, Serialize};
 
+use crate::checker::{Audit, get};
 use crate::faults::Fault as Odd;
+use crate::store::look;
 use crate::world::Shared;
 
 /// How a handler ends.
@@ -22,6 +25,10 @@ pub enum Mood {
     WritesAndRefuses,
     /// Well; but its undo is refused, until a person has mended something.
     Clings,
+    /// With a fault, until a person has mended something or the world has healed.
+    Breaks,
+    /// Well; but its undo ends with a fault, likewise.
+    Sticks,
 }
 
 /// What a party is started with.
@@ -142,7 +149,8 @@ impl Outside {
         self.mended.lock().expect("nothing panics while this is held").insert(party_id.to_owned());
     }
 
-    fn is_mended(&self, party_id: &str) -> bool {
+    /// Whether nothing is refused to it any more.
+    pub fn is_mended(&self, party_id: &str) -> bool {
         self.mended.lock().expect("nothing panics while this is held").contains(party_id)
     }
 }
@@ -158,10 +166,23 @@ async fn effect(tx: &Tx, party_id: &str, step: &str, direction: &str) -> Result<
     Ok(())
 }
 
+/// The key of all commands that book helpers, or let them go.
+const HELPERS: &str = "helpers";
+
+/// Fails: an effect needs a saga.
+const BROKEN: &str = "INSERT INTO sim_effect (saga, step, direction) VALUES (NULL, $1, 'action')";
+
 async fn act(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), NotToday> {
     let mended = outside.is_mended(party_id);
     if mood == Mood::Refuses && !mended {
         return refused(NotToday);
+    }
+    if mood == Mood::Breaks && !mended && !outside.world.is_healed() {
+        return Err(Fault::new("it is broken"));
+    }
+    if outside.world.strikes(Odd::Swallowed) {
+        let _ = tx.execute(BROKEN, (step,)).await; // it should look
+        return done(());
     }
     effect(&tx, party_id, step, "action").await?;
     if mood == Mood::WritesAndRefuses && !mended {
@@ -177,11 +198,74 @@ async fn undo(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) 
     if mood == Mood::Clings && !outside.is_mended(party_id) {
         return refused(NotToday);
     }
+    if mood == Mood::Sticks && !outside.is_mended(party_id) && !outside.world.is_healed() {
+        return Err(Fault::new("it sticks"));
+    }
     effect(&tx, party_id, step, "compensation").await?;
     if outside.world.strikes(Odd::HandlerFault) {
         return Err(Fault::new("as the simulator wants it"));
     }
     done(())
+}
+
+/// Books helpers, or lets them go: reads how many are booked, and writes how many are then. Commands that share their key run
+/// one after another, or else a booking would be lost.
+async fn book(tx: &Tx, helpers: i64) -> Result<(), Fault> {
+    let booked: i64 = match tx.query("SELECT booked FROM sim_helpers", ()).await?.first() {
+        Some(row) => row.get(0)?,
+        None => return Err(Fault::new("there are no helpers")),
+    };
+    tx.execute("UPDATE sim_helpers SET booked = $1", (booked + helpers,)).await?;
+    Ok(())
+}
+
+async fn hire(outside: Outside, tx: Tx, asked: HireBand) -> Decided<(), NotToday> {
+    let acted = act(outside, tx.clone(), "hire-band", &asked.party_id, asked.mood).await?;
+    if acted.is_ok() {
+        book(&tx, 1).await?;
+    }
+    Ok(acted)
+}
+
+async fn send_home(outside: Outside, tx: Tx, asked: SendBandHome) -> Decided<(), NotToday> {
+    let undone = undo(outside, tx.clone(), "hire-band", &asked.party_id, Mood::Calm).await?;
+    if undone.is_ok() {
+        book(&tx, -1).await?;
+    }
+    Ok(undone)
+}
+
+async fn order_food(outside: Outside, tx: Tx, asked: OrderFood) -> Decided<Held, NotToday> {
+    let OrderFood { party_id, mood } = asked;
+    let acted = act(outside, tx.clone(), "order-food", &party_id, mood).await?;
+    if acted.is_ok() {
+        book(&tx, 1).await?;
+    }
+    Ok(acted.map(|()| Held { party_id, mood }))
+}
+
+async fn cancel_food(outside: Outside, tx: Tx, asked: CancelFood, held: Held) -> Decided<(), NotToday> {
+    let undone = undo(outside, tx.clone(), "order-food", &asked.party_id, held.mood).await?;
+    if undone.is_ok() {
+        book(&tx, -1).await?;
+    }
+    Ok(undone)
+}
+
+/// For the hall, the guild and the kitchen: their own tables, and what has to hold in them.
+pub fn audits() -> [(&'static str, Audit); 3] {
+    let helpers = "CREATE TABLE sim_helpers (booked INTEGER NOT NULL); INSERT INTO sim_helpers (booked) VALUES (0)";
+    [("", Box::new(|_| None)), (helpers, Box::new(booked)), ("", Box::new(|_| None))]
+}
+
+/// As many helpers are booked as were asked and not let go.
+fn booked(database: &Database) -> Option<(&'static str, String)> {
+    let sql = "SELECT (SELECT booked FROM sim_helpers), \
+        (SELECT COALESCE(SUM(CASE direction WHEN 'action' THEN 1 ELSE -1 END), 0) \
+        FROM sim_effect WHERE status IS NULL AND step IN ('hire-band', 'order-food'))";
+    let rows = look(database, sql);
+    let (booked, asked): (i64, i64) = (get(&rows[0], 0), get(&rows[0], 1));
+    (booked != asked).then(|| ("lost-update", format!("{booked} helpers are booked, and {asked} were asked")))
 }
 
 macro_rules! acts {
@@ -233,9 +317,16 @@ pub fn hall(outside: &Outside) -> Service {
 /// The musicians, the cooks and the printers.
 pub fn guild(outside: &Outside) -> Service {
     let service = Service::named("guild");
-    let service = acts!(service, outside, HireBand, "hire-band");
-    let service = undoes!(service, outside, SendBandHome, "hire-band", (), |()| Mood::Calm);
-    let service = acts!(service, outside, OrderFood, "order-food", Held);
-    let service = undoes!(service, outside, CancelFood, "order-food", Held, |held: Held| held.mood);
+    let (hires, sends_home, orders, cancels) = (outside.clone(), outside.clone(), outside.clone(), outside.clone());
+    let service = service
+        .action(move |tx: Tx, asked: HireBand| hire(hires.clone(), tx, asked))
+        .compensation_with(move |tx: Tx, asked: SendBandHome, (): ()| send_home(sends_home.clone(), tx, asked))
+        .action(move |tx: Tx, asked: OrderFood| order_food(orders.clone(), tx, asked))
+        .compensation_with(move |tx: Tx, asked: CancelFood, held: Held| cancel_food(cancels.clone(), tx, asked, held))
+        .keyed_by(|_: &HireBand| HELPERS)
+        .keyed_by(|_: &SendBandHome| HELPERS)
+        .keyed_by(|_: &OrderFood| HELPERS)
+        .keyed_by(|_: &CancelFood| HELPERS)
+        .keyed_by(|cards: &SendCards| &cards.party_id);
     acts!(service, outside, SendCards, "send-cards")
 }

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::faults::Fault;
 use crate::party::Outside;
+use crate::recorder::Counts;
 use crate::site::Site;
 use crate::style::Style;
 use crate::world::{Counters, Shared, Violation, World};
@@ -75,6 +76,7 @@ struct Process {
 struct Run {
     world: Shared,
     site: Arc<Site>,
+    counts: Counts,
     processes: Vec<Process>,
     clients: usize,
     /// How many orchestrators live.
@@ -90,6 +92,7 @@ impl Run {
         let site = Site::new(world, &outside, style);
         let mut run = Run {
             world: world.clone(),
+            counts: Counts(world.clone()),
             clients: 2,
             orchestrators: Arc::default(),
             heals_at: world.now() + world.between(5_000, 60_000),
@@ -167,7 +170,8 @@ impl Run {
             self.month_passes();
             return false;
         }
-        let at_rest = self.site.clients_done() == self.clients && self.world.checker().is_at_rest();
+        let is_done = self.site.clients_done() == self.clients && !self.site.hub.is_failing();
+        let at_rest = is_done && self.world.checker().is_at_rest();
         if at_rest {
             self.encore();
         } else if now > self.heals_at + REST_MS_MAX {
@@ -184,7 +188,8 @@ impl Run {
             let index = self.world.below(self.processes.len() as u64) as usize;
             self.crash(index);
         }
-        if self.world.strikes(Fault::MachineCrash) {
+        let is_broken = self.site.hub.is_failing() && self.world.below(600) == 0;
+        if self.world.strikes(Fault::MachineCrash) || is_broken {
             (0..self.processes.len()).for_each(|index| self.stop(index));
             self.site.hub.die();
             (0..self.processes.len()).for_each(|index| self.restart(index));
@@ -245,7 +250,9 @@ impl Run {
         let Some(process) = self.processes.iter_mut().filter(due).nth(chosen) else { return };
         self.world.enter(process.number);
         let Some(life) = &mut process.life else { return };
-        let polled = panic::poll(|| life.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+        let polled = panic::poll(|| {
+            metrics::with_local_recorder(&self.counts, || life.as_mut().poll(&mut Context::from_waker(Waker::noop())))
+        });
         match polled {
             Ok(Poll::Pending) => {}
             Ok(Poll::Ready(())) => process.life = None,

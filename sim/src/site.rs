@@ -11,15 +11,25 @@ use sagamore_sdk::{Outbox, Participant, Service};
 use sagamore_shop::{Databases, choreography};
 
 use crate::checker::{EFFECTS, get};
+use crate::clocks::ProcessClock;
+use crate::crowd;
+use crate::feast;
 use crate::party::{self, Outside};
 use crate::shop;
 use crate::store::{Owner, Store, look};
 use crate::style::Style;
 use crate::wire::Hub;
-use crate::world::Shared;
+use crate::world::{LATE_MS_MAX, Shared};
 
 /// How long an orchestrator may be silent where they share.
 const LEASE: Duration = Duration::from_secs(3);
+
+const REPLY_PARTITIONS: u32 = 2;
+/// One of so many runs has a crowd of sagas to take over.
+const CROWDED_ONE_OF: u64 = 200;
+
+/// How long a process stalls at once.
+const LATE: Duration = Duration::from_millis(LATE_MS_MAX as u64);
 
 /// How long an event waits for another one: a run's end is longer.
 const EARLY_MAX: Duration = Duration::from_secs(600);
@@ -43,6 +53,8 @@ pub struct Site {
     skew_ms_max: i64,
     /// Whether the orchestrators share the partitions; otherwise each takes all of them from the one before.
     lease: Option<Duration>,
+    /// The clock of the engine's database: that of orchestrators which share.
+    server: ProcessClock,
     desk: Mutex<Desk>,
 }
 
@@ -62,14 +74,17 @@ struct Desk {
 impl Site {
     /// A site with everything prepared and nothing running.
     pub fn new(world: &Shared, outside: &Outside, style: Style) -> Arc<Site> {
-        let definitions = vec![
+        let mut definitions = vec![
             sagamore_shop::checkout().expect("the checkout is sound"),
             party::party().expect("the party is sound"),
+            feast::feast().expect("the feast is sound"),
         ];
+        let is_crowded = style == Style::Orchestrated && world.below(CROWDED_ONE_OF) == 0;
+        definitions.extend(is_crowded.then(|| crowd::vigil().expect("the vigil is sound")));
         definitions.iter().for_each(|definition| world.checker().knows(definition));
         let services: Vec<Service> = match style {
             Style::Orchestrated => {
-                let parties = [party::hall(outside), party::guild(outside)];
+                let parties = [party::hall(outside), party::guild(outside), feast::kitchen(outside)];
                 sagamore_shop::services().into_iter().chain(parties).collect()
             }
             Style::Choreographed => {
@@ -77,9 +92,11 @@ impl Site {
                 sagamore_shop::choreographed().into()
             }
         };
-        let store = |number| match style {
-            Style::Orchestrated => Store::new(world, Owner::Service(number)),
-            Style::Choreographed => Store::new(world, Owner::Service(number)).with_broken_handlers(),
+        let joins = world.percent(60);
+        let store = |number| {
+            let store = Store::new(world, Owner::Service(number));
+            let store = if joins { store.joined() } else { store.limited() };
+            if style == Style::Choreographed { store.with_broken_handlers() } else { store }
         };
         let stores: Vec<Store> = (0..services.len()).map(store).collect();
         let databases = Databases {
@@ -94,19 +111,30 @@ impl Site {
             store.prepare(&triggers);
             world.checker().watches(audit);
         }
-        (4..stores.len()).for_each(|_| world.checker().watches(Box::new(|_| None)));
+        for (store, (tables, audit)) in stores.iter().skip(4).zip(party::audits()) {
+            store.prepare(tables);
+            world.checker().watches(audit);
+        }
+        let server = ProcessClock::right(world);
         let site = Site {
             world: world.clone(),
             style,
-            hub: Hub::new(world, style == Style::Choreographed),
-            engine: Store::new(world, Owner::Engine),
+            hub: Hub::new(world, style, !joins && world.percent(60)),
+            engine: Store::new(world, Owner::Engine).in_server(server.clone()),
             services: services.into_iter().zip(stores).collect(),
             definitions,
             skew_ms_max: [0, 1_000, 30_000][world.below(3) as usize],
-            lease: world.percent(50).then_some(LEASE),
+            lease: (is_crowded || world.percent(50)).then_some(LEASE),
+            server,
             desk: Mutex::default(),
         };
-        site.prepare_chains();
+        site.prepare_services();
+        if is_crowded {
+            world.count("run with a crowd of sagas");
+            crowd::gather(world, &site.engine.inner, REPLY_PARTITIONS, 1_000 + world.below(1_000) as usize);
+        }
+        site.services.iter().for_each(|(_, store)| store.skip());
+        site.engine.skip();
         Arc::new(site)
     }
 
@@ -118,7 +146,7 @@ impl Site {
     pub fn handle(&self) -> Option<Handle> {
         let mut desk = self.desk();
         desk.handles.retain(Handle::is_open);
-        let older = desk.handles.len() > 1 && self.world.percent(30);
+        let older = desk.handles.len() > 1 && self.world.percent(if self.lease.is_some() { 50 } else { 30 });
         if older { desk.handles.first().cloned() } else { desk.handles.last().cloned() }
     }
 
@@ -154,6 +182,16 @@ impl Site {
         self.services.iter().map(|(_, store)| count(store)).sum()
     }
 
+    /// Whether there is a crowd of sagas to take over.
+    pub fn is_crowded(&self) -> bool {
+        self.definitions.iter().any(|definition| definition.name.as_str() == "vigil")
+    }
+
+    /// Whether the orchestrators share the partitions.
+    pub fn shares_partitions(&self) -> bool {
+        self.lease.is_some()
+    }
+
     fn incarnation(&self, role: &str) -> Arc<str> {
         let mut desk = self.desk();
         desk.incarnations += 1;
@@ -166,52 +204,66 @@ impl Site {
         world.sleep(born_in_ms).await;
         let who = self.incarnation("orchestrator");
         // leases go by the server's clock, which is nobody's own
-        let skew_ms_max = if self.lease.is_some() { 0 } else { self.skew_ms_max };
-        let (skew, rng) = (world.between(-skew_ms_max, skew_ms_max), world.fork());
-        let (mut orchestrator, handle) = loop {
+        let clock = match self.lease {
+            Some(_) => self.server.clone(),
+            None => ProcessClock::draw(world, self.skew_ms_max),
+        };
+        let rng = world.fork();
+        let (mut orchestrator, handle, inputs_max) = loop {
             let options = sagamore_engine::Options {
+                // longer than a process stalls between two steps of a turn
+                turn_max: 20 * LATE,
                 owner: who.to_string(),
                 lease: self.lease,
-                reply_partitions: 2,
+                reply_partitions: REPLY_PARTITIONS,
                 live_max: if world.percent(30) { 2 } else { 10_000 },
                 batch_max: [1, 3, 1_000][world.below(3) as usize],
-                takeover_page: [1, 500][world.below(2) as usize],
+                takeover_page: [1, 2, 500][world.below(3) as usize],
                 retention: JOURNALS_KEPT,
                 ..sagamore_engine::Options::default()
             };
-            let (database, transport) = (self.engine.for_process(&who), self.hub.for_process(&who, skew));
+            // requests, replies, what is due, and what was rejected
+            let inputs_max = 4 * options.batch_max + options.takeover_page;
+            let (database, transport) = (self.engine.for_process(&who), self.hub.for_orchestrator(&who, &clock));
             match Orchestrator::open(options, database, transport, self.definitions.clone()).await {
-                Ok(opened) => break opened,
+                Ok((orchestrator, handle)) => break (orchestrator, handle, inputs_max),
                 Err(error) if error.is_transient() => world.sleep(world.between(5, 500)).await,
                 Err(error) => return world.violate("cannot-open", error.to_string()),
             }
         };
-        let clock = world.clone();
-        orchestrator.set_clock(move || clock.clock(skew));
+        let mid_turn = clock.clone();
+        orchestrator.set_clock(move || mid_turn.now());
         world.tell(|| format!("{who} is open"));
         self.desk().handles.push(handle);
         let (renewal, probe) = (orchestrator.renewal(), orchestrator.probe());
-        let turns = self.turn_on(orchestrator, &who, skew, rng, alone);
+        let turns = self.turn_on(orchestrator, (&*who, inputs_max), &clock, rng, alone);
         if self.lease.is_none() {
             return turns.await;
         }
-        world.together(vec![Box::pin(turns), Box::pin(self.renew(renewal, skew)), Box::pin(self.probe(probe))]).await;
+        let renewals = self.renew(renewal, &who, &clock);
+        world.together(vec![Box::pin(turns), Box::pin(renewals), Box::pin(self.probe(probe))]).await;
     }
 
     /// Turns until the orchestrator is fenced off for good.
     async fn turn_on(
         &self,
         mut orchestrator: Orchestrator,
-        who: &str,
-        skew: i64,
+        (who, inputs_max): (&str, usize),
+        clock: &ProcessClock,
         mut rng: fastrand::Rng,
         alone: impl Fn() -> bool + Send,
     ) {
         let world = &self.world;
         let mut idle = 1;
         loop {
-            match orchestrator.turn(world.clock(skew), &mut rng).await {
+            clock.may_jump();
+            match orchestrator.turn(clock.now(), &mut rng).await {
                 Ok(turned) => {
+                    if turned.inputs > inputs_max {
+                        let detail =
+                            format!("{who} took {} inputs in one turn, and may take {inputs_max}", turned.inputs);
+                        world.violate("turn-unbounded", detail);
+                    }
                     if orchestrator.takes_over() {
                         world.count("takeover goes on beside other work");
                     } else {
@@ -243,11 +295,16 @@ impl Site {
     }
 
     /// Renews the leases, whatever the turns do.
-    async fn renew(&self, mut renewal: Renewal, skew: i64) {
+    async fn renew(&self, mut renewal: Renewal, who: &str, clock: &ProcessClock) {
         let pause = Timestamp::default().plus(renewal.pause()).0;
         loop {
-            match renewal.renew(self.world.clock(skew)).await {
-                Ok(()) => self.world.count("leases renewed"),
+            let (begun, now) = (self.world.now(), clock.now());
+            match renewal.renew(now).await {
+                Ok(()) => {
+                    self.world.count("leases renewed");
+                    let lease_ms = Timestamp(0).plus(LEASE).0;
+                    self.world.checker().renewed(&self.world, who, (begun, now.0), lease_ms);
+                }
                 Err(error) if error.is_transient() => self.world.count("renewal failed"),
                 Err(error) => return self.world.violate("renewal-failed", error.to_string()),
             }
@@ -270,21 +327,21 @@ impl Site {
         world.sleep(born_in_ms).await;
         let (service, store) = &self.services[number];
         let who = self.incarnation(service.name().as_str());
-        let (skew, mut rng) = (world.between(-self.skew_ms_max, self.skew_ms_max), world.fork());
+        let (clock, mut rng) = (ProcessClock::draw(world, self.skew_ms_max), world.fork());
         let options = sagamore_sdk::Options {
             messages_max: [1, 3, 1_000][world.below(3) as usize],
             partitions: 2,
             early_max: EARLY_MAX,
             ..sagamore_sdk::Options::default()
         };
-        let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, skew));
+        let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, &clock));
         let mut participant = Participant::new(service.clone(), database, transport, options);
         if number == 0 {
             self.desk().outbox = participant.outbox();
         }
         let mut idle = 1;
         loop {
-            match participant.turn(world.clock(skew), &mut rng).await {
+            match participant.turn(clock.now(), &mut rng).await {
                 Ok(turned) => {
                     idle = if turned.taken > 0 { 1 } else { (idle * 2).min(1_000) };
                     world.rest(idle).await;

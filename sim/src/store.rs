@@ -1,15 +1,22 @@
 //! A database that fails on purpose: every call is an await, and what was committed is shown to the checker at once.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::FutureExt;
 use sagamore_database::database::Open;
 use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error, Row, Tx, Value};
 
+use crate::clocks::ProcessClock;
 use crate::faults::Fault;
+use crate::feast::FOREIGN;
+use crate::wire::outage::holds;
 use crate::world::{LATE_MS_MAX, Shared};
+use idle::Slot;
+
+mod idle;
+mod line;
 
 /// Whose database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +35,18 @@ pub struct Store {
     /// The database itself, where nothing fails.
     pub inner: Database,
     owner: Owner,
-    busy: Arc<AtomicBool>,
+    /// How many write, or wait for that.
+    writers: Arc<AtomicUsize>,
+    /// Whether transactions that wait for the writer share its commit, as they do in a file of SQLite's.
+    joins: bool,
+    /// The open transaction, where it is ended when it is idle for too long.
+    limited: Option<Arc<Mutex<Weak<Slot>>>>,
+    /// How many commits the checker has seen.
+    seen: Arc<AtomicU64>,
     /// Until when every handler that works on it breaks; none where handlers break by themselves.
     broken_until: Option<Arc<AtomicI64>>,
+    /// The clock of its server, where it has one.
+    server: Option<ProcessClock>,
     world: Shared,
 }
 
@@ -40,6 +56,8 @@ const SHOP: [&str; 7] = ["orders", "account", "charge", "stock", "reservation", 
 /// The store as one process sees it.
 struct Wrapper {
     store: Store,
+    /// Until when the process does not reach it.
+    cut_until: Mutex<i64>,
     /// Who that process is.
     who: Arc<str>,
 }
@@ -49,24 +67,33 @@ struct Held {
     store: Store,
     who: Arc<str>,
     tx: Tx,
-    open: Mutex<Option<Open>>,
-    gate: Mutex<Option<Gate>>,
+    slot: Arc<Slot>,
 }
 
 /// The right to write; dropped, it is given back.
-struct Gate(Arc<AtomicBool>);
+struct Gate(Arc<AtomicUsize>);
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Store {
     /// A new database in memory.
     pub fn new(world: &Shared, owner: Owner) -> Store {
-        let busy = Arc::new(AtomicBool::new(false));
-        Store { inner: Database::memory(), owner, busy, broken_until: None, world: world.clone() }
+        let (inner, world) = (Database::memory(), world.clone());
+        Store {
+            inner,
+            owner,
+            writers: Arc::default(),
+            joins: false,
+            limited: None,
+            seen: Arc::default(),
+            broken_until: None,
+            server: None,
+            world,
+        }
     }
 
     /// The same, where the shop's statements fail now and then, and then for a while.
@@ -74,9 +101,14 @@ impl Store {
         Store { broken_until: Some(Arc::default()), ..self }
     }
 
+    /// The same, in a server with this clock.
+    pub fn in_server(self, clock: ProcessClock) -> Store {
+        Store { server: Some(clock), ..self }
+    }
+
     /// The same database in the hands of a process.
     pub fn for_process(&self, who: &Arc<str>) -> Database {
-        Database::new(Arc::new(Wrapper { store: self.clone(), who: who.clone() }))
+        Database::new(Arc::new(Wrapper { store: self.clone(), cut_until: Mutex::default(), who: who.clone() }))
     }
 
     /// Reads at once: nobody may be writing.
@@ -92,13 +124,28 @@ impl Store {
             open.commit().await
         };
         done.now_or_never().expect("nobody writes yet").expect("prepare a database");
+        self.skip();
+    }
+
+    /// What was committed so far is none of the checker's business.
+    pub fn skip(&self) {
+        self.seen.store(self.inner.stats().commits, Ordering::Relaxed);
     }
 
     async fn gate(&self) -> Gate {
-        while self.busy.swap(true, Ordering::Relaxed) {
+        if !self.joins {
+            self.quiet().await;
+        }
+        self.writers.fetch_add(1, Ordering::Relaxed);
+        Gate(self.writers.clone())
+    }
+
+    /// Waits until nobody writes.
+    async fn quiet(&self) {
+        while self.writers.load(Ordering::Relaxed) > 0 {
+            self.end_what_idles();
             self.world.sleep(1).await;
         }
-        Gate(self.busy.clone())
     }
 
     async fn before(&self) -> Result<(), Error> {
@@ -135,6 +182,18 @@ pub fn look(database: &Database, sql: &str) -> Vec<Row> {
     database.query(sql, ()).now_or_never().expect("nobody is writing").expect("read for the checker")
 }
 
+impl Wrapper {
+    /// Before the process begins to use the database.
+    async fn before(&self) -> Result<(), Error> {
+        self.store.before().await?;
+        let mut until = self.cut_until.lock().unwrap_or_else(PoisonError::into_inner);
+        match holds(&self.store.world, Fault::CutFromDatabase, &mut until) {
+            true => Err(Error::Unavailable("as the simulator wants it".into())),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Backend for Wrapper {
     fn dialect(&self) -> Dialect {
         self.store.inner.dialect()
@@ -142,18 +201,17 @@ impl Backend for Wrapper {
 
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
         Box::pin(async {
-            self.store.before().await?;
+            self.before().await?;
             if self.store.owner == Owner::Engine && self.store.world.strikes(Fault::LateBegin) {
                 self.store.world.sleep(self.store.world.between(1, LATE_MS_MAX)).await;
             }
             let gate = self.store.gate().await;
-            let open = self.store.inner.begin().await?;
+            let open = self.store.in_line(&self.who, self.store.inner.begin()).await?;
             let held = Held {
                 store: self.store.clone(),
                 who: self.who.clone(),
                 tx: open.tx(),
-                open: Mutex::new(Some(open)),
-                gate: Mutex::new(Some(gate)),
+                slot: self.store.slot(open, gate),
             };
             Ok(Arc::new(held) as Arc<dyn Transaction>)
         })
@@ -161,10 +219,9 @@ impl Backend for Wrapper {
 
     fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move {
-            self.store.before().await?;
-            let gate = self.store.gate().await;
-            let rows = self.store.inner.query(sql, params).await;
-            drop(gate);
+            self.before().await?;
+            self.store.quiet().await;
+            let rows = self.store.in_line(&self.who, self.store.inner.query(sql, params)).await;
             self.store.world.pause().await;
             rows
         })
@@ -178,36 +235,63 @@ impl Backend for Wrapper {
 impl Held {
     /// Savepoints are there or not at once, in memory.
     fn with(&self, act: impl FnOnce(&Open) -> Option<Result<(), Error>>) -> Result<(), Error> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        act(open.as_ref().ok_or(Error::Over)?).expect("a database in memory answers at once")
+        self.slot.with(|open| act(open).expect("a database in memory answers at once"))
     }
 
-    fn end(&self) -> Result<(Open, Option<Gate>), Error> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Error::Over)?;
-        Ok((open, self.gate.lock().unwrap_or_else(PoisonError::into_inner).take()))
+    fn end(&self) -> Result<(Open, Gate), Error> {
+        self.slot.end()
+    }
+
+    /// Before a statement.
+    async fn before_statement(&self, sql: &str) -> Result<(), Error> {
+        self.store.before_statement(sql).await?;
+        self.store.heard_of(&self.slot)
+    }
+
+    /// Before anything else in the transaction.
+    async fn before(&self) -> Result<(), Error> {
+        self.store.before().await?;
+        self.store.heard_of(&self.slot)
     }
 
     async fn finish(&self) -> Result<(), Error> {
         let world = &self.store.world;
-        self.store.before().await?;
+        self.before().await?;
         if world.strikes(Fault::CommitUnknownLost) {
             let (open, gate) = self.end()?;
-            open.rollback().await?;
+            let _ = self.store.in_line(&self.who, open.rollback()).await; // whatever it comes to is not known
             drop(gate);
             world.pause().await;
             return Err(Error::CommitUnknown("as the simulator wants it".into()));
         }
+        self.doom().await?;
         let (open, gate) = self.end()?;
-        let committed = open.commit().await;
-        if committed.is_ok() {
-            world.tell(|| format!("{} commits to {:?}", self.who, self.store.owner));
-            world.checker().committed(world, self.store.owner, &self.store.inner, &self.who);
-        }
+        let committed = self.store.in_line(&self.who, open.commit()).await;
         drop(gate);
         world.pause().await;
-        committed?;
+        committed.map_err(|error| self.store.lost(error))?;
         if world.strikes(Fault::CommitUnknownDone) {
             return Err(Error::CommitUnknown("as the simulator wants it".into()));
+        }
+        Ok(())
+    }
+}
+
+/// How long the engine's database takes every text, or refuses some.
+const STRICT_MS: i64 = 10_000;
+
+impl Held {
+    /// The engine's database refuses a journal's entry with a character that it cannot store, at times.
+    fn check(&self, sql: &str, sets: &[Vec<Value>]) -> Result<(), Error> {
+        let Store { world, owner, .. } = &self.store;
+        let is_strict = !world.is_healed() && (world.now() / STRICT_MS) % 2 == 0;
+        if *owner != Owner::Engine || !is_strict || !sql.contains("journal") {
+            return Ok(());
+        }
+        let is_foreign = |value: &Value| matches!(value, Value::Text(text) if text.contains(FOREIGN));
+        if sets.iter().flatten().any(is_foreign) {
+            world.count("engine's database refuses a text");
+            return Err(Error::Constraint("as the simulator wants it".into()));
         }
         Ok(())
     }
@@ -216,56 +300,67 @@ impl Held {
 impl Transaction for Held {
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
-            self.store.before_statement(sql).await?;
+            self.before_statement(sql).await?;
             self.tx.execute(sql, params).await
         })
     }
 
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move {
-            self.store.before_statement(sql).await?;
+            self.before_statement(sql).await?;
             self.tx.query(sql, params).await
         })
     }
 
     fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
         Box::pin(async move {
-            self.store.before_statement(sql).await?;
+            self.before_statement(sql).await?;
             self.tx.query_each(sql, sets).await
         })
     }
 
     fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
         Box::pin(async move {
-            self.store.before_statement(sql).await?;
+            self.before_statement(sql).await?;
+            self.check(sql, &sets)?;
+            if sql.starts_with("UPDATE handed") && !sets.is_empty() && self.store.world.strikes(Fault::AnswerLost) {
+                return Err(Error::Unavailable("as the simulator wants it".into()));
+            }
             self.tx.execute_each(sql, sets).await
         })
     }
 
     fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            self.store.before().await?;
+            self.before().await?;
             self.tx.batch(sql).await
+        })
+    }
+
+    fn server_time(&self) -> BoxFuture<'_, Result<Option<i64>, Error>> {
+        Box::pin(async {
+            self.before().await?;
+            Ok(self.store.server.as_ref().map(|clock| clock.now().0))
         })
     }
 
     fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            self.store.before().await?;
+            self.before().await?;
             self.with(|open| open.savepoint().now_or_never())
         })
     }
 
     fn release(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            self.store.before().await?;
+            self.before().await?;
             self.with(|open| open.release().now_or_never())
         })
     }
 
     fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
-            self.store.before().await?;
+            self.before().await?;
             self.with(|open| open.rollback_to().now_or_never())
         })
     }
@@ -282,9 +377,20 @@ impl Transaction for Held {
         Box::pin(async {
             self.store.world.pause().await;
             let (open, gate) = self.end()?;
-            let undone = open.rollback().await;
+            let undone = self.store.in_line(&self.who, open.rollback()).await;
             drop(gate);
-            undone
+            undone.map_err(|error| self.store.lost(error))
         })
+    }
+
+    fn abandon(&self) {
+        drop(self.end()); // nothing when it is over
+        self.store.notice(&self.who);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        Transaction::abandon(self);
     }
 }

@@ -1,15 +1,30 @@
 //! A transport that loses, doubles, delays and fails on purpose, over the real log.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::FutureExt;
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::port::BoxFuture;
+use sagamore_transport::wire;
 use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport};
 
 use crate::checker::Ledger;
+use crate::clocks::ProcessClock;
 use crate::faults::Fault;
+use crate::feast::{BROKER_BYTES_MAX, CLIENT_BYTES_MAX};
+use crate::style::Style;
 use crate::world::Shared;
+use group::{Groups, Member};
+use outage::Outages;
+
+mod group;
+pub(crate) mod outage;
+
+/// How long the commands of one topic are lost.
+const DARK_MS_MAX: i64 = 50_000;
+/// How long an orchestrator cannot publish.
+const MUTE_MS_MAX: i64 = 40_000;
 
 /// Records kept to be sent once more when everything is over.
 const SENT_MAX: usize = 2_000;
@@ -20,6 +35,8 @@ pub struct Hub {
     world: Shared,
     /// Whether what was acknowledged is lost only with the machine, and only before it is synced.
     keeps: bool,
+    /// Whether the members of a group share the partitions; otherwise each takes all of them from the one before.
+    shares: bool,
     disk: MemoryDisk,
     inner: Arc<Mutex<Inner>>,
 }
@@ -35,33 +52,67 @@ struct Inner {
     synced: u64,
     /// How often the machine has died.
     deaths: u64,
+    /// A sync has failed: nothing is taken until the log is opened again.
+    failing: bool,
+    groups: Groups,
+    /// The topic whose commands are lost, and until when.
+    dark: Option<(Arc<str>, i64)>,
 }
 
 /// The hub in the hands of one process.
 pub struct Line {
     hub: Hub,
+    /// Until when an orchestrator cannot publish; none for others.
+    mute_until: Option<AtomicI64>,
     ledger: Arc<Mutex<Ledger>>,
+    outages: Arc<Mutex<Outages>>,
 }
 
 struct Reader {
     hub: Hub,
     inner: Box<dyn Consumer>,
     ledger: Arc<Mutex<Ledger>>,
+    outages: Arc<Mutex<Outages>>,
 }
 
 impl Hub {
-    /// An empty log on an empty disk. With `keeps` it loses of what it has acknowledged only the tail that was not synced
-    /// when the machine dies: choreographies rest on that.
-    pub fn new(world: &Shared, keeps: bool) -> Hub {
+    /// An empty log on an empty disk. For choreographies, which rest on that, it loses of what it has acknowledged only the
+    /// tail that was not synced when the machine dies.
+    pub fn new(world: &Shared, style: Style, shares: bool) -> Hub {
         let disk = MemoryDisk::new();
-        let inner =
-            Inner { log: Some(open(&disk)), late: Vec::new(), sent: Vec::new(), acknowledged: 0, synced: 0, deaths: 0 };
-        Hub { world: world.clone(), keeps, disk, inner: Arc::new(Mutex::new(inner)) }
+        let inner = Inner {
+            log: Some(open(&disk)),
+            late: Vec::new(),
+            sent: Vec::new(),
+            acknowledged: 0,
+            synced: 0,
+            deaths: 0,
+            failing: false,
+            groups: Groups::default(),
+            dark: None,
+        };
+        let keeps = style == Style::Choreographed;
+        Hub { world: world.clone(), keeps, shares, disk, inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// The transport that a process gets, whose clock is off by so much.
-    pub fn for_process(&self, who: &Arc<str>, skew: i64) -> Arc<dyn Transport> {
-        Arc::new(Line { hub: self.clone(), ledger: Arc::new(Mutex::new(Ledger::new(who, skew))) })
+    /// Whether the members of a group share the partitions.
+    pub fn shares(&self) -> bool {
+        self.shares
+    }
+
+    /// The transport that a process with this clock gets.
+    pub fn for_process(&self, who: &Arc<str>, clock: &ProcessClock) -> Arc<dyn Transport> {
+        Arc::new(self.line(who, clock, None))
+    }
+
+    /// The one that an orchestrator gets, which may be unable to publish for a while.
+    pub fn for_orchestrator(&self, who: &Arc<str>, clock: &ProcessClock) -> Arc<dyn Transport> {
+        Arc::new(self.line(who, clock, Some(AtomicI64::new(0))))
+    }
+
+    fn line(&self, who: &Arc<str>, clock: &ProcessClock, mute_until: Option<AtomicI64>) -> Line {
+        let ledger = Arc::new(Mutex::new(Ledger::new(who, clock)));
+        Line { hub: self.clone(), mute_until, ledger, outages: Arc::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -72,11 +123,29 @@ impl Hub {
         self.inner().log.clone().expect("there is a log but while the machine dies")
     }
 
-    /// The log's tail becomes durable.
+    /// The log's tail becomes durable; or the sync fails, or is said to have happened.
     pub fn sync(&self) {
-        self.log().sync().expect("a disk in memory does not fail");
+        if self.is_failing() {
+            return;
+        }
+        if self.world.strikes(Fault::SyncFailed) {
+            self.disk.fail_syncs(true);
+        }
+        let lies = !self.keeps && self.world.strikes(Fault::SyncLies);
+        let synced = if lies { Ok(()) } else { self.log().sync() };
         let mut inner = self.inner();
-        inner.synced = inner.acknowledged;
+        match synced {
+            Ok(()) => {
+                self.disk.fail_syncs(false); // there was nothing to sync
+                inner.synced = inner.acknowledged;
+            }
+            Err(_) => inner.failing = true,
+        }
+    }
+
+    /// Whether a sync has failed, so that whoever uses the log has to be started again.
+    pub fn is_failing(&self) -> bool {
+        self.inner().failing
     }
 
     /// How often the machine has died.
@@ -89,6 +158,7 @@ impl Hub {
         let unsynced = self.disk.unsynced_bytes();
         let keep = self.world.below(unsynced + 1);
         self.inner().log = None;
+        self.disk.fail_syncs(false);
         self.disk.lose_unsynced_tail(keep);
         let log = open(&self.disk);
         let cut = log.repair().bytes_cut;
@@ -103,15 +173,21 @@ impl Hub {
         inner.log = Some(log);
         inner.synced = inner.acknowledged; // what is left of it
         inner.deaths += 1;
+        inner.failing = false;
+        inner.groups = Groups::default();
     }
 
     /// When the next late record is to come.
     pub fn next_late(&self) -> Option<i64> {
-        self.inner().late.iter().map(|(at, _)| *at).min()
+        let inner = self.inner();
+        inner.late.iter().map(|(at, _)| *at).min().filter(|_| !inner.failing)
     }
 
     /// Delivers the late records whose time has come; all of them when `all`.
     pub fn release(&self, all: bool) {
+        if self.is_failing() {
+            return;
+        }
         let now = self.world.now();
         let due: Vec<Record> =
             self.inner().late.extract_if(.., |(at, _)| all || *at <= now).map(|(_, record)| record).collect();
@@ -124,7 +200,10 @@ impl Hub {
                 }
             }
             if self.keeps {
-                self.sync(); // it was acknowledged long ago, and may count as synced since
+                // it was acknowledged long ago, and may count as synced since
+                self.log().sync().expect("no sync fails but for the fault");
+                let mut inner = self.inner();
+                inner.synced = inner.acknowledged;
             }
         }
     }
@@ -173,6 +252,11 @@ impl Hub {
         let mut outcomes = vec![Ok(()); records.len()];
         let (mut places, mut prompt) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
         for (place, record) in records.into_iter().enumerate() {
+            if let Err(error) = check(&record, BROKER_BYTES_MAX) {
+                self.world.checker().rejected(&self.world, &record);
+                outcomes[place] = Err(error);
+                continue;
+            }
             {
                 let mut inner = self.inner();
                 if inner.sent.len() < SENT_MAX {
@@ -181,6 +265,9 @@ impl Hub {
             }
             if self.world.strikes(Fault::Duplicate) {
                 self.later(record.clone(), 5_000);
+            }
+            if self.is_dark(&record) {
+                continue;
             }
             if !self.keeps && self.world.strikes(Fault::Drop) {
                 continue;
@@ -198,6 +285,33 @@ impl Hub {
         outcomes
     }
 
+    /// A person sees the dead letters of what could not be delivered, and has them delivered when that is mended.
+    fn redrive(&self, acknowledged: &[Record]) {
+        let undelivered = acknowledged.iter().filter(|record| {
+            let reason = record.header("sagamore-dlt-reason").map(|reason| String::from_utf8_lossy(reason));
+            reason.is_some_and(|reason| reason.contains("cannot be delivered"))
+        });
+        for record in undelivered.filter_map(wire::redrive) {
+            self.world.count("dead letter redriven");
+            let at = self.world.now() + self.world.between(1_000, 60_000);
+            self.inner().late.push((at, record));
+        }
+    }
+
+    /// Whether the commands of this topic are lost for a while.
+    fn is_dark(&self, record: &Record) -> bool {
+        if self.keeps || self.world.is_healed() || !record.topic.ends_with(".commands") {
+            return false;
+        }
+        let until =
+            self.world.strikes(Fault::Blackout).then(|| self.world.now() + self.world.between(5_000, DARK_MS_MAX));
+        let mut inner = self.inner();
+        if let Some(until) = until {
+            inner.dark = Some((record.topic.clone(), until));
+        }
+        inner.dark.as_ref().is_some_and(|(topic, until)| *topic == record.topic && self.world.now() < *until)
+    }
+
     /// Mostly a little later, or after a deadline or two; sometimes much later.
     fn later(&self, record: Record, most: i64) {
         let longest = [50, most / 8, most / 8, most][self.world.below(4) as usize];
@@ -211,13 +325,43 @@ fn open(disk: &MemoryDisk) -> Log {
     Log::on(Arc::new(disk.clone()), options).expect("open the log")
 }
 
+/// Commands may not be larger than this.
+fn check(record: &Record, bytes_max: usize) -> Result<(), Error> {
+    let bytes = record.body.len();
+    if bytes <= bytes_max || !record.topic.ends_with(".commands") {
+        return Ok(());
+    }
+    Err(Error::TooLarge { topic: record.topic.to_string(), bytes, bytes_max })
+}
+
 fn failed() -> Error {
     Error::Unavailable("as the simulator wants it".into())
 }
 
 impl Line {
+    fn outages(&self) -> MutexGuard<'_, Outages> {
+        self.outages.lock().expect("nothing panics while the outages are held")
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("nothing panics while the ledger is held")
+    }
+
+    /// Whether this process cannot publish now.
+    fn is_mute(&self) -> bool {
+        let Some(until) = &self.mute_until else { return false };
+        let world = &self.hub.world;
+        if world.strikes(Fault::Mute) {
+            until.store(world.now() + world.between(1_000, MUTE_MS_MAX), Ordering::Relaxed);
+        }
+        world.now() < until.load(Ordering::Relaxed) && !world.is_healed()
+    }
+
+    /// Tells the checker how publishing goes for an orchestrator.
+    fn note(&self, is_failed: bool) {
+        if self.mute_until.is_some() {
+            self.hub.world.checker().publishes(&self.ledger().who, is_failed);
+        }
     }
 }
 
@@ -225,7 +369,7 @@ impl Transport for Line {
     fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;
-            if self.hub.world.strikes(Fault::PublishFailed) {
+            if self.hub.world.strikes(Fault::PublishFailed) || self.outages().holds_publish(&self.hub.world) {
                 return Err(failed());
             }
             self.hub.log().create_topic(topic, partitions).await
@@ -236,14 +380,24 @@ impl Transport for Line {
         Box::pin(async move {
             let world = &self.hub.world;
             world.pause().await;
-            if world.strikes(Fault::PublishFailed) {
+            if self.is_mute() || world.strikes(Fault::PublishFailed) || self.outages().holds_publish(world) {
+                self.note(true);
                 return vec![Err(failed()); records.len()];
             }
+            let denied = self.outages().deny(world, self.hub.keeps, &records);
+            let count = records.len();
+            let with_denied = records.iter().zip(&denied);
+            self.ledger().denied(with_denied.filter_map(|(record, denied)| denied.as_ref().map(|_| record)));
+            let with_denied = records.into_iter().zip(&denied);
+            let records: Vec<Record> =
+                with_denied.filter_map(|(record, denied)| denied.is_none().then_some(record)).collect();
             world.checker().leaves(world, &records);
             let outcomes = self.hub.carry(records.clone());
             world.pause().await;
-            if world.strikes(Fault::PublishTimedOut) {
-                return vec![Err(failed()); records.len()];
+            let is_failed = world.strikes(Fault::PublishTimedOut);
+            self.note(is_failed);
+            if is_failed {
+                return vec![Err(failed()); count];
             }
             self.hub.inner().acknowledged += 1;
             let acknowledged =
@@ -251,7 +405,9 @@ impl Transport for Line {
             let acknowledged: Vec<Record> = acknowledged.collect();
             world.checker().acknowledged(world, &acknowledged);
             self.ledger().answered(&acknowledged);
-            outcomes
+            self.hub.redrive(&acknowledged);
+            let mut outcomes = outcomes.into_iter();
+            denied.into_iter().map(|denied| denied.map_or_else(|| outcomes.next().unwrap_or(Ok(())), Err)).collect()
         })
     }
 
@@ -261,6 +417,9 @@ impl Transport for Line {
         let acknowledged = hub.inner().acknowledged;
         Box::pin(async move {
             while hub.inner().synced < acknowledged {
+                if hub.is_failing() {
+                    return Err(failed());
+                }
                 hub.world.sleep(5).await;
             }
             Ok(())
@@ -268,20 +427,30 @@ impl Transport for Line {
     }
 
     fn check_size(&self, record: &Record) -> Result<(), Error> {
+        check(record, CLIENT_BYTES_MAX)?;
         self.hub.log().check_size(record)
     }
 
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;
-            let inner = self.hub.log().subscribe(subscription).await?;
-            let reader = Reader { hub: self.hub.clone(), inner, ledger: self.ledger.clone() };
+            let inner: Box<dyn Consumer> = if self.hub.shares && subscription.partitions.is_none() {
+                Box::new(Member::join(&self.hub, subscription).await?)
+            } else {
+                self.hub.log().subscribe(subscription).await?
+            };
+            let (hub, ledger, outages) = (self.hub.clone(), self.ledger.clone(), self.outages.clone());
+            let reader = Reader { hub, inner, ledger, outages };
             Ok(Box::new(reader) as Box<dyn Consumer>)
         })
     }
 }
 
 impl Reader {
+    fn outages(&self) -> MutexGuard<'_, Outages> {
+        self.outages.lock().expect("nothing panics while the outages are held")
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("nothing panics while the ledger is held")
     }
@@ -292,7 +461,7 @@ impl Consumer for Reader {
         Box::pin(async move {
             let world = self.hub.world.clone();
             world.pause().await;
-            if world.strikes(Fault::PollFailed) {
+            if world.strikes(Fault::PollFailed) || self.outages().holds_poll(&world) {
                 return Err(failed());
             }
             let taken = match self.inner.poll(max).await {
@@ -335,7 +504,9 @@ impl Consumer for Reader {
     fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;
-            self.inner.rewind().await
+            self.inner.rewind().await?;
+            self.ledger().rewound();
+            Ok(())
         })
     }
 

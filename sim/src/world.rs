@@ -145,6 +145,7 @@ impl World {
     /// From now on nothing goes wrong any more.
     pub fn heal(&self) {
         self.state().healed = true;
+        self.checker().clock_jumped(self); // those that are wrong are right again
         self.tell(|| "healed".to_owned());
     }
 
@@ -192,6 +193,11 @@ impl World {
     /// The first violation, if there was one.
     pub fn violation(&self) -> Option<Violation> {
         self.state().violation.clone()
+    }
+
+    /// The process that is polled, or its task.
+    pub fn current(&self) -> usize {
+        self.state().current
     }
 
     /// A place for one more process.

@@ -190,7 +190,7 @@ fn simulate(workspace: &Workspace) -> Result<Vec<String>> {
     if !offences.is_empty() {
         return Ok(offences);
     }
-    workspace.built("debug/sagamore-sim", &["--seeds", SEEDS, "--base", base])
+    workspace.built("debug/sagamore-sim", &["--complete", "--seeds", SEEDS, "--base", base])
 }
 
 /// Bugs for the simulator to find: only core has them, and only the simulator asks for them.

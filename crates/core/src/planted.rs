@@ -75,8 +75,42 @@ bugs! {
     EventToldAnew = "event-told-anew",
     /// What came out of the inbox leaves it before what it led to is published.
     InboxLeftEarly = "inbox-left-early",
+    /// A retried step is answered as done, and its handler does not run.
+    LostRetry = "lost-retry",
+    /// The stored refusal of an old generation answers the command of a new one.
+    RefusalOfOldGeneration = "refusal-of-old-generation",
+    /// The idempotency key of a start that is refused is stored all the same.
+    KeyWithoutSaga = "key-without-saga",
+    /// Leases are renewed between two turns only, however long a turn takes.
+    RenewalWaitsForTurn = "renewal-waits-for-turn",
+    /// A takeover reads and resends everything in one turn.
+    TakeoverInOneTurn = "takeover-in-one-turn",
+    /// An orchestrator counts as able to publish, whatever comes of its publishes.
+    MembershipIgnoresPublishing = "membership-ignores-publishing",
+    /// A moment that a clock wrote while it was ahead counts after the clock is right again.
+    RedrawLeftOut = "redraw-left-out",
+    /// Retention compares stamps with one reading of a clock.
+    RetentionByClock = "retention-by-clock",
+    /// A command that is too large is sent all the same, and its rejection counts as a fault.
+    OversizedResent = "oversized-resent",
     /// What began a chain counts as sent before the log is synced past its event.
     SentBeforeSynced = "sent-before-synced",
+    /// What begins a chain is sent before the transaction in which it was read is committed.
+    SentBeforeCommit = "sent-before-commit",
+    /// A joined transaction that has written is answered before the outer commit.
+    JoinedAnsweredEarly = "joined-answered-early",
+    /// A failed statement does not abort its transaction, if the handler ignores the error.
+    SwallowedError = "swallowed-error",
+    /// Commands that share a key interleave.
+    KeysIgnored = "keys-ignored",
+    /// A sync that failed counts as one that happened.
+    FailedSyncIgnored = "failed-sync-ignored",
+    /// After a turn that failed, offsets are committed past messages that are not answered.
+    MarksPastUnanswered = "marks-past-unanswered",
+    /// What a service may not publish is dropped, and what led to it is no dead letter.
+    DeniedDropped = "denied-dropped",
+    /// What begins a chain counts as sent when its topic is denied.
+    DeniedCountsAsSent = "denied-counts-as-sent",
 }
 
 /// Whether this bug is planted: never.

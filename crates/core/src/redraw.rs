@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::drawn;
+use crate::planted::{Bug, planted};
 use crate::saga::{Saga, StepState};
 use crate::time::Timestamp;
 
@@ -25,6 +26,9 @@ impl Saga {
     }
 
     fn correct(&mut self, now: Timestamp, mut pause: impl FnMut(u64) -> Duration) -> bool {
+        if planted(Bug::RedrawLeftOut) {
+            return false;
+        }
         let mut corrected = is_later(&mut self.started_at, now);
         for (step, state) in self.definition.steps.iter().zip(&mut self.steps) {
             let longest = match state.backing_off {

@@ -159,6 +159,12 @@ impl Tx {
         self.scope.run(|transaction| transaction.batch(sql)).await
     }
 
+    /// Reads the clock of the database's server, in milliseconds since 1970, at the moment of the call. None where there is
+    /// no server.
+    pub async fn server_time(&self) -> Result<Option<i64>, Error> {
+        self.scope.run(|transaction| transaction.server_time()).await
+    }
+
     /// How many rows were changed through this transaction so far, undone ones included; through this handle, if it is
     /// one of [`Tx::counting`], and then what may have been written counts as well.
     pub fn rows_written(&self) -> u64 {

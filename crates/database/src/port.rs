@@ -69,6 +69,12 @@ pub trait Transaction: Send + Sync {
     /// Runs several statements, separated by semicolons, without parameters: for schemas.
     fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Reads the clock of the server that stores the database, in milliseconds since 1970, at the moment of the call. None
+    /// where there is no server.
+    fn server_time(&self) -> BoxFuture<'_, Result<Option<i64>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// Opens a savepoint inside the transaction; they nest.
     fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>>;
 

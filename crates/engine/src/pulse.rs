@@ -89,6 +89,11 @@ impl Pulse {
         self.state().beats += 1;
     }
 
+    /// Whether a turn is under way.
+    pub fn is_turning(&self) -> bool {
+        self.state().is_turning
+    }
+
     /// Whether the turn under way has made no step for `turn_max`, as far as calls of this function have seen.
     pub fn hangs(&self, now: Timestamp, turn_max: Duration) -> bool {
         let mut state = self.state();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
+use sagamore_core::planted::{Bug, planted};
 use sagamore_database::Clock;
 use sagamore_transport::{Transport, wire};
 use tokio::sync::oneshot;
@@ -12,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::options::Options;
-use crate::pulse::{Publisher, Pulse};
+use crate::pulse::{Publisher, Publishing, Pulse};
 use crate::store::{Renewing, Standing, Store};
 
 /// How often leases are renewed in the length of one.
@@ -41,11 +42,17 @@ impl Renewal {
     /// there is nothing to do.
     pub async fn renew(&mut self, now: Timestamp) -> Result<(), Error> {
         let Some(lease) = self.options.lease else { return Ok(()) };
+        if planted(Bug::RenewalWaitsForTurn) && self.pulse.is_turning() {
+            return Ok(());
+        }
         if self.pulse.hangs(now, self.options.turn_max) {
             tracing::error!(owner = %self.options.owner, "the turn hangs: leases are not renewed");
             return Ok(());
         }
-        let publishing = self.pulse.publishing(now, PATIENCE);
+        let publishing = match self.pulse.publishing(now, PATIENCE) {
+            _ if planted(Bug::MembershipIgnoresPublishing) => Publishing::Acknowledged,
+            publishing => publishing,
+        };
         let era = self.pulse.era();
         let renewing = Renewing { owner: &self.options.owner, lease, publishing };
         self.store.renew(renewing, now).await?;

@@ -3,6 +3,7 @@
 //! **Invariant:** whoever works on a step holds the row of its first action; what it reads then, in a new statement,
 //! nobody changes before it commits. **Invariant:** no row that is only claimed is ever committed.
 
+mod case;
 pub(crate) mod forget;
 mod postgres;
 mod sqlite;
@@ -12,6 +13,8 @@ use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Refusal, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Error, Migration, Row, Tx, Value};
+
+pub use case::Case;
 
 macro_rules! table {
     ($options:literal) => {
@@ -142,27 +145,47 @@ impl Known {
         Ok(known)
     }
 
-    /// The table of all cases. Whether a message is a repeat shows in the rows, never in its id.
+    /// What the command means.
     pub(crate) fn verdict(&self, key: &StepKey) -> Verdict {
+        self.judge(key).1
+    }
+
+    /// The table of all cases. Whether a message is a repeat shows in the rows, never in its id.
+    pub(crate) fn judge(&self, key: &StepKey) -> (Case, Verdict) {
+        use Direction::{Action, Compensation};
         if let Some(damage) = &self.damaged {
-            return Verdict::Answered(Outcome::Fault(format!("the barrier's row is damaged: {damage}")));
+            let fault = Outcome::Fault(format!("the barrier's row is damaged: {damage}"));
+            return (Case::Damaged, Verdict::Answered(fault));
         }
+        let is = |action: Case, compensation: Case| if key.direction == Action { action } else { compensation };
         if let Some(output) = self.done(key.direction).filter(|_| !planted(Bug::NoDedupe)) {
-            return Verdict::Answered(Outcome::Done(output.clone()));
+            let case = is(Case::ActionDone, Case::CompensationDone);
+            return (case, Verdict::Answered(Outcome::Done(output.clone())));
         }
         if let Some(refusal) = self.refused(key) {
-            return Verdict::Answered(Outcome::Refused(refusal.clone()));
+            let case = is(Case::ActionRefused, Case::CompensationRefused);
+            return (case, Verdict::Answered(Outcome::Refused(refusal.clone())));
         }
+        let is_retried = self.of_direction(key.direction).any(|stored| stored.generation < key.generation);
         match key.direction {
-            Direction::Action if self.undone() => no(code::ALREADY_COMPENSATED, "the step was compensated before"),
-            Direction::Action | Direction::Compensation if self.seen_after(key) => superseded(),
-            Direction::Action => Verdict::Act,
-            Direction::Compensation => match self.done(Direction::Action) {
+            Action if self.undone() => {
+                (Case::ActionCompensated, no(code::ALREADY_COMPENSATED, "the step was compensated before"))
+            }
+            Action if self.seen_after(key) => (Case::ActionSuperseded, superseded()),
+            Compensation if self.seen_after(key) => (Case::CompensationSuperseded, superseded()),
+            Action | Compensation if planted(Bug::LostRetry) && is_retried => {
+                (Case::ActionRetried, Verdict::NothingToUndo)
+            }
+            Action if is_retried && !self.is_new() => (Case::ActionRetried, Verdict::Act),
+            Action => (Case::ActionFirst, Verdict::Act),
+            Compensation => match self.done(Action) {
                 None if planted(Bug::RefundOfRefused) && !self.is_new() => {
-                    Verdict::Undo(Body::of(&()).expect("nothing is JSON"))
+                    (Case::CompensationOfRefused, Verdict::Undo(Body::of(&()).expect("nothing is JSON")))
                 }
-                Some(output) => Verdict::Undo(output.clone()),
-                None => Verdict::NothingToUndo,
+                Some(output) if is_retried => (Case::CompensationRetried, Verdict::Undo(output.clone())),
+                Some(output) => (Case::CompensationOfDone, Verdict::Undo(output.clone())),
+                None if self.is_new() => (Case::CompensationFirst, Verdict::NothingToUndo),
+                None => (Case::CompensationOfRefused, Verdict::NothingToUndo),
             },
         }
     }
@@ -182,8 +205,8 @@ impl Known {
 
     /// The refusal of just this generation.
     fn refused(&self, key: &StepKey) -> Option<&Refusal> {
-        let same = self.of_direction(key.direction).find(|stored| stored.generation == key.generation)?;
-        match &same.status {
+        let same = |stored: &&Stored| stored.generation == key.generation || planted(Bug::RefusalOfOldGeneration);
+        match &self.of_direction(key.direction).find(same)?.status {
             Status::Refused(refusal) => Some(refusal),
             Status::Claimed | Status::Done(_) | Status::Tombstone => None,
         }

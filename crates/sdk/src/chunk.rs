@@ -248,7 +248,10 @@ impl Room<'_> {
 
     /// What a command comes to without a handler, or the handler, not yet begun, on `tx`.
     fn prepare(&self, tx: Tx, asked: &Asked, known: &Known, inputs: &Inputs) -> Prepared {
-        let begun = match known.verdict(&asked.key) {
+        let (case, verdict) = known.judge(&asked.key);
+        let service = self.service.name().to_string();
+        metrics::counter!("sagamore_barrier_total", "service" => service, "case" => case.as_str()).increment(1);
+        let begun = match verdict {
             Verdict::Answered(_) if planted(Bug::OverdueIgnoresPivot) && self.last(asked) == Some(Last::Overdue) => {
                 return never(Last::Overdue);
             }

@@ -136,7 +136,7 @@ impl Unsynced {
                 Some(Ok(())) => true,
                 Some(Err(error)) => {
                     tracing::warn!(%error, "the log was not synced: what was published is published again");
-                    false
+                    planted(Bug::FailedSyncIgnored)
                 }
             };
             let Some(Batch { settled, .. }) = self.batches.pop_front() else { break };

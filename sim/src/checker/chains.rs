@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sagamore_core::message::code;
-use sagamore_core::plan::{Chain, Plan, Role, Seen, State, Taken};
+use sagamore_core::plan::{Chain, Plan, Seen, State, Taken};
 use sagamore_core::{Body, Direction, Event, StepKey, Timestamp};
 use sagamore_database::{Database, Row};
 use sagamore_transport::{Record, wire};
 
 use super::journal::get;
+use crate::points;
 use crate::store::look;
 use crate::world::World;
 
@@ -42,6 +43,8 @@ pub(super) struct Chains {
 struct Watched {
     last: i64,
     waiting: BTreeSet<Waiting>,
+    /// Whether events are still to be sent.
+    has_unsent: bool,
 }
 
 impl Chains {
@@ -83,6 +86,7 @@ impl Chains {
             }
         }
         watched.waiting = waiting;
+        watched.has_unsent = !look(database, "SELECT 1 FROM emitted WHERE sent = FALSE LIMIT 1").is_empty();
     }
 
     fn committed_event(&mut self, world: &World, event: Event) {
@@ -90,6 +94,10 @@ impl Chains {
         world.tell(|| format!("event {id} of {:?}", event.causation));
         if let Some(why) = self.improper(&event) {
             world.violate("disagreement", format!("{id} {why}"));
+        }
+        let cause = event.causation.as_ref().and_then(|cause| self.events.get(cause));
+        if let Some(name) = points::of_event(&self.plan, &event, cause) {
+            world.count(name);
         }
         if event.body.as_str().contains(code::OVERDUE) {
             world.count("pivot given up");
@@ -116,15 +124,7 @@ impl Chains {
         if cause.chain() != event.chain() || cause.hop >= event.hop {
             return Some(format!("is at hop {}, and its cause {causation} at {}", event.hop, cause.hop));
         }
-        let overdue = self.plan.overdue.as_ref();
-        let follows = match self.plan.emitter(&event.name) {
-            Some((part, Role::Success)) => part.on.contains(&cause.name),
-            Some((part, Role::Failure)) => {
-                part.on.contains(&cause.name) || (part.pivot && overdue == Some(&cause.name))
-            }
-            Some((part, Role::Undone)) => part.undone_on().contains(&cause.name),
-            None => overdue == Some(&event.name) && cause.name == self.plan.begins.event,
-        };
+        let follows = points::of_event(&self.plan, event, Some(cause)).is_some();
         (!follows).then(|| format!("is caused by {causation}, from which the plan does not let it follow"))
     }
 
@@ -138,7 +138,6 @@ impl Chains {
             world.count("overdue by the observer");
         }
         match self.events.get(&id) {
-            _ if record.topic.ends_with(DEAD_LETTERS) => {}
             Some(known) if *known == event => {}
             Some(known) => world.violate("disagreement", format!("{id} is told as {event:?}, and was {known:?}")),
             None if self.plan.overdue.as_ref() == Some(&event.name) => {
@@ -152,11 +151,13 @@ impl Chains {
 
     /// The transport has acknowledged this record.
     pub(super) fn acknowledged(&mut self, world: &World, record: &Record) {
-        let Some(topic) = record.topic.strip_suffix(DEAD_LETTERS) else {
-            let event = wire::decode_event(record);
-            return event.into_iter().for_each(|event| self.take(world, event));
-        };
-        let Ok(event) = wire::decode_event(&Record { topic: topic.into(), ..record.clone() }) else { return };
+        if !record.topic.ends_with(DEAD_LETTERS) {
+            if let Ok(event) = wire::decode_event(record) {
+                self.take(world, event);
+            }
+            return;
+        }
+        let Some(Ok(event)) = wire::redrive(record).map(|told| wire::decode_event(&told)) else { return };
         world.count("early event made a dead letter");
         *self.letters.entry((event.chain().to_string(), event.name.to_string())).or_default() += 1;
     }
@@ -177,9 +178,9 @@ impl Chains {
         }
     }
 
-    /// Whether events wait in some inbox, or to become dead letters.
+    /// Whether events wait in some inbox, to be sent, or to become dead letters.
     pub(super) fn events_wait(&self) -> bool {
-        let waits = |watched: &Watched| !watched.waiting.is_empty();
+        let waits = |watched: &Watched| watched.has_unsent || !watched.waiting.is_empty();
         self.services.values().any(waits) || self.letters.values().any(|letters| *letters < 0)
     }
 

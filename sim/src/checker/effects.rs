@@ -7,6 +7,7 @@ use sagamore_core::saga::{Status, StepStatus};
 use sagamore_database::Database;
 
 use super::Checker;
+use super::barriers::Row;
 use super::journal::{Shadow, get};
 use crate::store::look;
 use crate::world::World;
@@ -14,9 +15,9 @@ use crate::world::World;
 /// What has to hold in a service's database after every commit: the violation's name and what was seen.
 pub type Audit = Box<dyn Fn(&Database) -> Option<(&'static str, String)> + Send>;
 
-/// The table that every service's database has besides its own.
+/// The table that every service's database has besides its own: effects, and the rows of the barrier, which have a status.
 pub const EFFECTS: &str = "CREATE TABLE sim_effect (seq INTEGER PRIMARY KEY AUTOINCREMENT, saga TEXT NOT NULL, \
-    step TEXT NOT NULL, direction TEXT NOT NULL)";
+    step TEXT NOT NULL, direction TEXT NOT NULL, generation INTEGER, status TEXT)";
 
 /// One service that is watched.
 pub(super) struct Watch {
@@ -28,12 +29,22 @@ impl Checker {
     /// Reads the effects that are new.
     pub(super) fn service_committed(&mut self, world: &World, number: usize, database: &Database) {
         let last = self.services[number].last;
-        let sql = format!("SELECT seq, saga, step, direction FROM sim_effect WHERE seq > {last} ORDER BY seq");
+        let sql = format!(
+            "SELECT seq, saga, step, direction, generation, status FROM sim_effect WHERE seq > {last} ORDER BY seq"
+        );
         for row in look(database, &sql) {
-            let direction: String = get(&row, 3);
+            let (id, step, direction): (String, String, String) = (get(&row, 1), get(&row, 2), get(&row, 3));
             let direction = if direction == "action" { Direction::Action } else { Direction::Compensation };
             self.services[number].last = get(&row, 0);
-            self.effect(world, &get::<String>(&row, 1), &get::<String>(&row, 2), direction);
+            match get::<Option<String>>(&row, 5) {
+                None => self.effect(world, &id, &step, direction),
+                Some(status) => {
+                    let ended_at = self.sagas.get(&id).and_then(|shadow| shadow.ended_at);
+                    let generation = u32::try_from(get::<i64>(&row, 4)).unwrap_or(0);
+                    let row = Row { saga: &id, step: &step, direction, generation, status: &status };
+                    self.barriers.stored(world, &row, ended_at);
+                }
+            }
         }
         if let Some((name, detail)) = (self.services[number].audit)(database) {
             world.violate(name, detail);

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
+use sagamore_core::apply::apply;
 use sagamore_core::message::ReplyTo;
-use sagamore_core::saga::{Cause, Change, Entry, Status, StepStatus};
+use sagamore_core::saga::{Cause, Change, Entry, Status, StepStatus, Verb};
 use sagamore_core::{Body, Direction, Saga, Timestamp};
 use sagamore_database::{Database, Row};
 
 use super::Checker;
+use super::owners::Member;
+use super::verbs::Verbs;
+use crate::crowd;
+use crate::points;
 use crate::store::look;
 use crate::world::World;
 
@@ -20,8 +25,14 @@ pub struct Shadow {
     entries: Vec<String>,
     /// The fold of the entries.
     pub saga: Saga,
-    /// Steps that a person decided about.
+    /// Steps that a person has passed over, or done or undone by hand. Not those that were only sent again.
     pub by_hand: Vec<String>,
+    /// Where its replies go.
+    pub partition: i64,
+    /// When it ended, by the time of the world.
+    pub ended_at: Option<i64>,
+    /// When it changed last, by the time of the world.
+    pub changed_at: i64,
 }
 
 impl Shadow {
@@ -31,6 +42,11 @@ impl Shadow {
         ids.map(|(step, direction)| self.saga.command(step, direction).id()).collect()
     }
 
+    /// Whether nobody answers it.
+    pub fn is_of_crowd(&self) -> bool {
+        self.saga.id.as_str().starts_with(crowd::PREFIX)
+    }
+
     /// Whether it was cancelled before its start.
     pub fn asked_nothing(&self) -> bool {
         self.saga.cause == Some(Cause::Cancelled)
@@ -38,11 +54,9 @@ impl Shadow {
     }
 
     /// The steps that wait for a person.
-    pub fn stuck_steps(&self) -> Vec<String> {
-        self.saga
-            .stuck_steps(self.saga.changed_at)
-            .map(|index| self.saga.definition.steps[index].name.to_string())
-            .collect()
+    pub fn stuck_steps(&self, now: i64) -> Vec<String> {
+        let steps = self.saga.stuck_steps(Timestamp(now).max(self.saga.changed_at));
+        steps.map(|index| self.saga.definition.steps[index].name.to_string()).collect()
     }
 
     /// Where it stands.
@@ -71,7 +85,9 @@ impl Checker {
                     };
                     self.sagas.insert(id.clone(), shadow);
                 }
-                changed.push(get::<i64>(row, 5));
+                if !id.starts_with(crowd::PREFIX) {
+                    changed.push(get::<i64>(row, 5)); // the crowd's were changed before anybody looked
+                }
                 self.grown(world, database, seq, &id);
             }
             let status: String = get(row, 2);
@@ -80,15 +96,33 @@ impl Checker {
                 world.violate("history-gap", format!("{id}: row {status} {revision}, journal {shadow:?}"));
             }
         }
+        let orphans = "SELECT key FROM idempotency WHERE NOT EXISTS (SELECT 1 FROM saga WHERE id = idempotency.saga)";
+        for row in look(database, orphans) {
+            world.violate("key-without-saga", format!("{} is stored, and its saga is not", get::<String>(&row, 0)));
+        }
+        if self.owners.some_fail() {
+            let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator";
+            let number = |row: &Row, column| get::<Option<i64>>(row, column).unwrap_or(0);
+            let member = |row: &Row| Member {
+                owner: get(row, 0),
+                seen_until: number(row, 1),
+                able_since: number(row, 2),
+                failing_since: number(row, 3),
+                published_at: number(row, 4),
+            };
+            self.owners.members = look(database, sql).iter().map(member).collect();
+        }
         for row in look(database, "SELECT reply_partition, owner FROM ownership") {
             let (partition, owner): (i64, String) = (get(&row, 0), get(&row, 1));
-            if changed.contains(&partition) && owner != who {
+            // whoever has released it, or was put out, may still write until another one claims it
+            let may_write = owner == who || owner.is_empty() && self.owners.claimed_last(who, partition);
+            if changed.contains(&partition) && !may_write {
                 world.violate(
                     "zombie-write",
                     format!("{who} changed a saga of partition {partition}, which {owner} has"),
                 );
             }
-            self.owners.insert(partition, owner);
+            self.owners.owned(world, partition, owner, self.tick);
         }
     }
 
@@ -98,24 +132,37 @@ impl Checker {
         let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
         let started_at = Timestamp(get(row, 6));
         let saga = Saga::begin(id.parse().ok()?, definition, reply_to, Body::empty(), started_at);
-        Some(Shadow { seq, entries: Vec::new(), saga, by_hand: Vec::new() })
+        let (entries, by_hand) = Default::default();
+        Some(Shadow { seq, entries, saga, by_hand, partition: get(row, 5), ended_at: None, changed_at: 0 })
     }
 
     fn grown(&mut self, world: &World, database: &Database, seq: i64, id: &str) {
         let Some(shadow) = self.sagas.get_mut(id) else { return };
         let had_ended = shadow.saga.status.has_ended();
+        let was_set_aside = self.set_aside.get(&world.current()).is_some_and(|at| *at >= shadow.changed_at);
         let known = shadow.saga.revision;
         let sql = format!("SELECT entry FROM journal WHERE seq = {seq} AND revision > {known} ORDER BY revision");
         for row in look(database, &sql) {
             let text: String = get(&row, 0);
             let advanced = serde_json::from_str::<Entry>(&text).map_err(|why| why.to_string()).and_then(|entry| {
-                note(world, &entry, shadow);
-                self.patience.check(world, &shadow.saga, &entry);
+                note(world, &entry, shadow, &mut self.verbs);
+                if was_set_aside {
+                    self.rejections.forgotten(id, &entry); // with the saga: its timers run, whatever was rejected
+                } else {
+                    self.patience.check(world, &shadow.saga, &entry);
+                }
+                let mut saga = shadow.saga.clone();
                 for change in &entry.changes {
                     if let Change::Asked { step, direction, .. } = change {
                         let generation = generation(&shadow.saga, step.as_str(), *direction, &entry);
                         self.asked.insert(format!("{id}/{step}/{direction}/{generation}"), self.tick);
                     }
+                    if let Change::Rescued(rescue) = change {
+                        self.rejections.decided(id, rescue);
+                    }
+                    points::of_change(&saga, change).for_each(|name| world.count(name));
+                    self.barriers.check(world, &saga, change);
+                    apply(&mut saga, change, entry.at).map_err(|why| why.to_string())?;
                 }
                 shadow.saga.advance(&entry).map_err(|why| why.to_string())
             });
@@ -124,6 +171,10 @@ impl Checker {
                 return;
             }
             shadow.entries.push(text);
+        }
+        shadow.changed_at = world.now();
+        if shadow.saga.status.has_ended() {
+            shadow.ended_at.get_or_insert(world.now());
         }
         let shadow = &self.sagas[id];
         world.tell(|| format!("{id} at {} {}", shadow.saga.revision, shadow.describe()));
@@ -168,7 +219,7 @@ fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u
 }
 
 /// Counts what a run has reached.
-fn note(world: &World, entry: &Entry, shadow: &mut Shadow) {
+fn note(world: &World, entry: &Entry, shadow: &mut Shadow, verbs: &mut Verbs) {
     for change in &entry.changes {
         let name = match change {
             Change::Refused { step, .. } => match step.as_str() {
@@ -188,11 +239,14 @@ fn note(world: &World, entry: &Entry, shadow: &mut Shadow) {
             Change::TurnedBack { cause: Cause::DeadlinePassed, .. } => "turned back: deadline",
             Change::TurnedBack { cause: Cause::Refused(_), .. } => "turned back: refused",
             Change::Rescued(rescue) => {
-                shadow.by_hand.push(rescue.step.to_string());
-                match rescue.verb.as_str() {
-                    "retry" => "operator retried",
-                    "skip" => "operator skipped",
-                    _ => "operator resolved",
+                verbs.ran(world, &rescue.reason);
+                if rescue.verb != Verb::Retry {
+                    shadow.by_hand.push(rescue.step.to_string());
+                }
+                match rescue.verb {
+                    Verb::Retry => "operator retried",
+                    Verb::Skip => "operator skipped",
+                    Verb::Resolve => "operator resolved",
                 }
             }
             Change::Stuck => "saga stuck",

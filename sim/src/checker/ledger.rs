@@ -1,10 +1,12 @@
 //! What one process was given, and what it answered: nothing may be passed by an offset that was not answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sagamore_core::Outcome;
 use sagamore_transport::{Delivered, Mark, Record, wire};
+
+use crate::clocks::ProcessClock;
 
 /// So much later than it says a participant skips a command: clocks may differ.
 const EXPIRED_AFTER_MS: i64 = 60_000;
@@ -15,13 +17,14 @@ type Place = (Arc<str>, u32, u64);
 pub struct Ledger {
     /// Whose it is.
     pub who: Arc<str>,
-    /// How far its clock is off.
-    skew: i64,
+    clock: ProcessClock,
     count: u64,
     commands: BTreeMap<Place, Asked>,
     replies: BTreeMap<Place, String>,
     /// A command's id -> when it was answered last.
     answered: BTreeMap<String, u64>,
+    /// Ids of commands whose answers the process may not send: a dead letter stands for each.
+    denied: BTreeSet<String>,
 }
 
 struct Asked {
@@ -41,9 +44,9 @@ pub struct Passed {
 
 impl Ledger {
     /// An empty one.
-    pub fn new(who: &Arc<str>, skew: i64) -> Ledger {
-        let (commands, replies, answered) = Default::default();
-        Ledger { who: who.clone(), skew, count: 0, commands, replies, answered }
+    pub fn new(who: &Arc<str>, clock: &ProcessClock) -> Ledger {
+        let (commands, replies, answered, denied) = Default::default();
+        Ledger { who: who.clone(), clock: clock.clone(), count: 0, commands, replies, answered, denied }
     }
 
     /// These were taken.
@@ -64,12 +67,29 @@ impl Ledger {
         }
     }
 
+    /// What was taken and not passed comes again, or goes to another process of the group.
+    pub fn rewound(&mut self) {
+        self.commands.clear();
+        self.replies.clear();
+    }
+
+    /// These may not be published.
+    pub fn denied<'a>(&mut self, records: impl Iterator<Item = &'a Record>) {
+        let replies = records.filter_map(|record| wire::decode_reply(record).ok());
+        self.denied.extend(replies.map(|reply| reply.key.command_id()));
+    }
+
     /// These were published and acknowledged.
     pub fn answered(&mut self, records: &[Record]) {
         self.count += 1;
         for record in records.iter().filter(|record| !record.topic.ends_with(".commands")) {
             if let Ok(reply) = wire::decode_reply(record) {
                 self.answered.insert(reply.key.command_id(), self.count);
+            } else if record.topic.ends_with("-dlt")
+                && let Some(Ok(command)) = wire::redrive(record).map(|asked| wire::decode_command(&asked))
+                && self.denied.contains(&command.id())
+            {
+                self.answered.insert(command.id(), self.count);
             }
         }
     }
@@ -81,7 +101,7 @@ impl Ledger {
             marks.iter().any(|mark| mark.topic == place.0 && mark.partition == place.1 && place.2 < mark.next)
         };
         for (_, asked) in self.commands.extract_if(.., |place, _| is_passed(place)) {
-            let expired = asked.expires_at.is_some_and(|at| at + EXPIRED_AFTER_MS < now + self.skew);
+            let expired = asked.expires_at.is_some_and(|at| at + EXPIRED_AFTER_MS < now + self.clock.ahead_ms_max());
             let answered = self.answered.get(&asked.id).is_some_and(|count| *count > asked.count);
             if !expired && !answered {
                 passed.unanswered = Some(asked.id);

@@ -12,6 +12,8 @@ use crate::world::World;
 #[derive(Default)]
 pub struct Patience {
     acknowledged: BTreeMap<(String, u32), i64>,
+    /// When a clock jumped last.
+    jumped_at: Option<i64>,
 }
 
 impl Patience {
@@ -22,11 +24,20 @@ impl Patience {
         }
     }
 
+    /// A clock jumps now: what runs may end at once.
+    pub fn clock_jumped(&mut self, world: &World) {
+        self.jumped_at = Some(world.now());
+    }
+
     /// An entry is committed for a saga that is still as it was before.
     pub fn check(&self, world: &World, saga: &Saga, entry: &Entry) {
         for change in &entry.changes {
             let Change::Silent { step, .. } = change else { continue };
             let Some(index) = saga.definition.index_of(step) else { continue };
+            let sets_aside = |change: &Change| matches!(change, Change::SetAside { step: other, .. } if other == step);
+            if entry.changes.iter().any(sets_aside) {
+                continue; // unknown because its answer cannot be stored, and the saga goes back
+            }
             let state = &saga.steps[index];
             // In a pause, or set aside: it is left as it is because the saga turns back. And of many attempts not every
             // one is in the journal.
@@ -43,6 +54,7 @@ impl Patience {
             let timeout = saga.definition.steps[index].patience.timeout();
             match self.acknowledged.get(&attempt) {
                 None => world.violate("silent-unsent", format!("{attempt:?} is overdue, and was never sent")),
+                Some(at) if self.jumped_at.is_some_and(|jumped_at| jumped_at >= *at) => {}
                 Some(at) if i128::from(world.now() - at) < i128::try_from(timeout.as_millis()).unwrap_or(0) => {
                     world.violate("silent-early", format!("{attempt:?} is overdue before its timeout has passed"));
                 }

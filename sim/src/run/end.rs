@@ -63,11 +63,10 @@ impl Run {
     fn begin_observing_anew(&mut self) {
         self.world.count("observer begun anew");
         let observers = (0..self.processes.len()).filter(|index| self.processes[*index].role == Role::Observer);
-        for index in observers.collect::<Vec<_>>() {
-            self.stop(index);
-            self.site.begin_observing_anew();
-            self.restart(index);
-        }
+        let observers: Vec<usize> = observers.collect();
+        observers.iter().for_each(|index| self.stop(*index));
+        self.site.begin_observing_anew();
+        observers.iter().for_each(|index| self.restart(*index));
     }
 }
 

@@ -3,20 +3,23 @@
 use super::{Role, Run};
 use crate::client::{self, Wish};
 use crate::customer;
+use crate::neighbour;
+use crate::operator;
 use crate::party::Outside;
 use crate::run::month::Month;
 
 impl Run {
-    /// An orchestrator, six services, two clients and an operator.
+    /// An orchestrator or two, seven services, two clients, an operator or two, and neighbours of some services.
     pub(super) fn people_a_directed_site(&mut self, outside: Outside) {
-        if self.world.percent(40) {
+        if self.world.percent(40) && !self.site.is_crowded() {
             self.month = Month::ToCome;
             self.site.send_operator_away(true);
         }
         self.add(Role::Orchestrator, None);
-        for number in 0..self.site.services.len() {
-            self.add(Role::Participant(number), None);
+        if self.site.shares_partitions() && self.world.percent(60) {
+            self.add(Role::Orchestrator, None);
         }
+        self.add_participants();
         let mut rng = self.world.fork();
         let mut wishes: Vec<Wish> = (0..rng.usize(7..13)).map(|number| Wish::draw(number, &mut rng)).collect();
         for client in 0..self.clients {
@@ -24,16 +27,41 @@ impl Run {
             let life = Box::pin(client::client(self.site.clone(), half));
             self.add(Role::Person, Some(life));
         }
-        let life = Box::pin(client::operator(self.site.clone(), outside));
-        self.add(Role::Person, Some(life));
+        for number in 0..if self.world.percent(50) { 2 } else { 1 } {
+            let life = Box::pin(operator::operator(self.site.clone(), outside.clone(), number));
+            self.add(Role::Person, Some(life));
+        }
+        self.add_neighbours();
+    }
+
+    /// A process of each service; where they can share the work, two of some.
+    fn add_participants(&mut self) {
+        for number in 0..self.site.services.len() {
+            self.add(Role::Participant(number), None);
+            if self.site.hub.shares() && self.world.percent(60) {
+                self.add(Role::Participant(number), None);
+            }
+        }
+    }
+
+    /// Where transactions share commits, there are some beside those of the services.
+    fn add_neighbours(&mut self) {
+        if self.site.services.iter().any(|(_, store)| store.joins()) {
+            neighbour::prepare(&self.site);
+            for _ in 0..2 {
+                let life = Box::pin(neighbour::neighbour(self.site.clone()));
+                self.add(Role::Person, Some(life));
+            }
+        }
     }
 
     /// Four services, an observer, two customers, and sometimes somebody impatient.
     pub(super) fn people_an_undirected_site(&mut self) {
-        for number in 0..self.site.services.len() {
-            self.add(Role::Participant(number), None);
-        }
+        self.add_participants();
         self.add(Role::Observer, None);
+        if self.site.hub.shares() && self.world.percent(50) {
+            self.add(Role::Observer, None);
+        }
         let mut rng = self.world.fork();
         let mut orders = customer::orders(rng.usize(6..12), &mut rng);
         for customer in 0..self.clients {
@@ -45,5 +73,6 @@ impl Run {
             let life = Box::pin(customer::impatient(self.site.clone()));
             self.add(Role::Person, Some(life));
         }
+        self.add_neighbours();
     }
 }

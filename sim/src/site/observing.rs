@@ -10,22 +10,24 @@ use sagamore_shop::choreography;
 use sagamore_transport::wire::event_topic;
 
 use super::Site;
+use crate::checker::TRIGGERS;
+use crate::clocks::ProcessClock;
 use crate::store::{Owner, Store};
 use crate::style::Style;
 
 impl Site {
-    /// The tables that chains need, before the first order is placed.
-    pub(super) fn prepare_chains(&self) {
-        if self.style == Style::Orchestrated {
-            return;
-        }
+    /// The services' tables, before the first order is placed, and what shows the checker the rows of barriers.
+    pub(super) fn prepare_services(&self) {
         for (service, store) in &self.services {
-            let transport = self.hub.for_process(&"nobody".into(), 0);
+            let transport = self.hub.for_process(&"nobody".into(), &ProcessClock::right(&self.world));
             let mut participant = Participant::new(service.clone(), store.inner.clone(), transport, Options::default());
             let prepared = participant.prepare().now_or_never();
-            prepared.expect("databases in memory answer at once").expect("make the tables of events");
+            prepared.expect("databases in memory answer at once").expect("make the tables of services");
+            store.prepare(TRIGGERS);
         }
-        self.begin_observing_anew();
+        if self.style == Style::Choreographed {
+            self.begin_observing_anew();
+        }
     }
 
     /// The observer has lost its database, and reads under another group. Call it while no observer runs.
@@ -63,7 +65,7 @@ impl Site {
         let world = &self.world;
         world.sleep(born_in_ms).await;
         let Some((store, count)) = self.observer() else { return };
-        let skew = world.between(-self.skew_ms_max, self.skew_ms_max);
+        let clock = ProcessClock::draw(world, self.skew_ms_max);
         loop {
             let who = self.incarnation("observer");
             let options = ObserverOptions {
@@ -74,9 +76,9 @@ impl Site {
                 ..ObserverOptions::default()
             };
             let plan = choreography::plan().expect("the plan is sound");
-            let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, skew));
+            let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, &clock));
             let ended = match Observer::open(options, database, transport, vec![plan]).await {
-                Ok((mut observer, _)) => self.turns_of(&mut observer, skew).await,
+                Ok((mut observer, _)) => self.turns_of(&mut observer, &clock).await,
                 Err(error) => Err(error),
             };
             match ended {
@@ -88,11 +90,11 @@ impl Site {
     }
 
     /// Until a turn fails, and is not simply made again.
-    async fn turns_of(&self, observer: &mut Observer, skew: i64) -> Result<Infallible, Error> {
+    async fn turns_of(&self, observer: &mut Observer, clock: &ProcessClock) -> Result<Infallible, Error> {
         let world = &self.world;
         let mut idle = 1;
         loop {
-            match observer.turn(world.clock(skew)).await {
+            match observer.turn(clock.now()).await {
                 Ok(taken) => {
                     idle = if taken > 0 { 1 } else { (idle * 2).min(1_000) };
                     world.rest(idle).await;

@@ -7,6 +7,7 @@ use super::convert;
 use super::pipeline::in_order;
 use super::session::{Answer, Session};
 use super::text::{self, Effect};
+use crate::clock::SERVER_TIME;
 use crate::error::Error;
 use crate::port::{BoxFuture, Transaction};
 use crate::value::{Row, Value};
@@ -144,6 +145,10 @@ impl Transaction for Held {
             }
             Ok(())
         })
+    }
+
+    fn server_time(&self) -> BoxFuture<'_, Result<Option<i64>, Error>> {
+        Box::pin(async { self.run(SERVER_TIME, Vec::new()).await?.rows.first().map(|row| row.get(0)).transpose() })
     }
 
     fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>> {

@@ -1,6 +1,7 @@
 //! The writing connection, and what is open on it: transactions that are waited for share one outer transaction.
 
 use rusqlite::Connection;
+use sagamore_core::planted::{Bug, planted};
 use tokio::sync::oneshot;
 
 use super::map;
@@ -120,7 +121,12 @@ impl Writer {
             Stage::Lost => return Err(lost()),
             Stage::Idle | Stage::Between => unreachable!("a transaction is open until its turn ends"),
         }
+        let joined = self.stage == Stage::Joined;
         self.stage = Stage::Between;
+        if joined && planted(Bug::JoinedAnsweredEarly) {
+            let _ = answer.send(Ok(()));
+            return Ok(());
+        }
         self.group.push(Member { answer, commits: true });
         Ok(())
     }

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
-use sagamore_database::{Row, Tx};
+use sagamore_database::{Row, Tx, Value};
 
 use super::Store;
-use super::ownership::{Seat, clock, latest, partition};
+use super::ownership::{Seat, clock, is_possible, partition};
 use crate::error::Error;
 use crate::pulse::Publishing;
 
@@ -72,13 +72,18 @@ impl Store {
     pub async fn renew(&self, renewing: Renewing<'_>, now: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
         let tx = open.tx();
-        let time = clock(&tx, now).await?;
-        let mut members = members(&tx, time, renewing.lease).await?;
+        let all = members(&tx).await?;
+        let time = clock(&tx, now).await?; // behind the rows: a lease renewed since is not taken for an impossible one
+        let (mut members, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|member| member.is_alive(time, renewing.lease));
         let before = members.iter().position(|member| member.owner == renewing.owner).map(|at| members.swap_remove(at));
         let us = renewed(before.as_ref(), renewing, time);
-        let gone = time.minus(RETENTION).0;
-        let remove = "DELETE FROM orchestrator WHERE seen_until < $1 OR seen_until > $2";
-        tx.execute(remove, (gone, latest(time, renewing.lease))).await?;
+        let is_over = |member: &&Member| !(time.minus(RETENTION).0..time.0).contains(&member.seen_until);
+        let row = |member: &Member| vec![Value::from(member.owner.as_str()), Value::Int(member.seen_until)];
+        let over: Vec<_> = others.iter().filter(is_over).map(row).collect();
+        if !over.is_empty() {
+            tx.execute_each("DELETE FROM orchestrator WHERE owner = $1 AND seen_until = $2", over).await?;
+        }
         let store = "INSERT INTO orchestrator (owner, seen_until, able_since, failing_since, published_at)
             VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (owner) DO UPDATE SET seen_until = excluded.seen_until, able_since = excluded.able_since,
@@ -97,15 +102,16 @@ impl Store {
     pub async fn survey(&self, owner: &str, lease: Duration, now: Timestamp) -> Result<Survey, Error> {
         let open = self.begin().await?;
         let tx = open.tx();
-        let time = clock(&tx, now).await?;
-        let members = members(&tx, time, lease).await?;
+        let members = members(&tx).await?;
         let seats = tx.query("SELECT reply_partition, epoch, owner, lease_until FROM ownership ORDER BY 1", ()).await?;
+        let time = clock(&tx, now).await?; // behind the rows: a lease renewed since is not taken for an impossible one
         open.rollback().await?;
+        let members: Vec<Member> = members.into_iter().filter(|member| member.is_alive(time, lease)).collect();
         let seat = |row: &Row| {
-            let ours = row.get::<String>(2)? == owner;
-            let free = !(time.0..=latest(time, lease)).contains(&row.get::<i64>(3)?);
-            let (partition, epoch) = (partition(row.get(0)?), row.get(1)?);
-            Ok(partition.map(|partition| Seat { partition, epoch, ours, free }))
+            let (epoch, ours, lease_until) = (row.get(1)?, row.get::<String>(2)? == owner, row.get(3)?);
+            let free = !is_possible(lease_until, time, lease);
+            let partition = partition(row.get(0)?);
+            Ok(partition.map(|partition| Seat { partition, epoch, ours, free, lease_until }))
         };
         Ok(Survey {
             seats: seats.iter().map(seat).filter_map(Result::transpose).collect::<Result<_, Error>>()?,
@@ -127,10 +133,16 @@ fn of_owner(tx: &Tx, set: &str) -> String {
     }
 }
 
-/// The members whose leases have not ended.
-async fn members(tx: &Tx, time: Timestamp, lease: Duration) -> Result<Vec<Member>, Error> {
-    let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator
-        WHERE seen_until >= $1 AND seen_until <= $2 ORDER BY owner";
+impl Member {
+    /// Whether its lease has not ended by `time`.
+    fn is_alive(&self, time: Timestamp, lease: Duration) -> bool {
+        is_possible(self.seen_until, time, lease)
+    }
+}
+
+/// Reads every orchestrator's row, those whose leases have ended included.
+async fn members(tx: &Tx) -> Result<Vec<Member>, Error> {
+    let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator ORDER BY owner";
     let read = |row: &Row| {
         Ok(Member {
             owner: row.get(0)?,
@@ -140,7 +152,7 @@ async fn members(tx: &Tx, time: Timestamp, lease: Duration) -> Result<Vec<Member
             published_at: row.get::<Option<i64>>(4)?.unwrap_or(0),
         })
     };
-    tx.query(sql, (time.0, latest(time, lease))).await?.iter().map(read).collect()
+    tx.query(sql, ()).await?.iter().map(read).collect()
 }
 
 /// The row after a renewal at `time`.

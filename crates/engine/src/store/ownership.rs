@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use sagamore_core::Timestamp;
 use sagamore_core::planted::{Bug, planted};
-use sagamore_database::clock::SERVER_TIME;
 use sagamore_database::port::Dialect;
 use sagamore_database::{Row, Tx, Value};
 
@@ -26,10 +25,12 @@ pub(crate) struct Epochs(pub BTreeMap<u32, i64>);
 pub(crate) struct Seat {
     pub partition: u32,
     pub epoch: i64,
-    /// The row names the orchestrator that asked.
+    /// The row names the orchestrator that made the survey.
     pub ours: bool,
-    /// Nobody's lease is on it.
+    /// No lease holds the partition.
     pub free: bool,
+    /// The end of the lease: a free partition is claimed only while it is the same.
+    pub lease_until: i64,
 }
 
 impl Epochs {
@@ -76,20 +77,20 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Claims these partitions, each unless its epoch has changed since, or another owner's lease is on it. Returns those
-    /// that were claimed, with their new epochs. Never waits for a transaction of the former owner that hangs: that
-    /// partition is claimed the next time.
+    /// Claims these partitions, each unless its row has changed since the survey that found it free. Returns those that
+    /// were claimed, with their new epochs. Compares no clock: this orchestrator may have been paused since the survey,
+    /// while the owner renewed its lease. Never waits for a transaction of the former owner that hangs: that partition is
+    /// claimed the next time.
     pub async fn claim(
         &self,
         owner: &str,
         lease: Duration,
         now: Timestamp,
-        wanted: &[(u32, i64)],
+        wanted: &[Seat],
     ) -> Result<Vec<(u32, i64)>, Error> {
         let open = self.begin().await?;
         let tx = open.tx();
-        let time = clock(&tx, now).await?;
-        let until = time.plus(lease).0;
+        let until = clock(&tx, now).await?.plus(lease).0;
         let skip = match tx.dialect() {
             Dialect::Sqlite => "",
             Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
@@ -98,19 +99,12 @@ impl Store {
             "UPDATE ownership SET owner = $1, epoch = epoch + 1, lease_until = $2
              WHERE reply_partition = (SELECT reply_partition FROM ownership
                                       WHERE reply_partition = $3 AND epoch = $4
-                                      AND (owner = $1 OR lease_until < $5 OR lease_until > $6) {skip})
+                                      AND (owner = $1 OR lease_until = $5) {skip})
              RETURNING reply_partition, epoch"
         );
-        let set = |(partition, epoch): &(u32, i64)| {
-            let (partition, possible) = (Value::from(*partition), latest(time, lease));
-            vec![
-                owner.into(),
-                Value::Int(until),
-                partition,
-                Value::Int(*epoch),
-                Value::Int(time.0),
-                Value::Int(possible),
-            ]
+        let set = |seat: &Seat| {
+            let (partition, epoch) = (Value::from(seat.partition), Value::Int(seat.epoch));
+            vec![owner.into(), Value::Int(until), partition, epoch, Value::Int(seat.lease_until)]
         };
         let rows = tx.query_each(&claim, wanted.iter().map(set).collect()).await?;
         open.commit().await?;
@@ -149,21 +143,15 @@ impl Store {
     }
 }
 
-/// The latest moment at which a lease can end that was taken by `time`. One that ends later was written by a server whose clock
-/// was ahead: it is free.
-pub(super) fn latest(time: Timestamp, lease: Duration) -> i64 {
-    time.plus(lease.max(LEASE_MAX) * 2).0
+/// Whether a lease holds at `time` that ends at `until`. One that ends later than any lease taken by `time` was written by a
+/// server whose clock was ahead: it is free.
+pub(super) fn is_possible(until: i64, time: Timestamp, lease: Duration) -> bool {
+    (time.0..=time.plus(lease.max(LEASE_MAX) * 2).0).contains(&until)
 }
 
-/// The one clock that leases go by: the server's; where there is no server, that of whoever asks.
+/// Returns the time by which leases are taken and end: the server's, or `now` where there is no server.
 pub(super) async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
-    match tx.dialect() {
-        Dialect::Sqlite => Ok(now),
-        Dialect::Postgres => {
-            let rows = tx.query(SERVER_TIME, ()).await?;
-            Ok(Timestamp(rows.first().map_or(Ok(now.0), |row| row.get(0))?))
-        }
-    }
+    Ok(tx.server_time().await?.map_or(now, Timestamp))
 }
 
 /// A row's partition. One that is none is left alone: no program has written it, and no saga can be in it.

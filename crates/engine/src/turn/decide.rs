@@ -161,7 +161,7 @@ impl Draft {
         let is_new = known.is_none();
         let started = self.start_or_find(start, context);
         if let Some(Idempotency { key, request_hash }) = start.idempotency.clone().filter(|_| is_new)
-            && started.is_ok()
+            && (started.is_ok() || planted(Bug::KeyWithoutSaga))
         {
             context.keys.insert(key.clone(), request_hash.clone());
             self.idempotent.push(Idempotent { key, request_hash, saga: self.id.clone() });

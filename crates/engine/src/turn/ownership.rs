@@ -12,7 +12,7 @@ use sagamore_transport::Subscription;
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::request::Request;
-use crate::store::{Epochs, Standing, Survey};
+use crate::store::{Epochs, Seat, Standing, Survey};
 use crate::turn::{Blocked, Debts, Takeover};
 
 impl Orchestrator {
@@ -136,7 +136,7 @@ fn lost(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
 
 /// What is more than the fair share, the highest partitions first.
 fn surplus(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
-    let is_held = |seat: &&crate::store::Seat| seat.ours && epochs.0.get(&seat.partition) == Some(&seat.epoch);
+    let is_held = |seat: &&Seat| seat.ours && epochs.0.get(&seat.partition) == Some(&seat.epoch);
     let held = survey.seats.iter().filter(is_held).map(|seat| seat.partition);
     let held: Vec<u32> = held.collect();
     held.iter().rev().take(held.len().saturating_sub(share(survey))).copied().collect()
@@ -144,21 +144,21 @@ fn surplus(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
 
 /// Free partitions up to the fair share. Rows that name this orchestrator and are not held, after a turn that was
 /// dropped, come first. Only a member claims.
-fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<(u32, i64)> {
+fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<Seat> {
     if survey.standing != Standing::Member {
         return Vec::new();
     }
     let room = share(survey).saturating_sub(epochs.0.len());
-    let not_held = |seat: &&crate::store::Seat| !epochs.owns(seat.partition);
+    let not_held = |seat: &&Seat| !epochs.owns(seat.partition);
     let ours = survey.seats.iter().filter(not_held).filter(|seat| seat.ours);
     let free = survey.seats.iter().filter(not_held).filter(|seat| seat.free && !seat.ours);
-    ours.chain(free).take(room).map(|seat| (seat.partition, seat.epoch)).collect()
+    ours.chain(free).take(room).cloned().collect()
 }
 
 /// Rows that name us, and that are neither held nor wanted: too much, or left from a turn that was dropped. Nobody else
 /// would ever claim them, since our leases are renewed.
-fn given_up(epochs: &Epochs, survey: &Survey, wanted: &[(u32, i64)]) -> Vec<u32> {
-    let is_wanted = |partition: u32| wanted.iter().any(|(wanted, _)| *wanted == partition);
+fn given_up(epochs: &Epochs, survey: &Survey, wanted: &[Seat]) -> Vec<u32> {
+    let is_wanted = |partition: u32| wanted.iter().any(|wanted| wanted.partition == partition);
     let idle =
         survey.seats.iter().filter(|seat| seat.ours && !epochs.owns(seat.partition) && !is_wanted(seat.partition));
     idle.map(|seat| seat.partition).collect()
@@ -171,7 +171,6 @@ fn share(survey: &Survey) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Seat;
 
     /// Each letter is a partition: `o` ours, `f` free, `t` theirs.
     fn survey(seats: &str, members: usize) -> Survey {
@@ -180,6 +179,7 @@ mod tests {
             epoch: 1,
             ours: letter == 'o',
             free: letter == 'f',
+            lease_until: 0,
         };
         Survey { seats: seats.chars().enumerate().map(seat).collect(), members, standing: Standing::Member }
     }
@@ -192,7 +192,7 @@ mod tests {
     fn everybody_takes_a_fair_share_of_what_is_free() {
         let check = |seats: &str, members, held_now: &[(u32, i64)], expected: &[u32]| {
             let wanted = wanted(&held(held_now), &survey(seats, members));
-            assert_eq!(wanted.iter().map(|(partition, _)| *partition).collect::<Vec<_>>(), expected, "{seats}");
+            assert_eq!(wanted.iter().map(|seat| seat.partition).collect::<Vec<_>>(), expected, "{seats}");
         };
         check("ffff", 1, &[], &[0, 1, 2, 3]);
         check("ffff", 2, &[], &[0, 1]);

@@ -20,6 +20,7 @@ struct Contents {
     life: u64,
     held: Option<Arc<AtomicBool>>,
     bytes_max: Option<u64>,
+    syncs_fail: bool,
 }
 
 #[derive(Default)]
@@ -64,6 +65,11 @@ impl MemoryDisk {
     /// From now on the disk is full at that many bytes; never when absent.
     pub fn limit_bytes(&self, bytes_max: Option<u64>) {
         self.contents().bytes_max = bytes_max;
+    }
+
+    /// From now on every sync fails, or none.
+    pub fn fail_syncs(&self, fail: bool) {
+        self.contents().syncs_fail = fail;
     }
 
     /// A disk with the same bytes, all of them synced, that nobody uses.
@@ -183,6 +189,9 @@ impl File for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         self.room()?;
+        if self.disk.contents().syncs_fail {
+            return Err(io::Error::other("the disk does not sync"));
+        }
         let mut content = content(&self.content);
         content.synced = content.bytes.len();
         Ok(())

@@ -1,0 +1,68 @@
+//! Clocks that are wrong: each process reads one, which differs a little from the right time, and which jumps by up to
+//! more than a year, forward and back. The orchestrators that share partitions read the one of their database's server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use sagamore_core::Timestamp;
+
+use crate::faults::Fault;
+use crate::world::Shared;
+
+const MINUTE_MS: i64 = 60_000;
+const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+/// The lengths of jumps. The longest is longer than anything is retained.
+const JUMPS_MS: [i64; 4] = [MINUTE_MS, 60 * MINUTE_MS, 60 * DAY_MS, 400 * DAY_MS];
+
+/// The clock of a process. Clones are the same clock.
+#[derive(Clone)]
+pub struct ProcessClock {
+    world: Shared,
+    skew: i64,
+    /// By how much it is wrong since its last jump.
+    jump: Arc<AtomicI64>,
+    /// The latest of these.
+    latest: Arc<AtomicI64>,
+}
+
+impl ProcessClock {
+    /// A clock that differs from the right time by at most so much.
+    pub fn draw(world: &Shared, skew_ms_max: i64) -> ProcessClock {
+        let skew = world.between(-skew_ms_max, skew_ms_max);
+        let (jump, latest) = Default::default();
+        ProcessClock { world: world.clone(), skew, jump, latest }
+    }
+
+    /// One that is always right.
+    pub fn right(world: &Shared) -> ProcessClock {
+        ProcessClock::draw(world, 0)
+    }
+
+    /// What it shows. Once the world has healed, it is right again, but for what clocks always differ by.
+    pub fn now(&self) -> Timestamp {
+        let jump = if self.world.is_healed() { 0 } else { self.jump.load(Ordering::Relaxed) };
+        self.world.clock(self.skew + jump)
+    }
+
+    /// It may jump now, and back to the right time.
+    pub fn may_jump(&self) {
+        if !self.world.strikes(Fault::ClockJump) {
+            return;
+        }
+        let length = JUMPS_MS[self.world.below(JUMPS_MS.len() as u64) as usize];
+        let jump = match self.jump.load(Ordering::Relaxed) {
+            0 if self.world.percent(60) => length,
+            0 => -length.min(5 * DAY_MS), // the world begins a few days after 1970
+            _ => 0,
+        };
+        self.jump.store(jump, Ordering::Relaxed);
+        self.latest.fetch_max(jump, Ordering::Relaxed);
+        self.world.tell(|| format!("a clock jumps to {jump} ms off"));
+        self.world.checker().clock_jumped(&self.world);
+    }
+
+    /// The most by which it has ever been ahead.
+    pub fn ahead_ms_max(&self) -> i64 {
+        self.skew + self.latest.load(Ordering::Relaxed)
+    }
+}

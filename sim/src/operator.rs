@@ -1,0 +1,70 @@
+//! Operators: they decide about what is stuck and about faults that last. They mend and send again, pass over, or do it by
+//! hand; each by a view that may be old, and beside another one who decides otherwise.
+
+use std::sync::Arc;
+
+use sagamore_core::SagaId;
+use sagamore_core::saga::{Rescue, Verb};
+use sagamore_engine::VerbError;
+
+use crate::client::{PATIENCE_MS, handle, name};
+use crate::party::Outside;
+use crate::site::Site;
+
+/// How old an operator's view may be.
+const STALE_MS_MAX: i64 = 3_000;
+
+/// The operator with this number.
+pub async fn operator(site: Arc<Site>, outside: Outside, number: usize) {
+    let world = site.world.clone();
+    let mut verbs = 0;
+    loop {
+        world.sleep(world.between(1_000, 6_000)).await;
+        if site.is_operator_away() {
+            continue;
+        }
+        let seen = world.checker().for_people(world.now());
+        for (id, is_stuck, steps) in seen {
+            let id: SagaId = id.parse().expect("the checker knows ids");
+            let step = steps.get(world.below(steps.len() as u64) as usize);
+            let Some(step) = step else {
+                world.violate("hopeless", format!("{id} is stuck, and no step waits for a person"));
+                continue;
+            };
+            if !is_stuck && world.percent(70) {
+                continue; // it may end by itself
+            }
+            if world.percent(30) {
+                world.sleep(world.between(1, STALE_MS_MAX)).await;
+            }
+            verbs += 1;
+            let reason = format!("operator {number}, verb {verbs}");
+            decide(&site, &outside, &id, step, reason).await;
+        }
+    }
+}
+
+async fn decide(site: &Site, outside: &Outside, id: &SagaId, step: &str, reason: String) {
+    let world = &site.world;
+    let verb = match world.below(4) {
+        0 => Verb::Skip,
+        1 => Verb::Resolve,
+        _ => Verb::Retry,
+    };
+    if verb == Verb::Retry && world.percent(80) {
+        outside.mend(id.key());
+    }
+    let rescue = Rescue { step: name(step), verb, reason: reason.clone() };
+    let handle = handle(site).await;
+    site.nudge();
+    let answer = world.patience(PATIENCE_MS, handle.rescue(id.clone(), rescue)).await;
+    world.tell(|| format!("{reason}: {} {id} {step}: {answer:?}", verb.as_str()));
+    match answer {
+        Some(Ok(_)) => world.checker().verb_accepted(world, &reason),
+        Some(Err(VerbError::Ignored(_))) => {
+            world.count("verb of an old view refused");
+            world.checker().verb_refused(world, &reason);
+        }
+        Some(Err(_)) | None => world.count("verb perhaps not given"),
+    }
+}
