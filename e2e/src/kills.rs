@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::cast::Cast;
 use crate::services::Services;
@@ -29,6 +29,12 @@ const ORDERS: &str = "SAGAMORE_NORTHWIND";
 /// What becomes of the real orders one after another; concurrently more or fewer of them find the shelves empty.
 const ACCOUNTS_CENTS: i64 = 17_975_404;
 
+/// Returns why the replays cannot run on this machine, if so.
+pub fn obstacle() -> Option<String> {
+    let is_missing = std::env::var_os(ORDERS).is_none();
+    is_missing.then(|| format!("the real orders are missing: set {ORDERS} to their folder"))
+}
+
 /// The orchestrated shop; what offends, a line each.
 pub fn orchestrated(workspace: &Workspace) -> Result<Vec<String>> {
     check(workspace, play_orchestrated)
@@ -41,10 +47,7 @@ pub fn choreographed(workspace: &Workspace) -> Result<Vec<String>> {
 
 /// Starts the servers, builds the program and has it played.
 fn check(workspace: &Workspace, play: fn(&Workspace, &Services, &Path) -> Result<()>) -> Result<Vec<String>> {
-    let Some(orders) = std::env::var_os(ORDERS).map(PathBuf::from) else {
-        println!("   LEFT OUT: {ORDERS} does not say where the orders are");
-        return Ok(Vec::new());
-    };
+    let orders = std::env::var_os(ORDERS).map(PathBuf::from).with_context(|| format!("{ORDERS} is not set"))?;
     let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "sagamore"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
     let services = Services::of(workspace);

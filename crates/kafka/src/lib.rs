@@ -22,6 +22,7 @@ mod stall;
 mod stuck;
 
 mod config;
+mod coverage;
 mod fault;
 mod names;
 

@@ -18,6 +18,7 @@ use sagamore_transport::{Delivered, Error, Mark, Reach, Record, Resource, Subscr
 use tokio::sync::oneshot;
 
 use crate::config;
+use crate::coverage::{self, Coverage};
 use crate::fault::{Asking, unavailable};
 use crate::intake::{Key, Shared};
 use crate::names::Names;
@@ -54,6 +55,8 @@ pub(crate) struct Taker {
     standing: Standing,
     looked: Instant,
     stuck: Stuck,
+    /// None for a consumer that names its partitions.
+    coverage: Option<Coverage>,
     /// How many polls there were, and when that was another number.
     polled: (u64, Instant),
 }
@@ -87,12 +90,13 @@ impl Taker {
         let watch = Watch::new(shared.clone(), names.clone(), group.clone());
         let consumer = BaseConsumer::from_config_and_context(&config, watch);
         let consumer = consumer.map_err(|error| unavailable("make a consumer", &error))?;
+        let now = Instant::now();
+        let coverage = partitions.is_none().then(|| Coverage::new(now));
         let there: Vec<String> = topics.iter().map(|topic| names.there(topic).into_owned()).collect();
         match partitions {
             None => {
                 shared.intake().is_member();
-                let there: Vec<&str> = there.iter().map(String::as_str).collect();
-                consumer.subscribe(&there).map_err(|error| unavailable("subscribe", &error))?;
+                subscribe(&consumer, &there)?;
             }
             Some(partitions) => {
                 shared.intake().assign(Vec::new()); // who names its partitions is told of none
@@ -104,7 +108,7 @@ impl Taker {
             }
         }
         let topics = there.into_iter().zip(topics).collect();
-        let (now, stalled_after) = (Instant::now(), options.stalled_after);
+        let stalled_after = options.stalled_after;
         Ok(Taker {
             consumer,
             shared,
@@ -118,6 +122,7 @@ impl Taker {
             standing: Standing::new(stalled_after),
             looked: now,
             stuck: Stuck::new(now),
+            coverage,
             polled: (0, now),
         })
     }
@@ -140,6 +145,7 @@ impl Taker {
             }
             self.make_room();
             self.look_for_stuck();
+            self.look_for_unassigned();
             let wait = if self.look_for_unreadable() { Duration::ZERO } else { WAIT };
             match self.consumer.poll(wait) {
                 None => {}
@@ -239,6 +245,27 @@ impl Taker {
                 metrics::counter!("sagamore_kafka_consumers_reopened_total").increment(1);
                 let why = format!("{topic}[{partition}] ends at {end}, and the client fetches nothing");
                 return self.shared.is_dead(Error::Unavailable(why));
+            }
+        }
+    }
+
+    /// Leaves the group and joins it again when a partition of the topics has no member: the group then rebalances.
+    fn look_for_unassigned(&mut self) {
+        let now = Instant::now();
+        let Some(coverage) = self.coverage.as_mut().filter(|coverage| coverage.is_due(now)) else { return };
+        let gap = find_gap(&self.consumer, self.topics.keys());
+        let gap = gap.inspect_err(|error| tracing::debug!(%error, "compare the group's assignments with its topics"));
+        let gap = gap.unwrap_or_default();
+        if coverage.compare(gap.is_some(), now)
+            && let Some((topic, partition)) = gap
+        {
+            let group = &self.consumer.context().group;
+            tracing::warn!(group, topic, partition, "no member of the group has this partition: joining the group again");
+            metrics::counter!("sagamore_kafka_rejoins_total").increment(1);
+            self.consumer.unsubscribe();
+            let topics: Vec<String> = self.topics.keys().cloned().collect();
+            if let Err(error) = subscribe(&self.consumer, &topics) {
+                self.shared.is_dead(error);
             }
         }
     }
@@ -426,6 +453,38 @@ fn listening(topics: &[Arc<str>]) -> u32 {
     let mut hasher = std::hash::DefaultHasher::new();
     topics.iter().for_each(|topic| hasher.write(topic.as_bytes()));
     hasher.finish() as u32
+}
+
+fn subscribe(consumer: &BaseConsumer<Watch>, topics: &[String]) -> Result<(), Error> {
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(|error| unavailable("subscribe", &error))
+}
+
+/// Finds a partition of these topics that no member of the consumer's group has. None while the group rebalances, and where
+/// this consumer has them all: then no broker is asked for the group.
+fn find_gap<'a>(
+    consumer: &BaseConsumer<Watch>,
+    topics: impl Iterator<Item = &'a String>,
+) -> Result<Option<(String, u32)>, Error> {
+    let failed = |error: KafkaError| unavailable("compare the group's assignments with its topics", &error);
+    let mut counted = Vec::new();
+    for topic in topics {
+        let metadata = consumer.fetch_metadata(Some(topic), LOOK_MAX).map_err(failed)?;
+        let known = metadata.topics().iter().filter(|known| known.error().is_none());
+        counted.extend(known.map(|known| (known.name().to_owned(), known.partitions().len() as u32)));
+    }
+    let ours = consumer.assignment().map_err(failed)?;
+    let all: u32 = counted.iter().map(|(_, count)| count).sum();
+    if u32::try_from(ours.count()).is_ok_and(|count| count >= all) {
+        return Ok(None);
+    }
+    let group = &consumer.context().group;
+    let list = consumer.fetch_group_list(Some(group), LOOK_MAX).map_err(failed)?;
+    let Some(group) = list.groups().iter().find(|known| known.name() == group && known.state() == "Stable") else {
+        return Ok(None);
+    };
+    let members = group.members().iter().map(|member| coverage::assignment(member.assignment().unwrap_or_default()));
+    Ok(members.collect::<Option<Vec<_>>>().and_then(|members| coverage::gap(&counted, &members)))
 }
 
 /// Takes these partitions from where the group stands in them. Returns the offset at which each begins.

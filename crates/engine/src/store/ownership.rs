@@ -162,3 +162,31 @@ pub(super) fn partition(number: i64) -> Option<u32> {
     }
     partition
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(3);
+
+    #[tokio::test]
+    async fn a_claim_that_was_paused_takes_no_lease_that_was_renewed_meanwhile() {
+        let store = Store::open(sagamore_database::Database::memory(), "replies").await.expect("open");
+        store.share(1).await.expect("share");
+        let seat = async |owner: &str, now: i64| {
+            store.survey(owner, LEASE, Timestamp(now)).await.expect("survey").seats.remove(0)
+        };
+        let claim = async |owner: &str, now: i64, seat: &Seat| {
+            store.claim(owner, LEASE, Timestamp(now), std::slice::from_ref(seat)).await.expect("claim").len()
+        };
+        assert_eq!(claim("one", 1_000, &seat("one", 1_000).await).await, 1);
+        let expired = seat("two", 5_000).await;
+        assert!(expired.free, "the lease ended at 4,000");
+        let renew = "UPDATE ownership SET lease_until = 13000 WHERE owner = 'one'";
+        let open = store.begin().await.expect("begin");
+        open.tx().execute(renew, ()).await.expect("renew");
+        open.commit().await.expect("commit");
+        assert_eq!(claim("two", 5_000, &expired).await, 0, "by the clock at the survey, no lease ends at 13,000");
+        assert_eq!(claim("two", 14_000, &seat("two", 14_000).await).await, 1);
+    }
+}

@@ -161,7 +161,8 @@ impl Orchestrator {
         for arrival in arrivals {
             match arrival {
                 Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => self.blocked.keep(id, *stray),
-                Arrival::Due | Arrival::Rejected(_) => {} // its timers are set again when it is read
+                // its timers are set again when it is read, and a rejected command is then sent and rejected again
+                Arrival::Due | Arrival::Rejected(_) => {}
                 Arrival::Start(_) | Arrival::Watch(_) | Arrival::Verb(_) => left.push(arrival),
             }
         }

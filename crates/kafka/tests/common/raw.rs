@@ -114,7 +114,7 @@ impl On<'_> {
     }
 }
 
-fn call(brokers: &str, kind: i16, version: i16, body: &[u8]) -> Vec<u8> {
+pub(super) fn call(brokers: &str, kind: i16, version: i16, body: &[u8]) -> Vec<u8> {
     let mut request = kind.to_be_bytes().to_vec();
     request.extend(version.to_be_bytes());
     request.extend(7_i32.to_be_bytes());
@@ -131,7 +131,7 @@ fn call(brokers: &str, kind: i16, version: i16, body: &[u8]) -> Vec<u8> {
     answer.split_off(4) // the request's number
 }
 
-fn text(text: &str) -> Vec<u8> {
+pub(super) fn text(text: &str) -> Vec<u8> {
     [&i16::try_from(text.len()).expect("a short text").to_be_bytes(), text.as_bytes()].concat()
 }
 
