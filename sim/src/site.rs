@@ -28,6 +28,9 @@ const REPLY_PARTITIONS: u32 = 2;
 /// One of so many runs has a crowd of sagas to take over.
 const CROWDED_ONE_OF: u64 = 200;
 
+/// Sagas that could not be stored and are tried again in one turn.
+const TRIES_MAX: usize = 16;
+
 /// How long a process stalls at once.
 const LATE: Duration = Duration::from_millis(LATE_MS_MAX as u64);
 
@@ -222,8 +225,8 @@ impl Site {
                 retention: JOURNALS_KEPT,
                 ..sagamore_engine::Options::default()
             };
-            // requests, replies, what is due, and what was rejected
-            let inputs_max = 4 * options.batch_max + options.takeover_page;
+            // requests, replies, what is due, and what was rejected; sagas that could not be stored
+            let inputs_max = 4 * options.batch_max + options.takeover_page + TRIES_MAX;
             let (database, transport) = (self.engine.for_process(&who), self.hub.for_orchestrator(&who, &clock));
             match Orchestrator::open(options, database, transport, self.definitions.clone()).await {
                 Ok((orchestrator, handle)) => break (orchestrator, handle, inputs_max),

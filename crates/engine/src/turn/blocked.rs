@@ -21,6 +21,8 @@ use crate::store::Reading;
 /// The first pause before a saga that could not be stored is tried again; it doubles with each failure.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Sagas that are tried again in one turn, each in a transaction of its own.
+const TRIES_MAX: usize = 16;
 /// How many replies wait for their sagas to be storable. More are dropped: their commands are sent again.
 const REPLIES_MAX: usize = 1_000;
 /// How many bytes they take, likewise.
@@ -130,16 +132,20 @@ impl Blocked {
 }
 
 impl Orchestrator {
-    /// Holds back what arrived for sagas in a pause, and adds what is to be tried again. An operator's verb ends the pause.
+    /// Holds back what arrived for sagas in a pause, and adds what is to be tried again: at most [`TRIES_MAX`] sagas. An
+    /// operator's verb ends the pause.
     pub(crate) fn hold_back(&mut self, batch: &mut Batch, now: Timestamp) {
         let ids: Vec<SagaId> = self.blocked.sagas.keys().cloned().collect();
+        let mut tries = 0;
         for id in ids {
             let retry_at = self.blocked.sagas.get(&id).and_then(|block| block.retry_at);
             let arrivals = batch.arrivals.get(&id);
             let has_verb = arrivals.is_some_and(|all| all.iter().any(|one| matches!(one, Arrival::Verb(_))));
-            if has_verb || retry_at.is_some_and(|at| at <= now) || (retry_at.is_none() && arrivals.is_some()) {
+            let is_due = retry_at.is_some_and(|at| at <= now) || (retry_at.is_none() && arrivals.is_some());
+            if has_verb || (is_due && tries < TRIES_MAX) {
                 let held = self.blocked.take_replies(&id);
-                batch.inputs += held.len() + 1;
+                tries += 1;
+                batch.inputs += 1;
                 let arrivals = batch.arrivals.entry(id).or_default();
                 let later = std::mem::take(arrivals);
                 arrivals.extend(held.into_iter().map(|stray| Arrival::Reply(Box::new(stray))));
