@@ -88,7 +88,8 @@ pub fn run(workspace: &Workspace, chores: &[&Chore]) -> bool {
         }
     }
     let named = |wanted| verdicts.iter().filter(move |(_, verdict, _)| *verdict == wanted).map(|(name, ..)| *name);
-    let (failed, skipped): (Vec<&str>, Vec<&str>) = (named(Verdict::Failed).collect(), named(Verdict::Skipped).collect());
+    let (failed, skipped): (Vec<&str>, Vec<&str>) =
+        (named(Verdict::Failed).collect(), named(Verdict::Skipped).collect());
     let seconds = begun.elapsed().as_secs_f64();
     if !skipped.is_empty() {
         println!("\nxtask: SKIPPED: {}", skipped.join(", "));

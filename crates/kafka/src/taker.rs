@@ -260,7 +260,12 @@ impl Taker {
             && let Some((topic, partition)) = gap
         {
             let group = &self.consumer.context().group;
-            tracing::warn!(group, topic, partition, "no member of the group has this partition: joining the group again");
+            tracing::warn!(
+                group,
+                topic,
+                partition,
+                "no member of the group has this partition: joining the group again"
+            );
             metrics::counter!("sagamore_kafka_rejoins_total").increment(1);
             self.consumer.unsubscribe();
             let topics: Vec<String> = self.topics.keys().cloned().collect();

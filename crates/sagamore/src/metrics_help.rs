@@ -17,6 +17,7 @@ const COUNTERS: &[(&str, &str)] = &[
         "sagamore_kafka_marks_of_others_total",
         "Offsets that were not committed because their partition had been revoked.",
     ),
+    ("sagamore_kafka_rejoins_total", "Times that a consumer joined its group again because a partition had no member."),
     ("sagamore_kafka_partitions_revoked_total", "Partitions that consumer groups took from this process."),
     ("sagamore_kafka_producers_replaced_total", "Producers that were replaced after a fatal error."),
     ("sagamore_kafka_published_total", "Records that the brokers acknowledged."),
