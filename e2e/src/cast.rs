@@ -210,7 +210,7 @@ impl<'a> Cast<'a> {
     pub fn replay(&self, orders: &Path, arguments: &[&str]) -> Result<Replay> {
         let output = self.folder()?.join("replay.json");
         let mut command = self.program();
-        command.args(["shop", "replay", "-o", "json"]).args(arguments).arg(orders);
+        command.args(["replay", "-o", "json"]).args(arguments).arg(orders);
         command.stdout(File::create(&output)?).stderr(File::create(output.with_extension("log"))?);
         Ok(Replay { child: command.spawn().context("start the replay")?, output, begun: Instant::now() })
     }
@@ -238,7 +238,7 @@ impl<'a> Cast<'a> {
         match name {
             "orchestrator" | "standby" => command.arg("serve"),
             "observer" | "second" => command.arg("observe"),
-            service => command.args(["shop", service]),
+            service => command.args(["service", service]),
         };
         command.args(["--listen", &format!("127.0.0.1:{}", self.ports[name])]);
         let log = File::options().create(true).append(true).open(self.folder()?.join(format!("{name}.log")))?;
@@ -253,7 +253,7 @@ impl<'a> Cast<'a> {
 
     /// The program with the configuration of this play.
     fn program(&self) -> Command {
-        let mut command = Command::new(self.workspace.path("target/debug/sagamore"));
+        let mut command = Command::new(self.workspace.path("target/debug/shop"));
         command.arg("--config").arg(self.services.configuration()).env("SAGAMORE__NAMESPACE", &self.namespace);
         command.stdin(Stdio::null()).env("RUST_LOG", "info");
         for name in ["order", "payment", "inventory", "shipping"] {

@@ -73,7 +73,7 @@ struct Tally {
 
 /// Runs a campaign; what offends, a line each.
 pub fn run(workspace: &Workspace, options: Options) -> Result<Vec<String>> {
-    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "sagamore"])?;
+    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
     let commit = workspace.git(&["rev-parse", "--short", "HEAD"])?;
     let state = if workspace.git(&["status", "--porcelain"])?.is_empty() { "clean" } else { "with changes" };

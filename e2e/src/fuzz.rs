@@ -48,9 +48,9 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
     let program = match &options.program {
         Some(program) => std::path::absolute(program)?,
         None => {
-            let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "sagamore"])?;
+            let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
             ensure!(built.is_empty(), "build: {}", built.join("; "));
-            workspace.path("target/debug/sagamore")
+            workspace.path("target/debug/shop")
         }
     };
     println!("   {} requests, seed {}", options.requests, options.seed);

@@ -48,7 +48,7 @@ pub fn choreographed(workspace: &Workspace) -> Result<Vec<String>> {
 /// Starts the servers, builds the program and has it played.
 fn check(workspace: &Workspace, play: fn(&Workspace, &Services, &Path) -> Result<()>) -> Result<Vec<String>> {
     let orders = std::env::var_os(ORDERS).map(PathBuf::from).with_context(|| format!("{ORDERS} is not set"))?;
-    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "sagamore"])?;
+    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;

@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// Runs all outages; what offends, a line each.
 pub fn run(workspace: &Workspace) -> Result<Vec<String>> {
-    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "sagamore"])?;
+    let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
     let site = Arc::new(Site::start(workspace, FOLDER)?);
     let ledger = Arc::new(Ledger::default());

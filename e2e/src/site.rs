@@ -91,9 +91,9 @@ impl Site {
         plain.down()?;
         let services = plain.with_doors(doors);
         services.up()?;
-        let program = path.join("sagamore");
+        let program = path.join("shop");
         let _ = std::fs::remove_file(&program); // of an earlier campaign
-        std::fs::copy(workspace.path("target/debug/sagamore"), &program).context("copy the program")?; // a build may replace it
+        std::fs::copy(workspace.path("target/debug/shop"), &program).context("copy the program")?; // a build may replace it
         let site = Site { services, namespace, program, folder: logs, members, children: Mutex::default() };
         site.apply_topics()?;
         for name in ORCHESTRATORS.into_iter().chain(SERVICES) {
@@ -127,7 +127,7 @@ impl Site {
             command.args(["serve", "--listen", &format!("127.0.0.1:{}", member.port)]);
         } else {
             let service = if name == SECOND { "payment" } else { name };
-            command.args(["shop", service, "--listen", &format!("127.0.0.1:{}", member.port)]);
+            command.args(["service", service, "--listen", &format!("127.0.0.1:{}", member.port)]);
         }
         let log = File::options().create(true).append(true).open(self.log_of(name))?;
         command.stdout(log.try_clone()?).stderr(log);

@@ -63,7 +63,7 @@ impl Workspace {
         self.says(&cargo(), arguments)
     }
 
-    /// Runs a program of the folder that cargo builds into, such as `debug/sagamore`, and returns what it printed.
+    /// Runs a program of the folder that cargo builds into, such as `debug/shop`, and returns what it printed.
     pub fn built_says(&self, program: &str, arguments: &[&str]) -> Result<String> {
         self.says(&built(program)?, arguments)
     }

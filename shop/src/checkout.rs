@@ -1,6 +1,6 @@
 //! The checkout, orchestrated: the order is made, paid for, set aside, sent off and confirmed, or none of it holds.
 
-use sagamore_core::{Definition, definition};
+use sagamore::core::{Definition, Name, definition};
 
 use crate::form::Order;
 use crate::inventory::{Release, ReserveFrom};
@@ -10,6 +10,11 @@ use crate::shipping::ScheduleFrom;
 
 /// The definition's name.
 pub const NAME: &str = "checkout";
+
+/// The definition's name, as the engine takes it.
+pub fn name() -> Name {
+    Name::new(NAME).expect("a legal name")
+}
 
 /// The plan. Once the shipment is asked for there is no way back.
 pub fn checkout() -> Result<Definition, definition::Error> {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use sagamore_core::plan::{self, Plan};
-use sagamore_sdk::Message;
+use sagamore::core::plan::{self, Plan};
+use sagamore::sdk::Message;
 
 use crate::form::{Line, ShipTo};
 use crate::inventory::Pieces;

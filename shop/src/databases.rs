@@ -1,7 +1,10 @@
 //! The shop's four databases, brought up to date and filled; what can go wrong with them.
 
-use sagamore_database::Value;
-use sagamore_sdk::{Database, Migration};
+use sagamore::database::Value;
+use sagamore::sdk::{Database, Migration};
+
+use sagamore::server::Server;
+use sagamore::server::problem::{Passing, Problem};
 
 use crate::{inventory, order, payment, shipping};
 
@@ -29,7 +32,7 @@ pub struct Databases {
 pub enum Error {
     /// The database.
     #[error(transparent)]
-    Database(#[from] sagamore_database::Error),
+    Database(#[from] sagamore::database::Error),
     /// A row holds what this program never writes.
     #[error("read {row}: {reason}")]
     Stored {
@@ -50,12 +53,35 @@ impl Error {
     }
 }
 
+impl Passing for Error {
+    fn is_transient(&self) -> bool {
+        Error::is_transient(self)
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Problem {
+        Problem::broke(&error, "read the shop's data")
+    }
+}
+
 impl Databases {
     /// Four new databases for a test.
     #[doc(hidden)]
     pub fn of_tests() -> Databases {
-        let [order, payment, inventory, shipping] = std::array::from_fn(|_| sagamore_database::testing::database());
+        let [order, payment, inventory, shipping] = std::array::from_fn(|_| sagamore::database::testing::database());
         Databases { order, payment, inventory, shipping }
+    }
+
+    /// Those of the services in this process; none where one of them runs elsewhere.
+    pub fn of(server: &Server) -> Option<Databases> {
+        let of = |name: &str| Some(server.service(name)?.database.clone());
+        Some(Databases {
+            order: of(order::SERVICE)?,
+            payment: of(payment::SERVICE)?,
+            inventory: of(inventory::SERVICE)?,
+            shipping: of(shipping::SERVICE)?,
+        })
     }
 
     /// Each with its service's name.

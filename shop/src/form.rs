@@ -1,7 +1,7 @@
 //! The order as a customer fills it in: what the checkout is started with. What a good one looks like, and its bounds.
 
-use sagamore_core::id::{KEY_BYTES_MAX, check_dots};
-use sagamore_sdk::Message;
+use sagamore::core::id::{KEY_BYTES_MAX, check_dots};
+use sagamore::sdk::Message;
 use serde::{Deserialize, Serialize};
 
 mod strict;

@@ -4,8 +4,6 @@
 //! Each service has its local transactions in `domain.rs`, which know nothing of sagas, and one file for the style in
 //! which they are called. What a service keeps, and how it is loaded and read, is in a file named after it.
 
-extern crate sagamore_sdk as sagamore; // for the derives
-
 pub mod databases;
 mod schema;
 
@@ -22,11 +20,20 @@ pub mod shipping;
 pub mod import;
 pub mod sample;
 
+pub mod http;
+
+mod bench;
+mod output;
+mod replay;
+
+mod program;
+
 pub use checkout::checkout;
 pub use databases::{Databases, Error};
 pub use form::{Line, Order, ShipTo};
+pub use program::program;
 
-use sagamore_sdk::{Body, Service};
+use sagamore::sdk::{Body, Service};
 
 /// The four services, in the order in which an order meets them; each has its database in [`Databases`].
 pub fn services() -> [Service; 4] {

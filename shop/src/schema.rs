@@ -3,7 +3,7 @@
 /// One table as a step of a schema. Its key is a text, so SQLite keeps the rows in the key's own tree.
 macro_rules! table {
     ($id:literal, $sql:literal) => {
-        ::sagamore_sdk::Migration::new($id, $sql).on_sqlite(concat!($sql, " WITHOUT ROWID"))
+        ::sagamore::sdk::Migration::new($id, $sql).on_sqlite(concat!($sql, " WITHOUT ROWID"))
     };
 }
 

@@ -1,8 +1,8 @@
 //! The checkout as scripts: every way in which it can go.
 
-use sagamore_core::saga::Status::{Compensated, Completed};
-use sagamore_core::script::Script;
-use sagamore_core::{Definition, definition::Kind};
+use sagamore::core::saga::Status::{Compensated, Completed};
+use sagamore::core::script::Script;
+use sagamore::core::{Definition, definition::Kind};
 use sagamore_shop::inventory::{Pieces, Release, Reserve, Reserved, Short};
 use sagamore_shop::order::{Cancel, Confirm, Create, Created, Rejected, Status};
 use sagamore_shop::payment::{Charge, Charged, Declined, Refund};

@@ -31,7 +31,7 @@ const NEED_ORDERS: [&str; 2] = ["kills", "choreographed"];
 const REAL_TOO: [&str; 2] = ["postgres", "observed"];
 /// The program as it is built with TLS. Of the whole workspace: with a crate named, cargo would build many dependencies again,
 /// with fewer features.
-const SECURE: &[&str] = &["test", "--workspace", "--features", "sagamore/tls", "--test", "secure"];
+const SECURE: &[&str] = &["test", "--workspace", "--features", "sagamore-shop/tls", "--test", "secure"];
 /// The simulator, with the features that the tests are built with.
 const SIMULATOR: &[&str] = &["build", "--quiet", "--workspace", "--bin", "sagamore-sim"];
 

@@ -27,12 +27,9 @@ const ALLOWED: &[Allowed] = &[
     Allowed { package: "sagamore-inspect", uses: &["sagamore-core", "sagamore-transport"], tests_use: &[] },
     Allowed { package: "sagamore-engine", uses: PORTS, tests_use: &[] },
     Allowed { package: "sagamore-sdk", uses: PORTS, tests_use: &[] },
-    Allowed {
-        package: "sagamore-shop",
-        uses: &["sagamore-core", "sagamore-database", "sagamore-sdk"],
-        tests_use: &["sagamore-transport"],
-    },
-    Allowed { package: "sagamore", uses: PROGRAM, tests_use: &[] },
+    Allowed { package: "sagamore-server", uses: SERVER, tests_use: &[] },
+    Allowed { package: "sagamore", uses: FACE, tests_use: &[] },
+    Allowed { package: "sagamore-shop", uses: &["sagamore"], tests_use: &[] },
     Allowed { package: "sagamore-sim", uses: PARTS, tests_use: &[] },
     Allowed { package: "sagamore-e2e", uses: &[], tests_use: &[] },
     Allowed { package: "xtask", uses: &["sagamore-e2e"], tests_use: &[] },
@@ -52,8 +49,12 @@ const PARTS: &[&str] = &[
     "sagamore-shop",
 ];
 
-/// The simulator takes the ports' own adapters; the program can have Kafka as well.
-const PROGRAM: &[&str] = &[
+/// The HTTP API: it knows engine and participants, and no adapter but the embedded ones.
+const SERVER: &[&str] =
+    &["sagamore-core", "sagamore-database", "sagamore-transport", "sagamore-engine", "sagamore-sdk"];
+
+/// The public face: every crate of the product, and never the shop.
+const FACE: &[&str] = &[
     "sagamore-core",
     "sagamore-macros",
     "sagamore-database",
@@ -62,7 +63,7 @@ const PROGRAM: &[&str] = &[
     "sagamore-engine",
     "sagamore-sdk",
     "sagamore-inspect",
-    "sagamore-shop",
+    "sagamore-server",
 ];
 
 /// One crate of the workspace that depends on another.
@@ -144,9 +145,18 @@ mod tests {
                 Some("sagamore-engine must not depend on sagamore-sdk in its tests"),
             ),
             ("sagamore-sdk", "sagamore-engine", false, Some("sagamore-sdk must not depend on sagamore-engine")),
-            ("sagamore-shop", "sagamore-transport", false, Some("sagamore-shop must not depend on sagamore-transport")),
-            ("sagamore-shop", "sagamore-transport", true, None),
+            (
+                "sagamore-shop",
+                "sagamore-transport",
+                true,
+                Some("sagamore-shop must not depend on sagamore-transport in its tests"),
+            ),
+            ("sagamore-shop", "sagamore", false, None),
             ("sagamore", "sagamore-engine", false, None),
+            ("sagamore", "sagamore-shop", false, Some("sagamore must not depend on sagamore-shop")),
+            ("sagamore", "sagamore-shop", true, Some("sagamore must not depend on sagamore-shop in its tests")),
+            ("sagamore-server", "sagamore-shop", false, Some("sagamore-server must not depend on sagamore-shop")),
+            ("sagamore-server", "sagamore-kafka", false, Some("sagamore-server must not depend on sagamore-kafka")),
             ("sagamore-sim", "sagamore-engine", false, None),
             ("sagamore-sim", "sagamore", false, Some("sagamore-sim must not depend on sagamore")),
             ("xtask", "sagamore-core", false, Some("xtask must not depend on sagamore-core")),

@@ -16,11 +16,11 @@ const BUILD: &[&str] = &["build", "--quiet", "--workspace", "--all-targets"];
 
 const DOCUMENTS: &[Document] = &[
     Document { path: "docs/transitions.md", program: "debug/examples/transitions", arguments: &[] },
-    Document { path: "docs/errors.md", program: "debug/sagamore", arguments: &["docs", "errors"] },
-    Document { path: "docs/cli.md", program: "debug/sagamore", arguments: &["docs", "cli"] },
+    Document { path: "docs/errors.md", program: "debug/shop", arguments: &["docs", "errors"] },
+    Document { path: "docs/cli.md", program: "debug/shop", arguments: &["docs", "cli"] },
     Document {
         path: "docs/plans/fulfilment.svg",
-        program: "debug/sagamore",
+        program: "debug/shop",
         arguments: &["graph", "docs/plans/fulfilment.yaml", "-o", "svg"],
     },
 ];

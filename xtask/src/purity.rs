@@ -20,8 +20,10 @@ const MEASURE: &[(&str, &str)] = &[
     ("crates/sdk/src/chunk.rs", "how long a handler was silent: the database ends a transaction that is idle"),
     ("crates/engine/src/handle.rs", "how long a caller waits for a saga"),
     ("crates/engine/src/observer/chains.rs", "how long a caller waits for a chain"),
-    ("crates/sagamore/src/http/service.rs", "how long a request waits"),
-    ("crates/sagamore/src/cli/", "how long a command waits, and what a benchmark measures"),
+    ("shop/src/http/service.rs", "how long a request waits"),
+    ("shop/src/replay", "how long a replay takes"),
+    ("shop/src/bench", "what the benchmark measures"),
+    ("crates/sagamore/src/cli/", "how long a command waits"),
     ("crates/sagamore/examples/memory.rs", "how long the traffic lasts"),
     ("crates/sagamore/examples/poison/", "how long the sagas beside a poisoned one take"),
     ("crates/sagamore/examples/takeover.rs", "how long a takeover takes"),
@@ -84,12 +86,12 @@ mod tests {
         let cases: &[(&str, &str, usize)] = &[
             ("crates/database/src/clock.rs", "SystemTime::now()", 0),
             ("crates/engine/src/orchestrator.rs", "let now = SystemTime::now();", 1),
-            ("crates/sagamore/src/clock.rs", "jiff::Timestamp::now()", 1),
+            ("crates/server/src/clock.rs", "jiff::Timestamp::now()", 1),
             ("crates/engine/src/store.rs", "SELECT clock_timestamp()", 1),
             ("crates/engine/src/orchestrator.rs", "let begun = Instant::now();", 1),
             ("crates/sagamore/src/cli/watch.rs", "let begun = Instant::now();", 0),
             ("crates/sagamore/src/cli/watch.rs", "let at = SystemTime::now();", 1),
-            ("crates/sagamore/tests/observed.rs", "Instant::now()", 0),
+            ("shop/tests/observed.rs", "Instant::now()", 0),
             ("docs/operations.md", "SystemTime::now()", 0),
         ];
         for (path, text, expected) in cases {

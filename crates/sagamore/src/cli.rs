@@ -1,10 +1,6 @@
-//! The command line: what can be said, and who carries it out.
+//! The command line: its verbs, and the modules that carry them out.
 
-#[macro_use]
-mod output;
-
-mod attend;
-mod bench;
+pub mod attend;
 mod cancel;
 mod check;
 mod dev;
@@ -13,7 +9,6 @@ mod graph;
 mod list;
 mod observe;
 mod reconcile;
-mod replay;
 mod rescue;
 mod serve;
 mod service;
@@ -25,7 +20,9 @@ mod times;
 mod topics;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -38,18 +35,18 @@ use sagamore_engine::ChainStatus;
 use times::duration;
 
 use crate::client::Client;
-use crate::config::Settings;
+use crate::invocation::{Invocation, StopSource};
+use crate::output::Exit;
+use crate::program::Program;
 use crate::view::Style;
 use crate::{docs, stack};
 
-pub use output::{Exit, causes, complain, finish, write};
-
-/// Sagas: business transactions over several services, undone step by step when one of them refuses.
+/// Runs sagas: business transactions over several services, undone step by step when one of them refuses.
 ///
-/// Without a command: `sagamore dev`.
+/// Without a command: `dev`.
 #[derive(Debug, Parser)]
 #[command(name = "sagamore", version)]
-pub struct Cli {
+struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -58,22 +55,58 @@ pub struct Cli {
     config: ConfigArgs,
 }
 
-impl Cli {
-    /// The arguments of this process; those of `dev` may stand without it, but before no other command.
-    pub fn read() -> Cli {
-        let matches = without_empty_variables(Cli::command()).get_matches();
-        let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        if let (Some(command), Some(stray)) = (matches.subcommand_name(), DEV_ARGUMENTS.iter().find(|name| given(name)))
-        {
-            let stray = stray.replace('_', "-");
-            let why = format!("--{stray} belongs behind the command: sagamore {command} --{stray} ..");
-            Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
-        }
-        if let Some(why) = meaningless(&matches) {
-            Cli::command().error(ErrorKind::ArgumentConflict, why).exit();
-        }
-        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+/// Returns the command line of a program: the verbs of the product, and those that it adds.
+pub fn command(program: &Program) -> clap::Command {
+    let name = program.name;
+    let usage = format!("{name} start [OPTIONS] [DEFINITION] <KEY>");
+    let mut command = Cli::command().name(name).mut_subcommand("start", |start| start.override_usage(usage));
+    if let Some(about) = program.about {
+        command = command.about(about).long_about(format!("{about}\n\nWithout a command: `{name} dev`."));
     }
+    if program.choreography.is_none() {
+        let hidden = |arg: clap::Arg| arg.hide(true);
+        command = command.mut_arg("choreography", hidden);
+        command = command.mut_subcommand("dev", |dev| dev.mut_arg("choreography", hidden));
+        command = command.mut_subcommand("service", |service| service.mut_arg("choreography", hidden));
+    }
+    program
+        .verbs
+        .iter()
+        .fold(command, |command, verb| command.subcommand((verb.augment)(clap::Command::new(verb.name))))
+}
+
+/// Whether the product has a verb of this name.
+pub fn is_verb(name: &str) -> bool {
+    Cli::command().get_subcommands().any(|verb| verb.get_name() == name)
+}
+
+/// Reads the arguments, the first of which is the program. The arguments of `dev` may stand without it, but before no other
+/// command.
+///
+/// # Errors
+/// Arguments that mean nothing, and the help, which is one to clap.
+pub fn matches(program: &Program, arguments: impl IntoIterator<Item = OsString>) -> Result<ArgMatches, clap::Error> {
+    let matches = without_empty_variables(command(program)).try_get_matches_from(arguments)?;
+    let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    let conflict = |why: String| command(program).error(ErrorKind::ArgumentConflict, why);
+    if let (Some(verb), Some(stray)) = (matches.subcommand_name(), DEV_ARGUMENTS.iter().find(|name| given(name))) {
+        let (stray, name) = (stray.replace('_', "-"), program.name);
+        return Err(conflict(format!("--{stray} belongs behind the command: {name} {verb} --{stray} ..")));
+    }
+    if program.choreography.is_none() && is_choreographed(&matches) {
+        return Err(conflict(format!("--choreography: {} has one story only", program.name)));
+    }
+    match meaningless(&matches) {
+        Some(why) => Err(conflict(why.to_owned())),
+        None => Ok(matches),
+    }
+}
+
+/// Whether the flag is given for `dev` or `service`.
+fn is_choreographed(matches: &ArgMatches) -> bool {
+    let inner = matches.subcommand().map(|(_, inner)| inner);
+    let all = std::iter::once(matches).chain(inner);
+    all.into_iter().any(|matches| matches.try_get_one::<bool>("choreography").ok().flatten() == Some(&true))
 }
 
 /// An empty variable counts as unset: arguments do not read theirs.
@@ -95,14 +128,15 @@ fn meaningless(matches: &ArgMatches) -> Option<&'static str> {
     let is_configured = has("config") && inner.contains_id("config");
     match (is_given, name) {
         (true, "dev") if is_ephemeral => Some("--data beside --ephemeral: the data is in a temporary directory"),
-        (true, "replay" | "bench") if is_configured => {
+        (true, "dev") => None,
+        (true, _) if is_configured => {
             Some("--data beside a configuration: it is a client of running processes, whose data is theirs")
         }
         _ => None,
     }
 }
 
-/// What [`DevArgs`] are called.
+/// The arguments in [`DevArgs`].
 const DEV_ARGUMENTS: [&str; 5] = ["listen", "data", "ephemeral", "sagas_max", "choreography"];
 
 /// Where the processes are configured.
@@ -115,7 +149,7 @@ struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything in this process: server, orchestrator, and the shop's four services.
+    /// Run everything in this process: server, orchestrator or observer, and services
     Dev(DevArgs),
     /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL. Any number of them share the sagas.
     Serve(ServeArgs),
@@ -150,12 +184,8 @@ enum Command {
     Check(CheckArgs),
     /// Draw the plan of a choreography, or a definition, in YAML; or describe its messages for other services.
     Graph(GraphArgs),
-    /// The reference shop.
-    #[command(subcommand)]
-    Shop(ShopCommand),
-    /// Measure: four-step sagas with real local transactions, on a data directory of its own; with --config on processes
-    /// of its own, with topics and schemas that are removed afterwards.
-    Bench(BenchArgs),
+    /// Run one service as a process of its own, on Kafka and PostgreSQL
+    Service(ServiceArgs),
     /// Print a reference page.
     #[command(hide = true)]
     Docs {
@@ -170,22 +200,6 @@ enum TopicsCommand {
     Apply,
     /// Compare only: 1 when something is missing or different.
     Check,
-}
-
-#[derive(Debug, Subcommand)]
-enum ShopCommand {
-    /// Run the order service, on Kafka and PostgreSQL.
-    Order(ServiceArgs),
-    /// Run the payment service.
-    Payment(ServiceArgs),
-    /// Run the inventory service.
-    Inventory(ServiceArgs),
-    /// Run the shipping service.
-    Shipping(ServiceArgs),
-    /// Load accounts, stock and destinations from a folder, and run every order in it as a saga.
-    ///
-    /// Run again on the same data it goes on where it was. With --config it is a client of running processes.
-    Replay(ReplayArgs),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -226,14 +240,13 @@ struct ServeArgs {
     /// The address to listen on, instead of the configuration's: for a second orchestrator on one host.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Know the benchmark's saga as well.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 /// A service.
 #[derive(Debug, Args)]
 struct ServiceArgs {
+    /// The service
+    name: String,
     /// The address to listen on, instead of the configuration's: for a second process of the service on one host.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
@@ -264,12 +277,13 @@ struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// The way to the server.
-    fn client(&self, config: &ConfigArgs) -> Result<Client> {
-        let configured = || match &config.config {
-            Some(file) => {
-                let settings = Settings::load(Some(file))?;
-                Ok(if settings.choreography { settings.observers() } else { settings.servers() })
+    /// Returns a client of the server.
+    fn client(&self, invocation: &Invocation) -> Result<Client> {
+        let configured = || match invocation.config_file() {
+            Some(_) => {
+                let settings = invocation.settings()?;
+                let is_orchestrated = invocation.story(&settings).is_orchestrated();
+                Ok(if is_orchestrated { settings.servers() } else { settings.observers() })
             }
             None => Ok::<_, anyhow::Error>(vec!["http://127.0.0.1:3000".to_owned()]),
         };
@@ -277,27 +291,31 @@ impl ServerArgs {
     }
 }
 
+/// The form of a command's output.
 #[derive(Debug, Args)]
-struct FormatArgs {
-    /// How to print.
+pub struct FormatArgs {
+    /// Form of the output
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    pub output: Format,
 }
 
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
+    /// Text.
+    #[value(help = None)]
     Table,
+    /// One JSON document.
+    #[value(help = None)]
     Json,
 }
 
 #[derive(Debug, Args)]
-#[command(override_usage = "sagamore start [OPTIONS] [DEFINITION] <KEY>")]
 struct StartArgs {
-    /// The definition (checkout when it is left out) and the business key.
+    /// Definition and business key; without a definition the program's first saga
     #[arg(num_args = 1..=2, required = true, value_names = ["DEFINITION", "KEY"])]
     saga: Vec<String>,
-    /// What it is started with: a file, - for stdin, or JSON. Without it a checkout gets a sample order, but in `dev` only.
+    /// What it is started with: a file, - for stdin, or JSON. Without it the server's sample input, if it has one.
     #[arg(long, value_name = "FILE|-|JSON")]
     input: Option<String>,
     /// Wait this long for the outcome: 30s, 500ms, 2m.
@@ -333,7 +351,7 @@ struct ListArgs {
 
 #[derive(Debug, Args)]
 struct ShowArgs {
-    /// DEFINITION:KEY, or KEY alone for an order of the shop.
+    /// DEFINITION:KEY, or KEY alone for the server's first definition or plan
     id: String,
     #[command(flatten)]
     server: ServerArgs,
@@ -341,7 +359,7 @@ struct ShowArgs {
 
 #[derive(Debug, Args)]
 struct CancelArgs {
-    /// DEFINITION:KEY, or KEY alone for a checkout.
+    /// DEFINITION:KEY, or KEY alone for the server's first definition
     id: String,
     /// Name of the person and the reason, stored with the saga
     #[arg(long, value_name = "WHY")]
@@ -355,7 +373,7 @@ struct CancelArgs {
 
 #[derive(Debug, Args)]
 struct RescueArgs {
-    /// DEFINITION:KEY, or KEY alone for an order of the shop.
+    /// DEFINITION:KEY, or KEY alone for the server's first definition or plan
     id: String,
     /// Name of the person and the reason, stored with the saga
     #[arg(long, value_name = "WHY")]
@@ -417,102 +435,47 @@ enum Drawing {
     Asyncapi,
 }
 
-#[derive(Debug, Args)]
-struct ReplayArgs {
-    /// The folder with accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl.
-    folder: PathBuf,
-    /// The directory for all data, made when it is absent.
-    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", hide_env_values = true, value_name = "DIR")]
-    data: PathBuf,
-    /// Each order waits for the one before it to come to rest.
-    #[arg(long, conflicts_with = "concurrency")]
-    sequential: bool,
-    /// Without an orchestrator: the services react to each other's events.
-    #[arg(long)]
-    choreography: bool,
-    /// How many orders are under way at once.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
-    concurrency: u16,
-    #[command(flatten)]
-    format: FormatArgs,
+/// Runs the verb of these arguments.
+pub async fn run(program: Arc<Program>, stop: StopSource, matches: &ArgMatches) -> Result<Exit> {
+    let ConfigArgs { config } = ConfigArgs::from_arg_matches(matches)?;
+    let invocation = Invocation::of(program.clone(), config, stop);
+    if let Some((name, inner)) = matches.subcommand()
+        && let Some(verb) = program.verbs.iter().find(|verb| verb.name == name)
+    {
+        return (verb.run)(invocation, inner).await;
+    }
+    let cli = Cli::from_arg_matches(matches)?;
+    obey(&invocation, cli).await
 }
 
-#[derive(Debug, Args)]
-struct BenchArgs {
-    /// Without an orchestrator, in one process: the services react to each other's events.
-    #[arg(long)]
-    choreography: bool,
-    /// How many sagas; without it as many as ten seconds hold.
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..), value_name = "N")]
-    sagas: Option<u64>,
-    /// How many clients, each with one saga at a time.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "C")]
-    clients: u16,
-    /// Let every saga be refused at this step.
-    #[arg(long, value_enum, value_name = "STEP")]
-    refuse_at: Option<RefuseAt>,
-    /// Over HTTP as users do, or straight through the library.
-    #[arg(long, value_enum, default_value_t = Via::Http)]
-    via: Via,
-    /// With --config: how many partitions each topic has. Each of them costs Kafka requests of its own.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64), value_name = "N")]
-    partitions: u32,
-    /// Where its directory is made, and removed afterwards.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    #[command(flatten)]
-    format: FormatArgs,
-}
-
-/// The steps of the benchmark's saga.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum RefuseAt {
-    /// The second step.
-    ChargePayment,
-    /// The third.
-    ReserveStock,
-    /// The fourth and last, the pivot.
-    ScheduleShipment,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Via {
-    Http,
-    Library,
-}
-
-/// Carries out what was said.
-pub async fn run(cli: Cli) -> Result<Exit> {
-    let config = &cli.config;
+async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
     match cli.command {
-        None => dev::run(cli.dev).await,
-        Some(Command::Dev(args)) => dev::run(args).await,
-        Some(Command::Serve(args)) => serve::run(config, args).await,
-        Some(Command::Observe(args)) => observe::run(config, args).await,
-        Some(Command::Topics(command)) => topics::run(config, &command).await,
-        Some(Command::Doctor) => doctor::run(config).await,
-        Some(Command::Config(format)) => settings::run(config, &format),
-        Some(Command::Shop(ShopCommand::Order(args))) => service::run(config, "order", args).await,
-        Some(Command::Shop(ShopCommand::Payment(args))) => service::run(config, "payment", args).await,
-        Some(Command::Shop(ShopCommand::Inventory(args))) => service::run(config, "inventory", args).await,
-        Some(Command::Shop(ShopCommand::Shipping(args))) => service::run(config, "shipping", args).await,
-        Some(Command::Start(args)) => start::run(config, args).await,
-        Some(Command::List(args)) => list::run(config, args).await,
-        Some(Command::Show(args)) => show::run(config, args).await,
-        Some(Command::Watch(args)) => watch::run(config, args).await,
-        Some(Command::Cancel(args)) => cancel::run(config, args).await,
-        Some(Command::Retry(args)) => rescue::run(config, Verb::Retry, args).await,
-        Some(Command::Skip(args)) => rescue::run(config, Verb::Skip, args).await,
-        Some(Command::Resolve(args)) => rescue::run(config, Verb::Resolve, args).await,
-        Some(Command::Reconcile(args)) => reconcile::run(config, args).await,
-        Some(Command::Check(args)) => check::run(&args),
+        None => dev::run(invocation, cli.dev).await,
+        Some(Command::Dev(args)) => dev::run(invocation, args).await,
+        Some(Command::Serve(args)) => serve::run(invocation, args).await,
+        Some(Command::Observe(args)) => observe::run(invocation, args).await,
+        Some(Command::Service(args)) => service::run(invocation, args).await,
+        Some(Command::Topics(command)) => topics::run(invocation, &command).await,
+        Some(Command::Doctor) => doctor::run(invocation).await,
+        Some(Command::Config(format)) => settings::run(invocation, &format),
+        Some(Command::Start(args)) => start::run(invocation, args).await,
+        Some(Command::List(args)) => list::run(invocation, args).await,
+        Some(Command::Show(args)) => show::run(invocation, args).await,
+        Some(Command::Watch(args)) => watch::run(invocation, args).await,
+        Some(Command::Cancel(args)) => cancel::run(invocation, args).await,
+        Some(Command::Retry(args)) => rescue::run(invocation, Verb::Retry, args).await,
+        Some(Command::Skip(args)) => rescue::run(invocation, Verb::Skip, args).await,
+        Some(Command::Resolve(args)) => rescue::run(invocation, Verb::Resolve, args).await,
+        Some(Command::Reconcile(args)) => reconcile::run(invocation, args).await,
+        Some(Command::Check(args)) => check::run(invocation, &args),
         Some(Command::Graph(args)) => graph::run(&args),
-        Some(Command::Shop(ShopCommand::Replay(args))) => replay::run(config, args).await,
-        Some(Command::Bench(args)) => bench::run(config, args).await,
         Some(Command::Docs { page }) => {
+            let program = &invocation.program;
             match page {
-                DocsPage::Errors => out!("{}", docs::errors_markdown()),
-                DocsPage::Cli => out!("{}", docs::cli_markdown()),
+                DocsPage::Errors => {
+                    out!("{}", crate::problem::markdown(program.name, &program.all_problems()));
+                }
+                DocsPage::Cli => out!("{}", docs::cli_markdown(program)),
             }
             Ok(Exit::Completed)
         }
@@ -528,49 +491,48 @@ fn status(text: &str) -> Result<ChainStatus, String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+    /// A verb with data of its own.
+    #[derive(Args)]
+    struct ImportArgs {
+        /// The data.
+        #[arg(long)]
+        data: PathBuf,
     }
 
-    /// Docker runs nothing here; but its files name commands, variables and ports of this program.
+    fn program() -> Program {
+        let run = |_: Invocation, args: ImportArgs| async move {
+            drop(args.data);
+            Ok::<_, anyhow::Error>(Exit::Completed)
+        };
+        Program::named("trip").choreography(|story| story).command("import", run)
+    }
+
     #[test]
-    fn compose_says_nothing_that_this_program_does_not_understand() {
-        let compose = include_str!("../../../compose.yaml");
-        let mut commands = 0;
-        for line in compose.lines().filter_map(|line| line.trim().strip_prefix("command: ")) {
-            let words: Vec<String> = serde_json::from_str(line).expect(line);
-            let all = std::iter::once("sagamore").chain(words.iter().map(String::as_str));
-            Cli::command().try_get_matches_from(all).unwrap_or_else(|error| panic!("{line}: {error}"));
-            let port = words.last().and_then(|address| address.rsplit_once(':')).expect("--listen ADDRESS").1;
-            assert!(
-                compose.contains(&format!("http://127.0.0.1:{port}/readyz")),
-                "nobody asks {port} whether it is ready"
-            );
-            commands += 1;
-        }
-        assert_eq!(commands, 6);
-        let known = crate::config::explain(None).expect("the defaults");
-        for line in compose.lines().filter_map(|line| line.trim().strip_prefix("SAGAMORE__")) {
-            let (variable, _) = line.split_once(':').expect(line);
-            let key = variable.to_lowercase().replace("__", ".");
-            assert!(known.iter().any(|value| value.key == key), "there is no {key}");
-        }
+    fn the_command_line_is_consistent() {
+        command(&program()).debug_assert();
+        command(&Program::named("bare")).debug_assert();
     }
 
     #[test]
     fn data_beside_what_makes_it_meaningless_is_an_error() {
         let check = |line: &str, is_error: bool| {
-            let matches = Cli::command().try_get_matches_from(line.split(' ')).expect(line);
+            let matches = command(&program()).try_get_matches_from(line.split(' ')).expect(line);
             assert_eq!(meaningless(&matches).is_some(), is_error, "{line}");
         };
-        check("sagamore dev --data D", false);
-        check("sagamore dev --ephemeral", false);
-        check("sagamore dev --data D --ephemeral", true);
-        check("sagamore --data D --ephemeral", true);
-        check("sagamore shop replay F --data D", false);
-        check("sagamore shop replay F --data D --config C", true);
-        check("sagamore --config C shop replay F --data D", true);
-        check("sagamore bench --data D --config C", true);
+        check("trip dev --data D", false);
+        check("trip dev --ephemeral", false);
+        check("trip dev --data D --ephemeral", true);
+        check("trip --data D --ephemeral", true);
+        check("trip import --data D", false);
+        check("trip import --data D --config C", true);
+        check("trip --config C import --data D", true);
+    }
+
+    #[test]
+    fn only_a_program_with_a_second_story_can_select_it() {
+        let parse = |program: &Program, line: &str| matches(program, line.split(' ').map(OsString::from)).is_ok();
+        assert!(parse(&program(), "trip dev --choreography"));
+        assert!(!parse(&Program::named("bare"), "bare dev --choreography"));
+        assert!(parse(&Program::named("bare"), "bare dev"));
     }
 }

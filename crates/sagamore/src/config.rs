@@ -5,16 +5,19 @@
 mod keys;
 mod origin;
 mod pem;
+mod schema;
 mod source;
 mod targets;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sagamore_core::limits::ExternalName;
 use serde::{Deserialize, Serialize};
 
-pub use origin::explain;
+pub use origin::{Value, explain};
+pub use schema::{RESERVED, Schema};
 use source::Source;
 
 /// The environment's prefix.
@@ -32,7 +35,7 @@ pub struct Settings {
     pub namespace: String,
     /// Listen on addresses that others can reach, although there is no authentication: in a private network only.
     pub allow_unauthenticated: bool,
-    /// The shop's services react to each other's events, instead of being directed by an orchestrator.
+    /// The program's choreography runs, and not its main story.
     pub choreography: bool,
     /// The brokers.
     pub kafka: KafkaSettings,
@@ -44,15 +47,9 @@ pub struct Settings {
     pub orchestrator: OrchestratorSettings,
     /// `sagamore observe`.
     pub observer: ObserverSettings,
-    /// `sagamore shop order`.
-    pub order: ServiceSettings,
-    /// `sagamore shop payment`.
-    pub payment: ServiceSettings,
-    /// `sagamore shop inventory`.
-    pub inventory: ServiceSettings,
-    /// `sagamore shop shipping`.
-    pub shipping: ServiceSettings,
-    /// Where all of it is set.
+    /// The services, by name: `[services.NAME]`.
+    pub services: BTreeMap<String, ServiceSettings>,
+    /// The places of all values.
     #[serde(skip)]
     source: Source,
 }
@@ -150,7 +147,7 @@ pub struct ObserverSettings {
     pub tells_overdue: bool,
 }
 
-/// A service of the shop.
+/// A service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSettings {
@@ -162,9 +159,9 @@ pub struct ServiceSettings {
     pub url: Option<String>,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        let service = |port: u16| ServiceSettings { listen: format!("127.0.0.1:{port}"), partitions: 12, url: None };
+impl Settings {
+    /// Returns the defaults for these services.
+    pub fn of(schema: &Schema) -> Settings {
         Settings {
             namespace: String::new(),
             allow_unauthenticated: false,
@@ -190,19 +187,17 @@ impl Default for Settings {
                 partitions: 12,
                 tells_overdue: false,
             },
-            order: service(3001),
-            payment: service(3002),
-            inventory: service(3003),
-            shipping: service(3004),
-            source: Source::default(),
+            services: schema.defaults(),
+            source: Source::of_schema(schema.clone()),
         }
     }
-}
 
-impl Settings {
-    /// What the defaults, the file and the environment come to.
-    pub fn load(file: Option<&Path>) -> Result<Settings> {
-        let source = Source::read(file)?;
+    /// Reads the configuration: the defaults, the file, and the environment.
+    ///
+    /// # Errors
+    /// Every key that is unknown, missing or does not fit, behind its place.
+    pub fn load(schema: &Schema, file: Option<&Path>) -> Result<Settings> {
+        let source = Source::read(schema, file)?;
         let mut settings = source.settings()?;
         settings.source = source;
         settings.check()?;
@@ -214,17 +209,23 @@ impl Settings {
         self.source.named(key)
     }
 
+    /// Returns the key as people write it, without its place.
+    pub(crate) fn key(&self, key: &str) -> String {
+        self.source.schema().shown_key(key).to_owned()
+    }
+
     fn check(&self) -> Result<()> {
-        let names = ["sagamore", "order", "payment", "inventory", "shipping"];
+        let services = self.services();
+        let mut names = services.iter().map(|(name, _)| *name).chain(["sagamore"]);
         let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-        if !self.namespace.chars().all(plain) || names.contains(&self.namespace.as_str()) {
+        if !self.namespace.chars().all(plain) || names.any(|name| name == self.namespace) {
             bail!(
                 "{}: '{}' is none; write lower-case letters, digits and '-', and no name of a service",
                 self.named("namespace"),
                 self.namespace
             );
         }
-        let schemas = ["engine", "observer"].into_iter().chain(self.services().map(|(name, _)| name));
+        let schemas = ["engine", "observer"].into_iter().chain(services.iter().map(|(name, _)| *name));
         for schema in schemas {
             let fits = ExternalName::Schema.check(&self.schema(schema));
             fits.with_context(|| format!("{}: choose another, or a shorter one", self.named("namespace")))?;
@@ -242,35 +243,49 @@ impl Settings {
             bail!("{key}: 0; a step that is delivered again would be done again: at least 1");
         }
         let others = [("orchestrator", self.orchestrator.partitions), ("observer", self.observer.partitions)];
-        let services = self.services().map(|(name, service)| (name, service.partitions));
-        if let Some((name, _)) = others.iter().chain(&services).find(|(_, partitions)| *partitions == 0) {
+        let others = others.map(|(name, partitions)| (name.to_owned(), partitions));
+        let services = services.iter().map(|(name, service)| (format!("services.{name}"), service.partitions));
+        if let Some((name, _)) = others.into_iter().chain(services).find(|(_, partitions)| *partitions == 0) {
             bail!("{}: 0; a topic has at least one partition", self.named(&format!("{name}.partitions")));
         }
         Ok(())
     }
 
-    /// The services with their names, in the order in which an order meets them.
-    pub fn services(&self) -> [(&'static str, &ServiceSettings); 4] {
-        let Settings { order, payment, inventory, shipping, .. } = self;
-        [("order", order), ("payment", payment), ("inventory", inventory), ("shipping", shipping)]
+    /// Returns the services with their names, in the order in which the program adds them.
+    pub fn services(&self) -> Vec<(&str, &ServiceSettings)> {
+        let names = self.source.schema().names();
+        names.iter().filter_map(|name| Some((name.as_str(), self.services.get(name)?))).collect()
+    }
+
+    /// Returns the settings of a service.
+    pub fn service(&self, name: &str) -> Option<&ServiceSettings> {
+        self.services.get(name)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Four services, with short keys.
+    pub fn schema() -> Schema {
+        Schema::of(["order", "payment", "inventory", "shipping"].map(str::to_owned).into(), true)
+    }
 
     fn of(toml: &str) -> Result<Settings> {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("sagamore.toml");
         std::fs::write(&file, toml)?;
-        Settings::load(Some(&file))
+        Settings::load(&schema(), Some(&file))
     }
 
     #[test]
     fn a_file_changes_what_it_names_and_leaves_the_rest() {
         let settings = of("namespace = \"staging\"\n[kafka]\nbrokers = \"a:1,b:2\"\n").unwrap();
-        assert_eq!((settings.kafka.brokers.as_str(), settings.payment.listen.as_str()), ("a:1,b:2", "127.0.0.1:3002"));
+        assert_eq!(
+            (settings.kafka.brokers.as_str(), settings.services["payment"].listen.as_str()),
+            ("a:1,b:2", "127.0.0.1:3002")
+        );
         assert_eq!(
             (settings.topic("order.commands"), settings.schema("order")),
             ("staging.order.commands".into(), "staging_order".into())
@@ -295,6 +310,9 @@ mod tests {
         check("order = 3\n", "sagamore.toml:1:1: order: this is a table");
         check("[kafka.sasl]\nmechanism = \"PLAIN\"\n", "sagamore.toml:1:8: kafka.sasl.username: this is not set");
         check("[order\n", "sagamore.toml:1:7: this is not TOML");
-        assert!(format!("{:#}", Settings::load(Some(Path::new("/nowhere.toml"))).unwrap_err()).contains("nowhere"));
+        assert!(
+            format!("{:#}", Settings::load(&schema(), Some(Path::new("/nowhere.toml"))).unwrap_err())
+                .contains("nowhere")
+        );
     }
 }

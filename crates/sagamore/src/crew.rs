@@ -13,7 +13,7 @@ pub const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// Parts at work.
 pub struct Crew {
-    tasks: JoinSet<(&'static str, Result<(), Error>)>,
+    tasks: JoinSet<(String, Result<(), Error>)>,
     stop: watch::Sender<bool>,
 }
 
@@ -24,7 +24,7 @@ impl Crew {
     }
 
     /// Sets a part to work; it is given what ends when it is to stop.
-    pub fn spawn<F>(&mut self, name: &'static str, work: impl FnOnce(Stopped) -> F)
+    pub fn spawn<F>(&mut self, name: impl Into<String>, work: impl FnOnce(Stopped) -> F)
     where
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
@@ -33,7 +33,7 @@ impl Crew {
             // an error means that the crew was dropped: that is a stop as well
             let _ = stopping.wait_for(|stop| *stop).await;
         });
-        let work = work(stopped);
+        let (name, work) = (name.into(), work(stopped));
         self.tasks.spawn(async move { (name, work.await) });
     }
 
@@ -41,7 +41,7 @@ impl Crew {
     pub async fn broken(&mut self) -> Error {
         match self.tasks.join_next().await {
             Some(Ok((_, Err(error)))) => error,
-            Some(Ok((name, Ok(())))) => Error::Stopped(name.into()),
+            Some(Ok((name, Ok(())))) => Error::Stopped(name),
             Some(Err(error)) => Error::Stopped(format!("a part ({error})")),
             None => Error::Stopped("everything".into()),
         }

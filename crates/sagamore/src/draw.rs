@@ -17,7 +17,7 @@ const VERBS: [&str; 3] = ["retry", "skip", "resolve"];
 const DECIDE: &str = "!";
 
 /// The whole saga. Colours are always in it: whoever prints it takes them out where they are not wanted.
-pub fn saga(view: &SagaView) -> String {
+pub fn saga(view: &SagaView, program: &str) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}  {}{}", view.line.id.bold(), status(view.line.status), took(view));
     let width = view.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
@@ -50,11 +50,12 @@ pub fn saga(view: &SagaView) -> String {
     let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| view.steps.iter().any(|step| takes(step, verb))).collect();
     let id = plain::quoted(&view.line.id);
     if view.line.style == Style::Choreography && view.allowed_actions.iter().any(|allowed| allowed == RESOLVE) {
-        let _ = writeln!(text, "  once a person has taken care of it: sagamore resolve {id} --reason WHY");
+        let _ = writeln!(text, "  once a person has taken care of it: {program} resolve {id} --reason WHY");
     }
     if !verbs.is_empty() {
         let verbs = verbs.join("|");
-        let _ = writeln!(text, "  needs an operator, for the step marked {DECIDE}: sagamore {verbs} {id} --reason WHY");
+        let _ =
+            writeln!(text, "  needs an operator, for the step marked {DECIDE}: {program} {verbs} {id} --reason WHY");
     }
     text
 }
@@ -216,9 +217,9 @@ mod tests {
         };
         let check = |step: StepView, line: &str, commands: &str| {
             let view = a_saga(ChainStatus::Stuck, vec![a_step("create-order", StepStatus::Done), step]);
-            let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
+            let drawn = anstream::adapter::strip_str(&saga(&view, "trip")).to_string();
             let wanted = format!(
-                "{line}\n  needs an operator, for the step marked !: sagamore {commands} checkout:10248 --reason WHY\n"
+                "{line}\n  needs an operator, for the step marked !: trip {commands} checkout:10248 --reason WHY\n"
             );
             assert!(drawn.ends_with(&wanted), "{drawn}");
         };
@@ -242,7 +243,7 @@ mod tests {
         };
         let at = "2026-11-23T20:00:00.000Z".to_owned();
         view.journal = vec![crate::view::EntryView { revision: 4, at, changes: vec![rescued] }];
-        let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
+        let drawn = anstream::adapter::strip_str(&saga(&view, "trip")).to_string();
         assert_eq!(
             drawn,
             "checkout:10248  completed\n\
@@ -256,8 +257,8 @@ mod tests {
         let waits = StepView { allowed_actions: vec!["skip".into()], ..a_step("confirm-order", StepStatus::Waiting) };
         let mut view = a_saga(ChainStatus::Stuck, vec![waits]);
         view.line.id = "checkout:a b;rm".into();
-        let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
-        assert!(drawn.contains("sagamore skip 'checkout:a b;rm' --reason WHY"), "{drawn}");
+        let drawn = anstream::adapter::strip_str(&saga(&view, "trip")).to_string();
+        assert!(drawn.contains("trip skip 'checkout:a b;rm' --reason WHY"), "{drawn}");
     }
 
     #[test]
@@ -274,7 +275,7 @@ mod tests {
         view.line.ended_at = Some("2026-11-23T20:00:00.031Z".into());
         view.cause =
             Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()), reason: None });
-        let drawn = anstream::adapter::strip_str(&saga(&view)).to_string();
+        let drawn = anstream::adapter::strip_str(&saga(&view, "trip")).to_string();
         assert_eq!(
             drawn,
             "checkout:10248  compensated  in 31 ms\n\

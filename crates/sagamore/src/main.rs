@@ -1,4 +1,4 @@
-//! The program `sagamore`.
+//! The program `sagamore`: a server with nothing built in.
 
 use std::process::ExitCode;
 
@@ -7,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    sagamore::main()
+    sagamore::Program::named("sagamore").main()
 }

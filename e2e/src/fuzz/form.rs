@@ -70,7 +70,7 @@ impl Kind {
             Kind::OneProcess => vec![("dev", vec!["dev", "--ephemeral"])],
             Kind::Choreographed => vec![("dev", vec!["dev", "--ephemeral", "--choreography"])],
             Kind::Processes => {
-                let services = ["order", "payment", "inventory", "shipping"].map(|name| (name, vec!["shop", name]));
+                let services = ["order", "payment", "inventory", "shipping"].map(|name| (name, vec!["service", name]));
                 [("orchestrator", vec!["serve"])].into_iter().chain(services).collect()
             }
         }

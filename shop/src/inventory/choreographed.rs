@@ -1,6 +1,6 @@
 //! The inventory service in a choreography: sets aside what was paid for, and puts it back when it cannot be sent.
 
-use sagamore_sdk::{Decided, Reaction, Service, Tx, on};
+use sagamore::sdk::{Decided, Reaction, Service, Tx, on};
 
 use super::domain::{self, MIGRATIONS, Short};
 use super::messages::{Reserve, Reserved};

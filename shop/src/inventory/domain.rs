@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use sagamore_database::Value;
-use sagamore_sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
+use sagamore::database::Value;
+use sagamore::sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
 use super::messages::{Pieces, Reserve, Reserved};
 use crate::form::{Line, PIECES_MAX, identifier};

@@ -1,6 +1,6 @@
 //! What the inventory service can be asked, and what it gives.
 
-use sagamore_sdk::Message;
+use sagamore::sdk::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::form::Line;

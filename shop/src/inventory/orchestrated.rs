@@ -1,6 +1,6 @@
 //! The inventory service in an orchestrated checkout.
 
-use sagamore_sdk::Service;
+use sagamore::sdk::Service;
 
 use super::domain::{MIGRATIONS, release, reserve};
 use super::messages::{Release, Reserve, Reserved};

@@ -1,7 +1,7 @@
 //! The stock: delivered once, read by people.
 
-use sagamore_database::{Row, Text};
-use sagamore_sdk::Database;
+use sagamore::database::{Row, Text};
+use sagamore::sdk::Database;
 use serde::{Deserialize, Serialize};
 
 use crate::databases::{Error, insert};

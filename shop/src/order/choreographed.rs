@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use sagamore_core::{SagaId, TraceContext};
-use sagamore_database::Value;
-use sagamore_sdk::{
+use sagamore::core::{SagaId, TraceContext};
+use sagamore::database::Value;
+use sagamore::sdk::{
     ChainStart, Database, Decided, Fault, GroupCommit, Never, Outbox, Reaction, Service, StartOutcome, Timestamp, Tx,
     Wanted, done, on, refused,
 };

@@ -3,8 +3,8 @@
 //! A pending order is locked by who works on it: it is settled by that one alone, and settling it unlocks it in the same
 //! statement. Others are told so at once, they never wait. Who holds the lock stands in the row.
 
-use sagamore_database::Text;
-use sagamore_sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
+use sagamore::database::Text;
+use sagamore::sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
 use super::messages::{Confirm, Create, Created};
 use super::orders::Status;

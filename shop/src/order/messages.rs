@@ -1,6 +1,6 @@
 //! What the order service can be asked, and what it gives.
 
-use sagamore_sdk::Message;
+use sagamore::sdk::Message;
 
 use crate::form::Line;
 

@@ -1,6 +1,6 @@
 //! The order service in an orchestrated checkout: the saga holds the lock on its order.
 
-use sagamore_sdk::{Decided, Service, Tx};
+use sagamore::sdk::{Decided, Service, Tx};
 
 use super::domain::{self, MIGRATIONS, Rejected};
 use super::messages::{Cancel, Confirm, Create, Created};

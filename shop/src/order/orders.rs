@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use sagamore_database::{Row, Text};
-use sagamore_sdk::{Body, Database};
+use sagamore::database::{Row, Text};
+use sagamore::sdk::{Body, Database};
 use serde::Serialize;
 
 use crate::databases::Error;

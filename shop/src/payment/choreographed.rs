@@ -1,6 +1,6 @@
 //! The payment service in a choreography: charges what was ordered, and gives it back when a later part fails.
 
-use sagamore_sdk::{Decided, Reaction, Service, Tx, on};
+use sagamore::sdk::{Decided, Reaction, Service, Tx, on};
 
 use super::domain::{self, Declined, MIGRATIONS};
 use super::messages::{Charge, Charged};

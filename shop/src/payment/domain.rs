@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** the balances and the charges that were not refunded add up to what was loaded.
 
-use sagamore_sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
+use sagamore::sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
 use super::messages::{Charge, Charged};
 use crate::form::{CENTS_MAX, identifier};

@@ -1,6 +1,6 @@
 //! What the payment service can be asked, and what it gives.
 
-use sagamore_sdk::Message;
+use sagamore::sdk::Message;
 
 /// Takes the money for an order.
 #[derive(Clone, Debug, PartialEq, Eq, Message)]

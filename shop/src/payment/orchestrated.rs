@@ -1,6 +1,6 @@
 //! The payment service in an orchestrated checkout.
 
-use sagamore_sdk::Service;
+use sagamore::sdk::Service;
 
 use super::domain::{MIGRATIONS, charge, refund};
 use super::messages::{Charge, Charged, Refund};

@@ -1,6 +1,6 @@
 //! The shipping service in a choreography: sends off what was paid for and set aside. There is no way back.
 
-use sagamore_sdk::{Decided, Reaction, Service, Tx};
+use sagamore::sdk::{Decided, Reaction, Service, Tx};
 
 use super::domain::{self, MIGRATIONS, Unshippable};
 use super::messages::Schedule;

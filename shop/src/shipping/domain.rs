@@ -1,6 +1,6 @@
 //! The shipping service's local transactions.
 
-use sagamore_sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
+use sagamore::sdk::{Decided, Fault, Migration, Refusal, Tx, done, refused};
 
 use super::messages::{Schedule, Scheduled};
 use crate::form::identifier;

@@ -1,6 +1,6 @@
 //! The shipping service in an orchestrated checkout.
 
-use sagamore_sdk::Service;
+use sagamore::sdk::Service;
 
 use super::domain::{MIGRATIONS, schedule};
 use super::messages::Schedule;

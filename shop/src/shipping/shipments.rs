@@ -1,7 +1,7 @@
 //! What is on its way, as people see it.
 
-use sagamore_database::{Row, Text};
-use sagamore_sdk::Database;
+use sagamore::database::{Row, Text};
+use sagamore::sdk::Database;
 use serde::Serialize;
 
 use crate::databases::Error;

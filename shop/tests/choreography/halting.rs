@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Log, Mark, Reach, Record, Subscription, Transport};
+use sagamore::transport::port::BoxFuture;
+use sagamore::transport::{Consumer, Delivered, Error, Log, Mark, Reach, Record, Subscription, Transport};
 
 pub struct Halting(pub Log);
 

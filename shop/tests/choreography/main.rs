@@ -9,7 +9,7 @@ mod street;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sagamore_sdk::StartOutcome;
+use sagamore::sdk::StartOutcome;
 use sagamore_shop::order::{Rejected, Status};
 use sagamore_shop::{Line, Order, ShipTo, inventory, payment, shipping};
 
@@ -230,7 +230,7 @@ async fn all_events_once_more_in_any_order_change_nothing() {
 fn the_services_do_what_the_plan_says() {
     let plan = sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}"));
     for service in sagamore_shop::choreographed() {
-        let differences = sagamore_core::plan::declared(&plan, service.name(), &service.declares());
+        let differences = sagamore::core::plan::declared(&plan, service.name(), &service.declares());
         assert_eq!(differences, [], "{}", service.name());
     }
 }
@@ -239,7 +239,7 @@ fn the_services_do_what_the_plan_says() {
 fn the_plan_follows_from_the_services() {
     let plan = sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}"));
     let deadline = Duration::from_millis(plan.deadline_ms.expect("a deadline"));
-    let derived = sagamore_core::Plan::from_services(plan.name.as_str(), &sagamore_shop::choreographed());
+    let derived = sagamore::core::Plan::from_services(plan.name.as_str(), &sagamore_shop::choreographed());
     let derived = derived.version(plan.version).deadline(deadline).build();
     assert_eq!(derived.unwrap_or_else(|error| panic!("{error}")), plan);
 }

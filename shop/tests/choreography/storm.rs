@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use sagamore_core::message::Event;
-use sagamore_core::plan::{Chain, Plan, Seen, State};
-use sagamore_sdk::Timestamp;
+use sagamore::core::message::Event;
+use sagamore::core::plan::{Chain, Plan, Seen, State};
+use sagamore::sdk::Timestamp;
 use sagamore_shop::order::Status;
 use sagamore_shop::{choreography, order};
 

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use crate::halting::Halting;
 use futures_util::future::{join_all, join3};
-use sagamore_core::message::Event;
-use sagamore_core::{Name, StepKey};
-use sagamore_sdk::{Database, Decided, Options, Outbox, Participant, StartOutcome, Timestamp};
+use sagamore::core::message::Event;
+use sagamore::core::{Name, StepKey};
+use sagamore::sdk::{Database, Decided, Options, Outbox, Participant, StartOutcome, Timestamp};
+use sagamore::transport::wire::{decode_event, encode_event};
+use sagamore::transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
 use sagamore_shop::inventory::{self, Delivery};
 use sagamore_shop::order::{self, Rejected, Status};
 use sagamore_shop::payment::{self, Account};
 use sagamore_shop::shipping::{self, Destination};
 use sagamore_shop::{Databases, Order};
-use sagamore_transport::wire::{decode_event, encode_event};
-use sagamore_transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 

@@ -93,7 +93,7 @@ impl Books {
 proptest! {
     // a server makes four databases for each case in its own time
     #![proptest_config(ProptestConfig {
-        cases: if sagamore_database::testing::is_remote() { 8 } else { 64 },
+        cases: if sagamore::database::testing::is_remote() { 8 } else { 64 },
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -1,6 +1,6 @@
 //! The inventory service: all pieces of an order or none, and never more than there are.
 
-use sagamore_sdk::Database;
+use sagamore::sdk::Database;
 use sagamore_shop::inventory::domain::{release, reserve};
 use sagamore_shop::inventory::{Pieces, Reserve, Reserved, Short, product};
 

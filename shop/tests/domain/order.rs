@@ -1,6 +1,6 @@
 //! The order service: totals, and the lock on a pending order.
 
-use sagamore_sdk::Database;
+use sagamore::sdk::Database;
 use sagamore_shop::order::domain::{cancel, confirm, create, unlock};
 use sagamore_shop::order::{Confirm, Create, Created, Placed, Rejected, Status, order, orders};
 

@@ -1,6 +1,6 @@
 //! The payment service: money is taken once, and given back once.
 
-use sagamore_sdk::Database;
+use sagamore::sdk::Database;
 use sagamore_shop::payment::domain::{charge, refund};
 use sagamore_shop::payment::{Charge, Charged, Declined, account, balance_cents, load};
 

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 
-use sagamore_sdk::{Database, Decided, Tx};
+use sagamore::sdk::{Database, Decided, Tx};
 use sagamore_shop::inventory::{self, Delivery};
 use sagamore_shop::payment::{self, Account};
 use sagamore_shop::shipping::{self, Destination};

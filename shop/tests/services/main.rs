@@ -5,7 +5,7 @@ mod market;
 mod northwind;
 mod shared;
 
-use sagamore_core::saga::Status;
+use sagamore::core::saga::Status;
 use sagamore_shop::payment::{Charged, domain::refund};
 use sagamore_shop::{Order, form, inventory, order, payment, sample, shipping};
 
@@ -126,7 +126,7 @@ const TABLES: [&str; 7] = ["barrier", "orders", "account", "charge", "stock", "r
 
 #[tokio::test]
 async fn no_statement_of_barrier_and_services_walks_through_a_whole_table_on_postgresql() {
-    if !sagamore_database::testing::is_remote() {
+    if !sagamore::database::testing::is_remote() {
         return; // told where the databases are made
     }
     let mut market = a_market().await;
@@ -134,7 +134,7 @@ async fn no_statement_of_barrier_and_services_walks_through_a_whole_table_on_pos
     market.settle().await;
     for (name, database) in market.shop.all() {
         let (checked, walks) =
-            sagamore_database::testing::whole_table_walks(database, &TABLES).await.expect("the plans");
+            sagamore::database::testing::whole_table_walks(database, &TABLES).await.expect("the plans");
         assert!(checked > 3, "{name}: only {checked} statements were there");
         assert!(walks.is_empty(), "{name}: {}", walks.join("\n\n"));
     }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sagamore_core::decide::decide;
-use sagamore_core::saga::{Input, Rescue, Saga, Status, Verb};
-use sagamore_core::{Body, Definition, ReplyTo, SagaId, Timestamp};
-use sagamore_sdk::{Options, Participant};
+use sagamore::core::decide::decide;
+use sagamore::core::saga::{Input, Rescue, Saga, Status, Verb};
+use sagamore::core::{Body, Definition, ReplyTo, SagaId, Timestamp};
+use sagamore::sdk::{Options, Participant};
+use sagamore::transport::wire::{decode_reply, encode_command};
+use sagamore::transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
 use sagamore_shop::{Databases, Order, checkout, services};
-use sagamore_transport::wire::{decode_reply, encode_command};
-use sagamore_transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
 
 const REPLIES: &str = "sagamore.replies";
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -103,7 +103,7 @@ impl Market {
         let sagas = ids.iter().map(|id| &self.sagas[id]);
         let asked = sagas.flat_map(|saga| saga.outstanding().into_iter().map(|(step, way)| saga.command(step, way)));
         self.log
-            .publish(asked.map(|command| encode_command(&command, sagamore_core::Timestamp(0))).collect())
+            .publish(asked.map(|command| encode_command(&command, sagamore::core::Timestamp(0))).collect())
             .await
             .expect("publish");
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use sagamore_core::{Body, Command, Direction, Outcome, ReplyTo, StepKey, Timestamp};
-use sagamore_sdk::{Action, Database, Message, Options, Participant, Service, Undoes};
+use sagamore::core::{Body, Command, Direction, Outcome, ReplyTo, StepKey, Timestamp};
+use sagamore::sdk::{Action, Database, Message, Options, Participant, Service, Undoes};
+use sagamore::transport::wire::{command_topic, decode_reply, encode_command};
+use sagamore::transport::{Log, MemoryDisk, Subscription, Transport, log};
 use sagamore_shop::inventory::{self, Delivery, Release, Reserve};
 use sagamore_shop::payment::{self, Account, Charge, Refund};
 use sagamore_shop::{Databases, Line};
-use sagamore_transport::wire::{command_topic, decode_reply, encode_command};
-use sagamore_transport::{Log, MemoryDisk, Subscription, Transport, log};
 
 const REPLIES: &str = "sagamore.replies";
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -52,7 +52,7 @@ async fn check<A: Action, U: Undoes<Action = A>>(
     let undone = command("1", &service, Direction::Compensation, &undo);
     let second = command("2", &service, Direction::Action, &of("2"));
     for commands in [vec![first], vec![undone, second]] {
-        log.publish(commands.iter().map(|command| encode_command(command, sagamore_core::Timestamp(0))).collect())
+        log.publish(commands.iter().map(|command| encode_command(command, sagamore::core::Timestamp(0))).collect())
             .await
             .expect("publish");
         let turned = participant.turn(NOW, &mut rng).await.expect("turn");

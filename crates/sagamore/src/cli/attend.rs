@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use axum::Router;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sagamore_server::{Entry, Waiting, http, metrics_help};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::output::Exit;
 use crate::config::Settings;
 use crate::crew::STOP_MAX;
-use crate::http;
-use crate::metrics_help;
+use crate::invocation::StopFuture;
+use crate::output::Exit;
 use crate::stack::Error;
-use crate::waiting::Waiting;
 
 /// How long requests may go on after the stop before the work stops under them.
 const REQUESTS_MAX: Duration = Duration::from_secs(1);
@@ -30,8 +28,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct Attended {
     server: JoinHandle<std::io::Result<()>>,
     stop_serving: oneshot::Sender<()>,
-    terminate: Signal,
-    interrupt: Signal,
+    stop: StopFuture,
 }
 
 /// What works behind the server.
@@ -44,23 +41,20 @@ pub trait Work {
 }
 
 impl Attended {
-    /// Serves from here on, and from here on a signal is a stop in order.
-    pub fn begin(listener: TcpListener, router: Router) -> Result<Attended> {
+    /// Serves from here on, until `stop` ends.
+    pub fn begin(listener: TcpListener, router: Router, stop: StopFuture) -> Attended {
         let (stop_serving, serving_stops) = oneshot::channel::<()>();
         let server = tokio::spawn(http::serve(listener, router, async move {
             let _ = serving_stops.await;
         }));
-        let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
-        Ok(Attended { server, stop_serving, terminate, interrupt })
+        Attended { server, stop_serving, stop }
     }
 
     /// Waits for the stop: requests first, then the work under them; whatever waits for an outcome is told that it is not
     /// known yet.
     pub async fn until_stopped(mut self, mut work: impl Work) -> Result<Exit> {
         let broken = tokio::select! {
-            _ = self.interrupt.recv() => None,
-            _ = self.terminate.recv() => None,
+            () = &mut self.stop => None,
             broken = work.broken() => Some(anyhow::Error::from(broken)),
             ended = &mut self.server => {
                 ended.context("the HTTP server panicked")?.context("the HTTP server")?;
@@ -135,13 +129,15 @@ pub async fn listen(place: &Place<'_>, allow_unauthenticated: bool) -> Result<Tc
 /// Opens what a process works with, while its address says what it waits for. Gives the listener back.
 pub async fn meanwhile<T>(
     listener: TcpListener,
-    (role, waiting): (&'static str, &Waiting),
+    (role, waiting): (&str, &Waiting),
+    problems: &[&'static Entry],
     open: impl Future<Output = Result<T>>,
 ) -> Result<(TcpListener, T)> {
     let listener = listener.into_std().context("hold the listener")?;
     let twin = TcpListener::from_std(listener.try_clone().context("share the listener")?)?;
     let (opened, is_opened) = oneshot::channel::<()>();
-    let serving = tokio::spawn(http::serve(twin, http::waiting_router(role, waiting.clone()), async move {
+    let router = http::waiting_router(role, waiting.clone(), problems);
+    let serving = tokio::spawn(http::serve(twin, router, async move {
         let _ = is_opened.await;
     }));
     let outcome = open.await?;

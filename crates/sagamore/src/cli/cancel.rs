@@ -3,16 +3,17 @@
 use anyhow::{Result, bail};
 use sagamore_engine::ChainStatus;
 
-use super::output::{self, Exit};
-use super::{CancelArgs, ConfigArgs, Format};
+use super::{CancelArgs, Format};
 use crate::client::Error;
 use crate::http::encoded;
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::{SagaView, Style};
 
 /// Says what it does, asks, and requests it.
-pub async fn run(config: &ConfigArgs, args: CancelArgs) -> Result<Exit> {
-    let client = args.server.client(config)?;
+pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
+    let client = args.server.client(invocation)?;
     let (id, effect) = match client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await {
         Ok(answer) => {
             let saga: SagaView = client.shown(&answer)?;
@@ -42,7 +43,7 @@ pub async fn run(config: &ConfigArgs, args: CancelArgs) -> Result<Exit> {
     match args.server.format.output {
         Format::Json => output::raw(&answer),
         Format::Table => {
-            outln!("{}  cancel requested; see: sagamore watch {}", plain::in_line(&id), plain::quoted(&id))
+            outln!("{}  cancel requested; see: {} watch {}", plain::in_line(&id), invocation.name(), plain::quoted(&id))
         }
     }
     Ok(Exit::Completed)

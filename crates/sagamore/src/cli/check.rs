@@ -3,28 +3,35 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sagamore_inspect::check::{self, Declaration, Finding, Report};
+use sagamore_inspect::check::{self, Finding, Report};
 use sagamore_inspect::files::{self, Written};
-use sagamore_sdk::Service;
 
-use super::output::{self, Exit};
 use super::{CheckArgs, Format};
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
+use crate::story::Story;
 
 /// The largest number of ends that are listed; plans with many failures side by side have hundreds.
 const ENDS_MAX: usize = 20;
 
 /// Prints each problem with its run, and ends with 1; or a summary.
-pub fn run(args: &CheckArgs) -> Result<Exit> {
+pub fn run(invocation: &Invocation, args: &CheckArgs) -> Result<Exit> {
+    let stories: Vec<&Story> = invocation.program.stories().collect();
+    // of two stories the one that has such a file, or else the first
+    let declarations = |is_of: &dyn Fn(&Story) -> bool, names_it: &dyn Fn(&Story) -> bool| {
+        let named = stories.iter().find(|story| names_it(story));
+        let compared = named.or_else(|| stories.iter().find(|story| is_of(story)).filter(|_| args.compare));
+        compared.map(|story| story.declarations())
+    };
     let report = match files::read(&args.file)? {
         Written::Plan(plan) => {
-            let is_ours = args.compare || plan.name.as_str() == sagamore_shop::choreography::NAME;
-            let declared = declarations(&sagamore_shop::choreographed());
-            check::of_plan(&plan, is_ours.then_some(&declared))
+            let names_it = |story: &Story| story.plans.iter().any(|known| known.name == plan.name);
+            check::of_plan(&plan, declarations(&Story::is_observed, &names_it).as_deref())
         }
         Written::Definition(draft) => {
-            let is_ours = args.compare || draft.name.as_str() == sagamore_shop::checkout::NAME;
-            let declared = declarations(&sagamore_shop::services());
-            check::of_definition(draft, is_ours.then_some(&declared))
+            let names_it = |story: &Story| story.sagas.iter().any(|known| known.name == draft.name);
+            let declared = declarations(&Story::is_orchestrated, &names_it);
+            check::of_definition(draft, declared.as_deref())
         }
     };
     match args.format.output {
@@ -32,15 +39,6 @@ pub fn run(args: &CheckArgs) -> Result<Exit> {
         Format::Table => print(&report, &args.file),
     }
     Ok(if report.problems.is_empty() { Exit::Completed } else { Exit::Error })
-}
-
-fn declarations(services: &[Service]) -> Vec<Declaration> {
-    let declaration = |service: &Service| Declaration {
-        service: service.name().clone(),
-        reactions: service.declares(),
-        commands: service.knows().collect(),
-    };
-    services.iter().map(declaration).collect()
 }
 
 fn print(report: &Report, file: &Path) {

@@ -1,4 +1,4 @@
-//! `sagamore dev`: everything in one process, until it is told to stop.
+//! `dev`: everything in one process, until it is told to stop.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -9,30 +9,28 @@ use anyhow::{Context, Result};
 
 use super::DevArgs;
 use super::attend::{self, Attended, Place, Work};
-use super::output::Exit;
-use crate::http;
-use crate::stack::{self, Choreography, Stack};
+use crate::invocation::Invocation;
+use crate::output::Exit;
+use crate::program::Greeting;
+use crate::stack::{self, Stack};
 
 /// Runs until SIGTERM or Ctrl-C.
-pub async fn run(args: DevArgs) -> Result<Exit> {
+pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
     let begun = Instant::now();
-    let listener = attend::listen(&Place::by_flag("sagamore dev", &args.listen), false).await?;
+    let (program, choreography) = (&invocation.program, args.choreography);
+    let command = format!("{} dev", program.name);
+    let listener = attend::listen(&Place::by_flag(&command, &args.listen), false).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     let ephemeral = args.ephemeral.then(tempfile::tempdir).transpose().context("make a temporary directory")?;
     let data: PathBuf = ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
-    if args.choreography {
-        let stack = Choreography::open(&data).await?;
-        sagamore_shop::sample::load(&stack.shop).await.context("load the sample's account and product")?;
-        let attended = Attended::begin(listener, http::choreography_router(stack.app(Some(metrics))))?;
-        greet(address, &data, args.ephemeral, begun.elapsed(), true)?;
-        return attended.until_stopped(stack).await;
+    let stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
+    for samples in &program.story(choreography).samples {
+        samples(stack.server.clone()).await.context("load the sample data")?;
     }
-    let options = stack::Options { sagas_max: args.sagas_max, ..stack::Options::default() };
-    let stack = Stack::open(&data, options).await?;
-    sagamore_shop::sample::load(&stack.shop).await.context("load the sample's account and product")?;
-    let attended = Attended::begin(listener, http::router(stack.app(Some(metrics))))?;
-    greet(address, &data, args.ephemeral, begun.elapsed(), false)?;
+    let router = stack.router(program, choreography, Some(metrics));
+    let attended = Attended::begin(listener, router, invocation.stop()?);
+    greet(invocation, address, &data, args.ephemeral, begun.elapsed(), choreography)?;
     attended.until_stopped(stack).await
 }
 
@@ -46,35 +44,40 @@ impl Work for Stack {
     }
 }
 
-impl Work for Choreography {
-    async fn broken(&mut self) -> stack::Error {
-        Choreography::broken(self).await
-    }
-
-    async fn stop(self, limit: Duration) -> Result<(), stack::Error> {
-        Choreography::stop(self, limit).await
-    }
-}
-
-fn greet(address: SocketAddr, data: &Path, ephemeral: bool, took: Duration, choreography: bool) -> Result<()> {
-    let kept = if ephemeral { " (removed at the end)" } else { "" };
+fn greet(
+    invocation: &Invocation,
+    address: SocketAddr,
+    data: &Path,
+    ephemeral: bool,
+    took: Duration,
+    choreography: bool,
+) -> Result<()> {
+    let (program, kept) = (&invocation.program, if ephemeral { " (removed at the end)" } else { "" });
+    let Greeting { links, commands } = program.greeting;
     let mut out = anstream::stdout().lock();
     writeln!(out, "Sagamore is ready after {} ms.\n", took.as_millis())?;
     writeln!(out, "  server   http://{address}")?;
-    writeln!(out, "  orders   http://{address}/orders")?;
+    for (name, path) in links {
+        writeln!(out, "  {name:<7}  http://{address}{path}")?;
+    }
     writeln!(out, "  sagas    http://{address}/api/v1/sagas")?;
     writeln!(out, "  metrics  http://{address}/metrics")?;
-    let apart = data.join(stack::CHOREOGRAPHY_FOLDER);
-    let folder = if choreography { &apart } else { data };
+    let folder = stack::directory(program, choreography, data);
     writeln!(out, "  data     {}{kept}\n", folder.display())?;
-    if !choreography && apart.exists() {
+    let apart = data.join(stack::CHOREOGRAPHY_FOLDER);
+    if !choreography && program.choreography.is_some() && apart.exists() {
         writeln!(out, "  What `dev --choreography` keeps is apart, in {}: not seen here.\n", apart.display())?;
     }
-    let server = if address.port() == 3000 { String::new() } else { format!(" --server http://{address}") };
+    let flag = if address.port() == 3000 { String::new() } else { format!(" --server http://{address}") };
+    let filled = |command: &str| command.replace("{server}", &format!("http://{address}")).replace("{flag}", &flag);
+    if program.service_names().is_empty() && program.story.sagas.is_empty() {
+        writeln!(out, "Nothing is built in: add sagas and services with sagamore::Program.")?;
+    }
     writeln!(out, "Try next:")?;
-    writeln!(out, "  curl 'http://{address}/saga/start/12345?wait=10'")?;
-    writeln!(out, "  sagamore watch 12345{server}")?;
-    writeln!(out, "  sagamore list{server}")?;
+    for command in commands {
+        writeln!(out, "  {}", filled(command))?;
+    }
+    writeln!(out, "  {} list{flag}", program.name)?;
     out.flush()?;
     Ok(())
 }

@@ -9,11 +9,11 @@ use sagamore_database::Row;
 use sagamore_database::clock::SERVER_TIME;
 use sagamore_engine::{NAMES, NAMES_MAX};
 
-use super::ConfigArgs;
-use super::output::Exit;
 use super::{standing, topics};
 use crate::clock::{self, rfc3339};
 use crate::config::Settings;
+use crate::invocation::Invocation;
+use crate::output::Exit;
 
 /// How far this clock and the server's may be apart: leases go by the server's alone, people's eyes by both.
 const SKEW_MAX: Duration = Duration::from_secs(2);
@@ -25,8 +25,9 @@ const SILENT: &str = "Is kafka.brokers right, can they be reached from here, and
 const NOBODY: &str = "Is kafka.brokers right, and do they run?";
 
 /// Prints a line for each thing; ends with 1 when one is wrong.
-pub async fn run(config: &ConfigArgs) -> Result<Exit> {
-    let settings = Settings::load(config.config.as_deref())?;
+pub async fn run(invocation: &Invocation) -> Result<Exit> {
+    let settings = invocation.settings()?;
+    let (program, story) = (&invocation.program, invocation.story(&settings));
     let mut sound = true;
     let mut say = |what: &str, found: Result<String, String>| match found {
         Ok(detail) => outln!("ok    {what}: {detail}"),
@@ -46,17 +47,17 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
         Ok((kafka, brokers)) => {
             let addresses: Vec<String> = brokers.into_iter().map(|broker| broker.address).collect();
             say("brokers", Ok(addresses.join(", ")));
-            let compared = topics::compare_with(&settings, kafka).await.map_err(|error| error.to_string());
+            let compared = topics::compare_with(program, &settings, kafka).await.map_err(|error| error.to_string());
             let verdict = compared.and_then(|wrong| {
                 if wrong.is_empty() { Ok("as configured".to_owned()) } else { Err(wrong.join("\n      ")) }
             });
             say("topics", verdict);
-            let kept = topics::kept_too_long(&settings, kafka).await?;
+            let kept = topics::kept_too_long(program, &settings, kafka).await?;
             let days = settings.barrier.retention_days;
             let shorter =
                 format!("{days} days, longer than a topic of commands and its dead letters keep their records");
             let is_owned = owned(&settings).await;
-            say("progress of the groups", standing::advancing(&settings, kafka, is_owned).await);
+            say("progress of the groups", standing::advancing(&settings, story, kafka, is_owned).await);
             say("retention of the barriers", if kept.is_empty() { Ok(shorter) } else { Err(kept.join("\n      ")) });
         }
         Err(why) => say("brokers", Err(why)),
@@ -72,13 +73,14 @@ pub async fn run(config: &ConfigArgs) -> Result<Exit> {
     if let Some(found) = forgetting(&settings).await {
         say("what barriers have forgotten", found);
     }
-    if settings.choreography
+    if story.is_observed()
         && let Some(found) = unended(&settings).await
     {
         say("chains that do not end", found);
     }
-    let mut names = vec!["engine", "order", "payment", "inventory", "shipping"];
-    names.extend(settings.choreography.then_some("observer"));
+    let mut names = vec!["engine"];
+    names.extend(settings.services().into_iter().map(|(name, _)| name));
+    names.extend(story.is_observed().then_some("observer"));
     let asked = futures_util::future::join_all(names.iter().map(|name| database(&settings, name))).await;
     let (mut found, mut clocks) = (Vec::new(), Vec::new());
     for (name, asked) in names.into_iter().zip(asked) {
@@ -129,9 +131,8 @@ async fn forgetting(settings: &Settings) -> Option<Result<String, String>> {
     let told: BTreeMap<String, Timestamp> = rows.iter().filter_map(told).collect();
     // a horizon lies two days before the retention, and is told every ten minutes
     let due = clock::now().minus(settings.barrier_retention()).minus(Duration::from_secs(7 * 24 * 3600));
-    let silent = settings.services().map(|(name, _)| name);
-    let silent: Vec<&str> =
-        silent.into_iter().filter(|name| told.get(*name).is_none_or(|before| *before < due)).collect();
+    let silent = settings.services().into_iter().map(|(name, _)| name);
+    let silent: Vec<&str> = silent.filter(|name| told.get(*name).is_none_or(|before| *before < due)).collect();
     (oldest < due).then(|| match silent.as_slice() {
         [] => Ok(format!("all services, before {}", rfc3339(told.values().min().copied().unwrap_or(due)))),
         silent => Err(format!(
@@ -206,7 +207,7 @@ struct Clock {
     unsure: Duration,
 }
 
-async fn database(settings: &Settings, name: &'static str) -> Result<Answered, String> {
+async fn database(settings: &Settings, name: &str) -> Result<Answered, String> {
     let database = settings.database(name).map_err(|error| format!("{error:#}"))?;
     let away = |error| format!("{error}\n      Is its url right, and may its user create schemas there?");
     database.query(SERVER_TIME, ()).await.map_err(away)?; // the connection is made, which takes its time
@@ -225,7 +226,7 @@ async fn database(settings: &Settings, name: &'static str) -> Result<Answered, S
 }
 
 /// A line for each database, but one for all that have the same cause: a server that is away is told once.
-fn together(found: Vec<(&'static str, Result<String, String>)>) -> Vec<(String, Result<String, String>)> {
+fn together(found: Vec<(&str, Result<String, String>)>) -> Vec<(String, Result<String, String>)> {
     let mut lines: Vec<(Vec<&str>, Result<String, String>)> = Vec::new();
     for (name, found) in found {
         match lines.iter_mut().find(|(_, line)| line.is_err() && *line == found) {
@@ -241,7 +242,7 @@ fn together(found: Vec<(&'static str, Result<String, String>)>) -> Vec<(String, 
 }
 
 /// Whether the clocks agree; none when no database answered.
-fn apart(clocks: &[(&'static str, Clock)]) -> Option<Result<String, String>> {
+fn apart(clocks: &[(&str, Clock)]) -> Option<Result<String, String>> {
     let (name, worst) = clocks.iter().max_by_key(|(_, clock)| clock.ahead_ms.abs())?;
     let (apart, unsure) = (Duration::from_millis(worst.ahead_ms.unsigned_abs()), worst.unsure.as_millis());
     let told =

@@ -3,11 +3,11 @@
 use anyhow::{Result, anyhow};
 use sagamore_core::definition::{self, Definition};
 use sagamore_core::plan;
-
-use super::output::Exit;
-use super::{Drawing, GraphArgs};
 use sagamore_inspect::files::{self, Written};
 use sagamore_inspect::{asyncapi, graph};
+
+use super::{Drawing, GraphArgs};
+use crate::output::Exit;
 
 /// Prints the drawing. Only what may run is drawn.
 pub fn run(args: &GraphArgs) -> Result<Exit> {

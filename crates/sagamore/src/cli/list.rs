@@ -5,14 +5,15 @@ use std::io::IsTerminal;
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::output::{self, Exit};
-use super::{ConfigArgs, Format, ListArgs};
+use super::{Format, ListArgs};
 use crate::http::encoded;
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
 use crate::view::{Line, Lines};
 
 /// One page of sagas.
-pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
-    let client = args.server.client(config)?;
+pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
+    let client = args.server.client(invocation)?;
     let mut path = format!("/api/v1/sagas?limit={}", args.limit);
     let filters = [
         ("status", args.status.map(|status| status.as_str().to_owned())),
@@ -34,7 +35,7 @@ pub async fn run(config: &ConfigArgs, args: ListArgs) -> Result<Exit> {
             match (lines.sagas.is_empty(), path.contains('&')) {
                 (true, true) => errln!("no saga of that sort"),
                 (true, false) => {
-                    errln!("no sagas; begin one with: curl '{client}/saga/start/12345?wait=10'");
+                    errln!("no sagas; start one with: {} start [DEFINITION] KEY", invocation.name());
                 }
                 (false, _) => print(&lines),
             }

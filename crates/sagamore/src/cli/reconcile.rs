@@ -10,15 +10,14 @@ use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
 use sagamore_engine::ChainStatus;
 use sagamore_sdk::facts;
-use sagamore_shop::choreography;
 use serde::Serialize;
 
-use super::output::{self, Exit};
-use super::{ConfigArgs, Format, ReconcileArgs};
+use super::{Format, ReconcileArgs};
 use crate::client::{self, Client};
 use crate::clock::{self, rfc3339};
-use crate::config::Settings;
 use crate::http::encoded;
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
 use crate::view::{Line, Lines, SagaView, Style};
 use gather::{Known, Stray};
 use judge::{Inconsistency, Stands};
@@ -49,7 +48,7 @@ struct Report {
     elsewhere: BTreeMap<String, usize>,
     /// Services that do not answer: of what they know nothing was compared.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    unasked: Vec<&'static str>,
+    unasked: Vec<String>,
     /// Suspicious ones that were too many to be looked into.
     #[serde(skip_serializing_if = "is_none")]
     left_out: usize,
@@ -70,15 +69,17 @@ struct Open {
 /// Whom to ask.
 struct Sides {
     sagas: Client,
-    services: Vec<(&'static str, Client)>,
+    services: Vec<(String, Client)>,
+    /// The names of the plans: a chain's id begins with one.
+    plans: Vec<String>,
 }
 
 /// Compares, and has the events of chains told again when that is wanted. Ends with 1 when something is inconsistent.
-pub async fn run(config: &ConfigArgs, args: ReconcileArgs) -> Result<Exit> {
-    let mut sides = Sides::of(config, &args)?;
+pub async fn run(invocation: &Invocation, args: ReconcileArgs) -> Result<Exit> {
+    let mut sides = Sides::of(invocation, &args)?;
     let unasked = sides.leave_out_who_is_away().await?;
     let now = clock::now();
-    let retention = Settings::load(config.config.as_deref())?.barrier_retention();
+    let retention = invocation.settings()?.barrier_retention();
     let comparison = Comparison {
         since: args.since.map(|since| rfc3339(now.minus(since))),
         until: rfc3339(now.minus(BEHIND)),
@@ -127,7 +128,7 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     async fn run(mut self) -> Result<Report> {
-        let names: Vec<&str> = self.sides.services.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = self.sides.services.iter().map(|(name, _)| name.as_str()).collect();
         let mut after = String::new();
         loop {
             let mut range = gather::range(&self.sides.sagas, after, self.page).await?;
@@ -191,7 +192,7 @@ impl Comparison<'_> {
         let Stray { saga, service, stands, stored_at } = stray;
         let old = self.since.as_deref().is_some_and(|since| stored_at.as_str() < since);
         // the observer forgets chains, and not in one moment with the services
-        let forgotten = judge::is_chain(&saga, choreography::NAME) && stored_at < self.remembered;
+        let forgotten = judge::is_chain(&saga, &self.sides.plans) && stored_at < self.remembered;
         if old || forgotten || stored_at >= self.until || !judge::is_suspicious(None, &stands, None) {
             return Ok(());
         }
@@ -217,7 +218,7 @@ impl Comparison<'_> {
     ) -> Result<()> {
         let Some(saga) = self.sides.saga(id).await? else {
             self.looked_into += 1;
-            self.report.inconsistent.extend(judge::unknown(id, stands, choreography::NAME));
+            self.report.inconsistent.extend(judge::unknown(id, stands, &self.sides.plans));
             return Ok(());
         };
         if sort.is_none() || (saga.line.style == Style::Orchestration && saga.journal.is_empty()) {
@@ -258,23 +259,25 @@ impl Report {
 }
 
 impl Sides {
-    fn of(config: &ConfigArgs, args: &ReconcileArgs) -> Result<Sides> {
-        let sagas = args.server.client(config)?;
-        let names = ["order", "payment", "inventory", "shipping"];
-        let services = match &config.config {
-            Some(file) => {
-                let settings = Settings::load(Some(file))?;
+    fn of(invocation: &Invocation, args: &ReconcileArgs) -> Result<Sides> {
+        let (program, sagas) = (&invocation.program, args.server.client(invocation)?);
+        let services = match invocation.config_file() {
+            Some(_) => {
+                let settings = invocation.settings()?;
                 let client = |address: &str| Client::new(&format!("http://{address}"));
-                let services = settings.services().map(|(name, service)| Ok((name, client(&service.listen)?)));
-                services.into_iter().collect::<Result<_>>()?
+                let services = settings.services().into_iter();
+                services
+                    .map(|(name, service)| Ok((name.to_owned(), client(&service.listen)?)))
+                    .collect::<Result<_>>()?
             }
-            None => names.map(|name| (name, sagas.clone())).into(),
+            None => program.service_names().into_iter().map(|name| (name, sagas.clone())).collect(),
         };
-        Ok(Sides { sagas, services })
+        let plans = program.stories().flat_map(|story| &story.plans).map(|plan| plan.name.to_string()).collect();
+        Ok(Sides { sagas, services, plans })
     }
 
     /// Goes on without the services that do not answer, and gives them; fails when none does.
-    async fn leave_out_who_is_away(&mut self) -> Result<Vec<&'static str>> {
+    async fn leave_out_who_is_away(&mut self) -> Result<Vec<String>> {
         let (mut there, mut away, mut why) = (Vec::new(), Vec::new(), None);
         for (name, client) in std::mem::take(&mut self.services) {
             match client.get("/livez").await {
@@ -311,7 +314,7 @@ impl Sides {
     async fn resend(&self, report: &Report) -> Result<usize> {
         let open = report.open.iter().filter(|open| open.style == Style::Choreography).map(|open| open.saga.as_str());
         let inconsistent = report.inconsistent.iter().map(|found| found.saga.as_str());
-        let inconsistent = inconsistent.filter(|id| judge::is_chain(id, choreography::NAME));
+        let inconsistent = inconsistent.filter(|id| judge::is_chain(id, &self.plans));
         let mut chains: Vec<&str> = open.chain(inconsistent).collect();
         chains.sort_unstable();
         chains.dedup();

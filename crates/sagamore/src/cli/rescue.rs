@@ -4,25 +4,26 @@ use anyhow::{Result, bail};
 use sagamore_core::saga::Verb;
 use serde_json::json;
 
-use super::output::{self, Exit};
-use super::{ConfigArgs, Format, RescueArgs};
+use super::{Format, RescueArgs};
 use crate::client::Client;
 use crate::http::encoded;
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::{RESOLVE, SagaView, Style};
 
 /// Finds the step, says what it does, asks, and requests it.
-pub async fn run(config: &ConfigArgs, verb: Verb, args: RescueArgs) -> Result<Exit> {
-    let client = args.server.client(config)?;
+pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Result<Exit> {
+    let client = args.server.client(invocation)?;
     let saga: SagaView = client.shown(&client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?)?;
     let id = saga.line.id.clone();
     let path = format!("/api/v1/sagas/{}", encoded(&id));
     if saga.line.style == Style::Choreography {
-        return of_chain(&client, &path, verb, &args, &saga).await;
+        return of_chain(invocation.name(), &client, &path, verb, &args, &saga).await;
     }
     let step = match args.step {
         Some(step) => step,
-        None => only_step(&saga, verb)?,
+        None => only_step(invocation.name(), &saga, verb)?,
     };
     let name = verb.as_str();
     if !args.yes && !output::agreed(&effect(verb, &step, &saga), &format!("{} it?", capital(name)))? {
@@ -32,18 +33,27 @@ pub async fn run(config: &ConfigArgs, verb: Verb, args: RescueArgs) -> Result<Ex
     let answer = client.post(&format!("{path}/{name}"), body, None).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
-        Format::Table => outln!("{id}  {name} of {step} requested; see: sagamore watch {}", plain::quoted(&id)),
+        Format::Table => {
+            outln!("{id}  {name} of {step} requested; see: {} watch {}", invocation.name(), plain::quoted(&id))
+        }
     }
     Ok(Exit::Completed)
 }
 
 /// A chain has no step that could be asked again: it is over when a person says so, or it goes on by an event.
-async fn of_chain(client: &Client, path: &str, verb: Verb, args: &RescueArgs, saga: &SagaView) -> Result<Exit> {
+async fn of_chain(
+    program: &str,
+    client: &Client,
+    path: &str,
+    verb: Verb,
+    args: &RescueArgs,
+    saga: &SagaView,
+) -> Result<Exit> {
     let (id, status) = (&saga.line.id, saga.line.status.as_str());
     if verb != Verb::Resolve || args.step.is_some() {
         bail!(
             "{id} is a choreography: nobody asks its services for a step. It goes on when whoever is late comes back, or when \
-             lost events are told again (sagamore reconcile --resend). Once a person has taken care of it: sagamore resolve \
+             lost events are told again ({program} reconcile --resend). Once a person has taken care of it: {program} resolve \
              {} --reason WHY",
             plain::quoted(id)
         );
@@ -64,14 +74,14 @@ async fn of_chain(client: &Client, path: &str, verb: Verb, args: &RescueArgs, sa
 }
 
 /// The one step of which this can be decided.
-fn only_step(saga: &SagaView, verb: Verb) -> Result<String> {
+fn only_step(program: &str, saga: &SagaView, verb: Verb) -> Result<String> {
     let (id, name) = (&saga.line.id, verb.as_str());
     let waiting = saga.steps.iter().filter(|step| step.allowed_actions.iter().any(|allowed| allowed == name));
     let waiting: Vec<&str> = waiting.map(|step| step.name.as_str()).collect();
     match waiting.as_slice() {
         [step] => Ok((*step).to_owned()),
         [] => bail!(
-            "{id} is {}, and no step of it takes a {name} now; see: sagamore show {}",
+            "{id} is {}, and no step of it takes a {name} now; see: {program} show {}",
             saga.line.status.as_str(),
             plain::quoted(id)
         ),

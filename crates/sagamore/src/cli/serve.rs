@@ -1,66 +1,90 @@
-//! `sagamore serve`: an orchestrator on Kafka and PostgreSQL, with the HTTP API.
+//! `serve`: an orchestrator on Kafka and PostgreSQL, with the HTTP API.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sagamore_core::Definition;
+use sagamore_core::{Definition, Plan};
 use sagamore_engine::{Handle, Options, Orchestrator};
 use sagamore_kafka::Kafka;
+use sagamore_server::http::routes::Routes;
+use sagamore_server::http::{self, App};
+use sagamore_server::{Server, Waiting};
 use sagamore_transport::Transport;
 
 use super::attend::{self, Attended, Place, Work};
-use super::output::Exit;
-use super::{ConfigArgs, ServeArgs, bench, observe, topics};
+use super::{ServeArgs, observe, topics};
+use crate::brokers::KafkaHealth;
 use crate::config::Settings;
 use crate::crew::Crew;
-use crate::http::{self, App, Services};
+use crate::invocation::Invocation;
+use crate::output::Exit;
 use crate::stack::Error;
-use crate::waiting::Waiting;
 
 /// The pause before a start that found a server missing is tried again.
 pub const PAUSE: Duration = Duration::from_millis(500);
 
+/// The partitions of the topics of commands, where the configuration has no service.
+const COMMAND_PARTITIONS: u32 = 12;
+
 /// Runs until SIGTERM or Ctrl-C.
-pub async fn run(config: &ConfigArgs, args: ServeArgs) -> Result<Exit> {
-    let settings = Settings::load(config.config.as_deref())?;
-    let own = &settings.orchestrator.listen;
-    let place = Place::of(&settings, "sagamore serve", "orchestrator", args.listen.as_deref(), own);
+pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
+    let settings = invocation.settings()?;
+    let program = &invocation.program;
+    let (own, command) = (&settings.orchestrator.listen, format!("{} serve", program.name));
+    let place = Place::of(&settings, &command, "orchestrator", args.listen.as_deref(), own);
     let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
-    let mut definitions = vec![sagamore_shop::checkout().context("the checkout saga")?];
-    if args.bench {
-        definitions.push(bench::definition()?);
-    }
+    let definitions = program.story.sagas.clone();
     let owner = owner(&address.to_string());
     let waiting = Waiting::default();
     let patience = Duration::from_millis(settings.orchestrator.lease_ms) * 5 / 6;
     let kafka = settings.kafka_within("orchestrator", patience)?;
+    let plans = plans(invocation, &settings);
     let opening = async {
         let opened = open(&settings, &owner, definitions, &kafka, &waiting).await?;
-        let chains = if settings.choreography { Some(observe::chains(&settings, &waiting).await?) } else { None };
+        let chains = if plans.is_empty() { None } else { Some(observe::chains(&settings, &plans, &waiting).await?) };
         Ok((opened, chains))
     };
-    let (listener, opened) = attend::meanwhile(listener, ("orchestrator", &waiting), opening).await?;
+    let problems = program.all_problems();
+    let (listener, opened) = attend::meanwhile(listener, ("orchestrator", &waiting), &problems, opening).await?;
     let ((orchestrator, handle), chains) = opened;
-    if settings.choreography {
+    if settings.choreography && program.choreography.is_some() {
         errln!(
             "choreography is set: services that are started with it hear no commands, and sagas that are started here wait \
              for such as are not"
         );
     }
-    let services = Services::at(&settings)?;
-    let app =
-        App { handle, chains, services, shop: None, kafka: Some(kafka.clone()), log: None, metrics: Some(metrics) };
-    let attended = Attended::begin(listener, http::router(app))?;
+    let server = Server { handle: Some(handle.clone()), chains: chains.clone(), ..Server::default() };
+    let own = program.story.routes.iter().fold(Routes::new(), |routes, own| routes.merge(own(&server)));
+    let app = App {
+        handle,
+        chains,
+        services: settings.service_clients()?,
+        definition: program.story.first_saga(),
+        plan: plans.first().map(|plan| plan.name.clone()),
+        sample_input: None,
+        brokers: Some(Arc::new(KafkaHealth::of(&kafka))),
+        log: None,
+        metrics: Some(metrics),
+    };
+    let router = http::router("Sagamore", own.merge(http::orchestrator_routes(app)), &problems);
+    let attended = Attended::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();
     crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
     outln!("Sagamore's orchestrator {owner} is ready: http://{address}");
     attended.until_stopped(crew).await
 }
 
-/// Tries until the servers are there: a start order is nobody's worry.
+/// The plans whose chains the API shows: those beside the sagas, and those of the choreography where it is configured.
+fn plans(invocation: &Invocation, settings: &Settings) -> Vec<Plan> {
+    let program = &invocation.program;
+    let second = program.choreography.iter().filter(|_| settings.choreography).flat_map(|story| &story.plans);
+    program.story.plans.iter().chain(second).cloned().collect()
+}
+
+/// Retries until the servers are there, so that processes may start in any order.
 async fn open(
     settings: &Settings,
     owner: &str,
@@ -76,7 +100,7 @@ async fn open(
         in_flight_max: settings.orchestrator.sagas_max,
         retention: settings.journal_retention(),
         barrier_retention: settings.barrier_retention(),
-        command_partitions: settings.order.partitions,
+        command_partitions: settings.services().first().map_or(COMMAND_PARTITIONS, |(_, first)| first.partitions),
         ..Options::default()
     };
     let transport: Arc<dyn Transport> = Arc::new(kafka.clone());

@@ -1,76 +1,62 @@
-//! `sagamore shop order|payment|inventory|shipping`: one service as a process of its own.
+//! `service NAME`: one service as a process of its own.
 
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use sagamore_kafka::Kafka;
 use sagamore_sdk::{Options, Participant};
-use sagamore_shop::order::choreographed::Placing;
+use sagamore_server::http::routes::Routes;
+use sagamore_server::http::{self, ServiceApp};
+use sagamore_server::{Client, ServiceHost, Waiting};
 
 use super::attend::{self, Attended, Place};
-use super::output::Exit;
 use super::serve::{PAUSE, host};
-use super::{ConfigArgs, ServiceArgs, topics};
-use crate::client::Client;
+use super::{ServiceArgs, topics};
+use crate::brokers::KafkaHealth;
 use crate::config::Settings;
 use crate::crew::Crew;
-use crate::http::{ServiceApp, service_router};
+use crate::invocation::Invocation;
+use crate::output::Exit;
 use crate::stack::Error;
-use crate::waiting::Waiting;
+use crate::story::{ServiceEntry, Story};
 
-/// Runs until SIGTERM or Ctrl-C. While a server is missing it goes on trying, and its listener says what it waits for.
-pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> Result<Exit> {
-    let mut settings = Settings::load(config.config.as_deref())?;
+/// Runs until SIGTERM or Ctrl-C. While a server is missing, its listener reports the reason.
+pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {
+    let mut settings = invocation.settings()?;
     settings.choreography |= args.choreography;
-    let Some((_, own)) = settings.services().into_iter().find(|(service, _)| *service == name) else {
-        bail!("there is no service {name}");
+    let (program, story) = (&invocation.program, invocation.story(&settings));
+    let name = args.name.as_str();
+    let Some(entry) = story.services.iter().find(|entry| entry.name().as_str() == name) else {
+        let names = story.services.iter().map(|entry| entry.name().to_string()).collect::<Vec<_>>().join(", ");
+        bail!("{} has no service {name}; name one of: {names}", program.name);
     };
-    let command = format!("sagamore shop {name}");
-    let place = Place::of(&settings, &command, name, args.listen.as_deref(), &own.listen);
+    let own = settings.service(name).with_context(|| format!("no settings of {name}"))?.clone();
+    let command = format!("{} service {name}", program.name);
+    let place = Place::of(&settings, &command, &format!("services.{name}"), args.listen.as_deref(), &own.listen);
     let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
-    let choreographed = settings.choreography;
-    let all = if choreographed { sagamore_shop::choreographed() } else { sagamore_shop::services() };
-    let service = all.into_iter().find(|service| service.name().as_str() == name);
-    let service = service.with_context(|| format!("the shop has no service {name}"))?;
     // the same name after a restart: the group need not wait until it has given the former process up
     let instance = settings.topic(&format!("{name}-{}-{address}", host()));
     let kafka = settings.kafka(name, Some(instance))?;
-    let database = settings.database(name)?;
-    let partitions = if choreographed { settings.observer.partitions } else { own.partitions };
-    let barrier_retention = settings.barrier_retention();
-    let options = Options { partitions, barrier_retention, ..Options::default() };
-    let mut participant = Participant::new(service, database.clone(), Arc::new(kafka.clone()), options);
-    let clients = |servers: Vec<String>, key: &str| {
-        let clients = servers.iter().map(|server| Client::new(server)).collect::<Result<Vec<_>, _>>();
-        clients.with_context(|| settings.named(key))
-    };
-    let orchestrators = clients(settings.servers(), "orchestrator.servers")?;
-    let observers = clients(settings.observers(), "observer.servers")?;
-    let begins = choreographed && name == sagamore_shop::order::SERVICE;
-    let placing = begins.then(|| Placing::begin(database.clone(), participant.outbox()));
-    let (kept, waiting) = (kafka.clone(), Waiting::default());
-    let metrics = Some(metrics);
+    let partitions = if entry.is_commanded() { own.partitions } else { settings.observer.partitions };
+    let (mut participant, host) = participant(&settings, entry, &kafka, partitions)?;
+    let waiting = Waiting::default();
+    let routes = entry.routes.as_ref().map_or_else(Routes::new, |own| own(&host));
     let app = ServiceApp {
-        name,
-        database,
-        barrier_retention,
-        kafka: kept,
-        choreographed,
-        placing,
-        orchestrators,
-        observers,
+        host,
+        brokers: Arc::new(KafkaHealth::of(&kafka)),
+        plan: story.first_plan(),
         waiting: waiting.clone(),
-        metrics,
+        metrics: Some(metrics),
     };
-    let (topic, key) = match choreographed {
-        true => (sagamore_shop::choreography::BEGINS.to_owned(), "observer.partitions".to_owned()),
-        false => (format!("{name}.commands"), format!("{name}.partitions")),
-    };
-    let attended = Attended::begin(listener, service_router(app))?;
+    let title = format!("Sagamore's service {name}");
+    let router = http::router(&title, http::service_routes(app, routes), &program.all_problems());
+    let (topic, key) = compared(&settings, story, entry);
+    let attended = Attended::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();
-    crew.spawn(name, move |mut stopped| async move {
+    let name = name.to_owned();
+    crew.spawn(name.clone(), move |mut stopped| async move {
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(()),
@@ -79,7 +65,7 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(()),
-            prepared = prepared(&mut participant, name, &waiting) => prepared?,
+            prepared = prepared(&mut participant, &name, &waiting) => prepared?,
         }
         waiting.is_over();
         outln!("Sagamore's service {name} is ready: http://{address}");
@@ -88,7 +74,46 @@ pub async fn run(config: &ConfigArgs, name: &'static str, args: ServiceArgs) -> 
     attended.until_stopped(crew).await
 }
 
-/// Fails unless the topic, if it is there, has as many partitions as are configured. Waits for the brokers.
+/// Returns the participant, which has not run yet, and its parts for the routes.
+fn participant(
+    settings: &Settings,
+    entry: &ServiceEntry,
+    kafka: &Kafka,
+    partitions: u32,
+) -> Result<(Participant, ServiceHost)> {
+    let clients = |servers: Vec<String>, key: &str| {
+        let clients = servers.iter().map(|server| Client::new(server)).collect::<Result<Vec<_>, _>>();
+        clients.with_context(|| settings.named(key))
+    };
+    let (name, database) = (entry.name().clone(), settings.database(entry.name().as_str())?);
+    let (transport, barrier_retention) = (Arc::new(kafka.clone()), settings.barrier_retention());
+    let options = Options { partitions, barrier_retention, ..Options::default() };
+    let participant = Participant::new(entry.service.clone(), database.clone(), transport.clone(), options);
+    let host = ServiceHost {
+        name,
+        database,
+        outbox: participant.outbox(),
+        transport,
+        barrier_retention,
+        reacts: entry.reacts(),
+        is_embedded: false,
+        orchestrators: clients(settings.servers(), "orchestrator.servers")?,
+        observers: clients(settings.observers(), "observer.servers")?,
+    };
+    Ok((participant, host))
+}
+
+/// The topic whose partitions are compared with the configuration, and the key that configures them.
+fn compared(settings: &Settings, story: &Story, entry: &ServiceEntry) -> (String, String) {
+    let name = entry.name();
+    let event = story.plans.first().map(|plan| plan.begins.event.to_string());
+    match event.filter(|_| !entry.is_commanded()) {
+        Some(event) => (event, "observer.partitions".to_owned()),
+        None => (format!("{name}.commands"), settings.key(&format!("services.{name}.partitions"))),
+    }
+}
+
+/// Fails unless the topic, if it exists, has as many partitions as are configured. Waits for the brokers.
 async fn agreed(kafka: &Kafka, topic: &str, key: &str, partitions: u32, waiting: &Waiting) -> Result<(), Error> {
     loop {
         match topics::disagreement(kafka, topic, key, partitions).await {
@@ -102,12 +127,12 @@ async fn agreed(kafka: &Kafka, topic: &str, key: &str, partitions: u32, waiting:
 }
 
 /// Brings the service's tables up to date. Waits for the database.
-async fn prepared(participant: &mut Participant, name: &'static str, waiting: &Waiting) -> Result<(), Error> {
+async fn prepared(participant: &mut Participant, name: &str, waiting: &Waiting) -> Result<(), Error> {
     loop {
         match participant.prepare().await {
             Ok(()) => return Ok(()),
             Err(error) if error.is_transient() => waiting.because(&format!("database of {name}: {error}")),
-            Err(source) => return Err(Error::Service { name, source }),
+            Err(source) => return Err(Error::Service { name: name.to_owned(), source }),
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -3,13 +3,14 @@
 use anyhow::Result;
 use comfy_table::{Table, presets};
 
-use super::output::{self, Exit};
-use super::{ConfigArgs, Format, FormatArgs};
+use super::{Format, FormatArgs};
 use crate::config;
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
 
 /// Prints the values; secrets are hidden.
-pub fn run(config: &ConfigArgs, format: &FormatArgs) -> Result<Exit> {
-    let values = config::explain(config.config.as_deref())?;
+pub fn run(invocation: &Invocation, format: &FormatArgs) -> Result<Exit> {
+    let values = config::explain(&invocation.program.schema(), invocation.config_file())?;
     match format.output {
         Format::Json => output::json(&values)?,
         Format::Table => {

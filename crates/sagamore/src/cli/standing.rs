@@ -1,6 +1,6 @@
 //! `sagamore doctor`: whether the groups that read the topics advance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use sagamore_engine::{ObserverOptions, Options};
@@ -9,6 +9,7 @@ use sagamore_transport::Error;
 
 use super::topics::REPLIES;
 use crate::config::Settings;
+use crate::story::Story;
 
 /// A partition that has records and is read advances in less than this, unless something holds it up.
 const ADVANCES_WITHIN: Duration = Duration::from_secs(10);
@@ -26,9 +27,14 @@ struct Reader {
 type Positions = BTreeMap<(String, u32), (u64, u64)>;
 
 /// Waits until every partition that lags has advanced, or for so long that one is held up. None where nothing lags.
-pub async fn advancing(settings: &Settings, kafka: &Kafka, is_orchestrated: bool) -> Result<String, String> {
+pub async fn advancing(
+    settings: &Settings,
+    story: &Story,
+    kafka: &Kafka,
+    is_orchestrated: bool,
+) -> Result<String, String> {
     let told = |error: Error| error.to_string();
-    let (readers, begun) = (readers(settings), Instant::now());
+    let (readers, begun) = (readers(settings, story), Instant::now());
     let mut waiting = Vec::new();
     let mut idle = Vec::new();
     for reader in &readers {
@@ -72,24 +78,25 @@ fn lagging(group: &Group) -> Positions {
     behind.map(|reach| ((reach.topic.to_string(), reach.partition), (reach.mark, reach.end))).collect()
 }
 
-/// Everybody who reads topics of the shop.
-fn readers(settings: &Settings) -> Vec<Reader> {
+/// Every group that reads topics of the story.
+fn readers(settings: &Settings, story: &Story) -> Vec<Reader> {
     let joins = true;
-    let mut readers = Vec::new();
-    if settings.choreography {
-        let mut events: Vec<String> = Vec::new();
-        for service in sagamore_shop::choreographed() {
-            let topics: Vec<String> = service.reacts_to().map(str::to_owned).collect();
-            events.extend(service.tells().chain(service.reacts_to()).map(str::to_owned));
-            readers.push(Reader { group: service.name().to_string(), topics, joins });
-        }
-        events.sort_unstable();
-        events.dedup();
-        readers.push(Reader { group: ObserverOptions::default().group, topics: events, joins });
-    } else {
-        for (name, _) in settings.services() {
-            readers.push(Reader { group: name.to_owned(), topics: vec![format!("{name}.commands")], joins });
-        }
+    let (mut readers, mut events) = (Vec::new(), BTreeSet::new());
+    for entry in &story.services {
+        let mut topics: Vec<String> = entry.service.reacts_to().map(str::to_owned).collect();
+        events.extend(entry.service.tells().chain(entry.service.reacts_to()).map(str::to_owned));
+        topics.extend(entry.is_commanded().then(|| format!("{}.commands", entry.name())));
+        readers.push(Reader { group: entry.name().to_string(), topics, joins });
+    }
+    let is_known = |name: &str| story.services.iter().any(|entry| entry.name().as_str() == name);
+    for (name, _) in settings.services().into_iter().filter(|(name, _)| !is_known(name)) {
+        readers.push(Reader { group: name.to_owned(), topics: vec![format!("{name}.commands")], joins });
+    }
+    if story.is_observed() {
+        let topics = events.into_iter().collect();
+        readers.push(Reader { group: ObserverOptions::default().group, topics, joins });
+    }
+    if story.is_orchestrated() {
         let group = Options::default().group;
         readers.push(Reader { group, topics: vec![REPLIES.to_owned()], joins: false });
     }
@@ -98,9 +105,12 @@ fn readers(settings: &Settings) -> Vec<Reader> {
 
 #[cfg(test)]
 mod tests {
+    use sagamore_sdk::Service;
     use sagamore_transport::Reach;
 
     use super::*;
+    use crate::program::Program;
+    use crate::story::toy;
 
     #[test]
     fn a_partition_that_does_not_advance_is_named_with_its_group() {
@@ -112,14 +122,16 @@ mod tests {
     }
 
     #[test]
-    fn services_orchestrators_and_the_observer_are_looked_at() {
-        let groups = |settings: &Settings| readers(settings).into_iter().map(|reader| reader.group).collect::<Vec<_>>();
-        let services = ["order", "payment", "inventory", "shipping"];
-        let mut settings = Settings::default();
-        let orchestrated = groups(&settings);
-        settings.choreography = true;
-        let choreographed = groups(&settings);
-        assert_eq!(orchestrated, [&services[..], &["sagamore.orchestrator"]].concat());
-        assert_eq!(choreographed, [&services[..], &["sagamore.observer"]].concat());
+    fn services_orchestrators_and_the_observer_are_read() {
+        let program = Program::named("trip")
+            .service(|| Service::named("seats"))
+            .choreography(|story| story.plan(toy::visit).service(|| Service::named("host")));
+        let settings = Settings::of(&program.schema());
+        let groups = |choreography: bool| {
+            let readers = readers(&settings, program.story(choreography)).into_iter();
+            readers.map(|reader| reader.group).collect::<Vec<_>>()
+        };
+        assert_eq!(groups(false), ["seats", "host", "sagamore.orchestrator"]);
+        assert_eq!(groups(true), ["host", "seats", "sagamore.observer"]);
     }
 }

@@ -7,11 +7,12 @@ use anyhow::{Context, Result, bail};
 use sagamore_core::Body;
 use serde::Serialize;
 
-use super::output::{self, Exit};
-use super::{ConfigArgs, Format, StartArgs};
+use super::{Format, StartArgs};
 use crate::client::Error;
 use crate::draw;
 use crate::http::WAIT_S_MAX;
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
 use crate::plain;
 use crate::view::Standing;
 
@@ -28,15 +29,18 @@ struct StartBody<'a> {
 }
 
 /// Starts a saga; with `--wait` ends with the exit code of its outcome.
-pub async fn run(config: &ConfigArgs, args: StartArgs) -> Result<Exit> {
+pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
     let (definition, key) = match args.saga.as_slice() {
-        [key] => ("checkout", key.as_str()),
-        [definition, key, ..] => (definition.as_str(), key.as_str()),
+        [key] => match invocation.program.story.first_saga() {
+            Some(saga) => (saga.to_string(), key.as_str()),
+            None => bail!("name the definition as well: start DEFINITION {key}"),
+        },
+        [definition, key, ..] => (definition.clone(), key.as_str()),
         [] => bail!("name the business key"),
     };
     let input = args.input.as_deref().map(input).transpose()?;
-    let client = args.server.client(config)?;
-    let body = serde_json::to_vec(&StartBody { definition, key, input: input.as_ref() })?;
+    let client = args.server.client(invocation)?;
+    let body = serde_json::to_vec(&StartBody { definition: &definition, key, input: input.as_ref() })?;
     let until = args.wait.map(|wait| Instant::now() + wait);
     let (mut was_reached, mut away_since) = (false, None);
     loop {
@@ -67,7 +71,11 @@ pub async fn run(config: &ConfigArgs, args: StartArgs) -> Result<Exit> {
             return Ok(match (args.wait, outcome) {
                 (Some(_), Some(outcome)) => outcome,
                 (Some(wait), None) => {
-                    errln!("not at rest after {wait:?}; go on with: sagamore watch {}", plain::quoted(&standing.id));
+                    errln!(
+                        "not at rest after {wait:?}; go on with: {} watch {}",
+                        invocation.name(),
+                        plain::quoted(&standing.id)
+                    );
                     Exit::Timeout
                 }
                 (None, _) => Exit::Completed,

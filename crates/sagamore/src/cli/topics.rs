@@ -8,10 +8,13 @@ use comfy_table::{Table, presets};
 use sagamore_kafka::{Kafka, Topic};
 use sagamore_transport::{Transport, wire};
 
-use super::output::Exit;
-use super::{ConfigArgs, TopicsCommand};
+use super::TopicsCommand;
 use crate::config::Settings;
+use crate::invocation::Invocation;
+use crate::output::Exit;
+use crate::program::Program;
 use crate::stack;
+use crate::story::{ServiceEntry, Story};
 
 /// From this many brokers on a record survives the loss of one of them.
 const REPLICATION: u32 = 3;
@@ -28,10 +31,10 @@ struct Wanted {
 }
 
 /// Makes or compares.
-pub async fn run(config: &ConfigArgs, command: &TopicsCommand) -> Result<Exit> {
-    let settings = Settings::load(config.config.as_deref())?;
+pub async fn run(invocation: &Invocation, command: &TopicsCommand) -> Result<Exit> {
+    let settings = invocation.settings()?;
     let kafka = settings.kafka("topics", None)?;
-    let wanted = wanted(&settings);
+    let wanted = wanted(&invocation.program, &settings);
     if matches!(command, TopicsCommand::Apply) {
         for topic in &wanted {
             kafka.create_topic(&topic.name, topic.partitions).await?;
@@ -57,16 +60,16 @@ pub async fn reply_partitions(kafka: &Kafka) -> Option<u32> {
 }
 
 /// What is wrong with the topics.
-pub async fn compare_with(settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
+pub async fn compare_with(program: &Program, settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
-    Ok(wrong(&wanted(settings), &there))
+    Ok(wrong(&wanted(program, settings), &there))
 }
 
 /// Which topics keep their records for as long as the barriers remember them, or longer: what is delivered again then, or
 /// sent again out of the dead letters, would be carried out twice.
-pub async fn kept_too_long(settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
+pub async fn kept_too_long(program: &Program, settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
-    Ok(too_long(settings.barrier_retention(), settings, &there))
+    Ok(too_long(settings.barrier_retention(), &heard(program, settings), &there))
 }
 
 /// Says so when a live topic has another number of partitions than `key` of the configuration. To be asked before anything
@@ -94,11 +97,11 @@ fn divided_otherwise(there: &[Topic], topic: &str, key: &str, configured: u32) -
 }
 
 /// A command, or an event, is delivered for as long as its topic keeps it, and once more as a dead letter that is sent again.
-fn too_long(barrier: Duration, settings: &Settings, there: &[Topic]) -> Vec<String> {
+fn too_long(barrier: Duration, heard: &BTreeSet<String>, there: &[Topic]) -> Vec<String> {
     let days = |time: Duration| time.as_secs() / (24 * 3600);
     let mut told = Vec::new();
-    for heard in heard(settings) {
-        let topics = [heard.clone(), wire::dead_letter_topic(&heard).to_string()];
+    for heard in heard {
+        let topics = [heard.clone(), wire::dead_letter_topic(heard).to_string()];
         let mut kept = Some(Duration::ZERO);
         for topic in topics.iter().filter_map(|name| there.iter().find(|topic| topic.name == *name)) {
             kept = kept.zip(topic.retention).map(|(sum, kept)| sum.saturating_add(kept));
@@ -125,11 +128,31 @@ fn too_long(barrier: Duration, settings: &Settings, there: &[Topic]) -> Vec<Stri
 }
 
 /// Every topic of which a record leads to something that must not happen twice.
-fn heard(settings: &Settings) -> BTreeSet<String> {
-    let commands = settings.services().map(|(service, _)| format!("{service}.commands"));
-    let events = sagamore_shop::choreographed();
-    let events = events.iter().filter(|_| settings.choreography).flat_map(|service| service.reacts_to());
-    commands.into_iter().chain(events.map(str::to_owned)).collect()
+fn heard(program: &Program, settings: &Settings) -> BTreeSet<String> {
+    let commands = commanded(program, settings).into_iter().map(|(service, _)| format!("{service}.commands"));
+    let events = reacting(program, settings).flat_map(|entry| entry.service.reacts_to().map(str::to_owned));
+    commands.chain(events).collect()
+}
+
+/// The services that consume commands, with the partitions of their topics: those of the main story, and those that only the
+/// configuration names.
+fn commanded<'a>(program: &Program, settings: &'a Settings) -> Vec<(&'a str, u32)> {
+    let is_of = |story: &Story, name: &str, wanted: fn(&ServiceEntry) -> bool| {
+        story.services.iter().any(|entry| entry.name().as_str() == name && wanted(entry))
+    };
+    let is_commanded = |name: &str| {
+        let is_built_in = program.stories().any(|story| is_of(story, name, |_| true));
+        !is_built_in || is_of(&program.story, name, ServiceEntry::is_commanded)
+    };
+    let services = settings.services().into_iter().filter(|(name, _)| is_commanded(name));
+    services.map(|(name, service)| (name, service.partitions)).collect()
+}
+
+/// The services that react to events: of the main story, and of the choreography where it is configured.
+fn reacting<'a>(program: &'a Program, settings: &Settings) -> impl Iterator<Item = &'a ServiceEntry> {
+    let second = program.choreography.iter().filter(|_| settings.choreography);
+    let stories = std::iter::once(&program.story).chain(second.collect::<Vec<_>>());
+    stories.flat_map(|story| &story.services).filter(|entry| entry.reacts())
 }
 
 async fn compare(kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<String>)> {
@@ -173,43 +196,48 @@ fn wrong(wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
     wanted.iter().filter_map(differs).collect()
 }
 
-fn wanted(settings: &Settings) -> Vec<Wanted> {
+fn wanted(program: &Program, settings: &Settings) -> Vec<Wanted> {
     let mut wanted = vec![Wanted { name: REPLIES.into(), partitions: settings.orchestrator.partitions }];
-    for (name, service) in settings.services() {
-        wanted.push(Wanted { name: format!("{name}.commands"), partitions: service.partitions });
+    for (name, partitions) in commanded(program, settings) {
+        wanted.push(Wanted { name: format!("{name}.commands"), partitions });
     }
     let letters = wanted
         .iter()
         .map(|topic| Wanted { name: wire::dead_letter_topic(&topic.name).to_string(), partitions: topic.partitions });
     let letters: Vec<Wanted> = letters.collect();
     let single = [wire::HORIZON_TOPIC, wire::PROBE_TOPIC].map(|name| Wanted { name: name.into(), partitions: 1 });
-    wanted.into_iter().chain(letters).chain(single).chain(events(settings)).collect()
+    wanted.into_iter().chain(letters).chain(single).chain(events(program, settings)).collect()
 }
 
-/// Every event of the shop's choreography, and its dead letters where a service reacts to it.
-fn events(settings: &Settings) -> Vec<Wanted> {
+/// Every event of the stories, and its dead letters where a service reacts to it.
+fn events(program: &Program, settings: &Settings) -> Vec<Wanted> {
     let partitions = settings.observer.partitions;
-    let mut wanted = Vec::new();
-    if settings.choreography {
-        for service in sagamore_shop::choreographed() {
-            wanted.extend(service.tells().map(|event| Wanted { name: event.to_owned(), partitions }));
-            wanted.extend(service.reacts_to().map(|event| Wanted { name: event.to_owned(), partitions }));
-            let letters = service.reacts_to().map(|event| wire::dead_letter_topic(event).to_string());
-            wanted.extend(letters.map(|name| Wanted { name, partitions }));
-        }
-        wanted.sort_by(|one, other| one.name.cmp(&other.name));
-        wanted.dedup_by(|one, other| one.name == other.name);
+    let mut names = BTreeSet::new();
+    for entry in reacting(program, settings) {
+        names.extend(entry.service.tells().map(str::to_owned));
+        names.extend(entry.service.reacts_to().map(str::to_owned));
+        names.extend(entry.service.reacts_to().map(|event| wire::dead_letter_topic(event).to_string()));
     }
-    wanted
+    names.into_iter().map(|name| Wanted { name, partitions }).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use sagamore_sdk::Service;
+
     use super::*;
+
+    fn of_four_services() -> (Program, Settings) {
+        let names = ["order", "payment", "inventory", "shipping"];
+        let program =
+            names.into_iter().fold(Program::named("shop"), |program, name| program.service(|| Service::named(name)));
+        let settings = Settings::of(&program.schema());
+        (program, settings)
+    }
 
     #[test]
     fn what_is_kept_for_longer_than_the_barriers_remember_is_told() {
-        let settings = Settings::default();
+        let (program, settings) = of_four_services();
         let topic = |name: &str, days: Option<u64>| Topic {
             name: name.into(),
             partitions: 12,
@@ -228,7 +256,7 @@ mod tests {
             topic("sagamore.replies", None), // old replies change nothing
             topic("somebody.commands", None),
         ];
-        let told = too_long(settings.barrier_retention(), &settings, &there);
+        let told = too_long(settings.barrier_retention(), &heard(&program, &settings), &there);
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[0].contains("inventory.commands-dlt: one of them keeps its records for ever"), "{told:?}");
         assert!(told[1].contains("payment.commands and payment.commands-dlt keep") && told[1].contains("30 days"));
@@ -260,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_divided_otherwise_is_told() {
-        let settings = Settings::default();
+        let (program, settings) = of_four_services();
         let topic = |name: &str, partitions| Topic {
             name: name.into(),
             partitions,
@@ -270,13 +298,13 @@ mod tests {
             stamped_by_brokers: Some(true),
         };
         let mut there: Vec<Topic> =
-            wanted(&settings).iter().map(|topic_| topic(&topic_.name, topic_.partitions)).collect();
-        assert_eq!(wrong(&wanted(&settings), &there), [] as [String; 0]);
+            wanted(&program, &settings).iter().map(|topic_| topic(&topic_.name, topic_.partitions)).collect();
+        assert_eq!(wrong(&wanted(&program, &settings), &there), [] as [String; 0]);
         assert_eq!(there.len(), 12, "replies and four services, each with its dead letters, the horizon and the probe");
         there[2].stamped_by_brokers = Some(false);
         there[0].partitions = 24;
         there.remove(1);
-        let told = wrong(&wanted(&settings), &there).join("\n");
+        let told = wrong(&wanted(&program, &settings), &there).join("\n");
         assert!(
             told.contains("sagamore.replies: has 24 partitions") && told.contains("order.commands: missing"),
             "{told}"

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::output::{self, Exit};
-use super::{ConfigArgs, Format, ShowArgs};
+use super::{Format, ShowArgs};
 use crate::draw;
 use crate::http::encoded;
+use crate::invocation::Invocation;
+use crate::output::{self, Exit};
 use crate::view::{SagaView, standing};
 
 /// How often the server is asked.
@@ -18,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const AWAY_MAX: Duration = Duration::from_secs(30);
 
 /// Ends with the exit code of the outcome.
-pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
-    let client = args.server.client(config)?;
+pub async fn run(invocation: &Invocation, args: ShowArgs) -> Result<Exit> {
+    let client = args.server.client(invocation)?;
     let path = format!("/api/v1/sagas/{}", encoded(&args.id));
     let live = std::io::stdout().is_terminal() && args.server.format.output == Format::Table;
     let (mut seen, mut lines_drawn) = (None, 0);
@@ -45,7 +46,7 @@ pub async fn run(config: &ConfigArgs, args: ShowArgs) -> Result<Exit> {
                     if live && lines_drawn > 0 {
                         out!("\x1b[{lines_drawn}A\x1b[J");
                     }
-                    let drawn = draw::saga(&view);
+                    let drawn = draw::saga(&view, invocation.name());
                     lines_drawn = drawn.lines().count();
                     out!("{drawn}");
                 }

@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 
-use super::{SaslSettings, Settings, TlsSettings, origin};
+use super::{SaslSettings, Schema, Settings, TlsSettings, origin};
 
 /// So many letters may be wrong in a key for which another one is suggested.
 const LETTERS_WRONG_MAX: usize = 2;
 
-/// Every key that has a value.
-pub fn known() -> Vec<String> {
-    let mut keys = BTreeMap::new();
-    origin::flatten(String::new(), &full(), &mut keys);
-    keys.into_keys().collect()
+/// The keys of one schema.
+pub struct Keys {
+    /// The defaults with every table that may be absent.
+    full: Json,
 }
 
 /// Whether `key` is in the table `table`.
@@ -21,51 +20,80 @@ pub fn below(key: &str, table: &str) -> bool {
     key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Whether the key is a table with keys of its own.
-pub fn is_table(key: &str) -> bool {
-    known().iter().any(|known| below(known, key))
-}
+impl Keys {
+    /// The keys of this schema.
+    pub fn of(schema: &Schema) -> Keys {
+        let mut all = Settings::of(schema);
+        let sasl =
+            SaslSettings { mechanism: String::new(), username: String::new(), password: None, password_file: None };
+        (all.kafka.tls, all.kafka.sasl) = (Some(TlsSettings::default()), Some(sasl));
+        all.postgres.tls = Some(TlsSettings::default());
+        Keys { full: serde_json::to_value(&all).expect("settings hold only what JSON can hold") }
+    }
 
-/// Whether the key takes this value.
-pub fn fits(key: &str, value: &Json) -> bool {
-    let mut all = full();
-    set(&mut all, key, value.clone());
-    serde_json::from_value::<Settings>(all).is_ok()
-}
+    /// Every key that has a value.
+    pub fn known(&self) -> Vec<String> {
+        let mut keys = BTreeMap::new();
+        origin::flatten(String::new(), &self.full, &mut keys);
+        keys.into_keys().collect()
+    }
 
-/// The text of a variable as what the key takes; none when it does not fit. Text keys take any text as it is.
-pub fn value_of(key: &str, text: &str) -> Option<Json> {
-    if is_table(key) {
-        return None;
+    /// Whether the key is a table with keys of its own.
+    pub fn is_table(&self, key: &str) -> bool {
+        self.known().iter().any(|known| below(known, key))
     }
-    if fits(key, &Json::from(text)) {
-        return Some(Json::from(text));
-    }
-    let value = match text {
-        "true" => Json::from(true),
-        "false" => Json::from(false),
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Json::from(digits.parse::<u64>().ok()?),
-        _ => return None,
-    };
-    fits(key, &value).then_some(value)
-}
 
-/// What the key takes, in words; none for a table.
-pub fn wanted(key: &str) -> Option<String> {
-    if is_table(key) {
-        return None;
+    /// Whether the key takes this value.
+    pub fn fits(&self, key: &str, value: &Json) -> bool {
+        let mut all = self.full.clone();
+        set(&mut all, key, value.clone());
+        serde_json::from_value::<Settings>(all).is_ok()
     }
-    if fits(key, &Json::from("text")) {
-        return Some("a text".to_owned());
+
+    /// The text of a variable as what the key takes; none when it does not fit. Text keys take any text as it is.
+    pub fn value_of(&self, key: &str, text: &str) -> Option<Json> {
+        if self.is_table(key) {
+            return None;
+        }
+        if self.fits(key, &Json::from(text)) {
+            return Some(Json::from(text));
+        }
+        let value = match text {
+            "true" => Json::from(true),
+            "false" => Json::from(false),
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Json::from(digits.parse::<u64>().ok()?),
+            _ => return None,
+        };
+        self.fits(key, &value).then_some(value)
     }
-    if fits(key, &Json::from(true)) {
-        return Some("true or false".to_owned());
+
+    /// What the key takes, in words; none for a table.
+    pub fn wanted(&self, key: &str) -> Option<String> {
+        if self.is_table(key) {
+            return None;
+        }
+        if self.fits(key, &Json::from("text")) {
+            return Some("a text".to_owned());
+        }
+        if self.fits(key, &Json::from(true)) {
+            return Some("true or false".to_owned());
+        }
+        let bounds = [u64::MAX, u64::from(u32::MAX), u64::from(u16::MAX)];
+        Some(match bounds.into_iter().find(|most| self.fits(key, &Json::from(*most))) {
+            Some(u64::MAX) | None => "a whole number".to_owned(),
+            Some(most) => format!("a whole number from 0 to {most}"),
+        })
     }
-    let bounds = [u64::MAX, u64::from(u32::MAX), u64::from(u16::MAX)];
-    Some(match bounds.into_iter().find(|most| fits(key, &Json::from(*most))) {
-        Some(u64::MAX) | None => "a whole number".to_owned(),
-        Some(most) => format!("a whole number from 0 to {most}"),
-    })
+
+    /// The keys that are missing in tables of which others are set.
+    pub fn missing(&self, all: &Json) -> Vec<String> {
+        let is_missing = |key: &String| {
+            let Some((table, name)) = key.rsplit_once('.') else { return false };
+            let table = all.pointer(&format!("/{}", table.replace('.', "/"))).and_then(Json::as_object);
+            table.is_some_and(|table| !table.contains_key(name)) && !self.fits(key, &Json::Null)
+        };
+        self.known().into_iter().filter(is_missing).collect()
+    }
 }
 
 /// Sets a key, and makes the tables around it where there are none.
@@ -79,16 +107,6 @@ pub fn set(all: &mut Json, key: &str, value: Json) {
     }
 }
 
-/// The keys that are missing in tables of which others are set.
-pub fn missing(all: &Json) -> Vec<String> {
-    let is_missing = |key: &String| {
-        let Some((table, name)) = key.rsplit_once('.') else { return false };
-        let table = all.pointer(&format!("/{}", table.replace('.', "/"))).and_then(Json::as_object);
-        table.is_some_and(|table| !table.contains_key(name)) && !fits(key, &Json::Null)
-    };
-    known().into_iter().filter(is_missing).collect()
-}
-
 /// The key that was meant: misspelt, or put into another table.
 pub fn likely<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     let wrong = |candidate: &&String| strsim::damerau_levenshtein(key, candidate);
@@ -97,32 +115,25 @@ pub fn likely<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     nearest.or_else(|| known.iter().find(|known| known.ends_with(&last))).map(String::as_str)
 }
 
-/// The defaults with every table that may be absent.
-fn full() -> Json {
-    let mut all = Settings::default();
-    let sasl = SaslSettings { mechanism: String::new(), username: String::new(), password: None, password_file: None };
-    (all.kafka.tls, all.kafka.sasl) = (Some(TlsSettings::default()), Some(sasl));
-    all.postgres.tls = Some(TlsSettings::default());
-    serde_json::to_value(&all).expect("settings hold only what JSON can hold")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::schema;
 
     #[test]
     fn each_key_takes_what_it_is() {
-        let check = |key: &str, words: Option<&str>| assert_eq!(wanted(key).as_deref(), words, "{key}");
+        let keys = Keys::of(&schema());
+        let check = |key: &str, words: Option<&str>| assert_eq!(keys.wanted(key).as_deref(), words, "{key}");
         check("namespace", Some("a text"));
-        check("order.url", Some("a text"));
+        check("services.order.url", Some("a text"));
         check("kafka.tls.ca", Some("a text"));
         check("choreography", Some("true or false"));
-        check("order.partitions", Some("a whole number from 0 to 4294967295"));
+        check("services.order.partitions", Some("a whole number from 0 to 4294967295"));
         check("kafka.replication", Some("a whole number from 0 to 65535"));
         check("barrier.retention_days", Some("a whole number"));
         check("kafka.sasl", None);
-        for key in known() {
-            assert!(wanted(&key).is_some(), "{key}");
+        for key in keys.known() {
+            assert!(keys.wanted(&key).is_some(), "{key}");
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use super::Settings;
+use super::{Schema, Settings};
 
 /// What stands where a secret is.
 const HIDDEN: &str = "(hidden)";
@@ -24,15 +24,17 @@ pub struct Value {
 }
 
 /// Every value with its origin.
-pub fn explain(file: Option<&Path>) -> Result<Vec<Value>> {
-    let settings = Settings::load(file)?;
+pub fn explain(schema: &Schema, file: Option<&Path>) -> Result<Vec<Value>> {
+    let settings = Settings::load(schema, file)?;
     let mut all = BTreeMap::new();
     flatten(String::new(), &serde_json::to_value(&settings).context("write the settings")?, &mut all);
     let value = |(key, value): (String, Json)| {
         let origin = settings.source.place(&key).unwrap_or_else(|| "default".to_owned());
-        Value { value: shown(&key, &value), key, origin }
+        Value { value: shown(&key, &value), key: schema.shown_key(&key).to_owned(), origin }
     };
-    Ok(all.into_iter().map(value).collect())
+    let mut values: Vec<Value> = all.into_iter().map(value).collect();
+    values.sort_by(|one, other| one.key.cmp(&other.key));
+    Ok(values)
 }
 
 /// Every value that is no table, by its key.
@@ -80,7 +82,7 @@ mod tests {
         let text = "[postgres]\nurl = \"postgres://me:secret@db:5432/x\"\n\
                     [kafka.sasl]\nmechanism = \"PLAIN\"\nusername = \"me\"\npassword = \"secret\"\n";
         std::fs::write(&file, text).unwrap();
-        let values = explain(Some(&file)).unwrap();
+        let values = explain(&crate::config::tests::schema(), Some(&file)).unwrap();
         let of = |key: &str| values.iter().find(|value| value.key == key).unwrap_or_else(|| panic!("{key}"));
         assert_eq!(of("postgres.url").value, "postgres://me:(hidden)@db:5432/x");
         assert_eq!(of("kafka.sasl.password").value, "(hidden)");

@@ -79,7 +79,7 @@ mod tests {
         let good = file("good.pem", CERTIFICATE);
         let key = file("good.key", "-----BEGIN EC PRIVATE KEY-----");
         let check = |tls: TlsSettings, parts: &[&str]| {
-            let told = match Settings::default().check_files("kafka.tls", &tls) {
+            let told = match Settings::of(&crate::config::Schema::default()).check_files("kafka.tls", &tls) {
                 Ok(()) => "fine".to_owned(),
                 Err(why) => format!("{why:#}"),
             };

@@ -9,12 +9,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{self, below};
-use super::{PREFIX, SEPARATOR, Settings};
+use super::keys::{self, Keys, below};
+use super::{PREFIX, SEPARATOR, Schema, Settings};
 
 /// Where the values come from.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
+    schema: Schema,
     file: Option<PathBuf>,
     /// Key, of a value or of a table -> line and column in the file, counted from 1.
     places: BTreeMap<String, (usize, usize)>,
@@ -41,19 +42,34 @@ struct Variable {
 
 impl Source {
     /// Reads what the file and the environment set. Fails unless both can be read and hold known keys only.
-    pub fn read(file: Option<&Path>) -> Result<Source> {
+    pub fn read(schema: &Schema, file: Option<&Path>) -> Result<Source> {
         let text = match file {
             Some(file) => std::fs::read_to_string(file)
                 .with_context(|| format!("{}: the configuration cannot be read", file.display()))?,
             None => String::new(),
         };
-        let source = Source::of(file, &text, std::env::vars_os())?;
+        let source = Source::of(schema, file, &text, std::env::vars_os())?;
         let unknown = source.unknown();
         if unknown.is_empty() { Ok(source) } else { bail!("{}", unknown.join("\n")) }
     }
 
-    fn of(file: Option<&Path>, text: &str, variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Source> {
-        let mut source = Source { file: file.map(Path::to_owned), ..Source::default() };
+    /// No place for any value.
+    pub fn of_schema(schema: Schema) -> Source {
+        Source { schema, ..Source::default() }
+    }
+
+    /// Returns the services.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    fn of(
+        schema: &Schema,
+        file: Option<&Path>,
+        text: &str,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Source> {
+        let mut source = Source { file: file.map(Path::to_owned), ..Source::of_schema(schema.clone()) };
         let table = DeTable::parse(text).map_err(|error| {
             let (line, column) = place(text, error.span().map_or(0, |span| span.start));
             let file = file.unwrap_or(Path::new("")).display();
@@ -65,7 +81,8 @@ impl Source {
         for (name, value) in variables.filter(|(_, value)| !value.is_empty()) {
             let Ok(name) = name.into_string() else { continue };
             let Some(words) = name.to_uppercase().strip_prefix(&prefix).map(str::to_lowercase) else { continue };
-            let key = words.replace(SEPARATOR, ".");
+            let key = source.schema.full_key(&words.replace(SEPARATOR, "."));
+            source.schema.admit(&key);
             let Ok(text) = value.into_string() else { bail!("{name}: {key}: this is not UTF-8") };
             source.variables.insert(key, Variable { name, text });
         }
@@ -74,11 +91,14 @@ impl Source {
 
     fn collect(&mut self, parent: &str, table: &DeTable<'_>, text: &str) {
         for (name, value) in table {
-            let key =
-                if parent.is_empty() { name.get_ref().to_string() } else { format!("{parent}.{}", name.get_ref()) };
+            let key = match parent {
+                "" => self.schema.full_key(name.get_ref()),
+                parent => format!("{parent}.{}", name.get_ref()),
+            };
+            self.schema.admit(&key);
             match value.get_ref().as_table() {
                 Some(inner) if !inner.is_empty() => self.collect(&key, inner, text),
-                Some(_) if keys::is_table(&key) => {} // a heading with nothing below it
+                Some(_) if Keys::of(&self.schema).is_table(&key) => {} // a heading with nothing below it
                 Some(_) | None => drop(self.written.insert(key.clone(), written(value.get_ref()))),
             }
             self.places.insert(key, place(text, name.span().start));
@@ -90,24 +110,25 @@ impl Source {
     /// # Errors
     /// Every value that does not fit its key, and every key that is missing in its table, behind its place.
     pub fn settings(&self) -> Result<Settings> {
-        let mut all = serde_json::to_value(Settings::default()).context("write the defaults")?;
+        let keys = Keys::of(&self.schema);
+        let mut all = serde_json::to_value(Settings::of(&self.schema)).context("write the defaults")?;
         let mut wrong = Vec::new();
         for (key, written) in self.written.iter().filter(|(key, _)| !self.variables.contains_key(*key)) {
             match written {
-                Written::Value(value) if keys::fits(key, value) => keys::set(&mut all, key, value.clone()),
+                Written::Value(value) if keys.fits(key, value) => keys::set(&mut all, key, value.clone()),
                 Written::Value(value) => wrong.push(self.misfit(key, &value.to_string())),
                 Written::Other(text) => wrong.push(self.misfit(key, text)),
             }
         }
         for (key, Variable { text, .. }) in &self.variables {
-            match keys::value_of(key, text) {
+            match keys.value_of(key, text) {
                 Some(value) => keys::set(&mut all, key, value),
                 None => wrong.push(self.misfit(key, &format!("\"{text}\""))),
             }
         }
         let lacks =
             |key: &String| format!("{}: this is not set, and has to be with the rest of its table", self.named(key));
-        wrong.extend(keys::missing(&all).iter().map(lacks));
+        wrong.extend(keys.missing(&all).iter().map(lacks));
         if !wrong.is_empty() {
             bail!("{}", wrong.join("\n"));
         }
@@ -115,9 +136,13 @@ impl Source {
     }
 
     fn misfit(&self, key: &str, given: &str) -> String {
-        match keys::wanted(key) {
+        match Keys::of(&self.schema).wanted(key) {
             Some(wanted) => format!("{}: {given} is given, and {wanted} is wanted", self.named(key)),
-            None => format!("{}: this is a table with keys of its own, [{key}], and no value", self.named(key)),
+            None => format!(
+                "{}: this is a table with keys of its own, [{}], and no value",
+                self.named(key),
+                self.schema.shown_key(key)
+            ),
         }
     }
 
@@ -134,21 +159,25 @@ impl Source {
     pub fn named(&self, key: &str) -> String {
         let parent = key.rsplit_once('.').map(|(parent, _)| parent);
         match self.place(key).or_else(|| self.place(parent?)) {
-            Some(place) => format!("{place}: {key}"),
-            None => key.to_owned(),
+            Some(place) => format!("{place}: {}", self.schema.shown_key(key)),
+            None => self.schema.shown_key(key).to_owned(),
         }
     }
 
     /// A line for each key that is none of ours, but not for those in a table that is none.
     fn unknown(&self) -> Vec<String> {
-        let known = keys::known();
+        let known = Keys::of(&self.schema).known();
         let is_known = |key: &str| known.iter().any(|known| known == key || below(known, key));
         let set = self.places.keys().chain(self.variables.keys());
         let topmost =
             set.filter(|key| !is_known(key) && key.rsplit_once('.').is_none_or(|(parent, _)| is_known(parent)));
         topmost
             .map(|key| match keys::likely(key, &known) {
-                Some(likely) => format!("{}: there is no such key; did you mean {likely}?", self.named(key)),
+                Some(likely) => format!(
+                    "{}: there is no such key; did you mean {}?",
+                    self.named(key),
+                    self.schema.shown_key(likely)
+                ),
                 None => format!("{}: there is no such key; `sagamore config` lists those there are", self.named(key)),
             })
             .collect()
@@ -181,9 +210,11 @@ fn place(text: &str, at: usize) -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::schema;
 
     fn of(text: &str, variable: &str, value: &str) -> Source {
-        Source::of(Some(Path::new("s.toml")), text, std::iter::once((variable.into(), value.into()))).expect("TOML")
+        Source::of(&schema(), Some(Path::new("s.toml")), text, std::iter::once((variable.into(), value.into())))
+            .expect("TOML")
     }
 
     fn unknown(text: &str, variable: &str) -> String {
@@ -213,11 +244,14 @@ mod tests {
     #[test]
     fn a_variable_stands_before_the_file() {
         let of = |variable: &str| of("[order]\nlisten = \"x\"\n", variable, "y");
-        assert_eq!(of("PATH").named("order.listen"), "s.toml:2:1: order.listen");
-        assert_eq!(of("SAGAMORE__ORDER__LISTEN").named("order.listen"), "SAGAMORE__ORDER__LISTEN: order.listen");
-        assert_eq!(of("PATH").named("order.url"), "s.toml:1:2: order.url", "missing in its table");
-        assert_eq!(of("PATH").named("payment.listen"), "payment.listen");
-        assert_eq!(of("SAGAMORE__ORDER__LISTEN").settings().expect("sound").order.listen, "y");
+        assert_eq!(of("PATH").named("services.order.listen"), "s.toml:2:1: order.listen");
+        assert_eq!(
+            of("SAGAMORE__ORDER__LISTEN").named("services.order.listen"),
+            "SAGAMORE__ORDER__LISTEN: order.listen"
+        );
+        assert_eq!(of("PATH").named("services.order.url"), "s.toml:1:2: order.url", "missing in its table");
+        assert_eq!(of("PATH").named("services.payment.listen"), "payment.listen");
+        assert_eq!(of("SAGAMORE__ORDER__LISTEN").settings().expect("sound").services["order"].listen, "y");
     }
 
     #[test]
@@ -256,7 +290,10 @@ mod tests {
             "s.toml:3:1: barrier.retention_days: 18446744073709551615 is given, and a whole number is wanted",
         );
         check("namespace = {}\n", "s.toml:1:1: namespace: a table is given, and a text is wanted");
-        assert_eq!(of("[order]\npartitions = 0x10\n", "PATH", "").settings().expect("sound").order.partitions, 16);
-        assert_eq!(of("[order]\n", "PATH", "").settings().expect("sound").order.partitions, 12);
+        assert_eq!(
+            of("[order]\npartitions = 0x10\n", "PATH", "").settings().expect("sound").services["order"].partitions,
+            16
+        );
+        assert_eq!(of("[order]\n", "PATH", "").settings().expect("sound").services["order"].partitions, 12);
     }
 }

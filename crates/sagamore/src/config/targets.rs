@@ -4,11 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use sagamore_core::Name;
 use sagamore_database::Database;
 use sagamore_database::postgres;
 use sagamore_kafka::{Kafka, Options, Sasl, Security, Tls};
+use sagamore_server::{Client, Services};
 
-use super::{KafkaSettings, SaslSettings, Settings};
+use super::{KafkaSettings, SaslSettings, ServiceSettings, Settings};
 
 /// The mechanisms of SASL that we have; Kerberos and OAuth are none.
 const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
@@ -37,6 +39,15 @@ impl Settings {
     /// The orchestrators, as clients find them.
     pub fn servers(&self) -> Vec<String> {
         addresses(&self.orchestrator.servers, &self.orchestrator.listen)
+    }
+
+    /// Returns clients of the services, at their addresses.
+    pub(crate) fn service_clients(&self) -> Result<Services> {
+        let client = |(name, service): (&str, &ServiceSettings)| {
+            Ok::<_, anyhow::Error>((Name::new(name)?, Client::new(&format!("http://{}", service.listen))?))
+        };
+        let clients = self.services().into_iter().map(client).collect::<Result<Vec<_>>>()?;
+        Ok(Services::There(clients.into()))
     }
 
     /// The observers, as clients find them.
@@ -98,10 +109,9 @@ impl Settings {
     }
 
     /// The database of a service, or of the engine.
-    pub fn database(&self, name: &'static str) -> Result<Database> {
-        let own = self.services().into_iter().find(|(service, _)| *service == name);
-        let own = own.and_then(|(_, settings)| settings.url.as_deref());
-        let key = self.named(&own.map_or("postgres.url".to_owned(), |_| format!("{name}.url")));
+    pub fn database(&self, name: &str) -> Result<Database> {
+        let own = self.service(name).and_then(|settings| settings.url.as_deref());
+        let key = self.named(&own.map_or("postgres.url".to_owned(), |_| format!("services.{name}.url")));
         let mut url = own.unwrap_or(&self.postgres.url).to_owned();
         if let (None, Some(file)) = (own, &self.postgres.password_file) {
             let password = secret(file).with_context(|| self.named("postgres.password_file"))?;

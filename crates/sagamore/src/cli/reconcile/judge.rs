@@ -105,9 +105,9 @@ pub fn compare(saga: &SagaView, stands: &Stands, services: &[&str]) -> Vec<Incon
     found.collect()
 }
 
-/// What services did for a saga of which nobody knows. `plan`: a chain of it would be told by events.
-pub fn unknown(id: &str, stands: &Stands, plan: &str) -> Vec<Inconsistency> {
-    let (what, mend) = match is_chain(id, plan) {
+/// What services did for a saga of which nobody knows. `plans`: a chain of one of them would be told by events.
+pub fn unknown(id: &str, stands: &Stands, plans: &[String]) -> Vec<Inconsistency> {
+    let (what, mend) = match is_chain(id, plans) {
         true => ("it was done, and no event of its chain was ever seen", AGAIN),
         false => ("it was done, and no such saga is known", UNDO),
     };
@@ -122,9 +122,9 @@ pub fn unknown(id: &str, stands: &Stands, plan: &str) -> Vec<Inconsistency> {
     .collect()
 }
 
-/// Whether it is a chain of this plan.
-pub fn is_chain(id: &str, plan: &str) -> bool {
-    id.split_once(':').is_some_and(|(name, _)| name == plan)
+/// Whether it is a chain of one of these plans.
+pub fn is_chain(id: &str, plans: &[String]) -> bool {
+    id.split_once(':').is_some_and(|(name, _)| plans.iter().any(|plan| plan == name))
 }
 
 /// Whether a person has decided about the step: then only that person knows.

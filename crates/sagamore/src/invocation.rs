@@ -1,0 +1,87 @@
+//! One run of a program: the program, its configuration, and what stops it.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Settings;
+use crate::program::Program;
+use crate::story::Story;
+
+/// Ends when the process is to stop.
+pub(crate) type StopFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What stops a process that serves.
+pub(crate) enum StopSource {
+    /// SIGTERM and Ctrl-C.
+    Signals,
+    /// A future of the caller, which can be taken once.
+    Given(Mutex<Option<StopFuture>>),
+}
+
+/// One run of a program. Clones share it.
+#[derive(Clone)]
+pub struct Invocation {
+    pub(crate) program: Arc<Program>,
+    config: Option<PathBuf>,
+    stop: Arc<StopSource>,
+}
+
+impl StopSource {
+    pub(crate) fn given(stop: impl Future<Output = ()> + Send + 'static) -> StopSource {
+        StopSource::Given(Mutex::new(Some(Box::pin(stop))))
+    }
+}
+
+impl Invocation {
+    pub(crate) fn of(program: Arc<Program>, config: Option<PathBuf>, stop: StopSource) -> Invocation {
+        Invocation { program, config, stop: Arc::new(stop) }
+    }
+
+    /// Returns the program's name.
+    pub fn name(&self) -> &'static str {
+        self.program.name
+    }
+
+    /// Returns the file of the configuration, if one is named.
+    pub fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
+    /// Reads the configuration: the defaults, the file, and the environment.
+    ///
+    /// # Errors
+    /// Every key that is unknown, missing or does not fit, behind its place.
+    pub fn settings(&self) -> Result<Settings> {
+        Settings::load(&self.program.schema(), self.config_file())
+    }
+
+    /// The story that the configuration selects.
+    pub(crate) fn story(&self, settings: &Settings) -> &Story {
+        self.program.story(settings.choreography)
+    }
+
+    /// Returns the future that ends when the process is to stop; from here on a signal is a stop in order.
+    pub(crate) fn stop(&self) -> Result<StopFuture> {
+        match self.stop.as_ref() {
+            StopSource::Signals => {
+                let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+                let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
+                Ok(Box::pin(async move {
+                    tokio::select! {
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                }))
+            }
+            StopSource::Given(stop) => match stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                Some(stop) => Ok(stop),
+                None => bail!("this program serves already"),
+            },
+        }
+    }
+}

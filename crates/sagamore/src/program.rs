@@ -1,0 +1,300 @@
+//! The builder of a program: stories, verbs and texts, and the ways to run it.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{ArgMatches, Args, FromArgMatches};
+use sagamore_core::{Body, Definition, Plan};
+use sagamore_sdk::Service;
+use sagamore_server::http::routes::Routes;
+use sagamore_server::{Entry, Server, ServiceHost};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli;
+use crate::config::{RESERVED, Schema, Settings};
+use crate::invocation::{Invocation, StopSource};
+use crate::output::{self, Exit, causes};
+use crate::plain;
+use crate::running::{Running, StartOptions};
+use crate::story::Story;
+
+type VerbFuture = Pin<Box<dyn Future<Output = anyhow::Result<Exit>>>>;
+type RunVerb = Arc<dyn Fn(Invocation, &ArgMatches) -> VerbFuture + Send + Sync>;
+
+/// A server, a dashboard's API and a command line under a name of its own, with services built in.
+///
+/// ```no_run
+/// use sagamore::prelude::*;
+/// # fn trip() -> Result<Definition, definition::Error> { Definition::named("trip").version(1).build() }
+/// # fn seats() -> Service { Service::named("seats") }
+///
+/// fn main() -> std::process::ExitCode {
+///     sagamore::Program::named("trip").saga(trip).service(seats).main()
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Program {
+    pub(crate) name: &'static str,
+    pub(crate) about: Option<&'static str>,
+    pub(crate) story: Story,
+    pub(crate) choreography: Option<Story>,
+    pub(crate) problems: Vec<&'static Entry>,
+    pub(crate) greeting: Greeting,
+    pub(crate) verbs: Vec<Verb>,
+    short_keys: bool,
+}
+
+/// The addresses and commands that `dev` prints when it is ready. In a command `{server}` stands for the server's address, and
+/// `{flag}` for the flag that names it, where a client needs one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Greeting {
+    /// Names and paths: `("orders", "/orders")`.
+    pub links: &'static [(&'static str, &'static str)],
+    /// Commands to try next.
+    pub commands: &'static [&'static str],
+}
+
+/// A verb that a program adds.
+#[derive(Clone)]
+pub(crate) struct Verb {
+    pub(crate) name: &'static str,
+    pub(crate) augment: fn(clap::Command) -> clap::Command,
+    pub(crate) run: RunVerb,
+}
+
+/// The errors of a builder, one a line.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct BuildError(Vec<String>);
+
+impl Program {
+    /// A program with this name, and nothing built in.
+    pub fn named(name: &'static str) -> Program {
+        Program {
+            name,
+            about: None,
+            story: Story::default(),
+            choreography: None,
+            problems: Vec::new(),
+            greeting: Greeting::default(),
+            verbs: Vec::new(),
+            short_keys: false,
+        }
+    }
+
+    /// Sets the text that heads the help.
+    pub fn about(mut self, about: &'static str) -> Program {
+        self.about = Some(about);
+        self
+    }
+
+    /// Adds a saga; see [`Story::saga`].
+    pub fn saga<E: Display>(self, saga: impl FnOnce() -> Result<Definition, E>) -> Program {
+        self.map(|story| story.saga(saga))
+    }
+
+    /// Adds the plan of a choreography; see [`Story::plan`].
+    pub fn plan<E: Display>(self, plan: impl FnOnce() -> Result<Plan, E>) -> Program {
+        self.map(|story| story.plan(plan))
+    }
+
+    /// Adds a service; see [`Story::service`].
+    pub fn service(self, service: impl FnOnce() -> Service) -> Program {
+        self.map(|story| story.service(service))
+    }
+
+    /// Adds a service with its own routes; see [`Story::service_with_routes`].
+    pub fn service_with_routes(
+        self,
+        service: impl FnOnce() -> Service,
+        routes: impl Fn(&ServiceHost) -> Routes + Send + Sync + 'static,
+    ) -> Program {
+        self.map(|story| story.service_with_routes(service, routes))
+    }
+
+    /// Adds routes beside the API; see [`Story::routes`].
+    pub fn routes(self, routes: impl Fn(&Server) -> Routes + Send + Sync + 'static) -> Program {
+        self.map(|story| story.routes(routes))
+    }
+
+    /// Adds sample data; see [`Story::on_dev`].
+    pub fn on_dev<F, E>(self, samples: impl Fn(Server) -> F + Send + Sync + 'static) -> Program
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<anyhow::Error>,
+    {
+        self.map(|story| story.on_dev(samples))
+    }
+
+    /// Adds the input of a saga that is started without one; see [`Story::sample_input`].
+    pub fn sample_input(self, saga: &str, input: impl Fn(&str) -> Body + Send + Sync + 'static) -> Program {
+        self.map(|story| story.sample_input(saga, input))
+    }
+
+    /// Adds a second story, which replaces the first where `--choreography`, or `choreography = true` in the configuration,
+    /// selects it. In `dev` its data is in a directory of its own.
+    pub fn choreography(mut self, story: impl FnOnce(Story) -> Story) -> Program {
+        self.choreography = Some(story(Story::default()));
+        self
+    }
+
+    /// Adds problems of the program's own routes, for the pages at `/docs/errors`.
+    pub fn problems(mut self, problems: impl IntoIterator<Item = &'static Entry>) -> Program {
+        self.problems.extend(problems);
+        self
+    }
+
+    /// Sets the addresses and commands that `dev` prints.
+    pub fn greeting(mut self, greeting: Greeting) -> Program {
+        self.greeting = greeting;
+        self
+    }
+
+    /// Accepts `[NAME]` in the configuration for `[services.NAME]`.
+    pub fn short_service_keys(mut self) -> Program {
+        self.short_keys = true;
+        self
+    }
+
+    /// Adds a verb. `A` are its arguments, and its documentation is the verb's help.
+    pub fn command<A: Args + FromArgMatches, F, E>(
+        mut self,
+        name: &'static str,
+        run: impl Fn(Invocation, A) -> F + Send + Sync + 'static,
+    ) -> Program
+    where
+        F: Future<Output = Result<Exit, E>> + 'static,
+        E: Into<anyhow::Error>,
+    {
+        let run = move |invocation: Invocation, matches: &ArgMatches| -> VerbFuture {
+            let running = A::from_arg_matches(matches).map(|args| run(invocation, args));
+            Box::pin(async move { running?.await.map_err(Into::into) })
+        };
+        self.verbs.push(Verb { name, augment: A::augment_args, run: Arc::new(run) });
+        self
+    }
+
+    /// Runs the program with the arguments of this process, and owns its runtime, its log lines and its signals.
+    pub fn main(self) -> ExitCode {
+        let name = self.name;
+        let program = match self.checked() {
+            Ok(program) => program,
+            Err(errors) => {
+                output::complain(format_args!("{name}: {errors}\n"));
+                return Exit::Error.code();
+            }
+        };
+        let matches = cli::matches(&program, std::env::args_os()).unwrap_or_else(|error| error.exit());
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .init();
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                output::complain(format_args!("{name}: start the runtime: {error}\n"));
+                return Exit::Error.code();
+            }
+        };
+        let ran = runtime.block_on(cli::run(program, StopSource::Signals, &matches));
+        let exit = ran.unwrap_or_else(|error| {
+            output::complain(format_args!("{name}: {}\n", plain::visible(&causes(&error))));
+            Exit::Error
+        });
+        // a task that hangs must not delay the end of the process
+        runtime.shutdown_background();
+        output::finish(name, exit).code()
+    }
+
+    /// Runs the program with these arguments, the first of which is its name, on the caller's runtime, until `stop`.
+    ///
+    /// # Errors
+    /// The builder's errors, wrong arguments, and whatever the verb could not do.
+    pub async fn run_async(
+        self,
+        arguments: impl IntoIterator<Item = String>,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<Exit> {
+        let program = self.checked()?;
+        let arguments = arguments.into_iter().map(Into::into);
+        let matches = cli::matches(&program, arguments)?;
+        cli::run(program, StopSource::given(stop), &matches).await
+    }
+
+    /// Starts the embedded stack in this process, on the caller's runtime.
+    ///
+    /// # Errors
+    /// The builder's errors, and those of the data directory and the address.
+    pub async fn start(self, options: StartOptions) -> anyhow::Result<Running> {
+        Running::start(self.checked()?, options).await
+    }
+
+    /// Reads the configuration of this program: the defaults, the file, and the environment.
+    ///
+    /// # Errors
+    /// Every key that is unknown, missing or does not fit, behind its place.
+    pub fn settings(&self, file: Option<&Path>) -> anyhow::Result<Settings> {
+        Settings::load(&self.schema(), file)
+    }
+
+    /// Returns the program, or every error of its builder together.
+    pub(crate) fn checked(self) -> Result<Arc<Program>, BuildError> {
+        let mut errors = self.story.errors.clone();
+        errors.extend(self.choreography.iter().flat_map(|story| story.errors.iter().cloned()));
+        for name in self.service_names() {
+            if RESERVED.contains(&name.as_str()) {
+                errors.push(format!("service '{name}': the configuration uses this name; choose another"));
+            }
+        }
+        for (index, verb) in self.verbs.iter().enumerate() {
+            let is_taken = self.verbs[..index].iter().any(|other| other.name == verb.name);
+            if is_taken || cli::is_verb(verb.name) {
+                errors.push(format!("command '{}' exists already; choose another name", verb.name));
+            }
+        }
+        if errors.is_empty() { Ok(Arc::new(self)) } else { Err(BuildError(errors)) }
+    }
+
+    /// The story that runs: the second one where `choreography` selects it.
+    pub(crate) fn story(&self, choreography: bool) -> &Story {
+        self.choreography.as_ref().filter(|_| choreography).unwrap_or(&self.story)
+    }
+
+    /// Both stories.
+    pub(crate) fn stories(&self) -> impl Iterator<Item = &Story> {
+        std::iter::once(&self.story).chain(&self.choreography)
+    }
+
+    /// The names of all services, each once, in the order in which they were added.
+    pub(crate) fn service_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for entry in self.stories().flat_map(|story| &story.services) {
+            if names.iter().all(|known| known != entry.name().as_str()) {
+                names.push(entry.name().to_string());
+            }
+        }
+        names
+    }
+
+    /// The services as the configuration knows them.
+    pub(crate) fn schema(&self) -> Schema {
+        Schema::of(self.service_names(), self.short_keys)
+    }
+
+    /// Every problem that the program's servers answer, by number.
+    pub(crate) fn all_problems(&self) -> Vec<&'static Entry> {
+        sagamore_server::problem::all(&self.problems)
+    }
+
+    fn map(mut self, change: impl FnOnce(Story) -> Story) -> Program {
+        self.story = change(std::mem::take(&mut self.story));
+        self
+    }
+}

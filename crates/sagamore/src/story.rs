@@ -1,0 +1,181 @@
+//! A story: definitions, plans, and the services and routes that run them together.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sagamore_core::{Body, Definition, Name, Plan};
+use sagamore_inspect::check::Declaration;
+use sagamore_sdk::Service;
+use sagamore_server::http::routes::Routes;
+use sagamore_server::{Server, ServiceHost};
+
+type ServiceRoutes = Arc<dyn Fn(&ServiceHost) -> Routes + Send + Sync>;
+type ServerRoutes = Arc<dyn Fn(&Server) -> Routes + Send + Sync>;
+type SampleFuture = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+type SampleData = Arc<dyn Fn(Server) -> SampleFuture + Send + Sync>;
+type SampleInput = Arc<dyn Fn(&str) -> Body + Send + Sync>;
+
+/// Definitions, plans, services, routes and samples that belong together. A [`Program`](crate::Program) has one, and may have
+/// a second one that is selected by `--choreography`.
+#[derive(Clone, Default)]
+pub struct Story {
+    pub(crate) sagas: Vec<Definition>,
+    pub(crate) plans: Vec<Plan>,
+    pub(crate) services: Vec<ServiceEntry>,
+    pub(crate) routes: Vec<ServerRoutes>,
+    pub(crate) samples: Vec<SampleData>,
+    inputs: Vec<(Name, SampleInput)>,
+    pub(crate) errors: Vec<String>,
+}
+
+/// A service, and the routes that run where it runs.
+#[derive(Clone)]
+pub(crate) struct ServiceEntry {
+    pub(crate) service: Service,
+    pub(crate) routes: Option<ServiceRoutes>,
+}
+
+impl Story {
+    /// Adds a saga: `fn() -> Result<Definition, _>`. The first one is meant by a business key alone.
+    pub fn saga<E: Display>(mut self, saga: impl FnOnce() -> Result<Definition, E>) -> Story {
+        match saga() {
+            Ok(saga) if self.sagas.iter().any(|known| known.name == saga.name) => {
+                self.errors.push(format!("saga '{}' is added twice", saga.name));
+            }
+            Ok(saga) => self.sagas.push(saga),
+            Err(error) => self.errors.push(format!("saga: {error}")),
+        }
+        self
+    }
+
+    /// Adds the plan of a choreography. The first one is meant by a business key alone.
+    pub fn plan<E: Display>(mut self, plan: impl FnOnce() -> Result<Plan, E>) -> Story {
+        match plan() {
+            Ok(plan) if self.plans.iter().any(|known| known.name == plan.name) => {
+                self.errors.push(format!("plan '{}' is added twice", plan.name));
+            }
+            Ok(plan) => self.plans.push(plan),
+            Err(error) => self.errors.push(format!("plan: {error}")),
+        }
+        self
+    }
+
+    /// Adds a service. It runs in `dev`, or as a process of its own: `service NAME`.
+    pub fn service(self, service: impl FnOnce() -> Service) -> Story {
+        self.entry(ServiceEntry { service: service(), routes: None })
+    }
+
+    /// Adds a service with routes that run where it runs, with its database, its outbox and clients of the servers.
+    pub fn service_with_routes(
+        self,
+        service: impl FnOnce() -> Service,
+        routes: impl Fn(&ServiceHost) -> Routes + Send + Sync + 'static,
+    ) -> Story {
+        self.entry(ServiceEntry { service: service(), routes: Some(Arc::new(routes)) })
+    }
+
+    /// Adds routes beside the API, in `dev` and `serve`.
+    pub fn routes(mut self, routes: impl Fn(&Server) -> Routes + Send + Sync + 'static) -> Story {
+        self.routes.push(Arc::new(routes));
+        self
+    }
+
+    /// Adds sample data, which `dev` loads before it serves. It is loaded at every start, so it must be idempotent.
+    pub fn on_dev<F, E>(mut self, samples: impl Fn(Server) -> F + Send + Sync + 'static) -> Story
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<anyhow::Error>,
+    {
+        self.samples.push(Arc::new(move |server| {
+            let loading = samples(server);
+            Box::pin(async move { loading.await.map_err(Into::into) })
+        }));
+        self
+    }
+
+    /// Adds the input, by business key, of a saga that is started without one. `dev` alone has it.
+    pub fn sample_input(mut self, saga: &str, input: impl Fn(&str) -> Body + Send + Sync + 'static) -> Story {
+        match Name::new(saga) {
+            Ok(name) => self.inputs.push((name, Arc::new(input))),
+            Err(error) => self.errors.push(format!("sample input: {error}")),
+        }
+        self
+    }
+
+    fn entry(mut self, entry: ServiceEntry) -> Story {
+        if self.services.iter().any(|known| known.name() == entry.name()) {
+            self.errors.push(format!("service '{}' is added twice", entry.name()));
+        }
+        self.services.push(entry);
+        self
+    }
+
+    /// Whether an orchestrator runs it: for its sagas, or because nothing else could run.
+    pub(crate) fn is_orchestrated(&self) -> bool {
+        !self.sagas.is_empty() || self.plans.is_empty()
+    }
+
+    /// Whether an observer follows it.
+    pub(crate) fn is_observed(&self) -> bool {
+        !self.plans.is_empty()
+    }
+
+    /// The saga that a business key alone belongs to.
+    pub(crate) fn first_saga(&self) -> Option<Name> {
+        self.sagas.first().map(|saga| saga.name.clone())
+    }
+
+    /// The plan that a business key alone belongs to.
+    pub(crate) fn first_plan(&self) -> Option<Name> {
+        self.plans.first().map(|plan| plan.name.clone())
+    }
+
+    /// Returns the sample inputs as the server asks for them.
+    pub(crate) fn inputs(&self) -> sagamore_server::http::SampleInput {
+        let inputs = self.inputs.clone();
+        Arc::new(move |saga, key| inputs.iter().find(|(name, _)| name == saga).map(|(_, input)| input(key)))
+    }
+
+    /// Returns what its services declare.
+    pub(crate) fn declarations(&self) -> Vec<Declaration> {
+        self.services.iter().map(ServiceEntry::declaration).collect()
+    }
+}
+
+impl ServiceEntry {
+    pub(crate) fn name(&self) -> &Name {
+        self.service.name()
+    }
+
+    /// Whether it consumes commands.
+    pub(crate) fn is_commanded(&self) -> bool {
+        self.service.knows().next().is_some() || !self.reacts()
+    }
+
+    /// Whether it consumes events, or begins chains.
+    pub(crate) fn reacts(&self) -> bool {
+        !self.service.declares().is_empty()
+    }
+
+    fn declaration(&self) -> Declaration {
+        Declaration {
+            service: self.name().clone(),
+            reactions: self.service.declares(),
+            commands: self.service.knows().collect(),
+        }
+    }
+}
+
+/// A toy choreography for tests.
+#[cfg(test)]
+pub(crate) mod toy {
+    use sagamore_core::plan::{self, Plan};
+
+    /// A guest rings, and a host opens.
+    pub fn visit() -> Result<Plan, plan::Error> {
+        let plan = Plan::named("visit").begins("guest", "ring", "bell.rung").undone_on(["host.away"], "guest.gone");
+        plan.pivot("host", "open").on(["bell.rung"]).emits(["door.opened"]).fails(["host.away"]).build()
+    }
+}

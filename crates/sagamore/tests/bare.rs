@@ -1,0 +1,54 @@
+//! The program `sagamore`, which has nothing built in.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+fn sagamore() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sagamore"));
+    for variable in ["SAGAMORE_SERVER", "SAGAMORE_CONFIG", "SAGAMORE_DATA", "SAGAMORE_LISTEN"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+#[test]
+fn dev_starts_empty_and_lists_nothing() {
+    let mut command = sagamore();
+    command.args(["dev", "--ephemeral", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
+    let mut dev = command.spawn().expect("it starts");
+    let lines = BufReader::new(dev.stdout.take().expect("its output")).lines();
+    let server = lines.map_while(Result::ok).find_map(|line| Some(line.split_once("server   ")?.1.to_owned()));
+    let server = server.expect("its address");
+    let listed = sagamore().args(["list", "--server", &server, "-o", "json"]).output().expect("it runs");
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    let started = sagamore().args(["start", "1", "--server", &server]).output().expect("it runs");
+    dev.kill().and_then(|()| dev.wait()).expect("it is killed");
+    assert_eq!(listed["sagas"].as_array().map(Vec::len), Some(0));
+    let told = String::from_utf8_lossy(&started.stderr).into_owned();
+    assert!(told.contains("name the definition"), "{told}");
+}
+
+#[test]
+fn it_has_no_verb_of_the_shop() {
+    let help = sagamore().arg("--help").output().expect("it runs").stdout;
+    let help = String::from_utf8_lossy(&help).into_owned();
+    for verb in
+        ["dev", "serve", "observe", "service", "start", "list", "reconcile", "check", "graph", "topics", "doctor"]
+    {
+        assert!(help.contains(&format!("  {verb} ")), "{verb}: {help}");
+    }
+    for word in ["replay", "bench", "shop"] {
+        assert!(!help.contains(word), "{word}: {help}");
+    }
+}
+
+#[test]
+fn the_configuration_may_name_services() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("sagamore.toml");
+    std::fs::write(&file, "[services.seats]\nlisten = \"127.0.0.1:4001\"\n").expect("written");
+    let output = sagamore().args(["config", "-o", "json", "--config"]).arg(&file).output().expect("it runs");
+    let values: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let listen = values.as_array().expect("a list").iter().find(|value| value["key"] == "services.seats.listen");
+    assert_eq!(listen.expect("the key")["value"], "127.0.0.1:4001");
+}

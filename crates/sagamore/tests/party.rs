@@ -1,0 +1,95 @@
+//! A program with a toy saga: built, started in this process, and driven over HTTP and by its handle.
+
+use std::time::Duration;
+
+use sagamore::engine::Start;
+use sagamore::prelude::*;
+use sagamore::server::Client;
+use sagamore::server::http::routes::{READS, Routes};
+use sagamore::{Exit, Program, StartOptions};
+
+/// A guest to be greeted.
+#[derive(Message)]
+struct Guest {
+    name: String,
+}
+
+#[derive(Message)]
+#[message(to = "greeter", yields = Greeted)]
+struct Greet {
+    name: String,
+}
+
+#[derive(Message)]
+struct Greeted {
+    text: String,
+}
+
+async fn greet(_: Tx, Greet { name }: Greet) -> Decided<Greeted, Never> {
+    done(Greeted { text: format!("Hello, {name}!") })
+}
+
+fn service() -> Service {
+    Service::named("greeter").action(greet)
+}
+
+fn welcome() -> Result<Definition, definition::Error> {
+    let mut saga = Definition::named("welcome").version(1);
+    let guest = saga.input::<Guest>();
+    saga.pivot("greet").asks(GreetFrom { name: guest.name });
+    saga.build()
+}
+
+fn program() -> Program {
+    Program::named("party")
+        .saga(welcome)
+        .service_with_routes(service, |host| {
+            let name = host.name.to_string();
+            Routes::new().get("/greeter", READS, move || async move { name })
+        })
+        .routes(|server| {
+            let runs = server.handle.is_some().to_string();
+            Routes::new().get("/party", READS, move || async move { runs })
+        })
+        .sample_input("welcome", |key| Body::of(&Guest { name: key.to_owned() }).expect("JSON"))
+}
+
+#[tokio::test]
+async fn a_program_runs_its_saga_in_this_process() {
+    let data = tempfile::tempdir().unwrap();
+    let options = StartOptions { listen: Some("127.0.0.1:0".into()), ..StartOptions::of(data.path()) };
+    let running = program().start(options).await.unwrap();
+    let client = Client::new(&format!("http://{}", running.address().unwrap())).unwrap();
+    let input = Body::of(&Guest { name: "Bob".to_owned() }).unwrap();
+    let start = Start::new("welcome".parse().unwrap(), "bob", input);
+    let (_, rest) = running.handle().unwrap().start_and_wait(start, Duration::from_secs(10)).await.unwrap();
+    assert!(rest.is_some());
+    let shown: serde_json::Value = client.read(&client.get("/api/v1/sagas/bob").await.unwrap()).unwrap();
+    assert_eq!(shown["id"], "welcome:bob", "the key alone is of the first saga");
+    let body = r#"{"definition":"welcome","key":"ada"}"#;
+    let answer = client.post("/api/v1/sagas", body, Some(10)).await.unwrap();
+    let standing: serde_json::Value = client.read(&answer).unwrap();
+    assert_eq!((&standing["id"], &standing["status"]), (&"welcome:ada".into(), &"completed".into()));
+    assert_eq!(client.get("/greeter").await.unwrap(), "greeter");
+    assert_eq!(client.get("/party").await.unwrap(), "true");
+    running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn errors_of_the_builder_are_reported_together() {
+    let empty = || Definition::named("empty").version(1).build();
+    let program = Program::named("party").saga(empty).service(service).service(service);
+    let program = program.service(|| Service::named("kafka"));
+    let Err(error) = program.start(StartOptions::of("unused")).await else { panic!("it starts") };
+    let text = error.to_string();
+    assert!(text.contains("saga: ") && text.contains("'greeter' is added twice") && text.contains("'kafka'"), "{text}");
+}
+
+#[tokio::test]
+async fn a_program_runs_on_the_runtime_of_its_caller_until_it_is_told_to_stop() {
+    let arguments = ["party", "dev", "--ephemeral", "--listen", "127.0.0.1:0"].map(str::to_owned);
+    let stop = tokio::time::sleep(Duration::from_millis(200));
+    assert_eq!(program().run_async(arguments, stop).await.unwrap(), Exit::Completed);
+    let wrong = ["party", "dance"].map(str::to_owned);
+    assert!(program().run_async(wrong, std::future::pending()).await.is_err());
+}

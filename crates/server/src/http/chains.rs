@@ -1,0 +1,225 @@
+//! Chains, as the observer has seen them: listed, shown, and waited for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use metrics_exporter_prometheus::PrometheusHandle;
+use sagamore_core::{Name, SagaId};
+use sagamore_engine::{ChainStatus, Chains, Filter, Reading, ResolveError};
+use serde::Deserialize;
+
+use super::barriers;
+use super::body::{self, Payload, Segment};
+use super::listing::{self, Asked, Wanted};
+use super::prefer::{PREFERENCE_APPLIED, Wait};
+use super::routes::{READS, Routes, TELLS};
+use super::sagas::shown;
+use super::{health, ids, index, reacting, shape};
+use crate::parts::{BrokerHealth, Services};
+use crate::problem::{Code, Problem};
+use crate::view::{Lines, chain_view};
+
+/// What an observer that is a process of its own works with.
+#[derive(Clone)]
+pub struct ObserverApp {
+    /// What is known of chains.
+    pub chains: Chains,
+    /// Who knows why it does not get on with one.
+    pub services: Services,
+    /// The plan that a business key alone belongs to.
+    pub plan: Option<Name>,
+    /// The brokers, unless the log is embedded.
+    pub brokers: Option<Arc<dyn BrokerHealth>>,
+    /// Renders the metrics, if this process collects them.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// The body of a resolve.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResolveBody {
+    reason: String,
+}
+
+/// Returns the routes of an observer, and of the services that run beside it.
+pub fn observer_routes(app: ObserverApp) -> Routes {
+    let barriers = Routes::new().about(index::KNOWN).get(
+        "/api/v1/barriers/{service}",
+        READS.query(barriers::QUERY),
+        barriers::beside_observer,
+    );
+    let services = match app.services.are_here() {
+        true => barriers.with_state(app.services.clone()).merge(reacting(app.services.clone(), app.plan.clone())),
+        false => Routes::new(),
+    };
+    chains().with_state(app).merge(services)
+}
+
+fn chains() -> Routes<ObserverApp> {
+    Routes::new()
+        .about(index::CHAINS)
+        .get("/readyz", TELLS, readyz)
+        .get("/metrics", TELLS, metrics)
+        .get("/api/v1/sagas", READS.query(listing::QUERY), list)
+        .post("/api/v1/sagas", READS.body(&shape::START).waits().keyed(), nobody_directs)
+        .get("/api/v1/sagas/{id}", READS.prefers(), show)
+        .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), nobody_directs)
+        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RESCUE), nobody_directs)
+        .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), nobody_directs)
+        .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::REASON), settle)
+}
+
+/// Chains, the newest first.
+async fn list(State(app): State<ObserverApp>, query: Asked) -> Result<Json<Lines>, Problem> {
+    let wanted = Wanted::of(query)?;
+    let found = wanted.chains(&app.chains).await?;
+    Ok(Json(wanted.page(Vec::new(), found)))
+}
+
+/// One chain with its events, whom it waits for, and why they do not get on; with `Prefer: wait=N` once it is at rest.
+async fn show(State(app): State<ObserverApp>, Segment(id): Segment, headers: HeaderMap) -> Result<Response, Problem> {
+    let ObserverApp { chains, services, plan, .. } = app;
+    let wait = Wait::of(&headers)?;
+    let chain = match ids::chain_of(&chains, plan.as_ref(), &id).await? {
+        Ok(detail) => detail.header.id,
+        Err(chain) => chain,
+    };
+    chains.wait(&chain, wait.map_or(Duration::ZERO, Wait::patience)).await.map_err(unread)?;
+    let detail = chains.show(&chain).await.map_err(unread)?.ok_or_else(|| unseen(&chains, &chain))?;
+    let mut view = chain_view(&detail);
+    services.explain(&chain, &mut view).await;
+    let mut response = shown(&view);
+    if let Some(wait) = wait {
+        response.headers_mut().insert(PREFERENCE_APPLIED, wait.applied());
+    }
+    Ok(response)
+}
+
+const NOTHING: &str = "the brokers have given the observer no events since it began";
+
+/// Why nothing is told of a chain: there was never an event of it, or it may be among those that are not read yet.
+pub fn unseen(chains: &Chains, chain: &SagaId) -> Problem {
+    match chains.reading() {
+        Reading::Elsewhere | Reading::But(0) => {
+            Problem::new(Code::NoSuchSaga, format!("no event of the chain {chain} was ever seen"))
+        }
+        Reading::But(events) => not_yet(&format!("chain {chain} is not known yet: {events} events are not read")),
+        Reading::Nothing => not_yet(&format!("chain {chain} is not known yet: {NOTHING}")),
+    }
+}
+
+fn not_yet(why: &str) -> Problem {
+    Problem::new(Code::Unavailable, why).retry_after(1)
+}
+
+/// The only verb that a chain takes is a person's word that it is taken care of.
+async fn settle(State(app): State<ObserverApp>, Segment(id): Segment, payload: Payload) -> Result<Response, Problem> {
+    resolve(&app.chains, app.plan.as_ref(), &id, &payload).await
+}
+
+/// Takes a person's word that a chain is taken care of.
+pub async fn resolve(chains: &Chains, plan: Option<&Name>, id: &str, payload: &Payload) -> Result<Response, Problem> {
+    let chain = match ids::chain_of(chains, plan, id).await? {
+        Ok(detail) => detail.header.id,
+        Err(chain) => chain,
+    };
+    let ResolveBody { reason } = payload.json(&shape::REASON)?;
+    body::reason(&reason)?;
+    match chains.resolve(&chain, &reason).await {
+        Ok(()) => {
+            tracing::info!(%chain, reason, "resolved by a person");
+            let status = ChainStatus::Resolved;
+            Ok(Json(serde_json::json!({ "id": chain, "status": status, "message": "chain resolved" })).into_response())
+        }
+        Err(error @ ResolveError::NotFound(_)) => Err(Problem::new(Code::NoSuchSaga, error.to_string())),
+        Err(error @ ResolveError::NotStuck { status, .. }) => {
+            let code = if status.is_over() { Code::SagaEnded } else { Code::VerbDoesNotApply };
+            Err(Problem::new(code, error.to_string()))
+        }
+        Err(ResolveError::Store(error)) => Err(Problem::broke(&error, "resolve the chain")),
+    }
+}
+
+/// What is asked of an orchestrator, where there is none.
+pub async fn nobody_directs() -> Problem {
+    Problem::new(
+        Code::NobodyDirects,
+        "this is a choreography: the service whose event begins a chain starts it, and what failed is undone by events. \
+         What does not end waits for a service; once a person has taken care of it: resolve",
+    )
+}
+
+/// Why chains could not be read.
+pub fn unread(error: sagamore_engine::Error) -> Problem {
+    Problem::broke(&error, "read the chains")
+}
+
+async fn readyz(State(app): State<ObserverApp>) -> Result<&'static str, Problem> {
+    let read = app.chains.list(&Filter { limit: Some(1), ..Filter::default() }).await;
+    read.map_err(|error| not_yet(&error.to_string()))?;
+    if app.chains.reading() == Reading::Nothing {
+        return Err(not_yet(NOTHING));
+    }
+    health::readable(app.services.hosts()).await?;
+    app.brokers.as_deref().map_or(Ok(()), health::advances)?;
+    Ok("ok\n")
+}
+
+async fn metrics(State(app): State<ObserverApp>) -> Response {
+    health::rendered(app.metrics.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sagamore_core::message::Event;
+    use sagamore_core::{Body, Direction, StepKey, Timestamp};
+    use sagamore_database::Database;
+    use sagamore_engine::{Observer, ObserverOptions};
+    use sagamore_transport::wire::encode_event;
+    use sagamore_transport::{Log, MemoryDisk, Transport, log};
+
+    use super::super::testing::{name, plan, served};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_chain_that_does_not_end_is_resolved_by_a_person() {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
+        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let plans = vec![plan()];
+        let opened = Observer::open(ObserverOptions::default(), Database::memory(), transport, plans).await;
+        let (mut observer, chains) = opened.unwrap();
+        observer.turn(Timestamp(1)).await.unwrap();
+        let key = StepKey {
+            saga: "visit:1".parse().unwrap(),
+            step: "ring".parse().unwrap(),
+            direction: Direction::Action,
+            generation: 1,
+        };
+        let event = "bell.rung".parse().unwrap();
+        let (at, body) = (Timestamp(1), Body::empty());
+        let event = Event { key, version: 99, name: event, causation: None, hop: 0, at, body, trace: None };
+        log.publish(vec![encode_event(&event, &"guest".parse().unwrap())]).await.unwrap();
+        observer.turn(Timestamp(2)).await.unwrap();
+
+        let services = Services::There(Arc::new([]));
+        let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
+        let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
+        let read = async |path: &str| -> serde_json::Value { client.read(&client.get(path).await.unwrap()).unwrap() };
+        let shown = read("/api/v1/sagas/1").await;
+        assert_eq!((&shown["status"], &shown["allowedActions"][0]), (&"unknown-version".into(), &"resolve".into()));
+        let because = r#"{"reason": "ann: refunded by hand"}"#;
+        client.post("/api/v1/sagas/1/resolve", because, None).await.unwrap();
+        client.post("/api/v1/sagas/1/resolve", because, None).await.unwrap();
+        let shown = read("/api/v1/sagas/1").await;
+        assert_eq!((&shown["status"], &shown["why"]), (&"resolved".into(), &"ann: refunded by hand".into()));
+        assert_eq!(shown["allowedActions"].as_array().map(Vec::len), Some(0));
+        assert_eq!(read("/api/v1/sagas?status=resolved").await["sagas"].as_array().map(Vec::len), Some(1));
+        assert_eq!(read("/api/v1/sagas?status=unknown-version").await["sagas"].as_array().map(Vec::len), Some(0));
+    }
+}

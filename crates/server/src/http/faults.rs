@@ -1,0 +1,209 @@
+//! Why a service does not get on with a chain: it alone knows, and is asked when somebody looks at one that waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use futures_util::future::join_all;
+use sagamore_core::SagaId;
+use sagamore_database::Database;
+use sagamore_sdk::facts;
+
+use super::Reacting;
+use super::barriers::{elsewhere, of};
+use super::body::{self, encoded};
+use super::ids;
+use super::service::ServiceApp;
+use crate::client;
+use crate::clock::{from_rfc3339, now};
+use crate::parts::Services;
+use crate::problem::{Code, Problem};
+use crate::view::{FaultView, Faults, SagaView};
+
+/// Who is waited for less long is not asked.
+const LATE: Duration = Duration::from_secs(1);
+/// A service that takes longer has nothing to say.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Of a service in this process.
+pub async fn embedded(
+    State(app): State<Reacting>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<Faults>, Problem> {
+    let (service, id) = asked(path)?;
+    kept(&of(&app.services, &service)?.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)
+}
+
+/// Of the service whose listener this is.
+pub async fn own(
+    State(app): State<Arc<ServiceApp>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Json<Faults>, Problem> {
+    let (service, id) = asked(path)?;
+    if service != app.host.name.as_str() {
+        return Err(elsewhere(&service));
+    }
+    if !app.host.reacts {
+        let why = "this service answers commands: `sagamore show` of the orchestrator has the faults";
+        return Err(Problem::new(Code::NoSuchPage, why));
+    }
+    kept(&app.host.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)
+}
+
+fn asked(path: Result<Path<(String, String)>, PathRejection>) -> Result<(String, String), Problem> {
+    let rejected = |_: PathRejection| body::bad_path();
+    path.map(|Path(asked)| asked).map_err(rejected)
+}
+
+async fn kept(database: &Database, chain: &SagaId) -> Result<Faults, Problem> {
+    let faults = facts::faults(database, chain).await.map_err(|error| Problem::broke(&error, "read the inbox"))?;
+    Ok(Faults { faults: faults.iter().map(FaultView::of).collect() })
+}
+
+impl Services {
+    /// Has those who are waited for say why they do not get on.
+    pub async fn explain(&self, chain: &SagaId, view: &mut SagaView) {
+        let waits = view.waits_for.iter();
+        let late = waits.filter(|wait| from_rfc3339(&wait.since).is_some_and(|since| now().since(since) > LATE));
+        let mut names: Vec<String> = late.map(|wait| wait.service.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let asked = names.iter().map(|name| tokio::time::timeout(ANSWERED_WITHIN, self.ask(name, chain)));
+        let told = join_all(asked).await;
+        for (name, told) in names.iter().zip(told) {
+            let told = told.unwrap_or_else(|_| Err(format!("it does not answer within {ANSWERED_WITHIN:?}")));
+            let faults = match told {
+                Ok(faults) => faults,
+                Err(why) => {
+                    let waits = view.waits_for.iter_mut().filter(|wait| wait.service == *name);
+                    waits.for_each(|wait| wait.why = Some(why.clone()));
+                    continue;
+                }
+            };
+            for fault in faults {
+                if let Some(step) = view.steps.iter_mut().find(|step| step.name == fault.step) {
+                    (step.fault, step.due, step.backing_off) = (Some(fault.why), Some(fault.again_at), true);
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, service: &str, chain: &SagaId) -> Result<Vec<FaultView>, String> {
+        match self {
+            Services::Here(_) => {
+                let host = of(self, service).map_err(|_| "it is not here".to_owned())?;
+                let faults = facts::faults(&host.database, chain)
+                    .await
+                    .map_err(|error| format!("what keeps it is not known: {error}"))?;
+                Ok(faults.iter().map(FaultView::of).collect())
+            }
+            Services::There(services) => {
+                let Some((_, client)) = services.iter().find(|(name, _)| name.as_str() == service) else {
+                    return Err("it has no address in the configuration".to_owned());
+                };
+                let path = format!("/api/v1/faults/{service}/{}", encoded(chain.as_str()));
+                let told = async { client.read::<Faults>(&client.get(&path).await?) };
+                told.await.map(|told| told.faults).map_err(|error: client::Error| match error {
+                    client::Error::NotRunning { why, .. } => format!("it does not answer at {client} ({why})"),
+                    error => format!("what keeps it is not known: {error}"),
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::Router;
+    use axum::routing::get;
+    use sagamore_core::message::Event;
+    use sagamore_core::{Body, Direction, StepKey};
+    use sagamore_engine::{Observer, ObserverOptions};
+    use sagamore_transport::wire::encode_event;
+    use sagamore_transport::{Log, MemoryDisk, Transport, log};
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+
+    use super::super::chains::{ObserverApp, observer_routes};
+    use super::super::testing::{host, name, plan, served};
+    use super::*;
+    use crate::client::Client;
+    use crate::parts::ServiceHost;
+
+    const FAULTED: &str =
+        "INSERT INTO inbox (saga, step, direction, event, telling_step, telling_direction, version, hop,
+            told_at, body, due_at, since, why)
+        VALUES ('visit:1', 'open', 'action', 'bell.rung', 'ring', 'action', 1, 0, 1, '{}', 61000, 1000,
+            'the door is jammed')";
+
+    /// The host, whose reaction has met a fault.
+    async fn a_fault() -> ServiceHost {
+        let host = host().await;
+        let open = host.database.begin().await.unwrap();
+        open.tx().execute(FAULTED, ()).await.unwrap();
+        open.commit().await.unwrap();
+        host
+    }
+
+    /// What an observer shows of a chain that waits for the host.
+    async fn shown(services: Services) -> Value {
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
+        let transport: Arc<dyn Transport> = Arc::new(log.clone());
+        let opened = Observer::open(ObserverOptions::default(), Database::memory(), transport, vec![plan()]).await;
+        let (mut observer, chains) = opened.unwrap();
+        observer.turn(now()).await.unwrap();
+        let (saga, step) = ("visit:1".parse().unwrap(), "ring".parse().unwrap());
+        let key = StepKey { saga, step, direction: Direction::Action, generation: 1 };
+        let (bell, at) = ("bell.rung".parse().unwrap(), now().minus(LATE * 10));
+        let event =
+            Event { key, version: 1, name: bell, causation: None, hop: 0, at, body: Body::empty(), trace: None };
+        log.publish(vec![encode_event(&event, &"guest".parse().unwrap())]).await.unwrap();
+        observer.turn(at).await.unwrap(); // late by now
+        let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
+        let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
+        client.read(&client.get("/api/v1/sagas/1").await.unwrap()).unwrap()
+    }
+
+    fn open(view: &Value) -> &Value {
+        view["steps"].as_array().unwrap().iter().find(|step| step["name"] == "open").unwrap()
+    }
+
+    fn at(client: Client) -> Services {
+        Services::There(Arc::new([("host".parse().unwrap(), client)]))
+    }
+
+    #[tokio::test]
+    async fn a_chain_shows_the_fault_of_the_service_that_it_waits_for() {
+        let host = a_fault().await;
+        let told = kept(&host.database, &"visit:1".parse().unwrap()).await.unwrap();
+        let told = serde_json::to_value(told).unwrap();
+        let address = |Path(asked): Path<(String, String)>| async move {
+            assert_eq!(asked, ("host".to_owned(), "visit:1".to_owned()));
+            Json(told)
+        };
+        let there = served(Router::new().route("/api/v1/faults/{service}/{id}", get(address))).await;
+        for services in [Services::Here(Arc::new([host])), at(there)] {
+            let view = shown(services).await;
+            let step = open(&view);
+            let expected = (&json!("the door is jammed"), &json!("1970-01-01T00:01:01.000Z"), &json!(true));
+            assert_eq!((&step["fault"], &step["due"], &step["backingOff"]), expected, "{view}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_service_does_not_hide_the_chain() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap(); // takes connections, and says nothing
+        let client = Client::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+        let view = shown(at(client)).await;
+        assert_eq!((&view["status"], &open(&view)["fault"]), (&json!("running"), &Value::Null));
+        assert_eq!(view["waitsFor"][0]["why"], "it does not answer within 1s");
+        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+        let view = shown(at(nobody)).await;
+        let why = view["waitsFor"][0]["why"].as_str().unwrap();
+        assert!(why.starts_with("it does not answer at http://127.0.0.1:1 ("), "{why}");
+    }
+}

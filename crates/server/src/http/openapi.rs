@@ -1,0 +1,113 @@
+//! `/openapi.json`: the addresses of this server as an OpenAPI 3.1 document, made of their table.
+
+use axum::Json;
+use serde_json::{Map, Value, json};
+
+use super::routes::{Address, Kind, Media, Parameter, Table};
+use super::shape::{Field, Shape};
+use crate::problem::Entry;
+
+/// The document, as an address answers it.
+pub fn answer(table: &Table, problems: &[&'static Entry]) -> Json<Value> {
+    Json(document(table, problems))
+}
+
+/// The document.
+pub fn document(table: &Table, problems: &[&'static Entry]) -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for address in table.addresses() {
+        let path = paths.entry(address.path).or_insert_with(|| json!({}));
+        path[address.method.to_lowercase()] = operation(address);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Sagamore", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+        "components": { "schemas": { "Problem": problem(problems) } },
+    })
+}
+
+fn operation(address: &Address) -> Value {
+    let mut parameters: Vec<Value> = in_path(address.path);
+    parameters.extend(address.takes.query.iter().map(|parameter| parameter_of("query", parameter)));
+    if address.takes.waits {
+        parameters.push(json!({ "name": "Prefer", "in": "header", "required": false,
+            "schema": { "type": "string", "examples": ["wait=10"] } }));
+    }
+    if address.takes.keyed {
+        parameters.push(json!({ "name": "Idempotency-Key", "in": "header", "required": false,
+            "schema": { "type": "string", "minLength": 1, "maxLength": sagamore_core::id::IDEMPOTENCY_KEY_BYTES_MAX } }));
+    }
+    let media = match address.takes.answers {
+        Media::Json => "application/json",
+        Media::Text => "text/plain",
+        Media::Html => "text/html",
+    };
+    let refused = json!({ "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } });
+    let mut operation = json!({
+        "parameters": parameters,
+        "responses": {
+            "2XX": { "description": "as asked", "content": { media: {} } },
+            "default": { "description": "a problem", "content": refused },
+        },
+    });
+    if let Some(shape) = address.takes.body {
+        let (media, shape) = match shape {
+            Shape::Lines(of) => ("application/x-ndjson", *of),
+            other => ("application/json", other),
+        };
+        operation["requestBody"] = json!({ "required": true, "content": { media: { "schema": schema(shape) } } });
+    }
+    operation
+}
+
+fn in_path(path: &str) -> Vec<Value> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })).collect()
+}
+
+fn parameter_of(place: &str, parameter: &Parameter) -> Value {
+    let schema = match parameter.kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Count(max) => json!({ "type": "integer", "minimum": 1, "maximum": max }),
+        Kind::Seconds => json!({ "type": "integer", "minimum": 0 }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::OneOf(values) => json!({ "type": "string", "enum": values }),
+    };
+    json!({ "name": parameter.name, "in": place, "required": false, "schema": schema })
+}
+
+fn schema(shape: &Shape) -> Value {
+    match shape {
+        Shape::Any => json!({}),
+        Shape::Text => json!({ "type": "string" }),
+        Shape::Note => json!({ "type": ["string", "null"] }),
+        Shape::Whole => json!({ "type": "integer", "format": "int64" }),
+        Shape::Flag => json!({ "type": "boolean" }),
+        Shape::List(of) | Shape::Lines(of) => json!({ "type": "array", "items": schema(of) }),
+        Shape::Object(fields) => {
+            let properties = |field: &Field| (field.name.to_owned(), schema(&field.shape));
+            let required: Vec<&str> = fields.iter().filter(|field| !field.optional).map(|field| field.name).collect();
+            json!({
+                "type": "object",
+                "properties": fields.iter().map(properties).collect::<Map<_, _>>(),
+                "required": required,
+                "additionalProperties": false,
+            })
+        }
+    }
+}
+
+fn problem(problems: &[&'static Entry]) -> Value {
+    let codes: Vec<&str> = problems.iter().map(|entry| entry.number).collect();
+    json!({
+        "type": "object",
+        "properties": {
+            "type": { "type": "string" }, "title": { "type": "string" }, "status": { "type": "integer" },
+            "detail": { "type": "string" }, "code": { "type": "string", "enum": codes },
+            "pointer": { "type": "string" },
+            "at": { "type": "object", "properties": { "line": { "type": "integer" }, "column": { "type": "integer" } } },
+        },
+        "required": ["type", "title", "status", "detail", "code"],
+    })
+}

@@ -1,0 +1,71 @@
+//! The listener of one service: the routes that it brings along, the facts of its barrier, and its health.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sagamore_core::Name;
+use sagamore_sdk::facts;
+
+use super::routes::{READS, Routes, TELLS};
+use super::{barriers, faults, health, index, waiting};
+use crate::parts::{BrokerHealth, ServiceHost};
+use crate::problem::{Code, Problem};
+use crate::waiting::Waiting;
+
+/// The parts that the handlers of a service's listener work with.
+pub struct ServiceApp {
+    /// The service.
+    pub host: ServiceHost,
+    /// The brokers of its messages.
+    pub brokers: Arc<dyn BrokerHealth>,
+    /// The plan that a business key alone belongs to.
+    pub plan: Option<Name>,
+    /// The wait for its tables: until it is over, no route reads them.
+    pub waiting: Waiting,
+    /// Renders the metrics, if this process collects them.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+type Shared = State<Arc<ServiceApp>>;
+
+/// Returns the routes of a service. `own`: those that it brings along.
+pub fn service_routes(app: ServiceApp, own: Routes) -> Routes {
+    let app = Arc::new(app);
+    let once_ready = facts_routes().with_state(app.clone());
+    let once_ready = own.merge(once_ready).map(|router| router.route_layer(from_fn_with_state(app.clone(), wait)));
+    once_ready.merge(Routes::new().get("/metrics", TELLS, metrics).with_state(app))
+}
+
+fn facts_routes() -> Routes<Arc<ServiceApp>> {
+    Routes::new()
+        .about(index::KNOWN)
+        .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::own)
+        .get("/api/v1/faults/{service}/{id}", READS, faults::own)
+        .post("/api/v1/sagas/{id}/resend", READS, barriers::resend_own)
+        .get("/readyz", TELLS, readyz)
+}
+
+/// Before its tables exist, a service answers with the reason of its wait.
+async fn wait(State(app): Shared, request: Request, next: Next) -> Result<Response, Problem> {
+    match app.waiting.reason() {
+        None => Ok(next.run(request).await),
+        Some(reason) => Err(waiting::problem(app.host.name.as_str(), &reason)),
+    }
+}
+
+/// The tables exist and can be read, the brokers answer, and every partition advances.
+async fn readyz(State(app): Shared) -> Result<&'static str, Problem> {
+    let unready = |what: String| Problem::new(Code::Unavailable, what).retry_after(1);
+    let read = facts::facts(&app.host.database, "", None, 1).await;
+    read.map_err(|error| unready(format!("database of {}: {error}", app.host.name)))?;
+    app.brokers.answer().await.map_err(unready)?;
+    health::advances(app.brokers.as_ref())?;
+    Ok("ok\n")
+}
+
+async fn metrics(State(app): Shared) -> Response {
+    health::rendered(app.metrics.as_ref())
+}

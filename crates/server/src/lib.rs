@@ -1,0 +1,25 @@
+//! The HTTP API of a Sagamore process: sagas and chains, the barriers and faults of its services, health, problems, and the
+//! routes that a program adds. It knows the engine and the participants' facts, and no domain.
+
+#[cfg(test)]
+extern crate sagamore_sdk as sagamore; // for the derives
+
+pub mod clock;
+pub mod plain;
+pub mod waiting;
+
+pub mod problem;
+pub mod view;
+
+pub mod client;
+
+pub mod lock;
+pub mod parts;
+
+pub mod http;
+pub mod metrics_help;
+
+pub use client::Client;
+pub use parts::{BrokerHealth, Server, ServiceHost, Services};
+pub use problem::{Code, Entry, Problem};
+pub use waiting::Waiting;

@@ -1,0 +1,247 @@
+//! The unlock of an order whose saga has left its lock behind: only once that saga is at rest, or is known to be gone.
+
+use sagamore::database::Database;
+use sagamore::server::http::{Code, Problem};
+use sagamore::server::lock::LockRefusal;
+
+use super::orders::alone;
+use super::{HOLDER_UNKNOWN, NO_SUCH_ORDER, ORDER_NOT_LOCKED, ORDER_PENDING};
+use crate::order::{self, Rejected};
+
+/// Turns the refusal of a lock into a problem.
+pub fn allowed(checked: Result<(), LockRefusal>) -> Result<(), Problem> {
+    checked.map_err(|refusal| match refusal {
+        LockRefusal::Held(why) => Problem::new(&ORDER_PENDING, why),
+        LockRefusal::Unknown(why) => Problem::new(&HOLDER_UNKNOWN, why),
+        LockRefusal::Unanswered(why) => Problem::new(Code::Unavailable, why).retry_after(1),
+    })
+}
+
+/// Takes the lock from `holder`, of whom the caller knows that it is at rest.
+pub async fn release(database: &Database, id: &str, holder: String) -> Result<(), Problem> {
+    let outcome = alone(database, |tx| order::domain::unlock(tx, id.to_owned(), holder)).await;
+    match outcome.map_err(|error| Problem::broke(&error, "unlock the order"))? {
+        Ok(()) => Ok(()),
+        Err(Rejected::UnknownOrder(_)) => Err(Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}"))),
+        Err(rejected @ Rejected::OrderIsLocked { .. }) => Err(Problem::new(&ORDER_PENDING, rejected.to_string())),
+        Err(rejected @ (Rejected::LockIsGone { .. } | Rejected::AlreadySettled { .. })) => {
+            Err(Problem::new(&ORDER_NOT_LOCKED, format!("order {id} is not locked: {rejected}")))
+        }
+        Err(rejected @ (Rejected::InvalidOrder(_) | Rejected::OrderExists(_) | Rejected::KeyUsed)) => {
+            Err(Problem::internal(&rejected, "unlock the order"))
+        }
+    }
+}
+
+/// Who holds the lock of an order.
+pub async fn holder(database: &Database, id: &str) -> Result<String, Problem> {
+    let missing = || Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}"));
+    let placed = order::order(database, id).await?.ok_or_else(missing)?;
+    placed.locked_by.ok_or_else(|| Problem::new(&ORDER_NOT_LOCKED, format!("order {id} is not locked")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use sagamore::axum::extract::Path;
+    use sagamore::axum::http::HeaderMap;
+    use sagamore::axum::routing::get;
+    use sagamore::axum::{self, Json, Router};
+    use sagamore::core::saga::Status;
+    use sagamore::engine::ChainStatus;
+    use sagamore::server::client::{self, Client};
+    use sagamore::server::http::{ServiceApp, router, service_routes};
+    use sagamore::server::parts::BrokerAnswer;
+    use sagamore::server::view::Standing;
+    use sagamore::server::{BrokerHealth, ServiceHost, Waiting};
+    use sagamore::transport::{Log, MemoryDisk, log};
+    use tokio::net::TcpListener;
+
+    use super::super::of_order;
+    use super::*;
+
+    /// Brokers that answer.
+    struct Well;
+
+    impl BrokerHealth for Well {
+        fn answer(&self) -> BrokerAnswer<'_> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn advance(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    const LOCKED: &str = "INSERT INTO orders (order_id, customer_id, status, total_cents, lines, locked_by)
+        VALUES ('1', 'ADA', 'pending', 100, '[]', 'checkout:1'), ('2', 'ADA', 'confirmed', 100, '[]', NULL),
+            ('4', 'ADA', 'pending', 100, '[]', 'fulfilment:4')";
+
+    async fn served(router: Router) -> Client {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        client
+    }
+
+    /// An orchestrator where this is so of the saga of order 1.
+    async fn orchestrator(status: Option<Status>) -> Client {
+        let show = move |Path(id): Path<String>| async move {
+            assert_eq!(id, "checkout:1");
+            let standing = status.map(|status| Standing { id, status, revision: 3, ended_at: None });
+            standing.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
+        };
+        served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
+    }
+
+    /// An observer where this is so of the chain of order 4.
+    async fn observer(status: Option<ChainStatus>) -> Client {
+        let show = move |Path(id): Path<String>, headers: HeaderMap| async move {
+            assert_eq!(id, "fulfilment:4");
+            let wait = headers.get("prefer").map(|wait| wait.to_str().unwrap().to_owned());
+            assert!([None, Some("wait=0".to_owned()), Some("wait=1".to_owned())].contains(&wait), "{wait:?}");
+            if status.is_none() && wait.as_deref() == Some("wait=0") {
+                return Err(Problem::new(Code::Internal, "who waits a second is not asked for none"));
+            }
+            let chain = status.map(|status| {
+                serde_json::json!({
+                    "id": id, "status": status, "style": "choreography", "waitsFor": [{ "service": "payment" }]
+                })
+            });
+            chain.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
+        };
+        served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
+    }
+
+    async fn order_service(orchestrators: Vec<Client>) -> Client {
+        order_service_of(orchestrators, Vec::new()).await
+    }
+
+    async fn order_service_of(orchestrators: Vec<Client>, observers: Vec<Client>) -> Client {
+        service_of(orchestrators, observers, false).await
+    }
+
+    async fn choreographed(observers: Vec<Client>) -> Client {
+        service_of(Vec::new(), observers, true).await
+    }
+
+    async fn service_of(orchestrators: Vec<Client>, observers: Vec<Client>, choreographed: bool) -> Client {
+        let database = Database::memory();
+        database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
+        let open = database.begin().await.unwrap();
+        open.tx().execute(LOCKED, ()).await.unwrap();
+        open.commit().await.unwrap();
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
+        let host = ServiceHost {
+            name: order::SERVICE.parse().unwrap(),
+            database,
+            outbox: sagamore::sdk::Outbox::default(),
+            transport: Arc::new(log),
+            barrier_retention: Duration::from_secs(3600),
+            reacts: choreographed,
+            is_embedded: false,
+            orchestrators,
+            observers,
+        };
+        let waiting = Waiting::default();
+        waiting.is_over();
+        let own = of_order(&host);
+        let app = ServiceApp { host, brokers: Arc::new(Well), plan: None, waiting, metrics: None };
+        served(router("order", service_routes(app, own), &[])).await
+    }
+
+    /// Asks for the lock of an order; gives status, code and detail of the refusal, none when it was taken away.
+    async fn refusal(service: &Client, id: &str) -> Option<(u16, String, String)> {
+        refusal_at(service, &format!("/orders/{id}/unlock")).await
+    }
+
+    async fn refusal_at(service: &Client, path: &str) -> Option<(u16, String, String)> {
+        match service.post(path, "", None).await {
+            Ok(_) => None,
+            Err(client::Error::Problem { told, .. }) => Some((told.status, told.code, told.detail)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_taken_away_only_when_an_orchestrator_says_that_its_holder_is_at_rest() {
+        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+        let check = async |orchestrators: Vec<Client>, wanted: Option<(u16, &str)>| {
+            let refused = refusal(&order_service(orchestrators).await, "1").await;
+            let found = refused.as_ref().map(|(status, code, _)| (*status, code.as_str()));
+            assert_eq!(found, wanted, "{refused:?}");
+        };
+        check(vec![orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![orchestrator(Some(Status::Compensating)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![orchestrator(None).await], Some((409, "SAGA-0307"))).await;
+        check(vec![nobody.clone()], Some((503, "SAGA-0401"))).await;
+        check(vec![nobody.clone(), orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(vec![nobody, orchestrator(Some(Status::Stuck)).await], None).await;
+    }
+
+    /// A chain that is late goes on when whoever is late comes back.
+    #[tokio::test]
+    async fn the_lock_of_a_chain_is_taken_away_only_when_the_observer_says_that_it_is_over() {
+        let check = async |observers: Vec<Client>, query: &str, wanted: Option<(u16, &str)>| {
+            let service = order_service_of(Vec::new(), observers).await;
+            let refused = refusal_at(&service, &format!("/orders/4/unlock{query}")).await;
+            let found = refused.as_ref().map(|(status, code, _)| (*status, code.as_str()));
+            assert_eq!(found, wanted, "{refused:?}");
+        };
+        check(vec![observer(Some(ChainStatus::Stuck)).await], "", Some((409, "SAGA-0301"))).await;
+        check(vec![observer(Some(ChainStatus::Anomalous)).await], "?force=true", Some((409, "SAGA-0301"))).await;
+        check(vec![observer(None).await], "", Some((409, "SAGA-0307"))).await;
+        check(vec![Client::new("http://127.0.0.1:1").unwrap()], "?force=true", Some((503, "SAGA-0401"))).await;
+        check(vec![observer(Some(ChainStatus::Resolved)).await], "", Some((409, "SAGA-0301"))).await;
+        check(vec![observer(Some(ChainStatus::Resolved)).await], "?force=true", None).await;
+        check(vec![observer(Some(ChainStatus::Completed)).await], "", None).await;
+        check(vec![observer(None).await], "?force=true", None).await;
+    }
+
+    /// An order that was placed is followed at the observer, in the article's words too.
+    #[tokio::test]
+    async fn who_waits_for_an_order_is_told_what_the_observer_says() {
+        let check = async |observers: Vec<Client>, path: &str, wanted: &str| {
+            let service = choreographed(observers).await;
+            let answer = service.get(path).await.map(|body| String::from_utf8_lossy(&body).into_owned());
+            assert_eq!(answer.unwrap(), format!("{{\"message\":\"{wanted}\"}}"));
+        };
+        let here = "/saga/start/4?wait=1";
+        let done = vec![observer(Some(ChainStatus::Completed)).await];
+        check(done, here, "Saga completed successfully for order 4").await;
+        let nobody = Client::new("http://127.0.0.1:1").unwrap();
+        let second = vec![nobody.clone(), observer(Some(ChainStatus::Stuck)).await];
+        check(second, here, "Saga stuck for order 4: needs an operator").await;
+        check(vec![observer(None).await], here, "Saga still running for order 4").await;
+        check(vec![nobody], "/saga/start/4", "Saga started for Order ID: 4").await;
+        let unknown = choreographed(Vec::new()).await.get("/saga/start/77").await;
+        assert!(matches!(unknown, Err(client::Error::Problem { told, .. }) if told.code == "SAGA-0300"));
+    }
+
+    #[tokio::test]
+    async fn force_takes_the_lock_of_a_saga_that_nobody_knows_and_of_no_other() {
+        let check = async |orchestrator: Client, query: &str, wanted: Option<&str>| {
+            let service = order_service(vec![orchestrator]).await;
+            let refused = refusal_at(&service, &format!("/orders/1/unlock?{query}")).await;
+            assert_eq!(refused.as_ref().map(|(_, code, _)| code.as_str()), wanted, "{refused:?}");
+        };
+        check(orchestrator(None).await, "force=true", None).await;
+        check(orchestrator(None).await, "force=false", Some("SAGA-0307")).await;
+        check(orchestrator(None).await, "force=please", Some("SAGA-0106")).await;
+        check(orchestrator(None).await, "farce=true", Some("SAGA-0106")).await;
+        check(orchestrator(Some(Status::Running)).await, "force=true", Some("SAGA-0301")).await;
+        check(Client::new("http://127.0.0.1:1").unwrap(), "force=true", Some("SAGA-0401")).await;
+    }
+
+    #[tokio::test]
+    async fn where_there_is_no_lock_the_refusal_says_so() {
+        let service = order_service(vec![orchestrator(Some(Status::Stuck)).await]).await;
+        let (status, code, detail) = refusal(&service, "2").await.expect("it has no lock");
+        assert_eq!((status, code.as_str(), detail.as_str()), (409, "SAGA-0306", "order 2 is not locked"));
+        assert_eq!(refusal(&service, "3").await.expect("no such order").1, "SAGA-0300");
+        assert_eq!(refusal(&service, "1").await, None);
+        assert_eq!(refusal(&service, "1").await.expect("it is gone").1, "SAGA-0306");
+    }
+}

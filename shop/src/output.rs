@@ -1,0 +1,11 @@
+//! What the shop's verbs print.
+
+macro_rules! outln {
+    ($($text:tt)*) => { ::sagamore::output::write(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+macro_rules! errln {
+    ($($text:tt)*) => { ::sagamore::output::complain(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) use {errln, outln};

@@ -1,0 +1,203 @@
+//! `shop replay`: every order of a folder as a saga, in this process, or with a configuration as a client of
+//! running ones. Run again it goes on where it was.
+
+mod choreographed;
+mod folder;
+mod remote;
+mod report;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures_util::{FutureExt, StreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+use sagamore::clap::{self, Args};
+use sagamore::core::saga::Status;
+use sagamore::core::{Body, SagaId};
+use sagamore::engine::{Filter, Handle, Start, StartError, VerbError};
+use sagamore::output;
+use sagamore::{Exit, Format, FormatArgs, Invocation, Running, StartOptions};
+
+use crate::checkout;
+use crate::databases::Databases;
+use crate::import::BadLine;
+use crate::output::errln;
+use folder::{Folder, PlacedLine};
+use remote::Remote;
+use report::Report;
+
+/// Load accounts, stock and destinations from a folder, and run every order in it as a saga.
+///
+/// Run again on the same data it goes on where it was. With --config it is a client of running processes.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The folder with accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl.
+    folder: PathBuf,
+    /// The directory for all data, made when it is absent.
+    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", hide_env_values = true, value_name = "DIR")]
+    data: PathBuf,
+    /// Each order waits for the one before it to come to rest.
+    #[arg(long, conflicts_with = "concurrency")]
+    sequential: bool,
+    /// Without an orchestrator: the services react to each other's events.
+    #[arg(long)]
+    choreography: bool,
+    /// How many orders are under way at once.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
+    concurrency: u16,
+    #[command(flatten)]
+    format: FormatArgs,
+}
+
+/// How long one wait for an outcome is; it is asked again for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How many orders whose sagas are at rest are compared at once.
+const COMPARED_AT_ONCE: usize = 500;
+/// The pause before a start that found the engine busy is tried again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Ends with 1 when a line could not be taken.
+pub async fn run(invocation: Invocation, args: ReplayArgs) -> Result<Exit> {
+    let begun = Instant::now();
+    let folder = Folder::read(&args.folder)?;
+    folder.bad.iter().for_each(tell);
+    if invocation.config_file().is_some() {
+        let mut settings = invocation.settings()?;
+        settings.choreography |= args.choreography;
+        let remote = Remote::of(&settings)?;
+        return as_client(&remote, &folder, &args, begun).await;
+    }
+    if args.choreography {
+        return choreographed::run(&folder, &args, begun).await;
+    }
+    let running = start(&args).await?;
+    let (handle, databases) = (running.handle().context("no orchestrator runs")?, databases(&running)?);
+    folder.load(&databases).await?;
+    let known = at_rest(handle).await?;
+    // those at rest are only compared with what they were started with, all at once whatever the order
+    let (known, fresh): (Vec<_>, Vec<_>) = folder.orders.iter().partition(|order| known.contains(&order.key));
+    let bar = progress(folder.orders.len(), args.sequential);
+    let width = width(&args);
+    let mut bad_lines = folder.bad.len();
+    for (orders, width) in [(known, COMPARED_AT_ONCE), (fresh, width)] {
+        bad_lines += each(orders, width, &bar, |order| see_through(handle, order)).await?;
+    }
+    bar.finish_and_clear();
+    let report = report::make(handle, &databases, &folder, begun.elapsed()).await?;
+    running.stop().await?;
+    print(&report, &args, bad_lines)
+}
+
+/// Starts the story in this process, without HTTP.
+async fn start(args: &ReplayArgs) -> Result<Running> {
+    let options = StartOptions { choreography: args.choreography, ..StartOptions::of(&args.data) };
+    crate::program().start(options).await
+}
+
+fn databases(running: &Running) -> Result<Databases> {
+    Databases::of(running.server()).context("a service of the shop does not run")
+}
+
+/// The same, over HTTP.
+async fn as_client(remote: &Remote, folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<Exit> {
+    remote.there().await?;
+    remote.load(folder).await?;
+    let bar = progress(folder.orders.len(), args.sequential);
+    let bad_lines = folder.bad.len() + remote.run_all(&folder.orders, width(args), &bar).await?;
+    bar.finish_and_clear();
+    print(&remote.report(folder, begun.elapsed()).await?, args, bad_lines)
+}
+
+fn print(report: &Report, args: &ReplayArgs, bad_lines: usize) -> Result<Exit> {
+    match args.format.output {
+        Format::Json => output::json(report)?,
+        Format::Table => report.print(),
+    }
+    Ok(if bad_lines == 0 { Exit::Completed } else { Exit::Error })
+}
+
+fn width(args: &ReplayArgs) -> usize {
+    if args.sequential { 1 } else { usize::from(args.concurrency) }
+}
+
+/// Sees orders through, so many at once; gives how many were bad.
+async fn each<'a, F>(
+    orders: impl IntoIterator<Item = &'a PlacedLine>,
+    width: usize,
+    bar: &ProgressBar,
+    see_through: impl Fn(&'a PlacedLine) -> F,
+) -> Result<usize>
+where
+    F: Future<Output = Result<Option<BadLine>>>,
+{
+    let outcomes = futures_util::stream::iter(orders).map(|order| see_through(order).inspect(|_| bar.inc(1)));
+    let mut outcomes = std::pin::pin!(outcomes.buffer_unordered(width));
+    let mut bad_lines = 0;
+    while let Some(outcome) = outcomes.next().await {
+        if let Some(bad) = outcome? {
+            bar.suspend(|| tell(&bad));
+            bad_lines += 1;
+        }
+    }
+    Ok(bad_lines)
+}
+
+/// The keys of the checkouts that have come to rest, in this run or an earlier one.
+async fn at_rest(handle: &Handle) -> Result<HashSet<String>> {
+    let mut keys = HashSet::new();
+    let mut filter = Filter { definition: Some(checkout::name()), limit: Some(report::PAGE), ..Filter::default() };
+    loop {
+        let page = handle.list(&filter).await?;
+        let ended = page.sagas.iter().filter(|header| header.status.has_ended() || header.status == Status::Stuck);
+        keys.extend(ended.map(|header| header.id.key().to_owned()));
+        match page.next {
+            Some(next) => filter.before = Some(next),
+            None => return Ok(keys),
+        }
+    }
+}
+
+/// Starts the order's saga, or finds the one there is, and waits for it to come to rest.
+async fn see_through(handle: &Handle, order: &PlacedLine) -> Result<Option<BadLine>> {
+    let id = SagaId::new(&checkout::name(), &order.key)?;
+    loop {
+        let start = Start::new(checkout::name(), &order.key, Body::clone(&order.input));
+        match handle.start_and_wait(start, PATIENCE).await {
+            Ok((_, Some(_))) => return Ok(None),
+            Ok((_, None)) => break,
+            Err(StartError::Busy { .. }) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(StartError::Unavailable(why)) => bail!("the engine stopped: {why}"),
+            Err(
+                why @ (StartError::OtherInput(_)
+                | StartError::BadInput(_)
+                | StartError::TooLarge { .. }
+                | StartError::Malformed(_)
+                | StartError::OtherRequest
+                | StartError::UnknownDefinition { .. }),
+            ) => return Ok(Some(order.bad(why.to_string()))),
+        }
+    }
+    loop {
+        match handle.wait(id.clone(), PATIENCE).await {
+            Ok(Some(_)) => return Ok(None),
+            Ok(None) => {}
+            Err(VerbError::Busy { .. }) => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(error) => return Err(error).with_context(|| format!("wait for {id}")),
+        }
+    }
+}
+
+fn tell(bad: &BadLine) {
+    errln!("{bad}");
+}
+
+fn progress(orders: usize, sequential: bool) -> ProgressBar {
+    let bar = ProgressBar::new(orders as u64); // draws on stderr, and only on a terminal
+    let how = if sequential { "one after another" } else { "concurrently" };
+    let template = "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}";
+    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(format!("orders {how}"));
+    bar
+}

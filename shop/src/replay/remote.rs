@@ -1,0 +1,320 @@
+//! A replay as a client of running processes: the orchestrators and the four services, each at its own address.
+//!
+//! Whoever is killed on the way is asked again: a start is idempotent by the order's id.
+
+mod chains;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use indicatif::ProgressBar;
+use sagamore::config::Settings;
+use sagamore::core::saga::Status;
+use sagamore::server::Waiting;
+use sagamore::server::client::{self, Client};
+use sagamore::server::http::encoded;
+use sagamore::server::view::{Lines, Standing, standing};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::folder::{Folder, PlacedLine};
+use super::report::Report;
+use crate::import::BadLine;
+use crate::output::errln;
+
+/// How long the processes may take until they are there.
+const THERE_WITHIN: Duration = Duration::from_secs(30);
+/// How long one wait for an outcome is; it is asked again.
+const WAIT_S: u64 = 20;
+/// How long nobody may have an answer for an order before the replay is given up.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long an order that was placed may be unknown to those that are asked for it before the replay is given up.
+const FOUND_WITHIN: Duration = Duration::from_secs(60);
+/// The pause before somebody who gave no answer is asked again.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How many rows are sent at once; the bodies are bounded.
+const ROWS: usize = 500;
+/// The longest page of accounts and products.
+const PAGE: usize = 1_000;
+
+/// The processes.
+pub struct Remote {
+    /// Who knows what becomes of orders; in a choreography the observer.
+    orchestrators: Vec<Client>,
+    choreography: bool,
+    payment: Client,
+    inventory: Client,
+    shipping: Client,
+    order: Client,
+    /// Which orchestrator is asked next.
+    turn: AtomicUsize,
+    found_within: Duration,
+}
+
+/// What an orchestrator says of an order.
+enum Answer {
+    AtRest,
+    NotYet,
+    /// It was placed, and is unknown so far; why, in words.
+    NotFound(String),
+    Bad(String),
+}
+
+impl Remote {
+    /// As the configuration names them.
+    pub fn of(settings: &Settings) -> Result<Remote> {
+        let service = |name: &str| {
+            let service = settings.service(name).with_context(|| format!("no service {name}"))?;
+            Ok::<_, anyhow::Error>(Client::new(&format!("http://{}", service.listen))?)
+        };
+        let servers = match settings.choreography {
+            true => settings.observers(),
+            false => settings.servers(),
+        };
+        Ok(Remote {
+            orchestrators: servers.iter().map(|server| Client::new(server)).collect::<Result<_, _>>()?,
+            choreography: settings.choreography,
+            payment: service("payment")?,
+            inventory: service("inventory")?,
+            shipping: service("shipping")?,
+            order: service("order")?,
+            turn: AtomicUsize::new(0),
+            found_within: FOUND_WITHIN,
+        })
+    }
+
+    /// Waits until every service and one orchestrator are ready, and says for whom it waits.
+    pub async fn there(&self) -> Result<()> {
+        let until = Instant::now() + THERE_WITHIN;
+        let services = [&self.order, &self.payment, &self.inventory, &self.shipping];
+        for service in services {
+            ready(std::slice::from_ref(service), until).await?;
+        }
+        ready(&self.orchestrators, until).await
+    }
+
+    /// Loads what is not there yet.
+    pub async fn load(&self, folder: &Folder) -> Result<()> {
+        post_rows(&self.payment, "/accounts", &folder.accounts).await.context("load the accounts")?;
+        post_rows(&self.inventory, "/stock", &folder.stock).await.context("load the stock")?;
+        post_rows(&self.shipping, "/destinations", &folder.destinations).await.context("load the destinations")
+    }
+
+    /// Sees the orders through, so many at once; gives how many were bad.
+    pub async fn run_all(&self, orders: &[PlacedLine], width: usize, bar: &ProgressBar) -> Result<usize> {
+        super::each(orders, width, bar, |order| self.see_through(order, bar)).await
+    }
+
+    async fn see_through(&self, order: &PlacedLine, bar: &ProgressBar) -> Result<Option<BadLine>> {
+        let mut answered = Instant::now();
+        let mut placed_at = None;
+        loop {
+            let place = self.turn.load(Ordering::Relaxed);
+            let orchestrator = &self.orchestrators[place % self.orchestrators.len()];
+            let placed = match self.choreography {
+                true => chains::see_through(&self.order, orchestrator, order).await,
+                false => place_order(orchestrator, order).await,
+            };
+            let why = match placed {
+                Ok(Answer::AtRest) => return Ok(None),
+                Ok(Answer::Bad(why)) => return Ok(Some(order.bad(why))),
+                Ok(Answer::NotYet) => {
+                    (answered, placed_at) = (Instant::now(), None);
+                    continue;
+                }
+                Ok(Answer::NotFound(why)) => {
+                    if placed_at.get_or_insert_with(Instant::now).elapsed() >= self.found_within {
+                        bail!("order {} was placed, and {orchestrator} does not know it: {why}", order.key);
+                    }
+                    answered = Instant::now();
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(why) => why,
+            };
+            if answered.elapsed() > PATIENCE {
+                return Err(why).with_context(|| format!("order {}", order.key));
+            }
+            // who was asked at the same time moves on once, not twice
+            if self.turn.compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                let next = &self.orchestrators[(place + 1) % self.orchestrators.len()];
+                bar.suspend(|| errln!("waiting: {}", moves_on(&why, next)));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Counts over the folder's orders, and what all accounts and shelves have left.
+    pub async fn report(&self, folder: &Folder, took: Duration) -> Result<Report> {
+        let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
+        let mut report = Report::after(took);
+        self.count(&ours, &mut report).await?;
+        report.balance_cents = self.sum(&self.payment, "accounts", "customerId", "balanceCents").await?;
+        report.stock_pieces = self.sum(&self.inventory, "stock", "sku", "onHand").await?;
+        Ok(report)
+    }
+
+    async fn count(&self, ours: &HashSet<&str>, report: &mut Report) -> Result<()> {
+        let name = if self.choreography { crate::choreography::NAME } else { crate::checkout::NAME };
+        let all = format!("/api/v1/sagas?definition={name}&limit=500");
+        let mut path = all.clone();
+        loop {
+            let page: Lines = self.get(&self.orchestrators, &path).await?;
+            for line in page.sagas.iter().filter(|line| ours.contains(line.key.as_str())) {
+                report.count(standing(line.status), line.failed_at.as_deref());
+            }
+            match page.next {
+                Some(next) => path = format!("{all}&cursor={}", encoded(&next)),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Adds up one field of everything that a service keeps, page by page.
+    async fn sum(&self, service: &Client, what: &str, key: &str, field: &str) -> Result<i64> {
+        let (mut sum, mut after) = (0, String::new());
+        loop {
+            let path = format!("/{what}?limit={PAGE}&after={}", encoded(&after));
+            let page: serde_json::Value = self.get(std::slice::from_ref(service), &path).await?;
+            let rows = page[what].as_array().with_context(|| format!("{path}: no {what} in the answer"))?;
+            sum += rows.iter().filter_map(|row| row[field].as_i64()).sum::<i64>();
+            match rows.last().and_then(|last| last[key].as_str()) {
+                Some(last) if rows.len() == PAGE => last.clone_into(&mut after),
+                Some(_) | None => return Ok(sum),
+            }
+        }
+    }
+
+    /// Asks one after another until one answers.
+    async fn get<T: DeserializeOwned>(&self, servers: &[Client], path: &str) -> Result<T> {
+        let waiting = Waiting::default();
+        let until = Instant::now() + THERE_WITHIN;
+        for server in servers.iter().cycle() {
+            match server.get(path).await {
+                Ok(body) => return Ok(server.read(&body)?),
+                Err(error) if error.is_passing() && Instant::now() < until => {
+                    waiting.because(&error);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        bail!("no server is named")
+    }
+}
+
+/// Why one orchestrator gives no answer, and who is asked next.
+fn moves_on(why: &anyhow::Error, next: &Client) -> String {
+    let why = why.to_string();
+    format!("{}; {next} is asked", why.lines().next().unwrap_or_default().trim_end_matches('.'))
+}
+
+async fn place_order(orchestrator: &Client, order: &PlacedLine) -> Result<Answer> {
+    let answer = orchestrator.post("/orders", order.input.as_str().to_owned(), Some(WAIT_S)).await;
+    match answer {
+        Ok(body) => {
+            let standing: Standing = orchestrator.read(&body)?;
+            Ok(match standing.status {
+                Status::Completed | Status::Compensated | Status::Stuck => Answer::AtRest,
+                Status::Running | Status::Compensating => Answer::NotYet,
+            })
+        }
+        Err(error) if error.is_passing() => Err(error.into()),
+        Err(client::Error::Problem { told, .. }) => Ok(Answer::Bad(told.detail)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until one of them says that it is ready.
+async fn ready(any: &[Client], until: Instant) -> Result<()> {
+    let waiting = Waiting::default();
+    for server in any.iter().cycle() {
+        let Err(error) = server.get("/readyz").await else { return Ok(()) };
+        if Instant::now() > until {
+            return Err(error).with_context(|| format!("not ready after {} s", THERE_WITHIN.as_secs()));
+        }
+        waiting.because(&error);
+        tokio::time::sleep(PAUSE).await;
+    }
+    bail!("no server is named")
+}
+
+async fn post_rows<T: Serialize>(service: &Client, path: &str, rows: &[T]) -> Result<()> {
+    for some in rows.chunks(ROWS) {
+        let mut lines = Vec::new();
+        for row in some {
+            serde_json::to_writer(&mut lines, row)?;
+            lines.push(b'\n');
+        }
+        let until = Instant::now() + THERE_WITHIN;
+        loop {
+            match service.post(path, lines.clone(), None).await {
+                Ok(_) => break,
+                Err(error) if error.is_passing() && Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use sagamore::axum::extract::Path;
+    use sagamore::axum::http::StatusCode;
+    use sagamore::axum::routing::{get, post};
+    use sagamore::axum::{self, Json, Router};
+    use sagamore::core::Body;
+    use serde_json::json;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn when_an_orchestrator_is_gone_the_other_one_is_asked() {
+        let standing = || Standing { id: "checkout:1".into(), status: Status::Completed, revision: 9, ended_at: None };
+        let router = Router::new().route("/orders", post(move || async move { Json(standing()) }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut settings = crate::program().settings(None).unwrap();
+        settings.orchestrator.servers = format!("http://127.0.0.1:1, {there}");
+        let remote = Remote::of(&settings).unwrap();
+        let order = PlacedLine { key: "1".into(), input: Body::empty(), line: 1 };
+        let bad = remote.run_all(&[order], 1, &ProgressBar::hidden()).await.unwrap();
+        assert_eq!(bad, 0);
+        let why = remote.orchestrators[0].get("/").await.expect_err("nobody is there").into();
+        let told = moves_on(&why, &remote.orchestrators[1]);
+        assert!(told.contains("127.0.0.1:1 ") && told.ends_with(&format!("{there} is asked")), "{told}");
+    }
+
+    #[tokio::test]
+    async fn an_order_that_was_placed_and_is_not_found_ends_the_replay() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let ids = asked.clone();
+        let unknown = move |Path(id): Path<String>| {
+            ids.lock().unwrap().push(id);
+            let told = json!({ "type": "/", "title": "x", "status": 404, "detail": "no event", "code": "SAGA-0200" });
+            async { (StatusCode::NOT_FOUND, Json(told)) }
+        };
+        let placed = || async { Json(json!({})) };
+        let router = Router::new().route("/orders", post(placed)).route("/api/v1/sagas/{id}", get(unknown));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut settings = crate::program().settings(None).unwrap();
+        let observer = format!("http://{there}");
+        (settings.choreography, settings.observer.servers) = (true, observer);
+        settings.services.get_mut("order").unwrap().listen = there;
+        let remote = Remote { found_within: Duration::ZERO, ..Remote::of(&settings).unwrap() };
+        let order = PlacedLine { key: "n3:x".into(), input: Body::empty(), line: 1 };
+        let why = remote.run_all(&[order], 1, &ProgressBar::hidden()).await.expect_err("it is never found");
+        let why = format!("{why:#}");
+        assert!(why.contains("order n3:x was placed") && why.contains("no event"), "{why}");
+        assert_eq!(*asked.lock().unwrap(), ["fulfilment:n3:x"]);
+    }
+}

@@ -1,0 +1,117 @@
+//! The configuration as its users meet it: the key decides the type, and what does not fit is named with its place.
+
+use std::path::Path;
+
+use crate::support::sagamore;
+
+/// The value of `key` with these variables set, or the error.
+fn config(variables: &[(&str, &str)], file: Option<&Path>, key: &str) -> Result<String, String> {
+    let mut command = sagamore(&["config", "-o", "json"]);
+    if let Some(file) = file {
+        command.arg("--config").arg(file);
+    }
+    let output = command.envs(variables.iter().copied()).output().expect("it runs");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let values: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let value = values.as_array().expect("a list").iter().find(|value| value["key"] == key).expect(key);
+    Ok(value["value"].as_str().expect("a text").to_owned())
+}
+
+#[test]
+fn text_keys_take_a_variable_as_it_is() {
+    for text in ["007", "1e3", "true", "1.0", "-1"] {
+        let variables = [
+            ("SAGAMORE__KAFKA__SASL__MECHANISM", "PLAIN"),
+            ("SAGAMORE__KAFKA__SASL__PASSWORD", "00123"),
+            ("SAGAMORE__KAFKA__SASL__USERNAME", text),
+        ];
+        assert_eq!(config(&variables, None, "kafka.sasl.username").as_deref(), Ok(text));
+    }
+    for text in ["007", "1e3"] {
+        assert_eq!(config(&[("SAGAMORE__NAMESPACE", text)], None, "namespace").as_deref(), Ok(text));
+    }
+}
+
+#[test]
+fn a_variable_that_does_not_fit_its_key_is_an_error_that_names_both() {
+    let number = "SAGAMORE__PAYMENT__PARTITIONS: payment.partitions: ";
+    for text in ["1.9", "true", "1e1", "0x10", "-1", "many", " 3", "4294967296"] {
+        let why = config(&[("SAGAMORE__PAYMENT__PARTITIONS", text)], None, "payment.partitions").expect_err(text);
+        assert!(why.contains(number) && why.contains("whole number"), "{text}: {why}");
+    }
+    for text in ["1", "yes", "True", "TRUE "] {
+        let why = config(&[("SAGAMORE__CHOREOGRAPHY", text)], None, "choreography").expect_err(text);
+        assert!(why.contains("SAGAMORE__CHOREOGRAPHY: choreography: ") && why.contains("true or false"), "{why}");
+    }
+    assert_eq!(config(&[("SAGAMORE__PAYMENT__PARTITIONS", "3")], None, "payment.partitions").as_deref(), Ok("3"));
+    assert_eq!(config(&[("SAGAMORE__CHOREOGRAPHY", "true")], None, "choreography").as_deref(), Ok("true"));
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("sagamore.toml");
+    std::fs::write(&file, "namespace = \"staging\"\n[payment]\npartitions = 4\n").expect("written");
+    let empty = |variable: &'static str, key: &str| config(&[(variable, "")], Some(&file), key);
+    assert_eq!(empty("SAGAMORE__NAMESPACE", "namespace").as_deref(), Ok("staging"));
+    assert_eq!(empty("SAGAMORE__PAYMENT__PARTITIONS", "payment.partitions").as_deref(), Ok("4"));
+    assert_eq!(empty("SAGAMORE__POSTGRES__PASSWORD_FILE", "postgres.password_file").as_deref(), Ok(""));
+    assert_eq!(config(&[("SAGAMORE_CONFIG", "")], None, "payment.partitions").as_deref(), Ok("12"));
+}
+
+#[test]
+fn a_value_of_the_file_that_does_not_fit_is_named_with_its_line() {
+    let check = |text: &str, place: &str| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("sagamore.toml");
+        std::fs::write(&file, text).expect("written");
+        let why = config(&[], Some(&file), "namespace").expect_err(text);
+        assert!(why.contains(place), "{text}: {why}");
+    };
+    check("[payment]\npartitions = 1.5\n", "sagamore.toml:2:1: payment.partitions: ");
+    check("[payment]\n\npartitions = true\n", "sagamore.toml:3:1: payment.partitions: ");
+    check("[payment]\npartitions = \"3\"\n", "sagamore.toml:2:1: payment.partitions: ");
+    check("[payment]\npartitions = [3]\n", "sagamore.toml:2:1: payment.partitions: ");
+    check("namespace = 7\n", "sagamore.toml:1:1: namespace: ");
+    check("choreography = \"true\"\n", "sagamore.toml:1:1: choreography: ");
+    check("[kafka]\nreplication = 70000\n", "sagamore.toml:2:1: kafka.replication: ");
+    check("[barrier]\nretention_days = 18446744073709551615\n", "sagamore.toml:2:1: barrier.retention_days: ");
+    check("[orchestrator]\nretention_days = 99999999\n", "sagamore.toml:2:1: orchestrator.retention_days: ");
+}
+
+#[test]
+fn a_namespace_that_postgresql_would_cut_is_refused_with_the_limit() {
+    // "NAMESPACE_inventory" has 63 bytes with 53 of the namespace
+    let of = |length: usize| "n".repeat(length);
+    assert_eq!(config(&[("SAGAMORE__NAMESPACE", &of(53))], None, "namespace"), Ok(of(53)));
+    for length in [54, 62, 65, 300] {
+        let why = config(&[("SAGAMORE__NAMESPACE", &of(length))], None, "namespace").expect_err("too long");
+        assert!(why.contains("SAGAMORE__NAMESPACE: namespace: ") && why.contains("63 bytes"), "{why}");
+    }
+}
+
+/// Docker runs nothing here; but its files name commands, variables and ports of this program.
+#[test]
+fn compose_names_only_what_this_program_understands() {
+    let compose = include_str!("../../../compose.yaml");
+    let mut commands = 0;
+    for line in compose.lines().filter_map(|line| line.trim().strip_prefix("command: ")) {
+        let words: Vec<String> = serde_json::from_str(line).expect(line);
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
+        let output = sagamore(&words).output().expect("it runs");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        let port = words[words.len() - 2].rsplit_once(':').expect("--listen ADDRESS").1;
+        assert!(compose.contains(&format!("http://127.0.0.1:{port}/readyz")), "no health check asks {port}");
+        commands += 1;
+    }
+    assert_eq!(commands, 6);
+    let known = sagamore(&["config", "-o", "json"]).output().expect("it runs").stdout;
+    let known: Vec<serde_json::Value> = serde_json::from_slice(&known).expect("a list");
+    for line in compose.lines().filter_map(|line| line.trim().strip_prefix("SAGAMORE__")) {
+        let (variable, _) = line.split_once(':').expect(line);
+        let key = variable.to_lowercase().replace("__", ".");
+        assert!(known.iter().any(|value| value["key"] == key.as_str()), "there is no {key}");
+    }
+}

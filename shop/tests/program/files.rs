@@ -1,0 +1,286 @@
+//! `check` and `graph` on files: the shop's own, and what can be wrong with them.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::sagamore;
+
+const PLAN: &str = "fulfilment.yaml";
+const DEFINITION: &str = "checkout.yaml";
+
+/// A file of the docs.
+fn doc(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plans").join(file)
+}
+
+fn run(args: &[&str], file: &Path) -> Output {
+    sagamore(&args[..1]).arg(file).args(&args[1..]).output().expect("it runs")
+}
+
+fn printed(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+/// What is told of a file of the docs in which `from` is replaced, without the file's name; runs are indented.
+#[track_caller]
+fn told(file: &str, from: &str, to: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(doc(file)).expect("it is there");
+    assert!(text.contains(from), "{from} is not in {file}");
+    let folder = tempfile::tempdir().expect("a directory");
+    let changed = folder.path().join(file);
+    std::fs::write(&changed, text.replacen(from, to, 1)).expect("written");
+    let output = run(&["check"], &changed);
+    let (out, err) = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    let before = format!("{}: ", changed.display());
+    out.lines().map(|line| line.strip_prefix(&before).unwrap_or(line).to_owned()).collect()
+}
+
+/// This is wrong with it, and nothing else is, but for how it differs from the services.
+#[track_caller]
+fn check(file: &str, from: &str, to: &str, expected: &[&str]) {
+    let mut told = told(file, from, to);
+    told.retain(|problem| !problem.contains("in plan 'fulfilment' and"));
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn the_shops_own_files_are_right() {
+    let (out, err) = printed(&run(&["check"], &doc(PLAN)));
+    let expected = "\
+OK: plan 'fulfilment', version 1
+  services  order, payment, inventory, shipping
+  explored  48 states, by every order in which events can come
+  ends      all done: order.confirmed
+            all undone, after inventory.failed
+            all undone, after inventory.failed and shipping.failed
+            all undone, after payment.failed
+            all undone, after payment.failed and shipping.failed
+            all undone, after shipping.failed
+  compared  the services of this program declare the same
+";
+    assert_eq!((out.as_str(), err.as_str()), (expected, ""));
+    let output = run(&["check"], &doc(DEFINITION));
+    assert_eq!(output.status.code(), Some(0));
+    let (out, _) = printed(&output);
+    assert!(out.starts_with("OK: definition 'checkout', version 1\n"), "{out}");
+    let end = "compensated, when 'schedule-shipment' is refused; undone: create-order, charge-payment, reserve-stock";
+    assert!(out.contains(end), "{out}");
+}
+
+#[test]
+fn a_plan_without_an_undo_is_refused_with_the_run_that_shows_it() {
+    let undo = "    undo:\n      on: [shipping.failed]\n      emits: inventory.released\n";
+    check(
+        PLAN,
+        undo,
+        "",
+        &[
+            "'reserve' of inventory has no undo, and stays done when 'schedule' of shipping fails with \
+             'shipping.failed': give it one, on 'shipping.failed'",
+            "  1. create (order) emits order.created",
+            "  2. charge (payment) emits payment.success",
+            "  3. reserve (inventory) emits inventory.updated",
+            "  4. schedule (shipping) fails and emits shipping.failed",
+            "  5. create (order) is undone and emits order.cancelled",
+            "  6. charge (payment) is undone and emits payment.refunded",
+            "  7. reserve (inventory) is never undone",
+        ],
+    );
+}
+
+#[test]
+fn each_fault_in_a_plan_is_told_with_what_mends_it() {
+    check(
+        PLAN,
+        "on: [inventory.failed, shipping.failed]\n      emits: payment.refunded",
+        "on: [shipping.failed]\n      emits: payment.refunded",
+        &[
+            "'charge' of payment stays done when 'reserve' of inventory fails with 'inventory.failed': let its undo \
+             react to 'inventory.failed'",
+            "  1. create (order) emits order.created",
+            "  2. charge (payment) emits payment.success",
+            "  3. reserve (inventory) fails and emits inventory.failed",
+            "  4. create (order) is undone and emits order.cancelled",
+            "  5. charge (payment) is never undone",
+        ],
+    );
+    check(
+        PLAN,
+        "emits: [order.confirmed]",
+        "emits: [order.confirmed]\n    fails: [order.refused]",
+        &[
+            "'confirm' of order may fail with 'order.refused' after the pivot 'schedule' of shipping: let it be \
+             repeated until it is done",
+            "  1. create (order) emits order.created",
+            "  2. charge (payment) emits payment.success",
+            "  3. reserve (inventory) emits inventory.updated",
+            "  4. schedule (shipping) emits shipping.scheduled",
+            "  5. confirm (order) fails and emits order.refused",
+        ],
+    );
+    check(
+        PLAN,
+        "on: [order.created]",
+        "on: [order.paid]",
+        &[
+            "'charge' of payment waits for 'order.paid', but nobody emits it: name an event of this plan, or let one emit it",
+        ],
+    );
+    check(
+        PLAN,
+        "on: [shipping.scheduled]",
+        "on: [shipping.failed]",
+        &["'confirm' of order goes forward on 'shipping.failed', by which 'schedule' of shipping goes back: let only \
+           undos react to it"],
+    );
+    check(
+        PLAN,
+        "name: charge\n",
+        "name: charge\n    pivot: true\n",
+        &[
+            "'charge' of payment and 'schedule' of shipping are both pivots: there is one point of no return",
+            "'charge' of payment is the pivot, but 'payment.refunded' takes it back: remove its undo, or let it not be \
+             the pivot",
+        ],
+    );
+}
+
+#[test]
+fn each_fault_in_a_definition_is_told_with_what_mends_it() {
+    let refund = "    compensation: { participant: payment, message: payment.refund }\n";
+    check(
+        DEFINITION,
+        refund,
+        "",
+        &[
+            "step 'charge-payment' is compensatable but nothing undoes it: give it a compensation, or make it the pivot or \
+           retriable",
+        ],
+    );
+    check(
+        DEFINITION,
+        "create-order.totalCents",
+        "reserve-stock.orderId",
+        &[
+            "step 'charge-payment' takes 'amountCents' from 'reserve-stock.orderId' but does not wait for it: let it come \
+           after that step",
+        ],
+    );
+    check(
+        DEFINITION,
+        "kind: retriable",
+        "kind: pivot",
+        &[
+            "'schedule-shipment' and 'confirm-order' are both pivots: there is one point of no return, so make one another \
+           kind",
+        ],
+    );
+}
+
+#[test]
+fn what_the_shop_does_otherwise_is_told() {
+    let expected = "'charge' of payment emits 'payment.done' in plan 'fulfilment' and 'payment.success' in the service: \
+                    make them agree";
+    let changed = told(PLAN, "emits: [payment.success]", "emits: [payment.done]");
+    assert!(changed.iter().any(|line| line == expected), "{changed:?}");
+    let stranger = told(PLAN, "service: shipping", "service: carrier");
+    let expected = "'schedule' is of carrier, a service that this program does not have: name order or payment or inventory \
+                    or shipping";
+    assert!(stranger.iter().any(|line| line == expected), "{stranger:?}");
+    check(
+        DEFINITION,
+        "payment.charge",
+        "payment.take",
+        &[
+            "step 'charge-payment' asks 'payment.take', which payment does not know: name payment.charge or payment.refund",
+        ],
+    );
+}
+
+#[test]
+fn a_plan_of_another_name_is_compared_with_services_only_when_asked() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (file, text) = (folder.path().join("visit.yaml"), std::fs::read_to_string(doc(PLAN)).expect("it is there"));
+    let other = text.replace("name: fulfilment", "name: visit").replace("name: confirm", "name: nod");
+    std::fs::write(&file, other).expect("written");
+    assert_eq!(run(&["check"], &file).status.code(), Some(0));
+    let output = run(&["check", "--compare", "-o", "json"], &file);
+    assert_eq!(output.status.code(), Some(1));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
+    assert_eq!((&told["name"], &told["kind"], &told["compared"]), (&"visit".into(), &"plan".into(), &true.into()));
+    assert_eq!(told["problems"].as_array().map(Vec::len), Some(2), "{told}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_on_stderr_with_its_place() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("plan.yaml");
+    let check = |contents: &[u8], expected: &str| {
+        std::fs::write(&file, contents).expect("written");
+        for command in ["check", "graph"] {
+            let output = run(&[command], &file);
+            let (out, err) = printed(&output);
+            assert_eq!((output.status.code(), out.as_str()), (Some(1), ""), "{err}");
+            assert!(err.starts_with("shop: ") && err.contains(expected), "{expected} is not in {err}");
+        }
+    };
+    check(b"name: a\nbegins: x\nreactions: []\n", "plan.yaml:2:9: keys and values belong here: write KEY: VALUE");
+    check(b"name: \xff", "plan.yaml:1:7: this is no UTF-8: save the file as such");
+    check(&vec![b'#'; (1 << 20) + 1], "plan.yaml has more than 1048576 bytes");
+    let (_, err) = printed(&run(&["check"], &folder.path().join("nothing.yaml")));
+    assert!(err.contains("nothing.yaml: No such file"), "{err}");
+}
+
+#[test]
+fn a_file_is_drawn_in_every_form() {
+    let drawn = |file: &str, form: &str| {
+        let output = run(&["graph", "-o", form], &doc(file));
+        let (out, err) = printed(&output);
+        assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{out}");
+        out
+    };
+    assert!(printed(&run(&["graph"], &doc(PLAN))).0.contains("schedule (shipping), the pivot\n"));
+    assert!(
+        drawn(DEFINITION, "text").contains("charge-payment (payment)\n  after create-order\n  asks payment.charge\n")
+    );
+    for file in [PLAN, DEFINITION] {
+        assert!(drawn(file, "mermaid").starts_with("flowchart LR\n"));
+        let svg = drawn(file, "svg");
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"), "{svg}");
+        let document: Value = serde_json::from_str(&drawn(file, "asyncapi")).expect("JSON");
+        assert_eq!(document["asyncapi"], "3.0.0");
+    }
+}
+
+#[test]
+fn what_cannot_run_is_not_drawn() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let file = folder.path().join("plan.yaml");
+    let text = std::fs::read_to_string(doc(PLAN)).expect("it is there");
+    std::fs::write(&file, text.replace("on: [order.created]", "on: [order.paid]")).expect("written");
+    let (out, err) = printed(&run(&["graph", "-o", "svg"], &file));
+    assert!(out.is_empty() && err.contains("`sagamore check "), "{out}{err}");
+}
+
+#[test]
+fn a_definition_that_makes_no_sense_is_refused() {
+    let define = |from: &str, to: &str, part: &str| {
+        let told = told(DEFINITION, from, to);
+        assert!(told.iter().any(|line| line.contains(part)), "{part} is not in {told:?}");
+    };
+    define("message: payment.refund", "message: payment.charge", "'charge-payment' is undone by 'payment.charge'");
+    define("version: 1", "version: 0", "version is 0");
+    define("version: 1\n", "version: 1\ndeadlineMs: 0\n", "deadline is 0 ms");
+    define("input: [", "input: [a.b, ", "'a.b'");
+    define("version: 1\n", "version: 1\nkey: orderNumber\n", "'orderNumber'");
+    let plan = |from: &str, to: &str, part: &str| {
+        let told = told(PLAN, from, to);
+        assert!(told.iter().any(|line| line.contains(part)), "{part} is not in {told:?}");
+    };
+    plan("version: 1", "version: 0", "version is 0");
+    plan("deadlineMs: ", "deadlineMs: 0 # ", "deadline is 0 ms");
+}

@@ -1,0 +1,52 @@
+//! The processes, where Kafka and PostgreSQL are away: they wait, and say for what.
+
+use crate::support::Server;
+
+/// Where nobody listens.
+const NOWHERE: &str =
+    "[kafka]\nbrokers = \"127.0.0.1:1\"\n[postgres]\nurl = \"postgres://nobody@127.0.0.1:1/nothing\"\n";
+
+#[test]
+fn a_service_is_not_ready_before_its_tables_are_there() {
+    let server = Server::configured(NOWHERE, &["service", "payment"]);
+    assert_eq!(server.get("/livez").status, 200);
+    for path in ["/readyz", "/accounts", "/accounts/ADA"] {
+        let answer = server.get(path);
+        answer.is_problem(503, "SAGA-0401");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert!(answer.body.contains("payment is not ready, and waits: "), "{}", answer.body);
+    }
+    server.post("/accounts", &[], "{}").is_problem(503, "SAGA-0401");
+    server.get("/nope").is_problem(404, "SAGA-0100");
+    assert_eq!(server.last_words(), "", "it was never ready");
+}
+
+#[test]
+fn an_orchestrator_and_an_observer_live_while_they_wait() {
+    for role in ["orchestrator", "observer"] {
+        let server = Server::configured(NOWHERE, &[if role == "observer" { "observe" } else { "serve" }]);
+        assert_eq!(server.get("/livez").status, 200);
+        let answer = server.get("/readyz");
+        answer.is_problem(503, "SAGA-0401");
+        assert!(answer.body.contains(&format!("{role} is not ready, and waits: ")), "{}", answer.body);
+        server.post("/orders", &[], "{}").is_problem(503, "SAGA-0401");
+        assert!(server.get("/docs/errors").body.contains("id=\"saga-0401\""));
+        assert_eq!(server.last_words(), "", "it was never ready");
+    }
+}
+
+#[test]
+fn every_service_has_a_front_page_and_the_pages_of_its_problems() {
+    for (service, own) in [
+        ("order", "/orders/{id}/unlock"),
+        ("payment", "/accounts"),
+        ("inventory", "/stock"),
+        ("shipping", "/shipments"),
+    ] {
+        let server = Server::configured(NOWHERE, &["service", service]);
+        let page = server.get("/");
+        assert_eq!(page.status, 200);
+        assert!(page.body.contains(service) && page.body.contains(own), "{}", page.body);
+        assert!(server.get("/docs/errors").body.contains("id=\"saga-0401\""));
+    }
+}
