@@ -24,11 +24,11 @@ const SEED_DIGITS: usize = 16;
 const CHAOS_MAX: Duration = Duration::from_secs(270);
 
 /// All tests of these crates want real services.
-const REAL: [&str; 4] = ["crates/engine", "crates/kafka", "crates/sdk", "shop"];
+const REAL: [&str; 3] = ["crates/engine", "crates/kafka", "crates/sdk"];
+/// And these of other crates.
+const REAL_TOO: [&str; 6] = ["postgres", "observed", "checkout", "choreography", "domain", "services"];
 /// The checks that replay the real orders.
 const NEED_ORDERS: [&str; 2] = ["kills", "choreographed"];
-/// And these of other crates.
-const REAL_TOO: [&str; 2] = ["postgres", "observed"];
 /// The program as it is built with TLS. Of the whole workspace: with a crate named, cargo would build many dependencies again,
 /// with fewer features.
 const SECURE: &[&str] = &["test", "--workspace", "--features", "sagamore-shop/tls", "--test", "secure"];
