@@ -151,42 +151,42 @@ struct ConfigArgs {
 enum Command {
     /// Run everything in this process: server, orchestrator or observer, and services
     Dev(DevArgs),
-    /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL. Any number of them share the sagas.
+    /// Run an orchestrator with its HTTP API, on Kafka and PostgreSQL
     Serve(ServeArgs),
-    /// Run an observer: it follows the chains of choreographies, and says where each stands.
+    /// Run an observer, which follows the chains of choreographies
     Observe(ObserveArgs),
-    /// Make the topics that the processes need, or compare them with what the brokers have.
+    /// Create or check the topics of the processes
     #[command(subcommand)]
     Topics(TopicsCommand),
-    /// Check brokers, topics, databases and clocks; what is wrong is told with what mends it.
+    /// Check brokers, topics, databases and clocks
     Doctor,
-    /// Print every value of the configuration, and where it comes from.
+    /// Print every value of the configuration with its origin
     Config(FormatArgs),
-    /// Start a saga.
+    /// Start a saga
     Start(StartArgs),
-    /// List sagas, the newest first.
+    /// List sagas, newest first
     List(ListArgs),
-    /// Show one saga with its steps.
+    /// Show one saga with its steps
     Show(ShowArgs),
-    /// Watch a saga, drawn as text, until it rests.
+    /// Watch a saga until it is at rest
     Watch(ShowArgs),
-    /// Cancel a saga: what it has done is undone.
+    /// Cancel a saga: its completed steps are compensated
     Cancel(CancelArgs),
-    /// Ask a step that waits for a person once more: what refused it has been mended.
+    /// Retry a step that waits for an operator
     Retry(RescueArgs),
-    /// Pass a step over that waits for a person: the saga goes on without it.
+    /// Skip a step that waits for an operator
     Skip(RescueArgs),
-    /// Say that a step which waits for a person was done by hand; of a choreography, that it is taken care of.
+    /// Mark a step as done by hand, or a chain as repaired
     Resolve(RescueArgs),
-    /// Compare what the services' barriers say with what the sagas say, and list where both cannot be true.
+    /// Compare the services' barriers with the sagas, and list contradictions
     Reconcile(ReconcileArgs),
-    /// Check the plan of a choreography, or a definition, in YAML: what is wrong is told with what mends it.
+    /// Check a plan or a definition in YAML
     Check(CheckArgs),
-    /// Draw the plan of a choreography, or a definition, in YAML; or describe its messages for other services.
+    /// Draw a plan or a definition in YAML, or describe its messages
     Graph(GraphArgs),
     /// Run one service as a process of its own, on Kafka and PostgreSQL
     Service(ServiceArgs),
-    /// Print a reference page.
+    /// Print a reference page
     #[command(hide = true)]
     Docs {
         /// Which page.
@@ -196,9 +196,9 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum TopicsCommand {
-    /// Make those that are missing; what is there stays as it is.
+    /// Create the missing topics
     Apply,
-    /// Compare only: 1 when something is missing or different.
+    /// Check the topics: exit code 1 when one is missing or different
     Check,
 }
 
@@ -211,7 +211,7 @@ enum DocsPage {
 /// Where the server listens and keeps its data.
 #[derive(Debug, Args)]
 struct DevArgs {
-    /// The address to listen on; port 0 takes any free one.
+    /// Address to listen on; port 0 takes any free one
     #[arg(
         long,
         default_value = "127.0.0.1:3000",
@@ -220,16 +220,16 @@ struct DevArgs {
         value_name = "ADDRESS"
     )]
     listen: String,
-    /// The directory for all data, made when it is absent.
+    /// Directory for all data, created when it is absent
     #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", hide_env_values = true, value_name = "DIR")]
     data: PathBuf,
-    /// Keep the data in a temporary directory, removed at the end.
+    /// Keep the data in a temporary directory, removed at the end
     #[arg(long)]
     ephemeral: bool,
-    /// How many sagas may be under way; starts beyond it are answered with 429.
+    /// Most sagas under way; further starts are answered with 429
     #[arg(long, default_value_t = stack::SAGAS_MAX, value_name = "N")]
     sagas_max: usize,
-    /// Without an orchestrator: the services react to each other's events, and an observer follows them.
+    /// Run the program's choreography instead: no orchestrator, services react to each other's events
     #[arg(long, conflicts_with = "sagas_max")]
     choreography: bool,
 }
