@@ -178,7 +178,7 @@ async fn holder(seats: &Database) -> Result<Option<String>, Fault> {
 
 #[cfg(test)]
 mod tests {
-    use sagamore::testing::Script;
+    use sagamore::testing::{Script, TestService};
 
     use super::*;
 
@@ -198,5 +198,17 @@ mod tests {
             .undoes(Release)
             .done()
             .ends(Status::Compensated);
+    }
+
+    #[tokio::test]
+    async fn a_seat_is_reserved_once_and_can_be_released() {
+        let (trip_id, seat) = (|| "1".to_owned(), || "12A".to_owned());
+        let [seats, ..] = services();
+        let seats = TestService::of(seats).await;
+        let reserved = seats.send(Reserve { trip_id: trip_id(), seat: seat() }).await;
+        assert_eq!(reserved.done().cents, 4900);
+        assert_eq!(seats.send(Reserve { trip_id: trip_id(), seat: seat() }).await.refusal().code, "not-free");
+        seats.undo(&reserved, Release).await.done();
+        seats.send(Reserve { trip_id: trip_id(), seat: seat() }).await.done();
     }
 }
