@@ -4,38 +4,60 @@
 //! This crate is the public face. [`prelude`] is for services and definitions, and [`Program`] makes of them a server with an
 //! HTTP API and a command line of its own. The crates underneath are here under their short names.
 
+#[cfg(feature = "server")]
 #[macro_use]
 pub mod output;
 
+#[cfg(feature = "server")]
 mod cli;
 
+#[cfg(feature = "server")]
 mod brokers;
+#[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
 mod crew;
+#[cfg(feature = "server")]
 mod docs;
+#[cfg(feature = "server")]
 mod draw;
+#[cfg(feature = "server")]
 pub mod invocation;
 pub mod prelude;
+#[cfg(feature = "server")]
 pub mod program;
+#[cfg(feature = "server")]
 pub mod running;
+#[cfg(feature = "server")]
 mod stack;
+#[cfg(feature = "server")]
 pub mod story;
 pub mod testing;
 
+#[cfg(feature = "server")]
 use sagamore_server::{client, clock, http, plain, problem, view};
 
+#[cfg(feature = "server")]
 pub use cli::{Format, FormatArgs};
+#[cfg(feature = "server")]
 pub use invocation::Invocation;
+#[cfg(feature = "server")]
 pub use output::Exit;
+#[cfg(feature = "server")]
 pub use program::{BuildError, Greeting, Program};
+#[cfg(feature = "server")]
 pub use running::{Running, StartOptions};
 /// The names that generated code refers to. Not a public interface.
 #[doc(hidden)]
 pub use sagamore_core::__private;
+#[cfg(feature = "kafka")]
+pub use sagamore_kafka as kafka;
+#[cfg(feature = "server")]
 pub use stack::{Error, SAGAS_MAX};
+#[cfg(feature = "server")]
 pub use story::Story;
+#[cfg(feature = "server")]
 pub use {axum, clap};
-pub use {
-    sagamore_core as core, sagamore_database as database, sagamore_engine as engine, sagamore_inspect as inspect,
-    sagamore_kafka as kafka, sagamore_sdk as sdk, sagamore_server as server, sagamore_transport as transport,
-};
+pub use {sagamore_core as core, sagamore_database as database, sagamore_sdk as sdk, sagamore_transport as transport};
+#[cfg(feature = "server")]
+pub use {sagamore_engine as engine, sagamore_inspect as inspect, sagamore_server as server};
