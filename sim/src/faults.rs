@@ -172,7 +172,7 @@ impl Fault {
             Fault::Denied => 1_200,
             Fault::SyncFailed => 3_000,
             Fault::SyncLies => 3_000,
-            Fault::Mute => 200,
+            Fault::Mute => 400,
             Fault::ClockJump => 100,
             Fault::Blackout => 40,
             Fault::AnswerLost => 3_000,

@@ -57,6 +57,8 @@ struct Inner {
     groups: Groups,
     /// The topic whose commands are lost, and until when.
     dark: Option<(Arc<str>, i64)>,
+    /// Until when some orchestrator cannot publish.
+    mute_until: i64,
 }
 
 /// The hub in the hands of one process.
@@ -90,6 +92,7 @@ impl Hub {
             failing: false,
             groups: Groups::default(),
             dark: None,
+            mute_until: 0,
         };
         let keeps = style == Style::Choreographed;
         Hub { world: world.clone(), keeps, shares, disk, inner: Arc::new(Mutex::new(inner)) }
@@ -351,8 +354,11 @@ impl Line {
     fn is_mute(&self) -> bool {
         let Some(until) = &self.mute_until else { return false };
         let world = &self.hub.world;
-        if world.strikes(Fault::Mute) {
-            until.store(world.now() + world.between(1_000, MUTE_MS_MAX), Ordering::Relaxed);
+        // one at a time: the others show that the brokers are available
+        if world.now() >= self.hub.inner().mute_until && world.strikes(Fault::Mute) {
+            let end = world.now() + world.between(MUTE_MS_MAX / 3, MUTE_MS_MAX);
+            until.store(end, Ordering::Relaxed);
+            self.hub.inner().mute_until = end;
         }
         world.now() < until.load(Ordering::Relaxed) && !world.is_healed()
     }

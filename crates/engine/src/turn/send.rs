@@ -145,7 +145,7 @@ impl Orchestrator {
             attempt: command.attempt,
             key: command.key,
             reason: format!("the command cannot be sent: {error}"),
-            lasts: error.scope() == Scope::Record,
+            lasts: error.scope() == Scope::Record && !planted(Bug::OversizedResent),
         };
         if !self.rejections.contains(&rejection) {
             self.rejections.push(rejection); // sent again before it was decided
