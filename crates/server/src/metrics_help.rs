@@ -4,6 +4,7 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 
 /// Metrics that only grow.
 const COUNTERS: &[(&str, &str)] = &[
+    ("sagamore_barrier_total", "Verdicts of participants' barriers, by case."),
     ("sagamore_commands_total", "Commands that turns decided to send, resends included."),
     ("sagamore_dropped_replies_total", "Replies of a blocked saga that left memory: its command is sent again."),
     ("sagamore_ended_total", "Sagas that ended, by state."),
