@@ -55,6 +55,7 @@ pub const CHORES: &[Chore] = &[
     Chore { name: "words", about: "no file holds a word that must not land", run: words::check },
     Chore { name: "documents", about: "the generated documents are fresh", run: documents::check },
     Chore { name: TESTS, about: "all tests pass", run: tests },
+    Chore { name: "outside", about: "a crate with three dependencies is a saga with its services", run: outside },
     Chore { name: "real", about: "the adapters keep their promises on real Kafka and PostgreSQL", run: real },
     Chore {
         name: "kills",
@@ -139,6 +140,17 @@ fn run_one<'a>(workspace: &Workspace, chore: &'a Chore) -> (&'a str, Verdict, Du
 
 fn fmt(workspace: &Workspace) -> Result<Vec<String>> {
     workspace.cargo(&["fmt", "--all", "--check"])
+}
+
+/// Tests a crate as a user writes it, with the versions of dependencies that the workspace is tested with.
+fn outside(workspace: &Workspace) -> Result<Vec<String>> {
+    let (locked, copy) = (workspace.path("Cargo.lock"), workspace.path("e2e/outside/Cargo.lock"));
+    fs::copy(locked, copy).context("copy Cargo.lock to e2e/outside")?;
+    let manifest = ["--manifest-path", "e2e/outside/Cargo.toml", "--target-dir", "target/outside"];
+    let mut offences = workspace.cargo(&[&["test", "--quiet"], &manifest[..]].concat())?;
+    let participant = ["-p", "sagamore", "--lib", "--no-default-features", "--target-dir", "target/outside"];
+    offences.extend(workspace.cargo(&[&["check", "--quiet"], &participant[..]].concat())?);
+    Ok(offences)
 }
 
 fn clippy(workspace: &Workspace) -> Result<Vec<String>> {
