@@ -91,6 +91,8 @@ impl Kafka {
     pub fn produce(&self, topic: &str, body: &str) -> Result<()> {
         let mut java = self.java();
         java.args(["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", &self.ports.brokers()]);
+        // a broker that has lost its data gives out numbers of producers again: an idempotent one is then rejected as an old one
+        java.args(["--producer-property", "enable.idempotence=false", "--producer-property", "acks=all"]);
         java.args(["--topic", topic]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = java.spawn().context("run the console producer")?;
         child.stdin.take().context("its input is piped")?.write_all(format!("{body}\n").as_bytes())?;
