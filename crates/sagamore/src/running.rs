@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use sagamore_engine::{Chains, Handle};
 use sagamore_server::{Server, ServiceHost, http};
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::cli::attend::{self, Place};
 use crate::crew::STOP_MAX;
 use crate::program::Program;
 use crate::stack::{self, Stack};
@@ -22,6 +22,8 @@ pub struct StartOptions {
     pub data: PathBuf,
     /// The address to listen on; port 0 takes any free one. None: no HTTP.
     pub listen: Option<String>,
+    /// Whether other machines may reach that address, though there is no authentication.
+    pub allow_unauthenticated: bool,
     /// The most sagas under way; starts beyond it are rejected as busy.
     pub sagas_max: usize,
     /// Whether the program's choreography runs, and not its main story.
@@ -43,17 +45,29 @@ struct Serving {
 impl StartOptions {
     /// Options for this data directory, without HTTP.
     pub fn of(data: impl Into<PathBuf>) -> StartOptions {
-        StartOptions { data: data.into(), listen: None, sagas_max: stack::SAGAS_MAX, choreography: false }
+        StartOptions {
+            data: data.into(),
+            listen: None,
+            allow_unauthenticated: false,
+            sagas_max: stack::SAGAS_MAX,
+            choreography: false,
+        }
     }
 }
 
 impl Running {
     pub(crate) async fn start(program: Arc<Program>, options: StartOptions) -> Result<Running> {
-        let stack = Stack::open(&program, options.choreography, &options.data, options.sagas_max).await?;
-        let serving = match &options.listen {
+        let listener = match &options.listen {
             None => None,
             Some(address) => {
-                let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+                let place = Place::by_flag(program.name, address);
+                Some(attend::listen(&place, options.allow_unauthenticated).await?)
+            }
+        };
+        let stack = Stack::open(&program, options.choreography, &options.data, options.sagas_max).await?;
+        let serving = match listener {
+            None => None,
+            Some(listener) => {
                 let address = listener.local_addr().context("ask for the listener's address")?;
                 let (stop, stopped) = oneshot::channel::<()>();
                 let router = stack.router(&program, options.choreography, None);

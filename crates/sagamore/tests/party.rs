@@ -76,6 +76,15 @@ async fn a_program_runs_its_saga_in_this_process() {
 }
 
 #[tokio::test]
+async fn an_address_that_other_machines_reach_is_refused_before_anything_is_opened() {
+    let data = tempfile::tempdir().unwrap();
+    let options = StartOptions { listen: Some("0.0.0.0:0".into()), ..StartOptions::of(data.path().join("new")) };
+    let Err(error) = program().start(options).await else { panic!("it listens") };
+    assert!(error.to_string().contains("no authentication"), "{error}");
+    assert!(!data.path().join("new").exists());
+}
+
+#[tokio::test]
 async fn errors_of_the_builder_are_reported_together() {
     let empty = || Definition::named("empty").version(1).build();
     let program = Program::named("party").saga(empty).service(service).service(service);

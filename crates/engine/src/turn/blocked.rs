@@ -135,10 +135,11 @@ impl Orchestrator {
     /// Holds back what arrived for sagas in a pause, and adds what is to be tried again: at most [`TRIES_MAX`] sagas. An
     /// operator's verb ends the pause.
     pub(crate) fn hold_back(&mut self, batch: &mut Batch, now: Timestamp) {
-        let ids: Vec<SagaId> = self.blocked.sagas.keys().cloned().collect();
+        let mut blocks: Vec<(Option<Timestamp>, SagaId)> =
+            self.blocked.sagas.iter().map(|(id, block)| (block.retry_at, id.clone())).collect();
+        blocks.sort(); // those that have waited longest come first
         let mut tries = 0;
-        for id in ids {
-            let retry_at = self.blocked.sagas.get(&id).and_then(|block| block.retry_at);
+        for (retry_at, id) in blocks {
             let arrivals = batch.arrivals.get(&id);
             let has_verb = arrivals.is_some_and(|all| all.iter().any(|one| matches!(one, Arrival::Verb(_))));
             let is_due = retry_at.is_some_and(|at| at <= now) || (retry_at.is_none() && arrivals.is_some());
@@ -152,6 +153,9 @@ impl Orchestrator {
                 arrivals.extend(later);
                 arrivals.push(Arrival::Due);
             } else if let Some(arrivals) = batch.arrivals.remove(&id) {
+                if let Some(block) = self.blocked.sagas.get_mut(&id) {
+                    block.retry_at.get_or_insert(now); // it arrived for a turn that had no room
+                }
                 let left = self.set_back(&id, arrivals);
                 if !left.is_empty() {
                     batch.arrivals.insert(id, left);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use sagamore_inspect::check::{self, Finding, Report};
 use sagamore_inspect::files::{self, Written};
 
@@ -17,6 +17,9 @@ const ENDS_MAX: usize = 20;
 /// Prints each problem with its run, and ends with 1; or a summary.
 pub fn run(invocation: &Invocation, args: &CheckArgs) -> Result<Exit> {
     let stories: Vec<&Story> = invocation.program.stories().collect();
+    if args.compare && stories.iter().all(|story| story.declarations().is_empty()) {
+        bail!("--compare: {} has no services built in to compare with", invocation.program.name);
+    }
     // of two stories the one that has such a file, or else the first
     let declarations = |is_of: &dyn Fn(&Story) -> bool, names_it: &dyn Fn(&Story) -> bool| {
         let named = stories.iter().find(|story| names_it(story));

@@ -6,7 +6,7 @@ mod judge;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use comfy_table::{ContentArrangement, Table, presets};
 use sagamore_engine::ChainStatus;
 use sagamore_sdk::facts;
@@ -272,6 +272,10 @@ impl Sides {
             }
             None => program.service_names().into_iter().map(|name| (name, sagas.clone())).collect(),
         };
+        let services: Vec<(String, Client)> = services;
+        if services.is_empty() {
+            bail!("no service is known whose barriers could be compared: name them in a configuration, --config FILE");
+        }
         let plans = program.stories().flat_map(|story| &story.plans).map(|plan| plan.name.to_string()).collect();
         Ok(Sides { sagas, services, plans })
     }

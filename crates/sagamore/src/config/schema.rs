@@ -69,7 +69,7 @@ impl Schema {
     pub(super) fn admit(&mut self, key: &str) {
         let Some(name) = key.strip_prefix("services.").and_then(|rest| rest.split('.').next()) else { return };
         let is_new = self.names.iter().all(|known| known != name);
-        if self.is_open && is_new && sagamore_core::Name::new(name).is_ok() {
+        if self.is_open && is_new && !RESERVED.contains(&name) && sagamore_core::Name::new(name).is_ok() {
             self.names.push(name.to_owned());
         }
     }
