@@ -15,6 +15,8 @@ use sagamore_e2e::{chaos, fuzz, kills, outages};
 
 /// The check that `--tested` leaves out.
 pub const TESTS: &str = "tests";
+/// The check that `ci` leaves out: ci builds the same crate as an example.
+pub const OUTSIDE: &str = "outside";
 /// How many seeds the simulator runs: two thirds of them are orchestrated.
 const SEEDS: &str = "3000";
 /// How many hexadecimal digits of the commit's hash make the first seed: 64 bits.
@@ -55,7 +57,11 @@ pub const CHORES: &[Chore] = &[
     Chore { name: "words", about: "no file holds a word that must not land", run: words::check },
     Chore { name: "documents", about: "the generated documents are fresh", run: documents::check },
     Chore { name: TESTS, about: "all tests pass", run: tests },
-    Chore { name: "outside", about: "a crate with three dependencies is a saga with its services", run: outside },
+    Chore {
+        name: OUTSIDE,
+        about: "a crate of three dependencies has a saga, its services and tests (not in ci: builds everything again)",
+        run: outside,
+    },
     Chore { name: "real", about: "the adapters keep their promises on real Kafka and PostgreSQL", run: real },
     Chore {
         name: "kills",
