@@ -7,8 +7,8 @@ use bytes::Buf;
 
 /// How often a member compares the group's assignments with the topics.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
-/// A partition that no member has in so many comparisons one after another is uncovered. Between the two rounds of a
-/// cooperative rebalance a partition has no member either, for less long.
+/// Consecutive comparisons that each find a gap, after which the group must rebalance. Between the
+/// two rounds of a cooperative rebalance a partition has no member either, for a shorter time.
 const COMPARISONS: u32 = 3;
 
 /// The comparisons in which a partition had no member.
@@ -30,7 +30,8 @@ impl Coverage {
         now.saturating_duration_since(self.compared) >= COMPARE_EVERY
     }
 
-    /// Notes a comparison. Returns whether a partition has been uncovered for so long that the group is to rebalance.
+    /// Records a comparison. Returns whether the group must rebalance: the last `COMPARISONS`
+    /// comparisons all found a gap.
     pub fn compare(&mut self, has_gap: bool, now: Instant) -> bool {
         self.compared = now;
         self.gaps = if has_gap { self.gaps + 1 } else { 0 };

@@ -135,11 +135,11 @@ async fn main() -> Result<(), Fault> {
 
     let [seats, bank, tickets] = [database("seats")?, database("bank")?, database("tickets")?];
     for (service, database) in services().into_iter().zip([&seats, &bank, &tickets]) {
-        let options = sagamore_sdk::Options::default();
+        let options = sagamore::sdk::Options::default();
         let participant = Participant::new(service, database.clone(), transport.clone(), options);
         tasks.spawn(async { Ok(participant.run(pending()).await?) });
     }
-    let options = sagamore_engine::Options::default();
+    let options = sagamore::engine::Options::default();
     let (orchestrator, handle) = Orchestrator::open(options, database("engine")?, transport, vec![trip()?]).await?;
     tasks.spawn(async { Ok(orchestrator.run(pending()).await?) });
 

@@ -216,7 +216,7 @@ impl Program {
     /// Runs the program with these arguments, the first of which is its name, on the caller's runtime, until `stop`.
     ///
     /// # Errors
-    /// The builder's errors, wrong arguments, and whatever the verb could not do.
+    /// Returns the builder's errors, an error for invalid arguments, or the error of the verb.
     pub async fn run_async(
         self,
         arguments: impl IntoIterator<Item = String>,

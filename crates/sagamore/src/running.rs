@@ -80,7 +80,7 @@ impl Running {
         Ok(Running { stack, serving })
     }
 
-    /// Returns the handle of the orchestrator; none where the story has no sagas.
+    /// Returns the orchestrator's handle, or none if the story has plans and no sagas.
     pub fn handle(&self) -> Option<&Handle> {
         self.stack.server.handle.as_ref()
     }

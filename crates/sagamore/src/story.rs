@@ -95,7 +95,8 @@ impl Story {
         self
     }
 
-    /// Adds the input, by business key, of a saga that is started without one. `dev` alone has it.
+    /// Adds the input, by business key, of a saga that is started without one. Only the embedded
+    /// stack uses it: `dev` and [`Program::start`](crate::Program::start).
     pub fn sample_input(mut self, saga: &str, input: impl Fn(&str) -> Body + Send + Sync + 'static) -> Story {
         match Name::new(saga) {
             Ok(name) => self.inputs.push((name, Arc::new(input))),
