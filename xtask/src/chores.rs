@@ -18,7 +18,7 @@ pub const TESTS: &str = "tests";
 /// The check that `ci` leaves out: ci builds the same crate as an example.
 pub const OUTSIDE: &str = "outside";
 /// How many seeds the simulator runs: two thirds of them are orchestrated.
-const SEEDS: &str = "1500";
+const SEEDS: &str = "1000";
 /// How many hexadecimal digits of the commit's hash make the first seed: 64 bits.
 const SEED_DIGITS: usize = 16;
 
