@@ -2,7 +2,7 @@
 
 use crate::support::{Play, fault, told, trip, wide_trip};
 use sagamore_core::saga::{Ignored, Status, StepStatus};
-use sagamore_core::{Direction, Timestamp};
+use sagamore_core::{Direction, Saga, Timestamp};
 
 #[test]
 fn a_question_that_nobody_answers_writes_few_entries_however_often_it_is_asked() {
@@ -165,4 +165,22 @@ fn a_pause_that_would_last_longer_than_any_is_drawn_again_and_for_each_saga_diff
         moments.insert(due);
     }
     assert!(moments.len() > 20, "{} moments for 50 sagas", moments.len());
+}
+
+/// Its command may have been acknowledged a moment ago.
+#[test]
+fn a_timeout_after_a_clock_was_set_back_is_not_shorter_than_it_was() {
+    let mut play = Play::of(trip());
+    play.start();
+    let saga = play.saga;
+    let timeout = saga.definition.steps[0].patience.timeout();
+    let right = Timestamp(play.now.0 - 86_400_000);
+    let due = |correct: &dyn Fn(&mut Saga)| {
+        let mut saga = saga.clone();
+        correct(&mut saga);
+        saga.steps[0].due.unwrap()
+    };
+    let drawn = due(&|saga| drop(saga.redraw(right)));
+    assert!(right.plus(timeout) < drawn && drawn <= right.plus(timeout * 2), "{drawn}");
+    assert_eq!(due(&|saga| saga.redraw_overdue(right)), right.plus(timeout));
 }
