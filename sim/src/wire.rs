@@ -216,7 +216,8 @@ impl Hub {
         self.inner().sent.clear();
     }
 
-    /// Makes a group known to the log: from now on the log retains the events of these topics until the group has read them.
+    /// Makes a group known to the log, durably: from now on it retains the events of these topics until the group has read
+    /// them.
     pub fn introduce(&self, group: &str, topics: Vec<Arc<str>>) {
         let log = self.log();
         for topic in &topics {
@@ -226,6 +227,7 @@ impl Hub {
         let subscription = Subscription { group: group.into(), topics, partitions: None };
         let consumer = log.subscribe(subscription).now_or_never().expect("the log answers at once");
         drop(consumer.expect("the topics exist"));
+        log.sync().expect("no sync fails but for the fault");
     }
 
     /// Sends everything that was ever sent, and has not expired, once more.

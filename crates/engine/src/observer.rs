@@ -123,7 +123,8 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Brings its tables up to date. It reads nothing before its first turn.
+    /// Brings its tables up to date and subscribes: from now on the embedded log retains every event until the observer has
+    /// read it. It reads nothing before its first turn.
     pub async fn open(
         options: ObserverOptions,
         database: Database,
@@ -135,6 +136,7 @@ impl Observer {
         if options.tells_overdue {
             store.tell_overdue();
         }
+        let consumer = subscribe(&store, transport.as_ref(), &options).await?;
         let chains = Chains::new(store.clone(), clock.clone(), Reading::Nothing);
         let observer = Observer {
             stuck: options.tells_overdue,
@@ -144,7 +146,7 @@ impl Observer {
             store,
             clock,
             transport,
-            consumer: None,
+            consumer: Some(consumer),
             unsettled: false,
             tick_due: None,
             ahead: None,

@@ -32,18 +32,16 @@ impl Site {
 
     /// The observer has lost its database, and reads under another group. Call it while no observer runs.
     ///
-    /// The log knows the group at once: it may remove a record that all groups have read, and would otherwise remove those
-    /// that are repeated for the new group before the observer has subscribed.
+    /// The log knows the group at once, as in the program, which opens the observer before any service runs: it may remove a
+    /// record that all known groups have read.
     pub fn begin_observing_anew(&self) {
         let mut desk = self.desk();
         let count = desk.observer.as_ref().map_or(0, |(_, count)| count + 1);
         desk.observer = Some((Store::new(&self.world, Owner::Observer), count));
-        if count > 0 {
-            let plan = choreography::plan().expect("the plan is sound");
-            let reactions = plan.parts().flat_map(|part| part.events()).map(|(event, _)| event);
-            let topics = reactions.chain(&plan.overdue).map(event_topic).collect();
-            self.hub.introduce(&group(count), topics);
-        }
+        let plan = choreography::plan().expect("the plan is sound");
+        let reactions = plan.parts().flat_map(|part| part.events()).map(|(event, _)| event);
+        let topics = reactions.chain(&plan.overdue).map(event_topic).collect();
+        self.hub.introduce(&group(count), topics);
     }
 
     fn observer(&self) -> Option<(Store, u32)> {
