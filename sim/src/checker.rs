@@ -137,9 +137,13 @@ impl Checker {
         }
     }
 
-    /// An orchestrator has taken these replies: counts those that no longer matter.
-    pub fn taken(&self, world: &World, taken: &[Delivered]) {
+    /// An orchestrator has taken these replies: counts those that no longer matter. A fault shows that its command was
+    /// delivered, whatever its publisher was told, and the command pauses without an entry in the journal.
+    pub fn taken(&mut self, world: &World, taken: &[Delivered]) {
         for reply in taken.iter().filter_map(|delivered| wire::decode_reply(&delivered.record).ok()) {
+            if matches!(reply.outcome, Outcome::Fault(_)) {
+                self.sent.insert(reply.key.command_id(), self.tick);
+            }
             match self.sagas.get(reply.key.saga.as_str()) {
                 Some(shadow) if shadow.saga.status.has_ended() => world.count("reply to a saga that has ended"),
                 Some(shadow) if !shadow.outstanding().contains(&reply.key.command_id()) => {

@@ -1,7 +1,5 @@
 //! What can go wrong, and how often: drawn anew for each seed, so that some worlds know one fault only, and much of it.
 
-use sagamore_core::planted::{Bug, planted};
-
 use crate::style::Style;
 
 /// One sort of fault.
@@ -186,12 +184,10 @@ impl Fault {
 pub struct Odds([u32; Fault::ALL.len()]);
 
 impl Odds {
-    /// Some faults never, some seldom, some often. A failing sync strikes only where its bug is planted: without one, seeds
-    /// 12885863178342015223 and 1374218001924582146 fail with it, and it is open whether the log or the simulator is at fault.
+    /// Some faults never, some seldom, some often.
     pub fn draw(rng: &mut fastrand::Rng) -> Odds {
         Odds(Fault::ALL.map(|fault| match rng.u32(0..4) {
             0 => 0,
-            _ if fault == Fault::SyncFailed && !planted(Bug::FailedSyncIgnored) => 0,
             1 | 2 => (fault.most() / 4).max(1),
             _ => fault.most(),
         }))
