@@ -261,6 +261,12 @@ impl Handle {
         self.verb(id, None, Input::Rescue(rescue)).await
     }
 
+    /// Has the owner of a saga that is set aside read it again, once its row or journal is repaired. The saga then goes on: what it
+    /// has outstanding is sent again. Fails with the reason as long as the saga cannot be read.
+    pub async fn reread(&self, id: SagaId) -> Result<Status, VerbError> {
+        self.verb(id, None, Input::Tick).await
+    }
+
     async fn verb(&self, id: SagaId, absent: Option<Arc<Definition>>, input: Input) -> Result<Status, VerbError> {
         let (done, answer) = oneshot::channel();
         self.enqueue(Request::Verb(VerbRequest { id, absent, input, asker: Asker::Here(done) }))?;

@@ -40,15 +40,18 @@ pub fn saga(view: &SagaView, program: &str) -> String {
     if let Some(why) = &view.line.why {
         let _ = writeln!(text, "  {}", why.red());
     }
-    if view.line.status == ChainStatus::Unreadable {
-        let _ =
-            writeln!(text, "  set aside: it goes on when an orchestrator that can read it drives it (update this one)");
-    }
     for event in &view.events {
         let _ = writeln!(text, "  {}{} {}", "   ".repeat(event.depth), event.name, event.at.dimmed());
     }
     let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| view.steps.iter().any(|step| takes(step, verb))).collect();
     let id = plain::quoted(&view.line.id);
+    if view.line.status == ChainStatus::Unreadable {
+        let _ = writeln!(
+            text,
+            "  set aside: it goes on when an orchestrator that can read it drives it (update this one), or once its data is \
+             repaired: {program} retry {id} --reason WHY"
+        );
+    }
     if view.line.style == Style::Choreography && view.allowed_actions.iter().any(|allowed| allowed == RESOLVE) {
         let _ = writeln!(text, "  once a person has taken care of it: {program} resolve {id} --reason WHY");
     }

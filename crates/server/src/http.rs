@@ -126,7 +126,7 @@ fn orchestrated() -> Routes<Arc<App>> {
         .get("/api/v1/sagas", READS.query(listing::QUERY), sagas::list)
         .get("/api/v1/sagas/{id}", READS.prefers(), sagas::show)
         .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), sagas::cancel)
-        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RESCUE), sagas::retry)
+        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RETRY), sagas::retry)
         .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), sagas::skip)
         .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::RESCUE), sagas::resolve)
         .get("/api/v1/barriers/{service}", READS.query(barriers::QUERY), barriers::embedded)

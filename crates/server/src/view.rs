@@ -8,7 +8,7 @@ mod page;
 use sagamore_core::definition::Kind;
 use sagamore_core::fault::is_shown_from;
 use sagamore_core::message::Refusal;
-use sagamore_core::saga::{Cause, Change, Entry, Saga, Status, StepStatus};
+use sagamore_core::saga::{Cause, Change, Entry, Saga, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Name, Timestamp};
 use sagamore_engine::{ChainStatus, Detail, Header, Page, Started, Summary, Unreadable};
 use serde::{Deserialize, Serialize};
@@ -277,13 +277,13 @@ impl Line {
 }
 
 impl SagaView {
-    /// A saga that is set aside: nothing is known of its steps.
+    /// A saga that is set aside: nothing is known of its steps, and a retry reads it again.
     pub fn of_unreadable(row: &Unreadable) -> SagaView {
         SagaView {
             line: Line::of_unreadable(row),
             revision: 0,
             cause: None,
-            allowed_actions: Vec::new(),
+            allowed_actions: vec![Verb::Retry.as_str().to_owned()],
             input: Body::empty(),
             steps: Vec::new(),
             waits_for: Vec::new(),
@@ -296,6 +296,7 @@ impl SagaView {
     pub fn of(detail: &Detail, now: Timestamp) -> SagaView {
         let Detail { header, saga, entries } = detail;
         let allowed = saga.allowed_actions(now);
+        let reread = header.unreadable.is_some().then(|| Verb::Retry.as_str().to_owned()); // its owner cannot read it
         SagaView {
             line: Line::of(header, now),
             revision: saga.revision,
@@ -303,7 +304,7 @@ impl SagaView {
                 .cause
                 .as_ref()
                 .map(|cause| CauseView { reason: cancelled_because(entries), ..CauseView::of(cause) }),
-            allowed_actions: actions(&allowed, None),
+            allowed_actions: actions(&allowed, None).into_iter().chain(reread).collect(),
             input: saga.input.clone(),
             steps: (0..saga.steps.len()).map(|index| step_view(saga, index, &allowed, now)).collect(),
             waits_for: waits_for(saga, entries),

@@ -36,6 +36,7 @@ enum Verb {
     Cancel,
     CancelBecause(String),
     Rescue(Rescue),
+    Reread,
 }
 
 /// An answer as it is stored.
@@ -150,7 +151,8 @@ impl Handed {
             Input::Cancel { reason: None } => Verb::Cancel,
             Input::Cancel { reason: Some(reason) } => Verb::CancelBecause(reason.clone()),
             Input::Rescue(rescue) => Verb::Rescue(rescue.clone()),
-            Input::Start | Input::Reply(_) | Input::Tick | Input::SetAside { .. } | Input::Rejected { .. } => {
+            Input::Tick => Verb::Reread,
+            Input::Start | Input::Reply(_) | Input::SetAside { .. } | Input::Rejected { .. } => {
                 return Err(bad(&self.saga, "this is no verb"));
             }
         };
@@ -165,6 +167,7 @@ impl Handed {
             Verb::Cancel => Input::Cancel { reason: None },
             Verb::CancelBecause(reason) => Input::Cancel { reason: Some(reason) },
             Verb::Rescue(rescue) => Input::Rescue(rescue),
+            Verb::Reread => Input::Tick,
         };
         let partition = u32::try_from(row.get::<i64>(1)?).map_err(|why| bad(&id, why))?;
         Ok(Handed { partition, saga: saga.parse().map_err(|why| bad(&id, why))?, input, id })

@@ -31,7 +31,8 @@ pub(crate) struct Draft {
     pub entries: Vec<Entry>,
     /// What was newly asked.
     pub asked: Vec<(usize, Direction)>,
-    /// A takeover has not reached the saga: everything that it has outstanding is sent, and not only what is new.
+    /// A takeover has not reached the saga, or passed it over as unreadable: everything that it has outstanding is sent, and
+    /// not only what is new.
     pub is_ahead: bool,
     pub idempotent: Vec<Idempotent>,
     /// One for each arrival, in order.
@@ -197,6 +198,7 @@ impl Draft {
             self.saga = Some(Saga::begin(self.id.clone(), definition, reply_to, Body::empty(), context.now));
         }
         let cancels = matches!(verb.input, Input::Cancel { .. });
+        let rereads = matches!(verb.input, Input::Tick);
         match self.decide(&verb.input, context) {
             Ok(status) => Ok(status),
             Err(why) if self.saga.as_ref().is_some_and(|saga| saga.revision == 0) => {
@@ -207,6 +209,7 @@ impl Draft {
                 // a repeated cancel of what is being undone is no error; of what is stuck or over nothing comes
                 (Ignored::AlreadyGoingBack, Some(status @ (Status::Running | Status::Compensating))) => Ok(status),
                 (Ignored::Ended, Some(Status::Completed)) if cancels => Err(VerbError::Ignored(Ignored::TooLate)),
+                (_, Some(status)) if rereads => Ok(status),
                 (why, _) => Err(VerbError::Ignored(why)),
             },
         }

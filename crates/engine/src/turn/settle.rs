@@ -37,7 +37,7 @@ struct Read {
     known: HashMap<SagaId, Known>,
     /// Sagas that cannot be read.
     unreadable: HashMap<SagaId, Box<Unreadable>>,
-    /// Sagas that a takeover has not reached.
+    /// Sagas that a takeover has not reached, or that it passed over because they could not be read.
     ahead: HashSet<SagaId>,
 }
 
@@ -223,9 +223,9 @@ impl Orchestrator {
         for (id, reading) in readings {
             self.note_reading(&reading, |partition| epochs.owns(partition));
             match reading {
-                Ok(Loaded { seq, mut saga, .. }) => {
+                Ok(Loaded { seq, mut saga, is_marked }) => {
                     let partition = saga.reply_to.partition;
-                    let is_ahead = epochs.owns(partition) && self.takeover.is_ahead(partition, seq);
+                    let is_ahead = epochs.owns(partition) && (is_marked || self.takeover.is_ahead(partition, seq));
                     if is_ahead && !self.live.knows(&id) {
                         read.ahead.insert(id.clone());
                     } else {

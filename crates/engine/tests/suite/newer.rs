@@ -101,6 +101,28 @@ async fn a_saga_without_its_definition_is_set_aside_until_it_can_be_read() {
 }
 
 #[tokio::test]
+async fn a_repaired_saga_goes_on_when_an_operator_has_it_read_again() {
+    let mut rig = Rig::new().await;
+    start(&mut rig, &["1", "2"]).await;
+    execute(&rig, "UPDATE saga SET status = 'paused' WHERE id = 'booklet:2'").await;
+    rig.crash().await;
+    rig.turn().await;
+    assert_eq!(rig.commands().await.len(), 1);
+    let handle = rig.handle.clone();
+    let refused = rig.while_turning(handle.reread(id("2"))).await.expect_err("it is still damaged");
+    assert!(refused.to_string().contains("paused"), "{refused}");
+
+    execute(&rig, "UPDATE saga SET status = 'running' WHERE id = 'booklet:2'").await;
+    assert_eq!(rig.while_turning(handle.reread(id("2"))).await.expect("repaired"), Status::Running);
+    let resent = rig.commands().await;
+    assert_eq!(resent.iter().map(|command| command.saga().key()).collect::<Vec<_>>(), ["2"]);
+    assert_eq!(unreadable(&rig).await, []);
+    let whole = rig.while_turning(handle.reread(id("1"))).await.expect("nothing happens");
+    assert_eq!(whole, Status::Running);
+    assert_eq!(rig.commands().await.len(), 0);
+}
+
+#[tokio::test]
 async fn a_damaged_row_that_something_arrives_for_fails_no_turn() {
     let mut rig = Rig::with(Options { live_max: 1, ..Options::default() }, database()).await;
     rig.start(wish("1", "a")).await.expect("accepted");

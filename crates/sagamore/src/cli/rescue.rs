@@ -21,6 +21,9 @@ pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Resul
     if saga.line.style == Style::Choreography {
         return of_chain(invocation.name(), &client, &path, verb, &args, &saga).await;
     }
+    if is_reread(verb, &args, &saga) {
+        return reread(invocation.name(), &client, &path, &args, &saga).await;
+    }
     let step = match args.step {
         Some(step) => step,
         None => only_step(invocation.name(), &saga, verb)?,
@@ -36,6 +39,27 @@ pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Resul
         Format::Table => {
             outln!("{id}  {name} of {step} requested; see: {} watch {}", invocation.name(), plain::quoted(&id))
         }
+    }
+    Ok(Exit::Completed)
+}
+
+/// Whether the saga as a whole is read again: it is set aside, and none of its steps is known.
+fn is_reread(verb: Verb, args: &RescueArgs, saga: &SagaView) -> bool {
+    let is_allowed = saga.allowed_actions.iter().any(|allowed| allowed == verb.as_str());
+    verb == Verb::Retry && args.step.is_none() && is_allowed
+}
+
+async fn reread(program: &str, client: &Client, path: &str, args: &RescueArgs, saga: &SagaView) -> Result<Exit> {
+    let id = &saga.line.id;
+    let effect = format!("This has {id} read again. If its data is repaired, it goes on where it was.");
+    if !args.yes && !output::agreed(&effect, "Retry it?")? {
+        return Ok(Exit::Usage);
+    }
+    let body = json!({ "reason": args.reason }).to_string();
+    let answer = client.post(&format!("{path}/{}", Verb::Retry.as_str()), body, None).await?;
+    match args.server.format.output {
+        Format::Json => output::raw(&answer),
+        Format::Table => outln!("{id}  is read again; see: {program} watch {}", plain::quoted(id)),
     }
     Ok(Exit::Completed)
 }

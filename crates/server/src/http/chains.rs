@@ -68,7 +68,7 @@ fn chains() -> Routes<ObserverApp> {
         .post("/api/v1/sagas", READS.body(&shape::START).waits().keyed(), nobody_directs)
         .get("/api/v1/sagas/{id}", READS.prefers(), show)
         .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), nobody_directs)
-        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RESCUE), nobody_directs)
+        .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RETRY), nobody_directs)
         .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), nobody_directs)
         .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::REASON), settle)
 }

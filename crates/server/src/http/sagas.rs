@@ -45,6 +45,14 @@ struct RescueBody {
     reason: String,
 }
 
+/// The body of a retry: of a saga that is set aside no step is known.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryBody {
+    step: Option<String>,
+    reason: String,
+}
+
 /// The answer to a verb.
 #[derive(Serialize)]
 struct Requested {
@@ -196,9 +204,21 @@ pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment, body: Pay
     Ok(requested_answer(&id, status, "cancel requested"))
 }
 
-/// Asks a refused step again, in a new generation.
+/// Asks a refused step again, in a new generation; or has a saga that is set aside read again.
 pub async fn retry(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
-    rescue(&app, &id, &body, Verb::Retry, "retry requested").await
+    let RetryBody { step, reason } = body.json(&shape::RETRY)?;
+    if step.is_some() {
+        return rescue(&app, &id, &body, Verb::Retry, "retry requested").await;
+    }
+    let id = match ids::saga(&app, &id).await? {
+        Found::Saga(detail) if detail.header.unreadable.is_some() => detail.header.id,
+        Found::Unreadable(_) => ids::id_of(&app, &id).await?,
+        Found::Saga(_) | Found::None(_) => return rescue(&app, &id, &body, Verb::Retry, "retry requested").await,
+    };
+    body::reason(&reason)?;
+    let status = app.handle.reread(id.clone()).await?;
+    tracing::info!(saga = %id, reason, "read again for a person");
+    Ok(requested_answer(&id, status, "read again"))
 }
 
 /// Passes a stuck step over.
@@ -238,4 +258,85 @@ fn requested_answer(id: &SagaId, status: Status, message: &'static str) -> Respo
 
 fn legal<T>(read: Result<T, sagamore_core::id::Malformed>) -> Result<T, Problem> {
     read.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use sagamore_core::Definition;
+    use sagamore_database::Database;
+    use sagamore_engine::{Options, Orchestrator};
+    use sagamore_sdk::Message;
+    use sagamore_transport::{Log, MemoryDisk, log};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::client::Client;
+    use crate::http::{orchestrator_routes, router, testing::served};
+    use crate::parts::Services;
+
+    #[derive(Message)]
+    struct Visit {
+        guest: String,
+    }
+
+    #[derive(Message)]
+    #[message(to = "host")]
+    struct Open {
+        guest: String,
+    }
+
+    /// An orchestrator that keeps no saga in memory, behind its routes.
+    async fn orchestrated(database: &Database) -> Client {
+        let mut visit = Definition::named("visit");
+        let input = visit.input::<Visit>();
+        visit.pivot("open").asks(OpenFrom { guest: input.guest });
+        let (options, definitions) = (Options { live_max: 0, ..Options::default() }, vec![visit.build().unwrap()]);
+        let log = Arc::new(Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap());
+        let opened = Orchestrator::open(options, database.clone(), log, definitions).await;
+        let (orchestrator, handle) = opened.unwrap();
+        tokio::spawn(orchestrator.run(std::future::pending()));
+        let app = App {
+            handle,
+            chains: None,
+            services: Services::Here(Arc::new([])),
+            definition: None,
+            plan: None,
+            sample_input: None,
+            brokers: None,
+            log: None,
+            metrics: None,
+        };
+        served(router("test", orchestrator_routes(app), &[])).await
+    }
+
+    async fn execute(database: &Database, sql: &str) {
+        let open = database.begin().await.unwrap();
+        open.tx().batch(sql).await.unwrap();
+        open.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_saga_that_is_set_aside_offers_a_retry_which_reads_it_again() {
+        let database = Database::memory();
+        let client = orchestrated(&database).await;
+        let start = json!({ "definition": "visit", "key": "1", "input": { "guest": "ann" } }).to_string();
+        client.post("/api/v1/sagas", start, None).await.unwrap();
+        execute(&database, "UPDATE saga SET status = 'paused'").await;
+        let shown: Value = serde_json::from_slice(&client.get("/api/v1/sagas/visit:1").await.unwrap()).unwrap();
+        assert_eq!((&shown["status"], &shown["allowedActions"]), (&json!("unreadable"), &json!(["retry"])));
+
+        let retry =
+            || client.post("/api/v1/sagas/visit:1/retry", json!({ "reason": "ann: repaired" }).to_string(), None);
+        let refused = retry().await.unwrap_err().to_string();
+        assert!(refused.contains("'paused'"), "{refused}");
+        execute(&database, "UPDATE saga SET status = 'running'").await;
+        let taken: Value = serde_json::from_slice(&retry().await.unwrap()).unwrap();
+        assert_eq!((&taken["status"], &taken["message"]), (&json!("running"), &json!("read again")));
+
+        let missing = retry().await.unwrap_err().to_string();
+        assert!(
+            missing.contains("/step is missing"),
+            "only a saga that is set aside takes a retry without a step: {missing}"
+        );
+    }
 }

@@ -56,6 +56,8 @@ pub static START: Shape =
     Shape::Object(&[field("definition", Shape::Text), field("key", Shape::Text), optional("input", Shape::Any)]);
 /// A decision about one step.
 pub static RESCUE: Shape = Shape::Object(&[field("step", Shape::Text), field("reason", Shape::Text)]);
+/// A retry, which names no step of a saga that is set aside.
+pub static RETRY: Shape = Shape::Object(&[optional("step", Shape::Text), field("reason", Shape::Text)]);
 /// A cancel, which may have no body at all.
 pub static CANCEL: Shape = Shape::Object(&[optional("reason", Shape::Text)]);
 /// A decision about a chain, or about a saga as a whole.
