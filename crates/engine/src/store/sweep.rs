@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use sagamore_core::Timestamp;
-use sagamore_database::Value;
+use sagamore_database::port::Dialect;
+use sagamore_database::{Tx, Value};
 
 use super::Store;
 use crate::error::Error;
@@ -71,21 +72,23 @@ impl Store {
     pub async fn sweep(&self, goes: Goes, before: Timestamp, after: i64, limit: u32) -> Result<Page, Error> {
         let next = "SELECT seq, id, started_at, ended_at FROM saga WHERE seq > $1 ORDER BY seq LIMIT $2";
         let rows = self.database.query(next, (after, limit)).await?;
-        let (mut seqs, mut ids, mut last) = (Vec::new(), Vec::new(), None);
+        let (mut old, mut last) = (Vec::new(), None);
         for row in &rows {
             let (seq, id, started_at): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             if started_at < before.0 {
                 last = Some(seq); // a younger one before it had a clock that was ahead: it ends nothing
             }
             if row.get::<Option<i64>>(3)?.is_some_and(|ended_at| ended_at < before.0) {
-                seqs.push(vec![Value::Int(seq)]);
-                ids.push(vec![Value::Text(id)]);
+                old.push((seq, id));
             }
         }
         let mut removed = 0;
-        if !seqs.is_empty() {
+        if !old.is_empty() {
             let open = self.begin().await?;
             let tx = open.tx();
+            let old = if goes == Goes::Row { free(&tx, old).await? } else { old };
+            let (seqs, ids): (Vec<_>, Vec<_>) =
+                old.into_iter().map(|(seq, id)| (vec![Value::Int(seq)], vec![Value::Text(id)])).unzip();
             let mut each = tx.execute_each("DELETE FROM journal WHERE seq = $1", seqs.clone()).await?;
             tx.execute_each("DELETE FROM idempotency WHERE saga = $1", ids).await?;
             if goes == Goes::Row {
@@ -96,4 +99,15 @@ impl Store {
         }
         Ok(Page { removed, last })
     }
+}
+
+/// Returns those of these sagas whose rows no other session holds. The others go with a later round: one that is held for
+/// hours holds up no other.
+async fn free(tx: &Tx, sagas: Vec<(i64, String)>) -> Result<Vec<(i64, String)>, Error> {
+    if tx.dialect() == Dialect::Sqlite {
+        return Ok(sagas);
+    }
+    let sql = "SELECT seq FROM saga WHERE seq = $1 FOR UPDATE SKIP LOCKED";
+    let rows = tx.query_each(sql, sagas.iter().map(|(seq, _)| vec![Value::Int(*seq)]).collect()).await?;
+    Ok(sagas.into_iter().zip(rows).filter(|(_, rows)| !rows.is_empty()).map(|(saga, _)| saga).collect())
 }

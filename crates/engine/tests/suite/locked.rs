@@ -1,6 +1,7 @@
 //! A saga that cannot be stored: another session holds its row, or its statement takes too long. It alone is set aside,
 //! visibly and with verbs, until it can be stored.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -114,6 +115,39 @@ async fn a_saga_whose_row_another_session_holds_is_set_aside_alone_and_shown_wit
     rig.reply(&command, nothing()).await;
     rig.turn().await;
     assert_eq!(rig.show("3").await.expect("stored").header.status, Status::Completed);
+}
+
+/// A turn tries sixteen of them again.
+#[tokio::test]
+async fn more_held_sagas_than_a_turn_tries_hold_up_no_other_and_all_go_on() {
+    if !is_remote() {
+        return;
+    }
+    let mut rig = rig(Options::default()).await;
+    let keys: Vec<String> = (1..=20).map(|key| key.to_string()).collect();
+    let commands = started(&mut rig, &keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let lock = rig.database.begin().await.expect("begin");
+    lock.tx().query("SELECT seq FROM saga FOR UPDATE", ()).await.expect("locked");
+    for command in &commands {
+        rig.reply(command, written(1)).await;
+    }
+    rig.turn().await;
+    seconds(&mut rig, 10).await;
+    assert_eq!(rig.commands().await.len(), 0);
+    for command in started(&mut rig, &["free"]).await {
+        rig.reply(&command, written(1)).await;
+    }
+    rig.turn().await;
+    assert_eq!(rig.command().await.saga().key(), "free");
+
+    lock.rollback().await.expect("released");
+    let mut gone_on = BTreeSet::new();
+    for _ in 0..32 {
+        seconds(&mut rig, 1).await;
+        let prints = rig.commands().await.into_iter().filter(|command| command.name.as_str() == "beta.print");
+        gone_on.extend(prints.map(|command| command.saga().key().to_owned()).filter(|key| key != "free"));
+    }
+    assert_eq!(gone_on, keys.into_iter().collect());
 }
 
 #[tokio::test]

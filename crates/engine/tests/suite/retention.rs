@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::common::{Rig, id, nothing, wish, written};
 use sagamore_core::message::{Horizon, Swept};
 use sagamore_core::{ReplyTo, Timestamp};
+use sagamore_database::testing::is_remote;
 use sagamore_engine::Options;
 use sagamore_transport::{Subscription, Transport, wire};
 
@@ -93,6 +94,29 @@ async fn a_saga_is_forgotten_when_no_participant_remembers_it_and_not_before() {
     assert!(rig.show("1").await.is_none());
 
     complete(&mut rig, "1").await; // the key begins a saga of its own
+}
+
+#[tokio::test]
+async fn a_row_that_another_session_holds_keeps_no_other_row() {
+    if !is_remote() {
+        return;
+    }
+    let mut rig = rig().await;
+    complete(&mut rig, "1").await;
+    complete(&mut rig, "2").await;
+    let open = rig.database.begin().await.expect("begin");
+    let held = open.tx().query("SELECT seq FROM saga WHERE id = $1 FOR UPDATE", (id("1").as_str(),)).await;
+    assert_eq!(held.expect("locked").len(), 1);
+    sweep(&mut rig).await;
+    let enough = rig.now;
+    swept(&mut rig, "alpha", enough).await;
+    swept(&mut rig, "beta", enough).await;
+    sweep(&mut rig).await;
+    assert!(rig.show("2").await.is_none());
+    assert!(rig.show("1").await.is_some());
+    open.rollback().await.expect("released");
+    sweep(&mut rig).await;
+    assert!(rig.show("1").await.is_none());
 }
 
 #[tokio::test]
