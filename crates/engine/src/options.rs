@@ -1,7 +1,9 @@
 //! The orchestrator's bounds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sagamore_core::Name;
 use sagamore_transport::Subscription;
 
 /// Every bound of an orchestrator, with its default.
@@ -49,11 +51,18 @@ pub struct Options {
     pub barrier_retention: Duration,
     /// By how much the clocks of orchestrators and participants may differ, for all that concerns retention.
     pub skew_max: Duration,
-    /// Partitions of a participant's command topic, when it is created.
+    /// Partitions of a participant's command topic, when it is created and `partitions_of` does not name it.
     pub command_partitions: u32,
+    /// Partitions of the command topics of these participants, when they are created.
+    pub partitions_of: BTreeMap<Name, u32>,
 }
 
 impl Options {
+    /// How many partitions the command topic of a participant gets.
+    pub(crate) fn partitions_for(&self, participant: &Name) -> u32 {
+        self.partitions_of.get(participant).copied().unwrap_or(self.command_partitions)
+    }
+
     /// The replies, of all partitions.
     pub(crate) fn subscription(&self) -> Subscription {
         let (group, topic) = (self.group.as_str().into(), self.reply_topic.as_str().into());
@@ -84,6 +93,7 @@ impl Default for Options {
             barrier_retention: Duration::from_secs(30 * 24 * 3600),
             skew_max: Duration::from_secs(24 * 3600),
             command_partitions: 1,
+            partitions_of: BTreeMap::new(),
         }
     }
 }

@@ -109,8 +109,9 @@ impl Orchestrator {
         let registry = Arc::new(Registry::default());
         for definition in definitions {
             for step in &definition.steps {
-                let topic = wire::command_topic(&step.action.participant);
-                transport.create_topic(&topic, options.command_partitions).await?;
+                let participant = &step.action.participant;
+                let partitions = options.partitions_for(participant);
+                transport.create_topic(&wire::command_topic(participant), partitions).await?;
             }
             registry.add(definition, true);
         }

@@ -219,8 +219,13 @@ impl Site {
     async fn traffic(&self) -> Result<Traffic> {
         let topics = vec![wire::command_topic(&"carrier".parse()?)];
         let kafka = self.kafka()?;
-        let consumer =
-            kafka.subscribe(Subscription { group: "carrier".into(), topics, partitions: Some(vec![0]) }).await?;
+        let subscription = Subscription { group: "carrier".into(), topics, partitions: Some(vec![0]) };
+        let consumer = loop {
+            match kafka.subscribe(subscription.clone()).await {
+                Err(error) if error.is_transient() => tokio::time::sleep(TICK).await, // a fresh broker has no groups yet
+                subscribed => break subscribed?,
+            }
+        };
         Ok(Traffic { kafka, consumer, waiting: Vec::new(), started: 0, answered: 0 })
     }
 

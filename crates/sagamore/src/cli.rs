@@ -20,7 +20,7 @@ mod times;
 mod topics;
 mod watch;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +60,9 @@ pub fn command(program: &Program) -> clap::Command {
     let name = program.name;
     let usage = format!("{name} start [OPTIONS] [DEFINITION] <KEY>");
     let mut command = Cli::command().name(name).mut_subcommand("start", |start| start.override_usage(usage));
+    if let Some(version) = program.version {
+        command = command.version(version);
+    }
     if let Some(about) = program.about {
         command = command.about(about).long_about(format!("{about}\n\nWithout a command: `{name} dev`."));
     }
@@ -75,9 +78,9 @@ pub fn command(program: &Program) -> clap::Command {
         .fold(command, |command, verb| command.subcommand((verb.augment)(clap::Command::new(verb.name))))
 }
 
-/// Whether the product has a verb of this name.
+/// Whether the product has a verb of this name; `help` is the parser's own.
 pub fn is_verb(name: &str) -> bool {
-    Cli::command().get_subcommands().any(|verb| verb.get_name() == name)
+    name == "help" || Cli::command().get_subcommands().any(|verb| verb.get_name() == name)
 }
 
 /// Reads the arguments, the first of which is the program. The arguments of `dev` may stand without it, but before no other
@@ -96,7 +99,7 @@ pub fn matches(program: &Program, arguments: impl IntoIterator<Item = OsString>)
     if program.choreography.is_none() && is_choreographed(&matches) {
         return Err(conflict(format!("--choreography: {} has one story only", program.name)));
     }
-    match meaningless(&matches) {
+    match meaningless(&command(program), &matches) {
         Some(why) => Err(conflict(why.to_owned())),
         None => Ok(matches),
     }
@@ -116,14 +119,18 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_args(unset).mut_subcommands(without_empty_variables)
 }
 
-/// Why `--data` as given would change nothing, if so. The variable may be set for other commands: only the flag counts.
-fn meaningless(matches: &ArgMatches) -> Option<&'static str> {
-    let (mut inner, mut name) = (matches, "dev");
-    while let Some((command, matches)) = inner.subcommand() {
-        (inner, name) = (matches, command);
+/// Returns why `--data` as given would change nothing, if so. Only the flag counts: the variable may be set for other commands.
+/// A verb that a program adds may have a `--data` of its own: the rule is for the data directory, which `SAGAMORE_DATA` names.
+fn meaningless(command: &clap::Command, matches: &ArgMatches) -> Option<&'static str> {
+    let (mut command, mut inner, mut name) = (command, matches, "dev");
+    while let Some((verb, matches)) = inner.subcommand() {
+        command = command.find_subcommand(verb)?;
+        (inner, name) = (matches, verb);
     }
     let has = |id: &str| inner.try_contains_id(id).is_ok();
-    let is_given = has("data") && inner.value_source("data") == Some(ValueSource::CommandLine);
+    let is_directory = |arg: &clap::Arg| arg.get_id() == "data" && arg.get_env() == Some(OsStr::new(DATA_VARIABLE));
+    let is_given =
+        command.get_arguments().any(is_directory) && inner.value_source("data") == Some(ValueSource::CommandLine);
     let is_ephemeral = has("ephemeral") && inner.get_flag("ephemeral");
     let is_configured = has("config") && inner.contains_id("config");
     match (is_given, name) {
@@ -136,6 +143,8 @@ fn meaningless(matches: &ArgMatches) -> Option<&'static str> {
     }
 }
 
+/// The variable that names the data directory.
+const DATA_VARIABLE: &str = "SAGAMORE_DATA";
 /// The arguments in [`DevArgs`].
 const DEV_ARGUMENTS: [&str; 5] = ["listen", "data", "ephemeral", "sagas_max", "choreography"];
 
@@ -499,12 +508,24 @@ mod tests {
         data: PathBuf,
     }
 
+    /// A verb on the data directory.
+    #[derive(Args)]
+    struct ReplayArgs {
+        /// The directory.
+        #[arg(long, env = "SAGAMORE_DATA")]
+        data: Option<PathBuf>,
+    }
+
     fn program() -> Program {
         let run = |_: Invocation, args: ImportArgs| async move {
             drop(args.data);
             Ok::<_, anyhow::Error>(Exit::Completed)
         };
-        Program::named("trip").choreography(|story| story).command("import", run)
+        let replay = |_: Invocation, args: ReplayArgs| async move {
+            drop(args.data);
+            Ok::<_, anyhow::Error>(Exit::Completed)
+        };
+        Program::named("trip").choreography(|story| story).command("import", run).command("replay", replay)
     }
 
     #[test]
@@ -516,16 +537,25 @@ mod tests {
     #[test]
     fn data_beside_what_makes_it_meaningless_is_an_error() {
         let check = |line: &str, is_error: bool| {
-            let matches = command(&program()).try_get_matches_from(line.split(' ')).expect(line);
-            assert_eq!(meaningless(&matches).is_some(), is_error, "{line}");
+            let command = command(&program());
+            let matches = command.clone().try_get_matches_from(line.split(' ')).expect(line);
+            assert_eq!(meaningless(&command, &matches).is_some(), is_error, "{line}");
         };
         check("trip dev --data D", false);
         check("trip dev --ephemeral", false);
         check("trip dev --data D --ephemeral", true);
         check("trip --data D --ephemeral", true);
-        check("trip import --data D", false);
-        check("trip import --data D --config C", true);
-        check("trip --config C import --data D", true);
+        check("trip import --data D --config C", false);
+        check("trip replay --data D", false);
+        check("trip replay --data D --config C", true);
+        check("trip --config C replay --data D", true);
+    }
+
+    #[test]
+    fn a_program_has_its_own_version() {
+        let version = |program: Program| command(&program).render_version();
+        assert_eq!(version(Program::named("trip").version("3.4.5")), "trip 3.4.5\n");
+        assert_eq!(version(Program::named("trip")), format!("trip {}\n", env!("CARGO_PKG_VERSION")));
     }
 
     #[test]

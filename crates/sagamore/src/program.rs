@@ -1,5 +1,6 @@
 //! The builder of a program: stories, verbs and texts, and the ways to run it.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::IsTerminal;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgMatches, Args, FromArgMatches};
-use sagamore_core::{Body, Definition, Plan};
+use sagamore_core::{Body, Definition, Name, Plan};
 use sagamore_sdk::Service;
 use sagamore_server::http::routes::Routes;
 use sagamore_server::{Entry, Server, ServiceHost};
@@ -41,6 +42,7 @@ type RunVerb = Arc<dyn Fn(Invocation, &ArgMatches) -> VerbFuture + Send + Sync>;
 pub struct Program {
     pub(crate) name: &'static str,
     pub(crate) about: Option<&'static str>,
+    pub(crate) version: Option<&'static str>,
     pub(crate) story: Story,
     pub(crate) choreography: Option<Story>,
     pub(crate) problems: Vec<&'static Entry>,
@@ -78,6 +80,7 @@ impl Program {
         Program {
             name,
             about: None,
+            version: None,
             story: Story::default(),
             choreography: None,
             problems: Vec::new(),
@@ -90,6 +93,12 @@ impl Program {
     /// Sets the text that heads the help.
     pub fn about(mut self, about: &'static str) -> Program {
         self.about = Some(about);
+        self
+    }
+
+    /// Sets the version that `--version` prints, such as `env!("CARGO_PKG_VERSION")`. Without it the one of this crate is printed.
+    pub fn version(mut self, version: &'static str) -> Program {
+        self.version = Some(version);
         self
     }
 
@@ -283,9 +292,19 @@ impl Program {
         names
     }
 
+    /// The names of services that the sagas and plans name and that are not built in: other programs run them.
+    fn external_names(&self) -> Vec<String> {
+        let of_sagas = self.stories().flat_map(|story| &story.sagas).flat_map(|saga| &saga.steps);
+        let of_sagas = of_sagas.flat_map(|step| std::iter::once(&step.action).chain(&step.compensation));
+        let of_plans = self.stories().flat_map(|story| &story.plans).flat_map(Plan::parts).map(|part| part.service);
+        let named: BTreeSet<&Name> = of_sagas.map(|ask| &ask.participant).chain(of_plans).collect();
+        let built_in = self.service_names();
+        named.into_iter().map(Name::to_string).filter(|name| !built_in.contains(name)).collect()
+    }
+
     /// The services as the configuration knows them.
     pub(crate) fn schema(&self) -> Schema {
-        Schema::of(self.service_names(), self.short_keys)
+        Schema::of(self.service_names(), self.external_names(), self.short_keys)
     }
 
     /// Every problem that the program's servers answer, by number.
@@ -296,5 +315,41 @@ impl Program {
     fn map(mut self, change: impl FnOnce(Story) -> Story) -> Program {
         self.story = change(std::mem::take(&mut self.story));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sagamore_sdk::Message;
+
+    use super::*;
+
+    #[derive(Message)]
+    #[message(crate = sagamore_sdk, to = "carrier")]
+    struct Carry {
+        parcel: String,
+    }
+
+    #[derive(Message)]
+    #[message(crate = sagamore_sdk)]
+    struct Parcel {
+        parcel: String,
+    }
+
+    #[test]
+    fn the_configuration_names_the_services_that_sagas_name() {
+        let mut post = Definition::named("post");
+        let parcel = post.input::<Parcel>();
+        post.pivot("carry").asks(CarryFrom { parcel: parcel.parcel });
+        let program = Program::named("post").saga(|| post.build()).service(|| Service::named("desk"));
+        let named = |name: &str| {
+            let directory = tempfile::tempdir().expect("a directory");
+            let file = directory.path().join("post.toml");
+            std::fs::write(&file, format!("[services.{name}]\npartitions = 3\n")).expect("written");
+            program.settings(Some(&file)).map(|settings| settings.service(name).map(|service| service.partitions))
+        };
+        assert_eq!(named("desk").expect("built in"), Some(3));
+        assert_eq!(named("carrier").expect("named by a saga"), Some(3));
+        assert!(named("carier").is_err(), "a name that no saga has is a slip");
     }
 }

@@ -139,6 +139,22 @@ impl Story {
         Arc::new(move |saga, key| inputs.iter().find(|(name, _)| name == saga).map(|(_, input)| input(key)))
     }
 
+    /// Returns what its services declare, without the reactions that belong to its other plans.
+    pub(crate) fn declarations_for(&self, plan: &Plan) -> Vec<Declaration> {
+        let has = |plan: &Plan, service: &Name, reaction: &Name| {
+            plan.parts().any(|part| part.service == service && part.name == reaction)
+        };
+        let mut declarations = self.declarations();
+        for declaration in &mut declarations {
+            let service = &declaration.service;
+            declaration.reactions.retain(|declared| {
+                let is_of_another = |other: &Plan| other.name != plan.name && has(other, service, &declared.reaction);
+                has(plan, service, &declared.reaction) || !self.plans.iter().any(is_of_another)
+            });
+        }
+        declarations
+    }
+
     /// Returns what its services declare.
     pub(crate) fn declarations(&self) -> Vec<Declaration> {
         self.services.iter().map(ServiceEntry::declaration).collect()
@@ -178,5 +194,70 @@ pub(crate) mod toy {
     pub fn visit() -> Result<Plan, plan::Error> {
         let plan = Plan::named("visit").begins("guest", "ring", "bell.rung").undone_on(["host.away"], "guest.gone");
         plan.pivot("host", "open").on(["bell.rung"]).emits(["door.opened"]).fails(["host.away"]).build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sagamore_core::plan;
+    use sagamore_inspect::check::of_plan;
+    use sagamore_sdk::{Decided, Message, Never, Reaction, Tx, done};
+
+    use super::*;
+
+    #[derive(Message)]
+    #[message(crate = sagamore_sdk, name = "bell.rung")]
+    struct BellRung {
+        guest: String,
+    }
+
+    #[derive(Message)]
+    #[message(crate = sagamore_sdk, name = "door.opened")]
+    struct DoorOpened {
+        guest: String,
+    }
+
+    #[derive(Message)]
+    #[message(crate = sagamore_sdk, name = "letter.sent")]
+    struct LetterSent {
+        guest: String,
+    }
+
+    #[derive(Message)]
+    #[message(crate = sagamore_sdk, name = "letter.read")]
+    struct LetterRead {
+        guest: String,
+    }
+
+    async fn open(_: Tx, BellRung { guest }: BellRung) -> Decided<DoorOpened, Never> {
+        done(DoorOpened { guest })
+    }
+
+    async fn read(_: Tx, LetterSent { guest }: LetterSent) -> Decided<LetterRead, Never> {
+        done(LetterRead { guest })
+    }
+
+    fn plan(name: &str, step: &str, begins: &str, emits: &str) -> Result<Plan, plan::Error> {
+        let begun = Plan::named(name).begins("guest", "come", begins);
+        begun.pivot("host", step).on([begins]).emits([emits]).build()
+    }
+
+    #[test]
+    fn a_plan_is_compared_with_the_reactions_of_its_own() {
+        let host = || {
+            let open = Reaction::named("open").to(open).pivot();
+            Service::named("host").reaction(open).reaction(Reaction::named("read").to(read).pivot())
+        };
+        let story = Story::default()
+            .plan(|| plan("visit", "open", "bell.rung", "door.opened"))
+            .plan(|| plan("post", "read", "letter.sent", "letter.read"))
+            .service(host);
+        for plan in &story.plans {
+            let declared = story.declarations_for(plan);
+            assert_eq!(declared[0].reactions.len(), 1);
+            let problems = of_plan(plan, Some(&declared)).problems;
+            let problems: Vec<&str> = problems.iter().map(|finding| finding.problem.as_str()).collect();
+            assert_eq!(problems, ["'come' is of guest, a service that this program does not have: name host"]);
+        }
     }
 }

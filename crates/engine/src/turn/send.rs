@@ -1,10 +1,9 @@
 //! After the commit: publish. The transport acknowledges or rejects each record by itself.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use sagamore_core::Timestamp;
-use sagamore_core::id::StepKey;
+use sagamore_core::id::{Name, StepKey};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::saga::Input;
 use sagamore_transport::{Error as TransportError, Record, Scope, wire};
@@ -122,11 +121,11 @@ impl Orchestrator {
     ) {
         let unknown = |outcome: &Result<(), TransportError>| matches!(outcome, Err(TransportError::UnknownTopic(_)));
         let places: Vec<usize> = (0..commands.len()).filter(|place| unknown(&outcomes[*place])).collect();
-        let topics: BTreeSet<Arc<str>> =
-            places.iter().map(|place| wire::command_topic(&commands[*place].command.participant)).collect();
-        for topic in &topics {
-            if let Err(error) = self.transport.create_topic(topic, self.options.command_partitions).await {
-                tracing::error!(topic = &**topic, %error, "a missing topic cannot be created");
+        let participants: BTreeSet<&Name> = places.iter().map(|place| &commands[*place].command.participant).collect();
+        for participant in participants {
+            let (topic, partitions) = (wire::command_topic(participant), self.options.partitions_for(participant));
+            if let Err(error) = self.transport.create_topic(&topic, partitions).await {
+                tracing::error!(topic = &*topic, %error, "a missing topic cannot be created");
             }
         }
         if !places.is_empty() {

@@ -21,19 +21,19 @@ pub fn run(invocation: &Invocation, args: &CheckArgs) -> Result<Exit> {
         bail!("--compare: {} has no services built in to compare with", invocation.program.name);
     }
     // of two stories the one that has such a file, or else the first
-    let declarations = |is_of: &dyn Fn(&Story) -> bool, names_it: &dyn Fn(&Story) -> bool| {
+    let compared = |is_of: &dyn Fn(&Story) -> bool, names_it: &dyn Fn(&Story) -> bool| {
         let named = stories.iter().find(|story| names_it(story));
-        let compared = named.or_else(|| stories.iter().find(|story| is_of(story)).filter(|_| args.compare));
-        compared.map(|story| story.declarations())
+        named.or_else(|| stories.iter().find(|story| is_of(story)).filter(|_| args.compare)).copied()
     };
     let report = match files::read(&args.file)? {
         Written::Plan(plan) => {
             let names_it = |story: &Story| story.plans.iter().any(|known| known.name == plan.name);
-            check::of_plan(&plan, declarations(&Story::is_observed, &names_it).as_deref())
+            let declared = compared(&Story::is_observed, &names_it).map(|story| story.declarations_for(&plan));
+            check::of_plan(&plan, declared.as_deref())
         }
         Written::Definition(draft) => {
             let names_it = |story: &Story| story.sagas.iter().any(|known| known.name == draft.name);
-            let declared = declarations(&Story::is_orchestrated, &names_it);
+            let declared = compared(&Story::is_orchestrated, &names_it).map(Story::declarations);
             check::of_definition(draft, declared.as_deref())
         }
     };

@@ -1,10 +1,11 @@
 //! `serve`: an orchestrator on Kafka and PostgreSQL, with the HTTP API.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use sagamore_core::{Definition, Plan};
+use sagamore_core::{Definition, Name, Plan};
 use sagamore_engine::{Handle, Options, Orchestrator};
 use sagamore_kafka::Kafka;
 use sagamore_server::http::routes::Routes;
@@ -24,7 +25,7 @@ use crate::stack::Error;
 /// The pause before a start that found a server missing is tried again.
 pub const PAUSE: Duration = Duration::from_millis(500);
 
-/// The partitions of the topics of commands, where the configuration has no service.
+/// The partitions of the topic of commands of a service that the configuration does not name.
 const COMMAND_PARTITIONS: u32 = 12;
 
 /// Runs until SIGTERM or Ctrl-C.
@@ -36,7 +37,8 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
-    let definitions = program.story.sagas.clone();
+    let definitions = sagas(invocation, &settings);
+    let first_saga = definitions.first().map(|definition| definition.name.clone());
     let owner = owner(&address.to_string());
     let waiting = Waiting::default();
     let patience = Duration::from_millis(settings.orchestrator.lease_ms) * 5 / 6;
@@ -62,7 +64,7 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
         handle,
         chains,
         services: settings.service_clients()?,
-        definition: program.story.first_saga(),
+        definition: first_saga,
         plan: plans.first().map(|plan| plan.name.clone()),
         sample_input: None,
         brokers: Some(Arc::new(KafkaHealth::of(&kafka))),
@@ -75,6 +77,19 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
     outln!("Sagamore's orchestrator {owner} is ready: http://{address}");
     attended.until_stopped(crew).await
+}
+
+/// The sagas that run: those of the first story, and those of the choreography where it is configured.
+fn sagas(invocation: &Invocation, settings: &Settings) -> Vec<Definition> {
+    let program = &invocation.program;
+    let second = program.choreography.iter().filter(|_| settings.choreography).flat_map(|story| &story.sagas);
+    program.story.sagas.iter().chain(second).cloned().collect()
+}
+
+/// The partitions of each service's topic of commands.
+fn partitions_of(settings: &Settings) -> BTreeMap<Name, u32> {
+    let services = settings.services();
+    services.iter().filter_map(|(name, service)| Some((Name::new(name).ok()?, service.partitions))).collect()
 }
 
 /// The plans whose chains the API shows: those beside the sagas, and those of the choreography where it is configured.
@@ -100,7 +115,8 @@ async fn open(
         in_flight_max: settings.orchestrator.sagas_max,
         retention: settings.journal_retention(),
         barrier_retention: settings.barrier_retention(),
-        command_partitions: settings.services().first().map_or(COMMAND_PARTITIONS, |(_, first)| first.partitions),
+        command_partitions: COMMAND_PARTITIONS,
+        partitions_of: partitions_of(settings),
         ..Options::default()
     };
     let transport: Arc<dyn Transport> = Arc::new(kafka.clone());

@@ -31,14 +31,16 @@ pub const RESERVED: [&str; 13] = [
 pub struct Schema {
     names: Vec<String>,
     short_keys: bool,
-    /// Whether the configuration may name further services: where the program has none built in.
+    /// Services of other programs that the configuration may name.
+    external: Vec<String>,
+    /// Whether the configuration may name any service: the program has none, and its sagas name none.
     is_open: bool,
 }
 
 impl Schema {
-    /// The schema of these services. `short_keys`: `[NAME]` stands for `[services.NAME]`.
-    pub fn of(names: Vec<String>, short_keys: bool) -> Schema {
-        Schema { is_open: names.is_empty(), names, short_keys }
+    /// The schema of these services, and of those of other programs. `short_keys`: `[NAME]` stands for `[services.NAME]`.
+    pub fn of(names: Vec<String>, external: Vec<String>, short_keys: bool) -> Schema {
+        Schema { is_open: names.is_empty() && external.is_empty(), names, external, short_keys }
     }
 
     /// Returns the names, in the order in which the program adds them.
@@ -69,7 +71,8 @@ impl Schema {
     pub(super) fn admit(&mut self, key: &str) {
         let Some(name) = key.strip_prefix("services.").and_then(|rest| rest.split('.').next()) else { return };
         let is_new = self.names.iter().all(|known| known != name);
-        if self.is_open && is_new && !RESERVED.contains(&name) && sagamore_core::Name::new(name).is_ok() {
+        let is_free = self.is_open && !RESERVED.contains(&name) && sagamore_core::Name::new(name).is_ok();
+        if is_new && (is_free || self.external.iter().any(|external| external == name)) {
             self.names.push(name.to_owned());
         }
     }
