@@ -9,7 +9,7 @@ use sagamore::core::plan::Wait;
 use sagamore::core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore::engine::{ChainStatus, Chains, Observer, ObserverOptions};
 use sagamore::kafka::{Kafka, Options};
-use sagamore::sdk::{Decided, Never, Outbox, Participant, Reaction, Service, Tx, done};
+use sagamore::sdk::{Decided, Never, Outbox, Participant, Reaction, Service, StartRequest, Tx, done, start_alone};
 use sagamore::transport::wire::encode_event;
 use sagamore::transport::{Log, MemoryDisk, Transport, log};
 use sagamore_shop::choreography::{self, OrderCreated, PaymentFailed, PaymentSuccess};
@@ -81,7 +81,7 @@ impl Street {
         };
         let lines = vec![Line { sku: "chai".into(), quantity, unit_price_cents: 100 }];
         let order = Order { order_id: id.into(), customer_id: "VINET".into(), lines, ship_to };
-        let placed = order::choreographed::place(&self.shop.order, &self.outbox, order, self.now).await;
+        let placed = start_alone(&self.shop.order, &self.outbox, StartRequest::new(order, self.now)).await;
         placed.expect("no fault").expect("a good order");
     }
 

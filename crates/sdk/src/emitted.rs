@@ -19,6 +19,10 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         "0003-why",
         "ALTER TABLE inbox ADD COLUMN why TEXT; ALTER TABLE inbox ADD COLUMN strange_since BIGINT",
     ),
+    Migration::new(
+        "0004-chain-key",
+        "CREATE TABLE chain_key (key TEXT PRIMARY KEY, chain TEXT NOT NULL); CREATE INDEX chain_key_chain ON chain_key (chain)",
+    ),
 ];
 
 /// What began chains stays for a while when the barrier has forgotten it; what cannot be sent is tried again at times.
@@ -237,13 +241,22 @@ pub(crate) async fn forget(tx: &Tx, steps: &[Step], now: Timestamp) -> Result<()
     tx.execute_many(&FORGOTTEN, sets.collect()).await
 }
 
+/// Removes the idempotency keys of the requests that started these chains.
+const FORGET_KEYS: Many = Many {
+    sqlite: "DELETE FROM chain_key WHERE chain = $1",
+    postgres: "DELETE FROM chain_key k USING UNNEST(CAST($1 AS TEXT[])) AS c(chain) WHERE k.chain = c.chain",
+};
+
 /// A page of what began chains that the barrier had forgotten before; gives whether there may be more.
 pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) -> Result<bool, Error> {
     let open = database.begin().await?;
     let rows = open.tx().query(BEGINNINGS, (before.0, FORGOTTEN_MAX)).await?;
     let step = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?), row.get::<String>(1)?.into(), before.0.into()]);
     let steps = rows.iter().map(step).collect::<Result<Vec<_>, Error>>()?;
+    let chain = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?)]);
+    let chains = rows.iter().map(chain).collect::<Result<Vec<_>, Error>>()?;
     open.tx().execute_many(&FORGET_BEGINNINGS, steps).await?;
+    open.tx().execute_many(&FORGET_KEYS, chains).await?;
     open.commit().await?;
     Ok(rows.len() == FORGOTTEN_MAX as usize)
 }

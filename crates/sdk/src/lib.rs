@@ -58,6 +58,7 @@ pub mod outbox;
 mod outgoing;
 pub mod participant;
 mod relay;
+pub mod starter;
 mod sweep;
 pub mod testing;
 mod unsynced;
@@ -70,6 +71,7 @@ pub use outbox::{ChainStart, Outbox, StartOutcome};
 pub use participant::{Options, Participant, Turned};
 pub use reaction::{FailureEvent, Reaction, RefusalReport, on};
 pub use service::Service;
+pub use starter::{ChainStarter, StartRequest, StartsChain, start_alone, start_each};
 
 #[doc(hidden)]
 pub use sagamore_core::__private;

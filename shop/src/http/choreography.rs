@@ -41,7 +41,7 @@ impl Choreographed {
     pub fn of(server: &Server) -> Option<Choreographed> {
         let (shop, chains) = (Databases::of(server)?, server.chains.clone()?);
         let outbox = server.service(order::SERVICE)?.outbox.clone();
-        Some(Choreographed { chains, placing: Placing::begin(shop.order.clone(), outbox), shop })
+        Some(Choreographed { chains, placing: Placing::spawn(shop.order.clone(), outbox), shop })
     }
 }
 
@@ -126,7 +126,7 @@ async fn begin(
     trace: Option<TraceContext>,
 ) -> Result<Result<StartOutcome, Rejected>, Problem> {
     let id = order.order_id.clone();
-    match placing.place_by(order, key, trace).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
+    match placing.start_with(order, key, trace).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
         Ok(StartOutcome::Never) => Err(Problem::new(
             &ORDER_ID_USED_UP,
             format!("order {id} is not there, and its chain is over: it never will be"),

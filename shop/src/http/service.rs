@@ -48,7 +48,7 @@ pub fn of_order(host: &ServiceHost) -> Routes {
     if host.is_embedded {
         return Routes::new();
     }
-    let placing = host.reacts.then(|| Placing::begin(host.database.clone(), host.outbox.clone()));
+    let placing = host.reacts.then(|| Placing::spawn(host.database.clone(), host.outbox.clone()));
     order_routes().with_state(OrderHost { host: host.clone(), placing })
 }
 

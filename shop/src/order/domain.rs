@@ -11,9 +11,8 @@ use super::orders::Status;
 use crate::form::{identifier, text, total_cents};
 use crate::schema::table;
 
-/// One table. `lines` is JSON, as ordered; `locked_by` is null when anybody may settle the order.
-///
-/// `order_key` holds the idempotency keys of the requests that placed an order, as long as the order.
+/// One table. `lines` is JSON, as ordered; `locked_by` is null when anybody may settle the order. Idempotency keys are the
+/// SDK's (`chain_key`).
 pub const MIGRATIONS: &[Migration] = &[
     table!(
         "0001-orders",
@@ -28,6 +27,7 @@ pub const MIGRATIONS: &[Migration] = &[
     )"
     ),
     table!("0002-order-key", "CREATE TABLE order_key (key TEXT PRIMARY KEY, order_id TEXT NOT NULL)"),
+    Migration::new("0003-no-order-key", "DROP TABLE order_key"),
 ];
 
 /// Why the order service says no.

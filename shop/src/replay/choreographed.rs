@@ -23,7 +23,7 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
     let running = start(args).await?;
     let (chains, databases) = (running.chains().context("no observer runs")?, databases(&running)?);
     let outbox = running.service(order::SERVICE).context("the order service does not run")?.outbox.clone();
-    let placing = Placing::begin(databases.order.clone(), outbox);
+    let placing = Placing::spawn(databases.order.clone(), outbox);
     folder.load(&databases).await?;
     let bar = progress(folder.orders.len(), args.sequential);
     let see_through = |line| see_through(&placing, chains, line);
@@ -38,7 +38,7 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
 async fn see_through(placing: &Placing, chains: &Chains, line: &PlacedLine) -> Result<Option<BadLine>> {
     let order: Order = line.input.read()?;
     let chain = SagaId::new(&Name::new(choreography::NAME)?, &line.key)?;
-    let placed = placing.place(order).await;
+    let placed = placing.start(order).await;
     match placed.map_err(|fault| anyhow::anyhow!("place the order: {fault}"))? {
         Ok(StartOutcome::New | StartOutcome::Before) => {}
         Ok(StartOutcome::Never) => {

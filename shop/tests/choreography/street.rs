@@ -7,7 +7,9 @@ use crate::halting::Halting;
 use futures_util::future::{join_all, join3};
 use sagamore::core::message::Event;
 use sagamore::core::{Name, StepKey};
-use sagamore::sdk::{Database, Decided, Options, Outbox, Participant, StartOutcome, Timestamp};
+use sagamore::sdk::{
+    Database, Decided, Options, Outbox, Participant, StartOutcome, StartRequest, Timestamp, start_alone,
+};
 use sagamore::transport::wire::{decode_event, encode_event};
 use sagamore::transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
 use sagamore_shop::inventory::{self, Delivery};
@@ -91,7 +93,7 @@ impl Street {
     }
 
     pub async fn place(&mut self, order: Order) -> Result<StartOutcome, Rejected> {
-        let placed = order::choreographed::place(&self.shop.order, &self.outbox, order, self.now).await;
+        let placed = start_alone(&self.shop.order, &self.outbox, StartRequest::new(order, self.now)).await;
         placed.expect("no fault")
     }
 
@@ -110,7 +112,7 @@ impl Street {
         open.commit().await.expect("commit");
         let first = database.begin().await.expect("begin"); // the others get in line behind this
         let placed =
-            join_all(orders.into_iter().map(|order| order::choreographed::place(database, outbox, order, now)));
+            join_all(orders.into_iter().map(|order| start_alone(database, outbox, StartRequest::new(order, now))));
         let loss = async {
             let open = database.begin().await.expect("begin");
             open.tx().execute("INSERT INTO orphan (of) VALUES ('nothing')", ()).await.expect("checked at the commit");

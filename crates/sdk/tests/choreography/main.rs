@@ -3,6 +3,7 @@
 extern crate sagamore_sdk as sagamore; // for the derives
 
 mod held;
+mod starting;
 mod toy;
 mod unreliable;
 
@@ -422,6 +423,10 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::Calm).await;
     toy.settle().await;
+    let (database, _) = toy.desk();
+    let open = database.begin().await.expect("begin");
+    open.tx().execute("INSERT INTO chain_key (key, chain) VALUES ('a', 'book:1')", ()).await.expect("insert");
+    open.commit().await.expect("commit");
     let later = toy.now().plus(Duration::from_secs(1));
     let earlier = toy.now().minus(Duration::from_secs(1));
     let kept = async |toy: &Toy| (toy.rows("barrier").await, toy.rows("emitted").await);
@@ -443,11 +448,13 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     toy.settle().await;
     toy.settle().await;
     assert_eq!(kept(&toy).await, (0, 1), "a retention later it has only just had so long");
+    assert_eq!(toy.rows_of_first("chain_key").await, 1);
     let far = Horizon { ended_before: enough.plus(Duration::from_millis(1)), ..soon };
     toy.publish(vec![encode_horizon(&far, None)]).await;
     toy.settle().await;
     toy.settle().await;
     assert_eq!(kept(&toy).await, (0, 0));
+    assert_eq!(toy.rows_of_first("chain_key").await, 0);
 }
 
 /// What is owed, and what waits, would be done again by whoever has forgotten it.

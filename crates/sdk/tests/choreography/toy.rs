@@ -284,6 +284,16 @@ impl Toy {
         begun
     }
 
+    /// The database and the outbox of the service that starts chains.
+    pub fn desk(&self) -> (Database, Outbox) {
+        (self.databases[0].clone(), self.outbox.clone())
+    }
+
+    /// How many rows a table of the first service has.
+    pub async fn rows_of_first(&self, table: &str) -> i64 {
+        count(&self.databases[0], table).await
+    }
+
     pub async fn settle(&mut self) {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut idle = 0;
