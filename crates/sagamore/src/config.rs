@@ -269,7 +269,7 @@ pub(crate) mod tests {
 
     /// Four services, with short keys.
     pub fn schema() -> Schema {
-        Schema::of(["order", "payment", "inventory", "shipping"].map(str::to_owned).into(), Vec::new(), true)
+        Schema::of("shop", ["order", "payment", "inventory", "shipping"].map(str::to_owned).into(), Vec::new(), true)
     }
 
     fn of(toml: &str) -> Result<Settings> {

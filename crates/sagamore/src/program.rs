@@ -304,7 +304,7 @@ impl Program {
 
     /// The services as the configuration knows them.
     pub(crate) fn schema(&self) -> Schema {
-        Schema::of(self.service_names(), self.external_names(), self.short_keys)
+        Schema::of(self.name, self.service_names(), self.external_names(), self.short_keys)
     }
 
     /// Every problem that the program's servers answer, by number.

@@ -81,6 +81,33 @@ fn a_value_of_the_file_that_does_not_fit_is_named_with_its_line() {
     check("[orchestrator]\nretention_days = 99999999\n", "sagamore.toml:2:1: orchestrator.retention_days: ");
 }
 
+/// `[payment]` is short for `[services.payment]`, and variables are read in any case.
+#[test]
+fn a_key_that_is_set_twice_is_an_error_that_names_both_places() {
+    let check = |text: &str, places: [&str; 2]| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("sagamore.toml");
+        std::fs::write(&file, text).expect("written");
+        let why = config(&[], Some(&file), "payment.partitions").expect_err(text);
+        assert!(places.iter().all(|place| why.contains(place)), "{text}: {why}");
+    };
+    check("[payment]\npartitions = 3\npartitions = 4\n", ["sagamore.toml:3:1: ", "duplicate key"]);
+    let place = "sagamore.toml:4:1: payment.partitions: ";
+    check("[payment]\npartitions = 3\n[services.payment]\npartitions = 4\n", [place, "sagamore.toml:2:1"]);
+    check("[services.payment]\npartitions = 4\n[payment]\npartitions = 4\n", [place, "sagamore.toml:2:1"]);
+    let (short, long, small) =
+        ("SAGAMORE__PAYMENT__PARTITIONS", "SAGAMORE__SERVICES__PAYMENT__PARTITIONS", "sagamore__payment__partitions");
+    for other in [long, small] {
+        let why = config(&[(short, "5"), (other, "5")], None, "payment.partitions").expect_err(other);
+        assert!([short, other, ": payment.partitions: "].iter().all(|part| why.contains(part)), "{other}: {why}");
+        assert_eq!(
+            config(&[(short, "5"), (other, "")], None, "payment.partitions").as_deref(),
+            Ok("5"),
+            "empty: unset"
+        );
+    }
+}
+
 #[test]
 fn a_namespace_that_postgresql_would_cut_is_refused_with_the_limit() {
     // "NAMESPACE_inventory" has 63 bytes with 53 of the namespace

@@ -29,6 +29,7 @@ pub const RESERVED: [&str; 13] = [
 /// The names of the services, and how their keys are written.
 #[derive(Clone, Debug, Default)]
 pub struct Schema {
+    program: &'static str,
     names: Vec<String>,
     short_keys: bool,
     /// Services of other programs that the configuration may name.
@@ -38,9 +39,15 @@ pub struct Schema {
 }
 
 impl Schema {
-    /// The schema of these services, and of those of other programs. `short_keys`: `[NAME]` stands for `[services.NAME]`.
-    pub fn of(names: Vec<String>, external: Vec<String>, short_keys: bool) -> Schema {
-        Schema { is_open: names.is_empty() && external.is_empty(), names, external, short_keys }
+    /// The schema of these services of a program, and of those of other programs. `short_keys`: `[NAME]` stands for
+    /// `[services.NAME]`.
+    pub fn of(program: &'static str, names: Vec<String>, external: Vec<String>, short_keys: bool) -> Schema {
+        Schema { program, is_open: names.is_empty() && external.is_empty(), names, external, short_keys }
+    }
+
+    /// Returns the program's name.
+    pub(super) fn program(&self) -> &'static str {
+        self.program
     }
 
     /// Returns the names, in the order in which the program adds them.

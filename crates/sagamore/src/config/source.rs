@@ -23,6 +23,8 @@ pub struct Source {
     written: BTreeMap<String, Written>,
     /// Key -> the variable that sets it.
     variables: BTreeMap<String, Variable>,
+    /// A line for each key that the file or the environment sets twice.
+    twice: Vec<String>,
 }
 
 /// A value of the file.
@@ -49,8 +51,8 @@ impl Source {
             None => String::new(),
         };
         let source = Source::of(schema, file, &text, std::env::vars_os())?;
-        let unknown = source.unknown();
-        if unknown.is_empty() { Ok(source) } else { bail!("{}", unknown.join("\n")) }
+        let wrong = [source.twice.clone(), source.unknown()].concat();
+        if wrong.is_empty() { Ok(source) } else { bail!("{}", wrong.join("\n")) }
     }
 
     /// No place for any value.
@@ -84,6 +86,10 @@ impl Source {
             let key = source.schema.full_key(&words.replace(SEPARATOR, "."));
             source.schema.admit(&key);
             let Ok(text) = value.into_string() else { bail!("{name}: {key}: this is not UTF-8") };
+            if let Some(other) = source.variables.get(&key) {
+                let shown = source.schema.shown_key(&key);
+                source.twice.push(format!("{} and {name}: {shown}: both set this key; keep one", other.name));
+            }
             source.variables.insert(key, Variable { name, text });
         }
         Ok(source)
@@ -99,10 +105,22 @@ impl Source {
             match value.get_ref().as_table() {
                 Some(inner) if !inner.is_empty() => self.collect(&key, inner, text),
                 Some(_) if Keys::of(&self.schema).is_table(&key) => {} // a heading with nothing below it
-                Some(_) | None => drop(self.written.insert(key.clone(), written(value.get_ref()))),
+                Some(_) | None => {
+                    let before = self.written.insert(key.clone(), written(value.get_ref()));
+                    self.twice.extend(before.and_then(|_| self.set_twice(&key, place(text, name.span().start))));
+                }
             }
             self.places.insert(key, place(text, name.span().start));
         }
+    }
+
+    /// A line for a key that is set at this place as well: `[payment]` and `[services.payment]` are one table.
+    fn set_twice(&self, key: &str, place: (usize, usize)) -> Option<String> {
+        let (file, shown) = (self.file.as_deref()?.display(), self.schema.shown_key(key));
+        let mut places = [*self.places.get(key)?, place];
+        places.sort_unstable(); // tables are read in the order of their names
+        let [(line, column), (again, below)] = places;
+        Some(format!("{file}:{again}:{below}: {shown}: {file}:{line}:{column} sets this key as well; keep one"))
     }
 
     /// The settings: the defaults with what the file and then the environment set. The key decides the type.
@@ -178,7 +196,10 @@ impl Source {
                     self.named(key),
                     self.schema.shown_key(likely)
                 ),
-                None => format!("{}: there is no such key; `sagamore config` lists those there are", self.named(key)),
+                None => {
+                    let (named, program) = (self.named(key), self.schema.program());
+                    format!("{named}: there is no such key; `{program} config` lists those there are")
+                }
             })
             .collect()
     }
@@ -232,7 +253,7 @@ mod tests {
         check("lease_ms = 900\n", "s.toml:1:1: lease_ms: there is no such key; did you mean orchestrator.lease_ms?");
         check(
             "[colour.deep]\nred = 1\n",
-            "s.toml:1:2: colour: there is no such key; `sagamore config` lists those there are",
+            "s.toml:1:2: colour: there is no such key; `shop config` lists those there are",
         );
         let told = unknown("", "SAGAMORE__POSTGRES__TLS__CERTIFICAT");
         assert!(told.starts_with("SAGAMORE__POSTGRES__TLS__CERTIFICAT: postgres.tls.certificat: "), "{told}");
