@@ -10,6 +10,8 @@ use sagamore_core::saga::Ignored;
 use sagamore_engine::{StartError, VerbError};
 use serde::{Deserialize, Serialize};
 
+use crate::view::Style;
+
 pub use catalogue::{CATALOGUE, Code, Entry};
 pub use pages::{all, html, markdown};
 
@@ -25,6 +27,7 @@ pub struct Problem {
     place: Option<Place>,
     pointer: Option<String>,
     saga: Option<SagaId>,
+    style: Option<Style>,
 }
 
 /// Where in a body something is wrong, counted from 1.
@@ -68,6 +71,9 @@ pub struct Told {
     /// The id of the saga that does not exist, in full, where the request may have named only its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saga: Option<SagaId>,
+    /// The style of the server that knows no such saga: one for choreographies reserves no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub style: Option<Style>,
 }
 
 /// An error that knows whether trying again, later, may succeed.
@@ -86,12 +92,19 @@ impl Problem {
             place: None,
             pointer: None,
             saga: None,
+            style: None,
         }
     }
 
     /// There is no saga of this id.
     pub fn no_such_saga(id: &SagaId) -> Problem {
         Problem { saga: Some(id.clone()), ..Problem::new(Code::NoSuchSaga, format!("there is no saga {id}")) }
+    }
+
+    /// No event of a chain was ever seen.
+    pub fn no_such_chain(id: &SagaId) -> Problem {
+        let problem = Problem::new(Code::NoSuchSaga, format!("no event of the chain {id} was ever seen"));
+        Problem { saga: Some(id.clone()), style: Some(Style::Choreography), ..problem }
     }
 
     /// What the client should do is try again, this much later.
@@ -144,6 +157,7 @@ impl Problem {
             at: self.place,
             pointer: self.pointer.clone(),
             saga: self.saga.clone(),
+            style: self.style,
         }
     }
 }

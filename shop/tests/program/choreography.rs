@@ -99,10 +99,34 @@ fn nobody_directs_and_what_asks_for_it_says_so() {
         assert!(output.status.code() == Some(1) && said.contains(part), "{arguments:?}: {said}");
     };
     refused(&["cancel", "4", "--yes"], "fulfilment:4 is a choreography: nobody directs it");
-    refused(&["cancel", "typo", "--yes"], "this is a choreography");
     refused(&["retry", "4", "--reason", "ann", "--yes"], "shop resolve fulfilment:4 --reason WHY");
     refused(&["resolve", "4", "--reason", "ann", "--yes"], "fulfilment:4 is compensated");
     refused(&["start", "5"], "SAGA-0209");
+}
+
+/// Nothing is reserved, so nothing is promised: the prompt of an orchestrator's cancel does not appear.
+#[test]
+fn a_cancel_of_a_chain_that_was_never_seen_reserves_nothing_and_says_what_to_do() {
+    let server = Server::choreographed();
+    let cancelled = server.post("/api/v1/sagas/typo/cancel", &[], "");
+    cancelled.is_problem(409, "SAGA-0209");
+    let detail = cancelled.json()["detail"].as_str().expect("a text").to_owned();
+    for part in ["no event of the chain fulfilment:typo was ever seen", "reserves no key", "list"] {
+        assert!(detail.contains(part), "'{part}' is not in {detail}");
+    }
+    server.post("/api/v1/sagas/%2E/cancel", &[], "").is_problem(400, "SAGA-0107");
+    for arguments in [&["cancel", "typo"][..], &["cancel", "typo", "--yes"]] {
+        let output = server.cli(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("no event of the chain fulfilment:typo was ever seen"), "{said}");
+        assert!(said.contains("shop list") && !said.contains("reserves its key"), "{said}");
+    }
+    let placed = server.post("/orders", &[("prefer", "wait=10")], &an_order("typo", 1).to_string());
+    assert_eq!(placed.json()["status"], "completed", "the key is free");
+    let known = server.post("/api/v1/sagas/typo/cancel", &[], "");
+    known.is_problem(409, "SAGA-0209");
+    assert!(known.json()["detail"].to_string().contains("fulfilment:typo"), "{}", known.body);
 }
 
 fn name_and_depth(event: &Value) -> (&str, u64) {

@@ -24,12 +24,19 @@ pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
             let effect = effect(saga.line.status, &id);
             (id, effect)
         }
+        Err(Error::Problem { told, .. }) if told.status == 404 && told.style == Some(Style::Choreography) => {
+            let (why, name) = (plain::in_line(&told.detail).into_owned(), invocation.name());
+            bail!(
+                "{why}, and this is a choreography: a cancel reserves no key here, and nothing was done.\n  \
+                 Check the key: {name} list --style choreography"
+            );
+        }
         Err(Error::Problem { told, .. }) if told.status == 404 => {
             let id = told.saga.map_or_else(|| args.id.clone(), |id| id.to_string());
             let shown = plain::in_line(&id);
             let effect = format!(
                 "There is no saga {shown}. Cancelling it now reserves its key: a start with this key will find it cancelled, \
-                 and nothing will ever run under it. (An observer's server cancels nothing.)"
+                 and nothing will ever run under it."
             );
             (id, effect)
         }

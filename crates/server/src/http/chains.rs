@@ -67,7 +67,7 @@ fn chains() -> Routes<ObserverApp> {
         .get("/api/v1/sagas", READS.query(listing::QUERY), list)
         .post("/api/v1/sagas", READS.body(&shape::START).waits().keyed(), nobody_directs)
         .get("/api/v1/sagas/{id}", READS.prefers(), show)
-        .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), nobody_directs)
+        .post("/api/v1/sagas/{id}/cancel", READS.body(&shape::CANCEL), cancel)
         .post("/api/v1/sagas/{id}/retry", READS.body(&shape::RETRY), nobody_directs)
         .post("/api/v1/sagas/{id}/skip", READS.body(&shape::RESCUE), nobody_directs)
         .post("/api/v1/sagas/{id}/resolve", READS.body(&shape::REASON), settle)
@@ -104,9 +104,7 @@ const NOTHING: &str = "the brokers have given the observer no events since it be
 /// Why nothing is told of a chain: there was never an event of it, or it may be among those that are not read yet.
 pub fn unseen(chains: &Chains, chain: &SagaId) -> Problem {
     match chains.reading() {
-        Reading::Elsewhere | Reading::But(0) => {
-            Problem::new(Code::NoSuchSaga, format!("no event of the chain {chain} was ever seen"))
-        }
+        Reading::Elsewhere | Reading::But(0) => Problem::no_such_chain(chain),
         Reading::But(events) => not_yet(&format!("chain {chain} is not known yet: {events} events are not read")),
         Reading::Nothing => not_yet(&format!("chain {chain} is not known yet: {NOTHING}")),
     }
@@ -151,6 +149,23 @@ pub async fn nobody_directs() -> Problem {
         "this is a choreography: the service whose event begins a chain starts it, and what failed is undone by events. \
          What does not end waits for a service; once a person has taken care of it: resolve",
     )
+}
+
+/// A cancel, which no chain takes. Of one that was never seen it reserves no key either, as an orchestrator's would.
+async fn cancel(State(app): State<ObserverApp>, Segment(id): Segment) -> Result<Response, Problem> {
+    let why = match ids::chain_of(&app.chains, app.plan.as_ref(), &id).await? {
+        Ok(detail) => format!(
+            "{} is a choreography: no orchestrator can cancel it, and what fails in it is undone by events. What does not \
+             end waits for a service; once a person has taken care of it: resolve",
+            detail.header.id
+        ),
+        Err(chain) => format!(
+            "no event of the chain {chain} was ever seen, and this is a choreography: a cancel reserves no key here, and \
+             nothing was done. Check the key against those that `list` shows; to keep a chain from beginning, have the \
+             service that begins it refuse the request"
+        ),
+    };
+    Err(Problem::new(Code::NobodyDirects, why))
 }
 
 /// Why chains could not be read.
