@@ -85,7 +85,7 @@ pub enum Error {
     /// The configuration and a live topic have different numbers of partitions.
     #[error(
         "{key} is {configured}, and the live topic {topic} has {live} partitions. Nothing was changed.\n  \
-         Set {key} = {live} (`sagamore config` says where the {configured} comes from), and start again"
+         Set {key} = {live} (the verb `config` says where the {configured} comes from), and start again"
     )]
     Partitions {
         /// The key of the configuration.
@@ -128,7 +128,7 @@ impl Stack {
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
         let (mut hosts, mut participants) = (Vec::new(), Vec::new());
         for entry in &story.services {
-            let (host, participant) = service(data, entry, &transport).await?;
+            let (host, participant) = service(data, story, entry, &transport).await?;
             hosts.push(host);
             participants.push(participant);
         }
@@ -222,11 +222,13 @@ pub fn directory(program: &Program, choreography: bool, data: &Path) -> PathBuf 
 /// Prepares a service: its tables exist afterwards, and it has not run yet.
 async fn service(
     data: &Path,
+    story: &Story,
     entry: &ServiceEntry,
     transport: &Arc<dyn Transport>,
 ) -> Result<(ServiceHost, Participant), Error> {
     let name = entry.name().clone();
-    let (database, options) = (database(data, name.as_str())?, sagamore_sdk::Options::default());
+    let database = database(data, name.as_str())?;
+    let options = sagamore_sdk::Options { plans: story.plan_versions(), ..sagamore_sdk::Options::default() };
     let barrier_retention = options.barrier_retention;
     let mut participant = Participant::new(entry.service.clone(), database.clone(), transport.clone(), options);
     let prepared = participant.prepare().await;

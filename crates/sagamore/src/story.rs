@@ -133,6 +133,11 @@ impl Story {
         self.plans.first().map(|plan| plan.name.clone())
     }
 
+    /// Returns its plans, each with its version.
+    pub(crate) fn plan_versions(&self) -> Vec<(Name, u32)> {
+        self.plans.iter().map(|plan| (plan.name.clone(), plan.version)).collect()
+    }
+
     /// Returns the sample inputs as the server asks for them.
     pub(crate) fn inputs(&self) -> sagamore_server::http::SampleInput {
         let inputs = self.inputs.clone();

@@ -48,6 +48,8 @@ pub(crate) struct Intake {
     pub asked: Vec<Asked>,
     /// Places of the records that say not even who asks, and why.
     pub unreadable: Vec<(usize, String)>,
+    /// How many of these are events of a later version of their plan.
+    pub later: usize,
     /// How many actions came too late: their owners ask again, or compensate.
     pub expired: usize,
     /// The horizons that were told, and who wants to hear what came of each.
@@ -55,8 +57,8 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// Reads the records.
-    pub(crate) fn of(service: &Service, records: &[Delivered], now: Timestamp) -> Intake {
+    /// Reads the records. `plans`: those that this program knows, each with its version.
+    pub(crate) fn of(service: &Service, plans: &[(Name, u32)], records: &[Delivered], now: Timestamp) -> Intake {
         let mut intake = Intake::default();
         for (place, delivered) in records.iter().enumerate() {
             if let Some(reason) = &delivered.unreadable {
@@ -72,7 +74,7 @@ impl Intake {
             }
             let led_to = service.led_to(&delivered.record.topic);
             if !led_to.is_empty() {
-                intake.take_event(&led_to, place, delivered);
+                intake.take_event(&led_to, plans, place, delivered);
                 continue;
             }
             match decode_command(&delivered.record).map_err(Box::new) {
@@ -96,11 +98,21 @@ impl Intake {
         intake
     }
 
-    fn take_event(&mut self, led_to: &[(&Name, Direction)], place: usize, delivered: &Delivered) {
+    fn take_event(
+        &mut self,
+        led_to: &[(&Name, Direction)],
+        plans: &[(Name, u32)],
+        place: usize,
+        delivered: &Delivered,
+    ) {
         let event = match decode_event(&delivered.record) {
             Ok(event) => event,
             Err(reason) => return self.unreadable.push((place, reason)),
         };
+        if let Some(reason) = of_a_later_version(&event, plans) {
+            self.later += 1;
+            return self.unreadable.push((place, reason));
+        }
         for (reaction, direction) in led_to {
             let (saga, step, direction) = (event.chain().clone(), (*reaction).clone(), *direction);
             let key = StepKey { saga, step, direction, generation: 1 };
@@ -156,6 +168,19 @@ pub(crate) fn chunks(asked: Vec<Asked>) -> Vec<Vec<Asked>> {
         chunks[number].push(asked);
     }
     chunks
+}
+
+/// Why this program does not react to an event: its plan is known here, and the event is of a later version of it. An
+/// earlier one is still carried out, for its chains go on during an upgrade.
+fn of_a_later_version(event: &Event, plans: &[(Name, u32)]) -> Option<String> {
+    let (plan, known) = plans.iter().find(|(plan, _)| plan.as_str() == event.chain().definition())?;
+    (event.version > *known).then(|| {
+        format!(
+            "version: the event says version {} of the plan '{plan}', and this program has version {known}: upgrade it, \
+             then have the events of the chain emitted again (reconcile --resend)",
+            event.version
+        )
+    })
 }
 
 /// By how much the clocks of orchestrators and services may differ before a command is skipped too early, and so its step asked a

@@ -13,6 +13,7 @@ pub(crate) struct Meter {
     pub faults: u64,
     pub expired: u64,
     pub unreadable: u64,
+    pub later: u64,
     pub dead_letters: u64,
     pub lost_letters: u64,
     pub conflicts: u64,
@@ -51,6 +52,7 @@ impl Meter {
             ("fault", self.faults),
             ("expired", self.expired),
             ("unreadable", self.unreadable),
+            ("version", self.later),
         ];
         for (outcome, count) in outcomes.into_iter().filter(|(_, count)| *count > 0) {
             let service = service.to_owned();

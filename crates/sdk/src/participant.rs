@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::{Horizon, ReplyTo, Timestamp};
+use sagamore_core::{Horizon, Name, ReplyTo, Timestamp};
 use sagamore_database::lifetime::{self, Readings};
 use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, command_topic, dead_letter_topic};
@@ -63,6 +63,9 @@ pub struct Options {
     pub barrier_retention: Duration,
     /// How long an event may wait for another one that a reaction needs as well; then it is a dead letter.
     pub early_max: Duration,
+    /// The plans that this program knows, each with its version: an event of a later version is a dead letter. Versions of
+    /// other plans are not compared.
+    pub plans: Vec<(Name, u32)>,
 }
 
 impl Default for Options {
@@ -77,6 +80,7 @@ impl Default for Options {
             pause_max: Duration::from_secs(5),
             barrier_retention: Duration::from_secs(30 * 24 * 3600),
             early_max: Duration::from_secs(24 * 3600),
+            plans: Vec::new(),
         }
     }
 }
@@ -201,11 +205,12 @@ impl Participant {
         }
         load.took(taken.len());
         if !taken.is_empty() {
-            let mut intake = Intake::of(service, &taken[..polled], now);
+            let mut intake = Intake::of(service, &options.plans, &taken[..polled], now);
             let (mut over, strange) = intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
-            let Intake { asked, unreadable, expired, horizons } = intake;
+            let Intake { asked, unreadable, later, expired, horizons } = intake;
             meter.expired += expired as u64;
-            meter.unreadable += unreadable.len() as u64;
+            meter.later += later as u64;
+            meter.unreadable += (unreadable.len() - later) as u64;
             let places = asked.iter().map(|asked| asked.place).chain(unreadable.iter().map(|(place, _)| *place));
             let mut outgoing = Outgoing::new(service.name(), &taken, places, now);
             unreadable.into_iter().for_each(|(place, reason)| outgoing.reject(place, &reason));

@@ -7,6 +7,7 @@ mod doors;
 mod one_rule;
 mod orders;
 mod problems;
+mod records;
 mod sagas;
 
 mod cli;

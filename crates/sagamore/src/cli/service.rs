@@ -40,7 +40,7 @@ pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {
     let instance = settings.topic(&format!("{name}-{}-{address}", host()));
     let kafka = settings.kafka(name, Some(instance))?;
     let partitions = if entry.is_commanded() { own.partitions } else { settings.observer.partitions };
-    let (mut participant, host) = participant(&settings, entry, &kafka, partitions)?;
+    let (mut participant, host) = participant(&settings, (story, entry), &kafka, partitions)?;
     let waiting = Waiting::default();
     let routes = entry.routes.as_ref().map_or_else(Routes::new, |own| own(&host));
     let app = ServiceApp {
@@ -77,7 +77,7 @@ pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {
 /// Returns the participant, which has not run yet, and its parts for the routes.
 fn participant(
     settings: &Settings,
-    entry: &ServiceEntry,
+    (story, entry): (&Story, &ServiceEntry),
     kafka: &Kafka,
     partitions: u32,
 ) -> Result<(Participant, ServiceHost)> {
@@ -87,7 +87,7 @@ fn participant(
     };
     let (name, database) = (entry.name().clone(), settings.database(entry.name().as_str())?);
     let (transport, barrier_retention) = (Arc::new(kafka.clone()), settings.barrier_retention());
-    let options = Options { partitions, barrier_retention, ..Options::default() };
+    let options = Options { partitions, barrier_retention, plans: story.plan_versions(), ..Options::default() };
     let participant = Participant::new(entry.service.clone(), database.clone(), transport.clone(), options);
     let host = ServiceHost {
         name,

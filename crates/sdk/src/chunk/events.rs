@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sagamore_core::message::{Event, Outcome};
 use sagamore_core::planted::{Bug, planted};
-use sagamore_core::{Body, Direction, StepKey, Timestamp};
+use sagamore_core::{Body, Direction, StepKey, Timestamp, TraceContext};
 use sagamore_database::{Error, Tx};
 
 use super::{Answer, Room};
@@ -22,8 +22,9 @@ use crate::reaction::{Declared, EventType};
 pub(crate) enum Inputs {
     /// A command has all with it.
     Command,
-    /// Every event's body, in the order declared. The one to which the most events had led counts as the cause.
-    All { bodies: Vec<Body>, cause: String, hop: u32 },
+    /// Every event's body, in the order declared. The one to which the most events had led counts as the cause, and its
+    /// trace goes on.
+    All { bodies: Vec<Body>, cause: String, hop: u32, trace: Option<TraceContext> },
     /// These have not come, and the others have waited since then.
     Missing { names: Vec<&'static str>, since: Timestamp },
 }
@@ -31,8 +32,10 @@ pub(crate) enum Inputs {
 impl Inputs {
     fn of(events: &[&Event]) -> Inputs {
         let bodies = events.iter().map(|event| event.body.clone()).collect();
-        let (hop, cause) = events.iter().map(|event| (event.hop, event.id())).max().unwrap_or_default();
-        Inputs::All { bodies, cause, hop }
+        let last = events.iter().max_by_key(|event| (event.hop, event.id()));
+        let (hop, cause) = last.map(|event| (event.hop, event.id())).unwrap_or_default();
+        let mut traces = last.into_iter().chain(events).filter_map(|event| event.trace.clone());
+        Inputs::All { bodies, cause, hop, trace: traces.next() }
     }
 }
 
@@ -156,11 +159,13 @@ impl Room<'_> {
 
     /// The event that tells what came of a reaction or an undo.
     fn event(&self, asked: &Asked, cause: &Event, inputs: &Inputs, outcome: &Outcome) -> Option<Event> {
-        let (first, id, hop) = match inputs {
-            Inputs::All { bodies, cause, hop } if asked.key.direction == Direction::Action => {
-                (bodies.first()?, cause.clone(), *hop)
+        let (first, id, hop, trace) = match inputs {
+            Inputs::All { bodies, cause, hop, trace } if asked.key.direction == Direction::Action => {
+                (bodies.first()?, cause.clone(), *hop, trace.clone())
             }
-            Inputs::All { .. } | Inputs::Missing { .. } | Inputs::Command => (&cause.body, cause.id(), cause.hop),
+            Inputs::All { .. } | Inputs::Missing { .. } | Inputs::Command => {
+                (&cause.body, cause.id(), cause.hop, cause.trace.clone())
+            }
         };
         let (name, body) = self.declared(asked)?.event(asked.key.direction, outcome, first)?;
         Some(Event {
@@ -171,7 +176,7 @@ impl Room<'_> {
             hop: hop.saturating_add(1),
             at: self.now,
             body,
-            trace: asked.trace.clone(),
+            trace,
         })
     }
 

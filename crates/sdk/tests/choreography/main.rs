@@ -3,6 +3,7 @@
 extern crate sagamore_sdk as sagamore; // for the derives
 
 mod held;
+mod said;
 mod starting;
 mod toy;
 mod unreliable;

@@ -358,7 +358,14 @@ impl Toy {
     }
 
     pub async fn dead_letters(&self, topic: &str) -> usize {
-        watch(&self.log, &[&dead_letter_topic(topic)]).await.poll(10_000).await.expect("poll").len()
+        self.reasons(topic).await.len()
+    }
+
+    /// Why each dead letter of a topic is one.
+    pub async fn reasons(&self, topic: &str) -> Vec<String> {
+        let letters = watch(&self.log, &[&dead_letter_topic(topic)]).await.poll(10_000).await.expect("poll");
+        let reason = |letter: &Record| letter.header("sagamore-dlt-reason").expect("a reason").to_vec();
+        letters.iter().map(|letter| String::from_utf8(reason(&letter.record)).expect("text")).collect()
     }
 
     pub fn calls(&self) -> usize {
