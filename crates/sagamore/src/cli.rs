@@ -296,7 +296,8 @@ impl ServerArgs {
             }
             None => Ok::<_, anyhow::Error>(vec!["http://127.0.0.1:3000".to_owned()]),
         };
-        Ok(Client::any_of(&self.server.clone().map_or_else(configured, |server| Ok(vec![server]))?)?)
+        let servers = self.server.clone().map_or_else(configured, |server| Ok(vec![server]))?;
+        Ok(Client::any_of(&servers)?.of_program(invocation.name()))
     }
 }
 
@@ -477,7 +478,7 @@ async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
         Some(Command::Resolve(args)) => rescue::run(invocation, Verb::Resolve, args).await,
         Some(Command::Reconcile(args)) => reconcile::run(invocation, args).await,
         Some(Command::Check(args)) => check::run(invocation, &args),
-        Some(Command::Graph(args)) => graph::run(&args),
+        Some(Command::Graph(args)) => graph::run(&invocation, &args),
         Some(Command::Docs { page }) => {
             let program = &invocation.program;
             match page {

@@ -28,3 +28,52 @@ fn section(page: &mut String, command: &mut clap::Command, path: &str) {
         section(page, child, &path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A program has a name of its own: what is printed for pasting says that one, or the verb alone.
+    #[test]
+    fn no_text_names_a_verb_of_another_program() {
+        let named = |verb: &clap::Command| format!("sagamore {}", verb.get_name());
+        let verbs: Vec<String> = cli::command(&Program::named("trip")).get_subcommands().map(named).collect();
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&crates).expect("a folder").flatten() {
+            find(&entry.path().join("src"), &verbs, &mut found);
+        }
+        find(&crates.join("../shop/src"), &verbs, &mut found);
+        assert!(
+            found.is_empty(),
+            "name the program that runs (Invocation::name), or the verb alone:\n{}",
+            found.join("\n")
+        );
+    }
+
+    fn find(folder: &Path, verbs: &[String], found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                find(&path, verbs, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a source file");
+                let is_help = text.contains("Args)]"); // its documentation is printed
+                let is_printed = |line: &&str| !line.starts_with("//") || (is_help && line.starts_with("///"));
+                let lines = text.lines().map(str::trim_start).filter(is_printed);
+                let names_one = |line: &&str| verbs.iter().any(|verb| is_in(line, verb));
+                found.extend(lines.filter(names_one).map(|line| format!("{}: {line}", path.display())));
+            }
+        }
+    }
+
+    /// Whether the line has these words, and not only as the beginning of others.
+    fn is_in(line: &str, words: &str) -> bool {
+        line.match_indices(words).any(|(at, _)| {
+            let next = line[at + words.len()..].chars().next();
+            next.is_none_or(|letter| !letter.is_alphanumeric() && !"-_".contains(letter))
+        })
+    }
+}

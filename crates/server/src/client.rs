@@ -31,6 +31,8 @@ pub struct Client {
     spare: Vec<String>,
     /// How long it may take for an answer that waits for no outcome.
     answered_within: Duration,
+    /// The program to start a server with, where it is known.
+    program: Option<&'static str>,
 }
 
 /// Why there is no answer to work with.
@@ -48,11 +50,13 @@ pub enum Error {
     /// Nobody listens.
     #[error(
         "no server answers at http://{authority} ({why}).\n  \
-         Start one with `sagamore dev`, or name another with --server or SAGAMORE_SERVER"
+         {}", start_hint(*program)
     )]
     NotRunning {
         /// Where.
         authority: String,
+        /// The program to start one with, where it is known.
+        program: Option<&'static str>,
         /// What the system said.
         why: std::io::Error,
     },
@@ -80,6 +84,14 @@ pub enum Error {
         /// What is strange about it.
         why: String,
     },
+}
+
+/// What to do where no server runs.
+fn start_hint(program: Option<&str>) -> String {
+    match program {
+        Some(name) => format!("Start one with `{name} dev`, or name another with --server or SAGAMORE_SERVER"),
+        None => "Does it run, and is this its address?".to_owned(),
+    }
 }
 
 impl Error {
@@ -112,7 +124,7 @@ impl Client {
         }
         let with_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let authority = if with_port { authority.to_owned() } else { format!("{authority}:80") };
-        Ok(Client { authority, spare: Vec::new(), answered_within: ANSWERED_WITHIN })
+        Ok(Client { authority, spare: Vec::new(), answered_within: ANSWERED_WITHIN, program: None })
     }
 
     /// The first of these, and the others where it does not run: any of them knows the same. There is at least one.
@@ -120,6 +132,11 @@ impl Client {
         let mut clients = servers.iter().map(|server| Client::new(server)).collect::<Result<Vec<_>, _>>()?.into_iter();
         let first = clients.next().ok_or_else(|| Error::Address(String::new()))?;
         Ok(Client { spare: clients.map(|other| other.authority).collect(), ..first })
+    }
+
+    /// Sets the program that errors name where they say how a server is started.
+    pub fn of_program(self, program: &'static str) -> Client {
+        Client { program: Some(program), ..self }
     }
 
     /// Reads what is at `path`.
@@ -189,7 +206,7 @@ impl Client {
             };
         }
         let why = first.unwrap_or_else(|| ErrorKind::NotConnected.into());
-        Err(Error::NotRunning { authority: self.authority.clone(), why })
+        Err(Error::NotRunning { authority: self.authority.clone(), program: self.program, why })
     }
 
     /// Reads an answer's JSON to be shown to people: no text in it has control characters.

@@ -104,8 +104,8 @@ pub fn check_holder(holder: &str, state: Option<HolderState>, force: bool) -> Re
                 Style::Orchestration => "its lock goes when it comes to rest".to_owned(),
                 Style::Choreography => {
                     format!(
-                        "its lock goes when it is over; where that never comes, a person says so (sagamore resolve {holder} \
-                         --reason WHY), and takes the lock with ?force=true once nobody can act on it any more"
+                        "its lock goes when it is over; where that never comes, a person says so (the verb `resolve` of \
+                         {holder}), and takes the lock with ?force=true once nobody can act on it any more"
                     )
                 }
             };

@@ -81,12 +81,12 @@ pub enum Scope {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
     /// The topic itself; create it first.
-    #[error("there is no topic '{0}': create it with `sagamore topics apply`")]
+    #[error("there is no topic '{0}': create it with the verb `topics apply`")]
     Topic(String),
     /// A partition: the topic has fewer.
     #[error(
         "topic '{topic}' has no partition {partition}, only {partitions} of them, from 0 on: whoever named it was configured \
-         with more. Compare the configuration with the topics: `sagamore topics check`"
+         with more. Compare the configuration with the topics: the verb `topics check`"
     )]
     Partition {
         /// The topic.

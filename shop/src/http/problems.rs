@@ -6,7 +6,7 @@ use sagamore::server::Entry;
 pub static NO_SUCH_ORDER: Entry = Entry::new(
     ("SAGA-0300", 404, "There is no such order"),
     "No order of this id was ever placed.",
-    "`sagamore list` shows the sagas of all orders.",
+    "`shop list` shows the sagas of all orders.",
     "Place it with `POST /orders`.",
 );
 /// Order pending.
@@ -14,7 +14,7 @@ pub static ORDER_PENDING: Entry = Entry::new(
     ("SAGA-0301", 409, "The order is pending: its saga is under way"),
     "While its saga runs an order is locked: nobody else may cancel or confirm it. Nor while a service may still act on it, though a person has called its chain resolved.",
     "`GET /orders/{id}` shows the saga and its status.",
-    "Cancel an orchestrated saga instead (`sagamore cancel checkout:ID`), or wait for it to end; a stuck one waits for an operator, and a chain that a person has taken care of is ended with `sagamore resolve ID`. One that was, and waits for a service that never will act again, leaves its lock to `POST /orders/{id}/unlock?force=true`.",
+    "Cancel an orchestrated saga instead (`shop cancel checkout:ID`), or wait for it to end; a stuck one waits for an operator, and a chain that a person has taken care of is ended with `shop resolve ID`. One that was, and waits for a service that never will act again, leaves its lock to `POST /orders/{id}/unlock?force=true`.",
 );
 /// Order finished.
 pub static ORDER_FINISHED: Entry = Entry::new(
@@ -55,14 +55,14 @@ pub static ORDER_NOT_LOCKED: Entry = Entry::new(
 pub static HOLDER_UNKNOWN: Entry = Entry::new(
     ("SAGA-0307", 409, "Nobody knows the saga that holds the order"),
     "The order is locked by a saga that the orchestrators, or the observer, have never had, or have lost with their database: nobody can say whether it is at rest.",
-    "`GET /orders/{id}` shows `lockedBy`; `sagamore show` it on every orchestrator there is. Do `orchestrator.servers` and `observer.servers` name those of this service?",
+    "`GET /orders/{id}` shows `lockedBy`; `shop show` it on every orchestrator there is. Do `orchestrator.servers` and `observer.servers` name those of this service?",
     "Only when that saga is gone for good: `POST /orders/{id}/unlock?force=true`. One that goes on elsewhere all the same finds its order taken, and gets stuck when it confirms it.",
 );
 /// Order id used up.
 pub static ORDER_ID_USED_UP: Entry = Entry::new(
     ("SAGA-0308", 409, "The order's id is used up"),
     "Where nobody directs, an order's id names its chain, and that is over: it was cancelled before it began (its failure was heard of first, as after a backup was restored), or the order was removed since.",
-    "`sagamore show ID` tells what was seen of the chain.",
+    "`shop show ID` tells what was seen of the chain.",
     "Place the order under another id; nothing was begun.",
 );
 

@@ -173,7 +173,7 @@ fn everything_can_be_had_as_json() {
 #[test]
 fn without_a_server_the_command_says_how_to_start_one() {
     let output = sagamore(&["list", "--server", "http://127.0.0.1:1"]).output().expect("it runs");
-    check(&output, 1, "sagamore dev");
+    check(&output, 1, "`shop dev`");
     assert!(output.stdout.is_empty(), "errors go to stderr");
 }
 

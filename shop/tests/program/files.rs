@@ -263,7 +263,7 @@ fn what_cannot_run_is_not_drawn() {
     let text = std::fs::read_to_string(doc(PLAN)).expect("it is there");
     std::fs::write(&file, text.replace("on: [order.created]", "on: [order.paid]")).expect("written");
     let (out, err) = printed(&run(&["graph", "-o", "svg"], &file));
-    assert!(out.is_empty() && err.contains("`sagamore check "), "{out}{err}");
+    assert!(out.is_empty() && err.contains("`shop check "), "{out}{err}");
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
         say("what barriers have forgotten", found);
     }
     if story.is_observed()
-        && let Some(found) = unended(&settings).await
+        && let Some(found) = unended(program.name, &settings).await
     {
         say("chains that do not end", found);
     }
@@ -144,7 +144,7 @@ async fn forgetting(settings: &Settings) -> Option<Result<String, String>> {
 }
 
 /// How many chains keep the services from forgetting what came after them. None while the observer's database cannot be asked.
-async fn unended(settings: &Settings) -> Option<Result<String, String>> {
+async fn unended(program: &str, settings: &Settings) -> Option<Result<String, String>> {
     let database = settings.database("observer").ok()?;
     let ended_before = clock::now().minus(settings.barrier_retention());
     let until = ended_before.minus(Duration::from_secs(24 * 3600));
@@ -156,11 +156,11 @@ async fn unended(settings: &Settings) -> Option<Result<String, String>> {
     let chains: i64 = database.query(&ask, (until.0, ended_before.0, most, since)).await.ok()?.first()?.get(0).ok()?;
     let ask = "SELECT max(gap_at) FROM reading";
     let gap: Option<i64> = database.query(ask, ()).await.ok()?.first()?.get(0).ok()?;
-    Some(unending(chains, gap.map(Timestamp)))
+    Some(unending(program, chains, gap.map(Timestamp)))
 }
 
 /// `gap`: when the observer saw last that events were gone before it had read them.
-fn unending(chains: i64, gap: Option<Timestamp>) -> Result<String, String> {
+fn unending(program: &str, chains: i64, gap: Option<Timestamp>) -> Result<String, String> {
     let unseen = gap.map(|gap| {
         format!("; of those from before {} nothing is forgotten, for events were gone unread", rfc3339(gap))
     });
@@ -170,8 +170,8 @@ fn unending(chains: i64, gap: Option<Timestamp>) -> Result<String, String> {
     }
     Err(format!(
         "more than {NAMES_MAX} keep barriers from forgetting them, and more cannot be named: services forget nothing that is \
-         younger than the oldest {NAMES_MAX} of them, or nothing at all where the beginnings of so many were not seen{unseen}.\n      Look at them (sagamore list --status stuck, \
-         half-compensated, anomalous), and resolve those that are taken care of: sagamore resolve ID --reason WHY"
+         younger than the oldest {NAMES_MAX} of them, or nothing at all where the beginnings of so many were not seen{unseen}.\n      Look at them ({program} list --status stuck, \
+         half-compensated, anomalous), and resolve those that are taken care of: {program} resolve ID --reason WHY"
     ))
 }
 
@@ -269,11 +269,11 @@ mod tests {
 
     #[test]
     fn chains_that_keep_services_from_forgetting_are_told_when_they_are_too_many() {
-        assert_eq!(unending(3, None).expect("few"), "3 keep barriers from forgetting them");
-        let gap = unending(0, Some(Timestamp(0))).expect("none");
+        assert_eq!(unending("trip", 3, None).expect("few"), "3 keep barriers from forgetting them");
+        let gap = unending("trip", 0, Some(Timestamp(0))).expect("none");
         assert!(gap.contains("from before 1970-01-01T00:00:00"), "{gap}");
-        let many = unending(1_001, None).expect_err("too many");
-        assert!(many.contains("sagamore resolve ID"), "{many}");
+        let many = unending("trip", 1_001, None).expect_err("too many");
+        assert!(many.contains("(trip list --status stuck, ") && many.contains("trip resolve ID"), "{many}");
     }
 
     #[test]

@@ -7,12 +7,15 @@ use sagamore_inspect::files::{self, Written};
 use sagamore_inspect::{asyncapi, graph};
 
 use super::{Drawing, GraphArgs};
+use crate::invocation::Invocation;
 use crate::output::Exit;
+use crate::plain;
 
 /// Prints the drawing. Only what may run is drawn.
-pub fn run(args: &GraphArgs) -> Result<Exit> {
-    let file = args.file.display();
-    let wrong = || anyhow!("{file} holds a saga that cannot run: `sagamore check {file}` says why");
+pub fn run(invocation: &Invocation, args: &GraphArgs) -> Result<Exit> {
+    let file = args.file.display().to_string();
+    let (name, quoted) = (invocation.name(), plain::quoted(&file));
+    let wrong = || anyhow!("{file} holds a saga that cannot run: `{name} check {quoted}` says why");
     let drawn = match files::read(&args.file)? {
         Written::Plan(plan) if !plan::check(&plan).is_empty() => return Err(wrong()),
         Written::Plan(plan) => match args.output {

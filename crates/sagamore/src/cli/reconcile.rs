@@ -99,7 +99,7 @@ pub async fn run(invocation: &Invocation, args: ReconcileArgs) -> Result<Exit> {
     }
     match args.server.format.output {
         Format::Json => output::json(&report)?,
-        Format::Table => print(&report),
+        Format::Table => print(invocation.name(), &report),
     }
     let complete = report.left_out == 0 && report.unasked.is_empty();
     Ok(if report.inconsistent.is_empty() && complete { Exit::Completed } else { Exit::Error })
@@ -345,7 +345,7 @@ fn is_none(count: &usize) -> bool {
     *count == 0
 }
 
-fn print(report: &Report) {
+fn print(program: &str, report: &Report) {
     let Report { sagas, facts, inconsistent, open, more_open, elsewhere, unasked, left_out, resent } = report;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -360,7 +360,7 @@ fn print(report: &Report) {
             "-",
             "-",
             &what,
-            &format!("see: sagamore show {}", crate::plain::quoted(&open.saga)),
+            &format!("see: {program} show {}", crate::plain::quoted(&open.saga)),
         ]);
     }
     if !inconsistent.is_empty() || !open.is_empty() {

@@ -45,7 +45,7 @@ pub async fn run(invocation: &Invocation, command: &TopicsCommand) -> Result<Exi
             }
         }
     }
-    let (wrong, advice) = compare(&kafka, &wanted).await?;
+    let (wrong, advice) = compare(invocation.name(), &kafka, &wanted).await?;
     advice.iter().for_each(|line| errln!("advice: {line}"));
     if wrong.is_empty() {
         return Ok(Exit::Completed);
@@ -62,7 +62,7 @@ pub async fn reply_partitions(kafka: &Kafka) -> Option<u32> {
 /// What is wrong with the topics.
 pub async fn compare_with(program: &Program, settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
-    Ok(wrong(&wanted(program, settings), &there))
+    Ok(wrong(program.name, &wanted(program, settings), &there))
 }
 
 /// Which topics keep their records for as long as the barriers remember them, or longer: what is delivered again then, or
@@ -155,7 +155,7 @@ fn reacting<'a>(program: &'a Program, settings: &Settings) -> impl Iterator<Item
     stories.flat_map(|story| &story.services).filter(|entry| entry.reacts())
 }
 
-async fn compare(kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<String>)> {
+async fn compare(program: &str, kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<String>)> {
     let there = kafka.topics().await?;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["TOPIC", "PARTITIONS", "REPLICATION", "MIN.INSYNC"]);
@@ -171,17 +171,17 @@ async fn compare(kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<S
         }
     }
     outln!("{table}");
-    Ok((wrong(wanted, &there), advice))
+    Ok((wrong(program, wanted, &there), advice))
 }
 
-fn wrong(wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
+fn wrong(program: &str, wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
     let differs = |wanted: &Wanted| {
         match there.iter().find(|topic| topic.name == wanted.name) {
-        None => Some(format!("{}: missing; make it with `sagamore topics apply`", wanted.name)),
+        None => Some(format!("{}: missing; make it with `{program} topics apply`", wanted.name)),
         Some(topic) if topic.partitions == wanted.partitions => (topic.stamped_by_brokers == Some(false)).then(|| {
             format!(
                 "{}: message.timestamp.type is CreateTime, so a producer with a wrong clock decides when its records are \
-                 removed. Set it to LogAppendTime with `sagamore topics apply`",
+                 removed. Set it to LogAppendTime with `{program} topics apply`",
                 topic.name
             )
         }),
@@ -299,12 +299,12 @@ mod tests {
         };
         let mut there: Vec<Topic> =
             wanted(&program, &settings).iter().map(|topic_| topic(&topic_.name, topic_.partitions)).collect();
-        assert_eq!(wrong(&wanted(&program, &settings), &there), [] as [String; 0]);
+        assert_eq!(wrong(program.name, &wanted(&program, &settings), &there), [] as [String; 0]);
         assert_eq!(there.len(), 12, "replies and four services, each with its dead letters, the horizon and the probe");
         there[2].stamped_by_brokers = Some(false);
         there[0].partitions = 24;
         there.remove(1);
-        let told = wrong(&wanted(&program, &settings), &there).join("\n");
+        let told = wrong(program.name, &wanted(&program, &settings), &there).join("\n");
         assert!(
             told.contains("sagamore.replies: has 24 partitions") && told.contains("order.commands: missing"),
             "{told}"

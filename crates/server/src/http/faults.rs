@@ -46,7 +46,7 @@ pub async fn own(
         return Err(elsewhere(&service));
     }
     if !app.host.reacts {
-        let why = "this service answers commands: `sagamore show` of the orchestrator has the faults";
+        let why = "this service answers commands: the verb `show` at the orchestrator has the faults";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
     kept(&app.host.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)

@@ -210,7 +210,7 @@ pub const CATALOGUE: &[Entry] = &[
         Code::NoSuchSaga,
         ("SAGA-0200", 404, "There is no such saga"),
         "No saga of this id was ever started here, or its retention has passed.",
-        "`sagamore list` shows what there is.",
+        "The verb `list` shows what there is.",
         "Check the id, and that you ask the server (and the data directory) that it was started on.",
     ),
     entry(
@@ -231,7 +231,7 @@ pub const CATALOGUE: &[Entry] = &[
         Code::OtherInput,
         ("SAGA-0203", 409, "The saga exists with another input"),
         "There is one saga for each business key, and this key's saga was started with other data.",
-        "`sagamore show ID` shows the input it was started with.",
+        "The verb `show ID` shows the input it was started with.",
         "Use another key for another saga; send the same input to get the saga that exists.",
     ),
     entry(
@@ -245,21 +245,21 @@ pub const CATALOGUE: &[Entry] = &[
         Code::TooLate,
         ("SAGA-0205", 409, "Too late to cancel"),
         "The saga's point of no return (its pivot) has been asked for: it goes forward from here.",
-        "`sagamore show ID` shows the pivot as asked or done.",
+        "The verb `show ID` shows the pivot as asked or done.",
         "Let it finish, and start whatever business process takes back a completed one.",
     ),
     entry(
         Code::SagaEnded,
         ("SAGA-0206", 409, "The saga has ended"),
         "Completed and compensated sagas never change again.",
-        "`sagamore show ID` shows how it ended.",
+        "The verb `show ID` shows how it ended.",
         "Nothing is to be done; a new attempt is a new saga with a key of its own.",
     ),
     entry(
         Code::NoSuchStep,
         ("SAGA-0207", 404, "The saga has no step of this name"),
         "The body's `step` names no step of the saga's definition.",
-        "`sagamore show ID` lists the steps.",
+        "The verb `show ID` lists the steps.",
         "Correct the name.",
     ),
     entry(
@@ -273,8 +273,8 @@ pub const CATALOGUE: &[Entry] = &[
         Code::NobodyDirects,
         ("SAGA-0209", 409, "Nobody directs this saga"),
         "It is a choreography: services react to each other's events, and nobody can start, cancel, retry or skip a step for them.",
-        "`sagamore show ID` says for which service it waits, and what was undone.",
-        "Have the service that begins chains begin one; repair the service that is waited for, or have lost events told again (`sagamore reconcile --resend`); when a person has taken care of a chain, `sagamore resolve ID --reason WHY`.",
+        "The verb `show ID` says for which service it waits, and what was undone.",
+        "Have the service that begins chains begin one; repair the service that is waited for, or have lost events told again (the verb `reconcile --resend`); when a person has taken care of a chain, `resolve ID --reason WHY`.",
     ),
     entry(
         Code::Busy,
