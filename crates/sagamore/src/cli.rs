@@ -478,7 +478,7 @@ async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
         Some(Command::Resolve(args)) => rescue::run(invocation, Verb::Resolve, args).await,
         Some(Command::Reconcile(args)) => reconcile::run(invocation, args).await,
         Some(Command::Check(args)) => check::run(invocation, &args),
-        Some(Command::Graph(args)) => graph::run(&invocation, &args),
+        Some(Command::Graph(args)) => graph::run(invocation, &args),
         Some(Command::Docs { page }) => {
             let program = &invocation.program;
             match page {
