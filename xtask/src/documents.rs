@@ -18,6 +18,7 @@ const DOCUMENTS: &[Document] = &[
     Document { path: "docs/transitions.md", program: "debug/examples/transitions", arguments: &[] },
     Document { path: "docs/errors.md", program: "debug/shop", arguments: &["docs", "errors"] },
     Document { path: "docs/cli.md", program: "debug/shop", arguments: &["docs", "cli"] },
+    Document { path: "docs/metrics.md", program: "debug/shop", arguments: &["docs", "metrics"] },
     Document {
         path: "docs/plans/fulfilment.svg",
         program: "debug/shop",
@@ -26,7 +27,11 @@ const DOCUMENTS: &[Document] = &[
 ];
 
 /// Pages whose blocks of Rust are excerpts of a program that is tested.
-const EXCERPTS: &[(&str, &str)] = &[("docs/first-service.md", "crates/sagamore/examples/greeter.rs")];
+const EXCERPTS: &[(&str, &str)] = &[
+    ("docs/first-service.md", "crates/sagamore/examples/greeter.rs"),
+    ("docs/tutorial.md", "e2e/outside/src/main.rs"),
+    ("docs/choreograph.md", "crates/sagamore/examples/trip_choreographed.rs"),
+];
 
 /// The documents that are missing, or differ from what the code prints or is.
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {

@@ -92,7 +92,7 @@ mod tests {
             ("crates/sagamore/src/cli/watch.rs", "let begun = Instant::now();", 0),
             ("crates/sagamore/src/cli/watch.rs", "let at = SystemTime::now();", 1),
             ("shop/tests/observed.rs", "Instant::now()", 0),
-            ("docs/operations.md", "SystemTime::now()", 0),
+            ("docs/operate.md", "SystemTime::now()", 0),
         ];
         for (path, text, expected) in cases {
             let source = Source { path: (*path).to_owned(), text: (*text).to_owned() };

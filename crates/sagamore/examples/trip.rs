@@ -1,6 +1,6 @@
-//! A saga of one's own, orchestrated: a trip takes a seat, is paid for, and gets its ticket, or none of it holds.
+//! An orchestrated saga without `Program`: a trip reserves a seat, charges a card and issues a ticket, or none of them.
 //!
-//! Three services and an orchestrator in one process; docs/your-own.md walks through it.
+//! Three services and an orchestrator in one process; docs/program.md shows excerpts.
 
 use std::future::pending;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! The trip of `trip.rs` by choreography: each service reacts to what the others tell, and nobody directs.
+//! The trip of `trip.rs` as a choreography: each service reacts to the events of the others.
 //!
-//! Three services and an observer in one process; docs/your-own.md walks through it.
+//! Three services and an observer in one process; docs/choreograph.md shows it.
 
 use std::future::pending;
 use std::sync::Arc;

@@ -215,6 +215,7 @@ enum TopicsCommand {
 enum DocsPage {
     Errors,
     Cli,
+    Metrics,
 }
 
 /// Where the server listens and keeps its data.
@@ -486,6 +487,7 @@ async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
                     out!("{}", crate::problem::markdown(program.name, &program.all_problems()));
                 }
                 DocsPage::Cli => out!("{}", docs::cli_markdown(program)),
+                DocsPage::Metrics => out!("{}", sagamore_server::metrics_help::markdown(program.name)),
             }
             Ok(Exit::Completed)
         }

@@ -1,4 +1,4 @@
-//! A trip: a seat is reserved and a card is charged, or neither holds.
+//! A trip: a seat is reserved and a card is charged, or neither. docs/tutorial.md shows this program.
 
 use sagamore::Program;
 use sagamore::prelude::*;
