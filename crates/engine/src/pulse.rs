@@ -132,9 +132,12 @@ impl Pulse {
         self.state().turns.has_failed = false;
     }
 
-    /// How many publishes of turns were acknowledged.
-    pub fn turns_acknowledged(&self) -> u64 {
-        self.state().turns.acknowledged
+    /// Whether a probe is due: no publish of a turn was acknowledged since the last call, which `seen` counts, or the last
+    /// probe failed. Only a probe clears the failure of a probe.
+    pub fn needs_probe(&self, seen: &mut u64) -> bool {
+        let state = self.state();
+        let is_idle = std::mem::replace(seen, state.turns.acknowledged) == state.turns.acknowledged;
+        is_idle || state.probes.has_failed
     }
 
     /// Where this orchestrator stood at the last renewal.
@@ -281,6 +284,21 @@ mod tests {
         assert_eq!(pulse.publishing(at(4), SECOND), Publishing::Failing);
         attempt.end(vec![Err(TransportError::no_topic("a")), Ok(())]);
         assert_eq!(pulse.publishing(at(5), SECOND), Publishing::Acknowledged);
+    }
+
+    #[test]
+    fn a_probe_that_failed_is_repeated_while_turns_publish() {
+        let (pulse, mut seen) = (Pulse::default(), 0);
+        let publish = |publisher, outcome| drop(pulse.publish(publisher).end(vec![outcome]));
+        assert!(pulse.needs_probe(&mut seen), "nothing was published yet");
+        publish(Publisher::Probe, Err(TransportError::Unavailable("no broker".into())));
+        publish(Publisher::Turn, Ok(()));
+        assert!(pulse.needs_probe(&mut seen));
+        publish(Publisher::Probe, Ok(()));
+        publish(Publisher::Turn, Ok(()));
+        assert!(!pulse.needs_probe(&mut seen));
+        assert!(pulse.needs_probe(&mut seen), "no turn has published since");
+        assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Acknowledged);
     }
 
     #[test]

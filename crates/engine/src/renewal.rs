@@ -83,12 +83,10 @@ impl Renewal {
 }
 
 impl Probe {
-    /// Publishes one record, unless a publish of a turn was acknowledged since the last call. What comes of it is the
-    /// next renewal's to tell. Without a lease there is nothing to do.
+    /// Publishes one record, unless a publish of a turn was acknowledged since the last call and the last probe did not fail.
+    /// The next renewal reports the outcome. Without a lease there is nothing to do.
     pub async fn probe(&mut self) {
-        let acknowledged = self.pulse.turns_acknowledged();
-        let is_needless = std::mem::replace(&mut self.acknowledged_seen, acknowledged) != acknowledged;
-        if self.options.lease.is_none() || is_needless {
+        if self.options.lease.is_none() || !self.pulse.needs_probe(&mut self.acknowledged_seen) {
             return;
         }
         let attempt = self.pulse.publish(Publisher::Probe);

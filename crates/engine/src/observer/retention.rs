@@ -19,6 +19,8 @@ const HORIZON_EVERY: Duration = Duration::from_secs(600);
 const BEHIND_MAX: Duration = Duration::from_secs(3600);
 /// The pause between two counts.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// The pause between two attempts to correct times.
+const CORRECT_EVERY: Duration = Duration::from_secs(60);
 /// How many chains a horizon names; were there more, it is an earlier one.
 pub const NAMES_MAX: usize = 1_000;
 /// Chains that are removed at a time.
@@ -41,6 +43,8 @@ ORDER BY begun_at LIMIT $3";
 pub(super) struct Retention {
     horizon_due: Option<Timestamp>,
     count_due: Option<Timestamp>,
+    /// When to correct chains that were seen under a clock that was ahead; none once all are.
+    correction_due: Option<Timestamp>,
     /// From when on the last horizon told of chains.
     from: Option<Option<Timestamp>>,
     /// What retention goes by.
@@ -79,7 +83,15 @@ impl Observer {
     pub(super) async fn read_lifetime(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.retention.readings.is_overtaken(now.0) {
             self.retention.readings.take(&self.store.database, now.0).await?;
-            self.store.correct_times(now).await?;
+            self.retention.correction_due = Some(now);
+        }
+        if self.retention.correction_due.is_some_and(|due| is_due(Some(due), now, CORRECT_EVERY)) {
+            let corrected = self.store.correct_times(now).await;
+            self.retention.correction_due = corrected.as_ref().err().map(|_| now.plus(CORRECT_EVERY));
+            if let Err(error) = corrected {
+                // another session may hold a row for hours: no turn fails for it
+                tracing::warn!(%error, "correct the times of chains, trying again");
+            }
         }
         Ok(())
     }

@@ -59,13 +59,24 @@ impl Store {
         Ok(last.map(|row| row.get(0)).transpose()?)
     }
 
-    /// An open saga that began later than now began under a clock that was ahead. Left as it is, no horizon would name it for as
-    /// long, and its barriers would be forgotten.
-    pub async fn begin_no_later_than(&self, now: Timestamp) -> Result<(), Error> {
+    /// Corrects open sagas that began under a clock that was ahead. Otherwise no horizon would name them for as long, and their
+    /// barriers would be forgotten. Returns false when another session holds the row of one of them: it is left as it is.
+    pub async fn begin_no_later_than(&self, now: Timestamp) -> Result<bool, Error> {
         let open = self.begin().await?;
-        let correct = "UPDATE saga SET started_at = $1 WHERE ended_at IS NULL AND started_at > $2";
-        open.tx().execute(correct, (now.0, now.plus(DIFFERENCE_MAX).0)).await?;
-        Ok(open.commit().await?)
+        let alone = match open.tx().dialect() {
+            Dialect::Sqlite => "",
+            Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+        };
+        let latest = now.plus(DIFFERENCE_MAX).0;
+        let correct = format!(
+            "UPDATE saga SET started_at = $1 WHERE seq IN
+            (SELECT s.seq FROM saga s WHERE s.ended_at IS NULL AND s.started_at > $2{alone})"
+        );
+        open.tx().execute(&correct, (now.0, latest)).await?;
+        let left = "SELECT 1 FROM saga WHERE ended_at IS NULL AND started_at > $1 LIMIT 1";
+        let left = open.tx().query(left, (latest,)).await?;
+        open.commit().await?;
+        Ok(left.is_empty())
     }
 
     /// Looks at the next `limit` sagas, and removes what goes of those that have ended before this moment.

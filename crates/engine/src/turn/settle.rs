@@ -239,8 +239,14 @@ impl Orchestrator {
                     self.sweep.pause(&mut saga, now);
                     read.known.insert(id, Known { seq, saga });
                 }
-                Err(row) => drop(read.unreadable.insert(id, row)),
+                Err(row) => {
+                    self.live.unschedule(&id); // it is due again once it can be read
+                    read.unreadable.insert(id, row);
+                }
             }
+        }
+        for id in arrivals.keys().filter(|id| !read.known.contains_key(*id)) {
+            self.live.unschedule(id); // its row is gone
         }
         read.known.values_mut().for_each(|known| self.blocked.show(&mut known.saga));
         Ok(read)
@@ -373,12 +379,14 @@ fn handed(arrivals: &Arrivals) -> Vec<&str> {
     verbs.collect()
 }
 
-/// Whether a reply or a verb of a known saga comes to nothing. No write proves then that the memory that says so is the owner's.
-/// To look is enough, without a lock: what comes to nothing while the saga is ours comes to nothing ever after.
+/// Whether a reply or a verb of a known saga comes to nothing, or a command is only repeated. No write proves then that the
+/// memory that says so is the owner's. To look is enough, without a lock: what comes to nothing while the saga is ours comes to
+/// nothing ever after.
 fn is_passed_over(draft: &Draft, arrivals: &Arrivals) -> bool {
     let counts = |arrival: &Arrival| matches!(arrival, Arrival::Reply(_) | Arrival::Verb(_));
     let unwritten = draft.saga.is_some() && draft.entries.is_empty();
-    unwritten && arrivals.get(&draft.id).is_some_and(|arrivals| arrivals.iter().any(counts))
+    let repeats = !draft.asked.is_empty();
+    unwritten && (repeats || arrivals.get(&draft.id).is_some_and(|arrivals| arrivals.iter().any(counts)))
 }
 
 fn write(draft: &Draft) -> Option<Write<'_>> {

@@ -37,6 +37,8 @@ pub(crate) struct Sweep {
     /// The last idempotency key that was looked at.
     keys_after: String,
     horizon_due: Option<Timestamp>,
+    /// When to correct sagas that began under a clock that was ahead; none once all are.
+    correction_due: Option<Timestamp>,
     /// What retention goes by.
     readings: Readings,
     /// What the sagas' own deadlines go by where there is no second clock.
@@ -69,6 +71,7 @@ impl Sweep {
     pub fn redraw(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.min(now.plus(PAUSE)));
         self.horizon_due = self.horizon_due.map(|due| due.min(now.plus(HORIZON_EVERY)));
+        self.correction_due = self.correction_due.map(|due| due.min(now.plus(PAUSE)));
     }
 }
 
@@ -77,7 +80,11 @@ impl Orchestrator {
     pub(crate) async fn read_lifetime(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.sweep.readings.is_overtaken(now.0) {
             self.sweep.readings.take(&self.store.database, now.0).await?;
-            self.store.begin_no_later_than(now).await?;
+            self.sweep.correction_due = Some(now);
+        }
+        if self.sweep.correction_due.is_some_and(|due| due <= now) {
+            let is_complete = self.store.begin_no_later_than(now).await?;
+            self.sweep.correction_due = (!is_complete).then(|| now.plus(PAUSE));
         }
         if self.store.database.dialect() == Dialect::Sqlite {
             let running = &mut self.sweep.running;

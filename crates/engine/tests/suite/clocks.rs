@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::common::faulty::faulty;
 use crate::common::{Rig, booklet, id, nothing, wish, written};
 use sagamore_core::message::{Outcome, Swept};
 use sagamore_core::saga::Status;
@@ -91,7 +92,7 @@ async fn a_saga_that_is_not_in_memory_is_not_held_up_by_a_clock_that_is_set_back
 }
 
 #[tokio::test]
-async fn an_answer_is_awaited_no_longer_than_the_timeout_when_the_clock_is_set_back() {
+async fn an_answer_is_awaited_no_longer_than_two_timeouts_when_the_clock_is_set_back() {
     let mut rig = rig().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     rig.command().await; // and no answer
@@ -222,6 +223,21 @@ async fn an_open_saga_that_began_under_a_clock_far_ahead_is_named_to_who_forgets
     let told = rig.log.subscribe(subscription).await.expect("subscribe").poll(10_000).await.expect("poll");
     let last = wire::decode_horizon(&told.last().expect("a horizon").record).expect("it can be read").0;
     assert!(right < last.started_before && last.but == [id("open")], "{last:?}");
+}
+
+#[tokio::test]
+async fn a_correction_that_failed_is_repeated() {
+    let (database, knobs) = faulty();
+    let mut rig = Rig::with(Options::default(), database).await;
+    rig.now = BEGUN.plus(60 * DAY);
+    rig.start(wish("open", "a")).await.expect("accepted");
+    rig.crash().await;
+    rig.now = BEGUN;
+    *knobs.fails_once.lock().expect("no panic") = Some("UPDATE saga SET started_at");
+    rig.try_turn().await.expect_err("the correction fails");
+    rig.turn().await;
+    let rows = rig.database.query("SELECT started_at FROM saga", ()).await.expect("read");
+    assert_eq!(rows[0].get::<i64>(0).expect("a moment"), BEGUN.0);
 }
 
 /// On SQLite there is no second clock: the saga's own deadline counts the time in which an orchestrator ran.

@@ -137,6 +137,7 @@ async fn a_damaged_row_that_something_arrives_for_fails_no_turn() {
     rig.passes(Duration::from_secs(31));
     rig.turn().await;
     assert!(!unreadable(&rig).await.is_empty(), "the saga that was not in memory");
+    assert_eq!(rig.turn().await.inputs, 0, "what cannot be read is not due in every turn");
     rig.start(wish("3", "a")).await.expect("all else goes on");
 }
 

@@ -107,7 +107,12 @@ impl FaultyTransaction {
 
 impl Transaction for FaultyTransaction {
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
-        Box::pin(self.tx.execute(sql, params))
+        Box::pin(async move {
+            if self.knobs.fails(sql) {
+                return Err(Error::Unavailable("as the test wants it".into()));
+            }
+            self.tx.execute(sql, params).await
+        })
     }
 
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
