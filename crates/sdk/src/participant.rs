@@ -178,6 +178,7 @@ impl Participant {
         };
         if self.readings.is_overtaken(now.0) {
             self.readings.take(database, now.0).await?; // before anything is stamped
+            self.sweeps.clear(); // rows may be stamped below what they allow: another horizon arrives
         }
         if std::mem::replace(&mut self.unsettled, true)
             && let Err(error) = consumer.rewind().await
@@ -255,6 +256,9 @@ impl Participant {
 
     /// One page of what the last horizon allows. One that fails is given up: there will be another horizon.
     async fn sweep(&mut self, meter: &mut Meter) {
+        if self.clocks_disagree {
+            self.sweeps.clear();
+        }
         let Some(mut sweep) = self.sweeps.pop_front() else { return };
         match sweep.page(&self.service, &self.database, self.transport.as_ref()).await {
             Ok((removed, done)) => {

@@ -45,18 +45,20 @@ impl Relay<'_> {
             if events.is_empty() && !is_cut {
                 break;
             }
-            let (sent, refused) = match publish(events, self.service, self.transport).await {
-                Ok(published) => published,
-                Err(error) => {
-                    self.give_back(unsynced).await?; // tried again with the next look
-                    return Err(error.into());
-                }
-            };
-            let sent = keys(&sent);
+            let Published { sent, rejected, unsent, failure } = publish(events, self.service, self.transport).await;
+            if let Some(error) = failure.as_ref().filter(|_| sent.is_empty()) {
+                self.give_back(unsynced).await?; // tried again with the next look
+                return Err(error.clone().into());
+            }
+            let is_done = !is_cut || !rejected.is_empty() || failure.is_some();
             unsynced.follow(self.transport, Settled { sent, ..Settled::default() });
-            self.put_off(&keys(&refused), RETRY_AFTER).await?;
+            self.put_off(&rejected, RETRY_AFTER).await?;
+            if let Some(error) = failure {
+                tracing::warn!(service = %self.service, events = unsent.len(), %error, "some events were not sent");
+                self.put_off(&unsent, LEASE).await?; // one partition without a leader keeps no other event from being marked
+            }
             unsynced.leased.clear();
-            if !is_cut || !refused.is_empty() {
+            if is_done {
                 break;
             }
         }
@@ -102,28 +104,36 @@ fn keys(events: &[Event]) -> Vec<StepKey> {
     events.iter().map(|event| event.key.clone()).collect()
 }
 
-/// Publishes events. Returns those that are acknowledged, and those that the transport rejects.
-async fn publish(
-    events: Vec<Event>,
-    service: &Name,
-    transport: &dyn Transport,
-) -> Result<(Vec<Event>, Vec<Event>), TransportError> {
-    let (mut sent, mut rejected) = (Vec::with_capacity(events.len()), Vec::new());
+/// The outcome of publishing a page of events.
+#[derive(Default)]
+struct Published {
+    sent: Vec<StepKey>,
+    rejected: Vec<StepKey>,
+    /// Events for which the transport failed; they may have been published all the same.
+    unsent: Vec<StepKey>,
+    failure: Option<TransportError>,
+}
+
+async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) -> Published {
+    let mut published = Published::default();
     let outcomes = transport.publish_each(events.iter().map(|event| encode_event(event, service)).collect()).await;
     for (event, outcome) in events.into_iter().zip(outcomes) {
         match outcome {
-            Ok(()) => sent.push(event),
-            Err(error) if error.is_rejection() && planted(Bug::DeniedCountsAsSent) => sent.push(event),
+            Ok(()) => published.sent.push(event.key),
+            Err(error) if error.is_rejection() && planted(Bug::DeniedCountsAsSent) => published.sent.push(event.key),
             Err(error) if error.is_rejection() => {
                 tracing::error!(%service, chain = %event.chain(), %error, "a chain cannot begin, tried again later");
-                rejected.push(event);
+                published.rejected.push(event.key);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                published.unsent.push(event.key);
+                published.failure = Some(error);
+            }
         }
     }
-    if !rejected.is_empty() {
-        let count = rejected.len() as u64;
+    if !published.rejected.is_empty() {
+        let count = published.rejected.len() as u64;
         metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(count);
     }
-    Ok((sent, rejected))
+    published
 }

@@ -281,6 +281,25 @@ async fn a_fault_is_tried_again_by_and_by_and_holds_up_nobody_else() {
     assert_eq!(filled.map(Event::id).collect::<BTreeSet<_>>().len(), 2);
 }
 
+#[tokio::test]
+async fn a_partition_without_a_leader_keeps_no_other_chain_from_being_sent_once() {
+    let mut toy = Toy::new().await;
+    toy.transport.has_no_leader_for(Some("1"));
+    toy.begin("1", Mood::Calm).await;
+    toy.begin("2", Mood::Calm).await;
+    toy.settle().await;
+    for _ in 0..30 {
+        toy.passes(Duration::from_secs(1));
+        toy.settle().await;
+    }
+    let sent = toy.events().await;
+    assert_eq!(names(&sent), ["draft.made", "print.done", "shelf.filled"], "one chain, and nothing of it twice");
+    toy.transport.has_no_leader_for(None);
+    toy.passes(Duration::from_secs(11));
+    toy.settle().await;
+    assert_eq!(toy.prints().await, 2);
+}
+
 /// It comes out of the inbox, and from nowhere else: it stays there until what it led to is published.
 #[tokio::test]
 async fn what_came_out_of_the_inbox_is_told_though_a_process_dies_before_it_publishes() {

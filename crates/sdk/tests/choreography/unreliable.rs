@@ -17,6 +17,7 @@ pub struct Unreliable {
     unsynced: Arc<watch::Sender<bool>>,
     writer: Arc<Mutex<Option<Database>>>,
     unknown: Arc<Mutex<Option<String>>>,
+    leaderless: Arc<Mutex<Option<String>>>,
 }
 
 impl Unreliable {
@@ -27,6 +28,7 @@ impl Unreliable {
             unsynced: Arc::default(),
             writer: Arc::default(),
             unknown: Arc::default(),
+            leaderless: Arc::default(),
         }
     }
 
@@ -42,6 +44,11 @@ impl Unreliable {
 
     pub fn knows_no_topic(&self, topic: &str, unknown: bool) {
         *self.unknown.lock().expect("nothing panics while it is held") = unknown.then(|| topic.to_owned());
+    }
+
+    /// From now on the partition of the records with this key takes none, or every partition takes them again.
+    pub fn has_no_leader_for(&self, key: Option<&str>) {
+        *self.leaderless.lock().expect("nothing panics while it is held") = key.map(str::to_owned);
     }
 
     pub fn falls_silent(&self, silent: bool) {
@@ -62,12 +69,17 @@ impl Transport for Unreliable {
         assert!(writer.is_none_or(|writer| writer.begin().now_or_never().is_some()), "a transaction is open");
         let unknown = self.unknown.lock().expect("nothing panics while it is held").clone();
         let is_unknown = move |record: &Record| unknown.as_deref() == Some(&*record.topic);
+        let leaderless = self.leaderless.lock().expect("nothing panics while it is held").clone();
+        let is_leaderless = move |record: &Record| leaderless.as_ref().is_some_and(|key| record.key == *key);
         Box::pin(async move {
-            let known = records.iter().filter(|record| !is_unknown(record)).cloned().collect();
+            let is_taken = |record: &&Record| !is_unknown(record) && !is_leaderless(record);
+            let known = records.iter().filter(is_taken).cloned().collect();
             let mut published = self.log.publish_each(known).await.into_iter();
             let outcome = |record: &Record| {
                 if is_unknown(record) {
                     Err(Error::no_topic(&record.topic))
+                } else if is_leaderless(record) {
+                    Err(Error::Unavailable("its partition has no leader".into()))
                 } else {
                     published.next().expect("an outcome")
                 }
