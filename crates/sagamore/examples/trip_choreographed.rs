@@ -84,7 +84,8 @@ async fn reserve(seats: &Database, outbox: &Outbox, chain: &SagaId, card: &str) 
     let taken = tx.query(sql, (&trip_id, &seat)).await?;
     let Some(row) = taken.first() else { return refused(Declined::NotFree(seat)) };
     let start = ChainStart::new(chain, "reserve", outbox.now().await?).version(VERSION);
-    let begun = outbox.begin(&tx, start, &SeatReserved { trip_id, seat, card, cents: row.get(0)? }).await?;
+    let reserved = SeatReserved { trip_id, seat, card, cents: row.get(0)? };
+    let begun = outbox.begin(&tx, start, &reserved).await?;
     if begun == StartOutcome::New {
         open.commit().await?;
         outbox.wake();
@@ -97,10 +98,14 @@ async fn release(tx: Tx, SeatReserved { trip_id, seat, .. }: SeatReserved) -> De
     done(())
 }
 
-async fn charge(tx: Tx, SeatReserved { trip_id, card, cents, .. }: SeatReserved) -> Decided<CardCharged, Declined> {
+async fn charge(tx: Tx, reserved: SeatReserved) -> Decided<CardCharged, Declined> {
+    let SeatReserved { trip_id, card, cents, .. } = reserved;
     let sql = "UPDATE card SET cents = cents - $2 WHERE card = $1 AND cents >= $2";
     let charged = tx.execute(sql, (&card, cents)).await?;
-    if charged == 1 { done(CardCharged { trip_id }) } else { refused(Declined::NotEnoughMoney(card)) }
+    if charged == 0 {
+        return refused(Declined::NotEnoughMoney(card));
+    }
+    done(CardCharged { trip_id })
 }
 
 async fn issue(tx: Tx, CardCharged { trip_id }: CardCharged, reserved: SeatReserved) -> Decided<TicketIssued, Never> {
@@ -123,7 +128,8 @@ fn services() -> [Service; 3] {
 
 /// The plan follows from the services: an observer compares chains with it.
 fn plan() -> Result<Plan, plan::Error> {
-    Plan::from_services("trip", &services()).version(VERSION).deadline(Duration::from_secs(60)).build()
+    let plan = Plan::from_services("trip", &services()).version(VERSION);
+    plan.deadline(Duration::from_secs(60)).build()
 }
 
 #[tokio::main]

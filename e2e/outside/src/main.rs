@@ -82,7 +82,8 @@ fn cards() -> Service {
 fn trip() -> Result<Definition, definition::Error> {
     let mut saga = Definition::named("trip").version(1);
     let trip = saga.input::<Trip>();
-    let reserved = saga.step("reserve-seat").asks(ReserveFrom { class: trip.class }).undone_by::<Release>().yields();
+    let reserve = saga.step("reserve-seat").asks(ReserveFrom { class: trip.class });
+    let reserved = reserve.undone_by::<Release>().yields();
     saga.pivot("charge-card").asks(ChargeFrom { card: trip.card, cents: reserved.cents });
     saga.build()
 }
