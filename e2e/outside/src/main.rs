@@ -94,9 +94,8 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use sagamore::testing::{Script, TestService};
-
     use super::*;
+    use sagamore::testing::{Script, TestService};
 
     #[test]
     fn a_declined_card_gives_the_seat_back() {
