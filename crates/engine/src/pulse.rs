@@ -212,17 +212,17 @@ impl Publishes {
 }
 
 impl Attempt<'_> {
-    /// Ends the publish, and returns its outcomes. An error about one record or one topic is an answer of the brokers.
+    /// Ends the publish, and returns its outcomes. An error about one record or one topic is an answer of the brokers; so is any
+    /// error beside an acknowledgement, as from one partition without a leader.
     pub fn end(self, outcomes: Vec<Result<(), TransportError>>) -> Vec<Result<(), TransportError>> {
         let worst = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).max_by_key(|error| error.scope());
         let mut state = self.0.state();
         state.beats += 1;
         state.fault = worst.map(ToString::to_string);
         let publishes = state.of(self.1);
-        publishes.has_failed = worst.is_some_and(|error| error.scope() == Scope::Transport);
-        if !publishes.has_failed && outcomes.iter().any(Result::is_ok) {
-            publishes.acknowledged += 1;
-        }
+        let has_acknowledged = outcomes.iter().any(Result::is_ok);
+        publishes.has_failed = !has_acknowledged && worst.is_some_and(|error| error.scope() == Scope::Transport);
+        publishes.acknowledged += u64::from(has_acknowledged);
         drop(state);
         outcomes
     }
@@ -284,6 +284,9 @@ mod tests {
         assert_eq!(pulse.publishing(at(4), SECOND), Publishing::Failing);
         attempt.end(vec![Err(TransportError::no_topic("a")), Ok(())]);
         assert_eq!(pulse.publishing(at(5), SECOND), Publishing::Acknowledged);
+        let leaderless = Err(TransportError::Unavailable("the partition has no leader".into()));
+        pulse.publish(Publisher::Turn).end(vec![leaderless, Ok(())]);
+        assert_eq!(pulse.publishing(at(6), SECOND), Publishing::Acknowledged);
     }
 
     #[test]
