@@ -8,6 +8,7 @@ mod one_rule;
 mod orders;
 mod problems;
 mod records;
+mod rejected;
 mod sagas;
 
 mod cli;
