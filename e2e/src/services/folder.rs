@@ -92,7 +92,7 @@ impl Folder {
 
     /// Keeps other checkouts from choosing ports, until it is dropped: a port is free until a server listens on it.
     pub fn lock_ports() -> Result<File> {
-        let path = std::env::temp_dir().join("sagamore-services-ports.lock");
+        let path = ports_lock();
         let file = open_lock(&path)?;
         file.lock().with_context(|| format!("lock {}", path.display()))?;
         Ok(file)
@@ -239,6 +239,11 @@ impl Ports {
     }
 }
 
+/// The lock under which checkouts of one user choose their ports.
+fn ports_lock() -> PathBuf {
+    std::env::temp_dir().join("sagamore-services-ports.lock")
+}
+
 /// A lock that another user of this machine made can be locked, too: it need not be writable.
 fn open_lock(path: &Path) -> Result<File> {
     let made = File::options().create(true).append(true).open(path);
@@ -281,6 +286,8 @@ fn is_free(port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::TryLockError;
+
     use super::*;
 
     #[test]
@@ -299,6 +306,8 @@ mod tests {
         let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let folder = |root: &Path| Folder::new(root.to_owned(), root.join("pom.xml"));
         let lock = Folder::lock_ports().unwrap();
+        let other = open_lock(&ports_lock()).unwrap().try_lock();
+        assert!(matches!(other, Err(TryLockError::WouldBlock)), "another checkout waits: {other:?}");
         let ours = folder(first.path()).choose_ports().unwrap();
         let path = second.path().to_owned();
         let theirs = std::thread::spawn(move || {

@@ -1,5 +1,6 @@
 //! The command line against a running server: what it prints, and how it ends.
 
+use std::io::Read;
 use std::process::{Output, Stdio};
 
 use serde_json::Value;
@@ -143,6 +144,10 @@ fn a_command_that_waits_survives_a_restart_of_its_server() {
         assert!(waiting.try_wait().expect("it can be asked").is_none(), "it waits");
         std::thread::yield_now();
     }
+    let mut watching = sagamore(&["watch", "5"]);
+    let mut watching = watching.env("SAGAMORE_SERVER", server.url()).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut drawn = [0];
+    watching.stdout.as_mut().expect("its output").read_exact(&mut drawn).expect("it has seen the saga");
     let address = server.address().to_owned();
     drop(server);
     let path = data.path().to_str().expect("UTF-8");
@@ -152,11 +157,15 @@ fn a_command_that_waits_survives_a_restart_of_its_server() {
         assert!(again.try_wait().expect("it can be asked").is_none(), "it listens again");
         std::thread::yield_now();
     }
-    assert!(waiting.try_wait().expect("it can be asked").is_none(), "it waits still");
+    for command in [&mut waiting, &mut watching] {
+        assert!(command.try_wait().expect("it can be asked").is_none(), "it waits still");
+    }
     again.kill().expect("it ends");
     again.wait().expect("it ended");
-    waiting.kill().expect("it ends");
-    waiting.wait().expect("it ended");
+    for mut command in [waiting, watching] {
+        command.kill().expect("it ends");
+        command.wait().expect("it ended");
+    }
 }
 
 #[test]

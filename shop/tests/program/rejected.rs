@@ -8,8 +8,8 @@ use sagamore::core::message::{Outcome, Reply, ReplyTo};
 use sagamore::core::{Body, Direction, StepKey, Timestamp};
 use sagamore::server::http::routes::Routes;
 use sagamore::server::{Client, Server};
-use sagamore::transport::wire::encode_reply;
 use sagamore::transport::Record;
+use sagamore::transport::wire::encode_reply;
 
 use crate::support::an_order;
 
