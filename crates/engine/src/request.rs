@@ -88,7 +88,9 @@ impl Request {
         let text = match self {
             Request::Start(start) => start.input.as_str().len(),
             Request::Verb(VerbRequest { input: Input::Rescue(rescue), .. }) => rescue.reason.len(),
-            Request::Verb(VerbRequest { input: Input::Cancel { reason }, .. }) => reason.as_ref().map_or(0, String::len),
+            Request::Verb(VerbRequest { input: Input::Cancel { reason }, .. }) => {
+                reason.as_ref().map_or(0, String::len)
+            }
             Request::Verb(_) | Request::Watch { .. } => 0,
         };
         BESIDE + self.id().as_str().len() + text
