@@ -23,7 +23,7 @@ use sagamore_core::plan::Plan;
 use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event};
-use sagamore_transport::{Consumer, Delivered, Mark, Reach, Record, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivered, Error as TransportError, Mark, Reach, Record, Subscription, Transport};
 
 use crate::error::Error;
 use crate::turn::{Pace, poll};
@@ -329,7 +329,7 @@ impl Observer {
                     continue;
                 }
                 Ok(_) => pause = Duration::from_millis(10),
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() || is_missing_topic(&error) => {
                     tracing::warn!(%error, "observe, trying again");
                     (self.consumer, self.ahead, self.seen_due) = (None, None, None); // whatever became of it
                     self.chains.is_behind(Reading::Nothing);
@@ -345,6 +345,11 @@ impl Observer {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Whether a topic is missing. Somebody may be creating it again.
+fn is_missing_topic(error: &Error) -> bool {
+    matches!(error, Error::Transport(TransportError::UnknownTopic(_)))
 }
 
 impl Ahead {

@@ -316,6 +316,7 @@ impl Orchestrator {
         let shared = self.options.lease.is_some();
         match error {
             Error::OwnershipLost { .. } | Error::Transport(TransportError::Fenced(_)) if shared => true,
+            Error::Transport(TransportError::UnknownTopic(_)) => true, // somebody may be creating it again
             error => error.is_transient(),
         }
     }

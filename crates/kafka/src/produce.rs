@@ -30,7 +30,8 @@ pub(crate) struct Producer {
 /// What one batch still waits for.
 struct Batch {
     waiting: AtomicUsize,
-    outcomes: Mutex<Vec<Result<(), Error>>>,
+    /// None: there is no receipt yet.
+    outcomes: Mutex<Vec<Option<Result<(), Error>>>>,
     done: Mutex<Option<oneshot::Sender<()>>>,
 }
 
@@ -69,7 +70,13 @@ impl Producer {
         outcomes
     }
 
+    /// Publishes records once. A client that gives no receipt in twice the time that it has is replaced: its threads wait by
+    /// the machine's clock, and one that was set back may hold them up for as long.
     async fn attempt(&self, records: &[&Record]) -> Vec<Result<(), Error>> {
+        self.attempt_within(self.options.delivered_within * 2, records).await
+    }
+
+    async fn attempt_within(&self, limit: Duration, records: &[&Record]) -> Vec<Result<(), Error>> {
         let producer = match self.current() {
             Ok(producer) => producer,
             Err(error) => return vec![Err(error); records.len()],
@@ -77,7 +84,7 @@ impl Producer {
         let (told, done) = oneshot::channel();
         let batch = Arc::new(Batch {
             waiting: AtomicUsize::new(records.len() + 1), // and this loop itself
-            outcomes: Mutex::new(vec![Ok(()); records.len()]),
+            outcomes: Mutex::new(vec![None; records.len()]),
             done: Mutex::new(Some(told)),
         });
         let until = Instant::now() + self.options.delivered_within;
@@ -88,12 +95,16 @@ impl Producer {
             }
         }
         batch.count_down();
-        let _ = done.await; // the sender goes only with the last receipt
+        // the sender goes only with the last receipt
+        let has_receipts = tokio::time::timeout(limit, done).await.is_ok();
         let outcomes = std::mem::take(&mut *batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
-        if outcomes.iter().any(Result::is_err) {
+        if !has_receipts {
+            self.replace(&producer, "no receipt");
+        } else if outcomes.iter().any(|outcome| matches!(outcome, Some(Err(_)))) {
             self.replace_if_dead(&producer);
         }
-        outcomes
+        let missing = || Err(Error::Unavailable(format!("no receipt of the Kafka client within {limit:?}")));
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
     }
 
     async fn put_in_line(
@@ -132,10 +143,15 @@ impl Producer {
     }
 
     fn replace_if_dead(&self, producer: &Arc<ThreadedProducer<Receipts>>) {
-        let Some((code, why)) = producer.client().fatal_error() else { return };
+        if let Some((code, why)) = producer.client().fatal_error() {
+            self.replace(producer, &format!("{code}: {why}"));
+        }
+    }
+
+    fn replace(&self, producer: &Arc<ThreadedProducer<Receipts>>, why: &str) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, producer)) {
-            tracing::warn!(%code, why, "the producer is made anew");
+            tracing::warn!(why, "the producer is replaced");
             metrics::counter!("sagamore_kafka_producers_replaced_total").increment(1);
             *current = None;
         }
@@ -145,7 +161,7 @@ impl Producer {
 impl Batch {
     fn settle(&self, index: usize, outcome: Result<(), Error>) {
         if let Some(place) = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
-            *place = outcome;
+            *place = Some(outcome);
         }
         self.count_down();
     }
@@ -208,4 +224,20 @@ pub(crate) fn too_large(record: &Record) -> Option<Error> {
 
 fn is_full(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_without_receipts_is_replaced_and_holds_up_no_caller() {
+        let options = Options { delivered_within: Duration::from_secs(600), ..Options::new("127.0.0.1:1") };
+        let producer = Producer::new(options, Names::in_namespace(None));
+        let topic = "t".into();
+        let record = Record { topic, partition: None, key: "k".into(), headers: Vec::new(), body: "{}".into() };
+        let outcomes = producer.attempt_within(Duration::from_millis(100), &[&record, &record]).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(Error::Unavailable(_)))), "{outcomes:?}");
+        assert!(producer.current.lock().expect("no panic").is_none());
+    }
 }

@@ -303,7 +303,10 @@ impl Participant {
                 }
             };
             match &turned {
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() || is_missing_topic(error) => {
+                    if is_missing_topic(error) {
+                        self.consumer = None; // the next turn creates what is missing, and subscribes
+                    }
                     tracing::warn!(service = %self.service.name(), %error, pause = ?self.pause, "turn");
                 }
                 Err(_) => return turned.map(drop),
@@ -457,6 +460,11 @@ async fn open(
     topics.push(HORIZON_TOPIC.into());
     let subscription = Subscription { group: service.name().as_str().into(), topics, partitions: None };
     Ok(transport.subscribe(subscription).await?)
+}
+
+/// Whether a topic is missing. Somebody may be creating it again, and each subscription creates those of this service.
+fn is_missing_topic(error: &Error) -> bool {
+    matches!(error, Error::Transport(sagamore_transport::Error::UnknownTopic(_)))
 }
 
 /// 50 ms, twice as long with every failure up to the longest, and up to a half of it less.

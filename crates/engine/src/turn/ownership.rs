@@ -7,9 +7,10 @@
 use std::sync::atomic::Ordering;
 
 use sagamore_core::Timestamp;
-use sagamore_transport::Subscription;
+use sagamore_transport::{Error as TransportError, Subscription};
 
 use crate::error::Error;
+use crate::options::Options;
 use crate::orchestrator::Orchestrator;
 use crate::request::Request;
 use crate::store::{Epochs, Seat, Standing, Survey};
@@ -97,7 +98,15 @@ impl Orchestrator {
         self.hang_up(); // first: who is no owner any more takes nothing from its successor
         if !owned.is_empty() {
             let subscription = Subscription { partitions: Some(owned.clone()), ..self.options.subscription() };
-            self.replies = Some(self.transport.subscribe(subscription).await?);
+            let subscribed = match self.transport.subscribe(subscription.clone()).await {
+                Err(TransportError::UnknownTopic(_)) => {
+                    let Options { reply_topic, reply_partitions, .. } = &*self.options;
+                    self.transport.create_topic(reply_topic, *reply_partitions).await?;
+                    self.transport.subscribe(subscription).await
+                }
+                subscribed => subscribed,
+            };
+            self.replies = Some(subscribed?);
             self.listening = owned;
         }
         Ok(())

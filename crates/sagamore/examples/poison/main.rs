@@ -129,7 +129,8 @@ async fn faulty(site: &Site, definition: &str, step: &str, mode: &str) -> Result
     Ok(format!("retry, skip, resolve offered after {offered_after:.1?}; skipped: {:?}", rest.status))
 }
 
-/// A newer program has written the saga's row: it is set aside, and listed as unreadable.
+/// A newer program has written the saga's row: it is set aside, and listed as unreadable. Once the row is repaired, a verb has
+/// the saga read again, and it ends.
 async fn unreadable_row(site: &mut Site) -> Result<String> {
     let id = start(site, "letter", "row").await?;
     site.wait_for_command(&id).await?;
@@ -152,7 +153,17 @@ async fn unreadable_row(site: &mut Site) -> Result<String> {
         ensure!(begun.elapsed() < OFFERED_WITHIN, "{id} is not set aside");
         tokio::time::sleep(POLL).await;
     }
-    Ok(format!("set aside, listed as unreadable after {:.1?}", begun.elapsed()))
+    let listed_after = begun.elapsed();
+    let handle = &site.handles[0];
+    ensure!(handle.reread(id.clone()).await.is_err(), "a damaged saga cannot be read again");
+    let repaired = format!(
+        "DELETE FROM journal WHERE seq = {of_it} AND revision = (SELECT revision FROM saga WHERE id = '{id}');
+         UPDATE saga SET status = 'running', revision = revision - 1 WHERE id = '{id}'"
+    );
+    site.sql(&repaired).await?;
+    handle.reread(id.clone()).await.context("the saga is repaired")?;
+    let rest = handle.wait(id.clone(), OFFERED_WITHIN).await?.context("a repaired saga ends")?;
+    Ok(format!("set aside, listed as unreadable after {listed_after:.1?}; repaired and read again: {:?}", rest.status))
 }
 
 /// A stored command is damaged before its service reads it: a dead letter takes its place, and the saga sends it again.
