@@ -1,7 +1,7 @@
-//! The tables of legal transitions, and the only code that changes a saga's status or a step's.
+//! Tables of the legal transitions. No other code changes the status of a saga or a step.
 //!
-//! One arm is one legal pair of status and change; whatever is not written here is illegal. `docs/transitions.md` is
-//! generated from these tables.
+//! Each arm is one legal pair of status and change. Every other pair is illegal.
+//! `docs/transitions.md` is generated from these tables.
 
 use crate::command::lacking;
 use crate::definition::Step;
@@ -10,7 +10,7 @@ use crate::saga::{Change, Saga, StepState, Verb};
 use crate::saga::{Status, StepStatus};
 use crate::time::Timestamp;
 
-/// The saga's table: where a saga of this status stands after the change. `back` says that it has turned back.
+/// Returns the saga's status after `change`. `back` is true once the saga has turned back.
 pub(crate) fn saga_after(status: Status, back: bool, change: &Change) -> Result<Status, Illegal> {
     use Change as To;
     use Direction::{Action, Compensation};
@@ -49,7 +49,7 @@ pub(crate) fn saga_after(status: Status, back: bool, change: &Change) -> Result<
     })
 }
 
-/// A step's table: where a step of this status stands after a change that names it.
+/// Returns the step's status after a change that names the step.
 pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStatus, Illegal> {
     use Change as To;
     use Direction::{Action, Compensation};
@@ -106,7 +106,8 @@ pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStat
     })
 }
 
-/// The table of steps that were set aside: they wait for a person, or for an answer after all.
+/// Returns the next status of a step that was set aside. It waits for a person, or for a late
+/// answer.
 pub(crate) fn held_after(status: StepStatus, change: &Change) -> Result<StepStatus, Illegal> {
     use Change as To;
     use StepStatus::{Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting};
@@ -136,42 +137,31 @@ pub(crate) fn held_after(status: StepStatus, change: &Change) -> Result<StepStat
     })
 }
 
-/// A change that the tables do not allow. From `decide` it is a bug; from a journal, bad stored data.
+/// A change that the tables do not allow. A bug when `decide` returns it, bad stored data when a
+/// journal holds it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Illegal {
-    /// No arm of the saga's table.
+    /// The saga's table has no arm for this change.
     #[error("a saga that is {} cannot take the change '{change}'", .status.as_str())]
-    Saga {
-        /// Where the saga stands.
-        status: Status,
-        /// The change's name.
-        change: &'static str,
-    },
-    /// No arm of the step's table.
+    #[expect(missing_docs, reason = "the message names both fields")]
+    Saga { status: Status, change: &'static str },
+    /// The step's table has no arm for this change or verb.
     #[error("a step that is {} cannot take the change '{change}'", .status.as_str())]
-    Step {
-        /// Where the step stands.
-        status: StepStatus,
-        /// The change's name, or the verb's.
-        change: &'static str,
-    },
-    /// The change names a step that the definition does not have.
+    #[expect(missing_docs, reason = "the message names both fields")]
+    Step { status: StepStatus, change: &'static str },
+    /// The definition has no step of this name.
     #[error("the definition has no step '{0}'")]
     NoSuchStep(Name),
-    /// Only the first entry starts a saga.
-    #[error("the saga was started before")]
+    /// A second `Started`: only the first entry of a journal starts a saga.
+    #[error("the saga has already started")]
     StartedBefore,
-    /// The journal has a hole, or an entry twice.
-    #[error("after revision {revision} comes {}, not {entry}", .revision + 1)]
-    Gap {
-        /// The saga's revision.
-        revision: u64,
-        /// The revision of the entry that came.
-        entry: u64,
-    },
+    /// The journal lacks a revision or repeats one.
+    #[error("the entry after revision {revision} must have revision {}, not {entry}", .revision + 1)]
+    #[expect(missing_docs, reason = "the message names both fields")]
+    Gap { revision: u64, entry: u64 },
 }
 
-/// Applies one change that happened at `at`. An illegal one leaves the saga as it was.
+/// Applies a change made at `at`. An illegal change leaves the saga unmodified.
 pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Illegal> {
     let status = saga_after(saga.status, saga.cause.is_some(), change)?;
     match change.step() {
@@ -200,7 +190,7 @@ pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Ille
     Ok(())
 }
 
-/// What a step keeps of a change, beside its status, which is still the one before.
+/// Updates all fields of a step but its status, which still has its old value here.
 fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
     match change {
         Change::Asked { direction, attempt, due, .. } => {
@@ -261,12 +251,12 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
 }
 
 impl StepState {
-    /// From here on the step is about its compensation.
+    /// Clears the faults of the action: from here on, faults belong to the compensation.
     fn turn_to_undo(&mut self) {
         (self.fault, self.faulty_since, self.may_have_happened) = (None, None, false);
     }
 
-    /// After a fault or a silence at `at`.
+    /// Schedules the retry at `due` after a fault or a missed deadline at `at`.
     fn back_off_until(&mut self, due: Option<Timestamp>, at: Timestamp) {
         self.wait_until(due, due.is_some());
         if due.is_some() {

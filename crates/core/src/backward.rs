@@ -1,4 +1,5 @@
-//! Going back: whether it is still possible, what can be undone next, and what the answer to a compensation means.
+//! Compensation: whether it is still possible, which steps are next, and how replies to undo
+//! commands are handled.
 
 use crate::decide::{Outlook, Turn, bit, members};
 use crate::definition::Kind;
@@ -6,7 +7,8 @@ use crate::message::Outcome;
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Change, Ignored, Saga, StepStatus};
 
-/// Whether the pivot was asked, and not refused: from then on a saga goes forward only.
+/// Returns whether the pivot's command was sent and not refused. From then on the saga only goes
+/// forward.
 pub(crate) fn is_past_return(saga: &Saga) -> bool {
     saga.definition.steps.iter().zip(&saga.steps).any(|(plan, step)| match step.status {
         StepStatus::Waiting | StepStatus::Refused => false,
@@ -15,7 +17,7 @@ pub(crate) fn is_past_return(saga: &Saga) -> bool {
     })
 }
 
-/// A saga that was never started ends at once as compensated, with no step asked.
+/// Cancels the saga. A saga that never started ends at once as compensated, without any command.
 pub(crate) fn cancel(turn: &mut Turn<'_>, reason: Option<String>) -> Result<(), Ignored> {
     if turn.saga.cause.is_some() {
         return Err(Ignored::AlreadyGoingBack);
@@ -28,8 +30,10 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, reason: Option<String>) -> Result<(), 
     Ok(())
 }
 
-/// A step is undone when it is done or unknown, and whatever came after it has nothing left to undo. So siblings are
-/// undone side by side, and an undo that was refused holds up only what came before it.
+/// Finds the next steps to undo. A step is ready when it is done or unknown and no later step owes
+/// an undo.
+///
+/// Siblings are therefore undone side by side. A refused undo blocks only the steps before it.
 pub(crate) fn outlook(saga: &Saga) -> Outlook {
     let (mut owed, mut undoable, mut flying) = (0, 0, false);
     for (index, step) in saga.steps.iter().enumerate() {
@@ -57,7 +61,7 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
     }
 }
 
-/// The answer to a compensation: only a refusal ends it badly, a fault is a delay.
+/// Handles the reply to a compensation. A refusal fails the undo. A fault only delays it.
 pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> Result<(), Ignored> {
     match turn.saga.steps[index].status {
         StepStatus::Undoing => {}

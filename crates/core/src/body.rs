@@ -1,4 +1,4 @@
-//! A JSON text that is carried and not looked into.
+//! A JSON text that is stored and forwarded without parsing.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,54 +11,61 @@ use sha2::{Digest, Sha256};
 
 mod meaning;
 
-/// Valid JSON, kept as the text that came in; clones share it.
+/// Valid JSON, stored byte for byte as received. Clones share the text.
 #[derive(Clone)]
 pub struct Body(Arc<RawValue>);
 
-/// The text is not JSON, or not JSON of the wanted shape.
+/// The text is not JSON, or not JSON of the expected shape.
 #[derive(Debug, thiserror::Error)]
-#[error("the body is not what was expected: {0}")]
+#[error("cannot read the body: {0}")]
 pub struct Unreadable(#[from] serde_json::Error);
 
 impl Body {
-    /// Serializes `value`. Fails only for values that JSON cannot hold (a map with keys that are no strings).
+    /// Serializes `value`.
+    ///
+    /// # Errors
+    /// JSON cannot hold the value, such as a map whose keys are not strings.
     pub fn of(value: &impl Serialize) -> Result<Body, Unreadable> {
         Ok(Body(Arc::from(serde_json::value::to_raw_value(value)?)))
     }
 
-    /// Checks that `text` is JSON and keeps it as it is.
+    /// Stores `text` unchanged if it is valid JSON.
     pub fn parse(text: &str) -> Result<Body, Unreadable> {
         Ok(Body(Arc::from(serde_json::from_str::<Box<RawValue>>(text)?)))
     }
 
-    /// Checks that `bytes` are JSON in UTF-8 and keeps them as they are.
+    /// Stores `bytes` unchanged if they are valid JSON in UTF-8.
     pub fn from_bytes(bytes: &[u8]) -> Result<Body, Unreadable> {
         Ok(Body(Arc::from(serde_json::from_slice::<Box<RawValue>>(bytes)?)))
     }
 
-    /// The empty object, what a message without fields carries.
+    /// Returns `{}`, the body of a message without fields.
     pub fn empty() -> Body {
         Body::parse("{}").expect("an empty object is JSON")
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
 
-    /// Whether both texts say the same. White space, the order of members, escapes and the spelling of numbers do not
-    /// matter: `1.0`, `1` and `10e-1` are one number, 2^64+1 and 2^64+2 are two, and `-0` is not `0`.
+    /// Returns whether two texts have the same meaning.
     ///
-    /// Texts that readers may understand differently are the same only byte for byte: with half a surrogate pair, more
-    /// than 127 levels, an exponent of more than 18 digits, or two members of one name in an object.
+    /// White space, the order of members, escapes and the spelling of numbers do not matter. `1.0`,
+    /// `1` and `10e-1` are one number. 2^64+1 and 2^64+2 are two, and `-0` is not `0`.
+    ///
+    /// Texts that JSON readers may interpret differently are equal only byte for byte. Such a text
+    /// has half a surrogate pair, more than 127 levels, an exponent of more than 18 digits, or a
+    /// duplicate member name.
     pub fn means_the_same(&self, other: &Body) -> bool {
         self == other
             || meaning::canonical(self.as_str()).is_some_and(|own| meaning::canonical(other.as_str()) == Some(own))
     }
 
-    /// SHA-256 of what the text says, in lower-case hex: equal exactly when [`Body::means_the_same`] holds.
+    /// Returns the SHA-256 of the text's meaning in lower-case hex. Equal exactly when
+    /// [`Body::means_the_same`] holds.
     pub fn meaning_hash(&self) -> String {
-        // the first byte keeps a text that has no canonical spelling apart from one that is spelt so
+        // the first byte separates texts without a canonical spelling from canonical texts
         let (kind, text) = match meaning::canonical(self.as_str()) {
             Some(canonical) => (b'c', Cow::Owned(canonical)),
             None => (b't', Cow::Borrowed(self.as_str())),
@@ -67,7 +74,7 @@ impl Body {
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Reads the text as a `T`.
+    /// Deserializes the text into a `T`.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Unreadable> {
         Ok(serde_json::from_str(self.as_str())?)
     }
@@ -79,7 +86,7 @@ impl fmt::Debug for Body {
     }
 }
 
-/// Two bodies are equal when their texts are, letter by letter.
+/// Equality is byte for byte.
 impl PartialEq for Body {
     fn eq(&self, other: &Body) -> bool {
         self.as_str() == other.as_str()

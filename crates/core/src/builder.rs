@@ -1,4 +1,5 @@
-//! A plan written in Rust: the compiler checks the wiring, and what comes out is a [`Draft`] like any other.
+//! A definition written in Rust. The compiler checks the references, and `build` returns a
+//! validated [`Definition`].
 //!
 //! ```
 //! # extern crate sagamore_core as sagamore;
@@ -50,7 +51,8 @@ use crate::definition::{Ask, Definition, Draft, Error, InputCheck, Kind, Patienc
 use crate::id::Name;
 use crate::typed::{Action, Field, Message, Mirror, Origin, Ref, Undoes};
 
-/// A definition while it is written. Steps come one after another, unless `.after([..])` says otherwise.
+/// A definition under construction. Each step follows the previous one, unless `.after([..])` names
+/// others.
 #[derive(Debug)]
 pub struct Builder {
     name: String,
@@ -62,39 +64,39 @@ pub struct Builder {
     steps: Vec<Written>,
 }
 
-/// A step that has a name, and asks for nothing yet.
+/// A step with a name and, so far, without an action.
 #[must_use = "a step asks for an action: .asks(..)"]
 pub struct Named<'a> {
     steps: &'a mut Vec<Written>,
 }
 
-/// A step that asks for the action `A`.
+/// A step with the action `A`.
 pub struct Asking<'a, A> {
     steps: &'a mut Vec<Written>,
     action: PhantomData<A>,
 }
 
-/// A step as written; its names are checked when the definition is built.
+/// A step as written. `build` checks its names.
 #[derive(Debug)]
 struct Written {
     name: String,
     kind: Kind,
     after: Option<Vec<String>>,
-    action: Option<Asked>,
-    compensation: Option<Asked>,
+    action: Option<Request>,
+    compensation: Option<Request>,
     yields: &'static [&'static str],
     patience: Patience,
 }
 
 #[derive(Debug)]
-struct Asked {
+struct Request {
     participant: &'static str,
     message: &'static str,
     fields: BTreeMap<&'static str, Field>,
 }
 
 impl Definition {
-    /// Begins a definition with this name, in version 1.
+    /// Starts a definition with this name, in version 1.
     pub fn named(name: &str) -> Builder {
         Builder {
             name: name.to_owned(),
@@ -109,29 +111,32 @@ impl Definition {
 }
 
 impl Builder {
-    /// Raised with every change: the same version with other contents is refused.
+    /// Sets the version. Every change needs a higher one: the same version with other contents is
+    /// rejected.
     pub fn version(self, version: u32) -> Builder {
         Builder { version, ..self }
     }
 
-    /// When this time has passed since the start and the pivot was not asked yet, the saga compensates.
+    /// Sets the saga's deadline, counted from its start. A saga that passes it before its pivot's
+    /// command is sent compensates.
     pub fn deadline(self, deadline: Duration) -> Builder {
         Builder { deadline: Some(deadline), ..self }
     }
 
-    /// What the saga is started with, to refer to. A start whose input is no `M` is refused.
+    /// Sets the type of the saga's input and returns references to its fields. A start whose input
+    /// is not an `M` is rejected.
     pub fn input<M: Message>(&mut self) -> M::From {
         self.checked_input::<M>(|_, _| Ok(()))
     }
 
-    /// Likewise, with a check of its own for each start, by business key and input: for what types cannot say. The
-    /// error says what is wrong, in words.
+    /// Does the same as [`Builder::input`], with an additional check of business key and input at
+    /// each start. Use it for rules that types cannot express. The error text names the problem.
     pub fn checked_input<M: Message>(
         &mut self,
         check: impl Fn(&str, &M) -> Result<(), String> + Send + Sync + 'static,
     ) -> M::From {
         self.input = M::From::FIELDS;
-        // a message without fields is read from nothing but `null`, and takes any input
+        // serde reads a message without fields from `null` only, but such a saga accepts any input
         self.input_check = match M::From::FIELDS {
             [] => InputCheck::default(),
             _ => InputCheck::new(move |key, input| {
@@ -142,27 +147,31 @@ impl Builder {
         M::From::of(Origin::Input)
     }
 
-    /// The field of the input that holds the business key: a start with another key is refused.
+    /// Names the input field that holds the business key. A start whose key differs from it is
+    /// rejected.
     pub fn keyed_by<T>(&mut self, field: Ref<T>) {
         self.key = Some(field.field());
     }
 
-    /// A step that can be undone.
+    /// Adds a compensatable step.
     pub fn step(&mut self, name: &str) -> Named<'_> {
         self.write(name, Kind::Compensatable)
     }
 
-    /// The point of no return: once it is asked, the saga only goes forward.
+    /// Adds the pivot. Once its command is sent, the saga only goes forward.
     pub fn pivot(&mut self, name: &str) -> Named<'_> {
         self.write(name, Kind::Pivot)
     }
 
-    /// A step behind the pivot, repeated until it is done.
+    /// Adds a retriable step, repeated until it is done. It follows the pivot.
     pub fn retriable(&mut self, name: &str) -> Named<'_> {
         self.write(name, Kind::Retriable)
     }
 
-    /// The definition, or everything that is wrong with it.
+    /// Validates the definition.
+    ///
+    /// # Errors
+    /// Returns every problem of the definition.
     pub fn build(self) -> Result<Definition, Error> {
         let mut problems = Vec::new();
         let name = named(&self.name, &mut problems);
@@ -204,13 +213,13 @@ impl Builder {
 }
 
 impl<'a> Named<'a> {
-    /// What is asked, each field filled from the input or from what an earlier step gives.
+    /// Sets the action. Each field refers to the input or to an earlier step's output.
     pub fn asks<M: Mirror>(self, message: M) -> Asking<'a, M::Of>
     where
         M::Of: Action,
     {
         let mut step = Asking { steps: self.steps, action: PhantomData };
-        let action = Asked::of(message, <M::Of as Action>::PARTICIPANT);
+        let action = Request::of(message, <M::Of as Action>::PARTICIPANT);
         let written = step.written();
         written.action = Some(action);
         written.yields = <<M::Of as Action>::Output as Message>::From::FIELDS;
@@ -219,7 +228,8 @@ impl<'a> Named<'a> {
 }
 
 impl<A: Action> Asking<'_, A> {
-    /// Names the compensation, a message without fields: the participant has stored the action's output.
+    /// Sets the compensation, a message without fields. The participant has stored the action's
+    /// output.
     ///
     /// A compensation of another action does not compile:
     /// ```compile_fail,E0271
@@ -244,42 +254,45 @@ impl<A: Action> Asking<'_, A> {
         self.undone_by_with(C::of(Origin::Input))
     }
 
-    /// Names the compensation and fills its fields, for participants that do not store the outputs of their actions.
-    /// The fields refer to the input and to earlier steps, not to the output of this step.
+    /// Sets the compensation with fields, for participants that do not store the outputs of their
+    /// actions. Fields refer to the input and to earlier steps, not to this step's output.
     pub fn undone_by_with<M: Mirror>(mut self, compensation: M) -> Self
     where
         M::Of: Undoes<Action = A>,
     {
-        self.written().compensation = Some(Asked::of(compensation, A::PARTICIPANT));
+        self.written().compensation = Some(Request::of(compensation, A::PARTICIPANT));
         self
     }
 
-    /// The steps that must be done before this one is asked, by their names; `[]` for a step that begins at once.
+    /// Names the steps that must be done before this one; `[]` for a step that starts at once.
     pub fn after<const N: usize>(mut self, steps: [&str; N]) -> Self {
         self.written().after = Some(steps.map(str::to_owned).to_vec());
         self
     }
 
-    /// No answer for this long: the outcome is unknown, and the step is asked again.
+    /// Sets how long to wait for a reply. After that the outcome is unknown, and the command is
+    /// resent.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.written().patience.timeout_ms = millis(timeout);
         self
     }
 
-    /// How often it is asked before it is given up and compensated. Without this: for ever.
+    /// Limits the attempts. After the last one the step is given up and compensated. Unlimited by
+    /// default.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.written().patience.attempts_max = Some(attempts);
         self
     }
 
-    /// The pause before the second attempt, which doubles with each one, and the longest pause.
+    /// Sets the pause before the second attempt and the longest pause. The pause doubles with each
+    /// attempt.
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         let patience = &mut self.written().patience;
         (patience.backoff_ms_min, patience.backoff_ms_max) = (millis(min), millis(max));
         self
     }
 
-    /// What the action gives, for later steps to refer to.
+    /// Returns references to the fields of the action's output, for later steps.
     pub fn yields(self) -> <A::Output as Message>::From {
         <A::Output as Message>::From::of(Origin::Step(self.steps.len() - 1))
     }
@@ -287,7 +300,7 @@ impl<A: Action> Asking<'_, A> {
 
 impl<A> Asking<'_, A> {
     fn written(&mut self) -> &mut Written {
-        self.steps.last_mut().expect("the step was written before it was handed out")
+        self.steps.last_mut().expect("`step` pushes before it returns")
     }
 }
 
@@ -311,9 +324,9 @@ impl Written {
     }
 }
 
-impl Asked {
-    fn of<M: Mirror>(message: M, participant: &'static str) -> Asked {
-        Asked { participant, message: M::Of::NAME, fields: message.into_fields() }
+impl Request {
+    fn of<M: Mirror>(message: M, participant: &'static str) -> Request {
+        Request { participant, message: M::Of::NAME, fields: message.into_fields() }
     }
 
     fn lower(self, step: &str, names: &[Option<Name>], problems: &mut Vec<Problem>) -> Option<Ask> {
@@ -336,7 +349,7 @@ impl Asked {
     }
 }
 
-/// Checks a name; a wrong one is kept as a problem for the end.
+/// Parses a name. An invalid one is recorded as a problem and reported by `build`.
 fn named(text: &str, problems: &mut Vec<Problem>) -> Option<Name> {
     Name::new(text).map_err(|malformed| problems.push(Problem::Malformed(malformed))).ok()
 }

@@ -1,7 +1,7 @@
-//! What a saga has to say to participants, and until when it waits for them.
+//! The commands of a saga, and how long it waits for their replies.
 //!
-//! Commands are not stored: one is built from the state, the same id each time. Data is mapped by references only: a
-//! field's JSON text is copied as it is.
+//! Commands are not stored: each is built from the state, with the same id each time. Data is
+//! mapped by references only: a field's JSON text is copied unchanged.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,22 +21,25 @@ use crate::saga::{Saga, Status, StepState, StepStatus};
 use crate::time::Timestamp;
 
 impl Saga {
-    /// The command for this step in this direction, as it stands now. A field whose source has no such field is null:
-    /// that cannot be when the input was checked at the start, but for the undo of a step that a person did by hand
-    /// because its inputs were missing.
+    /// Builds the current command for a step in one direction. A field without a source value is
+    /// null.
+    ///
+    /// A start's input is checked, so null occurs only in the undo of a step that an operator
+    /// resolved because its inputs were missing.
     ///
     /// # Panics
-    /// When the step does not exist, or is to be compensated and has no compensation.
+    /// The step does not exist, or `direction` is a compensation that the step does not have.
     pub fn command(&self, step: usize, direction: Direction) -> Command {
         let (plan, state) = (&self.definition.steps[step], &self.steps[step]);
         let (ask, generation) = match direction {
             Direction::Action => (&plan.action, state.generation),
             Direction::Compensation => {
-                (plan.compensation.as_ref().expect("only steps with a compensation are undone"), state.undo_generation)
+                (plan.compensation.as_ref().expect("only compensatable steps are undone"), state.undo_generation)
             }
         };
-        // Only the first time: a participant whose clock is ahead by more than the timeout would skip every attempt.
-        // And only with unlimited attempts: a skipped command would use up one of them.
+        // Only the first attempt expires: a participant's clock may be ahead by more than the
+        // timeout, and would skip all. Only unlimited attempts expire: a skipped command would use
+        // up one of a limited number.
         let first = direction == Direction::Action && state.attempts <= 1;
         let may_expire = first && plan.kind == Kind::Compensatable && plan.patience.attempts_max.is_none();
         Command {
@@ -52,7 +55,7 @@ impl Saga {
         }
     }
 
-    /// No more bytes than these are in the command's body; cheaper than to build it.
+    /// Returns an upper bound of the body's bytes, at less cost than building the command.
     pub(crate) fn body_bytes_max(&self, step: usize, direction: Direction) -> usize {
         let plan = &self.definition.steps[step];
         let ask = if direction == Direction::Action { Some(&plan.action) } else { plan.compensation.as_ref() };
@@ -60,7 +63,7 @@ impl Saga {
             Source::Input => self.input.as_str().len(),
             Source::Step(step) => self.output_of(step).map_or(0, |output| output.as_str().len()),
         };
-        // quotes, colon and comma; a name that is escaped grows sixfold at most; a missing field is null
+        // Quotes, colon and comma take 8 bytes with `null`. An escaped name grows sixfold at most.
         let bytes = |(name, from): (&String, &Reference)| 6 * name.len() + 8 + length(from);
         2 + ask.map_or(0, |ask| ask.fields.iter().map(bytes).sum())
     }
@@ -80,10 +83,10 @@ impl Saga {
             });
             fields.insert(name, sources[known].1.get(&reference.field).unwrap_or(RawValue::NULL));
         }
-        Body::of(&fields).expect("a map with texts as keys is JSON")
+        Body::of(&fields).expect("a map with string keys is JSON")
     }
 
-    /// Whether this refers to what a step before it, which is over, did not give.
+    /// Returns whether `ask` refers to a field that an earlier, finished step did not return.
     pub(crate) fn lacks_a_field_of(&self, ask: &Ask) -> bool {
         ask.fields.values().any(|Reference { source, field }| match source {
             Source::Input => false,
@@ -95,23 +98,23 @@ impl Saga {
         self.definition.index_of(step).and_then(|index| self.steps[index].output.as_ref())
     }
 
-    /// What is asked, unanswered, and not in a pause: what a takeover sends again.
+    /// Returns the commands without a reply that are not backing off. A takeover resends them.
     pub fn outstanding(&self) -> Vec<(usize, Direction)> {
         let asked = self.steps.iter().enumerate().filter(|(_, step)| !step.backing_off);
         asked.filter_map(|(index, step)| Some((index, step.awaited()?))).collect()
     }
 
-    /// Since when the longest unanswered question is waited for, however often it was asked again.
+    /// Returns when the oldest command without a reply was first sent. Resends do not change it.
     pub fn waiting_since(&self) -> Option<Timestamp> {
         self.steps.iter().filter_map(|step| step.asked_since).min()
     }
 
-    /// When the saga is to be ticked next, unless something else comes before.
+    /// Returns the time of the next tick, unless an input arrives earlier.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.steps.iter().filter_map(StepState::running_due).chain(self.deadline()).min()
     }
 
-    /// The saga's own deadline, as long as it can still turn the saga back.
+    /// Returns the saga's own deadline while it can still turn the saga back.
     pub fn deadline(&self) -> Option<Timestamp> {
         let deadline = Duration::from_millis(self.definition.deadline_ms?);
         let applies = self.revision > 0 && self.status == Status::Running && !backward::is_past_return(self);
@@ -120,7 +123,7 @@ impl Saga {
 }
 
 impl StepState {
-    /// Which way the step was asked, while an answer is awaited or a pause is running before it is asked again.
+    /// Returns the direction of the command that awaits a reply or backs off before a resend.
     pub(crate) fn awaited(&self) -> Option<Direction> {
         self.due?;
         match self.status {
@@ -133,8 +136,10 @@ impl StepState {
 }
 
 impl Definition {
-    /// Whether a saga can be started with this: a JSON object that has every field which the definition names. The text
-    /// says what is wrong.
+    /// Checks that the input is a JSON object with every field that the definition names.
+    ///
+    /// # Errors
+    /// Names the missing field.
     pub fn check_input(&self, input: &Body) -> Result<(), String> {
         match lacking(input, &self.input) {
             None => Ok(()),
@@ -142,22 +147,27 @@ impl Definition {
         }
     }
 
-    /// Whether a saga can be started with this business key and input: [`Definition::check_input`], and the field of the
-    /// key holds the key, and the input is of its message type, where the definition was built with one. To be called
-    /// before a start; the text says what is wrong.
+    /// Checks a start by business key and input. Call it before every start.
+    ///
+    /// It runs [`Definition::check_input`], compares the key with the input's key field, and reads
+    /// the input as its message type if that type is known.
+    ///
+    /// # Errors
+    /// Names the violated rule.
     pub fn check_start(&self, key: &str, input: &Body) -> Result<(), String> {
         self.check_input(input)?;
         if let Some(field) = &self.key {
             let held = Fields::of(input).get(field).map(RawValue::get).unwrap_or_default();
             if !spells(held, key) {
-                return Err(format!("the business key is '{key}', and the field '{field}' holds {}", beginning(held)));
+                return Err(format!("the business key is '{key}', but the field '{field}' holds {}", beginning(held)));
             }
         }
         self.input_check().run(key, input)
     }
 }
 
-/// Why an input is not of its message type, in words: the field in which the reader stopped, with line and column.
+/// Describes why an input is not of its message type: the field where the parser stopped, with line
+/// and column.
 pub(crate) fn misfit(input: &Body, message: &str, error: &serde_json::Error) -> String {
     let text = input.as_str();
     let line_begins = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
@@ -167,23 +177,24 @@ pub(crate) fn misfit(input: &Body, message: &str, error: &serde_json::Error) -> 
     let field = fields.0.iter().rev().find(|(_, value)| begins_at(value) <= stopped_at);
     let place = format!("line {}, column {}", error.line(), error.column());
     match field {
-        Some((field, _)) => format!("the field '{field}' is not what the message '{message}' takes ({place})"),
-        None => format!("the input is no message '{message}' ({place})"),
+        Some((field, _)) => format!("the field '{field}' does not fit the message '{message}' ({place})"),
+        None => format!("the input is not a message '{message}' ({place})"),
     }
 }
 
-/// Whether a JSON value is this key: a text that says it, or a number that is written so.
+/// Returns whether a JSON value equals this key: a string of the same content, or a number spelled
+/// the same.
 fn spells(value: &str, key: &str) -> bool {
     let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit());
     if is_number { value == key } else { serde_json::from_str::<String>(value).is_ok_and(|text| text == key) }
 }
 
-/// As much of a value as a message quotes.
+/// Returns the first 200 bytes of a value, for error messages.
 fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(200)]
 }
 
-/// The first of the promised fields that is not there. What is no object has no fields.
+/// Returns the first promised field that is missing. A body that is not an object has no fields.
 pub(crate) fn lacking<'a>(body: &Body, promised: &'a [String]) -> Option<&'a str> {
     if promised.is_empty() {
         return None;
@@ -201,7 +212,7 @@ impl<'a> Fields<'a> {
         serde_json::from_str(body.as_str()).unwrap_or_default()
     }
 
-    /// The last of this name, as everywhere in JSON.
+    /// Returns the last member of this name: the last duplicate wins, as in most JSON readers.
     fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| *value)
     }
@@ -229,6 +240,6 @@ impl<'de> Deserialize<'de> for Fields<'de> {
     }
 }
 
-/// A field's name: borrowed, but for the rare one with an escape in it.
+/// A field's name, borrowed unless it contains an escape.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

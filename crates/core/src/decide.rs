@@ -1,7 +1,8 @@
-//! What follows from an input. Pure: the saga comes in by value and goes out changed, with what changed.
+//! The consequences of an input. Pure: takes the saga by value and returns it changed, with the
+//! changes.
 //!
-//! This file is the list of phases: take the input, then go on as far as that leads. How a saga goes is in `forward`,
-//! how it goes back in `backward`, what operators may do in `rescue`.
+//! This file lists the phases: take the input, then advance the saga as far as possible. `forward`
+//! runs actions, `backward` runs compensations, `rescue` handles operators' verbs.
 
 use std::time::Duration;
 
@@ -18,28 +19,31 @@ use crate::{backward, forward, rescue};
 
 pub use crate::decision::Decision;
 
-/// Decides what `input` means for `saga` at `now`. `rng` is drawn from for the jitter of back-off pauses only.
-/// An input that means nothing gives back the saga as it was and says why.
+/// Decides the consequences of `input` for `saga` at `now`. `rng` only adds jitter to back-off
+/// pauses.
 ///
-/// The revision stays, and so does the time of the last change, when only an unanswered question is repeated: see
+/// A resend that changes nothing else leaves revision and `changed_at` as they are: see
 /// [`Decision::into_parts`].
-#[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, whatever comes of it")]
+///
+/// # Errors
+/// The input has no effect: returns the unchanged saga and the reason.
+#[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, on success and on error")]
 pub fn decide(saga: Saga, input: &Input, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Decision, (Saga, Ignored)> {
     decide_within(saga, input, now, rng, Bound { always: usize::MAX, fits: &|_| Ok(()) })
 }
 
-/// How large a command may be.
+/// The size limit of a command.
 #[derive(Clone, Copy)]
 pub struct Bound<'a> {
-    /// A body of at most so many bytes can always be sent.
+    /// A body of at most this many bytes always fits.
     pub always: usize,
-    /// Whether a command with a larger one can be sent, or why not.
+    /// Checks a command with a larger body; the error says why it cannot be sent.
     pub fits: &'a dyn Fn(&Command) -> Result<(), String>,
 }
 
-/// [`decide`] where not every command can be sent. The step of one that is too large is set aside for a person instead of
-/// being sent, from where it stands: an action that is never sent has not happened.
-#[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, whatever comes of it")]
+/// Decides like [`decide`] under a size limit. A step whose command is too large is set aside for a
+/// person, with its status unchanged. An action that is never sent has not happened.
+#[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, on success and on error")]
 pub fn decide_within(
     saga: Saga,
     input: &Input,
@@ -65,8 +69,8 @@ pub fn decide_within(
     Ok(Decision { saga, changes, trace })
 }
 
-/// The trace that the journal has to tell: that of the start, or one that a reply changed. A repeat is not written, so it
-/// changes none.
+/// Returns the trace that the entry must record: the start's, or a reply's new one. A repeat has no
+/// entry and thus no trace.
 fn brought(input: &Input, saga: &Saga) -> Option<TraceContext> {
     match input {
         Input::Start => saga.trace.clone(),
@@ -75,7 +79,7 @@ fn brought(input: &Input, saga: &Saga) -> Option<TraceContext> {
     }
 }
 
-/// One decision in the making: every change is applied as it is made.
+/// A decision under construction. Every change is applied as it is made.
 pub(crate) struct Turn<'a> {
     pub(crate) saga: Saga,
     changes: Vec<Change>,
@@ -84,21 +88,21 @@ pub(crate) struct Turn<'a> {
     bound: Bound<'a>,
 }
 
-/// What can be done next, in the direction the saga goes.
+/// The next actions or undos that are possible in the saga's direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outlook {
-    /// These steps can be asked.
+    /// The steps in this bit mask are ready.
     Ask(u64),
-    /// Nothing but to wait for answers.
+    /// Nothing is ready, and replies are outstanding.
     Wait,
-    /// All is done, or undone.
+    /// Every step is done, or every owed undo is.
     Over,
-    /// Nothing, without a person.
+    /// Nothing is ready or outstanding: a person must decide.
     Stuck,
 }
 
 impl Turn<'_> {
-    /// Makes the changes that the input is, or none at all.
+    /// Makes the changes that the input itself implies, or none on an error.
     fn take(&mut self, input: &Input) -> Result<(), Ignored> {
         match input {
             Input::Start => self.start(),
@@ -117,12 +121,12 @@ impl Turn<'_> {
         if self.saga.status.has_ended() { Err(Ignored::Ended) } else { Ok(self) }
     }
 
-    /// Asks whatever can be asked now, and ends the saga when nothing is left.
+    /// Sends every command that is ready, and ends the saga when no step is left.
     fn go_on(&mut self) {
         while !self.step_on() {}
     }
 
-    /// Returns false when a step was set aside instead of being asked: then something else may follow.
+    /// Returns false when a step was set aside instead of sent: another step may then be ready.
     fn step_on(&mut self) -> bool {
         let back = self.saga.cause.is_some();
         let outlook = if back { backward::outlook(&self.saga) } else { forward::outlook(&self.saga) };
@@ -157,7 +161,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// A reply counts only for the very command that is out: saga, step, direction and generation.
+    /// Accepts a reply only for the outstanding command: saga, step, direction and generation must
+    /// match.
     fn reply(&mut self, reply: &Reply) -> Result<(), Ignored> {
         let key = &reply.key;
         if key.saga != self.saga.id {
@@ -177,8 +182,8 @@ impl Turn<'_> {
         }
     }
 
-    /// The saga's deadline first, so that nothing is asked that is taken back at once; then the answers that are
-    /// overdue; then what is to be asked again.
+    /// Handles the saga's deadline first, so that no command is sent and undone at once. Then it
+    /// handles overdue replies, then resends.
     fn tick(&mut self) -> Result<(), Ignored> {
         if self.saga.deadline().is_some_and(|deadline| deadline <= self.now) {
             self.turn_back(Cause::DeadlinePassed);
@@ -202,14 +207,14 @@ impl Turn<'_> {
         step.backing_off == backing_off && step.running_due().is_some_and(|due| due <= self.now)
     }
 
-    /// No answer came in time: it may have happened, or not.
+    /// Records a missed reply: the outcome is unknown.
     fn silent(&mut self, index: usize) {
         let due = self.next_attempt(index);
         self.change(Change::Silent { step: self.saga.definition.steps[index].name.clone(), due });
         self.given_up(index, due);
     }
 
-    /// Nothing was stored by this attempt. While a pause is running already, a fault adds nothing.
+    /// Records a fault: the attempt stored nothing. A fault during a running pause is ignored.
     pub(crate) fn faulted(&mut self, index: usize, fault: &str) -> Result<(), Ignored> {
         let step = &self.saga.steps[index];
         if step.backing_off || step.due.is_none() {
@@ -222,8 +227,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What came of the step cannot be stored: nothing is waited for, and nothing is asked, until a person decides. An
-    /// action that is to be undone anyway need not be decided: it is unknown, and its undo settles it.
+    /// Sets a step aside whose result cannot be stored: it waits for a person, without resends.
+    /// While the saga compensates, the action becomes unknown instead, and its undo settles it.
     fn set_aside(&mut self, step: &Name, direction: Direction, reason: &str) -> Result<(), Ignored> {
         let index = self.saga.definition.index_of(step).ok_or(Ignored::NoSuchStep)?;
         if self.saga.steps[index].awaited() != Some(direction) {
@@ -236,32 +241,36 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// The transport rejected an attempt that is still awaited: an earlier answer wins.
+    /// Handles a transport's rejection of an attempt that is still awaited. A reply that arrived
+    /// earlier wins.
     fn rejected(&mut self, key: &StepKey, attempt: u32, reason: &str, lasts: bool) -> Result<(), Ignored> {
         let index = self.saga.being_sent(key, attempt).filter(|_| key.saga == self.saga.id).ok_or(Ignored::Stale)?;
         if lasts { self.set_aside(&key.step, key.direction, reason) } else { self.faulted(index, reason) }
     }
 
-    /// A stuck saga goes on because of what comes now; where that leads is seen when it has been taken.
+    /// Takes a stuck saga back to work for this input. `step_on` then decides whether it is stuck
+    /// again.
     pub(crate) fn resume(&mut self) {
         if self.saga.status == Status::Stuck {
             self.change(Change::Resumed);
         }
     }
 
-    /// An action that is not asked again while the saga goes forward is given up: it is compensated like a done one.
+    /// Turns the saga back when an action gets no further attempt: the action is compensated like a
+    /// done one.
     fn given_up(&mut self, index: usize, due: Option<Timestamp>) {
         if due.is_none() && self.saga.status == Status::Running {
             self.turn_back(Cause::GivenUp(self.saga.definition.steps[index].name.clone()));
         }
     }
 
-    /// From here on no action is asked. Those in a pause or set aside are left as they are: unknown.
+    /// Turns the saga back: no further action is sent. Actions that back off or are set aside
+    /// become unknown.
     pub(crate) fn turn_back(&mut self, cause: Cause) {
         self.turn_back_because(cause, None);
     }
 
-    /// The same with what a person says about it.
+    /// Turns the saga back with an operator's reason.
     pub(crate) fn turn_back_because(&mut self, cause: Cause, reason: Option<String>) {
         self.change(Change::TurnedBack { cause, reason });
         for index in 0..self.saga.steps.len() {
@@ -272,7 +281,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Asks a step, for the first time or again. Returns false when its command cannot be sent: then it is set aside.
+    /// Sends a step's command, the first time or again. Returns false if it cannot be sent and was
+    /// set aside.
     pub(crate) fn ask(&mut self, index: usize, direction: Direction) -> bool {
         if self.saga.body_bytes_max(index, direction) > self.bound.always
             && let Err(reason) = (self.bound.fits)(&self.saga.command(index, direction))
@@ -289,8 +299,8 @@ impl Turn<'_> {
         true
     }
 
-    /// When to ask again after a fault or a silence. None: an action is not asked again when the saga goes back, nor
-    /// when its definition limits its attempts and it can be undone.
+    /// Returns when to resend after a fault or a missed reply. `None` for an action of a saga that
+    /// compensates, and for a compensatable action without attempts left.
     fn next_attempt(&mut self, index: usize) -> Option<Timestamp> {
         let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
         let used_up = step.patience.attempts_max.is_some_and(|most| state.attempts >= most);
@@ -302,32 +312,32 @@ impl Turn<'_> {
         again.then(|| self.now.plus(pause(&step.patience, state.attempts, self.rng)))
     }
 
-    /// Makes a change: applied and written down.
+    /// Applies a change and records it.
     pub(crate) fn change(&mut self, change: Change) {
         apply(&mut self.saga, &change, self.now).expect("decide makes legal changes only");
         self.changes.push(change);
     }
 }
 
-/// The pause after this many attempts: doubles with each, is capped, and half of it is chance.
+/// Returns the pause after this many attempts: doubled by each, capped, half of it random.
 fn pause(patience: &Patience, attempts: u32, rng: &mut fastrand::Rng) -> Duration {
     let doublings = attempts.saturating_sub(1).min(63);
     let whole = patience.backoff_ms_min.saturating_mul(1 << doublings).min(patience.backoff_ms_max);
     drawn(whole, rng)
 }
 
-/// A length of time of which half is chance.
+/// Returns a duration of which half is random.
 pub(crate) fn drawn(whole_ms: u64, rng: &mut fastrand::Rng) -> Duration {
     let half = whole_ms.div_ceil(2);
     Duration::from_millis(half + rng.u64(0..=whole_ms - half))
 }
 
-/// The set of this one step.
+/// Returns the bit mask of one step.
 pub(crate) fn bit(index: usize) -> u64 {
     1 << index
 }
 
-/// The numbers of the steps in a set, lowest first.
+/// Iterates over the steps in a bit mask, lowest first.
 pub(crate) fn members(mut steps: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let lowest = (steps != 0).then(|| steps.trailing_zeros() as usize)?;

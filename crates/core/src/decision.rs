@@ -1,4 +1,4 @@
-//! What one input led to: what is to be sent, and what is to be written.
+//! The result of one input: the commands to send and the entry to write.
 
 use crate::id::Direction;
 use crate::journal::{Change, Entry};
@@ -6,22 +6,23 @@ use crate::message::Command;
 use crate::saga::{Saga, StepStatus};
 use crate::trace::TraceContext;
 
-/// Up to this attempt every one is written; from then on only the attempts that are powers of two.
+/// Attempts up to this number are all written. Later ones are written only if they are powers of
+/// two.
 const ATTEMPTS_WRITTEN: u32 = 8;
 
-/// What one input led to: the saga after it, and the changes that led there (never empty).
+/// The result of one input: the saga after it, and the changes (never empty).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// The saga after all changes; its revision is one higher, unless nothing of this is to be written.
+    /// The saga after all changes. Its revision is one higher, unless there is no entry to write.
     pub saga: Saga,
-    /// In order.
+    /// The changes in the order in which they apply.
     pub changes: Vec<Change>,
-    /// The trace that the input brought, where it is another one than before.
+    /// The input's trace, if it differs from the saga's.
     pub trace: Option<TraceContext>,
 }
 
 impl Decision {
-    /// The commands that this decision asks for, in order: to be sent also when nothing is to be written.
+    /// Returns the commands to send, in order. Send them even when there is no entry to write.
     pub fn commands(&self) -> impl Iterator<Item = Command> {
         self.changes.iter().filter_map(|change| match change {
             Change::Asked { step, direction, .. } => {
@@ -35,12 +36,15 @@ impl Decision {
         })
     }
 
-    /// The saga, and the entry that its journal is to get; none when this only repeats a question that nobody answers.
+    /// Returns the saga and its journal entry; `None` when the decision only repeats an unanswered
+    /// command.
     ///
-    /// Not to write a repeat loses nothing: the question is written, and every repeat has its id. The saga that the
-    /// journal tells of has asked and awaits an answer, as this one; whoever takes over asks again at once. Only how
-    /// often it was asked, the last fault and the present pause are forgotten. So a question that is asked for ever
-    /// writes a number of lines that grows with the logarithm of the attempts.
+    /// An unwritten repeat loses nothing. The command is already in the journal, every resend has
+    /// its id, and a takeover resends it at once. Only the attempt count, the last fault and the
+    /// current pause are lost.
+    ///
+    /// An indefinitely repeated command therefore writes a number of lines that grows with the
+    /// logarithm of its attempts.
     pub fn into_parts(mut self) -> (Saga, Option<Entry>) {
         self.changes.retain(|change| !is_repeat(&self.saga, change));
         let Decision { saga, changes, trace } = self;
@@ -50,8 +54,8 @@ impl Decision {
     }
 }
 
-/// Whether the change, which led to this saga, says nothing but that a question is still unanswered. An action with a
-/// limit of attempts has no repeats: it is counted how often it was asked.
+/// Returns whether the change only repeats an unanswered command. Actions with limited attempts
+/// have no repeats, because every attempt counts.
 pub(crate) fn is_repeat(saga: &Saga, change: &Change) -> bool {
     let Some(index) = change.step().and_then(|step| saga.definition.index_of(step)) else { return false };
     let state = &saga.steps[index];

@@ -1,4 +1,4 @@
-//! The plan of a saga: plain data, whoever wrote it (the typed builder, YAML, a test).
+//! The definition of a saga: plain data, from the typed builder, YAML or a test.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -16,10 +16,10 @@ mod draw;
 pub use crate::validate::{Error, Problem};
 pub use draw::{mermaid, text};
 
-/// A plan that was validated: the only kind that runs. Reads like its [`Draft`].
+/// A validated definition; only these run. Dereferences to its [`Draft`].
 ///
-/// Deserializing one accepts what an older program stored: rules that came later ([`Problem::is_of_a_later_rule`]) hold
-/// for definitions that are registered, by [`Definition::check`].
+/// Deserialization accepts definitions that an older program stored. Newer rules
+/// ([`Problem::is_of_a_later_rule`]) apply only at registration, in [`Definition::check`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Draft", into = "Draft")]
 pub struct Definition {
@@ -29,8 +29,8 @@ pub struct Definition {
     input_check: InputCheck,
 }
 
-/// The check of a start by business key and input: known to the process that built the definition with the input's
-/// message type, and no part of what the definition says.
+/// The check of a start by business key and input. Only the process that built the definition from
+/// a message type has it; it is not part of the definition's content.
 #[derive(Clone, Default)]
 pub(crate) struct InputCheck(Option<Arc<Check>>);
 
@@ -41,52 +41,53 @@ impl InputCheck {
         InputCheck(Some(Arc::new(check)))
     }
 
-    /// Passes everything where the type is not known.
+    /// Checks a start. Accepts every start if the type is unknown.
     pub fn run(&self, key: &str, input: &Body) -> Result<(), String> {
         self.0.as_ref().map_or(Ok(()), |check| check(key, input))
     }
 }
 
-/// A plan as written, not yet validated.
+/// A definition as written, not yet validated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Draft {
-    /// `checkout`.
+    /// The definition's name, such as `checkout`.
     pub name: Name,
-    /// Raised with every change: the same version with other contents is refused.
+    /// Raised with every change: the same version with other contents is rejected.
     pub version: u32,
-    /// From the start of the saga; when it passes before the pivot was asked, the saga compensates.
+    /// Milliseconds from the saga's start. A saga that passes it before its pivot's command is sent
+    /// compensates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
-    /// The field of the input that holds the business key: a start with another key is refused.
+    /// The field of the input that holds the business key. A start with another key is rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The fields of the input that steps may refer to.
     pub input: Vec<String>,
-    /// In the order in which they were written.
+    /// The steps in the order in which they were written.
     pub steps: Vec<Step>,
 }
 
-/// One place in the plan.
+/// One step of a definition.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
-    /// Unique in the definition.
+    /// A name that is unique in the definition.
     pub name: Name,
-    /// What may happen to it.
+    /// Whether the step is compensatable, the pivot or retriable.
     pub kind: Kind,
-    /// The steps that must be done before this one is asked. Absent: the step written before it.
+    /// The steps that must be done before this one. Absent: the step written before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Vec<Name>>,
-    /// What is asked of whom.
+    /// The command that executes the step.
     pub action: Ask,
-    /// What undoes it: exactly the compensatable steps have one.
+    /// The command that undoes the step. Exactly the compensatable steps have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<Ask>,
     /// The fields of the action's output that later steps may refer to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub yields: Vec<String>,
-    /// How patient the coordinator is.
+    /// Timeout, attempts and pauses of the step's commands.
     #[serde(default)]
     pub patience: Patience,
 }
@@ -95,11 +96,11 @@ pub struct Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Can be undone.
+    /// A step that can be undone.
     Compensatable,
-    /// The point of no return, at most one.
+    /// The point of no return, at most one in a definition.
     Pivot,
-    /// After the pivot: repeated until done.
+    /// A step after the pivot, repeated until it is done.
     Retriable,
 }
 
@@ -107,60 +108,62 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Ask {
-    /// Whose command topic it goes to.
+    /// The participant whose command topic receives the message.
     pub participant: Name,
     /// The message's name: `payment.charge`.
     pub message: Name,
-    /// Field of the message -> where its value comes from.
+    /// Maps each field of the message to the reference that fills it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, Reference>,
 }
 
-/// A source and one field of it: written `input.orderId` or `create-order.totalCents`.
+/// A reference to one field of a source: written `input.orderId` or `create-order.totalCents`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reference {
-    /// The input, or a step whose output is meant.
+    /// The input, or the step whose output holds the field.
     pub source: Source,
-    /// One field, no path.
+    /// The name of a top-level field, not a path.
     pub field: String,
 }
 
-/// Where a value comes from.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// What the saga was started with.
+    /// The input of the saga's start.
     Input,
-    /// What this step's action gave.
+    /// The output of this step's action.
     Step(Name),
 }
 
-/// How long the coordinator waits and how it asks again. Attempts are unlimited unless limited here.
+/// Timeout and retries of a step's commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Patience {
-    /// No answer for this long, counted from the transport's acknowledgement: the outcome is unknown.
+    /// Milliseconds without a reply, counted from the transport's acknowledgement, after which the
+    /// outcome is unknown.
     pub timeout_ms: u64,
-    /// How often a compensatable action is asked before it is given up and compensated. Absent: for ever.
+    /// Attempts of a compensatable action before it is given up and compensated. Absent: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attempts_max: Option<u32>,
-    /// The pause before the second attempt; doubles with each one.
+    /// Milliseconds before the second attempt. The pause doubles with each attempt.
     pub backoff_ms_min: u64,
-    /// The longest pause.
+    /// The longest pause in milliseconds.
     pub backoff_ms_max: u64,
 }
 
 impl Patience {
-    /// No answer for this long after the transport's acknowledgement: the outcome is unknown.
+    /// Returns how long to wait for a reply, counted from the transport's acknowledgement.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
     }
 }
 
-/// What follows from the steps' order, computed once. Steps are numbered as written; sets of steps are bit masks.
+/// The order of the steps, computed once. Steps are numbered as written. Sets of steps are bit
+/// masks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
-    /// Direct predecessors of each step.
+    /// The direct predecessors of each step.
     pub before: Vec<u64>,
     /// All ancestors of each step.
     pub ancestors: Vec<u64>,
@@ -168,7 +171,7 @@ pub struct Graph {
     pub descendants: Vec<u64>,
 }
 
-/// The most steps in one definition: a set of steps is one 64-bit mask.
+/// Maximum number of steps in a definition: a set of steps is one 64-bit mask.
 pub const STEPS_MAX: usize = 64;
 
 impl Deref for Definition {
@@ -180,49 +183,49 @@ impl Deref for Definition {
 }
 
 impl Definition {
-    /// Puts together what validation has found to be right.
+    /// Builds a definition from validated parts.
     pub(crate) fn assemble(draft: Draft, graph: Graph, hash: String) -> Definition {
         Definition { draft, graph, hash, input_check: InputCheck::default() }
     }
 
-    /// The same definition, whose starts meet this check too.
+    /// Adds a check of starts to the definition.
     pub(crate) fn checking(self, input_check: InputCheck) -> Definition {
         Definition { input_check, ..self }
     }
 
-    /// The check of a start by its message type.
+    /// Returns the check of a start by its message type.
     pub(crate) fn input_check(&self) -> &InputCheck {
         &self.input_check
     }
 
-    /// SHA-256 over the canonical JSON, in lower-case hex: what a saga pins.
+    /// Returns the SHA-256 of the canonical JSON in lower-case hex. A saga stores it.
     pub fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// What follows from the order of the steps.
+    /// Returns the order of the steps.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The number of the step with this name.
+    /// Returns the number of the step with this name.
     pub fn index_of(&self, step: &Name) -> Option<usize> {
         self.steps.iter().position(|candidate| candidate.name == *step)
     }
 }
 
 impl Graph {
-    /// The steps that must be done right before this one.
+    /// Iterates over the direct predecessors of a step.
     pub fn directly_before(&self, step: usize) -> impl Iterator<Item = usize> {
         members(self.before[step])
     }
 
-    /// All steps that must be done before this one.
+    /// Iterates over all ancestors of a step.
     pub fn all_before(&self, step: usize) -> impl Iterator<Item = usize> {
         members(self.ancestors[step])
     }
 
-    /// The steps that may be under way while this one is.
+    /// Iterates over the steps that may run concurrently with this one.
     pub fn beside(&self, step: usize) -> impl Iterator<Item = usize> {
         let ordered = self.ancestors[step] | self.descendants[step] | bit(step);
         (0..self.before.len()).filter(move |other| ordered & bit(*other) == 0)
@@ -230,14 +233,14 @@ impl Graph {
 }
 
 impl Default for Patience {
-    /// 30 s to answer, asked again for ever after 0.2 s to 30 s.
+    /// Waits 30 s for a reply and resends indefinitely, after 0.2 s to 30 s.
     fn default() -> Patience {
         Patience { timeout_ms: 30_000, attempts_max: None, backoff_ms_min: 200, backoff_ms_max: 30_000 }
     }
 }
 
 impl Kind {
-    /// `compensatable`, `pivot` or `retriable`.
+    /// Returns `compensatable`, `pivot` or `retriable`.
     pub fn as_str(self) -> &'static str {
         match self {
             Kind::Compensatable => "compensatable",
@@ -265,7 +268,7 @@ impl std::fmt::Debug for InputCheck {
     }
 }
 
-/// All are equal: two definitions that say the same are the same, whoever built them.
+/// All checks are equal: definitions of the same content are equal, with or without a message type.
 impl PartialEq for InputCheck {
     fn eq(&self, _: &InputCheck) -> bool {
         true
@@ -291,7 +294,7 @@ impl TryFrom<String> for Reference {
     type Error = String;
 
     fn try_from(text: String) -> Result<Reference, String> {
-        let wanted = || format!("'{text}' is no reference: write input.FIELD or STEP.FIELD");
+        let wanted = || format!("'{text}' is not a reference: write input.FIELD or STEP.FIELD");
         let (source, field) = text.rsplit_once('.').filter(|(_, field)| !field.is_empty()).ok_or_else(wanted)?;
         let source = match source {
             "input" => Source::Input,

@@ -1,7 +1,7 @@
-//! Open faults: what a step meets again and again while no attempt of it is answered.
+//! Open faults: the faults of a step since its last reply.
 //!
-//! A fault is a delay, so the step is sent again by itself. After a while its faults are shown, with verbs: a person may
-//! know what no retry repairs.
+//! A fault is a delay, and the command is resent automatically. Faults that last are shown to
+//! operators with verbs, because some faults are beyond any retry.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,58 +12,58 @@ use crate::definition::Patience;
 use crate::saga::{Saga, StepState, StepStatus};
 use crate::time::Timestamp;
 
-/// So many faults in a row are shown, once they last.
+/// Number of consecutive faults from which they are shown, once they also last.
 const SHOWN_FROM_COUNT: u32 = 3;
-/// Faults that last for so long are shown.
+/// Duration of consecutive faults after which they are shown.
 const SHOWN_AFTER: Duration = Duration::from_secs(30);
 
-/// What keeps a saga from being stored: its row is locked, or its statement takes too long. Every step that an answer is
-/// awaited of shows it as its own fault.
+/// A failure to store a saga: its row is locked, or its statement takes too long. Every step that
+/// awaits a reply shows it as its own fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageFault {
-    /// The last failure, for people.
+    /// The text of the last failure, for people.
     pub text: String,
-    /// How many attempts to store it failed in a row.
+    /// The number of consecutive failed attempts.
     pub count: u32,
-    /// When the first one failed.
+    /// The time of the first failure.
     pub since: Timestamp,
 }
 
 impl StorageFault {
-    /// From when on it is shown; none while it is too early to tell.
+    /// Returns when the fault becomes visible; `None` after too few failures.
     pub fn shown_from(&self) -> Option<Timestamp> {
         (self.count >= SHOWN_FROM_COUNT).then(|| self.since.plus(SHOWN_AFTER))
     }
 }
 
-/// The faults of one step in its present direction, since its last answer.
+/// The faults of one step in its current direction, since its last reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenFault<'a> {
-    /// The last one, for people.
+    /// The text of the last fault, for people.
     pub text: Cow<'a, str>,
-    /// How many attempts met one. A silence counts.
+    /// The number of attempts that met a fault. A missing reply counts.
     pub count: u32,
-    /// When the first one was met.
+    /// The time of the first fault.
     pub since: Timestamp,
-    /// From when on it is shown; none while it is too early to tell.
+    /// When the fault becomes visible; `None` after too few faults.
     pub shown_from: Option<Timestamp>,
 }
 
 impl OpenFault<'_> {
-    /// Whether people are to see it, and to have verbs for it.
+    /// Returns whether the fault is visible to operators, with verbs.
     pub fn is_shown(&self, now: Timestamp) -> bool {
         self.shown_from.is_some_and(|from| is_shown_from(from, now))
     }
 }
 
-/// Whether a fault that is shown from this moment on is shown now. A moment that is further ahead than any right clock
-/// writes was written by a clock that was ahead: it holds up no person.
+/// Returns whether a fault with this visibility time is visible at `now`. A time too far ahead
+/// comes from a wrong clock and is ignored, so that the fault is visible at once.
 pub fn is_shown_from(from: Timestamp, now: Timestamp) -> bool {
     from <= now || from > now.plus(SHOWN_AFTER)
 }
 
 impl Saga {
-    /// The open fault of a step. A step that was set aside has one, too.
+    /// Returns the open fault of a step. A step that was set aside has one, too.
     pub fn open_fault(&self, step: usize) -> Option<OpenFault<'_>> {
         let (plan, state) = (&self.definition.steps[step], &self.steps[step]);
         if let Some(unstored) = self.unstored.as_deref().filter(|_| state.awaited().is_some()) {
@@ -73,7 +73,7 @@ impl Saga {
         }
         let since = state.faulty_since?;
         if self.cause.is_some() && state.status != StepStatus::Undoing {
-            return None; // it is undone, whatever it met
+            return None; // the step is undone in any case
         }
         let count = state.faults();
         let shown_from = match (state.held, count >= SHOWN_FROM_COUNT) {
@@ -85,7 +85,7 @@ impl Saga {
         Some(OpenFault { text, count, since, shown_from })
     }
 
-    /// From when on people are to see a fault of this saga.
+    /// Returns when the saga's first fault becomes visible.
     pub fn fault_shown_from(&self) -> Option<Timestamp> {
         let faults = (0..self.steps.len()).filter_map(|step| self.open_fault(step));
         faults.filter_map(|fault| fault.shown_from).min()
@@ -93,7 +93,8 @@ impl Saga {
 }
 
 impl StepState {
-    /// Each attempt meets at most one fault, and the last one may be on its way. Attempts outlive a crash, so this does.
+    /// Counts the faults: each attempt meets at most one, and the last may still be on its way.
+    /// Attempts are stored, so the count survives a crash.
     fn faults(&self) -> u32 {
         let is_out = u32::from(self.due.is_some() && !self.backing_off);
         self.attempts.saturating_sub(is_out)

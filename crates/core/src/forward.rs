@@ -1,4 +1,4 @@
-//! Going forward: what can be asked next, and what the answer to an action means.
+//! Forward execution: which steps are next, and how replies to actions are handled.
 
 use crate::decide::{Outlook, Turn, bit};
 use crate::definition::Kind;
@@ -6,8 +6,8 @@ use crate::message::Outcome;
 use crate::planted::{Bug, planted};
 use crate::saga::{Cause, Change, Ignored, Rescue, Saga, Status, StepStatus, Verb};
 
-/// A step is asked when every step before it is settled (done, or passed over by a person) and all that it refers to is
-/// there.
+/// Finds the next steps. A step is ready when every step before it is done or skipped, and every
+/// field that it refers to exists.
 pub(crate) fn outlook(saga: &Saga) -> Outlook {
     let settled = settled(saga);
     let starved = starved(saga);
@@ -34,9 +34,10 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
     }
 }
 
-/// Waiting steps whose turn it is and whose inputs can never come: they refer to the output of a step that a person
-/// passed over or did by hand, or to a field that an output lacks. Asking for that again would give the same stored
-/// answer, so a person has to decide about them too.
+/// Returns the ready steps whose inputs will never exist. They refer to a field that an output
+/// lacks, or to a step that an operator skipped or resolved.
+///
+/// A resend would return the same stored reply, so these steps need a person as well.
 pub(crate) fn starved(saga: &Saga) -> u64 {
     let settled = settled(saga);
     let is_starved = |index: &usize| {
@@ -60,12 +61,13 @@ fn settled(saga: &Saga) -> u64 {
     settled
 }
 
-/// The answer to an action, in whichever direction the saga goes by now. The first success of any attempt counts.
+/// Handles the reply to an action in either direction of the saga. The first success of any attempt
+/// counts.
 pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> Result<(), Ignored> {
     let state = &turn.saga.steps[index];
     match state.status {
         StepStatus::Asked | StepStatus::Unknown => {}
-        // The undo's own reply decides; but what the action gave is worth keeping, for people.
+        // The undo's own reply decides, but the action's output is stored for operators.
         StepStatus::Undoing | StepStatus::UndoFailed => match outcome {
             Outcome::Done(output) if state.output.is_none() => {
                 let step = turn.saga.definition.steps[index].name.clone();

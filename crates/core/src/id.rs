@@ -1,4 +1,4 @@
-//! What things are called: names, the identity of a saga, the key under which a step has its effect.
+//! Names, saga ids and step keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,97 +6,100 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest name, in bytes.
+/// Maximum bytes of a name.
 pub const NAME_BYTES_MAX: usize = 100;
-/// The longest business key, in bytes.
+/// Maximum bytes of a business key.
 pub const KEY_BYTES_MAX: usize = 200;
-/// The longest idempotency key, in bytes.
+/// Maximum bytes of an idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
-/// A complaint quotes no more of a text, in bytes.
+/// Maximum bytes of a text that an error message quotes.
 const QUOTED_BYTES_MAX: usize = 200;
 
 /// The name of a definition, step, participant or message: `charge-payment`, `payment.charge`.
 ///
-/// Lower-case letters, digits, `-` and `.`; begins with a letter. Clones share the text.
+/// Lower-case letters, digits, `-` and `.`, with a letter first. Clones share the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Name(Arc<str>);
 
-/// A saga's identity: definition name and business key, written `checkout:10248`. Clones share the text.
+/// The identity of a saga: definition name and business key, written `checkout:10248`. Clones share
+/// the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SagaId(Arc<str>);
 
-/// Which way a step is done: by its action, or backwards by its compensation.
+/// The direction of a step's command: its action or its compensation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// The step's own local transaction.
+    /// Executes the step's own local transaction.
     Action,
-    /// What undoes it.
+    /// Undoes the action.
     Compensation,
 }
 
-/// Under this key a step has at most one effect: saga, step, direction and generation.
+/// The key under which a step takes effect at most once: saga, step, direction and generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepKey {
-    /// The saga that asks.
+    /// The saga that sends the command.
     pub saga: SagaId,
     /// The step's name in the definition.
     pub step: Name,
-    /// Action or compensation.
+    /// Whether the key is that of the action or of the compensation.
     pub direction: Direction,
-    /// 1, and one more with every operator's retry of a stored refusal.
+    /// 1, plus one for each operator's retry of a stored refusal.
     pub generation: u32,
 }
 
-/// A text that is no name, key or identity.
+/// A text that is not a valid name, key or id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Not a [`Name`].
-    #[error("'{0}' is no name: use a-z, 0-9, '-' and '.', a letter first, at most {NAME_BYTES_MAX} bytes")]
+    #[error("'{0}' is not a name: use a-z, 0-9, '-' and '.', a letter first, at most {NAME_BYTES_MAX} bytes")]
     Name(String),
     /// Not a business key.
-    #[error("'{0}' is no business key: use 1 to {KEY_BYTES_MAX} bytes without control characters")]
+    #[error("'{0}' is not a business key: use 1 to {KEY_BYTES_MAX} bytes without control characters")]
     Key(String),
-    /// A business key that no address can name: a path with it leads elsewhere.
-    #[error("'{0}' is no business key: in the path of an address it means another page")]
+    /// A business key that no URL can address: it is a path segment with a special meaning.
+    #[error("'{0}' is not a business key: as a URL path segment it means another page. Use another key")]
     Dots(String),
     /// Not an idempotency key.
-    #[error("'{0}' is no idempotency key: use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters")]
+    #[error("'{0}' is not an idempotency key: use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters")]
     Idempotency(String),
     /// Not a [`SagaId`].
-    #[error("'{0}' is no saga id: write DEFINITION:KEY, like checkout:10248")]
+    #[error("'{0}' is not a saga id: write DEFINITION:KEY, like checkout:10248")]
     Saga(String),
 }
 
 impl Name {
-    /// Checks `text` and keeps it.
+    /// Parses a name.
     pub fn new(text: &str) -> Result<Name, Malformed> {
         check_name(text)?;
         Ok(Name(Arc::from(text)))
     }
 
-    /// The text.
+    /// Returns the name's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl SagaId {
-    /// The saga of `definition` with this business key.
+    /// Builds the id of `definition`'s saga with this business key.
     pub fn new(definition: &Name, key: &str) -> Result<SagaId, Malformed> {
         check_key(key)?;
-        check_dots(key)?; // what is stored already stays readable by its whole id
+        check_dots(key)?; // parsing a whole id skips this check: stored ids must stay readable
         Ok(SagaId(Arc::from(format!("{definition}:{key}"))))
     }
 
-    /// Every saga that a person may mean by a text, at least one: the saga with this id, and the one of `definition` with
-    /// this business key. A key may hold colons, so `a:b` has both readings, and `2024:17` only the second. The first
-    /// one that exists is meant.
+    /// Returns every id that a text may mean, at least one: the text as an id, then as a business
+    /// key of `definition`.
+    ///
+    /// A key may hold colons, so `a:b` has both readings, and `2024:17` only the second. Callers
+    /// take the first saga that exists.
     ///
     /// # Errors
-    /// The text is neither: it is empty, too long, or holds control characters.
+    /// The text is empty, too long, or holds control characters.
     pub fn readings(text: &str, definition: &Name) -> Result<Vec<SagaId>, Malformed> {
         let by_key = SagaId::new(definition, text);
         match text.parse::<SagaId>() {
@@ -105,17 +108,17 @@ impl SagaId {
         }
     }
 
-    /// `checkout:10248`.
+    /// Returns the whole id, such as `checkout:10248`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The definition's name, `checkout`.
+    /// Returns the definition's name, such as `checkout`.
     pub fn definition(&self) -> &str {
         self.split().0
     }
 
-    /// The business key, `10248`.
+    /// Returns the business key, such as `10248`.
     pub fn key(&self) -> &str {
         self.split().1
     }
@@ -126,7 +129,8 @@ impl SagaId {
 }
 
 impl StepKey {
-    /// `checkout:10248/charge-payment/action/1`: the id of the command, however often it is sent.
+    /// Returns the command's id, such as `checkout:10248/charge-payment/action/1`. Every resend has
+    /// the same id.
     pub fn command_id(&self) -> String {
         format!("{}/{}/{}/{}", self.saga, self.step, self.direction, self.generation)
     }
@@ -155,18 +159,18 @@ fn check_key(key: &str) -> Result<(), Malformed> {
     if sound { Ok(()) } else { Err(Malformed::Key(quoted(key))) }
 }
 
-/// Refuses `.` and `..`: no percent-encoding keeps them from being a step in a path.
+/// Rejects `.` and `..`: even percent-encoded, URL parsers resolve them as path segments.
 pub fn check_dots(key: &str) -> Result<(), Malformed> {
     if [".", ".."].contains(&key) { Err(Malformed::Dots(key.to_owned())) } else { Ok(()) }
 }
 
-/// Checks a client's own key for a request: the same for every door.
+/// Checks a client's idempotency key. Every interface applies the same rule.
 pub fn check_idempotency_key(key: &str) -> Result<(), Malformed> {
     let sound = !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !key.chars().any(char::is_control);
     if sound { Ok(()) } else { Err(Malformed::Idempotency(quoted(key))) }
 }
 
-/// The text, or its beginning: what comes in may be of any length.
+/// Returns at most `QUOTED_BYTES_MAX` bytes of a text.
 fn quoted(text: &str) -> String {
     let beginning = &text[..text.floor_char_boundary(QUOTED_BYTES_MAX)];
     if beginning.len() < text.len() { format!("{beginning}...") } else { text.to_owned() }
@@ -193,7 +197,7 @@ impl FromStr for Direction {
 }
 
 impl Direction {
-    /// `action` or `compensation`, as in headers and tables.
+    /// Returns `action` or `compensation`, as in headers and tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Direction::Action => "action",
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_an_id_or_a_key_and_may_be_both() {
+    fn a_text_may_be_read_as_an_id_and_as_a_key() {
         assert_eq!(readings("10248"), ["checkout:10248"]);
         assert_eq!(readings("2024:17"), ["checkout:2024:17"]);
         assert_eq!(readings("a:b"), ["a:b", "checkout:a:b"]);
@@ -267,14 +271,14 @@ mod tests {
         assert_eq!(readings("a:"), ["checkout:a:"]);
         assert_eq!(readings("No:colon"), ["checkout:No:colon"]);
         let longest = format!("checkout:{}", "k".repeat(KEY_BYTES_MAX));
-        assert_eq!(readings(&longest), [longest.as_str()], "it is too long for a key");
+        assert_eq!(readings(&longest), [longest.as_str()], "the whole id is too long to be a key");
         for bad in ["", "a\0b", "a:\n", &"k".repeat(KEY_BYTES_MAX + 1)] {
             assert!(SagaId::readings(bad, &Name::new("checkout").unwrap()).is_err(), "{bad:?}");
         }
     }
 
     #[test]
-    fn an_id_comes_back_from_its_text_whatever_printable_letter_its_key_holds() {
+    fn an_id_with_any_printable_character_survives_a_round_trip() {
         let definition = Name::new("checkout").unwrap();
         for letter in (' '..='~').chain('\u{a0}'..='\u{2ff}').chain(['日', '😀', '\u{feff}', '\u{10ffff}']) {
             for key in [format!("{letter}:"), format!("k{letter}9"), format!("{letter}{letter}:")] {
@@ -288,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_quotes_the_beginning_of_a_long_text_only() {
+    fn an_error_quotes_only_the_beginning_of_a_long_text() {
         let endless = "ä".repeat(50_000);
         let check = |malformed: Malformed| {
             let text = malformed.to_string();

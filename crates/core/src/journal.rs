@@ -1,4 +1,4 @@
-//! A saga's journal: what changed, line by line. A saga is the fold of it, and nothing else holds the state.
+//! The journal of a saga: its changes, line by line. A saga's state is the fold of its journal.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,113 +9,86 @@ use crate::saga::{Cause, Rescue};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
-/// One line of a saga's journal: what came, and what changed by it.
+/// One line of a saga's journal: the changes that one input made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// The saga's revision after this entry; the first is 1.
     pub revision: u64,
-    /// When it was decided.
+    /// The time of the decision.
     pub at: Timestamp,
-    /// In order.
+    /// The changes in the order in which they apply.
     pub changes: Vec<Change>,
-    /// The trace that the saga's commands belong to from here on, where this input brought another one.
+    /// The trace of the saga's commands from this entry on, if this input changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
 }
 
 /// One change of a saga's state. [`crate::apply`] holds the table of legal ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names of common fields say it")]
 #[serde(rename_all = "camelCase")]
 pub enum Change {
-    /// The saga began.
-    Started {
-        /// What it was started with.
-        input: Body,
-    },
-    /// The step was asked, by its action or its compensation. What is asked again counts an attempt.
+    /// The saga started.
+    Started { input: Body },
+    /// A command was sent to the step's participant, the first time or again.
     Asked {
-        /// Which step.
         step: Name,
-        /// Which way.
         direction: Direction,
-        /// How often it was asked this way, this time included.
+        /// The number of sends in this direction, including this one.
         attempt: u32,
-        /// When the answer is overdue, if the transport acknowledges the command at once.
+        /// When the reply is overdue, if the transport acknowledges the command at once.
         due: Timestamp,
     },
-    /// The action holds.
-    Done {
-        /// Which step.
-        step: Name,
-        /// What it gave.
-        output: Body,
-    },
-    /// The action was refused.
-    Refused {
-        /// Which step.
-        step: Name,
-        /// The no.
-        refusal: Refusal,
-    },
-    /// The participant met a fault; asked again at `due`, or not at all when the action is given up.
+    /// The action succeeded.
+    Done { step: Name, output: Body },
+    /// The participant refused the action.
+    Refused { step: Name, refusal: Refusal },
+    /// The participant met a fault.
     Faulted {
-        /// Which step.
         step: Name,
-        /// What it said.
+        /// The participant's description of the fault.
         fault: String,
-        /// The next attempt; none for an action that is given up.
+        /// The time of the next attempt; `None` if the action is given up.
         due: Option<Timestamp>,
     },
-    /// No answer came in time, or none is waited for any longer; asked again at `due`, or not at all.
+    /// No reply arrived in time, or the saga no longer waits for it.
     Silent {
-        /// Which step.
         step: Name,
-        /// The next attempt; none for an action that is given up.
+        /// The time of the next attempt; `None` if the action is given up.
         due: Option<Timestamp>,
     },
-    /// What came of the step cannot be stored: it is held until a person decides, or until an answer comes after all.
+    /// The step's result cannot be stored. The step waits for an operator or a late reply.
     SetAside {
-        /// Which step.
         step: Name,
-        /// Which way it was asked.
         direction: Direction,
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
-    /// The compensation holds.
-    Undone {
-        /// Which step.
-        step: Name,
-    },
-    /// The compensation was refused.
-    UndoRefused {
-        /// Which step.
-        step: Name,
-        /// The no.
-        refusal: Refusal,
-    },
-    /// The saga turned back.
+    /// The compensation succeeded.
+    Undone { step: Name },
+    /// The participant refused the compensation.
+    UndoRefused { step: Name, refusal: Refusal },
+    /// The saga turned back: from here on it compensates.
     TurnedBack {
-        /// Why.
         cause: Cause,
-        /// What the person who cancelled it says, if that is why.
+        /// The reason that an operator gave for a cancellation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// An operator decided about a step.
+    /// An operator decided a step.
     Rescued(Rescue),
-    /// Nothing can go on without a person.
+    /// The saga cannot continue without a person.
     Stuck,
-    /// Going on after `Stuck`, in the direction it had.
+    /// A stuck saga continues in its previous direction.
     Resumed,
     /// Every step is done.
     Completed,
-    /// Everything is undone.
+    /// Every owed undo is done.
     Compensated,
 }
 
 impl Change {
-    /// The step that it is about; none when it is about the saga as a whole.
+    /// Returns the step that the change names; `None` if it concerns the whole saga.
     pub fn step(&self) -> Option<&Name> {
         match self {
             Change::Asked { step, .. } | Change::Done { step, .. } | Change::Refused { step, .. } => Some(step),
@@ -128,7 +101,7 @@ impl Change {
         }
     }
 
-    /// `asked`, `done`, `turnedBack`: as in the journal.
+    /// Returns the change's name in the journal, such as `asked` or `turnedBack`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Change::Started { .. } => "started",

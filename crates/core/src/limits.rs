@@ -1,53 +1,53 @@
-//! What other systems take as a name. A name is checked before that system sees it: some of them cut a long one silently.
+//! The limits of other systems on names. A name is checked before the system sees it: some truncate
+//! a long name silently.
 //!
-//! Headers and file names hold nothing but [`Name`](crate::Name)s and business keys, which are bounded far below what
-//! Kafka, HTTP and file systems take.
+//! Headers and file names hold only [`Name`](crate::Name)s and business keys. Those are far shorter
+//! than the limits of Kafka, HTTP and file systems.
 
 use std::fmt;
 
-/// What a name of ours is in another system.
+/// The use of a name in another system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExternalName {
-    /// A schema of PostgreSQL, which cuts a longer one: two of them become one.
+    /// A PostgreSQL schema. PostgreSQL truncates a longer name, so two schemas can become one.
     Schema,
-    /// What a connection is called in PostgreSQL, which cuts a longer one.
+    /// The name of a PostgreSQL connection. PostgreSQL truncates a longer one.
     Application,
-    /// A topic of Kafka.
+    /// A Kafka topic.
     Topic,
-    /// A group of consumers in Kafka.
+    /// A Kafka consumer group.
     Group,
-    /// A client of Kafka.
+    /// A Kafka client.
     Client,
-    /// A member of a group that keeps its name after a restart.
+    /// A static member of a Kafka consumer group, which has the same name after a restart.
     Member,
 }
 
-/// A name that another system does not take, or takes for another one.
+/// A name that another system rejects or truncates.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{name}' is no name for {kind}: {why}")]
+#[error("'{name}' is not a name for {kind}: {why}")]
+#[expect(missing_docs, reason = "the message names the fields")]
 pub struct UnfitName {
-    /// The name.
     pub name: String,
-    /// What it was to be.
     pub kind: ExternalName,
     /// The violated limit, as a sentence.
     pub why: String,
 }
 
 impl ExternalName {
-    /// The longest name, in bytes.
+    /// Returns the maximum bytes of a name.
     pub const fn bytes_max(self) -> usize {
         match self {
             ExternalName::Schema | ExternalName::Application => 63,
             ExternalName::Topic | ExternalName::Member => 249,
-            ExternalName::Group | ExternalName::Client => i16::MAX as usize, // a text in Kafka's protocol
+            ExternalName::Group | ExternalName::Client => i16::MAX as usize, // a string's length in Kafka
         }
     }
 
-    /// Checks a name.
+    /// Checks a name for this use.
     ///
     /// # Errors
-    /// The name is empty, too long, reserved, or holds letters that the system does not take.
+    /// The name is empty, too long, reserved, or holds characters that the system rejects.
     pub fn check(self, name: &str) -> Result<(), UnfitName> {
         let unfit = |why: String| Err(UnfitName { name: beginning(name), kind: self, why });
         let (bytes, most) = (name.len(), self.bytes_max());
@@ -55,7 +55,7 @@ impl ExternalName {
             return unfit("it is empty".to_owned());
         }
         if bytes > most {
-            return unfit(format!("it has {bytes} bytes, and at most {most} bytes are taken"));
+            return unfit(format!("it has {bytes} bytes: use at most {most} bytes"));
         }
         if name.chars().any(char::is_control) {
             return unfit("it holds a control character".to_owned());
@@ -66,7 +66,7 @@ impl ExternalName {
             ExternalName::Topic if !name.bytes().all(of_topic) => {
                 unfit("use a-z, A-Z, 0-9, '.', '_' and '-'".to_owned())
             }
-            ExternalName::Topic if matches!(name, "." | "..") => unfit("it is a place in a file system".to_owned()),
+            ExternalName::Topic if matches!(name, "." | "..") => unfit("it means a folder in a file system".to_owned()),
             ExternalName::Schema
             | ExternalName::Application
             | ExternalName::Topic
@@ -90,7 +90,7 @@ impl fmt::Display for ExternalName {
     }
 }
 
-/// As much of a name as a message quotes.
+/// Returns at most 300 bytes of a name, for error messages.
 fn beginning(name: &str) -> String {
     let quoted = &name[..name.floor_char_boundary(300)];
     if quoted.len() < name.len() { format!("{quoted}...") } else { name.to_owned() }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_taken_up_to_the_limit_and_no_further() {
+    fn a_name_is_accepted_up_to_the_limit() {
         for (place, most) in [
             (ExternalName::Schema, 63),
             (ExternalName::Topic, 249),
@@ -112,12 +112,12 @@ mod tests {
             let why = place.check(&"n".repeat(most + 1)).unwrap_err().to_string();
             assert!(why.contains(&format!("at most {most} bytes")), "{why}");
         }
-        assert!(ExternalName::Schema.check(&"é".repeat(32)).is_err(), "bytes count, and not letters");
+        assert!(ExternalName::Schema.check(&"é".repeat(32)).is_err(), "the limit counts bytes, not characters");
         assert_eq!(ExternalName::Schema.check(&"é".repeat(31)), Ok(()));
     }
 
     #[test]
-    fn a_name_that_the_system_reserves_or_cannot_hold_is_refused() {
+    fn a_reserved_or_illegal_name_is_rejected() {
         for (place, name) in [
             (ExternalName::Schema, ""),
             (ExternalName::Schema, "pg_order"),

@@ -1,4 +1,4 @@
-//! The messages that the coordinator and the participants exchange. How they look on the wire is the transport's affair.
+//! The messages between coordinator and participants. The transport defines their wire format.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,129 +7,138 @@ use crate::id::{Name, SagaId, StepKey};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
-/// Asks a participant to carry out an action or a compensation.
+/// A request to a participant to execute an action or a compensation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Command {
-    /// Saga, step, direction and generation: the barrier's key, and the source of the message id.
+    /// Saga, step, direction and generation: the barrier's key and the source of the message id.
     pub key: StepKey,
-    /// The definition's version that the saga runs by.
+    /// The version of the saga's definition.
     pub version: u32,
-    /// Which try this is, from 1; only for people: nothing depends on it.
+    /// The attempt's number, from 1, for people. No code depends on it.
     pub attempt: u32,
-    /// The participant, whose command topic it goes to.
+    /// The participant whose command topic receives the command.
     pub participant: Name,
-    /// What is asked: `payment.charge`. A registry maps it to a handler.
+    /// The message's name, such as `payment.charge`. A registry maps it to a handler.
     pub name: Name,
-    /// The fields of the message. A compensation finds its action's output in the barrier, not here.
+    /// The fields of the message. A compensation reads its action's output from the barrier
+    /// instead.
     pub body: Body,
-    /// Where the reply goes; echoed by the participant.
+    /// The topic and partition of the reply, echoed by the participant.
     pub reply_to: ReplyTo,
-    /// After this moment a participant may skip the command silently: only on actions of compensatable steps with
-    /// unlimited attempts, and only the first time they are asked, so that clocks that differ cost time and never
-    /// progress. Every send stamps it.
+    /// The moment after which a participant may skip the command silently. Every send sets it anew.
+    ///
+    /// Only the first attempt of a compensatable action with unlimited attempts has one. Differing
+    /// clocks thus cost time, but never block a saga.
     pub expires_at: Option<Timestamp>,
-    /// The trace that it belongs to.
+    /// The trace of the command.
     pub trace: Option<TraceContext>,
 }
 
-/// A topic and one partition of it.
+/// A topic and one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyTo {
-    /// The reply topic, `sagamore.replies`.
+    /// The reply topic, such as `sagamore.replies`.
     pub topic: String,
-    /// The partition, chosen when the saga starts.
+    /// The partition, chosen at the saga's start.
     pub partition: u32,
 }
 
-/// Answers one command.
+/// The answer to one command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
-    /// The key of the command that is answered.
+    /// The key of the answered command.
     pub key: StepKey,
-    /// What came of it.
+    /// The result of the command.
     pub outcome: Outcome,
-    /// The trace that it belongs to.
+    /// The trace of the reply.
     pub trace: Option<TraceContext>,
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It holds. The body is the step's output: all that later steps and its own undo need.
+    /// Success. The body is the step's output: the input of later steps and of its own undo.
     Done(Body),
-    /// The business says no. Stored, final, never retried by itself.
+    /// A business refusal. Stored, final, never retried automatically.
     Refused(Refusal),
-    /// Something broke; nothing was stored, and nothing happened. Ask again later.
+    /// A technical failure. Nothing was stored and nothing took effect, so the command is resent
+    /// later.
     Fault(String),
 }
 
-/// A participant's no.
+/// A participant's refusal of a command.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Stable, for programs: `not-enough-money`.
+    /// A stable code for programs, such as `not-enough-money`.
     pub code: String,
-    /// For people.
+    /// A message for people.
     pub message: String,
 }
 
-/// Tells what happened: one link of a chain.
+/// A statement that something happened: one link of a chain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The chain, the reaction that tells it, and whether it did something or undid it: the key of the barrier's row.
+    /// The chain, the reaction that emits the event, and the direction: the key of the barrier's
+    /// row.
     pub key: StepKey,
-    /// The plan's version that the chain runs by.
+    /// The version of the chain's plan.
     pub version: u32,
-    /// What happened, and the topic that tells of it: `payment.success`.
+    /// The event's name, which is also its topic, such as `payment.success`.
     pub name: Name,
-    /// The id of the event that led to this one; none for the one that began the chain.
+    /// The id of the event that caused this one; `None` for a chain's first event.
     pub causation: Option<String>,
-    /// How many events led to this one: 0 for the one that began the chain. Causal order goes by it, never by time.
+    /// The number of events before this one in the chain of causes, from 0. It defines the causal
+    /// order; time does not.
     pub hop: u32,
-    /// When it was told first, by the clock of who tells it.
+    /// The time of the first emission, by the emitting service's clock.
     pub at: Timestamp,
-    /// What there is to say.
+    /// The event's payload.
     pub body: Body,
-    /// The trace that it belongs to.
+    /// The trace of the event.
     pub trace: Option<TraceContext>,
 }
 
-/// Told to participants now and then, so that they can forget what will never be asked again: all sagas that started
-/// before one moment had ended before another one, but these.
+/// A periodic message to participants that lets them remove old barrier rows. All sagas that
+/// started before `started_before` had ended before `ended_before`, except `but`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Horizon {
-    /// The first moment, so early that what a participant stamped before it belongs to a saga that started before it,
-    /// whatever their clocks show.
+    /// An exclusive upper bound of the sagas' starts.
+    ///
+    /// It allows for differing clocks: any row stamped earlier by a participant belongs to a saga
+    /// that started earlier.
     pub started_before: Timestamp,
-    /// The second moment, by the clock of who tells it.
+    /// The moment before which the sagas had ended, by the publisher's clock.
     pub ended_before: Timestamp,
-    /// Sagas that started before this moment are not meant: who tells it may never have heard of them.
+    /// An inclusive lower bound of the sagas' starts. The publisher may not know sagas that started
+    /// earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_from: Option<Timestamp>,
-    /// The definitions, or plans, whose sagas are meant. Of others it says nothing.
+    /// The definitions or plans that the horizon covers. It states nothing about others.
     pub definitions: Vec<Name>,
-    /// The sagas that have not ended, or have done so since.
+    /// Sagas that have not ended, or ended only after `ended_before`.
     pub but: Vec<SagaId>,
 }
 
-/// A participant's answer to a horizon: of the sagas that were meant, its barrier holds nothing from before this moment.
+/// A participant's answer to a horizon. Of the covered sagas, its barrier has no rows from before
+/// this moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {
-    /// Who answers.
+    /// The participant that answers.
     pub participant: Name,
-    /// The horizon's first moment.
+    /// The horizon's `started_before`.
     pub before: Timestamp,
 }
 
-/// Codes of the refusals that the SDK itself returns. `#[derive(Refusal)]` rejects them.
+/// Codes of the SDK's own refusals. `#[derive(Refusal)]` rejects them.
 pub mod code {
-    /// The action arrived after its compensation: it will never run.
+    /// The action arrived after its compensation, and will never run.
     pub const ALREADY_COMPENSATED: &str = "already-compensated";
-    /// The body cannot be read as the message that the name promises.
+    /// The body does not deserialize into the named message.
     pub const UNDECODABLE: &str = "undecodable";
-    /// The chain's deadline passed before the pivot had acted: it never will.
+    /// The chain's deadline passed before the pivot acted. The pivot will never act.
     pub const OVERDUE: &str = "overdue";
-    /// The chain ended before the reaction had run: it never will.
+    /// The chain ended before the reaction ran. The reaction will never run.
     pub const ENDED: &str = "ended";
     /// A newer generation of the same step has arrived.
     pub const SUPERSEDED: &str = "superseded";
@@ -137,7 +146,8 @@ pub mod code {
     pub(super) const ALL: [&str; 5] = [ALREADY_COMPENSATED, UNDECODABLE, OVERDUE, ENDED, SUPERSEDED];
 }
 
-/// Whether a code belongs to the SDK. A constant, so that the derive can check it.
+/// Returns whether a code belongs to the SDK. A `const fn`, because the derive evaluates it at
+/// compile time.
 #[doc(hidden)]
 pub const fn is_reserved(code: &str) -> bool {
     let mut index = 0;
@@ -151,44 +161,48 @@ pub const fn is_reserved(code: &str) -> bool {
 }
 
 impl Command {
-    /// `checkout:10248/charge-payment/action/1`: the same however often it is sent.
+    /// Returns the command's id, such as `checkout:10248/charge-payment/action/1`. Every resend has
+    /// the same id.
     pub fn id(&self) -> String {
         self.key.command_id()
     }
 
-    /// The saga that asks.
+    /// Returns the saga that sends the command.
     pub fn saga(&self) -> &SagaId {
         &self.key.saga
     }
 }
 
 impl Reply {
-    /// The command's id with `/reply` behind it: a stored reply that is sent again has the same id.
+    /// Returns the command's id followed by `/reply`. A stored reply that is resent has the same
+    /// id.
     pub fn id(&self) -> String {
         format!("{}/reply", self.key.command_id())
     }
 }
 
 impl Event {
-    /// `shop:10248/charge/action/1/payment.success`: the same however often it is sent.
+    /// Returns the event's id, such as `shop:10248/charge/action/1/payment.success`. Every resend
+    /// has the same id.
     pub fn id(&self) -> String {
         format!("{}/{}", self.key.command_id(), self.name)
     }
 
-    /// The chain.
+    /// Returns the id of the chain.
     pub fn chain(&self) -> &SagaId {
         &self.key.saga
     }
 }
 
 impl Refusal {
-    /// A refusal with a stable `code` and a `message` for people.
+    /// Builds a refusal with a stable `code` and a `message` for people.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Refusal {
         Refusal { code: code.into(), message: message.into() }
     }
 }
 
-/// A value that a handler can refuse with: a type with `#[derive(Refusal)]`, a [`Refusal`], or [`Never`].
+/// A type that a handler can refuse with: one with `#[derive(Refusal)]`, a [`Refusal`], or
+/// [`Never`].
 ///
 /// ```
 /// # extern crate sagamore_core as sagamore;
@@ -206,7 +220,7 @@ impl Refusal {
 /// let refusal = Declined::Unknown("VINET".into()).into_refusal();
 /// assert_eq!(refusal, Refusal::new("unknown-customer", "VINET has no account"));
 /// ```
-/// The code is part of the protocol and has to be written down. The name of a variant is not:
+/// The code is part of the protocol and must be explicit. The variant's name is not a code:
 /// ```compile_fail
 /// # extern crate sagamore_core as sagamore;
 /// #[derive(Debug, sagamore::Refusal)]
@@ -215,7 +229,7 @@ impl Refusal {
 ///     NotEnoughMoney, // `NotEnoughMoney` has no refusal code: write `#[refusal(code = "..")]` above it
 /// }
 /// ```
-/// Codes of the SDK itself are reserved:
+/// The SDK's own codes are reserved:
 /// ```compile_fail,E0080
 /// # extern crate sagamore_core as sagamore;
 /// #[derive(Debug, sagamore::Refusal)]
@@ -227,11 +241,11 @@ impl Refusal {
     note = "write `#[derive(Refusal)]` on it, and `#[refusal(code = \"..\")]` above each variant"
 )]
 pub trait IntoRefusal {
-    /// The refusal as it is stored and sent.
+    /// Converts the value into the refusal that is stored and sent.
     fn into_refusal(self) -> Refusal;
 }
 
-/// The refusal of a handler that cannot refuse.
+/// The refusal type of a handler that never refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Never {}
 
@@ -319,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_stays_what_it_is() {
+    fn a_refusal_converts_into_itself() {
         check(Refusal::new("out-of-stock", "none left"), "out-of-stock", "none left");
         assert!(None::<Impossible>.map(IntoRefusal::into_refusal).is_none());
     }

@@ -1,7 +1,9 @@
-//! The plan of a choreography: which service reacts to which events of a chain, with what, and what undoes it.
+//! The plan of a choreography: which service reacts to which events of a chain, what it emits, and
+//! what undoes it.
 //!
-//! Plain data, whoever wrote it (the builder, YAML, a test). [`check`] says what is wrong with it before anything
-//! runs, [`Chain`] follows one chain by the events that were seen, [`mermaid`] and [`text`] draw it.
+//! A plan is plain data, from the builder, YAML or a test. [`check`] finds its problems before a
+//! chain runs. [`Chain`] follows one chain by its observed events. [`mermaid`] and [`text`] draw a
+//! plan.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -45,119 +47,124 @@ pub use table::Row;
 pub use tree::Branch;
 pub use waits::Wait;
 
-/// The most reactions in one plan, the start included: a set of them is one 64-bit mask.
+/// Maximum number of reactions in a plan, including the start: a set of them is one 64-bit mask.
 pub const REACTIONS_MAX: usize = 64;
-/// The most events in one plan: a set of them is one 128-bit mask.
+/// Maximum number of events in a plan: a set of them is one 128-bit mask.
 pub const EVENTS_MAX: usize = 128;
 
-/// Who reacts to what, in one version.
+/// One version of a choreography: its start and its reactions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
-    /// `shop`.
+    /// The plan's name, such as `shop`.
     pub name: Name,
-    /// Raised with every change: the same version with other contents is refused.
+    /// Raised with every change: the same version with other contents is rejected.
     pub version: u32,
-    /// How long a chain may take from its start; then it is overdue. An undo may take as long, from its failure.
+    /// Milliseconds from a chain's start until it is overdue, and from a failure until its undos
+    /// are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
-    /// Emitted when a chain is overdue, for the pivot's owner alone: in one transaction it gives the pivot up for ever
-    /// and emits the first of its failures; or the pivot has acted, and it emits again what it emitted.
+    /// The event that is emitted when a chain is overdue. Only the pivot's service reacts to it.
+    ///
+    /// In one transaction it gives the pivot up and emits the pivot's first failure. If the pivot
+    /// has acted, it emits the pivot's event again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overdue: Option<Name>,
-    /// What begins a chain.
+    /// The start of each chain.
     pub begins: Start,
-    /// In the order in which they were written.
+    /// The reactions in the order in which they were written.
     pub reactions: Vec<Reaction>,
 }
 
-/// What begins a chain: asked for from outside, and never refused once the chain exists.
+/// The start of a chain. A client requests it, and it is never refused once the chain exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Start {
-    /// `create`; unique among the reactions.
+    /// A name that is unique among the reactions, such as `create`.
     pub name: Name,
-    /// Who does it.
+    /// The service that executes the start.
     pub service: Name,
-    /// `order.created`.
+    /// The event that the start emits, such as `order.created`.
     pub event: Name,
-    /// What takes it back.
+    /// The undo of the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,
 }
 
-/// What a service does, once in a chain, when all events that it waits for are there.
+/// A step of one service, executed once per chain when all events that it waits for have arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reaction {
-    /// `charge`; unique in the plan.
+    /// A name that is unique in the plan, such as `charge`.
     pub name: Name,
-    /// Who does it.
+    /// The service that executes the reaction.
     pub service: Name,
-    /// All of these must be there, in whatever order they come.
+    /// The events that must all have arrived, in any order.
     pub on: Vec<Name>,
-    /// It is done, and one of these says so. None: nobody is told.
+    /// The success events, of which the reaction emits one. Empty: it emits none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub emits: Vec<Name>,
-    /// It was refused, nothing was done, and one of these says so.
+    /// The failure events. A refused reaction does nothing and emits one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fails: Vec<Name>,
-    /// What takes it back.
+    /// The undo of the reaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Undo>,
-    /// It never runs once one of these is there, unless it has; nobody is told. What waits for it need not wait on.
+    /// The reaction never runs after one of these events and emits nothing then. Reactions that
+    /// wait for it need not wait on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never_after: Vec<Name>,
-    /// The point of no return, at most one: what comes after it neither fails nor is undone.
+    /// Marks the point of no return, at most one. Later reactions neither fail nor are undone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pivot: bool,
 }
 
-/// What takes a reaction back. It emits its event exactly once, also when there is nothing to undo; when it comes
-/// before the reaction, the reaction never runs.
+/// The undo of a reaction. It emits its event exactly once, also when there is nothing to undo. An
+/// undo that arrives before its reaction prevents the reaction from ever running.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Undo {
-    /// Any one of these events triggers it.
+    /// The events of which any one triggers the undo.
     pub on: Vec<Name>,
-    /// `payment.refunded`.
+    /// The event that the undo emits, such as `payment.refunded`.
     pub emits: Name,
 }
 
-/// The start or a reaction, seen alike.
+/// A uniform view of the start or a reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
-    /// What it is called.
+    /// The name of the start or reaction.
     pub name: &'a Name,
-    /// Who does it.
+    /// The service that executes it.
     pub service: &'a Name,
-    /// All of these must be there; none for the start.
+    /// The events that must all have arrived; empty for the start.
     pub on: &'a [Name],
-    /// One of these says that it is done.
+    /// The success events, of which it emits one.
     pub emits: &'a [Name],
-    /// One of these says that it was refused.
+    /// The failure events, of which it emits one when refused.
     pub fails: &'a [Name],
-    /// What takes it back.
+    /// The undo, if it has one.
     pub undo: Option<&'a Undo>,
-    /// It never runs once one of these is there.
+    /// The events after any of which it never runs.
     pub never_after: &'a [Name],
     /// Whether it is the point of no return.
     pub pivot: bool,
 }
 
-/// What an event of a plan tells.
+/// The meaning of a plan's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Something was done.
+    /// A reaction succeeded.
     Success,
-    /// Something was refused, or given up.
+    /// A reaction was refused or given up.
     Failure,
-    /// Something was taken back, or there was nothing to take back.
+    /// A reaction was undone, or had nothing to undo.
     Undone,
 }
 
 impl Plan {
-    /// SHA-256 over the canonical JSON, in lower-case hex. What is waited for is a set; all else counts as written.
+    /// Returns the SHA-256 of the canonical JSON in lower-case hex. Awaited events count as sets.
+    /// All other lists keep their order.
     pub fn hash(&self) -> String {
         let mut lowered = self.clone();
         let undos = lowered.reactions.iter_mut().filter_map(|reaction| reaction.undo.as_mut());
@@ -168,17 +175,18 @@ impl Plan {
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The start, then the reactions in the order in which they were written.
+    /// Iterates over the start, then the reactions in the order in which they were written.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         std::iter::once(self.begins.part()).chain(self.reactions.iter().map(Reaction::part))
     }
 
-    /// Who emits an event, and what it tells. None: nobody, or only the deadline.
+    /// Returns the part that emits an event, and the event's role; `None` for an unknown event and
+    /// the deadline event.
     pub fn emitter(&self, event: &Name) -> Option<(Part<'_>, Role)> {
         self.parts().find_map(|part| part.role(event).map(|role| (part, role)))
     }
 
-    /// The point of no return.
+    /// Returns the pivot.
     pub fn pivot(&self) -> Option<Part<'_>> {
         self.parts().find(|part| part.pivot)
     }
@@ -215,19 +223,19 @@ impl Reaction {
 }
 
 impl<'a> Part<'a> {
-    /// What this event of the part tells. None: the part does not emit it.
+    /// Returns the role of an event; `None` if the part does not emit it.
     pub fn role(&self, event: &Name) -> Option<Role> {
         self.events().find(|(candidate, _)| *candidate == event).map(|(_, role)| role)
     }
 
-    /// Everything that the part may emit.
+    /// Iterates over all events that the part may emit.
     pub fn events(&self) -> impl Iterator<Item = (&'a Name, Role)> + use<'a> {
         let done = self.emits.iter().map(|event| (event, Role::Success));
         let refused = self.fails.iter().map(|event| (event, Role::Failure));
         done.chain(refused).chain(self.undo.map(|undo| (&undo.emits, Role::Undone)))
     }
 
-    /// The events that trigger its undo.
+    /// Returns the events that trigger the part's undo.
     pub fn undone_on(&self) -> &'a [Name] {
         self.undo.map_or(&[], |undo| &undo.on)
     }

@@ -1,7 +1,7 @@
-//! Bugs that can be planted, to see that the simulator finds them. Without the feature `planted-bugs`, which no program
-//! has, there are none: [`planted`] is then `false` for the compiler.
+//! Bugs that can be planted to test the simulator. Released programs lack the feature
+//! `planted-bugs`, so [`planted`] is `false` at compile time.
 //!
-//! Each is one line of production code; look for its name there.
+//! Each bug is one line of production code that names it.
 
 macro_rules! bugs {
     ($($(#[$doc:meta])* $bug:ident = $name:literal,)+) => {
@@ -12,17 +12,17 @@ macro_rules! bugs {
         }
 
         impl Bug {
-            /// All of them.
+            /// All bugs.
             pub const ALL: [Bug; [$($name),+].len()] = [$(Bug::$bug),+];
 
-            /// What it is called by.
+            /// Returns the bug's name on the command line.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Bug::$bug => $name,)+
                 }
             }
 
-            /// The bug with this name.
+            /// Returns the bug of this name.
             pub fn named(name: &str) -> Option<Bug> {
                 Bug::ALL.into_iter().find(|bug| bug.name() == name)
             }
@@ -31,89 +31,90 @@ macro_rules! bugs {
 }
 
 bugs! {
-    /// A command that comes again is carried out again.
+    /// A redelivered command is executed again.
     NoDedupe = "no-dedupe",
-    /// A compensation leaves no mark under its action's key.
+    /// A compensation leaves no tombstone under its action's key.
     TombstoneUnderOwnKey = "tombstone-under-own-key",
-    /// An action that was refused is undone all the same.
+    /// A refused action is compensated nevertheless.
     RefundOfRefused = "refund-of-refused",
-    /// Consumed offsets are committed before the answers are published.
+    /// Consumed offsets are committed before the replies are published.
     OffsetBeforeAcknowledgement = "offset-before-acknowledgement",
-    /// Commands are published before what caused them is committed.
+    /// Commands are published before their cause is committed.
     PublishBeforeCommit = "publish-before-commit",
     /// A step whose outcome is unknown is not undone.
     LostUndo = "lost-undo",
     /// Steps are undone in the order in which they were done.
     WrongUndoOrder = "wrong-undo-order",
-    /// A start is answered, and goes on, whether its commit happened or not.
+    /// A start is acknowledged and continued even if its commit failed.
     EarlyAcknowledgement = "early-acknowledgement",
-    /// An orchestrator does not look whether it still owns what it writes.
+    /// An orchestrator does not check whether it still owns the rows that it writes.
     IgnoreEpoch = "ignore-epoch",
     /// A step's deadline runs from the decision to send its command.
     DeadlineFromDecision = "deadline-from-decision",
     /// A step's deadline runs from the start of the turn that sends its command.
     DeadlineFromTurnStart = "deadline-from-turn-start",
-    /// Who takes over does not send what is outstanding.
+    /// A takeover does not resend the outstanding commands.
     NoResendOnTakeover = "no-resend-on-takeover",
-    /// What was refused is asked again, in a new generation.
+    /// A refused command is resent in a new generation.
     RefusalRetried = "refusal-retried",
-    /// An answer counts for whatever direction the step is asked in.
+    /// A reply is accepted for either direction of the step.
     StaleReplyAccepted = "stale-reply-accepted",
-    /// What a handler wrote before it refused stays.
+    /// A handler's writes before its refusal stay.
     PartialChunk = "partial-chunk",
-    /// A saga that goes back does not wait for the steps that are still asked.
+    /// A saga that turns back does not wait for outstanding actions.
     SiblingsForgotten = "siblings-forgotten",
-    /// A start with a key that is taken is accepted, whatever its body is.
+    /// A start with an existing key is accepted with any body.
     KeyReuse = "key-reuse",
-    /// A barrier forgets sagas that are still open.
+    /// A barrier removes the rows of unfinished sagas.
     OpenForgotten = "open-forgotten",
-    /// A chain that is overdue is given up though its pivot has acted.
+    /// An overdue chain is given up although its pivot has acted.
     OverdueIgnoresPivot = "overdue-ignores-pivot",
-    /// A reaction that comes again tells nothing.
+    /// A repeated reaction emits nothing.
     RepeatUntold = "repeat-untold",
-    /// An event that is told again is another one.
+    /// An event that is emitted again gets a new id.
     EventToldAnew = "event-told-anew",
-    /// What came out of the inbox leaves it before what it led to is published.
+    /// An event leaves the inbox before the result of its reaction is published.
     InboxLeftEarly = "inbox-left-early",
     /// A retried step is answered as done, and its handler does not run.
     LostRetry = "lost-retry",
     /// The stored refusal of an old generation answers the command of a new one.
     RefusalOfOldGeneration = "refusal-of-old-generation",
-    /// The idempotency key of a start that is refused is stored all the same.
+    /// The idempotency key of a rejected start is stored nevertheless.
     KeyWithoutSaga = "key-without-saga",
-    /// Leases are renewed between two turns only, however long a turn takes.
+    /// Leases are renewed only between two turns, even if a turn is long.
     RenewalWaitsForTurn = "renewal-waits-for-turn",
     /// A takeover reads and resends everything in one turn.
     TakeoverInOneTurn = "takeover-in-one-turn",
-    /// An orchestrator counts as able to publish, whatever comes of its publishes.
+    /// An orchestrator counts as able to publish even if its publishes fail.
     MembershipIgnoresPublishing = "membership-ignores-publishing",
-    /// A moment that a clock wrote while it was ahead counts after the clock is right again.
+    /// A time written by a clock that was ahead still counts after the clock is corrected.
     RedrawLeftOut = "redraw-left-out",
-    /// Retention compares stamps with one reading of a clock.
+    /// Retention compares stamps with a single reading of a clock.
     RetentionByClock = "retention-by-clock",
-    /// A command that is too large is sent all the same, and its rejection counts as a fault.
+    /// A command that is too large is sent nevertheless, and its rejection counts as a fault.
     OversizedResent = "oversized-resent",
-    /// What began a chain counts as sent before the log is synced past its event.
+    /// A chain's first event counts as sent before the log has synced it.
     SentBeforeSynced = "sent-before-synced",
-    /// What begins a chain is sent before the transaction in which it was read is committed.
+    /// A chain's first event is sent before the transaction that read it is committed.
     SentBeforeCommit = "sent-before-commit",
-    /// A joined transaction that has written is answered before the outer commit.
+    /// A joined transaction with writes is answered before the outer commit.
     JoinedAnsweredEarly = "joined-answered-early",
-    /// A failed statement does not abort its transaction, if the handler ignores the error.
+    /// A failed statement does not abort its transaction if the handler ignores the error.
     SwallowedError = "swallowed-error",
     /// Commands that share a key interleave.
     KeysIgnored = "keys-ignored",
-    /// A sync that failed counts as one that happened.
+    /// A failed sync counts as a successful one.
     FailedSyncIgnored = "failed-sync-ignored",
-    /// After a turn that failed, offsets are committed past messages that are not answered.
+    /// After a failed turn, offsets are committed past unanswered messages.
     MarksPastUnanswered = "marks-past-unanswered",
-    /// What a service may not publish is dropped, and what led to it is no dead letter.
+    /// An event that the service may not publish is dropped, and its cause does not become a dead
+    /// letter.
     DeniedDropped = "denied-dropped",
-    /// What begins a chain counts as sent when its topic is denied.
+    /// A chain's first event counts as sent when its topic is denied.
     DeniedCountsAsSent = "denied-counts-as-sent",
 }
 
-/// Whether this bug is planted: never.
+/// Returns false: without the feature, no bug can be planted.
 #[cfg(not(feature = "planted-bugs"))]
 pub const fn planted(_: Bug) -> bool {
     false
@@ -124,13 +125,13 @@ thread_local! {
     static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
 }
 
-/// Whether this bug is planted in what this thread runs.
+/// Returns whether this bug is planted in the current thread.
 #[cfg(feature = "planted-bugs")]
 pub fn planted(bug: Bug) -> bool {
     PLANTED.get() == Some(bug)
 }
 
-/// Plants a bug in what this thread runs from now on, in place of the one before.
+/// Plants a bug in the current thread, in place of the previous one.
 #[cfg(feature = "planted-bugs")]
 pub fn plant(bug: Option<Bug>) {
     PLANTED.set(bug);

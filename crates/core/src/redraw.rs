@@ -1,4 +1,4 @@
-//! Moments that no right clock has set: a saga is not held up by a clock that was ahead once.
+//! Correction of implausible times, so that a clock that was ahead once does not delay a saga.
 
 use std::time::Duration;
 
@@ -8,20 +8,23 @@ use crate::saga::{Saga, StepState};
 use crate::time::Timestamp;
 
 impl Saga {
-    /// Corrects what lies further ahead than any step of this saga waits, because the clock was ahead when it was written, or
-    /// has been set back since. A pause that would take more than twice its greatest length is drawn again from `now`; a timeout
-    /// that would, runs anew from `now` and a little longer, since its command may just have been acknowledged; and what began
-    /// later than `now` begins now. Returns whether anything was corrected. Nothing is journalled: the next reading of the
-    /// journal leads to the same correction.
+    /// Corrects times further ahead than any wait of this saga. A clock was ahead when they were
+    /// written, or was set back since. Returns whether a time was corrected.
     ///
-    /// The jitter follows from the saga's id, so that many sagas do not come due at once.
+    /// - A pause of more than twice its maximum is drawn again from `now`.
+    /// - A timeout of more than twice its length restarts at `now` with a margin: its command may
+    /// just have been acknowledged.
+    /// - A start after `now` becomes `now`.
+    ///
+    /// The correction is not journalled, because reading the journal again leads to the same one.
+    /// The jitter derives from the saga's id, so that many sagas do not become due at once.
     pub fn redraw(&mut self, now: Timestamp) -> bool {
         let mut rng = fastrand::Rng::with_seed(spread(self.id.as_str()));
         self.correct(now, |longest_ms| drawn(longest_ms, &mut rng))
     }
 
-    /// Like [`Saga::redraw`], for a saga whose drawn pauses have passed: a pause that would be drawn again ends at `now`. Other
-    /// deadlines stay as they are.
+    /// Corrects times like [`Saga::redraw`], for a saga whose drawn pauses have passed. A pause
+    /// that would be drawn again ends at `now` instead. Other deadlines are unaffected.
     pub fn redraw_overdue(&mut self, now: Timestamp) {
         self.correct(now, |_| Duration::ZERO);
     }
@@ -60,14 +63,15 @@ fn redrawn(
     }
 }
 
-/// Whether the moment was later than `now`, which it is set to then.
+/// Lowers the moment to `now` if it is later, and returns whether it was.
 fn is_later(moment: &mut Timestamp, now: Timestamp) -> bool {
     let later = *moment > now;
     *moment = (*moment).min(now);
     later
 }
 
-/// A number that differs from saga to saga.
+/// Returns a seed that differs between sagas.
 fn spread(id: &str) -> u64 {
-    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)) // FNV-1a
+    // FNV-1a
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -1,9 +1,10 @@
-//! What people may do: the verbs on a step that only a person can decide, and what the API may offer.
+//! The operators' verbs: which steps need a person, and which verbs the API may offer.
 //!
-//! Forward, such a step is a retriable one that was refused, or one whose inputs can never come: a step before it was
-//! passed over or done by hand, which gives no output, or its output lacks what it promised. Backward, it is one whose
-//! undo was refused. Either way, it is one that was set aside, or one whose faults last. The saga need not be stuck for
-//! it: other branches may be going on.
+//! Forward, such a step is a refused retriable one, or one whose inputs will never exist. An
+//! earlier step was skipped or resolved and has no output, or its output lacks a promised field.
+//!
+//! Backward, it is a step whose undo was refused. In both directions, it is also a step that was
+//! set aside or whose faults last. The saga need not be stuck: other branches may continue.
 
 use crate::backward;
 use crate::decide::{Turn, bit};
@@ -12,24 +13,20 @@ use crate::id::{Direction, Name};
 use crate::saga::{Change, Ignored, Rescue, Saga, StepStatus, Verb};
 use crate::time::Timestamp;
 
-/// What an operator may do about a saga as it stands.
+/// An operator's action that the saga permits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// Cancel it.
+    /// Cancels the saga.
     Cancel,
-    /// Decide about a step.
-    Rescue {
-        /// Which step.
-        step: Name,
-        /// In which way.
-        verb: Verb,
-    },
+    /// Decides a step.
+    #[expect(missing_docs, reason = "the names say it")]
+    Rescue { step: Name, verb: Verb },
 }
 
 const EVERY_VERB: &[Verb] = &[Verb::Retry, Verb::Skip, Verb::Resolve];
 
-/// Carries out an operator's verb. A step that is still sent by itself is set aside first: from then on only the person
-/// decides, and what is on its way may still be answered.
+/// Executes an operator's verb. A step that is still being resent is set aside first. From then on
+/// only an operator or a late reply decides it.
 pub(crate) fn rescue(turn: &mut Turn<'_>, wanted: &Rescue) -> Result<(), Ignored> {
     let index = turn.saga.definition.index_of(&wanted.step).ok_or(Ignored::NoSuchStep)?;
     if !verbs(&turn.saga, starved_forward(&turn.saga), index, turn.now).contains(&wanted.verb) {
@@ -40,7 +37,8 @@ pub(crate) fn rescue(turn: &mut Turn<'_>, wanted: &Rescue) -> Result<(), Ignored
         turn.change(Change::SetAside { step: wanted.step.clone(), direction, reason });
     }
     turn.change(Change::Rescued(wanted.clone()));
-    // It may have happened, so it is not waiting as if it had not: a pivot stays the point of no return.
+    // The action may have happened, so its status stays unknown, and a pivot stays the point of no
+    // return.
     if wanted.verb == Verb::Retry && turn.saga.steps[index].status == StepStatus::Unknown {
         turn.resume();
         turn.ask(index, Direction::Action);
@@ -49,7 +47,7 @@ pub(crate) fn rescue(turn: &mut Turn<'_>, wanted: &Rescue) -> Result<(), Ignored
 }
 
 impl Saga {
-    /// What an operator may do now; whatever is not in here is answered with an [`Ignored`].
+    /// Returns the actions that an operator may take now. Any other one returns an [`Ignored`].
     pub fn allowed_actions(&self, now: Timestamp) -> Vec<Allowed> {
         let mut allowed = Vec::new();
         if self.cause.is_none() && !self.status.has_ended() && !backward::is_past_return(self) {
@@ -63,7 +61,7 @@ impl Saga {
         allowed
     }
 
-    /// The steps that a person can decide about now.
+    /// Returns the steps that an operator can decide now.
     pub fn stuck_steps(&self, now: Timestamp) -> impl Iterator<Item = usize> {
         let starved = starved_forward(self);
         (0..self.steps.len()).filter(move |index| !verbs(self, starved, *index, now).is_empty())

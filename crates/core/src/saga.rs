@@ -1,4 +1,4 @@
-//! One run of a definition: its state, how its journal makes it up, and what can come to it.
+//! The state of one saga, its fold from the journal, and its inputs.
 
 use std::sync::Arc;
 
@@ -17,220 +17,223 @@ pub use crate::journal::{Change, Entry};
 
 /// The whole state of one saga.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the name says it")]
 pub struct Saga {
     /// Definition name and business key.
     pub id: SagaId,
-    /// The plan, pinned at the start.
+    /// The definition, pinned at the start.
     pub definition: Arc<Definition>,
-    /// Where its replies go; the partition decides which orchestrator owns it.
+    /// The topic and partition of replies. The partition determines the owning orchestrator.
     pub reply_to: ReplyTo,
-    /// What it was started with.
+    /// The input of the start.
     pub input: Body,
-    /// Where it stands.
     pub status: Status,
-    /// One more with every journal entry.
+    /// The number of journal entries.
     pub revision: u64,
-    /// Of the first entry.
+    /// The time of the first entry.
     pub started_at: Timestamp,
-    /// Of the last entry.
+    /// The time of the last entry.
     pub changed_at: Timestamp,
-    /// Why it compensates, once it does.
+    /// The reason for the compensation, once the saga has turned back.
     pub cause: Option<Cause>,
-    /// The trace that its next commands belong to: that of the last reply that had one, else that of the start.
+    /// The trace of the next commands: that of the last reply with a trace, else that of the start.
     pub trace: Option<TraceContext>,
-    /// One for each step of the definition, in its order.
+    /// The state of each step, in the definition's order.
     pub steps: Vec<StepState>,
-    /// How much of the time since the start does not count for the saga's own deadline, in milliseconds: nothing ran, or a
-    /// clock jumped. In no journal.
+    /// Milliseconds since the start that do not count towards the saga's deadline, because no
+    /// process ran or a clock jumped. Not journalled.
     pub paused_ms: i64,
-    /// Why nothing that arrives for the saga can be stored, if so. In no journal.
+    /// The fault that prevents the saga from being stored. Not journalled.
     pub unstored: Option<Box<StorageFault>>,
 }
 
-/// Where a saga stands. Only `Completed` and `Compensated` absorb.
+/// The status of a saga. Only `Completed` and `Compensated` are final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Going forward.
+    /// Executes its actions.
     Running,
-    /// Undoing what was done.
+    /// Undoes its completed steps.
     Compensating,
     /// Every step is done.
     Completed,
-    /// Everything that was done is undone.
+    /// Every completed step is undone.
     Compensated,
-    /// Only a person can decide; still takes replies and operators' verbs.
+    /// Needs a person, but still accepts replies and operators' verbs.
     Stuck,
 }
 
-/// Where a step stands.
+/// The status of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StepStatus {
-    /// Not asked yet.
+    /// No command was sent yet.
     Waiting,
-    /// Asked, and the answer is awaited.
+    /// The action was sent, and its reply is awaited.
     Asked,
-    /// The action holds.
+    /// The action succeeded.
     Done,
-    /// The business said no; nothing happened.
+    /// The participant refused the action, which then had no effect.
     Refused,
-    /// Asked, and no answer within the deadline: it may have happened.
+    /// No reply arrived within the deadline: the action may have happened.
     Unknown,
-    /// The compensation was asked.
+    /// The compensation was sent.
     Undoing,
-    /// The compensation holds, or there was nothing to undo.
+    /// The compensation succeeded, or there was nothing to undo.
     Undone,
-    /// The compensation was refused.
+    /// The participant refused the compensation.
     UndoFailed,
-    /// Passed over by a person, with a reason.
+    /// An operator skipped the step, with a reason.
     Skipped,
 }
 
 /// The state of one step.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the name says it")]
 pub struct StepState {
-    /// Where it stands.
     pub status: StepStatus,
-    /// Of the action; an operator's retry of a stored refusal raises it.
+    /// The generation of the action. An operator's retry of a stored refusal raises it.
     pub generation: u32,
-    /// Of the compensation, likewise.
+    /// The generation of the compensation.
     pub undo_generation: u32,
-    /// How often the present direction was asked; a compensation begins at zero again.
+    /// The number of attempts in the current direction. A compensation starts at zero.
     pub attempts: u32,
-    /// When something is to be done about it unless an answer comes first: the answer's deadline, or the next attempt.
-    /// Does not run while the step is [`sending`](StepState::sending).
+    /// The deadline of the reply or the time of the next attempt. Suspended while the step is
+    /// [`sending`](StepState::sending).
     pub due: Option<Timestamp>,
-    /// The command is awaited and the transport has not acknowledged it: no deadline runs.
-    /// [`Saga::acknowledge`] ends this. The journal does not tell of it, so a saga that is read is sending.
+    /// The transport has not acknowledged the command yet, so no deadline runs.
+    /// [`Saga::acknowledge`] ends this state. It is not journalled: a saga that is read from the
+    /// store is sending.
     pub sending: bool,
-    /// After a fault or a silence: `due` is the next attempt, and no command is out that a live deadline watches.
+    /// After a fault or a missed reply: `due` is the next attempt, and no reply's deadline runs.
     pub backing_off: bool,
-    /// When the present direction was first asked, while its answer is awaited; none otherwise.
+    /// The time of the first attempt in the current direction; `None` when no reply is awaited.
     pub asked_since: Option<Timestamp>,
-    /// Set aside: neither waited for nor sent again until a person decides. An answer counts. A waiting step is set
-    /// aside when its command cannot be sent at all.
+    /// Set aside: neither awaited nor resent until an operator decides, but a late reply counts. A
+    /// waiting step is set aside when its command cannot be sent.
     pub held: bool,
-    /// Skipped while its outcome was unknown: a saga that turns back undoes it like a done one.
+    /// Skipped while its outcome was unknown. A saga that turns back undoes it like a done step.
     pub may_have_happened: bool,
-    /// When the first fault or silence was met that no answer has followed; see [`Saga::open_fault`].
+    /// The time of the first fault or missed reply since the last reply. See [`Saga::open_fault`].
     pub faulty_since: Option<Timestamp>,
-    /// What the action gave.
+    /// The action's output.
     pub output: Option<Body>,
-    /// The last no, of either direction.
+    /// The last refusal in either direction.
     pub refusal: Option<Refusal>,
-    /// The last fault, for people; also what a done step's output lacks, and why a step was set aside.
+    /// The last fault, for people. Also names a field that the output lacks, or the reason for
+    /// setting the step aside.
     pub fault: Option<String>,
 }
 
-/// Why a saga compensates.
+/// The reason why a saga compensates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Cause {
-    /// This step was refused.
+    /// A step was refused.
     Refused(Name),
-    /// This step was asked as often as its definition allows, and never answered.
+    /// A step used all its attempts without a reply.
     GivenUp(Name),
     /// The saga's own deadline passed.
     DeadlinePassed,
-    /// Somebody cancelled it.
+    /// An operator or a client cancelled the saga.
     Cancelled,
 }
 
-/// What comes to a saga.
+/// An input of a saga.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// The first of all: makes the saga go.
+    /// The first input of every saga.
     Start,
-    /// A participant's answer.
+    /// A participant's reply.
     Reply(Reply),
-    /// Time has passed: whatever is due at `now` is done.
+    /// The passing of time: handles everything due at `now`.
     Tick,
-    /// A person wants it undone.
+    /// A request to cancel the saga.
     Cancel {
-        /// Why, in that person's words; kept in the journal.
+        /// The reason in the caller's words, recorded in the journal.
         reason: Option<String>,
     },
-    /// An operator's word on one stuck step.
+    /// An operator's decision on one step.
     Rescue(Rescue),
-    /// The transport rejected a command. One that it takes later is sent again after a pause; otherwise the step is set
-    /// aside for a person.
+    /// The transport rejected a command. A temporary rejection leads to a resend after a pause, a
+    /// permanent one sets the step aside.
     Rejected {
-        /// The command.
+        /// The key of the rejected command.
         key: StepKey,
-        /// The attempt that was rejected.
+        /// The number of the rejected attempt.
         attempt: u32,
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
-        /// The transport rejects it however often it is sent: it is too large.
+        /// Whether the transport rejects every attempt, because the command is too large.
         lasts: bool,
     },
-    /// What came of this step cannot be stored: it is set aside for a person, and everything else goes on.
+    /// The step's result cannot be stored. The step is set aside, and the rest of the saga
+    /// continues.
+    #[expect(missing_docs, reason = "the names say it")]
     SetAside {
-        /// Which step.
         step: Name,
-        /// Which way it was asked.
         direction: Direction,
-        /// Why it cannot be stored, for people.
+        /// The reason, for people.
         reason: String,
     },
 }
 
-/// What an operator does about a step that only a person can decide.
+/// An operator's decision on a step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Rescue {
-    /// Which step.
     pub step: Name,
-    /// What to do about it.
     pub verb: Verb,
-    /// Who says so and why; kept in the journal.
+    /// The operator and the reason, recorded in the journal.
     pub reason: String,
 }
 
-/// The operators' verbs.
+/// The verbs of operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
-    /// Send again: what was refused in a new generation, everything else in the same one.
+    /// Resends the command: in a new generation after a refusal, otherwise in the same one.
     Retry,
-    /// Pass the step over: its effect stays as it is. One whose outcome is unknown is undone if the saga turns back.
+    /// Skips the step and leaves its effect as it is. A step of unknown outcome is undone if the
+    /// saga turns back.
     Skip,
-    /// A person did by hand what the step should have done (its action, or its undo).
+    /// Records that a person did the step's action, or its undo, by hand.
     Resolve,
 }
 
-/// Why an input changes nothing. Never an error of the saga: it is counted, and answered where somebody waits.
+/// The reason why an input has no effect. It is counted and returned to a waiting caller, and is
+/// not an error of the saga.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ignored {
-    /// The saga has ended, and its end absorbs.
+    /// The saga has ended, and its end is final.
     #[error("the saga has ended")]
     Ended,
-    /// The command was answered already, or belongs to an older generation.
-    #[error("the command is resolved already")]
+    /// The command was already answered, or belongs to an older generation.
+    #[error("the command is already resolved")]
     Stale,
-    /// No step of the definition has this name.
+    /// The definition has no step of this name.
     #[error("the saga has no step of this name")]
     NoSuchStep,
-    /// Cancel after the pivot was asked.
-    #[error("the point of no return has been asked for: too late to cancel")]
+    /// A cancellation after the pivot's command was sent.
+    #[error("the pivot's command was sent: too late to cancel")]
     TooLate,
-    /// Cancel of a saga that turns back already.
-    #[error("the saga is being compensated already")]
+    /// A cancellation of a saga that already compensates.
+    #[error("the saga is already compensating")]
     AlreadyGoingBack,
-    /// A verb on a step that is not stuck.
-    #[error("the step waits for no one's decision")]
+    /// A verb on a step that needs no decision.
+    #[error("the step needs no decision")]
     NotStuck,
-    /// Nothing is due.
+    /// No timer is due.
     #[error("nothing is due")]
     NothingDue,
-    /// The saga was started before.
-    #[error("the saga was started already")]
+    /// A second start of the saga.
+    #[error("the saga has already started")]
     AlreadyStarted,
 }
 
 impl Saga {
-    /// A saga that nothing has come to yet: revision 0, every step waiting. `Input::Start` makes it go.
+    /// Creates a saga without history: revision 0, every step waiting. `Input::Start` starts it.
     pub fn begin(id: SagaId, definition: Arc<Definition>, reply_to: ReplyTo, input: Body, now: Timestamp) -> Saga {
         let step = StepState {
             status: StepStatus::Waiting,
@@ -265,7 +268,8 @@ impl Saga {
         }
     }
 
-    /// The saga that its journal tells of, from the first entry on. One that was cancelled before its start has no input.
+    /// Rebuilds a saga from its journal, first entry first. A saga that was cancelled before its
+    /// start has no input.
     pub fn fold(
         id: SagaId,
         definition: Arc<Definition>,
@@ -278,7 +282,7 @@ impl Saga {
         Ok(saga)
     }
 
-    /// Takes the next entry of the journal.
+    /// Applies the next entry of the journal.
     pub fn advance(&mut self, entry: &Entry) -> Result<(), Illegal> {
         if entry.revision != self.revision + 1 {
             return Err(Illegal::Gap { revision: self.revision, entry: entry.revision });
@@ -293,7 +297,7 @@ impl Saga {
 }
 
 impl Verb {
-    /// `retry`, `skip` or `resolve`.
+    /// Returns `retry`, `skip` or `resolve`.
     pub fn as_str(self) -> &'static str {
         match self {
             Verb::Retry => "retry",
@@ -304,7 +308,8 @@ impl Verb {
 }
 
 impl StepStatus {
-    /// `waiting`, `undoFailed`: as in tables, the API and the journal.
+    /// Returns the status in camelCase, such as `undoFailed`, as in tables, the API and the
+    /// journal.
     pub fn as_str(self) -> &'static str {
         match self {
             StepStatus::Waiting => "waiting",
@@ -321,7 +326,7 @@ impl StepStatus {
 }
 
 impl Status {
-    /// Whether nothing can ever change again.
+    /// Returns whether the status is final.
     pub fn has_ended(self) -> bool {
         match self {
             Status::Completed | Status::Compensated => true,
@@ -329,7 +334,7 @@ impl Status {
         }
     }
 
-    /// `running`, `compensating`, `completed`, `compensated`, `stuck`: as in tables, the API and metrics.
+    /// Returns the status in lower case, as in tables, the API and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Running => "running",

@@ -1,7 +1,9 @@
-//! A test of a plan, written as the story it tells. Drives `decide` with a clock of its own; nothing else runs.
+//! A test of a definition, written as a story. It drives `decide` with its own clock; nothing else
+//! runs.
 //!
-//! Every line says what the saga asks now and what it is answered. Each asserts that nothing else is outstanding, and
-//! a line that does not hold panics with what was expected, what is outstanding, and the journal so far.
+//! Each line states a command and its reply, and asserts that no other command is outstanding. A
+//! line that does not hold panics with the expected and the outstanding commands and the journal so
+//! far.
 //!
 //! ```
 //! # extern crate sagamore_core as sagamore;
@@ -34,7 +36,7 @@
 //!
 //! Script::given(saga.build().unwrap(), Trip { city: "Lahti".into() })
 //!     .asks::<Book>().done(Booked { price: 80 })
-//!     .asks_exactly(Pay { price: 80 }).refused(Refusal::new("no-money", "the account is empty"))
+//!     .asks_exactly(Pay { price: 80 }).refused(Refusal::new("no-money", "empty account"))
 //!     .undoes(Unbook).done()
 //!     .ends(Status::Compensated);
 //! ```
@@ -65,21 +67,21 @@ pub struct Script {
     brokers_are_unavailable: bool,
 }
 
-/// The action `M` is asked; say what comes of it.
-pub struct Asked<M> {
+/// An outstanding action `M`, which the next call answers.
+pub struct AskedAction<M> {
     script: Script,
     command: Command,
     message: PhantomData<fn() -> M>,
 }
 
-/// A compensation is asked; say what comes of it.
+/// An outstanding compensation, which the next call answers.
 pub struct Undoing {
     script: Script,
     command: Command,
 }
 
 impl Script {
-    /// A saga of this definition, started with `input`.
+    /// Starts a saga of this definition with `input`.
     #[track_caller]
     pub fn given(definition: impl Into<Arc<Definition>>, input: impl Serialize) -> Script {
         let definition = definition.into();
@@ -97,21 +99,23 @@ impl Script {
         script
     }
 
-    /// The action `M` is all that is asked. A pause before another attempt passes by itself.
+    /// Asserts that the action `M` is the only outstanding command. A pause before a resend passes
+    /// automatically.
     #[track_caller]
-    pub fn asks<M: Action>(self) -> Asked<M> {
+    pub fn asks<M: Action>(self) -> AskedAction<M> {
         self.asks_all([M::NAME]).answering()
     }
 
-    /// The action `M` is all that is asked, with exactly these fields.
+    /// Asserts that the action `M` with exactly these fields is the only outstanding command.
     #[track_caller]
-    pub fn asks_exactly<M: Action>(self, message: M) -> Asked<M> {
+    pub fn asks_exactly<M: Action>(self, message: M) -> AskedAction<M> {
         let asked = self.asks::<M>();
         asked.script.carries(&asked.command, &message);
         asked
     }
 
-    /// What undoes a step is all that is asked, with exactly these fields. A pause passes by itself.
+    /// Asserts that this compensation with exactly these fields is the only outstanding command. A
+    /// pause passes automatically.
     #[track_caller]
     pub fn undoes<C: Undoes>(self, compensation: C) -> Undoing {
         let undoing = self.undoes_all([C::NAME]).undoing::<C>();
@@ -119,38 +123,41 @@ impl Script {
         undoing
     }
 
-    /// These actions are asked, in parallel, and nothing else: by the messages' names. Go on with [`Script::answering`].
+    /// Asserts that these actions, by message name, are outstanding in parallel, and no other
+    /// command. Continue with [`Script::answering`].
     #[track_caller]
     pub fn asks_all<const N: usize>(self, messages: [&str; N]) -> Script {
         self.waits_for(Direction::Action, &messages)
     }
 
-    /// These compensations are asked, in parallel, and nothing else. Go on with [`Script::undoing`].
+    /// Asserts that these compensations are outstanding in parallel, and no other command. Continue
+    /// with [`Script::undoing`].
     #[track_caller]
     pub fn undoes_all<const N: usize>(self, messages: [&str; N]) -> Script {
         self.waits_for(Direction::Compensation, &messages)
     }
 
-    /// One of several actions that are asked.
+    /// Selects one of several outstanding actions.
     #[track_caller]
-    pub fn answering<M: Action>(self) -> Asked<M> {
+    pub fn answering<M: Action>(self) -> AskedAction<M> {
         let command = self.outstanding(Direction::Action, M::NAME);
-        Asked { script: self, command, message: PhantomData }
+        AskedAction { script: self, command, message: PhantomData }
     }
 
-    /// One of several compensations that are asked.
+    /// Selects one of several outstanding compensations.
     #[track_caller]
     pub fn undoing<C: Undoes>(self) -> Undoing {
         let command = self.outstanding(Direction::Compensation, C::NAME);
         Undoing { script: self, command }
     }
 
-    /// An answer to the action `M` that comes late, or twice. Whether it still counts is for the next lines to say.
+    /// Delivers a late or repeated reply to the action `M`. The following lines assert whether it
+    /// counts.
     #[track_caller]
     pub fn late<M: Action>(mut self, output: M::Output) -> Script {
         let steps = &self.saga.definition.steps;
         let Some(step) = steps.iter().position(|step| step.action.message.as_str() == M::NAME) else {
-            self.complain(&format!("a step that asks for '{}'", M::NAME))
+            self.fail(&format!("a step that asks for '{}'", M::NAME))
         };
         let command = self.saga.command(step, Direction::Action);
         let reply = Reply { key: command.key, outcome: done(&output), trace: None };
@@ -158,146 +165,146 @@ impl Script {
         self
     }
 
-    /// Time passes, and whatever is due by then is done.
+    /// Advances the clock and handles everything that is due by then.
     pub fn time_passes(mut self, time: Duration) -> Script {
         self.pass_until(self.now.plus(time));
         self
     }
 
-    /// From here on the transport acknowledges no command: what is asked is on its way, and no deadline runs for it.
+    /// Stops the transport's acknowledgements. Commands stay in flight, without a running deadline.
     pub fn brokers_become_unavailable(mut self) -> Script {
         self.brokers_are_unavailable = true;
         self
     }
 
-    /// The transport acknowledges every command that is on its way: from now on their deadlines run.
+    /// Acknowledges every command in flight: their deadlines run from now.
     pub fn brokers_recover(mut self) -> Script {
         self.brokers_are_unavailable = false;
         self.acknowledge();
         self
     }
 
-    /// Somebody wants it undone, and it is not too late.
+    /// Cancels the saga before its pivot's command is sent.
     #[track_caller]
     pub fn cancel(mut self) -> Script {
         self.take("a cancellation in time", &Input::Cancel { reason: None });
         self
     }
 
-    /// Somebody wants it undone, but the pivot was asked already.
+    /// Asserts that a cancellation is too late, because the pivot's command was sent.
     #[track_caller]
     pub fn cancel_comes_too_late(mut self) -> Script {
         match self.feed(&Input::Cancel { reason: None }) {
             Err(Ignored::TooLate) => self,
-            other => self.complain(&format!("a cancellation to come too late, but it gave {other:?}")),
+            other => self.fail(&format!("a cancellation to come too late, but it gave {other:?}")),
         }
     }
 
-    /// An operator has a refused step asked again, in a new generation.
+    /// Retries a refused step in a new generation, as an operator.
     #[track_caller]
     pub fn retry(self, step: &str) -> Script {
         self.rescue(step, Verb::Retry)
     }
 
-    /// An operator passes a step over.
+    /// Skips a step, as an operator.
     #[track_caller]
     pub fn skip(self, step: &str) -> Script {
         self.rescue(step, Verb::Skip)
     }
 
-    /// An operator did by hand what a step should have done, or its undo.
+    /// Resolves a step as done or undone by hand, as an operator.
     #[track_caller]
     pub fn resolve(self, step: &str) -> Script {
         self.rescue(step, Verb::Resolve)
     }
 
-    /// Only a person can decide now.
+    /// Asserts that only a person can decide now.
     #[track_caller]
     pub fn is_stuck(self) -> Script {
         self.rests_as(Status::Stuck)
     }
 
-    /// The saga is at rest in this status, and nothing is outstanding.
+    /// Asserts that the saga has this status and no command is outstanding.
     #[track_caller]
     pub fn ends(self, status: Status) {
         self.rests_as(status);
     }
 
-    /// The saga as it stands, for whatever else a test wants to know.
+    /// Returns the saga, for further assertions.
     pub fn saga(&self) -> &Saga {
         &self.saga
     }
 }
 
-impl<M: Action> Asked<M> {
-    /// It holds, and gives this.
+impl<M: Action> AskedAction<M> {
+    /// Replies with success and this output.
     #[track_caller]
     pub fn done(self, output: M::Output) -> Script {
         self.script.answered(self.command, done(&output))
     }
 
-    /// The business says no.
+    /// Replies with a refusal.
     #[track_caller]
     pub fn refused(self, refusal: impl IntoRefusal) -> Script {
         self.script.answered(self.command, Outcome::Refused(refusal.into_refusal()))
     }
 
-    /// Something broke in the participant.
+    /// Replies with a fault.
     #[track_caller]
     pub fn faults(self, fault: &str) -> Script {
         self.script.answered(self.command, Outcome::Fault(fault.to_owned()))
     }
 
-    /// No answer comes, and the deadline for it passes.
+    /// Lets the reply's deadline pass.
     pub fn silence(self) -> Script {
         self.script.silence(&self.command)
     }
 
-    /// What is answered cannot be stored: the step is set aside for a person.
+    /// Sets the step aside, as when its reply cannot be stored.
     #[track_caller]
     pub fn set_aside(self, reason: &str) -> Script {
         self.script.set_aside(self.command, reason)
     }
 
-    /// Somebody wants the saga undone while the step is asked, and it is not too late.
+    /// Cancels the saga while the action is outstanding, in time.
     #[track_caller]
-    pub fn cancel(self) -> Asked<M> {
-        Asked { script: self.script.cancel(), ..self }
+    pub fn cancel(self) -> AskedAction<M> {
+        AskedAction { script: self.script.cancel(), ..self }
     }
 
-    /// Somebody wants the saga undone while the step is asked, but the pivot was asked already.
+    /// Asserts that a cancellation while the action is outstanding is too late.
     #[track_caller]
-    pub fn cancel_comes_too_late(self) -> Asked<M> {
-        Asked { script: self.script.cancel_comes_too_late(), ..self }
+    pub fn cancel_comes_too_late(self) -> AskedAction<M> {
+        AskedAction { script: self.script.cancel_comes_too_late(), ..self }
     }
 }
 
 impl Undoing {
-    /// It is undone, or there was nothing to undo.
+    /// Replies with success: undone, or nothing to undo.
     #[track_caller]
     pub fn done(self) -> Script {
         self.script.answered(self.command, Outcome::Done(Body::empty()))
     }
 
-    /// The business says that it cannot be undone.
+    /// Replies with a refusal to undo.
     #[track_caller]
     pub fn refused(self, refusal: impl IntoRefusal) -> Script {
         self.script.answered(self.command, Outcome::Refused(refusal.into_refusal()))
     }
 
-    /// Something broke in the participant.
+    /// Replies with a fault.
     #[track_caller]
     pub fn faults(self, fault: &str) -> Script {
         self.script.answered(self.command, Outcome::Fault(fault.to_owned()))
     }
 
-    /// What is answered cannot be stored: the undo is set aside for a person.
+    /// Sets the undo aside, as when its reply cannot be stored.
     #[track_caller]
     pub fn set_aside(self, reason: &str) -> Script {
         self.script.set_aside(self.command, reason)
     }
 
-    /// No answer comes, and the deadline for it passes.
+    /// Lets the reply's deadline pass.
     pub fn silence(self) -> Script {
         self.script.silence(&self.command)
     }
@@ -320,7 +327,7 @@ impl Script {
 
     fn silence(mut self, command: &Command) -> Script {
         let step = self.saga.definition.index_of(&command.key.step).expect("the command is of this saga");
-        let due = self.saga.steps[step].due.expect("what is outstanding has a deadline");
+        let due = self.saga.steps[step].due.expect("an outstanding command has a deadline");
         self.pass_until(due);
         self
     }
@@ -333,30 +340,30 @@ impl Script {
         self
     }
 
-    /// Feeds what must not be ignored.
+    /// Feeds an input that must not be ignored.
     #[track_caller]
     fn take(&mut self, what: &str, input: &Input) {
         if let Err(ignored) = self.feed(input) {
-            self.complain(&format!("{what}, but it was ignored: {ignored}"));
+            self.fail(&format!("{what}, but it was ignored: {ignored}"));
         }
     }
 
-    /// Decides, and makes sure that the changes are all there is.
+    /// Decides, and asserts that the changes alone reproduce the decided saga.
     fn feed(&mut self, input: &Input) -> Result<(), Ignored> {
         let before = self.saga.clone();
         let decision = decide(before.clone(), input, self.now, &mut self.rng).map_err(|(_, ignored)| ignored)?;
-        let (saga, mut told) = (decision.saga.clone(), before);
-        let applied = decision.changes.iter().try_for_each(|change| apply(&mut told, change, self.now));
-        (told.revision, told.changed_at) = (saga.revision, saga.changed_at);
-        let bug = "the changes tell another saga: a bug of the core, please report it";
-        assert_eq!(applied.map(|()| told).as_ref(), Ok(&saga), "{bug}");
+        let (saga, mut folded) = (decision.saga.clone(), before);
+        let applied = decision.changes.iter().try_for_each(|change| apply(&mut folded, change, self.now));
+        (folded.revision, folded.changed_at) = (saga.revision, saga.changed_at);
+        let bug = "the changes lead to another saga: a bug of the core, please report it";
+        assert_eq!(applied.map(|()| folded).as_ref(), Ok(&saga), "{bug}");
         self.entries.extend(decision.into_parts().1);
         self.saga = saga;
         self.acknowledge();
         Ok(())
     }
 
-    /// A command is acknowledged in the moment in which it is sent.
+    /// Acknowledges every command at once, unless the brokers are unavailable.
     fn acknowledge(&mut self) {
         if !self.brokers_are_unavailable {
             for Command { key, attempt, .. } in self.commands().collect::<Vec<_>>() {
@@ -365,7 +372,7 @@ impl Script {
         }
     }
 
-    /// Ticks at every moment at which something is due, and stops at `until`.
+    /// Ticks at every due time until `until`.
     fn pass_until(&mut self, until: Timestamp) {
         while let Some(due) = self.saga.next_due().filter(|due| *due <= until) {
             self.now = self.now.max(due);
@@ -376,7 +383,7 @@ impl Script {
         self.now = self.now.max(until);
     }
 
-    /// Lets the pause before another attempt pass, when there is nothing else to wait for.
+    /// Lets back-off pauses pass while no command is outstanding.
     fn pass_pauses(&mut self) {
         while self.saga.outstanding().is_empty() && self.saga.steps.iter().any(|step| step.backing_off) {
             let Some(due) = self.saga.next_due() else { break };
@@ -397,7 +404,7 @@ impl Script {
                 Direction::Action => "asked",
                 Direction::Compensation => "asked as a compensation",
             };
-            self.complain(&format!("{}, and nothing else, to be {verb}", messages.join(" and ")));
+            self.fail(&format!("{}, and nothing else, to be {verb}", messages.join(" and ")));
         }
         self
     }
@@ -406,7 +413,7 @@ impl Script {
     fn rests_as(mut self, status: Status) -> Script {
         self.pass_pauses();
         if self.saga.status != status || self.commands().next().is_some() {
-            self.complain(&format!("the saga to be {}, with nothing outstanding", status.as_str()));
+            self.fail(&format!("the saga to be {}, with nothing outstanding", status.as_str()));
         }
         self
     }
@@ -416,7 +423,7 @@ impl Script {
         let wanted = |command: &Command| command.key.direction == direction && command.name.as_str() == message;
         match self.commands().find(wanted) {
             Some(command) => command,
-            None => self.complain(&format!("{message} to be outstanding")),
+            None => self.fail(&format!("{message} to be outstanding")),
         }
     }
 
@@ -425,7 +432,7 @@ impl Script {
         let wanted = serde_json::to_value(message).expect("a message is written as JSON");
         let carried: Value = command.body.read().expect("a command's body is JSON");
         if wanted != carried {
-            self.complain(&format!("{} to carry {wanted}, but it carries {carried}", command.name));
+            self.fail(&format!("{} to carry {wanted}, but it carries {carried}", command.name));
         }
     }
 
@@ -433,9 +440,9 @@ impl Script {
         self.saga.outstanding().into_iter().map(|(step, direction)| self.saga.command(step, direction))
     }
 
-    /// Panics with all that helps to see why.
+    /// Panics with the expectation, the outstanding commands and the journal.
     #[track_caller]
-    fn complain(&self, expected: &str) -> ! {
+    fn fail(&self, expected: &str) -> ! {
         let mut text = format!("expected {expected}\n\nthe saga is {}, and asks:", self.saga.status.as_str());
         let indent = |text: &mut String, line: &str| text.extend(["\n  ", line]);
         if self.commands().next().is_none() {

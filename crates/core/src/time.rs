@@ -1,4 +1,4 @@
-//! A moment, as a number: the core never asks what time it is.
+//! A point in time as a number. The core never reads a clock.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The moment `later` after this one; stays at the end of time instead of overflowing.
+    /// Returns the moment `later` after this one, saturating at the maximum.
     pub fn plus(self, later: Duration) -> Timestamp {
         let ms = i64::try_from(later.as_millis()).unwrap_or(i64::MAX);
         Timestamp(self.0.saturating_add(ms))
     }
 
-    /// The moment `earlier` before this one; stays at the beginning of time instead of overflowing.
+    /// Returns the moment `earlier` before this one, saturating at the minimum.
     pub fn minus(self, earlier: Duration) -> Timestamp {
         let ms = i64::try_from(earlier.as_millis()).unwrap_or(i64::MAX);
         Timestamp(self.0.saturating_sub(ms))
     }
 
-    /// The time from `earlier` to this moment, zero when `earlier` is not earlier.
+    /// Returns the time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// Writes the bare number of milliseconds; the edges of the system format it for people.
+    /// Writes the number of milliseconds. The outer layers format it for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }

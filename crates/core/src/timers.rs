@@ -1,7 +1,9 @@
-//! What runs for the steps of a saga and no journal tells: which command is on its way, which deadline or pause runs.
+//! Timers of a saga's steps that the journal does not hold: commands in flight, deadlines and
+//! pauses.
 //!
-//! A store that reads a saga again while its owner still drives it gets these back by [`Saga::set_timers`]. After a
-//! takeover they are of no use: the new owner sends what is outstanding again.
+//! A store that reloads a saga while its owner still drives it restores them with
+//! [`Saga::set_timers`]. A takeover does not need them, because the new owner resends the
+//! outstanding commands.
 
 use crate::id::{Direction, StepKey};
 use crate::planted::{Bug, planted};
@@ -15,7 +17,7 @@ pub struct Timers {
     steps: Vec<Timer>,
 }
 
-/// What runs for one step that an answer is awaited for.
+/// The timer of one step that awaits a reply.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Timer {
     step: usize,
@@ -27,16 +29,18 @@ struct Timer {
 }
 
 impl Saga {
-    /// The transport has acknowledged this attempt of a command at `now`: the deadline for its answer runs from then.
-    /// Returns false, and changes nothing, when that attempt is not being sent any more: it was answered, or failed.
-    /// Nothing is journalled: whoever takes the saga over sends what is outstanding again.
+    /// Records that the transport acknowledged this attempt at `now`: the reply's deadline runs
+    /// from then.
+    ///
+    /// Returns false and changes nothing if the attempt is no longer in flight, because it was
+    /// answered or failed. Nothing is journalled, because a takeover resends outstanding commands.
     pub fn acknowledge(&mut self, key: &StepKey, attempt: u32, now: Timestamp) -> bool {
         let Some(index) = self.being_sent(key, attempt) else { return false };
         self.steps[index].arm(now.plus(self.definition.steps[index].patience.timeout()));
         true
     }
 
-    /// The step whose command is on its way, if it is this attempt of this command.
+    /// Returns the step whose command is in flight, if it is this attempt of this command.
     pub(crate) fn being_sent(&self, key: &StepKey, attempt: u32) -> Option<usize> {
         let index = self.definition.index_of(&key.step)?;
         let step = &self.steps[index];
@@ -48,7 +52,7 @@ impl Saga {
         (is_sent && (generation, step.attempts) == (key.generation, attempt)).then_some(index)
     }
 
-    /// The timers as they run now.
+    /// Returns the current timers.
     pub fn timers(&self) -> Timers {
         let awaited = self.steps.iter().enumerate().filter(|(_, step)| step.awaited().is_some());
         let timer = |(index, step): (usize, &StepState)| Timer {
@@ -62,8 +66,8 @@ impl Saga {
         Timers { revision: self.revision, steps: awaited.map(timer).collect() }
     }
 
-    /// Sets the timers of a saga that was read again. A command that they do not tell of, or that they tell of at
-    /// another revision, counts as acknowledged at `now`: late rather than never.
+    /// Restores the timers of a reloaded saga. Timers of another revision are ignored. A command
+    /// without a timer counts as acknowledged at `now`, so that its deadline runs.
     pub fn set_timers(&mut self, timers: Option<&Timers>, now: Timestamp) {
         let known = timers.filter(|timers| timers.revision == self.revision);
         for timer in known.into_iter().flat_map(|timers| &timers.steps) {
@@ -81,7 +85,8 @@ impl Saga {
 }
 
 impl Timers {
-    /// [`Saga::acknowledge`] for a saga that is not in memory: `due` is when the answer is overdue.
+    /// Acknowledges like [`Saga::acknowledge`], for a saga that is not in memory. `due` is the
+    /// reply's deadline.
     pub fn acknowledge(&mut self, step: usize, attempt: u32, due: Timestamp) -> bool {
         let sent = |timer: &&mut Timer| timer.step == step && timer.attempts == attempt && timer.sending;
         let Some(timer) = self.steps.iter_mut().find(sent) else { return false };
@@ -96,7 +101,7 @@ impl StepState {
         self.due = if planted(Bug::DeadlineFromDecision) { self.due } else { Some(due) };
     }
 
-    /// When something is to be done about the step; none while its command is on its way to the transport.
+    /// Returns the step's due time; `None` while its command is in flight to the transport.
     pub(crate) fn running_due(&self) -> Option<Timestamp> {
         self.due.filter(|_| !self.sending)
     }

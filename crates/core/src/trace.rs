@@ -1,25 +1,28 @@
-//! The trace context of W3C (level 2), as messages carry it: checked where it arrives, passed on unchanged.
+//! The W3C trace context (level 2) of a message. It is validated on arrival and forwarded
+//! unchanged.
 //!
-//! The engine and the services export no spans, so they add none: the parent that a receiver sees is the last program
-//! that does export them. A parent that no exporter knows would cut the trace in two.
+//! The engine and the services export no spans and so add none: the parent that a receiver sees is
+//! the last program that exports spans. A parent unknown to every exporter would split the trace.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// How many bytes of `tracestate` are passed on; the rest is dropped from its end, entry by entry, as W3C allows.
+/// Maximum bytes of `tracestate` that are forwarded. The rest is dropped from the end, entry by
+/// entry, as W3C allows.
 const STATE_BYTES_MAX: usize = 512;
-/// How many entries a `tracestate` has at most.
+/// Maximum entries of a `tracestate`.
 const STATE_ENTRIES_MAX: usize = 32;
-/// The length of a `traceparent` of version 00, in bytes.
+/// Bytes of a `traceparent` of version 00.
 const PARENT_BYTES: usize = 55;
-/// No `traceparent` of a later version is longer here.
+/// Maximum bytes of a `traceparent` of a later version.
 const PARENT_BYTES_MAX: usize = 128;
 
-/// A valid `traceparent`, with the `tracestate` that belongs to it.
+/// A valid `traceparent` with its `tracestate`.
 ///
-/// As text, and stored, it is the `traceparent`, followed by a space and the `tracestate` if there is one.
+/// Its text and stored form is the `traceparent`, followed by a space and the `tracestate` if there
+/// is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceContext {
@@ -27,30 +30,31 @@ pub struct TraceContext {
     state: Option<String>,
 }
 
-/// A text that holds no trace context.
+/// The text is not a trace context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is no trace context of W3C")]
+#[error("not a W3C trace context")]
 pub struct NoTraceContext;
 
 impl TraceContext {
-    /// Reads the two headers. `None` for a malformed `traceparent`, which W3C has receivers ignore together with its
-    /// `tracestate`; a malformed `tracestate` alone is dropped.
+    /// Parses the two headers. Returns `None` for a malformed `traceparent`, which W3C tells
+    /// receivers to ignore with its `tracestate`. A malformed `tracestate` alone is dropped.
     pub fn of(traceparent: &str, tracestate: Option<&str>) -> Option<TraceContext> {
         is_parent(traceparent)
             .then(|| TraceContext { parent: traceparent.to_owned(), state: tracestate.and_then(checked_state) })
     }
 
-    /// The header `traceparent`: `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`.
+    /// Returns the header `traceparent`, such as
+    /// `00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01`.
     pub fn traceparent(&self) -> &str {
         &self.parent
     }
 
-    /// The header `tracestate`.
+    /// Returns the header `tracestate`.
     pub fn tracestate(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    /// The trace's id, 32 digits in base 16.
+    /// Returns the trace's id, 32 hexadecimal digits.
     pub fn trace_id(&self) -> &str {
         &self.parent[3..35]
     }
@@ -88,7 +92,7 @@ impl From<TraceContext> for String {
     }
 }
 
-/// `version-traceid-parentid-flags`. A later version than 00 may be longer, after another dash.
+/// Checks `version-traceid-parentid-flags`. A version after 00 may be longer, after another dash.
 fn is_parent(text: &str) -> bool {
     let bytes = text.as_bytes();
     let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -107,7 +111,7 @@ fn is_parent(text: &str) -> bool {
     dashes && hex && is_whole && is_visible && version != b"ff" && !is_zero(trace) && !is_zero(parent)
 }
 
-/// The entries that are passed on; none when one of them is malformed.
+/// Returns the entries to forward; `None` if one of them is malformed.
 fn checked_state(text: &str) -> Option<String> {
     let entries: Vec<&str> =
         text.split(',').map(|entry| entry.trim_matches([' ', '\t'])).filter(|entry| !entry.is_empty()).collect();
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_context_is_read_again_from_its_text() {
+    fn a_trace_context_survives_a_round_trip_through_its_text() {
         for state in [None, Some("congo=a b,rojo=2")] {
             let trace = TraceContext::of(PARENT, state).expect("valid");
             assert_eq!(trace.to_string().parse(), Ok(trace.clone()));

@@ -1,5 +1,5 @@
-//! The transition tables as data and as a document, found by probing `apply`'s tables with every pair. For docs and
-//! tests.
+//! The transition tables as data and as a document, derived by probing `apply`'s tables with every
+//! pair. For docs and tests.
 
 use std::fmt::Write as _;
 
@@ -10,16 +10,16 @@ use crate::message::Refusal;
 use crate::saga::{Cause, Change, Rescue, Saga, Status, StepStatus, Verb};
 use crate::time::Timestamp;
 
-/// One legal pair, by the words of the document.
+/// One legal pair, in the words of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
-    /// `saga`, `step` or `held step`.
+    /// The subject: `saga`, `step` or `held step`.
     pub subject: &'static str,
-    /// The column: where the subject stands.
+    /// The column: the current status.
     pub from: &'static str,
-    /// The row: what comes.
+    /// The row: the change.
     pub change: &'static str,
-    /// Where that leads.
+    /// The status after the change.
     pub to: &'static str,
 }
 
@@ -46,7 +46,7 @@ const STEP_COLUMNS: [StepStatus; 9] = [
 
 const HELD_COLUMNS: [StepStatus; 3] = [StepStatus::Waiting, StepStatus::Unknown, StepStatus::Undoing];
 
-/// Every legal pair of all tables.
+/// Returns every legal pair of all tables.
 pub fn cells() -> Vec<Cell> {
     let mut cells = Vec::new();
     for change in samples() {
@@ -63,21 +63,21 @@ pub fn cells() -> Vec<Cell> {
     cells
 }
 
-/// The cells that `change` uses when it is applied to `saga` as it is.
+/// Returns the cells that applying `change` to `saga` uses.
 pub fn used(saga: &Saga, change: &Change) -> Vec<Cell> {
     let step = change.step().and_then(|name| saga.definition.index_of(name));
     let of_step = step.map(|index| &saga.steps[index]).and_then(|step| step_cell(step.status, step.held, change));
     saga_cell(saga.status, saga.cause.is_some(), change).into_iter().chain(of_step).collect()
 }
 
-/// `docs/transitions.md`.
+/// Returns the content of `docs/transitions.md`.
 pub fn document() -> String {
     let mut text = String::from(
         "# Transitions\n\n\
          Generated from the tables in `crates/core/src/apply.rs`; refresh with\n\
          `cargo run -q -p sagamore-core --example transitions > docs/transitions.md`.\n\n\
-         A column is where the saga or the step stands, a row is a change, a cell is where the change leads. An empty\n\
-         cell is illegal: such a change is never made, and a journal that holds it is refused.\n",
+         A column is the current status, a row is a change, a cell is the status after it. An empty cell is illegal:\n\
+         such a change is never made, and a journal that holds it is rejected.\n",
     );
     let saga_columns = SAGA_COLUMNS.map(|(status, back)| saga_name(status, back));
     let saga_row = |change: &Change| SAGA_COLUMNS.map(|(status, back)| saga_cell(status, back, change)).to_vec();
@@ -93,24 +93,28 @@ pub fn document() -> String {
 }
 
 const NOTES: &str = "
-## What the words mean
+## Terms
 
-- *asked*: the action's command goes out; *asked to undo*: the compensation's. Asking again counts an attempt.
-- *faulted*: the participant stored nothing and is asked again; *silent*: no answer came in time, so the outcome is
-  unknown. *For the last time* means that the action is not asked again: the saga turns back, or has turned back.
-- A step that is *unknown* is never taken for refused: going forward it is asked again, going back it is undone like a
-  done one.
-- *done* while a step is being undone only keeps the output, for people: the undo's own answer decides.
-- *set aside*: what came of the step cannot be stored, its command cannot be sent, or a person decides about faults that
-  last. The step is held: no answer is waited for, and nothing is sent, until a person decides. An answer that comes
-  after all is taken. A waiting step is held when its command is too large to be sent: it has not happened. An action
-  is held no longer when the saga turns back; a *done* that comes while an undo is held leaves it held.
-- *retry*, *skip* and *resolve* are operators' verbs. A retried step goes back to where it can be asked again: what was
-  refused in a new generation, what was set aside in the same one. An unknown step that is skipped is undone if the saga
-  turns back: it may have happened. On a waiting step that is not held they are for one whose inputs can never come,
-  because a step before it was skipped or resolved (what a person did by hand gives no output), or because its output
-  lacks the field.
-- *stuck (back)* is a saga that had turned back when it got stuck.
+- *asked*: the action's command is sent; *asked to undo*: the compensation's. Each resend counts as
+  an attempt.
+- *faulted*: the participant stored nothing, and the command is resent. *silent*: no reply arrived
+  in time, so the outcome is unknown. *For the last time*: the action is not resent, because the
+  saga turns back or has turned back.
+- An *unknown* step never counts as refused. Forward, its command is resent. Backward, it is undone
+  like a done step.
+- *done* while a step is being undone only stores the output, for people. The undo's own reply
+  decides.
+- *set aside*: the step's result cannot be stored, its command cannot be sent, or an operator
+  decides a step whose faults last. The step is held: no reply is awaited, and nothing is sent,
+  until an operator decides. A late reply still counts. A waiting step is held when its command is
+  too large to be sent: it has not happened. An action is released when the saga turns back. A
+  *done* that arrives while an undo is held leaves it held.
+- *retry*, *skip* and *resolve* are operators' verbs. A retried step returns to a status from which
+  its command is resent: in a new generation after a refusal, otherwise in the same one. An unknown
+  step that is skipped is undone if the saga turns back, because it may have happened. They apply to
+  a waiting step that is not held if its inputs will never exist: an earlier step was skipped or
+  resolved and has no output, or its output lacks the field.
+- *stuck (back)* is a saga that had turned back before it became stuck.
 ";
 
 fn write_table(text: &mut String, title: &str, columns: &[&str], row: &dyn Fn(&Change) -> Vec<Option<Cell>>) {
@@ -173,7 +177,7 @@ fn label(change: &Change) -> &'static str {
     }
 }
 
-/// One change for each row of the document, in its order.
+/// Returns one change for each row of the document, in order.
 fn samples() -> Vec<Change> {
     let step = || Name::new("step").expect("a name");
     let refusal = || Refusal::new("no", "no");

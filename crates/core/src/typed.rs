@@ -1,4 +1,5 @@
-//! Typed messages: what `#[derive(Message)]` implements, so that the compiler checks a plan's wiring.
+//! Typed messages. `#[derive(Message)]` implements these traits, so that the compiler checks a
+//! definition's references.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -6,48 +7,49 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A message with a name, readable from and writable to JSON (fields in camelCase).
+/// A named message that is serialized to JSON with fields in camelCase.
 pub trait Message: Serialize + DeserializeOwned + Send + 'static {
-    /// `payment.charge` for what is asked of a participant, `charged` for what an action gives.
+    /// The message's name, such as `payment.charge` for a command and `charged` for an output.
     const NAME: &'static str;
-    /// The same fields as references: `ChargeFrom` for `Charge`.
+    /// The same fields as references, such as `ChargeFrom` for `Charge`.
     type From: Mirror;
 }
 
-/// A message's fields as references: what a plan fills a message with. A message without fields is its own mirror.
+/// A message's fields as references. A definition fills a message with them. A message without
+/// fields is its own mirror.
 #[diagnostic::on_unimplemented(
-    message = "a plan fills `{Self}` with references, not with values",
+    message = "a definition fills `{Self}` with references, not with values",
     note = "write `{Self}From {{ field: input.field, .. }}`"
 )]
 pub trait Mirror: Sized {
-    /// The message whose fields these are.
+    /// The message that has these fields.
     type Of: Message;
-    /// The names of the fields, as on the wire.
+    /// The wire names of the fields.
     const FIELDS: &'static [&'static str];
-    /// Every field, referring to the field of the same name of `source`.
+    /// Builds references to the fields of the same names in `source`.
     fn of(source: Origin) -> Self;
-    /// Field name -> where its value comes from.
+    /// Returns the reference of each field by name.
     fn into_fields(self) -> BTreeMap<&'static str, Field>;
 }
 
-/// A message that asks for an action.
+/// A message that requests an action.
 pub trait Action: Message {
-    /// Who carries it out: `payment`.
+    /// The participant that executes the action, such as `payment`.
     const PARTICIPANT: &'static str;
-    /// What it gives when it is done.
+    /// The output of the action.
     type Output: Message;
 }
 
-/// A message that asks to undo an action.
+/// A message that requests the undo of an action.
 pub trait Undoes: Message {
-    /// The action that it undoes; its handler is given that action's stored output.
+    /// The action that it undoes. Its handler receives that action's stored output.
     type Action: Action;
 }
 
-/// Where a value comes from while a plan is being built: the input, or a step by its number.
+/// The source of a value in a definition under construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// What the saga is started with.
+    /// The saga's input.
     Input,
     /// The output of the step with this number.
     Step(usize),
@@ -55,26 +57,26 @@ pub enum Origin {
 
 /// One field of an origin, untyped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the name says it")]
 pub struct Field {
-    /// Where it comes from.
     pub origin: Origin,
-    /// Its name on the wire.
+    /// The field's wire name.
     pub name: &'static str,
 }
 
-/// One field of an origin that holds a `T`. `Copy`, and no path language.
+/// A reference to one field that holds a `T`. It is `Copy` and has no path language.
 pub struct Ref<T> {
     field: Field,
     holds: PhantomData<fn() -> T>,
 }
 
 impl<T> Ref<T> {
-    /// The field `name` of `origin`.
+    /// Refers to the field `name` of `origin`.
     pub fn new(origin: Origin, name: &'static str) -> Ref<T> {
         Ref { field: Field { origin, name }, holds: PhantomData }
     }
 
-    /// Without its type.
+    /// Returns the reference without its type.
     pub fn field(self) -> Field {
         self.field
     }
@@ -88,7 +90,7 @@ impl<T> Clone for Ref<T> {
 
 impl<T> Copy for Ref<T> {}
 
-/// Nothing: what an action gives that has nothing to tell.
+/// The empty output of an action that returns nothing.
 impl Message for () {
     const NAME: &'static str = "nothing";
     type From = ();

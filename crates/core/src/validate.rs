@@ -1,7 +1,7 @@
-//! What a definition must be before it may run: every rule, and what to do about each violation.
+//! The validation of a definition: every rule, and the fix of each violation.
 //!
-//! A draft is lowered first (what was left out is written out, sets are sorted), so that the hash depends on what a
-//! plan says and not on how it was written.
+//! A draft is lowered first: defaults are filled in and sets are sorted. The hash therefore depends
+//! on a definition's meaning, not on its notation.
 
 use sha2::{Digest, Sha256};
 
@@ -16,14 +16,17 @@ pub use problem::{Error, Problem};
 impl TryFrom<Draft> for Definition {
     type Error = Error;
 
-    /// Takes what an older program has stored: rules that came later do not make it unreadable.
+    /// Accepts definitions that an older program stored, even if they violate newer rules.
     fn try_from(draft: Draft) -> Result<Definition, Error> {
         Definition::validated(draft, |problem| !problem.is_of_a_later_rule())
     }
 }
 
 impl Definition {
-    /// Makes a draft a definition, or says everything that is wrong with it.
+    /// Validates a draft.
+    ///
+    /// # Errors
+    /// Returns every problem of the draft.
     pub fn check(draft: Draft) -> Result<Definition, Error> {
         Definition::validated(draft, |_| true)
     }
@@ -51,7 +54,7 @@ impl Definition {
     }
 }
 
-/// The version, the deadline, the names of fields, the key, and compensations that only repeat their action.
+/// Checks version, deadline, field names, key, and compensations that repeat their action.
 fn sense(draft: &Draft, problems: &mut Vec<Problem>) {
     if draft.version == 0 {
         problems.push(Problem::NoVersion);
@@ -77,7 +80,7 @@ fn sense(draft: &Draft, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Names, predecessors, and which kinds there are.
+/// Checks names, predecessors and compensations.
 fn shape(draft: &Draft, problems: &mut Vec<Problem>) {
     let steps = &draft.steps;
     if steps.is_empty() {
@@ -138,7 +141,7 @@ fn patience(step: &Step, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What comes before what; none when steps wait for one another.
+/// Computes the order of the steps; `None` if steps wait for one another.
 fn order(draft: &Draft, problems: &mut Vec<Problem>) -> Option<Graph> {
     let steps = &draft.steps;
     let number = |name: &Name| steps.iter().position(|step| step.name == *name);
@@ -172,7 +175,8 @@ fn order(draft: &Draft, problems: &mut Vec<Problem>) -> Option<Graph> {
     Some(Graph { before, ancestors, descendants })
 }
 
-/// Walks back from a step that never comes about until it meets itself: one cycle, in the order of waiting.
+/// Walks back from a step that never becomes ready until it meets itself. Returns the cycle in the
+/// order of waiting.
 fn cycle(before: &[u64], settled: u64, first: usize) -> Vec<usize> {
     let mut walked = vec![first];
     loop {
@@ -189,7 +193,7 @@ fn cycle(before: &[u64], settled: u64, first: usize) -> Vec<usize> {
     }
 }
 
-/// The pivot after everything that can be undone, and before everything that is repeated until done.
+/// Checks that the pivot comes after every compensatable step and before every retriable one.
 fn kinds(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
     let pivot = draft.steps.iter().position(|step| step.kind == Kind::Pivot);
     for (index, step) in draft.steps.iter().enumerate() {
@@ -207,7 +211,7 @@ fn kinds(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
     }
 }
 
-/// No data is used before it is there.
+/// Checks that every reference names an earlier step and one of its fields.
 fn references(draft: &Draft, graph: &Graph, index: usize, problems: &mut Vec<Problem>) {
     let step = &draft.steps[index];
     let action = step.action.fields.iter().map(|(field, reference)| (field, reference, false));
@@ -239,7 +243,7 @@ fn references(draft: &Draft, graph: &Graph, index: usize, problems: &mut Vec<Pro
     }
 }
 
-/// The saga's deadline against the timeouts and attempts of what can be undone.
+/// Checks the saga's deadline against the timeouts and attempts of the compensatable steps.
 fn deadline(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
     let Some(deadline) = draft.deadline_ms else { return };
     let undoable = |step: &&Step| step.kind == Kind::Compensatable;
@@ -259,11 +263,13 @@ fn deadline(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
     }
 }
 
-/// The path of compensatable steps whose attempts can take longest, and how long: a step without a limit counts once.
+/// Returns the path of compensatable steps with the longest total of attempts, and that total.
+/// Unlimited steps count once.
 fn longest_path(draft: &Draft, graph: &Graph) -> (u64, Vec<usize>) {
     let mut inner: Vec<usize> =
         (0..draft.steps.len()).filter(|index| draft.steps[*index].kind == Kind::Compensatable).collect();
-    inner.sort_by_key(|index| graph.ancestors[*index].count_ones()); // an ancestor has fewer ancestors
+    // an ancestor has fewer ancestors than its descendants
+    inner.sort_by_key(|index| graph.ancestors[*index].count_ones());
     let mut best: Vec<(u64, Vec<usize>)> = vec![(0, Vec::new()); draft.steps.len()];
     for index in inner {
         let patience = &draft.steps[index].patience;
@@ -276,7 +282,7 @@ fn longest_path(draft: &Draft, graph: &Graph) -> (u64, Vec<usize>) {
     best.into_iter().max().unwrap_or_default()
 }
 
-/// Writes out what was left out and sorts what is a set.
+/// Fills in defaults and sorts sets.
 fn lower(draft: &mut Draft, graph: &Graph) {
     let names: Vec<Name> = draft.steps.iter().map(|step| step.name.clone()).collect();
     draft.input.sort();
@@ -288,7 +294,7 @@ fn lower(draft: &mut Draft, graph: &Graph) {
     }
 }
 
-/// Over the lowered draft: fields in the order of their structs, maps sorted.
+/// Hashes the lowered draft: fields in the order of their structs, maps sorted.
 fn hash(draft: &Draft) -> String {
     let canonical = serde_json::to_vec(draft).expect("a draft holds only what JSON can hold");
     Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()

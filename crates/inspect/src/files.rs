@@ -204,7 +204,7 @@ mod tests {
         plan(
             "event: order.created",
             "event: Order.Created",
-            "12:10: 'Order.Created' is no name: use a-z, 0-9, '-' and '.', a letter first, at most 100 bytes",
+            "12:10: 'Order.Created' is not a name: use a-z, 0-9, '-' and '.', a letter first, at most 100 bytes",
         );
         plan("event: order.created", "event:", "12:8: nothing stands here: write a text");
         plan("name: create\n", "name: create\n  name: a\n", "11:3: the key 'name' is there twice: remove one");
@@ -233,7 +233,7 @@ mod tests {
             "kind: pivotal",
             "46:11: 'pivotal' is not known here: write one of compensatable, pivot, retriable",
         );
-        definition("input.orderId", "input", "16:18: 'input' is no reference: write input.FIELD or STEP.FIELD");
+        definition("input.orderId", "input", "16:18: 'input' is not a reference: write input.FIELD or STEP.FIELD");
         definition("input.orderId", "[input.orderId]", "16:18: one text belongs here: write it without [ ] or { }");
         definition(
             "name: create-order",

@@ -126,25 +126,25 @@ fn each_fault_in_a_plan_is_told_with_what_mends_it() {
         PLAN,
         "on: [order.created]",
         "on: [order.paid]",
-        &[
-            "'charge' of payment waits for 'order.paid', but nobody emits it: name an event of this plan, or let one emit it",
-        ],
+        &["'charge' of payment waits for 'order.paid', but no reaction emits it: name an event \
+             of this plan, or let a reaction emit it"],
     );
     check(
         PLAN,
         "on: [shipping.scheduled]",
         "on: [shipping.failed]",
-        &["'confirm' of order goes forward on 'shipping.failed', by which 'schedule' of shipping goes back: let only \
-           undos react to it"],
+        &["'confirm' of order goes forward on 'shipping.failed', with which 'schedule' of \
+             shipping goes back: let only undos react to it"],
     );
     check(
         PLAN,
         "name: charge\n",
         "name: charge\n    pivot: true\n",
         &[
-            "'charge' of payment and 'schedule' of shipping are both pivots: there is one point of no return",
-            "'charge' of payment is the pivot, but 'payment.refunded' takes it back: remove its undo, or let it not be \
-             the pivot",
+            "'charge' of payment and 'schedule' of shipping are both pivots: a plan has at most \
+             one, so remove one of the marks",
+            "'charge' of payment is the pivot, but has an undo that emits 'payment.refunded': \
+             remove the undo, or make another reaction the pivot",
         ],
     );
 }
@@ -156,28 +156,22 @@ fn each_fault_in_a_definition_is_told_with_what_mends_it() {
         DEFINITION,
         refund,
         "",
-        &[
-            "step 'charge-payment' is compensatable but nothing undoes it: give it a compensation, or make it the pivot or \
-           retriable",
-        ],
+        &["step 'charge-payment' is compensatable but has no compensation: add one, or make it the pivot or \
+           retriable"],
     );
     check(
         DEFINITION,
         "create-order.totalCents",
         "reserve-stock.orderId",
-        &[
-            "step 'charge-payment' takes 'amountCents' from 'reserve-stock.orderId' but does not wait for it: let it come \
-           after that step",
-        ],
+        &["step 'charge-payment' takes 'amountCents' from 'reserve-stock.orderId' but does not \
+             wait for that step: let it come after that step"],
     );
     check(
         DEFINITION,
         "kind: retriable",
         "kind: pivot",
-        &[
-            "'schedule-shipment' and 'confirm-order' are both pivots: there is one point of no return, so make one another \
-           kind",
-        ],
+        &["'schedule-shipment' and 'confirm-order' are both pivots: a definition has at most \
+             one, so change the kind of one"],
     );
 }
 
@@ -195,9 +189,8 @@ fn what_the_shop_does_otherwise_is_told() {
         DEFINITION,
         "payment.charge",
         "payment.take",
-        &[
-            "step 'charge-payment' asks 'payment.take', which payment does not know: name payment.charge or payment.refund",
-        ],
+        &["step 'charge-payment' asks 'payment.take', which payment does not know: name \
+             payment.charge or payment.refund"],
     );
 }
 

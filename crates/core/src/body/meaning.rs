@@ -1,19 +1,22 @@
-//! The meaning of a JSON text: one canonical spelling for all texts that say the same.
+//! The canonical spelling of a JSON text: equal for all texts of the same meaning.
 //!
-//! White space, the order of an object's members, escapes in strings and the spelling of numbers do not matter. Numbers
-//! are compared exactly, by sign, digits and exponent, and never expanded. A text that readers may understand
-//! differently has no canonical spelling: half a surrogate pair, more than [`DEPTH_MAX`] levels, an exponent beyond 18
-//! digits, or an object that names a member twice.
+//! White space, the order of members, escapes in strings and the spelling of numbers do not matter.
+//! Numbers are compared exactly, by sign, digits and exponent, and are never expanded.
+//!
+//! A text that JSON readers may interpret differently has no canonical spelling. It has half a
+//! surrogate pair, more than [`DEPTH_MAX`] levels, an exponent beyond 18 digits, or a duplicate
+//! member name.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Deeper texts are compared byte for byte. Most JSON readers stop there.
+/// Maximum nesting, where most JSON readers stop. Deeper texts are compared byte for byte.
 const DEPTH_MAX: usize = 127;
-/// The longest exponent that is read, in digits: sums of it fit into 64 bits.
+/// Maximum digits of an exponent, so that sums of exponents fit into 64 bits.
 const EXPONENT_DIGITS_MAX: usize = 18;
 
-/// Returns the canonical spelling of a valid JSON text; `None` for one that readers may understand differently.
+/// Returns the canonical spelling of valid JSON; `None` if JSON readers may interpret the text
+/// differently.
 pub(super) fn canonical(text: &str) -> Option<String> {
     let mut reader = Reader { text, at: 0 };
     let mut spelling = String::with_capacity(text.len());
@@ -22,7 +25,7 @@ pub(super) fn canonical(text: &str) -> Option<String> {
     (reader.at == text.len()).then_some(spelling)
 }
 
-/// A position in a text that is known to be JSON: what is unexpected ends the reading and never panics.
+/// A position in a JSON text. An unexpected byte ends the parse without a panic.
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -59,7 +62,7 @@ impl<'a> Reader<'a> {
             reader.take(b':')?;
             let mut value = String::new();
             reader.value(depth, &mut value)?;
-            // readers differ on which of two members of one name counts
+            // JSON readers differ on which duplicate member wins
             members.insert(name, value).is_none().then_some(())
         })?;
         let mut before = '{';
@@ -81,7 +84,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// Reads what stands between two brackets, with commas between the items.
+    /// Reads a comma-separated list between two brackets.
     fn items(&mut self, depth: usize, end: u8, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         if depth > DEPTH_MAX {
             return None;
@@ -101,7 +104,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string without its escapes; none when they leave half a surrogate pair.
+    /// Reads a string and resolves its escapes; `None` if they leave half a surrogate pair.
     fn string(&mut self) -> Option<String> {
         let begin = self.at;
         self.take(b'"')?;
@@ -137,8 +140,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes a number as sign, digits without zeros at either end, and exponent: `-1200` and `-1.2E+3` as `-12e2`.
-/// The sign of zero counts: many readers keep it.
+/// Writes a number as sign, digits without zeros at either end, and exponent: `-1200` and `-1.2E+3`
+/// as `-12e2`. Zero keeps its sign, as it does in many readers.
 fn number(text: &str, out: &mut String) -> Option<()> {
     let (sign, unsigned) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -149,7 +152,7 @@ fn number(text: &str, out: &mut String) -> Option<()> {
     let significant = significant.trim_start_matches('0');
     out.push_str(sign);
     if significant.is_empty() {
-        out.push('0'); // whatever the exponent
+        out.push('0'); // for any exponent
         return Some(());
     }
     let exponent = exponent_of(exponent)? - i64::try_from(fraction.len()).ok()? + i64::try_from(zeros).ok()?;

@@ -2,8 +2,8 @@
 
 use crate::definition::{Definition, Kind};
 
-/// A Mermaid flowchart: a box for each step (doubled for the pivot), rounded ones for undos, dashed lines for the way
-/// back. Nodes are numbered, because not every name may stand for one.
+/// Draws a Mermaid flowchart: a box per step (doubled for the pivot), a rounded one per undo,
+/// dashed lines for the way back. Node ids are numbers, because some names are not legal ids.
 pub fn mermaid(definition: &Definition) -> String {
     let mut lines = vec!["flowchart LR".to_owned()];
     for (number, step) in definition.steps.iter().enumerate() {
@@ -32,7 +32,7 @@ pub fn mermaid(definition: &Definition) -> String {
     lines.join("\n    ") + "\n"
 }
 
-/// A paragraph for each step: after what it is asked for, by which message, and what undoes it.
+/// Describes each step in a paragraph: its predecessors, its message and its undo.
 pub fn text(definition: &Definition) -> String {
     let mut lines = vec![format!("{}, version {}", definition.name, definition.version)];
     for (number, step) in definition.steps.iter().enumerate() {

@@ -1,35 +1,38 @@
-//! What a chain's events can show that no run of its plan leads to.
+//! Anomalies: contradictions between a chain's observed events and every possible run of its plan.
 
 use crate::id::Name;
 use crate::plan::{Chain, Role};
 use crate::time::Timestamp;
 
-/// A contradiction between what was seen and what the plan says.
+/// A contradiction between the observed events and the plan.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say what the fields are")]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Anomaly {
     /// The plan has no such event.
-    #[error("'{event}' was emitted, which is no event of the plan: does a service run another version of it?")]
+    #[error("'{event}' was emitted, but is not an event of the plan: does a service run another version of it?")]
     Unexpected { event: Name },
-    /// One event was emitted by two causes.
-    #[error("'{event}' was emitted with two ids, so its service acted twice: look at that service's barrier")]
+    /// Two ids of one event were observed.
+    #[error("'{event}' was emitted with two ids, so its service acted twice: check that service's barrier")]
     Double { event: Name },
-    /// Of two outcomes there is one too many.
-    #[error("'{reaction}' emitted both '{first}' and '{second}', of which it may emit one")]
+    /// A reaction emitted two outcomes.
+    #[error("'{reaction}' emitted both '{first}' and '{second}', but may emit only one of them")]
     BothOutcomes { reaction: Name, first: Name, second: Name },
-    /// The point of no return was crossed, and yet the chain goes back.
-    #[error("'{pivot}' was emitted, from where there is no way back, and so was '{back}'")]
+    /// The pivot acted, and the chain goes back nevertheless.
+    #[error("'{back}' was emitted, although '{pivot}' is past the point of no return")]
     BackAfterPivot { pivot: Name, back: Name },
-    /// Told only when the chain is late: until then what led to the event may still come.
-    #[error("'{event}' was caused by '{causation}', which was never seen: emit again what was lost")]
+    /// The cause of an event is missing. Reported only once the chain is late, because the cause
+    /// may still arrive.
+    #[error("'{event}' was caused by '{causation}', which was never observed: emit the lost event again")]
     Orphan { event: Name, causation: String },
-    /// Told only when the chain is late: until then the event may still come.
-    #[error("'{event}' was never seen, but what follows from it was: emit again what was lost")]
+    /// An event is missing. Reported only once the chain is late, because the event may still
+    /// arrive.
+    #[error("'{event}' was never observed, but its consequences were: emit the lost event again")]
     Gap { event: Name },
 }
 
 impl Chain {
-    /// All that contradicts the plan at `now`, always in the same order; nothing of a plan that is not known.
+    /// Returns all contradictions to the plan at `now`, in a stable order; none if the plan's
+    /// version is unknown.
     pub fn anomalies(&self, now: Timestamp) -> Vec<Anomaly> {
         if self.plan().is_none() {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! A plan written in Rust, as the story that it is.
+//! A builder for plans in Rust.
 //!
 //! ```
 //! use sagamore_core::Plan;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::id::{Malformed, Name};
 use crate::plan::{Error, Plan, Problem, Reaction, Start, Undo, check};
 
-/// A plan that has a name, and nothing that begins it yet.
+/// A plan with a name and, so far, without a start.
 #[derive(Debug)]
 #[must_use = "a plan begins with something: .begins(..)"]
 pub struct Named {
@@ -27,7 +27,8 @@ pub struct Named {
     version: u32,
 }
 
-/// A plan while it is written. What follows `.begins(..)`, `.reaction(..)` or `.pivot(..)` is said of that.
+/// A plan under construction. Methods apply to the latest `.begins(..)`, `.reaction(..)` or
+/// `.pivot(..)`.
 #[derive(Debug)]
 #[must_use = "a plan is finished with .build()"]
 pub struct Builder<Last> {
@@ -35,12 +36,12 @@ pub struct Builder<Last> {
     version: u32,
     deadline: Option<Duration>,
     overdue: Option<String>,
-    /// The start first.
+    /// The start, then the reactions.
     parts: Vec<Written>,
     last: PhantomData<Last>,
 }
 
-/// A part as written; its names are checked when the plan is built.
+/// A part as written. `build` checks its names.
 #[derive(Debug, Default)]
 struct Written {
     service: String,
@@ -54,19 +55,20 @@ struct Written {
 }
 
 impl Plan {
-    /// Begins a plan with this name, in version 1.
+    /// Starts a plan with this name, in version 1.
     pub fn named(name: &str) -> Named {
         Named { name: name.to_owned(), version: 1 }
     }
 }
 
 impl Named {
-    /// Raised with every change: the same version with other contents is refused.
+    /// Sets the version. Every change needs a higher one: the same version with other contents is
+    /// rejected.
     pub fn version(self, version: u32) -> Named {
         Named { version, ..self }
     }
 
-    /// What begins a chain: a service does something and emits the first event.
+    /// Sets the start of each chain: a step of `service` that emits the first event.
     pub fn begins(self, service: &str, name: &str, event: &str) -> Builder<Start> {
         let start = Written { emits: vec![event.to_owned()], ..Written::new(service, name) };
         let (deadline, overdue, last) = (None, None, PhantomData);
@@ -75,33 +77,37 @@ impl Named {
 }
 
 impl<Last> Builder<Last> {
-    /// How long a chain may take.
+    /// Sets how long a chain may take.
     pub fn deadline(self, deadline: Duration) -> Self {
         Builder { deadline: Some(deadline), ..self }
     }
 
-    /// Emitted when a chain is overdue, for the pivot's owner alone.
+    /// Sets the event that is emitted when a chain is overdue. Only the pivot's service reacts to
+    /// it.
     pub fn overdue(self, event: &str) -> Self {
         Builder { overdue: Some(event.to_owned()), ..self }
     }
 
-    /// Any one of these events takes it back, and this event says so.
+    /// Sets the events of which any one undoes the part, and the event that the undo emits.
     pub fn undone_on<const N: usize>(mut self, failures: [&str; N], emits: &str) -> Self {
         self.written().undo = Some((owned(failures), emits.to_owned()));
         self
     }
 
-    /// A service reacts.
+    /// Adds a reaction of a service.
     pub fn reaction(self, service: &str, name: &str) -> Builder<Reaction> {
         self.write(Written::new(service, name))
     }
 
-    /// A service reacts, and from there on there is no way back.
+    /// Adds the pivot: once it acts, the chain only goes forward.
     pub fn pivot(self, service: &str, name: &str) -> Builder<Reaction> {
         self.write(Written { pivot: true, ..Written::new(service, name) })
     }
 
-    /// The plan, or everything that is wrong with it.
+    /// Validates the plan.
+    ///
+    /// # Errors
+    /// Returns every problem of the plan.
     pub fn build(self) -> Result<Plan, Error> {
         let name = self.name.clone();
         let plan = self.unchecked().map_err(|malformed| Error { plan: name, problems: vec![malformed.into()] })?;
@@ -109,7 +115,10 @@ impl<Last> Builder<Last> {
         if problems.is_empty() { Ok(plan) } else { Err(Error { plan: plan.name.to_string(), problems }) }
     }
 
-    /// The plan as written, whatever may be wrong with it, as long as its names are names.
+    /// Returns the plan without validation.
+    ///
+    /// # Errors
+    /// A name is malformed.
     pub fn unchecked(self) -> Result<Plan, Malformed> {
         let mut parts = self.parts.into_iter().map(Written::lower);
         let start = parts.next().expect("a builder holds a start")?;
@@ -136,25 +145,25 @@ impl<Last> Builder<Last> {
 }
 
 impl Builder<Reaction> {
-    /// The events that must all be there.
+    /// Sets the events that must all have arrived.
     pub fn on<const N: usize>(mut self, events: [&str; N]) -> Self {
         self.written().on = owned(events);
         self
     }
 
-    /// The events of which one says that it is done.
+    /// Sets the success events, of which the reaction emits one.
     pub fn emits<const N: usize>(mut self, events: [&str; N]) -> Self {
         self.written().emits = owned(events);
         self
     }
 
-    /// The events of which one says that it was refused.
+    /// Sets the failure events, of which a refused reaction emits one.
     pub fn fails<const N: usize>(mut self, events: [&str; N]) -> Self {
         self.written().fails = owned(events);
         self
     }
 
-    /// The events after any of which it never runs, unless it has.
+    /// Sets the events after any of which the reaction never runs, unless it already has.
     pub fn never_after<const N: usize>(mut self, events: [&str; N]) -> Self {
         self.written().never_after = owned(events);
         self

@@ -1,18 +1,22 @@
-//! What a plan must be before it may run: the list of phases. A phase that finds too much wrong ends the list, so that
-//! nobody is told of the consequences.
+//! The validation of a plan, as a list of phases. A phase that finds a fundamental problem ends the
+//! list, so that its consequences are not reported.
 
 use crate::plan::wiring::Wiring;
 use crate::plan::{Explored, Plan, Problem, explore, shape};
 
-/// Everything that is wrong with a plan; nothing when it may run.
+/// Returns every problem of a plan; empty if it may run.
 ///
-/// First what can be read off, then every order in which its events can come: at the end of each, either everything was
-/// done and nothing undone, or everything that was done is undone and each undo that was triggered says so.
+/// It first checks the static structure, then explores every order of the plan's events. Each run
+/// must end with every part done and none undone, or with every done part undone. Every triggered
+/// undo must have emitted its event.
 pub fn check(plan: &Plan) -> Vec<Problem> {
     explored(plan).err().unwrap_or_default()
 }
 
-/// What was walked through to find that a plan may run; or, as [`check`], everything that is wrong with it.
+/// Explores a plan.
+///
+/// # Errors
+/// Returns the problems that [`check`] finds.
 pub fn explored(plan: &Plan) -> Result<Explored, Vec<Problem>> {
     let mut problems = Vec::new();
     shape::sense(plan, &mut problems);

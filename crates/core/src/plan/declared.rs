@@ -1,4 +1,4 @@
-//! Compares what a plan expects of a service with what the service says it does.
+//! The comparison of a plan's expectations of a service with the service's declared reactions.
 
 use std::fmt;
 
@@ -7,55 +7,57 @@ use serde::{Deserialize, Serialize};
 use crate::id::Name;
 use crate::plan::{Part, Plan, Undo, Who};
 
-/// One reaction as its service declares it; the SDK fills it in. A start waits for nothing.
+/// One reaction as its service declares it. The SDK fills it in. A start waits for no event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Declared {
-    /// `charge`.
+    /// The reaction's name, such as `charge`.
     pub reaction: Name,
-    /// All that it waits for.
+    /// The events that must all have arrived.
     #[serde(default)]
     pub on: Vec<Name>,
-    /// What it may say when it is done.
+    /// The success events.
     #[serde(default)]
     pub emits: Vec<Name>,
-    /// What it may say when it was refused.
+    /// The failure events.
     #[serde(default)]
     pub fails: Vec<Name>,
-    /// What takes it back.
+    /// The undo of the reaction.
     #[serde(default)]
     pub undo: Option<Undo>,
-    /// After any of these it never runs.
+    /// The events after any of which the reaction never runs.
     #[serde(default)]
     pub never_after: Vec<Name>,
-    /// The event that has it given up, unless it has acted.
+    /// The event on which the reaction is given up, unless it has acted.
     #[serde(default)]
     pub overdue: Option<Name>,
-    /// Whether it is the point of no return. `false` leaves that to the plan.
+    /// Whether the service declares the reaction as the pivot. `false` leaves that to the plan.
     #[serde(default)]
     pub pivot: bool,
 }
 
-/// Where a service and a plan differ.
+/// A difference between a service and a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say what the fields are")]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Difference {
-    /// The plan asks for a reaction that the service does not have.
-    #[error("plan '{plan}' has {reaction}, which the service does not declare: write it, or take it from the plan")]
+    /// The service lacks a reaction of the plan.
+    #[error(
+        "plan '{plan}' has {reaction}, which the service does not declare: implement it, or remove it from the plan"
+    )]
     Missing { plan: Name, reaction: Who },
-    /// The service has a reaction that the plan does not know.
+    /// The plan lacks a reaction of the service.
     #[error("the service declares {reaction}, which plan '{plan}' does not have: remove it, or add it to the plan")]
     Unplanned { plan: Name, reaction: Who },
-    /// The service has a reaction that in the plan is another's.
-    #[error("the service declares {reaction}, which in plan '{plan}' is {owner}: let one service do it")]
+    /// The plan assigns the service's reaction to another service.
+    #[error("the service declares {reaction}, which in plan '{plan}' is {owner}: declare it in one service only")]
     OfAnother { plan: Name, reaction: Who, owner: Who },
     /// The service declares a reaction twice.
     #[error("the service declares {reaction} twice, and plan '{plan}' has it once: remove one")]
     Twice { plan: Name, reaction: Who },
-    /// The service declares a pivot that is none in the plan.
+    /// The service declares a pivot that is not the plan's.
     #[error("the service declares {reaction} as the pivot, and plan '{plan}' does not: make it the pivot in both")]
     NotThePivot { plan: Name, reaction: Who },
-    /// Both have the reaction, but not the same one.
+    /// Plan and service declare the reaction differently.
     #[error(
         "{reaction} {facet} {} in plan '{plan}' and {} in the service: make them agree",
         list(planned),
@@ -64,26 +66,26 @@ pub enum Difference {
     Other { plan: Name, reaction: Who, facet: Facet, planned: Vec<Name>, declared: Vec<Name> },
 }
 
-/// In what a reaction can differ.
+/// An aspect in which two declarations of a reaction can differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Facet {
-    /// What it waits for.
+    /// The awaited events.
     On,
-    /// What it says when it is done.
+    /// The success events.
     Emits,
-    /// What it says when it was refused.
+    /// The failure events.
     Fails,
-    /// What triggers its undo.
+    /// The events that trigger the undo.
     UndoneOn,
-    /// What its undo says.
+    /// The event that the undo emits.
     UndoEmits,
-    /// After what it never runs.
+    /// The events after which the reaction never runs.
     NeverAfter,
-    /// What has it given up.
+    /// The event on which the reaction is given up.
     Overdue,
 }
 
-/// Every difference between a plan and what a service declares for it; nothing when they agree. Order does not count.
+/// Returns every difference between a plan and a service's declarations. Order does not matter.
 pub fn declared(plan: &Plan, service: &Name, reacts: &[Declared]) -> Vec<Difference> {
     let who = |reaction: &Name| Who { name: reaction.clone(), service: service.clone() };
     let mut differences = Vec::new();
@@ -141,7 +143,7 @@ impl fmt::Display for Facet {
             Facet::Emits => "emits",
             Facet::Fails => "fails with",
             Facet::UndoneOn => "is undone on",
-            Facet::UndoEmits => "says of its undo",
+            Facet::UndoEmits => "emits on undo",
             Facet::NeverAfter => "never runs after",
             Facet::Overdue => "is given up on",
         })

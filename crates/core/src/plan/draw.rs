@@ -1,10 +1,10 @@
-//! Drawings of a plan: a Mermaid flowchart for pages, and plain text for terminals.
+//! Drawings of a plan: a Mermaid flowchart for web pages, and plain text for terminals.
 
 use crate::id::Name;
 use crate::plan::{Part, Plan, Role};
 
-/// A Mermaid flowchart: a box for each reaction (doubled for the pivot), rounded ones for undos and ends, dashed lines
-/// for failures. Nodes are numbered, because not every name may stand for one.
+/// Draws a Mermaid flowchart: a box per reaction (doubled for the pivot), a rounded one per undo
+/// and end, dashed lines for failures. Node ids are numbers, because some names are not legal ids.
 pub fn mermaid(plan: &Plan) -> String {
     let parts: Vec<Part> = plan.parts().collect();
     let mut lines = vec!["flowchart LR".to_owned()];
@@ -38,7 +38,8 @@ pub fn mermaid(plan: &Plan) -> String {
     lines.join("\n    ") + "\n"
 }
 
-/// A paragraph for each reaction: on what it acts, what it says, and who hears it.
+/// Describes each reaction in a paragraph: the events that it waits for and emits, and the parts
+/// that consume those.
 pub fn text(plan: &Plan) -> String {
     let mut lines = vec![format!("{}, version {}", plan.name, plan.version)];
     let parts: Vec<Part> = plan.parts().collect();
@@ -47,7 +48,7 @@ pub fn text(plan: &Plan) -> String {
         lines.extend([String::new(), format!("{} ({}){mark}", part.name, part.service)]);
         lines.push(if index == 0 { "  begins".to_owned() } else { format!("  on {}", all(part.on, " and ")) });
         for (event, role) in part.events() {
-            let heard = hearers(&parts, event);
+            let heard = consumers(&parts, event);
             let heard = if heard.is_empty() { String::new() } else { format!(" => {}", heard.join(", ")) };
             match role {
                 Role::Success => lines.push(format!("  emits {event}{heard}")),
@@ -72,15 +73,15 @@ pub fn text(plan: &Plan) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The numbers of the boxes to which an event leads.
+/// Returns the ids of the boxes to which an event leads.
 fn nodes(parts: &[Part], event: &Name) -> Vec<String> {
     let forward = parts.iter().enumerate().filter(|(_, part)| part.on.contains(event));
     let back = parts.iter().enumerate().filter(|(_, part)| part.undone_on().contains(event));
     forward.map(|(number, _)| format!("r{number}")).chain(back.map(|(number, _)| format!("u{number}"))).collect()
 }
 
-/// In words, who reacts to an event.
-fn hearers(parts: &[Part], event: &Name) -> Vec<String> {
+/// Names the parts that react to an event.
+fn consumers(parts: &[Part], event: &Name) -> Vec<String> {
     let forward = parts.iter().filter(|part| part.on.contains(event)).map(|part| part.name.to_string());
     let back = parts.iter().filter(|part| part.undone_on().contains(event));
     forward.chain(back.map(|part| format!("undo {}", part.name))).collect()

@@ -1,4 +1,4 @@
-//! Every end that a plan can come to, nearest first, and what is wrong with it.
+//! Explores every possible end of a plan, nearest first, and reports its flaws.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -8,37 +8,37 @@ use crate::plan::problem::Run;
 use crate::plan::wiring::{Wiring, each};
 use crate::plan::{Problem, Role};
 
-/// The most states of one plan that are looked at.
+/// Maximum number of states that are explored per plan.
 pub const STATES_MAX: usize = 300_000;
 
-/// What was walked through of a plan.
+/// The result of exploring a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explored {
-    /// How many states, each once, by however many orders of events it is come to.
+    /// The number of distinct states, each counted once for all orders of events that lead to it.
     pub states: usize,
-    /// The ends among them, by the failures that were told on the way: after none, everything was done; after any,
-    /// everything is undone.
+    /// The failures emitted on the way to each end. Without failures every part was done; otherwise
+    /// every done part is undone.
     pub ends: BTreeSet<Vec<Name>>,
 }
 
-/// A state, and how it was come to.
+/// A state and the step that led to it.
 struct Visit {
     progress: Progress,
     from: Option<(usize, Step)>,
 }
 
-/// What is wrong with an end; told once, with the shortest run to it.
+/// A flaw of an end, reported once, with the shortest run to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Flaw {
-    /// The part stays done, although there was the failure.
+    /// A part stays done despite a failure.
     StaysDone { part: usize, failure: usize },
-    /// The pivot has acted, and there was the failure.
+    /// A failure was emitted although the pivot has acted.
     AfterPivot { failure: usize },
-    /// Nothing failed, and the part waits for the event with others that came.
+    /// Nothing failed, but a part waits for a missing event while others have arrived.
     WaitsForEver { part: usize, lacking: usize },
 }
 
-/// Walks breadth first, so that what is found first takes the fewest steps.
+/// Explores breadth first, so that each flaw is found with a shortest run.
 pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) -> Explored {
     let mut explored = Explored::default();
     let mut visits = vec![Visit { progress: Progress::default(), from: None }];
@@ -48,7 +48,8 @@ pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) -> Explored {
     while next < visits.len() {
         let progress = visits[next].progress;
         let mut steps = progress.possible(wiring);
-        // A chain that comes to rest must be right without the deadline, which is no way to go on, only the last one.
+        // A chain at rest must be correct without the deadline. The deadline is a last resort, not
+        // a way to continue.
         if steps.is_empty() {
             let new = flaws(&progress, wiring).into_iter().filter(|flaw| told.insert(*flaw));
             problems.extend(new.map(|flaw| flaw.problem(wiring, run(&visits, next, wiring))));
@@ -72,8 +73,10 @@ pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) -> Explored {
     explored
 }
 
-/// An end is right when everything was done and nothing undone, or everything that was done is undone. That each undo
-/// that was triggered says so needs no look: it is a step that is possible until it is taken.
+/// Returns the flaws of an end: some part was done and not undone after a failure, or waits in
+/// vain.
+///
+/// Triggered undos need no check: they remain possible steps until they are taken.
 fn flaws(end: &Progress, wiring: &Wiring) -> Vec<Flaw> {
     let failures: Vec<usize> = failures(end, wiring).collect();
     let no_return = wiring.pivot.filter(|pivot| end.stays_done().any(|part| part == *pivot));
@@ -91,7 +94,7 @@ fn flaws(end: &Progress, wiring: &Wiring) -> Vec<Flaw> {
 }
 
 fn failures(end: &Progress, wiring: &Wiring) -> impl Iterator<Item = usize> {
-    each(end.emitted & wiring.telling(Role::Failure))
+    each(end.emitted & wiring.with_role(Role::Failure))
 }
 
 impl Flaw {
@@ -118,14 +121,14 @@ impl Flaw {
                 }
             }
             Flaw::WaitsForEver { part, lacking } => {
-                run.0.push(format!("{} never comes", name(lacking)));
+                run.0.push(format!("{} never arrives", name(lacking)));
                 Problem::WaitsForEver { by: who(part), lacking: name(lacking), origin: origin(lacking), run }
             }
         }
     }
 }
 
-/// The steps that lead to a visit.
+/// Returns the steps that lead to a visit.
 fn run(visits: &[Visit], to: usize, wiring: &Wiring) -> Run {
     let mut steps = Vec::new();
     let mut here = to;

@@ -1,6 +1,7 @@
-//! One chain, as far as it was seen: its events in any order, some twice, put together by what the plan expects.
+//! One chain as observed. Its events arrive in any order, some repeatedly, and are matched to the
+//! plan.
 //!
-//! Whatever is asked depends on which events were seen, never on the order in which they came.
+//! Every result depends on the set of observed events, never on their order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,29 +12,29 @@ use crate::id::Name;
 use crate::plan::{Anomaly, EVENTS_MAX, Part, Plan, Role};
 use crate::time::Timestamp;
 
-/// At most this many events are kept that the plan does not have.
+/// Maximum number of stored events that are not in the plan.
 pub const UNEXPECTED_MAX: usize = 16;
 
-/// An event of the chain that was seen on its topic.
+/// An event of the chain, as observed on its topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Seen {
-    /// The same however often it is emitted.
+    /// The event's id, the same for every emission.
     pub id: String,
-    /// `payment.success`.
+    /// The event's name, such as `payment.success`.
     pub name: Name,
-    /// The id of the event that led to it; none for the one that began the chain.
+    /// The id of the event that caused it; `None` for a chain's first event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation: Option<String>,
-    /// How many events led to it.
+    /// The number of events before it in the chain of causes.
     pub hop: u32,
-    /// When it was emitted first, by the clock of its service: to be shown, and nothing else.
+    /// The time of the first emission by the service's clock. Only for display.
     pub at: Timestamp,
-    /// When it was seen first, by the observer's clock: what lateness is counted from.
+    /// The time of the first observation by the observer's clock. Lateness is counted from it.
     pub seen_at: Timestamp,
 }
 
-/// A chain by the events that were seen of it.
+/// A chain, as known from its observed events.
 #[derive(Clone, Debug)]
 pub struct Chain {
     plan: Result<Arc<Plan>, u32>,
@@ -42,50 +43,52 @@ pub struct Chain {
     dropped: u64,
 }
 
-/// What became of an event that was taken.
+/// The effect of an observed event on its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// It was not seen before.
+    /// The event is new.
     New,
-    /// Its id was seen before: counted, and no more.
+    /// An event with this id is known. It is only counted.
     Repeat,
-    /// There are enough of its kind: counted, and no more.
+    /// Enough events of its kind are stored. It is only counted.
     Dropped,
 }
 
-/// Where a chain stands at some moment.
+/// The state of a chain at some moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Somebody is to go on.
+    /// A service must act next.
     Running,
-    /// All is done.
+    /// Every part is done.
     Completed,
-    /// Something failed, and undos are owed that may still come.
+    /// A part failed, and undos are outstanding within the deadline.
     Compensating,
-    /// Something failed, and all undos that were owed are there.
+    /// A part failed, and every owed undo was observed.
     Compensated,
-    /// The deadline passed while somebody was to go on.
+    /// The deadline passed while a service had to act.
     Stuck,
-    /// Something failed, and an undo is owed for longer than the deadline allows.
+    /// A part failed, and an undo is outstanding past the deadline.
     HalfCompensated,
-    /// What was seen contradicts the plan.
+    /// The observed events contradict the plan.
     Anomalous(Anomaly),
-    /// A chain of this version of the plan, which is not known here.
+    /// The plan's version is not known here.
     UnknownVersion(u32),
 }
 
 impl Chain {
-    /// A chain of this plan, of which nothing was seen yet.
+    /// Creates a chain of this plan without events.
     pub fn new(plan: Arc<Plan>) -> Chain {
         Chain { plan: Ok(plan), seen: Vec::new(), repeats: 0, dropped: 0 }
     }
 
-    /// A chain of a version that is not known here: its events are kept and shown, and nothing is expected of it.
+    /// Creates a chain of an unknown plan version. Its events are stored and shown, but not
+    /// checked.
     pub fn of_unknown_version(version: u32) -> Chain {
         Chain { plan: Err(version), seen: Vec::new(), repeats: 0, dropped: 0 }
     }
 
-    /// Takes an event. Of one name the first two ids are kept: the second one is an anomaly, more tell nothing new.
+    /// Adds an event. Two ids per name are stored: the second one is an anomaly, and further ones
+    /// add no information.
     pub fn take(&mut self, seen: Seen) -> Taken {
         if self.seen.iter().any(|known| known.id == seen.id) {
             self.repeats += 1;
@@ -101,7 +104,7 @@ impl Chain {
         Taken::New
     }
 
-    /// Where the chain stands at `now`.
+    /// Returns the chain's state at `now`.
     pub fn state(&self, now: Timestamp) -> State {
         if let Err(version) = self.plan {
             return State::UnknownVersion(version);
@@ -119,8 +122,10 @@ impl Chain {
         }
     }
 
-    /// When the chain becomes late unless an event comes: counted from when its first event was seen, or when it goes back, from what first
-    /// called for an undo that is not there. None: it is over, or the plan has no deadline.
+    /// Returns when the chain becomes late; `None` if it is over or its plan has no deadline.
+    ///
+    /// The time is counted from the first observed event. While the chain goes back, it is counted
+    /// from the oldest outstanding undo.
     pub fn deadline(&self) -> Option<Timestamp> {
         let allowed = Duration::from_millis(self.plan.as_ref().ok()?.deadline_ms?);
         let start = self.seen.iter().map(|seen| seen.seen_at).min()?;
@@ -133,33 +138,34 @@ impl Chain {
         Some(from.unwrap_or(start).plus(allowed))
     }
 
-    /// Whether the chain is late at `now`. While it is `Stuck`, this is when the plan's `overdue` is to be emitted.
+    /// Returns whether the chain is late at `now`. If it is also `Stuck`, the plan's `overdue`
+    /// event must be emitted.
     pub fn due(&self, now: Timestamp) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// Whether its plan has it told when a chain is overdue, and that was not seen.
+    /// Returns whether the plan has an `overdue` event that was not observed.
     pub fn lacks_overdue(&self) -> bool {
         let overdue = self.plan().and_then(|plan| plan.overdue.as_ref());
         overdue.is_some_and(|overdue| self.seen_at(overdue).is_none())
     }
 
-    /// How many events came again, with an id that was seen.
+    /// Returns the number of observed repeats of known ids.
     pub fn repeats(&self) -> u64 {
         self.repeats
     }
 
-    /// How many events were not kept, because there were enough of their kind.
+    /// Returns the number of events that were not stored, because enough of their kind were.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// The events, in the order in which they were seen.
+    /// Returns the events in the order of their observation.
     pub fn seen(&self) -> &[Seen] {
         &self.seen
     }
 
-    /// The plan, when its version is known.
+    /// Returns the plan, if its version is known.
     pub fn plan(&self) -> Option<&Plan> {
         self.plan.as_deref().ok()
     }
@@ -168,23 +174,23 @@ impl Chain {
         self.plan().into_iter().flat_map(Plan::parts)
     }
 
-    /// Whether the plan has the event.
+    /// Returns whether the plan has the event.
     pub(super) fn expects(&self, event: &Name) -> bool {
         self.plan().is_some_and(|plan| plan.overdue.as_ref() == Some(event) || plan.emitter(event).is_some())
     }
 
-    /// Whether anything failed or was undone.
+    /// Returns whether any part failed or was undone.
     pub(super) fn goes_back(&self) -> bool {
         let roles = self.parts().flat_map(|part| part.events());
         roles.filter(|(_, role)| *role != Role::Success).any(|(event, _)| self.seen_at(event).is_some())
     }
 
-    /// When an event was seen first, if it was.
+    /// Returns when an event was first observed.
     pub(super) fn seen_at(&self, event: &Name) -> Option<Timestamp> {
         self.seen.iter().filter(|seen| seen.name == *event).map(|seen| seen.seen_at).min()
     }
 
-    /// The events whose cause was not seen.
+    /// Iterates over the events whose cause was not observed.
     pub(super) fn orphans(&self) -> impl Iterator<Item = &Seen> {
         self.seen.iter().filter(|seen| {
             let cause = seen.causation.as_ref();
@@ -196,7 +202,8 @@ impl Chain {
         !self.seen.is_empty() && self.waits_for().is_empty() && self.orphans().next().is_none()
     }
 
-    /// Of an unknown version nothing is expected, and a plan's worth of events is kept.
+    /// Returns the limit of unexpected events. An unknown version expects none, so its limit is
+    /// that of a whole plan.
     fn unexpected_max(&self) -> usize {
         if self.plan.is_ok() { UNEXPECTED_MAX } else { EVENTS_MAX }
     }

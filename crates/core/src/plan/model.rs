@@ -1,21 +1,23 @@
-//! How far a chain has come, and what can happen next: every interleaving of a plan is a path through these states.
+//! The progress of a chain and its next steps. Every interleaving of a plan is a path through these
+//! states.
 //!
-//! A service takes events in any order and parks the early ones, which nobody sees; so a reaction is one step, taken at
-//! some moment after its last event is there. A repeated event finds the barrier's row and changes nothing.
+//! A service accepts events in any order and parks the early ones invisibly. A reaction is
+//! therefore one step at any moment after its last event. A repeated event finds the barrier's row
+//! and changes nothing.
 //!
-//! Parts that never run after some failure are no steps: that takes away only runs in which something is done that would
-//! have to be undone, and every one of them has another in which nothing further fails.
+//! `never_after` is not modelled. It only removes runs in which a part acts and must be undone, and
+//! each of those has a counterpart without a further failure.
 
 use crate::decide::{bit, members};
 use crate::plan::wiring::{Wiring, one};
 use crate::plan::{Part, Role};
 
-/// The rows of all barriers, and the events that were emitted. Nothing is ever taken from it, so every path ends.
+/// The rows of all barriers and the emitted events. Both only grow, so every path ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
     pub(super) done: u64,
     refused: u64,
-    /// Claimed by an undo or by the deadline before they ran: they never will.
+    /// Parts claimed by an undo or by the deadline before they ran. They never run.
     tombstones: u64,
     pub(super) undone: u64,
     pub(super) emitted: u128,
@@ -24,19 +26,21 @@ pub(super) struct Progress {
 /// One local transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A part acts, and says so or not.
+    /// A part acts, and emits an event or none.
     Does { part: usize, event: Option<usize> },
     /// A part is refused.
     Fails { part: usize, event: usize },
-    /// A part's undo, whatever there is to undo.
+    /// A part is undone, even if there is nothing to undo.
     Undoes { part: usize, event: usize },
-    /// The pivot has not acted when the deadline passes.
+    /// The deadline passes before the pivot has acted.
     GivesUp { part: usize, event: usize },
 }
 
 impl Progress {
-    /// All that the services can do next, but for orders that end alike: an undo whose own part can act no more neither
-    /// hinders anything nor is hindered, whenever it comes, and so it is taken at once and alone.
+    /// Returns the next steps of the services, without orders that lead to the same ends.
+    ///
+    /// An undo whose part can no longer act is independent of all other steps. It is therefore
+    /// taken at once and alone.
     pub(super) fn possible(&self, wiring: &Wiring) -> Vec<Step> {
         let steps = self.all(wiring);
         let is_undo = |step: &Step| matches!(step, Step::Undoes { .. });
@@ -45,7 +49,7 @@ impl Progress {
         alone.map_or(steps.clone(), |undo| vec![*undo])
     }
 
-    /// All that the services can do next.
+    /// Returns all next steps of the services.
     fn all(&self, wiring: &Wiring) -> Vec<Step> {
         let mut steps = Vec::new();
         for part in 0..wiring.parts.len() {
@@ -64,7 +68,7 @@ impl Progress {
         steps
     }
 
-    /// How the chain stands after a step that is possible.
+    /// Returns the state after a possible step.
     pub(super) fn after(mut self, step: Step) -> Progress {
         let told = match step {
             Step::Does { part, event } => {
@@ -89,14 +93,14 @@ impl Progress {
         self
     }
 
-    /// What the deadline can do next, at any moment until the pivot has acted.
+    /// Returns the deadline's step, possible at any moment before the pivot has acted.
     pub(super) fn overdue(&self, wiring: &Wiring) -> Option<Step> {
         let part = wiring.pivot.filter(|pivot| wiring.overdue.is_some() && self.is_open(*pivot))?;
         let event = wiring.emitted(part, Role::Failure).next()?;
         Some(Step::GivesUp { part, event })
     }
 
-    /// The parts that can still act, if all that can act before them does.
+    /// Returns the parts that can still act, if every part before them succeeds.
     fn may_act(&self, wiring: &Wiring) -> u64 {
         let (mut parts, mut hoped) = (0, *self);
         let ready = |parts: u64, hoped: &Progress| {
@@ -110,24 +114,24 @@ impl Progress {
         parts
     }
 
-    /// The events that a part still waits for.
+    /// Returns the events that a part still waits for.
     pub(super) fn lacks(&self, wiring: &Wiring, part: usize) -> u128 {
         wiring.on[part] & !self.emitted
     }
 
-    /// Whether the part's barrier holds no row.
+    /// Returns whether the part's barrier has no row.
     pub(super) fn is_open(&self, part: usize) -> bool {
         (self.done | self.refused | self.tombstones) & bit(part) == 0
     }
 
-    /// What was done and not taken back, lowest first.
+    /// Iterates over the parts that are done and not undone, lowest first.
     pub(super) fn stays_done(&self) -> impl Iterator<Item = usize> + use<> {
         members(self.done & !self.undone)
     }
 }
 
 impl Step {
-    /// The step, taken by this chain, in words.
+    /// Describes the step of this chain.
     pub(super) fn tell(self, before: &Progress, wiring: &Wiring) -> String {
         let name = |event: usize| wiring.events[event].name;
         let of = |part: usize| {
@@ -158,7 +162,8 @@ mod tests {
     use super::*;
     use crate::plan::{Plan, check};
 
-    /// A plan in which anything may wait for anything before it, and be undone by any failure: most are wrong.
+    /// Builds a random plan in which any part may wait for any earlier one and be undone by any
+    /// failure. Most are flawed.
     fn any_plan(rng: &mut fastrand::Rng) -> Plan {
         let count = rng.usize(2..=5);
         let some = |rng: &mut fastrand::Rng, of: Vec<String>| -> Vec<String> {
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_orders_that_are_left_out_end_like_those_that_are_not() {
+    fn omitted_orders_reach_the_same_ends() {
         let (mut ends_met, mut right) = (0, 0);
         for seed in 0..300 {
             let plan = any_plan(&mut fastrand::Rng::with_seed(seed));
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_changes_something_so_that_every_path_ends() {
+    fn every_step_changes_the_state_so_that_every_path_ends() {
         for seed in 0..50 {
             let mut rng = fastrand::Rng::with_seed(seed);
             let plan = any_plan(&mut rng);

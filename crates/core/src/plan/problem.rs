@@ -1,4 +1,4 @@
-//! What can be wrong with a plan: both sides of it, what to do about it, and where it is a matter of timing, the
+//! The problems of a plan. Each names both sides and the fix, and if it depends on timing, the
 //! shortest run that shows it.
 
 use std::fmt;
@@ -6,21 +6,21 @@ use std::fmt;
 use crate::id::{Malformed, Name};
 use crate::plan::{EVENTS_MAX, Part, REACTIONS_MAX, STATES_MAX};
 
-/// A plan that must not run, with everything that is wrong with it.
+/// A plan that must not run, with all its problems.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// What it is called.
+    /// The plan's name.
     pub plan: String,
-    /// At least one.
+    /// The problems, at least one.
     pub problems: Vec<Problem>,
 }
 
-/// A reaction and whose it is, written `'charge' of payment`.
+/// A reaction and its service, written `'charge' of payment`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Who {
-    /// The reaction, or the start.
+    /// The name of the reaction or start.
     pub name: Name,
-    /// The service.
+    /// The service that executes it.
     pub service: Name,
 }
 
@@ -28,116 +28,124 @@ pub struct Who {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run(pub Vec<String>);
 
-/// One violation.
+/// A violated rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say what the fields are")]
+#[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Problem {
-    /// A name that is none; only the builder can meet one.
+    /// A malformed name. Only the builder can produce it.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// Services of which none starts chains; only a derivation can meet it.
+    /// No service starts chains. Only a derivation can produce it.
     #[error("no service starts a chain: declare one reaction that begins chains and waits for no event")]
     NoStart,
-    /// Two reactions that start chains; only a derivation can meet them.
+    /// Two reactions start chains. Only a derivation can produce it.
     #[error("{first} and {second} both start chains: derive one plan for each")]
     TwoStarts { first: Who, second: Who },
-    /// A version that none comes before.
+    /// Version 0.
     #[error("the version is 0: write 1 for the first one")]
     NoVersion,
-    /// A deadline that has passed when the chain begins.
-    #[error("the deadline is 0 ms, and every chain would be overdue at once: lengthen it, or leave it out for none")]
+    /// A deadline of 0 ms.
+    #[error("the deadline is 0 ms, so every chain would be overdue at once: lengthen it, or remove it")]
     NoTime,
-    /// A plan in which nobody reacts.
-    #[error("nobody reacts to '{event}' of {start}: write at least one reaction")]
+    /// A plan without reactions.
+    #[error("no reaction waits for '{event}' of {start}: add at least one reaction")]
     NoReactions { start: Who, event: Name },
     /// More than [`REACTIONS_MAX`] reactions, or [`EVENTS_MAX`] events.
     #[error(
-        "there are {reactions} reactions with {events} events, and {REACTIONS_MAX} with {EVENTS_MAX} is the most: \
+        "the plan has {reactions} reactions with {events} events, but at most {REACTIONS_MAX} with {EVENTS_MAX} are allowed: \
          split the plan"
     )]
     TooLarge { reactions: usize, events: usize },
-    /// Two reactions with one name.
-    #[error("{first} and {second} have one name, which is the key of what they do: give each a name of its own")]
+    /// Two reactions of the same name.
+    #[error("{first} and {second} have the same name, but a name keys the effects of one: rename one of them")]
     SameName { first: Who, second: Who },
-    /// An event with two origins.
-    #[error("'{event}' is emitted by {first} and by {second}: let each event have one origin")]
+    /// An event with two emitters.
+    #[error("'{event}' is emitted by {first} and by {second}: give each event one emitter")]
     TwoEmitters { event: Name, first: Who, second: Who },
-    /// An event without an origin.
-    #[error("{by} waits for '{event}', but nobody emits it: name an event of this plan, or let one emit it")]
+    /// An event without an emitter.
+    #[error(
+        "{by} waits for '{event}', but no reaction emits it: name an event of this plan, or let a reaction emit it"
+    )]
     NotEmitted { event: Name, by: Who },
-    /// A success that leads nowhere, although the pivot is still to come.
-    #[error("nobody reacts to '{event}' of {by}, and it is no end before {pivot}: let a reaction wait for it")]
+    /// A success event before the pivot that no reaction waits for.
+    #[error("no reaction waits for '{event}' of {by}, but the chain must go on to {pivot}: let a reaction wait for it")]
     Unheard { event: Name, by: Who, pivot: Who },
     /// A reaction that waits for no event.
-    #[error("{0} waits for no event: say on which it reacts, for only the start begins by itself")]
+    #[error("{0} waits for no event, but only the start begins without one: name the events that it reacts to")]
     WaitsForNothing(Who),
-    /// An undo that no event triggers.
-    #[error("nothing triggers the undo of {by} that emits '{event}': say on which failures, or leave it out")]
+    /// An undo without a triggering event.
+    #[error("no event triggers the undo of {by} that emits '{event}': name the failures that do, or remove it")]
     NeverTriggered { event: Name, by: Who },
-    /// Events that wait for one another.
-    #[error("events lead to one another without an end: {}: let one not wait for the other", chain(events))]
+    /// Events that cause one another in a cycle.
+    #[error("events cause one another in a cycle: {}: remove one of these dependencies", chain(events))]
     Cycle { events: Vec<Name> },
-    /// Two points of no return.
-    #[error("{first} and {second} are both pivots: there is one point of no return")]
+    /// Two pivots.
+    #[error("{first} and {second} are both pivots: a plan has at most one, so remove one of the marks")]
     TwoPivots { first: Who, second: Who },
     /// A pivot with an undo.
-    #[error("{pivot} is the pivot, but '{event}' takes it back: remove its undo, or let it not be the pivot")]
+    #[error(
+        "{pivot} is the pivot, but has an undo that emits '{event}': remove the undo, or make another reaction the pivot"
+    )]
     PivotUndone { pivot: Who, event: Name },
-    /// An undo behind the point of no return.
-    #[error("{by} comes after the pivot {pivot}, but '{event}' takes it back: remove its undo")]
+    /// An undo of a reaction after the pivot.
+    #[error("{by} comes after the pivot {pivot}, but has an undo that emits '{event}': remove the undo")]
     UndoneAfterPivot { event: Name, by: Who, pivot: Who },
-    /// A reaction that takes itself back when it failed.
-    #[error("{by} fails with '{event}' and would undo itself on it: nothing was done, so take '{event}' from its undo")]
+    /// A reaction that its own failure would undo.
+    #[error(
+        "{by} fails with '{event}' and is undone on it, but a failed reaction did nothing: remove '{event}' from its undo"
+    )]
     OwnFailure { event: Name, by: Who },
-    /// A reaction that goes forward while the chain goes back.
-    #[error("{by} goes forward on '{event}', by which {origin} goes back: let only undos react to it")]
+    /// A reaction that waits for a failure or an undo.
+    #[error("{by} goes forward on '{event}', with which {origin} goes back: let only undos react to it")]
     ForwardOnFailure { event: Name, by: Who, origin: Who },
     /// An undo that a success triggers.
-    #[error("{by} is undone on '{event}', which says that {origin} went well: undo on failures only")]
+    #[error("{by} is undone on '{event}', which is a success of {origin}: undo it on failures only")]
     UndoneOnSuccess { event: Name, by: Who, origin: Who },
-    /// A reaction that would not run though nothing failed, or that listens to nobody.
-    #[error("{by} never runs after '{event}', by which nobody says that it failed or was undone: name such an event")]
+    /// A `never_after` event that is not a failure or an undo.
+    #[error("{by} never runs after '{event}', which no reaction emits as its failure or undo: name such an event")]
     NeverAfter { event: Name, by: Who },
-    /// The deadline's event, emitted by a reaction.
-    #[error("'{event}' is the deadline's, but {by} emits it too: give that one another name")]
+    /// A reaction that emits the deadline's event.
+    #[error("'{event}' is the deadline's event, but {by} emits it too: rename the event of {by}")]
     OverdueEmitted { event: Name, by: Who },
-    /// The deadline's event, heard by another than the pivot's owner.
+    /// A reaction that waits for the deadline's event and is not the pivot.
     #[error(
         "{by} reacts to '{event}', which is for the owner of the pivot alone{}: else money goes back and the goods go \
          out; let it react to the failure that the pivot emits then",
         pivot.as_ref().map(|pivot| format!(", {pivot}")).unwrap_or_default()
     )]
     OverdueHeard { event: Name, by: Who, pivot: Option<Who> },
-    /// A deadline's event that nobody answers.
-    #[error("nobody answers '{event}' when a chain that {start} began is overdue: make one reaction the pivot")]
+    /// A deadline's event in a plan without a pivot.
+    #[error("no pivot answers '{event}' when a chain that {start} began is overdue: make one reaction the pivot")]
     OverdueWithoutPivot { event: Name, start: Who },
-    /// A deadline's event without a deadline.
+    /// A deadline's event in a plan without a deadline.
     #[error("'{event}' for {pivot} is never emitted, because the plan has no deadline: give it one")]
     OverdueWithoutDeadline { event: Name, pivot: Who },
-    /// A pivot that has no answer to the deadline.
+    /// A pivot without the success or the failure that answers the deadline's event.
     #[error("{pivot} answers '{event}' with its success or its failure, but has no {lacks}: let it emit one")]
     OverdueUnanswered { event: Name, pivot: Who, lacks: &'static str },
-    /// Something done that stays done, because it has no undo.
+    /// A part that stays done after a failure, because it has no undo.
     #[error(
-        "{by} has no undo, and stays done when {failing} fails with '{failure}': give it one, on '{failure}' ({run})"
+        "{by} has no undo, so it stays done when {failing} fails with '{failure}': add an undo on '{failure}' ({run})"
     )]
     NoUndo { by: Who, failing: Who, failure: Name, run: Run },
-    /// Something done that stays done, because its undo does not hear of the failure.
+    /// A part that stays done after a failure, because its undo does not react to it.
     #[error("{by} stays done when {failing} fails with '{failure}': let its undo react to '{failure}' ({run})")]
     NotUndone { by: Who, failing: Who, failure: Name, run: Run },
-    /// A failure behind the point of no return.
-    #[error("{failing} may fail with '{failure}' after the pivot {pivot}: let it be repeated until it is done ({run})")]
+    /// A reaction after the pivot that can fail.
+    #[error("{failing} may fail with '{failure}' after the pivot {pivot}: remove its failures ({run})")]
     FailsAfterPivot { failing: Who, failure: Name, pivot: Who, run: Run },
-    /// A failure that the pivot does not wait for.
-    #[error("{failing} may fail with '{failure}' when the pivot {pivot} has acted: let the pivot wait for it ({run})")]
+    /// A reaction that can fail concurrently with the pivot.
+    #[error("{failing} may fail with '{failure}' after the pivot {pivot} has acted: let the pivot wait for it ({run})")]
     FailsBesidePivot { failing: Who, failure: Name, pivot: Who, run: Run },
-    /// A reaction that waits for an event that does not come any more.
-    #[error("{by} waits for ever for '{lacking}' of {origin}: let it wait for what always comes ({run})")]
-    WaitsForEver { by: Who, lacking: Name, origin: Who, run: Run },
-    /// More interleavings than are looked at.
+    /// A reaction that waits for an event that can no longer arrive.
     #[error(
-        "the {reactions} reactions from {start} on can interleave in more than {STATES_MAX} ways, more than are \
-         checked: let fewer run side by side"
+        "{by} waits indefinitely for '{lacking}' of {origin}: let it wait for an event that always arrives ({run})"
+    )]
+    WaitsForEver { by: Who, lacking: Name, origin: Who, run: Run },
+    /// More interleavings than the check explores.
+    #[error(
+        "the {reactions} reactions from {start} on lead to more than {STATES_MAX} states, more than are \
+         checked: let fewer reactions run in parallel"
     )]
     TooManyStates { reactions: usize, start: Who },
 }
@@ -170,7 +178,8 @@ impl Part<'_> {
 }
 
 impl Problem {
-    /// The shortest run that shows it, where it is a matter of timing; the message ends with it, in brackets.
+    /// Returns the shortest run that shows a problem of timing. The message ends with it, in
+    /// parentheses.
     pub fn run(&self) -> Option<&Run> {
         match self {
             Problem::NoUndo { run, .. }
@@ -208,7 +217,7 @@ impl Problem {
         }
     }
 
-    /// Whether it makes no sense to ask how such a plan runs.
+    /// Returns whether exploring the plan's runs is meaningless with this problem.
     pub(super) fn hides_the_runs(&self) -> bool {
         !matches!(
             self,

@@ -1,10 +1,10 @@
-//! What can be read off a plan without running it.
+//! The static checks of a plan.
 
 use crate::id::Name;
 use crate::plan::wiring::{Wiring, one};
 use crate::plan::{EVENTS_MAX, Part, Plan, Problem, REACTIONS_MAX, Role};
 
-/// The version and the deadline are those of a plan that can run.
+/// Checks the version and the deadline.
 pub(super) fn sense(plan: &Plan, problems: &mut Vec<Problem>) {
     if plan.version == 0 {
         problems.push(Problem::NoVersion);
@@ -14,7 +14,7 @@ pub(super) fn sense(plan: &Plan, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Something happens, and not too much of it.
+/// Checks the number of reactions and events.
 pub(super) fn size(plan: &Plan, problems: &mut Vec<Problem>) {
     if plan.reactions.is_empty() {
         problems.push(Problem::NoReactions { start: plan.begins.part().who(), event: plan.begins.event.clone() });
@@ -25,7 +25,7 @@ pub(super) fn size(plan: &Plan, problems: &mut Vec<Problem>) {
     }
 }
 
-/// One name, one reaction; one event, one origin; one point of no return.
+/// Checks that names, events' emitters and the pivot are unique.
 pub(super) fn names(plan: &Plan, problems: &mut Vec<Problem>) {
     let parts: Vec<Part> = plan.parts().collect();
     for (index, part) in parts.iter().enumerate() {
@@ -47,7 +47,7 @@ pub(super) fn names(plan: &Plan, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Whatever waits, waits for something that somebody emits.
+/// Checks that every awaited event has an emitter.
 pub(super) fn origins(plan: &Plan, problems: &mut Vec<Problem>) {
     for (index, part) in plan.parts().enumerate() {
         if index > 0 && part.on.is_empty() {
@@ -63,7 +63,7 @@ pub(super) fn origins(plan: &Plan, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Reactions go forward on successes, undos go back on failures and on other undos.
+/// Checks that reactions wait for successes, and undos for failures and other undos.
 pub(super) fn directions(plan: &Plan, problems: &mut Vec<Problem>) {
     for part in plan.parts() {
         for event in part.on {
@@ -101,7 +101,7 @@ pub(super) fn directions(plan: &Plan, problems: &mut Vec<Problem>) {
     }
 }
 
-/// The deadline's event is emitted by the deadline alone, and answered by the pivot alone.
+/// Checks that only the deadline emits its event, and only the pivot answers it.
 pub(super) fn overdue(plan: &Plan, problems: &mut Vec<Problem>) {
     let Some(event) = &plan.overdue else { return };
     let pivot = plan.pivot();
@@ -128,7 +128,8 @@ pub(super) fn overdue(plan: &Plan, problems: &mut Vec<Problem>) {
     }
 }
 
-/// No event is its own ancestor: what waits for itself never comes, or never ends.
+/// Checks that no event is its own ancestor: its part would wait indefinitely or run without an
+/// end.
 pub(super) fn cycle(plan: &Plan, problems: &mut Vec<Problem>) {
     let causes: Vec<(&Name, &[Name])> = plan
         .parts()
@@ -157,7 +158,7 @@ pub(super) fn cycle(plan: &Plan, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Before the pivot nothing leads nowhere, after it nothing is taken back.
+/// Checks that before the pivot every success is awaited, and after it no part has an undo.
 pub(super) fn pivot(wiring: &Wiring, problems: &mut Vec<Problem>) {
     let Some(pivot) = wiring.pivot else { return };
     let heard = wiring.on.iter().fold(0, |mask, on| mask | on);

@@ -1,22 +1,21 @@
-//! A chain as a list of steps, like a saga's: what was done, what is to come, what is undone.
+//! A chain as a list of steps, like those of a saga.
 
 use crate::definition::Kind;
 use crate::plan::{Chain, Part, Role, Seen};
 use crate::saga::StepStatus;
 
-/// A part of a plan, and how far it has come in one chain.
+/// A part of a plan and its progress in one chain.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Stage<'a> {
-    /// The start or the reaction.
     pub part: Part<'a>,
-    /// Where it stands.
     pub status: StepStatus,
-    /// The event that says so; none of a part that has told nothing.
+    /// The event that reports the status; `None` if the part has emitted nothing.
     pub told: Option<&'a Seen>,
 }
 
 impl Chain {
-    /// The parts of the plan in its order; none when the plan's version is not known here.
+    /// Returns the parts of the plan in order; empty if the plan's version is unknown.
     pub fn stages(&self) -> Vec<Stage<'_>> {
         let owed = self.owed();
         let awaited = self.waits_for();
@@ -43,7 +42,7 @@ impl Chain {
 }
 
 impl Part<'_> {
-    /// What may happen to it, in the words of sagas.
+    /// Returns the part's kind in the terms of a saga.
     pub fn kind(&self) -> Kind {
         match (self.pivot, self.undo, self.fails) {
             (true, ..) => Kind::Pivot,

@@ -1,4 +1,4 @@
-//! A plan as a table: each row is an event that may be emitted, and one that it may follow from.
+//! A plan as a table. Each row is an event and one of its possible causes.
 
 use crate::id::Name;
 use crate::plan::{Part, Plan, Role};
@@ -6,17 +6,17 @@ use crate::plan::{Part, Plan, Role};
 /// One row of a plan's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row<'a> {
-    /// The part that emits the event; none for the deadline.
+    /// The part that emits the event; `None` for the deadline.
     pub part: Option<&'a Name>,
-    /// The event that is followed; none for the start of a chain.
+    /// The event that causes it; `None` for the start of a chain.
     pub on: Option<&'a Name>,
     /// The event that is emitted.
     pub emits: &'a Name,
 }
 
 impl Plan {
-    /// Returns every row, in the order of the parts. A reaction that waits for several events has a row for each: the
-    /// cause that its event names is one of them.
+    /// Returns every row, in the order of the parts. A reaction that waits for several events has a
+    /// row for each. Its event names one of them as its cause.
     pub fn rows(&self) -> Vec<Row<'_>> {
         let begins = Some(&self.begins.event);
         let deadline = self.overdue.as_ref().map(|emits| Row { part: None, on: begins, emits });

@@ -1,18 +1,18 @@
-//! What led to what in a chain: by causes and hops, never by time.
+//! The causal tree of a chain. It is built from causes and hops, never from times.
 
 use crate::plan::{Chain, Seen};
 
 /// An event in the tree of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the name says it")]
 pub struct Branch<'a> {
-    /// 0 for what nothing that was seen led to, one more with every cause.
+    /// 0 for an event without an observed cause, else one more than its cause's depth.
     pub depth: usize,
-    /// The event.
     pub seen: &'a Seen,
 }
 
 impl Chain {
-    /// Every event once, each below the one that led to it; what a cause led to goes by hop, then by name.
+    /// Returns every event once, below its cause. Siblings are ordered by hop, then by name.
     pub fn tree(&self) -> Vec<Branch<'_>> {
         let mut sorted: Vec<&Seen> = self.seen().iter().collect();
         sorted.sort_by_key(|seen| (seen.hop, &seen.name, &seen.id));
@@ -22,7 +22,7 @@ impl Chain {
         };
         let (roots, others): (Vec<&Seen>, Vec<&Seen>) = sorted.iter().partition(|seen| is_root(seen));
         let mut tree: Vec<Branch> = Vec::with_capacity(sorted.len());
-        // After the roots come the others, most of which are drawn by then: all but causes that lead in a circle.
+        // The second half of the iteration only adds events whose causes form a cycle.
         for root in roots.into_iter().chain(others) {
             let mut open = vec![Branch { depth: 0, seen: root }];
             while let Some(branch) = open.pop() {

@@ -1,25 +1,28 @@
-//! From whom events of a chain are to come, by what was seen of it.
+//! The events that a chain still waits for, by its observed events.
 
 use crate::id::Name;
 use crate::plan::{Chain, Part, Plan};
 use crate::time::Timestamp;
 
-/// Somebody from whom an event is to come.
+/// A service that must still emit an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the name says it")]
 pub struct Wait {
-    /// The service that is waited for.
     pub service: Name,
-    /// What it is to do, or to undo.
+    /// The reaction to execute or undo.
     pub reaction: Name,
-    /// One of these is to come.
+    /// The expected events, of which the service emits one.
     pub events: Vec<Name>,
-    /// From when on it could have come.
+    /// The earliest time at which the event could have been emitted.
     pub since: Timestamp,
 }
 
 impl Chain {
-    /// From whom events are to come: of a chain that goes back those that owe an undo, else those that can go on; and
-    /// in either case those whose event must have been there, because something followed from it.
+    /// Returns the services that must still emit an event. While the chain goes back, these owe an
+    /// undo; otherwise they can act next.
+    ///
+    /// In both cases the list includes emitters of events that were lost: a later event shows that
+    /// they were emitted.
     pub fn waits_for(&self) -> Vec<Wait> {
         let mut waits = if self.goes_back() { self.owed() } else { self.ready() };
         for missing in self.missing() {
@@ -30,7 +33,8 @@ impl Chain {
         waits
     }
 
-    /// The undos that were triggered, by what was seen or by another undo that is owed, and were not seen.
+    /// Returns the undos that were triggered and not observed. An observed event or another owed
+    /// undo triggers one.
     pub fn owed(&self) -> Vec<Wait> {
         let mut owed: Vec<Wait> = Vec::new();
         loop {
@@ -49,7 +53,8 @@ impl Chain {
         }
     }
 
-    /// The parts that can act, by what was seen, and have not said that they did. Who says nothing is not waited for.
+    /// Returns the parts that can act and have not emitted a result. Parts that emit nothing are
+    /// not awaited.
     fn ready(&self) -> Vec<Wait> {
         let start = self.seen().iter().map(|seen| seen.seen_at).min();
         let answers = |part: &Part| part.emits.iter().chain(part.fails).cloned().collect::<Vec<Name>>();
@@ -62,12 +67,12 @@ impl Chain {
         ready.collect()
     }
 
-    /// The events that must have been there, because something was seen that follows from them. Where one of several
-    /// must have been there, all are listed.
+    /// Returns the events that must have been emitted, because an observed event follows from them.
+    /// If one of several events must have been emitted, all are listed.
     pub(super) fn missing(&self) -> Vec<Wait> {
         let mut missing: Vec<Wait> = Vec::new();
         for part in self.parts() {
-            // The deadline alone leads to the pivot's failure, whatever else is there.
+            // The deadline causes the pivot's failure without any other event.
             let fails =
                 if part.pivot && self.plan().is_some_and(|plan| plan.overdue.is_some()) { &[] } else { part.fails };
             let acted_at = part.emits.iter().chain(fails).filter_map(|event| self.seen_at(event)).min();

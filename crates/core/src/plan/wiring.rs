@@ -1,24 +1,24 @@
-//! A plan with its parts and events numbered: what follows from it, computed once. Sets are bit masks.
+//! A plan with numbered parts and events, and the sets derived from it. Sets are bit masks.
 
 use crate::decide::{bit, members};
 use crate::id::Name;
 use crate::plan::{Part, Plan, Role};
 
-/// Of a plan in which every event has one origin and no event leads to itself.
+/// The sets of a plan in which every event has one emitter and no event causes itself.
 pub(super) struct Wiring<'a> {
     pub(super) parts: Vec<Part<'a>>,
     pub(super) events: Vec<Event<'a>>,
-    /// Of each part: the events that must all be there.
+    /// Per part: the events that must all have arrived.
     pub(super) on: Vec<u128>,
-    /// Of each part: the events of which each triggers its undo.
+    /// Per part: the events of which any one triggers its undo.
     pub(super) undone_on: Vec<u128>,
-    /// Of each part: all parts that must have been done before it.
+    /// Per part: all parts that must be done before it.
     pub(super) ancestors: Vec<u64>,
     pub(super) pivot: Option<usize>,
     pub(super) overdue: Option<&'a Name>,
 }
 
-/// An event and its origin.
+/// An event and the part that emits it.
 pub(super) struct Event<'a> {
     pub(super) name: &'a Name,
     pub(super) part: usize,
@@ -42,25 +42,25 @@ impl<'a> Wiring<'a> {
         Wiring { parts, events, on, undone_on, ancestors, pivot, overdue: plan.overdue.as_ref() }
     }
 
-    /// The numbers of a part's events that tell this.
+    /// Returns the numbers of a part's events in this role.
     pub(super) fn emitted(&self, part: usize, role: Role) -> impl Iterator<Item = usize> {
         let events = self.events.iter().enumerate();
         events.filter(move |(_, event)| event.part == part && event.role == role).map(|(number, _)| number)
     }
 
-    /// All events that tell this.
-    pub(super) fn telling(&self, role: Role) -> u128 {
+    /// Returns all events in this role.
+    pub(super) fn with_role(&self, role: Role) -> u128 {
         let events = self.events.iter().enumerate().filter(|(_, event)| event.role == role);
         events.fold(0, |mask, (number, _)| mask | one(number))
     }
 
-    /// Whether the part comes after the point of no return.
+    /// Returns whether the part comes after the pivot.
     pub(super) fn is_after_pivot(&self, part: usize) -> bool {
         self.pivot.is_some_and(|pivot| self.ancestors[part] & bit(pivot) != 0)
     }
 }
 
-/// Goes around until nothing is added: no part is its own ancestor, so that is soon.
+/// Iterates to a fixed point. It terminates because no part is its own ancestor.
 fn ancestors(on: &[u128], events: &[Event]) -> Vec<u64> {
     let before: Vec<u64> =
         on.iter().map(|on| each(*on).fold(0, |mask, event| mask | bit(events[event].part))).collect();
@@ -77,12 +77,12 @@ fn ancestors(on: &[u128], events: &[Event]) -> Vec<u64> {
     }
 }
 
-/// The set of this one event.
+/// Returns the bit mask of one event.
 pub(super) fn one(event: usize) -> u128 {
     1 << event
 }
 
-/// The numbers of the events in a set, lowest first.
+/// Iterates over the events in a bit mask, lowest first.
 pub(super) fn each(mut events: u128) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let lowest = (events != 0).then(|| events.trailing_zeros() as usize)?;

@@ -1,11 +1,11 @@
-//! Plans that follow from what services declare.
+//! Plans that are derived from the declarations of services.
 
 use std::time::Duration;
 
 use sagamore_core::plan::{Declared, Plan, Problem, ReactionSource, Undo};
 use sagamore_core::{Name, plan};
 
-/// A service that is nothing but its declarations.
+/// A service that consists of its declarations.
 struct Declaring {
     service: Name,
     reactions: Vec<Declared>,
@@ -50,7 +50,7 @@ fn undone(on: &[&str], emits: &str) -> Option<Undo> {
     Some(Undo { on: names(on), emits: name(emits) })
 }
 
-/// A seat, a card and a ticket. The services are not in causal order.
+/// Returns a plan's services: a seat, a card and a ticket, not in causal order.
 fn trip() -> [Declaring; 3] {
     let issue =
         Declared { never_after: names(&["card.declined"]), ..reacts("issue", &["card.charged"], "ticket.issued") };
@@ -71,7 +71,7 @@ fn problem(services: &[Declaring]) -> Problem {
 }
 
 #[test]
-fn a_derived_plan_is_the_one_that_was_written() {
+fn a_derived_plan_equals_the_built_one() {
     let written = Plan::named("trip")
         .version(2)
         .begins("seats", "reserve", "seat.reserved")
@@ -118,7 +118,7 @@ fn a_plan_has_exactly_one_start() {
 fn a_derived_plan_is_checked_like_any_other() {
     let [tickets, seats, _] = trip();
     let error = Plan::from_services("trip", &[tickets, seats]).build().expect_err("the bank is missing");
-    assert!(error.to_string().contains("waits for 'card.charged', but nobody emits it"), "{error}");
+    assert!(error.to_string().contains("waits for 'card.charged', but no reaction emits it"), "{error}");
 }
 
 #[test]

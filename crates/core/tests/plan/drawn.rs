@@ -44,7 +44,7 @@ overdue after 60000 ms
 }
 
 #[test]
-fn after_what_a_reaction_never_runs_is_drawn_as_text() {
+fn never_after_is_drawn_as_text() {
     let plan = shop_with(&[("/reactions/1/neverAfter", json!(["payment.failed", "order.cancelled"]))]);
     assert!(text(&plan).contains("\n  never after payment.failed or order.cancelled\n"), "{}", text(&plan));
 }

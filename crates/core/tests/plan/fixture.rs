@@ -1,4 +1,4 @@
-//! The two plans that the tests turn over: the shop's, and a trivial one.
+//! Two example plans: the shop's, and a trivial one.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 pub const DEADLINE_MS: u64 = 60_000;
 
-/// Four services and a way back from each of them but the last.
+/// The shop's plan: four services, of which all but the last have an undo.
 pub fn shop() -> Plan {
     Plan::named("shop")
         .begins("order", "create", "order.created")
@@ -35,7 +35,7 @@ pub fn shop() -> Plan {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A guest rings, and the host opens or is not at home.
+/// A trivial plan: a guest rings, and the host opens or is not at home.
 pub fn visit() -> Plan {
     Plan::named("visit")
         .begins("guest", "ring", "bell.rung")
@@ -48,7 +48,7 @@ pub fn visit() -> Plan {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The shop's plan with the value at each pointer replaced (or put there).
+/// Returns the shop's plan with the value at each pointer replaced or inserted.
 pub fn shop_with(changes: &[(&str, Value)]) -> Plan {
     let mut plan = serde_json::to_value(shop()).unwrap();
     for (pointer, value) in changes {

@@ -1,4 +1,4 @@
-//! A chain by the events that were seen of it, in whatever order and however often they come.
+//! Chains folded from observed events, in any order and with repeats.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::fixture::{DEADLINE_MS, name, shop, shop_with, visit};
 use crate::run::{Outcome, Run, STARTED_AT};
 
-/// Events one second apart, each caused by the one of the given name.
+/// Returns events one second apart, each caused by the event of the given name.
 fn seen(events: &[(&str, &str)]) -> Vec<Seen> {
     let mut all: Vec<Seen> = Vec::new();
     for (index, (event, cause)) in events.iter().enumerate() {
@@ -44,7 +44,7 @@ const REFUNDED: (&str, &str) = ("payment.refunded", "inventory.failed");
 const CANCELLED: (&str, &str) = ("order.cancelled", "inventory.failed");
 
 #[test]
-fn whatever_the_order_of_deliveries_the_end_is_seen_as_it_is() {
+fn the_end_is_the_same_for_every_order_of_deliveries() {
     let plan = Arc::new(shop());
     let (mut completed, mut compensated) = (0, 0);
     for seed in 0..2_000 {
@@ -75,7 +75,7 @@ fn whatever_the_order_of_deliveries_the_end_is_seen_as_it_is() {
 }
 
 #[test]
-fn what_stays_done_is_seen_in_random_runs_of_a_plan_that_check_refuses() {
+fn random_runs_of_a_rejected_plan_leave_a_part_done() {
     let check = |pointer: &str, left: &[&str], stays: &str| {
         let plan = shop_with(&[(pointer, json!(left))]);
         let half = (0..2_000).map(|seed| Run::to_the_end(&plan, seed, false).1);
@@ -98,7 +98,7 @@ fn check(events: &[(&str, &str)], soon: State, late: State) {
 }
 
 #[test]
-fn a_chain_goes_forward_until_nobody_can_go_on() {
+fn a_chain_goes_forward_until_no_service_can_act() {
     check(&[], State::Running, State::Running);
     check(&[CREATED], State::Running, State::Stuck);
     check(&[CREATED, PAID, RESERVED, SCHEDULED], State::Running, State::Stuck);
@@ -124,7 +124,7 @@ fn the_deadline_alone_may_fail_the_pivot() {
 }
 
 #[test]
-fn what_contradicts_the_plan_is_seen_at_once() {
+fn a_contradiction_to_the_plan_is_reported_at_once() {
     let check = |events: &[(&str, &str)], anomaly: Anomaly| {
         let anomalous = State::Anomalous(anomaly);
         check(events, anomalous.clone(), anomalous);
@@ -146,7 +146,7 @@ fn what_contradicts_the_plan_is_seen_at_once() {
 }
 
 #[test]
-fn what_was_lost_is_seen_when_it_can_come_no_more() {
+fn a_lost_event_is_reported_once_the_chain_is_late() {
     let orphan = |event, causation: &str| {
         State::Anomalous(Anomaly::Orphan { event: name(event), causation: causation.to_owned() })
     };
@@ -171,7 +171,7 @@ fn without_a_deadline_nothing_is_late() {
 }
 
 #[test]
-fn a_chain_of_an_unknown_version_is_kept_and_not_judged() {
+fn a_chain_of_an_unknown_version_is_stored_without_checks() {
     let mut chain = Chain::of_unknown_version(7);
     for seen in seen(&[CREATED, PAID, ("order.lost", "")]) {
         assert_eq!(chain.take(seen), Taken::New);
@@ -181,7 +181,7 @@ fn a_chain_of_an_unknown_version_is_kept_and_not_judged() {
 }
 
 #[test]
-fn who_is_waited_for_is_told_with_since_when() {
+fn awaited_services_are_listed_with_the_start_of_the_wait() {
     let check = |events: &[(&str, &str)], waits: &[(&str, &str, &[&str], u64)], owed: usize| {
         let chain = chain(shop(), seen(events));
         let told: Vec<_> =
@@ -218,7 +218,7 @@ fn who_is_waited_for_is_told_with_since_when() {
 }
 
 #[test]
-fn each_part_of_the_plan_has_come_so_far() {
+fn each_part_has_a_status() {
     let check = |events: &[(&str, &str)], wanted: [&str; 5]| {
         let chain = chain(shop(), seen(events));
         let stages = chain.stages();
@@ -262,7 +262,7 @@ fn an_undo_may_take_as_long_as_a_chain_counted_from_its_failure() {
 }
 
 #[test]
-fn the_tree_goes_by_causes_and_hops() {
+fn the_tree_is_ordered_by_causes_and_hops() {
     let check = |events: Vec<Seen>, expected: &[&str]| {
         let chain = chain(shop(), events);
         let lines: Vec<_> =
@@ -280,7 +280,7 @@ fn the_tree_goes_by_causes_and_hops() {
 }
 
 #[test]
-fn more_of_the_same_is_counted_and_not_kept() {
+fn surplus_events_are_counted_and_not_stored() {
     let mut chain = Chain::new(Arc::new(shop()));
     let event = |name_of: &str, id: &str| Seen {
         id: id.into(),

@@ -1,4 +1,4 @@
-//! The plans of choreographies: what is checked before one runs, and what is seen of its chains.
+//! The plans of choreographies: their checks, and the folding of their chains.
 #![allow(missing_docs, reason = "a test has no readers of its docs")]
 
 mod fixture;

@@ -1,5 +1,5 @@
-//! Services that carry a plan out, written apart from what the plan's own code does: every event reaches everyone who
-//! reacts to it, in any order, sometimes again.
+//! Services that execute a plan, implemented independently of the plan's own code. Every event
+//! reaches every part that reacts to it, in any order, sometimes repeatedly.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use sagamore_core::{Name, Plan, Timestamp};
 
 pub const STARTED_AT: Timestamp = Timestamp(1_000_000);
 
-/// What a barrier holds of a reaction.
+/// A barrier's row of one reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Row {
     Done,
@@ -17,16 +17,16 @@ enum Row {
     Tombstone,
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     Completed,
     Compensated,
-    /// These stayed done, although something failed.
+    /// Parts that stayed done although another part failed.
     Half(BTreeSet<Name>),
 }
 
-/// An event on its way to a reaction, or to its undo.
+/// An event in flight to a reaction or its undo.
 #[derive(Clone)]
 struct Mail {
     part: usize,
@@ -46,7 +46,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Carries the plan out to the end; `overdue` says whether its deadline passes at some moment.
+    /// Executes the plan to its end. With `overdue`, the deadline passes at a random moment.
     pub fn to_the_end(plan: &'a Plan, seed: u64, overdue: bool) -> (Vec<Seen>, Outcome) {
         let mut run = Run {
             parts: plan.parts().collect(),

@@ -1,4 +1,4 @@
-//! What only the order of events brings to light: every interleaving, and the shortest run that goes wrong.
+//! Problems of timing: every interleaving, and the shortest run to each problem.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +15,15 @@ fn check(changes: &[(&str, Value)], expected: &[&str]) {
 }
 
 #[test]
-fn what_was_explored_of_a_plan_that_may_run_is_told() {
+fn the_exploration_of_a_valid_plan_is_returned() {
     let visit = explored(&visit()).unwrap();
-    // nothing; rung; opened, or nobody home; gone
+    // initial; rung; opened or nobody home; gone
     assert_eq!(visit.states, 5);
     assert_eq!(visit.ends, BTreeSet::from([vec![], vec![name("nobody.home")]]));
 
     let ends = explored(&shop()).unwrap().ends;
     let one = |failure: &str| vec![name(failure)];
-    // the deadline lets the pivot fail also when something else has failed before
+    // the deadline may fail the pivot even after another failure
     let both = |failure: &str| vec![name(failure), name("shipping.failed")];
     let failures = ["payment.failed", "inventory.failed"];
     let mut expected = BTreeSet::from([vec![], one("shipping.failed")]);
@@ -42,23 +42,47 @@ fn a_missing_undo_is_found_with_the_shortest_run() {
     check(
         &[("/begins/undo", json!(null)), ("/overdue", json!(null))],
         &[
-            "'create' of order has no undo, and stays done when 'charge' of payment fails with 'payment.failed': give it one, on 'payment.failed' (create (order) emits order.created; charge (payment) fails and emits payment.failed; create (order) is never undone)",
-            "'create' of order has no undo, and stays done when 'reserve' of inventory fails with 'inventory.failed': give it one, on 'inventory.failed' (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) fails and emits inventory.failed; charge (payment) is undone and emits payment.refunded; create (order) is never undone)",
-            "'create' of order has no undo, and stays done when 'ship' of shipping fails with 'shipping.failed': give it one, on 'shipping.failed' (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.updated; ship (shipping) fails and emits shipping.failed; charge (payment) is undone and emits payment.refunded; reserve (inventory) is undone and emits inventory.released; create (order) is never undone)",
+            "'create' of order has no undo, so it stays done when 'charge' of payment fails with \
+             'payment.failed': add an undo on 'payment.failed' (create (order) emits \
+             order.created; charge (payment) fails and emits payment.failed; create (order) is \
+             never undone)",
+            "'create' of order has no undo, so it stays done when 'reserve' of inventory fails \
+             with 'inventory.failed': add an undo on 'inventory.failed' (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) fails and \
+             emits inventory.failed; charge (payment) is undone and emits payment.refunded; \
+             create (order) is never undone)",
+            "'create' of order has no undo, so it stays done when 'ship' of shipping fails with \
+             'shipping.failed': add an undo on 'shipping.failed' (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) emits \
+             inventory.updated; ship (shipping) fails and emits shipping.failed; charge (payment) \
+             is undone and emits payment.refunded; reserve (inventory) is undone and emits \
+             inventory.released; create (order) is never undone)",
         ],
     );
     check(
         &[("/reactions/0/undo", json!(null)), ("/overdue", json!(null))],
         &[
-            "'charge' of payment has no undo, and stays done when 'reserve' of inventory fails with 'inventory.failed': give it one, on 'inventory.failed' (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) fails and emits inventory.failed; create (order) is undone and emits order.cancelled; charge (payment) is never undone)",
-            "'charge' of payment has no undo, and stays done when 'ship' of shipping fails with 'shipping.failed': give it one, on 'shipping.failed' (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.updated; ship (shipping) fails and emits shipping.failed; create (order) is undone and emits order.cancelled; reserve (inventory) is undone and emits inventory.released; charge (payment) is never undone)",
+            "'charge' of payment has no undo, so it stays done when 'reserve' of inventory fails \
+             with 'inventory.failed': add an undo on 'inventory.failed' (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) fails and \
+             emits inventory.failed; create (order) is undone and emits order.cancelled; charge \
+             (payment) is never undone)",
+            "'charge' of payment has no undo, so it stays done when 'ship' of shipping fails with \
+             'shipping.failed': add an undo on 'shipping.failed' (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) emits \
+             inventory.updated; ship (shipping) fails and emits shipping.failed; create (order) \
+             is undone and emits order.cancelled; reserve (inventory) is undone and emits \
+             inventory.released; charge (payment) is never undone)",
         ],
     );
     check(
         &[("/reactions/1/undo", json!(null)), ("/overdue", json!(null))],
-        &[
-            "'reserve' of inventory has no undo, and stays done when 'ship' of shipping fails with 'shipping.failed': give it one, on 'shipping.failed' (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.updated; ship (shipping) fails and emits shipping.failed; create (order) is undone and emits order.cancelled; charge (payment) is undone and emits payment.refunded; reserve (inventory) is never undone)",
-        ],
+        &["'reserve' of inventory has no undo, so it stays done when 'ship' of shipping fails \
+             with 'shipping.failed': add an undo on 'shipping.failed' (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) emits \
+             inventory.updated; ship (shipping) fails and emits shipping.failed; create (order) \
+             is undone and emits order.cancelled; charge (payment) is undone and emits \
+             payment.refunded; reserve (inventory) is never undone)"],
     );
 }
 
@@ -66,21 +90,28 @@ fn a_missing_undo_is_found_with_the_shortest_run() {
 fn a_failure_that_does_not_reach_an_undo_is_found_with_the_shortest_run() {
     check(
         &[("/reactions/0/undo/on", json!(["shipping.failed"])), ("/overdue", json!(null))],
-        &[
-            "'charge' of payment stays done when 'reserve' of inventory fails with 'inventory.failed': let its undo react to 'inventory.failed' (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) fails and emits inventory.failed; create (order) is undone and emits order.cancelled; charge (payment) is never undone)",
-        ],
+        &["'charge' of payment stays done when 'reserve' of inventory fails with \
+             'inventory.failed': let its undo react to 'inventory.failed' (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) fails and \
+             emits inventory.failed; create (order) is undone and emits order.cancelled; charge \
+             (payment) is never undone)"],
     );
     check(
         &[("/begins/undo/on", json!(["payment.failed", "inventory.failed"])), ("/overdue", json!(null))],
-        &[
-            "'create' of order stays done when 'ship' of shipping fails with 'shipping.failed': let its undo react to 'shipping.failed' (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.updated; ship (shipping) fails and emits shipping.failed; charge (payment) is undone and emits payment.refunded; reserve (inventory) is undone and emits inventory.released; create (order) is never undone)",
-        ],
+        &["'create' of order stays done when 'ship' of shipping fails with 'shipping.failed': \
+             let its undo react to 'shipping.failed' (create (order) emits order.created; charge \
+             (payment) emits payment.success; reserve (inventory) emits inventory.updated; ship \
+             (shipping) fails and emits shipping.failed; charge (payment) is undone and emits \
+             payment.refunded; reserve (inventory) is undone and emits inventory.released; create \
+             (order) is never undone)"],
     );
     check(
         &[("/begins/undo/on", json!(["payment.failed", "inventory.failed"]))],
-        &[
-            "'create' of order stays done when 'ship' of shipping fails with 'shipping.failed': let its undo react to 'shipping.failed' (create (order) emits order.created; the chain is overdue: ship (shipping) gives up and emits shipping.failed; charge (payment) has nothing to undo and emits payment.refunded; reserve (inventory) has nothing to undo and emits inventory.released; create (order) is never undone)",
-        ],
+        &["'create' of order stays done when 'ship' of shipping fails with 'shipping.failed': \
+             let its undo react to 'shipping.failed' (create (order) emits order.created; the \
+             chain is overdue: ship (shipping) gives up and emits shipping.failed; charge \
+             (payment) has nothing to undo and emits payment.refunded; reserve (inventory) has \
+             nothing to undo and emits inventory.released; create (order) is never undone)"],
     );
 }
 
@@ -109,38 +140,47 @@ fn every_undo_and_everything_that_triggers_it_is_needed() {
 }
 
 #[test]
-fn parallel_branches_must_hear_of_each_others_failures() {
+fn parallel_branches_must_react_to_each_others_failures() {
     let side_by_side = ("/reactions/1/on", json!(["order.created"]));
     let joined = ("/reactions/2/on", json!(["payment.success", "inventory.updated"]));
     let heard = ("/reactions/1/undo/on", json!(["shipping.failed", "payment.failed"]));
     check(&[side_by_side.clone(), joined.clone(), heard.clone()], &[]);
     check(
         &[side_by_side.clone(), joined],
-        &[
-            "'reserve' of inventory stays done when 'charge' of payment fails with 'payment.failed': let its undo react to 'payment.failed' (create (order) emits order.created; charge (payment) fails and emits payment.failed; create (order) is undone and emits order.cancelled; reserve (inventory) emits inventory.updated; reserve (inventory) is never undone)",
-        ],
+        &["'reserve' of inventory stays done when 'charge' of payment fails with \
+             'payment.failed': let its undo react to 'payment.failed' (create (order) emits \
+             order.created; charge (payment) fails and emits payment.failed; create (order) is \
+             undone and emits order.cancelled; reserve (inventory) emits inventory.updated; \
+             reserve (inventory) is never undone)"],
     );
     check(
         &[side_by_side, heard, ("/overdue", json!(null))],
         &[
-            "nobody reacts to 'payment.success' of 'charge' of payment, and it is no end before 'ship' of shipping: let a reaction wait for it",
-            "'charge' of payment may fail with 'payment.failed' when the pivot 'ship' of shipping has acted: let the pivot wait for it (create (order) emits order.created; charge (payment) fails and emits payment.failed; create (order) is undone and emits order.cancelled; reserve (inventory) emits inventory.updated; reserve (inventory) is undone and emits inventory.released; ship (shipping) emits shipping.scheduled; confirm (order) emits order.confirmed)",
+            "no reaction waits for 'payment.success' of 'charge' of payment, but the chain must \
+             go on to 'ship' of shipping: let a reaction wait for it",
+            "'charge' of payment may fail with 'payment.failed' after the pivot 'ship' of \
+             shipping has acted: let the pivot wait for it (create (order) emits order.created; \
+             charge (payment) fails and emits payment.failed; create (order) is undone and emits \
+             order.cancelled; reserve (inventory) emits inventory.updated; reserve (inventory) is \
+             undone and emits inventory.released; ship (shipping) emits shipping.scheduled; \
+             confirm (order) emits order.confirmed)",
         ],
     );
 }
 
 #[test]
-fn what_fails_after_the_pivot_or_beside_it_is_found() {
+fn a_failure_after_or_beside_the_pivot_is_found() {
     check(
         &[("/reactions/3/fails", json!(["order.unconfirmed"]))],
-        &[
-            "'confirm' of order may fail with 'order.unconfirmed' after the pivot 'ship' of shipping: let it be repeated until it is done (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.updated; ship (shipping) emits shipping.scheduled; confirm (order) fails and emits order.unconfirmed)",
-        ],
+        &["'confirm' of order may fail with 'order.unconfirmed' after the pivot 'ship' of \
+             shipping: remove its failures (create (order) emits order.created; charge (payment) \
+             emits payment.success; reserve (inventory) emits inventory.updated; ship (shipping) \
+             emits shipping.scheduled; confirm (order) fails and emits order.unconfirmed)"],
     );
 }
 
 #[test]
-fn what_never_comes_is_found() {
+fn an_event_that_never_arrives_is_found() {
     let alternatives = ("/reactions/1/emits", json!(["inventory.updated", "inventory.backordered"]));
     check(
         &[
@@ -149,8 +189,14 @@ fn what_never_comes_is_found() {
             ("/overdue", json!(null)),
         ],
         &[
-            "'ship' of shipping waits for ever for 'inventory.backordered' of 'reserve' of inventory: let it wait for what always comes (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.updated; inventory.backordered never comes)",
-            "'ship' of shipping waits for ever for 'inventory.updated' of 'reserve' of inventory: let it wait for what always comes (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.backordered; inventory.updated never comes)",
+            "'ship' of shipping waits indefinitely for 'inventory.backordered' of 'reserve' of \
+             inventory: let it wait for an event that always arrives (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) emits \
+             inventory.updated; inventory.backordered never arrives)",
+            "'ship' of shipping waits indefinitely for 'inventory.updated' of 'reserve' of \
+             inventory: let it wait for an event that always arrives (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) emits \
+             inventory.backordered; inventory.updated never arrives)",
         ],
     );
     check(
@@ -160,9 +206,19 @@ fn what_never_comes_is_found() {
             ("/overdue", json!(null)),
         ],
         &[
-            "'ship' of shipping waits for ever for 'inventory.updated' of 'reserve' of inventory: let it wait for what always comes (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.backordered; inventory.updated never comes)",
-            "'confirm' of order waits for ever for 'shipping.scheduled' of 'ship' of shipping: let it wait for what always comes (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.backordered; shipping.scheduled never comes)",
-            "'confirm' of order waits for ever for 'inventory.backordered' of 'reserve' of inventory: let it wait for what always comes (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) emits inventory.updated; ship (shipping) emits shipping.scheduled; inventory.backordered never comes)",
+            "'ship' of shipping waits indefinitely for 'inventory.updated' of 'reserve' of \
+             inventory: let it wait for an event that always arrives (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) emits \
+             inventory.backordered; inventory.updated never arrives)",
+            "'confirm' of order waits indefinitely for 'shipping.scheduled' of 'ship' of \
+             shipping: let it wait for an event that always arrives (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) emits \
+             inventory.backordered; shipping.scheduled never arrives)",
+            "'confirm' of order waits indefinitely for 'inventory.backordered' of 'reserve' of \
+             inventory: let it wait for an event that always arrives (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) emits \
+             inventory.updated; ship (shipping) emits shipping.scheduled; inventory.backordered \
+             never arrives)",
         ],
     );
 }
@@ -172,24 +228,26 @@ fn an_undo_may_wait_for_another_undo() {
     check(&[("/begins/undo/on", json!(["payment.failed", "payment.refunded"]))], &[]);
     check(
         &[("/begins/undo/on", json!(["payment.failed", "inventory.released"]))],
-        &[
-            "'create' of order stays done when 'reserve' of inventory fails with 'inventory.failed': let its undo react to 'inventory.failed' (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) fails and emits inventory.failed; charge (payment) is undone and emits payment.refunded; create (order) is never undone)",
-        ],
+        &["'create' of order stays done when 'reserve' of inventory fails with \
+             'inventory.failed': let its undo react to 'inventory.failed' (create (order) emits \
+             order.created; charge (payment) emits payment.success; reserve (inventory) fails and \
+             emits inventory.failed; charge (payment) is undone and emits payment.refunded; \
+             create (order) is never undone)"],
     );
 }
 
-/// One after another, and each undo hears of every failure: 40 reactions have few ends that differ.
+/// The sequential plan of 40 reactions has few distinct ends, because each undo reacts to every
+/// failure.
 #[test]
-fn a_long_plan_is_explored_and_a_wide_one_is_refused() {
+fn a_long_plan_is_explored_and_a_wide_one_is_rejected() {
     let long = plan_of(40, |index| vec![format!("done.{index}")]);
     assert_eq!(problems_of(&long), []);
     let wide = plan_of(20, |_| vec!["done.0".to_owned()]);
     let problems: Vec<_> = problems_of(&wide).iter().map(ToString::to_string).collect();
     assert_eq!(
         problems,
-        [
-            "the 21 reactions from 'r0' of worker on can interleave in more than 300000 ways, more than are checked: let fewer run side by side"
-        ]
+        ["the 21 reactions from 'r0' of worker on lead to more than 300000 states, more than \
+             are checked: let fewer reactions run in parallel"]
     );
 }
 

@@ -1,4 +1,5 @@
-//! What can be read off a plan, as data: the shop's plan with one thing changed, and what is said about it.
+//! The static checks of a plan, as data: the shop's plan with one change, and the reported
+//! problems.
 
 use sagamore_core::Plan;
 use sagamore_core::plan::{Problem, check as problems_of};
@@ -20,130 +21,132 @@ fn good_plans_have_no_problems() {
 }
 
 #[test]
-fn somebody_reacts_and_not_too_many() {
+fn a_plan_has_reactions_and_not_too_many() {
     check(
         &[("/reactions", json!([])), ("/overdue", json!(null)), ("/begins/undo", json!(null))],
-        &["nobody reacts to 'order.created' of 'create' of order: write at least one reaction"],
+        &["no reaction waits for 'order.created' of 'create' of order: add at least one reaction"],
     );
     let crowd: Vec<Value> = (0..64)
         .map(|index| json!({"name": format!("r{index}"), "service": "crowd", "on": ["order.created"]}))
         .collect();
     check(
         &[("/reactions", json!(crowd)), ("/overdue", json!(null)), ("/begins/undo", json!(null))],
-        &["there are 65 reactions with 1 events, and 64 with 128 is the most: split the plan"],
+        &["the plan has 65 reactions with 1 events, but at most 64 with 128 are allowed: split \
+         the plan"],
     );
 }
 
 #[test]
-fn each_reaction_has_a_name_of_its_own() {
+fn reactions_have_unique_names() {
     check(
         &[("/reactions/3/name", json!("create"))],
-        &[
-            "'create' of order and 'create' of order have one name, which is the key of what they do: give each a name of its own",
-        ],
+        &["'create' of order and 'create' of order have the same name, but a name keys the \
+             effects of one: rename one of them"],
     );
 }
 
 #[test]
-fn each_event_has_one_origin() {
+fn each_event_has_one_emitter() {
     check(
         &[("/reactions/3/emits", json!(["order.created"]))],
         &[
-            "'order.created' is emitted by 'create' of order and by 'confirm' of order: let each event have one origin",
-            "events lead to one another without an end: 'payment.success' -> 'inventory.updated' -> 'shipping.scheduled' -> 'order.created': let one not wait for the other",
+            "'order.created' is emitted by 'create' of order and by 'confirm' of order: give each \
+             event one emitter",
+            "events cause one another in a cycle: 'payment.success' -> 'inventory.updated' -> \
+             'shipping.scheduled' -> 'order.created': remove one of these dependencies",
         ],
     );
     check(
         &[("/reactions/0/fails", json!(["payment.failed", "payment.success"]))],
-        &[
-            "'payment.success' is emitted by 'charge' of payment and by 'charge' of payment: let each event have one origin",
-        ],
+        &["'payment.success' is emitted by 'charge' of payment and by 'charge' of payment: give \
+             each event one emitter"],
     );
     check(
         &[("/reactions/1/undo/emits", json!("payment.refunded"))],
-        &[
-            "'payment.refunded' is emitted by 'charge' of payment and by 'reserve' of inventory: let each event have one origin",
-        ],
+        &["'payment.refunded' is emitted by 'charge' of payment and by 'reserve' of inventory: \
+             give each event one emitter"],
     );
 }
 
 #[test]
-fn whatever_waits_waits_for_what_somebody_emits() {
+fn every_awaited_event_has_an_emitter() {
     check(
         &[("/reactions/1/on/0", json!("payment.succes"))],
-        &[
-            "'reserve' of inventory waits for 'payment.succes', but nobody emits it: name an event of this plan, or let one emit it",
-        ],
+        &["'reserve' of inventory waits for 'payment.succes', but no reaction emits it: name an \
+             event of this plan, or let a reaction emit it"],
     );
     check(
         &[("/begins/undo/on/0", json!("payment.fialed"))],
-        &[
-            "'create' of order waits for 'payment.fialed', but nobody emits it: name an event of this plan, or let one emit it",
-        ],
+        &["'create' of order waits for 'payment.fialed', but no reaction emits it: name an \
+             event of this plan, or let a reaction emit it"],
     );
     check(
         &[("/reactions/3/on", json!([]))],
-        &["'confirm' of order waits for no event: say on which it reacts, for only the start begins by itself"],
+        &["'confirm' of order waits for no event, but only the start begins without one: name \
+             the events that it reacts to"],
     );
     check(
         &[("/reactions/1/undo/on", json!([]))],
-        &[
-            "nothing triggers the undo of 'reserve' of inventory that emits 'inventory.released': say on which failures, or leave it out",
-        ],
+        &["no event triggers the undo of 'reserve' of inventory that emits \
+             'inventory.released': name the failures that do, or remove it"],
     );
 }
 
 #[test]
-fn before_the_pivot_no_success_leads_nowhere() {
+fn before_the_pivot_every_success_is_awaited() {
     check(
         &[("/reactions/2/on", json!(["order.created", "payment.success"]))],
         &[
-            "nobody reacts to 'inventory.updated' of 'reserve' of inventory, and it is no end before 'ship' of shipping: let a reaction wait for it",
-            "'reserve' of inventory may fail with 'inventory.failed' when the pivot 'ship' of shipping has acted: let the pivot wait for it (create (order) emits order.created; charge (payment) emits payment.success; reserve (inventory) fails and emits inventory.failed; create (order) is undone and emits order.cancelled; charge (payment) is undone and emits payment.refunded; ship (shipping) emits shipping.scheduled; confirm (order) emits order.confirmed)",
+            "no reaction waits for 'inventory.updated' of 'reserve' of inventory, but the chain \
+             must go on to 'ship' of shipping: let a reaction wait for it",
+            "'reserve' of inventory may fail with 'inventory.failed' after the pivot 'ship' of \
+             shipping has acted: let the pivot wait for it (create (order) emits order.created; \
+             charge (payment) emits payment.success; reserve (inventory) fails and emits \
+             inventory.failed; create (order) is undone and emits order.cancelled; charge \
+             (payment) is undone and emits payment.refunded; ship (shipping) emits \
+             shipping.scheduled; confirm (order) emits order.confirmed)",
         ],
     );
 }
 
 #[test]
-fn no_event_leads_to_itself() {
+fn no_event_causes_itself() {
     check(
         &[("/reactions/0/on", json!(["order.created", "inventory.updated"]))],
-        &[
-            "events lead to one another without an end: 'payment.success' -> 'inventory.updated': let one not wait for the other",
-        ],
+        &["events cause one another in a cycle: 'payment.success' -> 'inventory.updated': \
+             remove one of these dependencies"],
     );
     check(
         &[
             ("/reactions/0/undo/on/-", json!("inventory.released")),
             ("/reactions/1/undo/on/-", json!("payment.refunded")),
         ],
-        &[
-            "events lead to one another without an end: 'inventory.released' -> 'payment.refunded': let one not wait for the other",
-        ],
+        &["events cause one another in a cycle: 'inventory.released' -> 'payment.refunded': \
+             remove one of these dependencies"],
     );
 }
 
 #[test]
-fn there_is_one_point_of_no_return_and_nothing_takes_it_back() {
+fn a_plan_has_one_pivot_and_no_undo_from_there() {
     check(
         &[("/reactions/1/pivot", json!(true))],
         &[
-            "'reserve' of inventory and 'ship' of shipping are both pivots: there is one point of no return",
-            "'reserve' of inventory is the pivot, but 'inventory.released' takes it back: remove its undo, or let it not be the pivot",
+            "'reserve' of inventory and 'ship' of shipping are both pivots: a plan has at most \
+             one, so remove one of the marks",
+            "'reserve' of inventory is the pivot, but has an undo that emits \
+             'inventory.released': remove the undo, or make another reaction the pivot",
         ],
     );
     let undo = json!({"on": ["inventory.failed"], "emits": "shipping.cancelled"});
     check(
         &[("/reactions/2/undo", undo.clone())],
-        &[
-            "'ship' of shipping is the pivot, but 'shipping.cancelled' takes it back: remove its undo, or let it not be the pivot",
-        ],
+        &["'ship' of shipping is the pivot, but has an undo that emits 'shipping.cancelled': \
+             remove the undo, or make another reaction the pivot"],
     );
     check(
         &[("/reactions/3/undo", undo)],
-        &[
-            "'confirm' of order comes after the pivot 'ship' of shipping, but 'shipping.cancelled' takes it back: remove its undo",
-        ],
+        &["'confirm' of order comes after the pivot 'ship' of shipping, but has an undo that \
+             emits 'shipping.cancelled': remove the undo"],
     );
 }
 
@@ -151,27 +154,23 @@ fn there_is_one_point_of_no_return_and_nothing_takes_it_back() {
 fn reactions_go_forward_and_undos_back() {
     check(
         &[("/reactions/0/undo/on/-", json!("payment.failed"))],
-        &[
-            "'charge' of payment fails with 'payment.failed' and would undo itself on it: nothing was done, so take 'payment.failed' from its undo",
-        ],
+        &["'charge' of payment fails with 'payment.failed' and is undone on it, but a failed \
+             reaction did nothing: remove 'payment.failed' from its undo"],
     );
     check(
         &[("/reactions/3/on", json!(["shipping.failed"]))],
-        &[
-            "'confirm' of order goes forward on 'shipping.failed', by which 'ship' of shipping goes back: let only undos react to it",
-        ],
+        &["'confirm' of order goes forward on 'shipping.failed', with which 'ship' of shipping \
+             goes back: let only undos react to it"],
     );
     check(
         &[("/reactions/3/on", json!(["order.cancelled"]))],
-        &[
-            "'confirm' of order goes forward on 'order.cancelled', by which 'create' of order goes back: let only undos react to it",
-        ],
+        &["'confirm' of order goes forward on 'order.cancelled', with which 'create' of order \
+             goes back: let only undos react to it"],
     );
     check(
         &[("/reactions/0/undo/on/-", json!("inventory.updated"))],
-        &[
-            "'charge' of payment is undone on 'inventory.updated', which says that 'reserve' of inventory went well: undo on failures only",
-        ],
+        &["'charge' of payment is undone on 'inventory.updated', which is a success of \
+             'reserve' of inventory: undo it on failures only"],
     );
 }
 
@@ -179,29 +178,30 @@ fn reactions_go_forward_and_undos_back() {
 fn the_deadlines_event_is_for_the_pivots_owner_alone() {
     check(
         &[("/overdue", json!("order.confirmed"))],
-        &["'order.confirmed' is the deadline's, but 'confirm' of order emits it too: give that one another name"],
+        &["'order.confirmed' is the deadline's event, but 'confirm' of order emits it too: rename \
+         the event of 'confirm' of order"],
     );
     check(
         &[("/reactions/0/undo/on/-", json!("shop.overdue"))],
-        &[
-            "'charge' of payment reacts to 'shop.overdue', which is for the owner of the pivot alone, 'ship' of shipping: else money goes back and the goods go out; let it react to the failure that the pivot emits then",
-        ],
+        &["'charge' of payment reacts to 'shop.overdue', which is for the owner of the pivot \
+             alone, 'ship' of shipping: else money goes back and the goods go out; let it react \
+             to the failure that the pivot emits then"],
     );
     check(
         &[("/reactions/3/on/-", json!("shop.overdue"))],
-        &[
-            "'confirm' of order reacts to 'shop.overdue', which is for the owner of the pivot alone, 'ship' of shipping: else money goes back and the goods go out; let it react to the failure that the pivot emits then",
-        ],
+        &["'confirm' of order reacts to 'shop.overdue', which is for the owner of the pivot \
+             alone, 'ship' of shipping: else money goes back and the goods go out; let it react \
+             to the failure that the pivot emits then"],
     );
     check(
         &[("/reactions/2/pivot", json!(false))],
-        &[
-            "nobody answers 'shop.overdue' when a chain that 'create' of order began is overdue: make one reaction the pivot",
-        ],
+        &["no pivot answers 'shop.overdue' when a chain that 'create' of order began is \
+             overdue: make one reaction the pivot"],
     );
     check(
         &[("/deadlineMs", json!(null))],
-        &["'shop.overdue' for 'ship' of shipping is never emitted, because the plan has no deadline: give it one"],
+        &["'shop.overdue' for 'ship' of shipping is never emitted, because the plan has no \
+         deadline: give it one"],
     );
     check(
         &[
@@ -210,19 +210,19 @@ fn the_deadlines_event_is_for_the_pivots_owner_alone() {
             ("/reactions/1/undo", json!(null)),
             ("/begins/undo/on", json!(["payment.failed", "inventory.failed"])),
         ],
-        &[
-            "'ship' of shipping answers 'shop.overdue' with its success or its failure, but has no failure: let it emit one",
-        ],
+        &["'ship' of shipping answers 'shop.overdue' with its success or its failure, but has \
+             no failure: let it emit one"],
     );
 }
 
 #[test]
-fn a_reaction_that_is_let_go_is_so_after_a_failure_or_an_undo() {
+fn never_after_names_a_failure_or_an_undo() {
     let never_after = |events: &[&str]| ("/reactions/1/neverAfter", json!(events));
     check(&[never_after(&["payment.failed", "order.cancelled"])], &[]);
     let told = |event: &str| {
         format!(
-            "'reserve' of inventory never runs after '{event}', by which nobody says that it failed or was undone: name such an event"
+            "'reserve' of inventory never runs after '{event}', which no reaction emits as its \
+             failure or undo: name such an event"
         )
     };
     check(&[never_after(&["payment.success"])], &[&told("payment.success")]);
@@ -231,7 +231,9 @@ fn a_reaction_that_is_let_go_is_so_after_a_failure_or_an_undo() {
         &[never_after(&["shop.overdue"])],
         &[
             &told("shop.overdue"),
-            "'reserve' of inventory reacts to 'shop.overdue', which is for the owner of the pivot alone, 'ship' of shipping: else money goes back and the goods go out; let it react to the failure that the pivot emits then",
+            "'reserve' of inventory reacts to 'shop.overdue', which is for the owner of the pivot \
+             alone, 'ship' of shipping: else money goes back and the goods go out; let it react \
+             to the failure that the pivot emits then",
         ],
     );
 }
@@ -248,10 +250,11 @@ fn every_problem_names_both_sides() {
 }
 
 #[test]
-fn a_version_and_a_deadline_are_those_of_a_chain_that_can_run() {
+fn version_and_deadline_are_positive() {
     check(&[("/version", json!(0))], &["the version is 0: write 1 for the first one"]);
     check(
         &[("/deadlineMs", json!(0))],
-        &["the deadline is 0 ms, and every chain would be overdue at once: lengthen it, or leave it out for none"],
+        &["the deadline is 0 ms, so every chain would be overdue at once: lengthen it, or remove \
+         it"],
     );
 }

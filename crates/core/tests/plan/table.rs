@@ -1,4 +1,4 @@
-//! Plans as tables: which event may follow from which.
+//! Plans as tables of events and their causes.
 
 use crate::fixture::{shop, visit};
 
@@ -8,7 +8,7 @@ fn rows(plan: &sagamore_core::Plan) -> Vec<String> {
 }
 
 #[test]
-fn every_event_has_a_row_for_each_event_that_it_may_follow_from() {
+fn every_event_has_a_row_per_possible_cause() {
     let expected = [
         "ring: - -> bell.rung",
         "ring: nobody.home -> guest.gone",
@@ -19,7 +19,7 @@ fn every_event_has_a_row_for_each_event_that_it_may_follow_from() {
 }
 
 #[test]
-fn the_deadline_has_a_row_and_only_the_pivots_first_failure_follows_from_it() {
+fn the_deadline_has_a_row_and_causes_only_the_pivots_first_failure() {
     let of_deadline: Vec<String> = rows(&shop()).into_iter().filter(|row| row.contains("shop.overdue")).collect();
     assert_eq!(of_deadline, ["ship: shop.overdue -> shipping.failed", "-: order.created -> shop.overdue"]);
 }

@@ -1,4 +1,4 @@
-//! A plan as data: read, written, hashed.
+//! A plan as data: parsed, written, hashed.
 
 use sagamore_core::Plan;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn the_builder_writes_the_same_data_as_a_file() {
 }
 
 #[test]
-fn an_unknown_key_is_refused() {
+fn an_unknown_key_is_rejected() {
     let check = |pointer: &str| {
         let mut plan = toy();
         plan.pointer_mut(pointer).unwrap().as_object_mut().unwrap().insert("colour".into(), json!("red"));
@@ -41,7 +41,7 @@ fn an_unknown_key_is_refused() {
 }
 
 #[test]
-fn the_hash_depends_on_what_a_plan_says_and_not_on_the_order_of_what_is_waited_for() {
+fn the_hash_ignores_the_order_of_awaited_events() {
     let plan = shop();
     let check = |change: fn(&mut Plan), same: bool| {
         let mut changed = plan.clone();
@@ -64,14 +64,16 @@ fn the_hash_stays_the_same_from_release_to_release() {
 }
 
 #[test]
-fn the_builder_says_what_is_no_name_and_what_is_no_plan() {
+fn the_builder_reports_malformed_names_and_invalid_plans() {
     let check = |error: sagamore_core::plan::Error, expected: &str| assert_eq!(error.to_string(), expected);
     check(
         Plan::named("Visit").begins("guest", "ring", "bell.rung").build().unwrap_err(),
-        "plan 'Visit' cannot run\n- 'Visit' is no name: use a-z, 0-9, '-' and '.', a letter first, at most 100 bytes",
+        "plan 'Visit' cannot run\n- 'Visit' is not a name: use a-z, 0-9, '-' and '.', a letter \
+         first, at most 100 bytes",
     );
     check(
         Plan::named("visit").begins("guest", "ring", "bell.rung").build().unwrap_err(),
-        "plan 'visit' cannot run\n- nobody reacts to 'bell.rung' of 'ring' of guest: write at least one reaction",
+        "plan 'visit' cannot run\n- no reaction waits for 'bell.rung' of 'ring' of guest: add at \
+         least one reaction",
     );
 }

@@ -1,10 +1,10 @@
-//! Going back: cancel, giving up, the order of undos, and answers that come while it happens.
+//! Compensation: cancellation, giving up, the order of undos, and replies during it.
 
 use crate::support::{Play, fault, name, no, ticket, trip, wide_trip};
 use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Outcome, Refusal, Timestamp, message::code};
 
-/// A plan whose flight and hotel are asked at most twice.
+/// Returns a trip whose flight and hotel have at most two attempts.
 fn impatient() -> sagamore_core::definition::Draft {
     let mut draft = trip();
     draft.steps[0].patience.attempts_max = Some(2);
@@ -12,7 +12,7 @@ fn impatient() -> sagamore_core::definition::Draft {
     draft
 }
 
-/// An unknown step may have happened: it is undone as well as those before it.
+/// An unknown step may have happened, so it is undone like those before it.
 #[test]
 fn a_step_given_up_is_compensated_like_a_done_one() {
     let mut play = Play::with_done(impatient(), &["flight"]);
@@ -24,7 +24,7 @@ fn a_step_given_up_is_compensated_like_a_done_one() {
     assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
 }
 
-/// A fault promises nothing about an earlier attempt, which may still be on its way.
+/// A fault proves nothing about an earlier attempt, which may still be in flight.
 #[test]
 fn a_step_given_up_after_a_fault_is_compensated_too() {
     let mut play = Play::of(impatient());
@@ -35,7 +35,8 @@ fn a_step_given_up_after_a_fault_is_compensated_too() {
     assert_eq!(play.saga.cause, Some(Cause::GivenUp(name("flight"))));
 }
 
-/// By default attempts are unlimited; the saga's deadline runs on meanwhile and starts compensation, before the pivot.
+/// Attempts are unlimited by default, so the saga's deadline starts the compensation before the
+/// pivot.
 #[test]
 fn the_sagas_deadline_turns_it_back_before_the_pivot() {
     let mut draft = trip();
@@ -57,15 +58,15 @@ fn the_sagas_deadline_turns_it_back_before_the_pivot() {
 }
 
 #[test]
-fn a_late_success_after_turning_back_is_recorded_and_undone_and_never_goes_forward() {
+fn a_late_success_after_turning_back_is_recorded_and_undone() {
     let mut play = Play::with_done(trip(), &["flight"]);
-    assert_eq!(play.cancel().unwrap(), ["turnedBack"], "the hotel's answer is waited for");
+    assert_eq!(play.cancel().unwrap(), ["turnedBack"], "the hotel's reply is awaited");
     assert_eq!(play.done("hotel"), ["hotel done", "undo hotel"]);
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
 }
 
 #[test]
-fn a_success_that_comes_while_the_step_is_being_undone_is_only_kept() {
+fn a_success_during_the_undo_is_only_stored() {
     let mut play = Play::with_done(impatient(), &["flight"]);
     (0..3).for_each(|_| drop(play.tick()));
     assert_eq!(play.state("hotel").status, StepStatus::Undoing);
@@ -76,9 +77,9 @@ fn a_success_that_comes_while_the_step_is_being_undone_is_only_kept() {
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
 }
 
-/// The barrier decides, by the undo's own reply: done, nothing to undo.
+/// The barrier decides by the undo's own reply: done, with nothing to undo.
 #[test]
-fn a_late_failure_while_a_step_is_being_undone_leaves_the_decision_to_the_undo() {
+fn a_late_failure_during_the_undo_is_ignored() {
     let mut play = Play::with_done(impatient(), &["flight"]);
     (0..3).for_each(|_| drop(play.tick()));
     let tombstone = Outcome::Refused(Refusal::new(code::ALREADY_COMPENSATED, "never ran"));
@@ -91,14 +92,14 @@ fn a_late_failure_while_a_step_is_being_undone_leaves_the_decision_to_the_undo()
 #[test]
 fn cancel_undoes_unknown_steps_at_once() {
     let mut play = Play::with_done(wide_trip(), &["plan"]);
-    play.tick(); // all three are silent
+    play.tick(); // no reply from any of the three
     assert_eq!(
         play.cancel().unwrap(),
         ["turnedBack", "flight silent", "hotel silent", "car silent", "undo flight", "undo hotel", "undo car"]
     );
 }
 
-/// It was silent for a while, and then said no: nothing happened.
+/// After a missed reply, the late refusal shows that nothing happened.
 #[test]
 fn a_late_refusal_of_an_unknown_step_leaves_nothing_to_undo() {
     let mut play = Play::with_done(wide_trip(), &["plan"]);
@@ -108,14 +109,14 @@ fn a_late_refusal_of_an_unknown_step_leaves_nothing_to_undo() {
     assert!(!play.commands.iter().any(|command| command.id() == "trip:7/hotel/compensation/1"));
 }
 
-/// No sibling is launched or asked again; those in flight are waited for, or timed out; then all are undone.
+/// No sibling is sent or resent. Those in flight are awaited or time out, and are then undone.
 #[test]
-fn when_a_parallel_branch_fails_its_siblings_are_waited_for_or_timed_out_and_undone() {
+fn siblings_of_a_failed_branch_are_awaited_or_timed_out_and_undone() {
     let mut play = Play::with_done(wide_trip(), &["plan"]);
     assert_eq!(play.refused("flight"), ["flight refused", "turnedBack"]);
     assert_eq!(play.done("hotel"), ["hotel done", "undo hotel"], "an independent undo need not wait");
     assert_eq!(play.undone("hotel"), ["hotel undone"], "the plan waits for the car");
-    assert_eq!(play.tick(), ["car silent", "undo car"], "not asked again: it may have happened");
+    assert_eq!(play.tick(), ["car silent", "undo car"], "not resent, and it may have happened");
     assert_eq!(play.undone("car"), ["car undone", "undo plan"]);
     assert_eq!(play.undone("plan"), ["plan undone", "compensated"]);
 }
@@ -155,9 +156,9 @@ fn an_undo_counts_its_attempts_from_zero() {
     assert_eq!(play.state("hotel").fault, None);
 }
 
-/// Past every limit that the definition sets for the action.
+/// The definition's limit of attempts applies only to the action.
 #[test]
-fn an_undo_is_asked_for_ever_through_faults_and_silence() {
+fn an_undo_is_resent_through_faults_and_missed_replies() {
     let mut play = Play::with_done(impatient(), &["flight"]);
     play.refused("hotel");
     for _ in 0..50 {
@@ -173,38 +174,38 @@ fn an_undo_is_asked_for_ever_through_faults_and_silence() {
 }
 
 #[test]
-fn a_refused_undo_lets_the_independent_ones_go_on_and_then_the_saga_is_stuck() {
+fn after_a_refused_undo_independent_undos_finish_before_the_saga_is_stuck() {
     let mut play = Play::with_done(wide_trip(), &["plan", "flight", "hotel", "car"]);
     play.refused("pay");
     assert_eq!(play.undo_refused("hotel"), ["hotel undoRefused"]);
     play.stands(Status::Compensating);
     assert_eq!(play.undone("car"), ["car undone"]);
-    assert_eq!(play.undone("flight"), ["flight undone", "stuck"], "the plan is held up by the hotel");
+    assert_eq!(play.undone("flight"), ["flight undone", "stuck"], "the hotel blocks the plan's undo");
     assert_eq!(play.state("hotel").status, StepStatus::UndoFailed);
     assert_eq!(play.state("plan").status, StepStatus::Done);
     assert_eq!(play.cancel(), Err(Ignored::AlreadyGoingBack));
 }
 
 #[test]
-fn a_stuck_saga_still_takes_replies() {
+fn a_stuck_saga_still_accepts_replies() {
     let mut play = Play::with_done(impatient(), &["flight"]);
     (0..3).for_each(|_| drop(play.tick()));
     assert_eq!(play.undo_refused("hotel"), ["hotel undoRefused", "stuck"]);
-    assert_eq!(play.done("hotel"), ["hotel done"], "what was booked is known at last");
+    assert_eq!(play.done("hotel"), ["hotel done"], "the booking's output is stored");
     assert_eq!(play.state("hotel").status, StepStatus::UndoFailed);
     play.stands(Status::Stuck);
     assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "undo hotel"]);
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
 }
 
-/// Until the pivot is asked: the running step is finished, then all is undone.
+/// Before the pivot, the running step is finished, then every step is undone.
 #[test]
 fn cancel_in_flight_finishes_the_running_step_and_compensates() {
     let mut play = Play::with_done(trip(), &["flight"]);
     assert!(play.saga.allowed_actions(play.now).contains(&Allowed::Cancel));
     assert_eq!(play.cancel().unwrap(), ["turnedBack"]);
     assert_eq!(play.saga.cause, Some(Cause::Cancelled));
-    assert_eq!(play.cancel(), Err(Ignored::AlreadyGoingBack), "twice is as good as once");
+    assert_eq!(play.cancel(), Err(Ignored::AlreadyGoingBack), "a second cancellation changes nothing");
     assert!(play.saga.allowed_actions(play.now).is_empty());
     assert_eq!(play.tick(), ["hotel silent", "undo hotel"], "given up: it may have happened");
     play.undone("hotel");
@@ -220,7 +221,7 @@ fn cancel_during_a_pause_compensates_at_once() {
 }
 
 #[test]
-fn cancel_is_too_late_once_the_pivot_is_asked() {
+fn cancel_is_too_late_once_the_pivot_is_sent() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     assert_eq!(play.cancel(), Err(Ignored::TooLate));
     assert!(play.saga.allowed_actions(play.now).is_empty());
@@ -230,9 +231,9 @@ fn cancel_is_too_late_once_the_pivot_is_asked() {
     assert_eq!(play.cancel(), Err(Ignored::TooLate));
 }
 
-/// Cancel and the last answer before the pivot at once: whichever is decided first settles it.
+/// A cancellation races the last reply before the pivot. The first one to be decided wins.
 #[test]
-fn cancel_and_the_reply_that_leads_to_the_pivot_are_settled_by_order() {
+fn cancel_and_the_reply_before_the_pivot_are_settled_by_order() {
     let mut play = Play::with_done(trip(), &["flight"]);
     play.cancel().unwrap();
     assert_eq!(play.done("hotel"), ["hotel done", "undo hotel"]);
@@ -242,7 +243,7 @@ fn cancel_and_the_reply_that_leads_to_the_pivot_are_settled_by_order() {
 }
 
 #[test]
-fn cancel_before_the_start_leaves_a_compensated_saga_with_no_step_asked() {
+fn cancel_before_the_start_leaves_a_compensated_saga_without_commands() {
     let mut play = Play::of(trip());
     assert_eq!(play.cancel().unwrap(), ["turnedBack", "compensated"]);
     play.stands(Status::Compensated);

@@ -5,7 +5,7 @@ use sagamore_core::Definition;
 use sagamore_core::definition::{mermaid, text};
 use serde_json::{Value, json};
 
-/// Two rooms side by side, then the train, from which there is no way back.
+/// Two rooms in parallel, then the train as the pivot.
 fn trip() -> Definition {
     let ask = |participant: &str, message: &str| json!({ "participant": participant, "message": message });
     let room = |name: &str, participant: &str| {
@@ -75,7 +75,7 @@ fn a_definition_is_drawn_as_a_mermaid_flowchart() {
 }
 
 #[test]
-fn the_order_of_the_steps_can_be_asked_for() {
+fn the_graph_returns_the_order_of_the_steps() {
     let trip = trip();
     let (graph, train) = (trip.graph(), 2);
     assert_eq!(graph.directly_before(3).collect::<Vec<_>>(), [train]);

@@ -1,4 +1,5 @@
-//! Faults that last are shown with verbs, a command that is too large is set aside, and one that is rejected backs off.
+//! Lasting faults are shown with verbs, oversized commands are set aside, and rejected ones back
+//! off.
 
 use crate::support::{Play, fault, name, ticket, trip, wide_trip};
 use sagamore_core::decide::{Bound, decide_within};
@@ -15,7 +16,7 @@ fn allowed(play: &Play) -> Vec<Allowed> {
     play.saga.allowed_actions(play.now).into_iter().filter(|allowed| *allowed != Allowed::Cancel).collect()
 }
 
-/// Lets a step meet faults until they have lasted for half a minute.
+/// Feeds a step faults until they have lasted for half a minute.
 fn faults(play: &mut Play, step: &str, direction: Direction) {
     let until = Timestamp(play.now.0 + 40_000);
     while play.now < until {
@@ -40,7 +41,7 @@ fn faults_are_shown_with_verbs_after_three_of_them_and_half_a_minute() {
     assert_eq!((open.text.as_ref(), open.count, open.since), ("the disk is full", 3, first));
     assert_eq!(allowed(&play), verbs("hotel"));
     play.now = Timestamp(first.0 + 29_999);
-    assert_eq!(allowed(&play), [], "a short trouble needs nobody");
+    assert_eq!(allowed(&play), [], "a short trouble needs no operator");
     assert_eq!(play.rescue("hotel", Verb::Skip), Err(Ignored::NotStuck));
     play.now = Timestamp(first.0 + 30_000);
     assert_eq!(allowed(&play), verbs("hotel"));
@@ -50,9 +51,9 @@ fn faults_are_shown_with_verbs_after_three_of_them_and_half_a_minute() {
     assert_eq!((allowed(&play), play.saga.open_fault(1)), (vec![], None), "answered after all");
 }
 
-/// A participant that is gone for good is no reason to wait without end.
+/// A participant may be gone permanently, so verbs must appear.
 #[test]
-fn silence_is_a_fault_too() {
+fn a_missed_reply_is_a_fault_too() {
     let mut play = Play::with_done(trip(), &["flight", "hotel", "pay"]);
     (0..120).for_each(|_| drop(play.tick()));
     assert_eq!(play.saga.open_fault(3).unwrap().text, "no answer within 1s");
@@ -61,7 +62,7 @@ fn silence_is_a_fault_too() {
 }
 
 #[test]
-fn a_crash_forgets_no_open_fault() {
+fn open_faults_survive_a_crash() {
     let mut play = Play::with_done(trip(), &["flight"]);
     faults(&mut play, "hotel", Direction::Action);
     let (since, saga) = (play.saga.open_fault(1).unwrap().since, play.folded());
@@ -69,7 +70,7 @@ fn a_crash_forgets_no_open_fault() {
     assert_eq!(saga.allowed_actions(play.now), play.saga.allowed_actions(play.now));
 }
 
-/// The step is sent by itself no more: only the person decides, and a late answer counts.
+/// The step is no longer resent: only the operator or a late reply decides it.
 #[test]
 fn a_verb_on_a_step_with_faults_sets_it_aside_first() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
@@ -79,7 +80,7 @@ fn a_verb_on_a_step_with_faults_sets_it_aside_first() {
     let command = play.commands.last().unwrap();
     assert_eq!((command.id().as_str(), command.attempt), ("trip:7/pay/action/1", 1), "unknown is not refused");
     assert_eq!(play.commands.len(), attempts + 1);
-    assert_eq!((allowed(&play), play.saga.open_fault(2)), (vec![], None), "its faults are counted anew");
+    assert_eq!((allowed(&play), play.saga.open_fault(2)), (vec![], None), "its faults are counted again from zero");
     assert_eq!(play.cancel(), Err(Ignored::TooLate), "it may have happened");
     assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
 }
@@ -138,9 +139,9 @@ fn the_faults_of_an_undo_are_retried_and_shown_with_verbs() {
     }
 }
 
-/// It is undone, whatever it met.
+/// The action is undone in any case.
 #[test]
-fn an_action_has_no_verbs_when_the_saga_goes_back() {
+fn an_action_has_no_verbs_while_the_saga_compensates() {
     let mut play = Play::with_done(wide_trip(), &["plan"]);
     faults(&mut play, "hotel", Direction::Action);
     play.cancel().unwrap();
@@ -148,7 +149,7 @@ fn an_action_has_no_verbs_when_the_saga_goes_back() {
 }
 
 #[test]
-fn a_rejected_command_backs_off_at_once_and_shows_why() {
+fn a_rejected_command_backs_off_at_once_and_shows_the_reason() {
     let mut play = Play::of(trip());
     play.brokers_are_gone = true;
     play.start();
@@ -161,7 +162,7 @@ fn a_rejected_command_backs_off_at_once_and_shows_why() {
 }
 
 #[test]
-fn a_command_that_is_rejected_however_often_it_is_sent_is_set_aside() {
+fn a_permanently_rejected_command_is_set_aside() {
     let mut play = Play::of(trip());
     play.brokers_are_gone = true;
     play.start();
@@ -172,10 +173,10 @@ fn a_command_that_is_rejected_however_often_it_is_sent_is_set_aside() {
     let mut play = Play::of(trip());
     play.start();
     play.action("flight", ticket("flight")).unwrap();
-    assert_eq!(play.input(&rejected), Err(Ignored::Stale), "an answer wins");
+    assert_eq!(play.input(&rejected), Err(Ignored::Stale), "a reply wins");
 }
 
-/// Decides as `Play::input` does, with one message that is too large.
+/// Decides like `Play::input`, with one message that is too large.
 fn too_large(play: &mut Play, message: &str, input: &Input) -> Vec<String> {
     let fits = |command: &Command| if command.name.as_str() == message { Err("too large".into()) } else { Ok(()) };
     let bound = Bound { always: 0, fits: &fits };
@@ -191,9 +192,9 @@ fn reply(play: &Play, step: &str, direction: Direction, outcome: sagamore_core::
     Input::Reply(sagamore_core::Reply { key, outcome, trace: None })
 }
 
-/// It has not happened, so even a pivot that is too large leaves the way back open.
+/// The action has not happened, so even an oversized pivot allows a cancellation.
 #[test]
-fn an_action_that_is_too_large_is_never_asked() {
+fn an_action_that_is_too_large_is_never_sent() {
     let mut play = Play::with_done(trip(), &["flight"]);
     let done = reply(&play, "hotel", Direction::Action, ticket("hotel"));
     assert_eq!(too_large(&mut play, "pay.do", &done), ["hotel done", "pay setAside", "stuck"]);
@@ -209,7 +210,7 @@ fn an_action_that_is_too_large_is_never_asked() {
 }
 
 #[test]
-fn everything_else_goes_on_beside_a_command_that_is_too_large() {
+fn other_steps_continue_beside_an_oversized_command() {
     let mut play = Play::of(wide_trip());
     play.start();
     let done = reply(&play, "plan", Direction::Action, ticket("plan"));

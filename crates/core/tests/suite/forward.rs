@@ -1,4 +1,4 @@
-//! Going forward: order, answers that come late, twice or never, and the point of no return.
+//! Forward execution: order, late, repeated and missing replies, and the point of no return.
 
 use crate::support::{Play, definition, fault, name, no, step, ticket, trip, wide_trip};
 use sagamore_core::definition::Kind;
@@ -6,7 +6,7 @@ use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
 use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
 
 #[test]
-fn a_chain_is_asked_step_by_step_until_it_is_completed() {
+fn steps_are_sent_in_order_until_the_saga_completes() {
     let mut play = Play::of(trip());
     assert_eq!(play.start(), ["started", "ask flight"]);
     assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
@@ -18,9 +18,9 @@ fn a_chain_is_asked_step_by_step_until_it_is_completed() {
     assert_eq!(play.saga.next_due(), None);
 }
 
-/// Siblings that reply at once are decided one after another on the same saga; the join is asked once, by the last one.
+/// Siblings that reply at once are decided one after another. The last one sends the join, once.
 #[test]
-fn steps_side_by_side_are_asked_together_and_the_join_once() {
+fn parallel_steps_are_sent_together_and_the_join_once() {
     let mut play = Play::of(wide_trip());
     assert_eq!(play.start(), ["started", "ask plan"]);
     assert_eq!(play.done("plan"), ["plan done", "ask flight", "ask hotel", "ask car"]);
@@ -50,15 +50,15 @@ fn a_saga_is_started_once() {
 }
 
 #[test]
-fn a_reply_that_comes_twice_changes_nothing_the_second_time() {
+fn a_repeated_reply_changes_nothing() {
     let mut play = Play::with_done(trip(), &["flight"]);
     assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
     assert_eq!(play.action("flight", no()), Err(Ignored::Stale));
     assert_eq!(play.state("flight").status, StepStatus::Done);
 }
 
-/// The deadline passed, the same command is asked again in a moment, and now the first answer comes: it wins, and the
-/// pause is over.
+/// The deadline has passed, and a resend is due soon. The first attempt's reply still wins and ends
+/// the pause.
 #[test]
 fn a_late_success_counts_while_the_saga_goes_forward() {
     let mut play = Play::of(trip());
@@ -70,18 +70,18 @@ fn a_late_success_counts_while_the_saga_goes_forward() {
 }
 
 #[test]
-fn a_late_success_counts_while_the_command_is_out_again() {
+fn a_late_success_counts_while_the_resend_is_in_flight() {
     let mut play = Play::of(trip());
     play.start();
     play.tick();
     assert_eq!(play.tick(), ["ask flight"]);
     assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
-    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale), "the second attempt's answer");
+    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale), "the second attempt's reply");
 }
 
-/// A lost reply: the same command goes out again, with the same id, as often as it takes.
+/// After a lost reply, the command is resent with the same id, without a limit.
 #[test]
-fn a_silent_step_is_asked_again_with_the_same_id_for_ever() {
+fn a_step_without_a_reply_is_resent_with_the_same_id() {
     let mut play = Play::of(trip());
     play.start();
     for attempt in 2..50 {
@@ -98,8 +98,8 @@ fn a_silent_step_is_asked_again_with_the_same_id_for_ever() {
 fn replies_to_older_steps_other_sagas_and_unknown_steps_are_rejected() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
-    assert_eq!(play.action("letter", ticket("letter")), Err(Ignored::Stale), "never asked");
-    assert_eq!(play.undo("flight", Outcome::Done(Body::empty())), Err(Ignored::Stale), "its undo was never asked");
+    assert_eq!(play.action("letter", ticket("letter")), Err(Ignored::Stale), "never sent");
+    assert_eq!(play.undo("flight", Outcome::Done(Body::empty())), Err(Ignored::Stale), "its undo was never sent");
     assert_eq!(play.action("sauna", ticket("sauna")), Err(Ignored::NoSuchStep));
     let mut other = Play::of(trip());
     other.start();
@@ -122,7 +122,7 @@ fn a_reply_of_another_generation_is_rejected() {
 }
 
 #[test]
-fn a_finished_saga_absorbs_every_input() {
+fn a_finished_saga_ignores_every_input() {
     let mut completed = Play::with_done(trip(), &["flight", "hotel", "pay", "letter"]);
     let mut compensated = Play::of(trip());
     compensated.start();
@@ -139,9 +139,9 @@ fn a_finished_saga_absorbs_every_input() {
     }
 }
 
-/// A fault is a delay: nothing was stored, the same command is asked again after a pause that doubles and is capped.
+/// A fault stores nothing. The command is resent after a pause that doubles up to a maximum.
 #[test]
-fn a_fault_is_asked_again_after_a_growing_pause_and_never_refused() {
+fn a_fault_is_resent_after_a_growing_pause_and_never_refused() {
     let mut play = Play::of(trip());
     play.start();
     for whole in [100, 200, 400, 800, 800, 800] {
@@ -157,7 +157,7 @@ fn a_fault_is_asked_again_after_a_growing_pause_and_never_refused() {
 }
 
 #[test]
-fn the_pauses_of_two_sagas_differ_by_chance() {
+fn the_pauses_of_two_sagas_differ() {
     let pause = |seed| {
         let mut play = Play::of(trip());
         play.rng = fastrand::Rng::with_seed(seed);
@@ -168,7 +168,7 @@ fn the_pauses_of_two_sagas_differ_by_chance() {
     assert!((0..20).map(pause).collect::<std::collections::BTreeSet<_>>().len() > 5);
 }
 
-/// The business said no: no retry, compensation at once.
+/// A refusal is final: it is not retried, and the compensation starts at once.
 #[test]
 fn a_refusal_before_the_pivot_starts_compensation_and_no_retry() {
     let mut play = Play::with_done(trip(), &["flight"]);
@@ -186,7 +186,7 @@ fn a_refused_pivot_undoes_everything_before_it() {
     assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
 }
 
-/// From the pivot on there is forward recovery only: silence and faults are retried past every limit of time.
+/// From the pivot on, faults and missed replies are retried without a limit of time.
 #[test]
 fn from_the_pivot_on_a_saga_goes_forward_only() {
     let mut draft = trip();
@@ -208,7 +208,7 @@ fn from_the_pivot_on_a_saga_goes_forward_only() {
 }
 
 #[test]
-fn a_refusal_after_the_pivot_makes_the_saga_stuck_when_nothing_else_goes_on() {
+fn a_refusal_after_the_pivot_makes_the_saga_stuck_once_it_is_at_rest() {
     let mut play = Play::with_done(wide_trip(), &["plan", "flight", "hotel", "car", "pay"]);
     assert_eq!(play.refused("letter"), ["letter refused"]);
     play.stands(Status::Running);
@@ -218,9 +218,10 @@ fn a_refusal_after_the_pivot_makes_the_saga_stuck_when_nothing_else_goes_on() {
     assert_eq!(play.cancel(), Err(Ignored::TooLate));
 }
 
-/// The stored answer would come again and again: it is taken as it is, and only who needs the field cannot be asked.
+/// A resend would return the same stored reply. It is accepted, and only steps that need the
+/// missing field cannot run.
 #[test]
-fn an_output_without_a_promised_field_is_taken_and_told_to_people() {
+fn an_output_without_a_promised_field_is_accepted_and_reported() {
     let mut play = Play::of(trip());
     play.start();
     assert_eq!(play.action("flight", Outcome::Done(Body::empty())).unwrap(), ["flight done", "ask hotel"]);
@@ -228,16 +229,17 @@ fn an_output_without_a_promised_field_is_taken_and_told_to_people() {
     assert_eq!(told, Some("the output of 'flight' lacks the field 'ticket' that it yields"));
 }
 
-/// flight -> hotel, whose action or undo needs the flight's ticket -> pay -> letter.
+/// Returns flight -> hotel -> pay -> letter, where the hotel's action or undo needs the flight's
+/// ticket.
 fn hotel_of_flight(ask: &str) -> sagamore_core::definition::Draft {
     let mut draft = serde_json::to_value(trip()).unwrap();
     draft["steps"][1][ask]["fields"]["flight"] = "flight.ticket".into();
     serde_json::from_value(draft).unwrap()
 }
 
-/// Nor a step that could not be undone for want of it.
+/// The same holds for a step whose undo lacks an input.
 #[test]
-fn a_step_that_needs_a_field_that_never_came_waits_for_a_person() {
+fn a_step_whose_input_is_missing_waits_for_a_person() {
     for ask in ["action", "compensation"] {
         let stuck = || {
             let mut play = Play::of(hotel_of_flight(ask));
@@ -267,7 +269,7 @@ fn without_a_pivot_the_end_is_the_point_of_no_return() {
     assert_eq!(play.cancel(), Err(Ignored::Ended));
 }
 
-/// A due time is the saga's own: a tick that comes too early, twice, or for what is over, changes nothing.
+/// A tick that is early, repeated or late changes nothing, because due times are part of the saga.
 #[test]
 fn a_stale_timer_changes_nothing() {
     let mut play = Play::of(trip());
@@ -282,9 +284,9 @@ fn a_stale_timer_changes_nothing() {
     assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue), "the timer of an answered step");
 }
 
-/// A deadline is none of it: the command is sent again, and its acknowledgement starts the deadline.
+/// A deadline is not restored: the command is resent, and its acknowledgement starts the deadline.
 #[test]
-fn what_a_crash_left_undone_is_due_from_the_journal_alone() {
+fn due_times_are_restored_from_the_journal() {
     let mut play = Play::of(trip());
     play.start();
     play.action("flight", fault()).unwrap();
@@ -299,7 +301,7 @@ fn what_a_crash_left_undone_is_due_from_the_journal_alone() {
 }
 
 #[test]
-fn nothing_comes_to_a_saga_before_its_start() {
+fn inputs_before_the_start_are_ignored() {
     let mut play = Play::of(trip());
     assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
     assert_eq!(play.input(&Input::Tick), Err(Ignored::NothingDue));

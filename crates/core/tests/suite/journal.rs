@@ -1,11 +1,11 @@
-//! What is written of a saga: how much, what need not be, and what it tells of the time.
+//! The content of the journal: its size, the entries that it omits, and its times.
 
-use crate::support::{Play, fault, told, trip, wide_trip};
+use crate::support::{Play, fault, journalled, trip, wide_trip};
 use sagamore_core::saga::{Ignored, Status, StepStatus};
 use sagamore_core::{Direction, Saga, Timestamp};
 
 #[test]
-fn a_question_that_nobody_answers_writes_few_entries_however_often_it_is_asked() {
+fn an_unanswered_command_writes_few_entries() {
     let mut play = Play::of(trip());
     play.start();
     for _ in 0..10_000 {
@@ -19,7 +19,7 @@ fn a_question_that_nobody_answers_writes_few_entries_however_often_it_is_asked()
 }
 
 #[test]
-fn faults_and_undos_without_end_write_few_entries_too() {
+fn endless_faults_and_undos_write_few_entries() {
     let mut draft = trip();
     draft.steps[0].patience.attempts_max = Some(2);
     let mut play = Play::with_done(draft, &["flight"]);
@@ -36,9 +36,10 @@ fn faults_and_undos_without_end_write_few_entries_too() {
     assert_eq!(play.undone("flight"), ["flight undone", "compensated"]);
 }
 
-/// The question is in the journal, under the id that all its repeats have: whoever takes over asks it again at once.
+/// The command is in the journal, under the id that all resends have. A takeover resends it at
+/// once.
 #[test]
-fn after_a_crash_the_attempts_go_on_from_the_last_one_that_was_written() {
+fn after_a_crash_attempts_continue_from_the_last_one_in_the_journal() {
     let mut play = Play::of(trip());
     play.start();
     while play.state("flight").attempts < 30 {
@@ -58,9 +59,9 @@ fn after_a_crash_the_attempts_go_on_from_the_last_one_that_was_written() {
     assert_eq!(play.commands.last().unwrap().attempt, 17);
 }
 
-/// What is not written has no revision: nobody is told of a change that a crash would take back.
+/// An unwritten repeat must not change the revision, because a crash would revert it.
 #[test]
-fn a_repeat_leaves_the_revision_and_the_time_of_the_last_change_as_they_were() {
+fn a_repeat_changes_neither_revision_nor_time_of_the_last_change() {
     let mut play = Play::of(trip());
     play.start();
     while play.state("flight").attempts < 8 {
@@ -76,22 +77,22 @@ fn a_repeat_leaves_the_revision_and_the_time_of_the_last_change_as_they_were() {
     assert_eq!((play.saga.revision, play.saga.changed_at), (revision + 1, play.now));
 }
 
-/// They are counted, and the count must survive a crash.
+/// The count of limited attempts must survive a crash.
 #[test]
-fn every_attempt_is_written_where_attempts_are_limited() {
+fn every_limited_attempt_is_written() {
     let mut draft = trip();
     draft.steps[0].patience.attempts_max = Some(20);
     let mut play = Play::of(draft);
     play.start();
     (1..20).for_each(|_| (0..2).for_each(|_| drop(play.tick())));
     assert_eq!(play.saga.revision, 39);
-    assert_eq!(told(&play.folded()), told(&play.saga));
+    assert_eq!(journalled(&play.folded()), journalled(&play.saga));
     assert_eq!(play.tick(), ["flight silent", "turnedBack", "undo flight"]);
 }
 
-/// A sibling's news are written at once, without the repeats that came at the same moment.
+/// Changes of a sibling are written at once, without the repeats of the same moment.
 #[test]
-fn repeats_are_left_out_of_entries_that_tell_something_new() {
+fn repeats_are_omitted_from_entries_with_other_changes() {
     let mut play = Play::with_done(wide_trip(), &["plan", "hotel", "car"]);
     while play.state("flight").attempts < 20 {
         play.tick();
@@ -100,7 +101,7 @@ fn repeats_are_left_out_of_entries_that_tell_something_new() {
     assert_eq!(play.cancel().unwrap(), ["turnedBack", "undo hotel", "undo car"]);
     assert_eq!(play.saga.revision, revision + 1);
     let flight = &play.folded().steps[1];
-    assert_eq!((flight.status, flight.backing_off), (StepStatus::Asked, false), "its answer is waited for");
+    assert_eq!((flight.status, flight.backing_off), (StepStatus::Asked, false), "its reply is awaited");
     let (flight, revision) = (play.state("flight").clone(), play.saga.revision);
     assert!(flight.attempts > 16 && play.folded().steps[1].attempts == 16);
     assert_eq!(play.tick()[0], "flight silent", "for the last time");
@@ -108,31 +109,31 @@ fn repeats_are_left_out_of_entries_that_tell_something_new() {
 }
 
 #[test]
-fn a_step_is_asked_since_it_was_asked_first() {
+fn asked_since_is_the_time_of_the_first_attempt() {
     let mut play = Play::of(trip());
     let started = Some(play.now);
     play.start();
     assert_eq!((play.state("flight").asked_since, play.saga.waiting_since()), (started, started));
     for _ in 0..50 {
         play.tick();
-        assert_eq!(play.state("flight").asked_since, started, "silent or asked again");
+        assert_eq!(play.state("flight").asked_since, started, "after a missed reply or a resend");
     }
     play.action("flight", fault()).unwrap_or_default();
-    assert_eq!(play.folded().waiting_since(), started, "a takeover waits anew, and remembers since when");
+    assert_eq!(play.folded().waiting_since(), started, "a takeover waits again, and the start of the wait stays");
     play.done("flight");
     assert_eq!(play.state("flight").asked_since, None);
     assert_eq!((play.state("hotel").asked_since, play.saga.waiting_since()), (Some(play.now), Some(play.now)));
 }
 
 #[test]
-fn a_saga_waits_since_its_oldest_unanswered_question() {
+fn waiting_since_is_the_oldest_unanswered_command() {
     let mut play = Play::with_done(wide_trip(), &["plan"]);
     let asked = Some(play.now);
     play.now = Timestamp(play.now.0 + 500);
     play.done("hotel");
     play.refused("car");
     let undo_asked = Some(play.now);
-    assert_eq!(play.state("hotel").asked_since, undo_asked, "another direction, another question");
+    assert_eq!(play.state("hotel").asked_since, undo_asked, "the undo is another command");
     assert_eq!(play.saga.waiting_since(), asked);
     play.done("flight");
     assert_eq!(play.saga.waiting_since(), undo_asked);
@@ -144,9 +145,9 @@ fn a_saga_waits_since_its_oldest_unanswered_question() {
     assert_eq!(play.cancel(), Err(Ignored::Ended));
 }
 
-/// A clock that was a day ahead wrote when each is to be tried again.
+/// The due times were written by a clock that was a day ahead.
 #[test]
-fn a_pause_that_would_last_longer_than_any_is_drawn_again_and_for_each_saga_differently() {
+fn an_implausible_pause_is_drawn_again_and_differs_between_sagas() {
     let mut moments = std::collections::BTreeSet::new();
     for key in 0..50 {
         let mut play = Play::of(trip());
@@ -154,22 +155,22 @@ fn a_pause_that_would_last_longer_than_any_is_drawn_again_and_for_each_saga_diff
         play.action("flight", fault()).unwrap();
         let mut saga = play.saga;
         saga.id = format!("trip:{key}").parse().unwrap();
-        assert!(!saga.redraw(play.now), "by the clock that wrote it nothing is impossible");
+        assert!(!saga.redraw(play.now), "the times are plausible for the clock that wrote them");
         let right = Timestamp(play.now.0 - 86_400_000);
         assert!(saga.redraw(right));
         let due = saga.steps[0].due.unwrap();
-        assert!(right < due && due <= Timestamp(right.0 + 800), "{due} is no pause after {right}");
+        assert!(right < due && due <= Timestamp(right.0 + 800), "{due} is not a pause after {right}");
         assert_eq!((saga.started_at, saga.waiting_since()), (right, Some(right)));
         assert_eq!(saga.open_fault(0).map(|fault| fault.since), Some(right));
-        assert!(!saga.redraw(right), "once");
+        assert!(!saga.redraw(right), "only once");
         moments.insert(due);
     }
     assert!(moments.len() > 20, "{} moments for 50 sagas", moments.len());
 }
 
-/// Its command may have been acknowledged a moment ago.
+/// The command may have been acknowledged a moment ago.
 #[test]
-fn a_timeout_after_a_clock_was_set_back_is_not_shorter_than_it_was() {
+fn a_timeout_is_not_shortened_when_a_clock_is_set_back() {
     let mut play = Play::of(trip());
     play.start();
     let saga = play.saga;

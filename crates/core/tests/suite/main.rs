@@ -1,4 +1,4 @@
-//! The tests of this crate as one program: one link instead of 12.
+//! The tests of this crate as one program, so that it links once.
 
 extern crate sagamore_core as sagamore; // for the derives
 

@@ -1,4 +1,4 @@
-//! Two JSON texts are compared by what they say: exactly, and without taking what cannot be read for the same.
+//! JSON texts are compared by meaning, exactly. Ambiguous texts are equal only byte for byte.
 
 use proptest::prelude::*;
 use sagamore_core::Body;
@@ -16,7 +16,7 @@ fn check(one: &str, other: &str, same: bool) {
 }
 
 #[test]
-fn numbers_are_compared_exactly_however_they_are_spelt() {
+fn numbers_are_compared_exactly_in_every_spelling() {
     for spelling in ["1.0", "10e-1", "1E0", "0.1e+1", "1e00", "100e-2"] {
         check("1", spelling, true);
     }
@@ -50,7 +50,7 @@ fn white_space_order_and_escapes_do_not_matter() {
 }
 
 #[test]
-fn what_cannot_be_read_is_the_same_only_byte_for_byte() {
+fn ambiguous_texts_are_equal_only_byte_for_byte() {
     let deep = |levels: usize, core: &str| format!("{}{core}{}", "[".repeat(levels), "]".repeat(levels));
     for unreadable in [r#""\ud83d""#, r#""\ude00\ud83d""#, &deep(128, ""), &deep(500, "1"), r#"{"a":1,"a":1}"#] {
         let with = |quantity: u32, space: &str| format!("{{\"quantity\":{space}{quantity},\"x\":{unreadable}}}");
@@ -63,12 +63,12 @@ fn what_cannot_be_read_is_the_same_only_byte_for_byte() {
     check(&deep(127, "1"), &deep(127, "2"), false);
 }
 
-/// A number by its parts: what it is worth, and not how it is spelt.
+/// A number by sign, digits and exponent.
 fn parts() -> impl Strategy<Value = (bool, u64, i32)> {
     (any::<bool>(), 1_u64..=u64::MAX / 1_000, -40_i32..40)
 }
 
-/// Spells `digits * 10^exponent`, with the point moved and zeros added.
+/// Spells `digits * 10^exponent` with the point moved and zeros added.
 fn spelt((negative, digits, exponent): (bool, u64, i32), zeros: usize, point: usize) -> String {
     let sign = if negative { "-" } else { "" };
     let mut digits = format!("{digits}{}", "0".repeat(zeros));
@@ -81,7 +81,8 @@ fn spelt((negative, digits, exponent): (bool, u64, i32), zeros: usize, point: us
     format!("{sign}{digits}e{exponent}")
 }
 
-/// A JSON text of this tree, spelt at random: members in any order, white space, escapes, numbers in any spelling.
+/// Writes a JSON text of this tree with random member order, white space, escapes and number
+/// spellings.
 fn write(value: &serde_json::Value, rng: &mut fastrand::Rng, out: &mut String) {
     let space = |rng: &mut fastrand::Rng| [" ", "\n", "", "", "\t"][rng.usize(..5)];
     out.push_str(space(rng));
@@ -147,7 +148,7 @@ proptest! {
     }
 
     #[test]
-    fn numbers_that_differ_by_the_least_are_two(number in parts(), zeros in 0_usize..5, point in 0_usize..25) {
+    fn numbers_with_the_least_difference_are_unequal(number in parts(), zeros in 0_usize..5, point in 0_usize..25) {
         let (negative, digits, exponent) = number;
         for other in [(!negative, digits, exponent), (negative, digits + 1, exponent), (negative, digits, exponent + 1)] {
             let (one, other) = (body(&spelt(number, 0, 0)), body(&spelt(other, zeros, point)));

@@ -1,4 +1,5 @@
-//! Whatever is lost, doubled, late or refused: a saga comes to rest whole, undone, or visibly stuck.
+//! Under loss, repeats, delays and refusals, every saga ends completed, compensated or visibly
+//! stuck.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +11,16 @@ use sagamore_core::transitions::{Cell, cells, document};
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Exactly one of completed, compensated and stuck; every effect once, every undo once, in reverse order of
-    /// dependency, none after the pivot was asked; ended sagas absorb; the journal tells the same saga.
+    /// Every saga ends in exactly one of completed, compensated and stuck. Every effect and every
+    /// undo happens once. Undos run in reverse order of dependency, and none after the pivot. Ended
+    /// sagas ignore inputs, and the journal folds to the same saga.
     #[test]
-    fn a_saga_comes_to_rest_whole_or_undone_or_visibly_stuck(seed: u64) {
+    fn every_saga_ends_completed_compensated_or_stuck(seed: u64) {
         World::new(seed).run().check_rest();
     }
 }
 
-/// The seeds are fixed: this run is the same every time.
+/// The seeds are fixed, so every run is the same.
 #[test]
 fn every_legal_transition_is_reached_and_no_other() {
     let mut reached = BTreeSet::new();
@@ -36,7 +38,7 @@ fn every_legal_transition_is_reached_and_no_other() {
 }
 
 #[test]
-fn the_transitions_document_is_what_the_code_says() {
+fn the_transitions_document_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/transitions.md");
     let written = std::fs::read_to_string(path).unwrap_or_default();
     assert!(

@@ -1,4 +1,4 @@
-//! What operators may do, and what goes out to participants.
+//! Operators' verbs, and the commands that sagas send.
 
 use crate::support::{Play, begin, json, name, no, trip, wide_trip};
 use sagamore_core::saga::{Ignored, Status, StepStatus, Verb};
@@ -6,7 +6,7 @@ use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
 
 const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
 
-/// Back and stuck: the hotel's undo was refused.
+/// Returns a saga that is stuck backward: the hotel's undo was refused.
 fn stuck_back() -> Play {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     play.refused("pay");
@@ -14,14 +14,14 @@ fn stuck_back() -> Play {
     play
 }
 
-/// Forward and stuck: the letter was refused.
+/// Returns a saga that is stuck forward: the letter was refused.
 fn stuck_forward() -> Play {
     let mut play = Play::with_done(wide_trip(), &["plan", "flight", "hotel", "car", "pay", "points"]);
     assert_eq!(play.refused("letter"), ["letter refused", "stuck"]);
     play
 }
 
-/// A plan whose survey needs the letter's ticket.
+/// Returns a trip whose survey needs the letter's ticket.
 fn survey_of_letter() -> sagamore_core::definition::Draft {
     let mut draft = wide_trip();
     let survey = draft.steps.last_mut().unwrap();
@@ -34,7 +34,7 @@ fn offered(play: &Play, step: &str, verbs: &[Verb]) {
     assert_eq!(play.saga.allowed_actions(play.now), wanted);
 }
 
-/// Only a stored refusal is asked again in a new generation; its attempts begin at zero.
+/// Only a stored refusal is retried in a new generation. Its attempts start at zero.
 #[test]
 fn a_refused_undo_is_retried_in_a_new_generation() {
     let mut play = stuck_back();
@@ -51,7 +51,7 @@ fn a_refused_undo_is_retried_in_a_new_generation() {
 }
 
 #[test]
-fn a_refused_undo_that_is_skipped_or_done_by_hand_frees_what_came_before_it() {
+fn skipping_or_resolving_a_refused_undo_frees_the_steps_before_it() {
     for (verb, status) in [(Verb::Skip, StepStatus::Skipped), (Verb::Resolve, StepStatus::Undone)] {
         let mut play = stuck_back();
         let word = format!("{} hotel", verb.as_str());
@@ -90,9 +90,10 @@ fn a_refused_retriable_step_that_is_skipped_counts_as_done_for_what_follows() {
     assert_eq!(play.done("survey"), ["survey done", "completed"]);
 }
 
-/// What a person did by hand gives no output: the step that needs it can never be asked, and has to be decided too.
+/// A step done by hand has no output. A step that needs that output can never run and needs a
+/// decision too.
 #[test]
-fn a_step_whose_inputs_can_never_come_waits_for_a_person_too() {
+fn a_step_whose_inputs_will_never_exist_waits_for_a_person_too() {
     for verb in [Verb::Skip, Verb::Resolve] {
         let mut play = Play::with_done(survey_of_letter(), &["plan", "flight", "hotel", "car", "pay", "points"]);
         play.refused("letter");
@@ -105,12 +106,12 @@ fn a_step_whose_inputs_can_never_come_waits_for_a_person_too() {
 }
 
 #[test]
-fn verbs_on_steps_that_wait_for_no_one_are_rejected() {
+fn verbs_on_steps_that_need_no_decision_are_rejected() {
     let mut play = stuck_back();
     for verb in EVERY_VERB {
-        assert_eq!(play.rescue("flight", verb), Err(Ignored::NotStuck), "done, its undo is only held up");
+        assert_eq!(play.rescue("flight", verb), Err(Ignored::NotStuck), "done, and its undo is only blocked");
         assert_eq!(play.rescue("pay", verb), Err(Ignored::NotStuck), "its refusal turned the saga back");
-        assert_eq!(play.rescue("letter", verb), Err(Ignored::NotStuck), "never asked");
+        assert_eq!(play.rescue("letter", verb), Err(Ignored::NotStuck), "never sent");
         assert_eq!(play.rescue("sauna", verb), Err(Ignored::NoSuchStep));
     }
 }
@@ -126,7 +127,7 @@ fn a_command_takes_its_fields_by_reference_from_the_input_and_earlier_outputs() 
     assert_eq!(command.reply_to, play.saga.reply_to);
 }
 
-/// An action that can be undone may be skipped by its participant when it is overdue; nothing else ever expires.
+/// Only an action that can be undone may be skipped by its participant when it is overdue.
 #[test]
 fn only_actions_of_compensatable_steps_expire() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
@@ -139,34 +140,35 @@ fn only_actions_of_compensatable_steps_expire() {
     assert_eq!(expiries(&play), [due, due, None, None]);
 }
 
-/// A participant's clock that is ahead costs one wait, never the step: what is asked again does not expire.
+/// A participant's clock that is ahead costs one wait, because only the first attempt expires.
 #[test]
-fn a_step_that_is_asked_again_does_not_expire() {
+fn a_resend_does_not_expire() {
     let mut play = Play::with_done(trip(), &[]);
     assert!(play.commands[0].expires_at.is_some());
-    play.tick(); // silent
+    play.tick(); // the reply is missed
     play.tick(); // the pause is over
     assert_eq!(play.commands[1].id(), play.commands[0].id());
     assert_eq!(play.commands[1].expires_at, None);
 }
 
-/// A takeover sends outstanding commands and counts no attempt; the deadline runs from the acknowledgement.
+/// A takeover resends outstanding commands without counting an attempt. Deadlines run from the
+/// acknowledgements.
 #[test]
-fn a_takeover_sends_the_same_commands_again_and_begins_the_deadlines_anew() {
+fn a_takeover_resends_the_same_commands_and_restarts_the_deadlines() {
     let mut play = Play::with_done(wide_trip(), &["plan", "hotel"]);
     play.action("car", crate::support::fault()).unwrap();
     let mut saga = play.folded();
-    assert_eq!(saga.outstanding(), [(1, Direction::Action)], "the car is in a pause");
+    assert_eq!(saga.outstanding(), [(1, Direction::Action)], "the car backs off");
     let later = Timestamp(play.now.0 + 60_000);
     let command = saga.command(1, Direction::Action);
     assert!(saga.acknowledge(&command.key, command.attempt, later));
     assert_eq!((command.id().as_str(), command.attempt), ("trip:7/flight/action/1", 1));
     assert_eq!(saga.steps[1].due, Some(Timestamp(later.0 + 1000)));
-    assert_eq!(saga.steps[3], play.saga.steps[3], "a pause goes on");
+    assert_eq!(saga.steps[3], play.saga.steps[3], "a pause continues");
 }
 
 #[test]
-fn an_input_without_a_named_field_is_told_before_the_start() {
+fn an_input_without_a_named_field_is_rejected_before_the_start() {
     let saga = begin(trip());
     assert_eq!(saga.definition.check_input(&json(r#"{"traveller":null,"more":1}"#)), Ok(()));
     let told = saga.definition.check_input(&Body::empty()).unwrap_err();
@@ -179,7 +181,7 @@ fn an_input_without_a_named_field_is_told_before_the_start() {
 }
 
 #[test]
-fn a_journal_with_a_hole_or_an_illegal_change_is_refused() {
+fn a_journal_with_a_gap_or_an_illegal_change_is_rejected() {
     use sagamore_core::apply::Illegal;
     use sagamore_core::{Saga, saga::Change, saga::Entry};
     let play = Play::with_done(trip(), &["flight"]);

@@ -1,4 +1,4 @@
-//! The script is the first user of the plan: a two-step saga tells every story that the script has words for.
+//! Tests of the script: a saga of four steps covers every verb of the script.
 #![allow(missing_docs, reason = "a test has no readers of its docs")]
 
 use std::time::Duration;
@@ -57,7 +57,7 @@ enum Declined {
     TableTaken,
 }
 
-/// Boils and fetches side by side, then serves, then clears the table.
+/// Boils and fetches in parallel, then serves, then clears the table.
 fn tea() -> Definition {
     let mut saga = Definition::named("tea").deadline(Duration::from_secs(60));
     let tea = saga.input::<Tea>();
@@ -78,13 +78,13 @@ fn given() -> Script {
     Script::given(tea(), Tea { cups: 2 })
 }
 
-/// Both hands at once, and what was fetched is there.
+/// Returns the script after both commands were sent and the fetch was done.
 fn fetched() -> Script {
     given().asks_all([Boil::NAME, Fetch::NAME]).answering::<Fetch>().done(())
 }
 
 #[test]
-fn a_saga_goes_forward_to_its_end() {
+fn a_saga_completes() {
     fetched()
         .asks_exactly(Boil { cups: 2 })
         .done(Boiled { degrees: 96 })
@@ -96,27 +96,28 @@ fn a_saga_goes_forward_to_its_end() {
 }
 
 #[test]
-fn a_refusal_undoes_what_was_done_and_not_what_was_refused() {
+fn a_refusal_undoes_only_the_done_steps() {
     fetched().asks::<Boil>().refused(Declined::NoWater).undoes(PutBack).done().ends(Compensated);
 }
 
 #[test]
-fn siblings_are_undone_side_by_side() {
+fn siblings_are_undone_in_parallel() {
     let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 }).asks::<Serve>().refused(Declined::TableTaken);
     let script = script.undoes_all([PutBack::NAME, Pour::NAME]).undoing::<PutBack>().done();
     script.undoes(Pour { cups: 2 }).done().ends(Compensated);
 }
 
-/// Given up after two attempts: it may have happened, so it is undone as if it had.
+/// The step is given up after two attempts. It may have happened, so it is undone.
 #[test]
-fn silence_is_asked_again_and_given_up_is_undone() {
+fn a_step_without_a_reply_is_resent_then_given_up_and_undone() {
     let script = fetched().asks::<Boil>().silence().asks::<Boil>().silence();
     script.undoes_all([Pour::NAME, PutBack::NAME]).late::<Boil>(Boiled { degrees: 96 });
 }
 
-/// The last attempt is on its way for longer than its timeout: it is given up only when an answer to it is overdue.
+/// The last attempt is in flight for longer than its timeout. It is given up only when its reply is
+/// overdue.
 #[test]
-fn what_is_not_sent_is_not_given_up() {
+fn an_unsent_command_is_not_given_up() {
     let script = fetched().asks::<Boil>().silence().brokers_become_unavailable();
     let script = script.time_passes(Duration::from_secs(30)).asks_all([Boil::NAME]);
     let script = script.brokers_recover().time_passes(Duration::from_secs(4)).asks_all([Boil::NAME]);
@@ -131,25 +132,25 @@ fn a_fault_is_a_delay() {
 }
 
 #[test]
-fn an_undo_is_asked_until_it_is_done() {
+fn an_undo_is_resent_until_it_is_done() {
     let script = fetched().asks::<Boil>().refused(Declined::NoWater);
     script.undoes(PutBack).silence().undoes(PutBack).faults("stuck drawer").undoes(PutBack).done().ends(Compensated);
 }
 
 #[test]
-fn a_cancelled_saga_waits_for_the_answer_and_goes_back() {
+fn a_cancelled_saga_waits_for_the_reply_and_compensates() {
     let script = fetched().asks::<Boil>().cancel().done(Boiled { degrees: 96 });
     let script = script.undoes_all([PutBack::NAME, Pour::NAME]).undoing::<PutBack>().done();
     script.undoing::<Pour>().done().ends(Compensated);
 }
 
 #[test]
-fn once_the_pivot_is_asked_a_cancellation_comes_too_late() {
+fn a_cancellation_after_the_pivot_is_too_late() {
     let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 });
     script.asks::<Serve>().cancel_comes_too_late().done(()).asks::<Clear>().done(()).ends(Completed);
 }
 
-/// What was asked before is waited for, and undone when it is done.
+/// Outstanding actions are awaited, and undone once they are done.
 #[test]
 fn the_saga_turns_back_when_its_own_deadline_passes() {
     let mut saga = Definition::named("fetch").deadline(Duration::from_secs(60));
@@ -165,7 +166,7 @@ fn the_saga_turns_back_when_its_own_deadline_passes() {
 }
 
 #[test]
-fn a_person_decides_about_what_is_stuck() {
+fn an_operator_decides_a_stuck_step() {
     let stuck = || {
         let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 }).asks::<Serve>().done(());
         script.asks::<Clear>().refused(Declined::TableTaken).is_stuck()
@@ -176,7 +177,7 @@ fn a_person_decides_about_what_is_stuck() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_stored_waits_for_a_person() {
+fn a_reply_that_cannot_be_stored_waits_for_a_person() {
     let script = fetched().asks::<Boil>().set_aside("a NUL in a text").is_stuck();
     let script = script.retry("boil").asks::<Boil>().done(Boiled { degrees: 96 });
     let script = script.asks::<Serve>().refused(Declined::TableTaken).undoes_all([PutBack::NAME, Pour::NAME]);
@@ -191,7 +192,7 @@ fn panic_of(story: impl FnOnce() + std::panic::UnwindSafe) -> String {
 }
 
 #[test]
-fn a_line_that_does_not_hold_says_what_is_asked_and_what_went_before() {
+fn a_failed_line_reports_outstanding_commands_and_journal() {
     let text = panic_of(|| drop(fetched().asks::<Serve>()));
     let (expected, rest) = text.split_once("\n\n").unwrap();
     assert_eq!(expected, "expected table.serve, and nothing else, to be asked");
@@ -200,7 +201,7 @@ fn a_line_that_does_not_hold_says_what_is_asked_and_what_went_before() {
 }
 
 #[test]
-fn no_line_passes_over_what_else_is_outstanding() {
+fn every_line_rejects_other_outstanding_commands() {
     let expected = |text: String| text.lines().next().unwrap().to_owned();
     assert_eq!(
         expected(panic_of(|| drop(given().asks::<Boil>()))),
@@ -216,7 +217,7 @@ fn no_line_passes_over_what_else_is_outstanding() {
     );
     assert_eq!(
         expected(panic_of(|| drop(given().retry("boil")))),
-        "expected a verb that is allowed, but it was ignored: the step waits for no one's decision"
+        "expected a verb that is allowed, but it was ignored: the step needs no decision"
     );
     assert_eq!(
         expected(panic_of(|| drop(Script::given(tea(), Fetch)))),

@@ -1,4 +1,4 @@
-//! A step is *sending* until the transport acknowledges its command: no deadline runs before.
+//! A step is *sending* until the transport acknowledges its command. No deadline runs before that.
 
 use std::time::Duration;
 
@@ -6,7 +6,8 @@ use crate::support::{Play, fault, no, ticket, trip};
 use sagamore_core::saga::{Ignored, Input, Status, StepStatus};
 use sagamore_core::{Command, Direction, Timestamp};
 
-/// A trip whose flight is given up after one silence, with nothing sent yet.
+/// Returns a trip whose flight is given up after one missed reply, with no command acknowledged
+/// yet.
 fn unsent() -> Play {
     let mut draft = trip();
     draft.steps[0].patience.attempts_max = Some(1);
@@ -33,7 +34,7 @@ fn no_deadline_runs_before_the_transport_has_acknowledged_the_command() {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_acknowledgement_wins() {
+fn a_reply_before_the_acknowledgement_wins() {
     for outcome in [ticket("flight"), no(), fault()] {
         let mut play = Play::of(trip());
         play.brokers_are_gone = true;
@@ -45,13 +46,14 @@ fn an_answer_that_comes_before_the_acknowledgement_wins() {
     }
 }
 
-/// Acknowledged twice, or late: only the attempt that is being sent counts, in its direction and generation.
+/// Only the attempt in flight counts, in its direction and generation. Repeated and late
+/// acknowledgements do not.
 #[test]
 fn the_acknowledgement_of_another_attempt_arms_nothing() {
     let mut play = Play::of(trip());
     play.start();
     let first = play.commands[0].clone();
-    assert!(!acknowledge(&mut play, &first), "it is armed already");
+    assert!(!acknowledge(&mut play, &first), "its deadline already runs");
     play.tick();
     play.brokers_are_gone = true;
     play.tick();
@@ -67,9 +69,9 @@ fn the_acknowledgement_of_another_attempt_arms_nothing() {
     assert!(acknowledge(&mut play, &second));
 }
 
-/// The command may have been sent, so its answer is awaited.
+/// The command may have been sent, so its reply is awaited.
 #[test]
-fn a_saga_that_turns_back_waits_for_what_is_being_sent() {
+fn a_saga_that_turns_back_waits_for_commands_in_flight() {
     let mut play = unsent();
     assert_eq!(play.cancel().unwrap(), ["turnedBack"]);
     play.stands(Status::Compensating);
@@ -77,7 +79,7 @@ fn a_saga_that_turns_back_waits_for_what_is_being_sent() {
     assert_eq!(play.tick(), ["flight silent", "undo flight"]);
 }
 
-/// A skipped command would use up an attempt of those that are limited.
+/// A skipped command would use up one of the limited attempts.
 #[test]
 fn a_command_whose_attempts_are_limited_does_not_expire() {
     assert_eq!(unsent().commands[0].expires_at, None);
@@ -86,9 +88,9 @@ fn a_command_whose_attempts_are_limited_does_not_expire() {
     assert!(play.commands[0].expires_at.is_some());
 }
 
-/// What is not in memory is read from the journal; its timers go on as they were.
+/// A saga that is not in memory is reloaded from the journal. Its timers continue unchanged.
 #[test]
-fn a_saga_that_is_read_again_gets_its_timers_back() {
+fn a_reloaded_saga_gets_its_timers_back() {
     let mut play = Play::of(trip());
     play.start();
     (0..60).for_each(|_| drop(play.tick()));
@@ -98,9 +100,9 @@ fn a_saga_that_is_read_again_gets_its_timers_back() {
     assert_eq!((read.steps[0].status, read.steps[0].sending), (play.state("flight").status, false));
 }
 
-/// The acknowledgement finds a saga that is not in memory, too.
+/// An acknowledgement also applies to a saga that is not in memory.
 #[test]
-fn timers_take_the_acknowledgement_of_what_is_being_sent() {
+fn timers_accept_the_acknowledgement_of_a_command_in_flight() {
     let play = unsent();
     let (mut timers, due) = (play.saga.timers(), Timestamp(play.now.0 + 7_000));
     assert!(!timers.acknowledge(0, 2, due) && !timers.acknowledge(1, 1, due), "another attempt, another step");
@@ -110,7 +112,7 @@ fn timers_take_the_acknowledgement_of_what_is_being_sent() {
     assert_eq!(read.next_due(), Some(due));
 }
 
-/// Late rather than never: a step that nothing is known of would wait without end.
+/// A step without a timer would otherwise wait indefinitely.
 #[test]
 fn without_timers_of_its_revision_a_saga_waits_from_now() {
     let mut play = unsent();

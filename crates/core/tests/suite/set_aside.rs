@@ -1,4 +1,5 @@
-//! What came for a step cannot be stored: the step is set aside for a person, and everything else goes on.
+//! A step whose result cannot be stored is set aside for a person, and the rest of the saga
+//! continues.
 
 use crate::support::{Play, fault, name, no, ticket, trip, wide_trip};
 use sagamore_core::saga::{Cause, Ignored, Input, Status, StepStatus, Verb};
@@ -6,14 +7,14 @@ use sagamore_core::{Allowed, Body, Direction, Outcome, Timestamp};
 
 const EVERY_VERB: [Verb; 3] = [Verb::Retry, Verb::Skip, Verb::Resolve];
 
-/// Forward: the hotel's answer could not be stored, before the pivot.
+/// Returns a forward saga: the hotel's reply could not be stored, before the pivot.
 fn held_hotel() -> Play {
     let mut play = Play::with_done(trip(), &["flight"]);
     assert_eq!(play.set_aside("hotel", Direction::Action).unwrap(), ["hotel setAside", "stuck"]);
     play
 }
 
-/// Backward: the answer of the hotel's undo could not be stored.
+/// Returns a compensating saga: the reply to the hotel's undo could not be stored.
 fn held_undo() -> Play {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     play.refused("pay");
@@ -26,12 +27,12 @@ fn verbs(step: &str) -> Vec<Allowed> {
 }
 
 #[test]
-fn a_step_that_is_set_aside_is_neither_waited_for_nor_asked_again() {
+fn a_step_that_is_set_aside_is_neither_awaited_nor_resent() {
     let mut play = held_hotel();
     play.stands(Status::Stuck);
     let hotel = play.state("hotel");
     assert_eq!((hotel.status, hotel.held, hotel.due), (StepStatus::Unknown, true, None));
-    assert_eq!(hotel.fault.as_deref(), Some("a NUL in a text"), "people are told why");
+    assert_eq!(hotel.fault.as_deref(), Some("a NUL in a text"), "the reason is recorded");
     assert!(play.saga.outstanding().is_empty());
     assert_eq!((play.saga.next_due(), play.saga.waiting_since()), (None, None));
     assert_eq!(play.saga.stuck_steps(play.now).collect::<Vec<_>>(), [1]);
@@ -40,7 +41,7 @@ fn a_step_that_is_set_aside_is_neither_waited_for_nor_asked_again() {
     assert_eq!(play.action("hotel", fault()), Err(Ignored::Stale), "a fault settles nothing");
 }
 
-/// The moment at which it was set aside is a day ahead once the clock is right again.
+/// The step was set aside by a clock that was a day ahead.
 #[test]
 fn a_step_that_was_set_aside_by_a_clock_ahead_has_its_verbs_at_once() {
     let mut play = held_hotel();
@@ -50,15 +51,15 @@ fn a_step_that_was_set_aside_by_a_clock_ahead_has_its_verbs_at_once() {
 }
 
 #[test]
-fn only_a_step_that_is_asked_can_be_set_aside() {
+fn only_a_step_with_an_outstanding_command_can_be_set_aside() {
     let mut play = Play::with_done(trip(), &["flight"]);
     assert_eq!(play.set_aside("flight", Direction::Action), Err(Ignored::Stale), "done");
-    assert_eq!(play.set_aside("pay", Direction::Action), Err(Ignored::Stale), "not asked yet");
-    assert_eq!(play.set_aside("hotel", Direction::Compensation), Err(Ignored::Stale), "not asked this way");
+    assert_eq!(play.set_aside("pay", Direction::Action), Err(Ignored::Stale), "not sent yet");
+    assert_eq!(play.set_aside("hotel", Direction::Compensation), Err(Ignored::Stale), "not sent in this direction");
     assert_eq!(play.set_aside("sauna", Direction::Action), Err(Ignored::NoSuchStep));
-    play.tick(); // silent: in a pause it is asked still
+    play.tick(); // during the pause its reply still counts
     play.set_aside("hotel", Direction::Action).unwrap();
-    assert_eq!(play.set_aside("hotel", Direction::Action), Err(Ignored::Stale), "set aside already");
+    assert_eq!(play.set_aside("hotel", Direction::Action), Err(Ignored::Stale), "already set aside");
     play.rescue("hotel", Verb::Resolve).unwrap();
     play.done("pay");
     play.done("letter");
@@ -66,7 +67,7 @@ fn only_a_step_that_is_asked_can_be_set_aside() {
 }
 
 #[test]
-fn everything_else_goes_on_before_the_saga_is_stuck() {
+fn other_steps_finish_before_the_saga_is_stuck() {
     let mut play = Play::with_done(wide_trip(), &["plan"]);
     assert_eq!(play.set_aside("hotel", Direction::Action).unwrap(), ["hotel setAside"]);
     play.stands(Status::Running);
@@ -78,7 +79,7 @@ fn everything_else_goes_on_before_the_saga_is_stuck() {
 }
 
 #[test]
-fn a_good_answer_after_all_is_taken_and_the_saga_goes_on() {
+fn a_late_reply_that_can_be_stored_is_accepted() {
     let mut play = held_hotel();
     assert_eq!(play.done("hotel"), ["resumed", "hotel done", "ask pay"]);
     let mut play = held_hotel();
@@ -91,9 +92,9 @@ fn a_good_answer_after_all_is_taken_and_the_saga_goes_on() {
     assert_eq!(play.action("hotel", ticket("hotel")), Err(Ignored::Stale), "the action was answered before");
 }
 
-/// The command has the same id as before, so the participant's stored answer comes again.
+/// The command has the same id, so the participant resends its stored reply.
 #[test]
-fn a_retry_asks_again_under_the_same_id_with_attempts_from_zero() {
+fn a_retry_resends_with_the_same_id_and_attempts_from_zero() {
     let mut play = Play::with_done(trip(), &["flight"]);
     (0..5).for_each(|_| drop(play.tick()));
     play.set_aside("hotel", Direction::Action).unwrap();
@@ -124,7 +125,7 @@ fn a_step_that_is_set_aside_is_skipped_or_done_by_hand() {
     }
 }
 
-/// It may have happened: it is undone like a done one.
+/// The step may have happened, so it is undone like a done one.
 #[test]
 fn cancel_compensates_what_was_set_aside_before_the_pivot() {
     let mut play = held_hotel();
@@ -143,9 +144,9 @@ fn cancel_is_too_late_when_the_pivot_is_set_aside() {
     assert_eq!(play.done("pay"), ["resumed", "pay done", "ask letter"]);
 }
 
-/// Its undo settles it, whatever the answer would have been: no person is needed.
+/// The undo settles the step, so no person is needed.
 #[test]
-fn an_action_that_is_set_aside_while_the_saga_goes_back_is_unknown_and_undone() {
+fn an_action_set_aside_during_compensation_is_unknown_and_undone() {
     let mut play = Play::with_done(trip(), &["flight"]);
     play.cancel().unwrap();
     assert_eq!(play.set_aside("hotel", Direction::Action).unwrap(), ["hotel setAside", "hotel silent", "undo hotel"]);
@@ -154,7 +155,7 @@ fn an_action_that_is_set_aside_while_the_saga_goes_back_is_unknown_and_undone() 
 }
 
 #[test]
-fn what_the_action_gave_is_kept_while_its_undo_is_set_aside() {
+fn the_actions_output_is_stored_while_its_undo_is_set_aside() {
     let mut play = Play::with_done(trip(), &["flight"]);
     play.cancel().unwrap();
     play.tick();

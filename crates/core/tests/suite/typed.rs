@@ -1,4 +1,4 @@
-//! What `#[derive(Message)]` and the builder make of a plan, seen from outside.
+//! `#[derive(Message)]` and the builder, seen from outside.
 #![allow(missing_docs, reason = "a test has no readers of its docs")]
 
 use std::time::Duration;
@@ -47,7 +47,7 @@ struct Charge {
 #[message(to = "mail")]
 struct Greet;
 
-/// A crate that knows `sagamore` under another name.
+/// A module that knows `sagamore` under another name.
 mod renamed {
     use sagamore_core as saga;
 
@@ -72,7 +72,7 @@ mod renamed {
 }
 
 #[test]
-fn the_derives_find_a_crate_that_was_renamed() {
+fn the_derives_find_a_renamed_crate() {
     use sagamore_core::message::IntoRefusal;
     assert_eq!(<renamed::Stamp as sagamore_core::typed::Message>::NAME, "mail.stamp");
     let stamped: renamed::Stamped = sagamore_core::Body::parse(r#"{"place":"Lahti"}"#).unwrap().read().unwrap();
@@ -157,7 +157,7 @@ fn a_plan_in_rust_is_the_plan_in_json() {
 }
 
 #[test]
-fn patience_and_order_are_said_where_a_step_is_written() {
+fn patience_and_order_are_part_of_a_steps_declaration() {
     let mut saga = Definition::named("trip").deadline(Duration::from_secs(60));
     let trip = saga.input::<Trip>();
     let book = BookRoomFrom { trip_id: trip.trip_id, nights: trip.nights };
@@ -181,7 +181,7 @@ fn patience_and_order_are_said_where_a_step_is_written() {
 }
 
 #[test]
-fn what_only_the_builder_can_meet_is_told_when_it_is_built() {
+fn problems_of_the_builder_are_reported_by_build() {
     let mut other = Definition::named("other");
     other.step("one").asks(Greet);
     other.step("two").asks(Greet);
@@ -199,19 +199,18 @@ fn what_only_the_builder_can_meet_is_told_when_it_is_built() {
 }
 
 #[test]
-fn a_step_that_nothing_undoes_is_no_compensatable_step() {
+fn a_compensatable_step_needs_a_compensation() {
     let mut saga = Definition::named("trip");
     saga.step("greet").asks(Greet);
     let error = saga.build().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "definition 'trip' cannot run\n- step 'greet' is compensatable but nothing undoes it: \
-         give it a compensation, or make it the pivot or retriable"
+        "definition 'trip' cannot run\n- step 'greet' is compensatable but has no compensation: add one, or make it the pivot or retriable"
     );
 }
 
 #[test]
-fn a_start_meets_the_inputs_type_its_check_and_its_key() {
+fn a_start_is_checked_by_input_type_check_and_key() {
     let mut saga = Definition::named("trip");
     let input = saga.checked_input(|key: &str, trip: &Trip| match trip.nights {
         0 => Err(format!("{key}: nights: at least 1")),
@@ -227,12 +226,12 @@ fn a_start_meets_the_inputs_type_its_check_and_its_key() {
         let why = start(key, input).expect_err(input);
         assert!(why.contains(part), "{why}");
     };
-    refused("7", r#"{"tripId":"7","nights":"two","type":null}"#, "the field 'nights' is not what the message 'trip'");
+    refused("7", r#"{"tripId":"7","nights":"two","type":null}"#, "the field 'nights' does not fit the message 'trip'");
     refused("7", r#"{"tripId":"7","nights":0,"type":null}"#, "7: nights: at least 1");
     refused("8", r#"{"tripId":"7","nights":2,"type":null}"#, "the business key is '8'");
     refused("7", r#"{"tripId":"7","type":null}"#, "lacks the field 'nights'");
     let read: Definition = serde_json::from_str(&serde_json::to_string(&trip).unwrap()).unwrap();
-    assert_eq!(read, trip, "the type of the input is no part of what a definition says");
+    assert_eq!(read, trip, "the input's type is not part of a definition's content");
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! Every rule that a definition must keep, as data: a good plan with one thing changed, and what is said about it.
+//! Every rule of definitions, as data: a valid definition with one change, and the reported
+//! problems.
 #![allow(missing_docs, reason = "a test has no readers of its docs")]
 
 use sagamore_core::Definition;
 use sagamore_core::definition::Draft;
 use serde_json::{Value, json};
 
-/// Two steps that can be undone, the point of no return, and one that is repeated until done.
+/// Returns two compensatable steps, the pivot and a retriable step.
 fn plan() -> Value {
     json!({
         "name": "checkout", "version": 1, "input": ["orderId", "cents"],
@@ -26,7 +27,7 @@ fn plan() -> Value {
     })
 }
 
-/// The plan with the value at each pointer replaced (or put there).
+/// Returns the definition with the value at each pointer replaced or inserted.
 fn with(changes: &[(&str, Value)]) -> Draft {
     let mut plan = plan();
     for (pointer, value) in changes {
@@ -52,7 +53,7 @@ fn hash(changes: &[(&str, Value)]) -> String {
 }
 
 #[test]
-fn a_good_plan_is_taken_and_its_order_is_known() {
+fn a_valid_definition_is_accepted_with_its_order() {
     let definition = Definition::check(with(&[])).unwrap();
     assert_eq!(definition.graph().before, [0, 0b1, 0b10, 0b100]);
     assert_eq!(definition.graph().ancestors, [0, 0b1, 0b11, 0b111]);
@@ -60,12 +61,12 @@ fn a_good_plan_is_taken_and_its_order_is_known() {
 }
 
 #[test]
-fn steps_have_names_of_their_own() {
-    check(&[("/steps", json!([]))], &["there are no steps: write at least one"]);
-    check(&[("/steps/1/name", json!("create"))], &["two steps are called 'create': give each a name of its own"]);
+fn steps_have_unique_names() {
+    check(&[("/steps", json!([]))], &["the definition has no steps: add at least one"]);
+    check(&[("/steps/1/name", json!("create"))], &["two steps are named 'create': rename one of them"]);
     check(
         &[("/steps/3/name", json!("input"))],
-        &["a step is called 'input', which is what references call the saga's input: rename it"],
+        &["a step is named 'input', which in references means the saga's input: rename the step"],
     );
     let many = (0..65).map(|number| {
         let ask = json!({"participant": "order", "message": "order.create"});
@@ -76,7 +77,8 @@ fn steps_have_names_of_their_own() {
     Definition::check(with(&[("/steps", json!(many[..64]))])).unwrap();
     check(
         &[("/steps", json!(many))],
-        &["there are 65 steps, and 64 is the most: split the saga, or join steps of one participant"],
+        &["the definition has 65 steps, but at most 64 are allowed: split it, or join steps of \
+         one participant"],
     );
 }
 
@@ -84,132 +86,150 @@ fn steps_have_names_of_their_own() {
 fn steps_come_after_known_steps_and_never_after_themselves() {
     check(
         &[("/steps/1/after", json!(["creation"]))],
-        &["step 'charge' comes after 'creation', but no step is called so: name one of this definition"],
+        &["step 'charge' comes after 'creation', but no step has that name: name a step of this \
+         definition"],
     );
     check(
         &[("/steps/0/after", json!(["ship"]))],
-        &["steps wait for one another: 'create' -> 'charge' -> 'ship': take one 'after' away"],
+        &["steps wait for one another: 'create' -> 'charge' -> 'ship': remove one of these \
+         'after' entries"],
     );
-    check(&[("/steps/0/after", json!(["create"]))], &["steps wait for one another: 'create': take one 'after' away"]);
+    check(
+        &[("/steps/0/after", json!(["create"]))],
+        &["steps wait for one another: 'create': remove one of these 'after' entries"],
+    );
 }
 
-/// A step that can be undone but has no compensation never gets to run; one that is never undone has none.
+/// A compensatable step has a compensation, and every other step has none.
 #[test]
 fn exactly_the_compensatable_steps_have_a_compensation() {
     check(
         &[("/steps/0/compensation", Value::Null)],
-        &[
-            "step 'create' is compensatable but nothing undoes it: give it a compensation, or make it the pivot or retriable",
-        ],
+        &["step 'create' is compensatable but has no compensation: add one, or make it the pivot \
+         or retriable"],
     );
     let undo = json!({"participant": "shipping", "message": "shipping.recall"});
     check(
         &[("/steps/2/compensation", undo.clone()), ("/steps/3/compensation", undo)],
         &[
-            "step 'ship' is pivot and never undone, but has a compensation: remove that, or make the step compensatable",
-            "step 'confirm' is retriable and never undone, but has a compensation: remove that, or make the step compensatable",
+            "step 'ship' is pivot and never undone, but has a compensation: remove it, or make \
+             the step compensatable",
+            "step 'confirm' is retriable and never undone, but has a compensation: remove it, or \
+             make the step compensatable",
         ],
     );
 }
 
-/// The mark that there is something to undo, or that the action must never run, is where the action is carried out.
+/// The barrier's row is at the participant that executes the action. Only that participant can undo
+/// it.
 #[test]
-fn a_step_is_undone_by_who_carried_it_out() {
+fn a_step_is_undone_by_the_participant_of_its_action() {
     check(
         &[("/steps/1/compensation/participant", json!("bank"))],
-        &["step 'charge' is carried out by 'payment' but undone by 'bank': only who carries a step out knows \
+        &["step 'charge' is executed by 'payment' but undone by 'bank': only the executing participant knows \
              whether there is something to undo, so let 'payment' undo it"],
     );
 }
 
 /// "Before" and "after" the pivot mean dependency, not the order of writing.
 #[test]
-fn the_pivot_waits_for_all_that_can_be_undone_and_what_is_retried_waits_for_the_pivot() {
+fn the_pivot_follows_compensatable_steps_and_precedes_retriable_ones() {
     check(
         &[("/steps/3/kind", json!("pivot"))],
-        &["'ship' and 'confirm' are both pivots: there is one point of no return, so make one another kind"],
+        &["'ship' and 'confirm' are both pivots: a definition has at most one, so change the \
+             kind of one"],
     );
     check(
         &[("/steps/2/after", json!(["create"]))],
-        &["step 'charge' can still be undone when the pivot 'ship' is asked: let 'ship' come after it"],
+        &["step 'charge' is compensatable, but the pivot 'ship' does not wait for it: let 'ship' \
+         come after it"],
     );
     check(
         &[("/steps/3/after", json!(["charge"]))],
-        &["step 'confirm' is retriable but does not wait for the pivot 'ship': let it come after 'ship'"],
+        &["step 'confirm' is retriable but does not wait for the pivot 'ship': let it come after \
+         'ship'"],
     );
     check(
         &[("/steps/2/kind", json!("retriable"))],
         &[
-            "step 'ship' is retriable but there is no pivot: make a step the pivot, or give 'ship' a compensation",
-            "step 'confirm' is retriable but there is no pivot: make a step the pivot, or give 'confirm' a compensation",
+            "step 'ship' is retriable but the definition has no pivot: add one, or give 'ship' a \
+             compensation",
+            "step 'confirm' is retriable but the definition has no pivot: add one, or give \
+             'confirm' a compensation",
         ],
     );
 }
 
 #[test]
-fn no_data_is_used_before_it_is_there() {
+fn references_name_earlier_steps() {
     check(
         &[("/steps/1/action/fields/cents", json!("creation.total"))],
-        &["step 'charge' takes 'cents' from 'creation.total', but no step is called so: name one of this definition"],
+        &["step 'charge' takes 'cents' from 'creation.total', but no step has that name: name a \
+             step of this definition"],
     );
     check(
         &[("/steps/0/action/fields/orderId", json!("charge.receipt"))],
-        &["step 'create' takes 'orderId' from 'charge.receipt' but does not wait for it: let it come after that step"],
+        &["step 'create' takes 'orderId' from 'charge.receipt' but does not wait for that step: \
+             let it come after that step"],
     );
     check(
         &[("/steps/1/after", json!([])), ("/steps/2/after", json!(["create", "charge"]))],
         &[
-            "step 'charge' takes 'cents' from 'create.total' but does not wait for it: let it come after that step",
-            "step 'charge' takes 'cents' from 'create.total' but does not wait for it: let it come after that step",
+            "step 'charge' takes 'cents' from 'create.total' but does not wait for that step: let \
+             it come after that step",
+            "step 'charge' takes 'cents' from 'create.total' but does not wait for that step: let \
+             it come after that step",
         ],
     );
     check(
         &[("/steps/1/action/fields/cents", json!("create.sum"))],
-        &["step 'charge' takes 'cents' from 'create.sum', but there is only: total"],
+        &["step 'charge' takes 'cents' from 'create.sum', which has only: total"],
     );
     check(
         &[("/steps/1/action/fields/cents", json!("input.total"))],
-        &["step 'charge' takes 'cents' from 'input.total', but there is only: orderId, cents"],
+        &["step 'charge' takes 'cents' from 'input.total', which has only: orderId, cents"],
     );
     check(
         &[("/steps/1/compensation/fields/cents", json!("charge.receipt"))],
-        &[
-            "the compensation of 'charge' takes 'cents' from its own action: leave it out, the participant has it stored",
-        ],
+        &["the compensation of 'charge' takes 'cents' from its own action: remove it, because \
+             the participant has stored that output"],
     );
 }
 
 #[test]
-fn patience_makes_sense_by_itself() {
+fn patience_is_consistent() {
     check(
         &[("/steps/0/patience", json!({"timeoutMs": 0, "attemptsMax": 0, "backoffMsMin": 20, "backoffMsMax": 10}))],
         &[
-            "step 'create' waits 0 ms for an answer: give it a timeout",
+            "step 'create' waits 0 ms for a reply: set a timeout",
             "step 'create' pauses for at least 20 ms and at most 10 ms: swap them",
-            "step 'create' may be asked 0 times: allow 1 attempt, or leave the limit out to ask for ever",
+            "step 'create' allows 0 attempts: allow at least 1, or remove the limit",
         ],
     );
     check(
         &[("/steps/3/patience", json!({"backoffMsMin": 0}))],
-        &["step 'confirm' pauses for 0 ms before it asks again, and would ask without end: give it a pause"],
+        &["step 'confirm' pauses 0 ms before a resend, and would resend without end: set a pause"],
     );
     check(
         &[("/steps/2/patience", json!({"attemptsMax": 3})), ("/steps/3/patience", json!({"attemptsMax": 5}))],
         &[
-            "step 'ship' is pivot and asked until it is done: remove the limit of 3 attempts",
-            "step 'confirm' is retriable and asked until it is done: remove the limit of 5 attempts",
+            "step 'ship' is pivot and repeated until it is done: remove the limit of 3 attempts",
+            "step 'confirm' is retriable and repeated until it is done: remove the limit of 5 \
+             attempts",
         ],
     );
 }
 
-/// A timeout shorter than what the retries may take is found when the plan is built.
+/// A deadline that is shorter than timeouts or retries is found at `build`.
 #[test]
 fn the_deadline_leaves_time_for_the_timeouts_and_attempts() {
     check(
         &[("/deadlineMs", json!(20_000))],
         &[
-            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'create' may take to answer: lengthen it, or shorten that timeout",
-            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'charge' may take to answer: lengthen it, or shorten that timeout",
+            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'create' may \
+             take to reply: lengthen it, or shorten that timeout",
+            "the saga's deadline of 20000 ms is shorter than the 30000 ms that step 'charge' may \
+             take to reply: lengthen it, or shorten that timeout",
         ],
     );
     Definition::check(with(&[("/deadlineMs", json!(30_000))])).unwrap();
@@ -226,7 +246,7 @@ fn the_deadline_leaves_time_for_the_timeouts_and_attempts() {
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let error = Definition::check(with(&[
         ("/steps/0/compensation", Value::Null),
         ("/steps/1/patience", json!({"timeoutMs": 0})),
@@ -235,14 +255,14 @@ fn all_problems_are_told_at_once() {
     assert_eq!(
         error.unwrap_err().to_string(),
         "definition 'checkout' cannot run\n\
-         - step 'create' is compensatable but nothing undoes it: give it a compensation, or make it the pivot or retriable\n\
-         - step 'charge' waits 0 ms for an answer: give it a timeout\n\
-         - step 'charge' takes 'cents' from 'create.sum', but there is only: total"
+         - step 'create' is compensatable but has no compensation: add one, or make it the pivot or retriable\n\
+         - step 'charge' waits 0 ms for a reply: set a timeout\n\
+         - step 'charge' takes 'cents' from 'create.sum', which has only: total"
     );
 }
 
 #[test]
-fn the_hash_depends_on_what_a_plan_says_and_not_on_how_it_is_written() {
+fn the_hash_depends_on_meaning_and_not_on_notation() {
     let written_out = [
         ("/input", json!(["cents", "orderId"])),
         ("/steps/0/after", json!([])),
@@ -259,50 +279,49 @@ fn the_hash_depends_on_what_a_plan_says_and_not_on_how_it_is_written() {
 }
 
 #[test]
-fn a_definition_is_written_and_read_again_as_the_same() {
+fn a_definition_survives_a_round_trip() {
     let definition = Definition::check(with(&[])).unwrap();
     let text = serde_json::to_string(&definition).unwrap();
     assert_eq!(serde_json::from_str::<Definition>(&text).unwrap(), definition);
 }
 
-/// A stored definition has this hash for ever: one that changes would be another definition.
+/// Stored sagas refer to this hash. A changed hash would be another definition.
 #[test]
-fn the_hash_of_a_plan_stays_what_it_was() {
+fn the_hash_is_stable() {
     assert_eq!(hash(&[]), "5acd325f36ecfd1e8eaf46ff52eb72a760bac73c4a518f4c021ffb0289621b3a");
 }
 
 #[test]
-fn a_version_and_a_deadline_are_those_of_a_saga_that_can_run() {
+fn version_and_deadline_are_positive() {
     check(&[("/version", json!(0))], &["the version is 0: write 1 for the first one"]);
     check(
         &[("/deadlineMs", json!(0))],
         &[
-            "the saga's deadline is 0 ms, and no step would ever be done: lengthen it, or leave it out for none",
-            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'create' may take to answer: lengthen it, or \
+            "the saga's deadline is 0 ms, so no step could complete: lengthen it, or remove it",
+            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'create' may take to reply: lengthen it, or \
              shorten that timeout",
-            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'charge' may take to answer: lengthen it, or \
+            "the saga's deadline of 0 ms is shorter than the 30000 ms that step 'charge' may take to reply: lengthen it, or \
              shorten that timeout",
         ],
     );
 }
 
 #[test]
-fn a_compensation_is_another_message_than_its_action() {
+fn a_compensation_differs_from_its_action() {
     check(
         &[("/steps/1/compensation/message", json!("payment.charge"))],
-        &[
-            "step 'charge' is undone by 'payment.charge', which is its action as well: the participant would do it twice, so \
-           name the message that undoes it",
-        ],
+        &["step 'charge' is undone by 'payment.charge', which is also its action: the \
+             participant would do it twice, so name the message that undoes it"],
     );
 }
 
 #[test]
-fn a_field_has_a_name_that_a_reference_can_name() {
+fn a_field_name_is_usable_in_references() {
     for (pointer, of) in [("/input", "the input"), ("/steps/0/yields", "step 'create'")] {
         for field in ["order.id", "", ".", "a."] {
             let told = format!(
-                "the field '{field}' of {of} cannot be named by a reference: write a name that is not empty and has no '.'"
+                "no reference can name the field '{field}' of {of}: use a name that is not empty \
+                 and has no '.'"
             );
             check(&[(pointer, json!(["orderId", "cents", "total", field]))], &[&told]);
         }
@@ -314,16 +333,16 @@ fn a_field_has_a_name_that_a_reference_can_name() {
 fn the_key_is_a_field_of_the_input_and_holds_the_business_key() {
     check(
         &[("/key", json!("orderNumber"))],
-        &["the key is the field 'orderNumber' of the input, but there is only: orderId, cents"],
+        &["the key is the field 'orderNumber' of the input, which has only: orderId, cents"],
     );
     let keyed = Definition::check(with(&[("/key", json!("orderId"))])).unwrap();
-    assert_ne!(keyed.hash(), hash(&[]), "it is part of what the definition says");
+    assert_ne!(keyed.hash(), hash(&[]), "the key is part of the definition");
     let started = |key: &str, held: &str| {
         keyed.check_start(key, &sagamore_core::Body::parse(&format!(r#"{{"orderId":{held},"cents":1}}"#)).unwrap())
     };
     assert_eq!(started("7", r#""7""#), Ok(()));
     assert_eq!(started("é", r#""\u00e9""#), Ok(()));
-    assert_eq!(started("7", "7"), Ok(()), "a number that is written like the key");
+    assert_eq!(started("7", "7"), Ok(()), "a number spelled like the key");
     for (key, held) in [("7", r#""8""#), ("7", "7.0"), ("null", "null"), ("7", r#"["7"]"#), ("?", r#""\ud83d""#)] {
         let why = started(key, held).expect_err(held);
         assert!(why.contains("'orderId'") && why.contains(held), "{why}");
@@ -333,7 +352,7 @@ fn the_key_is_a_field_of_the_input_and_holds_the_business_key() {
     assert_eq!(unkeyed.check_start("7", &other), Ok(()));
 }
 
-/// Its sagas run on as they did: only what is registered now meets the rules that came later.
+/// Stored definitions continue to run. Only a registration applies newer rules.
 #[test]
 fn a_definition_that_an_older_program_stored_stays_readable() {
     for (pointer, value) in [

@@ -215,7 +215,7 @@ fn command(read: &Read<'_>, record: &Record) -> Result<Rest, String> {
 }
 
 fn outcome(read: &Read<'_>, body: &[u8]) -> Result<Outcome, (Flaw, String)> {
-    let unreadable = |error: serde_json::Error| (Flaw::Body, format!("the body is not what was expected: {error}"));
+    let unreadable = |error: serde_json::Error| (Flaw::Body, format!("cannot read the body: {error}"));
     match read.needed(OUTCOME).map_err(|reason| (Flaw::Headers, reason))? {
         "done" => Ok(Outcome::Done(Body::from_bytes(body).map_err(|error| (Flaw::Body, error.to_string()))?)),
         "refused" => Ok(Outcome::Refused(serde_json::from_slice::<Refusal>(body).map_err(unreadable)?)),

@@ -1,5 +1,5 @@
-//! A toy trip to play with: two bookings, a payment that cannot be taken back, a letter. Each move answers the changes
-//! it led to, in short words, and checks that the journal tells the same saga.
+//! A toy trip: two bookings, a pivotal payment, and a letter. Each move returns the resulting
+//! changes as short words and asserts that the journal folds to the same saga.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -14,14 +14,14 @@ use sagamore_core::{
     decide,
 };
 
-/// One saga, its journal, and a clock.
+/// One saga, its journal and a clock.
 pub struct Play {
     pub saga: Saga,
     pub journal: Vec<Entry>,
     pub commands: Vec<Command>,
     pub now: Timestamp,
     pub rng: fastrand::Rng,
-    /// The transport acknowledges nothing.
+    /// Whether the transport acknowledges nothing.
     pub brokers_are_gone: bool,
 }
 
@@ -33,7 +33,8 @@ pub fn json(text: &str) -> Body {
     Body::parse(text).unwrap()
 }
 
-/// A step of the toy: it is asked `{name}.do`, undone by `{name}.undo`, and yields a `ticket`.
+/// Returns a step of the toy. Its action is `{name}.do`, its undo `{name}.undo`, and it yields a
+/// `ticket`.
 pub fn step(text: &str, kind: Kind, after: &[&str]) -> serde_json::Value {
     let ask = |verb: &str| {
         serde_json::json!({"participant": "toy", "message": format!("{text}.{verb}"),
@@ -54,7 +55,7 @@ pub fn definition(steps: Vec<serde_json::Value>) -> Draft {
     serde_json::from_value(plan).unwrap()
 }
 
-/// flight -> hotel -> pay (pivot) -> letter (retriable).
+/// Returns flight -> hotel -> pay (pivot) -> letter (retriable).
 pub fn trip() -> Draft {
     definition(vec![
         step("flight", Kind::Compensatable, &[]),
@@ -64,7 +65,8 @@ pub fn trip() -> Draft {
     ])
 }
 
-/// plan -> (flight, hotel, car side by side) -> pay -> (letter, points side by side) -> survey.
+/// Returns plan -> (flight, hotel, car) -> pay -> (letter, points) -> survey, with parallel steps
+/// in parentheses.
 pub fn wide_trip() -> Draft {
     definition(vec![
         step("plan", Kind::Compensatable, &[]),
@@ -93,7 +95,7 @@ impl Play {
         Play { saga, journal: Vec::new(), commands: Vec::new(), now, rng, brokers_are_gone: false }
     }
 
-    /// Started, with these steps asked and done.
+    /// Starts a saga and completes these steps.
     pub fn with_done(draft: Draft, steps: &[&str]) -> Play {
         let mut play = Play::of(draft);
         play.start();
@@ -115,24 +117,24 @@ impl Play {
                     let stored = serde_json::to_string(&entry).unwrap();
                     self.journal.push(serde_json::from_str(&stored).unwrap());
                 }
-                assert_eq!(told(&self.folded()), told(&self.saga), "the journal tells the same saga");
+                assert_eq!(journalled(&self.folded()), journalled(&self.saga), "the journal folds to the same saga");
                 Ok(words)
             }
             Err((saga, ignored)) => {
-                assert_eq!(saga, before, "what is ignored changes nothing");
+                assert_eq!(saga, before, "an ignored input changes nothing");
                 Err(ignored)
             }
         }
     }
 
-    /// The transport acknowledges at once whatever is sent, unless the play says that it is gone.
+    /// Acknowledges every command in flight, unless the play has no transport.
     pub fn acknowledge(&mut self) {
         if !self.brokers_are_gone {
             self.acknowledge_all();
         }
     }
 
-    /// The transport acknowledges everything that is being sent.
+    /// Acknowledges every command in flight.
     pub fn acknowledge_all(&mut self) {
         let saga = &self.saga;
         let sent: Vec<_> =
@@ -210,7 +212,7 @@ impl Play {
         self.input(&Input::SetAside { step: name(step), direction, reason: "a NUL in a text".into() })
     }
 
-    /// Lets time pass until something is due.
+    /// Advances the clock to the next due time.
     pub fn tick(&mut self) -> Vec<String> {
         self.now = self.now.max(self.saga.next_due().expect("something is due some time"));
         self.input(&Input::Tick).unwrap()
@@ -226,19 +228,21 @@ impl Play {
     }
 }
 
-/// What a journal tells of a saga: all of it, but for what the transport has acknowledged, and for a question that is asked again and again. Of that it tells that it is
-/// asked and when it was asked first, not how often, what went wrong the last time, and when it is asked again.
-pub fn told(saga: &Saga) -> Saga {
-    let mut told = saga.clone();
-    told.steps.iter_mut().for_each(|step| step.sending = false);
-    for step in told.steps.iter_mut().filter(|step| step.attempts >= 8) {
+/// Returns the part of a saga that its journal holds. It lacks acknowledgements and the repeats of
+/// an unanswered command.
+///
+/// Of a repeated command the journal holds only that it was sent, and when first.
+pub fn journalled(saga: &Saga) -> Saga {
+    let mut journalled = saga.clone();
+    journalled.steps.iter_mut().for_each(|step| step.sending = false);
+    for step in journalled.steps.iter_mut().filter(|step| step.attempts >= 8) {
         (step.attempts, step.fault) = (8, None);
         if step.due.is_some() {
             (step.due, step.backing_off) = (None, false);
             step.status = if step.status == StepStatus::Undoing { StepStatus::Undoing } else { StepStatus::Asked };
         }
     }
-    told
+    journalled
 }
 
 pub fn ticket(of: &str) -> Outcome {
@@ -253,7 +257,7 @@ pub fn fault() -> Outcome {
     Outcome::Fault("the disk is full".into())
 }
 
-/// `ask hotel`, `undo hotel`, `hotel done`, `turned back: cancelled`.
+/// Returns a change in words: `ask hotel`, `undo hotel`, `hotel done`, `turned back: cancelled`.
 pub fn words(change: &Change) -> String {
     match change {
         Change::Asked { step, direction: Direction::Action, .. } => format!("ask {step}"),

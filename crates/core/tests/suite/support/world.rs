@@ -1,5 +1,5 @@
-//! Random plans, and participants that keep the barrier's promise, over messages that are lost, doubled, late and out of
-//! order. One seed is one run.
+//! Random definitions, and participants with a correct barrier, over messages that are lost,
+//! repeated, late and out of order. One seed is one run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepSta
 use sagamore_core::transitions::{Cell, used};
 use sagamore_core::{Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp};
 
-use super::{begin, definition, json, step, told};
+use super::{begin, definition, journalled, json, step};
 
-/// What a participant keeps about one step of the saga, and how it is minded.
+/// A participant's state of one step, and its random behaviour.
 #[derive(Default)]
 struct Barrier {
     action: Option<(u32, Stored)>,
@@ -21,7 +21,7 @@ struct Barrier {
     /// Generations up to this one are refused.
     action_refused_up_to: u32,
     undo_refused_up_to: u32,
-    /// Its answers lack what they promise.
+    /// The participant's outputs lack the promised fields.
     mute: bool,
 }
 
@@ -39,14 +39,14 @@ pub struct World {
     /// In the order in which they took place.
     pub effects: Vec<(usize, Direction)>,
     journal: Vec<Entry>,
-    /// What the journal tells so far.
+    /// The journal so far.
     journalled: Saga,
     barriers: Vec<Barrier>,
-    /// Decided, and not yet acknowledged by the transport.
+    /// Decided commands that the transport has not acknowledged.
     unsent: Vec<Command>,
-    /// When the transport acknowledged each attempt first.
+    /// The time of the first acknowledgement of each attempt.
     sent_at: BTreeMap<(String, u32), Timestamp>,
-    /// Command ids that are too large to be sent.
+    /// The ids of commands that are too large to send.
     too_large: BTreeSet<String>,
     commands: Vec<Command>,
     replies: Vec<Reply>,
@@ -56,7 +56,8 @@ pub struct World {
     by_hand: BTreeSet<usize>,
 }
 
-/// A random plan: compensatable steps in any order, perhaps a pivot, and what comes after it.
+/// Returns a random definition: compensatable steps in any order, perhaps a pivot, and steps after
+/// it.
 pub fn random_plan(rng: &mut fastrand::Rng) -> Draft {
     let mut steps: Vec<serde_json::Value> = Vec::new();
     let undoable: Vec<String> = (0..rng.usize(1..5)).map(|number| format!("c{number}")).collect();
@@ -86,7 +87,7 @@ pub fn random_plan(rng: &mut fastrand::Rng) -> Draft {
     draft
 }
 
-/// Lets the action take some of its fields from the steps before it.
+/// Lets the action refer to fields of earlier steps.
 fn refer(plan: &mut serde_json::Value, earlier: &[&str], rng: &mut fastrand::Rng) {
     for source in earlier {
         if rng.bool() {
@@ -125,7 +126,7 @@ impl World {
         }
     }
 
-    /// Some time in which anything goes wrong, then peace. Ends with the saga at rest.
+    /// Runs a faulty phase, then a fault-free one, until the saga is at rest.
     pub fn run(mut self) -> World {
         if self.rng.u8(0..40) > 0 {
             self.input(&Input::Start).unwrap();
@@ -150,7 +151,7 @@ impl World {
     fn anything(&mut self) {
         match self.rng.u8(0..30) {
             0..6 => self.serve_one(),
-            6..12 => self.hear_one(),
+            6..12 => self.receive_one(),
             12 => drop(take(&mut self.commands, &mut self.rng, false)),
             13 => drop(take(&mut self.replies, &mut self.rng, false)),
             14..17 => self.pass_time(),
@@ -175,7 +176,7 @@ impl World {
         } else if !self.commands.is_empty() {
             self.serve_one();
         } else if !self.replies.is_empty() {
-            self.hear_one();
+            self.receive_one();
         } else if self.saga.status == Status::Stuck {
             self.decide_by_hand();
         } else {
@@ -184,7 +185,7 @@ impl World {
         }
     }
 
-    /// The transport delivers what is decided, and acknowledges it now or after a while.
+    /// Delivers decided commands, and acknowledges each now or later.
     fn publish(&mut self) {
         for command in std::mem::take(&mut self.unsent) {
             self.saga.acknowledge(&command.key, command.attempt, self.now);
@@ -193,7 +194,7 @@ impl World {
         }
     }
 
-    /// The transport rejects a command, for good or for a while.
+    /// Rejects a command, permanently or temporarily.
     fn reject(&mut self) {
         if let Some(command) = take(&mut self.unsent, &mut self.rng, false) {
             let (key, attempt, lasts) = (command.key.clone(), command.attempt, self.rng.bool());
@@ -203,7 +204,7 @@ impl World {
         }
     }
 
-    /// A step meets fault after fault until they are shown.
+    /// Lets a step meet faults until they are shown.
     fn long_fault(&mut self) {
         for _ in 0..self.rng.usize(0..200) {
             let Some(due) = self.saga.next_due().filter(|_| self.unsent.is_empty()) else { return self.publish() };
@@ -226,7 +227,7 @@ impl World {
         }
     }
 
-    fn hear_one(&mut self) {
+    fn receive_one(&mut self) {
         let twice = !self.healed && self.rng.u8(0..4) == 0;
         if let Some(reply) = take(&mut self.replies, &mut self.rng, twice) {
             let _ = self.input(&Input::Reply(reply));
@@ -242,7 +243,7 @@ impl World {
         let _ = self.input(&Input::Tick);
     }
 
-    /// An operator uses a verb that is offered; now and then one that is not.
+    /// Uses a verb that the saga offers, and sometimes one that it does not.
     fn decide_by_hand(&mut self) {
         let allowed = self.saga.allowed_actions(self.now);
         let rescues = allowed.iter().filter_map(|allowed| match allowed {
@@ -256,13 +257,13 @@ impl World {
         let index = self.saga.definition.index_of(&step).unwrap();
         let offered = rescues.contains(&(step.clone(), verb));
         let taken = self.input(&Input::Rescue(Rescue { step, verb, reason: "ada".into() })).is_ok();
-        assert_eq!(taken, offered, "what is offered is what is taken");
+        assert_eq!(taken, offered, "exactly the offered verbs are accepted");
         if taken && verb != Verb::Retry {
             self.by_hand.insert(index);
         }
     }
 
-    /// What came for a step cannot be stored, whatever the saga is about.
+    /// Sets a random step aside.
     fn set_aside(&mut self) {
         if self.rng.bool() {
             return;
@@ -280,7 +281,7 @@ impl World {
         assert_eq!(taken, if ended { Err(Ignored::Ended) } else { fits.then_some(()).ok_or(Ignored::Stale) });
     }
 
-    /// Nobody answers for so long that repeats are no longer written; now and then a fault is heard.
+    /// Withholds replies until repeats are no longer written, with an occasional fault.
     fn long_silence(&mut self) {
         for _ in 0..self.rng.usize(0..60) {
             self.publish();
@@ -297,7 +298,8 @@ impl World {
         }
     }
 
-    /// Another orchestrator reads the journal and sends what is outstanding again.
+    /// Reloads the saga from its journal and resends its outstanding commands, as another
+    /// orchestrator does.
     fn take_over(&mut self) {
         if self.rng.u8(0..3) > 0 || self.journal.is_empty() {
             return;
@@ -308,7 +310,7 @@ impl World {
         self.saga = saga;
     }
 
-    /// Decides, and checks everything that must hold at every moment.
+    /// Decides, and asserts the invariants of every moment.
     pub fn input(&mut self, input: &Input) -> Result<(), Ignored> {
         let before = self.saga.clone();
         if !self.healed && self.rng.u8(0..16) == 0 {
@@ -328,11 +330,11 @@ impl World {
             match decide_within(self.saga.clone(), input, self.now, &mut self.rng, Bound { always: 0, fits: &fits }) {
                 Ok(decision) => decision,
                 Err((saga, ignored)) => {
-                    assert_eq!(saga, before, "what is ignored changes nothing");
+                    assert_eq!(saga, before, "an ignored input changes nothing");
                     return Err(ignored);
                 }
             };
-        assert!(!before.status.has_ended(), "an end absorbs");
+        assert!(!before.status.has_ended(), "a final status ignores inputs");
         let mut folded = before;
         for change in &decision.changes {
             self.cells.extend(used(&folded, change));
@@ -341,7 +343,7 @@ impl World {
             apply(&mut folded, change, self.now).unwrap();
         }
         (folded.revision, folded.changed_at) = (decision.saga.revision, decision.saga.changed_at);
-        assert_eq!(folded, decision.saga, "the changes are all there is");
+        assert_eq!(folded, decision.saga, "the changes reproduce the decision");
         self.unsent.extend(decision.commands());
         let before = std::mem::replace(&mut self.saga, decision.saga.clone());
         match decision.into_parts().1 {
@@ -357,7 +359,8 @@ impl World {
         Ok(())
     }
 
-    /// Nothing is undone after the pivot was asked, or before what depends on it; nothing is asked before its turn.
+    /// Asserts the order: no undo after the pivot or before its dependents, and no action before
+    /// its predecessors.
     fn check_order(&self, saga: &Saga, change: &Change) {
         let Change::Asked { step, direction, .. } = change else { return };
         let index = saga.definition.index_of(step).unwrap();
@@ -367,7 +370,7 @@ impl World {
         };
         match direction {
             Direction::Action => {
-                assert!(all(graph.ancestors[index], &[StepStatus::Done, StepStatus::Skipped]), "asked before its turn");
+                assert!(all(graph.ancestors[index], &[StepStatus::Done, StepStatus::Skipped]), "sent before its turn");
             }
             Direction::Compensation => {
                 let rest = [StepStatus::Waiting, StepStatus::Refused, StepStatus::Undone, StepStatus::Skipped];
@@ -375,36 +378,36 @@ impl World {
                 let pivot = saga.definition.steps.iter().position(|step| step.kind == Kind::Pivot);
                 let pivot = pivot.map(|pivot| saga.steps[pivot].status);
                 let back = matches!(pivot, None | Some(StepStatus::Waiting | StepStatus::Refused));
-                assert!(back, "undone after the pivot was asked");
+                assert!(back, "undone after the pivot was sent");
             }
         }
     }
 
-    /// No step is silent before its command was sent, and its timeout has passed since.
+    /// Asserts that a reply is missed only after the command was sent and its timeout has passed.
     fn check_patience(&self, saga: &Saga, change: &Change, input: &Input) {
         let Change::Silent { step, .. } = change else { return };
         let index = saga.definition.index_of(step).unwrap();
         let state = &saga.steps[index];
         if state.backing_off || state.held || *input != Input::Tick {
-            return; // it is left as it is because the saga turns back
+            return; // the saga turns back and no longer awaits the step
         }
         let undoing = state.status == StepStatus::Undoing;
         let direction = if undoing { Direction::Compensation } else { Direction::Action };
         let attempt = (saga.command(index, direction).id(), state.attempts);
-        let sent_at = self.sent_at.get(&attempt).expect("a step is silent, and its command was not sent");
+        let sent_at = self.sent_at.get(&attempt).expect("a missed reply requires a sent command");
         let timeout = saga.definition.steps[index].patience.timeout();
-        assert!(self.now >= sent_at.plus(timeout), "a step is silent before its time");
+        assert!(self.now >= sent_at.plus(timeout), "a reply is missed before its deadline");
     }
 
     fn check_journal(&self) {
-        let (mut folded, saga) = (told(&self.journalled), told(&self.saga));
+        let (mut folded, saga) = (journalled(&self.journalled), journalled(&self.saga));
         let deadlines = folded.steps.iter_mut().zip(&saga.steps).filter(|(_, step)| step.due.is_some());
-        deadlines.for_each(|(folded, step)| folded.due = folded.due.and(step.due)); // from the acknowledgement on
-        assert_eq!(folded.steps, saga.steps, "the journal tells the same steps");
-        assert_eq!(folded, saga, "the journal tells the same saga");
+        deadlines.for_each(|(folded, step)| folded.due = folded.due.and(step.due)); // deadlines run from the acknowledgement
+        assert_eq!(folded.steps, saga.steps, "the journal folds to the same steps");
+        assert_eq!(folded, saga, "the journal folds to the same saga");
         for step in &self.saga.steps {
             assert_eq!(step.asked_since.is_some(), step.due.is_some());
-            assert!(!step.held || step.due.is_none(), "held, and waited for");
+            assert!(!step.held || step.due.is_none(), "held and awaited");
         }
     }
 
@@ -415,7 +418,7 @@ impl World {
         folded
     }
 
-    /// The barrier: claim, stored reply, tombstone, generations.
+    /// Executes a command with a barrier: claim, stored reply, tombstone, generations.
     fn serve(&mut self, command: &Command) -> Option<Outcome> {
         assert!(!command.body.as_str().contains("null"), "a field is missing: {:?}", command.body);
         let StepKey { step, direction, generation, .. } = &command.key;
@@ -459,7 +462,7 @@ impl World {
         Some(done(barrier.mute))
     }
 
-    /// Everything that is still on its way comes in at last: nothing may come of it.
+    /// Delivers every message that is still in flight, and asserts that none has an effect.
     pub fn check_rest(&mut self) {
         self.check_effects();
         self.publish();
@@ -483,14 +486,15 @@ impl World {
         } else {
             assert!(
                 self.saga.stuck_steps(self.now).next().is_some(),
-                "a stuck saga says which step waits for a person"
+                "a stuck saga names the step that waits for a person"
             );
         }
-        assert!(self.saga.outstanding().is_empty(), "at rest, and something is outstanding");
+        assert!(self.saga.outstanding().is_empty(), "at rest with an outstanding command");
         assert_eq!(self.input(&Input::Start), Err(Ignored::AlreadyStarted));
     }
 
-    /// What a person decides about while it is asked may still happen.
+    /// Counts the effects without those of steps decided by hand while in flight, which may still
+    /// happen.
     fn effects_not_by_hand(&self) -> usize {
         self.effects.iter().filter(|(index, _)| !self.by_hand.contains(index)).count()
     }
@@ -502,11 +506,14 @@ impl World {
             assert!(actions <= 1 && undos <= actions, "an effect twice, or an undo of nothing");
             match self.saga.status {
                 Status::Completed => {
-                    assert!(undos == 0, "completed, and something was undone");
-                    assert!(actions == 1 || self.by_hand.contains(&index), "completed, and a step did not happen");
+                    assert!(undos == 0, "completed although a step was undone");
+                    assert!(actions == 1 || self.by_hand.contains(&index), "completed although a step did not happen");
                 }
                 Status::Compensated => {
-                    assert!(actions == undos || self.by_hand.contains(&index), "compensated, and an effect remains");
+                    assert!(
+                        actions == undos || self.by_hand.contains(&index),
+                        "compensated although an effect remains"
+                    );
                 }
                 Status::Stuck => {}
                 Status::Running | Status::Compensating => panic!("not at rest"),
