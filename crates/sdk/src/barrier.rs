@@ -1,7 +1,9 @@
-//! The barrier: rows in the service's own database that make a step happen at most once, whatever arrives.
+//! The barrier: rows in the service's own database that make a step take effect at most once.
 //!
-//! **Invariant:** whoever works on a step holds the row of its first action; what it reads then, in a new statement,
-//! nobody changes before it commits. **Invariant:** no row that is only claimed is ever committed.
+//! **Invariant:** a transaction that works on a step holds the row of its first action. Until it
+//! commits, no other transaction changes the rows that a later statement of it reads.
+//!
+//! **Invariant:** a row that is only claimed is never committed.
 
 mod case;
 pub(crate) mod forget;
@@ -34,27 +36,28 @@ macro_rules! table {
     };
 }
 
-/// The barrier's table.
+/// The migrations of the barrier's table.
 pub const MIGRATIONS: &[Migration] = &[
     Migration::new("0001-barrier", table!("")).on_sqlite(table!(" WITHOUT ROWID")),
     Migration::new("0002-age", "CREATE INDEX barrier_stored_at ON barrier (stored_at)"),
-    // in the order in which sagas are listed, as on SQLite
+    // saga ids are ordered by bytes, as on SQLite
     Migration::new("0003-bytewise", "ALTER TABLE barrier ALTER COLUMN saga TYPE TEXT COLLATE \"C\"")
         .on_sqlite("SELECT 1"),
-    // a row is claimed and then answered: its next version beside it costs no index an entry
+    // free space for the second version of each row, which is claimed and then answered, avoids
+    // index entries
     Migration::new("0004-room", "ALTER TABLE barrier SET (fillfactor = 50)").on_sqlite("SELECT 1"),
 ];
 
-/// What is known of a step: its rows, after the claim.
+/// The rows of one step, read after the claim.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
-    answers: Vec<Stored>,
+pub(crate) struct StepHistory {
+    answers: Vec<StoredAnswer>,
     damaged: Option<String>,
 }
 
-/// What became of one generation of the action or the compensation.
+/// The stored result of one generation of the action or the compensation.
 #[derive(Clone, Debug)]
-struct Stored {
+struct StoredAnswer {
     direction: Direction,
     generation: u32,
     status: Status,
@@ -62,61 +65,69 @@ struct Stored {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Status {
-    /// Nothing yet; the row is ours.
+    /// Claimed by this transaction, without a result.
     Claimed,
-    /// It holds, and gave this.
+    /// Succeeded, with this output.
     Done(Body),
-    /// The business said no.
+    /// Refused by the handler.
     Refused(Refusal),
-    /// The compensation came first: the action will never run.
+    /// Claimed by the compensation before the action: the action never runs.
     Tombstone,
 }
 
-/// What a command means, in the light of the rows.
+/// The decision about a command, given the step's rows.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
-    /// The answer follows from what is stored, and is the same each time.
+    /// Answer from the stored rows. The answer is the same each time.
     Answered(Outcome),
-    /// The action is to run.
+    /// Run the action.
     Act,
-    /// The compensation is to run, on what the action gave.
+    /// Run the compensation with the action's output.
     Undo(Body),
-    /// There is nothing to undo, and there never will be: that is to be stored.
+    /// Store that there is nothing to undo, now or later.
     NothingToUndo,
 }
 
-/// Claims the steps of all keys, no two of one step, and tells what is known of each: two round trips at most.
-pub(crate) async fn claim(tx: &Tx, keys: &[&StepKey], now: Timestamp) -> Result<Vec<Known>, Error> {
+/// Claims the steps of all keys, which must be distinct, and reads their rows. Takes at most two
+/// round trips.
+pub(crate) async fn claim(tx: &Tx, keys: &[&StepKey], now: Timestamp) -> Result<Vec<StepHistory>, Error> {
     Ok(claim_within(tx, keys, now, usize::MAX).await?.known)
 }
 
-/// The stored history of claimed steps.
-pub(crate) struct Claimed {
-    /// One for each key. Behind the first `read` keys nothing is known, and new claims have to be released.
-    pub known: Vec<Known>,
+/// The rows of claimed steps.
+pub(crate) struct ClaimResult {
+    /// The history of each key. Keys from `read` on were not read, and their new claims must be
+    /// released.
+    pub known: Vec<StepHistory>,
     pub read: usize,
 }
 
-/// Like [`claim`], but stored answers are read only until they have `bytes_max` bytes: the last one may pass it.
+/// Claims like [`claim`], but reads stored answers only up to `bytes_max` bytes. The last one may
+/// exceed the bound.
 pub(crate) async fn claim_within(
     tx: &Tx,
     keys: &[&StepKey],
     now: Timestamp,
     bytes_max: usize,
-) -> Result<Claimed, Error> {
+) -> Result<ClaimResult, Error> {
     let mut sorted = keys.to_vec();
-    sorted.sort_unstable(); // the same order everywhere: no deadlocks
+    sorted.sort_unstable(); // one order in all transactions prevents deadlocks
     let rows = match tx.dialect() {
         Dialect::Sqlite => sqlite::claim(tx, &sorted, keys, now, bytes_max).await?,
         Dialect::Postgres => postgres::claim(tx, &sorted, keys, now, bytes_max).await?,
     };
     let (rows, read) = rows;
-    let known = rows.iter().map(|rows| Known::of(rows)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Claimed { known, read })
+    let known = rows.iter().map(|rows| StepHistory::of(rows)).collect::<Result<Vec<_>, _>>()?;
+    Ok(ClaimResult { known, read })
 }
 
-/// Stores answers: one round trip. `Outcome::Fault` leaves no row, and a step that was only claimed is given back.
-pub(crate) async fn store(tx: &Tx, answers: &[(&StepKey, &Known, &Outcome)], now: Timestamp) -> Result<(), Error> {
+/// Stores answers in one round trip. `Outcome::Fault` stores no row and releases a step that was
+/// only claimed.
+pub(crate) async fn store(
+    tx: &Tx,
+    answers: &[(&StepKey, &StepHistory, &Outcome)],
+    now: Timestamp,
+) -> Result<(), Error> {
     let rows: Vec<_> = answers.iter().flat_map(|(key, known, outcome)| rows(key, known, outcome, now)).collect();
     match tx.dialect() {
         _ if rows.is_empty() => {}
@@ -132,11 +143,11 @@ pub(crate) async fn store(tx: &Tx, answers: &[(&StepKey, &Known, &Outcome)], now
     }
 }
 
-impl Known {
-    fn of(rows: &[Row]) -> Result<Known, Error> {
-        let mut known = Known::default();
+impl StepHistory {
+    fn of(rows: &[Row]) -> Result<StepHistory, Error> {
+        let mut known = StepHistory::default();
         for row in rows {
-            match Stored::read(row) {
+            match StoredAnswer::read(row) {
                 Ok(stored) => known.answers.push(stored),
                 Err(error @ Error::Column { .. }) => known.damaged = Some(error.to_string()),
                 Err(error) => return Err(error),
@@ -145,12 +156,13 @@ impl Known {
         Ok(known)
     }
 
-    /// What the command means.
+    /// Returns the decision about the command.
     pub(crate) fn verdict(&self, key: &StepKey) -> Verdict {
         self.judge(key).1
     }
 
-    /// The table of all cases. Whether a message is a repeat shows in the rows, never in its id.
+    /// Decides by the table of all cases. The rows tell whether a message is a repeat, never its
+    /// id.
     pub(crate) fn judge(&self, key: &StepKey) -> (Case, Verdict) {
         use Direction::{Action, Compensation};
         if let Some(damage) = &self.damaged {
@@ -190,12 +202,12 @@ impl Known {
         }
     }
 
-    /// Whether nobody had met this step before: its row is a mere claim.
+    /// Returns whether the step had no rows before this claim.
     fn is_new(&self) -> bool {
         self.answers.iter().any(|stored| stored.status == Status::Claimed)
     }
 
-    /// What any generation gave that is done.
+    /// Returns the output of the done generation.
     fn done(&self, direction: Direction) -> Option<&Body> {
         self.of_direction(direction).find_map(|stored| match &stored.status {
             Status::Done(output) => Some(output),
@@ -203,16 +215,16 @@ impl Known {
         })
     }
 
-    /// The refusal of just this generation.
+    /// Returns the refusal of exactly this generation.
     fn refused(&self, key: &StepKey) -> Option<&Refusal> {
-        let same = |stored: &&Stored| stored.generation == key.generation || planted(Bug::RefusalOfOldGeneration);
+        let same = |stored: &&StoredAnswer| stored.generation == key.generation || planted(Bug::RefusalOfOldGeneration);
         match &self.of_direction(key.direction).find(same)?.status {
             Status::Refused(refusal) => Some(refusal),
             Status::Claimed | Status::Done(_) | Status::Tombstone => None,
         }
     }
 
-    /// Whether a compensation has been here, be it that it left a tombstone or that it met a refusal.
+    /// Returns whether a compensation has run, after a refusal or leaving a tombstone included.
     fn undone(&self) -> bool {
         if planted(Bug::TombstoneUnderOwnKey) {
             return false;
@@ -221,18 +233,18 @@ impl Known {
             || self.of_direction(Direction::Action).any(|stored| stored.status == Status::Tombstone)
     }
 
-    /// Whether a later generation has been here.
+    /// Returns whether a later generation has been received.
     fn seen_after(&self, key: &StepKey) -> bool {
         self.of_direction(key.direction).any(|stored| stored.generation > key.generation)
     }
 
-    fn of_direction(&self, direction: Direction) -> impl Iterator<Item = &Stored> {
+    fn of_direction(&self, direction: Direction) -> impl Iterator<Item = &StoredAnswer> {
         self.answers.iter().filter(move |stored| stored.direction == direction)
     }
 }
 
-impl Stored {
-    fn read(row: &Row) -> Result<Stored, Error> {
+impl StoredAnswer {
+    fn read(row: &Row) -> Result<StoredAnswer, Error> {
         let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
         let direction = row.get::<String>(0)?.parse().map_err(|_| damaged("direction", "a direction"))?;
         let generation = row.get::<i64>(1)?.try_into().map_err(|_| damaged("generation", "a generation"))?;
@@ -247,12 +259,12 @@ impl Stored {
             }
             _ => return Err(damaged("status", "a status")),
         };
-        Ok(Stored { direction, generation, status })
+        Ok(StoredAnswer { direction, generation, status })
     }
 }
 
-/// The rows that keep an answer: the command's own, and for the step's first one what it is now, if it was new.
-fn rows(key: &StepKey, known: &Known, outcome: &Outcome, now: Timestamp) -> Vec<Vec<Value>> {
+/// Returns the rows to store: the command's own, and for a new step that of its first action.
+fn rows(key: &StepKey, known: &StepHistory, outcome: &Outcome, now: Timestamp) -> Vec<Vec<Value>> {
     let (status, answer) = match outcome {
         Outcome::Done(output) => ("done", output.as_str().to_owned()),
         Outcome::Refused(refusal) => ("refused", text(refusal)),
@@ -274,7 +286,7 @@ fn rows(key: &StepKey, known: &Known, outcome: &Outcome, now: Timestamp) -> Vec<
     rows
 }
 
-/// The row of a step of which nothing was known.
+/// Returns the row of a step without history.
 fn just_claimed() -> Row {
     Row::new(vec!["action".into(), 1_i64.into(), "claimed".into(), "".into()])
 }
@@ -304,9 +316,9 @@ mod tests {
         StepKey { saga, step, direction: Direction::Action, generation: 1 }
     }
 
-    /// Repeats of a thousand large outputs must not be read at once.
+    /// Repeated commands with large outputs must not be read into memory at once.
     #[tokio::test]
-    async fn a_claim_reads_stored_outputs_up_to_a_bound_and_commits_no_claim_behind_it() {
+    async fn a_claim_reads_outputs_up_to_a_bound_and_releases_later_claims() {
         let database = sagamore_database::testing::database();
         database.migrate("barrier", MIGRATIONS, 1).await.expect("migrate");
         let keys: Vec<StepKey> = (0..40).map(|number| key(&format!("s{number:02}"))).collect();
@@ -320,11 +332,11 @@ mod tests {
 
         let open = database.begin().await.expect("begin");
         let all: Vec<&StepKey> = keys.iter().collect();
-        let Claimed { known, read } = claim_within(&open.tx(), &all, Timestamp(2), 2_500).await.expect("claim");
+        let ClaimResult { known, read } = claim_within(&open.tx(), &all, Timestamp(2), 2_500).await.expect("claim");
         assert!((3..=16).contains(&read), "{read} answers of 1,000 bytes each");
         let bytes: usize =
             known.iter().filter_map(|known| known.done(Direction::Action)).map(|body| body.as_str().len()).sum();
-        assert_eq!(bytes, read * 1_000, "nothing behind them is read");
+        assert_eq!(bytes, read * 1_000, "no later output is read");
         let left = Outcome::Fault(String::new());
         store(&open.tx(), &[(new, &known[39], &left)], Timestamp(2)).await.expect("release");
         open.commit().await.expect("commit");

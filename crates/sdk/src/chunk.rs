@@ -1,5 +1,5 @@
-//! One chunk: claim, handlers one after another, answers stored, one commit. It ends early once its answers have too many
-//! bytes: the commands that are left begin the next one.
+//! One chunk: claim, handlers, stored answers, one commit. It ends early once its answers exceed a
+//! bound of bytes; the remaining commands start the next chunk.
 
 mod events;
 mod interleaved;
@@ -14,30 +14,31 @@ use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
 use sagamore_database::{Database, Error as DatabaseError, Open, Tx};
 
-use crate::barrier::{self, Known, Verdict};
+use crate::barrier::{self, StepHistory, Verdict};
 use crate::decided::Decided;
 use crate::guard::{cut, guarded, panic_text};
 use crate::handler::{Handler, Running, Unreadable};
 use crate::inbox::Over;
-use crate::intake::{Asked, By};
+use crate::intake::{By, Request};
 use crate::keys::{CommandKeys, Key};
 use crate::meter::Meter;
 use crate::participant::Options;
 use crate::service::Service;
 use events::{Inputs, Last};
 
-/// After so many handlers of a turn that took too long the others are not begun: they are asked again.
+/// Number of timeouts per turn after which further handlers are skipped and answered with a fault.
 const TIMEOUTS_MAX: u64 = 5;
 
-/// What an answer has beside its content, in bytes, about: keys and headers.
+/// Estimated bytes of an answer beside its content: keys and headers.
 const ANSWER_BYTES: usize = 256;
 
-/// How long a transaction may be without a statement between two handlers, where it may be idle for so long.
+/// Returns how long a transaction may be without a statement between two handlers, for the server's
+/// idle limit.
 pub(crate) fn quiet_max(idle_limit: Duration) -> Duration {
     idle_limit / 8
 }
 
-/// The step of a command that this chunk does not come to: it is released.
+/// The outcome of a command that this chunk does not reach: its step is released.
 static LEFT: Outcome = Outcome::Fault(String::new());
 
 /// Shared context for executing the chunks of a turn.
@@ -46,87 +47,89 @@ pub(crate) struct Room<'a> {
     pub service: &'a Service,
     pub database: &'a Database,
     pub options: &'a Options,
-    /// Bytes of answers at which a chunk ends.
+    /// Bytes of answers after which a chunk ends.
     pub bytes_max: usize,
-    /// So many records came from the transport; what comes behind them came out of the inbox.
+    /// Number of records from the transport. Later places are from the inbox.
     pub polled: usize,
     pub now: Timestamp,
-    /// What the database did not take of the chunk's one command.
+    /// The database error that the chunk's single command caused.
     pub blamed: Option<&'a DatabaseError>,
 }
 
-/// What came of one command.
+/// The answer to one command or event.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    /// What is told to who asked.
+    /// The outcome to report.
     pub outcome: Outcome,
-    /// Why its record is a dead letter as well.
+    /// The reason to make the record a dead letter as well.
     pub poison: Option<String>,
-    /// Whether the barrier does not hold it yet.
+    /// Whether the barrier does not hold the answer yet.
     fresh: bool,
-    /// The event that tells it, where events were reacted to.
+    /// The event that reports the outcome of a reaction.
     pub event: Option<Event>,
-    /// Events that have to be there as well, and are not.
+    /// Whether the reaction still waits for other events.
     pub waits: bool,
 }
 
 /// How the commands of a chunk share its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Nobody is expected to undo anything: the whole chunk stands or falls.
+    /// All commands in one transaction without savepoints. A rollback affects the whole chunk.
     Together,
-    /// Each handler runs under a savepoint of its own. `last`: what the database wants to be tried again is a fault.
+    /// Each handler under its own savepoint. With `last`, a retriable database error becomes a
+    /// fault.
     Apart { last: bool },
 }
 
-/// Why an attempt at a chunk was given up; its transaction is rolled back.
+/// The reason for rolling an attempt back.
 enum Stop {
-    /// One command has to be undone by itself.
+    /// One command must be rolled back alone.
     Apart,
-    /// A deadlock or the like.
+    /// A conflict, such as a deadlock.
     Again(DatabaseError),
-    /// The database is down, or does not know.
+    /// The database is unavailable, or a commit's outcome is unknown.
     Failed(DatabaseError),
 }
 
-/// What there is to do about a command.
-enum Prepared {
+/// The next action for a command.
+enum Preparation {
     Answered(Answer),
-    Running(Begun),
+    Running(ReadyHandler),
 }
 
-/// A handler that is not polled yet.
-struct Begun {
+/// A handler that was not polled yet.
+struct ReadyHandler {
     running: Running,
-    /// None: it runs alone.
+    /// The keys of its messages; `None` if it must run alone.
     keys: Option<Vec<Key>>,
 }
 
-/// What a handler left in the transaction.
+/// The handler's effect on its transaction.
 struct Trace {
-    /// It is known to have written nothing.
+    /// The handler is known to have written nothing.
     clean: bool,
-    /// The error of a statement after which the transaction takes nothing more.
+    /// The statement error that aborted the transaction.
     aborted: Option<DatabaseError>,
 }
 
-/// How a handler ended.
-enum Ended {
+/// The end of a handler.
+enum HandlerEnd {
     Kept(Outcome),
-    /// What it wrote has to go.
+    /// The handler's writes must be rolled back.
     Undone(Outcome),
 }
 
 impl Room<'_> {
-    /// Executes a chunk and commits it. `None` for the commands that it does not come to, always fewer than all.
-    /// After an error nothing of it was answered, though it may be committed.
+    /// Executes a chunk and commits it. Commands that the chunk did not reach return `None`; at
+    /// least one is reached. After an error no command was answered, but the chunk may have been
+    /// committed.
     pub(crate) async fn execute(
         &self,
-        chunk: &[Asked],
+        chunk: &[Request],
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, DatabaseError> {
         let (mut attempt, mut mode) = (1, Mode::Together);
-        let attempts_max = self.options.attempts_max.max(2); // the last one is always apart
+        let attempts_max = self.options.attempts_max.max(2); // the last attempt uses savepoints
         loop {
             match self.attempt(chunk, mode, meter).await {
                 Ok(answers) => {
@@ -139,7 +142,7 @@ impl Room<'_> {
                 Err(Stop::Apart) => mode = Mode::Apart { last: attempt >= attempts_max },
                 Err(Stop::Again(error)) if attempt >= attempts_max => return Err(error),
                 Err(Stop::Again(error)) => {
-                    tracing::debug!(%error, attempt, "run chunk again");
+                    tracing::debug!(%error, attempt, "retry chunk");
                     meter.conflicts += 1;
                     attempt += 1;
                     if attempt == attempts_max {
@@ -150,25 +153,28 @@ impl Room<'_> {
         }
     }
 
-    /// Answers a command with a fault, and does not call its handler: the database did not take what that led to.
-    /// An error: it does not take the fault either.
+    /// Answers a command with a fault without calling its handler, because the database rejects its
+    /// result.
+    ///
+    /// # Errors
+    /// The database also rejects the fault.
     pub(crate) async fn set_aside(
         &self,
-        chunk: &[Asked],
+        chunk: &[Request],
         error: &DatabaseError,
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, DatabaseError> {
         Room { blamed: Some(error), ..*self }.execute(chunk, meter).await
     }
 
-    async fn attempt(&self, chunk: &[Asked], mode: Mode, meter: &mut Meter) -> Result<Vec<Option<Answer>>, Stop> {
+    async fn attempt(&self, chunk: &[Request], mode: Mode, meter: &mut Meter) -> Result<Vec<Option<Answer>>, Stop> {
         let open = self.database.begin().await.map_err(Stop::of)?;
         match self.work(&open, chunk, mode, meter).await {
             Ok(answers) => {
                 open.commit().await.map_err(Stop::of)?;
                 Ok(answers)
             }
-            Err(stop @ Stop::Failed(_)) => Err(stop), // rolled back when it is dropped, if it is there at all
+            Err(stop @ Stop::Failed(_)) => Err(stop), // dropping the transaction rolls it back
             Err(stop @ (Stop::Apart | Stop::Again(_))) => {
                 open.rollback().await.map_err(Stop::of)?;
                 Err(stop)
@@ -179,14 +185,15 @@ impl Room<'_> {
     async fn work(
         &self,
         open: &Open,
-        chunk: &[Asked],
+        chunk: &[Request],
         mode: Mode,
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, Stop> {
         let tx = open.tx();
         let keys: Vec<&StepKey> = chunk.iter().map(|asked| &asked.key).collect();
         let claimed = barrier::claim_within(&tx, &keys, self.now, self.bytes_max).await.map_err(Stop::of)?;
-        // what is behind the bound is left, in order: a later command may share the key of an earlier one
+        // commands beyond the bound are left in order, because a later one may share the key of an
+        // earlier one
         let (whole, known) = (chunk, claimed.known);
         let chunk = &whole[..claimed.read];
         let inputs = self.inputs(&tx, chunk, &known).await.map_err(Stop::of)?;
@@ -219,35 +226,36 @@ impl Room<'_> {
             })
             .collect();
         barrier::store(&tx, &stored, self.now).await.map_err(|error| mode.stop(error))?;
-        self.tell(&tx, chunk, &inputs, &mut answers).await.map_err(|error| mode.stop(error))?;
+        self.attach_events(&tx, chunk, &inputs, &mut answers).await.map_err(|error| mode.stop(error))?;
         Ok(answers)
     }
 
     async fn answer(
         &self,
         open: &Open,
-        asked: &Asked,
-        known: &Known,
+        asked: &Request,
+        known: &StepHistory,
         inputs: &Inputs,
         mode: Mode,
         meter: &mut Meter,
     ) -> Result<Answer, Stop> {
         let prepared = self.prepare(open.tx(), asked, known, inputs);
         if let (Some(error), false) = (self.blamed, prepared.is_known()) {
-            return Ok(Answer::fresh(Outcome::Fault(cut(&format!("its outcome cannot be stored: {error}")))));
+            return Ok(Answer::fresh(Outcome::Fault(cut(&format!("cannot store its outcome: {error}")))));
         }
         match prepared {
-            Prepared::Running(_) if meter.timeouts >= TIMEOUTS_MAX => {
-                let outcome = Outcome::Fault("not begun: other handlers of this turn took too long".to_owned());
+            Preparation::Running(_) if meter.timeouts >= TIMEOUTS_MAX => {
+                let outcome = Outcome::Fault("skipped: other handlers of this turn took too long".to_owned());
                 Ok(Answer::fresh(outcome))
             }
-            Prepared::Running(begun) => Ok(Answer::fresh(self.settle(open, begun.running, mode, meter).await?)),
-            Prepared::Answered(answer) => Ok(answer),
+            Preparation::Running(begun) => Ok(Answer::fresh(self.settle(open, begun.running, mode, meter).await?)),
+            Preparation::Answered(answer) => Ok(answer),
         }
     }
 
-    /// What a command comes to without a handler, or the handler, not yet begun, on `tx`.
-    fn prepare(&self, tx: Tx, asked: &Asked, known: &Known, inputs: &Inputs) -> Prepared {
+    /// Returns the answer of a command that needs no handler, or its handler on `tx`, not yet
+    /// polled.
+    fn prepare(&self, tx: Tx, asked: &Request, known: &StepHistory, inputs: &Inputs) -> Preparation {
         let (case, verdict) = known.judge(&asked.key);
         let service = self.service.name().to_string();
         metrics::counter!("sagamore_barrier_total", "service" => service, "case" => case.as_str()).increment(1);
@@ -257,50 +265,51 @@ impl Room<'_> {
             }
             Verdict::Answered(outcome) => {
                 let poison = self.poison(asked);
-                return Prepared::Answered(Answer { poison, fresh: false, ..Answer::fresh(outcome) });
+                return Preparation::Answered(Answer { poison, fresh: false, ..Answer::fresh(outcome) });
             }
             Verdict::NothingToUndo => {
                 let outcome = Outcome::Done(Body::empty());
-                return Prepared::Answered(Answer { poison: self.poison(asked), ..Answer::fresh(outcome) });
+                return Preparation::Answered(Answer { poison: self.poison(asked), ..Answer::fresh(outcome) });
             }
             Verdict::Act => match inputs {
                 _ if let Some(last) = self.last(asked) => return never(last),
                 Inputs::Missing { names, since } => {
                     let why = format!("waits for {}", names.join(", "));
                     let early = self.now.since(*since) > self.options.early_max;
-                    let poison = early.then(|| format!("{why}, for more than {:?}", self.options.early_max));
-                    return Prepared::Answered(Answer { waits: true, poison, ..Answer::fresh(Outcome::Fault(why)) });
+                    let poison = early.then(|| format!("{why} for more than {:?}", self.options.early_max));
+                    return Preparation::Answered(Answer { waits: true, poison, ..Answer::fresh(Outcome::Fault(why)) });
                 }
                 Inputs::Command | Inputs::All { .. } => self.begin_unharmed(asked, tx, inputs, None),
             },
             Verdict::Undo(output) => self.begin_unharmed(asked, tx, inputs, Some(&output)),
         };
         match begun {
-            Ok(begun) => Prepared::Running(begun),
+            Ok(begun) => Preparation::Running(begun),
             Err(Unreadable::Body(reason)) => {
                 let outcome = Outcome::Refused(Refusal::new(code::UNDECODABLE, cut(&reason)));
-                Prepared::Answered(Answer { poison: Some(reason), ..Answer::fresh(outcome) })
+                Preparation::Answered(Answer { poison: Some(reason), ..Answer::fresh(outcome) })
             }
-            Err(Unreadable::Output(reason)) => Prepared::Answered(Answer::fresh(Outcome::Fault(cut(&reason)))),
+            Err(Unreadable::Output(reason)) => Preparation::Answered(Answer::fresh(Outcome::Fault(cut(&reason)))),
             Err(Unreadable::Panic(text)) => {
                 let why = format!("reading the message panicked: {text}");
-                Prepared::Answered(Answer::fresh(Outcome::Fault(cut(&why))))
+                Preparation::Answered(Answer::fresh(Outcome::Fault(cut(&why))))
             }
         }
     }
 
-    /// As [`Room::begin`]. To read a message, and its keys, is the service's own code: a panic there is a fault.
+    /// Calls [`Room::begin`] and turns a panic into a fault: messages and keys are read by the
+    /// service's own code.
     fn begin_unharmed(
         &self,
-        asked: &Asked,
+        asked: &Request,
         tx: Tx,
         inputs: &Inputs,
         output: Option<&Body>,
-    ) -> Result<Begun, Unreadable> {
+    ) -> Result<ReadyHandler, Unreadable> {
         let begun = catch_unwind(AssertUnwindSafe(|| {
             let mut keys = self.service.keys().of_command();
             let running = self.begin(asked, tx, inputs, output, &mut keys)?;
-            Ok(Begun { running, keys: keys.found() })
+            Ok(ReadyHandler { running, keys: keys.found() })
         }));
         begun.unwrap_or_else(|panic| Err(Unreadable::Panic(panic_text(panic.as_ref()).to_owned())))
     }
@@ -308,7 +317,7 @@ impl Room<'_> {
     /// Finds the handler: only names that the service declared lead to code.
     fn begin(
         &self,
-        asked: &Asked,
+        asked: &Request,
         tx: Tx,
         inputs: &Inputs,
         output: Option<&Body>,
@@ -324,18 +333,20 @@ impl Room<'_> {
             (Some(Handler::Compensation { .. }) | None, None) => {
                 Err(Unreadable::Body(self.unknown(name, Direction::Action)))
             }
-            // Only a refusal ends an undo for good. What this program does not know, the next version may.
+            // Only a refusal ends an undo permanently. The next version of this program may know
+            // the message.
             (Some(Handler::Action { .. }) | None, Some(_)) => {
                 Err(Unreadable::Output(self.unknown(name, Direction::Compensation)))
             }
         }
     }
 
-    /// Why the record is a dead letter, though the handler is not called: each time that it comes, or else a crash
-    /// between commit and publish would lose it.
-    fn poison(&self, asked: &Asked) -> Option<String> {
+    /// Returns why the record is a dead letter although its handler is not called. The check is
+    /// repeated for each delivery, because a crash between commit and publish would otherwise lose
+    /// the dead letter.
+    fn poison(&self, asked: &Request) -> Option<String> {
         if let By::Event(_) = asked.by {
-            return None; // what it could not be read as was told when it came first
+            return None; // reported at the first delivery
         }
         let (name, body) = match &asked.message {
             Ok(message) => message,
@@ -358,7 +369,7 @@ impl Room<'_> {
         format!("service '{service}' has no {direction} '{name}'; it knows: {}", known.join(", "))
     }
 
-    /// Runs a handler to its end, and undoes what it wrote unless it is done.
+    /// Runs a handler to its end. Rolls its writes back unless it succeeded.
     async fn settle(&self, open: &Open, running: Running, mode: Mode, meter: &mut Meter) -> Result<Outcome, Stop> {
         if mode != Mode::Together {
             open.savepoint().await.map_err(Stop::of)?;
@@ -370,51 +381,58 @@ impl Room<'_> {
         self.keep_or_undo(open, self.judge(ended, trace, mode)?, mode).await
     }
 
-    /// What a handler's end means.
-    fn judge(&self, ended: Decided<Body, Refusal>, trace: Trace, mode: Mode) -> Result<Ended, Stop> {
+    /// Decides what a handler's end means for its writes.
+    fn judge(&self, ended: Decided<Body, Refusal>, trace: Trace, mode: Mode) -> Result<HandlerEnd, Stop> {
         Ok(match ended {
             Ok(Ok(_)) if let Some(error) = trace.aborted => ignored(&error, mode)?,
             Ok(Ok(output)) if output.as_str().len() > self.options.reply_bytes_max => {
                 let (bytes, bytes_max) = (output.as_str().len(), self.options.reply_bytes_max);
-                Ended::Undone(Outcome::Fault(format!("a reply of {bytes} bytes; at most {bytes_max} are taken")))
+                HandlerEnd::Undone(Outcome::Fault(format!(
+                    "the reply has {bytes} bytes, but at most {bytes_max} are allowed"
+                )))
             }
-            Ok(Ok(output)) => Ended::Kept(Outcome::Done(output)),
+            Ok(Ok(output)) => HandlerEnd::Kept(Outcome::Done(output)),
             Ok(Err(Refusal { code, message })) => {
                 let outcome = Outcome::Refused(Refusal { code: cut(&code), message: cut(&message) });
                 let clean = trace.clean && trace.aborted.is_none();
-                if clean || planted(Bug::PartialChunk) { Ended::Kept(outcome) } else { Ended::Undone(outcome) }
+                if clean || planted(Bug::PartialChunk) {
+                    HandlerEnd::Kept(outcome)
+                } else {
+                    HandlerEnd::Undone(outcome)
+                }
             }
             Err(fault) => broken(fault.database(), &fault.to_string(), mode)?,
         })
     }
 
-    async fn keep_or_undo(&self, open: &Open, ended: Ended, mode: Mode) -> Result<Outcome, Stop> {
+    async fn keep_or_undo(&self, open: &Open, ended: HandlerEnd, mode: Mode) -> Result<Outcome, Stop> {
         let undone = match (mode, ended) {
-            (Mode::Together, Ended::Kept(outcome)) => return Ok(outcome),
-            (Mode::Together, Ended::Undone(_)) => return Err(Stop::Apart),
-            (Mode::Apart { .. }, Ended::Kept(outcome @ Outcome::Done(_))) => match open.release().await {
+            (Mode::Together, HandlerEnd::Kept(outcome)) => return Ok(outcome),
+            (Mode::Together, HandlerEnd::Undone(_)) => return Err(Stop::Apart),
+            (Mode::Apart { .. }, HandlerEnd::Kept(outcome @ Outcome::Done(_))) => match open.release().await {
                 Ok(()) => return Ok(outcome),
-                // A statement failed that the handler did not wait for.
+                // a statement failed that the handler did not await
                 Err(error) => match ignored(&error, mode)? {
-                    Ended::Kept(outcome) | Ended::Undone(outcome) => outcome,
+                    HandlerEnd::Kept(outcome) | HandlerEnd::Undone(outcome) => outcome,
                 },
             },
-            // A refusal is rolled back also when it wrote nothing: a statement that failed, and that the handler took
-            // as the reason to refuse, has aborted the transaction up to the savepoint.
-            (Mode::Apart { .. }, Ended::Kept(outcome) | Ended::Undone(outcome)) => outcome,
+            // A refusal is always rolled back. A failed statement, which the handler took as its
+            // reason to refuse, has aborted the transaction up to the savepoint.
+            (Mode::Apart { .. }, HandlerEnd::Kept(outcome) | HandlerEnd::Undone(outcome)) => outcome,
         };
         open.rollback_to().await.map_err(Stop::of)?;
         Ok(undone)
     }
 }
 
-/// The handler ignored this error: the transaction takes nothing more, whatever the handler answers.
-fn ignored(error: &DatabaseError, mode: Mode) -> Result<Ended, Stop> {
+/// Handles a statement error that the handler ignored: the transaction accepts no further
+/// statement.
+fn ignored(error: &DatabaseError, mode: Mode) -> Result<HandlerEnd, Stop> {
     broken(Some(error), &format!("the handler ignored the error of a statement: {error}"), mode)
 }
 
-/// What a handler's fault means, and the database's error in it.
-fn broken(error: Option<&DatabaseError>, text: &str, mode: Mode) -> Result<Ended, Stop> {
+/// Decides what a handler's fault, or the database error in it, means.
+fn broken(error: Option<&DatabaseError>, text: &str, mode: Mode) -> Result<HandlerEnd, Stop> {
     match error.map(DatabaseError::root) {
         Some(error @ (DatabaseError::Unavailable(_) | DatabaseError::CommitUnknown(_))) => {
             Err(Stop::Failed(error.clone()))
@@ -422,11 +440,11 @@ fn broken(error: Option<&DatabaseError>, text: &str, mode: Mode) -> Result<Ended
         Some(error @ DatabaseError::Conflict(_)) if mode != (Mode::Apart { last: true }) => {
             Err(Stop::Again(error.clone()))
         }
-        Some(_) | None => Ok(Ended::Undone(Outcome::Fault(cut(text)))),
+        Some(_) | None => Ok(HandlerEnd::Undone(Outcome::Fault(cut(text)))),
     }
 }
 
-/// How long the server has heard nothing of a transaction, as far as is known.
+/// Tracks how long the server has received no statement of a transaction.
 struct Silence {
     max: Option<Duration>,
     since: Instant,
@@ -437,7 +455,7 @@ impl Silence {
         Silence { max: database.idle_limit().map(quiet_max), since: Instant::now() }
     }
 
-    /// Ends a silence that is too long: the server would end the transaction.
+    /// Sends a statement if the silence is too long, because the server would end the transaction.
     async fn end(&mut self, tx: &Tx) -> Result<(), DatabaseError> {
         if self.max.is_some_and(|max| self.since.elapsed() > max) {
             tx.query("SELECT 1", ()).await?;
@@ -447,23 +465,23 @@ impl Silence {
     }
 }
 
-impl Prepared {
-    /// Whether nothing new has to be stored.
+impl Preparation {
+    /// Returns whether nothing new must be stored.
     fn is_known(&self) -> bool {
         match self {
-            Prepared::Answered(answer) => answer.waits || !answer.fresh,
-            Prepared::Running(_) => false,
+            Preparation::Answered(answer) => answer.waits || !answer.fresh,
+            Preparation::Running(_) => false,
         }
     }
 }
 
 impl Answer {
-    /// An answer that is new, and is not told by an event so far.
+    /// Creates an answer that is not stored yet and has no event.
     fn fresh(outcome: Outcome) -> Answer {
         Answer { outcome, poison: None, fresh: true, event: None, waits: false }
     }
 
-    /// Its share of what a chunk stores and publishes, in bytes.
+    /// Returns the answer's estimated share of a chunk's bytes.
     fn bytes(&self) -> usize {
         let content = match &self.outcome {
             Outcome::Done(output) => output.as_str().len(),
@@ -473,7 +491,7 @@ impl Answer {
         ANSWER_BYTES + content
     }
 
-    /// Whether what asked for it is not to come again out of the inbox.
+    /// Returns whether the event must leave the inbox.
     pub(crate) fn is_final(&self) -> bool {
         match &self.outcome {
             Outcome::Done(_) | Outcome::Refused(_) => true,
@@ -481,8 +499,8 @@ impl Answer {
         }
     }
 
-    /// What waits no more once this is seen through.
-    pub(crate) fn over(&self, asked: &Asked) -> Over {
+    /// Returns the inbox entries that this answer removes.
+    pub(crate) fn over(&self, asked: &Request) -> Over {
         let given_up = match (&self.outcome, &asked.by) {
             (Outcome::Fault(_), By::Event(event)) => Some(event.name.clone()),
             (Outcome::Done(_) | Outcome::Refused(_), _) | (_, By::Command(_)) => None,
@@ -492,8 +510,8 @@ impl Answer {
 }
 
 impl Mode {
-    /// What an error of the barrier's own statements means. When it is not the database that is down, each command shall
-    /// have its savepoint.
+    /// Decides what an error of the barrier's own statements means. Unless the database is
+    /// unavailable, the chunk is repeated with savepoints.
     fn stop(self, error: DatabaseError) -> Stop {
         match self {
             Mode::Together if !error.is_transient() => Stop::Apart,
@@ -520,16 +538,16 @@ impl Stop {
     }
 }
 
-/// It never will be done.
-fn never(last: Last) -> Prepared {
+/// Answers an action that will never run.
+fn never(last: Last) -> Preparation {
     let refusal = match last {
-        Last::Overdue => Refusal::new(code::OVERDUE, "the deadline passed before it was done: it never will be"),
-        Last::Ended => Refusal::new(code::ENDED, "the chain ended before it was done: it never will be"),
+        Last::Overdue => Refusal::new(code::OVERDUE, "the deadline passed before it ran: it never will"),
+        Last::Ended => Refusal::new(code::ENDED, "the chain ended before it ran: it never will"),
     };
-    Prepared::Answered(Answer::fresh(Outcome::Refused(refusal)))
+    Preparation::Answered(Answer::fresh(Outcome::Refused(refusal)))
 }
 
-fn alarm(asked: &Asked, answer: &Answer) {
+fn alarm(asked: &Request, answer: &Answer) {
     if let (Outcome::Fault(reason), false) = (&answer.outcome, answer.waits) {
         let key = &asked.key;
         tracing::error!(saga = %key.saga, step = %key.step, direction = %key.direction, reason, "fault");

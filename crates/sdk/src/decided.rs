@@ -1,21 +1,22 @@
-//! What a handler gives back: done, refused, or a fault.
+//! The result of a handler: done, refused, or a fault.
 
 use std::fmt;
 
-/// The outer error is a fault (tried again), the inner one a refusal (stored, final): `?` can only ever mean a fault.
+/// The result of a handler. The outer error is a fault (retried), the inner one a refusal (stored,
+/// final): `?` always means a fault.
 pub type Decided<T, R> = Result<Result<T, R>, Fault>;
 
-/// It holds; `output` is all that later steps and its own undo need.
+/// Returns success. Later steps and the step's own undo receive `output`.
 pub fn done<T, R>(output: T) -> Decided<T, R> {
     Ok(Ok(output))
 }
 
-/// The business says no. What the handler wrote before is undone.
+/// Returns a business refusal. The handler's writes are rolled back.
 pub fn refused<T, R>(refusal: R) -> Decided<T, R> {
     Ok(Err(refusal))
 }
 
-/// Something broke. Made from any error by `?`; whoever asked will ask again.
+/// A technical failure. `?` converts any error into one, and the command is resent.
 #[derive(Debug)]
 pub struct Fault {
     cause: Box<dyn std::error::Error + Send + Sync>,
@@ -23,28 +24,28 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault that is only a text.
+    /// Creates a fault from a text.
     pub fn new(text: impl Into<String>) -> Fault {
         Fault { cause: text.into().into(), passing: false }
     }
 
-    /// The same, where the same may well succeed when it is simply asked for again.
+    /// Creates a fault from a text, for a failure that a simple retry may overcome.
     pub fn passing(text: impl Into<String>) -> Fault {
         Fault { cause: text.into().into(), passing: true }
     }
 
-    /// Whether the same handler may well succeed when it is simply run again.
+    /// Returns whether a simple retry may succeed.
     pub fn is_transient(&self) -> bool {
         self.passing || self.database().is_some_and(sagamore_database::Error::is_transient)
     }
 
-    /// Whether the database is away, or did not say what became of a commit.
+    /// Returns whether the database is unavailable, or did not report the outcome of a commit.
     pub fn is_of_a_database_that_is_away(&self) -> bool {
         use sagamore_database::Error;
         matches!(self.database().map(Error::root), Some(Error::Unavailable(_) | Error::CommitUnknown(_)))
     }
 
-    /// The database's error, when it was one.
+    /// Returns the database error that caused the fault, if there is one.
     pub(crate) fn database(&self) -> Option<&sagamore_database::Error> {
         self.cause.downcast_ref()
     }
@@ -56,7 +57,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Fault {
     }
 }
 
-/// For `main`, and whoever else takes any error.
+/// Converts a fault for `main` and other callers that accept any error.
 impl From<Fault> for Box<dyn std::error::Error + Send + Sync> {
     fn from(fault: Fault) -> Self {
         fault.cause
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_an_error_for_whoever_takes_any() {
+    fn a_fault_converts_into_a_boxed_error() {
         let broke = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Err(Fault::new("out of luck"))? };
         assert_eq!(broke().expect_err("it broke").to_string(), "out of luck");
     }

@@ -1,5 +1,5 @@
-//! The table of the events that a service has told, each with the row of the barrier that it tells of: a repetition tells the
-//! same event again, and what begins a chain is sent from here.
+//! The table of emitted events, one per barrier row. A repeated reaction emits the same event
+//! again, and the events that start chains are sent from here.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use sagamore_database::{Database, Error, Many, Migration, Row, Tx, Value};
 use crate::barrier::forget::Step;
 use crate::inbox;
 
-/// The events that were told, and those that wait (see `inbox.rs`).
+/// The migrations of emitted events and of the inbox (see `inbox.rs`).
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration::new("0001-events", EVENTS),
     Migration::new("0002-beginning", BEGINNING),
@@ -25,7 +25,8 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     ),
 ];
 
-/// What began chains stays for a while when the barrier has forgotten it; what cannot be sent is tried again at times.
+/// Keeps the first events of chains for a while after the barrier's rows, and schedules retries of
+/// events that cannot be sent.
 const BEGINNING: &str = "
     ALTER TABLE emitted ADD COLUMN forgotten_at BIGINT;
     ALTER TABLE emitted ADD COLUMN retry_at BIGINT;
@@ -68,17 +69,17 @@ const EVENTS: &str = "
     );
     CREATE INDEX inbox_due_at ON inbox (due_at)";
 
-/// What [`read`] reads, in order.
+/// The columns that [`read`] expects, in order.
 macro_rules! columns {
     () => {
         "saga, step, direction, event, version, causation, hop, told_at, body, traceparent"
     };
 }
 
-/// What began chains, forgotten in one transaction.
+/// Maximum first events that are removed per transaction.
 const FORGOTTEN_MAX: u32 = 500;
 
-/// The statement around the rows, and what it gives.
+/// Builds the statement around the rows and its result.
 macro_rules! store {
     ($rows:literal, $gives:literal) => {
         concat!(
@@ -106,29 +107,29 @@ macro_rules! stores {
 }
 
 const STORE: Many = stores!("");
-/// The same, and gives those that were not there.
+/// Stores like `STORE` and returns the rows that are new.
 const STORE_UNSENT: Many = stores!(" RETURNING saga, step");
 
 const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3");
 
-/// Of one chain, a page.
+/// Reads one page of a chain.
 const OF_CHAIN: &str =
     concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop, step, direction LIMIT $2 OFFSET $3");
 
-/// Events of one chain that are read together, each no longer than a record.
+/// Maximum events of one chain that are read together. Each is at most as long as a record.
 pub(crate) const OF_CHAIN_MAX: usize = 16;
 
-/// Events that are sent together, in bytes; the last one may pass it.
+/// Maximum bytes of events that are sent together. The last one may exceed the bound.
 const UNSENT_BYTES_MAX: i64 = 4 << 20;
 
-/// But for what began chains.
+/// Removes events, except the first of a chain.
 const FORGET: Many = Many {
     sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND causation IS NOT NULL",
     postgres: "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
         WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NOT NULL",
 };
 
-/// The barrier has forgotten what began a chain.
+/// Marks the first event of a chain after the barrier's rows are removed.
 const FORGOTTEN: Many = Many {
     sqlite: "UPDATE emitted SET forgotten_at = $3 WHERE saga = $1 AND step = $2 AND causation IS NULL",
     postgres: "UPDATE emitted e SET forgotten_at = k.at
@@ -139,7 +140,7 @@ const FORGOTTEN: Many = Many {
 const BEGINNINGS: &str = "
     SELECT saga, step FROM emitted WHERE forgotten_at < $1 ORDER BY forgotten_at LIMIT $2";
 
-/// The key may have begun a new chain meanwhile.
+/// Spares a key that has started a new chain meanwhile.
 const FORGET_BEGINNINGS: Many = Many {
     sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND forgotten_at < $3",
     postgres: "DELETE FROM emitted e
@@ -162,22 +163,22 @@ const SENT: Many = Many {
         WHERE e.saga = k.saga AND e.step = k.step AND e.direction = k.direction",
 };
 
-/// Keeps events that are sent by who has them: one round trip.
+/// Stores events that the caller sends. Takes one round trip.
 pub(crate) async fn store(tx: &Tx, events: &[&Event]) -> Result<(), Error> {
     tx.execute_many(&STORE, events.iter().map(|event| row(event, true)).collect()).await
 }
 
-/// Keeps events that are to be sent; gives those that were not kept already: one round trip.
+/// Stores events to be sent by the relay, and returns the new ones. Takes one round trip.
 pub(crate) async fn store_unsent<'a>(tx: &Tx, events: impl Iterator<Item = &'a Event>) -> Result<Fresh, Error> {
     let stored = tx.query_many(&STORE_UNSENT, events.map(|event| row(event, false)).collect()).await?;
     stored.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, Error>>().map(Fresh)
 }
 
-/// Chains and steps of which an event was kept.
+/// The chains and steps whose events are new.
 pub(crate) struct Fresh(HashSet<(String, String)>);
 
 impl Fresh {
-    /// Whether this is one of them.
+    /// Returns whether the event of this key is new.
     pub fn contains(&self, key: &StepKey) -> bool {
         self.0.contains(&(key.saga.as_str().to_owned(), key.step.as_str().to_owned()))
     }
@@ -191,9 +192,9 @@ fn row(event: &Event, sent: bool) -> Vec<Value> {
     row
 }
 
-/// The events that were told of these, in their order; none where nothing was told: one round trip. One that cannot be read
-/// is an error of its own.
-pub(crate) async fn told(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Result<Option<Event>, Error>>, Error> {
+/// Returns the stored event of each key, in order, or `None`. Takes one round trip. An unreadable
+/// event is an error of its own.
+pub(crate) async fn stored_events(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Result<Option<Event>, Error>>, Error> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -201,29 +202,30 @@ pub(crate) async fn told(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Result<Option
     Ok(rows.iter().map(|rows| rows.first().map(read).transpose()).collect())
 }
 
-/// When a chain was told of last; none if nothing was.
-pub(crate) async fn last_told(database: &Database, chain: &SagaId) -> Result<Option<Timestamp>, Error> {
+/// Returns the time of the last emitted event of a chain.
+pub(crate) async fn last_emitted_at(database: &Database, chain: &SagaId) -> Result<Option<Timestamp>, Error> {
     let rows = database.query("SELECT max(told_at) FROM emitted WHERE saga = $1", (chain.as_str(),)).await?;
     let last = rows.first().map_or(Ok(None), |row| row.get::<Option<i64>>(0))?;
     Ok(last.map(Timestamp))
 }
 
-/// A page of what was told of a chain, in the order of hops, behind the first `skipped`. What cannot be read is left out,
-/// and logged. None at the end.
+/// Returns a page of a chain's emitted events by hop, after the first `skipped`; `None` at the end.
+/// UnreadableRow events are logged and left out.
 pub(crate) async fn of_chain(database: &Database, chain: &SagaId, skipped: usize) -> Result<Option<Vec<Event>>, Error> {
     let skipped = i64::try_from(skipped).unwrap_or(i64::MAX);
     let rows = database.query(OF_CHAIN, (chain.as_str(), OF_CHAIN_MAX as i64, skipped)).await?;
     let readable = |row: &Row| match read(row) {
         Ok(event) => Some(event),
         Err(why) => {
-            tracing::error!(%chain, %why, "an event that was emitted cannot be read: it is not sent again");
+            tracing::error!(%chain, %why, "cannot read an emitted event, so it is not resent");
             None
         }
     };
     Ok((!rows.is_empty()).then(|| rows.iter().filter_map(readable).collect()))
 }
 
-/// Ends the leases of processes that are gone. Where several share a database, the leases end by themselves.
+/// Ends the leases of terminated processes. On PostgreSQL, which several processes may share,
+/// leases expire instead.
 pub(crate) async fn end_leases(database: &Database) -> Result<(), Error> {
     if database.dialect() == Dialect::Postgres {
         return Ok(());
@@ -233,7 +235,8 @@ pub(crate) async fn end_leases(database: &Database) -> Result<(), Error> {
     open.commit().await
 }
 
-/// What was told of these steps goes with what the barrier knew of them, but for what began chains: two round trips.
+/// Removes the events of these steps along with the barrier's rows, and marks the first events of
+/// chains. Takes two round trips.
 pub(crate) async fn forget(tx: &Tx, steps: &[Step], now: Timestamp) -> Result<(), Error> {
     let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into()]);
     tx.execute_many(&FORGET, sets.collect()).await?;
@@ -247,7 +250,7 @@ const FORGET_KEYS: Many = Many {
     postgres: "DELETE FROM chain_key k USING UNNEST(CAST($1 AS TEXT[])) AS c(chain) WHERE k.chain = c.chain",
 };
 
-/// A page of what began chains that the barrier had forgotten before; gives whether there may be more.
+/// Removes a page of marked first events. Returns whether there may be more.
 pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) -> Result<bool, Error> {
     let open = database.begin().await?;
     let rows = open.tx().query(BEGINNINGS, (before.0, FORGOTTEN_MAX)).await?;
@@ -261,34 +264,34 @@ pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) ->
     Ok(rows.len() == FORGOTTEN_MAX as usize)
 }
 
-/// Events that were never sent.
+/// A page of unsent events.
 #[derive(Default)]
-pub(crate) struct Unsent {
+pub(crate) struct UnsentPage {
     pub events: Vec<Event>,
-    /// Those that cannot be read.
-    pub unreadable: Vec<Unreadable>,
+    /// The rows that cannot be read.
+    pub unreadable: Vec<UnreadableRow>,
     /// Whether there may be more.
     pub is_cut: bool,
 }
 
-/// A row that cannot be read: a newer program wrote it, or it is damaged.
-pub(crate) struct Unreadable {
-    /// Its key.
+/// An unreadable row: a newer program wrote it, or it is damaged.
+pub(crate) struct UnreadableRow {
+    /// The key of the row.
     pub place: Vec<String>,
     pub why: Error,
 }
 
-impl Unreadable {
-    /// The row with its key in these columns.
-    pub fn of(row: &Row, columns: &[usize], why: Error) -> Unreadable {
+impl UnreadableRow {
+    /// Creates the error of a row whose key is in these columns.
+    pub fn of(row: &Row, columns: &[usize], why: Error) -> UnreadableRow {
         let place = columns.iter().map(|column| row.get::<String>(*column).unwrap_or_default()).collect();
-        Unreadable { place, why }
+        UnreadableRow { place, why }
     }
 }
 
-/// At most so many that were never sent, and no more than a bound of bytes, the oldest first; nobody else takes them while
-/// the transaction is open.
-pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Unsent, Error> {
+/// Reads the oldest unsent events, up to `limit` and a bound of bytes. On PostgreSQL the rows are
+/// locked until the transaction ends.
+pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<UnsentPage, Error> {
     let alone = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -311,34 +314,35 @@ pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Unsent
     );
     let rows = tx.query(&sql, (now.0, inbox::beyond(now).0, limit, UNSENT_BYTES_MAX)).await?;
     let found = rows.first().map_or(Ok(0), |row| row.get::<i64>(10))?;
-    let mut unsent = Unsent { is_cut: found == i64::from(limit) || found > rows.len() as i64, ..Unsent::default() };
+    let mut unsent =
+        UnsentPage { is_cut: found == i64::from(limit) || found > rows.len() as i64, ..UnsentPage::default() };
     for row in &rows {
         match read(row) {
             Ok(event) => unsent.events.push(event),
-            Err(why) => unsent.unreadable.push(Unreadable::of(row, &[0, 1, 2], why)),
+            Err(why) => unsent.unreadable.push(UnreadableRow::of(row, &[0, 1, 2], why)),
         }
     }
     Ok(unsent)
 }
 
-/// Rows that cannot be read are looked at again at this moment.
-pub(crate) async fn postpone_unreadable(tx: &Tx, rows: &[Unreadable], at: Timestamp) -> Result<(), Error> {
-    let row = |row: &Unreadable| row.place.iter().map(|text| text.as_str().into()).chain([at.0.into()]).collect();
+/// Schedules unreadable rows for another attempt at `at`.
+pub(crate) async fn postpone_unreadable(tx: &Tx, rows: &[UnreadableRow], at: Timestamp) -> Result<(), Error> {
+    let row = |row: &UnreadableRow| row.place.iter().map(|text| text.as_str().into()).chain([at.0.into()]).collect();
     tx.execute_many(&POSTPONED, rows.iter().map(row).collect()).await
 }
 
-/// They are tried again at this moment.
+/// Schedules events for another attempt at `at`.
 pub(crate) async fn postpone(tx: &Tx, keys: &[StepKey], at: Timestamp) -> Result<(), Error> {
     let row = |key: &StepKey| place(key).into_iter().chain([at.0.into()]).collect();
     tx.execute_many(&POSTPONED, keys.iter().map(row).collect()).await
 }
 
-/// They were sent.
+/// Marks events as sent.
 pub(crate) async fn mark_sent(tx: &Tx, sent: &[StepKey]) -> Result<(), Error> {
     tx.execute_many(&SENT, sent.iter().map(place).collect()).await
 }
 
-/// What both tables have of an event, but for its place and its name.
+/// Returns the columns that both tables have, without key and name.
 pub(crate) fn content(event: &Event) -> [Value; 6] {
     [
         event.version.into(),
@@ -350,12 +354,12 @@ pub(crate) fn content(event: &Event) -> [Value; 6] {
     ]
 }
 
-/// Chain, step, direction.
+/// Returns the key: chain, step, direction.
 pub(crate) fn place(key: &StepKey) -> Vec<Value> {
     vec![key.saga.as_str().into(), key.step.as_str().into(), key.direction.as_str().into()]
 }
 
-/// Reads an event out of its columns.
+/// Parses an event from its columns.
 pub(crate) fn read(row: &Row) -> Result<Event, Error> {
     let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
     let text = |column| row.get::<String>(column);
@@ -373,7 +377,8 @@ pub(crate) fn read(row: &Row) -> Result<Event, Error> {
         hop: small(6, "hop")?,
         at: Timestamp(row.get(7)?),
         body: Body::parse(&text(8)?).map_err(|_| damaged("body", "JSON"))?,
-        trace: row.get::<Option<String>>(9)?.and_then(|text| text.parse().ok()), // without it nothing is lost but the trace
+        // an unreadable trace is dropped
+        trace: row.get::<Option<String>>(9)?.and_then(|text| text.parse().ok()),
     })
 }
 
@@ -405,7 +410,7 @@ mod tests {
         let events: Vec<Event> = (0..7).map(|chain| event(chain, 1 << 20)).collect();
         let open = database.begin().await.expect("begin");
         store_unsent(&open.tx(), events.iter()).await.expect("store");
-        let Unsent { events: first, is_cut, .. } = unsent(&open.tx(), Timestamp(100), 500).await.expect("read");
+        let UnsentPage { events: first, is_cut, .. } = unsent(&open.tx(), Timestamp(100), 500).await.expect("read");
         let chains: Vec<&str> = first.iter().map(|event| event.key.saga.key()).collect();
         assert_eq!((chains, is_cut), (vec!["0", "1", "2", "3"], true), "4 MiB, and no more");
         mark_sent(&open.tx(), &first.iter().map(|event| event.key.clone()).collect::<Vec<_>>()).await.expect("mark");
@@ -421,7 +426,7 @@ mod tests {
         let events: Vec<Event> = (0..7).map(|chain| event(chain, 1 << 20)).collect();
         let open = database.begin().await.expect("begin");
         for event in &events {
-            let kept = inbox::Kept { key: &event.key, event, pause: inbox::AFTER_FAULT, why: None };
+            let kept = inbox::InboxEntry { key: &event.key, event, pause: inbox::AFTER_FAULT, why: None };
             inbox::keep(&open.tx(), &[kept], event.at).await.expect("keep");
         }
         open.commit().await.expect("commit");

@@ -1,5 +1,5 @@
-//! What a service itself knows of sagas: its barrier, to be compared with what is said of them elsewhere, and the events that it
-//! has told, to be told again. Both are for people who look into trouble; nothing of the protocol rests on them.
+//! A service's own records of sagas, for operators: its barrier, to compare with other records, and
+//! its emitted events, to resend. The protocol does not depend on them.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ const PAGE_UNTIL: &str = page!(" AND saga <= $3");
 const FAULTS: &str = "SELECT step, direction, why, since, due_at FROM inbox
     WHERE saga = $1 AND why IS NOT NULL ORDER BY since LIMIT 100";
 
-/// Since when nothing is forgotten by any service that remembers a saga for so long after its end: not all of them forget at
-/// once, and a tenth of the time lies between.
+/// Returns the time since which no service has removed rows of a saga, given the retention.
+/// Services sweep at different times, so a tenth of the retention is a margin.
 pub fn remembered(now: Timestamp, retention: Duration) -> Timestamp {
     now.minus(retention / 10 * 9)
 }
@@ -35,22 +35,24 @@ pub fn remembered(now: Timestamp, retention: Duration) -> Timestamp {
 /// One row of a barrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
-    /// The saga, or the chain.
+    /// The id of the saga or chain.
     pub saga: SagaId,
-    /// Which step, or which reaction.
+    /// The name of the step or reaction.
     pub step: Name,
-    /// Its action or its compensation.
+    /// Whether the row is of the action or the compensation.
     pub direction: Direction,
-    /// Raised by an operator's retry.
+    /// The generation, raised by an operator's retry.
     pub generation: u32,
-    /// `done`, `refused`, or `tombstone` where the compensation came first.
+    /// `done`, `refused`, or `tombstone` if the compensation came first.
     pub status: String,
-    /// When, by the service's clock.
+    /// The time of the row by the service's clock.
     pub stored_at: Timestamp,
 }
 
-/// The barrier of a service from behind this saga on, up to another one if it is named, in the order of sagas byte by byte: at most `limit` rows, of whole sagas, but that one
-/// saga may have more. Empty at the end.
+/// Returns at most `limit` barrier rows with saga id in `(after, until]`, in byte order; empty at
+/// the end.
+///
+/// It never splits a saga across pages, unless that saga alone exceeds `limit`.
 pub async fn facts(database: &Database, after: &str, until: Option<&str>, limit: u32) -> Result<Vec<Fact>, Error> {
     let (after, until) = (Text::beginning(after), until.map(Text::beginning));
     let rows = match until {
@@ -59,7 +61,7 @@ pub async fn facts(database: &Database, after: &str, until: Option<&str>, limit:
     };
     let mut facts = rows.iter().map(Fact::read).collect::<Result<Vec<_>, _>>()?;
     if facts.len() > limit as usize {
-        // the last saga may have more rows: it comes with the next page, unless it fills this one
+        // the last saga may have more rows, so the next page returns it, unless it fills this one
         let last = facts.last().map(|fact| fact.saga.clone());
         if let Some(whole) = facts.iter().rposition(|fact| Some(&fact.saga) != last.as_ref()) {
             facts.truncate(whole + 1);
@@ -68,30 +70,32 @@ pub async fn facts(database: &Database, after: &str, until: Option<&str>, limit:
     Ok(facts)
 }
 
-/// What a service has to do about a chain and could not, so far.
+/// A reaction that a service could not complete yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultFact {
-    /// Which reaction.
+    /// The name of the reaction.
     pub step: Name,
-    /// It itself, or its undo.
+    /// Whether the reaction itself or its undo failed.
     pub direction: Direction,
-    /// The last fault that its handler met.
+    /// The handler's last fault.
     pub why: String,
-    /// When it was tried first.
+    /// The time of the first attempt.
     pub since: Timestamp,
-    /// When it is tried again.
+    /// The time of the next attempt.
     pub again_at: Timestamp,
 }
 
-/// What a service could not do about this chain, the longest first; a chain has few.
+/// Returns at most 100 faults of a chain's reactions, oldest first.
 pub async fn faults(database: &Database, chain: &SagaId) -> Result<Vec<FaultFact>, Error> {
     let rows = database.query(FAULTS, (chain.as_str(),)).await?;
-    Ok(rows.iter().filter_map(|row| FaultFact::read(row).ok()).collect()) // the service itself alarms for a damaged row
+    // the service itself logs damaged rows
+    Ok(rows.iter().filter_map(|row| FaultFact::read(row).ok()).collect())
 }
 
-/// Tells again what a service has told of this chain, each event under its own id; gives how many they are. Whoever has reacted
-/// to one already changes nothing, as long as the barriers remember it: of a chain of which the service has told nothing since
-/// `remembered` it tells nothing, for others may have forgotten what they did about it, and would do it again.
+/// Publishes the emitted events of a chain again, under their ids, and returns their number.
+///
+/// Barriers make repeats harmless while they hold the chain's rows. A chain without an event since
+/// `remembered` is therefore skipped: other services may have removed its rows and would act again.
 pub async fn resend(
     service: &Name,
     database: &Database,
@@ -99,7 +103,7 @@ pub async fn resend(
     chain: &SagaId,
     remembered: Timestamp,
 ) -> Result<usize, Error> {
-    if emitted::last_told(database, chain).await?.is_none_or(|last| last < remembered) {
+    if emitted::last_emitted_at(database, chain).await?.is_none_or(|last| last < remembered) {
         return Ok(0);
     }
     let (mut count, mut skipped) = (0, 0);

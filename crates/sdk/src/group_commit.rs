@@ -1,4 +1,4 @@
-//! What many callers ask for, done for all of them at once.
+//! Group commit: one batch serves many concurrent callers.
 
 use std::panic::AssertUnwindSafe;
 
@@ -8,11 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::decided::Fault;
 
-/// Collects what many callers ask for at the same time: what comes while one batch is under way makes the next one.
+/// Collects concurrent requests into batches. Requests that arrive during one batch form the next
+/// one.
 ///
-/// A commit costs the same whether it holds one order or five hundred, and alone nobody waits for others. The idea is the
-/// databases' own (group commit: DeWitt et al., Implementation Techniques for Main Memory Database Systems, 1984). Clones ask
-/// for the same batches.
+/// A commit costs the same for one order as for five hundred, and a single caller never waits for
+/// others. Clones share the batches.
+///
+/// The idea is from databases: DeWitt et al., Implementation Techniques for Main Memory Database
+/// Systems, 1984.
 ///
 /// ```
 /// # use sagamore_sdk::{GroupCommit, Wanted};
@@ -20,7 +23,7 @@ use crate::decided::Fault;
 /// # async fn main() -> Result<(), sagamore_sdk::Fault> {
 /// let squares = GroupCommit::of(500, |batch: Vec<Wanted<u64, u64>>| async move {
 ///     for wanted in batch {
-///         let square = wanted.what * wanted.what; // in one transaction, were it worth one
+///         let square = wanted.what * wanted.what; // a real batch shares one transaction
 ///         wanted.answer(square);
 ///     }
 /// });
@@ -32,16 +35,18 @@ pub struct GroupCommit<T, R> {
     asked: mpsc::Sender<Wanted<T, R>>,
 }
 
-/// What one caller asked for. Dropped without an answer, the caller has a fault.
+/// The request of one caller. The caller gets a fault if it is dropped without an answer.
 pub struct Wanted<T, R> {
-    /// What.
+    /// The content of the request.
     pub what: T,
     answer: oneshot::Sender<R>,
 }
 
 impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
-    /// `work` is given what was asked for, in the order in which it came, at most `most` at a time, and answers each. It runs as
-    /// a task of the current tokio runtime, until the last clone is dropped. Twice as many may wait for it.
+    /// Starts a task on the current tokio runtime that passes batches to `work`, until the last
+    /// clone is dropped.
+    ///
+    /// A batch has at most `most` requests, in order of arrival. At most twice as many may wait.
     pub fn of<F, Fut>(most: usize, mut work: F) -> GroupCommit<T, R>
     where
         F: FnMut(Vec<Wanted<T, R>>) -> Fut + Send + 'static,
@@ -53,28 +58,33 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
             let mut batch = Vec::new();
             while coming.recv_many(&mut batch, most).await > 0 {
                 let batch = std::mem::take(&mut batch);
-                // a panic is told to those of its batch, who have no answer then
+                // callers of a batch that panics get a fault, because their requests are dropped
                 let _ = AssertUnwindSafe(async { work(batch).await }).catch_unwind().await;
             }
         });
         GroupCommit { asked }
     }
 
-    /// Asks, and waits for the answer. Once it was asked for it is done also when nobody waits for it any more. A fault, and
-    /// nothing is done, when too many wait already; a fault as well when the batch came to nothing, and then it is not known
-    /// whether it was done. Both pass: it may be asked for again, if that does no harm.
+    /// Submits a request and waits for its answer. The request is executed even if the caller stops
+    /// waiting.
+    ///
+    /// # Errors
+    /// - Too many requests wait: nothing was done.
+    /// - The batch failed: the request may have been executed.
+    ///
+    /// Both are transient: repeat the request if a repeat is harmless.
     pub async fn ask(&self, what: T) -> Result<R, Fault> {
         let (answer, answered) = oneshot::channel();
         self.asked.try_send(Wanted { what, answer }).map_err(|error| match error {
-            TrySendError::Full(_) => Fault::passing("too many ask for the same at once: nothing was done"),
-            TrySendError::Closed(_) => Fault::new("there is nobody left to do it: nothing was done"),
+            TrySendError::Full(_) => Fault::passing("too many requests wait: nothing was done"),
+            TrySendError::Closed(_) => Fault::new("the batch task has ended: nothing was done"),
         })?;
-        answered.await.map_err(|_| Fault::passing("the batch came to nothing: whether this was done is not known"))
+        answered.await.map_err(|_| Fault::passing("the batch failed: whether this request was executed is not known"))
     }
 }
 
 impl<T, R> Wanted<T, R> {
-    /// Tells the caller, if it waits still.
+    /// Answers the caller, if it still waits.
     pub fn answer(self, answer: R) {
         drop(self.answer.send(answer));
     }
@@ -94,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_comes_while_a_batch_is_under_way_makes_the_next_one() {
+    async fn requests_during_a_batch_form_the_next_one() {
         let (sizes, mut told) = mpsc::unbounded_channel();
         let grouped = GroupCommit::of(10, move |batch: Vec<Wanted<usize, usize>>| {
             let _ = sizes.send(batch.len());
@@ -108,7 +118,7 @@ mod tests {
         });
         let answers = join_all((0..20).map(|n| grouped.ask(n))).await;
         let answers: Vec<usize> = answers.into_iter().map(|answer| answer.expect("an answer")).collect();
-        assert_eq!(answers, (100..120).collect::<Vec<_>>(), "each its own");
+        assert_eq!(answers, (100..120).collect::<Vec<_>>(), "each caller gets its own answer");
         drop(grouped);
         let mut seen = Vec::new();
         while let Some(size) = told.recv().await {
@@ -118,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_that_panics_or_forgets_somebody_is_told_and_the_next_one_is_done() {
+    async fn callers_of_a_failed_batch_get_a_fault_and_the_next_batch_runs() {
         let grouped = GroupCommit::of(10, |batch: Vec<Wanted<u32, u32>>| async move {
             assert!(!batch.iter().any(|wanted| wanted.what == 13), "an unlucky one");
             for wanted in batch.into_iter().filter(|wanted| wanted.what != 7) {
@@ -133,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_too_many_wait_the_next_one_is_told_so_at_once() {
+    async fn a_request_beyond_the_bound_fails_at_once() {
         let open = std::sync::Arc::new(Semaphore::new(0));
         let of_work = open.clone();
         let grouped = GroupCommit::of(1, move |batch: Vec<Wanted<(), ()>>| {
@@ -148,7 +158,7 @@ mod tests {
             assert!(asked.as_mut().now_or_never().is_none());
             tokio::task::yield_now().await;
         }
-        let fault = grouped.ask(()).await.expect_err("one works, and two wait");
+        let fault = grouped.ask(()).await.expect_err("one is executing, and two wait");
         assert!(fault.is_transient() && fault.to_string().contains("nothing was done"), "{fault}");
         open.add_permits(3);
         assert!(join_all(waiting).await.into_iter().all(|answer| answer.is_ok()));

@@ -1,4 +1,4 @@
-//! One handler, kept from doing harm: its panics and its dawdling are faults, its texts are not too long.
+//! One handler under guard: panics and timeouts become faults, and texts are truncated.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -11,10 +11,10 @@ use crate::decided::{Decided, Fault};
 use crate::handler::Running;
 use crate::meter::Meter;
 
-/// A fault's or refusal's text is cut here, in bytes.
+/// Maximum bytes of a fault's or refusal's text.
 const TEXT_BYTES_MAX: usize = 2_000;
 
-/// Runs a handler to its end, or to its limit.
+/// Runs a handler to its end or to its time limit.
 pub(crate) async fn guarded(running: Running, limit: Option<Duration>, meter: &mut Meter) -> Decided<Body, Refusal> {
     let caught = AssertUnwindSafe(running).catch_unwind();
     let ended = match limit {
@@ -33,12 +33,13 @@ pub(crate) async fn guarded(running: Running, limit: Option<Duration>, meter: &m
     })
 }
 
-/// The text, not longer than what is stored and sent, and without the NUL that PostgreSQL does not store.
+/// Returns the text truncated to the stored length, with NUL replaced, which PostgreSQL cannot
+/// store.
 pub(crate) fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(TEXT_BYTES_MAX)].replace('\0', "\u{fffd}")
 }
 
-/// What a panic says.
+/// Returns the text of a panic.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a text")

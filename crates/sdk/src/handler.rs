@@ -1,4 +1,4 @@
-//! Handlers as services write them, with types, and as the participant keeps them, without.
+//! Handlers: typed, as services write them, and type-erased, as the participant stores them.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -14,38 +14,39 @@ use serde::Serialize;
 use crate::decided::Decided;
 use crate::keys::CommandKeys;
 
-/// A handler at work. Nothing happens before it is polled.
+/// A handler as a future. It does nothing before it is polled.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Decided<Body, Refusal>> + Send>>;
 
 type RunAction = dyn Fn(Tx, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
 type RunCompensation = dyn Fn(Tx, &Body, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
 
-/// What a message's name leads to.
+/// The handler of a message.
 #[derive(Clone)]
 pub(crate) enum Handler {
-    /// Carries out a step.
+    /// Executes a step.
     Action {
-        /// Begins it.
+        /// Starts the handler.
         run: Arc<RunAction>,
-        /// Whether it could begin.
+        /// Checks that the body is readable.
         check: fn(&Body) -> Result<(), Unreadable>,
     },
-    /// Undoes a step: it gets the command's body and the action's stored output.
+    /// Undoes a step. It receives the command's body and the action's stored output.
     Compensation {
-        /// Begins it.
+        /// Starts the handler.
         run: Arc<RunCompensation>,
     },
 }
 
-/// A handler of the compensation `U`: an async function of a [`Tx`] and the output of the action that `U` undoes.
+/// A handler of the compensation `U`: an async function of a [`Tx`] and the output of the action
+/// that `U` undoes.
 ///
-/// A trait, so that `.compensation::<Refund>(refund)` names one type and not those of the handler as well.
+/// The trait makes `.compensation::<Refund>(refund)` need only one type argument.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of the compensation `{U}`",
     note = "write `async fn(Tx, Output) -> Decided<(), R>`, with the output of the action that `{U}` undoes"
 )]
 pub trait CompensationHandler<U: Undoes>: Send + Sync + 'static {
-    /// Calls the handler, when the future is polled.
+    /// Calls the handler when the future is polled.
     #[doc(hidden)]
     fn run(self: Arc<Self>, tx: Tx, output: OutputOf<U>) -> Running;
 }
@@ -65,14 +66,14 @@ where
     }
 }
 
-/// Why a handler cannot begin.
+/// The reason why a handler cannot start.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
-    /// The command's body is not the message that its name promises: it never will be.
+    /// The command's body does not deserialize into the named message, and never will.
     Body(String),
-    /// The action's output, which this service stored itself, is not what it was: a bug, to be mended here.
+    /// The stored output of the action is unreadable: a bug of this service.
     Output(String),
-    /// The service's own code that reads it panicked.
+    /// The service's own deserialization panicked.
     Panic(String),
 }
 
@@ -105,7 +106,7 @@ pub(crate) fn compensation<U: Undoes>(handler: impl CompensationHandler<U>) -> H
     Handler::Compensation { run: Arc::new(run) }
 }
 
-/// The same for a handler that also wants the command's own fields.
+/// Erases the types of a compensation's handler that also receives the command's own fields.
 pub(crate) fn compensation_with<U, F, Fut, R>(handler: F) -> Handler
 where
     U: Undoes,
@@ -140,7 +141,7 @@ pub(crate) fn erase<T: Serialize>(decided: Decided<T, impl IntoRefusal>) -> Deci
     }
 }
 
-/// What undoes has nothing to tell, and tells it as a message without fields does.
+/// Returns the empty output of an undo, as of a message without fields.
 pub(crate) fn undone(decided: Decided<(), impl IntoRefusal>) -> Decided<Body, Refusal> {
     Ok(decided?.map(|()| Body::empty()).map_err(IntoRefusal::into_refusal))
 }
@@ -149,7 +150,7 @@ impl Display for Unreadable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Unreadable::Body(why) | Unreadable::Panic(why) => f.write_str(why),
-            Unreadable::Output(why) => write!(f, "the action's stored output cannot be read: {why}"),
+            Unreadable::Output(why) => write!(f, "cannot read the action's stored output: {why}"),
         }
     }
 }

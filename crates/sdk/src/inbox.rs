@@ -1,5 +1,5 @@
-//! Events that cannot be reacted to yet: the other one of a pair has not come, or the handler met a fault. They are kept in
-//! the service's own database, so that they hold up nobody else, and come again by and by.
+//! Events that cannot be handled yet: another awaited event is missing, or the handler met a fault.
+//! They are stored in the service's database and retried, so that they block no other event.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,25 +10,30 @@ use sagamore_database::{Database, Error, Many, Row, Tx, Value};
 use sagamore_transport::Delivered;
 use sagamore_transport::wire::encode_event;
 
-use crate::emitted::{Unreadable, content, place, read};
+use crate::emitted::{UnreadableRow, content, place, read};
 
-/// The first pause after a fault. The next ones are as long as it has waited so far, and so grow twofold, up to a minute.
+/// The first pause after a fault. Each further pause is as long as the event has waited so far, up
+/// to a minute.
 pub(crate) const AFTER_FAULT: Duration = Duration::from_millis(200);
-/// The first pause of an event that waits for another one, which will not wait for that.
+/// The first pause of an event that waits for another one. The other one's arrival does not depend
+/// on it.
 pub(crate) const FOR_ANOTHER: Duration = Duration::from_secs(10);
 
-/// No pause is longer.
+/// The longest pause.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// Processes of one service whose clocks differ by less keep each other's pauses; a clock that is set back by more holds nothing
-/// up, and by less for no longer than this and a pause.
+/// Maximum clock difference between processes of one service that respect each other's pauses.
+///
+/// A clock that is set back by more delays nothing. A smaller setback delays at most by this and a
+/// pause.
 const CLOCKS_AGREE_WITHIN: Duration = Duration::from_secs(60);
 
-/// A time beyond this moment was set by a clock that has been set back since, or is far ahead of this one: it counts for nothing.
+/// Returns the latest plausible due time. A later one comes from a clock that was set back or is
+/// far ahead, and counts as due.
 pub(crate) fn beyond(now: Timestamp) -> Timestamp {
     now.plus(PAUSE_MAX).plus(CLOCKS_AGREE_WITHIN)
 }
 
-/// The statement around the rows.
+/// Builds the statement around the rows.
 macro_rules! keep {
     ($rows:literal) => {
         concat!(
@@ -54,7 +59,7 @@ const KEEP: Many = Many {
     ),
 };
 
-/// What [`read`] reads, and then what it waits for and since when.
+/// Selects the columns of [`read`], then the awaiting step and the start of the wait.
 const WAITING: Many = Many {
     sqlite: "SELECT saga, telling_step, telling_direction, event,
             version, causation, hop, told_at, body, traceparent, since, step, direction
@@ -65,7 +70,7 @@ const WAITING: Many = Many {
         JOIN inbox i ON i.saga = k.saga AND i.step = k.step AND i.direction = k.direction",
 };
 
-/// Those before which there are fewer bytes than the bound.
+/// Selects the due rows before which the total of bodies is below the bound.
 const DUE: &str = "
     WITH due AS (
         SELECT saga, step, direction, event, due_at AS due, octet_length(body) AS bytes
@@ -80,14 +85,14 @@ const DUE: &str = "
     FROM summed JOIN inbox USING (saga, step, direction, event)
     WHERE before < CAST($4 AS BIGINT) ORDER BY due, saga, step, direction, event";
 
-/// Events that are taken out together, in bytes; the last one may pass it.
+/// Maximum bytes of events that are taken together. The last one may exceed the bound.
 const DUE_BYTES_MAX: i64 = 4 << 20;
 
-/// A row that cannot be read, by what is stored of its key.
+/// Postpones an unreadable row, addressed by its stored key.
 const UNREADABLE: &str = "UPDATE inbox SET due_at = $5, why = $6
     WHERE saga = $1 AND step = $2 AND direction = $3 AND event = $4";
 
-/// For a reaction that this program does not have.
+/// Postpones an event for a reaction that this program lacks.
 const PUT_OFF: &str = "UPDATE inbox SET due_at = $5, strange_since = coalesce(strange_since, $6),
         why = 'this program has no such reaction to it'
     WHERE saga = $1 AND step = $2 AND direction = $3 AND event = $4";
@@ -101,40 +106,41 @@ const REMOVE: Many = Many {
             AND (k.event IS NULL OR i.event = k.event)",
 };
 
-/// What waits no more.
+/// A removal from the inbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Over {
-    /// What it was to lead to.
+    /// The step whose entries are removed.
     pub key: StepKey,
-    /// Only this event: another one of the pair may just have come. None: all of them, for it is carried out.
+    /// Removes only this event, as another awaited one may just have arrived. `None`: all events,
+    /// because the step has run.
     pub event: Option<Name>,
 }
 
-/// One event that is kept.
-pub(crate) struct Kept<'a> {
-    /// What it is to lead to.
+/// An event to store in the inbox.
+pub(crate) struct InboxEntry<'a> {
+    /// The step that waits for the event.
     pub key: &'a StepKey,
     pub event: &'a Event,
-    /// The first pause.
+    /// The pause before the first retry.
     pub pause: Duration,
-    /// The fault that it met.
+    /// The fault of the step's handler.
     pub why: Option<&'a str>,
 }
 
-/// An event whose time has come.
+/// An event that is due.
 #[derive(Clone, Debug)]
 pub(crate) struct Due {
-    /// What it is to lead to.
+    /// The step that waits for the event.
     pub key: StepKey,
     pub event: Event,
     pub since: Timestamp,
-    /// Since when it has met nobody but programs that have no such reaction.
+    /// The time since which every program lacked such a reaction.
     pub strange_since: Option<Timestamp>,
 }
 
-/// Keeps events, or puts off those that are kept already.
-pub(crate) async fn keep(tx: &Tx, kept: &[Kept<'_>], now: Timestamp) -> Result<(), Error> {
-    let row = |Kept { key, event, pause, why }: &Kept<'_>| {
+/// Stores events, or postpones those that are already stored.
+pub(crate) async fn keep(tx: &Tx, kept: &[InboxEntry<'_>], now: Timestamp) -> Result<(), Error> {
+    let row = |InboxEntry { key, event, pause, why }: &InboxEntry<'_>| {
         let mut row = place(key);
         row.push(event.name.as_str().into());
         row.extend([event.key.step.as_str().into(), event.key.direction.as_str().into()]);
@@ -145,16 +151,16 @@ pub(crate) async fn keep(tx: &Tx, kept: &[Kept<'_>], now: Timestamp) -> Result<(
     tx.execute_many(&KEEP, kept.iter().map(row).collect()).await
 }
 
-/// What waits for each of these, and since when: one round trip.
+/// Returns the events that wait for each key, and since when. Takes one round trip.
 pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event, Timestamp)>>, Error> {
     let mut waiting: HashMap<[String; 3], Vec<(Event, Timestamp)>> = HashMap::new();
     for row in tx.query_many(&WAITING, keys.iter().map(|key| place(key)).collect()).await? {
         let place = [row.get(0)?, row.get(11)?, row.get(12)?];
         match read(&row) {
             Ok(event) => waiting.entry(place).or_default().push((event, Timestamp(row.get(10)?))),
-            // as if it had not come: what waits for it goes on waiting, and the other rows are read
+            // treated as missing: its reaction keeps waiting, and the other rows are read
             Err(why) => {
-                tracing::error!(chain = place[0], step = place[1], %why, "an event in the inbox cannot be read")
+                tracing::error!(chain = place[0], step = place[1], %why, "cannot read an event in the inbox")
             }
         }
     }
@@ -165,7 +171,7 @@ pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event
     Ok(keys.iter().map(of_key).collect())
 }
 
-/// These wait no more.
+/// Removes entries.
 pub(crate) async fn remove(tx: &Tx, over: &[Over]) -> Result<(), Error> {
     let row = |Over { key, event }: &Over| {
         let mut row = place(key);
@@ -175,7 +181,7 @@ pub(crate) async fn remove(tx: &Tx, over: &[Over]) -> Result<(), Error> {
     tx.execute_many(&REMOVE, over.iter().map(row).collect()).await
 }
 
-/// Of these this program can make nothing: they are put off, if they are there still.
+/// Postpones events without a reaction in this program, if they still exist.
 pub(crate) async fn put_off(database: &Database, strange: &[Due], now: Timestamp) -> Result<(), Error> {
     if strange.is_empty() {
         return Ok(());
@@ -191,13 +197,13 @@ pub(crate) async fn put_off(database: &Database, strange: &[Due], now: Timestamp
     open.commit().await
 }
 
-/// At most so many whose time has come, and no more than a bound of bytes. Rows that cannot be read are put off, and keep no
-/// other from coming out: the second part.
+/// Reads due events, up to `limit` and a bound of bytes. UnreadableRow rows are postponed and returned
+/// separately, so that they block no other row.
 pub(crate) async fn due(
     database: &Database,
     now: Timestamp,
     limit: usize,
-) -> Result<(Vec<Due>, Vec<Unreadable>), Error> {
+) -> Result<(Vec<Due>, Vec<UnreadableRow>), Error> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = database.query(DUE, (now.0, beyond(now).0, limit, DUE_BYTES_MAX)).await?;
     let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
@@ -213,12 +219,12 @@ pub(crate) async fn due(
     for row in &rows {
         match read_due(row) {
             Ok(event) => due.push(event),
-            Err(why) => unreadable.push(Unreadable::of(row, &[0, 10, 11, 3], why)),
+            Err(why) => unreadable.push(UnreadableRow::of(row, &[0, 10, 11, 3], why)),
         }
     }
     if !unreadable.is_empty() {
-        let row = |row: &Unreadable| {
-            let why = format!("it cannot be read by this program: {}", row.why);
+        let row = |row: &UnreadableRow| {
+            let why = format!("this program cannot read it: {}", row.why);
             let place = row.place.iter().map(|text| Value::from(text.as_str()));
             place.chain([now.plus(PAUSE_MAX).0.into(), why.into()]).collect()
         };
@@ -230,7 +236,7 @@ pub(crate) async fn due(
 }
 
 impl Due {
-    /// As if it had just been delivered to this service.
+    /// Returns the event as if it had just been delivered.
     pub fn delivered(&self, service: &Name) -> Delivered {
         Delivered { record: encode_event(&self.event, service), partition: 0, offset: 0, unreadable: None }
     }

@@ -1,4 +1,5 @@
-//! From records to what is asked: decoded, the expired left out, the unreadable set aside, cut into chunks.
+//! The intake of records: decoding, skipping expired commands, rejecting unreadable ones, and
+//! forming chunks.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -10,54 +11,54 @@ use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decod
 use crate::inbox::{Due, Over};
 use crate::service::Service;
 
-/// One command to be answered, or one event to be reacted to.
+/// One command to answer, or one event to react to.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    /// Which of the turn's records it came in.
+pub(crate) struct Request {
+    /// The index of the record in the turn.
     pub place: usize,
     /// The barrier's key.
     pub key: StepKey,
-    /// Who asks.
+    /// The command or event behind it.
     pub by: By,
-    /// Carried on.
+    /// The trace to continue.
     pub trace: Option<TraceContext>,
-    /// The message's name and body, or why they cannot be read.
+    /// The message's name and body, or the reason why they are unreadable.
     pub message: Result<(Name, Body), String>,
 }
 
-impl Asked {
-    fn by_event(place: usize, key: StepKey, event: Event) -> Asked {
+impl Request {
+    fn by_event(place: usize, key: StepKey, event: Event) -> Request {
         let message = Ok((event.name.clone(), event.body.clone()));
-        Asked { place, key, trace: event.trace.clone(), message, by: By::Event(Box::new(event)) }
+        Request { place, key, trace: event.trace.clone(), message, by: By::Event(Box::new(event)) }
     }
 }
 
-/// Who asks, and so what an answer is.
+/// The origin of a request, which determines the form of its answer.
 #[derive(Clone, Debug)]
 pub(crate) enum By {
-    /// A command, which is answered here.
+    /// A command, which is answered by a reply.
     Command(ReplyTo),
-    /// An event: what came of it is told by another one.
+    /// An event, which is answered by another event.
     Event(Box<Event>),
 }
 
-/// What one turn has taken.
+/// The decoded records of one turn.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
-    /// In the order in which it came.
-    pub asked: Vec<Asked>,
-    /// Places of the records that say not even who asks, and why.
+    /// The requests in order of arrival.
+    pub asked: Vec<Request>,
+    /// The indexes of records without a readable key or reply address, and the reasons.
     pub unreadable: Vec<(usize, String)>,
-    /// How many of these are events of a later version of their plan.
+    /// The number of events of a later version of their plan.
     pub later: usize,
-    /// How many actions came too late: their owners ask again, or compensate.
+    /// The number of expired actions. Their orchestrators resend or compensate.
     pub expired: usize,
-    /// The horizons that were told, and who wants to hear what came of each.
+    /// The received horizons, each with the address for its answer.
     pub horizons: Vec<(Horizon, Option<ReplyTo>)>,
 }
 
 impl Intake {
-    /// Reads the records. `plans`: those that this program knows, each with its version.
+    /// Decodes the records. `plans` holds the name and the version of each plan of this program.
     pub(crate) fn of(service: &Service, plans: &[(Name, u32)], records: &[Delivered], now: Timestamp) -> Intake {
         let mut intake = Intake::default();
         for (place, delivered) in records.iter().enumerate() {
@@ -68,7 +69,7 @@ impl Intake {
             if &*delivered.record.topic == HORIZON_TOPIC {
                 match decode_horizon(&delivered.record) {
                     Ok(horizon) => intake.horizons.push(horizon),
-                    Err(reason) => tracing::warn!(reason, "a horizon cannot be read: there will be another one"),
+                    Err(reason) => tracing::warn!(reason, "cannot read a horizon, waiting for the next one"),
                 }
                 continue;
             }
@@ -84,12 +85,12 @@ impl Intake {
                 Ok(command) if is_expired(&command, now) => intake.expired += 1,
                 Ok(Command { key, reply_to, trace, name, body, .. }) => {
                     let by = By::Command(reply_to);
-                    intake.asked.push(Asked { place, key, by, trace, message: Ok((name, body)) });
+                    intake.asked.push(Request { place, key, by, trace, message: Ok((name, body)) });
                 }
                 Err(undecodable) => match *undecodable {
                     Undecodable { key: Some(key), reply_to: Some(reply_to), reason, .. } if key.generation > 0 => {
                         let by = By::Command(reply_to);
-                        intake.asked.push(Asked { place, key, by, trace: None, message: Err(reason) });
+                        intake.asked.push(Request { place, key, by, trace: None, message: Err(reason) });
                     }
                     Undecodable { reason, .. } => intake.unreadable.push((place, reason)),
                 },
@@ -116,12 +117,15 @@ impl Intake {
         for (reaction, direction) in led_to {
             let (saga, step, direction) = (event.chain().clone(), (*reaction).clone(), *direction);
             let key = StepKey { saga, step, direction, generation: 1 };
-            self.asked.push(Asked::by_event(place, key, event.clone()));
+            self.asked.push(Request::by_event(place, key, event.clone()));
         }
     }
 
-    /// Takes what comes out of the inbox, each for the reaction that it waits for alone. Gives what this program has no such
-    /// reaction to: another version of it may have one, but what nobody has had one for since before `early` is a dead letter.
+    /// Takes due events from the inbox, each for the reaction that it waits for. Returns removals,
+    /// and events without a reaction here.
+    ///
+    /// Another version of the program may have that reaction. An event without one since before
+    /// `early` becomes a dead letter.
     pub(crate) fn take_due(
         &mut self,
         service: &Service,
@@ -132,9 +136,12 @@ impl Intake {
         for (place, due) in due {
             let Due { key, event, strange_since, .. } = &due;
             if service.led_to(event.name.as_str()).contains(&(&key.step, key.direction)) {
-                self.asked.push(Asked::by_event(place, due.key, due.event));
+                self.asked.push(Request::by_event(place, due.key, due.event));
             } else if strange_since.is_some_and(|since| since < early) {
-                self.unreadable.push((place, format!("waited in vain for a reaction '{}' of this service", key.step)));
+                self.unreadable.push((
+                    place,
+                    format!("no version of this service has the reaction '{}' that it waited for", key.step),
+                ));
                 over.push(Over { key: due.key, event: Some(due.event.name) });
             } else {
                 strange.push(due);
@@ -144,13 +151,15 @@ impl Intake {
     }
 }
 
-/// Commands in chunks, each with at most one of a step. A repeat, which as a rule has no effect, waits for a later chunk by
-/// itself. Any other command of a step that is in the chunk already, as is its undo, begins the next chunk with all that
-/// comes after it: commands of several steps that share a row have their effects in the order in which they came.
-pub(crate) fn chunks(asked: Vec<Asked>) -> Vec<Vec<Asked>> {
+/// Splits commands into chunks with at most one command per step. A repeat moves to a later chunk
+/// alone, because it usually has no effect.
+///
+/// Any other second command of a step, such as its undo, starts the next chunk with all commands
+/// after it. Commands that share a row thus take effect in order of arrival.
+pub(crate) fn chunks(asked: Vec<Request>) -> Vec<Vec<Request>> {
     let mut steps: HashMap<_, (usize, HashSet<_>)> = HashMap::with_capacity(asked.len());
     let (mut numbers, mut first) = (Vec::with_capacity(asked.len()), 0);
-    for Asked { key, .. } in &asked {
+    for Request { key, .. } in &asked {
         let (next, seen) = steps.entry((&key.saga, &key.step)).or_default();
         let is_new = seen.insert((key.direction, key.generation));
         let number = first.max(*next);
@@ -160,7 +169,7 @@ pub(crate) fn chunks(asked: Vec<Asked>) -> Vec<Vec<Asked>> {
         *next = number + 1;
         numbers.push(number);
     }
-    let mut chunks: Vec<Vec<Asked>> = Vec::new();
+    let mut chunks: Vec<Vec<Request>> = Vec::new();
     for (asked, number) in asked.into_iter().zip(numbers) {
         if number == chunks.len() {
             chunks.push(Vec::new());
@@ -170,8 +179,8 @@ pub(crate) fn chunks(asked: Vec<Asked>) -> Vec<Vec<Asked>> {
     chunks
 }
 
-/// Why this program does not react to an event: its plan is known here, and the event is of a later version of it. An
-/// earlier one is still carried out, for its chains go on during an upgrade.
+/// Returns the reason to reject an event of a later version of a known plan. Events of earlier
+/// versions pass, because their chains continue during an upgrade.
 fn of_a_later_version(event: &Event, plans: &[(Name, u32)]) -> Option<String> {
     let (plan, known) = plans.iter().find(|(plan, _)| plan.as_str() == event.chain().definition())?;
     (event.version > *known).then(|| {
@@ -183,12 +192,12 @@ fn of_a_later_version(event: &Event, plans: &[(Name, u32)]) -> Option<String> {
     })
 }
 
-/// By how much the clocks of orchestrators and services may differ before a command is skipped too early, and so its step asked a
-/// second time.
+/// Maximum clock difference between orchestrators and services at which no command is skipped too
+/// early.
 const DIFFERENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Compensations never expire, whatever they say: nobody would undo the step. An action does so late rather than early: this
-/// service's clock may be ahead of the orchestrator's.
+/// Returns whether the command has expired. Compensations never expire, because the step would stay
+/// done. Actions expire late, because this service's clock may be ahead of the orchestrator's.
 fn is_expired(command: &Command, now: Timestamp) -> bool {
     command.key.direction == Direction::Action
         && command.expires_at.is_some_and(|expires_at| expires_at.plus(DIFFERENCE_MAX) < now)
@@ -198,7 +207,7 @@ fn is_expired(command: &Command, now: Timestamp) -> bool {
 mod tests {
     use super::*;
 
-    fn asked(saga: &str, step: &str, direction: Direction) -> Asked {
+    fn asked(saga: &str, step: &str, direction: Direction) -> Request {
         let key = StepKey {
             saga: format!("toy:{saga}").parse().expect("a saga"),
             step: step.parse().expect("a name"),
@@ -206,18 +215,18 @@ mod tests {
             generation: 1,
         };
         let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
-        Asked { place: 0, key, by, trace: None, message: Err("nobody reads it".into()) }
+        Request { place: 0, key, by, trace: None, message: Err("never read".into()) }
     }
 
     #[test]
-    fn a_chunk_holds_at_most_one_command_of_a_step_and_each_step_keeps_its_order() {
+    fn a_chunk_has_one_command_per_step_in_order() {
         let check = |steps: &[(&str, &str, Direction)], wanted: &[&[usize]]| {
-            let one = |(place, (saga, step, direction)): (usize, &(&str, &str, Direction))| Asked {
+            let one = |(place, (saga, step, direction)): (usize, &(&str, &str, Direction))| Request {
                 place,
                 ..asked(saga, step, *direction)
             };
             let chunks = chunks(steps.iter().enumerate().map(one).collect());
-            let places = |chunk: &Vec<Asked>| chunk.iter().map(|asked| asked.place).collect::<Vec<_>>();
+            let places = |chunk: &Vec<Request>| chunk.iter().map(|asked| asked.place).collect::<Vec<_>>();
             assert_eq!(chunks.iter().map(places).collect::<Vec<_>>(), wanted);
         };
         let (action, compensation) = (Direction::Action, Direction::Compensation);
@@ -231,18 +240,18 @@ mod tests {
         check(&[("a", "x", action); 3], &[&[0], &[1], &[2]]);
     }
 
-    /// What the undo gives back may be what the next command needs.
+    /// The next command may need what the undo releases.
     #[test]
-    fn a_command_that_comes_after_an_undo_is_not_executed_before_it() {
+    fn a_command_after_an_undo_is_not_executed_before_it() {
         let steps = [("a", Direction::Action), ("a", Direction::Compensation), ("b", Direction::Action)];
         let chunks = chunks(steps.map(|(saga, direction)| asked(saga, "x", direction)).to_vec());
-        let sagas = |chunk: &Vec<Asked>| chunk.iter().map(|asked| asked.key.saga.to_string()).collect::<Vec<_>>();
+        let sagas = |chunk: &Vec<Request>| chunk.iter().map(|asked| asked.key.saga.to_string()).collect::<Vec<_>>();
         assert_eq!(chunks.iter().map(sagas).collect::<Vec<_>>(), [vec!["toy:a"], vec!["toy:a", "toy:b"]]);
     }
 
-    /// Each command twice, one right behind the other: two commits, and not one for each pair.
+    /// Each command arrives twice in succession: two commits suffice.
     #[test]
-    fn repeats_that_come_in_pairs_make_two_chunks() {
+    fn paired_repeats_form_two_chunks() {
         let pairs = (0..50).flat_map(|saga| [saga, saga]);
         let chunks = chunks(pairs.map(|saga| asked(&saga.to_string(), "x", Direction::Action)).collect());
         assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [50, 50]);

@@ -1,4 +1,5 @@
-//! The keys of commands: commands that share one keep their order inside of a chunk, the others may interleave.
+//! The keys of commands. Commands that share a key keep their order within a chunk; the others may
+//! interleave.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -10,23 +11,23 @@ use sagamore_core::typed::Message;
 
 type ReadKeys = dyn Fn(&dyn Any, &mut Vec<Key>) + Send + Sync;
 
-/// The hash of a key: two keys with one hash only lose time.
+/// The hash of a key. A collision only costs time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
 
-/// How keys are read from messages, by the message's type.
+/// Functions that read keys from messages, by message type.
 #[derive(Clone, Default)]
 pub(crate) struct KeyReaders(HashMap<TypeId, Vec<Arc<ReadKeys>>>);
 
 /// The keys of one command.
 pub(crate) struct CommandKeys<'a> {
     readers: &'a KeyReaders,
-    /// None: no message that its handler reads has a key, so it shares one with every other command.
+    /// `None` if none of its messages has a key: it then conflicts with every command.
     found: Option<Vec<Key>>,
 }
 
 impl KeyReaders {
-    /// Adds keys of an `M`.
+    /// Adds keys of the message type `M`.
     pub(crate) fn add<M: Message>(&mut self, keys: impl Fn(&M, &mut Vec<Key>) + Send + Sync + 'static) {
         let read = move |message: &dyn Any, found: &mut Vec<Key>| {
             if let Some(message) = message.downcast_ref() {
@@ -36,19 +37,19 @@ impl KeyReaders {
         self.0.entry(TypeId::of::<M>()).or_default().push(Arc::new(read));
     }
 
-    /// Whether no message has a key.
+    /// Returns whether no message has a key.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The keys of a command whose messages are read next.
+    /// Returns an empty set of keys for the next command.
     pub(crate) fn of_command(&self) -> CommandKeys<'_> {
         CommandKeys { readers: self, found: None }
     }
 }
 
 impl CommandKeys<'_> {
-    /// Reads the keys of a message that the handler is given.
+    /// Adds the keys of a message that the handler receives.
     pub(crate) fn read<M: Message>(&mut self, message: &M) {
         for read in self.readers.0.get(&TypeId::of::<M>()).into_iter().flatten() {
             read(message, self.found.get_or_insert_default());
@@ -68,8 +69,9 @@ impl Key {
     }
 }
 
-/// Sorts commands, given by their keys, into waves. The commands of a wave share no key. Each comes in a later wave than
-/// all commands before it with which it shares one; without keys (None) it shares one with every command.
+/// Sorts commands, given by their keys, into waves. The commands of a wave share no key. A command
+/// is in a later wave than all earlier ones with a common key. Without keys (`None`) it conflicts
+/// with every command.
 pub(crate) fn waves<'a>(commands: impl Iterator<Item = Option<&'a [Key]>>) -> Vec<Vec<usize>> {
     let mut waves: Vec<Vec<usize>> = Vec::new();
     let (mut after_all, mut after): (usize, HashMap<Key, usize>) = (0, HashMap::new());
@@ -98,7 +100,7 @@ mod tests {
     type Keys<'a> = Option<&'a [&'a str]>;
 
     #[test]
-    fn commands_that_share_a_key_come_in_one_wave_after_another() {
+    fn commands_that_share_a_key_are_in_successive_waves() {
         let check = |commands: &[Keys<'_>], wanted: &[&[usize]]| {
             let keys: Vec<Option<Vec<Key>>> =
                 commands.iter().map(|keys| keys.map(|keys| keys.iter().map(|key| Key::of(key)).collect())).collect();

@@ -1,7 +1,8 @@
-//! The participant's side of a saga: declare handlers as a [`Service`], test it with a
+//! The participant's side of a saga. Declare handlers as a [`Service`], test it with a
 //! [`TestService`](testing::TestService), and run it as a [`Participant`].
 //!
-//! Barrier, business change and stored reply are one local transaction, whatever arrives and in whatever order.
+//! Barrier, business change and stored reply are one local transaction, for messages in any order
+//! and any number.
 //!
 //! ```
 //! # extern crate sagamore_sdk as sagamore;
@@ -29,7 +30,8 @@
 //!     greeter.undo(&greeting, Apologize).await.done();
 //! }
 //! ```
-//! A process that takes part runs `Participant::new(service, database, transport, options).run(shutdown)`.
+//! To run the service in a process: `Participant::new(service, database, transport,
+//! options).run(shutdown)`.
 
 extern crate self as sagamore; // for the derives
 

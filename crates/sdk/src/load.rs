@@ -1,15 +1,17 @@
-//! The size of a turn and of its chunks: half as large after each failure, twice as large after each success.
+//! The size of a turn and of its chunks: halved after each failure, doubled after each success.
 //!
-//! **Invariant:** a turn that fails again and again ends up with one message, so that one message holds up no other.
+//! **Invariant:** a turn that keeps failing shrinks to one message, so that one message blocks no
+//! other.
 
 use std::collections::VecDeque;
 
 use sagamore_database::Error;
 
-use crate::intake::{Asked, chunks};
+use crate::intake::{Request, chunks};
 use crate::participant::Options;
 
-/// Turns of one message that fail while the database is away, before that message is suspected of it.
+/// Number of failed single-message turns after which that message is suspected of making the
+/// database unavailable.
 const ALONE_MAX: u32 = 3;
 
 /// The bounds of the next turn.
@@ -19,35 +21,35 @@ pub(crate) struct Load {
     messages_max: usize,
     bytes: usize,
     bytes_max: usize,
-    /// Messages of the turn under way.
+    /// Messages of the current turn.
     taken: usize,
     /// Consecutive failures of turns that could not be smaller.
     alone: u32,
 }
 
 impl Load {
-    /// As large as the options allow.
+    /// Returns the largest bounds that the options allow.
     pub(crate) fn of(options: &Options) -> Load {
         let (messages_max, bytes_max) = (options.messages_max.max(1), options.chunk_bytes_max.max(1));
         Load { messages: messages_max, messages_max, bytes: bytes_max, bytes_max, taken: 0, alone: 0 }
     }
 
-    /// Messages that the turn takes at most.
+    /// Returns the maximum number of messages of a turn.
     pub(crate) fn messages(&self) -> usize {
         self.messages
     }
 
-    /// Bytes of answers at which a chunk ends.
+    /// Returns the bytes of answers after which a chunk ends.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The turn took this many messages.
+    /// Records the number of messages of the current turn.
     pub(crate) fn took(&mut self, messages: usize) {
         self.taken = messages;
     }
 
-    /// Doubles the bounds, unless the turn had nothing to do.
+    /// Doubles the bounds, unless the turn had no messages.
     pub(crate) fn succeeded(&mut self) {
         if std::mem::take(&mut self.taken) > 0 {
             self.messages = self.messages.saturating_mul(2).min(self.messages_max);
@@ -56,7 +58,7 @@ impl Load {
         }
     }
 
-    /// Halves what the turn took; returns whether the next turn is smaller.
+    /// Halves the bounds. Returns whether the next turn is smaller.
     pub(crate) fn failed(&mut self) -> bool {
         let taken = std::mem::take(&mut self.taken);
         if taken > 0 && self.messages == 1 {
@@ -70,11 +72,11 @@ impl Load {
         true
     }
 
-    /// Whether a chunk of one command failed because of that command, rather than of the database.
+    /// Returns whether a chunk of one command failed because of that command, not of the database.
     pub(crate) fn blames_the_command(&self, error: &Error) -> bool {
         match error {
             Error::Conflict(_) | Error::Constraint(_) | Error::Statement(_) | Error::Column { .. } => true,
-            // the command may be what ends the connection each time
+            // the command may be what ends the connection
             Error::Unavailable(_) | Error::CommitUnknown(_) => self.alone >= ALONE_MAX,
             Error::Aborted(cause) => self.blames_the_command(cause),
             Error::Name(_) | Error::Over | Error::InUse(_) | Error::ProgramTooOld { .. } => false,
@@ -82,22 +84,22 @@ impl Load {
     }
 }
 
-/// Commands that the turn has not executed yet, in chunks.
+/// The chunks of a turn that are not executed yet.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    chunks: VecDeque<Vec<Asked>>,
+    chunks: VecDeque<Vec<Request>>,
     size: usize,
     size_max: usize,
 }
 
 impl Queue {
-    /// Chunks of at most `size_max` commands.
-    pub(crate) fn of(asked: Vec<Asked>, size_max: usize) -> Queue {
+    /// Splits commands into chunks of at most `size_max` commands.
+    pub(crate) fn of(asked: Vec<Request>, size_max: usize) -> Queue {
         Queue { chunks: chunks(asked).into(), size: size_max, size_max }
     }
 
-    /// Takes the next chunk.
-    pub(crate) fn next(&mut self) -> Option<Vec<Asked>> {
+    /// Removes and returns the next chunk.
+    pub(crate) fn next(&mut self) -> Option<Vec<Request>> {
         let mut chunk = self.chunks.pop_front()?;
         if chunk.len() > self.size {
             let rest = chunk.split_off(self.size);
@@ -106,9 +108,9 @@ impl Queue {
         Some(chunk)
     }
 
-    /// Returns the commands of a chunk that ended after `executed` others: they come next. The chunks that follow are about
-    /// as large as what fitted, so that few steps are claimed in vain.
-    pub(crate) fn put_back(&mut self, left: Vec<Asked>, executed: usize) {
+    /// Returns the commands of a chunk that ended after `executed` others to the front. Later
+    /// chunks are about as large as the executed part, so that few steps are claimed in vain.
+    pub(crate) fn put_back(&mut self, left: Vec<Request>, executed: usize) {
         if left.is_empty() {
             self.size = self.size.saturating_mul(2).min(self.size_max);
         } else {
@@ -145,9 +147,9 @@ mod tests {
         }
     }
 
-    /// A turn of three messages that fails says nothing about fifty.
+    /// A failed turn of three messages says nothing about a turn of fifty.
     #[test]
-    fn half_of_what_a_turn_took_is_tried_next_and_a_turn_without_messages_changes_nothing() {
+    fn the_next_turn_is_half_as_large_and_an_empty_turn_changes_nothing() {
         let mut load = load(100);
         load.took(3);
         assert!(load.failed());
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_blamed_for_a_database_that_is_away_only_after_it_failed_alone() {
+    fn a_command_is_blamed_for_an_unavailable_database_only_after_failing_alone() {
         let away = Error::Unavailable("the connection is gone".into());
         let mut load = load(1);
         for _ in 0..ALONE_MAX {

@@ -1,11 +1,11 @@
-//! What is counted: added up over a turn, handed to the `metrics` facade once.
+//! Counters of a turn, reported to the `metrics` facade once.
 
 use metrics::{counter, gauge, histogram};
 use sagamore_core::message::Outcome;
 
 use crate::chunk::Answer;
 
-/// The counts of one turn.
+/// The counters of one turn.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     pub done: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Meter {
     pub conflicts: u64,
     pub panics: u64,
     pub timeouts: u64,
-    /// Steps that the barrier has forgotten.
+    /// Steps that were removed from the barrier.
     pub swept: u64,
     /// The size of each chunk.
     pub chunks: Vec<usize>,
@@ -34,15 +34,17 @@ impl Meter {
             match answer.outcome {
                 Outcome::Done(_) => self.done += 1,
                 Outcome::Refused(_) => self.refused += 1,
-                Outcome::Fault(_) if answer.waits => {} // for another event: nothing is wrong
+                // waits for another event, which is not a failure
+                Outcome::Fault(_) if answer.waits => {}
                 Outcome::Fault(_) => self.faults += 1,
             }
         }
         self.chunks.push(size);
     }
 
-    /// Tells the facade. `lag` is how many commands are not yet done with, once the service has subscribed.
-    pub(crate) fn tell(&self, service: &str, lag: Option<u64>) {
+    /// Reports the counters. `lag` is the number of commands that are not finished, once the
+    /// service has subscribed.
+    pub(crate) fn report(&self, service: &str, lag: Option<u64>) {
         if let Some(lag) = lag {
             gauge!("sagamore_participant_lag", "service" => service.to_owned()).set(lag as f64);
         }

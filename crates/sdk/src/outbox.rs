@@ -1,5 +1,5 @@
-//! Where a service begins chains, in the transaction in which it does something by itself: the event that begins one is kept
-//! (see `emitted.rs`), and sent after the commit.
+//! The outbox: starts chains within a service's own transaction. The first event is stored (see
+//! `emitted.rs`) and sent after the commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 
 use crate::barrier::{self, Verdict};
 use crate::decided::Fault;
-use crate::emitted::{self, told};
+use crate::emitted::{self, stored_events};
 
-/// The largest body of an event that begins a chain, in bytes, as for a reply: a larger one could never be sent.
+/// Maximum bytes of the first event's body, as for a reply. A larger one could never be sent.
 const BEGINNING_BYTES_MAX: usize = 512 * 1024;
-/// Where a service begins chains: in the transaction in which it does something by itself.
+/// Starts chains within a service's own transaction.
 #[derive(Clone, Default)]
 pub struct Outbox {
     woken: Arc<Wake>,
@@ -57,7 +57,8 @@ pub enum StartOutcome {
 }
 
 impl<'a> ChainStart<'a> {
-    /// A start by version 1 of the plan, without a trace. `at` is the present time: [`Outbox::now`].
+    /// A start by version 1 of the plan, without a trace. `at` is the present time:
+    /// [`Outbox::now`].
     pub fn new(chain: &'a SagaId, reaction: &'a str, at: Timestamp) -> ChainStart<'a> {
         ChainStart { chain, version: 1, reaction, at, trace: None }
     }
@@ -77,7 +78,7 @@ impl<'a> ChainStart<'a> {
         let bytes = body.as_str().len();
         if bytes > BEGINNING_BYTES_MAX {
             let most = BEGINNING_BYTES_MAX;
-            return Err(Fault::new(format!("'{name}' with {bytes} bytes; at most {most} are taken")));
+            return Err(Fault::new(format!("'{name}' has {bytes} bytes, but at most {most} are allowed")));
         }
         let key = StepKey { saga: self.chain.clone(), step, direction: Direction::Action, generation: 1 };
         let trace = self.trace.clone();
@@ -85,32 +86,32 @@ impl<'a> ChainStart<'a> {
     }
 }
 
-/// What the barrier knows of a chain that is to begin. None: nothing.
+/// Returns the outcome of a start that the barrier already knows; `None` for a new chain.
 fn known_before(verdict: &Verdict) -> Result<Option<StartOutcome>, Fault> {
     match verdict {
         Verdict::Act => Ok(None),
         Verdict::Answered(Outcome::Done(_)) => Ok(Some(StartOutcome::Before)),
         Verdict::Answered(Outcome::Refused(_)) | Verdict::NothingToUndo => Ok(Some(StartOutcome::Never)),
-        Verdict::Answered(Outcome::Fault(why)) => Err(Fault::new(why.clone())), // its row is damaged
+        Verdict::Answered(Outcome::Fault(why)) => Err(Fault::new(why.clone())), // a damaged row
         Verdict::Undo(_) => Err(Fault::new("an action has nothing to undo")),
     }
 }
 
 impl Outbox {
-    /// An outbox of the service whose database has this clock.
+    /// Creates the outbox of the service whose database has this clock.
     pub(crate) fn by(clock: Clock) -> Outbox {
         Outbox { woken: Arc::default(), clock }
     }
 
-    /// Returns the present time of the service's database, for [`ChainStart::at`]. On PostgreSQL it is the server's, whatever
-    /// this machine's clock shows.
+    /// Returns the present time of the service's database, for [`ChainStart::at`]. On PostgreSQL it
+    /// is the server's, whatever this machine's clock shows.
     pub async fn now(&self) -> Result<Timestamp, Fault> {
         self.clock.sample().await?;
         Ok(Timestamp(self.clock.now_ms()))
     }
 
-    /// Begins a chain with this event, together with all else that is done in the transaction. It is sent after the commit,
-    /// by whichever process of the service comes first; [`Outbox::wake`] makes it this one, at once.
+    /// Starts a chain with this event within the transaction. Any process of the service sends the
+    /// event after the commit. [`Outbox::wake`] makes this process send it at once.
     pub async fn begin<E: Message>(
         &self,
         tx: &Tx,
@@ -118,10 +119,10 @@ impl Outbox {
         event: &E,
     ) -> Result<StartOutcome, Fault> {
         let begun = self.begin_each(tx, vec![(beginning, event)]).await?.pop();
-        begun.ok_or_else(|| Fault::new("nothing was begun"))
+        begun.ok_or_else(|| Fault::new("no chain was started"))
     }
 
-    /// Several chains, no two of them the same, each as by [`Outbox::begin`]: four round trips for all.
+    /// Starts several distinct chains like [`Outbox::begin`], in four round trips for all.
     pub async fn begin_each<E: Message>(
         &self,
         tx: &Tx,
@@ -132,7 +133,7 @@ impl Outbox {
         let events = events.collect::<Result<Vec<Event>, Fault>>()?;
         let keys: Vec<&StepKey> = events.iter().map(|event| &event.key).collect();
         if keys.iter().collect::<BTreeSet<_>>().len() < keys.len() {
-            return Err(Fault::new("one chain is begun twice at once"));
+            return Err(Fault::new("the same chain is started twice in one call"));
         }
         let known = barrier::claim(tx, &keys, at).await?;
         let before = keys.iter().zip(&known).map(|(key, known)| known_before(&known.verdict(key)));
@@ -144,7 +145,7 @@ impl Outbox {
             let (came, outcome) = match before {
                 Some(before) => (before, None),
                 None if stored.contains(&event.key) => (StartOutcome::New, Some(Outcome::Done(event.body.clone()))),
-                // so long ago that the barrier has forgotten it
+                // started so long ago that the barrier's rows were removed
                 None => (StartOutcome::Before, Some(Outcome::Fault(String::new()))),
             };
             begun.push(came);
@@ -155,26 +156,26 @@ impl Outbox {
         Ok(begun)
     }
 
-    /// The event with which a chain was begun here, if it was.
+    /// Returns the event that started this chain here, if any.
     pub async fn begun<E: Message>(&self, tx: &Tx, chain: &SagaId, reaction: &str) -> Result<Option<E>, Fault> {
         let (saga, direction) = (chain.clone(), Direction::Action);
         let key = StepKey { saga, step: Name::new(reaction)?, direction, generation: 1 };
-        let event = told(tx, &[&key]).await?.pop().transpose()?.flatten();
+        let event = stored_events(tx, &[&key]).await?.pop().transpose()?.flatten();
         Ok(event.map(|event| event.body.read()).transpose()?)
     }
 
-    /// After the commit: what was begun is sent at once.
+    /// Makes this process send stored events at once. Call it after the commit.
     pub fn wake(&self) {
         self.woken.there.store(true, Ordering::Release);
         self.woken.notify.notify_one();
     }
 
-    /// Whether somebody has woken it since the last look.
+    /// Returns whether the outbox was woken since the last call.
     pub(crate) fn take(&self) -> bool {
         self.woken.there.swap(false, Ordering::AcqRel)
     }
 
-    /// Until somebody wakes it.
+    /// Waits until the outbox is woken.
     pub(crate) async fn woken(&self) {
         self.woken.notify.notified().await;
     }

@@ -1,4 +1,5 @@
-//! What a turn publishes after each chunk: replies and events, in the order of what led to them, and the dead letters.
+//! The publishes of a turn after each chunk: replies and events, in the order of their causes, then
+//! dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,47 +10,47 @@ use sagamore_transport::{Delivered, Error, Mark, Record, Scope, Transport};
 
 use crate::chunk::Answer;
 use crate::guard::cut;
-use crate::intake::{Asked, By};
+use crate::intake::{By, Request};
 
-/// Everything that a turn owes the transport.
+/// The messages that a turn still has to publish.
 pub(crate) struct Outgoing<'a> {
     service: &'a Name,
     now: Timestamp,
     taken: &'a [Delivered],
-    /// Asks of each record that are not answered and published yet; a record without any is done with.
+    /// The number of unanswered requests per record index. A record without an entry is finished.
     open: BTreeMap<usize, usize>,
-    /// Places of what the next publish answers.
+    /// The record indexes that the next publish answers.
     answered: Vec<usize>,
-    owed: Vec<Owed>,
+    owed: Vec<OwedRecord>,
     dead: BTreeMap<usize, String>,
-    /// Places of all dead letters.
+    /// The record indexes of all dead letters.
     buried: BTreeSet<usize>,
-    /// Dead letters that the transport takes in no form.
+    /// The number of dead letters that the transport rejects in every form.
     lost: usize,
-    unsent: Vec<Unsent>,
+    unsent: Vec<RejectedEvent>,
 }
 
-/// An event whose topic rejects it, with what led to it: that waits in the inbox until the topic takes the event.
-pub(crate) struct Unsent {
+/// An event that its topic rejects. Its cause waits in the inbox until the topic accepts the event.
+pub(crate) struct RejectedEvent {
     place: usize,
     pub key: StepKey,
     pub cause: Event,
     pub why: String,
 }
 
-/// What is told, with the place of the record that asked for it.
-struct Owed {
+/// A message to publish, with the index of the record that caused it.
+struct OwedRecord {
     place: usize,
-    told: Told,
+    told: Publication,
 }
 
-enum Told {
+enum Publication {
     Reply(Reply, ReplyTo),
     Event { event: Event, key: StepKey, cause: Box<Event> },
 }
 
 impl<'a> Outgoing<'a> {
-    /// Nothing yet, for the records that the turn has taken, and the places of what has to be answered.
+    /// Creates an empty outgoing queue for the turn's records and the indexes that need an answer.
     pub(crate) fn new(
         service: &'a Name,
         taken: &'a [Delivered],
@@ -73,59 +74,60 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// What a command is answered.
-    pub(crate) fn answer(&mut self, asked: Asked, answer: Answer) {
-        let Asked { place, key, by, trace, message: _ } = asked;
+    /// Queues the answer to a request.
+    pub(crate) fn answer(&mut self, asked: Request, answer: Answer) {
+        let Request { place, key, by, trace, message: _ } = asked;
         self.answered.push(place);
         if let Some(reason) = answer.poison {
             self.bury(place, &reason);
         }
         match (by, answer.event) {
             (By::Command(to), _) => {
-                let told = Told::Reply(Reply { key, outcome: answer.outcome, trace }, to);
-                self.owed.push(Owed { place, told });
+                let told = Publication::Reply(Reply { key, outcome: answer.outcome, trace }, to);
+                self.owed.push(OwedRecord { place, told });
             }
             (By::Event(cause), Some(event)) => {
-                self.owed.push(Owed { place, told: Told::Event { event, key, cause } });
+                self.owed.push(OwedRecord { place, told: Publication::Event { event, key, cause } });
             }
             (By::Event(_), None) => {}
         }
     }
 
-    /// Makes the record at `place` a dead letter, and that is its answer.
+    /// Makes the record at `place` a dead letter, which also answers it.
     pub(crate) fn reject(&mut self, place: usize, reason: &str) {
         self.answered.push(place);
         self.bury(place, reason);
     }
 
-    /// Makes the record at `place` a dead letter, once.
+    /// Makes the record at `place` a dead letter, at most once.
     fn bury(&mut self, place: usize, reason: &str) {
         if !self.buried.insert(place) {
             return;
         }
-        let reason = cut(reason); // it may quote all of the body
+        let reason = cut(reason); // the reason may quote the whole body
         if let Some(Delivered { record, partition, offset, .. }) = self.taken.get(place) {
             tracing::warn!(topic = %record.topic, partition, offset, reason, "dead letter");
         }
         self.dead.insert(place, reason.to_owned());
     }
 
-    /// How many dead letters there are.
+    /// Returns the number of dead letters.
     pub(crate) fn dead_letters(&self) -> usize {
         self.buried.len()
     }
 
-    /// How many of them are nowhere but in the program's own log.
+    /// Returns the number of dead letters that exist only in this program's log.
     pub(crate) fn lost_letters(&self) -> usize {
         self.lost
     }
 
-    /// The events whose topics rejected them since the last call.
-    pub(crate) fn take_unsent(&mut self) -> Vec<Unsent> {
+    /// Returns the events that their topics rejected since the last call.
+    pub(crate) fn take_unsent(&mut self) -> Vec<RejectedEvent> {
         std::mem::take(&mut self.unsent)
     }
 
-    /// The marks behind what is published, in each partition up to the first of the `polled` records that is not.
+    /// Returns the offsets to commit: in each partition up to the first of the `polled` records
+    /// that is not finished.
     pub(crate) fn marks(&self, polled: usize) -> Vec<Mark> {
         let mut behind = BTreeSet::new();
         let is_done = |(place, Delivered { record, partition, .. }): &(usize, &Delivered)| {
@@ -137,7 +139,8 @@ impl<'a> Outgoing<'a> {
         Mark::behind(self.taken[..polled].iter().enumerate().filter(is_done).map(|(_, delivered)| delivered))
     }
 
-    /// Publishes what is owed so far; what the transport will never take does not hold up the rest.
+    /// Publishes the queue. A record that the transport rejects permanently does not block the
+    /// rest.
     pub(crate) async fn publish(&mut self, transport: &dyn Transport) -> Result<(), Error> {
         self.publish_owed(transport).await?;
         self.owed.clear();
@@ -145,15 +148,16 @@ impl<'a> Outgoing<'a> {
         let mut unsent: Vec<usize> = self.unsent.iter().map(|unsent| unsent.place).collect();
         for place in std::mem::take(&mut self.answered) {
             match unsent.iter().position(|other| *other == place) {
-                Some(index) => drop(unsent.swap_remove(index)), // until its cause is kept
+                // stays open until its cause is stored
+                Some(index) => drop(unsent.swap_remove(index)),
                 None => self.close(place),
             }
         }
         Ok(())
     }
 
-    /// Closes the places of these events, whose causes are stored in the inbox.
-    pub(crate) fn kept(&mut self, unsent: &[Unsent]) {
+    /// Marks the records of these events as finished, because their causes are stored in the inbox.
+    pub(crate) fn kept(&mut self, unsent: &[RejectedEvent]) {
         unsent.iter().for_each(|unsent| self.close(unsent.place));
     }
 
@@ -179,16 +183,16 @@ impl<'a> Outgoing<'a> {
         for (owed, outcome) in std::mem::take(&mut self.owed).into_iter().zip(outcomes) {
             match outcome {
                 Err(error) if error.is_rejection() && planted(Bug::DeniedDropped) => {}
-                // the right may be granted, or the topic created: then the same event is sent
+                // access may be granted or the topic created later: the same event is then sent
                 Err(error) if error.is_rejection() && error.scope() == Scope::Topic && owed.is_event() => {
-                    if let Told::Event { key, cause, .. } = owed.told {
-                        let why = format!("what it led to cannot be sent yet: {error}");
-                        self.unsent.push(Unsent { place: owed.place, key, cause: *cause, why });
+                    if let Publication::Event { key, cause, .. } = owed.told {
+                        let why = format!("its event cannot be sent yet: {error}");
+                        self.unsent.push(RejectedEvent { place: owed.place, key, cause: *cause, why });
                     }
                 }
-                // a reply or an event that cannot be delivered makes a dead letter of what asked for it
+                // an undeliverable reply or event makes its cause a dead letter
                 Err(error) if error.is_rejection() => {
-                    self.bury(owed.place, &format!("what it led to cannot be delivered: {error}"));
+                    self.bury(owed.place, &format!("its reply or event cannot be delivered: {error}"));
                     late.insert(owed.place);
                 }
                 outcome => outcome?,
@@ -203,8 +207,8 @@ impl<'a> Outgoing<'a> {
         self.publish_late(transport, &late).await
     }
 
-    /// A dead letter that the transport rejects in whatever form is logged and counted: a retry would hold up all that
-    /// comes after it.
+    /// Publishes the dead letters of rejected records. One that the transport rejects in every form
+    /// is logged and counted, because retries would block all later records.
     async fn publish_late(&mut self, transport: &dyn Transport, places: &BTreeSet<usize>) -> Result<(), Error> {
         for place in places {
             let Some(reason) = self.dead.get(place) else { continue };
@@ -225,15 +229,15 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-impl Owed {
+impl OwedRecord {
     fn record(&self, service: &Name, now: Timestamp) -> Record {
         match &self.told {
-            Told::Reply(reply, to) => encode_reply(reply, to, service, now),
-            Told::Event { event, .. } => encode_event(event, service),
+            Publication::Reply(reply, to) => encode_reply(reply, to, service, now),
+            Publication::Event { event, .. } => encode_event(event, service),
         }
     }
 
     fn is_event(&self) -> bool {
-        matches!(self.told, Told::Event { .. })
+        matches!(self.told, Publication::Event { .. })
     }
 }

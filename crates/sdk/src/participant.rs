@@ -1,4 +1,4 @@
-//! The participant: takes commands, has the service's handlers carry them out, and answers. In turns.
+//! The participant: receives commands, runs the service's handlers and replies, in turns.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -16,52 +16,55 @@ use crate::barrier;
 use crate::chunk::{Room, quiet_max};
 use crate::emitted;
 use crate::error::Error;
-use crate::inbox::{self, Kept, Over};
-use crate::intake::{Asked, Intake};
+use crate::inbox::{self, InboxEntry, Over};
+use crate::intake::{Intake, Request};
 use crate::load::{Load, Queue};
 use crate::meter::Meter;
 use crate::outbox::Outbox;
-use crate::outgoing::{Outgoing, Unsent};
+use crate::outgoing::{Outgoing, RejectedEvent};
 use crate::relay::Relay;
 use crate::service::Service;
 use crate::sweep::Sweep;
-use crate::unsynced::{Settled, Unsynced};
+use crate::unsynced::{SettledRows, Unsynced};
 
-/// How long a handler may take when a program that runs does not say: less than a transaction may be idle.
+/// The default time limit of a handler in [`Participant::run`], shorter than a transaction may be
+/// idle.
 const HANDLER_LIMIT: Duration = Duration::from_secs(2);
-/// What the barrier's schema knows this program as.
+/// The program's version in the barrier's schema.
 const PROGRAM: u32 = 1;
-/// How often is looked for what waits in the inbox and the outbox, unless the outbox is woken.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Horizons that are looked at by turns: there are an orchestrator's and an observer's.
+/// The interval between checks of the inbox and the outbox, unless the outbox is woken.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Maximum concurrent sweeps: one per publisher of horizons, of which there is an orchestrator and
+/// an observer.
 const SWEEPS_MAX: usize = 8;
-/// How long a stop waits for the transport's sync.
+/// The time limit of the transport's sync at shutdown.
 const FINISH_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 
-/// Bounds and limits.
+/// Bounds and limits of a participant.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Messages that one turn takes at most; half as many after each turn that failed.
+    /// Maximum messages of a turn; halved after each failed turn.
     pub messages_max: usize,
-    /// Bytes of answers at which a chunk is committed and published, before the next one begins; half as many after each
-    /// turn that failed. (What a turn takes is bounded in bytes by the transport.)
+    /// Bytes of answers after which a chunk is committed and published; halved after each failed
+    /// turn. The transport bounds the bytes of a turn's input.
     pub chunk_bytes_max: usize,
-    /// How often a chunk is run when the database asks to try again, at least 2.
+    /// Attempts of a chunk when the database reports conflicts, at least 2.
     pub attempts_max: u32,
-    /// How long one handler may take, less than the database lets a transaction be idle; needs tokio's timer. None:
-    /// [`Participant::run`] chooses, a turn has no limit.
+    /// The time limit of a handler, shorter than a transaction may be idle. Requires tokio's timer.
+    /// `None`: [`Participant::run`] chooses one, and a single turn has none.
     pub handler_limit: Option<Duration>,
-    /// Partitions of the command topic, when it is not there yet.
+    /// Partitions of topics that the participant creates.
     pub partitions: u32,
-    /// How large a reply's body may be, in bytes; a larger one is a fault of its handler.
+    /// Maximum bytes of a reply's body. A larger one is a fault of its handler.
     pub reply_bytes_max: usize,
-    /// The longest pause after a turn that failed.
+    /// The longest pause after a failed turn.
     pub pause_max: Duration,
-    /// How long a saga is remembered after its end. Whatever of it can still be delivered, or be sent again out of the dead
-    /// letters, has to be younger.
+    /// How long barrier rows are retained after a saga's end. Every message of the saga that may
+    /// still be delivered, dead letters included, must be younger.
     pub barrier_retention: Duration,
-    /// How long an event may wait for another one that a reaction needs as well; then it is a dead letter.
+    /// How long an event may wait for another one that its reaction needs. After that it becomes a
+    /// dead letter.
     pub early_max: Duration,
     /// The plans that this program knows, each with its version: an event of a later version is a dead letter. Versions of
     /// other plans are not compared.
@@ -85,42 +88,42 @@ impl Default for Options {
     }
 }
 
-/// What a turn did.
+/// The result of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turned {
-    /// How many messages it took; none: there was nothing to do.
+    /// The number of messages taken; 0 if there was nothing to do.
     pub taken: usize,
 }
 
-/// A service at work.
+/// A running service.
 pub struct Participant {
     service: Service,
     database: Database,
-    /// The time of the service's database.
+    /// The clock of the service's database.
     clock: Clock,
     transport: Arc<dyn Transport>,
     options: Options,
     load: Load,
     consumer: Option<Box<dyn Consumer>>,
-    /// Whether what the consumer has given is not seen through: it has to go back.
+    /// Whether delivered records are unfinished, so that the consumer must rewind.
     unsettled: bool,
-    /// What retention goes by.
+    /// The clock readings that retention is based on.
     readings: Readings,
-    /// Whether this machine's clock and that of the database are so far apart that nothing may be forgotten.
+    /// Whether the clocks of machine and database differ too much to remove any rows.
     clocks_disagree: bool,
-    /// What is to be removed from the barrier, between the messages.
+    /// Pending removals from the barrier, executed between messages.
     sweeps: VecDeque<Sweep>,
     outbox: Outbox,
-    /// When to look again for what waits in the inbox and the outbox.
+    /// The time of the next check of the inbox and the outbox.
     look_due: Timestamp,
-    /// Rows of the inbox and the outbox that follow a sync of the transport.
+    /// Rows of the inbox and the outbox that wait for a sync of the transport.
     unsynced: Unsynced,
     failures: u32,
     pause: Duration,
 }
 
 impl Participant {
-    /// A participant that has done nothing yet: its first turn brings the schema up to date and subscribes.
+    /// Creates a participant. Its first turn migrates the schema and subscribes.
     pub fn new(service: Service, database: Database, transport: Arc<dyn Transport>, options: Options) -> Participant {
         let clock = Clock::of(&database);
         Participant {
@@ -143,27 +146,30 @@ impl Participant {
         }
     }
 
-    /// Brings the schema up to date, so that its tables can be read, and chains begun, before the first turn.
+    /// Migrates the schema, so that tables can be read and chains started before the first turn.
     pub async fn prepare(&mut self) -> Result<(), Error> {
         migrate(&self.service, &self.database).await
     }
 
-    /// Takes what is there and sees it through: after `Ok` it is committed, answered and acknowledged.
-    /// After an error only what was answered is acknowledged; the next turn takes half as many messages and begins with the
-    /// first that was not. When the future was dropped, nothing was acknowledged.
+    /// Takes the available messages and finishes them: `Ok` means committed, answered and
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// Only answered messages are acknowledged. The next turn takes half as many and starts with
+    /// the first unanswered one. If the future is dropped, nothing is acknowledged.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         let mut meter = Meter::default();
         let turned = self.take(now, &mut meter).await;
         if turned.is_ok() {
             self.sweep(&mut meter).await;
         }
-        meter.tell(self.service.name().as_str(), self.lag());
+        meter.report(self.service.name().as_str(), self.lag());
         self.failures = match &turned {
             Ok(_) => {
                 self.load.succeeded();
                 0
             }
-            Err(_) if self.load.failed() => 1, // less may succeed at once
+            Err(_) if self.load.failed() => 1, // a smaller turn may succeed at once
             Err(_) => self.failures.saturating_add(1),
         };
         self.pause = pause(self.failures, self.options.pause_max, rng);
@@ -177,32 +183,32 @@ impl Participant {
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
         };
         if self.readings.is_overtaken(now.0) {
-            self.readings.take(database, now.0).await?; // before anything is stamped
-            self.sweeps.clear(); // rows may be stamped below what they allow: another horizon arrives
+            self.readings.take(database, now.0).await?; // before any row is stamped
+            self.sweeps.clear(); // a new horizon applies, because rows may be stamped below the old one
         }
         if std::mem::replace(&mut self.unsettled, true)
             && let Err(error) = consumer.rewind().await
         {
             if error.is_transient() {
-                self.consumer = None; // whatever became of it, the next turn subscribes anew
-            } // but who has lost the place to another does not fight for it
+                self.consumer = None; // the next turn resubscribes
+            } // a consumer that was fenced off keeps its subscription
             return Err(error.into());
         }
         let mut taken = consumer.poll(load.messages()).await?;
         let polled = taken.len();
         let mut due = Vec::new();
-        let looks = now >= *look_due || *look_due > now.plus(LOOK_EVERY);
+        let looks = now >= *look_due || *look_due > now.plus(CHECK_INTERVAL);
         if service.is_choreographed() && (outbox.take() || looks) {
             let relay = Relay { service: service.name(), database, transport: transport.as_ref(), now };
             if service.begins_chains()
                 && let Err(error) = relay.run(unsynced).await
             {
-                // what has come to this service does not fail with it
-                tracing::warn!(service = %service.name(), %error, "send what begins chains, trying again");
+                // a failed relay does not fail the messages of this service
+                tracing::warn!(service = %service.name(), %error, "cannot send the first events of chains, retrying");
             }
             due = unsynced.due(service.name(), database, now, load.messages()).await?;
             taken.extend(due.iter().map(|due| due.delivered(service.name())));
-            *look_due = now.plus(LOOK_EVERY);
+            *look_due = now.plus(CHECK_INTERVAL);
         }
         load.took(taken.len());
         if !taken.is_empty() {
@@ -223,9 +229,9 @@ impl Participant {
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
             let acknowledged = consumer.commit(outgoing.marks(polled)).await;
-            over.extend(executed?); // it failed before its acknowledgement did
+            over.extend(executed?); // an earlier error takes precedence
             acknowledged?;
-            unsynced.follow(transport.as_ref(), Settled { over, ..Settled::default() });
+            unsynced.follow(transport.as_ref(), SettledRows { over, ..SettledRows::default() });
             inbox::put_off(database, &strange, now).await?;
             self.plan_sweeps(horizons, now).await?;
         }
@@ -234,12 +240,12 @@ impl Participant {
         Ok(Turned { taken: taken.len() })
     }
 
-    /// Notes what horizons allow to forget, unless the clocks disagree.
+    /// Schedules the removals that horizons allow, unless the clocks disagree.
     async fn plan_sweeps(&mut self, horizons: Vec<(Horizon, Option<ReplyTo>)>, now: Timestamp) -> Result<(), Error> {
         let retention = self.options.barrier_retention;
         for (horizon, reply_to) in horizons {
             if self.clocks_disagree {
-                tracing::warn!(service = %self.service.name(), "the clocks are too far apart: nothing is forgotten");
+                tracing::warn!(service = %self.service.name(), "clocks differ too much: the barrier keeps its rows");
                 continue;
             }
             let lifetime = self.readings.take(&self.database, now.0).await?;
@@ -248,13 +254,14 @@ impl Participant {
             sweep.spare_from(set_back_to.map(Timestamp));
             self.sweeps.retain(|older| !sweep.replaces(older));
             if self.sweeps.len() < SWEEPS_MAX {
-                self.sweeps.push_back(sweep); // else there will be another horizon
+                self.sweeps.push_back(sweep); // otherwise the next horizon is used
             }
         }
         Ok(())
     }
 
-    /// One page of what the last horizon allows. One that fails is given up: there will be another horizon.
+    /// Executes one page of a pending removal. A failed one is dropped, because another horizon
+    /// follows.
     async fn sweep(&mut self, meter: &mut Meter) {
         if self.clocks_disagree {
             self.sweeps.clear();
@@ -265,31 +272,34 @@ impl Participant {
                 meter.swept += removed;
                 self.sweeps.extend(Some(sweep).filter(|_| !done));
             }
-            Err(error) => tracing::warn!(service = %self.service.name(), %error, "sweep the barrier"),
+            Err(error) => tracing::warn!(service = %self.service.name(), %error, "cannot cannot sweep the barrier"),
         }
     }
 
-    /// How long to wait before the next turn: zero unless the last one failed.
+    /// Returns the pause before the next turn; zero unless the last one failed.
     pub fn pause(&self) -> Duration {
         self.pause
     }
 
-    /// Where the service begins chains.
+    /// Returns the service's outbox, for starting chains.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
     }
 
-    /// How many messages wait, when that is known.
+    /// Returns the number of waiting messages, if known.
     pub fn lag(&self) -> Option<u64> {
         self.consumer.as_ref().map(|consumer| consumer.lag())
     }
 
-    /// Turns until `shutdown`; a turn that has begun is finished. Ends early only with an error that no retry mends.
+    /// Runs turns until `shutdown`, and finishes a running turn.
+    ///
+    /// # Errors
+    /// An error that no retry can fix.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let mut rng = fastrand::Rng::new();
         let mut shutdown = std::pin::pin!(shutdown);
         let limit = *self.options.handler_limit.get_or_insert(HANDLER_LIMIT);
-        // a little of it may have passed before the handler begins
+        // part of the idle limit may have passed before the handler starts
         if let Some(idle) = self.database.idle_limit().filter(|idle| limit >= *idle - quiet_max(*idle)) {
             return Err(Error::HandlerLimit { limit, idle });
         }
@@ -305,9 +315,9 @@ impl Participant {
             match &turned {
                 Err(error) if error.is_transient() || is_missing_topic(error) => {
                     if is_missing_topic(error) {
-                        self.consumer = None; // the next turn creates what is missing, and subscribes
+                        self.consumer = None; // the next turn creates the topic and subscribes
                     }
-                    tracing::warn!(service = %self.service.name(), %error, pause = ?self.pause, "turn");
+                    tracing::warn!(service = %self.service.name(), %error, pause = ?self.pause, "turn failed");
                 }
                 Err(_) => return turned.map(drop),
                 Ok(_) => {}
@@ -323,30 +333,32 @@ impl Participant {
         }
     }
 
-    /// The end of a good stop: what is published is marked as soon as the transport has synced it. What cannot be marked in
-    /// time is published again by the next process, under the same ids.
+    /// Marks published rows once the transport has synced them. Rows that cannot be marked in time
+    /// are published again by the next process, under the same ids.
     async fn finish(&mut self) {
         let Participant { database, transport, unsynced, service, .. } = self;
         let flush = async {
             settle(database, unsynced.finish().await).await?;
-            transport.synced().await?; // the offsets of what was taken
+            transport.synced().await?; // the committed offsets
             Ok::<(), Error>(())
         };
         match tokio::time::timeout(FINISH_MAX, flush).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(service = %service.name(), %error, "mark what was published"),
-            Err(_) => tracing::warn!(service = %service.name(), limit = ?FINISH_MAX, "no sync of what was published"),
+            Ok(Err(error)) => tracing::warn!(service = %service.name(), %error, "cannot mark published rows"),
+            Err(_) => {
+                tracing::warn!(service = %service.name(), limit = ?FINISH_MAX, "published rows were not synced in time")
+            }
         }
     }
 
-    /// Until there may be something to do.
+    /// Waits until there may be work.
     async fn rest(&mut self, turned: Result<Turned, Error>) {
         match (turned, &mut self.consumer) {
             (Ok(Turned { taken: 0 }), Some(consumer)) if self.service.is_choreographed() && self.sweeps.is_empty() => {
                 tokio::select! {
                     () = consumer.ready() => {}
                     () = self.outbox.woken() => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = tokio::time::sleep(CHECK_INTERVAL) => {}
                 }
             }
             (Ok(Turned { taken: 0 }), Some(consumer)) if self.sweeps.is_empty() => consumer.ready().await,
@@ -356,8 +368,8 @@ impl Participant {
     }
 }
 
-/// Writes what is synced: what was sent, and what waits no more.
-async fn settle(database: &Database, Settled { sent, over }: Settled) -> Result<(), Error> {
+/// Writes the rows whose records are synced: sent events and removals from the inbox.
+async fn settle(database: &Database, SettledRows { sent, over }: SettledRows) -> Result<(), Error> {
     if sent.is_empty() && over.is_empty() {
         return Ok(());
     }
@@ -367,12 +379,12 @@ async fn settle(database: &Database, Settled { sent, over }: Settled) -> Result<
     Ok(open.commit().await?)
 }
 
-/// Executes commands chunk by chunk and publishes the answers of each before the next begins. Returns what waits no more in
-/// the inbox.
+/// Executes commands chunk by chunk, and publishes the answers of each chunk before the next one.
+/// Returns the removals from the inbox.
 async fn execute(
     room: &Room<'_>,
     load: &Load,
-    asked: Vec<Asked>,
+    asked: Vec<Request>,
     outgoing: &mut Outgoing<'_>,
     transport: &dyn Transport,
     meter: &mut Meter,
@@ -405,20 +417,21 @@ async fn execute(
         put_off_unsent(room, &unsent).await?;
         outgoing.kept(&unsent);
     }
-    outgoing.publish(transport).await?; // dead letters, where nothing had to be executed
+    outgoing.publish(transport).await?; // dead letters of a turn without requests
     Ok(over)
 }
 
-/// Keeps the causes of events whose topic rejects them: they are taken out of the inbox again, and lead to the same events.
-async fn put_off_unsent(room: &Room<'_>, unsent: &[Unsent]) -> Result<(), Error> {
+/// Stores the causes of events that their topics reject. The inbox redelivers them, and they lead
+/// to the same events.
+async fn put_off_unsent(room: &Room<'_>, unsent: &[RejectedEvent]) -> Result<(), Error> {
     if unsent.is_empty() {
         return Ok(());
     }
-    let kept = unsent.iter().map(|Unsent { key, cause, why, .. }| {
-        tracing::warn!(service = %room.service.name(), chain = %key.saga, step = %key.step, why, "an event cannot be sent yet");
-        Kept { key, event: cause, pause: inbox::AFTER_FAULT, why: Some(why) }
+    let kept = unsent.iter().map(|RejectedEvent { key, cause, why, .. }| {
+        tracing::warn!(service = %room.service.name(), chain = %key.saga, step = %key.step, why, "cannot send an event yet");
+        InboxEntry { key, event: cause, pause: inbox::AFTER_FAULT, why: Some(why) }
     });
-    let kept: Vec<Kept<'_>> = kept.collect();
+    let kept: Vec<InboxEntry<'_>> = kept.collect();
     let open = room.database.begin().await?;
     inbox::keep(&open.tx(), &kept, room.now).await?;
     Ok(open.commit().await?)
@@ -462,12 +475,13 @@ async fn open(
     Ok(transport.subscribe(subscription).await?)
 }
 
-/// Whether a topic is missing. Somebody may be creating it again, and each subscription creates those of this service.
+/// Returns whether a topic is missing. Each subscription creates the topics of this service.
 fn is_missing_topic(error: &Error) -> bool {
     matches!(error, Error::Transport(sagamore_transport::Error::UnknownTopic(_)))
 }
 
-/// 50 ms, twice as long with every failure up to the longest, and up to a half of it less.
+/// Returns the pause after consecutive failures: 50 ms, doubled by each up to `longest`, minus up
+/// to half at random.
 fn pause(failures: u32, longest: Duration, rng: &mut fastrand::Rng) -> Duration {
     let Some(doublings) = failures.checked_sub(1) else { return Duration::ZERO };
     let pause = PAUSE_MIN.saturating_mul(1 << doublings.min(16)).min(longest);
@@ -478,9 +492,10 @@ fn pause(failures: u32, longest: Duration, rng: &mut fastrand::Rng) -> Duration 
 mod tests {
     use super::*;
 
-    /// Else the database would end the transaction, and the turn with it, before the handler's own fault is told.
+    /// Otherwise the database would end the transaction, and fail the turn, before the handler's
+    /// timeout.
     #[tokio::test]
-    async fn a_handler_may_not_take_longer_than_a_transaction_may_be_idle() {
+    async fn the_handler_limit_is_shorter_than_the_idle_limit() {
         let postgres = sagamore_database::postgres::Options::new("postgres://nobody@127.0.0.1:1/none");
         assert!(HANDLER_LIMIT < postgres.idle_in_transaction_timeout);
         let database = Database::postgres(postgres).expect("the address is one");
@@ -489,7 +504,7 @@ mod tests {
             sagamore_transport::Log::on(disk, sagamore_transport::log::Options::default()).expect("an empty disk");
         let options = Options { handler_limit: Some(Duration::from_secs(3)), ..Options::default() };
         let participant = Participant::new(Service::named("slow"), database, Arc::new(log), options);
-        let why = participant.run(std::future::pending()).await.expect_err("it is told").to_string();
+        let why = participant.run(std::future::pending()).await.expect_err("the limit is rejected").to_string();
         assert!(why.contains("3s") && why.contains("2.5s"), "{why}");
     }
 }

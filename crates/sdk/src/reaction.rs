@@ -1,8 +1,9 @@
-//! What a service does about events: a reaction carries something out when events of a chain are there, and tells what came of
-//! it by an event; its undo takes that back when one of certain failures happens, and tells that as well.
+//! Reactions: what a service does about events. A reaction runs when the events of a chain have
+//! arrived, and emits its result as an event. Its undo runs on certain failures and emits an event
+//! as well.
 //!
-//! A reaction is a step of its chain: its barrier row, its stored answer and its undo are those of a command. Only who asks
-//! and what is answered differ.
+//! A reaction is a step of its chain, with the barrier row, stored answer and undo of a command.
+//! Only its trigger and the form of its answer differ.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -52,8 +53,10 @@ pub struct Reaction<E, R = Never> {
 #[derive(Clone, Copy, Debug)]
 pub enum FailureEvent {}
 
-/// The refusals of a reaction: none ([`Never`]), or reported by a [`FailureEvent`]. After the pivot of a plan nothing is
-/// undone, and a rejection there is a fault: `Err(rejected)?` in the handler instead of `refused(rejected)`.
+/// How a reaction reports refusals: not at all ([`Never`]), or by a [`FailureEvent`].
+///
+/// Reactions after the pivot cannot fail. There a rejection is a fault: `Err(rejected)?` in the
+/// handler instead of `refused(rejected)`.
 #[diagnostic::on_unimplemented(
     message = "this reaction may be refused with `{Self}`, and no event reports that",
     label = "the chain would be stuck after a refusal",
@@ -94,23 +97,23 @@ pub(crate) struct EventType {
 #[derive(Clone)]
 pub(crate) struct Declared {
     pub name: Name,
-    /// All of these must have arrived. None: the service itself starts the chain.
+    /// The events that must all have arrived. Empty: the service itself starts the chain.
     pub inputs: Vec<EventType>,
     pub react: Option<Arc<React>>,
-    /// Reports success.
+    /// The event that reports success.
     pub tells: EventType,
-    /// Reports a refusal.
+    /// The event that reports a refusal.
     pub fails: Option<EventType>,
     pub undo: Option<DeclaredUndo>,
-    /// After any of these it never runs, unless it has.
+    /// The events after any of which it never runs, unless it has.
     pub never_after: Vec<EventType>,
-    /// It is given up on this event, unless it has acted.
+    /// The event on which it is given up, unless it has acted.
     pub overdue: Option<EventType>,
-    /// The plan's point of no return.
+    /// Whether it is the plan's pivot.
     pub pivot: bool,
 }
 
-/// An undo likewise.
+/// The undo of a reaction, as the participant stores it.
 #[derive(Clone)]
 pub(crate) struct DeclaredUndo {
     pub on: Vec<EventType>,
@@ -118,9 +121,9 @@ pub(crate) struct DeclaredUndo {
     pub run: Arc<Undo>,
 }
 
-/// A tuple of event types, any one of which is meant.
+/// A tuple of event types, of which any one triggers.
 pub trait AnyOf {
-    /// Their names and fields.
+    /// Returns their names and fields.
     #[doc(hidden)]
     fn all() -> Vec<(&'static str, &'static [&'static str])>;
 }
@@ -139,13 +142,14 @@ any_of!(A, B);
 any_of!(A, B, C);
 any_of!(A, B, C, D);
 
-/// Any of these events: `on::<(InventoryFailed, ShippingFailed)>()`.
+/// Selects any of these events: `on::<(InventoryFailed, ShippingFailed)>()`.
 pub fn on<T: AnyOf>() -> On {
     On(EventType::any::<T>())
 }
 
 impl On {
-    /// Sets the event that each undo emits, even if there was nothing to undo. Its fields come from the failure.
+    /// Sets the event that each undo emits, even if there was nothing to undo. Its fields come from
+    /// the failure.
     ///
     /// # Panics
     /// Panics if a failure lacks a field of `E`.
@@ -230,8 +234,8 @@ impl Unbound {
 }
 
 impl<E: Message, R> Reaction<E, R> {
-    /// Reports each refusal by an `F`. Its fields `code` and `reason` hold the refusal, the others come from the first
-    /// event of the reaction. The handler's writes are rolled back.
+    /// Reports each refusal by an `F`. Its fields `code` and `reason` hold the refusal; the others
+    /// come from the reaction's first event. The handler's writes are rolled back.
     ///
     /// # Panics
     /// Panics if that event lacks a field of `F`.
@@ -249,21 +253,27 @@ impl<E: Message, R> Reaction<E, R> {
         Reaction { declared: self.declared, tells: PhantomData }
     }
 
-    /// Cancels the reaction once one of these events has arrived, unless it has run. It then emits nothing, and events
-    /// that wait for it are dropped. For an event that ends a chain early: `never_after::<(OrderCancelled,)>()`.
+    /// Cancels the reaction once one of these events has arrived, unless it has run. It then emits
+    /// nothing, and events that wait for it are dropped.
+    ///
+    /// Use it for an event that ends a chain early: `never_after::<(OrderCancelled,)>()`.
     pub fn never_after<T: AnyOf>(mut self) -> Reaction<E, R> {
         self.declared.never_after = EventType::any::<T>();
         self
     }
 
-    /// Declares the reaction as the plan's point of no return: later reactions neither fail nor are undone.
+    /// Declares the reaction as the plan's point of no return: later reactions neither fail nor are
+    /// undone.
     pub fn pivot(mut self) -> Reaction<E, R> {
         self.declared.pivot = true;
         self
     }
 
-    /// Gives the reaction up when the overdue event `O` arrives, and reports that as a refusal. If the reaction has run,
-    /// it emits its event again. Declares the reaction as the pivot: no other service knows whether an undo is possible.
+    /// Gives the reaction up when the overdue event `O` arrives, and reports that as a refusal. If
+    /// the reaction has run, it emits its event again.
+    ///
+    /// It also declares the reaction as the pivot, because no other service knows whether an undo
+    /// is possible.
     ///
     /// # Panics
     /// Panics if the reaction has no failure event, or `O` lacks a field of it.
@@ -279,7 +289,8 @@ impl<E: Message, R> Reaction<E, R> {
         self
     }
 
-    /// Sets the undo. Its handler receives the `E` that was emitted, and is called only if there is something to undo.
+    /// Sets the undo. Its handler receives the `E` that was emitted, and is called only if there is
+    /// something to undo.
     pub fn undone_by<U, F, Fut>(mut self, handler: F, undoing: Undoing) -> Reaction<E, R>
     where
         U: IntoRefusal + Send + 'static,
@@ -359,8 +370,10 @@ impl Declared {
         std::iter::once(self.tells.name).chain(self.fails.map(|fails| fails.name)).chain(undone)
     }
 
-    /// Returns the event that reports an outcome, by name and body. `cause` is the body of the reaction's first event, or of
-    /// the failure. `None` for a refusal without a failure event, and for an unreadable cause.
+    /// Returns the name and body of the event that reports an outcome. `cause` is the body of the
+    /// reaction's first event, or of the failure.
+    ///
+    /// Returns `None` for a refusal without a failure event, and for an unreadable cause.
     pub fn event(&self, direction: Direction, outcome: &Outcome, cause: &Body) -> Option<(&'static str, Body)> {
         match (direction, outcome) {
             (Direction::Action, Outcome::Done(told)) => Some((self.tells.name, told.clone())),

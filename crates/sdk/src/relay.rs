@@ -1,5 +1,5 @@
-//! The relay: sends the events that begin chains, which their service has committed (see `emitted.rs`). No transaction
-//! is open while it publishes: the events are leased.
+//! The relay: sends the stored first events of chains (see `emitted.rs`). Events are leased, so
+//! that no transaction is open during a publish.
 
 use std::time::Duration;
 
@@ -10,19 +10,20 @@ use sagamore_database::{Database, Error as DatabaseError};
 use sagamore_transport::wire::encode_event;
 use sagamore_transport::{Error as TransportError, Transport};
 
-use crate::emitted::{self, Unsent};
+use crate::emitted::{self, UnsentPage};
 use crate::error::Error;
 use crate::inbox;
-use crate::unsynced::{Settled, Unsynced};
+use crate::unsynced::{SettledRows, Unsynced};
 
-/// Events sent together.
+/// Maximum events sent together.
 const RELAYED_MAX: u32 = 500;
-/// When what the transport does not take is tried again.
+/// The pause before an event that the transport rejects is retried.
 const RETRY_AFTER: Duration = inbox::PAUSE_MAX;
-/// How long events are one process's to send, longer than a delivery may take: then another one sends them.
+/// The duration of a lease, longer than a delivery may take. After that another process sends the
+/// events.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Where events go out.
+/// The context of one run of the relay.
 pub(crate) struct Relay<'a> {
     pub service: &'a Name,
     pub database: &'a Database,
@@ -31,31 +32,34 @@ pub(crate) struct Relay<'a> {
 }
 
 impl Relay<'_> {
-    /// Sends what begins chains and was not sent yet; `unsynced` marks it. No transaction is open meanwhile: the events
-    /// are leased, and committed as such, so that what is sent is committed itself. Sent again under the same ids when
-    /// the process dies in between: after the lease, or when a process starts that is alone with its database.
-    /// What the transport does not take is logged, and tried again after a while; it holds nothing else up.
+    /// Sends the unsent first events of chains; `unsynced` marks them later. The leases are
+    /// committed first, so only committed events are sent.
+    ///
+    /// If the process dies, the events are sent again under the same ids. That happens after the
+    /// lease, or at the start of a process that owns its database alone.
+    ///
+    /// Events that the transport rejects are logged and retried later. They block no others.
     pub async fn run(&self, unsynced: &mut Unsynced) -> Result<(), Error> {
         if !unsynced.leased.is_empty() {
-            self.give_back(unsynced).await?; // the run before was given up in the middle
+            self.release(unsynced).await?; // the previous run was dropped before its end
         }
         while !unsynced.is_full() {
-            let Unsent { events, unreadable, is_cut } = self.lease(&mut unsynced.leased).await?;
+            let UnsentPage { events, unreadable, is_cut } = self.lease(&mut unsynced.leased).await?;
             unsynced.alarms.of_rows(self.service, "emitted", &unreadable);
             if events.is_empty() && !is_cut {
                 break;
             }
             let Published { sent, rejected, unsent, failure } = publish(events, self.service, self.transport).await;
             if let Some(error) = failure.as_ref().filter(|_| sent.is_empty()) {
-                self.give_back(unsynced).await?; // tried again with the next look
+                self.release(unsynced).await?; // the next check retries
                 return Err(error.clone().into());
             }
             let is_done = !is_cut || !rejected.is_empty() || failure.is_some();
-            unsynced.follow(self.transport, Settled { sent, ..Settled::default() });
-            self.put_off(&rejected, RETRY_AFTER).await?;
+            unsynced.follow(self.transport, SettledRows { sent, ..SettledRows::default() });
+            self.postpone(&rejected, RETRY_AFTER).await?;
             if let Some(error) = failure {
                 tracing::warn!(service = %self.service, events = unsent.len(), %error, "some events were not sent");
-                self.put_off(&unsent, LEASE).await?; // one partition without a leader keeps no other event from being marked
+                self.postpone(&unsent, LEASE).await?; // the other events are marked all the same
             }
             unsynced.leased.clear();
             if is_done {
@@ -65,9 +69,9 @@ impl Relay<'_> {
         Ok(())
     }
 
-    /// Takes what is due, so that nobody else sends it meanwhile. `leased` is what has to be sent or put off.
-    /// Rows that cannot be read are put off: they keep no other from being sent.
-    async fn lease(&self, leased: &mut Vec<StepKey>) -> Result<Unsent, Error> {
+    /// Leases due events, so that no other process sends them. `leased` lists the events to send or
+    /// postpone. Unreadable rows are postponed and block no others.
+    async fn lease(&self, leased: &mut Vec<StepKey>) -> Result<UnsentPage, Error> {
         let open = self.database.begin().await?;
         let unsent = emitted::unsent(&open.tx(), self.now, RELAYED_MAX).await?;
         if unsent.events.is_empty() && unsent.unreadable.is_empty() {
@@ -84,13 +88,13 @@ impl Relay<'_> {
         Ok(unsent)
     }
 
-    async fn give_back(&self, unsynced: &mut Unsynced) -> Result<(), DatabaseError> {
-        self.put_off(&unsynced.leased, Duration::ZERO).await?;
+    async fn release(&self, unsynced: &mut Unsynced) -> Result<(), DatabaseError> {
+        self.postpone(&unsynced.leased, Duration::ZERO).await?;
         unsynced.leased.clear();
         Ok(())
     }
 
-    async fn put_off(&self, keys: &[StepKey], pause: Duration) -> Result<(), DatabaseError> {
+    async fn postpone(&self, keys: &[StepKey], pause: Duration) -> Result<(), DatabaseError> {
         if keys.is_empty() {
             return Ok(());
         }
@@ -122,7 +126,7 @@ async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) 
             Ok(()) => published.sent.push(event.key),
             Err(error) if error.is_rejection() && planted(Bug::DeniedCountsAsSent) => published.sent.push(event.key),
             Err(error) if error.is_rejection() => {
-                tracing::error!(%service, chain = %event.chain(), %error, "a chain cannot begin, tried again later");
+                tracing::error!(%service, chain = %event.chain(), %error, "cannot start a chain, retrying later");
                 published.rejected.push(event.key);
             }
             Err(error) => {

@@ -38,7 +38,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service without handlers. Its name is its group at the transport and the owner of its barrier.
+    /// A service without handlers. Its name is its group at the transport and the owner of its
+    /// barrier.
     ///
     /// # Panics
     /// Panics if `name` is not a [`Name`].
@@ -82,8 +83,8 @@ impl Service {
         self.with::<C, C>(handler::action(handler))
     }
 
-    /// Adds the handler of the compensation `U`. It receives the stored output of the action, and is called only if
-    /// there is something to undo.
+    /// Adds the handler of the compensation `U`. It receives the stored output of the action, and
+    /// is called only if there is something to undo.
     ///
     /// A handler that undoes another action does not compile:
     /// ```compile_fail,E0277
@@ -104,7 +105,8 @@ impl Service {
         self.with::<U, U::Action>(handler::compensation(handler))
     }
 
-    /// Adds the handler of a compensation that also receives the fields of the compensating message.
+    /// Adds the handler of a compensation that also receives the fields of the compensating
+    /// message.
     ///
     /// # Panics
     /// Panics if `U` belongs to another service or has a handler already.
@@ -118,13 +120,18 @@ impl Service {
         self.with::<U, U::Action>(handler::compensation_with(handler))
     }
 
-    /// Declares a key of the messages of type `M`: of a command, of the stored output that a compensation is given, of an event.
+    /// Declares a key of messages of type `M`: of a command, of a compensation's stored output, or
+    /// of an event.
     ///
-    /// A chunk's handlers run one after another, unless their messages have keys: then those that share no key run
-    /// interleaved on the chunk's transaction, and the statements of all of them take one round trip to the server. Commands
-    /// that share a key run in order, and a command without any runs alone. So a key names each row that its handler
-    /// depends on, and each write is one guarded statement (`UPDATE .. WHERE balance >= $2`). Declared several times, a message
-    /// has several keys. They have no namespaces: an order and a customer of one name share a key, which costs only time.
+    /// Without keys, a chunk's handlers run one after another. With keys, handlers that share none
+    /// interleave on the chunk's transaction, and their statements share one round trip.
+    ///
+    /// Commands that share a key run in order, and a command without any key runs alone. A key must
+    /// name each row that its handler depends on. Each write must be one guarded statement (`UPDATE
+    /// .. WHERE balance >= $2`).
+    ///
+    /// Several declarations give a message several keys. Keys have no namespaces: an order and a
+    /// customer of the same name share a key, which only costs time.
     ///
     /// ```
     /// # extern crate sagamore_sdk as sagamore;
@@ -145,7 +152,8 @@ impl Service {
         self
     }
 
-    /// As [`Service::keyed_by`], for messages with a list of keys: the products of an order.
+    /// Declares keys like [`Service::keyed_by`], for messages with a list of keys, such as the
+    /// products of an order.
     pub fn keyed_by_each<M: Message>(
         mut self,
         each: impl for<'a> Fn(&'a M) -> Vec<&'a str> + Send + Sync + 'static,
@@ -154,7 +162,7 @@ impl Service {
         self
     }
 
-    /// Adds a reaction to events. One that may be refused needs an event that reports it:
+    /// Adds a reaction to events. A reaction that may be refused needs an event that reports it:
     ///
     /// ```compile_fail,E0277
     /// # extern crate sagamore_sdk as sagamore;
@@ -189,7 +197,8 @@ impl Service {
     }
 
     /// Returns its reactions as a plan states them: to compare them with one
-    /// ([`plan::declared`](sagamore_core::plan::declared())) or to derive one ([`plan::Plan::from_services`]).
+    /// ([`plan::declared`](sagamore_core::plan::declared())) or to derive one
+    /// ([`plan::Plan::from_services`]).
     pub fn declares(&self) -> Vec<plan::Declared> {
         self.reactions.values().map(|reaction| reaction.as_planned()).collect()
     }
@@ -216,17 +225,17 @@ impl Service {
         each.filter(|(_, trigger, _)| *trigger == event).map(|(name, _, way)| (name, way)).collect()
     }
 
-    /// The reaction of this name.
+    /// Returns the reaction of this name.
     pub(crate) fn declared(&self, reaction: &Name) -> Option<&Declared> {
         self.reactions.get(reaction).map(Arc::as_ref)
     }
 
-    /// How the keys of commands are read.
+    /// Returns the functions that read keys.
     pub(crate) fn keys(&self) -> &KeyReaders {
         &self.keys
     }
 
-    /// The service's name.
+    /// Returns the service's name.
     pub fn name(&self) -> &Name {
         &self.name
     }
@@ -236,17 +245,17 @@ impl Service {
         self.handlers.keys().copied()
     }
 
-    /// Its own migrations, in the order declared.
+    /// Returns the service's own migrations, in the order declared.
     pub(crate) fn schema(&self) -> Vec<Migration> {
         self.migrations.concat()
     }
 
-    /// See [`Service::program`].
+    /// Returns the version set by [`Service::program`].
     pub(crate) fn program_version(&self) -> u32 {
         self.program
     }
 
-    /// The registry: only names that were declared lead to code.
+    /// Returns the handler of a message. Only declared names lead to code.
     pub(crate) fn handler(&self, name: &Name) -> Option<&Handler> {
         self.handlers.get(name.as_str())
     }

@@ -1,4 +1,5 @@
-//! Retention of the barrier: rows go when their saga ended long ago, a page at a time between the messages.
+//! The retention of the barrier: rows of sagas that ended long ago are removed, one page at a time
+//! between the messages.
 
 use std::time::Duration;
 
@@ -13,22 +14,24 @@ use crate::emitted;
 use crate::error::Error;
 use crate::service::Service;
 
-/// By how much clocks may differ.
+/// Maximum difference between clocks.
 pub(crate) const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// What is to go, how far that has got, and who is told when nothing is left of it. Forgotten with the process: there will be
-/// another horizon.
+/// A removal in progress: its scope, its position and the address of its report. It is lost with
+/// the process, and another horizon restarts it.
 #[derive(Debug)]
 pub(crate) struct Sweep {
     horizon: Horizon,
     reply_to: Option<ReplyTo>,
-    /// What was stored before it has been looked at. None: all of the barrier has, and what began chains is left.
+    /// The position: rows stored before this time are finished. `None`: the whole barrier is, and
+    /// only first events of chains remain.
     from: Option<Timestamp>,
     retention: Duration,
 }
 
 impl Sweep {
-    /// What a horizon allows; nothing, if it was told with a shorter retention than this one.
+    /// Creates the removal that a horizon allows; `None` if its publisher has a shorter retention
+    /// than this service.
     pub fn of(mut horizon: Horizon, reply_to: Option<ReplyTo>, retention: Duration, now: Timestamp) -> Option<Sweep> {
         if horizon.ended_before > now.minus(retention).plus(SKEW_MAX) {
             let why =
@@ -41,19 +44,21 @@ impl Sweep {
         Some(Sweep { horizon, reply_to, from, retention })
     }
 
-    /// Nothing stamped at this moment or later goes. The service's clock was set back to it: what is stamped so may be younger
-    /// than its stamp says.
+    /// Spares rows stamped at this time or later. The service's clock was set back to it, so such a
+    /// row may be younger than its stamp.
     pub fn spare_from(&mut self, set_back_to: Option<Timestamp>) {
         let before = &mut self.horizon.started_before;
         *before = set_back_to.map_or(*before, |set_back_to| set_back_to.min(*before));
     }
 
-    /// Whether both were told by the same, so that the later one says all that the earlier one did.
+    /// Returns whether both come from the same publisher, so that the later horizon includes the
+    /// earlier one.
     pub fn replaces(&self, other: &Sweep) -> bool {
         self.reply_to == other.reply_to && self.horizon.definitions == other.horizon.definitions
     }
 
-    /// Removes one page. Gives how many steps went, and whether nothing is left; then who told the horizon is told.
+    /// Removes one page. Returns the number of removed steps, and whether the removal is complete.
+    /// A complete removal is reported to the horizon's publisher.
     pub async fn page(
         &mut self,
         service: &Service,
@@ -61,10 +66,10 @@ impl Sweep {
         transport: &dyn Transport,
     ) -> Result<(u64, bool), Error> {
         let Some(from) = self.from else { return self.beginnings(database).await };
-        let events = if service.is_choreographed() { Events::Told } else { Events::None };
+        let events = if service.is_choreographed() { Events::Emitted } else { Events::None };
         let open = database.begin().await?;
         let page = forget::page(&open.tx(), &self.horizon, from, events).await?;
-        if events == Events::Told {
+        if events == Events::Emitted {
             emitted::forget(&open.tx(), &page.forgotten, self.horizon.ended_before).await?;
         }
         open.commit().await?;
@@ -77,8 +82,8 @@ impl Sweep {
         Ok((page.forgotten.len() as u64, done))
     }
 
-    /// What began chains goes when others have had a retention's time to forget them as well: a key that begins a chain anew
-    /// must not meet what they know of the former one.
+    /// Removes the first events of chains one retention after their barrier rows. By then other
+    /// services have removed theirs, so a reused key cannot meet rows of the former chain.
     async fn beginnings(&self, database: &Database) -> Result<(u64, bool), Error> {
         let before = self.horizon.ended_before.minus(self.retention);
         let more = emitted::forget_beginnings(database, before).await?;
@@ -86,7 +91,7 @@ impl Sweep {
     }
 }
 
-/// From when on a horizon tells of sagas.
+/// Returns the earliest start of sagas that a horizon covers.
 fn since(horizon: &Horizon) -> Timestamp {
     horizon.started_from.unwrap_or(Timestamp(i64::MIN))
 }

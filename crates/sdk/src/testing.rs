@@ -1,4 +1,5 @@
-//! A test harness: one service on a database and a log in memory, without an orchestrator or an observer.
+//! A test harness: one service on a database and a log in memory, without an orchestrator or an
+//! observer.
 //!
 //! ```
 //! # extern crate sagamore_sdk as sagamore;
@@ -30,8 +31,9 @@
 //! assert_eq!(greeter.send(Greet { name: "".into() }).await.refusal().code, "no-name");
 //! # }
 //! ```
-//! The service runs as in production: the same participant, barrier and wire format. Every method panics with the
-//! reason if the service cannot answer. Time passes only by [`TestService::time_passes`].
+//! The service runs as in production: with the same participant, barrier and wire format. Methods
+//! panic with the reason if the service cannot answer. Time passes only by
+//! [`TestService::time_passes`].
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -50,13 +52,13 @@ use crate::outbox::Outbox;
 use crate::participant::{Options, Participant};
 use crate::service::Service;
 
-/// Start of the test's clock: far enough from zero that retention can look back.
+/// The start of the test's clock, far enough from zero for retention.
 const START: Timestamp = Timestamp(1_000_000_000_000);
-/// A turn that still fails after this many attempts fails the test.
+/// Number of failed attempts of a turn after which the test fails.
 const ATTEMPTS_MAX: usize = 5;
-/// Topic of the replies.
+/// The topic of replies.
 const REPLIES: &str = "test.replies";
-/// Definition, or plan, of all sagas and chains in a test.
+/// The definition or plan of all sagas and chains in a test.
 const DEFINITION: &str = "test";
 
 /// A service under test. Methods take `&self`, so that a test needs no `mut`.
@@ -156,8 +158,8 @@ impl TestService {
         self.state.lock().await.ask(command, |_| Ok(())).await
     }
 
-    /// Sends the compensation before its action, as if one had overtaken the other. Returns the reply to the action,
-    /// a refusal: the barrier never runs an action that was undone.
+    /// Sends the compensation before its action, as if one had overtaken the other. Returns the
+    /// reply to the action, a refusal: the barrier never runs an action that was undone.
     pub async fn undo_first<U: Undoes>(
         &self,
         action: U::Action,
@@ -171,7 +173,8 @@ impl TestService {
         state.ask(action, read).await
     }
 
-    /// Publishes an event of the chain with this business key. Returns the events that the service emitted.
+    /// Publishes an event of the chain with this business key. Returns the events that the service
+    /// emitted.
     pub async fn publish<E: Message>(&self, chain: &str, event: E) -> TestEvents {
         let (name, body) = (name(E::NAME), Body::of(&event).expect("an event is JSON"));
         let reacts = self.service.reacts_to().any(|wanted| wanted == E::NAME);
@@ -187,7 +190,8 @@ impl TestService {
         TestEvents { events: state.emitted().await, faults }
     }
 
-    /// Returns the events that the service emitted since the last call of this method or [`TestService::publish`].
+    /// Returns the events that the service emitted since the last call of this method or
+    /// [`TestService::publish`].
     pub async fn emitted(&self) -> TestEvents {
         let mut state = self.state.lock().await;
         state.settle().await;
@@ -249,7 +253,8 @@ impl State {
         records(events).await.iter().map(|record| decode_event(record).expect("a participant emits events")).collect()
     }
 
-    /// Runs turns until two in succession find nothing to do: the first of them may have filled the inbox.
+    /// Runs turns until two in succession find nothing to do: the first of them may have filled the
+    /// inbox.
     async fn settle(&mut self) {
         let (mut idle, mut failures) = (0, 0);
         while idle < 2 {
@@ -289,7 +294,7 @@ impl<M, T> TestReply<M, T> {
         }
     }
 
-    /// Returns the text of the fault. Nothing was stored: an orchestrator would send the command again.
+    /// Returns the text of the fault. Nothing was stored: an orchestrator would resend the command.
     ///
     /// # Panics
     /// Panics with the outcome if it is another one.
@@ -322,7 +327,7 @@ impl TestEvents {
         }
     }
 
-    /// The names of all events, in order.
+    /// Returns the names of all events, in order.
     pub fn names(&self) -> Vec<&str> {
         self.events.iter().map(|event| event.name.as_str()).collect()
     }
@@ -345,7 +350,7 @@ fn saga(key: &str) -> SagaId {
     SagaId::new(&name(DEFINITION), key).unwrap_or_else(|malformed| panic!("{malformed}"))
 }
 
-/// A consumer of its own group. The topics are created with one partition.
+/// Creates a consumer with a group of its own. The topics are created with one partition.
 async fn consumer(log: &Log, group: &str, topics: impl IntoIterator<Item = &'static str>) -> Box<dyn Consumer> {
     let topics: Vec<Arc<str>> = topics.into_iter().map(Arc::from).collect();
     for topic in &topics {
@@ -355,7 +360,7 @@ async fn consumer(log: &Log, group: &str, topics: impl IntoIterator<Item = &'sta
     log.subscribe(subscription).await.expect("subscribe to a log in memory")
 }
 
-/// All records since the last call.
+/// Returns all records since the last call.
 async fn records(consumer: &mut Box<dyn Consumer>) -> Vec<Record> {
     let mut records = Vec::new();
     loop {

@@ -1,5 +1,5 @@
-//! Rows that call a record sent, or that go because of it, wait here until the transport has synced that record: the
-//! database survives the death of the machine, and must not be ahead of a log that does not yet.
+//! Rows that depend on a published record wait here until the transport has synced it. The database
+//! survives a power loss, so it must not be ahead of a log that is not synced yet.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -10,46 +10,47 @@ use sagamore_database::{Database, Error as DatabaseError};
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Error, Transport};
 
-use crate::emitted::Unreadable;
+use crate::emitted::UnreadableRow;
 use crate::inbox::{self, Due, Over};
 
-/// So many rows wait at most, each a few hundred bytes; then nothing is taken out of the inbox and the outbox.
+/// Maximum waiting rows, each a few hundred bytes. Beyond it, nothing is taken from the inbox and
+/// the outbox.
 const ROWS_MAX: usize = 10_000;
 
-/// What becomes true with a sync.
+/// The row changes that follow a sync.
 #[derive(Debug, Default)]
-pub(crate) struct Settled {
-    /// Events of the outbox that are sent.
+pub(crate) struct SettledRows {
+    /// Events of the outbox that were sent.
     pub sent: Vec<StepKey>,
-    /// What waits in the inbox no more.
+    /// Removals from the inbox.
     pub over: Vec<Over>,
 }
 
-/// Rows whose records are published, the oldest first. In memory only: after a crash the events are sent again, under
-/// the same ids.
+/// Row changes of published records, oldest first, in memory. After a crash the events are sent
+/// again, under the same ids.
 #[derive(Default)]
 pub(crate) struct Unsynced {
     batches: VecDeque<Batch>,
     rows: usize,
-    /// Events that the relay has leased, and has neither sent nor put off: a turn was given up in the middle.
+    /// Events that the relay has leased and neither sent nor postponed, because a turn was dropped.
     pub leased: Vec<StepKey>,
     pub alarms: Alarms,
 }
 
-/// Rows that this process has logged as unreadable: each is logged once.
+/// Rows that this process has logged as unreadable, so that each is logged once.
 #[derive(Default)]
 pub(crate) struct Alarms(HashSet<Vec<String>>);
 
 impl Alarms {
-    /// More rows are logged each time that they are read.
+    /// Maximum rows in the set. Further rows are logged on each read.
     const ROWS_MAX: usize = 1_000;
 
-    /// Logs those that are new, and counts all.
-    pub fn of_rows(&mut self, service: &Name, table: &'static str, rows: &[Unreadable]) {
-        for Unreadable { place, why } in rows {
+    /// Logs new rows and counts all.
+    pub fn of_rows(&mut self, service: &Name, table: &'static str, rows: &[UnreadableRow]) {
+        for UnreadableRow { place, why } in rows {
             let key = place.join("/");
             if !self.0.contains(place) {
-                tracing::error!(%service, table, key, %why, "this row cannot be read: it is set aside");
+                tracing::error!(%service, table, key, %why, "cannot read a row, which is set aside");
             }
             if self.0.len() < Alarms::ROWS_MAX {
                 self.0.insert(place.clone());
@@ -64,11 +65,11 @@ impl Alarms {
 
 struct Batch {
     synced: BoxFuture<'static, Result<(), Error>>,
-    settled: Settled,
+    settled: SettledRows,
 }
 
-impl Settled {
-    /// Whether there is nothing to write.
+impl SettledRows {
+    /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -79,20 +80,20 @@ impl Settled {
 }
 
 impl Unsynced {
-    /// These rows follow what the transport has acknowledged so far.
-    pub fn follow(&mut self, transport: &dyn Transport, settled: Settled) {
+    /// Adds row changes that follow the sync of all records acknowledged so far.
+    pub fn follow(&mut self, transport: &dyn Transport, settled: SettledRows) {
         if !settled.is_empty() {
             self.rows += settled.len();
             self.batches.push_back(Batch { synced: transport.synced(), settled });
         }
     }
 
-    /// Whether so many rows wait that no more records are to be published on behalf of such.
+    /// Returns whether too many rows wait to publish further records.
     pub fn is_full(&self) -> bool {
         self.rows >= ROWS_MAX
     }
 
-    /// What is due in the inbox, at most so much, but for what has come out already.
+    /// Reads due events of the inbox, up to `limit`, without those already taken.
     pub async fn due(
         &mut self,
         service: &Name,
@@ -112,9 +113,9 @@ impl Unsynced {
         Ok(due)
     }
 
-    /// Waits for the sync of all that was published, and returns its rows.
-    pub async fn finish(&mut self) -> Settled {
-        let mut all = Settled::default();
+    /// Waits for the sync of all published records, and returns their row changes.
+    pub async fn finish(&mut self) -> SettledRows {
+        let mut all = SettledRows::default();
         while let Some(Batch { synced, settled }) = self.batches.pop_front() {
             self.rows -= settled.len();
             if synced.await.is_ok() {
@@ -125,17 +126,17 @@ impl Unsynced {
         all
     }
 
-    /// The rows whose records are synced by now. It waits for nothing. Rows whose sync failed stay as they are in the
-    /// database: what they stand for is published again.
-    pub fn take(&mut self) -> Settled {
-        let mut all = Settled::default();
+    /// Returns the row changes whose records are synced, without waiting. Rows whose sync failed
+    /// stay unchanged in the database, so their records are published again.
+    pub fn take(&mut self) -> SettledRows {
+        let mut all = SettledRows::default();
         while let Some(Batch { synced, .. }) = self.batches.front_mut() {
             let synced = match synced.now_or_never() {
                 None if planted(Bug::SentBeforeSynced) => true,
                 None => break,
                 Some(Ok(())) => true,
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "the log was not synced: what was published is published again");
+                    tracing::warn!(%error, "log sync failed: its records are published again");
                     planted(Bug::FailedSyncIgnored)
                 }
             };

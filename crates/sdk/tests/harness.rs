@@ -1,4 +1,4 @@
-//! The test harness itself: what a test of a service can send, and what it sees.
+//! The test harness: its inputs and its results.
 
 extern crate sagamore_sdk as sagamore; // for the derives
 
@@ -145,7 +145,7 @@ async fn an_action_that_its_undo_overtook_never_runs() {
 
 #[tokio::test]
 #[should_panic(expected = "the outcome of 'seats.reserve' is a fault: out of luck")]
-async fn a_reply_states_the_outcome_that_was_not_expected() {
+async fn a_reply_reports_an_unexpected_outcome() {
     TestService::of(orchestrated()).await.send(seat("13")).await.done();
 }
 

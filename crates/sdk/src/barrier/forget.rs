@@ -1,5 +1,5 @@
-//! Forgetting: the rows of a step go together or stay together. What is left of a step that has lost some of them would take
-//! a repeat for something new.
+//! The removal of barrier rows. All rows of a step are removed together: with only some of them, a
+//! repeat would look new.
 
 use std::collections::BTreeSet;
 
@@ -10,46 +10,47 @@ use sagamore_database::{Error, Tx};
 
 use super::{postgres, sqlite};
 
-/// How many rows a page has, but that those of one millisecond are never in two.
+/// Maximum rows of a page. Rows of one millisecond are never split between pages.
 const PAGE: u32 = 500;
 
-/// When the first row after a page was stored.
+/// Finds the time of the first row after a page.
 const BEHIND: &str =
     "SELECT stored_at FROM barrier WHERE stored_at >= $1 AND stored_at < $2 ORDER BY stored_at LIMIT 1 OFFSET $3";
 
 const STEPS: &str = "SELECT saga, step FROM barrier WHERE stored_at >= $1 AND stored_at < $2";
 
-/// A step, by its saga and its name.
+/// A step, as saga id and step name.
 pub(crate) type Step = (String, String);
 
-/// Whether the service tells events as well: then the tables of those are there.
+/// Whether the service also emits events, and so has their tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Events {
     None,
-    Told,
+    Emitted,
 }
 
-/// What came of a page.
+/// The result of removing one page.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// The steps of which every row went.
+    /// The steps whose rows were all removed.
     pub forgotten: Vec<Step>,
-    /// Where the next one begins, if there is one.
+    /// The start of the next page, if there is one.
     pub next: Option<Timestamp>,
 }
 
-/// Removes what a horizon allows of the rows that were stored at `from` or a little later: the steps whose youngest row is
-/// older than the horizon, of the sagas that are meant. Rows of others are passed by, and cost one reading.
+/// Removes the rows that a horizon covers, starting at `from`, one page at a time. A step is
+/// removed if its youngest row is older than the horizon. Rows of other steps are only read.
 pub(crate) async fn page(tx: &Tx, horizon: &Horizon, from: Timestamp, events: Events) -> Result<Page, Error> {
     let before = horizon.started_before;
     let behind = tx.query(BEHIND, (from.0, before.0, PAGE)).await?;
     let next = match behind.first() {
-        // all of them in one millisecond: on with the one after it
+        // the whole page is one millisecond: continue after it
         Some(row) => Some(Timestamp(row.get::<i64>(0)?.max(from.0.saturating_add(1)))),
         None => None,
     };
     let rows = tx.query(STEPS, (from.0, next.unwrap_or(before).0)).await?;
-    let mut steps: BTreeSet<Step> = BTreeSet::new(); // in the order in which they are claimed: no deadlocks
+    // the order of claims, which prevents deadlocks
+    let mut steps: BTreeSet<Step> = BTreeSet::new();
     for row in &rows {
         let step: Step = (row.get(0)?, row.get(1)?);
         if is_meant(horizon, &step.0) {
@@ -65,7 +66,7 @@ pub(crate) async fn page(tx: &Tx, horizon: &Horizon, from: Timestamp, events: Ev
     Ok(Page { forgotten, next })
 }
 
-/// Whether a saga is one of those that had ended.
+/// Returns whether the horizon covers this saga.
 fn is_meant(Horizon { definitions, but, .. }: &Horizon, saga: &str) -> bool {
     let definition = saga.split_once(':').map_or(saga, |(definition, _)| definition);
     definitions.iter().any(|meant| meant.as_str() == definition)
@@ -93,7 +94,7 @@ mod tests {
         Horizon { started_before: HORIZON, ended_before: HORIZON, started_from: None, definitions, but: Vec::new() }
     }
 
-    /// A step whose first action is old.
+    /// Creates a step whose first action is old.
     async fn step(outcome: Outcome) -> Database {
         let database = sagamore_database::testing::database();
         database.migrate("barrier", MIGRATIONS, 1).await.expect("migrate");
@@ -116,8 +117,8 @@ mod tests {
         forgotten.len()
     }
 
-    /// Gives another task the time to come to where it waits.
-    async fn let_others_work(database: &Database) {
+    /// Yields often enough for another task to reach its lock.
+    async fn yield_to_other_tasks(database: &Database) {
         for _ in 0..50 {
             tokio::task::yield_now().await;
             if database.dialect() == Dialect::Postgres {
@@ -126,16 +127,17 @@ mod tests {
         }
     }
 
-    /// The compensation, or an operator's retry, is at work on a step that is old: its row is young once it is committed.
+    /// A compensation or an operator's retry runs on an old step. Its commit makes the step's
+    /// youngest row young.
     #[tokio::test]
-    async fn a_step_that_somebody_works_on_stays_whole() {
+    async fn a_step_in_use_keeps_all_its_rows() {
         let (done, refused) = (Outcome::Done(Body::empty()), Outcome::Refused(Refusal::new("no", "not today")));
         for (first, later) in [(done.clone(), key(Direction::Compensation, 1)), (refused, key(Direction::Action, 2))] {
             let database = step(first).await;
             let open = database.begin().await.expect("begin");
             let known = claim(&open.tx(), &[&later], NEW).await.expect("claim");
             let forgetting = tokio::spawn(forget(database.clone()));
-            let_others_work(&database).await;
+            yield_to_other_tasks(&database).await;
             store(&open.tx(), &[(&later, &known[0], &done)], NEW).await.expect("store");
             open.commit().await.expect("commit");
             assert_eq!(forgetting.await.expect("it ends"), 0);
@@ -144,9 +146,9 @@ mod tests {
         }
     }
 
-    /// Who comes to a step while it is being forgotten finds all of it, or nothing.
+    /// A command that waits for the removal finds all rows of the step or none.
     #[tokio::test]
-    async fn a_step_that_is_being_forgotten_is_new_to_who_waits_for_it() {
+    async fn a_command_that_waits_for_a_removal_finds_a_new_step() {
         let database = step(Outcome::Done(Body::empty())).await;
         answer(&database, &key(Direction::Compensation, 1), Outcome::Done(Body::empty()), OLD).await;
         let open = database.begin().await.expect("begin");
@@ -155,7 +157,7 @@ mod tests {
             let database = database.clone();
             async move { answer(&database, &key(Direction::Action, 1), Outcome::Done(Body::empty()), NEW).await }
         });
-        let_others_work(&database).await;
+        yield_to_other_tasks(&database).await;
         open.commit().await.expect("commit");
         late.await.expect("it ends");
         let rows = database.query("SELECT status, stored_at FROM barrier", ()).await.expect("read");

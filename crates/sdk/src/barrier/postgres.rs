@@ -1,6 +1,7 @@
-//! The barrier's statements on PostgreSQL: each once for a chunk, whose rows come as arrays.
+//! The barrier's statements for PostgreSQL. Each runs once per chunk, with the rows as arrays.
 //!
-//! Every key column comes out of an array: compared with a constant, the plan would walk the whole table.
+//! All key columns come from arrays: a comparison with a constant would make the plan scan the
+//! whole table.
 
 use sagamore_core::{StepKey, Timestamp};
 use sagamore_database::postgres::array;
@@ -9,8 +10,10 @@ use sagamore_database::{Error, Row, Tx, Value};
 use super::forget::{Events, Step};
 use super::just_claimed;
 
-/// As on SQLite. A row that was just inserted has no `xmax`; and where the first action's row is new, there is no other row
-/// of the step: whoever stores one has stored that one as well.
+/// Claims as on SQLite. A row that was just inserted has no `xmax`.
+///
+/// If the first action's row is new, the step has no other row, because every stored row comes with
+/// that one.
 const CLAIM: &str = "
 INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
 SELECT k.saga, k.step, 'action', 1, 'claimed', '', $3
@@ -18,8 +21,10 @@ FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) WITH ORDINALITY AS k(saga, s
 ON CONFLICT (saga, step, direction, generation) DO UPDATE SET status = barrier.status
 RETURNING saga, step, xmax = 0";
 
-/// In a statement of its own, which sees what those have committed for whom the claim has waited.
-/// Reads the steps before which there are fewer bytes than the bound; their lengths are read without them.
+/// Reads rows in a separate statement, which sees the commits that the claim waited for.
+///
+/// It returns the steps before which the total of answers is below the bound. Lengths are computed
+/// without reading the answers.
 const READ: &str = "
 SELECT f.place, b.direction, b.generation, b.status, b.answer
 FROM (
@@ -48,7 +53,7 @@ USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4
 WHERE b.saga = k.saga AND b.step = k.step AND b.direction = k.direction AND b.generation = k.generation
     AND b.status = 'claimed'";
 
-/// Takes the steps from whoever works on them, as the claim does.
+/// Locks steps against concurrent transactions, as the claim does.
 const HOLD: &str = "
 SELECT b.saga
 FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]))
@@ -56,8 +61,10 @@ FROM UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 
 JOIN barrier b ON b.saga = k.saga AND b.step = k.step AND b.direction = k.direction AND b.generation = k.generation
 ORDER BY k.place FOR UPDATE OF b";
 
-/// In a statement of its own, which sees the rows of those for whom the hold has waited. (`max` instead of `bool_and` could
-/// be looked up by the index on the age, through all that is younger.)
+/// Removes rows in a separate statement, which sees the commits that the lock waited for.
+///
+/// `bool_and` avoids a plan that `max` would allow: a walk through the index on age, over all
+/// younger rows.
 macro_rules! forget {
     ($more:literal) => {
         concat!(
@@ -73,13 +80,14 @@ macro_rules! forget {
 
 const FORGET: &str = forget!("");
 
-/// But not while an event of it is owed, or waits.
+/// Spares steps with an unsent or waiting event.
 const FORGET_TOLD: &str = forget!(
     " AND NOT EXISTS (SELECT 1 FROM emitted e WHERE e.saga = k.saga AND e.step = k.step AND e.sent = FALSE)
       AND NOT EXISTS (SELECT 1 FROM inbox i WHERE i.saga = k.saga AND i.step = k.step)"
 );
 
-/// Claims in one order, and gives the rows of each step in the other. Only steps that were known before are read.
+/// Claims in sorted order and returns the rows of each step in the keys' order. Only steps with
+/// history are read.
 pub(super) async fn claim(
     tx: &Tx,
     sorted: &[&StepKey],
@@ -127,11 +135,11 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute(RELEASE, (sagas(keys), steps(keys), array(directions), array(generations))).await.map(drop)
 }
 
-/// Removes the steps whose youngest row is older than `before`, and gives them.
+/// Removes the steps whose youngest row is older than `before`, and returns them.
 pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp, events: Events) -> Result<Vec<Step>, Error> {
     let sql = match events {
         Events::None => FORGET,
-        Events::Told => FORGET_TOLD,
+        Events::Emitted => FORGET_TOLD,
     };
     let sagas = || array(steps.iter().map(|(saga, _)| saga.as_str()));
     let names = || array(steps.iter().map(|(_, step)| step.as_str()));

@@ -1,4 +1,4 @@
-//! The barrier's statements on SQLite: each once for each row, in the one process that writes.
+//! The barrier's statements for SQLite. Each runs once per row, in the single writing process.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use sagamore_database::{Error, Row, Tx, Value};
 use super::forget::{Events, Step};
 use super::just_claimed;
 
-/// Inserts the step's first action row; it counts no row where one exists. The writer excludes all others, so that a row
-/// that exists needs no lock.
+/// Inserts the step's first action row, or affects no row if one exists. The single writer makes
+/// row locks unnecessary.
 const CLAIM: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
     VALUES ($1, $2, 'action', 1, 'claimed', '', $3)
     ON CONFLICT (saga, step, direction, generation) DO NOTHING";
@@ -36,16 +36,16 @@ macro_rules! forget {
 
 const FORGET: &str = forget!("");
 
-/// But not while an event of it is owed, or waits.
+/// Spares steps with an unsent or waiting event.
 const FORGET_TOLD: &str = forget!(
     " AND NOT EXISTS (SELECT 1 FROM emitted WHERE saga = $1 AND step = $2 AND sent = FALSE)
       AND NOT EXISTS (SELECT 1 FROM inbox WHERE saga = $1 AND step = $2)"
 );
 
-/// Steps whose answers are read before their bytes are counted.
+/// Number of steps whose answers are read before their bytes are counted.
 const READ_TOGETHER: usize = 16;
 
-/// Claims in one order, and gives the rows of each step in the other.
+/// Claims in sorted order and returns the rows of each step in the keys' order.
 pub(super) async fn claim(
     tx: &Tx,
     sorted: &[&StepKey],
@@ -87,7 +87,7 @@ pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     tx.execute_each(RELEASE, keys.iter().map(|key| step(key)).collect()).await.map(drop)
 }
 
-/// Removes the steps whose youngest row is older than `before`, and gives them.
+/// Removes the steps whose youngest row is older than `before`, and returns them.
 pub(super) async fn forget(
     tx: &Tx,
     mut steps: Vec<Step>,
@@ -96,7 +96,7 @@ pub(super) async fn forget(
 ) -> Result<Vec<Step>, Error> {
     let sql = match events {
         Events::None => FORGET,
-        Events::Told => FORGET_TOLD,
+        Events::Emitted => FORGET_TOLD,
     };
     let sets = steps.iter().map(|(saga, step)| vec![saga.into(), step.into(), before.0.into()]);
     let mut removed = tx.execute_each(sql, sets.collect()).await?.into_iter();

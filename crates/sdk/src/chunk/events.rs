@@ -1,5 +1,5 @@
-//! What is different where events were reacted to: all inputs have to be there, and what came of it is told by an event that
-//! is kept. A fault is nobody's to ask about again: the event itself is kept, and comes again.
+//! The handling of events: all inputs must have arrived, and the result is a stored event. After a
+//! fault the event itself is stored and retried, because no orchestrator resends it.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use sagamore_core::{Body, Direction, StepKey, Timestamp, TraceContext};
 use sagamore_database::{Error, Tx};
 
 use super::{Answer, Room};
-use crate::barrier::{Known, Verdict};
+use crate::barrier::{StepHistory, Verdict};
 use crate::emitted;
 use crate::guard::cut;
 use crate::handler::{Running, Unreadable};
-use crate::inbox::{self, Kept};
-use crate::intake::{Asked, By};
+use crate::inbox::{self, InboxEntry};
+use crate::intake::{By, Request};
 use crate::keys::CommandKeys;
 use crate::reaction::{Declared, EventType};
 
-/// What a reaction needs to begin.
+/// The inputs of a handler.
 pub(crate) enum Inputs {
-    /// A command has all with it.
+    /// A command, which carries all its inputs.
     Command,
-    /// Every event's body, in the order declared. The one to which the most events had led counts as the cause, and its
-    /// trace goes on.
+    /// The body of every awaited event, in declared order. The event with the highest hop counts as
+    /// the cause, and its trace continues.
     All { bodies: Vec<Body>, cause: String, hop: u32, trace: Option<TraceContext> },
-    /// These have not come, and the others have waited since then.
+    /// Some events are missing. The others have waited since this time.
     Missing { names: Vec<&'static str>, since: Timestamp },
 }
 
@@ -39,25 +39,27 @@ impl Inputs {
     }
 }
 
-/// What an event is to a reaction that it neither leads to nor undoes.
+/// An event that neither triggers nor undoes the reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
-    /// The deadline's: unless it has acted it is given up, and either way what came of it is told.
+    /// The deadline's event: a reaction that has not acted is given up. The result is emitted in
+    /// both cases.
     Overdue,
-    /// The chain has ended: unless it has acted it never will, and nobody is told.
+    /// The end of the chain: a reaction that has not acted never runs. No event is emitted.
     Ended,
 }
 
 impl Room<'_> {
-    /// Looks for the other events of those reactions that need several: two round trips, if there are such.
-    pub(super) async fn inputs(&self, tx: &Tx, chunk: &[Asked], known: &[Known]) -> Result<Vec<Inputs>, Error> {
-        let joins = |(asked, known): &(&Asked, &Known)| {
+    /// Reads the other events of reactions that need several, in two round trips if there are any.
+    pub(super) async fn inputs(&self, tx: &Tx, chunk: &[Request], known: &[StepHistory]) -> Result<Vec<Inputs>, Error> {
+        let joins = |(asked, known): &(&Request, &StepHistory)| {
             let needs = self.declared(asked).is_some_and(|reaction| reaction.inputs.len() > 1);
             let acts = asked.key.direction == Direction::Action && self.last(asked).is_none();
             needs && acts && known.verdict(&asked.key) == Verdict::Act
         };
-        let joining: Vec<&Asked> = chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
-        let kept: Vec<Kept<'_>> = joining.iter().filter_map(|asked| kept(asked, inbox::FOR_ANOTHER, None)).collect();
+        let joining: Vec<&Request> = chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
+        let kept: Vec<InboxEntry<'_>> =
+            joining.iter().filter_map(|asked| kept(asked, inbox::FOR_ANOTHER, None)).collect();
         inbox::keep(tx, &kept, self.now).await?;
         let keys: Vec<&StepKey> = joining.iter().map(|asked| &asked.key).collect();
         let waiting = inbox::waiting(tx, &keys).await?;
@@ -81,10 +83,10 @@ impl Room<'_> {
         Ok(inputs.collect())
     }
 
-    /// The handler of a reaction, or of its undo, not yet begun.
+    /// Returns the handler of a reaction or its undo, not yet polled.
     pub(super) fn react(
         &self,
-        asked: &Asked,
+        asked: &Request,
         tx: Tx,
         inputs: &Inputs,
         told: Option<&Body>,
@@ -99,20 +101,21 @@ impl Room<'_> {
         }
     }
 
-    /// Gives each answer its event: a new one, which is kept, or the one that was kept. Keeps what met a fault for another
-    /// time. Four round trips at most.
-    pub(super) async fn tell(
+    /// Attaches the events to the answers: a new one, which is stored, or the stored one. Stores
+    /// events that met a fault for a retry. Takes at most four round trips.
+    pub(super) async fn attach_events(
         &self,
         tx: &Tx,
-        chunk: &[Asked],
+        chunk: &[Request],
         inputs: &[Inputs],
         answers: &mut [Option<Answer>],
     ) -> Result<(), Error> {
         let (mut faulted, mut over, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
         for ((asked, inputs), answer) in chunk.iter().zip(inputs).zip(answers.iter_mut()) {
             let (By::Event(cause), Some(answer)) = (&asked.by, answer) else { continue };
-            // What came out of the inbox stays there until what it led to is published: it would not come again.
-            // Nor does the end of its chain tell what it led to: it lets go only what has led to nothing.
+            // An event from the inbox stays there until its result is published, so that a crash
+            // repeats it. The end of a chain emits nothing, so it only removes entries without a
+            // result.
             let tells = answer.fresh || self.last(asked) != Some(Last::Ended);
             if answer.is_final() && tells && (asked.place < self.polled || planted(Bug::InboxLeftEarly)) {
                 over.push(answer.over(asked));
@@ -130,16 +133,16 @@ impl Room<'_> {
                 }
             }
         }
-        let mut before = emitted::told(tx, &repeated).await?.into_iter();
+        let mut before = emitted::stored_events(tx, &repeated).await?.into_iter();
         for (asked, answer) in chunk.iter().zip(answers.iter_mut()) {
             let Some(answer) = answer else { continue };
             let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
             if is_repeated && self.last(asked) != Some(Last::Ended) && !matches!(answer.outcome, Outcome::Fault(_)) {
                 match before.next() {
                     Some(Ok(event)) => answer.event = event,
-                    // a newer program wrote it, or it is damaged: what led to it waits
+                    // a newer program wrote it, or it is damaged: its cause waits in the inbox
                     Some(Err(error)) => {
-                        let why = format!("the event that it led to cannot be read: {error}");
+                        let why = format!("cannot read the stored event of this reaction: {error}");
                         over.retain(|over| over.key != asked.key);
                         answer.outcome = Outcome::Fault(cut(&why));
                         faulted.push((asked, why));
@@ -157,8 +160,8 @@ impl Room<'_> {
         inbox::remove(tx, &over).await
     }
 
-    /// The event that tells what came of a reaction or an undo.
-    fn event(&self, asked: &Asked, cause: &Event, inputs: &Inputs, outcome: &Outcome) -> Option<Event> {
+    /// Returns the event that reports the result of a reaction or an undo.
+    fn event(&self, asked: &Request, cause: &Event, inputs: &Inputs, outcome: &Outcome) -> Option<Event> {
         let (first, id, hop, trace) = match inputs {
             Inputs::All { bodies, cause, hop, trace } if asked.key.direction == Direction::Action => {
                 (bodies.first()?, cause.clone(), *hop, trace.clone())
@@ -180,8 +183,8 @@ impl Room<'_> {
         })
     }
 
-    /// Whether this event is the last that the reaction hears of.
-    pub(super) fn last(&self, asked: &Asked) -> Option<Last> {
+    /// Returns whether this event ends the reaction.
+    pub(super) fn last(&self, asked: &Request) -> Option<Last> {
         let (By::Event(event), Direction::Action) = (&asked.by, asked.key.direction) else { return None };
         let reaction = self.declared(asked)?;
         let is_told = |told: &EventType| told.name == event.name.as_str();
@@ -191,7 +194,7 @@ impl Room<'_> {
         }
     }
 
-    fn declared(&self, asked: &Asked) -> Option<&Declared> {
+    fn declared(&self, asked: &Request) -> Option<&Declared> {
         match asked.by {
             By::Event(_) => self.service.declared(&asked.key.step),
             By::Command(_) => None,
@@ -199,9 +202,9 @@ impl Room<'_> {
     }
 }
 
-fn kept<'a>(asked: &'a Asked, pause: Duration, why: Option<&'a str>) -> Option<Kept<'a>> {
+fn kept<'a>(asked: &'a Request, pause: Duration, why: Option<&'a str>) -> Option<InboxEntry<'a>> {
     match &asked.by {
-        By::Event(event) => Some(Kept { key: &asked.key, event, pause, why }),
+        By::Event(event) => Some(InboxEntry { key: &asked.key, event, pause, why }),
         By::Command(_) => None,
     }
 }

@@ -1,42 +1,46 @@
-//! The handlers of a chunk interleaved: the statements of commands that share no key take one round trip together.
+//! Interleaved handlers: the statements of commands without common keys share one round trip.
 //!
-//! Commands run in waves, by their keys (see [`waves`]). Between two waves, or parts of a large one, the chunk may end early.
-//! A handler that refuses after a write, or fails, rolls the whole chunk back: it runs again, one handler after another.
+//! Commands run in waves by their keys (see [`waves`]). The chunk may end early between two waves,
+//! or between parts of a large one.
+//!
+//! A handler that fails, or refuses after a write, rolls the whole chunk back. The chunk then runs
+//! again, one handler after another.
 
 use futures_util::future::join_all;
 use sagamore_database::Tx;
 
 use super::events::Inputs;
-use super::{Answer, Begun, Ended, Mode, Prepared, Room, Silence, Stop, Trace};
-use crate::barrier::Known;
+use super::{Answer, HandlerEnd, Mode, Preparation, ReadyHandler, Room, Silence, Stop, Trace};
+use crate::barrier::StepHistory;
 use crate::guard::guarded;
 use crate::handler::Running;
-use crate::intake::Asked;
+use crate::intake::Request;
 use crate::keys::waves;
 use crate::meter::Meter;
 
-/// Commands that interleave before it is known how large their answers are.
+/// Number of commands that interleave before the size of their answers is known.
 const FIRST_MAX: usize = 64;
 
-/// A handler with a handle of its own, and the place of its command.
+/// A handler with its own transaction handle, and the place of its command.
 struct Ready {
     place: usize,
     tx: Tx,
-    begun: Begun,
+    begun: ReadyHandler,
 }
 
 impl Room<'_> {
-    /// Whether the handlers of a chunk may interleave.
+    /// Returns whether the handlers of a chunk may interleave.
     pub(super) fn interleaves(&self) -> bool {
         !self.service.keys().is_empty() && self.blamed.is_none()
     }
 
-    /// Answers the commands of a chunk, until the answers have too many bytes; `None` for those that are left.
+    /// Answers the commands of a chunk until the answers exceed the bound. The remaining ones
+    /// return `None`.
     pub(super) async fn answer_all(
         &self,
         tx: &Tx,
-        chunk: &[Asked],
-        known: &[Known],
+        chunk: &[Request],
+        known: &[StepHistory],
         inputs: &[Inputs],
         meter: &mut Meter,
     ) -> Result<Vec<Option<Answer>>, Stop> {
@@ -45,12 +49,12 @@ impl Room<'_> {
         for (place, ((asked, known), inputs)) in chunk.iter().zip(known).zip(inputs).enumerate() {
             let tx = tx.counting();
             match self.prepare(tx.clone(), asked, known, inputs) {
-                Prepared::Running(begun) => ready.push(Some(Ready { place, tx, begun })),
-                Prepared::Answered(answer) if bytes < self.bytes_max => {
+                Preparation::Running(begun) => ready.push(Some(Ready { place, tx, begun })),
+                Preparation::Answered(answer) if bytes < self.bytes_max => {
                     (count, bytes) = (count + 1, bytes + answer.bytes());
                     answers[place] = Some(answer);
                 }
-                Prepared::Answered(_) => {}
+                Preparation::Answered(_) => {}
             }
         }
         let waves = waves(ready.iter().flatten().map(|ready| ready.begun.keys.as_deref()));
@@ -78,15 +82,15 @@ impl Room<'_> {
         Ok(answers)
     }
 
-    /// One handler on a handle of its own.
+    /// Runs one handler on its own transaction handle.
     async fn answer_beside(&self, tx: Tx, running: Running) -> (Result<Answer, Stop>, Meter) {
         let mut meter = Meter::default();
         let ended = guarded(running, self.options.handler_limit, &mut meter).await;
-        // whichever of them a failed statement belongs to, it has aborted the transaction of all
+        // a failed statement of any handler aborts the transaction of all
         let trace = Trace { clean: tx.rows_written() == 0, aborted: tx.aborted() };
         let answer = match self.judge(ended, trace, Mode::Together) {
-            Ok(Ended::Kept(outcome)) => Ok(Answer::fresh(outcome)),
-            Ok(Ended::Undone(_)) => Err(Stop::Apart),
+            Ok(HandlerEnd::Kept(outcome)) => Ok(Answer::fresh(outcome)),
+            Ok(HandlerEnd::Undone(_)) => Err(Stop::Apart),
             Err(stop) => Err(stop),
         };
         (answer, meter)

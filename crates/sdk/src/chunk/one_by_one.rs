@@ -1,6 +1,8 @@
-//! Property: a chunk whose handlers interleave equals its commands one by one, in replies and tables.
+//! Property: a chunk with interleaved handlers equals its commands one by one, in replies and
+//! tables.
 //!
-//! A bank of three accounts, each with little money, so that the order of payments decides which one is refused.
+//! The example is a bank of three accounts with little money, so that the order of payments decides
+//! refusals.
 
 use sagamore_core::{Name, ReplyTo};
 use sagamore_database::testing::{database, is_remote};
@@ -10,9 +12,11 @@ use super::*;
 use crate::decided::{done, refused};
 use sagamore_core::{Message, Refusal};
 
-/// Chunks on a server; in memory, where each statement is over at once, fewer do.
+/// Number of chunks on a server, and in memory, where statements complete at once and need fewer
+/// chunks.
 const CHUNKS: (usize, usize) = (10_000, 1_000);
-/// Chunks in one transaction: a row that one transaction has changed thousands of times is slow to read.
+/// Number of chunks per transaction. A row that one transaction changes thousands of times is slow
+/// to read.
 const CHUNKS_COMMITTED: usize = 50;
 const ACCOUNTS: [&str; 3] = ["a", "b", "c"];
 
@@ -57,7 +61,7 @@ struct Moved {
     cents: i64,
 }
 
-/// Without a key.
+/// A command without a key.
 #[derive(Message)]
 #[message(to = "bank", yields = Counted)]
 struct Count;
@@ -75,7 +79,7 @@ enum Declined {
     PaidBefore,
 }
 
-/// Other handlers get their turn before each statement, also where none waits for a server.
+/// Yields before each statement, so that handlers also interleave without a server.
 async fn execute(tx: &Tx, sql: &str, params: impl sagamore_database::Params) -> Result<u64, DatabaseError> {
     tokio::task::yield_now().await;
     tx.execute(sql, params).await
@@ -129,7 +133,7 @@ fn keyed_bank() -> Service {
         .keyed_by_each(|shift: &Move| vec![shift.from.as_str(), shift.to.as_str()])
 }
 
-fn command(place: usize, saga: usize, direction: Direction, name: &str, body: &impl serde::Serialize) -> Asked {
+fn command(place: usize, saga: usize, direction: Direction, name: &str, body: &impl serde::Serialize) -> Request {
     let key = StepKey {
         saga: format!("toy:{saga}").parse().expect("a saga"),
         step: "one".parse().expect("a name"),
@@ -138,11 +142,12 @@ fn command(place: usize, saga: usize, direction: Direction, name: &str, body: &i
     };
     let by = By::Command(ReplyTo { topic: "replies".into(), partition: 0 });
     let name: Name = name.parse().expect("a name");
-    Asked { place, key, by, trace: None, message: Ok((name, Body::of(body).expect("JSON"))) }
+    Request { place, key, by, trace: None, message: Ok((name, Body::of(body).expect("JSON"))) }
 }
 
-/// Two to five commands of as many sagas. `begun`: sagas that began before, and are undone once.
-fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> Vec<Asked> {
+/// Returns two to five commands of distinct sagas. `begun` lists earlier sagas, each of which may
+/// be undone once.
+fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> Vec<Request> {
     let (mut chunk, mut paying) = (Vec::new(), Vec::new());
     for place in 0..rng.usize(2..=5) {
         let (saga, account, cents) = (*sagas, ACCOUNTS[rng.usize(..3)].to_owned(), rng.i64(1..=3));
@@ -169,10 +174,10 @@ fn chunk(rng: &mut fastrand::Rng, sagas: &mut usize, begun: &mut Vec<usize>) -> 
     chunk
 }
 
-/// Outcomes, and the rows that the chunk may have changed.
+/// The outcomes of a chunk and the rows that it may have changed.
 type Effects = (Vec<Option<Outcome>>, Vec<Row>, Vec<Vec<Row>>);
 
-async fn effects(room: &Room<'_>, open: &Open, chunk: &[Asked]) -> Result<(Effects, Mode), Stop> {
+async fn effects(room: &Room<'_>, open: &Open, chunk: &[Request]) -> Result<(Effects, Mode), Stop> {
     let mut meter = Meter::default();
     let mut mode = Mode::Together;
     open.savepoint().await.map_err(Stop::of)?;

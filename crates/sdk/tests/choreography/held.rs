@@ -1,5 +1,5 @@
-//! Events whose topic rejects them, rows that cannot be read, and the marks of published records at a stop: none of them
-//! holds up other work.
+//! Rejected events, unreadable rows, and marking published records at a stop: none of them blocks
+//! other work.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,15 +17,15 @@ async fn execute(database: &Database, sql: &str) {
     open.commit().await.expect("commit");
 }
 
-/// The right is granted later, or the topic created.
+/// The topic becomes writable later.
 #[tokio::test]
-async fn an_event_whose_topic_rejects_it_is_sent_once_the_topic_takes_it() {
+async fn a_rejected_event_is_sent_once_its_topic_accepts_it() {
     let mut toy = Toy::new().await;
     toy.transport.knows_no_topic("print.done", true);
     toy.begin("1", Mood::Calm).await;
     toy.begin("2", Mood::WritesAndRefuses).await;
     toy.settle().await;
-    assert_eq!(toy.dead_letters("draft.made").await, 0, "the draft was printed: nothing is wrong with its event");
+    assert_eq!(toy.dead_letters("draft.made").await, 0, "the draft's event itself was handled");
     let events = toy.events().await;
     assert_eq!(names(&events), ["draft.made", "draft.made", "print.failed", "draft.dropped"], "{:?}", told(&events));
     let faults = toy.faults("1").await;
@@ -43,13 +43,13 @@ async fn an_event_whose_topic_rejects_it_is_sent_once_the_topic_takes_it() {
 }
 
 #[tokio::test]
-async fn an_event_to_send_that_cannot_be_read_keeps_no_other_from_being_sent() {
+async fn an_unreadable_unsent_event_does_not_block_others() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::Calm).await;
     toy.begin("2", Mood::Calm).await;
     execute(&toy.database(0), "UPDATE emitted SET event = 'No name!' WHERE saga = 'book:1'").await;
     toy.settle().await;
-    assert_eq!(toy.prints().await, 1, "the other chain goes on");
+    assert_eq!(toy.prints().await, 1, "the other chain continues");
     execute(&toy.database(0), "UPDATE emitted SET event = 'draft.made' WHERE saga = 'book:1'").await;
     toy.passes(MINUTE);
     toy.settle().await;
@@ -57,7 +57,7 @@ async fn an_event_to_send_that_cannot_be_read_keeps_no_other_from_being_sent() {
 }
 
 #[tokio::test]
-async fn an_event_in_the_inbox_that_cannot_be_read_keeps_no_other_from_coming_out() {
+async fn an_unreadable_inbox_event_does_not_block_others() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::FailsTwice).await;
     toy.settle().await;
@@ -72,14 +72,14 @@ async fn an_event_in_the_inbox_that_cannot_be_read_keeps_no_other_from_coming_ou
         toy.passes(Duration::from_secs(5));
         toy.settle().await;
     }
-    assert_eq!(toy.prints().await, 1, "the other chain goes on");
+    assert_eq!(toy.prints().await, 1, "the other chain continues");
     let faults = toy.faults("0").await;
     assert!(faults.iter().any(|(_, why)| why.contains("cannot be read")), "{faults:?}");
 }
 
-/// A repeat has to be told the stored event: what asks for it waits until a program can read that.
+/// A repeat must return the stored event, so its cause waits until a program can read it.
 #[tokio::test]
-async fn a_stored_event_that_cannot_be_read_holds_up_its_own_chain_alone() {
+async fn an_unreadable_stored_event_blocks_only_its_own_chain() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::Calm).await;
     toy.settle().await;
@@ -90,18 +90,18 @@ async fn a_stored_event_that_cannot_be_read_holds_up_its_own_chain_alone() {
         .await;
     toy.begin("2", Mood::Calm).await;
     toy.settle().await;
-    assert_eq!(toy.prints().await, 2, "the other chain goes on");
+    assert_eq!(toy.prints().await, 2, "the other chain continues");
     assert!(!toy.faults("1").await.is_empty());
     execute(&toy.database(1), "UPDATE emitted SET event = 'print.done' WHERE saga = 'book:1'").await;
     toy.events().await;
     toy.passes(MINUTE);
     toy.settle().await;
-    assert_eq!(names(&toy.events().await), ["print.done", "shelf.filled"], "the same again");
+    assert_eq!(names(&toy.events().await), ["print.done", "shelf.filled"], "the same events again");
     assert_eq!(toy.waiting().await, 0);
 }
 
 #[tokio::test]
-async fn a_stop_marks_what_was_published_once_it_is_synced() {
+async fn a_stop_marks_published_rows_once_they_are_synced() {
     let mut toy = Toy::new().await;
     toy.transport.is_unsynced(true);
     toy.begin("1", Mood::Calm).await;

@@ -1,4 +1,5 @@
-//! Services that react to each other's events, driven turn by turn on databases and a log in memory.
+//! Services that react to each other's events, driven turn by turn on databases and a log in
+//! memory.
 
 extern crate sagamore_sdk as sagamore; // for the derives
 
@@ -21,7 +22,7 @@ use sagamore_transport::wire::{decode_event, encode_event, encode_horizon};
 
 use toy::{Mood, Toy};
 
-/// Name, id, causation and hop of events.
+/// Returns name, id, causation and hop of each event.
 fn told(events: &[Event]) -> Vec<(String, Option<String>, u32)> {
     events.iter().map(|event| (event.id(), event.causation.clone(), event.hop)).collect()
 }
@@ -30,7 +31,7 @@ fn names(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.name.as_str()).collect()
 }
 
-/// All that was stored so far may be forgotten, but what is from before `started_from`.
+/// Returns a horizon that allows the removal of all rows from `started_from` on.
 fn horizon(toy: &Toy, started_from: Option<Timestamp>) -> Horizon {
     Horizon {
         started_before: toy.now().plus(Duration::from_secs(1)),
@@ -42,7 +43,7 @@ fn horizon(toy: &Toy, started_from: Option<Timestamp>) -> Horizon {
 }
 
 #[tokio::test]
-async fn a_chain_goes_from_event_to_event_each_with_its_cause_and_its_hop() {
+async fn each_event_of_a_chain_names_its_cause_and_hop() {
     let mut toy = Toy::new().await;
     assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::New);
     toy.settle().await;
@@ -57,7 +58,7 @@ async fn a_chain_goes_from_event_to_event_each_with_its_cause_and_its_hop() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_with_its_reason_and_what_was_done_before_is_undone() {
+async fn a_refusal_is_emitted_with_its_reason_and_done_steps_are_undone() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::WritesAndRefuses).await;
     toy.settle().await;
@@ -69,7 +70,7 @@ async fn a_refusal_is_told_with_its_reason_and_what_was_done_before_is_undone() 
 }
 
 #[tokio::test]
-async fn whatever_comes_twice_happens_once_and_tells_the_same_event() {
+async fn a_repeated_event_has_one_effect_and_emits_the_same_event() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::Calm).await;
     toy.begin("2", Mood::WritesAndRefuses).await;
@@ -81,17 +82,17 @@ async fn whatever_comes_twice_happens_once_and_tells_the_same_event() {
     for event in &again {
         assert!(once.contains(event), "{event:?} is new");
     }
-    // once more by anybody, and, but for what began the chains, by who told it first
+    // once from the test, and again from its emitter, except for the first events of chains
     for event in &once {
         let count = again.iter().filter(|told| told == &event).count();
         let expected = if event.causation.is_none() { 1 } else { 2 };
-        assert!(count >= expected, "{} came {count} times", event.id());
+        assert!(count >= expected, "{} was emitted {count} times", event.id());
     }
     assert_eq!((toy.drafts().await, toy.prints().await, toy.calls()), (1, 1, calls));
 }
 
 #[tokio::test]
-async fn an_undo_that_comes_first_tells_so_and_what_it_undoes_never_happens() {
+async fn an_undo_that_arrives_first_emits_its_event_and_prevents_its_reaction() {
     let mut toy = Toy::new().await;
     let failed = toy::failed("1");
     toy.publish(vec![encode_event(&failed, &"printer".parse().unwrap())]).await;
@@ -105,7 +106,7 @@ async fn an_undo_that_comes_first_tells_so_and_what_it_undoes_never_happens() {
 }
 
 #[tokio::test]
-async fn a_chain_begins_once_and_survives_a_crash_before_its_event_was_sent() {
+async fn a_chain_starts_once_and_survives_a_crash_before_its_first_event_is_sent() {
     let mut toy = Toy::new().await;
     assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::New);
     assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::Before);
@@ -116,7 +117,7 @@ async fn a_chain_begins_once_and_survives_a_crash_before_its_event_was_sent() {
 }
 
 #[tokio::test]
-async fn an_event_waits_for_the_other_one_of_a_pair_in_whatever_order_they_come() {
+async fn an_event_waits_for_the_other_one_of_a_pair_in_either_order() {
     for first in [0, 1] {
         let mut toy = Toy::new().await;
         let mut pair = [toy::made("1", Mood::Calm), toy::printed("1")];
@@ -125,12 +126,12 @@ async fn an_event_waits_for_the_other_one_of_a_pair_in_whatever_order_they_come(
         toy.only_shelf(true);
         toy.publish(vec![one.clone(), one]).await;
         toy.settle().await;
-        assert!(!names(&toy.events().await).contains(&"shelf.filled"), "it is not complete");
+        assert!(!names(&toy.events().await).contains(&"shelf.filled"), "the pair is incomplete");
         toy.publish(vec![other]).await;
         toy.settle().await;
         let events = toy.events().await;
         assert_eq!(names(&events).last(), Some(&"shelf.filled"));
-        assert_eq!(events.last().unwrap().hop, 2, "one more than the last that it needed");
+        assert_eq!(events.last().unwrap().hop, 2, "one more than the highest awaited hop");
         assert_eq!(toy.waiting().await, 0);
     }
 }
@@ -148,8 +149,8 @@ async fn an_event_that_waits_in_vain_becomes_a_dead_letter() {
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
-/// An event waits at the shelf, whose program is then one that has no such reaction, for so many times 70 s.
-async fn wait_for_a_reaction_that_is_gone(toy: &mut Toy, times: usize) {
+/// Lets an event wait at the shelf, whose program then lacks the reaction, `times` times 70 s.
+async fn wait_for_a_missing_reaction(toy: &mut Toy, times: usize) {
     toy.only_shelf(true);
     toy.publish(vec![encode_event(&toy::printed("1"), &"printer".parse().unwrap())]).await;
     toy.settle().await;
@@ -160,15 +161,15 @@ async fn wait_for_a_reaction_that_is_gone(toy: &mut Toy, times: usize) {
     }
 }
 
-/// Another version of the program may have it: in the middle of an upgrade, or when that is taken back.
+/// Another version of the program may have the reaction, during an upgrade or after its rollback.
 #[tokio::test]
-async fn what_waits_for_a_reaction_that_this_program_does_not_have_waits_for_one_that_has() {
+async fn an_event_waits_for_a_program_that_has_its_reaction() {
     let mut toy = Toy::new().await;
-    wait_for_a_reaction_that_is_gone(&mut toy, 3).await;
+    wait_for_a_missing_reaction(&mut toy, 3).await;
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (1, 0));
     assert_eq!(toy.faults("1").await, [("shelve".to_owned(), "this program has no such reaction to it".to_owned())]);
     let listed = toy.events_that(|record| decode_event(record).ok()).await;
-    assert_eq!(names(&listed), ["print.done"], "nobody else is led to it again");
+    assert_eq!(names(&listed), ["print.done"], "no other reaction runs again");
     toy.restart();
     toy.publish(vec![encode_event(&toy::made("1", Mood::Calm), &"writer".parse().unwrap())]).await;
     toy.settle().await;
@@ -176,27 +177,27 @@ async fn what_waits_for_a_reaction_that_this_program_does_not_have_waits_for_one
     assert_eq!(toy.rows("emitted").await, 1, "the shelf is filled");
 }
 
-/// Nobody has had it for as long as something may wait.
+/// No program has had the reaction for the longest permitted wait.
 #[tokio::test]
-async fn what_waits_in_vain_for_a_reaction_becomes_a_dead_letter_once() {
+async fn an_event_without_a_reaction_becomes_a_dead_letter_once() {
     let early_max = Duration::from_secs(300);
     let mut toy = Toy::with(Options { early_max, ..Options::default() }).await;
-    wait_for_a_reaction_that_is_gone(&mut toy, 8).await;
+    wait_for_a_missing_reaction(&mut toy, 8).await;
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
-/// As for a clock that was set back while something waited.
+/// The clock is set back while events wait.
 #[tokio::test]
-async fn a_clock_that_is_set_back_by_minutes_holds_nothing_up() {
-    // a little is how far the clocks of two processes may differ, and they keep each other's pauses
+async fn a_clock_that_is_set_back_by_minutes_delays_no_event() {
+    // a small setback is within the permitted difference of clocks, whose pauses are respected
     for (seconds, done_soon) in [(600, true), (30, false)] {
         let mut toy = Toy::new().await;
         toy.begin("1", Mood::FailsTwice).await;
         toy.settle().await;
-        assert_eq!(toy.waiting().await, 2, "the printer after its fault, and the shelf for the print");
+        assert_eq!(toy.waiting().await, 2, "the printer's event after its fault, and the shelf's draft");
         let set_back = Duration::from_secs(seconds);
         toy.clock_is_set_back(set_back);
-        toy.restart(); // it does not know that it was
+        toy.restart(); // the process does not know of the setback
         for _ in 0..10 {
             toy.settle().await;
             toy.passes(Duration::from_secs(1));
@@ -211,9 +212,9 @@ async fn a_clock_that_is_set_back_by_minutes_holds_nothing_up() {
     }
 }
 
-/// Others may have forgotten what they did about them.
+/// Other services may have removed their barrier rows.
 #[tokio::test]
-async fn events_are_told_again_only_as_long_as_their_chain_is_remembered() {
+async fn events_are_resent_only_while_barriers_remember_their_chain() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::Calm).await;
     toy.settle().await;
@@ -227,9 +228,9 @@ async fn events_are_told_again_only_as_long_as_their_chain_is_remembered() {
     assert!(toy.events().await.is_empty());
 }
 
-/// Whether it waits already, comes later or comes twice; and what was done is not touched.
+/// The event may wait already, arrive later or arrive twice. A done reaction is not affected.
 #[tokio::test]
-async fn what_waits_for_another_event_is_let_go_when_its_chain_has_ended() {
+async fn an_event_that_waits_for_another_one_is_dropped_when_its_chain_ends() {
     let mut toy = Toy::new().await;
     let from_printer = |event: &Event| encode_event(event, &"printer".parse().unwrap());
     for key in ["early", "late"] {
@@ -253,21 +254,17 @@ async fn what_waits_for_another_event_is_let_go_when_its_chain_has_ended() {
     toy.only_shelf(true);
     toy.publish(vec![from_printer(&toy::failed("done"))]).await;
     toy.settle().await;
-    assert_eq!((once, names(&toy.events().await)), (3, vec!["print.failed"]), "nothing is told again");
+    assert_eq!((once, names(&toy.events().await)), (3, vec!["print.failed"]), "no event is emitted again");
 }
 
-/// Nobody asks about an event again: it is kept, and comes again; what comes behind it does not wait.
+/// No orchestrator resends an event, so it is stored and retried. Later events do not wait for it.
 #[tokio::test]
-async fn a_fault_is_tried_again_by_and_by_and_holds_up_nobody_else() {
+async fn a_fault_is_retried_and_blocks_no_other_event() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::FailsTwice).await;
     toy.begin("2", Mood::Calm).await;
     toy.settle().await;
-    assert_eq!(
-        (toy.prints().await, toy.waiting().await),
-        (1, 2),
-        "the printer's, and on the shelf the draft waits for it"
-    );
+    assert_eq!((toy.prints().await, toy.waiting().await), (1, 2), "the printer's event, and the shelf's draft");
     assert_eq!(toy.faults("1").await, [("print".to_owned(), "paper jam".to_owned())]);
     toy.restart();
     for _ in 0..3 {
@@ -293,16 +290,16 @@ async fn a_partition_without_a_leader_keeps_no_other_chain_from_being_sent_once(
         toy.settle().await;
     }
     let sent = toy.events().await;
-    assert_eq!(names(&sent), ["draft.made", "print.done", "shelf.filled"], "one chain, and nothing of it twice");
+    assert_eq!(names(&sent), ["draft.made", "print.done", "shelf.filled"], "one chain, and each event once");
     toy.transport.has_no_leader_for(None);
     toy.passes(Duration::from_secs(11));
     toy.settle().await;
     assert_eq!(toy.prints().await, 2);
 }
 
-/// It comes out of the inbox, and from nowhere else: it stays there until what it led to is published.
+/// An event from the inbox has no other source, so it stays there until its result is published.
 #[tokio::test]
-async fn what_came_out_of_the_inbox_is_told_though_a_process_dies_before_it_publishes() {
+async fn a_result_of_an_inbox_event_survives_a_crash_before_its_publish() {
     let early_max = Duration::from_secs(15);
     let mut toy = Toy::with(Options { early_max, ..Options::default() }).await;
     let silent_for_a_turn = async |toy: &mut Toy| {
@@ -330,7 +327,8 @@ async fn what_came_out_of_the_inbox_is_told_though_a_process_dies_before_it_publ
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (0, 1));
 }
 
-/// The database has the order and the mark, and the log has lost the event: nobody else would ever send it.
+/// The database has the row and the mark, but the log has lost the event. No other process would
+/// send it.
 #[tokio::test]
 async fn a_power_cut_before_the_log_is_synced_loses_no_chain() {
     let mut toy = Toy::new().await;
@@ -338,24 +336,32 @@ async fn a_power_cut_before_the_log_is_synced_loses_no_chain() {
     toy.transport.is_unsynced(true);
     assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::New);
     toy.settle().await;
-    assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"], "nobody waits for the sync");
+    assert_eq!(
+        names(&toy.events().await),
+        ["draft.made", "print.done", "shelf.filled"],
+        "no service waits for the sync"
+    );
     toy.power_cut().await;
-    toy.passes(Duration::from_secs(11)); // where several processes share a database, its lease ends
+    toy.passes(Duration::from_secs(11)); // the lease ends, on a shared database
     toy.settle().await;
     let told = toy.events().await;
     let told: BTreeSet<&str> = names(&told).into_iter().collect();
     assert_eq!(told, BTreeSet::from(["draft.made", "print.done", "shelf.filled"]));
     assert_eq!((toy.drafts().await, toy.prints().await), (1, 1), "as before");
-    assert_eq!(toy.rows("emitted WHERE sent = FALSE").await, 0, "it is synced, and not sent again");
+    assert_eq!(toy.rows("emitted WHERE sent = FALSE").await, 0, "the event is synced and not sent again");
 }
 
-/// No offset stands for it: when it has left the inbox, nothing but the lost log knew of it.
+/// No offset covers an inbox event: after its removal only the lost log knew of it.
 #[tokio::test]
 async fn a_power_cut_before_the_log_is_synced_loses_nothing_of_the_inbox() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::FailsTwice).await;
     toy.settle().await;
-    assert_eq!((toy.prints().await, toy.waiting().await), (0, 2), "the printer after its fault, and the shelf");
+    assert_eq!(
+        (toy.prints().await, toy.waiting().await),
+        (0, 2),
+        "the printer's event after its fault, and the shelf's draft"
+    );
     toy.sync();
     toy.transport.is_unsynced(true);
     toy.passes(Duration::from_secs(1));
@@ -365,7 +371,7 @@ async fn a_power_cut_before_the_log_is_synced_loses_nothing_of_the_inbox() {
     toy.passes(Duration::from_secs(2));
     toy.settle().await;
     let told = toy.events().await;
-    assert_eq!(told.iter().filter(|event| event.name.as_str() == "print.done").count(), 1, "not with each look");
+    assert_eq!(told.iter().filter(|event| event.name.as_str() == "print.done").count(), 1, "not on each check");
     toy.power_cut().await;
     toy.passes(Duration::from_secs(61)); // the longest pause
     toy.settle().await;
@@ -374,9 +380,10 @@ async fn a_power_cut_before_the_log_is_synced_loses_nothing_of_the_inbox() {
     assert_eq!((toy.prints().await, toy.waiting().await, toy.calls()), (1, 0, calls));
 }
 
-/// It is joined to the transaction that makes the draft, and reads what that has not committed.
+/// The relay's transaction is joined to the one that makes the draft, and reads its uncommitted
+/// row.
 #[tokio::test]
-async fn the_event_of_a_transaction_that_is_lost_is_never_sent() {
+async fn the_event_of_a_failed_transaction_is_never_sent() {
     let mut toy = Toy::in_memory().await;
     toy.lose_a_draft("1").await;
     toy.settle().await;
@@ -386,7 +393,8 @@ async fn the_event_of_a_transaction_that_is_lost_is_never_sent() {
     assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
 }
 
-/// A delivery may take longer than a transaction may be idle, and the brokers are nobody's writer.
+/// A delivery may take longer than a transaction may be idle, and must not hold the database's
+/// writer.
 #[tokio::test]
 async fn no_transaction_is_open_while_events_are_sent() {
     let mut toy = Toy::in_memory().await;
@@ -396,9 +404,9 @@ async fn no_transaction_is_open_while_events_are_sent() {
     assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
 }
 
-/// A turn that is given up after any number of awaits, or a transport that fails, leaves nothing unsent for long.
+/// After a turn that is dropped at any await, or a failed transport, unsent events are sent soon.
 #[tokio::test]
-async fn what_was_leased_and_not_sent_is_sent_again_under_the_same_id() {
+async fn leased_unsent_events_are_sent_again_under_the_same_id() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::Calm).await;
     toy.transport.falls_silent(true);
@@ -422,7 +430,7 @@ async fn what_was_leased_and_not_sent_is_sent_again_under_the_same_id() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_a_dead_letter_and_what_is_no_such_event_fails_its_chain() {
+async fn an_unreadable_record_is_a_dead_letter_and_a_wrong_body_fails_its_chain() {
     let mut toy = Toy::new().await;
     let source = "writer".parse().unwrap();
     let garbled = Record { body: "{".into(), ..encode_event(&toy::made("1", Mood::Calm), &source) };
@@ -430,16 +438,16 @@ async fn what_cannot_be_read_is_a_dead_letter_and_what_is_no_such_event_fails_it
     toy.publish(vec![garbled, encode_event(&other, &source)]).await;
     toy.settle().await;
     let events = toy.events_that(|record| decode_event(record).ok()).await;
-    let failed = events.iter().find(|event| event.name.as_str() == "print.failed").expect("told");
+    let failed = events.iter().find(|event| event.name.as_str() == "print.failed").expect("emitted");
     assert_eq!(failed.chain().as_str(), "book:2");
     assert!(failed.body.as_str().contains("undecodable"), "{:?}", failed.body);
-    assert!(toy.dead_letters("draft.made").await >= 2, "each service that reads them says so");
+    assert!(toy.dead_letters("draft.made").await >= 2, "a dead letter per consuming service");
     assert_eq!(toy.prints().await, 0);
 }
 
-/// What was told goes with what the barrier knew of it; what the observer may never have heard of stays.
+/// Emitted events are removed with the barrier's rows. Events that the observer may not know stay.
 #[tokio::test]
-async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
+async fn a_chain_that_ended_long_ago_is_removed_with_its_events() {
     let mut toy = Toy::new().await;
     toy.begin("1", Mood::Calm).await;
     toy.settle().await;
@@ -454,12 +462,12 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     assert!(before.0 > 0 && before.1 > 0, "{before:?}");
     toy.publish(vec![encode_horizon(&horizon(&toy, Some(later)), None)]).await;
     toy.settle().await;
-    assert_eq!(kept(&toy).await, before, "they are from before anybody watched");
+    assert_eq!(kept(&toy).await, before, "the rows are older than the observer's first day");
     toy.publish(vec![encode_horizon(&horizon(&toy, Some(earlier)), None)]).await;
     toy.settle().await;
-    assert_eq!(kept(&toy).await, (0, 1), "but for what began it");
-    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::Before, "others may not have forgotten it yet");
-    assert_eq!(kept(&toy).await, (0, 1), "and that leaves no trace");
+    assert_eq!(kept(&toy).await, (0, 1), "except the chain's first event");
+    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::Before, "other services may still have its rows");
+    assert_eq!(kept(&toy).await, (0, 1), "the rejected start leaves no row");
     let retention = Options::default().barrier_retention;
     let soon = horizon(&toy, Some(earlier));
     let enough = soon.ended_before.plus(retention);
@@ -467,7 +475,7 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     toy.publish(vec![encode_horizon(&Horizon { ended_before: enough, ..soon.clone() }, None)]).await;
     toy.settle().await;
     toy.settle().await;
-    assert_eq!(kept(&toy).await, (0, 1), "a retention later it has only just had so long");
+    assert_eq!(kept(&toy).await, (0, 1), "exactly one retention later the event stays");
     assert_eq!(toy.rows_of_first("chain_key").await, 1);
     let far = Horizon { ended_before: enough.plus(Duration::from_millis(1)), ..soon };
     toy.publish(vec![encode_horizon(&far, None)]).await;
@@ -477,30 +485,30 @@ async fn a_chain_that_was_over_long_ago_is_forgotten_with_its_events() {
     assert_eq!(toy.rows_of_first("chain_key").await, 0);
 }
 
-/// What is owed, and what waits, would be done again by whoever has forgotten it.
+/// A service that lost these rows would act again.
 #[tokio::test]
-async fn what_an_event_is_owed_of_or_waits_for_is_not_forgotten() {
+async fn a_step_with_an_unsent_or_waiting_event_is_not_removed() {
     let mut toy = Toy::new().await;
     toy.transport.falls_silent(true);
     toy.begin("1", Mood::Calm).await;
     let horizon = horizon(&toy, None);
     toy.publish(vec![encode_horizon(&horizon, None)]).await;
     toy.settle().await;
-    assert_eq!((toy.rows("barrier").await, toy.rows("emitted").await), (1, 1), "it was not sent");
+    assert_eq!((toy.rows("barrier").await, toy.rows("emitted").await), (1, 1), "its event was not sent");
     toy.transport.falls_silent(false);
     toy.settle().await;
 
     toy.begin("2", Mood::Sticks).await;
     toy.settle().await;
-    assert_eq!(toy.waiting().await, 1, "the undo meets a fault, and comes again");
+    assert_eq!(toy.waiting().await, 1, "the undo met a fault and is retried");
     toy.publish(vec![encode_horizon(&horizon, None)]).await;
     toy.settle().await;
-    assert_eq!((toy.waiting().await, toy.rows("barrier").await), (1, 1), "what it undoes is still known");
+    assert_eq!((toy.waiting().await, toy.rows("barrier").await), (1, 1), "the undone step's row remains");
 }
 
-/// A topic that is not there holds up the chains of that plan, and no others.
+/// A missing topic blocks only the chains that need it.
 #[tokio::test]
-async fn what_cannot_be_sent_holds_up_nothing_else_and_is_tried_again() {
+async fn an_event_that_cannot_be_sent_blocks_no_other_and_is_retried() {
     let mut toy = Toy::new().await;
     toy.transport.knows_no_topic("draft.made", true);
     toy.begin("1", Mood::Calm).await;
@@ -509,17 +517,17 @@ async fn what_cannot_be_sent_holds_up_nothing_else_and_is_tried_again() {
     toy.transport.knows_no_topic("draft.made", false);
     toy.begin("2", Mood::Calm).await;
     toy.settle().await;
-    assert_eq!(toy.prints().await, 1, "the other one is not tried yet");
+    assert_eq!(toy.prints().await, 1, "the rejected event is not retried yet");
     toy.passes(Duration::from_secs(61));
     toy.settle().await;
     assert_eq!(toy.prints().await, 2);
 }
 
-/// Also when the plan was made for empty tables.
+/// The statement plans must also hold if they were made for empty tables.
 #[tokio::test]
-async fn no_statement_about_events_walks_through_a_whole_table() {
+async fn no_statement_about_events_scans_a_whole_table() {
     if !is_remote() {
-        return; // told where the database is made
+        return; // reported where the database is made
     }
     let mut toy = Toy::new().await;
     for (key, mood) in [("1", Mood::Calm), ("2", Mood::WritesAndRefuses), ("3", Mood::Calm)] {

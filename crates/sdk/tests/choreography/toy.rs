@@ -1,4 +1,5 @@
-//! Three services: a writer makes drafts, a printer prints them, a shelf wants both the draft and the print.
+//! Three services: a writer makes drafts, a printer prints them, and a shelf needs both draft and
+//! print.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,7 +62,7 @@ pub enum Mood {
     Calm,
     WritesAndRefuses,
     FailsTwice,
-    /// It is refused, and never dropped.
+    /// The printer refuses, and the draft's undo fails.
     Sticks,
 }
 
@@ -104,7 +105,7 @@ async fn shelve(_: Tx, made: DraftMade, _: PrintDone) -> Decided<ShelfFilled, Ne
     done(ShelfFilled { key: made.key })
 }
 
-/// How often the printer's handler was called in all, and for moody drafts.
+/// Counts all calls of the printer's handler, and those for moody drafts.
 #[derive(Clone, Default)]
 struct Calls(Arc<AtomicUsize>, Arc<AtomicUsize>);
 
@@ -151,7 +152,7 @@ impl Toy {
         Toy::on([(); 3].map(|()| sagamore_database::testing::database()), options).await
     }
 
-    /// The same on SQLite, whatever the other tests run on.
+    /// Creates the services on SQLite, regardless of the other tests' database.
     pub async fn in_memory() -> Toy {
         Toy::on([(); 3].map(|()| Database::memory()), Options::default()).await
     }
@@ -182,7 +183,7 @@ impl Toy {
         toy
     }
 
-    /// All processes die and come again.
+    /// Restarts all processes, as after a crash.
     pub fn restart(&mut self) {
         let transport: Arc<dyn Transport> = Arc::new(self.transport.clone());
         let each = services(&self.calls).into_iter().zip(&self.databases);
@@ -193,16 +194,16 @@ impl Toy {
         self.outbox = self.participants[0].outbox();
     }
 
-    /// The power fails: what the log had not synced is lost, and what the databases have committed is not.
+    /// Cuts the power: the log loses its unsynced tail, the databases keep every commit.
     pub async fn power_cut(&mut self) {
         self.disk.lose_unsynced_tail(0);
-        self.log = Log::on(Arc::new(self.disk.clone()), log::Options::default()).expect("what is left of it");
+        self.log = Log::on(Arc::new(self.disk.clone()), log::Options::default()).expect("the log after the power cut");
         self.transport = Unreliable::over(&self.log);
         self.events = watch(&self.log, &TOPICS).await;
         self.restart();
     }
 
-    /// All processes stop in good order, the transport's sync ends only after that was asked of them.
+    /// Stops all processes gracefully. The transport's sync ends only after the stop was requested.
     pub async fn stop(&mut self) {
         let transport = self.transport.clone();
         let stopped = std::mem::take(&mut self.participants).into_iter().map(|service| service.run(async {}));
@@ -211,25 +212,26 @@ impl Toy {
             transport.is_unsynced(false);
         };
         let (stopped, ()) = join(join_all(stopped), sync).await;
-        stopped.into_iter().for_each(|stopped| stopped.expect("a good stop"));
+        stopped.into_iter().for_each(|stopped| stopped.expect("a graceful stop"));
     }
 
-    /// The database of the writer, the printer or the shelf.
+    /// Returns the database of the writer, the printer or the shelf.
     pub fn database(&self, service: usize) -> Database {
         self.databases[service].clone()
     }
 
-    /// Where drafts are made.
+    /// Returns the database in which drafts are made.
     pub fn database_of_the_writer(&self) -> Database {
         self.databases[0].clone()
     }
 
-    /// Everything published so far survives a power cut.
+    /// Syncs the log, so that all published records survive a power cut.
     pub fn sync(&self) {
         self.log.sync().expect("a disk in memory");
     }
 
-    /// Makes a draft in a transaction whose commit fails, while the writer's turn is joined to it. On SQLite alone.
+    /// Makes a draft in a transaction whose commit fails, while the writer's turn is joined to it.
+    /// Requires SQLite.
     pub async fn lose_a_draft(&mut self, key: &str) {
         let database = self.databases[0].clone();
         let open = database.begin().await.expect("begin");
@@ -237,7 +239,8 @@ impl Toy {
         open.tx().batch(orphan).await.expect("create the table");
         open.commit().await.expect("commit");
 
-        let first = database.begin().await.expect("begin"); // the others get in line behind this
+        // the other transactions wait for this one
+        let first = database.begin().await.expect("begin");
         let (outbox, at) = (self.outbox.clone(), self.now);
         let draft = async {
             let chain = format!("book:{key}").parse().expect("a chain");
@@ -259,15 +262,15 @@ impl Toy {
         };
         let (draft, turned, lost, _) = join4(draft, turn, loss, first.commit()).await;
         assert!(draft.is_err() && lost.is_err(), "{draft:?}, {lost:?}");
-        turned.expect("what has come to the service does not fail with the outbox");
+        turned.expect("messages do not fail with the outbox");
     }
 
-    /// Only the shelf is at work, as if the others had never been there.
+    /// Stops or starts all services but the shelf.
     pub fn only_shelf(&mut self, only: bool) {
         self.only_shelf = only;
     }
 
-    /// Makes a draft, as from outside.
+    /// Makes a draft, as a client does.
     pub async fn begin(&mut self, key: &str, mood: Mood) -> StartOutcome {
         let chain = format!("book:{key}").parse().expect("a chain");
         let open = self.databases[0].begin().await.expect("begin");
@@ -307,18 +310,18 @@ impl Toy {
         }
     }
 
-    /// Every service tells again what it has told of a chain; gives how many events they are.
+    /// Lets every service resend its events of a chain, and returns their number.
     pub async fn resend(&self, key: &str, remembered: Timestamp) -> usize {
         let chain = format!("book:{key}").parse().expect("a chain");
         let mut events = 0;
         for (service, database) in services(&self.calls).iter().zip(&self.databases) {
             let told = facts::resend(service.name(), database, &self.log, &chain, remembered).await;
-            events += told.expect("told again");
+            events += told.expect("the events are resent");
         }
         events
     }
 
-    /// One turn of each, whatever comes of it.
+    /// Runs one turn of each service and ignores its result.
     pub async fn try_turns(&mut self) {
         for participant in &mut self.participants {
             let _ = participant.turn(self.now, &mut fastrand::Rng::with_seed(7)).await;
@@ -333,7 +336,7 @@ impl Toy {
         self.now = self.now.minus(time);
     }
 
-    /// The next version of the shelf wants no drafts; what it tells is of no interest here.
+    /// Replaces the shelf by a program without a reaction to drafts.
     pub fn shelf_only_lists(&mut self) {
         let list = |_: Tx, print: PrintDone| async { done::<_, Never>(ShelfListed { key: print.key }) };
         let shelf = Service::named("shelf").reaction(Reaction::named("list").to(list));
@@ -345,7 +348,7 @@ impl Toy {
         self.log.publish(records).await.expect("publish");
     }
 
-    /// The events since the last look, by hop and name.
+    /// Returns the events since the last call, by hop and name.
     pub async fn events(&mut self) -> Vec<Event> {
         self.events_that(|record| Some(decode_event(record).expect("an event"))).await
     }
@@ -380,12 +383,12 @@ impl Toy {
         count(&self.databases[1], "print").await
     }
 
-    /// How many events wait, in all inboxes.
+    /// Returns the number of waiting events in all inboxes.
     pub async fn waiting(&self) -> i64 {
         self.rows("inbox").await
     }
 
-    /// What could not be done about a chain so far, and why.
+    /// Returns the faults of a chain's reactions, with their reasons.
     pub async fn faults(&self, key: &str) -> Vec<(String, String)> {
         let (chain, mut found) = (format!("book:{key}").parse().expect("a chain"), Vec::new());
         for database in &self.databases {
@@ -395,7 +398,7 @@ impl Toy {
         found
     }
 
-    /// How many rows a table has, in all services together.
+    /// Returns the number of a table's rows in all services.
     pub async fn rows(&self, table: &str) -> i64 {
         let mut sum = 0;
         for database in &self.databases {
@@ -404,7 +407,8 @@ impl Toy {
         sum
     }
 
-    /// How many statements about these tables were looked at, in all services together, and which walk through one.
+    /// Returns the number of checked statements about these tables, and those that scan a whole
+    /// table.
     pub async fn whole_table_walks(&self, tables: &[&str]) -> (usize, Vec<String>) {
         let (mut checked, mut walks) = (0, Vec::new());
         for database in &self.databases {

@@ -1,5 +1,5 @@
-//! A transport that publishes nothing for a while: whoever wants to fares as if its process had died after its commit. Or
-//! it is not synced for a while: whoever waits for that fares as if the disk were slow.
+//! A transport that can stop publishing, as if the process died after its commit, or stop syncing,
+//! as if the disk were slow.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,12 +32,12 @@ impl Unreliable {
         }
     }
 
-    /// From now on no sync ends; or again each at once, and those that were waited for as well.
+    /// Suspends or resumes syncs. Resuming also ends the waiting ones.
     pub fn is_unsynced(&self, unsynced: bool) {
         self.unsynced.send_replace(unsynced);
     }
 
-    /// From now on whoever publishes must not hold the one writer of this database.
+    /// Asserts from now on that no transaction of this database is open during a publish.
     pub fn publishes_outside_of(&self, database: &Database) {
         *self.writer.lock().expect("nothing panics while it is held") = Some(database.clone());
     }
@@ -96,7 +96,7 @@ impl Transport for Unreliable {
         Box::pin(async move {
             let ends = unsynced.wait_for(|unsynced| !unsynced).await.is_ok();
             if !ends {
-                std::future::pending::<()>().await; // the machine is gone
+                std::future::pending::<()>().await; // never synced
             }
             log.synced().await
         })

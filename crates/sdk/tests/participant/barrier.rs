@@ -1,4 +1,4 @@
-//! A step happens at most once, whatever arrives and in whatever order.
+//! A step takes effect at most once, for messages in any order and any number.
 
 use sagamore_core::Command;
 use sagamore_core::message::code::{ALREADY_COMPENSATED, SUPERSEDED};
@@ -10,7 +10,7 @@ use crate::toy::Mood;
 use crate::trouble::Trouble;
 use crate::world::*;
 
-/// A duplicate delivery: no second effect, and the reply that was stored, under the same id.
+/// A repeated command has no second effect, and its stored reply is resent under the same id.
 #[tokio::test]
 async fn a_repeated_command_gets_the_stored_reply_and_has_no_second_effect() {
     let mut world = World::new().await;
@@ -25,9 +25,9 @@ async fn a_repeated_command_gets_the_stored_reply_and_has_no_second_effect() {
     assert_eq!((world.tally("10248").await, world.calls.add()), (Some(5), 1));
 }
 
-/// The key is saga, step and direction: not the message, nor what is in it.
+/// The key is saga, step and direction. Message id and body are not part of it.
 #[tokio::test]
-async fn a_command_that_is_asked_again_in_other_words_is_still_the_same() {
+async fn a_command_with_another_id_or_body_is_still_a_repeat() {
     let mut world = World::new().await;
     let first = world.ask([add("10248")]).await;
     let mut again = add_in("10248", Mood::Refuses, Mood::Calm);
@@ -48,7 +48,7 @@ async fn a_command_that_is_asked_again_in_other_words_is_still_the_same() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_stored_and_given_again() {
+async fn a_refusal_is_stored_and_resent() {
     let mut world = World::new().await;
     let moody = add_in("10248", Mood::Refuses, Mood::Calm);
     assert_eq!(world.ask([moody]).await, [not_today()]);
@@ -56,7 +56,7 @@ async fn a_refusal_is_stored_and_given_again() {
     assert_eq!((world.tally("10248").await, world.calls.add()), (None, 1));
 }
 
-/// The compensation comes first: a tombstone, and the handler is not called.
+/// A compensation that arrives first leaves a tombstone, and its handler is not called.
 #[tokio::test]
 async fn undo_before_do_leaves_a_tombstone() {
     let mut world = World::new().await;
@@ -65,9 +65,9 @@ async fn undo_before_do_leaves_a_tombstone() {
     assert_eq!((world.tally("10248").await, world.calls.subtract()), (None, 0));
 }
 
-/// The action comes after its compensation: refused, each time alike, without an effect.
+/// An action that arrives after its compensation is refused without an effect.
 #[tokio::test]
-async fn an_action_that_was_compensated_before_it_came_never_runs() {
+async fn an_action_that_arrives_after_its_compensation_never_runs() {
     let mut world = World::new().await;
     world.ask([subtract("10248")]).await;
     for _ in 0..2 {
@@ -77,7 +77,7 @@ async fn an_action_that_was_compensated_before_it_came_never_runs() {
     assert_eq!((world.tally("10248").await, world.calls.add()), (None, 0));
 }
 
-/// A lost refusal must not become a refund of money never taken.
+/// A lost refusal must not lead to a refund of money that was never taken.
 #[tokio::test]
 async fn a_refused_action_has_nothing_to_undo() {
     let mut world = World::new().await;
@@ -89,9 +89,9 @@ async fn a_refused_action_has_nothing_to_undo() {
     assert_eq!(code(&late[1]), ALREADY_COMPENSATED);
 }
 
-/// The undo gets its action's output from the barrier; the command does not carry it.
+/// The undo reads its action's output from the barrier, not from the command.
 #[tokio::test]
-async fn an_undo_works_on_what_its_action_stored() {
+async fn an_undo_receives_its_actions_stored_output() {
     let mut world = World::new().await;
     world.ask([add("10248")]).await;
     assert_eq!(world.tally("10248").await, Some(5));
@@ -99,7 +99,7 @@ async fn an_undo_works_on_what_its_action_stored() {
         assert_eq!(world.ask([subtract("10248")]).await, [subtracted()]);
         assert_eq!((world.tally("10248").await, world.calls.subtract()), (Some(0), 1));
     }
-    assert_eq!(world.ask([add("10248")]).await, [added("10248")], "the action did happen");
+    assert_eq!(world.ask([add("10248")]).await, [added("10248")], "the action has happened");
     assert_eq!((world.tally("10248").await, world.calls.add()), (Some(0), 1));
 }
 
@@ -115,7 +115,7 @@ async fn an_undo_may_have_fields_of_its_own() {
 }
 
 #[tokio::test]
-async fn steps_of_one_saga_and_sagas_of_one_step_do_not_meet() {
+async fn steps_of_one_saga_and_sagas_of_one_step_are_independent() {
     let mut world = World::new().await;
     world.ask([add("10248"), step("more", add("10248")), add("10249")]).await;
     assert_eq!((world.tally("10248").await, world.tally("10249").await), (Some(10), Some(5)));
@@ -123,13 +123,13 @@ async fn steps_of_one_saga_and_sagas_of_one_step_do_not_meet() {
     assert_eq!(world.tally("10248").await, Some(10));
 }
 
-/// An operator's retry of a stored refusal is a new generation, and may have the effect.
+/// An operator's retry of a stored refusal is a new generation, which may take effect.
 #[tokio::test]
-async fn a_refusal_that_is_retried_as_a_new_generation_runs_again() {
+async fn a_refusal_retried_in_a_new_generation_runs_again() {
     let mut world = World::new().await;
     world.ask([add_in("10248", Mood::Refuses, Mood::Calm)]).await;
     assert_eq!(world.ask([generation(2, add("10248"))]).await, [added("10248")]);
-    // Now that one is done, its reply answers all of them.
+    // once a generation is done, its reply answers all of them
     let all = [add("10248"), generation(2, add("10248")), generation(3, add("10248"))];
     assert_eq!(world.ask(all).await, [added("10248"), added("10248"), added("10248")]);
     assert_eq!((world.tally("10248").await, world.calls.add()), (Some(5), 2));
@@ -138,7 +138,7 @@ async fn a_refusal_that_is_retried_as_a_new_generation_runs_again() {
 }
 
 #[tokio::test]
-async fn a_generation_older_than_one_that_was_seen_is_refused() {
+async fn an_older_generation_is_refused() {
     let mut world = World::new().await;
     assert_eq!(world.ask([generation(3, add_in("10248", Mood::Refuses, Mood::Calm))]).await, [not_today()]);
     for _ in 0..2 {
@@ -151,15 +151,15 @@ async fn a_generation_older_than_one_that_was_seen_is_refused() {
 }
 
 #[tokio::test]
-async fn a_refused_undo_that_is_retried_as_a_new_generation_undoes_once() {
+async fn a_refused_undo_retried_in_a_new_generation_undoes_once() {
     let mut world = World::new().await;
     let stubborn = add_in("10248", Mood::Calm, Mood::WritesAndRefuses);
     assert_eq!(world.ask([stubborn]).await, [added_in("10248", Mood::WritesAndRefuses)]);
     assert_eq!(world.ask([subtract("10248"), subtract("10248")]).await, [not_today(), not_today()]);
-    // What the handler would give now: the stored output is mended, as an operator might.
+    // makes the handler succeed: the stored output is repaired, as by an operator
     let open = world.database.begin().await.expect("begin");
     let sql = "UPDATE barrier SET answer = $1 WHERE direction = 'action'";
-    open.tx().execute(sql, (r#"{"name":"10248","by":5,"undo":"Calm"}"#,)).await.expect("mend");
+    open.tx().execute(sql, (r#"{"name":"10248","by":5,"undo":"Calm"}"#,)).await.expect("repair");
     open.commit().await.expect("commit");
     assert_eq!(world.ask([subtract("10248")]).await, [not_today()], "stored");
     assert_eq!(world.ask([generation(2, subtract("10248"))]).await, [subtracted()]);
@@ -167,9 +167,10 @@ async fn a_refused_undo_that_is_retried_as_a_new_generation_undoes_once() {
     assert_eq!(world.tally("10248").await, Some(0));
 }
 
-/// A sender with another idea of keys, or a dead letter that was sent again elsewhere.
+/// The copies come from a producer with other keys, or from a dead letter that was redriven
+/// elsewhere.
 #[tokio::test]
-async fn what_comes_by_two_partitions_happens_once() {
+async fn a_command_in_two_partitions_has_one_effect() {
     let mut world = World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
     let by = |partition, command: &Command| Record {
         partition: Some(partition),
@@ -180,7 +181,7 @@ async fn what_comes_by_two_partitions_happens_once() {
     assert_eq!((world.tally("10248").await, world.calls.add()), (Some(5), 1));
     assert_eq!(world.replies().await.iter().filter(|reply| reply.outcome == added("10248")).count(), 2);
 
-    // out of order as well: whichever is taken first, nothing is left of it
+    // out of order as well: in either order nothing remains of the step
     world.publish(vec![by(0, &subtract("10249")), by(1, &add("10249"))]).await;
     world.settle().await;
     assert_eq!(world.tally("10249").await.unwrap_or_default(), 0);

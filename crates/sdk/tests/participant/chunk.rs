@@ -1,4 +1,4 @@
-//! A chunk is one transaction, and comes out as if its commands had been carried out one by one.
+//! A chunk is one transaction, with the same result as its commands one by one.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use crate::toy::Mood;
 use crate::trouble::{Call, Trouble, When};
 use crate::world::*;
 
-/// After an outage one poll holds charge, charge again and refund; the charge must not run after its refund.
+/// After an outage one poll may hold a charge, its repeat and its refund. The charge must not run
+/// after its refund.
 #[tokio::test]
 async fn one_poll_with_a_command_its_repeat_and_its_undo_keeps_their_order() {
     let mut world = World::new().await;
@@ -23,12 +24,13 @@ async fn one_poll_with_a_command_its_repeat_and_its_undo_keeps_their_order() {
     assert_eq!((world.calls.add(), world.calls.subtract()), (1, 1));
 }
 
-/// Many sagas read and write the same row in one chunk: each handler starts when the one before is through.
+/// Many sagas access the same row in one chunk. Each handler starts after the previous one has
+/// ended.
 #[tokio::test]
 async fn handlers_of_a_chunk_run_one_after_another() {
     let trouble = Trouble::default();
     let mut world = World::behind(&trouble, Options::default()).await;
-    trouble.stops(true); // at each await another handler could slip in
+    trouble.stops(true); // each await gives another handler a chance to run
     let body = add_in("10248", Mood::ReadsAndThenWrites, Mood::Calm).body;
     world.send((0..10).map(|saga| Command { body: body.clone(), ..add(&saga.to_string()) })).await;
     assert_eq!(world.turn().await, Turned { taken: 10 });
@@ -37,7 +39,7 @@ async fn handlers_of_a_chunk_run_one_after_another() {
     assert_eq!(world.calls.at_work_max(), 1);
 }
 
-/// Begin, claim, read, store, commit: whatever the size of the batch.
+/// A batch takes five round trips of any size: begin, claim, read, store, commit.
 #[tokio::test]
 async fn a_batch_of_any_size_costs_the_same_round_trips_and_one_commit() {
     let mut costs = Vec::new();
@@ -53,23 +55,23 @@ async fn a_batch_of_any_size_costs_the_same_round_trips_and_one_commit() {
 }
 
 #[tokio::test]
-async fn a_refusal_without_writes_costs_the_others_nothing() {
+async fn a_refusal_without_writes_does_not_repeat_the_others() {
     let mut world = World::new().await;
     let outcomes = world.ask([add("a"), add_in("b", Mood::Refuses, Mood::Calm), add("c")]).await;
     assert_eq!(outcomes, [added("a"), not_today(), added("c")]);
-    assert_eq!(world.calls.add(), 3, "nobody ran twice");
+    assert_eq!(world.calls.add(), 3, "no handler ran twice");
 }
 
 #[tokio::test]
-async fn a_refusal_that_wrote_something_is_undone_alone() {
+async fn a_refusal_with_writes_is_rolled_back_alone() {
     let mut world = World::new().await;
     let outcomes = world.ask([add("a"), add_in("b", Mood::WritesAndRefuses, Mood::Calm), add("c")]).await;
     assert_eq!(outcomes, [added("a"), not_today(), added("c")]);
     assert_eq!((world.tally("a").await, world.tally("b").await, world.tally("c").await), (Some(5), None, Some(5)));
-    assert_eq!(world.ask([add("b")]).await, [not_today()], "it is stored");
+    assert_eq!(world.ask([add("b")]).await, [not_today()], "the refusal is stored");
 }
 
-/// One fault in the middle: the others are done, it leaves no row, and may succeed when it is asked again.
+/// Asserts that one fault affects no other command, leaves no row, and may succeed on a resend.
 async fn check_fault(options: Options, mood: Mood, text: &str) {
     check_fault_in(World::with(options).await, mood, text).await;
 }
@@ -101,7 +103,8 @@ async fn a_handler_that_takes_too_long_is_a_fault_of_one_command() {
     check_fault(Options { handler_limit, ..Options::default() }, Mood::WritesAndHangs, "took longer than 5ms").await;
 }
 
-/// On PostgreSQL the failed statement aborts the transaction up to the command's savepoint, and so it does everywhere.
+/// On PostgreSQL a failed statement aborts the transaction up to the savepoint. SQLite must behave
+/// alike.
 #[tokio::test]
 async fn a_handler_that_ignores_a_failed_statement_is_a_fault_of_one_command() {
     check_fault(Options::default(), Mood::IgnoresAFailedStatement, "ignored the error of a statement").await;
@@ -118,7 +121,7 @@ async fn a_refusal_because_of_a_failed_statement_is_undone_alone() {
     assert_eq!((world.tally("a").await, world.tally("b").await, world.tally("c").await), (Some(5), None, Some(5)));
 }
 
-/// A turn has an end, however many handlers have none.
+/// A turn ends even if many handlers never do.
 #[tokio::test]
 async fn many_handlers_that_take_too_long_do_not_add_up() {
     let handler_limit = Some(Duration::from_millis(5));
@@ -136,7 +139,7 @@ async fn a_reply_that_is_too_large_is_a_fault_of_one_command() {
 }
 
 #[tokio::test]
-async fn an_undo_that_fails_is_asked_again() {
+async fn an_undo_that_fails_is_resent() {
     let mut world = World::new().await;
     world.ask([add_in("10248", Mood::Calm, Mood::WritesAndFails)]).await;
     for _ in 0..2 {
@@ -145,9 +148,9 @@ async fn an_undo_that_fails_is_asked_again() {
     }
 }
 
-/// A deadlock or a serialisation failure is nobody's fault: the chunk runs again, within the turn.
+/// After a deadlock or a serialization failure the chunk runs again within the turn.
 #[tokio::test]
-async fn what_the_database_wants_to_be_tried_again_is_tried_again() {
+async fn a_conflict_is_retried_within_the_turn() {
     for call in [Call::Begin, Call::Execute, Call::Commit] {
         let trouble = Trouble::default();
         let mut world = World::behind(&trouble, Options::default()).await;
@@ -160,7 +163,7 @@ async fn what_the_database_wants_to_be_tried_again_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_command_that_always_meets_a_deadlock_is_a_fault_and_the_others_go_on() {
+async fn a_command_with_persistent_deadlocks_is_a_fault_and_the_others_succeed() {
     let trouble = Trouble::default();
     let mut world = World::behind(&trouble, Options::default()).await;
     for _ in 0..world.options.attempts_max {
@@ -172,7 +175,7 @@ async fn a_command_that_always_meets_a_deadlock_is_a_fault_and_the_others_go_on(
     assert_eq!(world.ask([add("a")]).await, [added("a")]);
 }
 
-/// Anything that can be asked of two sagas with two steps.
+/// Generates any command of two sagas with two steps.
 fn anything() -> impl Strategy<Value = Asked> {
     let mood = || {
         prop_oneof![
@@ -208,7 +211,8 @@ async fn carried_out(asked: &[Asked], messages_max: usize) -> (Vec<Outcome>, usi
     world.publish(asked.iter().map(record).collect()).await;
     world.settle().await;
     let mut replies = world.replies().await;
-    replies.sort_by_key(|reply| (reply.key.saga.clone(), reply.key.step.clone())); // each step's replies stay in order
+    // each step's replies stay in order
+    replies.sort_by_key(|reply| (reply.key.saga.clone(), reply.key.step.clone()));
     let replies = replies.into_iter().map(|reply| reply.outcome).collect();
     (replies, world.dead_letters().await.len(), world.state().await)
 }
@@ -216,7 +220,7 @@ async fn carried_out(asked: &[Asked], messages_max: usize) -> (Vec<Outcome>, usi
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if sagamore_database::testing::is_remote() { 8 } else { 100 }))]
 
-    /// Replies of each step in their order, dead letters, barrier and tallies, to the letter.
+    /// Compares the replies of each step in order, dead letters, barrier and tallies, literally.
     #[test]
     fn every_chunk_equals_its_commands_one_by_one(asked in prop::collection::vec(anything(), 1..16)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

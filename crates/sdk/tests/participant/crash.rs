@@ -1,4 +1,5 @@
-//! The process may die between any two awaits, and what it talks to may fail: nothing is lost, nothing doubled.
+//! The process may die at any await, and database and transport may fail: no message is lost, no
+//! effect repeated.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +13,19 @@ use crate::trouble::{Call, Trouble, When, advance};
 use crate::world::*;
 
 async fn failing_turn(world: &mut World) -> Error {
-    world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)).await.expect_err("something was made to fail")
+    world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)).await.expect_err("a call was made to fail")
 }
 
-/// All replies of one id are the same; gives how many ids there are.
+/// Asserts that replies of the same id are equal, and returns the number of ids.
 fn distinct(replies: &[Reply]) -> usize {
     let mut seen = BTreeMap::new();
     for reply in replies {
-        assert_eq!(*seen.entry(reply.id()).or_insert(reply), reply, "two answers to one question");
+        assert_eq!(*seen.entry(reply.id()).or_insert(reply), reply, "two answers to one command");
     }
     seen.len()
 }
 
-/// A turn that dies at its n-th stop, for every n; then another process, or the same one, begins again.
+/// A turn dies at its n-th await, for every n. Then another process, or the same one, starts again.
 #[tokio::test]
 async fn a_turn_may_die_at_any_await() {
     for again in ["another process", "the same process"] {
@@ -32,7 +33,7 @@ async fn a_turn_may_die_at_any_await() {
         loop {
             let trouble = Trouble::default();
             let mut world = World::polled(&trouble, Options::default()).await;
-            world.restart(); // so that coming up is part of the turn
+            world.restart(); // the start-up is part of the turn
             let refused = add_in("b", Mood::Refuses, Mood::Calm);
             let undone = add_in("c", Mood::WritesAndRefuses, Mood::Calm);
             world.send([add("a"), add("a"), subtract("a"), refused, undone, subtract("d")]).await;
@@ -57,7 +58,7 @@ async fn a_turn_may_die_at_any_await() {
 }
 
 #[tokio::test]
-async fn a_crash_before_the_commit_did_not_happen() {
+async fn a_crash_before_the_commit_leaves_no_effect() {
     let trouble = Trouble::default();
     let mut world = World::behind(&trouble, Options::default()).await;
     world.send([add("10248")]).await;
@@ -71,9 +72,9 @@ async fn a_crash_before_the_commit_did_not_happen() {
     assert!(world.participant.pause().is_zero());
 }
 
-/// What was committed is answered by whoever comes next, at once and from what is stored.
+/// A committed command is answered from its stored reply by the next turn of any process.
 #[tokio::test]
-async fn a_crash_between_commit_and_publish_is_made_good_by_the_next_turn() {
+async fn after_a_crash_between_commit_and_publish_the_next_turn_replies() {
     let trouble = Trouble::default();
     let mut world = World::behind(&trouble, Options::default()).await;
     world.send([add("10248"), add_in("10249", Mood::Refuses, Mood::Calm)]).await;
@@ -85,7 +86,7 @@ async fn a_crash_between_commit_and_publish_is_made_good_by_the_next_turn() {
     assert_eq!((world.replies().await.len(), world.calls.add()), (2, 2));
 }
 
-/// Then there are two replies, of one id: who asked knows the second for what it is.
+/// The two replies have the same id, so the orchestrator recognizes the repeat.
 #[tokio::test]
 async fn a_crash_between_publish_and_acknowledgement_repeats_the_reply_under_its_id() {
     for (call, when) in [(Call::Publish, When::After), (Call::Acknowledge, When::Before)] {
@@ -102,20 +103,20 @@ async fn a_crash_between_publish_and_acknowledgement_repeats_the_reply_under_its
 }
 
 #[tokio::test]
-async fn a_commit_that_nobody_knows_of_is_asked_again() {
+async fn a_command_whose_commit_is_unknown_is_retried() {
     for when in [When::Before, When::After] {
         let trouble = Trouble::default();
         let mut world = World::behind(&trouble, Options::default()).await;
         world.send([add("10248")]).await;
         trouble.fail(Call::Commit, when, DatabaseError::CommitUnknown("connection reset".into()));
         failing_turn(&mut world).await;
-        assert_eq!(world.replies().await.len(), 0, "what is not known to be committed is not told");
+        assert_eq!(world.replies().await.len(), 0, "an unknown commit is not answered");
         world.settle().await;
         assert_eq!((world.tally("10248").await, world.replies().await.len()), (Some(5), 1));
     }
 }
 
-/// A database that is down is nobody's fault and nobody's refusal: the messages wait.
+/// An unavailable database causes neither a fault nor a refusal: the messages wait.
 #[tokio::test]
 async fn while_the_database_is_down_nothing_is_answered_and_nothing_acknowledged() {
     for call in [Call::Begin, Call::Execute] {
@@ -132,13 +133,14 @@ async fn while_the_database_is_down_nothing_is_answered_and_nothing_acknowledged
     }
 }
 
-/// The first chunk is committed, the second is not: the mark stays before both.
+/// The first chunk is committed and the second is not: the offset stays before both.
 #[tokio::test]
-async fn only_what_is_done_and_answered_without_a_gap_is_acknowledged() {
+async fn only_contiguous_answered_messages_are_acknowledged() {
     let trouble = Trouble::default();
     let mut world = World::behind(&trouble, Options { messages_max: 3, ..Options::default() }).await;
     world.send([add("a"), add("a"), add("b"), add("c")]).await;
-    trouble.fail(Call::Commit, When::After, DatabaseError::Conflict("again".into())); // the first chunk, twice
+    // the first chunk, twice
+    trouble.fail(Call::Commit, When::After, DatabaseError::Conflict("again".into()));
     trouble.fail(Call::Acknowledge, When::Before, DatabaseError::Over);
     failing_turn(&mut world).await;
     assert_eq!((world.participant.lag(), world.tally("c").await), (Some(4), None));
@@ -150,9 +152,9 @@ async fn only_what_is_done_and_answered_without_a_gap_is_acknowledged() {
     assert_eq!(world.turn().await, Turned { taken: 0 });
 }
 
-/// The second process, be it a duplicate or a zombie, waits at the claim, and then finds the answer.
+/// The second process, a duplicate or a zombie, waits at the claim and then finds the answer.
 #[tokio::test]
-async fn a_duplicate_that_comes_while_the_first_is_running_waits_and_gets_its_answer() {
+async fn a_concurrent_duplicate_waits_and_gets_the_stored_answer() {
     for stops in 1.. {
         let trouble = Trouble::default();
         let mut world = World::polled(&trouble, Options::default()).await;
@@ -167,20 +169,20 @@ async fn a_duplicate_that_comes_while_the_first_is_running_waits_and_gets_its_an
                 break;
             }
             let (_, second) = tokio::join!(first, other.turn(now(), &mut other_rng));
-            second.expect("the second"); // which has taken the place of the first
+            second.expect("the second"); // it owns the partitions now
         }
         trouble.stops(false);
         world.restart();
         world.settle().await;
         assert_eq!((world.tally("10248").await, world.tally("10249").await), (Some(5), Some(0)));
-        assert_eq!((world.calls.add(), world.calls.subtract()), (2, 1), "dropped by nobody, run once");
+        assert_eq!((world.calls.add(), world.calls.subtract()), (2, 1), "no command is dropped, each runs once");
         assert_eq!(distinct(&world.replies().await), 3);
     }
 }
 
-/// Whoever comes later has the partitions, and the one before does not fight for them.
+/// The later consumer has the partitions, and the earlier one does not reclaim them.
 #[tokio::test]
-async fn a_participant_that_lost_its_place_ends_and_leaves_it_to_the_other() {
+async fn a_fenced_participant_ends_with_an_error() {
     let mut world = World::new().await;
     let mut other = world.another();
     let mut rng = fastrand::Rng::with_seed(2);
@@ -190,16 +192,16 @@ async fn a_participant_that_lost_its_place_ends_and_leaves_it_to_the_other() {
         let error = failing_turn(&mut world).await;
         assert!(matches!(&error, Error::Transport(sagamore_transport::Error::Fenced(_))), "{error}");
     }
-    other.turn(now(), &mut rng).await.expect("it has kept its place");
+    other.turn(now(), &mut rng).await.expect("it still owns the partitions");
     assert_eq!((world.tally("10248").await, world.replies().await.len()), (Some(5), 1));
     let first = std::mem::replace(&mut world.participant, other);
     let ended = first.run(std::future::pending()).await;
     assert!(matches!(ended, Err(Error::Transport(sagamore_transport::Error::Fenced(_)))), "{ended:?}");
 }
 
-/// To try again would go on for ever, and nobody would know why.
+/// Endless retries would hide the error.
 #[tokio::test]
-async fn a_running_participant_ends_with_an_error_that_no_retry_mends() {
+async fn a_running_participant_ends_with_a_permanent_error() {
     let world = World::new().await;
     let newer = Migration::new("0002-newer", "CREATE TABLE newer (id BIGINT PRIMARY KEY)").needs(2);
     world.database.migrate("tally", &[newer], 2).await.expect("a newer program has been here");
@@ -209,7 +211,7 @@ async fn a_running_participant_ends_with_an_error_that_no_retry_mends() {
 }
 
 #[tokio::test]
-async fn a_running_participant_answers_through_trouble_and_stops_when_it_is_told() {
+async fn a_running_participant_survives_failures_and_stops_on_request() {
     let trouble = Trouble::default();
     let world = World::behind(&trouble, Options::default()).await;
     let mut replies = watch(&world.log, REPLIES).await;
@@ -227,15 +229,17 @@ async fn a_running_participant_answers_through_trouble_and_stops_when_it_is_told
         assert_eq!(world.tally(key).await, Some(5));
     }
     stop.send(()).expect("it is running");
-    running.await.expect("it has stopped").expect("because it was told to");
+    running.await.expect("it has stopped").expect("it stopped on request");
 }
 
-/// A process that is stopped inside a transaction: the server ends that transaction before its successor gives up, and what
-/// the process then goes on with is refused. (On SQLite one process has the file: with it goes its transaction.)
+/// A process is paused inside a transaction. The server ends that transaction before its successor
+/// gives up, and rejects the process's later statements.
+///
+/// On SQLite a single process has the file, so its transaction ends with it.
 #[tokio::test]
-async fn who_is_paused_inside_a_transaction_holds_nobody_up_and_changes_nothing_afterwards() {
+async fn a_process_paused_in_a_transaction_does_not_block_its_successor() {
     if !is_remote() {
-        return; // told where the database is made
+        return; // reported where the database is made
     }
     let mut world = World::new().await;
     world.send([add_in("10248", Mood::WritesAndIsPaused, Mood::Calm)]).await;
@@ -246,14 +250,14 @@ async fn who_is_paused_inside_a_transaction_holds_nobody_up_and_changes_nothing_
     }
     world.restart();
     while world.calls.add() < 2 {
-        // the row is locked, until the server has ended the transaction that holds it
+        // the row stays locked until the server ends the transaction that holds it
         let _ = world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)).await;
     }
     world.settle().await;
-    assert!(!old.is_finished(), "the successor has not waited for it");
+    assert!(!old.is_finished(), "the successor did not wait for it");
     assert_eq!(world.tally("10248").await, Some(5));
     world.calls.go_on();
-    old.await.expect("it ends").expect_err("its transaction is gone");
+    old.await.expect("it ends").expect_err("its transaction was ended");
     assert_eq!(world.tally("10248").await, Some(5));
     assert_eq!(distinct(&world.replies().await), 1);
 }

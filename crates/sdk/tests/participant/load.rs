@@ -1,4 +1,4 @@
-//! Failure shrinks the work: a turn that fails is retried with half as many messages, down to one.
+//! Failures shrink the work: a failed turn is retried with half as many messages, down to one.
 
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use crate::toy::{Mood, POISON};
 use crate::trouble::Trouble;
 use crate::world::*;
 
-/// Turns that fail before a test gives up.
+/// Maximum failed turns before a test gives up.
 const FAILURES_MAX: usize = 40;
 
-/// A database whose time limit ends every statement with more than this many bytes of parameters.
+/// Creates a database whose time limit ends every statement with more than `bytes_max` bytes of
+/// parameters.
 fn slow(bytes_max: usize) -> Trouble {
     let trouble = Trouble::default();
     trouble.judge(move |_, sets| match sets.iter().flatten().map(bytes).sum::<usize>() > bytes_max {
@@ -33,7 +34,7 @@ fn bytes(value: &Value) -> usize {
     }
 }
 
-/// What the turns took until nothing was left: None for a turn that failed.
+/// Returns the number of messages of each turn until none is left; `None` for a failed turn.
 async fn turns(world: &mut World) -> Vec<Option<usize>> {
     let (mut turns, mut rng) = (Vec::new(), fastrand::Rng::with_seed(1));
     loop {
@@ -41,7 +42,7 @@ async fn turns(world: &mut World) -> Vec<Option<usize>> {
             Ok(turned) if turned.taken == 0 => return turns,
             Ok(turned) => turns.push(Some(turned.taken)),
             Err(error) => {
-                assert!(error.is_transient(), "the service would end: {error}");
+                assert!(error.is_transient(), "a permanent error: {error}");
                 turns.push(None);
                 let failed = turns.iter().filter(|turn| turn.is_none()).count();
                 assert!(failed <= FAILURES_MAX, "{error}: {} commands are left", world.participant.lag().unwrap_or(0));
@@ -65,7 +66,7 @@ async fn all_are_answered(world: &mut World, count: usize) {
     assert_eq!(done.len(), count);
 }
 
-/// 40 MB of answers, where a statement of 8 MiB is too slow.
+/// The answers have 40 MB, and a statement of 8 MiB is too slow.
 #[tokio::test]
 async fn large_outputs_are_committed_in_chunks_that_are_bounded_in_bytes() {
     let mut world = World::behind(&slow(8 << 20), Options::default()).await;
@@ -77,7 +78,7 @@ async fn large_outputs_are_committed_in_chunks_that_are_bounded_in_bytes() {
     assert_eq!(world.calls.add(), 200, "each handler is called once");
 }
 
-/// On a server that ends every statement after 200 ms: one that stores 100 MB takes longer.
+/// The server ends every statement after 200 ms. A statement that stores 100 MB takes longer.
 #[tokio::test]
 async fn large_outputs_are_committed_under_the_time_limit_of_a_server() {
     let limit = Duration::from_millis(200);
@@ -91,20 +92,20 @@ async fn large_outputs_are_committed_under_the_time_limit_of_a_server() {
 
 #[tokio::test]
 async fn a_failed_turn_is_retried_with_half_as_many_messages_and_doubles_after_success() {
-    // three large answers are one too many
+    // three large answers exceed the limit
     let mut world = World::behind(&slow(500 << 10), Options { messages_max: 64, ..Options::default() }).await;
     world.send(large(64)).await;
     let taken = turns(&mut world).await;
     assert_eq!(taken[..5], [None, None, None, None, Some(4)], "64, 32, 16 and 8 are too many: {taken:?}");
     all_are_answered(&mut world, 64).await;
-    // with answers of a few bytes each turn is twice as large
+    // small answers let each turn double
     world.send((0..200).map(|number| add(&format!("small-{number}")))).await;
     let taken = turns(&mut world).await;
     let doubled = taken.windows(2).all(|pair| pair[1] <= pair[0].map(|taken| taken * 2));
     assert!(taken.iter().all(Option::is_some) && doubled && taken.contains(&Some(64)), "{taken:?}");
 }
 
-/// The database does not take what one command gives, whatever it says about that.
+/// The database rejects the result of one command with various errors.
 #[tokio::test]
 async fn a_command_that_fails_its_turn_ends_up_alone_and_is_a_fault() {
     let (timeout, connection) = ("canceling statement due to statement timeout", "the connection is gone");
@@ -143,7 +144,8 @@ async fn a_command_that_fails_its_turn_ends_up_alone_and_is_a_fault() {
     }
 }
 
-/// What was committed and published before the failure is acknowledged: it does not come again.
+/// The part that was committed and published before the failure is acknowledged and not
+/// redelivered.
 #[tokio::test]
 async fn a_turn_that_fails_halfway_acknowledges_what_it_has_answered() {
     let trouble = Trouble::default();

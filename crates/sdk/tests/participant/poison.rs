@@ -1,4 +1,4 @@
-//! What cannot be read, what comes too late, what leads nowhere: the saga moves on, and nothing vanishes.
+//! Unreadable, expired and unknown messages: the saga continues, and every such message is visible.
 
 use sagamore_core::message::code::{ALREADY_COMPENSATED, UNDECODABLE};
 use sagamore_core::{Body, Timestamp};
@@ -13,7 +13,7 @@ use crate::trouble::{Call, Trouble, When};
 use crate::world::*;
 
 #[tokio::test]
-async fn a_body_that_cannot_be_read_is_a_stored_refusal_and_a_dead_letter() {
+async fn an_unreadable_body_is_a_stored_refusal_and_a_dead_letter() {
     let mut world = World::new().await;
     world.publish(vec![garbled(&add("10248"))]).await;
     let outcomes = world.ask([add("10249")]).await;
@@ -23,18 +23,18 @@ async fn a_body_that_cannot_be_read_is_a_stored_refusal_and_a_dead_letter() {
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].body, garbled(&add("10248")).body);
     assert_eq!(dead[0].header("sagamore-dlt-place").map(|place| place.as_ref()), Some(b"tally.commands[0]@0".as_ref()));
-    // A redrive meets the stored refusal, and is a dead letter again: it is still nowhere else.
-    world.publish(vec![redrive(&dead[0]).expect("its way back")]).await;
+    // a redriven dead letter meets the stored refusal and becomes a dead letter again
+    world.publish(vec![redrive(&dead[0]).expect("the redriven record")]).await;
     assert_eq!(code(&world.ask([add("10248")]).await[0]), UNDECODABLE);
     assert_eq!((world.dead_letters().await.len(), world.calls.add()), (1, 1));
-    // So does the command when it comes whole: what was refused stays refused, until an operator's retry.
+    // a readable command meets the stored refusal as well, until an operator's retry
     assert_eq!(code(&world.ask([add("10248")]).await[0]), UNDECODABLE);
     assert_eq!(world.ask([generation(2, add("10248"))]).await, [added("10248")]);
 }
 
-/// The transport cannot read it: nothing is known of it but its place.
+/// The transport cannot read the record, so only its place is known.
 #[tokio::test]
-async fn a_record_that_the_transport_cannot_read_is_a_dead_letter_and_the_next_is_carried_out() {
+async fn an_unreadable_record_is_a_dead_letter_and_the_next_one_is_executed() {
     let mut world = World::new().await;
     let torn = Record { body: TORN.into(), ..encode_command(&add("10248"), sagamore_core::Timestamp(0)) };
     world.publish(vec![torn]).await;
@@ -46,7 +46,7 @@ async fn a_record_that_the_transport_cannot_read_is_a_dead_letter_and_the_next_i
     assert_eq!(header("sagamore-dlt-reason").as_deref(), Some("its checksum is wrong"));
     assert!(dead[0].body.is_empty(), "{dead:?}");
     world.restart();
-    assert_eq!(world.turn().await, Turned { taken: 0 }, "it does not come again");
+    assert_eq!(world.turn().await, Turned { taken: 0 }, "it is not redelivered");
     assert_eq!(world.calls.add(), 1);
 }
 
@@ -63,7 +63,7 @@ async fn a_body_of_another_shape_is_refused_alike() {
     assert_eq!((world.calls.add(), world.calls.subtract()), (0, 0));
 }
 
-/// Names lead to code through the registry only.
+/// Only declared names lead to code.
 #[tokio::test]
 async fn a_name_that_the_service_did_not_declare_is_refused() {
     let mut world = World::new().await;
@@ -79,9 +79,10 @@ async fn a_name_that_the_service_did_not_declare_is_refused() {
     assert_eq!((world.calls.add(), world.calls.subtract()), (0, 0));
 }
 
-/// Only a refusal ends an undo for good, and the next version of the program may know how.
+/// Only a refusal ends an undo permanently, and the next version of the program may know the
+/// message.
 #[tokio::test]
-async fn an_undo_that_the_service_did_not_declare_is_a_fault_unless_there_is_nothing_to_undo() {
+async fn an_undeclared_undo_is_a_fault_unless_there_is_nothing_to_undo() {
     let mut world = World::new().await;
     world.ask([add("10248")]).await;
     for name in ["tally.take-back", "tally.add"] {
@@ -96,7 +97,7 @@ async fn an_undo_that_the_service_did_not_declare_is_a_fault_unless_there_is_not
 }
 
 #[tokio::test]
-async fn an_undo_that_cannot_be_read_still_leaves_its_tombstone() {
+async fn an_unreadable_undo_still_leaves_its_tombstone() {
     let mut world = World::new().await;
     world.publish(vec![garbled(&subtract("10248"))]).await;
     let outcomes = world.ask([add("10248")]).await;
@@ -106,7 +107,7 @@ async fn an_undo_that_cannot_be_read_still_leaves_its_tombstone() {
 }
 
 #[tokio::test]
-async fn an_undo_that_cannot_be_read_is_refused_when_there_is_something_to_undo() {
+async fn an_unreadable_undo_is_refused_when_there_is_something_to_undo() {
     let mut world = World::new().await;
     world.ask([add("10248")]).await;
     world.publish(vec![garbled(&subtract("10248"))]).await;
@@ -118,7 +119,7 @@ async fn an_undo_that_cannot_be_read_is_refused_when_there_is_something_to_undo(
 
 /// Bad stored data is a fault of that one command.
 #[tokio::test]
-async fn a_stored_output_that_cannot_be_read_is_a_fault() {
+async fn an_unreadable_stored_output_is_a_fault() {
     let mut world = World::new().await;
     for (status, answer) in [("done", r#"{"name":7}"#), ("done", "{"), ("unheard-of", "{}")] {
         world.ask([add("10248")]).await;
@@ -129,14 +130,14 @@ async fn a_stored_output_that_cannot_be_read_is_a_fault() {
         assert!(!fault(&outcomes[0]).is_empty());
         assert_eq!(outcomes[1], added("other"));
         let open = world.database.begin().await.expect("begin");
-        open.tx().execute("DELETE FROM barrier", ()).await.expect("start anew");
+        open.tx().execute("DELETE FROM barrier", ()).await.expect("empty the barrier");
         open.commit().await.expect("commit");
     }
     assert_eq!(world.calls.subtract(), 0);
 }
 
 #[tokio::test]
-async fn a_record_that_does_not_say_who_asks_is_a_dead_letter_and_is_not_answered() {
+async fn a_record_without_a_key_is_a_dead_letter_without_a_reply() {
     let mut world = World::new().await;
     let mut bare = encode_command(&add("10248"), sagamore_core::Timestamp(0));
     bare.headers.clear();
@@ -148,12 +149,12 @@ async fn a_record_that_does_not_say_who_asks_is_a_dead_letter_and_is_not_answere
 }
 
 fn reason(letter: &Record) -> &[u8] {
-    letter.header("sagamore-dlt-reason").expect("every letter says why")
+    letter.header("sagamore-dlt-reason").expect("every dead letter has a reason")
 }
 
-/// What complains of a mistyped text quotes all of it, escaped: several times as long as the text itself.
+/// The parser's error quotes the whole escaped text, several times as long as the text itself.
 #[tokio::test]
-async fn a_dead_letter_says_why_in_few_words_however_long_the_text_that_it_complains_of() {
+async fn the_reason_of_a_dead_letter_is_truncated() {
     let mut world = World::new().await;
     let mut odd = add("10248");
     odd.body = Body::parse(&format!(r#"{{"name":"10248","by":"{}"}}"#, r"\u0001".repeat(100_000))).expect("JSON");
@@ -165,9 +166,9 @@ async fn a_dead_letter_says_why_in_few_words_however_long_the_text_that_it_compl
     assert!(reason.contains(r"\u{1}\u{1}") && reason.len() <= 2_000, "{} bytes: {reason}", reason.len());
 }
 
-/// As large as a record may be: as a dead letter it would be larger.
+/// The record has the maximum size, so its dead letter would exceed it.
 #[tokio::test]
-async fn a_dead_letter_that_is_too_large_goes_out_with_place_and_reason_alone() {
+async fn an_oversized_dead_letter_is_sent_with_place_and_reason_only() {
     let mut world = World::new().await;
     for (headers, body) in [(1_000_000, 47_800), (47_800, 1_000_000), (1_047_800, 0)] {
         let mut huge = garbled(&add("10248"));
@@ -183,7 +184,7 @@ async fn a_dead_letter_that_is_too_large_goes_out_with_place_and_reason_alone() 
 }
 
 #[tokio::test]
-async fn a_dead_letter_whose_partition_is_not_there_goes_to_another() {
+async fn a_dead_letter_without_its_partition_goes_to_another() {
     let mut world = World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
     world.publish(vec![Record { partition: Some(1), ..garbled(&add("10248")) }]).await;
     world
@@ -195,20 +196,22 @@ async fn a_dead_letter_whose_partition_is_not_there_goes_to_another() {
     assert_eq!(dead[0].header("sagamore-dlt-place").map(|place| place.as_ref()), Some(b"tally.commands[1]@0".as_ref()));
 }
 
-/// The transport takes the letter in no form: to try for ever would hold up everybody else.
+/// The transport rejects the dead letter in every form. Endless retries would block all later
+/// records.
 #[tokio::test]
-async fn a_dead_letter_that_cannot_be_written_at_all_holds_up_nobody() {
+async fn a_dead_letter_that_cannot_be_written_blocks_no_other_record() {
     let bounds = log::Options { record_bytes_max: 800, ..log::Options::default() };
     let mut world = World::upon(bounds, 1, &Trouble::default(), Options::default()).await;
     let mut wordy = encode_command(&add("10248"), sagamore_core::Timestamp(0));
     wordy.headers.retain(|(name, _)| ["ce_correlationid", "ce_sagastep", "ce_sagakind"].contains(&name.as_ref()));
-    wordy.headers.push(("ce_sagageneration".into(), vec![b'x'; 400].into())); // the reason quotes it, in two headers
+    // the reason quotes it in two headers
+    wordy.headers.push(("ce_sagageneration".into(), vec![b'x'; 400].into()));
     world.publish(vec![wordy]).await;
     assert_eq!(world.ask([add("10249")]).await, [added("10249")]);
     assert_eq!((world.dead_letters().await.len(), world.participant.lag()), (0, Some(0)));
 }
 
-/// Stored as refused, and then the process dies before the dead letter is out.
+/// The refusal is stored, and the process dies before the dead letter is published.
 #[tokio::test]
 async fn a_crash_between_commit_and_publish_loses_no_dead_letter() {
     let trouble = Trouble::default();
@@ -222,7 +225,7 @@ async fn a_crash_between_commit_and_publish_loses_no_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_reply_that_has_nowhere_to_go_holds_up_nobody() {
+async fn an_undeliverable_reply_blocks_no_other_command() {
     let mut world = World::new().await;
     let mut lost = add("10248");
     lost.reply_to.topic = "no.such.topic".into();
@@ -230,12 +233,12 @@ async fn a_reply_that_has_nowhere_to_go_holds_up_nobody() {
     beyond.reply_to.partition = 77;
     assert_eq!(world.ask([lost, add("10249")]).await, [added("10249")]);
     assert_eq!(world.dead_letters().await.len(), 1);
-    assert_eq!(world.tally("10248").await, Some(5), "the step was done; who asks again is answered");
+    assert_eq!(world.tally("10248").await, Some(5), "the step is done, and a resend is answered");
     assert_eq!(world.ask([beyond, add("10249")]).await, [added("10249")]);
     assert_eq!(world.dead_letters().await.len(), 1);
 }
 
-/// No handler, no row, no reply: its owner asks again, or compensates.
+/// An expired action leaves no row and no reply. Its orchestrator resends or compensates.
 #[tokio::test]
 async fn an_action_that_expired_is_skipped_silently() {
     let mut world = World::new().await;

@@ -1,4 +1,4 @@
-//! Barrier rows go when their saga ended long ago; who asked is told.
+//! The removal of barrier rows of sagas that ended long ago, and its report.
 
 use std::time::Duration;
 
@@ -13,19 +13,20 @@ use crate::world::{REPLIES, World, add, add_in, added, generation, now, subtract
 const SECOND: Duration = Duration::from_secs(1);
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// All sagas of the definition that started before this moment ended long ago, but these.
+/// Returns a horizon: all sagas of the definition that started before this time ended long ago,
+/// except `but`.
 fn horizon(started_before: Timestamp, but: &[&str]) -> Horizon {
     let but = but.iter().map(|key| format!("toy:{key}").parse().expect("an id")).collect();
     let definitions = vec!["toy".parse().expect("a name")];
     Horizon { started_before, ended_before: now().minus(2 * MONTH), started_from: None, definitions, but }
 }
 
-async fn tell(world: &World, horizon: Horizon) {
+async fn send_horizon(world: &World, horizon: Horizon) {
     let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };
     world.publish(vec![encode_horizon(&horizon, Some(&reply_to))]).await;
 }
 
-/// A moment after everything that was stored so far.
+/// Returns a time after all stored rows.
 fn later() -> Timestamp {
     now().plus(SECOND)
 }
@@ -35,7 +36,7 @@ async fn rows(world: &World) -> i64 {
     rows[0].get(0).expect("a number")
 }
 
-/// What the service says it has forgotten, since the last look.
+/// Returns the sweep reports since the last call.
 async fn swept(world: &mut World) -> Vec<Timestamp> {
     let records = world.reply_records().await;
     let swept = records.iter().filter_map(decode_swept);
@@ -43,26 +44,26 @@ async fn swept(world: &mut World) -> Vec<Timestamp> {
 }
 
 #[tokio::test]
-async fn rows_go_when_they_are_older_than_the_horizon_and_their_saga_is_not_named() {
+async fn rows_older_than_the_horizon_are_removed_unless_their_saga_is_named() {
     let mut world = World::new().await;
     world.ask([add("a"), add("b"), subtract("c")]).await;
     assert_eq!(rows(&world).await, 4, "c has a tombstone as well");
 
-    tell(&world, horizon(now(), &[])).await;
+    send_horizon(&world, horizon(now(), &[])).await;
     world.turn().await;
     assert_eq!(rows(&world).await, 4, "their sagas may not have ended");
     assert_eq!(swept(&mut world).await, [now()]);
 
     let others = Horizon { definitions: vec!["other".parse().expect("a name")], ..horizon(later(), &[]) };
-    tell(&world, others).await;
+    send_horizon(&world, others).await;
     world.turn().await;
-    assert_eq!((rows(&world).await, swept(&mut world).await.len()), (4, 1), "they are of no saga that was meant");
+    assert_eq!((rows(&world).await, swept(&mut world).await.len()), (4, 1), "their sagas are not covered");
 
-    tell(&world, horizon(later(), &["x", "b", "a1"])).await;
+    send_horizon(&world, horizon(later(), &["x", "b", "a1"])).await;
     world.turn().await;
     assert_eq!(rows(&world).await, 1, "b is named");
     assert_eq!(swept(&mut world).await, [later()]);
-    assert_eq!(world.ask([add("b")]).await, [added("b")], "what is left still answers");
+    assert_eq!(world.ask([add("b")]).await, [added("b")], "the remaining row still answers");
     assert_eq!(world.tally("b").await, Some(5));
     if is_remote() {
         let (checked, walks) = whole_table_walks(&world.database, &["barrier"]).await.expect("the plans");
@@ -72,10 +73,10 @@ async fn rows_go_when_they_are_older_than_the_horizon_and_their_saga_is_not_name
     }
 }
 
-/// An operator's retry long after the first attempt: its row is young, and the first one is not. If that one went alone,
-/// the step would be taken for new.
+/// An operator's late retry makes a young row beside an old one. If the old row were removed alone,
+/// the step would look new.
 #[tokio::test]
-async fn rows_of_one_step_go_together() {
+async fn rows_of_one_step_are_removed_together() {
     let mut world = World::new().await;
     world.ask([add_in("again", Mood::Refuses, Mood::Calm), add("undone")]).await;
     world.send([generation(2, add("again")), subtract("undone")]).await;
@@ -83,55 +84,55 @@ async fn rows_of_one_step_go_together() {
     assert_eq!(world.replies().await.len(), 2);
     let before = rows(&world).await;
 
-    tell(&world, horizon(later(), &[])).await;
+    send_horizon(&world, horizon(later(), &[])).await;
     world.turn_at(now().plus(MONTH)).await;
     assert_eq!((rows(&world).await, swept(&mut world).await.len()), (before, 1), "each has a young row");
     world.send([add("undone"), add("again"), generation(2, add("again"))]).await;
     world.turn_at(now().plus(MONTH)).await;
     assert_eq!(world.tally("undone").await, Some(0), "it stays undone");
-    assert_eq!(world.tally("again").await, Some(5), "it was done once");
+    assert_eq!(world.tally("again").await, Some(5), "it took effect once");
 
-    tell(&world, horizon(later().plus(MONTH), &[])).await;
+    send_horizon(&world, horizon(later().plus(MONTH), &[])).await;
     world.turn_at(now().plus(MONTH)).await;
     assert_eq!(rows(&world).await, 0);
 }
 
 #[tokio::test]
-async fn a_horizon_that_was_told_with_a_shorter_retention_removes_nothing() {
+async fn a_horizon_with_a_shorter_retention_removes_nothing() {
     let mut world = World::new().await;
     world.ask([add("a")]).await;
-    tell(&world, Horizon { ended_before: now(), ..horizon(later(), &[]) }).await;
+    send_horizon(&world, Horizon { ended_before: now(), ..horizon(later(), &[]) }).await;
     world.turn().await;
     assert_eq!((rows(&world).await, swept(&mut world).await.len()), (1, 0));
 }
 
-/// The saga began not long ago, whatever its row says.
+/// The saga started recently, although its row has an old stamp.
 #[tokio::test]
-async fn a_row_stamped_by_a_clock_that_was_behind_is_not_taken_for_an_old_one() {
+async fn a_row_stamped_by_a_clock_that_was_behind_is_not_removed() {
     let mut world = World::new().await;
     world.turn().await;
     world.send([add("a")]).await;
-    world.turn_at(now().minus(2 * MONTH)).await; // and then the clock is put right
+    world.turn_at(now().minus(2 * MONTH)).await; // later the clock is corrected
     world.turn().await;
     assert_eq!(rows(&world).await, 1);
-    tell(&world, horizon(now().minus(MONTH), &[])).await;
+    send_horizon(&world, horizon(now().minus(MONTH), &[])).await;
     world.turn().await;
     assert_eq!(rows(&world).await, 1, "its saga may not have ended");
-    assert!(swept(&mut world).await[0] < now().minus(2 * MONTH), "and the orchestrator hears so");
+    assert!(swept(&mut world).await[0] < now().minus(2 * MONTH), "the report states the earlier time");
 }
 
-/// Rows of other definitions lie between, and are passed by.
+/// Rows of other definitions lie in between and are skipped.
 #[tokio::test]
-async fn many_rows_go_a_page_a_turn_and_messages_come_in_between() {
+async fn rows_are_removed_one_page_a_turn_between_messages() {
     let mut world = World::new().await;
     for batch in 0..4 {
         world.send((0..400).map(|key| add(&format!("{batch}-{key}")))).await;
         world.turn_at(now().plus(Duration::from_millis(batch))).await;
     }
     world.replies().await;
-    tell(&world, horizon(later(), &[])).await;
+    send_horizon(&world, horizon(later(), &[])).await;
     world.turn().await;
-    assert!((1..1_600).contains(&rows(&world).await), "some have gone, and some are left");
+    assert!((1..1_600).contains(&rows(&world).await), "some rows are removed, and some remain");
     assert_eq!(swept(&mut world).await, []);
 
     world.send([add("new")]).await;
@@ -141,23 +142,23 @@ async fn many_rows_go_a_page_a_turn_and_messages_come_in_between() {
         world.turn().await;
     }
     assert_eq!(rows(&world).await, 1, "the new one");
-    assert_eq!(swept(&mut world).await, [later()], "told once, when nothing is left");
+    assert_eq!(swept(&mut world).await, [later()], "one report at the end");
 }
 
-/// What a crash cuts short the next horizon brings to its end.
+/// The next horizon completes a removal that a crash interrupted.
 #[tokio::test]
-async fn a_sweep_that_a_crash_has_cut_short_is_done_by_the_next() {
+async fn the_next_horizon_completes_an_interrupted_sweep() {
     let mut world = World::new().await;
     for batch in 0..2 {
         world.send((0..600).map(|key| add(&format!("{batch}-{key}")))).await;
         world.turn_at(now().plus(Duration::from_millis(batch))).await;
     }
-    tell(&world, horizon(later(), &[])).await;
+    send_horizon(&world, horizon(later(), &[])).await;
     world.turn().await;
     world.restart();
     world.turn().await;
-    assert!(rows(&world).await > 0, "nobody knows of it any more");
-    tell(&world, horizon(later(), &[])).await;
+    assert!(rows(&world).await > 0, "the interrupted sweep is lost");
+    send_horizon(&world, horizon(later(), &[])).await;
     for _ in 0..3 {
         world.turn().await;
     }
@@ -165,7 +166,7 @@ async fn a_sweep_that_a_crash_has_cut_short_is_done_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_horizon_that_cannot_be_read_changes_nothing() {
+async fn an_unreadable_horizon_changes_nothing() {
     let mut world = World::new().await;
     world.ask([add("a")]).await;
     let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };

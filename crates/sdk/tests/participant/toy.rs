@@ -1,4 +1,4 @@
-//! A service of one action and its undo, to drive the plumbing: a tally that goes up and down, in many a mood.
+//! A service of one action and its undo: a tally that goes up and down, with many behaviours.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use sagamore_sdk::{Decided, Fault, Message, Migration, Refusal, Service, Tx, don
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-/// Asks to add.
+/// Adds to the tally.
 #[derive(Clone, Debug, Message)]
 #[message(to = "tally", yields = Added)]
 pub struct Add {
@@ -17,7 +17,7 @@ pub struct Add {
     pub undo: Mood,
 }
 
-/// What was added, and how its undo will go.
+/// The added amount, and the behaviour of its undo.
 #[derive(Clone, Debug, Message)]
 pub struct Added {
     pub name: String,
@@ -25,19 +25,19 @@ pub struct Added {
     pub undo: Mood,
 }
 
-/// Asks to take away what was added.
+/// Subtracts the added amount.
 #[derive(Message)]
 #[message(to = "tally", undoes = Add)]
 pub struct Subtract;
 
-/// The same, with a field of its own.
+/// Subtracts a part, given in a field of the command.
 #[derive(Message)]
 #[message(to = "tally", undoes = Add)]
 pub struct SubtractPart {
     pub part: i64,
 }
 
-/// How a handler ends.
+/// The behaviour of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Mood {
     Calm,
@@ -48,16 +48,16 @@ pub enum Mood {
     WritesAndHangs,
     WritesAndIsPaused,
     GivesTooMuch,
-    /// 200 KiB: fewer than a reply may have.
+    /// Returns 200 KiB, less than a reply may have.
     GivesMuch,
-    /// A text that [`POISON`] is in.
+    /// Returns a text that contains [`POISON`].
     GivesPoison,
     ReadsAndThenWrites,
     IgnoresAFailedStatement,
     RefusesForAFailedStatement,
 }
 
-/// For a database that does not take it.
+/// A text that some test databases reject.
 pub const POISON: &str = "hemlock";
 
 #[derive(Debug, Refusal)]
@@ -66,7 +66,7 @@ pub enum Declined {
     NotToday,
 }
 
-/// How often the handlers were called, rolled back or not.
+/// Counts of handler calls, including rolled back ones.
 #[derive(Clone, Default)]
 pub struct Calls {
     add: Arc<AtomicUsize>,
@@ -78,7 +78,7 @@ pub struct Calls {
     goes_on: Arc<Notify>,
 }
 
-/// One handler at work.
+/// A running handler.
 struct AtWork(Arc<AtomicUsize>);
 
 impl Drop for AtWork {
@@ -88,27 +88,27 @@ impl Drop for AtWork {
 }
 
 impl Calls {
-    /// How many of those that add have ever been at work at once.
+    /// Returns the maximum number of adding handlers that ever ran concurrently.
     pub fn at_work_max(&self) -> usize {
         self.at_work_max.load(Ordering::Relaxed)
     }
 
-    /// From now on a service is made that interleaves its handlers.
+    /// Makes services built from now on interleave their handlers.
     pub fn interleave(&self) {
         self.side_by_side.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a handler has been paused after its writes.
+    /// Returns whether a handler is paused after its writes.
     pub fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
     }
 
-    /// Who is paused goes on; from now on nobody is paused.
+    /// Resumes the paused handler. No handler pauses from now on.
     pub fn go_on(&self) {
         self.goes_on.notify_one();
     }
 
-    /// The first to come here is paused.
+    /// Pauses the first caller.
     async fn pause(&self) {
         if !self.paused.swap(true, Ordering::Relaxed) {
             self.goes_on.notified().await;
@@ -208,12 +208,12 @@ async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined
     }
 }
 
-/// Fails: there is a tally of this name.
+/// Fails, because a tally of this name exists.
 async fn write_again(tx: &Tx, name: &str) -> Result<u64, sagamore_database::Error> {
     tx.execute("INSERT INTO tally (name, value) VALUES ($1, 0)", (name,)).await
 }
 
-/// Right only as long as nobody else writes between the two.
+/// Correct only without other writers between the two statements.
 async fn read_and_then_write(tx: Tx, name: &str, by: i64) -> Decided<(), Declined> {
     let rows = tx.query("SELECT value FROM tally WHERE name = $1", (name,)).await?;
     let value: i64 = rows.first().map_or(Ok(0), |row| row.get(0))?;

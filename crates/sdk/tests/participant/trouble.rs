@@ -1,4 +1,4 @@
-//! Database and transport behind glass: each call stops once before and once after, and may be made to fail.
+//! A database and a transport that yield before and after each call, and fail on demand.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error as DatabaseError, Open, Row, Tx, Value};
 use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport};
 
-/// Which call is to fail.
+/// The call that fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Call {
     Begin,
@@ -21,7 +21,7 @@ pub enum Call {
     Acknowledge,
 }
 
-/// Whether it fails instead of being done, or after it was done.
+/// Whether the call fails before or after it took effect.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum When {
     Before,
@@ -36,11 +36,11 @@ pub struct Trouble {
     judge: Arc<Mutex<Option<Box<Judge>>>>,
 }
 
-/// Whether a statement with these sets of parameters fails.
+/// Decides whether a statement with these parameters fails.
 type Judge = dyn Fn(&str, &[Vec<Value>]) -> Result<(), DatabaseError> + Send;
 
 impl Trouble {
-    /// Each statement that writes has to pass `judge` from now on.
+    /// Checks each writing statement with `judge` from now on.
     pub fn judge(&self, judge: impl Fn(&str, &[Vec<Value>]) -> Result<(), DatabaseError> + Send + 'static) {
         *self.judge.lock().expect("no panic") = Some(Box::new(judge));
     }
@@ -49,27 +49,27 @@ impl Trouble {
         self.judge.lock().expect("no panic").as_ref().map_or(Ok(()), |judge| judge(sql, sets))
     }
 
-    /// From now on each call stops twice.
+    /// Makes each call yield twice from now on.
     pub fn stops(&self, stops: bool) {
         self.stops.store(stops, Ordering::Relaxed);
     }
 
-    /// How often the database was called, but for single statements: those are the handlers'.
+    /// Returns the number of database calls, without single statements, which are the handlers'.
     pub fn round_trips(&self) -> usize {
         self.trips.load(Ordering::Relaxed)
     }
 
-    /// The next such call fails once; for the transport the text of the error counts.
+    /// Makes the next such call fail once. For the transport only the error's text counts.
     pub fn fail(&self, call: Call, when: When, error: DatabaseError) {
         self.failures.lock().expect("no panic").push_back((call, when, error));
     }
 
-    /// The database, behind glass.
+    /// Wraps a database.
     pub fn database(&self, database: Database) -> Database {
         Database::new(Arc::new(Behind { inner: database, trouble: self.clone() }))
     }
 
-    /// The transport, behind glass.
+    /// Wraps a transport.
     pub fn transport(&self, transport: Arc<dyn Transport>) -> Arc<dyn Transport> {
         Arc::new(Behind { inner: transport, trouble: self.clone() })
     }
@@ -124,7 +124,8 @@ impl Trouble {
     }
 }
 
-/// Polls until the future has stopped `stops` times, or to its end; dropped there, it dies at its n-th await.
+/// Polls until the future has yielded `stops` times or has ended. Dropping it then simulates a
+/// crash at its n-th await.
 pub fn advance<T>(future: impl Future<Output = T>, stops: usize) -> Option<T> {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());

@@ -1,4 +1,4 @@
-//! One service, its database and a log in memory, and who asks it.
+//! One service, its database, a log in memory, and a client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,22 +33,25 @@ impl World {
         World::with(Options::default()).await
     }
 
-    /// A world whose service has come up, with nothing asked yet.
+    /// Creates a world whose service has started, with nothing sent yet.
     pub async fn with(options: Options) -> World {
         World::behind(&Trouble::default(), options).await
     }
 
-    /// The same, where what the service talks to may be troubled; who asks is not.
+    /// Creates a world whose service runs on a wrapped database and transport. The client uses the
+    /// log directly.
     pub async fn behind(trouble: &Trouble, options: Options) -> World {
         World::upon(log::Options::default(), 1, trouble, options).await
     }
 
-    /// The same with a database in memory, for a test that polls by hand: a server answers only to a runtime.
+    /// Creates a world with a database in memory, for tests that poll by hand. A server needs a
+    /// runtime.
     pub async fn polled(trouble: &Trouble, options: Options) -> World {
         World::on(Database::memory(), log::Options::default(), 1, trouble, options).await
     }
 
-    /// The same, where the log has these bounds, and the commands' topic has so many partitions; the others have one.
+    /// Creates a world with these bounds of the log and this many command partitions. Other topics
+    /// have one.
     pub async fn upon(bounds: log::Options, partitions: u32, trouble: &Trouble, options: Options) -> World {
         World::on(sagamore_database::testing::database(), bounds, partitions, trouble, options).await
     }
@@ -74,18 +77,18 @@ impl World {
         world
     }
 
-    /// The service is replaced by one whose handlers are interleaved.
+    /// Replaces the service by one with interleaved handlers.
     pub fn interleave(&mut self) {
         self.calls.interleave();
         self.restart();
     }
 
-    /// The process dies and comes again: nothing that was in memory is there.
+    /// Restarts the process, which loses its memory.
     pub fn restart(&mut self) {
         self.participant = self.another();
     }
 
-    /// One more participant of the same service, on the same database.
+    /// Creates another participant of the same service on the same database.
     pub fn another(&self) -> Participant {
         let service = toy::service(&self.calls);
         Participant::new(service, self.database.clone(), self.transport.clone(), self.options.clone())
@@ -110,26 +113,26 @@ impl World {
         self.participant.turn(now, &mut self.rng).await.expect("turn")
     }
 
-    /// Turns until nothing is left to do. A claim is never committed: it became an answer, a tombstone, or nothing.
+    /// Runs turns until nothing is left, and asserts that no claimed row was committed.
     pub async fn settle(&mut self) {
         while self.turn().await.taken > 0 {}
         let claimed = self.database.query("SELECT saga FROM barrier WHERE status = 'claimed'", ()).await.expect("read");
         assert!(claimed.is_empty(), "{claimed:?}");
     }
 
-    /// Sends, settles, and gives the replies that came, as outcomes.
+    /// Sends commands, settles, and returns the outcomes of the replies.
     pub async fn ask(&mut self, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
         self.send(commands).await;
         self.settle().await;
         self.replies().await.into_iter().map(|reply| reply.outcome).collect()
     }
 
-    /// The replies since the last look.
+    /// Returns the replies since the last call.
     pub async fn replies(&mut self) -> Vec<Reply> {
         self.reply_records().await.iter().map(|record| decode_reply(record).expect("a reply")).collect()
     }
 
-    /// The same, as they came.
+    /// Returns the reply records since the last call.
     pub async fn reply_records(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
         loop {
@@ -141,18 +144,18 @@ impl World {
         }
     }
 
-    /// The dead letters since the last look.
+    /// Returns the dead letters since the last call.
     pub async fn dead_letters(&mut self) -> Vec<Record> {
         self.dead.poll(10_000).await.expect("poll dead letters").into_iter().map(|delivered| delivered.record).collect()
     }
 
-    /// The value of a tally; none if it never was.
+    /// Returns the value of a tally; `None` if it never existed.
     pub async fn tally(&self, name: &str) -> Option<i64> {
         let rows = self.database.query("SELECT value FROM tally WHERE name = $1", (name,)).await.expect("read");
         rows.first().map(|row| row.get(0).expect("a number"))
     }
 
-    /// All of the barrier and all tallies, as text.
+    /// Returns the barrier and all tallies as text.
     pub async fn state(&self) -> Vec<String> {
         let barrier = "SELECT saga, step, direction, generation, status, answer FROM barrier ORDER BY 1, 2, 3, 4";
         let tallies = "SELECT name, value FROM tally ORDER BY name";
@@ -169,7 +172,7 @@ pub fn now() -> Timestamp {
     NOW
 }
 
-/// A consumer of its own group.
+/// Creates a consumer with its own group.
 pub async fn watch(transport: &dyn Transport, topic: &str) -> Box<dyn Consumer> {
     let subscription = Subscription {
         group: format!("watcher-{}", GROUP.fetch_add(1, Ordering::Relaxed)).into(),
@@ -195,18 +198,18 @@ fn command(key: &str, direction: Direction, name: &str, body: Body) -> Command {
     }
 }
 
-/// Adds 5 to the tally that is named as the saga's key.
+/// Returns a command that adds 5 to the tally named like the saga's key.
 pub fn add(key: &str) -> Command {
     add_in(key, Mood::Calm, Mood::Calm)
 }
 
-/// The same, with how it goes, and how its undo will.
+/// Returns such a command with the behaviours of its handler and its undo.
 pub fn add_in(key: &str, mood: Mood, undo: Mood) -> Command {
     let body = Body::of(&Add { name: key.into(), by: 5, mood, undo }).expect("JSON");
     command(key, Direction::Action, Add::NAME, body)
 }
 
-/// Undoes it.
+/// Returns the undo of such a command.
 pub fn subtract(key: &str) -> Command {
     command(key, Direction::Compensation, Subtract::NAME, Body::empty())
 }
@@ -221,7 +224,7 @@ pub fn step(step: &str, mut command: Command) -> Command {
     command
 }
 
-/// A record whose headers are fine and whose body is not.
+/// Returns a record with valid headers and an unreadable body.
 pub fn garbled(command: &Command) -> Record {
     let mut record = encode_command(command, sagamore_core::Timestamp(0));
     record.body = b"\xff{".to_vec().into();
@@ -248,7 +251,7 @@ pub fn not_today() -> Outcome {
     Outcome::Refused(Refusal::new("not-today", "not today"))
 }
 
-/// The code of a refusal.
+/// Returns the code of a refusal.
 pub fn code(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Refused(refusal) => &refusal.code,
@@ -256,10 +259,10 @@ pub fn code(outcome: &Outcome) -> &str {
     }
 }
 
-/// The text of a fault.
+/// Returns the text of a fault.
 pub fn fault(outcome: &Outcome) -> &str {
     match outcome {
         Outcome::Fault(text) => text,
-        Outcome::Done(_) | Outcome::Refused(_) => panic!("no fault: {outcome:?}"),
+        Outcome::Done(_) | Outcome::Refused(_) => panic!("not a fault: {outcome:?}"),
     }
 }
