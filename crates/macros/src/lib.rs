@@ -1,7 +1,9 @@
-//! The derives: `#[derive(Message)]` for what services exchange, `#[derive(Refusal)]` for reasons to refuse.
+//! The derives: `#[derive(Message)]` for what services exchange, `#[derive(Refusal)]` for reasons
+//! to refuse.
 //!
-//! The generated code names `::sagamore::__private` only. Crates that `sagamore` itself is built from state their own
-//! root once (`extern crate sagamore_sdk as sagamore;`). `crate = ..` names the root where `sagamore` was renamed.
+//! The generated code names `::sagamore::__private` only. Crates that `sagamore` itself is built
+//! from state their own root once (`extern crate sagamore_sdk as sagamore;`). `crate = ..` names
+//! the root where `sagamore` was renamed.
 
 mod message;
 mod refusal;
@@ -9,15 +11,17 @@ mod root;
 
 use proc_macro::TokenStream;
 
-/// Implements `Message` for a struct with named fields or a unit struct. Its name on the wire is in kebab-case.
+/// Implements `Message` for a struct with named fields or a unit struct. Its name on the wire is in
+/// kebab-case.
 ///
 /// - `#[message(to = "payment", yields = Charged)]`: an action of that participant, and its output (`()` by default).
 /// - `#[message(to = "payment", undoes = Charge)]`: the compensation of that action of the same participant.
 /// - `#[message(name = "payment.charge.v2")]`: another name on the wire.
 /// - `#[message(crate = money::sagamore)]`: where the crate `sagamore` is, if not at `::sagamore`.
 ///
-/// Fields are in camelCase on the wire, and unknown ones are ignored. `Charge` also gets `ChargeFrom`: the same fields
-/// as references. A unit struct is an empty object on the wire and stands for its own references.
+/// Fields are in camelCase on the wire, and unknown ones are ignored. `Charge` also gets
+/// `ChargeFrom`: the same fields as references. A unit struct is an empty object on the wire and
+/// stands for its own references.
 #[proc_macro_derive(Message, attributes(message))]
 pub fn message(input: TokenStream) -> TokenStream {
     message::expand(syn::parse_macro_input!(input)).unwrap_or_else(|error| error.to_compile_error()).into()

@@ -66,7 +66,7 @@ impl Options {
         Ok(options)
     }
 
-    /// `payment.charge`, or `charge` for a message without a receiver.
+    /// Returns `payment.charge`, or `charge` for a message without a receiver.
     fn name(&self, message: &Ident) -> Result<String> {
         let own = kebab_case(&message.unraw().to_string());
         let name = match (&self.name, &self.to) {
@@ -79,7 +79,7 @@ impl Options {
     }
 }
 
-/// The core has the same rule: this check moves the error from the start of a program to its compilation.
+/// Applies the core's rule at compile time instead of at the program's start.
 fn legal(name: LitStr) -> Result<LitStr> {
     let text = name.value();
     let first = text.starts_with(|letter: char| letter.is_ascii_lowercase());
@@ -113,7 +113,8 @@ fn member(field: &Field) -> Option<Member<'_>> {
     Some(Member { ident, holds: &field.ty, vis: &field.vis, wire: camel_case(&ident.unraw().to_string()) })
 }
 
-/// Serde's derives are on a hidden struct of the same shape. `remote` makes them read and write the message.
+/// Derives serde on a hidden struct of the same shape. `remote` makes it read and write the message
+/// itself.
 fn serde(message: &Ident, members: &[Member<'_>], root: &Root) -> TokenStream {
     let serde = quote!(#root::serde).to_string();
     let remote = message.to_string();
@@ -145,7 +146,7 @@ fn serde(message: &Ident, members: &[Member<'_>], root: &Root) -> TokenStream {
     }
 }
 
-/// The struct of references and its impl. A message without fields is its own mirror.
+/// Returns the struct of references and its impl. A message without fields is its own mirror.
 fn mirror(input: &DeriveInput, members: &[Member<'_>], root: &Root) -> (Ident, TokenStream) {
     let (message, vis) = (&input.ident, &input.vis);
     let from = if members.is_empty() { message.clone() } else { format_ident!("{}From", message) };
@@ -183,7 +184,7 @@ fn mirror(input: &DeriveInput, members: &[Member<'_>], root: &Root) -> (Ident, T
     (from, mirror)
 }
 
-/// Action, undo, or neither.
+/// Returns the impl of `Action` or `Undoes`, or nothing.
 fn role(message: &Ident, options: &Options) -> Result<TokenStream> {
     let root = &options.root;
     match (&options.to, &options.yields, &options.undoes) {
@@ -217,7 +218,7 @@ fn role(message: &Ident, options: &Options) -> Result<TokenStream> {
     }
 }
 
-/// `ChargeCard` -> `charge-card`.
+/// Converts `ChargeCard` to `charge-card`.
 fn kebab_case(name: &str) -> String {
     let mut text = String::with_capacity(name.len() + 4);
     for letter in name.chars() {
@@ -229,7 +230,7 @@ fn kebab_case(name: &str) -> String {
     text
 }
 
-/// `amount_cents` -> `amountCents`.
+/// Converts `amount_cents` to `amountCents`.
 fn camel_case(name: &str) -> String {
     let (mut text, mut begins) = (String::with_capacity(name.len()), false);
     for letter in name.chars() {

@@ -9,7 +9,7 @@ use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Member, Re
 
 use crate::root::Root;
 
-/// Longest code, in bytes.
+/// Maximum bytes of a code.
 const CODE_BYTES_MAX: usize = 100;
 
 /// The contents of `#[refusal(..)]` on a type or on a variant.
@@ -20,9 +20,9 @@ struct Options {
     message: Option<LitStr>,
 }
 
-/// One way to refuse: a variant of an enum, or a whole struct.
+/// One kind of refusal: a variant of an enum, or a whole struct.
 struct Case<'a> {
-    /// `Self::NotFree`, or `Self` for a struct.
+    /// The path of the pattern: `Self::NotFree`, or `Self` for a struct.
     path: TokenStream,
     fields: &'a Fields,
     code: LitStr,
@@ -90,7 +90,7 @@ impl Options {
     }
 }
 
-/// A code is checked here, because a participant would send any text.
+/// Checks a code at compile time, because a participant would send any text.
 fn legal(code: LitStr) -> Result<LitStr> {
     let text = code.value();
     let first = text.starts_with(|letter: char| letter.is_ascii_lowercase());
@@ -117,7 +117,7 @@ fn cases(input: &DeriveInput, of_type: Options) -> Result<Vec<Case<'_>>> {
     }
 }
 
-/// `Display` and `Error` from the messages, if there are any.
+/// Implements `Display` and `Error` from the messages, if there are any.
 fn display(input: &DeriveInput, cases: &[Case<'_>]) -> Result<TokenStream> {
     if cases.iter().all(|case| case.message.is_none()) {
         return Ok(TokenStream::new());
@@ -140,7 +140,7 @@ fn display(input: &DeriveInput, cases: &[Case<'_>]) -> Result<TokenStream> {
 fn arm(case: &Case<'_>) -> Result<TokenStream> {
     let Case { path, fields, code, message } = case;
     let Some(message) = message else {
-        return Err(Error::new(code.span(), "other codes have a `message = \"..\"`, and this one has none"));
+        return Err(Error::new(code.span(), "this code lacks a `message = \"..\"`, which other codes have"));
     };
     let (text, names) = placeholders(&message.value());
     let mut bound = Vec::new();
@@ -165,7 +165,7 @@ fn arm(case: &Case<'_>) -> Result<TokenStream> {
     Ok(quote! { #path { #(#patterns,)* .. } => ::core::write!(formatter, #text #(, #arguments)*) })
 }
 
-/// What a field is bound to in a pattern: its name, or `field_0`.
+/// Returns the variable of a field in a pattern: its name, or `field_0`.
 fn variable(member: &Member) -> Ident {
     match member {
         Member::Named(name) => name.clone(),
@@ -173,7 +173,7 @@ fn variable(member: &Member) -> Ident {
     }
 }
 
-/// The format string with `{field_0}` for `{0}`, and the names of all placeholders.
+/// Returns the format string with `{field_0}` for `{0}`, and the names of all placeholders.
 fn placeholders(message: &str) -> (String, BTreeSet<String>) {
     let (mut text, mut names, mut rest) = (String::new(), BTreeSet::new(), message);
     while let Some(open) = rest.find('{') {

@@ -1,4 +1,4 @@
-//! Where the generated code finds the crate.
+//! The path by which the generated code finds the crate.
 
 use quote::{ToTokens, quote};
 use syn::meta::ParseNestedMeta;
@@ -14,13 +14,13 @@ impl Default for Root {
 }
 
 impl Root {
-    /// Reads the value of `crate = ..`.
+    /// Parses the value of `crate = ..`.
     pub fn read(meta: &ParseNestedMeta<'_>) -> Result<Root> {
         Ok(Root(meta.value()?.call(Path::parse_mod_style)?))
     }
 }
 
-/// The module that holds everything the generated code refers to.
+/// Appends the path of the module with all items that the generated code refers to.
 impl ToTokens for Root {
     fn to_tokens(&self, tokens: &mut proc_macro2::TokenStream) {
         let root = &self.0;

@@ -1,6 +1,7 @@
-//! What every transport has to keep, as checks that run on each adapter: `contract_suite!` makes a test of each.
+//! The contract of every transport, as checks for each adapter. `contract_suite!` generates a test
+//! per check.
 //!
-//! Each check makes topics of its own, so that one broker can serve them all.
+//! Each check creates its own topics, so that one broker can serve all checks.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,37 +15,39 @@ use crate::error::{Error, Scope};
 use crate::port::{Consumer, Reach, Subscription, Transport};
 use crate::record::{Delivered, Mark, Record};
 
-/// A wait that takes this long has missed its wake-up.
+/// Timeout after which a wake-up counts as missed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Makes one `#[tokio::test]` of each check. The argument is a closure `|| async { (Arc<dyn Transport>, guard) }`; the
-/// guard is kept until the check is over. With `if there` it gives an option, and the check is left out when it is none.
+/// Generates one `#[tokio::test]` per check. The argument is a closure `|| async { (Arc<dyn
+/// Transport>, guard) }`; the guard lives until the check ends.
+///
+/// With `if there` the closure returns an option, and `None` skips the check.
 #[macro_export]
 macro_rules! contract_suite {
     (if there $new:expr) => {
         $crate::contract_suite!(@tests $new;
             a_key_stays_in_order,
-            what_was_not_committed_comes_again,
-            rewind_goes_back_to_what_is_committed,
+            uncommitted_records_are_redelivered,
+            a_rewind_returns_to_the_committed_offset,
             groups_do_not_disturb_each_other,
             a_late_group_sees_everything_from_the_earliest,
             a_consumer_is_woken_without_polling,
-            a_mark_is_never_lowered,
+            a_commit_never_lowers_the_offset,
             bytes_arrive_as_they_were_sent,
             an_explicit_partition_is_honoured,
             a_consumer_gets_its_partitions_only,
             one_key_has_one_partition,
             an_unknown_topic_is_an_error,
             a_record_that_is_too_large_is_an_error,
-            a_rejected_record_holds_up_no_other_of_its_batch,
+            a_rejected_record_does_not_block_its_batch,
             concurrent_publishers_lose_nothing,
-            a_poll_gives_no_more_than_asked,
-            a_topic_that_is_there_keeps_its_partitions,
+            a_poll_returns_at_most_max_records,
+            an_existing_topic_keeps_its_partitions,
             a_dropped_poll_loses_nothing,
-            a_dropped_commit_happens_or_does_not,
-            lag_is_what_is_not_committed,
-            a_consumer_knows_how_far_its_partitions_go,
-            what_was_acknowledged_is_synced_without_being_asked_again,
+            a_dropped_commit_takes_effect_or_does_not,
+            lag_counts_uncommitted_records,
+            reaches_return_ends_and_marks_of_partitions,
+            acknowledged_records_are_synced_without_a_request,
         );
     };
     ($new:expr) => {
@@ -61,7 +64,7 @@ macro_rules! contract_suite {
     };
 }
 
-/// Records with one key come in the order in which they were published, over several batches.
+/// Records of one key arrive in the order of their publication, over several batches.
 pub async fn a_key_stays_in_order(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "order", 3).await;
     for batch in 0..5 {
@@ -77,8 +80,8 @@ pub async fn a_key_stays_in_order(transport: Arc<dyn Transport>) {
     assert_eq!(last.len(), 7);
 }
 
-/// A consumer that takes a dead one's place gets what that one had not committed, and nothing before.
-pub async fn what_was_not_committed_comes_again(transport: Arc<dyn Transport>) {
+/// A consumer that replaces a dead one receives its uncommitted records and no earlier ones.
+pub async fn uncommitted_records_are_redelivered(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "again", 1).await;
     publish(&transport, numbered(&topic, 0..10)).await;
     let mut consumer = subscribe(&transport, "again-group", &topic).await;
@@ -89,8 +92,8 @@ pub async fn what_was_not_committed_comes_again(transport: Arc<dyn Transport>) {
     assert_eq!(bodies(&take(&mut consumer, 6).await), ["4", "5", "6", "7", "8", "9"]);
 }
 
-/// After a rewind everything that is not committed is delivered again, in order.
-pub async fn rewind_goes_back_to_what_is_committed(transport: Arc<dyn Transport>) {
+/// After a rewind every uncommitted record is redelivered, in order.
+pub async fn a_rewind_returns_to_the_committed_offset(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "rewind", 1).await;
     publish(&transport, numbered(&topic, 0..6)).await;
     let mut consumer = subscribe(&transport, "rewind-group", &topic).await;
@@ -101,10 +104,10 @@ pub async fn rewind_goes_back_to_what_is_committed(transport: Arc<dyn Transport>
     consumer.rewind().await.expect("rewind");
     assert_eq!(bodies(&take(&mut consumer, 3).await), ["3", "4", "5"]);
     publish(&transport, numbered(&topic, 6..7)).await;
-    assert_eq!(bodies(&take(&mut consumer, 1).await), ["6"], "and then it goes on");
+    assert_eq!(bodies(&take(&mut consumer, 1).await), ["6"], "later records follow");
 }
 
-/// Each group gets every record, whatever the others have committed.
+/// Each group receives every record, independent of the commits of other groups.
 pub async fn groups_do_not_disturb_each_other(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "groups", 2).await;
     let mut one = subscribe(&transport, "groups-one", &topic).await;
@@ -115,7 +118,7 @@ pub async fn groups_do_not_disturb_each_other(transport: Arc<dyn Transport>) {
     assert_eq!(take(&mut other, 20).await.len(), 20);
 }
 
-/// A group that nobody knew before begins with the earliest record that is kept.
+/// A new group starts with the earliest retained record.
 pub async fn a_late_group_sees_everything_from_the_earliest(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "late", 1).await;
     publish(&transport, numbered(&topic, 0..5)).await;
@@ -126,7 +129,7 @@ pub async fn a_late_group_sees_everything_from_the_earliest(transport: Arc<dyn T
     assert_eq!(bodies(&take(&mut late, 5).await), ["0", "1", "2", "3", "4"]);
 }
 
-/// `ready` wakes up by itself when something is published while it waits, and at once when something is there.
+/// `ready` resolves when a record is published while it waits, and at once if one is available.
 pub async fn a_consumer_is_woken_without_polling(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "wake", 1).await;
     let mut consumer = subscribe(&transport, "wake-group", &topic).await;
@@ -145,8 +148,8 @@ pub async fn a_consumer_is_woken_without_polling(transport: Arc<dyn Transport>) 
     }
 }
 
-/// Committing less than what is committed changes nothing.
-pub async fn a_mark_is_never_lowered(transport: Arc<dyn Transport>) {
+/// A commit of a lower offset changes nothing.
+pub async fn a_commit_never_lowers_the_offset(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "monotone", 1).await;
     publish(&transport, numbered(&topic, 0..5)).await;
     let mut consumer = subscribe(&transport, "monotone-group", &topic).await;
@@ -157,7 +160,7 @@ pub async fn a_mark_is_never_lowered(transport: Arc<dyn Transport>) {
     assert_eq!(bodies(&take(&mut consumer, 2).await), ["3", "4"]);
 }
 
-/// Keys, header values and bodies are bytes; empty ones and repeated headers stay what they are.
+/// Keys, header values and bodies are bytes. Empty ones and repeated headers arrive unchanged.
 pub async fn bytes_arrive_as_they_were_sent(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "bytes", 1).await;
     let every_byte = Bytes::from((0..=255).collect::<Vec<u8>>());
@@ -186,7 +189,7 @@ pub async fn bytes_arrive_as_they_were_sent(transport: Arc<dyn Transport>) {
     }
 }
 
-/// The partition that the sender names is the one that it gets, whatever the key.
+/// A partition that the sender names takes precedence over the key.
 pub async fn an_explicit_partition_is_honoured(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "explicit", 4).await;
     let to = |n: u32| Record { partition: Some(n % 4), ..record(&topic, "same", &n.to_string()) };
@@ -198,7 +201,8 @@ pub async fn an_explicit_partition_is_honoured(transport: Arc<dyn Transport>) {
     }
 }
 
-/// A subscription to some partitions gets the records of these, and one group can divide a topic among consumers.
+/// A subscription to some partitions receives only their records, so that a group can divide a
+/// topic.
 pub async fn a_consumer_gets_its_partitions_only(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "divided", 4).await;
     let to = |n: u32| Record { partition: Some(n % 4), ..record(&topic, "same", &n.to_string()) };
@@ -214,7 +218,7 @@ pub async fn a_consumer_gets_its_partitions_only(transport: Arc<dyn Transport>) 
     }
 }
 
-/// Without a partition the key decides, always in the same way.
+/// Without an explicit partition the key determines it, always in the same way.
 pub async fn one_key_has_one_partition(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "hash", 5).await;
     for _ in 0..3 {
@@ -230,13 +234,13 @@ pub async fn one_key_has_one_partition(transport: Arc<dyn Transport>) {
     assert!(used.len() > 2, "40 keys spread over 5 partitions: {used:?}");
 }
 
-/// Nothing is created by the way.
+/// Publishing does not create a topic.
 pub async fn an_unknown_topic_is_an_error(transport: Arc<dyn Transport>) {
     let wrong = transport.publish(vec![record("contract.nowhere", "k", "b")]).await;
     assert!(matches!(wrong, Err(Error::UnknownTopic(_))), "{wrong:?}");
 }
 
-/// A record beyond the limit is refused, and the ones after it are not held up.
+/// A record above the size limit is rejected, and later ones are published.
 pub async fn a_record_that_is_too_large_is_an_error(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "large", 1).await;
     let wrong = transport.publish(vec![plain(&topic, Bytes::new(), Bytes::from(vec![0; 20 << 20]))]).await;
@@ -246,8 +250,8 @@ pub async fn a_record_that_is_too_large_is_an_error(transport: Arc<dyn Transport
     assert_eq!(bodies(&take(&mut consumer, 1).await), ["0"]);
 }
 
-/// Each record of a batch has an outcome of its own, and those that are acknowledged arrive.
-pub async fn a_rejected_record_holds_up_no_other_of_its_batch(transport: Arc<dyn Transport>) {
+/// Each record of a batch has its own outcome, and the acknowledged ones arrive.
+pub async fn a_rejected_record_does_not_block_its_batch(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "mixed", 2).await;
     let at = |partition, body| Record { partition: Some(partition), ..record(&topic, "k", body) };
     let huge = plain(&topic, Bytes::new(), Bytes::from(vec![0; 20 << 20]));
@@ -262,15 +266,16 @@ pub async fn a_rejected_record_holds_up_no_other_of_its_batch(transport: Arc<dyn
     assert!(transport.publish_each(Vec::new()).await.is_empty());
 }
 
-/// Everything that was acknowledged arrives, whoever published at the same time; each publisher's order is kept.
+/// Every acknowledged record arrives despite concurrent publishers, and each publisher's order is
+/// kept.
 pub async fn concurrent_publishers_lose_nothing(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "concurrent", 2).await;
     let mut consumer = subscribe(&transport, "concurrent-group", &topic).await;
-    let publisher = |who: u32| {
+    let publisher = |publisher: u32| {
         let (transport, topic) = (transport.clone(), topic.clone());
         tokio::spawn(async move {
             for n in 0..50 {
-                publish(&transport, vec![record(&topic, &who.to_string(), &n.to_string())]).await;
+                publish(&transport, vec![record(&topic, &publisher.to_string(), &n.to_string())]).await;
             }
         })
     };
@@ -287,8 +292,8 @@ pub async fn concurrent_publishers_lose_nothing(transport: Arc<dyn Transport>) {
     assert!(bodies_of.values().all(|bodies| *bodies == expected));
 }
 
-/// `max` is a bound; what it leaves comes with the next poll.
-pub async fn a_poll_gives_no_more_than_asked(transport: Arc<dyn Transport>) {
+/// `max` is a bound. The next poll returns the rest.
+pub async fn a_poll_returns_at_most_max_records(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "bounded", 3).await;
     publish(&transport, numbered(&topic, 0..50)).await;
     let mut consumer = subscribe(&transport, "bounded-group", &topic).await;
@@ -302,29 +307,29 @@ pub async fn a_poll_gives_no_more_than_asked(transport: Arc<dyn Transport>) {
     assert_eq!(count, 50);
 }
 
-/// Creating a topic again, with another number of partitions, changes nothing.
-pub async fn a_topic_that_is_there_keeps_its_partitions(transport: Arc<dyn Transport>) {
+/// Creating an existing topic with another number of partitions changes nothing.
+pub async fn an_existing_topic_keeps_its_partitions(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "kept", 2).await;
     transport.create_topic(&topic, 5).await.expect("create again");
     let beyond = transport.publish(vec![Record { partition: Some(4), ..record(&topic, "k", "b") }]).await;
     assert!(beyond.is_err(), "partition 4 of 2");
 }
 
-/// A poll that is dropped before it is over has taken nothing, whether it has begun or not.
+/// A poll that is dropped before its end takes no record, whether it was polled or not.
 pub async fn a_dropped_poll_loses_nothing(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "dropped", 1).await;
     publish(&transport, numbered(&topic, 0..3)).await;
     let mut consumer = subscribe(&transport, "dropped-group", &topic).await;
     wait(&mut consumer).await;
     drop(consumer.poll(10));
-    let begun = consumer.poll(10).now_or_never(); // polled once, and dropped unless that was all
+    let begun = consumer.poll(10).now_or_never(); // polled once, and dropped unless it was complete
     let mut taken = begun.transpose().expect("poll").unwrap_or_default();
     taken.extend(take(&mut consumer, 3 - taken.len()).await);
     assert_eq!(bodies(&taken), ["0", "1", "2"]);
 }
 
-/// A commit that is dropped before it is over is as one that was not asked for, or as one that was.
-pub async fn a_dropped_commit_happens_or_does_not(transport: Arc<dyn Transport>) {
+/// A commit that is dropped before its end takes effect completely or not at all.
+pub async fn a_dropped_commit_takes_effect_or_does_not(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "dropped-commit", 1).await;
     publish(&transport, numbered(&topic, 0..4)).await;
     let mut consumer = subscribe(&transport, "dropped-commit-group", &topic).await;
@@ -333,14 +338,14 @@ pub async fn a_dropped_commit_happens_or_does_not(transport: Arc<dyn Transport>)
     let begun = consumer.commit(vec![mark_at(&taken[2])]).now_or_never().transpose().expect("commit");
     consumer.rewind().await.expect("rewind");
     let first = take(&mut consumer, 1).await[0].offset - taken[0].offset;
-    assert!(if begun.is_some() { first == 2 } else { first == 0 || first == 2 }, "{begun:?}: {first} comes next");
+    assert!(if begun.is_some() { first == 2 } else { first == 0 || first == 2 }, "{begun:?}: next is {first}");
     let rest = take(&mut consumer, 3 - usize::try_from(first).expect("at most 2")).await;
     consumer.commit(ends(&rest)).await.expect("commit");
     lag_is(consumer.as_ref(), 0).await;
 }
 
-/// What a group has taken counts until it is committed.
-pub async fn lag_is_what_is_not_committed(transport: Arc<dyn Transport>) {
+/// Taken records count until they are committed.
+pub async fn lag_counts_uncommitted_records(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "lag", 1).await;
     publish(&transport, numbered(&topic, 0..5)).await;
     let mut consumer = subscribe(&transport, "lag-group", &topic).await;
@@ -350,8 +355,8 @@ pub async fn lag_is_what_is_not_committed(transport: Arc<dyn Transport>) {
     lag_is(consumer.as_ref(), 2).await;
 }
 
-/// What was published before it asks lies before the ends, and what is committed before the marks.
-pub async fn a_consumer_knows_how_far_its_partitions_go(transport: Arc<dyn Transport>) {
+/// Records published before the call lie before the ends, and committed ones before the marks.
+pub async fn reaches_return_ends_and_marks_of_partitions(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "reaches", 2).await;
     let mut consumer = subscribe(&transport, "reaches-group", &topic).await;
     let known = async |consumer: &mut Box<dyn Consumer>| {
@@ -363,7 +368,7 @@ pub async fn a_consumer_knows_how_far_its_partitions_go(transport: Arc<dyn Trans
                 }
             }
         };
-        let mut reaches = tokio::time::timeout(PATIENCE, asked).await.expect("they are known some time");
+        let mut reaches = tokio::time::timeout(PATIENCE, asked).await.expect("the reaches become known");
         reaches.sort_by_key(|reach| reach.partition);
         reaches
     };
@@ -380,10 +385,10 @@ pub async fn a_consumer_knows_how_far_its_partitions_go(transport: Arc<dyn Trans
     }
     drop(consumer);
     let mut consumer = subscribe(&transport, "reaches-group", &topic).await;
-    assert_eq!(sum(&known(&mut consumer).await), (15, 15), "another one knows where the group is");
+    assert_eq!(sum(&known(&mut consumer).await), (15, 15), "another consumer knows the group's offsets");
 }
 
-/// It may count too many until the transport knows better, and never too few.
+/// Waits for this lag. It may be too high until the transport knows better, but never too low.
 async fn lag_is(consumer: &dyn Consumer, wanted: u64) {
     let settled = async {
         while consumer.lag() != wanted {
@@ -410,26 +415,27 @@ async fn publish(transport: &Arc<dyn Transport>, records: Vec<Record>) {
 }
 
 async fn wait(consumer: &mut Box<dyn Consumer>) {
-    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("woken before the patience ends");
+    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("woken before the timeout");
 }
 
-/// By whoever syncs, over several batches, and when nothing was published; several may wait for it, or give it up.
-pub async fn what_was_acknowledged_is_synced_without_being_asked_again(transport: Arc<dyn Transport>) {
+/// Acknowledged records are synced without an explicit sync. Several callers may wait for it, or
+/// drop the wait.
+pub async fn acknowledged_records_are_synced_without_a_request(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "synced", 1).await;
     let synced = async |transport: &Arc<dyn Transport>| {
-        tokio::time::timeout(PATIENCE, transport.synced()).await.expect("synced before the patience ends")
+        tokio::time::timeout(PATIENCE, transport.synced()).await.expect("synced before the timeout")
     };
     synced(&transport).await.expect("there is nothing to sync");
     for batch in 0..20 {
         publish(&transport, numbered(&topic, batch * 50..batch * 50 + 50)).await;
-        let (given_up, waits) = (transport.synced(), transport.synced());
-        drop(given_up);
+        let (dropped, waits) = (transport.synced(), transport.synced());
+        drop(dropped);
         synced(&transport).await.expect("synced");
         waits.now_or_never().expect("the later one was synced").expect("synced");
     }
 }
 
-/// Takes exactly that many records.
+/// Takes exactly `count` records.
 async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivered> {
     let mut taken = Vec::new();
     while taken.len() < count {
@@ -451,12 +457,12 @@ fn numbered(topic: &Arc<str>, numbers: std::ops::Range<u32>) -> Vec<Record> {
     numbers.map(|n| record(topic, &n.to_string(), &n.to_string())).collect()
 }
 
-/// Everything before this record is done with.
+/// Returns the mark at this record: everything before it is finished.
 fn mark_at(delivered: &Delivered) -> Mark {
     Mark { topic: delivered.record.topic.clone(), partition: delivered.partition, next: delivered.offset }
 }
 
-/// Everything that was taken is done with.
+/// Returns the marks after these records: all of them are finished.
 fn ends(taken: &[Delivered]) -> Vec<Mark> {
     let mut ends: BTreeMap<(Arc<str>, u32), u64> = BTreeMap::new();
     for delivered in taken {

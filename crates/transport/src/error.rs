@@ -1,115 +1,99 @@
-//! What can go wrong with a transport.
+//! The errors of a transport.
 
-/// A fault of the transport.
+/// An error of the transport.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// It cannot be reached, or is shut down. Try again later.
+    /// The transport is unreachable or shut down. Retry later.
     #[error("the transport is not available: {0}")]
     Unavailable(String),
-    /// There is no such topic, or it has no such partition.
+    /// The topic or the partition does not exist.
     #[error("{0}")]
     UnknownTopic(Unknown),
-    /// The transport does not let this program do that.
-    #[error("the brokers deny this program {operation} on {resource}: grant it to the user of this program")]
+    /// The brokers deny this program the operation.
+    #[error("the brokers deny this program {operation} on {resource}: grant it to the program's user")]
     Denied {
-        /// The right that is missing, as an ACL names it: `WRITE`, `READ`, `DESCRIBE`, `CREATE`.
+        /// The missing right, as named by an ACL: `WRITE`, `READ`, `DESCRIBE`, `CREATE`.
         operation: &'static str,
-        /// On what.
+        /// The resource of the missing right.
         resource: Resource,
     },
-    /// The record is larger than the transport takes.
-    #[error("a record of {bytes} bytes for topic '{topic}' is larger than the {bytes_max} that are taken")]
-    TooLarge {
-        /// Where it was to go.
-        topic: String,
-        /// How large it is.
-        bytes: usize,
-        /// How large it may be.
-        bytes_max: usize,
-    },
-    /// The transport takes other records of the topic, and not this one.
+    /// The record exceeds the transport's size limit.
+    #[error("a record of {bytes} bytes for topic '{topic}' exceeds the limit of {bytes_max} bytes")]
+    #[expect(missing_docs, reason = "the message names the fields")]
+    TooLarge { topic: String, bytes: usize, bytes_max: usize },
+    /// The transport rejects this record, but accepts others of the topic.
     #[error("a record for topic '{topic}' is rejected: {reason}")]
-    Rejected {
-        /// Where it was to go.
-        topic: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The brokers would not take this name.
+    #[expect(missing_docs, reason = "the message names the fields")]
+    Rejected { topic: String, reason: String },
+    /// The brokers would reject this name.
     #[error(transparent)]
     Name(#[from] sagamore_core::limits::UnfitName),
-    /// The log has reached its size limit because a group does not keep up.
+    /// The log has reached its size limit because a group lags behind.
     #[error("the log is full: {0}")]
     Full(String),
-    /// Another consumer of the group has taken over: this one gets nothing more.
+    /// Another consumer of the group has taken over. This one receives no more records.
     #[error("fenced: another consumer of group '{0}' has taken over")]
     Fenced(String),
-    /// Another process works on the same data.
+    /// Another process uses the same data.
     #[error("{0}")]
     InUse(String),
-    /// The data on disk is not what was written.
+    /// The data on disk differs from what was written.
     #[error("the log is damaged: {0}")]
     Damaged(String),
 }
 
-/// What a right is granted on.
+/// The resource of a right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Resource {
     /// A topic.
     #[error("topic '{0}'")]
     Topic(String),
-    /// A group of consumers.
+    /// A consumer group.
     #[error("group '{0}'")]
     Group(String),
-    /// All of it.
+    /// The whole cluster.
     #[error("the cluster")]
     Cluster,
 }
 
-/// How much an error of one record says about the others, from little to all.
+/// The scope of an error, from one record to the whole transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// Nothing: the record is rejected for its own sake.
+    /// Only this record is rejected.
     Record,
-    /// The records of the same topic are rejected, too; those of other topics are not.
+    /// All records of the topic are rejected, those of other topics are not.
     Topic,
-    /// The transport has failed. The record may have been published all the same.
+    /// The transport has failed. The record may nevertheless have been published.
     Transport,
 }
 
-/// What of a topic is not there.
+/// The missing part of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    /// The topic itself; create it first.
+    /// The topic does not exist. Create it first.
     #[error("there is no topic '{0}': create it with the verb `topics apply`")]
     Topic(String),
-    /// A partition: the topic has fewer.
+    /// The topic has fewer partitions.
     #[error(
-        "topic '{topic}' has no partition {partition}, only {partitions} of them, from 0 on: whoever named it was configured \
+        "topic '{topic}' has no partition {partition}, only {partitions} of them, from 0 on: the sender was configured \
          with more. Compare the configuration with the topics: the verb `topics check`"
     )]
-    Partition {
-        /// The topic.
-        topic: String,
-        /// The one that was named.
-        partition: u32,
-        /// How many it has.
-        partitions: u32,
-    },
+    #[expect(missing_docs, reason = "the message names the fields")]
+    Partition { topic: String, partition: u32, partitions: u32 },
 }
 
 impl Error {
-    /// There is no such topic.
+    /// Returns the error of a topic that does not exist.
     pub fn no_topic(topic: &str) -> Error {
         Error::UnknownTopic(Unknown::Topic(topic.to_owned()))
     }
 
-    /// The right to do that on a topic is missing.
+    /// Returns the error of a missing right on a topic.
     pub fn denied_topic(operation: &'static str, topic: &str) -> Error {
         Error::Denied { operation, resource: Resource::Topic(topic.to_owned()) }
     }
 
-    /// Whether trying again, later, may succeed. A right that is missing may be granted.
+    /// Returns whether a later retry may succeed. A missing right may be granted.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Unavailable(_) | Error::Full(_) | Error::Denied { .. } => true,
@@ -118,8 +102,8 @@ impl Error {
         }
     }
 
-    /// Whether the transport rejects the record, and does so until a person or a sender changes something. Its command is
-    /// set aside or backs off; the records of other topics go on.
+    /// Returns whether the transport rejects the record until an operator or the sender changes
+    /// something. The caller sets its command aside or backs off, and continues with other topics.
     pub fn is_rejection(&self) -> bool {
         match self {
             Error::UnknownTopic(_) | Error::TooLarge { .. } | Error::Rejected { .. } => true,
@@ -129,7 +113,7 @@ impl Error {
         }
     }
 
-    /// What the failure of a record means for the others that are published.
+    /// Returns the scope of a record's failure.
     pub fn scope(&self) -> Scope {
         match self {
             Error::TooLarge { .. } | Error::Rejected { .. } => Scope::Record,
@@ -146,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_with_fewer_partitions_is_not_told_to_be_made() {
+    fn a_missing_partition_does_not_advise_to_create_the_topic() {
         let unknown = Unknown::Partition { topic: "sagamore.replies".into(), partition: 6, partitions: 4 };
         let told = Error::UnknownTopic(unknown).to_string();
         assert!(told.contains("has no partition 6, only 4") && !told.contains("topics apply"), "{told}");

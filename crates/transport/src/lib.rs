@@ -1,6 +1,7 @@
-//! The transport port, the embedded durable log behind it, and how messages look on the wire.
+//! The transport port, the embedded durable log behind it, and the wire format of messages.
 //!
-//! A transport gives every record at least once, per partition in order. It knows nothing of sagas but their headers.
+//! A transport delivers every record at least once and each partition in order. Of sagas it knows
+//! only the headers.
 
 pub mod error;
 pub mod record;

@@ -1,7 +1,8 @@
-//! The embedded log: one sequence of segment files for all topics, partitions and committed offsets.
+//! The embedded log: one sequence of segment files for all topics, partitions and committed
+//! offsets.
 //!
-//! Whatever prefix of it survives a crash, no committed offset in it is ahead of a record that is lost with the tail.
-//! One process at a time works on a log; within it, `Log` is shared freely.
+//! In every prefix of it that survives a crash, no committed offset is ahead of a lost record. One
+//! process at a time uses a log. Within the process, `Log` is shared freely.
 
 mod consumer;
 mod frame;
@@ -31,13 +32,15 @@ use sync::Handle;
 pub use disk::{Disk, File, create_directory};
 pub use memory::MemoryDisk;
 
-/// The embedded durable log. Clones share it; when the last one and the last consumer are gone, it is synced and closed.
+/// The embedded durable log. Clones share it. Dropping the last clone and the last consumer syncs
+/// and closes it.
 ///
-/// What is published survives the death of the process at once, and that of the machine once the syncing thread has
-/// followed (about [`Options::sync_pause`] later, or after [`Log::sync`]): [`Transport::synced`] waits for that.
+/// Published records survive the death of the process at once. They survive a power loss once the
+/// syncing thread has run, about [`Options::sync_pause`] later, or after [`Log::sync`].
+/// [`Transport::synced`] waits for that.
 ///
-/// A partition has one consumer in each group: a second one takes over, and the first one's calls fail from then on
-/// with [`Error::Fenced`].
+/// A partition has one consumer per group. A second one takes over, and the first one's calls then
+/// fail with [`Error::Fenced`].
 #[derive(Clone)]
 pub struct Log {
     handle: Arc<Handle>,
@@ -47,50 +50,54 @@ pub struct Log {
 /// The bounds of a log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A file is finished at about this size; at most 1 GiB.
+    /// Size at which a file is finished; at most 1 GiB.
     pub segment_bytes: u64,
-    /// The size from which records are refused that add to the backlog; a quarter above it all are.
+    /// Size of the log from which records are rejected that add to a backlog. All are rejected at a
+    /// quarter more.
     pub size_bytes_max: u64,
-    /// How much is kept of a topic that no group has ever subscribed to, like dead letters; then the oldest ones go.
+    /// Bytes retained of a topic without any consumer group, such as dead letters. The oldest are
+    /// removed first.
     pub retention_bytes: u64,
-    /// The largest record, with its key, headers and a few bytes around them.
+    /// Maximum bytes of a record with key, headers and framing.
     pub record_bytes_max: usize,
-    /// How much of the youngest records is held in memory as well.
+    /// Maximum bytes of the youngest records that are also held in memory.
     pub recent_bytes_max: usize,
-    /// How much one poll gives, about; but always one record.
+    /// Approximate maximum bytes of one poll, which returns at least one record.
     pub poll_bytes_max: usize,
-    /// How long the syncing thread rests between two syncs.
+    /// The pause of the syncing thread between two syncs.
     pub sync_pause: Duration,
 }
 
-/// What had to be done to a log before it could be used: after a crash the last file may end in the middle of a record.
+/// The repair of a log at its opening. After a crash the last file may end in the middle of a
+/// record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repair {
-    /// The file that was cut, if one was.
+    /// The name of the truncated file, if there is one.
     pub file: Option<String>,
-    /// How many bytes were cut off its end.
+    /// The number of bytes that were truncated.
     pub bytes_cut: u64,
 }
 
-/// Figures of a log since it was opened.
+/// Statistics of a log since its opening.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// How large its files are together.
+    /// Bytes of all files.
     pub bytes: u64,
-    /// How many files.
+    /// Number of files.
     pub segments: u64,
-    /// Records published.
+    /// Number of published records.
     pub records: u64,
-    /// Batches published.
+    /// Number of published batches.
     pub batches: u64,
-    /// Syncs.
+    /// Number of syncs.
     pub syncs: u64,
-    /// What the death of the machine would lose now.
+    /// Bytes that a power loss would lose now.
     pub unsynced_bytes: u64,
 }
 
 impl Default for Options {
-    /// 64 MiB a file, 8 GiB in all, 256 MiB of a topic that nobody reads, 1 MiB a record, 32 MiB in memory.
+    /// 64 MiB per file, 8 GiB in total, 256 MiB of a topic without consumers, 1 MiB per record, 32
+    /// MiB in memory.
     fn default() -> Options {
         Options {
             segment_bytes: 64 << 20,
@@ -105,8 +112,11 @@ impl Default for Options {
 }
 
 impl Log {
-    /// Opens the log in a directory, made when it is not there, with a thread that syncs behind the writers.
-    /// [`Error::InUse`] when another process has it; [`Error::Damaged`] when more is broken than a torn end.
+    /// Opens or creates the log in a directory, with a thread that syncs in the background.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] if another process uses it, [`Error::Damaged`] for damage beyond a torn
+    /// end.
     pub fn open(directory: &Path, options: Options) -> Result<Log, Error> {
         let disk = disk::Directory::at(directory)?;
         let lock = disk.lock()?;
@@ -114,24 +124,25 @@ impl Log {
         Ok(Log { handle: Arc::new(Handle::with_thread(state, lock)?), repair })
     }
 
-    /// Opens the log on any disk, without a thread: it is synced by [`Log::sync`] and where it has to be.
+    /// Opens the log on any disk, without a thread: only [`Log::sync`] and the log's own needs sync
+    /// it.
     pub fn on(disk: Arc<dyn Disk>, options: Options) -> Result<Log, Error> {
         let lock = disk.lock()?;
         let (state, repair) = recover::recover(disk, bounded(options))?;
         Ok(Log { handle: Arc::new(Handle::new(state, lock)), repair })
     }
 
-    /// What opening had to repair.
+    /// Returns the repair at opening.
     pub fn repair(&self) -> &Repair {
         &self.repair
     }
 
-    /// Everything published and committed so far survives the death of the machine.
+    /// Syncs the log: all records and offsets so far survive a power loss.
     pub fn sync(&self) -> Result<(), Error> {
         self.handle.state().sync()
     }
 
-    /// The figures now.
+    /// Returns the current statistics.
     pub fn stats(&self) -> Stats {
         let state = self.handle.state();
         let unsynced = state.segments.iter().map(|segment| segment.length - segment.synced).sum();
@@ -144,13 +155,14 @@ impl Log {
         }
         let mut woken = Vec::new();
         let published = self.handle.state().publish(records, &mut woken);
-        self.handle.something_to_sync(); // also after an error: a part of the batch may be there
+        // also after an error, because a part of the batch may be written
+        self.handle.request_sync();
         woken.iter().for_each(|seat| seat.notify.notify_one());
         published
     }
 }
 
-/// Positions in a segment have 32 bits.
+/// Bounds the options: positions in a segment have 32 bits.
 fn bounded(options: Options) -> Options {
     let record_bytes_max = options.record_bytes_max.min(64 << 20);
     Options { segment_bytes: options.segment_bytes.clamp(1, 1 << 30), record_bytes_max, ..options }
@@ -160,7 +172,7 @@ impl Transport for Log {
     fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let is_new = self.handle.state().create_topic(topic, partitions)?;
-            if is_new { self.sync() } else { Ok(()) } // a topic outlives the machine from here on
+            if is_new { self.sync() } else { Ok(()) } // the topic survives a power loss
         })
     }
 
@@ -168,7 +180,7 @@ impl Transport for Log {
         Box::pin(async move { self.publish_now(records) })
     }
 
-    /// Without the syncing thread it syncs by itself.
+    /// Without the syncing thread, the future itself syncs.
     fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
         let mut state = self.handle.state();
         let end = state.end();
@@ -186,7 +198,7 @@ impl Transport for Log {
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             let seated = self.handle.state().subscribe(&subscription)?;
-            self.handle.something_to_sync();
+            self.handle.request_sync();
             let consumer: Box<dyn Consumer> = Box::new(LogConsumer::new(self.handle.clone(), seated));
             Ok(consumer)
         })

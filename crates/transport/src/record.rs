@@ -1,4 +1,4 @@
-//! What travels: a record with a key, headers and a body.
+//! Records: a key, headers and a body.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// A record on its way to a topic.
+/// A record to publish.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Where it goes.
+    /// The topic to publish to.
     pub topic: Arc<str>,
-    /// Which partition, when the sender decides; otherwise the key's hash does.
+    /// The partition, if the sender chooses it. Otherwise the key's hash does.
     pub partition: Option<u32>,
-    /// The saga's business key: records with one key stay in order.
+    /// The saga's business key. Records of one key stay in order.
     pub key: Bytes,
     /// Names and values, in the order given.
     pub headers: Vec<(Cow<'static, str>, Bytes)>,
@@ -21,33 +21,33 @@ pub struct Record {
     pub body: Bytes,
 }
 
-/// A record as it comes in.
+/// A delivered record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivered {
-    /// What was published.
+    /// The record as published.
     pub record: Record,
-    /// Where it was.
+    /// The partition it was read from.
     pub partition: u32,
-    /// Its place in the partition.
+    /// Its offset in the partition.
     pub offset: u64,
-    /// Why the transport cannot read the record. It has then neither key nor headers nor body: its consumer sets the
-    /// place aside as a dead letter, and goes on behind it.
+    /// The reason why the transport cannot read the record, which then has no key, headers or body.
+    /// The consumer makes the place a dead letter and continues after it.
     pub unreadable: Option<Arc<str>>,
 }
 
-/// How far a group has got in a partition.
+/// A group's offset in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Mark {
-    /// The topic.
     pub topic: Arc<str>,
-    /// The partition.
     pub partition: u32,
-    /// The offset of the first record that is not yet done with.
+    /// The offset of the first unfinished record.
     pub next: u64,
 }
 
 impl Mark {
-    /// The marks behind the last of these in each partition: all of them are done with.
+    /// Returns the marks after the last of these records in each partition: all of them are
+    /// finished.
     pub fn behind<'a>(taken: impl IntoIterator<Item = &'a Delivered>) -> Vec<Mark> {
         let mut marks = BTreeMap::new();
         for Delivered { record, partition, offset, .. } in taken {
@@ -59,13 +59,13 @@ impl Mark {
 }
 
 impl Record {
-    /// How many bytes its key, its headers and its body have.
+    /// Returns the bytes of key, headers and body.
     pub fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.key.len() + headers + self.body.len()
     }
 
-    /// The value of a header, the first of that name.
+    /// Returns the value of the first header with this name.
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value)
     }

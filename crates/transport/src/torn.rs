@@ -1,4 +1,4 @@
-//! A transport with damaged records, for tests of those who consume.
+//! A transport with damaged records, for tests of consumers.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::error::Error;
 use crate::port::{BoxFuture, Consumer, Reach, Subscription, Transport};
 use crate::record::{Delivered, Mark, Record};
 
-/// The body of a record that cannot be read once it is published.
+/// The body that makes a published record unreadable.
 pub const TORN: &[u8] = b"(torn)";
 
-/// Hands on everything as it is, but for records with the body [`TORN`]: they are delivered as unreadable.
+/// Forwards everything. Records with the body [`TORN`] are delivered as unreadable.
 pub struct Torn(pub Arc<dyn Transport>);
 
 struct Reader(Box<dyn Consumer>);

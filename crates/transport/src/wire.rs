@@ -1,4 +1,4 @@
-//! How messages look on the wire. The files below are the only place that knows a header's name.
+//! The wire format of messages. Only these files know header names.
 
 pub mod cloudevents;
 pub mod dead_letter;
@@ -20,7 +20,7 @@ pub use event::{decode_event, encode_event, event_topic};
 pub use horizon::{HORIZON_TOPIC, decode_horizon, decode_swept, encode_horizon, encode_swept};
 pub use probe::{PROBE_TOPIC, probe};
 
-/// A text about a record is cut here, in bytes: it may quote whatever came in.
+/// Maximum bytes of a text about a record, which may quote any input.
 const TEXT_BYTES_MAX: usize = 2_000;
 
 fn cut(text: &str) -> &str {

@@ -1,5 +1,5 @@
-//! The contract of a transport, on the embedded log in memory and in a directory, with everything in memory and with
-//! everything read from its files.
+//! The contract of a transport on the embedded log: in memory, in a directory, and with all reads
+//! from files.
 
 mod memory {
     use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What survives a crash: always a prefix of what was written, at least up to the last sync, and no offset ahead of it.
+//! The state after a crash: always a prefix of the written log, at least up to the last sync,
+//! without an offset beyond it.
 
 mod common;
 
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 use sagamore_transport::log::{Log, Options, Repair};
 use sagamore_transport::{Consumer, Error, MemoryDisk, Transport};
 
-/// Two topics, records and committed offsets in turn.
+/// Writes records and committed offsets of two topics alternately.
 fn written(options: &Options) -> MemoryDisk {
     let disk = MemoryDisk::new();
     let log = open(&disk, options).unwrap();
@@ -26,9 +27,9 @@ fn written(options: &Options) -> MemoryDisk {
     disk
 }
 
-/// After the loss of a tail: what is there is a run without a gap, nothing is skipped, and what is published next is
-/// delivered after it.
-fn check_whatever_survived(disk: &MemoryDisk, options: &Options) {
+/// Asserts that the surviving records have no gap, none is skipped, and later ones are delivered
+/// after them.
+fn check_survivors(disk: &MemoryDisk, options: &Options) {
     let log = open(disk, options).unwrap();
     create(&log, "a");
     create(&log, "b");
@@ -36,16 +37,16 @@ fn check_whatever_survived(disk: &MemoryDisk, options: &Options) {
         let mut group = subscribe(&log, "group", topic);
         publish(&log, topic, 100);
         let mut taken = numbers(&drain(&mut group));
-        assert_eq!(taken.pop(), Some(100), "the group gets what is published next");
+        assert_eq!(taken.pop(), Some(100), "the group receives the next record");
         assert!(taken.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{taken:?}");
     }
     drop(log);
-    assert_eq!(*open(disk, options).unwrap().repair(), Repair::default(), "nothing is left to repair");
+    assert_eq!(*open(disk, options).unwrap().repair(), Repair::default(), "no further repair is needed");
 }
 
-/// The log's tail is cut at any byte, also in the middle of a record, while the databases keep what they have.
+/// The log's tail is cut at any byte, even within a record, while databases keep their commits.
 #[test]
-fn whatever_prefix_survives_no_offset_is_ahead_of_it() {
+fn no_offset_is_ahead_of_a_surviving_prefix() {
     for options in [Options::default(), small()] {
         let whole = written(&options);
         let last = *files(&whole).last().unwrap();
@@ -54,14 +55,14 @@ fn whatever_prefix_survives_no_offset_is_ahead_of_it() {
         for kept in 0..=length {
             let disk = whole.copy();
             disk.tamper(last, |bytes| bytes.truncate(kept));
-            check_whatever_survived(&disk, &options);
+            check_survivors(&disk, &options);
         }
     }
 }
 
-/// The pages of a tail that was not synced may reach the disk in any order.
+/// The pages of an unsynced tail may reach the disk in any order.
 #[test]
-fn zeros_or_garbage_at_the_end_are_cut_off() {
+fn zeros_or_garbage_at_the_end_are_truncated() {
     for byte in [0, 0xff] {
         let disk = written(&Options::default()).copy();
         disk.tamper(1, |bytes| bytes.extend([byte; 100]));
@@ -71,10 +72,10 @@ fn zeros_or_garbage_at_the_end_are_cut_off() {
     }
 }
 
-/// The disk was full while a file was begun, the log went on in the one before, and then the machine died, before it
-/// was on the disk that the new file is gone again.
+/// The disk was full when a file was created, and the log continued in the previous one. Then the
+/// power failed before the removal of the new file was durable.
 #[test]
-fn a_file_without_a_whole_beginning_does_not_count_and_the_one_before_may_be_torn() {
+fn a_last_file_without_a_snapshot_is_removed_and_the_previous_may_be_torn() {
     use sagamore_transport::log::Disk;
     for begun in [0, 1, 7, 8, 20] {
         let disk = written(&small()).copy();
@@ -91,12 +92,12 @@ fn a_file_without_a_whole_beginning_does_not_count_and_the_one_before_may_be_tor
         assert!(log.repair().bytes_cut > begun as u64);
         assert_eq!(files(&disk).last(), Some(&last));
         drop(log);
-        check_whatever_survived(&disk, &small());
+        check_survivors(&disk, &small());
     }
 }
 
 #[test]
-fn a_process_that_dies_loses_nothing_that_was_published() {
+fn a_killed_process_loses_no_published_record() {
     let disk = written(&small());
     disk.lose_unsynced_tail(u64::MAX);
     let log = open(&disk, &small()).unwrap();
@@ -105,7 +106,7 @@ fn a_process_that_dies_loses_nothing_that_was_published() {
 }
 
 #[test]
-fn a_machine_that_dies_loses_nothing_that_was_synced() {
+fn a_power_loss_loses_no_synced_record() {
     let disk = MemoryDisk::new();
     let log = open(&disk, &Options::default()).unwrap();
     create(&log, "a");
@@ -114,24 +115,24 @@ fn a_machine_that_dies_loses_nothing_that_was_synced() {
     publish(&log, "a", 1);
     assert!(log.stats().unsynced_bytes > 0);
     disk.lose_unsynced_tail(3);
-    assert!(try_publish(&log, "a", "2").is_err(), "the log of before the crash writes no more");
+    assert!(try_publish(&log, "a", "2").is_err(), "the log from before the crash cannot write");
     let log = open(&disk, &Options::default()).unwrap();
     assert_eq!(log.repair().bytes_cut, 3);
     assert_eq!(numbers(&drain(&mut subscribe(&log, "group", "a"))), [0]);
 }
 
 #[test]
-fn damage_in_an_earlier_file_is_told_with_its_place() {
+fn damage_in_an_earlier_file_is_reported_with_its_place() {
     let disk = written(&small()).copy();
     let first = files(&disk)[0];
     disk.tamper(first, |bytes| *bytes.last_mut().unwrap() ^= 1);
     let Err(Error::Damaged(text)) = open(&disk, &small()) else { panic!("opened a damaged log") };
-    assert!(text.starts_with(&format!("memory file {first}: what begins at byte ")), "{text}");
+    assert!(text.starts_with(&format!("memory file {first}: the frame at byte ")), "{text}");
     assert!(text.contains("Restore the file from a copy"), "{text}");
 }
 
 #[test]
-fn a_file_that_was_removed_is_missed() {
+fn a_removed_file_is_detected() {
     use sagamore_transport::log::Disk;
     let options = Options { segment_bytes: 100, ..small() };
     let disk = MemoryDisk::new();
@@ -142,7 +143,7 @@ fn a_file_that_was_removed_is_missed() {
     let disk = disk.copy();
     let files = files(&disk);
     disk.remove(files[files.len() / 2]).unwrap();
-    let Err(Error::Damaged(text)) = open(&disk, &options) else { panic!("opened a log with a hole") };
+    let Err(Error::Damaged(text)) = open(&disk, &options) else { panic!("opened a log with a missing file") };
     assert!(text.contains("are missing"), "{text}");
 }
 
@@ -165,8 +166,8 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What must be true of a log whatever happens: the numbers of records that were published and synced, and how far the
-/// group has certainly and possibly got.
+/// The expected state of a log: the published and synced records, and the certain and the possible
+/// offset of the group.
 #[derive(Default)]
 struct Model {
     published: [u64; 2],
@@ -240,8 +241,8 @@ impl Run {
             return;
         }
         assert!(from.contains(&first), "{first} is not in {from:?}");
-        assert!(next >= self.model.synced[0], "{next} but {} were synced", self.model.synced[0]);
-        let dead = numbers(&drain(&mut subscribe(&self.log, "looks at dead letters once", "dead")));
+        assert!(next >= self.model.synced[0], "{next} although {} were synced", self.model.synced[0]);
+        let dead = numbers(&drain(&mut subscribe(&self.log, "reads dead letters once", "dead")));
         let dead = dead.last().map_or(0, |last| last + 1);
         assert!(dead >= self.model.synced[1]);
         self.model.published = [next, dead];
@@ -251,9 +252,9 @@ impl Run {
     }
 }
 
-/// Where a database that survives the machine says that a record was sent, it says so after this.
+/// A database row that marks a record as sent is written only after this.
 #[test]
-fn what_is_synced_survives_the_machine_and_what_is_only_acknowledged_may_not() {
+fn synced_records_survive_a_power_loss_and_acknowledged_ones_may_not() {
     for options in [Options::default(), small()] {
         let disk = MemoryDisk::new();
         let log = open(&disk, &options).unwrap();
@@ -265,7 +266,7 @@ fn what_is_synced_survives_the_machine_and_what_is_only_acknowledged_may_not() {
         (40..43).for_each(|n| publish(&log, "a", n));
         disk.lose_unsynced_tail(0);
         let late = log.synced().now_or_never().expect("at once");
-        assert!(late.is_err(), "the machine has died");
+        assert!(late.is_err(), "the power was cut");
         let kept = numbers(&drain(&mut subscribe(&open(&disk, &options).unwrap(), "group", "a")));
         assert!(kept.len() >= 20 && kept.len() < 43, "{kept:?}");
     }
@@ -273,7 +274,7 @@ fn what_is_synced_survives_the_machine_and_what_is_only_acknowledged_may_not() {
 
 proptest! {
     #[test]
-    fn whatever_happens_only_the_unsynced_tail_is_lost(acts in prop::collection::vec(act(), 1..120)) {
+    fn only_the_unsynced_tail_is_ever_lost(acts in prop::collection::vec(act(), 1..120)) {
         let mut run = Run::new();
         acts.iter().for_each(|act| run.act(act));
         run.crash(128);

@@ -1,4 +1,4 @@
-//! The log and the death of processes: this binary starts itself as the other process.
+//! The log under the death of processes. This binary starts itself as the other process.
 
 mod common;
 
@@ -17,7 +17,7 @@ fn options() -> Options {
     Options { segment_bytes: 20_000, ..Options::default() }
 }
 
-/// Runs one test of this binary in a process of its own, on this directory.
+/// Runs one test of this binary in another process, on this directory.
 fn start(test: &str, directory: &Path) -> Child {
     let program = std::env::current_exe().expect("this binary has a path");
     let mut command = Command::new(program);
@@ -25,12 +25,13 @@ fn start(test: &str, directory: &Path) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("start this binary again")
 }
 
-/// The directory, in the other process.
+/// Returns the directory in the other process.
 fn directory() -> Option<std::path::PathBuf> {
     std::env::var_os(DIRECTORY).map(Into::into)
 }
 
-/// Not a test by itself: the process that is killed. Tells each number after the log has acknowledged it.
+/// Not a test by itself: the process that is killed. It prints each number after the log has
+/// acknowledged it.
 #[test]
 fn child_publishes_until_it_is_killed() {
     let Some(directory) = directory() else { return };
@@ -44,7 +45,7 @@ fn child_publishes_until_it_is_killed() {
 
 /// Not a test by itself: the second process.
 #[test]
-fn child_opens_and_tells_what_happened() {
+fn child_opens_and_prints_the_error() {
     let Some(directory) = directory() else { return };
     let error = Log::open(&directory, options()).err().expect("it is in use");
     println!("\nrefused {error}");
@@ -55,7 +56,7 @@ fn told(line: &str, what: &str) -> Option<String> {
 }
 
 #[test]
-fn what_was_acknowledged_survives_kill_9() {
+fn acknowledged_records_survive_kill_9() {
     let directory = TempDir::new().expect("make a directory");
     let mut acknowledged: BTreeSet<u64> = BTreeSet::new();
     let mut child = start("child_publishes_until_it_is_killed", directory.path());
@@ -71,14 +72,14 @@ fn what_was_acknowledged_survives_kill_9() {
     let log = Log::open(directory.path(), options()).expect("open again");
     let found: BTreeSet<u64> = numbers(&drain(&mut subscribe(&log, "group", "a"))).into_iter().collect();
     let lost: Vec<&u64> = acknowledged.difference(&found).collect();
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    assert!(lost.is_empty(), "acknowledged but lost: {lost:?}");
 }
 
 #[test]
-fn a_second_process_is_refused_and_told_whose_the_directory_is() {
+fn a_second_process_is_rejected_with_the_id_of_the_first() {
     let directory = TempDir::new().expect("make a directory");
     let log = Log::open(directory.path(), options()).expect("open");
-    let mut child = start("child_opens_and_tells_what_happened", directory.path());
+    let mut child = start("child_opens_and_prints_the_error", directory.path());
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let refused = lines.find_map(|line| told(&line, "refused ")).expect("the child was refused");
     child.wait().expect("it ends");
@@ -88,7 +89,7 @@ fn a_second_process_is_refused_and_told_whose_the_directory_is() {
 }
 
 #[test]
-fn a_log_that_was_closed_can_be_opened_again_and_is_synced() {
+fn a_closed_log_is_synced_and_can_be_reopened() {
     let directory = TempDir::new().expect("make a directory");
     for n in 0..3 {
         let log = Log::open(directory.path(), options()).expect("open");

@@ -1,4 +1,5 @@
-//! How the log stays small: old files go, what nobody asked for has a bound, and a full log says whose fault it is.
+//! The size of the log: old files are removed, topics without consumers are bounded, and a full log
+//! names the slow group.
 
 mod common;
 
@@ -22,7 +23,7 @@ fn pass_through(log: &sagamore_transport::Log, group: &str, topic: &str, count: 
 }
 
 #[test]
-fn a_file_goes_when_every_group_has_passed_it() {
+fn a_file_is_removed_when_every_group_has_passed_it() {
     let disk = MemoryDisk::new();
     let log = open(&disk, &small()).unwrap();
     create(&log, "a");
@@ -55,9 +56,9 @@ fn reopening_keeps_topics_records_and_offsets_over_many_files() {
     }
 }
 
-/// Dead letters are few and nobody reads them: they outlive the files in which they were written.
+/// Dead letters are few and without a consumer. They outlive the files in which they were written.
 #[test]
-fn dead_letters_do_not_hold_old_files_and_do_not_go_with_them() {
+fn dead_letters_do_not_retain_old_files_and_survive_them() {
     let disk = MemoryDisk::new();
     {
         let log = open(&disk, &small()).unwrap();
@@ -76,7 +77,7 @@ fn dead_letters_do_not_hold_old_files_and_do_not_go_with_them() {
 }
 
 #[test]
-fn of_a_topic_that_nobody_reads_the_oldest_records_go() {
+fn the_oldest_records_of_a_topic_without_consumers_are_removed() {
     let options = Options { retention_bytes: 1_000, ..small() };
     let disk = MemoryDisk::new();
     let log = open(&disk, &options).unwrap();
@@ -88,7 +89,7 @@ fn of_a_topic_that_nobody_reads_the_oldest_records_go() {
 }
 
 #[test]
-fn a_full_log_refuses_what_adds_to_the_backlog_and_says_who_is_behind() {
+fn a_full_log_rejects_records_of_the_backlog_and_names_the_slow_group() {
     let options = Options { size_bytes_max: 8_000, ..small() };
     let log = open(&MemoryDisk::new(), &options).unwrap();
     ["commands", "replies"].iter().for_each(|topic| create(&log, topic));
@@ -112,7 +113,7 @@ fn a_full_log_refuses_what_adds_to_the_backlog_and_says_who_is_behind() {
     let taken = drain(&mut behind);
     commit(&mut behind, "commands", taken.last().unwrap().offset + 1);
     publish(&log, "commands", 0);
-    assert!(log.stats().bytes < 2_000, "and when the group has caught up there is room again");
+    assert!(log.stats().bytes < 2_000, "once the group has caught up there is room again");
 }
 
 #[test]
@@ -130,13 +131,14 @@ fn a_write_that_fails_publishes_nothing() {
     assert_eq!(numbers(&drain(&mut consumer)), [2]);
     drop((log, consumer));
     let log = open(&disk, &Options::default()).unwrap();
-    assert_eq!(log.repair().bytes_cut, 0, "the part that was written is gone");
+    assert_eq!(log.repair().bytes_cut, 0, "the partial write is removed");
     assert_eq!(numbers(&drain(&mut subscribe(&log, "group", "a"))), [0, 2]);
 }
 
-/// A batch larger than one write may be published in part; whoever waits gets that part at once.
+/// A batch larger than one write may be published in part. Waiting consumers receive that part at
+/// once.
 #[test]
-fn what_was_written_of_a_batch_that_failed_wakes_its_consumers() {
+fn the_written_part_of_a_failed_batch_wakes_its_consumers() {
     let disk = MemoryDisk::new();
     let log = open(&disk, &Options::default()).unwrap();
     create(&log, "a");
@@ -165,7 +167,7 @@ impl Wake for Woken {
 }
 
 #[test]
-fn a_disk_that_is_full_when_a_file_is_finished_can_be_used_again_when_there_is_room() {
+fn a_disk_that_was_full_at_a_new_file_is_usable_again_with_room() {
     let disk = MemoryDisk::new();
     let log = open(&disk, &small()).unwrap();
     create(&log, "a");
@@ -184,26 +186,26 @@ fn a_disk_that_is_full_when_a_file_is_finished_can_be_used_again_when_there_is_r
     assert_eq!(numbers(&drain(&mut subscribe(&log, "group", "a"))), (0..100).collect::<Vec<u64>>());
 }
 
-/// A zombie cannot take or commit for its successor.
+/// A zombie can neither take nor commit records of its successor.
 #[test]
-fn a_second_consumer_of_a_group_takes_over_and_the_first_is_told() {
+fn a_second_consumer_of_a_group_fences_the_first() {
     let log = open(&MemoryDisk::new(), &Options::default()).unwrap();
     create(&log, "a");
     publish(&log, "a", 0);
     let mut first = subscribe(&log, "group", "a");
     assert_eq!(poll(&mut first, 1).len(), 1);
     let mut second = subscribe(&log, "group", "a");
-    first.ready().now_or_never().expect("the first is woken, to learn of it");
+    first.ready().now_or_never().expect("the first is woken and finds itself fenced");
     let fenced = first.poll(1).now_or_never().unwrap().unwrap_err();
     assert_eq!(fenced.to_string(), "fenced: another consumer of group 'group' has taken over");
     assert!(first.commit(vec![]).now_or_never().unwrap().is_err());
     drop(first);
     assert_eq!(numbers(&drain(&mut second)), [0]);
     publish(&log, "a", 1);
-    second.ready().now_or_never().expect("the second goes on being woken");
+    second.ready().now_or_never().expect("the second is still woken");
 }
 
-/// However many bytes wait, a poll gives about as many as allowed, and always something.
+/// A poll returns approximately the permitted bytes, and at least one record.
 #[test]
 fn a_poll_is_bounded_by_bytes_too() {
     for recent_bytes_max in [0, 32 << 20] {

@@ -1,4 +1,4 @@
-//! Messages on the wire: what is encoded is decoded again, and what cannot be decoded says what is wrong with it.
+//! The wire format: round trips, and errors that name what is wrong.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 
 proptest! {
     #[test]
-    fn a_command_comes_back_from_the_wire(command in command()) {
+    fn a_command_survives_a_round_trip(command in command()) {
         let record = encode_command(&command, Timestamp(0));
         prop_assert_eq!(record.key.as_ref(), command.key.saga.key().as_bytes());
         prop_assert_eq!(&record.topic, &command_topic(&command.participant));
@@ -68,7 +68,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reply_comes_back_from_the_wire(key in key(), outcome in outcome(), trace in trace(), source in name()) {
+    fn a_reply_survives_a_round_trip(key in key(), outcome in outcome(), trace in trace(), source in name()) {
         let reply = Reply { key, outcome, trace };
         let reply_to = ReplyTo { topic: "sagamore.replies".to_owned(), partition: 7 };
         let record = encode_reply(&reply, &reply_to, &source, Timestamp(0));
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused_without_a_panic(
+    fn any_bytes_are_decoded_or_rejected_without_a_panic(
         command in command(), which in any::<prop::sample::Index>(), value in any::<Vec<u8>>(), drop_it in any::<bool>(),
     ) {
         let mut record = encode_command(&command, Timestamp(0));
@@ -120,9 +120,9 @@ fn shown(record: &Record) -> Vec<String> {
     record.headers.iter().map(|(name, value)| format!("{name}: {}", text(value))).collect()
 }
 
-/// The contract for participants in other languages.
+/// This is the contract for participants in other languages.
 #[test]
-fn a_command_looks_like_this() {
+fn a_command_has_these_headers() {
     let record = encode_command(&charge(), Timestamp(0));
     assert_eq!(&*record.topic, "payment.commands");
     assert_eq!(
@@ -149,12 +149,12 @@ fn a_command_looks_like_this() {
             "content-type: application/json",
         ]
     );
-    assert_eq!(record.body, r#"{"amountCents": 44000}"#, "the body goes as it is");
+    assert_eq!(record.body, r#"{"amountCents": 44000}"#, "the body is unchanged");
 }
 
-/// The contract for participants in other languages.
+/// This is the contract for participants in other languages.
 #[test]
-fn a_reply_looks_like_this() {
+fn a_reply_has_these_headers() {
     let Command { key, reply_to, .. } = charge();
     let outcome = Outcome::Refused(Refusal::new("not-enough-money", "no"));
     let record =
@@ -181,27 +181,27 @@ fn a_reply_looks_like_this() {
     assert_eq!(record.body, r#"{"code":"not-enough-money","message":"no"}"#);
 }
 
-/// Poison with readable headers: the command can be answered with a stored refusal.
+/// With readable headers an undecodable command is answered with a stored refusal.
 #[test]
-fn a_command_whose_body_is_no_json_still_says_which_step_and_where_the_answer_goes() {
+fn a_command_with_an_unreadable_body_still_has_its_key_and_reply_address() {
     let command = charge();
     let record = Record { body: Bytes::from_static(b"\xff{"), ..encode_command(&command, Timestamp(0)) };
     let undecodable = decode_command(&record).unwrap_err();
     assert_eq!((undecodable.key, undecodable.reply_to), (Some(command.key), Some(command.reply_to)));
 }
 
-/// Poison without readable headers: nothing can be answered, and the reason names the header.
+/// Without readable headers no answer is possible, and the reason names the header.
 #[test]
-fn a_record_without_our_headers_says_what_is_missing() {
+fn the_error_of_a_record_without_headers_names_the_missing_one() {
     let record = Record { headers: Vec::new(), ..encode_command(&charge(), Timestamp(0)) };
     let undecodable = decode_command(&record).unwrap_err();
     assert_eq!((undecodable.key, undecodable.reply_to), (None, None));
-    assert_eq!(undecodable.reason, "header ce_correlationid is missing or no text");
+    assert_eq!(undecodable.reason, "header ce_correlationid is missing or not a text");
     assert!(decode_reply(&record).unwrap_err().key.is_none());
 }
 
 #[test]
-fn a_dead_letter_says_where_it_was_and_why_as_spring_does_and_for_people() {
+fn a_dead_letter_has_place_and_reason_in_springs_headers_and_as_text() {
     let record = encode_command(&charge(), Timestamp(0));
     let headers = record.headers.len();
     let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, "the body is no JSON");
@@ -216,9 +216,9 @@ fn a_dead_letter_says_where_it_was_and_why_as_spring_does_and_for_people() {
     assert_eq!((&*again.topic, again.partition, again.headers.len()), ("payment.commands", Some(2), headers));
 }
 
-/// What came in may be of any length; what is told of it is not.
+/// The input may be of any length, but an error text is not.
 #[test]
-fn complaints_are_short_whatever_they_quote() {
+fn error_texts_are_truncated() {
     let endless = Bytes::from("ä".repeat(50_000));
     for name in ["ce_correlationid", "ce_sagastep", "ce_sagageneration", "ce_type", "ce_sagaexpires"] {
         let mut record = encode_command(&charge(), Timestamp(0));
@@ -231,14 +231,14 @@ fn complaints_are_short_whatever_they_quote() {
     assert!(decode_reply(&record).unwrap_err().reason.len() <= 2_000);
 
     let record = encode_command(&charge(), Timestamp(0));
-    let endless = format!("x{}", "ä".repeat(50_000)); // so that 2,000 bytes end in the middle of a letter
+    let endless = format!("x{}", "ä".repeat(50_000)); // 2,000 bytes end within a character
     let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, &endless);
     let reason = std::str::from_utf8(dead.header("sagamore-dlt-reason").unwrap()).unwrap();
     assert_eq!((reason.len(), dead.header("kafka_dlt-exception-message").unwrap().len()), (1_999, 1_999));
 }
 
 #[test]
-fn a_bare_letter_says_where_the_record_is_and_why_and_nothing_else() {
+fn a_bare_letter_has_only_place_and_reason() {
     let mut record = encode_command(&charge(), Timestamp(0));
     record.key = Bytes::from(vec![b'k'; 1 << 20]);
     record.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
@@ -253,9 +253,10 @@ fn a_bare_letter_says_where_the_record_is_and_why_and_nothing_else() {
     assert_eq!(bare.header("sagamore-dlt-reason").unwrap(), "no JSON");
 }
 
-/// Whole if that can be, bare if it must be, in another partition where its own is not there.
+/// It is published whole if possible, bare if too large, and in another partition if its own is
+/// missing.
 #[test]
-fn a_dead_letter_is_published_as_it_can_be() {
+fn a_dead_letter_is_published_in_the_best_possible_form() {
     let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
     log.create_topic("payment.commands-dlt", 1).now_or_never().unwrap().unwrap();
     let subscription =
@@ -279,9 +280,10 @@ fn a_dead_letter_is_published_as_it_can_be() {
     assert!(matches!(publish_letter(&log, nowhere).now_or_never().unwrap(), Err(Error::UnknownTopic(_))));
 }
 
-/// Clients that take headers for text (kcat, KafkaJS, Python) cannot show a big-endian number from 128 on.
+/// Clients that treat headers as text (kcat, KafkaJS, Python) cannot show a big-endian number from
+/// 128 on.
 #[test]
-fn a_dead_letter_says_its_place_in_text() {
+fn a_dead_letter_has_its_place_as_text() {
     let record = encode_command(&charge(), Timestamp(0));
     let dead = dead_letter(&Delivered { record, partition: 200, offset: 5_000_000_000, unreadable: None }, "no JSON");
     let text = |name: &str| std::str::from_utf8(dead.header(name).expect(name)).expect("text").to_owned();
@@ -291,7 +293,7 @@ fn a_dead_letter_says_its_place_in_text() {
     let mut of_text = dead.clone();
     of_text.headers.retain(|(name, _)| !name.starts_with("kafka_dlt-"));
     for letter in [&dead, &of_text] {
-        let again = redrive(letter).expect("it says where it belongs");
+        let again = redrive(letter).expect("it names its topic");
         assert_eq!((&*again.topic, again.partition), ("payment.commands", Some(200)));
     }
 }
@@ -302,9 +304,10 @@ fn with(mut record: Record, name: &'static str, value: Option<&'static str>) -> 
     record
 }
 
-/// `docs/wire.md`, the table of replies: with its outcome unreadable the step is still known, with a wrong header it is not.
+/// The requirements are those of the table of replies in `docs/wire.md`. With an unreadable outcome
+/// the step is still known, with a wrong header it is not.
 #[test]
-fn a_reply_whose_headers_disagree_answers_no_command() {
+fn a_reply_with_inconsistent_headers_answers_no_command() {
     let Command { key, reply_to, .. } = charge();
     let reply = Reply { key: key.clone(), outcome: Outcome::Done(Body::empty()), trace: None };
     let reply = encode_reply(&reply, &reply_to, &Name::new("payment").unwrap(), Timestamp(0));
@@ -343,6 +346,6 @@ fn a_reply_whose_headers_disagree_answers_no_command() {
     let why = decode_reply(&large).expect_err("too large");
     assert_eq!((why.key, why.flaw), (Some(key), Flaw::TooLarge));
     for (name, other) in [("content-type", None), ("ce_time", Some("yesterday")), ("traceparent", Some("00-1-2-01"))] {
-        assert_eq!(decode_reply(&with(reply.clone(), name, other)), decode_reply(&reply), "{name} does not count");
+        assert_eq!(decode_reply(&with(reply.clone(), name, other)), decode_reply(&reply), "{name} is not required");
     }
 }

@@ -1,4 +1,4 @@
-//! One consumer of a group: what it takes next, where it reads it from, and how it is woken.
+//! A consumer of a group: its positions, its reads and its wake-ups.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,36 +12,36 @@ use crate::log::disk::File;
 use crate::log::frame;
 use crate::log::index::{Place, Slot};
 use crate::log::segment::Segment;
-use crate::log::state::{Seated, State};
+use crate::log::state::{Seating, State};
 use crate::log::sync::Handle;
 use crate::port::{BoxFuture, Consumer, Reach};
 use crate::record::{Delivered, Mark, Record};
 
-/// Records on disk that are this close together are read at once.
+/// Maximum gap between records on disk that are read in one call.
 const GAP_BYTES_MAX: u64 = 16 << 10;
-/// How much is read at once.
+/// Maximum bytes of one read.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
-/// A consumer's place among those of its partitions.
+/// A consumer's registration at its partitions.
 pub(super) struct Seat {
     pub group: usize,
-    /// Holds one wake-up, so that none is missed between looking and waiting.
+    /// Stores one wake-up, so that none is missed between a check and a wait.
     pub notify: Notify,
-    /// Another consumer of the group has taken over.
+    /// Whether another consumer of the group has taken over.
     pub fenced: AtomicBool,
 }
 
-/// The port's consumer.
+/// The consumer behind the port.
 pub(super) struct LogConsumer {
     handle: Arc<Handle>,
     seat: Arc<Seat>,
-    /// Partition, and the offset to take next.
+    /// The partitions, each with the next offset to take.
     positions: Vec<(Slot, u64)>,
-    /// Which partition is first in turn.
+    /// The partition that is polled first, in rotation.
     turn: usize,
 }
 
-/// A record that is to be delivered: in memory, or somewhere in a file.
+/// A record to deliver, in memory or in a file.
 struct Planned {
     topic: Arc<str>,
     partition: u32,
@@ -55,8 +55,8 @@ enum From {
 }
 
 impl LogConsumer {
-    /// Takes the seat, at what the group has committed.
-    pub fn new(handle: Arc<Handle>, seated: Seated) -> LogConsumer {
+    /// Starts at the group's committed offsets.
+    pub fn new(handle: Arc<Handle>, seated: Seating) -> LogConsumer {
         let positions = seated.slots.iter().map(|slot| (*slot, 0)).collect();
         let mut consumer = LogConsumer { handle, seat: seated.seat, positions, turn: 0 };
         let handle = consumer.handle.clone();
@@ -79,7 +79,7 @@ impl LogConsumer {
         self.positions.iter().map(mark).collect()
     }
 
-    /// All of it happens here, at once: a future that is dropped before it is polled has taken nothing.
+    /// Takes records synchronously: a future that is dropped before its first poll has taken none.
     fn take(&mut self, max: usize) -> Result<Vec<Delivered>, Error> {
         let mut positions = self.positions.clone();
         let planned = {
@@ -116,7 +116,7 @@ impl Consumer for LogConsumer {
     fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             self.handle.state().commit(&self.seat, &marks)?;
-            self.handle.something_to_sync();
+            self.handle.request_sync();
             Ok(())
         })
     }
@@ -164,7 +164,7 @@ impl Drop for LogConsumer {
     }
 }
 
-/// What comes next, at most `max` records and not much more bytes than allowed; moves the positions.
+/// Selects the next records, up to `max` and a bound of bytes, and advances the positions.
 fn plan(state: &mut State, positions: &mut [(Slot, u64)], turn: usize, max: usize) -> Result<Vec<Planned>, Error> {
     let mut planned = Vec::new();
     let mut bytes = 0;
@@ -192,11 +192,11 @@ fn plan(state: &mut State, positions: &mut [(Slot, u64)], turn: usize, max: usiz
 
 fn file(segments: &VecDeque<Segment>, place: Place) -> Result<Arc<dyn File>, Error> {
     let found = segments.iter().find(|segment| segment.number == place.segment);
-    let found = found.ok_or_else(|| Error::Damaged(format!("segment {} is gone", place.segment)))?;
+    let found = found.ok_or_else(|| Error::Damaged(format!("segment {} is missing", place.segment)))?;
     Ok(found.file.clone())
 }
 
-/// Reads what is not in memory, what lies close together at once.
+/// Reads the records that are not in memory, adjacent ones in one call.
 fn read(planned: Vec<Planned>) -> Result<Vec<Delivered>, Error> {
     let mut taken = Vec::with_capacity(planned.len());
     let mut block: Option<(u32, u64, Bytes)> = None;
@@ -217,7 +217,7 @@ fn read(planned: Vec<Planned>) -> Result<Vec<Delivered>, Error> {
                 let at = usize::try_from(u64::from(place.position) - start).expect("a block is far below 4 GiB");
                 let record = frame::record(&bytes, at..at + place.length as usize, &topic);
                 block = Some((place.segment, start, bytes));
-                record.ok_or_else(|| unreadable(place, "it is not what was written"))?
+                record.ok_or_else(|| unreadable(place, "its checksum is wrong"))?
             }
         };
         taken.push(Delivered { record, partition, offset, unreadable: None });
@@ -230,7 +230,7 @@ fn holds(segment: u32, start: u64, length: usize, place: Place) -> bool {
     segment == place.segment && start <= position && position + u64::from(place.length) <= start + length as u64
 }
 
-/// How many bytes to read for this record and those after it that lie close behind.
+/// Returns the bytes to read for this record and the adjacent ones after it.
 fn run(first: Place, rest: &[Planned]) -> usize {
     let start = u64::from(first.position);
     let mut end = start + u64::from(first.length);

@@ -1,4 +1,4 @@
-//! The disk under the log: numbered files that are written at their end. A directory, or (for tests) memory.
+//! The disk of the log: numbered files that are only appended to. A directory, or memory in tests.
 
 use std::any::Any;
 use std::fs;
@@ -9,43 +9,44 @@ use std::sync::Arc;
 
 use crate::error::Error;
 
-/// Where the log keeps its files.
+/// Storage of the log's files.
 pub trait Disk: Send + Sync {
-    /// Takes the disk for one log alone, until what is given back is dropped.
+    /// Locks the disk for one log until the returned guard is dropped.
     fn lock(&self) -> Result<Box<dyn Any + Send + Sync>, Error>;
 
-    /// The numbers of the files that are there, ascending.
+    /// Returns the numbers of the existing files, ascending.
     fn list(&self) -> io::Result<Vec<u32>>;
 
-    /// Opens a file, and creates it when it is not there. Its name, not its contents, is durable on return.
+    /// Opens or creates a file. Its name, but not its content, is durable on return.
     fn open(&self, number: u32) -> io::Result<Arc<dyn File>>;
 
-    /// Removes a file, durably. Whoever has it open can go on reading it.
+    /// Removes a file durably. Open handles can still read it.
     fn remove(&self, number: u32) -> io::Result<()>;
 
-    /// How the file is called, for people.
+    /// Returns the file's name, for people.
     fn name(&self, number: u32) -> String;
 }
 
-/// One file. Each method is whole or fails; a failed write may leave a part of the bytes behind.
+/// One file. Each method succeeds completely or fails. A failed write may leave a part of its
+/// bytes.
 pub trait File: Send + Sync {
-    /// Writes all bytes at a position. They survive the death of the process, but not that of the machine.
+    /// Writes all bytes at a position. They survive the death of the process, but not a power loss.
     fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Reads exactly that many bytes.
+    /// Reads exactly `length` bytes.
     fn read(&self, position: u64, length: usize) -> io::Result<Vec<u8>>;
 
-    /// Everything written before this call survives the death of the machine.
+    /// Makes all earlier writes survive a power loss.
     fn sync(&self) -> io::Result<()>;
 
-    /// Cuts the file to that length.
+    /// Truncates the file to `length` bytes.
     fn truncate(&self, length: u64) -> io::Result<()>;
 
-    /// How long it is.
+    /// Returns the file's length.
     fn length(&self) -> io::Result<u64>;
 }
 
-/// Makes a directory and those above it; the new ones survive the death of the machine, like what will be in them.
+/// Creates a directory and its parents. New ones survive a power loss, as their later content does.
 pub fn create_directory(path: &Path) -> io::Result<()> {
     let is_new = |directory: &&Path| !directory.as_os_str().is_empty() && !directory.is_dir();
     let new: Vec<&Path> = path.ancestors().take_while(is_new).collect();
@@ -63,10 +64,10 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// The directory at `path`, made when it is not there.
+    /// Opens or creates the directory at `path`.
     pub fn at(path: &Path) -> Result<Directory, Error> {
         create_directory(path)
-            .map_err(|error| Error::Unavailable(format!("make directory {}: {error}", path.display())))?;
+            .map_err(|error| Error::Unavailable(format!("create directory {}: {error}", path.display())))?;
         Ok(Directory { path: path.to_owned() })
     }
 
@@ -126,9 +127,10 @@ impl Disk for Directory {
 struct Locked(fs::File);
 
 impl Drop for Locked {
-    /// Closing alone is not enough: a process that is being forked off holds the file open until it runs its program.
+    /// Releases the lock explicitly. Closing is not enough, because a process that is being forked
+    /// holds the file until it executes.
     fn drop(&mut self) {
-        // Where it fails, the closing that follows releases the lock.
+        // if it fails, the close that follows releases the lock
         let _unlocked = self.0.unlock();
     }
 }
@@ -140,7 +142,7 @@ impl Directory {
             Ok(_) if !pid.is_empty() => format!("process {pid}"),
             Ok(_) | Err(_) => "another process".to_owned(),
         };
-        format!("{} is in use by {by}: stop it first, or give this one a directory of its own", self.path.display())
+        format!("{} is in use by {by}: stop that process, or configure another directory", self.path.display())
     }
 }
 

@@ -1,5 +1,6 @@
-//! Frames: what a segment is made of. Length, checksum over length and payload, payload; the payload's first byte is its
-//! kind, its numbers are LEB128, its texts are a length and the bytes.
+//! Frames, the content of a segment: length, checksum over length and payload, payload.
+//!
+//! The payload's first byte is its kind. Numbers are LEB128. Texts are a length and the bytes.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 
 use crate::record::Record;
 
-/// The bytes before a frame's payload.
+/// The bytes of a frame before its payload.
 pub(super) const HEAD_BYTES: usize = 8;
 
 const VERSION: u64 = 1;
@@ -18,16 +19,16 @@ const OFFSETS: u8 = 2;
 const TOPIC: u8 = 3;
 const SNAPSHOT: u8 = 4;
 
-/// What a frame says, as it is read at opening.
+/// The content of a frame, as parsed when a log is opened.
 #[derive(Debug, PartialEq)]
 pub(super) enum Frame {
-    /// Where a record is; its contents are read when they are wanted.
+    /// The place of a record, whose content is read on demand.
     Record(Located),
-    /// A group has got that far.
+    /// The committed offsets of a group.
     Offsets(GroupMarks),
-    /// There is a topic.
+    /// A topic.
     Topic(TopicState),
-    /// Everything but the records, at the beginning of a segment.
+    /// All topics and offsets, at the beginning of a segment.
     Snapshot(Vec<TopicState>, Vec<GroupMarks>),
 }
 
@@ -39,15 +40,15 @@ pub(super) struct Located {
     pub offset: u64,
 }
 
-/// The marks of one group.
+/// The committed offsets of one group.
 #[derive(Debug, PartialEq)]
 pub(super) struct GroupMarks {
     pub group: Arc<str>,
-    /// Topic, partition, next offset.
+    /// Topic, partition and next offset.
     pub marks: Vec<(u32, u32, u64)>,
 }
 
-/// A topic, and of each partition the first offset that is kept and the next one that is given.
+/// A topic with the first retained and the next offset of each partition.
 #[derive(Debug, PartialEq)]
 pub(super) struct TopicState {
     pub name: Arc<str>,
@@ -70,7 +71,7 @@ pub(super) fn put_record(out: &mut Vec<u8>, at: &Located, record: &Record) {
     });
 }
 
-/// Appends how far a group has got.
+/// Appends the frame of a group's offsets.
 pub(super) fn put_offsets(out: &mut Vec<u8>, marks: &GroupMarks) {
     framed(out, OFFSETS, |out| put_marks(out, marks));
 }
@@ -91,13 +92,14 @@ pub(super) fn put_snapshot(out: &mut Vec<u8>, topics: &[TopicState], groups: &[G
     });
 }
 
-/// How many bytes a record takes in the log, at most.
+/// Returns an upper bound of a record's bytes in the log.
 pub(super) fn record_bytes(record: &Record) -> usize {
     let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
     HEAD_BYTES + 36 + record.key.len() + headers + record.body.len()
 }
 
-/// The payload of the frame at the beginning of `bytes`. None when it is cut off or its checksum is wrong.
+/// Returns the payload of the first frame in `bytes`; `None` if it is truncated or its checksum is
+/// wrong.
 pub(super) fn payload(bytes: &[u8]) -> Option<&[u8]> {
     let length = bytes.get(..4)?;
     let checksum = u32::from_le_bytes(bytes.get(4..HEAD_BYTES)?.try_into().ok()?);
@@ -106,13 +108,13 @@ pub(super) fn payload(bytes: &[u8]) -> Option<&[u8]> {
     (checksum_of(length, payload) == checksum).then_some(payload)
 }
 
-/// How long the frame with this head is, by its own word.
+/// Returns the length of the frame, as stated in its head.
 pub(super) fn length(head: &[u8]) -> Option<usize> {
     let payload_bytes = u32::from_le_bytes(head.get(..4)?.try_into().ok()?);
     usize::try_from(payload_bytes).ok()?.checked_add(HEAD_BYTES)
 }
 
-/// What a payload says. None when this program does not understand it.
+/// Parses a payload; `None` if this program does not understand it.
 pub(super) fn parse(payload: &[u8]) -> Option<Frame> {
     let (kind, rest) = payload.split_first()?;
     let mut read = Reader { bytes: rest, at: 0 };
@@ -132,7 +134,8 @@ pub(super) fn parse(payload: &[u8]) -> Option<Frame> {
     (read.at == rest.len()).then_some(frame)
 }
 
-/// The record in the frame at `range` of `bytes`, sharing its bytes. None when it is no intact record.
+/// Returns the record in the frame at `range`, sharing its bytes; `None` if it is not an intact
+/// record.
 pub(super) fn record(bytes: &Bytes, range: Range<usize>, topic: &Arc<str>) -> Option<Record> {
     let payload = payload(bytes.get(range)?)?;
     let (RECORD, rest) = payload.split_first().map(|(kind, rest)| (*kind, rest))? else { return None };
@@ -161,7 +164,7 @@ fn framed(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
     out[start + 4..start + HEAD_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The length is part of it, so that a run of zeros is no frame.
+/// Computes the checksum over length and payload, so that a run of zeros is not a valid frame.
 fn checksum_of(length: &[u8], payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(length);

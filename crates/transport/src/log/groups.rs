@@ -1,4 +1,4 @@
-//! How far every group has got.
+//! The committed offsets of all groups.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ pub(super) struct Groups(Vec<Group>);
 
 struct Group {
     name: Arc<str>,
-    /// The first offset that is not done with, for each partition that the group has ever taken.
+    /// The first unfinished offset of each partition that the group has ever subscribed to.
     marks: BTreeMap<Slot, u64>,
 }
 
 impl Groups {
-    /// The group's number; a new one is added.
+    /// Returns the group's number. An unknown group is added.
     pub fn number(&mut self, name: &Arc<str>) -> usize {
         if let Some(number) = self.0.iter().position(|group| group.name == *name) {
             return number;
@@ -26,17 +26,17 @@ impl Groups {
         self.0.len() - 1
     }
 
-    /// What the group is called.
+    /// Returns the group's name.
     pub fn name(&self, group: usize) -> &Arc<str> {
         &self.0[group].name
     }
 
-    /// How far the group has got, if it has ever taken this partition.
+    /// Returns the group's offset in a partition that it has ever subscribed to.
     pub fn mark(&self, group: usize, slot: Slot) -> Option<u64> {
         self.0[group].marks.get(&slot).copied()
     }
 
-    /// Moves a mark forward, never back. Says whether it moved.
+    /// Advances an offset, never backwards. Returns whether it changed.
     pub fn advance(&mut self, group: usize, slot: Slot, next: u64) -> bool {
         let mark = self.0[group].marks.get(&slot).copied();
         let moves = mark.is_none_or(|mark| mark < next);
@@ -46,18 +46,18 @@ impl Groups {
         moves
     }
 
-    /// The least mark of all groups that take this partition; none where nobody ever did.
+    /// Returns the least offset of all groups in a partition; `None` without any group.
     pub fn floor(&self, slot: Slot) -> Option<u64> {
         self.0.iter().filter_map(|group| group.marks.get(&slot)).copied().min()
     }
 
-    /// Who has the least mark in a partition.
+    /// Returns the group with the least offset in a partition.
     pub fn slowest(&self, slot: Slot) -> Option<&Arc<str>> {
         let marked = self.0.iter().filter_map(|group| Some((group.marks.get(&slot)?, &group.name)));
         marked.min_by_key(|(mark, _)| **mark).map(|(_, name)| name)
     }
 
-    /// All marks as a snapshot holds them.
+    /// Returns all offsets for a snapshot.
     pub fn states(&self, index: &Index) -> Vec<GroupMarks> {
         let state = |group: &Group| GroupMarks {
             group: group.name.clone(),
@@ -66,7 +66,7 @@ impl Groups {
         self.0.iter().map(state).collect()
     }
 
-    /// Takes marks from the disk. None when they name a partition that is not there.
+    /// Adds offsets read from the disk; `None` if they name an unknown partition.
     pub fn learn(&mut self, index: &Index, marks: &GroupMarks) -> Option<()> {
         let group = self.number(&marks.group);
         for (topic, partition, next) in &marks.marks {
@@ -75,13 +75,13 @@ impl Groups {
         Some(())
     }
 
-    /// Every mark there is.
+    /// Iterates over all offsets.
     pub fn marks(&self) -> impl Iterator<Item = (Slot, u64)> {
         self.0.iter().flat_map(|group| group.marks.iter().map(|(slot, next)| (*slot, *next)))
     }
 }
 
-/// A mark as it is written: topic, partition, next offset.
+/// Converts an offset to its form on disk: topic, partition, next offset.
 pub(super) fn on_disk(index: &Index, slot: Slot, next: u64) -> (u32, u32, u64) {
     let partition = &index.partitions[slot];
     (partition.topic, partition.number, next)

@@ -1,4 +1,4 @@
-//! Where every record is, partition by partition, and the youngest records themselves, up to a bound.
+//! The places of all records by partition, and the youngest records themselves, up to a bound.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -8,10 +8,10 @@ use crate::log::consumer::Seat;
 use crate::log::frame::TopicState;
 use crate::record::Record;
 
-/// The number of a partition among all partitions of all topics.
+/// The number of a partition among the partitions of all topics.
 pub(super) type Slot = usize;
 
-/// A record's frame in a segment.
+/// The place of a record's frame in a segment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Place {
     pub segment: u32,
@@ -19,7 +19,7 @@ pub(super) struct Place {
     pub length: u32,
 }
 
-/// No record is there: its segment was retired. Only while opening.
+/// The place of a record whose segment was removed. Used only while opening.
 const NOWHERE: Place = Place { segment: u32::MAX, position: 0, length: 0 };
 
 /// All topics with their partitions.
@@ -28,12 +28,12 @@ pub(super) struct Index {
     pub topics: Vec<Topic>,
     pub partitions: Vec<Partition>,
     by_name: HashMap<Arc<str>, u32>,
-    /// Whose record is the next one to leave memory, and how much that frees.
+    /// The order in which records leave memory, with the bytes that each frees.
     recent: VecDeque<(Slot, usize)>,
     recent_bytes: usize,
 }
 
-/// A topic: its partitions lie side by side.
+/// A topic, whose partitions have adjacent slots.
 pub(super) struct Topic {
     pub name: Arc<str>,
     pub slots: Range<Slot>,
@@ -47,31 +47,31 @@ pub(super) struct Partition {
     pub first: u64,
     places: VecDeque<Place>,
     bytes: u64,
-    /// The youngest ones, up to the end, but those that were handed out.
+    /// The youngest records up to the end; `None` for those already delivered.
     recent: VecDeque<Option<Record>>,
-    /// Who consumes it now, at most one of each group.
+    /// The current consumers, at most one per group.
     pub seats: Vec<Arc<Seat>>,
 }
 
 impl Index {
-    /// The topic's number.
+    /// Returns the topic's number.
     pub fn topic(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()
     }
 
-    /// The slot of a partition, if both are there.
+    /// Returns the slot of a partition, if topic and partition exist.
     pub fn slot(&self, topic: u32, partition: u32) -> Option<Slot> {
         let slots = &self.topics.get(topic as usize)?.slots;
         let slot = slots.start + partition as usize;
         slots.contains(&slot).then_some(slot)
     }
 
-    /// The name of a partition's topic.
+    /// Returns a partition's topic.
     pub fn topic_of(&self, slot: Slot) -> &Topic {
         &self.topics[self.partitions[slot].topic as usize]
     }
 
-    /// Adds a topic, or learns more about one. A topic that is there keeps its number of partitions.
+    /// Adds a topic or updates its offsets. An existing topic keeps its number of partitions.
     pub fn learn(&mut self, state: &TopicState) {
         let topic = self.topic(&state.name).unwrap_or_else(|| self.add(&state.name, state.partitions.len()));
         for (slot, (first, next)) in self.topics[topic as usize].slots.clone().zip(&state.partitions) {
@@ -90,7 +90,7 @@ impl Index {
         topic
     }
 
-    /// All topics as a snapshot holds them.
+    /// Returns all topics for a snapshot.
     pub fn states(&self) -> Vec<TopicState> {
         let state = |topic: &Topic| TopicState {
             name: topic.name.clone(),
@@ -99,7 +99,7 @@ impl Index {
         self.topics.iter().map(state).collect()
     }
 
-    /// Keeps the youngest record of a partition in memory, and lets the oldest ones go when they are too many.
+    /// Stores a partition's youngest record in memory, and evicts the oldest ones beyond the bound.
     pub fn keep_recent(&mut self, slot: Slot, record: Record, bytes_max: usize) {
         let bytes = memory_bytes(&record);
         self.partitions[slot].recent.push_back(Some(record));
@@ -115,32 +115,32 @@ impl Index {
 }
 
 impl Partition {
-    /// The offset that the next record gets.
+    /// Returns the offset of the next record.
     pub fn next(&self) -> u64 {
         self.first + self.places.len() as u64
     }
 
-    /// Where a record is, unless it is gone or was never there.
+    /// Returns the place of a record, unless it was removed or never existed.
     pub fn place(&self, offset: u64) -> Option<Place> {
         let index = usize::try_from(offset.checked_sub(self.first)?).ok()?;
         self.places.get(index).copied()
     }
 
-    /// The record itself, if it is still in memory. It stays there only if somebody else may want it as well; whoever
-    /// wants it again reads it from the disk.
+    /// Returns the record if it is still in memory. It stays there only if other consumers may need
+    /// it; otherwise a second read is from disk.
     pub fn hand_out(&mut self, offset: u64) -> Option<Record> {
         let first = self.next() - self.recent.len() as u64;
         let record = self.recent.get_mut(usize::try_from(offset.checked_sub(first)?).ok()?)?;
         if self.seats.len() > 1 { record.clone() } else { record.take() }
     }
 
-    /// About how many bytes its records take on disk from `offset` on.
+    /// Returns the approximate bytes on disk of the records from `offset` on.
     pub fn bytes_from(&self, offset: u64) -> u64 {
         let waiting = self.next().saturating_sub(offset.max(self.first));
         if self.places.is_empty() { 0 } else { (self.bytes / self.places.len() as u64).saturating_mul(waiting) }
     }
 
-    /// The first offset of the youngest records that take at most `bytes_max` together.
+    /// Returns the first offset of the youngest records that take at most `bytes_max` together.
     pub fn last_bytes(&self, bytes_max: u64) -> u64 {
         let mut bytes = self.bytes;
         let mut first = self.first;
@@ -154,20 +154,20 @@ impl Partition {
         first
     }
 
-    /// Adds a record behind all others.
+    /// Appends a record.
     pub fn push(&mut self, place: Place) {
         self.bytes += u64::from(place.length);
         self.places.push_back(place);
     }
 
-    /// Takes back the last `push`.
+    /// Reverts the last `push`.
     pub fn pop(&mut self) {
         if let Some(place) = self.places.pop_back() {
             self.bytes -= u64::from(place.length);
         }
     }
 
-    /// A record is there (now). Only while opening may this leave gaps.
+    /// Sets the place of a record. It may leave gaps only while opening.
     pub fn put(&mut self, offset: u64, place: Place) {
         self.extend_to(offset + 1);
         while self.first > offset {
@@ -180,7 +180,7 @@ impl Partition {
         self.places[index] = place;
     }
 
-    /// The offsets before `first` are over.
+    /// Removes the offsets before `first`.
     pub fn drop_before(&mut self, first: u64) {
         while self.first < first
             && let Some(place) = self.places.pop_front()
@@ -191,7 +191,7 @@ impl Partition {
         self.first = self.first.max(first);
     }
 
-    /// No record before `next` is still to come.
+    /// Marks the offsets before `next` as used.
     pub fn extend_to(&mut self, next: u64) {
         if self.places.is_empty() {
             self.first = self.first.max(next);
@@ -201,8 +201,8 @@ impl Partition {
         }
     }
 
-    /// Drops everything up to the last gap, which is where records were retired. Gives the first offset from which
-    /// there is no gap.
+    /// Removes everything up to the last gap, where segments were removed. Returns the first offset
+    /// without a gap.
     pub fn close_gaps(&mut self) -> u64 {
         if let Some(gap) = self.places.iter().rposition(|place| *place == NOWHERE) {
             self.drop_before(self.first + gap as u64 + 1);

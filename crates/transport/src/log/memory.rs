@@ -1,4 +1,4 @@
-//! A disk in memory that knows which bytes were synced, and can lose the others at any byte.
+//! A disk in memory that tracks synced bytes and can lose the others at any byte.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::error::Error;
 use crate::log::disk::{Disk, File};
 
-/// A disk in memory. Clones are the same disk; a log that is opened on it after a crash finds what survived.
+/// A disk in memory. Clones share it. A log that is opened on it after a crash finds the surviving
+/// bytes.
 #[derive(Clone, Default)]
 pub struct MemoryDisk(Arc<Mutex<Contents>>);
 
 #[derive(Default)]
 struct Contents {
     files: BTreeMap<u32, Arc<Mutex<Content>>>,
-    /// Of the log that works on it now; after a crash the old log's writes fail.
+    /// The generation of the log that uses the disk. After a crash the old log's writes fail.
     life: u64,
     held: Option<Arc<AtomicBool>>,
     bytes_max: Option<u64>,
@@ -30,23 +31,23 @@ struct Content {
 }
 
 impl MemoryDisk {
-    /// An empty disk.
+    /// Creates an empty disk.
     pub fn new() -> MemoryDisk {
         MemoryDisk::default()
     }
 
-    /// How many bytes a crash of the machine could lose.
+    /// Returns the bytes that a power loss would lose.
     pub fn unsynced_bytes(&self) -> u64 {
         self.contents().files.values().map(|file| content(file).unsynced() as u64).sum()
     }
 
-    /// How many bytes there are.
+    /// Returns the bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.contents().bytes()
     }
 
-    /// The machine dies: of what was not synced only the first `keep_bytes` stay, and the log that is open on the disk
-    /// can no longer write. With `u64::MAX` only the process dies: everything written stays.
+    /// Simulates a crash: only the first `keep_bytes` of the unsynced bytes remain, and the open
+    /// log can no longer write. With `u64::MAX` only the process dies, and every byte remains.
     pub fn lose_unsynced_tail(&self, keep_bytes: u64) {
         let mut contents = self.contents();
         let mut keep = usize::try_from(keep_bytes).unwrap_or(usize::MAX);
@@ -62,17 +63,17 @@ impl MemoryDisk {
         contents.held = None;
     }
 
-    /// From now on the disk is full at that many bytes; never when absent.
+    /// Limits the disk to this many bytes from now on; `None` removes the limit.
     pub fn limit_bytes(&self, bytes_max: Option<u64>) {
         self.contents().bytes_max = bytes_max;
     }
 
-    /// From now on every sync fails, or none.
+    /// Makes every sync from now on fail or succeed.
     pub fn fail_syncs(&self, fail: bool) {
         self.contents().syncs_fail = fail;
     }
 
-    /// A disk with the same bytes, all of them synced, that nobody uses.
+    /// Returns a copy of the disk with all bytes synced and no lock.
     pub fn copy(&self) -> MemoryDisk {
         let copied = |file: &Arc<Mutex<Content>>| {
             let bytes = content(file).bytes.clone();
@@ -82,7 +83,7 @@ impl MemoryDisk {
         MemoryDisk(Arc::new(Mutex::new(Contents { files, ..Contents::default() })))
     }
 
-    /// Changes the bytes of a file as a broken disk would.
+    /// Changes the bytes of a file, as a broken disk would.
     pub fn tamper(&self, number: u32, change: impl FnOnce(&mut Vec<u8>)) {
         if let Some(file) = self.contents().files.get(&number) {
             let mut file = content(file);
@@ -158,7 +159,7 @@ struct MemoryFile {
 }
 
 impl MemoryFile {
-    /// How many more bytes there is room for.
+    /// Returns the free bytes.
     fn room(&self) -> io::Result<usize> {
         let contents = self.disk.contents();
         if contents.life != self.life {

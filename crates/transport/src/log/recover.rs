@@ -1,4 +1,5 @@
-//! Opening: reads all segments in order, cuts a torn tail off, and knows again where everything is.
+//! The opening of a log: reads all segments in order, truncates a torn tail, and rebuilds the
+//! index.
 
 use std::sync::Arc;
 
@@ -9,10 +10,10 @@ use crate::log::groups::Groups;
 use crate::log::index::{Index, Place};
 use crate::log::segment::{Segment, fault};
 use crate::log::state::State;
-use crate::log::synced::Synced;
+use crate::log::synced::SyncProgress;
 use crate::log::{Options, Repair, Stats};
 
-/// The log as it is on the disk.
+/// Opens the log on a disk.
 pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, Repair), Error> {
     let mut numbers = disk.list().map_err(|error| fault("list", "the log's files", &error))?;
     let mut repair = drop_unbegun(disk.as_ref(), &mut numbers)?;
@@ -24,7 +25,7 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, R
         groups: Groups::default(),
         moved: false,
         broken: None,
-        synced: Synced::new(),
+        synced: SyncProgress::new(),
         stats: Stats::default(),
         buffer: Vec::new(),
     };
@@ -42,8 +43,11 @@ pub(super) fn recover(disk: Arc<dyn Disk>, options: Options) -> Result<(State, R
     Ok((state, repair))
 }
 
-/// Removes a last file without a whole snapshot, unless it is the only one. It was never used: the log may have gone on
-/// in the file before (when the disk was full), and then that one is the last, which a crash may have torn.
+/// Removes a last file without a whole snapshot, unless it is the only one. It was never used,
+/// because the disk was full at its creation.
+///
+/// The log may have continued in the previous file. That file is then the last one, which a crash
+/// may have torn.
 fn drop_unbegun(disk: &dyn Disk, numbers: &mut Vec<u32>) -> Result<Repair, Error> {
     let [.., _, last] = numbers[..] else { return Ok(Repair::default()) };
     let failed = |verb: &str, error: std::io::Error| fault(verb, &disk.name(last), &error);
@@ -57,7 +61,7 @@ fn drop_unbegun(disk: &dyn Disk, numbers: &mut Vec<u32>) -> Result<Repair, Error
     Ok(Repair { file: (bytes > 0).then(|| disk.name(last)), bytes_cut: bytes })
 }
 
-/// Whether the file begins with a whole frame.
+/// Returns whether the file starts with a whole frame.
 fn is_begun(file: &dyn File, bytes: u64) -> std::io::Result<bool> {
     if bytes < HEAD_BYTES as u64 {
         return Ok(false);
@@ -70,7 +74,7 @@ fn is_begun(file: &dyn File, bytes: u64) -> std::io::Result<bool> {
 }
 
 impl State {
-    /// Reads one segment. Gives the number of bytes that were cut off.
+    /// Reads one segment. Returns the number of truncated bytes.
     fn load(&mut self, number: u32, last: bool) -> Result<u64, Error> {
         let disk = self.disk.clone();
         let failed = |verb: &str, error: std::io::Error| fault(verb, &disk.name(number), &error);
@@ -84,17 +88,18 @@ impl State {
             let length = HEAD_BYTES + payload.len();
             let place = Place { segment: number, position: position(at)?, length: position(length)? };
             let known = frame::parse(payload).and_then(|frame| self.learn(frame, at == 0, place, &mut segment));
-            known.ok_or_else(|| self.damaged(number, at, "was written by another program, perhaps a newer one"))?;
+            known.ok_or_else(|| self.damaged(number, at, "was written by another program or a newer version"))?;
             at += length;
         }
         let cut = (whole - at) as u64;
         if cut > 0 && !last {
-            return Err(self.damaged(number, at, "is not what was written, and later files follow"));
+            return Err(self.damaged(number, at, "is damaged, and later files follow"));
         }
         if cut > 0 {
             segment.file.truncate(at as u64).map_err(|error| failed("truncate", error))?;
         }
-        // What a dead process wrote may not be synced yet; it has to be before anything builds on it.
+        // bytes of a dead process may be unsynced, and must be synced before new ones depend on
+        // them
         segment.file.sync().map_err(|error| failed("sync", error))?;
         segment.length = at as u64;
         segment.synced = segment.length;
@@ -102,7 +107,7 @@ impl State {
         Ok(cut)
     }
 
-    /// Takes one frame in. None when it makes no sense.
+    /// Adds one frame to the state; `None` if it is inconsistent.
     fn learn(&mut self, frame: Frame, first: bool, place: Place, segment: &mut Segment) -> Option<()> {
         match frame {
             Frame::Snapshot(topics, groups) if first => {
@@ -124,7 +129,8 @@ impl State {
         }
     }
 
-    /// No offset is given twice that a group has passed, and nothing that a group still needs is missing.
+    /// Ensures that no offset before a group's mark is reused, and that no record is missing that a
+    /// group still needs.
     fn close_gaps(&mut self) -> Result<(), Error> {
         let marks: Vec<_> = self.groups.marks().collect();
         for (slot, mark) in marks {
@@ -136,7 +142,7 @@ impl State {
                 let (topic, partition) = (&self.index.topic_of(slot).name, self.index.partitions[slot].number);
                 return Err(Error::Damaged(format!(
                     "records {floor} to {} of topic '{topic}', partition {partition}, are missing: a file of the log \
-                     was removed. Put it back, or move the whole directory away to begin anew",
+                     was removed. Restore it, or move the whole directory away to start with an empty log",
                     first - 1
                 )));
             }
@@ -144,7 +150,7 @@ impl State {
         Ok(())
     }
 
-    /// There is a segment to write, and it begins with a snapshot.
+    /// Ensures that there is a current segment that starts with a snapshot.
     fn begin(&mut self, last: Option<u32>) -> Result<(), Error> {
         if last.is_none() {
             self.segments.push_back(Segment::create(self.disk.as_ref(), 1)?);
@@ -161,8 +167,8 @@ impl State {
 
     fn damaged(&self, number: u32, at: usize, what: &str) -> Error {
         Error::Damaged(format!(
-            "{}: what begins at byte {at} {what}. Restore the file from a copy, or move the whole directory away to \
-             begin anew: the coordinator sends what is outstanding again",
+            "{}: the frame at byte {at} {what}. Restore the file from a copy, or move the whole directory away to \
+             start with an empty log: the coordinator resends outstanding commands",
             self.disk.name(number)
         ))
     }

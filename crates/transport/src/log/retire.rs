@@ -1,4 +1,5 @@
-//! Old segments go when nobody needs their records; a few that are still needed are carried over into the current one.
+//! The removal of old segments whose records are no longer needed. The few that are still needed
+//! move to the current segment.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +9,24 @@ use crate::log::index::{Place, Slot};
 use crate::log::segment::{Segment, fault};
 use crate::log::state::State;
 
-/// A record that is needed, and where it is now.
+/// A needed record and its current place.
 type Needed = (Slot, u64, Place);
 
-/// A record that is needed, in a segment that goes.
-struct Carried {
+/// A needed record of a segment that is removed.
+struct CarriedRecord {
     slot: Slot,
     offset: u64,
     bytes: Vec<u8>,
 }
 
 impl State {
-    /// Lets go of every segment of which little or nothing is needed. What is carried over, and what says that the rest
-    /// is done with, is durable before anything is removed.
+    /// Removes every segment with few or no needed records. The moved records and the offsets that
+    /// make the rest obsolete are synced first.
     pub fn retire(&mut self) -> Result<(), Error> {
         self.moved = false;
         let budget = self.options.segment_bytes / 2;
         let mut going = Vec::new();
-        let mut carried: Vec<Carried> = Vec::new();
+        let mut carried: Vec<CarriedRecord> = Vec::new();
         let mut carried_bytes = 0;
         for segment in self.segments.iter().take(self.segments.len() - 1) {
             let bytes_max = (segment.length / 2).min(budget - carried_bytes);
@@ -34,7 +35,7 @@ impl State {
             for (slot, offset, place) in needed {
                 let bytes = read(segment.file.as_ref(), place)
                     .map_err(|error| fault("read", &self.disk.name(segment.number), &error))?;
-                carried.push(Carried { slot, offset, bytes });
+                carried.push(CarriedRecord { slot, offset, bytes });
             }
             going.push(segment.number);
         }
@@ -46,8 +47,10 @@ impl State {
         self.forget(&going)
     }
 
-    /// The records of a segment that some group has not committed, or that nobody has ever asked for and that are
-    /// within the retention, and how large they are. None when they are larger than `bytes_max`.
+    /// Returns the needed records of a segment and their total bytes; `None` above `bytes_max`.
+    ///
+    /// A record is needed if some group has not committed it. Without any group it is needed within
+    /// the retention.
     fn needed(&self, segment: &Segment, bytes_max: u64) -> Option<(Vec<Needed>, u64)> {
         let mut needed = Vec::new();
         let mut bytes = 0;
@@ -66,7 +69,7 @@ impl State {
         Some((needed, bytes))
     }
 
-    /// Nothing before this offset is needed.
+    /// Returns the offset before which no record is needed.
     fn floor(&self, slot: Slot) -> u64 {
         let partition = &self.index.partitions[slot];
         let retained =
@@ -74,7 +77,7 @@ impl State {
         self.groups.floor(slot).unwrap_or_else(retained).max(partition.first)
     }
 
-    fn carry(&mut self, carried: &[Carried]) -> Result<(), Error> {
+    fn carry(&mut self, carried: &[CarriedRecord]) -> Result<(), Error> {
         if carried.is_empty() {
             return Ok(());
         }
@@ -83,7 +86,7 @@ impl State {
         let segment = self.current().number;
         let mut position = self.current().length;
         self.write()?;
-        for Carried { slot, offset, bytes } in carried {
+        for CarriedRecord { slot, offset, bytes } in carried {
             let length = u32::try_from(bytes.len()).expect("records are limited far below 4 GiB");
             let place = Place { segment, position: u32::try_from(position).expect("a segment is below 4 GiB"), length };
             self.index.partitions[*slot].put(*offset, place);
@@ -107,8 +110,8 @@ impl State {
         Ok(())
     }
 
-    /// Refuses the records that add to the backlog of a log that is too large. Topics whose groups keep up are taken
-    /// until the log is larger by a quarter: a group that is behind has to publish, too, to get on.
+    /// Rejects records that add to a backlog once the log is too large. Topics whose groups keep up
+    /// are accepted up to a quarter more, because a lagging group must publish to catch up.
     pub fn make_room(&mut self, slots: &mut [Result<Slot, Error>]) -> Result<(), Error> {
         let size_max = self.options.size_bytes_max;
         if self.bytes() < size_max {
@@ -139,11 +142,11 @@ impl State {
         let (topic, size_max) = (&self.index.topic_of(slot).name, self.options.size_bytes_max);
         let behind = self.groups.slowest(slot).map_or("no group", |name| &**name);
         Error::Full(format!(
-            "{bytes} bytes of at most {size_max}, topic '{topic}' waits for group '{behind}': start what consumes it, or raise the limit"
+            "{bytes} bytes of at most {size_max}, topic '{topic}' waits for group '{behind}': start its consumer, or raise the limit"
         ))
     }
 
-    /// How large the log is.
+    /// Returns the bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.length).sum()
     }

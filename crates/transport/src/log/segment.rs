@@ -1,4 +1,4 @@
-//! The sequence of files: which ones there are, which one is written, and what each holds.
+//! The sequence of segment files, and the offsets in each.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -8,33 +8,33 @@ use crate::error::Error;
 use crate::log::disk::{Disk, File};
 use crate::log::index::Slot;
 
-/// One file.
+/// One segment file.
 pub(super) struct Segment {
     pub number: u32,
     pub file: Arc<dyn File>,
-    /// How much of it is frames.
+    /// Bytes of complete frames.
     pub length: u64,
-    /// How much of that survives the death of the machine.
+    /// Bytes that survive a power loss.
     pub synced: u64,
-    /// A write failed, and what it left behind is still there.
+    /// Whether a failed write left bytes behind.
     pub ragged: bool,
-    /// By slot: the least and the greatest offset of its records that were ever here.
+    /// By slot: the least and the greatest offset of the records that were ever in this segment.
     spans: Vec<Option<(u64, u64)>>,
 }
 
 impl Segment {
-    /// An open file with that much in it.
+    /// Opens a segment whose file has `length` bytes.
     pub fn new(number: u32, file: Arc<dyn File>, length: u64) -> Segment {
         Segment { number, file, length, synced: length, ragged: false, spans: Vec::new() }
     }
 
-    /// A new file with nothing in it.
+    /// Creates an empty segment.
     pub fn create(disk: &dyn Disk, number: u32) -> Result<Segment, Error> {
         let file = disk.open(number).map_err(|error| fault("create", &disk.name(number), &error))?;
         Ok(Segment::new(number, file, 0))
     }
 
-    /// Writes frames behind the others. After an error none of them is there.
+    /// Appends frames. After an error none of them is part of the segment.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.ragged {
             self.file.truncate(self.length)?;
@@ -48,7 +48,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Everything in it survives the death of the machine.
+    /// Syncs the segment, so that it survives a power loss.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.synced < self.length {
             self.file.sync()?;
@@ -57,7 +57,7 @@ impl Segment {
         Ok(())
     }
 
-    /// A record is (also) here.
+    /// Records that the segment contains a record.
     pub fn holds(&mut self, slot: Slot, offset: u64) {
         if self.spans.len() <= slot {
             self.spans.resize(slot + 1, None);
@@ -66,13 +66,13 @@ impl Segment {
         *span = (span.0.min(offset), span.1.max(offset));
     }
 
-    /// Of each partition that has records here, the offsets among which they are.
+    /// Iterates over the offset ranges of the partitions with records in the segment.
     pub fn spans(&self) -> impl Iterator<Item = (Slot, RangeInclusive<u64>)> {
         self.spans.iter().enumerate().filter_map(|(slot, span)| span.map(|(first, last)| (slot, first..=last)))
     }
 }
 
-/// A failed operation on a file.
+/// Converts an error of a file operation.
 pub(super) fn fault(verb: &str, name: &str, error: &io::Error) -> Error {
     let text = format!("{verb} {name}: {error}");
     match error.kind() {

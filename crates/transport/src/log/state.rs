@@ -1,4 +1,4 @@
-//! The log's state behind its lock: what publishing, committing and subscribing do to it.
+//! The log's state behind its lock: publishing, committing and subscribing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,41 +13,42 @@ use crate::log::frame::{self, GroupMarks, Located, TopicState};
 use crate::log::groups::{Groups, on_disk};
 use crate::log::index::{Index, Place, Slot};
 use crate::log::segment::{Segment, fault};
-use crate::log::synced::{Position, Synced};
+use crate::log::synced::{Position, SyncProgress};
 use crate::log::{Options, Stats};
 use crate::port::Subscription;
 use crate::record::{Mark, Record};
 
-/// A batch is written in pieces of about this size: one piece, but for enormous batches.
+/// Approximate bytes of one write. Only a very large batch takes several writes.
 const WRITE_BYTES: usize = 8 << 20;
-/// The writing buffer keeps no more than this between batches.
+/// Maximum capacity of the write buffer between batches.
 const BUFFER_BYTES_KEPT: usize = 1 << 20;
 
 pub(super) struct State {
     pub options: Options,
     pub disk: Arc<dyn Disk>,
-    /// The last one is written.
+    /// The segments; the last one is written.
     pub segments: VecDeque<Segment>,
     pub index: Index,
     pub groups: Groups,
-    /// A mark has moved since segments were last retired.
+    /// Whether an offset has advanced since segments were last removed.
     pub moved: bool,
-    /// A sync failed: nobody knows what is on the disk, and only opening the log again finds out.
+    /// The reason of a failed sync. The disk's content is then unknown until the log is opened
+    /// again.
     pub broken: Option<String>,
-    /// Tells those who wait for a sync.
-    pub synced: Synced,
+    /// Notifies callers that wait for a sync.
+    pub synced: SyncProgress,
     pub stats: Stats,
     pub buffer: Vec<u8>,
 }
 
-/// What a new consumer gets.
-pub(super) struct Seated {
+/// The registration of a new consumer.
+pub(super) struct Seating {
     pub seat: Arc<Seat>,
     pub slots: Vec<Slot>,
 }
 
 impl State {
-    /// Makes a topic, unless it is there; tells whether it is new.
+    /// Creates a topic unless it exists. Returns whether it is new.
     pub fn create_topic(&mut self, name: &str, partitions: u32) -> Result<bool, Error> {
         if self.index.topic(name).is_some() {
             return Ok(false);
@@ -60,7 +61,7 @@ impl State {
         Ok(true)
     }
 
-    /// Publishes a batch: an outcome for each record. Adds the consumers that may have something to take now to `woken`.
+    /// Publishes a batch. Returns an outcome per record, and adds the consumers to wake to `woken`.
     pub fn publish(&mut self, records: Vec<Record>, woken: &mut Vec<Arc<Seat>>) -> Vec<Result<(), Error>> {
         let mut slots: Vec<Result<Slot, Error>> = records.iter().map(|record| self.slot_for(record)).collect();
         if let Err(error) = self.make_room(&mut slots) {
@@ -92,7 +93,7 @@ impl State {
         slots.into_iter().map(outcome).collect()
     }
 
-    /// Writes the next records in one write; returns how many.
+    /// Writes the next records in one write. Returns their number.
     fn publish_piece(&mut self, rest: &mut impl Iterator<Item = (Record, Slot)>) -> Result<usize, Error> {
         self.roll_if_due()?;
         self.buffer.clear();
@@ -124,7 +125,7 @@ impl State {
         Ok(count)
     }
 
-    /// Tells the segment which offsets it has got; they end where their partitions end.
+    /// Records the new offsets in the segment. They are the last ones of their partitions.
     fn note_spans(&mut self, written: &[(Record, Slot)]) {
         let segment = self.segments.back_mut().expect("there is always a segment that is written");
         let mut counts = std::collections::BTreeMap::new();
@@ -160,7 +161,8 @@ impl State {
         self.index.slot(topic, partition).ok_or_else(unknown)
     }
 
-    /// Appends a group's marks: behind all that was published before, so that no crash keeps one without the other.
+    /// Appends a group's offsets after all earlier records, so that no crash keeps the offsets
+    /// without the records.
     pub fn commit(&mut self, seat: &Seat, marks: &[Mark]) -> Result<(), Error> {
         self.fenced(seat)?;
         let mut moved = Vec::new();
@@ -191,8 +193,9 @@ impl State {
         Ok(())
     }
 
-    /// Seats a consumer: the group becomes known, and who had one of these partitions for it loses them all.
-    pub fn subscribe(&mut self, subscription: &Subscription) -> Result<Seated, Error> {
+    /// Registers a consumer and its group. An older consumer of the group on any of these
+    /// partitions loses all of its partitions.
+    pub fn subscribe(&mut self, subscription: &Subscription) -> Result<Seating, Error> {
         let mut slots = Vec::new();
         for topic in &subscription.topics {
             let number = self.index.topic(topic).ok_or_else(|| Error::no_topic(topic))?;
@@ -220,17 +223,17 @@ impl State {
             partition.seats.retain(|older| !older.fenced.load(Ordering::Acquire));
         }
         slots.iter().for_each(|slot| self.index.partitions[*slot].seats.push(seat.clone()));
-        Ok(Seated { seat, slots })
+        Ok(Seating { seat, slots })
     }
 
-    /// The consumer is gone.
+    /// Removes a consumer.
     pub fn unseat(&mut self, seat: &Arc<Seat>, slots: &[Slot]) {
         for slot in slots {
             self.index.partitions[*slot].seats.retain(|other| !Arc::ptr_eq(other, seat));
         }
     }
 
-    /// An error when another consumer of the group has taken over.
+    /// Returns an error if another consumer of the group has taken over.
     pub fn fenced(&self, seat: &Seat) -> Result<(), Error> {
         if seat.fenced.load(Ordering::Acquire) {
             let group = self.groups.name(seat.group);
@@ -239,18 +242,18 @@ impl State {
         Ok(())
     }
 
-    /// The segment that is written.
+    /// Returns the segment that is written.
     pub fn current(&mut self) -> &mut Segment {
         self.segments.back_mut().expect("there is always a segment that is written")
     }
 
-    /// Behind everything written so far.
+    /// Returns the position after everything written so far.
     pub fn end(&mut self) -> Position {
         let current = self.current();
         Position { segment: current.number, length: current.length }
     }
 
-    /// Appends the buffer to the current segment in one write, or nothing of it.
+    /// Appends the buffer to the current segment in one write, completely or not at all.
     pub fn write(&mut self) -> Result<(), Error> {
         self.working()?;
         let buffer = std::mem::take(&mut self.buffer);
@@ -263,8 +266,8 @@ impl State {
         written.map_err(|error| fault("write", &self.disk.name(number), &error))
     }
 
-    /// Begins a new segment when the current one is long enough. The finished one is synced first, so that only the
-    /// last one can ever be torn.
+    /// Starts a new segment when the current one is long enough. The finished one is synced first,
+    /// so that only the last one can be torn.
     pub fn roll_if_due(&mut self) -> Result<(), Error> {
         if self.current().length < self.options.segment_bytes {
             return Ok(());
@@ -283,7 +286,7 @@ impl State {
         self.retire()
     }
 
-    /// Everything written so far survives the death of the machine.
+    /// Syncs the log: everything written so far survives a power loss.
     pub fn sync(&mut self) -> Result<(), Error> {
         self.working()?;
         let number = self.current().number;
@@ -298,7 +301,7 @@ impl State {
         Ok(())
     }
 
-    /// The same, unless everything before the position is synced already.
+    /// Syncs unless everything before the position is synced already.
     pub fn sync_until(&mut self, position: Position) -> Result<(), Error> {
         self.working()?;
         let current = self.current();
@@ -306,7 +309,7 @@ impl State {
         if synced < position { self.sync() } else { Ok(()) }
     }
 
-    /// From now on the log takes nothing any more.
+    /// Stops the log: from now on every operation fails.
     pub fn sync_failed(&mut self, number: u32, error: &std::io::Error) {
         let name = self.disk.name(number);
         let reason = format!("sync {name}: {error}; stop, check the disk, and start again");
@@ -314,7 +317,7 @@ impl State {
         self.broken = Some(reason);
     }
 
-    /// An error when the log takes nothing any more.
+    /// Returns an error if the log was stopped.
     fn working(&self) -> Result<(), Error> {
         self.broken.as_ref().map_or(Ok(()), |reason| Err(Error::Unavailable(reason.clone())))
     }

@@ -1,4 +1,4 @@
-//! The thread that syncs behind the writers; nobody waits for it.
+//! The thread that syncs in the background. Writers do not wait for it.
 
 use std::any::Any;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::log::state::State;
 use crate::log::synced::Position;
 
-/// What the log, its clones and its consumers share. When the last of them goes, everything is synced.
+/// The shared state of a log, its clones and its consumers. Dropping the last of them syncs the
+/// log.
 pub(super) struct Handle {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -17,24 +18,24 @@ pub(super) struct Handle {
 
 struct Shared {
     state: Mutex<State>,
-    wanted: Mutex<Wanted>,
+    wanted: Mutex<Signals>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Wanted {
+struct Signals {
     sync: bool,
     stop: bool,
 }
 
 impl Handle {
-    /// Without a thread: whoever wants a sync asks for it.
+    /// Creates a handle without a thread: callers request syncs.
     pub fn new(state: State, lock: Box<dyn Any + Send + Sync>) -> Handle {
         let shared = Shared { state: Mutex::new(state), wanted: Mutex::default(), changed: Condvar::new() };
         Handle { shared: Arc::new(shared), thread: None, _lock: lock }
     }
 
-    /// With a thread that syncs whenever something was written.
+    /// Creates a handle with a thread that syncs after each write.
     pub fn with_thread(state: State, lock: Box<dyn Any + Send + Sync>) -> Result<Handle, Error> {
         let mut handle = Handle::new(state, lock);
         let shared = handle.shared.clone();
@@ -43,18 +44,18 @@ impl Handle {
         Ok(handle)
     }
 
-    /// The state, for this thread alone.
+    /// Locks the state.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.shared.state()
     }
 
-    /// Whether a thread syncs behind the writers.
+    /// Returns whether a thread syncs in the background.
     pub fn has_thread(&self) -> bool {
         self.thread.is_some()
     }
 
-    /// Tells the thread that something was written.
-    pub fn something_to_sync(&self) {
+    /// Notifies the thread of a write.
+    pub fn request_sync(&self) {
         if self.thread.is_some() {
             let mut wanted = self.shared.wanted();
             if !wanted.sync {
@@ -70,7 +71,7 @@ impl Drop for Handle {
         if let Some(thread) = self.thread.take() {
             self.shared.wanted().stop = true;
             self.shared.changed.notify_one();
-            // It ends by itself; had it panicked, there would be nothing left to do here.
+            // the thread has ended or panicked: nothing is left to do in either case
             let _ended = thread.join();
         }
     }
@@ -81,7 +82,7 @@ impl Shared {
         self.state.lock().expect("nothing panics while the log is held")
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+    fn wanted(&self) -> MutexGuard<'_, Signals> {
         self.wanted.lock().expect("nothing panics while this is held")
     }
 
@@ -106,7 +107,7 @@ impl Shared {
         }
     }
 
-    /// Syncs without holding up the writers.
+    /// Syncs without blocking the writers.
     fn sync_once(&self) {
         let (file, number, length) = {
             let mut state = self.state();

@@ -1,25 +1,25 @@
-//! How far the log survives the death of the machine, for those who wait for that.
+//! The synced position of the log, for callers that wait for it.
 
 use tokio::sync::watch;
 
 use crate::error::Error;
 
-/// A place in the sequence of files.
+/// A position in the sequence of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub segment: u32,
     pub length: u64,
 }
 
-/// Everything before the position is synced; or a sync failed, and what is on the disk is unknown.
-pub(super) struct Synced(watch::Sender<Result<Position, String>>);
+/// The position before which everything is synced, or the reason of a failed sync.
+pub(super) struct SyncProgress(watch::Sender<Result<Position, String>>);
 
-impl Synced {
-    pub fn new() -> Synced {
-        Synced(watch::Sender::new(Ok(Position::default())))
+impl SyncProgress {
+    pub fn new() -> SyncProgress {
+        SyncProgress(watch::Sender::new(Ok(Position::default())))
     }
 
-    /// Everything before the position is synced by now.
+    /// Advances the synced position.
     pub fn reaches(&self, position: Position) {
         self.0.send_if_modified(|synced| match synced {
             Ok(before) if *before < position => {
@@ -30,7 +30,7 @@ impl Synced {
         });
     }
 
-    /// A sync failed, for this reason: nothing is synced any more.
+    /// Records a failed sync: no later position will be synced.
     pub fn breaks(&self, reason: &str) {
         let _before = self.0.send_replace(Err(reason.to_owned()));
     }

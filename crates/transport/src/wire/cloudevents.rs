@@ -1,6 +1,7 @@
-//! Commands and replies as CloudEvents 1.0 in binary mode: attributes in `ce_` headers, the JSON payload as the body.
+//! Commands and replies as CloudEvents 1.0 in binary mode: attributes in `ce_` headers, the JSON
+//! payload as the body.
 //!
-//! `docs/wire.md` states what is required of each header, and what becomes of a record that lacks it.
+//! `docs/wire.md` states the requirements of each header, and what a missing one means.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,37 +22,38 @@ const COMMAND_SOURCE: &str = "/sagamore";
 const REPLY_TYPE: &str = "sagamore.reply";
 const COMMANDS: &str = ".commands";
 
-/// The largest body of a reply that is taken, in bytes. It is stored in the saga's journal, and goes into commands.
+/// Maximum bytes of a reply's body, which is stored in the saga's journal and copied into commands.
 pub const REPLY_BYTES_MAX: usize = 512 * 1024;
 
-/// A record that is not the message it should be. Where the headers could be read, the command can still be answered
+/// A record that cannot be decoded. If its headers are readable, the command can still be answered
 /// with a stored refusal.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Undecodable {
-    /// The step. Of a reply only when its headers match the step's command, so that nothing but the outcome is wrong.
+    /// The step. For a reply only if its headers match the step's command, so that only the outcome
+    /// is wrong.
     pub key: Option<StepKey>,
-    /// Where the answer goes; never there for a reply.
+    /// The address of the answer; `None` for a reply.
     pub reply_to: Option<ReplyTo>,
-    /// The sort of fault, for metrics.
+    /// The kind of the fault, for metrics.
     pub flaw: Flaw,
-    /// What is wrong with it, for people: at most 2,000 bytes.
+    /// The reason, for people: at most 2,000 bytes.
     pub reason: String,
 }
 
 /// The part of a record that is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// A header is missing, malformed, given twice, or contradicts another one.
+    /// A header is missing, malformed, duplicated, or contradicts another one.
     Headers,
-    /// The body is not what the headers promise.
+    /// The body does not match the headers.
     Body,
     /// The body is larger than [`REPLY_BYTES_MAX`].
     TooLarge,
 }
 
 impl Flaw {
-    /// The label in metrics.
+    /// Returns the label in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Flaw::Headers => "headers",
@@ -61,12 +63,14 @@ impl Flaw {
     }
 }
 
-/// `payment.commands`: where the actions and compensations of a participant go, so that they stay in order.
+/// Returns the topic of a participant's commands, `payment.commands`. One topic keeps actions and
+/// compensations in order.
 pub fn command_topic(participant: &Name) -> Arc<str> {
     [participant.as_str(), COMMANDS].concat().into()
 }
 
-/// A command as a record of its participant's topic, keyed by the saga's business key, sent at `now`.
+/// Encodes a command as a record of its participant's topic, keyed by the saga's business key, sent
+/// at `now`.
 pub fn encode_command(command: &Command, now: Timestamp) -> Record {
     let key = &command.key;
     let mut headers = Headers::new(command.body.as_str().len());
@@ -90,8 +94,8 @@ pub fn encode_command(command: &Command, now: Timestamp) -> Record {
     headers.record(command_topic(&command.participant), None, subject, command.body.as_str())
 }
 
-/// A reply as a record of the topic and partition that its command named, sent at `now`. `source` is the participant's
-/// name.
+/// Encodes a reply as a record of the topic and partition that its command names, sent at `now`.
+/// `source` is the participant's name.
 pub fn encode_reply(reply: &Reply, reply_to: &ReplyTo, source: &Name, now: Timestamp) -> Record {
     let key = &reply.key;
     let (outcome, body) = match &reply.outcome {
@@ -117,7 +121,7 @@ pub fn encode_reply(reply: &Reply, reply_to: &ReplyTo, source: &Name, now: Times
     headers.record(reply_to.topic.as_str().into(), Some(reply_to.partition), subject, &body)
 }
 
-/// The command in a record. Its name is only a name: a registry maps it to a handler, and may not know it.
+/// Decodes a command. Its name may be unknown to the participant's registry.
 pub fn decode_command(record: &Record) -> Result<Command, Undecodable> {
     let read = Read::over(record);
     let key = read.key();
@@ -138,14 +142,14 @@ pub fn decode_command(record: &Record) -> Result<Command, Undecodable> {
         (key, reply_to, rest) => {
             let reason =
                 [key.as_ref().err(), reply_to.as_ref().err(), rest.as_ref().err()].into_iter().flatten().next();
-            let reason = reason.expect("one of the three failed, or the first arm had matched");
+            let reason = reason.expect("one of the three failed, because the first arm did not match");
             let reason = cut(reason).to_owned();
             Err(Undecodable { key: key.ok(), reply_to: reply_to.ok(), flaw: Flaw::Headers, reason })
         }
     }
 }
 
-/// The reply in a record. Its headers name one command, and agree on it.
+/// Decodes a reply, whose headers must consistently name one command.
 pub fn decode_reply(record: &Record) -> Result<Reply, Undecodable> {
     let undecodable =
         |key, flaw, reason: String| Undecodable { key, reply_to: None, flaw, reason: cut(&reason).to_owned() };
@@ -153,7 +157,7 @@ pub fn decode_reply(record: &Record) -> Result<Reply, Undecodable> {
     let key = answered(&read, record).map_err(|reason| undecodable(None, Flaw::Headers, reason))?;
     let bytes = record.body.len();
     if bytes > REPLY_BYTES_MAX {
-        let reason = format!("a body of {bytes} bytes; at most {REPLY_BYTES_MAX} are taken");
+        let reason = format!("the body has {bytes} bytes, but at most {REPLY_BYTES_MAX} are allowed");
         return Err(undecodable(Some(key), Flaw::TooLarge, reason));
     }
     match outcome(&read, &record.body) {
@@ -162,13 +166,13 @@ pub fn decode_reply(record: &Record) -> Result<Reply, Undecodable> {
     }
 }
 
-/// Whether this participant published the record, by its own word.
+/// Returns whether the record names this participant as its source.
 pub fn is_from(record: &Record, participant: &Name) -> bool {
     let source = record.header(SOURCE).and_then(|source| source.strip_prefix(b"/"));
     source == Some(participant.as_str().as_bytes())
 }
 
-/// The command that a reply answers.
+/// Returns the key of the command that a reply answers.
 fn answered(read: &Read<'_>, record: &Record) -> Result<StepKey, String> {
     read.once()?;
     let key = read.key()?;
@@ -190,7 +194,7 @@ struct Fault<'a> {
     fault: Cow<'a, str>,
 }
 
-/// What a command has besides its key and its way back.
+/// The part of a command without its key and reply address.
 struct Rest {
     version: u32,
     attempt: u32,
@@ -203,7 +207,7 @@ struct Rest {
 fn command(read: &Read<'_>, record: &Record) -> Result<Rest, String> {
     read.once()?;
     let participant = record.topic.strip_suffix(COMMANDS);
-    let participant = participant.ok_or_else(|| format!("topic '{}' is no participant's", record.topic))?;
+    let participant = participant.ok_or_else(|| format!("topic '{}' is not a command topic", record.topic))?;
     Ok(Rest {
         version: read.number(VERSION)?,
         attempt: if read.has(ATTEMPT) { read.number(ATTEMPT)? } else { 1 },

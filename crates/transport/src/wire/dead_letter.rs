@@ -1,7 +1,8 @@
-//! Dead letters: a record that nobody could take, with where it was and why, and the way back.
+//! Dead letters: a record that could not be handled, with its place and the reason, and the way
+//! back.
 //!
-//! The headers are Spring's (numbers big-endian, so they are no UTF-8 in general), and the same once more as text, which
-//! every client can read. Either set leads the letter back.
+//! The headers are Spring's, whose numbers are big-endian and thus not always UTF-8, and the same
+//! values as text for other clients. Either set is enough to redrive the record.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,16 +26,19 @@ const READABLE_OFFSET: &str = "sagamore-dlt-offset";
 const READABLE_PLACE: &str = "sagamore-dlt-place";
 const READABLE_REASON: &str = "sagamore-dlt-reason";
 const SUFFIX: &str = "-dlt";
-/// A bare letter keeps no more of the key: the sagas' own keys are shorter.
+/// Maximum bytes of a bare letter's key. Business keys are shorter.
 const BARE_KEY_BYTES_MAX: usize = 200;
 
-/// `payment.commands-dlt`. It needs as many partitions as its topic has.
+/// Returns the topic of dead letters, `payment.commands-dlt`. It needs as many partitions as its
+/// topic.
 pub fn dead_letter_topic(topic: &str) -> Arc<str> {
     [topic, SUFFIX].concat().into()
 }
 
-/// The record as a dead letter: same partition, key, headers and body, and why it is one. A place is written for
-/// people as `payment.commands[3]@1042`; of the reason it has the first 2,000 bytes.
+/// Converts a record into a dead letter: same partition, key, headers and body, plus place and
+/// reason.
+///
+/// The place is written as `payment.commands[3]@1042`. The reason is truncated to 2,000 bytes.
 pub fn dead_letter(delivered: &Delivered, reason: &str) -> Record {
     let Delivered { record, partition, offset, .. } = delivered;
     let mut headers = without_dead_letter_headers(record);
@@ -61,8 +65,7 @@ pub fn dead_letter(delivered: &Delivered, reason: &str) -> Record {
     }
 }
 
-/// The letter with nothing but place, reason and key, for where the whole one is too large: it still says where the
-/// record was.
+/// Reduces a dead letter to place, reason and key, for a record that is too large as a whole.
 pub fn bare_letter(letter: &Record) -> Record {
     Record {
         headers: letter.headers.iter().filter(|(name, _)| is_ours(name)).cloned().collect(),
@@ -72,8 +75,10 @@ pub fn bare_letter(letter: &Record) -> Record {
     }
 }
 
-/// Publishes one dead letter as it can be: in any partition when its own is not there, bare when it is too large. What is
-/// refused even so, as [`Error::UnknownTopic`] or [`Error::TooLarge`], no retry helps: nobody shall wait for it.
+/// Publishes a dead letter: in any partition if its own is missing, bare if it is too large.
+///
+/// # Errors
+/// [`Error::UnknownTopic`] or [`Error::TooLarge`] are permanent: the caller must not retry them.
 pub async fn publish_letter(transport: &dyn Transport, letter: Record) -> Result<(), Error> {
     let (mut letter, mut bare) = (letter, false);
     loop {
@@ -85,7 +90,8 @@ pub async fn publish_letter(transport: &dyn Transport, letter: Record) -> Result
     }
 }
 
-/// The record that became this dead letter, ready for its topic and partition again. None when it does not say which.
+/// Restores the record of a dead letter for its topic and partition; `None` if the letter does not
+/// name them.
 pub fn redrive(dead: &Record) -> Option<Record> {
     let text = |name| dead.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let topic = text(READABLE_TOPIC).or_else(|| text(TOPIC))?;

@@ -1,4 +1,4 @@
-//! The headers of messages in words, for documents that other programs are written from.
+//! The headers of messages in words, for generated documents.
 
 use super::headers::{
     ATTEMPT, CAUSATION, CONTENT_TYPE, CORRELATION, DEFINITION, EXPIRES, GENERATION, HOP, ID, KIND, OUTCOME,
@@ -6,25 +6,25 @@ use super::headers::{
     VERSION,
 };
 
-/// A header of a sort of message. All values are texts in UTF-8.
+/// A header of one kind of message. All values are UTF-8 texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// `ce_id`.
+    /// The header's name, such as `ce_id`.
     pub name: &'static str,
-    /// What it holds.
+    /// A description of its value.
     pub about: &'static str,
-    /// What may stand in it.
+    /// The permitted values.
     pub value: Value,
-    /// Whether every message of the sort has it.
+    /// Whether every message of the kind has it.
     pub always: bool,
 }
 
-/// What may stand in a header.
+/// The permitted values of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     /// Any text.
     Text,
-    /// A whole number, not negative, in decimal digits.
+    /// A non-negative integer in decimal digits.
     Number,
     /// One of these texts.
     OneOf(&'static [&'static str]),
@@ -34,57 +34,57 @@ const ACTIONS: &[&str] = &["action", "compensation"];
 const OUTCOMES: &[&str] = &["done", "refused", "fault"];
 const JSON: &[&str] = &["application/json"];
 
-/// What events have.
+/// The headers of events.
 pub const EVENT: &[Header] = &[
     always(SPECVERSION, "The version of CloudEvents.", Value::OneOf(&["1.0"])),
-    always(ID, "The event's id, the same however often it is sent.", Value::Text),
-    always(SOURCE, "Who tells it: /payment.", Value::Text),
+    always(ID, "The event's id, the same for every resend.", Value::Text),
+    always(SOURCE, "The emitting service: /payment.", Value::Text),
     always(TYPE, "The event's name.", Value::Text),
     always(TIME, "When it happened (RFC 3339).", Value::Text),
     always(TOLD_AT, "When it happened, in ms since 1970.", Value::Number),
     always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
     always(CORRELATION, "The chain: fulfilment:10248.", Value::Text),
-    always(STEP, "The reaction that tells it.", Value::Text),
-    always(KIND, "Whether that was done or refused, or was undone.", Value::OneOf(ACTIONS)),
-    always(GENERATION, "1, and one more with each operator's retry.", Value::Number),
+    always(STEP, "The reaction that emits it.", Value::Text),
+    always(KIND, "Whether the reaction acted (done or refused) or was undone.", Value::OneOf(ACTIONS)),
+    always(GENERATION, "1, plus one for each operator's retry.", Value::Number),
     always(DEFINITION, "The plan's name.", Value::Text),
     always(VERSION, "The plan's version.", Value::Number),
-    always(HOP, "How many events led to it.", Value::Number),
-    sometimes(CAUSATION, "The id of the event that led to it; the first of a chain has none.", Value::Text),
+    always(HOP, "The number of events before it in the chain of causes.", Value::Number),
+    sometimes(CAUSATION, "The id of the event that caused it; a chain's first event has none.", Value::Text),
     sometimes(TRACEPARENT, "The trace (W3C).", Value::Text),
-    sometimes(TRACESTATE, "What belongs to the trace (W3C).", Value::Text),
-    always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
+    sometimes(TRACESTATE, "The trace state (W3C).", Value::Text),
+    always(CONTENT_TYPE, "The type of the body.", Value::OneOf(JSON)),
 ];
 
-/// What commands have.
+/// The headers of commands.
 pub const COMMAND: &[Header] = &[
     always(SPECVERSION, "The version of CloudEvents.", Value::OneOf(&["1.0"])),
-    always(ID, "The command's id, the same however often it is sent.", Value::Text),
-    always(SOURCE, "Who asks.", Value::OneOf(&["/sagamore"])),
-    always(TYPE, "What is asked for.", Value::Text),
+    always(ID, "The command's id, the same for every resend.", Value::Text),
+    always(SOURCE, "The sender.", Value::OneOf(&["/sagamore"])),
+    always(TYPE, "The command's name.", Value::Text),
     always(TIME, "When it was sent (RFC 3339).", Value::Text),
     always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
-    always(CORRELATION, "The saga: checkout:10248. Belongs into the reply.", Value::Text),
-    always(STEP, "The step. Belongs into the reply.", Value::Text),
-    always(KIND, "Whether it is to be done or undone. Belongs into the reply.", Value::OneOf(ACTIONS)),
-    always(GENERATION, "1, and one more with each operator's retry. Belongs into the reply.", Value::Number),
+    always(CORRELATION, "The saga: checkout:10248. Echoed in the reply.", Value::Text),
+    always(STEP, "The step. Echoed in the reply.", Value::Text),
+    always(KIND, "Whether to execute or undo the step. Echoed in the reply.", Value::OneOf(ACTIONS)),
+    always(GENERATION, "1, plus one for each operator's retry. Echoed in the reply.", Value::Number),
     always(DEFINITION, "The definition's name.", Value::Text),
     always(VERSION, "The definition's version.", Value::Number),
-    always(ATTEMPT, "How often it was asked for by now, from 1.", Value::Number),
+    always(ATTEMPT, "The number of the attempt, from 1.", Value::Number),
     always(REPLY_TOPIC, "The topic of the reply.", Value::Text),
     always(REPLY_PARTITION, "The partition of the reply.", Value::Number),
-    sometimes(EXPIRES, "Until when the answer is waited for, in ms since 1970.", Value::Number),
-    sometimes(TRACEPARENT, "The trace (W3C). Belongs into the reply.", Value::Text),
-    sometimes(TRACESTATE, "What belongs to the trace (W3C). Belongs into the reply.", Value::Text),
-    always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
+    sometimes(EXPIRES, "When the command expires, in ms since 1970.", Value::Number),
+    sometimes(TRACEPARENT, "The trace (W3C). Echoed in the reply.", Value::Text),
+    sometimes(TRACESTATE, "The trace state (W3C). Echoed in the reply.", Value::Text),
+    always(CONTENT_TYPE, "The type of the body.", Value::OneOf(JSON)),
 ];
 
-/// What replies have.
+/// The headers of replies.
 pub const REPLY: &[Header] = &[
     always(SPECVERSION, "The version of CloudEvents.", Value::OneOf(&["1.0"])),
-    always(ID, "The command's id with /reply behind it.", Value::Text),
-    always(SOURCE, "Who answers: /payment.", Value::Text),
-    always(TYPE, "That it is a reply.", Value::OneOf(&["sagamore.reply"])),
+    always(ID, "The command's id followed by /reply.", Value::Text),
+    always(SOURCE, "The replying participant: /payment.", Value::Text),
+    always(TYPE, "The mark of a reply.", Value::OneOf(&["sagamore.reply"])),
     always(TIME, "When it was sent (RFC 3339). Not read.", Value::Text),
     always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
     always(CAUSATION, "The command's id.", Value::Text),
@@ -92,10 +92,10 @@ pub const REPLY: &[Header] = &[
     always(STEP, "The step, as in the command.", Value::Text),
     always(KIND, "The direction, as in the command.", Value::OneOf(ACTIONS)),
     always(GENERATION, "The generation, as in the command.", Value::Number),
-    always(OUTCOME, "What came of it; says what the body holds.", Value::OneOf(OUTCOMES)),
+    always(OUTCOME, "The outcome, which determines the content of the body.", Value::OneOf(OUTCOMES)),
     sometimes(TRACEPARENT, "The trace: as in the command, or with the participant's own span.", Value::Text),
-    sometimes(TRACESTATE, "What belongs to the trace.", Value::Text),
-    always(CONTENT_TYPE, "What the body is.", Value::OneOf(JSON)),
+    sometimes(TRACESTATE, "The trace state.", Value::Text),
+    always(CONTENT_TYPE, "The type of the body.", Value::OneOf(JSON)),
 ];
 
 const fn always(name: &'static str, about: &'static str, value: Value) -> Header {

@@ -1,4 +1,5 @@
-//! Events of choreographies as CloudEvents 1.0 in binary mode. Each sort of event has a topic of its own, by its name.
+//! Events of choreographies as CloudEvents 1.0 in binary mode. Each kind of event has a topic named
+//! like it.
 
 use std::sync::Arc;
 
@@ -11,12 +12,13 @@ use super::headers::{
 };
 use crate::record::Record;
 
-/// Where events of this name go: `payment.success`.
+/// Returns the topic of events with this name, such as `payment.success`.
 pub fn event_topic(name: &Name) -> Arc<str> {
     name.as_str().into()
 }
 
-/// An event as a record of its topic, keyed by the chain's business key. `source` is the service that tells it.
+/// Encodes an event as a record of its topic, keyed by the chain's business key. `source` is the
+/// emitting service.
 pub fn encode_event(event: &Event, source: &Name) -> Record {
     let key = &event.key;
     let mut headers = Headers::new(event.body.as_str().len());
@@ -39,11 +41,13 @@ pub fn encode_event(event: &Event, source: &Name) -> Record {
     headers.record(event_topic(&event.name), None, subject, event.body.as_str())
 }
 
-/// More events never lead to one: a plan has 64 reactions at most, each with an action and an undo.
+/// Upper bound of hops: a plan has at most 64 reactions, each with an action and an undo.
 const HOPS_MAX: u32 = 1_000;
 
-/// The event in a record; or what is wrong with it. Its headers name one event, and agree on it. The body may be anything
-/// in JSON.
+/// Decodes an event, whose headers must be consistent. The body may be any JSON.
+///
+/// # Errors
+/// Names what is wrong.
 pub fn decode_event(record: &Record) -> Result<Event, String> {
     decode(record).map_err(|reason| cut(&reason).to_owned())
 }
@@ -52,7 +56,7 @@ fn decode(record: &Record) -> Result<Event, String> {
     let read = Read::over(record);
     read.once()?;
     read.is(SPECVERSION, "1.0")?;
-    // without it the event would begin its chain
+    // an unreadable causation must not make the event the first of its chain
     let causation = if read.has(CAUSATION) { Some(read.needed(CAUSATION)?) } else { None };
     let name = Name::new(read.needed(TYPE)?).map_err(|error| wrong(TYPE, error))?;
     if record.topic != event_topic(&name) {
@@ -60,10 +64,10 @@ fn decode(record: &Record) -> Result<Event, String> {
     }
     let hop: u32 = read.number(HOP)?;
     if hop > HOPS_MAX {
-        return Err(wrong(HOP, format_args!("{hop}; no event has more than {HOPS_MAX}")));
+        return Err(wrong(HOP, format_args!("{hop} exceeds the maximum of {HOPS_MAX}")));
     }
     if causation.is_none() != (hop == 0) {
-        return Err(wrong(HOP, format_args!("{hop}; it is 0 for an event without {CAUSATION}, and for no other")));
+        return Err(wrong(HOP, format_args!("{hop}: it must be 0 exactly for an event without {CAUSATION}")));
     }
     let event = Event {
         key: read.key()?,
@@ -109,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_comes_back_as_it_was_sent() {
+    fn an_event_survives_a_round_trip() {
         let record = encode_event(&event(), &Name::new("payment").unwrap());
         assert_eq!((&*record.topic, &*record.key), ("payment.success", &b"10248"[..]));
         assert_eq!(record.header(ID).unwrap(), &b"shop:10248/charge/action/1/payment.success"[..]);
@@ -117,9 +121,9 @@ mod tests {
         assert_eq!(decode_event(&record), Ok(event()));
     }
 
-    /// No database keeps such a text: it would end whoever reads it, again and again.
+    /// No database stores a text with NUL, so it would fail its consumer on every redelivery.
     #[test]
-    fn a_header_with_a_nul_is_as_good_as_none() {
+    fn a_header_with_a_nul_counts_as_absent() {
         let with_nul = |header: &str| {
             let mut record = encode_event(
                 &Event { trace: TraceContext::of(PARENT, None), ..event() },
@@ -130,11 +134,11 @@ mod tests {
             decode_event(&record)
         };
         assert_eq!(with_nul("traceparent"), Ok(event()));
-        assert!(with_nul(CAUSATION).expect_err("no cause, and no beginning").contains(CAUSATION));
+        assert!(with_nul(CAUSATION).expect_err("an unreadable causation is an error").contains(CAUSATION));
     }
 
     #[test]
-    fn what_is_no_event_is_told_with_the_header_that_is_wrong() {
+    fn an_error_names_the_wrong_header() {
         let check = |header: &str, part: &str| {
             let mut record = encode_event(&event(), &Name::new("payment").unwrap());
             record.headers.retain(|(name, _)| name != header);
@@ -146,9 +150,9 @@ mod tests {
         }
     }
 
-    /// `docs/wire.md`, the table of events.
+    /// The requirements are those of the table of events in `docs/wire.md`.
     #[test]
-    fn an_event_whose_headers_disagree_is_none() {
+    fn an_event_with_inconsistent_headers_is_rejected() {
         let event = Event { causation: Some("shop:10248/create/action/1/order.created".into()), hop: 1, ..event() };
         let record = encode_event(&event, &Name::new("payment").unwrap());
         let check = |header: &str, value: &'static str| {

@@ -1,4 +1,4 @@
-//! The headers of messages: their names, how they are written into one buffer, and how they are read in one pass.
+//! The headers of messages: their names, and writing and reading them.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -36,10 +36,10 @@ pub(super) const CONTENT_TYPE: &str = "content-type";
 pub(super) const TRACEPARENT: &str = "traceparent";
 pub(super) const TRACESTATE: &str = "tracestate";
 
-/// No message of ours has more headers.
+/// Maximum headers of a message of this crate.
 const HEADERS_MAX: usize = 20;
 
-/// Header names with their values, which all lie in one text.
+/// Header names with values that share one text.
 pub(super) struct Headers {
     text: String,
     entries: [(&'static str, Value); HEADERS_MAX],
@@ -52,7 +52,7 @@ enum Value {
     Written(Span),
 }
 
-/// From here to there in the text.
+/// A range of the text.
 #[derive(Clone, Copy)]
 pub(super) struct Span(usize, usize);
 
@@ -90,7 +90,7 @@ impl Headers {
         self.number(GENERATION, key.generation);
     }
 
-    /// When the record is sent, or for an event when it happened.
+    /// Writes the time of sending; for an event the time of its first emission.
     pub(super) fn time(&mut self, at: Timestamp) {
         self.text(TIME, |out| write_time(out, at));
     }
@@ -110,7 +110,7 @@ impl Headers {
         }
     }
 
-    /// The record, whose key is one of the values; everything lies in one piece of memory.
+    /// Builds the record, whose key is one of the values. All parts share one allocation.
     pub(super) fn record(mut self, topic: Arc<str>, partition: Option<u32>, key: Span, body: &str) -> Record {
         let body_start = self.text.len();
         self.text.push_str(body);
@@ -125,18 +125,18 @@ impl Headers {
     }
 }
 
-/// The headers that matter, as they came in. A header that is not UTF-8, or holds a NUL, counts as absent.
+/// The headers that this crate reads. A header that is not UTF-8 or contains NUL counts as absent.
 #[derive(Default)]
 pub(super) struct Read<'a> {
     values: [Option<&'a str>; READ.len()],
-    /// Which of them were given, and which more than once: bits in the order of [`READ`].
+    /// Bit masks over [`READ`]: the headers that are present, and those that are duplicated.
     given: u32,
     twice: u32,
     parent: Option<&'a str>,
     state: Option<Cow<'a, str>>,
 }
 
-/// The headers that are read, and may be given once.
+/// The headers that are read and must not be duplicated.
 const READ: [&str; 19] = [
     CORRELATION,
     STEP,
@@ -158,9 +158,9 @@ const READ: [&str; 19] = [
     EXPIRES,
     OUTCOME,
 ];
-/// The headers of [`READ`] that make up the barrier's key.
+/// Bit mask over [`READ`]: the headers that form the barrier's key.
 const OF_KEY: u32 = 0b1111;
-/// Those that say where a reply goes.
+/// Bit mask over [`READ`]: the headers that form the reply address.
 const OF_REPLY_TO: u32 = 0b11_0000;
 
 impl<'a> Read<'a> {
@@ -168,7 +168,7 @@ impl<'a> Read<'a> {
         let mut read = Read::default();
         let mut parents = 0;
         for (name, value) in &record.headers {
-            // no database keeps a text with a NUL
+            // no database stores a text with NUL
             let text = std::str::from_utf8(value).ok().filter(|text| !text.contains('\0'));
             let name = name.as_ref();
             if let Some(at) = READ.iter().position(|known| *known == name) {
@@ -192,35 +192,35 @@ impl<'a> Read<'a> {
         read
     }
 
-    /// The value of one of the headers of [`READ`].
+    /// Returns the value of a header of [`READ`].
     pub(super) fn get(&self, name: &str) -> Option<&'a str> {
         READ.iter().position(|known| *known == name).and_then(|at| self.values[at])
     }
 
-    /// Whether the record has this header, be it unreadable.
+    /// Returns whether the record has this header, even if unreadable.
     pub(super) fn has(&self, name: &str) -> bool {
         READ.iter().position(|known| *known == name).is_some_and(|at| self.given & (1 << at) != 0)
     }
 
     pub(super) fn needed(&self, name: &str) -> Result<&'a str, String> {
-        self.get(name).ok_or_else(|| format!("header {name} is missing or no text"))
+        self.get(name).ok_or_else(|| format!("header {name} is missing or not a text"))
     }
 
     pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T, String> {
         let text = self.needed(name)?;
         let parsed = if text.starts_with('+') { None } else { text.parse().ok() };
-        parsed.ok_or_else(|| wrong(name, format_args!("'{text}' is no number in range")))
+        parsed.ok_or_else(|| wrong(name, format_args!("'{text}' is not a number in range")))
     }
 
-    /// Fails for a header with another value than this one.
+    /// Fails unless the header has this value.
     pub(super) fn is(&self, name: &str, wanted: &str) -> Result<(), String> {
         match self.needed(name)? {
             text if text == wanted => Ok(()),
-            text => Err(wrong(name, format_args!("'{text}', and not '{wanted}'"))),
+            text => Err(wrong(name, format_args!("'{text}' instead of '{wanted}'"))),
         }
     }
 
-    /// Fails when any header that may be given once was given again.
+    /// Fails if any header of [`READ`] is duplicated.
     pub(super) fn once(&self) -> Result<(), String> {
         self.once_of(u32::MAX)
     }
@@ -232,7 +232,7 @@ impl<'a> Read<'a> {
         }
     }
 
-    /// The trace that the record belongs to; none when it is malformed or given twice.
+    /// Returns the trace of the record; `None` if it is malformed or duplicated.
     pub(super) fn trace(&self) -> Option<TraceContext> {
         TraceContext::of(self.parent?, self.state.as_deref())
     }
@@ -259,7 +259,7 @@ impl<'a> Read<'a> {
         Ok(ReplyTo { topic: topic.to_owned(), partition: self.number(REPLY_PARTITION)? })
     }
 
-    /// The service that published the record: `/payment`.
+    /// Returns the service that published the record, written `/payment`.
     pub(super) fn source(&self) -> Result<Name, String> {
         let text = self.needed(SOURCE)?;
         let name =
@@ -267,7 +267,7 @@ impl<'a> Read<'a> {
         Name::new(name).map_err(|error| wrong(SOURCE, error))
     }
 
-    /// The subject and the record's key are the saga's business key.
+    /// Fails unless subject and record key are the saga's business key.
     pub(super) fn is_keyed(&self, record: &Record, key: &StepKey) -> Result<(), String> {
         let business = key.saga.key();
         self.is(SUBJECT, business)?;
@@ -278,7 +278,7 @@ impl<'a> Read<'a> {
     }
 }
 
-/// The command's id, written without a text of its own.
+/// Writes the command's id without an allocation.
 pub(super) fn write_id(out: &mut String, key: &StepKey) {
     for part in [key.saga.as_str(), "/", key.step.as_str(), "/", key.direction.as_str(), "/"] {
         out.push_str(part);

@@ -1,5 +1,5 @@
-//! What orchestrators and participants tell each other about sagas that are long over, as CloudEvents with a JSON body: the
-//! horizon goes to a topic of its own, the answer to where the horizon says.
+//! The messages about sagas that ended long ago, as CloudEvents with a JSON body. Horizons go to a
+//! topic of their own, answers to the address in the horizon.
 
 use std::borrow::Cow;
 
@@ -12,13 +12,13 @@ use super::headers::{CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPE
 use super::time::write_time;
 use crate::record::Record;
 
-/// Where the horizon is told. One partition: each service hears it once.
+/// The topic of horizons. It has one partition, so that each service receives a horizon once.
 pub const HORIZON_TOPIC: &str = "sagamore.horizon";
 
 const HORIZON_TYPE: &str = "sagamore.horizon";
 const SWEPT_TYPE: &str = "sagamore.swept";
 
-/// A horizon as a record of its topic; participants answer to `reply_to`, if anybody wants to know.
+/// Encodes a horizon. Participants answer to `reply_to`, if it is set.
 pub fn encode_horizon(horizon: &Horizon, reply_to: Option<&ReplyTo>) -> Record {
     let mut record = event(
         HORIZON_TYPE,
@@ -36,7 +36,10 @@ pub fn encode_horizon(horizon: &Horizon, reply_to: Option<&ReplyTo>) -> Record {
     record
 }
 
-/// The horizon in a record, and where to answer it; or what is wrong with it.
+/// Decodes a horizon and the address for answers.
+///
+/// # Errors
+/// Names what is wrong.
 pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), String> {
     let horizon = serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned())?;
     let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
@@ -45,11 +48,11 @@ pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), Str
     match (topic, partition) {
         (Some(topic), Some(partition)) => Ok((horizon, Some(ReplyTo { topic: topic.to_owned(), partition }))),
         (None, None) if record.header(REPLY_TOPIC).or(record.header(REPLY_PARTITION)).is_none() => Ok((horizon, None)),
-        _ => Err(format!("headers {REPLY_TOPIC} and {REPLY_PARTITION}: one is missing or wrong")),
+        _ => Err(format!("headers {REPLY_TOPIC} and {REPLY_PARTITION}: one is missing or malformed")),
     }
 }
 
-/// A participant's answer to a horizon.
+/// Encodes a participant's answer to a horizon.
 pub fn encode_swept(swept: &Swept, reply_to: &ReplyTo) -> Record {
     let Swept { participant, before } = swept;
     let mut record =
@@ -59,13 +62,13 @@ pub fn encode_swept(swept: &Swept, reply_to: &ReplyTo) -> Record {
     record
 }
 
-/// The answer to a horizon, if the record is one; or what is wrong with it.
+/// Decodes the answer to a horizon; `None` if the record is another message.
 pub fn decode_swept(record: &Record) -> Option<Result<Swept, String>> {
     record.header(TYPE).filter(|name| ***name == *SWEPT_TYPE.as_bytes())?;
     Some(serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned()))
 }
 
-/// `at`: the moment that the message is about.
+/// Encodes a message about the moment `at`.
 fn event(name: &'static str, id: String, source: String, at: Timestamp, body: &impl serde::Serialize) -> Record {
     let mut time = String::new();
     write_time(&mut time, at);
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_comes_back() {
+    fn horizon_and_answer_survive_a_round_trip() {
         let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
         let horizon = horizon();
         let told = encode_horizon(&horizon, Some(&reply_to));
@@ -117,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_message_is_told_from_one_that_is_damaged() {
+    fn another_message_is_distinguished_from_a_damaged_one() {
         let reply_to = ReplyTo { topic: "replies".into(), partition: 3 };
         let mut horizon = encode_horizon(&horizon(), Some(&reply_to));
         assert_eq!(decode_swept(&horizon), None);

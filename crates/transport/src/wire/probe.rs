@@ -1,13 +1,14 @@
-//! A record that proves, by its acknowledgement, that its sender can publish. No one consumes it.
+//! Probes: records whose acknowledgement proves that an orchestrator can publish. They are not
+//! consumed.
 
 use bytes::Bytes;
 
 use crate::record::Record;
 
-/// Where orchestrators publish their probes. One partition.
+/// The topic of probes. It has one partition.
 pub const PROBE_TOPIC: &str = "sagamore.probe";
 
-/// A probe of this orchestrator: its name as the key, and nothing else.
+/// Returns a probe of this orchestrator, with its name as the key and no body.
 pub fn probe(owner: &str) -> Record {
     Record {
         topic: PROBE_TOPIC.into(),

@@ -1,11 +1,11 @@
-//! A moment as CloudEvents has it: RFC 3339, in UTC, with milliseconds.
+//! A time in the format of CloudEvents: RFC 3339, in UTC, with milliseconds.
 
 use std::fmt::Write;
 
 use sagamore_core::Timestamp;
 
 const DAY_MS: i64 = 86_400_000;
-/// RFC 3339 has four digits for a year: 0001-01-01 and the last moment of 9999.
+/// The range of RFC 3339, whose years have four digits: 0001-01-01 to the last millisecond of 9999.
 const EARLIEST: i64 = -62_135_596_800_000;
 const LATEST: i64 = 253_402_300_799_999;
 
@@ -20,8 +20,8 @@ pub(super) fn write_time(out: &mut String, Timestamp(ms): Timestamp) {
     written.expect("a String takes all that is written to it");
 }
 
-/// Year, month and day of so many days since 1970, by Hinnant's `civil_from_days`: years begin in March, so that the day
-/// of a leap year is the last one.
+/// Converts days since 1970 into year, month and day, by Hinnant's `civil_from_days`. Its years
+/// start in March, so that a leap day is the last day.
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_written_as_rfc_3339() {
+    fn a_time_is_written_as_rfc_3339() {
         let check = |ms: i64, wanted: &str| {
             let mut text = String::new();
             write_time(&mut text, Timestamp(ms));

@@ -1,4 +1,4 @@
-//! A log on a memory disk, driven without a runtime: its futures are ready at once.
+//! Helpers for a log on a memory disk without a runtime, whose futures are ready at once.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub fn open(disk: &MemoryDisk, options: &Options) -> Result<Log, Error> {
     Log::on(Arc::new(disk.clone()), options.clone())
 }
 
-/// Segments of a few records; everything is read from the disk.
+/// Small segments, without records in memory, so that all reads are from disk.
 pub fn small() -> Options {
     Options { segment_bytes: 400, recent_bytes_max: 0, ..Options::default() }
 }
@@ -45,7 +45,7 @@ pub fn poll(consumer: &mut Box<dyn Consumer>, max: usize) -> Vec<Delivered> {
     consumer.poll(max).now_or_never().expect("at once").expect("poll")
 }
 
-/// Takes all that is there.
+/// Takes all available records.
 pub fn drain(consumer: &mut Box<dyn Consumer>) -> Vec<Delivered> {
     let mut all = Vec::new();
     loop {
@@ -62,7 +62,7 @@ pub fn commit(consumer: &mut Box<dyn Consumer>, topic: &str, next: u64) {
     consumer.commit(vec![mark]).now_or_never().expect("at once").expect("commit");
 }
 
-/// The bodies, which the tests write as numbers.
+/// Returns the bodies, which the tests write as numbers.
 pub fn numbers(taken: &[Delivered]) -> Vec<u64> {
     taken.iter().map(|delivered| std::str::from_utf8(&delivered.record.body).unwrap().parse().unwrap()).collect()
 }
