@@ -1,9 +1,11 @@
-//! The only file that reads clocks: what time it is for everything that one database remembers.
+//! The only file that reads clocks: the time of everything that one database stores.
 //!
-//! On PostgreSQL the server's clock counts, sampled from time to time and advanced by this machine's boot clock. SQLite has
-//! no server: there the wall clock counts as it was when the program started, advanced by the boot clock.
+//! On PostgreSQL it is the server's clock, sampled periodically and advanced by this machine's boot
+//! clock. SQLite has no server: there it is the wall clock at the program's start, advanced by the
+//! boot clock.
 //!
-//! **Invariant:** between two samples a [`Clock`] advances exactly as time passes, whatever is done to the wall clock.
+//! **Invariant:** between two samples a [`Clock`] advances exactly as time passes, regardless of
+//! changes to the wall clock.
 
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,22 +14,23 @@ use crate::database::Database;
 use crate::error::Error;
 use crate::port::Dialect;
 
-/// The pause between two samples of a server's clock.
+/// The interval between two samples of a server's clock.
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
-/// A sample whose answer took longer than this is too inexact to replace an earlier one.
+/// Maximum round trip of a sample that replaces an earlier one. A slower one is too inexact.
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
-/// Clocks that are further apart disagree.
+/// Difference from which two clocks disagree.
 const APART_MAX: Duration = Duration::from_secs(600);
-/// Reads the server's clock, in milliseconds since 1970.
+/// Selects the server's time in milliseconds since 1970.
 pub const SERVER_TIME: &str = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
 
-/// The wall clock as it was when this process first read it.
+/// The wall clock when this process first read it.
 static START: LazyLock<Sample> = LazyLock::new(|| Sample { at_ms: wall_ms(), taken: boot() });
 
-/// The time of one database, in milliseconds since 1970. Clones share it. The default is [`Clock::process`].
+/// The clock of one database, in milliseconds since 1970. Clones share it. The default is
+/// [`Clock::process`].
 #[derive(Clone, Default)]
 pub struct Clock {
-    /// None: the time of this process.
+    /// The sampled server; `None` for this process's own time.
     server: Option<Arc<Server>>,
 }
 
@@ -42,7 +45,7 @@ struct State {
     tried: Option<Duration>,
 }
 
-/// A moment of the clock that counts, and the boot clock at that moment.
+/// A time of the sampled clock, and the boot clock at that moment.
 #[derive(Clone, Copy)]
 struct Sample {
     at_ms: i64,
@@ -50,12 +53,12 @@ struct Sample {
 }
 
 impl Clock {
-    /// The time of this process: the wall clock at its start, advanced by the boot clock.
+    /// Returns the clock of this process: the wall clock at its start, advanced by the boot clock.
     pub fn process() -> Clock {
         Clock { server: None }
     }
 
-    /// The time of a database: on PostgreSQL the server's, on SQLite that of this process.
+    /// Returns the clock of a database: the server's on PostgreSQL, this process's on SQLite.
     pub fn of(database: &Database) -> Clock {
         let server = || Arc::new(Server { database: database.clone(), state: Mutex::default() });
         match database.dialect() {
@@ -64,17 +67,18 @@ impl Clock {
         }
     }
 
-    /// Returns the present time. Before the first successful [`Clock::sample`] of a server it is the process's.
+    /// Returns the current time. Before a server's first successful [`Clock::sample`] it is the
+    /// process's.
     pub fn now_ms(&self) -> i64 {
         let sampled = self.server.as_ref().and_then(|server| server.state().sample);
         sampled.unwrap_or(*START).advanced_to(boot())
     }
 
-    /// Asks the server for its time, at most once in ten seconds; otherwise, and on SQLite, does nothing. To be called before
-    /// each turn.
+    /// Samples the server's clock at most once in ten seconds. On SQLite it does nothing. Call it
+    /// before each turn.
     ///
     /// # Errors
-    /// Only while no sample exists. A later one that fails leaves the last one in force.
+    /// Only while no sample exists. A later failure keeps the last sample.
     pub async fn sample(&self) -> Result<(), Error> {
         let Some(server) = &self.server else { return Ok(()) };
         let State { sample, tried } = server.state();
@@ -95,12 +99,12 @@ impl Clock {
             }
             Ok(None) => Ok(()),
             Err(error) if sample.is_none() => Err(error),
-            Err(_) => Ok(()), // the boot clock continues it
+            Err(_) => Ok(()), // the boot clock advances the last sample
         }
     }
 
-    /// Whether this machine's wall clock and the clock that counts are so far apart that one of them must be wrong, and nothing may
-    /// be forgotten.
+    /// Returns whether the wall clock differs so much from this clock that one must be wrong. Rows
+    /// must then not be removed.
     pub fn disagrees(&self) -> bool {
         Duration::from_millis(wall_ms().abs_diff(self.now_ms())) > APART_MAX
     }
@@ -123,20 +127,21 @@ impl Sample {
     }
 }
 
-/// The wall clock of this machine, in milliseconds since 1970; 0 before that.
+/// Returns this machine's wall clock in milliseconds since 1970; 0 for earlier times.
 fn wall_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The time since the machine was booted, suspension included: no one can set it.
+/// Returns the time since the machine's boot, including suspension. It cannot be set.
 #[cfg(target_os = "linux")]
 fn boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// The time since the first call: elsewhere the standard library has no clock that counts suspension.
+/// Returns the time since the first call. On other systems the standard library has no clock that
+/// counts suspension.
 #[cfg(not(target_os = "linux"))]
 fn boot() -> Duration {
     static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);

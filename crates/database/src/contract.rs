@@ -1,6 +1,7 @@
-//! What every backend has to pass: the promises of the port and the portable subset, as tests.
+//! The contract of every backend: the promises of the port and the portable subset, as tests.
 //!
-//! An adapter's tests run them all with [`contract_suite!`](crate::contract_suite); there is no way to leave one out.
+//! [`contract_suite!`](crate::contract_suite) generates all tests for an adapter. None can be left
+//! out.
 
 mod schema;
 mod statements;
@@ -12,14 +13,17 @@ pub use schema::*;
 pub use statements::*;
 pub use transactions::*;
 
-/// Gives a new, empty database each time.
+/// Returns a new, empty database on each call.
 pub type Fresh<'a> = &'a dyn Fn() -> Database;
 
-/// An assertion that failed panics, as in any test; an error is one that nobody expected.
+/// The result of a check. A failed assertion panics, and an unexpected error is returned.
 pub type Checked = Result<(), Error>;
 
-/// One test for each promise. `$fresh` is evaluated for every test and gives an `impl Fn() -> Database`. Where it takes a
-/// server that may not be there, `if there $fresh` gives an `Option` of that, and none leaves the whole suite out.
+/// Generates one test per promise. `$fresh` is evaluated for every test and returns an `impl Fn()
+/// -> Database`.
+///
+/// With `if there $fresh` it returns an `Option` of that, and `None` skips the suite, for example
+/// without a server.
 #[macro_export]
 macro_rules! contract_suite {
     (if there $fresh:expr) => {
@@ -69,14 +73,14 @@ macro_rules! contract_suite {
     };
 }
 
-/// Runs some statements in a transaction of their own.
+/// Runs statements in a transaction of their own.
 async fn committed(db: &Database, statements: &str) -> Checked {
     let open = db.begin().await?;
     open.tx().batch(statements).await?;
     open.commit().await
 }
 
-/// The single number that a query gives.
+/// Returns the single number of a query.
 async fn number(db: &Database, sql: &str) -> Result<i64, Error> {
     db.query(sql, ()).await?[0].get(0)
 }

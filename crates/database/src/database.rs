@@ -1,4 +1,4 @@
-//! What the rest of the system holds: a `Database`, the `Tx` that handlers get, the `Open` transaction that commits.
+//! The public types: `Database`, the `Tx` of handlers, and the `Open` transaction that commits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,26 +8,27 @@ use crate::port::{Backend, Dialect, Stats};
 use crate::scope::Scope;
 use crate::value::{Params, Row, Value};
 
-/// A database of one service, or of the engine. Clones share it.
+/// The database of one service or of the engine. Clones share it.
 #[derive(Clone)]
 pub struct Database {
     backend: Arc<dyn Backend>,
 }
 
-/// A handle on an open transaction, cheap to clone: it reads and writes, and cannot commit.
+/// A handle on an open transaction, cheap to clone. It reads and writes, but cannot commit.
 ///
-/// A statement that fails aborts the transaction, on every backend: from then on each statement fails with
+/// A failed statement aborts the transaction on every backend. Every later statement fails with
 /// [`Error::Aborted`], until a rollback to the savepoint before it.
 #[derive(Clone)]
 pub struct Tx {
     scope: Arc<Scope>,
     dialect: Dialect,
-    /// What was written through this handle and its clones; none for those that count with the transaction.
+    /// The rows written through this handle and its clones; `None` for handles that share the
+    /// transaction's count.
     own: Option<Arc<AtomicU64>>,
 }
 
-/// An open transaction in the hands of who opened it. Dropped without a commit it is rolled back, whoever has a [`Tx`];
-/// then nothing says whether what it has read was committed.
+/// An open transaction, owned by its opener. Dropping it without a commit rolls it back, even if a
+/// [`Tx`] is alive. It is then unknown whether the rows that it read were committed.
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct Open {
     tx: Tx,
@@ -35,17 +36,18 @@ pub struct Open {
 }
 
 impl Database {
-    /// A database behind the port.
+    /// Creates a database on a backend.
     pub fn new(backend: Arc<dyn Backend>) -> Database {
         Database { backend }
     }
 
-    /// Which SQL it speaks.
+    /// Returns the SQL dialect.
     pub fn dialect(&self) -> Dialect {
         self.backend.dialect()
     }
 
-    /// How long a transaction may be without a statement until the server ends it; none: for ever.
+    /// Returns how long a transaction may be without a statement before the server ends it; `None`
+    /// for no limit.
     pub fn idle_limit(&self) -> Option<std::time::Duration> {
         self.backend.idle_limit()
     }
@@ -57,51 +59,58 @@ impl Database {
         Ok(Open { tx: Tx { scope, dialect: self.dialect(), own: None }, ended: false })
     }
 
-    /// What it has done since it was opened.
+    /// Returns the statistics since the database was opened.
     pub fn stats(&self) -> Stats {
         self.backend.stats()
     }
 
-    /// Reads what is committed.
+    /// Reads committed rows.
     pub async fn query(&self, sql: &str, params: impl Params) -> Result<Vec<Row>, Error> {
         self.backend.read(sql, params.into_values()).await
     }
 }
 
 impl Open {
-    /// The handle to work with.
+    /// Returns a handle on the transaction.
     pub fn tx(&self) -> Tx {
         self.tx.clone()
     }
 
-    /// Makes everything durable. After `Ok` it survives any crash; [`Error::CommitUnknown`] means that nobody knows.
-    /// An aborted transaction is rolled back, and fails with the error of the statement that aborted it.
+    /// Commits the transaction. After `Ok` it survives any crash.
+    ///
+    /// # Errors
+    /// [`Error::CommitUnknown`] if the outcome is unknown. An aborted transaction is rolled back
+    /// and fails with the error of the statement that aborted it.
     pub async fn commit(mut self) -> Result<(), Error> {
         let committed = self.tx.scope.commit().await;
         self.ended = true;
         committed
     }
 
-    /// Undoes everything. Whoever answers from what was read ends the transaction with this or a commit, and answers after
-    /// `Ok`: what a joined transaction has read may not be committed before, and is void after an error.
+    /// Rolls the transaction back.
+    ///
+    /// A joined transaction may read rows that are not committed yet. A caller that answers from
+    /// its reads must therefore end it first, with this or a commit, and answer only after `Ok`.
     pub async fn rollback(mut self) -> Result<(), Error> {
         let undone = self.tx.scope.transaction().rollback().await;
         self.ended = true;
         undone
     }
 
-    /// Opens a savepoint; they nest.
+    /// Opens a savepoint. Savepoints nest.
     pub async fn savepoint(&self) -> Result<(), Error> {
         self.tx.scope.run(|transaction| transaction.savepoint()).await
     }
 
-    /// Forgets the innermost savepoint; what was done since stays. When a statement has failed since, fails with its error:
-    /// then only [`Open::rollback_to`] helps.
+    /// Releases the innermost savepoint and keeps the work since.
+    ///
+    /// # Errors
+    /// The error of a statement that failed since. Only [`Open::rollback_to`] is possible then.
     pub async fn release(&self) -> Result<(), Error> {
         self.tx.scope.release().await
     }
 
-    /// Undoes everything since the innermost savepoint, and forgets it.
+    /// Rolls back to the innermost savepoint and removes it.
     pub async fn rollback_to(&self) -> Result<(), Error> {
         self.tx.scope.rollback_to().await
     }
@@ -116,63 +125,64 @@ impl Drop for Open {
 }
 
 impl Tx {
-    /// Which SQL it speaks.
+    /// Returns the SQL dialect.
     pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    /// The same transaction behind a handle that counts for itself what is written through it, for one of several that
-    /// work in it at the same time.
+    /// Returns a handle on the same transaction with its own count of written rows, for one of
+    /// several concurrent users.
     pub fn counting(&self) -> Tx {
         Tx { own: Some(Arc::default()), ..self.clone() }
     }
 
-    /// Runs one statement; gives the number of rows it changed.
+    /// Runs one statement. Returns the number of changed rows.
     pub async fn execute(&self, sql: &str, params: impl Params) -> Result<u64, Error> {
         let changed = self.scope.run(|transaction| transaction.execute(sql, params.into_values())).await?;
         self.count(changed);
         Ok(changed)
     }
 
-    /// Runs one statement; gives its rows.
+    /// Runs one statement. Returns its rows.
     pub async fn query(&self, sql: &str, params: impl Params) -> Result<Vec<Row>, Error> {
         self.count(may_write(sql));
         self.scope.run(|transaction| transaction.query(sql, params.into_values())).await
     }
 
-    /// Runs one statement once for each set of parameters, in one round trip; gives the rows of each run.
+    /// Runs one statement once per parameter set, in one round trip. Returns the rows of each run.
     pub async fn query_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<Vec<Row>>, Error> {
         self.count(may_write(sql));
         self.scope.run(|transaction| transaction.query_each(sql, sets)).await
     }
 
-    /// Runs one statement once for each set of parameters, in one round trip; gives the rows changed by each run.
+    /// Runs one statement once per parameter set, in one round trip. Returns the changed rows of
+    /// each run.
     pub async fn execute_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<u64>, Error> {
         let changed = self.scope.run(|transaction| transaction.execute_each(sql, sets)).await?;
         self.count(changed.iter().sum());
         Ok(changed)
     }
 
-    /// Runs several statements, separated by semicolons, without parameters: for schemas.
+    /// Runs several statements without parameters, separated by semicolons, for schemas.
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
         self.count(1);
         self.scope.run(|transaction| transaction.batch(sql)).await
     }
 
-    /// Reads the clock of the database's server, in milliseconds since 1970, at the moment of the call. None where there is
-    /// no server.
+    /// Reads the clock of the database's server, in milliseconds since 1970; `None` without a
+    /// server.
     pub async fn server_time(&self) -> Result<Option<i64>, Error> {
         self.scope.run(|transaction| transaction.server_time()).await
     }
 
-    /// How many rows were changed through this transaction so far, undone ones included; through this handle, if it is
-    /// one of [`Tx::counting`], and then what may have been written counts as well.
+    /// Returns the number of rows changed through this transaction, including rolled back ones. A
+    /// [`Tx::counting`] handle counts only its own rows, and each possible write as one.
     pub fn rows_written(&self) -> u64 {
         let all = || self.scope.transaction().rows_written();
         self.own.as_ref().map_or_else(all, |own| own.load(Ordering::Relaxed))
     }
 
-    /// The error of the statement that aborted the transaction, unless that was rolled back since.
+    /// Returns the error that aborted the transaction, unless it was rolled back since.
     pub fn aborted(&self) -> Option<Error> {
         self.scope.aborted()
     }
@@ -184,7 +194,7 @@ impl Tx {
     }
 }
 
-/// 1 for a statement that may write although it gives rows.
+/// Returns 1 for a statement that returns rows and may write.
 fn may_write(sql: &str) -> u64 {
     let reads = sql.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("select"));
     u64::from(!reads)

@@ -1,55 +1,56 @@
-//! What can go wrong in a database, sorted by what the caller does about it.
+//! The errors of a database, grouped by the caller's reaction.
 
-/// A fault of the database. A business "no" is never one of these.
+/// An error of the database, never a business refusal.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached, or is shut down.
+    /// The database is unreachable or shut down.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// A deadlock, a serialisation failure, a lock that was not had in time: the transaction may simply be run again.
-    #[error("the database asks to try again: {0}")]
+    /// A deadlock, a serialization failure or a lock timeout. Run the transaction again.
+    #[error("the database reports a conflict, run the transaction again: {0}")]
     Conflict(String),
-    /// A constraint said no: this data cannot be stored.
-    #[error("the data breaks a constraint: {0}")]
+    /// The data violates a constraint and cannot be stored.
+    #[error("the data violates a constraint: {0}")]
     Constraint(String),
-    /// The statement itself is wrong (syntax, unknown table, a parameter that is missing or of the wrong type).
+    /// The statement is wrong: syntax, an unknown table, or a missing or mistyped parameter.
     #[error("the statement is wrong: {0}")]
     Statement(String),
-    /// A column does not hold what the program expects.
-    #[error("column {column} holds something else than {wanted}")]
+    /// A column has an unexpected type or content.
+    #[error("column {column} does not hold {wanted}")]
     Column {
-        /// The column's name or number.
+        /// The name or number of the column.
         column: String,
-        /// The Rust type that was asked for.
+        /// The expected Rust type.
         wanted: &'static str,
     },
-    /// A statement before this one failed with this error. Until a rollback to the savepoint before it nothing else succeeds.
-    #[error("the transaction is aborted: a statement before this one failed: {0}")]
+    /// An earlier statement failed with this error. Only a rollback to the savepoint before it can
+    /// succeed now.
+    #[error("the transaction is aborted: an earlier statement failed: {0}")]
     Aborted(Box<Error>),
-    /// The transaction was committed or rolled back before.
+    /// The transaction was already committed or rolled back.
     #[error("the transaction is over")]
     Over,
-    /// Whether the commit happened is not known: everything that rested on it is to be read again.
-    #[error("it is not known whether the commit happened: {0}")]
+    /// The outcome of the commit is unknown. Read again all data that depends on it.
+    #[error("the outcome of the commit is unknown: {0}")]
     CommitUnknown(String),
-    /// The server would not take this name, or cut it.
+    /// The server would reject or truncate this name.
     #[error(transparent)]
     Name(#[from] sagamore_core::limits::UnfitName),
-    /// Another process works on the same data.
+    /// Another process uses the same data.
     #[error("{0}")]
     InUse(String),
-    /// The schema needs a newer program.
-    #[error("the schema asks for program version {needed} or newer, this is {have}")]
+    /// The schema requires a newer program.
+    #[error("the schema requires program version {needed} or newer, but this is version {have}: upgrade the program")]
     ProgramTooOld {
-        /// What the schema states.
+        /// The version that the schema requires.
         needed: u32,
-        /// What this program is.
+        /// The version of this program.
         have: u32,
     },
 }
 
 impl Error {
-    /// Whether trying again, later, may succeed.
+    /// Returns whether a later retry may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Unavailable(_) | Error::Conflict(_) | Error::CommitUnknown(_) => true,
@@ -64,7 +65,7 @@ impl Error {
         }
     }
 
-    /// The error itself; of an aborted transaction the one that aborted it.
+    /// Returns the error itself, or for an aborted transaction the error that aborted it.
     pub fn root(&self) -> &Error {
         match self {
             Error::Aborted(cause) => cause.root(),

@@ -1,6 +1,8 @@
-//! One database for a service or the engine: `Database` and `Tx`, on SQLite or PostgreSQL behind one port.
+//! One database for a service or the engine: `Database` and `Tx`, on SQLite or PostgreSQL behind
+//! one port.
 //!
-//! What is portable is one documented subset of SQL (see [`portable`]). It knows nothing of sagas or messages.
+//! Portable statements use one documented subset of SQL (see [`portable`]). The crate knows nothing
+//! of sagas or messages.
 
 pub mod error;
 pub mod value;

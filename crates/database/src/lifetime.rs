@@ -1,7 +1,9 @@
-//! How long a database has been in use, by the clock readings of its users: what retention goes by.
+//! The age of a database in use, derived from the clock readings of its users. Retention is based
+//! on it.
 //!
-//! A clock that jumps must not make anything old. So a gap between two readings counts at most a day, and a reading before
-//! the last one counts nothing. Which stamps are old enough follows from the readings of the retention that has passed.
+//! A clock that jumps must not make any row old. A gap between two readings therefore counts at
+//! most a day, and a reading before the last one counts nothing. The readings within the retention
+//! determine which stamps are old enough.
 
 use std::fmt::Write;
 
@@ -10,33 +12,35 @@ use crate::error::Error;
 use crate::migration::Migration;
 use crate::port::Dialect;
 
-/// The table, with one row.
+/// The migration of the table, which has one row per kind of lifetime.
 pub const MIGRATIONS: &[Migration] =
     &[Migration::new("0001-lifetime", "CREATE TABLE lifetime (id BIGINT PRIMARY KEY, state TEXT NOT NULL)")];
 
 const HOUR_MS: i64 = 3_600_000;
-/// A gap between two readings counts no more.
+/// Maximum that a gap between two readings counts.
 const GAP_MS_MAX: i64 = 24 * HOUR_MS;
-/// Readings this far before the last one are clocks that differ. It is also the longest time between two readings.
+/// Setback up to which two readings are from different clocks. It is also the maximum time between
+/// two readings.
 const DIFFERENCE_MS_MAX: i64 = HOUR_MS;
-/// The pause between two readings that are stored.
+/// The interval between two stored readings.
 const STORE_EVERY_MS: i64 = 60_000;
-/// Two readings of a process that runs are closer.
+/// Maximum gap between two readings of a running process.
 const RUNNING_MS_MAX: i64 = 300_000;
-/// Jumps that are remembered; of more, the oldest are taken together.
+/// Maximum number of stored jumps. The oldest ones are merged.
 const SPANS_MAX: usize = 32;
-/// Jumps from before that age no longer matter: no retention is longer.
+/// Age beyond which jumps no longer matter, because no retention is longer.
 const REMEMBERED_MS: i64 = 1_000 * 24 * HOUR_MS;
 
-/// The age of a database, and what its clock showed at which age. All in milliseconds.
+/// The age of a database, and the readings of its clock by age. All in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lifetime {
     age: i64,
     /// The last reading.
     at: i64,
-    /// The latest moment that was ever read.
+    /// The latest time that was ever read.
     latest: i64,
-    /// Ages from which on the clock went without a jump, and what it showed then; never empty, in the order of ages.
+    /// Ages at which a period without jumps starts, each with the clock's reading; never empty,
+    /// ordered by age.
     spans: Vec<Span>,
 }
 
@@ -46,31 +50,32 @@ struct Span {
     at: i64,
 }
 
-/// Reads the clock for a [`Lifetime`], and stores what follows from it once a minute.
+/// Reads the clock for a [`Lifetime`], and stores the result once a minute.
 #[derive(Debug, Default)]
 pub struct Readings {
     last: Option<(i64, Lifetime)>,
     counts: Counts,
 }
 
-/// What a gap between two readings counts.
+/// How gaps between two readings count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Counts {
-    /// At most a day.
+    /// Gaps count up to a day.
     #[default]
     Stops,
-    /// Nothing, unless the readings are as close as those of a process that runs.
+    /// Gaps count only if they are as short as those of a running process.
     Running,
 }
 
 impl Readings {
-    /// Readings for the time in which processes ran: what a stop lasted does not count, nor by how much a clock jumped.
+    /// Creates readings that only count the time in which processes ran: neither stops nor jumps
+    /// count.
     pub fn of_running() -> Readings {
         Readings { last: None, counts: Counts::Running }
     }
 
-    /// Takes a reading, and returns the lifetime as of the last stored one. To be called before a process stamps anything, and
-    /// then at least once an hour.
+    /// Takes a reading, and returns the lifetime as of the last stored one. Call it before a
+    /// process stamps any row, and then at least once an hour.
     pub async fn take(&mut self, database: &Database, now_ms: i64) -> Result<&Lifetime, Error> {
         let fresh = |read: i64| (read..read.saturating_add(STORE_EVERY_MS)).contains(&now_ms);
         let lifetime = match self.last.take() {
@@ -80,7 +85,7 @@ impl Readings {
         Ok(&self.last.insert(lifetime).1)
     }
 
-    /// Whether a reading is due because the clock has gone backward since the last one.
+    /// Returns whether a reading is due because the clock was set back since the last one.
     pub fn is_overtaken(&self, now_ms: i64) -> bool {
         self.last.as_ref().is_none_or(|(read, _)| now_ms < *read)
     }
@@ -111,7 +116,7 @@ async fn load(tx: &Tx, counts: Counts) -> Result<Option<Lifetime>, Error> {
 }
 
 impl Counts {
-    /// The row that has it.
+    /// Returns the id of the row.
     fn row(self) -> i64 {
         match self {
             Counts::Stops => 1,
@@ -119,7 +124,7 @@ impl Counts {
         }
     }
 
-    /// Readings this close count as they are, and no gap counts more than the second.
+    /// Returns the gap up to which readings count fully, and the maximum of a longer gap.
     fn bounds(self) -> (i64, i64) {
         match self {
             Counts::Stops => (DIFFERENCE_MS_MAX, GAP_MS_MAX),
@@ -129,17 +134,17 @@ impl Counts {
 }
 
 impl Lifetime {
-    /// How long the database has been in use, in milliseconds.
+    /// Returns how long the database has been in use, in milliseconds.
     pub fn age_ms(&self) -> i64 {
         self.age
     }
 
-    /// A database that is new, or was never read before.
+    /// Creates the lifetime of a database without earlier readings.
     pub fn begun(now: i64) -> Lifetime {
         Lifetime { age: 0, at: now, latest: now, spans: vec![Span { age: 0, at: now }] }
     }
 
-    /// After another reading.
+    /// Returns the lifetime after another reading.
     #[must_use]
     pub fn read(self, now: i64) -> Lifetime {
         self.read_by(now, Counts::Stops)
@@ -149,17 +154,17 @@ impl Lifetime {
         let (whole_max, gap_max) = counts.bounds();
         let gap = now.saturating_sub(self.at);
         if (-DIFFERENCE_MS_MAX..0).contains(&gap) {
-            return self; // the clocks of two processes
+            return self; // the clocks of two processes differ
         }
         let counts = match gap {
             ..0 => 0,
             gap if gap <= whole_max => gap,
-            // a clock that was ahead before makes nothing older by being ahead again
+            // a clock that was ahead before adds no age by being ahead again
             _ => now.saturating_sub(self.at.max(self.latest)).clamp(0, gap_max),
         };
         self.age = self.age.saturating_add(counts);
         if counts != gap {
-            // stamps may have been made since the jump, which was not seen at once
+            // stamps may have been made between the jump and this reading
             let at = if gap < 0 { now.saturating_sub(DIFFERENCE_MS_MAX) } else { now };
             self.spans.push(Span { age: self.age, at });
             self.prune();
@@ -168,7 +173,8 @@ impl Lifetime {
         self
     }
 
-    /// Returns how long a stamp has been there at `now`, in milliseconds: the least that agrees with the readings.
+    /// Returns the age of a stamp at `now` in milliseconds: the least that agrees with the
+    /// readings.
     pub fn since(&self, stamp: i64, now: i64) -> i64 {
         let ends = self.spans.iter().skip(1).map(|span| span.age).chain([self.age]);
         let age = |(span, end): (&Span, i64)| {
@@ -180,8 +186,8 @@ impl Lifetime {
         self.age.saturating_add(unread).saturating_sub(stamped).min(since_stamp)
     }
 
-    /// Returns the moment before which every stamp is older than `retention`, whatever the clock showed since. What is from
-    /// before the first reading is taken at its word.
+    /// Returns the time before which every stamp is older than `retention`, regardless of clock
+    /// jumps. Stamps before the first reading are trusted.
     pub fn cutoff(&self, retention: i64) -> i64 {
         let from = self.age.saturating_sub(retention);
         let inside = self.spans.iter().rfind(|span| span.age <= from).unwrap_or(&self.spans[0]);
@@ -189,8 +195,8 @@ impl Lifetime {
         self.spans.iter().filter(|span| span.age > from).map(|span| span.at).fold(evenly, i64::min)
     }
 
-    /// Returns the earliest moment to which the clock was set back within the last `retention`, if it was: what was stamped since
-    /// may be younger than its stamp says.
+    /// Returns the earliest time to which the clock was set back within the last `retention`. Rows
+    /// stamped since may be younger than their stamps.
     pub fn earliest_setback(&self, retention: i64) -> Option<i64> {
         let from = self.age.saturating_sub(retention);
         let ahead = |span: &Span| span.at.saturating_sub(span.age);
@@ -214,7 +220,7 @@ impl Lifetime {
         let Lifetime { age, at, latest, spans } = self;
         let mut text = format!("{age} {at} {latest}");
         for Span { age, at } in spans {
-            let _ = write!(text, " {age}:{at}"); // a string takes everything
+            let _ = write!(text, " {age}:{at}"); // writing to a string does not fail
         }
         text
     }
@@ -238,10 +244,10 @@ mod tests {
 
     const DAY: i64 = 24 * HOUR_MS;
     const RETENTION: i64 = 30 * DAY;
-    /// When the database was begun.
+    /// The time of the first reading.
     const BEGUN: i64 = 20_000 * DAY;
 
-    /// A database that was read every minute, for so many days.
+    /// Returns a database that was read regularly for `days`.
     fn after_days(days: i64) -> Lifetime {
         running(Lifetime::begun(BEGUN), BEGUN, days)
     }
@@ -254,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn while_the_clock_goes_evenly_the_cutoff_is_a_retention_ago() {
+    fn without_jumps_the_cutoff_is_one_retention_ago() {
         for days in [0, 29, 30, 47] {
             assert_eq!(after_days(days).cutoff(RETENTION), BEGUN + (days - 30) * DAY);
             assert_eq!(after_days(days).earliest_setback(RETENTION), None);
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_far_ahead_for_a_while_makes_nothing_older_than_a_day() {
+    fn a_clock_that_is_temporarily_ahead_ages_rows_by_at_most_a_day() {
         let now = BEGUN + 40 * DAY;
         let ahead = running(after_days(40).read(now + 200 * DAY), now + 200 * DAY, 0);
         assert_eq!(ahead.cutoff(RETENTION), BEGUN + 11 * DAY, "the jump counts a day");
@@ -273,29 +279,30 @@ mod tests {
         for _ in 0..50 {
             again = again.read(now + 200 * DAY).read(now + 60_000);
         }
-        assert!(again.cutoff(RETENTION) <= BEGUN + 12 * DAY, "{again:?}: being ahead again counts nothing");
+        assert!(again.cutoff(RETENTION) <= BEGUN + 12 * DAY, "{again:?}: a second jump ahead counts nothing");
         assert!(again.spans.len() <= SPANS_MAX);
     }
 
     #[test]
-    fn what_is_stamped_by_a_clock_that_is_behind_is_kept_for_the_whole_retention() {
+    fn rows_stamped_by_a_clock_that_is_behind_stay_for_the_whole_retention() {
         let (now, behind) = (BEGUN + 100 * DAY, BEGUN + 40 * DAY);
-        let lifetime = running(after_days(100).read(behind), behind, 1); // what is stamped now has the stamp `behind`
+        // rows stamped now have the stamp `behind`
+        let lifetime = running(after_days(100).read(behind), behind, 1);
         let lifetime = running(lifetime.read(now + DAY), now + DAY, 28);
         assert!(lifetime.cutoff(RETENTION) <= behind, "{:?}", lifetime.cutoff(RETENTION));
         let lifetime = running(lifetime, now + 29 * DAY, 5);
-        assert_eq!(lifetime.cutoff(RETENTION), now + 4 * DAY, "and then the clock counts that was right");
+        assert_eq!(lifetime.cutoff(RETENTION), now + 4 * DAY, "later the correct clock counts");
     }
 
     #[test]
-    fn a_stop_of_weeks_counts_a_day_and_one_of_a_night_counts_whole() {
+    fn a_stop_of_weeks_counts_a_day_and_a_stop_of_a_night_counts_fully() {
         let now = BEGUN + 30 * DAY;
         assert_eq!(after_days(30).read(now + 12 * HOUR_MS).cutoff(RETENTION), BEGUN + 12 * HOUR_MS);
         assert_eq!(after_days(30).read(now + 21 * DAY).cutoff(RETENTION), BEGUN + DAY);
     }
 
     #[test]
-    fn clocks_that_differ_by_less_than_an_hour_do_not_hold_it_up() {
+    fn clocks_that_differ_by_less_than_an_hour_do_not_delay_the_cutoff() {
         let mut lifetime = Lifetime::begun(BEGUN);
         for minute in 0..60 * 24 * 31 {
             let now = BEGUN + minute * 60_000;
@@ -306,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn more_jumps_than_are_remembered_never_raise_the_cutoff() {
+    fn merged_jumps_never_raise_the_cutoff() {
         let mut lifetime = after_days(40);
         for jump in 1..100 {
             lifetime = running(lifetime.read(BEGUN + (40 - jump % 7) * DAY), BEGUN + (40 - jump % 7) * DAY, 0);
@@ -316,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_what_it_was_when_it_was_stored() {
+    fn a_lifetime_survives_a_round_trip_through_its_text() {
         let lifetime = after_days(3).read(BEGUN).read(BEGUN + 90 * DAY);
         assert_eq!(Lifetime::of_text(&lifetime.to_text()), Some(lifetime));
         for text in ["", "1 2 3", "1 2 3 4", "1 2 x 1:2"] {
@@ -325,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_time_in_which_processes_ran_no_stop_and_no_jump_counts() {
+    fn running_time_excludes_stops_and_jumps() {
         const MINUTE: i64 = 60_000;
         let mut lifetime = Lifetime::begun(BEGUN);
         let mut now = BEGUN;
@@ -344,7 +351,7 @@ mod tests {
         let back = run(&mut lifetime, stopped + 10 * MINUTE, 5);
         assert!(lifetime.since(stamp, back) <= 15 * MINUTE);
         assert_eq!(lifetime.since(ahead, back), 0, "a stamp from the future is new");
-        assert_eq!(lifetime.since(back, back + MINUTE), MINUTE, "since the last reading");
+        assert_eq!(lifetime.since(back, back + MINUTE), MINUTE, "the time since the last reading counts");
     }
 
     #[tokio::test]

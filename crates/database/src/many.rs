@@ -1,5 +1,5 @@
-//! One statement for many rows: on SQLite it is run once for each, on PostgreSQL once for all of them, whose columns come as
-//! arrays. Either way it is one round trip; what differs is what a row costs the server.
+//! One statement for many rows. On SQLite it runs once per row, on PostgreSQL once for all rows,
+//! whose columns are arrays. Both take one round trip, but differ in the server's cost per row.
 
 use crate::database::Tx;
 use crate::error::Error;
@@ -7,18 +7,18 @@ use crate::port::Dialect;
 use crate::postgres::array;
 use crate::value::{Row, Value};
 
-/// The same statement in both forms. The parameters of the one are the columns of a row, those of the other are these columns as
-/// arrays: `SELECT * FROM UNNEST(CAST($1 AS TEXT[]), ..)`.
+/// The two forms of a statement. On SQLite the parameters are the columns of a row. On PostgreSQL
+/// they are arrays of these columns: `SELECT * FROM UNNEST(CAST($1 AS TEXT[]), ..)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Many {
-    /// For one row.
+    /// The statement for one row.
     pub sqlite: &'static str,
-    /// For all rows.
+    /// The statement for all rows.
     pub postgres: &'static str,
 }
 
 impl Tx {
-    /// Runs it for these rows, which all have the same columns.
+    /// Runs the statement for these rows, which must have the same columns.
     pub async fn execute_many(&self, many: &Many, rows: Vec<Vec<Value>>) -> Result<(), Error> {
         match self.dialect() {
             _ if rows.is_empty() => Ok(()),
@@ -27,7 +27,7 @@ impl Tx {
         }
     }
 
-    /// The same for one that gives rows, in whatever order: which of them belongs to what has to be seen in them.
+    /// Runs the statement and returns all rows, in any order. They must identify themselves.
     pub async fn query_many(&self, many: &Many, rows: Vec<Vec<Value>>) -> Result<Vec<Row>, Error> {
         match self.dialect() {
             _ if rows.is_empty() => Ok(Vec::new()),

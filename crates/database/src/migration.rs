@@ -1,10 +1,11 @@
-//! Schema changes: named, run once and in order, only ever expanding.
+//! Schema changes: named, run once and in order, and always backward compatible.
 
 use crate::database::{Database, Tx};
 use crate::error::Error;
 use crate::port::Dialect;
 
-/// One step of a schema. Steps only expand (add a table, a nullable column, an index), so that an older program goes on.
+/// One change of a schema. It only expands (adds a table, a nullable column, an index), so that an
+/// older program continues.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     id: &'static str,
@@ -13,14 +14,14 @@ pub struct Migration {
     needs: Option<u32>,
 }
 
-/// Which steps each owner has had, and the least program that each owner's schema works with.
+/// The migrations that each owner has run, and the minimum program version of each owner's schema.
 const BOOKS: &str = "
     CREATE TABLE IF NOT EXISTS schema_migration (owner TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (owner, id));
     CREATE TABLE IF NOT EXISTS schema_program (owner TEXT PRIMARY KEY, needed BIGINT NOT NULL);
 ";
 
-/// Who comes second waits for as long as the first one takes. A step itself may take long too, but not wait for locks: all
-/// others would get in line behind it.
+/// Serializes migrations: a second program waits until the first one has finished. A migration may
+/// run long, but must not wait for locks, because other transactions would queue behind it.
 const ALONE: &str = "
     SET LOCAL statement_timeout = 0;
     SET LOCAL lock_timeout = 0;
@@ -29,17 +30,20 @@ const ALONE: &str = "
 ";
 
 impl Migration {
-    /// A step: its id, unique within its owner (`0001-barrier`), and portable statements, separated by semicolons.
+    /// Creates a migration with an id that is unique within its owner (`0001-barrier`) and portable
+    /// statements, separated by semicolons.
     pub const fn new(id: &'static str, sql: &'static str) -> Migration {
         Migration { id, portable: sql, sqlite: None, needs: None }
     }
 
-    /// Other statements for SQLite, where the portable ones do not do (`WITHOUT ROWID`).
+    /// Sets other statements for SQLite, where the portable ones do not fit, such as `WITHOUT
+    /// ROWID`.
     pub const fn on_sqlite(self, sql: &'static str) -> Migration {
         Migration { sqlite: Some(sql), ..self }
     }
 
-    /// The least program version that works with the schema after this step. Without it, any does.
+    /// Sets the minimum program version that works with the schema after this migration. By default
+    /// any does.
     pub const fn needs(self, program: u32) -> Migration {
         Migration { needs: Some(program), ..self }
     }
@@ -53,10 +57,12 @@ impl Migration {
 }
 
 impl Database {
-    /// Brings the part of the schema that belongs to `owner` up to date, all or nothing, for a program of this version.
+    /// Runs the outstanding migrations of `owner` in one transaction, for a program of this
+    /// version. Several programs may call it concurrently.
     ///
-    /// Several programs may do so at once. Steps that only a newer program knows are no obstacle, unless the schema
-    /// states that it needs that program: then it is [`Error::ProgramTooOld`], and nothing was changed.
+    /// # Errors
+    /// [`Error::ProgramTooOld`], without any change, if the schema requires a newer program.
+    /// Unknown newer migrations alone are not an error.
     pub async fn migrate(&self, owner: &str, migrations: &[Migration], program: u32) -> Result<(), Error> {
         let open = self.begin().await?;
         let tx = open.tx();
@@ -82,7 +88,8 @@ fn fits(have: u32, needed: u32) -> Result<(), Error> {
     if have < needed { Err(Error::ProgramTooOld { needed, have }) } else { Ok(()) }
 }
 
-/// On SQLite the open transaction is the only one; on PostgreSQL even the creation of tables could collide.
+/// Serializes migrations. On SQLite the open transaction is the only one; on PostgreSQL even the
+/// creation of tables could collide.
 async fn one_at_a_time(tx: &Tx) -> Result<(), Error> {
     match tx.dialect() {
         Dialect::Sqlite => Ok(()),

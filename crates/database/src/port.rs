@@ -1,4 +1,4 @@
-//! The port: what a database has to promise. Adapters implement it, the simulator wraps it, nobody else sees it.
+//! The port: the promises of a database. Adapters implement it, and the simulator wraps it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::value::{Row, Value};
 
-/// A boxed future, written out because there is one per batch, not per message.
+/// A boxed future. One allocation per batch is cheap enough.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Which SQL a backend speaks, for the few statements that cannot be portable.
+/// The SQL dialect of a backend, for the few statements that cannot be portable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// SQLite 3.
@@ -20,86 +20,94 @@ pub enum Dialect {
     Postgres,
 }
 
-/// What a database has done since it was opened.
+/// Statistics of a database since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Transactions that were committed.
+    /// Number of committed transactions.
     pub transactions: u64,
-    /// Commits that served them, each of them one sync. Fewer than transactions where those share commits.
+    /// Number of commits, each with one sync. Less than `transactions` if transactions share
+    /// commits.
     pub commits: u64,
 }
 
 /// One database.
 pub trait Backend: Send + Sync {
-    /// Which SQL it speaks.
+    /// Returns the SQL dialect.
     fn dialect(&self) -> Dialect;
 
-    /// Opens a transaction for writing. Waits its turn where there is only one writer; the future may be dropped.
+    /// Opens a transaction for writing. With a single writer it waits for its turn. The future may
+    /// be dropped.
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>>;
 
-    /// Reads what is committed, outside of any transaction; never waits for a writer on disk.
+    /// Reads committed rows outside of any transaction. On disk it never waits for a writer.
     fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
 
-    /// What it has done so far.
+    /// Returns the statistics so far.
     fn stats(&self) -> Stats;
 
-    /// How long a transaction may be without a statement until it is ended; none: for ever.
+    /// Returns how long a transaction may be without a statement before it is ended; `None` for no
+    /// limit.
     fn idle_limit(&self) -> Option<Duration> {
         None
     }
 }
 
-/// One open transaction. Dropped without a commit it is rolled back. After `commit` or `rollback`: [`Error::Over`].
+/// One open transaction. Dropping it without a commit rolls it back. After `commit` or `rollback`
+/// it returns [`Error::Over`].
 ///
-/// What is above the port sends nothing behind a statement that failed, but `rollback_to` and `rollback`: a backend may
-/// go on after an error, or not.
+/// After a failed statement, the layer above the port calls only `rollback_to` and `rollback`. A
+/// backend may or may not be usable otherwise.
 pub trait Transaction: Send + Sync {
-    /// Runs one statement; gives the number of rows it changed.
+    /// Runs one statement. Returns the number of changed rows.
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>>;
 
-    /// Runs one statement; gives its rows.
+    /// Runs one statement. Returns its rows.
     fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
 
-    /// Runs one statement once for each set of parameters, in one round trip; gives the rows of each run.
+    /// Runs one statement once per parameter set, in one round trip. Returns the rows of each run.
     fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>>;
 
-    /// Runs one statement once for each set of parameters, in one round trip; gives the rows changed by each run.
+    /// Runs one statement once per parameter set, in one round trip. Returns the changed rows of
+    /// each run.
     fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>>;
 
-    /// Runs several statements, separated by semicolons, without parameters: for schemas.
+    /// Runs several statements without parameters, separated by semicolons, for schemas.
     fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Reads the clock of the server that stores the database, in milliseconds since 1970, at the moment of the call. None
-    /// where there is no server.
+    /// Reads the clock of the database's server, in milliseconds since 1970; `None` without a
+    /// server.
     fn server_time(&self) -> BoxFuture<'_, Result<Option<i64>, Error>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// Opens a savepoint inside the transaction; they nest.
+    /// Opens a savepoint. Savepoints nest.
     fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Forgets the innermost savepoint; what was done since stays. Fails when a statement whose future was dropped has
-    /// failed since; then the savepoint is still there.
+    /// Releases the innermost savepoint and keeps the work since. Fails, and keeps the savepoint,
+    /// if a statement whose future was dropped has failed since.
     fn release(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Undoes everything since the innermost savepoint, and forgets it.
+    /// Rolls back to the innermost savepoint and removes it.
     fn rollback_to(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// How many rows were changed through this transaction so far. What is undone again, as by
-    /// [`Transaction::rollback_to`], still counts: it was written.
+    /// Returns the number of rows changed so far. Rows that are rolled back, as by
+    /// [`Transaction::rollback_to`], still count.
     fn rows_written(&self) -> u64;
 
-    /// Makes everything durable. After `Ok` it survives any crash. A crash during it: all or nothing.
-    /// When the future is dropped, it may happen or not.
-    /// [`Error::CommitUnknown`] means that nobody knows.
+    /// Commits atomically. After `Ok` the transaction survives any crash.
+    ///
+    /// If the future is dropped, the commit may or may not happen. [`Error::CommitUnknown`] means
+    /// that the outcome is unknown.
     fn commit(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Undoes everything. Where a transaction can read what others have not committed yet, its end, this one too, answers
-    /// after their commit, and fails when that fails.
+    /// Rolls the transaction back. If it can read uncommitted rows of others, its end waits for
+    /// their commit and fails with it.
     fn rollback(&self) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Undoes everything without anybody who waits for it, because who opened it has gone: what others hold of it is
-    /// [`Error::Over`] from here on. Nothing when it is over already. Unless an adapter says otherwise it happens when
-    /// the last handle is dropped.
+    /// Rolls back without waiting, because the opener is gone. Other handles return [`Error::Over`]
+    /// from then on.
+    ///
+    /// It does nothing after the end of the transaction. By default the rollback happens when the
+    /// last handle is dropped.
     fn abandon(&self) {}
 }

@@ -1,7 +1,8 @@
-//! PostgreSQL behind the port: a pool of connections, statements prepared once on each, and as few round trips as possible.
+//! PostgreSQL behind the port: a pool of connections, statements prepared once per connection, and
+//! minimal round trips.
 //!
-//! Requests on a connection are answered in their order, so what cannot fail by itself (BEGIN, savepoints) is sent along
-//! with the next statement, and nobody waits for its answer.
+//! A connection answers requests in order. Requests that cannot fail by themselves (BEGIN,
+//! savepoints) are therefore sent with the next statement, without waiting for their answers.
 
 mod array;
 mod connect;
@@ -30,48 +31,51 @@ use crate::value::{Row, Value};
 pub use array::array;
 
 use session::Session;
-use transaction::Held;
+use transaction::PostgresTransaction;
 
-/// Where the database is, and how long anything there may take.
+/// The address of the database, and its time limits.
 ///
-/// The bounds on the server's side are below the 3 s for which an orchestrator leases its sagas: a process that is paused
-/// inside a transaction must not hold its successor up.
+/// The server-side limits are below the 3 s of an orchestrator's lease. A process that is paused
+/// inside a transaction thus does not block its successor.
 #[derive(Clone)]
 pub struct Options {
-    /// `postgres://user:password@host:port/database`, or `host=.. dbname=..`. What it sets itself overrides what is below.
+    /// `postgres://user:password@host:port/database`, or `host=.. dbname=..`. Settings in the URL
+    /// override the fields below.
     pub url: String,
-    /// The schema to work in; created when it is not there. None: the one that the server chooses (`public`).
+    /// The schema to use, created if missing. `None`: the server's default (`public`).
     pub schema: Option<String>,
-    /// Encrypted, the server's certificate and name checked; none: plain.
+    /// TLS with verified certificate and host name; `None` for plain connections.
     pub tls: Option<Tls>,
-    /// What the connections are called in `pg_stat_activity`.
+    /// The name of the connections in `pg_stat_activity`.
     pub application: String,
-    /// How many connections at most.
+    /// Maximum number of connections.
     pub connections_max: usize,
-    /// How long to wait for one of them to be free.
+    /// Maximum wait for a free connection.
     pub free_within: Duration,
-    /// How long to wait until a new one is there.
+    /// Maximum wait for a new connection.
     pub connected_within: Duration,
-    /// How long the server may be silent before the connection is given up. Above the bounds of the server.
+    /// Maximum silence of the server before the connection is closed. Longer than the server-side
+    /// limits.
     pub answer_within: Duration,
-    /// How long a statement may run.
+    /// Maximum duration of a statement.
     pub statement_timeout: Duration,
-    /// How long a statement may wait for a lock that another transaction has.
+    /// Maximum wait of a statement for another transaction's lock.
     pub lock_timeout: Duration,
-    /// How long a transaction may stay open without a statement.
+    /// Maximum time of an open transaction without a statement.
     pub idle_in_transaction_timeout: Duration,
-    /// How long what was sent may be without the other side's receipt before the connection is dead.
+    /// Maximum time of sent data without a TCP acknowledgement before the connection is dead.
     pub tcp_user_timeout: Duration,
 }
 
 /// Files in PEM format.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// Who signed the server's certificate. None: those that this machine trusts.
+    /// The authority that signed the server's certificate. `None`: the authorities that this
+    /// machine trusts.
     pub ca: Option<PathBuf>,
-    /// The certificate of this client, for mutual TLS.
+    /// The client's certificate, for mutual TLS.
     pub certificate: Option<PathBuf>,
-    /// Its key.
+    /// The key of the client's certificate.
     pub key: Option<PathBuf>,
 }
 
@@ -83,7 +87,7 @@ struct Postgres {
 }
 
 impl Options {
-    /// The defaults, for this address.
+    /// Returns the defaults for this address.
     pub fn new(url: impl Into<String>) -> Options {
         Options {
             url: url.into(),
@@ -101,13 +105,13 @@ impl Options {
         }
     }
 
-    /// The same, in this schema.
+    /// Sets the schema.
     pub fn in_schema(self, schema: impl Into<String>) -> Options {
         Options { schema: Some(schema.into()), ..self }
     }
 }
 
-/// Without the address, which may hold a password.
+/// Omits the address, which may contain a password.
 impl fmt::Debug for Options {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { schema, application, connections_max, .. } = self;
@@ -116,10 +120,12 @@ impl fmt::Debug for Options {
 }
 
 impl Database {
-    /// A database on a PostgreSQL server. It connects when it is needed first: an error here is one of the options.
+    /// Creates a database on a PostgreSQL server. It connects on first use, so an error here
+    /// concerns the options.
     ///
-    /// Runs inside a tokio runtime with I/O and time. Who holds a transaction has a connection, and [`Database::query`]
-    /// takes another one: who holds all of them and awaits one more waits until that fails.
+    /// It requires a tokio runtime with I/O and time. A transaction holds one connection, and
+    /// [`Database::query`] needs another one. A task that holds all of them and awaits one more
+    /// fails after the wait.
     pub fn postgres(options: Options) -> Result<Database, Error> {
         ExternalName::Application.check(&options.application)?;
         options.schema.as_deref().map_or(Ok(()), |schema| ExternalName::Schema.check(schema))?;
@@ -147,7 +153,7 @@ impl Backend for Postgres {
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
         Box::pin(async {
             let session = self.session().await?;
-            Ok(Arc::new(Held::new(session, Arc::clone(&self.committed))) as Arc<dyn Transaction>)
+            Ok(Arc::new(PostgresTransaction::new(session, Arc::clone(&self.committed))) as Arc<dyn Transaction>)
         })
     }
 
@@ -158,7 +164,7 @@ impl Backend for Postgres {
         })
     }
 
-    /// Each transaction has a commit of its own here; the server shares the syncs.
+    /// Each transaction has its own commit. The server shares the syncs.
     fn stats(&self) -> Stats {
         let committed = self.committed.load(Ordering::Relaxed);
         Stats { transactions: committed, commits: committed }
@@ -170,7 +176,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_schema_that_the_server_would_cut_is_refused_before_it_connects() {
+    async fn a_schema_name_that_is_too_long_is_rejected_before_connecting() {
         let open = |schema: String| Database::postgres(Options::new("postgres://me@127.0.0.1:1/x").in_schema(schema));
         assert!(open("n".repeat(63)).is_ok());
         let why = open("n".repeat(64)).err().expect("too long");

@@ -1,5 +1,5 @@
-//! The one rule about failed statements, above every backend: what a statement's error aborts stays aborted until a
-//! rollback to the savepoint before it, as on PostgreSQL.
+//! The rule about failed statements above every backend. As on PostgreSQL, an error aborts the
+//! transaction up to a rollback to the savepoint before it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +19,7 @@ impl Scope {
         Scope { transaction, aborted: Mutex::default() }
     }
 
-    /// The backend's transaction, for what a failed statement does not forbid.
+    /// Returns the backend's transaction, for operations that are allowed after a failed statement.
     pub fn transaction(&self) -> &dyn Transaction {
         self.transaction.as_ref()
     }
@@ -33,13 +33,16 @@ impl Scope {
             return Err(Error::Aborted(Box::new(cause)));
         }
         match statement(self.transaction()).await {
-            // the failure before it may have been read by another task meanwhile, which then has the cause
+            // another task may have read the failure before it, and then has the cause
             Err(Error::Aborted(unseen)) => Err(Error::Aborted(self.aborted().map_or(unseen, Box::new))),
             outcome => outcome.inspect_err(|error| self.abort(error)),
         }
     }
 
-    /// Releases the innermost savepoint, or fails with what aborted the transaction since.
+    /// Releases the innermost savepoint.
+    ///
+    /// # Errors
+    /// The error that aborted the transaction since.
     pub async fn release(&self) -> Result<(), Error> {
         match self.aborted() {
             Some(cause) => Err(cause),
@@ -47,21 +50,22 @@ impl Scope {
         }
     }
 
-    /// Rolls back to the innermost savepoint: what aborted the transaction since is undone with all else.
+    /// Rolls back to the innermost savepoint, which also reverts the abort.
     pub async fn rollback_to(&self) -> Result<(), Error> {
         self.transaction.rollback_to().await?;
         *self.state() = None;
         Ok(())
     }
 
-    /// Commits, or rolls back and fails with what aborted the transaction.
+    /// Commits, or rolls an aborted transaction back and returns its error.
     pub async fn commit(&self) -> Result<(), Error> {
         let Some(cause) = self.aborted() else { return self.transaction.commit().await };
-        let _ = self.transaction.rollback().await; // the cause says more than a lost connection
+        // the cause is more useful than a lost connection
+        let _ = self.transaction.rollback().await;
         Err(cause)
     }
 
-    /// The first error since the innermost savepoint.
+    /// Returns the first error since the innermost savepoint.
     pub fn aborted(&self) -> Option<Error> {
         self.state().clone()
     }

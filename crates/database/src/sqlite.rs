@@ -1,6 +1,8 @@
-//! SQLite behind the port: one writing connection that goes from transaction to transaction, and a few for reading.
+//! SQLite behind the port: one writing connection that passes from transaction to transaction, and
+//! a few for reading.
 //!
-//! Statements run inline, on the thread that calls: they take microseconds. Only a commit's sync has a thread of its own.
+//! Statements run inline on the calling thread, because they take microseconds. Only a commit's
+//! sync has its own thread.
 
 mod commit;
 mod connection;
@@ -20,21 +22,21 @@ use crate::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use crate::value::{Row, Value};
 
 use reader::Readers;
-use transaction::Held;
+use transaction::SqliteTransaction;
 use turn::Shared;
 
 /// One SQLite database.
 struct Sqlite {
-    /// None in memory, where there is one connection.
+    /// `None` in memory, where there is only one connection.
     readers: Option<Readers>,
     shared: Arc<Shared>,
 }
 
 impl Database {
-    /// A database in this file; it and its directories are created when they are not there. Only one process at a time
-    /// may have it open: that is what the file `PATH.lock` beside it is for.
+    /// Opens or creates a database in this file, with its directories. The file `PATH.lock` beside
+    /// it excludes other processes.
     ///
-    /// When the last handle goes, a commit that is under way is waited for.
+    /// Dropping the last handle waits for a running commit.
     pub fn sqlite(path: &Path) -> Result<Database, Error> {
         connection::create_directory(path)?;
         let lock = connection::lock(path)?;
@@ -43,13 +45,13 @@ impl Database {
         Ok(Database::new(Arc::new(Sqlite { readers, shared: Shared::on_disk(writer, lock)? })))
     }
 
-    /// A database in memory that goes with its last handle. It has no thread: everything happens inside of polls, so
-    /// that the same polls always lead to the same outcome.
+    /// Creates a database in memory that lives as long as its handles. It has no thread: all work
+    /// happens inside polls, so that equal polls have equal outcomes.
     ///
-    /// There is one connection, so that [`Database::query`] waits its turn behind the open transaction: who awaits it
-    /// while holding a transaction of the same database waits for ever.
+    /// Its only connection makes [`Database::query`] wait for the open transaction. A task that
+    /// awaits it while holding a transaction of the same database deadlocks.
     pub fn memory() -> Database {
-        let writer = connection::memory().expect("SQLite needs nothing but memory for this");
+        let writer = connection::memory().expect("an in-memory database only needs memory");
         Database::new(Arc::new(Sqlite { readers: None, shared: Shared::in_memory(writer) }))
     }
 }
@@ -62,7 +64,7 @@ impl Backend for Sqlite {
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
         Box::pin(async {
             let turn = self.shared.turn().await?;
-            Ok(Arc::new(Held::begin(turn)?) as Arc<dyn Transaction>)
+            Ok(Arc::new(SqliteTransaction::begin(turn)?) as Arc<dyn Transaction>)
         })
     }
 

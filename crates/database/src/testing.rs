@@ -1,5 +1,5 @@
-//! The database of a test of another crate: in memory, or a schema of its own on the PostgreSQL server that
-//! `SAGAMORE_TEST_POSTGRES` names.
+//! The database of another crate's tests: in memory, or a new schema on the PostgreSQL server in
+//! `SAGAMORE_TEST_POSTGRES`.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::postgres::Options;
 
 const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
 
-/// The schemas of one test; they go when its thread ends.
+/// The schemas of one test, removed when its thread ends.
 #[derive(Default)]
 struct Schemas(Vec<String>);
 
@@ -20,9 +20,11 @@ thread_local! {
     static SCHEMAS: RefCell<Schemas> = RefCell::default();
 }
 
-/// How many statements the next connection has prepared, and the plans of those that walk through one of these tables.
+/// Returns the number of prepared statements of the next connection, and the plans that scan one of
+/// these tables completely.
 ///
-/// Plans are made as on a production server: once, for whatever values, and mostly while the tables are empty.
+/// Plans are made as on a production server: once, for any values, and mostly while the tables are
+/// empty.
 pub async fn whole_table_walks(database: &Database, tables: &[&str]) -> Result<(usize, Vec<String>), Error> {
     let ask = "SELECT name, statement FROM pg_prepared_statements WHERE NOT from_sql";
     let (mut checked, mut walks) = (0, Vec::new());
@@ -50,20 +52,20 @@ fn walk(line: &str, table: &str) -> bool {
     after.is_some_and(|after| after.split_whitespace().next() == Some(table))
 }
 
-/// Whether [`database`] gives one on a server, where each of them takes a while. If not, it says so: a test may leave out what
-/// only a server does, before it makes a database.
+/// Returns whether [`database`] uses a server, where statements take longer. If not, it prints a
+/// note, and a test may skip server-only parts.
 pub fn is_remote() -> bool {
     let remote = std::env::var_os(VARIABLE).is_some();
     if !remote {
-        say_what_is_left_out();
+        print_what_is_skipped();
     }
     remote
 }
 
-fn say_what_is_left_out() {
+fn print_what_is_skipped() {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
-        // not `eprintln!`, which nobody sees when the tests pass
+        // not `eprintln!`, whose output is hidden when tests pass
         let _ = writeln!(
             std::io::stderr(),
             "\nLEFT OUT: these tests on PostgreSQL, because {VARIABLE} is not set; SQLite in memory takes its place.\n\
@@ -72,16 +74,16 @@ fn say_what_is_left_out() {
     });
 }
 
-/// A new, empty database.
+/// Creates a new, empty database.
 pub fn database() -> Database {
     database_with(|options| options)
 }
 
-/// A new, empty database, on a server with other limits.
+/// Creates a new, empty database, on a server with other limits.
 pub fn database_with(limits: impl FnOnce(Options) -> Options) -> Database {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let Ok(url) = std::env::var(VARIABLE) else {
-        say_what_is_left_out();
+        print_what_is_skipped();
         return Database::memory();
     };
     let schema = format!("test_{:x}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

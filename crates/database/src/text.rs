@@ -1,34 +1,35 @@
-//! Texts that every database here can store.
+//! Texts that every supported database can store.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::value::Value;
 
-/// A text without the character U+0000, which neither PostgreSQL nor (by our rule) SQLite stores.
+/// A text without the character U+0000. PostgreSQL cannot store that character, and SQLite must
+/// not.
 ///
-/// Functions that look something up by a text of a stranger take one, or make one first: no row holds what is none.
+/// Functions that look up rows by an untrusted text take this type: no row contains such a text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text(String);
 
-/// The text holds the character U+0000.
+/// The text contains the character U+0000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("holds the character U+0000, which no database here can store")]
+#[error("contains the character U+0000, which the database cannot store")]
 pub struct Unstorable;
 
 impl Text {
-    /// Checks `text` and keeps it.
+    /// Checks a text.
     pub fn new(text: &str) -> Result<Text, Unstorable> {
         if text.contains('\0') { Err(Unstorable) } else { Ok(Text(text.to_owned())) }
     }
 
-    /// The longest beginning of `text` that can be stored. The same stored texts sort behind it (in byte order) as behind
-    /// `text`: there is none between the two.
+    /// Returns the longest storable prefix of `text`. The same stored texts sort after it, in byte
+    /// order, as after `text`.
     pub fn beginning(text: &str) -> Text {
         Text(text.split('\0').next().unwrap_or_default().to_owned())
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -70,9 +71,9 @@ mod tests {
         assert_eq!(Text::new("a\0"), Err(Unstorable));
     }
 
-    /// No storable text lies between a text and its beginning.
+    /// No storable text lies between a text and its storable prefix.
     #[test]
-    fn the_same_texts_sort_behind_a_beginning_as_behind_the_whole() {
+    fn the_same_texts_sort_after_the_prefix_as_after_the_whole() {
         for text in ["a\0", "a\0z", "\0", "a"] {
             for stored in ["", "a", "a\u{1}", "a\u{1}z", "aa", "b"] {
                 assert_eq!(stored > Text::beginning(text).as_str(), stored > text, "{stored:?} behind {text:?}");

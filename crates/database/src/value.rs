@@ -1,8 +1,8 @@
-//! Values that go into statements and rows that come out.
+//! Values of parameters and rows.
 
 use crate::error::Error;
 
-/// One value: the types of the portable subset.
+/// One value, of a type in the portable subset.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// SQL NULL.
@@ -19,28 +19,28 @@ pub enum Value {
     Bytes(Vec<u8>),
 }
 
-/// One row, its columns in the statement's order.
+/// One row, with columns in the statement's order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     values: Vec<Value>,
 }
 
-/// What can be handed to a statement: a tuple of values, `()` for none, or a vector.
+/// The parameters of a statement: a tuple of values, `()` for none, or a vector.
 pub trait Params {
-    /// The values for `$1`, `$2`, ...
+    /// Returns the values for `$1`, `$2`, ...
     fn into_values(self) -> Vec<Value>;
 }
 
-/// What a column can be read as.
+/// A type that a column can be read as.
 pub trait FromValue: Sized {
-    /// The name of the type, for the error message.
+    /// The name of the type, for error messages.
     const TYPE: &'static str;
-    /// Takes the value if it is of this type.
+    /// Converts the value if it has this type.
     fn from_value(value: &Value) -> Option<Self>;
 }
 
 impl Row {
-    /// A row of these values.
+    /// Creates a row of these values.
     pub fn new(values: Vec<Value>) -> Row {
         Row { values }
     }
@@ -78,7 +78,7 @@ impl FromValue for bool {
     fn from_value(value: &Value) -> Option<bool> {
         match value {
             Value::Bool(value) => Some(*value),
-            Value::Int(value) => Some(*value != 0), // SQLite keeps a BOOLEAN as 0 or 1
+            Value::Int(value) => Some(*value != 0), // SQLite stores a BOOLEAN as 0 or 1
             Value::Null | Value::Double(_) | Value::Text(_) | Value::Bytes(_) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! SQLite keeps the promises of the port, on disk and in memory.
+//! SQLite against the contract of the port, on disk and in memory.
 
 use std::cell::Cell;
 

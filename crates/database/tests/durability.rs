@@ -1,4 +1,5 @@
-//! What was acknowledged is there after the process was killed. (The kernel lives on, so this does not show the sync.)
+//! Acknowledged rows survive a killed process. The kernel survives as well, so this does not test
+//! the sync.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -13,9 +14,9 @@ const AT_ONCE: i64 = 20;
 const SCHEMA: Migration = Migration::new("0001-row", "CREATE TABLE entry (id BIGINT PRIMARY KEY, text TEXT NOT NULL)");
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_a_kill() {
+async fn acknowledged_rows_survive_a_kill() {
     if let Ok(file) = std::env::var(FILE) {
-        return write_for_ever(Path::new(&file)).await.unwrap();
+        return write_until_killed(Path::new(&file)).await.unwrap();
     }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("entry.db");
@@ -33,10 +34,10 @@ async fn what_was_acknowledged_survives_a_kill() {
     assert!(acknowledged.len() > ROUNDS * 30);
 }
 
-/// Runs this test again as another process, and kills that after so many acknowledgements.
+/// Runs this test again as another process, and kills it after `limit` acknowledgements.
 fn acknowledged_until_killed(file: &Path, limit: usize) -> Vec<i64> {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "what_was_acknowledged_survives_a_kill", "--nocapture"])
+        .args(["--exact", "acknowledged_rows_survive_a_kill", "--nocapture"])
         .env(FILE, file)
         .stdout(Stdio::piped())
         .spawn()
@@ -47,14 +48,14 @@ fn acknowledged_until_killed(file: &Path, limit: usize) -> Vec<i64> {
         acknowledged.extend(line.strip_prefix("stored ").and_then(|id| id.parse::<i64>().ok()));
         if acknowledged.len() == limit {
             child.kill().unwrap();
-        } // and on to the end of what it had written
+        } // up to the end of its output
     }
     child.wait().unwrap();
-    assert!(acknowledged.len() >= limit, "it ended by itself after {}", acknowledged.len());
+    assert!(acknowledged.len() >= limit, "it ended early, after {}", acknowledged.len());
     acknowledged
 }
 
-async fn write_for_ever(file: &Path) -> Result<(), Error> {
+async fn write_until_killed(file: &Path) -> Result<(), Error> {
     let db = Database::sqlite(file)?;
     db.migrate("test", &[SCHEMA], 1).await?;
     let first: i64 = db.query("SELECT COALESCE(MAX(id), 0) + 1 FROM entry", ()).await?[0].get(0)?;
@@ -74,6 +75,6 @@ async fn write(db: &Database, id: i64) -> Result<(), Error> {
     open.commit().await?;
     let mut stdout = std::io::stdout().lock();
     let told = stdout.write_all(format!("stored {id}\n").as_bytes()).and_then(|()| stdout.flush());
-    told.expect("somebody listens, or this process ends");
+    told.expect("the parent process reads, or this process ends");
     Ok(())
 }

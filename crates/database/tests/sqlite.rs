@@ -1,4 +1,5 @@
-//! What SQLite promises beyond the port: shared commits, readers that do not wait, one process at a time.
+//! Behaviour of SQLite beyond the port: shared commits, readers that do not wait, one process at a
+//! time.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -21,7 +22,7 @@ async fn with_table(db: Database) -> Database {
     db
 }
 
-/// The directory lives as long as the test has a name for it.
+/// Creates a database on disk. The directory lives as long as the returned handle.
 async fn on_disk() -> (TempDir, Database) {
     let directory = tempfile::tempdir().unwrap();
     let db = Database::sqlite(&directory.path().join("thing.db")).unwrap();
@@ -40,10 +41,10 @@ async fn insert(db: &Database, id: i64) -> Result<(), Error> {
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + 'a>>;
 
-/// Gets in line behind an open transaction.
+/// Queues a task behind an open transaction.
 fn in_line<'a>(task: impl Future<Output = Result<(), Error>> + 'a) -> Waiting<'a> {
     let mut task: Waiting<'a> = Box::pin(task);
-    assert!(task.as_mut().now_or_never().is_none(), "somebody else has the turn");
+    assert!(task.as_mut().now_or_never().is_none(), "another transaction has the turn");
     task
 }
 
@@ -64,7 +65,7 @@ async fn transactions_that_wait_share_a_commit_up_to_a_bound() {
 }
 
 #[tokio::test]
-async fn a_group_goes_on_when_one_of_it_is_dropped() {
+async fn a_group_continues_when_a_member_is_dropped() {
     let (_directory, db) = on_disk().await;
     for db in [db, with_table(Database::memory()).await] {
         let before = db.stats();
@@ -86,7 +87,7 @@ async fn a_group_goes_on_when_one_of_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_is_told_to_all_who_share_it_and_the_next_one_begins_clean() {
+async fn a_failed_commit_fails_all_members_and_the_next_one_starts_clean() {
     let (_directory, db) = on_disk().await;
     for db in [db, with_table(Database::memory()).await] {
         let open = db.begin().await.unwrap();
@@ -98,7 +99,7 @@ async fn a_commit_that_fails_is_told_to_all_who_share_it_and_the_next_one_begins
             open.tx().execute("INSERT INTO child (thing) VALUES (77)", ()).await?;
             open.commit().await
         };
-        assert!(matches!(orphan().await, Err(Error::Constraint(_))), "alone it knows that it is to blame");
+        assert!(matches!(orphan().await, Err(Error::Constraint(_))), "alone it is the cause");
 
         let before = db.stats();
         let open = db.begin().await.unwrap();
@@ -114,9 +115,9 @@ async fn a_commit_that_fails_is_told_to_all_who_share_it_and_the_next_one_begins
     }
 }
 
-/// What it has read is not committed before: nobody is to act on it.
+/// Its reads are not committed before the outer commit, so its end must wait.
 #[tokio::test]
-async fn the_end_of_a_joined_transaction_waits_for_the_outer_commit_a_rollback_too() {
+async fn commits_and_rollbacks_of_joined_transactions_wait_for_the_outer_commit() {
     let db = with_table(Database::memory()).await;
     let before = db.stats();
     let first = db.begin().await.unwrap();
@@ -131,24 +132,24 @@ async fn the_end_of_a_joined_transaction_waits_for_the_outer_commit_a_rollback_t
     let mut last = Box::pin(last);
     assert!(last.as_mut().now_or_never().is_none());
     let mut committed = Box::pin(first.commit());
-    assert!(committed.as_mut().now_or_never().is_none(), "others are joined to it");
+    assert!(committed.as_mut().now_or_never().is_none(), "other transactions are joined to it");
     for end in &mut ends {
-        assert!(end.as_mut().now_or_never().is_none(), "what it has read is not committed");
+        assert!(end.as_mut().now_or_never().is_none(), "its reads are not committed");
     }
     let last = last.now_or_never().expect("its turn").unwrap();
     for end in &mut ends {
-        assert!(end.as_mut().now_or_never().is_none(), "it still is not");
+        assert!(end.as_mut().now_or_never().is_none(), "its reads are still not committed");
     }
     drop(last);
     assert_eq!(committed.await, Ok(()));
     for end in ends {
         assert_eq!(end.await, Ok(()));
     }
-    assert_eq!(db.stats().transactions - before.transactions, 2, "what was rolled back is no committed transaction");
+    assert_eq!(db.stats().transactions - before.transactions, 2, "a rollback does not count as committed");
 }
 
 #[tokio::test]
-async fn when_the_disk_is_full_nobody_of_the_group_is_told_that_it_is_committed() {
+async fn a_full_disk_fails_all_members_of_the_group() {
     let (_directory, db) = on_disk().await;
     for db in [db, with_table(Database::memory()).await] {
         let open = db.begin().await.unwrap();
@@ -164,13 +165,13 @@ async fn when_the_disk_is_full_nobody_of_the_group_is_told_that_it_is_committed(
             }
             let after = open.tx().execute(INSERT, (-1_i64,)).await;
             let is_told = matches!(&after, Err(why) if matches!(why.root(), Error::Unavailable(_)));
-            assert!(is_told, "alone this would commit itself: {after:?}");
+            assert!(is_told, "it must not commit separately: {after:?}");
             open.commit().await
         };
         let tasks: Vec<Waiting<'_>> = vec![in_line(glutton), in_line(insert(&db, 2)), Box::pin(open.commit())];
         let outcomes = join_all(tasks).await;
         assert!(matches!(outcomes[0], Err(Error::Unavailable(_))), "{outcomes:?}");
-        assert_eq!(outcomes[1], Ok(()), "the next one begins clean");
+        assert_eq!(outcomes[1], Ok(()), "the next one starts clean");
         assert!(matches!(outcomes[2], Err(Error::Unavailable(_))), "{outcomes:?}");
         let stored = db.query("SELECT id FROM thing", ()).await.unwrap();
         assert_eq!(stored.iter().map(|row| row.get(0).unwrap()).collect::<Vec<i64>>(), [2]);
@@ -178,7 +179,7 @@ async fn when_the_disk_is_full_nobody_of_the_group_is_told_that_it_is_committed(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn tasks_on_many_threads_are_aborted_anywhere_and_what_was_answered_is_stored() {
+async fn answered_commits_survive_aborted_tasks_on_many_threads() {
     let (directory, db) = on_disk().await;
     let answered = Arc::new(Mutex::new(Vec::new()));
     let tasks: Vec<_> = (0..400_i64)
@@ -209,11 +210,11 @@ async fn tasks_on_many_threads_are_aborted_anywhere_and_what_was_answered_is_sto
 }
 
 #[tokio::test]
-async fn a_commit_is_finished_when_nobody_waits_for_it_any_more() {
+async fn a_commit_completes_after_its_future_is_dropped() {
     let (directory, db) = on_disk().await;
     for id in 0..20 {
         let mut task = Box::pin(insert(&db, id));
-        let _ = task.as_mut().now_or_never(); // on its way to the disk, and forgotten
+        let _ = task.as_mut().now_or_never(); // in progress, then dropped
         drop(task);
         let open = db.begin().await.unwrap();
         assert_eq!(open.tx().query(COUNT, ()).await.unwrap()[0].get(0), Ok(id + 1));
@@ -248,7 +249,7 @@ async fn in_memory_everything_happens_inside_of_polls() {
 }
 
 #[tokio::test]
-async fn turns_are_given_in_the_order_of_asking() {
+async fn turns_are_granted_in_order_of_arrival() {
     let db = with_table(Database::memory()).await;
     let order = std::cell::RefCell::new(Vec::new());
     let open = db.begin().await.unwrap();
@@ -279,13 +280,13 @@ async fn a_database_is_open_in_one_place_at_a_time() {
     insert(&db, 1).await.unwrap();
     let open = db.begin().await.unwrap();
     drop(db);
-    assert!(Database::sqlite(&path).is_err(), "a transaction is open yet");
+    assert!(Database::sqlite(&path).is_err(), "a transaction is still open");
     open.commit().await.unwrap();
     assert_eq!(count(&Database::sqlite(&path).unwrap()).await, 1);
 }
 
 #[test]
-fn a_place_that_cannot_be_is_told() {
+fn an_impossible_path_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "no directory").unwrap();
@@ -294,5 +295,5 @@ fn a_place_that_cannot_be_is_told() {
         assert!(matches!(why, Error::Unavailable(_)), "{why:?}");
     };
     check(&file.join("thing.db"));
-    check(&file); // this file is no database
+    check(&file); // this file is not a database
 }

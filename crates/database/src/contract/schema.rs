@@ -1,4 +1,4 @@
-//! Promises about migrations.
+//! Promises of migrations.
 
 use futures_util::future::join_all;
 
@@ -10,7 +10,7 @@ const FIRST: Migration =
     Migration::new("0001-thing", "CREATE TABLE thing (a TEXT); INSERT INTO thing (a) VALUES ('x');");
 const SECOND: Migration = Migration::new("0002-more", "ALTER TABLE thing ADD COLUMN b TEXT; UPDATE thing SET b = ';'");
 
-/// Each one once, however often the program starts, and for each owner by itself.
+/// Each migration runs once over all starts of the program, and separately per owner.
 pub async fn migrations_run_once_and_in_order(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     db.migrate("shop", &[FIRST], 1).await?;
@@ -22,7 +22,7 @@ pub async fn migrations_run_once_and_in_order(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// Several programs start at the same moment.
+/// Several programs start at the same time.
 pub async fn migrations_run_once_when_many_start(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     for outcome in join_all((0..10).map(|_| db.migrate("shop", &[FIRST, SECOND], 1))).await {
@@ -32,7 +32,7 @@ pub async fn migrations_run_once_when_many_start(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// All or nothing: the ones before the wrong one are not there either.
+/// Migrations are atomic: those before the failed one are reverted as well.
 pub async fn a_migration_that_fails_changes_nothing(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     let wrong = Migration::new("0002-wrong", "ALTER TABLE thing ADD COLUMN b TEXT; CREATE TABEL other (a TEXT)");
@@ -43,12 +43,12 @@ pub async fn a_migration_that_fails_changes_nothing(fresh: Fresh<'_>) -> Checked
     Ok(())
 }
 
-/// An upgrade can be taken back as long as no step of it states that the old program cannot work with it.
-pub async fn an_older_program_is_refused_only_when_the_schema_says_so(fresh: Fresh<'_>) -> Checked {
+/// An upgrade can be reverted unless one of its migrations requires a newer program.
+pub async fn an_older_program_is_rejected_only_by_a_schema_that_requires_a_newer_one(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     let third = Migration::new("0003-cut", "CREATE TABLE third (a TEXT)").needs(3);
     db.migrate("shop", &[FIRST, SECOND], 2).await?;
-    db.migrate("shop", &[FIRST], 1).await?; // the old one is back
+    db.migrate("shop", &[FIRST], 1).await?; // the older program again
     let early = db.migrate("shop", &[FIRST, SECOND, third], 2).await;
     assert!(matches!(early, Err(Error::ProgramTooOld { needed: 3, have: 2 })), "{early:?}");
     committed(&db, "CREATE TABLE third (a TEXT); DROP TABLE third").await?;
@@ -59,7 +59,7 @@ pub async fn an_older_program_is_refused_only_when_the_schema_says_so(fresh: Fre
     db.migrate("other", &[], 1).await
 }
 
-/// Where the portable text does not do.
+/// A dialect may need another text than the portable one.
 pub async fn a_dialect_gets_its_own_text(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     let split = Migration::new("0001-split", "CREATE TABLE portable (a TEXT)").on_sqlite("CREATE TABLE own (a TEXT)");

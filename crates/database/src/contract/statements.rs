@@ -1,11 +1,11 @@
-//! Promises about single statements.
+//! Promises of single statements.
 
 use super::{Checked, Fresh, committed};
 use crate::value::Params;
 use crate::{Database, Error, Value};
 
-/// NULL of every type, the ends of the ranges, and texts in any script.
-pub async fn every_type_comes_back_as_it_went_in(fresh: Fresh<'_>) -> Checked {
+/// NULL of every type, the limits of ranges, and texts in any script survive a round trip.
+pub async fn every_type_survives_a_round_trip(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     let columns = "i BIGINT, d DOUBLE PRECISION, b BOOLEAN, t TEXT, x BYTEA";
     committed(&db, &format!("CREATE TABLE thing (id BIGINT PRIMARY KEY, {columns})")).await?;
@@ -33,27 +33,28 @@ pub async fn every_type_comes_back_as_it_went_in(fresh: Fresh<'_>) -> Checked {
     let last = &found[4];
     assert_eq!((last.get(0), last.get(1), last.get(2)), (Ok(None::<i64>), Ok(None::<f64>), Ok(None::<bool>)));
     assert_eq!((last.get(3), last.get(4)), (Ok(None::<String>), Ok(None::<Vec<u8>>)));
-    assert!(matches!(last.get::<i64>(0), Err(Error::Column { .. })), "NULL is no number");
-    assert!(matches!(found[0].get::<i64>(3), Err(Error::Column { .. })), "a text is no number");
+    assert!(matches!(last.get::<i64>(0), Err(Error::Column { .. })), "NULL is not a number");
+    assert!(matches!(found[0].get::<i64>(3), Err(Error::Column { .. })), "a text is not a number");
     Ok(())
 }
 
-/// A NUL in a text and NaN: an error of the data, the same on every backend, and the text that is nearly one is stored.
-pub async fn what_cannot_be_stored_is_refused(fresh: Fresh<'_>) -> Checked {
+/// NUL in a text and NaN are errors of the data on every backend. A text with an escaped NUL is
+/// stored.
+pub async fn values_that_cannot_be_stored_are_rejected(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, "CREATE TABLE note (t TEXT, d DOUBLE PRECISION)").await?;
     let insert = "INSERT INTO note (t, d) VALUES ($1, $2)";
-    let nul = refused(&db, insert, ("a\0b", 1.0)).await;
+    let nul = error_of(&db, insert, ("a\0b", 1.0)).await;
     assert!(matches!(nul, Error::Constraint(_)) && nul.to_string().contains("NUL"), "{nul}");
-    let nan = refused(&db, insert, ("a", f64::NAN)).await;
+    let nan = error_of(&db, insert, ("a", f64::NAN)).await;
     assert!(matches!(nan, Error::Constraint(_)), "{nan}");
     let open = db.begin().await?;
     assert_eq!(open.tx().execute(insert, ("a\\u0000b", 1.0)).await?, 1);
     open.commit().await
 }
 
-/// `$2` may come before `$1`, and come again.
-pub async fn parameters_go_by_their_name(fresh: Fresh<'_>) -> Checked {
+/// `$2` may precede `$1`, and may be repeated.
+pub async fn parameters_are_bound_by_name(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, "CREATE TABLE pair (a TEXT, b TEXT, c TEXT)").await?;
     let open = db.begin().await?;
@@ -68,12 +69,12 @@ pub async fn parameters_go_by_their_name(fresh: Fresh<'_>) -> Checked {
     open.commit().await
 }
 
-/// Syntax, tables that are not there, parameters that do not fit, two statements at once.
-pub async fn a_wrong_statement_says_what_is_wrong(fresh: Fresh<'_>) -> Checked {
+/// Syntax errors, missing tables, mismatched parameters, and two statements in one call.
+pub async fn the_error_of_a_wrong_statement_names_its_cause(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, "CREATE TABLE pair (a TEXT, b TEXT)").await?;
     let check = async |sql: &str, params: Vec<Value>, part: &str| {
-        let why = refused(&db, sql, params).await;
+        let why = error_of(&db, sql, params).await;
         assert!(matches!(why, Error::Statement(_)), "{sql}: {why:?}");
         assert!(why.to_string().contains(part), "{sql}: {why}");
         assert!(!why.is_transient());
@@ -89,11 +90,11 @@ pub async fn a_wrong_statement_says_what_is_wrong(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// A COMMIT in a statement's text is refused: it would commit what others did.
+/// A COMMIT in a statement's text is rejected, because it would commit the work of others.
 pub async fn a_handler_cannot_end_the_transaction(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     for sql in ["COMMIT", "ROLLBACK", "BEGIN", "SAVEPOINT mine", "/* nothing */ COMMIT", " end "] {
-        let why = refused(&db, sql, ()).await;
+        let why = error_of(&db, sql, ()).await;
         assert!(matches!(why, Error::Statement(_)), "{sql}: {why:?}");
     }
     let open = db.begin().await?;
@@ -103,7 +104,7 @@ pub async fn a_handler_cannot_end_the_transaction(fresh: Fresh<'_>) -> Checked {
     committed(&db, "CREATE TABLE half (a TEXT)").await
 }
 
-/// INSERT, UPDATE and DELETE tell how many rows they changed; other statements changed none.
+/// INSERT, UPDATE and DELETE return the number of changed rows. Other statements return 0.
 pub async fn changed_rows_are_counted(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     let open = db.begin().await?;
@@ -117,13 +118,15 @@ pub async fn changed_rows_are_counted(fresh: Fresh<'_>) -> Checked {
     check("CREATE INDEX thing_a ON thing (a)", 0).await?;
     check("UPDATE thing SET a = 'z' WHERE a = 'x'", 2).await?;
     check("UPDATE thing SET a = 'z' WHERE a = 'x'", 0).await?;
-    check("UPDATE thing SET a = 'z' WHERE id = 1", 1).await?; // no other value, and still a change
+    // the same value still counts as a change
+    check("UPDATE thing SET a = 'z' WHERE id = 1", 1).await?;
     check("DELETE FROM thing WHERE id > 1", 2).await?;
     check("DELETE FROM thing WHERE id > 1", 0).await?;
     open.commit().await
 }
 
-/// `ON CONFLICT DO NOTHING` tells by its count whether the row is new; `DO UPDATE` sees both rows.
+/// With `ON CONFLICT DO NOTHING` the count tells whether the row is new. `DO UPDATE` sees both
+/// rows.
 pub async fn a_conflict_updates_or_does_nothing(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, "CREATE TABLE stock (sku TEXT PRIMARY KEY, amount BIGINT NOT NULL)").await?;
@@ -140,7 +143,7 @@ pub async fn a_conflict_updates_or_does_nothing(fresh: Fresh<'_>) -> Checked {
     open.commit().await
 }
 
-/// RETURNING gives the rows as they are afterwards.
+/// RETURNING returns the rows as they are after the statement.
 pub async fn returning_gives_rows(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, "CREATE TABLE account (id BIGINT PRIMARY KEY, cents BIGINT NOT NULL)").await?;
@@ -156,7 +159,7 @@ pub async fn returning_gives_rows(fresh: Fresh<'_>) -> Checked {
     open.commit().await
 }
 
-/// The answers come in the order of the sets; no sets, no answers.
+/// The results are in the order of the parameter sets. No sets return no results.
 pub async fn one_statement_runs_with_many_sets(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY, a TEXT)").await?;
@@ -175,8 +178,8 @@ pub async fn one_statement_runs_with_many_sets(fresh: Fresh<'_>) -> Checked {
     open.commit().await
 }
 
-/// Keys, NOT NULL, CHECK and REFERENCES: the data is at fault, not the statement.
-pub async fn a_broken_constraint_is_told_from_a_wrong_statement(fresh: Fresh<'_>) -> Checked {
+/// Violations of keys, NOT NULL, CHECK and REFERENCES are errors of the data, not of the statement.
+pub async fn a_violated_constraint_is_distinguished_from_a_wrong_statement(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     let schema = "CREATE TABLE parent (id BIGINT PRIMARY KEY);
         CREATE TABLE child (id BIGINT PRIMARY KEY, parent BIGINT NOT NULL REFERENCES parent (id), age BIGINT CHECK (age >= 0));
@@ -184,7 +187,7 @@ pub async fn a_broken_constraint_is_told_from_a_wrong_statement(fresh: Fresh<'_>
         INSERT INTO child (id, parent, age) VALUES (1, 1, 4);";
     committed(&db, schema).await?;
     let check = async |id: i64, parent: Option<i64>, age: i64| {
-        let why = refused(&db, "INSERT INTO child (id, parent, age) VALUES ($1, $2, $3)", (id, parent, age)).await;
+        let why = error_of(&db, "INSERT INTO child (id, parent, age) VALUES ($1, $2, $3)", (id, parent, age)).await;
         assert!(matches!(why, Error::Constraint(_)), "{why:?}");
         assert!(!why.is_transient());
     };
@@ -195,13 +198,13 @@ pub async fn a_broken_constraint_is_told_from_a_wrong_statement(fresh: Fresh<'_>
     Ok(())
 }
 
-/// Every changed row counts, by whatever call, undone or not; reading counts nothing.
+/// Every changed row counts, for every kind of call, even if rolled back. Reads do not count.
 pub async fn rows_written_adds_up(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY); INSERT INTO thing (id) VALUES (100), (101)").await?;
     let open = db.begin().await?;
     let tx = open.tx();
-    assert_eq!(tx.rows_written(), 0, "what was written before is not ours");
+    assert_eq!(tx.rows_written(), 0, "earlier transactions do not count");
     tx.query("SELECT id FROM thing", ()).await?;
     tx.execute("DELETE FROM thing WHERE id = 7", ()).await?;
     assert_eq!(tx.rows_written(), 0);
@@ -213,14 +216,14 @@ pub async fn rows_written_adds_up(fresh: Fresh<'_>) -> Checked {
     open.savepoint().await?;
     tx.execute("DELETE FROM thing", ()).await?;
     open.rollback_to().await?;
-    assert_eq!(tx.rows_written(), 10, "undone, and yet written");
+    assert_eq!(tx.rows_written(), 10, "rolled back rows count as well");
     open.commit().await?;
     assert_eq!(tx.rows_written(), 10);
     Ok(())
 }
 
-/// What a statement is refused with, in a transaction of its own.
-async fn refused(db: &Database, sql: &str, params: impl Params) -> Error {
+/// Returns the error of a statement in a transaction of its own.
+async fn error_of(db: &Database, sql: &str, params: impl Params) -> Error {
     let open = db.begin().await.expect("a transaction");
     let outcome = open.tx().execute(sql, params).await;
     outcome.expect_err(sql)

@@ -1,4 +1,4 @@
-//! Promises about transactions: what is seen, what is undone, and that nobody holds up anybody.
+//! Promises of transactions: visibility, rollback, and independence from each other.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,13 +13,13 @@ const TABLE: &str = "CREATE TABLE thing (id BIGINT PRIMARY KEY)";
 const INSERT: &str = "INSERT INTO thing (id) VALUES ($1)";
 const COUNT: &str = "SELECT COUNT(*) FROM thing";
 
-/// A read that begins while a transaction is open sees nothing of it, whether it waits for the end or not.
-pub async fn reading_sees_only_what_is_committed(fresh: Fresh<'_>) -> Checked {
+/// A read that starts while a transaction is open sees none of its writes.
+pub async fn reads_see_only_committed_rows(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let open = db.begin().await?;
     open.tx().execute(INSERT, (1_i64,)).await?;
-    assert_eq!(open.tx().query(COUNT, ()).await?[0].get(0), Ok(1_i64), "its own work it does see");
+    assert_eq!(open.tx().query(COUNT, ()).await?[0].get(0), Ok(1_i64), "a transaction sees its own writes");
     let (seen, rolled_back) = join(number(&db, COUNT), open.rollback()).await;
     rolled_back?;
     assert_eq!(seen?, 0);
@@ -30,8 +30,8 @@ pub async fn reading_sees_only_what_is_committed(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// Outside of a transaction nothing is written.
-pub async fn reading_does_not_write(fresh: Fresh<'_>) -> Checked {
+/// Writes outside of a transaction are rejected.
+pub async fn reads_cannot_write(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     for sql in ["INSERT INTO thing (id) VALUES (1)", "DELETE FROM thing RETURNING id", "CREATE TABLE other (a TEXT)"] {
@@ -41,8 +41,8 @@ pub async fn reading_does_not_write(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// Without a commit nothing stays, whether the transaction is rolled back or just dropped.
-pub async fn what_is_dropped_is_rolled_back(fresh: Fresh<'_>) -> Checked {
+/// Without a commit no write remains, after a rollback or a drop.
+pub async fn a_dropped_transaction_is_rolled_back(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let open = db.begin().await?;
@@ -60,8 +60,8 @@ pub async fn what_is_dropped_is_rolled_back(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// A handler may keep its handle, or give it to somebody else: that holds nobody up.
-pub async fn what_is_dropped_is_rolled_back_though_a_handle_is_kept(fresh: Fresh<'_>) -> Checked {
+/// A handle that outlives its transaction blocks no other transaction.
+pub async fn a_dropped_transaction_is_rolled_back_despite_a_live_handle(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let open = db.begin().await?;
@@ -70,13 +70,13 @@ pub async fn what_is_dropped_is_rolled_back_though_a_handle_is_kept(fresh: Fresh
     drop(open);
     assert!(matches!(kept.execute(INSERT, (2_i64,)).await, Err(Error::Over)));
     assert!(matches!(kept.query(COUNT, ()).await, Err(Error::Over)));
-    insert(&db, 1).await?; // nobody holds the row, nor the one writer
+    insert(&db, 1).await?; // neither the row nor the writer is blocked
     assert_eq!(ids(&db).await?, [1]);
     Ok(())
 }
 
-/// Who kept a handle cannot work on what is committed or rolled back.
-pub async fn a_kept_handle_is_over_after_the_end(fresh: Fresh<'_>) -> Checked {
+/// A handle is unusable after the commit or rollback of its transaction.
+pub async fn a_handle_is_unusable_after_the_end(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     for commit in [true, false] {
@@ -95,7 +95,8 @@ pub async fn a_kept_handle_is_over_after_the_end(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// The innermost one is released or undone; one that is still open at the commit is committed.
+/// Releases and rollbacks apply to the innermost savepoint. An open savepoint is committed with its
+/// transaction.
 pub async fn savepoints_nest(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
@@ -106,11 +107,11 @@ pub async fn savepoints_nest(fresh: Fresh<'_>) -> Checked {
     insert(2).await?;
     open.savepoint().await?;
     insert(3).await?;
-    open.rollback_to().await?; // 3 is gone
+    open.rollback_to().await?; // removes 3
     open.savepoint().await?;
     insert(4).await?;
     open.release().await?; // 4 belongs to the outer savepoint
-    open.rollback_to().await?; // 2 and 4 are gone
+    open.rollback_to().await?; // removes 2 and 4
     open.savepoint().await?;
     insert(5).await?;
     open.release().await?;
@@ -124,8 +125,8 @@ pub async fn savepoints_nest(fresh: Fresh<'_>) -> Checked {
     Ok(())
 }
 
-/// The one portable way to go on after an error.
-pub async fn after_an_error_a_savepoint_brings_back_what_was(fresh: Fresh<'_>) -> Checked {
+/// A rollback to a savepoint is the only portable way to continue after an error.
+pub async fn a_savepoint_restores_the_state_before_an_error(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let open = db.begin().await?;
@@ -140,8 +141,8 @@ pub async fn after_an_error_a_savepoint_brings_back_what_was(fresh: Fresh<'_>) -
     Ok(())
 }
 
-/// A caller that ignores a failed statement gets no further: later statements, the release and the commit fail.
-pub async fn a_failed_statement_aborts_what_was_done_since_the_last_savepoint(fresh: Fresh<'_>) -> Checked {
+/// After an ignored error, later statements, the release and the commit fail.
+pub async fn a_failed_statement_aborts_up_to_the_last_savepoint(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let open = db.begin().await?;
@@ -160,17 +161,18 @@ pub async fn a_failed_statement_aborts_what_was_done_since_the_last_savepoint(fr
         tx.batch("INSERT INTO thing (id) VALUES (4)").await,
     ];
     for outcome in outcomes {
-        let is_told = matches!(&outcome, Err(Error::Aborted(why)) if matches!(**why, Error::Constraint(_)));
-        assert!(is_told, "it is told by the first failure: {outcome:?}");
+        let names_cause = matches!(&outcome, Err(Error::Aborted(why)) if matches!(**why, Error::Constraint(_)));
+        assert!(names_cause, "it must name the first failure: {outcome:?}");
     }
     assert!(matches!(open.savepoint().await, Err(Error::Aborted(_))));
-    assert!(matches!(open.commit().await, Err(Error::Constraint(_))), "the reason, not that there was one");
+    assert!(matches!(open.commit().await, Err(Error::Constraint(_))), "the original error");
     assert_eq!(number(&db, COUNT).await?, 0);
     Ok(())
 }
 
-/// One savepoint after the other, as a chunk has them: the one with the failure cannot be released, only undone.
-pub async fn a_failed_statement_leaves_what_was_done_before_its_savepoint(fresh: Fresh<'_>) -> Checked {
+/// A chunk uses one savepoint after another. The one with the failure can only be rolled back, not
+/// released.
+pub async fn a_failed_statement_leaves_earlier_savepoints_intact(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let failures = ["INSERT INTO thing (id) VALUES (1)", "SELECT nothing FROM thing", "COMMIT"];
@@ -193,16 +195,17 @@ pub async fn a_failed_statement_leaves_what_was_done_before_its_savepoint(fresh:
     Ok(())
 }
 
-/// Where a transaction reads what another one has not committed yet, and that commit fails, its own end fails: a rollback as
-/// well as a commit, and also when it wrote nothing. Where it cannot read that, it ends well.
-pub async fn whoever_read_what_was_never_committed_does_not_end_well(fresh: Fresh<'_>) -> Checked {
+/// A transaction may read uncommitted rows of another one whose commit then fails. Its own end then
+/// fails as well, be it a commit or a rollback. A transaction that cannot read such rows ends
+/// normally.
+pub async fn a_transaction_that_read_a_failed_commit_fails(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     committed(&db, "CREATE TABLE part (thing BIGINT REFERENCES thing (id) DEFERRABLE INITIALLY DEFERRED)").await?;
     let written = async {
         let open = db.begin().await?;
         open.tx().batch("INSERT INTO thing (id) VALUES (1); INSERT INTO part (thing) VALUES (77)").await?;
-        open.commit().await // there is no thing 77
+        open.commit().await // thing 77 does not exist
     };
     let read = async |commits: bool| {
         let open = db.begin().await?;
@@ -210,21 +213,24 @@ pub async fn whoever_read_what_was_never_committed_does_not_end_well(fresh: Fres
         let ended = if commits { open.commit().await } else { open.rollback().await };
         Ok::<_, Error>((seen, ended))
     };
-    let before = db.begin().await?; // where there is one writer, all get in line behind this
+    let before = db.begin().await?; // with a single writer, all others wait for this one
     before.tx().execute(INSERT, (2_i64,)).await?;
     before.tx().execute("DELETE FROM thing", ()).await?;
     let readers = join(read(false), read(true));
     let (written, (one, other), committed) = join3(written, readers, before.commit()).await;
     assert!(written.is_err());
     for (seen, ended) in [one?, other?] {
-        assert!(seen == 0 || matches!(&ended, Err(why) if why.is_transient()), "it saw {seen}, and ended {ended:?}");
+        assert!(
+            seen == 0 || matches!(&ended, Err(why) if why.is_transient()),
+            "it read {seen} and ended with {ended:?}"
+        );
         assert!(seen == 1 || committed.is_err() || ended.is_ok(), "{ended:?}");
     }
     assert_eq!(number(&db, COUNT).await?, 0);
     Ok(())
 }
 
-/// However many begin at once: each commits, and each is counted.
+/// Of many concurrent transactions each is committed and counted.
 pub async fn two_hundred_at_once_are_all_committed(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
@@ -239,8 +245,8 @@ pub async fn two_hundred_at_once_are_all_committed(fresh: Fresh<'_>) -> Checked 
     Ok(())
 }
 
-/// Every third one fails, is rolled back or dropped, while its neighbours commit.
-pub async fn one_that_is_rolled_back_takes_no_other_along(fresh: Fresh<'_>) -> Checked {
+/// Every third transaction fails, is rolled back or dropped, while its neighbours commit.
+pub async fn a_rollback_does_not_affect_other_transactions(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let one = async |id: i64| {
@@ -248,7 +254,7 @@ pub async fn one_that_is_rolled_back_takes_no_other_along(fresh: Fresh<'_>) -> C
         open.savepoint().await?;
         open.tx().execute(INSERT, (id,)).await?;
         match id % 9 {
-            0 => open.tx().execute(INSERT, (id,)).await.map(drop), // twice the same key
+            0 => open.tx().execute(INSERT, (id,)).await.map(drop), // a duplicate key
             3 => open.rollback().await,
             6 => {
                 drop(open);
@@ -257,7 +263,7 @@ pub async fn one_that_is_rolled_back_takes_no_other_along(fresh: Fresh<'_>) -> C
             _ => open.commit().await,
         }
     };
-    let before = db.begin().await?; // where there is one writer, all get in line behind this
+    let before = db.begin().await?; // with a single writer, all others wait for this one
     let (outcomes, rolled_back) = join(join_all((0..100).map(one)), before.rollback()).await;
     rolled_back?;
     for (id, outcome) in (0..100).zip(outcomes) {
@@ -267,8 +273,9 @@ pub async fn one_that_is_rolled_back_takes_no_other_along(fresh: Fresh<'_>) -> C
     Ok(())
 }
 
-/// Futures are dropped at any await. Who was answered is committed, and whoever comes later gets a turn.
-pub async fn what_is_dropped_at_any_await_holds_nobody_up(fresh: Fresh<'_>) -> Checked {
+/// Futures are dropped at any await. Answered transactions are committed, and later ones get their
+/// turn.
+pub async fn futures_dropped_at_any_await_block_no_other(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let mut random: u64 = 0x5eed;
@@ -276,12 +283,13 @@ pub async fn what_is_dropped_at_any_await_holds_nobody_up(fresh: Fresh<'_>) -> C
     for round in 0..20 {
         let tasks = (0..20).map(|place| {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // few, as where a poll does much, up to many, as where each answer comes over a wire
+            // from few polls, for backends with long polls, to many, for a backend with a poll per
+            // answer
             let (id, polls) = (round * 20 + place, (1 << ((random >> 33) % 9)) - 1);
             let db = &db;
             async move { (id, limited(insert(db, id), polls).await) }
         });
-        let before = db.begin().await?; // where there is one writer, all get in line behind this
+        let before = db.begin().await?; // with a single writer, all others wait for this one
         before.tx().execute(INSERT, (2_000 + round,)).await?;
         let (outcomes, committed) = join(join_all(tasks), before.commit()).await;
         committed?;
@@ -311,7 +319,7 @@ async fn ids(db: &Database) -> Result<Vec<i64>, Error> {
     db.query("SELECT id FROM thing ORDER BY id", ()).await?.iter().map(|row| row.get(0)).collect()
 }
 
-/// Polls so many times, and drops what is not finished by then.
+/// Polls at most `polls` times, then drops the future.
 async fn limited<T>(future: impl Future<Output = T>, mut polls: u64) -> Option<T> {
     let mut future = pin!(future);
     poll_fn(|context| match polls.checked_sub(1) {

@@ -1,10 +1,12 @@
-//! Arrays as parameters: `UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]))` brings many rows in one statement.
+//! Arrays as parameters: `UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]))` passes many rows in one
+//! statement.
 
 use std::fmt::Write;
 
 use crate::value::Value;
 
-/// An array of these values, for a parameter of an array type. PostgreSQL reads it from its text; NaN is not refused here.
+/// Returns an array of these values, for a parameter of an array type. PostgreSQL parses it from
+/// text. NaN is not rejected here.
 pub fn array<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {
     let mut text = String::from("{");
     for value in values {
@@ -18,7 +20,7 @@ pub fn array<T: Into<Value>>(values: impl IntoIterator<Item = T>) -> Value {
 }
 
 fn push(text: &mut String, value: &Value) {
-    // to write into a string cannot fail
+    // writing to a string does not fail
     let _ = match value {
         Value::Null => write!(text, "NULL"),
         Value::Int(value) => write!(text, "{value}"),
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_meaning_in_an_array_is_quoted() {
+    fn special_characters_in_arrays_are_quoted() {
         let check = |values: Vec<Value>, expected: &str| assert_eq!(array(values), Value::Text(expected.into()));
         check(vec![], "{}");
         check(vec![Value::Int(-1), Value::Null, Value::Int(2)], "{-1,NULL,2}");

@@ -1,4 +1,4 @@
-//! The pool, and what is set on every connection of it.
+//! The pool, and the settings of its connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +10,13 @@ use tokio_postgres::Config;
 use super::{Options, map, tls};
 use crate::error::Error;
 
-/// What every connection is set to.
+/// The settings of every connection.
 ///
-/// Generic plans, and nothing but walks along indexes: plans are made while tables are small or empty, and must be right
-/// when they are large. With whole-table walks off their costs look enormous, which would start the compiler: so that is
-/// off too. The barrier rests on READ COMMITTED.
+/// Plans are generic and use only indexes. They are made while tables are small or empty, and must
+/// be right for large ones.
+///
+/// With sequential scans off the estimated costs look enormous and would start the JIT compiler, so
+/// that is off, too. The barrier depends on READ COMMITTED.
 const SETTINGS: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     ("plan_cache_mode", "force_generic_plan"),
@@ -24,15 +26,15 @@ const SETTINGS: &[(&str, &str)] = &[
     ("jit", "off"),
 ];
 
-/// Those who create schemas do so one after another: even `IF NOT EXISTS` can collide.
+/// Serializes the creation of schemas, because even `IF NOT EXISTS` can collide.
 const CREATE_LOCK: &str = "SELECT pg_advisory_xact_lock(520245002)";
 
-/// A pool that connects as the options say.
+/// Creates a pool for these options.
 pub(super) fn pool(options: &Options) -> Result<Pool, Error> {
-    let wrong = |why: String| Error::Unavailable(format!("its address is wrong: {why}"));
+    let wrong = |why: String| Error::Unavailable(format!("the database's address is wrong: {why}"));
     let mut config: Config = options.url.parse().map_err(|why| wrong(map::chain(&why)))?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(wrong("it names no host (postgres://user@host:port/database)".into()));
+        return Err(wrong("it names no host (write postgres://user@host:port/database)".into()));
     }
     let settings = [settings(options), config.get_options().unwrap_or_default().to_owned()].join(" ");
     config.options(settings.trim_end());
@@ -56,18 +58,18 @@ pub(super) fn pool(options: &Options) -> Result<Pool, Error> {
     builder.build().map_err(|why| Error::Unavailable(why.to_string()))
 }
 
-/// What a connection that was not had means to the caller.
+/// Converts the error of a connection that could not be acquired.
 pub(super) fn error(error: PoolError, options: &Options) -> Error {
     match error {
         PoolError::Backend(why) | PoolError::PostCreateHook(HookError::Backend(why)) => {
             Error::Unavailable(format!("connect: {}", tls::explained(map::chain(&why))))
         }
         PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => Error::Unavailable(format!(
-            "all {} connections are in use, and none was free within {:?}",
+            "all {} connections are in use, and none was released within {:?}",
             options.connections_max, options.free_within
         )),
         PoolError::Timeout(_) => {
-            Error::Unavailable(format!("connect: it does not answer within {:?}", options.connected_within))
+            Error::Unavailable(format!("connect: no answer within {:?}", options.connected_within))
         }
         other @ (PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
             Error::Unavailable(other.to_string())
@@ -75,7 +77,7 @@ pub(super) fn error(error: PoolError, options: &Options) -> Error {
     }
 }
 
-/// The settings as the server takes them at the beginning of a connection, without a round trip.
+/// Returns the settings as connection options, which cost no round trip.
 fn settings(options: &Options) -> String {
     let timeouts = [
         ("statement_timeout", options.statement_timeout),
@@ -89,7 +91,8 @@ fn settings(options: &Options) -> String {
     all.iter().map(|(name, value)| format!("-c {name}={}", escaped(value))).collect::<Vec<_>>().join(" ")
 }
 
-/// Creates the schema with the first connection. Who may not create one can still use one that is there.
+/// Creates the schema on the first connection, if missing. A user without the right to create it
+/// can use an existing one.
 fn creating(schema: &str) -> Hook {
     let there = format!("SELECT FROM pg_namespace WHERE nspname = {}", literal(schema));
     let create: Arc<str> = format!("{CREATE_LOCK}; CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)).into();
@@ -108,17 +111,17 @@ fn creating(schema: &str) -> Hook {
     })
 }
 
-/// A name in a statement.
+/// Quotes a name for a statement.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text in a statement.
+/// Quotes a text for a statement.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A value among the options of a connection, which the server splits at blanks.
+/// Escapes a value of a connection option, which the server splits at blanks.
 fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace(' ', "\\ ")
 }
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_cannot_be_is_told_at_once_and_without_the_password() {
+    fn an_invalid_address_is_reported_at_once_without_the_password() {
         let check = |url: &str, part: &str| {
             let why = pool(&Options::new(url)).expect_err(url).to_string();
             assert!(why.contains("address is wrong") && why.contains(part) && !why.contains("secret"), "{why}");

@@ -1,4 +1,4 @@
-//! Values to parameters and back, each of the type that the prepared statement says.
+//! Conversion between values and parameters, by the types of the prepared statement.
 
 use std::error::Error as StdError;
 
@@ -18,18 +18,19 @@ struct Cell(Value);
 
 type Unfit = Box<dyn StdError + Sync + Send>;
 
-/// The parameters of a statement, checked before anything is sent: a wrong one does not spoil the transaction.
+/// Converts parameters and checks them before the request: a wrong one does not abort the
+/// transaction.
 pub(super) fn bind(statement: &Statement, params: Vec<Value>) -> Result<Vec<Bound>, Error> {
     let types = statement.params();
     if types.len() != params.len() {
         let (wanted, given) = (types.len(), params.len());
-        return Err(Error::Statement(format!("it has {wanted} parameters, and {given} were given")));
+        return Err(Error::Statement(format!("it has {wanted} parameters, but {given} were given")));
     }
     let places = params.into_iter().zip(types).zip(1..);
     places.map(|((value, kind), place)| check(&value, kind, place).map(|()| Bound(value))).collect()
 }
 
-/// The values of a row.
+/// Converts a row into values.
 pub(super) fn row(row: &tokio_postgres::Row) -> Result<Row, Error> {
     let value = |column: usize| match row.try_get::<_, Cell>(column) {
         Ok(Cell(value)) => Ok(value),
@@ -51,12 +52,12 @@ fn check(value: &Value, kind: &Type, place: usize) -> Result<(), Error> {
             _ => false,
         },
         Value::Double(value) if value.is_nan() => {
-            return Err(Error::Constraint("NaN is not a number that can be stored".into()));
+            return Err(Error::Constraint("NaN cannot be stored".into()));
         }
         Value::Double(_) => *kind == Type::FLOAT8,
         Value::Bool(_) => *kind == Type::BOOL,
         Value::Text(text) if text.as_bytes().contains(&0) => {
-            return Err(Error::Constraint("a text holds a NUL character, which cannot be stored".into()));
+            return Err(Error::Constraint("a text contains a NUL character, which cannot be stored".into()));
         }
         Value::Text(_) => is_text(kind) || is_written_as_text(kind),
         Value::Bytes(_) => *kind == Type::BYTEA,
@@ -72,7 +73,7 @@ fn check(value: &Value, kind: &Type, place: usize) -> Result<(), Error> {
         Value::Text(_) => ("a Text", "TEXT"),
         Value::Bytes(_) => ("Bytes", "BYTEA"),
     };
-    Err(Error::Statement(format!("${place} is taken for {kind}, and {given} was given: write CAST(${place} AS {sql})")))
+    Err(Error::Statement(format!("${place} has type {kind}, but {given} was given: write CAST(${place} AS {sql})")))
 }
 
 fn in_range(fits: bool, kind: &Type, place: usize) -> Result<bool, Error> {
@@ -83,7 +84,7 @@ fn is_text(kind: &Type) -> bool {
     [Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::NAME, Type::UNKNOWN].contains(kind)
 }
 
-/// What the server reads from a text: arrays, of `super::array`, and JSON.
+/// Returns whether the server parses this type from a text: arrays of `super::array`, and JSON.
 fn is_written_as_text(kind: &Type) -> bool {
     matches!(kind.kind(), Kind::Array(_)) || [Type::JSON, Type::JSONB].contains(kind)
 }
@@ -131,14 +132,14 @@ impl<'a> FromSql<'a> for Cell {
             Type::INT8 => Value::Int(i64::from_sql(kind, raw)?),
             Type::INT4 => Value::Int(i32::from_sql(kind, raw)?.into()),
             Type::INT2 => Value::Int(i16::from_sql(kind, raw)?.into()),
-            Type::NUMERIC => numeric(raw).ok_or("no number of the portable subset")?,
+            Type::NUMERIC => numeric(raw).ok_or("not a number of the portable subset")?,
             Type::FLOAT8 => Value::Double(f64::from_sql(kind, raw)?),
             Type::FLOAT4 => Value::Double(f32::from_sql(kind, raw)?.into()),
             Type::BOOL => Value::Bool(bool::from_sql(kind, raw)?),
             Type::BYTEA => Value::Bytes(raw.to_vec()),
             Type::VOID => Value::Null,
             _ if is_text(kind) => Value::Text(String::from_sql(kind, raw)?),
-            _ => return Err("no type of the portable subset".into()),
+            _ => return Err("not a type of the portable subset".into()),
         }))
     }
 
@@ -151,8 +152,11 @@ impl<'a> FromSql<'a> for Cell {
     }
 }
 
-/// What a sum of BIGINTs is: digits to the base of 10,000, behind their count, the first one's exponent, the sign and the
-/// count of decimals. None for what is no whole number in the range of BIGINT.
+/// Converts a NUMERIC, which is the type of a sum of BIGINTs; `None` unless it is a whole number in
+/// the range of BIGINT.
+///
+/// Its words are the count of digits, the first one's exponent, the sign, the count of decimals,
+/// then digits to base 10,000.
 fn numeric(raw: &[u8]) -> Option<Value> {
     let (words, []) = raw.as_chunks::<2>() else { return None };
     let mut words = words.iter().map(|word| i16::from_be_bytes(*word));
@@ -170,7 +174,7 @@ fn numeric(raw: &[u8]) -> Option<Value> {
     let signed = match sign {
         0 => number,
         0x4000 => -number,
-        _ => return None, // NaN and the infinite
+        _ => return None, // NaN and infinities
     };
     i64::try_from(signed).ok().map(Value::Int)
 }
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_has_to_fit_what_the_statement_takes_it_for() {
+    fn a_value_must_fit_its_parameter_type() {
         let fits = |value: Value, kind: Type| check(&value, &kind, 3);
         for kind in [Type::INT8, Type::TEXT, Type::BYTEA] {
             assert_eq!(fits(Value::Null, kind), Ok(()));
@@ -208,7 +212,7 @@ mod tests {
         let why = fits(Value::Int(7), Type::TEXT).unwrap_err();
         assert_eq!(
             why.to_string(),
-            "the statement is wrong: $3 is taken for text, and an Int was given: write CAST($3 AS BIGINT)"
+            "the statement is wrong: $3 has type text, but an Int was given: write CAST($3 AS BIGINT)"
         );
         assert!(matches!(fits(Value::Text("7".into()), Type::INT8), Err(Error::Statement(_))));
         assert!(matches!(fits(Value::Double(f64::NAN), Type::FLOAT8), Err(Error::Constraint(_))));

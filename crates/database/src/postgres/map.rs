@@ -1,4 +1,4 @@
-//! PostgreSQL's errors, sorted by what the caller does about them.
+//! PostgreSQL's errors, grouped by the caller's reaction.
 
 use std::error::Error as _;
 
@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::Error;
 
-/// What went wrong in a statement, or in a commit that certainly did not happen.
+/// Converts the error of a statement, or of a commit that certainly failed.
 pub(super) fn error(error: &tokio_postgres::Error) -> Error {
     let Some(told) = error.as_db_error() else {
         return Error::Unavailable(chain(error));
@@ -15,7 +15,7 @@ pub(super) fn error(error: &tokio_postgres::Error) -> Error {
     sorted(told.code(), told.routine(), format!("{}{detail} [{}]", told.message(), told.code().code()))
 }
 
-/// What a failed COMMIT means. Only when the server itself says that it refused is it known what became of it.
+/// Converts the error of a COMMIT. The outcome is known only if the server itself rejected it.
 pub(super) fn commit_error(failure: &tokio_postgres::Error) -> Error {
     match error(failure) {
         known @ (Error::Constraint(_) | Error::Conflict(_) | Error::Statement(_) | Error::Aborted(_)) => known,
@@ -23,7 +23,7 @@ pub(super) fn commit_error(failure: &tokio_postgres::Error) -> Error {
     }
 }
 
-/// An error with its causes, in one line.
+/// Returns an error with its causes, in one line.
 pub(super) fn chain(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -38,23 +38,23 @@ pub(super) fn chain(error: &tokio_postgres::Error) -> String {
     text
 }
 
-/// By the code, of which the first two letters are its class.
+/// Groups by the error code, whose first two characters are its class.
 fn sorted(code: &SqlState, routine: Option<&str>, text: String) -> Error {
     match code.code() {
-        // a serialisation failure, a deadlock, a lock not had in time, a statement that took too long or was cancelled
+        // serialization failure, deadlock, lock timeout, statement timeout or cancellation
         "40001" | "40P01" | "55P03" | "57014" => Error::Conflict(text),
-        // a prepared statement whose table was altered under it: it is prepared anew
+        // a prepared statement whose table was altered: it is prepared again
         "0A000" if routine == Some("RevalidateCachedQuery") => Error::Conflict(text),
-        // a transaction that was idle for too long, or took too long: the connection is gone
+        // a transaction that was idle or open for too long: the connection is lost
         "25P03" | "25P04" => Error::Unavailable(text),
-        // a statement before this one failed, and its answer was not read yet: that one's error is the cause
+        // an earlier statement failed and its answer is unread: its error is the cause
         "25P02" => Error::Aborted(Box::new(Error::Conflict(text))),
-        // read-only: the server was demoted, or its disk is full, and soon there will be another one, or room
+        // read-only: the server was demoted or its disk is full, which is temporary
         "25006" => Error::Unavailable(text),
         code => match code.get(..2) {
-            // exceptions of data, of integrity, and rows too large for an index
+            // errors of data and integrity, and rows too large for an index
             Some("22" | "23" | "54") => Error::Constraint(text),
-            // connections, credentials, resources, an operator's intervention, the system, damage
+            // connections, credentials, resources, operator intervention, system errors, corruption
             Some("08" | "28" | "53" | "57" | "58" | "F0" | "XX") => Error::Unavailable(text),
             _ => Error::Statement(text),
         },

@@ -1,11 +1,11 @@
-//! Many requests on one connection in one round trip.
+//! Pipelining: many requests on one connection in one round trip.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Begins all futures, in their order, before it waits for the first: each sends its request when it is first polled, and
-/// the answers come in the order of the requests.
+/// Polls all futures once in order before waiting for the first. Each sends its request on its
+/// first poll, and the answers arrive in the order of the requests.
 pub(super) async fn in_order<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut waiting: Vec<Result<F::Output, Pin<Box<F>>>> =
         futures.into_iter().map(|future| Err(Box::pin(future))).collect();
@@ -30,7 +30,7 @@ pub(super) async fn in_order<F: Future>(futures: impl IntoIterator<Item = F>) ->
     waiting.into_iter().filter_map(Result::ok).collect()
 }
 
-/// Polls a future that is not finished; whether it is finished now.
+/// Polls an unfinished future. Returns whether it is finished.
 fn advance<F: Future>(place: &mut Result<F::Output, Pin<Box<F>>>, context: &mut std::task::Context<'_>) -> bool {
     if let Err(future) = place
         && let Poll::Ready(output) = future.as_mut().poll(context)

@@ -1,4 +1,5 @@
-//! A connection in the hands of one transaction or one reader: it goes back to the pool when it is dropped, unless it broke.
+//! A connection leased to one transaction or reader. It returns to the pool when dropped, unless it
+//! is broken.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,29 +16,29 @@ use super::{convert, map};
 use crate::error::Error;
 use crate::value::{Row, Value};
 
-/// How many prepared statements a connection keeps; texts that are put together at run time must not add up.
+/// Maximum prepared statements per connection, because texts built at run time must not accumulate.
 const STATEMENTS_MAX: usize = 512;
 
 /// A leased connection.
 pub(super) struct Session {
-    /// None once it is dropped.
+    /// `None` once dropped.
     client: Option<Object>,
     answer_within: Duration,
-    /// Requests that were sent, and whose answer nobody has seen: those that are under way, and those that were given up.
+    /// The number of requests without a read answer, in flight or dropped.
     unanswered: AtomicUsize,
-    /// Whether the server has a transaction open here, of which no end was sent. **Invariant:** such a connection never
-    /// goes back to the pool.
+    /// Whether the server has an open transaction whose end was not sent. **Invariant:** such a
+    /// connection never returns to the pool.
     open: AtomicBool,
-    /// Whether it is read-only by our own will.
+    /// Whether this session opened a read-only transaction.
     reading: AtomicBool,
     broken: AtomicBool,
 }
 
-/// What a statement gave.
+/// The result of a statement.
 pub(super) struct Answer {
-    /// Its rows.
+    /// The returned rows.
     pub rows: Vec<Row>,
-    /// How many rows it read or changed, as the server says.
+    /// The number of rows read or changed, as reported by the server.
     pub count: u64,
 }
 
@@ -47,27 +48,28 @@ impl Session {
         Session { client: Some(client), answer_within, unanswered: AtomicUsize::new(0), open, reading, broken }
     }
 
-    /// Begins a transaction, unless it has begun.
+    /// Begins a transaction, unless one is open.
     pub(super) fn begin(&self) {
         if !self.open.swap(true, Ordering::Relaxed) {
             self.send("BEGIN");
         }
     }
 
-    /// Whether a transaction has begun, and no end of it was sent.
+    /// Returns whether a transaction is open and its end was not sent.
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Sends what cannot fail by itself, and does not wait: when the connection is gone the next request tells.
+    /// Sends a statement that cannot fail by itself, without waiting. The next request reports a
+    /// lost connection.
     pub(super) fn send(&self, sql: &str) {
         if let Some(Err(_)) = self.client().batch_execute(sql).now_or_never() {
             self.broken.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Sends what fails only after a failed statement. Waits for the answer where a request was given up: nobody has seen
-    /// whether that one failed.
+    /// Sends a statement that fails only after a failed one. It waits for the answer if a request
+    /// was dropped, whose failure is still unread.
     pub(super) async fn settle(&self, sql: &str) -> Result<(), Error> {
         if self.unanswered.load(Ordering::Relaxed) == 0 {
             self.send(sql);
@@ -76,7 +78,7 @@ impl Session {
         self.answered(self.client().batch_execute(sql)).await
     }
 
-    /// The statement, prepared once on this connection.
+    /// Prepares a statement once per connection.
     pub(super) async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
         let client = self.client();
         if client.statement_cache.size() > STATEMENTS_MAX {
@@ -85,7 +87,7 @@ impl Session {
         self.answered(client.prepare_cached(sql)).await
     }
 
-    /// Runs a prepared statement. The request is sent when this is polled first.
+    /// Runs a prepared statement. The request is sent on the first poll.
     pub(super) async fn run(&self, statement: &Statement, params: Vec<Bound>) -> Result<Answer, Error> {
         let outcome = self.answered(async {
             let mut stream = pin!(self.client().query_raw(statement, params).await?);
@@ -99,8 +101,8 @@ impl Session {
         Ok(Answer { rows: rows.into_iter().collect::<Result<_, _>>()?, count })
     }
 
-    /// Reads what is committed, in one round trip, and cannot write. All is sent at once, so that the connection is free
-    /// for others whenever this is dropped.
+    /// Reads committed rows in one read-only round trip. Everything is sent at once, so that the
+    /// connection is reusable whenever the future is dropped.
     pub(super) async fn read(&self, sql: &str, params: Vec<Value>) -> Result<Vec<Row>, Error> {
         let statement = self.prepare(sql).await?;
         let params = convert::bind(&statement, params)?;
@@ -111,30 +113,32 @@ impl Session {
         Ok(answer?.rows)
     }
 
-    /// Runs statements without parameters, for as long as they take; gives how many rows each read or changed.
+    /// Runs statements without parameters and without a time limit. Returns the rows that each read
+    /// or changed.
     pub(super) async fn batch(&self, sql: &str) -> Result<Vec<u64>, Error> {
         let messages = self.counted(self.client().simple_query(sql)).await.map_err(|why| self.failed(&why))?;
         let counts = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::CommandComplete(count) => Some(*count),
-            _ => None, // rows, which nobody wants
+            _ => None, // rows, which are discarded
         });
         Ok(counts.collect())
     }
 
-    /// Commits the open transaction. Who drops this leaves it open whether that happens.
+    /// Commits the open transaction. If the future is dropped, the commit may or may not happen.
     pub(super) async fn commit(&self) -> Result<(), Error> {
         let client = self.client();
         if client.is_closed() {
             self.broken.store(true, Ordering::Relaxed);
             return Err(Error::Unavailable("the connection was lost before the commit".into()));
         }
-        let given_up = self.unanswered.load(Ordering::Relaxed) > 0;
+        let dropped = self.unanswered.load(Ordering::Relaxed) > 0;
         let committed = self.counted(async {
-            self.open.store(false, Ordering::Relaxed); // what follows is sent in this same poll
-            if !given_up {
+            self.open.store(false, Ordering::Relaxed); // the COMMIT is sent in this same poll
+            if !dropped {
                 return client.batch_execute("COMMIT").await;
             }
-            // A request that was given up may have failed: COMMIT alone would then roll back, and say that all is well.
+            // a dropped request may have failed: COMMIT alone would then roll back and report
+            // success
             join(client.batch_execute("SELECT; COMMIT"), client.batch_execute("ROLLBACK")).await.0
         });
         match tokio::time::timeout(self.answer_within, committed).await {
@@ -149,7 +153,8 @@ impl Session {
         }
     }
 
-    /// Rolls the open transaction back. It is gone also when this fails, since then the connection is.
+    /// Rolls the open transaction back. If this fails, the connection is lost, which ends the
+    /// transaction as well.
     pub(super) async fn rollback(&self) {
         if self.unanswered.load(Ordering::Relaxed) > 0 {
             self.cancel().await;
@@ -161,25 +166,26 @@ impl Session {
         let _ = rolled_back.await;
     }
 
-    /// Rolls the open transaction back without anybody who waits for it.
+    /// Rolls the open transaction back without waiting.
     pub(super) fn abandon(self) {
         if self.unanswered.load(Ordering::Relaxed) == 0 {
             self.open.store(false, Ordering::Relaxed);
             self.send("ROLLBACK");
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             drop(runtime.spawn(async move { self.rollback().await }));
-        } // else the connection is closed, and the server rolls back
+        } // otherwise the connection is closed, and the server rolls back
     }
 
-    /// Stops a statement that nobody waits for: it may hold locks, or wait for some. The connection goes with it: a cancel
-    /// that comes late would hit the next one's statement.
+    /// Cancels a statement whose future was dropped, because it may hold locks or wait for some.
+    /// The connection is discarded: a late cancel would hit the next user's statement.
     async fn cancel(&self) {
         self.broken.store(true, Ordering::Relaxed);
         let token = self.client().cancel_token();
-        let _ = tokio::time::timeout(self.answer_within, token.cancel_query(NoTls)).await; // it may have ended by itself
+        // the statement may have ended already
+        let _ = tokio::time::timeout(self.answer_within, token.cancel_query(NoTls)).await;
     }
 
-    /// Waits for an answer, but not for ever.
+    /// Waits for an answer, up to the time limit.
     async fn answered<T>(&self, request: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
         match tokio::time::timeout(self.answer_within, self.counted(request)).await {
             Ok(outcome) => outcome.map_err(|why| self.failed(&why)),
@@ -190,7 +196,8 @@ impl Session {
         }
     }
 
-    /// Counts a request as unanswered until it is; for ever, when this is dropped before.
+    /// Counts a request as unanswered until its answer is read. If the future is dropped, it stays
+    /// counted.
     async fn counted<T>(&self, request: impl Future<Output = T>) -> T {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         let outcome = request.await;
@@ -198,10 +205,10 @@ impl Session {
         outcome
     }
 
-    /// What an error means, for the caller and for this connection.
+    /// Converts an error, and marks this connection as broken if it is.
     fn failed(&self, why: &tokio_postgres::Error) -> Error {
         let error = match map::error(why) {
-            // who writes here is wrong, and not the server
+            // a write in a read-only transaction is the caller's error, not the server's
             Error::Unavailable(text)
                 if self.is_reading() && why.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) =>
             {
@@ -212,7 +219,7 @@ impl Session {
         match error {
             Error::Unavailable(_) => self.broken.store(true, Ordering::Relaxed),
             Error::Conflict(_) if why.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) => {
-                self.client().statement_cache.clear(); // prepared before a table was altered
+                self.client().statement_cache.clear(); // prepared before the table was altered
             }
             _ => {}
         }
@@ -233,7 +240,8 @@ impl Drop for Session {
         if let Some(client) = self.client.take()
             && (self.broken.load(Ordering::Relaxed) || self.is_open())
         {
-            drop(Object::take(client)); // out of the pool; one that is merely dropped goes back into it
+            // removes it from the pool, to which a drop alone would return it
+            drop(Object::take(client));
         }
     }
 }

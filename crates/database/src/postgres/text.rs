@@ -1,19 +1,20 @@
-//! Reads just as much of a statement's text as has to be known: whether it writes, and that it does not end the transaction.
+//! The classification of statements: whether one writes, and that none ends the transaction.
 
 use crate::error::Error;
 
-/// What the number means that comes back from a statement.
+/// The meaning of a statement's row count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     /// Rows that were read.
     Reads,
-    /// Rows that were written; none for what changes the schema.
+    /// Rows that were written; 0 for a change of the schema.
     Writes,
-    /// Rows of the last part, be they read or written, of a statement that has several parts and writes in some.
+    /// Rows of the last part, read or written, of a statement that writes in some of its parts.
     Both,
 }
 
-/// What transactions are begun and ended with, and what would stay set on a connection that others use after us.
+/// Keywords that begin or end transactions, or whose effect outlives the transaction on a shared
+/// connection.
 const CONTROL: &[&str] = &[
     "BEGIN",
     "START",
@@ -31,7 +32,7 @@ const CONTROL: &[&str] = &[
     "LISTEN",
     "UNLISTEN",
 ];
-/// What may be SET, because it ends with the transaction.
+/// Settings that are allowed because they end with the transaction.
 const SETTABLE: &[&str] = &["LOCAL", "CONSTRAINTS"];
 const READS: &[&str] = &["SELECT", "VALUES", "TABLE", "SHOW", "EXPLAIN"];
 const WRITES: &[&str] = &["INSERT", "UPDATE", "DELETE", "MERGE"];
@@ -45,7 +46,7 @@ enum Token<'a> {
     Other,
 }
 
-/// What one statement does.
+/// Classifies one statement.
 pub(super) fn effect(sql: &str) -> Result<Effect, Error> {
     match effects(sql)?.first() {
         Some(effect) => Ok(*effect),
@@ -53,7 +54,7 @@ pub(super) fn effect(sql: &str) -> Result<Effect, Error> {
     }
 }
 
-/// What the statements of a text do, one after another.
+/// Classifies the statements of a text.
 pub(super) fn effects(sql: &str) -> Result<Vec<Effect>, Error> {
     let mut tokens = Tokens { rest: sql }.peekable();
     let mut effects = Vec::new();
@@ -64,7 +65,7 @@ pub(super) fn effects(sql: &str) -> Result<Vec<Effect>, Error> {
     Ok(effects)
 }
 
-/// None for an empty one.
+/// Classifies a statement; `None` for an empty one.
 fn effect_of(statement: &[Token<'_>]) -> Result<Option<Effect>, Error> {
     let mut words = statement.iter().filter_map(|token| match token {
         Token::Word(word) => Some(*word),
@@ -74,7 +75,7 @@ fn effect_of(statement: &[Token<'_>]) -> Result<Option<Effect>, Error> {
     let sets = first.eq_ignore_ascii_case("SET") && !second.is_some_and(|word| is_one_of(word, SETTABLE));
     if sets || is_one_of(first, CONTROL) {
         return Err(Error::Statement(format!(
-            "{first} is not for statements: transactions are opened and ended by `Database` and `Open`, and what is set \
+            "{first} is not allowed in a statement: `Database` and `Open` open and end transactions, and settings \
              must end with them (SET LOCAL)"
         )));
     }
@@ -89,7 +90,8 @@ fn effect_of(statement: &[Token<'_>]) -> Result<Option<Effect>, Error> {
     }))
 }
 
-/// Parts of a WITH stand behind `(`, its end behind `)`. (`FOR UPDATE` and `DO UPDATE` stand behind words.)
+/// Returns whether a part of a WITH statement writes. Parts follow `(`, the final part follows `)`.
+/// `FOR UPDATE` and `DO UPDATE` follow words.
 fn writes_in_part(statement: &[Token<'_>]) -> bool {
     statement.windows(2).any(|pair| match pair {
         [Token::Open | Token::Close, Token::Word(word)] => is_one_of(word, WRITES),
@@ -101,7 +103,7 @@ fn is_one_of(word: &str, words: &[&str]) -> bool {
     words.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
-/// The pieces of a text, without comments; what is quoted is one piece.
+/// The tokens of a text, without comments. A quoted text is one token.
 struct Tokens<'a> {
     rest: &'a str,
 }
@@ -130,7 +132,7 @@ impl<'a> Tokens<'a> {
         token
     }
 
-    /// A word, or a text with escapes: `E'it\'s'`.
+    /// Reads a word, or a text with escapes: `E'it\'s'`.
     fn word(&mut self) -> Token<'a> {
         let length = self.rest.find(|letter: char| !is_of_word(letter)).unwrap_or(self.rest.len());
         let (word, after) = self.rest.split_at(length);
@@ -159,7 +161,8 @@ fn is_of_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_' || letter == '$'
 }
 
-/// The length of what is quoted at the beginning of the text. A doubled quote looks like two quoted pieces, which is as good.
+/// Returns the length of the quoted text at the beginning. A doubled quote reads as two quoted
+/// texts, with the same result.
 fn quoted(text: &str, quote: char, escapes: bool) -> usize {
     let mut letters = text.char_indices().skip(1);
     while let Some((place, letter)) = letters.next() {
@@ -172,7 +175,7 @@ fn quoted(text: &str, quote: char, escapes: bool) -> usize {
     text.len()
 }
 
-/// The length of `$$..$$` or `$tag$..$tag$`; none for a parameter.
+/// Returns the length of `$$..$$` or `$tag$..$tag$`; `None` for a parameter.
 fn dollar_quoted(text: &str) -> Option<usize> {
     let tag_end = 1 + text[1..].find('$')?;
     let tag = &text[..=tag_end];
@@ -183,7 +186,7 @@ fn dollar_quoted(text: &str) -> Option<usize> {
     Some(text[tag.len()..].find(tag).map_or(text.len(), |end| tag.len() + end + tag.len()))
 }
 
-/// The length of a comment; they nest.
+/// Returns the length of a comment. Comments nest.
 fn comment(text: &str) -> usize {
     let (mut depth, mut place) = (0_u32, 0);
     while let Some(rest) = text.get(place..).filter(|rest| !rest.is_empty()) {
@@ -208,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_that_writes_is_told_from_one_that_reads() {
+    fn writing_statements_are_distinguished_from_reading_ones() {
         let cases: &[(&str, Effect)] = &[
             ("SELECT 1", Effect::Reads),
             ("  -- first; BEGIN\n /* a /* b */ COMMIT; */ select a FROM b FOR UPDATE", Effect::Reads),
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_the_transaction_or_outlives_it_is_refused_wherever_it_stands() {
+    fn statements_that_end_or_outlive_the_transaction_are_rejected() {
         for sql in [
             "COMMIT",
             " end ",
@@ -255,7 +258,7 @@ mod tests {
         assert_eq!(effects("CREATE TABLE a (b TEXT); INSERT INTO a VALUES ('x;y');;"), Ok(vec![Effect::Writes; 2]));
         assert!(matches!(effect(" ; -- nothing"), Err(Error::Statement(_))));
         for unfinished in ["SELECT 'a", "SELECT \"a", "SELECT /* a", "SELECT $a$ b", "SELECT E'\\"] {
-            assert_eq!(effect(unfinished), Ok(Effect::Reads), "the server says what is wrong with it");
+            assert_eq!(effect(unfinished), Ok(Effect::Reads), "the server reports the error");
         }
     }
 }

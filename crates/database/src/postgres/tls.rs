@@ -1,4 +1,4 @@
-//! TLS to the server: never without looking who signed its certificate, and whether it is made out to the host of the address.
+//! TLS to the server. The certificate's issuer and host name are always verified.
 
 use deadpool_postgres::{Manager, ManagerConfig, RecyclingMethod};
 use tokio_postgres::config::SslMode;
@@ -9,7 +9,7 @@ use crate::error::Error;
 
 const RECYCLING: ManagerConfig = ManagerConfig { recycling_method: RecyclingMethod::Fast };
 
-/// What makes connections: plain, or by TLS and never without it.
+/// Creates the manager of connections: plain, or TLS only.
 pub(super) fn manager(mut config: Config, tls: Option<&Tls>) -> Result<Manager, Error> {
     match tls {
         Some(tls) => {
@@ -17,18 +17,17 @@ pub(super) fn manager(mut config: Config, tls: Option<&Tls>) -> Result<Manager, 
             by_tls(config, tls)
         }
         None if config.get_ssl_mode() == SslMode::Require => {
-            let why =
-                "its address asks for TLS (sslmode=require), and nothing says whom to trust: set `tls`, with `ca`";
+            let why = "the database's address requires TLS (sslmode=require), but no authority is configured: set `tls` with `ca`";
             Err(Error::Unavailable(why.to_owned()))
         }
         None => Ok(Manager::from_config(config, NoTls, RECYCLING)),
     }
 }
 
-/// What the library says, with what to do about it where its words are for experts.
+/// Adds an explanation to a library error that needs one.
 pub(super) fn explained(why: String) -> String {
     if why.contains("UnknownIssuer") {
-        return format!("{why}: who signed its certificate is not among those in `ca`");
+        return format!("{why}: the issuer of the server's certificate is not among those in `ca`");
     }
     why
 }
@@ -56,7 +55,7 @@ mod client {
     use super::super::Tls;
     use crate::error::Error;
 
-    /// Who is trusted, and who we are.
+    /// Returns the TLS configuration: trusted authorities and the client's certificate.
     pub fn config(tls: &Tls) -> Result<ClientConfig, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -70,7 +69,7 @@ mod client {
                 config.map_err(|why| unusable(&certificate.display(), &why))
             }
             (Some(_), None) | (None, Some(_)) => {
-                Err(Error::Unavailable("of `certificate` and `key` only one is set: mutual TLS needs both".to_owned()))
+                Err(Error::Unavailable("only one of `certificate` and `key` is set: mutual TLS needs both".to_owned()))
             }
         }
     }
@@ -89,7 +88,7 @@ mod client {
         }
         if store.is_empty() {
             let why =
-                "this machine trusts nobody by itself: set `ca` to the file of who signed the server's certificate";
+                "this machine has no trusted authorities: set `ca` to the certificate file of the server's issuer";
             return Err(Error::Unavailable(why.to_owned()));
         }
         Ok(store)
@@ -105,7 +104,7 @@ mod client {
     }
 
     fn unusable(what: &dyn std::fmt::Display, why: &dyn std::fmt::Display) -> Error {
-        Error::Unavailable(format!("{what} cannot be used: {why}"))
+        Error::Unavailable(format!("cannot use {what}: {why}"))
     }
 }
 
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named() {
+    fn an_unusable_file_is_named() {
         let config: Config = "postgres://me@db/x".parse().unwrap();
         let tls = Tls { ca: Some("/nowhere/ca.pem".into()), ..Tls::default() };
         let why = manager(config, Some(&tls)).map(|_| ()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! An open transaction on PostgreSQL: it has a connection until it ends.
+//! An open transaction on PostgreSQL, which holds a connection until its end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::port::{BoxFuture, Transaction};
 use crate::value::{Row, Value};
 
-/// A transaction that is open, or was.
-pub(super) struct Held {
+/// A transaction, open or ended.
+pub(super) struct PostgresTransaction {
     state: Mutex<State>,
     rows_written: AtomicU64,
     /// The database's count of committed transactions.
@@ -21,29 +21,29 @@ pub(super) struct Held {
 }
 
 struct State {
-    /// None when it is over.
+    /// `None` after the end.
     session: Option<Arc<Session>>,
-    /// How many savepoints are open.
+    /// The number of open savepoints.
     savepoints: u32,
 }
 
-impl Held {
-    /// A transaction that nothing was sent of yet.
-    pub(super) fn new(session: Session, committed: Arc<AtomicU64>) -> Held {
+impl PostgresTransaction {
+    /// Creates a transaction without sending a request.
+    pub(super) fn new(session: Session, committed: Arc<AtomicU64>) -> PostgresTransaction {
         let state = State { session: Some(Arc::new(session)), savepoints: 0 };
-        Held { state: Mutex::new(state), rows_written: AtomicU64::new(0), committed }
+        PostgresTransaction { state: Mutex::new(state), rows_written: AtomicU64::new(0), committed }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, behind the BEGIN.
+    /// Returns the connection after sending BEGIN.
     fn session(&self) -> Result<Arc<Session>, Error> {
         self.state().ready()
     }
 
-    async fn run(&self, sql: &str, params: Vec<Value>) -> Result<Ran, Error> {
+    async fn run(&self, sql: &str, params: Vec<Value>) -> Result<Executed, Error> {
         let effect = text::effect(sql)?;
         let session = self.session()?;
         let statement = session.prepare(sql).await?;
@@ -52,7 +52,7 @@ impl Held {
         Ok(self.count(effect, answer))
     }
 
-    async fn run_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<Ran>, Error> {
+    async fn run_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<Executed>, Error> {
         let effect = text::effect(sql)?;
         let session = self.session()?;
         if sets.is_empty() {
@@ -65,24 +65,24 @@ impl Held {
         answers.into_iter().map(|answer| Ok(self.count(effect, answer?))).collect()
     }
 
-    fn count(&self, effect: Effect, Answer { rows, count }: Answer) -> Ran {
+    fn count(&self, effect: Effect, Answer { rows, count }: Answer) -> Executed {
         let (changed, written) = match effect {
             Effect::Reads => (0, 0),
             Effect::Writes => (count, count),
             Effect::Both => (count, count.max(1)),
         };
         self.rows_written.fetch_add(written, Ordering::Relaxed);
-        Ran { rows, changed }
+        Executed { rows, changed }
     }
 
-    /// From here on the transaction is over.
+    /// Ends the transaction.
     fn end(&self) -> Result<Arc<Session>, Error> {
         self.state().session.take().ok_or(Error::Over)
     }
 }
 
-/// What a statement did.
-struct Ran {
+/// The result of a statement.
+struct Executed {
     rows: Vec<Row>,
     changed: u64,
 }
@@ -94,7 +94,7 @@ impl State {
         Ok(Arc::clone(session))
     }
 
-    /// The name of the innermost savepoint.
+    /// Returns the name of the innermost savepoint.
     fn innermost(&self) -> Result<String, Error> {
         match self.savepoints {
             0 => Err(Error::Statement("no savepoint is open".into())),
@@ -118,7 +118,7 @@ impl State {
     }
 }
 
-impl Transaction for Held {
+impl Transaction for PostgresTransaction {
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move { Ok(self.run(sql, params).await?.changed) })
     }
@@ -206,7 +206,7 @@ impl Transaction for Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for PostgresTransaction {
     fn drop(&mut self) {
         self.abandon();
     }

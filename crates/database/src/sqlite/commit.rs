@@ -1,4 +1,4 @@
-//! The thread that commits on disk, so that nobody's executor stands still during a sync.
+//! The thread that commits on disk, so that no executor blocks during a sync.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{OnceLock, Weak};
@@ -8,31 +8,31 @@ use super::turn::Shared;
 use super::writer::Writer;
 use crate::error::Error;
 
-/// The way to the thread. Dropped, it waits for the commit that is under way.
+/// The sender to the thread. Dropping it waits for a running commit.
 pub(super) struct Committer {
-    /// Holds one writer at most: there is only one.
+    /// A channel with at most one writer, because only one exists.
     commits: Option<Sender<Box<Writer>>>,
     thread: OnceLock<JoinHandle<()>>,
 }
 
 impl Committer {
-    /// A way that leads nowhere until [`Committer::start`].
+    /// Creates a committer without a thread; [`Committer::start`] starts it.
     pub(super) fn new() -> (Committer, Receiver<Box<Writer>>) {
         let (sender, receiver) = channel();
         (Committer { commits: Some(sender), thread: OnceLock::new() }, receiver)
     }
 
-    /// Starts the thread. It keeps nothing alive: it ends with the database.
+    /// Starts the thread. It holds no strong reference, so it ends with the database.
     pub(super) fn start(&self, commits: Receiver<Box<Writer>>, shared: Weak<Shared>) -> Result<(), Error> {
         let thread = std::thread::Builder::new()
             .name("sqlite-commit".into())
             .spawn(move || run(&commits, &shared))
             .map_err(|why| Error::Unavailable(format!("start the committing thread: {why}")))?;
-        let _ = self.thread.set(thread); // there is one thread
+        let _ = self.thread.set(thread); // started only once
         Ok(())
     }
 
-    /// Has the outer transaction committed; gives the writer back when there is no thread.
+    /// Commits the outer transaction on the thread. Returns the writer if there is no thread.
     pub(super) fn commit(&self, writer: Box<Writer>) -> Result<(), Box<Writer>> {
         match &self.commits {
             Some(commits) => commits.send(writer).map_err(|unsent| unsent.0),
@@ -47,12 +47,13 @@ impl Drop for Committer {
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != std::thread::current().id()
         {
-            let _ = thread.join(); // a panic of that thread was printed by it
+            let _ = thread.join(); // the thread has printed its own panic
         }
     }
 }
 
-/// The writer goes on before anybody is answered: who has all answers and drops the database has it closed, then.
+/// Passes the writer on before answering, so that a caller that drops the database after its
+/// answers finds it closed.
 fn run(commits: &Receiver<Box<Writer>>, shared: &Weak<Shared>) {
     while let Ok(mut writer) = commits.recv() {
         let finished = writer.finish();

@@ -1,4 +1,4 @@
-//! Opens connections, and keeps a second process out.
+//! Opening connections, and excluding a second process.
 
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
@@ -10,15 +10,17 @@ use rusqlite::{Connection, OpenFlags};
 use super::map;
 use crate::error::Error;
 
-/// More than the program has statements: each is parsed once.
+/// Capacity of the statement cache, above the number of statements in the program.
 const STATEMENTS_CACHED: usize = 256;
-/// How long a statement waits for a stranger (a shell of SQLite's) who holds the file; it waits inline.
+/// How long a statement waits, inline, for another process that holds the file, such as an SQLite
+/// shell.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
-/// How often the lock is tried: who closed the database a moment ago may still be letting go of it.
+/// Attempts to lock the file, because a process that has just closed the database may still be
+/// releasing it.
 const LOCK_ATTEMPTS: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// The connection that writes.
+/// Opens the writing connection.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(map::error)?;
@@ -32,7 +34,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// A connection beside the one that writes.
+/// Opens a reading connection.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(map::error)?;
@@ -41,14 +43,15 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// A database of its own in memory.
+/// Opens a new database in memory.
 pub(super) fn memory() -> Result<Connection, Error> {
     let connection = Connection::open_in_memory().map_err(map::error)?;
     prepare(&connection)?;
     Ok(connection)
 }
 
-/// Creates the directories above `path`; those that are new survive a crash, like what will be in them.
+/// Creates the directories above `path`. New ones survive a power loss, as their later content
+/// does.
 pub(super) fn create_directory(path: &Path) -> Result<(), Error> {
     let failed = |why: std::io::Error| Error::Unavailable(format!("create the directory of {}: {why}", path.display()));
     let is_new = |directory: &&Path| !directory.as_os_str().is_empty() && !directory.is_dir();
@@ -63,7 +66,8 @@ pub(super) fn create_directory(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the lock beside the database. The system lets go of it when the process ends, however it ends.
+/// Locks the file beside the database. The operating system releases the lock when the process
+/// ends.
 pub(super) fn lock(path: &Path) -> Result<File, Error> {
     let mut name = OsString::from(path);
     name.push(".lock");
@@ -79,7 +83,7 @@ pub(super) fn lock(path: &Path) -> Result<File, Error> {
         }
     }
     Err(Error::InUse(format!(
-        "another process has {} open: stop that one, or choose another data directory",
+        "another process has {} open: stop that one, or configure another data directory",
         path.display()
     )))
 }

@@ -1,10 +1,10 @@
-//! SQLite's errors, sorted by what the caller does about them.
+//! SQLite's errors, grouped by the caller's reaction.
 
 use rusqlite::ErrorCode;
 
 use crate::error::Error;
 
-/// What went wrong in a statement, or in a commit that certainly did not happen.
+/// Converts the error of a statement, or of a commit that certainly failed.
 pub(super) fn error(error: rusqlite::Error) -> Error {
     let text = error.to_string();
     match error.sqlite_error_code() {
@@ -31,8 +31,8 @@ pub(super) fn error(error: rusqlite::Error) -> Error {
     }
 }
 
-/// What a failed COMMIT means for the `members` who share it. A deferred constraint that one of them breaks is a reason
-/// for the others to try again; after a failure of the disk nobody knows what a restart will find.
+/// Converts the error of a COMMIT that `members` share. If one of them violates a deferred
+/// constraint, the others must retry. After a disk failure the outcome is unknown until a restart.
 pub(super) fn commit_error(failure: rusqlite::Error, members: usize) -> Error {
     match error(failure) {
         Error::Constraint(why) if members > 1 => Error::Conflict(why),

@@ -1,4 +1,5 @@
-//! Connections for reading on disk, beside the one that writes: readers and the writer never wait for each other.
+//! Reading connections on disk, beside the writing one. Readers and the writer never wait for each
+//! other.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +10,10 @@ use super::{connection, statement};
 use crate::error::Error;
 use crate::value::{Row, Value};
 
-/// How many connections are kept for later.
+/// Maximum number of idle connections that are retained.
 const KEPT_MAX: usize = 4;
 
-/// The reading connections. Reads run inline, so there are never more of them than threads.
+/// The reading connections. Reads run inline, so there are never more connections than threads.
 pub(super) struct Readers {
     path: PathBuf,
     kept: Mutex<Vec<Connection>>,
@@ -23,7 +24,7 @@ impl Readers {
         Readers { path: path.to_owned(), kept: Mutex::new(Vec::new()) }
     }
 
-    /// Reads what is committed.
+    /// Reads committed rows.
     pub(super) fn read(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match kept {

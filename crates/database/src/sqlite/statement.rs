@@ -1,4 +1,4 @@
-//! Runs statements on a connection: parameters by name, rows out, and nothing that opens or ends a transaction.
+//! Runs statements on a connection: parameters by name, and no control of transactions.
 
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -8,39 +8,39 @@ use super::map;
 use crate::error::Error;
 use crate::value::{Row, Value};
 
-/// Runs one statement; gives the number of rows it changed.
+/// Runs one statement. Returns the number of changed rows.
 pub(super) fn execute(connection: &Connection, sql: &str, params: &[Value]) -> Result<u64, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
     change(connection, &mut statement, &places, params)
 }
 
-/// Runs one statement with each set of parameters; gives the number of rows that each changed.
+/// Runs one statement per parameter set. Returns the changed rows of each run.
 pub(super) fn execute_each(connection: &Connection, sql: &str, sets: &[Vec<Value>]) -> Result<Vec<u64>, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
     sets.iter().map(|params| change(connection, &mut statement, &places, params)).collect()
 }
 
-/// Runs one statement; gives its rows.
+/// Runs one statement. Returns its rows.
 pub(super) fn query(connection: &Connection, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
     rows(&mut statement, &places, params)
 }
 
-/// Runs one statement with each set of parameters; gives the rows of each.
+/// Runs one statement per parameter set. Returns the rows of each run.
 pub(super) fn query_each(connection: &Connection, sql: &str, sets: &[Vec<Value>]) -> Result<Vec<Vec<Row>>, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
     sets.iter().map(|params| rows(&mut statement, &places, params)).collect()
 }
 
-/// Runs one statement that writes nothing; gives its rows.
+/// Runs one statement that does not write. Returns its rows.
 pub(super) fn read(connection: &Connection, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
     let mut statement = prepare(connection, sql)?;
     if !statement.readonly() {
-        return Err(Error::Statement("it writes, and writing needs a transaction".into()));
+        return Err(Error::Statement("it writes, which requires a transaction".into()));
     }
     let places = places(&statement)?;
     rows(&mut statement, &places, params)
@@ -63,12 +63,15 @@ fn prepare<'a>(connection: &'a Connection, sql: &str) -> Result<CachedStatement<
     Ok(statement)
 }
 
-/// A COMMIT in a handler's text would commit its neighbours' work. Among the statements that SQLite calls read-only,
-/// those that have no columns are the ones that open and end transactions (and the text without a statement).
+/// Rejects statements that begin or end transactions, because a COMMIT in a handler's text would
+/// commit the work of others.
+///
+/// Among the statements that SQLite calls read-only, these are the ones without columns, as is the
+/// empty text.
 fn refuse_control(statement: &Statement<'_>) -> Result<(), Error> {
     if statement.readonly() && statement.column_count() == 0 {
         return Err(Error::Statement(
-            "it neither reads nor writes (transactions are opened and ended by `Database` and `Open`)".into(),
+            "it neither reads nor writes: `Database` and `Open` open and end transactions".into(),
         ));
     }
     Ok(())
@@ -86,7 +89,7 @@ fn change(
         let mut rows = statement.raw_query();
         while rows.next().map_err(map::error)?.is_some() {}
     }
-    // `changes` still tells of the statement before when this one is no INSERT, UPDATE or DELETE
+    // `changes` refers to an earlier statement unless this one is INSERT, UPDATE or DELETE
     Ok(if connection.total_changes() == before { 0 } else { connection.changes() })
 }
 
@@ -102,15 +105,17 @@ fn rows(statement: &mut Statement<'_>, places: &[usize], params: &[Value]) -> Re
     Ok(found)
 }
 
-/// Of each of the statement's parameters, which one of those given it is. SQLite numbers parameters by where they first
-/// stand in the text: `$2` may be the first one, so the name decides.
+/// Maps each of the statement's parameters to the index of the given value. SQLite numbers
+/// parameters by their first occurrence, so `$2` may be the first: the name decides.
 fn places(statement: &Statement<'_>) -> Result<Vec<usize>, Error> {
     let count = statement.parameter_count();
     let place = |index| {
         let name = statement.parameter_name(index).unwrap_or("?");
         let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
         let place = number.and_then(|number| number.checked_sub(1)).filter(|place| *place < count);
-        place.ok_or_else(|| Error::Statement(format!("parameters are called $1 to ${count}, and one is called {name}")))
+        place.ok_or_else(|| {
+            Error::Statement(format!("parameters must be named $1 to ${count}, but one is named {name}"))
+        })
     };
     (1..=count).map(place).collect()
 }
@@ -118,7 +123,7 @@ fn places(statement: &Statement<'_>) -> Result<Vec<usize>, Error> {
 fn bind(statement: &mut Statement<'_>, places: &[usize], params: &[Value]) -> Result<(), Error> {
     let count = places.len();
     if count != params.len() {
-        return Err(Error::Statement(format!("it has {count} parameters, and {} were given", params.len())));
+        return Err(Error::Statement(format!("it has {count} parameters, but {} were given", params.len())));
     }
     for (index, place) in (1..).zip(places) {
         statement.raw_bind_parameter(index, bound(&params[*place])?).map_err(map::error)?;
@@ -131,12 +136,12 @@ fn bound(value: &Value) -> Result<ToSqlOutput<'_>, Error> {
         Value::Null => ValueRef::Null,
         Value::Int(value) => ValueRef::Integer(*value),
         Value::Double(value) if value.is_nan() => {
-            return Err(Error::Constraint("NaN is not a number that can be stored".into()));
+            return Err(Error::Constraint("NaN cannot be stored".into()));
         }
         Value::Double(value) => ValueRef::Real(*value),
         Value::Bool(value) => ValueRef::Integer(i64::from(*value)),
         Value::Text(text) if text.as_bytes().contains(&0) => {
-            return Err(Error::Constraint("a text holds a NUL character, which cannot be stored".into()));
+            return Err(Error::Constraint("a text contains a NUL character, which cannot be stored".into()));
         }
         Value::Text(text) => ValueRef::Text(text.as_bytes()),
         Value::Bytes(bytes) => ValueRef::Blob(bytes),

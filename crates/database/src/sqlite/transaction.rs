@@ -1,4 +1,4 @@
-//! An open transaction on SQLite: it has the turn until it ends.
+//! An open transaction on SQLite, which holds the turn until its end.
 
 use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,26 +12,26 @@ use crate::error::Error;
 use crate::port::{BoxFuture, Transaction};
 use crate::value::{Row, Value};
 
-/// A transaction that has its turn, or had it.
-pub(super) struct Held {
+/// A transaction, open or ended.
+pub(super) struct SqliteTransaction {
     state: Mutex<State>,
 }
 
 struct State {
-    /// None when it is over.
+    /// `None` after the end.
     turn: Option<Turn>,
-    /// The connection's count of changed rows when the transaction began.
+    /// The connection's count of changed rows at the begin.
     rows_before: u64,
-    /// The transaction's own count, once it is over.
+    /// The transaction's own count, after its end.
     rows_written: u64,
 }
 
-impl Held {
+impl SqliteTransaction {
     /// Opens a transaction.
-    pub(super) fn begin(mut turn: Turn) -> Result<Held, Error> {
+    pub(super) fn begin(mut turn: Turn) -> Result<SqliteTransaction, Error> {
         turn.writer().begin()?;
         let rows_before = turn.writer().rows_written();
-        Ok(Held { state: Mutex::new(State { turn: Some(turn), rows_before, rows_written: 0 }) })
+        Ok(SqliteTransaction { state: Mutex::new(State { turn: Some(turn), rows_before, rows_written: 0 }) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -49,7 +49,7 @@ impl Held {
         Box::pin(ready(self.with(|writer| writer.run(act))))
     }
 
-    /// From here on the transaction is over.
+    /// Ends the transaction.
     fn end(&self) -> Result<Turn, Error> {
         let mut state = self.state();
         let mut turn = state.turn.take().ok_or(Error::Over)?;
@@ -58,7 +58,7 @@ impl Held {
     }
 }
 
-impl Transaction for Held {
+impl Transaction for SqliteTransaction {
     fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
         self.run(|connection| statement::execute(connection, sql, &params))
     }
@@ -105,18 +105,18 @@ impl Transaction for Held {
     }
 
     fn abandon(&self) {
-        drop(self.end()); // nothing when it is over
+        drop(self.end()); // no effect after the end
     }
 }
 
-/// What became of the outer transaction.
+/// Returns the outcome of the outer transaction.
 async fn answered(mut answer: Receiver<Result<(), Error>>) -> Result<(), Error> {
     match answer.try_recv() {
-        Ok(outcome) => outcome, // in memory, with nobody in line; or there was no outer one
+        Ok(outcome) => outcome, // in memory without waiting transactions, or without an outer one
         Err(_) => answer.await.unwrap_or_else(|_| Err(gone())),
     }
 }
 
 fn gone() -> Error {
-    Error::CommitUnknown("the committing thread is gone".into())
+    Error::CommitUnknown("the committing thread has ended".into())
 }

@@ -1,7 +1,7 @@
-//! Who writes next: a fair line for the one writer, which comes back whatever is dropped wherever.
+//! The queue for the single writer: fair, and robust against futures that are dropped anywhere.
 //!
-//! **Invariant:** the writer is in one place: idle, in a [`Turn`], or with the committing thread. Whoever lets go of a
-//! turn passes the writer on. Nothing here waits for a group to fill.
+//! **Invariant:** the writer is in one place: idle, in a [`Turn`], or with the committing thread.
+//! Dropping a turn passes the writer on. No step waits for a group to fill.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,33 +12,34 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::commit::Committer;
-use super::writer::{Finished, Writer};
+use super::writer::{GroupOutcome, Writer};
 use crate::error::Error;
 use crate::port::Stats;
 
-/// How many transactions share a commit at most, so that the first one's answer is not put off for ever.
+/// Maximum transactions that share a commit, so that the first one's answer is not delayed
+/// indefinitely.
 const GROUP_MAX: usize = 64;
-/// How many may stand in line.
+/// Maximum transactions in the queue.
 const LINE_MAX: usize = 10_000;
 
-/// What all handles of one database share.
+/// The shared state of all handles of one database.
 pub(super) struct Shared {
     line: Mutex<Line>,
     transactions: AtomicU64,
     commits: AtomicU64,
-    /// None in memory: commits are inline.
+    /// `None` in memory, where commits are inline.
     committer: Option<Committer>,
-    /// Let go of last.
+    /// The lock file, released last.
     _lock: Option<File>,
 }
 
 struct Line {
-    /// Here only while nobody stands in line.
+    /// The writer, while no transaction waits.
     idle: Option<Box<Writer>>,
     waiting: VecDeque<oneshot::Sender<Turn>>,
 }
 
-/// The right to write. Dropped, it rolls back what is open and passes the writer on.
+/// The right to write. Dropping it rolls back the open transaction and passes the writer on.
 pub(super) struct Turn {
     writer: Option<Box<Writer>>,
     shared: Arc<Shared>,
@@ -68,7 +69,8 @@ impl Shared {
         Stats { transactions: self.transactions.load(Ordering::Relaxed), commits: self.commits.load(Ordering::Relaxed) }
     }
 
-    /// Waits in line. A future that is dropped leaves it, and a turn that it was given meanwhile goes to the next.
+    /// Waits in the queue. A dropped future leaves it, and a turn granted meanwhile goes to the
+    /// next one.
     pub(super) async fn turn(self: &Arc<Shared>) -> Result<Turn, Error> {
         let waiting = {
             let mut line = self.line();
@@ -79,7 +81,9 @@ impl Shared {
                 line.waiting.retain(|waiting| !waiting.is_closed());
             }
             if line.waiting.len() >= LINE_MAX {
-                return Err(Error::Unavailable(format!("{LINE_MAX} transactions wait already")));
+                return Err(Error::Unavailable(format!(
+                    "{LINE_MAX} transactions already wait for the writer: retry later"
+                )));
             }
             let (turn, waiting) = oneshot::channel();
             line.waiting.push_back(turn);
@@ -88,7 +92,7 @@ impl Shared {
         waiting.await.map_err(|_| Error::Unavailable("the database is closed".into()))
     }
 
-    /// Gives the writer, with no transaction open but the outer one, to whoever needs it next.
+    /// Passes the writer, with no transaction open but the outer one, to the next user.
     pub(super) fn pass_on(self: &Arc<Shared>, mut writer: Box<Writer>) {
         loop {
             let next = {
@@ -116,8 +120,8 @@ impl Shared {
         }
     }
 
-    /// Notes an outer commit, if it succeeded.
-    pub(super) fn count(&self, finished: &Finished) {
+    /// Counts an outer commit, if it succeeded.
+    pub(super) fn count(&self, finished: &GroupOutcome) {
         if let Some(transactions) = finished.committed() {
             self.transactions.fetch_add(transactions as u64, Ordering::Relaxed);
             self.commits.fetch_add(1, Ordering::Relaxed);
@@ -143,27 +147,28 @@ impl Shared {
 }
 
 impl Turn {
-    /// The writer.
+    /// Returns the writer.
     pub(super) fn writer(&mut self) -> &mut Writer {
         self.writer.as_mut().expect("a turn has the writer until it ends")
     }
 
-    /// Commits what is open. The turn is over; the answer comes when the outer commit is done.
+    /// Commits the open transaction and ends the turn. The answer arrives after the outer commit.
     pub(super) fn commit(mut self) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
         let (answer, answered) = oneshot::channel();
         self.writer().join(answer)?;
-        Ok(answered) // to drop the turn passes the writer on
+        Ok(answered) // dropping the turn passes the writer on
     }
 
-    /// Rolls back what is open. The turn is over; where it was joined to an outer transaction, the answer comes when that
-    /// commit is done.
+    /// Rolls the open transaction back and ends the turn. If it was joined to an outer transaction,
+    /// the answer arrives after the outer commit.
     pub(super) fn rollback(mut self) -> oneshot::Receiver<Result<(), Error>> {
         let (answer, answered) = oneshot::channel();
         self.writer().leave(answer);
         answered
     }
 
-    /// Reads what is committed, of which the outer transaction's work is not part until its commit.
+    /// Reads committed rows. The outer transaction is committed first, so that the read includes
+    /// its work.
     pub(super) fn committed<T>(mut self, read: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         let shared = Arc::clone(&self.shared);
         let writer = self.writer();

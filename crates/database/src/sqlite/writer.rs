@@ -1,4 +1,5 @@
-//! The writing connection, and what is open on it: transactions that are waited for share one outer transaction.
+//! The writing connection and its open transactions. Transactions that wait for the writer share
+//! one outer transaction.
 
 use rusqlite::Connection;
 use sagamore_core::planted::{Bug, planted};
@@ -7,45 +8,46 @@ use tokio::sync::oneshot;
 use super::map;
 use crate::error::Error;
 
-/// Where one whose transaction has ended waits for the outer commit.
+/// The receiver of the outer commit's outcome for an ended transaction.
 pub(super) type Answer = oneshot::Sender<Result<(), Error>>;
 
-/// One of a group.
+/// A member of a group.
 struct Member {
     answer: Answer,
-    /// It has work in the outer transaction; otherwise it has only read there, or has undone what it wrote.
+    /// Whether it has work in the outer transaction. Otherwise it has only read, or was rolled
+    /// back.
     commits: bool,
 }
 
-/// What became of an outer transaction, for its group.
-pub(super) struct Finished {
+/// The outcome of an outer transaction, for its group.
+pub(super) struct GroupOutcome {
     group: Vec<Member>,
     outcome: Result<(), Error>,
 }
 
-/// The one connection that writes.
+/// The single writing connection.
 pub(super) struct Writer {
     connection: Connection,
     stage: Stage,
-    /// How many savepoints the present transaction opened inside itself.
+    /// The number of savepoints of the current transaction.
     savepoints: usize,
-    /// Those whose transactions ended inside of the outer one. **Invariant:** none of them is answered before it is
-    /// committed: each may have read what the others wrote.
+    /// The transactions that ended inside the outer one. **Invariant:** none of them is answered
+    /// before the outer commit, because each may have read the others' writes.
     group: Vec<Member>,
 }
 
-/// What is open on the connection.
+/// The state of the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Nothing.
+    /// No transaction is open.
     Idle,
-    /// The first transaction of a group: it is the outer one.
+    /// The first transaction of a group, which is the outer one.
     First,
-    /// A later transaction of a group: a savepoint of the outer one.
+    /// A later transaction of a group, which is a savepoint of the outer one.
     Joined,
-    /// The outer transaction, with what the group has committed into it.
+    /// Only the outer transaction, with the group's committed work.
     Between,
-    /// Nothing any more: SQLite rolled the outer transaction back by itself, as it does when the disk is full.
+    /// SQLite rolled the outer transaction back by itself, as it does when the disk is full.
     Lost,
 }
 
@@ -54,12 +56,12 @@ impl Writer {
         Box::new(Writer { connection, stage: Stage::Idle, savepoints: 0, group: Vec::new() })
     }
 
-    /// How many transactions have ended inside of the outer one.
+    /// Returns the number of transactions that ended inside the outer one.
     pub(super) fn members(&self) -> usize {
         self.group.len()
     }
 
-    /// How many rows were ever changed on this connection.
+    /// Returns the number of rows ever changed on this connection.
     pub(super) fn rows_written(&self) -> u64 {
         self.connection.total_changes()
     }
@@ -70,7 +72,7 @@ impl Writer {
         match self.stage {
             Stage::Idle => {
                 if !self.connection.is_autocommit() {
-                    self.control("ROLLBACK")?; // it failed when it was due
+                    self.control("ROLLBACK")?; // an earlier rollback failed
                 }
                 self.control("BEGIN IMMEDIATE")?;
                 self.stage = Stage::First;
@@ -84,7 +86,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Works on the open transaction.
+    /// Runs an operation on the open transaction.
     pub(super) fn run<T>(&mut self, act: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         if self.stage == Stage::Lost {
             return Err(lost());
@@ -96,8 +98,8 @@ impl Writer {
         outcome
     }
 
-    /// Rolls the open transaction back. When it was joined to an outer one, `answer` learns what becomes of what it has
-    /// read there.
+    /// Rolls the open transaction back. If it was joined to an outer one, `answer` receives the
+    /// outcome of the rows that it read there.
     pub(super) fn leave(&mut self, answer: Answer) {
         let outcome = if self.stage == Stage::Lost { Err(lost()) } else { Ok(()) };
         let joined = self.stage == Stage::Joined;
@@ -109,7 +111,8 @@ impl Writer {
         }
     }
 
-    /// Commits the open transaction into the outer one; `answer` learns what becomes of that.
+    /// Commits the open transaction into the outer one. `answer` receives the outcome of the outer
+    /// commit.
     pub(super) fn join(&mut self, answer: Answer) -> Result<(), Error> {
         match self.stage {
             Stage::First => {
@@ -131,7 +134,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Rolls the open transaction back, if there is one; the group's work stays.
+    /// Rolls back the open transaction, if there is one. The group's work stays.
     pub(super) fn undo(&mut self) {
         let undone = match self.stage {
             Stage::Idle | Stage::Between => return,
@@ -143,15 +146,15 @@ impl Writer {
             Stage::Joined if undone.is_ok() => Stage::Between,
             Stage::Joined => {
                 self.drop_group();
-                let _ = self.control("ROLLBACK"); // tried again by the next transaction
+                let _ = self.control("ROLLBACK"); // the next transaction retries it
                 Stage::Idle
             }
             Stage::Idle | Stage::First | Stage::Between | Stage::Lost => Stage::Idle,
         };
     }
 
-    /// Commits the outer transaction; on disk this syncs.
-    pub(super) fn finish(&mut self) -> Finished {
+    /// Commits the outer transaction, with a sync on disk.
+    pub(super) fn finish(&mut self) -> GroupOutcome {
         let group = std::mem::take(&mut self.group);
         self.stage = Stage::Idle;
         let outcome = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute());
@@ -159,12 +162,12 @@ impl Writer {
             Ok(_) => Ok(()),
             Err(failure) => {
                 if !self.connection.is_autocommit() {
-                    let _ = self.control("ROLLBACK"); // tried again by the next transaction
+                    let _ = self.control("ROLLBACK"); // the next transaction retries it
                 }
                 Err(map::commit_error(failure, commits(&group)))
             }
         };
-        Finished { group, outcome }
+        GroupOutcome { group, outcome }
     }
 
     /// Opens a savepoint inside the transaction.
@@ -174,7 +177,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Forgets the innermost savepoint.
+    /// Releases the innermost savepoint.
     pub(super) fn release(&mut self) -> Result<(), Error> {
         self.has_savepoint()?;
         self.run(|connection| control(connection, "RELEASE inner"))?;
@@ -182,7 +185,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Undoes what was done since the innermost savepoint, and forgets it.
+    /// Rolls back to the innermost savepoint and removes it.
     pub(super) fn rollback_to(&mut self) -> Result<(), Error> {
         self.has_savepoint()?;
         self.run(|connection| {
@@ -208,8 +211,8 @@ impl Writer {
         outcome
     }
 
-    /// After some errors SQLite has rolled back everything, the group's work too. To go on would be to commit each
-    /// statement by itself.
+    /// Detects that SQLite has rolled back everything, including the group's work. Continuing would
+    /// commit each statement separately.
     fn notice_loss(&mut self) {
         let inside = match self.stage {
             Stage::First | Stage::Joined | Stage::Between => true,
@@ -222,25 +225,25 @@ impl Writer {
     }
 
     fn drop_group(&mut self) {
-        Finished { group: std::mem::take(&mut self.group), outcome: Err(lost()) }.answer();
+        GroupOutcome { group: std::mem::take(&mut self.group), outcome: Err(lost()) }.answer();
     }
 }
 
-impl Finished {
-    /// How many transactions it committed; none when it failed.
+impl GroupOutcome {
+    /// Returns the number of committed transactions; `None` after a failure.
     pub(super) fn committed(&self) -> Option<usize> {
         self.outcome.is_ok().then(|| commits(&self.group))
     }
 
-    /// Answers all of the group.
+    /// Answers all members of the group.
     pub(super) fn answer(self) {
         for Member { answer, commits } in self.group {
             let outcome = match &self.outcome {
-                // it is to blame for nothing: what it has read is void
+                // this member caused no violation, but its reads are invalid
                 Err(Error::Constraint(why)) if !commits => Err(Error::Conflict(why.clone())),
                 outcome => outcome.clone(),
             };
-            let _ = answer.send(outcome); // who does not wait any more needs no answer
+            let _ = answer.send(outcome); // the caller may have dropped its receiver
         }
     }
 }
@@ -255,5 +258,5 @@ fn control(connection: &Connection, sql: &str) -> Result<(), Error> {
 }
 
 fn lost() -> Error {
-    Error::Unavailable("SQLite had to roll the transaction back (is the disk full?)".into())
+    Error::Unavailable("SQLite rolled the transaction back. Is the disk full?".into())
 }

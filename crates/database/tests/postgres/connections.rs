@@ -1,4 +1,4 @@
-//! What becomes of connections: those that are given up in the middle, and those that are lost.
+//! Dropped requests and lost connections.
 
 use std::time::Duration;
 
@@ -24,12 +24,12 @@ async fn ids(db: &Database) -> Vec<i64> {
     rows.iter().map(|row| row.get(0).unwrap()).collect()
 }
 
-/// Kills the connection of this transaction on the server.
+/// Terminates the connection of this transaction on the server.
 async fn kill(db: &Database, pid: i64) {
     db.query("SELECT pg_terminate_backend(CAST($1 AS INTEGER))", (pid,)).await.unwrap();
 }
 
-/// With a single connection, whatever is left open on it is in the next one's way.
+/// With a single connection, anything left open would affect the next user.
 #[tokio::test]
 async fn a_dropped_transaction_leaves_its_only_connection_clean() {
     let Some(server) = Server::there() else { return };
@@ -50,14 +50,14 @@ async fn a_dropped_transaction_leaves_its_only_connection_clean() {
     }
     let open = db.begin().await.unwrap();
     open.tx().execute(INSERT, (100_i64,)).await.unwrap();
-    assert!(open.commit().now_or_never().is_none(), "sent, and forgotten");
+    assert!(open.commit().now_or_never().is_none(), "sent, then dropped");
     assert_eq!(ids(&db).await, [100]);
 }
 
-/// A statement that nobody waits for any more is stopped: neither the lock that it waits for nor those that its
-/// transaction has are held until a timeout.
+/// A dropped statement is cancelled: neither the lock that it waits for nor those of its
+/// transaction are held until a timeout.
 #[tokio::test]
-async fn who_gives_up_a_waiting_statement_frees_its_locks_at_once() {
+async fn dropping_a_waiting_statement_releases_its_locks_at_once() {
     let Some(server) = Server::there() else { return };
     let patient = Duration::from_secs(600);
     let bounds = Options { lock_timeout: patient, statement_timeout: patient, ..server.options() };
@@ -80,9 +80,9 @@ async fn who_gives_up_a_waiting_statement_frees_its_locks_at_once() {
     assert_eq!(ids(&db).await, [1, 2]);
 }
 
-/// A statement that was given up may have failed, and COMMIT says that all is well when it rolls back.
+/// A dropped statement may have failed, and COMMIT then rolls back and reports success.
 #[tokio::test]
-async fn a_commit_behind_a_given_up_statement_that_failed_is_no_commit() {
+async fn a_commit_after_a_dropped_failed_statement_fails() {
     let Some(server) = Server::there() else { return };
     let db = with_table(server.options()).await;
     let begin = async || {
@@ -92,25 +92,25 @@ async fn a_commit_behind_a_given_up_statement_that_failed_is_no_commit() {
     };
     let open = begin().await;
     let tx = open.tx();
-    assert!(tx.execute(INSERT, (1_i64,)).now_or_never().is_none(), "sent, and forgotten");
+    assert!(tx.execute(INSERT, (1_i64,)).now_or_never().is_none(), "sent, then dropped");
     assert!(open.commit().await.is_err());
     assert!(ids(&db).await.is_empty());
 
     let open = begin().await;
     assert!(open.tx().execute(INSERT, (2_i64,)).now_or_never().is_none());
     open.commit().await.unwrap();
-    assert_eq!(ids(&db).await, [1, 2], "one that did not fail is part of it");
+    assert_eq!(ids(&db).await, [1, 2], "a dropped statement that succeeded is committed");
 }
 
-/// The failure was not observed by the caller. The savepoint still exists, so a rollback to it works.
+/// The caller did not observe the failure. The savepoint still exists, so a rollback to it works.
 #[tokio::test]
-async fn a_savepoint_behind_a_given_up_statement_that_failed_is_not_released() {
+async fn a_savepoint_with_a_dropped_failed_statement_is_not_released() {
     let Some(server) = Server::there() else { return };
     let db = with_table(server.options()).await;
     let open = db.begin().await.unwrap();
     open.tx().execute(INSERT, (1_i64,)).await.unwrap();
     open.savepoint().await.unwrap();
-    assert!(open.tx().execute(INSERT, (1_i64,)).now_or_never().is_none(), "sent, and forgotten");
+    assert!(open.tx().execute(INSERT, (1_i64,)).now_or_never().is_none(), "sent, then dropped");
     let why = open.release().await.unwrap_err();
     assert!(why.to_string().contains("aborted"), "{why}");
     open.rollback_to().await.unwrap();
@@ -148,7 +148,7 @@ async fn a_connection_that_is_lost_during_the_commit_leaves_it_unknown() {
     let outcome = committing.await.unwrap();
     assert!(matches!(outcome, Err(Error::CommitUnknown(_))), "{outcome:?}");
     keeper.rollback().await.unwrap();
-    assert_eq!(ids(&db).await, [] as [i64; 0], "here it did not happen");
+    assert_eq!(ids(&db).await, [] as [i64; 0], "in this test it did not happen");
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_connection_that_is_lost_before_the_commit_is_replaced() {
 }
 
 #[tokio::test]
-async fn who_gets_no_connection_in_time_is_told_why() {
+async fn an_exhausted_pool_is_reported() {
     let Some(server) = Server::there() else { return };
     let short = Duration::from_millis(50);
     let db = with_table(Options { connections_max: 1, free_within: short, ..server.options() }).await;
@@ -180,9 +180,9 @@ async fn who_gets_no_connection_in_time_is_told_why() {
     assert!(db.query("SELECT 1", ()).await.is_ok());
 }
 
-/// Needs no server: nobody listens there.
+/// Requires no server, because the port is unused.
 #[tokio::test]
-async fn a_server_that_is_not_there_is_unavailable() {
+async fn an_unreachable_server_is_unavailable() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let db = Database::postgres(Options::new(format!("postgres://me:secret@127.0.0.1:{port}/x"))).unwrap();
     let why = db.begin().await.err().unwrap();

@@ -1,4 +1,4 @@
-//! Who waits for whom on PostgreSQL, and for how long.
+//! Lock waits on PostgreSQL and their limits.
 
 use std::time::Duration;
 
@@ -20,16 +20,16 @@ async fn with_table(options: Options) -> Database {
     db
 }
 
-/// Comes back when so many of this database's connections wait for a lock.
+/// Waits until `count` connections of this database wait for a lock.
 pub async fn until_waiting(db: &Database, application: &str, count: i64) {
     let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
     while db.query(waiting, (application,)).await.unwrap()[0].get::<i64>(0).unwrap() < count {}
 }
 
-/// The second of two claims of one key waits for the first one's end; what it reads then, in a new statement, is what the
-/// first one stored. Also when there was no row before, and when the first one is rolled back.
+/// The second of two claims of a key waits for the first one's end, and then reads its committed
+/// row in a new statement. This includes new rows and a rollback of the first claim.
 #[tokio::test]
-async fn two_claims_of_one_key_come_one_after_the_other() {
+async fn two_claims_of_one_key_are_serialized() {
     let Some(server) = Server::there() else { return };
     let options = server.options();
     let db = with_table(options.clone()).await;
@@ -59,7 +59,7 @@ async fn two_claims_of_one_key_come_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_not_had_in_time_is_a_reason_to_try_again() {
+async fn a_lock_timeout_is_a_conflict() {
     let Some(server) = Server::there() else { return };
     let db = with_table(Options { lock_timeout: Duration::from_millis(50), ..server.options() }).await;
     let first = db.begin().await.unwrap();
@@ -71,7 +71,7 @@ async fn a_lock_that_is_not_had_in_time_is_a_reason_to_try_again() {
 }
 
 #[tokio::test]
-async fn of_two_that_wait_for_each_other_one_is_told_to_try_again() {
+async fn one_of_two_deadlocked_transactions_gets_a_conflict() {
     let Some(server) = Server::there() else { return };
     let patient = Duration::from_secs(60);
     let options = Options { lock_timeout: patient, statement_timeout: patient, ..server.options() };
@@ -95,10 +95,10 @@ async fn of_two_that_wait_for_each_other_one_is_told_to_try_again() {
     assert!(matches!(outcomes, [Ok(()), Err(Error::Conflict(_))]), "{outcomes:?}");
 }
 
-/// A process that is paused inside a transaction does not hold its successor up for longer than the bound, and finds its
-/// transaction gone when it wakes up.
+/// A process that pauses inside a transaction blocks its successor no longer than the limit. On
+/// waking up, its transaction is gone.
 #[tokio::test]
-async fn who_pauses_inside_a_transaction_loses_it_to_who_waits() {
+async fn a_paused_transaction_is_ended_for_its_successor() {
     let Some(server) = Server::there() else { return };
     let options = Options { idle_in_transaction_timeout: Duration::from_millis(100), ..server.options() };
     let db = with_table(options).await;

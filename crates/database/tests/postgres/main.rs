@@ -1,4 +1,4 @@
-//! PostgreSQL keeps the promises of the port, on a real server, and some more.
+//! PostgreSQL against the contract of the port on a real server, and tests beyond it.
 
 mod connections;
 mod locks;

@@ -1,4 +1,4 @@
-//! The server that the tests are given, and a schema of its own for each database in it.
+//! The server for the tests, with a new schema for each database.
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -10,26 +10,26 @@ use sagamore_database::postgres::Options;
 
 const VARIABLE: &str = "SAGAMORE_TEST_POSTGRES";
 
-/// A server for one test. What the test leaves there goes with it.
+/// A server for one test. Its schemas are removed at the end.
 pub struct Server {
     url: String,
     schemas: RefCell<Vec<String>>,
 }
 
-/// What gives a new, empty database each time; none when there is no server, which is told once.
+/// Returns a function that creates empty databases; `None` without a server, which is printed once.
 pub fn fresh() -> Option<impl Fn() -> Database> {
     Server::there().map(|server| move || server.database())
 }
 
 impl Server {
-    /// The server, if there is one.
+    /// Returns the server, if one is configured.
     pub fn there() -> Option<Server> {
         static TOLD: Once = Once::new();
         if let Ok(url) = std::env::var(VARIABLE) {
             return Some(Server { url, schemas: RefCell::default() });
         }
         TOLD.call_once(|| {
-            // not `eprintln!`, which nobody sees when the tests pass
+            // not `eprintln!`, whose output is hidden when tests pass
             let _ = writeln!(
                 std::io::stderr(),
                 "\nLEFT OUT: the tests on PostgreSQL, because {VARIABLE} is not set.\n\
@@ -39,7 +39,7 @@ impl Server {
         None
     }
 
-    /// The options of a new, empty schema.
+    /// Returns the options of a new, empty schema.
     pub fn options(&self) -> Options {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let schema = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -47,7 +47,7 @@ impl Server {
         Options { application: schema.clone(), ..Options::new(&self.url).in_schema(schema) }
     }
 
-    /// A new, empty database.
+    /// Returns a new, empty database.
     pub fn database(&self) -> Database {
         Database::postgres(self.options()).unwrap()
     }
@@ -65,7 +65,7 @@ impl Drop for Server {
     }
 }
 
-/// Connections that are still open may hold locks, since nobody drives them any more: they are closed first.
+/// Open connections may hold locks without a driver, so they are terminated first.
 async fn remove(url: &str, schemas: &[String]) {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);

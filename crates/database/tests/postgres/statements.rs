@@ -1,4 +1,4 @@
-//! What statements do on PostgreSQL beyond the port.
+//! Behaviour of statements on PostgreSQL beyond the port.
 
 use futures_util::FutureExt as _;
 use sagamore_database::postgres::array;
@@ -31,9 +31,9 @@ async fn every_connection_has_its_bounds_and_its_plans() {
     }
 }
 
-/// A plan that is made while the table is empty walks the key's index.
+/// A plan made while the table is empty uses the index of the key.
 #[tokio::test]
-async fn plans_walk_indexes_from_the_first_row_on() {
+async fn plans_use_indexes_from_the_first_row_on() {
     let Some(server) = Server::there() else { return };
     let db = server.database();
     committed(&db, "CREATE TABLE thing (a TEXT, b BIGINT, c TEXT, PRIMARY KEY (a, b))").await;
@@ -42,16 +42,16 @@ async fn plans_walk_indexes_from_the_first_row_on() {
     assert!(plan.contains("Index Scan using thing_pkey"), "{plan}");
 }
 
-/// As in a turn that reads and reserves numbers side by side while the server is read-only: the consequence arrived first, and
-/// ended an orchestrator as a wrong statement.
+/// A turn reads and reserves numbers concurrently while the server is read-only. The consequence
+/// arrives first and must not look like a wrong statement.
 #[tokio::test]
-async fn a_statement_behind_a_failure_that_nobody_has_read_yet_may_be_tried_again() {
+async fn a_statement_after_an_unread_failure_is_transient() {
     let Some(server) = Server::there() else { return };
     let db = server.database();
     let open = db.begin().await.unwrap();
     let (one, other) = (open.tx(), open.tx());
     let mut failing = Box::pin(one.query("SELECT nothing FROM nowhere", ()));
-    assert!(failing.as_mut().now_or_never().is_none(), "it is sent, and not answered");
+    assert!(failing.as_mut().now_or_never().is_none(), "it is sent but not answered");
     let consequence = other.query("SELECT 1", ()).await.expect_err("the transaction is aborted");
     assert!(matches!(consequence, Error::Aborted(_)) && consequence.is_transient(), "{consequence:?}");
     let cause = failing.await.expect_err("there is no such table");
@@ -70,7 +70,7 @@ async fn a_sum_of_numbers_is_a_number() {
     assert_eq!(rows[0].get(2), Ok(5_000_000_000_i64));
 }
 
-/// Many rows in one statement, whatever they hold.
+/// Many rows in one statement, with any content.
 #[tokio::test]
 async fn arrays_carry_many_rows() {
     let Some(server) = Server::there() else { return };
@@ -106,7 +106,7 @@ async fn arrays_carry_many_rows() {
 }
 
 #[tokio::test]
-async fn what_a_part_of_a_statement_or_a_batch_writes_is_counted() {
+async fn writes_of_statement_parts_and_batches_are_counted() {
     let Some(server) = Server::there() else { return };
     let db = server.database();
     committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY, a BIGINT)").await;
@@ -119,7 +119,7 @@ async fn what_a_part_of_a_statement_or_a_batch_writes_is_counted() {
     assert_eq!(tx.rows_written(), 5);
     let hidden = "WITH changed AS (UPDATE thing SET a = 3 WHERE id < $1) SELECT 1 WHERE 1 = 2";
     assert_eq!(tx.query(hidden, (3_i64,)).await.unwrap().len(), 0);
-    assert_eq!(tx.rows_written(), 6, "how many is not known, and yet not none");
+    assert_eq!(tx.rows_written(), 6, "at least one, as the number is unknown");
     assert_eq!(tx.query("SELECT id FROM thing FOR UPDATE", ()).await.unwrap().len(), 3);
     assert_eq!(tx.execute("SELECT id FROM thing", ()).await, Ok(0));
     assert_eq!(tx.rows_written(), 6);
@@ -127,7 +127,7 @@ async fn what_a_part_of_a_statement_or_a_batch_writes_is_counted() {
 }
 
 #[tokio::test]
-async fn what_a_failed_statement_spoiled_cannot_be_committed() {
+async fn an_aborted_transaction_cannot_be_committed() {
     let Some(server) = Server::there() else { return };
     let db = server.database();
     committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY)").await;
@@ -139,13 +139,13 @@ async fn what_a_failed_statement_spoiled_cannot_be_committed() {
     let why = tx.execute_each(insert, sets).await.unwrap_err();
     assert!(matches!(&why, Error::Constraint(told) if told.contains("thing_pkey")), "{why:?}");
     let after = tx.query("SELECT id FROM thing", ()).await.unwrap_err();
-    assert_eq!(after, Error::Aborted(Box::new(why.clone())), "the reason, not that there was one");
+    assert_eq!(after, Error::Aborted(Box::new(why.clone())), "the original error");
     assert_eq!(open.commit().await.unwrap_err(), why);
     assert_eq!(db.query("SELECT id FROM thing", ()).await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn a_statement_outlives_a_change_of_its_table() {
+async fn a_statement_survives_a_change_of_its_table() {
     let Some(server) = Server::there() else { return };
     let db = server.database();
     committed(&db, "CREATE TABLE thing (a TEXT); INSERT INTO thing (a) VALUES ('x')").await;
@@ -156,7 +156,7 @@ async fn a_statement_outlives_a_change_of_its_table() {
     assert_eq!(db.query("SELECT * FROM thing", ()).await.unwrap()[0].get(1), Ok(None::<String>));
 }
 
-/// Two programs, each with connections of its own, start on a server where not even the schema is there.
+/// Two programs with their own connections start on a server without the schema.
 #[tokio::test]
 async fn migrations_run_once_when_two_programs_start() {
     let Some(server) = Server::there() else { return };
