@@ -40,7 +40,8 @@ impl ExternalName {
         match self {
             ExternalName::Schema | ExternalName::Application => 63,
             ExternalName::Topic | ExternalName::Member => 249,
-            ExternalName::Group | ExternalName::Client => i16::MAX as usize, // a string's length in Kafka
+            // a string's length in Kafka
+            ExternalName::Group | ExternalName::Client => i16::MAX as usize,
         }
     }
 

@@ -28,8 +28,9 @@ pub struct Derivation {
 impl Plan {
     /// Derives a plan with this name from all services that take part.
     ///
-    /// Reactions are in causal order, and in the order of the services where causality leaves a choice. The reaction
-    /// that is declared as the pivot, or that gives up when the chain is overdue, is the plan's pivot.
+    /// Reactions are in causal order, and in the order of the services where causality leaves a
+    /// choice. The reaction that is declared as the pivot, or that gives up when the chain is
+    /// overdue, is the plan's pivot.
     pub fn from_services<'a, S>(name: &str, services: impl IntoIterator<Item = &'a S>) -> Derivation
     where
         S: ReactionSource + 'a,
@@ -41,7 +42,8 @@ impl Plan {
 }
 
 impl Derivation {
-    /// Sets the version. Every change needs a higher one: the same version with other contents is rejected.
+    /// Sets the version. Every change needs a higher one: the same version with other contents is
+    /// rejected.
     pub fn version(self, version: u32) -> Derivation {
         Derivation { version, ..self }
     }
@@ -80,8 +82,8 @@ impl Derivation {
     }
 }
 
-/// A reaction follows all those that emit what it waits for. Reactions that wait for each other come last: the check
-/// reports them.
+/// A reaction follows all those that emit what it waits for. Reactions that wait for each other
+/// come last: the check reports them.
 fn in_causal_order(mut declared: Vec<(Name, Declared)>, first: &Name) -> Vec<Reaction> {
     let mut emitted = BTreeSet::from([first.clone()]);
     let mut ordered = Vec::with_capacity(declared.len());

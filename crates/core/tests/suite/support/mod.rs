@@ -148,7 +148,8 @@ impl Play {
         let Saga { id, definition, reply_to, started_at, .. } = self.saga.clone();
         let mut saga = Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
         if !matches!(self.journal.first().and_then(|entry| entry.changes.first()), Some(Change::Started { .. })) {
-            saga.input = self.saga.input.clone(); // a saga cancelled before its start has none in its journal
+            // a saga cancelled before its start has none in its journal
+            saga.input = self.saga.input.clone();
         }
         saga
     }

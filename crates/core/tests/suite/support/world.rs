@@ -402,7 +402,8 @@ impl World {
     fn check_journal(&self) {
         let (mut folded, saga) = (journalled(&self.journalled), journalled(&self.saga));
         let deadlines = folded.steps.iter_mut().zip(&saga.steps).filter(|(_, step)| step.due.is_some());
-        deadlines.for_each(|(folded, step)| folded.due = folded.due.and(step.due)); // deadlines run from the acknowledgement
+        // deadlines run from the acknowledgement
+        deadlines.for_each(|(folded, step)| folded.due = folded.due.and(step.due));
         assert_eq!(folded.steps, saga.steps, "the journal folds to the same steps");
         assert_eq!(folded, saga, "the journal folds to the same saga");
         for step in &self.saga.steps {
