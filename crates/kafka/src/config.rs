@@ -1,14 +1,14 @@
-//! What the client library is told, for each of its roles.
+//! The settings of the client library for each of its roles.
 
 use rdkafka::ClientConfig;
 use sagamore_transport::Error;
 
 use crate::options::{Options, Security};
 
-/// The largest record; the brokers' own limit is a little above it.
+/// Maximum bytes of a record. The brokers' own limit is slightly above it.
 pub(crate) const RECORD_BYTES_MAX: usize = 1_000_000;
 
-/// What all roles have.
+/// Returns the settings of all roles.
 pub(crate) fn common(options: &Options) -> Result<ClientConfig, Error> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &options.brokers).set("client.id", &options.client);
@@ -20,11 +20,12 @@ pub(crate) fn common(options: &Options) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// One idempotent producer for everybody: what it acknowledges is in order and on all in-sync replicas.
+/// Returns the settings of the shared idempotent producer: acknowledged records are in order and on
+/// all in-sync replicas.
 pub(crate) fn producer(options: &Options) -> Result<ClientConfig, Error> {
     let mut config = common(options)?;
     config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "1");
-    config.set("partitioner", "murmur2_random"); // the same partition as Java's clients choose
+    config.set("partitioner", "murmur2_random"); // the partitioner of Java's clients
     config.set("message.timeout.ms", ms(options.delivered_within));
     config.set("topic.metadata.propagation.max.ms", ms(options.delivered_within / 2));
     config.set("message.max.bytes", RECORD_BYTES_MAX.to_string());
@@ -32,7 +33,8 @@ pub(crate) fn producer(options: &Options) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
-/// A consumer of this group, that begins at the earliest record and commits by hand.
+/// Returns the settings of a group's consumer, which starts at the earliest record and commits
+/// explicitly.
 pub(crate) fn consumer(options: &Options, group: &str) -> Result<ClientConfig, Error> {
     let mut config = common(options)?;
     config.set("group.id", group).set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
@@ -41,12 +43,12 @@ pub(crate) fn consumer(options: &Options, group: &str) -> Result<ClientConfig, E
     config.set("session.timeout.ms", ms(options.session));
     config.set("heartbeat.interval.ms", ms(options.session / 5));
     config.set("queued.max.messages.kbytes", (options.prefetch_bytes / 1024).max(1).to_string());
-    // what one answer brings is bounded as what is held: else it is 50 MiB
+    // one fetch is bounded like the buffer; the default is 50 MiB
     config.set("fetch.max.bytes", options.prefetch_bytes.max(RECORD_BYTES_MAX).to_string());
-    config.set("check.crcs", "true"); // what is broken on a disk is set aside, and not read as something else
+    config.set("check.crcs", "true"); // a damaged record is set aside and not read as another one
     config.set("statistics.interval.ms", "1000"); // for the lag
-    // with many topics now and then a record comes just when the request that asks for more has left without its partition, and
-    // waits until that is answered: measured, three orders of a hundred waited half a second, the default
+    // With many topics, a record may arrive just after a fetch was sent without its partition, and
+    // waits for its answer. Measured: 3 of 100 orders waited 0.5 s, the default.
     config.set("fetch.wait.max.ms", "100");
     Ok(config)
 }
@@ -58,7 +60,7 @@ fn ms(time: std::time::Duration) -> String {
 fn secure(config: &mut ClientConfig, security: &Security) -> Result<(), Error> {
     let Security { tls, sasl } = security;
     if !cfg!(feature = "tls") && (tls.is_some() || sasl.is_some()) {
-        let why = "this program was built without TLS and SASL: build it with `--features tls`";
+        let why = "this program was built without TLS and SASL: rebuild it with `--features tls`";
         return Err(Error::Unavailable(why.to_owned()));
     }
     let protocol = match (tls, sasl) {

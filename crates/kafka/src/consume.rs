@@ -1,5 +1,5 @@
-//! A consumer, as its tasks see it. Its thread takes records from the brokers and keeps its place in the group however
-//! long the handlers take.
+//! The consumer as seen by its tasks. Its thread fetches records and stays in the group while
+//! handlers run, however long they take.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,16 +14,16 @@ use crate::names::Names;
 use crate::options::Options;
 use crate::taker::{Answer, Order, Taker};
 
-/// One consumer of a group, for the tasks.
+/// One consumer of a group, used by the tasks.
 pub(crate) struct GroupConsumer {
     shared: Arc<Shared>,
-    /// Dropped, the thread ends.
+    /// Dropping it ends the thread.
     orders: Sender<Order>,
 }
 
 impl GroupConsumer {
-    /// Joins the group, or takes the partitions that are named without being a member of it. Whose name in the group another
-    /// one takes is `nameless` from then on.
+    /// Joins the group, or takes the named partitions without being a member. `nameless` is set
+    /// once another member takes this one's name.
     pub async fn open(
         options: Options,
         names: Names,
@@ -45,14 +45,14 @@ impl GroupConsumer {
                 Err(error) => drop(opened.send(Err(error))),
             }
         });
-        spawned.map_err(|error| Error::Unavailable(format!("start a thread: {error}")))?;
+        spawned.map_err(|error| Error::Unavailable(format!("cannot start the consumer's thread: {error}")))?;
         told.await.map_err(|_| Error::Unavailable("the consumer's thread has ended".to_owned()))??;
         Ok(GroupConsumer { shared, orders })
     }
 }
 
 impl GroupConsumer {
-    /// Has the thread do something, and waits for what comes of it.
+    /// Sends an order to the thread and waits for its answer.
     async fn order<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, Error> {
         let gone = || Error::Unavailable("the consumer's thread has ended".to_owned());
         if let Some(error) = &self.shared.intake().dead {
@@ -88,7 +88,7 @@ impl Consumer for GroupConsumer {
         })
     }
 
-    /// The brokers are told by and by, and when the consumer is dropped.
+    /// The brokers receive the offsets later, periodically and at the end of the consumer.
     fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             let strange = self.shared.intake().mark(marks);
@@ -116,7 +116,7 @@ impl Consumer for GroupConsumer {
     }
 }
 
-/// Counts a waiting task for as long as it lives.
+/// Counts a waiting task during its lifetime.
 struct Waits<'a>(&'a Shared);
 
 impl Waits<'_> {

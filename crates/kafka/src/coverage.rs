@@ -1,5 +1,6 @@
-//! Partitions that no member of a group is assigned, though the topic exists. The client library misses a topic that is
-//! created while the group's leader assigns partitions: the group is then stable and its members wait indefinitely.
+//! Partitions that no member of a group is assigned, though the topic exists. The client library
+//! misses a topic that is created while the group's leader assigns partitions: the group is then
+//! stable and its members wait indefinitely.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ impl Coverage {
         Coverage { compared: now, gaps: 0 }
     }
 
-    /// Whether the assignments are to be compared now.
+    /// Returns whether a comparison is due.
     pub fn is_due(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.compared) >= COMPARE_EVERY
     }
@@ -43,7 +44,8 @@ impl Coverage {
     }
 }
 
-/// Returns the first partition of these topics, each with its number of partitions, that no member is assigned.
+/// Returns the first partition of these topics, each with its number of partitions, that no member
+/// is assigned.
 pub(crate) fn gap(topics: &[(String, u32)], members: &[Assignment]) -> Option<(String, u32)> {
     let is_assigned = |topic: &str, partition: u32| {
         members.iter().flatten().any(|(name, partitions)| name == topic && partitions.contains(&partition))
@@ -52,8 +54,10 @@ pub(crate) fn gap(topics: &[(String, u32)], members: &[Assignment]) -> Option<(S
     all.into_iter().find(|(topic, partition)| !is_assigned(topic, *partition)).map(|(topic, at)| (topic.clone(), at))
 }
 
-/// Decodes a member's assignment, as Kafka's consumer protocol has it: a version, then topics with their partitions. None
-/// where the bytes are not one. A member without bytes has no partitions.
+/// Decodes a member's assignment in the format of Kafka's consumer protocol: a version, then topics
+/// with their partitions.
+///
+/// Returns `None` for malformed bytes. A member without bytes has no partitions.
 pub(crate) fn assignment(mut bytes: &[u8]) -> Option<Assignment> {
     if bytes.is_empty() {
         return Some(Vec::new());
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_gap_that_lasts_has_the_group_rebalance() {
+    fn only_a_lasting_gap_makes_the_group_rebalance() {
         let now = Instant::now();
         let mut coverage = Coverage::new(now);
         let gaps = [true, true, false, true, true, true, true, true, true];

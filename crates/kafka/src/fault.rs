@@ -1,4 +1,4 @@
-//! What the client library says, in the port's words; and what it tells by the way, to our log.
+//! Conversion of the client library's errors into those of the port, and of its log into ours.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use sagamore_transport::{Error, Resource};
 
-/// Between two complaints of one client.
+/// The minimum interval between two logged errors of one client.
 const COMPLAINTS_EVERY: Duration = Duration::from_secs(10);
 
-/// A failure that concerns no single topic. A later attempt may succeed.
+/// Converts a failure that concerns no single topic. A later attempt may succeed.
 pub(crate) fn unavailable(doing: &str, error: &KafkaError) -> Error {
     let why = match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::ClusterAuthorizationFailed) => {
@@ -24,7 +24,7 @@ pub(crate) fn unavailable(doing: &str, error: &KafkaError) -> Error {
     Error::Unavailable(why)
 }
 
-/// A failure of one operation on a topic.
+/// Converts a failure of one operation on a topic.
 pub(crate) fn of_topic(doing: &str, operation: &'static str, topic: &str, code: RDKafkaErrorCode) -> Error {
     match code {
         RDKafkaErrorCode::TopicAuthorizationFailed => Error::denied_topic(operation, topic),
@@ -32,7 +32,7 @@ pub(crate) fn of_topic(doing: &str, operation: &'static str, topic: &str, code: 
     }
 }
 
-/// The outcome of one record.
+/// Converts the failure of one record.
 pub(crate) fn of_record(topic: &str, bytes: usize, error: &KafkaError) -> Error {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Error::denied_topic("WRITE", topic),
@@ -54,7 +54,7 @@ pub(crate) fn of_record(topic: &str, bytes: usize, error: &KafkaError) -> Error 
             | RDKafkaErrorCode::InvalidMessageSize
             | RDKafkaErrorCode::MessageBatchTooLarge,
         ) => {
-            // the topic's own limit may be lower, and the brokers do not tell it
+            // the topic's own limit may be lower, and the brokers do not report it
             let bytes_max = crate::config::RECORD_BYTES_MAX.min(bytes.saturating_sub(1));
             Error::TooLarge { topic: topic.to_owned(), bytes, bytes_max }
         }
@@ -62,7 +62,7 @@ pub(crate) fn of_record(topic: &str, bytes: usize, error: &KafkaError) -> Error 
     }
 }
 
-/// The library's own log, as lines of ours.
+/// Writes the library's log to ours.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -77,29 +77,30 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// Complains about the brokers now and then: while they are gone the library does so ten times a second.
+/// Rate-limited warnings about the brokers. While they are unavailable, the library reports errors
+/// ten times a second.
 #[derive(Default)]
 pub(crate) struct Complaints {
     last: Mutex<Option<Instant>>,
 }
 
 impl Complaints {
-    /// A line in our log, unless there was one a short time ago.
-    pub fn tell(&self, who: &str, error: &KafkaError, reason: &str) {
+    /// Logs a warning, unless the last one was recent.
+    pub fn warn(&self, client: &str, error: &KafkaError, reason: &str) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() > COMPLAINTS_EVERY) {
             *last = Some(Instant::now());
-            tracing::warn!(target: "sagamore_kafka", who, %error, reason);
+            tracing::warn!(target: "sagamore_kafka", client, %error, reason);
         }
     }
 }
 
-/// The context of clients that only ask.
-pub(crate) struct Asking;
+/// The context of clients that only send queries.
+pub(crate) struct QueryContext;
 
-impl ConsumerContext for Asking {}
+impl ConsumerContext for QueryContext {}
 
-impl ClientContext for Asking {
+impl ClientContext for QueryContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
     }

@@ -1,4 +1,4 @@
-//! Where groups stand, seen from outside of them.
+//! The progress of groups, as seen from outside.
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -7,24 +7,24 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sagamore_transport::{Error, Reach};
 
 use crate::config;
-use crate::fault::{Asking, unavailable};
+use crate::fault::{QueryContext, unavailable};
 use crate::names::Names;
 use crate::options::Options;
 
-/// A group of consumers.
+/// A consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// How many consumers are members of it. One that takes its partitions by assignment is not.
+    /// The number of members. A consumer that takes partitions by assignment is not a member.
     pub members: usize,
-    /// Where it stands in each partition, and how far that goes.
+    /// The group's offset and the end of each partition.
     pub reaches: Vec<Reach>,
 }
 
-/// Asks the brokers where a group stands in topics with so many partitions.
+/// Queries a group's offsets in these topics, each with its number of partitions.
 pub(crate) fn ask(options: &Options, names: &Names, group: &str, topics: &[(String, u32)]) -> Result<Group, Error> {
-    let failed = |error: KafkaError| unavailable(&format!("ask where group {group} stands"), &error);
+    let failed = |error: KafkaError| unavailable(&format!("query the offsets of group {group}"), &error);
     let (limit, there) = (options.answered_within, names.there(group));
-    let consumer = BaseConsumer::from_config_and_context(&config::consumer(options, &there)?, Asking);
+    let consumer = BaseConsumer::from_config_and_context(&config::consumer(options, &there)?, QueryContext);
     let consumer = consumer.map_err(failed)?;
     let list = |offset| {
         let mut list = TopicPartitionList::new();

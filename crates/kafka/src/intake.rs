@@ -1,4 +1,4 @@
-//! What a consumer has taken from the brokers and nobody has asked for yet, and where each partition stands.
+//! The buffer of fetched records that were not polled yet, and the progress of each partition.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,17 @@ use tokio::sync::Notify;
 
 use crate::stall::{self, Stall};
 
-/// How much one poll gives, about; but always one record.
+/// Approximate maximum bytes of one poll, which returns at least one record.
 const POLL_BYTES_MAX: usize = 4 << 20;
 
-/// Between the thread that takes records and the task that asks for them.
+/// The state shared by the fetching thread and the polling task.
 #[derive(Default)]
 pub(crate) struct Shared {
     intake: Mutex<Intake>,
     pub ready: Notify,
 }
 
-/// A topic, by its name here, and a partition of it.
+/// A topic, by its name without namespace, and a partition.
 pub(crate) type Key = (Arc<str>, u32);
 
 #[derive(Default)]
@@ -27,47 +27,47 @@ pub(crate) struct Intake {
     records: VecDeque<Delivered>,
     bytes: usize,
     places: BTreeMap<Key, Place>,
-    /// The partitions that are ours, and of which the brokers have not told yet how far they go. None: the group has not
-    /// said which are ours.
+    /// The assigned partitions whose ends the brokers have not reported yet. `None` until the group
+    /// has assigned partitions.
     untold: Option<BTreeSet<Key>>,
-    /// The partitions that the group has given us. None: we have named them, and what is told of any is told of one of ours.
+    /// The partitions that the group assigned. `None` for a consumer that names its partitions.
     given: Option<BTreeSet<Key>>,
-    /// Where we began in partitions of which nothing has come.
+    /// The start offsets of partitions without a record so far.
     starts: BTreeMap<Key, u64>,
-    /// The offset that the client library fetches next in each partition, as it last reported.
+    /// The offset that the client library fetches next in each partition, as last reported.
     fetches: BTreeMap<Key, u64>,
-    /// Others are ours than when the thread looked last.
+    /// Whether the assignment has changed since the thread's last check.
     pub regrouped: bool,
-    /// The consumer is of no use any more.
+    /// The error that ended the consumer.
     pub dead: Option<Error>,
-    /// A right that is missing, until records come again.
+    /// A missing right, until records arrive again.
     pub denied: Option<Error>,
-    /// Partitions that do not advance, as of the thread's last look.
+    /// The partitions that do not advance, as of the thread's last check.
     pub stalled: Vec<Stall>,
-    /// How often the consumer was polled, and how many tasks wait for a record now.
+    /// The number of polls, and the number of tasks that wait for a record.
     pub polls: u64,
     pub waiting: usize,
 }
 
-/// Where the group stands in one partition that is ours.
+/// The group's progress in one assigned partition.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
-    /// Where the group stood when the partition came to us: the first record that was taken since, once one was.
+    /// The group's offset at the assignment, or the first record taken since.
     base: u64,
     taken: bool,
-    /// Everything before it is done with.
+    /// The offset before which every record is finished.
     mark: Option<u64>,
-    /// Behind the last record that was taken, or passed over.
+    /// The offset after the last record that was taken or skipped.
     next: Option<u64>,
-    /// Behind the last record there is, as far as it is known.
+    /// The offset after the partition's last record, as far as known.
     high: u64,
-    /// The brokers do not know the mark yet.
+    /// Whether the mark is still to be committed.
     unsent: bool,
 }
 
 impl Shared {
-    /// The consumer is of no use from now on: every call fails with this.
-    pub fn is_dead(&self, error: Error) {
+    /// Ends the consumer: every call fails with this error from now on.
+    pub fn end(&self, error: Error) {
         self.intake().dead = Some(error);
         self.ready.notify_one();
     }
@@ -78,42 +78,42 @@ impl Shared {
 }
 
 impl Intake {
-    /// Takes what came from the brokers.
+    /// Adds a fetched record.
     pub fn push(&mut self, delivered: Delivered) {
         let key = (delivered.record.topic.clone(), delivered.partition);
         if self.given.as_ref().is_some_and(|given| !given.contains(&key)) {
-            return; // the partition was revoked while the record was on its way
+            return; // the partition was revoked while the record was in flight
         }
         let offset = delivered.offset;
         let place = self.places.entry(key).or_default();
         if !place.taken || place.mark.is_some_and(|mark| offset < mark) || offset < place.base {
-            // the first one; or the topic was removed and made anew, or the brokers never heard of the mark
+            // the first record, or the topic was recreated, or the brokers never received the mark
             *place =
                 Place { base: offset, taken: true, high: if place.taken { 0 } else { place.high }, ..Place::default() };
         }
         place.high = place.high.max(offset + 1);
         place.next = Some(offset + 1);
         if self.untold.as_ref().is_some_and(BTreeSet::is_empty) {
-            self.denied = None; // the brokers say of all partitions how far they go
+            self.denied = None; // the brokers report the ends of all partitions
         }
         self.bytes += weight(&delivered);
         self.records.push_back(delivered);
     }
 
-    /// Takes the place of a record that cannot be read, for its consumer to set it aside.
+    /// Adds a placeholder for an unreadable record, which its consumer makes a dead letter.
     pub fn push_unreadable(&mut self, (topic, partition): Key, offset: u64, reason: &str) {
         let record =
             Record { topic, partition: Some(partition), key: Bytes::new(), headers: Vec::new(), body: Bytes::new() };
         self.push(Delivered { record, partition, offset, unreadable: Some(reason.into()) });
     }
 
-    /// Where the next record of a partition is to come from; none while that is not known.
+    /// Returns the offset of a partition's next record; `None` while unknown.
     pub fn position(&self, key: &Key) -> Option<u64> {
         let taken = self.places.get(key).and_then(|place| place.next.or(place.mark));
         taken.or_else(|| self.starts.get(key).copied())
     }
 
-    /// Partitions with records that have not come, and the offset of the next one.
+    /// Returns the partitions with outstanding records, and the offset of the next one.
     pub fn awaited(&self) -> Vec<(Key, u64)> {
         let keys: BTreeSet<&Key> = self.places.keys().chain(self.starts.keys()).collect();
         let awaited = keys.into_iter().filter_map(|key| {
@@ -123,18 +123,18 @@ impl Intake {
         awaited.collect()
     }
 
-    /// Partitions of which it is not known where we began in them.
+    /// Returns the partitions whose start offset is unknown.
     pub fn unbegun(&self) -> Vec<Key> {
         let ours = self.ours().unwrap_or_default();
         ours.into_iter().filter(|key| self.position(key).is_none()).collect()
     }
 
-    /// We have begun to take a partition from there on.
+    /// Records the start offset of a partition.
     pub fn begin(&mut self, key: Key, start: u64) {
         self.starts.insert(key, start);
     }
 
-    /// Where the group stands in each partition, and how far that goes.
+    /// Returns the group's offset and the end of each partition.
     pub fn standing(&self) -> Vec<stall::Place> {
         let standing = |(key, place): (&Key, &Place)| {
             let position = place.mark.unwrap_or(place.base);
@@ -143,7 +143,7 @@ impl Intake {
         self.places.iter().map(standing).collect()
     }
 
-    /// Gives what is there, in order.
+    /// Takes buffered records, in order.
     pub fn take(&mut self, max: usize) -> Vec<Delivered> {
         self.polls += 1;
         let (mut taken, mut bytes) = (Vec::with_capacity(max.min(self.records.len())), 0);
@@ -160,12 +160,12 @@ impl Intake {
         self.records.is_empty()
     }
 
-    /// What is held, in bytes, with something for each record itself.
+    /// Returns the buffered bytes, including an overhead per record.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Raises marks; those of partitions that are not ours any more are somebody else's affair. Gives how many were.
+    /// Raises marks. Those of revoked partitions are ignored and counted in the result.
     pub fn mark(&mut self, marks: Vec<Mark>) -> usize {
         let mut strange = 0;
         for Mark { topic, partition, next } in marks {
@@ -180,7 +180,7 @@ impl Intake {
         strange
     }
 
-    /// The marks that the brokers do not know yet, for them to be told.
+    /// Takes the marks that the brokers do not know yet, to be committed.
     pub fn take_unsent(&mut self) -> Vec<(Key, u64)> {
         let mut unsent = Vec::new();
         for (key, place) in &mut self.places {
@@ -191,7 +191,7 @@ impl Intake {
         unsent
     }
 
-    /// The brokers did not take them: they are told again.
+    /// Marks these offsets as uncommitted again, after a failed commit.
     pub fn unsent_again(&mut self, marks: &[(Key, u64)]) {
         for (key, _) in marks {
             if let Some(place) = self.places.get_mut(key) {
@@ -200,7 +200,7 @@ impl Intake {
         }
     }
 
-    /// Drops what was not asked for; gives where each partition begins again.
+    /// Drops the buffered records. Returns the offset at which each partition continues.
     pub fn rewind(&mut self) -> Vec<(Key, u64)> {
         self.records.clear();
         self.bytes = 0;
@@ -213,12 +213,12 @@ impl Intake {
         taken.map(start).collect()
     }
 
-    /// The group will say which partitions are ours.
+    /// Declares the consumer a member, whose partitions the group assigns.
     pub fn is_member(&mut self) {
         self.given = Some(BTreeSet::new());
     }
 
-    /// These partitions are ours from now on.
+    /// Adds assigned partitions.
     pub fn assign(&mut self, keys: Vec<Key>) {
         self.regrouped = true;
         if let Some(given) = &mut self.given {
@@ -227,7 +227,7 @@ impl Intake {
         self.untold.get_or_insert_default().extend(keys);
     }
 
-    /// These partitions are another consumer's from now on.
+    /// Removes revoked partitions.
     pub fn revoke(&mut self, keys: &[Key]) {
         self.regrouped = true;
         self.untold.get_or_insert_default().retain(|key| !keys.contains(key));
@@ -244,10 +244,10 @@ impl Intake {
         self.bytes = self.records.iter().map(weight).sum();
     }
 
-    /// What the brokers say of a partition: where the group stands there, and how far it goes.
+    /// Records what the brokers report about a partition: the group's offset and the end.
     pub fn observe(&mut self, key: Key, stands: u64, high: u64) {
         if self.given.as_ref().is_some_and(|given| !given.contains(&key)) {
-            return; // it has just been taken from us
+            return; // it was just revoked
         }
         if let Some(untold) = &mut self.untold {
             untold.remove(&key);
@@ -259,7 +259,7 @@ impl Intake {
         place.high = place.high.max(high);
     }
 
-    /// What the client library reports of its fetches from a partition; none: it knows no offset to fetch.
+    /// Records the next fetch offset that the client library reports; `None` if it fetches nothing.
     pub fn fetches(&mut self, key: Key, next: Option<u64>) {
         match next {
             Some(next) => self.fetches.insert(key, next),
@@ -267,16 +267,16 @@ impl Intake {
         };
     }
 
-    /// The offset that is fetched next in each of our partitions.
+    /// Returns the next fetch offset of each partition.
     pub fn fetched(&self) -> HashMap<Key, Option<u64>> {
         let keys = match &self.given {
             Some(given) => given.clone(),
-            None => self.starts.keys().chain(self.fetches.keys()).cloned().collect(), // by their names here
+            None => self.starts.keys().chain(self.fetches.keys()).cloned().collect(),
         };
         keys.into_iter().map(|key| (key.clone(), self.fetches.get(&key).copied())).collect()
     }
 
-    /// Our partitions, once the group has said which they are.
+    /// Returns the partitions, once they are assigned.
     pub fn ours(&self) -> Option<Vec<Key>> {
         self.untold.as_ref()?;
         Some(match &self.given {
@@ -285,7 +285,7 @@ impl Intake {
         })
     }
 
-    /// How far the group has come in our partitions, as far as it is known.
+    /// Returns the known offsets of the group in these partitions.
     pub fn marks(&self) -> Vec<Mark> {
         let mark = |((topic, partition), place): (&Key, &Place)| {
             let next = place.mark.unwrap_or(place.base);
@@ -294,7 +294,8 @@ impl Intake {
         self.places.iter().map(mark).collect()
     }
 
-    /// What lay before `first` is gone. Nothing that was taken may be unfinished.
+    /// Raises the mark to `first`, because earlier records were removed. Call it when no taken
+    /// record is unfinished.
     pub fn trim(&mut self, key: &Key, first: u64) {
         let held = |delivered: &Delivered| {
             (&delivered.record.topic, delivered.partition) == (&key.0, key.1) && delivered.offset < first
@@ -310,7 +311,8 @@ impl Intake {
         }
     }
 
-    /// How many records are there that are not done with; at least one for each partition of which that is not known.
+    /// Returns the number of unfinished records, and at least one per partition whose end is
+    /// unknown.
     pub fn lag(&self) -> u64 {
         let known: u64 =
             self.places.values().map(|place| place.high.saturating_sub(place.mark.unwrap_or(place.base))).sum();
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_partition_that_was_revoked_is_not_handed_on() {
+    fn a_record_of_a_revoked_partition_is_dropped() {
         let mut intake = Intake::default();
         intake.is_member();
         intake.assign(vec![key("kept"), key("lost")]);
@@ -346,28 +348,28 @@ mod tests {
             intake.push(delivered(topic, 4));
         }
         intake.revoke(&[key("lost")]);
-        intake.push(delivered("lost", 5)); // it was on its way
+        intake.push(delivered("lost", 5)); // it was in flight
         let taken = intake.take(10);
         assert_eq!(taken, [delivered("kept", 4)]);
-        assert_eq!((intake.marks().len(), intake.bytes()), (1, 0), "nothing is held of it, and no mark");
+        assert_eq!((intake.marks().len(), intake.bytes()), (1, 0), "neither records nor a mark remain");
     }
 
     #[test]
-    fn an_unreadable_record_holds_its_place_among_the_others() {
+    fn an_unreadable_record_keeps_its_place_among_the_others() {
         let mut intake = Intake::default();
         intake.begin(key("a"), 3);
-        intake.observe(key("a"), 0, 9); // the library does not know where the group stands
-        assert_eq!(intake.awaited(), [(key("a"), 3)], "it begins where the group stands");
+        intake.observe(key("a"), 0, 9); // the library does not know the group's offset
+        assert_eq!(intake.awaited(), [(key("a"), 3)], "it starts at the group's offset");
         intake.push(delivered("a", 3));
         intake.push_unreadable(key("a"), 4, "no codec");
         assert_eq!((intake.position(&key("a")), intake.position(&key("b"))), (Some(5), None));
         let taken = intake.take(10);
         assert_eq!(taken.iter().map(|one| one.offset).collect::<Vec<_>>(), [3, 4]);
         assert_eq!(taken[1].unreadable.as_deref(), Some("no codec"));
-        assert_eq!(intake.standing()[0].position, 3, "nothing is done with");
+        assert_eq!(intake.standing()[0].position, 3, "nothing is finished");
         assert_eq!(intake.mark(Mark::behind(&taken)), 0);
         assert_eq!(intake.standing()[0].position, 5);
         intake.rewind();
-        assert_eq!(intake.position(&key("a")), Some(5), "what is acknowledged does not come again");
+        assert_eq!(intake.position(&key("a")), Some(5), "acknowledged records are not redelivered");
     }
 }

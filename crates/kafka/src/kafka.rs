@@ -18,7 +18,8 @@ use crate::topics::{Broker, Topic, Topics};
 
 /// A Kafka cluster as a transport. Clones share the producer.
 ///
-/// It connects when it is needed first: an error of [`Kafka::connect`] is one of the options. Runs inside a tokio runtime.
+/// It connects on first use, so an error of [`Kafka::connect`] concerns the options. It requires a
+/// tokio runtime.
 #[derive(Clone)]
 pub struct Kafka {
     inner: Arc<Inner>,
@@ -29,19 +30,20 @@ struct Inner {
     names: Names,
     topics: Topics,
     producer: Producer,
-    /// Whether another member of a group has the name of this process's.
+    /// Whether another member has taken this process's name in a group.
     nameless: Arc<AtomicBool>,
-    /// The consumers that live, for what they know of themselves.
+    /// The live consumers, for their diagnostics.
     consumers: Mutex<Vec<Weak<Shared>>>,
 }
 
 impl Kafka {
-    /// The cluster at these addresses.
+    /// Creates the transport for a cluster.
     pub fn connect(options: Options) -> Result<Kafka, Error> {
         ExternalName::Client.check(&options.client)?;
         options.instance.as_deref().map_or(Ok(()), |instance| ExternalName::Member.check(instance))?;
         let names = Names::in_namespace(options.namespace.as_deref());
-        ExternalName::Topic.check(&names.there("t"))?; // what a namespace alone makes impossible is told here
+        // rejects a namespace that is too long for any topic
+        ExternalName::Topic.check(&names.there("t"))?;
         let topics = Topics::new(options.clone(), names.clone())?;
         let producer = Producer::new(options.clone(), names.clone());
         let nameless = Arc::default();
@@ -49,7 +51,7 @@ impl Kafka {
         Ok(Kafka { inner: Arc::new(Inner { options, names, topics, producer, nameless, consumers }) })
     }
 
-    /// Where a group stands in these topics; those that do not exist are left out.
+    /// Returns a group's progress in these topics, without those that do not exist.
     pub async fn group(&self, group: &str, topics: &[String]) -> Result<Group, Error> {
         let mut divided = Vec::with_capacity(topics.len());
         for topic in topics {
@@ -62,12 +64,13 @@ impl Kafka {
         asked.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
 
-    /// The partitions of this client's consumers that do not advance, although they are polled and lag.
+    /// Returns the partitions of this client's consumers that do not advance although they are
+    /// polled and lag.
     pub fn stalls(&self) -> Vec<Stall> {
         self.inner.consumers().iter().flat_map(|shared| shared.intake().stalled.clone()).collect()
     }
 
-    /// The rights that this client's consumers lack.
+    /// Returns the rights that this client's consumers lack.
     pub fn denials(&self) -> Vec<Error> {
         let denied = |shared: &Arc<Shared>| {
             let intake = shared.intake();
@@ -77,22 +80,22 @@ impl Kafka {
         self.inner.consumers().iter().filter_map(denied).collect()
     }
 
-    /// The topics of the namespace, by name.
+    /// Returns the topics of the namespace, by name.
     pub async fn topics(&self) -> Result<Vec<Topic>, Error> {
         self.inner.topics.all().await
     }
 
-    /// Has the brokers stamp the records of a topic, whatever the clocks of their producers show.
+    /// Makes the brokers stamp the records of a topic, so that producers' clocks do not matter.
     pub async fn stamp_by_brokers(&self, topic: &str) -> Result<(), Error> {
         self.inner.topics.stamp_by_brokers(topic).await
     }
 
-    /// Removes topics with all that is in them.
+    /// Removes topics with all their records.
     pub async fn delete_topics(&self, topics: &[&str]) -> Result<(), Error> {
         self.inner.topics.delete(topics).await
     }
 
-    /// The brokers of the cluster.
+    /// Returns the brokers of the cluster.
     pub async fn brokers(&self) -> Result<Vec<Broker>, Error> {
         self.inner.topics.brokers().await
     }
@@ -105,7 +108,7 @@ impl Inner {
         consumers.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// What a new consumer shares with its thread.
+    /// Creates the shared state of a new consumer and its thread.
     fn enrol(&self) -> Arc<Shared> {
         let shared = Arc::new(Shared::default());
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +145,8 @@ impl Transport for Kafka {
         })
     }
 
-    /// At once: a record is acknowledged by all replicas that are in sync, which is what survives the death of a machine here.
+    /// Resolves at once: a record is acknowledged by all in-sync replicas, which is what survives a
+    /// power loss here.
     fn synced(&self) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(std::future::ready(Ok(())))
     }
@@ -172,13 +176,13 @@ impl Transport for Kafka {
 mod tests {
     use super::*;
 
-    /// No broker listens at this address: names are checked before the first connection.
+    /// An address without a broker: names are checked before the first connection.
     fn options() -> Options {
         Options::new("127.0.0.1:1")
     }
 
     #[tokio::test]
-    async fn a_name_that_the_brokers_would_not_take_is_refused_before_they_are_asked() {
+    async fn an_illegal_name_is_rejected_before_connecting() {
         let refused = |error: Option<Error>, part: &str| {
             let error = error.expect("refused");
             assert!(matches!(error, Error::Name(_)) && error.to_string().contains(part), "{error}");

@@ -1,7 +1,8 @@
-//! Apache Kafka behind the transport port: one shared producer, a consumer for each group, topics made and looked at.
+//! Apache Kafka behind the transport port: one shared producer, a consumer per group, and the
+//! management of topics.
 //!
-//! What it publishes is acknowledged by all in-sync replicas. A broker that loses what it acknowledged loses no saga: they
-//! are sent again from the databases.
+//! Published records are acknowledged by all in-sync replicas. If brokers lose acknowledged
+//! records, no saga is lost: commands are resent from the databases.
 
 pub mod options;
 

@@ -1,8 +1,8 @@
-//! Names here and on the brokers: a namespace stands before every topic and group there.
+//! Names with and without namespace. On the brokers, a namespace prefixes every topic and group.
 
 use std::borrow::Cow;
 
-/// The prefix, with its dot; empty without a namespace.
+/// The prefix with its dot; empty without a namespace.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     prefix: String,
@@ -13,12 +13,13 @@ impl Names {
         Names { prefix: namespace.filter(|name| !name.is_empty()).map(|name| format!("{name}.")).unwrap_or_default() }
     }
 
-    /// The name on the brokers. One that has the prefix already is such a name: it came out of a header.
+    /// Returns the name on the brokers. A name with the prefix is returned unchanged, because it
+    /// came from a header.
     pub fn there<'a>(&self, name: &'a str) -> Cow<'a, str> {
         if name.starts_with(&self.prefix) { Cow::Borrowed(name) } else { Cow::Owned(format!("{}{name}", self.prefix)) }
     }
 
-    /// The name here; none of what belongs to another namespace.
+    /// Returns the name without namespace; `None` for names of another namespace.
     pub fn here<'a>(&self, name: &'a str) -> Option<&'a str> {
         name.strip_prefix(&self.prefix)
     }
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_is_put_before_a_name_once_and_taken_off_again() {
+    fn a_namespace_is_added_once_and_removed_again() {
         let (staging, none) = (Names::in_namespace(Some("staging")), Names::in_namespace(None));
         assert_eq!(staging.there("payment.commands"), "staging.payment.commands");
         assert_eq!(staging.there("staging.sagamore.replies"), "staging.sagamore.replies");

@@ -1,70 +1,74 @@
-//! Where the brokers are, how to be let in, and the bounds.
+//! The options: addresses, security and limits.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything that can be chosen.
+/// The options of the transport.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Some of the brokers, `host:port` with commas between them.
+    /// Some of the brokers, as `host:port` separated by commas.
     pub brokers: String,
-    /// What the brokers know this program as, in their logs and quotas.
+    /// The client id in the brokers' logs and quotas.
     pub client: String,
-    /// Stands before every topic and group on the brokers, with a dot: two environments share a cluster.
+    /// Prefixes every topic and group on the brokers, with a dot, so that environments can share a
+    /// cluster.
     pub namespace: Option<String>,
-    /// On how many brokers new topics are kept. None: as the brokers have it.
+    /// The replication factor of new topics. `None`: the brokers' default.
     pub replication: Option<u16>,
-    /// A name that only this process has, and has again after a restart: its group then waits for no one who is gone. When
-    /// another member has it after all, this one goes on without.
+    /// A name that is unique to this process and stable over restarts, so that its groups do not
+    /// wait for a lost member. If another member has it nevertheless, this one continues without a
+    /// name.
     pub instance: Option<String>,
-    /// How to be let in.
+    /// TLS and SASL.
     pub security: Security,
-    /// How long a record may take until it is acknowledged.
+    /// Maximum time until a record is acknowledged.
     pub delivered_within: Duration,
-    /// How long any other question may take.
+    /// Maximum time of any other request.
     pub answered_within: Duration,
-    /// After so long without a sign of life a consumer's partitions are given to the others of its group.
+    /// Time without a heartbeat after which a consumer's partitions move to other members.
     pub session: Duration,
-    /// What a consumer holds of what has not been asked for yet, in bytes; above it the brokers are not asked for more.
+    /// Maximum buffered bytes of a consumer. Above it, fetching pauses.
     pub prefetch_bytes: usize,
-    /// A partition that stands for so long with records before it is stalled. Handlers and retries take less.
+    /// Time without progress after which a lagging partition is stalled. Handlers and retries take
+    /// less.
     pub stalled_after: Duration,
 }
 
-/// TLS and SASL; with neither the connection is plain.
+/// TLS and SASL. Without both the connection is plain.
 #[derive(Clone, Debug, Default)]
 pub struct Security {
-    /// Encrypted, the brokers' names checked.
+    /// TLS with verified broker names.
     pub tls: Option<Tls>,
-    /// A name and a password.
+    /// Authentication by name and password.
     pub sasl: Option<Sasl>,
 }
 
 /// Files in PEM format.
 #[derive(Clone, Debug, Default)]
 pub struct Tls {
-    /// Who signed the brokers' certificates. None: those that this machine trusts.
+    /// The authority that signed the brokers' certificates. `None`: the authorities that this
+    /// machine trusts.
     pub ca: Option<PathBuf>,
-    /// The certificate of this client, for mutual TLS.
+    /// The client's certificate, for mutual TLS.
     pub certificate: Option<PathBuf>,
-    /// Its key.
+    /// The key of the client's certificate.
     pub key: Option<PathBuf>,
 }
 
-/// A name and a password.
+/// Authentication by name and password.
 #[derive(Clone)]
 pub struct Sasl {
     /// `SCRAM-SHA-512`, `SCRAM-SHA-256` or `PLAIN`.
     pub mechanism: String,
-    /// Who.
+    /// The name of the user.
     pub username: String,
-    /// Never printed.
+    /// The password, which is never printed.
     pub password: String,
 }
 
 impl Options {
-    /// The defaults, with these brokers.
+    /// Returns the defaults for these brokers.
     pub fn new(brokers: impl Into<String>) -> Options {
         Options {
             brokers: brokers.into(),

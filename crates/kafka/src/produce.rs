@@ -1,4 +1,4 @@
-//! The producer that everybody shares: a batch is put in line at once, and is done when each record has its receipt.
+//! The shared producer. A batch is queued at once, and is complete with the receipt of each record.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,20 +17,20 @@ use crate::fault::{self, Complaints};
 use crate::names::Names;
 use crate::options::Options;
 
-/// The pause before a record that found no place in line is tried again.
+/// The pause before a record is retried after the queue was full.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
 
-/// Publishes; made anew after an error that no retry mends.
+/// Publishes records. The client is replaced after a fatal error.
 pub(crate) struct Producer {
     options: Options,
     names: Names,
     current: Mutex<Option<Arc<ThreadedProducer<Receipts>>>>,
 }
 
-/// What one batch still waits for.
+/// The outstanding receipts of one batch.
 struct Batch {
     waiting: AtomicUsize,
-    /// None: there is no receipt yet.
+    /// `None` before the record's receipt.
     outcomes: Mutex<Vec<Option<Result<(), Error>>>>,
     done: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -42,7 +42,7 @@ struct Receipt {
     bytes: usize,
 }
 
-/// Hands the brokers' receipts to the batches.
+/// Passes the brokers' receipts to the batches.
 #[derive(Default)]
 struct Receipts {
     complaints: Complaints,
@@ -53,14 +53,14 @@ impl Producer {
         Producer { options, names, current: Mutex::default() }
     }
 
-    /// Publishes records and waits for their receipts: an outcome for each.
+    /// Publishes records and waits for their receipts. Returns an outcome per record.
     pub async fn publish(&self, records: &[&Record]) -> Vec<Result<(), Error>> {
         let mut outcomes = self.attempt(records).await;
         let is_large =
             |at: usize| matches!(outcomes[at], Err(Error::TooLarge { .. })) && too_large(records[at]).is_none();
         let large: Vec<usize> = (0..records.len()).filter(|at| is_large(*at)).collect();
         if large.len() > 1 {
-            // the brokers judge a batch by its sum: each is sent again, alone
+            // the brokers limit the sum of a batch: each record is sent again alone
             for at in large {
                 outcomes[at] = self.attempt(&records[at..=at]).await.remove(0);
             }
@@ -83,7 +83,7 @@ impl Producer {
         };
         let (told, done) = oneshot::channel();
         let batch = Arc::new(Batch {
-            waiting: AtomicUsize::new(records.len() + 1), // and this loop itself
+            waiting: AtomicUsize::new(records.len() + 1), // plus this loop itself
             outcomes: Mutex::new(vec![None; records.len()]),
             done: Mutex::new(Some(told)),
         });
@@ -95,7 +95,7 @@ impl Producer {
             }
         }
         batch.count_down();
-        // the sender goes only with the last receipt
+        // the sender is dropped with the last receipt
         let has_receipts = tokio::time::timeout(limit, done).await.is_ok();
         let outcomes = std::mem::take(&mut *batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
         if !has_receipts {
@@ -137,7 +137,7 @@ impl Producer {
             return Ok(producer.clone());
         }
         let made = ThreadedProducer::from_config_and_context(&config::producer(&self.options)?, Receipts::default());
-        let made = Arc::new(made.map_err(|error| fault::unavailable("make a producer", &error))?);
+        let made = Arc::new(made.map_err(|error| fault::unavailable("create a producer", &error))?);
         *current = Some(made.clone());
         Ok(made)
     }
@@ -151,7 +151,7 @@ impl Producer {
     fn replace(&self, producer: &Arc<ThreadedProducer<Receipts>>, why: &str) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, producer)) {
-            tracing::warn!(why, "the producer is replaced");
+            tracing::warn!(why, "replacing the producer");
             metrics::counter!("sagamore_kafka_producers_replaced_total").increment(1);
             *current = None;
         }
@@ -181,7 +181,7 @@ impl ClientContext for Receipts {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaints.tell("producer", &error, reason);
+        self.complaints.warn("producer", &error, reason);
     }
 }
 
@@ -215,7 +215,7 @@ fn size(record: &Record) -> usize {
     record.key.len() + record.body.len() + headers
 }
 
-/// The library adds some bytes to each record, and counts them.
+/// Returns an error for a record that is too large, including the library's overhead.
 pub(crate) fn too_large(record: &Record) -> Option<Error> {
     let bytes = size(record) + 100;
     let topic = record.topic.to_string();

@@ -1,4 +1,4 @@
-//! Which partitions do not advance, though there is something to read and the consumer is polled.
+//! Partitions that do not advance although records are available and the consumer is polled.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,23 +8,22 @@ use crate::intake::Key;
 
 /// A partition that does not advance.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
 pub struct Stall {
-    /// The group that reads it.
+    /// The group that consumes the partition.
     pub group: String,
-    /// The topic.
     pub topic: String,
-    /// The partition.
     pub partition: u32,
-    /// The offset of the first record that is not done with.
+    /// The offset of the first unfinished record.
     pub position: u64,
-    /// The offset behind the last record.
+    /// The offset after the last record.
     pub end: u64,
-    /// How long the position has been the same.
+    /// How long the position has not changed.
     pub lasts: Duration,
 }
 
 impl Stall {
-    /// Whether both are of one partition.
+    /// Returns whether both are of the same partition.
     pub(crate) fn is_of(&self, other: &Stall) -> bool {
         self.partition == other.partition && self.topic == other.topic
     }
@@ -41,15 +40,15 @@ impl fmt::Display for Stall {
     }
 }
 
-/// Since when each partition that lags has stood where it stands.
+/// The positions of lagging partitions, and since when each has not changed.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    /// From here on a partition is stalled.
+    /// The time without progress after which a partition is stalled.
     limit: Duration,
     since: HashMap<Key, (u64, Instant)>,
 }
 
-/// Where a group stands in one partition, and how far that goes.
+/// A group's offset in one partition, and the partition's end.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub key: Key,
@@ -62,8 +61,8 @@ impl Standing {
         Standing { limit, since: HashMap::new() }
     }
 
-    /// Takes note of where the partitions stand now. Returns those that are stalled.
-    pub fn look(&mut self, group: &str, places: Vec<Place>, now: Instant) -> Vec<Stall> {
+    /// Records the current positions. Returns the stalled partitions.
+    pub fn observe(&mut self, group: &str, places: Vec<Place>, now: Instant) -> Vec<Stall> {
         let mut since = HashMap::with_capacity(places.len());
         let mut stalled = Vec::new();
         for Place { key, position, end } in places.into_iter().filter(|place| place.position < place.end) {
@@ -79,7 +78,7 @@ impl Standing {
         stalled
     }
 
-    /// Nothing is expected to advance: the consumer is not polled.
+    /// Forgets all positions, because the consumer is not polled.
     pub fn reset(&mut self) {
         self.since.clear();
     }
@@ -92,33 +91,33 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_partition_that_lags_and_stands_is_stalled_after_a_while() {
+    fn a_lagging_partition_without_progress_is_stalled_after_the_limit() {
         let (begun, mut standing) = (Instant::now(), Standing::new(LIMIT));
-        let mut look = |seconds, position, end| {
+        let mut observe = |seconds, position, end| {
             let place = Place { key: ("payment.commands".into(), 3), position, end };
             let now = begun + Duration::from_secs(seconds);
-            standing.look("payment", vec![place], now).iter().map(ToString::to_string).collect::<Vec<_>>()
+            standing.observe("payment", vec![place], now).iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let none: [String; 0] = [];
-        assert_eq!(look(0, 7, 7), none, "there is nothing to read");
-        assert_eq!(look(100, 7, 9), none, "that there is something to read is new");
-        assert_eq!(look(125, 8, 9), none, "it has advanced");
-        assert_eq!(look(154, 8, 12), none, "not for long enough");
+        assert_eq!(observe(0, 7, 7), none, "there is nothing to read");
+        assert_eq!(observe(100, 7, 9), none, "the lag is new");
+        assert_eq!(observe(125, 8, 9), none, "it has advanced");
+        assert_eq!(observe(154, 8, 12), none, "not for long enough");
         let told = "payment.commands[3] has not advanced for 31 s: group payment is at 8 of 12";
-        assert_eq!(look(156, 8, 12), [told]);
-        assert_eq!(look(157, 9, 12), none, "it goes on");
+        assert_eq!(observe(156, 8, 12), [told]);
+        assert_eq!(observe(157, 9, 12), none, "it advances again");
     }
 
     #[test]
-    fn a_partition_that_went_to_another_consumer_and_came_back_begins_again() {
+    fn a_partition_that_returns_from_another_consumer_starts_again() {
         let (begun, mut standing) = (Instant::now(), Standing::new(LIMIT));
         let place = || vec![Place { key: ("payment.commands".into(), 3), position: 8, end: 9 }];
         let late = begun + LIMIT;
-        assert!(standing.look("payment", place(), begun).is_empty());
-        assert!(standing.look("payment", Vec::new(), begun).is_empty());
-        assert!(standing.look("payment", place(), late).is_empty());
-        assert_eq!(standing.look("payment", place(), late + LIMIT).len(), 1);
+        assert!(standing.observe("payment", place(), begun).is_empty());
+        assert!(standing.observe("payment", Vec::new(), begun).is_empty());
+        assert!(standing.observe("payment", place(), late).is_empty());
+        assert_eq!(standing.observe("payment", place(), late + LIMIT).len(), 1);
         standing.reset();
-        assert!(standing.look("payment", place(), late + LIMIT).is_empty());
+        assert!(standing.observe("payment", place(), late + LIMIT).is_empty());
     }
 }

@@ -1,5 +1,5 @@
-//! A consumer's thread: takes records from the brokers as long as there is room, tells them the marks, and goes past
-//! records that cannot be read.
+//! A consumer's thread: fetches records while there is room, commits offsets, and skips unreadable
+//! records.
 
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -19,34 +19,34 @@ use tokio::sync::oneshot;
 
 use crate::config;
 use crate::coverage::{self, Coverage};
-use crate::fault::{Asking, unavailable};
+use crate::fault::{QueryContext, unavailable};
 use crate::intake::{Key, Shared};
 use crate::names::Names;
 use crate::options::Options;
 use crate::stall::Standing;
 use crate::stuck::Stuck;
 use crate::unreadable::{Doubts, Finding, is_of_a_record};
-use crate::watch::{Watch, key, list, tell};
+use crate::watch::{Watch, commit_marks, key, list};
 
-/// How long the thread waits for a record before it looks at its orders.
+/// Maximum wait for a record before orders are checked.
 const WAIT: Duration = Duration::from_millis(50);
-/// How often the brokers are told how far the group is: what they have not heard of comes again after a crash, and the
-/// barrier knows it.
-const TELL_EVERY: Duration = Duration::from_millis(100);
-/// How often the thread looks for partitions that do not advance.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long brokers may take to return offsets while nothing is fetched.
-const LOOK_MAX: Duration = Duration::from_secs(1);
-/// A consumer that nobody polls for so long advances nowhere, and that is no fault of its partitions.
+/// The interval between commits to the brokers. After a crash the uncommitted records are
+/// redelivered, and the barrier recognizes them.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+/// The interval between checks for partitions that do not advance.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum time of an offset query while fetching is suspended.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time without a poll after which missing progress is not a fault of the partitions.
 const UNPOLLED_MAX: Duration = Duration::from_secs(10);
 
-/// The thread's side.
+/// The thread's side of a consumer.
 pub(crate) struct Taker {
     consumer: BaseConsumer<Watch>,
     shared: Arc<Shared>,
     names: Names,
     options: Options,
-    /// Names on the brokers -> names here.
+    /// Maps names on the brokers to names without namespace.
     topics: HashMap<String, Arc<str>>,
     told: Instant,
     paused: bool,
@@ -55,21 +55,21 @@ pub(crate) struct Taker {
     standing: Standing,
     looked: Instant,
     stuck: Stuck,
-    /// None for a consumer that names its partitions.
+    /// `None` for a consumer that names its partitions.
     coverage: Option<Coverage>,
-    /// How many polls there were, and when that was another number.
+    /// The number of polls, and when it last changed.
     polled: (u64, Instant),
 }
 
-/// What the thread is to do.
+/// A request to the thread.
 pub(crate) enum Order {
-    /// Everything back to the marks.
+    /// Returns all partitions to their marks.
     Rewind(Answer<()>),
-    /// How far our partitions go, and how far the group is there.
+    /// Queries the ends of the partitions and the group's offsets.
     Reaches(Answer<Option<Vec<Reach>>>),
 }
 
-/// Where an order is answered.
+/// The receiver of an order's answer.
 pub(crate) type Answer<T> = oneshot::Sender<Result<T, Error>>;
 
 impl Taker {
@@ -85,11 +85,11 @@ impl Taker {
         if let (Some(instance), None) = (&options.instance, &partitions)
             && !nameless.load(Ordering::Relaxed)
         {
-            config.set("group.instance.id", format!("{instance}-{:08x}", listening(&topics)));
+            config.set("group.instance.id", format!("{instance}-{:08x}", topics_hash(&topics)));
         }
         let watch = Watch::new(shared.clone(), names.clone(), group.clone());
         let consumer = BaseConsumer::from_config_and_context(&config, watch);
-        let consumer = consumer.map_err(|error| unavailable("make a consumer", &error))?;
+        let consumer = consumer.map_err(|error| unavailable("create a consumer", &error))?;
         let now = Instant::now();
         let coverage = partitions.is_none().then(|| Coverage::new(now));
         let there: Vec<String> = topics.iter().map(|topic| names.there(topic).into_owned()).collect();
@@ -99,7 +99,8 @@ impl Taker {
                 subscribe(&consumer, &there)?;
             }
             Some(partitions) => {
-                shared.intake().assign(Vec::new()); // who names its partitions is told of none
+                // a consumer that names its partitions is assigned none
+                shared.intake().assign(Vec::new());
                 for element in assign(&consumer, &there, &partitions, &options)?.elements() {
                     if let (Some(key), Offset::Offset(start)) = (key(&names, &element), element.offset()) {
                         shared.intake().begin(key, u64::try_from(start).unwrap_or(0));
@@ -135,18 +136,18 @@ impl Taker {
                 Err(TryRecvError::Disconnected) => break,
                 Err(TryRecvError::Empty) => {}
             }
-            if self.told.elapsed() >= TELL_EVERY {
+            if self.told.elapsed() >= COMMIT_INTERVAL {
                 self.told = Instant::now();
-                tell(&self.consumer, &self.shared, &self.names, CommitMode::Async);
+                commit_marks(&self.consumer, &self.shared, &self.names, CommitMode::Async);
             }
-            if self.looked.elapsed() >= LOOK_EVERY {
+            if self.looked.elapsed() >= CHECK_INTERVAL {
                 self.looked = Instant::now();
-                self.look_at_progress();
+                self.check_progress();
             }
             self.make_room();
-            self.look_for_stuck();
-            self.look_for_unassigned();
-            let wait = if self.look_for_unreadable() { Duration::ZERO } else { WAIT };
+            self.check_stuck();
+            self.check_unassigned();
+            let wait = if self.probe_unreadable() { Duration::ZERO } else { WAIT };
             match self.consumer.poll(wait) {
                 None => {}
                 Some(Ok(message)) => {
@@ -158,12 +159,12 @@ impl Taker {
                 Some(Err(error)) => self.note(&error),
             }
         }
-        tell(&self.consumer, &self.shared, &self.names, CommitMode::Sync);
+        commit_marks(&self.consumer, &self.shared, &self.names, CommitMode::Sync);
     }
 
-    /// Looks at one offset at which a record may be unreadable, and takes the consumer past it. Returns whether there is
-    /// more to look at.
-    fn look_for_unreadable(&mut self) -> bool {
+    /// Probes one offset at which a record may be unreadable, and moves the consumer past it.
+    /// Returns whether more offsets must be probed.
+    fn probe_unreadable(&mut self) -> bool {
         let Some((key, offset)) = self.doubts.next() else { return false };
         let (held, position) = {
             let intake = self.shared.intake();
@@ -173,13 +174,13 @@ impl Taker {
             return false;
         }
         if position != Some(offset) {
-            self.doubts.settle(); // its records come, or go to another consumer
+            self.doubts.settle(); // its records arrive, or belong to another consumer
             return true;
         }
         let finding = self.doubts.look(&self.names.there(&key.0), key.1, offset);
         match finding {
             Ok(Finding::Unreadable(code)) => {
-                tracing::error!(topic = %key.0, partition = key.1, offset, %code, "a record cannot be read: set aside");
+                tracing::error!(topic = %key.0, partition = key.1, offset, %code, "cannot read a record, setting it aside");
                 metrics::counter!("sagamore_kafka_unreadable_total").increment(1);
                 let reason = format!("the Kafka client cannot read it: {code}");
                 self.shared.intake().push_unreadable(key, offset, &reason);
@@ -190,17 +191,18 @@ impl Taker {
             Ok(Finding::Record | Finding::Nothing) if !self.doubts.has_passed() => self.doubts.settle(),
             Ok(Finding::Record | Finding::Nothing) => match self.seek(&[(key, offset)]) {
                 Ok(()) => self.doubts.settle(),
-                Err(error) => tracing::warn!(%error, "go past a record that cannot be read, trying again"),
+                Err(error) => tracing::warn!(%error, "cannot skip an unreadable record, retrying"),
             },
             Err(error) => {
-                tracing::warn!(%error, "look for a record that cannot be read, trying again");
+                tracing::warn!(%error, "cannot probe for an unreadable record, retrying");
                 self.doubts.settle(); // the library reports it again
             }
         }
         false
     }
 
-    /// Some partition is held up by an unreadable record: all that have more to read are looked at.
+    /// Suspects all partitions with outstanding records, because an unreadable record blocks one of
+    /// them.
     fn doubt(&mut self) -> Result<(), Error> {
         let fresh = self.shared.intake().unbegun();
         if !fresh.is_empty() {
@@ -215,8 +217,9 @@ impl Taker {
         Ok(())
     }
 
-    /// Ends this consumer when the client library fetches nothing from a partition that has records: its successor does.
-    fn look_for_stuck(&mut self) {
+    /// Ends this consumer if the client library fetches nothing from a partition with records. Its
+    /// successor does.
+    fn check_stuck(&mut self) {
         let now = Instant::now();
         if !self.stuck.is_due(now) {
             return;
@@ -233,70 +236,67 @@ impl Taker {
         let ends = match self.ends(&idle) {
             Ok(ends) => ends,
             Err(error) => {
-                tracing::debug!(%error, "compare partitions with the brokers");
-                return self.stuck.reset(now); // no broker answers: nothing can be fetched
+                tracing::debug!(%error, "cannot compare partitions with the brokers");
+                return self.stuck.reset(now); // without brokers nothing can be fetched
             }
         };
         for (key, first, end) in ends {
             if self.stuck.compare(&key, first, end) {
                 let (topic, partition) = (&key.0, key.1);
                 let next = fetched.get(&key).copied().flatten();
-                tracing::warn!(%topic, partition, next, end, "nothing is fetched: the consumer is opened again");
+                tracing::warn!(%topic, partition, next, end, "the client fetches nothing, reopening the consumer");
                 metrics::counter!("sagamore_kafka_consumers_reopened_total").increment(1);
                 let why = format!("{topic}[{partition}] ends at {end}, and the client fetches nothing");
-                return self.shared.is_dead(Error::Unavailable(why));
+                return self.shared.end(Error::Unavailable(why));
             }
         }
     }
 
-    /// Leaves the group and joins it again when a partition of the topics has no member: the group then rebalances.
-    fn look_for_unassigned(&mut self) {
+    /// Leaves the group and joins it again if a partition has no member, so that the group
+    /// rebalances.
+    fn check_unassigned(&mut self) {
         let now = Instant::now();
         let Some(coverage) = self.coverage.as_mut().filter(|coverage| coverage.is_due(now)) else { return };
         let gap = find_gap(&self.consumer, self.topics.keys());
-        let gap = gap.inspect_err(|error| tracing::debug!(%error, "compare the group's assignments with its topics"));
+        let gap =
+            gap.inspect_err(|error| tracing::debug!(%error, "cannot compare the group's assignments with its topics"));
         let gap = gap.unwrap_or_default();
         if coverage.compare(gap.is_some(), now)
             && let Some((topic, partition)) = gap
         {
             let group = &self.consumer.context().group;
-            tracing::warn!(
-                group,
-                topic,
-                partition,
-                "no member of the group has this partition: joining the group again"
-            );
+            tracing::warn!(group, topic, partition, "no member of the group has this partition, rejoining the group");
             metrics::counter!("sagamore_kafka_rejoins_total").increment(1);
             self.consumer.unsubscribe();
             let topics: Vec<String> = self.topics.keys().cloned().collect();
             if let Err(error) = subscribe(&self.consumer, &topics) {
-                self.shared.is_dead(error);
+                self.shared.end(error);
             }
         }
     }
 
-    /// The first and the last offset of these partitions. A client that remembers leader epochs of topics that are gone
-    /// gets no answer: then a new one asks.
+    /// Returns the first and the last offset of these partitions. A client that remembers leader
+    /// epochs of deleted topics gets no answer, so a new one retries.
     fn ends(&self, keys: &[Key]) -> Result<Vec<(Key, u64, u64)>, Error> {
         let own = keys.iter().map(|key| self.watermarks(&self.consumer, key)).collect();
         if let Ok(ends) = own {
             return Ok(ends);
         }
         let config = config::consumer(&self.options, &self.consumer.context().group)?;
-        let asking = BaseConsumer::from_config_and_context(&config, Asking);
-        let asking: BaseConsumer<Asking> = asking.map_err(|error| unavailable("make a consumer", &error))?;
+        let asking = BaseConsumer::from_config_and_context(&config, QueryContext);
+        let asking: BaseConsumer<QueryContext> = asking.map_err(|error| unavailable("create a consumer", &error))?;
         keys.iter().map(|key| self.watermarks(&asking, key)).collect()
     }
 
     fn watermarks<C: ConsumerContext>(&self, asking: &BaseConsumer<C>, key: &Key) -> Result<(Key, u64, u64), Error> {
         let partition = i32::try_from(key.1).unwrap_or(-1);
-        let marks = asking.fetch_watermarks(&self.names.there(&key.0), partition, LOOK_MAX);
-        let (first, end) = marks.map_err(|error| unavailable("ask how far the partitions go", &error))?;
+        let marks = asking.fetch_watermarks(&self.names.there(&key.0), partition, QUERY_TIMEOUT);
+        let (first, end) = marks.map_err(|error| unavailable("query the ends of the partitions", &error))?;
         Ok((key.clone(), u64::try_from(first).unwrap_or(0), u64::try_from(end).unwrap_or(0)))
     }
 
-    /// Notes the partitions that do not advance.
-    fn look_at_progress(&mut self) {
+    /// Records the partitions that do not advance.
+    fn check_progress(&mut self) {
         let now = Instant::now();
         let mut intake = self.shared.intake();
         if intake.waiting > 0 || intake.polls != self.polled.0 {
@@ -306,7 +306,7 @@ impl Taker {
             self.standing.reset();
         }
         let group = self.names.here(&self.consumer.context().group).unwrap_or_default().to_owned();
-        let stalled = self.standing.look(&group, intake.standing(), now);
+        let stalled = self.standing.observe(&group, intake.standing(), now);
         for stall in stalled.iter().filter(|stall| !intake.stalled.iter().any(|known| known.is_of(stall))) {
             tracing::error!(topic = stall.topic, partition = stall.partition, "{stall}");
         }
@@ -314,8 +314,8 @@ impl Taker {
         intake.stalled = stalled;
     }
 
-    /// Asks the brokers for nothing more while enough is held, and stays in the group all the same. A partition that comes
-    /// goes on as it was when it went, if it was ours before: paused, perhaps.
+    /// Pauses fetching while enough is buffered, without leaving the group. A returning partition
+    /// keeps its earlier state, which may be paused.
     fn make_room(&mut self) {
         let (held, regrouped) = {
             let intake = self.shared.intake();
@@ -333,7 +333,7 @@ impl Taker {
                 self.paused = wanted;
                 self.shared.intake().regrouped = false;
             }
-            Err(error) => tracing::debug!(%error, "pause or resume"),
+            Err(error) => tracing::debug!(%error, "cannot pause or resume fetching"),
         }
     }
 
@@ -351,7 +351,7 @@ impl Taker {
         Ok(())
     }
 
-    /// Asks the brokers: what the library knows of the ends is as old as its last fetch.
+    /// Queries the brokers, because the library's own ends are as old as its last fetch.
     fn reaches(&self) -> Result<Option<Vec<Reach>>, Error> {
         let Some(keys) = self.shared.intake().ours() else { return Ok(None) };
         if keys.is_empty() {
@@ -374,16 +374,16 @@ impl Taker {
         Ok(marks.into_iter().map(reach).collect())
     }
 
-    /// Where the group stands in these partitions.
+    /// Returns the group's offsets in these partitions.
     fn committed(&self, keys: &[Key]) -> Result<HashMap<Key, Option<u64>>, Error> {
         let list = self.consumer.committed_offsets(self.list_at(keys, Offset::Invalid)?, self.options.answered_within);
-        self.offsets(&list.map_err(|error| unavailable("ask where the group stands", &error))?)
+        self.offsets(&list.map_err(|error| unavailable("query the group's offsets", &error))?)
     }
 
-    /// The first or the last offset of these partitions.
+    /// Returns the first or the last offset of these partitions.
     fn offsets_at(&self, keys: &[Key], end: Offset) -> Result<HashMap<Key, Option<u64>>, Error> {
         let list = self.consumer.offsets_for_times(self.list_at(keys, end)?, self.options.answered_within);
-        self.offsets(&list.map_err(|error| unavailable("ask how far the partitions go", &error))?)
+        self.offsets(&list.map_err(|error| unavailable("query the ends of the partitions", &error))?)
     }
 
     fn list_at(&self, keys: &[Key], offset: Offset) -> Result<TopicPartitionList, Error> {
@@ -396,11 +396,11 @@ impl Taker {
         Ok(list)
     }
 
-    /// What was told of each partition; none where there is none.
+    /// Returns the offset of each partition; `None` where there is none.
     fn offsets(&self, list: &TopicPartitionList) -> Result<HashMap<Key, Option<u64>>, Error> {
         let mut offsets = HashMap::new();
         for element in list.elements() {
-            element.error().map_err(|error| unavailable("ask how far the partitions go", &error))?;
+            element.error().map_err(|error| unavailable("query the ends of the partitions", &error))?;
             let (Some(topic), Ok(partition)) = (self.names.here(element.topic()), u32::try_from(element.partition()))
             else {
                 continue;
@@ -414,47 +414,48 @@ impl Taker {
         Ok(offsets)
     }
 
-    /// Most errors the library repairs by itself. One that it cannot repair ends this consumer.
+    /// Handles an error. The library recovers from most; a fatal one ends this consumer.
     fn note(&mut self, error: &KafkaError) {
         let watch = self.consumer.context();
         let group = &watch.group;
         match error {
             KafkaError::MessageConsumptionFatal(code) => {
                 if *code == RDKafkaErrorCode::FencedInstanceId {
-                    // or the brokers think so: one that was killed has forgotten who came last under the name
-                    tracing::warn!(group, "another member has this one's name: it joins again without a name");
+                    // a broker may also err: after a kill it has forgotten the last holder of the
+                    // name
+                    tracing::warn!(group, "another member has this one's name, rejoining without a name");
                     self.nameless.store(true, Ordering::Relaxed);
                 } else {
-                    tracing::error!(%error, group, "this consumer is of no use any more");
+                    tracing::error!(%error, group, "the consumer failed permanently");
                 }
-                self.shared.is_dead(Error::Unavailable(format!("consume: {code}")));
+                self.shared.end(Error::Unavailable(format!("consume: {code}")));
             }
             KafkaError::MessageConsumption(code) if is_of_a_record(*code) => {
                 if self.doubts.is_empty()
                     && let Err(error) = self.doubt()
                 {
-                    tracing::warn!(%error, "look for a record that cannot be read, trying again");
+                    tracing::warn!(%error, "cannot probe for an unreadable record, retrying");
                 }
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::GroupAuthorizationFailed) => {
                 let denied = Error::Denied { operation: "READ", resource: Resource::Group(group.clone()) };
-                tracing::error!(error = %denied, "consume");
-                self.shared.is_dead(denied);
+                tracing::error!(error = %denied, "cannot consume");
+                self.shared.end(denied);
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                 let topics = self.topics.keys().cloned().collect::<Vec<_>>().join("' or '");
                 let denied = Error::denied_topic("READ", &topics);
-                watch.complaints.tell(group, error, &denied.to_string());
+                watch.complaints.warn(group, error, &denied.to_string());
                 self.shared.intake().denied = Some(denied);
             }
-            error => watch.complaints.tell(group, error, "consume"),
+            error => watch.complaints.warn(group, error, "consume"),
         }
     }
 }
 
-/// Another number for other topics. A member that came back under its old name, but to listen to something else, would be
-/// given what it had.
-fn listening(topics: &[Arc<str>]) -> u32 {
+/// Returns a hash of the topics. A member that returned under its old name with other topics would
+/// get its old partitions.
+fn topics_hash(topics: &[Arc<str>]) -> u32 {
     let mut hasher = std::hash::DefaultHasher::new();
     topics.iter().for_each(|topic| hasher.write(topic.as_bytes()));
     hasher.finish() as u32
@@ -465,8 +466,10 @@ fn subscribe(consumer: &BaseConsumer<Watch>, topics: &[String]) -> Result<(), Er
     consumer.subscribe(&topics).map_err(|error| unavailable("subscribe", &error))
 }
 
-/// Finds a partition of these topics that no member of the consumer's group has. None while the group rebalances, and where
-/// this consumer has them all: then no broker is asked for the group.
+/// Finds a partition of these topics that no member of the consumer's group has.
+///
+/// Returns `None` while the group rebalances, and without a request if this consumer has all
+/// partitions.
 fn find_gap<'a>(
     consumer: &BaseConsumer<Watch>,
     topics: impl Iterator<Item = &'a String>,
@@ -474,7 +477,7 @@ fn find_gap<'a>(
     let failed = |error: KafkaError| unavailable("compare the group's assignments with its topics", &error);
     let mut counted = Vec::new();
     for topic in topics {
-        let metadata = consumer.fetch_metadata(Some(topic), LOOK_MAX).map_err(failed)?;
+        let metadata = consumer.fetch_metadata(Some(topic), QUERY_TIMEOUT).map_err(failed)?;
         let known = metadata.topics().iter().filter(|known| known.error().is_none());
         counted.extend(known.map(|known| (known.name().to_owned(), known.partitions().len() as u32)));
     }
@@ -484,7 +487,7 @@ fn find_gap<'a>(
         return Ok(None);
     }
     let group = &consumer.context().group;
-    let list = consumer.fetch_group_list(Some(group), LOOK_MAX).map_err(failed)?;
+    let list = consumer.fetch_group_list(Some(group), QUERY_TIMEOUT).map_err(failed)?;
     let Some(group) = list.groups().iter().find(|known| known.name() == group && known.state() == "Stable") else {
         return Ok(None);
     };
@@ -492,7 +495,7 @@ fn find_gap<'a>(
     Ok(members.collect::<Option<Vec<_>>>().and_then(|members| coverage::gap(&counted, &members)))
 }
 
-/// Takes these partitions from where the group stands in them. Returns the offset at which each begins.
+/// Assigns these partitions at the group's offsets. Returns the start offset of each.
 fn assign(
     consumer: &BaseConsumer<Watch>,
     topics: &[String],
@@ -506,24 +509,24 @@ fn assign(
         }
     }
     let stands = consumer.committed_offsets(wanted, options.answered_within);
-    let mut stands = stands.map_err(|error| unavailable("ask where the group stands", &error))?;
+    let mut stands = stands.map_err(|error| unavailable("query the group's offsets", &error))?;
     let mut fresh = TopicPartitionList::new();
     for element in stands.elements() {
         if !matches!(element.offset(), Offset::Offset(_)) {
             let added = fresh.add_partition_offset(element.topic(), element.partition(), Offset::Beginning);
-            added.map_err(|error| unavailable("begin at the earliest", &error))?;
+            added.map_err(|error| unavailable("start at the earliest record", &error))?;
         }
     }
     if fresh.count() > 0 {
         let first = consumer.offsets_for_times(fresh, options.answered_within);
-        for element in first.map_err(|error| unavailable("ask how far the partitions go", &error))?.elements() {
+        for element in first.map_err(|error| unavailable("query the ends of the partitions", &error))?.elements() {
             let known = matches!(element.offset(), Offset::Offset(offset) if offset >= 0);
             let start = if known { element.offset() } else { Offset::Beginning };
             let set = stands.set_partition_offset(element.topic(), element.partition(), start);
-            set.map_err(|error| unavailable("begin at the earliest", &error))?;
+            set.map_err(|error| unavailable("start at the earliest record", &error))?;
         }
     }
-    consumer.assign(&stands).map_err(|error| unavailable("take the partitions", &error))?;
+    consumer.assign(&stands).map_err(|error| unavailable("assign the partitions", &error))?;
     Ok(stands)
 }
 

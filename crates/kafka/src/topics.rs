@@ -1,4 +1,4 @@
-//! Topics: which there are, with how many partitions; made, looked at and removed.
+//! Topics: queries, creation and removal.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,65 +14,66 @@ use rdkafka::metadata::Metadata;
 use sagamore_transport::{Error, Record, Unknown};
 
 use crate::config;
-use crate::fault::{self, Asking, unavailable};
+use crate::fault::{self, QueryContext, unavailable};
 use crate::names::Names;
 use crate::options::Options;
 use crate::refused;
 
-/// The pause before it is looked again whether a topic is ready.
+/// The pause between checks whether a topic is ready.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How often the creation of a topic is attempted.
+/// Maximum attempts to create a topic.
 const ATTEMPTS: u32 = 5;
 
-/// The setting of a topic that says whose clock stamps its records.
+/// The topic setting that determines whose clock stamps its records.
 const STAMP: &str = "message.timestamp.type";
 const STAMPED_BY_BROKERS: &str = "LogAppendTime";
 
-/// A topic of this namespace, as the brokers have it.
+/// A topic of this namespace, as reported by the brokers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
-    /// Its name, without the namespace.
+    /// The name without namespace.
     pub name: String,
-    /// How many partitions.
+    /// The number of partitions.
     pub partitions: u32,
-    /// On how many brokers each partition is kept.
+    /// The number of replicas of each partition.
     pub replication: u32,
-    /// How many of them have to be there for a record to be acknowledged; none when it may not be asked.
+    /// The in-sync replicas required for an acknowledgement; `None` if the query was denied.
     pub min_insync: Option<u32>,
-    /// How long a record is kept at most, with the segment in which it lies, the longest time there is for one that never
-    /// goes; none when it may not be asked.
+    /// Maximum retention of a record, including its segment's lifetime; the maximum duration for
+    /// unlimited retention. `None` if the query was denied.
     pub retention: Option<Duration>,
-    /// Whether the brokers stamp its records when they append them, and not their producers; none when it may not be asked.
+    /// Whether the brokers stamp records on append, instead of the producers; `None` if the query
+    /// was denied.
     pub stamped_by_brokers: Option<bool>,
 }
 
 /// A broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
-    /// Its number.
+    /// The broker's id.
     pub id: i32,
-    /// `host:port`, as it tells its clients.
+    /// `host:port`, as advertised to clients.
     pub address: String,
 }
 
-/// What is known of topics, and who to ask.
+/// The cache of topics, and the client that queries them.
 pub(crate) struct Topics {
     options: Options,
     names: Names,
-    admin: Arc<AdminClient<Asking>>,
-    /// Name on the brokers -> partitions.
+    admin: Arc<AdminClient<QueryContext>>,
+    /// Maps names on the brokers to numbers of partitions.
     known: RwLock<HashMap<String, u32>>,
 }
 
 impl Topics {
     pub fn new(options: Options, names: Names) -> Result<Topics, Error> {
-        let admin = AdminClient::from_config_and_context(&config::common(&options)?, Asking);
-        let admin = Arc::new(admin.map_err(|error| unavailable("make a client", &error))?);
+        let admin = AdminClient::from_config_and_context(&config::common(&options)?, QueryContext);
+        let admin = Arc::new(admin.map_err(|error| unavailable("create a client", &error))?);
         Ok(Topics { options, names, admin, known: RwLock::default() })
     }
 
-    /// Whether the topics of these records exist, with the partitions that they name: an outcome for each record.
+    /// Checks that the topics and partitions of these records exist. Returns an outcome per record.
     pub async fn check(&self, records: &[Record]) -> Vec<Result<(), Error>> {
         let mut outcomes: Vec<Result<(), Error>> = Vec::with_capacity(records.len());
         let mut counts: HashMap<&str, Result<Option<u32>, Error>> = HashMap::new();
@@ -106,7 +107,8 @@ impl Topics {
         outcomes
     }
 
-    /// How many partitions a topic has, asked for if it is not known; none when there is no such topic.
+    /// Returns the number of a topic's partitions, from the cache or the brokers; `None` if the
+    /// topic does not exist.
     pub async fn partitions(&self, topic: &str) -> Result<Option<u32>, Error> {
         let topic = self.names.there(topic);
         match self.known(&topic) {
@@ -115,35 +117,36 @@ impl Topics {
         }
     }
 
-    /// What was known may not be so any more.
+    /// Clears the cache.
     pub fn forget(&self) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Makes a topic, unless it is there, and waits until it can be used. Who may not make topics can use those there are.
+    /// Creates a topic if missing, and waits until it is usable. Without the right to create
+    /// topics, existing ones can be used.
     pub async fn create(&self, topic: &str, partitions: u32) -> Result<(), Error> {
         let name = self.names.there(topic);
         match self.find(&name).await? {
-            Found::Topic(_) => return Ok(()),
-            Found::Denied => return Err(Error::denied_topic("DESCRIBE", &name)),
-            Found::Leaderless => {}
-            Found::Nothing => retried(|| self.make_or_find(&name, partitions)).await?,
+            TopicState::Topic(_) => return Ok(()),
+            TopicState::Denied => return Err(Error::denied_topic("DESCRIBE", &name)),
+            TopicState::Leaderless => {}
+            TopicState::Nothing => retried(|| self.make_or_find(&name, partitions)).await?,
         }
         let until = Instant::now() + self.options.answered_within * 2;
         while Instant::now() < until {
-            if let Found::Topic(_) = self.find(&name).await? {
+            if let TopicState::Topic(_) = self.find(&name).await? {
                 return Ok(());
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(Error::Unavailable(format!("topic {name} is there, and no broker serves all of it yet")))
+        Err(Error::Unavailable(format!("topic {name} exists, but some of its partitions have no leader yet")))
     }
 
-    /// Makes a topic. A creation that timed out may have made it all the same.
+    /// Creates a topic. A creation that timed out may nevertheless have succeeded.
     async fn make_or_find(&self, name: &str, partitions: u32) -> Result<(), Error> {
         let Err(error) = self.make(name, partitions).await else { return Ok(()) };
         match error.is_transient() {
-            true if !matches!(self.find(name).await?, Found::Nothing) => Ok(()),
+            true if !matches!(self.find(name).await?, TopicState::Nothing) => Ok(()),
             _ => Err(error),
         }
     }
@@ -163,8 +166,8 @@ impl Topics {
         Ok(())
     }
 
-    /// Has the brokers stamp the records of this topic from now on. What else is set for the topic stays: an alteration without
-    /// it would reset it.
+    /// Makes the brokers stamp the records of this topic from now on. The topic's other settings
+    /// are sent as well, because the request would reset them.
     pub async fn stamp_by_brokers(&self, topic: &str) -> Result<(), Error> {
         let name = self.names.there(topic);
         let describe = self.admin.describe_configs(&[ResourceSpecifier::Topic(&name)], &self.admin_options()).await;
@@ -185,7 +188,7 @@ impl Topics {
         Ok(())
     }
 
-    /// Removes topics; those that are not there are no error.
+    /// Removes topics. Missing ones are not an error.
     pub async fn delete(&self, topics: &[&str]) -> Result<(), Error> {
         let names: Vec<_> = topics.iter().map(|topic| self.names.there(topic)).collect();
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
@@ -200,7 +203,7 @@ impl Topics {
         Ok(())
     }
 
-    /// All topics of the namespace.
+    /// Returns all topics of the namespace.
     pub async fn all(&self) -> Result<Vec<Topic>, Error> {
         let metadata = self.metadata(None).await?;
         let mut topics: Vec<Topic> = metadata.topics().iter().filter_map(|topic| self.read(topic)).collect();
@@ -213,13 +216,14 @@ impl Topics {
                 let value = |name: &str| answer.get(name)?.value.as_deref();
                 topic.min_insync = value("min.insync.replicas").and_then(|value| value.parse().ok());
                 topic.stamped_by_brokers = value(STAMP).map(|value| value == STAMPED_BY_BROKERS);
-                topic.retention = kept(value("cleanup.policy"), value("retention.ms"), value("segment.ms"));
+                topic.retention = retention(value("cleanup.policy"), value("retention.ms"), value("segment.ms"));
             }
         }
         Ok(topics)
     }
 
-    /// All brokers; the one question whose failure is worth a second client that hears why they refuse us.
+    /// Returns all brokers. After a failure, a second client determines why the brokers reject the
+    /// connection.
     pub async fn brokers(&self) -> Result<Vec<Broker>, Error> {
         let metadata = match self.metadata(None).await {
             Ok(metadata) => metadata,
@@ -236,44 +240,45 @@ impl Topics {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(topic).copied()
     }
 
-    /// How many partitions a topic has; none when there is no such topic. One of which a partition has no leader is there.
+    /// Returns the number of a topic's partitions; `None` if it does not exist. A topic with a
+    /// leaderless partition exists.
     async fn ask(&self, topic: &str) -> Result<Option<u32>, Error> {
         self.find(topic).await?.partitions(topic)
     }
 
-    async fn find(&self, topic: &str) -> Result<Found, Error> {
+    async fn find(&self, topic: &str) -> Result<TopicState, Error> {
         let metadata = self.metadata(Some(topic.to_owned())).await?;
         let of_topic = metadata.topics().iter().find(|found| found.name() == topic);
-        let Some(found) = of_topic else { return Ok(Found::Nothing) };
+        let Some(found) = of_topic else { return Ok(TopicState::Nothing) };
         match found.error().map(RDKafkaErrorCode::from) {
-            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => return Ok(Found::Denied),
-            Some(RDKafkaErrorCode::LeaderNotAvailable) => return Ok(Found::Leaderless),
-            Some(_) => return Ok(Found::Nothing),
-            None if found.partitions().is_empty() => return Ok(Found::Nothing),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => return Ok(TopicState::Denied),
+            Some(RDKafkaErrorCode::LeaderNotAvailable) => return Ok(TopicState::Leaderless),
+            Some(_) => return Ok(TopicState::Nothing),
+            None if found.partitions().is_empty() => return Ok(TopicState::Nothing),
             None => {}
         }
         if found.partitions().iter().any(|partition| partition.leader() < 0) {
-            return Ok(Found::Leaderless);
+            return Ok(TopicState::Leaderless);
         }
         let partitions = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
         self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), partitions);
-        Ok(Found::Topic(partitions))
+        Ok(TopicState::Topic(partitions))
     }
 
     async fn metadata(&self, topic: Option<String>) -> Result<Metadata, Error> {
         let (admin, options) = (self.admin.clone(), self.options.clone());
         let asked = tokio::task::spawn_blocking(move || {
             let answer = admin.inner().fetch_metadata(topic.as_deref(), options.answered_within);
-            answer.map_err(|error| unavailable(&format!("ask {} for its topics", options.brokers), &error))
+            answer.map_err(|error| unavailable(&format!("query the topics of {}", options.brokers), &error))
         });
         asked.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
 
-    /// Why we are not let in, if that is why there was no answer.
+    /// Returns why the brokers reject the connection, if that is the cause of the failure.
     async fn refused(&self) -> Option<Error> {
         let options = self.options.clone();
-        let complaint = tokio::task::spawn_blocking(move || refused::complaint(&options)).await.ok()??;
-        Some(Error::Unavailable(format!("connect to {}: {complaint}", self.options.brokers)))
+        let rejection = tokio::task::spawn_blocking(move || refused::rejection(&options)).await.ok()??;
+        Some(Error::Unavailable(format!("connect to {}: {rejection}", self.options.brokers)))
     }
 
     fn read(&self, topic: &rdkafka::metadata::MetadataTopic) -> Option<Topic> {
@@ -295,12 +300,13 @@ impl Topics {
     }
 }
 
-/// Attempts again what failed for now: a controller that is moving, or many topics at once, make a creation time out.
+/// Retries temporary failures: creations time out while a controller moves or many topics are
+/// created.
 async fn retried<F: Future<Output = Result<(), Error>>>(mut attempt: impl FnMut() -> F) -> Result<(), Error> {
     for _ in 1..ATTEMPTS {
         match attempt().await {
             Err(Error::Unavailable(reason)) => {
-                tracing::warn!(reason, "create a topic, trying again");
+                tracing::warn!(reason, "cannot create a topic, retrying");
                 tokio::time::sleep(PAUSE).await;
             }
             outcome => return outcome,
@@ -309,30 +315,32 @@ async fn retried<F: Future<Output = Result<(), Error>>>(mut attempt: impl FnMut(
     attempt().await
 }
 
-/// What the brokers say of a topic.
-enum Found {
+/// The brokers' answer about a topic.
+enum TopicState {
     Nothing,
-    /// This program may not know whether it exists.
+    /// This program may not query the topic.
     Denied,
-    /// It is there, and one of its partitions cannot be used: not yet, or not now.
+    /// The topic exists, but a partition has no leader currently.
     Leaderless,
-    /// With so many partitions.
+    /// The topic exists with this many partitions.
     Topic(u32),
 }
 
-impl Found {
-    /// How many partitions the topic has; none when there is no such topic.
+impl TopicState {
+    /// Returns the number of partitions; `None` if the topic does not exist.
     fn partitions(self, topic: &str) -> Result<Option<u32>, Error> {
         match self {
-            Found::Nothing => Ok(None),
-            Found::Denied => Err(Error::denied_topic("DESCRIBE", topic)),
-            Found::Leaderless => Err(Error::Unavailable(format!("topic {topic}: a partition has no leader just now"))),
-            Found::Topic(partitions) => Ok(Some(partitions)),
+            TopicState::Nothing => Ok(None),
+            TopicState::Denied => Err(Error::denied_topic("DESCRIBE", topic)),
+            TopicState::Leaderless => {
+                Err(Error::Unavailable(format!("topic {topic}: a partition has no leader currently")))
+            }
+            TopicState::Topic(partitions) => Ok(Some(partitions)),
         }
     }
 }
 
-/// Whether a topic with so many partitions has the one that the record names.
+/// Checks that a topic with `count` partitions has the record's partition.
 fn reaches(record: &Record, least: u32, count: Option<u32>) -> Result<(), Error> {
     match count {
         Some(partitions) if partitions >= least => Ok(()),
@@ -344,9 +352,9 @@ fn reaches(record: &Record, least: u32, count: Option<u32>) -> Result<(), Error>
     }
 }
 
-/// How long a record stays: until its segment is full or old, and then for `retention.ms`, which is below zero for ever; for
-/// ever also where the policy is to compact.
-fn kept(policy: Option<&str>, retention_ms: Option<&str>, segment_ms: Option<&str>) -> Option<Duration> {
+/// Returns the retention of a record: until its segment is full or old, then for `retention.ms`.
+/// Retention is unlimited below zero, and with compaction.
+fn retention(policy: Option<&str>, retention_ms: Option<&str>, segment_ms: Option<&str>) -> Option<Duration> {
     let time = |ms: &str| Some(u64::try_from(ms.parse::<i64>().ok()?).map_or(Duration::MAX, Duration::from_millis));
     if policy.is_some_and(|policy| !policy.contains("delete")) {
         return Some(Duration::MAX);
@@ -359,7 +367,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_creation_that_timed_out_is_attempted_again_and_a_denied_one_is_not() {
+    async fn a_timed_out_creation_is_retried_and_a_denied_one_is_not() {
         let check = async |outcomes: Vec<Result<(), Error>>, attempts: u32, created: bool| {
             let (mut outcomes, mut count) = (outcomes.into_iter(), 0);
             let outcome = retried(|| {
@@ -376,13 +384,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_kept_for_as_long_as_its_segment_and_then_for_the_retention() {
+    fn a_record_is_retained_for_its_segment_plus_the_retention() {
         let ms = |ms| Some(Duration::from_millis(ms));
-        assert_eq!(kept(Some("delete"), Some("100"), Some("20")), ms(120));
-        assert_eq!(kept(Some("compact,delete"), Some("100"), Some("20")), ms(120));
-        assert_eq!(kept(Some("compact"), Some("100"), Some("20")), Some(Duration::MAX));
-        assert_eq!(kept(Some("delete"), Some("-1"), Some("20")), Some(Duration::MAX));
-        assert_eq!(kept(None, None, None), None);
-        assert_eq!(kept(Some("delete"), Some("soon"), Some("20")), None);
+        assert_eq!(retention(Some("delete"), Some("100"), Some("20")), ms(120));
+        assert_eq!(retention(Some("compact,delete"), Some("100"), Some("20")), ms(120));
+        assert_eq!(retention(Some("compact"), Some("100"), Some("20")), Some(Duration::MAX));
+        assert_eq!(retention(Some("delete"), Some("-1"), Some("20")), Some(Duration::MAX));
+        assert_eq!(retention(None, None, None), None);
+        assert_eq!(retention(Some("delete"), Some("soon"), Some("20")), None);
     }
 }

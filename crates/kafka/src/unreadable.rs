@@ -1,7 +1,9 @@
-//! Finds records that the client library cannot read: an unknown codec, a broken batch, a wrong checksum.
+//! Probing for records that the client library cannot read: an unknown codec, a damaged batch, a
+//! wrong checksum.
 //!
-//! The library names neither partition nor offset of such a record, and fetches it again and again. A second client,
-//! which belongs to no group, reads one partition from one offset, so that its answer is about that offset alone.
+//! The library reports neither partition nor offset of such a record, and fetches it repeatedly. A
+//! second client outside of any group reads one partition from one offset, so its answer concerns
+//! that offset only.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,15 +15,15 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sagamore_transport::Error;
 
 use crate::config;
-use crate::fault::{Asking, unavailable};
+use crate::fault::{QueryContext, unavailable};
 use crate::intake::Key;
 use crate::options::Options;
 
-/// How long one look takes at most.
+/// Maximum time of one probe.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 const WAIT: Duration = Duration::from_millis(50);
 
-/// Offsets at which a record may be unreadable, looked at one after another.
+/// Offsets to probe one after another.
 pub(crate) struct Doubts {
     options: Options,
     group: String,
@@ -29,7 +31,7 @@ pub(crate) struct Doubts {
     doubts: VecDeque<Doubt>,
 }
 
-/// A partition that may be held up by an unreadable record.
+/// A partition that may be blocked by an unreadable record.
 struct Doubt {
     key: Key,
     begun: u64,
@@ -38,21 +40,21 @@ struct Doubt {
 
 /// Reads single records, beside a consumer.
 struct Probe {
-    consumer: BaseConsumer<Asking>,
+    consumer: BaseConsumer<QueryContext>,
 }
 
-/// What is at an offset.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
     /// A record that the library cannot read.
     Unreadable(RDKafkaErrorCode),
-    /// A record that it can read, here or further on.
+    /// A readable record, at this offset or a later one.
     Record,
     /// The end of the partition, or no answer in time.
     Nothing,
 }
 
-/// Whether this error is about a record that is stored, and comes back with every fetch.
+/// Returns whether this error concerns a stored record, and so recurs with every fetch.
 pub(crate) fn is_of_a_record(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
@@ -75,37 +77,37 @@ impl Doubts {
         self.doubts.is_empty()
     }
 
-    /// These partitions are to be looked at, each from this offset.
+    /// Adds partitions to probe, each from this offset.
     pub fn raise(&mut self, places: Vec<(Key, u64)>) {
         self.doubts.extend(places.into_iter().map(|(key, begun)| Doubt { key, begun, next: begun }));
     }
 
-    /// What is to be looked at next.
+    /// Returns the next offset to probe.
     pub fn next(&self) -> Option<(Key, u64)> {
         self.doubts.front().map(|doubt| (doubt.key.clone(), doubt.next))
     }
 
-    /// The record there is unreadable: the next one may be, too.
+    /// Moves to the next offset after an unreadable record.
     pub fn pass(&mut self) {
         if let Some(doubt) = self.doubts.front_mut() {
             doubt.next += 1;
         }
     }
 
-    /// Whether an unreadable record was found before the place that is looked at.
+    /// Returns whether an unreadable record was found before the current offset.
     pub fn has_passed(&self) -> bool {
         self.doubts.front().is_some_and(|doubt| doubt.begun < doubt.next)
     }
 
-    /// The partition that is looked at is in doubt no more.
+    /// Ends the probes of the current partition.
     pub fn settle(&mut self) {
         self.doubts.pop_front();
         if self.doubts.is_empty() {
-            self.probe = None; // its connections are not needed any more
+            self.probe = None; // closes its connections
         }
     }
 
-    /// Looks at one offset of a partition, by the topic's name on the brokers.
+    /// Probes one offset of a partition, by the topic's name on the brokers.
     pub fn look(&mut self, topic: &str, partition: u32, offset: u64) -> Result<Finding, Error> {
         let probe = match &self.probe {
             Some(probe) => probe,
@@ -116,20 +118,20 @@ impl Doubts {
 }
 
 impl Probe {
-    /// A client for these brokers. It takes offsets by assignment: the group is named for its rights alone.
+    /// Creates a client that reads by assignment. The group is only named for its rights.
     fn open(options: &Options, group: &str) -> Result<Probe, Error> {
         let mut config = config::consumer(options, group)?;
         config.set("enable.partition.eof", "true").set("statistics.interval.ms", "0");
         config.set("fetch.error.backoff.ms", "10").set("fetch.wait.max.ms", "10").set("queued.min.messages", "1");
-        let consumer = BaseConsumer::from_config_and_context(&config, Asking);
-        Ok(Probe { consumer: consumer.map_err(|error| unavailable("make a consumer", &error))? })
+        let consumer = BaseConsumer::from_config_and_context(&config, QueryContext);
+        Ok(Probe { consumer: consumer.map_err(|error| unavailable("create a consumer", &error))? })
     }
 
     fn look(&self, topic: &str, partition: i32, offset: u64) -> Result<Finding, Error> {
         let mut place = TopicPartitionList::with_capacity(1);
         let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
         let named = place.add_partition_offset(topic, partition, offset);
-        named.and_then(|()| self.consumer.assign(&place)).map_err(|error| unavailable("look at a record", &error))?;
+        named.and_then(|()| self.consumer.assign(&place)).map_err(|error| unavailable("probe a record", &error))?;
         let until = Instant::now() + LOOK_MAX;
         while Instant::now() < until {
             match self.consumer.poll(WAIT) {

@@ -1,4 +1,4 @@
-//! What the client library reports of a consumer while it is polled: partitions that come and go, how far they reach.
+//! The client library's reports about a consumer: assigned and revoked partitions, and their ends.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::fault::{self, Complaints};
 use crate::intake::{Key, Shared};
 use crate::names::Names;
 
-/// What the library tells while it is polled.
+/// The context that receives the library's reports.
 pub(crate) struct Watch {
     shared: Arc<Shared>,
     names: Names,
@@ -27,7 +27,7 @@ impl ClientContext for Watch {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaints.tell(&self.group, &error, reason);
+        self.complaints.warn(&self.group, &error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -42,7 +42,7 @@ impl ClientContext for Watch {
                 let Ok(high) = u64::try_from(seen.hi_offset) else { continue };
                 if is_fetched {
                     let (committed, low) = (u64::try_from(seen.committed_offset), u64::try_from(seen.lo_offset));
-                    // what the group has not read and is gone is not behind
+                    // removed records that the group has not read do not count as lag
                     let stands = committed.unwrap_or(0).max(low.unwrap_or(if committed.is_ok() { 0 } else { high }));
                     self.shared.intake().observe((topic.clone(), partition), stands, high);
                 }
@@ -65,47 +65,47 @@ impl ConsumerContext for Watch {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Watch>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(assigned) => {
-                tracing::debug!(group = self.group, ?assigned, "partitions came");
+                tracing::debug!(group = self.group, ?assigned, "partitions assigned");
                 self.shared.intake().assign(self.keys(assigned));
             }
             Rebalance::Revoke(revoked) => {
-                tracing::debug!(group = self.group, ?revoked, "partitions go");
+                tracing::debug!(group = self.group, ?revoked, "partitions revoked");
                 if !consumer.assignment_lost() {
-                    tell(consumer, &self.shared, &self.names, CommitMode::Sync);
+                    commit_marks(consumer, &self.shared, &self.names, CommitMode::Sync);
                 }
                 let keys = self.keys(revoked);
                 self.shared.intake().revoke(&keys);
                 metrics::counter!("sagamore_kafka_partitions_revoked_total").increment(keys.len() as u64);
             }
-            Rebalance::Error(error) => tracing::warn!(group = self.group, %error, "rebalance"),
+            Rebalance::Error(error) => tracing::warn!(group = self.group, %error, "rebalance failed"),
         }
     }
 
     fn commit_callback(&self, result: Result<(), KafkaError>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!(group = self.group, %error, "the brokers did not take the marks; they are told the next ones");
+            tracing::debug!(group = self.group, %error, "cannot commit offsets, the next commit includes them");
         }
     }
 }
 
-/// A partition, by its topic's name here.
+/// Returns a partition's key, by the topic's name without namespace.
 pub(crate) fn key(names: &Names, element: &TopicPartitionListElem<'_>) -> Option<Key> {
     Some((names.here(element.topic())?.into(), u32::try_from(element.partition()).ok()?))
 }
 
-/// Tells the brokers how far the group is.
-pub(crate) fn tell(consumer: &BaseConsumer<Watch>, shared: &Shared, names: &Names, mode: CommitMode) {
+/// Commits the group's offsets to the brokers.
+pub(crate) fn commit_marks(consumer: &BaseConsumer<Watch>, shared: &Shared, names: &Names, mode: CommitMode) {
     let unsent = shared.intake().take_unsent();
     if unsent.is_empty() {
         return;
     }
     if let Err(error) = consumer.commit(&list(&unsent, names), mode) {
-        tracing::debug!(%error, "tell the brokers the marks");
+        tracing::debug!(%error, "cannot commit offsets");
         shared.intake().unsent_again(&unsent);
     }
 }
 
-/// These offsets, by the names on the brokers.
+/// Converts offsets into a list with the names on the brokers.
 pub(crate) fn list(offsets: &[(Key, u64)], names: &Names) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for ((topic, partition), offset) in offsets {

@@ -1,4 +1,5 @@
-//! What the port does not promise, on a real broker: groups that change, topics that go and come, namespaces, silence.
+//! Behaviour beyond the port on a real broker: changing groups, recreated topics, namespaces,
+//! silence.
 
 mod common;
 
@@ -12,7 +13,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use sagamore_kafka::{Kafka, Options};
 use sagamore_transport::{Consumer, Delivered, Error, Mark, Record, Subscription, Transport};
 
-/// A wait that takes this long has missed something.
+/// Timeout of a wait.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn record(topic: &str, n: u32, partitions: u32) -> Record {
@@ -40,27 +41,28 @@ fn number(delivered: &Delivered) -> u32 {
     std::str::from_utf8(&delivered.record.body).expect("text").parse().expect("a number")
 }
 
-/// Takes and commits until all these numbers were seen, by whichever consumer.
+/// Takes and commits on any consumer until all these numbers were received.
 async fn take_all(consumers: &mut [&mut Box<dyn Consumer>], mut wanted: BTreeSet<u32>) {
     let until = Instant::now() + PATIENCE;
     while !wanted.is_empty() {
-        assert!(Instant::now() < until, "never came: {wanted:?}");
+        assert!(Instant::now() < until, "never received: {wanted:?}");
         for consumer in consumers.iter_mut() {
             let taken = consumer.poll(1_000).await.expect("poll");
             taken.iter().for_each(|delivered| {
                 wanted.remove(&number(delivered));
             });
             consumer.commit(marks(&taken)).await.expect("commit");
-            let _ = tokio::time::timeout(Duration::from_millis(20), consumer.ready()).await; // another one may have it
+            // another consumer may have it
+            let _ = tokio::time::timeout(Duration::from_millis(20), consumer.ready()).await;
         }
     }
 }
 
-/// Takes until each has partitions of its own.
+/// Takes until each consumer has partitions.
 async fn until_shared(consumers: &mut [&mut Box<dyn Consumer>]) {
     let until = Instant::now() + PATIENCE;
     while consumers.iter().any(|consumer| consumer.marks().is_empty()) {
-        assert!(Instant::now() < until, "one of them is given nothing");
+        assert!(Instant::now() < until, "a consumer has no partitions");
         for consumer in consumers.iter_mut() {
             consumer.poll(1_000).await.expect("poll");
         }
@@ -69,7 +71,7 @@ async fn until_shared(consumers: &mut [&mut Box<dyn Consumer>]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_is_removed_and_made_anew_goes_on_for_its_consumers() {
+async fn consumers_continue_with_a_recreated_topic() {
     for partitions in [None, Some(vec![0, 1])] {
         let Some(namespace) = Namespace::new() else { return };
         let kafka = &namespace.kafka;
@@ -87,7 +89,7 @@ async fn a_topic_that_is_removed_and_made_anew_goes_on_for_its_consumers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_that_grows_and_shrinks_loses_nothing_and_marks_of_lost_partitions_are_no_error() {
+async fn a_changing_group_loses_nothing_and_marks_of_lost_partitions_are_ignored() {
     let Some(namespace) = Namespace::new() else { return };
     let kafka = &namespace.kafka;
     kafka.create_topic("shared", 4).await.expect("create");
@@ -96,19 +98,19 @@ async fn a_group_that_grows_and_shrinks_loses_nothing_and_marks_of_lost_partitio
     let mut all: Vec<Delivered> = Vec::new();
     let until = Instant::now() + PATIENCE;
     while all.len() < 40 {
-        assert!(Instant::now() < until, "{} of 40 came", all.len());
+        assert!(Instant::now() < until, "{} of 40 received", all.len());
         one.ready().await;
         all.extend(one.poll(1_000).await.expect("poll"));
     }
     let mut two = subscribe(kafka, "shared", None).await;
-    // two partitions go over with all that was not committed
+    // two partitions move with all their uncommitted records
     let mut others = BTreeSet::new();
     while others.len() < 2 {
-        assert!(Instant::now() < until, "only {others:?} went over");
+        assert!(Instant::now() < until, "only {others:?} moved");
         two.ready().await;
         others.extend(two.poll(1_000).await.expect("poll").iter().map(|delivered| delivered.partition));
     }
-    one.commit(marks(&all)).await.expect("what is another one's by now is no error");
+    one.commit(marks(&all)).await.expect("marks of moved partitions are ignored");
     publish(kafka, "shared", 100..140, 4).await;
     take_all(&mut [&mut one, &mut two], (100..140).collect()).await;
     drop(two);
@@ -117,7 +119,7 @@ async fn a_group_that_grows_and_shrinks_loses_nothing_and_marks_of_lost_partitio
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whose_name_another_member_takes_goes_on_without_it() {
+async fn a_member_whose_name_is_taken_continues_without_it() {
     let Some(options) = common::options() else { return };
     let named = Options { instance: Some("twice".into()), ..options };
     let other = Kafka::connect(named.clone()).expect("the options are right");
@@ -130,7 +132,7 @@ async fn whose_name_another_member_takes_goes_on_without_it() {
     let mut second = subscribe(&other, "shared", None).await;
     let until = Instant::now() + PATIENCE;
     let taken_away = loop {
-        assert!(Instant::now() < until, "the first is never told");
+        assert!(Instant::now() < until, "the first never fails");
         match first.poll(1).await {
             Ok(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             Err(error) => break error,
@@ -139,14 +141,14 @@ async fn whose_name_another_member_takes_goes_on_without_it() {
     assert!(taken_away.is_transient(), "{taken_away}");
     drop(first);
     let mut first = subscribe(&one, "shared", None).await;
-    // both, side by side: neither takes the name from the other again
+    // both consume side by side: neither takes the name from the other again
     publish(&one, "shared", 4..8, 2).await;
     take_all(&mut [&mut first, &mut second], (4..8).collect()).await;
     until_shared(&mut [&mut first, &mut second]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_keeps_topics_and_groups_apart() {
+async fn namespaces_separate_topics_and_groups() {
     let (Some(one), Some(other)) = (Namespace::new(), Namespace::new()) else { return };
     for (namespace, numbers) in [(&one, 0..5), (&other, 5..10)] {
         namespace.kafka.create_topic("same", 1).await.expect("create");
@@ -164,7 +166,7 @@ async fn a_namespace_keeps_topics_and_groups_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_no_broker_answers_that_is_said_within_the_bound() {
+async fn unavailable_brokers_are_reported_within_the_time_limit() {
     let bound = Duration::from_secs(1);
     let nowhere = Options { answered_within: bound, delivered_within: bound, ..Options::new("127.0.0.1:1") };
     let kafka = Kafka::connect(nowhere).expect("the options are right");
@@ -174,26 +176,27 @@ async fn while_no_broker_answers_that_is_said_within_the_bound() {
     assert!(begun.elapsed() < bound * 5, "it took {:?}", begun.elapsed());
 }
 
-/// Where a consumer holds no more than 64 kB.
+/// Returns a namespace whose consumers buffer at most 64 kB.
 fn holding_little() -> Option<Namespace> {
     let options = Options { prefetch_bytes: 64 << 10, ..common::options()? };
     Some(Namespace::with(options))
 }
 
-/// A record of 20 kB.
+/// Returns a record of 20 kB.
 fn large(n: u32, partitions: u32) -> Record {
     Record { body: Bytes::from(vec![7; 20_000]), ..record("large", n, partitions) }
 }
 
-/// Records come, and go on coming for long enough to hold all of them if nothing held them back.
+/// Waits long enough to buffer all records, if fetching were not paused.
 async fn could_hold_all(consumer: &mut Box<dyn Consumer>) {
-    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it begins");
-    tokio::time::sleep(Duration::from_secs(1)).await; // that nothing more comes is seen by nothing but time
+    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("the first record arrives");
+    // only time shows that no further record arrives
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
-/// The brokers are told to send no more while enough is held; that is a partition's own, and it takes it along.
+/// A pause is the state of a partition, which it keeps when it moves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_held_back_when_its_partition_went_comes_when_it_is_back() {
+async fn paused_records_arrive_when_their_partition_returns() {
     let Some(namespace) = holding_little() else { return };
     let kafka = &namespace.kafka;
     kafka.create_topic("large", 4).await.expect("create");
@@ -204,10 +207,10 @@ async fn what_was_held_back_when_its_partition_went_comes_when_it_is_back() {
     let other = subscribe(kafka, "large", None).await;
     let until = Instant::now() + PATIENCE;
     while other.marks().is_empty() {
-        assert!(Instant::now() < until, "the other one is given nothing");
+        assert!(Instant::now() < until, "the other consumer has no partitions");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // it takes what it holds, and has room again, while half of the partitions are elsewhere
+    // it takes its buffer and has room again, while half of the partitions are elsewhere
     while let Ok(()) = tokio::time::timeout(Duration::from_secs(1), one.ready()).await {
         let taken = one.poll(1_000).await.expect("poll");
         one.commit(marks(&taken)).await.expect("commit");
@@ -216,7 +219,7 @@ async fn what_was_held_back_when_its_partition_went_comes_when_it_is_back() {
     let mut wanted: BTreeSet<(u32, u64)> = (0..4).map(|partition| (partition, 20)).collect();
     publish(kafka, "large", 80..84, 4).await;
     while !wanted.is_empty() {
-        tokio::time::timeout(PATIENCE, one.ready()).await.unwrap_or_else(|_| panic!("never came: {wanted:?}"));
+        tokio::time::timeout(PATIENCE, one.ready()).await.unwrap_or_else(|_| panic!("never received: {wanted:?}"));
         for delivered in one.poll(1_000).await.expect("poll") {
             wanted.remove(&(delivered.partition, delivered.offset));
         }
@@ -224,7 +227,7 @@ async fn what_was_held_back_when_its_partition_went_comes_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_not_asked_for_is_held_back_and_comes_all_the_same() {
+async fn unpolled_records_are_not_buffered_without_limit_and_arrive() {
     let Some(namespace) = holding_little() else { return };
     let kafka = &namespace.kafka;
     kafka.create_topic("large", 1).await.expect("create");
@@ -234,10 +237,10 @@ async fn what_is_not_asked_for_is_held_back_and_comes_all_the_same() {
     let mut consumer = subscribe(kafka, "large", None).await;
     could_hold_all(&mut consumer).await;
     let first = consumer.poll(1_000).await.expect("poll");
-    assert!(first.len() < 50, "{} were held, of 20 kB each, where 64 kB may be", first.len());
+    assert!(first.len() < 50, "{} records of 20 kB were buffered, with a limit of 64 kB", first.len());
     let mut offsets: Vec<u64> = first.iter().map(|delivered| delivered.offset).collect();
     while offsets.len() < 100 {
-        tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it goes on");
+        tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("further records arrive");
         offsets.extend(consumer.poll(3).await.expect("poll").iter().map(|delivered| delivered.offset));
     }
     assert_eq!(offsets, (0..100).collect::<Vec<u64>>(), "each once, in order");
@@ -254,21 +257,21 @@ async fn records_in_every_codec_are_read() {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &brokers).set("compression.codec", codec);
         let producer: FutureProducer = config.create().unwrap_or_else(|error| panic!("{codec}: {error}"));
-        let body = codec.repeat(200); // short ones are sent as they are
+        let body = codec.repeat(200); // short records are sent uncompressed
         let record = FutureRecord::<[u8], str>::to(&topic).payload(&body);
         producer.send(record, PATIENCE).await.unwrap_or_else(|(error, _)| panic!("{codec}: {error}"));
     }
     let mut consumer = subscribe(&namespace.kafka, "compressed", None).await;
     let mut bodies = Vec::new();
     while bodies.len() < 4 {
-        tokio::time::timeout(PATIENCE, consumer.ready()).await.unwrap_or_else(|_| panic!("only {bodies:?} came"));
+        tokio::time::timeout(PATIENCE, consumer.ready()).await.unwrap_or_else(|_| panic!("only {bodies:?} received"));
         bodies.extend(consumer.poll(10).await.expect("poll").into_iter().map(|one| one.record.body));
     }
     assert_eq!(bodies, ["gzip", "snappy", "lz4", "zstd"].map(|codec| codec.repeat(200)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_a_group_stands_is_known_from_outside() {
+async fn a_groups_progress_is_visible_from_outside() {
     let Some(namespace) = Namespace::new() else { return };
     let kafka = &namespace.kafka;
     kafka.create_topic("read", 1).await.expect("create");
@@ -281,7 +284,7 @@ async fn where_a_group_stands_is_known_from_outside() {
     publish(kafka, "read", 5..7, 1).await;
     let until = Instant::now() + PATIENCE;
     loop {
-        assert!(Instant::now() < until, "the brokers never know that it has read");
+        assert!(Instant::now() < until, "the brokers never report its progress");
         let group = kafka.group("readers", &topics).await.expect("the group");
         assert_eq!((group.members, group.reaches.len(), group.reaches[0].end), (1, 1, 7));
         if group.reaches[0].mark >= 5 {

@@ -1,4 +1,4 @@
-//! Kafka keeps the promises of the port.
+//! Kafka against the contract of the port.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Rights that are missing, and limits of single topics, on a real broker: what they stop, and what goes on beside them.
+//! Missing rights, and limits of single topics, on a real broker: their effect, and the work that
+//! continues.
 
 mod common;
 
@@ -12,7 +13,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use sagamore_transport::{Consumer, Error, Record, Resource, Subscription, Transport};
 
-/// A wait that takes this long has missed something.
+/// Timeout of a wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn record(topic: &str, bytes: usize) -> Record {
@@ -20,7 +21,7 @@ fn record(topic: &str, bytes: usize) -> Record {
     Record { topic: topic.into(), partition: Some(0), key, headers: Vec::new(), body }
 }
 
-/// Denies it on the brokers; false where they know no rights.
+/// Denies an operation on the brokers. Returns false if they have no authorizer.
 fn denied(on: On<'_>, operation: Operation) -> bool {
     let Some(brokers) = brokers() else { return false };
     let broker = brokers.split(',').next().expect("an address");
@@ -30,7 +31,7 @@ fn denied(on: On<'_>, operation: Operation) -> bool {
             false
         }
         error => {
-            assert_eq!(error, 0, "the ACL is made");
+            assert_eq!(error, 0, "the ACL is created");
             let until = Instant::now() + PATIENCE;
             while !raw::is_denied(broker, on, operation) {
                 assert!(Instant::now() < until, "the broker never reads the right from its controller");
@@ -41,7 +42,7 @@ fn denied(on: On<'_>, operation: Operation) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_denied_topic_holds_up_no_other_of_its_batch() {
+async fn a_denied_topic_does_not_block_its_batch() {
     let Some(namespace) = Namespace::new() else { return };
     let kafka = &namespace.kafka;
     for topic in ["open", "closed"] {
@@ -77,15 +78,15 @@ async fn a_denied_group_is_an_error_of_its_consumer() {
         return;
     }
     let mut consumer = subscribe(&namespace, &["open"]).await;
-    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it does not wait for ever");
-    let error = consumer.poll(1).await.expect_err("nothing will ever come");
+    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it does not wait indefinitely");
+    let error = consumer.poll(1).await.expect_err("no record can arrive");
     let resource = Resource::Group(group);
     assert!(matches!(&error, Error::Denied { operation: "READ", resource: of } if *of == resource), "{error}");
     assert_eq!(namespace.kafka.denials().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_may_not_be_read_is_reported_and_the_others_are_read() {
+async fn a_topic_with_denied_reads_is_reported_and_the_others_are_read() {
     let Some(namespace) = Namespace::new() else { return };
     let kafka = &namespace.kafka;
     for topic in ["open", "closed"] {
@@ -96,7 +97,7 @@ async fn a_topic_that_may_not_be_read_is_reported_and_the_others_are_read() {
     }
     let mut consumer = subscribe(&namespace, &["open", "closed"]).await;
     kafka.publish(vec![record("open", 3)]).await.expect("publish");
-    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("a record comes");
+    tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("a record arrives");
     assert_eq!(consumer.poll(10).await.expect("poll").len(), 1);
     let until = Instant::now() + PATIENCE;
     while kafka.denials().is_empty() {
@@ -108,7 +109,7 @@ async fn a_topic_that_may_not_be_read_is_reported_and_the_others_are_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_batch_that_is_too_large_for_its_topic_only_the_large_records_are() {
+async fn only_the_large_records_of_a_batch_are_rejected() {
     let Some(namespace) = Namespace::new() else { return };
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", brokers().expect("brokers")).create().expect("a client");

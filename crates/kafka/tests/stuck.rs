@@ -1,4 +1,5 @@
-//! A consumer from which the client library fetches nothing is opened again. A mock cluster refuses its fetches.
+//! A consumer from which the client library fetches nothing is reopened. A mock cluster rejects its
+//! fetches.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TOPIC: &str = "payment.commands";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_whose_leader_epoch_the_client_does_not_accept_is_read_by_a_new_consumer() {
+async fn a_partition_with_a_rejected_leader_epoch_is_read_by_a_new_consumer() {
     let cluster = MockCluster::new(1).expect("a cluster");
     cluster.create_topic(TOPIC, 1, 1).expect("a topic");
     let kafka = Kafka::connect(Options::new(cluster.bootstrap_servers())).expect("the options are right");
@@ -38,7 +39,7 @@ async fn a_partition_whose_leader_epoch_the_client_does_not_accept_is_read_by_a_
             }
         }
     });
-    let why = ended.await.expect("the consumer waits for ever");
+    let why = ended.await.expect("the consumer waits indefinitely");
     assert!(why.is_transient() && why.to_string().contains("fetches nothing"), "{why}");
 
     cluster.clear_request_errors(RDKafkaApiKey::Fetch);

@@ -1,4 +1,4 @@
-//! A consumer to which its group's leader assigns nothing joins the group again.
+//! A consumer without assigned partitions joins its group again.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Records that no client can read hold up nothing. A mock cluster stores them: real brokers check what they are sent.
+//! Unreadable records block no others. A mock cluster stores them, because real brokers validate
+//! records.
 
 mod common;
 
@@ -13,7 +14,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use sagamore_kafka::{Kafka, Options};
 use sagamore_transport::{Consumer, Delivered, Mark, Record, Subscription, Transport};
 
-/// A wait that takes this long has missed something.
+/// Timeout of a wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 const TOPIC: &str = "payment.commands";
 const UNKNOWN_CODEC: i16 = 7;
@@ -49,7 +50,7 @@ impl Rig {
         assert_eq!(raw::produce(&brokers, TOPIC, partition, batch), 0, "a mock cluster stores anything");
     }
 
-    /// Waits until the brokers know that the group has come so far.
+    /// Waits until the group's committed offset is `mark`.
     async fn is_acknowledged(&self, partition: i32, mark: i64) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.cluster.bootstrap_servers()).set("group.id", "payment");
@@ -74,7 +75,7 @@ impl Rig {
     }
 }
 
-/// Takes so many records, and acknowledges them.
+/// Takes this many records and commits them.
 async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivered> {
     let mut taken = Vec::new();
     let all = async {
@@ -86,11 +87,11 @@ async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivered> 
         }
     };
     let in_time = tokio::time::timeout(PATIENCE, all).await;
-    assert!(in_time.is_ok(), "{count} records are there, and these came: {:?}", shown(&taken));
+    assert!(in_time.is_ok(), "expected {count} records, received: {:?}", shown(&taken));
     taken
 }
 
-/// Partition and offset of each, with its body or a dash.
+/// Returns partition and offset of each record, with its body or a dash.
 fn shown(taken: &[Delivered]) -> Vec<String> {
     let one = |delivered: &Delivered| {
         let Delivered { record, partition, offset, unreadable } = delivered;
@@ -101,7 +102,7 @@ fn shown(taken: &[Delivered]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_that_no_client_can_read_are_set_aside_one_by_one_and_the_others_come() {
+async fn unreadable_records_are_set_aside_one_by_one_and_the_others_arrive() {
     for partitions in [None, Some(vec![0, 1])] {
         let rig = Rig::new();
         rig.publish(0, &["a", "b"]).await;
@@ -122,7 +123,7 @@ async fn records_that_no_client_can_read_are_set_aside_one_by_one_and_the_others
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unreadable_record_at_the_end_is_acknowledged_and_does_not_come_again() {
+async fn an_unreadable_record_at_the_end_is_acknowledged_and_not_redelivered() {
     let rig = Rig::new();
     rig.publish(0, &["a"]).await;
     rig.store(0, &raw::batch(b"as it likes", UNKNOWN_CODEC, 1));
@@ -138,9 +139,9 @@ async fn an_unreadable_record_at_the_end_is_acknowledged_and_does_not_come_again
     assert_eq!(shown(&take(&mut consumer, 1).await), ["0@2:b"]);
 }
 
-/// As after a crash: the first record that comes is the unreadable one.
+/// After a crash, the first fetched record is the unreadable one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_before_an_unreadable_record_goes_past_it() {
+async fn a_restart_before_an_unreadable_record_skips_it() {
     for partitions in [None, Some(vec![0, 1])] {
         let rig = Rig::new();
         rig.publish(0, &["a"]).await;
@@ -156,7 +157,7 @@ async fn a_restart_before_an_unreadable_record_goes_past_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unreadable_record_that_is_not_acknowledged_comes_again() {
+async fn an_unacknowledged_unreadable_record_is_redelivered() {
     let rig = Rig::new();
     rig.store(0, &raw::batch(b"as it likes", UNKNOWN_CODEC, 2));
     rig.publish(0, &["a"]).await;
@@ -169,13 +170,13 @@ async fn an_unreadable_record_that_is_not_acknowledged_comes_again() {
         }
         taken
     });
-    assert_eq!(shown(&first.await.expect("all three come")), ["0@0:-", "0@1:-", "0@2:a"]);
+    assert_eq!(shown(&first.await.expect("all three arrive")), ["0@0:-", "0@1:-", "0@2:a"]);
     consumer.rewind().await.expect("rewind");
     assert_eq!(shown(&take(&mut consumer, 3).await), ["0@0:-", "0@1:-", "0@2:a"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_partition_that_is_polled_and_does_not_advance_is_named_until_it_does() {
+async fn a_polled_partition_without_progress_is_reported_until_it_advances() {
     let rig = Rig::new();
     rig.publish(1, &["a", "b"]).await;
     let mut consumer = rig.subscribe(None).await;
@@ -186,7 +187,7 @@ async fn a_partition_that_is_polled_and_does_not_advance_is_named_until_it_does(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, named).await.expect("it is named");
+    tokio::time::timeout(PATIENCE, named).await.expect("it is reported");
     let told = rig.kafka.stalls()[0].to_string();
     assert!(told.starts_with("payment.commands[1] has not advanced for"), "{told}");
     assert!(told.ends_with("group payment is at 0 of 2"), "{told}");
@@ -196,5 +197,5 @@ async fn a_partition_that_is_polled_and_does_not_advance_is_named_until_it_does(
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, goes_on).await.expect("it is named no more");
+    tokio::time::timeout(PATIENCE, goes_on).await.expect("it is no longer reported");
 }

@@ -1,4 +1,5 @@
-//! A member of a consumer group, by requests written by hand: as the group's leader it assigns no partition to anyone.
+//! A member of a consumer group with hand-written requests. As the group's leader it assigns no
+//! partitions.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 const PROTOCOL: &str = "cooperative-sticky";
 
-/// The group's leader, as long as it sends heartbeats.
+/// The group's leader, while it sends heartbeats.
 pub struct IdleLeader {
     brokers: String,
     group: String,
@@ -33,7 +34,8 @@ impl IdleLeader {
         let group_key = [text(&group), vec![0]].concat();
         let until = Instant::now() + PATIENCE;
         while (&call(&brokers, FIND_COORDINATOR, 1, &group_key)[4..]).get_i16() != 0 {
-            assert!(Instant::now() < until, "the group has no coordinator"); // new brokers make one with the first request
+            // new brokers create one on the first request
+            assert!(Instant::now() < until, "the group has no coordinator");
             std::thread::sleep(POLL);
         }
         let mut leader = IdleLeader { brokers, group, topic, id: String::new(), generation: 0 };
@@ -41,7 +43,7 @@ impl IdleLeader {
         leader
     }
 
-    /// Joins again with its id, and assigns nothing to any member. Returns how many members there are.
+    /// Joins again with its id, and assigns nothing. Returns the number of members.
     pub fn rejoin(&mut self) -> usize {
         let mut subscription = 0_i16.to_be_bytes().to_vec();
         subscription.extend(1_i32.to_be_bytes());
@@ -55,8 +57,8 @@ impl IdleLeader {
         body.extend(text(PROTOCOL));
         body.extend(sized(&subscription));
         let answer = call(&self.brokers, JOIN_GROUP, 2, &body);
-        let mut answer = &answer[4..]; // behind the throttle time
-        assert_eq!(answer.get_i16(), 0, "the group takes the member");
+        let mut answer = &answer[4..]; // after the throttle time
+        assert_eq!(answer.get_i16(), 0, "the group accepts the member");
         self.generation = answer.get_i32();
         let (_, leader, id) = (read(&mut answer), read(&mut answer), read(&mut answer));
         assert_eq!(leader, id, "the first member leads");
@@ -73,7 +75,7 @@ impl IdleLeader {
             assignments.extend(sized(b"\0\0\0\0\0\0\xff\xff\xff\xff"));
         }
         let answer = call(&self.brokers, SYNC_GROUP, 1, &assignments);
-        assert_eq!((&answer[4..]).get_i16(), 0, "the group takes the assignments");
+        assert_eq!((&answer[4..]).get_i16(), 0, "the group accepts the assignments");
         usize::try_from(members).expect("a count")
     }
 
@@ -89,7 +91,7 @@ impl IdleLeader {
     pub fn leave(self) {
         let body = [text(&self.group), text(&self.id)].concat();
         let answer = call(&self.brokers, LEAVE_GROUP, 1, &body);
-        assert_eq!((&answer[4..]).get_i16(), 0, "the group lets the member go");
+        assert_eq!((&answer[4..]).get_i16(), 0, "the group releases the member");
     }
 }
 

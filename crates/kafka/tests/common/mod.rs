@@ -1,4 +1,4 @@
-//! The brokers that the tests are given, with a namespace for each test.
+//! The brokers for the tests, with a namespace per test.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -14,19 +14,19 @@ use sagamore_transport::Transport;
 
 const VARIABLE: &str = "SAGAMORE_TEST_KAFKA";
 
-/// A namespace that nobody else uses. Its topics go with it.
+/// A namespace for one test. Its topics are removed at the end.
 pub struct Namespace {
     pub kafka: Kafka,
     name: String,
 }
 
-/// The brokers' addresses, if there are any; that there are none is told once.
+/// Returns the brokers' addresses; `None` without brokers, which is printed once.
 pub fn brokers() -> Option<String> {
     static TOLD: Once = Once::new();
     let brokers = std::env::var(VARIABLE).ok();
     if brokers.is_none() {
         TOLD.call_once(|| {
-            // not `eprintln!`, which nobody sees when the tests pass
+            // not `eprintln!`, whose output is hidden when tests pass
             let _ = writeln!(
                 std::io::stderr(),
                 "\nLEFT OUT: the tests on Kafka, because {VARIABLE} is not set.\n\
@@ -37,7 +37,7 @@ pub fn brokers() -> Option<String> {
     brokers
 }
 
-/// Says once what is left out.
+/// Prints once what is skipped.
 pub fn left_out(what: &str) {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
@@ -45,14 +45,14 @@ pub fn left_out(what: &str) {
     });
 }
 
-/// Options with a namespace of their own.
+/// Returns options with a new namespace.
 pub fn options() -> Option<Options> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let namespace = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     Some(Options { namespace: Some(namespace), replication: Some(1), ..Options::new(brokers()?) })
 }
 
-/// What each check of the contract is given.
+/// Returns a transport for one check of the contract.
 pub async fn fresh() -> Option<(Arc<dyn Transport>, Namespace)> {
     let namespace = Namespace::new()?;
     Some((Arc::new(namespace.kafka.clone()), namespace))
@@ -87,6 +87,6 @@ impl Drop for Namespace {
                 }
             });
         });
-        assert!(removal.join().is_ok() || std::thread::panicking(), "the test's topics are still there");
+        assert!(removal.join().is_ok() || std::thread::panicking(), "the test's topics were not removed");
     }
 }

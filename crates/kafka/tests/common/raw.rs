@@ -1,4 +1,4 @@
-//! Requests written by hand, for what no client library sends: batches that no client can read, and ACLs.
+//! Hand-written requests that no client library sends: unreadable batches, and ACLs.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,14 +10,14 @@ const CREATE_ACLS: i16 = 30;
 /// The brokers have no authorizer.
 pub const SECURITY_DISABLED: i16 = 54;
 
-/// What an ACL is about.
+/// The resource of an ACL.
 #[derive(Clone, Copy)]
 pub enum On<'a> {
     Topic(&'a str),
     Group(&'a str),
 }
 
-/// What may be done.
+/// The operation of an ACL.
 #[derive(Clone, Copy)]
 pub enum Operation {
     All = 2,
@@ -25,11 +25,12 @@ pub enum Operation {
     Write = 4,
 }
 
-/// A record batch of version 2 with these attributes, of which the lowest three bits are the codec.
+/// Returns a record batch of version 2 with these attributes, whose lowest three bits are the
+/// codec.
 pub fn batch(payload: &[u8], attributes: i16, records: i32) -> Vec<u8> {
     let mut rest = Vec::new();
     rest.extend(attributes.to_be_bytes());
-    rest.extend((records - 1).to_be_bytes()); // the last offset, from the first
+    rest.extend((records - 1).to_be_bytes()); // the last offset, relative to the first
     rest.extend([1_700_000_000_000_i64; 2].map(i64::to_be_bytes).concat());
     rest.extend((-1_i64).to_be_bytes()); // no producer
     rest.extend((-1_i16).to_be_bytes());
@@ -45,14 +46,14 @@ pub fn batch(payload: &[u8], attributes: i16, records: i32) -> Vec<u8> {
     batch
 }
 
-/// A batch whose checksum is not that of its bytes.
+/// Returns a batch with a wrong checksum.
 pub fn torn(mut batch: Vec<u8>) -> Vec<u8> {
     let last = batch.last_mut().expect("it has bytes");
     *last ^= 0x55;
     batch
 }
 
-/// Sends a batch to a partition as it is. Returns the broker's error, 0 for none.
+/// Sends a batch to a partition unchanged. Returns the broker's error, 0 for none.
 pub fn produce(brokers: &str, topic: &str, partition: i32, batch: &[u8]) -> i16 {
     let mut body = (-1_i16).to_be_bytes().to_vec(); // no transaction
     body.extend((-1_i16).to_be_bytes());
@@ -68,12 +69,12 @@ pub fn produce(brokers: &str, topic: &str, partition: i32, batch: &[u8]) -> i16 
     i16::from_be_bytes([answer[error], answer[error + 1]])
 }
 
-/// Denies everybody one operation, and allows the others. Returns the broker's error, 0 for none.
+/// Denies one operation to all users and allows the others. Returns the broker's error, 0 for none.
 pub fn deny(brokers: &str, on: On<'_>, operation: Operation) -> i16 {
     let (allow, deny) = (3, 2);
     let acl = |operation: Operation, permission: i8| {
         let mut acl = on.resource();
-        acl.extend(3_i8.to_be_bytes()); // the name as it is
+        acl.extend(3_i8.to_be_bytes()); // a literal name
         acl.extend(text("User:*"));
         acl.extend(text("*"));
         acl.extend([(operation as i8).to_be_bytes(), permission.to_be_bytes()].concat());
@@ -83,26 +84,27 @@ pub fn deny(brokers: &str, on: On<'_>, operation: Operation) -> i16 {
     body.extend(acl(Operation::All, allow));
     body.extend(acl(operation, deny));
     let answer = call(brokers, CREATE_ACLS, 1, &body);
-    i16::from_be_bytes([answer[8], answer[9]]) // behind the throttle time and the count
+    i16::from_be_bytes([answer[8], answer[9]]) // after the throttle time and the count
 }
 
-/// Whether the broker's authorizer has read a denial of this operation from its controller.
+/// Returns whether the broker's authorizer has read a denial of this operation from its controller.
 pub fn is_denied(brokers: &str, on: On<'_>, operation: Operation) -> bool {
     let (exactly, deny) = (3_i8, 2_i8);
     let mut filter = on.resource();
     filter.extend(exactly.to_be_bytes());
-    filter.extend([(-1_i16).to_be_bytes(), (-1_i16).to_be_bytes()].concat()); // of any principal, from any host
+    // of any principal, from any host
+    filter.extend([(-1_i16).to_be_bytes(), (-1_i16).to_be_bytes()].concat());
     filter.extend([(operation as i8).to_be_bytes(), deny.to_be_bytes()].concat());
     let answer = call(brokers, DESCRIBE_ACLS, 1, &filter);
-    let error = i16::from_be_bytes([answer[4], answer[5]]); // behind the throttle time
-    assert_eq!(error, 0, "the rights can be read");
+    let error = i16::from_be_bytes([answer[4], answer[5]]); // after the throttle time
+    assert_eq!(error, 0, "the ACLs can be read");
     let message = i16::from_be_bytes([answer[6], answer[7]]).max(0);
     let count = 8 + usize::try_from(message).expect("a length");
     answer[count..count + 4] != [0; 4]
 }
 
 impl On<'_> {
-    /// Its kind and its name.
+    /// Returns the resource's type and name.
     fn resource(self) -> Vec<u8> {
         let (kind, name): (i8, &str) = match self {
             On::Topic(name) => (2, name),
