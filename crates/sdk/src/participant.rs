@@ -66,8 +66,8 @@ pub struct Options {
     /// How long an event may wait for another one that its reaction needs. After that it becomes a
     /// dead letter.
     pub early_max: Duration,
-    /// The plans that this program knows, each with its version: an event of a later version is a dead letter. Versions of
-    /// other plans are not compared.
+    /// The plans that this program knows, each with its version. An event of a later version
+    /// becomes a dead letter. Versions of other plans are not compared.
     pub plans: Vec<(Name, u32)>,
 }
 
@@ -184,7 +184,7 @@ impl Participant {
         };
         if self.readings.is_overtaken(now.0) {
             self.readings.take(database, now.0).await?; // before any row is stamped
-            self.sweeps.clear(); // a new horizon applies, because rows may be stamped below the old one
+            self.sweeps.clear(); // rows may be stamped below the old horizon
         }
         if std::mem::replace(&mut self.unsettled, true)
             && let Err(error) = consumer.rewind().await

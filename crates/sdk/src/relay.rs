@@ -113,7 +113,7 @@ fn keys(events: &[Event]) -> Vec<StepKey> {
 struct Published {
     sent: Vec<StepKey>,
     rejected: Vec<StepKey>,
-    /// Events for which the transport failed; they may have been published all the same.
+    /// Events for which the transport failed. They may be published all the same.
     unsent: Vec<StepKey>,
     failure: Option<TransportError>,
 }

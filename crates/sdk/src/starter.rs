@@ -1,8 +1,8 @@
-//! Starts of chains: requests that arrive together share one transaction, and those that are not plainly new are handled
-//! one by one.
+//! Starts of chains. Requests that arrive together share one transaction. Requests that may repeat
+//! an earlier one get transactions of their own.
 //!
-//! **Invariant:** a start either commits the service's own work, the event that starts the chain and the request's
-//! idempotency key, or none of them.
+//! **Invariant:** a start commits all of these or none: the service's own work, the event that
+//! starts the chain, and the request's idempotency key.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use crate::decided::{Decided, Fault, done, refused};
 use crate::group_commit::{GroupCommit, Wanted};
 use crate::outbox::{ChainStart, Outbox, StartOutcome};
 
-/// Starts in one transaction.
+/// Maximum starts in one transaction.
 const BATCH_MAX: usize = 500;
-/// Starts that are handled one by one at the same time: the service has other uses for its connections.
+/// Maximum concurrent starts with transactions of their own. The service needs its other
+/// connections.
 const ALONE_MAX: usize = 3;
 
 /// A request that starts a chain, with the work that the service does in the same transaction.
@@ -67,21 +68,21 @@ pub trait StartsChain: Clone + Send + Sync + 'static {
     /// Returns the business key of the chain.
     fn key(&self) -> &str;
 
-    /// Does the service's own work, and returns the event that starts the chain. A refusal must have written nothing:
-    /// requests that arrive together share the transaction.
+    /// Does the service's own work, and returns the event that starts the chain. A refusal must not
+    /// have written anything, because requests that arrive together share the transaction.
     fn start(self, tx: Tx) -> impl Future<Output = Decided<Self::Event, Self::Refusal>> + Send;
 
-    /// Whether this refusal means that the work was done by an earlier request.
+    /// Returns whether this refusal means that an earlier request did the work.
     fn is_repeat(refusal: &Self::Refusal) -> bool;
 
-    /// Whether the earlier request, which led to this event, was the same as this one.
+    /// Returns whether the earlier request, which led to this event, was the same as this one.
     fn is_same(&self, before: &Self::Event) -> bool;
 
     /// Returns the refusal of an idempotency key that belongs to another request.
     fn key_used() -> Self::Refusal;
 }
 
-/// A request to start a chain, with what came beside it.
+/// A request to start a chain, with its idempotency key, time and trace.
 #[derive(Clone, Debug)]
 pub struct StartRequest<S> {
     /// The request.
@@ -95,7 +96,7 @@ pub struct StartRequest<S> {
 }
 
 impl<S> StartRequest<S> {
-    /// A request without an idempotency key and without a trace.
+    /// Creates a request without an idempotency key and without a trace.
     pub fn new(request: S, at: Timestamp) -> StartRequest<S> {
         StartRequest { request, idempotency_key: None, at, trace: None }
     }
@@ -117,7 +118,7 @@ impl<S: StartsChain> Clone for ChainStarter<S> {
 }
 
 impl<S: StartsChain> ChainStarter<S> {
-    /// Runs as a task of the current runtime, until the last clone is dropped.
+    /// Spawns the starter as a task of the current runtime. It ends when the last clone is dropped.
     pub fn spawn(database: Database, outbox: Outbox) -> ChainStarter<S> {
         let (alone, own) = (Alone::default(), outbox.clone());
         let batches = GroupCommit::of(BATCH_MAX, move |batch: Vec<Waiting<S>>| {
@@ -139,20 +140,21 @@ impl<S: StartsChain> ChainStarter<S> {
     /// Starts a chain, or returns the outcome of an equal request before it.
     ///
     /// # Errors
-    /// A refusal of the service; a transient fault when too many requests wait, or the outcome of the commit is not known.
-    /// Repeating the request is safe.
+    /// Returns a refusal of the service, or a transient fault: too many requests wait, or the
+    /// outcome of the commit is unknown. Repeating the request is safe.
     pub async fn start(&self, request: S) -> Answer<S> {
         self.start_with(request, None, None).await
     }
 
-    /// Like [`ChainStarter::start`], with the client's own key, which is stored with the chain, and the request's trace.
+    /// Starts a chain with the client's own key, which is stored with the chain, and the request's
+    /// trace.
     pub async fn start_with(&self, request: S, key: Option<String>, trace: Option<TraceContext>) -> Answer<S> {
         let at = self.outbox.now().await?;
         self.batches.ask(StartRequest { request, idempotency_key: key, at, trace }).await?
     }
 }
 
-/// Starts beside the batches: one that waits for another session holds up no batch.
+/// Starts beside the batches. A start that waits for another session does not delay any batch.
 #[derive(Clone)]
 struct Alone {
     waiting: Arc<Semaphore>,
@@ -168,7 +170,9 @@ impl Default for Alone {
 impl Alone {
     fn start<S: StartsChain>(&self, database: &Database, outbox: &Outbox, waiting: Waiting<S>) {
         let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else {
-            return waiting.answer(Err(Fault::passing("too many requests are handled one by one: nothing was done")));
+            return waiting.answer(Err(Fault::passing(
+                "too many starts wait for transactions of their own, and this one did nothing: repeat it",
+            )));
         };
         let (database, outbox, running) = (database.clone(), outbox.clone(), Arc::clone(&self.running));
         tokio::spawn(async move {
@@ -180,11 +184,12 @@ impl Alone {
     }
 }
 
-/// Starts one chain in a transaction of its own. A repeated request has the outcome [`StartOutcome::Before`];
-/// [`StartOutcome::Never`] means that the chain was cancelled before its start.
+/// Starts one chain in a transaction of its own. A repeated request has the outcome
+/// [`StartOutcome::Before`]. [`StartOutcome::Never`] means that the chain was cancelled before its
+/// start.
 pub async fn start_alone<S: StartsChain>(database: &Database, outbox: &Outbox, request: StartRequest<S>) -> Answer<S> {
     let StartRequest { request, idempotency_key, at, trace } = request;
-    let id = id_of(&request); // the service's own work refuses a bad key: it is parsed later
+    let id = id_of(&request); // parsed later, because the service's own work may refuse a bad key
     let open = database.begin().await?;
     let known = match &idempotency_key {
         Some(key) => chain_with(&open.tx(), key).await?,
@@ -229,7 +234,7 @@ pub async fn start_alone<S: StartsChain>(database: &Database, outbox: &Outbox, r
     done(StartOutcome::New)
 }
 
-/// Starts chains in this order: the new ones in one transaction, the others one by one.
+/// Starts the chains of new requests in one transaction, then each other chain in its own.
 pub async fn start_each<S: StartsChain>(
     database: &Database,
     outbox: &Outbox,
@@ -246,7 +251,7 @@ pub async fn start_each<S: StartsChain>(
     answers
 }
 
-/// Returns the answer to a request of a batch. None: it has to be handled alone.
+/// Returns the answer to a request of a batch, or `None` if it needs a transaction of its own.
 fn answer_to<R>(new: &Result<HashSet<usize>, Fault>, index: usize) -> Option<Decided<StartOutcome, R>> {
     match new {
         Ok(new) => new.contains(&index).then(|| done(StartOutcome::New)),
@@ -255,8 +260,8 @@ fn answer_to<R>(new: &Result<HashSet<usize>, Fault>, index: usize) -> Option<Dec
     }
 }
 
-/// Starts the chains of plainly new requests, all of them or none. Returns their places. A request whose idempotency key is
-/// known, or comes twice, is not plainly new.
+/// Starts the chains of new requests, all of them or none. Returns the places of these requests. A
+/// request is not new if its idempotency key is stored or occurs twice.
 async fn start_new<S: StartsChain>(
     database: &Database,
     outbox: &Outbox,
@@ -270,7 +275,7 @@ async fn start_new<S: StartsChain>(
     let started = join_all(sorted.iter().map(|(_, request)| request.request.clone().start(open.tx()))).await;
     let mut events = Vec::new();
     for ((index, request), started) in sorted.iter().zip(started) {
-        // a refused one has written nothing
+        // a refused start has not written anything
         if let Ok(event) = started? {
             events.push((*index, *request, id_of(&request.request), event));
         }
@@ -301,7 +306,8 @@ fn chain_start<S: StartsChain>(chain: &SagaId, at: Timestamp) -> ChainStart<'_> 
     ChainStart::new(chain, S::REACTION, at).version(S::VERSION)
 }
 
-/// Returns the requests without an idempotency key, and those whose key no chain and no other request has; each with its place.
+/// Returns each new request with its place: requests without an idempotency key, and requests whose
+/// key no chain and no other request has.
 async fn with_new_keys<'a, S>(
     tx: &Tx,
     requests: &[&'a StartRequest<S>],
@@ -320,13 +326,14 @@ async fn with_new_keys<'a, S>(
     Ok(numbered().filter(is_new).collect())
 }
 
-/// Returns the chain that this idempotency key belongs to.
+/// Returns the chain to which this idempotency key belongs.
 async fn chain_with(tx: &Tx, key: &str) -> Result<Option<String>, Fault> {
     let rows = tx.query("SELECT chain FROM chain_key WHERE key = $1", (key,)).await?;
     Ok(rows.first().map(|row| row.get(0)).transpose()?)
 }
 
-/// Stores keys, each with its chain. A key that another transaction has stored meanwhile breaks the constraint.
+/// Stores keys, each with its chain. A key that another transaction has stored meanwhile violates
+/// the constraint.
 async fn store_keys(tx: &Tx, mut keys: Vec<(&String, &String)>) -> Result<(), Fault> {
     if keys.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What an event says of itself besides its body: its trace, and the version of its plan.
+//! Event headers besides the body: the trace, and the version of the plan.
 
 use sagamore_core::TraceContext;
 use sagamore_core::message::Event;
@@ -17,8 +17,8 @@ fn span(digit: &str) -> Option<TraceContext> {
     TraceContext::of(&format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{}-01", digit.repeat(16)), None)
 }
 
-/// A printer that exports spans puts its own one in. What follows from the print is below that, whichever event of the
-/// pair arrives last; without one the trace of the other event goes on.
+/// A printer that exports spans sets its own one. Later spans are below it, regardless of the order
+/// of the pair's events. Without a span of the printer the other event's trace continues.
 #[tokio::test]
 async fn an_event_continues_the_trace_of_the_event_that_it_names_as_its_cause() {
     for (own, first) in [(span("b"), 0), (span("b"), 1), (None, 0), (None, 1)] {
@@ -38,7 +38,7 @@ async fn an_event_continues_the_trace_of_the_event_that_it_names_as_its_cause() 
     }
 }
 
-/// The undo follows from the failure, and a repeat emits the stored event with its trace.
+/// The failure is the cause of the undo, and a repeat emits the stored event with its trace.
 #[tokio::test]
 async fn an_undo_continues_the_trace_of_the_failure_and_a_repeat_does_not_change_it() {
     let mut toy = Toy::new().await;
@@ -55,7 +55,8 @@ async fn an_undo_continues_the_trace_of_the_failure_and_a_repeat_does_not_change
     assert_eq!(dropped.trace, span("a"));
 }
 
-/// The chain's own events go on, those of an earlier version and of plans that this program does not know as well.
+/// Events of the program's version continue the chain, as do events of earlier versions and of
+/// unknown plans.
 #[tokio::test]
 async fn an_event_of_a_later_version_than_the_programs_plan_is_a_dead_letter_with_that_reason() {
     let of = |version| Options { plans: vec![("book".parse().unwrap(), version)], ..Options::default() };
@@ -78,7 +79,8 @@ async fn an_event_of_a_later_version_than_the_programs_plan_is_a_dead_letter_wit
     check(Options::default(), 9, true).await;
 }
 
-/// In a chain of version 1, its second event says version 9: the pair stays incomplete until the right one arrives.
+/// In a chain of version 1 the second event has version 9. The pair stays incomplete until the
+/// right event arrives.
 #[tokio::test]
 async fn an_event_in_a_chain_that_says_a_later_version_does_not_complete_a_pair() {
     let mut toy = Toy::with(Options { plans: vec![("book".parse().unwrap(), 1)], ..Options::default() }).await;
@@ -87,7 +89,7 @@ async fn an_event_in_a_chain_that_says_a_later_version_does_not_complete_a_pair(
     toy.publish(vec![record(&toy::made("1", Mood::Calm)), record(&forged)]).await;
     toy.settle().await;
     assert_eq!(toy.reasons("print.done").await.len(), 1);
-    assert!(!names(&toy.events().await).contains(&"shelf.filled"), "it is not complete");
+    assert!(!names(&toy.events().await).contains(&"shelf.filled"), "the pair is incomplete");
     toy.publish(vec![record(&toy::printed("1"))]).await;
     toy.settle().await;
     assert!(names(&toy.events().await).contains(&"shelf.filled"));

@@ -59,7 +59,7 @@ fn with_key(request: StartRequest<NewDraft>, key: &str) -> StartRequest<NewDraft
     StartRequest { idempotency_key: Some(key.into()), ..request }
 }
 
-/// The answers to these requests, none of which is a fault.
+/// Returns the answers to these requests, none of which may be a fault.
 async fn answers(toy: &Toy, requests: Vec<StartRequest<NewDraft>>) -> Vec<Result<StartOutcome, Refused>> {
     let (database, outbox) = toy.desk();
     let answers = start_each(&database, &outbox, requests).await;

@@ -292,7 +292,7 @@ impl Toy {
         (self.databases[0].clone(), self.outbox.clone())
     }
 
-    /// How many rows a table of the first service has.
+    /// Returns the number of rows of a table of the first service.
     pub async fn rows_of_first(&self, table: &str) -> i64 {
         count(&self.databases[0], table).await
     }
@@ -364,7 +364,7 @@ impl Toy {
         self.reasons(topic).await.len()
     }
 
-    /// Why each dead letter of a topic is one.
+    /// Returns the reason of each dead letter of a topic.
     pub async fn reasons(&self, topic: &str) -> Vec<String> {
         let letters = watch(&self.log, &[&dead_letter_topic(topic)]).await.poll(10_000).await.expect("poll");
         let reason = |letter: &Record| letter.header("sagamore-dlt-reason").expect("a reason").to_vec();

@@ -46,7 +46,7 @@ impl Unreliable {
         *self.unknown.lock().expect("nothing panics while it is held") = unknown.then(|| topic.to_owned());
     }
 
-    /// From now on the partition of the records with this key takes none, or every partition takes them again.
+    /// Sets the key whose partition rejects records, or `None` for no such partition.
     pub fn has_no_leader_for(&self, key: Option<&str>) {
         *self.leaderless.lock().expect("nothing panics while it is held") = key.map(str::to_owned);
     }
