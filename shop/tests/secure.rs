@@ -86,12 +86,12 @@ fn who_is_wrong_is_refused_and_told_why() {
         let line = text.lines().find(|line| line.starts_with(key)).expect("a value");
         line.split('"').nth(1).expect("a text").replace("localhost", "127.0.0.1")
     };
-    check(&password, &[("SAGAMORE__KAFKA__BROKERS", &of("brokers"))], "not made out to the host", FINE);
+    check(&password, &[("SAGAMORE__KAFKA__BROKERS", &of("brokers"))], "is for another host than", FINE);
     check(&password, &[("SAGAMORE__POSTGRES__URL", &of("url"))], FINE, "not valid for name \"127.0.0.1\"");
 
     // nothing to show, and a wish for TLS that nobody fulfils
     let bare = without(&mutual, &["certificate", "key"]);
-    check(bare.path(), &[], "ask for a `certificate`", "requires a valid client certificate");
+    check(bare.path(), &[], "require a `certificate`", "requires a valid client certificate");
     let plain = without(
         &password,
         &["[postgres.tls]", "[kafka.tls]", "ca =", "[kafka.sasl]", "mechanism", "username", "password_file"],

@@ -13,7 +13,7 @@ impl Saga {
     ///
     /// - A pause of more than twice its maximum is drawn again from `now`.
     /// - A timeout of more than twice its length restarts at `now` with a margin: its command may
-    /// just have been acknowledged.
+    ///   just have been acknowledged.
     /// - A start after `now` becomes `now`.
     ///
     /// The correction is not journalled, because reading the journal again leads to the same one.

@@ -20,31 +20,31 @@
 //! # Statements
 //!
 //! - One statement per call. Parameters are `$1`, `$2`, ... as on PostgreSQL, in any order and
-//! number, and all must be given. SQLite binds them by name, because by position a leading `$2`
-//! would be the first. A type is stated with `CAST($1 AS BIGINT)`, never `$1::BIGINT`.
+//!   number, and all must be given. SQLite binds them by name, because by position a leading `$2`
+//!   would be the first. A type is stated with `CAST($1 AS BIGINT)`, never `$1::BIGINT`.
 //! - `INSERT .. ON CONFLICT (..) DO NOTHING`, `DO UPDATE SET .. = excluded..`, with a conflict
-//! target. A skipped row does not count as changed.
+//!   target. A skipped row does not count as changed.
 //! - `RETURNING` on INSERT, UPDATE and DELETE. The order of its rows is unspecified.
 //! - `CREATE TABLE`, `CREATE [UNIQUE] INDEX .. [WHERE ..]`, `PRIMARY KEY`, `UNIQUE`, `NOT NULL`,
-//! `DEFAULT`, `CHECK`, `REFERENCES` (checked at once; deferred constraints are not part of the
-//! subset).
+//!   `DEFAULT`, `CHECK`, `REFERENCES` (checked at once; deferred constraints are not part of the
+//!   subset).
 //! - Joins, `WITH`, aggregates, `CASE`, `COALESCE`, `ORDER BY`, `LIMIT`. State `NULLS FIRST` or
-//! `NULLS LAST` where it matters, because the defaults differ. `LIKE` differs in case sensitivity.
-//! Texts are compared byte by byte if the PostgreSQL database has the collation `C`.
+//!   `NULLS LAST` where it matters, because the defaults differ. `LIKE` differs in case
+//!   sensitivity. Texts are compared byte by byte if the PostgreSQL database has the collation `C`.
 //! - No BEGIN, COMMIT, ROLLBACK or SAVEPOINT: such a statement is rejected. Use
-//! [`Database::begin`](crate::Database::begin) and [`Open`](crate::Open).
+//!   [`Database::begin`](crate::Database::begin) and [`Open`](crate::Open).
 //!
 //! # Transactions
 //!
 //! - SQLite has one writer: an open transaction holds it, and others wait in line. On PostgreSQL
-//! transactions run concurrently at READ COMMITTED, so a statement may see a commit of a moment
-//! ago.
+//!   transactions run concurrently at READ COMMITTED, so a statement may see a commit of a moment
+//!   ago.
 //! - On SQLite a transaction that waited for the writer is joined to the previous ones, and reads
-//! their uncommitted rows. Its end, even a rollback, therefore completes only after their commit.
-//! Do not answer from its reads before that.
+//!   their uncommitted rows. Its end, even a rollback, therefore completes only after their commit.
+//!   Do not answer from its reads before that.
 //! - A failed statement aborts its transaction up to the innermost savepoint, on SQLite as on
-//! PostgreSQL. Until `rollback_to`, each statement fails with
-//! [`Error::Aborted`](crate::Error::Aborted), and so do `release` and `commit`.
+//!   PostgreSQL. Until `rollback_to`, each statement fails with
+//!   [`Error::Aborted`](crate::Error::Aborted), and so do `release` and `commit`.
 //!
 //! # Dialects
 //!

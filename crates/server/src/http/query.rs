@@ -114,7 +114,7 @@ mod tests {
         check("limit=%2B1", Some("limit takes a whole number from 1 to 500"));
         check("limit=1&limit=2", Some("limit is given twice"));
         check("after=%FF", Some("after is not text in UTF-8"));
-        check("after=%00", Some("after holds the character U+0000, which no database here can store"));
+        check("after=%00", Some("after contains the character U+0000, which the database cannot store"));
         check("after=%zz%", None);
         check("wait=-1", Some("wait takes a number of seconds, in digits"));
         check("colour=red", Some("colour is no parameter here; there are: limit, after, wait, style"));
