@@ -28,34 +28,34 @@ pub type Checked = Result<(), Error>;
 macro_rules! contract_suite {
     (if there $fresh:expr) => {
         $crate::contract_suite! { $fresh =>
-            every_type_comes_back_as_it_went_in
-            what_cannot_be_stored_is_refused
-            parameters_go_by_their_name
-            a_wrong_statement_says_what_is_wrong
+            every_type_survives_a_round_trip
+            values_that_cannot_be_stored_are_rejected
+            parameters_are_bound_by_name
+            the_error_of_a_wrong_statement_names_its_cause
             a_handler_cannot_end_the_transaction
             changed_rows_are_counted
             a_conflict_updates_or_does_nothing
             returning_gives_rows
             one_statement_runs_with_many_sets
-            a_broken_constraint_is_told_from_a_wrong_statement
+            a_violated_constraint_is_distinguished_from_a_wrong_statement
             rows_written_adds_up
-            reading_sees_only_what_is_committed
-            reading_does_not_write
-            what_is_dropped_is_rolled_back
-            what_is_dropped_is_rolled_back_though_a_handle_is_kept
-            a_kept_handle_is_over_after_the_end
+            reads_see_only_committed_rows
+            reads_cannot_write
+            a_dropped_transaction_is_rolled_back
+            a_dropped_transaction_is_rolled_back_despite_a_live_handle
+            a_handle_is_unusable_after_the_end
             savepoints_nest
-            after_an_error_a_savepoint_brings_back_what_was
-            a_failed_statement_aborts_what_was_done_since_the_last_savepoint
-            a_failed_statement_leaves_what_was_done_before_its_savepoint
-            whoever_read_what_was_never_committed_does_not_end_well
+            a_savepoint_restores_the_state_before_an_error
+            a_failed_statement_aborts_up_to_the_last_savepoint
+            a_failed_statement_leaves_earlier_savepoints_intact
+            a_transaction_that_read_a_failed_commit_fails
             two_hundred_at_once_are_all_committed
-            one_that_is_rolled_back_takes_no_other_along
-            what_is_dropped_at_any_await_holds_nobody_up
+            a_rollback_does_not_affect_other_transactions
+            futures_dropped_at_any_await_block_no_other
             migrations_run_once_and_in_order
             migrations_run_once_when_many_start
             a_migration_that_fails_changes_nothing
-            an_older_program_is_refused_only_when_the_schema_says_so
+            an_older_program_is_rejected_only_by_a_schema_that_requires_a_newer_one
             a_dialect_gets_its_own_text
         }
     };
