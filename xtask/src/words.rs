@@ -1,4 +1,5 @@
-//! Words that must not land: what stands for unfinished work, and paths that exist on our machines only.
+//! Words that must not land: marks of unfinished work, paths that exist on our machines only, and in the
+//! libraries the openings and phrases that the style guide bans from comments.
 
 use anyhow::Result;
 
@@ -17,6 +18,17 @@ const FORBIDDEN: &[Forbidden] = &[
     Forbidden { word: concat!("#[", "ignore"), except: not_rust },
 ];
 
+/// The libraries whose comments follow the style guide.
+const STYLED: &[&str] =
+    &["crates/core/", "crates/database/", "crates/kafka/", "crates/macros/", "crates/sdk/", "crates/transport/"];
+
+/// Openings of a comment that ask a question where a noun phrase or a verb belongs.
+const OPENINGS: &[&str] = &["How ", "What ", "Who ", "Whoever ", "Why "];
+
+/// Phrases that the style guide bans from comments.
+const PHRASES: &[&str] =
+    &[" anew ", " by and by ", " comes again ", " for ever ", " is told ", " nobody ", " somebody ", " whoever "];
+
 /// A folder beside the checkout.
 const OUTSIDE: &str = concat!("../", "shared");
 
@@ -32,6 +44,35 @@ fn offences(sources: &[Source]) -> Vec<String> {
             let lines = source.text.lines().enumerate().filter(|(_, line)| line.contains(forbidden.word));
             found.extend(lines.map(|(index, _)| format!("{}:{}: {}", source.path, index + 1, forbidden.word)));
         }
+        if source.path.ends_with(".rs") && STYLED.iter().any(|folder| source.path.starts_with(folder)) {
+            found.extend(misworded(source));
+        }
+    }
+    found
+}
+
+/// The comments of a source with a banned opening or phrase.
+fn misworded(source: &Source) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut is_first = true;
+    for (index, line) in source.text.lines().enumerate() {
+        let Some(comment) = line.trim_start().strip_prefix("//") else {
+            is_first = true;
+            continue;
+        };
+        let comment = comment.trim_start_matches(['/', '!']).trim_start();
+        let words = format!(" {} ", comment.replace(|letter: char| !letter.is_alphanumeric(), " "));
+        let opening = OPENINGS.iter().find(|opening| is_first && comment.starts_with(**opening));
+        let phrase = PHRASES.iter().find(|phrase| words.contains(**phrase) && !comment.contains('"'));
+        found.extend(opening.into_iter().chain(phrase).map(|word| {
+            format!(
+                "{}:{}: '{}' in a comment: state the fact with a noun or a verb",
+                source.path,
+                index + 1,
+                word.trim()
+            )
+        }));
+        is_first = comment.is_empty();
     }
     found
 }
@@ -61,6 +102,16 @@ mod tests {
             ("sim/src/lib.rs", unwritten, &[concat!("sim/src/lib.rs:1: unimplemented", "!(")]),
             ("crates/sdk/tests/a.rs", ignored, &[concat!("crates/sdk/tests/a.rs:1: #[", "ignore")]),
             ("docs/style.md", unfinished, &[]),
+            ("crates/sdk/src/a.rs", "/// The answer\n/// What follows.", &[]),
+            (
+                "crates/sdk/src/a.rs",
+                "fn a() {}\n    /// How it works, and for ever.",
+                &[
+                    "crates/sdk/src/a.rs:2: 'How' in a comment: state the fact with a noun or a verb",
+                    "crates/sdk/src/a.rs:2: 'for ever' in a comment: state the fact with a noun or a verb",
+                ],
+            ),
+            ("crates/engine/src/a.rs", "/// How it works.", &[]),
             (".ci/run", &data, &[]),
             ("shop/tests/northwind.rs", &data, &[]),
             ("shop/src/lib.rs", &data, &[concat!("shop/src/lib.rs:1: ../", "shared")]),

@@ -25,7 +25,7 @@ pub struct Command {
     pub body: Body,
     /// The topic and partition of the reply, echoed by the participant.
     pub reply_to: ReplyTo,
-    /// The moment after which a participant may skip the command silently. Every send sets it anew.
+    /// The moment after which a participant may skip the command silently. Every send updates it.
     ///
     /// Only the first attempt of a compensatable action with unlimited attempts has one. Differing
     /// clocks thus cost time, but never block a saga.

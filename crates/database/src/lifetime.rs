@@ -57,7 +57,7 @@ pub struct Readings {
     counts: Counts,
 }
 
-/// How gaps between two readings count.
+/// The treatment of gaps between two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Counts {
     /// Gaps count up to a day.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Buf;
 
-/// How often a member compares the group's assignments with the topics.
+/// The interval at which a member compares the group's assignments with the topics.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// Consecutive comparisons that each find a gap, after which the group must rebalance. Between the
 /// two rounds of a cooperative rebalance a partition has no member either, for a shorter time.

@@ -18,7 +18,7 @@ pub struct Stall {
     pub position: u64,
     /// The offset after the last record.
     pub end: u64,
-    /// How long the position has not changed.
+    /// Time since the position last changed.
     pub lasts: Duration,
 }
 

@@ -71,7 +71,7 @@ pub(crate) struct Answer {
     pub waits: bool,
 }
 
-/// How the commands of a chunk share its transaction.
+/// The way in which the commands of a chunk share its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     /// All commands in one transaction without savepoints. A rollback affects the whole chunk.

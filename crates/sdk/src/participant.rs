@@ -60,11 +60,11 @@ pub struct Options {
     pub reply_bytes_max: usize,
     /// The longest pause after a failed turn.
     pub pause_max: Duration,
-    /// How long barrier rows are retained after a saga's end. Every message of the saga that may
-    /// still be delivered, dead letters included, must be younger.
+    /// Retention of barrier rows after a saga's end. Every message of the saga that may still be
+    /// delivered, dead letters included, must be younger.
     pub barrier_retention: Duration,
-    /// How long an event may wait for another one that its reaction needs. After that it becomes a
-    /// dead letter.
+    /// Maximum time that an event waits for another one that its reaction needs. After that it becomes
+    /// a dead letter.
     pub early_max: Duration,
     /// The plans that this program knows, each with its version. An event of a later version
     /// becomes a dead letter. Versions of other plans are not compared.

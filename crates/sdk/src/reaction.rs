@@ -53,7 +53,7 @@ pub struct Reaction<E, R = Never> {
 #[derive(Clone, Copy, Debug)]
 pub enum FailureEvent {}
 
-/// How a reaction reports refusals: not at all ([`Never`]), or by a [`FailureEvent`].
+/// The way in which a reaction reports refusals: not at all ([`Never`]), or by a [`FailureEvent`].
 ///
 /// Reactions after the pivot cannot fail. There a rejection is a fault: `Err(rejected)?` in the
 /// handler instead of `refused(rejected)`.

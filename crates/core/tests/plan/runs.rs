@@ -17,7 +17,7 @@ fn check(changes: &[(&str, Value)], expected: &[&str]) {
 #[test]
 fn the_exploration_of_a_valid_plan_is_returned() {
     let visit = explored(&visit()).unwrap();
-    // initial; rung; opened or nobody home; gone
+    // initial; rung; opened or unanswered; gone
     assert_eq!(visit.states, 5);
     assert_eq!(visit.ends, BTreeSet::from([vec![], vec![name("nobody.home")]]));
 

@@ -12,8 +12,8 @@ use crate::error::Error;
 
 /// Capacity of the statement cache, above the number of statements in the program.
 const STATEMENTS_CACHED: usize = 256;
-/// How long a statement waits, inline, for another process that holds the file, such as an SQLite
-/// shell.
+/// Maximum time that a statement waits, inline, for another process that holds the file, such as an
+/// SQLite shell.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 /// Attempts to lock the file, because a process that has just closed the database may still be
 /// releasing it.
