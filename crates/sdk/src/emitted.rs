@@ -210,7 +210,7 @@ pub(crate) async fn last_emitted_at(database: &Database, chain: &SagaId) -> Resu
 }
 
 /// Returns a page of a chain's emitted events by hop, after the first `skipped`; `None` at the end.
-/// UnreadableRow events are logged and left out.
+/// Unreadable events are logged and left out.
 pub(crate) async fn of_chain(database: &Database, chain: &SagaId, skipped: usize) -> Result<Option<Vec<Event>>, Error> {
     let skipped = i64::try_from(skipped).unwrap_or(i64::MAX);
     let rows = database.query(OF_CHAIN, (chain.as_str(), OF_CHAIN_MAX as i64, skipped)).await?;

@@ -197,7 +197,7 @@ pub(crate) async fn put_off(database: &Database, strange: &[Due], now: Timestamp
     open.commit().await
 }
 
-/// Reads due events, up to `limit` and a bound of bytes. UnreadableRow rows are postponed and returned
+/// Reads due events, up to `limit` and a bound of bytes. Unreadable rows are postponed and returned
 /// separately, so that they block no other row.
 pub(crate) async fn due(
     database: &Database,

@@ -74,7 +74,7 @@ async fn an_unreadable_inbox_event_does_not_block_others() {
     }
     assert_eq!(toy.prints().await, 1, "the other chain continues");
     let faults = toy.faults("0").await;
-    assert!(faults.iter().any(|(_, why)| why.contains("cannot be read")), "{faults:?}");
+    assert!(faults.iter().any(|(_, why)| why.contains("cannot read")), "{faults:?}");
 }
 
 /// A repeat must return the stored event, so its cause waits until a program can read it.
