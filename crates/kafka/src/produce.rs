@@ -70,8 +70,8 @@ impl Producer {
         outcomes
     }
 
-    /// Publishes records once. A client that gives no receipt in twice the time that it has is replaced: its threads wait by
-    /// the machine's clock, and one that was set back may hold them up for as long.
+    /// Publishes records once. A client without a receipt after twice its delivery timeout is replaced.
+    /// Its threads wait by the machine's clock, and may hang when that clock is set back.
     async fn attempt(&self, records: &[&Record]) -> Vec<Result<(), Error>> {
         self.attempt_within(self.options.delivered_within * 2, records).await
     }
