@@ -136,6 +136,7 @@ async fn begin(
 }
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
+    chain_of(&id)?; // no order is called otherwise
     let missing = || Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"));
     Ok(Json(order::order(&app.shop.order, &id).await?.ok_or_else(missing)?).into_response())
 }

@@ -174,6 +174,8 @@ fn dots_are_no_keys() {
         for dots in [".", ".."] {
             let refused = server.post("/orders", &[], &an_order(dots, 1).to_string());
             assert_eq!((refused.status, refused.header("location")), (422, None), "{}", refused.body);
+            let path = format!("/orders/{}", dots.replace('.', "%2E"));
+            server.get(&path).is_problem(400, "SAGA-0107");
         }
         assert_eq!(server.post("/orders", &[], &an_order("...", 1).to_string()).status, 202);
     }
