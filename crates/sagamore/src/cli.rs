@@ -279,7 +279,7 @@ struct ObserveArgs {
 /// Which server, and how to print.
 #[derive(Debug, Args)]
 struct ServerArgs {
-    /// The server's address; without it the first that runs of the configuration's orchestrators (in a choreography, observers), or http://127.0.0.1:3000.
+    /// Address of the server. Default: the first reachable orchestrator (in a choreography, observer) of the configuration, or http://127.0.0.1:3000.
     #[arg(long, env = "SAGAMORE_SERVER", hide_env_values = true, value_name = "URL")]
     server: Option<String>,
     #[command(flatten)]
@@ -338,10 +338,10 @@ struct StartArgs {
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// Only those that stand so.
+    /// Only sagas with this status.
     #[arg(long, value_parser = status)]
     status: Option<ChainStatus>,
-    /// Only those that are run so.
+    /// Only sagas of this style.
     #[arg(long, value_enum)]
     style: Option<Style>,
     /// Only those of this definition or plan.
@@ -404,7 +404,7 @@ struct ReconcileArgs {
     /// Only sagas that started so long ago at most: 30s, 500ms, 24h.
     #[arg(long, value_parser = duration, value_name = "TIME")]
     since: Option<Duration>,
-    /// Have the services tell again what they have told of chains that do not go on, or are inconsistent.
+    /// Ask the services to publish again their events of unfinished or inconsistent chains.
     #[arg(long)]
     resend: bool,
     /// How many sagas are compared at a time.
@@ -429,7 +429,7 @@ struct CheckArgs {
 struct GraphArgs {
     /// The YAML file.
     file: PathBuf,
-    /// As what.
+    /// Format of the output.
     #[arg(short, long, value_enum, default_value_t = Drawing::Text)]
     output: Drawing,
 }
@@ -496,7 +496,7 @@ async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
 
 fn status(text: &str) -> Result<ChainStatus, String> {
     ChainStatus::read(text)
-        .ok_or_else(|| format!("there are: {}", ChainStatus::ALL.map(ChainStatus::as_str).join(", ")))
+        .ok_or_else(|| format!("expected one of: {}", ChainStatus::ALL.map(ChainStatus::as_str).join(", ")))
 }
 
 #[cfg(test)]

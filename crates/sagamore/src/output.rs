@@ -131,7 +131,7 @@ macro_rules! errln {
 pub fn agreed(effect: &str, question: &str) -> Result<bool> {
     errln!("{effect}");
     if !std::io::stdin().is_terminal() {
-        errln!("Nothing was done: say --yes when there is nobody to ask.");
+        errln!("Nothing was done. Without a terminal, add --yes.");
         return Ok(false);
     }
     err!("{question} [y/N] ");

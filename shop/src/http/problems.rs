@@ -61,7 +61,7 @@ pub static HOLDER_UNKNOWN: Entry = Entry::new(
 /// Order id used up.
 pub static ORDER_ID_USED_UP: Entry = Entry::new(
     ("SAGA-0308", 409, "The order's id is used up"),
-    "Where nobody directs, an order's id names its chain, and that is over: it was cancelled before it began (its failure was heard of first, as after a backup was restored), or the order was removed since.",
+    "In a choreography the id of an order is the id of its chain, and this chain is over: it was cancelled before it began (its failure was heard of first, as after a backup was restored), or the order was removed since.",
     "`shop show ID` tells what was seen of the chain.",
     "Place the order under another id; nothing was begun.",
 );

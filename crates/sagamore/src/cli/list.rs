@@ -33,7 +33,7 @@ pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
         Format::Table => {
             let lines: Lines = client.shown(&answer)?;
             match (lines.sagas.is_empty(), path.contains('&')) {
-                (true, true) => errln!("no saga of that sort"),
+                (true, true) => errln!("no matching sagas"),
                 (true, false) => {
                     errln!("no sagas; start one with: {} start [DEFINITION] KEY", invocation.name());
                 }

@@ -28,7 +28,10 @@ pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {
     let name = args.name.as_str();
     let Some(entry) = story.services.iter().find(|entry| entry.name().as_str() == name) else {
         let names = story.services.iter().map(|entry| entry.name().to_string()).collect::<Vec<_>>().join(", ");
-        bail!("{} has no service {name}; name one of: {names}", program.name);
+        match names.is_empty() {
+            true => bail!("{} has no services: use the program that service {name} is built into", program.name),
+            false => bail!("{} has no service {name}; name one of: {names}", program.name),
+        }
     };
     let own = settings.service(name).with_context(|| format!("no settings of {name}"))?.clone();
     let command = format!("{} service {name}", program.name);

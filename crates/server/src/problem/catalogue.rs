@@ -194,7 +194,7 @@ pub const CATALOGUE: &[Entry] = &[
     ),
     entry(
         Code::OtherHost,
-        ("SAGA-0111", 421, "The server is not called so"),
+        ("SAGA-0111", 421, "Unknown host name"),
         "A server that listens on loopback answers to addresses of loopback and to `localhost` only, so that no web page reaches it by a name of its own (DNS rebinding).",
         "Compare the request's `Host` header with the address that the server printed at its start.",
         "Use http://127.0.0.1:PORT or http://localhost:PORT. Behind a proxy, have it send one of these as `Host`.",
@@ -204,7 +204,7 @@ pub const CATALOGUE: &[Entry] = &[
         ("SAGA-0112", 412, "The condition does not hold"),
         "The request has `If-Match` or `If-Unmodified-Since`. Answers have no `ETag`, so no such condition can hold, and nothing was done.",
         "Look at the request's headers.",
-        "Leave the header away. A verb says itself whether it applies: it is refused with SAGA-0205, 0206 or 0208 where it changes nothing.",
+        "Remove the header. A verb says itself whether it applies: it is refused with SAGA-0205, 0206 or 0208 where it changes nothing.",
     ),
     entry(
         Code::NoSuchSaga,
