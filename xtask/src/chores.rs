@@ -56,6 +56,7 @@ pub const CHORES: &[Chore] = &[
     Chore { name: "purity", about: "core knows no clock, no async and no database", run: purity::check },
     Chore { name: "words", about: "no file holds a word that must not land", run: words::check },
     Chore { name: "documents", about: "the generated documents are fresh", run: documents::check },
+    Chore { name: "package", about: "the product's crates can be published", run: package },
     Chore { name: TESTS, about: "all tests pass", run: tests },
     Chore {
         name: OUTSIDE,
@@ -157,6 +158,11 @@ fn outside(workspace: &Workspace) -> Result<Vec<String>> {
     let participant = ["-p", "sagamore", "--lib", "--no-default-features", "--target-dir", "target/outside"];
     offences.extend(workspace.cargo(&[&["check", "--quiet"], &participant[..]].concat())?);
     Ok(offences)
+}
+
+/// Packs the crates as for a release. Their code is compiled by the other checks.
+fn package(workspace: &Workspace) -> Result<Vec<String>> {
+    workspace.cargo(&["publish", "--quiet", "--workspace", "--dry-run", "--no-verify", "--allow-dirty"])
 }
 
 fn clippy(workspace: &Workspace) -> Result<Vec<String>> {
