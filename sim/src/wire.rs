@@ -15,7 +15,7 @@ use crate::faults::Fault;
 use crate::feast::{BROKER_BYTES_MAX, CLIENT_BYTES_MAX};
 use crate::style::Style;
 use crate::world::Shared;
-use group::{Groups, Member};
+use group::{Groups, Seat};
 use outage::Outages;
 
 mod group;
@@ -72,7 +72,7 @@ pub struct Line {
 
 struct Reader {
     hub: Hub,
-    inner: Box<dyn Consumer>,
+    seat: Seat,
     ledger: Arc<Mutex<Ledger>>,
     outages: Arc<Mutex<Outages>>,
 }
@@ -442,14 +442,9 @@ impl Transport for Line {
     fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;
-            let inner: Box<dyn Consumer> = if self.hub.shares && subscription.partitions.is_none() {
-                Box::new(Member::join(&self.hub, subscription).await?)
-            } else {
-                self.hub.log().subscribe(subscription).await?
-            };
+            let seat = Seat::take(&self.hub, subscription).await?;
             let (hub, ledger, outages) = (self.hub.clone(), self.ledger.clone(), self.outages.clone());
-            let reader = Reader { hub, inner, ledger, outages };
-            Ok(Box::new(reader) as Box<dyn Consumer>)
+            Ok(Box::new(Reader { hub, seat, ledger, outages }) as Box<dyn Consumer>)
         })
     }
 }
@@ -472,7 +467,7 @@ impl Consumer for Reader {
             if world.strikes(Fault::PollFailed) || self.outages().holds_poll(&world) {
                 return Err(failed());
             }
-            let taken = match self.inner.poll(max).await {
+            let taken = match self.seat.poll(max).await {
                 // As with partitions that are assigned: who is put out need not notice at once.
                 Err(Error::Fenced(_)) if world.percent(80) => Vec::new(),
                 other => other?,
@@ -487,7 +482,7 @@ impl Consumer for Reader {
     }
 
     fn ready(&mut self) -> BoxFuture<'_, ()> {
-        self.inner.ready()
+        self.seat.inner.ready()
     }
 
     fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>> {
@@ -497,7 +492,7 @@ impl Consumer for Reader {
             if world.strikes(Fault::OffsetsFailed) {
                 return Err(failed());
             }
-            self.inner.commit(marks.clone()).await?;
+            self.seat.commit(marks.clone()).await?;
             let passed = self.ledger().marked(&marks, world.now());
             if let Some(id) = passed.unanswered {
                 let who = self.ledger().who.clone();
@@ -512,21 +507,21 @@ impl Consumer for Reader {
     fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;
-            self.inner.rewind().await?;
+            self.seat.rewind().await?;
             self.ledger().rewound();
             Ok(())
         })
     }
 
     fn lag(&self) -> u64 {
-        self.inner.lag()
+        self.seat.inner.lag()
     }
 
     fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>> {
-        self.inner.reaches()
+        self.seat.inner.reaches()
     }
 
     fn marks(&self) -> Vec<Mark> {
-        self.inner.marks()
+        self.seat.inner.marks()
     }
 }

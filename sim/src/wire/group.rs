@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sagamore_transport::port::BoxFuture;
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Subscription, Transport};
+use sagamore_transport::{Consumer, Delivered, Error, Mark, Subscription, Transport};
 
 use super::Hub;
 
@@ -46,19 +45,29 @@ impl Group {
     }
 }
 
-/// One member.
-pub(super) struct Member {
+/// A place in a group, with the log's consumer of what is read there.
+pub(super) struct Seat {
     hub: Hub,
+    /// None where each member takes all partitions from the one before.
+    member: Option<Member>,
+    pub(super) inner: Box<dyn Consumer>,
+}
+
+/// One of those that share.
+struct Member {
     subscription: Subscription,
     number: u64,
     /// The generation of the group in which it got its share.
     generation: u64,
-    inner: Box<dyn Consumer>,
 }
 
-impl Member {
+impl Seat {
     /// Joins the group.
-    pub(super) async fn join(hub: &Hub, subscription: Subscription) -> Result<Member, Error> {
+    pub(super) async fn take(hub: &Hub, subscription: Subscription) -> Result<Seat, Error> {
+        if !hub.shares || subscription.partitions.is_some() {
+            let inner = hub.log().subscribe(subscription).await?;
+            return Ok(Seat { hub: hub.clone(), member: None, inner });
+        }
         let number = {
             let mut inner = hub.inner();
             let group = inner.groups.0.entry(subscription.group.clone()).or_default();
@@ -66,30 +75,50 @@ impl Member {
             group.joined
         };
         let (generation, inner) = share(hub, &subscription, number).await?;
-        Ok(Member { hub: hub.clone(), subscription, number, generation, inner })
+        Ok(Seat { hub: hub.clone(), member: Some(Member { subscription, number, generation }), inner })
     }
 
-    /// Takes a share anew when members have come or gone. Returns whether that was so.
+    /// Takes a share again when members have come or gone. Returns whether that was so.
     async fn follow(&mut self) -> Result<bool, Error> {
-        let generation = heard_of(&self.hub, &self.subscription, self.number).0;
-        if generation == self.generation {
+        let Some(member) = &mut self.member else { return Ok(false) };
+        let generation = heard_of(&self.hub, &member.subscription, member.number).0;
+        if generation == member.generation {
             return Ok(false);
         }
-        (self.generation, self.inner) = share(&self.hub, &self.subscription, self.number).await?;
+        (member.generation, self.inner) = share(&self.hub, &member.subscription, member.number).await?;
         self.hub.world.count("partitions moved");
         Ok(true)
     }
 
-    /// What another member has taken is not to be had any more: the next poll takes a share anew.
+    /// What another member has taken is not to be had any more: the next poll takes a share again.
     fn unless_fenced<T: Default>(&mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        match outcome {
-            Err(Error::Fenced(_)) => {
+        match (outcome, &mut self.member) {
+            (Err(Error::Fenced(_)), Some(member)) => {
                 self.hub.world.count("zombie of a group");
-                self.generation = 0;
+                member.generation = 0;
                 Ok(T::default())
             }
-            other => other,
+            (other, _) => other,
         }
+    }
+
+    pub(super) async fn poll(&mut self, max: usize) -> Result<Vec<Delivered>, Error> {
+        self.follow().await?;
+        let taken = self.inner.poll(max).await;
+        self.unless_fenced(taken)
+    }
+
+    pub(super) async fn commit(&mut self, marks: Vec<Mark>) -> Result<(), Error> {
+        let committed = self.inner.commit(marks).await;
+        self.unless_fenced(committed)
+    }
+
+    pub(super) async fn rewind(&mut self) -> Result<(), Error> {
+        if self.follow().await? {
+            return Ok(());
+        }
+        let rewound = self.inner.rewind().await;
+        self.unless_fenced(rewound)
     }
 }
 
@@ -106,47 +135,4 @@ async fn share(hub: &Hub, subscription: &Subscription, number: u64) -> Result<(u
     hub.world.tell(|| format!("member {number} of {} has partitions {partitions:?}", subscription.group));
     let wanted = Subscription { partitions: Some(partitions), ..subscription.clone() };
     Ok((generation, hub.log().subscribe(wanted).await?))
-}
-
-impl Consumer for Member {
-    fn poll(&mut self, max: usize) -> BoxFuture<'_, Result<Vec<Delivered>, Error>> {
-        Box::pin(async move {
-            self.follow().await?;
-            let taken = self.inner.poll(max).await;
-            self.unless_fenced(taken)
-        })
-    }
-
-    fn ready(&mut self) -> BoxFuture<'_, ()> {
-        self.inner.ready()
-    }
-
-    fn commit(&mut self, marks: Vec<Mark>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async move {
-            let committed = self.inner.commit(marks).await;
-            self.unless_fenced(committed)
-        })
-    }
-
-    fn rewind(&mut self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async move {
-            if self.follow().await? {
-                return Ok(());
-            }
-            let rewound = self.inner.rewind().await;
-            self.unless_fenced(rewound)
-        })
-    }
-
-    fn lag(&self) -> u64 {
-        self.inner.lag()
-    }
-
-    fn reaches(&mut self) -> BoxFuture<'_, Result<Option<Vec<Reach>>, Error>> {
-        self.inner.reaches()
-    }
-
-    fn marks(&self) -> Vec<Mark> {
-        self.inner.marks()
-    }
 }
