@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::world::World;
 
-/// What was seen of verbs, by their reasons.
+/// Verbs that ran and verbs that were refused, each by its reason.
 #[derive(Default)]
 pub(super) struct Verbs {
     ran: BTreeMap<String, u32>,

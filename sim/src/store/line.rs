@@ -16,7 +16,7 @@ const DOOMED: &str = "CREATE TABLE sim_nothing (id INTEGER PRIMARY KEY);
     CREATE TABLE sim_doom (id INTEGER REFERENCES sim_nothing (id) DEFERRABLE INITIALLY DEFERRED)";
 const DOOM: &str = "INSERT INTO sim_doom (id) VALUES (1)";
 
-/// What waits for the database. Dropped, it may hand the writer on, and so end a commit.
+/// A process that waits for the database. Dropping it may pass the right to write on, and so end a shared commit.
 struct Waiting<'a, T> {
     store: &'a Store,
     who: &'a Arc<str>,
