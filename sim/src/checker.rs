@@ -49,6 +49,8 @@ pub struct Checker {
     effects: BTreeMap<String, Vec<(String, Direction)>>,
     /// Counts everything that happens.
     tick: u64,
+    /// Whether every saga had ended, and at which tick.
+    rest: Option<(u64, bool)>,
     owners: Owners,
     barriers: Barriers,
     verbs: Verbs,
@@ -103,6 +105,7 @@ impl Checker {
 
     /// These records are about to leave: every command among them was asked by a committed entry.
     pub fn leaves(&mut self, world: &World, records: &[Record]) {
+        self.tick += 1; // an event of a deadline counts from here on
         for record in records {
             if let Some(chains) = &mut self.chains {
                 chains.leaves(world, record);
@@ -164,6 +167,11 @@ impl Checker {
         for id in records.iter().filter_map(command_id) {
             self.sent.insert(id, self.tick);
         }
+    }
+
+    /// A turn of this orchestrator has ended, well or not.
+    pub fn turn_ended(&mut self, who: &str) {
+        self.owners.turn_ended(who);
     }
 
     /// A turn has ended well: of the sagas that are its orchestrator's, what is outstanding is sent.
@@ -294,9 +302,17 @@ impl Checker {
         self.sagas.values().filter(|shadow| !shadow.is_of_crowd())
     }
 
-    /// Whether every saga has ended.
-    pub fn is_at_rest(&self) -> bool {
-        self.chains.as_ref().is_none_or(Chains::are_over) && self.awaited().all(|shadow| shadow.saga.status.has_ended())
+    /// Whether every saga has ended. Found anew only after something has happened.
+    pub fn is_at_rest(&mut self) -> bool {
+        match self.rest {
+            Some((tick, is_at_rest)) if tick == self.tick => is_at_rest,
+            _ => {
+                let chains = self.chains.as_ref().is_none_or(Chains::are_over);
+                let is_at_rest = chains && self.awaited().all(|shadow| shadow.saga.status.has_ended());
+                self.rest = Some((self.tick, is_at_rest));
+                is_at_rest
+            }
+        }
     }
 
     /// Whether every saga has ended, or waits for a person.

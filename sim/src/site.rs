@@ -260,7 +260,9 @@ impl Site {
         let mut idle = 1;
         loop {
             clock.may_jump();
-            match orchestrator.turn(clock.now(), &mut rng).await {
+            let turned = orchestrator.turn(clock.now(), &mut rng).await;
+            world.checker().turn_ended(who);
+            match turned {
                 Ok(turned) => {
                     if turned.inputs > inputs_max {
                         let detail =

@@ -61,7 +61,9 @@ impl Checker {
         let shadow = self.sagas.get(id);
         match direction {
             Direction::Action => {
-                let undone = shadow.and_then(|shadow| status(shadow, step)) == Some(StepStatus::Undone);
+                // by hand: the participant was perhaps never asked to undo it, and has no tombstone
+                let by_hand = shadow.is_some_and(|shadow| shadow.by_hand.iter().any(|other| other == step));
+                let undone = !by_hand && shadow.and_then(|shadow| status(shadow, step)) == Some(StepStatus::Undone);
                 let chain_undone =
                     self.chains.as_ref().is_some_and(|chains| chains.has_told(id, step, Direction::Compensation));
                 if undone || chain_undone || had(step, Direction::Compensation) {

@@ -146,11 +146,10 @@ impl Checker {
             let text: String = get(&row, 0);
             let advanced = serde_json::from_str::<Entry>(&text).map_err(|why| why.to_string()).and_then(|entry| {
                 note(world, &entry, shadow, &mut self.verbs);
-                if was_set_aside {
-                    self.rejections.forgotten(id, &entry); // with the saga: its timers run, whatever was rejected
-                } else {
-                    self.patience.check(world, &shadow.saga, &entry);
+                if !was_set_aside {
+                    self.patience.check(world, &shadow.saga, &entry, &self.rejections);
                 }
+                self.rejections.forgotten(id, &entry);
                 let mut saga = shadow.saga.clone();
                 for change in &entry.changes {
                     if let Change::Asked { step, direction, .. } = change {

@@ -67,7 +67,8 @@ impl Ledger {
         }
     }
 
-    /// What was taken and not passed comes again, or goes to another process of the group.
+    /// Forgets the records behind the committed offsets: the log delivers them again, to this process or to another one
+    /// of its group.
     pub fn rewound(&mut self) {
         self.commands.clear();
         self.replies.clear();
@@ -83,14 +84,27 @@ impl Ledger {
     pub fn answered(&mut self, records: &[Record]) {
         self.count += 1;
         for record in records.iter().filter(|record| !record.topic.ends_with(".commands")) {
-            if let Ok(reply) = wire::decode_reply(record) {
-                self.answered.insert(reply.key.command_id(), self.count);
-            } else if record.topic.ends_with("-dlt")
-                && let Some(Ok(command)) = wire::redrive(record).map(|asked| wire::decode_command(&asked))
-                && self.denied.contains(&command.id())
-            {
-                self.answered.insert(command.id(), self.count);
+            match wire::redrive(record) {
+                Some(rejected) => self.rejected(&rejected),
+                None => {
+                    let reply = wire::decode_reply(record).ok();
+                    self.answered.extend(reply.map(|reply| (reply.key.command_id(), self.count)));
+                }
             }
+        }
+    }
+
+    /// A dead letter stands for this record: for a command whose answer may not be sent, or for a reply that cannot be
+    /// stored. The step of such a reply is set aside, and a person may have it sent again at once.
+    fn rejected(&mut self, record: &Record) {
+        if let Ok(command) = wire::decode_command(record) {
+            let id = command.id();
+            if self.denied.contains(&id) {
+                self.answered.insert(id, self.count);
+            }
+        } else if let Ok(reply) = wire::decode_reply(record) {
+            let id = reply.key.command_id();
+            self.replies.retain(|_, taken| *taken != id);
         }
     }
 

@@ -10,6 +10,8 @@ const NEWER_BY_MS: i64 = 3_000;
 const ERA_MS: i64 = 3 * LATE_MS_MAX;
 /// So many renewals in a row are enough to see the others' rows.
 const RENEWALS_MAX: u32 = 4;
+/// And so many turns to act on them: the first may have begun before.
+const TURNS_MAX: u32 = 2;
 
 /// Another orchestrator's row.
 pub(super) struct Member {
@@ -28,6 +30,8 @@ struct Failing {
     since: i64,
     /// Renewals in a row at which it owned partitions that are others' by the rows.
     too_many: u32,
+    /// Turns that have ended since the first of these. The turn loop acts on what a renewal shows, and it may stall.
+    turns: u32,
 }
 
 /// Which orchestrator has which partition, and when each renewed its leases.
@@ -66,12 +70,20 @@ impl Owners {
         let is_evicted =
             failing.renewals >= 2 && self.members.iter().any(|member| member.owner != owner && shows(member));
         let owns = self.seats.values().any(|seat| seat == owner);
-        failing.too_many = if is_evicted && owns { failing.too_many + 1 } else { 0 };
+        let is_owner = is_evicted && owns;
+        (failing.too_many, failing.turns) = if is_owner { (failing.too_many + 1, failing.turns) } else { (0, 0) };
         if is_evicted && !owns {
             world.count("orchestrator that cannot publish owns nothing");
         }
-        if failing.too_many >= RENEWALS_MAX {
+        if failing.too_many >= RENEWALS_MAX && failing.turns >= TURNS_MAX {
             world.violate("mute-owner", format!("{owner} cannot publish, others can, and it owns partitions"));
+        }
+    }
+
+    /// A turn of this orchestrator has ended, well or not.
+    pub fn turn_ended(&mut self, owner: &str) {
+        if let Some(failing) = self.failing.get_mut(owner).filter(|failing| failing.too_many > 0) {
+            failing.turns += 1;
         }
     }
 

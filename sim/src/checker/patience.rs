@@ -6,6 +6,7 @@ use sagamore_core::saga::{Change, Entry, StepStatus};
 use sagamore_core::{Direction, Saga};
 use sagamore_transport::{Record, wire};
 
+use super::rejections::Rejections;
 use crate::world::World;
 
 /// When the transport acknowledged each attempt of a command first, by the time of the world.
@@ -30,7 +31,7 @@ impl Patience {
     }
 
     /// An entry is committed for a saga that is still as it was before.
-    pub fn check(&self, world: &World, saga: &Saga, entry: &Entry) {
+    pub(super) fn check(&self, world: &World, saga: &Saga, entry: &Entry, rejections: &Rejections) {
         for change in &entry.changes {
             let Change::Silent { step, .. } = change else { continue };
             let Some(index) = saga.definition.index_of(step) else { continue };
@@ -53,6 +54,8 @@ impl Patience {
             let attempt = (saga.command(index, direction).id(), state.attempts);
             let timeout = saga.definition.steps[index].patience.timeout();
             match self.acknowledged.get(&attempt) {
+                // forgotten with the saga when its batch failed; the next attempt is rejected again
+                None if rejections.has(&attempt.0, attempt.1) => {}
                 None => world.violate("silent-unsent", format!("{attempt:?} is overdue, and was never sent")),
                 Some(at) if self.jumped_at.is_some_and(|jumped_at| jumped_at >= *at) => {}
                 Some(at) if i128::from(world.now() - at) < i128::try_from(timeout.as_millis()).unwrap_or(0) => {

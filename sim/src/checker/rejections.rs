@@ -24,7 +24,13 @@ impl Rejections {
         }
     }
 
-    /// The orchestrator has forgotten a rejection together with a saga that it had set aside, and takes the step for silent.
+    /// Whether the brokers rejected this attempt of a command last.
+    pub fn has(&self, id: &str, attempt: u32) -> bool {
+        self.0.get(id) == Some(&attempt)
+    }
+
+    /// The orchestrator has forgotten a rejection, together with a saga that it had set aside or whose batch has failed: when
+    /// it reads the saga again, timers run for all that is outstanding. It takes the step for silent.
     pub fn forgotten(&mut self, id: &str, entry: &Entry) {
         for change in &entry.changes {
             if let Change::Silent { step, .. } = change {
