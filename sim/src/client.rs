@@ -9,9 +9,10 @@ use sagamore_core::{Body, Name, SagaId};
 use sagamore_engine::{Handle, Start, StartError, VerbError};
 
 use crate::feast::Feast;
-use crate::party::{Mood, Party};
+use crate::party::Party;
 use crate::shop;
 use crate::site::Site;
+use crate::theme::Theme;
 
 /// How long a client waits for an answer before it asks again.
 pub const PATIENCE_MS: i64 = 20_000;
@@ -28,44 +29,32 @@ pub struct Wish {
 
 impl Wish {
     /// Orders, parties and feasts, by chance.
-    pub fn draw(number: usize, rng: &mut fastrand::Rng) -> Wish {
+    pub fn draw(number: usize, theme: Theme, rng: &mut fastrand::Rng) -> Wish {
         let idempotency_key = rng.bool().then(|| format!("request-{number}"));
         let key = format!("{}", 10_248 + number);
         let of = |value: Result<Body, _>| value.unwrap_or_else(|_: sagamore_core::body::Unreadable| Body::empty());
-        if rng.u8(0..10) < 6 {
+        // of ten wishes so many are orders, of eight others so many are feasts
+        let (orders, feasts) = match theme {
+            Theme::Verbs => (1, 5),
+            Theme::Retention => (4, 1),
+            Theme::General | Theme::Clocks | Theme::Leases | Theme::Outbox => (6, 1),
+        };
+        if rng.u8(0..10) < orders {
             let order = shop::order(&key, rng);
             let mut other = order.clone();
             other.ship_to.city = "Lille".to_owned();
             let (input, other) = (of(Body::of(&order)), of(Body::of(&other)));
             return Wish { definition: name("checkout"), key, input, other, idempotency_key };
         }
-        if rng.u8(0..8) == 0 {
-            let feast = Feast::draw(&key, rng);
+        if rng.u8(0..8) < feasts {
+            let feast = Feast::draw(&key, theme, rng);
             let other = Feast { refused: !feast.refused, ..feast.clone() };
             let (input, other) = (of(Body::of(&feast)), of(Body::of(&other)));
             return Wish { definition: name("feast"), key, input, other, idempotency_key };
         }
-        let mood = |rng: &mut fastrand::Rng| match rng.u8(0..18) {
-            0 | 1 => Mood::Refuses,
-            2 => Mood::WritesAndRefuses,
-            3..6 => Mood::Clings,
-            6 => Mood::Breaks,
-            7 => Mood::Sticks,
-            _ => Mood::Calm,
-        };
-        let calm_or_not = |mood: Mood| match mood {
-            Mood::Clings | Mood::Sticks => Mood::Calm,
-            mood => mood,
-        };
-        let hall = match mood(rng) {
-            mood @ (Mood::Clings | Mood::Sticks) => mood,
-            _ => Mood::Calm,
-        };
-        let [band, food, pay, cards] = [(); 4].map(|()| mood(rng));
-        let (pay, cards) = (calm_or_not(pay), calm_or_not(cards));
-        let party = Party { party_id: key.clone(), hall, band, food, pay, cards };
+        let party = Party::draw(&key, theme, rng);
         let mut other = party.clone();
-        other.band = if band == Mood::Calm { Mood::Refuses } else { Mood::Calm };
+        other.band = other.band.other();
         let (input, other) = (of(Body::of(&party)), of(Body::of(&other)));
         Wish { definition: name("party"), key, input, other, idempotency_key }
     }

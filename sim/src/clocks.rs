@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use sagamore_core::Timestamp;
 
 use crate::faults::Fault;
+use crate::theme::Theme;
 use crate::world::Shared;
 
 const MINUTE_MS: i64 = 60_000;
@@ -49,9 +50,14 @@ impl ProcessClock {
         if !self.world.strikes(Fault::ClockJump) {
             return;
         }
-        let length = JUMPS_MS[self.world.below(JUMPS_MS.len() as u64) as usize];
+        let (lengths, forward) = match self.world.theme {
+            Theme::Clocks => (&JUMPS_MS[1..], 80),
+            Theme::Retention => (&JUMPS_MS[3..], 80),
+            Theme::General | Theme::Verbs | Theme::Leases | Theme::Outbox => (&JUMPS_MS[..], 60),
+        };
+        let length = lengths[self.world.below(lengths.len() as u64) as usize];
         let jump = match self.jump.load(Ordering::Relaxed) {
-            0 if self.world.percent(60) => length,
+            0 if self.world.percent(forward) => length,
             0 => -length.min(5 * DAY_MS), // the world begins a few days after 1970
             _ => 0,
         };

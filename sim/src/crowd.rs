@@ -1,5 +1,5 @@
-//! A crowd: in a few runs there are more than a thousand sagas before anything else begins. Nobody answers them, so that
-//! each takeover reads all of them and sends again what they have asked.
+//! A crowd: in some runs there are a hundred sagas before anything else begins, and now and then more than a thousand.
+//! Nobody answers them, so that each takeover reads all of them and sends again what they have asked.
 
 use std::pin::pin;
 use std::sync::Arc;

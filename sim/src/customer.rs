@@ -16,6 +16,7 @@ use sagamore_transport::{Record, Transport};
 use crate::clocks::ProcessClock;
 use crate::shop;
 use crate::site::Site;
+use crate::theme::Theme;
 
 /// Orders by chance, so many.
 pub fn orders(count: usize, rng: &mut fastrand::Rng) -> Vec<Order> {
@@ -26,8 +27,9 @@ pub fn orders(count: usize, rng: &mut fastrand::Rng) -> Vec<Order> {
 pub async fn customer(site: Arc<Site>, orders: Vec<Order>) {
     let world = site.world.clone();
     let mut placed = 0;
+    let pause_max = if world.theme == Theme::Outbox { 200 } else { 1_500 };
     while placed < orders.len() {
-        world.sleep(world.between(0, 1_500)).await;
+        world.sleep(world.between(0, pause_max)).await;
         let together = if world.percent(30) { 2 + world.below(3) as usize } else { 1 };
         let wanted = &orders[placed..orders.len().min(placed + together)];
         insist(&site, wanted).await;

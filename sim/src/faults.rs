@@ -1,6 +1,7 @@
 //! What can go wrong, and how often: drawn anew for each seed, so that some worlds know one fault only, and much of it.
 
 use crate::style::Style;
+use crate::theme::Theme;
 
 /// One sort of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +158,8 @@ impl Fault {
             Fault::StoreDown | Fault::StoreConflict => 100,
             Fault::CommitUnknownDone | Fault::CommitUnknownLost => 400,
             Fault::PublishFailed | Fault::PublishTimedOut => 500,
-            Fault::PollFailed | Fault::OffsetsFailed => 200,
+            Fault::PollFailed => 200,
+            Fault::OffsetsFailed => 500,
             Fault::Drop => 1_000,
             Fault::Duplicate | Fault::Delay => 2_000,
             Fault::Stall => 100,
@@ -173,7 +175,7 @@ impl Fault {
             Fault::SyncFailed => 3_000,
             Fault::SyncLies => 3_000,
             Fault::Mute => 400,
-            Fault::ClockJump => 100,
+            Fault::ClockJump => 200,
             Fault::Blackout => 40,
             Fault::AnswerLost => 3_000,
         }
@@ -184,9 +186,11 @@ impl Fault {
 pub struct Odds([u32; Fault::ALL.len()]);
 
 impl Odds {
-    /// Some faults never, some seldom, some often.
-    pub fn draw(rng: &mut fastrand::Rng) -> Odds {
+    /// Some faults never, some seldom, some often; but those of the theme often, and those that it silences never.
+    pub fn draw(theme: Theme, rng: &mut fastrand::Rng) -> Odds {
         Odds(Fault::ALL.map(|fault| match rng.u32(0..4) {
+            _ if theme.absent().contains(&fault) => 0,
+            _ if theme.frequent().contains(&fault) => fault.most(),
             0 => 0,
             1 | 2 => (fault.most() / 4).max(1),
             _ => fault.most(),

@@ -7,6 +7,7 @@ use sagamore_sdk::{Decided, Fault, Message, Never, Refusal, Service, Tx, done, r
 use serde::{Deserialize, Serialize};
 
 use crate::party::Outside;
+use crate::theme::Theme;
 
 /// What the brokers take of a command, in bytes.
 pub const BROKER_BYTES_MAX: usize = 84 * 1024;
@@ -15,6 +16,9 @@ pub const CLIENT_BYTES_MAX: usize = 100 * 1024;
 
 /// Lengths of texts: any fits alone. Of two together some fit, some are rejected, and some are never sent.
 const LENGTHS: [usize; 4] = [10, 20_000, 44_000, 60_000];
+/// Lengths of menu and speech where people are to decide: all fits, the brokers reject `print-menu`, it is never sent, they
+/// reject its undo, and that is never sent.
+const TROUBLE: [(usize, usize); 5] = [(10, 10), (44_000, 44_000), (60_000, 60_000), (10, 44_000), (10, 60_000)];
 
 /// What a feast is started with.
 #[derive(Clone, Debug, Message)]
@@ -49,10 +53,10 @@ pub enum Pen {
 /// The engine's database refuses texts with this character at times.
 pub const FOREIGN: char = '\u{2620}';
 
-/// What was written.
+/// The output of the step `write-menu`.
 #[derive(Clone, Debug, Message)]
 pub struct Menu {
-    /// Its text.
+    /// The menu's text.
     pub menu: String,
 }
 
@@ -118,17 +122,21 @@ pub fn feast() -> Result<Definition, definition::Error> {
 
 impl Feast {
     /// A feast by chance.
-    pub fn draw(feast_id: &str, rng: &mut fastrand::Rng) -> Feast {
+    pub fn draw(feast_id: &str, theme: Theme, rng: &mut fastrand::Rng) -> Feast {
         let mut length = || LENGTHS[rng.usize(0..LENGTHS.len())];
-        let (speech, menu_bytes) = ("s".repeat(length()), length());
-        let pen = match rng.u8(0..12) {
+        let (is_trouble, lengths) = (theme == Theme::Verbs, (length(), length()));
+        let (menu_bytes, speech_bytes) = if is_trouble { TROUBLE[rng.usize(0..TROUBLE.len())] } else { lengths };
+        let pen = match rng.u8(0..if is_trouble { 8 } else { 12 }) {
             0 | 1 => Pen::Foreign,
             2 => Pen::ForeignNo,
             3 => Pen::ForeignUndo,
             4 | 5 => Pen::Broken,
+            6 if is_trouble => Pen::ForeignNo,
+            7 if is_trouble => Pen::ForeignUndo,
             _ => Pen::Plain,
         };
-        Feast { feast_id: feast_id.to_owned(), speech, menu_bytes, refused: rng.u8(0..3) == 0, pen }
+        let refused = rng.u8(0..if is_trouble { 2 } else { 3 }) == 0;
+        Feast { feast_id: feast_id.to_owned(), speech: "s".repeat(speech_bytes), menu_bytes, refused, pen }
     }
 }
 

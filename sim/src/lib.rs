@@ -9,6 +9,7 @@ pub mod world;
 
 pub mod faults;
 pub mod style;
+pub mod theme;
 
 pub mod store;
 pub mod wire;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::site::Site;
+use crate::theme::Theme;
 
 const TABLE: &str = "CREATE TABLE sim_note (id INTEGER PRIMARY KEY, text TEXT NOT NULL)";
 
@@ -16,13 +17,18 @@ pub fn prepare(site: &Site) {
 pub async fn neighbour(site: Arc<Site>) {
     let world = &site.world;
     while !world.is_healed() {
-        world.sleep(world.between(0, 300)).await;
         // the first service is the busiest: orders are placed there beside its turns
-        let number = if world.percent(50) { 0 } else { world.below(site.services.len() as u64) };
+        let (of_first, gap_max) = if world.theme == Theme::Outbox { (100, 400) } else { (50, 300) };
+        world.sleep(world.between(0, gap_max)).await;
+        let number = if world.percent(of_first) { 0 } else { world.below(site.services.len() as u64) };
         let (service, store) = &site.services[number as usize];
         let database = store.for_process(&format!("neighbour of {}", service.name()).into());
         let Ok(open) = database.begin().await else { continue };
-        let pause_max = if world.percent(40) { 500 } else { 20 }; // long, so that many stand in line behind it
+        let pause_max = match world.theme {
+            Theme::Outbox => 120, // so that others stand in line behind it, and there is time without anybody
+            _ if world.percent(40) => 500,
+            _ => 20,
+        };
         for _ in 0..=world.below(3) {
             world.sleep(world.between(0, pause_max)).await;
             let _ = open.tx().execute("INSERT INTO sim_note (text) VALUES ($1)", ("a note",)).await; // or it is rolled back

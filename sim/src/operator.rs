@@ -10,6 +10,7 @@ use sagamore_engine::VerbError;
 use crate::client::{PATIENCE_MS, handle, name};
 use crate::party::Outside;
 use crate::site::Site;
+use crate::theme::Theme;
 
 /// How old an operator's view may be.
 const STALE_MS_MAX: i64 = 3_000;
@@ -19,7 +20,8 @@ pub async fn operator(site: Arc<Site>, outside: Outside, number: usize) {
     let world = site.world.clone();
     let mut verbs = 0;
     loop {
-        world.sleep(world.between(1_000, 6_000)).await;
+        let pause = if world.theme == Theme::Verbs { world.between(2_000, 9_000) } else { world.between(1_000, 6_000) };
+        world.sleep(pause).await;
         if site.is_operator_away() {
             continue;
         }
@@ -31,7 +33,8 @@ pub async fn operator(site: Arc<Site>, outside: Outside, number: usize) {
                 world.violate("hopeless", format!("{id} is stuck, and no step waits for a person"));
                 continue;
             };
-            if !is_stuck && world.percent(70) {
+            let waits = if world.theme == Theme::Verbs { 20 } else { 70 };
+            if !is_stuck && world.percent(waits) {
                 continue; // it may end by itself
             }
             if world.percent(30) {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::checker::{Audit, get};
 use crate::faults::Fault as Odd;
 use crate::store::look;
+use crate::theme::Theme;
 use crate::world::Shared;
 
 /// How a handler ends.
@@ -46,6 +47,53 @@ pub struct Party {
     pub pay: Mood,
     /// Of `send-cards`.
     pub cards: Mood,
+}
+
+impl Mood {
+    /// Another one.
+    pub fn other(self) -> Mood {
+        if self == Mood::Calm { Mood::Refuses } else { Mood::Calm }
+    }
+
+    fn draw(rng: &mut fastrand::Rng) -> Mood {
+        match rng.u8(0..18) {
+            0 | 1 => Mood::Refuses,
+            2 => Mood::WritesAndRefuses,
+            3..6 => Mood::Clings,
+            6 => Mood::Breaks,
+            7 => Mood::Sticks,
+            _ => Mood::Calm,
+        }
+    }
+
+    /// Its undo goes well.
+    fn without_undo(self) -> Mood {
+        match self {
+            Mood::Clings | Mood::Sticks => Mood::Calm,
+            mood => mood,
+        }
+    }
+}
+
+impl Party {
+    /// A party by chance: mostly a calm one, but where people are to decide a troubled one, and some where they are away.
+    pub fn draw(party_id: &str, theme: Theme, rng: &mut fastrand::Rng) -> Party {
+        let party_id = party_id.to_owned();
+        if theme == Theme::Verbs || theme == Theme::Retention && rng.bool() {
+            use Mood::{Breaks, Calm, Clings, Refuses, Sticks};
+            let mut one_of = |moods: &[Mood]| moods[rng.usize(0..moods.len())];
+            let hall = one_of(&[Calm, Calm, Clings, Sticks, Breaks]);
+            let (band, food) = (one_of(&[Calm, Calm, Refuses]), one_of(&[Calm, Clings, Clings, Sticks]));
+            let (pay, cards) = (one_of(&[Calm, Refuses, Breaks]), one_of(&[Calm, Refuses, Breaks]));
+            return Party { party_id, hall, band, food, pay, cards };
+        }
+        let hall = match Mood::draw(rng) {
+            mood @ (Mood::Clings | Mood::Sticks) => mood,
+            _ => Mood::Calm,
+        };
+        let [band, food, pay, cards] = [(); 4].map(|()| Mood::draw(rng));
+        Party { party_id, hall, band, food, pay: pay.without_undo(), cards: cards.without_undo() }
+    }
 }
 
 /// What was booked.

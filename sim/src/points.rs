@@ -1,7 +1,7 @@
 //! Points that a sweep has to reach: one for each row of core's transition tables and of the shop's plan, and one for
 //! each case of the barrier. They are read off the tables, so that none can be forgotten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use sagamore_core::plan::Row;
@@ -26,29 +26,6 @@ const UNREACHABLE: &[(&str, &str)] = &[
         "table: held step undoing, undone -> undone",
         "an undo is set aside because it is never sent, or because it was refused: this generation is never done",
     ),
-];
-
-/// Rows that fewer than one run in a hundred reaches: a sweep may miss them.
-const MISSED: &[&str] = &[
-    "table: saga compensating, retry -> compensating",
-    "table: saga compensating, set aside -> compensating",
-    "table: saga compensating, skip -> compensating",
-    "table: saga running, resolve -> running",
-    "table: saga running, retry -> running",
-    "table: saga running, skip -> running",
-    "table: saga stuck (back), done -> stuck (back)",
-    "table: step undoFailed, done -> undoFailed",
-    "table: step unknown, undo set aside -> undoing",
-    "table: step waiting, resolve -> done",
-    "table: step waiting, skip -> skipped",
-    "table: held step undoing, done -> undoing",
-    "table: held step undoing, undo refused -> undoFailed",
-    "table: held step unknown, done -> done",
-    "table: held step unknown, refused -> refused",
-    "table: saga compensating, resolve -> compensating",
-    "table: step skipped, asked to undo -> undoing",
-    "table: step skipped, undo set aside -> undoing",
-    "table: step unknown, set aside -> unknown",
 ];
 
 const NEARER: &str = "of the events that it waits for, the one that is furthest from the start is named as its cause";
@@ -116,11 +93,10 @@ pub fn of_label(label: &str) -> Option<&'static str> {
 
 /// Returns the points that were never reached, and those that were reached against the reason why they cannot be.
 pub fn gaps(reached: &Counters) -> Vec<String> {
-    let names: BTreeSet<&str> = UNREACHABLE.iter().map(|(name, _)| *name).chain(MISSED.iter().copied()).collect();
-    let unknown = names.into_iter().filter(|name| !points().all.contains_key(name));
+    let names = UNREACHABLE.iter().map(|(name, _)| *name);
+    let unknown = names.filter(|name| !points().all.contains_key(name));
     let unknown = unknown.map(|name| format!("no table has this row any more: {name}"));
     let missed = points().all.iter().filter_map(|(name, reason)| match (reached.get(name), reason) {
-        (None, None) if MISSED.contains(name) => None,
         (None, None) => Some(format!("never reached: {name}")),
         (Some(count), Some(reason)) => Some(format!("reached {count} times: {name}, though {reason}")),
         (Some(_), None) | (None, Some(_)) => None,

@@ -16,6 +16,7 @@ use crate::party::Outside;
 use crate::recorder::Counts;
 use crate::site::Site;
 use crate::style::Style;
+use crate::theme::Theme;
 use crate::world::{Counters, Shared, Violation, World};
 use end::End;
 use month::Month;
@@ -49,7 +50,7 @@ pub fn run(seed: u64, print: bool) -> Report {
 
 /// Runs the world of this seed to its end, in this style.
 pub fn run_in(style: Style, seed: u64, print: bool) -> Report {
-    let world = World::new(seed, print);
+    let world = World::new(seed, Theme::of(seed, style), print);
     let mut run = Run::new(&world, style);
     run.until_the_end();
     let (trace, counters, sagas) = (world.trace(), world.counters(), world.checker().tally());
@@ -86,6 +87,17 @@ struct Run {
     end: End,
 }
 
+/// How long things go wrong.
+fn heals_after(world: &World) -> i64 {
+    match world.theme {
+        // longer than a fault lasts until it is shown to people
+        Theme::Verbs => world.between(50_000, 90_000),
+        // while sagas are under way
+        Theme::Clocks => world.between(6_000, 30_000),
+        Theme::General | Theme::Leases | Theme::Retention | Theme::Outbox => world.between(5_000, 60_000),
+    }
+}
+
 impl Run {
     fn new(world: &Shared, style: Style) -> Run {
         let outside = Outside::new(world);
@@ -95,7 +107,7 @@ impl Run {
             counts: Counts(world.clone()),
             clients: 2,
             orchestrators: Arc::default(),
-            heals_at: world.now() + world.between(5_000, 60_000),
+            heals_at: world.now() + heals_after(world),
             month: Month::Over,
             end: End::Ahead,
             processes: Vec::new(),
@@ -238,16 +250,16 @@ impl Run {
         self.count_orchestrators();
         self.site.hub.release(false);
         let now = self.world.now();
-        let due = |process: &&mut Process| process.life.is_some() && self.world.wake_of(process.number) <= now;
-        let ready = self.processes.iter_mut().filter(due).count() as u64;
-        if ready == 0 {
-            let wakes = self.processes.iter().filter(|process| process.life.is_some());
-            let next = wakes.map(|process| self.world.wake_of(process.number)).chain(self.site.hub.next_late()).min();
+        let mut living: Vec<&mut Process> =
+            self.processes.iter_mut().filter(|process| process.life.is_some()).collect();
+        let wakes = self.world.wakes_of(living.iter().map(|process| process.number));
+        let due: Vec<usize> = (0..wakes.len()).filter(|index| wakes[*index] <= now).collect();
+        if due.is_empty() {
+            let next = wakes.into_iter().chain(self.site.hub.next_late()).min();
             self.world.advance_to(next.unwrap_or(now + 1).max(now + 1));
             return;
         }
-        let chosen = self.world.below(ready) as usize;
-        let Some(process) = self.processes.iter_mut().filter(due).nth(chosen) else { return };
+        let process = &mut living[due[self.world.below(due.len() as u64) as usize]];
         self.world.enter(process.number);
         let Some(life) = &mut process.life else { return };
         let polled = panic::poll(|| {

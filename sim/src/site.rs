@@ -18,15 +18,18 @@ use crate::party::{self, Outside};
 use crate::shop;
 use crate::store::{Owner, Store, look};
 use crate::style::Style;
+use crate::theme::Theme;
 use crate::wire::Hub;
-use crate::world::{LATE_MS_MAX, Shared};
+use crate::world::{LATE_MS_MAX, Shared, World};
 
 /// How long an orchestrator may be silent where they share.
 const LEASE: Duration = Duration::from_secs(3);
 
 const REPLY_PARTITIONS: u32 = 2;
-/// One of so many runs has a crowd of sagas to take over.
-const CROWDED_ONE_OF: u64 = 200;
+/// How many sagas a crowd has at least: more than one turn may take.
+const CROWD_MIN: u64 = 60;
+/// One crowd of so many is as large as the pages of takeovers, and larger.
+const LARGE_ONE_OF: u64 = 30;
 
 /// Sagas that could not be stored and are tried again in one turn.
 const TRIES_MAX: usize = 16;
@@ -38,6 +41,17 @@ const LATE: Duration = Duration::from_millis(LATE_MS_MAX as u64);
 const EARLY_MAX: Duration = Duration::from_secs(600);
 /// Longer than any run, so that the checker finds all journals at the end.
 const JOURNALS_KEPT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Whether the orchestrators share the partitions. Where they do, a jump of the clock moves partitions, and a takeover
+/// waits for no old due time.
+fn shares(world: &World) -> bool {
+    let percent = match world.theme {
+        Theme::Leases => 100,
+        Theme::Clocks => 20,
+        Theme::General | Theme::Verbs | Theme::Retention | Theme::Outbox => 50,
+    };
+    world.percent(percent)
+}
 
 /// Everything that outlives a process.
 pub struct Site {
@@ -82,7 +96,7 @@ impl Site {
             party::party().expect("the party is sound"),
             feast::feast().expect("the feast is sound"),
         ];
-        let is_crowded = style == Style::Orchestrated && world.below(CROWDED_ONE_OF) == 0;
+        let is_crowded = world.theme == Theme::Leases;
         definitions.extend(is_crowded.then(|| crowd::vigil().expect("the vigil is sound")));
         definitions.iter().for_each(|definition| world.checker().knows(definition));
         let services: Vec<Service> = match style {
@@ -95,7 +109,7 @@ impl Site {
                 sagamore_shop::choreographed().into()
             }
         };
-        let joins = world.percent(60);
+        let joins = world.theme == Theme::Outbox || world.percent(60);
         let store = |number| {
             let store = Store::new(world, Owner::Service(number));
             let store = if joins { store.joined() } else { store.limited() };
@@ -127,14 +141,16 @@ impl Site {
             services: services.into_iter().zip(stores).collect(),
             definitions,
             skew_ms_max: [0, 1_000, 30_000][world.below(3) as usize],
-            lease: (is_crowded || world.percent(50)).then_some(LEASE),
+            lease: shares(world).then_some(LEASE),
             server,
             desk: Mutex::default(),
         };
         site.prepare_services();
         if is_crowded {
             world.count("run with a crowd of sagas");
-            crowd::gather(world, &site.engine.inner, REPLY_PARTITIONS, 1_000 + world.below(1_000) as usize);
+            let is_large = world.below(LARGE_ONE_OF) == 0;
+            let count = if is_large { 1_000 + world.below(1_000) } else { CROWD_MIN + world.below(60) };
+            crowd::gather(world, &site.engine.inner, REPLY_PARTITIONS, count as usize);
         }
         site.services.iter().for_each(|(_, store)| store.skip());
         site.engine.skip();
@@ -213,6 +229,7 @@ impl Site {
         };
         let rng = world.fork();
         let (mut orchestrator, handle, inputs_max) = loop {
+            let (batch_max, takeover_page) = self.sizes();
             let options = sagamore_engine::Options {
                 // longer than a process stalls between two steps of a turn
                 turn_max: 20 * LATE,
@@ -220,8 +237,8 @@ impl Site {
                 lease: self.lease,
                 reply_partitions: REPLY_PARTITIONS,
                 live_max: if world.percent(30) { 2 } else { 10_000 },
-                batch_max: [1, 3, 1_000][world.below(3) as usize],
-                takeover_page: [1, 2, 500][world.below(3) as usize],
+                batch_max,
+                takeover_page,
                 retention: JOURNALS_KEPT,
                 ..sagamore_engine::Options::default()
             };
@@ -245,6 +262,15 @@ impl Site {
         }
         let renewals = self.renew(renewal, &who, &clock);
         world.together(vec![Box::pin(turns), Box::pin(renewals), Box::pin(self.probe(probe))]).await;
+    }
+
+    /// How much an orchestrator takes in one turn, and in one page of a takeover. A crowd is always more than that.
+    fn sizes(&self) -> (usize, usize) {
+        let one_of = |sizes: &[usize]| sizes[self.world.below(sizes.len() as u64) as usize];
+        match self.is_crowded() {
+            true => (one_of(&[1, 3]), one_of(&[2, 20])),
+            false => (one_of(&[1, 3, 1_000]), one_of(&[1, 2, 500])),
+        }
     }
 
     /// Turns until the orchestrator is fenced off for good.

@@ -38,6 +38,8 @@ pub struct Sweep {
     pub failed: Vec<Report>,
     /// What all of them reached, added up.
     pub counters: Counters,
+    /// How many of them reached it.
+    pub reached_in: Counters,
     /// Sagas, and how many of them completed.
     pub sagas: (usize, usize),
 }
@@ -97,6 +99,7 @@ impl Sweep {
             sweep.sagas = (sweep.sagas.0 + report.sagas.0, sweep.sagas.1 + report.sagas.1);
             for (name, count) in &report.counters {
                 *sweep.counters.entry(name).or_insert(0) += count;
+                *sweep.reached_in.entry(name).or_insert(0) += 1;
             }
             if report.violation.is_some() {
                 sweep.failed.push(report);
@@ -106,11 +109,11 @@ impl Sweep {
         sweep
     }
 
-    /// The counters, a line each.
+    /// The counters, a line each: how often, and in how many runs.
     pub fn text(&self) -> String {
-        let mut text = format!("{} sagas, {} completed; reached:\n", self.sagas.0, self.sagas.1);
-        for (name, count) in &self.counters {
-            writeln!(text, "  {count:>9}  {name}").expect("a String takes all that is written to it");
+        let mut text = format!("{} sagas, {} completed; reached, and in how many runs:\n", self.sagas.0, self.sagas.1);
+        for ((name, count), runs) in self.counters.iter().zip(self.reached_in.values()) {
+            writeln!(text, "  {count:>9} {runs:>6}  {name}").expect("a String takes all that is written to it");
         }
         text
     }

@@ -10,9 +10,12 @@ use sagamore_core::Timestamp;
 
 use crate::checker::Checker;
 use crate::faults::{Fault, Odds};
+use crate::theme::Theme;
 
 /// One run's world. Clones of the `Arc` share it; everything happens on one thread.
 pub struct World {
+    /// What it concentrates on.
+    pub theme: Theme,
     state: Mutex<State>,
     checker: Mutex<Checker>,
 }
@@ -44,8 +47,8 @@ struct State {
     wakes: Vec<i64>,
     /// Which of them may be woken early.
     resting: Vec<bool>,
-    /// The tasks of a process that has several, each with a place of its own in `wakes`.
-    tasks: BTreeMap<usize, Vec<usize>>,
+    /// For each process that has several tasks, their places in `wakes`.
+    tasks: Vec<Vec<usize>>,
     current: usize,
     print: bool,
     hash: u64,
@@ -61,11 +64,18 @@ pub const LATE_MS_MAX: i64 = 12_000;
 /// When a world begins: far from zero, so that a clock that lags behind is not negative.
 const BEGINNING: i64 = 1_000_000_000;
 
+impl State {
+    fn wake_of(&self, process: usize) -> i64 {
+        let tasks = self.tasks[process].iter();
+        tasks.map(|task| self.wakes[*task]).min().unwrap_or(self.wakes[process])
+    }
+}
+
 impl World {
-    /// A world that is drawn from the seed. With `print` every event is written to standard output.
-    pub fn new(seed: u64, print: bool) -> Shared {
+    /// A world with this theme that is drawn from the seed. With `print` every event is written to standard output.
+    pub fn new(seed: u64, theme: Theme, print: bool) -> Shared {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let odds = Odds::draw(&mut rng);
+        let odds = Odds::draw(theme, &mut rng);
         let state = State {
             rng,
             now: BEGINNING,
@@ -73,7 +83,7 @@ impl World {
             healed: false,
             wakes: Vec::new(),
             resting: Vec::new(),
-            tasks: BTreeMap::new(),
+            tasks: Vec::new(),
             current: 0,
             print,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -81,7 +91,9 @@ impl World {
             counters: Counters::new(),
             violation: None,
         };
-        Arc::new(World { state: Mutex::new(state), checker: Mutex::new(Checker::default()) })
+        let world = World { theme, state: Mutex::new(state), checker: Mutex::new(Checker::default()) };
+        world.count(theme.name());
+        Arc::new(world)
     }
 
     /// Who watches.
@@ -206,6 +218,7 @@ impl World {
         let now = state.now;
         state.wakes.push(now);
         state.resting.push(false);
+        state.tasks.push(Vec::new());
         state.wakes.len() - 1
     }
 
@@ -219,9 +232,13 @@ impl World {
 
     /// From when on the process is to be polled: that of the first of its tasks, where it has several.
     pub fn wake_of(&self, process: usize) -> i64 {
+        self.state().wake_of(process)
+    }
+
+    /// The same of many processes, in their order.
+    pub fn wakes_of(&self, processes: impl Iterator<Item = usize>) -> Vec<i64> {
         let state = self.state();
-        let tasks = state.tasks.get(&process).into_iter().flatten();
-        tasks.map(|task| state.wakes[*task]).min().unwrap_or(state.wakes[process])
+        processes.map(|process| state.wake_of(process)).collect()
     }
 
     /// Polls several tasks of the current process, each with a moment of its own at which it is to be polled next, and
@@ -229,9 +246,10 @@ impl World {
     pub async fn together(&self, mut tasks: Vec<Task<'_>>) {
         let process = self.state().current;
         let places: Vec<usize> = tasks.iter().map(|_| self.new_process()).collect();
-        self.state().tasks.insert(process, places.clone());
+        self.state().tasks[process].clone_from(&places);
         std::future::poll_fn(|context| {
-            let due: Vec<usize> = (0..places.len()).filter(|task| self.wake_of(places[*task]) <= self.now()).collect();
+            let (now, wakes) = (self.now(), self.wakes_of(places.iter().copied()));
+            let due: Vec<usize> = (0..places.len()).filter(|task| wakes[*task] <= now).collect();
             let Some(&chosen) = due.get(self.below(due.len() as u64) as usize) else { return Poll::Pending };
             self.enter(places[chosen]);
             let polled = tasks[chosen].as_mut().poll(context);
@@ -239,7 +257,7 @@ impl World {
             polled
         })
         .await;
-        self.state().tasks.remove(&process);
+        self.state().tasks[process].clear();
     }
 
     /// Something has come in: whoever rests looks soon.

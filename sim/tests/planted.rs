@@ -1,5 +1,5 @@
-//! Every planted bug is found within 1,000 seeds from a random base, most within 50. In the first 200 of them nothing is found
-//! without it. The base is drawn for each run, and printed. `SAGAMORE_SIM_BASE` gives one in hexadecimal digits, to repeat a
+//! Every planted bug is found within 200 seeds from a random base, most within 20, and in as many seeds nothing is found
+//! without one. The base is drawn for each run, and printed. `SAGAMORE_SIM_BASE` gives one in hexadecimal digits, to repeat a
 //! run.
 
 use std::hash::{BuildHasher, RandomState};
@@ -11,8 +11,8 @@ use sagamore_sim::{Style, plant, run_in};
 
 /// Seeds without a bug.
 const SEEDS: u64 = 200;
-/// Seeds with a bug. Some show in one of a hundred runs: fewer seeds would miss one of them now and then.
-const SEEDS_MAX: u64 = 1_000;
+/// Seeds with a bug. The rarest ones show in one of fifteen runs: one such search in a million is in vain.
+const SEEDS_MAX: u64 = 200;
 const VARIABLE: &str = "SAGAMORE_SIM_BASE";
 
 /// The base of this run: both tests have the same one.
@@ -28,13 +28,28 @@ fn base() -> u64 {
     })
 }
 
-/// The style in which a bug that seldom shows is searched for: the only one in which its code runs.
+/// The style in which a bug is searched for: the only one in which its code runs, or the seed's own.
 fn style_of(bug: Bug) -> Option<Style> {
     match bug {
-        Bug::SentBeforeCommit | Bug::SentBeforeSynced | Bug::DeniedCountsAsSent => Some(Style::Choreographed),
-        Bug::MembershipIgnoresPublishing | Bug::OversizedResent | Bug::RetentionByClock => Some(Style::Orchestrated),
-        _ => None,
+        Bug::PublishBeforeCommit | Bug::LostUndo | Bug::WrongUndoOrder | Bug::EarlyAcknowledgement => {}
+        Bug::IgnoreEpoch | Bug::DeadlineFromDecision | Bug::DeadlineFromTurnStart | Bug::NoResendOnTakeover => {}
+        Bug::RefusalRetried | Bug::StaleReplyAccepted | Bug::SiblingsForgotten | Bug::KeyReuse => {}
+        Bug::OpenForgotten | Bug::LostRetry | Bug::RefusalOfOldGeneration | Bug::KeyWithoutSaga => {}
+        Bug::RenewalWaitsForTurn | Bug::TakeoverInOneTurn | Bug::MembershipIgnoresPublishing => {}
+        Bug::RedrawLeftOut | Bug::RetentionByClock | Bug::OversizedResent | Bug::SwallowedError => {}
+        Bug::OverdueIgnoresPivot | Bug::RepeatUntold | Bug::EventToldAnew | Bug::InboxLeftEarly => {
+            return Some(Style::Choreographed);
+        }
+        Bug::SentBeforeSynced | Bug::SentBeforeCommit | Bug::DeniedCountsAsSent | Bug::FailedSyncIgnored => {
+            return Some(Style::Choreographed);
+        }
+        Bug::NoDedupe | Bug::TombstoneUnderOwnKey | Bug::RefundOfRefused | Bug::OffsetBeforeAcknowledgement => {
+            return None;
+        }
+        Bug::PartialChunk | Bug::JoinedAnsweredEarly | Bug::KeysIgnored | Bug::MarksPastUnanswered => return None,
+        Bug::DeniedDropped => return None,
     }
+    Some(Style::Orchestrated)
 }
 
 fn found_after(bug: Bug) -> Option<(u64, u64, &'static str)> {

@@ -8,7 +8,7 @@ use crate::world::LATE_MS_MAX;
 const DAYS: u32 = 42;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 /// How long everybody works in each of these days: a gap between two readings of a clock counts at most a day.
-const WORKING_MS: i64 = 2_500;
+const WORKING_MS: i64 = 1_500;
 /// How long it has to be quiet before: nothing may be on its way for longer than topics keep it.
 const QUIET_MS: i64 = LATE_MS_MAX + 8_000;
 /// How long forgetting is given.
