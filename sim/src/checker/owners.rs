@@ -57,8 +57,11 @@ impl Owners {
         if self.jumped_at.is_some_and(|jumped_at| at <= jumped_at) {
             return;
         }
-        self.renewed.insert(owner.to_owned(), (at, lease_ms));
+        let before = self.renewed.insert(owner.to_owned(), (at, lease_ms));
         let Some(failing) = self.failing.get_mut(owner) else { return };
+        if before.is_none_or(|(before, _)| world.now() - before > lease_ms) {
+            *failing = Failing::default(); // its lease may have ended: it joins again, and its failures begin again
+        }
         failing.renewals += 1;
         if failing.renewals == 2 {
             failing.since = servers;
