@@ -24,7 +24,7 @@ impl Saga {
     }
 
     /// Corrects times like [`Saga::redraw`], for a saga whose drawn pauses have passed. A pause
-    /// that would be drawn again ends at `now` instead. Other deadlines are unaffected.
+    /// that would be drawn again ends at `now` instead, and a timeout runs again from `now`.
     pub fn redraw_overdue(&mut self, now: Timestamp) {
         self.correct(now, |_| Duration::ZERO);
     }

@@ -100,6 +100,7 @@ impl Producer {
         let outcomes = std::mem::take(&mut *batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
         if !has_receipts {
             self.replace(&producer, "no receipt");
+            retire(producer);
         } else if outcomes.iter().any(|outcome| matches!(outcome, Some(Err(_)))) {
             self.replace_if_dead(&producer);
         }
@@ -155,6 +156,14 @@ impl Producer {
             metrics::counter!("sagamore_kafka_producers_replaced_total").increment(1);
             *current = None;
         }
+    }
+}
+
+/// Drops a client that hangs on a thread of its own: the drop joins the client's threads, which may wait for long.
+fn retire(producer: Arc<ThreadedProducer<Receipts>>) {
+    let thread = std::thread::Builder::new().name("kafka-retire".into());
+    if let Err(error) = thread.spawn(move || drop(producer)) {
+        tracing::error!(%error, "cannot start a thread to drop a producer");
     }
 }
 

@@ -299,7 +299,8 @@ impl Program {
         let of_plans = self.stories().flat_map(|story| &story.plans).flat_map(Plan::parts).map(|part| part.service);
         let named: BTreeSet<&Name> = of_sagas.map(|ask| &ask.participant).chain(of_plans).collect();
         let built_in = self.service_names();
-        named.into_iter().map(Name::to_string).filter(|name| !built_in.contains(name)).collect()
+        let is_external = |name: &String| !built_in.contains(name) && !RESERVED.contains(&name.as_str());
+        named.into_iter().map(Name::to_string).filter(is_external).collect()
     }
 
     /// The services as the configuration knows them.

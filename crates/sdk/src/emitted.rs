@@ -244,10 +244,12 @@ pub(crate) async fn forget(tx: &Tx, steps: &[Step], now: Timestamp) -> Result<()
     tx.execute_many(&FORGOTTEN, sets.collect()).await
 }
 
-/// Removes the idempotency keys of the requests that started these chains.
+/// Removes the idempotency keys of these chains, unless a chain was started again.
 const FORGET_KEYS: Many = Many {
-    sqlite: "DELETE FROM chain_key WHERE chain = $1",
-    postgres: "DELETE FROM chain_key k USING UNNEST(CAST($1 AS TEXT[])) AS c(chain) WHERE k.chain = c.chain",
+    sqlite: "DELETE FROM chain_key WHERE chain = $1
+        AND NOT EXISTS (SELECT 1 FROM emitted e WHERE e.saga = chain_key.chain AND e.causation IS NULL)",
+    postgres: "DELETE FROM chain_key k USING UNNEST(CAST($1 AS TEXT[])) AS c(chain) WHERE k.chain = c.chain
+        AND NOT EXISTS (SELECT 1 FROM emitted e WHERE e.saga = k.chain AND e.causation IS NULL)",
 };
 
 /// Removes a page of marked first events. Returns whether there may be more.

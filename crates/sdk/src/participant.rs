@@ -272,7 +272,7 @@ impl Participant {
                 meter.swept += removed;
                 self.sweeps.extend(Some(sweep).filter(|_| !done));
             }
-            Err(error) => tracing::warn!(service = %self.service.name(), %error, "cannot cannot sweep the barrier"),
+            Err(error) => tracing::warn!(service = %self.service.name(), %error, "cannot sweep the barrier"),
         }
     }
 

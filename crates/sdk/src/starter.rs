@@ -8,7 +8,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use sagamore_core::id::check_idempotency_key;
 use sagamore_core::{Message, SagaId, Timestamp, TraceContext};
+use sagamore_database::database::Open;
 use sagamore_database::{Database, Tx, Value};
 use tokio::sync::Semaphore;
 
@@ -64,6 +66,11 @@ pub trait StartsChain: Clone + Send + Sync + 'static {
     const VERSION: u32 = 1;
     /// The reaction of this service that starts chains.
     const REACTION: &'static str;
+    /// Whether the starts of one batch may be interleaved in their transaction, which saves round
+    /// trips. True only if each start is one guarded statement (`INSERT .. ON CONFLICT DO NOTHING`)
+    /// and a refused start writes nothing. Otherwise they run one after another, and a refused start
+    /// is rolled back.
+    const INTERLEAVES: bool = false;
 
     /// Returns the business key of the chain.
     fn key(&self) -> &str;
@@ -189,6 +196,9 @@ impl Alone {
 /// start.
 pub async fn start_alone<S: StartsChain>(database: &Database, outbox: &Outbox, request: StartRequest<S>) -> Answer<S> {
     let StartRequest { request, idempotency_key, at, trace } = request;
+    if let Some(key) = &idempotency_key {
+        check_idempotency_key(key)?;
+    }
     let id = id_of(&request); // parsed later, because the service's own work may refuse a bad key
     let open = database.begin().await?;
     let known = match &idempotency_key {
@@ -272,10 +282,14 @@ async fn start_new<S: StartsChain>(
     let mut sorted = with_new_keys(&open.tx(), requests).await?;
     // the same order everywhere: no deadlocks
     sorted.sort_by(|(_, one), (_, other)| one.request.key().cmp(other.request.key()));
-    let started = join_all(sorted.iter().map(|(_, request)| request.request.clone().start(open.tx()))).await;
+    let started = if S::INTERLEAVES {
+        join_all(sorted.iter().map(|(_, request)| request.request.clone().start(open.tx()))).await
+    } else {
+        one_by_one(&open, &sorted).await?
+    };
     let mut events = Vec::new();
     for ((index, request), started) in sorted.iter().zip(started) {
-        // a refused start has not written anything
+        // a refused start has left nothing behind
         if let Ok(event) = started? {
             events.push((*index, *request, id_of(&request.request), event));
         }
@@ -297,6 +311,24 @@ async fn start_new<S: StartsChain>(
     Ok(events.iter().map(|(index, ..)| *index).collect())
 }
 
+/// Runs starts one after another, each in a savepoint. Ends with the first fault.
+async fn one_by_one<S: StartsChain>(
+    open: &Open,
+    sorted: &[(usize, &StartRequest<S>)],
+) -> Result<Vec<Decided<S::Event, S::Refusal>>, Fault> {
+    let mut started = Vec::with_capacity(sorted.len());
+    for (_, request) in sorted {
+        open.savepoint().await?;
+        let decided = request.request.clone().start(open.tx()).await?;
+        match &decided {
+            Ok(_) => open.release().await?,
+            Err(_) => open.rollback_to().await?,
+        }
+        started.push(Ok(decided));
+    }
+    Ok(started)
+}
+
 /// Returns the id of the request's chain, which may be malformed.
 fn id_of<S: StartsChain>(request: &S) -> String {
     format!("{}:{}", S::PLAN, request.key())
@@ -313,15 +345,18 @@ async fn with_new_keys<'a, S>(
     requests: &[&'a StartRequest<S>],
 ) -> Result<Vec<(usize, &'a StartRequest<S>)>, Fault> {
     let numbered = || requests.iter().copied().enumerate();
+    let is_sound = |request: &StartRequest<S>| {
+        request.idempotency_key.as_ref().is_none_or(|key| check_idempotency_key(key).is_ok())
+    };
     let key = |request: &&StartRequest<S>| Some(vec![Value::from(request.idempotency_key.as_ref()?)]);
-    let keys: Vec<Vec<Value>> = requests.iter().filter_map(key).collect();
-    if keys.is_empty() {
+    let keys: Vec<Vec<Value>> = requests.iter().filter(|request| is_sound(request)).filter_map(key).collect();
+    if requests.iter().all(|request| request.idempotency_key.is_none()) {
         return Ok(numbered().collect());
     }
     let known = tx.query_each("SELECT key FROM chain_key WHERE key = $1", keys).await?;
     let mut taken = known.iter().flatten().map(|row| row.get(0)).collect::<Result<HashSet<String>, _>>()?;
     let is_new = |(_, request): &(usize, &StartRequest<S>)| {
-        request.idempotency_key.as_ref().is_none_or(|key| taken.insert(key.clone()))
+        is_sound(request) && request.idempotency_key.as_ref().is_none_or(|key| taken.insert(key.clone()))
     };
     Ok(numbered().filter(is_new).collect())
 }

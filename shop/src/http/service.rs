@@ -189,6 +189,7 @@ async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> O
 }
 
 async fn one_order(State(app): Orders, Segment(id): Segment) -> Result<Response, Problem> {
+    choreography::chain_of(&id)?;
     let missing = || Problem::new(&NO_SUCH_ORDER, format!("this service has no order {id}"));
     Ok(Json(order::order(&app.host.database, &id).await?.ok_or_else(missing)?).into_response())
 }

@@ -36,6 +36,7 @@ impl StartsChain for Order {
     const PLAN: &'static str = choreography::NAME;
     const VERSION: u32 = choreography::VERSION;
     const REACTION: &'static str = "create";
+    const INTERLEAVES: bool = true; // `create` is one guarded INSERT
 
     fn key(&self) -> &str {
         &self.order_id

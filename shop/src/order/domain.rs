@@ -11,8 +11,8 @@ use super::orders::Status;
 use crate::form::{identifier, text, total_cents};
 use crate::schema::table;
 
-/// One table. `lines` is JSON, as ordered; `locked_by` is null when anybody may settle the order. Idempotency keys are the
-/// SDK's (`chain_key`).
+/// One table. `lines` is JSON, as ordered; `locked_by` is null when anybody may settle the order. `order_key` is unused: the
+/// SDK stores idempotency keys in `chain_key`. Migrations never remove a table, so that an older program still runs.
 pub const MIGRATIONS: &[Migration] = &[
     table!(
         "0001-orders",
@@ -27,7 +27,6 @@ pub const MIGRATIONS: &[Migration] = &[
     )"
     ),
     table!("0002-order-key", "CREATE TABLE order_key (key TEXT PRIMARY KEY, order_id TEXT NOT NULL)"),
-    Migration::new("0003-no-order-key", "DROP TABLE order_key"),
 ];
 
 /// Why the order service says no.

@@ -114,7 +114,8 @@ impl Observer {
     /// Tells the services now and then what they may forget, as of a moment up to which all is read: what was not read yet may
     /// be of a chain that would be taken for over.
     pub(super) async fn tell_horizon(&mut self, read_until: Timestamp, now: Timestamp) -> Result<(), Error> {
-        if self.clocks_disagree || !self.horizon_is_due(now) || now.since(read_until) > BEHIND_MAX {
+        let is_corrected = self.retention.correction_due.is_none(); // otherwise a horizon would not name what began in the future
+        if !is_corrected || self.clocks_disagree || !self.horizon_is_due(now) || now.since(read_until) > BEHIND_MAX {
             return Ok(());
         }
         let old = self.cutoff(self.options.retention, now).await?;

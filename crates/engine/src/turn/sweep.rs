@@ -154,7 +154,8 @@ impl Orchestrator {
 
     /// Tells the participants what they may forget. One that is not heard is followed by another.
     async fn tell_horizon(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
-        if !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
+        let is_corrected = self.sweep.correction_due.is_none(); // otherwise a horizon would not name what began in the future
+        if !is_corrected || !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
             return Ok(());
         }
         let ended_before = self.cutoff(self.options.barrier_retention, now).await?;

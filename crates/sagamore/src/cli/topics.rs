@@ -134,15 +134,17 @@ fn heard(program: &Program, settings: &Settings) -> BTreeSet<String> {
     commands.chain(events).collect()
 }
 
-/// The services that consume commands, with the partitions of their topics: those of the main story, and those that only the
-/// configuration names.
+/// The services that consume commands, with the partitions of their topics: those of the main story, those of the choreography
+/// where it is configured, and those that only the configuration names.
 fn commanded<'a>(program: &Program, settings: &'a Settings) -> Vec<(&'a str, u32)> {
     let is_of = |story: &Story, name: &str, wanted: fn(&ServiceEntry) -> bool| {
         story.services.iter().any(|entry| entry.name().as_str() == name && wanted(entry))
     };
     let is_commanded = |name: &str| {
         let is_built_in = program.stories().any(|story| is_of(story, name, |_| true));
-        !is_built_in || is_of(&program.story, name, ServiceEntry::is_commanded)
+        let mut running =
+            std::iter::once(&program.story).chain(program.choreography.iter().filter(|_| settings.choreography));
+        !is_built_in || running.any(|story| is_of(story, name, ServiceEntry::is_commanded))
     };
     let services = settings.services().into_iter().filter(|(name, _)| is_commanded(name));
     services.map(|(name, service)| (name, service.partitions)).collect()

@@ -34,7 +34,7 @@ pub struct Schema {
     short_keys: bool,
     /// Services of other programs that the configuration may name.
     external: Vec<String>,
-    /// Whether the configuration may name any service: the program has none, and its sagas name none.
+    /// Whether the configuration may name any service: the program has none built in.
     is_open: bool,
 }
 
@@ -42,7 +42,7 @@ impl Schema {
     /// The schema of these services of a program, and of those of other programs. `short_keys`: `[NAME]` stands for
     /// `[services.NAME]`.
     pub fn of(program: &'static str, names: Vec<String>, external: Vec<String>, short_keys: bool) -> Schema {
-        Schema { program, is_open: names.is_empty() && external.is_empty(), names, external, short_keys }
+        Schema { program, is_open: names.is_empty(), names, external, short_keys }
     }
 
     /// Returns the program's name.
