@@ -219,7 +219,7 @@ pub fn directory(program: &Program, choreography: bool, data: &Path) -> PathBuf 
     if is_apart { data.join(CHOREOGRAPHY_FOLDER) } else { data.to_owned() }
 }
 
-/// Prepares a service: its tables exist afterwards, and it has not run yet.
+/// Prepares a service: afterwards its tables exist, the log retains its events, and it has not run yet.
 async fn service(
     data: &Path,
     story: &Story,
@@ -231,7 +231,7 @@ async fn service(
     let options = sagamore_sdk::Options { plans: story.plan_versions(), ..sagamore_sdk::Options::default() };
     let barrier_retention = options.barrier_retention;
     let mut participant = Participant::new(entry.service.clone(), database.clone(), transport.clone(), options);
-    let prepared = participant.prepare().await;
+    let prepared = participant.subscribe().await;
     prepared.map_err(|source| Error::Service { name: name.to_string(), source })?;
     let host = ServiceHost {
         name,

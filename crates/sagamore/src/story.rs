@@ -144,12 +144,16 @@ impl Story {
         Arc::new(move |saga, key| inputs.iter().find(|(name, _)| name == saga).map(|(_, input)| input(key)))
     }
 
-    /// Returns what its services declare, without the reactions that belong to its other plans.
+    /// Returns what its services declare, without the reactions that belong to its other plans. A plan of another name is
+    /// compared with all of them.
     pub(crate) fn declarations_for(&self, plan: &Plan) -> Vec<Declaration> {
         let has = |plan: &Plan, service: &Name, reaction: &Name| {
             plan.parts().any(|part| part.service == service && part.name == reaction)
         };
         let mut declarations = self.declarations();
+        if self.plans.iter().all(|own| own.name != plan.name) {
+            return declarations;
+        }
         for declaration in &mut declarations {
             let service = &declaration.service;
             declaration.reactions.retain(|declared| {

@@ -16,8 +16,9 @@ fn dev_starts_empty_and_lists_nothing() {
     let mut command = sagamore();
     command.args(["dev", "--ephemeral", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
     let mut dev = command.spawn().expect("it starts");
-    let lines = BufReader::new(dev.stdout.take().expect("its output")).lines();
-    let server = lines.map_while(Result::ok).find_map(|line| Some(line.split_once("server   ")?.1.to_owned()));
+    let mut lines = BufReader::new(dev.stdout.take().expect("its output")).lines(); // open to the end: it prints more
+    let address = |line: String| Some(line.split_once("server   ")?.1.to_owned());
+    let server = lines.by_ref().map_while(Result::ok).find_map(address);
     let server = server.expect("its address");
     let listed = sagamore().args(["list", "--server", &server, "-o", "json"]).output().expect("it runs");
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");

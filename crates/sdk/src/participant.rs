@@ -151,6 +151,16 @@ impl Participant {
         migrate(&self.service, &self.database).await
     }
 
+    /// Brings the schema up to date and subscribes, before the first turn. From then on the embedded
+    /// log retains what the service has not consumed, even if its database is unavailable for long.
+    pub async fn subscribe(&mut self) -> Result<(), Error> {
+        if self.consumer.is_none() {
+            let consumer = open(&self.service, &self.database, self.transport.as_ref(), &self.options).await?;
+            self.consumer = Some(consumer);
+        }
+        Ok(())
+    }
+
     /// Takes the available messages and finishes them: `Ok` means committed, answered and
     /// acknowledged.
     ///

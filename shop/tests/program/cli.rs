@@ -56,7 +56,7 @@ fn a_stuck_saga_is_decided_about_from_the_command_line() {
     check(&server.cli(&["show", "7"]), 4, "! confirm-order");
     check(&server.cli(&["show", "7"]), 4, "shop retry|skip|resolve checkout:7 --reason WHY");
     check(&server.cli(&["retry", "7"]), 2, "--reason");
-    check(&server.cli(&["skip", "7", "--reason", "ann: it was sent back"]), 2, "say --yes");
+    check(&server.cli(&["skip", "7", "--reason", "ann: it was sent back"]), 2, "add --yes");
     check(&server.cli(&["retry", "7", "--reason", "x", "--step", "create-order", "--yes"]), 1, "SAGA-0208");
     check(&server.cli(&["retry", "7", "--reason", "ann: try", "--yes"]), 0, "retry of confirm-order requested");
     check(&server.cli(&["watch", "7"]), 4, "needs an operator"); // it is refused again

@@ -79,8 +79,8 @@ fn a_plan_without_an_undo_is_refused_with_the_run_that_shows_it() {
         undo,
         "",
         &[
-            "'reserve' of inventory has no undo, and stays done when 'schedule' of shipping fails with \
-             'shipping.failed': give it one, on 'shipping.failed'",
+            "'reserve' of inventory has no undo, so it stays done when 'schedule' of shipping fails with \
+             'shipping.failed': add an undo on 'shipping.failed'",
             "  1. create (order) emits order.created",
             "  2. charge (payment) emits payment.success",
             "  3. reserve (inventory) emits inventory.updated",
@@ -113,8 +113,8 @@ fn each_fault_in_a_plan_is_told_with_what_mends_it() {
         "emits: [order.confirmed]",
         "emits: [order.confirmed]\n    fails: [order.refused]",
         &[
-            "'confirm' of order may fail with 'order.refused' after the pivot 'schedule' of shipping: let it be \
-             repeated until it is done",
+            "'confirm' of order may fail with 'order.refused' after the pivot 'schedule' of shipping: remove its \
+             failures",
             "  1. create (order) emits order.created",
             "  2. charge (payment) emits payment.success",
             "  3. reserve (inventory) emits inventory.updated",

@@ -26,6 +26,11 @@ impl Site {
             store.prepare(TRIGGERS);
         }
         if self.style == Style::Choreographed {
+            for (service, _) in &self.services {
+                // as in the program, which subscribes every service before any of them runs
+                let topics = service.reacts_to().map(Arc::from).collect();
+                self.hub.introduce(service.name().as_str(), topics);
+            }
             self.begin_observing_anew();
         }
     }

@@ -69,7 +69,7 @@ async fn a_reply_over_512_kib_is_a_dead_letter_and_a_fault_of_its_step() {
         rig.turn().await;
         let detail = rig.show("1").await.expect("stored");
         let fault = detail.saga.steps[0].fault.clone().expect("a fault");
-        assert!(fault.contains("at most 524288 are taken"), "{fault}");
+        assert!(fault.contains("at most 524288 are allowed"), "{fault}");
         assert_eq!(detail.saga.steps[0].output, None, "it is not journalled");
         assert_eq!(rig.records("sagamore.replies-dlt").await, 1);
     }

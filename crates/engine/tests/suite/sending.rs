@@ -232,7 +232,7 @@ async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_
     let detail = rig.handle.show(&id).await.expect("show").expect("stored");
     assert_eq!(detail.header.status, Status::Stuck);
     let fault = detail.saga.open_fault(1).expect("it shows why");
-    assert!(fault.text.contains("larger than"), "{}", fault.text);
+    assert!(fault.text.contains("exceeds the limit"), "{}", fault.text);
     assert!(detail.saga.allowed_actions(rig.now).contains(&Allowed::Cancel), "the pivot was never sent");
     let handle = rig.handle.clone();
     rig.while_turning(handle.cancel(id)).await.expect("in time");
