@@ -11,7 +11,7 @@ use sagamore_engine::{NAMES, NAMES_MAX};
 
 use super::{standing, topics};
 use crate::clock::{self, rfc3339};
-use crate::config::Settings;
+use crate::config::{KafkaSettings, Settings};
 use crate::invocation::Invocation;
 use crate::output::Exit;
 
@@ -21,7 +21,9 @@ const SKEW_MAX: Duration = Duration::from_secs(2);
 /// What to look at when the brokers do not answer, and say nothing either.
 const SILENT: &str = "Is kafka.brokers right, can they be reached from here, and is TLS spoken there just when kafka.tls is \
                       set?";
-/// The same when it is known that nobody is there.
+/// Maximum time to connect to one broker.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// The hint when no broker accepts a connection.
 const NOBODY: &str = "Is kafka.brokers right, and do they run?";
 
 /// Prints a line for each thing; ends with 1 when one is wrong.
@@ -38,9 +40,13 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     };
     let kafka = settings.kafka("doctor", None);
     let brokers = match &kafka {
-        Ok(kafka) => {
-            kafka.brokers().await.map(|brokers| (kafka, brokers)).map_err(|error| unanswered(&error.to_string()))
-        }
+        Ok(kafka) => match kafka.brokers().await {
+            Ok(brokers) => Ok((kafka, brokers)),
+            Err(error) => {
+                let hint = hint(&settings.kafka, accepts_connections(&settings.kafka.brokers).await);
+                Err(hint.map_or_else(|| error.to_string(), |hint| format!("{error}\n      {hint}")))
+            }
+        },
         Err(error) => Err(format!("{error:#}")),
     };
     match brokers {
@@ -94,12 +100,22 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     Ok(if sound { Exit::Completed } else { Exit::Error })
 }
 
-/// Why the brokers give no answer, with what to look at, unless that is told already.
-fn unanswered(why: &str) -> String {
-    let nobody = ["Connection refused", "Failed to resolve"].iter().any(|sign| why.contains(sign));
-    match why.contains("`kafka.") {
-        true => why.to_owned(),
-        false => format!("{why}\n      {}", if nobody { NOBODY } else { SILENT }),
+/// Whether a broker accepts connections at one of these addresses.
+async fn accepts_connections(brokers: &str) -> bool {
+    for address in brokers.split(',').map(str::trim) {
+        let connecting = tokio::net::TcpStream::connect(address);
+        if matches!(tokio::time::timeout(CONNECT_MAX, connecting).await, Ok(Ok(_))) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Returns the settings to check when no broker answers. With TLS or SASL the client's error names them.
+fn hint(kafka: &KafkaSettings, is_accepted: bool) -> Option<&'static str> {
+    match is_accepted {
+        false => Some(NOBODY),
+        true => (kafka.tls.is_none() && kafka.sasl.is_none()).then_some(SILENT),
     }
 }
 
@@ -256,6 +272,7 @@ fn apart(clocks: &[(&str, Clock)]) -> Option<Result<String, String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsSettings;
 
     #[test]
     fn rows_of_partitions_that_are_not_there_are_told_with_what_removes_them() {
@@ -278,10 +295,11 @@ mod tests {
 
     #[test]
     fn brokers_that_are_not_there_lead_nobody_to_tls() {
-        let check = |why: &str, advice: &str| assert_eq!(unanswered(why), format!("{why}{advice}"));
-        check("connect to a:1: Connect to ipv4#127.0.0.1:1 failed: Connection refused", &format!("\n      {NOBODY}"));
-        check("ask a:1 for its topics: BrokerTransportFailure", &format!("\n      {SILENT}"));
-        check("connect to a:1: SASL authentication error: look at `kafka.sasl`: mechanism", "");
+        let plain = KafkaSettings { brokers: "a:1".into(), replication: None, tls: None, sasl: None };
+        assert_eq!(hint(&plain, false), Some(NOBODY));
+        assert_eq!(hint(&plain, true), Some(SILENT));
+        let secure = KafkaSettings { tls: Some(TlsSettings::default()), ..plain };
+        assert_eq!((hint(&secure, false), hint(&secure, true)), (Some(NOBODY), None));
     }
 
     #[test]

@@ -128,9 +128,9 @@ impl Settings {
         });
         let application = format!("sagamore-{name}");
         let options = postgres::Options { application, tls, ..postgres::Options::new(url) };
-        let by_tls = options.tls.is_some();
+        let plain = postgres::Options { tls: None, ..options.clone() };
         Database::postgres(options.in_schema(self.schema(name))).map_err(|error| {
-            let of_address = !by_tls || error.to_string().contains("its address");
+            let of_address = Database::postgres(plain).is_err(); // otherwise only TLS is wrong
             anyhow!(error).context(if of_address { key } else { self.named("postgres.tls") })
         })
     }
