@@ -8,6 +8,7 @@ use sagamore_core::Timestamp;
 use sagamore_database::Row;
 use sagamore_database::clock::SERVER_TIME;
 use sagamore_engine::{NAMES, NAMES_MAX};
+use sagamore_kafka::{Broker, Kafka};
 
 use super::{standing, topics};
 use crate::clock::{self, rfc3339};
@@ -40,13 +41,7 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     };
     let kafka = settings.kafka("doctor", None);
     let brokers = match &kafka {
-        Ok(kafka) => match kafka.brokers().await {
-            Ok(brokers) => Ok((kafka, brokers)),
-            Err(error) => {
-                let hint = hint(&settings.kafka, accepts_connections(&settings.kafka.brokers).await);
-                Err(hint.map_or_else(|| error.to_string(), |hint| format!("{error}\n      {hint}")))
-            }
-        },
+        Ok(kafka) => brokers_of(&settings, kafka).await.map(|brokers| (kafka, brokers)),
         Err(error) => Err(format!("{error:#}")),
     };
     match brokers {
@@ -98,6 +93,17 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
         say("clocks of the databases", found);
     }
     Ok(if sound { Exit::Completed } else { Exit::Error })
+}
+
+/// Returns the brokers of the cluster, or the error with the settings to check.
+async fn brokers_of(settings: &Settings, kafka: &Kafka) -> Result<Vec<Broker>, String> {
+    match kafka.brokers().await {
+        Ok(brokers) => Ok(brokers),
+        Err(error) => {
+            let hint = hint(&settings.kafka, accepts_connections(&settings.kafka.brokers).await);
+            Err(hint.map_or_else(|| error.to_string(), |hint| format!("{error}\n      {hint}")))
+        }
+    }
 }
 
 /// Whether a broker accepts connections at one of these addresses.
