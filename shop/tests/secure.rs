@@ -77,7 +77,7 @@ fn who_is_wrong_is_refused_and_told_why() {
     check(&mutual, &[], FINE, FINE);
     check(&password, &[("SAGAMORE__KAFKA__TLS__CA", &other)], "not signed by `kafka.tls.ca`", FINE);
     check(&password, &[("SAGAMORE__POSTGRES__TLS__CA", &other)], FINE, "is not among those in `ca`");
-    check(&password, &[("SAGAMORE__KAFKA__SASL__PASSWORD_FILE", &wrong)], "look at `kafka.sasl`", FINE);
+    check(&password, &[("SAGAMORE__KAFKA__SASL__PASSWORD_FILE", &wrong)], "check `kafka.sasl`", FINE);
     check(&password, &[("SAGAMORE__POSTGRES__PASSWORD_FILE", &wrong)], FINE, "password authentication failed");
 
     // the same servers by another name than their certificates have
