@@ -217,7 +217,7 @@ impl Attempt<'_> {
     pub fn end(self, outcomes: Vec<Result<(), TransportError>>) -> Vec<Result<(), TransportError>> {
         let worst = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).max_by_key(|error| error.scope());
         let mut state = self.0.state();
-        state.beats += 1;
+        state.beats += u64::from(self.1 == Publisher::Turn); // a probe is no step of a turn that hangs
         state.fault = worst.map(ToString::to_string);
         let publishes = state.of(self.1);
         let has_acknowledged = outcomes.iter().any(Result::is_ok);
@@ -259,6 +259,8 @@ mod tests {
         assert!(!pulse.hangs(at(0), SECOND));
         assert!(!pulse.hangs(at(1), SECOND));
         assert!(pulse.hangs(at(2), SECOND));
+        pulse.publish(Publisher::Probe).end(vec![Ok(())]);
+        assert!(pulse.hangs(at(2), SECOND), "a probe is no step of the turn");
         pulse.beat();
         assert!(!pulse.hangs(at(3), SECOND));
         drop(turning);
