@@ -39,8 +39,16 @@ pub struct Cast<'a> {
 
 impl<'a> Cast<'a> {
     /// Everybody who can be killed.
-    pub const NAMES: [&'static str; 8] =
-        ["orchestrator", "order", "payment", "inventory", "shipping", "standby", "kafka", "postgres"];
+    pub const NAMES: [&'static str; 8] = [
+        "orchestrator",
+        "order",
+        "payment",
+        "inventory",
+        "shipping",
+        "standby",
+        "kafka",
+        "postgres",
+    ];
     /// Likewise in a choreography.
     pub const CHOREOGRAPHED: [&'static str; 8] =
         ["payment", "inventory", "shipping", "order", "observer", "second", "kafka", "postgres"];
@@ -56,11 +64,18 @@ impl<'a> Cast<'a> {
     }
 
     /// The same without an orchestrator.
-    pub fn start_choreographed(workspace: &'a Workspace, services: &'a Services) -> Result<Cast<'a>> {
+    pub fn start_choreographed(
+        workspace: &'a Workspace,
+        services: &'a Services,
+    ) -> Result<Cast<'a>> {
         Cast::play(workspace, services, true)
     }
 
-    fn play(workspace: &'a Workspace, services: &'a Services, choreography: bool) -> Result<Cast<'a>> {
+    fn play(
+        workspace: &'a Workspace,
+        services: &'a Services,
+        choreography: bool,
+    ) -> Result<Cast<'a>> {
         let mut free = Vec::new(); // held together, so that no port comes twice
         let mut ports = BTreeMap::new();
         let names: &[&'static str] = if choreography { &Cast::CHOREOGRAPHED } else { &Cast::NAMES };
@@ -73,7 +88,8 @@ impl<'a> Cast<'a> {
         drop(free);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         let namespace = format!("kills-{}-{}", std::process::id(), since.as_millis() % 100_000);
-        let mut cast = Cast { workspace, services, choreography, namespace, ports, children: BTreeMap::new() };
+        let mut cast =
+            Cast { workspace, services, choreography, namespace, ports, children: BTreeMap::new() };
         for name in ours() {
             cast.spawn(name)?;
         }
@@ -113,10 +129,16 @@ impl<'a> Cast<'a> {
 
     /// Kills Kafka, removes all it has, and makes the topics anew; gives how many sagas were under way.
     pub fn wipe_kafka(&mut self) -> Result<usize> {
-        let open = self.ask_engine("SELECT count(*) FROM saga WHERE ended_at IS NULL")?.trim().parse()?;
+        let open =
+            self.ask_engine("SELECT count(*) FROM saga WHERE ended_at IS NULL")?.trim().parse()?;
         self.services.kill_and_start_empty("kafka")?;
-        let applied = self.program().args(["topics", "apply"]).output().context("make the topics anew")?;
-        ensure!(applied.status.success(), "topics apply: {}", String::from_utf8_lossy(&applied.stderr));
+        let applied =
+            self.program().args(["topics", "apply"]).output().context("make the topics anew")?;
+        ensure!(
+            applied.status.success(),
+            "topics apply: {}",
+            String::from_utf8_lossy(&applied.stderr)
+        );
         Ok(open)
     }
 
@@ -147,8 +169,11 @@ impl<'a> Cast<'a> {
             ensure!(begun.elapsed() < READY_MAX, "{name} does not come to an end of its commands");
             std::thread::sleep(POLL * 4);
             let metrics = self.get_patiently(name, "/metrics")?;
-            let figures = metrics.lines().filter(|line| line.starts_with("sagamore_participant_messages_total"));
-            let taken = figures.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+            let figures = metrics
+                .lines()
+                .filter(|line| line.starts_with("sagamore_participant_messages_total"));
+            let taken =
+                figures.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
             steady = if taken == last && taken > 0 { steady + 1 } else { 0 };
             last = taken;
         }
@@ -168,8 +193,9 @@ impl<'a> Cast<'a> {
         while !waiting.is_empty() && begun.elapsed() < WATCHED_MAX {
             std::thread::sleep(POLL);
             let list = waiting.keys().cloned().collect::<Vec<_>>().join(",");
-            let now =
-                pairs(&self.ask_engine(&format!("SELECT seq || ' ' || revision FROM saga WHERE seq IN ({list})"))?);
+            let now = pairs(&self.ask_engine(&format!(
+                "SELECT seq || ' ' || revision FROM saga WHERE seq IN ({list})"
+            ))?);
             waiting.retain(|seq, revision| {
                 let waits = now.get(seq) == Some(revision);
                 if !waits {
@@ -212,7 +238,11 @@ impl<'a> Cast<'a> {
         let mut command = self.program();
         command.args(["replay", "-o", "json"]).args(arguments).arg(orders);
         command.stdout(File::create(&output)?).stderr(File::create(output.with_extension("log"))?);
-        Ok(Replay { child: command.spawn().context("start the replay")?, output, begun: Instant::now() })
+        Ok(Replay {
+            child: command.spawn().context("start the replay")?,
+            output,
+            begun: Instant::now(),
+        })
     }
 
     /// Places an order at whichever of these takes it, and waits for its outcome.
@@ -241,7 +271,10 @@ impl<'a> Cast<'a> {
             service => command.args(["service", service]),
         };
         command.args(["--listen", &format!("127.0.0.1:{}", self.ports[name])]);
-        let log = File::options().create(true).append(true).open(self.folder()?.join(format!("{name}.log")))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder()?.join(format!("{name}.log")))?;
         command.stdout(log.try_clone()?).stderr(log);
         self.children.insert(name, command.spawn().with_context(|| format!("start {name}"))?);
         Ok(())
@@ -254,18 +287,25 @@ impl<'a> Cast<'a> {
     /// The program with the configuration of this play.
     fn program(&self) -> Command {
         let mut command = Command::new(self.workspace.path("target/debug/shop"));
-        command.arg("--config").arg(self.services.configuration()).env("SAGAMORE__NAMESPACE", &self.namespace);
+        command
+            .arg("--config")
+            .arg(self.services.configuration())
+            .env("SAGAMORE__NAMESPACE", &self.namespace);
         command.stdin(Stdio::null()).env("RUST_LOG", "info");
         for name in ["order", "payment", "inventory", "shipping"] {
             let variable = format!("SAGAMORE__{}__LISTEN", name.to_uppercase());
             command.env(variable, format!("127.0.0.1:{}", self.ports[name]));
         }
         if self.choreography {
-            command.env("SAGAMORE__CHOREOGRAPHY", "true").env("SAGAMORE__OBSERVER__PARTITIONS", "2");
-            let servers = ["observer", "second"].map(|name| format!("http://127.0.0.1:{}", self.ports[name]));
+            command
+                .env("SAGAMORE__CHOREOGRAPHY", "true")
+                .env("SAGAMORE__OBSERVER__PARTITIONS", "2");
+            let servers =
+                ["observer", "second"].map(|name| format!("http://127.0.0.1:{}", self.ports[name]));
             command.env("SAGAMORE__OBSERVER__SERVERS", servers.join(","));
         } else {
-            let servers = ["orchestrator", "standby"].map(|name| format!("http://127.0.0.1:{}", self.ports[name]));
+            let servers = ["orchestrator", "standby"]
+                .map(|name| format!("http://127.0.0.1:{}", self.ports[name]));
             command.env("SAGAMORE__ORCHESTRATOR__SERVERS", servers.join(","));
         }
         command
@@ -289,6 +329,8 @@ impl Drop for Cast<'_> {
 
 /// Lines of two words, by the first.
 fn pairs(text: &str) -> BTreeMap<String, String> {
-    let pair = |line: &str| line.split_once(' ').map(|(first, second)| (first.to_owned(), second.to_owned()));
+    let pair = |line: &str| {
+        line.split_once(' ').map(|(first, second)| (first.to_owned(), second.to_owned()))
+    };
     text.lines().filter_map(pair).collect()
 }

@@ -61,7 +61,11 @@ impl Options {
 
 /// One line a kind: what `--only` chooses from.
 pub fn list() -> String {
-    Fault::ALL.iter().enumerate().map(|(at, fault)| format!("{at:>3}  {}\n", fault.name())).collect()
+    Fault::ALL
+        .iter()
+        .enumerate()
+        .map(|(at, fault)| format!("{at:>3}  {}\n", fault.name()))
+        .collect()
 }
 
 /// What happened to one kind of fault.
@@ -76,7 +80,11 @@ pub fn run(workspace: &Workspace, options: Options) -> Result<Vec<String>> {
     let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
     let commit = workspace.git(&["rev-parse", "--short", "HEAD"])?;
-    let state = if workspace.git(&["status", "--porcelain"])?.is_empty() { "clean" } else { "with changes" };
+    let state = if workspace.git(&["status", "--porcelain"])?.is_empty() {
+        "clean"
+    } else {
+        "with changes"
+    };
     println!("   commit {} ({state}), seed {}", commit.trim(), options.seed);
     println!("   repeat with `cargo xtask chaos --seed {}`", options.seed);
     Services::at(workspace, &format!("{FOLDER}/services")).down()?; // left by a campaign that was interrupted
@@ -84,7 +92,8 @@ pub fn run(workspace: &Workspace, options: Options) -> Result<Vec<String>> {
     let site = Arc::new(Site::start(workspace, FOLDER)?);
     let scene = Scene { site, ledger: Arc::default(), volume };
     let outcome = if options.corrupts {
-        load_goods(&scene.site).and_then(|begun_with| corrupt::prove(&scene, begun_with, options.seed))
+        load_goods(&scene.site)
+            .and_then(|begun_with| corrupt::prove(&scene, begun_with, options.seed))
     } else {
         campaign(&scene, options).map(|()| scene.ledger.violations())
     };
@@ -128,7 +137,9 @@ fn campaign(scene: &Scene, options: Options) -> Result<()> {
             }
             std::thread::sleep(QUIET);
             println!("   {:>5.0} s  {}", begun.elapsed().as_secs_f64(), fault.name());
-            fault.strike(scene, &mut random).with_context(|| format!("strike: {}", fault.name()))?;
+            fault
+                .strike(scene, &mut random)
+                .with_context(|| format!("strike: {}", fault.name()))?;
             let calm = calm_again(scene, fault)?;
             let tally = tallies.entry(fault).or_default();
             tally.strikes += 1;
@@ -145,7 +156,11 @@ fn campaign(scene: &Scene, options: Options) -> Result<()> {
     print(&tallies, ledger, &statuses);
     println!("   {rises} epochs rose; at rest {:.1} s after the last fault", rest.as_secs_f64());
     let violations = ledger.violations();
-    println!("   {} violations in {:.1} minutes", violations.len(), begun.elapsed().as_secs_f64() / 60.0);
+    println!(
+        "   {} violations in {:.1} minutes",
+        violations.len(),
+        begun.elapsed().as_secs_f64() / 60.0
+    );
     Ok(())
 }
 
@@ -159,14 +174,19 @@ fn calm_again(scene: &Scene, fault: Fault) -> Result<Duration> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let id =
-            format!("probe-{}-{attempts}", begun.elapsed().as_nanos() + u128::from(ledger.placed()) * 1_000_000_000);
+        let id = format!(
+            "probe-{}-{attempts}",
+            begun.elapsed().as_nanos() + u128::from(ledger.placed()) * 1_000_000_000
+        );
         let body = json!({ "orderId": id, "customerId": "c0",
             "lines": [{ "sku": "s0", "quantity": 1, "unitPriceCents": 100 }],
             "shipTo": { "name": "N", "address": "1", "city": "C", "region": null, "postalCode": null, "country": "France" } });
         let at = ORCHESTRATORS[attempts % ORCHESTRATORS.len()];
         let answer = site.http(at, "POST", "/orders", &body.to_string(), Some(5));
-        if answer.as_ref().is_ok_and(|answer| answer.code == 200 && answer.body.contains("\"completed\"")) {
+        if answer
+            .as_ref()
+            .is_ok_and(|answer| answer.code == 200 && answer.body.contains("\"completed\""))
+        {
             break;
         }
         if begun.elapsed() > CALM_MAX {
@@ -180,17 +200,23 @@ fn calm_again(scene: &Scene, fault: Fault) -> Result<Duration> {
         std::thread::sleep(POLL);
     }
     if fault == Fault::Overload && begun.elapsed() > RECOVERY_MAX {
-        ledger.violate(format!("no-recovery: {:.0} s after the overload", begun.elapsed().as_secs_f64()));
+        ledger.violate(format!(
+            "no-recovery: {:.0} s after the overload",
+            begun.elapsed().as_secs_f64()
+        ));
     }
     Ok(begun.elapsed())
 }
 
 /// Accounts, products and countries; money and goods are checked against what they hold here.
 pub(crate) fn load_goods(site: &Site) -> Result<Stock> {
-    let accounts = (0..CUSTOMERS).map(|number| (format!("c{number}"), CENTS_EACH)).chain([("poor".to_owned(), 0)]);
+    let accounts = (0..CUSTOMERS)
+        .map(|number| (format!("c{number}"), CENTS_EACH))
+        .chain([("poor".to_owned(), 0)]);
     let accounts: Vec<_> = accounts.collect();
-    let stock =
-        (0..PRODUCTS).map(|number| (format!("s{number}"), PIECES_EACH)).chain([("rare".to_owned(), PIECES_RARE)]);
+    let stock = (0..PRODUCTS)
+        .map(|number| (format!("s{number}"), PIECES_EACH))
+        .chain([("rare".to_owned(), PIECES_RARE)]);
     let stock: Vec<_> = stock.collect();
     let post = |service: &str, path: &str, lines: Vec<serde_json::Value>| -> Result<()> {
         let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -205,7 +231,10 @@ pub(crate) fn load_goods(site: &Site) -> Result<Stock> {
     post(
         "shipping",
         "/destinations",
-        vec![json!({ "country": "France", "served": true }), json!({ "country": "Nowhere", "served": false })],
+        vec![
+            json!({ "country": "France", "served": true }),
+            json!({ "country": "Nowhere", "served": false }),
+        ],
     )?;
     let sum = |all: &[(String, i64)]| all.iter().map(|(_, count)| count).sum();
     Ok(Stock { cents: sum(&accounts), pieces: sum(&stock) })

@@ -57,7 +57,8 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<Vec<String>> {
     let mut offences = Vec::new();
     for (index, kind) in Kind::ALL.into_iter().enumerate() {
         let share = options.requests / Kind::ALL.len() as u64;
-        let found = run_form(workspace, &program, kind, share, options.seed.wrapping_add(index as u64))?;
+        let found =
+            run_form(workspace, &program, kind, share, options.seed.wrapping_add(index as u64))?;
         offences.extend(found.into_iter().map(|offence| format!("{}: {offence}", kind.name())));
     }
     Ok(offences)
@@ -70,14 +71,17 @@ fn run_form(
     requests: u64,
     seed: u64,
 ) -> Result<Vec<String>> {
-    let mut form = Form::start(workspace, program, kind).with_context(|| format!("start {}", kind.name()))?;
+    let mut form =
+        Form::start(workspace, program, kind).with_context(|| format!("start {}", kind.name()))?;
     let operations = operations(&form)?;
     let (ledger, left, begun) = (Ledger::default(), AtomicU64::new(requests), Instant::now());
     std::thread::scope(|scope| {
         for number in 0..CLIENTS {
             let (form, operations, ledger, left) = (&form, &operations, &ledger, &left);
             let random = Random::new(seed ^ (number + 1).wrapping_mul(0x9e37_79b9_97f4_a7c1));
-            scope.spawn(move || work(form, operations, ledger, left, Client::new(format!("f{number}"), random)));
+            scope.spawn(move || {
+                work(form, operations, ledger, left, Client::new(format!("f{number}"), random))
+            });
         }
     });
     let took = begun.elapsed();
@@ -100,37 +104,60 @@ fn run_form(
 fn operations(form: &Form) -> Result<Vec<Operation>> {
     let mut operations = Vec::new();
     for (at, server) in form.servers.iter().enumerate() {
-        let document = form.json(at, "/openapi.json").with_context(|| format!("the addresses of {}", server.name))?;
+        let document = form
+            .json(at, "/openapi.json")
+            .with_context(|| format!("the addresses of {}", server.name))?;
         operations.extend(shapes::operations(at, &document)?);
     }
     Ok(operations)
 }
 
 /// One client: requests one after another until there are enough.
-fn work(form: &Form, operations: &[Operation], ledger: &Ledger, left: &AtomicU64, mut client: Client) {
-    let mut connections: Vec<Connection> = form.servers.iter().map(|server| Connection::to(server.address)).collect();
-    let weighted: Vec<&Operation> =
-        operations.iter().flat_map(|operation| std::iter::repeat_n(operation, weight(operation))).collect();
-    while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+fn work(
+    form: &Form,
+    operations: &[Operation],
+    ledger: &Ledger,
+    left: &AtomicU64,
+    mut client: Client,
+) {
+    let mut connections: Vec<Connection> =
+        form.servers.iter().map(|server| Connection::to(server.address)).collect();
+    let weighted: Vec<&Operation> = operations
+        .iter()
+        .flat_map(|operation| std::iter::repeat_n(operation, weight(operation)))
+        .collect();
+    while left
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+        .is_ok()
+    {
         let operation = client.random.choose(&weighted);
         let request = client.request(operation);
         let limit = HUNG_AFTER + Duration::from_secs(WAIT_S_MAX);
         let route = format!("{} {}", operation.method, operation.path);
         match connections[operation.server].send(&request, limit) {
             Outcome::Answered(response) => {
-                let status = if request.method == operation.method { "" } else { request.method.as_str() };
+                let status =
+                    if request.method == operation.method { "" } else { request.method.as_str() };
                 ledger.count(&route, format!("{status} {}", response.code).trim());
                 let answer = ledger.judge(operation, &request, &response);
                 remember(&mut client, operation, &request.body, &response, &answer);
             }
             Outcome::Hung => {
                 ledger.count(&route, "hung");
-                ledger.offend("a hang", format!("{} {} {:?}", request.method, request.target, request.headers));
+                ledger.offend(
+                    "a hang",
+                    format!("{} {} {:?}", request.method, request.target, request.headers),
+                );
             }
-            Outcome::Closed(_) if request.body.len() > LARGE_BYTES => ledger.count(&route, "closed"),
+            Outcome::Closed(_) if request.body.len() > LARGE_BYTES => {
+                ledger.count(&route, "closed")
+            }
             Outcome::Closed(why) => {
                 ledger.count(&route, "closed");
-                ledger.offend("closed", format!("{} {} {:?}: {why}", request.method, request.target, request.headers));
+                ledger.offend(
+                    "closed",
+                    format!("{} {} {:?}: {why}", request.method, request.target, request.headers),
+                );
             }
         }
     }
@@ -146,9 +173,16 @@ fn weight(operation: &Operation) -> usize {
     }
 }
 
-fn remember(client: &mut Client, operation: &Operation, body: &[u8], response: &Response, answer: &serde_json::Value) {
+fn remember(
+    client: &mut Client,
+    operation: &Operation,
+    body: &[u8],
+    response: &Response,
+    answer: &serde_json::Value,
+) {
     client.learn(answer);
-    let placed = operation.method == "POST" && ["/orders", "/api/v1/sagas"].contains(&operation.path.as_str());
+    let placed = operation.method == "POST"
+        && ["/orders", "/api/v1/sagas"].contains(&operation.path.as_str());
     if placed
         && (200..300).contains(&response.code)
         && let (Some(id), Ok(body)) = (answer["id"].as_str(), std::str::from_utf8(body))

@@ -46,8 +46,13 @@ pub fn choreographed(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 /// Starts the servers, builds the program and has it played.
-fn check(workspace: &Workspace, play: fn(&Workspace, &Services, &Path) -> Result<()>) -> Result<Vec<String>> {
-    let orders = std::env::var_os(ORDERS).map(PathBuf::from).with_context(|| format!("{ORDERS} is not set"))?;
+fn check(
+    workspace: &Workspace,
+    play: fn(&Workspace, &Services, &Path) -> Result<()>,
+) -> Result<Vec<String>> {
+    let orders = std::env::var_os(ORDERS)
+        .map(PathBuf::from)
+        .with_context(|| format!("{ORDERS} is not set"))?;
     let built = workspace.cargo(&["build", "--quiet", "--workspace", "--bin", "shop"])?;
     ensure!(built.is_empty(), "build: {}", built.join("; "));
     let services = Services::of(workspace);
@@ -63,8 +68,12 @@ fn play_orchestrated(workspace: &Workspace, services: &Services, orders: &Path) 
     let cast = Cast::start(workspace, services)?;
     let sequential = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
     println!("   one after another: {sequential}");
-    let expected = serde_json::json!({ "charge-payment": 113, "reserve-stock": 29, "schedule-shipment": 59 });
-    ensure!(sequential["completed"] == 629 && sequential["failedAt"] == expected, "wrong outcome: {sequential}");
+    let expected =
+        serde_json::json!({ "charge-payment": 113, "reserve-stock": 29, "schedule-shipment": 59 });
+    ensure!(
+        sequential["completed"] == 629 && sequential["failedAt"] == expected,
+        "wrong outcome: {sequential}"
+    );
     ensure!(
         sequential["balanceCents"] == ACCOUNTS_CENTS && sequential["stockPieces"] == 6_255,
         "wrong sums: {sequential}"
@@ -83,8 +92,14 @@ fn play_choreographed(workspace: &Workspace, services: &Services, orders: &Path)
     let report = cast.outcome(cast.replay(orders, &["--sequential"])?, REPLAY_MAX)?;
     println!("   nobody directs: {report}");
     let expected = serde_json::json!({ "payment": 113, "inventory": 29, "shipping": 59 });
-    ensure!(report["completed"] == 629 && report["failedAt"] == expected, "wrong outcome: {report}");
-    ensure!(report["balanceCents"] == ACCOUNTS_CENTS && report["stockPieces"] == 6_255, "wrong sums: {report}");
+    ensure!(
+        report["completed"] == 629 && report["failedAt"] == expected,
+        "wrong outcome: {report}"
+    );
+    ensure!(
+        report["balanceCents"] == ACCOUNTS_CENTS && report["stockPieces"] == 6_255,
+        "wrong sums: {report}"
+    );
     drop(cast);
     killed_choreographed(&mut Cast::start_choreographed(workspace, services)?, orders)?;
     frozen_choreographed(&Cast::start_choreographed(workspace, services)?, orders)
@@ -121,14 +136,21 @@ fn killed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
             // everything is known already, and is asked once more: nothing may change
             replay = cast.replay(orders, &["--concurrency", "32"])?;
         }
-        ensure!(begun.elapsed() < REPLAY_MAX, "{kills} kills have taken {} s", begun.elapsed().as_secs());
+        ensure!(
+            begun.elapsed() < REPLAY_MAX,
+            "{kills} kills have taken {} s",
+            begun.elapsed().as_secs()
+        );
     }
     let report = cast.outcome(replay, REPLAY_MAX)?;
     println!(
         "   {kills} kills in {:.0} s, {under_way} of them while orders were under way: {report}",
         begun.elapsed().as_secs_f64()
     );
-    ensure!(under_way >= Cast::NAMES.len(), "the orders had all ended before everybody was killed once");
+    ensure!(
+        under_way >= Cast::NAMES.len(),
+        "the orders had all ended before everybody was killed once"
+    );
     cast.balanced(orders, &report)?;
     progress.sort_unstable();
     if let (Some(longest), Some(median)) = (progress.last(), progress.get(progress.len() / 2)) {
@@ -154,7 +176,10 @@ fn wiped(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let open = cast.wipe_kafka()?;
     ensure!(open > 0, "no saga was open when Kafka's data was wiped");
     let report = cast.outcome(replay, REPLAY_MAX)?;
-    println!("   Kafka wiped with {open} sagas open; after {:.0} s: {report}", begun.elapsed().as_secs_f64());
+    println!(
+        "   Kafka wiped with {open} sagas open; after {:.0} s: {report}",
+        begun.elapsed().as_secs_f64()
+    );
     cast.balanced(orders, &report)
 }
 
@@ -165,7 +190,10 @@ fn rewound(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let report = cast.outcome(cast.replay(orders, &["--concurrency", "16"])?, REPLAY_MAX)?;
     println!("   {commands} commands once more: {report}");
     ensure!(commands > 0, "the services were given nothing once more");
-    ensure!(report["balanceCents"] == before["balanceCents"], "before the offsets were reset: {before}");
+    ensure!(
+        report["balanceCents"] == before["balanceCents"],
+        "before the offsets were reset: {before}"
+    );
     cast.balanced(orders, &report)
 }
 
@@ -174,7 +202,9 @@ fn killed_choreographed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     let begun = Instant::now();
     let mut replay = cast.replay(orders, &["--concurrency", "8"])?;
     let (mut kills, mut under_way) = (0, 0);
-    for name in Cast::CHOREOGRAPHED.iter().chain(&["payment", "inventory", "shipping", "order", "observer"]) {
+    for name in
+        Cast::CHOREOGRAPHED.iter().chain(&["payment", "inventory", "shipping", "order", "observer"])
+    {
         std::thread::sleep(PAUSE);
         under_way += usize::from(!replay.is_over()?);
         cast.kill(name)?;
@@ -185,7 +215,10 @@ fn killed_choreographed(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
     println!(
         "   nobody directs: {kills} kills in {seconds:.0} s, {under_way} of them while orders were under way: {report}"
     );
-    ensure!(under_way >= Cast::CHOREOGRAPHED.len(), "the orders had all ended before everybody was killed once");
+    ensure!(
+        under_way >= Cast::CHOREOGRAPHED.len(),
+        "the orders had all ended before everybody was killed once"
+    );
     cast.balanced(orders, &report)
 }
 
@@ -202,7 +235,10 @@ fn frozen_choreographed(cast: &Cast<'_>, orders: &Path) -> Result<()> {
     }
     ensure!(!replay.is_over()?, "the orders had all ended before the database was read-only");
     cast.read_only_for(SERVER_PAUSE)?;
-    ensure!(cast.was_refused("[25006]")?, "nobody was refused a write while the database was read-only");
+    ensure!(
+        cast.was_refused("[25006]")?,
+        "nobody was refused a write while the database was read-only"
+    );
     let report = cast.outcome(replay, REPLAY_MAX)?;
     println!("   frozen, and read-only, in {:.0} s: {report}", begun.elapsed().as_secs_f64());
     cast.balanced(orders, &report)
@@ -219,7 +255,10 @@ fn frozen(cast: &mut Cast<'_>, orders: &Path) -> Result<()> {
         if name == "orchestrator" {
             // the other orchestrator takes everything over, and whoever asks it is served
             cast.place(&format!("{prefix}-during"), &other)?;
-            println!("   an order while the {name} is frozen: {:.1} s", begun.elapsed().as_secs_f64());
+            println!(
+                "   an order while the {name} is frozen: {:.1} s",
+                begun.elapsed().as_secs_f64()
+            );
         }
         std::thread::sleep(FROZEN.saturating_sub(begun.elapsed()));
         process.signal("CONT")?;

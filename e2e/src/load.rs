@@ -92,20 +92,28 @@ impl Ledger {
     }
 
     fn update(&self, id: &str, change: impl FnOnce(&mut Promise)) {
-        change(self.promises.lock().unwrap_or_else(PoisonError::into_inner).entry(id.to_owned()).or_default());
+        change(
+            self.promises
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(id.to_owned())
+                .or_default(),
+        );
     }
 
     /// Compares what a response says of an order with what was said before.
     fn hear(&self, id: &str, response: &Response) {
         let Ok(said) = serde_json::from_str::<Value>(&response.body) else { return };
-        let (status, revision) = (said["status"].as_str().unwrap_or_default(), said["revision"].as_u64());
+        let (status, revision) =
+            (said["status"].as_str().unwrap_or_default(), said["revision"].as_u64());
         let mut contradiction = None;
         self.update(id, |promise| {
             promise.accepted = true;
             let is_final = matches!(status, "completed" | "compensated");
             match &promise.outcome {
                 Some(outcome) if outcome != status => {
-                    contradiction = Some(format!("split-outcome: {id} was {outcome} and is {status}"));
+                    contradiction =
+                        Some(format!("split-outcome: {id} was {outcome} and is {status}"));
                 }
                 _ if is_final => promise.outcome = Some(status.to_owned()),
                 _ => {}
@@ -118,7 +126,13 @@ impl Ledger {
 
 impl Load {
     /// Starts so many clients, each with a pause between two orders.
-    pub fn start(site: &Arc<Site>, ledger: &Arc<Ledger>, seed: u64, clients: u64, pause: Duration) -> Load {
+    pub fn start(
+        site: &Arc<Site>,
+        ledger: &Arc<Ledger>,
+        seed: u64,
+        clients: u64,
+        pause: Duration,
+    ) -> Load {
         let ends = Arc::new(AtomicBool::new(false));
         let clients = (0..clients).map(|number| {
             let (site, ledger, ends) = (site.clone(), ledger.clone(), ends.clone());
@@ -181,9 +195,9 @@ impl Client {
             { "sku": sku, "quantity": quantity, "unitPriceCents": 100 + self.random.below(900) },
             { "sku": format!("s{}", self.random.below(PRODUCTS)), "quantity": 1 + self.random.below(3), "unitPriceCents": 250 },
         ]);
-        let ship_to =
-            json!({ "name": "N", "address": "1", "city": "C", "region": null, "postalCode": null, "country": country });
-        json!({ "orderId": id, "customerId": customer, "lines": lines, "shipTo": ship_to }).to_string()
+        let ship_to = json!({ "name": "N", "address": "1", "city": "C", "region": null, "postalCode": null, "country": country });
+        json!({ "orderId": id, "customerId": customer, "lines": lines, "shipTo": ship_to })
+            .to_string()
     }
 
     fn orchestrator(&mut self) -> &'static str {
@@ -198,19 +212,32 @@ impl Client {
             let at = self.orchestrator();
             match self.site.http(at, "POST", "/orders", body, Some(WAIT_S)) {
                 Ok(response) if response.code == 200 || response.code == 202 => {
-                    self.ledger.count(if response.code == 200 { "placed: outcome told" } else { "placed: accepted" });
+                    self.ledger.count(if response.code == 200 {
+                        "placed: outcome told"
+                    } else {
+                        "placed: accepted"
+                    });
                     self.ledger.hear(id, &response);
                     return;
                 }
                 Ok(response) if response.code == 429 || response.code == 503 => {
-                    self.ledger.count(if response.code == 429 { "placed: 429" } else { "placed: 503" });
+                    self.ledger.count(if response.code == 429 {
+                        "placed: 429"
+                    } else {
+                        "placed: 503"
+                    });
                     if !response.head.to_lowercase().contains("retry-after:") {
-                        self.ledger.violate(format!("no-retry-after: {} at {at}: {}", response.code, response.body));
+                        self.ledger.violate(format!(
+                            "no-retry-after: {} at {at}: {}",
+                            response.code, response.body
+                        ));
                     }
                 }
                 Ok(response) => {
                     let (code, text) = (response.code, response.body);
-                    self.ledger.violate(format!("unexpected-answer: POST /orders of {id} at {at}: {code} {text}"));
+                    self.ledger.violate(format!(
+                        "unexpected-answer: POST /orders of {id} at {at}: {code} {text}"
+                    ));
                     return;
                 }
                 Err(_) => self.ledger.count("placed: no answer"),
@@ -230,13 +257,22 @@ impl Client {
                 self.ledger.hear(id, &response);
             }
             429 | 503 => {}
-            code => self.ledger.violate(format!("key-reuse: {id} repeated at {at}: {code} {}", response.body)),
+            code => self
+                .ledger
+                .violate(format!("key-reuse: {id} repeated at {at}: {code} {}", response.body)),
         }
     }
 
     /// Another order with an accepted order's id is refused.
     fn place_another(&mut self, id: &str) {
-        if !self.ledger.promises.lock().unwrap_or_else(PoisonError::into_inner).get(id).is_some_and(|it| it.accepted) {
+        if !self
+            .ledger
+            .promises
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .is_some_and(|it| it.accepted)
+        {
             return;
         }
         let (at, other) = (self.orchestrator(), self.order(id, 99));
@@ -244,30 +280,35 @@ impl Client {
             Ok(Response { code: 409, .. }) => self.ledger.count("another body refused"),
             Ok(Response { code: 429 | 503, .. }) | Err(_) => {}
             Ok(Response { code, body, .. }) => {
-                self.ledger.violate(format!("key-reuse: {id} with another body at {at}: {code} {body}"));
+                self.ledger
+                    .violate(format!("key-reuse: {id} with another body at {at}: {code} {body}"));
             }
         }
     }
 
     /// Reads an order's saga: revisions never go backward.
     fn read(&mut self, id: &str) {
-        let before = match self.ledger.promises.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
-            Some(promise) if promise.accepted => promise.revision,
-            _ => return,
-        };
+        let before =
+            match self.ledger.promises.lock().unwrap_or_else(PoisonError::into_inner).get(id) {
+                Some(promise) if promise.accepted => promise.revision,
+                _ => return,
+            };
         let at = self.orchestrator();
         match self.site.http(at, "GET", &format!("/api/v1/sagas/checkout:{id}"), "", None) {
             Ok(response @ Response { code: 200, .. }) => {
                 let said: Value = serde_json::from_str(&response.body).unwrap_or_default();
                 let now = said["revision"].as_u64().unwrap_or(0);
                 if now < before {
-                    self.ledger.violate(format!("time-travel: {id} at {at}: revision {now} after {before}"));
+                    self.ledger.violate(format!(
+                        "time-travel: {id} at {at}: revision {now} after {before}"
+                    ));
                 }
                 self.ledger.count("read");
                 self.ledger.hear(id, &response);
             }
             Ok(Response { code: 404, body, .. }) => {
-                self.ledger.violate(format!("lost-saga: {id} was accepted, and {at} answers 404: {body}"));
+                self.ledger
+                    .violate(format!("lost-saga: {id} was accepted, and {at} answers 404: {body}"));
             }
             _ => {}
         }

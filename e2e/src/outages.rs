@@ -58,15 +58,23 @@ fn one_alone(site: &Site, ledger: &Ledger) -> Result<()> {
     site.kafka_of(cut)?.set(Passage::Cut);
     site.signal(paused, "CONT")?;
     let (before, waiting) = (owned_by(site, cut)?, sagas_of(site, cut)?);
-    ensure!(before > 0 && !waiting.is_empty(), "{cut} owns {before} partitions and {} sagas", waiting.len());
+    ensure!(
+        before > 0 && !waiting.is_empty(),
+        "{cut} owns {before} partitions and {} sagas",
+        waiting.len()
+    );
     let begun = Instant::now();
     let mut moved = None;
     while begun.elapsed() < MOVED_MAX && moved.is_none() {
         std::thread::sleep(POLL);
-        let still = sagas_of(site, cut)?.into_iter().filter(|(id, revision)| waiting.get(id) == Some(revision)).count();
+        let still = sagas_of(site, cut)?
+            .into_iter()
+            .filter(|(id, revision)| waiting.get(id) == Some(revision))
+            .count();
         moved = (owned_by(site, cut)? == 0 && still == 0).then(|| begun.elapsed());
     }
-    let is_ready = site.http(cut, "GET", "/readyz", "", None).is_ok_and(|answer| answer.code == 200);
+    let is_ready =
+        site.http(cut, "GET", "/readyz", "", None).is_ok_and(|answer| answer.code == 200);
     site.kafka_of(cut)?.set(Passage::Open);
     match moved {
         Some(after) => println!(
@@ -74,12 +82,15 @@ fn one_alone(site: &Site, ledger: &Ledger) -> Result<()> {
             waiting.len(),
             after.as_secs_f64()
         ),
-        None => ledger.violate(format!("stuck-saga: {cut} is cut from Kafka, and keeps its sagas for {MOVED_MAX:?}")),
+        None => ledger.violate(format!(
+            "stuck-saga: {cut} is cut from Kafka, and keeps its sagas for {MOVED_MAX:?}"
+        )),
     }
     if is_ready {
         ledger.violate(format!("false-ready: {cut} reports that it is ready without Kafka"));
     }
-    wait_until(LEASE * 10, || Ok(owned_by(site, cut)? > 0)).context("the orchestrator gets its share again")
+    wait_until(LEASE * 10, || Ok(owned_by(site, cut)? > 0))
+        .context("the orchestrator gets its share again")
 }
 
 /// An orchestrator that joins without Kafka holds nothing for longer than two leases.
@@ -99,9 +110,14 @@ fn a_joiner(site: &Site, ledger: &Ledger) -> Result<()> {
     }
     site.kill(JOINER)?;
     site.kafka_of(JOINER)?.set(Passage::Open);
-    println!("   a joiner that cannot publish held partitions for {:.1} s of {WATCHED:?}", held.as_secs_f64());
+    println!(
+        "   a joiner that cannot publish held partitions for {:.1} s of {WATCHED:?}",
+        held.as_secs_f64()
+    );
     if held > LEASE * 2 {
-        ledger.violate(format!("stuck-saga: a joiner that cannot publish held partitions for {held:?}"));
+        ledger.violate(format!(
+            "stuck-saga: a joiner that cannot publish held partitions for {held:?}"
+        ));
     }
     Ok(())
 }
@@ -120,11 +136,15 @@ fn all_together(site: &Site, ledger: &Ledger) -> Result<()> {
     }
     println!("   brokers gone for all for {GONE:?}: epochs {before:?} before, {after:?} after");
     if before != after {
-        ledger.violate("needless-takeover: partitions moved while no orchestrator had Kafka".to_owned());
+        ledger.violate(
+            "needless-takeover: partitions moved while no orchestrator had Kafka".to_owned(),
+        );
     }
     let ended = || -> Result<u64> {
-        let open =
-            site.sql(&format!("SELECT count(*) FROM {} WHERE ended_at IS NOT NULL", site.table("engine", "saga")))?;
+        let open = site.sql(&format!(
+            "SELECT count(*) FROM {} WHERE ended_at IS NOT NULL",
+            site.table("engine", "saga")
+        ))?;
         Ok(open.parse::<u64>().unwrap_or(0))
     };
     let had: u64 = ended()?;
@@ -133,7 +153,9 @@ fn all_together(site: &Site, ledger: &Ledger) -> Result<()> {
 
 fn owned_by(site: &Site, name: &str) -> Result<u64> {
     let (ownership, port) = (site.table("engine", "ownership"), site.port_of(name)?);
-    let count = site.sql(&format!("SELECT count(*) FROM {ownership} WHERE owner LIKE '%/127.0.0.1:{port}/%'"))?;
+    let count = site.sql(&format!(
+        "SELECT count(*) FROM {ownership} WHERE owner LIKE '%/127.0.0.1:{port}/%'"
+    ))?;
     count.parse().with_context(|| format!("'{count}' is no count"))
 }
 
@@ -145,12 +167,18 @@ fn sagas_of(site: &Site, name: &str) -> Result<BTreeMap<String, String>> {
         "SELECT s.id || ' ' || s.revision FROM {saga} s JOIN {ownership} o USING (reply_partition)
          WHERE o.owner LIKE '%/127.0.0.1:{port}/%' AND s.ended_at IS NULL"
     ))?;
-    Ok(rows.lines().filter_map(|row| row.split_once(' ')).map(|(id, at)| (id.to_owned(), at.to_owned())).collect())
+    Ok(rows
+        .lines()
+        .filter_map(|row| row.split_once(' '))
+        .map(|(id, at)| (id.to_owned(), at.to_owned()))
+        .collect())
 }
 
 fn epochs(site: &Site) -> Result<String> {
     let ownership = site.table("engine", "ownership");
-    site.sql(&format!("SELECT string_agg(epoch::text, ' ' ORDER BY reply_partition) FROM {ownership}"))
+    site.sql(&format!(
+        "SELECT string_agg(epoch::text, ' ' ORDER BY reply_partition) FROM {ownership}"
+    ))
 }
 
 fn wait_until(limit: Duration, holds: impl Fn() -> Result<bool>) -> Result<()> {

@@ -14,7 +14,8 @@ pub fn run(workspace: &Workspace) -> Result<Vec<String>> {
     let outcome = services.variables().and_then(|variables| {
         let data = services.kafka_folder().display().to_string();
         let variables = [variables.as_slice(), &[("SAGAMORE_TEST_KAFKA_DATA", data)]].concat();
-        workspace.cargo_with(&["run", "--quiet", "-p", "sagamore", "--example", "poison"], &variables)
+        workspace
+            .cargo_with(&["run", "--quiet", "-p", "sagamore", "--example", "poison"], &variables)
     });
     services.down()?;
     outcome

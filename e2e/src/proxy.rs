@@ -46,8 +46,11 @@ impl Proxy {
     pub fn to(upstream: SocketAddr) -> Result<Proxy> {
         let listener = TcpListener::bind("127.0.0.1:0").context("bind a proxy")?;
         let address = listener.local_addr()?;
-        let state =
-            Arc::new(State { upstream, passage: AtomicU8::new(Passage::Open as u8), streams: Mutex::default() });
+        let state = Arc::new(State {
+            upstream,
+            passage: AtomicU8::new(Passage::Open as u8),
+            streams: Mutex::default(),
+        });
         let accepting = state.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -92,7 +95,8 @@ impl State {
             return; // dropped: the client sees a reset
         }
         let Ok(server) = TcpStream::connect(self.upstream) else { return };
-        let pairs = [(client.try_clone(), server.try_clone()), (server.try_clone(), client.try_clone())];
+        let pairs =
+            [(client.try_clone(), server.try_clone()), (server.try_clone(), client.try_clone())];
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         streams.retain(|stream| stream.peer_addr().is_ok());
         streams.extend([client, server]);
@@ -133,7 +137,9 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {
-                std::thread::spawn(move || std::io::copy(&mut stream.try_clone().expect("a handle"), &mut stream));
+                std::thread::spawn(move || {
+                    std::io::copy(&mut stream.try_clone().expect("a handle"), &mut stream)
+                });
             }
         });
         address

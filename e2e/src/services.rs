@@ -67,7 +67,10 @@ pub fn obey(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode> {
     let services = Services::of(workspace);
     match arguments {
         ["up"] => services.up(),
-        ["up", "--fresh"] => services.down().and_then(|()| services.folder.remove_data()).and_then(|()| services.up()),
+        ["up", "--fresh"] => services
+            .down()
+            .and_then(|()| services.folder.remove_data())
+            .and_then(|()| services.up()),
         ["down"] => services.down(),
         ["status"] => return services.status(),
         ["env"] => services.variables().map(|variables| {
@@ -155,19 +158,28 @@ impl Services {
 
     /// Has a group that has no members begin anew.
     pub fn reset_offsets(&self, group: &str) -> Result<()> {
-        let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
+        let ports = self
+            .folder
+            .ports()?
+            .context("the ports are not known: run `cargo xtask services up`")?;
         kafka::Kafka::new(&self.folder, ports).reset_offsets(group)
     }
 
     /// Publishes one record with this body to a topic.
     pub fn produce(&self, topic: &str, body: &str) -> Result<()> {
-        let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
+        let ports = self
+            .folder
+            .ports()?
+            .context("the ports are not known: run `cargo xtask services up`")?;
         kafka::Kafka::new(&self.folder, ports).produce(topic, body)
     }
 
     /// How many records were ever published to a topic.
     pub fn published(&self, topic: &str) -> Result<u64> {
-        let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
+        let ports = self
+            .folder
+            .ports()?
+            .context("the ports are not known: run `cargo xtask services up`")?;
         kafka::Kafka::new(&self.folder, ports).published(topic)
     }
 
@@ -188,7 +200,11 @@ impl Services {
 
     /// Where PostgreSQL is.
     pub fn postgres_url(&self) -> Result<String> {
-        Ok(self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?.postgres_url())
+        Ok(self
+            .folder
+            .ports()?
+            .context("the ports are not known: run `cargo xtask services up`")?
+            .postgres_url())
     }
 
     /// Where Kafka stores its records.
@@ -203,7 +219,11 @@ impl Services {
 
     /// Where PostgreSQL listens.
     pub fn postgres_port(&self) -> Result<u16> {
-        Ok(self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?.postgres)
+        Ok(self
+            .folder
+            .ports()?
+            .context("the ports are not known: run `cargo xtask services up`")?
+            .postgres)
     }
 
     /// The configuration that points at the services.
@@ -218,7 +238,10 @@ impl Services {
                 bail!("{name} does not run: start it with `cargo xtask services up`");
             }
         }
-        let ports = self.folder.ports()?.context("the ports are not known: run `cargo xtask services up`")?;
+        let ports = self
+            .folder
+            .ports()?
+            .context("the ports are not known: run `cargo xtask services up`")?;
         Ok([
             ("SAGAMORE_TEST_POSTGRES", ports.postgres_url()),
             ("SAGAMORE_TEST_KAFKA", ports.brokers()),
@@ -261,7 +284,8 @@ impl Services {
     fn wait(&self, service: &dyn Service, ports: &Ports) -> Result<()> {
         let (name, begun) = (service.name(), Instant::now());
         let (mut told, mut attempts) = (begun, 1);
-        let listens = |process: Process| ports.all_of(name).into_iter().all(|port| process.listens_on(port));
+        let listens =
+            |process: Process| ports.all_of(name).into_iter().all(|port| process.listens_on(port));
         while !(self.folder.running(name)?.is_some_and(listens) && service.answers()) {
             if self.folder.running(name)?.is_none() {
                 if attempts == ATTEMPTS_MAX {
@@ -272,7 +296,11 @@ impl Services {
                 self.start(service)?;
             }
             if begun.elapsed() > READY_MAX {
-                bail!("{name} does not answer after {} s{}", READY_MAX.as_secs(), self.folder.end_of_log(name));
+                bail!(
+                    "{name} does not answer after {} s{}",
+                    READY_MAX.as_secs(),
+                    self.folder.end_of_log(name)
+                );
             }
             if told.elapsed() > TELL_EVERY {
                 told = Instant::now();
@@ -309,7 +337,11 @@ fn wait_for_end(process: &Process) -> Result<()> {
     let begun = Instant::now();
     while process.runs() {
         if begun.elapsed() > STOP_MAX {
-            bail!("process {} outlives a kill: look at it with `ps {}`", process.pid(), process.pid());
+            bail!(
+                "process {} outlives a kill: look at it with `ps {}`",
+                process.pid(),
+                process.pid()
+            );
         }
         std::thread::sleep(POLL);
     }

@@ -94,7 +94,14 @@ impl Site {
         let program = path.join("shop");
         let _ = std::fs::remove_file(&program); // of an earlier campaign
         std::fs::copy(workspace.path("target/debug/shop"), &program).context("copy the program")?; // a build may replace it
-        let site = Site { services, namespace, program, folder: logs, members, children: Mutex::default() };
+        let site = Site {
+            services,
+            namespace,
+            program,
+            folder: logs,
+            members,
+            children: Mutex::default(),
+        };
         site.apply_topics()?;
         for name in ORCHESTRATORS.into_iter().chain(SERVICES) {
             site.spawn(name)?;
@@ -109,7 +116,11 @@ impl Site {
     pub fn apply_topics(&self) -> Result<()> {
         let begun = Instant::now();
         loop {
-            let applied = self.command(SERVICES[0]).args(["topics", "apply"]).output().context("run topics apply")?;
+            let applied = self
+                .command(SERVICES[0])
+                .args(["topics", "apply"])
+                .output()
+                .context("run topics apply")?;
             if applied.status.success() {
                 return Ok(());
             }
@@ -156,7 +167,8 @@ impl Site {
             let variable = format!("SAGAMORE__{}__LISTEN", service.to_uppercase());
             command.env(variable, format!("127.0.0.1:{}", self.members[service].port));
         }
-        let servers = ORCHESTRATORS.map(|name| format!("http://127.0.0.1:{}", self.members[name].port));
+        let servers =
+            ORCHESTRATORS.map(|name| format!("http://127.0.0.1:{}", self.members[name].port));
         command.env("SAGAMORE__ORCHESTRATOR__SERVERS", servers.join(","));
         command
     }
@@ -191,7 +203,9 @@ impl Site {
     pub fn revive(&self) -> Result<Vec<&'static str>> {
         let ended: Vec<&'static str> = {
             let mut children = self.children();
-            let ended = children.iter_mut().filter_map(|(name, child)| child.try_wait().ok()?.map(|_| *name));
+            let ended = children
+                .iter_mut()
+                .filter_map(|(name, child)| child.try_wait().ok()?.map(|_| *name));
             ended.collect()
         };
         for name in &ended {
@@ -213,7 +227,8 @@ impl Site {
     /// Sets a process's wall clock: `+60d`, `-60d`, `+0`.
     pub fn set_clock(&self, name: &str, offset: &str) -> Result<()> {
         let path = &self.member(name)?.clock;
-        std::fs::write(path, format!("{offset}\n")).with_context(|| format!("write {}", path.display()))
+        std::fs::write(path, format!("{offset}\n"))
+            .with_context(|| format!("write {}", path.display()))
     }
 
     /// Where a process listens.
@@ -262,11 +277,19 @@ impl Site {
     }
 
     /// One request and its response; HTTP/1.0, so that the response ends with the connection.
-    pub fn http(&self, name: &str, method: &str, path: &str, body: &str, wait_s: Option<u64>) -> Result<Response> {
+    pub fn http(
+        &self,
+        name: &str,
+        method: &str,
+        path: &str,
+        body: &str,
+        wait_s: Option<u64>,
+    ) -> Result<Response> {
         let address = SocketAddr::from(([127, 0, 0, 1], self.member(name)?.port));
         let mut stream = TcpStream::connect_timeout(&address, CONNECT_MAX)?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;
-        let prefer = wait_s.map(|seconds| format!("prefer: wait={seconds}\r\n")).unwrap_or_default();
+        let prefer =
+            wait_s.map(|seconds| format!("prefer: wait={seconds}\r\n")).unwrap_or_default();
         let length = body.len();
         write!(
             stream,
@@ -275,8 +298,10 @@ impl Site {
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{name} answers {answer:?}"))?;
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status code")?;
+        let (head, body) =
+            answer.split_once("\r\n\r\n").with_context(|| format!("{name} answers {answer:?}"))?;
+        let code =
+            head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status code")?;
         Ok(Response { code, head: head.to_owned(), body: body.to_owned() })
     }
 
@@ -286,7 +311,8 @@ impl Site {
         let begun = Instant::now();
         loop {
             let mut psql = Command::new("psql");
-            let output = psql.args(["-qtA", "-v", "ON_ERROR_STOP=1", "-d", &url, "-c", sql]).output();
+            let output =
+                psql.args(["-qtA", "-v", "ON_ERROR_STOP=1", "-d", &url, "-c", sql]).output();
             let output = output.context("run psql")?;
             if output.status.success() {
                 return Ok(String::from_utf8(output.stdout)?.trim().to_owned());

@@ -39,7 +39,10 @@ impl Workspace {
             let file = self.path(path);
             if file.is_file() {
                 let bytes = std::fs::read(&file).with_context(|| format!("read {path}"))?;
-                sources.push(Source { path: path.to_owned(), text: String::from_utf8_lossy(&bytes).into_owned() });
+                sources.push(Source {
+                    path: path.to_owned(),
+                    text: String::from_utf8_lossy(&bytes).into_owned(),
+                });
             }
         }
         Ok(sources)
@@ -51,11 +54,19 @@ impl Workspace {
     }
 
     /// The same, with these variables set.
-    pub fn cargo_with(&self, arguments: &[&str], variables: &[(&str, String)]) -> Result<Vec<String>> {
+    pub fn cargo_with(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+    ) -> Result<Vec<String>> {
         let mut command = self.command(&cargo(), arguments);
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         let status = command.status().context("run cargo")?;
-        Ok(if status.success() { Vec::new() } else { vec![format!("`cargo {}` failed", arguments.join(" "))] })
+        Ok(if status.success() {
+            Vec::new()
+        } else {
+            vec![format!("`cargo {}` failed", arguments.join(" "))]
+        })
     }
 
     /// What cargo says.
@@ -70,8 +81,15 @@ impl Workspace {
 
     /// Runs a program of the folder that cargo builds into. Returns one line if it fails, none if it succeeds.
     pub fn built(&self, program: &str, arguments: &[&str]) -> Result<Vec<String>> {
-        let status = self.command(&built(program)?, arguments).status().with_context(|| format!("run {program}"))?;
-        Ok(if status.success() { Vec::new() } else { vec![format!("`{program} {}` failed", arguments.join(" "))] })
+        let status = self
+            .command(&built(program)?, arguments)
+            .status()
+            .with_context(|| format!("run {program}"))?;
+        Ok(if status.success() {
+            Vec::new()
+        } else {
+            vec![format!("`{program} {}` failed", arguments.join(" "))]
+        })
     }
 
     /// What git says.
@@ -81,7 +99,11 @@ impl Workspace {
 
     fn says(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let told = || format!("`{program} {}`", arguments.join(" "));
-        let output = self.command(program, arguments).stderr(Stdio::inherit()).output().with_context(told)?;
+        let output = self
+            .command(program, arguments)
+            .stderr(Stdio::inherit())
+            .output()
+            .with_context(told)?;
         ensure!(output.status.success(), "{} failed", told());
         String::from_utf8(output.stdout).with_context(told)
     }

@@ -127,7 +127,8 @@ pub async fn run(invocation: Invocation, args: BenchArgs) -> Result<Exit> {
 
 /// An orchestrator, or an observer, and four services on Kafka and PostgreSQL.
 async fn on_processes(invocation: &Invocation, file: &Path, args: &BenchArgs) -> Result<Report> {
-    let processes = Processes::start(invocation.settings()?, file, args.partitions, args.choreography).await?;
+    let processes =
+        Processes::start(invocation.settings()?, file, args.partitions, args.choreography).await?;
     processes.load(&plan::rows()).await.context("load the benchmark's accounts and products")?;
     let load = load(args, processes.target()?);
     warm_up(args, &load).await?;
@@ -146,8 +147,10 @@ async fn on_processes(invocation: &Invocation, file: &Path, args: &BenchArgs) ->
         .collect();
     report.cpu_ms_by_process.insert("clients".to_owned(), per_saga(used_then.ours_since(&used)));
     report.cpu_ms_per_saga = rounded(report.cpu_ms_by_process.values().sum());
-    let theirs: f64 = seconds_now.iter().map(|(name, now)| now - seconds_then.get(name).unwrap_or(&0.0)).sum();
-    report.others_percent = rounded((report.others_percent - used_then.percent_of_machine(&used, theirs)).max(0.0));
+    let theirs: f64 =
+        seconds_now.iter().map(|(name, now)| now - seconds_then.get(name).unwrap_or(&0.0)).sum();
+    report.others_percent =
+        rounded((report.others_percent - used_then.percent_of_machine(&used, theirs)).max(0.0));
     processes.remove().await.context("remove the benchmark's topics and schemas")?;
     Ok(report)
 }
@@ -176,7 +179,8 @@ async fn choreographed(args: &BenchArgs) -> Result<Report> {
     let measured = measure(args, Target::Choreography { orders, observer: None }).await?;
     let mut unfinished = 0;
     for status in [ChainStatus::Running, ChainStatus::Compensating] {
-        let filter = Filter { status: Some(status), limit: Some(UNFINISHED_MAX), ..Filter::default() };
+        let filter =
+            Filter { status: Some(status), limit: Some(UNFINISHED_MAX), ..Filter::default() };
         unfinished += chains.list(&filter).await?.len();
     }
     running.stop().await?;
@@ -186,10 +190,12 @@ async fn choreographed(args: &BenchArgs) -> Result<Report> {
 /// Starts the shop with the benchmark's saga, and loads its rows.
 async fn start(args: &BenchArgs, data: &Path) -> Result<Running> {
     let listen = (args.choreography || args.via == Via::Http).then(|| "127.0.0.1:0".to_owned());
-    let options = StartOptions { listen, choreography: args.choreography, ..StartOptions::of(data) };
+    let options =
+        StartOptions { listen, choreography: args.choreography, ..StartOptions::of(data) };
     let program = crate::program();
     let running = program.saga(plan::definition).start(options).await?;
-    let databases = Databases::of(running.server()).context("a service of the shop does not run")?;
+    let databases =
+        Databases::of(running.server()).context("a service of the shop does not run")?;
     plan::load(&databases).await.context("load the benchmark's accounts and products")?;
     Ok(running)
 }
@@ -239,10 +245,17 @@ async fn warm_up(args: &BenchArgs, load: &Load) -> Result<()> {
     Ok(())
 }
 
-fn report(args: &BenchArgs, seen: &Seen, seconds: f64, unfinished: usize, used: (&Used, &Used)) -> Report {
+fn report(
+    args: &BenchArgs,
+    seen: &Seen,
+    seconds: f64,
+    unfinished: usize,
+    used: (&Used, &Used),
+) -> Report {
     let (before, after) = used;
     let count = u32::try_from(seen.took_us.len()).map_or(f64::INFINITY, f64::from);
-    let runs = 4.0 * to_f64(seen.completed) + to_f64(plan::runs(args.refuse_at)) * to_f64(seen.compensated);
+    let runs = 4.0 * to_f64(seen.completed)
+        + to_f64(plan::runs(args.refuse_at)) * to_f64(seen.compensated);
     Report {
         sagas: seen.took_us.len() as u64,
         sagas_per_second: rounded(count / seconds),
@@ -272,7 +285,10 @@ fn print(report: &Report, format: Format) -> Result<()> {
             outln!("  actions/s  {:>10.0}   (and compensations)", report.actions_per_second);
             outln!("  p50        {:>10.2} ms", report.p50_ms);
             outln!("  p99        {:>10.2} ms", report.p99_ms);
-            outln!("  CPU        {:>10.3} ms a saga, the clients' included", report.cpu_ms_per_saga);
+            outln!(
+                "  CPU        {:>10.3} ms a saga, the clients' included",
+                report.cpu_ms_per_saga
+            );
             for (name, cpu_ms) in &report.cpu_ms_by_process {
                 outln!("    {name:<12} {cpu_ms:>6.3} ms");
             }

@@ -23,7 +23,11 @@ pub fn checkout() -> Result<Definition, definition::Error> {
 
     let created = saga
         .step("create-order")
-        .asks(CreateFrom { order_id: order.order_id, customer_id: order.customer_id, lines: order.lines })
+        .asks(CreateFrom {
+            order_id: order.order_id,
+            customer_id: order.customer_id,
+            lines: order.lines,
+        })
         .undone_by::<Cancel>()
         .yields();
 
@@ -44,7 +48,8 @@ pub fn checkout() -> Result<Definition, definition::Error> {
         .asks(ScheduleFrom { order_id: order.order_id, ship_to: order.ship_to })
         .yields();
 
-    saga.retriable("confirm-order").asks(ConfirmFrom { order_id: order.order_id, tracking: shipment.tracking });
+    saga.retriable("confirm-order")
+        .asks(ConfirmFrom { order_id: order.order_id, tracking: shipment.tracking });
 
     saga.build()
 }

@@ -69,7 +69,8 @@ impl Databases {
     /// Four new databases for a test.
     #[doc(hidden)]
     pub fn of_tests() -> Databases {
-        let [order, payment, inventory, shipping] = std::array::from_fn(|_| sagamore::database::testing::database());
+        let [order, payment, inventory, shipping] =
+            std::array::from_fn(|_| sagamore::database::testing::database());
         Databases { order, payment, inventory, shipping }
     }
 
@@ -107,7 +108,11 @@ impl Databases {
 
 /// Runs an insert that leaves alone what is there, once for each row; gives how many rows are new. After an error or a
 /// crash some rows may be there and others not: to do it again is harmless.
-pub(crate) async fn insert(database: &Database, sql: &str, rows: Vec<Vec<Value>>) -> Result<u64, Error> {
+pub(crate) async fn insert(
+    database: &Database,
+    sql: &str,
+    rows: Vec<Vec<Value>>,
+) -> Result<u64, Error> {
     let mut new = 0;
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {

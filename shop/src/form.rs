@@ -65,7 +65,9 @@ impl Order {
     pub(crate) fn check_of(key: &str, order: &Order) -> Result<(), String> {
         match order.order_id == key {
             true => order.check(),
-            false => Err(format!("orderId: is '{}', and the business key is '{key}'", order.order_id)),
+            false => {
+                Err(format!("orderId: is '{}', and the business key is '{key}'", order.order_id))
+            }
         }
     }
 
@@ -108,8 +110,12 @@ pub fn total_cents(lines: &[Line]) -> Result<i64, String> {
     lines.iter().enumerate().try_fold(0, |total: i64, (index, line)| {
         let at = |reason: String| format!("lines[{index}].{reason}");
         line.check().map_err(at)?;
-        let sum = line.quantity.checked_mul(line.unit_price_cents).and_then(|cents| total.checked_add(cents));
-        sum.filter(|sum| *sum <= CENTS_MAX).ok_or_else(|| format!("lines: the total is more than {CENTS_MAX} cents"))
+        let sum = line
+            .quantity
+            .checked_mul(line.unit_price_cents)
+            .and_then(|cents| total.checked_add(cents));
+        sum.filter(|sum| *sum <= CENTS_MAX)
+            .ok_or_else(|| format!("lines: the total is more than {CENTS_MAX} cents"))
     })
 }
 
@@ -142,9 +148,17 @@ pub(crate) fn text(field: &str, value: &str) -> Result<(), String> {
 
 /// A figure with bounds.
 pub(crate) fn within(field: &str, value: i64, min: i64, max: i64) -> Result<(), String> {
-    if (min..=max).contains(&value) { Ok(()) } else { Err(format!("{field}: {value} is not from {min} to {max}")) }
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{field}: {value} is not from {min} to {max}"))
+    }
 }
 
 fn without(field: &str, value: &str, control: impl Fn(char) -> bool) -> Result<(), String> {
-    if value.chars().any(control) { Err(format!("{field}: holds a control character")) } else { Ok(()) }
+    if value.chars().any(control) {
+        Err(format!("{field}: holds a control character"))
+    } else {
+        Ok(())
+    }
 }

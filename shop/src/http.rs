@@ -40,7 +40,8 @@ struct Shop {
 impl Shop {
     /// The databases; elsewhere each service has its own, and an address where it shows it.
     fn databases(&self) -> Result<&Databases, Problem> {
-        let elsewhere = "the shop's services run elsewhere: ask the one that keeps it, at its own address";
+        let elsewhere =
+            "the shop's services run elsewhere: ask the one that keeps it, at its own address";
         self.databases.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))
     }
 }
@@ -75,5 +76,6 @@ fn orchestrated_routes() -> Routes<Shop> {
 
 /// Returns the routes beside the API of an observer that runs with the services.
 pub fn choreographed(server: &Server) -> Routes {
-    choreography::Choreographed::of(server).map_or_else(Routes::new, |app| choreography::routes().with_state(app))
+    choreography::Choreographed::of(server)
+        .map_or_else(Routes::new, |app| choreography::routes().with_state(app))
 }

@@ -98,7 +98,11 @@ impl<T: Record, R: BufRead> Iterator for Lines<T, R> {
             self.line += 1;
             let row = self.read().and_then(|line| line.as_deref().map(row).transpose()).transpose();
             if let Some(row) = row {
-                return Some(row.map_err(|reason| BadLine { file: self.file.clone(), line: self.line, reason }));
+                return Some(row.map_err(|reason| BadLine {
+                    file: self.file.clone(),
+                    line: self.line,
+                    reason,
+                }));
             }
         }
         None
@@ -149,6 +153,9 @@ fn explain(error: &serde_json::Error) -> String {
 
 impl<T, R> fmt::Debug for Lines<T, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lines").field("file", &self.file).field("line", &self.line).finish_non_exhaustive()
+        f.debug_struct("Lines")
+            .field("file", &self.file)
+            .field("line", &self.line)
+            .finish_non_exhaustive()
     }
 }

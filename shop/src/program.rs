@@ -3,7 +3,9 @@
 use sagamore::{Greeting, Program};
 
 use crate::databases::{Databases, Error};
-use crate::{bench, checkout, choreography, http, inventory, order, payment, replay, sample, shipping};
+use crate::{
+    bench, checkout, choreography, http, inventory, order, payment, replay, sample, shipping,
+};
 
 /// The variable that makes the shop know the benchmark's saga as well.
 pub const BENCH_VARIABLE: &str = "SHOP_BENCH";

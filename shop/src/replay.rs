@@ -36,7 +36,13 @@ pub struct ReplayArgs {
     /// The folder with accounts.jsonl, stock.jsonl, destinations.jsonl and orders.jsonl.
     folder: PathBuf,
     /// The directory for all data, made when it is absent.
-    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", hide_env_values = true, value_name = "DIR")]
+    #[arg(
+        long,
+        default_value = "./data",
+        env = "SAGAMORE_DATA",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
     data: PathBuf,
     /// Each order waits for the one before it to come to rest.
     #[arg(long, conflicts_with = "concurrency")]
@@ -73,11 +79,13 @@ pub async fn run(invocation: Invocation, args: ReplayArgs) -> Result<Exit> {
         return choreographed::run(&folder, &args, begun).await;
     }
     let running = start(&args).await?;
-    let (handle, databases) = (running.handle().context("no orchestrator runs")?, databases(&running)?);
+    let (handle, databases) =
+        (running.handle().context("no orchestrator runs")?, databases(&running)?);
     folder.load(&databases).await?;
     let known = at_rest(handle).await?;
     // those at rest are only compared with what they were started with, all at once whatever the order
-    let (known, fresh): (Vec<_>, Vec<_>) = folder.orders.iter().partition(|order| known.contains(&order.key));
+    let (known, fresh): (Vec<_>, Vec<_>) =
+        folder.orders.iter().partition(|order| known.contains(&order.key));
     let bar = progress(folder.orders.len(), args.sequential);
     let width = width(&args);
     let mut bad_lines = folder.bad.len();
@@ -101,7 +109,12 @@ fn databases(running: &Running) -> Result<Databases> {
 }
 
 /// The same, over HTTP.
-async fn as_client(remote: &Remote, folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<Exit> {
+async fn as_client(
+    remote: &Remote,
+    folder: &Folder,
+    args: &ReplayArgs,
+    begun: Instant,
+) -> Result<Exit> {
     remote.there().await?;
     remote.load(folder).await?;
     let bar = progress(folder.orders.len(), args.sequential);
@@ -132,7 +145,8 @@ async fn each<'a, F>(
 where
     F: Future<Output = Result<Option<BadLine>>>,
 {
-    let outcomes = futures_util::stream::iter(orders).map(|order| see_through(order).inspect(|_| bar.inc(1)));
+    let outcomes =
+        futures_util::stream::iter(orders).map(|order| see_through(order).inspect(|_| bar.inc(1)));
     let mut outcomes = std::pin::pin!(outcomes.buffer_unordered(width));
     let mut bad_lines = 0;
     while let Some(outcome) = outcomes.next().await {
@@ -147,10 +161,17 @@ where
 /// The keys of the checkouts that have come to rest, in this run or an earlier one.
 async fn at_rest(handle: &Handle) -> Result<HashSet<String>> {
     let mut keys = HashSet::new();
-    let mut filter = Filter { definition: Some(checkout::name()), limit: Some(report::PAGE), ..Filter::default() };
+    let mut filter = Filter {
+        definition: Some(checkout::name()),
+        limit: Some(report::PAGE),
+        ..Filter::default()
+    };
     loop {
         let page = handle.list(&filter).await?;
-        let ended = page.sagas.iter().filter(|header| header.status.has_ended() || header.status == Status::Stuck);
+        let ended = page
+            .sagas
+            .iter()
+            .filter(|header| header.status.has_ended() || header.status == Status::Stuck);
         keys.extend(ended.map(|header| header.id.key().to_owned()));
         match page.next {
             Some(next) => filter.before = Some(next),
@@ -197,7 +218,9 @@ fn progress(orders: usize, sequential: bool) -> ProgressBar {
     let bar = ProgressBar::new(orders as u64); // draws on stderr, and only on a terminal
     let how = if sequential { "one after another" } else { "concurrently" };
     let template = "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}";
-    bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
     bar.set_message(format!("orders {how}"));
     bar
 }

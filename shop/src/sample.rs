@@ -32,8 +32,11 @@ pub fn order(order_id: &str) -> Order {
 
 /// Makes the account, the product and the country where they are not there yet; what is there is left alone.
 pub async fn load(databases: &Databases) -> Result<(), Error> {
-    let account =
-        Account { customer_id: CUSTOMER_ID.to_owned(), name: "Sam Ample".to_owned(), balance_cents: CENTS_MAX };
+    let account = Account {
+        customer_id: CUSTOMER_ID.to_owned(),
+        name: "Sam Ample".to_owned(),
+        balance_cents: CENTS_MAX,
+    };
     let delivery = Delivery { sku: SKU.to_owned(), name: "Sample".to_owned(), on_hand: PIECES_MAX };
     let destination = Destination { country: COUNTRY.to_owned(), served: true };
     payment::load(&databases.payment, &[account]).await?;

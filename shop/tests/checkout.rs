@@ -53,7 +53,11 @@ fn a_checkout() -> Script {
 fn an_order_goes_through() {
     let Order { order_id, customer_id, lines, ship_to } = an_order("10248");
     a_checkout()
-        .asks_exactly(Create { order_id: order_id.clone(), customer_id: customer_id.clone(), lines: lines.clone() })
+        .asks_exactly(Create {
+            order_id: order_id.clone(),
+            customer_id: customer_id.clone(),
+            lines: lines.clone(),
+        })
         .done(created())
         .asks_exactly(Charge { order_id: order_id.clone(), customer_id, amount_cents: 16_800 })
         .done(charged())
@@ -68,7 +72,10 @@ fn an_order_goes_through() {
 
 #[test]
 fn an_order_that_makes_no_sense_leaves_nothing_to_undo() {
-    a_checkout().asks::<Create>().refused(Rejected::InvalidOrder("lines: too many".into())).ends(Compensated);
+    a_checkout()
+        .asks::<Create>()
+        .refused(Rejected::InvalidOrder("lines: too many".into()))
+        .ends(Compensated);
 }
 
 /// A business failure is a typed refusal: it is not asked again, it starts the undoing.
@@ -77,7 +84,11 @@ fn a_customer_without_money_gets_no_order() {
     a_checkout()
         .asks::<Create>()
         .done(created())
-        .asks_exactly(Charge { order_id: "10248".into(), customer_id: "VINET".into(), amount_cents: 16_800 })
+        .asks_exactly(Charge {
+            order_id: "10248".into(),
+            customer_id: "VINET".into(),
+            amount_cents: 16_800,
+        })
         .refused(Declined::NotEnoughMoney)
         .undoes(Cancel)
         .done() // the refused charge promises that nothing happened: no refund
@@ -258,7 +269,8 @@ fn the_services_know_every_message_of_the_plan() {
     for step in &plan().steps {
         for asked in [Some(&step.action), step.compensation.as_ref()].into_iter().flatten() {
             let service = services.iter().find(|service| *service.name() == asked.participant);
-            let knows = service.is_some_and(|service| service.knows().any(|name| name == asked.message.as_str()));
+            let knows = service
+                .is_some_and(|service| service.knows().any(|name| name == asked.message.as_str()));
             assert!(knows, "{} asks {} for {}", step.name, asked.participant, asked.message);
         }
     }
@@ -266,7 +278,8 @@ fn the_services_know_every_message_of_the_plan() {
 
 #[test]
 fn the_shipment_is_the_point_of_no_return() {
-    let kinds: Vec<_> = plan().steps.iter().map(|step| (step.name.to_string(), step.kind)).collect();
+    let kinds: Vec<_> =
+        plan().steps.iter().map(|step| (step.name.to_string(), step.kind)).collect();
     let wanted = [
         ("create-order", Kind::Compensatable),
         ("charge-payment", Kind::Compensatable),
@@ -285,5 +298,11 @@ fn a_sample_order_is_an_order() {
 }
 
 fn before_the_shipment() -> Script {
-    a_checkout().asks::<Create>().done(created()).asks::<Charge>().done(charged()).asks::<Reserve>().done(reserved())
+    a_checkout()
+        .asks::<Create>()
+        .done(created())
+        .asks::<Charge>()
+        .done(charged())
+        .asks::<Reserve>()
+        .done(reserved())
 }

@@ -9,7 +9,9 @@ use sagamore::core::plan::Wait;
 use sagamore::core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore::engine::{ChainStatus, Chains, Observer, ObserverOptions};
 use sagamore::kafka::{Kafka, Options};
-use sagamore::sdk::{Decided, Never, Outbox, Participant, Reaction, Service, StartRequest, Tx, done, start_alone};
+use sagamore::sdk::{
+    Decided, Never, Outbox, Participant, Reaction, Service, StartRequest, Tx, done, start_alone,
+};
 use sagamore::transport::wire::encode_event;
 use sagamore::transport::{Log, MemoryDisk, Transport, log};
 use sagamore_shop::choreography::{self, OrderCreated, PaymentFailed, PaymentSuccess};
@@ -36,10 +38,14 @@ struct Street {
 }
 
 impl Street {
-    async fn of(transport: Arc<dyn Transport>, services: impl IntoIterator<Item = Service>) -> Street {
+    async fn of(
+        transport: Arc<dyn Transport>,
+        services: impl IntoIterator<Item = Service>,
+    ) -> Street {
         let shop = Databases::of_tests();
         shop.prepare().await.expect("the tables are made");
-        let account = Account { customer_id: "VINET".into(), name: "Vins".into(), balance_cents: 1_000 };
+        let account =
+            Account { customer_id: "VINET".into(), name: "Vins".into(), balance_cents: 1_000 };
         payment::load(&shop.payment, &[account]).await.expect("load");
         let chai = Delivery { sku: "chai".into(), name: "Chai".into(), on_hand: 5 };
         inventory::load(&shop.inventory, &[chai]).await.expect("load");
@@ -48,18 +54,24 @@ impl Street {
         let plan = choreography::plan().expect("a plan");
         let options = ObserverOptions { partitions: 1, ..ObserverOptions::default() };
         let database = sagamore::database::testing::database();
-        let (observer, chains) =
-            Observer::open(options, database, transport.clone(), vec![plan]).await.expect("an observer");
+        let (observer, chains) = Observer::open(options, database, transport.clone(), vec![plan])
+            .await
+            .expect("an observer");
         let (participants, outbox) = (Vec::new(), Outbox::default());
-        let mut street = Street { shop, transport, participants, outbox, observer, chains, now: NOW };
+        let mut street =
+            Street { shop, transport, participants, outbox, observer, chains, now: NOW };
         services.into_iter().for_each(|service| street.starts(service));
         street
     }
 
     fn starts(&mut self, service: Service) {
         let all = self.shop.all();
-        let database =
-            all.into_iter().find(|(name, _)| *name == service.name().as_str()).expect("one of four").1.clone();
+        let database = all
+            .into_iter()
+            .find(|(name, _)| *name == service.name().as_str())
+            .expect("one of four")
+            .1
+            .clone();
         let options = sagamore::sdk::Options { partitions: 1, ..sagamore::sdk::Options::default() };
         let begins = service.name().as_str() == order::SERVICE;
         let participant = Participant::new(service, database, self.transport.clone(), options);
@@ -81,7 +93,8 @@ impl Street {
         };
         let lines = vec![Line { sku: "chai".into(), quantity, unit_price_cents: 100 }];
         let order = Order { order_id: id.into(), customer_id: "VINET".into(), lines, ship_to };
-        let placed = start_alone(&self.shop.order, &self.outbox, StartRequest::new(order, self.now)).await;
+        let placed =
+            start_alone(&self.shop.order, &self.outbox, StartRequest::new(order, self.now)).await;
         placed.expect("no fault").expect("a good order");
     }
 
@@ -95,27 +108,42 @@ impl Street {
 
     /// Until a chain stands so, and this service, if any, is the one that is waited for.
     async fn until(&mut self, id: &str, status: ChainStatus, waits_for: Option<&str>) {
-        let (chain, begun): (SagaId, Instant) = (format!("fulfilment:{id}").parse().expect("an id"), Instant::now());
+        let (chain, begun): (SagaId, Instant) =
+            (format!("fulfilment:{id}").parse().expect("an id"), Instant::now());
         let mut seen = None;
         while seen.as_ref() != Some(&(status, waits_for.map(str::to_owned))) {
-            assert!(begun.elapsed() < PATIENCE, "chain {id} is {seen:?}, and not {status:?} for {waits_for:?}");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "chain {id} is {seen:?}, and not {status:?} for {waits_for:?}"
+            );
             self.turn().await;
             tokio::task::yield_now().await;
             let detail = self.chains.show(&chain).await.expect("read");
             seen = detail.map(|detail| {
                 let first = |waits: Vec<Wait>| waits.first().map(|wait| wait.service.to_string());
-                (detail.header.status, first(detail.chain.waits_for()).filter(|_| waits_for.is_some()))
+                (
+                    detail.header.status,
+                    first(detail.chain.waits_for()).filter(|_| waits_for.is_some()),
+                )
             });
         }
     }
 
     /// Publishes an event that no service has emitted.
-    async fn publish(&self, id: &str, step: &str, direction: Direction, name: &str, causation: &str) {
+    async fn publish(
+        &self,
+        id: &str,
+        step: &str,
+        direction: Direction,
+        name: &str,
+        causation: &str,
+    ) {
         let saga = format!("fulfilment:{id}").parse().expect("an id");
         let key = StepKey { saga, step: step.parse().expect("a name"), direction, generation: 1 };
         let name: Name = name.parse().expect("a name");
         let (causation, body) = (Some(causation.to_owned()), Body::empty());
-        let event = Event { key, version: 1, name, causation, hop: 2, at: self.now, body, trace: None };
+        let event =
+            Event { key, version: 1, name, causation, hop: 2, at: self.now, body, trace: None };
         let nobody = "nobody".parse().expect("a name");
         self.transport.publish(vec![encode_event(&event, &nobody)]).await.expect("publish");
     }
@@ -138,10 +166,15 @@ async fn on_each<F: Future<Output = ()>>(fault: impl Fn(Arc<dyn Transport>) -> F
         return;
     };
     let namespace = Some(format!("observed-{}-{:x}", std::process::id(), fastrand::u32(..)));
-    let kafka = Kafka::connect(Options { namespace, replication: Some(1), ..Options::new(brokers) }).expect("connect");
+    let kafka =
+        Kafka::connect(Options { namespace, replication: Some(1), ..Options::new(brokers) })
+            .expect("connect");
     fault(Arc::new(kafka.clone())).await;
     let topics = kafka.topics().await.expect("the topics");
-    kafka.delete_topics(&topics.iter().map(|topic| &*topic.name).collect::<Vec<_>>()).await.expect("remove them");
+    kafka
+        .delete_topics(&topics.iter().map(|topic| &*topic.name).collect::<Vec<_>>())
+        .await
+        .expect("remove them");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -167,8 +200,8 @@ async fn a_compensator_that_is_not_there_leaves_a_chain_half_compensated() {
         done(PaymentSuccess { order_id, customer_id, amount_cents: total_cents })
     }
     on_each(async |transport| {
-        let forgetful =
-            Service::named(payment::SERVICE).reaction(Reaction::named("charge").to(charge).fails::<PaymentFailed>());
+        let forgetful = Service::named(payment::SERVICE)
+            .reaction(Reaction::named("charge").to(charge).fails::<PaymentFailed>());
         let services = but(payment::SERVICE).into_iter().chain([forgetful]);
         let mut street = Street::of(transport, services).await;
         street.place("1", 9).await; // there are five
@@ -190,7 +223,9 @@ async fn an_event_of_another_reaction_moves_no_chain_and_one_without_its_cause_i
         let scheduled = "fulfilment:1/schedule/action/1/shipping.scheduled";
         street.publish("1", "again", Direction::Action, "order.confirmed", scheduled).await;
         let nothing = "fulfilment:2/reserve/action/1/nothing.happened";
-        street.publish("2", "reserve", Direction::Compensation, "inventory.released", nothing).await;
+        street
+            .publish("2", "reserve", Direction::Compensation, "inventory.released", nothing)
+            .await;
         street.now = street.now.plus(LATE);
         street.until("2", ChainStatus::Anomalous, None).await;
         street.until("1", ChainStatus::Completed, None).await; // by then the observer has read all events

@@ -40,7 +40,8 @@ fn diagnosis(config: &Path, variables: &[(&str, &str)]) -> (String, String) {
 /// A copy of a configuration without the lines that begin with one of these words.
 fn without(config: &Path, words: &[&str]) -> tempfile::NamedTempFile {
     let text = std::fs::read_to_string(config).expect("read the configuration");
-    let kept: Vec<&str> = text.lines().filter(|line| !words.iter().any(|word| line.starts_with(word))).collect();
+    let kept: Vec<&str> =
+        text.lines().filter(|line| !words.iter().any(|word| line.starts_with(word))).collect();
     let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("make a file");
     std::fs::write(file.path(), kept.join("\n")).expect("write the configuration");
     file
@@ -50,10 +51,19 @@ fn without(config: &Path, words: &[&str]) -> tempfile::NamedTempFile {
 fn with_a_password_or_a_certificate_the_whole_shop_runs_encrypted() {
     let Some(folder) = folder() else { return };
     for name in ["password.toml", "mutual.toml"] {
-        let output = sagamore(&folder.join(name), &[], &["bench", "--sagas", "40", "--clients", "8", "-o", "json"]);
+        let output = sagamore(
+            &folder.join(name),
+            &[],
+            &["bench", "--sagas", "40", "--clients", "8", "-o", "json"],
+        );
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{name}: {told}{}", String::from_utf8_lossy(&output.stderr));
-        let figures: serde_json::Value = serde_json::from_str(&told).unwrap_or_else(|why| panic!("{why}: {told}"));
+        assert!(
+            output.status.success(),
+            "{name}: {told}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let figures: serde_json::Value =
+            serde_json::from_str(&told).unwrap_or_else(|why| panic!("{why}: {told}"));
         assert_eq!(figures["completed"], 40, "{name}: {figures}");
     }
 }
@@ -70,15 +80,33 @@ fn who_is_wrong_is_refused_and_told_why() {
         let told = diagnosis(config, variables);
         for (line, part) in [(told.0, brokers), (told.1, database)] {
             let verdict = if part == FINE { "ok " } else { "WRONG " };
-            assert!(line.starts_with(verdict) && line.contains(part), "'{part}' in {line} ({variables:?})");
+            assert!(
+                line.starts_with(verdict) && line.contains(part),
+                "'{part}' in {line} ({variables:?})"
+            );
         }
     };
     check(&password, &[], FINE, FINE);
     check(&mutual, &[], FINE, FINE);
     check(&password, &[("SAGAMORE__KAFKA__TLS__CA", &other)], "not signed by `kafka.tls.ca`", FINE);
-    check(&password, &[("SAGAMORE__POSTGRES__TLS__CA", &other)], FINE, "is not among those in `ca`");
-    check(&password, &[("SAGAMORE__KAFKA__SASL__PASSWORD_FILE", &wrong)], "check `kafka.sasl`", FINE);
-    check(&password, &[("SAGAMORE__POSTGRES__PASSWORD_FILE", &wrong)], FINE, "password authentication failed");
+    check(
+        &password,
+        &[("SAGAMORE__POSTGRES__TLS__CA", &other)],
+        FINE,
+        "is not among those in `ca`",
+    );
+    check(
+        &password,
+        &[("SAGAMORE__KAFKA__SASL__PASSWORD_FILE", &wrong)],
+        "check `kafka.sasl`",
+        FINE,
+    );
+    check(
+        &password,
+        &[("SAGAMORE__POSTGRES__PASSWORD_FILE", &wrong)],
+        FINE,
+        "password authentication failed",
+    );
 
     // the same servers by another name than their certificates have
     let text = std::fs::read_to_string(&password).expect("read the configuration");
@@ -86,15 +114,33 @@ fn who_is_wrong_is_refused_and_told_why() {
         let line = text.lines().find(|line| line.starts_with(key)).expect("a value");
         line.split('"').nth(1).expect("a text").replace("localhost", "127.0.0.1")
     };
-    check(&password, &[("SAGAMORE__KAFKA__BROKERS", &of("brokers"))], "is for another host than", FINE);
-    check(&password, &[("SAGAMORE__POSTGRES__URL", &of("url"))], FINE, "not valid for name \"127.0.0.1\"");
+    check(
+        &password,
+        &[("SAGAMORE__KAFKA__BROKERS", &of("brokers"))],
+        "is for another host than",
+        FINE,
+    );
+    check(
+        &password,
+        &[("SAGAMORE__POSTGRES__URL", &of("url"))],
+        FINE,
+        "not valid for name \"127.0.0.1\"",
+    );
 
     // nothing to show, and a wish for TLS that nobody fulfils
     let bare = without(&mutual, &["certificate", "key"]);
     check(bare.path(), &[], "require a `certificate`", "requires a valid client certificate");
     let plain = without(
         &password,
-        &["[postgres.tls]", "[kafka.tls]", "ca =", "[kafka.sasl]", "mechanism", "username", "password_file"],
+        &[
+            "[postgres.tls]",
+            "[kafka.tls]",
+            "ca =",
+            "[kafka.sasl]",
+            "mechanism",
+            "username",
+            "password_file",
+        ],
     );
     check(plain.path(), &[], "Broker transport failure", "no encryption");
 }

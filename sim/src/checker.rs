@@ -115,7 +115,10 @@ impl Checker {
                 continue;
             };
             if !self.asked.contains_key(&id) {
-                world.violate("sent-before-commit", format!("{id} leaves, and no committed entry asks for it"));
+                world.violate(
+                    "sent-before-commit",
+                    format!("{id} leaves, and no committed entry asks for it"),
+                );
             }
             if self.sent.contains_key(&id) {
                 world.count("command sent again");
@@ -135,7 +138,9 @@ impl Checker {
             Outcome::Refused(refusal) if refusal.code == code::ALREADY_COMPENSATED => {
                 world.count("action refused after its compensation");
             }
-            Outcome::Done(_) | Outcome::Refused(_) if !first => world.count("stored answer sent again"),
+            Outcome::Done(_) | Outcome::Refused(_) if !first => {
+                world.count("stored answer sent again")
+            }
             Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => {}
         }
     }
@@ -143,12 +148,15 @@ impl Checker {
     /// An orchestrator has taken these replies: counts those that no longer matter. A fault shows that its command was
     /// delivered, whatever its publisher was told, and the command pauses without an entry in the journal.
     pub fn taken(&mut self, world: &World, taken: &[Delivered]) {
-        for reply in taken.iter().filter_map(|delivered| wire::decode_reply(&delivered.record).ok()) {
+        for reply in taken.iter().filter_map(|delivered| wire::decode_reply(&delivered.record).ok())
+        {
             if matches!(reply.outcome, Outcome::Fault(_)) {
                 self.sent.insert(reply.key.command_id(), self.tick);
             }
             match self.sagas.get(reply.key.saga.as_str()) {
-                Some(shadow) if shadow.saga.status.has_ended() => world.count("reply to a saga that has ended"),
+                Some(shadow) if shadow.saga.status.has_ended() => {
+                    world.count("reply to a saga that has ended")
+                }
                 Some(shadow) if !shadow.outstanding().contains(&reply.key.command_id()) => {
                     world.count("reply to a command that is resolved");
                 }
@@ -183,11 +191,18 @@ impl Checker {
         };
         for shadow in self.sagas.values().filter(is_open) {
             // of another saga a fault may have come first: then it pauses, and no journal tells
-            let since = gained.get(&shadow.partition).copied().filter(|_| shadow.is_of_crowd()).unwrap_or(0);
+            let since = gained
+                .get(&shadow.partition)
+                .copied()
+                .filter(|_| shadow.is_of_crowd())
+                .unwrap_or(0);
             for id in shadow.outstanding() {
                 let asked = self.asked.get(&id).copied().unwrap_or(0);
                 if self.sent.get(&id).is_none_or(|sent| *sent < asked.max(since)) {
-                    world.violate("unsent-command", format!("{id} is asked and committed, and was not sent"));
+                    world.violate(
+                        "unsent-command",
+                        format!("{id} is asked and committed, and was not sent"),
+                    );
                 }
             }
         }
@@ -201,7 +216,10 @@ impl Checker {
                 continue;
             }
             for id in shadow.outstanding().into_iter().filter(|id| replies.contains(id)) {
-                world.violate("offset-before-commit", format!("the answer to {id} is passed, and not stored"));
+                world.violate(
+                    "offset-before-commit",
+                    format!("the answer to {id} is passed, and not stored"),
+                );
             }
         }
     }
@@ -215,7 +233,8 @@ impl Checker {
     pub fn placed(&mut self, world: &World, id: &str) {
         let Some(chains) = &mut self.chains else { return };
         if !chains.chains.contains_key(id) {
-            world.violate("ack-before-durable", format!("{id} was acknowledged, and is not stored"));
+            world
+                .violate("ack-before-durable", format!("{id} was acknowledged, and is not stored"));
         }
         chains.accepted.insert(id.to_owned());
     }
@@ -234,7 +253,8 @@ impl Checker {
     /// A client was told that its start is accepted.
     pub fn accepted(&mut self, world: &World, id: &str) {
         if !self.sagas.contains_key(id) {
-            world.violate("ack-before-durable", format!("{id} was acknowledged, and is not stored"));
+            world
+                .violate("ack-before-durable", format!("{id} was acknowledged, and is not stored"));
         }
         self.accepted.insert(id.to_owned());
     }
@@ -252,8 +272,13 @@ impl Checker {
     /// Sagas that wait for a person, and those that show one a fault that lasts; each with whether it is stuck, and the
     /// steps.
     pub fn for_people(&self, now: i64) -> Vec<(String, bool, Vec<String>)> {
-        let open = self.sagas.iter().filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.is_of_crowd());
-        let steps = open.map(|(id, shadow)| (id.clone(), shadow.saga.status == Status::Stuck, shadow.stuck_steps(now)));
+        let open = self
+            .sagas
+            .iter()
+            .filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.is_of_crowd());
+        let steps = open.map(|(id, shadow)| {
+            (id.clone(), shadow.saga.status == Status::Stuck, shadow.stuck_steps(now))
+        });
         steps.filter(|(_, stuck, steps)| *stuck || !steps.is_empty()).collect()
     }
 
@@ -308,7 +333,8 @@ impl Checker {
             Some((tick, is_at_rest)) if tick == self.tick => is_at_rest,
             _ => {
                 let chains = self.chains.as_ref().is_none_or(Chains::are_over);
-                let is_at_rest = chains && self.awaited().all(|shadow| shadow.saga.status.has_ended());
+                let is_at_rest =
+                    chains && self.awaited().all(|shadow| shadow.saga.status.has_ended());
                 self.rest = Some((self.tick, is_at_rest));
                 is_at_rest
             }
@@ -317,31 +343,48 @@ impl Checker {
 
     /// Whether every saga has ended, or waits for a person.
     pub fn waits_for_people(&self) -> bool {
-        self.awaited().all(|shadow| shadow.saga.status.has_ended() || shadow.saga.status == Status::Stuck)
+        self.awaited()
+            .all(|shadow| shadow.saga.status.has_ended() || shadow.saga.status == Status::Stuck)
     }
 
     /// How many sagas there are, and how many ended as completed.
     pub fn tally(&self) -> (usize, usize) {
-        let completed = self.sagas.values().filter(|shadow| shadow.saga.status == Status::Completed).count();
+        let completed =
+            self.sagas.values().filter(|shadow| shadow.saga.status == Status::Completed).count();
         let chains = self.chains.as_ref().map_or((0, 0), Chains::tally);
         (self.sagas.len() + chains.0, completed + chains.1)
     }
 
     /// What is not at rest, for the report.
     pub fn unfinished(&self) -> String {
-        let unfinished =
-            self.sagas.iter().filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.is_of_crowd());
+        let unfinished = self
+            .sagas
+            .iter()
+            .filter(|(_, shadow)| !shadow.saga.status.has_ended() && !shadow.is_of_crowd());
         let sagas = unfinished.map(|(id, shadow)| format!("{id} {}", shadow.describe()));
         sagas.chain(self.chains.as_ref().map(Chains::unfinished)).collect::<Vec<_>>().join("; ")
     }
 
     /// Everything is over and nobody is writing: what has to hold at the end.
-    pub fn finally(&mut self, world: &World, engine: &Database, services: &[Database], observer: &Database) {
+    pub fn finally(
+        &mut self,
+        world: &World,
+        engine: &Database,
+        services: &[Database],
+        observer: &Database,
+    ) {
         self.journal_is_what_it_was(world, engine);
         if !self.refused_keys.is_empty() {
             let keys = look(engine, "SELECT key FROM idempotency");
-            for key in keys.iter().map(|row| get::<String>(row, 0)).filter(|key| self.refused_keys.contains(key)) {
-                world.violate("key-without-saga", format!("{key} is stored, and its request was refused"));
+            for key in keys
+                .iter()
+                .map(|row| get::<String>(row, 0))
+                .filter(|key| self.refused_keys.contains(key))
+            {
+                world.violate(
+                    "key-without-saga",
+                    format!("{key} is stored, and its request was refused"),
+                );
             }
         }
         if let Some(chains) = &self.chains {
@@ -352,7 +395,10 @@ impl Checker {
             for row in look(database, "SELECT status FROM barrier") {
                 match get::<String>(&row, 0).as_str() {
                     "tombstone" => world.count("tombstone left"),
-                    "claimed" => world.violate("mere-claim", "a row that is only claimed was committed".to_owned()),
+                    "claimed" => world.violate(
+                        "mere-claim",
+                        "a row that is only claimed was committed".to_owned(),
+                    ),
                     _ => {}
                 }
             }
@@ -364,14 +410,19 @@ impl Checker {
         }
         for id in &self.cancelled {
             if self.sagas.get(id).is_none_or(|shadow| shadow.saga.status == Status::Completed) {
-                world.violate("split-outcome", format!("{id}: its cancel was accepted, and it completed"));
+                world.violate(
+                    "split-outcome",
+                    format!("{id}: its cancel was accepted, and it completed"),
+                );
             }
         }
         for (id, shadow) in &self.sagas {
             self.whole(world, id, shadow);
         }
         let chains = self.chains.as_ref().map(|chains| &chains.chains);
-        let is_known = |id: &String| self.sagas.contains_key(id) || chains.is_some_and(|known| known.contains_key(id));
+        let is_known = |id: &String| {
+            self.sagas.contains_key(id) || chains.is_some_and(|known| known.contains_key(id))
+        };
         for id in self.effects.keys().filter(|id| !is_known(id)) {
             world.violate("vanished-saga", format!("{id} has effects, and no saga"));
         }

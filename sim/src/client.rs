@@ -32,7 +32,9 @@ impl Wish {
     pub fn draw(number: usize, theme: Theme, rng: &mut fastrand::Rng) -> Wish {
         let idempotency_key = rng.bool().then(|| format!("request-{number}"));
         let key = format!("{}", 10_248 + number);
-        let of = |value: Result<Body, _>| value.unwrap_or_else(|_: sagamore_core::body::Unreadable| Body::empty());
+        let of = |value: Result<Body, _>| {
+            value.unwrap_or_else(|_: sagamore_core::body::Unreadable| Body::empty())
+        };
         // of ten wishes so many are orders, of eight others so many are feasts
         let (orders, feasts) = match theme {
             Theme::Verbs => (1, 5),
@@ -108,7 +110,10 @@ async fn start(site: &Site, wish: &Wish) {
                 world.tell(|| format!("start of {id} accepted, existed: {}", started.existed));
                 world.checker().accepted(world, id.as_str());
                 if started.id != id {
-                    world.violate("key-reuse", format!("{id} was asked for, {} was given", started.id));
+                    world.violate(
+                        "key-reuse",
+                        format!("{id} was asked for, {} was given", started.id),
+                    );
                 }
                 if started.existed {
                     world.count("start repeated");
@@ -116,9 +121,14 @@ async fn start(site: &Site, wish: &Wish) {
                 return;
             }
             None => world.count("start given up by its client, and made again"),
-            Some(Err(StartError::Unavailable(_) | StartError::Busy { .. })) => world.count("start made again"),
+            Some(Err(StartError::Unavailable(_) | StartError::Busy { .. })) => {
+                world.count("start made again")
+            }
             Some(Err(why)) => {
-                world.violate("key-reuse", format!("{id}, started with what it was started with: {why}"));
+                world.violate(
+                    "key-reuse",
+                    format!("{id}, started with what it was started with: {why}"),
+                );
                 return;
             }
         }
@@ -176,7 +186,10 @@ async fn show(site: &Site, wish: &Wish, revisions: &mut BTreeMap<String, u64>) {
     if let Some(Ok(Some(detail))) = world.patience(PATIENCE_MS, handle.show(&id)).await {
         let known = revisions.entry(id.to_string()).or_insert(0);
         if detail.header.revision < *known {
-            world.violate("time-travel", format!("{id} was read at {known}, then at {}", detail.header.revision));
+            world.violate(
+                "time-travel",
+                format!("{id} was read at {known}, then at {}", detail.header.revision),
+            );
         }
         *known = detail.header.revision;
         world.count("saga read");

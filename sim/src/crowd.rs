@@ -46,11 +46,13 @@ pub fn vigil() -> Result<Definition, definition::Error> {
 pub fn gather(world: &Shared, database: &Database, partitions: u32, count: usize) {
     let disk = Arc::new(MemoryDisk::new());
     let log = Log::on(disk, log::Options::default()).expect("open a log");
-    let options = Options { owner: "before".to_owned(), reply_partitions: partitions, ..Options::default() };
+    let options =
+        Options { owner: "before".to_owned(), reply_partitions: partitions, ..Options::default() };
     let (now, mut rng) = (world.clock(0), world.fork());
     let started = async {
         let definitions = vec![vigil().expect("the vigil is sound")];
-        let opened = Orchestrator::open(options, database.clone(), Arc::new(log), definitions).await;
+        let opened =
+            Orchestrator::open(options, database.clone(), Arc::new(log), definitions).await;
         let (mut orchestrator, handle) = opened.expect("open an orchestrator");
         let start = |number: usize| Start {
             definition: name("vigil"),

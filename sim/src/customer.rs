@@ -87,7 +87,9 @@ async fn order_otherwise(site: &Site, wanted: &Order) {
     other.ship_to.city = "Lille".to_owned();
     match ask(site, &[&other]).await.pop().flatten() {
         Some(Err(Rejected::OrderExists(_))) => site.world.count("other order refused"),
-        Some(given) => site.world.violate("key-reuse", format!("{}, ordered otherwise: {given:?}", id(wanted))),
+        Some(given) => {
+            site.world.violate("key-reuse", format!("{}, ordered otherwise: {given:?}", id(wanted)))
+        }
         None => {}
     }
 }
@@ -97,7 +99,9 @@ async fn look_at(site: &Site, wanted: &Order) {
     let database = site.services[0].1.for_process(&"customer".into());
     match order::order(&database, &wanted.order_id).await {
         Ok(Some(_)) => site.world.count("order read"),
-        Ok(None) => site.world.violate("lost-saga", format!("{} was accepted, and is gone", id(wanted))),
+        Ok(None) => {
+            site.world.violate("lost-saga", format!("{} was accepted, and is gone", id(wanted)))
+        }
         Err(_) => {}
     }
 }
@@ -116,7 +120,10 @@ async fn ask(site: &Site, wanted: &[&Order]) -> Vec<Option<Result<StartOutcome, 
     world.nudge();
     let answers = answers.map(|answers| answers.into_iter().map(Result::ok).collect());
     let answers: Vec<_> = answers.unwrap_or_else(|| wanted.iter().map(|_| None).collect());
-    answers.iter().filter(|answer| answer.is_none()).for_each(|_| world.count("order to be placed again"));
+    answers
+        .iter()
+        .filter(|answer| answer.is_none())
+        .for_each(|_| world.count("order to be placed again"));
     answers
 }
 

@@ -18,7 +18,8 @@ pub const CLIENT_BYTES_MAX: usize = 100 * 1024;
 const LENGTHS: [usize; 4] = [10, 20_000, 44_000, 60_000];
 /// Lengths of menu and speech where people are to decide: all fits, the brokers reject `print-menu`, it is never sent, they
 /// reject its undo, and that is never sent.
-const TROUBLE: [(usize, usize); 5] = [(10, 10), (44_000, 44_000), (60_000, 60_000), (10, 44_000), (10, 60_000)];
+const TROUBLE: [(usize, usize); 5] =
+    [(10, 10), (44_000, 44_000), (60_000, 60_000), (10, 44_000), (10, 60_000)];
 
 /// What a feast is started with.
 #[derive(Clone, Debug, Message)]
@@ -125,7 +126,8 @@ impl Feast {
     pub fn draw(feast_id: &str, theme: Theme, rng: &mut fastrand::Rng) -> Feast {
         let mut length = || LENGTHS[rng.usize(0..LENGTHS.len())];
         let (is_trouble, lengths) = (theme == Theme::Verbs, (length(), length()));
-        let (menu_bytes, speech_bytes) = if is_trouble { TROUBLE[rng.usize(0..TROUBLE.len())] } else { lengths };
+        let (menu_bytes, speech_bytes) =
+            if is_trouble { TROUBLE[rng.usize(0..TROUBLE.len())] } else { lengths };
         let pen = match rng.u8(0..if is_trouble { 8 } else { 12 }) {
             0 | 1 => Pen::Foreign,
             2 => Pen::ForeignNo,
@@ -136,7 +138,13 @@ impl Feast {
             _ => Pen::Plain,
         };
         let refused = rng.u8(0..if is_trouble { 2 } else { 3 }) == 0;
-        Feast { feast_id: feast_id.to_owned(), speech: "s".repeat(speech_bytes), menu_bytes, refused, pen }
+        Feast {
+            feast_id: feast_id.to_owned(),
+            speech: "s".repeat(speech_bytes),
+            menu_bytes,
+            refused,
+            pen,
+        }
     }
 }
 
@@ -168,7 +176,11 @@ async fn write(outside: Outside, tx: Tx, asked: WriteMenu) -> Decided<Menu, NotT
     done(Menu { menu })
 }
 
-async fn tear(outside: Outside, tx: Tx, TearMenu { feast_id, pen }: TearMenu) -> Decided<(), NotToday> {
+async fn tear(
+    outside: Outside,
+    tx: Tx,
+    TearMenu { feast_id, pen }: TearMenu,
+) -> Decided<(), NotToday> {
     if pen == Pen::ForeignUndo && !outside.is_mended(&feast_id) {
         return refused(NotToday(FOREIGN));
     }

@@ -61,7 +61,12 @@ fn obey(arguments: &Arguments) -> Result<bool> {
         Some(seed) => {
             sagamore_sim::plant(bug);
             let report = run_in(arguments.style.unwrap_or(Style::of(seed)), seed, arguments.trace);
-            println!("seed {seed}, {}: trace {:016x}, {} events", report.style.name(), report.trace.0, report.trace.1);
+            println!(
+                "seed {seed}, {}: trace {:016x}, {} events",
+                report.style.name(),
+                report.trace.0,
+                report.trace.1
+            );
             Sweep::of(vec![report])
         }
         None => sweep(arguments, bug),
@@ -81,7 +86,9 @@ fn named(name: &str) -> Result<Bug> {
     }
     match Bug::named(name) {
         Some(bug) => Ok(bug),
-        None => bail!("there is no bug '{name}'; there are: {}", Bug::ALL.map(Bug::name).join(", ")),
+        None => {
+            bail!("there is no bug '{name}'; there are: {}", Bug::ALL.map(Bug::name).join(", "))
+        }
     }
 }
 
@@ -89,7 +96,11 @@ fn sweep(arguments: &Arguments, bug: Option<Bug>) -> Sweep {
     let (begun, terminal) = (Instant::now(), std::io::stderr().is_terminal());
     let done = |count: u64| {
         if terminal && count.is_multiple_of(20) {
-            eprint!("\r{count} of {} seeds, {:.0} s ", arguments.seeds, begun.elapsed().as_secs_f64());
+            eprint!(
+                "\r{count} of {} seeds, {:.0} s ",
+                arguments.seeds,
+                begun.elapsed().as_secs_f64()
+            );
             let _ = std::io::stderr().flush(); // a progress line that stays away harms nobody
         }
     };
@@ -99,7 +110,12 @@ fn sweep(arguments: &Arguments, bug: Option<Bug>) -> Sweep {
     if terminal {
         eprintln!();
     }
-    println!("{} seeds from {:x} in {:.1} s", sweep.runs, arguments.base, begun.elapsed().as_secs_f64());
+    println!(
+        "{} seeds from {:x} in {:.1} s",
+        sweep.runs,
+        arguments.base,
+        begun.elapsed().as_secs_f64()
+    );
     sweep
 }
 
@@ -111,5 +127,6 @@ fn tell(report: &Report, bug: Option<Bug>) {
 
 fn base(text: &str) -> Result<u64, String> {
     let digits = text.get(..text.len().min(16)).unwrap_or_default();
-    u64::from_str_radix(digits, 16).map_err(|error| format!("'{text}' is no hexadecimal number: {error}"))
+    u64::from_str_radix(digits, 16)
+        .map_err(|error| format!("'{text}' is no hexadecimal number: {error}"))
 }

@@ -20,7 +20,8 @@ pub async fn neighbour(site: Arc<Site>) {
         // the first service is the busiest: orders are placed there beside its turns
         let (of_first, gap_max) = if world.theme == Theme::Outbox { (100, 400) } else { (50, 300) };
         world.sleep(world.between(0, gap_max)).await;
-        let number = if world.percent(of_first) { 0 } else { world.below(site.services.len() as u64) };
+        let number =
+            if world.percent(of_first) { 0 } else { world.below(site.services.len() as u64) };
         let (service, store) = &site.services[number as usize];
         let database = store.for_process(&format!("neighbour of {}", service.name()).into());
         let Ok(open) = database.begin().await else { continue };

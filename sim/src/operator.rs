@@ -20,7 +20,11 @@ pub async fn operator(site: Arc<Site>, outside: Outside, number: usize) {
     let world = site.world.clone();
     let mut verbs = 0;
     loop {
-        let pause = if world.theme == Theme::Verbs { world.between(2_000, 9_000) } else { world.between(1_000, 6_000) };
+        let pause = if world.theme == Theme::Verbs {
+            world.between(2_000, 9_000)
+        } else {
+            world.between(1_000, 6_000)
+        };
         world.sleep(pause).await;
         if site.is_operator_away() {
             continue;

@@ -83,7 +83,8 @@ impl Party {
             use Mood::{Breaks, Calm, Clings, Refuses, Sticks};
             let mut one_of = |moods: &[Mood]| moods[rng.usize(0..moods.len())];
             let hall = one_of(&[Calm, Calm, Clings, Sticks, Breaks]);
-            let (band, food) = (one_of(&[Calm, Calm, Refuses]), one_of(&[Calm, Clings, Clings, Sticks]));
+            let (band, food) =
+                (one_of(&[Calm, Calm, Refuses]), one_of(&[Calm, Clings, Clings, Sticks]));
             let (pay, cards) = (one_of(&[Calm, Refuses, Breaks]), one_of(&[Calm, Refuses, Breaks]));
             return Party { party_id, hall, band, food, pay, cards };
         }
@@ -220,7 +221,13 @@ const HELPERS: &str = "helpers";
 /// Fails: an effect needs a saga.
 const BROKEN: &str = "INSERT INTO sim_effect (saga, step, direction) VALUES (NULL, $1, 'action')";
 
-async fn act(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), NotToday> {
+async fn act(
+    outside: Outside,
+    tx: Tx,
+    step: &str,
+    party_id: &str,
+    mood: Mood,
+) -> Decided<(), NotToday> {
     let mended = outside.is_mended(party_id);
     if mood == Mood::Refuses && !mended {
         return refused(NotToday);
@@ -242,7 +249,13 @@ async fn act(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -
     done(())
 }
 
-async fn undo(outside: Outside, tx: Tx, step: &str, party_id: &str, mood: Mood) -> Decided<(), NotToday> {
+async fn undo(
+    outside: Outside,
+    tx: Tx,
+    step: &str,
+    party_id: &str,
+    mood: Mood,
+) -> Decided<(), NotToday> {
     if mood == Mood::Clings && !outside.is_mended(party_id) {
         return refused(NotToday);
     }
@@ -292,7 +305,12 @@ async fn order_food(outside: Outside, tx: Tx, asked: OrderFood) -> Decided<Held,
     Ok(acted.map(|()| Held { party_id, mood }))
 }
 
-async fn cancel_food(outside: Outside, tx: Tx, asked: CancelFood, held: Held) -> Decided<(), NotToday> {
+async fn cancel_food(
+    outside: Outside,
+    tx: Tx,
+    asked: CancelFood,
+    held: Held,
+) -> Decided<(), NotToday> {
     let undone = undo(outside, tx.clone(), "order-food", &asked.party_id, held.mood).await?;
     if undone.is_ok() {
         book(&tx, -1).await?;
@@ -313,7 +331,8 @@ fn booked(database: &Database) -> Option<(&'static str, String)> {
         FROM sim_effect WHERE status IS NULL AND step IN ('hire-band', 'order-food'))";
     let rows = look(database, sql);
     let (booked, asked): (i64, i64) = (get(&rows[0], 0), get(&rows[0], 1));
-    (booked != asked).then(|| ("lost-update", format!("{booked} helpers are booked, and {asked} were asked")))
+    (booked != asked)
+        .then(|| ("lost-update", format!("{booked} helpers are booked, and {asked} were asked")))
 }
 
 macro_rules! acts {
@@ -365,12 +384,17 @@ pub fn hall(outside: &Outside) -> Service {
 /// The musicians, the cooks and the printers.
 pub fn guild(outside: &Outside) -> Service {
     let service = Service::named("guild");
-    let (hires, sends_home, orders, cancels) = (outside.clone(), outside.clone(), outside.clone(), outside.clone());
+    let (hires, sends_home, orders, cancels) =
+        (outside.clone(), outside.clone(), outside.clone(), outside.clone());
     let service = service
         .action(move |tx: Tx, asked: HireBand| hire(hires.clone(), tx, asked))
-        .compensation_with(move |tx: Tx, asked: SendBandHome, (): ()| send_home(sends_home.clone(), tx, asked))
+        .compensation_with(move |tx: Tx, asked: SendBandHome, (): ()| {
+            send_home(sends_home.clone(), tx, asked)
+        })
         .action(move |tx: Tx, asked: OrderFood| order_food(orders.clone(), tx, asked))
-        .compensation_with(move |tx: Tx, asked: CancelFood, held: Held| cancel_food(cancels.clone(), tx, asked, held))
+        .compensation_with(move |tx: Tx, asked: CancelFood, held: Held| {
+            cancel_food(cancels.clone(), tx, asked, held)
+        })
         .keyed_by(|_: &HireBand| HELPERS)
         .keyed_by(|_: &SendBandHome| HELPERS)
         .keyed_by(|_: &OrderFood| HELPERS)

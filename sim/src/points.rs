@@ -29,7 +29,8 @@ const UNREACHABLE: &[(&str, &str)] = &[
 ];
 
 const NEARER: &str = "of the events that it waits for, the one that is furthest from the start is named as its cause";
-const SUPERSEDED: &str = "a generation follows only the stored refusal of the one before, which answers that one again";
+const SUPERSEDED: &str =
+    "a generation follows only the stored refusal of the one before, which answers that one again";
 
 /// All points, with the reason why one is unreachable.
 struct Points {
@@ -42,8 +43,10 @@ fn points() -> &'static Points {
     static POINTS: OnceLock<Points> = OnceLock::new();
     POINTS.get_or_init(|| {
         let plan = choreography::plan().expect("the plan is sound");
-        let cells: BTreeMap<Cell, &'static str> = cells().into_iter().map(|cell| (cell, of_cell(&cell))).collect();
-        let rows = plan.rows().into_iter().map(|row| (of_row(&row), &*of_row(&row).leak())).collect();
+        let cells: BTreeMap<Cell, &'static str> =
+            cells().into_iter().map(|cell| (cell, of_cell(&cell))).collect();
+        let rows =
+            plan.rows().into_iter().map(|row| (of_row(&row), &*of_row(&row).leak())).collect();
         let cases = Case::ALL.map(of_case);
         let mut points = Points { cells, rows, all: BTreeMap::new() };
         let names = points.cells.values().chain(points.rows.values()).copied().chain(cases);
@@ -96,11 +99,14 @@ pub fn gaps(reached: &Counters) -> Vec<String> {
     let names = UNREACHABLE.iter().map(|(name, _)| *name);
     let unknown = names.filter(|name| !points().all.contains_key(name));
     let unknown = unknown.map(|name| format!("no table has this row any more: {name}"));
-    let missed = points().all.iter().filter_map(|(name, reason)| match (reached.get(name), reason) {
-        (None, None) => Some(format!("never reached: {name}")),
-        (Some(count), Some(reason)) => Some(format!("reached {count} times: {name}, though {reason}")),
-        (Some(_), None) | (None, Some(_)) => None,
-    });
+    let missed =
+        points().all.iter().filter_map(|(name, reason)| match (reached.get(name), reason) {
+            (None, None) => Some(format!("never reached: {name}")),
+            (Some(count), Some(reason)) => {
+                Some(format!("reached {count} times: {name}, though {reason}"))
+            }
+            (Some(_), None) | (None, Some(_)) => None,
+        });
     unknown.chain(missed).collect()
 }
 
@@ -111,9 +117,17 @@ mod tests {
     #[test]
     fn every_row_is_a_point_of_its_own_and_a_sweep_without_it_has_a_gap() {
         let plan = choreography::plan().expect("the plan is sound");
-        assert_eq!(points().all.len(), cells().len() + plan.rows().len() + Case::ALL.len(), "two rows have one name");
-        let mut reached: Counters =
-            points().all.iter().filter(|(_, why)| why.is_none()).map(|(name, _)| (*name, 1)).collect();
+        assert_eq!(
+            points().all.len(),
+            cells().len() + plan.rows().len() + Case::ALL.len(),
+            "two rows have one name"
+        );
+        let mut reached: Counters = points()
+            .all
+            .iter()
+            .filter(|(_, why)| why.is_none())
+            .map(|(name, _)| (*name, 1))
+            .collect();
         assert_eq!(gaps(&reached), [] as [String; 0]);
         let name = of_case(Case::CompensationFirst);
         reached.remove(name);

@@ -109,7 +109,9 @@ fn heals_after(world: &World) -> i64 {
         Theme::Verbs => world.between(50_000, 90_000),
         // while sagas are under way
         Theme::Clocks => world.between(6_000, 30_000),
-        Theme::General | Theme::Leases | Theme::Retention | Theme::Outbox => world.between(5_000, 60_000),
+        Theme::General | Theme::Leases | Theme::Retention | Theme::Outbox => {
+            world.between(5_000, 60_000)
+        }
     }
 }
 
@@ -176,7 +178,8 @@ impl Run {
     /// Everything is over, and nobody writes any more.
     fn look_back(&mut self) {
         self.processes.iter_mut().for_each(|process| process.life = None);
-        let services: Vec<_> = self.site.services.iter().map(|(_, store)| store.inner.clone()).collect();
+        let services: Vec<_> =
+            self.site.services.iter().map(|(_, store)| store.inner.clone()).collect();
         let observed = self.site.observed();
         self.world.checker().finally(&self.world, &self.site.engine.inner, &services, &observed);
     }
@@ -204,7 +207,8 @@ impl Run {
         } else if now > self.heals_at + REST_MS_MAX {
             let unfinished = self.world.checker().unfinished();
             let name = if unfinished.contains("stuck") { "stuck-saga" } else { "lost-saga" };
-            self.world.violate(name, format!("not at rest long after the last fault: {unfinished}"));
+            self.world
+                .violate(name, format!("not at rest long after the last fault: {unfinished}"));
         }
         false
     }
@@ -222,7 +226,10 @@ impl Run {
             (0..self.processes.len()).for_each(|index| self.restart(index));
         }
         let is_directed = self.site.style == Style::Orchestrated;
-        if is_directed && self.world.strikes(Fault::Zombie) && self.orchestrators.load(Ordering::Relaxed) == 1 {
+        if is_directed
+            && self.world.strikes(Fault::Zombie)
+            && self.orchestrators.load(Ordering::Relaxed) == 1
+        {
             let number = self.world.new_process();
             let life = self.begin(Role::Orchestrator, 0);
             self.processes.push(Process { role: Role::Orchestrator, number, life });
@@ -249,8 +256,10 @@ impl Run {
     /// Again in a while; but of orchestrators that are too many only one.
     fn restart(&mut self, index: usize) {
         let role = self.processes[index].role;
-        let living =
-            self.processes.iter().filter(|process| process.role == Role::Orchestrator && process.life.is_some());
+        let living = self
+            .processes
+            .iter()
+            .filter(|process| process.role == Role::Orchestrator && process.life.is_some());
         let needless = role == Role::Orchestrator && living.count() > 0;
         if role != Role::Person && self.processes[index].life.is_none() && !needless {
             let born_in_ms = self.world.between(0, 2_000);
@@ -278,7 +287,9 @@ impl Run {
         self.world.enter(process.number);
         let Some(life) = &mut process.life else { return };
         let polled = panic::poll(|| {
-            metrics::with_local_recorder(&self.counts, || life.as_mut().poll(&mut Context::from_waker(Waker::noop())))
+            metrics::with_local_recorder(&self.counts, || {
+                life.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            })
         });
         match polled {
             Ok(Poll::Pending) => {}
@@ -295,14 +306,17 @@ impl Run {
         if self.site.style == Style::Choreographed {
             return;
         }
-        let living = |process: &Process| process.role == Role::Orchestrator && process.life.is_some();
+        let living =
+            |process: &Process| process.role == Role::Orchestrator && process.life.is_some();
         let count = self.processes.iter().filter(|process| living(process)).count();
         if count == 0 {
             self.world.count("takeover after the end of the last orchestrator");
-            let index = self.processes.iter().position(|process| process.role == Role::Orchestrator);
+            let index =
+                self.processes.iter().position(|process| process.role == Role::Orchestrator);
             self.restart(index.unwrap_or(0));
         }
-        self.processes.retain(|process| process.role != Role::Orchestrator || process.life.is_some());
+        self.processes
+            .retain(|process| process.role != Role::Orchestrator || process.life.is_some());
         self.orchestrators.store(count.max(1), Ordering::Relaxed);
     }
 }

@@ -57,14 +57,23 @@ struct Pieces {
 }
 
 /// Makes the tables, the triggers and the shop's possessions. Gives what is to be audited of each service.
-pub fn prepare(databases: &Databases, style: Style, rng: &mut fastrand::Rng) -> Vec<(String, Audit)> {
+pub fn prepare(
+    databases: &Databases,
+    style: Style,
+    rng: &mut fastrand::Rng,
+) -> Vec<(String, Audit)> {
     let accounts = CUSTOMERS.map(|customer| Account {
         customer_id: customer.to_owned(),
         name: customer.to_owned(),
         balance_cents: rng.i64(0..60_000),
     });
-    let stock = SKUS.map(|sku| Delivery { sku: sku.to_owned(), name: sku.to_owned(), on_hand: rng.i64(0..40) });
-    let destinations = COUNTRIES.map(|(country, served)| Destination { country: country.to_owned(), served });
+    let stock = SKUS.map(|sku| Delivery {
+        sku: sku.to_owned(),
+        name: sku.to_owned(),
+        on_hand: rng.i64(0..40),
+    });
+    let destinations =
+        COUNTRIES.map(|(country, served)| Destination { country: country.to_owned(), served });
     let load = async {
         databases.prepare().await.expect("make the shop's tables");
         payment::load(&databases.payment, &accounts).await.expect("load accounts");
@@ -86,38 +95,59 @@ fn named(triggers: &str, style: Style) -> String {
     match style {
         Style::Orchestrated => triggers.to_owned(),
         Style::Choreographed => {
-            NAMES.iter().fold(triggers.to_owned(), |text, (directed, undirected)| text.replace(directed, undirected))
+            NAMES.iter().fold(triggers.to_owned(), |text, (directed, undirected)| {
+                text.replace(directed, undirected)
+            })
         }
     }
 }
 
 fn money(database: &Database, cents: i64) -> Option<(&'static str, String)> {
-    let sql = "SELECT (SELECT SUM(balance_cents) FROM account), (SELECT MIN(balance_cents) FROM account),
+    let sql =
+        "SELECT (SELECT SUM(balance_cents) FROM account), (SELECT MIN(balance_cents) FROM account),
         (SELECT COALESCE(SUM(amount_cents), 0) FROM charge WHERE refunded = FALSE)";
     let rows = look(database, sql);
-    let (balances, least, charged): (i64, i64, i64) = (get(&rows[0], 0), get(&rows[0], 1), get(&rows[0], 2));
+    let (balances, least, charged): (i64, i64, i64) =
+        (get(&rows[0], 0), get(&rows[0], 1), get(&rows[0], 2));
     let sum = balances + charged;
     if least < 0 || sum < cents {
-        return Some(("money-lost", format!("{balances} in accounts, {charged} charged, of {cents} cents")));
+        return Some((
+            "money-lost",
+            format!("{balances} in accounts, {charged} charged, of {cents} cents"),
+        ));
     }
-    (sum > cents).then(|| ("money-created", format!("{balances} in accounts, {charged} charged, of {cents} cents")))
+    (sum > cents).then(|| {
+        ("money-created", format!("{balances} in accounts, {charged} charged, of {cents} cents"))
+    })
 }
 
 fn pieces(database: &Database, stock: &[Delivery]) -> Option<(&'static str, String)> {
     let mut reserved = Vec::<Pieces>::new();
     for row in look(database, "SELECT pieces FROM reservation WHERE released = FALSE") {
         let pieces: String = get(&row, 0);
-        reserved.extend(serde_json::from_str::<Vec<Pieces>>(&pieces).expect("a reservation lists pieces"));
+        reserved.extend(
+            serde_json::from_str::<Vec<Pieces>>(&pieces).expect("a reservation lists pieces"),
+        );
     }
     for row in look(database, "SELECT sku, on_hand FROM stock ORDER BY sku") {
         let (sku, on_hand): (String, i64) = (get(&row, 0), get(&row, 1));
-        let taken: i64 = reserved.iter().filter(|pieces| pieces.sku == sku).map(|pieces| pieces.quantity).sum();
-        let loaded = stock.iter().find(|delivery| delivery.sku == sku).map_or(0, |delivery| delivery.on_hand);
+        let taken: i64 =
+            reserved.iter().filter(|pieces| pieces.sku == sku).map(|pieces| pieces.quantity).sum();
+        let loaded = stock
+            .iter()
+            .find(|delivery| delivery.sku == sku)
+            .map_or(0, |delivery| delivery.on_hand);
         if on_hand < 0 || on_hand + taken > loaded {
-            return Some(("oversell", format!("{sku}: {on_hand} on hand, {taken} reserved, of {loaded}")));
+            return Some((
+                "oversell",
+                format!("{sku}: {on_hand} on hand, {taken} reserved, of {loaded}"),
+            ));
         }
         if on_hand + taken < loaded {
-            return Some(("stock-leak", format!("{sku}: {on_hand} on hand, {taken} reserved, of {loaded}")));
+            return Some((
+                "stock-leak",
+                format!("{sku}: {on_hand} on hand, {taken} reserved, of {loaded}"),
+            ));
         }
     }
     None

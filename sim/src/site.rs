@@ -101,7 +101,8 @@ impl Site {
         definitions.iter().for_each(|definition| world.checker().knows(definition));
         let services: Vec<Service> = match style {
             Style::Orchestrated => {
-                let parties = [party::hall(outside), party::guild(outside), feast::kitchen(outside)];
+                let parties =
+                    [party::hall(outside), party::guild(outside), feast::kitchen(outside)];
                 sagamore_shop::services().into_iter().chain(parties).collect()
             }
             Style::Choreographed => {
@@ -149,7 +150,8 @@ impl Site {
         if is_crowded {
             world.count("run with a crowd of sagas");
             let is_large = world.below(LARGE_ONE_OF) == 0;
-            let count = if is_large { 1_000 + world.below(1_000) } else { CROWD_MIN + world.below(60) };
+            let count =
+                if is_large { 1_000 + world.below(1_000) } else { CROWD_MIN + world.below(60) };
             crowd::gather(world, &site.engine.inner, REPLY_PARTITIONS, count as usize);
         }
         site.services.iter().for_each(|(_, store)| store.skip());
@@ -165,7 +167,8 @@ impl Site {
     pub fn handle(&self) -> Option<Handle> {
         let mut desk = self.desk();
         desk.handles.retain(Handle::is_open);
-        let older = desk.handles.len() > 1 && self.world.percent(if self.lease.is_some() { 50 } else { 30 });
+        let older = desk.handles.len() > 1
+            && self.world.percent(if self.lease.is_some() { 50 } else { 30 });
         if older { desk.handles.first().cloned() } else { desk.handles.last().cloned() }
     }
 
@@ -197,7 +200,9 @@ impl Site {
 
     /// How many rows all barriers have.
     pub fn barrier_rows(&self) -> i64 {
-        let count = |store: &Store| -> i64 { get(&look(&store.inner, "SELECT count(*) FROM barrier")[0], 0) };
+        let count = |store: &Store| -> i64 {
+            get(&look(&store.inner, "SELECT count(*) FROM barrier")[0], 0)
+        };
         self.services.iter().map(|(_, store)| count(store)).sum()
     }
 
@@ -244,7 +249,8 @@ impl Site {
             };
             // requests, replies, what is due, and what was rejected; sagas that could not be stored
             let inputs_max = 4 * options.batch_max + options.takeover_page + TRIES_MAX;
-            let (database, transport) = (self.engine.for_process(&who), self.hub.for_orchestrator(&who, &clock));
+            let (database, transport) =
+                (self.engine.for_process(&who), self.hub.for_orchestrator(&who, &clock));
             match Orchestrator::open(options, database, transport, self.definitions.clone()).await {
                 Ok((orchestrator, handle)) => break (orchestrator, handle, inputs_max),
                 Err(error) if error.is_transient() => world.sleep(world.between(5, 500)).await,
@@ -261,7 +267,9 @@ impl Site {
             return turns.await;
         }
         let renewals = self.renew(renewal, &who, &clock);
-        world.together(vec![Box::pin(turns), Box::pin(renewals), Box::pin(self.probe(probe))]).await;
+        world
+            .together(vec![Box::pin(turns), Box::pin(renewals), Box::pin(self.probe(probe))])
+            .await;
     }
 
     /// How much an orchestrator takes in one turn, and in one page of a takeover. A crowd is always more than that.
@@ -291,8 +299,10 @@ impl Site {
             match turned {
                 Ok(turned) => {
                     if turned.inputs > inputs_max {
-                        let detail =
-                            format!("{who} took {} inputs in one turn, and may take {inputs_max}", turned.inputs);
+                        let detail = format!(
+                            "{who} took {} inputs in one turn, and may take {inputs_max}",
+                            turned.inputs
+                        );
                         world.violate("turn-unbounded", detail);
                     }
                     if orchestrator.takes_over() {
@@ -390,5 +400,8 @@ impl Site {
 
 /// Whether another orchestrator has taken over what this one wanted to do.
 fn is_fenced_off(error: &Error) -> bool {
-    matches!(error, Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_)))
+    matches!(
+        error,
+        Error::OwnershipLost { .. } | Error::Transport(sagamore_transport::Error::Fenced(_))
+    )
 }

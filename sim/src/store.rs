@@ -51,7 +51,8 @@ pub struct Store {
 }
 
 /// Words that only the shop's own statements have.
-const SHOP: [&str; 7] = ["orders", "account", "charge", "stock", "reservation", "destination", "shipment"];
+const SHOP: [&str; 7] =
+    ["orders", "account", "charge", "stock", "reservation", "destination", "shipment"];
 
 /// The store as one process sees it.
 struct Wrapper {
@@ -108,7 +109,11 @@ impl Store {
 
     /// The same database in the hands of a process.
     pub fn for_process(&self, who: &Arc<str>) -> Database {
-        Database::new(Arc::new(Wrapper { store: self.clone(), cut_until: Mutex::default(), who: who.clone() }))
+        Database::new(Arc::new(Wrapper {
+            store: self.clone(),
+            cut_until: Mutex::default(),
+            who: who.clone(),
+        }))
     }
 
     /// Reads at once: nobody may be writing.
@@ -179,7 +184,11 @@ impl Store {
 
 /// Reads from a database in memory that nobody writes to at the moment.
 pub fn look(database: &Database, sql: &str) -> Vec<Row> {
-    database.query(sql, ()).now_or_never().expect("nobody is writing").expect("read for the checker")
+    database
+        .query(sql, ())
+        .now_or_never()
+        .expect("nobody is writing")
+        .expect("read for the checker")
 }
 
 impl Wrapper {
@@ -217,7 +226,11 @@ impl Backend for Wrapper {
         })
     }
 
-    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+    fn read<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move {
             self.before().await?;
             self.store.quiet().await;
@@ -288,7 +301,8 @@ impl Held {
         if *owner != Owner::Engine || !is_strict || !sql.contains("journal") {
             return Ok(());
         }
-        let is_foreign = |value: &Value| matches!(value, Value::Text(text) if text.contains(FOREIGN));
+        let is_foreign =
+            |value: &Value| matches!(value, Value::Text(text) if text.contains(FOREIGN));
         if sets.iter().flatten().any(is_foreign) {
             world.count("engine's database refuses a text");
             return Err(Error::Constraint("as the simulator wants it".into()));
@@ -298,32 +312,51 @@ impl Held {
 }
 
 impl Transaction for Held {
-    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
+    fn execute<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
             self.before_statement(sql).await?;
             self.tx.execute(sql, params).await
         })
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+    fn query<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move {
             self.before_statement(sql).await?;
             self.tx.query(sql, params).await
         })
     }
 
-    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
+    fn query_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
         Box::pin(async move {
             self.before_statement(sql).await?;
             self.tx.query_each(sql, sets).await
         })
     }
 
-    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
+    fn execute_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
         Box::pin(async move {
             self.before_statement(sql).await?;
             self.check(sql, &sets)?;
-            if sql.starts_with("UPDATE handed") && !sets.is_empty() && self.store.world.strikes(Fault::AnswerLost) {
+            if sql.starts_with("UPDATE handed")
+                && !sets.is_empty()
+                && self.store.world.strikes(Fault::AnswerLost)
+            {
                 return Err(Error::Unavailable("as the simulator wants it".into()));
             }
             self.tx.execute_each(sql, sets).await

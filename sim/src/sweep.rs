@@ -80,7 +80,8 @@ impl Sweep {
             for _ in 0..threads.max(1) {
                 scope.spawn(|| {
                     plant(bug);
-                    while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize)
+                    {
                         let report = run_in(style.unwrap_or(Style::of(*seed)), *seed, print);
                         reports.lock().expect("nothing panics while this is held").push(report);
                         done(finished.fetch_add(1, Ordering::Relaxed) + 1);
@@ -111,9 +112,13 @@ impl Sweep {
 
     /// The counters, a line each: how often, and in how many runs.
     pub fn text(&self) -> String {
-        let mut text = format!("{} sagas, {} completed; reached, and in how many runs:\n", self.sagas.0, self.sagas.1);
+        let mut text = format!(
+            "{} sagas, {} completed; reached, and in how many runs:\n",
+            self.sagas.0, self.sagas.1
+        );
         for ((name, count), runs) in self.counters.iter().zip(self.reached_in.values()) {
-            writeln!(text, "  {count:>9} {runs:>6}  {name}").expect("a String takes all that is written to it");
+            writeln!(text, "  {count:>9} {runs:>6}  {name}")
+                .expect("a String takes all that is written to it");
         }
         text
     }

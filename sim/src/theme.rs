@@ -27,8 +27,14 @@ const APART: u64 = 0x07_4e3e;
 
 impl Theme {
     /// All of them.
-    pub const ALL: [Theme; 6] =
-        [Theme::General, Theme::Verbs, Theme::Clocks, Theme::Leases, Theme::Retention, Theme::Outbox];
+    pub const ALL: [Theme; 6] = [
+        Theme::General,
+        Theme::Verbs,
+        Theme::Clocks,
+        Theme::Leases,
+        Theme::Retention,
+        Theme::Outbox,
+    ];
 
     /// The theme of this seed's run in this style.
     pub fn of(seed: u64, style: Style) -> Theme {
@@ -59,7 +65,13 @@ impl Theme {
     pub fn frequent(self) -> &'static [Fault] {
         match self {
             Theme::General | Theme::Outbox => &[],
-            Theme::Verbs => &[Fault::Drop, Fault::Delay, Fault::Duplicate, Fault::OffsetsFailed, Fault::Blackout],
+            Theme::Verbs => &[
+                Fault::Drop,
+                Fault::Delay,
+                Fault::Duplicate,
+                Fault::OffsetsFailed,
+                Fault::Blackout,
+            ],
             Theme::Clocks => &[Fault::ClockJump, Fault::Drop, Fault::HandlerFault],
             Theme::Leases => &[Fault::Stall, Fault::LateBegin],
             Theme::Retention => &[Fault::ClockJump],
@@ -72,7 +84,9 @@ impl Theme {
             Theme::General => &[],
             Theme::Verbs => &[Fault::MachineCrash, Fault::SyncFailed, Fault::ClockJump],
             Theme::Clocks => &[Fault::Crash, Fault::MachineCrash, Fault::SyncFailed, Fault::Zombie],
-            Theme::Leases => &[Fault::ClockJump, Fault::MachineCrash, Fault::SyncFailed, Fault::CutFromDatabase],
+            Theme::Leases => {
+                &[Fault::ClockJump, Fault::MachineCrash, Fault::SyncFailed, Fault::CutFromDatabase]
+            }
             Theme::Retention => &[Fault::MachineCrash, Fault::SyncFailed],
             Theme::Outbox => &[Fault::OuterLost],
         }
@@ -87,13 +101,18 @@ mod tests {
     #[test]
     fn every_theme_is_drawn_in_a_style_that_its_faults_strike_in() {
         for style in [Style::Orchestrated, Style::Choreographed] {
-            let drawn: Vec<Theme> = seeds(0, 100).into_iter().map(|seed| Theme::of(seed, style)).collect();
+            let drawn: Vec<Theme> =
+                seeds(0, 100).into_iter().map(|seed| Theme::of(seed, style)).collect();
             for theme in Theme::ALL {
-                let belongs = theme == Theme::General || (theme == Theme::Outbox) == (style == Style::Choreographed);
+                let belongs = theme == Theme::General
+                    || (theme == Theme::Outbox) == (style == Style::Choreographed);
                 assert_eq!(drawn.contains(&theme), belongs, "{theme:?} in {style:?}");
                 let can_strike = theme.frequent().iter().all(|fault| fault.strikes_in(style));
                 assert!(can_strike || !belongs, "{theme:?} in {style:?}");
-                assert!(theme.frequent().iter().all(|fault| !theme.absent().contains(fault)), "{theme:?}");
+                assert!(
+                    theme.frequent().iter().all(|fault| !theme.absent().contains(fault)),
+                    "{theme:?}"
+                );
             }
         }
     }

@@ -7,7 +7,9 @@ use futures_util::FutureExt;
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::wire;
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport};
+use sagamore_transport::{
+    Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport,
+};
 
 use crate::checker::Ledger;
 use crate::clocks::ProcessClock;
@@ -171,7 +173,8 @@ impl Hub {
         if cut > 0 {
             self.world.count("log tail torn");
         }
-        self.world.tell(|| format!("log loses {} of {unsynced} bytes, {cut} torn", unsynced - keep));
+        self.world
+            .tell(|| format!("log loses {} of {unsynced} bytes, {cut} torn", unsynced - keep));
         let mut inner = self.inner();
         inner.log = Some(log);
         inner.synced = inner.acknowledged; // what is left of it
@@ -192,8 +195,12 @@ impl Hub {
             return;
         }
         let now = self.world.now();
-        let due: Vec<Record> =
-            self.inner().late.extract_if(.., |(at, _)| all || *at <= now).map(|(_, record)| record).collect();
+        let due: Vec<Record> = self
+            .inner()
+            .late
+            .extract_if(.., |(at, _)| all || *at <= now)
+            .map(|(_, record)| record)
+            .collect();
         if !due.is_empty() {
             self.world.tell(|| format!("{} late records", due.len()));
             for record in due {
@@ -221,7 +228,8 @@ impl Hub {
     pub fn introduce(&self, group: &str, topics: Vec<Arc<str>>) {
         let log = self.log();
         for topic in &topics {
-            let created = log.create_topic(topic, 2).now_or_never().expect("the log answers at once");
+            let created =
+                log.create_topic(topic, 2).now_or_never().expect("the log answers at once");
             created.expect("a disk in memory does not fail");
         }
         let subscription = Subscription { group: group.into(), topics, partitions: None };
@@ -255,7 +263,8 @@ impl Hub {
     /// What becomes of each record of a batch on its way. A record that is lost or late is acknowledged all the same.
     fn carry(&self, records: Vec<Record>) -> Vec<Result<(), Error>> {
         let mut outcomes = vec![Ok(()); records.len()];
-        let (mut places, mut prompt) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+        let (mut places, mut prompt) =
+            (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
         for (place, record) in records.into_iter().enumerate() {
             if let Err(error) = check(&record, BROKER_BYTES_MAX) {
                 self.world.checker().rejected(&self.world, &record);
@@ -285,7 +294,8 @@ impl Hub {
             }
         }
         self.world.nudge();
-        let published = self.log().publish_each(prompt).now_or_never().expect("the log answers at once");
+        let published =
+            self.log().publish_each(prompt).now_or_never().expect("the log answers at once");
         places.into_iter().zip(published).for_each(|(place, outcome)| outcomes[place] = outcome);
         outcomes
     }
@@ -293,7 +303,8 @@ impl Hub {
     /// A person sees the dead letters of what could not be delivered, and has them delivered when that is mended.
     fn redrive(&self, acknowledged: &[Record]) {
         let undelivered = acknowledged.iter().filter(|record| {
-            let reason = record.header("sagamore-dlt-reason").map(|reason| String::from_utf8_lossy(reason));
+            let reason =
+                record.header("sagamore-dlt-reason").map(|reason| String::from_utf8_lossy(reason));
             reason.is_some_and(|reason| reason.contains("cannot be delivered"))
         });
         for record in undelivered.filter_map(wire::redrive) {
@@ -308,13 +319,18 @@ impl Hub {
         if self.keeps || self.world.is_healed() || !record.topic.ends_with(".commands") {
             return false;
         }
-        let until =
-            self.world.strikes(Fault::Blackout).then(|| self.world.now() + self.world.between(5_000, DARK_MS_MAX));
+        let until = self
+            .world
+            .strikes(Fault::Blackout)
+            .then(|| self.world.now() + self.world.between(5_000, DARK_MS_MAX));
         let mut inner = self.inner();
         if let Some(until) = until {
             inner.dark = Some((record.topic.clone(), until));
         }
-        inner.dark.as_ref().is_some_and(|(topic, until)| *topic == record.topic && self.world.now() < *until)
+        inner
+            .dark
+            .as_ref()
+            .is_some_and(|(topic, until)| *topic == record.topic && self.world.now() < *until)
     }
 
     /// Mostly a little later, or after a deadline or two; sometimes much later.
@@ -326,7 +342,11 @@ impl Hub {
 }
 
 fn open(disk: &MemoryDisk) -> Log {
-    let options = log::Options { segment_bytes: 64 << 10, recent_bytes_max: 16 << 10, ..log::Options::default() };
+    let options = log::Options {
+        segment_bytes: 64 << 10,
+        recent_bytes_max: 16 << 10,
+        ..log::Options::default()
+    };
     Log::on(Arc::new(disk.clone()), options).expect("open the log")
 }
 
@@ -374,10 +394,16 @@ impl Line {
 }
 
 impl Transport for Line {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;
-            if self.hub.world.strikes(Fault::PublishFailed) || self.outages().holds_publish(&self.hub.world) {
+            if self.hub.world.strikes(Fault::PublishFailed)
+                || self.outages().holds_publish(&self.hub.world)
+            {
                 return Err(failed());
             }
             self.hub.log().create_topic(topic, partitions).await
@@ -388,17 +414,22 @@ impl Transport for Line {
         Box::pin(async move {
             let world = &self.hub.world;
             world.pause().await;
-            if self.is_mute() || world.strikes(Fault::PublishFailed) || self.outages().holds_publish(world) {
+            if self.is_mute()
+                || world.strikes(Fault::PublishFailed)
+                || self.outages().holds_publish(world)
+            {
                 self.note(true);
                 return vec![Err(failed()); records.len()];
             }
             let denied = self.outages().deny(world, self.hub.keeps, &records);
             let count = records.len();
             let with_denied = records.iter().zip(&denied);
-            self.ledger().denied(with_denied.filter_map(|(record, denied)| denied.as_ref().map(|_| record)));
+            self.ledger()
+                .denied(with_denied.filter_map(|(record, denied)| denied.as_ref().map(|_| record)));
             let with_denied = records.into_iter().zip(&denied);
-            let records: Vec<Record> =
-                with_denied.filter_map(|(record, denied)| denied.is_none().then_some(record)).collect();
+            let records: Vec<Record> = with_denied
+                .filter_map(|(record, denied)| denied.is_none().then_some(record))
+                .collect();
             world.checker().leaves(world, &records);
             let outcomes = self.hub.carry(records.clone());
             world.pause().await;
@@ -408,14 +439,19 @@ impl Transport for Line {
                 return vec![Err(failed()); count];
             }
             self.hub.inner().acknowledged += 1;
-            let acknowledged =
-                records.into_iter().zip(&outcomes).filter_map(|(record, outcome)| outcome.is_ok().then_some(record));
+            let acknowledged = records
+                .into_iter()
+                .zip(&outcomes)
+                .filter_map(|(record, outcome)| outcome.is_ok().then_some(record));
             let acknowledged: Vec<Record> = acknowledged.collect();
             world.checker().acknowledged(world, &acknowledged);
             self.ledger().answered(&acknowledged);
             self.hub.redrive(&acknowledged);
             let mut outcomes = outcomes.into_iter();
-            denied.into_iter().map(|denied| denied.map_or_else(|| outcomes.next().unwrap_or(Ok(())), Err)).collect()
+            denied
+                .into_iter()
+                .map(|denied| denied.map_or_else(|| outcomes.next().unwrap_or(Ok(())), Err))
+                .collect()
         })
     }
 
@@ -439,11 +475,15 @@ impl Transport for Line {
         self.hub.log().check_size(record)
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             self.hub.world.pause().await;
             let seat = Seat::take(&self.hub, subscription).await?;
-            let (hub, ledger, outages) = (self.hub.clone(), self.ledger.clone(), self.outages.clone());
+            let (hub, ledger, outages) =
+                (self.hub.clone(), self.ledger.clone(), self.outages.clone());
             Ok(Box::new(Reader { hub, seat, ledger, outages }) as Box<dyn Consumer>)
         })
     }
@@ -496,7 +536,10 @@ impl Consumer for Reader {
             let passed = self.ledger().marked(&marks, world.now());
             if let Some(id) = passed.unanswered {
                 let who = self.ledger().who.clone();
-                world.violate("offset-before-answer", format!("{who} passed {id} without an answer"));
+                world.violate(
+                    "offset-before-answer",
+                    format!("{who} passed {id} without an answer"),
+                );
             }
             world.checker().passed(&world, &passed.replies);
             world.pause().await;

@@ -91,7 +91,8 @@ impl World {
             counters: Counters::new(),
             violation: None,
         };
-        let world = World { theme, state: Mutex::new(state), checker: Mutex::new(Checker::default()) };
+        let world =
+            World { theme, state: Mutex::new(state), checker: Mutex::new(Checker::default()) };
         world.count(theme.name());
         Arc::new(world)
     }
@@ -250,7 +251,9 @@ impl World {
         std::future::poll_fn(|context| {
             let (now, wakes) = (self.now(), self.wakes_of(places.iter().copied()));
             let due: Vec<usize> = (0..places.len()).filter(|task| wakes[*task] <= now).collect();
-            let Some(&chosen) = due.get(self.below(due.len() as u64) as usize) else { return Poll::Pending };
+            let Some(&chosen) = due.get(self.below(due.len() as u64) as usize) else {
+                return Poll::Pending;
+            };
             self.enter(places[chosen]);
             let polled = tasks[chosen].as_mut().poll(context);
             self.state().current = process;

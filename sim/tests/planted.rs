@@ -20,7 +20,9 @@ fn base() -> u64 {
     static BASE: OnceLock<u64> = OnceLock::new();
     *BASE.get_or_init(|| {
         let given = std::env::var(VARIABLE).ok();
-        let read = |digits: String| u64::from_str_radix(&digits, 16).expect("the base is a hexadecimal number");
+        let read = |digits: String| {
+            u64::from_str_radix(&digits, 16).expect("the base is a hexadecimal number")
+        };
         let base = given.map_or_else(|| RandomState::new().hash_one(SEEDS), read);
         let test = "cargo test --workspace --features sagamore-sim/planted-bugs --test planted";
         println!("base {base:x}; to repeat it: {VARIABLE}={base:x} {test} -- --nocapture");
@@ -31,22 +33,39 @@ fn base() -> u64 {
 /// The style in which a bug is searched for: the only one in which its code runs, or the seed's own.
 fn style_of(bug: Bug) -> Option<Style> {
     match bug {
-        Bug::PublishBeforeCommit | Bug::LostUndo | Bug::WrongUndoOrder | Bug::EarlyAcknowledgement => {}
-        Bug::IgnoreEpoch | Bug::DeadlineFromDecision | Bug::DeadlineFromTurnStart | Bug::NoResendOnTakeover => {}
+        Bug::PublishBeforeCommit
+        | Bug::LostUndo
+        | Bug::WrongUndoOrder
+        | Bug::EarlyAcknowledgement => {}
+        Bug::IgnoreEpoch
+        | Bug::DeadlineFromDecision
+        | Bug::DeadlineFromTurnStart
+        | Bug::NoResendOnTakeover => {}
         Bug::RefusalRetried | Bug::StaleReplyAccepted | Bug::SiblingsForgotten | Bug::KeyReuse => {}
-        Bug::OpenForgotten | Bug::LostRetry | Bug::RefusalOfOldGeneration | Bug::KeyWithoutSaga => {}
+        Bug::OpenForgotten | Bug::LostRetry | Bug::RefusalOfOldGeneration | Bug::KeyWithoutSaga => {
+        }
         Bug::RenewalWaitsForTurn | Bug::TakeoverInOneTurn | Bug::MembershipIgnoresPublishing => {}
-        Bug::RedrawLeftOut | Bug::RetentionByClock | Bug::OversizedResent | Bug::SwallowedError => {}
+        Bug::RedrawLeftOut | Bug::RetentionByClock | Bug::OversizedResent | Bug::SwallowedError => {
+        }
         Bug::OverdueIgnoresPivot | Bug::RepeatUntold | Bug::EventToldAnew | Bug::InboxLeftEarly => {
             return Some(Style::Choreographed);
         }
-        Bug::SentBeforeSynced | Bug::SentBeforeCommit | Bug::DeniedCountsAsSent | Bug::FailedSyncIgnored => {
+        Bug::SentBeforeSynced
+        | Bug::SentBeforeCommit
+        | Bug::DeniedCountsAsSent
+        | Bug::FailedSyncIgnored => {
             return Some(Style::Choreographed);
         }
-        Bug::NoDedupe | Bug::TombstoneUnderOwnKey | Bug::RefundOfRefused | Bug::OffsetBeforeAcknowledgement => {
+        Bug::NoDedupe
+        | Bug::TombstoneUnderOwnKey
+        | Bug::RefundOfRefused
+        | Bug::OffsetBeforeAcknowledgement => {
             return None;
         }
-        Bug::PartialChunk | Bug::JoinedAnsweredEarly | Bug::KeysIgnored | Bug::MarksPastUnanswered => return None,
+        Bug::PartialChunk
+        | Bug::JoinedAnsweredEarly
+        | Bug::KeysIgnored
+        | Bug::MarksPastUnanswered => return None,
         Bug::DeniedDropped => return None,
     }
     Some(Style::Orchestrated)
@@ -85,10 +104,19 @@ fn every_planted_bug_is_found() {
     };
     let found: Vec<_> = std::thread::scope(|scope| {
         let searches = [(); 2].map(|()| scope.spawn(search));
-        searches.into_iter().flat_map(|search| search.join().expect("a search does not panic")).collect()
+        searches
+            .into_iter()
+            .flat_map(|search| search.join().expect("a search does not panic"))
+            .collect()
     });
-    let lost: Vec<_> = found.iter().filter(|(_, found)| found.is_none()).map(|(bug, _)| bug.name()).collect();
-    assert!(lost.is_empty(), "not found within {SEEDS_MAX} seeds from {:x}: {}", base(), lost.join(", "));
+    let lost: Vec<_> =
+        found.iter().filter(|(_, found)| found.is_none()).map(|(bug, _)| bug.name()).collect();
+    assert!(
+        lost.is_empty(),
+        "not found within {SEEDS_MAX} seeds from {:x}: {}",
+        base(),
+        lost.join(", ")
+    );
 }
 
 #[test]

@@ -112,8 +112,12 @@ fn check(style: Style, count: u64, reached: &[&'static str]) {
     let sweep = Sweep::run(&seeds(0x5eed, count), options, &|_| {});
     assert!(sweep.failed.is_empty(), "{:?}", sweep.failed);
     let faults = Fault::ALL.into_iter().filter(|fault| fault.strikes_in(style)).map(Fault::name);
-    let missed: Vec<_> =
-        reached.iter().copied().chain(faults).filter(|name| !sweep.counters.contains_key(name)).collect();
+    let missed: Vec<_> = reached
+        .iter()
+        .copied()
+        .chain(faults)
+        .filter(|name| !sweep.counters.contains_key(name))
+        .collect();
     assert!(missed.is_empty(), "never reached: {missed:?}");
 }
 

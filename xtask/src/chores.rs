@@ -29,12 +29,14 @@ const CHAOS_MAX: Duration = Duration::from_secs(270);
 /// All tests of these crates want real services.
 const REAL: [&str; 3] = ["crates/engine", "crates/kafka", "crates/sdk"];
 /// And these of other crates.
-const REAL_TOO: [&str; 6] = ["postgres", "observed", "checkout", "choreography", "domain", "services"];
+const REAL_TOO: [&str; 6] =
+    ["postgres", "observed", "checkout", "choreography", "domain", "services"];
 /// The checks that replay the real orders.
 const NEED_ORDERS: [&str; 2] = ["kills", "choreographed"];
 /// The program as it is built with TLS. Of the whole workspace: with a crate named, cargo would build many dependencies again,
 /// with fewer features.
-const SECURE: &[&str] = &["test", "--workspace", "--features", "sagamore-shop/tls", "--test", "secure"];
+const SECURE: &[&str] =
+    &["test", "--workspace", "--features", "sagamore-shop/tls", "--test", "secure"];
 /// The simulator, with the features that the tests are built with.
 const SIMULATOR: &[&str] = &["build", "--quiet", "--workspace", "--bin", "sagamore-sim"];
 
@@ -53,8 +55,16 @@ pub const CHORES: &[Chore] = &[
     Chore { name: "fmt", about: "the code is formatted", run: fmt },
     Chore { name: "clippy", about: "clippy has nothing to say about any target", run: clippy },
     Chore { name: "caps", about: "no file is longer than its cap", run: caps::check },
-    Chore { name: "directions", about: "crates depend on each other only as the map allows", run: directions::check },
-    Chore { name: "purity", about: "core knows no clock, no async and no database", run: purity::check },
+    Chore {
+        name: "directions",
+        about: "crates depend on each other only as the map allows",
+        run: directions::check,
+    },
+    Chore {
+        name: "purity",
+        about: "core knows no clock, no async and no database",
+        run: purity::check,
+    },
     Chore { name: "words", about: "no file holds a word that must not land", run: words::check },
     Chore { name: "documents", about: "the generated documents are fresh", run: documents::check },
     Chore { name: "package", about: "the product's crates can be published", run: package },
@@ -64,14 +74,26 @@ pub const CHORES: &[Chore] = &[
         about: "a crate of three dependencies has a saga, its services and tests (not in ci: builds everything again)",
         run: outside,
     },
-    Chore { name: "real", about: "the adapters keep their promises on real Kafka and PostgreSQL", run: real },
+    Chore {
+        name: "real",
+        about: "the adapters keep their promises on real Kafka and PostgreSQL",
+        run: real,
+    },
     Chore {
         name: "kills",
         about: "whatever is killed, the figures of the shop in production form are right",
         run: kills::orchestrated,
     },
-    Chore { name: "choreographed", about: "the same where no orchestrator takes part", run: kills::choreographed },
-    Chore { name: "requests", about: "no request makes the HTTP API fail, hang or contradict itself", run: requests },
+    Chore {
+        name: "choreographed",
+        about: "the same where no orchestrator takes part",
+        run: kills::choreographed,
+    },
+    Chore {
+        name: "requests",
+        about: "no request makes the HTTP API fail, hang or contradict itself",
+        run: requests,
+    },
     Chore {
         name: "chaos",
         about: "the invariants hold under faults of every kind, in an order from the commit's hash",
@@ -82,21 +104,32 @@ pub const CHORES: &[Chore] = &[
         about: "partitions of an orchestrator without Kafka move, and none when all lack it",
         run: outages::run,
     },
-    Chore { name: "simulate", about: "the simulator finds nothing, from the commit's hash on", run: simulate },
-    Chore { name: "planted", about: "the simulator finds every planted bug, and no program holds one", run: planted },
+    Chore {
+        name: "simulate",
+        about: "the simulator finds nothing, from the commit's hash on",
+        run: simulate,
+    },
+    Chore {
+        name: "planted",
+        about: "the simulator finds every planted bug, and no program holds one",
+        run: planted,
+    },
 ];
 
 /// Runs these checks; whether all passed.
 pub fn run(workspace: &Workspace, chores: &[&Chore]) -> bool {
     let begun = Instant::now();
-    let verdicts: Vec<(&str, Verdict, Duration)> = chores.iter().map(|chore| run_one(workspace, chore)).collect();
+    let verdicts: Vec<(&str, Verdict, Duration)> =
+        chores.iter().map(|chore| run_one(workspace, chore)).collect();
     if verdicts.len() > 1 {
         println!("\n== result");
         for (name, verdict, took) in &verdicts {
             println!("   {:<7} {:>7.1} s  {name}", verdict.name(), took.as_secs_f64());
         }
     }
-    let named = |wanted| verdicts.iter().filter(move |(_, verdict, _)| *verdict == wanted).map(|(name, ..)| *name);
+    let named = |wanted| {
+        verdicts.iter().filter(move |(_, verdict, _)| *verdict == wanted).map(|(name, ..)| *name)
+    };
     let (failed, skipped): (Vec<&str>, Vec<&str>) =
         (named(Verdict::Failed).collect(), named(Verdict::Skipped).collect());
     let seconds = begun.elapsed().as_secs_f64();
@@ -156,14 +189,22 @@ fn outside(workspace: &Workspace) -> Result<Vec<String>> {
     fs::copy(locked, copy).context("copy Cargo.lock to e2e/outside")?;
     let manifest = ["--manifest-path", "e2e/outside/Cargo.toml", "--target-dir", "target/outside"];
     let mut offences = workspace.cargo(&[&["test", "--quiet"], &manifest[..]].concat())?;
-    let participant = ["-p", "sagamore", "--lib", "--no-default-features", "--target-dir", "target/outside"];
+    let participant =
+        ["-p", "sagamore", "--lib", "--no-default-features", "--target-dir", "target/outside"];
     offences.extend(workspace.cargo(&[&["check", "--quiet"], &participant[..]].concat())?);
     Ok(offences)
 }
 
 /// Packs the crates as for a release. Their code is compiled by the other checks.
 fn package(workspace: &Workspace) -> Result<Vec<String>> {
-    workspace.cargo(&["publish", "--quiet", "--workspace", "--dry-run", "--no-verify", "--allow-dirty"])
+    workspace.cargo(&[
+        "publish",
+        "--quiet",
+        "--workspace",
+        "--dry-run",
+        "--no-verify",
+        "--allow-dirty",
+    ])
 }
 
 fn clippy(workspace: &Workspace) -> Result<Vec<String>> {
@@ -206,8 +247,13 @@ fn real_tests(workspace: &Workspace) -> Result<BTreeSet<String>> {
         let folder = workspace.path(&format!("{name}/tests"));
         for entry in fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
             let path = entry?.path();
-            let is_test = path.extension().is_some_and(|kind| kind == "rs") || path.join("main.rs").is_file();
-            names.extend(path.file_stem().filter(|_| is_test).map(|stem| stem.to_string_lossy().into_owned()));
+            let is_test =
+                path.extension().is_some_and(|kind| kind == "rs") || path.join("main.rs").is_file();
+            names.extend(
+                path.file_stem()
+                    .filter(|_| is_test)
+                    .map(|stem| stem.to_string_lossy().into_owned()),
+            );
         }
     }
     Ok(names)
@@ -219,7 +265,10 @@ fn requests(workspace: &Workspace) -> Result<Vec<String>> {
     let seed = u64::from_str_radix(seed_base(&head)?, 16).context("the seed of a commit's hash")?;
     let services = Services::of(workspace);
     let ran_before = services.any_runs()?;
-    let found = fuzz::run(workspace, &fuzz::Options { requests: fuzz::REQUESTS_SHORT, seed, program: None });
+    let found = fuzz::run(
+        workspace,
+        &fuzz::Options { requests: fuzz::REQUESTS_SHORT, seed, program: None },
+    );
     if !ran_before && services.any_runs()? {
         services.down()?;
     }
@@ -230,7 +279,10 @@ fn requests(workspace: &Workspace) -> Result<Vec<String>> {
 fn chaos(workspace: &Workspace) -> Result<Vec<String>> {
     let head = workspace.git(&["rev-parse", "HEAD"])?;
     let seed = u64::from_str_radix(seed_base(&head)?, 16)?;
-    chaos::run(workspace, chaos::Options { at_most: Some(CHAOS_MAX), ..chaos::Options::of_seed(seed) })
+    chaos::run(
+        workspace,
+        chaos::Options { at_most: Some(CHAOS_MAX), ..chaos::Options::of_seed(seed) },
+    )
 }
 
 fn simulate(workspace: &Workspace) -> Result<Vec<String>> {
@@ -253,7 +305,8 @@ fn planted(workspace: &Workspace) -> Result<Vec<String>> {
             offences.push(format!("{}: asks for planted bugs", source.path));
         }
     }
-    let test = ["test", "--workspace", "--features", "sagamore-sim/planted-bugs", "--test", "planted"];
+    let test =
+        ["test", "--workspace", "--features", "sagamore-sim/planted-bugs", "--test", "planted"];
     offences.extend(workspace.cargo(&test)?);
     Ok(offences)
 }

@@ -37,16 +37,25 @@ const EXCERPTS: &[(&str, &str)] = &[
 pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let mut stale = Vec::new();
     for (page, program) in EXCERPTS {
-        let read = |path: &str| std::fs::read_to_string(workspace.path(path)).with_context(|| format!("read {path}"));
+        let read = |path: &str| {
+            std::fs::read_to_string(workspace.path(path)).with_context(|| format!("read {path}"))
+        };
         let changed = changed_excerpts(&read(page)?, &read(program)?);
-        stale.extend(changed.into_iter().map(|line| format!("{page} shows code that is not in {program}: {line}")));
+        stale.extend(
+            changed
+                .into_iter()
+                .map(|line| format!("{page} shows code that is not in {program}: {line}")),
+        );
     }
     workspace.cargo_says(BUILD).context("build what prints the documents")?;
     for document in DOCUMENTS {
         let printed = document.print(workspace)?;
         let path = document.path;
         let kept = std::fs::read_to_string(workspace.path(path)).ok();
-        stale.extend(difference(kept.as_deref(), &printed).map(|why| format!("{path} {why}: run `cargo xtask docs`")));
+        stale.extend(
+            difference(kept.as_deref(), &printed)
+                .map(|why| format!("{path} {why}: run `cargo xtask docs`")),
+        );
     }
     Ok(stale)
 }
@@ -56,7 +65,8 @@ pub fn write(workspace: &Workspace) -> Result<()> {
     workspace.cargo_says(BUILD).context("build what prints the documents")?;
     for document in DOCUMENTS {
         let printed = document.print(workspace)?;
-        std::fs::write(workspace.path(document.path), printed).with_context(|| format!("write {}", document.path))?;
+        std::fs::write(workspace.path(document.path), printed)
+            .with_context(|| format!("write {}", document.path))?;
         println!("{} written", document.path);
     }
     Ok(())
@@ -64,7 +74,9 @@ pub fn write(workspace: &Workspace) -> Result<()> {
 
 impl Document {
     fn print(&self, workspace: &Workspace) -> Result<String> {
-        workspace.built_says(self.program, self.arguments).with_context(|| format!("print {}", self.path))
+        workspace
+            .built_says(self.program, self.arguments)
+            .with_context(|| format!("print {}", self.path))
     }
 }
 

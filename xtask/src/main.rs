@@ -100,7 +100,8 @@ fn chaos(arguments: &[&str]) -> Result<ExitCode> {
 /// Fuzzes the HTTP API with these arguments.
 fn fuzzed(arguments: &[&str]) -> Result<ExitCode> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let mut options = fuzz::Options { requests: fuzz::REQUESTS, seed: since.as_secs(), program: None };
+    let mut options =
+        fuzz::Options { requests: fuzz::REQUESTS, seed: since.as_secs(), program: None };
     let mut rest = arguments;
     while let [flag, after @ ..] = rest {
         let value = after.first().with_context(|| format!("{flag} needs a value"))?;
@@ -140,7 +141,8 @@ fn find(name: &str) -> Result<&'static Chore> {
 }
 
 fn help() -> String {
-    let checks: String = CHORES.iter().map(|chore| format!("  {:<11} {}\n", chore.name, chore.about)).collect();
+    let checks: String =
+        CHORES.iter().map(|chore| format!("  {:<11} {}\n", chore.name, chore.about)).collect();
     format!("{USAGE}\nchecks, in the order of ci:\n{checks}")
 }
 
@@ -161,7 +163,9 @@ mod tests {
             (&["capz"], None),
         ];
         for (arguments, expected) in cases {
-            let chosen = select(arguments).ok().map(|chores| chores.iter().map(|chore| chore.name).collect());
+            let chosen = select(arguments)
+                .ok()
+                .map(|chores| chores.iter().map(|chore| chore.name).collect());
             assert_eq!(&chosen, expected, "{arguments:?}");
         }
     }

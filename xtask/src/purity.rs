@@ -16,8 +16,14 @@ const WALL_CLOCKS: &[&str] = &["SystemTime", "Timestamp::now", "clock_gettime", 
 const STOPWATCHES: &[&str] = &["Instant::now"];
 /// Where durations are measured: nothing stored or sent depends on one of these.
 const MEASURE: &[(&str, &str)] = &[
-    ("crates/kafka/src/", "how long a call to the brokers, and the pause between two reports, may take"),
-    ("crates/sdk/src/chunk.rs", "how long a handler was silent: the database ends a transaction that is idle"),
+    (
+        "crates/kafka/src/",
+        "how long a call to the brokers, and the pause between two reports, may take",
+    ),
+    (
+        "crates/sdk/src/chunk.rs",
+        "how long a handler was silent: the database ends a transaction that is idle",
+    ),
     ("crates/engine/src/handle.rs", "how long a caller waits for a saga"),
     ("crates/engine/src/observer/chains.rs", "how long a caller waits for a chain"),
     ("shop/src/http/service.rs", "how long a request waits"),
@@ -37,8 +43,9 @@ pub fn check(workspace: &Workspace) -> Result<Vec<String>> {
 }
 
 fn clocks(sources: &[Source]) -> Vec<String> {
-    let is_tool_or_test =
-        |path: &str| path.contains("/tests/") || ["xtask/", "e2e/"].iter().any(|tool| path.starts_with(tool));
+    let is_tool_or_test = |path: &str| {
+        path.contains("/tests/") || ["xtask/", "e2e/"].iter().any(|tool| path.starts_with(tool))
+    };
     let mut found = Vec::new();
     for source in sources.iter().filter(|source| source.path.ends_with(".rs")) {
         if source.path == CLOCK || is_tool_or_test(&source.path) {
@@ -48,7 +55,11 @@ fn clocks(sources: &[Source]) -> Vec<String> {
         let words = WALL_CLOCKS.iter().chain(STOPWATCHES.iter().filter(|_| !measures));
         for (index, line) in source.text.lines().enumerate() {
             for word in words.clone().filter(|word| holds_word(line, word)) {
-                found.push(format!("{}:{}: {word}: only {CLOCK} reads clocks", source.path, index + 1));
+                found.push(format!(
+                    "{}:{}: {word}: only {CLOCK} reads clocks",
+                    source.path,
+                    index + 1
+                ));
             }
         }
     }
@@ -104,8 +115,16 @@ mod tests {
     fn a_clock_async_or_a_database_in_core_is_found() {
         let cases: &[(&str, &str, &[&str])] = &[
             ("crates/core/src/time.rs", "pub struct Timestamp(pub i64);", &[]),
-            ("crates/core/src/time.rs", "\nuse std::time::SystemTime;", &["crates/core/src/time.rs:2: SystemTime"]),
-            ("crates/core/src/a.rs", "use std::time::{Duration, Instant};", &["crates/core/src/a.rs:1: Instant"]),
+            (
+                "crates/core/src/time.rs",
+                "\nuse std::time::SystemTime;",
+                &["crates/core/src/time.rs:2: SystemTime"],
+            ),
+            (
+                "crates/core/src/a.rs",
+                "use std::time::{Duration, Instant};",
+                &["crates/core/src/a.rs:1: Instant"],
+            ),
             ("crates/core/src/a.rs", "/// Instantly.", &[]),
             ("crates/core/src/a.rs", "pub async fn go() {}", &["crates/core/src/a.rs:1: async fn"]),
             (

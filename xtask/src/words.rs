@@ -19,15 +19,29 @@ const FORBIDDEN: &[Forbidden] = &[
 ];
 
 /// The libraries whose comments follow the style guide.
-const STYLED: &[&str] =
-    &["crates/core/", "crates/database/", "crates/kafka/", "crates/macros/", "crates/sdk/", "crates/transport/"];
+const STYLED: &[&str] = &[
+    "crates/core/",
+    "crates/database/",
+    "crates/kafka/",
+    "crates/macros/",
+    "crates/sdk/",
+    "crates/transport/",
+];
 
 /// Openings of a comment that ask a question where a noun phrase or a verb belongs.
 const OPENINGS: &[&str] = &["How ", "What ", "Who ", "Whoever ", "Why "];
 
 /// Phrases that the style guide bans from comments.
-const PHRASES: &[&str] =
-    &[" anew ", " by and by ", " comes again ", " for ever ", " is told ", " nobody ", " somebody ", " whoever "];
+const PHRASES: &[&str] = &[
+    " anew ",
+    " by and by ",
+    " comes again ",
+    " for ever ",
+    " is told ",
+    " nobody ",
+    " somebody ",
+    " whoever ",
+];
 
 /// A folder beside the checkout.
 const OUTSIDE: &str = concat!("../", "shared");
@@ -41,10 +55,16 @@ fn offences(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources {
         for forbidden in FORBIDDEN.iter().filter(|forbidden| !(forbidden.except)(&source.path)) {
-            let lines = source.text.lines().enumerate().filter(|(_, line)| line.contains(forbidden.word));
-            found.extend(lines.map(|(index, _)| format!("{}:{}: {}", source.path, index + 1, forbidden.word)));
+            let lines =
+                source.text.lines().enumerate().filter(|(_, line)| line.contains(forbidden.word));
+            found
+                .extend(lines.map(|(index, _)| {
+                    format!("{}:{}: {}", source.path, index + 1, forbidden.word)
+                }));
         }
-        if source.path.ends_with(".rs") && STYLED.iter().any(|folder| source.path.starts_with(folder)) {
+        if source.path.ends_with(".rs")
+            && STYLED.iter().any(|folder| source.path.starts_with(folder))
+        {
             found.extend(misworded(source));
         }
     }
@@ -63,7 +83,8 @@ fn misworded(source: &Source) -> Vec<String> {
         let comment = comment.trim_start_matches(['/', '!']).trim_start();
         let words = format!(" {} ", comment.replace(|letter: char| !letter.is_alphanumeric(), " "));
         let opening = OPENINGS.iter().find(|opening| is_first && comment.starts_with(**opening));
-        let phrase = PHRASES.iter().find(|phrase| words.contains(**phrase) && !comment.contains('"'));
+        let phrase =
+            PHRASES.iter().find(|phrase| words.contains(**phrase) && !comment.contains('"'));
         found.extend(opening.into_iter().chain(phrase).map(|word| {
             format!(
                 "{}:{}: '{}' in a comment: state the fact with a noun or a verb",
@@ -98,7 +119,11 @@ mod tests {
         let data = format!("{OUTSIDE}/northwind");
         let cases: &[(&str, &str, &[&str])] = &[
             ("crates/core/src/lib.rs", "//! Nothing is left to do.", &[]),
-            ("crates/core/src/lib.rs", unfinished, &[concat!("crates/core/src/lib.rs:2: todo", "!(")]),
+            (
+                "crates/core/src/lib.rs",
+                unfinished,
+                &[concat!("crates/core/src/lib.rs:2: todo", "!(")],
+            ),
             ("sim/src/lib.rs", unwritten, &[concat!("sim/src/lib.rs:1: unimplemented", "!(")]),
             ("crates/sdk/tests/a.rs", ignored, &[concat!("crates/sdk/tests/a.rs:1: #[", "ignore")]),
             ("docs/style.md", unfinished, &[]),

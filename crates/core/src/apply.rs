@@ -53,7 +53,9 @@ pub(crate) fn saga_after(status: Status, back: bool, change: &Change) -> Result<
 pub(crate) fn step_after(status: StepStatus, change: &Change) -> Result<StepStatus, Illegal> {
     use Change as To;
     use Direction::{Action, Compensation};
-    use StepStatus::{Asked, Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting};
+    use StepStatus::{
+        Asked, Done, Refused, Skipped, UndoFailed, Undoing, Undone, Unknown, Waiting,
+    };
     Ok(match (status, change) {
         (Waiting, To::Asked { direction: Action, .. }) => Asked,
         (Waiting, To::SetAside { direction: Action, .. }) => Waiting,
@@ -166,9 +168,14 @@ pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Ille
     let status = saga_after(saga.status, saga.cause.is_some(), change)?;
     match change.step() {
         Some(name) => {
-            let index = saga.definition.index_of(name).ok_or_else(|| Illegal::NoSuchStep(name.clone()))?;
+            let index =
+                saga.definition.index_of(name).ok_or_else(|| Illegal::NoSuchStep(name.clone()))?;
             let step = &mut saga.steps[index];
-            let after = if step.held { held_after(step.status, change)? } else { step_after(step.status, change)? };
+            let after = if step.held {
+                held_after(step.status, change)?
+            } else {
+                step_after(step.status, change)?
+            };
             note(step, &saga.definition.steps[index], change, at);
             step.status = after;
         }
@@ -177,7 +184,10 @@ pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Ille
             Change::Started { input } => saga.input = input.clone(),
             Change::TurnedBack { cause, .. } => saga.cause = Some(cause.clone()),
             Change::Stuck | Change::Resumed | Change::Completed | Change::Compensated => {}
-            Change::Asked { .. } | Change::Done { .. } | Change::Refused { .. } | Change::Faulted { .. } => {}
+            Change::Asked { .. }
+            | Change::Done { .. }
+            | Change::Refused { .. }
+            | Change::Faulted { .. } => {}
             Change::Silent { .. } | Change::SetAside { .. } | Change::Undone { .. } => {}
             Change::UndoRefused { .. } | Change::Rescued(_) => {}
         },
@@ -207,8 +217,10 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
             if !matches!(step.status, StepStatus::Undoing | StepStatus::UndoFailed) {
                 step.wait_until(None, false);
                 if let Some(field) = lacking(output, &plan.yields) {
-                    step.fault =
-                        Some(format!("the output of '{}' lacks the field '{field}' that it yields", plan.name));
+                    step.fault = Some(format!(
+                        "the output of '{}' lacks the field '{field}' that it yields",
+                        plan.name
+                    ));
                 }
             }
         }
@@ -239,7 +251,8 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
                     (step.attempts, step.fault) = (0, None);
                 }
                 Verb::Skip => {
-                    step.may_have_happened = step.status == StepStatus::Unknown && plan.compensation.is_some()
+                    step.may_have_happened =
+                        step.status == StepStatus::Unknown && plan.compensation.is_some()
                 }
                 Verb::Resolve => {}
             }

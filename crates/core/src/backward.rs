@@ -12,7 +12,9 @@ use crate::saga::{Cause, Change, Ignored, Saga, StepStatus};
 pub(crate) fn is_past_return(saga: &Saga) -> bool {
     saga.definition.steps.iter().zip(&saga.steps).any(|(plan, step)| match step.status {
         StepStatus::Waiting | StepStatus::Refused => false,
-        StepStatus::Asked | StepStatus::Unknown | StepStatus::Done | StepStatus::Skipped => plan.kind == Kind::Pivot,
+        StepStatus::Asked | StepStatus::Unknown | StepStatus::Done | StepStatus::Skipped => {
+            plan.kind == Kind::Pivot
+        }
         StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => false,
     })
 }
@@ -41,7 +43,10 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
             StepStatus::Unknown if planted(Bug::LostUndo) => continue,
             StepStatus::Asked if planted(Bug::SiblingsForgotten) => continue,
             StepStatus::Skipped if step.may_have_happened => undoable |= bit(index),
-            StepStatus::Waiting | StepStatus::Refused | StepStatus::Undone | StepStatus::Skipped => continue,
+            StepStatus::Waiting
+            | StepStatus::Refused
+            | StepStatus::Undone
+            | StepStatus::Skipped => continue,
             StepStatus::Done | StepStatus::Unknown => undoable |= bit(index),
             StepStatus::Asked => flying = true,
             StepStatus::Undoing => flying |= !step.held,
@@ -50,9 +55,11 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
         owed |= bit(index);
     }
     let graph = saga.definition.graph();
-    let descendants = if planted(Bug::WrongUndoOrder) { &graph.ancestors } else { &graph.descendants };
-    let ready =
-        members(undoable).filter(|index| descendants[*index] & owed == 0).fold(0, |set, index| set | bit(index));
+    let descendants =
+        if planted(Bug::WrongUndoOrder) { &graph.ancestors } else { &graph.descendants };
+    let ready = members(undoable)
+        .filter(|index| descendants[*index] & owed == 0)
+        .fold(0, |set, index| set | bit(index));
     match (owed, ready, flying) {
         (0, _, _) => Outlook::Over,
         (_, 0, true) => Outlook::Wait,
@@ -62,11 +69,19 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
 }
 
 /// Handles the reply to a compensation. A refusal fails the undo. A fault only delays it.
-pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> Result<(), Ignored> {
+pub(crate) fn answered(
+    turn: &mut Turn<'_>,
+    index: usize,
+    outcome: &Outcome,
+) -> Result<(), Ignored> {
     match turn.saga.steps[index].status {
         StepStatus::Undoing => {}
-        StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => return Err(Ignored::Stale),
-        StepStatus::Unknown | StepStatus::Undone | StepStatus::UndoFailed => return Err(Ignored::Stale),
+        StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => {
+            return Err(Ignored::Stale);
+        }
+        StepStatus::Unknown | StepStatus::Undone | StepStatus::UndoFailed => {
+            return Err(Ignored::Stale);
+        }
         StepStatus::Skipped => return Err(Ignored::Stale),
     }
     let step = turn.saga.definition.steps[index].name.clone();

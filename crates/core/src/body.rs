@@ -59,7 +59,8 @@ impl Body {
     /// duplicate member name.
     pub fn means_the_same(&self, other: &Body) -> bool {
         self == other
-            || meaning::canonical(self.as_str()).is_some_and(|own| meaning::canonical(other.as_str()) == Some(own))
+            || meaning::canonical(self.as_str())
+                .is_some_and(|own| meaning::canonical(other.as_str()) == Some(own))
     }
 
     /// Returns the SHA-256 of the text's meaning in lower-case hex. Equal exactly when

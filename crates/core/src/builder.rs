@@ -47,7 +47,9 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::command::misfit;
-use crate::definition::{Ask, Definition, Draft, Error, InputCheck, Kind, Patience, Problem, Reference, Source, Step};
+use crate::definition::{
+    Ask, Definition, Draft, Error, InputCheck, Kind, Patience, Problem, Reference, Source, Step,
+};
 use crate::id::Name;
 use crate::typed::{Action, Field, Message, Mirror, Origin, Ref, Undoes};
 
@@ -175,13 +177,17 @@ impl Builder {
     pub fn build(self) -> Result<Definition, Error> {
         let mut problems = Vec::new();
         let name = named(&self.name, &mut problems);
-        let names: Vec<_> = self.steps.iter().map(|step| named(&step.name, &mut problems)).collect();
+        let names: Vec<_> =
+            self.steps.iter().map(|step| named(&step.name, &mut problems)).collect();
         let mut steps = Vec::with_capacity(self.steps.len());
         for (written, name) in self.steps.into_iter().zip(&names) {
             steps.extend(written.lower(name.clone(), &names, &mut problems));
         }
         if let Some(Field { origin: Origin::Step(step), .. }) = self.key {
-            let step = names.get(step).and_then(Option::as_ref).map_or_else(String::new, ToString::to_string);
+            let step = names
+                .get(step)
+                .and_then(Option::as_ref)
+                .map_or_else(String::new, ToString::to_string);
             problems.push(Problem::KeyOfStep { step });
         }
         match name {
@@ -305,11 +311,17 @@ impl<A> Asking<'_, A> {
 }
 
 impl Written {
-    fn lower(self, name: Option<Name>, names: &[Option<Name>], problems: &mut Vec<Problem>) -> Option<Step> {
+    fn lower(
+        self,
+        name: Option<Name>,
+        names: &[Option<Name>],
+        problems: &mut Vec<Problem>,
+    ) -> Option<Step> {
         if self.action.is_none() {
             problems.push(Problem::AsksNothing { step: self.name.clone() });
         }
-        let after = self.after.map(|after| after.iter().filter_map(|name| named(name, problems)).collect());
+        let after =
+            self.after.map(|after| after.iter().filter_map(|name| named(name, problems)).collect());
         let action = self.action.and_then(|asked| asked.lower(&self.name, names, problems));
         let compensation = self.compensation.map(|asked| asked.lower(&self.name, names, problems));
         Some(Step {
@@ -330,7 +342,8 @@ impl Request {
     }
 
     fn lower(self, step: &str, names: &[Option<Name>], problems: &mut Vec<Problem>) -> Option<Ask> {
-        let (participant, message) = (named(self.participant, problems), named(self.message, problems));
+        let (participant, message) =
+            (named(self.participant, problems), named(self.message, problems));
         let mut fields = BTreeMap::new();
         for (name, field) in self.fields {
             let source = match field.origin {
@@ -338,12 +351,17 @@ impl Request {
                 Origin::Step(index) => match names.get(index) {
                     Some(step) => step.clone().map(Source::Step),
                     None => {
-                        problems.push(Problem::Foreign { step: step.to_owned(), field: name.to_owned() });
+                        problems.push(Problem::Foreign {
+                            step: step.to_owned(),
+                            field: name.to_owned(),
+                        });
                         None
                     }
                 },
             };
-            fields.extend(source.map(|source| (name.to_owned(), Reference { source, field: field.name.to_owned() })));
+            fields.extend(source.map(|source| {
+                (name.to_owned(), Reference { source, field: field.name.to_owned() })
+            }));
         }
         Some(Ask { participant: participant?, message: message?, fields })
     }

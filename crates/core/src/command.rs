@@ -33,15 +33,17 @@ impl Saga {
         let (plan, state) = (&self.definition.steps[step], &self.steps[step]);
         let (ask, generation) = match direction {
             Direction::Action => (&plan.action, state.generation),
-            Direction::Compensation => {
-                (plan.compensation.as_ref().expect("only compensatable steps are undone"), state.undo_generation)
-            }
+            Direction::Compensation => (
+                plan.compensation.as_ref().expect("only compensatable steps are undone"),
+                state.undo_generation,
+            ),
         };
         // Only the first attempt expires: a participant's clock may be ahead by more than the
         // timeout, and would skip all. Only unlimited attempts expire: a skipped command would use
         // up one of a limited number.
         let first = direction == Direction::Action && state.attempts <= 1;
-        let may_expire = first && plan.kind == Kind::Compensatable && plan.patience.attempts_max.is_none();
+        let may_expire =
+            first && plan.kind == Kind::Compensatable && plan.patience.attempts_max.is_none();
         Command {
             key: StepKey { saga: self.id.clone(), step: plan.name.clone(), direction, generation },
             version: self.definition.version,
@@ -58,7 +60,11 @@ impl Saga {
     /// Returns an upper bound of the body's bytes, at less cost than building the command.
     pub(crate) fn body_bytes_max(&self, step: usize, direction: Direction) -> usize {
         let plan = &self.definition.steps[step];
-        let ask = if direction == Direction::Action { Some(&plan.action) } else { plan.compensation.as_ref() };
+        let ask = if direction == Direction::Action {
+            Some(&plan.action)
+        } else {
+            plan.compensation.as_ref()
+        };
         let length = |reference: &Reference| match &reference.source {
             Source::Input => self.input.as_str().len(),
             Source::Step(step) => self.output_of(step).map_or(0, |output| output.as_str().len()),
@@ -90,7 +96,9 @@ impl Saga {
     pub(crate) fn lacks_a_field_of(&self, ask: &Ask) -> bool {
         ask.fields.values().any(|Reference { source, field }| match source {
             Source::Input => false,
-            Source::Step(step) => self.output_of(step).is_none_or(|output| Fields::of(output).get(field).is_none()),
+            Source::Step(step) => {
+                self.output_of(step).is_none_or(|output| Fields::of(output).get(field).is_none())
+            }
         })
     }
 
@@ -117,7 +125,8 @@ impl Saga {
     /// Returns the saga's own deadline while it can still turn the saga back.
     pub fn deadline(&self) -> Option<Timestamp> {
         let deadline = Duration::from_millis(self.definition.deadline_ms?);
-        let applies = self.revision > 0 && self.status == Status::Running && !backward::is_past_return(self);
+        let applies =
+            self.revision > 0 && self.status == Status::Running && !backward::is_past_return(self);
         applies.then(|| Timestamp(self.started_at.plus(deadline).0.saturating_add(self.paused_ms)))
     }
 }
@@ -159,7 +168,10 @@ impl Definition {
         if let Some(field) = &self.key {
             let held = Fields::of(input).get(field).map(RawValue::get).unwrap_or_default();
             if !spells(held, key) {
-                return Err(format!("the business key is '{key}', but the field '{field}' holds {}", beginning(held)));
+                return Err(format!(
+                    "the business key is '{key}', but the field '{field}' holds {}",
+                    beginning(held)
+                ));
             }
         }
         self.input_check().run(key, input)
@@ -170,14 +182,20 @@ impl Definition {
 /// and column.
 pub(crate) fn misfit(input: &Body, message: &str, error: &serde_json::Error) -> String {
     let text = input.as_str();
-    let line_begins = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
+    let line_begins = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1))
+        .map(str::len)
+        .sum::<usize>();
     let stopped_at = line_begins + error.column();
     let begins_at = |value: &RawValue| value.get().as_ptr() as usize - text.as_ptr() as usize;
     let fields = Fields::of(input);
     let field = fields.0.iter().rev().find(|(_, value)| begins_at(value) <= stopped_at);
     let place = format!("line {}, column {}", error.line(), error.column());
     match field {
-        Some((field, _)) => format!("the field '{field}' does not fit the message '{message}' ({place})"),
+        Some((field, _)) => {
+            format!("the field '{field}' does not fit the message '{message}' ({place})")
+        }
         None => format!("the input is not a message '{message}' ({place})"),
     }
 }
@@ -186,7 +204,11 @@ pub(crate) fn misfit(input: &Body, message: &str, error: &serde_json::Error) -> 
 /// the same.
 fn spells(value: &str, key: &str) -> bool {
     let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    if is_number { value == key } else { serde_json::from_str::<String>(value).is_ok_and(|text| text == key) }
+    if is_number {
+        value == key
+    } else {
+        serde_json::from_str::<String>(value).is_ok_and(|text| text == key)
+    }
 }
 
 /// Returns the first 200 bytes of a value, for error messages.

@@ -27,8 +27,16 @@ pub use crate::decision::Decision;
 ///
 /// # Errors
 /// The input has no effect: returns the unchanged saga and the reason.
-#[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, on success and on error")]
-pub fn decide(saga: Saga, input: &Input, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Decision, (Saga, Ignored)> {
+#[expect(
+    clippy::result_large_err,
+    reason = "the saga goes in and comes out by value, on success and on error"
+)]
+pub fn decide(
+    saga: Saga,
+    input: &Input,
+    now: Timestamp,
+    rng: &mut fastrand::Rng,
+) -> Result<Decision, (Saga, Ignored)> {
     decide_within(saga, input, now, rng, Bound { always: usize::MAX, fits: &|_| Ok(()) })
 }
 
@@ -43,7 +51,10 @@ pub struct Bound<'a> {
 
 /// Decides like [`decide`] under a size limit. A step whose command is too large is set aside for a
 /// person, with its status unchanged. An action that is never sent has not happened.
-#[expect(clippy::result_large_err, reason = "the saga goes in and comes out by value, on success and on error")]
+#[expect(
+    clippy::result_large_err,
+    reason = "the saga goes in and comes out by value, on success and on error"
+)]
 pub fn decide_within(
     saga: Saga,
     input: &Input,
@@ -74,8 +85,14 @@ pub fn decide_within(
 fn brought(input: &Input, saga: &Saga) -> Option<TraceContext> {
     match input {
         Input::Start => saga.trace.clone(),
-        Input::Reply(reply) => reply.trace.clone().filter(|trace| saga.trace.as_ref() != Some(trace)),
-        Input::Tick | Input::Cancel { .. } | Input::Rescue(_) | Input::Rejected { .. } | Input::SetAside { .. } => None,
+        Input::Reply(reply) => {
+            reply.trace.clone().filter(|trace| saga.trace.as_ref() != Some(trace))
+        }
+        Input::Tick
+        | Input::Cancel { .. }
+        | Input::Rescue(_)
+        | Input::Rejected { .. }
+        | Input::SetAside { .. } => None,
     }
 }
 
@@ -110,7 +127,9 @@ impl Turn<'_> {
             Input::Tick => self.unless_ended()?.tick(),
             Input::Cancel { reason } => backward::cancel(self.unless_ended()?, reason.clone()),
             Input::Rescue(wanted) => rescue::rescue(self.unless_ended()?, wanted),
-            Input::SetAside { step, direction, reason } => self.unless_ended()?.set_aside(step, *direction, reason),
+            Input::SetAside { step, direction, reason } => {
+                self.unless_ended()?.set_aside(step, *direction, reason)
+            }
             Input::Rejected { key, attempt, reason, lasts } => {
                 self.unless_ended()?.rejected(key, *attempt, reason, *lasts)
             }
@@ -129,7 +148,8 @@ impl Turn<'_> {
     /// Returns false when a step was set aside instead of sent: another step may then be ready.
     fn step_on(&mut self) -> bool {
         let back = self.saga.cause.is_some();
-        let outlook = if back { backward::outlook(&self.saga) } else { forward::outlook(&self.saga) };
+        let outlook =
+            if back { backward::outlook(&self.saga) } else { forward::outlook(&self.saga) };
         let stuck = self.saga.status == Status::Stuck;
         if stuck && outlook != Outlook::Stuck {
             self.change(Change::Resumed);
@@ -171,10 +191,14 @@ impl Turn<'_> {
         let index = self.saga.definition.index_of(&key.step).ok_or(Ignored::NoSuchStep)?;
         let step = &self.saga.steps[index];
         match key.direction {
-            Direction::Action if planted(Bug::StaleReplyAccepted) && step.status == StepStatus::Undoing => {
+            Direction::Action
+                if planted(Bug::StaleReplyAccepted) && step.status == StepStatus::Undoing =>
+            {
                 backward::answered(self, index, &reply.outcome)
             }
-            Direction::Action if key.generation == step.generation => forward::answered(self, index, &reply.outcome),
+            Direction::Action if key.generation == step.generation => {
+                forward::answered(self, index, &reply.outcome)
+            }
             Direction::Compensation if key.generation == step.undo_generation => {
                 backward::answered(self, index, &reply.outcome)
             }
@@ -229,7 +253,12 @@ impl Turn<'_> {
 
     /// Sets a step aside whose result cannot be stored: it waits for a person, without resends.
     /// While the saga compensates, the action becomes unknown instead, and its undo settles it.
-    fn set_aside(&mut self, step: &Name, direction: Direction, reason: &str) -> Result<(), Ignored> {
+    fn set_aside(
+        &mut self,
+        step: &Name,
+        direction: Direction,
+        reason: &str,
+    ) -> Result<(), Ignored> {
         let index = self.saga.definition.index_of(step).ok_or(Ignored::NoSuchStep)?;
         if self.saga.steps[index].awaited() != Some(direction) {
             return Err(Ignored::Stale);
@@ -243,9 +272,23 @@ impl Turn<'_> {
 
     /// Handles a transport's rejection of an attempt that is still awaited. A reply that arrived
     /// earlier wins.
-    fn rejected(&mut self, key: &StepKey, attempt: u32, reason: &str, lasts: bool) -> Result<(), Ignored> {
-        let index = self.saga.being_sent(key, attempt).filter(|_| key.saga == self.saga.id).ok_or(Ignored::Stale)?;
-        if lasts { self.set_aside(&key.step, key.direction, reason) } else { self.faulted(index, reason) }
+    fn rejected(
+        &mut self,
+        key: &StepKey,
+        attempt: u32,
+        reason: &str,
+        lasts: bool,
+    ) -> Result<(), Ignored> {
+        let index = self
+            .saga
+            .being_sent(key, attempt)
+            .filter(|_| key.saga == self.saga.id)
+            .ok_or(Ignored::Stale)?;
+        if lasts {
+            self.set_aside(&key.step, key.direction, reason)
+        } else {
+            self.faulted(index, reason)
+        }
     }
 
     /// Takes a stuck saga back to work for this input. `step_on` then decides whether it is stuck
@@ -276,7 +319,10 @@ impl Turn<'_> {
         for index in 0..self.saga.steps.len() {
             let StepState { status, backing_off, held, .. } = self.saga.steps[index];
             if backing_off || (held && status != StepStatus::Waiting) {
-                self.change(Change::Silent { step: self.saga.definition.steps[index].name.clone(), due: None });
+                self.change(Change::Silent {
+                    step: self.saga.definition.steps[index].name.clone(),
+                    due: None,
+                });
             }
         }
     }
@@ -292,7 +338,8 @@ impl Turn<'_> {
             return false;
         }
         let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
-        let first_undo = direction == Direction::Compensation && state.status != StepStatus::Undoing;
+        let first_undo =
+            direction == Direction::Compensation && state.status != StepStatus::Undoing;
         let attempt = if first_undo { 1 } else { state.attempts.saturating_add(1) };
         let due = self.now.plus(step.patience.timeout());
         self.change(Change::Asked { step: step.name.clone(), direction, attempt, due });

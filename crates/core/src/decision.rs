@@ -29,7 +29,10 @@ impl Decision {
                 let index = self.saga.definition.index_of(step)?;
                 Some(self.saga.command(index, *direction))
             }
-            Change::Started { .. } | Change::Done { .. } | Change::Refused { .. } | Change::Faulted { .. } => None,
+            Change::Started { .. }
+            | Change::Done { .. }
+            | Change::Refused { .. }
+            | Change::Faulted { .. } => None,
             Change::Silent { .. } | Change::SetAside { .. } | Change::Undone { .. } => None,
             Change::UndoRefused { .. } | Change::TurnedBack { .. } | Change::Rescued(_) => None,
             Change::Stuck | Change::Resumed | Change::Completed | Change::Compensated => None,
@@ -57,18 +60,29 @@ impl Decision {
 /// Returns whether the change only repeats an unanswered command. Actions with limited attempts
 /// have no repeats, because every attempt counts.
 pub(crate) fn is_repeat(saga: &Saga, change: &Change) -> bool {
-    let Some(index) = change.step().and_then(|step| saga.definition.index_of(step)) else { return false };
+    let Some(index) = change.step().and_then(|step| saga.definition.index_of(step)) else {
+        return false;
+    };
     let state = &saga.steps[index];
     let (undoing, repeats) = match change {
-        Change::Asked { direction, attempt, .. } => {
-            (*direction == Direction::Compensation, *attempt > ATTEMPTS_WRITTEN && !attempt.is_power_of_two())
-        }
+        Change::Asked { direction, attempt, .. } => (
+            *direction == Direction::Compensation,
+            *attempt > ATTEMPTS_WRITTEN && !attempt.is_power_of_two(),
+        ),
         Change::Faulted { due: Some(_), .. } | Change::Silent { due: Some(_), .. } => {
             (state.status == StepStatus::Undoing, state.attempts >= ATTEMPTS_WRITTEN)
         }
-        Change::Faulted { due: None, .. } | Change::Silent { due: None, .. } | Change::SetAside { .. } => return false,
-        Change::Started { .. } | Change::Done { .. } | Change::Refused { .. } | Change::Undone { .. } => return false,
-        Change::UndoRefused { .. } | Change::TurnedBack { .. } | Change::Rescued(_) | Change::Stuck => return false,
+        Change::Faulted { due: None, .. }
+        | Change::Silent { due: None, .. }
+        | Change::SetAside { .. } => return false,
+        Change::Started { .. }
+        | Change::Done { .. }
+        | Change::Refused { .. }
+        | Change::Undone { .. } => return false,
+        Change::UndoRefused { .. }
+        | Change::TurnedBack { .. }
+        | Change::Rescued(_)
+        | Change::Stuck => return false,
         Change::Resumed | Change::Completed | Change::Compensated => return false,
     };
     repeats && (undoing || saga.definition.steps[index].patience.attempts_max.is_none())

@@ -37,7 +37,9 @@ pub(crate) struct InputCheck(Option<Arc<Check>>);
 type Check = dyn Fn(&str, &Body) -> Result<(), String> + Send + Sync;
 
 impl InputCheck {
-    pub fn new(check: impl Fn(&str, &Body) -> Result<(), String> + Send + Sync + 'static) -> InputCheck {
+    pub fn new(
+        check: impl Fn(&str, &Body) -> Result<(), String> + Send + Sync + 'static,
+    ) -> InputCheck {
         InputCheck(Some(Arc::new(check)))
     }
 
@@ -235,7 +237,12 @@ impl Graph {
 impl Default for Patience {
     /// Waits 30 s for a reply and resends indefinitely, after 0.2 s to 30 s.
     fn default() -> Patience {
-        Patience { timeout_ms: 30_000, attempts_max: None, backoff_ms_min: 200, backoff_ms_max: 30_000 }
+        Patience {
+            timeout_ms: 30_000,
+            attempts_max: None,
+            backoff_ms_min: 200,
+            backoff_ms_max: 30_000,
+        }
     }
 }
 
@@ -295,7 +302,8 @@ impl TryFrom<String> for Reference {
 
     fn try_from(text: String) -> Result<Reference, String> {
         let wanted = || format!("'{text}' is not a reference: write input.FIELD or STEP.FIELD");
-        let (source, field) = text.rsplit_once('.').filter(|(_, field)| !field.is_empty()).ok_or_else(wanted)?;
+        let (source, field) =
+            text.rsplit_once('.').filter(|(_, field)| !field.is_empty()).ok_or_else(wanted)?;
         let source = match source {
             "input" => Source::Input,
             step => Source::Step(Name::new(step).map_err(|_| wanted())?),

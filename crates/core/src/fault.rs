@@ -81,7 +81,10 @@ impl Saga {
             (false, true) => Some(since.plus(SHOWN_AFTER)),
             (false, false) => None,
         };
-        let text = state.fault.as_deref().map_or_else(|| Cow::Owned(silence(&plan.patience)), Cow::Borrowed);
+        let text = state
+            .fault
+            .as_deref()
+            .map_or_else(|| Cow::Owned(silence(&plan.patience)), Cow::Borrowed);
         Some(OpenFault { text, count, since, shown_from })
     }
 

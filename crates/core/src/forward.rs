@@ -44,7 +44,9 @@ pub(crate) fn starved(saga: &Saga) -> u64 {
         let (plan, state) = (&saga.definition.steps[*index], &saga.steps[*index]);
         state.status == StepStatus::Waiting
             && saga.definition.graph().before[*index] & !settled == 0
-            && std::iter::once(&plan.action).chain(&plan.compensation).any(|ask| saga.lacks_a_field_of(ask))
+            && std::iter::once(&plan.action)
+                .chain(&plan.compensation)
+                .any(|ask| saga.lacks_a_field_of(ask))
     };
     (0..saga.steps.len()).filter(is_starved).fold(0, |set, index| set | bit(index))
 }
@@ -54,7 +56,9 @@ fn settled(saga: &Saga) -> u64 {
     for (index, step) in saga.steps.iter().enumerate() {
         settled |= match step.status {
             StepStatus::Done | StepStatus::Skipped => bit(index),
-            StepStatus::Waiting | StepStatus::Asked | StepStatus::Refused | StepStatus::Unknown => 0,
+            StepStatus::Waiting | StepStatus::Asked | StepStatus::Refused | StepStatus::Unknown => {
+                0
+            }
             StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => 0,
         };
     }
@@ -63,7 +67,11 @@ fn settled(saga: &Saga) -> u64 {
 
 /// Handles the reply to an action in either direction of the saga. The first success of any attempt
 /// counts.
-pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> Result<(), Ignored> {
+pub(crate) fn answered(
+    turn: &mut Turn<'_>,
+    index: usize,
+    outcome: &Outcome,
+) -> Result<(), Ignored> {
     let state = &turn.saga.steps[index];
     match state.status {
         StepStatus::Asked | StepStatus::Unknown => {}
@@ -74,7 +82,9 @@ pub(crate) fn answered(turn: &mut Turn<'_>, index: usize, outcome: &Outcome) -> 
                 turn.change(Change::Done { step, output: output.clone() });
                 return Ok(());
             }
-            Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => return Err(Ignored::Stale),
+            Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => {
+                return Err(Ignored::Stale);
+            }
         },
         StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => return Err(Ignored::Stale),
         StepStatus::Undone | StepStatus::Skipped => return Err(Ignored::Stale),

@@ -55,16 +55,24 @@ pub struct StepKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Not a [`Name`].
-    #[error("'{0}' is not a name: use a-z, 0-9, '-' and '.', a letter first, at most {NAME_BYTES_MAX} bytes")]
+    #[error(
+        "'{0}' is not a name: use a-z, 0-9, '-' and '.', a letter first, at most {NAME_BYTES_MAX} bytes"
+    )]
     Name(String),
     /// Not a business key.
-    #[error("'{0}' is not a business key: use 1 to {KEY_BYTES_MAX} bytes without control characters")]
+    #[error(
+        "'{0}' is not a business key: use 1 to {KEY_BYTES_MAX} bytes without control characters"
+    )]
     Key(String),
     /// A business key that no URL can address: it is a path segment with a special meaning.
-    #[error("'{0}' is not a business key: as a URL path segment it means another page. Use another key")]
+    #[error(
+        "'{0}' is not a business key: as a URL path segment it means another page. Use another key"
+    )]
     Dots(String),
     /// Not an idempotency key.
-    #[error("'{0}' is not an idempotency key: use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters")]
+    #[error(
+        "'{0}' is not an idempotency key: use 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes without control characters"
+    )]
     Idempotency(String),
     /// Not a [`SagaId`].
     #[error("'{0}' is not a saga id: write DEFINITION:KEY, like checkout:10248")]
@@ -140,7 +148,8 @@ impl FromStr for SagaId {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<SagaId, Malformed> {
-        let (definition, key) = text.split_once(':').ok_or_else(|| Malformed::Saga(quoted(text)))?;
+        let (definition, key) =
+            text.split_once(':').ok_or_else(|| Malformed::Saga(quoted(text)))?;
         check_name(definition)?;
         check_key(key)?;
         Ok(SagaId(Arc::from(text)))
@@ -166,7 +175,9 @@ pub fn check_dots(key: &str) -> Result<(), Malformed> {
 
 /// Checks a client's idempotency key. Every interface applies the same rule.
 pub fn check_idempotency_key(key: &str) -> Result<(), Malformed> {
-    let sound = !key.is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX && !key.chars().any(char::is_control);
+    let sound = !key.is_empty()
+        && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX
+        && !key.chars().any(char::is_control);
     if sound { Ok(()) } else { Err(Malformed::Idempotency(quoted(key))) }
 }
 
@@ -257,7 +268,8 @@ mod tests {
     use super::*;
 
     fn readings(text: &str) -> Vec<String> {
-        let found = SagaId::readings(text, &Name::new("checkout").unwrap()).unwrap_or_else(|why| panic!("{why}"));
+        let found = SagaId::readings(text, &Name::new("checkout").unwrap())
+            .unwrap_or_else(|why| panic!("{why}"));
         found.iter().map(ToString::to_string).collect()
     }
 
@@ -280,13 +292,18 @@ mod tests {
     #[test]
     fn an_id_with_any_printable_character_survives_a_round_trip() {
         let definition = Name::new("checkout").unwrap();
-        for letter in (' '..='~').chain('\u{a0}'..='\u{2ff}').chain(['日', '😀', '\u{feff}', '\u{10ffff}']) {
+        for letter in
+            (' '..='~').chain('\u{a0}'..='\u{2ff}').chain(['日', '😀', '\u{feff}', '\u{10ffff}'])
+        {
             for key in [format!("{letter}:"), format!("k{letter}9"), format!("{letter}{letter}:")] {
                 let id = SagaId::new(&definition, &key).unwrap();
                 assert_eq!(id.as_str().parse::<SagaId>().unwrap(), id, "{key}");
                 assert_eq!((id.definition(), id.key()), ("checkout", key.as_str()));
                 let (by_id, by_key) = (readings(id.as_str()), readings(&key));
-                assert_eq!((by_id[0].as_str(), by_key.last().map(String::as_str)), (id.as_str(), Some(id.as_str())));
+                assert_eq!(
+                    (by_id[0].as_str(), by_key.last().map(String::as_str)),
+                    (id.as_str(), Some(id.as_str()))
+                );
             }
         }
     }

@@ -91,11 +91,15 @@ impl Change {
     /// Returns the step that the change names; `None` if it concerns the whole saga.
     pub fn step(&self) -> Option<&Name> {
         match self {
-            Change::Asked { step, .. } | Change::Done { step, .. } | Change::Refused { step, .. } => Some(step),
-            Change::Faulted { step, .. } | Change::Silent { step, .. } | Change::SetAside { step, .. } => Some(step),
-            Change::Undone { step } | Change::UndoRefused { step, .. } | Change::Rescued(Rescue { step, .. }) => {
-                Some(step)
-            }
+            Change::Asked { step, .. }
+            | Change::Done { step, .. }
+            | Change::Refused { step, .. } => Some(step),
+            Change::Faulted { step, .. }
+            | Change::Silent { step, .. }
+            | Change::SetAside { step, .. } => Some(step),
+            Change::Undone { step }
+            | Change::UndoRefused { step, .. }
+            | Change::Rescued(Rescue { step, .. }) => Some(step),
             Change::Started { .. } | Change::TurnedBack { .. } | Change::Stuck => None,
             Change::Resumed | Change::Completed | Change::Compensated => None,
         }

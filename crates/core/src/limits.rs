@@ -63,11 +63,15 @@ impl ExternalName {
         }
         let of_topic = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         match self {
-            ExternalName::Schema if name.starts_with("pg_") => unfit("PostgreSQL reserves the prefix pg_".to_owned()),
+            ExternalName::Schema if name.starts_with("pg_") => {
+                unfit("PostgreSQL reserves the prefix pg_".to_owned())
+            }
             ExternalName::Topic if !name.bytes().all(of_topic) => {
                 unfit("use a-z, A-Z, 0-9, '.', '_' and '-'".to_owned())
             }
-            ExternalName::Topic if matches!(name, "." | "..") => unfit("it means a folder in a file system".to_owned()),
+            ExternalName::Topic if matches!(name, "." | "..") => {
+                unfit("it means a folder in a file system".to_owned())
+            }
             ExternalName::Schema
             | ExternalName::Application
             | ExternalName::Topic
@@ -113,7 +117,10 @@ mod tests {
             let why = place.check(&"n".repeat(most + 1)).unwrap_err().to_string();
             assert!(why.contains(&format!("at most {most} bytes")), "{why}");
         }
-        assert!(ExternalName::Schema.check(&"é".repeat(32)).is_err(), "the limit counts bytes, not characters");
+        assert!(
+            ExternalName::Schema.check(&"é".repeat(32)).is_err(),
+            "the limit counts bytes, not characters"
+        );
         assert_eq!(ExternalName::Schema.check(&"é".repeat(31)), Ok(()));
     }
 

@@ -143,7 +143,8 @@ pub mod code {
     /// A newer generation of the same step has arrived.
     pub const SUPERSEDED: &str = "superseded";
 
-    pub(super) const ALL: [&str; 5] = [ALREADY_COMPENSATED, UNDECODABLE, OVERDUE, ENDED, SUPERSEDED];
+    pub(super) const ALL: [&str; 5] =
+        [ALREADY_COMPENSATED, UNDECODABLE, OVERDUE, ENDED, SUPERSEDED];
 }
 
 /// Returns whether a code belongs to the SDK. A `const fn`, because the derive evaluates it at
@@ -321,7 +322,11 @@ mod tests {
     #[test]
     fn a_refusal_has_the_code_of_its_variant_and_its_display_as_the_message() {
         check(Declined::Short, "not-enough-money", "the account holds too little");
-        check(Declined::Unknown { customer: "VINET".into() }, "unknown-customer", "no account of VINET");
+        check(
+            Declined::Unknown { customer: "VINET".into() },
+            "unknown-customer",
+            "no account of VINET",
+        );
     }
 
     #[test]

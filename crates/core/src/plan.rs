@@ -170,7 +170,11 @@ impl Plan {
         let undos = lowered.reactions.iter_mut().filter_map(|reaction| reaction.undo.as_mut());
         let undos = undos.chain(lowered.begins.undo.as_mut()).map(|undo| &mut undo.on);
         undos.for_each(set);
-        lowered.reactions.iter_mut().flat_map(|reaction| [&mut reaction.on, &mut reaction.never_after]).for_each(set);
+        lowered
+            .reactions
+            .iter_mut()
+            .flat_map(|reaction| [&mut reaction.on, &mut reaction.never_after])
+            .for_each(set);
         let canonical = serde_json::to_vec(&lowered).expect("a plan holds only what JSON can hold");
         Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
     }

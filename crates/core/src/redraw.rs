@@ -73,5 +73,7 @@ fn is_later(moment: &mut Timestamp, now: Timestamp) -> bool {
 /// Returns a seed that differs between sagas.
 fn spread(id: &str) -> u64 {
     // FNV-1a
-    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    id.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -32,7 +32,9 @@ pub(crate) fn rescue(turn: &mut Turn<'_>, wanted: &Rescue) -> Result<(), Ignored
     if !verbs(&turn.saga, starved_forward(&turn.saga), index, turn.now).contains(&wanted.verb) {
         return Err(Ignored::NotStuck);
     }
-    if let (Some(direction), Some(fault)) = (turn.saga.steps[index].awaited(), turn.saga.open_fault(index)) {
+    if let (Some(direction), Some(fault)) =
+        (turn.saga.steps[index].awaited(), turn.saga.open_fault(index))
+    {
         let reason = fault.text.into_owned();
         turn.change(Change::SetAside { step: wanted.step.clone(), direction, reason });
     }

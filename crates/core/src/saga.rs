@@ -234,7 +234,13 @@ pub enum Ignored {
 
 impl Saga {
     /// Creates a saga without history: revision 0, every step waiting. `Input::Start` starts it.
-    pub fn begin(id: SagaId, definition: Arc<Definition>, reply_to: ReplyTo, input: Body, now: Timestamp) -> Saga {
+    pub fn begin(
+        id: SagaId,
+        definition: Arc<Definition>,
+        reply_to: ReplyTo,
+        input: Body,
+        now: Timestamp,
+    ) -> Saga {
         let step = StepState {
             status: StepStatus::Waiting,
             generation: 1,

@@ -93,8 +93,13 @@ impl Script {
         let reply_to = ReplyTo { topic: "script.replies".to_owned(), partition: 0 };
         let now = Timestamp(0);
         let saga = Saga::begin(id, definition, reply_to, input, now);
-        let mut script =
-            Script { saga, now, rng: fastrand::Rng::with_seed(0), entries: Vec::new(), brokers_are_unavailable: false };
+        let mut script = Script {
+            saga,
+            now,
+            rng: fastrand::Rng::with_seed(0),
+            entries: Vec::new(),
+            brokers_are_unavailable: false,
+        };
         script.take("a start", &Input::Start);
         script
     }
@@ -156,7 +161,8 @@ impl Script {
     #[track_caller]
     pub fn late<M: Action>(mut self, output: M::Output) -> Script {
         let steps = &self.saga.definition.steps;
-        let Some(step) = steps.iter().position(|step| step.action.message.as_str() == M::NAME) else {
+        let Some(step) = steps.iter().position(|step| step.action.message.as_str() == M::NAME)
+        else {
             self.fail(&format!("a step that asks for '{}'", M::NAME))
         };
         let command = self.saga.command(step, Direction::Action);
@@ -321,12 +327,16 @@ impl Script {
     #[track_caller]
     fn set_aside(mut self, command: Command, reason: &str) -> Script {
         let StepKey { step, direction, .. } = command.key;
-        self.take("a step that can be set aside", &Input::SetAside { step, direction, reason: reason.to_owned() });
+        self.take(
+            "a step that can be set aside",
+            &Input::SetAside { step, direction, reason: reason.to_owned() },
+        );
         self
     }
 
     fn silence(mut self, command: &Command) -> Script {
-        let step = self.saga.definition.index_of(&command.key.step).expect("the command is of this saga");
+        let step =
+            self.saga.definition.index_of(&command.key.step).expect("the command is of this saga");
         let due = self.saga.steps[step].due.expect("an outstanding command has a deadline");
         self.pass_until(due);
         self
@@ -351,9 +361,11 @@ impl Script {
     /// Decides, and asserts that the changes alone reproduce the decided saga.
     fn feed(&mut self, input: &Input) -> Result<(), Ignored> {
         let before = self.saga.clone();
-        let decision = decide(before.clone(), input, self.now, &mut self.rng).map_err(|(_, ignored)| ignored)?;
+        let decision = decide(before.clone(), input, self.now, &mut self.rng)
+            .map_err(|(_, ignored)| ignored)?;
         let (saga, mut folded) = (decision.saga.clone(), before);
-        let applied = decision.changes.iter().try_for_each(|change| apply(&mut folded, change, self.now));
+        let applied =
+            decision.changes.iter().try_for_each(|change| apply(&mut folded, change, self.now));
         (folded.revision, folded.changed_at) = (saga.revision, saga.changed_at);
         let bug = "the changes lead to another saga: a bug of the core, please report it";
         assert_eq!(applied.map(|()| folded).as_ref(), Ok(&saga), "{bug}");
@@ -385,7 +397,9 @@ impl Script {
 
     /// Lets back-off pauses pass while no command is outstanding.
     fn pass_pauses(&mut self) {
-        while self.saga.outstanding().is_empty() && self.saga.steps.iter().any(|step| step.backing_off) {
+        while self.saga.outstanding().is_empty()
+            && self.saga.steps.iter().any(|step| step.backing_off)
+        {
             let Some(due) = self.saga.next_due() else { break };
             self.pass_until(due);
         }
@@ -394,9 +408,12 @@ impl Script {
     #[track_caller]
     fn waits_for(mut self, direction: Direction, messages: &[&str]) -> Script {
         self.pass_pauses();
-        let mut wanted: Vec<_> = messages.iter().map(|message| (direction, (*message).to_owned())).collect();
-        let mut asked: Vec<_> =
-            self.commands().map(|command| (command.key.direction, command.name.to_string())).collect();
+        let mut wanted: Vec<_> =
+            messages.iter().map(|message| (direction, (*message).to_owned())).collect();
+        let mut asked: Vec<_> = self
+            .commands()
+            .map(|command| (command.key.direction, command.name.to_string()))
+            .collect();
         wanted.sort();
         asked.sort();
         if wanted != asked {
@@ -420,7 +437,9 @@ impl Script {
 
     #[track_caller]
     fn outstanding(&self, direction: Direction, message: &str) -> Command {
-        let wanted = |command: &Command| command.key.direction == direction && command.name.as_str() == message;
+        let wanted = |command: &Command| {
+            command.key.direction == direction && command.name.as_str() == message
+        };
         match self.commands().find(wanted) {
             Some(command) => command,
             None => self.fail(&format!("{message} to be outstanding")),
@@ -437,23 +456,32 @@ impl Script {
     }
 
     fn commands(&self) -> impl Iterator<Item = Command> {
-        self.saga.outstanding().into_iter().map(|(step, direction)| self.saga.command(step, direction))
+        self.saga
+            .outstanding()
+            .into_iter()
+            .map(|(step, direction)| self.saga.command(step, direction))
     }
 
     /// Panics with the expectation, the outstanding commands and the journal.
     #[track_caller]
     fn fail(&self, expected: &str) -> ! {
-        let mut text = format!("expected {expected}\n\nthe saga is {}, and asks:", self.saga.status.as_str());
+        let mut text =
+            format!("expected {expected}\n\nthe saga is {}, and asks:", self.saga.status.as_str());
         let indent = |text: &mut String, line: &str| text.extend(["\n  ", line]);
         if self.commands().next().is_none() {
             indent(&mut text, "nothing");
         }
         for Command { name, body, key, .. } in self.commands() {
-            indent(&mut text, &format!("{name} {} ({}, {})", body.as_str(), key.step, key.direction));
+            indent(
+                &mut text,
+                &format!("{name} {} ({}, {})", body.as_str(), key.step, key.direction),
+            );
         }
         text.push_str("\n\nits journal:");
         for Entry { revision, at, changes, trace: _ } in &self.entries {
-            changes.iter().for_each(|change| indent(&mut text, &format!("{revision} at {at} ms: {change:?}")));
+            changes.iter().for_each(|change| {
+                indent(&mut text, &format!("{revision} at {at} ms: {change:?}"))
+            });
         }
         panic!("{text}");
     }

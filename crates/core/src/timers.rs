@@ -71,13 +71,18 @@ impl Saga {
     pub fn set_timers(&mut self, timers: Option<&Timers>, now: Timestamp) {
         let known = timers.filter(|timers| timers.revision == self.revision);
         for timer in known.into_iter().flat_map(|timers| &timers.steps) {
-            if let Some(step) = self.steps.get_mut(timer.step).filter(|step| step.awaited().is_some()) {
+            if let Some(step) =
+                self.steps.get_mut(timer.step).filter(|step| step.awaited().is_some())
+            {
                 (step.status, step.attempts) = (timer.status, timer.attempts);
-                (step.due, step.sending, step.backing_off) = (timer.due, timer.sending, timer.backing_off);
+                (step.due, step.sending, step.backing_off) =
+                    (timer.due, timer.sending, timer.backing_off);
             }
         }
         if known.is_none() {
-            for (plan, step) in self.definition.steps.iter().zip(&mut self.steps).filter(|(_, step)| step.sending) {
+            for (plan, step) in
+                self.definition.steps.iter().zip(&mut self.steps).filter(|(_, step)| step.sending)
+            {
                 step.arm(now.plus(plan.patience.timeout()));
             }
         }
@@ -88,7 +93,8 @@ impl Timers {
     /// Acknowledges like [`Saga::acknowledge`], for a saga that is not in memory. `due` is the
     /// reply's deadline.
     pub fn acknowledge(&mut self, step: usize, attempt: u32, due: Timestamp) -> bool {
-        let sent = |timer: &&mut Timer| timer.step == step && timer.attempts == attempt && timer.sending;
+        let sent =
+            |timer: &&mut Timer| timer.step == step && timer.attempts == attempt && timer.sending;
         let Some(timer) = self.steps.iter_mut().find(sent) else { return false };
         (timer.sending, timer.due) = (false, Some(due));
         true

@@ -39,8 +39,10 @@ impl TraceContext {
     /// Parses the two headers. Returns `None` for a malformed `traceparent`, which W3C tells
     /// receivers to ignore with its `tracestate`. A malformed `tracestate` alone is dropped.
     pub fn of(traceparent: &str, tracestate: Option<&str>) -> Option<TraceContext> {
-        is_parent(traceparent)
-            .then(|| TraceContext { parent: traceparent.to_owned(), state: tracestate.and_then(checked_state) })
+        is_parent(traceparent).then(|| TraceContext {
+            parent: traceparent.to_owned(),
+            state: tracestate.and_then(checked_state),
+        })
     }
 
     /// Returns the header `traceparent`, such as
@@ -73,7 +75,8 @@ impl FromStr for TraceContext {
     type Err = NoTraceContext;
 
     fn from_str(text: &str) -> Result<TraceContext, NoTraceContext> {
-        let (parent, state) = text.split_once(' ').map_or((text, None), |(parent, state)| (parent, Some(state)));
+        let (parent, state) =
+            text.split_once(' ').map_or((text, None), |(parent, state)| (parent, Some(state)));
         TraceContext::of(parent, state).ok_or(NoTraceContext)
     }
 }
@@ -100,7 +103,8 @@ fn is_parent(text: &str) -> bool {
     if bytes.len() < PARENT_BYTES || bytes.len() > PARENT_BYTES_MAX || !text.is_ascii() {
         return false;
     }
-    let (version, trace, parent, flags) = (&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..55]);
+    let (version, trace, parent, flags) =
+        (&bytes[..2], &bytes[3..35], &bytes[36..52], &bytes[53..55]);
     let dashes = [2, 35, 52].into_iter().all(|at| bytes[at] == b'-');
     let is_whole = match version {
         b"00" => bytes.len() == PARENT_BYTES,
@@ -108,13 +112,22 @@ fn is_parent(text: &str) -> bool {
     };
     let is_visible = bytes[PARENT_BYTES..].iter().all(u8::is_ascii_graphic);
     let hex = [version, trace, parent, flags].into_iter().all(is_hex);
-    dashes && hex && is_whole && is_visible && version != b"ff" && !is_zero(trace) && !is_zero(parent)
+    dashes
+        && hex
+        && is_whole
+        && is_visible
+        && version != b"ff"
+        && !is_zero(trace)
+        && !is_zero(parent)
 }
 
 /// Returns the entries to forward; `None` if one of them is malformed.
 fn checked_state(text: &str) -> Option<String> {
-    let entries: Vec<&str> =
-        text.split(',').map(|entry| entry.trim_matches([' ', '\t'])).filter(|entry| !entry.is_empty()).collect();
+    let entries: Vec<&str> = text
+        .split(',')
+        .map(|entry| entry.trim_matches([' ', '\t']))
+        .filter(|entry| !entry.is_empty())
+        .collect();
     if entries.len() > STATE_ENTRIES_MAX || !entries.iter().all(|entry| is_entry(entry)) {
         return None;
     }
@@ -133,10 +146,16 @@ fn checked_state(text: &str) -> Option<String> {
 
 fn is_entry(entry: &str) -> bool {
     let Some((key, value)) = entry.split_once('=') else { return false };
-    let of_key = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
+    let of_key =
+        |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/' | b'@');
     let of_value = |byte: u8| matches!(byte, b' '..=b'~') && byte != b',' && byte != b'=';
-    let begins = key.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    begins && key.len() <= 256 && key.bytes().all(of_key) && !value.is_empty() && value.bytes().all(of_value)
+    let begins =
+        key.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    begins
+        && key.len() <= 256
+        && key.bytes().all(of_key)
+        && !value.is_empty()
+        && value.bytes().all(of_value)
 }
 
 #[cfg(test)]
@@ -147,7 +166,9 @@ mod tests {
 
     #[test]
     fn a_malformed_traceparent_is_ignored() {
-        let check = |text: &str, is_valid: bool| assert_eq!(TraceContext::of(text, None).is_some(), is_valid, "{text}");
+        let check = |text: &str, is_valid: bool| {
+            assert_eq!(TraceContext::of(text, None).is_some(), is_valid, "{text}")
+        };
         check(PARENT, true);
         check(&PARENT.replace("00-4b", "01-4b"), true);
         check(&format!("{}-more", PARENT.replace("00-4b", "cc-4b")), true);
@@ -170,7 +191,10 @@ mod tests {
             let trace = TraceContext::of(PARENT, Some(state)).expect("the parent is valid");
             assert_eq!((trace.traceparent(), trace.tracestate()), (PARENT, wanted), "{state}");
         };
-        check("congo=t61rcWkgMzE,rojo=00f067aa0ba902b7", Some("congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"));
+        check(
+            "congo=t61rcWkgMzE,rojo=00f067aa0ba902b7",
+            Some("congo=t61rcWkgMzE,rojo=00f067aa0ba902b7"),
+        );
         check(" congo=1 , ,rojo=2", Some("congo=1,rojo=2"));
         check("fw529a3039@dt=FfAAAA", Some("fw529a3039@dt=FfAAAA"));
         check("", None);

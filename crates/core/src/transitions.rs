@@ -44,7 +44,8 @@ const STEP_COLUMNS: [StepStatus; 9] = [
     StepStatus::Skipped,
 ];
 
-const HELD_COLUMNS: [StepStatus; 3] = [StepStatus::Waiting, StepStatus::Unknown, StepStatus::Undoing];
+const HELD_COLUMNS: [StepStatus; 3] =
+    [StepStatus::Waiting, StepStatus::Unknown, StepStatus::Undoing];
 
 /// Returns every legal pair of all tables.
 pub fn cells() -> Vec<Cell> {
@@ -66,7 +67,9 @@ pub fn cells() -> Vec<Cell> {
 /// Returns the cells that applying `change` to `saga` uses.
 pub fn used(saga: &Saga, change: &Change) -> Vec<Cell> {
     let step = change.step().and_then(|name| saga.definition.index_of(name));
-    let of_step = step.map(|index| &saga.steps[index]).and_then(|step| step_cell(step.status, step.held, change));
+    let of_step = step
+        .map(|index| &saga.steps[index])
+        .and_then(|step| step_cell(step.status, step.held, change));
     saga_cell(saga.status, saga.cause.is_some(), change).into_iter().chain(of_step).collect()
 }
 
@@ -80,13 +83,17 @@ pub fn document() -> String {
          such a change is never made, and a journal that holds it is rejected.\n",
     );
     let saga_columns = SAGA_COLUMNS.map(|(status, back)| saga_name(status, back));
-    let saga_row = |change: &Change| SAGA_COLUMNS.map(|(status, back)| saga_cell(status, back, change)).to_vec();
+    let saga_row = |change: &Change| {
+        SAGA_COLUMNS.map(|(status, back)| saga_cell(status, back, change)).to_vec()
+    };
     write_table(&mut text, "Sagas", &saga_columns, &saga_row);
     let step_columns = STEP_COLUMNS.map(StepStatus::as_str);
-    let step_row = |change: &Change| STEP_COLUMNS.map(|status| step_cell(status, false, change)).to_vec();
+    let step_row =
+        |change: &Change| STEP_COLUMNS.map(|status| step_cell(status, false, change)).to_vec();
     write_table(&mut text, "Steps", &step_columns, &step_row);
     let held_columns = HELD_COLUMNS.map(StepStatus::as_str);
-    let held_row = |change: &Change| HELD_COLUMNS.map(|status| step_cell(status, true, change)).to_vec();
+    let held_row =
+        |change: &Change| HELD_COLUMNS.map(|status| step_cell(status, true, change)).to_vec();
     write_table(&mut text, "Steps that were set aside", &held_columns, &held_row);
     text.push_str(NOTES);
     text
@@ -117,14 +124,20 @@ const NOTES: &str = "
 - *stuck (back)* is a saga that had turned back before it became stuck.
 ";
 
-fn write_table(text: &mut String, title: &str, columns: &[&str], row: &dyn Fn(&Change) -> Vec<Option<Cell>>) {
+fn write_table(
+    text: &mut String,
+    title: &str,
+    columns: &[&str],
+    row: &dyn Fn(&Change) -> Vec<Option<Cell>>,
+) {
     let infallible = "writing to a string does not fail";
     writeln!(text, "\n## {title}\n\n| change | {} |", columns.join(" | ")).expect(infallible);
     writeln!(text, "|---{}|", "|---".repeat(columns.len())).expect(infallible);
     for change in samples() {
         let cells = row(&change);
         if cells.iter().any(Option::is_some) {
-            let cells: Vec<&str> = cells.iter().map(|cell| cell.map_or("", |cell| cell.to)).collect();
+            let cells: Vec<&str> =
+                cells.iter().map(|cell| cell.map_or("", |cell| cell.to)).collect();
             writeln!(text, "| {} | {} |", label(&change), cells.join(" | ")).expect(infallible);
         }
     }
@@ -138,8 +151,11 @@ fn saga_cell(status: Status, back: bool, change: &Change) -> Option<Cell> {
 }
 
 fn step_cell(status: StepStatus, held: bool, change: &Change) -> Option<Cell> {
-    let (subject, after) =
-        if held { ("held step", held_after(status, change)) } else { ("step", step_after(status, change)) };
+    let (subject, after) = if held {
+        ("held step", held_after(status, change))
+    } else {
+        ("step", step_after(status, change))
+    };
     let after = after.ok()?;
     Some(Cell { subject, from: status.as_str(), change: label(change), to: after.as_str() })
 }

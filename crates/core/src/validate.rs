@@ -36,10 +36,18 @@ impl Definition {
         sense(&draft, &mut problems);
         shape(&draft, &mut problems);
         draft.steps.iter().for_each(|step| patience(step, &mut problems));
-        let graph = if problems.iter().any(Problem::hides_the_order) { None } else { order(&draft, &mut problems) };
+        let graph = if problems.iter().any(Problem::hides_the_order) {
+            None
+        } else {
+            order(&draft, &mut problems)
+        };
         if let Some(graph) = &graph {
             kinds(&draft, graph, &mut problems);
-            draft.steps.iter().enumerate().for_each(|(index, _)| references(&draft, graph, index, &mut problems));
+            draft
+                .steps
+                .iter()
+                .enumerate()
+                .for_each(|(index, _)| references(&draft, graph, index, &mut problems));
             deadline(&draft, graph, &mut problems);
         }
         problems.retain(counts);
@@ -65,7 +73,8 @@ fn sense(draft: &Draft, problems: &mut Vec<Problem>) {
     let unnameable = |fields: &[String], step: Option<&Name>| {
         let of = step.map_or_else(|| "the input".to_owned(), |step| format!("step '{step}'"));
         let bad = fields.iter().filter(|field| field.is_empty() || field.contains('.'));
-        bad.map(|field| Problem::Unnameable { of: of.clone(), field: field.clone() }).collect::<Vec<_>>()
+        bad.map(|field| Problem::Unnameable { of: of.clone(), field: field.clone() })
+            .collect::<Vec<_>>()
     };
     problems.extend(unnameable(&draft.input, None));
     if let Some(key) = draft.key.as_ref().filter(|key| !draft.input.contains(key)) {
@@ -75,7 +84,10 @@ fn sense(draft: &Draft, problems: &mut Vec<Problem>) {
         problems.extend(unnameable(&step.yields, Some(&step.name)));
         let undo = step.compensation.as_ref().filter(|undo| undo.message == step.action.message);
         if let Some(undo) = undo.filter(|undo| undo.participant == step.action.participant) {
-            problems.push(Problem::UndoneByItself { step: step.name.clone(), message: undo.message.clone() });
+            problems.push(Problem::UndoneByItself {
+                step: step.name.clone(),
+                message: undo.message.clone(),
+            });
         }
     }
 }
@@ -98,25 +110,37 @@ fn shape(draft: &Draft, problems: &mut Vec<Problem>) {
         }
         for after in step.after.iter().flatten() {
             if !steps.iter().any(|other| other.name == *after) {
-                problems.push(Problem::UnknownPredecessor { step: step.name.clone(), after: after.clone() });
+                problems.push(Problem::UnknownPredecessor {
+                    step: step.name.clone(),
+                    after: after.clone(),
+                });
             }
         }
         match (step.kind, &step.compensation) {
-            (Kind::Compensatable, None) => problems.push(Problem::NoCompensation { step: step.name.clone() }),
+            (Kind::Compensatable, None) => {
+                problems.push(Problem::NoCompensation { step: step.name.clone() })
+            }
             (kind @ (Kind::Pivot | Kind::Retriable), Some(_)) => {
                 problems.push(Problem::NeverUndone { step: step.name.clone(), kind });
             }
             (Kind::Compensatable, Some(undo)) if undo.participant != step.action.participant => {
-                let (action, compensation) = (step.action.participant.clone(), undo.participant.clone());
-                problems.push(Problem::OtherParticipant { step: step.name.clone(), action, compensation });
+                let (action, compensation) =
+                    (step.action.participant.clone(), undo.participant.clone());
+                problems.push(Problem::OtherParticipant {
+                    step: step.name.clone(),
+                    action,
+                    compensation,
+                });
             }
             (Kind::Compensatable, Some(_)) | (Kind::Pivot | Kind::Retriable, None) => {}
         }
     }
     let mut pivots = steps.iter().filter(|step| step.kind == Kind::Pivot);
     if let Some(first) = pivots.next() {
-        problems
-            .extend(pivots.map(|second| Problem::TwoPivots { first: first.name.clone(), second: second.name.clone() }));
+        problems.extend(pivots.map(|second| Problem::TwoPivots {
+            first: first.name.clone(),
+            second: second.name.clone(),
+        }));
     }
 }
 
@@ -149,20 +173,27 @@ fn order(draft: &Draft, problems: &mut Vec<Problem>) -> Option<Graph> {
         .iter()
         .enumerate()
         .map(|(index, step)| match &step.after {
-            Some(names) => names.iter().filter_map(number).fold(0, |mask, before| mask | bit(before)),
+            Some(names) => {
+                names.iter().filter_map(number).fold(0, |mask, before| mask | bit(before))
+            }
             None if index == 0 => 0,
             None => bit(index - 1),
         })
         .collect();
     let (mut settled, mut ancestors) = (0, vec![0; steps.len()]);
-    while let Some(next) = (0..steps.len()).find(|index| settled & bit(*index) == 0 && before[*index] & !settled == 0) {
-        ancestors[next] = members(before[next]).fold(before[next], |mask, earlier| mask | ancestors[earlier]);
+    while let Some(next) =
+        (0..steps.len()).find(|index| settled & bit(*index) == 0 && before[*index] & !settled == 0)
+    {
+        ancestors[next] =
+            members(before[next]).fold(before[next], |mask, earlier| mask | ancestors[earlier]);
         settled |= bit(next);
     }
     let unsettled = (0..steps.len()).find(|index| settled & bit(*index) == 0);
     if let Some(first) = unsettled {
         let cycle = cycle(&before, settled, first);
-        problems.push(Problem::Cycle { steps: cycle.into_iter().map(|index| steps[index].name.clone()).collect() });
+        problems.push(Problem::Cycle {
+            steps: cycle.into_iter().map(|index| steps[index].name.clone()).collect(),
+        });
         return None;
     }
     let descendants = (0..steps.len())
@@ -200,10 +231,16 @@ fn kinds(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
         let name = || step.name.clone();
         match (step.kind, pivot) {
             (Kind::Compensatable, Some(pivot)) if graph.ancestors[pivot] & bit(index) == 0 => {
-                problems.push(Problem::NotBeforePivot { step: name(), pivot: draft.steps[pivot].name.clone() });
+                problems.push(Problem::NotBeforePivot {
+                    step: name(),
+                    pivot: draft.steps[pivot].name.clone(),
+                });
             }
             (Kind::Retriable, Some(pivot)) if graph.ancestors[index] & bit(pivot) == 0 => {
-                problems.push(Problem::NotAfterPivot { step: name(), pivot: draft.steps[pivot].name.clone() });
+                problems.push(Problem::NotAfterPivot {
+                    step: name(),
+                    pivot: draft.steps[pivot].name.clone(),
+                });
             }
             (Kind::Retriable, None) => problems.push(Problem::NoPivot { step: name() }),
             (Kind::Compensatable | Kind::Pivot | Kind::Retriable, _) => {}
@@ -221,24 +258,31 @@ fn references(draft: &Draft, graph: &Graph, index: usize, problems: &mut Vec<Pro
         let (name, field, reference) = (step.name.clone(), field.clone(), reference.clone());
         let known = match &reference.source {
             Source::Input => &draft.input,
-            Source::Step(source) => match draft.steps.iter().position(|step| step.name == *source) {
-                None => {
-                    problems.push(Problem::UnknownSource { step: name, field, reference });
-                    continue;
+            Source::Step(source) => {
+                match draft.steps.iter().position(|step| step.name == *source) {
+                    None => {
+                        problems.push(Problem::UnknownSource { step: name, field, reference });
+                        continue;
+                    }
+                    Some(source) if source == index && of_compensation => {
+                        problems.push(Problem::OwnOutput { step: name, field });
+                        continue;
+                    }
+                    Some(source) if graph.ancestors[index] & bit(source) == 0 => {
+                        problems.push(Problem::NotAnAncestor { step: name, field, reference });
+                        continue;
+                    }
+                    Some(source) => &draft.steps[source].yields,
                 }
-                Some(source) if source == index && of_compensation => {
-                    problems.push(Problem::OwnOutput { step: name, field });
-                    continue;
-                }
-                Some(source) if graph.ancestors[index] & bit(source) == 0 => {
-                    problems.push(Problem::NotAnAncestor { step: name, field, reference });
-                    continue;
-                }
-                Some(source) => &draft.steps[source].yields,
-            },
+            }
         };
         if !known.contains(&reference.field) {
-            problems.push(Problem::UnknownField { step: name, field, reference, known: known.clone() });
+            problems.push(Problem::UnknownField {
+                step: name,
+                field,
+                reference,
+                known: known.clone(),
+            });
         }
     }
 }
@@ -247,7 +291,8 @@ fn references(draft: &Draft, graph: &Graph, index: usize, problems: &mut Vec<Pro
 fn deadline(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
     let Some(deadline) = draft.deadline_ms else { return };
     let undoable = |step: &&Step| step.kind == Kind::Compensatable;
-    let hasty = draft.steps.iter().filter(undoable).filter(|step| step.patience.timeout_ms > deadline);
+    let hasty =
+        draft.steps.iter().filter(undoable).filter(|step| step.patience.timeout_ms > deadline);
     let hasty = hasty.map(|step| Problem::DeadlineBeforeTimeout {
         step: step.name.clone(),
         deadline,
@@ -266,15 +311,18 @@ fn deadline(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
 /// Returns the path of compensatable steps with the longest total of attempts, and that total.
 /// Unlimited steps count once.
 fn longest_path(draft: &Draft, graph: &Graph) -> (u64, Vec<usize>) {
-    let mut inner: Vec<usize> =
-        (0..draft.steps.len()).filter(|index| draft.steps[*index].kind == Kind::Compensatable).collect();
+    let mut inner: Vec<usize> = (0..draft.steps.len())
+        .filter(|index| draft.steps[*index].kind == Kind::Compensatable)
+        .collect();
     // an ancestor has fewer ancestors than its descendants
     inner.sort_by_key(|index| graph.ancestors[*index].count_ones());
     let mut best: Vec<(u64, Vec<usize>)> = vec![(0, Vec::new()); draft.steps.len()];
     for index in inner {
         let patience = &draft.steps[index].patience;
-        let (earlier, mut path) =
-            members(graph.before[index]).map(|before| best[before].clone()).max().unwrap_or_default();
+        let (earlier, mut path) = members(graph.before[index])
+            .map(|before| best[before].clone())
+            .max()
+            .unwrap_or_default();
         path.push(index);
         let own = patience.timeout_ms.saturating_mul(u64::from(patience.attempts_max.unwrap_or(1)));
         best[index] = (earlier.saturating_add(own), path);

@@ -83,17 +83,21 @@ impl Clock {
         let Some(server) = &self.server else { return Ok(()) };
         let State { sample, tried } = server.state();
         let began = boot();
-        if tried.is_some_and(|tried| began.saturating_sub(tried) < SAMPLE_EVERY) && sample.is_some() {
+        if tried.is_some_and(|tried| began.saturating_sub(tried) < SAMPLE_EVERY) && sample.is_some()
+        {
             return Ok(());
         }
         server.set(|state| state.tried = Some(began));
         let answer = server.database.query(SERVER_TIME, ()).await;
-        let (ended, answer) = (boot(), answer.and_then(|rows| rows.first().map(|row| row.get(0)).transpose()));
+        let (ended, answer) =
+            (boot(), answer.and_then(|rows| rows.first().map(|row| row.get(0)).transpose()));
         match answer {
             Ok(Some(at_ms)) => {
                 let round_trip = ended.saturating_sub(began);
                 if sample.is_none() || round_trip <= ROUND_TRIP_MAX {
-                    server.set(|state| state.sample = Some(Sample { at_ms, taken: began + round_trip / 2 }));
+                    server.set(|state| {
+                        state.sample = Some(Sample { at_ms, taken: began + round_trip / 2 })
+                    });
                 }
                 Ok(())
             }
@@ -167,8 +171,12 @@ mod tests {
         clock.sample().await.expect("the server answers");
         let before = clock.now_ms();
         if database.dialect() == Dialect::Postgres {
-            let server: i64 = database.query(SERVER_TIME, ()).await.expect("read")[0].get(0).expect("a number");
-            assert!((before - 1_000..before + 60_000).contains(&server), "{server} is far from {before}");
+            let server: i64 =
+                database.query(SERVER_TIME, ()).await.expect("read")[0].get(0).expect("a number");
+            assert!(
+                (before - 1_000..before + 60_000).contains(&server),
+                "{server} is far from {before}"
+            );
         }
         assert!(clock.now_ms() >= before);
     }

@@ -138,7 +138,8 @@ impl Tx {
 
     /// Runs one statement. Returns the number of changed rows.
     pub async fn execute(&self, sql: &str, params: impl Params) -> Result<u64, Error> {
-        let changed = self.scope.run(|transaction| transaction.execute(sql, params.into_values())).await?;
+        let changed =
+            self.scope.run(|transaction| transaction.execute(sql, params.into_values())).await?;
         self.count(changed);
         Ok(changed)
     }
@@ -150,7 +151,11 @@ impl Tx {
     }
 
     /// Runs one statement once per parameter set, in one round trip. Returns the rows of each run.
-    pub async fn query_each(&self, sql: &str, sets: Vec<Vec<Value>>) -> Result<Vec<Vec<Row>>, Error> {
+    pub async fn query_each(
+        &self,
+        sql: &str,
+        sets: Vec<Vec<Value>>,
+    ) -> Result<Vec<Vec<Row>>, Error> {
         self.count(may_write(sql));
         self.scope.run(|transaction| transaction.query_each(sql, sets)).await
     }

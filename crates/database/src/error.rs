@@ -40,7 +40,9 @@ pub enum Error {
     #[error("{0}")]
     InUse(String),
     /// The schema requires a newer program.
-    #[error("the schema requires program version {needed} or newer, but this is version {have}: upgrade the program")]
+    #[error(
+        "the schema requires program version {needed} or newer, but this is version {have}: upgrade the program"
+    )]
     ProgramTooOld {
         /// The version that the schema requires.
         needed: u32,

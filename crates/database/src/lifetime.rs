@@ -13,8 +13,10 @@ use crate::migration::Migration;
 use crate::port::Dialect;
 
 /// The migration of the table, which has one row per kind of lifetime.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration::new("0001-lifetime", "CREATE TABLE lifetime (id BIGINT PRIMARY KEY, state TEXT NOT NULL)")];
+pub const MIGRATIONS: &[Migration] = &[Migration::new(
+    "0001-lifetime",
+    "CREATE TABLE lifetime (id BIGINT PRIMARY KEY, state TEXT NOT NULL)",
+)];
 
 const HOUR_MS: i64 = 3_600_000;
 /// Maximum that a gap between two readings counts.
@@ -109,9 +111,12 @@ async fn load(tx: &Tx, counts: Counts) -> Result<Option<Lifetime>, Error> {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE",
     };
-    let rows = tx.query(&format!("SELECT state FROM lifetime WHERE id = $1{alone}"), (counts.row(),)).await?;
+    let rows = tx
+        .query(&format!("SELECT state FROM lifetime WHERE id = $1{alone}"), (counts.row(),))
+        .await?;
     let Some(row) = rows.first() else { return Ok(None) };
-    let damaged = || Error::Column { column: "lifetime.state".into(), wanted: "readings of a clock" };
+    let damaged =
+        || Error::Column { column: "lifetime.state".into(), wanted: "readings of a clock" };
     Lifetime::of_text(&row.get::<String>(0)?).ok_or_else(damaged).map(Some)
 }
 
@@ -178,7 +183,8 @@ impl Lifetime {
     pub fn since(&self, stamp: i64, now: i64) -> i64 {
         let ends = self.spans.iter().skip(1).map(|span| span.age).chain([self.age]);
         let age = |(span, end): (&Span, i64)| {
-            (span.at <= stamp).then(|| span.age.saturating_add(stamp.saturating_sub(span.at)).min(end))
+            (span.at <= stamp)
+                .then(|| span.age.saturating_add(stamp.saturating_sub(span.at)).min(end))
         };
         let stamped = self.spans.iter().zip(ends).filter_map(age).max().unwrap_or(0);
         let unread = now.saturating_sub(self.at).clamp(0, RUNNING_MS_MAX);
@@ -211,7 +217,8 @@ impl Lifetime {
         }
         while self.spans.len() > SPANS_MAX {
             let (first, second) = (self.spans.remove(0), self.spans[0]);
-            let ahead = (first.at.saturating_sub(first.age)).min(second.at.saturating_sub(second.age));
+            let ahead =
+                (first.at.saturating_sub(first.age)).min(second.at.saturating_sub(second.age));
             self.spans[0] = Span { age: first.age, at: first.age.saturating_add(ahead) };
         }
     }
@@ -279,7 +286,10 @@ mod tests {
         for _ in 0..50 {
             again = again.read(now + 200 * DAY).read(now + 60_000);
         }
-        assert!(again.cutoff(RETENTION) <= BEGUN + 12 * DAY, "{again:?}: a second jump ahead counts nothing");
+        assert!(
+            again.cutoff(RETENTION) <= BEGUN + 12 * DAY,
+            "{again:?}: a second jump ahead counts nothing"
+        );
         assert!(again.spans.len() <= SPANS_MAX);
     }
 
@@ -316,7 +326,11 @@ mod tests {
     fn merged_jumps_never_raise_the_cutoff() {
         let mut lifetime = after_days(40);
         for jump in 1..100 {
-            lifetime = running(lifetime.read(BEGUN + (40 - jump % 7) * DAY), BEGUN + (40 - jump % 7) * DAY, 0);
+            lifetime = running(
+                lifetime.read(BEGUN + (40 - jump % 7) * DAY),
+                BEGUN + (40 - jump % 7) * DAY,
+                0,
+            );
             assert!(lifetime.cutoff(RETENTION) <= BEGUN + 40 * DAY);
         }
         assert!(lifetime.spans.len() <= SPANS_MAX);
@@ -351,7 +365,11 @@ mod tests {
         let back = run(&mut lifetime, stopped + 10 * MINUTE, 5);
         assert!(lifetime.since(stamp, back) <= 15 * MINUTE);
         assert_eq!(lifetime.since(ahead, back), 0, "a stamp from the future is new");
-        assert_eq!(lifetime.since(back, back + MINUTE), MINUTE, "the time since the last reading counts");
+        assert_eq!(
+            lifetime.since(back, back + MINUTE),
+            MINUTE,
+            "the time since the last reading counts"
+        );
     }
 
     #[tokio::test]

@@ -31,7 +31,9 @@ impl Tx {
     pub async fn query_many(&self, many: &Many, rows: Vec<Vec<Value>>) -> Result<Vec<Row>, Error> {
         match self.dialect() {
             _ if rows.is_empty() => Ok(Vec::new()),
-            Dialect::Sqlite => Ok(self.query_each(many.sqlite, rows).await?.into_iter().flatten().collect()),
+            Dialect::Sqlite => {
+                Ok(self.query_each(many.sqlite, rows).await?.into_iter().flatten().collect())
+            }
             Dialect::Postgres => self.query(many.postgres, columns(rows)).await,
         }
     }

@@ -63,7 +63,12 @@ impl Database {
     /// # Errors
     /// [`Error::ProgramTooOld`], without any change, if the schema requires a newer program.
     /// Unknown newer migrations alone are not an error.
-    pub async fn migrate(&self, owner: &str, migrations: &[Migration], program: u32) -> Result<(), Error> {
+    pub async fn migrate(
+        &self,
+        owner: &str,
+        migrations: &[Migration],
+        program: u32,
+    ) -> Result<(), Error> {
         let open = self.begin().await?;
         let tx = open.tx();
         one_at_a_time(&tx).await?;
@@ -100,7 +105,8 @@ async fn one_at_a_time(tx: &Tx) -> Result<(), Error> {
 async fn needed(tx: &Tx, owner: &str) -> Result<u32, Error> {
     let rows = tx.query("SELECT needed FROM schema_program WHERE owner = $1", (owner,)).await?;
     let needed = rows.first().map_or(Ok(0), |row| row.get::<i64>(0))?;
-    u32::try_from(needed).map_err(|_| Error::Column { column: "schema_program.needed".into(), wanted: "u32" })
+    u32::try_from(needed)
+        .map_err(|_| Error::Column { column: "schema_program.needed".into(), wanted: "u32" })
 }
 
 async fn state(tx: &Tx, owner: &str, needed: u32) -> Result<(), Error> {

@@ -40,7 +40,11 @@ pub trait Backend: Send + Sync {
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>>;
 
     /// Reads committed rows outside of any transaction. On disk it never waits for a writer.
-    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
+    fn read<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
 
     /// Returns the statistics so far.
     fn stats(&self) -> Stats;
@@ -59,17 +63,30 @@ pub trait Backend: Send + Sync {
 /// backend may or may not be usable otherwise.
 pub trait Transaction: Send + Sync {
     /// Runs one statement. Returns the number of changed rows.
-    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>>;
+    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>)
+    -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Runs one statement. Returns its rows.
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
+    fn query<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>>;
 
     /// Runs one statement once per parameter set, in one round trip. Returns the rows of each run.
-    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>>;
+    fn query_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>>;
 
     /// Runs one statement once per parameter set, in one round trip. Returns the changed rows of
     /// each run.
-    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>>;
+    fn execute_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<u64>, Error>>;
 
     /// Runs several statements without parameters, separated by semicolons, for schemas.
     fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>>;

@@ -115,7 +115,10 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { schema, application, connections_max, .. } = self;
-        write!(formatter, "Options {{ {application}, schema {schema:?}, at most {connections_max} connections }}")
+        write!(
+            formatter,
+            "Options {{ {application}, schema {schema:?}, at most {connections_max} connections }}"
+        )
     }
 }
 
@@ -130,7 +133,11 @@ impl Database {
         ExternalName::Application.check(&options.application)?;
         options.schema.as_deref().map_or(Ok(()), |schema| ExternalName::Schema.check(schema))?;
         let pool = connect::pool(&options)?;
-        Ok(Database::new(Arc::new(Postgres { pool, options: Arc::new(options), committed: Arc::default() })))
+        Ok(Database::new(Arc::new(Postgres {
+            pool,
+            options: Arc::new(options),
+            committed: Arc::default(),
+        })))
     }
 }
 
@@ -153,11 +160,16 @@ impl Backend for Postgres {
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
         Box::pin(async {
             let session = self.session().await?;
-            Ok(Arc::new(PostgresTransaction::new(session, Arc::clone(&self.committed))) as Arc<dyn Transaction>)
+            Ok(Arc::new(PostgresTransaction::new(session, Arc::clone(&self.committed)))
+                as Arc<dyn Transaction>)
         })
     }
 
-    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+    fn read<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move {
             text::effect(sql)?;
             self.session().await?.read(sql, params).await
@@ -177,10 +189,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_schema_name_that_is_too_long_is_rejected_before_connecting() {
-        let open = |schema: String| Database::postgres(Options::new("postgres://me@127.0.0.1:1/x").in_schema(schema));
+        let open = |schema: String| {
+            Database::postgres(Options::new("postgres://me@127.0.0.1:1/x").in_schema(schema))
+        };
         assert!(open("n".repeat(63)).is_ok());
         let why = open("n".repeat(64)).err().expect("too long");
-        assert!(matches!(&why, Error::Name(_)) && why.to_string().contains("at most 63 bytes"), "{why}");
+        assert!(
+            matches!(&why, Error::Name(_)) && why.to_string().contains("at most 63 bytes"),
+            "{why}"
+        );
         assert!(matches!(open("pg_order".into()), Err(Error::Name(_))));
     }
 }

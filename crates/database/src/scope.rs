@@ -34,7 +34,9 @@ impl Scope {
         }
         match statement(self.transaction()).await {
             // another task may have read the failure before it, and then has the cause
-            Err(Error::Aborted(unseen)) => Err(Error::Aborted(self.aborted().map_or(unseen, Box::new))),
+            Err(Error::Aborted(unseen)) => {
+                Err(Error::Aborted(self.aborted().map_or(unseen, Box::new)))
+            }
             outcome => outcome.inspect_err(|error| self.abort(error)),
         }
     }

@@ -68,11 +68,19 @@ impl Backend for Sqlite {
         })
     }
 
-    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+    fn read<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move {
             match &self.readers {
                 Some(readers) => readers.read(sql, &params),
-                None => self.shared.turn().await?.committed(|connection| statement::read(connection, sql, &params)),
+                None => self
+                    .shared
+                    .turn()
+                    .await?
+                    .committed(|connection| statement::read(connection, sql, &params)),
             }
         })
     }

@@ -25,7 +25,10 @@ thread_local! {
 ///
 /// Plans are made as on a production server: once, for any values, and mostly while the tables are
 /// empty.
-pub async fn whole_table_walks(database: &Database, tables: &[&str]) -> Result<(usize, Vec<String>), Error> {
+pub async fn whole_table_walks(
+    database: &Database,
+    tables: &[&str],
+) -> Result<(usize, Vec<String>), Error> {
     let ask = "SELECT name, statement FROM pg_prepared_statements WHERE NOT from_sql";
     let (mut checked, mut walks) = (0, Vec::new());
     for row in database.query(ask, ()).await? {
@@ -36,8 +39,13 @@ pub async fn whole_table_walks(database: &Database, tables: &[&str]) -> Result<(
         }
         checked += 1;
         let count = (1..=64).rev().find(|n| statement.contains(&format!("${n}"))).unwrap_or(0);
-        let nulls = if count == 0 { String::new() } else { format!("({})", vec!["NULL"; count].join(", ")) };
-        let plan = database.query(&format!("EXPLAIN (COSTS OFF) EXECUTE {name}{nulls}"), ()).await?;
+        let nulls = if count == 0 {
+            String::new()
+        } else {
+            format!("({})", vec!["NULL"; count].join(", "))
+        };
+        let plan =
+            database.query(&format!("EXPLAIN (COSTS OFF) EXECUTE {name}{nulls}"), ()).await?;
         let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
         let walks_through = |line: &String| tables.iter().any(|table| walk(line, table));
         if plan.iter().any(walks_through) {
@@ -96,16 +104,25 @@ impl Drop for Schemas {
         let Ok(url) = std::env::var(VARIABLE) else { return };
         let schemas = std::mem::take(&mut self.0);
         let removal = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async {
                 let server = Database::postgres(Options::new(url)).expect("the address is one");
                 for schema in schemas {
                     let open = server.begin().await.expect("begin");
-                    open.tx().batch(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await.expect("drop the schema");
+                    open.tx()
+                        .batch(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+                        .await
+                        .expect("drop the schema");
                     open.commit().await.expect("commit");
                 }
             });
         });
-        assert!(removal.join().is_ok() || std::thread::panicking(), "the test's schemas are still there");
+        assert!(
+            removal.join().is_ok() || std::thread::panicking(),
+            "the test's schemas are still there"
+        );
     }
 }

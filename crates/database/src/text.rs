@@ -76,7 +76,11 @@ mod tests {
     fn the_same_texts_sort_after_the_prefix_as_after_the_whole() {
         for text in ["a\0", "a\0z", "\0", "a"] {
             for stored in ["", "a", "a\u{1}", "a\u{1}z", "aa", "b"] {
-                assert_eq!(stored > Text::beginning(text).as_str(), stored > text, "{stored:?} behind {text:?}");
+                assert_eq!(
+                    stored > Text::beginning(text).as_str(),
+                    stored > text,
+                    "{stored:?} behind {text:?}"
+                );
             }
         }
     }

@@ -11,7 +11,8 @@ use sagamore_database::{Database, Error, Migration};
 const FILE: &str = "SAGAMORE_TEST_DATABASE";
 const ROUNDS: usize = 8;
 const AT_ONCE: i64 = 20;
-const SCHEMA: Migration = Migration::new("0001-row", "CREATE TABLE entry (id BIGINT PRIMARY KEY, text TEXT NOT NULL)");
+const SCHEMA: Migration =
+    Migration::new("0001-row", "CREATE TABLE entry (id BIGINT PRIMARY KEY, text TEXT NOT NULL)");
 
 #[tokio::test]
 async fn acknowledged_rows_survive_a_kill() {
@@ -25,10 +26,12 @@ async fn acknowledged_rows_survive_a_kill() {
         acknowledged.extend(acknowledged_until_killed(&file, 30 + 137 * round));
         let db = Database::sqlite(&file).unwrap();
         let rows = db.query("SELECT id FROM entry", ()).await.unwrap();
-        let stored: std::collections::HashSet<i64> = rows.iter().map(|row| row.get(0).unwrap()).collect();
+        let stored: std::collections::HashSet<i64> =
+            rows.iter().map(|row| row.get(0).unwrap()).collect();
         let lost: Vec<_> = acknowledged.iter().filter(|id| !stored.contains(id)).collect();
         assert!(lost.is_empty(), "lost in round {round}: {lost:?}");
-        let sound: String = db.query("PRAGMA integrity_check", ()).await.unwrap()[0].get(0).unwrap();
+        let sound: String =
+            db.query("PRAGMA integrity_check", ()).await.unwrap()[0].get(0).unwrap();
         assert_eq!(sound, "ok");
     }
     assert!(acknowledged.len() > ROUNDS * 30);
@@ -71,7 +74,9 @@ async fn write_until_killed(file: &Path) -> Result<(), Error> {
 
 async fn write(db: &Database, id: i64) -> Result<(), Error> {
     let open = db.begin().await?;
-    open.tx().execute("INSERT INTO entry (id, text) VALUES ($1, $2)", (id, "x".repeat(300))).await?;
+    open.tx()
+        .execute("INSERT INTO entry (id, text) VALUES ($1, $2)", (id, "x".repeat(300)))
+        .await?;
     open.commit().await?;
     let mut stdout = std::io::stdout().lock();
     let told = stdout.write_all(format!("stored {id}\n").as_bytes()).and_then(|()| stdout.flush());

@@ -77,8 +77,12 @@ async fn a_group_continues_when_a_member_is_dropped() {
             drop(open);
             Ok(())
         });
-        let tasks: Vec<Waiting<'_>> =
-            vec![Box::pin(open.commit()), in_line(insert(&db, 2)), dropped, in_line(insert(&db, 3))];
+        let tasks: Vec<Waiting<'_>> = vec![
+            Box::pin(open.commit()),
+            in_line(insert(&db, 2)),
+            dropped,
+            in_line(insert(&db, 3)),
+        ];
         assert!(join_all(tasks).await.iter().all(Result::is_ok));
         assert_eq!(count(&db).await, 3);
         assert_eq!(db.stats().commits - before.commits, 1);
@@ -91,7 +95,8 @@ async fn a_failed_commit_fails_all_members_and_the_next_one_starts_clean() {
     let (_directory, db) = on_disk().await;
     for db in [db, with_table(Database::memory()).await] {
         let open = db.begin().await.unwrap();
-        let child = "CREATE TABLE child (thing BIGINT REFERENCES thing (id) DEFERRABLE INITIALLY DEFERRED)";
+        let child =
+            "CREATE TABLE child (thing BIGINT REFERENCES thing (id) DEFERRABLE INITIALLY DEFERRED)";
         open.tx().batch(child).await.unwrap();
         open.commit().await.unwrap();
         let orphan = async || {
@@ -104,7 +109,8 @@ async fn a_failed_commit_fails_all_members_and_the_next_one_starts_clean() {
         let before = db.stats();
         let open = db.begin().await.unwrap();
         open.tx().execute(INSERT, (1_i64,)).await.unwrap();
-        let tasks: Vec<Waiting<'_>> = vec![in_line(orphan()), in_line(insert(&db, 2)), Box::pin(open.commit())];
+        let tasks: Vec<Waiting<'_>> =
+            vec![in_line(orphan()), in_line(insert(&db, 2)), Box::pin(open.commit())];
         for outcome in join_all(tasks).await {
             assert!(matches!(outcome, Err(Error::Conflict(_))), "{outcome:?}");
         }
@@ -145,7 +151,11 @@ async fn commits_and_rollbacks_of_joined_transactions_wait_for_the_outer_commit(
     for end in ends {
         assert_eq!(end.await, Ok(()));
     }
-    assert_eq!(db.stats().transactions - before.transactions, 2, "a rollback does not count as committed");
+    assert_eq!(
+        db.stats().transactions - before.transactions,
+        2,
+        "a rollback does not count as committed"
+    );
 }
 
 #[tokio::test]
@@ -168,7 +178,8 @@ async fn a_full_disk_fails_all_members_of_the_group() {
             assert!(is_told, "it must not commit separately: {after:?}");
             open.commit().await
         };
-        let tasks: Vec<Waiting<'_>> = vec![in_line(glutton), in_line(insert(&db, 2)), Box::pin(open.commit())];
+        let tasks: Vec<Waiting<'_>> =
+            vec![in_line(glutton), in_line(insert(&db, 2)), Box::pin(open.commit())];
         let outcomes = join_all(tasks).await;
         assert!(matches!(outcomes[0], Err(Error::Unavailable(_))), "{outcomes:?}");
         assert_eq!(outcomes[1], Ok(()), "the next one starts clean");
@@ -199,7 +210,12 @@ async fn answered_commits_survive_aborted_tasks_on_many_threads() {
         task.abort();
     }
     let ended = join_all(tasks).await;
-    assert!(ended.iter().all(|ended| ended.as_ref().is_ok() || ended.as_ref().is_err_and(|why| why.is_cancelled())));
+    assert!(
+        ended
+            .iter()
+            .all(|ended| ended.as_ref().is_ok()
+                || ended.as_ref().is_err_and(|why| why.is_cancelled()))
+    );
     drop(db);
     let db = Database::sqlite(&directory.path().join("thing.db")).unwrap();
     let rows = db.query("SELECT id FROM thing", ()).await.unwrap();
@@ -276,7 +292,10 @@ async fn a_database_is_open_in_one_place_at_a_time() {
     let db = with_table(Database::sqlite(&path).unwrap()).await;
     let why = Database::sqlite(&path).err().unwrap();
     assert!(matches!(why, Error::InUse(_)), "{why:?}");
-    assert!(why.to_string().contains("thing.db") && why.to_string().contains("stop that one"), "{why}");
+    assert!(
+        why.to_string().contains("thing.db") && why.to_string().contains("stop that one"),
+        "{why}"
+    );
     insert(&db, 1).await.unwrap();
     let open = db.begin().await.unwrap();
     drop(db);

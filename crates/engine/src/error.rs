@@ -123,16 +123,24 @@ impl Error {
             Error::Transport(error) => error.is_transient(),
             Error::Contended => true,
             Error::OwnershipLost { .. } | Error::DefinitionChanged { .. } => false,
-            Error::BadDefinition(_) | Error::BadPlan(_) | Error::BadData { .. } | Error::Unreadable(_) => false,
+            Error::BadDefinition(_)
+            | Error::BadPlan(_)
+            | Error::BadData { .. }
+            | Error::Unreadable(_) => false,
         }
     }
 
     /// Whether the fault is one row's data: whatever reads several rows sets that one aside.
     pub(crate) fn is_of_one_row(&self) -> bool {
         match self {
-            Error::BadData { .. } | Error::Unreadable(_) | Error::Database(DatabaseError::Column { .. }) => true,
+            Error::BadData { .. }
+            | Error::Unreadable(_)
+            | Error::Database(DatabaseError::Column { .. }) => true,
             Error::Database(_) | Error::Transport(_) | Error::OwnershipLost { .. } => false,
-            Error::DefinitionChanged { .. } | Error::BadDefinition(_) | Error::BadPlan(_) | Error::Contended => false,
+            Error::DefinitionChanged { .. }
+            | Error::BadDefinition(_)
+            | Error::BadPlan(_)
+            | Error::Contended => false,
         }
     }
 }

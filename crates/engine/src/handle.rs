@@ -53,7 +53,13 @@ pub(crate) struct Gauges {
 impl Default for Gauges {
     fn default() -> Gauges {
         let (in_flight, request_bytes, partitions, live_bytes) = Default::default();
-        Gauges { in_flight, oldest: AtomicI64::new(i64::MAX), partitions, request_bytes, live_bytes }
+        Gauges {
+            in_flight,
+            oldest: AtomicI64::new(i64::MAX),
+            partitions,
+            request_bytes,
+            live_bytes,
+        }
     }
 }
 
@@ -183,7 +189,8 @@ impl Handle {
     /// Where a saga stands once a wait for it has run out: what was so at its start is over. Where that cannot be read its
     /// acceptance still holds.
     async fn stands_now(&self, started: Started) -> (Started, Option<Summary>) {
-        let Ok(Some(Detail { header, .. })) = self.store.show(&self.registry, &started.id).await else {
+        let Ok(Some(Detail { header, .. })) = self.store.show(&self.registry, &started.id).await
+        else {
             return (started, None);
         };
         let Header { status, revision, ended_at, .. } = header;
@@ -206,7 +213,9 @@ impl Handle {
         }
         definition.check_start(&start.key, &start.input).map_err(StartError::BadInput)?;
         if holds_a_nul(start.input.as_str()) {
-            return Err(StartError::BadInput("it holds the character \\u0000, which databases cannot store".into()));
+            return Err(StartError::BadInput(
+                "it holds the character \\u0000, which databases cannot store".into(),
+            ));
         }
         if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max {
             return Err(StartError::Busy { retry_after_s: RETRY_AFTER_S });
@@ -216,8 +225,15 @@ impl Handle {
         }
         let idempotency = start.idempotency_key.map(|key| Idempotency::of(key, &id, &start.input));
         let (accepted, answer) = oneshot::channel();
-        let request =
-            StartRequest { id, definition, input: start.input, trace: start.trace, idempotency, accepted, rest };
+        let request = StartRequest {
+            id,
+            definition,
+            input: start.input,
+            trace: start.trace,
+            idempotency,
+            accepted,
+            rest,
+        };
         match self.push(Request::Start(request)) {
             Ok(()) => Ok(answer),
             Err(Unqueued::Full) => Err(StartError::Busy { retry_after_s: RETRY_AFTER_S }),
@@ -251,7 +267,11 @@ impl Handle {
     }
 
     /// [`Handle::cancel`] with the reason of the person who wants it, which is kept in the journal.
-    pub async fn cancel_because(&self, id: SagaId, reason: Option<String>) -> Result<Status, VerbError> {
+    pub async fn cancel_because(
+        &self,
+        id: SagaId,
+        reason: Option<String>,
+    ) -> Result<Status, VerbError> {
         let absent = Name::new(id.definition()).ok().and_then(|name| self.registry.latest(&name));
         self.verb(id, absent, Input::Cancel { reason }).await
     }
@@ -267,7 +287,12 @@ impl Handle {
         self.verb(id, None, Input::Tick).await
     }
 
-    async fn verb(&self, id: SagaId, absent: Option<Arc<Definition>>, input: Input) -> Result<Status, VerbError> {
+    async fn verb(
+        &self,
+        id: SagaId,
+        absent: Option<Arc<Definition>>,
+        input: Input,
+    ) -> Result<Status, VerbError> {
         let (done, answer) = oneshot::channel();
         self.enqueue(Request::Verb(VerbRequest { id, absent, input, asker: Asker::Here(done) }))?;
         answer.await.unwrap_or_else(|_| Err(VerbError::Unavailable("the engine stopped".into())))
@@ -278,7 +303,11 @@ impl Handle {
         self.wait_until(id, tokio::time::Instant::now() + patience).await
     }
 
-    async fn wait_until(&self, id: SagaId, until: tokio::time::Instant) -> Result<Option<Summary>, VerbError> {
+    async fn wait_until(
+        &self,
+        id: SagaId,
+        until: tokio::time::Instant,
+    ) -> Result<Option<Summary>, VerbError> {
         loop {
             let (rest, at_rest) = oneshot::channel();
             self.enqueue(Request::Watch { id: id.clone(), rest })?;

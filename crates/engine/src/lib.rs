@@ -24,7 +24,8 @@ pub mod store;
 pub use error::{Error, StartError, VerbError};
 pub use handle::{Handle, Start, Started, Summary};
 pub use observer::{
-    ChainDetail, ChainHeader, ChainStatus, Chains, NAMES, NAMES_MAX, Observer, ObserverOptions, Reading, ResolveError,
+    ChainDetail, ChainHeader, ChainStatus, Chains, NAMES, NAMES_MAX, Observer, ObserverOptions,
+    Reading, ResolveError,
 };
 pub use options::Options;
 pub use orchestrator::{Orchestrator, Turned};

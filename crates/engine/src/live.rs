@@ -115,7 +115,8 @@ impl Live {
         self.waiting.extend(since.map(|since| (since, id.clone())));
         self.count(status, 1);
         let (partition, bytes) = (known.saga.reply_to.partition, bytes_of(&known.saga));
-        self.unended.insert(id.clone(), Unended { partition, timers: None, due, since, status, bytes });
+        self.unended
+            .insert(id.clone(), Unended { partition, timers: None, due, since, status, bytes });
         self.puts += 1;
         self.by_age.insert(self.puts, id.clone());
         self.sagas.insert(id, Held { known, age: self.puts, bytes });
@@ -143,13 +144,22 @@ impl Live {
     }
 
     /// The transport has acknowledged a command at `now`: its answer is due one `timeout` later.
-    pub fn acknowledge(&mut self, command: &Command, step: usize, now: Timestamp, timeout: Duration) {
+    pub fn acknowledge(
+        &mut self,
+        command: &Command,
+        step: usize,
+        now: Timestamp,
+        timeout: Duration,
+    ) {
         let id = &command.key.saga;
         let Some(unended) = self.unended.get_mut(id) else { return };
         let due = now.plus(timeout);
         let armed = match self.sagas.get_mut(id) {
             Some(held) => held.known.saga.acknowledge(&command.key, command.attempt, now),
-            None => unended.timers.as_mut().is_some_and(|timers| timers.acknowledge(step, command.attempt, due)),
+            None => unended
+                .timers
+                .as_mut()
+                .is_some_and(|timers| timers.acknowledge(step, command.attempt, due)),
         };
         if armed && unended.due.is_none_or(|earlier| due < earlier) {
             unended.due.map(|earlier| self.due.remove(&(earlier, id.clone())));
@@ -175,7 +185,8 @@ impl Live {
             let later = moments.iter().rev().take_while(|(moment, _)| *moment > now);
             later.map(|(_, id)| id.clone()).collect::<Vec<_>>()
         };
-        let ids: BTreeSet<SagaId> = ahead(&self.due).into_iter().chain(ahead(&self.waiting)).collect();
+        let ids: BTreeSet<SagaId> =
+            ahead(&self.due).into_iter().chain(ahead(&self.waiting)).collect();
         for id in ids {
             match self.take(&id) {
                 Some(mut known) => {
@@ -228,7 +239,12 @@ impl Live {
             waiters.retain(|waiter| !waiter.is_closed());
             !waiters.is_empty()
         });
-        self.waiters.keys().filter(|id| !self.unended.contains_key(*id)).take(max).cloned().collect()
+        self.waiters
+            .keys()
+            .filter(|id| !self.unended.contains_key(*id))
+            .take(max)
+            .cloned()
+            .collect()
     }
 
     fn count(&mut self, status: Status, by: isize) {
@@ -297,7 +313,9 @@ impl Live {
     pub fn forget(&mut self) -> Vec<(SagaId, Waiter)> {
         let waiters = std::mem::take(&mut self.waiters);
         *self = Live::new(self.room);
-        let each = waiters.into_iter().flat_map(|(id, all)| all.into_iter().map(move |waiter| (id.clone(), waiter)));
+        let each = waiters
+            .into_iter()
+            .flat_map(|(id, all)| all.into_iter().map(move |waiter| (id.clone(), waiter)));
         each.filter(|(_, waiter)| !waiter.is_closed()).collect()
     }
 }
@@ -306,7 +324,8 @@ impl Live {
 fn bytes_of(saga: &Saga) -> usize {
     let of_step = |step: &StepState| {
         let output = step.output.as_ref().map_or(0, |output| output.as_str().len());
-        let refusal = step.refusal.as_ref().map_or(0, |refusal| refusal.code.len() + refusal.message.len());
+        let refusal =
+            step.refusal.as_ref().map_or(0, |refusal| refusal.code.len() + refusal.message.len());
         output + refusal + step.fault.as_ref().map_or(0, String::len)
     };
     let steps: usize = saga.steps.iter().map(of_step).sum();

@@ -9,6 +9,7 @@ mod plans;
 mod reading;
 mod resolve;
 mod retention;
+mod rows;
 mod schema;
 mod statements;
 mod status;
@@ -23,7 +24,9 @@ use sagamore_core::plan::Plan;
 use sagamore_core::{Name, SagaId, Timestamp};
 use sagamore_database::{Clock, Database};
 use sagamore_transport::wire::{HORIZON_TOPIC, decode_event, encode_event};
-use sagamore_transport::{Consumer, Delivered, Error as TransportError, Mark, Reach, Record, Subscription, Transport};
+use sagamore_transport::{
+    Consumer, Delivered, Error as TransportError, Mark, Reach, Record, Subscription, Transport,
+};
 
 use crate::error::Error;
 use crate::turn::{Pace, poll};
@@ -31,8 +34,8 @@ use crate::turn::{Pace, poll};
 pub use chains::{ChainDetail, Chains, Reading};
 pub use resolve::ResolveError;
 pub use retention::{NAMES, NAMES_MAX};
+pub use rows::{ChainHeader, Observed};
 pub use status::ChainStatus;
-pub use store::{ChainHeader, Observed};
 
 use reading::{Read, SEEN_EVERY, UNSEEN_MAX};
 use retention::{Retention, is_due};
@@ -177,13 +180,16 @@ impl Observer {
         self.read_lifetime(now).await?;
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
-            none => none.insert(subscribe(&self.store, self.transport.as_ref(), &self.options).await?),
+            none => {
+                none.insert(subscribe(&self.store, self.transport.as_ref(), &self.options).await?)
+            }
         };
         if std::mem::replace(&mut self.unsettled, true) {
             consumer.rewind().await?;
         }
         let (max, bytes_max) = (self.options.batch_max, self.options.batch_bytes_max);
-        let taken = poll(consumer.as_mut(), self.pace.inputs(max), self.pace.bytes(bytes_max)).await?;
+        let taken =
+            poll(consumer.as_mut(), self.pace.inputs(max), self.pace.bytes(bytes_max)).await?;
         let mut changed = BTreeMap::new();
         if !taken.is_empty() {
             if self.store.has_deadlines(&taken) {
@@ -195,7 +201,8 @@ impl Observer {
         }
         self.unsettled = false;
         let lag = consumer.lag();
-        let reads = lag == 0 || self.chains.reading() != Reading::Nothing || !consumer.marks().is_empty();
+        let reads =
+            lag == 0 || self.chains.reading() != Reading::Nothing || !consumer.marks().is_empty();
         self.chains.is_behind(if reads { Reading::But(lag) } else { Reading::Nothing });
         metrics::gauge!("sagamore_observer_lag").set(lag as f64);
         let late = self.look_for_late(now).await?;
@@ -214,11 +221,15 @@ impl Observer {
             if self.ahead.as_ref().is_some_and(|ahead| now.since(ahead.at) > AHEAD_MAX) {
                 self.ahead = None; // a topic was made anew, perhaps
             }
-            if self.ahead.is_none() && (self.horizon_is_due(now) || self.store.is_any_due(now).await?) {
+            if self.ahead.is_none()
+                && (self.horizon_is_due(now) || self.store.is_any_due(now).await?)
+            {
                 self.ahead = self.reaches().await?.map(|reaches| Ahead { at: now, reaches });
             }
         }
-        let (Some(consumer), Some(ahead)) = (&self.consumer, self.ahead.take()) else { return Ok(Vec::new()) };
+        let (Some(consumer), Some(ahead)) = (&self.consumer, self.ahead.take()) else {
+            return Ok(Vec::new());
+        };
         let marks = consumer.marks();
         if !ahead.is_of(&marks) {
             return Ok(Vec::new()); // other partitions are ours by now
@@ -269,11 +280,20 @@ impl Observer {
     }
 
     /// All that was published up to there is kept.
-    async fn judge(&mut self, Ahead { at, reaches }: Ahead, now: Timestamp) -> Result<Vec<Folded>, Error> {
-        let reaches: Vec<Reach> = reaches.into_iter().map(|reach| Reach { mark: reach.end, ..reach }).collect();
+    async fn judge(
+        &mut self,
+        Ahead { at, reaches }: Ahead,
+        now: Timestamp,
+    ) -> Result<Vec<Folded>, Error> {
+        let reaches: Vec<Reach> =
+            reaches.into_iter().map(|reach| Reach { mark: reach.end, ..reach }).collect();
         // when it begins it does not know yet who reads beside it
         let begun_at = *self.begun_at.get_or_insert(now);
-        let unseen = if now.since(begun_at) > UNSEEN_MAX { now.minus(UNSEEN_MAX) } else { Timestamp(i64::MIN) };
+        let unseen = if now.since(begun_at) > UNSEEN_MAX {
+            now.minus(UNSEEN_MAX)
+        } else {
+            Timestamp(i64::MIN)
+        };
         let read_until = self.store.has_read(&reaches, at, unseen, now).await?;
         if now.since(begun_at) < SETTLED_AFTER {
             return Ok(Vec::new());
@@ -361,7 +381,8 @@ impl Ahead {
 
     /// Whether all is committed up to here.
     fn is_passed(&self, marks: &[Mark]) -> bool {
-        let passed = |reach: &Reach| marks.iter().any(|mark| reach.is_at(mark) && mark.next >= reach.end);
+        let passed =
+            |reach: &Reach| marks.iter().any(|mark| reach.is_at(mark) && mark.next >= reach.end);
         self.reaches.iter().all(passed)
     }
 }
@@ -390,7 +411,8 @@ async fn subscribe(
         transport.create_topic(topic, options.partitions).await?;
     }
     transport.create_topic(HORIZON_TOPIC, 1).await?;
-    let subscription = Subscription { group: options.group.as_str().into(), topics, partitions: None };
+    let subscription =
+        Subscription { group: options.group.as_str().into(), topics, partitions: None };
     Ok(transport.subscribe(subscription).await?)
 }
 
@@ -403,9 +425,12 @@ fn by_chain(taken: &[Delivered], now: Timestamp) -> BTreeMap<SagaId, Vec<Observe
             Some(reason) => Err(reason.to_string()),
         };
         match decoded {
-            Ok(event) => chains.entry(event.chain().clone()).or_default().push(Observed::of(event, now)),
+            Ok(event) => {
+                chains.entry(event.chain().clone()).or_default().push(Observed::of(event, now))
+            }
             Err(reason) => {
-                let flaw = if delivered.unreadable.is_some() { "unreadable" } else { "undecodable" };
+                let flaw =
+                    if delivered.unreadable.is_some() { "unreadable" } else { "undecodable" };
                 foreign::reject(&delivered.record.topic, flaw, &reason);
             }
         }

@@ -101,7 +101,9 @@ impl Orchestrator {
         let store = Store::open(database, &options.reply_topic).await?;
         store.register(&definitions).await?;
         transport.create_topic(&options.reply_topic, options.reply_partitions).await?;
-        transport.create_topic(&wire::dead_letter_topic(&options.reply_topic), options.reply_partitions).await?;
+        transport
+            .create_topic(&wire::dead_letter_topic(&options.reply_topic), options.reply_partitions)
+            .await?;
         transport.create_topic(wire::HORIZON_TOPIC, 1).await?;
         if options.lease.is_some() {
             transport.create_topic(wire::PROBE_TOPIC, 1).await?;
@@ -123,8 +125,14 @@ impl Orchestrator {
             None => Some(transport.subscribe(options.subscription()).await?),
         };
         let (gauges, pulse) = (Arc::new(Gauges::default()), Arc::new(Pulse::default()));
-        let (handle, requests) =
-            Handle::new(options.clone(), registry.clone(), store.clone(), clock.clone(), gauges.clone(), pulse.clone());
+        let (handle, requests) = Handle::new(
+            options.clone(),
+            registry.clone(),
+            store.clone(),
+            clock.clone(),
+            gauges.clone(),
+            pulse.clone(),
+        );
         let orchestrator = Orchestrator {
             live: Live::new(Room { sagas: options.live_max, bytes: options.live_bytes_max }),
             options,
@@ -191,14 +199,21 @@ impl Orchestrator {
         match turned {
             Err(Error::OwnershipLost { .. }) => self.survey_at_once(),
             // Who listens now may have been gone for long: what the rows say is ours is listened to anew.
-            Err(Error::Transport(TransportError::Fenced(_))) if self.options.lease.is_some() => self.hang_up(),
+            Err(Error::Transport(TransportError::Fenced(_))) if self.options.lease.is_some() => {
+                self.hang_up()
+            }
             _ => {}
         }
         self.epochs = Some(epochs);
         turned
     }
 
-    async fn work(&mut self, epochs: &Epochs, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
+    async fn work(
+        &mut self,
+        epochs: &Epochs,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Result<Turned, Error> {
         self.read_lifetime(now).await?;
         self.make_good(epochs, now).await?;
         self.pulse.beat();
@@ -296,13 +311,15 @@ impl Orchestrator {
 
     /// The renewal of this orchestrator's leases, for a caller that drives turns itself. `run` has one of its own.
     pub fn renewal(&self) -> Renewal {
-        let (options, store, clock) = (self.options.clone(), self.store.clone(), self.clock.clone());
+        let (options, store, clock) =
+            (self.options.clone(), self.store.clone(), self.clock.clone());
         Renewal { options, store, clock, pulse: self.pulse.clone() }
     }
 
     /// The probe of this orchestrator's transport, for a caller that drives turns itself. `run` has one of its own.
     pub fn probe(&self) -> Probe {
-        let (options, transport, pulse) = (self.options.clone(), self.transport.clone(), self.pulse.clone());
+        let (options, transport, pulse) =
+            (self.options.clone(), self.transport.clone(), self.pulse.clone());
         Probe { options, transport, pulse, acknowledged_seen: 0 }
     }
 
@@ -315,7 +332,9 @@ impl Orchestrator {
     pub fn outlives(&self, error: &Error) -> bool {
         let shared = self.options.lease.is_some();
         match error {
-            Error::OwnershipLost { .. } | Error::Transport(TransportError::Fenced(_)) if shared => true,
+            Error::OwnershipLost { .. } | Error::Transport(TransportError::Fenced(_)) if shared => {
+                true
+            }
             Error::Transport(TransportError::UnknownTopic(_)) => true, // somebody may be creating it again
             error => error.is_transient(),
         }
@@ -342,9 +361,13 @@ impl Orchestrator {
     /// Tells the handles and the metrics how things stand.
     pub(crate) fn measure(&self, turned: Turned) {
         self.gauges.in_flight.store(self.live.in_flight(), Ordering::Relaxed);
-        self.gauges.oldest.store(self.live.oldest().map_or(i64::MAX, |since| since.0), Ordering::Relaxed);
+        self.gauges
+            .oldest
+            .store(self.live.oldest().map_or(i64::MAX, |since| since.0), Ordering::Relaxed);
         let (running, compensating, stuck) = self.live.by_status();
-        for (state, count) in [("running", running), ("compensating", compensating), ("stuck", stuck)] {
+        for (state, count) in
+            [("running", running), ("compensating", compensating), ("stuck", stuck)]
+        {
             metrics::gauge!("sagamore_sagas", "state" => state).set(as_gauge(count));
         }
         let (held, bytes) = self.live.held();

@@ -119,10 +119,13 @@ impl Pulse {
     /// How publishing has gone since the last call. A publish that has been under way for `patience` counts as failed.
     pub fn publishing(&self, now: Timestamp, patience: Duration) -> Publishing {
         let mut state = self.state();
-        let (turns, probes) = (state.turns.since_last(now, patience), state.probes.since_last(now, patience));
+        let (turns, probes) =
+            (state.turns.since_last(now, patience), state.probes.since_last(now, patience));
         match (turns, probes) {
             (Publishing::Failing, _) | (_, Publishing::Failing) => Publishing::Failing,
-            (Publishing::Acknowledged, _) | (_, Publishing::Acknowledged) => Publishing::Acknowledged,
+            (Publishing::Acknowledged, _) | (_, Publishing::Acknowledged) => {
+                Publishing::Acknowledged
+            }
             (Publishing::Idle, Publishing::Idle) => Publishing::Idle,
         }
     }
@@ -215,13 +218,17 @@ impl Attempt<'_> {
     /// Ends the publish, and returns its outcomes. An error about one record or one topic is an answer of the brokers; so is any
     /// error beside an acknowledgement, as from one partition without a leader.
     pub fn end(self, outcomes: Vec<Result<(), TransportError>>) -> Vec<Result<(), TransportError>> {
-        let worst = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).max_by_key(|error| error.scope());
+        let worst = outcomes
+            .iter()
+            .filter_map(|outcome| outcome.as_ref().err())
+            .max_by_key(|error| error.scope());
         let mut state = self.0.state();
         state.beats += u64::from(self.1 == Publisher::Turn); // a probe is no step of a turn that hangs
         state.fault = worst.map(ToString::to_string);
         let publishes = state.of(self.1);
         let has_acknowledged = outcomes.iter().any(Result::is_ok);
-        publishes.has_failed = !has_acknowledged && worst.is_some_and(|error| error.scope() == Scope::Transport);
+        publishes.has_failed =
+            !has_acknowledged && worst.is_some_and(|error| error.scope() == Scope::Transport);
         publishes.acknowledged += u64::from(has_acknowledged);
         drop(state);
         outcomes
@@ -269,7 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn publishing_fails_by_an_error_of_the_brokers_or_by_silence_and_not_by_an_error_of_one_record() {
+    fn publishing_fails_by_an_error_of_the_brokers_or_by_silence_and_not_by_an_error_of_one_record()
+    {
         let pulse = Pulse::default();
         let publish = |publisher, outcome| drop(pulse.publish(publisher).end(vec![outcome]));
         assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Idle);
@@ -278,7 +286,11 @@ mod tests {
         assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Idle);
         publish(Publisher::Turn, Err(TransportError::Unavailable("no broker".into())));
         publish(Publisher::Probe, Ok(()));
-        assert_eq!(pulse.publishing(at(1), SECOND), Publishing::Failing, "a probe does not heal a turn");
+        assert_eq!(
+            pulse.publishing(at(1), SECOND),
+            Publishing::Failing,
+            "a probe does not heal a turn"
+        );
         publish(Publisher::Turn, Err(TransportError::denied_topic("WRITE", "a")));
         assert_eq!(pulse.publishing(at(2), SECOND), Publishing::Idle);
         let attempt = pulse.publish(Publisher::Turn);

@@ -24,7 +24,10 @@ impl Registry {
         let definition = Arc::new(definition);
         let mut tables = self.tables.write().expect("no panic while the registry is held");
         tables.by_hash.insert(definition.hash().to_owned(), definition.clone());
-        let newest = tables.latest.get(&definition.name).is_none_or(|known| known.version <= definition.version);
+        let newest = tables
+            .latest
+            .get(&definition.name)
+            .is_none_or(|known| known.version <= definition.version);
         if startable && newest {
             tables.latest.insert(definition.name.clone(), definition.clone());
         }

@@ -123,7 +123,11 @@ pub(crate) struct Keepers {
 impl Keepers {
     pub fn spawn(renewal: Renewal, probe: Probe) -> Keepers {
         let (stop, stopped) = oneshot::channel();
-        Keepers { renewal: tokio::spawn(renewal.run(stopped)), probe: tokio::spawn(probe.run()), stop: Some(stop) }
+        Keepers {
+            renewal: tokio::spawn(renewal.run(stopped)),
+            probe: tokio::spawn(probe.run()),
+            stop: Some(stop),
+        }
     }
 
     /// Ends both. A renewal under way is waited for: afterwards nothing names this orchestrator a member again.

@@ -60,7 +60,8 @@ impl Idempotency {
 
 /// SHA-256 over a saga's id and what it was started with, in lower-case hex.
 fn hash(id: &SagaId, input: &str) -> String {
-    let digest = Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(input).finalize();
+    let digest =
+        Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(input).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

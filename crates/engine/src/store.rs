@@ -103,7 +103,8 @@ const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision,
      fault_shown_from, (SELECT b.fault FROM blocked b WHERE b.saga = saga.id)";
 
 /// The bytes of a saga's journal, which the databases tell without reading it.
-const BYTES: &str = "(SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq)";
+const BYTES: &str =
+    "(SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq)";
 
 impl Store {
     /// Brings the schema up to date.
@@ -129,7 +130,12 @@ impl Store {
                 .execute(
                     "INSERT INTO definition (name, version, hash, body) VALUES ($1, $2, $3, $4)
                      ON CONFLICT (name, version) DO NOTHING",
-                    (definition.name.as_str(), definition.version, definition.hash(), body.as_str()),
+                    (
+                        definition.name.as_str(),
+                        definition.version,
+                        definition.hash(),
+                        body.as_str(),
+                    ),
                 )
                 .await?;
             let stored = open
@@ -150,7 +156,12 @@ impl Store {
 
     /// Reads sagas by id, in two round trips; those that do not exist are missing from the answer, and of those whose
     /// data cannot be understood it says why.
-    pub async fn load(&self, tx: &Tx, registry: &Registry, ids: &[&SagaId]) -> Result<Readings, Error> {
+    pub async fn load(
+        &self,
+        tx: &Tx,
+        registry: &Registry,
+        ids: &[&SagaId],
+    ) -> Result<Readings, Error> {
         let rows = self.rows(tx, ids).await?;
         let mut of_id: HashMap<String, Reading> = HashMap::with_capacity(rows.len());
         for reading in self.read_sagas(tx, registry, rows).await? {
@@ -187,7 +198,12 @@ impl Store {
     }
 
     /// The first of these rows: as many as have journals of no more than `bytes_max`, but one.
-    pub async fn within(&self, tx: &Tx, mut rows: Vec<Row>, bytes_max: usize) -> Result<Vec<Row>, Error> {
+    pub async fn within(
+        &self,
+        tx: &Tx,
+        mut rows: Vec<Row>,
+        bytes_max: usize,
+    ) -> Result<Vec<Row>, Error> {
         let seqs = rows.iter().map(|row| row.get(0)).collect::<Result<Vec<i64>, _>>()?;
         let sql = format!("SELECT {BYTES} FROM saga WHERE seq = $1");
         let of_rows: Vec<Row> = match tx.dialect() {
@@ -243,14 +259,20 @@ impl Store {
     }
 
     /// Folds the journals of these rows, in their order.
-    pub async fn read_sagas(&self, tx: &Tx, registry: &Registry, rows: Vec<Row>) -> Result<Vec<Reading>, Error> {
+    pub async fn read_sagas(
+        &self,
+        tx: &Tx,
+        registry: &Registry,
+        rows: Vec<Row>,
+    ) -> Result<Vec<Reading>, Error> {
         let headers: Vec<Result<Header, Box<Unreadable>>> = rows.iter().map(Header::read).collect();
         let seqs: Vec<i64> = headers.iter().flatten().map(|header| header.seq).collect();
         let journals = match tx.dialect() {
             _ if seqs.is_empty() => Vec::new(),
             Dialect::Sqlite => {
                 let sets = seqs.into_iter().map(|seq| vec![Value::Int(seq)]).collect();
-                tx.query_each("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", sets).await?
+                tx.query_each("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", sets)
+                    .await?
             }
             Dialect::Postgres => postgres::journals(tx, &seqs).await?,
         };
@@ -283,13 +305,20 @@ impl Store {
                 saga.unstored = header.unstored.clone().map(Box::new);
                 Ok(Ok(Loaded { seq: header.seq, saga, is_marked: header.unreadable.is_some() }))
             }
-            Err(error) if error.is_of_one_row() => Ok(Err(Box::new(Unreadable::of_journal(header, &error)))),
+            Err(error) if error.is_of_one_row() => {
+                Ok(Err(Box::new(Unreadable::of_journal(header, &error))))
+            }
             Err(error) => Err(error),
         }
     }
 
     /// The definition of this hash: known here, or registered by a newer or older program.
-    async fn definition(&self, from: Source<'_>, registry: &Registry, hash: &str) -> Result<Arc<Definition>, Error> {
+    async fn definition(
+        &self,
+        from: Source<'_>,
+        registry: &Registry,
+        hash: &str,
+    ) -> Result<Arc<Definition>, Error> {
         if let Some(definition) = registry.by_hash(hash) {
             return Ok(definition);
         }
@@ -299,11 +328,17 @@ impl Store {
             Source::Committed => self.database.query(sql, (hash,)).await?,
         };
         let row = rows.first().ok_or_else(|| bad(hash, "no definition of this hash is stored"))?;
-        let definition = serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(hash, why))?;
+        let definition =
+            serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(hash, why))?;
         Ok(registry.add(definition, false))
     }
 
-    fn fold(&self, header: &Header, definition: Arc<Definition>, journal: &[Row]) -> Result<Saga, Error> {
+    fn fold(
+        &self,
+        header: &Header,
+        definition: Arc<Definition>,
+        journal: &[Row],
+    ) -> Result<Saga, Error> {
         let entries = read_entries(&header.id, journal)?;
         let saga = self.saga(header, definition, entries)?;
         if saga.revision == header.revision && saga.status == header.status {
@@ -314,10 +349,21 @@ impl Store {
     }
 
     /// Folds the entries. Of a saga whose journal is gone after the retention only the row's facts are left.
-    fn saga(&self, header: &Header, definition: Arc<Definition>, entries: Vec<Entry>) -> Result<Saga, Error> {
+    fn saga(
+        &self,
+        header: &Header,
+        definition: Arc<Definition>,
+        entries: Vec<Entry>,
+    ) -> Result<Saga, Error> {
         let reply_to = ReplyTo { topic: self.reply_topic.to_string(), partition: header.partition };
         if let (true, Some(ended_at)) = (entries.is_empty(), header.ended_at) {
-            let begun = Saga::begin(header.id.clone(), definition, reply_to, Body::empty(), header.started_at);
+            let begun = Saga::begin(
+                header.id.clone(),
+                definition,
+                reply_to,
+                Body::empty(),
+                header.started_at,
+            );
             let (status, revision) = (header.status, header.revision);
             return Ok(Saga { status, revision, changed_at: ended_at, ..begun });
         }
@@ -348,8 +394,10 @@ impl Header {
         let failed_at = row.get::<Option<String>>(10)?.map(|name| Name::new(&name)).transpose();
         let ended_at = row.get::<Option<i64>>(9)?.map(Timestamp);
         let unstored = if ended_at.is_some() { None } else { faults::read(row.get(13)?) };
-        let shown_from =
-            [row.get::<Option<i64>>(12)?.map(Timestamp), unstored.as_ref().and_then(StorageFault::shown_from)];
+        let shown_from = [
+            row.get::<Option<i64>>(12)?.map(Timestamp),
+            unstored.as_ref().and_then(StorageFault::shown_from),
+        ];
         Ok(Header {
             seq: row.get(0)?,
             version: small(row.get(2)?)?,
@@ -370,12 +418,23 @@ impl Header {
 }
 
 fn read_status(id: &str, text: &str) -> Result<Status, Error> {
-    let all = [Status::Running, Status::Compensating, Status::Completed, Status::Compensated, Status::Stuck];
-    all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| bad(id, format!("'{text}' is no status")))
+    let all = [
+        Status::Running,
+        Status::Compensating,
+        Status::Completed,
+        Status::Compensated,
+        Status::Stuck,
+    ];
+    all.into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| bad(id, format!("'{text}' is no status")))
 }
 
 fn read_entries(id: &SagaId, journal: &[Row]) -> Result<Vec<Entry>, Error> {
-    journal.iter().map(|row| serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(id, why))).collect()
+    journal
+        .iter()
+        .map(|row| serde_json::from_str(&row.get::<String>(0)?).map_err(|why| bad(id, why)))
+        .collect()
 }
 
 /// A length of time in milliseconds.

@@ -93,8 +93,16 @@ impl Batch {
         self.arrivals.entry(id).or_default().push(arrival);
     }
 
-    fn add_reply(&mut self, reply: Reply, delivered: Delivered, first_seen: sagamore_core::Timestamp) {
+    fn add_reply(
+        &mut self,
+        reply: Reply,
+        delivered: Delivered,
+        first_seen: sagamore_core::Timestamp,
+    ) {
         let id = reply.key.saga.clone();
-        self.add(id, Arrival::Reply(Box::new(Stray { reply, delivered, first_seen, is_dead: false })));
+        self.add(
+            id,
+            Arrival::Reply(Box::new(Stray { reply, delivered, first_seen, is_dead: false })),
+        );
     }
 }

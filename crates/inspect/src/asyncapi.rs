@@ -49,7 +49,15 @@ enum Action {
 impl Document {
     /// A sort of message, whose headers are described once under `headers`. One that is there already for another step
     /// is said to be for this one too.
-    fn message(&mut self, topic: &str, key: &str, name: &str, headers: &str, about: &str, body: Value) {
+    fn message(
+        &mut self,
+        topic: &str,
+        key: &str,
+        name: &str,
+        headers: &str,
+        about: &str,
+        body: Value,
+    ) {
         let messages = self.channels.entry(topic.to_owned()).or_default();
         if messages.iter().all(|known| known != key) {
             messages.push(key.to_owned());
@@ -77,7 +85,8 @@ impl Document {
     fn operation(&mut self, operation: Operation) -> &mut Value {
         let Operation { service, action, topic, messages, about } = operation;
         let verb = if action == Action::Send { "send" } else { "receive" };
-        let messages: Vec<Value> = messages.into_iter().map(|key| reference(topic, Some(key))).collect();
+        let messages: Vec<Value> =
+            messages.into_iter().map(|key| reference(topic, Some(key))).collect();
         let value = json!({
             "action": verb,
             "channel": reference(topic, None),
@@ -100,10 +109,13 @@ impl Document {
             schema["description"] = header.about.into();
             (header.name.to_owned(), schema)
         });
-        let required: Vec<&str> = headers.iter().filter(|header| header.always).map(|header| header.name).collect();
+        let required: Vec<&str> =
+            headers.iter().filter(|header| header.always).map(|header| header.name).collect();
         let properties: Map<String, Value> = properties.collect();
-        self.schemas
-            .insert(key.to_owned(), json!({ "type": "object", "properties": properties, "required": required }));
+        self.schemas.insert(
+            key.to_owned(),
+            json!({ "type": "object", "properties": properties, "required": required }),
+        );
     }
 
     /// The document in JSON, which is YAML too.
@@ -111,7 +123,9 @@ impl Document {
         let key = json!({ "type": "string", "description": "The business key, as in ce_subject." });
         self.schemas.insert("key".to_owned(), key);
         let channels = self.channels.iter().map(|(topic, messages)| {
-            let message = |key: &String| (key.clone(), json!({ "$ref": format!("#/components/messages/{key}") }));
+            let message = |key: &String| {
+                (key.clone(), json!({ "$ref": format!("#/components/messages/{key}") }))
+            };
             let messages: Map<String, Value> = messages.iter().map(message).collect();
             (topic.clone(), json!({ "address": topic, "messages": messages }))
         });

@@ -80,7 +80,10 @@ pub fn of_definition(draft: Draft, services: Option<&[Declaration]>) -> Report {
     let unknown = services.map(|services| services::unknown(&draft, services)).unwrap_or_default();
     match Definition::check(draft) {
         Ok(definition) => report.ends = ends_of_definition(&definition),
-        Err(error) => report.problems = error.problems.iter().map(|each| Finding::plain(each.to_string())).collect(),
+        Err(error) => {
+            report.problems =
+                error.problems.iter().map(|each| Finding::plain(each.to_string())).collect()
+        }
     }
     report.problems.extend(unknown.into_iter().map(Finding::plain));
     report
@@ -125,13 +128,16 @@ fn happy_end(plan: &Plan) -> String {
 /// Completed, or compensated from each step that may be refused.
 fn ends_of_definition(definition: &Definition) -> Vec<String> {
     let (steps, graph) = (&definition.steps, definition.graph());
-    let ends = steps.iter().enumerate().filter(|(_, step)| step.kind != Kind::Retriable).map(|(index, step)| {
-        let before = graph.all_before(index).map(|before| steps[before].name.to_string());
-        let beside = graph.beside(index).map(|beside| format!("{} if done", steps[beside].name));
-        let undone = before.chain(beside).collect::<Vec<String>>().join(", ");
-        let undone = if undone.is_empty() { "nothing".to_owned() } else { undone };
-        format!("compensated, when '{}' is refused; undone: {undone}", step.name)
-    });
+    let ends = steps.iter().enumerate().filter(|(_, step)| step.kind != Kind::Retriable).map(
+        |(index, step)| {
+            let before = graph.all_before(index).map(|before| steps[before].name.to_string());
+            let beside =
+                graph.beside(index).map(|beside| format!("{} if done", steps[beside].name));
+            let undone = before.chain(beside).collect::<Vec<String>>().join(", ");
+            let undone = if undone.is_empty() { "nothing".to_owned() } else { undone };
+            format!("compensated, when '{}' is refused; undone: {undone}", step.name)
+        },
+    );
     let deadline = definition.deadline_ms.map(|deadline_ms| {
         format!("compensated, when {deadline_ms} ms have passed before the pivot is asked for; undone: what was done")
     });

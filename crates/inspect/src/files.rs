@@ -59,7 +59,11 @@ pub fn read(path: &Path) -> Result<Written, Error> {
     let path_buf = || path.to_owned();
     let unreadable = |source| Error::Unreadable { path: path_buf(), source };
     let mut bytes = Vec::new();
-    File::open(path).map_err(unreadable)?.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    File::open(path)
+        .map_err(unreadable)?
+        .take(BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     if bytes.len() as u64 > BYTES_MAX {
         return Err(Error::TooLarge { path: path_buf() });
     }
@@ -76,7 +80,11 @@ fn text(bytes: &[u8]) -> Result<&str, Fault> {
         let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
         let last = before.rsplit('\n').next().unwrap_or_default();
         let (line, column) = (before.matches('\n').count() + 1, last.chars().count() + 1);
-        Fault { line: line as u64, column: column as u64, why: "this is no UTF-8: save the file as such".to_owned() }
+        Fault {
+            line: line as u64,
+            column: column as u64,
+            why: "this is no UTF-8: save the file as such".to_owned(),
+        }
     })
 }
 
@@ -119,24 +127,40 @@ fn why(error: &serde_saphyr::Error) -> String {
         Yaml::SerdeUnknownVariant { variant, expected, .. } => {
             format!("'{variant}' is not known here: write one of {}", expected.join(", "))
         }
-        Yaml::SerdeMissingField { field, .. } => format!("the key '{field}' is missing beside this one: add it"),
-        Yaml::DuplicateMappingKey { key: Some(key), .. } => format!("the key '{key}' is there twice: remove one"),
-        Yaml::Unexpected { expected: "sequence start", .. } => "a list belongs here: write [ONE, ANOTHER]".into(),
-        Yaml::Unexpected { expected: "mapping start", .. } => "keys and values belong here: write KEY: VALUE".into(),
+        Yaml::SerdeMissingField { field, .. } => {
+            format!("the key '{field}' is missing beside this one: add it")
+        }
+        Yaml::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key '{key}' is there twice: remove one")
+        }
+        Yaml::Unexpected { expected: "sequence start", .. } => {
+            "a list belongs here: write [ONE, ANOTHER]".into()
+        }
+        Yaml::Unexpected { expected: "mapping start", .. } => {
+            "keys and values belong here: write KEY: VALUE".into()
+        }
         Yaml::Unexpected { expected: "string scalar", .. } => {
             "one text belongs here: write it without [ ] or { }".into()
         }
-        Yaml::InvalidScalar { ty: "u32" | "u64", .. } => "a whole number belongs here, not below zero: write 1".into(),
+        Yaml::InvalidScalar { ty: "u32" | "u64", .. } => {
+            "a whole number belongs here, not below zero: write 1".into()
+        }
         Yaml::InvalidBooleanStrict { .. } => "a yes or no belongs here: write true or false".into(),
         Yaml::NullIntoString { .. } => "nothing stands here: write a text".into(),
-        Yaml::MultipleDocuments { .. } => "another document begins here: write one plan or definition in a file".into(),
+        Yaml::MultipleDocuments { .. } => {
+            "another document begins here: write one plan or definition in a file".into()
+        }
         // What core says of names and references.
         Yaml::Message { msg, .. } => msg.clone(),
         Yaml::ExternalMessage { msg, .. } => {
-            format!("this is no YAML ({msg}): look at the indentation, the brackets and the quotes up to here")
+            format!(
+                "this is no YAML ({msg}): look at the indentation, the brackets and the quotes up to here"
+            )
         }
         Yaml::AliasError { error, .. } => why(error),
-        Yaml::Budget { .. } => "this is nested too deeply, or refers to too much by aliases: write it out".into(),
+        Yaml::Budget { .. } => {
+            "this is nested too deeply, or refers to too much by aliases: write it out".into()
+        }
         // The crate adds to its own words where that is, which is told already.
         other => {
             let text = other.to_string();
@@ -170,7 +194,9 @@ pub(crate) mod testing {
 
     /// The definition in `docs/plans/checkout.yaml`.
     pub fn checkout() -> Definition {
-        let Ok(Written::Definition(draft)) = parse(DEFINITION) else { panic!("{:?}", parse(DEFINITION)) };
+        let Ok(Written::Definition(draft)) = parse(DEFINITION) else {
+            panic!("{:?}", parse(DEFINITION))
+        };
         Definition::check(draft).expect("a definition")
     }
 }
@@ -196,10 +222,26 @@ mod tests {
             "22:5: there is no key 'failz' here: write one of name, service, on, emits, fails, undo, neverAfter, pivot",
         );
         plan("pivot: true", "pivot: yes", "39:12: a yes or no belongs here: write true or false");
-        plan("version: 1", "version: one", "5:10: a whole number belongs here, not below zero: write 1");
-        plan("version: 1", "version: -1", "5:10: a whole number belongs here, not below zero: write 1");
-        plan("    service: payment\n", "", "22:5: the key 'service' is missing beside this one: add it");
-        plan("on: [order.created]", "on: order.created", "20:9: a list belongs here: write [ONE, ANOTHER]");
+        plan(
+            "version: 1",
+            "version: one",
+            "5:10: a whole number belongs here, not below zero: write 1",
+        );
+        plan(
+            "version: 1",
+            "version: -1",
+            "5:10: a whole number belongs here, not below zero: write 1",
+        );
+        plan(
+            "    service: payment\n",
+            "",
+            "22:5: the key 'service' is missing beside this one: add it",
+        );
+        plan(
+            "on: [order.created]",
+            "on: order.created",
+            "20:9: a list belongs here: write [ONE, ANOTHER]",
+        );
         plan("begins:", "begins: []\nends:", "9:9: keys and values belong here: write KEY: VALUE");
         plan(
             "event: order.created",
@@ -207,12 +249,18 @@ mod tests {
             "12:10: 'Order.Created' is not a name: use a-z, 0-9, '-' and '.', a letter first, at most 100 bytes",
         );
         plan("event: order.created", "event:", "12:8: nothing stands here: write a text");
-        plan("name: create\n", "name: create\n  name: a\n", "11:3: the key 'name' is there twice: remove one");
+        plan(
+            "name: create\n",
+            "name: create\n  name: a\n",
+            "11:3: the key 'name' is there twice: remove one",
+        );
     }
 
     #[test]
     fn what_is_no_yaml_is_told_with_its_place_and_where_to_look() {
-        let told = |what: &str| format!("{what}): look at the indentation, the brackets and the quotes up to here");
+        let told = |what: &str| {
+            format!("{what}): look at the indentation, the brackets and the quotes up to here")
+        };
         let open = told("21:10: this is no YAML (illegal placement of ':' indicator");
         check(PLAN, "on: [order.created]", "on: [order.created", &open);
         let tab = told("19:14: this is no YAML (while scanning a plain scalar, found a tab");
@@ -233,8 +281,16 @@ mod tests {
             "kind: pivotal",
             "46:11: 'pivotal' is not known here: write one of compensatable, pivot, retriable",
         );
-        definition("input.orderId", "input", "16:18: 'input' is not a reference: write input.FIELD or STEP.FIELD");
-        definition("input.orderId", "[input.orderId]", "16:18: one text belongs here: write it without [ ] or { }");
+        definition(
+            "input.orderId",
+            "input",
+            "16:18: 'input' is not a reference: write input.FIELD or STEP.FIELD",
+        );
+        definition(
+            "input.orderId",
+            "[input.orderId]",
+            "16:18: one text belongs here: write it without [ ] or { }",
+        );
         definition(
             "name: create-order",
             "patience: { timeoutMs: 1.5 }\n    name: create-order",
@@ -246,13 +302,19 @@ mod tests {
     fn what_holds_neither_or_both_is_told() {
         let told = |text: &str| parse(text).expect_err(text).why;
         for text in ["", "# nothing", "name: lonely"] {
-            assert!(told(text).starts_with("this is neither a plan nor a definition: write name, "), "{text}");
+            assert!(
+                told(text).starts_with("this is neither a plan nor a definition: write name, "),
+                "{text}"
+            );
         }
         for text in ["[1, 2]", "just words"] {
             assert_eq!(told(text), "keys and values belong here: write KEY: VALUE");
         }
         let both = PLAN.replace("reactions:", "steps: []\nreactions:");
-        assert!(told(&both).starts_with("this has keys of a plan (begins, reactions) and of a definition"));
+        assert!(
+            told(&both)
+                .starts_with("this has keys of a plan (begins, reactions) and of a definition")
+        );
         let deep = format!("a: {}", "{a: ".repeat(1_000));
         assert!(told(&deep).starts_with("this is nested too deeply"), "{}", told(&deep));
         assert!(told("a: &x [*x]").starts_with("this cannot be read ("), "{}", told("a: &x [*x]"));

@@ -29,7 +29,9 @@ pub(crate) fn producer(options: &Options) -> Result<ClientConfig, Error> {
     config.set("message.timeout.ms", ms(options.delivered_within));
     config.set("topic.metadata.propagation.max.ms", ms(options.delivered_within / 2));
     config.set("message.max.bytes", RECORD_BYTES_MAX.to_string());
-    config.set("queue.buffering.max.messages", "200000").set("queue.buffering.max.kbytes", "262144");
+    config
+        .set("queue.buffering.max.messages", "200000")
+        .set("queue.buffering.max.kbytes", "262144");
     Ok(config)
 }
 
@@ -37,7 +39,10 @@ pub(crate) fn producer(options: &Options) -> Result<ClientConfig, Error> {
 /// explicitly.
 pub(crate) fn consumer(options: &Options, group: &str) -> Result<ClientConfig, Error> {
     let mut config = common(options)?;
-    config.set("group.id", group).set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+    config
+        .set("group.id", group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false");
     config.set("auto.offset.reset", "earliest").set("allow.auto.create.topics", "false");
     config.set("partition.assignment.strategy", "cooperative-sticky");
     config.set("session.timeout.ms", ms(options.session));

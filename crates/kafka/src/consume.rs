@@ -45,8 +45,11 @@ impl GroupConsumer {
                 Err(error) => drop(opened.send(Err(error))),
             }
         });
-        spawned.map_err(|error| Error::Unavailable(format!("cannot start the consumer's thread: {error}")))?;
-        told.await.map_err(|_| Error::Unavailable("the consumer's thread has ended".to_owned()))??;
+        spawned.map_err(|error| {
+            Error::Unavailable(format!("cannot start the consumer's thread: {error}"))
+        })?;
+        told.await
+            .map_err(|_| Error::Unavailable("the consumer's thread has ended".to_owned()))??;
         Ok(GroupConsumer { shared, orders })
     }
 }

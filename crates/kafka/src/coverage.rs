@@ -48,10 +48,17 @@ impl Coverage {
 /// is assigned.
 pub(crate) fn gap(topics: &[(String, u32)], members: &[Assignment]) -> Option<(String, u32)> {
     let is_assigned = |topic: &str, partition: u32| {
-        members.iter().flatten().any(|(name, partitions)| name == topic && partitions.contains(&partition))
+        members
+            .iter()
+            .flatten()
+            .any(|(name, partitions)| name == topic && partitions.contains(&partition))
     };
-    let all = topics.iter().flat_map(|(topic, count)| (0..*count).map(move |partition| (topic, partition)));
-    all.into_iter().find(|(topic, partition)| !is_assigned(topic, *partition)).map(|(topic, at)| (topic.clone(), at))
+    let all = topics
+        .iter()
+        .flat_map(|(topic, count)| (0..*count).map(move |partition| (topic, partition)));
+    all.into_iter()
+        .find(|(topic, partition)| !is_assigned(topic, *partition))
+        .map(|(topic, at)| (topic.clone(), at))
 }
 
 /// Decodes a member's assignment in the format of Kafka's consumer protocol: a version, then topics
@@ -70,7 +77,9 @@ pub(crate) fn assignment(mut bytes: &[u8]) -> Option<Assignment> {
         let name = std::str::from_utf8(bytes.get(..length)?).ok()?.to_owned();
         bytes.advance(length);
         let count = bytes.try_get_i32().ok()?;
-        let partitions = (0..count).map(|_| u32::try_from(bytes.try_get_i32().ok()?).ok()).collect::<Option<_>>()?;
+        let partitions = (0..count)
+            .map(|_| u32::try_from(bytes.try_get_i32().ok()?).ok())
+            .collect::<Option<_>>()?;
         assignment.push((name, partitions));
     }
     Some(assignment)
@@ -80,7 +89,8 @@ pub(crate) fn assignment(mut bytes: &[u8]) -> Option<Assignment> {
 mod tests {
     use super::*;
 
-    const TWO_OF_ORDERS: &[u8] = b"\0\x01\0\0\0\x01\0\x06orders\0\0\0\x02\0\0\0\0\0\0\0\x02\xff\xff\xff\xff";
+    const TWO_OF_ORDERS: &[u8] =
+        b"\0\x01\0\0\0\x01\0\x06orders\0\0\0\x02\0\0\0\0\0\0\0\x02\xff\xff\xff\xff";
 
     #[test]
     fn a_partition_that_no_member_has_is_a_gap() {

@@ -25,7 +25,12 @@ pub(crate) fn unavailable(doing: &str, error: &KafkaError) -> Error {
 }
 
 /// Converts a failure of one operation on a topic.
-pub(crate) fn of_topic(doing: &str, operation: &'static str, topic: &str, code: RDKafkaErrorCode) -> Error {
+pub(crate) fn of_topic(
+    doing: &str,
+    operation: &'static str,
+    topic: &str,
+    code: RDKafkaErrorCode,
+) -> Error {
     match code {
         RDKafkaErrorCode::TopicAuthorizationFailed => Error::denied_topic(operation, topic),
         code => Error::Unavailable(format!("{doing} topic {topic}: {code}")),

@@ -88,8 +88,12 @@ impl Intake {
         let place = self.places.entry(key).or_default();
         if !place.taken || place.mark.is_some_and(|mark| offset < mark) || offset < place.base {
             // the first record, or the topic was recreated, or the brokers never received the mark
-            *place =
-                Place { base: offset, taken: true, high: if place.taken { 0 } else { place.high }, ..Place::default() };
+            *place = Place {
+                base: offset,
+                taken: true,
+                high: if place.taken { 0 } else { place.high },
+                ..Place::default()
+            };
         }
         place.high = place.high.max(offset + 1);
         place.next = Some(offset + 1);
@@ -102,8 +106,13 @@ impl Intake {
 
     /// Adds a placeholder for an unreadable record, which its consumer makes a dead letter.
     pub fn push_unreadable(&mut self, (topic, partition): Key, offset: u64, reason: &str) {
-        let record =
-            Record { topic, partition: Some(partition), key: Bytes::new(), headers: Vec::new(), body: Bytes::new() };
+        let record = Record {
+            topic,
+            partition: Some(partition),
+            key: Bytes::new(),
+            headers: Vec::new(),
+            body: Bytes::new(),
+        };
         self.push(Delivered { record, partition, offset, unreadable: Some(reason.into()) });
     }
 
@@ -117,7 +126,8 @@ impl Intake {
     pub fn awaited(&self) -> Vec<(Key, u64)> {
         let keys: BTreeSet<&Key> = self.places.keys().chain(self.starts.keys()).collect();
         let awaited = keys.into_iter().filter_map(|key| {
-            let (position, high) = (self.position(key)?, self.places.get(key).map(|place| place.high));
+            let (position, high) =
+                (self.position(key)?, self.places.get(key).map(|place| place.high));
             (high.is_none_or(|high| position < high)).then(|| (key.clone(), position))
         });
         awaited.collect()
@@ -238,7 +248,9 @@ impl Intake {
         self.starts.retain(|key, _| !keys.contains(key));
         self.fetches.retain(|key, _| !keys.contains(key));
         let theirs = |delivered: &Delivered| {
-            keys.iter().any(|(topic, partition)| *topic == delivered.record.topic && *partition == delivered.partition)
+            keys.iter().any(|(topic, partition)| {
+                *topic == delivered.record.topic && *partition == delivered.partition
+            })
         };
         self.records.retain(|delivered| !theirs(delivered));
         self.bytes = self.records.iter().map(weight).sum();
@@ -298,7 +310,8 @@ impl Intake {
     /// record is unfinished.
     pub fn trim(&mut self, key: &Key, first: u64) {
         let held = |delivered: &Delivered| {
-            (&delivered.record.topic, delivered.partition) == (&key.0, key.1) && delivered.offset < first
+            (&delivered.record.topic, delivered.partition) == (&key.0, key.1)
+                && delivered.offset < first
         };
         if self.records.iter().any(held) {
             return;
@@ -314,14 +327,18 @@ impl Intake {
     /// Returns the number of unfinished records, and at least one per partition whose end is
     /// unknown.
     pub fn lag(&self) -> u64 {
-        let known: u64 =
-            self.places.values().map(|place| place.high.saturating_sub(place.mark.unwrap_or(place.base))).sum();
+        let known: u64 = self
+            .places
+            .values()
+            .map(|place| place.high.saturating_sub(place.mark.unwrap_or(place.base)))
+            .sum();
         known + self.untold.as_ref().map_or(1, |untold| untold.len() as u64)
     }
 }
 
 fn weight(delivered: &Delivered) -> usize {
-    let headers: usize = delivered.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let headers: usize =
+        delivered.record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
     delivered.record.key.len() + delivered.record.body.len() + headers + size_of::<Delivered>()
 }
 
@@ -331,7 +348,13 @@ mod tests {
 
     fn delivered(topic: &str, offset: u64) -> Delivered {
         let (partition, body) = (0, Bytes::from_static(b"{}"));
-        let record = Record { topic: topic.into(), partition: Some(0), key: Bytes::new(), headers: Vec::new(), body };
+        let record = Record {
+            topic: topic.into(),
+            partition: Some(0),
+            key: Bytes::new(),
+            headers: Vec::new(),
+            body,
+        };
         Delivered { record, partition, offset, unreadable: None }
     }
 
@@ -351,7 +374,11 @@ mod tests {
         intake.push(delivered("lost", 5)); // it was in flight
         let taken = intake.take(10);
         assert_eq!(taken, [delivered("kept", 4)]);
-        assert_eq!((intake.marks().len(), intake.bytes()), (1, 0), "neither records nor a mark remain");
+        assert_eq!(
+            (intake.marks().len(), intake.bytes()),
+            (1, 0),
+            "neither records nor a mark remain"
+        );
     }
 
     #[test]

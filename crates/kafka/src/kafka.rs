@@ -44,7 +44,10 @@ impl Kafka {
     /// Creates the transport for a cluster.
     pub fn connect(options: Options) -> Result<Kafka, Error> {
         ExternalName::Client.check(&options.client)?;
-        options.instance.as_deref().map_or(Ok(()), |instance| ExternalName::Member.check(instance))?;
+        options
+            .instance
+            .as_deref()
+            .map_or(Ok(()), |instance| ExternalName::Member.check(instance))?;
         let names = Names::in_namespace(options.namespace.as_deref());
         // rejects a namespace that is too long for any topic
         ExternalName::Topic.check(&names.there("t"))?;
@@ -52,14 +55,22 @@ impl Kafka {
         let producer = Producer::new(options.clone(), names.clone());
         let nameless = Arc::default();
         let consumers = Mutex::default();
-        Ok(Kafka { inner: Arc::new(Inner { options, names, topics, producer, nameless, consumers }) })
+        Ok(Kafka {
+            inner: Arc::new(Inner { options, names, topics, producer, nameless, consumers }),
+        })
     }
 
     /// Returns a group's progress in these topics, without those that do not exist.
     pub async fn group(&self, group: &str, topics: &[String]) -> Result<Group, Error> {
         let mut divided = Vec::with_capacity(topics.len());
         for topic in topics {
-            divided.extend(self.inner.topics.partitions(topic).await?.map(|partitions| (topic.clone(), partitions)));
+            divided.extend(
+                self.inner
+                    .topics
+                    .partitions(topic)
+                    .await?
+                    .map(|partitions| (topic.clone(), partitions)),
+            );
         }
         let (kafka, group) = (self.clone(), group.to_owned());
         let asked = tokio::task::spawn_blocking(move || {
@@ -123,7 +134,11 @@ impl Inner {
 }
 
 impl Transport for Kafka {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             ExternalName::Topic.check(&self.inner.names.there(topic))?;
             self.inner.topics.create(topic, partitions).await
@@ -159,7 +174,10 @@ impl Transport for Kafka {
         crate::produce::too_large(record).map_or(Ok(()), Err)
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             let Inner { options, names, topics, nameless, .. } = &*self.inner;
             ExternalName::Group.check(&names.there(&subscription.group))?;
@@ -171,8 +189,11 @@ impl Transport for Kafka {
             }
             let (options, names, nameless) = (options.clone(), names.clone(), nameless.clone());
             let limit = self.inner.options.answered_within * OPEN_LIMITS;
-            let opening = GroupConsumer::open(options, names, subscription, nameless, self.inner.enrol());
-            let hangs = |_| Error::Unavailable(format!("the Kafka client opened no consumer within {limit:?}"));
+            let opening =
+                GroupConsumer::open(options, names, subscription, nameless, self.inner.enrol());
+            let hangs = |_| {
+                Error::Unavailable(format!("the Kafka client opened no consumer within {limit:?}"))
+            };
             let consumer = tokio::time::timeout(limit, opening).await.map_err(hangs)??;
             Ok(Box::new(consumer) as Box<dyn Consumer>)
         })
@@ -200,15 +221,18 @@ mod tests {
         refused(Kafka::connect(spaced).err(), "use a-z");
         let member = Options { instance: Some("m".repeat(250)), ..options() };
         refused(Kafka::connect(member).err(), "at most 249 bytes");
-        let kafka =
-            Kafka::connect(Options { namespace: Some("n".repeat(240)), ..options() }).expect("short topics fit");
+        let kafka = Kafka::connect(Options { namespace: Some("n".repeat(240)), ..options() })
+            .expect("short topics fit");
         refused(kafka.create_topic("order.commands", 1).await.err(), "at most 249 bytes");
         let subscription = |group: &str, topic: &str| Subscription {
             group: group.into(),
             topics: vec![topic.into()],
             partitions: None,
         };
-        refused(kafka.subscribe(subscription("g", "order.commands")).await.err(), "at most 249 bytes");
+        refused(
+            kafka.subscribe(subscription("g", "order.commands")).await.err(),
+            "at most 249 bytes",
+        );
         refused(kafka.subscribe(subscription("a\nb", "t")).await.err(), "control character");
     }
 }

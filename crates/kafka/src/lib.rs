@@ -22,6 +22,7 @@ mod intake;
 mod stall;
 mod stuck;
 
+mod assign;
 mod config;
 mod coverage;
 mod fault;

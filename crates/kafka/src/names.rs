@@ -10,13 +10,22 @@ pub(crate) struct Names {
 
 impl Names {
     pub fn in_namespace(namespace: Option<&str>) -> Names {
-        Names { prefix: namespace.filter(|name| !name.is_empty()).map(|name| format!("{name}.")).unwrap_or_default() }
+        Names {
+            prefix: namespace
+                .filter(|name| !name.is_empty())
+                .map(|name| format!("{name}."))
+                .unwrap_or_default(),
+        }
     }
 
     /// Returns the name on the brokers. A name with the prefix is returned unchanged, because it
     /// came from a header.
     pub fn there<'a>(&self, name: &'a str) -> Cow<'a, str> {
-        if name.starts_with(&self.prefix) { Cow::Borrowed(name) } else { Cow::Owned(format!("{}{name}", self.prefix)) }
+        if name.starts_with(&self.prefix) {
+            Cow::Borrowed(name)
+        } else {
+            Cow::Owned(format!("{}{name}", self.prefix))
+        }
     }
 
     /// Returns the name without namespace; `None` for names of another namespace.

@@ -56,8 +56,9 @@ impl Producer {
     /// Publishes records and waits for their receipts. Returns an outcome per record.
     pub async fn publish(&self, records: &[&Record]) -> Vec<Result<(), Error>> {
         let mut outcomes = self.attempt(records).await;
-        let is_large =
-            |at: usize| matches!(outcomes[at], Err(Error::TooLarge { .. })) && too_large(records[at]).is_none();
+        let is_large = |at: usize| {
+            matches!(outcomes[at], Err(Error::TooLarge { .. })) && too_large(records[at]).is_none()
+        };
         let large: Vec<usize> = (0..records.len()).filter(|at| is_large(*at)).collect();
         if large.len() > 1 {
             // the brokers limit the sum of a batch: each record is sent again alone
@@ -97,14 +98,16 @@ impl Producer {
         batch.count_down();
         // the sender is dropped with the last receipt
         let has_receipts = tokio::time::timeout(limit, done).await.is_ok();
-        let outcomes = std::mem::take(&mut *batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
+        let outcomes =
+            std::mem::take(&mut *batch.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
         if !has_receipts {
             self.replace(&producer, "no receipt");
             retire(producer);
         } else if outcomes.iter().any(|outcome| matches!(outcome, Some(Err(_)))) {
             self.replace_if_dead(&producer);
         }
-        let missing = || Err(Error::Unavailable(format!("no receipt of the Kafka client within {limit:?}")));
+        let missing =
+            || Err(Error::Unavailable(format!("no receipt of the Kafka client within {limit:?}")));
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
     }
 
@@ -137,7 +140,10 @@ impl Producer {
         if let Some(producer) = &*current {
             return Ok(producer.clone());
         }
-        let made = ThreadedProducer::from_config_and_context(&config::producer(&self.options)?, Receipts::default());
+        let made = ThreadedProducer::from_config_and_context(
+            &config::producer(&self.options)?,
+            Receipts::default(),
+        );
         let made = Arc::new(made.map_err(|error| fault::unavailable("create a producer", &error))?);
         *current = Some(made.clone());
         Ok(made)
@@ -169,7 +175,9 @@ fn retire(producer: Arc<ThreadedProducer<Receipts>>) {
 
 impl Batch {
     fn settle(&self, index: usize, outcome: Result<(), Error>) {
-        if let Some(place) = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index) {
+        if let Some(place) =
+            self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index)
+        {
             *place = Some(outcome);
         }
         self.count_down();
@@ -206,13 +214,19 @@ impl ProducerContext for Receipts {
     }
 }
 
-fn as_kafka<'a>(record: &'a Record, topic: &'a str, receipt: Box<Receipt>) -> BaseRecord<'a, [u8], [u8], Box<Receipt>> {
+fn as_kafka<'a>(
+    record: &'a Record,
+    topic: &'a str,
+    receipt: Box<Receipt>,
+) -> BaseRecord<'a, [u8], [u8], Box<Receipt>> {
     let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
     for (key, value) in &record.headers {
         headers = headers.insert(Header { key, value: Some(&value[..]) });
     }
-    let made =
-        BaseRecord::with_opaque_to(topic, receipt).key(&record.key[..]).payload(&record.body[..]).headers(headers);
+    let made = BaseRecord::with_opaque_to(topic, receipt)
+        .key(&record.key[..])
+        .payload(&record.body[..])
+        .headers(headers);
     match record.partition.map(i32::try_from) {
         Some(partition) => made.partition(partition.unwrap_or(i32::MAX)),
         None => made,
@@ -220,7 +234,8 @@ fn as_kafka<'a>(record: &'a Record, topic: &'a str, receipt: Box<Receipt>) -> Ba
 }
 
 fn size(record: &Record) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+    let headers: usize =
+        record.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
     record.key.len() + record.body.len() + headers
 }
 
@@ -228,7 +243,11 @@ fn size(record: &Record) -> usize {
 pub(crate) fn too_large(record: &Record) -> Option<Error> {
     let bytes = size(record) + 100;
     let topic = record.topic.to_string();
-    (bytes > RECORD_BYTES_MAX).then_some(Error::TooLarge { topic, bytes, bytes_max: RECORD_BYTES_MAX })
+    (bytes > RECORD_BYTES_MAX).then_some(Error::TooLarge {
+        topic,
+        bytes,
+        bytes_max: RECORD_BYTES_MAX,
+    })
 }
 
 fn is_full(error: &KafkaError) -> bool {
@@ -241,12 +260,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_without_receipts_is_replaced_and_holds_up_no_caller() {
-        let options = Options { delivered_within: Duration::from_secs(600), ..Options::new("127.0.0.1:1") };
+        let options =
+            Options { delivered_within: Duration::from_secs(600), ..Options::new("127.0.0.1:1") };
         let producer = Producer::new(options, Names::in_namespace(None));
         let topic = "t".into();
-        let record = Record { topic, partition: None, key: "k".into(), headers: Vec::new(), body: "{}".into() };
-        let outcomes = producer.attempt_within(Duration::from_millis(100), &[&record, &record]).await;
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(Error::Unavailable(_)))), "{outcomes:?}");
+        let record = Record {
+            topic,
+            partition: None,
+            key: "k".into(),
+            headers: Vec::new(),
+            body: "{}".into(),
+        };
+        let outcomes =
+            producer.attempt_within(Duration::from_millis(100), &[&record, &record]).await;
+        assert!(
+            outcomes.iter().all(|outcome| matches!(outcome, Err(Error::Unavailable(_)))),
+            "{outcomes:?}"
+        );
         assert!(producer.current.lock().expect("no panic").is_none());
     }
 }

@@ -33,7 +33,9 @@ pub(crate) fn rejection(options: &Options) -> Option<String> {
             return None; // the connection itself works
         }
         listening.poll(Duration::ZERO);
-        if let Some(heard) = listening.context().heard.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(heard) =
+            listening.context().heard.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
             return Some(heard);
         }
     }
@@ -65,9 +67,11 @@ impl ProducerContext for FirstError {
 
 /// Adds the settings to check to a rejection about TLS or authentication.
 fn explained(code: Option<RDKafkaErrorCode>, why: &str) -> String {
-    let refused_by_name = code == Some(RDKafkaErrorCode::Authentication) || why.contains("uthentication");
-    let refused_by_tls =
-        code == Some(RDKafkaErrorCode::SSL) || why.contains("SSL") || why.contains("security.protocol");
+    let refused_by_name =
+        code == Some(RDKafkaErrorCode::Authentication) || why.contains("uthentication");
+    let refused_by_tls = code == Some(RDKafkaErrorCode::SSL)
+        || why.contains("SSL")
+        || why.contains("security.protocol");
     let look_at = if why.contains("certificate verify failed") {
         "the broker's certificate is not signed by `kafka.tls.ca`, or is for another host than in `kafka.brokers`"
     } else if refused_by_name {
@@ -91,11 +95,26 @@ mod tests {
             assert!(told.starts_with(why) && told[why.len()..].contains(part), "{told}");
         };
         let failed = "ssl://kafka:9093/bootstrap: SSL handshake failed";
-        check(RDKafkaErrorCode::SSL, &format!("{failed}: certificate verify failed"), "for another host");
+        check(
+            RDKafkaErrorCode::SSL,
+            &format!("{failed}: certificate verify failed"),
+            "for another host",
+        );
         check(RDKafkaErrorCode::SSL, &format!("{failed}: disconnected"), "`kafka.tls`");
-        check(RDKafkaErrorCode::Authentication, "kafka:9094: SASL authentication error: Invalid", "`kafka.sasl`");
-        check(RDKafkaErrorCode::BrokerTransportFailure, "Disconnected: check security.protocol", "`kafka.tls`");
-        for why in ["Connect to ipv4#127.0.0.1:1 failed: Connection refused", "Failed to resolve 'kafka:9093'"] {
+        check(
+            RDKafkaErrorCode::Authentication,
+            "kafka:9094: SASL authentication error: Invalid",
+            "`kafka.sasl`",
+        );
+        check(
+            RDKafkaErrorCode::BrokerTransportFailure,
+            "Disconnected: check security.protocol",
+            "`kafka.tls`",
+        );
+        for why in [
+            "Connect to ipv4#127.0.0.1:1 failed: Connection refused",
+            "Failed to resolve 'kafka:9093'",
+        ] {
             assert_eq!(explained(Some(RDKafkaErrorCode::BrokerTransportFailure), why), why);
         }
     }

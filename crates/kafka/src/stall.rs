@@ -65,12 +65,25 @@ impl Standing {
     pub fn observe(&mut self, group: &str, places: Vec<Place>, now: Instant) -> Vec<Stall> {
         let mut since = HashMap::with_capacity(places.len());
         let mut stalled = Vec::new();
-        for Place { key, position, end } in places.into_iter().filter(|place| place.position < place.end) {
-            let begun = self.since.get(&key).filter(|(known, _)| *known == position).map_or(now, |(_, begun)| *begun);
+        for Place { key, position, end } in
+            places.into_iter().filter(|place| place.position < place.end)
+        {
+            let begun = self
+                .since
+                .get(&key)
+                .filter(|(known, _)| *known == position)
+                .map_or(now, |(_, begun)| *begun);
             let lasts = now.saturating_duration_since(begun);
             if lasts >= self.limit {
                 let (topic, partition) = (key.0.to_string(), key.1);
-                stalled.push(Stall { group: group.to_owned(), topic, partition, position, end, lasts });
+                stalled.push(Stall {
+                    group: group.to_owned(),
+                    topic,
+                    partition,
+                    position,
+                    end,
+                    lasts,
+                });
             }
             since.insert(key, (position, begun));
         }
@@ -96,7 +109,11 @@ mod tests {
         let mut observe = |seconds, position, end| {
             let place = Place { key: ("payment.commands".into(), 3), position, end };
             let now = begun + Duration::from_secs(seconds);
-            standing.observe("payment", vec![place], now).iter().map(ToString::to_string).collect::<Vec<_>>()
+            standing
+                .observe("payment", vec![place], now)
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
         };
         let none: [String; 0] = [];
         assert_eq!(observe(0, 7, 7), none, "there is nothing to read");

@@ -42,7 +42,8 @@ impl Stuck {
     pub fn idle(&mut self, fetches: &HashMap<Key, Option<u64>>, now: Instant) -> Vec<Key> {
         self.compared = now;
         self.known.retain(|key, (at, _)| fetches.get(key) == Some(at));
-        let idle: Vec<Key> = fetches.keys().filter(|key| self.known.contains_key(*key)).cloned().collect();
+        let idle: Vec<Key> =
+            fetches.keys().filter(|key| self.known.contains_key(*key)).cloned().collect();
         for (key, at) in fetches {
             self.known.entry(key.clone()).or_insert((*at, 0));
         }

@@ -17,8 +17,9 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use sagamore_transport::{Delivered, Error, Mark, Reach, Record, Resource, Subscription};
 use tokio::sync::oneshot;
 
+use crate::assign::{assign, find_gap};
 use crate::config;
-use crate::coverage::{self, Coverage};
+use crate::coverage::Coverage;
 use crate::fault::{QueryContext, unavailable};
 use crate::intake::{Key, Shared};
 use crate::names::Names;
@@ -36,7 +37,7 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// The interval between checks for partitions that do not advance.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Maximum time of an offset query while fetching is suspended.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time without a poll after which missing progress is not a fault of the partitions.
 const UNPOLLED_MAX: Duration = Duration::from_secs(10);
 
@@ -92,7 +93,8 @@ impl Taker {
         let consumer = consumer.map_err(|error| unavailable("create a consumer", &error))?;
         let now = Instant::now();
         let coverage = partitions.is_none().then(|| Coverage::new(now));
-        let there: Vec<String> = topics.iter().map(|topic| names.there(topic).into_owned()).collect();
+        let there: Vec<String> =
+            topics.iter().map(|topic| names.there(topic).into_owned()).collect();
         match partitions {
             None => {
                 shared.intake().is_member();
@@ -102,7 +104,9 @@ impl Taker {
                 // a consumer that names its partitions is assigned none
                 shared.intake().assign(Vec::new());
                 for element in assign(&consumer, &there, &partitions, &options)?.elements() {
-                    if let (Some(key), Offset::Offset(start)) = (key(&names, &element), element.offset()) {
+                    if let (Some(key), Offset::Offset(start)) =
+                        (key(&names, &element), element.offset())
+                    {
                         shared.intake().begin(key, u64::try_from(start).unwrap_or(0));
                     }
                 }
@@ -188,7 +192,9 @@ impl Taker {
                 self.doubts.pass();
                 return true;
             }
-            Ok(Finding::Record | Finding::Nothing) if !self.doubts.has_passed() => self.doubts.settle(),
+            Ok(Finding::Record | Finding::Nothing) if !self.doubts.has_passed() => {
+                self.doubts.settle()
+            }
             Ok(Finding::Record | Finding::Nothing) => match self.seek(&[(key, offset)]) {
                 Ok(()) => self.doubts.settle(),
                 Err(error) => tracing::warn!(%error, "cannot skip an unreadable record, retrying"),
@@ -206,9 +212,12 @@ impl Taker {
     fn doubt(&mut self) -> Result<(), Error> {
         let fresh = self.shared.intake().unbegun();
         if !fresh.is_empty() {
-            let (committed, first) = (self.committed(&fresh)?, self.offsets_at(&fresh, Offset::Beginning)?);
+            let (committed, first) =
+                (self.committed(&fresh)?, self.offsets_at(&fresh, Offset::Beginning)?);
             for key in fresh {
-                let of = |offsets: &HashMap<Key, Option<u64>>| offsets.get(&key).copied().flatten().unwrap_or(0);
+                let of = |offsets: &HashMap<Key, Option<u64>>| {
+                    offsets.get(&key).copied().flatten().unwrap_or(0)
+                };
                 let start = of(&committed).max(of(&first));
                 self.shared.intake().begin(key, start);
             }
@@ -226,7 +235,10 @@ impl Taker {
         }
         let (fetched, has_reason) = {
             let intake = self.shared.intake();
-            let has_reason = self.paused || !self.doubts.is_empty() || intake.denied.is_some() || intake.dead.is_some();
+            let has_reason = self.paused
+                || !self.doubts.is_empty()
+                || intake.denied.is_some()
+                || intake.dead.is_some();
             (intake.fetched(), has_reason)
         };
         if has_reason {
@@ -246,7 +258,8 @@ impl Taker {
                 let next = fetched.get(&key).copied().flatten();
                 tracing::warn!(%topic, partition, next, end, "the client fetches nothing, reopening the consumer");
                 metrics::counter!("sagamore_kafka_consumers_reopened_total").increment(1);
-                let why = format!("{topic}[{partition}] ends at {end}, and the client fetches nothing");
+                let why =
+                    format!("{topic}[{partition}] ends at {end}, and the client fetches nothing");
                 return self.shared.end(Error::Unavailable(why));
             }
         }
@@ -256,7 +269,9 @@ impl Taker {
     /// rebalances.
     fn check_unassigned(&mut self) {
         let now = Instant::now();
-        let Some(coverage) = self.coverage.as_mut().filter(|coverage| coverage.is_due(now)) else { return };
+        let Some(coverage) = self.coverage.as_mut().filter(|coverage| coverage.is_due(now)) else {
+            return;
+        };
         let gap = find_gap(&self.consumer, self.topics.keys());
         let gap =
             gap.inspect_err(|error| tracing::debug!(%error, "cannot compare the group's assignments with its topics"));
@@ -265,7 +280,12 @@ impl Taker {
             && let Some((topic, partition)) = gap
         {
             let group = &self.consumer.context().group;
-            tracing::warn!(group, topic, partition, "no member of the group has this partition, rejoining the group");
+            tracing::warn!(
+                group,
+                topic,
+                partition,
+                "no member of the group has this partition, rejoining the group"
+            );
             metrics::counter!("sagamore_kafka_rejoins_total").increment(1);
             self.consumer.unsubscribe();
             let topics: Vec<String> = self.topics.keys().cloned().collect();
@@ -284,14 +304,20 @@ impl Taker {
         }
         let config = config::consumer(&self.options, &self.consumer.context().group)?;
         let asking = BaseConsumer::from_config_and_context(&config, QueryContext);
-        let asking: BaseConsumer<QueryContext> = asking.map_err(|error| unavailable("create a consumer", &error))?;
+        let asking: BaseConsumer<QueryContext> =
+            asking.map_err(|error| unavailable("create a consumer", &error))?;
         keys.iter().map(|key| self.watermarks(&asking, key)).collect()
     }
 
-    fn watermarks<C: ConsumerContext>(&self, asking: &BaseConsumer<C>, key: &Key) -> Result<(Key, u64, u64), Error> {
+    fn watermarks<C: ConsumerContext>(
+        &self,
+        asking: &BaseConsumer<C>,
+        key: &Key,
+    ) -> Result<(Key, u64, u64), Error> {
         let partition = i32::try_from(key.1).unwrap_or(-1);
         let marks = asking.fetch_watermarks(&self.names.there(&key.0), partition, QUERY_TIMEOUT);
-        let (first, end) = marks.map_err(|error| unavailable("query the ends of the partitions", &error))?;
+        let (first, end) =
+            marks.map_err(|error| unavailable("query the ends of the partitions", &error))?;
         Ok((key.clone(), u64::try_from(first).unwrap_or(0), u64::try_from(end).unwrap_or(0)))
     }
 
@@ -307,10 +333,13 @@ impl Taker {
         }
         let group = self.names.here(&self.consumer.context().group).unwrap_or_default().to_owned();
         let stalled = self.standing.observe(&group, intake.standing(), now);
-        for stall in stalled.iter().filter(|stall| !intake.stalled.iter().any(|known| known.is_of(stall))) {
+        for stall in
+            stalled.iter().filter(|stall| !intake.stalled.iter().any(|known| known.is_of(stall)))
+        {
             tracing::error!(topic = stall.topic, partition = stall.partition, "{stall}");
         }
-        metrics::gauge!("sagamore_kafka_stalled_partitions", "group" => group).set(stalled.len() as f64);
+        metrics::gauge!("sagamore_kafka_stalled_partitions", "group" => group)
+            .set(stalled.len() as f64);
         intake.stalled = stalled;
     }
 
@@ -321,13 +350,17 @@ impl Taker {
             let intake = self.shared.intake();
             (intake.bytes(), intake.regrouped)
         };
-        let wanted =
-            if self.paused { held > self.options.prefetch_bytes / 2 } else { held > self.options.prefetch_bytes };
+        let wanted = if self.paused {
+            held > self.options.prefetch_bytes / 2
+        } else {
+            held > self.options.prefetch_bytes
+        };
         if wanted == self.paused && !regrouped {
             return;
         }
         let Ok(assigned) = self.consumer.assignment() else { return };
-        let done = if wanted { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) };
+        let done =
+            if wanted { self.consumer.pause(&assigned) } else { self.consumer.resume(&assigned) };
         match done {
             Ok(()) => {
                 self.paused = wanted;
@@ -343,7 +376,8 @@ impl Taker {
     }
 
     fn seek(&self, starts: &[(Key, u64)]) -> Result<(), Error> {
-        let sought = self.consumer.seek_partitions(list(starts, &self.names), self.options.answered_within);
+        let sought =
+            self.consumer.seek_partitions(list(starts, &self.names), self.options.answered_within);
         let sought = sought.map_err(|error| unavailable("seek", &error))?;
         for element in sought.elements() {
             element.error().map_err(|error| unavailable("seek", &error))?;
@@ -362,13 +396,20 @@ impl Taker {
         let ends = self.offsets_at(&keys, Offset::End)?;
         let mut intake = self.shared.intake();
         for key in &keys {
-            let of = |offsets: &HashMap<Key, Option<u64>>| offsets.get(key).copied().flatten().unwrap_or(0);
+            let of = |offsets: &HashMap<Key, Option<u64>>| {
+                offsets.get(key).copied().flatten().unwrap_or(0)
+            };
             intake.observe(key.clone(), of(&committed).max(of(&first)), of(&ends));
             intake.trim(key, of(&first));
         }
         let reach = |mark: Mark| {
             let end = ends.get(&(mark.topic.clone(), mark.partition)).copied().flatten()?;
-            Some(Reach { topic: mark.topic, partition: mark.partition, mark: mark.next, end: end.max(mark.next) })
+            Some(Reach {
+                topic: mark.topic,
+                partition: mark.partition,
+                mark: mark.next,
+                end: end.max(mark.next),
+            })
         };
         let marks: Vec<Mark> = intake.marks();
         Ok(marks.into_iter().map(reach).collect())
@@ -376,14 +417,19 @@ impl Taker {
 
     /// Returns the group's offsets in these partitions.
     fn committed(&self, keys: &[Key]) -> Result<HashMap<Key, Option<u64>>, Error> {
-        let list = self.consumer.committed_offsets(self.list_at(keys, Offset::Invalid)?, self.options.answered_within);
+        let list = self
+            .consumer
+            .committed_offsets(self.list_at(keys, Offset::Invalid)?, self.options.answered_within);
         self.offsets(&list.map_err(|error| unavailable("query the group's offsets", &error))?)
     }
 
     /// Returns the first or the last offset of these partitions.
     fn offsets_at(&self, keys: &[Key], end: Offset) -> Result<HashMap<Key, Option<u64>>, Error> {
-        let list = self.consumer.offsets_for_times(self.list_at(keys, end)?, self.options.answered_within);
-        self.offsets(&list.map_err(|error| unavailable("query the ends of the partitions", &error))?)
+        let list =
+            self.consumer.offsets_for_times(self.list_at(keys, end)?, self.options.answered_within);
+        self.offsets(
+            &list.map_err(|error| unavailable("query the ends of the partitions", &error))?,
+        )
     }
 
     fn list_at(&self, keys: &[Key], offset: Offset) -> Result<TopicPartitionList, Error> {
@@ -400,8 +446,11 @@ impl Taker {
     fn offsets(&self, list: &TopicPartitionList) -> Result<HashMap<Key, Option<u64>>, Error> {
         let mut offsets = HashMap::new();
         for element in list.elements() {
-            element.error().map_err(|error| unavailable("query the ends of the partitions", &error))?;
-            let (Some(topic), Ok(partition)) = (self.names.here(element.topic()), u32::try_from(element.partition()))
+            element
+                .error()
+                .map_err(|error| unavailable("query the ends of the partitions", &error))?;
+            let (Some(topic), Ok(partition)) =
+                (self.names.here(element.topic()), u32::try_from(element.partition()))
             else {
                 continue;
             };
@@ -423,7 +472,10 @@ impl Taker {
                 if *code == RDKafkaErrorCode::FencedInstanceId {
                     // a broker may also err: after a kill it has forgotten the last holder of the
                     // name
-                    tracing::warn!(group, "another member has this one's name, rejoining without a name");
+                    tracing::warn!(
+                        group,
+                        "another member has this one's name, rejoining without a name"
+                    );
                     self.nameless.store(true, Ordering::Relaxed);
                 } else {
                     tracing::error!(%error, group, "the consumer failed permanently");
@@ -438,7 +490,8 @@ impl Taker {
                 }
             }
             KafkaError::MessageConsumption(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                let denied = Error::Denied { operation: "READ", resource: Resource::Group(group.clone()) };
+                let denied =
+                    Error::Denied { operation: "READ", resource: Resource::Group(group.clone()) };
                 tracing::error!(error = %denied, "cannot consume");
                 self.shared.end(denied);
             }
@@ -466,71 +519,11 @@ fn subscribe(consumer: &BaseConsumer<Watch>, topics: &[String]) -> Result<(), Er
     consumer.subscribe(&topics).map_err(|error| unavailable("subscribe", &error))
 }
 
-/// Finds a partition of these topics that no member of the consumer's group has.
-///
-/// Returns `None` while the group rebalances, and without a request if this consumer has all
-/// partitions.
-fn find_gap<'a>(
-    consumer: &BaseConsumer<Watch>,
-    topics: impl Iterator<Item = &'a String>,
-) -> Result<Option<(String, u32)>, Error> {
-    let failed = |error: KafkaError| unavailable("compare the group's assignments with its topics", &error);
-    let mut counted = Vec::new();
-    for topic in topics {
-        let metadata = consumer.fetch_metadata(Some(topic), QUERY_TIMEOUT).map_err(failed)?;
-        let known = metadata.topics().iter().filter(|known| known.error().is_none());
-        counted.extend(known.map(|known| (known.name().to_owned(), known.partitions().len() as u32)));
-    }
-    let ours = consumer.assignment().map_err(failed)?;
-    let all: u32 = counted.iter().map(|(_, count)| count).sum();
-    if u32::try_from(ours.count()).is_ok_and(|count| count >= all) {
-        return Ok(None);
-    }
-    let group = &consumer.context().group;
-    let list = consumer.fetch_group_list(Some(group), QUERY_TIMEOUT).map_err(failed)?;
-    let Some(group) = list.groups().iter().find(|known| known.name() == group && known.state() == "Stable") else {
-        return Ok(None);
-    };
-    let members = group.members().iter().map(|member| coverage::assignment(member.assignment().unwrap_or_default()));
-    Ok(members.collect::<Option<Vec<_>>>().and_then(|members| coverage::gap(&counted, &members)))
-}
-
-/// Assigns these partitions at the group's offsets. Returns the start offset of each.
-fn assign(
-    consumer: &BaseConsumer<Watch>,
-    topics: &[String],
-    partitions: &[u32],
-    options: &Options,
-) -> Result<TopicPartitionList, Error> {
-    let mut wanted = TopicPartitionList::new();
-    for topic in topics {
-        for partition in partitions {
-            wanted.add_partition(topic, i32::try_from(*partition).unwrap_or(-1));
-        }
-    }
-    let stands = consumer.committed_offsets(wanted, options.answered_within);
-    let mut stands = stands.map_err(|error| unavailable("query the group's offsets", &error))?;
-    let mut fresh = TopicPartitionList::new();
-    for element in stands.elements() {
-        if !matches!(element.offset(), Offset::Offset(_)) {
-            let added = fresh.add_partition_offset(element.topic(), element.partition(), Offset::Beginning);
-            added.map_err(|error| unavailable("start at the earliest record", &error))?;
-        }
-    }
-    if fresh.count() > 0 {
-        let first = consumer.offsets_for_times(fresh, options.answered_within);
-        for element in first.map_err(|error| unavailable("query the ends of the partitions", &error))?.elements() {
-            let known = matches!(element.offset(), Offset::Offset(offset) if offset >= 0);
-            let start = if known { element.offset() } else { Offset::Beginning };
-            let set = stands.set_partition_offset(element.topic(), element.partition(), start);
-            set.map_err(|error| unavailable("start at the earliest record", &error))?;
-        }
-    }
-    consumer.assign(&stands).map_err(|error| unavailable("assign the partitions", &error))?;
-    Ok(stands)
-}
-
-fn read(message: &BorrowedMessage<'_>, topics: &mut HashMap<String, Arc<str>>, names: &Names) -> Option<Delivered> {
+fn read(
+    message: &BorrowedMessage<'_>,
+    topics: &mut HashMap<String, Arc<str>>,
+    names: &Names,
+) -> Option<Delivered> {
     let topic = match topics.get(message.topic()) {
         Some(topic) => topic.clone(),
         None => {
@@ -541,10 +534,13 @@ fn read(message: &BorrowedMessage<'_>, topics: &mut HashMap<String, Arc<str>>, n
     };
     let bytes = |bytes: Option<&[u8]>| bytes.map(Bytes::copy_from_slice).unwrap_or_default();
     let headers = message.headers().map(|headers| {
-        let owned = |header: rdkafka::message::Header<'_, &[u8]>| (header.key.to_owned().into(), bytes(header.value));
+        let owned = |header: rdkafka::message::Header<'_, &[u8]>| {
+            (header.key.to_owned().into(), bytes(header.value))
+        };
         headers.iter().map(owned).collect()
     });
-    let (partition, offset) = (u32::try_from(message.partition()).ok()?, u64::try_from(message.offset()).ok()?);
+    let (partition, offset) =
+        (u32::try_from(message.partition()).ok()?, u64::try_from(message.offset()).ok()?);
     let record = Record {
         topic,
         partition: Some(partition),

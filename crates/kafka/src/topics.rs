@@ -6,7 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier,
+    TopicReplication,
 };
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::RDKafkaErrorCode;
@@ -96,7 +97,8 @@ impl Topics {
                 (Some(count), _) => count.clone(),
                 (None, Some(error)) => Err(Error::clone(error)),
                 (None, None) => {
-                    let count = self.find(&there).await.map_err(|error| silent.insert(error).clone());
+                    let count =
+                        self.find(&there).await.map_err(|error| silent.insert(error).clone());
                     let count = count.and_then(|found| found.partitions(&there));
                     counts.insert(&record.topic, count.clone());
                     count
@@ -139,7 +141,9 @@ impl Topics {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Err(Error::Unavailable(format!("topic {name} exists, but some of its partitions have no leader yet")))
+        Err(Error::Unavailable(format!(
+            "topic {name} exists, but some of its partitions have no leader yet"
+        )))
     }
 
     /// Creates a topic. A creation that timed out may nevertheless have succeeded.
@@ -154,7 +158,8 @@ impl Topics {
     async fn make(&self, name: &str, partitions: u32) -> Result<(), Error> {
         let replication = self.options.replication.map_or(-1, i32::from);
         let partitions = i32::try_from(partitions.max(1)).unwrap_or(i32::MAX);
-        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication)).set(STAMP, STAMPED_BY_BROKERS);
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(replication))
+            .set(STAMP, STAMPED_BY_BROKERS);
         let made = self.admin.create_topics([&new], &self.admin_options()).await;
         let made = made.map_err(|error| unavailable(&format!("create topic {name}"), &error))?;
         for result in made {
@@ -170,15 +175,24 @@ impl Topics {
     /// are sent as well, because the request would reset them.
     pub async fn stamp_by_brokers(&self, topic: &str) -> Result<(), Error> {
         let name = self.names.there(topic);
-        let describe = self.admin.describe_configs(&[ResourceSpecifier::Topic(&name)], &self.admin_options()).await;
-        let described = describe.map_err(|error| unavailable(&format!("describe topic {name}"), &error))?;
-        let mut altered = AlterConfig::new(ResourceSpecifier::Topic(&name)).set(STAMP, STAMPED_BY_BROKERS);
+        let describe = self
+            .admin
+            .describe_configs(&[ResourceSpecifier::Topic(&name)], &self.admin_options())
+            .await;
+        let described =
+            describe.map_err(|error| unavailable(&format!("describe topic {name}"), &error))?;
+        let mut altered =
+            AlterConfig::new(ResourceSpecifier::Topic(&name)).set(STAMP, STAMPED_BY_BROKERS);
         for answer in &described {
-            let found =
-                answer.as_ref().map_err(|code| fault::of_topic("describe", "DESCRIBE_CONFIGS", &name, *code))?;
-            let own = found.entries.iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
+            let found = answer
+                .as_ref()
+                .map_err(|code| fault::of_topic("describe", "DESCRIBE_CONFIGS", &name, *code))?;
+            let own =
+                found.entries.iter().filter(|entry| entry.source == ConfigSource::DynamicTopic);
             for entry in own.filter(|entry| entry.name != STAMP) {
-                altered.entries.extend(entry.value.as_deref().map(|value| (entry.name.as_str(), value)));
+                altered
+                    .entries
+                    .extend(entry.value.as_deref().map(|value| (entry.name.as_str(), value)));
             }
         }
         let done = self.admin.alter_configs([&altered], &self.admin_options()).await;
@@ -196,7 +210,11 @@ impl Topics {
         self.forget();
         for result in gone.map_err(|error| unavailable("delete topics", &error))? {
             match result {
-                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {}
+                Ok(_)
+                | Err((
+                    _,
+                    RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+                )) => {}
                 Err((name, code)) => return Err(fault::of_topic("delete", "DELETE", &name, code)),
             }
         }
@@ -206,17 +224,21 @@ impl Topics {
     /// Returns all topics of the namespace.
     pub async fn all(&self) -> Result<Vec<Topic>, Error> {
         let metadata = self.metadata(None).await?;
-        let mut topics: Vec<Topic> = metadata.topics().iter().filter_map(|topic| self.read(topic)).collect();
+        let mut topics: Vec<Topic> =
+            metadata.topics().iter().filter_map(|topic| self.read(topic)).collect();
         topics.sort_by(|one, other| one.name.cmp(&other.name));
         let named: Vec<_> = topics.iter().map(|topic| self.names.there(&topic.name)).collect();
-        let asked: Vec<ResourceSpecifier<'_>> = named.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        let asked: Vec<ResourceSpecifier<'_>> =
+            named.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         if let Ok(answers) = self.admin.describe_configs(&asked, &self.admin_options()).await {
             for (topic, answer) in topics.iter_mut().zip(answers) {
                 let Ok(answer) = answer else { continue };
                 let value = |name: &str| answer.get(name)?.value.as_deref();
-                topic.min_insync = value("min.insync.replicas").and_then(|value| value.parse().ok());
+                topic.min_insync =
+                    value("min.insync.replicas").and_then(|value| value.parse().ok());
                 topic.stamped_by_brokers = value(STAMP).map(|value| value == STAMPED_BY_BROKERS);
-                topic.retention = retention(value("cleanup.policy"), value("retention.ms"), value("segment.ms"));
+                topic.retention =
+                    retention(value("cleanup.policy"), value("retention.ms"), value("segment.ms"));
             }
         }
         Ok(topics)
@@ -261,7 +283,10 @@ impl Topics {
             return Ok(TopicState::Leaderless);
         }
         let partitions = u32::try_from(found.partitions().len()).unwrap_or(u32::MAX);
-        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned(), partitions);
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(topic.to_owned(), partitions);
         Ok(TopicState::Topic(partitions))
     }
 
@@ -269,7 +294,9 @@ impl Topics {
         let (admin, options) = (self.admin.clone(), self.options.clone());
         let asked = tokio::task::spawn_blocking(move || {
             let answer = admin.inner().fetch_metadata(topic.as_deref(), options.answered_within);
-            answer.map_err(|error| unavailable(&format!("query the topics of {}", options.brokers), &error))
+            answer.map_err(|error| {
+                unavailable(&format!("query the topics of {}", options.brokers), &error)
+            })
         });
         asked.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
@@ -277,14 +304,20 @@ impl Topics {
     /// Returns why the brokers reject the connection, if that is the cause of the failure.
     async fn refused(&self) -> Option<Error> {
         let options = self.options.clone();
-        let rejection = tokio::task::spawn_blocking(move || refused::rejection(&options)).await.ok()??;
+        let rejection =
+            tokio::task::spawn_blocking(move || refused::rejection(&options)).await.ok()??;
         Some(Error::Unavailable(format!("connect to {}: {rejection}", self.options.brokers)))
     }
 
     fn read(&self, topic: &rdkafka::metadata::MetadataTopic) -> Option<Topic> {
         let name = self.names.here(topic.name())?.to_owned();
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let replication = topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
+        let replication = topic
+            .partitions()
+            .iter()
+            .map(|partition| partition.replicas().len())
+            .min()
+            .unwrap_or(0);
         Some(Topic {
             name,
             partitions: count(topic.partitions().len()),
@@ -302,7 +335,9 @@ impl Topics {
 
 /// Retries temporary failures: creations time out while a controller moves or many topics are
 /// created.
-async fn retried<F: Future<Output = Result<(), Error>>>(mut attempt: impl FnMut() -> F) -> Result<(), Error> {
+async fn retried<F: Future<Output = Result<(), Error>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<(), Error> {
     for _ in 1..ATTEMPTS {
         match attempt().await {
             Err(Error::Unavailable(reason)) => {
@@ -332,9 +367,9 @@ impl TopicState {
         match self {
             TopicState::Nothing => Ok(None),
             TopicState::Denied => Err(Error::denied_topic("DESCRIBE", topic)),
-            TopicState::Leaderless => {
-                Err(Error::Unavailable(format!("topic {topic}: a partition has no leader currently")))
-            }
+            TopicState::Leaderless => Err(Error::Unavailable(format!(
+                "topic {topic}: a partition has no leader currently"
+            ))),
             TopicState::Topic(partitions) => Ok(Some(partitions)),
         }
     }
@@ -346,7 +381,11 @@ fn reaches(record: &Record, least: u32, count: Option<u32>) -> Result<(), Error>
         Some(partitions) if partitions >= least => Ok(()),
         Some(partitions) => {
             let partition = record.partition.unwrap_or_default();
-            Err(Error::UnknownTopic(Unknown::Partition { topic: record.topic.to_string(), partition, partitions }))
+            Err(Error::UnknownTopic(Unknown::Partition {
+                topic: record.topic.to_string(),
+                partition,
+                partitions,
+            }))
         }
         None => Err(Error::no_topic(&record.topic)),
     }
@@ -354,8 +393,14 @@ fn reaches(record: &Record, least: u32, count: Option<u32>) -> Result<(), Error>
 
 /// Returns the retention of a record: until its segment is full or old, then for `retention.ms`.
 /// Retention is unlimited below zero, and with compaction.
-fn retention(policy: Option<&str>, retention_ms: Option<&str>, segment_ms: Option<&str>) -> Option<Duration> {
-    let time = |ms: &str| Some(u64::try_from(ms.parse::<i64>().ok()?).map_or(Duration::MAX, Duration::from_millis));
+fn retention(
+    policy: Option<&str>,
+    retention_ms: Option<&str>,
+    segment_ms: Option<&str>,
+) -> Option<Duration> {
+    let time = |ms: &str| {
+        Some(u64::try_from(ms.parse::<i64>().ok()?).map_or(Duration::MAX, Duration::from_millis))
+    };
     if policy.is_some_and(|policy| !policy.contains("delete")) {
         return Some(Duration::MAX);
     }

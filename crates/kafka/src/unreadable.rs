@@ -79,7 +79,11 @@ impl Doubts {
 
     /// Adds partitions to probe, each from this offset.
     pub fn raise(&mut self, places: Vec<(Key, u64)>) {
-        self.doubts.extend(places.into_iter().map(|(key, begun)| Doubt { key, begun, next: begun }));
+        self.doubts.extend(places.into_iter().map(|(key, begun)| Doubt {
+            key,
+            begun,
+            next: begun,
+        }));
     }
 
     /// Returns the next offset to probe.
@@ -122,7 +126,10 @@ impl Probe {
     fn open(options: &Options, group: &str) -> Result<Probe, Error> {
         let mut config = config::consumer(options, group)?;
         config.set("enable.partition.eof", "true").set("statistics.interval.ms", "0");
-        config.set("fetch.error.backoff.ms", "10").set("fetch.wait.max.ms", "10").set("queued.min.messages", "1");
+        config
+            .set("fetch.error.backoff.ms", "10")
+            .set("fetch.wait.max.ms", "10")
+            .set("queued.min.messages", "1");
         let consumer = BaseConsumer::from_config_and_context(&config, QueryContext);
         Ok(Probe { consumer: consumer.map_err(|error| unavailable("create a consumer", &error))? })
     }
@@ -131,7 +138,9 @@ impl Probe {
         let mut place = TopicPartitionList::with_capacity(1);
         let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
         let named = place.add_partition_offset(topic, partition, offset);
-        named.and_then(|()| self.consumer.assign(&place)).map_err(|error| unavailable("probe a record", &error))?;
+        named
+            .and_then(|()| self.consumer.assign(&place))
+            .map_err(|error| unavailable("probe a record", &error))?;
         let until = Instant::now() + LOOK_MAX;
         while Instant::now() < until {
             match self.consumer.poll(WAIT) {

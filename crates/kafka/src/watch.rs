@@ -41,9 +41,14 @@ impl ClientContext for Watch {
                 self.shared.intake().fetches((topic.clone(), partition), next);
                 let Ok(high) = u64::try_from(seen.hi_offset) else { continue };
                 if is_fetched {
-                    let (committed, low) = (u64::try_from(seen.committed_offset), u64::try_from(seen.lo_offset));
+                    let (committed, low) =
+                        (u64::try_from(seen.committed_offset), u64::try_from(seen.lo_offset));
                     // removed records that the group has not read do not count as lag
-                    let stands = committed.unwrap_or(0).max(low.unwrap_or(if committed.is_ok() { 0 } else { high }));
+                    let stands = committed.unwrap_or(0).max(low.unwrap_or(if committed.is_ok() {
+                        0
+                    } else {
+                        high
+                    }));
                     self.shared.intake().observe((topic.clone(), partition), stands, high);
                 }
             }
@@ -75,9 +80,12 @@ impl ConsumerContext for Watch {
                 }
                 let keys = self.keys(revoked);
                 self.shared.intake().revoke(&keys);
-                metrics::counter!("sagamore_kafka_partitions_revoked_total").increment(keys.len() as u64);
+                metrics::counter!("sagamore_kafka_partitions_revoked_total")
+                    .increment(keys.len() as u64);
             }
-            Rebalance::Error(error) => tracing::warn!(group = self.group, %error, "rebalance failed"),
+            Rebalance::Error(error) => {
+                tracing::warn!(group = self.group, %error, "rebalance failed")
+            }
         }
     }
 
@@ -94,7 +102,12 @@ pub(crate) fn key(names: &Names, element: &TopicPartitionListElem<'_>) -> Option
 }
 
 /// Commits the group's offsets to the brokers.
-pub(crate) fn commit_marks(consumer: &BaseConsumer<Watch>, shared: &Shared, names: &Names, mode: CommitMode) {
+pub(crate) fn commit_marks(
+    consumer: &BaseConsumer<Watch>,
+    shared: &Shared,
+    names: &Names,
+    mode: CommitMode,
+) {
     let unsent = shared.intake().take_unsent();
     if unsent.is_empty() {
         return;
@@ -111,7 +124,8 @@ pub(crate) fn list(offsets: &[(Key, u64)], names: &Names) -> TopicPartitionList 
     for ((topic, partition), offset) in offsets {
         let (partition, offset) = (i32::try_from(*partition), i64::try_from(*offset));
         if let (Ok(partition), Ok(offset)) = (partition, offset) {
-            let added = list.add_partition_offset(&names.there(topic), partition, Offset::Offset(offset));
+            let added =
+                list.add_partition_offset(&names.there(topic), partition, Offset::Offset(offset));
             debug_assert!(added.is_ok(), "an offset that came from the brokers");
         }
     }

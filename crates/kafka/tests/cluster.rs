@@ -18,7 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn record(topic: &str, n: u32, partitions: u32) -> Record {
     let body = Bytes::from(n.to_string());
-    Record { topic: topic.into(), partition: Some(n % partitions), key: body.clone(), headers: Vec::new(), body }
+    Record {
+        topic: topic.into(),
+        partition: Some(n % partitions),
+        key: body.clone(),
+        headers: Vec::new(),
+        body,
+    }
 }
 
 async fn publish(kafka: &Kafka, topic: &str, numbers: std::ops::Range<u32>, partitions: u32) {
@@ -27,13 +33,17 @@ async fn publish(kafka: &Kafka, topic: &str, numbers: std::ops::Range<u32>, part
 }
 
 async fn subscribe(kafka: &Kafka, topic: &str, partitions: Option<Vec<u32>>) -> Box<dyn Consumer> {
-    let subscription = Subscription { group: "readers".into(), topics: vec![topic.into()], partitions };
+    let subscription =
+        Subscription { group: "readers".into(), topics: vec![topic.into()], partitions };
     kafka.subscribe(subscription).await.expect("subscribe")
 }
 
 fn marks(taken: &[Delivered]) -> Vec<Mark> {
-    let mark =
-        |one: &Delivered| Mark { topic: one.record.topic.clone(), partition: one.partition, next: one.offset + 1 };
+    let mark = |one: &Delivered| Mark {
+        topic: one.record.topic.clone(),
+        partition: one.partition,
+        next: one.offset + 1,
+    };
     taken.iter().map(mark).collect()
 }
 
@@ -108,7 +118,9 @@ async fn a_changing_group_loses_nothing_and_marks_of_lost_partitions_are_ignored
     while others.len() < 2 {
         assert!(Instant::now() < until, "only {others:?} moved");
         two.ready().await;
-        others.extend(two.poll(1_000).await.expect("poll").iter().map(|delivered| delivered.partition));
+        others.extend(
+            two.poll(1_000).await.expect("poll").iter().map(|delivered| delivered.partition),
+        );
     }
     one.commit(marks(&all)).await.expect("marks of moved partitions are ignored");
     publish(kafka, "shared", 100..140, 4).await;
@@ -155,7 +167,10 @@ async fn namespaces_separate_topics_and_groups() {
         publish(&namespace.kafka, "same", numbers, 1).await;
     }
     let topics = one.kafka.topics().await.expect("the topics");
-    assert_eq!(topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect::<Vec<_>>(), [("same", 1)]);
+    assert_eq!(
+        topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect::<Vec<_>>(),
+        [("same", 1)]
+    );
     let mut consumer = subscribe(&other.kafka, "same", None).await;
     let mut taken = Vec::new();
     while taken.len() < 5 {
@@ -168,7 +183,8 @@ async fn namespaces_separate_topics_and_groups() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn unavailable_brokers_are_reported_within_the_time_limit() {
     let bound = Duration::from_secs(1);
-    let nowhere = Options { answered_within: bound, delivered_within: bound, ..Options::new("127.0.0.1:1") };
+    let nowhere =
+        Options { answered_within: bound, delivered_within: bound, ..Options::new("127.0.0.1:1") };
     let kafka = Kafka::connect(nowhere).expect("the options are right");
     let begun = Instant::now();
     let silent = kafka.publish(vec![record("any", 1, 1)]).await;
@@ -219,7 +235,9 @@ async fn paused_records_arrive_when_their_partition_returns() {
     let mut wanted: BTreeSet<(u32, u64)> = (0..4).map(|partition| (partition, 20)).collect();
     publish(kafka, "large", 80..84, 4).await;
     while !wanted.is_empty() {
-        tokio::time::timeout(PATIENCE, one.ready()).await.unwrap_or_else(|_| panic!("never received: {wanted:?}"));
+        tokio::time::timeout(PATIENCE, one.ready())
+            .await
+            .unwrap_or_else(|_| panic!("never received: {wanted:?}"));
         for delivered in one.poll(1_000).await.expect("poll") {
             wanted.remove(&(delivered.partition, delivered.offset));
         }
@@ -237,11 +255,16 @@ async fn unpolled_records_are_not_buffered_without_limit_and_arrive() {
     let mut consumer = subscribe(kafka, "large", None).await;
     could_hold_all(&mut consumer).await;
     let first = consumer.poll(1_000).await.expect("poll");
-    assert!(first.len() < 50, "{} records of 20 kB were buffered, with a limit of 64 kB", first.len());
+    assert!(
+        first.len() < 50,
+        "{} records of 20 kB were buffered, with a limit of 64 kB",
+        first.len()
+    );
     let mut offsets: Vec<u64> = first.iter().map(|delivered| delivered.offset).collect();
     while offsets.len() < 100 {
         tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("further records arrive");
-        offsets.extend(consumer.poll(3).await.expect("poll").iter().map(|delivered| delivered.offset));
+        offsets
+            .extend(consumer.poll(3).await.expect("poll").iter().map(|delivered| delivered.offset));
     }
     assert_eq!(offsets, (0..100).collect::<Vec<u64>>(), "each once, in order");
 }
@@ -256,16 +279,23 @@ async fn records_in_every_codec_are_read() {
     for codec in ["gzip", "snappy", "lz4", "zstd"] {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &brokers).set("compression.codec", codec);
-        let producer: FutureProducer = config.create().unwrap_or_else(|error| panic!("{codec}: {error}"));
+        let producer: FutureProducer =
+            config.create().unwrap_or_else(|error| panic!("{codec}: {error}"));
         let body = codec.repeat(200); // short records are sent uncompressed
         let record = FutureRecord::<[u8], str>::to(&topic).payload(&body);
-        producer.send(record, PATIENCE).await.unwrap_or_else(|(error, _)| panic!("{codec}: {error}"));
+        producer
+            .send(record, PATIENCE)
+            .await
+            .unwrap_or_else(|(error, _)| panic!("{codec}: {error}"));
     }
     let mut consumer = subscribe(&namespace.kafka, "compressed", None).await;
     let mut bodies = Vec::new();
     while bodies.len() < 4 {
-        tokio::time::timeout(PATIENCE, consumer.ready()).await.unwrap_or_else(|_| panic!("only {bodies:?} received"));
-        bodies.extend(consumer.poll(10).await.expect("poll").into_iter().map(|one| one.record.body));
+        tokio::time::timeout(PATIENCE, consumer.ready())
+            .await
+            .unwrap_or_else(|_| panic!("only {bodies:?} received"));
+        bodies
+            .extend(consumer.poll(10).await.expect("poll").into_iter().map(|one| one.record.body));
     }
     assert_eq!(bodies, ["gzip", "snappy", "lz4", "zstd"].map(|codec| codec.repeat(200)));
 }

@@ -34,7 +34,10 @@ fn denied(on: On<'_>, operation: Operation) -> bool {
             assert_eq!(error, 0, "the ACL is created");
             let until = Instant::now() + PATIENCE;
             while !raw::is_denied(broker, on, operation) {
-                assert!(Instant::now() < until, "the broker never reads the right from its controller");
+                assert!(
+                    Instant::now() < until,
+                    "the broker never reads the right from its controller"
+                );
             }
             true
         }
@@ -55,11 +58,15 @@ async fn a_denied_topic_does_not_block_its_batch() {
     for round in 0..3 {
         let batch = ["open", "closed", "open", "closed"].map(|topic| record(topic, 10)).to_vec();
         let outcomes = kafka.publish_each(batch).await;
-        let outcomes: Vec<_> = outcomes.iter().map(|one| one.as_ref().map_err(ToString::to_string).copied()).collect();
+        let outcomes: Vec<_> =
+            outcomes.iter().map(|one| one.as_ref().map_err(ToString::to_string).copied()).collect();
         let closed = || Err(told.clone());
         assert_eq!(outcomes, [Ok(()), closed(), Ok(()), closed()], "round {round}");
     }
-    let error = kafka.publish(vec![record("closed", 1), record("open", 1)]).await.expect_err("one is denied");
+    let error = kafka
+        .publish(vec![record("closed", 1), record("open", 1)])
+        .await
+        .expect_err("one is denied");
     assert!(error.is_rejection() && error.is_transient(), "{error}");
 }
 
@@ -81,7 +88,10 @@ async fn a_denied_group_is_an_error_of_its_consumer() {
     tokio::time::timeout(PATIENCE, consumer.ready()).await.expect("it does not wait indefinitely");
     let error = consumer.poll(1).await.expect_err("no record can arrive");
     let resource = Resource::Group(group);
-    assert!(matches!(&error, Error::Denied { operation: "READ", resource: of } if *of == resource), "{error}");
+    assert!(
+        matches!(&error, Error::Denied { operation: "READ", resource: of } if *of == resource),
+        "{error}"
+    );
     assert_eq!(namespace.kafka.denials().len(), 1);
 }
 
@@ -111,15 +121,25 @@ async fn a_topic_with_denied_reads_is_reported_and_the_others_are_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_large_records_of_a_batch_are_rejected() {
     let Some(namespace) = Namespace::new() else { return };
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", brokers().expect("brokers")).create().expect("a client");
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers().expect("brokers"))
+        .create()
+        .expect("a client");
     let topic = namespace.on_brokers("narrow");
-    let narrow = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "2000");
-    admin.create_topics([&narrow], &AdminOptions::new()).await.expect("create")[0].as_ref().expect("create");
+    let narrow =
+        NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "2000");
+    admin.create_topics([&narrow], &AdminOptions::new()).await.expect("create")[0]
+        .as_ref()
+        .expect("create");
     namespace.kafka.create_topic("narrow", 1).await.expect("it can be used");
     let sizes = [900, 900, 5_000, 900, 900];
-    let outcomes = namespace.kafka.publish_each(sizes.map(|bytes| record("narrow", bytes)).to_vec()).await;
+    let outcomes =
+        namespace.kafka.publish_each(sizes.map(|bytes| record("narrow", bytes)).to_vec()).await;
     let too_large = |outcome: &Result<(), Error>| matches!(outcome, Err(Error::TooLarge { .. }));
-    assert_eq!(outcomes.iter().map(too_large).collect::<Vec<_>>(), [false, false, true, false, false], "{outcomes:?}");
+    assert_eq!(
+        outcomes.iter().map(too_large).collect::<Vec<_>>(),
+        [false, false, true, false, false],
+        "{outcomes:?}"
+    );
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 4, "{outcomes:?}");
 }

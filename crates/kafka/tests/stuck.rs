@@ -16,7 +16,8 @@ const TOPIC: &str = "payment.commands";
 async fn a_partition_with_a_rejected_leader_epoch_is_read_by_a_new_consumer() {
     let cluster = MockCluster::new(1).expect("a cluster");
     cluster.create_topic(TOPIC, 1, 1).expect("a topic");
-    let kafka = Kafka::connect(Options::new(cluster.bootstrap_servers())).expect("the options are right");
+    let kafka =
+        Kafka::connect(Options::new(cluster.bootstrap_servers())).expect("the options are right");
     let record = Record {
         topic: TOPIC.into(),
         partition: Some(0),
@@ -28,7 +29,8 @@ async fn a_partition_with_a_rejected_leader_epoch_is_read_by_a_new_consumer() {
     let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH; 10_000];
     cluster.request_errors(RDKafkaApiKey::Fetch, &refused);
 
-    let subscription = Subscription { group: "payment".into(), topics: vec![TOPIC.into()], partitions: None };
+    let subscription =
+        Subscription { group: "payment".into(), topics: vec![TOPIC.into()], partitions: None };
     let mut consumer = kafka.subscribe(subscription.clone()).await.expect("subscribe");
     let ended = tokio::time::timeout(PATIENCE, async {
         loop {

@@ -20,7 +20,13 @@ async fn a_member_of_a_group_that_assigns_nothing_joins_again_and_reads() {
     namespace.kafka.create_topic("orders", 2).await.expect("create");
     let record = |partition: u32| {
         let (key, body) = (Bytes::from_static(b"k"), Bytes::from_static(b"a"));
-        Record { topic: "orders".into(), partition: Some(partition), key, headers: Vec::new(), body }
+        Record {
+            topic: "orders".into(),
+            partition: Some(partition),
+            key,
+            headers: Vec::new(),
+            body,
+        }
     };
     namespace.kafka.publish(vec![record(0), record(1)]).await.expect("publish");
 
@@ -39,7 +45,8 @@ async fn a_member_of_a_group_that_assigns_nothing_joins_again_and_reads() {
         leader.leave();
         members
     });
-    let subscription = Subscription { group: "readers".into(), topics: vec!["orders".into()], partitions: None };
+    let subscription =
+        Subscription { group: "readers".into(), topics: vec!["orders".into()], partitions: None };
     let mut consumer = namespace.kafka.subscribe(subscription).await.expect("subscribe");
     let mut taken = 0;
     let arrives = tokio::time::timeout(PATIENCE, async {

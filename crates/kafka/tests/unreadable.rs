@@ -29,7 +29,10 @@ impl Rig {
     fn new() -> Rig {
         let cluster = MockCluster::new(1).expect("a cluster");
         cluster.create_topic(TOPIC, 2, 1).expect("a topic");
-        let options = Options { stalled_after: Duration::from_secs(2), ..Options::new(cluster.bootstrap_servers()) };
+        let options = Options {
+            stalled_after: Duration::from_secs(2),
+            ..Options::new(cluster.bootstrap_servers())
+        };
         let kafka = Kafka::connect(options).expect("the options are right");
         Rig { cluster, kafka }
     }
@@ -47,19 +50,27 @@ impl Rig {
 
     fn store(&self, partition: i32, batch: &[u8]) {
         let brokers = self.cluster.bootstrap_servers();
-        assert_eq!(raw::produce(&brokers, TOPIC, partition, batch), 0, "a mock cluster stores anything");
+        assert_eq!(
+            raw::produce(&brokers, TOPIC, partition, batch),
+            0,
+            "a mock cluster stores anything"
+        );
     }
 
     /// Waits until the group's committed offset is `mark`.
     async fn is_acknowledged(&self, partition: i32, mark: i64) {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.cluster.bootstrap_servers()).set("group.id", "payment");
+        config
+            .set("bootstrap.servers", self.cluster.bootstrap_servers())
+            .set("group.id", "payment");
         let group: BaseConsumer = config.create().expect("a client");
         let known = async {
             loop {
                 let mut place = TopicPartitionList::new();
                 place.add_partition(TOPIC, partition);
-                let known = group.committed_offsets(place, Duration::from_secs(5)).expect("the group's offset");
+                let known = group
+                    .committed_offsets(place, Duration::from_secs(5))
+                    .expect("the group's offset");
                 if known.elements()[0].offset() == Offset::Offset(mark) {
                     return;
                 }
@@ -70,7 +81,8 @@ impl Rig {
     }
 
     async fn subscribe(&self, partitions: Option<Vec<u32>>) -> Box<dyn Consumer> {
-        let subscription = Subscription { group: "payment".into(), topics: vec![TOPIC.into()], partitions };
+        let subscription =
+            Subscription { group: "payment".into(), topics: vec![TOPIC.into()], partitions };
         self.kafka.subscribe(subscription).await.expect("subscribe")
     }
 }
@@ -95,7 +107,9 @@ async fn take(consumer: &mut Box<dyn Consumer>, count: usize) -> Vec<Delivered> 
 fn shown(taken: &[Delivered]) -> Vec<String> {
     let one = |delivered: &Delivered| {
         let Delivered { record, partition, offset, unreadable } = delivered;
-        let body = unreadable.as_ref().map_or_else(|| String::from_utf8_lossy(&record.body), |_| "-".into());
+        let body = unreadable
+            .as_ref()
+            .map_or_else(|| String::from_utf8_lossy(&record.body), |_| "-".into());
         format!("{partition}@{offset}:{body}")
     };
     taken.iter().map(one).collect()
@@ -113,10 +127,19 @@ async fn unreadable_records_are_set_aside_one_by_one_and_the_others_arrive() {
         rig.publish(0, &["d"]).await;
         let mut consumer = rig.subscribe(partitions).await;
         let taken = take(&mut consumer, 9).await;
-        assert_eq!(shown(&taken), ["0@0:a", "0@1:b", "0@2:-", "0@3:-", "0@4:-", "0@5:c", "0@6:-", "0@7:-", "0@8:d"]);
+        assert_eq!(
+            shown(&taken),
+            ["0@0:a", "0@1:b", "0@2:-", "0@3:-", "0@4:-", "0@5:c", "0@6:-", "0@7:-", "0@8:d"]
+        );
         let stand_in = &taken[2];
-        assert!(stand_in.record.body.is_empty() && stand_in.record.headers.is_empty(), "{stand_in:?}");
-        assert!(stand_in.unreadable.as_ref().is_some_and(|why| why.contains("cannot read it")), "{stand_in:?}");
+        assert!(
+            stand_in.record.body.is_empty() && stand_in.record.headers.is_empty(),
+            "{stand_in:?}"
+        );
+        assert!(
+            stand_in.unreadable.as_ref().is_some_and(|why| why.contains("cannot read it")),
+            "{stand_in:?}"
+        );
         rig.publish(0, &["e"]).await;
         assert_eq!(shown(&take(&mut consumer, 1).await), ["0@9:e"]);
     }

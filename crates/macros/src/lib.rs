@@ -24,7 +24,9 @@ use proc_macro::TokenStream;
 /// stands for its own references.
 #[proc_macro_derive(Message, attributes(message))]
 pub fn message(input: TokenStream) -> TokenStream {
-    message::expand(syn::parse_macro_input!(input)).unwrap_or_else(|error| error.to_compile_error()).into()
+    message::expand(syn::parse_macro_input!(input))
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }
 
 /// Implements `IntoRefusal` for an enum with a code on each variant, or a struct with a code.
@@ -36,5 +38,7 @@ pub fn message(input: TokenStream) -> TokenStream {
 /// - `#[refusal(crate = money::sagamore)]` on the type: where the crate `sagamore` is, if not at `::sagamore`.
 #[proc_macro_derive(Refusal, attributes(refusal))]
 pub fn refusal(input: TokenStream) -> TokenStream {
-    refusal::expand(syn::parse_macro_input!(input)).unwrap_or_else(|error| error.to_compile_error()).into()
+    refusal::expand(syn::parse_macro_input!(input))
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }

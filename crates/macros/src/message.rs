@@ -46,7 +46,8 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
 impl Options {
     fn read(input: &DeriveInput) -> Result<Options> {
         let mut options = Options::default();
-        for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("message")) {
+        for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("message"))
+        {
             attribute.parse_nested_meta(|meta| {
                 match meta.path.get_ident().map(Ident::to_string).as_deref() {
                     Some("crate") => options.root = Root::read(&meta)?,
@@ -95,22 +96,35 @@ fn legal(name: LitStr) -> Result<LitStr> {
 
 fn members(input: &DeriveInput) -> Result<Vec<Member<'_>>> {
     if !input.generics.params.is_empty() {
-        return Err(Error::new_spanned(&input.generics, "a message has no type parameters or lifetimes: own its data"));
+        return Err(Error::new_spanned(
+            &input.generics,
+            "a message has no type parameters or lifetimes: own its data",
+        ));
     }
     let wanted = "a message is a struct with named fields, or a unit struct";
     let Data::Struct(data) = &input.data else {
-        return Err(Error::new_spanned(&input.ident, format!("{wanted}: put the enum into a field of one")));
+        return Err(Error::new_spanned(
+            &input.ident,
+            format!("{wanted}: put the enum into a field of one"),
+        ));
     };
     match &data.fields {
         Fields::Unit => Ok(Vec::new()),
         Fields::Named(named) => Ok(named.named.iter().filter_map(member).collect()),
-        Fields::Unnamed(_) => Err(Error::new_spanned(&data.fields, format!("{wanted}: give each field a name"))),
+        Fields::Unnamed(_) => {
+            Err(Error::new_spanned(&data.fields, format!("{wanted}: give each field a name")))
+        }
     }
 }
 
 fn member(field: &Field) -> Option<Member<'_>> {
     let ident = field.ident.as_ref()?;
-    Some(Member { ident, holds: &field.ty, vis: &field.vis, wire: camel_case(&ident.unraw().to_string()) })
+    Some(Member {
+        ident,
+        holds: &field.ty,
+        vis: &field.vis,
+        wire: camel_case(&ident.unraw().to_string()),
+    })
 }
 
 /// Derives serde on a hidden struct of the same shape. `remote` makes it read and write the message
@@ -199,7 +213,9 @@ fn role(message: &Ident, options: &Options) -> Result<TokenStream> {
             })
         }
         (Some(to), None, Some(action)) => {
-            let elsewhere = format!("`{message}` undoes an action of another participant: `to` must be the same");
+            let elsewhere = format!(
+                "`{message}` undoes an action of another participant: `to` must be the same"
+            );
             Ok(quote! {
                 #[automatically_derived]
                 impl #root::Undoes for #message {
@@ -212,9 +228,10 @@ fn role(message: &Ident, options: &Options) -> Result<TokenStream> {
             })
         }
         (None, None, None) => Ok(TokenStream::new()),
-        (_, Some(_), _) | (_, _, Some(_)) => {
-            Err(Error::new_spanned(message, "write `to = \"..\"` and either `yields = Output` or `undoes = Action`"))
-        }
+        (_, Some(_), _) | (_, _, Some(_)) => Err(Error::new_spanned(
+            message,
+            "write `to = \"..\"` and either `yields = Output` or `undoes = Action`",
+        )),
     }
 }
 

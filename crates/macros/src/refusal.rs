@@ -35,7 +35,10 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
     let cases = cases(&input, of_type)?;
     let codes = cases.iter().map(|Case { path, code, .. }| quote! { #path { .. } => #code });
     let reserved = cases.iter().map(|Case { code, .. }| {
-        let taken = format!("the code `{}` is reserved for refusals by the participant itself", code.value());
+        let taken = format!(
+            "the code `{}` is reserved for refusals by the participant itself",
+            code.value()
+        );
         quote! { const _: () = ::core::assert!(!#root::is_reserved(#code), #taken); }
     });
     // an enum without variants has no value, and a reference to it cannot be matched without an arm
@@ -63,13 +66,18 @@ pub fn expand(input: DeriveInput) -> Result<TokenStream> {
 impl Options {
     fn read(attributes: &[Attribute]) -> Result<Options> {
         let mut options = Options::default();
-        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("refusal")) {
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("refusal"))
+        {
             attribute.parse_nested_meta(|meta| {
                 match meta.path.get_ident().map(Ident::to_string).as_deref() {
                     Some("crate") => options.root = Some(Root::read(&meta)?),
                     Some("code") => options.code = Some(legal(meta.value()?.parse()?)?),
                     Some("message") => options.message = Some(meta.value()?.parse()?),
-                    _ => return Err(meta.error("write `code = \"..\"`, `message = \"..\"` or `crate = ..`")),
+                    _ => {
+                        return Err(
+                            meta.error("write `code = \"..\"`, `message = \"..\"` or `crate = ..`")
+                        );
+                    }
                 }
                 Ok(())
             })?;
@@ -80,10 +88,15 @@ impl Options {
     fn case<'a>(self, named: &Ident, path: TokenStream, fields: &'a Fields) -> Result<Case<'a>> {
         let Options { root, code, message } = self;
         if root.is_some() {
-            return Err(Error::new_spanned(named, "`crate = ..` belongs to the type, not to a variant"));
+            return Err(Error::new_spanned(
+                named,
+                "`crate = ..` belongs to the type, not to a variant",
+            ));
         }
         let Some(code) = code else {
-            let wanted = format!("`{named}` has no refusal code: write `#[refusal(code = \"..\")]` above it");
+            let wanted = format!(
+                "`{named}` has no refusal code: write `#[refusal(code = \"..\")]` above it"
+            );
             return Err(Error::new_spanned(named, wanted));
         };
         Ok(Case { path, fields, code, message })
@@ -107,11 +120,16 @@ fn cases(input: &DeriveInput, of_type: Options) -> Result<Vec<Case<'_>>> {
         Data::Struct(data) => Ok(vec![of_type.case(&input.ident, quote!(Self), &data.fields)?]),
         Data::Enum(data) => {
             if let Some(misplaced) = of_type.code.or(of_type.message) {
-                return Err(Error::new(misplaced.span(), "an enum has its codes and messages on its variants"));
+                return Err(Error::new(
+                    misplaced.span(),
+                    "an enum has its codes and messages on its variants",
+                ));
             }
-            let case = |variant: &'_ syn::Variant| (variant.ident.clone(), Options::read(&variant.attrs));
+            let case =
+                |variant: &'_ syn::Variant| (variant.ident.clone(), Options::read(&variant.attrs));
             let read = data.variants.iter().map(|variant| (case(variant), &variant.fields));
-            read.map(|((name, options), fields)| options?.case(&name, quote!(Self::#name), fields)).collect()
+            read.map(|((name, options), fields)| options?.case(&name, quote!(Self::#name), fields))
+                .collect()
         }
         Data::Union(_) => Err(Error::new_spanned(&input.ident, "a refusal is an enum or a struct")),
     }
@@ -140,7 +158,10 @@ fn display(input: &DeriveInput, cases: &[Case<'_>]) -> Result<TokenStream> {
 fn arm(case: &Case<'_>) -> Result<TokenStream> {
     let Case { path, fields, code, message } = case;
     let Some(message) = message else {
-        return Err(Error::new(code.span(), "this code lacks a `message = \"..\"`, which other codes have"));
+        return Err(Error::new(
+            code.span(),
+            "this code lacks a `message = \"..\"`, which other codes have",
+        ));
     };
     let (text, names) = placeholders(&message.value());
     let mut bound = Vec::new();
@@ -149,9 +170,14 @@ fn arm(case: &Case<'_>) -> Result<TokenStream> {
             bound.push((member, name));
         }
     }
-    if let Some(unknown) = names.iter().find(|name| bound.iter().all(|(_, field)| field.unraw() != name.as_str())) {
+    if let Some(unknown) =
+        names.iter().find(|name| bound.iter().all(|(_, field)| field.unraw() != name.as_str()))
+    {
         let unknown = unknown.strip_prefix("field_").unwrap_or(unknown);
-        return Err(Error::new(message.span(), format!("`{{{unknown}}}` is not the name or number of a field")));
+        return Err(Error::new(
+            message.span(),
+            format!("`{{{unknown}}}` is not the name or number of a field"),
+        ));
     }
     let patterns = bound.iter().map(|(member, name)| match member {
         Member::Named(_) => quote! { #name },

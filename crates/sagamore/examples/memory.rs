@@ -66,11 +66,18 @@ struct Traffic {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let number = |at: usize, usual| std::env::args().nth(at).map_or(Ok(usual), |text| text.parse::<u64>());
+    let number =
+        |at: usize, usual| std::env::args().nth(at).map_or(Ok(usual), |text| text.parse::<u64>());
     let (sagas, minutes) = (number(1, 20_000)?, number(2, 60)?);
-    let variable = |name: &str| std::env::var(name).with_context(|| format!("set {name}: `cargo xtask services env`"));
+    let variable = |name: &str| {
+        std::env::var(name).with_context(|| format!("set {name}: `cargo xtask services env`"))
+    };
     let name = format!("memory-{}-{:04x}", std::process::id(), fastrand::u16(..));
-    let site = Site { brokers: variable("SAGAMORE_TEST_KAFKA")?, url: variable("SAGAMORE_TEST_POSTGRES")?, name };
+    let site = Site {
+        brokers: variable("SAGAMORE_TEST_KAFKA")?,
+        url: variable("SAGAMORE_TEST_POSTGRES")?,
+        name,
+    };
     let measured = measure(&site, usize::try_from(sagas)?, minutes).await;
     site.remove().await?;
     measured
@@ -79,7 +86,8 @@ async fn main() -> Result<()> {
 async fn measure(site: &Site, sagas: usize, minutes: u64) -> Result<()> {
     let options = Options { in_flight_max: usize::MAX, ..Options::default() };
     let transport: Arc<dyn Transport> = Arc::new(site.kafka()?);
-    let (orchestrator, handle) = Orchestrator::open(options, site.database()?, transport, vec![definition()?]).await?;
+    let (orchestrator, handle) =
+        Orchestrator::open(options, site.database()?, transport, vec![definition()?]).await?;
     let mut life = JoinSet::new();
     life.spawn(orchestrator.run(pending()));
     let mut traffic = site.traffic().await?;
@@ -88,11 +96,18 @@ async fn measure(site: &Site, sagas: usize, minutes: u64) -> Result<()> {
     seed(&handle, sagas).await?;
     while traffic.waiting.len() < sagas {
         traffic.take().await?;
-        ensure!(begun.elapsed() < PATIENCE, "{} of {sagas} commands arrived", traffic.waiting.len());
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "{} of {sagas} commands arrived",
+            traffic.waiting.len()
+        );
     }
     traffic.started = sagas;
     let (before, traffic_begun) = (resident_mib()?, Instant::now());
-    println!("{sagas} live sagas after {:.0} s: {before} MiB resident", begun.elapsed().as_secs_f64());
+    println!(
+        "{sagas} live sagas after {:.0} s: {before} MiB resident",
+        begun.elapsed().as_secs_f64()
+    );
     let (mut most, mut ticks) = (before, 0);
     while traffic_begun.elapsed() < Duration::from_secs(60 * minutes) {
         tokio::time::sleep(TICK).await;
@@ -110,7 +125,10 @@ async fn measure(site: &Site, sagas: usize, minutes: u64) -> Result<()> {
         traffic.answered
     );
     ensure!(most <= RSS_MAX_MIB, "at most {RSS_MAX_MIB} MiB: no");
-    ensure!(after * 100 <= before * (100 + GROWTH_MAX_PERCENT), "at most {GROWTH_MAX_PERCENT} % more: no");
+    ensure!(
+        after * 100 <= before * (100 + GROWTH_MAX_PERCENT),
+        "at most {GROWTH_MAX_PERCENT} % more: no"
+    );
     Ok(())
 }
 
@@ -151,7 +169,9 @@ async fn start(handle: &Handle, number: usize) -> Result<()> {
         let input = Body::of(&Parcel { key: key.clone(), content })?;
         match handle.start(Start::new(definition, key, input)).await {
             Ok(_) => return Ok(()),
-            Err(StartError::Busy { .. } | StartError::Unavailable(_)) => tokio::time::sleep(TICK).await,
+            Err(StartError::Busy { .. } | StartError::Unavailable(_)) => {
+                tokio::time::sleep(TICK).await
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -167,7 +187,8 @@ fn definition() -> Result<Definition> {
 /// What the process has in memory now.
 fn resident_mib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS is there")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS is there")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib / 1024)
 }
@@ -183,7 +204,10 @@ impl Traffic {
         };
         self.consumer.commit(Mark::behind(&delivered)).await?;
         for delivered in delivered {
-            self.waiting.push(wire::decode_command(&delivered.record).map_err(|why| anyhow::anyhow!(why.reason))?);
+            self.waiting.push(
+                wire::decode_command(&delivered.record)
+                    .map_err(|why| anyhow::anyhow!(why.reason))?,
+            );
         }
         Ok(())
     }
@@ -209,7 +233,10 @@ impl Traffic {
 impl Site {
     fn kafka(&self) -> Result<Kafka> {
         let namespace = Some(self.name.clone());
-        Ok(Kafka::connect(sagamore_kafka::Options { namespace, ..sagamore_kafka::Options::new(&self.brokers) })?)
+        Ok(Kafka::connect(sagamore_kafka::Options {
+            namespace,
+            ..sagamore_kafka::Options::new(&self.brokers)
+        })?)
     }
 
     fn database(&self) -> Result<Database> {
@@ -219,7 +246,8 @@ impl Site {
     async fn traffic(&self) -> Result<Traffic> {
         let topics = vec![wire::command_topic(&"carrier".parse()?)];
         let kafka = self.kafka()?;
-        let subscription = Subscription { group: "carrier".into(), topics, partitions: Some(vec![0]) };
+        let subscription =
+            Subscription { group: "carrier".into(), topics, partitions: Some(vec![0]) };
         let consumer = loop {
             match kafka.subscribe(subscription.clone()).await {
                 Err(error) if error.is_transient() => tokio::time::sleep(TICK).await, // a fresh broker has no groups yet
@@ -232,7 +260,9 @@ impl Site {
     async fn remove(&self) -> Result<()> {
         let kafka = self.kafka()?;
         let topics = kafka.topics().await?;
-        kafka.delete_topics(&topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>()).await?;
+        kafka
+            .delete_topics(&topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>())
+            .await?;
         let open = self.database()?.begin().await?;
         open.tx().batch(&format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.name)).await?;
         Ok(open.commit().await?)

@@ -55,8 +55,13 @@ struct Tally {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let sagas = std::env::args().nth(1).map_or(Ok(100_000), |count| count.parse()).context("the number of sagas")?;
-    let variable = |name: &str| std::env::var(name).with_context(|| format!("set {name}: `cargo xtask services env`"));
+    let sagas = std::env::args()
+        .nth(1)
+        .map_or(Ok(100_000), |count| count.parse())
+        .context("the number of sagas")?;
+    let variable = |name: &str| {
+        std::env::var(name).with_context(|| format!("set {name}: `cargo xtask services env`"))
+    };
     let name = format!("takeover-{}-{:04x}", std::process::id(), fastrand::u16(..));
     let (brokers, url) = (variable("SAGAMORE_TEST_KAFKA")?, variable("SAGAMORE_TEST_POSTGRES")?);
     let site = Site { brokers, url, name };
@@ -84,13 +89,19 @@ async fn measure(site: &Site, sagas: usize) -> Result<()> {
     let owned_after = restarted.elapsed();
     while tally.sent.len() < sagas {
         tally.count().await?;
-        ensure!(restarted.elapsed() < PATIENCE, "{} of {sagas} commands are sent again", tally.sent.len());
+        ensure!(
+            restarted.elapsed() < PATIENCE,
+            "{} of {sagas} commands are sent again",
+            tally.sent.len()
+        );
     }
     let resent_after = restarted.elapsed();
     tokio::time::sleep(LEASE).await; // whatever is sent once too often is sent by then
     tally.count().await?;
-    let raises: Vec<i64> = site.epochs().await?.iter().zip(before).map(|(after, before)| after - before).collect();
-    let (most, total) = (tally.sent.values().max().copied().unwrap_or(0), tally.sent.values().sum::<u32>());
+    let raises: Vec<i64> =
+        site.epochs().await?.iter().zip(before).map(|(after, before)| after - before).collect();
+    let (most, total) =
+        (tally.sent.values().max().copied().unwrap_or(0), tally.sent.values().sum::<u32>());
     println!("every partition owned after {:.1} s", owned_after.as_secs_f64());
     println!(
         "every command sent again after {:.1} s: {total} in all, one at most {most} times",
@@ -102,7 +113,10 @@ async fn measure(site: &Site, sagas: usize) -> Result<()> {
     );
     ensure!(owned_after <= OWNED_WITHIN, "owned within {OWNED_WITHIN:?}: no");
     ensure!(most <= RESENDS_MAX, "no command sent again more than {RESENDS_MAX} times: no");
-    ensure!(raises.iter().all(|raises| *raises <= RAISES_MAX), "no epoch raised more than {RAISES_MAX} times: no");
+    ensure!(
+        raises.iter().all(|raises| *raises <= RAISES_MAX),
+        "no epoch raised more than {RAISES_MAX} times: no"
+    );
     Ok(())
 }
 
@@ -149,7 +163,10 @@ async fn wait_until(is_so: impl Fn() -> bool) -> Result<()> {
 impl Site {
     fn kafka(&self) -> Result<Kafka> {
         let namespace = Some(self.name.clone());
-        Ok(Kafka::connect(sagamore_kafka::Options { namespace, ..sagamore_kafka::Options::new(&self.brokers) })?)
+        Ok(Kafka::connect(sagamore_kafka::Options {
+            namespace,
+            ..sagamore_kafka::Options::new(&self.brokers)
+        })?)
     }
 
     fn database(&self) -> Result<Database> {
@@ -170,7 +187,8 @@ impl Site {
             };
             let transport: Arc<dyn Transport> = Arc::new(self.kafka()?);
             let (orchestrator, handle) =
-                Orchestrator::open(options, self.database()?, transport, vec![definition()?]).await?;
+                Orchestrator::open(options, self.database()?, transport, vec![definition()?])
+                    .await?;
             lives.spawn(async move {
                 if let Err(error) = orchestrator.run(pending()).await {
                     eprintln!("an orchestrator ended: {error}");
@@ -183,19 +201,28 @@ impl Site {
 
     async fn tally(&self) -> Result<Tally> {
         let topics = vec![wire::command_topic(&"runner".parse()?)];
-        let subscription = Subscription { group: "tally".into(), topics, partitions: Some((0..PARTITIONS).collect()) };
+        let subscription = Subscription {
+            group: "tally".into(),
+            topics,
+            partitions: Some((0..PARTITIONS).collect()),
+        };
         Ok(Tally { consumer: self.kafka()?.subscribe(subscription).await?, sent: BTreeMap::new() })
     }
 
     async fn epochs(&self) -> Result<Vec<i64>> {
-        let rows = self.database()?.query("SELECT epoch FROM ownership ORDER BY reply_partition", ()).await?;
+        let rows = self
+            .database()?
+            .query("SELECT epoch FROM ownership ORDER BY reply_partition", ())
+            .await?;
         rows.iter().map(|row| Ok(row.get(0)?)).collect()
     }
 
     async fn remove(&self) -> Result<()> {
         let kafka = self.kafka()?;
         let topics = kafka.topics().await?;
-        kafka.delete_topics(&topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>()).await?;
+        kafka
+            .delete_topics(&topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>())
+            .await?;
         let open = self.database()?.begin().await?;
         open.tx().batch(&format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.name)).await?;
         Ok(open.commit().await?)
@@ -208,11 +235,13 @@ impl Tally {
         loop {
             let delivered = self.consumer.poll(10_000).await?;
             if delivered.is_empty() {
-                let _ = tokio::time::timeout(Duration::from_millis(500), self.consumer.ready()).await;
+                let _ =
+                    tokio::time::timeout(Duration::from_millis(500), self.consumer.ready()).await;
                 return Ok(());
             }
             for delivered in delivered {
-                let command = wire::decode_command(&delivered.record).map_err(|why| anyhow::anyhow!(why.reason))?;
+                let command = wire::decode_command(&delivered.record)
+                    .map_err(|why| anyhow::anyhow!(why.reason))?;
                 *self.sent.entry(command.id()).or_default() += 1;
             }
         }

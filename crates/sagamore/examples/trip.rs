@@ -84,7 +84,8 @@ async fn reserve(tx: Tx, Reserve { trip_id, seat }: Reserve) -> Decided<Reserved
 }
 
 async fn release(tx: Tx, Reserved { trip_id, seat, .. }: Reserved) -> Decided<(), Never> {
-    tx.execute("UPDATE seat SET trip_id = NULL WHERE seat = $1 AND trip_id = $2", (seat, trip_id)).await?;
+    tx.execute("UPDATE seat SET trip_id = NULL WHERE seat = $1 AND trip_id = $2", (seat, trip_id))
+        .await?;
     done(())
 }
 
@@ -129,8 +130,10 @@ fn trip() -> Result<Definition, definition::Error> {
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
     let directory = tempfile::tempdir()?; // in one that stays, sagas that are under way go on at the next start
-    let database = |name: &str| Database::sqlite(&directory.path().join(name).with_extension("sqlite"));
-    let transport: Arc<dyn Transport> = Arc::new(Log::open(&directory.path().join("log"), log::Options::default())?);
+    let database =
+        |name: &str| Database::sqlite(&directory.path().join(name).with_extension("sqlite"));
+    let transport: Arc<dyn Transport> =
+        Arc::new(Log::open(&directory.path().join("log"), log::Options::default())?);
     let mut tasks: JoinSet<Result<(), Fault>> = JoinSet::new();
 
     let [seats, bank, tickets] = [database("seats")?, database("bank")?, database("tickets")?];
@@ -140,7 +143,8 @@ async fn main() -> Result<(), Fault> {
         tasks.spawn(async { Ok(participant.run(pending()).await?) });
     }
     let options = sagamore::engine::Options::default();
-    let (orchestrator, handle) = Orchestrator::open(options, database("engine")?, transport, vec![trip()?]).await?;
+    let (orchestrator, handle) =
+        Orchestrator::open(options, database("engine")?, transport, vec![trip()?]).await?;
     tasks.spawn(async { Ok(orchestrator.run(pending()).await?) });
 
     tokio::select! {
@@ -163,9 +167,14 @@ async fn book(handle: &Handle, trip_id: &str, card: &str) -> Result<Status, Faul
     let input = Body::of(&Trip { trip_id: trip_id.into(), seat: "12A".into(), card: card.into() })?;
     let start = Start::new("trip".parse()?, trip_id, input);
     let (started, _) = handle.start_and_wait(start, Duration::from_secs(10)).await?;
-    let saga = handle.show(&started.id).await?.ok_or_else(|| Fault::new("it was started, and is not there"))?.saga;
+    let saga = handle
+        .show(&started.id)
+        .await?
+        .ok_or_else(|| Fault::new("it was started, and is not there"))?
+        .saga;
     let refusals = saga.steps.iter().filter_map(|step| step.refusal.as_ref());
-    let why: String = refusals.map(|refusal| format!(": {} ({})", refusal.message, refusal.code)).collect();
+    let why: String =
+        refusals.map(|refusal| format!(": {} ({})", refusal.message, refusal.code)).collect();
     println!("{} {}{why}", saga.id, saga.status.as_str());
     Ok(saga.status)
 }
@@ -190,14 +199,17 @@ mod tests {
     #[test]
     fn a_card_without_money_gives_the_seat_back() {
         let (trip_id, seat) = (|| "1".to_owned(), || "12A".to_owned());
-        Script::given(trip().unwrap(), Trip { trip_id: trip_id(), seat: seat(), card: "BOB".into() })
-            .asks_exactly(Reserve { trip_id: trip_id(), seat: seat() })
-            .done(Reserved { trip_id: trip_id(), seat: seat(), cents: 4900 })
-            .asks_exactly(Charge { card: "BOB".into(), cents: 4900 })
-            .refused(Declined::NotEnoughMoney("BOB".into()))
-            .undoes(Release)
-            .done()
-            .ends(Status::Compensated);
+        Script::given(
+            trip().unwrap(),
+            Trip { trip_id: trip_id(), seat: seat(), card: "BOB".into() },
+        )
+        .asks_exactly(Reserve { trip_id: trip_id(), seat: seat() })
+        .done(Reserved { trip_id: trip_id(), seat: seat(), cents: 4900 })
+        .asks_exactly(Charge { card: "BOB".into(), cents: 4900 })
+        .refused(Declined::NotEnoughMoney("BOB".into()))
+        .undoes(Release)
+        .done()
+        .ends(Status::Compensated);
     }
 
     #[tokio::test]
@@ -207,7 +219,10 @@ mod tests {
         let seats = TestService::of(seats).await;
         let reserved = seats.send(Reserve { trip_id: trip_id(), seat: seat() }).await;
         assert_eq!(reserved.done().cents, 4900);
-        assert_eq!(seats.send(Reserve { trip_id: trip_id(), seat: seat() }).await.refusal().code, "not-free");
+        assert_eq!(
+            seats.send(Reserve { trip_id: trip_id(), seat: seat() }).await.refusal().code,
+            "not-free"
+        );
         seats.undo(&reserved, Release).await.done();
         seats.send(Reserve { trip_id: trip_id(), seat: seat() }).await.done();
     }

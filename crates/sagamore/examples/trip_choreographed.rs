@@ -73,7 +73,12 @@ const TICKETS: &[Migration] =
     &[Migration::new("0001-ticket", "CREATE TABLE ticket (trip_id TEXT PRIMARY KEY, seat TEXT)")];
 
 /// Takes the seat and begins the chain, or neither. A trip that was begun before is not begun again.
-async fn reserve(seats: &Database, outbox: &Outbox, chain: &SagaId, card: &str) -> Decided<StartOutcome, Declined> {
+async fn reserve(
+    seats: &Database,
+    outbox: &Outbox,
+    chain: &SagaId,
+    card: &str,
+) -> Decided<StartOutcome, Declined> {
     let (trip_id, seat, card) = (chain.key().to_owned(), "12A".to_owned(), card.to_owned());
     let open = seats.begin().await?; // what is dropped without a commit is rolled back
     let tx = open.tx();
@@ -94,7 +99,8 @@ async fn reserve(seats: &Database, outbox: &Outbox, chain: &SagaId, card: &str) 
 }
 
 async fn release(tx: Tx, SeatReserved { trip_id, seat, .. }: SeatReserved) -> Decided<(), Never> {
-    tx.execute("UPDATE seat SET trip_id = NULL WHERE seat = $1 AND trip_id = $2", (seat, trip_id)).await?;
+    tx.execute("UPDATE seat SET trip_id = NULL WHERE seat = $1 AND trip_id = $2", (seat, trip_id))
+        .await?;
     done(())
 }
 
@@ -108,8 +114,13 @@ async fn charge(tx: Tx, reserved: SeatReserved) -> Decided<CardCharged, Declined
     done(CardCharged { trip_id })
 }
 
-async fn issue(tx: Tx, CardCharged { trip_id }: CardCharged, reserved: SeatReserved) -> Decided<TicketIssued, Never> {
-    tx.execute("INSERT INTO ticket (trip_id, seat) VALUES ($1, $2)", (&trip_id, reserved.seat)).await?;
+async fn issue(
+    tx: Tx,
+    CardCharged { trip_id }: CardCharged,
+    reserved: SeatReserved,
+) -> Decided<TicketIssued, Never> {
+    tx.execute("INSERT INTO ticket (trip_id, seat) VALUES ($1, $2)", (&trip_id, reserved.seat))
+        .await?;
     done(TicketIssued { trip_id })
 }
 
@@ -135,21 +146,25 @@ fn plan() -> Result<Plan, plan::Error> {
 #[tokio::main]
 async fn main() -> Result<(), Fault> {
     let directory = tempfile::tempdir()?; // in one that stays, chains that are under way go on at the next start
-    let database = |name: &str| Database::sqlite(&directory.path().join(name).with_extension("sqlite"));
-    let transport: Arc<dyn Transport> = Arc::new(Log::open(&directory.path().join("log"), log::Options::default())?);
+    let database =
+        |name: &str| Database::sqlite(&directory.path().join(name).with_extension("sqlite"));
+    let transport: Arc<dyn Transport> =
+        Arc::new(Log::open(&directory.path().join("log"), log::Options::default())?);
     let mut tasks: JoinSet<Result<(), Fault>> = JoinSet::new();
 
     let plan = plan()?;
     let [seats, bank, tickets] = [database("seats")?, database("bank")?, database("tickets")?];
     let mut outboxes = Vec::new();
     for (service, database) in services().into_iter().zip([&seats, &bank, &tickets]) {
-        let mut participant = Participant::new(service, database.clone(), transport.clone(), Options::default());
+        let mut participant =
+            Participant::new(service, database.clone(), transport.clone(), Options::default());
         participant.prepare().await?;
         outboxes.push(participant.outbox());
         tasks.spawn(async { Ok(participant.run(pending()).await?) });
     }
     let options = ObserverOptions::default();
-    let (observer, chains) = Observer::open(options, database("observer")?, transport, vec![plan]).await?;
+    let (observer, chains) =
+        Observer::open(options, database("observer")?, transport, vec![plan]).await?;
     tasks.spawn(async { Ok(observer.run(pending()).await?) });
 
     tokio::select! {

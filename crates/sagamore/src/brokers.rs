@@ -16,12 +16,15 @@ impl KafkaHealth {
 
 impl BrokerHealth for KafkaHealth {
     fn answer(&self) -> BrokerAnswer<'_> {
-        Box::pin(async move { self.0.brokers().await.map(drop).map_err(|error| format!("kafka: {error}")) })
+        Box::pin(async move {
+            self.0.brokers().await.map(drop).map_err(|error| format!("kafka: {error}"))
+        })
     }
 
     fn advance(&self) -> Result<(), String> {
         let denied = self.0.denials().into_iter().map(|denied| denied.to_string());
-        let wrong: Vec<String> = denied.chain(self.0.stalls().iter().map(ToString::to_string)).collect();
+        let wrong: Vec<String> =
+            denied.chain(self.0.stalls().iter().map(ToString::to_string)).collect();
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
     }
 }

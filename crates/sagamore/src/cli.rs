@@ -59,23 +59,25 @@ struct Cli {
 pub fn command(program: &Program) -> clap::Command {
     let name = program.name;
     let usage = format!("{name} start [OPTIONS] [DEFINITION] <KEY>");
-    let mut command = Cli::command().name(name).mut_subcommand("start", |start| start.override_usage(usage));
+    let mut command =
+        Cli::command().name(name).mut_subcommand("start", |start| start.override_usage(usage));
     if let Some(version) = program.version {
         command = command.version(version);
     }
     if let Some(about) = program.about {
-        command = command.about(about).long_about(format!("{about}\n\nWithout a command: `{name} dev`."));
+        command =
+            command.about(about).long_about(format!("{about}\n\nWithout a command: `{name} dev`."));
     }
     if program.choreography.is_none() {
         let hidden = |arg: clap::Arg| arg.hide(true);
         command = command.mut_arg("choreography", hidden);
         command = command.mut_subcommand("dev", |dev| dev.mut_arg("choreography", hidden));
-        command = command.mut_subcommand("service", |service| service.mut_arg("choreography", hidden));
+        command =
+            command.mut_subcommand("service", |service| service.mut_arg("choreography", hidden));
     }
-    program
-        .verbs
-        .iter()
-        .fold(command, |command, verb| command.subcommand((verb.augment)(clap::Command::new(verb.name))))
+    program.verbs.iter().fold(command, |command, verb| {
+        command.subcommand((verb.augment)(clap::Command::new(verb.name)))
+    })
 }
 
 /// Whether the product has a verb of this name; `help` is the parser's own.
@@ -88,13 +90,20 @@ pub fn is_verb(name: &str) -> bool {
 ///
 /// # Errors
 /// Arguments that mean nothing, and the help, which is one to clap.
-pub fn matches(program: &Program, arguments: impl IntoIterator<Item = OsString>) -> Result<ArgMatches, clap::Error> {
+pub fn matches(
+    program: &Program,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Result<ArgMatches, clap::Error> {
     let matches = without_empty_variables(command(program)).try_get_matches_from(arguments)?;
     let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     let conflict = |why: String| command(program).error(ErrorKind::ArgumentConflict, why);
-    if let (Some(verb), Some(stray)) = (matches.subcommand_name(), DEV_ARGUMENTS.iter().find(|name| given(name))) {
+    if let (Some(verb), Some(stray)) =
+        (matches.subcommand_name(), DEV_ARGUMENTS.iter().find(|name| given(name)))
+    {
         let (stray, name) = (stray.replace('_', "-"), program.name);
-        return Err(conflict(format!("--{stray} belongs behind the command: {name} {verb} --{stray} ..")));
+        return Err(conflict(format!(
+            "--{stray} belongs behind the command: {name} {verb} --{stray} .."
+        )));
     }
     if program.choreography.is_none() && is_choreographed(&matches) {
         return Err(conflict(format!("--choreography: {} has one story only", program.name)));
@@ -109,12 +118,15 @@ pub fn matches(program: &Program, arguments: impl IntoIterator<Item = OsString>)
 fn is_choreographed(matches: &ArgMatches) -> bool {
     let inner = matches.subcommand().map(|(_, inner)| inner);
     let all = std::iter::once(matches).chain(inner);
-    all.into_iter().any(|matches| matches.try_get_one::<bool>("choreography").ok().flatten() == Some(&true))
+    all.into_iter()
+        .any(|matches| matches.try_get_one::<bool>("choreography").ok().flatten() == Some(&true))
 }
 
 /// An empty variable counts as unset: arguments do not read theirs.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |arg: &clap::Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    let is_empty = |arg: &clap::Arg| {
+        arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty())
+    };
     let unset = move |arg: clap::Arg| if is_empty(&arg) { arg.env(None::<&str>) } else { arg };
     command.mut_args(unset).mut_subcommands(without_empty_variables)
 }
@@ -128,17 +140,21 @@ fn meaningless(command: &clap::Command, matches: &ArgMatches) -> Option<&'static
         (inner, name) = (matches, verb);
     }
     let has = |id: &str| inner.try_contains_id(id).is_ok();
-    let is_directory = |arg: &clap::Arg| arg.get_id() == "data" && arg.get_env() == Some(OsStr::new(DATA_VARIABLE));
-    let is_given =
-        command.get_arguments().any(is_directory) && inner.value_source("data") == Some(ValueSource::CommandLine);
+    let is_directory = |arg: &clap::Arg| {
+        arg.get_id() == "data" && arg.get_env() == Some(OsStr::new(DATA_VARIABLE))
+    };
+    let is_given = command.get_arguments().any(is_directory)
+        && inner.value_source("data") == Some(ValueSource::CommandLine);
     let is_ephemeral = has("ephemeral") && inner.get_flag("ephemeral");
     let is_configured = has("config") && inner.contains_id("config");
     match (is_given, name) {
-        (true, "dev") if is_ephemeral => Some("--data beside --ephemeral: the data is in a temporary directory"),
-        (true, "dev") => None,
-        (true, _) if is_configured => {
-            Some("--data beside a configuration: it is a client of running processes, whose data is theirs")
+        (true, "dev") if is_ephemeral => {
+            Some("--data beside --ephemeral: the data is in a temporary directory")
         }
+        (true, "dev") => None,
+        (true, _) if is_configured => Some(
+            "--data beside a configuration: it is a client of running processes, whose data is theirs",
+        ),
         _ => None,
     }
 }
@@ -152,7 +168,13 @@ const DEV_ARGUMENTS: [&str; 5] = ["listen", "data", "ephemeral", "sagas_max", "c
 #[derive(Debug, Args)]
 struct ConfigArgs {
     /// The configuration of the processes on Kafka and PostgreSQL; `dev` needs none.
-    #[arg(long, global = true, env = "SAGAMORE_CONFIG", hide_env_values = true, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "SAGAMORE_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     config: Option<PathBuf>,
 }
 
@@ -231,7 +253,13 @@ struct DevArgs {
     )]
     listen: String,
     /// Directory for all data, created when it is absent
-    #[arg(long, default_value = "./data", env = "SAGAMORE_DATA", hide_env_values = true, value_name = "DIR")]
+    #[arg(
+        long,
+        default_value = "./data",
+        env = "SAGAMORE_DATA",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
     data: PathBuf,
     /// Keep the data in a temporary directory, removed at the end
     #[arg(long)]
@@ -487,7 +515,9 @@ async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
                     out!("{}", crate::problem::markdown(program.name, &program.all_problems()));
                 }
                 DocsPage::Cli => out!("{}", docs::cli_markdown(program)),
-                DocsPage::Metrics => out!("{}", sagamore_server::metrics_help::markdown(program.name)),
+                DocsPage::Metrics => {
+                    out!("{}", sagamore_server::metrics_help::markdown(program.name))
+                }
             }
             Ok(Exit::Completed)
         }
@@ -495,77 +525,10 @@ async fn obey(invocation: &Invocation, cli: Cli) -> Result<Exit> {
 }
 
 fn status(text: &str) -> Result<ChainStatus, String> {
-    ChainStatus::read(text)
-        .ok_or_else(|| format!("expected one of: {}", ChainStatus::ALL.map(ChainStatus::as_str).join(", ")))
+    ChainStatus::read(text).ok_or_else(|| {
+        format!("expected one of: {}", ChainStatus::ALL.map(ChainStatus::as_str).join(", "))
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A verb with data of its own.
-    #[derive(Args)]
-    struct ImportArgs {
-        /// The data.
-        #[arg(long)]
-        data: PathBuf,
-    }
-
-    /// A verb on the data directory.
-    #[derive(Args)]
-    struct ReplayArgs {
-        /// The directory.
-        #[arg(long, env = "SAGAMORE_DATA")]
-        data: Option<PathBuf>,
-    }
-
-    fn program() -> Program {
-        let run = |_: Invocation, args: ImportArgs| async move {
-            drop(args.data);
-            Ok::<_, anyhow::Error>(Exit::Completed)
-        };
-        let replay = |_: Invocation, args: ReplayArgs| async move {
-            drop(args.data);
-            Ok::<_, anyhow::Error>(Exit::Completed)
-        };
-        Program::named("trip").choreography(|story| story).command("import", run).command("replay", replay)
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        command(&program()).debug_assert();
-        command(&Program::named("bare")).debug_assert();
-    }
-
-    #[test]
-    fn data_beside_what_makes_it_meaningless_is_an_error() {
-        let check = |line: &str, is_error: bool| {
-            let command = command(&program());
-            let matches = command.clone().try_get_matches_from(line.split(' ')).expect(line);
-            assert_eq!(meaningless(&command, &matches).is_some(), is_error, "{line}");
-        };
-        check("trip dev --data D", false);
-        check("trip dev --ephemeral", false);
-        check("trip dev --data D --ephemeral", true);
-        check("trip --data D --ephemeral", true);
-        check("trip import --data D --config C", false);
-        check("trip replay --data D", false);
-        check("trip replay --data D --config C", true);
-        check("trip --config C replay --data D", true);
-    }
-
-    #[test]
-    fn a_program_has_its_own_version() {
-        let version = |program: Program| command(&program).render_version();
-        assert_eq!(version(Program::named("trip").version("3.4.5")), "trip 3.4.5\n");
-        assert_eq!(version(Program::named("trip")), format!("trip {}\n", env!("CARGO_PKG_VERSION")));
-    }
-
-    #[test]
-    fn only_a_program_with_a_second_story_can_select_it() {
-        let parse = |program: &Program, line: &str| matches(program, line.split(' ').map(OsString::from)).is_ok();
-        assert!(parse(&program(), "trip dev --choreography"));
-        assert!(!parse(&Program::named("bare"), "bare dev --choreography"));
-        assert!(parse(&Program::named("bare"), "bare dev"));
-    }
-}
+mod tests;

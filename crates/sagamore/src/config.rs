@@ -166,7 +166,12 @@ impl Settings {
             namespace: String::new(),
             allow_unauthenticated: false,
             choreography: false,
-            kafka: KafkaSettings { brokers: "127.0.0.1:9092".into(), replication: None, tls: None, sasl: None },
+            kafka: KafkaSettings {
+                brokers: "127.0.0.1:9092".into(),
+                replication: None,
+                tls: None,
+                sasl: None,
+            },
             postgres: PostgresSettings {
                 url: "postgres://postgres@127.0.0.1:5432/sagamore".into(),
                 password_file: None,
@@ -217,7 +222,8 @@ impl Settings {
     fn check(&self) -> Result<()> {
         let services = self.services();
         let mut names = services.iter().map(|(name, _)| *name).chain(["sagamore"]);
-        let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+        let plain =
+            |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
         if !self.namespace.chars().all(plain) || names.any(|name| name == self.namespace) {
             bail!(
                 "{}: '{}' is none; write lower-case letters, digits and '-', and no name of a service",
@@ -225,28 +231,48 @@ impl Settings {
                 self.namespace
             );
         }
-        let schemas = ["engine", "observer"].into_iter().chain(services.iter().map(|(name, _)| *name));
+        let schemas =
+            ["engine", "observer"].into_iter().chain(services.iter().map(|(name, _)| *name));
         for schema in schemas {
             let fits = ExternalName::Schema.check(&self.schema(schema));
-            fits.with_context(|| format!("{}: choose another, or a shorter one", self.named("namespace")))?;
+            fits.with_context(|| {
+                format!("{}: choose another, or a shorter one", self.named("namespace"))
+            })?;
         }
         if !(500..=3_000).contains(&self.orchestrator.lease_ms) {
             let key = self.named("orchestrator.lease_ms");
             bail!("{key}: {}; from 500 to 3000 are taken", self.orchestrator.lease_ms);
         }
-        let retentions = [("barrier", self.barrier.retention_days), ("orchestrator", self.orchestrator.retention_days)];
-        if let Some((table, days)) = retentions.into_iter().find(|(_, days)| *days > RETENTION_DAYS_MAX) {
-            bail!("{}: {days}; at most {RETENTION_DAYS_MAX} are taken", self.named(&format!("{table}.retention_days")));
+        let retentions = [
+            ("barrier", self.barrier.retention_days),
+            ("orchestrator", self.orchestrator.retention_days),
+        ];
+        if let Some((table, days)) =
+            retentions.into_iter().find(|(_, days)| *days > RETENTION_DAYS_MAX)
+        {
+            bail!(
+                "{}: {days}; at most {RETENTION_DAYS_MAX} are taken",
+                self.named(&format!("{table}.retention_days"))
+            );
         }
         if self.barrier.retention_days == 0 {
             let key = self.named("barrier.retention_days");
             bail!("{key}: 0; a step that is delivered again would be done again: at least 1");
         }
-        let others = [("orchestrator", self.orchestrator.partitions), ("observer", self.observer.partitions)];
+        let others = [
+            ("orchestrator", self.orchestrator.partitions),
+            ("observer", self.observer.partitions),
+        ];
         let others = others.map(|(name, partitions)| (name.to_owned(), partitions));
-        let services = services.iter().map(|(name, service)| (format!("services.{name}"), service.partitions));
-        if let Some((name, _)) = others.into_iter().chain(services).find(|(_, partitions)| *partitions == 0) {
-            bail!("{}: 0; a topic has at least one partition", self.named(&format!("{name}.partitions")));
+        let services =
+            services.iter().map(|(name, service)| (format!("services.{name}"), service.partitions));
+        if let Some((name, _)) =
+            others.into_iter().chain(services).find(|(_, partitions)| *partitions == 0)
+        {
+            bail!(
+                "{}: 0; a topic has at least one partition",
+                self.named(&format!("{name}.partitions"))
+            );
         }
         Ok(())
     }
@@ -269,7 +295,12 @@ pub(crate) mod tests {
 
     /// Four services, with short keys.
     pub fn schema() -> Schema {
-        Schema::of("shop", ["order", "payment", "inventory", "shipping"].map(str::to_owned).into(), Vec::new(), true)
+        Schema::of(
+            "shop",
+            ["order", "payment", "inventory", "shipping"].map(str::to_owned).into(),
+            Vec::new(),
+            true,
+        )
     }
 
     fn of(toml: &str) -> Result<Settings> {
@@ -299,20 +330,32 @@ pub(crate) mod tests {
             let why = format!("{:#}", of(toml).expect_err(toml));
             assert!(why.contains(part), "{why}");
         };
-        check("[kafka]\nbroker = \"a:1\"\n", "sagamore.toml:2:1: kafka.broker: there is no such key");
+        check(
+            "[kafka]\nbroker = \"a:1\"\n",
+            "sagamore.toml:2:1: kafka.broker: there is no such key",
+        );
         check("namespace = \"payment\"\n", "sagamore.toml:1:1: namespace: 'payment'");
-        check("[orchestrator]\n  lease_ms = 10\n", "sagamore.toml:2:3: orchestrator.lease_ms: 10; from 500");
+        check(
+            "[orchestrator]\n  lease_ms = 10\n",
+            "sagamore.toml:2:3: orchestrator.lease_ms: 10; from 500",
+        );
         check("[order]\npartitions = 0\n", "sagamore.toml:2:1: order.partitions: 0;");
         check(
             "[order]\npartitions = \"many\"\n",
             "sagamore.toml:2:1: order.partitions: \"many\" is given, and a whole",
         );
         check("order = 3\n", "sagamore.toml:1:1: order: this is a table");
-        check("[kafka.sasl]\nmechanism = \"PLAIN\"\n", "sagamore.toml:1:8: kafka.sasl.username: this is not set");
+        check(
+            "[kafka.sasl]\nmechanism = \"PLAIN\"\n",
+            "sagamore.toml:1:8: kafka.sasl.username: this is not set",
+        );
         check("[order\n", "sagamore.toml:1:7: this is not TOML");
         assert!(
-            format!("{:#}", Settings::load(&schema(), Some(Path::new("/nowhere.toml"))).unwrap_err())
-                .contains("nowhere")
+            format!(
+                "{:#}",
+                Settings::load(&schema(), Some(Path::new("/nowhere.toml"))).unwrap_err()
+            )
+            .contains("nowhere")
         );
     }
 }

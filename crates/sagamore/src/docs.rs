@@ -39,7 +39,8 @@ mod tests {
     #[test]
     fn no_text_names_a_verb_of_another_program() {
         let named = |verb: &clap::Command| format!("sagamore {}", verb.get_name());
-        let verbs: Vec<String> = cli::command(&Program::named("trip")).get_subcommands().map(named).collect();
+        let verbs: Vec<String> =
+            cli::command(&Program::named("trip")).get_subcommands().map(named).collect();
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&crates).expect("a folder").flatten() {
@@ -61,10 +62,13 @@ mod tests {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).expect("a source file");
                 let is_help = text.contains("Args)]"); // its documentation is printed
-                let is_printed = |line: &&str| !line.starts_with("//") || (is_help && line.starts_with("///"));
+                let is_printed =
+                    |line: &&str| !line.starts_with("//") || (is_help && line.starts_with("///"));
                 let lines = text.lines().map(str::trim_start).filter(is_printed);
                 let names_one = |line: &&str| verbs.iter().any(|verb| is_in(line, verb));
-                found.extend(lines.filter(names_one).map(|line| format!("{}: {line}", path.display())));
+                found.extend(
+                    lines.filter(names_one).map(|line| format!("{}: {line}", path.display())),
+                );
             }
         }
     }

@@ -27,23 +27,32 @@ pub fn saga(view: &SagaView, program: &str) -> String {
     }
     if let Some(cause) = &view.cause {
         let at = cause.step.as_ref().map(|step| format!(" at {step}")).unwrap_or_default();
-        let why =
-            cause.reason.as_ref().map(|reason| format!(": {}", reason.replace(['\n', '\t'], " "))).unwrap_or_default();
+        let why = cause
+            .reason
+            .as_ref()
+            .map(|reason| format!(": {}", reason.replace(['\n', '\t'], " ")))
+            .unwrap_or_default();
         let _ = writeln!(text, "  went back: {}{at}{why}", words(&cause.kind));
     }
     decisions(view, &mut text);
     for wait in &view.waits_for {
         let WaitView { service, step, messages, since, why } = wait;
         let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        let _ = writeln!(text, "  waits for {service} ({step}): {}, since {since}{why}", messages.join(" or "));
+        let _ = writeln!(
+            text,
+            "  waits for {service} ({step}): {}, since {since}{why}",
+            messages.join(" or ")
+        );
     }
     if let Some(why) = &view.line.why {
         let _ = writeln!(text, "  {}", why.red());
     }
     for event in &view.events {
-        let _ = writeln!(text, "  {}{} {}", "   ".repeat(event.depth), event.name, event.at.dimmed());
+        let _ =
+            writeln!(text, "  {}{} {}", "   ".repeat(event.depth), event.name, event.at.dimmed());
     }
-    let verbs: Vec<&str> = VERBS.into_iter().filter(|verb| view.steps.iter().any(|step| takes(step, verb))).collect();
+    let verbs: Vec<&str> =
+        VERBS.into_iter().filter(|verb| view.steps.iter().any(|step| takes(step, verb))).collect();
     let id = plain::quoted(&view.line.id);
     if view.line.status == ChainStatus::Unreadable {
         let _ = writeln!(
@@ -52,13 +61,20 @@ pub fn saga(view: &SagaView, program: &str) -> String {
              repaired: {program} retry {id} --reason WHY"
         );
     }
-    if view.line.style == Style::Choreography && view.allowed_actions.iter().any(|allowed| allowed == RESOLVE) {
-        let _ = writeln!(text, "  once a person has taken care of it: {program} resolve {id} --reason WHY");
+    if view.line.style == Style::Choreography
+        && view.allowed_actions.iter().any(|allowed| allowed == RESOLVE)
+    {
+        let _ = writeln!(
+            text,
+            "  once a person has taken care of it: {program} resolve {id} --reason WHY"
+        );
     }
     if !verbs.is_empty() {
         let verbs = verbs.join("|");
-        let _ =
-            writeln!(text, "  needs an operator, for the step marked {DECIDE}: {program} {verbs} {id} --reason WHY");
+        let _ = writeln!(
+            text,
+            "  needs an operator, for the step marked {DECIDE}: {program} {verbs} {id} --reason WHY"
+        );
     }
     text
 }
@@ -67,9 +83,15 @@ pub fn saga(view: &SagaView, program: &str) -> String {
 fn decisions(view: &SagaView, text: &mut String) {
     for entry in &view.journal {
         for change in entry.changes.iter().filter(|change| change.kind == "rescued") {
-            let [verb, step, reason] = [&change.verb, &change.step, &change.reason].map(|part| part.as_deref());
+            let [verb, step, reason] =
+                [&change.verb, &change.step, &change.reason].map(|part| part.as_deref());
             let (verb, step) = (verb.unwrap_or_default(), step.unwrap_or_default());
-            let _ = writeln!(text, "  decided: {verb} {step}, {}: {}", entry.at, reason.unwrap_or_default());
+            let _ = writeln!(
+                text,
+                "  decided: {verb} {step}, {}: {}",
+                entry.at,
+                reason.unwrap_or_default()
+            );
         }
     }
 }
@@ -82,7 +104,9 @@ pub fn status(status: ChainStatus) -> String {
         ChainStatus::Completed => Paint::new().green(),
         ChainStatus::Compensated => Paint::new().magenta(),
         ChainStatus::Stuck | ChainStatus::HalfCompensated => Paint::new().red().bold(),
-        ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => Paint::new().red().bold(),
+        ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => {
+            Paint::new().red().bold()
+        }
         ChainStatus::Resolved => Paint::new().blue(),
     };
     status.as_str().style(style).to_string()
@@ -108,7 +132,8 @@ fn line(step: &StepView, width: usize, last: bool) -> String {
         Kind::Pivot => " (pivot)",
         Kind::Retriable => " (retriable)",
     };
-    let text = format!("{mark} {:width$}  {}{kind}", step.name, words(&format!("{:?}", step.status)));
+    let text =
+        format!("{mark} {:width$}  {}{kind}", step.name, words(&format!("{:?}", step.status)));
     format!("  {rail} {}{}", text.style(style), remark(step))
 }
 
@@ -142,7 +167,11 @@ fn remark(step: &StepView) -> String {
     if let Some(refusal) = step.refusal.as_ref().filter(|_| is_refused) {
         let _ = write!(text, ": {} ({})", refusal.message, refusal.code);
     } else if let Some(open) = &step.open_fault {
-        let _ = write!(text, ": {} (open fault, {} attempts since {})", open.text, open.count, open.since);
+        let _ = write!(
+            text,
+            ": {} (open fault, {} attempts since {})",
+            open.text, open.count, open.since
+        );
     } else if let Some(fault) = step.fault.as_ref().filter(|_| step.backing_off) {
         let _ = write!(text, ": {fault}; next attempt {}", step.due.as_deref().unwrap_or("soon"));
     }
@@ -219,7 +248,8 @@ mod tests {
             ..a_step("confirm-order", status)
         };
         let check = |step: StepView, line: &str, commands: &str| {
-            let view = a_saga(ChainStatus::Stuck, vec![a_step("create-order", StepStatus::Done), step]);
+            let view =
+                a_saga(ChainStatus::Stuck, vec![a_step("create-order", StepStatus::Done), step]);
             let drawn = anstream::adapter::strip_str(&saga(&view, "trip")).to_string();
             let wanted = format!(
                 "{line}\n  needs an operator, for the step marked !: trip {commands} checkout:10248 --reason WHY\n"
@@ -227,15 +257,28 @@ mod tests {
             assert!(drawn.ends_with(&wanted), "{drawn}");
         };
         let all = ["retry", "skip", "resolve"];
-        check(waits(StepStatus::Refused, &all), "└─ ! confirm-order  refused", "retry|skip|resolve");
-        check(waits(StepStatus::UndoFailed, &all), "└─ ! confirm-order  undo failed", "retry|skip|resolve");
-        check(waits(StepStatus::Waiting, &["skip", "resolve"]), "└─ ! confirm-order  waiting", "skip|resolve");
+        check(
+            waits(StepStatus::Refused, &all),
+            "└─ ! confirm-order  refused",
+            "retry|skip|resolve",
+        );
+        check(
+            waits(StepStatus::UndoFailed, &all),
+            "└─ ! confirm-order  undo failed",
+            "retry|skip|resolve",
+        );
+        check(
+            waits(StepStatus::Waiting, &["skip", "resolve"]),
+            "└─ ! confirm-order  waiting",
+            "skip|resolve",
+        );
     }
 
     #[test]
     fn a_step_that_has_recovered_does_not_read_as_failed_and_the_decision_is_told() {
         let refusal = Some(sagamore_core::Refusal::new("locked", "the order is locked"));
-        let recovered = StepView { refusal, attempts: 2, ..a_step("confirm-order", StepStatus::Done) };
+        let recovered =
+            StepView { refusal, attempts: 2, ..a_step("confirm-order", StepStatus::Done) };
         let mut view = a_saga(ChainStatus::Completed, vec![recovered]);
         let rescued = crate::view::ChangeView {
             kind: "rescued".into(),
@@ -257,7 +300,10 @@ mod tests {
 
     #[test]
     fn a_hint_quotes_an_id_that_a_shell_would_read_otherwise() {
-        let waits = StepView { allowed_actions: vec!["skip".into()], ..a_step("confirm-order", StepStatus::Waiting) };
+        let waits = StepView {
+            allowed_actions: vec!["skip".into()],
+            ..a_step("confirm-order", StepStatus::Waiting)
+        };
         let mut view = a_saga(ChainStatus::Stuck, vec![waits]);
         view.line.id = "checkout:a b;rm".into();
         let drawn = anstream::adapter::strip_str(&saga(&view, "trip")).to_string();
@@ -269,15 +315,21 @@ mod tests {
         let steps = vec![
             a_step("create-order", StepStatus::Undone),
             StepView {
-                refusal: Some(sagamore_core::Refusal::new("not-enough-money", "the account holds too little")),
+                refusal: Some(sagamore_core::Refusal::new(
+                    "not-enough-money",
+                    "the account holds too little",
+                )),
                 ..a_step("charge-payment", StepStatus::Refused)
             },
             a_step("reserve-stock", StepStatus::Waiting),
         ];
         let mut view = a_saga(ChainStatus::Compensated, steps);
         view.line.ended_at = Some("2026-11-23T20:00:00.031Z".into());
-        view.cause =
-            Some(crate::view::CauseView { kind: "refused".into(), step: Some("charge-payment".into()), reason: None });
+        view.cause = Some(crate::view::CauseView {
+            kind: "refused".into(),
+            step: Some("charge-payment".into()),
+            reason: None,
+        });
         let drawn = anstream::adapter::strip_str(&saga(&view, "trip")).to_string();
         assert_eq!(
             drawn,

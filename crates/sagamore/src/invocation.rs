@@ -38,7 +38,11 @@ impl StopSource {
 }
 
 impl Invocation {
-    pub(crate) fn of(program: Arc<Program>, config: Option<PathBuf>, stop: StopSource) -> Invocation {
+    pub(crate) fn of(
+        program: Arc<Program>,
+        config: Option<PathBuf>,
+        stop: StopSource,
+    ) -> Invocation {
         Invocation { program, config, stop: Arc::new(stop) }
     }
 
@@ -69,7 +73,8 @@ impl Invocation {
     pub(crate) fn stop(&self) -> Result<StopFuture> {
         match self.stop.as_ref() {
             StopSource::Signals => {
-                let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+                let mut terminate =
+                    signal(SignalKind::terminate()).context("listen for SIGTERM")?;
                 let mut interrupt = signal(SignalKind::interrupt()).context("listen for Ctrl-C")?;
                 Ok(Box::pin(async move {
                     tokio::select! {
@@ -78,10 +83,12 @@ impl Invocation {
                     }
                 }))
             }
-            StopSource::Given(stop) => match stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                Some(stop) => Ok(stop),
-                None => bail!("this program serves already"),
-            },
+            StopSource::Given(stop) => {
+                match stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    Some(stop) => Ok(stop),
+                    None => bail!("this program serves already"),
+                }
+            }
         }
     }
 }

@@ -58,6 +58,9 @@ pub use stack::{Error, SAGAS_MAX};
 pub use story::Story;
 #[cfg(feature = "server")]
 pub use {axum, clap};
-pub use {sagamore_core as core, sagamore_database as database, sagamore_sdk as sdk, sagamore_transport as transport};
+pub use {
+    sagamore_core as core, sagamore_database as database, sagamore_sdk as sdk,
+    sagamore_transport as transport,
+};
 #[cfg(feature = "server")]
 pub use {sagamore_engine as engine, sagamore_inspect as inspect, sagamore_server as server};

@@ -141,7 +141,11 @@ impl Program {
     }
 
     /// Adds the input of a saga that is started without one; see [`Story::sample_input`].
-    pub fn sample_input(self, saga: &str, input: impl Fn(&str) -> Body + Send + Sync + 'static) -> Program {
+    pub fn sample_input(
+        self,
+        saga: &str,
+        input: impl Fn(&str) -> Body + Send + Sync + 'static,
+    ) -> Program {
         self.map(|story| story.sample_input(saga, input))
     }
 
@@ -198,7 +202,8 @@ impl Program {
                 return Exit::Error.code();
             }
         };
-        let matches = cli::matches(&program, std::env::args_os()).unwrap_or_else(|error| error.exit());
+        let matches =
+            cli::matches(&program, std::env::args_os()).unwrap_or_else(|error| error.exit());
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
         tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -259,7 +264,9 @@ impl Program {
         errors.extend(self.choreography.iter().flat_map(|story| story.errors.iter().cloned()));
         for name in self.service_names() {
             if RESERVED.contains(&name.as_str()) {
-                errors.push(format!("service '{name}': the configuration uses this name; choose another"));
+                errors.push(format!(
+                    "service '{name}': the configuration uses this name; choose another"
+                ));
             }
         }
         for (index, verb) in self.verbs.iter().enumerate() {
@@ -295,11 +302,17 @@ impl Program {
     /// The names of services that the sagas and plans name and that are not built in: other programs run them.
     fn external_names(&self) -> Vec<String> {
         let of_sagas = self.stories().flat_map(|story| &story.sagas).flat_map(|saga| &saga.steps);
-        let of_sagas = of_sagas.flat_map(|step| std::iter::once(&step.action).chain(&step.compensation));
-        let of_plans = self.stories().flat_map(|story| &story.plans).flat_map(Plan::parts).map(|part| part.service);
+        let of_sagas =
+            of_sagas.flat_map(|step| std::iter::once(&step.action).chain(&step.compensation));
+        let of_plans = self
+            .stories()
+            .flat_map(|story| &story.plans)
+            .flat_map(Plan::parts)
+            .map(|part| part.service);
         let named: BTreeSet<&Name> = of_sagas.map(|ask| &ask.participant).chain(of_plans).collect();
         let built_in = self.service_names();
-        let is_external = |name: &String| !built_in.contains(name) && !RESERVED.contains(&name.as_str());
+        let is_external =
+            |name: &String| !built_in.contains(name) && !RESERVED.contains(&name.as_str());
         named.into_iter().map(Name::to_string).filter(is_external).collect()
     }
 
@@ -342,12 +355,15 @@ mod tests {
         let mut post = Definition::named("post");
         let parcel = post.input::<Parcel>();
         post.pivot("carry").asks(CarryFrom { parcel: parcel.parcel });
-        let program = Program::named("post").saga(|| post.build()).service(|| Service::named("desk"));
+        let program =
+            Program::named("post").saga(|| post.build()).service(|| Service::named("desk"));
         let named = |name: &str| {
             let directory = tempfile::tempdir().expect("a directory");
             let file = directory.path().join("post.toml");
             std::fs::write(&file, format!("[services.{name}]\npartitions = 3\n")).expect("written");
-            program.settings(Some(&file)).map(|settings| settings.service(name).map(|service| service.partitions))
+            program
+                .settings(Some(&file))
+                .map(|settings| settings.service(name).map(|service| service.partitions))
         };
         assert_eq!(named("desk").expect("built in"), Some(3));
         assert_eq!(named("carrier").expect("named by a saga"), Some(3));

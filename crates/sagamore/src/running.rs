@@ -64,7 +64,8 @@ impl Running {
                 Some(attend::listen(&place, options.allow_unauthenticated).await?)
             }
         };
-        let stack = Stack::open(&program, options.choreography, &options.data, options.sagas_max).await?;
+        let stack =
+            Stack::open(&program, options.choreography, &options.data, options.sagas_max).await?;
         let serving = match listener {
             None => None,
             Some(listener) => {

@@ -116,7 +116,12 @@ pub struct Stack {
 
 impl Stack {
     /// Opens the directory, made when it is absent, and starts every part: unfinished sagas and chains continue.
-    pub async fn open(program: &Program, choreography: bool, data: &Path, sagas_max: usize) -> Result<Stack, Error> {
+    pub async fn open(
+        program: &Program,
+        choreography: bool,
+        data: &Path,
+        sagas_max: usize,
+    ) -> Result<Stack, Error> {
         let story = program.story(choreography);
         let data = &directory(program, choreography, data);
         sagamore_transport::log::create_directory(data)
@@ -135,20 +140,29 @@ impl Stack {
         let mut crew = Crew::new();
         let mut server = Server { services: hosts.into(), ..Server::default() };
         if story.is_orchestrated() {
-            let options = sagamore_engine::Options { in_flight_max: sagas_max, ..sagamore_engine::Options::default() };
+            let options = sagamore_engine::Options {
+                in_flight_max: sagas_max,
+                ..sagamore_engine::Options::default()
+            };
             let engine = database(data, "engine")?;
-            let opened = Orchestrator::open(options, engine, transport.clone(), story.sagas.clone()).await?;
+            let opened =
+                Orchestrator::open(options, engine, transport.clone(), story.sagas.clone()).await?;
             let (orchestrator, handle) = opened;
             server.handle = Some(handle);
-            crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
+            crew.spawn("the orchestrator", |stopped| async {
+                orchestrator.run(stopped).await.map_err(Error::Engine)
+            });
         }
         if story.is_observed() {
             let options = ObserverOptions::default();
             let observing = database(data, "observer")?;
-            let opened = Observer::open(options, observing, transport.clone(), story.plans.clone()).await?;
+            let opened =
+                Observer::open(options, observing, transport.clone(), story.plans.clone()).await?;
             let (observer, chains) = opened;
             server.chains = Some(chains);
-            crew.spawn("the observer", |stopped| async { observer.run(stopped).await.map_err(Error::Engine) });
+            crew.spawn("the observer", |stopped| async {
+                observer.run(stopped).await.map_err(Error::Engine)
+            });
         }
         roster::store(data, &names)?;
         for (host, participant) in server.services.iter().zip(participants) {
@@ -161,7 +175,12 @@ impl Stack {
     }
 
     /// Returns the router: the story's routes, those of its services, and the API.
-    pub fn router(&self, program: &Program, choreography: bool, metrics: Option<PrometheusHandle>) -> Router {
+    pub fn router(
+        &self,
+        program: &Program,
+        choreography: bool,
+        metrics: Option<PrometheusHandle>,
+    ) -> Router {
         let story = program.story(choreography);
         let mut routes = Routes::new();
         for own in &story.routes {
@@ -172,7 +191,8 @@ impl Stack {
                 routes = routes.merge(own(host));
             }
         }
-        let title = if story.is_orchestrated() { "Sagamore" } else { "Sagamore, without an orchestrator" };
+        let title =
+            if story.is_orchestrated() { "Sagamore" } else { "Sagamore, without an orchestrator" };
         let api = self.api(story, metrics);
         http::router(title, routes.merge(api), &program.all_problems())
     }
@@ -192,9 +212,13 @@ impl Stack {
                 log: Some(self.log.clone()),
                 metrics,
             }),
-            (None, Some(chains)) => {
-                http::observer_routes(ObserverApp { chains, services, plan, brokers: None, metrics })
-            }
+            (None, Some(chains)) => http::observer_routes(ObserverApp {
+                chains,
+                services,
+                plan,
+                brokers: None,
+                metrics,
+            }),
             (None, None) => Routes::new(),
         }
     }
@@ -228,9 +252,11 @@ async fn service(
 ) -> Result<(ServiceHost, Participant), Error> {
     let name = entry.name().clone();
     let database = database(data, name.as_str())?;
-    let options = sagamore_sdk::Options { plans: story.plan_versions(), ..sagamore_sdk::Options::default() };
+    let options =
+        sagamore_sdk::Options { plans: story.plan_versions(), ..sagamore_sdk::Options::default() };
     let barrier_retention = options.barrier_retention;
-    let mut participant = Participant::new(entry.service.clone(), database.clone(), transport.clone(), options);
+    let mut participant =
+        Participant::new(entry.service.clone(), database.clone(), transport.clone(), options);
     let prepared = participant.subscribe().await;
     prepared.map_err(|source| Error::Service { name: name.to_string(), source })?;
     let host = ServiceHost {
@@ -252,5 +278,6 @@ fn file(data: &Path, name: &str) -> PathBuf {
 }
 
 fn database(data: &Path, name: &str) -> Result<Database, Error> {
-    Database::sqlite(&file(data, name)).map_err(|source| Error::Database { name: name.to_owned(), source })
+    Database::sqlite(&file(data, name))
+        .map_err(|source| Error::Database { name: name.to_owned(), source })
 }

@@ -97,7 +97,11 @@ impl Story {
 
     /// Adds the input, by business key, of a saga that is started without one. Only the embedded
     /// stack uses it: `dev` and [`Program::start`](crate::Program::start).
-    pub fn sample_input(mut self, saga: &str, input: impl Fn(&str) -> Body + Send + Sync + 'static) -> Story {
+    pub fn sample_input(
+        mut self,
+        saga: &str,
+        input: impl Fn(&str) -> Body + Send + Sync + 'static,
+    ) -> Story {
         match Name::new(saga) {
             Ok(name) => self.inputs.push((name, Arc::new(input))),
             Err(error) => self.errors.push(format!("sample input: {error}")),
@@ -141,7 +145,9 @@ impl Story {
     /// Returns the sample inputs as the server asks for them.
     pub(crate) fn inputs(&self) -> sagamore_server::http::SampleInput {
         let inputs = self.inputs.clone();
-        Arc::new(move |saga, key| inputs.iter().find(|(name, _)| name == saga).map(|(_, input)| input(key)))
+        Arc::new(move |saga, key| {
+            inputs.iter().find(|(name, _)| name == saga).map(|(_, input)| input(key))
+        })
     }
 
     /// Returns what its services declare, without the reactions that belong to its other plans. A plan of another name is
@@ -157,7 +163,9 @@ impl Story {
         for declaration in &mut declarations {
             let service = &declaration.service;
             declaration.reactions.retain(|declared| {
-                let is_of_another = |other: &Plan| other.name != plan.name && has(other, service, &declared.reaction);
+                let is_of_another = |other: &Plan| {
+                    other.name != plan.name && has(other, service, &declared.reaction)
+                };
                 has(plan, service, &declared.reaction) || !self.plans.iter().any(is_of_another)
             });
         }
@@ -201,8 +209,14 @@ pub(crate) mod toy {
 
     /// A guest rings, and a host opens.
     pub fn visit() -> Result<Plan, plan::Error> {
-        let plan = Plan::named("visit").begins("guest", "ring", "bell.rung").undone_on(["host.away"], "guest.gone");
-        plan.pivot("host", "open").on(["bell.rung"]).emits(["door.opened"]).fails(["host.away"]).build()
+        let plan = Plan::named("visit")
+            .begins("guest", "ring", "bell.rung")
+            .undone_on(["host.away"], "guest.gone");
+        plan.pivot("host", "open")
+            .on(["bell.rung"])
+            .emits(["door.opened"])
+            .fails(["host.away"])
+            .build()
     }
 }
 
@@ -265,8 +279,12 @@ mod tests {
             let declared = story.declarations_for(plan);
             assert_eq!(declared[0].reactions.len(), 1);
             let problems = of_plan(plan, Some(&declared)).problems;
-            let problems: Vec<&str> = problems.iter().map(|finding| finding.problem.as_str()).collect();
-            assert_eq!(problems, ["'come' is of guest, a service that this program does not have: name host"]);
+            let problems: Vec<&str> =
+                problems.iter().map(|finding| finding.problem.as_str()).collect();
+            assert_eq!(
+                problems,
+                ["'come' is of guest, a service that this program does not have: name host"]
+            );
         }
     }
 }

@@ -20,7 +20,8 @@ fn dev_starts_empty_and_lists_nothing() {
     let address = |line: String| Some(line.split_once("server   ")?.1.to_owned());
     let server = lines.by_ref().map_while(Result::ok).find_map(address);
     let server = server.expect("its address");
-    let listed = sagamore().args(["list", "--server", &server, "-o", "json"]).output().expect("it runs");
+    let listed =
+        sagamore().args(["list", "--server", &server, "-o", "json"]).output().expect("it runs");
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
     let started = sagamore().args(["start", "1", "--server", &server]).output().expect("it runs");
     dev.kill().and_then(|()| dev.wait()).expect("it is killed");
@@ -33,9 +34,19 @@ fn dev_starts_empty_and_lists_nothing() {
 fn it_has_no_verb_of_the_shop() {
     let help = sagamore().arg("--help").output().expect("it runs").stdout;
     let help = String::from_utf8_lossy(&help).into_owned();
-    for verb in
-        ["dev", "serve", "observe", "service", "start", "list", "reconcile", "check", "graph", "topics", "doctor"]
-    {
+    for verb in [
+        "dev",
+        "serve",
+        "observe",
+        "service",
+        "start",
+        "list",
+        "reconcile",
+        "check",
+        "graph",
+        "topics",
+        "doctor",
+    ] {
         assert!(help.contains(&format!("  {verb} ")), "{verb}: {help}");
     }
     for word in ["replay", "bench", "shop"] {
@@ -48,8 +59,13 @@ fn the_configuration_may_name_services() {
     let folder = tempfile::tempdir().expect("a directory");
     let file = folder.path().join("sagamore.toml");
     std::fs::write(&file, "[services.seats]\nlisten = \"127.0.0.1:4001\"\n").expect("written");
-    let output = sagamore().args(["config", "-o", "json", "--config"]).arg(&file).output().expect("it runs");
+    let output =
+        sagamore().args(["config", "-o", "json", "--config"]).arg(&file).output().expect("it runs");
     let values: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let listen = values.as_array().expect("a list").iter().find(|value| value["key"] == "services.seats.listen");
+    let listen = values
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|value| value["key"] == "services.seats.listen");
     assert_eq!(listen.expect("the key")["value"], "127.0.0.1:4001");
 }

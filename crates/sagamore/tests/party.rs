@@ -57,19 +57,25 @@ fn program() -> Program {
 #[tokio::test]
 async fn a_program_runs_its_saga_in_this_process() {
     let data = tempfile::tempdir().unwrap();
-    let options = StartOptions { listen: Some("127.0.0.1:0".into()), ..StartOptions::of(data.path()) };
+    let options =
+        StartOptions { listen: Some("127.0.0.1:0".into()), ..StartOptions::of(data.path()) };
     let running = program().start(options).await.unwrap();
     let client = Client::new(&format!("http://{}", running.address().unwrap())).unwrap();
     let input = Body::of(&Guest { name: "Bob".to_owned() }).unwrap();
     let start = Start::new("welcome".parse().unwrap(), "bob", input);
-    let (_, rest) = running.handle().unwrap().start_and_wait(start, Duration::from_secs(10)).await.unwrap();
+    let (_, rest) =
+        running.handle().unwrap().start_and_wait(start, Duration::from_secs(10)).await.unwrap();
     assert!(rest.is_some());
-    let shown: serde_json::Value = client.read(&client.get("/api/v1/sagas/bob").await.unwrap()).unwrap();
+    let shown: serde_json::Value =
+        client.read(&client.get("/api/v1/sagas/bob").await.unwrap()).unwrap();
     assert_eq!(shown["id"], "welcome:bob", "the key alone is of the first saga");
     let body = r#"{"definition":"welcome","key":"ada"}"#;
     let answer = client.post("/api/v1/sagas", body, Some(10)).await.unwrap();
     let standing: serde_json::Value = client.read(&answer).unwrap();
-    assert_eq!((&standing["id"], &standing["status"]), (&"welcome:ada".into(), &"completed".into()));
+    assert_eq!(
+        (&standing["id"], &standing["status"]),
+        (&"welcome:ada".into(), &"completed".into())
+    );
     assert_eq!(client.get("/greeter").await.unwrap(), "greeter");
     assert_eq!(client.get("/party").await.unwrap(), "true");
     running.stop().await.unwrap();
@@ -78,7 +84,10 @@ async fn a_program_runs_its_saga_in_this_process() {
 #[tokio::test]
 async fn an_address_that_other_machines_reach_is_refused_before_anything_is_opened() {
     let data = tempfile::tempdir().unwrap();
-    let options = StartOptions { listen: Some("0.0.0.0:0".into()), ..StartOptions::of(data.path().join("new")) };
+    let options = StartOptions {
+        listen: Some("0.0.0.0:0".into()),
+        ..StartOptions::of(data.path().join("new"))
+    };
     let Err(error) = program().start(options).await else { panic!("it listens") };
     assert!(error.to_string().contains("no authentication"), "{error}");
     assert!(!data.path().join("new").exists());
@@ -91,7 +100,12 @@ async fn errors_of_the_builder_are_reported_together() {
     let program = program.service(|| Service::named("kafka"));
     let Err(error) = program.start(StartOptions::of("unused")).await else { panic!("it starts") };
     let text = error.to_string();
-    assert!(text.contains("saga: ") && text.contains("'greeter' is added twice") && text.contains("'kafka'"), "{text}");
+    assert!(
+        text.contains("saga: ")
+            && text.contains("'greeter' is added twice")
+            && text.contains("'kafka'"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

@@ -41,8 +41,11 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration::new("0001-barrier", table!("")).on_sqlite(table!(" WITHOUT ROWID")),
     Migration::new("0002-age", "CREATE INDEX barrier_stored_at ON barrier (stored_at)"),
     // saga ids are ordered by bytes, as on SQLite
-    Migration::new("0003-bytewise", "ALTER TABLE barrier ALTER COLUMN saga TYPE TEXT COLLATE \"C\"")
-        .on_sqlite("SELECT 1"),
+    Migration::new(
+        "0003-bytewise",
+        "ALTER TABLE barrier ALTER COLUMN saga TYPE TEXT COLLATE \"C\"",
+    )
+    .on_sqlite("SELECT 1"),
     // free space for the second version of each row, which is claimed and then answered, avoids
     // index entries
     Migration::new("0004-room", "ALTER TABLE barrier SET (fillfactor = 50)").on_sqlite("SELECT 1"),
@@ -90,7 +93,11 @@ pub(crate) enum Verdict {
 
 /// Claims the steps of all keys, which must be distinct, and reads their rows. Takes at most two
 /// round trips.
-pub(crate) async fn claim(tx: &Tx, keys: &[&StepKey], now: Timestamp) -> Result<Vec<StepHistory>, Error> {
+pub(crate) async fn claim(
+    tx: &Tx,
+    keys: &[&StepKey],
+    now: Timestamp,
+) -> Result<Vec<StepHistory>, Error> {
     Ok(claim_within(tx, keys, now, usize::MAX).await?.known)
 }
 
@@ -128,13 +135,16 @@ pub(crate) async fn store(
     answers: &[(&StepKey, &StepHistory, &Outcome)],
     now: Timestamp,
 ) -> Result<(), Error> {
-    let rows: Vec<_> = answers.iter().flat_map(|(key, known, outcome)| rows(key, known, outcome, now)).collect();
+    let rows: Vec<_> =
+        answers.iter().flat_map(|(key, known, outcome)| rows(key, known, outcome, now)).collect();
     match tx.dialect() {
         _ if rows.is_empty() => {}
         Dialect::Sqlite => sqlite::store(tx, rows).await?,
         Dialect::Postgres => postgres::store(tx, rows).await?,
     }
-    let faulted = answers.iter().filter(|(_, known, outcome)| known.is_new() && matches!(outcome, Outcome::Fault(_)));
+    let faulted = answers
+        .iter()
+        .filter(|(_, known, outcome)| known.is_new() && matches!(outcome, Outcome::Fault(_)));
     let faulted: Vec<&StepKey> = faulted.map(|(key, ..)| *key).collect();
     match tx.dialect() {
         _ if faulted.is_empty() => Ok(()),
@@ -169,7 +179,9 @@ impl StepHistory {
             let fault = Outcome::Fault(format!("the barrier's row is damaged: {damage}"));
             return (Case::Damaged, Verdict::Answered(fault));
         }
-        let is = |action: Case, compensation: Case| if key.direction == Action { action } else { compensation };
+        let is = |action: Case, compensation: Case| {
+            if key.direction == Action { action } else { compensation }
+        };
         if let Some(output) = self.done(key.direction).filter(|_| !planted(Bug::NoDedupe)) {
             let case = is(Case::ActionDone, Case::CompensationDone);
             return (case, Verdict::Answered(Outcome::Done(output.clone())));
@@ -178,11 +190,13 @@ impl StepHistory {
             let case = is(Case::ActionRefused, Case::CompensationRefused);
             return (case, Verdict::Answered(Outcome::Refused(refusal.clone())));
         }
-        let is_retried = self.of_direction(key.direction).any(|stored| stored.generation < key.generation);
+        let is_retried =
+            self.of_direction(key.direction).any(|stored| stored.generation < key.generation);
         match key.direction {
-            Action if self.undone() => {
-                (Case::ActionCompensated, no(code::ALREADY_COMPENSATED, "the step was compensated before"))
-            }
+            Action if self.undone() => (
+                Case::ActionCompensated,
+                no(code::ALREADY_COMPENSATED, "the step was compensated before"),
+            ),
             Action if self.seen_after(key) => (Case::ActionSuperseded, superseded()),
             Compensation if self.seen_after(key) => (Case::CompensationSuperseded, superseded()),
             Action | Compensation if planted(Bug::LostRetry) && is_retried => {
@@ -191,10 +205,13 @@ impl StepHistory {
             Action if is_retried && !self.is_new() => (Case::ActionRetried, Verdict::Act),
             Action => (Case::ActionFirst, Verdict::Act),
             Compensation => match self.done(Action) {
-                None if planted(Bug::RefundOfRefused) && !self.is_new() => {
-                    (Case::CompensationOfRefused, Verdict::Undo(Body::of(&()).expect("nothing is JSON")))
+                None if planted(Bug::RefundOfRefused) && !self.is_new() => (
+                    Case::CompensationOfRefused,
+                    Verdict::Undo(Body::of(&()).expect("nothing is JSON")),
+                ),
+                Some(output) if is_retried => {
+                    (Case::CompensationRetried, Verdict::Undo(output.clone()))
                 }
-                Some(output) if is_retried => (Case::CompensationRetried, Verdict::Undo(output.clone())),
                 Some(output) => (Case::CompensationOfDone, Verdict::Undo(output.clone())),
                 None if self.is_new() => (Case::CompensationFirst, Verdict::NothingToUndo),
                 None => (Case::CompensationOfRefused, Verdict::NothingToUndo),
@@ -217,7 +234,9 @@ impl StepHistory {
 
     /// Returns the refusal of exactly this generation.
     fn refused(&self, key: &StepKey) -> Option<&Refusal> {
-        let same = |stored: &&StoredAnswer| stored.generation == key.generation || planted(Bug::RefusalOfOldGeneration);
+        let same = |stored: &&StoredAnswer| {
+            stored.generation == key.generation || planted(Bug::RefusalOfOldGeneration)
+        };
         match &self.of_direction(key.direction).find(same)?.status {
             Status::Refused(refusal) => Some(refusal),
             Status::Claimed | Status::Done(_) | Status::Tombstone => None,
@@ -246,13 +265,17 @@ impl StepHistory {
 impl StoredAnswer {
     fn read(row: &Row) -> Result<StoredAnswer, Error> {
         let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
-        let direction = row.get::<String>(0)?.parse().map_err(|_| damaged("direction", "a direction"))?;
-        let generation = row.get::<i64>(1)?.try_into().map_err(|_| damaged("generation", "a generation"))?;
+        let direction =
+            row.get::<String>(0)?.parse().map_err(|_| damaged("direction", "a direction"))?;
+        let generation =
+            row.get::<i64>(1)?.try_into().map_err(|_| damaged("generation", "a generation"))?;
         let answer: String = row.get(3)?;
         let status = match row.get::<String>(2)?.as_str() {
             "claimed" => Status::Claimed,
             "tombstone" => Status::Tombstone,
-            "done" => Status::Done(Body::parse(&answer).map_err(|_| damaged("answer", "an output"))?),
+            "done" => {
+                Status::Done(Body::parse(&answer).map_err(|_| damaged("answer", "an output"))?)
+            }
             "refused" => {
                 let refusal = Body::parse(&answer).and_then(|body| body.read());
                 Status::Refused(refusal.map_err(|_| damaged("answer", "a refusal"))?)
@@ -277,7 +300,9 @@ fn rows(key: &StepKey, known: &StepHistory, outcome: &Outcome, now: Timestamp) -
     };
     let mut rows = vec![row(key.direction, key.generation, status, answer)];
     match key.direction {
-        Direction::Compensation if known.is_new() => rows.push(row(Direction::Action, 1, "tombstone", String::new())),
+        Direction::Compensation if known.is_new() => {
+            rows.push(row(Direction::Action, 1, "tombstone", String::new()))
+        }
         Direction::Action if known.is_new() && key.generation > 1 => {
             rows.push(row(Direction::Action, 1, "refused", text(&newer())));
         }
@@ -325,22 +350,32 @@ mod tests {
         let (stored, new) = (&keys[..39], &keys[39]);
         let large = Outcome::Done(Body::parse(&format!("\"{}\"", "x".repeat(998))).expect("JSON"));
         let open = database.begin().await.expect("begin");
-        let known = claim(&open.tx(), &stored.iter().collect::<Vec<_>>(), Timestamp(1)).await.expect("claim");
-        let answers: Vec<_> = stored.iter().zip(&known).map(|(key, known)| (key, known, &large)).collect();
+        let known = claim(&open.tx(), &stored.iter().collect::<Vec<_>>(), Timestamp(1))
+            .await
+            .expect("claim");
+        let answers: Vec<_> =
+            stored.iter().zip(&known).map(|(key, known)| (key, known, &large)).collect();
         store(&open.tx(), &answers, Timestamp(1)).await.expect("store");
         open.commit().await.expect("commit");
 
         let open = database.begin().await.expect("begin");
         let all: Vec<&StepKey> = keys.iter().collect();
-        let ClaimResult { known, read } = claim_within(&open.tx(), &all, Timestamp(2), 2_500).await.expect("claim");
+        let ClaimResult { known, read } =
+            claim_within(&open.tx(), &all, Timestamp(2), 2_500).await.expect("claim");
         assert!((3..=16).contains(&read), "{read} answers of 1,000 bytes each");
-        let bytes: usize =
-            known.iter().filter_map(|known| known.done(Direction::Action)).map(|body| body.as_str().len()).sum();
+        let bytes: usize = known
+            .iter()
+            .filter_map(|known| known.done(Direction::Action))
+            .map(|body| body.as_str().len())
+            .sum();
         assert_eq!(bytes, read * 1_000, "no later output is read");
         let left = Outcome::Fault(String::new());
         store(&open.tx(), &[(new, &known[39], &left)], Timestamp(2)).await.expect("release");
         open.commit().await.expect("commit");
-        let rows = database.query("SELECT count(*) FROM barrier WHERE status = 'claimed'", ()).await.expect("read");
+        let rows = database
+            .query("SELECT count(*) FROM barrier WHERE status = 'claimed'", ())
+            .await
+            .expect("read");
         assert_eq!(rows[0].get::<i64>(0), Ok(0));
         let rows = database.query("SELECT count(*) FROM barrier", ()).await.expect("read");
         assert_eq!(rows[0].get::<i64>(0), Ok(39));

@@ -1,42 +1,35 @@
 //! One chunk: claim, handlers, stored answers, one commit. It ends early once its answers exceed a
 //! bound of bytes; the remaining commands start the next chunk.
 
+mod answer;
 mod events;
 mod interleaved;
 #[cfg(test)]
 mod one_by_one;
+mod silence;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
-
-use sagamore_core::message::{Event, Outcome, code};
+use sagamore_core::message::{Outcome, code};
 use sagamore_core::planted::{Bug, planted};
 use sagamore_core::{Body, Direction, Name, Refusal, StepKey, Timestamp};
 use sagamore_database::{Database, Error as DatabaseError, Open, Tx};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::barrier::{self, StepHistory, Verdict};
 use crate::decided::Decided;
 use crate::guard::{cut, guarded, panic_text};
 use crate::handler::{Handler, Running, Unreadable};
-use crate::inbox::Over;
 use crate::intake::{By, Request};
 use crate::keys::{CommandKeys, Key};
 use crate::meter::Meter;
 use crate::participant::Options;
 use crate::service::Service;
+pub(crate) use answer::Answer;
 use events::{Inputs, Last};
+use silence::Silence;
+pub(crate) use silence::quiet_max;
 
 /// Number of timeouts per turn after which further handlers are skipped and answered with a fault.
 const TIMEOUTS_MAX: u64 = 5;
-
-/// Estimated bytes of an answer beside its content: keys and headers.
-const ANSWER_BYTES: usize = 256;
-
-/// Returns how long a transaction may be without a statement between two handlers, for the server's
-/// idle limit.
-pub(crate) fn quiet_max(idle_limit: Duration) -> Duration {
-    idle_limit / 8
-}
 
 /// The outcome of a command that this chunk does not reach: its step is released.
 static LEFT: Outcome = Outcome::Fault(String::new());
@@ -54,21 +47,6 @@ pub(crate) struct Room<'a> {
     pub now: Timestamp,
     /// The database error that the chunk's single command caused.
     pub blamed: Option<&'a DatabaseError>,
-}
-
-/// The answer to one command or event.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    /// The outcome to report.
-    pub outcome: Outcome,
-    /// The reason to make the record a dead letter as well.
-    pub poison: Option<String>,
-    /// Whether the barrier does not hold the answer yet.
-    fresh: bool,
-    /// The event that reports the outcome of a reaction.
-    pub event: Option<Event>,
-    /// Whether the reaction still waits for other events.
-    pub waits: bool,
 }
 
 /// The way in which the commands of a chunk share its transaction.
@@ -133,8 +111,10 @@ impl Room<'_> {
         loop {
             match self.attempt(chunk, mode, meter).await {
                 Ok(answers) => {
-                    let answered =
-                        chunk.iter().zip(&answers).filter_map(|(asked, answer)| Some((asked, answer.as_ref()?)));
+                    let answered = chunk
+                        .iter()
+                        .zip(&answers)
+                        .filter_map(|(asked, answer)| Some((asked, answer.as_ref()?)));
                     answered.for_each(|(asked, answer)| alarm(asked, answer));
                     return Ok(answers);
                 }
@@ -167,7 +147,12 @@ impl Room<'_> {
         Room { blamed: Some(error), ..*self }.execute(chunk, meter).await
     }
 
-    async fn attempt(&self, chunk: &[Request], mode: Mode, meter: &mut Meter) -> Result<Vec<Option<Answer>>, Stop> {
+    async fn attempt(
+        &self,
+        chunk: &[Request],
+        mode: Mode,
+        meter: &mut Meter,
+    ) -> Result<Vec<Option<Answer>>, Stop> {
         let open = self.database.begin().await.map_err(Stop::of)?;
         match self.work(&open, chunk, mode, meter).await {
             Ok(answers) => {
@@ -191,14 +176,17 @@ impl Room<'_> {
     ) -> Result<Vec<Option<Answer>>, Stop> {
         let tx = open.tx();
         let keys: Vec<&StepKey> = chunk.iter().map(|asked| &asked.key).collect();
-        let claimed = barrier::claim_within(&tx, &keys, self.now, self.bytes_max).await.map_err(Stop::of)?;
+        let claimed =
+            barrier::claim_within(&tx, &keys, self.now, self.bytes_max).await.map_err(Stop::of)?;
         // commands beyond the bound are left in order, because a later one may share the key of an
         // earlier one
         let (whole, known) = (chunk, claimed.known);
         let chunk = &whole[..claimed.read];
         let inputs = self.inputs(&tx, chunk, &known).await.map_err(Stop::of)?;
         let mut answers = match mode {
-            Mode::Together if self.interleaves() => self.answer_all(&tx, chunk, &known, &inputs, meter).await?,
+            Mode::Together if self.interleaves() => {
+                self.answer_all(&tx, chunk, &known, &inputs, meter).await?
+            }
             Mode::Together | Mode::Apart { .. } => {
                 let (mut answers, mut bytes) = (Vec::with_capacity(chunk.len()), 0);
                 let mut silence = Silence::of(self.database);
@@ -226,7 +214,9 @@ impl Room<'_> {
             })
             .collect();
         barrier::store(&tx, &stored, self.now).await.map_err(|error| mode.stop(error))?;
-        self.attach_events(&tx, chunk, &inputs, &mut answers).await.map_err(|error| mode.stop(error))?;
+        self.attach_events(&tx, chunk, &inputs, &mut answers)
+            .await
+            .map_err(|error| mode.stop(error))?;
         Ok(answers)
     }
 
@@ -241,45 +231,73 @@ impl Room<'_> {
     ) -> Result<Answer, Stop> {
         let prepared = self.prepare(open.tx(), asked, known, inputs);
         if let (Some(error), false) = (self.blamed, prepared.is_known()) {
-            return Ok(Answer::fresh(Outcome::Fault(cut(&format!("cannot store its outcome: {error}")))));
+            return Ok(Answer::fresh(Outcome::Fault(cut(&format!(
+                "cannot store its outcome: {error}"
+            )))));
         }
         match prepared {
             Preparation::Running(_) if meter.timeouts >= TIMEOUTS_MAX => {
-                let outcome = Outcome::Fault("skipped: other handlers of this turn took too long".to_owned());
+                let outcome =
+                    Outcome::Fault("skipped: other handlers of this turn took too long".to_owned());
                 Ok(Answer::fresh(outcome))
             }
-            Preparation::Running(begun) => Ok(Answer::fresh(self.settle(open, begun.running, mode, meter).await?)),
+            Preparation::Running(begun) => {
+                Ok(Answer::fresh(self.settle(open, begun.running, mode, meter).await?))
+            }
             Preparation::Answered(answer) => Ok(answer),
         }
     }
 
     /// Returns the answer of a command that needs no handler, or its handler on `tx`, not yet
     /// polled.
-    fn prepare(&self, tx: Tx, asked: &Request, known: &StepHistory, inputs: &Inputs) -> Preparation {
+    fn prepare(
+        &self,
+        tx: Tx,
+        asked: &Request,
+        known: &StepHistory,
+        inputs: &Inputs,
+    ) -> Preparation {
         let (case, verdict) = known.judge(&asked.key);
         let service = self.service.name().to_string();
-        metrics::counter!("sagamore_barrier_total", "service" => service, "case" => case.as_str()).increment(1);
+        metrics::counter!("sagamore_barrier_total", "service" => service, "case" => case.as_str())
+            .increment(1);
         let begun = match verdict {
-            Verdict::Answered(_) if planted(Bug::OverdueIgnoresPivot) && self.last(asked) == Some(Last::Overdue) => {
+            Verdict::Answered(_)
+                if planted(Bug::OverdueIgnoresPivot) && self.last(asked) == Some(Last::Overdue) =>
+            {
                 return never(Last::Overdue);
             }
             Verdict::Answered(outcome) => {
                 let poison = self.poison(asked);
-                return Preparation::Answered(Answer { poison, fresh: false, ..Answer::fresh(outcome) });
+                return Preparation::Answered(Answer {
+                    poison,
+                    fresh: false,
+                    ..Answer::fresh(outcome)
+                });
             }
             Verdict::NothingToUndo => {
                 let outcome = Outcome::Done(Body::empty());
-                return Preparation::Answered(Answer { poison: self.poison(asked), ..Answer::fresh(outcome) });
+                return Preparation::Answered(Answer {
+                    poison: self.poison(asked),
+                    ..Answer::fresh(outcome)
+                });
             }
             Verdict::Act => match inputs {
                 _ if let Some(last) = self.last(asked) => return never(last),
                 Inputs::Missing { names, since } => {
                     let why = format!("waits for {}", names.join(", "));
                     let early = self.now.since(*since) > self.options.early_max;
-                    let poison = early.then(|| format!("{why} for more than {:?}", self.options.early_max));
-                    return Preparation::Answered(Answer { waits: true, poison, ..Answer::fresh(Outcome::Fault(why)) });
+                    let poison =
+                        early.then(|| format!("{why} for more than {:?}", self.options.early_max));
+                    return Preparation::Answered(Answer {
+                        waits: true,
+                        poison,
+                        ..Answer::fresh(Outcome::Fault(why))
+                    });
                 }
-                Inputs::Command | Inputs::All { .. } => self.begin_unharmed(asked, tx, inputs, None),
+                Inputs::Command | Inputs::All { .. } => {
+                    self.begin_unharmed(asked, tx, inputs, None)
+                }
             },
             Verdict::Undo(output) => self.begin_unharmed(asked, tx, inputs, Some(&output)),
         };
@@ -289,7 +307,9 @@ impl Room<'_> {
                 let outcome = Outcome::Refused(Refusal::new(code::UNDECODABLE, cut(&reason)));
                 Preparation::Answered(Answer { poison: Some(reason), ..Answer::fresh(outcome) })
             }
-            Err(Unreadable::Output(reason)) => Preparation::Answered(Answer::fresh(Outcome::Fault(cut(&reason)))),
+            Err(Unreadable::Output(reason)) => {
+                Preparation::Answered(Answer::fresh(Outcome::Fault(cut(&reason))))
+            }
             Err(Unreadable::Panic(text)) => {
                 let why = format!("reading the message panicked: {text}");
                 Preparation::Answered(Answer::fresh(Outcome::Fault(cut(&why))))
@@ -326,7 +346,8 @@ impl Room<'_> {
         if let By::Event(_) = asked.by {
             return self.react(asked, tx, inputs, output, keys);
         }
-        let (name, body) = asked.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
+        let (name, body) =
+            asked.message.as_ref().map_err(|reason| Unreadable::Body(reason.clone()))?;
         match (self.service.handler(name), output) {
             (Some(Handler::Action { run, .. }), None) => run(tx, body, keys),
             (Some(Handler::Compensation { run }), Some(output)) => run(tx, body, output, keys),
@@ -370,7 +391,13 @@ impl Room<'_> {
     }
 
     /// Runs a handler to its end. Rolls its writes back unless it succeeded.
-    async fn settle(&self, open: &Open, running: Running, mode: Mode, meter: &mut Meter) -> Result<Outcome, Stop> {
+    async fn settle(
+        &self,
+        open: &Open,
+        running: Running,
+        mode: Mode,
+        meter: &mut Meter,
+    ) -> Result<Outcome, Stop> {
         if mode != Mode::Together {
             open.savepoint().await.map_err(Stop::of)?;
         }
@@ -382,7 +409,12 @@ impl Room<'_> {
     }
 
     /// Decides what a handler's end means for its writes.
-    fn judge(&self, ended: Decided<Body, Refusal>, trace: Trace, mode: Mode) -> Result<HandlerEnd, Stop> {
+    fn judge(
+        &self,
+        ended: Decided<Body, Refusal>,
+        trace: Trace,
+        mode: Mode,
+    ) -> Result<HandlerEnd, Stop> {
         Ok(match ended {
             Ok(Ok(_)) if let Some(error) = trace.aborted => ignored(&error, mode)?,
             Ok(Ok(output)) if output.as_str().len() > self.options.reply_bytes_max => {
@@ -393,7 +425,8 @@ impl Room<'_> {
             }
             Ok(Ok(output)) => HandlerEnd::Kept(Outcome::Done(output)),
             Ok(Err(Refusal { code, message })) => {
-                let outcome = Outcome::Refused(Refusal { code: cut(&code), message: cut(&message) });
+                let outcome =
+                    Outcome::Refused(Refusal { code: cut(&code), message: cut(&message) });
                 let clean = trace.clean && trace.aborted.is_none();
                 if clean || planted(Bug::PartialChunk) {
                     HandlerEnd::Kept(outcome)
@@ -405,20 +438,29 @@ impl Room<'_> {
         })
     }
 
-    async fn keep_or_undo(&self, open: &Open, ended: HandlerEnd, mode: Mode) -> Result<Outcome, Stop> {
+    async fn keep_or_undo(
+        &self,
+        open: &Open,
+        ended: HandlerEnd,
+        mode: Mode,
+    ) -> Result<Outcome, Stop> {
         let undone = match (mode, ended) {
             (Mode::Together, HandlerEnd::Kept(outcome)) => return Ok(outcome),
             (Mode::Together, HandlerEnd::Undone(_)) => return Err(Stop::Apart),
-            (Mode::Apart { .. }, HandlerEnd::Kept(outcome @ Outcome::Done(_))) => match open.release().await {
-                Ok(()) => return Ok(outcome),
-                // a statement failed that the handler did not await
-                Err(error) => match ignored(&error, mode)? {
-                    HandlerEnd::Kept(outcome) | HandlerEnd::Undone(outcome) => outcome,
-                },
-            },
+            (Mode::Apart { .. }, HandlerEnd::Kept(outcome @ Outcome::Done(_))) => {
+                match open.release().await {
+                    Ok(()) => return Ok(outcome),
+                    // a statement failed that the handler did not await
+                    Err(error) => match ignored(&error, mode)? {
+                        HandlerEnd::Kept(outcome) | HandlerEnd::Undone(outcome) => outcome,
+                    },
+                }
+            }
             // A refusal is always rolled back. A failed statement, which the handler took as its
             // reason to refuse, has aborted the transaction up to the savepoint.
-            (Mode::Apart { .. }, HandlerEnd::Kept(outcome) | HandlerEnd::Undone(outcome)) => outcome,
+            (Mode::Apart { .. }, HandlerEnd::Kept(outcome) | HandlerEnd::Undone(outcome)) => {
+                outcome
+            }
         };
         open.rollback_to().await.map_err(Stop::of)?;
         Ok(undone)
@@ -444,27 +486,6 @@ fn broken(error: Option<&DatabaseError>, text: &str, mode: Mode) -> Result<Handl
     }
 }
 
-/// Tracks how long the server has received no statement of a transaction.
-struct Silence {
-    max: Option<Duration>,
-    since: Instant,
-}
-
-impl Silence {
-    fn of(database: &Database) -> Silence {
-        Silence { max: database.idle_limit().map(quiet_max), since: Instant::now() }
-    }
-
-    /// Sends a statement if the silence is too long, because the server would end the transaction.
-    async fn end(&mut self, tx: &Tx) -> Result<(), DatabaseError> {
-        if self.max.is_some_and(|max| self.since.elapsed() > max) {
-            tx.query("SELECT 1", ()).await?;
-            self.since = Instant::now();
-        }
-        Ok(())
-    }
-}
-
 impl Preparation {
     /// Returns whether nothing new must be stored.
     fn is_known(&self) -> bool {
@@ -472,40 +493,6 @@ impl Preparation {
             Preparation::Answered(answer) => answer.waits || !answer.fresh,
             Preparation::Running(_) => false,
         }
-    }
-}
-
-impl Answer {
-    /// Creates an answer that is not stored yet and has no event.
-    fn fresh(outcome: Outcome) -> Answer {
-        Answer { outcome, poison: None, fresh: true, event: None, waits: false }
-    }
-
-    /// Returns the answer's estimated share of a chunk's bytes.
-    fn bytes(&self) -> usize {
-        let content = match &self.outcome {
-            Outcome::Done(output) => output.as_str().len(),
-            Outcome::Refused(refusal) => refusal.code.len() + refusal.message.len(),
-            Outcome::Fault(why) => why.len(),
-        };
-        ANSWER_BYTES + content
-    }
-
-    /// Returns whether the event must leave the inbox.
-    pub(crate) fn is_final(&self) -> bool {
-        match &self.outcome {
-            Outcome::Done(_) | Outcome::Refused(_) => true,
-            Outcome::Fault(_) => self.waits && self.poison.is_some(),
-        }
-    }
-
-    /// Returns the inbox entries that this answer removes.
-    pub(crate) fn over(&self, asked: &Request) -> Over {
-        let given_up = match (&self.outcome, &asked.by) {
-            (Outcome::Fault(_), By::Event(event)) => Some(event.name.clone()),
-            (Outcome::Done(_) | Outcome::Refused(_), _) | (_, By::Command(_)) => None,
-        };
-        Over { key: asked.key.clone(), event: given_up }
     }
 }
 
@@ -541,7 +528,9 @@ impl Stop {
 /// Answers an action that will never run.
 fn never(last: Last) -> Preparation {
     let refusal = match last {
-        Last::Overdue => Refusal::new(code::OVERDUE, "the deadline passed before it ran: it never will"),
+        Last::Overdue => {
+            Refusal::new(code::OVERDUE, "the deadline passed before it ran: it never will")
+        }
         Last::Ended => Refusal::new(code::ENDED, "the chain ended before it ran: it never will"),
     };
     Preparation::Answered(Answer::fresh(Outcome::Refused(refusal)))

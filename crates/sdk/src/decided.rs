@@ -42,7 +42,10 @@ impl Fault {
     /// Returns whether the database is unavailable, or did not report the outcome of a commit.
     pub fn is_of_a_database_that_is_away(&self) -> bool {
         use sagamore_database::Error;
-        matches!(self.database().map(Error::root), Some(Error::Unavailable(_) | Error::CommitUnknown(_)))
+        matches!(
+            self.database().map(Error::root),
+            Some(Error::Unavailable(_) | Error::CommitUnknown(_))
+        )
     }
 
     /// Returns the database error that caused the fault, if there is one.
@@ -76,13 +79,16 @@ mod tests {
 
     #[test]
     fn a_fault_converts_into_a_boxed_error() {
-        let broke = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Err(Fault::new("out of luck"))? };
+        let broke = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            Err(Fault::new("out of luck"))?
+        };
         assert_eq!(broke().expect_err("it broke").to_string(), "out of luck");
     }
 
     #[test]
     fn a_fault_is_transient_when_the_database_says_so() {
-        let check = |fault: Fault, transient| assert_eq!(fault.is_transient(), transient, "{fault}");
+        let check =
+            |fault: Fault, transient| assert_eq!(fault.is_transient(), transient, "{fault}");
         check(sagamore_database::Error::Conflict("deadlock".into()).into(), true);
         check(sagamore_database::Error::Over.into(), false);
         check("x".parse::<i64>().expect_err("x is no number").into(), false);

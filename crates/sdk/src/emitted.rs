@@ -110,11 +110,18 @@ const STORE: Many = stores!("");
 /// Stores like `STORE` and returns the rows that are new.
 const STORE_UNSENT: Many = stores!(" RETURNING saga, step");
 
-const READ: &str = concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3");
+const READ: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM emitted WHERE saga = $1 AND step = $2 AND direction = $3"
+);
 
 /// Reads one page of a chain.
-const OF_CHAIN: &str =
-    concat!("SELECT ", columns!(), " FROM emitted WHERE saga = $1 ORDER BY hop, step, direction LIMIT $2 OFFSET $3");
+const OF_CHAIN: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM emitted WHERE saga = $1 ORDER BY hop, step, direction LIMIT $2 OFFSET $3"
+);
 
 /// Maximum events of one chain that are read together. Each is at most as long as a record.
 pub(crate) const OF_CHAIN_MAX: usize = 16;
@@ -125,7 +132,8 @@ const UNSENT_BYTES_MAX: i64 = 4 << 20;
 /// Removes events, except the first of a chain.
 const FORGET: Many = Many {
     sqlite: "DELETE FROM emitted WHERE saga = $1 AND step = $2 AND causation IS NOT NULL",
-    postgres: "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
+    postgres:
+        "DELETE FROM emitted e USING UNNEST(CAST($1 AS TEXT[]), CAST($2 AS TEXT[])) AS k(saga, step)
         WHERE e.saga = k.saga AND e.step = k.step AND e.causation IS NOT NULL",
 };
 
@@ -169,8 +177,12 @@ pub(crate) async fn store(tx: &Tx, events: &[&Event]) -> Result<(), Error> {
 }
 
 /// Stores events to be sent by the relay, and returns the new ones. Takes one round trip.
-pub(crate) async fn store_unsent<'a>(tx: &Tx, events: impl Iterator<Item = &'a Event>) -> Result<Fresh, Error> {
-    let stored = tx.query_many(&STORE_UNSENT, events.map(|event| row(event, false)).collect()).await?;
+pub(crate) async fn store_unsent<'a>(
+    tx: &Tx,
+    events: impl Iterator<Item = &'a Event>,
+) -> Result<Fresh, Error> {
+    let stored =
+        tx.query_many(&STORE_UNSENT, events.map(|event| row(event, false)).collect()).await?;
     stored.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<_, Error>>().map(Fresh)
 }
 
@@ -194,7 +206,10 @@ fn row(event: &Event, sent: bool) -> Vec<Value> {
 
 /// Returns the stored event of each key, in order, or `None`. Takes one round trip. An unreadable
 /// event is an error of its own.
-pub(crate) async fn stored_events(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Result<Option<Event>, Error>>, Error> {
+pub(crate) async fn stored_events(
+    tx: &Tx,
+    keys: &[&StepKey],
+) -> Result<Vec<Result<Option<Event>, Error>>, Error> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -203,15 +218,24 @@ pub(crate) async fn stored_events(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Resu
 }
 
 /// Returns the time of the last emitted event of a chain.
-pub(crate) async fn last_emitted_at(database: &Database, chain: &SagaId) -> Result<Option<Timestamp>, Error> {
-    let rows = database.query("SELECT max(told_at) FROM emitted WHERE saga = $1", (chain.as_str(),)).await?;
+pub(crate) async fn last_emitted_at(
+    database: &Database,
+    chain: &SagaId,
+) -> Result<Option<Timestamp>, Error> {
+    let rows = database
+        .query("SELECT max(told_at) FROM emitted WHERE saga = $1", (chain.as_str(),))
+        .await?;
     let last = rows.first().map_or(Ok(None), |row| row.get::<Option<i64>>(0))?;
     Ok(last.map(Timestamp))
 }
 
 /// Returns a page of a chain's emitted events by hop, after the first `skipped`; `None` at the end.
 /// Unreadable events are logged and left out.
-pub(crate) async fn of_chain(database: &Database, chain: &SagaId, skipped: usize) -> Result<Option<Vec<Event>>, Error> {
+pub(crate) async fn of_chain(
+    database: &Database,
+    chain: &SagaId,
+    skipped: usize,
+) -> Result<Option<Vec<Event>>, Error> {
     let skipped = i64::try_from(skipped).unwrap_or(i64::MAX);
     let rows = database.query(OF_CHAIN, (chain.as_str(), OF_CHAIN_MAX as i64, skipped)).await?;
     let readable = |row: &Row| match read(row) {
@@ -231,7 +255,12 @@ pub(crate) async fn end_leases(database: &Database) -> Result<(), Error> {
         return Ok(());
     }
     let open = database.begin().await?;
-    open.tx().execute("UPDATE emitted SET retry_at = NULL WHERE sent = FALSE AND retry_at IS NOT NULL", ()).await?;
+    open.tx()
+        .execute(
+            "UPDATE emitted SET retry_at = NULL WHERE sent = FALSE AND retry_at IS NOT NULL",
+            (),
+        )
+        .await?;
     open.commit().await
 }
 
@@ -253,10 +282,15 @@ const FORGET_KEYS: Many = Many {
 };
 
 /// Removes a page of marked first events. Returns whether there may be more.
-pub(crate) async fn forget_beginnings(database: &Database, before: Timestamp) -> Result<bool, Error> {
+pub(crate) async fn forget_beginnings(
+    database: &Database,
+    before: Timestamp,
+) -> Result<bool, Error> {
     let open = database.begin().await?;
     let rows = open.tx().query(BEGINNINGS, (before.0, FORGOTTEN_MAX)).await?;
-    let step = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?), row.get::<String>(1)?.into(), before.0.into()]);
+    let step = |row: &Row| {
+        Ok(vec![Value::from(row.get::<String>(0)?), row.get::<String>(1)?.into(), before.0.into()])
+    };
     let steps = rows.iter().map(step).collect::<Result<Vec<_>, Error>>()?;
     let chain = |row: &Row| Ok(vec![Value::from(row.get::<String>(0)?)]);
     let chains = rows.iter().map(chain).collect::<Result<Vec<_>, Error>>()?;
@@ -286,7 +320,8 @@ pub(crate) struct UnreadableRow {
 impl UnreadableRow {
     /// Creates the error of a row whose key is in these columns.
     pub fn of(row: &Row, columns: &[usize], why: Error) -> UnreadableRow {
-        let place = columns.iter().map(|column| row.get::<String>(*column).unwrap_or_default()).collect();
+        let place =
+            columns.iter().map(|column| row.get::<String>(*column).unwrap_or_default()).collect();
         UnreadableRow { place, why }
     }
 }
@@ -316,8 +351,10 @@ pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Unsent
     );
     let rows = tx.query(&sql, (now.0, inbox::beyond(now).0, limit, UNSENT_BYTES_MAX)).await?;
     let found = rows.first().map_or(Ok(0), |row| row.get::<i64>(10))?;
-    let mut unsent =
-        UnsentPage { is_cut: found == i64::from(limit) || found > rows.len() as i64, ..UnsentPage::default() };
+    let mut unsent = UnsentPage {
+        is_cut: found == i64::from(limit) || found > rows.len() as i64,
+        ..UnsentPage::default()
+    };
     for row in &rows {
         match read(row) {
             Ok(event) => unsent.events.push(event),
@@ -328,8 +365,14 @@ pub(crate) async fn unsent(tx: &Tx, now: Timestamp, limit: u32) -> Result<Unsent
 }
 
 /// Schedules unreadable rows for another attempt at `at`.
-pub(crate) async fn postpone_unreadable(tx: &Tx, rows: &[UnreadableRow], at: Timestamp) -> Result<(), Error> {
-    let row = |row: &UnreadableRow| row.place.iter().map(|text| text.as_str().into()).chain([at.0.into()]).collect();
+pub(crate) async fn postpone_unreadable(
+    tx: &Tx,
+    rows: &[UnreadableRow],
+    at: Timestamp,
+) -> Result<(), Error> {
+    let row = |row: &UnreadableRow| {
+        row.place.iter().map(|text| text.as_str().into()).chain([at.0.into()]).collect()
+    };
     tx.execute_many(&POSTPONED, rows.iter().map(row).collect()).await
 }
 
@@ -365,7 +408,9 @@ pub(crate) fn place(key: &StepKey) -> Vec<Value> {
 pub(crate) fn read(row: &Row) -> Result<Event, Error> {
     let damaged = |column: &str, wanted| Error::Column { column: column.to_owned(), wanted };
     let text = |column| row.get::<String>(column);
-    let small = |column, name| u32::try_from(row.get::<i64>(column)?).map_err(|_| damaged(name, "a small number"));
+    let small = |column, name| {
+        u32::try_from(row.get::<i64>(column)?).map_err(|_| damaged(name, "a small number"))
+    };
     Ok(Event {
         key: StepKey {
             saga: text(0)?.parse().map_err(|_| damaged("saga", "a chain"))?,
@@ -412,10 +457,13 @@ mod tests {
         let events: Vec<Event> = (0..7).map(|chain| event(chain, 1 << 20)).collect();
         let open = database.begin().await.expect("begin");
         store_unsent(&open.tx(), events.iter()).await.expect("store");
-        let UnsentPage { events: first, is_cut, .. } = unsent(&open.tx(), Timestamp(100), 500).await.expect("read");
+        let UnsentPage { events: first, is_cut, .. } =
+            unsent(&open.tx(), Timestamp(100), 500).await.expect("read");
         let chains: Vec<&str> = first.iter().map(|event| event.key.saga.key()).collect();
         assert_eq!((chains, is_cut), (vec!["0", "1", "2", "3"], true), "4 MiB, and no more");
-        mark_sent(&open.tx(), &first.iter().map(|event| event.key.clone()).collect::<Vec<_>>()).await.expect("mark");
+        mark_sent(&open.tx(), &first.iter().map(|event| event.key.clone()).collect::<Vec<_>>())
+            .await
+            .expect("mark");
         let rest = unsent(&open.tx(), Timestamp(100), 500).await.expect("read");
         assert_eq!((rest.events.len(), rest.is_cut), (3, false));
         open.rollback().await.expect("rollback");
@@ -428,7 +476,8 @@ mod tests {
         let events: Vec<Event> = (0..7).map(|chain| event(chain, 1 << 20)).collect();
         let open = database.begin().await.expect("begin");
         for event in &events {
-            let kept = inbox::InboxEntry { key: &event.key, event, pause: inbox::AFTER_FAULT, why: None };
+            let kept =
+                inbox::InboxEntry { key: &event.key, event, pause: inbox::AFTER_FAULT, why: None };
             inbox::keep(&open.tx(), &[kept], event.at).await.expect("keep");
         }
         open.commit().await.expect("commit");

@@ -53,7 +53,12 @@ pub struct Fact {
 /// the end.
 ///
 /// It never splits a saga across pages, unless that saga alone exceeds `limit`.
-pub async fn facts(database: &Database, after: &str, until: Option<&str>, limit: u32) -> Result<Vec<Fact>, Error> {
+pub async fn facts(
+    database: &Database,
+    after: &str,
+    until: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Fact>, Error> {
     let (after, until) = (Text::beginning(after), until.map(Text::beginning));
     let rows = match until {
         Some(until) => database.query(PAGE_UNTIL, (after, limit.saturating_add(1), until)).await?,
@@ -110,7 +115,9 @@ pub async fn resend(
     while let Some(events) = emitted::of_chain(database, chain, skipped).await? {
         skipped += emitted::OF_CHAIN_MAX;
         count += events.len();
-        transport.publish(events.iter().map(|event| encode_event(event, service)).collect()).await?;
+        transport
+            .publish(events.iter().map(|event| encode_event(event, service)).collect())
+            .await?;
     }
     Ok(count)
 }
@@ -119,7 +126,10 @@ impl FaultFact {
     fn read(row: &Row) -> Result<FaultFact, sagamore_database::Error> {
         Ok(FaultFact {
             step: row.get::<String>(0)?.parse().map_err(|_| damaged("step", "a name"))?,
-            direction: row.get::<String>(1)?.parse().map_err(|_| damaged("direction", "a direction"))?,
+            direction: row
+                .get::<String>(1)?
+                .parse()
+                .map_err(|_| damaged("direction", "a direction"))?,
             why: row.get(2)?,
             since: Timestamp(row.get(3)?),
             again_at: Timestamp(row.get(4)?),
@@ -136,8 +146,14 @@ impl Fact {
         Ok(Fact {
             saga: row.get::<String>(0)?.parse().map_err(|_| damaged("saga", "a saga"))?,
             step: row.get::<String>(1)?.parse().map_err(|_| damaged("step", "a name"))?,
-            direction: row.get::<String>(2)?.parse().map_err(|_| damaged("direction", "a direction"))?,
-            generation: row.get::<i64>(3)?.try_into().map_err(|_| damaged("generation", "a generation"))?,
+            direction: row
+                .get::<String>(2)?
+                .parse()
+                .map_err(|_| damaged("direction", "a direction"))?,
+            generation: row
+                .get::<i64>(3)?
+                .try_into()
+                .map_err(|_| damaged("generation", "a generation"))?,
             status: row.get(4)?,
             stored_at: Timestamp(row.get(5)?),
         })

@@ -79,7 +79,9 @@ impl<T: Send + 'static, R: Send + 'static> GroupCommit<T, R> {
             TrySendError::Full(_) => Fault::passing("too many requests wait: nothing was done"),
             TrySendError::Closed(_) => Fault::new("the batch task has ended: nothing was done"),
         })?;
-        answered.await.map_err(|_| Fault::passing("the batch failed: whether this request was executed is not known"))
+        answered.await.map_err(|_| {
+            Fault::passing("the batch failed: whether this request was executed is not known")
+        })
     }
 }
 
@@ -117,7 +119,8 @@ mod tests {
             }
         });
         let answers = join_all((0..20).map(|n| grouped.ask(n))).await;
-        let answers: Vec<usize> = answers.into_iter().map(|answer| answer.expect("an answer")).collect();
+        let answers: Vec<usize> =
+            answers.into_iter().map(|answer| answer.expect("an answer")).collect();
         assert_eq!(answers, (100..120).collect::<Vec<_>>(), "each caller gets its own answer");
         drop(grouped);
         let mut seen = Vec::new();

@@ -15,7 +15,11 @@ use crate::meter::Meter;
 const TEXT_BYTES_MAX: usize = 2_000;
 
 /// Runs a handler to its end or to its time limit.
-pub(crate) async fn guarded(running: Running, limit: Option<Duration>, meter: &mut Meter) -> Decided<Body, Refusal> {
+pub(crate) async fn guarded(
+    running: Running,
+    limit: Option<Duration>,
+    meter: &mut Meter,
+) -> Decided<Body, Refusal> {
     let caught = AssertUnwindSafe(running).catch_unwind();
     let ended = match limit {
         None => caught.await,

@@ -17,8 +17,10 @@ use crate::keys::CommandKeys;
 /// A handler as a future. It does nothing before it is polled.
 pub(crate) type Running = Pin<Box<dyn Future<Output = Decided<Body, Refusal>> + Send>>;
 
-type RunAction = dyn Fn(Tx, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
-type RunCompensation = dyn Fn(Tx, &Body, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
+type RunAction =
+    dyn Fn(Tx, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
+type RunCompensation =
+    dyn Fn(Tx, &Body, &Body, &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync;
 
 /// The handler of a message.
 #[derive(Clone)]
@@ -86,19 +88,24 @@ where
     R: IntoRefusal + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let run = move |tx: Tx, body: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
-        let command: C = read_body(body)?;
-        keys.read(&command);
-        let handler = Arc::clone(&handler);
-        Ok(Box::pin(async move { erase(handler(tx, command).await) }))
-    };
+    let run =
+        move |tx: Tx, body: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
+            let command: C = read_body(body)?;
+            keys.read(&command);
+            let handler = Arc::clone(&handler);
+            Ok(Box::pin(async move { erase(handler(tx, command).await) }))
+        };
     Handler::Action { run: Arc::new(run), check: |body| read_body::<C>(body).map(drop) }
 }
 
 /// Erases the types of a compensation's handler.
 pub(crate) fn compensation<U: Undoes>(handler: impl CompensationHandler<U>) -> Handler {
     let handler = Arc::new(handler);
-    let run = move |tx: Tx, _: &Body, output: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
+    let run = move |tx: Tx,
+                    _: &Body,
+                    output: &Body,
+                    keys: &mut CommandKeys<'_>|
+          -> Result<Running, Unreadable> {
         let output = read_output(output)?;
         keys.read(&output);
         Ok(CompensationHandler::<U>::run(Arc::clone(&handler), tx, output))
@@ -115,7 +122,11 @@ where
     R: IntoRefusal + Send + 'static,
 {
     let handler = Arc::new(handler);
-    let run = move |tx: Tx, body: &Body, output: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
+    let run = move |tx: Tx,
+                    body: &Body,
+                    output: &Body,
+                    keys: &mut CommandKeys<'_>|
+          -> Result<Running, Unreadable> {
         let command: U = read_body(body)?;
         let output = read_output(output)?;
         keys.read(&command);

@@ -152,7 +152,10 @@ pub(crate) async fn keep(tx: &Tx, kept: &[InboxEntry<'_>], now: Timestamp) -> Re
 }
 
 /// Returns the events that wait for each key, and since when. Takes one round trip.
-pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event, Timestamp)>>, Error> {
+pub(crate) async fn waiting(
+    tx: &Tx,
+    keys: &[&StepKey],
+) -> Result<Vec<Vec<(Event, Timestamp)>>, Error> {
     let mut waiting: HashMap<[String; 3], Vec<(Event, Timestamp)>> = HashMap::new();
     for row in tx.query_many(&WAITING, keys.iter().map(|key| place(key)).collect()).await? {
         let place = [row.get(0)?, row.get(11)?, row.get(12)?];
@@ -165,7 +168,8 @@ pub(crate) async fn waiting(tx: &Tx, keys: &[&StepKey]) -> Result<Vec<Vec<(Event
         }
     }
     let of_key = |key: &&StepKey| {
-        let place = [key.saga.as_str(), key.step.as_str(), key.direction.as_str()].map(str::to_owned);
+        let place =
+            [key.saga.as_str(), key.step.as_str(), key.direction.as_str()].map(str::to_owned);
         waiting.remove(&place).unwrap_or_default()
     };
     Ok(keys.iter().map(of_key).collect())
@@ -182,7 +186,11 @@ pub(crate) async fn remove(tx: &Tx, over: &[Over]) -> Result<(), Error> {
 }
 
 /// Postpones events without a reaction in this program, if they still exist.
-pub(crate) async fn put_off(database: &Database, strange: &[Due], now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn put_off(
+    database: &Database,
+    strange: &[Due],
+    now: Timestamp,
+) -> Result<(), Error> {
     if strange.is_empty() {
         return Ok(());
     }
@@ -210,10 +218,16 @@ pub(crate) async fn due(
     let read_due = |row: &Row| {
         let event = read(row)?;
         let step = row.get::<String>(10)?.parse().map_err(|_| damaged("step", "a name"))?;
-        let direction = row.get::<String>(11)?.parse().map_err(|_| damaged("direction", "a direction"))?;
+        let direction =
+            row.get::<String>(11)?.parse().map_err(|_| damaged("direction", "a direction"))?;
         let key = StepKey { saga: event.chain().clone(), step, direction, generation: 1 };
         let strange_since: Option<i64> = row.get(13)?;
-        Ok(Due { key, event, since: Timestamp(row.get(12)?), strange_since: strange_since.map(Timestamp) })
+        Ok(Due {
+            key,
+            event,
+            since: Timestamp(row.get(12)?),
+            strange_since: strange_since.map(Timestamp),
+        })
     };
     let (mut due, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
@@ -238,6 +252,11 @@ pub(crate) async fn due(
 impl Due {
     /// Returns the event as if it had just been delivered.
     pub fn delivered(&self, service: &Name) -> Delivered {
-        Delivered { record: encode_event(&self.event, service), partition: 0, offset: 0, unreadable: None }
+        Delivered {
+            record: encode_event(&self.event, service),
+            partition: 0,
+            offset: 0,
+            unreadable: None,
+        }
     }
 }

@@ -4,9 +4,13 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use sagamore_core::{Body, Command, Direction, Event, Horizon, Name, ReplyTo, StepKey, Timestamp, TraceContext};
+use sagamore_core::{
+    Body, Command, Direction, Event, Horizon, Name, ReplyTo, StepKey, Timestamp, TraceContext,
+};
 use sagamore_transport::Delivered;
-use sagamore_transport::wire::{HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon};
+use sagamore_transport::wire::{
+    HORIZON_TOPIC, Undecodable, decode_command, decode_event, decode_horizon,
+};
 
 use crate::inbox::{Due, Over};
 use crate::service::Service;
@@ -59,7 +63,12 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Decodes the records. `plans` holds the name and the version of each plan of this program.
-    pub(crate) fn of(service: &Service, plans: &[(Name, u32)], records: &[Delivered], now: Timestamp) -> Intake {
+    pub(crate) fn of(
+        service: &Service,
+        plans: &[(Name, u32)],
+        records: &[Delivered],
+        now: Timestamp,
+    ) -> Intake {
         let mut intake = Intake::default();
         for (place, delivered) in records.iter().enumerate() {
             if let Some(reason) = &delivered.unreadable {
@@ -69,7 +78,9 @@ impl Intake {
             if &*delivered.record.topic == HORIZON_TOPIC {
                 match decode_horizon(&delivered.record) {
                     Ok(horizon) => intake.horizons.push(horizon),
-                    Err(reason) => tracing::warn!(reason, "cannot read a horizon, waiting for the next one"),
+                    Err(reason) => {
+                        tracing::warn!(reason, "cannot read a horizon, waiting for the next one")
+                    }
                 }
                 continue;
             }
@@ -80,7 +91,9 @@ impl Intake {
             }
             match decode_command(&delivered.record).map_err(Box::new) {
                 Ok(command) if command.key.generation == 0 => {
-                    intake.unreadable.push((place, "the generation is 0: the first is 1".to_owned()));
+                    intake
+                        .unreadable
+                        .push((place, "the generation is 0: the first is 1".to_owned()));
                 }
                 Ok(command) if is_expired(&command, now) => intake.expired += 1,
                 Ok(Command { key, reply_to, trace, name, body, .. }) => {
@@ -88,9 +101,17 @@ impl Intake {
                     intake.asked.push(Request { place, key, by, trace, message: Ok((name, body)) });
                 }
                 Err(undecodable) => match *undecodable {
-                    Undecodable { key: Some(key), reply_to: Some(reply_to), reason, .. } if key.generation > 0 => {
+                    Undecodable { key: Some(key), reply_to: Some(reply_to), reason, .. }
+                        if key.generation > 0 =>
+                    {
                         let by = By::Command(reply_to);
-                        intake.asked.push(Request { place, key, by, trace: None, message: Err(reason) });
+                        intake.asked.push(Request {
+                            place,
+                            key,
+                            by,
+                            trace: None,
+                            message: Err(reason),
+                        });
                     }
                     Undecodable { reason, .. } => intake.unreadable.push((place, reason)),
                 },
@@ -140,7 +161,10 @@ impl Intake {
             } else if strange_since.is_some_and(|since| since < early) {
                 self.unreadable.push((
                     place,
-                    format!("no version of this service has the reaction '{}' that it waited for", key.step),
+                    format!(
+                        "no version of this service has the reaction '{}' that it waited for",
+                        key.step
+                    ),
                 ));
                 over.push(Over { key: due.key, event: Some(due.event.name) });
             } else {
@@ -182,7 +206,8 @@ pub(crate) fn chunks(asked: Vec<Request>) -> Vec<Vec<Request>> {
 /// Returns the reason to reject an event of a later version of a known plan. Events of earlier
 /// versions pass, because their chains continue during an upgrade.
 fn of_a_later_version(event: &Event, plans: &[(Name, u32)]) -> Option<String> {
-    let (plan, known) = plans.iter().find(|(plan, _)| plan.as_str() == event.chain().definition())?;
+    let (plan, known) =
+        plans.iter().find(|(plan, _)| plan.as_str() == event.chain().definition())?;
     (event.version > *known).then(|| {
         format!(
             "version: the event says version {} of the plan '{plan}', and this program has version {known}: upgrade it, \
@@ -221,12 +246,12 @@ mod tests {
     #[test]
     fn a_chunk_has_one_command_per_step_in_order() {
         let check = |steps: &[(&str, &str, Direction)], wanted: &[&[usize]]| {
-            let one = |(place, (saga, step, direction)): (usize, &(&str, &str, Direction))| Request {
-                place,
-                ..asked(saga, step, *direction)
+            let one = |(place, (saga, step, direction)): (usize, &(&str, &str, Direction))| {
+                Request { place, ..asked(saga, step, *direction) }
             };
             let chunks = chunks(steps.iter().enumerate().map(one).collect());
-            let places = |chunk: &Vec<Request>| chunk.iter().map(|asked| asked.place).collect::<Vec<_>>();
+            let places =
+                |chunk: &Vec<Request>| chunk.iter().map(|asked| asked.place).collect::<Vec<_>>();
             assert_eq!(chunks.iter().map(places).collect::<Vec<_>>(), wanted);
         };
         let (action, compensation) = (Direction::Action, Direction::Compensation);
@@ -243,17 +268,24 @@ mod tests {
     /// The next command may need what the undo releases.
     #[test]
     fn a_command_after_an_undo_is_not_executed_before_it() {
-        let steps = [("a", Direction::Action), ("a", Direction::Compensation), ("b", Direction::Action)];
+        let steps =
+            [("a", Direction::Action), ("a", Direction::Compensation), ("b", Direction::Action)];
         let chunks = chunks(steps.map(|(saga, direction)| asked(saga, "x", direction)).to_vec());
-        let sagas = |chunk: &Vec<Request>| chunk.iter().map(|asked| asked.key.saga.to_string()).collect::<Vec<_>>();
-        assert_eq!(chunks.iter().map(sagas).collect::<Vec<_>>(), [vec!["toy:a"], vec!["toy:a", "toy:b"]]);
+        let sagas = |chunk: &Vec<Request>| {
+            chunk.iter().map(|asked| asked.key.saga.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            chunks.iter().map(sagas).collect::<Vec<_>>(),
+            [vec!["toy:a"], vec!["toy:a", "toy:b"]]
+        );
     }
 
     /// Each command arrives twice in succession: two commits suffice.
     #[test]
     fn paired_repeats_form_two_chunks() {
         let pairs = (0..50).flat_map(|saga| [saga, saga]);
-        let chunks = chunks(pairs.map(|saga| asked(&saga.to_string(), "x", Direction::Action)).collect());
+        let chunks =
+            chunks(pairs.map(|saga| asked(&saga.to_string(), "x", Direction::Action)).collect());
         assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [50, 50]);
     }
 }

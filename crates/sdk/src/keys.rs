@@ -28,7 +28,10 @@ pub(crate) struct CommandKeys<'a> {
 
 impl KeyReaders {
     /// Adds keys of the message type `M`.
-    pub(crate) fn add<M: Message>(&mut self, keys: impl Fn(&M, &mut Vec<Key>) + Send + Sync + 'static) {
+    pub(crate) fn add<M: Message>(
+        &mut self,
+        keys: impl Fn(&M, &mut Vec<Key>) + Send + Sync + 'static,
+    ) {
         let read = move |message: &dyn Any, found: &mut Vec<Key>| {
             if let Some(message) = message.downcast_ref() {
                 keys(message, found);
@@ -79,7 +82,9 @@ pub(crate) fn waves<'a>(commands: impl Iterator<Item = Option<&'a [Key]>>) -> Ve
         let wave = match keys {
             None => waves.len(),
             Some(_) if planted(Bug::KeysIgnored) => after_all,
-            Some(keys) => keys.iter().filter_map(|key| after.get(key)).copied().fold(after_all, usize::max),
+            Some(keys) => {
+                keys.iter().filter_map(|key| after.get(key)).copied().fold(after_all, usize::max)
+            }
         };
         match keys {
             None => after_all = wave + 1,
@@ -102,11 +107,14 @@ mod tests {
     #[test]
     fn commands_that_share_a_key_are_in_successive_waves() {
         let check = |commands: &[Keys<'_>], wanted: &[&[usize]]| {
-            let keys: Vec<Option<Vec<Key>>> =
-                commands.iter().map(|keys| keys.map(|keys| keys.iter().map(|key| Key::of(key)).collect())).collect();
+            let keys: Vec<Option<Vec<Key>>> = commands
+                .iter()
+                .map(|keys| keys.map(|keys| keys.iter().map(|key| Key::of(key)).collect()))
+                .collect();
             assert_eq!(waves(keys.iter().map(Option::as_deref)), wanted, "{commands:?}");
         };
-        let (a, b, ab): (Keys<'_>, Keys<'_>, Keys<'_>) = (Some(&["a"]), Some(&["b"]), Some(&["a", "b"]));
+        let (a, b, ab): (Keys<'_>, Keys<'_>, Keys<'_>) =
+            (Some(&["a"]), Some(&["b"]), Some(&["a", "b"]));
         check(&[], &[]);
         check(&[a, b, a, a], &[&[0, 1], &[2], &[3]]);
         check(&[a, ab, b, a], &[&[0], &[1], &[2, 3]]);

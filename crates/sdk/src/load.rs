@@ -30,8 +30,16 @@ pub(crate) struct Load {
 impl Load {
     /// Returns the largest bounds that the options allow.
     pub(crate) fn of(options: &Options) -> Load {
-        let (messages_max, bytes_max) = (options.messages_max.max(1), options.chunk_bytes_max.max(1));
-        Load { messages: messages_max, messages_max, bytes: bytes_max, bytes_max, taken: 0, alone: 0 }
+        let (messages_max, bytes_max) =
+            (options.messages_max.max(1), options.chunk_bytes_max.max(1));
+        Load {
+            messages: messages_max,
+            messages_max,
+            bytes: bytes_max,
+            bytes_max,
+            taken: 0,
+            alone: 0,
+        }
     }
 
     /// Returns the maximum number of messages of a turn.
@@ -75,7 +83,10 @@ impl Load {
     /// Returns whether a chunk of one command failed because of that command, not of the database.
     pub(crate) fn blames_the_command(&self, error: &Error) -> bool {
         match error {
-            Error::Conflict(_) | Error::Constraint(_) | Error::Statement(_) | Error::Column { .. } => true,
+            Error::Conflict(_)
+            | Error::Constraint(_)
+            | Error::Statement(_)
+            | Error::Column { .. } => true,
             // the command may be what ends the connection
             Error::Unavailable(_) | Error::CommitUnknown(_) => self.alone >= ALONE_MAX,
             Error::Aborted(cause) => self.blames_the_command(cause),
@@ -139,8 +150,20 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(sizes, [(100, 1_000), (50, 500), (25, 250), (12, 125), (6, 62), (3, 31), (1, 15)]);
-        for size in [(2, 30), (4, 60), (8, 120), (16, 240), (32, 480), (64, 960), (100, 1_000), (100, 1_000)] {
+        assert_eq!(
+            sizes,
+            [(100, 1_000), (50, 500), (25, 250), (12, 125), (6, 62), (3, 31), (1, 15)]
+        );
+        for size in [
+            (2, 30),
+            (4, 60),
+            (8, 120),
+            (16, 240),
+            (32, 480),
+            (64, 960),
+            (100, 1_000),
+            (100, 1_000),
+        ] {
             load.took(1);
             load.succeeded();
             assert_eq!((load.messages(), load.bytes()), size);
@@ -165,7 +188,10 @@ mod tests {
         let away = Error::Unavailable("the connection is gone".into());
         let mut load = load(1);
         for _ in 0..ALONE_MAX {
-            assert!(!load.blames_the_command(&away) && load.blames_the_command(&Error::Constraint("NUL".into())));
+            assert!(
+                !load.blames_the_command(&away)
+                    && load.blames_the_command(&Error::Constraint("NUL".into()))
+            );
             load.took(1);
             load.failed();
         }

@@ -78,11 +78,23 @@ impl<'a> ChainStart<'a> {
         let bytes = body.as_str().len();
         if bytes > BEGINNING_BYTES_MAX {
             let most = BEGINNING_BYTES_MAX;
-            return Err(Fault::new(format!("'{name}' has {bytes} bytes, but at most {most} are allowed")));
+            return Err(Fault::new(format!(
+                "'{name}' has {bytes} bytes, but at most {most} are allowed"
+            )));
         }
-        let key = StepKey { saga: self.chain.clone(), step, direction: Direction::Action, generation: 1 };
+        let key =
+            StepKey { saga: self.chain.clone(), step, direction: Direction::Action, generation: 1 };
         let trace = self.trace.clone();
-        Ok(Event { key, version: self.version, name, causation: None, hop: 0, at: self.at, body, trace })
+        Ok(Event {
+            key,
+            version: self.version,
+            name,
+            causation: None,
+            hop: 0,
+            at: self.at,
+            body,
+            trace,
+        })
     }
 }
 
@@ -91,7 +103,9 @@ fn known_before(verdict: &Verdict) -> Result<Option<StartOutcome>, Fault> {
     match verdict {
         Verdict::Act => Ok(None),
         Verdict::Answered(Outcome::Done(_)) => Ok(Some(StartOutcome::Before)),
-        Verdict::Answered(Outcome::Refused(_)) | Verdict::NothingToUndo => Ok(Some(StartOutcome::Never)),
+        Verdict::Answered(Outcome::Refused(_)) | Verdict::NothingToUndo => {
+            Ok(Some(StartOutcome::Never))
+        }
         Verdict::Answered(Outcome::Fault(why)) => Err(Fault::new(why.clone())), // a damaged row
         Verdict::Undo(_) => Err(Fault::new("an action has nothing to undo")),
     }
@@ -128,7 +142,9 @@ impl Outbox {
         tx: &Tx,
         beginnings: Vec<(ChainStart<'_>, &E)>,
     ) -> Result<Vec<StartOutcome>, Fault> {
-        let Some(at) = beginnings.iter().map(|(beginning, _)| beginning.at).max() else { return Ok(Vec::new()) };
+        let Some(at) = beginnings.iter().map(|(beginning, _)| beginning.at).max() else {
+            return Ok(Vec::new());
+        };
         let events = beginnings.iter().map(|(beginning, event)| beginning.event(*event));
         let events = events.collect::<Result<Vec<Event>, Fault>>()?;
         let keys: Vec<&StepKey> = events.iter().map(|event| &event.key).collect();
@@ -138,26 +154,38 @@ impl Outbox {
         let known = barrier::claim(tx, &keys, at).await?;
         let before = keys.iter().zip(&known).map(|(key, known)| known_before(&known.verdict(key)));
         let before = before.collect::<Result<Vec<Option<StartOutcome>>, Fault>>()?;
-        let new = events.iter().zip(&before).filter(|(_, before)| before.is_none()).map(|(event, _)| event);
+        let new = events
+            .iter()
+            .zip(&before)
+            .filter(|(_, before)| before.is_none())
+            .map(|(event, _)| event);
         let stored = emitted::store_unsent(tx, new).await?;
         let (mut begun, mut answers) = (Vec::with_capacity(events.len()), Vec::new());
         for ((event, known), before) in events.iter().zip(&known).zip(before) {
             let (came, outcome) = match before {
                 Some(before) => (before, None),
-                None if stored.contains(&event.key) => (StartOutcome::New, Some(Outcome::Done(event.body.clone()))),
+                None if stored.contains(&event.key) => {
+                    (StartOutcome::New, Some(Outcome::Done(event.body.clone())))
+                }
                 // started so long ago that the barrier's rows were removed
                 None => (StartOutcome::Before, Some(Outcome::Fault(String::new()))),
             };
             begun.push(came);
             answers.extend(outcome.map(|outcome| (&event.key, known, outcome)));
         }
-        let answers: Vec<_> = answers.iter().map(|(key, known, outcome)| (*key, *known, outcome)).collect();
+        let answers: Vec<_> =
+            answers.iter().map(|(key, known, outcome)| (*key, *known, outcome)).collect();
         barrier::store(tx, &answers, at).await?;
         Ok(begun)
     }
 
     /// Returns the event that started this chain here, if any.
-    pub async fn begun<E: Message>(&self, tx: &Tx, chain: &SagaId, reaction: &str) -> Result<Option<E>, Fault> {
+    pub async fn begun<E: Message>(
+        &self,
+        tx: &Tx,
+        chain: &SagaId,
+        reaction: &str,
+    ) -> Result<Option<E>, Fault> {
         let (saga, direction) = (chain.clone(), Direction::Action);
         let key = StepKey { saga, step: Name::new(reaction)?, direction, generation: 1 };
         let event = stored_events(tx, &[&key]).await?.pop().transpose()?.flatten();

@@ -87,7 +87,8 @@ impl<'a> Outgoing<'a> {
                 self.owed.push(OwedRecord { place, told });
             }
             (By::Event(cause), Some(event)) => {
-                self.owed.push(OwedRecord { place, told: Publication::Event { event, key, cause } });
+                self.owed
+                    .push(OwedRecord { place, told: Publication::Event { event, key, cause } });
             }
             (By::Event(_), None) => {}
         }
@@ -136,7 +137,9 @@ impl<'a> Outgoing<'a> {
             }
             !behind.contains(&(record.topic.clone(), *partition))
         };
-        Mark::behind(self.taken[..polled].iter().enumerate().filter(is_done).map(|(_, delivered)| delivered))
+        Mark::behind(
+            self.taken[..polled].iter().enumerate().filter(is_done).map(|(_, delivered)| delivered),
+        )
     }
 
     /// Publishes the queue. A record that the transport rejects permanently does not block the
@@ -172,7 +175,8 @@ impl<'a> Outgoing<'a> {
     async fn publish_owed(&mut self, transport: &dyn Transport) -> Result<(), Error> {
         self.owed.sort_by_key(|owed| owed.place);
         let told = self.owed.iter().map(|owed| owed.record(self.service, self.now));
-        let records: Vec<Record> = told.chain(self.dead.iter().map(|(place, why)| self.letter(*place, why))).collect();
+        let records: Vec<Record> =
+            told.chain(self.dead.iter().map(|(place, why)| self.letter(*place, why))).collect();
         if records.is_empty() {
             return Ok(());
         }
@@ -184,15 +188,25 @@ impl<'a> Outgoing<'a> {
             match outcome {
                 Err(error) if error.is_rejection() && planted(Bug::DeniedDropped) => {}
                 // access may be granted or the topic created later: the same event is then sent
-                Err(error) if error.is_rejection() && error.scope() == Scope::Topic && owed.is_event() => {
+                Err(error)
+                    if error.is_rejection() && error.scope() == Scope::Topic && owed.is_event() =>
+                {
                     if let Publication::Event { key, cause, .. } = owed.told {
                         let why = format!("its event cannot be sent yet: {error}");
-                        self.unsent.push(RejectedEvent { place: owed.place, key, cause: *cause, why });
+                        self.unsent.push(RejectedEvent {
+                            place: owed.place,
+                            key,
+                            cause: *cause,
+                            why,
+                        });
                     }
                 }
                 // an undeliverable reply or event makes its cause a dead letter
                 Err(error) if error.is_rejection() => {
-                    self.bury(owed.place, &format!("its reply or event cannot be delivered: {error}"));
+                    self.bury(
+                        owed.place,
+                        &format!("its reply or event cannot be delivered: {error}"),
+                    );
                     late.insert(owed.place);
                 }
                 outcome => outcome?,
@@ -209,7 +223,11 @@ impl<'a> Outgoing<'a> {
 
     /// Publishes the dead letters of rejected records. One that the transport rejects in every form
     /// is logged and counted, because retries would block all later records.
-    async fn publish_late(&mut self, transport: &dyn Transport, places: &BTreeSet<usize>) -> Result<(), Error> {
+    async fn publish_late(
+        &mut self,
+        transport: &dyn Transport,
+        places: &BTreeSet<usize>,
+    ) -> Result<(), Error> {
         for place in places {
             let Some(reason) = self.dead.get(place) else { continue };
             match publish_letter(transport, self.letter(*place, reason)).await {

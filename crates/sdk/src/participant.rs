@@ -124,7 +124,12 @@ pub struct Participant {
 
 impl Participant {
     /// Creates a participant. Its first turn migrates the schema and subscribes.
-    pub fn new(service: Service, database: Database, transport: Arc<dyn Transport>, options: Options) -> Participant {
+    pub fn new(
+        service: Service,
+        database: Database,
+        transport: Arc<dyn Transport>,
+        options: Options,
+    ) -> Participant {
         let clock = Clock::of(&database);
         Participant {
             outbox: Outbox::by(clock.clone()),
@@ -155,7 +160,8 @@ impl Participant {
     /// log retains what the service has not consumed, even if its database is unavailable for long.
     pub async fn subscribe(&mut self) -> Result<(), Error> {
         if self.consumer.is_none() {
-            let consumer = open(&self.service, &self.database, self.transport.as_ref(), &self.options).await?;
+            let consumer =
+                open(&self.service, &self.database, self.transport.as_ref(), &self.options).await?;
             self.consumer = Some(consumer);
         }
         Ok(())
@@ -187,7 +193,17 @@ impl Participant {
     }
 
     async fn take(&mut self, now: Timestamp, meter: &mut Meter) -> Result<Turned, Error> {
-        let Participant { service, database, transport, options, load, outbox, look_due, unsynced, .. } = self;
+        let Participant {
+            service,
+            database,
+            transport,
+            options,
+            load,
+            outbox,
+            look_due,
+            unsynced,
+            ..
+        } = self;
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(open(service, database, transport.as_ref(), options).await?),
@@ -209,7 +225,8 @@ impl Participant {
         let mut due = Vec::new();
         let looks = now >= *look_due || *look_due > now.plus(CHECK_INTERVAL);
         if service.is_choreographed() && (outbox.take() || looks) {
-            let relay = Relay { service: service.name(), database, transport: transport.as_ref(), now };
+            let relay =
+                Relay { service: service.name(), database, transport: transport.as_ref(), now };
             if service.begins_chains()
                 && let Err(error) = relay.run(unsynced).await
             {
@@ -223,19 +240,32 @@ impl Participant {
         load.took(taken.len());
         if !taken.is_empty() {
             let mut intake = Intake::of(service, &options.plans, &taken[..polled], now);
-            let (mut over, strange) = intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
+            let (mut over, strange) =
+                intake.take_due(service, (polled..).zip(due), now.minus(options.early_max));
             let Intake { asked, unreadable, later, expired, horizons } = intake;
             meter.expired += expired as u64;
             meter.later += later as u64;
             meter.unreadable += (unreadable.len() - later) as u64;
-            let places = asked.iter().map(|asked| asked.place).chain(unreadable.iter().map(|(place, _)| *place));
+            let places = asked
+                .iter()
+                .map(|asked| asked.place)
+                .chain(unreadable.iter().map(|(place, _)| *place));
             let mut outgoing = Outgoing::new(service.name(), &taken, places, now);
             unreadable.into_iter().for_each(|(place, reason)| outgoing.reject(place, &reason));
             if planted(Bug::OffsetBeforeAcknowledgement) {
                 consumer.commit(Mark::behind(&taken[..polled])).await?;
             }
-            let room = Room { service, database, options, bytes_max: load.bytes(), polled, now, blamed: None };
-            let executed = execute(&room, load, asked, &mut outgoing, transport.as_ref(), meter).await;
+            let room = Room {
+                service,
+                database,
+                options,
+                bytes_max: load.bytes(),
+                polled,
+                now,
+                blamed: None,
+            };
+            let executed =
+                execute(&room, load, asked, &mut outgoing, transport.as_ref(), meter).await;
             meter.dead_letters += outgoing.dead_letters() as u64;
             meter.lost_letters += outgoing.lost_letters() as u64;
             let acknowledged = consumer.commit(outgoing.marks(polled)).await;
@@ -251,7 +281,11 @@ impl Participant {
     }
 
     /// Schedules the removals that horizons allow, unless the clocks disagree.
-    async fn plan_sweeps(&mut self, horizons: Vec<(Horizon, Option<ReplyTo>)>, now: Timestamp) -> Result<(), Error> {
+    async fn plan_sweeps(
+        &mut self,
+        horizons: Vec<(Horizon, Option<ReplyTo>)>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let retention = self.options.barrier_retention;
         for (horizon, reply_to) in horizons {
             if self.clocks_disagree {
@@ -282,7 +316,9 @@ impl Participant {
                 meter.swept += removed;
                 self.sweeps.extend(Some(sweep).filter(|_| !done));
             }
-            Err(error) => tracing::warn!(service = %self.service.name(), %error, "cannot sweep the barrier"),
+            Err(error) => {
+                tracing::warn!(service = %self.service.name(), %error, "cannot sweep the barrier")
+            }
         }
     }
 
@@ -310,7 +346,9 @@ impl Participant {
         let mut shutdown = std::pin::pin!(shutdown);
         let limit = *self.options.handler_limit.get_or_insert(HANDLER_LIMIT);
         // part of the idle limit may have passed before the handler starts
-        if let Some(idle) = self.database.idle_limit().filter(|idle| limit >= *idle - quiet_max(*idle)) {
+        if let Some(idle) =
+            self.database.idle_limit().filter(|idle| limit >= *idle - quiet_max(*idle))
+        {
             return Err(Error::HandlerLimit { limit, idle });
         }
         loop {
@@ -354,7 +392,9 @@ impl Participant {
         };
         match tokio::time::timeout(FINISH_MAX, flush).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(service = %service.name(), %error, "cannot mark published rows"),
+            Ok(Err(error)) => {
+                tracing::warn!(service = %service.name(), %error, "cannot mark published rows")
+            }
             Err(_) => {
                 tracing::warn!(service = %service.name(), limit = ?FINISH_MAX, "published rows were not synced in time")
             }
@@ -364,14 +404,18 @@ impl Participant {
     /// Waits until there may be work.
     async fn rest(&mut self, turned: Result<Turned, Error>) {
         match (turned, &mut self.consumer) {
-            (Ok(Turned { taken: 0 }), Some(consumer)) if self.service.is_choreographed() && self.sweeps.is_empty() => {
+            (Ok(Turned { taken: 0 }), Some(consumer))
+                if self.service.is_choreographed() && self.sweeps.is_empty() =>
+            {
                 tokio::select! {
                     () = consumer.ready() => {}
                     () = self.outbox.woken() => {}
                     () = tokio::time::sleep(CHECK_INTERVAL) => {}
                 }
             }
-            (Ok(Turned { taken: 0 }), Some(consumer)) if self.sweeps.is_empty() => consumer.ready().await,
+            (Ok(Turned { taken: 0 }), Some(consumer)) if self.sweeps.is_empty() => {
+                consumer.ready().await
+            }
             (Ok(_), _) => tokio::task::yield_now().await,
             (Err(_), _) => tokio::time::sleep(self.pause).await,
         }
@@ -481,7 +525,8 @@ async fn open(
     }
     transport.create_topic(HORIZON_TOPIC, 1).await?;
     topics.push(HORIZON_TOPIC.into());
-    let subscription = Subscription { group: service.name().as_str().into(), topics, partitions: None };
+    let subscription =
+        Subscription { group: service.name().as_str().into(), topics, partitions: None };
     Ok(transport.subscribe(subscription).await?)
 }
 
@@ -506,15 +551,21 @@ mod tests {
     /// timeout.
     #[tokio::test]
     async fn the_handler_limit_is_shorter_than_the_idle_limit() {
-        let postgres = sagamore_database::postgres::Options::new("postgres://nobody@127.0.0.1:1/none");
+        let postgres =
+            sagamore_database::postgres::Options::new("postgres://nobody@127.0.0.1:1/none");
         assert!(HANDLER_LIMIT < postgres.idle_in_transaction_timeout);
         let database = Database::postgres(postgres).expect("the address is one");
         let disk = Arc::new(sagamore_transport::MemoryDisk::new());
-        let log =
-            sagamore_transport::Log::on(disk, sagamore_transport::log::Options::default()).expect("an empty disk");
+        let log = sagamore_transport::Log::on(disk, sagamore_transport::log::Options::default())
+            .expect("an empty disk");
         let options = Options { handler_limit: Some(Duration::from_secs(3)), ..Options::default() };
-        let participant = Participant::new(Service::named("slow"), database, Arc::new(log), options);
-        let why = participant.run(std::future::pending()).await.expect_err("the limit is rejected").to_string();
+        let participant =
+            Participant::new(Service::named("slow"), database, Arc::new(log), options);
+        let why = participant
+            .run(std::future::pending())
+            .await
+            .expect_err("the limit is rejected")
+            .to_string();
         assert!(why.contains("3s") && why.contains("2.5s"), "{why}");
     }
 }

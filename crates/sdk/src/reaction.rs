@@ -157,7 +157,13 @@ impl On {
         let says = EventType::of::<E>();
         for failure in &self.0 {
             let lacks = says.fields.iter().find(|field| !failure.fields.contains(field));
-            assert!(lacks.is_none(), "'{}' has no field '{}' for '{}'", failure.name, lacks.unwrap_or(&""), says.name);
+            assert!(
+                lacks.is_none(),
+                "'{}' has no field '{}' for '{}'",
+                failure.name,
+                lacks.unwrap_or(&""),
+                says.name
+            );
         }
         Undoing { on: self.0, says }
     }
@@ -205,7 +211,8 @@ impl Unbound {
     {
         let handler = Arc::new(handler);
         self.bound(vec![EventType::of::<A>(), EventType::of::<B>()], move |tx, bodies, keys| {
-            let (one, other, handler) = (body::<A>(bodies, 0)?, body::<B>(bodies, 1)?, Arc::clone(&handler));
+            let (one, other, handler) =
+                (body::<A>(bodies, 0)?, body::<B>(bodies, 1)?, Arc::clone(&handler));
             keys.read(&one);
             keys.read(&other);
             Ok(Box::pin(async move { erase(handler(tx, one, other).await) }))
@@ -220,15 +227,23 @@ impl Unbound {
     fn bound<E: Message, R>(
         self,
         inputs: Vec<EventType>,
-        react: impl Fn(Tx, &[Body], &mut CommandKeys<'_>) -> Result<Running, Unreadable> + Send + Sync + 'static,
+        react: impl Fn(Tx, &[Body], &mut CommandKeys<'_>) -> Result<Running, Unreadable>
+        + Send
+        + Sync
+        + 'static,
     ) -> Reaction<E, R> {
         self.told(inputs, Some(Arc::new(react)))
     }
 
-    fn told<E: Message, R>(self, inputs: Vec<EventType>, react: Option<Arc<React>>) -> Reaction<E, R> {
+    fn told<E: Message, R>(
+        self,
+        inputs: Vec<EventType>,
+        react: Option<Arc<React>>,
+    ) -> Reaction<E, R> {
         let (name, tells, fails, undo) = (self.0, EventType::of::<E>(), None, None);
         let (never_after, overdue, pivot) = (Vec::new(), None, false);
-        let declared = Declared { name, inputs, react, tells, fails, undo, never_after, overdue, pivot };
+        let declared =
+            Declared { name, inputs, react, tells, fails, undo, never_after, overdue, pivot };
         Reaction { declared, tells: PhantomData }
     }
 }
@@ -242,7 +257,8 @@ impl<E: Message, R> Reaction<E, R> {
     pub fn fails<F: Message>(mut self) -> Reaction<E, FailureEvent> {
         let fails = EventType::of::<F>();
         let given = self.declared.inputs.first().map_or(&[][..], |input| input.fields);
-        let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !given.contains(field));
+        let lacks =
+            fails.fields.iter().find(|field| !WHY.contains(field) && !given.contains(field));
         assert!(
             lacks.is_none(),
             "the first event of the reaction has no field '{}' for '{}'",
@@ -279,12 +295,20 @@ impl<E: Message, R> Reaction<E, R> {
     /// Panics if the reaction has no failure event, or `O` lacks a field of it.
     pub fn gives_up_on<O: Message>(mut self) -> Reaction<E, R> {
         let overdue = EventType::of::<O>();
-        let fails = self
-            .declared
-            .fails
-            .unwrap_or_else(|| panic!("'{}' has no failure event: add .fails::<Event>()", self.declared.name));
-        let lacks = fails.fields.iter().find(|field| !WHY.contains(field) && !overdue.fields.contains(field));
-        assert!(lacks.is_none(), "'{}' has no field '{}' for '{}'", overdue.name, lacks.unwrap_or(&""), fails.name);
+        let fails = self.declared.fails.unwrap_or_else(|| {
+            panic!("'{}' has no failure event: add .fails::<Event>()", self.declared.name)
+        });
+        let lacks = fails
+            .fields
+            .iter()
+            .find(|field| !WHY.contains(field) && !overdue.fields.contains(field));
+        assert!(
+            lacks.is_none(),
+            "'{}' has no field '{}' for '{}'",
+            overdue.name,
+            lacks.unwrap_or(&""),
+            fails.name
+        );
         self.declared.overdue = Some(overdue);
         self
     }
@@ -298,12 +322,13 @@ impl<E: Message, R> Reaction<E, R> {
         Fut: Future<Output = Decided<(), U>> + Send + 'static,
     {
         let handler = Arc::new(handler);
-        let run = move |tx: Tx, told: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
-            let told: E = read_output(told)?;
-            keys.read(&told);
-            let handler = Arc::clone(&handler);
-            Ok(Box::pin(async move { undone(handler(tx, told).await) }))
-        };
+        let run =
+            move |tx: Tx, told: &Body, keys: &mut CommandKeys<'_>| -> Result<Running, Unreadable> {
+                let told: E = read_output(told)?;
+                keys.read(&told);
+                let handler = Arc::clone(&handler);
+                Ok(Box::pin(async move { undone(handler(tx, told).await) }))
+            };
         let Undoing { on, says } = undoing;
         self.declared.undo = Some(DeclaredUndo { on, says, run: Arc::new(run) });
         self
@@ -341,15 +366,27 @@ impl EventType {
 impl Declared {
     /// Returns the reaction as a plan states it.
     pub fn as_planned(&self) -> plan::Declared {
-        let names = |told: &[EventType]| told.iter().filter_map(|told| told.name.parse().ok()).collect::<Vec<Name>>();
-        let undo = self
-            .undo
-            .as_ref()
-            .and_then(|undo| Some(plan::Undo { on: names(&undo.on), emits: undo.says.name.parse().ok()? }));
-        let (on, emits, fails) = (names(&self.inputs), names(&[self.tells]), names(self.fails.as_slice()));
-        let (never_after, overdue) = (names(&self.never_after), names(self.overdue.as_slice()).pop());
+        let names = |told: &[EventType]| {
+            told.iter().filter_map(|told| told.name.parse().ok()).collect::<Vec<Name>>()
+        };
+        let undo = self.undo.as_ref().and_then(|undo| {
+            Some(plan::Undo { on: names(&undo.on), emits: undo.says.name.parse().ok()? })
+        });
+        let (on, emits, fails) =
+            (names(&self.inputs), names(&[self.tells]), names(self.fails.as_slice()));
+        let (never_after, overdue) =
+            (names(&self.never_after), names(self.overdue.as_slice()).pop());
         let pivot = self.pivot || self.overdue.is_some();
-        plan::Declared { reaction: self.name.clone(), on, emits, fails, undo, never_after, overdue, pivot }
+        plan::Declared {
+            reaction: self.name.clone(),
+            on,
+            emits,
+            fails,
+            undo,
+            never_after,
+            overdue,
+            pivot,
+        }
     }
 
     /// Returns the events that it consumes, each with the direction that it triggers.
@@ -360,7 +397,11 @@ impl Declared {
             .chain(&self.never_after)
             .chain(&self.overdue)
             .map(|input| (input.name, Direction::Action));
-        let undoes = self.undo.iter().flat_map(|undo| &undo.on).map(|failure| (failure.name, Direction::Compensation));
+        let undoes = self
+            .undo
+            .iter()
+            .flat_map(|undo| &undo.on)
+            .map(|failure| (failure.name, Direction::Compensation));
         acts.chain(undoes)
     }
 
@@ -374,7 +415,12 @@ impl Declared {
     /// reaction's first event, or of the failure.
     ///
     /// Returns `None` for a refusal without a failure event, and for an unreadable cause.
-    pub fn event(&self, direction: Direction, outcome: &Outcome, cause: &Body) -> Option<(&'static str, Body)> {
+    pub fn event(
+        &self,
+        direction: Direction,
+        outcome: &Outcome,
+        cause: &Body,
+    ) -> Option<(&'static str, Body)> {
         match (direction, outcome) {
             (Direction::Action, Outcome::Done(told)) => Some((self.tells.name, told.clone())),
             (Direction::Action, Outcome::Refused(refusal)) => {
@@ -391,5 +437,7 @@ impl Declared {
 }
 
 fn body<A: Message>(bodies: &[Body], place: usize) -> Result<A, Unreadable> {
-    bodies.get(place).map_or_else(|| Err(Unreadable::Body("the event is missing".to_owned())), read_body)
+    bodies
+        .get(place)
+        .map_or_else(|| Err(Unreadable::Body("the event is missing".to_owned())), read_body)
 }

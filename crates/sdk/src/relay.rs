@@ -44,12 +44,14 @@ impl Relay<'_> {
             self.release(unsynced).await?; // the previous run was dropped before its end
         }
         while !unsynced.is_full() {
-            let UnsentPage { events, unreadable, is_cut } = self.lease(&mut unsynced.leased).await?;
+            let UnsentPage { events, unreadable, is_cut } =
+                self.lease(&mut unsynced.leased).await?;
             unsynced.alarms.of_rows(self.service, "emitted", &unreadable);
             if events.is_empty() && !is_cut {
                 break;
             }
-            let Published { sent, rejected, unsent, failure } = publish(events, self.service, self.transport).await;
+            let Published { sent, rejected, unsent, failure } =
+                publish(events, self.service, self.transport).await;
             if let Some(error) = failure.as_ref().filter(|_| sent.is_empty()) {
                 self.release(unsynced).await?; // the next check retries
                 return Err(error.clone().into());
@@ -83,7 +85,8 @@ impl Relay<'_> {
             return Ok(unsent);
         }
         emitted::postpone(&open.tx(), leased, self.now.plus(LEASE)).await?;
-        emitted::postpone_unreadable(&open.tx(), &unsent.unreadable, self.now.plus(RETRY_AFTER)).await?;
+        emitted::postpone_unreadable(&open.tx(), &unsent.unreadable, self.now.plus(RETRY_AFTER))
+            .await?;
         open.commit().await?;
         Ok(unsent)
     }
@@ -120,11 +123,15 @@ struct Published {
 
 async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) -> Published {
     let mut published = Published::default();
-    let outcomes = transport.publish_each(events.iter().map(|event| encode_event(event, service)).collect()).await;
+    let outcomes = transport
+        .publish_each(events.iter().map(|event| encode_event(event, service)).collect())
+        .await;
     for (event, outcome) in events.into_iter().zip(outcomes) {
         match outcome {
             Ok(()) => published.sent.push(event.key),
-            Err(error) if error.is_rejection() && planted(Bug::DeniedCountsAsSent) => published.sent.push(event.key),
+            Err(error) if error.is_rejection() && planted(Bug::DeniedCountsAsSent) => {
+                published.sent.push(event.key)
+            }
             Err(error) if error.is_rejection() => {
                 tracing::error!(%service, chain = %event.chain(), %error, "cannot start a chain, retrying later");
                 published.rejected.push(event.key);
@@ -137,7 +144,8 @@ async fn publish(events: Vec<Event>, service: &Name, transport: &dyn Transport) 
     }
     if !published.rejected.is_empty() {
         let count = published.rejected.len() as u64;
-        metrics::counter!("sagamore_unsendable_total", "service" => service.to_string()).increment(count);
+        metrics::counter!("sagamore_unsendable_total", "service" => service.to_string())
+            .increment(count);
     }
     published
 }

@@ -44,7 +44,8 @@ impl Service {
     /// # Panics
     /// Panics if `name` is not a [`Name`].
     pub fn named(name: &str) -> Service {
-        let name = Name::new(name).unwrap_or_else(|malformed| panic!("declare service: {malformed}"));
+        let name =
+            Name::new(name).unwrap_or_else(|malformed| panic!("declare service: {malformed}"));
         Service {
             name,
             migrations: Vec::new(),
@@ -147,7 +148,10 @@ impl Service {
     ///     .keyed_by(|charge: &Charge| &charge.customer_id)
     ///     .keyed_by(|charged: &Charged| &charged.customer_id);
     /// ```
-    pub fn keyed_by<M: Message>(mut self, key: impl for<'a> Fn(&'a M) -> &'a str + Send + Sync + 'static) -> Service {
+    pub fn keyed_by<M: Message>(
+        mut self,
+        key: impl for<'a> Fn(&'a M) -> &'a str + Send + Sync + 'static,
+    ) -> Service {
         self.keys.add(move |message: &M, keys| keys.push(Key::of(key(message))));
         self
     }
@@ -193,7 +197,11 @@ impl Service {
 
     /// Returns the events that it may emit, each once, by name.
     pub fn tells(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.reactions.values().flat_map(|reaction| reaction.tells()).collect::<BTreeSet<_>>().into_iter()
+        self.reactions
+            .values()
+            .flat_map(|reaction| reaction.tells())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
     }
 
     /// Returns its reactions as a plan states them: to compare them with one
@@ -220,8 +228,11 @@ impl Service {
 
     /// Returns the reactions that an event of this name triggers, each with its direction.
     pub(crate) fn led_to(&self, event: &str) -> Vec<(&Name, Direction)> {
-        let of = |(name, reaction)| Declared::triggers(reaction).map(move |(trigger, way)| (name, trigger, way));
-        let each = self.reactions.iter().map(|(name, reaction)| (name, reaction.as_ref())).flat_map(of);
+        let of = |(name, reaction)| {
+            Declared::triggers(reaction).map(move |(trigger, way)| (name, trigger, way))
+        };
+        let each =
+            self.reactions.iter().map(|(name, reaction)| (name, reaction.as_ref())).flat_map(of);
         each.filter(|(_, trigger, _)| *trigger == event).map(|(name, _, way)| (name, way)).collect()
     }
 
@@ -262,8 +273,15 @@ impl Service {
 
     fn with<M: Message, A: Action>(mut self, handler: Handler) -> Service {
         let (message, name) = (M::NAME, &self.name);
-        assert_eq!(A::PARTICIPANT, name.as_str(), "'{message}' belongs to another service than '{name}'");
-        assert!(self.handlers.insert(message, handler).is_none(), "'{message}' has two handlers in service '{name}'");
+        assert_eq!(
+            A::PARTICIPANT,
+            name.as_str(),
+            "'{message}' belongs to another service than '{name}'"
+        );
+        assert!(
+            self.handlers.insert(message, handler).is_none(),
+            "'{message}' has two handlers in service '{name}'"
+        );
         self
     }
 }

@@ -131,7 +131,8 @@ impl<S: StartsChain> ChainStarter<S> {
         let batches = GroupCommit::of(BATCH_MAX, move |batch: Vec<Waiting<S>>| {
             let (database, outbox, alone) = (database.clone(), outbox.clone(), alone.clone());
             async move {
-                let requests: Vec<&StartRequest<S>> = batch.iter().map(|waiting| &waiting.what).collect();
+                let requests: Vec<&StartRequest<S>> =
+                    batch.iter().map(|waiting| &waiting.what).collect();
                 let new = start_new(&database, &outbox, &requests).await;
                 for (index, waiting) in batch.into_iter().enumerate() {
                     match answer_to(&new, index) {
@@ -155,7 +156,12 @@ impl<S: StartsChain> ChainStarter<S> {
 
     /// Starts a chain with the client's own key, which is stored with the chain, and the request's
     /// trace.
-    pub async fn start_with(&self, request: S, key: Option<String>, trace: Option<TraceContext>) -> Answer<S> {
+    pub async fn start_with(
+        &self,
+        request: S,
+        key: Option<String>,
+        trace: Option<TraceContext>,
+    ) -> Answer<S> {
         let at = self.outbox.now().await?;
         self.batches.ask(StartRequest { request, idempotency_key: key, at, trace }).await?
     }
@@ -170,7 +176,10 @@ struct Alone {
 
 impl Default for Alone {
     fn default() -> Alone {
-        Alone { waiting: Arc::new(Semaphore::new(BATCH_MAX)), running: Arc::new(Semaphore::new(ALONE_MAX)) }
+        Alone {
+            waiting: Arc::new(Semaphore::new(BATCH_MAX)),
+            running: Arc::new(Semaphore::new(ALONE_MAX)),
+        }
     }
 }
 
@@ -181,7 +190,8 @@ impl Alone {
                 "too many starts wait for transactions of their own, and this one did nothing: repeat it",
             )));
         };
-        let (database, outbox, running) = (database.clone(), outbox.clone(), Arc::clone(&self.running));
+        let (database, outbox, running) =
+            (database.clone(), outbox.clone(), Arc::clone(&self.running));
         tokio::spawn(async move {
             let _running = running.acquire().await; // the semaphore is never closed
             let request = waiting.what.clone();
@@ -194,7 +204,11 @@ impl Alone {
 /// Starts one chain in a transaction of its own. A repeated request has the outcome
 /// [`StartOutcome::Before`]. [`StartOutcome::Never`] means that the chain was cancelled before its
 /// start.
-pub async fn start_alone<S: StartsChain>(database: &Database, outbox: &Outbox, request: StartRequest<S>) -> Answer<S> {
+pub async fn start_alone<S: StartsChain>(
+    database: &Database,
+    outbox: &Outbox,
+    request: StartRequest<S>,
+) -> Answer<S> {
     let StartRequest { request, idempotency_key, at, trace } = request;
     if let Some(key) = &idempotency_key {
         check_idempotency_key(key)?;
@@ -217,7 +231,8 @@ pub async fn start_alone<S: StartsChain>(database: &Database, outbox: &Outbox, r
             return refused(refusal);
         }
         Err(refusal) => {
-            let before: Option<S::Event> = outbox.begun(&open.tx(), &id.parse()?, S::REACTION).await?;
+            let before: Option<S::Event> =
+                outbox.begun(&open.tx(), &id.parse()?, S::REACTION).await?;
             if !before.is_some_and(|before| request.is_same(&before)) {
                 open.rollback().await?;
                 return refused(if known.is_some() { S::key_used() } else { refusal });
@@ -262,10 +277,15 @@ pub async fn start_each<S: StartsChain>(
 }
 
 /// Returns the answer to a request of a batch, or `None` if it needs a transaction of its own.
-fn answer_to<R>(new: &Result<HashSet<usize>, Fault>, index: usize) -> Option<Decided<StartOutcome, R>> {
+fn answer_to<R>(
+    new: &Result<HashSet<usize>, Fault>,
+    index: usize,
+) -> Option<Decided<StartOutcome, R>> {
     match new {
         Ok(new) => new.contains(&index).then(|| done(StartOutcome::New)),
-        Err(fault) if fault.is_of_a_database_that_is_away() => Some(Err(Fault::passing(fault.to_string()))),
+        Err(fault) if fault.is_of_a_database_that_is_away() => {
+            Some(Err(Fault::passing(fault.to_string())))
+        }
         Err(_) => None, // one request of the batch may be at fault
     }
 }
@@ -294,13 +314,15 @@ async fn start_new<S: StartsChain>(
             events.push((*index, *request, id_of(&request.request), event));
         }
     }
-    let keys = events.iter().filter_map(|(_, request, id, _)| Some((request.idempotency_key.as_ref()?, id)));
-    store_keys(&open.tx(), keys.collect()).await?;
-    let chains = events.iter().map(|(_, _, id, _)| id.parse()).collect::<Result<Vec<SagaId>, _>>()?;
-    let starts = chains
+    let keys = events
         .iter()
-        .zip(&events)
-        .map(|(chain, (_, request, _, event))| (chain_start::<S>(chain, at).trace(request.trace.clone()), event));
+        .filter_map(|(_, request, id, _)| Some((request.idempotency_key.as_ref()?, id)));
+    store_keys(&open.tx(), keys.collect()).await?;
+    let chains =
+        events.iter().map(|(_, _, id, _)| id.parse()).collect::<Result<Vec<SagaId>, _>>()?;
+    let starts = chains.iter().zip(&events).map(|(chain, (_, request, _, event))| {
+        (chain_start::<S>(chain, at).trace(request.trace.clone()), event)
+    });
     let outcomes = outbox.begin_each(&open.tx(), starts.collect()).await?;
     if outcomes.iter().any(|outcome| *outcome != StartOutcome::New) {
         open.rollback().await?;
@@ -348,15 +370,19 @@ async fn with_new_keys<'a, S>(
     let is_sound = |request: &StartRequest<S>| {
         request.idempotency_key.as_ref().is_none_or(|key| check_idempotency_key(key).is_ok())
     };
-    let key = |request: &&StartRequest<S>| Some(vec![Value::from(request.idempotency_key.as_ref()?)]);
-    let keys: Vec<Vec<Value>> = requests.iter().filter(|request| is_sound(request)).filter_map(key).collect();
+    let key =
+        |request: &&StartRequest<S>| Some(vec![Value::from(request.idempotency_key.as_ref()?)]);
+    let keys: Vec<Vec<Value>> =
+        requests.iter().filter(|request| is_sound(request)).filter_map(key).collect();
     if requests.iter().all(|request| request.idempotency_key.is_none()) {
         return Ok(numbered().collect());
     }
     let known = tx.query_each("SELECT key FROM chain_key WHERE key = $1", keys).await?;
-    let mut taken = known.iter().flatten().map(|row| row.get(0)).collect::<Result<HashSet<String>, _>>()?;
+    let mut taken =
+        known.iter().flatten().map(|row| row.get(0)).collect::<Result<HashSet<String>, _>>()?;
     let is_new = |(_, request): &(usize, &StartRequest<S>)| {
-        is_sound(request) && request.idempotency_key.as_ref().is_none_or(|key| taken.insert(key.clone()))
+        is_sound(request)
+            && request.idempotency_key.as_ref().is_none_or(|key| taken.insert(key.clone()))
     };
     Ok(numbered().filter(is_new).collect())
 }
@@ -374,7 +400,8 @@ async fn store_keys(tx: &Tx, mut keys: Vec<(&String, &String)>) -> Result<(), Fa
         return Ok(());
     }
     keys.sort_unstable(); // the same order everywhere: no deadlocks
-    let rows = keys.into_iter().map(|(key, chain)| vec![Value::from(key), Value::from(chain)]).collect();
+    let rows =
+        keys.into_iter().map(|(key, chain)| vec![Value::from(key), Value::from(chain)]).collect();
     tx.execute_each("INSERT INTO chain_key (key, chain) VALUES ($1, $2)", rows).await?;
     Ok(())
 }

@@ -32,10 +32,14 @@ pub(crate) struct Sweep {
 impl Sweep {
     /// Creates the removal that a horizon allows; `None` if its publisher has a shorter retention
     /// than this service.
-    pub fn of(mut horizon: Horizon, reply_to: Option<ReplyTo>, retention: Duration, now: Timestamp) -> Option<Sweep> {
+    pub fn of(
+        mut horizon: Horizon,
+        reply_to: Option<ReplyTo>,
+        retention: Duration,
+        now: Timestamp,
+    ) -> Option<Sweep> {
         if horizon.ended_before > now.minus(retention).plus(SKEW_MAX) {
-            let why =
-                "sagas that ended within the retention would be forgotten: give orchestrators and services the same";
+            let why = "sagas that ended within the retention would be forgotten: give orchestrators and services the same";
             tracing::warn!(%horizon.ended_before, ?retention, why);
             return None;
         }
@@ -74,7 +78,8 @@ impl Sweep {
         }
         open.commit().await?;
         if let (None, Some(reply_to)) = (page.next, &self.reply_to) {
-            let swept = Swept { participant: service.name().clone(), before: self.horizon.started_before };
+            let swept =
+                Swept { participant: service.name().clone(), before: self.horizon.started_before };
             transport.publish(vec![encode_swept(&swept, reply_to)]).await?;
         }
         self.from = page.next;

@@ -41,7 +41,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagamore_core::typed::{Action, Message, Undoes};
-use sagamore_core::{Body, Command, Direction, Event, Name, Outcome, Refusal, ReplyTo, SagaId, StepKey, Timestamp};
+use sagamore_core::{
+    Body, Command, Direction, Event, Name, Outcome, Refusal, ReplyTo, SagaId, StepKey, Timestamp,
+};
 use sagamore_database::Database;
 use sagamore_transport::wire::{decode_event, decode_reply, encode_command, encode_event};
 use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
@@ -110,7 +112,8 @@ impl TestService {
 
     /// Starts the service on this database, for example on a PostgreSQL schema of the test's own.
     pub async fn on(service: Service, database: Database) -> TestService {
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty log in memory");
+        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default())
+            .expect("an empty log in memory");
         let replies = consumer(&log, "replies", [REPLIES]).await;
         let emitted: Vec<&'static str> = service.tells().collect();
         let events = match emitted.is_empty() {
@@ -118,7 +121,8 @@ impl TestService {
             false => Some(consumer(&log, "events", emitted).await),
         };
         let options = Options { partitions: 1, ..Options::default() };
-        let participant = Participant::new(service.clone(), database.clone(), Arc::new(log.clone()), options);
+        let participant =
+            Participant::new(service.clone(), database.clone(), Arc::new(log.clone()), options);
         let (outbox, rng) = (participant.outbox(), fastrand::Rng::with_seed(0));
         let state = State { participant, log, replies, events, now: START, rng, sagas: 0 };
         let started = TestService { service, database, outbox, state: Mutex::new(state) };
@@ -144,7 +148,10 @@ impl TestService {
     }
 
     /// Sends the same command again, as after a lost reply. The service resends its stored reply.
-    pub async fn redeliver<C: Action>(&self, reply: &TestReply<C, C::Output>) -> TestReply<C, C::Output> {
+    pub async fn redeliver<C: Action>(
+        &self,
+        reply: &TestReply<C, C::Output>,
+    ) -> TestReply<C, C::Output> {
         self.state.lock().await.ask(reply.command.clone(), read).await
     }
 
@@ -181,12 +188,18 @@ impl TestService {
         assert!(reacts, "service '{}' does not react to '{}'", self.service.name(), E::NAME);
         let mut state = self.state.lock().await;
         let (chain, at) = (saga(chain), state.now);
-        let key =
-            StepKey { saga: chain.clone(), step: self::name("test"), direction: Direction::Action, generation: 1 };
+        let key = StepKey {
+            saga: chain.clone(),
+            step: self::name("test"),
+            direction: Direction::Action,
+            generation: 1,
+        };
         let event = Event { key, version: 1, name, causation: None, hop: 0, at, body, trace: None };
         state.publish(encode_event(&event, &self::name("test"))).await;
-        let faults = facts::faults(&self.database, &chain).await.expect("read the faults of reactions");
-        let faults = faults.into_iter().map(|fault| format!("{}: {}", fault.step, fault.why)).collect();
+        let faults =
+            facts::faults(&self.database, &chain).await.expect("read the faults of reactions");
+        let faults =
+            faults.into_iter().map(|fault| format!("{}: {}", fault.step, fault.why)).collect();
         TestEvents { events: state.emitted().await, faults }
     }
 
@@ -229,13 +242,20 @@ impl State {
         saga(&self.sagas.to_string())
     }
 
-    async fn ask<M, T>(&mut self, command: Command, read: fn(&Body) -> Result<T, String>) -> TestReply<M, T> {
+    async fn ask<M, T>(
+        &mut self,
+        command: Command,
+        read: fn(&Body) -> Result<T, String>,
+    ) -> TestReply<M, T> {
         self.publish(encode_command(&command, self.now)).await;
         let replies = records(&mut self.replies).await;
-        let replies = replies.iter().map(|record| decode_reply(record).expect("a participant sends replies"));
+        let replies =
+            replies.iter().map(|record| decode_reply(record).expect("a participant sends replies"));
         let reply = replies.filter(|reply| reply.key == command.key).last();
         let outcome = match reply.map(|reply| reply.outcome) {
-            Some(Outcome::Done(output)) => TestOutcome::Done(read(&output).expect("an output is as declared")),
+            Some(Outcome::Done(output)) => {
+                TestOutcome::Done(read(&output).expect("an output is as declared"))
+            }
             Some(Outcome::Refused(refusal)) => TestOutcome::Refused(refusal),
             Some(Outcome::Fault(why)) => TestOutcome::Fault(why),
             None => panic!("no reply to '{}': the command became a dead letter", command.name),
@@ -250,7 +270,11 @@ impl State {
 
     async fn emitted(&mut self) -> Vec<Event> {
         let Some(events) = &mut self.events else { return Vec::new() };
-        records(events).await.iter().map(|record| decode_event(record).expect("a participant emits events")).collect()
+        records(events)
+            .await
+            .iter()
+            .map(|record| decode_event(record).expect("a participant emits events"))
+            .collect()
     }
 
     /// Runs turns until two in succession find nothing to do: the first of them may have filled the
@@ -276,7 +300,9 @@ impl<M, T> TestReply<M, T> {
     pub fn done(&self) -> &T {
         match &self.outcome {
             TestOutcome::Done(output) => output,
-            TestOutcome::Refused(Refusal { code, message }) => self.unexpected(&format!("refused: {message} ({code})")),
+            TestOutcome::Refused(Refusal { code, message }) => {
+                self.unexpected(&format!("refused: {message} ({code})"))
+            }
             TestOutcome::Fault(why) => self.unexpected(&format!("a fault: {why}")),
         }
     }
@@ -303,7 +329,9 @@ impl<M, T> TestReply<M, T> {
         match &self.outcome {
             TestOutcome::Fault(why) => why,
             TestOutcome::Done(_) => self.unexpected("done"),
-            TestOutcome::Refused(Refusal { code, message }) => self.unexpected(&format!("refused: {message} ({code})")),
+            TestOutcome::Refused(Refusal { code, message }) => {
+                self.unexpected(&format!("refused: {message} ({code})"))
+            }
         }
     }
 
@@ -323,7 +351,12 @@ impl TestEvents {
         let mut matching = self.events.iter().filter(|event| event.name.as_str() == E::NAME);
         match (matching.next(), matching.next()) {
             (Some(event), None) => event.body.read().expect("an event is as declared"),
-            _ => panic!("expected one '{}', found {:?}, and faults {:?}", E::NAME, self.names(), self.faults),
+            _ => panic!(
+                "expected one '{}', found {:?}, and faults {:?}",
+                E::NAME,
+                self.names(),
+                self.faults
+            ),
         }
     }
 
@@ -351,7 +384,11 @@ fn saga(key: &str) -> SagaId {
 }
 
 /// Creates a consumer with a group of its own. The topics are created with one partition.
-async fn consumer(log: &Log, group: &str, topics: impl IntoIterator<Item = &'static str>) -> Box<dyn Consumer> {
+async fn consumer(
+    log: &Log,
+    group: &str,
+    topics: impl IntoIterator<Item = &'static str>,
+) -> Box<dyn Consumer> {
     let topics: Vec<Arc<str>> = topics.into_iter().map(Arc::from).collect();
     for topic in &topics {
         log.create_topic(topic, 1).await.expect("create a topic in memory");

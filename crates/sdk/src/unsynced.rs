@@ -58,7 +58,8 @@ impl Alarms {
         }
         if !rows.is_empty() {
             let labels = [("service", service.to_string()), ("table", table.to_owned())];
-            metrics::counter!("sagamore_unreadable_rows_total", &labels).increment(rows.len() as u64);
+            metrics::counter!("sagamore_unreadable_rows_total", &labels)
+                .increment(rows.len() as u64);
         }
     }
 }

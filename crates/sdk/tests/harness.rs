@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sagamore_sdk::testing::TestService;
 use sagamore_sdk::{
-    ChainStart, Decided, Fault, Message, Migration, Never, Reaction, Refusal, Service, StartOutcome, Tx, done, on,
-    refused,
+    ChainStart, Decided, Fault, Message, Migration, Never, Reaction, Refusal, Service,
+    StartOutcome, Tx, done, on, refused,
 };
 
 #[derive(Clone, Message)]
@@ -71,8 +71,9 @@ const SEATS: &[Migration] = &[Migration::new(
 
 fn orchestrated() -> Service {
     let release = |tx: Tx, Reserved { seat }: Reserved| release(tx, seat);
-    let reserve =
-        |tx: Tx, Reserve { seat }: Reserve| async move { Ok(reserve(tx, seat).await?.map(|seat| Reserved { seat })) };
+    let reserve = |tx: Tx, Reserve { seat }: Reserve| async move {
+        Ok(reserve(tx, seat).await?.map(|seat| Reserved { seat }))
+    };
     Service::named("seats").migrations(SEATS).action(reserve).compensation::<Release>(release)
 }
 
@@ -82,7 +83,8 @@ fn choreographed() -> Service {
         Ok(reserve(tx, seat).await?.map(|seat| SeatReserved { seat }))
     };
     let undoing = on::<(CardDeclined,)>().says::<SeatReleased>();
-    let reaction = Reaction::named("reserve").to(reserve).fails::<SeatRefused>().undone_by(release, undoing);
+    let reaction =
+        Reaction::named("reserve").to(reserve).fails::<SeatRefused>().undone_by(release, undoing);
     Service::named("seats").migrations(SEATS).reaction(reaction)
 }
 
@@ -90,7 +92,10 @@ async fn reserve(tx: Tx, seat: String) -> Decided<String, Declined> {
     if seat == "13" {
         return Err(Fault::new("out of luck"));
     }
-    match tx.execute("UPDATE seat SET taken = taken + 1 WHERE seat = $1 AND taken = 0", (&seat,)).await? {
+    match tx
+        .execute("UPDATE seat SET taken = taken + 1 WHERE seat = $1 AND taken = 0", (&seat,))
+        .await?
+    {
         0 => refused(Declined::NotFree(seat)),
         _ => done(seat),
     }
@@ -102,7 +107,11 @@ async fn release(tx: Tx, seat: String) -> Decided<(), Never> {
 }
 
 async fn taken(service: &TestService) -> i64 {
-    let rows = service.database().query("SELECT taken FROM seat WHERE seat = '12A'", ()).await.expect("read");
+    let rows = service
+        .database()
+        .query("SELECT taken FROM seat WHERE seat = '12A'", ())
+        .await
+        .expect("read");
     rows[0].get(0).expect("a number")
 }
 
@@ -114,7 +123,10 @@ fn seat(seat: &str) -> Reserve {
 async fn a_command_is_done_refused_or_a_fault() {
     let service = TestService::of(orchestrated()).await;
     assert_eq!(service.send(seat("12A")).await.done(), &Reserved { seat: "12A".into() });
-    assert_eq!(service.send(seat("12A")).await.refusal(), &Refusal::new("not-free", "seat 12A is taken"));
+    assert_eq!(
+        service.send(seat("12A")).await.refusal(),
+        &Refusal::new("not-free", "seat 12A is taken")
+    );
     assert_eq!(service.send(seat("13")).await.fault(), "out of luck");
 }
 
@@ -139,7 +151,10 @@ async fn an_undo_takes_effect_once() {
 #[tokio::test]
 async fn an_action_that_its_undo_overtook_never_runs() {
     let service = TestService::of(orchestrated()).await;
-    assert_eq!(service.undo_first(seat("12A"), Release).await.refusal().code, "already-compensated");
+    assert_eq!(
+        service.undo_first(seat("12A"), Release).await.refusal().code,
+        "already-compensated"
+    );
     assert_eq!(taken(&service).await, 0);
 }
 
@@ -152,10 +167,11 @@ async fn a_reply_reports_an_unexpected_outcome() {
 #[tokio::test]
 #[should_panic(expected = "service 'seats' has no handler for 'seats.release'")]
 async fn a_command_without_a_handler_fails_the_test() {
-    let service =
-        TestService::of(Service::named("seats").migrations(SEATS).action(|tx: Tx, Reserve { seat }: Reserve| async {
+    let service = TestService::of(Service::named("seats").migrations(SEATS).action(
+        |tx: Tx, Reserve { seat }: Reserve| async {
             Ok(reserve(tx, seat).await?.map(|seat| Reserved { seat }))
-        }));
+        },
+    ));
     let service = service.await;
     let reserved = service.send(seat("12A")).await;
     service.undo(&reserved, Release).await;
@@ -165,8 +181,15 @@ async fn a_command_without_a_handler_fails_the_test() {
 async fn a_reaction_emits_its_success_its_failure_and_its_undo() {
     let service = TestService::of(choreographed()).await;
     let booked = || TripBooked { seat: "12A".into() };
-    assert_eq!(service.publish("1", booked()).await.only::<SeatReserved>(), SeatReserved { seat: "12A".into() });
-    let failed = SeatRefused { seat: "12A".into(), code: "not-free".into(), reason: "seat 12A is taken".into() };
+    assert_eq!(
+        service.publish("1", booked()).await.only::<SeatReserved>(),
+        SeatReserved { seat: "12A".into() }
+    );
+    let failed = SeatRefused {
+        seat: "12A".into(),
+        code: "not-free".into(),
+        reason: "seat 12A is taken".into(),
+    };
     assert_eq!(service.publish("2", booked()).await.only::<SeatRefused>(), failed);
     let undone = service.publish("1", CardDeclined { seat: "12A".into() }).await;
     assert_eq!(undone.only::<SeatReleased>(), SeatReleased { seat: "12A".into() });
@@ -177,15 +200,19 @@ async fn a_reaction_emits_its_success_its_failure_and_its_undo() {
 async fn a_fault_of_a_reaction_is_visible_and_runs_again_later() {
     let service = TestService::of(choreographed()).await;
     let events = service.publish("1", TripBooked { seat: "13".into() }).await;
-    assert_eq!((events.names(), events.faults()), (vec![], &["reserve: out of luck".to_owned()][..]));
+    assert_eq!(
+        (events.names(), events.faults()),
+        (vec![], &["reserve: out of luck".to_owned()][..])
+    );
     service.time_passes(Duration::from_secs(3600)).await;
     assert!(service.emitted().await.names().is_empty());
 }
 
 #[tokio::test]
 async fn a_chain_starts_through_the_outbox() {
-    let starts =
-        Service::named("seats").migrations(SEATS).reaction(Reaction::named("reserve").begins::<SeatReserved>());
+    let starts = Service::named("seats")
+        .migrations(SEATS)
+        .reaction(Reaction::named("reserve").begins::<SeatReserved>());
     let service = TestService::of(starts).await;
     let chain = "trip:1".parse().expect("a chain");
     let open = service.database().begin().await.expect("begin");
@@ -194,5 +221,8 @@ async fn a_chain_starts_through_the_outbox() {
     let outcome = service.outbox().begin(&open.tx(), start, &event).await.expect("begin");
     open.commit().await.expect("commit");
     service.outbox().wake();
-    assert_eq!((outcome, service.emitted().await.only::<SeatReserved>()), (StartOutcome::New, event));
+    assert_eq!(
+        (outcome, service.emitted().await.only::<SeatReserved>()),
+        (StartOutcome::New, event)
+    );
 }

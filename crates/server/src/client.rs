@@ -89,7 +89,9 @@ pub enum Error {
 /// What to do where no server runs.
 fn start_hint(program: Option<&str>) -> String {
     match program {
-        Some(name) => format!("Start one with `{name} dev`, or name another with --server or SAGAMORE_SERVER"),
+        Some(name) => {
+            format!("Start one with `{name} dev`, or name another with --server or SAGAMORE_SERVER")
+        }
         None => "Does it run, and is this its address?".to_owned(),
     }
 }
@@ -122,14 +124,19 @@ impl Client {
         if authority.is_empty() || authority.contains('/') {
             return Err(bad());
         }
-        let with_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let with_port =
+            authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let authority = if with_port { authority.to_owned() } else { format!("{authority}:80") };
         Ok(Client { authority, spare: Vec::new(), answered_within: ANSWERED_WITHIN, program: None })
     }
 
     /// The first of these, and the others where it does not run: any of them knows the same. There is at least one.
     pub fn any_of(servers: &[String]) -> Result<Client, Error> {
-        let mut clients = servers.iter().map(|server| Client::new(server)).collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut clients = servers
+            .iter()
+            .map(|server| Client::new(server))
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter();
         let first = clients.next().ok_or_else(|| Error::Address(String::new()))?;
         Ok(Client { spare: clients.map(|other| other.authority).collect(), ..first })
     }
@@ -150,15 +157,29 @@ impl Client {
     }
 
     /// Posts JSON; `wait` is how many seconds the server may take for the outcome.
-    pub async fn post(&self, path: &str, body: impl Into<Bytes>, wait: Option<u64>) -> Result<Bytes, Error> {
+    pub async fn post(
+        &self,
+        path: &str,
+        body: impl Into<Bytes>,
+        wait: Option<u64>,
+    ) -> Result<Bytes, Error> {
         self.send(Method::POST, path, body.into(), wait).await
     }
 
-    async fn send(&self, method: Method, path: &str, body: Bytes, wait: Option<u64>) -> Result<Bytes, Error> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        wait: Option<u64>,
+    ) -> Result<Bytes, Error> {
         let (connection, server) = self.connect().await?;
         let limit = server.answered_within + Duration::from_secs(wait.unwrap_or(0));
-        let answered = tokio::time::timeout(limit, server.over(connection, method, path, body, wait)).await;
-        answered.unwrap_or_else(|_| Err(server.broken(&format!("no answer within {} s", limit.as_secs()))))
+        let answered =
+            tokio::time::timeout(limit, server.over(connection, method, path, body, wait)).await;
+        answered.unwrap_or_else(|_| {
+            Err(server.broken(&format!("no answer within {} s", limit.as_secs())))
+        })
     }
 
     async fn over(
@@ -169,8 +190,9 @@ impl Client {
         body: Bytes,
         wait: Option<u64>,
     ) -> Result<Bytes, Error> {
-        let (mut sender, driver) =
-            http1::handshake(TokioIo::new(connection)).await.map_err(|error| self.broken(&error))?;
+        let (mut sender, driver) = http1::handshake(TokioIo::new(connection))
+            .await
+            .map_err(|error| self.broken(&error))?;
         tokio::spawn(driver);
         let mut request = Request::builder()
             .method(method)
@@ -196,10 +218,12 @@ impl Client {
     async fn connect(&self) -> Result<(TcpStream, Client), Error> {
         let mut first = None;
         for authority in [&self.authority].into_iter().chain(&self.spare) {
-            let connected = tokio::time::timeout(CONNECTED_WITHIN, TcpStream::connect(authority)).await;
+            let connected =
+                tokio::time::timeout(CONNECTED_WITHIN, TcpStream::connect(authority)).await;
             match connected.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into())) {
                 Ok(connection) => {
-                    let server = Client { authority: authority.clone(), spare: Vec::new(), ..*self };
+                    let server =
+                        Client { authority: authority.clone(), spare: Vec::new(), ..*self };
                     return Ok((connection, server));
                 }
                 Err(why) => first.get_or_insert(why),
@@ -212,15 +236,19 @@ impl Client {
     /// Reads an answer's JSON to be shown to people: no text in it has control characters.
     pub fn shown<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
         let harmless = plain::harmless(body);
-        let harmless =
-            harmless.map_err(|error| Error::Strange { authority: self.authority.clone(), why: error.to_string() })?;
+        let harmless = harmless.map_err(|error| Error::Strange {
+            authority: self.authority.clone(),
+            why: error.to_string(),
+        })?;
         self.read(harmless.as_bytes())
     }
 
     /// Reads an answer's JSON.
     pub fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
-        serde_json::from_slice(body)
-            .map_err(|error| Error::Strange { authority: self.authority.clone(), why: error.to_string() })
+        serde_json::from_slice(body).map_err(|error| Error::Strange {
+            authority: self.authority.clone(),
+            why: error.to_string(),
+        })
     }
 
     fn broken(&self, error: &dyn std::fmt::Display) -> Error {
@@ -235,7 +263,11 @@ mod tests {
     #[test]
     fn a_server_is_named_by_its_address() {
         let check = |server: &str, wanted: Option<&str>| {
-            assert_eq!(Client::new(server).ok().map(|client| client.authority).as_deref(), wanted, "{server}");
+            assert_eq!(
+                Client::new(server).ok().map(|client| client.authority).as_deref(),
+                wanted,
+                "{server}"
+            );
         };
         check("http://127.0.0.1:3000", Some("127.0.0.1:3000"));
         check("http://127.0.0.1:3000/", Some("127.0.0.1:3000"));
@@ -243,7 +275,12 @@ mod tests {
         check("127.0.0.1:3000", None);
         check("http://a/b", None);
         let tls = Client::new("https://sagas.example:443").expect_err("no TLS yet").to_string();
-        assert!(tls.contains("no TLS") && tls.contains("ssh -L") && tls.contains("http://127.0.0.1:3000"), "{tls}");
+        assert!(
+            tls.contains("no TLS")
+                && tls.contains("ssh -L")
+                && tls.contains("http://127.0.0.1:3000"),
+            "{tls}"
+        );
     }
 
     #[tokio::test]
@@ -267,6 +304,9 @@ mod tests {
         let client = Client::any_of(&["http://127.0.0.1:1".to_owned(), there.clone()]).unwrap();
         let patience = Duration::from_millis(50);
         let error = Client { answered_within: patience, ..client }.get("/").await.unwrap_err();
-        assert!(error.to_string().contains(&there) && error.to_string().contains("no answer"), "{error}");
+        assert!(
+            error.to_string().contains(&there) && error.to_string().contains("no answer"),
+            "{error}"
+        );
     }
 }

@@ -17,7 +17,8 @@ pub async fn of(database: &Database) -> Result<Timestamp, Error> {
 
 /// RFC 3339 in UTC, `2026-11-23T20:22:00.123Z`.
 pub fn rfc3339(moment: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond(moment.0).map_or_else(|_| moment.to_string(), |time| format!("{time:.3}"))
+    jiff::Timestamp::from_millisecond(moment.0)
+        .map_or_else(|_| moment.to_string(), |time| format!("{time:.3}"))
 }
 
 /// Reads what [`rfc3339`] wrote.

@@ -98,7 +98,8 @@ pub async fn serve(
 /// Returns the routes of an orchestrator.
 pub fn orchestrator_routes(app: App) -> Routes {
     let reacts = app.services.hosts().iter().any(|host| host.reacts);
-    let services = if reacts { reacting(app.services.clone(), app.plan.clone()) } else { Routes::new() };
+    let services =
+        if reacts { reacting(app.services.clone(), app.plan.clone()) } else { Routes::new() };
     orchestrated().with_state(Arc::new(app)).merge(services)
 }
 
@@ -150,13 +151,19 @@ pub fn router(title: &str, routes: Routes, problems: &[&'static Entry]) -> Route
 }
 
 /// Answers with a problem whatever goes wrong on the way to a handler or in it, and the process continues.
-fn guarded<S: Clone + Send + Sync + 'static>(routes: Routes<S>, problems: &[&'static Entry]) -> Router<S> {
+fn guarded<S: Clone + Send + Sync + 'static>(
+    routes: Routes<S>,
+    problems: &[&'static Entry],
+) -> Router<S> {
     let (router, table) = routes.documented(problems);
     router.layer(from_fn_with_state(table, door::door)).layer(CatchPanicLayer::custom(panicked))
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     Problem::internal(&text.unwrap_or("a panic"), "handle the request").into_response()
 }
 
@@ -170,12 +177,15 @@ mod tests {
         async fn panics() -> &'static str {
             panic!("secret")
         }
-        let routes = Routes::<()>::new().get("/panics", TELLS, panics).get("/livez", TELLS, health::livez);
+        let routes =
+            Routes::<()>::new().get("/panics", TELLS, panics).get("/livez", TELLS, health::livez);
         let router = guarded(routes, &[]);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let Err(client::Error::Problem { told, .. }) = client.get("/panics").await else { panic!("no problem") };
+        let Err(client::Error::Problem { told, .. }) = client.get("/panics").await else {
+            panic!("no problem")
+        };
         assert_eq!((told.status, told.code.as_str()), (500, "SAGA-0500"));
         assert!(!told.detail.contains("secret"), "{}", told.detail);
         assert_eq!(client.get("/livez").await.unwrap(), "ok\n");

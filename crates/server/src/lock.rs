@@ -69,7 +69,12 @@ pub fn forced(query: Result<Query<ForceQuery>, QueryRejection>) -> Result<bool, 
 
 /// Fails unless the holder is at rest, as the first server that answers reports. `key`: the key of the configuration that names
 /// the servers.
-pub async fn check_holder_at(key: &str, servers: &[Client], holder: &str, force: bool) -> Result<(), LockRefusal> {
+pub async fn check_holder_at(
+    key: &str,
+    servers: &[Client],
+    holder: &str,
+    force: bool,
+) -> Result<(), LockRefusal> {
     let mut silent = Vec::new();
     for client in servers {
         match state_of(client, holder).await {
@@ -77,19 +82,31 @@ pub async fn check_holder_at(key: &str, servers: &[Client], holder: &str, force:
             Err(why) => silent.push(why),
         }
     }
-    let why = format!("whether {holder} is at rest is not known, for nobody answers ({key}): {}", silent.join("; "));
+    let why = format!(
+        "whether {holder} is at rest is not known, for nobody answers ({key}): {}",
+        silent.join("; ")
+    );
     Err(LockRefusal::Unanswered(why))
 }
 
 /// Fails unless the lock of this holder may be taken. `state`: none when no server knows it; then only `force` takes the lock.
 /// A late chain continues when its service returns, so it has to be over.
-pub fn check_holder(holder: &str, state: Option<HolderState>, force: bool) -> Result<(), LockRefusal> {
+pub fn check_holder(
+    holder: &str,
+    state: Option<HolderState>,
+    force: bool,
+) -> Result<(), LockRefusal> {
     match state {
-        Some(HolderState { status, style: Style::Orchestration, .. }) if status.is_at_rest() => Ok(()),
-        Some(HolderState { status: ChainStatus::Resolved, style: Style::Choreography, waits_for })
-            if !waits_for.is_empty() && !force =>
-        {
-            let services: BTreeSet<&str> = waits_for.iter().map(|wait| wait.service.as_str()).collect();
+        Some(HolderState { status, style: Style::Orchestration, .. }) if status.is_at_rest() => {
+            Ok(())
+        }
+        Some(HolderState {
+            status: ChainStatus::Resolved,
+            style: Style::Choreography,
+            waits_for,
+        }) if !waits_for.is_empty() && !force => {
+            let services: BTreeSet<&str> =
+                waits_for.iter().map(|wait| wait.service.as_str()).collect();
             let who = services.into_iter().collect::<Vec<_>>().join(", ");
             let why = format!(
                 "it is locked by {holder}, of which a person has said that it is taken care of; but {who} may still act on it when \
@@ -109,10 +126,16 @@ pub fn check_holder(holder: &str, state: Option<HolderState>, force: bool) -> Re
                     )
                 }
             };
-            Err(LockRefusal::Held(format!("it is locked by {holder}, which is {}: {until}", status.as_str())))
+            Err(LockRefusal::Held(format!(
+                "it is locked by {holder}, which is {}: {until}",
+                status.as_str()
+            )))
         }
         None if force => {
-            tracing::warn!(saga = holder, "the lock of a saga that nobody knows is taken away by force");
+            tracing::warn!(
+                saga = holder,
+                "the lock of a saga that nobody knows is taken away by force"
+            );
             Ok(())
         }
         None => Err(LockRefusal::Unknown(format!(
@@ -127,10 +150,16 @@ pub fn check_holder(holder: &str, state: Option<HolderState>, force: bool) -> Re
 async fn state_of(client: &Client, saga: &str) -> Result<Option<HolderState>, String> {
     let path = format!("/api/v1/sagas/{}", encoded(saga));
     let answer = tokio::time::timeout(ANSWERED_WITHIN, client.get(&path)).await;
-    match answer.map_err(|_| format!("{client}: no answer within {} s", ANSWERED_WITHIN.as_secs()))? {
+    match answer
+        .map_err(|_| format!("{client}: no answer within {} s", ANSWERED_WITHIN.as_secs()))?
+    {
         Ok(body) => client.read(&body).map(Some).map_err(|error| error.to_string()),
         // no server knows a holder that is no saga's id
-        Err(client::Error::Problem { told, .. }) if matches!(told.code.as_str(), "SAGA-0200" | "SAGA-0107") => Ok(None),
+        Err(client::Error::Problem { told, .. })
+            if matches!(told.code.as_str(), "SAGA-0200" | "SAGA-0107") =>
+        {
+            Ok(None)
+        }
         Err(client::Error::NotRunning { why, .. }) => Err(format!("{client}: {why}")),
         Err(error) => Err(error.to_string()),
     }

@@ -8,10 +8,16 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 const COUNTERS: &[(&str, &str)] = &[
     ("sagamore_barrier_total", "Verdicts of participants' barriers, by case."),
     ("sagamore_commands_total", "Commands that turns decided to send, resends included."),
-    ("sagamore_dropped_replies_total", "Replies of a blocked saga that left memory: its command is sent again."),
+    (
+        "sagamore_dropped_replies_total",
+        "Replies of a blocked saga that left memory: its command is sent again.",
+    ),
     ("sagamore_ended_total", "Sagas that ended, by state."),
     ("sagamore_forgotten_total", "Rows of ended sagas that were removed after the retention."),
-    ("sagamore_ignored_total", "Inputs that changed nothing, by reason: late and repeated replies, for example."),
+    (
+        "sagamore_ignored_total",
+        "Inputs that changed nothing, by reason: late and repeated replies, for example.",
+    ),
     (
         "sagamore_kafka_consumers_reopened_total",
         "Consumers that fetched nothing of what is there and were opened again.",
@@ -20,28 +26,55 @@ const COUNTERS: &[(&str, &str)] = &[
         "sagamore_kafka_marks_of_others_total",
         "Offsets that were not committed because their partition had been revoked.",
     ),
-    ("sagamore_kafka_rejoins_total", "Times that a consumer joined its group again because a partition had no member."),
-    ("sagamore_kafka_partitions_revoked_total", "Partitions that consumer groups took from this process."),
-    ("sagamore_kafka_producers_replaced_total", "Producers that were replaced after a fatal error."),
+    (
+        "sagamore_kafka_rejoins_total",
+        "Times that a consumer joined its group again because a partition had no member.",
+    ),
+    (
+        "sagamore_kafka_partitions_revoked_total",
+        "Partitions that consumer groups took from this process.",
+    ),
+    (
+        "sagamore_kafka_producers_replaced_total",
+        "Producers that were replaced after a fatal error.",
+    ),
     ("sagamore_kafka_published_total", "Records that the brokers acknowledged."),
-    ("sagamore_kafka_unreadable_total", "Records that the Kafka client could not read: set aside as dead letters."),
-    ("sagamore_live_evicted_total", "Sagas that left memory because it was full: they are read again when needed."),
+    (
+        "sagamore_kafka_unreadable_total",
+        "Records that the Kafka client could not read: set aside as dead letters.",
+    ),
+    (
+        "sagamore_live_evicted_total",
+        "Sagas that left memory because it was full: they are read again when needed.",
+    ),
     ("sagamore_log_batches_total", "Batches that were appended to the embedded log."),
     ("sagamore_log_records_total", "Records that were appended to the embedded log."),
     ("sagamore_log_syncs_total", "Syncs of the embedded log."),
     ("sagamore_lost_dead_letters_total", "Dead letters that the transport rejects in every form."),
-    ("sagamore_observer_unreadable_total", "Stored chains and events that the observer cannot read."),
+    (
+        "sagamore_observer_unreadable_total",
+        "Stored chains and events that the observer cannot read.",
+    ),
     ("sagamore_observer_unsent_total", "Records of the observer that the transport rejects."),
-    ("sagamore_participant_conflicts_total", "Transactions of a service that the database had run again."),
+    (
+        "sagamore_participant_conflicts_total",
+        "Transactions of a service that the database had run again.",
+    ),
     ("sagamore_participant_dead_letters_total", "Records that a service rejected as dead letters."),
     ("sagamore_participant_faults_total", "Handlers that failed with a fault, by service."),
     (
         "sagamore_participant_lost_dead_letters_total",
         "Dead letters of a service that the transport rejects in every form.",
     ),
-    ("sagamore_participant_messages_total", "Commands and events that a service has handled, by outcome."),
+    (
+        "sagamore_participant_messages_total",
+        "Commands and events that a service has handled, by outcome.",
+    ),
     ("sagamore_participant_panics_total", "Handlers that panicked, by service."),
-    ("sagamore_participant_swept_total", "Steps that a service's barrier has forgotten after the retention."),
+    (
+        "sagamore_participant_swept_total",
+        "Steps that a service's barrier has forgotten after the retention.",
+    ),
     ("sagamore_participant_timeouts_total", "Handlers that exceeded their time limit, by service."),
     ("sagamore_partitions_gained_total", "Reply partitions that this orchestrator has claimed."),
     ("sagamore_rejected_events_total", "Events that move no chain, by reason: see docs/wire.md."),
@@ -50,12 +83,21 @@ const COUNTERS: &[(&str, &str)] = &[
         "Replies that move no saga and became dead letters, by reason: see docs/wire.md.",
     ),
     ("sagamore_resent_total", "Commands that were sent again after a takeover."),
-    ("sagamore_revision_conflicts_total", "Sagas that another orchestrator had changed first: decided again."),
-    ("sagamore_sagas_set_aside_total", "Sagas that were set aside because this program cannot read them."),
+    (
+        "sagamore_revision_conflicts_total",
+        "Sagas that another orchestrator had changed first: decided again.",
+    ),
+    (
+        "sagamore_sagas_set_aside_total",
+        "Sagas that were set aside because this program cannot read them.",
+    ),
     ("sagamore_swept_total", "Journals that were removed after the retention."),
     ("sagamore_unreadable_rows_total", "Stored events that a service cannot read, by table."),
     ("sagamore_unreadable_verbs_total", "Operators' verbs that this program cannot read."),
-    ("sagamore_unsendable_total", "Events that begin chains and that the transport rejects, by service."),
+    (
+        "sagamore_unsendable_total",
+        "Events that begin chains and that the transport rejects, by service.",
+    ),
     ("sagamore_unsent_total", "Commands that the transport rejected."),
     ("sagamore_unstored_total", "Attempts to store a saga that failed because of that saga alone."),
 ];
@@ -67,7 +109,10 @@ const GAUGES: &[(&str, &str)] = &[
         "sagamore_horizon_age_seconds",
         "Age of the oldest saga that services may not forget; at most the database's own age.",
     ),
-    ("sagamore_kafka_stalled_partitions", "Partitions that have records and do not advance, by group."),
+    (
+        "sagamore_kafka_stalled_partitions",
+        "Partitions that have records and do not advance, by group.",
+    ),
     ("sagamore_live_bytes", "Bytes of the sagas in memory."),
     ("sagamore_live_sagas", "Sagas in memory."),
     ("sagamore_log_bytes", "Bytes of the embedded log."),
@@ -78,11 +123,20 @@ const GAUGES: &[(&str, &str)] = &[
         "Unfinished chains that are named one by one so that the rest can be forgotten.",
     ),
     ("sagamore_observer_lag", "Events that the observer has not read."),
-    ("sagamore_oldest_outstanding_step_seconds", "How long the longest outstanding command has waited for its reply."),
-    ("sagamore_open_faults", "Sagas with a fault that an operator can decide: see `list --open-faults`."),
+    (
+        "sagamore_oldest_outstanding_step_seconds",
+        "How long the longest outstanding command has waited for its reply.",
+    ),
+    (
+        "sagamore_open_faults",
+        "Sagas with a fault that an operator can decide: see `list --open-faults`.",
+    ),
     ("sagamore_participant_lag", "Commands that a service has not handled."),
     ("sagamore_partitions_owned", "Reply partitions that this orchestrator owns."),
-    ("sagamore_partitions_taken_over", "Reply partitions whose sagas are still to be read after a takeover."),
+    (
+        "sagamore_partitions_taken_over",
+        "Reply partitions whose sagas are still to be read after a takeover.",
+    ),
     ("sagamore_publishes_fail", "1 while this orchestrator's publishes fail."),
     ("sagamore_replies_lag", "Replies that this orchestrator has not handled."),
     ("sagamore_sagas", "Unfinished sagas by state."),
@@ -91,8 +145,14 @@ const GAUGES: &[(&str, &str)] = &[
         "sagamore_swept_age_seconds",
         "Age of the oldest row that a participant's barrier may hold; at most the database's own age.",
     ),
-    ("sagamore_unreadable_sagas", "Sagas that are set aside because no program that owned them could read them."),
-    ("sagamore_unstored_sagas", "Sagas that cannot be stored now: their rows are locked, for example."),
+    (
+        "sagamore_unreadable_sagas",
+        "Sagas that are set aside because no program that owned them could read them.",
+    ),
+    (
+        "sagamore_unstored_sagas",
+        "Sagas that cannot be stored now: their rows are locked, for example.",
+    ),
 ];
 
 /// Distributions.
@@ -117,7 +177,8 @@ pub fn markdown(program: &str) -> String {
          `GET /metrics` of each process returns the metrics of that process in the Prometheus format.\n\
          [Operate](operate.md#alarms) lists those to alarm on.\n",
     );
-    for (kind, metrics) in [("Counters", COUNTERS), ("Gauges", GAUGES), ("Histograms", HISTOGRAMS)] {
+    for (kind, metrics) in [("Counters", COUNTERS), ("Gauges", GAUGES), ("Histograms", HISTOGRAMS)]
+    {
         let _ = write!(page, "\n## {kind}\n\n| name | meaning |\n|---|---|\n");
         for (name, help) in metrics {
             let _ = writeln!(page, "| `{name}` | {} |", help.trim_end_matches('.'));
@@ -139,7 +200,8 @@ mod tests {
         let mut measured = BTreeSet::new();
         find(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), &mut measured);
         let described = [COUNTERS, GAUGES, HISTOGRAMS].concat();
-        let described: BTreeSet<String> = described.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let described: BTreeSet<String> =
+            described.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(measured, described);
     }
 
@@ -148,11 +210,14 @@ mod tests {
             let path = entry.path();
             if path.is_dir() {
                 find(&path, names);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("metrics_help.rs")
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("metrics_help.rs")
             {
                 let text = std::fs::read_to_string(&path).expect("a source file");
                 let quoted = text.split('"').filter(|text| text.starts_with("sagamore_"));
-                let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+                let is_name = |text: &&str| {
+                    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+                };
                 if text.contains("metrics::") {
                     names.extend(quoted.filter(is_name).map(str::to_owned));
                 }

@@ -87,7 +87,10 @@ mod tests {
         assert_eq!(in_line("Grüße, 日本"), "Grüße, 日本");
         let shown = harmless(br#"{"detail":"a\u001b[2J","deep":[{"x":"\u009b"}]}"#).expect("JSON");
         let read: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
-        assert_eq!(read, serde_json::json!({ "detail": "a\\u{1b}[2J", "deep": [{ "x": "\\u{9b}" }] }));
+        assert_eq!(
+            read,
+            serde_json::json!({ "detail": "a\\u{1b}[2J", "deep": [{ "x": "\\u{9b}" }] })
+        );
     }
 
     /// Scripts read the same document.

@@ -98,12 +98,16 @@ impl Problem {
 
     /// There is no saga of this id.
     pub fn no_such_saga(id: &SagaId) -> Problem {
-        Problem { saga: Some(id.clone()), ..Problem::new(Code::NoSuchSaga, format!("there is no saga {id}")) }
+        Problem {
+            saga: Some(id.clone()),
+            ..Problem::new(Code::NoSuchSaga, format!("there is no saga {id}"))
+        }
     }
 
     /// No event of a chain was ever seen.
     pub fn no_such_chain(id: &SagaId) -> Problem {
-        let problem = Problem::new(Code::NoSuchSaga, format!("no event of the chain {id} was ever seen"));
+        let problem =
+            Problem::new(Code::NoSuchSaga, format!("no event of the chain {id} was ever seen"));
         Problem { saga: Some(id.clone()), style: Some(Style::Choreography), ..problem }
     }
 
@@ -121,7 +125,10 @@ impl Problem {
 
     /// A body that is no JSON, and from where on.
     pub fn no_json(why: &str, place: Option<Place>) -> Problem {
-        Problem { place, ..Problem::new(Code::BodyIsNoJson, format!("the body is not JSON: {why}")) }
+        Problem {
+            place,
+            ..Problem::new(Code::BodyIsNoJson, format!("the body is not JSON: {why}"))
+        }
     }
 
     /// A field of a body (by its JSON pointer, empty for the body itself) that does not fit.
@@ -167,7 +174,8 @@ impl IntoResponse for Problem {
         let told = self.told();
         let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&told).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -185,7 +193,9 @@ impl From<StartError> for Problem {
             StartError::TooLarge { .. } => Problem::new(Code::BodyTooLarge, detail),
             StartError::OtherInput(_) => Problem::new(Code::OtherInput, detail),
             StartError::OtherRequest => Problem::new(Code::OtherRequest, detail),
-            StartError::Busy { retry_after_s } => Problem::new(Code::Busy, detail).retry_after(retry_after_s),
+            StartError::Busy { retry_after_s } => {
+                Problem::new(Code::Busy, detail).retry_after(retry_after_s)
+            }
             StartError::Unavailable(_) => Problem::new(Code::Unavailable, detail).retry_after(1),
         }
     }
@@ -197,7 +207,9 @@ impl From<VerbError> for Problem {
         match error {
             VerbError::NotFound(id) => Problem::no_such_saga(&id),
             VerbError::Ignored(ignored) => Problem::new(code_of(ignored), detail),
-            VerbError::Busy { retry_after_s } => Problem::new(Code::Busy, detail).retry_after(retry_after_s),
+            VerbError::Busy { retry_after_s } => {
+                Problem::new(Code::Busy, detail).retry_after(retry_after_s)
+            }
             VerbError::Unavailable(_) => Problem::new(Code::Unavailable, detail).retry_after(1),
         }
     }
@@ -275,7 +287,8 @@ mod tests {
         use sagamore_database::Error as Database;
         let check = |error: &dyn Passing, wanted: (u16, Option<&str>)| {
             let response = Problem::broke(error, "read the saga").into_response();
-            let retry_after = response.headers().get("retry-after").map(|value| value.to_str().unwrap());
+            let retry_after =
+                response.headers().get("retry-after").map(|value| value.to_str().unwrap());
             assert_eq!((response.status().as_u16(), retry_after), wanted, "{error}");
         };
         let away = || Database::Unavailable("connection refused".into());

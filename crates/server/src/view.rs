@@ -212,7 +212,12 @@ pub struct OpenFaultView {
 impl Standing {
     /// An accepted start.
     pub fn of_start(started: &Started) -> Standing {
-        Standing { id: started.id.to_string(), status: started.status, revision: started.revision, ended_at: None }
+        Standing {
+            id: started.id.to_string(),
+            status: started.status,
+            revision: started.revision,
+            ended_at: None,
+        }
     }
 
     /// A saga at rest.
@@ -241,7 +246,10 @@ impl Line {
             changed_at: rfc3339(header.changed_at),
             ended_at: header.ended_at.map(rfc3339),
             failed_at: header.failed_at.as_ref().map(ToString::to_string),
-            open_fault_from: header.fault_shown_from.filter(|from| is_shown_from(*from, now)).map(rfc3339),
+            open_fault_from: header
+                .fault_shown_from
+                .filter(|from| is_shown_from(*from, now))
+                .map(rfc3339),
         }
     }
 }
@@ -300,13 +308,15 @@ impl SagaView {
         SagaView {
             line: Line::of(header, now),
             revision: saga.revision,
-            cause: saga
-                .cause
-                .as_ref()
-                .map(|cause| CauseView { reason: cancelled_because(entries), ..CauseView::of(cause) }),
+            cause: saga.cause.as_ref().map(|cause| CauseView {
+                reason: cancelled_because(entries),
+                ..CauseView::of(cause)
+            }),
             allowed_actions: actions(&allowed, None).into_iter().chain(reread).collect(),
             input: saga.input.clone(),
-            steps: (0..saga.steps.len()).map(|index| step_view(saga, index, &allowed, now)).collect(),
+            steps: (0..saga.steps.len())
+                .map(|index| step_view(saga, index, &allowed, now))
+                .collect(),
             waits_for: waits_for(saga, entries),
             journal: entries.iter().map(EntryView::of).collect(),
             events: Vec::new(),
@@ -351,7 +361,9 @@ fn waits_for(saga: &Saga, entries: &[Entry]) -> Vec<WaitView> {
             service: command.participant.to_string(),
             step: plan.name.to_string(),
             messages: vec![command.message.to_string()],
-            since: rfc3339(state.asked_since.or_else(|| asked_at(&plan.name)).unwrap_or(saga.changed_at)),
+            since: rfc3339(
+                state.asked_since.or_else(|| asked_at(&plan.name)).unwrap_or(saga.changed_at),
+            ),
             why: None,
         })
     });
@@ -372,10 +384,12 @@ fn step_view(saga: &Saga, index: usize, allowed: &[Allowed], now: Timestamp) -> 
         output: state.output.clone(),
         refusal: state.refusal.clone(),
         fault: state.fault.clone(),
-        open_fault: saga.open_fault(index).filter(|fault| fault.is_shown(now)).map(|fault| OpenFaultView {
-            text: fault.text.into_owned(),
-            count: fault.count,
-            since: rfc3339(fault.since),
+        open_fault: saga.open_fault(index).filter(|fault| fault.is_shown(now)).map(|fault| {
+            OpenFaultView {
+                text: fault.text.into_owned(),
+                count: fault.count,
+                since: rfc3339(fault.since),
+            }
         }),
         allowed_actions: actions(allowed, Some(plan.name.as_str())),
     }
@@ -385,7 +399,9 @@ fn step_view(saga: &Saga, index: usize, allowed: &[Allowed], now: Timestamp) -> 
 fn actions(allowed: &[Allowed], of: Option<&str>) -> Vec<String> {
     let names = allowed.iter().filter_map(|allowed| match (allowed, of) {
         (Allowed::Cancel, None) => Some("cancel"),
-        (Allowed::Rescue { step, verb }, Some(name)) if step.as_str() == name => Some(verb.as_str()),
+        (Allowed::Rescue { step, verb }, Some(name)) if step.as_str() == name => {
+            Some(verb.as_str())
+        }
         (Allowed::Cancel | Allowed::Rescue { .. }, _) => None,
     });
     names.map(str::to_owned).collect()

@@ -23,7 +23,11 @@ impl Waiting {
         let mut reason = self.reason.write().unwrap_or_else(PoisonError::into_inner);
         if *reason != why {
             // stderr may be closed, which is no reason to stop
-            let _ = writeln!(std::io::stderr().lock(), "waiting: {}", why.as_deref().unwrap_or_default());
+            let _ = writeln!(
+                std::io::stderr().lock(),
+                "waiting: {}",
+                why.as_deref().unwrap_or_default()
+            );
             *reason = why;
         }
     }

@@ -68,7 +68,8 @@ macro_rules! contract_suite {
 pub async fn a_key_stays_in_order(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "order", 3).await;
     for batch in 0..5 {
-        let numbered = |n: u32| record(&topic, &format!("key-{}", n % 7), &(batch * 100 + n).to_string());
+        let numbered =
+            |n: u32| record(&topic, &format!("key-{}", n % 7), &(batch * 100 + n).to_string());
         publish(&transport, (0..100).map(numbered).collect()).await;
     }
     let mut consumer = subscribe(&transport, "order-group", &topic).await;
@@ -208,8 +209,11 @@ pub async fn a_consumer_gets_its_partitions_only(transport: Arc<dyn Transport>) 
     let to = |n: u32| Record { partition: Some(n % 4), ..record(&topic, "same", &n.to_string()) };
     publish(&transport, (0..16).map(to).collect()).await;
     for half in [vec![0, 3], vec![1, 2]] {
-        let subscription =
-            Subscription { group: "divided-group".into(), topics: vec![topic.clone()], partitions: Some(half.clone()) };
+        let subscription = Subscription {
+            group: "divided-group".into(),
+            topics: vec![topic.clone()],
+            partitions: Some(half.clone()),
+        };
         let mut consumer = transport.subscribe(subscription).await.expect("subscribe");
         let taken = take(&mut consumer, 8).await;
         assert!(taken.iter().all(|delivered| half.contains(&delivered.partition)));
@@ -222,7 +226,8 @@ pub async fn a_consumer_gets_its_partitions_only(transport: Arc<dyn Transport>) 
 pub async fn one_key_has_one_partition(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "hash", 5).await;
     for _ in 0..3 {
-        publish(&transport, (0..40).map(|n| record(&topic, &format!("key-{n}"), "")).collect()).await;
+        publish(&transport, (0..40).map(|n| record(&topic, &format!("key-{n}"), "")).collect())
+            .await;
     }
     let mut consumer = subscribe(&transport, "hash-group", &topic).await;
     let mut partition_of: BTreeMap<Bytes, u32> = BTreeMap::new();
@@ -243,7 +248,8 @@ pub async fn an_unknown_topic_is_an_error(transport: Arc<dyn Transport>) {
 /// A record above the size limit is rejected, and later ones are published.
 pub async fn a_record_that_is_too_large_is_an_error(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "large", 1).await;
-    let wrong = transport.publish(vec![plain(&topic, Bytes::new(), Bytes::from(vec![0; 20 << 20]))]).await;
+    let wrong =
+        transport.publish(vec![plain(&topic, Bytes::new(), Bytes::from(vec![0; 20 << 20]))]).await;
     assert!(matches!(wrong, Err(Error::TooLarge { .. })), "{wrong:?}");
     publish(&transport, numbered(&topic, 0..1)).await;
     let mut consumer = subscribe(&transport, "large-group", &topic).await;
@@ -255,9 +261,17 @@ pub async fn a_rejected_record_does_not_block_its_batch(transport: Arc<dyn Trans
     let topic = topic(&transport, "mixed", 2).await;
     let at = |partition, body| Record { partition: Some(partition), ..record(&topic, "k", body) };
     let huge = plain(&topic, Bytes::new(), Bytes::from(vec![0; 20 << 20]));
-    let batch = vec![record("contract.nowhere", "k", "b"), at(0, "0"), huge, at(0, "1"), at(7, "b"), at(0, "2")];
+    let batch = vec![
+        record("contract.nowhere", "k", "b"),
+        at(0, "0"),
+        huge,
+        at(0, "1"),
+        at(7, "b"),
+        at(0, "2"),
+    ];
     let outcomes = transport.publish_each(batch).await;
-    let scopes: Vec<Option<Scope>> = outcomes.iter().map(|one| one.as_ref().err().map(Error::scope)).collect();
+    let scopes: Vec<Option<Scope>> =
+        outcomes.iter().map(|one| one.as_ref().err().map(Error::scope)).collect();
     let (of_topic, of_record) = (Some(Scope::Topic), Some(Scope::Record));
     assert_eq!(scopes, [of_topic, None, of_record, None, of_topic, None], "{outcomes:?}");
     assert!(outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(Error::is_rejection));
@@ -275,7 +289,8 @@ pub async fn concurrent_publishers_lose_nothing(transport: Arc<dyn Transport>) {
         let (transport, topic) = (transport.clone(), topic.clone());
         tokio::spawn(async move {
             for n in 0..50 {
-                publish(&transport, vec![record(&topic, &publisher.to_string(), &n.to_string())]).await;
+                publish(&transport, vec![record(&topic, &publisher.to_string(), &n.to_string())])
+                    .await;
             }
         })
     };
@@ -311,7 +326,8 @@ pub async fn a_poll_returns_at_most_max_records(transport: Arc<dyn Transport>) {
 pub async fn an_existing_topic_keeps_its_partitions(transport: Arc<dyn Transport>) {
     let topic = topic(&transport, "kept", 2).await;
     transport.create_topic(&topic, 5).await.expect("create again");
-    let beyond = transport.publish(vec![Record { partition: Some(4), ..record(&topic, "k", "b") }]).await;
+    let beyond =
+        transport.publish(vec![Record { partition: Some(4), ..record(&topic, "k", "b") }]).await;
     assert!(beyond.is_err(), "partition 4 of 2");
 }
 
@@ -335,10 +351,14 @@ pub async fn a_dropped_commit_takes_effect_or_does_not(transport: Arc<dyn Transp
     let mut consumer = subscribe(&transport, "dropped-commit-group", &topic).await;
     let taken = take(&mut consumer, 4).await;
     drop(consumer.commit(vec![mark_at(&taken[1])]));
-    let begun = consumer.commit(vec![mark_at(&taken[2])]).now_or_never().transpose().expect("commit");
+    let begun =
+        consumer.commit(vec![mark_at(&taken[2])]).now_or_never().transpose().expect("commit");
     consumer.rewind().await.expect("rewind");
     let first = take(&mut consumer, 1).await[0].offset - taken[0].offset;
-    assert!(if begun.is_some() { first == 2 } else { first == 0 || first == 2 }, "{begun:?}: next is {first}");
+    assert!(
+        if begun.is_some() { first == 2 } else { first == 0 || first == 2 },
+        "{begun:?}: next is {first}"
+    );
     let rest = take(&mut consumer, 3 - usize::try_from(first).expect("at most 2")).await;
     consumer.commit(ends(&rest)).await.expect("commit");
     lag_is(consumer.as_ref(), 0).await;
@@ -368,13 +388,17 @@ pub async fn reaches_return_ends_and_marks_of_partitions(transport: Arc<dyn Tran
                 }
             }
         };
-        let mut reaches = tokio::time::timeout(PATIENCE, asked).await.expect("the reaches become known");
+        let mut reaches =
+            tokio::time::timeout(PATIENCE, asked).await.expect("the reaches become known");
         reaches.sort_by_key(|reach| reach.partition);
         reaches
     };
-    let sum = |reaches: &[Reach]| reaches.iter().fold((0, 0), |sum, reach| (sum.0 + reach.mark, sum.1 + reach.end));
+    let sum = |reaches: &[Reach]| {
+        reaches.iter().fold((0, 0), |sum, reach| (sum.0 + reach.mark, sum.1 + reach.end))
+    };
     let reaches = known(&mut consumer).await;
-    let partitions: Vec<(Arc<str>, u32)> = reaches.iter().map(|reach| (reach.topic.clone(), reach.partition)).collect();
+    let partitions: Vec<(Arc<str>, u32)> =
+        reaches.iter().map(|reach| (reach.topic.clone(), reach.partition)).collect();
     assert_eq!((partitions, sum(&reaches)), (vec![(topic.clone(), 0), (topic.clone(), 1)], (0, 0)));
     for count in 1..=3 {
         publish(&transport, numbered(&topic, 0..5)).await;
@@ -385,7 +409,11 @@ pub async fn reaches_return_ends_and_marks_of_partitions(transport: Arc<dyn Tran
     }
     drop(consumer);
     let mut consumer = subscribe(&transport, "reaches-group", &topic).await;
-    assert_eq!(sum(&known(&mut consumer).await), (15, 15), "another consumer knows the group's offsets");
+    assert_eq!(
+        sum(&known(&mut consumer).await),
+        (15, 15),
+        "another consumer knows the group's offsets"
+    );
 }
 
 /// Waits for this lag. It may be too high until the transport knows better, but never too low.
@@ -396,7 +424,9 @@ async fn lag_is(consumer: &dyn Consumer, wanted: u64) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, settled).await.unwrap_or_else(|_| panic!("the lag stays at {}", consumer.lag()));
+    tokio::time::timeout(PATIENCE, settled)
+        .await
+        .unwrap_or_else(|_| panic!("the lag stays at {}", consumer.lag()));
 }
 
 async fn topic(transport: &Arc<dyn Transport>, name: &str, partitions: u32) -> Arc<str> {
@@ -405,8 +435,13 @@ async fn topic(transport: &Arc<dyn Transport>, name: &str, partitions: u32) -> A
     topic
 }
 
-async fn subscribe(transport: &Arc<dyn Transport>, group: &str, topic: &Arc<str>) -> Box<dyn Consumer> {
-    let subscription = Subscription { group: group.into(), topics: vec![topic.clone()], partitions: None };
+async fn subscribe(
+    transport: &Arc<dyn Transport>,
+    group: &str,
+    topic: &Arc<str>,
+) -> Box<dyn Consumer> {
+    let subscription =
+        Subscription { group: group.into(), topics: vec![topic.clone()], partitions: None };
     transport.subscribe(subscription).await.expect("subscribe")
 }
 
@@ -459,7 +494,11 @@ fn numbered(topic: &Arc<str>, numbers: std::ops::Range<u32>) -> Vec<Record> {
 
 /// Returns the mark at this record: everything before it is finished.
 fn mark_at(delivered: &Delivered) -> Mark {
-    Mark { topic: delivered.record.topic.clone(), partition: delivered.partition, next: delivered.offset }
+    Mark {
+        topic: delivered.record.topic.clone(),
+        partition: delivered.partition,
+        next: delivered.offset,
+    }
 }
 
 /// Returns the marks after these records: all of them are finished.

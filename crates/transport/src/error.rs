@@ -10,7 +10,9 @@ pub enum Error {
     #[error("{0}")]
     UnknownTopic(Unknown),
     /// The brokers deny this program the operation.
-    #[error("the brokers deny this program {operation} on {resource}: grant it to the program's user")]
+    #[error(
+        "the brokers deny this program {operation} on {resource}: grant it to the program's user"
+    )]
     Denied {
         /// The missing right, as named by an ACL: `WRITE`, `READ`, `DESCRIBE`, `CREATE`.
         operation: &'static str,
@@ -119,8 +121,12 @@ impl Error {
             Error::TooLarge { .. } | Error::Rejected { .. } => Scope::Record,
             Error::UnknownTopic(_) | Error::Full(_) | Error::Name(_) => Scope::Topic,
             Error::Denied { resource: Resource::Topic(_), .. } => Scope::Topic,
-            Error::Denied { resource: Resource::Group(_) | Resource::Cluster, .. } => Scope::Transport,
-            Error::Unavailable(_) | Error::Fenced(_) | Error::InUse(_) | Error::Damaged(_) => Scope::Transport,
+            Error::Denied { resource: Resource::Group(_) | Resource::Cluster, .. } => {
+                Scope::Transport
+            }
+            Error::Unavailable(_) | Error::Fenced(_) | Error::InUse(_) | Error::Damaged(_) => {
+                Scope::Transport
+            }
         }
     }
 }
@@ -131,9 +137,13 @@ mod tests {
 
     #[test]
     fn a_missing_partition_does_not_advise_to_create_the_topic() {
-        let unknown = Unknown::Partition { topic: "sagamore.replies".into(), partition: 6, partitions: 4 };
+        let unknown =
+            Unknown::Partition { topic: "sagamore.replies".into(), partition: 6, partitions: 4 };
         let told = Error::UnknownTopic(unknown).to_string();
-        assert!(told.contains("has no partition 6, only 4") && !told.contains("topics apply"), "{told}");
+        assert!(
+            told.contains("has no partition 6, only 4") && !told.contains("topics apply"),
+            "{told}"
+        );
         assert!(Error::no_topic("order.commands").to_string().contains("topics apply"));
     }
 }

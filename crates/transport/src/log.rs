@@ -146,7 +146,12 @@ impl Log {
     pub fn stats(&self) -> Stats {
         let state = self.handle.state();
         let unsynced = state.segments.iter().map(|segment| segment.length - segment.synced).sum();
-        Stats { bytes: state.bytes(), segments: state.segments.len() as u64, unsynced_bytes: unsynced, ..state.stats }
+        Stats {
+            bytes: state.bytes(),
+            segments: state.segments.len() as u64,
+            unsynced_bytes: unsynced,
+            ..state.stats
+        }
     }
 
     fn publish_now(&self, records: Vec<Record>) -> Vec<Result<(), Error>> {
@@ -169,7 +174,11 @@ fn bounded(options: Options) -> Options {
 }
 
 impl Transport for Log {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let is_new = self.handle.state().create_topic(topic, partitions)?;
             if is_new { self.sync() } else { Ok(()) } // the topic survives a power loss
@@ -195,11 +204,15 @@ impl Transport for Log {
         self.handle.state().check_size(record)
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             let seated = self.handle.state().subscribe(&subscription)?;
             self.handle.request_sync();
-            let consumer: Box<dyn Consumer> = Box::new(LogConsumer::new(self.handle.clone(), seated));
+            let consumer: Box<dyn Consumer> =
+                Box::new(LogConsumer::new(self.handle.clone(), seated));
             Ok(consumer)
         })
     }

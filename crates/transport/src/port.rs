@@ -13,7 +13,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A transport: topics with partitions.
 pub trait Transport: Send + Sync {
     /// Creates the topic with this many partitions. An existing topic keeps its number.
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>>;
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>>;
 
     /// Publishes records, each partition in the order given. Returns one outcome per record, in
     /// order.
@@ -51,7 +55,10 @@ pub trait Transport: Send + Sync {
 
     /// Subscribes from the group's committed offsets, or from the earliest record where there is
     /// none.
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>>;
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>>;
 }
 
 /// A request for records.

@@ -54,14 +54,18 @@ impl Mark {
             let next = marks.entry((&record.topic, *partition)).or_insert(0);
             *next = offset.saturating_add(1).max(*next);
         }
-        marks.into_iter().map(|((topic, partition), next)| Mark { topic: topic.clone(), partition, next }).collect()
+        marks
+            .into_iter()
+            .map(|((topic, partition), next)| Mark { topic: topic.clone(), partition, next })
+            .collect()
     }
 }
 
 impl Record {
     /// Returns the bytes of key, headers and body.
     pub fn bytes(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.key.len() + headers + self.body.len()
     }
 

@@ -17,7 +17,11 @@ pub struct Torn(pub Arc<dyn Transport>);
 struct Reader(Box<dyn Consumer>);
 
 impl Transport for Torn {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.0.create_topic(topic, partitions)
     }
 
@@ -29,8 +33,13 @@ impl Transport for Torn {
         self.0.synced()
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
-        Box::pin(async move { Ok(Box::new(Reader(self.0.subscribe(subscription).await?)) as Box<dyn Consumer>) })
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+        Box::pin(async move {
+            Ok(Box::new(Reader(self.0.subscribe(subscription).await?)) as Box<dyn Consumer>)
+        })
     }
 }
 

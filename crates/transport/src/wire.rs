@@ -12,8 +12,8 @@ mod time;
 pub mod described;
 
 pub use cloudevents::{
-    Flaw, REPLY_BYTES_MAX, Undecodable, command_topic, decode_command, decode_reply, encode_command, encode_reply,
-    is_from,
+    Flaw, REPLY_BYTES_MAX, Undecodable, command_topic, decode_command, decode_reply,
+    encode_command, encode_reply, is_from,
 };
 pub use dead_letter::{bare_letter, dead_letter, dead_letter_topic, publish_letter, redrive};
 pub use event::{decode_event, encode_event, event_topic};

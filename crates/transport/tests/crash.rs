@@ -41,7 +41,11 @@ fn check_survivors(disk: &MemoryDisk, options: &Options) {
         assert!(taken.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{taken:?}");
     }
     drop(log);
-    assert_eq!(*open(disk, options).unwrap().repair(), Repair::default(), "no further repair is needed");
+    assert_eq!(
+        *open(disk, options).unwrap().repair(),
+        Repair::default(),
+        "no further repair is needed"
+    );
 }
 
 /// The log's tail is cut at any byte, even within a record, while databases keep their commits.
@@ -67,8 +71,14 @@ fn zeros_or_garbage_at_the_end_are_truncated() {
         let disk = written(&Options::default()).copy();
         disk.tamper(1, |bytes| bytes.extend([byte; 100]));
         let log = open(&disk, &Options::default()).unwrap();
-        assert_eq!(*log.repair(), Repair { file: Some("memory file 1".to_owned()), bytes_cut: 100 });
-        assert_eq!(numbers(&drain(&mut subscribe(&log, "late", "a"))), (0..12).collect::<Vec<u64>>());
+        assert_eq!(
+            *log.repair(),
+            Repair { file: Some("memory file 1".to_owned()), bytes_cut: 100 }
+        );
+        assert_eq!(
+            numbers(&drain(&mut subscribe(&log, "late", "a"))),
+            (0..12).collect::<Vec<u64>>()
+        );
     }
 }
 
@@ -143,7 +153,9 @@ fn a_removed_file_is_detected() {
     let disk = disk.copy();
     let files = files(&disk);
     disk.remove(files[files.len() / 2]).unwrap();
-    let Err(Error::Damaged(text)) = open(&disk, &options) else { panic!("opened a log with a missing file") };
+    let Err(Error::Damaged(text)) = open(&disk, &options) else {
+        panic!("opened a log with a missing file")
+    };
     assert!(text.contains("are missing"), "{text}");
 }
 
@@ -232,7 +244,11 @@ impl Run {
             (Some(first), Some(last)) => (first.offset, last.offset + 1),
             _ => (self.model.published[0], self.model.published[0]),
         };
-        assert_eq!(numbers(&taken), (first..next).collect::<Vec<u64>>(), "each number is its offset, without a gap");
+        assert_eq!(
+            numbers(&taken),
+            (first..next).collect::<Vec<u64>>(),
+            "each number is its offset, without a gap"
+        );
         if taken.is_empty() {
             publish(&self.log, "a", 0);
             let lifted = poll(&mut self.group, 1)[0].offset;
@@ -241,7 +257,11 @@ impl Run {
             return;
         }
         assert!(from.contains(&first), "{first} is not in {from:?}");
-        assert!(next >= self.model.synced[0], "{next} although {} were synced", self.model.synced[0]);
+        assert!(
+            next >= self.model.synced[0],
+            "{next} although {} were synced",
+            self.model.synced[0]
+        );
         let dead = numbers(&drain(&mut subscribe(&self.log, "reads dead letters once", "dead")));
         let dead = dead.last().map_or(0, |last| last + 1);
         assert!(dead >= self.model.synced[1]);

@@ -70,7 +70,8 @@ fn acknowledged_records_survive_kill_9() {
     child.wait().expect("it is dead");
     assert!(acknowledged.len() >= 2_000);
     let log = Log::open(directory.path(), options()).expect("open again");
-    let found: BTreeSet<u64> = numbers(&drain(&mut subscribe(&log, "group", "a"))).into_iter().collect();
+    let found: BTreeSet<u64> =
+        numbers(&drain(&mut subscribe(&log, "group", "a"))).into_iter().collect();
     let lost: Vec<&u64> = acknowledged.difference(&found).collect();
     assert!(lost.is_empty(), "acknowledged but lost: {lost:?}");
 }
@@ -80,7 +81,8 @@ fn a_second_process_is_rejected_with_the_id_of_the_first() {
     let directory = TempDir::new().expect("make a directory");
     let log = Log::open(directory.path(), options()).expect("open");
     let mut child = start("child_opens_and_prints_the_error", directory.path());
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut lines =
+        BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     let refused = lines.find_map(|line| told(&line, "refused ")).expect("the child was refused");
     child.wait().expect("it ends");
     let (directory, pid) = (directory.path().display(), std::process::id());

@@ -94,7 +94,9 @@ fn a_full_log_rejects_records_of_the_backlog_and_names_the_slow_group() {
     let log = open(&MemoryDisk::new(), &options).unwrap();
     ["commands", "replies"].iter().for_each(|topic| create(&log, topic));
     let mut behind = subscribe(&log, "payment", "commands");
-    let refused = (0..1_000).find_map(|n| try_publish(&log, "commands", &n.to_string()).err()).expect("it has a bound");
+    let refused = (0..1_000)
+        .find_map(|n| try_publish(&log, "commands", &n.to_string()).err())
+        .expect("it has a bound");
     let Error::Full(text) = &refused else { panic!("{refused}") };
     assert!(text.contains("'commands'") && text.contains("'payment'"), "{text}");
     assert!(refused.is_transient());
@@ -108,7 +110,10 @@ fn a_full_log_rejects_records_of_the_backlog_and_names_the_slow_group() {
         body: "7".into(),
     });
     let outcomes = log.publish_each(vec![late, prompt]).now_or_never().unwrap();
-    assert!(matches!(outcomes[..], [Err(Error::Full(_)), Ok(())]), "only the backlog's topic: {outcomes:?}");
+    assert!(
+        matches!(outcomes[..], [Err(Error::Full(_)), Ok(())]),
+        "only the backlog's topic: {outcomes:?}"
+    );
     pass_through(&log, "coordinator", "replies", 3);
     let taken = drain(&mut behind);
     commit(&mut behind, "commands", taken.last().unwrap().offset + 1);
@@ -149,7 +154,13 @@ fn the_written_part_of_a_failed_batch_wakes_its_consumers() {
     assert!(ready.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     disk.limit_bytes(Some(disk.bytes() + (10 << 20)));
     let body = bytes::Bytes::from(vec![7; 1 << 19]);
-    let record = Record { topic: "a".into(), partition: None, key: Default::default(), headers: vec![], body };
+    let record = Record {
+        topic: "a".into(),
+        partition: None,
+        key: Default::default(),
+        headers: vec![],
+        body,
+    };
     let published = log.publish(vec![record; 24]).now_or_never().unwrap();
     assert!(matches!(published, Err(Error::Full(_))), "{published:?}");
     assert!(woken.0.load(Ordering::Relaxed));

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use sagamore_core::message::{Command, Outcome, Refusal, Reply, ReplyTo};
 use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp, TraceContext};
 use sagamore_transport::wire::{
-    Flaw, REPLY_BYTES_MAX, bare_letter, command_topic, dead_letter, decode_command, decode_reply, encode_command,
-    encode_reply, publish_letter, redrive,
+    Flaw, REPLY_BYTES_MAX, bare_letter, command_topic, dead_letter, decode_command, decode_reply,
+    encode_command, encode_reply, publish_letter, redrive,
 };
 use sagamore_transport::{Delivered, Error, Log, MemoryDisk, Record, Subscription, Transport, log};
 
@@ -20,22 +20,27 @@ fn name() -> impl Strategy<Value = Name> {
 
 fn key() -> impl Strategy<Value = StepKey> {
     let direction = prop_oneof![Just(Direction::Action), Just(Direction::Compensation)];
-    let key = "[ -~äß:/]{1,40}".prop_filter("no saga has such a key", |key| ![".", ".."].contains(&key.as_str()));
-    (name(), key, name(), direction, 1..u32::MAX).prop_map(|(definition, key, step, direction, generation)| StepKey {
-        saga: SagaId::new(&definition, &key).unwrap(),
-        step,
-        direction,
-        generation,
-    })
+    let key = "[ -~äß:/]{1,40}"
+        .prop_filter("no saga has such a key", |key| ![".", ".."].contains(&key.as_str()));
+    (name(), key, name(), direction, 1..u32::MAX).prop_map(
+        |(definition, key, step, direction, generation)| StepKey {
+            saga: SagaId::new(&definition, &key).unwrap(),
+            step,
+            direction,
+            generation,
+        },
+    )
 }
 
 fn body() -> impl Strategy<Value = Body> {
-    any::<String>().prop_map(|text| Body::of(&serde_json::json!({ "text": text, "number": 1.50 })).unwrap())
+    any::<String>()
+        .prop_map(|text| Body::of(&serde_json::json!({ "text": text, "number": 1.50 })).unwrap())
 }
 
 fn trace() -> impl Strategy<Value = Option<TraceContext>> {
-    option::of(("00-[0-9a-f]{31}1-[0-9a-f]{15}1-01", option::of("[a-z]{1,9}=[!-+]{1,9}")))
-        .prop_map(|given| given.and_then(|(parent, state)| TraceContext::of(&parent, state.as_deref())))
+    option::of(("00-[0-9a-f]{31}1-[0-9a-f]{15}1-01", option::of("[a-z]{1,9}=[!-+]{1,9}"))).prop_map(
+        |given| given.and_then(|(parent, state)| TraceContext::of(&parent, state.as_deref())),
+    )
 }
 
 prop_compose! {
@@ -53,7 +58,8 @@ prop_compose! {
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         body().prop_map(Outcome::Done),
-        (any::<String>(), any::<String>()).prop_map(|(code, message)| Outcome::Refused(Refusal::new(code, message))),
+        (any::<String>(), any::<String>())
+            .prop_map(|(code, message)| Outcome::Refused(Refusal::new(code, message))),
         any::<String>().prop_map(Outcome::Fault),
     ]
 }
@@ -111,7 +117,10 @@ fn charge() -> Command {
         body: Body::parse(r#"{"amountCents": 44000}"#).unwrap(),
         reply_to: ReplyTo { topic: "sagamore.replies".to_owned(), partition: 3 },
         expires_at: Some(Timestamp(1_790_000_000_000)),
-        trace: TraceContext::of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Some("rojo=1")),
+        trace: TraceContext::of(
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            Some("rojo=1"),
+        ),
     }
 }
 
@@ -157,8 +166,12 @@ fn a_command_has_these_headers() {
 fn a_reply_has_these_headers() {
     let Command { key, reply_to, .. } = charge();
     let outcome = Outcome::Refused(Refusal::new("not-enough-money", "no"));
-    let record =
-        encode_reply(&Reply { key, outcome, trace: None }, &reply_to, &Name::new("payment").unwrap(), Timestamp(0));
+    let record = encode_reply(
+        &Reply { key, outcome, trace: None },
+        &reply_to,
+        &Name::new("payment").unwrap(),
+        Timestamp(0),
+    );
     assert_eq!((&*record.topic, record.partition), ("sagamore.replies", Some(3)));
     assert_eq!(
         shown(&record),
@@ -185,9 +198,13 @@ fn a_reply_has_these_headers() {
 #[test]
 fn a_command_with_an_unreadable_body_still_has_its_key_and_reply_address() {
     let command = charge();
-    let record = Record { body: Bytes::from_static(b"\xff{"), ..encode_command(&command, Timestamp(0)) };
+    let record =
+        Record { body: Bytes::from_static(b"\xff{"), ..encode_command(&command, Timestamp(0)) };
     let undecodable = decode_command(&record).unwrap_err();
-    assert_eq!((undecodable.key, undecodable.reply_to), (Some(command.key), Some(command.reply_to)));
+    assert_eq!(
+        (undecodable.key, undecodable.reply_to),
+        (Some(command.key), Some(command.reply_to))
+    );
 }
 
 /// Without readable headers no answer is possible, and the reason names the header.
@@ -204,27 +221,46 @@ fn the_error_of_a_record_without_headers_names_the_missing_one() {
 fn a_dead_letter_has_place_and_reason_in_springs_headers_and_as_text() {
     let record = encode_command(&charge(), Timestamp(0));
     let headers = record.headers.len();
-    let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, "the body is no JSON");
+    let dead = dead_letter(
+        &Delivered { record, partition: 2, offset: 1042, unreadable: None },
+        "the body is no JSON",
+    );
     assert_eq!((&*dead.topic, dead.partition), ("payment.commands-dlt", Some(2)));
     assert_eq!(dead.header("kafka_dlt-original-topic").unwrap(), "payment.commands");
     assert_eq!(dead.header("kafka_dlt-original-partition").unwrap().as_ref(), [0, 0, 0, 2]);
-    assert_eq!(dead.header("kafka_dlt-original-offset").unwrap().as_ref(), [0, 0, 0, 0, 0, 0, 4, 18]);
+    assert_eq!(
+        dead.header("kafka_dlt-original-offset").unwrap().as_ref(),
+        [0, 0, 0, 0, 0, 0, 4, 18]
+    );
     assert_eq!(dead.header("kafka_dlt-exception-message").unwrap(), "the body is no JSON");
     assert_eq!(dead.header("sagamore-dlt-place").unwrap(), "payment.commands[2]@1042");
     assert_eq!(dead.header("sagamore-dlt-reason").unwrap(), "the body is no JSON");
     let again = redrive(&dead).unwrap();
-    assert_eq!((&*again.topic, again.partition, again.headers.len()), ("payment.commands", Some(2), headers));
+    assert_eq!(
+        (&*again.topic, again.partition, again.headers.len()),
+        ("payment.commands", Some(2), headers)
+    );
 }
 
 /// The input may be of any length, but an error text is not.
 #[test]
 fn error_texts_are_truncated() {
     let endless = Bytes::from("ä".repeat(50_000));
-    for name in ["ce_correlationid", "ce_sagastep", "ce_sagageneration", "ce_type", "ce_sagaexpires"] {
+    for name in
+        ["ce_correlationid", "ce_sagastep", "ce_sagageneration", "ce_type", "ce_sagaexpires"]
+    {
         let mut record = encode_command(&charge(), Timestamp(0));
-        record.headers.iter_mut().filter(|(header, _)| header == name).for_each(|(_, value)| *value = endless.clone());
+        record
+            .headers
+            .iter_mut()
+            .filter(|(header, _)| header == name)
+            .for_each(|(_, value)| *value = endless.clone());
         let reason = decode_command(&record).unwrap_err().reason;
-        assert!(reason.contains(name) && reason.contains('ä') && reason.len() <= 2_000, "{} bytes", reason.len());
+        assert!(
+            reason.contains(name) && reason.contains('ä') && reason.len() <= 2_000,
+            "{} bytes",
+            reason.len()
+        );
     }
     let mut record = encode_command(&charge(), Timestamp(0));
     record.headers.push(("ce_sagaoutcome".into(), endless.clone()));
@@ -232,9 +268,13 @@ fn error_texts_are_truncated() {
 
     let record = encode_command(&charge(), Timestamp(0));
     let endless = format!("x{}", "ä".repeat(50_000)); // 2,000 bytes end within a character
-    let dead = dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, &endless);
+    let dead =
+        dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, &endless);
     let reason = std::str::from_utf8(dead.header("sagamore-dlt-reason").unwrap()).unwrap();
-    assert_eq!((reason.len(), dead.header("kafka_dlt-exception-message").unwrap().len()), (1_999, 1_999));
+    assert_eq!(
+        (reason.len(), dead.header("kafka_dlt-exception-message").unwrap().len()),
+        (1_999, 1_999)
+    );
 }
 
 #[test]
@@ -242,8 +282,10 @@ fn a_bare_letter_has_only_place_and_reason() {
     let mut record = encode_command(&charge(), Timestamp(0));
     record.key = Bytes::from(vec![b'k'; 1 << 20]);
     record.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
-    let bare =
-        bare_letter(&dead_letter(&Delivered { record, partition: 2, offset: 1042, unreadable: None }, "no JSON"));
+    let bare = bare_letter(&dead_letter(
+        &Delivered { record, partition: 2, offset: 1042, unreadable: None },
+        "no JSON",
+    ));
     assert_eq!(
         (&*bare.topic, bare.partition, bare.key.len(), bare.body.len()),
         ("payment.commands-dlt", Some(2), 200, 0)
@@ -259,8 +301,11 @@ fn a_bare_letter_has_only_place_and_reason() {
 fn a_dead_letter_is_published_in_the_best_possible_form() {
     let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
     log.create_topic("payment.commands-dlt", 1).now_or_never().unwrap().unwrap();
-    let subscription =
-        Subscription { group: "looks".into(), topics: vec!["payment.commands-dlt".into()], partitions: None };
+    let subscription = Subscription {
+        group: "looks".into(),
+        topics: vec!["payment.commands-dlt".into()],
+        partitions: None,
+    };
     let mut letters = log.subscribe(subscription).now_or_never().unwrap().unwrap();
     let mut huge = encode_command(&charge(), Timestamp(0));
     huge.headers.push(("foreign".into(), Bytes::from(vec![0; 1 << 20])));
@@ -269,7 +314,8 @@ fn a_dead_letter_is_published_in_the_best_possible_form() {
         (encode_command(&charge(), Timestamp(0)), 5, 22),
         (huge, 5, 0),
     ] {
-        let letter = dead_letter(&Delivered { record, partition, offset: 7, unreadable: None }, "why");
+        let letter =
+            dead_letter(&Delivered { record, partition, offset: 7, unreadable: None }, "why");
         publish_letter(&log, letter).now_or_never().unwrap().unwrap();
         let letter = letters.poll(9).now_or_never().unwrap().unwrap().pop().unwrap().record;
         assert_eq!((letter.body.len(), &letter.key[..]), (body_bytes, b"10248".as_ref()));
@@ -277,7 +323,10 @@ fn a_dead_letter_is_published_in_the_best_possible_form() {
         assert_eq!(letter.header("sagamore-dlt-place").unwrap(), place.as_bytes());
     }
     let nowhere = Record { topic: "nowhere-dlt".into(), ..encode_command(&charge(), Timestamp(0)) };
-    assert!(matches!(publish_letter(&log, nowhere).now_or_never().unwrap(), Err(Error::UnknownTopic(_))));
+    assert!(matches!(
+        publish_letter(&log, nowhere).now_or_never().unwrap(),
+        Err(Error::UnknownTopic(_))
+    ));
 }
 
 /// Clients that treat headers as text (kcat, KafkaJS, Python) cannot show a big-endian number from
@@ -285,8 +334,12 @@ fn a_dead_letter_is_published_in_the_best_possible_form() {
 #[test]
 fn a_dead_letter_has_its_place_as_text() {
     let record = encode_command(&charge(), Timestamp(0));
-    let dead = dead_letter(&Delivered { record, partition: 200, offset: 5_000_000_000, unreadable: None }, "no JSON");
-    let text = |name: &str| std::str::from_utf8(dead.header(name).expect(name)).expect("text").to_owned();
+    let dead = dead_letter(
+        &Delivered { record, partition: 200, offset: 5_000_000_000, unreadable: None },
+        "no JSON",
+    );
+    let text =
+        |name: &str| std::str::from_utf8(dead.header(name).expect(name)).expect("text").to_owned();
     assert_eq!(text("sagamore-dlt-topic"), "payment.commands");
     assert_eq!(text("sagamore-dlt-partition"), "200");
     assert_eq!(text("sagamore-dlt-offset"), "5000000000");
@@ -313,7 +366,10 @@ fn a_reply_with_inconsistent_headers_answers_no_command() {
     let reply = encode_reply(&reply, &reply_to, &Name::new("payment").unwrap(), Timestamp(0));
     let check = |record: Record, header: &str| {
         let why = decode_reply(&record).expect_err(header);
-        assert!(why.key.is_none() && why.flaw == Flaw::Headers && why.reason.contains(header), "{header}: {why:?}");
+        assert!(
+            why.key.is_none() && why.flaw == Flaw::Headers && why.reason.contains(header),
+            "{header}: {why:?}"
+        );
     };
     for (name, wrong) in [
         ("ce_specversion", "0.3"),
@@ -330,7 +386,9 @@ fn a_reply_with_inconsistent_headers_answers_no_command() {
         check(with(reply.clone(), name, Some(wrong)), name);
         check(with(reply.clone(), name, None), name);
         let mut twice = reply.clone();
-        twice.headers.push(reply.headers.iter().find(|(header, _)| header == name).expect(name).clone());
+        twice
+            .headers
+            .push(reply.headers.iter().find(|(header, _)| header == name).expect(name).clone());
         check(twice, name);
     }
     check(with(reply.clone(), "ce_correlationid", Some("checkout:10249")), "ce_causationid");
@@ -339,13 +397,20 @@ fn a_reply_with_inconsistent_headers_answers_no_command() {
     twice.headers.push(("ce_sagaoutcome".into(), "refused".into()));
     check(twice, "ce_sagaoutcome");
     for outcome in [None, Some("perhaps")] {
-        let why = decode_reply(&with(reply.clone(), "ce_sagaoutcome", outcome)).expect_err("no outcome");
+        let why =
+            decode_reply(&with(reply.clone(), "ce_sagaoutcome", outcome)).expect_err("no outcome");
         assert_eq!((why.key, why.flaw), (Some(key.clone()), Flaw::Headers));
     }
     let large = Record { body: vec![b' '; REPLY_BYTES_MAX + 1].into(), ..reply.clone() };
     let why = decode_reply(&large).expect_err("too large");
     assert_eq!((why.key, why.flaw), (Some(key), Flaw::TooLarge));
-    for (name, other) in [("content-type", None), ("ce_time", Some("yesterday")), ("traceparent", Some("00-1-2-01"))] {
-        assert_eq!(decode_reply(&with(reply.clone(), name, other)), decode_reply(&reply), "{name} is not required");
+    for (name, other) in
+        [("content-type", None), ("ce_time", Some("yesterday")), ("traceparent", Some("00-1-2-01"))]
+    {
+        assert_eq!(
+            decode_reply(&with(reply.clone(), name, other)),
+            decode_reply(&reply),
+            "{name} is not required"
+        );
     }
 }

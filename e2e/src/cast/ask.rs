@@ -26,7 +26,10 @@ impl Cast<'_> {
 
     /// One request, one answer; HTTP/1.0, so that the answer ends with the connection.
     pub(super) fn http(&self, name: &str, method: &str, path: &str, body: &str) -> Result<String> {
-        let address = format!("127.0.0.1:{}", self.ports.get(name).with_context(|| format!("there is no {name}"))?);
+        let address = format!(
+            "127.0.0.1:{}",
+            self.ports.get(name).with_context(|| format!("there is no {name}"))?
+        );
         let mut stream = TcpStream::connect_timeout(&address.parse()?, Duration::from_secs(2))?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let length = body.len();
@@ -36,8 +39,12 @@ impl Cast<'_> {
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let (head, body) = answer.split_once("\r\n\r\n").with_context(|| format!("{name} says {answer:?}"))?;
-        ensure!(head.split(' ').nth(1).is_some_and(|code| code.starts_with('2')), "{name}: {head}\n{body}");
+        let (head, body) =
+            answer.split_once("\r\n\r\n").with_context(|| format!("{name} says {answer:?}"))?;
+        ensure!(
+            head.split(' ').nth(1).is_some_and(|code| code.starts_with('2')),
+            "{name}: {head}\n{body}"
+        );
         Ok(body.to_owned())
     }
 
@@ -59,11 +66,19 @@ impl Cast<'_> {
         let begun = Instant::now();
         loop {
             let mut psql = Command::new("psql");
-            let asked = psql.args(["-qtA", "-d", &url]).args(commands.clone()).output().context("run psql")?;
+            let asked = psql
+                .args(["-qtA", "-d", &url])
+                .args(commands.clone())
+                .output()
+                .context("run psql")?;
             if asked.status.success() {
                 return Ok(String::from_utf8(asked.stdout)?);
             }
-            ensure!(begun.elapsed() < READY_MAX, "psql: {}", String::from_utf8_lossy(&asked.stderr));
+            ensure!(
+                begun.elapsed() < READY_MAX,
+                "psql: {}",
+                String::from_utf8_lossy(&asked.stderr)
+            );
             std::thread::sleep(POLL);
         }
     }

@@ -27,13 +27,18 @@ impl Replay {
         while self.child.try_wait()?.is_none() {
             if self.begun.elapsed() > limit {
                 self.child.kill()?;
-                bail!("the replay has not ended after {} s; see {}", limit.as_secs(), self.output.display());
+                bail!(
+                    "the replay has not ended after {} s; see {}",
+                    limit.as_secs(),
+                    self.output.display()
+                );
             }
             std::thread::sleep(POLL);
         }
         let text = std::fs::read_to_string(&self.output)?;
         serde_json::from_str(&text).with_context(|| {
-            let said = std::fs::read_to_string(self.output.with_extension("log")).unwrap_or_default();
+            let said =
+                std::fs::read_to_string(self.output.with_extension("log")).unwrap_or_default();
             format!("the replay gave no report: {said}")
         })
     }

@@ -47,12 +47,17 @@ pub fn comes_to_rest(site: &Site, limit: Duration, ledger: &Ledger) -> Result<Du
     let saga = site.table("engine", "saga");
     let begun = Instant::now();
     loop {
-        let open = site.sql(&format!("SELECT id || ' ' || status FROM {saga} WHERE ended_at IS NULL LIMIT 5"))?;
+        let open = site.sql(&format!(
+            "SELECT id || ' ' || status FROM {saga} WHERE ended_at IS NULL LIMIT 5"
+        ))?;
         if open.is_empty() {
             return Ok(begun.elapsed());
         }
         if begun.elapsed() > limit {
-            ledger.violate(format!("lost-saga: not at rest {} s after the last fault: {open}", limit.as_secs()));
+            ledger.violate(format!(
+                "lost-saga: not at rest {} s after the last fault: {open}",
+                limit.as_secs()
+            ));
             return Ok(begun.elapsed());
         }
         std::thread::sleep(POLL);
@@ -63,7 +68,8 @@ pub fn comes_to_rest(site: &Site, limit: Duration, ledger: &Ledger) -> Result<Du
 pub fn finally(site: &Site, ledger: &Ledger) -> Result<BTreeMap<String, u64>> {
     let saga = site.table("engine", "saga");
     let rows = site.sql(&format!("SELECT substr(id, 10) || ' ' || status FROM {saga}"))?;
-    let status: BTreeMap<&str, &str> = rows.lines().filter_map(|line| line.split_once(' ')).collect();
+    let status: BTreeMap<&str, &str> =
+        rows.lines().filter_map(|line| line.split_once(' ')).collect();
     promises_hold(&status, ledger);
     for (name, what, sql) in effects::all(site) {
         let offenders = site.sql(&format!("{sql} LIMIT 5"))?;
@@ -86,7 +92,9 @@ fn promises_hold(status: &BTreeMap<&str, &str>, ledger: &Ledger) {
                 ledger.violate(format!("ack-before-durable: {id} was accepted and is gone"))
             }
             (Some(now), Some(told)) if now != told => {
-                ledger.violate(format!("split-outcome: a client was told {told} of {id}, and it is {now}"));
+                ledger.violate(format!(
+                    "split-outcome: a client was told {told} of {id}, and it is {now}"
+                ));
             }
             _ => {}
         }

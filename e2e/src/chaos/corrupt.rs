@@ -78,21 +78,29 @@ pub fn prove(scene: &Scene, begun_with: Stock, seed: u64) -> Result<Vec<String>>
     for (at, (violation, schema, statement)) in CORRUPTIONS.iter().enumerate() {
         let id = orders.get(at).context("too few orders were completed")?;
         let statement = statement.replace("{id}", id);
-        println!("   CORRUPT {schema}: {}", statement.split_whitespace().collect::<Vec<_>>().join(" "));
+        println!(
+            "   CORRUPT {schema}: {}",
+            statement.split_whitespace().collect::<Vec<_>>().join(" ")
+        );
         site.sql(&format!("SET search_path TO \"{}_{schema}\"; {statement}", site.namespace))?;
         let concerns = |found: &String| !statement.contains(id) || found.contains(id);
         if !check_all()?.iter().any(|found| found.starts_with(violation) && concerns(found)) {
             missed.push(format!("not reported: {violation} by {statement}"));
         }
     }
-    println!("   {} of {} corruptions reported", CORRUPTIONS.len() - missed.len(), CORRUPTIONS.len());
+    println!(
+        "   {} of {} corruptions reported",
+        CORRUPTIONS.len() - missed.len(),
+        CORRUPTIONS.len()
+    );
     Ok(missed)
 }
 
 /// Completed orders that a client was told of, so many as there are corruptions.
 fn completed(scene: &Scene) -> Result<Vec<String>> {
     let saga = scene.site.table("engine", "saga");
-    let rows = scene.site.sql(&format!("SELECT substr(id, 10) FROM {saga} WHERE status = 'completed'"))?;
+    let rows =
+        scene.site.sql(&format!("SELECT substr(id, 10) FROM {saga} WHERE status = 'completed'"))?;
     let promises = scene.ledger.promises();
     let known = |id: &&str| promises.get(*id).is_some_and(|promise| promise.accepted);
     Ok(rows.lines().filter(known).take(CORRUPTIONS.len()).map(str::to_owned).collect())

@@ -111,7 +111,9 @@ impl Fault {
             Fault::ClockJump | Fault::ClockJumpRestart if !Site::has_clocks() => {
                 Some("the package faketime is not installed")
             }
-            Fault::FullDisk if scene.volume.is_none() => Some("only root can mount a volume of its own"),
+            Fault::FullDisk if scene.volume.is_none() => {
+                Some("only root can mount a volume of its own")
+            }
             _ => None,
         }
     }
@@ -134,7 +136,9 @@ impl Fault {
             }
             Fault::CutFromPostgres => {
                 let passage = random.choose(&[Passage::Cut, Passage::Refused]);
-                during(passage, CUT_S, |passage| site.postgres_of(one).map(|proxy| proxy.set(passage)))
+                during(passage, CUT_S, |passage| {
+                    site.postgres_of(one).map(|proxy| proxy.set(passage))
+                })
             }
             Fault::SlowNetwork => during(Passage::Slow, CUT_S, |passage| {
                 site.proxies().for_each(|proxy| proxy.set(passage));
@@ -164,7 +168,13 @@ impl Fault {
             }
             Fault::Poison => poison(site, &scene.ledger),
             Fault::Overload => {
-                let load = Load::start(site, &scene.ledger, random.below(u64::MAX), CLIENTS_OVERLOADED, Duration::ZERO);
+                let load = Load::start(
+                    site,
+                    &scene.ledger,
+                    random.below(u64::MAX),
+                    CLIENTS_OVERLOADED,
+                    Duration::ZERO,
+                );
                 std::thread::sleep(OVERLOAD);
                 load.stop();
                 Ok(())
@@ -212,7 +222,9 @@ fn full_disk(scene: &Scene) -> Result<()> {
 
 fn read_only(site: &Site, count: u64) -> Result<()> {
     let set = |setting: &str| {
-        site.sql(&format!("ALTER SYSTEM {setting}")).and_then(|_| site.sql("SELECT pg_reload_conf()")).map(drop)
+        site.sql(&format!("ALTER SYSTEM {setting}"))
+            .and_then(|_| site.sql("SELECT pg_reload_conf()"))
+            .map(drop)
     };
     set("SET default_transaction_read_only = on")?;
     seconds(count);
@@ -236,7 +248,8 @@ fn clock_jump(site: &Site, name: &'static str, random: &mut Random, restarts: bo
 
 /// Each record must become a dead letter.
 fn poison(site: &Site, ledger: &Ledger) -> Result<()> {
-    let topics = ["payment.commands", "sagamore.replies"].map(|topic| format!("{}.{topic}", site.namespace));
+    let topics =
+        ["payment.commands", "sagamore.replies"].map(|topic| format!("{}.{topic}", site.namespace));
     let dead_letters = |topic: &String| site.services.published(&format!("{topic}-dlt"));
     let before = [dead_letters(&topics[0])?, dead_letters(&topics[1])?];
     for topic in &topics {
@@ -246,7 +259,9 @@ fn poison(site: &Site, ledger: &Ledger) -> Result<()> {
         let begun = Instant::now();
         while dead_letters(topic)? <= before {
             if begun.elapsed() > DEAD_LETTER_MAX {
-                ledger.violate(format!("vanished-message: an unreadable record of {topic} is no dead letter"));
+                ledger.violate(format!(
+                    "vanished-message: an unreadable record of {topic} is no dead letter"
+                ));
                 break;
             }
         }
@@ -258,7 +273,9 @@ fn poison(site: &Site, ledger: &Ledger) -> Result<()> {
 /// Each cancels and retries what it believes to be open; most of it has moved on meanwhile.
 fn two_operators(scene: &Scene, random: &mut Random) -> Result<()> {
     let mut targets: Vec<String> = (0..10).filter_map(|_| scene.ledger.some_open(random)).collect();
-    targets.extend((0..10).map(|_| format!("o-{}", scene.ledger.placed().saturating_sub(random.below(20)))));
+    targets.extend(
+        (0..10).map(|_| format!("o-{}", scene.ledger.placed().saturating_sub(random.below(20)))),
+    );
     let known = scene.ledger.promises();
     targets.retain(|id| known.get(id).is_some_and(|promise| promise.accepted)); // a key that never started would be reserved
     std::thread::scope(|scope| {
@@ -268,7 +285,8 @@ fn two_operators(scene: &Scene, random: &mut Random) -> Result<()> {
                 for id in targets {
                     let path = format!("/api/v1/sagas/checkout:{id}");
                     let _ = scene.site.http(at, "POST", &format!("{path}/cancel"), "", None);
-                    let retry = r#"{"step":"confirm-order","reason":"an operator of the campaign"}"#;
+                    let retry =
+                        r#"{"step":"confirm-order","reason":"an operator of the campaign"}"#;
                     let _ = scene.site.http(at, "POST", &format!("{path}/retry"), retry, None);
                     scene.ledger.count("operators' verbs");
                 }
@@ -295,11 +313,14 @@ fn broken_service(site: &Site, random: &mut Random) -> Result<()> {
     site.sql(&format!("SET lock_timeout = '20s'; ALTER TABLE {path} RENAME TO {away}"))?;
     seconds(8);
     let path_away = path.replace(&format!(".{name}"), &format!(".{away}"));
-    site.sql(&format!("SET lock_timeout = '20s'; ALTER TABLE {path_away} RENAME TO {name}")).map(drop)
+    site.sql(&format!("SET lock_timeout = '20s'; ALTER TABLE {path_away} RENAME TO {name}"))
+        .map(drop)
 }
 
 fn locked_table(site: &Site, random: &mut Random) -> Result<()> {
     let (path, _) = some_table(site, random);
-    site.sql(&format!("BEGIN; LOCK TABLE {path} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep({LOCKED_S}); COMMIT"))
-        .map(drop)
+    site.sql(&format!(
+        "BEGIN; LOCK TABLE {path} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep({LOCKED_S}); COMMIT"
+    ))
+    .map(drop)
 }

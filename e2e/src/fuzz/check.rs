@@ -36,13 +36,18 @@ fn rest(form: &Form, ledger: &Ledger) -> Result<()> {
         let mut under_way = Vec::new();
         for status in ["running", "compensating"] {
             let page = form.json(0, &format!("/api/v1/sagas?status={status}&limit=5"))?;
-            under_way.extend(page["sagas"].as_array().into_iter().flatten().map(|saga| saga["id"].to_string()));
+            under_way.extend(
+                page["sagas"].as_array().into_iter().flatten().map(|saga| saga["id"].to_string()),
+            );
         }
         if under_way.is_empty() {
             return Ok(());
         }
         if begun.elapsed() > REST_MAX {
-            ledger.offend("no rest", format!("under way after {REST_MAX:?}: {}", under_way.join(", ")));
+            ledger.offend(
+                "no rest",
+                format!("under way after {REST_MAX:?}: {}", under_way.join(", ")),
+            );
             return Ok(());
         }
         std::thread::sleep(POLL);
@@ -52,7 +57,10 @@ fn rest(form: &Form, ledger: &Ledger) -> Result<()> {
 fn compare_one(form: &Form, ledger: &Ledger, saga: &Value) -> Result<bool> {
     let id = saga["id"].as_str().unwrap_or_default();
     let (key, status) = (key_of(id), saga["status"].as_str().unwrap_or_default());
-    if ledger.is_decided(key) || ledger.is_decided(id) || !["completed", "compensated"].contains(&status) {
+    if ledger.is_decided(key)
+        || ledger.is_decided(id)
+        || !["completed", "compensated"].contains(&status)
+    {
         return Ok(false);
     }
     // the order service has the order itself, and the first server what its saga knows of it
@@ -64,7 +72,11 @@ fn compare_one(form: &Form, ledger: &Ledger, saga: &Value) -> Result<bool> {
     }
     if form.kind != Kind::Choreographed {
         let view = form.json(0, &format!("/api/v1/sagas/{}", encoded(id)))?;
-        ensure!(view["status"] == status, "{id} is {status} in the list, and {} by itself", view["status"]);
+        ensure!(
+            view["status"] == status,
+            "{id} is {status} in the list, and {} by itself",
+            view["status"]
+        );
         if let Some(input) = view["input"]["orderId"].as_str().filter(|input| *input != key) {
             ledger.offend("a contradiction", format!("{id} was started with the order {input}"));
         }
@@ -90,7 +102,8 @@ fn contradiction(status: &str, key: &str, order: &Value, own: bool) -> Option<St
 /// Percent-encodes a path segment or a query's value.
 fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~:.".contains(&byte);
-    let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let encode =
+        |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(encode).collect()
 }
 
@@ -103,7 +116,11 @@ mod tests {
     #[test]
     fn an_order_contradicts_a_saga_of_another_outcome() {
         let check = |status: &str, order: Value, fits: bool| {
-            assert_eq!(contradiction(status, "1", &order, true).is_none(), fits, "{status} {order}");
+            assert_eq!(
+                contradiction(status, "1", &order, true).is_none(),
+                fits,
+                "{status} {order}"
+            );
         };
         check("completed", json!({ "orderId": "1", "status": "confirmed" }), true);
         check("completed", json!({ "orderId": "2", "status": "confirmed" }), false);

@@ -86,8 +86,18 @@ impl Client {
         match answer {
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    let telling = ["id", "orderId", "sku", "customerId", "name", "next", "cursor", "definition"];
-                    if let Some(text) = value.as_str().filter(|_| telling.contains(&name.as_str())) {
+                    let telling = [
+                        "id",
+                        "orderId",
+                        "sku",
+                        "customerId",
+                        "name",
+                        "next",
+                        "cursor",
+                        "definition",
+                    ];
+                    if let Some(text) = value.as_str().filter(|_| telling.contains(&name.as_str()))
+                    {
                         self.remember(text);
                     }
                     self.learn(value);
@@ -160,7 +170,10 @@ impl Client {
     fn segment(&mut self, name: &str) -> String {
         match (name, self.random.below(20)) {
             (_, 0 | 1) => self.nasty(),
-            ("service", _) => self.random.choose(&["order", "payment", "inventory", "shipping", "none"]).to_owned(),
+            ("service", _) => self
+                .random
+                .choose(&["order", "payment", "inventory", "shipping", "none"])
+                .to_owned(),
             ("sku", _) => self.random.choose(&["SAMPLE", "none"]).to_owned(),
             (_, 2 | 3) => self.seen(),
             ("order", 4 | 5) => self.fresh(),
@@ -168,7 +181,11 @@ impl Client {
             (_, roll) => {
                 let ids: Vec<String> = self.orders.iter().map(|(id, _)| id.clone()).collect();
                 let id = self.pick(&ids).unwrap_or_else(|| "none".to_owned());
-                if roll < 8 { format!("{}:{id}", self.random.choose(&["checkout", "fulfilment"])) } else { id }
+                if roll < 8 {
+                    format!("{}:{id}", self.random.choose(&["checkout", "fulfilment"]))
+                } else {
+                    id
+                }
             }
         }
     }
@@ -205,7 +222,9 @@ impl Client {
         }
         match (name, schema["type"].as_str()) {
             ("wait", _) => self.random.below(WAIT_S_MAX + 1).to_string(),
-            (_, Some("integer")) => self.random.choose(&["1", "2", "50", "500", "501", "0", "4294967296"]).to_owned(),
+            (_, Some("integer")) => {
+                self.random.choose(&["1", "2", "50", "500", "501", "0", "4294967296"]).to_owned()
+            }
             (_, Some("boolean")) => self.random.choose(&["true", "false"]).to_owned(),
             ("definition", _) => self.random.choose(&["checkout", "fulfilment", "none"]).to_owned(),
             _ => self.seen(),
@@ -221,7 +240,9 @@ impl Client {
             _ => {}
         }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-        let encode = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        let encode = |byte: u8| {
+            if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+        };
         text.bytes().map(encode).collect()
     }
 
@@ -230,9 +251,10 @@ impl Client {
         let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.to_owned()));
         if operation.body.is_some() {
             match self.random.below(40) {
-                0 => {
-                    add("content-type", self.random.choose(&["text/plain", "text/xml", "multipart/form-data", "x", ""]))
-                }
+                0 => add(
+                    "content-type",
+                    self.random.choose(&["text/plain", "text/xml", "multipart/form-data", "x", ""]),
+                ),
                 1 => {}
                 _ => add("content-type", "application/json"),
             }
@@ -240,17 +262,39 @@ impl Client {
         if operation.headers.iter().any(|name| name == "Prefer") && self.one_in(3) {
             add(
                 "prefer",
-                self.random.choose(&["wait=0", "wait=1", "wait=1", "respond-async, wait=1", "wait=x", "wait"]),
+                self.random.choose(&[
+                    "wait=0",
+                    "wait=1",
+                    "wait=1",
+                    "respond-async, wait=1",
+                    "wait=x",
+                    "wait",
+                ]),
             );
         }
         match self.random.below(60) {
             0 => add(
                 "accept",
-                self.random.choose(&["text/html", "application/json", "*/*", "x", "application/json;q=0"]),
+                self.random.choose(&[
+                    "text/html",
+                    "application/json",
+                    "*/*",
+                    "x",
+                    "application/json;q=0",
+                ]),
             ),
-            1 => add("origin", self.random.choose(&["http://evil.example", "null", "http://127.0.0.1"])),
-            2 => add("sec-fetch-site", self.random.choose(&["cross-site", "same-origin", "none", "x"])),
-            3 => add("host", self.random.choose(&["evil.example", "localhost", "127.0.0.1", "[::1]:80"])),
+            1 => add(
+                "origin",
+                self.random.choose(&["http://evil.example", "null", "http://127.0.0.1"]),
+            ),
+            2 => add(
+                "sec-fetch-site",
+                self.random.choose(&["cross-site", "same-origin", "none", "x"]),
+            ),
+            3 => add(
+                "host",
+                self.random.choose(&["evil.example", "localhost", "127.0.0.1", "[::1]:80"]),
+            ),
             4 => add("if-match", self.random.choose(&["\"1\"", "*", "W/\"x\"", "x"])),
             5 => add("if-none-match", self.random.choose(&["\"1\"", "*", "x"])),
             _ => {}
@@ -303,7 +347,9 @@ impl Client {
             2 => bytes.insert(bytes.len() / 2, 0xff),
             3 => bytes.splice(0..0, *b"\xef\xbb\xbf").for_each(drop),
             4 => bytes = [vec![b'['; 5_000], bytes].concat(),
-            5 if self.one_in(4) => bytes.resize(self.random.choose(&[300 * 1024, 1024 * 1024 + 1]), b' '),
+            5 if self.one_in(4) => {
+                bytes.resize(self.random.choose(&[300 * 1024, 1024 * 1024 + 1]), b' ')
+            }
             _ => {}
         }
         bytes
@@ -319,10 +365,13 @@ impl Client {
             Some("object") => self.object(schema, key),
             Some("array") => {
                 let count = if self.one_in(40) { 0 } else { self.random.choose(&[1, 1, 1, 2, 3]) };
-                let values: Vec<String> = (0..count).map(|_| self.value("", &schema["items"], key)).collect();
+                let values: Vec<String> =
+                    (0..count).map(|_| self.value("", &schema["items"], key)).collect();
                 format!("[{}]", values.join(","))
             }
-            Some("integer") if self.one_in(30) => self.random.choose(&["0", "-1", "1000000000000001"]).to_owned(),
+            Some("integer") if self.one_in(30) => {
+                self.random.choose(&["0", "-1", "1000000000000001"]).to_owned()
+            }
             Some("integer") => self.random.choose(&["1", "2", "3", "100"]).to_owned(),
             Some("boolean") => self.random.choose(&["true", "false"]).to_owned(),
             Some("note") => self.random.choose(&["null", "\"x\""]).to_owned(),
@@ -371,11 +420,16 @@ impl Client {
         }
         match name {
             "orderId" | "key" => key.to_owned(),
-            "definition" => self.random.choose(&["checkout", "checkout", "checkout", "fulfilment"]).to_owned(),
+            "definition" => {
+                self.random.choose(&["checkout", "checkout", "checkout", "fulfilment"]).to_owned()
+            }
             "customerId" => self.random.choose(&["SAMPLE", "SAMPLE", "NOBODY"]).to_owned(),
             "sku" => self.random.choose(&["SAMPLE", "SAMPLE", "SAMPLE", "NONE"]).to_owned(),
             "country" => self.random.choose(&["Sampleland", "Sampleland", "Nowhere"]).to_owned(),
-            "step" => self.random.choose(&["create-order", "charge-payment", "confirm-order", "none"]).to_owned(),
+            "step" => self
+                .random
+                .choose(&["create-order", "charge-payment", "confirm-order", "none"])
+                .to_owned(),
             "reason" => "fuzz: to see what happens".to_owned(),
             _ => self.seen(),
         }

@@ -19,8 +19,10 @@ const READY_MAX: Duration = Duration::from_secs(60);
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
 /// Where the servers of the third form are, when they run already.
-const SERVERS: [(&str, &str); 2] =
-    [("SAGAMORE_TEST_KAFKA", "SAGAMORE__KAFKA__BROKERS"), ("SAGAMORE_TEST_POSTGRES", "SAGAMORE__POSTGRES__URL")];
+const SERVERS: [(&str, &str); 2] = [
+    ("SAGAMORE_TEST_KAFKA", "SAGAMORE__KAFKA__BROKERS"),
+    ("SAGAMORE_TEST_POSTGRES", "SAGAMORE__POSTGRES__URL"),
+];
 
 /// Which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +72,8 @@ impl Kind {
             Kind::OneProcess => vec![("dev", vec!["dev", "--ephemeral"])],
             Kind::Choreographed => vec![("dev", vec!["dev", "--ephemeral", "--choreography"])],
             Kind::Processes => {
-                let services = ["order", "payment", "inventory", "shipping"].map(|name| (name, vec!["service", name]));
+                let services = ["order", "payment", "inventory", "shipping"]
+                    .map(|name| (name, vec!["service", name]));
                 [("orchestrator", vec!["serve"])].into_iter().chain(services).collect()
             }
         }
@@ -85,36 +88,57 @@ impl Form {
         let folder = workspace.path("target/fuzz").join(&namespace);
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let roles = kind.roles();
-        let mut variables =
-            vec![("SAGAMORE__NAMESPACE".to_owned(), namespace), ("RUST_LOG".to_owned(), "warn".to_owned())];
-        let held = roles.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
-        let addresses = held.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
+        let mut variables = vec![
+            ("SAGAMORE__NAMESPACE".to_owned(), namespace),
+            ("RUST_LOG".to_owned(), "warn".to_owned()),
+        ];
+        let held = roles
+            .iter()
+            .map(|_| TcpListener::bind("127.0.0.1:0"))
+            .collect::<std::io::Result<Vec<_>>>()?;
+        let addresses =
+            held.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
         drop(held);
         for ((name, _), address) in roles.iter().zip(&addresses) {
-            variables.push((format!("SAGAMORE__{}__LISTEN", name.to_uppercase()), address.to_string()));
+            variables
+                .push((format!("SAGAMORE__{}__LISTEN", name.to_uppercase()), address.to_string()));
         }
         if kind == Kind::Processes {
-            variables.push(("SAGAMORE__ORCHESTRATOR__SERVERS".to_owned(), format!("http://{}", addresses[0])));
+            variables.push((
+                "SAGAMORE__ORCHESTRATOR__SERVERS".to_owned(),
+                format!("http://{}", addresses[0]),
+            ));
             variables.extend(servers(workspace)?);
         } else {
             variables.retain(|(name, _)| name == "RUST_LOG");
         }
         let command = || {
             let mut command = Command::new(program);
-            command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null()).current_dir(&folder);
+            command
+                .envs(variables.iter().map(|(name, value)| (name, value)))
+                .stdin(Stdio::null())
+                .current_dir(&folder);
             command
         };
         if kind == Kind::Processes {
-            let applied = command().args(["topics", "apply"]).output().context("run topics apply")?;
-            ensure!(applied.status.success(), "topics apply: {}", String::from_utf8_lossy(&applied.stderr));
+            let applied =
+                command().args(["topics", "apply"]).output().context("run topics apply")?;
+            ensure!(
+                applied.status.success(),
+                "topics apply: {}",
+                String::from_utf8_lossy(&applied.stderr)
+            );
         }
         let mut form = Form { kind, servers: Vec::new(), folder: folder.clone() };
         for ((name, arguments), address) in roles.into_iter().zip(addresses) {
             let log = File::create(folder.join(format!("{name}.log")))?;
             let mut started = command();
             started.args(arguments).args(["--listen", &address.to_string()]);
-            let child =
-                started.stdout(log.try_clone()?).stderr(log).spawn().with_context(|| format!("start {name}"))?;
+            let child = started
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .spawn()
+                .with_context(|| format!("start {name}"))?;
             form.servers.push(Server { name, address, child });
         }
         for at in 0..form.servers.len() {
@@ -129,8 +153,16 @@ impl Form {
     fn wait_until_ready(&mut self, at: usize) -> Result<()> {
         let (begun, name) = (Instant::now(), self.servers[at].name);
         while !self.get(at, "/readyz").is_ok_and(|response| response.code == 200) {
-            ensure!(self.servers[at].child.try_wait()?.is_none(), "{name} ended: see {}", self.folder.display());
-            ensure!(begun.elapsed() < READY_MAX, "{name} is not ready: see {}", self.folder.display());
+            ensure!(
+                self.servers[at].child.try_wait()?.is_none(),
+                "{name} ended: see {}",
+                self.folder.display()
+            );
+            ensure!(
+                begun.elapsed() < READY_MAX,
+                "{name} is not ready: see {}",
+                self.folder.display()
+            );
             std::thread::sleep(POLL);
         }
         Ok(())
@@ -139,7 +171,11 @@ impl Form {
     /// What `dev` has by itself: an account, a product and a country that never run out.
     fn load_samples(&self) -> Result<()> {
         let loads = [
-            (2, "/accounts", r#"{"customerId":"SAMPLE","name":"S","balanceCents":1000000000000000}"#),
+            (
+                2,
+                "/accounts",
+                r#"{"customerId":"SAMPLE","name":"S","balanceCents":1000000000000000}"#,
+            ),
             (3, "/stock", r#"{"sku":"SAMPLE","name":"S","onHand":1000000000000}"#),
             (4, "/destinations", r#"{"country":"Sampleland","served":true}"#),
         ];
@@ -148,14 +184,18 @@ impl Form {
             let (method, target) = ("POST".to_owned(), path.to_owned());
             let request = Request { method, target, headers, body: body.as_bytes().to_vec() };
             let answer = Connection::to(self.servers[at].address).send(&request, ANSWER_MAX);
-            ensure!(matches!(&answer, Outcome::Answered(response) if response.code == 200), "{path}: {answer:?}");
+            ensure!(
+                matches!(&answer, Outcome::Answered(response) if response.code == 200),
+                "{path}: {answer:?}"
+            );
         }
         Ok(())
     }
 
     /// What is at this address of a server.
     pub fn get(&self, at: usize, path: &str) -> Result<Response> {
-        let request = Request { method: "GET".to_owned(), target: path.to_owned(), ..Request::default() };
+        let request =
+            Request { method: "GET".to_owned(), target: path.to_owned(), ..Request::default() };
         match Connection::to(self.servers[at].address).send(&request, ANSWER_MAX) {
             Outcome::Answered(response) => Ok(response),
             other => anyhow::bail!("GET {path} of {}: {other:?}", self.servers[at].name),
@@ -174,7 +214,8 @@ impl Form {
 
     /// The processes that have ended by themselves.
     pub fn ended(&mut self) -> Vec<&'static str> {
-        let ended = |server: &mut Server| server.child.try_wait().ok().flatten().map(|_| server.name);
+        let ended =
+            |server: &mut Server| server.child.try_wait().ok().flatten().map(|_| server.name);
         self.servers.iter_mut().filter_map(ended).collect()
     }
 
@@ -186,7 +227,8 @@ impl Form {
 
 /// The variables that name Kafka and PostgreSQL: those that run already, or those of this checkout.
 fn servers(workspace: &Workspace) -> Result<Vec<(String, String)>> {
-    let given = || SERVERS.map(|(from, to)| std::env::var(from).ok().map(|value| (to.to_owned(), value)));
+    let given =
+        || SERVERS.map(|(from, to)| std::env::var(from).ok().map(|value| (to.to_owned(), value)));
     if let [Some(kafka), Some(postgres)] = given() {
         return Ok(vec![kafka, postgres]);
     }

@@ -56,7 +56,13 @@ impl Ledger {
 
     /// One more answer of this status at this route.
     pub fn count(&self, route: &str, status: &str) {
-        *self.known().counts.entry(route.to_owned()).or_default().entry(status.to_owned()).or_default() += 1;
+        *self
+            .known()
+            .counts
+            .entry(route.to_owned())
+            .or_default()
+            .entry(status.to_owned())
+            .or_default() += 1;
     }
 
     /// Whether a person decided about this business key.
@@ -72,9 +78,14 @@ impl Ledger {
     /// Judges one answer by itself, and by what was answered before. Gives its JSON.
     pub fn judge(&self, operation: &Operation, request: &Request, response: &Response) -> Value {
         let said = || {
-            let body = String::from_utf8_lossy(&request.body[..request.body.len().min(300)]).into_owned();
-            let answer = String::from_utf8_lossy(&response.body[..response.body.len().min(300)]).into_owned();
-            format!("{} {} {:?} {body} -> {} {answer}", request.method, request.target, request.headers, response.code)
+            let body =
+                String::from_utf8_lossy(&request.body[..request.body.len().min(300)]).into_owned();
+            let answer = String::from_utf8_lossy(&response.body[..response.body.len().min(300)])
+                .into_owned();
+            format!(
+                "{} {} {:?} {body} -> {} {answer}",
+                request.method, request.target, request.headers, response.code
+            )
         };
         let may_wait = response.code == 503 && response.header("retry-after").is_some();
         if response.code >= 500 && !may_wait {
@@ -87,7 +98,8 @@ impl Ledger {
         let answer: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if response.code >= 400 && request.method != "HEAD" {
             let detail = answer["detail"].as_str().unwrap_or_default();
-            if !is_problem || answer["code"].as_str().is_none() || answer["status"] != response.code {
+            if !is_problem || answer["code"].as_str().is_none() || answer["status"] != response.code
+            {
                 self.offend("no problem document", said());
             }
             if QUOTES.iter().any(|quote| detail.contains(quote)) {
@@ -101,14 +113,24 @@ impl Ledger {
     }
 
     /// A saga's revision never falls, and its outcome never changes.
-    fn compare(&self, operation: &Operation, request: &Request, answer: &Value, said: &dyn Fn() -> String) {
-        let decides = ["/retry", "/skip", "/resolve", "/unlock"].iter().any(|verb| operation.path.ends_with(verb));
+    fn compare(
+        &self,
+        operation: &Operation,
+        request: &Request,
+        answer: &Value,
+        said: &dyn Fn() -> String,
+    ) {
+        let decides = ["/retry", "/skip", "/resolve", "/unlock"]
+            .iter()
+            .any(|verb| operation.path.ends_with(verb));
         if decides {
             let ids = [&answer["id"], &answer["orderId"]].into_iter().filter_map(Value::as_str);
             self.known().decided.extend(ids.map(|id| key_of(id).to_owned()));
         }
         let view = operation.path == "/api/v1/sagas/{id}" || request.method == "POST";
-        let (Some(id), Some(status)) = (answer["id"].as_str().filter(|_| view), answer["status"].as_str()) else {
+        let (Some(id), Some(status)) =
+            (answer["id"].as_str().filter(|_| view), answer["status"].as_str())
+        else {
             return;
         };
         let mut known = self.known();
@@ -134,8 +156,11 @@ impl Ledger {
     pub fn table(&self) -> String {
         let known = self.known();
         let line = |(route, counts): (&String, &BTreeMap<String, u64>)| {
-            let counts =
-                counts.iter().map(|(status, count)| format!("{status}: {count}")).collect::<Vec<_>>().join("  ");
+            let counts = counts
+                .iter()
+                .map(|(status, count)| format!("{status}: {count}"))
+                .collect::<Vec<_>>()
+                .join("  ");
             format!("   {route:<52} {counts}\n")
         };
         known.counts.iter().map(line).collect()
@@ -144,7 +169,11 @@ impl Ledger {
     /// Every kind of offence with its number, a line each.
     pub fn offences(&self) -> Vec<String> {
         let known = self.known();
-        known.offences.iter().map(|(kind, all)| format!("{kind}: {} times, first {}", all.len(), all[0])).collect()
+        known
+            .offences
+            .iter()
+            .map(|(kind, all)| format!("{kind}: {} times, first {}", all.len(), all[0]))
+            .collect()
     }
 }
 
@@ -166,12 +195,20 @@ mod tests {
 
     fn offences(answers: &[Answer<'_>]) -> Vec<String> {
         let ledger = Ledger::default();
-        let request = Request { method: "GET".to_owned(), target: "/api/v1/sagas/1".to_owned(), ..Request::default() };
+        let request = Request {
+            method: "GET".to_owned(),
+            target: "/api/v1/sagas/1".to_owned(),
+            ..Request::default()
+        };
         for (code, headers, body) in answers {
             let response = Response::new(*code, headers, body);
             ledger.judge(&operation(), &request, &response);
         }
-        ledger.offences().iter().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect()
+        ledger
+            .offences()
+            .iter()
+            .filter_map(|line| Some(line.split_once(':')?.0.to_owned()))
+            .collect()
     }
 
     const PROBLEM: (&str, &str) = ("content-type", "application/problem+json");
@@ -193,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_saga_with_two_outcomes_is_an_offence() {
-        let told = |status: &str| format!(r#"{{"id":"checkout:1","status":"{status}","revision":3}}"#);
+        let told =
+            |status: &str| format!(r#"{{"id":"checkout:1","status":"{status}","revision":3}}"#);
         let (first, second) = (told("completed"), told("compensated"));
         assert_eq!(offences(&[(200, &[], &first), (200, &[], &second)]), ["another outcome"]);
         assert!(offences(&[(200, &[], &first), (200, &[], &first)]).is_empty());

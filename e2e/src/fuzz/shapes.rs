@@ -31,7 +31,10 @@ pub fn operations(server: usize, document: &Value) -> Result<Vec<Operation>> {
                 method: method.to_uppercase(),
                 path: path.clone(),
                 query: parameters(operation, "query"),
-                headers: parameters(operation, "header").into_iter().map(|(name, _)| name).collect(),
+                headers: parameters(operation, "header")
+                    .into_iter()
+                    .map(|(name, _)| name)
+                    .collect(),
                 body: body(operation),
             });
         }
@@ -43,7 +46,10 @@ pub fn operations(server: usize, document: &Value) -> Result<Vec<Operation>> {
 fn parameters(operation: &Value, place: &str) -> Vec<(String, Value)> {
     let all = operation["parameters"].as_array().into_iter().flatten();
     let here = all.filter(|parameter| parameter["in"] == place);
-    here.filter_map(|parameter| Some((parameter["name"].as_str()?.to_owned(), parameter["schema"].clone()))).collect()
+    here.filter_map(|parameter| {
+        Some((parameter["name"].as_str()?.to_owned(), parameter["schema"].clone()))
+    })
+    .collect()
 }
 
 fn body(operation: &Value) -> Option<(Value, bool)> {

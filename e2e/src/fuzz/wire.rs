@@ -52,7 +52,8 @@ impl Response {
     /// An answer with these headers.
     #[cfg(test)]
     pub fn new(code: u16, headers: &[(&str, &str)], body: &str) -> Response {
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let headers =
+            headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Response { code, headers, body: body.as_bytes().to_vec() }
     }
 
@@ -75,9 +76,9 @@ impl Connection {
             Ok(response) => Outcome::Answered(response),
             Err(error) => {
                 self.stream = None;
-                let hung = error
-                    .downcast_ref::<std::io::Error>()
-                    .is_some_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
+                let hung = error.downcast_ref::<std::io::Error>().is_some_and(|error| {
+                    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+                });
                 if hung {
                     return Outcome::Hung;
                 }
@@ -122,7 +123,8 @@ impl Connection {
 
 fn read(stream: &mut impl BufRead, is_head: bool) -> Result<Response> {
     let status = line(stream)?;
-    let code = status.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status line")?;
+    let code =
+        status.split(' ').nth(1).and_then(|code| code.parse().ok()).context("no status line")?;
     let mut headers = Vec::new();
     loop {
         let text = line(stream)?;
@@ -138,7 +140,8 @@ fn read(stream: &mut impl BufRead, is_head: bool) -> Result<Response> {
     }
     if response.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
         loop {
-            let size = usize::from_str_radix(line(stream)?.trim(), 16).context("the size of a chunk")?;
+            let size =
+                usize::from_str_radix(line(stream)?.trim(), 16).context("the size of a chunk")?;
             let mut chunk = vec![0; size];
             stream.read_exact(&mut chunk)?;
             line(stream)?;
@@ -148,7 +151,9 @@ fn read(stream: &mut impl BufRead, is_head: bool) -> Result<Response> {
             response.body.extend(chunk);
         }
     }
-    let Some(length) = response.header("content-length") else { bail!("an answer without a length") };
+    let Some(length) = response.header("content-length") else {
+        bail!("an answer without a length")
+    };
     let mut body = vec![0; length.parse()?];
     stream.read_exact(&mut body)?;
     response.body = body;
@@ -175,7 +180,11 @@ mod tests {
         };
         check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", false, "ok");
         check("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", true, "");
-        check("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", false, "ok");
+        check(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            false,
+            "ok",
+        );
         assert!(read(&mut "".as_bytes(), false).is_err());
     }
 }

@@ -13,8 +13,7 @@ use super::secure;
 /// The database that is created for trials.
 pub const DATABASE: &str = "sagamore";
 /// How each configuration begins.
-pub const WRITTEN: &str =
-    "# Written by `cargo xtask services up`: the services of this checkout, on loopback, for trials and tests.\n\n";
+pub const WRITTEN: &str = "# Written by `cargo xtask services up`: the services of this checkout, on loopback, for trials and tests.\n\n";
 /// How each ends.
 pub const PARTITIONS: &str = "\
 # few, because all of it runs on one machine; in production as many as processes are to share the work
@@ -137,13 +136,16 @@ impl Folder {
         let path = self.root.join("ports.json");
         let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
         let ports = serde_json::from_str(&text).ok().as_ref().and_then(Ports::read);
-        ports.map(Some).with_context(|| format!("{} is damaged: stop the services and remove it", path.display()))
+        ports.map(Some).with_context(|| {
+            format!("{} is damaged: stop the services and remove it", path.display())
+        })
     }
 
     /// The ports to use: those of a service that runs stay; one that somebody else has taken is chosen anew.
     pub fn choose_ports(&self) -> Result<Ports> {
         let old = self.ports()?.unwrap_or_default();
-        let (kafka, postgres) = (self.running("kafka")?.is_some(), self.running("postgres")?.is_some());
+        let (kafka, postgres) =
+            (self.running("kafka")?.is_some(), self.running("postgres")?.is_some());
         let ports = Ports {
             kafka: choose(old.kafka, kafka, 19_092)?,
             controller: choose(old.controller, kafka, 29_092)?,
@@ -176,7 +178,9 @@ impl Folder {
     /// The last lines of a service's log, for an error.
     pub fn end_of_log(&self, service: &str) -> String {
         let path = self.log(service);
-        let text = fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let text = fs::read(&path)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n  ");
         format!("; the end of {}:\n  {end}", path.display())
@@ -206,7 +210,11 @@ impl Ports {
     /// Every port of this service.
     pub fn all_of(&self, service: &str) -> Vec<u16> {
         let Ports { kafka, controller, kafka_sasl, kafka_mutual, postgres } = *self;
-        if service == "kafka" { vec![kafka, controller, kafka_sasl, kafka_mutual] } else { vec![postgres] }
+        if service == "kafka" {
+            vec![kafka, controller, kafka_sasl, kafka_mutual]
+        } else {
+            vec![postgres]
+        }
     }
 
     /// The address of the service with this name.
@@ -216,7 +224,9 @@ impl Ports {
 
     fn configuration(&self) -> String {
         let (brokers, url) = (self.brokers(), self.postgres_url());
-        format!("{WRITTEN}[kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \"{url}\"\n\n{PARTITIONS}")
+        format!(
+            "{WRITTEN}[kafka]\nbrokers = \"{brokers}\"\n\n[postgres]\nurl = \"{url}\"\n\n{PARTITIONS}"
+        )
     }
 
     fn read(value: &Value) -> Option<Ports> {
@@ -307,7 +317,10 @@ mod tests {
         let folder = |root: &Path| Folder::new(root.to_owned(), root.join("pom.xml"));
         let lock = Folder::lock_ports().unwrap();
         let other = open_lock(&ports_lock()).unwrap().try_lock();
-        assert!(matches!(other, Err(TryLockError::WouldBlock)), "another checkout waits: {other:?}");
+        assert!(
+            matches!(other, Err(TryLockError::WouldBlock)),
+            "another checkout waits: {other:?}"
+        );
         let ours = folder(first.path()).choose_ports().unwrap();
         let path = second.path().to_owned();
         let theirs = std::thread::spawn(move || {
@@ -315,11 +328,15 @@ mod tests {
             Folder::new(path.clone(), path.join("pom.xml")).choose_ports().unwrap()
         });
         let listen = |port| TcpListener::bind(("127.0.0.1", port)).unwrap();
-        let servers: Vec<_> = ["kafka", "postgres"].iter().flat_map(|name| ours.all_of(name)).map(listen).collect();
+        let servers: Vec<_> =
+            ["kafka", "postgres"].iter().flat_map(|name| ours.all_of(name)).map(listen).collect();
         drop(lock);
         let theirs = theirs.join().unwrap();
         for name in ["kafka", "postgres"] {
-            assert!(theirs.all_of(name).iter().all(|port| !ours.all_of(name).contains(port)), "{ours:?}, {theirs:?}");
+            assert!(
+                theirs.all_of(name).iter().all(|port| !ours.all_of(name).contains(port)),
+                "{ours:?}, {theirs:?}"
+            );
         }
         drop(servers);
     }

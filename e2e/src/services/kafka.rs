@@ -66,7 +66,8 @@ impl Kafka {
 
     /// Fetches the jars, unless those are there that the file of dependencies names.
     fn fetch(&self) -> Result<()> {
-        let wanted = fs::read_to_string(&self.pom).with_context(|| format!("read {}", self.pom.display()))?;
+        let wanted = fs::read_to_string(&self.pom)
+            .with_context(|| format!("read {}", self.pom.display()))?;
         let jars = self.here.join("jars");
         if fs::read_to_string(jars.join("pom.xml")).is_ok_and(|had| had == wanted) {
             return Ok(());
@@ -79,7 +80,11 @@ impl Kafka {
             }
         }
         let mut maven = Command::new("mvn");
-        maven.args(["-q", "-B", "-f"]).arg(&self.pom).arg("dependency:copy-dependencies").arg("-DincludeScope=runtime");
+        maven
+            .args(["-q", "-B", "-f"])
+            .arg(&self.pom)
+            .arg("dependency:copy-dependencies")
+            .arg("-DincludeScope=runtime");
         maven.arg(format!("-DoutputDirectory={}", fetched.display()));
         run(&mut maven)
             .context("fetch Kafka's jars (it needs `mvn`, as of the package maven, and a way to its repository)")?;
@@ -90,12 +95,28 @@ impl Kafka {
     /// Publishes one record with this body.
     pub fn produce(&self, topic: &str, body: &str) -> Result<()> {
         let mut java = self.java();
-        java.args(["org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", &self.ports.brokers()]);
+        java.args([
+            "org.apache.kafka.tools.ConsoleProducer",
+            "--bootstrap-server",
+            &self.ports.brokers(),
+        ]);
         // a broker that has lost its data gives out numbers of producers again: an idempotent one is then rejected as an old one
-        java.args(["--producer-property", "enable.idempotence=false", "--producer-property", "acks=all"]);
-        java.args(["--topic", topic]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        java.args([
+            "--producer-property",
+            "enable.idempotence=false",
+            "--producer-property",
+            "acks=all",
+        ]);
+        java.args(["--topic", topic])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut child = java.spawn().context("run the console producer")?;
-        child.stdin.take().context("its input is piped")?.write_all(format!("{body}\n").as_bytes())?;
+        child
+            .stdin
+            .take()
+            .context("its input is piped")?
+            .write_all(format!("{body}\n").as_bytes())?;
         ensure!(child.wait()?.success(), "publish to {topic}");
         Ok(())
     }
@@ -103,7 +124,11 @@ impl Kafka {
     /// How many records were ever published to a topic; none where there is no such topic.
     pub fn published(&self, topic: &str) -> Result<u64> {
         let mut java = self.java();
-        java.args(["org.apache.kafka.tools.GetOffsetShell", "--bootstrap-server", &self.ports.brokers()]);
+        java.args([
+            "org.apache.kafka.tools.GetOffsetShell",
+            "--bootstrap-server",
+            &self.ports.brokers(),
+        ]);
         let output = java.args(["--topic", topic]).output().context("run the offset shell")?;
         let ends = String::from_utf8_lossy(&output.stdout).into_owned(); // topic:partition:end
         Ok(ends.lines().filter_map(|line| line.rsplit_once(':')?.1.parse::<u64>().ok()).sum())
@@ -111,7 +136,10 @@ impl Kafka {
 
     fn java(&self) -> Command {
         let mut java = Command::new("java");
-        java.args(HEAP).arg(format!("-Dlog4j2.configurationFile={}", self.here.join("log4j2.properties").display()));
+        java.args(HEAP).arg(format!(
+            "-Dlog4j2.configurationFile={}",
+            self.here.join("log4j2.properties").display()
+        ));
         java.arg("-cp").arg(self.here.join("jars").join("*"));
         java
     }
@@ -120,8 +148,10 @@ impl Kafka {
         let Ports { kafka, controller, kafka_sasl, kafka_mutual, .. } = self.ports;
         let (data, secure) = (self.here.join("data"), self.secure.display());
         let doors = || self.doors.iter().enumerate();
-        let listeners: String = doors().map(|(at, door)| format!(",DOOR{at}://{}", door.listen)).collect();
-        let advertised: String = doors().map(|(at, door)| format!(",DOOR{at}://{}", door.advertised)).collect();
+        let listeners: String =
+            doors().map(|(at, door)| format!(",DOOR{at}://{}", door.listen)).collect();
+        let advertised: String =
+            doors().map(|(at, door)| format!(",DOOR{at}://{}", door.advertised)).collect();
         let protocols: String = doors().map(|(at, _)| format!(",DOOR{at}:PLAINTEXT")).collect();
         format!(
             "process.roles=broker,controller\n\
@@ -178,7 +208,11 @@ impl Kafka {
         stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff])?;
         let mut answer = [0; 10]; // length, number of the request, error
         stream.read_exact(&mut answer)?;
-        if answer[4..] == [0, 0, 0, 7, 0, 0] { Ok(()) } else { Err(std::io::ErrorKind::InvalidData.into()) }
+        if answer[4..] == [0, 0, 0, 7, 0, 0] {
+            Ok(())
+        } else {
+            Err(std::io::ErrorKind::InvalidData.into())
+        }
     }
 }
 
@@ -198,8 +232,12 @@ impl Service for Kafka {
         if !self.here.join("data/meta.properties").exists() {
             eprintln!("kafka: preparing its data folder");
             let mut format = self.java();
-            format.args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--config"]).arg(&properties);
-            format.arg("--add-scram").arg(format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]"));
+            format
+                .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER, "--config"])
+                .arg(&properties);
+            format
+                .arg("--add-scram")
+                .arg(format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]"));
             run(&mut format).context("prepare Kafka's data folder")?;
         }
         Ok(())

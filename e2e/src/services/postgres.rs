@@ -60,13 +60,19 @@ impl Postgres {
             return Ok(Command::new(program));
         }
         let mut command = Command::new("setpriv");
-        command.args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--init-groups", "--"]).arg(program);
+        command
+            .args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--init-groups", "--"])
+            .arg(program);
         Ok(command)
     }
 
     fn client(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(self.programs()?.join(program));
-        command.args(["--host=127.0.0.1", &format!("--port={}", self.ports.postgres), &format!("--username={USER}")]);
+        command.args([
+            "--host=127.0.0.1",
+            &format!("--port={}", self.ports.postgres),
+            &format!("--username={USER}"),
+        ]);
         Ok(command)
     }
 
@@ -77,7 +83,13 @@ impl Postgres {
             fs::remove_dir_all(&new).with_context(|| format!("remove {}", new.display()))?;
         }
         let mut command = self.as_owner(self.programs()?.join("initdb"))?;
-        command.arg("-D").arg(&new).args(["-U", USER, "--auth=trust", "--encoding=UTF8", "--locale=C"]);
+        command.arg("-D").arg(&new).args([
+            "-U",
+            USER,
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]);
         run(command.current_dir("/")).with_context(|| {
             format!(
                 "create {} (the user {USER} has to reach that folder: every one above it needs x for others)",
@@ -148,12 +160,23 @@ impl Service for Postgres {
 
     fn settle(&self) -> Result<()> {
         let there = format!("SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'");
-        if run(self.client("psql")?.args(["--dbname=postgres", "--tuples-only", "--no-align", "--command", &there]))?
-            != "1"
+        if run(self.client("psql")?.args([
+            "--dbname=postgres",
+            "--tuples-only",
+            "--no-align",
+            "--command",
+            &there,
+        ]))? != "1"
         {
             run(self.client("createdb")?.arg(DATABASE))?;
         }
-        run(self.client("psql")?.args(["--quiet", "--dbname", DATABASE, "--command", &secure::roles()]))?;
+        run(self.client("psql")?.args([
+            "--quiet",
+            "--dbname",
+            DATABASE,
+            "--command",
+            &secure::roles(),
+        ]))?;
         Ok(())
     }
 
@@ -167,8 +190,12 @@ impl Service for Postgres {
 fn installed(versions: &Path) -> Vec<(u32, PathBuf)> {
     let entries = fs::read_dir(versions).into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = entries
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
-        .filter(|(_, programs)| programs.join("postgres").exists() && programs.join("initdb").exists())
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin")))
+        })
+        .filter(|(_, programs)| {
+            programs.join("postgres").exists() && programs.join("initdb").exists()
+        })
         .collect();
     found.sort();
     found
@@ -176,10 +203,13 @@ fn installed(versions: &Path) -> Vec<(u32, PathBuf)> {
 
 fn install() -> Result<()> {
     eprintln!("postgres: installing the distribution's package");
-    let told = "PostgreSQL is missing, and apt-get could not install it: install the package postgresql";
+    let told =
+        "PostgreSQL is missing, and apt-get could not install it: install the package postgresql";
     run(Command::new("apt-get").args(["update", "-q"])).context(told)?;
-    run(Command::new("apt-get").args(["install", "-q", "-y", "postgresql"]).env("DEBIAN_FRONTEND", "noninteractive"))
-        .context(told)?;
+    run(Command::new("apt-get")
+        .args(["install", "-q", "-y", "postgresql"])
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+    .context(told)?;
     Ok(())
 }
 

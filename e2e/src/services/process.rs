@@ -39,11 +39,15 @@ impl Process {
 
     /// Whether it is this process that listens on this port of loopback: another one may have been faster.
     pub fn listens_on(&self, port: u16) -> bool {
-        let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{}/net/{table}", self.pid)));
-        let sockets: Vec<String> = tables.iter().flatten().flat_map(|table| listening(table, port)).collect();
+        let tables = ["tcp", "tcp6"]
+            .map(|table| std::fs::read_to_string(format!("/proc/{}/net/{table}", self.pid)));
+        let sockets: Vec<String> =
+            tables.iter().flatten().flat_map(|table| listening(table, port)).collect();
         let Ok(files) = std::fs::read_dir(format!("/proc/{}/fd", self.pid)) else { return false };
         let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-        links.into_iter().any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
+        links
+            .into_iter()
+            .any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
     }
 
     /// Sends it a signal, if it is still the same.
@@ -51,8 +55,10 @@ impl Process {
         if !self.runs() {
             return Ok(());
         }
-        let status =
-            Command::new("sh").args(["-c", &format!("kill -{name} {}", self.pid)]).status().context("run sh")?;
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.pid)])
+            .status()
+            .context("run sh")?;
         if !status.success() && self.runs() {
             bail!("process {} cannot be sent {name}: it may be another user's", self.pid);
         }

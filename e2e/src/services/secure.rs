@@ -27,12 +27,19 @@ pub fn prepare(folder: &Folder) -> Result<()> {
     create(&here)?;
     for authority in ["ca", "other-ca"] {
         let mut make = making(&here, authority, authority);
-        make.args(["-out", &path(&here, authority, "pem"), "-addext", "keyUsage=critical,keyCertSign"]);
-        run(&mut make).context("make an authority (it needs `openssl`, as of the package of that name)")?;
+        make.args([
+            "-out",
+            &path(&here, authority, "pem"),
+            "-addext",
+            "keyUsage=critical,keyCertSign",
+        ]);
+        run(&mut make)
+            .context("make an authority (it needs `openssl`, as of the package of that name)")?;
     }
-    for (name, subject, about) in
-        [("server", HOST, format!("subjectAltName=DNS:{HOST}")), ("client", MUTUAL, "keyUsage=digitalSignature".into())]
-    {
+    for (name, subject, about) in [
+        ("server", HOST, format!("subjectAltName=DNS:{HOST}")),
+        ("client", MUTUAL, "keyUsage=digitalSignature".into()),
+    ] {
         let mut make = making(&here, name, subject);
         make.args(["-CA", &path(&here, "ca", "pem"), "-CAkey", &path(&here, "ca", "key")]);
         make.args([
@@ -103,7 +110,17 @@ pub fn roles() -> String {
 /// A key on a curve that everybody has, and a certificate of ten years.
 fn making(here: &Path, name: &str, subject: &str) -> Command {
     let mut make = Command::new("openssl");
-    make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3650"]);
+    make.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "3650",
+    ]);
     make.args(["-subj", &format!("/CN={subject}"), "-keyout", &path(here, name, "key")]);
     make
 }

@@ -160,9 +160,10 @@ impl Way {
             Target::Choreography { orders, observer: None } => {
                 Way::Choreography { orders: Line::to(*orders).await?, observer: None }
             }
-            Target::Choreography { orders, observer: Some(observer) } => {
-                Way::Choreography { orders: Line::to(*orders).await?, observer: Some(Line::to(*observer).await?) }
-            }
+            Target::Choreography { orders, observer: Some(observer) } => Way::Choreography {
+                orders: Line::to(*orders).await?,
+                observer: Some(Line::to(*observer).await?),
+            },
         })
     }
 
@@ -171,18 +172,25 @@ impl Way {
             Way::Library(handle, definition) => {
                 let input = Body::parse(&input)?;
                 let start = Start::new(definition.clone(), key, input);
-                let (started, rest) = handle.start_and_wait(start, Duration::from_secs(WAIT_S)).await?;
+                let (started, rest) =
+                    handle.start_and_wait(start, Duration::from_secs(WAIT_S)).await?;
                 Ok(rest.map_or(started.status, |summary| summary.status))
             }
             Way::Http(line) => {
-                let body = format!(r#"{{"definition":"{}","key":"{key}","input":{input}}}"#, plan::NAME);
-                Ok(serde_json::from_slice::<Standing>(&line.ask("POST", "/api/v1/sagas", body, true).await?)?.status)
+                let body =
+                    format!(r#"{{"definition":"{}","key":"{key}","input":{input}}}"#, plan::NAME);
+                Ok(serde_json::from_slice::<Standing>(
+                    &line.ask("POST", "/api/v1/sagas", body, true).await?,
+                )?
+                .status)
             }
             Way::Choreography { orders, observer } => {
                 // with an observer of its own the bench asks that; the service would ask one that does not know these orders
                 let mut answer = orders.ask("POST", "/orders", input, observer.is_none()).await?;
                 if let Some(observer) = observer {
-                    answer = observer.ask("GET", &format!("/api/v1/sagas/{key}"), String::new(), true).await?;
+                    answer = observer
+                        .ask("GET", &format!("/api/v1/sagas/{key}"), String::new(), true)
+                        .await?;
                 }
                 Ok(standing(serde_json::from_slice::<ChainStanding>(&answer)?.status))
             }

@@ -17,9 +17,14 @@ pub struct Used {
 impl Used {
     /// Until now; zeros where the system does not tell.
     pub fn now() -> Used {
-        let (busy_s, total_s) =
-            fs::read_to_string("/proc/stat").ok().and_then(|text| machine(&text)).unwrap_or_default();
-        let ours_s = fs::read_to_string("/proc/self/stat").ok().and_then(|text| process(&text)).unwrap_or_default();
+        let (busy_s, total_s) = fs::read_to_string("/proc/stat")
+            .ok()
+            .and_then(|text| machine(&text))
+            .unwrap_or_default();
+        let ours_s = fs::read_to_string("/proc/self/stat")
+            .ok()
+            .and_then(|text| process(&text))
+            .unwrap_or_default();
         Used { ours_s, busy_s, total_s }
     }
 
@@ -51,7 +56,9 @@ pub fn of_process(id: u32) -> Option<f64> {
 pub fn by_program(words: &[(&str, &str)]) -> BTreeMap<String, f64> {
     let mut seconds = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
         if let Some((name, _)) = words.iter().find(|(_, word)| command.contains(word)) {
@@ -70,8 +77,15 @@ pub fn memory_mib() -> u64 {
 
 /// Busy and total seconds from `/proc/stat`.
 fn machine(text: &str) -> Option<(f64, f64)> {
-    let fields: Vec<f64> =
-        text.lines().next()?.split_whitespace().skip(1).take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    let fields: Vec<f64> = text
+        .lines()
+        .next()?
+        .split_whitespace()
+        .skip(1)
+        .take(8)
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .ok()?;
     let total: f64 = fields.iter().sum();
     let idle = fields.get(3)? + fields.get(4)?; // idle and waiting for a disk
     Some(((total - idle) / TICKS_PER_S, total / TICKS_PER_S))

@@ -81,7 +81,8 @@ pub fn definition() -> Result<Definition> {
         ]
     }))
     .context("read the benchmark's definition")?;
-    Definition::try_from(draft).map_err(|error| anyhow::anyhow!("the benchmark's definition: {error}"))
+    Definition::try_from(draft)
+        .map_err(|error| anyhow::anyhow!("the benchmark's definition: {error}"))
 }
 
 /// Accounts, shelves and destinations.
@@ -93,17 +94,21 @@ pub struct Rows {
 
 /// What the services are loaded with.
 pub fn rows() -> Rows {
-    let account =
-        |id: String, balance_cents: i64| Account { name: format!("Customer {id}"), customer_id: id, balance_cents };
-    let product = |sku: String, on_hand: i64| Delivery { name: format!("Product {sku}"), sku, on_hand };
+    let account = |id: String, balance_cents: i64| Account {
+        name: format!("Customer {id}"),
+        customer_id: id,
+        balance_cents,
+    };
+    let product =
+        |sku: String, on_hand: i64| Delivery { name: format!("Product {sku}"), sku, on_hand };
     let mut accounts = vec![account(POOR.into(), 0)];
     let mut products = vec![product(GONE.into(), 0)];
     for n in 0..SPREAD {
         accounts.push(account(format!("C{n}"), form::CENTS_MAX));
         products.push(product(format!("S{n}"), form::PIECES_MAX));
     }
-    let destinations =
-        [(SOMEWHERE, true), (NOWHERE, false)].map(|(country, served)| Destination { country: country.into(), served });
+    let destinations = [(SOMEWHERE, true), (NOWHERE, false)]
+        .map(|(country, served)| Destination { country: country.into(), served });
     Rows { accounts, products, destinations: destinations.into() }
 }
 
@@ -118,7 +123,8 @@ pub async fn load(shop: &Databases) -> Result<(), crate::Error> {
 
 /// The input of saga number `n`.
 pub fn input(key: &str, n: u64, refuse_at: Option<RefuseAt>) -> String {
-    let (mut customer, mut sku, mut country) = (format!("C{}", n % SPREAD), format!("S{}", n * 7 % SPREAD), SOMEWHERE);
+    let (mut customer, mut sku, mut country) =
+        (format!("C{}", n % SPREAD), format!("S{}", n * 7 % SPREAD), SOMEWHERE);
     match refuse_at {
         Some(RefuseAt::ChargePayment) => POOR.clone_into(&mut customer),
         Some(RefuseAt::ReserveStock) => GONE.clone_into(&mut sku),

@@ -42,7 +42,12 @@ pub type Seconds = BTreeMap<String, f64>;
 
 impl Processes {
     /// Starts them and waits until all are ready.
-    pub async fn start(mut settings: Settings, file: &Path, partitions: u32, choreography: bool) -> Result<Processes> {
+    pub async fn start(
+        mut settings: Settings,
+        file: &Path,
+        partitions: u32,
+        choreography: bool,
+    ) -> Result<Processes> {
         settings.namespace = format!("bench-{:06x}", fastrand::u32(..1 << 24));
         let output = tempfile::tempdir().context("make a directory for what the processes say")?;
         let head = if choreography { "observer" } else { "orchestrator" };
@@ -91,7 +96,8 @@ impl Processes {
 
     /// What each process has used so far; Kafka and PostgreSQL where they run on this machine.
     pub fn seconds(&self) -> Seconds {
-        let mut seconds = machine::by_program(&[("kafka", "kafka.Kafka"), ("postgres", "postgres")]);
+        let mut seconds =
+            machine::by_program(&[("kafka", "kafka.Kafka"), ("postgres", "postgres")]);
         for (role, _, child) in &self.children {
             let used = child.id().and_then(machine::of_process).unwrap_or_default();
             seconds.insert((*role).to_owned(), used);
@@ -111,7 +117,9 @@ impl Processes {
         let own = if self.choreography() { "observer" } else { "engine" };
         for name in [own].into_iter().chain(SERVICES) {
             let open = self.settings.database(name)?.begin().await?;
-            open.tx().batch(&format!("DROP SCHEMA \"{}\" CASCADE", self.settings.schema(name))).await?;
+            open.tx()
+                .batch(&format!("DROP SCHEMA \"{}\" CASCADE", self.settings.schema(name)))
+                .await?;
             open.commit().await?;
         }
         Ok(())
@@ -123,7 +131,8 @@ impl Processes {
             "observer" => &["observe"],
             service => &["service", service],
         };
-        let log = fs::File::create(self.log(role)).context("make a file for what a process says")?;
+        let log =
+            fs::File::create(self.log(role)).context("make a file for what a process says")?;
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
         for role in ["orchestrator", "observer"].into_iter().chain(SERVICES) {
             let variable = format!("SAGAMORE__{}__PARTITIONS", role.to_uppercase());
@@ -146,7 +155,8 @@ impl Processes {
     }
 
     async fn wait(&self, role: &str, address: SocketAddr) -> Result<()> {
-        let (client, until) = (Client::new(&format!("http://{address}"))?, Instant::now() + READY_WITHIN);
+        let (client, until) =
+            (Client::new(&format!("http://{address}"))?, Instant::now() + READY_WITHIN);
         while let Err(error) = client.get("/readyz").await {
             if Instant::now() > until {
                 let said = fs::read_to_string(self.log(role)).unwrap_or_default();
@@ -184,7 +194,8 @@ impl Processes {
 
 /// So many addresses that nobody listens at, each another one: all are held until the last one is found.
 fn free_addresses(count: usize) -> Result<Vec<SocketAddr>> {
-    let held = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>();
+    let held =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>();
     let addresses = held.and_then(|held| held.iter().map(TcpListener::local_addr).collect());
     addresses.context("find free ports")
 }

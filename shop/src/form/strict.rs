@@ -40,7 +40,8 @@ struct ShipTo {
 pub(super) fn read(json: &[u8]) -> Result<super::Order, serde_json::Error> {
     let Order { order_id, customer_id, lines, ship_to, .. } = serde_json::from_slice(json)?;
     let ShipTo { name, address, city, region, postal_code, country } = ship_to;
-    let line = |Line { sku, quantity, unit_price_cents }| super::Line { sku, quantity, unit_price_cents };
+    let line =
+        |Line { sku, quantity, unit_price_cents }| super::Line { sku, quantity, unit_price_cents };
     Ok(super::Order {
         order_id,
         customer_id,

@@ -11,7 +11,9 @@ use sagamore::axum::response::{IntoResponse, Response};
 use sagamore::core::saga::Status;
 use sagamore::core::{SagaId, TraceContext};
 use sagamore::engine::{ChainStatus, Start, StartError};
-use sagamore::server::http::{Code, PREFERENCE_APPLIED, Problem, Segment, WAIT_S_MAX, Wait, at_rest, bad_query, trace};
+use sagamore::server::http::{
+    Code, PREFERENCE_APPLIED, Problem, Segment, WAIT_S_MAX, Wait, at_rest, bad_query, trace,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{NO_SUCH_ORDER, Shop};
@@ -49,7 +51,9 @@ pub async fn start(
 }
 
 /// How long the client wants to wait.
-pub(super) fn wait_of(query: Result<Query<ArticleQuery>, QueryRejection>) -> Result<Option<Wait>, Problem> {
+pub(super) fn wait_of(
+    query: Result<Query<ArticleQuery>, QueryRejection>,
+) -> Result<Option<Wait>, Problem> {
     let Query(query) = query.map_err(|_| bad_query())?;
     let read = |text: String| {
         let wanted = || format!("wait: a number of seconds, at most {WAIT_S_MAX} are applied");
@@ -58,7 +62,12 @@ pub(super) fn wait_of(query: Result<Query<ArticleQuery>, QueryRejection>) -> Res
     query.wait.map(read).transpose()
 }
 
-async fn follow(app: &Shop, order: &str, wait: Option<Wait>, trace: Option<TraceContext>) -> Result<Known, Problem> {
+async fn follow(
+    app: &Shop,
+    order: &str,
+    wait: Option<Wait>,
+    trace: Option<TraceContext>,
+) -> Result<Known, Problem> {
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     if app.databases.is_none() {
         let id = SagaId::new(&checkout::name(), order);
@@ -82,9 +91,14 @@ async fn follow(app: &Shop, order: &str, wait: Option<Wait>, trace: Option<Trace
 }
 
 async fn placed_before(app: &Shop, id: SagaId, patience: Duration) -> Result<Known, Problem> {
-    let detail = app.handle.show(&id).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
-    let unknown =
-        || Problem::new(&NO_SUCH_ORDER, format!("there is no order {}; place it with POST /orders", id.key()));
+    let detail =
+        app.handle.show(&id).await.map_err(|error| Problem::broke(&error, "read the saga"))?;
+    let unknown = || {
+        Problem::new(
+            &NO_SUCH_ORDER,
+            format!("there is no order {}; place it with POST /orders", id.key()),
+        )
+    };
     let status = detail.ok_or_else(unknown)?.header.status;
     if at_rest(status) || patience.is_zero() {
         return Ok(Known { status, existed: true });
@@ -94,18 +108,29 @@ async fn placed_before(app: &Shop, id: SagaId, patience: Duration) -> Result<Kno
 }
 
 /// The article's words.
-pub(super) fn answer(order: &str, status: ChainStatus, existed: bool, wait: Option<Wait>) -> Response {
+pub(super) fn answer(
+    order: &str,
+    status: ChainStatus,
+    existed: bool,
+    wait: Option<Wait>,
+) -> Response {
     let started = || format!("Saga started for Order ID: {order}");
     let stuck = || format!("Saga stuck for order {order}: needs an operator");
     let (code, message) = match status {
-        ChainStatus::Completed => (StatusCode::OK, format!("Saga completed successfully for order {order}")),
+        ChainStatus::Completed => {
+            (StatusCode::OK, format!("Saga completed successfully for order {order}"))
+        }
         ChainStatus::Compensated => (StatusCode::OK, format!("Saga failed for order {order}")),
-        ChainStatus::Resolved => (StatusCode::OK, format!("Saga resolved by an operator for order {order}")),
+        ChainStatus::Resolved => {
+            (StatusCode::OK, format!("Saga resolved by an operator for order {order}"))
+        }
         ChainStatus::Running | ChainStatus::Compensating if wait.is_some() => {
             (StatusCode::ACCEPTED, format!("Saga still running for order {order}"))
         }
         ChainStatus::Running | ChainStatus::Compensating => (StatusCode::OK, started()),
-        ChainStatus::Stuck | ChainStatus::HalfCompensated | ChainStatus::Anomalous => (StatusCode::OK, stuck()),
+        ChainStatus::Stuck | ChainStatus::HalfCompensated | ChainStatus::Anomalous => {
+            (StatusCode::OK, stuck())
+        }
         ChainStatus::UnknownVersion | ChainStatus::Unreadable => (StatusCode::OK, stuck()),
     };
     // without a wish to wait a new saga is told as started, however fast it was

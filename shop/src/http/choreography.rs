@@ -13,12 +13,16 @@ use sagamore::sdk::StartOutcome;
 use sagamore::server::Server;
 use sagamore::server::http::routes::{READS, Routes};
 use sagamore::server::http::{
-    Code, PAGE, PREFERENCE_APPLIED, PageRequest, Payload, Problem, Segment, Wait, encoded, idempotency_key, trace,
+    Code, PAGE, PREFERENCE_APPLIED, PageRequest, Payload, Problem, Segment, Wait, encoded,
+    idempotency_key, trace,
 };
 use sagamore::server::lock::{self, ForceQuery, HolderState, PendingService};
 use sagamore::server::view::Style;
 
-use super::{BAD_ORDER, NO_SUCH_ORDER, ORDER_ID_USED_UP, PLACES, STARTS, article, orders, shapes, stock, unlock};
+use super::{
+    BAD_ORDER, NO_SUCH_ORDER, ORDER_ID_USED_UP, PLACES, STARTS, article, orders, shapes, stock,
+    unlock,
+};
 use crate::databases::Databases;
 use crate::inventory::Product;
 use crate::order::choreographed::Placing;
@@ -77,14 +81,20 @@ async fn start(
 ) -> Result<Response, Problem> {
     let wait = article::wait_of(query)?;
     let chain = chain_of(&order_id)?;
-    let begun = match begin(&app.placing, sample::order(&order_id), None, trace::of(&headers)).await? {
-        Ok(begun) => begun,
-        Err(Rejected::OrderExists(_)) => StartOutcome::Before, // placed with POST /orders: that one is meant
-        Err(rejected) => return Err(refused(&rejected)),
-    };
+    let begun =
+        match begin(&app.placing, sample::order(&order_id), None, trace::of(&headers)).await? {
+            Ok(begun) => begun,
+            Err(Rejected::OrderExists(_)) => StartOutcome::Before, // placed with POST /orders: that one is meant
+            Err(rejected) => return Err(refused(&rejected)),
+        };
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
     let known = app.chains.wait(&chain, patience).await.map_err(unread)?;
-    Ok(article::answer(&order_id, known.unwrap_or(ChainStatus::Running), begun != StartOutcome::New, wait))
+    Ok(article::answer(
+        &order_id,
+        known.unwrap_or(ChainStatus::Running),
+        begun != StartOutcome::New,
+        wait,
+    ))
 }
 
 /// Places an order: one line of `orders.jsonl`.
@@ -92,13 +102,20 @@ async fn place(State(app): Shared, request: Request) -> Result<Response, Problem
     let wait = Wait::wished(&request)?;
     let (id, location) = take(&app.placing, request).await?;
     let patience = wait.map_or(Duration::ZERO, Wait::patience);
-    let status = app.chains.wait(&id, patience).await.map_err(unread)?.unwrap_or(ChainStatus::Running);
+    let status =
+        app.chains.wait(&id, patience).await.map_err(unread)?.unwrap_or(ChainStatus::Running);
     Ok(placed(&id, location, status, wait))
 }
 
 /// The answer to an order that was taken. `waited`: the wish that was fulfilled.
-pub(super) fn placed(chain: &SagaId, location: String, status: ChainStatus, waited: Option<Wait>) -> Response {
-    let code = if waited.is_some() && status.is_at_rest() { StatusCode::OK } else { StatusCode::ACCEPTED };
+pub(super) fn placed(
+    chain: &SagaId,
+    location: String,
+    status: ChainStatus,
+    waited: Option<Wait>,
+) -> Response {
+    let code =
+        if waited.is_some() && status.is_at_rest() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let body = Json(serde_json::json!({ "id": chain.as_str(), "status": status.as_str() }));
     let mut response = (code, [(header::LOCATION, location)], body).into_response();
     if let Some(waited) = waited {
@@ -126,7 +143,11 @@ async fn begin(
     trace: Option<TraceContext>,
 ) -> Result<Result<StartOutcome, Rejected>, Problem> {
     let id = order.order_id.clone();
-    match placing.start_with(order, key, trace).await.map_err(|fault| Problem::broke(&fault, "place the order"))? {
+    match placing
+        .start_with(order, key, trace)
+        .await
+        .map_err(|fault| Problem::broke(&fault, "place the order"))?
+    {
         Ok(StartOutcome::Never) => Err(Problem::new(
             &ORDER_ID_USED_UP,
             format!("order {id} is not there, and its chain is over: it never will be"),
@@ -137,7 +158,9 @@ async fn begin(
 
 async fn one_order(State(app): Shared, Segment(id): Segment) -> Result<Response, Problem> {
     chain_of(&id)?; // no order is called otherwise
-    let missing = || Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"));
+    let missing = || {
+        Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"))
+    };
     Ok(Json(order::order(&app.shop.order, &id).await?.ok_or_else(missing)?).into_response())
 }
 
@@ -174,7 +197,10 @@ async fn unlock(
     one_order(State(app), Segment(id)).await
 }
 
-async fn accounts(State(app): Shared, query: PageRequest) -> Result<Json<stock::Accounts>, Problem> {
+async fn accounts(
+    State(app): Shared,
+    query: PageRequest,
+) -> Result<Json<stock::Accounts>, Problem> {
     stock::accounts_of(&app.shop.payment, query).await
 }
 
@@ -186,7 +212,10 @@ async fn product(State(app): Shared, Segment(sku): Segment) -> Result<Json<Produ
     stock::product_of(&app.shop.inventory, &sku).await
 }
 
-async fn stock_page(State(app): Shared, query: PageRequest) -> Result<Json<stock::Products>, Problem> {
+async fn stock_page(
+    State(app): Shared,
+    query: PageRequest,
+) -> Result<Json<stock::Products>, Problem> {
     stock::stock_of(&app.shop.inventory, query).await
 }
 

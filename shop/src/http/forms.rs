@@ -37,7 +37,10 @@ fn both_styles_in_one_process_have_the_same_addresses() {
 #[test]
 fn processes_together_have_what_one_process_has() {
     let together = places(&services());
-    assert_eq!(places(&[one_process()]).difference(&together).collect::<Vec<_>>(), Vec::<&Place>::new());
+    assert_eq!(
+        places(&[one_process()]).difference(&together).collect::<Vec<_>>(),
+        Vec::<&Place>::new()
+    );
 }
 
 #[test]
@@ -45,7 +48,8 @@ fn an_address_takes_the_same_in_every_form() {
     let mut forms = vec![one_process(), choreographed()];
     forms.extend(services());
     for place in places(&forms) {
-        let taken = forms.iter().filter_map(|form| form.get(&place)).map(|takes| format!("{takes:?}"));
+        let taken =
+            forms.iter().filter_map(|form| form.get(&place)).map(|takes| format!("{takes:?}"));
         assert_eq!(taken.collect::<BTreeSet<_>>().len(), 1, "{place:?}");
     }
 }

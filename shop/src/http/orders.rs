@@ -10,7 +10,8 @@ use sagamore::database::Database;
 use sagamore::engine::{Detail, Start};
 use sagamore::sdk::{Decided, Tx};
 use sagamore::server::http::{
-    Code, Payload, Problem, Segment, Wait, accepted, at_rest, begin, encoded, idempotency_key, trace,
+    Code, Payload, Problem, Segment, Wait, accepted, at_rest, begin, encoded, idempotency_key,
+    trace,
 };
 use sagamore::server::lock::{self, ForceQuery, HolderState};
 use sagamore::server::view::{Standing, Style};
@@ -99,10 +100,13 @@ pub async fn cancel(State(app): State<Shop>, Segment(id): Segment) -> Result<Res
     let Err(rejected) = outcome else { return show(State(app), Segment(id)).await };
     let detail = rejected.to_string();
     match rejected {
-        Rejected::OrderIsLocked { .. } | Rejected::LockIsGone { .. } => Err(Problem::new(&ORDER_PENDING, detail)),
-        Rejected::AlreadySettled { .. } | Rejected::InvalidOrder(_) | Rejected::OrderExists(_) | Rejected::KeyUsed => {
-            Err(Problem::new(&ORDER_FINISHED, detail))
+        Rejected::OrderIsLocked { .. } | Rejected::LockIsGone { .. } => {
+            Err(Problem::new(&ORDER_PENDING, detail))
         }
+        Rejected::AlreadySettled { .. }
+        | Rejected::InvalidOrder(_)
+        | Rejected::OrderExists(_)
+        | Rejected::KeyUsed => Err(Problem::new(&ORDER_FINISHED, detail)),
         // accepted, and not yet made by its saga: as good as locked
         Rejected::UnknownOrder(_) => match saga_of(&app, &id).await? {
             Some(saga) if at_rest(saga.header.status) => Err(Problem::new(&ORDER_FINISHED, detail)),
@@ -128,7 +132,11 @@ pub async fn unlock(
     };
     let holder = unlock::holder(orders, &id).await?;
     let status = match holder.parse::<SagaId>() {
-        Ok(saga) => app.handle.show(&saga).await.map_err(|error| Problem::broke(&error, "read the order's saga"))?,
+        Ok(saga) => app
+            .handle
+            .show(&saga)
+            .await
+            .map_err(|error| Problem::broke(&error, "read the order's saga"))?,
         Err(_) => None, // no saga's id is known to nobody either
     };
     let stands = |saga: Detail| HolderState {
@@ -159,7 +167,10 @@ async fn cancel_from_outside(database: &Database, id: &str) -> Decided<(), Rejec
 }
 
 /// One local transaction of the order service, outside of any saga: committed unless it is refused.
-pub(super) async fn alone<F>(database: &Database, work: impl FnOnce(Tx) -> F) -> Decided<(), Rejected>
+pub(super) async fn alone<F>(
+    database: &Database,
+    work: impl FnOnce(Tx) -> F,
+) -> Decided<(), Rejected>
 where
     F: Future<Output = Decided<(), Rejected>>,
 {
@@ -200,8 +211,8 @@ fn as_its_saga_has_it(detail: &Detail) -> Option<Placed> {
         Status::Compensated => order::Status::Cancelled,
         Status::Running | Status::Compensating | Status::Stuck => order::Status::Pending,
     };
-    let tracking =
-        output("schedule-shipment").and_then(|shipment| Some(shipment.get("tracking")?.as_str()?.to_owned()));
+    let tracking = output("schedule-shipment")
+        .and_then(|shipment| Some(shipment.get("tracking")?.as_str()?.to_owned()));
     Some(Placed {
         locked_by: (status == order::Status::Pending).then(|| detail.header.id.to_string()),
         order_id: order.order_id,

@@ -13,7 +13,9 @@ use sagamore::server::ServiceHost;
 use sagamore::server::client::{self, Client};
 use sagamore::server::http::routes::{READS, Routes};
 use sagamore::server::http::shape::Shape;
-use sagamore::server::http::{Code, PAGE, PageRequest, Payload, Problem, Segment, Wait, encoded, page};
+use sagamore::server::http::{
+    Code, PAGE, PageRequest, Payload, Problem, Segment, Wait, encoded, page,
+};
 use sagamore::server::lock::{self, ForceQuery, HolderState};
 use serde::Serialize;
 
@@ -134,7 +136,8 @@ pub fn addresses() -> Vec<Vec<sagamore::server::http::routes::Address>> {
 async fn all_orders(State(app): Orders, query: PageRequest) -> Result<Response, Problem> {
     let (after, limit) = page(query)?;
     let orders = order::orders(&app.host.database, &after, limit).await?;
-    let next = orders.last().filter(|_| orders.len() == limit as usize).map(|last| last.order_id.clone());
+    let next =
+        orders.last().filter(|_| orders.len() == limit as usize).map(|last| last.order_id.clone());
     Ok(Json(serde_json::json!({ "orders": orders, "next": next })).into_response())
 }
 
@@ -158,12 +161,15 @@ async fn follow_order(
     let wait = article::wait_of(query)?;
     let elsewhere = "an orchestrator starts sagas here, at its own address: GET /saga/start/ID";
     app.placing.as_ref().ok_or_else(|| Problem::new(Code::NoSuchPage, elsewhere))?;
-    let missing = || Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"));
+    let missing = || {
+        Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}; place it with POST /orders"))
+    };
     order::order(&app.host.database, &id).await?.ok_or_else(missing)?;
     let chain = choreography::chain_of(&id)?;
     let asked = wait.or(Wait::seconds("0")); // where it stands now
     let followed = followed(&app.host.observers, &chain, asked).await;
-    let (status, wait) = (followed.unwrap_or(ChainStatus::Running), wait.filter(|_| followed.is_some()));
+    let (status, wait) =
+        (followed.unwrap_or(ChainStatus::Running), wait.filter(|_| followed.is_some()));
     Ok(article::answer(&id, status, true, wait))
 }
 
@@ -177,7 +183,9 @@ async fn followed(observers: &[Client], chain: &SagaId, wait: Option<Wait>) -> O
         let seconds = u64::try_from(left.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
         let asked = observer.get_and_wait(&path, seconds);
         match tokio::time::timeout(left + OBSERVER_LATE_MAX, asked).await {
-            Ok(Ok(body)) => return observer.read::<HolderState>(&body).ok().map(|state| state.status),
+            Ok(Ok(body)) => {
+                return observer.read::<HolderState>(&body).ok().map(|state| state.status);
+            }
             Ok(Err(client::Error::Problem { told, .. })) if told.status == 404 => {
                 return Some(ChainStatus::Running); // it has waited, and seen nothing of it so far
             }
@@ -207,7 +215,8 @@ async fn unlock_order(
 ) -> Result<Response, Problem> {
     let force = lock::forced(query)?;
     let holder = unlock::holder(&app.host.database, &id).await?;
-    let is_chain = holder.split_once(':').is_some_and(|(plan, _)| plan == crate::choreography::NAME);
+    let is_chain =
+        holder.split_once(':').is_some_and(|(plan, _)| plan == crate::choreography::NAME);
     let (who, asked) = match is_chain {
         true => ("observer.servers", &app.host.observers),
         false => ("orchestrator.servers", &app.host.orchestrators),
@@ -217,33 +226,51 @@ async fn unlock_order(
     one_order(State(app), Segment(id)).await
 }
 
-async fn accounts(State(database): Stored, query: PageRequest) -> Result<Json<stock::Accounts>, Problem> {
+async fn accounts(
+    State(database): Stored,
+    query: PageRequest,
+) -> Result<Json<stock::Accounts>, Problem> {
     stock::accounts_of(&database, query).await
 }
 
-async fn account(State(database): Stored, Segment(id): Segment) -> Result<Json<payment::Account>, Problem> {
+async fn account(
+    State(database): Stored,
+    Segment(id): Segment,
+) -> Result<Json<payment::Account>, Problem> {
     stock::account_of(&database, &id).await
 }
 
-async fn stock_page(State(database): Stored, query: PageRequest) -> Result<Json<stock::Products>, Problem> {
+async fn stock_page(
+    State(database): Stored,
+    query: PageRequest,
+) -> Result<Json<stock::Products>, Problem> {
     stock::stock_of(&database, query).await
 }
 
-async fn product(State(database): Stored, Segment(sku): Segment) -> Result<Json<inventory::Product>, Problem> {
+async fn product(
+    State(database): Stored,
+    Segment(sku): Segment,
+) -> Result<Json<inventory::Product>, Problem> {
     stock::product_of(&database, &sku).await
 }
 
 async fn destinations(State(database): Stored, query: PageRequest) -> Result<Response, Problem> {
     let (after, limit) = page(query)?;
     let destinations = shipping::destinations(&database, &after, limit).await?;
-    let next = destinations.last().filter(|_| destinations.len() == limit as usize).map(|last| last.country.clone());
+    let next = destinations
+        .last()
+        .filter(|_| destinations.len() == limit as usize)
+        .map(|last| last.country.clone());
     Ok(Json(serde_json::json!({ "destinations": destinations, "next": next })).into_response())
 }
 
 async fn shipments(State(database): Stored, query: PageRequest) -> Result<Response, Problem> {
     let (after, limit) = page(query)?;
     let shipments = shipping::shipments(&database, &after, limit).await?;
-    let next = shipments.last().filter(|_| shipments.len() == limit as usize).map(|last| last.order_id.clone());
+    let next = shipments
+        .last()
+        .filter(|_| shipments.len() == limit as usize)
+        .map(|last| last.order_id.clone());
     Ok(Json(serde_json::json!({ "shipments": shipments, "next": next })).into_response())
 }
 

@@ -10,8 +10,11 @@ pub static ORDER: Shape = Shape::Object(&[
     field("shipTo", SHIP_TO),
     optional("placedOn", Shape::Any), // stands in files of old orders, and is not used
 ]);
-static LINE: Shape =
-    Shape::Object(&[field("sku", Shape::Text), field("quantity", Shape::Whole), field("unitPriceCents", Shape::Whole)]);
+static LINE: Shape = Shape::Object(&[
+    field("sku", Shape::Text),
+    field("quantity", Shape::Whole),
+    field("unitPriceCents", Shape::Whole),
+]);
 const SHIP_TO: Shape = Shape::Object(&[
     field("name", Shape::Text),
     field("address", Shape::Text),

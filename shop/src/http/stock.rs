@@ -25,19 +25,31 @@ pub struct Products {
 }
 
 /// A page of accounts.
-pub async fn accounts(State(app): State<Shop>, query: PageRequest) -> Result<Json<Accounts>, Problem> {
+pub async fn accounts(
+    State(app): State<Shop>,
+    query: PageRequest,
+) -> Result<Json<Accounts>, Problem> {
     accounts_of(&app.databases()?.payment, query).await
 }
 
-pub(super) async fn accounts_of(database: &Database, query: PageRequest) -> Result<Json<Accounts>, Problem> {
+pub(super) async fn accounts_of(
+    database: &Database,
+    query: PageRequest,
+) -> Result<Json<Accounts>, Problem> {
     let (after, limit) = page(query)?;
     let accounts = payment::accounts(database, &after, limit).await?;
-    let next = accounts.last().filter(|_| accounts.len() == limit as usize).map(|last| last.customer_id.clone());
+    let next = accounts
+        .last()
+        .filter(|_| accounts.len() == limit as usize)
+        .map(|last| last.customer_id.clone());
     Ok(Json(Accounts { accounts, next }))
 }
 
 /// One account.
-pub async fn account(State(app): State<Shop>, Segment(id): Segment) -> Result<Json<Account>, Problem> {
+pub async fn account(
+    State(app): State<Shop>,
+    Segment(id): Segment,
+) -> Result<Json<Account>, Problem> {
     account_of(&app.databases()?.payment, &id).await
 }
 
@@ -52,7 +64,10 @@ pub async fn stock(State(app): State<Shop>, query: PageRequest) -> Result<Json<P
     stock_of(&app.databases()?.inventory, query).await
 }
 
-pub(super) async fn stock_of(database: &Database, query: PageRequest) -> Result<Json<Products>, Problem> {
+pub(super) async fn stock_of(
+    database: &Database,
+    query: PageRequest,
+) -> Result<Json<Products>, Problem> {
     let (after, limit) = page(query)?;
     let stock = inventory::stock(database, &after, limit).await?;
     let next = stock.last().filter(|_| stock.len() == limit as usize).map(|last| last.sku.clone());
@@ -60,7 +75,10 @@ pub(super) async fn stock_of(database: &Database, query: PageRequest) -> Result<
 }
 
 /// One product.
-pub async fn product(State(app): State<Shop>, Segment(sku): Segment) -> Result<Json<Product>, Problem> {
+pub async fn product(
+    State(app): State<Shop>,
+    Segment(sku): Segment,
+) -> Result<Json<Product>, Problem> {
     product_of(&app.databases()?.inventory, &sku).await
 }
 

@@ -22,14 +22,18 @@ pub async fn release(database: &Database, id: &str, holder: String) -> Result<()
     let outcome = alone(database, |tx| order::domain::unlock(tx, id.to_owned(), holder)).await;
     match outcome.map_err(|error| Problem::broke(&error, "unlock the order"))? {
         Ok(()) => Ok(()),
-        Err(Rejected::UnknownOrder(_)) => Err(Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}"))),
-        Err(rejected @ Rejected::OrderIsLocked { .. }) => Err(Problem::new(&ORDER_PENDING, rejected.to_string())),
+        Err(Rejected::UnknownOrder(_)) => {
+            Err(Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}")))
+        }
+        Err(rejected @ Rejected::OrderIsLocked { .. }) => {
+            Err(Problem::new(&ORDER_PENDING, rejected.to_string()))
+        }
         Err(rejected @ (Rejected::LockIsGone { .. } | Rejected::AlreadySettled { .. })) => {
             Err(Problem::new(&ORDER_NOT_LOCKED, format!("order {id} is not locked: {rejected}")))
         }
-        Err(rejected @ (Rejected::InvalidOrder(_) | Rejected::OrderExists(_) | Rejected::KeyUsed)) => {
-            Err(Problem::internal(&rejected, "unlock the order"))
-        }
+        Err(
+            rejected @ (Rejected::InvalidOrder(_) | Rejected::OrderExists(_) | Rejected::KeyUsed),
+        ) => Err(Problem::internal(&rejected, "unlock the order")),
     }
 }
 
@@ -37,7 +41,9 @@ pub async fn release(database: &Database, id: &str, holder: String) -> Result<()
 pub async fn holder(database: &Database, id: &str) -> Result<String, Problem> {
     let missing = || Problem::new(&NO_SUCH_ORDER, format!("there is no order {id}"));
     let placed = order::order(database, id).await?.ok_or_else(missing)?;
-    placed.locked_by.ok_or_else(|| Problem::new(&ORDER_NOT_LOCKED, format!("order {id} is not locked")))
+    placed
+        .locked_by
+        .ok_or_else(|| Problem::new(&ORDER_NOT_LOCKED, format!("order {id} is not locked")))
 }
 
 #[cfg(test)]
@@ -90,7 +96,8 @@ mod tests {
     async fn orchestrator(status: Option<Status>) -> Client {
         let show = move |Path(id): Path<String>| async move {
             assert_eq!(id, "checkout:1");
-            let standing = status.map(|status| Standing { id, status, revision: 3, ended_at: None });
+            let standing =
+                status.map(|status| Standing { id, status, revision: 3, ended_at: None });
             standing.map(Json).ok_or_else(|| Problem::new(Code::NoSuchSaga, "there is none"))
         };
         served(Router::new().route("/api/v1/sagas/{id}", get(show))).await
@@ -101,9 +108,15 @@ mod tests {
         let show = move |Path(id): Path<String>, headers: HeaderMap| async move {
             assert_eq!(id, "fulfilment:4");
             let wait = headers.get("prefer").map(|wait| wait.to_str().unwrap().to_owned());
-            assert!([None, Some("wait=0".to_owned()), Some("wait=1".to_owned())].contains(&wait), "{wait:?}");
+            assert!(
+                [None, Some("wait=0".to_owned()), Some("wait=1".to_owned())].contains(&wait),
+                "{wait:?}"
+            );
             if status.is_none() && wait.as_deref() == Some("wait=0") {
-                return Err(Problem::new(Code::Internal, "who waits a second is not asked for none"));
+                return Err(Problem::new(
+                    Code::Internal,
+                    "who waits a second is not asked for none",
+                ));
             }
             let chain = status.map(|status| {
                 serde_json::json!({
@@ -127,7 +140,11 @@ mod tests {
         service_of(Vec::new(), observers, true).await
     }
 
-    async fn service_of(orchestrators: Vec<Client>, observers: Vec<Client>, choreographed: bool) -> Client {
+    async fn service_of(
+        orchestrators: Vec<Client>,
+        observers: Vec<Client>,
+        choreographed: bool,
+    ) -> Client {
         let database = Database::memory();
         database.migrate(order::SERVICE, order::MIGRATIONS, 1).await.unwrap();
         let open = database.begin().await.unwrap();
@@ -177,7 +194,11 @@ mod tests {
         check(vec![orchestrator(Some(Status::Compensating)).await], Some((409, "SAGA-0301"))).await;
         check(vec![orchestrator(None).await], Some((409, "SAGA-0307"))).await;
         check(vec![nobody.clone()], Some((503, "SAGA-0401"))).await;
-        check(vec![nobody.clone(), orchestrator(Some(Status::Running)).await], Some((409, "SAGA-0301"))).await;
+        check(
+            vec![nobody.clone(), orchestrator(Some(Status::Running)).await],
+            Some((409, "SAGA-0301")),
+        )
+        .await;
         check(vec![nobody, orchestrator(Some(Status::Stuck)).await], None).await;
     }
 
@@ -191,10 +212,21 @@ mod tests {
             assert_eq!(found, wanted, "{refused:?}");
         };
         check(vec![observer(Some(ChainStatus::Stuck)).await], "", Some((409, "SAGA-0301"))).await;
-        check(vec![observer(Some(ChainStatus::Anomalous)).await], "?force=true", Some((409, "SAGA-0301"))).await;
+        check(
+            vec![observer(Some(ChainStatus::Anomalous)).await],
+            "?force=true",
+            Some((409, "SAGA-0301")),
+        )
+        .await;
         check(vec![observer(None).await], "", Some((409, "SAGA-0307"))).await;
-        check(vec![Client::new("http://127.0.0.1:1").unwrap()], "?force=true", Some((503, "SAGA-0401"))).await;
-        check(vec![observer(Some(ChainStatus::Resolved)).await], "", Some((409, "SAGA-0301"))).await;
+        check(
+            vec![Client::new("http://127.0.0.1:1").unwrap()],
+            "?force=true",
+            Some((503, "SAGA-0401")),
+        )
+        .await;
+        check(vec![observer(Some(ChainStatus::Resolved)).await], "", Some((409, "SAGA-0301")))
+            .await;
         check(vec![observer(Some(ChainStatus::Resolved)).await], "?force=true", None).await;
         check(vec![observer(Some(ChainStatus::Completed)).await], "", None).await;
         check(vec![observer(None).await], "?force=true", None).await;
@@ -205,7 +237,8 @@ mod tests {
     async fn who_waits_for_an_order_is_told_what_the_observer_says() {
         let check = async |observers: Vec<Client>, path: &str, wanted: &str| {
             let service = choreographed(observers).await;
-            let answer = service.get(path).await.map(|body| String::from_utf8_lossy(&body).into_owned());
+            let answer =
+                service.get(path).await.map(|body| String::from_utf8_lossy(&body).into_owned());
             assert_eq!(answer.unwrap(), format!("{{\"message\":\"{wanted}\"}}"));
         };
         let here = "/saga/start/4?wait=1";
@@ -217,7 +250,9 @@ mod tests {
         check(vec![observer(None).await], here, "Saga still running for order 4").await;
         check(vec![nobody], "/saga/start/4", "Saga started for Order ID: 4").await;
         let unknown = choreographed(Vec::new()).await.get("/saga/start/77").await;
-        assert!(matches!(unknown, Err(client::Error::Problem { told, .. }) if told.code == "SAGA-0300"));
+        assert!(
+            matches!(unknown, Err(client::Error::Problem { told, .. }) if told.code == "SAGA-0300")
+        );
     }
 
     #[tokio::test]
@@ -239,7 +274,10 @@ mod tests {
     async fn where_there_is_no_lock_the_refusal_says_so() {
         let service = order_service(vec![orchestrator(Some(Status::Stuck)).await]).await;
         let (status, code, detail) = refusal(&service, "2").await.expect("it has no lock");
-        assert_eq!((status, code.as_str(), detail.as_str()), (409, "SAGA-0306", "order 2 is not locked"));
+        assert_eq!(
+            (status, code.as_str(), detail.as_str()),
+            (409, "SAGA-0306", "order 2 is not locked")
+        );
         assert_eq!(refusal(&service, "3").await.expect("no such order").1, "SAGA-0300");
         assert_eq!(refusal(&service, "1").await, None);
         assert_eq!(refusal(&service, "1").await.expect("it is gone").1, "SAGA-0306");

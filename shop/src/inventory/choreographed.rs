@@ -5,7 +5,8 @@ use sagamore::sdk::{Decided, Reaction, Service, Tx, on};
 use super::domain::{self, MIGRATIONS, Short};
 use super::messages::{Reserve, Reserved};
 use crate::choreography::{
-    InventoryFailed, InventoryReleased, InventoryUpdated, OrderCancelled, OrderCreated, PaymentSuccess, ShippingFailed,
+    InventoryFailed, InventoryReleased, InventoryUpdated, OrderCancelled, OrderCreated,
+    PaymentSuccess, ShippingFailed,
 };
 
 /// The service, ready to take part.
@@ -20,13 +21,21 @@ pub fn service() -> Service {
                 .undone_by(release, on::<(ShippingFailed,)>().says::<InventoryReleased>()),
         )
         .keyed_by(|order: &OrderCreated| &order.order_id)
-        .keyed_by_each(|order: &OrderCreated| order.lines.iter().map(|line| line.sku.as_str()).collect())
+        .keyed_by_each(|order: &OrderCreated| {
+            order.lines.iter().map(|line| line.sku.as_str()).collect()
+        })
         .keyed_by(|updated: &InventoryUpdated| &updated.order_id)
-        .keyed_by_each(|updated: &InventoryUpdated| updated.pieces.iter().map(|pieces| pieces.sku.as_str()).collect())
+        .keyed_by_each(|updated: &InventoryUpdated| {
+            updated.pieces.iter().map(|pieces| pieces.sku.as_str()).collect()
+        })
 }
 
 /// What was ordered is in the order's own event.
-async fn on_payment_success(tx: Tx, _: PaymentSuccess, order: OrderCreated) -> Decided<InventoryUpdated, Short> {
+async fn on_payment_success(
+    tx: Tx,
+    _: PaymentSuccess,
+    order: OrderCreated,
+) -> Decided<InventoryUpdated, Short> {
     let OrderCreated { order_id, lines, .. } = order;
     let reserved = domain::reserve(tx, Reserve { order_id, lines }).await?;
     Ok(reserved.map(|Reserved { order_id, pieces }| InventoryUpdated { order_id, pieces }))

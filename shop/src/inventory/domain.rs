@@ -36,8 +36,7 @@ pub const MIGRATIONS: &[Migration] = &[
 ];
 
 const TAKE: &str = "UPDATE stock SET on_hand = on_hand - $2, reserved = reserved + $2 WHERE sku = $1 AND on_hand >= $2";
-const GIVE_BACK: &str =
-    "UPDATE stock SET on_hand = on_hand + $2, reserved = reserved - $2 WHERE sku = $1 AND reserved >= $2";
+const GIVE_BACK: &str = "UPDATE stock SET on_hand = on_hand + $2, reserved = reserved - $2 WHERE sku = $1 AND reserved >= $2";
 
 /// Why the inventory service says no.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Refusal)]
@@ -80,7 +79,9 @@ pub enum Short {
 pub async fn reserve(tx: Tx, reserve: Reserve) -> Decided<Reserved, Short> {
     let Reserve { order_id, lines } = reserve;
     let mut skus = lines.iter().map(|line| identifier("sku", &line.sku));
-    if let Err(reason) = identifier("orderId", &order_id).and_then(|()| skus.try_for_each(|sku| sku)) {
+    if let Err(reason) =
+        identifier("orderId", &order_id).and_then(|()| skus.try_for_each(|sku| sku))
+    {
         return refused(Short::InvalidReservation(reason));
     }
     let pieces = match by_sku(lines) {
@@ -149,7 +150,9 @@ async fn shortage(tx: &Tx, pieces: &[Pieces]) -> Result<Option<Short>, Fault> {
     for (Pieces { sku, quantity }, rows) in pieces.iter().zip(found) {
         match rows.first().map(|row| row.get::<i64>(0)).transpose()? {
             None => return Ok(Some(Short::UnknownSku(sku.clone()))),
-            Some(on_hand) if on_hand < *quantity => return Ok(Some(Short::OutOfStock { sku: sku.clone() })),
+            Some(on_hand) if on_hand < *quantity => {
+                return Ok(Some(Short::OutOfStock { sku: sku.clone() }));
+            }
             Some(_) => {}
         }
     }

@@ -12,7 +12,11 @@ pub fn service() -> Service {
         .action(reserve)
         .compensation::<Release>(release)
         .keyed_by(|reserve: &Reserve| &reserve.order_id)
-        .keyed_by_each(|reserve: &Reserve| reserve.lines.iter().map(|line| line.sku.as_str()).collect())
+        .keyed_by_each(|reserve: &Reserve| {
+            reserve.lines.iter().map(|line| line.sku.as_str()).collect()
+        })
         .keyed_by(|reserved: &Reserved| &reserved.order_id)
-        .keyed_by_each(|reserved: &Reserved| reserved.pieces.iter().map(|pieces| pieces.sku.as_str()).collect())
+        .keyed_by_each(|reserved: &Reserved| {
+            reserved.pieces.iter().map(|pieces| pieces.sku.as_str()).collect()
+        })
 }

@@ -44,15 +44,21 @@ impl Delivery {
 
 impl Product {
     fn read(row: &Row) -> Result<Product, Error> {
-        Ok(Product { sku: row.get(0)?, name: row.get(1)?, on_hand: row.get(2)?, reserved: row.get(3)? })
+        Ok(Product {
+            sku: row.get(0)?,
+            name: row.get(1)?,
+            on_hand: row.get(2)?,
+            reserved: row.get(3)?,
+        })
     }
 }
 
 /// Takes in the products that are not there yet, and leaves alone those that are; gives how many are new.
 pub async fn load(database: &Database, deliveries: &[Delivery]) -> Result<u64, Error> {
-    const SQL: &str =
-        "INSERT INTO stock (sku, name, on_hand, reserved) VALUES ($1, $2, $3, 0) ON CONFLICT (sku) DO NOTHING";
-    let row = |delivery: &Delivery| vec![(&delivery.sku).into(), (&delivery.name).into(), delivery.on_hand.into()];
+    const SQL: &str = "INSERT INTO stock (sku, name, on_hand, reserved) VALUES ($1, $2, $3, 0) ON CONFLICT (sku) DO NOTHING";
+    let row = |delivery: &Delivery| {
+        vec![(&delivery.sku).into(), (&delivery.name).into(), delivery.on_hand.into()]
+    };
     insert(database, SQL, deliveries.iter().map(row).collect()).await
 }
 
@@ -65,7 +71,8 @@ pub async fn product(database: &Database, sku: &str) -> Result<Option<Product>, 
 
 /// At most `limit` products, by sku, behind the sku `after` (empty for the first ones).
 pub async fn stock(database: &Database, after: &str, limit: u32) -> Result<Vec<Product>, Error> {
-    const SQL: &str = "SELECT sku, name, on_hand, reserved FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2";
+    const SQL: &str =
+        "SELECT sku, name, on_hand, reserved FROM stock WHERE sku > $1 ORDER BY sku LIMIT $2";
     database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Product::read).collect()
 }
 

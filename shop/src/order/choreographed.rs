@@ -1,15 +1,15 @@
 //! The order service in a choreography: a placed order starts a chain, and is confirmed or cancelled with it.
 
 use sagamore::sdk::{
-    ChainStarter, Database, Decided, Never, Outbox, Reaction, Service, StartOutcome, StartRequest, StartsChain,
-    Timestamp, Tx, done, on, start_each,
+    ChainStarter, Database, Decided, Never, Outbox, Reaction, Service, StartOutcome, StartRequest,
+    StartsChain, Timestamp, Tx, done, on, start_each,
 };
 
 use super::domain::{self, MIGRATIONS, Rejected};
 use super::messages::{Confirm, Create};
 use crate::choreography::{
-    self, InventoryFailed, OrderCancelled, OrderConfirmed, OrderCreated, PaymentFailed, ShippingFailed,
-    ShippingScheduled,
+    self, InventoryFailed, OrderCancelled, OrderConfirmed, OrderCreated, PaymentFailed,
+    ShippingFailed, ShippingScheduled,
 };
 use crate::form::Order;
 
@@ -20,11 +20,10 @@ pub type Placing = ChainStarter<Order>;
 pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
-        .reaction(
-            Reaction::named(Order::REACTION)
-                .begins::<OrderCreated>()
-                .undone_by(cancel, on::<(PaymentFailed, InventoryFailed, ShippingFailed)>().says::<OrderCancelled>()),
-        )
+        .reaction(Reaction::named(Order::REACTION).begins::<OrderCreated>().undone_by(
+            cancel,
+            on::<(PaymentFailed, InventoryFailed, ShippingFailed)>().says::<OrderCancelled>(),
+        ))
         .reaction(Reaction::named("confirm").to(on_shipping_scheduled))
         .keyed_by(|order: &OrderCreated| &order.order_id)
         .keyed_by(|scheduled: &ShippingScheduled| &scheduled.order_id)
@@ -44,7 +43,11 @@ impl StartsChain for Order {
 
     async fn start(self, tx: Tx) -> Decided<OrderCreated, Rejected> {
         let Order { order_id, customer_id, lines, ship_to } = self;
-        let create = Create { order_id: order_id.clone(), customer_id: customer_id.clone(), lines: lines.clone() };
+        let create = Create {
+            order_id: order_id.clone(),
+            customer_id: customer_id.clone(),
+            lines: lines.clone(),
+        };
         let created = domain::create(tx, create, holder(&order_id)).await?;
         Ok(created.map(|created| {
             let total_cents = created.total_cents;
@@ -72,7 +75,10 @@ async fn cancel(tx: Tx, created: OrderCreated) -> Decided<(), Rejected> {
 }
 
 /// Confirms the order. The goods are on their way, so a refusal is a fault.
-async fn on_shipping_scheduled(tx: Tx, scheduled: ShippingScheduled) -> Decided<OrderConfirmed, Never> {
+async fn on_shipping_scheduled(
+    tx: Tx,
+    scheduled: ShippingScheduled,
+) -> Decided<OrderConfirmed, Never> {
     let ShippingScheduled { order_id, tracking } = scheduled;
     let confirm = Confirm { order_id: order_id.clone(), tracking };
     domain::confirm(tx, confirm, Some(holder(&order_id))).await??;
@@ -86,7 +92,12 @@ pub async fn place_each(
     orders: Vec<Order>,
     now: Timestamp,
 ) -> Vec<Decided<StartOutcome, Rejected>> {
-    start_each(database, outbox, orders.into_iter().map(|order| StartRequest::new(order, now)).collect()).await
+    start_each(
+        database,
+        outbox,
+        orders.into_iter().map(|order| StartRequest::new(order, now)).collect(),
+    )
+    .await
 }
 
 /// Returns the holder of an order's lock, which is its chain: `fulfilment:10248`.

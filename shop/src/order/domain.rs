@@ -26,7 +26,10 @@ pub const MIGRATIONS: &[Migration] = &[
         locked_by TEXT
     )"
     ),
-    table!("0002-order-key", "CREATE TABLE order_key (key TEXT PRIMARY KEY, order_id TEXT NOT NULL)"),
+    table!(
+        "0002-order-key",
+        "CREATE TABLE order_key (key TEXT PRIMARY KEY, order_id TEXT NOT NULL)"
+    ),
 ];
 
 /// Why the order service says no.
@@ -74,7 +77,8 @@ pub enum Rejected {
 /// Makes the order, locked by `holder`.
 pub async fn create(tx: Tx, create: Create, holder: String) -> Decided<Created, Rejected> {
     let Create { order_id, customer_id, lines } = create;
-    let named = identifier("orderId", &order_id).and_then(|()| identifier("customerId", &customer_id));
+    let named =
+        identifier("orderId", &order_id).and_then(|()| identifier("customerId", &customer_id));
     let total_cents = match named.and_then(|()| total_cents(&lines)) {
         Ok(total_cents) => total_cents,
         Err(reason) => return refused(Rejected::InvalidOrder(reason)),
@@ -96,7 +100,8 @@ pub async fn create(tx: Tx, create: Create, holder: String) -> Decided<Created, 
 /// The order stands. `holder` is who locked it; none for somebody from outside, who is refused while it is locked.
 pub async fn confirm(tx: Tx, confirm: Confirm, holder: Option<String>) -> Decided<(), Rejected> {
     let Confirm { order_id, tracking } = confirm;
-    if let Err(reason) = identifier("orderId", &order_id).and_then(|()| text("tracking", &tracking)) {
+    if let Err(reason) = identifier("orderId", &order_id).and_then(|()| text("tracking", &tracking))
+    {
         return refused(Rejected::InvalidOrder(reason));
     }
     settle(tx, order_id, Status::Confirmed, Some(tracking), holder).await
@@ -149,14 +154,21 @@ async fn settle(
 
 /// What kept a settling from happening, found afterwards. `holder` is who tried, none for somebody from outside.
 async fn obstacle(tx: &Tx, order_id: String, holder: Option<String>) -> Result<Rejected, Fault> {
-    let rows = tx.query("SELECT status, locked_by FROM orders WHERE order_id = $1", (&order_id,)).await?;
+    let rows =
+        tx.query("SELECT status, locked_by FROM orders WHERE order_id = $1", (&order_id,)).await?;
     let Some(row) = rows.first() else { return Ok(Rejected::UnknownOrder(order_id)) };
     let (status, locked_by): (String, Option<String>) = (row.get(0)?, row.get(1)?);
     Ok(match (Status::read(&status), locked_by, holder) {
-        (Some(status @ (Status::Confirmed | Status::Cancelled)), _, _) => Rejected::AlreadySettled { status },
+        (Some(status @ (Status::Confirmed | Status::Cancelled)), _, _) => {
+            Rejected::AlreadySettled { status }
+        }
         (Some(Status::Pending), Some(by), _) => Rejected::OrderIsLocked { by },
         (Some(Status::Pending), None, Some(by)) => Rejected::LockIsGone { by },
-        (Some(Status::Pending), None, None) => return Err(Fault::new(format!("order {order_id} was just unlocked"))),
-        (None, _, _) => return Err(Fault::new(format!("order {order_id}: '{status}' is no status"))),
+        (Some(Status::Pending), None, None) => {
+            return Err(Fault::new(format!("order {order_id} was just unlocked")));
+        }
+        (None, _, _) => {
+            return Err(Fault::new(format!("order {order_id}: '{status}' is no status")));
+        }
     })
 }

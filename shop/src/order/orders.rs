@@ -42,7 +42,8 @@ pub struct Placed {
 
 /// The order with this id, if it was ever made.
 pub async fn order(database: &Database, order_id: &str) -> Result<Option<Placed>, Error> {
-    const SQL: &str = "SELECT order_id, customer_id, status, total_cents, lines, tracking, locked_by
+    const SQL: &str =
+        "SELECT order_id, customer_id, status, total_cents, lines, tracking, locked_by
         FROM orders WHERE order_id = $1";
     let Ok(order_id) = Text::new(order_id) else { return Ok(None) };
     database.query(SQL, (order_id,)).await?.first().map(Placed::read).transpose()
@@ -50,7 +51,8 @@ pub async fn order(database: &Database, order_id: &str) -> Result<Option<Placed>
 
 /// At most `limit` orders, by id, behind the id `after` (empty for the first ones).
 pub async fn orders(database: &Database, after: &str, limit: u32) -> Result<Vec<Placed>, Error> {
-    const SQL: &str = "SELECT order_id, customer_id, status, total_cents, lines, tracking, locked_by
+    const SQL: &str =
+        "SELECT order_id, customer_id, status, total_cents, lines, tracking, locked_by
         FROM orders WHERE order_id > $1 ORDER BY order_id LIMIT $2";
     database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Placed::read).collect()
 }
@@ -63,7 +65,8 @@ impl Placed {
         let lines: String = row.get(4)?;
         Ok(Placed {
             customer_id: row.get(1)?,
-            status: Status::read(&status).ok_or_else(|| stored(format!("'{status}' is no status")))?,
+            status: Status::read(&status)
+                .ok_or_else(|| stored(format!("'{status}' is no status")))?,
             total_cents: row.get(3)?,
             lines: Body::parse(&lines).map_err(|error| stored(error.to_string()))?,
             tracking: row.get(5)?,
@@ -84,7 +87,9 @@ impl Status {
     }
 
     pub(super) fn read(text: &str) -> Option<Status> {
-        [Status::Pending, Status::Confirmed, Status::Cancelled].into_iter().find(|status| status.as_str() == text)
+        [Status::Pending, Status::Confirmed, Status::Cancelled]
+            .into_iter()
+            .find(|status| status.as_str() == text)
     }
 }
 

@@ -36,8 +36,9 @@ impl Account {
 pub async fn load(database: &Database, accounts: &[Account]) -> Result<u64, Error> {
     const SQL: &str = "INSERT INTO account (customer_id, name, balance_cents) VALUES ($1, $2, $3)
         ON CONFLICT (customer_id) DO NOTHING";
-    let row =
-        |account: &Account| vec![(&account.customer_id).into(), (&account.name).into(), account.balance_cents.into()];
+    let row = |account: &Account| {
+        vec![(&account.customer_id).into(), (&account.name).into(), account.balance_cents.into()]
+    };
     insert(database, SQL, accounts.iter().map(row).collect()).await
 }
 

@@ -13,10 +13,10 @@ pub fn service() -> Service {
     Service::named(super::SERVICE)
         .migrations(MIGRATIONS)
         .reaction(
-            Reaction::named("charge")
-                .to(on_order_created)
-                .fails::<PaymentFailed>()
-                .undone_by(refund, on::<(InventoryFailed, ShippingFailed)>().says::<PaymentRefunded>()),
+            Reaction::named("charge").to(on_order_created).fails::<PaymentFailed>().undone_by(
+                refund,
+                on::<(InventoryFailed, ShippingFailed)>().says::<PaymentRefunded>(),
+            ),
         )
         .keyed_by(|order: &OrderCreated| &order.customer_id)
         .keyed_by(|order: &OrderCreated| &order.order_id)
@@ -26,7 +26,8 @@ pub fn service() -> Service {
 
 async fn on_order_created(tx: Tx, order: OrderCreated) -> Decided<PaymentSuccess, Declined> {
     let OrderCreated { order_id, customer_id, total_cents, .. } = order;
-    let charged = domain::charge(tx, Charge { order_id, customer_id, amount_cents: total_cents }).await?;
+    let charged =
+        domain::charge(tx, Charge { order_id, customer_id, amount_cents: total_cents }).await?;
     Ok(charged.map(|Charged { order_id, customer_id, amount_cents }| PaymentSuccess {
         order_id,
         customer_id,

@@ -61,7 +61,9 @@ pub enum Declined {
 /// Takes the money. The outer error is a fault (retried), the inner one a refusal (stored, final).
 pub async fn charge(tx: Tx, charge: Charge) -> Decided<Charged, Declined> {
     let Charge { order_id, customer_id, amount_cents } = charge;
-    if let Err(reason) = identifier("orderId", &order_id).and_then(|()| identifier("customerId", &customer_id)) {
+    if let Err(reason) =
+        identifier("orderId", &order_id).and_then(|()| identifier("customerId", &customer_id))
+    {
         return refused(Declined::InvalidCharge(reason));
     }
     if !(0..=CENTS_MAX).contains(&amount_cents) {
@@ -117,5 +119,9 @@ pub async fn refund(tx: Tx, charged: Charged) -> Decided<(), Declined> {
 /// Why nothing was debited, found afterwards.
 async fn shortage(tx: &Tx, customer_id: String) -> Result<Declined, Fault> {
     let known = tx.query("SELECT 1 FROM account WHERE customer_id = $1", (&customer_id,)).await?;
-    Ok(if known.is_empty() { Declined::UnknownCustomer(customer_id) } else { Declined::NotEnoughMoney })
+    Ok(if known.is_empty() {
+        Declined::UnknownCustomer(customer_id)
+    } else {
+        Declined::NotEnoughMoney
+    })
 }

@@ -22,7 +22,8 @@ use crate::{Order, choreography, inventory, order, payment};
 pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<Exit> {
     let running = start(args).await?;
     let (chains, databases) = (running.chains().context("no observer runs")?, databases(&running)?);
-    let outbox = running.service(order::SERVICE).context("the order service does not run")?.outbox.clone();
+    let outbox =
+        running.service(order::SERVICE).context("the order service does not run")?.outbox.clone();
     let placing = Placing::spawn(databases.order.clone(), outbox);
     folder.load(&databases).await?;
     let bar = progress(folder.orders.len(), args.sequential);
@@ -35,7 +36,11 @@ pub async fn run(folder: &Folder, args: &ReplayArgs, begun: Instant) -> Result<E
 }
 
 /// Places the order, or finds the one there is, and waits until its chain is at rest.
-async fn see_through(placing: &Placing, chains: &Chains, line: &PlacedLine) -> Result<Option<BadLine>> {
+async fn see_through(
+    placing: &Placing,
+    chains: &Chains,
+    line: &PlacedLine,
+) -> Result<Option<BadLine>> {
     let order: Order = line.input.read()?;
     let chain = SagaId::new(&Name::new(choreography::NAME)?, &line.key)?;
     let placed = placing.start(order).await;
@@ -47,14 +52,20 @@ async fn see_through(placing: &Placing, chains: &Chains, line: &PlacedLine) -> R
         Err(rejected) => return Ok(Some(line.bad(rejected.to_string()))),
     }
     loop {
-        let known = chains.wait(&chain, PATIENCE).await.with_context(|| format!("wait for {chain}"))?;
+        let known =
+            chains.wait(&chain, PATIENCE).await.with_context(|| format!("wait for {chain}"))?;
         if known.is_some_and(ChainStatus::is_at_rest) {
             return Ok(None);
         }
     }
 }
 
-async fn count(chains: &Chains, databases: &Databases, folder: &Folder, took: Duration) -> Result<Report> {
+async fn count(
+    chains: &Chains,
+    databases: &Databases,
+    folder: &Folder,
+    took: Duration,
+) -> Result<Report> {
     let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
     let mut report = Report::after(took);
     let mut before = None;

@@ -42,7 +42,8 @@ impl Folder {
         let mut bad = Vec::new();
         let accounts = rows::<Account>(path, &mut bad)?.into_iter().map(|(_, row)| row).collect();
         let stock = rows::<Delivery>(path, &mut bad)?.into_iter().map(|(_, row)| row).collect();
-        let destinations = rows::<Destination>(path, &mut bad)?.into_iter().map(|(_, row)| row).collect();
+        let destinations =
+            rows::<Destination>(path, &mut bad)?.into_iter().map(|(_, row)| row).collect();
         let mut orders = Vec::new();
         for (line, order) in rows::<Order>(path, &mut bad)? {
             orders.push(PlacedLine { line, input: Body::of(&order)?, key: order.order_id });
@@ -54,7 +55,9 @@ impl Folder {
     pub async fn load(&self, shop: &Databases) -> Result<()> {
         payment::load(&shop.payment, &self.accounts).await.context("load the accounts")?;
         inventory::load(&shop.inventory, &self.stock).await.context("load the stock")?;
-        shipping::load(&shop.shipping, &self.destinations).await.context("load the destinations")?;
+        shipping::load(&shop.shipping, &self.destinations)
+            .await
+            .context("load the destinations")?;
         Ok(())
     }
 }

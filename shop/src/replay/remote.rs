@@ -74,7 +74,10 @@ impl Remote {
             false => settings.servers(),
         };
         Ok(Remote {
-            orchestrators: servers.iter().map(|server| Client::new(server)).collect::<Result<_, _>>()?,
+            orchestrators: servers
+                .iter()
+                .map(|server| Client::new(server))
+                .collect::<Result<_, _>>()?,
             choreography: settings.choreography,
             payment: service("payment")?,
             inventory: service("inventory")?,
@@ -97,13 +100,22 @@ impl Remote {
 
     /// Loads what is not there yet.
     pub async fn load(&self, folder: &Folder) -> Result<()> {
-        post_rows(&self.payment, "/accounts", &folder.accounts).await.context("load the accounts")?;
+        post_rows(&self.payment, "/accounts", &folder.accounts)
+            .await
+            .context("load the accounts")?;
         post_rows(&self.inventory, "/stock", &folder.stock).await.context("load the stock")?;
-        post_rows(&self.shipping, "/destinations", &folder.destinations).await.context("load the destinations")
+        post_rows(&self.shipping, "/destinations", &folder.destinations)
+            .await
+            .context("load the destinations")
     }
 
     /// Sees the orders through, so many at once; gives how many were bad.
-    pub async fn run_all(&self, orders: &[PlacedLine], width: usize, bar: &ProgressBar) -> Result<usize> {
+    pub async fn run_all(
+        &self,
+        orders: &[PlacedLine],
+        width: usize,
+        bar: &ProgressBar,
+    ) -> Result<usize> {
         super::each(orders, width, bar, |order| self.see_through(order, bar)).await
     }
 
@@ -126,7 +138,10 @@ impl Remote {
                 }
                 Ok(Answer::NotFound(why)) => {
                     if placed_at.get_or_insert_with(Instant::now).elapsed() >= self.found_within {
-                        bail!("order {} was placed, and {orchestrator} does not know it: {why}", order.key);
+                        bail!(
+                            "order {} was placed, and {orchestrator} does not know it: {why}",
+                            order.key
+                        );
                     }
                     answered = Instant::now();
                     tokio::time::sleep(PAUSE).await;
@@ -138,7 +153,11 @@ impl Remote {
                 return Err(why).with_context(|| format!("order {}", order.key));
             }
             // who was asked at the same time moves on once, not twice
-            if self.turn.compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if self
+                .turn
+                .compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+            {
                 let next = &self.orchestrators[(place + 1) % self.orchestrators.len()];
                 bar.suspend(|| errln!("waiting: {}", moves_on(&why, next)));
             }
@@ -151,13 +170,15 @@ impl Remote {
         let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
         let mut report = Report::after(took);
         self.count(&ours, &mut report).await?;
-        report.balance_cents = self.sum(&self.payment, "accounts", "customerId", "balanceCents").await?;
+        report.balance_cents =
+            self.sum(&self.payment, "accounts", "customerId", "balanceCents").await?;
         report.stock_pieces = self.sum(&self.inventory, "stock", "sku", "onHand").await?;
         Ok(report)
     }
 
     async fn count(&self, ours: &HashSet<&str>, report: &mut Report) -> Result<()> {
-        let name = if self.choreography { crate::choreography::NAME } else { crate::checkout::NAME };
+        let name =
+            if self.choreography { crate::choreography::NAME } else { crate::checkout::NAME };
         let all = format!("/api/v1/sagas?definition={name}&limit=500");
         let mut path = all.clone();
         loop {
@@ -178,7 +199,9 @@ impl Remote {
         loop {
             let path = format!("/{what}?limit={PAGE}&after={}", encoded(&after));
             let page: serde_json::Value = self.get(std::slice::from_ref(service), &path).await?;
-            let rows = page[what].as_array().with_context(|| format!("{path}: no {what} in the answer"))?;
+            let rows = page[what]
+                .as_array()
+                .with_context(|| format!("{path}: no {what} in the answer"))?;
             sum += rows.iter().filter_map(|row| row[field].as_i64()).sum::<i64>();
             match rows.last().and_then(|last| last[key].as_str()) {
                 Some(last) if rows.len() == PAGE => last.clone_into(&mut after),
@@ -233,7 +256,8 @@ async fn ready(any: &[Client], until: Instant) -> Result<()> {
     for server in any.iter().cycle() {
         let Err(error) = server.get("/readyz").await else { return Ok(()) };
         if Instant::now() > until {
-            return Err(error).with_context(|| format!("not ready after {} s", THERE_WITHIN.as_secs()));
+            return Err(error)
+                .with_context(|| format!("not ready after {} s", THERE_WITHIN.as_secs()));
         }
         waiting.because(&error);
         tokio::time::sleep(PAUSE).await;
@@ -252,7 +276,9 @@ async fn post_rows<T: Serialize>(service: &Client, path: &str, rows: &[T]) -> Re
         loop {
             match service.post(path, lines.clone(), None).await {
                 Ok(_) => break,
-                Err(error) if error.is_passing() && Instant::now() < until => tokio::time::sleep(PAUSE).await,
+                Err(error) if error.is_passing() && Instant::now() < until => {
+                    tokio::time::sleep(PAUSE).await
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -276,7 +302,12 @@ mod tests {
 
     #[tokio::test]
     async fn when_an_orchestrator_is_gone_the_other_one_is_asked() {
-        let standing = || Standing { id: "checkout:1".into(), status: Status::Completed, revision: 9, ended_at: None };
+        let standing = || Standing {
+            id: "checkout:1".into(),
+            status: Status::Completed,
+            revision: 9,
+            ended_at: None,
+        };
         let router = Router::new().route("/orders", post(move || async move { Json(standing()) }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = format!("http://{}", listener.local_addr().unwrap());
@@ -289,7 +320,10 @@ mod tests {
         assert_eq!(bad, 0);
         let why = remote.orchestrators[0].get("/").await.expect_err("nobody is there").into();
         let told = moves_on(&why, &remote.orchestrators[1]);
-        assert!(told.contains("127.0.0.1:1 ") && told.ends_with(&format!("{there} is asked")), "{told}");
+        assert!(
+            told.contains("127.0.0.1:1 ") && told.ends_with(&format!("{there} is asked")),
+            "{told}"
+        );
     }
 
     #[tokio::test]
@@ -302,7 +336,8 @@ mod tests {
             async { (StatusCode::NOT_FOUND, Json(told)) }
         };
         let placed = || async { Json(json!({})) };
-        let router = Router::new().route("/orders", post(placed)).route("/api/v1/sagas/{id}", get(unknown));
+        let router =
+            Router::new().route("/orders", post(placed)).route("/api/v1/sagas/{id}", get(unknown));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let there = listener.local_addr().unwrap().to_string();
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -312,7 +347,10 @@ mod tests {
         settings.services.get_mut("order").unwrap().listen = there;
         let remote = Remote { found_within: Duration::ZERO, ..Remote::of(&settings).unwrap() };
         let order = PlacedLine { key: "n3:x".into(), input: Body::empty(), line: 1 };
-        let why = remote.run_all(&[order], 1, &ProgressBar::hidden()).await.expect_err("it is never found");
+        let why = remote
+            .run_all(&[order], 1, &ProgressBar::hidden())
+            .await
+            .expect_err("it is never found");
         let why = format!("{why:#}");
         assert!(why.contains("order n3:x was placed") && why.contains("no event"), "{why}");
         assert_eq!(*asked.lock().unwrap(), ["fulfilment:n3:x"]);

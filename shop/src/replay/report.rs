@@ -35,10 +35,16 @@ pub struct Report {
 }
 
 /// Reads what is stored now.
-pub async fn make(handle: &Handle, databases: &Databases, folder: &Folder, took: Duration) -> Result<Report> {
+pub async fn make(
+    handle: &Handle,
+    databases: &Databases,
+    folder: &Folder,
+    took: Duration,
+) -> Result<Report> {
     let ours: HashSet<&str> = folder.orders.iter().map(|order| order.key.as_str()).collect();
     let mut report = Report::after(took);
-    let mut filter = Filter { definition: Some(checkout::name()), limit: Some(PAGE), ..Filter::default() };
+    let mut filter =
+        Filter { definition: Some(checkout::name()), limit: Some(PAGE), ..Filter::default() };
     loop {
         let page = handle.list(&filter).await?;
         for header in page.sagas.iter().filter(|header| ours.contains(header.id.key())) {

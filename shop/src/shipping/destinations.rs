@@ -31,12 +31,23 @@ impl Destination {
 /// Loads the destinations that are not there yet, and leaves alone those that are; gives how many are new.
 pub async fn load(database: &Database, destinations: &[Destination]) -> Result<u64, Error> {
     const SQL: &str = "INSERT INTO destination (country, served) VALUES ($1, $2) ON CONFLICT (country) DO NOTHING";
-    let row = |destination: &Destination| vec![(&destination.country).into(), destination.served.into()];
+    let row =
+        |destination: &Destination| vec![(&destination.country).into(), destination.served.into()];
     insert(database, SQL, destinations.iter().map(row).collect()).await
 }
 
 /// At most `limit` destinations, by country, behind the country `after` (empty for the first ones).
-pub async fn destinations(database: &Database, after: &str, limit: u32) -> Result<Vec<Destination>, Error> {
-    const SQL: &str = "SELECT country, served FROM destination WHERE country > $1 ORDER BY country LIMIT $2";
-    database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Destination::read).collect()
+pub async fn destinations(
+    database: &Database,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Destination>, Error> {
+    const SQL: &str =
+        "SELECT country, served FROM destination WHERE country > $1 ORDER BY country LIMIT $2";
+    database
+        .query(SQL, (Text::beginning(after), limit))
+        .await?
+        .iter()
+        .map(Destination::read)
+        .collect()
 }

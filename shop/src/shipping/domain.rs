@@ -8,7 +8,10 @@ use crate::schema::table;
 
 /// Two tables. `ship_to` is JSON, a [`ShipTo`](crate::ShipTo); an order is shipped at most once.
 pub const MIGRATIONS: &[Migration] = &[
-    table!("0001-destination", "CREATE TABLE destination (country TEXT PRIMARY KEY, served BOOLEAN NOT NULL)"),
+    table!(
+        "0001-destination",
+        "CREATE TABLE destination (country TEXT PRIMARY KEY, served BOOLEAN NOT NULL)"
+    ),
     table!(
         "0002-shipment",
         "CREATE TABLE shipment (order_id TEXT PRIMARY KEY, tracking TEXT NOT NULL, ship_to TEXT NOT NULL)"
@@ -60,5 +63,9 @@ pub async fn schedule(tx: Tx, schedule: Schedule) -> Decided<Scheduled, Unshippa
 /// Why nothing was scheduled, found afterwards.
 async fn obstacle(tx: &Tx, order_id: String, country: String) -> Result<Unshippable, Fault> {
     let shipped = tx.query("SELECT 1 FROM shipment WHERE order_id = $1", (&order_id,)).await?;
-    Ok(if shipped.is_empty() { Unshippable::NoCarrier { country } } else { Unshippable::AlreadyScheduled(order_id) })
+    Ok(if shipped.is_empty() {
+        Unshippable::NoCarrier { country }
+    } else {
+        Unshippable::AlreadyScheduled(order_id)
+    })
 }

@@ -30,7 +30,12 @@ pub async fn shipment(database: &Database, order_id: &str) -> Result<Option<Ship
 }
 
 /// At most `limit` shipments, by order, behind the order `after` (empty for the first ones).
-pub async fn shipments(database: &Database, after: &str, limit: u32) -> Result<Vec<Shipment>, Error> {
-    const SQL: &str = "SELECT order_id, tracking FROM shipment WHERE order_id > $1 ORDER BY order_id LIMIT $2";
+pub async fn shipments(
+    database: &Database,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Shipment>, Error> {
+    const SQL: &str =
+        "SELECT order_id, tracking FROM shipment WHERE order_id > $1 ORDER BY order_id LIMIT $2";
     database.query(SQL, (Text::beginning(after), limit)).await?.iter().map(Shipment::read).collect()
 }

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use sagamore::transport::port::BoxFuture;
-use sagamore::transport::{Consumer, Delivered, Error, Log, Mark, Reach, Record, Subscription, Transport};
+use sagamore::transport::{
+    Consumer, Delivered, Error, Log, Mark, Reach, Record, Subscription, Transport,
+};
 
 pub struct Halting(pub Log);
 
@@ -35,7 +37,11 @@ fn halting<'a, T: Send + 'a>(doing: impl Future<Output = T> + Send + 'a) -> BoxF
 }
 
 impl Transport for Halting {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.0.create_topic(topic, partitions)
     }
 
@@ -47,7 +53,10 @@ impl Transport for Halting {
         self.0.synced()
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         Box::pin(async move {
             let consumer = self.0.subscribe(subscription).await?;
             Ok(Box::new(Reader(consumer)) as Box<dyn Consumer>)

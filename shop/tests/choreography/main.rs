@@ -41,13 +41,23 @@ async fn check(order: Order, status: Status, events: &[&str]) {
     assert_eq!(street.names_of(&id).await, events);
     assert_eq!(street.status(&id).await, status);
     if status == Status::Cancelled {
-        assert_eq!((street.cents().await, street.pieces().await), (1_050, 10), "nothing is left of it");
+        assert_eq!(
+            (street.cents().await, street.pieces().await),
+            (1_050, 10),
+            "nothing is left of it"
+        );
     }
 }
 
 #[tokio::test]
 async fn an_order_goes_from_service_to_service_and_is_confirmed() {
-    let events = ["order.created", "payment.success", "inventory.updated", "shipping.scheduled", "order.confirmed"];
+    let events = [
+        "order.created",
+        "payment.success",
+        "inventory.updated",
+        "shipping.scheduled",
+        "order.confirmed",
+    ];
     check(an_order("1", "VINET", 3, "France"), Status::Confirmed, &events).await;
 }
 
@@ -56,11 +66,17 @@ async fn an_order_goes_from_service_to_service_and_is_confirmed() {
 async fn no_order_is_answered_from_a_transaction_that_is_lost() {
     let mut street = Street::small_in_memory().await;
     let (order, other) = (an_order("1", "VINET", 3, "France"), an_order("1", "VINET", 4, "France"));
-    for answer in street.place_and_lose(vec![order.clone(), order.clone(), other, order.clone()]).await {
+    for answer in
+        street.place_and_lose(vec![order.clone(), order.clone(), other, order.clone()]).await
+    {
         let fault = answer.expect_err("the order is lost");
         assert!(fault.is_transient(), "{fault}");
     }
-    assert_eq!(street.place(order).await, Ok(StartOutcome::New), "it is as if it had never been placed");
+    assert_eq!(
+        street.place(order).await,
+        Ok(StartOutcome::New),
+        "it is as if it had never been placed"
+    );
 }
 
 /// Whoever is late finds that the pivot was given up, and everything is undone.
@@ -79,10 +95,15 @@ async fn an_order_that_is_overdue_before_its_pivot_is_undone_whoever_comes_when(
         }
         street.settle().await;
         assert_eq!(street.status("1").await, Status::Cancelled, "{turns_before}");
-        assert_eq!((street.cents().await, street.pieces().await), (1_050, 10), "{turns_before}: nothing is left of it");
+        assert_eq!(
+            (street.cents().await, street.pieces().await),
+            (1_050, 10),
+            "{turns_before}: nothing is left of it"
+        );
         let told = street.names_of("1").await;
         assert!(
-            told.contains(&"shipping.failed".to_owned()) && !told.contains(&"shipping.scheduled".to_owned()),
+            told.contains(&"shipping.failed".to_owned())
+                && !told.contains(&"shipping.scheduled".to_owned()),
             "{told:?}"
         );
     }
@@ -123,7 +144,13 @@ async fn what_is_not_on_the_shelf_is_paid_back() {
     street.comes("RICH", 1_000).await;
     street.place(an_order("2", "RICH", 5, "France")).await.expect("placed");
     street.settle().await;
-    let events = ["order.created", "payment.success", "inventory.failed", "order.cancelled", "payment.refunded"];
+    let events = [
+        "order.created",
+        "payment.success",
+        "inventory.failed",
+        "order.cancelled",
+        "payment.refunded",
+    ];
     assert_eq!(street.names_of("2").await, events);
     assert_eq!((street.cents().await, street.pieces().await), (1_050 + 1_000 - 800, 2));
 }
@@ -176,7 +203,9 @@ async fn orders_that_are_placed_together_are_each_what_they_are_alone() {
     assert_eq!(placed[3], Err(Rejected::OrderExists("5".into())));
     assert!(matches!(&placed[2], Err(Rejected::InvalidOrder(_))), "{placed:?}");
     street.settle().await;
-    for (id, status) in [("5", Status::Confirmed), ("7", Status::Cancelled), ("9", Status::Confirmed)] {
+    for (id, status) in
+        [("5", Status::Confirmed), ("7", Status::Cancelled), ("9", Status::Confirmed)]
+    {
         assert_eq!(street.status(id).await, status, "{id}");
     }
     assert_eq!((street.orders().await, street.cents().await), (3, 1_050 - 200));
@@ -191,8 +220,9 @@ async fn an_order_that_never_begins_does_not_keep_others_from_beginning() {
     street.loses_its_orders().await;
     street.repeat(1).await;
     street.settle().await;
-    let placed =
-        street.place_each(vec![an_order("1", "TOMSP", 3, "France"), an_order("2", "VINET", 3, "France")]).await;
+    let placed = street
+        .place_each(vec![an_order("1", "TOMSP", 3, "France"), an_order("2", "VINET", 3, "France")])
+        .await;
     assert_eq!(placed, [Ok(StartOutcome::Never), Ok(StartOutcome::New)]);
 }
 
@@ -214,7 +244,9 @@ async fn an_order_whose_failure_was_heard_of_first_never_begins() {
 #[tokio::test]
 async fn all_events_once_more_in_any_order_change_nothing() {
     let mut street = Street::small().await;
-    for (id, customer, country) in [("1", "VINET", "France"), ("2", "VINET", "Ireland"), ("3", "TOMSP", "France")] {
+    for (id, customer, country) in
+        [("1", "VINET", "France"), ("2", "VINET", "Ireland"), ("3", "TOMSP", "France")]
+    {
         street.place(an_order(id, customer, 2, country)).await.expect("placed");
     }
     street.settle().await;
@@ -230,7 +262,8 @@ async fn all_events_once_more_in_any_order_change_nothing() {
 fn the_services_do_what_the_plan_says() {
     let plan = sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}"));
     for service in sagamore_shop::choreographed() {
-        let differences = sagamore::core::plan::declared(&plan, service.name(), &service.declares());
+        let differences =
+            sagamore::core::plan::declared(&plan, service.name(), &service.declares());
         assert_eq!(differences, [], "{}", service.name());
     }
 }
@@ -239,7 +272,8 @@ fn the_services_do_what_the_plan_says() {
 fn the_plan_follows_from_the_services() {
     let plan = sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}"));
     let deadline = Duration::from_millis(plan.deadline_ms.expect("a deadline"));
-    let derived = sagamore::core::Plan::from_services(plan.name.as_str(), &sagamore_shop::choreographed());
+    let derived =
+        sagamore::core::Plan::from_services(plan.name.as_str(), &sagamore_shop::choreographed());
     let derived = derived.version(plan.version).deadline(deadline).build();
     assert_eq!(derived.unwrap_or_else(|error| panic!("{error}")), plan);
 }
@@ -262,7 +296,10 @@ async fn the_northwind_orders_one_after_another_end_as_they_must() {
     }
     let count = |name: &str| counts.get(name).copied().unwrap_or_default();
     assert_eq!(count("order.confirmed"), 629);
-    assert_eq!((count("payment.failed"), count("inventory.failed"), count("shipping.failed")), (113, 29, 59));
+    assert_eq!(
+        (count("payment.failed"), count("inventory.failed"), count("shipping.failed")),
+        (113, 29, 59)
+    );
     assert_eq!(
         (count("order.cancelled"), count("payment.refunded"), count("inventory.released")),
         (113 + 29 + 59, 29 + 59, 59)

@@ -68,12 +68,15 @@ async fn judge(street: &mut Street, placed: usize, seed: u64) {
     }
     let (mut spent, mut sold) = (0, 0);
     for id in (0..placed).map(|number| number.to_string()) {
-        let order = order::order(&street.shop.order, &id).await.expect("read").expect("it was accepted");
+        let order =
+            order::order(&street.shop.order, &id).await.expect("read").expect("it was accepted");
         let state = fold(&plan, chains.get(&id).map(Vec::as_slice).unwrap_or_default());
         let wanted = match order.status {
             Status::Confirmed => State::Completed,
             Status::Cancelled => State::Compensated,
-            Status::Pending => panic!("seed {seed}: order {id} is left pending, its chain {state:?}"),
+            Status::Pending => {
+                panic!("seed {seed}: order {id} is left pending, its chain {state:?}")
+            }
         };
         assert_eq!(state, wanted, "seed {seed}: order {id} is {}", order.status);
         if order.status == Status::Confirmed {
@@ -88,15 +91,31 @@ async fn judge(street: &mut Street, placed: usize, seed: u64) {
 
 fn fold(plan: &Arc<Plan>, events: &[Event]) -> State {
     let mut chain = Chain::new(plan.clone());
-    let overdue =
-        events.iter().filter_map(|event| event.causation.clone()).find(|cause| cause.contains("/fulfilment.overdue/"));
+    let overdue = events
+        .iter()
+        .filter_map(|event| event.causation.clone())
+        .find(|cause| cause.contains("/fulfilment.overdue/"));
     if let (Some(id), Some(begun)) = (overdue, events.iter().find(|event| event.hop == 0)) {
         let name = "fulfilment.overdue".parse().expect("a name");
-        chain.take(Seen { id, name, causation: Some(begun.id()), hop: 1, at: begun.at, seen_at: begun.at });
+        chain.take(Seen {
+            id,
+            name,
+            causation: Some(begun.id()),
+            hop: 1,
+            at: begun.at,
+            seen_at: begun.at,
+        });
     }
     for event in events {
         let (causation, hop, at) = (event.causation.clone(), event.hop, event.at);
-        chain.take(Seen { id: event.id(), name: event.name.clone(), causation, hop, at, seen_at: at });
+        chain.take(Seen {
+            id: event.id(),
+            name: event.name.clone(),
+            causation,
+            hop,
+            at,
+            seen_at: at,
+        });
     }
     chain.state(Timestamp(0))
 }

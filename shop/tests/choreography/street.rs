@@ -8,7 +8,8 @@ use futures_util::future::{join_all, join3};
 use sagamore::core::message::Event;
 use sagamore::core::{Name, StepKey};
 use sagamore::sdk::{
-    Database, Decided, Options, Outbox, Participant, StartOutcome, StartRequest, Timestamp, start_alone,
+    Database, Decided, Options, Outbox, Participant, StartOutcome, StartRequest, Timestamp,
+    start_alone,
 };
 use sagamore::transport::wire::{decode_event, encode_event};
 use sagamore::transport::{Consumer, Log, MemoryDisk, Subscription, Transport, log};
@@ -38,7 +39,8 @@ impl Street {
     }
 
     async fn on(shop: Databases) -> Street {
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        let log =
+            Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
         shop.prepare().await.expect("the tables are made");
         let transport: Arc<dyn Transport> = Arc::new(Halting(log.clone()));
         let mut topics: Vec<Arc<str>> = Vec::new();
@@ -49,7 +51,8 @@ impl Street {
             }
         }
         log.create_topic("fulfilment.overdue", 1).await.expect("create topic");
-        let participants: Vec<_> = (0..4).map(|number| participant(&shop, &transport, number)).collect();
+        let participants: Vec<_> =
+            (0..4).map(|number| participant(&shop, &transport, number)).collect();
         let outbox = participants[0].outbox();
         let subscription = Subscription { group: "listener".into(), topics, partitions: None };
         let listener = log.subscribe(subscription).await.expect("subscribe");
@@ -77,13 +80,15 @@ impl Street {
         let chai = Delivery { sku: "chai".into(), name: "Chai".into(), on_hand: 10 };
         inventory::load(&street.shop.inventory, &[chai]).await.expect("load");
         let places = [("France", true), ("Ireland", false)];
-        let places = places.map(|(country, served)| Destination { country: country.into(), served });
+        let places =
+            places.map(|(country, served)| Destination { country: country.into(), served });
         shipping::load(&street.shop.shipping, &places).await.expect("load");
         street
     }
 
     async fn open(&self, customer_id: &str, balance_cents: i64) {
-        let account = Account { customer_id: customer_id.into(), name: customer_id.into(), balance_cents };
+        let account =
+            Account { customer_id: customer_id.into(), name: customer_id.into(), balance_cents };
         payment::load(&self.shop.payment, &[account]).await.expect("load");
     }
 
@@ -93,29 +98,41 @@ impl Street {
     }
 
     pub async fn place(&mut self, order: Order) -> Result<StartOutcome, Rejected> {
-        let placed = start_alone(&self.shop.order, &self.outbox, StartRequest::new(order, self.now)).await;
+        let placed =
+            start_alone(&self.shop.order, &self.outbox, StartRequest::new(order, self.now)).await;
         placed.expect("no fault")
     }
 
     pub async fn place_each(&mut self, orders: Vec<Order>) -> Vec<Result<StartOutcome, Rejected>> {
-        let placed = order::choreographed::place_each(&self.shop.order, &self.outbox, orders, self.now).await;
+        let placed =
+            order::choreographed::place_each(&self.shop.order, &self.outbox, orders, self.now)
+                .await;
         placed.into_iter().map(|placed| placed.expect("no fault")).collect()
     }
 
     /// Places orders at the same time in transactions that are joined to one whose commit fails; what each is answered. In
     /// memory alone.
-    pub async fn place_and_lose(&mut self, orders: Vec<Order>) -> Vec<Decided<StartOutcome, Rejected>> {
+    pub async fn place_and_lose(
+        &mut self,
+        orders: Vec<Order>,
+    ) -> Vec<Decided<StartOutcome, Rejected>> {
         let (database, outbox, now) = (&self.shop.order, &self.outbox, self.now);
         let open = database.begin().await.expect("begin");
         let orphan = "CREATE TABLE orphan (of TEXT REFERENCES orders (order_id) DEFERRABLE INITIALLY DEFERRED)";
         open.tx().batch(orphan).await.expect("create the table");
         open.commit().await.expect("commit");
         let first = database.begin().await.expect("begin"); // the others get in line behind this
-        let placed =
-            join_all(orders.into_iter().map(|order| start_alone(database, outbox, StartRequest::new(order, now))));
+        let placed = join_all(
+            orders
+                .into_iter()
+                .map(|order| start_alone(database, outbox, StartRequest::new(order, now))),
+        );
         let loss = async {
             let open = database.begin().await.expect("begin");
-            open.tx().execute("INSERT INTO orphan (of) VALUES ('nothing')", ()).await.expect("checked at the commit");
+            open.tx()
+                .execute("INSERT INTO orphan (of) VALUES ('nothing')", ())
+                .await
+                .expect("checked at the commit");
             open.commit().await
         };
         let (placed, lost, _) = join3(placed, loss, first.commit()).await;
@@ -146,12 +163,19 @@ impl Street {
         rng.shuffle(&mut events);
         events.truncate(rng.usize(0..6));
         let anybody = "anybody".parse().expect("a name");
-        self.log.publish(events.iter().map(|event| encode_event(event, &anybody)).collect()).await.expect("publish");
+        self.log
+            .publish(events.iter().map(|event| encode_event(event, &anybody)).collect())
+            .await
+            .expect("publish");
     }
 
     /// An order takes too long, as an observer would tell; it is told what the order began with.
     pub async fn overdue(&mut self, order_id: &str) {
-        let begun = self.events().await.into_iter().find(|event| event.hop == 0 && event.chain().key() == order_id);
+        let begun = self
+            .events()
+            .await
+            .into_iter()
+            .find(|event| event.hop == 0 && event.chain().key() == order_id);
         let Some(begun) = begun else { return };
         let name: Name = "fulfilment.overdue".parse().expect("a name");
         let key = StepKey { step: name.clone(), ..begun.key.clone() };
@@ -192,7 +216,10 @@ impl Street {
             for delivered in delivered {
                 let event = decode_event(&delivered.record).expect("an event");
                 let before = self.heard.insert(event.id(), event.clone());
-                assert!(before.is_none_or(|before| before == event), "one id, and two events: {event:?}");
+                assert!(
+                    before.is_none_or(|before| before == event),
+                    "one id, and two events: {event:?}"
+                );
             }
         }
     }
@@ -210,7 +237,10 @@ impl Street {
         let mut events = self.events().await;
         fastrand::Rng::with_seed(seed).shuffle(&mut events);
         let anybody = "anybody".parse().expect("a name");
-        self.log.publish(events.iter().map(|event| encode_event(event, &anybody)).collect()).await.expect("publish");
+        self.log
+            .publish(events.iter().map(|event| encode_event(event, &anybody)).collect())
+            .await
+            .expect("publish");
     }
 
     pub async fn status(&self, order_id: &str) -> Status {
@@ -240,8 +270,11 @@ impl Street {
 }
 
 fn participant(shop: &Databases, transport: &Arc<dyn Transport>, number: usize) -> Participant {
-    let (service, (_, database)) =
-        sagamore_shop::choreographed().into_iter().zip(shop.all()).nth(number).expect("one of four");
+    let (service, (_, database)) = sagamore_shop::choreographed()
+        .into_iter()
+        .zip(shop.all())
+        .nth(number)
+        .expect("one of four");
     let options = Options { partitions: 1, ..Options::default() };
     Participant::new(service, database.clone(), transport.clone(), options)
 }

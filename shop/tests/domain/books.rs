@@ -23,7 +23,8 @@ const SKUS: [&str; 3] = ["chai", "tofu", "coal"];
 const ORDERS: usize = 6;
 
 fn work() -> impl Strategy<Value = Work> {
-    let lines = prop::collection::vec((prop::sample::select(vec![0, 0, 0, 1, 1, 1, 2]), 0..5_i64), 1..4);
+    let lines =
+        prop::collection::vec((prop::sample::select(vec![0, 0, 0, 1, 1, 1, 2]), 0..5_i64), 1..4);
     prop_oneof![
         3 => (0..ORDERS, 0..CUSTOMERS.len(), -1..400_i64)
             .prop_map(|(order, customer, cents)| Work::Charge { order, customer, cents }),
@@ -45,7 +46,8 @@ impl Books {
         match work {
             Work::Charge { order, customer, cents } => {
                 let customer_id = CUSTOMERS[customer].to_owned();
-                let wanted = Charge { order_id: order.to_string(), customer_id, amount_cents: cents };
+                let wanted =
+                    Charge { order_id: order.to_string(), customer_id, amount_cents: cents };
                 if let Ok(charged) = run(&shop.payment, |tx| charge(tx, wanted)).await {
                     assert!(self.charged[order].is_none(), "order {order} was charged twice");
                     self.charged[order] = Some((charged, true));
@@ -54,10 +56,15 @@ impl Books {
             Work::Refund { order } => {
                 let Some((charged, holds)) = &mut self.charged[order] else { return };
                 let refunded = run(&shop.payment, |tx| refund(tx, charged.clone())).await;
-                assert_eq!(refunded.is_ok(), std::mem::take(holds), "a charge is refunded exactly once");
+                assert_eq!(
+                    refunded.is_ok(),
+                    std::mem::take(holds),
+                    "a charge is refunded exactly once"
+                );
             }
             Work::Reserve { order, lines } => {
-                let lines = lines.into_iter().map(|(sku, quantity)| line(SKUS[sku], quantity, 1)).collect();
+                let lines =
+                    lines.into_iter().map(|(sku, quantity)| line(SKUS[sku], quantity, 1)).collect();
                 let wanted = Reserve { order_id: order.to_string(), lines };
                 if let Ok(reserved) = run(&shop.inventory, |tx| reserve(tx, wanted)).await {
                     assert!(self.reserved[order].is_none(), "order {order} was reserved for twice");
@@ -67,14 +74,23 @@ impl Books {
             Work::Release { order } => {
                 let Some((reserved, holds)) = &mut self.reserved[order] else { return };
                 let released = run(&shop.inventory, |tx| release(tx, reserved.clone())).await;
-                assert_eq!(released.is_ok(), std::mem::take(holds), "a reservation is released exactly once");
+                assert_eq!(
+                    released.is_ok(),
+                    std::mem::take(holds),
+                    "a reservation is released exactly once"
+                );
             }
         }
     }
 
     async fn balance(&self, shop: &Databases) {
-        let taken: i64 =
-            self.charged.iter().flatten().filter(|(_, holds)| *holds).map(|(charged, _)| charged.amount_cents).sum();
+        let taken: i64 = self
+            .charged
+            .iter()
+            .flatten()
+            .filter(|(_, holds)| *holds)
+            .map(|(charged, _)| charged.amount_cents)
+            .sum();
         let accounts = payment::accounts(&shop.payment, "", 9).await.unwrap();
         assert!(accounts.iter().all(|account| account.balance_cents >= 0), "{accounts:?}");
         let left: i64 = accounts.iter().map(|account| account.balance_cents).sum();
@@ -82,9 +98,19 @@ impl Books {
 
         for product in inventory::stock(&shop.inventory, "", 9).await.unwrap() {
             let held = self.reserved.iter().flatten().filter(|(_, holds)| *holds);
-            let pieces = held.flat_map(|(reserved, _)| &reserved.pieces).filter(|pieces| pieces.sku == product.sku);
-            assert_eq!(product.reserved, pieces.map(|pieces| pieces.quantity).sum::<i64>(), "{product:?}");
-            assert_eq!(product.on_hand + product.reserved, if product.sku == "chai" { 10 } else { 5 }, "{product:?}");
+            let pieces = held
+                .flat_map(|(reserved, _)| &reserved.pieces)
+                .filter(|pieces| pieces.sku == product.sku);
+            assert_eq!(
+                product.reserved,
+                pieces.map(|pieces| pieces.quantity).sum::<i64>(),
+                "{product:?}"
+            );
+            assert_eq!(
+                product.on_hand + product.reserved,
+                if product.sku == "chai" { 10 } else { 5 },
+                "{product:?}"
+            );
             assert!(product.on_hand >= 0, "{product:?}");
         }
     }

@@ -65,28 +65,41 @@ fn what_makes_an_order_a_bad_line() {
         "unknown field `discount`, expected one of `sku`, `quantity`, `unitPriceCents` (column 131)",
     );
     let check_line = |quantity: i64, price: i64, reason: &str| {
-        let line = format!(r#"[{{"sku": "1", "quantity": {quantity}, "unitPriceCents": {price}}}]"#);
+        let line =
+            format!(r#"[{{"sku": "1", "quantity": {quantity}, "unitPriceCents": {price}}}]"#);
         check(&line, "France", reason);
     };
     check_line(0, 1, "lines[0].quantity: 0 is not from 1 to 1000000000000");
     check_line(-1, 1, "lines[0].quantity: -1 is not from 1 to 1000000000000");
     check_line(1, -1, "lines[0].unitPriceCents: -1 is not from 0 to 1000000000000000");
-    check_line(1_000_000_000_000, 1_000_000_000_000_000, "lines: the total is more than 1000000000000000 cents");
+    check_line(
+        1_000_000_000_000,
+        1_000_000_000_000_000,
+        "lines: the total is more than 1000000000000000 cents",
+    );
 }
 
 #[test]
 fn texts_that_no_database_keeps_are_bad_lines() {
     let (good, bad) = read::<Delivery>("{\"sku\": \"a\\u0000b\", \"name\": \"\", \"onHand\": 1}");
-    assert_eq!((good, bad), (vec![], vec!["stock.jsonl:1: sku: holds a control character".to_owned()]));
+    assert_eq!(
+        (good, bad),
+        (vec![], vec!["stock.jsonl:1: sku: holds a control character".to_owned()])
+    );
     let (good, bad) = read::<Delivery>("{\"sku\": \"a\", \"name\": \"\\u0000\", \"onHand\": 1}");
-    assert_eq!((good, bad), (vec![], vec!["stock.jsonl:1: name: holds a control character".to_owned()]));
+    assert_eq!(
+        (good, bad),
+        (vec![], vec!["stock.jsonl:1: name: holds a control character".to_owned()])
+    );
 }
 
 #[test]
 fn byte_order_marks_line_ends_of_windows_and_a_missing_last_one_are_no_matter() {
-    let text =
-        "\u{feff}{\"country\": \"France\", \"served\": true}\r\n\r\n{\"country\": \"Ireland\", \"served\": false}";
-    assert_eq!(read(text), (vec![destination("France", true), destination("Ireland", false)], vec![]));
+    let text = "\u{feff}{\"country\": \"France\", \"served\": true}\r\n\r\n{\"country\": \"Ireland\", \"served\": false}";
+    assert_eq!(
+        read(text),
+        (vec![destination("France", true), destination("Ireland", false)], vec![])
+    );
 }
 
 #[test]
@@ -102,7 +115,8 @@ fn bytes_that_are_no_text_spoil_their_line_only() {
 #[test]
 fn a_line_without_end_is_not_kept_and_the_next_one_is_read() {
     let endless = usize::try_from(LINE_BYTES_MAX).unwrap() * 2 + 7;
-    let text = format!("{}\n{{\"country\": \"Ireland\", \"served\": false}}\n", "x".repeat(endless));
+    let text =
+        format!("{}\n{{\"country\": \"Ireland\", \"served\": false}}\n", "x".repeat(endless));
     let wanted = vec!["destinations.jsonl:1: is longer than 1048576 bytes".to_owned()];
     assert_eq!(read(&text), (vec![destination("Ireland", false)], wanted));
 }

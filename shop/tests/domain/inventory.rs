@@ -7,11 +7,15 @@ use sagamore_shop::inventory::{Pieces, Reserve, Reserved, Short, product};
 use crate::shop::{bad_names, counted, line, refused_outright, run, small};
 
 fn wanted(order_id: &str, lines: &[(&str, i64)]) -> Reserve {
-    Reserve { order_id: order_id.into(), lines: lines.iter().map(|(sku, quantity)| line(sku, *quantity, 1)).collect() }
+    Reserve {
+        order_id: order_id.into(),
+        lines: lines.iter().map(|(sku, quantity)| line(sku, *quantity, 1)).collect(),
+    }
 }
 
 fn reserved(order_id: &str, pieces: &[(&str, i64)]) -> Reserved {
-    let pieces = pieces.iter().map(|(sku, quantity)| Pieces { sku: (*sku).into(), quantity: *quantity });
+    let pieces =
+        pieces.iter().map(|(sku, quantity)| Pieces { sku: (*sku).into(), quantity: *quantity });
     Reserved { order_id: order_id.into(), pieces: pieces.collect() }
 }
 
@@ -44,7 +48,8 @@ async fn pieces_go_from_the_shelf_to_the_order_and_back() {
 #[tokio::test]
 async fn stock_is_always_taken_in_the_order_of_its_skus() {
     let database = small().await.inventory;
-    for (order_id, lines) in [("1", [("chai", 1), ("tofu", 1)]), ("2", [("tofu", 1), ("chai", 1)])] {
+    for (order_id, lines) in [("1", [("chai", 1), ("tofu", 1)]), ("2", [("tofu", 1), ("chai", 1)])]
+    {
         let given = run(&database, |tx| reserve(tx, wanted(order_id, &lines))).await;
         assert_eq!(given, Ok(reserved(order_id, &[("chai", 1), ("tofu", 1)])));
     }
@@ -71,8 +76,16 @@ async fn when_one_line_is_short_nothing_is_taken_and_nothing_written() {
     check(&[("coal", 1)], Short::UnknownSku("coal".into())).await;
     check(&[("chai", 1), ("coal", 1)], Short::UnknownSku("coal".into())).await;
     check(&[("chai", 0)], Short::InvalidQuantity { sku: "chai".into(), quantity: 0 }).await;
-    check(&[("chai", 2), ("chai", -1)], Short::InvalidQuantity { sku: "chai".into(), quantity: -1 }).await;
-    check(&[("chai", i64::MAX), ("chai", 1)], Short::InvalidQuantity { sku: "chai".into(), quantity: i64::MAX }).await;
+    check(
+        &[("chai", 2), ("chai", -1)],
+        Short::InvalidQuantity { sku: "chai".into(), quantity: -1 },
+    )
+    .await;
+    check(
+        &[("chai", i64::MAX), ("chai", 1)],
+        Short::InvalidQuantity { sku: "chai".into(), quantity: i64::MAX },
+    )
+    .await;
     assert_eq!(shelves(&database).await, [(10, 0), (5, 0)]);
 }
 
@@ -115,7 +128,8 @@ async fn a_reservation_that_was_released_by_other_means_is_not_released_again() 
     run(&database, |tx| release(tx, given.clone())).await.unwrap();
     let nothing = |order_id: &str| Short::NothingToRelease(order_id.into());
     refused_outright(&database, nothing("1"), |tx| release(tx, given)).await;
-    refused_outright(&database, nothing("2"), |tx| release(tx, reserved("2", &[("chai", 1)]))).await;
+    refused_outright(&database, nothing("2"), |tx| release(tx, reserved("2", &[("chai", 1)])))
+        .await;
     assert_eq!(shelves(&database).await, [(10, 0), (5, 0)]);
 }
 
@@ -124,7 +138,9 @@ async fn only_what_is_reserved_is_put_back() {
     let database = small().await.inventory;
     run(&database, |tx| reserve(tx, wanted("1", &[("chai", 3), ("tofu", 1)]))).await.unwrap();
     run(&database, |tx| reserve(tx, wanted("2", &[("chai", 3), ("tofu", 3)]))).await.unwrap(); // as many are set aside
-    for others in [vec![("chai", 3), ("tofu", 2)], vec![("chai", 2), ("tofu", 1)], vec![("chai", 3)], vec![]] {
+    for others in
+        [vec![("chai", 3), ("tofu", 2)], vec![("chai", 2), ("tofu", 1)], vec![("chai", 3)], vec![]]
+    {
         let nothing = Short::NothingToRelease("1".into());
         refused_outright(&database, nothing, |tx| release(tx, reserved("1", &others))).await;
     }
@@ -134,7 +150,8 @@ async fn only_what_is_reserved_is_put_back() {
 #[tokio::test]
 async fn a_reservation_is_a_row_and_one_more_for_every_sku() {
     let database = small().await.inventory;
-    let (given, written) = counted(&database, |tx| reserve(tx, wanted("1", &[("chai", 3), ("tofu", 1)]))).await;
+    let (given, written) =
+        counted(&database, |tx| reserve(tx, wanted("1", &[("chai", 3), ("tofu", 1)]))).await;
     assert_eq!(written, 3);
     assert_eq!(counted(&database, |tx| release(tx, given.unwrap())).await.1, 3);
 }
@@ -147,7 +164,10 @@ async fn a_reservation_with_a_name_that_cannot_be_kept_is_refused() {
         let refusal = Short::InvalidReservation(format!("orderId: {why}"));
         refused_outright(&database, refusal, |tx| reserve(tx, wanted(&name, &[("chai", 1)]))).await;
         let refusal = Short::InvalidReservation(format!("sku: {why}"));
-        refused_outright(&database, refusal, |tx| reserve(tx, wanted("1", &[("chai", 1), (&name, 1)]))).await;
+        refused_outright(&database, refusal, |tx| {
+            reserve(tx, wanted("1", &[("chai", 1), (&name, 1)]))
+        })
+        .await;
     }
     assert_eq!(shelves(&database).await, [(10, 0), (5, 0)]);
 }

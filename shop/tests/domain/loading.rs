@@ -17,12 +17,18 @@ async fn what_was_loaded_is_neither_loaded_again_nor_reset() {
 
     let accounts = [account("VINET", 1_000), account("ALFKI", 7), account("ALFKI", 8)];
     assert_eq!(payment::load(money, &accounts).await.unwrap(), 1);
-    assert_eq!(inventory::load(shelf, &[delivery("chai", 10), delivery("salt", 1)]).await.unwrap(), 1);
+    assert_eq!(
+        inventory::load(shelf, &[delivery("chai", 10), delivery("salt", 1)]).await.unwrap(),
+        1
+    );
     assert_eq!(shipping::load(map, &[destination("Ireland", true)]).await.unwrap(), 0);
 
     assert_eq!(payment::balance_cents(money).await.unwrap(), 700 + 50 + 7);
     assert_eq!(inventory::pieces_on_hand(shelf).await.unwrap(), 6 + 5 + 1);
-    assert_eq!(shipping::destinations(map, "France", 9).await.unwrap(), [destination("Ireland", false)]);
+    assert_eq!(
+        shipping::destinations(map, "France", 9).await.unwrap(),
+        [destination("Ireland", false)]
+    );
 }
 
 #[tokio::test]
@@ -51,7 +57,8 @@ async fn the_sample_order_is_a_good_one_and_has_all_it_needs() {
     let order = sample::order("12345");
     assert_eq!(order.check(), Ok(()));
     let total = sagamore_shop::form::total_cents(&order.lines).unwrap();
-    let wanted = Charge { order_id: "12345".into(), customer_id: order.customer_id, amount_cents: total };
+    let wanted =
+        Charge { order_id: "12345".into(), customer_id: order.customer_id, amount_cents: total };
     run(&shop.payment, |tx| charge(tx, wanted)).await.unwrap();
     let wanted = inventory::Reserve { order_id: "12345".into(), lines: order.lines };
     run(&shop.inventory, |tx| reserve(tx, wanted)).await.unwrap();
@@ -59,7 +66,10 @@ async fn the_sample_order_is_a_good_one_and_has_all_it_needs() {
     run(&shop.shipping, |tx| shipping::domain::schedule(tx, wanted)).await.unwrap();
 
     sample::load(&shop).await.unwrap();
-    let left = payment::account(&shop.payment, sample::CUSTOMER_ID).await.unwrap().expect("the account is there");
+    let left = payment::account(&shop.payment, sample::CUSTOMER_ID)
+        .await
+        .unwrap()
+        .expect("the account is there");
     assert_eq!(left.balance_cents, sagamore_shop::form::CENTS_MAX - total);
     assert_eq!(payment::balance_cents(&shop.payment).await.unwrap(), 0);
     assert_eq!(inventory::pieces_on_hand(&shop.inventory).await.unwrap(), 0);

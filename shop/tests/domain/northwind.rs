@@ -21,25 +21,34 @@ struct Outcomes {
 async fn checkout(shop: &Databases, wanted: Order, outcomes: &mut Outcomes) {
     let Order { order_id, customer_id, lines, ship_to } = wanted;
     let holder = || "by hand".to_owned();
-    let create = Create { order_id: order_id.clone(), customer_id: customer_id.clone(), lines: lines.clone() };
+    let create = Create {
+        order_id: order_id.clone(),
+        customer_id: customer_id.clone(),
+        lines: lines.clone(),
+    };
     let created = run(&shop.order, |tx| order::domain::create(tx, create, holder())).await.unwrap();
     let cancel = async || {
-        run(&shop.order, |tx| order::domain::cancel(tx, order_id.clone(), Some(holder()))).await.unwrap();
+        run(&shop.order, |tx| order::domain::cancel(tx, order_id.clone(), Some(holder())))
+            .await
+            .unwrap();
     };
 
-    let charge = Charge { order_id: order_id.clone(), customer_id, amount_cents: created.total_cents };
+    let charge =
+        Charge { order_id: order_id.clone(), customer_id, amount_cents: created.total_cents };
     let Ok(charged) = run(&shop.payment, |tx| payment::domain::charge(tx, charge)).await else {
         outcomes.failed_at_payment += 1;
         return cancel().await;
     };
     let reserve = Reserve { order_id: order_id.clone(), lines };
-    let Ok(reserved) = run(&shop.inventory, |tx| inventory::domain::reserve(tx, reserve)).await else {
+    let Ok(reserved) = run(&shop.inventory, |tx| inventory::domain::reserve(tx, reserve)).await
+    else {
         outcomes.failed_at_inventory += 1;
         run(&shop.payment, |tx| payment::domain::refund(tx, charged)).await.unwrap();
         return cancel().await;
     };
     let schedule = Schedule { order_id: order_id.clone(), ship_to };
-    let Ok(shipment) = run(&shop.shipping, |tx| shipping::domain::schedule(tx, schedule)).await else {
+    let Ok(shipment) = run(&shop.shipping, |tx| shipping::domain::schedule(tx, schedule)).await
+    else {
         outcomes.failed_at_shipping += 1;
         run(&shop.inventory, |tx| inventory::domain::release(tx, reserved)).await.unwrap();
         run(&shop.payment, |tx| payment::domain::refund(tx, charged)).await.unwrap();
@@ -65,7 +74,12 @@ async fn the_northwind_orders_one_after_another_end_as_they_must() {
         checkout(&shop, order, &mut outcomes).await;
     }
 
-    let wanted = Outcomes { completed: 629, failed_at_payment: 113, failed_at_inventory: 29, failed_at_shipping: 59 };
+    let wanted = Outcomes {
+        completed: 629,
+        failed_at_payment: 113,
+        failed_at_inventory: 29,
+        failed_at_shipping: 59,
+    };
     assert_eq!(outcomes, wanted);
     assert_eq!(payment::balance_cents(&shop.payment).await.unwrap(), 17_975_404);
     assert_eq!(inventory::pieces_on_hand(&shop.inventory).await.unwrap(), 6_255);

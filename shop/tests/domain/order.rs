@@ -65,7 +65,8 @@ async fn an_order_that_makes_no_sense_is_refused() {
 async fn an_id_is_taken_once() {
     let database = pending().await;
     let taken = Rejected::OrderExists("10248".into());
-    refused_outright(&database, taken, |tx| create(tx, wanted("10248"), "another:10248".into())).await;
+    refused_outright(&database, taken, |tx| create(tx, wanted("10248"), "another:10248".into()))
+        .await;
     assert_eq!(read(&database).await.locked_by.as_deref(), Some(SAGA));
 }
 
@@ -75,7 +76,10 @@ async fn a_pending_order_is_neither_cancelled_nor_confirmed_from_outside_while_i
     let database = pending().await;
     refused_outright(&database, locked(), |tx| cancel(tx, "10248".into(), None)).await;
     refused_outright(&database, locked(), |tx| confirm(tx, confirmed(), None)).await;
-    refused_outright(&database, locked(), |tx| cancel(tx, "10248".into(), Some("another:10248".into()))).await;
+    refused_outright(&database, locked(), |tx| {
+        cancel(tx, "10248".into(), Some("another:10248".into()))
+    })
+    .await;
     assert_eq!(read(&database).await.status, Status::Pending);
 }
 
@@ -145,7 +149,9 @@ async fn what_was_never_ordered_is_unknown() {
 async fn orders_are_listed_page_by_page() {
     let database = empty().await.order;
     for order_id in ["3", "1", "2"] {
-        run(&database, |tx| create(tx, wanted(order_id), format!("checkout:{order_id}"))).await.unwrap();
+        run(&database, |tx| create(tx, wanted(order_id), format!("checkout:{order_id}")))
+            .await
+            .unwrap();
     }
     let ids = async |after| {
         let page = orders(&database, after, 2).await.unwrap();
@@ -162,7 +168,8 @@ async fn an_order_with_a_name_that_cannot_be_kept_is_refused() {
     let database = empty().await.order;
     for (name, why) in bad_names() {
         let unnamed = Rejected::InvalidOrder(format!("orderId: {why}"));
-        refused_outright(&database, unnamed.clone(), |tx| create(tx, wanted(&name), SAGA.into())).await;
+        refused_outright(&database, unnamed.clone(), |tx| create(tx, wanted(&name), SAGA.into()))
+            .await;
         let confirm_it = Confirm { order_id: name.clone(), ..confirmed() };
         refused_outright(&database, unnamed, |tx| confirm(tx, confirm_it, Some(SAGA.into()))).await;
         let of_nobody = Create { customer_id: name, ..wanted("10248") };

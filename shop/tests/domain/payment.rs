@@ -30,11 +30,19 @@ async fn a_charge_takes_what_it_says_down_to_the_last_cent() {
 #[tokio::test]
 async fn a_charge_that_cannot_be_is_refused_and_writes_nothing() {
     let database = small().await.payment;
-    refused_outright(&database, Declined::NotEnoughMoney, |tx| charge(tx, wanted("1", 1_001))).await;
+    refused_outright(&database, Declined::NotEnoughMoney, |tx| charge(tx, wanted("1", 1_001)))
+        .await;
     let unknown = Charge { customer_id: "NOBOD".into(), ..wanted("1", 1) };
-    refused_outright(&database, Declined::UnknownCustomer("NOBOD".into()), |tx| charge(tx, unknown)).await;
-    refused_outright(&database, Declined::InvalidAmount(-1), |tx| charge(tx, wanted("1", -1))).await;
-    refused_outright(&database, Declined::InvalidAmount(i64::MAX), |tx| charge(tx, wanted("1", i64::MAX))).await;
+    refused_outright(&database, Declined::UnknownCustomer("NOBOD".into()), |tx| {
+        charge(tx, unknown)
+    })
+    .await;
+    refused_outright(&database, Declined::InvalidAmount(-1), |tx| charge(tx, wanted("1", -1)))
+        .await;
+    refused_outright(&database, Declined::InvalidAmount(i64::MAX), |tx| {
+        charge(tx, wanted("1", i64::MAX))
+    })
+    .await;
     assert_eq!(balance(&database).await, 1_000);
 }
 

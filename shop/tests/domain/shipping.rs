@@ -40,7 +40,10 @@ async fn an_order_is_shipped_once_whoever_asks() {
 async fn destinations_are_listed_page_by_page() {
     let database = small().await.shipping;
     assert_eq!(destinations(&database, "", 1).await.unwrap(), [destination("France", true)]);
-    assert_eq!(destinations(&database, "France", 9).await.unwrap(), [destination("Ireland", false)]);
+    assert_eq!(
+        destinations(&database, "France", 9).await.unwrap(),
+        [destination("Ireland", false)]
+    );
 }
 
 /// Bad data is a refusal: as a fault it would be asked for ever.

@@ -21,17 +21,23 @@ pub async fn small() -> Databases {
     let shop = empty().await;
     payment::load(&shop.payment, &[account("VINET", 1_000), account("TOMSP", 50)]).await.unwrap();
     inventory::load(&shop.inventory, &[delivery("chai", 10), delivery("tofu", 5)]).await.unwrap();
-    shipping::load(&shop.shipping, &[destination("France", true), destination("Ireland", false)]).await.unwrap();
+    shipping::load(&shop.shipping, &[destination("France", true), destination("Ireland", false)])
+        .await
+        .unwrap();
     shop
 }
 
 /// One local transaction, committed when it is done. A refusal is rolled back; gives how many rows it had written.
-pub async fn counted<T, R, Fut>(database: &Database, work: impl FnOnce(Tx) -> Fut) -> (Result<T, R>, u64)
+pub async fn counted<T, R, Fut>(
+    database: &Database,
+    work: impl FnOnce(Tx) -> Fut,
+) -> (Result<T, R>, u64)
 where
     Fut: Future<Output = Decided<T, R>>,
 {
     let open = database.begin().await.expect("a transaction begins");
-    let decided = work(open.tx()).await.unwrap_or_else(|fault| panic!("no fault was expected: {fault}"));
+    let decided =
+        work(open.tx()).await.unwrap_or_else(|fault| panic!("no fault was expected: {fault}"));
     let written = open.tx().rows_written();
     match decided {
         Ok(_) => open.commit().await.expect("it is committed"),
@@ -49,8 +55,11 @@ where
 }
 
 /// The work is refused like this, without having written anything.
-pub async fn refused_outright<T, R, Fut>(database: &Database, refusal: R, work: impl FnOnce(Tx) -> Fut)
-where
+pub async fn refused_outright<T, R, Fut>(
+    database: &Database,
+    refusal: R,
+    work: impl FnOnce(Tx) -> Fut,
+) where
     T: Debug + PartialEq,
     R: Debug + PartialEq,
     Fut: Future<Output = Decided<T, R>>,
@@ -70,7 +79,11 @@ pub fn bad_names() -> [(String, &'static str); 4] {
 }
 
 pub fn account(customer_id: &str, balance_cents: i64) -> Account {
-    Account { customer_id: customer_id.into(), name: format!("{customer_id} & sons"), balance_cents }
+    Account {
+        customer_id: customer_id.into(),
+        name: format!("{customer_id} & sons"),
+        balance_cents,
+    }
 }
 
 pub fn delivery(sku: &str, on_hand: i64) -> Delivery {

@@ -20,7 +20,10 @@ async fn nothing_is_found_by_a_text_that_no_database_stores() {
     assert_eq!(order::orders(&shop.order, "\0", 10).await.expect("no fault"), []);
     assert_eq!(shipping::shipments(&shop.shipping, "\0", 10).await.expect("no fault"), []);
     assert_eq!(inventory::stock(&shop.inventory, "SAMPLE\0", 10).await.expect("no fault"), []);
-    assert_eq!(shipping::destinations(&shop.shipping, "Sampleland\0", 10).await.expect("no fault"), []);
+    assert_eq!(
+        shipping::destinations(&shop.shipping, "Sampleland\0", 10).await.expect("no fault"),
+        []
+    );
 }
 
 #[tokio::test]
@@ -29,6 +32,12 @@ async fn an_order_with_such_an_id_is_none_that_can_be_settled() {
     shop.prepare().await.expect("the tables are made");
     let open = shop.order.begin().await.expect("begin");
     let unknown = || Err(Rejected::UnknownOrder("\0".into()));
-    assert_eq!(order::domain::cancel(open.tx(), "\0".into(), None).await.expect("no fault"), unknown());
-    assert_eq!(order::domain::unlock(open.tx(), "\0".into(), "x".into()).await.expect("no fault"), unknown());
+    assert_eq!(
+        order::domain::cancel(open.tx(), "\0".into(), None).await.expect("no fault"),
+        unknown()
+    );
+    assert_eq!(
+        order::domain::unlock(open.tx(), "\0".into(), "x".into()).await.expect("no fault"),
+        unknown()
+    );
 }

@@ -11,10 +11,16 @@ use crate::support::{Server, an_order, an_order_nobody_pays, northwind};
 fn the_articles_address_answers_in_the_articles_words() {
     let server = Server::choreographed();
     let asked = server.get("/saga/start/12345?wait=10");
-    assert_eq!((asked.status, asked.message()), (200, "Saga completed successfully for order 12345".into()));
+    assert_eq!(
+        (asked.status, asked.message()),
+        (200, "Saga completed successfully for order 12345".into())
+    );
     let again = server.get("/saga/start/12345?wait=10");
     assert_eq!(again.message(), "Saga completed successfully for order 12345");
-    assert!(server.get("/").body.contains("/api/v1/sagas/{id}"), "the front page says what there is");
+    assert!(
+        server.get("/").body.contains("/api/v1/sagas/{id}"),
+        "the front page says what there is"
+    );
 }
 
 #[test]
@@ -22,10 +28,14 @@ fn an_order_that_fails_is_over_only_when_all_undos_are_there_and_its_tree_says_w
     let server = Server::choreographed();
     let order = an_order_nobody_pays("1").to_string();
     let placed = server.post("/orders", &[("prefer", "wait=10")], &order);
-    assert_eq!((placed.status, placed.json()), (200, json!({ "id": "fulfilment:1", "status": "compensated" })));
+    assert_eq!(
+        (placed.status, placed.json()),
+        (200, json!({ "id": "fulfilment:1", "status": "compensated" }))
+    );
     assert_eq!(server.get("/orders/1").json()["status"], "cancelled");
     let chain = server.get("/api/v1/sagas/1").json();
-    let events: Vec<(&str, u64)> = chain["events"].as_array().expect("events").iter().map(name_and_depth).collect();
+    let events: Vec<(&str, u64)> =
+        chain["events"].as_array().expect("events").iter().map(name_and_depth).collect();
     assert_eq!(events, [("order.created", 0), ("payment.failed", 1), ("order.cancelled", 2)]);
     assert_eq!((&chain["style"], &chain["failedAt"]), (&json!("choreography"), &json!("payment")));
 
@@ -51,7 +61,9 @@ fn a_chain_is_listed_shown_and_watched_as_a_saga() {
     assert!(listed.contains("fulfilment:3  choreography  completed    -"), "{listed}");
     assert_eq!(said(&["list", "--style", "orchestration"]).1, "");
     assert!(!said(&["list", "--status", "completed"]).1.contains("fulfilment:2"));
-    assert!(!said(&["list", "--definition", "fulfilment", "--key", "3"]).1.contains("fulfilment:2"));
+    assert!(
+        !said(&["list", "--definition", "fulfilment", "--key", "3"]).1.contains("fulfilment:2")
+    );
     let (code, watched) = said(&["watch", "2"]);
     assert_eq!(code, Some(3), "{watched}");
     for line in [
@@ -68,7 +80,10 @@ fn a_chain_is_listed_shown_and_watched_as_a_saga() {
         assert!(watched.contains(line), "'{line}' is not in\n{watched}");
     }
     let shown = server.get("/api/v1/sagas/fulfilment:3").json();
-    assert_eq!((&shown["waitsFor"], &shown["steps"][0]["participant"]), (&json!([]), &json!("order")));
+    assert_eq!(
+        (&shown["waitsFor"], &shown["steps"][0]["participant"]),
+        (&json!([]), &json!("order"))
+    );
     assert_eq!(shown["input"]["orderId"], "3");
 }
 
@@ -80,12 +95,16 @@ fn nobody_directs_and_what_asks_for_it_says_so() {
     let start = json!({ "definition": "checkout", "key": "5" }).to_string();
     server.post("/api/v1/sagas", &[], &start).is_problem(409, "SAGA-0209");
     for verb in ["cancel", "retry", "skip"] {
-        server.post(&format!("/api/v1/sagas/fulfilment:4/{verb}"), &[], "{}").is_problem(409, "SAGA-0209");
+        server
+            .post(&format!("/api/v1/sagas/fulfilment:4/{verb}"), &[], "{}")
+            .is_problem(409, "SAGA-0209");
     }
     let because = json!({ "reason": "ann: looked at" }).to_string();
     server.post("/api/v1/sagas/4/resolve", &[], &because).is_problem(409, "SAGA-0206");
     server.post("/api/v1/sagas/never/resolve", &[], &because).is_problem(404, "SAGA-0200");
-    server.post("/api/v1/sagas/4/resolve", &[], &json!({ "reason": " " }).to_string()).is_problem(400, "SAGA-0103");
+    server
+        .post("/api/v1/sagas/4/resolve", &[], &json!({ "reason": " " }).to_string())
+        .is_problem(400, "SAGA-0103");
     let long = json!({ "reason": "a".repeat(1_001) }).to_string();
     server.post("/api/v1/sagas/4/resolve", &[], &long).is_problem(400, "SAGA-0103");
     server
@@ -147,19 +166,26 @@ fn the_real_orders_come_to_the_same_figures_also_when_it_is_killed_on_the_way() 
     let orders = data.path().join("choreography/order.sqlite");
     let counted = || {
         let read = rusqlite::Connection::open(&orders).and_then(|database| {
-            database.query_row("SELECT count(*) FROM orders WHERE status <> 'pending'", [], |row| row.get::<_, i64>(0))
+            database.query_row("SELECT count(*) FROM orders WHERE status <> 'pending'", [], |row| {
+                row.get::<_, i64>(0)
+            })
         });
         read.unwrap_or(0)
     };
     for kill_at in [50, 300, 600] {
         let mut command = replay(&folder, data.path(), &["--choreography", "--sequential"]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("run it");
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("run it");
         while counted() < kill_at {
-            assert!(child.try_wait().expect("ask for it").is_none(), "it ended before it could be killed");
+            assert!(
+                child.try_wait().expect("ask for it").is_none(),
+                "it ended before it could be killed"
+            );
         }
         child.kill().expect("kill -9");
         child.wait().expect("it is gone");
     }
-    let output = replay(&folder, data.path(), &["--choreography", "--sequential"]).output().expect("run it");
+    let output =
+        replay(&folder, data.path(), &["--choreography", "--sequential"]).output().expect("run it");
     assert_eq!(report(&output), by_service());
 }

@@ -23,7 +23,9 @@ impl FakeTime {
     /// As the `faketime` program preloads it; none, and said so, where it is not installed.
     fn find() -> Option<FakeTime> {
         let told = Command::new("faketime").args(["+1 day", "env"]).output().ok();
-        let told = told.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let told = told
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default();
         let library = told.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
         if library.is_none() {
             // not `eprintln!`, which nobody sees when the tests pass
@@ -48,11 +50,13 @@ impl FakeTime {
 
     fn start(&self, data: &Path, style: &[&str], (name, value): (&str, &str)) -> Server {
         let args = [style, &["--data", data.to_str().expect("a path in UTF-8")]].concat();
-        let fake = [("LD_PRELOAD", self.library.as_str()), ("FAKETIME_NO_CACHE", "1"), (name, value)];
+        let fake =
+            [("LD_PRELOAD", self.library.as_str()), ("FAKETIME_NO_CACHE", "1"), (name, value)];
         // a monotonic clock that jumps is no clock of any machine
         Server::with_env(
             &args,
-            &[&fake[..], &[("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("DONT_FAKE_MONOTONIC", "1")]].concat(),
+            &[&fake[..], &[("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("DONT_FAKE_MONOTONIC", "1")]]
+                .concat(),
         )
     }
 }
@@ -100,7 +104,9 @@ fn a_pause_that_began_under_a_clock_a_day_ahead_ends_when_the_clock_is_right() {
     let right = Server::on(data.path());
     let waits = || number(&right.get("/metrics").body, "sagamore_oldest_outstanding_step_seconds");
     // and not for as long as the clock was ahead
-    until("it is measured for how long the step waits", || waits().is_some_and(|seconds| seconds > 0.0));
+    until("it is measured for how long the step waits", || {
+        waits().is_some_and(|seconds| seconds > 0.0)
+    });
     assert!(right.terminate().success());
     change(data.path(), "payment", ALL_CAN_PAY);
 
@@ -108,7 +114,12 @@ fn a_pause_that_began_under_a_clock_a_day_ahead_ends_when_the_clock_is_right() {
     let after = right.start("c4", &an_order("c4", 1), &[("prefer", "wait=30")]);
     assert_eq!(after.json()["status"], "completed", "{}", after.body);
     let held = right.get("/saga/start/c3?wait=30");
-    assert_eq!(held.message(), "Saga completed successfully for order c3", "{}", saga(&right, "c3"));
+    assert_eq!(
+        held.message(),
+        "Saga completed successfully for order c3",
+        "{}",
+        saga(&right, "c3")
+    );
 }
 
 #[test]
@@ -123,12 +134,20 @@ fn a_pause_ends_when_the_clock_is_set_back_an_hour_while_the_program_runs() {
     std::fs::write(&file, "-3600\n").expect("written");
     change(data.path(), "payment", ALL_CAN_PAY);
     let held = server.get("/saga/start/c3?wait=30");
-    assert_eq!(held.message(), "Saga completed successfully for order c3", "{}", saga(&server, "c3"));
+    assert_eq!(
+        held.message(),
+        "Saga completed successfully for order c3",
+        "{}",
+        saga(&server, "c3")
+    );
 }
 
 fn rows(data: &Path, service: &str, table: &str) -> i64 {
-    let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite"))).expect("the database opens");
-    database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).expect("a number")
+    let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite")))
+        .expect("the database opens");
+    database
+        .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+        .expect("a number")
 }
 
 fn all_rows(data: &Path, tables: &[(&str, &str)]) -> Vec<i64> {
@@ -160,7 +179,10 @@ fn two_minutes_under_a_clock_that_is_200_days_ahead_remove_nothing() {
     // the engine has swept, and so have the participants
     let swept = |metrics: &str| {
         let ages = metrics.lines().filter(|line| line.starts_with("sagamore_swept_age_seconds{"));
-        ages.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok()).filter(|age: &f64| age.is_finite()).count() == 4
+        ages.filter_map(|line| line.rsplit_once(' ')?.1.parse().ok())
+            .filter(|age: &f64| age.is_finite())
+            .count()
+            == 4
     };
     until("all four have swept", || swept(&ahead.get("/metrics").body));
     assert!(ahead.terminate().success());
@@ -176,7 +198,12 @@ fn two_minutes_under_a_clock_that_is_200_days_ahead_remove_nothing() {
 #[test]
 fn a_choreography_under_a_clock_that_is_200_days_ahead_forgets_no_chain() {
     let Some(fake) = FakeTime::find() else { return };
-    let tables = [("observer", "chain"), ("observer", "chain_event"), ("order", "emitted"), ("payment", "barrier")];
+    let tables = [
+        ("observer", "chain"),
+        ("observer", "chain_event"),
+        ("order", "emitted"),
+        ("payment", "barrier"),
+    ];
     let data = tempfile::tempdir().expect("a directory");
     let server = Server::choreographed_on(data.path());
     let place = |server: &Server, id: &str| {
@@ -193,7 +220,11 @@ fn a_choreography_under_a_clock_that_is_200_days_ahead_forgets_no_chain() {
     place(&ahead, "2");
     assert!(ahead.terminate().success());
     let after = all_rows(&folder, &tables);
-    assert_eq!(after, before.iter().map(|rows| rows * 2).collect::<Vec<_>>(), "those of the second beside the first's");
+    assert_eq!(
+        after,
+        before.iter().map(|rows| rows * 2).collect::<Vec<_>>(),
+        "those of the second beside the first's"
+    );
 
     let right = Server::choreographed_on(data.path());
     place(&right, "1"); // it is the one that there is

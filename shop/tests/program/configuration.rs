@@ -15,7 +15,8 @@ fn config(variables: &[(&str, &str)], file: Option<&Path>, key: &str) -> Result<
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
     let values: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let value = values.as_array().expect("a list").iter().find(|value| value["key"] == key).expect(key);
+    let value =
+        values.as_array().expect("a list").iter().find(|value| value["key"] == key).expect(key);
     Ok(value["value"].as_str().expect("a text").to_owned())
 }
 
@@ -30,7 +31,10 @@ fn text_keys_take_a_variable_as_it_is() {
         assert_eq!(config(&variables, None, "kafka.sasl.username").as_deref(), Ok(text));
     }
     for text in ["007", "1e3"] {
-        assert_eq!(config(&[("SAGAMORE__NAMESPACE", text)], None, "namespace").as_deref(), Ok(text));
+        assert_eq!(
+            config(&[("SAGAMORE__NAMESPACE", text)], None, "namespace").as_deref(),
+            Ok(text)
+        );
     }
 }
 
@@ -38,15 +42,26 @@ fn text_keys_take_a_variable_as_it_is() {
 fn a_variable_that_does_not_fit_its_key_is_an_error_that_names_both() {
     let number = "SAGAMORE__PAYMENT__PARTITIONS: payment.partitions: ";
     for text in ["1.9", "true", "1e1", "0x10", "-1", "many", " 3", "4294967296"] {
-        let why = config(&[("SAGAMORE__PAYMENT__PARTITIONS", text)], None, "payment.partitions").expect_err(text);
+        let why = config(&[("SAGAMORE__PAYMENT__PARTITIONS", text)], None, "payment.partitions")
+            .expect_err(text);
         assert!(why.contains(number) && why.contains("whole number"), "{text}: {why}");
     }
     for text in ["1", "yes", "True", "TRUE "] {
-        let why = config(&[("SAGAMORE__CHOREOGRAPHY", text)], None, "choreography").expect_err(text);
-        assert!(why.contains("SAGAMORE__CHOREOGRAPHY: choreography: ") && why.contains("true or false"), "{why}");
+        let why =
+            config(&[("SAGAMORE__CHOREOGRAPHY", text)], None, "choreography").expect_err(text);
+        assert!(
+            why.contains("SAGAMORE__CHOREOGRAPHY: choreography: ") && why.contains("true or false"),
+            "{why}"
+        );
     }
-    assert_eq!(config(&[("SAGAMORE__PAYMENT__PARTITIONS", "3")], None, "payment.partitions").as_deref(), Ok("3"));
-    assert_eq!(config(&[("SAGAMORE__CHOREOGRAPHY", "true")], None, "choreography").as_deref(), Ok("true"));
+    assert_eq!(
+        config(&[("SAGAMORE__PAYMENT__PARTITIONS", "3")], None, "payment.partitions").as_deref(),
+        Ok("3")
+    );
+    assert_eq!(
+        config(&[("SAGAMORE__CHOREOGRAPHY", "true")], None, "choreography").as_deref(),
+        Ok("true")
+    );
 }
 
 #[test]
@@ -57,7 +72,10 @@ fn an_empty_variable_counts_as_unset() {
     let empty = |variable: &'static str, key: &str| config(&[(variable, "")], Some(&file), key);
     assert_eq!(empty("SAGAMORE__NAMESPACE", "namespace").as_deref(), Ok("staging"));
     assert_eq!(empty("SAGAMORE__PAYMENT__PARTITIONS", "payment.partitions").as_deref(), Ok("4"));
-    assert_eq!(empty("SAGAMORE__POSTGRES__PASSWORD_FILE", "postgres.password_file").as_deref(), Ok(""));
+    assert_eq!(
+        empty("SAGAMORE__POSTGRES__PASSWORD_FILE", "postgres.password_file").as_deref(),
+        Ok("")
+    );
     assert_eq!(config(&[("SAGAMORE_CONFIG", "")], None, "payment.partitions").as_deref(), Ok("12"));
 }
 
@@ -77,8 +95,14 @@ fn a_value_of_the_file_that_does_not_fit_is_named_with_its_line() {
     check("namespace = 7\n", "sagamore.toml:1:1: namespace: ");
     check("choreography = \"true\"\n", "sagamore.toml:1:1: choreography: ");
     check("[kafka]\nreplication = 70000\n", "sagamore.toml:2:1: kafka.replication: ");
-    check("[barrier]\nretention_days = 18446744073709551615\n", "sagamore.toml:2:1: barrier.retention_days: ");
-    check("[orchestrator]\nretention_days = 99999999\n", "sagamore.toml:2:1: orchestrator.retention_days: ");
+    check(
+        "[barrier]\nretention_days = 18446744073709551615\n",
+        "sagamore.toml:2:1: barrier.retention_days: ",
+    );
+    check(
+        "[orchestrator]\nretention_days = 99999999\n",
+        "sagamore.toml:2:1: orchestrator.retention_days: ",
+    );
 }
 
 /// `[payment]` is short for `[services.payment]`, and variables are read in any case.
@@ -93,13 +117,26 @@ fn a_key_that_is_set_twice_is_an_error_that_names_both_places() {
     };
     check("[payment]\npartitions = 3\npartitions = 4\n", ["sagamore.toml:3:1: ", "duplicate key"]);
     let place = "sagamore.toml:4:1: payment.partitions: ";
-    check("[payment]\npartitions = 3\n[services.payment]\npartitions = 4\n", [place, "sagamore.toml:2:1"]);
-    check("[services.payment]\npartitions = 4\n[payment]\npartitions = 4\n", [place, "sagamore.toml:2:1"]);
-    let (short, long, small) =
-        ("SAGAMORE__PAYMENT__PARTITIONS", "SAGAMORE__SERVICES__PAYMENT__PARTITIONS", "sagamore__payment__partitions");
+    check(
+        "[payment]\npartitions = 3\n[services.payment]\npartitions = 4\n",
+        [place, "sagamore.toml:2:1"],
+    );
+    check(
+        "[services.payment]\npartitions = 4\n[payment]\npartitions = 4\n",
+        [place, "sagamore.toml:2:1"],
+    );
+    let (short, long, small) = (
+        "SAGAMORE__PAYMENT__PARTITIONS",
+        "SAGAMORE__SERVICES__PAYMENT__PARTITIONS",
+        "sagamore__payment__partitions",
+    );
     for other in [long, small] {
-        let why = config(&[(short, "5"), (other, "5")], None, "payment.partitions").expect_err(other);
-        assert!([short, other, ": payment.partitions: "].iter().all(|part| why.contains(part)), "{other}: {why}");
+        let why =
+            config(&[(short, "5"), (other, "5")], None, "payment.partitions").expect_err(other);
+        assert!(
+            [short, other, ": payment.partitions: "].iter().all(|part| why.contains(part)),
+            "{other}: {why}"
+        );
         assert_eq!(
             config(&[(short, "5"), (other, "")], None, "payment.partitions").as_deref(),
             Ok("5"),
@@ -114,8 +151,12 @@ fn a_namespace_that_postgresql_would_cut_is_refused_with_the_limit() {
     let of = |length: usize| "n".repeat(length);
     assert_eq!(config(&[("SAGAMORE__NAMESPACE", &of(53))], None, "namespace"), Ok(of(53)));
     for length in [54, 62, 65, 300] {
-        let why = config(&[("SAGAMORE__NAMESPACE", &of(length))], None, "namespace").expect_err("too long");
-        assert!(why.contains("SAGAMORE__NAMESPACE: namespace: ") && why.contains("63 bytes"), "{why}");
+        let why = config(&[("SAGAMORE__NAMESPACE", &of(length))], None, "namespace")
+            .expect_err("too long");
+        assert!(
+            why.contains("SAGAMORE__NAMESPACE: namespace: ") && why.contains("63 bytes"),
+            "{why}"
+        );
     }
 }
 
@@ -130,7 +171,10 @@ fn compose_names_only_what_this_program_understands() {
         let output = sagamore(&words).output().expect("it runs");
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         let port = words[words.len() - 2].rsplit_once(':').expect("--listen ADDRESS").1;
-        assert!(compose.contains(&format!("http://127.0.0.1:{port}/readyz")), "no health check asks {port}");
+        assert!(
+            compose.contains(&format!("http://127.0.0.1:{port}/readyz")),
+            "no health check asks {port}"
+        );
         commands += 1;
     }
     assert_eq!(commands, 6);

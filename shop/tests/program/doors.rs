@@ -24,7 +24,10 @@ fn addresses(server: &Server) -> Vec<(String, String, Value)> {
 
 /// The path with this text in place of its parameters.
 fn with(path: &str, text: &str) -> String {
-    path.split('/').map(|part| if part.starts_with('{') { text } else { part }).collect::<Vec<_>>().join("/")
+    path.split('/')
+        .map(|part| if part.starts_with('{') { text } else { part })
+        .collect::<Vec<_>>()
+        .join("/")
 }
 
 #[test]
@@ -66,7 +69,11 @@ fn every_address_tells_its_methods_and_refuses_others() {
             server.send("OPTIONS", path, &[], "").is_problem(404, "SAGA-0100");
             server.send("POST", path, &[], "").is_problem(404, "SAGA-0100");
         }
-        assert_eq!(server.send("HEAD", "/saga/start/1", &[], "").status, 405, "a HEAD starts nothing");
+        assert_eq!(
+            server.send("HEAD", "/saga/start/1", &[], "").status,
+            405,
+            "a HEAD starts nothing"
+        );
         server.get("/orders/1").is_problem(404, "SAGA-0300");
     }
 }
@@ -74,8 +81,12 @@ fn every_address_tells_its_methods_and_refuses_others() {
 #[test]
 fn media_types_other_than_json_are_refused() {
     for server in both() {
-        let order = |id: &str, headers: &[(&str, &str)]| server.post("/orders", headers, &an_order(id, 1).to_string());
-        for kind in ["text/plain", "text/plain;charset=UTF-8", "multipart/form-data", "application/xml"] {
+        let order = |id: &str, headers: &[(&str, &str)]| {
+            server.post("/orders", headers, &an_order(id, 1).to_string())
+        };
+        for kind in
+            ["text/plain", "text/plain;charset=UTF-8", "multipart/form-data", "application/xml"]
+        {
             order("1", &[("content-type", kind)]).is_problem(415, "SAGA-0109");
         }
         order("1", &[("content-encoding", "gzip")]).is_problem(415, "SAGA-0109");
@@ -84,11 +95,23 @@ fn media_types_other_than_json_are_refused() {
             server.send("GET", "/accounts", &[("accept", accept)], "").is_problem(406, "SAGA-0108");
         }
         server.get("/orders/1").is_problem(404, "SAGA-0300");
-        for kind in ["application/json", "application/json; charset=utf-8", "application/x-www-form-urlencoded"] {
-            assert_eq!(order("2", &[("content-type", kind), ("prefer", "wait=30")]).status, 200, "{kind}");
+        for kind in [
+            "application/json",
+            "application/json; charset=utf-8",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert_eq!(
+                order("2", &[("content-type", kind), ("prefer", "wait=30")]).status,
+                200,
+                "{kind}"
+            );
         }
         for accept in ["*/*", "application/json", "text/html, application/*;q=0.1"] {
-            assert_eq!(server.send("GET", "/orders/2", &[("accept", accept)], "").status, 200, "{accept}");
+            assert_eq!(
+                server.send("GET", "/orders/2", &[("accept", accept)], "").status,
+                200,
+                "{accept}"
+            );
         }
         assert_eq!(server.send("GET", "/metrics", &[("accept", "text/plain")], "").status, 200);
     }
@@ -98,7 +121,9 @@ fn media_types_other_than_json_are_refused() {
 fn a_foreign_web_page_changes_nothing() {
     for server in both() {
         let own = server.url();
-        let order = |headers: &[(&str, &str)]| server.post("/orders", headers, &an_order("1", 1).to_string());
+        let order = |headers: &[(&str, &str)]| {
+            server.post("/orders", headers, &an_order("1", 1).to_string())
+        };
         for foreign in [
             ("origin", "http://evil.example"),
             ("origin", "null"),
@@ -108,11 +133,22 @@ fn a_foreign_web_page_changes_nothing() {
         ] {
             order(&[foreign]).is_problem(403, "SAGA-0110");
             server.send("GET", "/saga/start/1", &[foreign], "").is_problem(403, "SAGA-0110");
-            assert_eq!(server.send("GET", "/accounts", &[foreign], "").status, 200, "reading is no change");
+            assert_eq!(
+                server.send("GET", "/accounts", &[foreign], "").status,
+                200,
+                "reading is no change"
+            );
         }
         server.get("/orders/1").is_problem(404, "SAGA-0300");
-        assert_eq!(order(&[("origin", &own), ("sec-fetch-site", "same-origin"), ("prefer", "wait=30")]).status, 200);
-        assert_eq!(server.send("GET", "/saga/start/2", &[("sec-fetch-site", "none")], "").status, 200);
+        assert_eq!(
+            order(&[("origin", &own), ("sec-fetch-site", "same-origin"), ("prefer", "wait=30")])
+                .status,
+            200
+        );
+        assert_eq!(
+            server.send("GET", "/saga/start/2", &[("sec-fetch-site", "none")], "").status,
+            200
+        );
     }
 }
 
@@ -134,7 +170,11 @@ fn only_names_of_loopback_reach_a_server_on_loopback() {
 fn an_idempotency_key_belongs_to_one_order_in_both_styles() {
     for server in both() {
         let place = |order: &Value, key: &str| {
-            server.post("/orders", &[("idempotency-key", key), ("prefer", "wait=30")], &order.to_string())
+            server.post(
+                "/orders",
+                &[("idempotency-key", key), ("prefer", "wait=30")],
+                &order.to_string(),
+            )
         };
         let first = place(&an_order("k1", 1), "same");
         assert_eq!(first.status, 200);
@@ -150,7 +190,11 @@ fn an_idempotency_key_belongs_to_one_order_in_both_styles() {
         }
         assert_eq!(place(&an_order("k4", 1), &"k".repeat(255)).status, 200);
     }
-    let started = Server::ephemeral().start("k5", &an_order("k5", 1), &[("idempotency-key", &"k".repeat(255))]);
+    let started = Server::ephemeral().start(
+        "k5",
+        &an_order("k5", 1),
+        &[("idempotency-key", &"k".repeat(255))],
+    );
     assert_eq!(started.status, 202, "one limit: {}", started.body);
 }
 
@@ -163,7 +207,8 @@ fn a_wish_to_wait_in_the_query_of_a_post_is_fulfilled() {
         server.post("/orders?wait=x", &[], &body).is_problem(400, "SAGA-0106");
         server.post("/orders/1/cancel?wait=1", &[], "").is_problem(400, "SAGA-0106");
     }
-    let body = json!({ "definition": "checkout", "key": "2", "input": an_order("2", 1) }).to_string();
+    let body =
+        json!({ "definition": "checkout", "key": "2", "input": an_order("2", 1) }).to_string();
     assert_eq!(Server::ephemeral().post("/api/v1/sagas?wait=30", &[], &body).status, 200);
 }
 
@@ -173,7 +218,12 @@ fn dots_are_no_keys() {
     for server in both() {
         for dots in [".", ".."] {
             let refused = server.post("/orders", &[], &an_order(dots, 1).to_string());
-            assert_eq!((refused.status, refused.header("location")), (422, None), "{}", refused.body);
+            assert_eq!(
+                (refused.status, refused.header("location")),
+                (422, None),
+                "{}",
+                refused.body
+            );
             let path = format!("/orders/{}", dots.replace('.', "%2E"));
             server.get(&path).is_problem(400, "SAGA-0107");
         }
@@ -186,12 +236,16 @@ fn dots_are_no_keys() {
 #[test]
 fn conditions_on_an_etag_are_refused_where_they_would_count() {
     for server in both() {
-        let order = |header: (&str, &str)| server.post("/orders", &[header], &an_order("1", 1).to_string());
+        let order =
+            |header: (&str, &str)| server.post("/orders", &[header], &an_order("1", 1).to_string());
         order(("if-match", "\"1\"")).is_problem(412, "SAGA-0112");
         order(("if-none-match", "*")).is_problem(412, "SAGA-0112");
         server.get("/orders/1").is_problem(404, "SAGA-0300");
         assert_eq!(server.get("/accounts/SAMPLE").header("etag"), None);
-        assert_eq!(server.send("GET", "/accounts/SAMPLE", &[("if-none-match", "\"1\"")], "").status, 200);
+        assert_eq!(
+            server.send("GET", "/accounts/SAMPLE", &[("if-none-match", "\"1\"")], "").status,
+            200
+        );
     }
 }
 
@@ -217,7 +271,11 @@ fn no_problem_quotes_a_deserialiser() {
             let refused: Answer = server.post("/orders", &[], &body);
             refused.is_problem(400, "SAGA-0103");
             let told = refused.json();
-            assert_eq!((&told["pointer"], &told["detail"]), (&json!(pointer), &json!(detail)), "{body}");
+            assert_eq!(
+                (&told["pointer"], &told["detail"]),
+                (&json!(pointer), &json!(detail)),
+                "{body}"
+            );
         };
         let mut order = an_order("1", 1);
         order["lines"][0]["quantity"] = json!("1");

@@ -156,8 +156,10 @@ fn each_fault_in_a_definition_is_told_with_what_mends_it() {
         DEFINITION,
         refund,
         "",
-        &["step 'charge-payment' is compensatable but has no compensation: add one, or make it the pivot or \
-           retriable"],
+        &[
+            "step 'charge-payment' is compensatable but has no compensation: add one, or make it the pivot or \
+           retriable",
+        ],
     );
     check(
         DEFINITION,
@@ -197,14 +199,21 @@ fn what_the_shop_does_otherwise_is_told() {
 #[test]
 fn a_plan_of_another_name_is_compared_with_services_only_when_asked() {
     let folder = tempfile::tempdir().expect("a directory");
-    let (file, text) = (folder.path().join("visit.yaml"), std::fs::read_to_string(doc(PLAN)).expect("it is there"));
-    let other = text.replace("name: fulfilment", "name: visit").replace("name: confirm", "name: nod");
+    let (file, text) = (
+        folder.path().join("visit.yaml"),
+        std::fs::read_to_string(doc(PLAN)).expect("it is there"),
+    );
+    let other =
+        text.replace("name: fulfilment", "name: visit").replace("name: confirm", "name: nod");
     std::fs::write(&file, other).expect("written");
     assert_eq!(run(&["check"], &file).status.code(), Some(0));
     let output = run(&["check", "--compare", "-o", "json"], &file);
     assert_eq!(output.status.code(), Some(1));
     let told: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
-    assert_eq!((&told["name"], &told["kind"], &told["compared"]), (&"visit".into(), &"plan".into(), &true.into()));
+    assert_eq!(
+        (&told["name"], &told["kind"], &told["compared"]),
+        (&"visit".into(), &"plan".into(), &true.into())
+    );
     assert_eq!(told["problems"].as_array().map(Vec::len), Some(2), "{told}");
 }
 
@@ -218,10 +227,16 @@ fn a_file_that_cannot_be_read_is_told_on_stderr_with_its_place() {
             let output = run(&[command], &file);
             let (out, err) = printed(&output);
             assert_eq!((output.status.code(), out.as_str()), (Some(1), ""), "{err}");
-            assert!(err.starts_with("shop: ") && err.contains(expected), "{expected} is not in {err}");
+            assert!(
+                err.starts_with("shop: ") && err.contains(expected),
+                "{expected} is not in {err}"
+            );
         }
     };
-    check(b"name: a\nbegins: x\nreactions: []\n", "plan.yaml:2:9: keys and values belong here: write KEY: VALUE");
+    check(
+        b"name: a\nbegins: x\nreactions: []\n",
+        "plan.yaml:2:9: keys and values belong here: write KEY: VALUE",
+    );
     check(b"name: \xff", "plan.yaml:1:7: this is no UTF-8: save the file as such");
     check(&vec![b'#'; (1 << 20) + 1], "plan.yaml has more than 1048576 bytes");
     let (_, err) = printed(&run(&["check"], &folder.path().join("nothing.yaml")));
@@ -238,7 +253,8 @@ fn a_file_is_drawn_in_every_form() {
     };
     assert!(printed(&run(&["graph"], &doc(PLAN))).0.contains("schedule (shipping), the pivot\n"));
     assert!(
-        drawn(DEFINITION, "text").contains("charge-payment (payment)\n  after create-order\n  asks payment.charge\n")
+        drawn(DEFINITION, "text")
+            .contains("charge-payment (payment)\n  after create-order\n  asks payment.charge\n")
     );
     for file in [PLAN, DEFINITION] {
         assert!(drawn(file, "mermaid").starts_with("flowchart LR\n"));
@@ -254,7 +270,8 @@ fn what_cannot_run_is_not_drawn() {
     let folder = tempfile::tempdir().expect("a directory");
     let file = folder.path().join("plan.yaml");
     let text = std::fs::read_to_string(doc(PLAN)).expect("it is there");
-    std::fs::write(&file, text.replace("on: [order.created]", "on: [order.paid]")).expect("written");
+    std::fs::write(&file, text.replace("on: [order.created]", "on: [order.paid]"))
+        .expect("written");
     let (out, err) = printed(&run(&["graph", "-o", "svg"], &file));
     assert!(out.is_empty() && err.contains("`shop check "), "{out}{err}");
 }
@@ -265,7 +282,11 @@ fn a_definition_that_makes_no_sense_is_refused() {
         let told = told(DEFINITION, from, to);
         assert!(told.iter().any(|line| line.contains(part)), "{part} is not in {told:?}");
     };
-    define("message: payment.refund", "message: payment.charge", "'charge-payment' is undone by 'payment.charge'");
+    define(
+        "message: payment.refund",
+        "message: payment.charge",
+        "'charge-payment' is undone by 'payment.charge'",
+    );
     define("version: 1", "version: 0", "version is 0");
     define("version: 1\n", "version: 1\ndeadlineMs: 0\n", "deadline is 0 ms");
     define("input: [", "input: [a.b, ", "'a.b'");

@@ -14,10 +14,17 @@ use crate::support::northwind;
 
 /// Starts the replay again and again; each time it has between 0.15 and 1 s until it is killed, later ever longer,
 /// and then `damage` is done.
-fn killed_until_done(folder: &Path, data: &Path, args: &[&str], damage: impl Fn(&mut fastrand::Rng)) -> Output {
+fn killed_until_done(
+    folder: &Path,
+    data: &Path,
+    args: &[&str],
+    damage: impl Fn(&mut fastrand::Rng),
+) -> Output {
     const ROUNDS_MAX: u32 = 300;
-    let seed =
-        std::env::var("SAGAMORE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("SAGAMORE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     println!("replay {args:?} killed with SAGAMORE_SEED={seed}");
     let mut rng = fastrand::Rng::with_seed(seed);
     for round in 0..ROUNDS_MAX {
@@ -33,7 +40,11 @@ fn killed_until_done(folder: &Path, data: &Path, args: &[&str], damage: impl Fn(
         let output = child.wait_with_output().expect("it ended");
         if done {
             let told = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "round {round}, seed {seed}: {}: {told}", output.status);
+            assert!(
+                output.status.success(),
+                "round {round}, seed {seed}: {}: {told}",
+                output.status
+            );
             println!("done in round {round}");
             return output;
         }
@@ -77,8 +88,12 @@ fn lose(log: &Path, rng: &mut fastrand::Rng) {
         std::fs::remove_dir_all(log).expect("the log was there");
         return;
     }
-    let files = std::fs::read_dir(log).expect("the log is there").map(|entry| entry.expect("an entry").path());
-    let Some(last) = files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max() else {
+    let files = std::fs::read_dir(log)
+        .expect("the log is there")
+        .map(|entry| entry.expect("an entry").path());
+    let Some(last) =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max()
+    else {
         return;
     };
     let file = std::fs::OpenOptions::new().write(true).open(last).expect("the file is there");
@@ -89,44 +104,66 @@ fn lose(log: &Path, rng: &mut fastrand::Rng) {
 /// Money and stock against the completed orders, to the cent and the piece; nothing stuck, no order twice, none missing.
 pub fn assert_balanced(folder: &Path, data: &Path, report: &Value) {
     assert_eq!((&report["orders"], &report["stuck"]), (&json!(830), &json!(0)), "{report}");
-    let completed: BTreeSet<String> = query(data, "engine", "SELECT id FROM saga WHERE status = 'completed'");
+    let completed: BTreeSet<String> =
+        query(data, "engine", "SELECT id FROM saga WHERE status = 'completed'");
     let sagas: BTreeSet<String> = query(data, "engine", "SELECT id FROM saga");
-    let confirmed: BTreeSet<String> =
-        query(data, "order", "SELECT 'checkout:' || order_id FROM orders WHERE status = 'confirmed'");
-    let shipped: BTreeSet<String> = query(data, "shipping", "SELECT 'checkout:' || order_id FROM shipment");
+    let confirmed: BTreeSet<String> = query(
+        data,
+        "order",
+        "SELECT 'checkout:' || order_id FROM orders WHERE status = 'confirmed'",
+    );
+    let shipped: BTreeSet<String> =
+        query(data, "shipping", "SELECT 'checkout:' || order_id FROM shipment");
     assert_eq!(sagas.len(), 830);
     assert_eq!(report["completed"], completed.len());
     assert_eq!(report["compensated"], sagas.len() - completed.len());
-    assert_eq!((&confirmed, &shipped), (&completed, &completed), "engine, orders and shipments agree");
+    assert_eq!(
+        (&confirmed, &shipped),
+        (&completed, &completed),
+        "engine, orders and shipments agree"
+    );
 
     let (mut cents, mut pieces) = (0, 0);
     let orders = lines(folder, "orders.jsonl");
-    for order in orders.iter().filter(|order| completed.contains(&format!("checkout:{}", text(&order["orderId"])))) {
+    for order in orders
+        .iter()
+        .filter(|order| completed.contains(&format!("checkout:{}", text(&order["orderId"]))))
+    {
         for line in order["lines"].as_array().expect("lines") {
             cents += number(&line["quantity"]) * number(&line["unitPriceCents"]);
             pieces += number(&line["quantity"]);
         }
     }
-    let opening = |file: &str, field: &str| lines(folder, file).iter().map(|row| number(&row[field])).sum::<i64>();
+    let opening = |file: &str, field: &str| {
+        lines(folder, file).iter().map(|row| number(&row[field])).sum::<i64>()
+    };
     assert_eq!(number(&report["balanceCents"]) + cents, opening("accounts.jsonl", "balanceCents"));
     assert_eq!(number(&report["stockPieces"]) + pieces, opening("stock.jsonl", "onHand"));
 
     let mut per_customer: BTreeMap<String, i64> = BTreeMap::new();
-    for order in orders.iter().filter(|order| completed.contains(&format!("checkout:{}", text(&order["orderId"])))) {
+    for order in orders
+        .iter()
+        .filter(|order| completed.contains(&format!("checkout:{}", text(&order["orderId"]))))
+    {
         let total = order["lines"].as_array().expect("lines").iter();
-        *per_customer.entry(text(&order["customerId"])).or_default() +=
-            total.map(|line| number(&line["quantity"]) * number(&line["unitPriceCents"])).sum::<i64>();
+        *per_customer.entry(text(&order["customerId"])).or_default() += total
+            .map(|line| number(&line["quantity"]) * number(&line["unitPriceCents"]))
+            .sum::<i64>();
     }
     for account in lines(folder, "accounts.jsonl") {
         let customer = text(&account["customerId"]);
-        let sql = format!("SELECT CAST(balance_cents AS TEXT) FROM account WHERE customer_id = '{customer}'");
-        let left = number(&account["balanceCents"]) - per_customer.get(&customer).copied().unwrap_or_default();
+        let sql = format!(
+            "SELECT CAST(balance_cents AS TEXT) FROM account WHERE customer_id = '{customer}'"
+        );
+        let left = number(&account["balanceCents"])
+            - per_customer.get(&customer).copied().unwrap_or_default();
         assert_eq!(query(data, "payment", &sql), BTreeSet::from([left.to_string()]), "{customer}");
     }
 }
 
 fn query(data: &Path, service: &str, sql: &str) -> BTreeSet<String> {
-    let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite"))).expect("the database opens");
+    let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite")))
+        .expect("the database opens");
     let mut statement = database.prepare(sql).expect("the statement is right");
     let rows = statement.query_map([], |row| row.get(0)).expect("rows");
     rows.collect::<Result<_, _>>().expect("texts")

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use crate::support::{Server, an_order};
 
 fn completed(output: &std::process::Output) -> Value {
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
     serde_json::from_slice(&output.stdout).expect("one JSON document on stdout")
 }
@@ -27,7 +28,11 @@ fn a_saga_is_found_by_its_id_and_by_its_key_whatever_letters_are_in_it() {
         let started = completed(&server.cli(&["start", "-o", "json", "--wait", "30s", "--", &key]));
         assert_eq!(started["id"], id);
         for text in [&key, &id] {
-            assert_eq!(completed(&server.cli(&["show", "-o", "json", "--", text]))["id"], id, "{text}");
+            assert_eq!(
+                completed(&server.cli(&["show", "-o", "json", "--", text]))["id"],
+                id,
+                "{text}"
+            );
         }
     }
 }
@@ -37,10 +42,15 @@ fn a_chain_is_found_by_its_id_and_by_its_key_whatever_letters_are_in_it() {
     let server = Server::choreographed();
     for key in keys() {
         let id = format!("fulfilment:{key}");
-        let placed = server.post("/orders", &[("prefer", "wait=10")], &an_order(&key, 1).to_string());
+        let placed =
+            server.post("/orders", &[("prefer", "wait=10")], &an_order(&key, 1).to_string());
         assert_eq!(placed.json()["id"], id, "{}", placed.body);
         for text in [&key, &id] {
-            assert_eq!(completed(&server.cli(&["show", "-o", "json", "--", text]))["id"], id, "{text}");
+            assert_eq!(
+                completed(&server.cli(&["show", "-o", "json", "--", text]))["id"],
+                id,
+                "{text}"
+            );
         }
     }
 }
@@ -64,7 +74,11 @@ fn an_input_that_its_message_type_does_not_take_is_refused_and_uses_up_no_key() 
         change(&mut input);
         server.start(key, &input, &[]).is_problem(422, "SAGA-0202");
         assert_eq!(server.get(&format!("/api/v1/sagas/checkout:{key}")).status, 404);
-        assert_eq!(server.start(key, &an_order(key, 1), &[("prefer", "wait=10")]).status, 200, "the key is free");
+        assert_eq!(
+            server.start(key, &an_order(key, 1), &[("prefer", "wait=10")]).status,
+            200,
+            "the key is free"
+        );
     };
     refused("1", &|input| input["customerId"] = json!(2));
     refused("2", &|input| input["lines"] = json!("many"));
@@ -91,7 +105,11 @@ fn an_unknown_field_of_an_order_is_an_error_in_both_styles() {
             change(&mut order);
             let answer = server.post("/orders", &[], &order.to_string());
             answer.is_problem(400, "SAGA-0103");
-            assert!(answer.json()["detail"].as_str().expect("a text").contains(field), "{}", answer.body);
+            assert!(
+                answer.json()["detail"].as_str().expect("a text").contains(field),
+                "{}",
+                answer.body
+            );
         };
         refused(&|order| order["coupon"] = json!("X"), "coupon");
         refused(&|order| order["lines"][0]["discount"] = json!(1), "discount");
@@ -106,7 +124,8 @@ fn two_inputs_that_no_reader_takes_apart_are_two_starts() {
     let start = |key: &str, quantity: i64, extra: &str| {
         let mut order = an_order(key, quantity).to_string();
         order.truncate(order.len() - 1);
-        let body = format!(r#"{{"definition":"checkout","key":"{key}","input":{order},"x":{extra}}}}}"#);
+        let body =
+            format!(r#"{{"definition":"checkout","key":"{key}","input":{order},"x":{extra}}}}}"#);
         server.post("/api/v1/sagas", &[("prefer", "wait=10")], &body)
     };
     let deep = format!("{}{}", "[".repeat(128), "]".repeat(128));

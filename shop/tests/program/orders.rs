@@ -23,7 +23,10 @@ fn an_accepted_order_is_never_not_found() {
     let server = Server::on(data.path());
     for id in 0..20 {
         let placed = server.post("/orders", &[], &an_order(&id.to_string(), 1).to_string());
-        assert_eq!((placed.status, placed.header("location")), (202, Some(format!("/orders/{id}").as_str())));
+        assert_eq!(
+            (placed.status, placed.header("location")),
+            (202, Some(format!("/orders/{id}").as_str()))
+        );
         let order = server.get(&format!("/orders/{id}"));
         assert_eq!(order.status, 200, "{}", order.body);
         assert_eq!(order.json()["saga"]["status"], "running");
@@ -35,7 +38,8 @@ fn an_accepted_order_is_never_not_found() {
 fn an_order_that_is_turned_down_costs_nothing() {
     let server = Server::ephemeral();
     let before = server.get("/stock/SAMPLE").json();
-    let placed = server.post("/orders", &[("prefer", "wait=10")], &an_order_nobody_pays("2").to_string());
+    let placed =
+        server.post("/orders", &[("prefer", "wait=10")], &an_order_nobody_pays("2").to_string());
     assert_eq!((placed.status, &placed.json()["status"]), (200, &json!("compensated")));
     assert_eq!(server.get("/orders/2").json()["status"], "cancelled");
     assert_eq!(server.get("/stock/SAMPLE").json(), before);
@@ -90,7 +94,11 @@ fn a_lock_that_a_saga_at_rest_has_left_behind_is_released_by_an_operator_and_no_
     assert_eq!(server.post("/orders/9/cancel", &[], "").json()["status"], "cancelled");
     server.post("/orders/nothing/unlock", &[], "").is_problem(404, "SAGA-0300");
     assert!(server.terminate().success());
-    change(data.path(), "order", "UPDATE orders SET status = 'pending', locked_by = 'checkout:gone'");
+    change(
+        data.path(),
+        "order",
+        "UPDATE orders SET status = 'pending', locked_by = 'checkout:gone'",
+    );
     let server = Server::on(data.path());
     server.post("/orders/9/unlock", &[], "").is_problem(409, "SAGA-0307"); // nobody knows that saga
     assert_eq!(server.post("/orders/9/unlock?force=true", &[], "").status, 200);
@@ -117,7 +125,11 @@ fn lines_of_one_sku_are_summed_before_the_check() {
     order["lines"][0]["unitPriceCents"] = json!(1);
     order["lines"] = json!([order["lines"][0], order["lines"][0]]);
     let placed = server.post("/orders", &[("prefer", "wait=10")], &order.to_string());
-    assert_eq!(placed.json()["status"], "compensated", "each line alone is there, both together are not");
+    assert_eq!(
+        placed.json()["status"],
+        "compensated",
+        "each line alone is there, both together are not"
+    );
     assert_eq!(server.get("/stock/SAMPLE").json()["reserved"], 0);
 }
 

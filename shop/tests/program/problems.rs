@@ -19,10 +19,18 @@ fn every_mistake_of_a_client_is_told_as_a_problem() {
     server.get("/api/v1/sagas/a%01b").is_problem(400, "SAGA-0107");
     server.get("/api/v1/sagas/checkout:none").is_problem(404, "SAGA-0200");
     server.post("/api/v1/sagas/none:1/cancel", &[], "").is_problem(404, "SAGA-0200");
-    server.post("/api/v1/sagas", &[], r#"{"definition":"nope","key":"1","input":{}}"#).is_problem(422, "SAGA-0201");
-    server.post("/api/v1/sagas", &[], r#"{"definition":"NO","key":"1","input":{}}"#).is_problem(400, "SAGA-0107");
-    server.post("/api/v1/sagas", &[], r#"{"definition":"checkout","key":"","input":{}}"#).is_problem(400, "SAGA-0107");
-    server.post("/api/v1/sagas", &[], r#"{"definition":"checkout","key":"1","input":{}}"#).is_problem(422, "SAGA-0202");
+    server
+        .post("/api/v1/sagas", &[], r#"{"definition":"nope","key":"1","input":{}}"#)
+        .is_problem(422, "SAGA-0201");
+    server
+        .post("/api/v1/sagas", &[], r#"{"definition":"NO","key":"1","input":{}}"#)
+        .is_problem(400, "SAGA-0107");
+    server
+        .post("/api/v1/sagas", &[], r#"{"definition":"checkout","key":"","input":{}}"#)
+        .is_problem(400, "SAGA-0107");
+    server
+        .post("/api/v1/sagas", &[], r#"{"definition":"checkout","key":"1","input":{}}"#)
+        .is_problem(422, "SAGA-0202");
     server.get("/accounts/none").is_problem(404, "SAGA-0303");
     server.get("/stock/none").is_problem(404, "SAGA-0304");
     assert_eq!(server.get("/livez").status, 200);

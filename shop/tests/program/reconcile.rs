@@ -16,7 +16,10 @@ fn meddle(file: &Path, sql: &str) {
 fn reconcile(server: &Server, more: &[&str]) -> (Option<i32>, Value) {
     let output = server.cli(&[&["reconcile", "-o", "json"], more].concat());
     let report = serde_json::from_slice(&output.stdout);
-    (output.status.code(), report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+    (
+        output.status.code(),
+        report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))),
+    )
 }
 
 fn told(report: &Value) -> Vec<(&str, &str, &str)> {
@@ -24,7 +27,13 @@ fn told(report: &Value) -> Vec<(&str, &str, &str)> {
     let text = |value: &Value| value["what"].as_str().expect("a text").to_owned().leak() as &str;
     found
         .iter()
-        .map(|found| (found["saga"].as_str().expect("an id"), found["service"].as_str().expect("a name"), text(found)))
+        .map(|found| {
+            (
+                found["saga"].as_str().expect("an id"),
+                found["service"].as_str().expect("a name"),
+                text(found),
+            )
+        })
         .collect()
 }
 
@@ -45,7 +54,10 @@ fn what_services_and_sagas_say_otherwise_is_listed() {
     let file = |name: &str| data.path().join(format!("{name}.sqlite"));
     meddle(&file("shipping"), "DELETE FROM barrier WHERE saga = 'checkout:1'");
     meddle(&file("payment"), "UPDATE barrier SET status = 'refused' WHERE saga = 'checkout:2'");
-    meddle(&file("order"), "DELETE FROM barrier WHERE saga = 'checkout:4' AND direction = 'compensation'");
+    meddle(
+        &file("order"),
+        "DELETE FROM barrier WHERE saga = 'checkout:4' AND direction = 'compensation'",
+    );
     meddle(
         &file("inventory"),
         "INSERT INTO barrier SELECT 'checkout:99', step, direction, generation, status, answer, 1
@@ -54,7 +66,11 @@ fn what_services_and_sagas_say_otherwise_is_listed() {
     let server = Server::on(data.path());
     let (code, report) = reconcile(&server, &[]);
     let wanted = [
-        ("checkout:1", "shipping", "the saga says it was done, and the service knows nothing of it"),
+        (
+            "checkout:1",
+            "shipping",
+            "the saga says it was done, and the service knows nothing of it",
+        ),
         ("checkout:2", "payment", "the saga says it was done, and the service never did it"),
         ("checkout:4", "order", "it was done, and never undone; the saga is over"),
         ("checkout:99", "inventory", "it was done, and no such saga is known"),
@@ -65,8 +81,12 @@ fn what_services_and_sagas_say_otherwise_is_listed() {
         assert_eq!(by_pages, report, "{page} at a time");
     }
     let listed = server.get("/api/v1/sagas?limit=2&after=checkout:1").json();
-    let ids: Vec<&str> =
-        listed["sagas"].as_array().expect("a list").iter().filter_map(|saga| saga["id"].as_str()).collect();
+    let ids: Vec<&str> = listed["sagas"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|saga| saga["id"].as_str())
+        .collect();
     assert_eq!((ids, &listed["next"]), (vec!["checkout:2", "checkout:3"], &json!("checkout:3")));
     server.get("/api/v1/sagas?after=a&cursor=s1.1").is_problem(400, "SAGA-0106");
     let table = String::from_utf8(server.cli(&["reconcile"]).stdout).expect("text");
@@ -88,16 +108,28 @@ fn a_chain_whose_events_got_lost_is_told_again() {
     let folder = data.path().join("choreography");
     let aged = |stored_at: &str| {
         for name in ["order", "payment", "inventory", "shipping"] {
-            meddle(&folder.join(format!("{name}.sqlite")), &format!("UPDATE barrier SET stored_at = {stored_at}"));
+            meddle(
+                &folder.join(format!("{name}.sqlite")),
+                &format!("UPDATE barrier SET stored_at = {stored_at}"),
+            );
         }
     };
     aged("1");
     let observer = folder.join("observer.sqlite");
     let of_1 = "(SELECT seq FROM chain WHERE id = 'fulfilment:1')";
-    meddle(&observer, &format!("DELETE FROM chain_event WHERE chain = {of_1}; DELETE FROM chain WHERE seq = {of_1}"));
+    meddle(
+        &observer,
+        &format!(
+            "DELETE FROM chain_event WHERE chain = {of_1}; DELETE FROM chain WHERE seq = {of_1}"
+        ),
+    );
     let server = Server::choreographed_on(data.path());
     let (code, report) = reconcile(&server, &["--resend"]);
-    assert_eq!((code, told(&report), &report["resent"]), (Some(0), vec![], &json!(0)), "so old, it may be forgotten");
+    assert_eq!(
+        (code, told(&report), &report["resent"]),
+        (Some(0), vec![], &json!(0)),
+        "so old, it may be forgotten"
+    );
     drop(server);
     aged("CAST(strftime('%s', 'now') AS INTEGER) * 1000 - 3600000");
     let server = Server::choreographed_on(data.path());
@@ -105,7 +137,10 @@ fn a_chain_whose_events_got_lost_is_told_again() {
     let unseen = "it was done, and no event of its chain was ever seen";
     let services: Vec<&str> = told(&report).iter().map(|(_, service, _)| *service).collect();
     assert_eq!(told(&report)[0], ("fulfilment:1", "inventory", unseen));
-    assert_eq!((code, services), (Some(1), vec!["inventory", "order", "order", "payment", "shipping"]));
+    assert_eq!(
+        (code, services),
+        (Some(1), vec!["inventory", "order", "order", "payment", "shipping"])
+    );
     assert_eq!(report["resent"], 5);
     server.send("GET", "/api/v1/sagas/1", &[("prefer", "wait=10")], "");
     let (code, report) = reconcile(&server, &["--resend"]);

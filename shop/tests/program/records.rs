@@ -36,19 +36,29 @@ impl Watched {
         let topics: BTreeSet<String> = match choreography {
             true => {
                 let services = sagamore_shop::choreographed();
-                services.iter().flat_map(|service| service.tells().map(str::to_owned).collect::<Vec<_>>()).collect()
+                services
+                    .iter()
+                    .flat_map(|service| service.tells().map(str::to_owned).collect::<Vec<_>>())
+                    .collect()
             }
             false => {
-                let commands = running.server().services.iter().map(|host| format!("{}.commands", host.name));
+                let commands =
+                    running.server().services.iter().map(|host| format!("{}.commands", host.name));
                 commands.chain(["sagamore.replies".to_owned()]).collect()
             }
         };
         let topics = topics.into_iter().map(Into::into).collect();
         let subscription = Subscription { group: "watcher".into(), topics, partitions: None };
-        let records = running.server().services[0].transport.subscribe(subscription).await.expect("subscribe");
-        sagamore_shop::sample::load(&sagamore_shop::Databases::of(running.server()).expect("the shop's databases"))
+        let records = running.server().services[0]
+            .transport
+            .subscribe(subscription)
             .await
-            .expect("the samples");
+            .expect("subscribe");
+        sagamore_shop::sample::load(
+            &sagamore_shop::Databases::of(running.server()).expect("the shop's databases"),
+        )
+        .await
+        .expect("the samples");
         Watched { running, records, _data: data }
     }
 
@@ -64,8 +74,12 @@ impl Watched {
         while found.len() < count {
             assert!(begun.elapsed() < PATIENCE, "{} of {count} records", found.len());
             let polled = self.records.poll(1_000).await.expect("poll");
-            found
-                .extend(polled.into_iter().map(|polled| polled.record).filter(|record| *record.key == *key.as_bytes()));
+            found.extend(
+                polled
+                    .into_iter()
+                    .map(|polled| polled.record)
+                    .filter(|record| *record.key == *key.as_bytes()),
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         found
@@ -79,7 +93,10 @@ fn post(address: SocketAddr, path: &str, body: &str) -> String {
         "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nprefer: wait=30\r\n\
          traceparent: {PARENT}\r\ntracestate: {STATE}\r\ncontent-length: {length}\r\n\r\n"
     );
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).expect("the request goes out");
+    stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body.as_bytes()))
+        .expect("the request goes out");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -101,8 +118,10 @@ fn is_of_the_trace(record: &Record) {
 fn causes(records: &[Record]) -> BTreeMap<&str, Option<&str>> {
     let by_id = |id: &str| records.iter().find(|record| header(record, "ce_id") == Some(id));
     let name = |record| header(record, "ce_type").expect("a type");
-    let cause =
-        |record| header(record, "ce_causationid").map(|id| name(by_id(id).unwrap_or_else(|| panic!("no event {id}"))));
+    let cause = |record| {
+        header(record, "ce_causationid")
+            .map(|id| name(by_id(id).unwrap_or_else(|| panic!("no event {id}"))))
+    };
     records.iter().map(|record| (name(record), cause(record))).collect()
 }
 
@@ -150,7 +169,10 @@ async fn the_trace_of_a_request_reaches_every_command_and_reply_of_its_saga() {
     shop.post("/api/v1/sagas", body.to_string()).await;
     let records = shop.records_of("t2", 6).await;
     records.iter().for_each(is_of_the_trace);
-    let undone = records.iter().filter(|record| header(record, "ce_sagakind") == Some("compensation")).count();
+    let undone = records
+        .iter()
+        .filter(|record| header(record, "ce_sagakind") == Some("compensation"))
+        .count();
     assert_eq!(undone, 2, "a command and its reply");
     shop.running.stop().await.expect("it stops");
 }
@@ -161,7 +183,8 @@ async fn an_event_of_a_later_version_than_the_programs_plan_is_a_dead_letter() {
     let mut shop = Watched::start(true).await;
     let host = &shop.running.server().services[0];
     let letters = dead_letter_topic("order.created");
-    let subscription = Subscription { group: "letters".into(), topics: vec![letters], partitions: None };
+    let subscription =
+        Subscription { group: "letters".into(), topics: vec![letters], partitions: None };
     shop.records = host.transport.subscribe(subscription).await.expect("subscribe");
     let key = StepKey {
         saga: "fulfilment:v9".parse().expect("an id"),
@@ -176,6 +199,9 @@ async fn an_event_of_a_later_version_than_the_programs_plan_is_a_dead_letter() {
     host.transport.publish(vec![record]).await.expect("publish");
     let letter = shop.records_of("v9", 1).await.remove(0);
     let reason = header(&letter, "sagamore-dlt-reason").expect("a reason");
-    assert!(reason.starts_with("version: the event says version 9 of the plan 'fulfilment'"), "{reason}");
+    assert!(
+        reason.starts_with("version: the event says version 9 of the plan 'fulfilment'"),
+        "{reason}"
+    );
     shop.running.stop().await.expect("it stops");
 }

@@ -62,7 +62,12 @@ impl tracing::Subscriber for Warnings {
 /// A reply to the command of a step of `checkout:r1`.
 fn reply(step: &str, generation: u32, source: &str) -> Record {
     let saga = "checkout:r1".parse().expect("an id");
-    let key = StepKey { saga, step: step.parse().expect("a name"), direction: Direction::Action, generation };
+    let key = StepKey {
+        saga,
+        step: step.parse().expect("a name"),
+        direction: Direction::Action,
+        generation,
+    };
     let reply = Reply { key, outcome: Outcome::Done(Body::empty()), trace: None };
     let to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
     encode_reply(&reply, &to, &source.parse().expect("a name"), Timestamp(0))
@@ -96,7 +101,8 @@ async fn a_rejected_reply_is_counted_by_its_reason_and_logged_once() {
         let mut no_outcome = reply("create-order", 1, "order");
         no_outcome.headers.retain(|(name, _)| name != "ce_type");
         let no_json = Record { body: "{".into(), ..reply("create-order", 1, "order") };
-        let large = Record { body: vec![b' '; 600 * 1024].into(), ..reply("create-order", 1, "order") };
+        let large =
+            Record { body: vec![b' '; 600 * 1024].into(), ..reply("create-order", 1, "order") };
         let records = vec![
             reply("create-order", 1, "payment"),
             reply("fold", 1, "order"),
@@ -107,18 +113,23 @@ async fn a_rejected_reply_is_counted_by_its_reason_and_logged_once() {
         ];
         transport.publish(records).await.expect("publish");
         let wanted = ["body", "generation", "headers", "source", "step", "too-large"];
-        let lines = wanted.map(|reason| format!("sagamore_rejected_replies_total{{reason=\"{reason}\"}} 1"));
+        let lines = wanted
+            .map(|reason| format!("sagamore_rejected_replies_total{{reason=\"{reason}\"}} 1"));
         loop {
             let metrics = client.get("/metrics").await.expect("the metrics");
             let metrics = String::from_utf8_lossy(&metrics);
-            let missing: Vec<&String> = lines.iter().filter(|line| !metrics.contains(line.as_str())).collect();
+            let missing: Vec<&String> =
+                lines.iter().filter(|line| !metrics.contains(line.as_str())).collect();
             if missing.is_empty() {
                 break;
             }
             assert!(begun.elapsed() < PATIENCE, "{missing:?} is not in {metrics}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(*warnings.0.lock().expect("no panic"), wanted.map(|reason| (reason.to_owned(), 1)).into());
+        assert_eq!(
+            *warnings.0.lock().expect("no panic"),
+            wanted.map(|reason| (reason.to_owned(), 1)).into()
+        );
         stop.send(()).expect("it runs");
     };
     let (ran, ()) = tokio::join!(running, test);

@@ -33,7 +33,8 @@ pub fn figures() -> Value {
 
 fn folder_of(accounts: &str, orders: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a directory");
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
+    let write =
+        |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("written");
     write("accounts.jsonl", accounts);
     write("stock.jsonl", "{\"sku\":\"tea\",\"name\":\"Tea\",\"onHand\":5}\n");
     write("destinations.jsonl", "{\"country\":\"France\",\"served\":true}\n");
@@ -61,10 +62,13 @@ fn bad_lines_are_reported_with_their_place_and_nothing_of_them_is_half_done() {
     let accounts = "{\"customerId\":\"ANN\",\"name\":\"Ann\",\"balanceCents\":10000}\nnonsense\n";
     let (folder, data) = (folder_of(accounts, &orders), tempfile::tempdir().expect("a directory"));
     for _ in 0..2 {
-        let output = replay(folder.path(), data.path(), &[]).arg("--sequential").output().expect("it runs");
+        let output =
+            replay(folder.path(), data.path(), &[]).arg("--sequential").output().expect("it runs");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{told}");
-        for place in ["accounts.jsonl:2: ", "orders.jsonl:3: ", "orders.jsonl:4: ", "orders.jsonl:6: "] {
+        for place in
+            ["accounts.jsonl:2: ", "orders.jsonl:3: ", "orders.jsonl:4: ", "orders.jsonl:6: "]
+        {
             assert!(told.contains(place), "{place} is missing in\n{told}");
         }
         assert_eq!(
@@ -79,7 +83,8 @@ fn bad_lines_are_reported_with_their_place_and_nothing_of_them_is_half_done() {
 
 #[test]
 fn a_folder_without_its_files_is_explained() {
-    let (folder, data) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let (folder, data) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let output = replay(folder.path(), data.path(), &[]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("accounts.jsonl"));

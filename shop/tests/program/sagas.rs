@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use crate::support::{
-    Server, an_order, an_order_nobody_pays, data_where_nobody_can_pay, data_where_orders_lose_their_lock,
+    Server, an_order, an_order_nobody_pays, data_where_nobody_can_pay,
+    data_where_orders_lose_their_lock,
 };
 
 const WAIT: [(&str, &str); 1] = [("prefer", "wait=30")];
@@ -12,7 +13,10 @@ const WAIT: [(&str, &str); 1] = [("prefer", "wait=30")];
 fn a_saga_is_started_and_shown_with_steps_and_journal() {
     let server = Server::ephemeral();
     let started = server.start("1", &an_order("1", 1), &WAIT);
-    assert_eq!((started.status, started.header("location")), (200, Some("/api/v1/sagas/checkout:1")));
+    assert_eq!(
+        (started.status, started.header("location")),
+        (200, Some("/api/v1/sagas/checkout:1"))
+    );
     let saga = server.get("/api/v1/sagas/checkout:1");
     assert_eq!((saga.header("etag"), started.header("etag")), (None, None));
     let saga = saga.json();
@@ -22,9 +26,17 @@ fn a_saga_is_started_and_shown_with_steps_and_journal() {
     assert_eq!(steps.len(), 5);
     assert!(steps.iter().all(|step| step["status"] == "done" && step["attempts"] == 1));
     assert_eq!(steps[0]["output"], json!({ "orderId": "1", "totalCents": 250 }));
-    let revisions: Vec<_> =
-        saga["journal"].as_array().expect("journal").iter().map(|e| e["revision"].as_u64()).collect();
-    assert_eq!(revisions, (1..=revisions.len() as u64).map(Some).collect::<Vec<_>>(), "the journal has no gap");
+    let revisions: Vec<_> = saga["journal"]
+        .as_array()
+        .expect("journal")
+        .iter()
+        .map(|e| e["revision"].as_u64())
+        .collect();
+    assert_eq!(
+        revisions,
+        (1..=revisions.len() as u64).map(Some).collect::<Vec<_>>(),
+        "the journal has no gap"
+    );
     assert!(saga["startedAt"].as_str().is_some_and(|at| at.ends_with('Z')), "RFC 3339");
 }
 
@@ -61,14 +73,16 @@ fn a_list_is_filtered_and_paged_by_cursors() {
     let ids = |path: &str| -> (Vec<String>, Option<String>) {
         let page = server.get(path).json();
         let sagas = page["sagas"].as_array().expect("sagas");
-        let ids = sagas.iter().map(|saga| saga["key"].as_str().unwrap_or_default().to_owned()).collect();
+        let ids =
+            sagas.iter().map(|saga| saga["key"].as_str().unwrap_or_default().to_owned()).collect();
         (ids, page["next"].as_str().map(str::to_owned))
     };
     assert_eq!(ids("/api/v1/sagas?status=compensated").0, ["d"]);
     assert_eq!(ids("/api/v1/sagas?definition=checkout&key=b").0, ["b"]);
     let (first, next) = ids("/api/v1/sagas?limit=3");
     assert_eq!(first, ["d", "c", "b"]);
-    let (second, end) = ids(&format!("/api/v1/sagas?limit=3&cursor={}", next.expect("there is more")));
+    let (second, end) =
+        ids(&format!("/api/v1/sagas?limit=3&cursor={}", next.expect("there is more")));
     assert_eq!((second.as_slice(), end), (["a".to_owned()].as_slice(), None));
     assert_eq!(server.get("/api/v1/sagas?key=d").json()["sagas"][0]["failedAt"], "charge-payment");
 }
@@ -80,14 +94,18 @@ fn a_saga_in_flight_is_cancelled_and_undone() {
     let server = Server::on(data.path());
     server.start("6", &an_order("6", 1), &[]);
     assert_eq!(server.get("/api/v1/sagas/checkout:6").json()["allowedActions"], json!(["cancel"]));
-    let cancelled = server.post("/api/v1/sagas/checkout:6/cancel", &[], r#"{"reason":"ann: ordered twice"}"#);
+    let cancelled =
+        server.post("/api/v1/sagas/checkout:6/cancel", &[], r#"{"reason":"ann: ordered twice"}"#);
     assert_eq!((cancelled.status, &cancelled.json()["message"]), (202, &json!("cancel requested")));
     assert_eq!(server.start("6", &an_order("6", 1), &WAIT).json()["status"], "compensated");
     server.post("/api/v1/sagas/checkout:6/cancel", &[], "").is_problem(409, "SAGA-0206");
     assert_eq!(server.get("/orders/6").json()["status"], "cancelled");
     let saga = server.get("/api/v1/sagas/checkout:6").json();
     assert_eq!(saga["cause"], json!({ "kind": "cancelled", "reason": "ann: ordered twice" }));
-    assert!(saga["journal"].to_string().contains("ann: ordered twice"), "the journal keeps why: {saga}");
+    assert!(
+        saga["journal"].to_string().contains("ann: ordered twice"),
+        "the journal keeps why: {saga}"
+    );
     let drawn = String::from_utf8(server.cli(&["show", "6"]).stdout).expect("text");
     assert!(drawn.contains("went back: cancelled: ann: ordered twice"), "{drawn}");
 }
@@ -101,7 +119,11 @@ fn a_cancel_of_a_stuck_saga_is_refused_with_the_reason() {
     assert_eq!(server.get("/api/v1/sagas/checkout:1").json()["status"], "stuck");
     let refused = server.post("/api/v1/sagas/checkout:1/cancel", &[], "");
     refused.is_problem(409, "SAGA-0208");
-    assert!(refused.json()["detail"].to_string().contains("takes retry, skip or resolve"), "{}", refused.body);
+    assert!(
+        refused.json()["detail"].to_string().contains("takes retry, skip or resolve"),
+        "{}",
+        refused.body
+    );
 }
 
 /// After a wait that ran out, the answer has the status and the revision of that moment.
@@ -112,8 +134,14 @@ fn a_wait_that_ran_out_tells_the_saga_as_it_stands() {
     let waited = server.start("1", &an_order("1", 1), &[("prefer", "wait=1")]);
     let told = waited.json()["revision"].as_u64().expect("a revision");
     let journal = server.get("/api/v1/sagas/checkout:1").json()["journal"].clone();
-    let entry = journal.as_array().expect("entries").iter().position(|entry| entry["revision"] == told);
-    assert_eq!((waited.status, told > 1, entry.is_some()), (202, true, true), "{} {journal}", waited.body);
+    let entry =
+        journal.as_array().expect("entries").iter().position(|entry| entry["revision"] == told);
+    assert_eq!(
+        (waited.status, told > 1, entry.is_some()),
+        (202, true, true),
+        "{} {journal}",
+        waited.body
+    );
 }
 
 #[test]
@@ -140,17 +168,29 @@ fn a_stuck_step_is_settled_by_an_operator() {
     assert_eq!((stuck.status, &stuck.json()["status"]), (200, &json!("stuck")));
     let saga = server.get("/api/v1/sagas/checkout:9").json();
     assert_eq!(saga["steps"][4]["allowedActions"], json!(["retry", "skip", "resolve"]));
-    let verb = |verb: &str, body: &str| server.post(&format!("/api/v1/sagas/checkout:9/{verb}"), &[], body);
+    let verb = |verb: &str, body: &str| {
+        server.post(&format!("/api/v1/sagas/checkout:9/{verb}"), &[], body)
+    };
     verb("resolve", r#"{"step":"confirm-order","reason":" "}"#).is_problem(400, "SAGA-0103");
     verb("resolve", r#"{"step":"nothing","reason":"ann"}"#).is_problem(404, "SAGA-0207");
     verb("skip", r#"{"step":"create-order","reason":"ann"}"#).is_problem(409, "SAGA-0208");
     assert_eq!(verb("retry", r#"{"step":"confirm-order","reason":"ann: once more"}"#).status, 202);
-    assert_eq!(server.start("9", &an_order("9", 1), &WAIT).json()["status"], "stuck", "refused again");
-    assert_eq!(verb("resolve", r#"{"step":"confirm-order","reason":"ann: confirmed by hand"}"#).status, 202);
+    assert_eq!(
+        server.start("9", &an_order("9", 1), &WAIT).json()["status"],
+        "stuck",
+        "refused again"
+    );
+    assert_eq!(
+        verb("resolve", r#"{"step":"confirm-order","reason":"ann: confirmed by hand"}"#).status,
+        202
+    );
     assert_eq!(server.start("9", &an_order("9", 1), &WAIT).json()["status"], "completed");
     verb("resolve", r#"{"step":"confirm-order","reason":"ann"}"#).is_problem(409, "SAGA-0206");
     let journal = server.get("/api/v1/sagas/checkout:9").json()["journal"].to_string();
-    assert!(journal.contains("confirmed by hand"), "the journal keeps who decided and why: {journal}");
+    assert!(
+        journal.contains("confirmed by hand"),
+        "the journal keeps who decided and why: {journal}"
+    );
 }
 
 #[test]
@@ -178,8 +218,10 @@ fn the_metrics_tell_sagas_by_state_lag_and_batches() {
 fn a_start_beyond_the_bound_is_refused_and_told_when_to_try_again() {
     let data = data_where_nobody_can_pay();
     let server = Server::small(data.path(), "2");
-    let refused = (0..100).map(|key| (key, server.start(&key.to_string(), &an_order(&key.to_string(), 1), &[])));
-    let (key, refused) = refused.into_iter().find(|(_, answer)| answer.status != 202).expect("the bound is met");
+    let refused = (0..100)
+        .map(|key| (key, server.start(&key.to_string(), &an_order(&key.to_string(), 1), &[])));
+    let (key, refused) =
+        refused.into_iter().find(|(_, answer)| answer.status != 202).expect("the bound is met");
     refused.is_problem(429, "SAGA-0400");
     assert_eq!(refused.header("retry-after"), Some("1"));
     server.get(&format!("/api/v1/sagas/checkout:{key}")).is_problem(404, "SAGA-0200");

@@ -3,8 +3,7 @@
 use crate::support::Server;
 
 /// Where nobody listens.
-const NOWHERE: &str =
-    "[kafka]\nbrokers = \"127.0.0.1:1\"\n[postgres]\nurl = \"postgres://nobody@127.0.0.1:1/nothing\"\n";
+const NOWHERE: &str = "[kafka]\nbrokers = \"127.0.0.1:1\"\n[postgres]\nurl = \"postgres://nobody@127.0.0.1:1/nothing\"\n";
 
 #[test]
 fn a_service_is_not_ready_before_its_tables_are_there() {
@@ -24,11 +23,16 @@ fn a_service_is_not_ready_before_its_tables_are_there() {
 #[test]
 fn an_orchestrator_and_an_observer_live_while_they_wait() {
     for role in ["orchestrator", "observer"] {
-        let server = Server::configured(NOWHERE, &[if role == "observer" { "observe" } else { "serve" }]);
+        let server =
+            Server::configured(NOWHERE, &[if role == "observer" { "observe" } else { "serve" }]);
         assert_eq!(server.get("/livez").status, 200);
         let answer = server.get("/readyz");
         answer.is_problem(503, "SAGA-0401");
-        assert!(answer.body.contains(&format!("{role} is not ready, and waits: ")), "{}", answer.body);
+        assert!(
+            answer.body.contains(&format!("{role} is not ready, and waits: ")),
+            "{}",
+            answer.body
+        );
         server.post("/orders", &[], "{}").is_problem(503, "SAGA-0401");
         assert!(server.get("/docs/errors").body.contains("id=\"saga-0401\""));
         assert_eq!(server.last_words(), "", "it was never ready");

@@ -79,7 +79,11 @@ impl Server {
         std::fs::write(file.path(), text).expect("the configuration is written");
         let path = file.path().to_str().expect("a path in UTF-8");
         let mut command = sagamore(&["--config", path]);
-        command.args(role).args(["--listen", &address]).env("RUST_LOG", "off").stderr(Stdio::null());
+        command
+            .args(role)
+            .args(["--listen", &address])
+            .env("RUST_LOG", "off")
+            .stderr(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("its output is read"));
         while TcpStream::connect(&address).is_err() {
@@ -120,7 +124,8 @@ impl Server {
     /// Sends a request and leaves the answer for later.
     pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Asked {
         let mut stream = TcpStream::connect(&self.address).expect("the server listens");
-        let mut text = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
+        let mut text =
+            format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -139,7 +144,11 @@ impl Server {
 
     /// Runs a command of the command line against this server.
     pub fn cli(&self, args: &[&str]) -> Output {
-        sagamore(args).env("SAGAMORE_SERVER", self.url()).stdin(Stdio::null()).output().expect("the command runs")
+        sagamore(args)
+            .env("SAGAMORE_SERVER", self.url())
+            .stdin(Stdio::null())
+            .output()
+            .expect("the command runs")
     }
 
     pub fn pid(&self) -> String {
@@ -181,18 +190,28 @@ impl Asked {
         let mut text = String::new();
         // a connection that is reset behind the answer has given it all the same
         let _ = self.stream.read_to_string(&mut text);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
+        let (head, body) =
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP answer: {text:?}"));
         let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
-        let headers =
-            lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Answer { status: status.expect("a status"), headers: headers.collect(), body: body.to_owned() }
+        let status =
+            lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok());
+        let headers = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Answer {
+            status: status.expect("a status"),
+            headers: headers.collect(),
+            body: body.to_owned(),
+        }
     }
 }
 
 impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(candidate, _)| candidate == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub fn json(&self) -> Value {
@@ -258,7 +277,8 @@ pub fn data_with(service: &str, sql: &str) -> tempfile::TempDir {
 
 /// Changes a service's database by hand.
 pub fn change(data: &Path, service: &str, sql: &str) {
-    let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite"))).expect("the database opens");
+    let database = rusqlite::Connection::open(data.join(format!("{service}.sqlite")))
+        .expect("the database opens");
     database.execute_batch(sql).expect("the change is made");
 }
 

@@ -27,8 +27,12 @@ async fn a_market() -> Market {
 
 /// What the sample's account and shelf lack.
 async fn taken(market: &Market) -> (i64, i64) {
-    let account = payment::account(&market.shop.payment, sample::CUSTOMER_ID).await.unwrap().expect("an account");
-    let product = inventory::product(&market.shop.inventory, sample::SKU).await.unwrap().expect("a product");
+    let account = payment::account(&market.shop.payment, sample::CUSTOMER_ID)
+        .await
+        .unwrap()
+        .expect("an account");
+    let product =
+        inventory::product(&market.shop.inventory, sample::SKU).await.unwrap().expect("a product");
     assert_eq!(product.on_hand + product.reserved, form::PIECES_MAX);
     (form::CENTS_MAX - account.balance_cents, product.reserved)
 }
@@ -39,11 +43,15 @@ async fn an_order_that_goes_through_is_confirmed_and_unlocked() {
     market.start([an_order("1", 3, sample::COUNTRY)]).await;
     market.round().await;
     let pending = order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
-    assert_eq!((pending.status, pending.locked_by.as_deref()), (order::Status::Pending, Some("checkout:1")));
+    assert_eq!(
+        (pending.status, pending.locked_by.as_deref()),
+        (order::Status::Pending, Some("checkout:1"))
+    );
 
     market.settle().await;
     assert_eq!(market.status("1"), Status::Completed);
-    let confirmed = order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
+    let confirmed =
+        order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
     assert_eq!((confirmed.status, confirmed.locked_by), (order::Status::Confirmed, None));
     assert_eq!(confirmed.tracking.as_deref(), Some("TRACK-1"));
     assert_eq!(taken(&market).await, (300, 3));
@@ -55,7 +63,8 @@ async fn an_order_that_fails_at_the_last_moment_leaves_nothing_but_its_cancellat
     market.start([an_order("1", 3, "Atlantis")]).await;
     market.settle().await;
     assert_eq!(market.status("1"), Status::Compensated);
-    let cancelled = order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
+    let cancelled =
+        order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
     assert_eq!((cancelled.status, cancelled.locked_by), (order::Status::Cancelled, None));
     assert_eq!(taken(&market).await, (0, 0));
 }
@@ -63,26 +72,35 @@ async fn an_order_that_fails_at_the_last_moment_leaves_nothing_but_its_cancellat
 /// Somebody else has given the money back since: the undo cannot apply, says so, and overwrites nothing. The order's
 /// lock stays, with its holder to be seen, until an operator decides.
 #[tokio::test]
-async fn a_refund_that_was_made_by_hand_leaves_the_saga_stuck_the_money_right_and_the_order_locked() {
+async fn a_refund_that_was_made_by_hand_leaves_the_saga_stuck_the_money_right_and_the_order_locked()
+{
     let mut market = a_market().await;
     market.start([an_order("1", 3, "Atlantis")]).await;
     market.round().await;
     market.round().await;
     assert_eq!(taken(&market).await, (300, 0));
     let open = market.shop.payment.begin().await.unwrap();
-    let charged = Charged { order_id: "1".into(), customer_id: sample::CUSTOMER_ID.into(), amount_cents: 300 };
+    let charged = Charged {
+        order_id: "1".into(),
+        customer_id: sample::CUSTOMER_ID.into(),
+        amount_cents: 300,
+    };
     refund(open.tx(), charged).await.unwrap().unwrap();
     open.commit().await.unwrap();
 
     market.settle().await;
     assert_eq!((market.status("1"), taken(&market).await), (Status::Stuck, (0, 0)));
     let locked = order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
-    assert_eq!((locked.status, locked.locked_by.as_deref()), (order::Status::Pending, Some("checkout:1")));
+    assert_eq!(
+        (locked.status, locked.locked_by.as_deref()),
+        (order::Status::Pending, Some("checkout:1"))
+    );
 
     market.resolve("1", "charge-payment").await;
     market.settle().await;
     assert_eq!((market.status("1"), taken(&market).await), (Status::Compensated, (0, 0)));
-    let cancelled = order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
+    let cancelled =
+        order::order(&market.shop.order, "1").await.unwrap().expect("the order is there");
     assert_eq!((cancelled.status, cancelled.locked_by), (order::Status::Cancelled, None));
 }
 
@@ -102,7 +120,10 @@ async fn all_northwind_orders_at_once_balance_to_the_cent_and_the_piece() {
 
     let (mut spent, mut sold) = (0, 0);
     for wanted in &orders {
-        let placed = order::order(&market.shop.order, &wanted.order_id).await.unwrap().expect("the order is there");
+        let placed = order::order(&market.shop.order, &wanted.order_id)
+            .await
+            .unwrap()
+            .expect("the order is there");
         assert_eq!(placed.locked_by, None);
         match market.status(&wanted.order_id) {
             Status::Completed => {
@@ -122,7 +143,8 @@ async fn all_northwind_orders_at_once_balance_to_the_cent_and_the_piece() {
 }
 
 /// Those that grow, of all services and of the barrier.
-const TABLES: [&str; 7] = ["barrier", "orders", "account", "charge", "stock", "reservation", "shipment"];
+const TABLES: [&str; 7] =
+    ["barrier", "orders", "account", "charge", "stock", "reservation", "shipment"];
 
 #[tokio::test]
 async fn no_statement_of_barrier_and_services_walks_through_a_whole_table_on_postgresql() {
@@ -133,8 +155,9 @@ async fn no_statement_of_barrier_and_services_walks_through_a_whole_table_on_pos
     market.start([an_order("1", 3, sample::COUNTRY), an_order("2", 3, "Atlantis")]).await;
     market.settle().await;
     for (name, database) in market.shop.all() {
-        let (checked, walks) =
-            sagamore::database::testing::whole_table_walks(database, &TABLES).await.expect("the plans");
+        let (checked, walks) = sagamore::database::testing::whole_table_walks(database, &TABLES)
+            .await
+            .expect("the plans");
         assert!(checked > 3, "{name}: only {checked} statements were there");
         assert!(walks.is_empty(), "{name}: {}", walks.join("\n\n"));
     }

@@ -29,9 +29,11 @@ impl Market {
     pub async fn open() -> Market {
         let shop = Databases::of_tests();
         shop.prepare().await.expect("the tables are made");
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        let log =
+            Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
         log.create_topic(REPLIES, 1).await.expect("create topic");
-        let group = Subscription { group: "market".into(), topics: vec![REPLIES.into()], partitions: None };
+        let group =
+            Subscription { group: "market".into(), topics: vec![REPLIES.into()], partitions: None };
         let replies = log.subscribe(group).await.expect("subscribe");
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
         let up = services().into_iter().zip(shop.all()).map(|(service, (name, database))| {
@@ -41,7 +43,8 @@ impl Market {
         let participants = up.collect();
         let plan = Arc::new(checkout().expect("a good plan"));
         let rng = fastrand::Rng::with_seed(7);
-        let mut market = Market { shop, plan, log, participants, replies, sagas: BTreeMap::new(), rng };
+        let mut market =
+            Market { shop, plan, log, participants, replies, sagas: BTreeMap::new(), rng };
         market.turns().await;
         market
     }
@@ -52,7 +55,13 @@ impl Market {
         for order in orders {
             let id = SagaId::new(&self.plan.name, &order.order_id).expect("an id");
             let reply_to = ReplyTo { topic: REPLIES.into(), partition: 0 };
-            let saga = Saga::begin(id.clone(), self.plan.clone(), reply_to, Body::of(&order).expect("JSON"), NOW);
+            let saga = Saga::begin(
+                id.clone(),
+                self.plan.clone(),
+                reply_to,
+                Body::of(&order).expect("JSON"),
+                NOW,
+            );
             self.sagas.insert(id.clone(), saga);
             self.feed(&id, &Input::Start);
             started.push(id);
@@ -84,7 +93,14 @@ impl Market {
     pub async fn resolve(&mut self, order_id: &str, step: &str) {
         let id = SagaId::new(&self.plan.name, order_id).expect("an id");
         let reason = "refunded by hand".to_owned();
-        self.feed(&id, &Input::Rescue(Rescue { step: step.parse().expect("a step"), verb: Verb::Resolve, reason }));
+        self.feed(
+            &id,
+            &Input::Rescue(Rescue {
+                step: step.parse().expect("a step"),
+                verb: Verb::Resolve,
+                reason,
+            }),
+        );
         self.ask(&[id]).await;
     }
 
@@ -95,15 +111,22 @@ impl Market {
     fn feed(&mut self, id: &SagaId, input: &Input) {
         let saga = self.sagas.remove(id).expect("the saga was started");
         let decided = decide(saga, input, NOW, &mut self.rng);
-        let decision = decided.unwrap_or_else(|(_, ignored)| panic!("{id}: {input:?} was ignored: {ignored}"));
+        let decision =
+            decided.unwrap_or_else(|(_, ignored)| panic!("{id}: {input:?} was ignored: {ignored}"));
         self.sagas.insert(id.clone(), decision.saga);
     }
 
     async fn ask(&self, ids: &[SagaId]) {
         let sagas = ids.iter().map(|id| &self.sagas[id]);
-        let asked = sagas.flat_map(|saga| saga.outstanding().into_iter().map(|(step, way)| saga.command(step, way)));
+        let asked = sagas.flat_map(|saga| {
+            saga.outstanding().into_iter().map(|(step, way)| saga.command(step, way))
+        });
         self.log
-            .publish(asked.map(|command| encode_command(&command, sagamore::core::Timestamp(0))).collect())
+            .publish(
+                asked
+                    .map(|command| encode_command(&command, sagamore::core::Timestamp(0)))
+                    .collect(),
+            )
             .await
             .expect("publish");
     }

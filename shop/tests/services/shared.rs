@@ -13,7 +13,12 @@ use sagamore_shop::{Databases, Line};
 const REPLIES: &str = "sagamore.replies";
 const NOW: Timestamp = Timestamp(1_000_000);
 
-fn command<M: Message>(order_id: &str, service: &Service, direction: Direction, message: &M) -> Command {
+fn command<M: Message>(
+    order_id: &str,
+    service: &Service,
+    direction: Direction,
+    message: &M,
+) -> Command {
     Command {
         key: StepKey {
             saga: format!("checkout:{order_id}").parse().expect("a saga"),
@@ -43,25 +48,37 @@ async fn check<A: Action, U: Undoes<Action = A>>(
     for topic in [REPLIES, &*command_topic(service.name())] {
         log.create_topic(topic, 1).await.expect("create topic");
     }
-    let group = Subscription { group: "asks".into(), topics: vec![REPLIES.into()], partitions: None };
+    let group =
+        Subscription { group: "asks".into(), topics: vec![REPLIES.into()], partitions: None };
     let mut replies = log.subscribe(group).await.expect("subscribe");
     let transport: Arc<dyn Transport> = Arc::new(log.clone());
-    let mut participant = Participant::new(service.clone(), database.clone(), transport, Options::default());
+    let mut participant =
+        Participant::new(service.clone(), database.clone(), transport, Options::default());
     let mut rng = fastrand::Rng::with_seed(7);
     let first = command("1", &service, Direction::Action, &of("1"));
     let undone = command("1", &service, Direction::Compensation, &undo);
     let second = command("2", &service, Direction::Action, &of("2"));
     for commands in [vec![first], vec![undone, second]] {
-        log.publish(commands.iter().map(|command| encode_command(command, sagamore::core::Timestamp(0))).collect())
-            .await
-            .expect("publish");
+        log.publish(
+            commands
+                .iter()
+                .map(|command| encode_command(command, sagamore::core::Timestamp(0)))
+                .collect(),
+        )
+        .await
+        .expect("publish");
         let turned = participant.turn(NOW, &mut rng).await.expect("turn");
         assert_eq!(turned.taken, commands.len());
         let answered = replies.poll(10).await.expect("poll");
         assert_eq!(answered.len(), commands.len());
         for delivered in answered {
             let reply = decode_reply(&delivered.record).expect("a reply");
-            assert!(matches!(reply.outcome, Outcome::Done(_)), "{:?}: {:?}", reply.key, reply.outcome);
+            assert!(
+                matches!(reply.outcome, Outcome::Done(_)),
+                "{:?}: {:?}",
+                reply.key,
+                reply.outcome
+            );
         }
     }
 }
@@ -72,7 +89,11 @@ async fn money_that_a_refund_gives_back_is_there_for_the_next_charge_of_the_chun
     shop.prepare().await.expect("the tables are made");
     let account = Account { customer_id: "VINET".into(), name: "Vins".into(), balance_cents: 300 };
     payment::load(&shop.payment, &[account]).await.expect("the account is opened");
-    let charge = |order_id: &str| Charge { order_id: order_id.into(), customer_id: "VINET".into(), amount_cents: 300 };
+    let charge = |order_id: &str| Charge {
+        order_id: order_id.into(),
+        customer_id: "VINET".into(),
+        amount_cents: 300,
+    };
     check(payment::service(), &shop.payment, charge, Refund).await;
 }
 
@@ -80,9 +101,13 @@ async fn money_that_a_refund_gives_back_is_there_for_the_next_charge_of_the_chun
 async fn pieces_that_a_release_puts_back_are_there_for_the_next_reservation_of_the_chunk() {
     let shop = Databases::of_tests();
     shop.prepare().await.expect("the tables are made");
-    let deliveries = ["chai", "tofu"].map(|sku| Delivery { sku: sku.into(), name: sku.into(), on_hand: 3 });
+    let deliveries =
+        ["chai", "tofu"].map(|sku| Delivery { sku: sku.into(), name: sku.into(), on_hand: 3 });
     inventory::load(&shop.inventory, &deliveries).await.expect("the stock is there");
     let line = |sku: &str| Line { sku: sku.into(), quantity: 3, unit_price_cents: 100 };
-    let reserve = |order_id: &str| Reserve { order_id: order_id.into(), lines: vec![line("chai"), line("tofu")] };
+    let reserve = |order_id: &str| Reserve {
+        order_id: order_id.into(),
+        lines: vec![line("chai"), line("tofu")],
+    };
     check(inventory::service(), &shop.inventory, reserve, Release).await;
 }

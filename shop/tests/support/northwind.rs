@@ -10,7 +10,15 @@ use sagamore_shop::import::{Record, lines};
 /// Where they are; says so when they are not there.
 pub fn folder() -> Option<PathBuf> {
     let set = std::env::var_os("SAGAMORE_NORTHWIND").map(PathBuf::from);
-    let beside = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?.join("shared").join("northwind"));
+    let beside = || {
+        Some(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .ancestors()
+                .nth(2)?
+                .join("shared")
+                .join("northwind"),
+        )
+    };
     let folder = set.or_else(beside).filter(|folder| folder.join(Order::FILE).exists());
     if folder.is_none() {
         // not `eprintln!`, which nobody sees when the tests pass

@@ -38,28 +38,47 @@ impl Chains {
         each(inventory, "SELECT order_id FROM reservation WHERE released = FALSE", |id, _| {
             said.entry(id).or_default().reserved = true;
         });
-        each(shipping, "SELECT order_id FROM shipment", |id, _| said.entry(id).or_default().shipped = true);
+        each(shipping, "SELECT order_id FROM shipment", |id, _| {
+            said.entry(id).or_default().shipped = true
+        });
         for (id, state) in self.states() {
             let key = id.split_once(':').map_or(id, |(_, key)| key);
             let said = said.remove(key).unwrap_or_default();
-            let all = Said { order: Some("confirmed".into()), charged: true, reserved: true, shipped: true };
+            let all = Said {
+                order: Some("confirmed".into()),
+                charged: true,
+                reserved: true,
+                shipped: true,
+            };
             let none = Said { order: Some("cancelled".into()), ..Said::default() };
             let agreed = match state {
                 State::Completed => said == all,
                 State::Compensated => said == none,
-                State::Running | State::Compensating | State::Stuck | State::HalfCompensated => false,
+                State::Running | State::Compensating | State::Stuck | State::HalfCompensated => {
+                    false
+                }
                 State::Anomalous(_) | State::UnknownVersion(_) => false,
             };
             let is_completed = state == State::Completed;
             world.count(if is_completed { "chain completed" } else { "chain compensated" });
             if !agreed {
-                world
-                    .violate("disagreement", format!("{id} is {state:?} by its events, and the services say {said:?}"));
+                world.violate(
+                    "disagreement",
+                    format!("{id} is {state:?} by its events, and the services say {said:?}"),
+                );
             }
-            self.observer_agrees(world, observer, id, if is_completed { "completed" } else { "compensated" });
+            self.observer_agrees(
+                world,
+                observer,
+                id,
+                if is_completed { "completed" } else { "compensated" },
+            );
         }
         if let Some((id, said)) = said.first_key_value() {
-            world.violate("vanished-saga", format!("order {id} has no chain, and the services say {said:?}"));
+            world.violate(
+                "vanished-saga",
+                format!("order {id} has no chain, and the services say {said:?}"),
+            );
         }
         for id in self.accepted.iter().filter(|id| !self.chains.contains_key(*id)) {
             world.violate("lost-saga", format!("{id} was acknowledged, and is gone"));
@@ -69,17 +88,26 @@ impl Chains {
 
     fn observer_agrees(&self, world: &World, observer: &Database, id: &str, status: &str) {
         let rows = look(observer, &format!("SELECT status, why FROM chain WHERE id = '{id}'"));
-        let observed = rows.first().map(|row| (get::<String>(row, 0), get::<Option<String>>(row, 1)));
+        let observed =
+            rows.first().map(|row| (get::<String>(row, 0), get::<Option<String>>(row, 1)));
         if observed != Some((status.to_owned(), None)) {
-            world.violate("disagreement", format!("{id} is {status}, and the observer says {observed:?}"));
+            world.violate(
+                "disagreement",
+                format!("{id} is {status}, and the observer says {observed:?}"),
+            );
         }
-        let sql = format!("SELECT e.id FROM chain_event e JOIN chain c ON c.seq = e.chain WHERE c.id = '{id}'");
+        let sql = format!(
+            "SELECT e.id FROM chain_event e JOIN chain c ON c.seq = e.chain WHERE c.id = '{id}'"
+        );
         let seen: BTreeSet<String> = look(observer, &sql).iter().map(|row| get(row, 0)).collect();
         let told = self.events.values().filter(|event| event.chain().as_str() == id);
         let told: BTreeSet<String> = told.map(|event| event.id()).collect();
         if seen != told {
             let differ = seen.symmetric_difference(&told).collect::<Vec<_>>();
-            world.violate("disagreement", format!("{id}: services and observer differ in {differ:?}"));
+            world.violate(
+                "disagreement",
+                format!("{id}: services and observer differ in {differ:?}"),
+            );
         }
     }
 
@@ -87,14 +115,21 @@ impl Chains {
         for database in services {
             each(database, "SELECT saga, step, event FROM inbox", |id, row| {
                 let (step, event): (String, String) = (get(row, 1), get(row, 2));
-                world.violate("parked-for-ever", format!("{event} of {id} waits to lead to {step}"));
+                world
+                    .violate("parked-for-ever", format!("{event} of {id} waits to lead to {step}"));
             });
             each(database, "SELECT saga, event FROM emitted WHERE sent = FALSE", |id, row| {
-                world.violate("unsent-event", format!("{} of {id} was never sent", get::<String>(row, 1)));
+                world.violate(
+                    "unsent-event",
+                    format!("{} of {id} was never sent", get::<String>(row, 1)),
+                );
             });
         }
         if let Some(((id, event), _)) = self.letters.iter().find(|(_, letters)| **letters < 0) {
-            world.violate("vanished-message", format!("{event} of {id} waited in vain, and is no dead letter"));
+            world.violate(
+                "vanished-message",
+                format!("{event} of {id} waited in vain, and is no dead letter"),
+            );
         }
     }
 }

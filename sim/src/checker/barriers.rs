@@ -45,16 +45,22 @@ impl Barriers {
         let Row { saga, step, direction, generation, status } = *row;
         if status == "forgotten" {
             if ended_at.is_none_or(|at| world.now() - at < REMEMBERED_MS) {
-                let detail = format!("{saga} {step} {direction} {generation}: its row went, and it ended {ended_at:?}");
+                let detail = format!(
+                    "{saga} {step} {direction} {generation}: its row went, and it ended {ended_at:?}"
+                );
                 world.violate("forgotten-early", detail);
             }
             return;
         }
         let rows = self.steps.entry((saga.to_owned(), step.to_owned())).or_default();
         rows.insert((direction, generation), status.to_owned());
-        let done = rows.iter().filter(|((way, _), status)| *way == direction && *status == "done").count();
+        let done =
+            rows.iter().filter(|((way, _), status)| *way == direction && *status == "done").count();
         if done > 1 {
-            world.violate("two-generations", format!("{saga} {step} {direction} is done in {done} generations"));
+            world.violate(
+                "two-generations",
+                format!("{saga} {step} {direction} is done in {done} generations"),
+            );
         }
     }
 
@@ -62,9 +68,17 @@ impl Barriers {
     pub fn check(&self, world: &World, saga: &Saga, change: &Change) {
         let (step, direction) = match change {
             Change::Done { step, .. } | Change::Refused { step, .. } => (step, Direction::Action),
-            Change::Undone { step } | Change::UndoRefused { step, .. } => (step, Direction::Compensation),
-            Change::Started { .. } | Change::Asked { .. } | Change::Faulted { .. } | Change::Silent { .. } => return,
-            Change::SetAside { .. } | Change::Rescued(_) | Change::TurnedBack { .. } | Change::Stuck => return,
+            Change::Undone { step } | Change::UndoRefused { step, .. } => {
+                (step, Direction::Compensation)
+            }
+            Change::Started { .. }
+            | Change::Asked { .. }
+            | Change::Faulted { .. }
+            | Change::Silent { .. } => return,
+            Change::SetAside { .. }
+            | Change::Rescued(_)
+            | Change::TurnedBack { .. }
+            | Change::Stuck => return,
             Change::Resumed | Change::Completed | Change::Compensated => return,
         };
         let Some(index) = saga.definition.index_of(step) else { return };
@@ -72,20 +86,29 @@ impl Barriers {
         let key = (saga.id.to_string(), step.to_string());
         let rows = self.steps.get(&key);
         let has = |wanted: &dyn Fn(Direction, u32, &str) -> bool| {
-            rows.is_some_and(|rows| rows.iter().any(|((way, generation), status)| wanted(*way, *generation, status)))
+            rows.is_some_and(|rows| {
+                rows.iter().any(|((way, generation), status)| wanted(*way, *generation, status))
+            })
         };
-        let generation = if direction == Direction::Action { state.generation } else { state.undo_generation };
+        let generation =
+            if direction == Direction::Action { state.generation } else { state.undo_generation };
         let is_stored = match change {
-            Change::Done { .. } | Change::Undone { .. } => has(&|way, _, status| way == direction && status == "done"),
+            Change::Done { .. } | Change::Undone { .. } => {
+                has(&|way, _, status| way == direction && status == "done")
+            }
             // of this very generation; or the compensation was there first
             _ => has(&|way, of, status| {
                 let refused = way == direction && of == generation && status == "refused";
-                refused || (direction == Direction::Action && (status == "tombstone" || way != direction))
+                refused
+                    || (direction == Direction::Action
+                        && (status == "tombstone" || way != direction))
             }),
         };
         if !is_stored {
-            let detail =
-                format!("{} {step} {direction} {generation} is {change:?}, and the barrier has {rows:?}", key.0);
+            let detail = format!(
+                "{} {step} {direction} {generation} is {change:?}, and the barrier has {rows:?}",
+                key.0
+            );
             world.violate("unfounded-answer", detail);
         }
     }

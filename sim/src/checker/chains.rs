@@ -74,19 +74,22 @@ impl Chains {
             self.committed_event(world, event);
         }
         let waiting = look(database, "SELECT saga, step, event FROM inbox");
-        let waiting: BTreeSet<Waiting> = waiting.iter().map(|row| (get(row, 0), get(row, 1), get(row, 2))).collect();
+        let waiting: BTreeSet<Waiting> =
+            waiting.iter().map(|row| (get(row, 0), get(row, 1), get(row, 2))).collect();
         let Some(watched) = self.services.get_mut(&number) else { return };
         if waiting.difference(&watched.waiting).next().is_some() {
             world.count("event waits in an inbox");
         }
         for gone in watched.waiting.difference(&waiting) {
-            let sql = format!("SELECT 1 FROM barrier WHERE saga = '{}' AND step = '{}'", gone.0, gone.1);
+            let sql =
+                format!("SELECT 1 FROM barrier WHERE saga = '{}' AND step = '{}'", gone.0, gone.1);
             if look(database, &sql).is_empty() {
                 *self.letters.entry((gone.0.clone(), gone.2.clone())).or_default() -= 1;
             }
         }
         watched.waiting = waiting;
-        watched.has_unsent = !look(database, "SELECT 1 FROM emitted WHERE sent = FALSE LIMIT 1").is_empty();
+        watched.has_unsent =
+            !look(database, "SELECT 1 FROM emitted WHERE sent = FALSE LIMIT 1").is_empty();
     }
 
     fn committed_event(&mut self, world: &World, event: Event) {
@@ -103,11 +106,15 @@ impl Chains {
             world.count("pivot given up");
         }
         let is_undo = event.key.direction == Direction::Compensation;
-        if is_undo && !self.has_told(event.chain().as_str(), event.key.step.as_str(), Direction::Action) {
+        if is_undo
+            && !self.has_told(event.chain().as_str(), event.key.step.as_str(), Direction::Action)
+        {
             world.count("undo with nothing to undo");
         }
         if event.causation.is_none() {
-            self.chains.entry(event.chain().to_string()).or_insert_with(|| Chain::new(self.plan.clone()));
+            self.chains
+                .entry(event.chain().to_string())
+                .or_insert_with(|| Chain::new(self.plan.clone()));
         }
         self.events.insert(id, event);
     }
@@ -122,10 +129,15 @@ impl Chains {
             return Some(format!("is caused by {causation}, which nobody has told"));
         };
         if cause.chain() != event.chain() || cause.hop >= event.hop {
-            return Some(format!("is at hop {}, and its cause {causation} at {}", event.hop, cause.hop));
+            return Some(format!(
+                "is at hop {}, and its cause {causation} at {}",
+                event.hop, cause.hop
+            ));
         }
         let follows = points::of_event(&self.plan, event, Some(cause)).is_some();
-        (!follows).then(|| format!("is caused by {causation}, from which the plan does not let it follow"))
+        (!follows).then(|| {
+            format!("is caused by {causation}, from which the plan does not let it follow")
+        })
     }
 
     /// This record is about to leave.
@@ -139,13 +151,16 @@ impl Chains {
         }
         match self.events.get(&id) {
             Some(known) if *known == event => {}
-            Some(known) => world.violate("disagreement", format!("{id} is told as {event:?}, and was {known:?}")),
+            Some(known) => world
+                .violate("disagreement", format!("{id} is told as {event:?}, and was {known:?}")),
             None if self.plan.overdue.as_ref() == Some(&event.name) => {
                 world.count("chain told to be overdue");
                 self.committed_event(world, event.clone());
                 self.take(world, event); // there may be nobody who would tell it again
             }
-            None => world.violate("sent-before-commit", format!("{id} leaves, and is not committed")),
+            None => {
+                world.violate("sent-before-commit", format!("{id} leaves, and is not committed"))
+            }
         }
     }
 
@@ -157,7 +172,9 @@ impl Chains {
             }
             return;
         }
-        let Some(Ok(event)) = wire::redrive(record).map(|told| wire::decode_event(&told)) else { return };
+        let Some(Ok(event)) = wire::redrive(record).map(|told| wire::decode_event(&told)) else {
+            return;
+        };
         world.count("early event made a dead letter");
         *self.letters.entry((event.chain().to_string(), event.name.to_string())).or_default() += 1;
     }
@@ -167,9 +184,13 @@ impl Chains {
         let id = event.id();
         let acted = self.plan.pivot().is_some_and(|pivot| pivot.emits.contains(&event.name));
         let Event { name, causation, hop, at, .. } = event;
-        let overdue = |chain: &Chain| chain.seen().iter().any(|seen| self.plan.overdue.as_ref() == Some(&seen.name));
+        let overdue = |chain: &Chain| {
+            chain.seen().iter().any(|seen| self.plan.overdue.as_ref() == Some(&seen.name))
+        };
         match chain.take(Seen { id, name, causation, hop, at, seen_at: at }) {
-            Taken::Repeat if acted && overdue(chain) => world.count("overdue, and the pivot has acted"),
+            Taken::Repeat if acted && overdue(chain) => {
+                world.count("overdue, and the pivot has acted")
+            }
             Taken::Repeat => world.count("event told again"),
             Taken::New | Taken::Dropped => {}
         }
@@ -186,7 +207,9 @@ impl Chains {
 
     /// Whether anything was told of a step of this chain in this direction, be it that nothing happened.
     pub(super) fn has_told(&self, id: &str, step: &str, direction: Direction) -> bool {
-        let is_of = |key: &StepKey| key.direction == direction && key.step.as_str() == step && key.saga.as_str() == id;
+        let is_of = |key: &StepKey| {
+            key.direction == direction && key.step.as_str() == step && key.saga.as_str() == id
+        };
         self.events.values().any(|event| is_of(&event.key))
     }
 
@@ -207,10 +230,9 @@ impl Chains {
 
     /// What is not over, for the report.
     pub(super) fn unfinished(&self) -> String {
-        let open = self
-            .chains
-            .iter()
-            .filter(|(_, chain)| !matches!(chain.state(EARLY), State::Completed | State::Compensated));
+        let open = self.chains.iter().filter(|(_, chain)| {
+            !matches!(chain.state(EARLY), State::Completed | State::Compensated)
+        });
         let describe = |chain: &Chain| {
             let waits = chain.waits_for();
             let waits = waits.iter().map(|wait| format!("{} of {}", wait.reaction, wait.service));

@@ -33,15 +33,18 @@ impl Checker {
             "SELECT seq, saga, step, direction, generation, status FROM sim_effect WHERE seq > {last} ORDER BY seq"
         );
         for row in look(database, &sql) {
-            let (id, step, direction): (String, String, String) = (get(&row, 1), get(&row, 2), get(&row, 3));
-            let direction = if direction == "action" { Direction::Action } else { Direction::Compensation };
+            let (id, step, direction): (String, String, String) =
+                (get(&row, 1), get(&row, 2), get(&row, 3));
+            let direction =
+                if direction == "action" { Direction::Action } else { Direction::Compensation };
             self.services[number].last = get(&row, 0);
             match get::<Option<String>>(&row, 5) {
                 None => self.effect(world, &id, &step, direction),
                 Some(status) => {
                     let ended_at = self.sagas.get(&id).and_then(|shadow| shadow.ended_at);
                     let generation = u32::try_from(get::<i64>(&row, 4)).unwrap_or(0);
-                    let row = Row { saga: &id, step: &step, direction, generation, status: &status };
+                    let row =
+                        Row { saga: &id, step: &step, direction, generation, status: &status };
                     self.barriers.stored(world, &row, ended_at);
                 }
             }
@@ -54,7 +57,9 @@ impl Checker {
     fn effect(&mut self, world: &World, id: &str, step: &str, direction: Direction) {
         world.tell(|| format!("effect {id} {step} {direction}"));
         let before = self.effects.get(id).cloned().unwrap_or_default();
-        let had = |step: &str, direction| before.iter().any(|(other, way)| other == step && *way == direction);
+        let had = |step: &str, direction| {
+            before.iter().any(|(other, way)| other == step && *way == direction)
+        };
         if had(step, direction) {
             world.violate("double-charge", format!("{id} {step} {direction} happened twice"));
         }
@@ -62,29 +67,46 @@ impl Checker {
         match direction {
             Direction::Action => {
                 // by hand: the participant was perhaps never asked to undo it, and has no tombstone
-                let by_hand = shadow.is_some_and(|shadow| shadow.by_hand.iter().any(|other| other == step));
-                let undone = !by_hand && shadow.and_then(|shadow| status(shadow, step)) == Some(StepStatus::Undone);
-                let chain_undone =
-                    self.chains.as_ref().is_some_and(|chains| chains.has_told(id, step, Direction::Compensation));
+                let by_hand =
+                    shadow.is_some_and(|shadow| shadow.by_hand.iter().any(|other| other == step));
+                let undone = !by_hand
+                    && shadow.and_then(|shadow| status(shadow, step)) == Some(StepStatus::Undone);
+                let chain_undone = self
+                    .chains
+                    .as_ref()
+                    .is_some_and(|chains| chains.has_told(id, step, Direction::Compensation));
                 if undone || chain_undone || had(step, Direction::Compensation) {
-                    world.violate("hanging-action", format!("{id} {step} happened after its compensation"));
+                    world.violate(
+                        "hanging-action",
+                        format!("{id} {step} happened after its compensation"),
+                    );
                 }
             }
             Direction::Compensation => {
                 if !had(step, Direction::Action) {
-                    world.violate("empty-compensation", format!("{id} {step} was undone, and had not happened"));
+                    world.violate(
+                        "empty-compensation",
+                        format!("{id} {step} was undone, and had not happened"),
+                    );
                 }
                 if let Some(shadow) = shadow {
                     in_order(world, shadow, step, &had);
                 }
             }
         }
-        let pivot = self.chains.as_ref().and_then(|chains| chains.plan.pivot()).map(|pivot| pivot.name.as_str());
+        let pivot = self
+            .chains
+            .as_ref()
+            .and_then(|chains| chains.plan.pivot())
+            .map(|pivot| pivot.name.as_str());
         let is_crossed = pivot.is_some_and(|pivot| pivot == step || had(pivot, Direction::Action));
         let goes_back = direction == Direction::Compensation
             || before.iter().any(|(_, direction)| *direction == Direction::Compensation);
         if is_crossed && goes_back {
-            world.violate("undo-after-pivot", format!("{id} went back, and its pivot acted: {before:?}, then {step}"));
+            world.violate(
+                "undo-after-pivot",
+                format!("{id} went back, and its pivot acted: {before:?}, then {step}"),
+            );
         }
         self.effects.entry(id.to_owned()).or_default().push((step.to_owned(), direction));
     }
@@ -95,7 +117,9 @@ impl Checker {
         let effects = self.effects.get(id).unwrap_or(&empty);
         for plan in &shadow.saga.definition.steps {
             let name = plan.name.as_str();
-            let count = |direction| effects.iter().filter(|(step, way)| step == name && *way == direction).count();
+            let count = |direction| {
+                effects.iter().filter(|(step, way)| step == name && *way == direction).count()
+            };
             let (actions, undos) = (count(Direction::Action), count(Direction::Compensation));
             let by_hand = shadow.by_hand.iter().any(|step| step == name);
             let fits = match shadow.saga.status {
@@ -105,8 +129,10 @@ impl Checker {
             };
             if !fits {
                 let status = shadow.saga.status.as_str();
-                world
-                    .violate("half-saga", format!("{id} is {status}: {name} happened {actions} times, undone {undos}"));
+                world.violate(
+                    "half-saga",
+                    format!("{id} is {status}: {name} happened {actions} times, undone {undos}"),
+                );
             }
         }
     }
@@ -115,16 +141,28 @@ impl Checker {
 /// Whatever came after this step is undone already; and nothing is undone once the pivot has happened.
 fn in_order(world: &World, shadow: &Shadow, step: &str, had: &impl Fn(&str, Direction) -> bool) {
     let definition = &shadow.saga.definition;
-    let Some(index) = definition.steps.iter().position(|plan| plan.name.as_str() == step) else { return };
+    let Some(index) = definition.steps.iter().position(|plan| plan.name.as_str() == step) else {
+        return;
+    };
     for (later, plan) in definition.steps.iter().enumerate() {
         let name = plan.name.as_str();
         let is_later = definition.graph().descendants[index] & (1 << later) != 0;
         let by_hand = shadow.by_hand.iter().any(|step| step == name);
-        if is_later && had(name, Direction::Action) && !had(name, Direction::Compensation) && !by_hand {
-            world.violate("wrong-undo-order", format!("{}: {step} is undone before {name}", shadow.saga.id));
+        if is_later
+            && had(name, Direction::Action)
+            && !had(name, Direction::Compensation)
+            && !by_hand
+        {
+            world.violate(
+                "wrong-undo-order",
+                format!("{}: {step} is undone before {name}", shadow.saga.id),
+            );
         }
         if plan.kind.as_str() == "pivot" && had(name, Direction::Action) {
-            world.violate("undo-after-pivot", format!("{}: {step} is undone after the pivot", shadow.saga.id));
+            world.violate(
+                "undo-after-pivot",
+                format!("{}: {step} is undone after the pivot", shadow.saga.id),
+            );
         }
     }
 }

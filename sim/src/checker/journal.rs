@@ -61,7 +61,8 @@ impl Shadow {
 
     /// Where it stands.
     pub fn describe(&self) -> String {
-        let steps = self.saga.steps.iter().map(|step| step.status.as_str()).collect::<Vec<_>>().join(",");
+        let steps =
+            self.saga.steps.iter().map(|step| step.status.as_str()).collect::<Vec<_>>().join(",");
         format!("{} [{steps}]", self.saga.status.as_str())
     }
 }
@@ -69,18 +70,27 @@ impl Shadow {
 impl Checker {
     /// Reads what is new, and whether it may be.
     pub(super) fn engine_committed(&mut self, world: &World, database: &Database, who: &str) {
-        let rows = look(database, "SELECT seq, id, status, revision, hash, reply_partition, started_at FROM saga");
+        let rows = look(
+            database,
+            "SELECT seq, id, status, revision, hash, reply_partition, started_at FROM saga",
+        );
         let mut changed = Vec::new();
         for row in &rows {
             let (seq, id): (i64, String) = (get(row, 0), get(row, 1));
             let revision = u64::try_from(get::<i64>(row, 3)).unwrap_or(0);
             let known = self.sagas.get(&id).map_or(0, |shadow| shadow.saga.revision);
             if revision < known {
-                world.violate("time-travel", format!("{id} went from revision {known} back to {revision}"));
+                world.violate(
+                    "time-travel",
+                    format!("{id} went from revision {known} back to {revision}"),
+                );
             } else if revision > known {
                 if !self.sagas.contains_key(&id) {
                     let Some(shadow) = self.first_seen(row) else {
-                        world.violate("vanished-definition", format!("{id} runs by an unknown plan"));
+                        world.violate(
+                            "vanished-definition",
+                            format!("{id} runs by an unknown plan"),
+                        );
                         continue;
                     };
                     self.sagas.insert(id.clone(), shadow);
@@ -91,14 +101,23 @@ impl Checker {
                 self.grown(world, database, seq, &id);
             }
             let status: String = get(row, 2);
-            let shadow = self.sagas.get(&id).map(|shadow| (shadow.saga.status.as_str(), shadow.saga.revision));
+            let shadow = self
+                .sagas
+                .get(&id)
+                .map(|shadow| (shadow.saga.status.as_str(), shadow.saga.revision));
             if shadow != Some((status.as_str(), revision)) && world.violation().is_none() {
-                world.violate("history-gap", format!("{id}: row {status} {revision}, journal {shadow:?}"));
+                world.violate(
+                    "history-gap",
+                    format!("{id}: row {status} {revision}, journal {shadow:?}"),
+                );
             }
         }
         let orphans = "SELECT key FROM idempotency WHERE NOT EXISTS (SELECT 1 FROM saga WHERE id = idempotency.saga)";
         for row in look(database, orphans) {
-            world.violate("key-without-saga", format!("{} is stored, and its saga is not", get::<String>(&row, 0)));
+            world.violate(
+                "key-without-saga",
+                format!("{} is stored, and its saga is not", get::<String>(&row, 0)),
+            );
         }
         if self.owners.some_fail() {
             let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator";
@@ -115,7 +134,8 @@ impl Checker {
         for row in look(database, "SELECT reply_partition, owner FROM ownership") {
             let (partition, owner): (i64, String) = (get(&row, 0), get(&row, 1));
             // whoever has released it, or was put out, may still write until another one claims it
-            let may_write = owner == who || owner.is_empty() && self.owners.claimed_last(who, partition);
+            let may_write =
+                owner == who || owner.is_empty() && self.owners.claimed_last(who, partition);
             if changed.contains(&partition) && !may_write {
                 world.violate(
                     "zombie-write",
@@ -133,38 +153,53 @@ impl Checker {
         let started_at = Timestamp(get(row, 6));
         let saga = Saga::begin(id.parse().ok()?, definition, reply_to, Body::empty(), started_at);
         let (entries, by_hand) = Default::default();
-        Some(Shadow { seq, entries, saga, by_hand, partition: get(row, 5), ended_at: None, changed_at: 0 })
+        Some(Shadow {
+            seq,
+            entries,
+            saga,
+            by_hand,
+            partition: get(row, 5),
+            ended_at: None,
+            changed_at: 0,
+        })
     }
 
     fn grown(&mut self, world: &World, database: &Database, seq: i64, id: &str) {
         let Some(shadow) = self.sagas.get_mut(id) else { return };
         let had_ended = shadow.saga.status.has_ended();
-        let was_set_aside = self.set_aside.get(&world.current()).is_some_and(|at| *at >= shadow.changed_at);
+        let was_set_aside =
+            self.set_aside.get(&world.current()).is_some_and(|at| *at >= shadow.changed_at);
         let known = shadow.saga.revision;
-        let sql = format!("SELECT entry FROM journal WHERE seq = {seq} AND revision > {known} ORDER BY revision");
+        let sql = format!(
+            "SELECT entry FROM journal WHERE seq = {seq} AND revision > {known} ORDER BY revision"
+        );
         for row in look(database, &sql) {
             let text: String = get(&row, 0);
-            let advanced = serde_json::from_str::<Entry>(&text).map_err(|why| why.to_string()).and_then(|entry| {
-                note(world, &entry, shadow, &mut self.verbs);
-                if !was_set_aside {
-                    self.patience.check(world, &shadow.saga, &entry, &self.rejections);
-                }
-                self.rejections.forgotten(id, &entry);
-                let mut saga = shadow.saga.clone();
-                for change in &entry.changes {
-                    if let Change::Asked { step, direction, .. } = change {
-                        let generation = generation(&shadow.saga, step.as_str(), *direction, &entry);
-                        self.asked.insert(format!("{id}/{step}/{direction}/{generation}"), self.tick);
+            let advanced = serde_json::from_str::<Entry>(&text)
+                .map_err(|why| why.to_string())
+                .and_then(|entry| {
+                    note(world, &entry, shadow, &mut self.verbs);
+                    if !was_set_aside {
+                        self.patience.check(world, &shadow.saga, &entry, &self.rejections);
                     }
-                    if let Change::Rescued(rescue) = change {
-                        self.rejections.decided(id, rescue);
+                    self.rejections.forgotten(id, &entry);
+                    let mut saga = shadow.saga.clone();
+                    for change in &entry.changes {
+                        if let Change::Asked { step, direction, .. } = change {
+                            let generation =
+                                generation(&shadow.saga, step.as_str(), *direction, &entry);
+                            self.asked
+                                .insert(format!("{id}/{step}/{direction}/{generation}"), self.tick);
+                        }
+                        if let Change::Rescued(rescue) = change {
+                            self.rejections.decided(id, rescue);
+                        }
+                        points::of_change(&saga, change).for_each(|name| world.count(name));
+                        self.barriers.check(world, &saga, change);
+                        apply(&mut saga, change, entry.at).map_err(|why| why.to_string())?;
                     }
-                    points::of_change(&saga, change).for_each(|name| world.count(name));
-                    self.barriers.check(world, &saga, change);
-                    apply(&mut saga, change, entry.at).map_err(|why| why.to_string())?;
-                }
-                shadow.saga.advance(&entry).map_err(|why| why.to_string())
-            });
+                    shadow.saga.advance(&entry).map_err(|why| why.to_string())
+                });
             if let Err(why) = advanced {
                 world.violate("history-gap", format!("{id}: {why}"));
                 return;
@@ -181,10 +216,17 @@ impl Checker {
             world.violate("livelock", format!("{id} goes on and on: {}", shadow.describe()));
         }
         if had_ended {
-            world.violate("split-outcome", format!("{id} had ended, and went on to {}", shadow.saga.status.as_str()));
+            world.violate(
+                "split-outcome",
+                format!("{id} had ended, and went on to {}", shadow.saga.status.as_str()),
+            );
         }
         if shadow.saga.status.has_ended() {
-            world.count(if shadow.saga.status == Status::Completed { "saga completed" } else { "saga compensated" });
+            world.count(if shadow.saga.status == Status::Completed {
+                "saga completed"
+            } else {
+                "saga compensated"
+            });
             self.whole(world, id, shadow);
         }
     }
@@ -192,7 +234,8 @@ impl Checker {
     /// Every journal begins with what it had before.
     pub(super) fn journal_is_what_it_was(&self, world: &World, database: &Database) {
         for (id, shadow) in &self.sagas {
-            let sql = format!("SELECT entry FROM journal WHERE seq = {} ORDER BY revision", shadow.seq);
+            let sql =
+                format!("SELECT entry FROM journal WHERE seq = {} ORDER BY revision", shadow.seq);
             let entries: Vec<String> = look(database, &sql).iter().map(|row| get(row, 0)).collect();
             if entries != shadow.entries {
                 world.violate("history-gap", format!("{id}: the journal is not what it was"));
@@ -207,7 +250,12 @@ fn generation(saga: &Saga, step: &str, direction: Direction, entry: &Entry) -> u
         Change::Rescued(rescue) => rescue.step.as_str() == step && rescue.verb.as_str() == "retry",
         _ => false,
     });
-    let index = saga.definition.steps.iter().position(|candidate| candidate.name.as_str() == step).unwrap_or(0);
+    let index = saga
+        .definition
+        .steps
+        .iter()
+        .position(|candidate| candidate.name.as_str() == step)
+        .unwrap_or(0);
     let state = &saga.steps[index];
     let generation = match direction {
         Direction::Action => state.generation,

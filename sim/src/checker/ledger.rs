@@ -46,7 +46,15 @@ impl Ledger {
     /// An empty one.
     pub fn new(who: &Arc<str>, clock: &ProcessClock) -> Ledger {
         let (commands, replies, answered, denied) = Default::default();
-        Ledger { who: who.clone(), clock: clock.clone(), count: 0, commands, replies, answered, denied }
+        Ledger {
+            who: who.clone(),
+            clock: clock.clone(),
+            count: 0,
+            commands,
+            replies,
+            answered,
+            denied,
+        }
     }
 
     /// These were taken.
@@ -57,7 +65,8 @@ impl Ledger {
             if record.topic.ends_with(".commands") {
                 if let Ok(command) = wire::decode_command(record) {
                     let expires_at = command.expires_at.map(|at| at.0);
-                    self.commands.insert(place, Asked { id: command.id(), expires_at, count: self.count });
+                    self.commands
+                        .insert(place, Asked { id: command.id(), expires_at, count: self.count });
                 }
             } else if let Ok(reply) = wire::decode_reply(record)
                 && !matches!(reply.outcome, Outcome::Fault(_))
@@ -112,16 +121,21 @@ impl Ledger {
     pub fn marked(&mut self, marks: &[Mark], now: i64) -> Passed {
         let mut passed = Passed::default();
         let is_passed = |place: &Place| {
-            marks.iter().any(|mark| mark.topic == place.0 && mark.partition == place.1 && place.2 < mark.next)
+            marks.iter().any(|mark| {
+                mark.topic == place.0 && mark.partition == place.1 && place.2 < mark.next
+            })
         };
         for (_, asked) in self.commands.extract_if(.., |place, _| is_passed(place)) {
-            let expired = asked.expires_at.is_some_and(|at| at + EXPIRED_AFTER_MS < now + self.clock.ahead_ms_max());
+            let expired = asked
+                .expires_at
+                .is_some_and(|at| at + EXPIRED_AFTER_MS < now + self.clock.ahead_ms_max());
             let answered = self.answered.get(&asked.id).is_some_and(|count| *count > asked.count);
             if !expired && !answered {
                 passed.unanswered = Some(asked.id);
             }
         }
-        passed.replies = self.replies.extract_if(.., |place, _| is_passed(place)).map(|(_, id)| id).collect();
+        passed.replies =
+            self.replies.extract_if(.., |place, _| is_passed(place)).map(|(_, id)| id).collect();
         passed
     }
 }

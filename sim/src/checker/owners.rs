@@ -53,7 +53,13 @@ pub(super) struct Owners {
 
 impl Owners {
     /// A renewal that began at this moment, by the world and by the server, has succeeded.
-    pub fn renewed(&mut self, world: &World, owner: &str, (at, servers): (i64, i64), lease_ms: i64) {
+    pub fn renewed(
+        &mut self,
+        world: &World,
+        owner: &str,
+        (at, servers): (i64, i64),
+        lease_ms: i64,
+    ) {
         if self.jumped_at.is_some_and(|jumped_at| at <= jumped_at) {
             return;
         }
@@ -67,19 +73,24 @@ impl Owners {
             failing.since = servers;
         }
         let shows = |member: &Member| {
-            let is_able = member.able_since > 0 && member.failing_since == 0 && member.seen_until >= servers;
+            let is_able =
+                member.able_since > 0 && member.failing_since == 0 && member.seen_until >= servers;
             is_able && member.published_at >= failing.since.max(member.able_since) + NEWER_BY_MS
         };
-        let is_evicted =
-            failing.renewals >= 2 && self.members.iter().any(|member| member.owner != owner && shows(member));
+        let is_evicted = failing.renewals >= 2
+            && self.members.iter().any(|member| member.owner != owner && shows(member));
         let owns = self.seats.values().any(|seat| seat == owner);
         let is_owner = is_evicted && owns;
-        (failing.too_many, failing.turns) = if is_owner { (failing.too_many + 1, failing.turns) } else { (0, 0) };
+        (failing.too_many, failing.turns) =
+            if is_owner { (failing.too_many + 1, failing.turns) } else { (0, 0) };
         if is_evicted && !owns {
             world.count("orchestrator that cannot publish owns nothing");
         }
         if failing.too_many >= RENEWALS_MAX && failing.turns >= TURNS_MAX {
-            world.violate("mute-owner", format!("{owner} cannot publish, others can, and it owns partitions"));
+            world.violate(
+                "mute-owner",
+                format!("{owner} cannot publish, others can, and it owns partitions"),
+            );
         }
     }
 
@@ -129,7 +140,9 @@ impl Owners {
             && self.jumped_at.is_none_or(|jumped_at| world.now() - jumped_at > ERA_MS)
         {
             let ago = world.now() - at;
-            let detail = format!("{owner} claims partition {partition}, and {before} renewed its lease {ago} ms ago");
+            let detail = format!(
+                "{owner} claims partition {partition}, and {before} renewed its lease {ago} ms ago"
+            );
             world.violate("lease-lost", detail);
         }
         world.count("partition changes hands");
@@ -139,7 +152,9 @@ impl Owners {
     /// everything that was outstanding in them was sent since.
     pub fn checked(&mut self, owner: &str) -> BTreeMap<i64, u64> {
         let seats = &self.seats;
-        self.gained.extract_if(.., |partition, _| seats.get(partition).is_some_and(|seat| seat == owner)).collect()
+        self.gained
+            .extract_if(.., |partition, _| seats.get(partition).is_some_and(|seat| seat == owner))
+            .collect()
     }
 
     /// Whether nobody has claimed this partition since this orchestrator did.

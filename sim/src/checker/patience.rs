@@ -42,7 +42,8 @@ impl Patience {
             let state = &saga.steps[index];
             // In a pause, or set aside: it is left as it is because the saga turns back. And of many attempts not every
             // one is in the journal.
-            let counted = state.attempts < 8 || saga.definition.steps[index].patience.attempts_max.is_some();
+            let counted =
+                state.attempts < 8 || saga.definition.steps[index].patience.attempts_max.is_some();
             let direction = match state.status {
                 StepStatus::Asked => Direction::Action,
                 StepStatus::Undoing => Direction::Compensation,
@@ -56,10 +57,19 @@ impl Patience {
             match self.acknowledged.get(&attempt) {
                 // forgotten with the saga when its batch failed; the next attempt is rejected again
                 None if rejections.has(&attempt.0, attempt.1) => {}
-                None => world.violate("silent-unsent", format!("{attempt:?} is overdue, and was never sent")),
+                None => world.violate(
+                    "silent-unsent",
+                    format!("{attempt:?} is overdue, and was never sent"),
+                ),
                 Some(at) if self.jumped_at.is_some_and(|jumped_at| jumped_at >= *at) => {}
-                Some(at) if i128::from(world.now() - at) < i128::try_from(timeout.as_millis()).unwrap_or(0) => {
-                    world.violate("silent-early", format!("{attempt:?} is overdue before its timeout has passed"));
+                Some(at)
+                    if i128::from(world.now() - at)
+                        < i128::try_from(timeout.as_millis()).unwrap_or(0) =>
+                {
+                    world.violate(
+                        "silent-early",
+                        format!("{attempt:?} is overdue before its timeout has passed"),
+                    );
                 }
                 Some(_) => {}
             }

@@ -19,7 +19,10 @@ impl Rejections {
         if let Some(attempt) = self.0.insert(id.clone(), command.attempt)
             && attempt < command.attempt
         {
-            let detail = format!("{id} was too large at attempt {attempt}, and is sent as attempt {}", command.attempt);
+            let detail = format!(
+                "{id} was too large at attempt {attempt}, and is sent as attempt {}",
+                command.attempt
+            );
             world.violate("oversized-resent", detail);
         }
     }

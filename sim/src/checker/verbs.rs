@@ -21,14 +21,20 @@ impl Verbs {
             world.violate("verb-twice", format!("the verb of '{reason}' ran {count} times"));
         }
         if self.refused.contains(reason) {
-            world.violate("verb-after-refusal", format!("the verb of '{reason}' was refused, and ran"));
+            world.violate(
+                "verb-after-refusal",
+                format!("the verb of '{reason}' was refused, and ran"),
+            );
         }
     }
 
     /// The operator was told that it ran.
     pub fn accepted(&self, world: &World, reason: &str) {
         if !self.ran.contains_key(reason) {
-            world.violate("verb-lost", format!("the verb of '{reason}' was accepted, and is in no journal"));
+            world.violate(
+                "verb-lost",
+                format!("the verb of '{reason}' was accepted, and is in no journal"),
+            );
         }
     }
 

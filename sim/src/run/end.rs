@@ -62,7 +62,8 @@ impl Run {
     /// The observer has lost its database, and reads what comes once more.
     fn begin_observing_anew(&mut self) {
         self.world.count("observer begun anew");
-        let observers = (0..self.processes.len()).filter(|index| self.processes[*index].role == Role::Observer);
+        let observers =
+            (0..self.processes.len()).filter(|index| self.processes[*index].role == Role::Observer);
         let observers: Vec<usize> = observers.collect();
         observers.iter().for_each(|index| self.stop(*index));
         self.site.begin_observing_anew();

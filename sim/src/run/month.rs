@@ -45,7 +45,9 @@ impl Run {
                 site.hub.expire();
                 Month::Passing { days: DAYS, until: now, rows: site.barrier_rows() }
             }
-            Month::Passing { days: 0, rows, .. } => Month::Forgetting { until: now + FORGETTING_MS, rows },
+            Month::Passing { days: 0, rows, .. } => {
+                Month::Forgetting { until: now + FORGETTING_MS, rows }
+            }
             Month::Passing { days, until, rows } if now >= until => {
                 self.world.advance_to(now + DAY_MS);
                 Month::Passing { days: days - 1, until: self.world.now() + WORKING_MS, rows }
@@ -61,7 +63,10 @@ impl Run {
                 self.heals_at = now;
                 Month::Over
             }
-            waiting @ (Month::Quiet { .. } | Month::Passing { .. } | Month::Forgetting { .. } | Month::Over) => waiting,
+            waiting @ (Month::Quiet { .. }
+            | Month::Passing { .. }
+            | Month::Forgetting { .. }
+            | Month::Over) => waiting,
         };
     }
 }

@@ -24,7 +24,8 @@ impl Run {
         self.add_participants();
         let mut rng = self.world.fork();
         let count = rng.usize(if theme == Theme::Verbs { 10..16 } else { 7..13 });
-        let mut wishes: Vec<Wish> = (0..count).map(|number| Wish::draw(number, theme, &mut rng)).collect();
+        let mut wishes: Vec<Wish> =
+            (0..count).map(|number| Wish::draw(number, theme, &mut rng)).collect();
         for client in 0..self.clients {
             let half = wishes.split_off(if client == 0 { wishes.len() / 2 } else { 0 });
             let life = Box::pin(client::client(self.site.clone(), half));

@@ -19,10 +19,18 @@ impl Site {
     /// The services' tables, before the first order is placed, and what shows the checker the rows of barriers.
     pub(super) fn prepare_services(&self) {
         for (service, store) in &self.services {
-            let transport = self.hub.for_process(&"nobody".into(), &ProcessClock::right(&self.world));
-            let mut participant = Participant::new(service.clone(), store.inner.clone(), transport, Options::default());
+            let transport =
+                self.hub.for_process(&"nobody".into(), &ProcessClock::right(&self.world));
+            let mut participant = Participant::new(
+                service.clone(),
+                store.inner.clone(),
+                transport,
+                Options::default(),
+            );
             let prepared = participant.prepare().now_or_never();
-            prepared.expect("databases in memory answer at once").expect("make the tables of services");
+            prepared
+                .expect("databases in memory answer at once")
+                .expect("make the tables of services");
             store.prepare(TRIGGERS);
         }
         if self.style == Style::Choreographed {
@@ -79,7 +87,8 @@ impl Site {
                 ..ObserverOptions::default()
             };
             let plan = choreography::plan().expect("the plan is sound");
-            let (database, transport) = (store.for_process(&who), self.hub.for_process(&who, &clock));
+            let (database, transport) =
+                (store.for_process(&who), self.hub.for_process(&who, &clock));
             let ended = match Observer::open(options, database, transport, vec![plan]).await {
                 Ok((mut observer, _)) => self.turns_of(&mut observer, &clock).await,
                 Err(error) => Err(error),
@@ -93,7 +102,11 @@ impl Site {
     }
 
     /// Until a turn fails, and is not simply made again.
-    async fn turns_of(&self, observer: &mut Observer, clock: &ProcessClock) -> Result<Infallible, Error> {
+    async fn turns_of(
+        &self,
+        observer: &mut Observer,
+        clock: &ProcessClock,
+    ) -> Result<Infallible, Error> {
         let world = &self.world;
         let mut idle = 1;
         loop {

@@ -28,7 +28,11 @@ impl Slot {
 
     /// Why it is not there.
     fn gone(&self) -> Error {
-        if self.ended.load(Ordering::Relaxed) { Error::Unavailable("idle for too long".into()) } else { Error::Over }
+        if self.ended.load(Ordering::Relaxed) {
+            Error::Unavailable("idle for too long".into())
+        } else {
+            Error::Over
+        }
     }
 
     /// Works on it, if it is there.
@@ -65,7 +69,11 @@ impl Store {
     /// Holds a transaction that has just begun.
     pub(super) fn slot(&self, open: Open, gate: Gate) -> Arc<Slot> {
         let heard_at = AtomicI64::new(self.world.now());
-        let slot = Arc::new(Slot { held: Mutex::new(Some((open, gate))), heard_at, ended: AtomicBool::new(false) });
+        let slot = Arc::new(Slot {
+            held: Mutex::new(Some((open, gate))),
+            heard_at,
+            ended: AtomicBool::new(false),
+        });
         if let Some(current) = &self.limited {
             *current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&slot);
         }

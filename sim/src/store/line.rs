@@ -43,7 +43,11 @@ impl Store {
     }
 
     /// Waits for the database, which answers at once unless others are in line.
-    pub(super) async fn in_line<'a, T>(&'a self, who: &'a Arc<str>, wanted: impl Future<Output = T> + Send + 'a) -> T {
+    pub(super) async fn in_line<'a, T>(
+        &'a self,
+        who: &'a Arc<str>,
+        wanted: impl Future<Output = T> + Send + 'a,
+    ) -> T {
         let mut waiting = Waiting { store: self, who, wanted: Some(Box::pin(wanted)) };
         loop {
             let polled = std::future::poll_fn(|context| {
@@ -74,7 +78,11 @@ impl Store {
             Error::Constraint(_) | Error::Conflict(_) if self.joins => {
                 self.world.count("joined transactions lost");
                 let why = "the outer transaction is lost".to_owned();
-                if self.world.percent(50) { Error::CommitUnknown(why) } else { Error::Unavailable(why) }
+                if self.world.percent(50) {
+                    Error::CommitUnknown(why)
+                } else {
+                    Error::Unavailable(why)
+                }
             }
             other => other,
         }

@@ -75,7 +75,11 @@ impl Seat {
             group.joined
         };
         let (generation, inner) = share(hub, &subscription, number).await?;
-        Ok(Seat { hub: hub.clone(), member: Some(Member { subscription, number, generation }), inner })
+        Ok(Seat {
+            hub: hub.clone(),
+            member: Some(Member { subscription, number, generation }),
+            inner,
+        })
     }
 
     /// Takes a share again when members have come or gone. Returns whether that was so.
@@ -85,7 +89,8 @@ impl Seat {
         if generation == member.generation {
             return Ok(false);
         }
-        (member.generation, self.inner) = share(&self.hub, &member.subscription, member.number).await?;
+        (member.generation, self.inner) =
+            share(&self.hub, &member.subscription, member.number).await?;
         self.hub.world.count("partitions moved");
         Ok(true)
     }
@@ -130,9 +135,15 @@ fn heard_of(hub: &Hub, subscription: &Subscription, number: u64) -> (u64, Vec<u3
     (group.generation, group.share(number))
 }
 
-async fn share(hub: &Hub, subscription: &Subscription, number: u64) -> Result<(u64, Box<dyn Consumer>), Error> {
+async fn share(
+    hub: &Hub,
+    subscription: &Subscription,
+    number: u64,
+) -> Result<(u64, Box<dyn Consumer>), Error> {
     let (generation, partitions) = heard_of(hub, subscription, number);
-    hub.world.tell(|| format!("member {number} of {} has partitions {partitions:?}", subscription.group));
+    hub.world.tell(|| {
+        format!("member {number} of {} has partitions {partitions:?}", subscription.group)
+    });
     let wanted = Subscription { partitions: Some(partitions), ..subscription.clone() };
     Ok((generation, hub.log().subscribe(wanted).await?))
 }

@@ -32,23 +32,35 @@ impl Outages {
     }
 
     /// For each record, whether the process may not write to its topic now.
-    pub(super) fn deny(&mut self, world: &World, keeps: bool, records: &[Record]) -> Vec<Option<Error>> {
+    pub(super) fn deny(
+        &mut self,
+        world: &World,
+        keeps: bool,
+        records: &[Record],
+    ) -> Vec<Option<Error>> {
         let now = world.now();
         if let Some(first) = records.iter().find(|record| may_be_denied(keeps, &record.topic))
             && world.strikes(Fault::Denied)
         {
             self.denied.insert(first.topic.clone(), now + world.between(1, OUTAGE_MS_MAX));
         }
-        let is_denied =
-            |topic: &Arc<str>| !world.is_healed() && self.denied.get(topic).is_some_and(|until| now < *until);
-        let denied = |record: &Record| is_denied(&record.topic).then(|| Error::denied_topic("WRITE", &record.topic));
+        let is_denied = |topic: &Arc<str>| {
+            !world.is_healed() && self.denied.get(topic).is_some_and(|until| now < *until)
+        };
+        let denied = |record: &Record| {
+            is_denied(&record.topic).then(|| Error::denied_topic("WRITE", &record.topic))
+        };
         records.iter().map(denied).collect()
     }
 }
 
 /// Events where there are any, and else replies. A dead letter is the last resort of what is denied.
 fn may_be_denied(events: bool, topic: &str) -> bool {
-    if events { !topic.ends_with("-dlt") && !topic.starts_with("sagamore.") } else { topic == "sagamore.replies" }
+    if events {
+        !topic.ends_with("-dlt") && !topic.starts_with("sagamore.")
+    } else {
+        topic == "sagamore.replies"
+    }
 }
 
 /// Whether an outage holds that began now or before.

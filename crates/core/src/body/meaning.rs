@@ -43,7 +43,9 @@ impl<'a> Reader<'a> {
                 Some(())
             }
             b'-' | b'0'..=b'9' => {
-                let text = self.while_in(|byte| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9'));
+                let text = self.while_in(|byte| {
+                    matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
+                });
                 number(text, out)
             }
             b't' | b'f' | b'n' => {
@@ -85,7 +87,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a comma-separated list between two brackets.
-    fn items(&mut self, depth: usize, end: u8, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+    fn items(
+        &mut self,
+        depth: usize,
+        end: u8,
+        mut item: impl FnMut(&mut Self) -> Option<()>,
+    ) -> Option<()> {
         if depth > DEPTH_MAX {
             return None;
         }
@@ -155,7 +162,8 @@ fn number(text: &str, out: &mut String) -> Option<()> {
         out.push('0'); // for any exponent
         return Some(());
     }
-    let exponent = exponent_of(exponent)? - i64::try_from(fraction.len()).ok()? + i64::try_from(zeros).ok()?;
+    let exponent =
+        exponent_of(exponent)? - i64::try_from(fraction.len()).ok()? + i64::try_from(zeros).ok()?;
     write!(out, "{significant}e{exponent}").ok()
 }
 

@@ -16,7 +16,9 @@ pub fn mermaid(definition: &Definition) -> String {
     }
     for (number, step) in definition.steps.iter().enumerate() {
         let before = || definition.graph().directly_before(number);
-        lines.extend(before().map(|before| format!("s{before} -->|{}| s{number}", step.action.message)));
+        lines.extend(
+            before().map(|before| format!("s{before} -->|{}| s{number}", step.action.message)),
+        );
         for before in before() {
             let Some(undo) = &definition.steps[before].compensation else { continue };
             match step.kind {
@@ -24,7 +26,9 @@ pub fn mermaid(definition: &Definition) -> String {
                     lines.push(format!("s{number} -.->|refused: {}| u{before}", undo.message));
                     lines.push(format!("u{number} -.->|{}| u{before}", undo.message));
                 }
-                Kind::Pivot => lines.push(format!("s{number} -.->|refused: {}| u{before}", undo.message)),
+                Kind::Pivot => {
+                    lines.push(format!("s{number} -.->|refused: {}| u{before}", undo.message))
+                }
                 Kind::Retriable => {}
             }
         }
@@ -37,7 +41,8 @@ pub fn text(definition: &Definition) -> String {
     let mut lines = vec![format!("{}, version {}", definition.name, definition.version)];
     for (number, step) in definition.steps.iter().enumerate() {
         let before = definition.graph().directly_before(number);
-        let before: Vec<&str> = before.map(|before| definition.steps[before].name.as_str()).collect();
+        let before: Vec<&str> =
+            before.map(|before| definition.steps[before].name.as_str()).collect();
         let mark = match step.kind {
             Kind::Compensatable => "",
             Kind::Pivot => ", the pivot",
@@ -55,7 +60,10 @@ pub fn text(definition: &Definition) -> String {
         lines.extend(step.compensation.iter().map(|undo| format!("  undone by {}", undo.message)));
     }
     if let Some(deadline_ms) = definition.deadline_ms {
-        lines.extend([String::new(), format!("goes back when the pivot is not asked for after {deadline_ms} ms")]);
+        lines.extend([
+            String::new(),
+            format!("goes back when the pivot is not asked for after {deadline_ms} ms"),
+        ]);
     }
     lines.join("\n") + "\n"
 }

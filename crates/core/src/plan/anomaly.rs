@@ -9,10 +9,14 @@ use crate::time::Timestamp;
 #[expect(missing_docs, reason = "the messages name the fields")]
 pub enum Anomaly {
     /// The plan has no such event.
-    #[error("'{event}' was emitted, but is not an event of the plan: does a service run another version of it?")]
+    #[error(
+        "'{event}' was emitted, but is not an event of the plan: does a service run another version of it?"
+    )]
     Unexpected { event: Name },
     /// Two ids of one event were observed.
-    #[error("'{event}' was emitted with two ids, so its service acted twice: check that service's barrier")]
+    #[error(
+        "'{event}' was emitted with two ids, so its service acted twice: check that service's barrier"
+    )]
     Double { event: Name },
     /// A reaction emitted two outcomes.
     #[error("'{reaction}' emitted both '{first}' and '{second}', but may emit only one of them")]
@@ -22,7 +26,9 @@ pub enum Anomaly {
     BackAfterPivot { pivot: Name, back: Name },
     /// The cause of an event is missing. Reported only once the chain is late, because the cause
     /// may still arrive.
-    #[error("'{event}' was caused by '{causation}', which was never observed: emit the lost event again")]
+    #[error(
+        "'{event}' was caused by '{causation}', which was never observed: emit the lost event again"
+    )]
     Orphan { event: Name, causation: String },
     /// An event is missing. Reported only once the chain is late, because the event may still
     /// arrive.
@@ -66,14 +72,18 @@ impl Chain {
 
     fn contradictions(&self, anomalies: &mut Vec<Anomaly>) {
         let is_there = |event: &&Name| self.seen_at(event).is_some();
-        let crossed = self.parts().filter(|part| part.pivot).find_map(|part| part.emits.iter().find(is_there));
+        let crossed = self
+            .parts()
+            .filter(|part| part.pivot)
+            .find_map(|part| part.emits.iter().find(is_there));
         for part in self.parts() {
             let mut outcomes = part.emits.iter().chain(part.fails).filter(is_there);
             if let (Some(first), Some(second)) = (outcomes.next(), outcomes.next()) {
                 let (reaction, first, second) = (part.name.clone(), first.clone(), second.clone());
                 anomalies.push(Anomaly::BothOutcomes { reaction, first, second });
             }
-            let back = part.events().filter(|(event, role)| *role != Role::Success && is_there(event));
+            let back =
+                part.events().filter(|(event, role)| *role != Role::Success && is_there(event));
             anomalies.extend(back.filter_map(|(event, _)| {
                 Some(Anomaly::BackAfterPivot { pivot: crossed?.clone(), back: event.clone() })
             }));

@@ -72,7 +72,14 @@ impl Named {
     pub fn begins(self, service: &str, name: &str, event: &str) -> Builder<Start> {
         let start = Written { emits: vec![event.to_owned()], ..Written::new(service, name) };
         let (deadline, overdue, last) = (None, None, PhantomData);
-        Builder { name: self.name, version: self.version, deadline, overdue, parts: vec![start], last }
+        Builder {
+            name: self.name,
+            version: self.version,
+            deadline,
+            overdue,
+            parts: vec![start],
+            last,
+        }
     }
 }
 
@@ -110,9 +117,15 @@ impl<Last> Builder<Last> {
     /// Returns every problem of the plan.
     pub fn build(self) -> Result<Plan, Error> {
         let name = self.name.clone();
-        let plan = self.unchecked().map_err(|malformed| Error { plan: name, problems: vec![malformed.into()] })?;
+        let plan = self
+            .unchecked()
+            .map_err(|malformed| Error { plan: name, problems: vec![malformed.into()] })?;
         let problems: Vec<Problem> = check(&plan);
-        if problems.is_empty() { Ok(plan) } else { Err(Error { plan: plan.name.to_string(), problems }) }
+        if problems.is_empty() {
+            Ok(plan)
+        } else {
+            Err(Error { plan: plan.name.to_string(), problems })
+        }
     }
 
     /// Returns the plan without validation.
@@ -176,7 +189,9 @@ impl Written {
     }
 
     fn lower(self) -> Result<Reaction, Malformed> {
-        let undo = |(on, emits): (Vec<String>, String)| Ok(Undo { on: names(&on)?, emits: Name::new(&emits)? });
+        let undo = |(on, emits): (Vec<String>, String)| {
+            Ok(Undo { on: names(&on)?, emits: Name::new(&emits)? })
+        };
         Ok(Reaction {
             name: Name::new(&self.name)?,
             service: Name::new(&self.service)?,

@@ -46,16 +46,22 @@ pub enum Difference {
     )]
     Missing { plan: Name, reaction: Who },
     /// The plan lacks a reaction of the service.
-    #[error("the service declares {reaction}, which plan '{plan}' does not have: remove it, or add it to the plan")]
+    #[error(
+        "the service declares {reaction}, which plan '{plan}' does not have: remove it, or add it to the plan"
+    )]
     Unplanned { plan: Name, reaction: Who },
     /// The plan assigns the service's reaction to another service.
-    #[error("the service declares {reaction}, which in plan '{plan}' is {owner}: declare it in one service only")]
+    #[error(
+        "the service declares {reaction}, which in plan '{plan}' is {owner}: declare it in one service only"
+    )]
     OfAnother { plan: Name, reaction: Who, owner: Who },
     /// The service declares a reaction twice.
     #[error("the service declares {reaction} twice, and plan '{plan}' has it once: remove one")]
     Twice { plan: Name, reaction: Who },
     /// The service declares a pivot that is not the plan's.
-    #[error("the service declares {reaction} as the pivot, and plan '{plan}' does not: make it the pivot in both")]
+    #[error(
+        "the service declares {reaction} as the pivot, and plan '{plan}' does not: make it the pivot in both"
+    )]
     NotThePivot { plan: Name, reaction: Who },
     /// Plan and service declare the reaction differently.
     #[error(
@@ -97,23 +103,32 @@ pub fn declared(plan: &Plan, service: &Name, reacts: &[Declared]) -> Vec<Differe
             continue;
         }
         match part {
-            Some(part) if part.service == service => compare(plan, &part, declared, &mut differences),
+            Some(part) if part.service == service => {
+                compare(plan, &part, declared, &mut differences)
+            }
             Some(part) => {
-                differences.push(Difference::OfAnother { plan: plan_name, reaction, owner: part.who() });
+                differences.push(Difference::OfAnother {
+                    plan: plan_name,
+                    reaction,
+                    owner: part.who(),
+                });
             }
             None => differences.push(Difference::Unplanned { plan: plan_name, reaction }),
         }
     }
-    let missing = plan
-        .parts()
-        .filter(|part| part.service == service && reacts.iter().all(|declared| declared.reaction != *part.name));
-    differences.extend(missing.map(|part| Difference::Missing { plan: plan.name.clone(), reaction: part.who() }));
+    let missing = plan.parts().filter(|part| {
+        part.service == service && reacts.iter().all(|declared| declared.reaction != *part.name)
+    });
+    differences.extend(
+        missing.map(|part| Difference::Missing { plan: plan.name.clone(), reaction: part.who() }),
+    );
     differences
 }
 
 fn compare(plan: &Plan, part: &Part, declared: &Declared, differences: &mut Vec<Difference>) {
     let (no_events, undo) = (Vec::new(), declared.undo.as_ref());
-    let emitted = |undo: Option<&Undo>| undo.map(|undo| undo.emits.clone()).into_iter().collect::<Vec<_>>();
+    let emitted =
+        |undo: Option<&Undo>| undo.map(|undo| undo.emits.clone()).into_iter().collect::<Vec<_>>();
     let overdue: Vec<Name> = declared.overdue.iter().cloned().collect();
     let facets = [
         (Facet::On, part.on.to_vec(), &declared.on),

@@ -35,7 +35,9 @@ impl Plan {
     where
         S: ReactionSource + 'a,
     {
-        let reactions = |service: &'a S| service.reactions().into_iter().map(|one| (service.service().clone(), one));
+        let reactions = |service: &'a S| {
+            service.reactions().into_iter().map(|one| (service.service().clone(), one))
+        };
         let declared = services.into_iter().flat_map(reactions).collect();
         Derivation { name: name.to_owned(), version: 1, deadline: None, declared }
     }
@@ -61,17 +63,25 @@ impl Derivation {
         let plan = self.name.clone();
         let plan = self.unchecked().map_err(|problem| Error { plan, problems: vec![problem] })?;
         let problems = check(&plan);
-        if problems.is_empty() { Ok(plan) } else { Err(Error { plan: plan.name.to_string(), problems }) }
+        if problems.is_empty() {
+            Ok(plan)
+        } else {
+            Err(Error { plan: plan.name.to_string(), problems })
+        }
     }
 
     fn unchecked(self) -> Result<Plan, Problem> {
         let name = Name::new(&self.name)?;
-        let (starts, declared): (Vec<_>, Vec<_>) = self.declared.into_iter().partition(|(_, one)| one.on.is_empty());
+        let (starts, declared): (Vec<_>, Vec<_>) =
+            self.declared.into_iter().partition(|(_, one)| one.on.is_empty());
         let mut starts = starts.into_iter();
         let (service, start) = starts.next().ok_or(Problem::NoStart)?;
         if let Some((other, second)) = starts.next() {
             let first = Who { name: start.reaction, service };
-            return Err(Problem::TwoStarts { first, second: Who { name: second.reaction, service: other } });
+            return Err(Problem::TwoStarts {
+                first,
+                second: Who { name: second.reaction, service: other },
+            });
         }
         let event = start.emits.into_iter().next().ok_or(Problem::NoStart)?;
         let overdue = declared.iter().find_map(|(_, one)| one.overdue.clone());
@@ -88,7 +98,8 @@ fn in_causal_order(mut declared: Vec<(Name, Declared)>, first: &Name) -> Vec<Rea
     let mut emitted = BTreeSet::from([first.clone()]);
     let mut ordered = Vec::with_capacity(declared.len());
     while !declared.is_empty() {
-        let ready = declared.iter().position(|(_, one)| one.on.iter().all(|event| emitted.contains(event)));
+        let ready =
+            declared.iter().position(|(_, one)| one.on.iter().all(|event| emitted.contains(event)));
         let (service, next) = declared.remove(ready.unwrap_or(0));
         emitted.extend(next.emits.iter().cloned());
         ordered.push(reaction(service, next));

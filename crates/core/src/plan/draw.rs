@@ -33,7 +33,10 @@ pub fn mermaid(plan: &Plan) -> String {
     }
     let pivot = parts.iter().position(|part| part.pivot);
     lines.extend(
-        plan.overdue.iter().zip(pivot).map(|(event, pivot)| format!("d((\"deadline\")) -.->|{event}| r{pivot}")),
+        plan.overdue
+            .iter()
+            .zip(pivot)
+            .map(|(event, pivot)| format!("d((\"deadline\")) -.->|{event}| r{pivot}")),
     );
     lines.join("\n    ") + "\n"
 }
@@ -46,10 +49,15 @@ pub fn text(plan: &Plan) -> String {
     for (index, part) in parts.iter().enumerate() {
         let mark = if part.pivot { ", the pivot" } else { "" };
         lines.extend([String::new(), format!("{} ({}){mark}", part.name, part.service)]);
-        lines.push(if index == 0 { "  begins".to_owned() } else { format!("  on {}", all(part.on, " and ")) });
+        lines.push(if index == 0 {
+            "  begins".to_owned()
+        } else {
+            format!("  on {}", all(part.on, " and "))
+        });
         for (event, role) in part.events() {
             let heard = consumers(&parts, event);
-            let heard = if heard.is_empty() { String::new() } else { format!(" => {}", heard.join(", ")) };
+            let heard =
+                if heard.is_empty() { String::new() } else { format!(" => {}", heard.join(", ")) };
             match role {
                 Role::Success => lines.push(format!("  emits {event}{heard}")),
                 Role::Failure => lines.push(format!("  fails with {event}{heard}")),
@@ -63,7 +71,11 @@ pub fn text(plan: &Plan) -> String {
             lines.push(format!("  never after {}", all(part.never_after, " or ")));
         }
         if let Some(event) = plan.overdue.as_ref().filter(|_| part.pivot) {
-            let failure = part.fails.first().map(|failure| format!(", fails with {failure}")).unwrap_or_default();
+            let failure = part
+                .fails
+                .first()
+                .map(|failure| format!(", fails with {failure}"))
+                .unwrap_or_default();
             lines.push(format!("  given up on {event}{failure}"));
         }
     }
@@ -77,12 +89,16 @@ pub fn text(plan: &Plan) -> String {
 fn nodes(parts: &[Part], event: &Name) -> Vec<String> {
     let forward = parts.iter().enumerate().filter(|(_, part)| part.on.contains(event));
     let back = parts.iter().enumerate().filter(|(_, part)| part.undone_on().contains(event));
-    forward.map(|(number, _)| format!("r{number}")).chain(back.map(|(number, _)| format!("u{number}"))).collect()
+    forward
+        .map(|(number, _)| format!("r{number}"))
+        .chain(back.map(|(number, _)| format!("u{number}")))
+        .collect()
 }
 
 /// Names the parts that react to an event.
 fn consumers(parts: &[Part], event: &Name) -> Vec<String> {
-    let forward = parts.iter().filter(|part| part.on.contains(event)).map(|part| part.name.to_string());
+    let forward =
+        parts.iter().filter(|part| part.on.contains(event)).map(|part| part.name.to_string());
     let back = parts.iter().filter(|part| part.undone_on().contains(event));
     forward.chain(back.map(|part| format!("undo {}", part.name))).collect()
 }

@@ -53,7 +53,11 @@ pub(super) fn runs(wiring: &Wiring, problems: &mut Vec<Problem>) -> Explored {
         if steps.is_empty() {
             let new = flaws(&progress, wiring).into_iter().filter(|flaw| told.insert(*flaw));
             problems.extend(new.map(|flaw| flaw.problem(wiring, run(&visits, next, wiring))));
-            explored.ends.insert(failures(&progress, wiring).map(|event| wiring.events[event].name.clone()).collect());
+            explored.ends.insert(
+                failures(&progress, wiring)
+                    .map(|event| wiring.events[event].name.clone())
+                    .collect(),
+            );
         }
         steps.extend(progress.overdue(wiring));
         for step in steps {
@@ -83,12 +87,16 @@ fn flaws(end: &Progress, wiring: &Wiring) -> Vec<Flaw> {
     if failures.is_empty() {
         (0..wiring.parts.len())
             .filter(|part| end.is_open(*part) && wiring.on[*part] & end.emitted != 0)
-            .map(|part| Flaw::WaitsForEver { part, lacking: end.lacks(wiring, part).trailing_zeros() as usize })
+            .map(|part| Flaw::WaitsForEver {
+                part,
+                lacking: end.lacks(wiring, part).trailing_zeros() as usize,
+            })
             .collect()
     } else if no_return.is_some() {
         failures.into_iter().map(|failure| Flaw::AfterPivot { failure }).collect()
     } else {
-        let unheard = |part| failures.iter().map(move |failure| Flaw::StaysDone { part, failure: *failure });
+        let unheard =
+            |part| failures.iter().map(move |failure| Flaw::StaysDone { part, failure: *failure });
         end.stays_done().flat_map(unheard).collect()
     }
 }
@@ -104,7 +112,10 @@ impl Flaw {
         let origin = |event: usize| wiring.parts[wiring.events[event].part].who();
         match self {
             Flaw::StaysDone { part, failure } => {
-                run.0.push(format!("{} ({}) is never undone", wiring.parts[part].name, wiring.parts[part].service));
+                run.0.push(format!(
+                    "{} ({}) is never undone",
+                    wiring.parts[part].name, wiring.parts[part].service
+                ));
                 let (by, failing, failure) = (who(part), origin(failure), name(failure));
                 match wiring.parts[part].undo {
                     Some(_) => Problem::NotUndone { by, failing, failure, run },
@@ -122,7 +133,12 @@ impl Flaw {
             }
             Flaw::WaitsForEver { part, lacking } => {
                 run.0.push(format!("{} never arrives", name(lacking)));
-                Problem::WaitsForEver { by: who(part), lacking: name(lacking), origin: origin(lacking), run }
+                Problem::WaitsForEver {
+                    by: who(part),
+                    lacking: name(lacking),
+                    origin: origin(lacking),
+                    run,
+                }
             }
         }
     }

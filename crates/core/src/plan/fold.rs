@@ -133,7 +133,11 @@ impl Chain {
             return None;
         }
         let waits = self.waits_for();
-        let open = waits.iter().map(|wait| wait.since).chain(self.orphans().map(|orphan| orphan.seen_at)).min();
+        let open = waits
+            .iter()
+            .map(|wait| wait.since)
+            .chain(self.orphans().map(|orphan| orphan.seen_at))
+            .min();
         let from = if self.goes_back() { open } else { None };
         Some(from.unwrap_or(start).plus(allowed))
     }
@@ -176,13 +180,17 @@ impl Chain {
 
     /// Returns whether the plan has the event.
     pub(super) fn expects(&self, event: &Name) -> bool {
-        self.plan().is_some_and(|plan| plan.overdue.as_ref() == Some(event) || plan.emitter(event).is_some())
+        self.plan().is_some_and(|plan| {
+            plan.overdue.as_ref() == Some(event) || plan.emitter(event).is_some()
+        })
     }
 
     /// Returns whether any part failed or was undone.
     pub(super) fn goes_back(&self) -> bool {
         let roles = self.parts().flat_map(|part| part.events());
-        roles.filter(|(_, role)| *role != Role::Success).any(|(event, _)| self.seen_at(event).is_some())
+        roles
+            .filter(|(_, role)| *role != Role::Success)
+            .any(|(event, _)| self.seen_at(event).is_some())
     }
 
     /// Returns when an event was first observed.

@@ -45,7 +45,9 @@ impl Progress {
         let steps = self.all(wiring);
         let is_undo = |step: &Step| matches!(step, Step::Undoes { .. });
         let may_act = if steps.iter().any(is_undo) { self.may_act(wiring) } else { 0 };
-        let alone = steps.iter().find(|step| matches!(step, Step::Undoes { part, .. } if may_act & bit(*part) == 0));
+        let alone = steps
+            .iter()
+            .find(|step| matches!(step, Step::Undoes { part, .. } if may_act & bit(*part) == 0));
         alone.map_or(steps.clone(), |undo| vec![*undo])
     }
 
@@ -54,7 +56,9 @@ impl Progress {
         let mut steps = Vec::new();
         for part in 0..wiring.parts.len() {
             if self.undone & bit(part) == 0 && self.emitted & wiring.undone_on[part] != 0 {
-                steps.extend(wiring.emitted(part, Role::Undone).map(|event| Step::Undoes { part, event }));
+                steps.extend(
+                    wiring.emitted(part, Role::Undone).map(|event| Step::Undoes { part, event }),
+                );
             }
             if self.is_open(part) && self.lacks(wiring, part) == 0 {
                 let mut done: Vec<_> = wiring.emitted(part, Role::Success).map(Some).collect();
@@ -62,7 +66,9 @@ impl Progress {
                     done.push(None);
                 }
                 steps.extend(done.into_iter().map(|event| Step::Does { part, event }));
-                steps.extend(wiring.emitted(part, Role::Failure).map(|event| Step::Fails { part, event }));
+                steps.extend(
+                    wiring.emitted(part, Role::Failure).map(|event| Step::Fails { part, event }),
+                );
             }
         }
         steps
@@ -104,12 +110,14 @@ impl Progress {
     fn may_act(&self, wiring: &Wiring) -> u64 {
         let (mut parts, mut hoped) = (0, *self);
         let ready = |parts: u64, hoped: &Progress| {
-            (0..wiring.parts.len())
-                .find(|part| self.is_open(*part) && parts & bit(*part) == 0 && hoped.lacks(wiring, *part) == 0)
+            (0..wiring.parts.len()).find(|part| {
+                self.is_open(*part) && parts & bit(*part) == 0 && hoped.lacks(wiring, *part) == 0
+            })
         };
         while let Some(part) = ready(parts, &hoped) {
             parts |= bit(part);
-            hoped.emitted |= wiring.emitted(part, Role::Success).fold(0, |mask, event| mask | one(event));
+            hoped.emitted |=
+                wiring.emitted(part, Role::Success).fold(0, |mask, event| mask | one(event));
         }
         parts
     }
@@ -139,13 +147,17 @@ impl Step {
             format!("{name} ({service})")
         };
         match self {
-            Step::Does { part, event: Some(event) } => format!("{} emits {}", of(part), name(event)),
+            Step::Does { part, event: Some(event) } => {
+                format!("{} emits {}", of(part), name(event))
+            }
             Step::Does { part, event: None } => format!("{} is done", of(part)),
             Step::Fails { part, event } => format!("{} fails and emits {}", of(part), name(event)),
             Step::Undoes { part, event } if before.done & bit(part) != 0 => {
                 format!("{} is undone and emits {}", of(part), name(event))
             }
-            Step::Undoes { part, event } => format!("{} has nothing to undo and emits {}", of(part), name(event)),
+            Step::Undoes { part, event } => {
+                format!("{} has nothing to undo and emits {}", of(part), name(event))
+            }
             Step::GivesUp { part, event } => {
                 format!("the chain is overdue: {} gives up and emits {}", of(part), name(event))
             }
@@ -171,7 +183,8 @@ mod tests {
             if kept.is_empty() { of.into_iter().take(1).collect() } else { kept }
         };
         let undo = |rng: &mut fastrand::Rng, index: usize| {
-            let failures = (1..=count).filter(|other| *other != index).map(|other| format!("failed.{other}"));
+            let failures =
+                (1..=count).filter(|other| *other != index).map(|other| format!("failed.{other}"));
             json!({"on": some(rng, failures.collect()), "emits": format!("undone.{index}")})
         };
         let begins = json!({"name": "r0", "service": "s", "event": "done.0", "undo": undo(rng, 0)});
@@ -190,7 +203,8 @@ mod tests {
         };
         let reactions: Vec<_> = (1..=count).map(reaction).collect();
         let pivot = reactions.iter().any(|reaction| reaction.get("pivot").is_some());
-        let mut plan = json!({"name": "any", "version": 1, "begins": begins, "reactions": reactions});
+        let mut plan =
+            json!({"name": "any", "version": 1, "begins": begins, "reactions": reactions});
         if pivot && rng.bool() {
             (plan["overdue"], plan["deadlineMs"]) = ("late".into(), 1.into());
         }
@@ -198,13 +212,15 @@ mod tests {
     }
 
     fn ends(wiring: &Wiring, next: impl Fn(&Progress) -> Vec<Step>) -> HashSet<Progress> {
-        let (mut open, mut met, mut ends) = (vec![Progress::default()], HashSet::new(), HashSet::new());
+        let (mut open, mut met, mut ends) =
+            (vec![Progress::default()], HashSet::new(), HashSet::new());
         while let Some(progress) = open.pop() {
             let steps = next(&progress);
             if steps.is_empty() {
                 ends.insert(progress);
             }
-            let after = steps.into_iter().chain(progress.overdue(wiring)).map(|step| progress.after(step));
+            let after =
+                steps.into_iter().chain(progress.overdue(wiring)).map(|step| progress.after(step));
             open.extend(after.filter(|after| met.insert(*after)));
         }
         ends
@@ -221,7 +237,10 @@ mod tests {
             ends_met += all.len();
             right += usize::from(check(&plan).is_empty());
         }
-        assert!(ends_met > 3_000 && right > 3, "{ends_met} ends of {right} right plans: the plans are too tame");
+        assert!(
+            ends_met > 3_000 && right > 3,
+            "{ends_met} ends of {right} right plans: the plans are too tame"
+        );
     }
 
     #[test]
@@ -232,7 +251,8 @@ mod tests {
             let (wiring, mut progress) = (Wiring::of(&plan), Progress::default());
             let mut count = 0;
             loop {
-                let steps: Vec<Step> = progress.all(&wiring).into_iter().chain(progress.overdue(&wiring)).collect();
+                let steps: Vec<Step> =
+                    progress.all(&wiring).into_iter().chain(progress.overdue(&wiring)).collect();
                 let Some(step) = rng.choice(steps) else { break };
                 assert_ne!(progress.after(step), progress, "seed {seed}");
                 progress = progress.after(step);

@@ -36,7 +36,9 @@ pub enum Problem {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     /// No service starts chains. Only a derivation can produce it.
-    #[error("no service starts a chain: declare one reaction that begins chains and waits for no event")]
+    #[error(
+        "no service starts a chain: declare one reaction that begins chains and waits for no event"
+    )]
     NoStart,
     /// Two reactions start chains. Only a derivation can produce it.
     #[error("{first} and {second} both start chains: derive one plan for each")]
@@ -45,7 +47,9 @@ pub enum Problem {
     #[error("the version is 0: write 1 for the first one")]
     NoVersion,
     /// A deadline of 0 ms.
-    #[error("the deadline is 0 ms, so every chain would be overdue at once: lengthen it, or remove it")]
+    #[error(
+        "the deadline is 0 ms, so every chain would be overdue at once: lengthen it, or remove it"
+    )]
     NoTime,
     /// A plan without reactions.
     #[error("no reaction waits for '{event}' of {start}: add at least one reaction")]
@@ -57,7 +61,9 @@ pub enum Problem {
     )]
     TooLarge { reactions: usize, events: usize },
     /// Two reactions of the same name.
-    #[error("{first} and {second} have the same name, but a name keys the effects of one: rename one of them")]
+    #[error(
+        "{first} and {second} have the same name, but a name keys the effects of one: rename one of them"
+    )]
     SameName { first: Who, second: Who },
     /// An event with two emitters.
     #[error("'{event}' is emitted by {first} and by {second}: give each event one emitter")]
@@ -68,19 +74,30 @@ pub enum Problem {
     )]
     NotEmitted { event: Name, by: Who },
     /// A success event before the pivot that no reaction waits for.
-    #[error("no reaction waits for '{event}' of {by}, but the chain must go on to {pivot}: let a reaction wait for it")]
+    #[error(
+        "no reaction waits for '{event}' of {by}, but the chain must go on to {pivot}: let a reaction wait for it"
+    )]
     Unheard { event: Name, by: Who, pivot: Who },
     /// A reaction that waits for no event.
-    #[error("{0} waits for no event, but only the start begins without one: name the events that it reacts to")]
+    #[error(
+        "{0} waits for no event, but only the start begins without one: name the events that it reacts to"
+    )]
     WaitsForNothing(Who),
     /// An undo without a triggering event.
-    #[error("no event triggers the undo of {by} that emits '{event}': name the failures that do, or remove it")]
+    #[error(
+        "no event triggers the undo of {by} that emits '{event}': name the failures that do, or remove it"
+    )]
     NeverTriggered { event: Name, by: Who },
     /// Events that cause one another in a cycle.
-    #[error("events cause one another in a cycle: {}: remove one of these dependencies", chain(events))]
+    #[error(
+        "events cause one another in a cycle: {}: remove one of these dependencies",
+        chain(events)
+    )]
     Cycle { events: Vec<Name> },
     /// Two pivots.
-    #[error("{first} and {second} are both pivots: a plan has at most one, so remove one of the marks")]
+    #[error(
+        "{first} and {second} are both pivots: a plan has at most one, so remove one of the marks"
+    )]
     TwoPivots { first: Who, second: Who },
     /// A pivot with an undo.
     #[error(
@@ -88,7 +105,9 @@ pub enum Problem {
     )]
     PivotUndone { pivot: Who, event: Name },
     /// An undo of a reaction after the pivot.
-    #[error("{by} comes after the pivot {pivot}, but has an undo that emits '{event}': remove the undo")]
+    #[error(
+        "{by} comes after the pivot {pivot}, but has an undo that emits '{event}': remove the undo"
+    )]
     UndoneAfterPivot { event: Name, by: Who, pivot: Who },
     /// A reaction that its own failure would undo.
     #[error(
@@ -96,13 +115,19 @@ pub enum Problem {
     )]
     OwnFailure { event: Name, by: Who },
     /// A reaction that waits for a failure or an undo.
-    #[error("{by} goes forward on '{event}', with which {origin} goes back: let only undos react to it")]
+    #[error(
+        "{by} goes forward on '{event}', with which {origin} goes back: let only undos react to it"
+    )]
     ForwardOnFailure { event: Name, by: Who, origin: Who },
     /// An undo that a success triggers.
-    #[error("{by} is undone on '{event}', which is a success of {origin}: undo it on failures only")]
+    #[error(
+        "{by} is undone on '{event}', which is a success of {origin}: undo it on failures only"
+    )]
     UndoneOnSuccess { event: Name, by: Who, origin: Who },
     /// A `never_after` event that is not a failure or an undo.
-    #[error("{by} never runs after '{event}', which no reaction emits as its failure or undo: name such an event")]
+    #[error(
+        "{by} never runs after '{event}', which no reaction emits as its failure or undo: name such an event"
+    )]
     NeverAfter { event: Name, by: Who },
     /// A reaction that emits the deadline's event.
     #[error("'{event}' is the deadline's event, but {by} emits it too: rename the event of {by}")]
@@ -115,13 +140,19 @@ pub enum Problem {
     )]
     OverdueHeard { event: Name, by: Who, pivot: Option<Who> },
     /// A deadline's event in a plan without a pivot.
-    #[error("no pivot answers '{event}' when a chain that {start} began is overdue: make one reaction the pivot")]
+    #[error(
+        "no pivot answers '{event}' when a chain that {start} began is overdue: make one reaction the pivot"
+    )]
     OverdueWithoutPivot { event: Name, start: Who },
     /// A deadline's event in a plan without a deadline.
-    #[error("'{event}' for {pivot} is never emitted, because the plan has no deadline: give it one")]
+    #[error(
+        "'{event}' for {pivot} is never emitted, because the plan has no deadline: give it one"
+    )]
     OverdueWithoutDeadline { event: Name, pivot: Who },
     /// A pivot without the success or the failure that answers the deadline's event.
-    #[error("{pivot} answers '{event}' with its success or its failure, but has no {lacks}: let it emit one")]
+    #[error(
+        "{pivot} answers '{event}' with its success or its failure, but has no {lacks}: let it emit one"
+    )]
     OverdueUnanswered { event: Name, pivot: Who, lacks: &'static str },
     /// A part that stays done after a failure, because it has no undo.
     #[error(
@@ -129,13 +160,19 @@ pub enum Problem {
     )]
     NoUndo { by: Who, failing: Who, failure: Name, run: Run },
     /// A part that stays done after a failure, because its undo does not react to it.
-    #[error("{by} stays done when {failing} fails with '{failure}': let its undo react to '{failure}' ({run})")]
+    #[error(
+        "{by} stays done when {failing} fails with '{failure}': let its undo react to '{failure}' ({run})"
+    )]
     NotUndone { by: Who, failing: Who, failure: Name, run: Run },
     /// A reaction after the pivot that can fail.
-    #[error("{failing} may fail with '{failure}' after the pivot {pivot}: remove its failures ({run})")]
+    #[error(
+        "{failing} may fail with '{failure}' after the pivot {pivot}: remove its failures ({run})"
+    )]
     FailsAfterPivot { failing: Who, failure: Name, pivot: Who, run: Run },
     /// A reaction that can fail concurrently with the pivot.
-    #[error("{failing} may fail with '{failure}' after the pivot {pivot} has acted: let the pivot wait for it ({run})")]
+    #[error(
+        "{failing} may fail with '{failure}' after the pivot {pivot} has acted: let the pivot wait for it ({run})"
+    )]
     FailsBesidePivot { failing: Who, failure: Name, pivot: Who, run: Run },
     /// A reaction that waits for an event that can no longer arrive.
     #[error(

@@ -17,9 +17,13 @@ pub(super) fn sense(plan: &Plan, problems: &mut Vec<Problem>) {
 /// Checks the number of reactions and events.
 pub(super) fn size(plan: &Plan, problems: &mut Vec<Problem>) {
     if plan.reactions.is_empty() {
-        problems.push(Problem::NoReactions { start: plan.begins.part().who(), event: plan.begins.event.clone() });
+        problems.push(Problem::NoReactions {
+            start: plan.begins.part().who(),
+            event: plan.begins.event.clone(),
+        });
     }
-    let (reactions, events) = (plan.parts().count(), plan.parts().flat_map(|part| part.events()).count());
+    let (reactions, events) =
+        (plan.parts().count(), plan.parts().flat_map(|part| part.events()).count());
     if reactions > REACTIONS_MAX || events > EVENTS_MAX {
         problems.push(Problem::TooLarge { reactions, events });
     }
@@ -43,7 +47,9 @@ pub(super) fn names(plan: &Plan, problems: &mut Vec<Problem>) {
     }
     let mut pivots = parts.iter().filter(|part| part.pivot);
     if let Some(first) = pivots.next() {
-        problems.extend(pivots.map(|second| Problem::TwoPivots { first: first.who(), second: second.who() }));
+        problems.extend(
+            pivots.map(|second| Problem::TwoPivots { first: first.who(), second: second.who() }),
+        );
     }
 }
 
@@ -59,7 +65,9 @@ pub(super) fn origins(plan: &Plan, problems: &mut Vec<Problem>) {
         let waits_for = part.on.iter().chain(part.undone_on());
         let others = waits_for.filter(|event| Some(*event) != plan.overdue.as_ref());
         let unknown = others.filter(|event| plan.emitter(event).is_none());
-        problems.extend(unknown.map(|event| Problem::NotEmitted { event: event.clone(), by: part.who() }));
+        problems.extend(
+            unknown.map(|event| Problem::NotEmitted { event: event.clone(), by: part.who() }),
+        );
     }
 }
 
@@ -123,7 +131,11 @@ pub(super) fn overdue(plan: &Plan, problems: &mut Vec<Problem>) {
     }
     for (answers, lacks) in [(pivot.emits, "success"), (pivot.fails, "failure")] {
         if answers.is_empty() {
-            problems.push(Problem::OverdueUnanswered { event: event.clone(), pivot: pivot.who(), lacks });
+            problems.push(Problem::OverdueUnanswered {
+                event: event.clone(),
+                pivot: pivot.who(),
+                lacks,
+            });
         }
     }
 }
@@ -142,16 +154,20 @@ pub(super) fn cycle(plan: &Plan, problems: &mut Vec<Problem>) {
         .collect();
     let mut settled = vec![false; causes.len()];
     let waits_for = |settled: &[bool], event: usize| {
-        (0..causes.len()).find(|cause| !settled[*cause] && causes[event].1.contains(causes[*cause].0))
+        (0..causes.len())
+            .find(|cause| !settled[*cause] && causes[event].1.contains(causes[*cause].0))
     };
-    while let Some(next) = (0..causes.len()).find(|event| !settled[*event] && waits_for(&settled, *event).is_none()) {
+    while let Some(next) =
+        (0..causes.len()).find(|event| !settled[*event] && waits_for(&settled, *event).is_none())
+    {
         settled[next] = true;
     }
     let Some(first) = (0..causes.len()).find(|event| !settled[*event]) else { return };
     let mut walked = vec![first];
     while let Some(earlier) = waits_for(&settled, walked[walked.len() - 1]) {
         if let Some(start) = walked.iter().position(|event| *event == earlier) {
-            let events = walked[start..].iter().rev().map(|event| causes[*event].0.clone()).collect();
+            let events =
+                walked[start..].iter().rev().map(|event| causes[*event].0.clone()).collect();
             return problems.push(Problem::Cycle { events });
         }
         walked.push(earlier);
@@ -166,11 +182,20 @@ pub(super) fn pivot(wiring: &Wiring, problems: &mut Vec<Problem>) {
         let (by, pivot_part) = (|| part.who(), || wiring.parts[pivot].who());
         if wiring.is_after_pivot(index) {
             let undo = part.undo.map(|undo| undo.emits.clone());
-            problems.extend(undo.map(|event| Problem::UndoneAfterPivot { event, by: by(), pivot: pivot_part() }));
+            problems.extend(undo.map(|event| Problem::UndoneAfterPivot {
+                event,
+                by: by(),
+                pivot: pivot_part(),
+            }));
         } else if index != pivot {
-            let unheard = wiring.emitted(index, Role::Success).filter(|event| heard & one(*event) == 0);
+            let unheard =
+                wiring.emitted(index, Role::Success).filter(|event| heard & one(*event) == 0);
             let named = unheard.map(|event| wiring.events[event].name.clone());
-            problems.extend(named.map(|event| Problem::Unheard { event, by: by(), pivot: pivot_part() }));
+            problems.extend(named.map(|event| Problem::Unheard {
+                event,
+                by: by(),
+                pivot: pivot_part(),
+            }));
         }
     }
 }

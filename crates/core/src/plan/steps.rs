@@ -20,18 +20,24 @@ impl Chain {
         let owed = self.owed();
         let awaited = self.waits_for();
         let stage = |part: Part<'_>| -> (StepStatus, Option<Role>) {
-            let has = |role: Role| part.events().any(|(event, is)| is == role && self.seen_at(event).is_some());
+            let has = |role: Role| {
+                part.events().any(|(event, is)| is == role && self.seen_at(event).is_some())
+            };
             let owes = owed.iter().any(|wait| wait.reaction == *part.name);
             match () {
                 () if owes => (StepStatus::Undoing, Some(Role::Success)),
                 () if has(Role::Failure) => (StepStatus::Refused, Some(Role::Failure)),
                 () if has(Role::Undone) => (StepStatus::Undone, Some(Role::Undone)),
                 () if has(Role::Success) => (StepStatus::Done, Some(Role::Success)),
-                () if awaited.iter().any(|wait| wait.reaction == *part.name) => (StepStatus::Asked, None),
+                () if awaited.iter().any(|wait| wait.reaction == *part.name) => {
+                    (StepStatus::Asked, None)
+                }
                 () => (StepStatus::Waiting, None),
             }
         };
-        let told = |part: Part<'_>, role: Role| self.seen().iter().find(|seen| part.role(&seen.name) == Some(role));
+        let told = |part: Part<'_>, role: Role| {
+            self.seen().iter().find(|seen| part.role(&seen.name) == Some(role))
+        };
         self.parts()
             .map(|part| {
                 let (status, role) = stage(part);

@@ -20,7 +20,8 @@ impl Chain {
             let cause = seen.causation.as_ref();
             cause.is_none_or(|cause| sorted.iter().all(|other| other.id != *cause))
         };
-        let (roots, others): (Vec<&Seen>, Vec<&Seen>) = sorted.iter().partition(|seen| is_root(seen));
+        let (roots, others): (Vec<&Seen>, Vec<&Seen>) =
+            sorted.iter().partition(|seen| is_root(seen));
         let mut tree: Vec<Branch> = Vec::with_capacity(sorted.len());
         // The second half of the iteration only adds events whose causes form a cycle.
         for root in roots.into_iter().chain(others) {
@@ -29,7 +30,10 @@ impl Chain {
                 if tree.iter().any(|drawn| drawn.seen.id == branch.seen.id) {
                     continue;
                 }
-                let caused = sorted.iter().rev().filter(|seen| seen.causation.as_ref() == Some(&branch.seen.id));
+                let caused = sorted
+                    .iter()
+                    .rev()
+                    .filter(|seen| seen.causation.as_ref() == Some(&branch.seen.id));
                 open.extend(caused.map(|seen| Branch { depth: branch.depth + 1, seen }));
                 tree.push(branch);
             }

@@ -42,7 +42,8 @@ impl Chain {
                 let event = &part.undo?.emits;
                 let open = self.seen_at(event).is_none() && !is_awaited(&owed, event);
                 let promised = |event: &Name| owed.iter().find(|wait| wait.events.contains(event));
-                let triggered = |event| self.seen_at(event).or_else(|| promised(event).map(|wait| wait.since));
+                let triggered =
+                    |event| self.seen_at(event).or_else(|| promised(event).map(|wait| wait.since));
                 let since = part.undone_on().iter().filter_map(triggered).min().filter(|_| open)?;
                 Some(Wait::of(&part, vec![event.clone()], since))
             });
@@ -57,11 +58,13 @@ impl Chain {
     /// not awaited.
     fn ready(&self) -> Vec<Wait> {
         let start = self.seen().iter().map(|seen| seen.seen_at).min();
-        let answers = |part: &Part| part.emits.iter().chain(part.fails).cloned().collect::<Vec<Name>>();
+        let answers =
+            |part: &Part| part.emits.iter().chain(part.fails).cloned().collect::<Vec<Name>>();
         let silent = |part: &Part| answers(part).iter().all(|event| self.seen_at(event).is_none());
         let waiting = self.parts().filter(|part| !part.emits.is_empty() && silent(part));
         let ready = waiting.filter_map(|part| {
-            let there: Option<Vec<Timestamp>> = part.on.iter().map(|event| self.seen_at(event)).collect();
+            let there: Option<Vec<Timestamp>> =
+                part.on.iter().map(|event| self.seen_at(event)).collect();
             Some(Wait::of(&part, answers(&part), there?.into_iter().max().or(start)?))
         });
         ready.collect()
@@ -73,18 +76,26 @@ impl Chain {
         let mut missing: Vec<Wait> = Vec::new();
         for part in self.parts() {
             // The deadline causes the pivot's failure without any other event.
-            let fails =
-                if part.pivot && self.plan().is_some_and(|plan| plan.overdue.is_some()) { &[] } else { part.fails };
-            let acted_at = part.emits.iter().chain(fails).filter_map(|event| self.seen_at(event)).min();
+            let fails = if part.pivot && self.plan().is_some_and(|plan| plan.overdue.is_some()) {
+                &[]
+            } else {
+                part.fails
+            };
+            let acted_at =
+                part.emits.iter().chain(fails).filter_map(|event| self.seen_at(event)).min();
             let unseen = part.on.iter().filter(|event| self.seen_at(event).is_none());
             missing.extend(unseen.filter_map(|event| self.expected(event, acted_at?)));
 
             let undone_at = part.undo.and_then(|undo| self.seen_at(&undo.emits));
             if part.undone_on().iter().all(|event| self.seen_at(event).is_none()) {
-                missing.extend(part.undone_on().iter().filter_map(|event| self.expected(event, undone_at?)));
+                missing.extend(
+                    part.undone_on().iter().filter_map(|event| self.expected(event, undone_at?)),
+                );
             }
         }
-        missing.sort_by(|first, second| (&first.events, first.since).cmp(&(&second.events, second.since)));
+        missing.sort_by(|first, second| {
+            (&first.events, first.since).cmp(&(&second.events, second.since))
+        });
         missing.dedup_by(|later, first| later.events == first.events);
         missing
     }

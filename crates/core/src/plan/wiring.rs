@@ -34,7 +34,9 @@ impl<'a> Wiring<'a> {
             .flat_map(|(part, of)| of.events().map(move |(name, role)| Event { name, part, role }))
             .collect();
         let number = |name: &Name| events.iter().position(|event| event.name == name);
-        let mask = |names: &[Name]| names.iter().filter_map(number).fold(0, |mask, event| mask | one(event));
+        let mask = |names: &[Name]| {
+            names.iter().filter_map(number).fold(0, |mask, event| mask | one(event))
+        };
         let on: Vec<u128> = parts.iter().map(|part| mask(part.on)).collect();
         let undone_on = parts.iter().map(|part| mask(part.undone_on())).collect();
         let ancestors = ancestors(&on, &events);
@@ -45,7 +47,9 @@ impl<'a> Wiring<'a> {
     /// Returns the numbers of a part's events in this role.
     pub(super) fn emitted(&self, part: usize, role: Role) -> impl Iterator<Item = usize> {
         let events = self.events.iter().enumerate();
-        events.filter(move |(_, event)| event.part == part && event.role == role).map(|(number, _)| number)
+        events
+            .filter(move |(_, event)| event.part == part && event.role == role)
+            .map(|(number, _)| number)
     }
 
     /// Returns all events in this role.
@@ -62,8 +66,10 @@ impl<'a> Wiring<'a> {
 
 /// Iterates to a fixed point. It terminates because no part is its own ancestor.
 fn ancestors(on: &[u128], events: &[Event]) -> Vec<u64> {
-    let before: Vec<u64> =
-        on.iter().map(|on| each(*on).fold(0, |mask, event| mask | bit(events[event].part))).collect();
+    let before: Vec<u64> = on
+        .iter()
+        .map(|on| each(*on).fold(0, |mask, event| mask | bit(events[event].part)))
+        .collect();
     let mut ancestors = before.clone();
     loop {
         let further: Vec<u64> = ancestors

@@ -23,7 +23,9 @@ pub enum Problem {
     #[error("step '{step}' has no action: add one with .asks(..)")]
     AsksNothing { step: String },
     /// A reference to a step of another definition. Only the builder can produce it.
-    #[error("step '{step}' refers to a step of another definition for '{field}': refer to a step of this one")]
+    #[error(
+        "step '{step}' refers to a step of another definition for '{field}': refer to a step of this one"
+    )]
     Foreign { step: String, field: String },
     /// A key that is a field of a step. Only the builder can produce it.
     #[error("the key is a field of step '{step}': name a field of the input")]
@@ -35,7 +37,9 @@ pub enum Problem {
     #[error("the saga's deadline is 0 ms, so no step could complete: lengthen it, or remove it")]
     NoTime,
     /// A field name that no reference can express.
-    #[error("no reference can name the field '{field}' of {of}: use a name that is not empty and has no '.'")]
+    #[error(
+        "no reference can name the field '{field}' of {of}: use a name that is not empty and has no '.'"
+    )]
     Unnameable { of: String, field: String },
     /// A key that is not a field of the input.
     #[error("the key is the field '{field}' of the input, which has only: {}", known.join(", "))]
@@ -61,7 +65,9 @@ pub enum Problem {
     #[error("a step is named 'input', which in references means the saga's input: rename the step")]
     Reserved,
     /// A predecessor that does not exist.
-    #[error("step '{step}' comes after '{after}', but no step has that name: name a step of this definition")]
+    #[error(
+        "step '{step}' comes after '{after}', but no step has that name: name a step of this definition"
+    )]
     UnknownPredecessor { step: Name, after: Name },
     /// Steps that wait for one another.
     #[error("steps wait for one another: {}: remove one of these 'after' entries", chain(steps))]
@@ -70,10 +76,14 @@ pub enum Problem {
         steps: Vec<Name>,
     },
     /// Two pivots.
-    #[error("'{first}' and '{second}' are both pivots: a definition has at most one, so change the kind of one")]
+    #[error(
+        "'{first}' and '{second}' are both pivots: a definition has at most one, so change the kind of one"
+    )]
     TwoPivots { first: Name, second: Name },
     /// A compensatable step without a compensation.
-    #[error("step '{step}' is compensatable but has no compensation: add one, or make it the pivot or retriable")]
+    #[error(
+        "step '{step}' is compensatable but has no compensation: add one, or make it the pivot or retriable"
+    )]
     NoCompensation { step: Name },
     /// A pivot or retriable step with a compensation.
     #[error(
@@ -92,10 +102,14 @@ pub enum Problem {
     )]
     NotBeforePivot { step: Name, pivot: Name },
     /// A retriable step that does not wait for the pivot.
-    #[error("step '{step}' is retriable but does not wait for the pivot '{pivot}': let it come after '{pivot}'")]
+    #[error(
+        "step '{step}' is retriable but does not wait for the pivot '{pivot}': let it come after '{pivot}'"
+    )]
     NotAfterPivot { step: Name, pivot: Name },
     /// A retriable step in a definition without a pivot.
-    #[error("step '{step}' is retriable but the definition has no pivot: add one, or give '{step}' a compensation")]
+    #[error(
+        "step '{step}' is retriable but the definition has no pivot: add one, or give '{step}' a compensation"
+    )]
     NoPivot { step: Name },
     /// A reference to a step that does not exist.
     #[error(
@@ -140,7 +154,9 @@ pub enum Problem {
     #[error("step '{step}' allows 0 attempts: allow at least 1, or remove the limit")]
     NoAttempts { step: Name },
     /// A limit of attempts on a step that cannot be given up.
-    #[error("step '{step}' is {kind} and repeated until it is done: remove the limit of {attempts} attempts")]
+    #[error(
+        "step '{step}' is {kind} and repeated until it is done: remove the limit of {attempts} attempts"
+    )]
     NeverGivenUp { step: Name, kind: Kind, attempts: u32 },
     /// A saga's deadline that is shorter than a step's timeout.
     #[error(
@@ -185,7 +201,10 @@ impl Problem {
     pub fn is_of_a_later_rule(&self) -> bool {
         matches!(
             self,
-            Problem::NoVersion | Problem::NoTime | Problem::Unnameable { .. } | Problem::UndoneByItself { .. }
+            Problem::NoVersion
+                | Problem::NoTime
+                | Problem::Unnameable { .. }
+                | Problem::UndoneByItself { .. }
         )
     }
 

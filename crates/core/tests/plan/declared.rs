@@ -22,8 +22,10 @@ fn order_with(changes: &[(&str, Value)]) -> Vec<Declared> {
 
 #[track_caller]
 fn check(changes: &[(&str, Value)], expected: &[&str]) {
-    let differences: Vec<_> =
-        declared(&shop(), &name("order"), &order_with(changes)).iter().map(ToString::to_string).collect();
+    let differences: Vec<_> = declared(&shop(), &name("order"), &order_with(changes))
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(differences, expected);
 }
 

@@ -52,16 +52,24 @@ fn undone(on: &[&str], emits: &str) -> Option<Undo> {
 
 /// Returns a plan's services: a seat, a card and a ticket, not in causal order.
 fn trip() -> [Declaring; 3] {
-    let issue =
-        Declared { never_after: names(&["card.declined"]), ..reacts("issue", &["card.charged"], "ticket.issued") };
-    let reserve =
-        Declared { undo: undone(&["card.declined"], "seat.released"), ..reacts("reserve", &[], "seat.reserved") };
+    let issue = Declared {
+        never_after: names(&["card.declined"]),
+        ..reacts("issue", &["card.charged"], "ticket.issued")
+    };
+    let reserve = Declared {
+        undo: undone(&["card.declined"], "seat.released"),
+        ..reacts("reserve", &[], "seat.reserved")
+    };
     let charge = Declared {
         fails: names(&["card.declined"]),
         pivot: true,
         ..reacts("charge", &["seat.reserved"], "card.charged")
     };
-    [service("tickets", vec![issue]), service("seats", vec![reserve]), service("bank", vec![charge])]
+    [
+        service("tickets", vec![issue]),
+        service("seats", vec![reserve]),
+        service("bank", vec![charge]),
+    ]
 }
 
 fn problem(services: &[Declaring]) -> Problem {
@@ -87,7 +95,8 @@ fn a_derived_plan_equals_the_built_one() {
         .deadline(Duration::from_secs(60))
         .build()
         .expect("a plan");
-    let derived = Plan::from_services("trip", &trip()).version(2).deadline(Duration::from_secs(60)).build();
+    let derived =
+        Plan::from_services("trip", &trip()).version(2).deadline(Duration::from_secs(60)).build();
     assert_eq!(derived.expect("a plan"), written);
     for service in &trip() {
         assert_eq!(plan::declared(&written, service.service(), &service.reactions()), []);
@@ -99,7 +108,9 @@ fn a_reaction_that_gives_up_overdue_chains_is_the_pivot() {
     let [tickets, seats, mut bank] = trip();
     bank.reactions[0].pivot = false;
     bank.reactions[0].overdue = Some(name("trip.overdue"));
-    let derived = Plan::from_services("trip", &[tickets, seats, bank]).deadline(Duration::from_secs(60)).build();
+    let derived = Plan::from_services("trip", &[tickets, seats, bank])
+        .deadline(Duration::from_secs(60))
+        .build();
     let plan = derived.expect("a plan");
     assert_eq!(plan.pivot().map(|pivot| pivot.name.as_str()), Some("charge"));
     assert_eq!(plan.overdue, Some(name("trip.overdue")));
@@ -111,26 +122,38 @@ fn a_plan_has_exactly_one_start() {
     assert_eq!(problem(&[tickets, bank]), Problem::NoStart);
     let other = service("hotels", vec![reacts("book", &[], "room.booked")]);
     let told = problem(&[seats, other]).to_string();
-    assert_eq!(told, "'reserve' of seats and 'book' of hotels both start chains: derive one plan for each");
+    assert_eq!(
+        told,
+        "'reserve' of seats and 'book' of hotels both start chains: derive one plan for each"
+    );
 }
 
 #[test]
 fn a_derived_plan_is_checked_like_any_other() {
     let [tickets, seats, _] = trip();
-    let error = Plan::from_services("trip", &[tickets, seats]).build().expect_err("the bank is missing");
-    assert!(error.to_string().contains("waits for 'card.charged', but no reaction emits it"), "{error}");
+    let error =
+        Plan::from_services("trip", &[tickets, seats]).build().expect_err("the bank is missing");
+    assert!(
+        error.to_string().contains("waits for 'card.charged', but no reaction emits it"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_declared_pivot_must_be_the_pivot_of_the_plan() {
     let [tickets, seats, bank] = trip();
-    let mut plan = Plan::from_services("trip", &[tickets, seats, trip().into_iter().next_back().expect("bank")])
-        .build()
-        .expect("a plan");
+    let mut plan = Plan::from_services(
+        "trip",
+        &[tickets, seats, trip().into_iter().next_back().expect("bank")],
+    )
+    .build()
+    .expect("a plan");
     plan.reactions[0].pivot = false;
     let differences = plan::declared(&plan, &bank.service, &bank.reactions);
     assert_eq!(
         differences.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["the service declares 'charge' of bank as the pivot, and plan 'trip' does not: make it the pivot in both"]
+        [
+            "the service declares 'charge' of bank as the pivot, and plan 'trip' does not: make it the pivot in both"
+        ]
     );
 }

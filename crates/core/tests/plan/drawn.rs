@@ -45,8 +45,13 @@ overdue after 60000 ms
 
 #[test]
 fn never_after_is_drawn_as_text() {
-    let plan = shop_with(&[("/reactions/1/neverAfter", json!(["payment.failed", "order.cancelled"]))]);
-    assert!(text(&plan).contains("\n  never after payment.failed or order.cancelled\n"), "{}", text(&plan));
+    let plan =
+        shop_with(&[("/reactions/1/neverAfter", json!(["payment.failed", "order.cancelled"]))]);
+    assert!(
+        text(&plan).contains("\n  never after payment.failed or order.cancelled\n"),
+        "{}",
+        text(&plan)
+    );
 }
 
 #[test]
@@ -66,7 +71,9 @@ fn a_plan_is_drawn_as_a_mermaid_flowchart() {
 #[test]
 fn the_pivot_and_the_deadline_are_drawn_in_the_flowchart() {
     let drawn = mermaid(&shop());
-    let check = |line: &str| assert!(drawn.lines().any(|drawn| drawn.trim() == line), "{line} is not in\n{drawn}");
+    let check = |line: &str| {
+        assert!(drawn.lines().any(|drawn| drawn.trim() == line), "{line} is not in\n{drawn}")
+    };
     check(r#"r3[["ship<br/>shipping"]]"#);
     check(r#"d(("deadline")) -.->|shop.overdue| r3"#);
     check("r0 -->|order.created| r3");

@@ -17,7 +17,14 @@ fn seen(events: &[(&str, &str)]) -> Vec<Seen> {
         let causation = (!cause.is_empty()).then(|| (*cause).to_owned());
         let (event, number) = event.split_once('#').unwrap_or((event, ""));
         let at = Timestamp(STARTED_AT.0 + 1_000 * index as i64);
-        all.push(Seen { id: format!("{event}{number}"), name: name(event), causation, hop, at, seen_at: at });
+        all.push(Seen {
+            id: format!("{event}{number}"),
+            name: name(event),
+            causation,
+            hop,
+            at,
+            seen_at: at,
+        });
     }
     all
 }
@@ -71,7 +78,10 @@ fn the_end_is_the_same_for_every_order_of_deliveries() {
             other => panic!("seed {seed}: {other:?}"),
         }
     }
-    assert!(completed > 100 && compensated > 100, "{completed} completed, {compensated} compensated");
+    assert!(
+        completed > 100 && compensated > 100,
+        "{completed} completed, {compensated} compensated"
+    );
 }
 
 #[test]
@@ -79,7 +89,9 @@ fn random_runs_of_a_rejected_plan_leave_a_part_done() {
     let check = |pointer: &str, left: &[&str], stays: &str| {
         let plan = shop_with(&[(pointer, json!(left))]);
         let half = (0..2_000).map(|seed| Run::to_the_end(&plan, seed, false).1);
-        let half = half.filter(|outcome| matches!(outcome, Outcome::Half(names) if names.contains(&name(stays))));
+        let half = half.filter(
+            |outcome| matches!(outcome, Outcome::Half(names) if names.contains(&name(stays))),
+        );
         assert!(half.count() > 10 && !sagamore_core::plan::check(&plan).is_empty());
     };
     check("/begins/undo/on", &["payment.failed", "inventory.failed"], "create");
@@ -109,14 +121,19 @@ fn a_chain_goes_forward_until_no_service_can_act() {
 fn a_chain_goes_back_until_no_undo_is_owed() {
     check(&[CREATED, PAID, NOT_RESERVED], State::Compensating, State::HalfCompensated);
     check(&[CREATED, PAID, NOT_RESERVED, CANCELLED], State::Compensating, State::HalfCompensated);
-    check(&[CREATED, PAID, NOT_RESERVED, CANCELLED, REFUNDED], State::Compensated, State::Compensated);
+    check(
+        &[CREATED, PAID, NOT_RESERVED, CANCELLED, REFUNDED],
+        State::Compensated,
+        State::Compensated,
+    );
 }
 
 #[test]
 fn the_deadline_alone_may_fail_the_pivot() {
     let overdue = ("shop.overdue", "");
     let failed = ("shipping.failed", "shop.overdue");
-    let undone = ["order.cancelled", "payment.refunded", "inventory.released"].map(|event| (event, "shipping.failed"));
+    let undone = ["order.cancelled", "payment.refunded", "inventory.released"]
+        .map(|event| (event, "shipping.failed"));
     check(&[CREATED, overdue], State::Running, State::Stuck);
     check(&[CREATED, overdue, failed], State::Compensating, State::HalfCompensated);
     let all = [&[CREATED, overdue, failed][..], &undone].concat();
@@ -129,8 +146,14 @@ fn a_contradiction_to_the_plan_is_reported_at_once() {
         let anomalous = State::Anomalous(anomaly);
         check(events, anomalous.clone(), anomalous);
     };
-    check(&[CREATED, ("order.lost", "order.created")], Anomaly::Unexpected { event: name("order.lost") });
-    check(&[CREATED, PAID, ("payment.success#2", "order.created")], Anomaly::Double { event: name("payment.success") });
+    check(
+        &[CREATED, ("order.lost", "order.created")],
+        Anomaly::Unexpected { event: name("order.lost") },
+    );
+    check(
+        &[CREATED, PAID, ("payment.success#2", "order.created")],
+        Anomaly::Double { event: name("payment.success") },
+    );
     check(
         &[CREATED, PAID, ("payment.failed", "order.created")],
         Anomaly::BothOutcomes {
@@ -141,7 +164,10 @@ fn a_contradiction_to_the_plan_is_reported_at_once() {
     );
     check(
         &[CREATED, PAID, RESERVED, SCHEDULED, ("payment.refunded", "inventory.updated")],
-        Anomaly::BackAfterPivot { pivot: name("shipping.scheduled"), back: name("payment.refunded") },
+        Anomaly::BackAfterPivot {
+            pivot: name("shipping.scheduled"),
+            back: name("payment.refunded"),
+        },
     );
 }
 
@@ -150,18 +176,27 @@ fn a_lost_event_is_reported_once_the_chain_is_late() {
     let orphan = |event, causation: &str| {
         State::Anomalous(Anomaly::Orphan { event: name(event), causation: causation.to_owned() })
     };
-    check(&[CREATED, RESERVED, SCHEDULED, CONFIRMED], State::Running, orphan("inventory.updated", "payment.success"));
+    check(
+        &[CREATED, RESERVED, SCHEDULED, CONFIRMED],
+        State::Running,
+        orphan("inventory.updated", "payment.success"),
+    );
     check(
         &[CREATED, NOT_RESERVED, CANCELLED, REFUNDED],
         State::Compensating,
         orphan("inventory.failed", "payment.success"),
     );
     check(&[PAID, RESERVED], State::Running, orphan("payment.success", "order.created"));
-    let undone = ["order.cancelled", "payment.refunded", "inventory.released"].map(|event| (event, "shipping.failed"));
+    let undone = ["order.cancelled", "payment.refunded", "inventory.released"]
+        .map(|event| (event, "shipping.failed"));
     let all_but_overdue = [&[CREATED, ("shipping.failed", "shop.overdue")][..], &undone].concat();
     check(&all_but_overdue, State::Compensating, orphan("shipping.failed", "shop.overdue"));
     let gap = State::Anomalous(Anomaly::Gap { event: name("payment.success") });
-    check(&[CREATED, ("inventory.updated", "order.created"), SCHEDULED, CONFIRMED], State::Running, gap);
+    check(
+        &[CREATED, ("inventory.updated", "order.created"), SCHEDULED, CONFIRMED],
+        State::Running,
+        gap,
+    );
 }
 
 #[test]
@@ -177,30 +212,53 @@ fn a_chain_of_an_unknown_version_is_stored_without_checks() {
         assert_eq!(chain.take(seen), Taken::New);
     }
     assert_eq!(chain.state(after(DEADLINE_MS)), State::UnknownVersion(7));
-    assert_eq!((chain.tree().len(), chain.waits_for().len(), chain.anomalies(after(0)).len()), (3, 0, 0));
+    assert_eq!(
+        (chain.tree().len(), chain.waits_for().len(), chain.anomalies(after(0)).len()),
+        (3, 0, 0)
+    );
 }
 
 #[test]
 fn awaited_services_are_listed_with_the_start_of_the_wait() {
     let check = |events: &[(&str, &str)], waits: &[(&str, &str, &[&str], u64)], owed: usize| {
         let chain = chain(shop(), seen(events));
-        let told: Vec<_> =
-            chain.waits_for().into_iter().map(|wait| (wait.service, wait.reaction, wait.events, wait.since)).collect();
+        let told: Vec<_> = chain
+            .waits_for()
+            .into_iter()
+            .map(|wait| (wait.service, wait.reaction, wait.events, wait.since))
+            .collect();
         let expected: Vec<_> = waits
             .iter()
             .map(|(service, reaction, events, ms)| {
-                (name(service), name(reaction), events.iter().map(|event| name(event)).collect::<Vec<_>>(), after(*ms))
+                (
+                    name(service),
+                    name(reaction),
+                    events.iter().map(|event| name(event)).collect::<Vec<_>>(),
+                    after(*ms),
+                )
             })
             .collect();
         assert_eq!(told, expected);
         assert_eq!(chain.owed().len(), owed);
     };
     check(&[CREATED], &[("payment", "charge", &["payment.success", "payment.failed"], 0)], 0);
-    check(&[CREATED, PAID], &[("inventory", "reserve", &["inventory.updated", "inventory.failed"], 1_000)], 0);
-    check(&[CREATED, PAID, RESERVED, SCHEDULED], &[("order", "confirm", &["order.confirmed"], 3_000)], 0);
+    check(
+        &[CREATED, PAID],
+        &[("inventory", "reserve", &["inventory.updated", "inventory.failed"], 1_000)],
+        0,
+    );
+    check(
+        &[CREATED, PAID, RESERVED, SCHEDULED],
+        &[("order", "confirm", &["order.confirmed"], 3_000)],
+        0,
+    );
     check(&[CREATED, PAID, RESERVED, SCHEDULED, CONFIRMED], &[], 0);
     let cancel = ("order", "create", &["order.cancelled"][..], 2_000);
-    check(&[CREATED, PAID, NOT_RESERVED], &[cancel, ("payment", "charge", &["payment.refunded"], 2_000)], 2);
+    check(
+        &[CREATED, PAID, NOT_RESERVED],
+        &[cancel, ("payment", "charge", &["payment.refunded"], 2_000)],
+        2,
+    );
     check(&[CREATED, PAID, NOT_RESERVED, REFUNDED], &[cancel], 1);
     check(
         &[CREATED, RESERVED],
@@ -212,7 +270,10 @@ fn awaited_services_are_listed_with_the_start_of_the_wait() {
     );
     check(
         &[CREATED, REFUNDED],
-        &[("inventory", "reserve", &["inventory.failed"], 1_000), ("shipping", "ship", &["shipping.failed"], 1_000)],
+        &[
+            ("inventory", "reserve", &["inventory.failed"], 1_000),
+            ("shipping", "ship", &["shipping.failed"], 1_000),
+        ],
         0,
     );
 }
@@ -222,17 +283,27 @@ fn each_part_has_a_status() {
     let check = |events: &[(&str, &str)], wanted: [&str; 5]| {
         let chain = chain(shop(), seen(events));
         let stages = chain.stages();
-        let told = stages.iter().map(|stage| format!("{:?}", stage.status).to_lowercase()).collect::<Vec<_>>();
+        let told = stages
+            .iter()
+            .map(|stage| format!("{:?}", stage.status).to_lowercase())
+            .collect::<Vec<_>>();
         assert_eq!(told, wanted, "{events:?}");
         for stage in stages.iter().filter(|stage| stage.told.is_some()) {
-            assert!(stage.part.role(&stage.told.expect("told").name).is_some(), "{}", stage.part.name);
+            assert!(
+                stage.part.role(&stage.told.expect("told").name).is_some(),
+                "{}",
+                stage.part.name
+            );
         }
     };
     check(&[CREATED], ["done", "asked", "waiting", "waiting", "waiting"]);
     check(&[CREATED, PAID], ["done", "done", "asked", "waiting", "waiting"]);
     check(&[CREATED, RESERVED], ["done", "asked", "done", "asked", "waiting"]);
     check(&[CREATED, PAID, NOT_RESERVED], ["undoing", "undoing", "refused", "waiting", "waiting"]);
-    check(&[CREATED, PAID, NOT_RESERVED, REFUNDED, CANCELLED], ["undone", "undone", "refused", "waiting", "waiting"]);
+    check(
+        &[CREATED, PAID, NOT_RESERVED, REFUNDED, CANCELLED],
+        ["undone", "undone", "refused", "waiting", "waiting"],
+    );
     check(&[CREATED, PAID, RESERVED, SCHEDULED, CONFIRMED], ["done"; 5]);
     let kinds: Vec<_> = shop().parts().map(|part| part.kind().as_str().to_owned()).collect();
     assert_eq!(kinds, ["compensatable", "compensatable", "compensatable", "pivot", "retriable"]);
@@ -265,18 +336,33 @@ fn an_undo_may_take_as_long_as_a_chain_counted_from_its_failure() {
 fn the_tree_is_ordered_by_causes_and_hops() {
     let check = |events: Vec<Seen>, expected: &[&str]| {
         let chain = chain(shop(), events);
-        let lines: Vec<_> =
-            chain.tree().iter().map(|branch| format!("{}{}", " ".repeat(branch.depth), branch.seen.name)).collect();
+        let lines: Vec<_> = chain
+            .tree()
+            .iter()
+            .map(|branch| format!("{}{}", " ".repeat(branch.depth), branch.seen.name))
+            .collect();
         assert_eq!(lines, expected);
     };
     let events = seen(&[CREATED, PAID, NOT_RESERVED, REFUNDED, CANCELLED]);
-    let whole =
-        ["order.created", " payment.success", "  inventory.failed", "   order.cancelled", "   payment.refunded"];
+    let whole = [
+        "order.created",
+        " payment.success",
+        "  inventory.failed",
+        "   order.cancelled",
+        "   payment.refunded",
+    ];
     check(events.clone(), &whole);
     check(events.clone().into_iter().rev().collect(), &whole);
-    let without_paid = events.into_iter().filter(|seen| seen.name != name("payment.success")).collect();
-    check(without_paid, &["order.created", "inventory.failed", " order.cancelled", " payment.refunded"]);
-    check(seen(&[("order.created", "payment.success"), PAID]), &["order.created", " payment.success"]);
+    let without_paid =
+        events.into_iter().filter(|seen| seen.name != name("payment.success")).collect();
+    check(
+        without_paid,
+        &["order.created", "inventory.failed", " order.cancelled", " payment.refunded"],
+    );
+    check(
+        seen(&[("order.created", "payment.success"), PAID]),
+        &["order.created", " payment.success"],
+    );
 }
 
 #[test]
@@ -295,7 +381,10 @@ fn surplus_events_are_counted_and_not_stored() {
     assert_eq!(chain.take(event("order.created", "2")), Taken::New);
     assert_eq!(chain.take(event("order.created", "3")), Taken::Dropped);
     for index in 0..UNEXPECTED_MAX {
-        assert_eq!(chain.take(event(&format!("lost.{index}"), &format!("lost/{index}"))), Taken::New);
+        assert_eq!(
+            chain.take(event(&format!("lost.{index}"), &format!("lost/{index}"))),
+            Taken::New
+        );
     }
     assert_eq!(chain.take(event("lost.more", "lost/more")), Taken::Dropped);
     assert_eq!((chain.repeats(), chain.dropped(), chain.seen().len()), (1, 2, 2 + UNEXPECTED_MAX));

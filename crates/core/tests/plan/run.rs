@@ -89,7 +89,9 @@ impl<'a> Run<'a> {
         } else {
             let parked = self.parked.entry(mail.part).or_default();
             parked.insert(mail.seen.name.clone());
-            if part.on.iter().all(|event| parked.contains(event)) && !self.rows.contains_key(&mail.part) {
+            if part.on.iter().all(|event| parked.contains(event))
+                && !self.rows.contains_key(&mail.part)
+            {
                 self.act(mail.part, Some(&mail.seen));
             }
         }
@@ -105,10 +107,17 @@ impl<'a> Run<'a> {
     }
 
     fn pass(&mut self) {
-        let (overdue, pivot) = (self.plan.overdue.clone(), self.parts.iter().position(|part| part.pivot));
+        let (overdue, pivot) =
+            (self.plan.overdue.clone(), self.parts.iter().position(|part| part.pivot));
         if let Some((name, part)) = overdue.zip(pivot) {
-            let seen =
-                Seen { id: "deadline".into(), name, causation: None, hop: 0, at: self.now(), seen_at: self.now() };
+            let seen = Seen {
+                id: "deadline".into(),
+                name,
+                causation: None,
+                hop: 0,
+                at: self.now(),
+                seen_at: self.now(),
+            };
             self.told.push(seen.clone());
             self.mails.push(Mail { part, undo: false, seen });
         }
@@ -124,7 +133,9 @@ impl<'a> Run<'a> {
             seen_at: self.now(),
         };
         for (part, to) in self.parts.iter().enumerate() {
-            let to_both = [(false, to.on), (true, to.undone_on())].into_iter().filter(|(_, on)| on.contains(event));
+            let to_both = [(false, to.on), (true, to.undone_on())]
+                .into_iter()
+                .filter(|(_, on)| on.contains(event));
             self.mails.extend(to_both.map(|(undo, _)| Mail { part, undo, seen: seen.clone() }));
         }
         self.told.push(seen);
@@ -136,7 +147,10 @@ impl<'a> Run<'a> {
 
     fn outcome(&self) -> Outcome {
         let failed = self.rows.values().any(|row| *row != Row::Done);
-        let done = self.rows.iter().filter(|(part, row)| **row == Row::Done && !self.undone.contains(part));
+        let done = self
+            .rows
+            .iter()
+            .filter(|(part, row)| **row == Row::Done && !self.undone.contains(part));
         let stays: BTreeSet<Name> = done.map(|(part, _)| self.parts[*part].name.clone()).collect();
         match (failed || !self.undone.is_empty(), stays.is_empty()) {
             (false, _) => Outcome::Completed,

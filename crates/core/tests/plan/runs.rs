@@ -10,7 +10,8 @@ use crate::fixture::{name, shop, shop_with, visit};
 
 #[track_caller]
 fn check(changes: &[(&str, Value)], expected: &[&str]) {
-    let problems: Vec<_> = problems_of(&shop_with(changes)).iter().map(ToString::to_string).collect();
+    let problems: Vec<_> =
+        problems_of(&shop_with(changes)).iter().map(ToString::to_string).collect();
     assert_eq!(problems, expected);
 }
 
@@ -97,7 +98,10 @@ fn a_failure_that_does_not_reach_an_undo_is_found_with_the_shortest_run() {
              (payment) is never undone)"],
     );
     check(
-        &[("/begins/undo/on", json!(["payment.failed", "inventory.failed"])), ("/overdue", json!(null))],
+        &[
+            ("/begins/undo/on", json!(["payment.failed", "inventory.failed"])),
+            ("/overdue", json!(null)),
+        ],
         &["'create' of order stays done when 'ship' of shipping fails with 'shipping.failed': \
              let its undo react to 'shipping.failed' (create (order) emits order.created; charge \
              (payment) emits payment.success; reserve (inventory) emits inventory.updated; ship \
@@ -126,7 +130,11 @@ fn every_undo_and_everything_that_triggers_it_is_needed() {
         let undo = undo.as_ref().unwrap();
         for left_out in &undo.on {
             let rest: BTreeSet<_> = undo.on.iter().filter(|event| *event != left_out).collect();
-            let change = if rest.is_empty() { json!(null) } else { json!({"on": rest, "emits": undo.emits}) };
+            let change = if rest.is_empty() {
+                json!(null)
+            } else {
+                json!({"on": rest, "emits": undo.emits})
+            };
             let problems = problems_of(&shop_with(&[(pointer, change)]));
             let found = problems.iter().any(|problem| match problem {
                 Problem::NotUndone { failure, run, .. } | Problem::NoUndo { failure, run, .. } => {
@@ -181,7 +189,8 @@ fn a_failure_after_or_beside_the_pivot_is_found() {
 
 #[test]
 fn an_event_that_never_arrives_is_found() {
-    let alternatives = ("/reactions/1/emits", json!(["inventory.updated", "inventory.backordered"]));
+    let alternatives =
+        ("/reactions/1/emits", json!(["inventory.updated", "inventory.backordered"]));
     check(
         &[
             alternatives.clone(),
@@ -253,7 +262,10 @@ fn a_long_plan_is_explored_and_a_wide_one_is_rejected() {
 
 fn plan_of(reactions: usize, on: impl Fn(usize) -> Vec<String>) -> Plan {
     let failures = |but: usize| {
-        (1..=reactions).filter(|index| *index != but).map(|index| format!("failed.{index}")).collect::<Vec<_>>()
+        (1..=reactions)
+            .filter(|index| *index != but)
+            .map(|index| format!("failed.{index}"))
+            .collect::<Vec<_>>()
     };
     let reaction = |index: usize| {
         json!({

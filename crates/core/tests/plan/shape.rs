@@ -9,7 +9,8 @@ use crate::fixture::{shop, shop_with, visit};
 
 #[track_caller]
 fn check(changes: &[(&str, Value)], expected: &[&str]) {
-    let problems: Vec<_> = problems_of(&shop_with(changes)).iter().map(ToString::to_string).collect();
+    let problems: Vec<_> =
+        problems_of(&shop_with(changes)).iter().map(ToString::to_string).collect();
     assert_eq!(problems, expected);
 }
 
@@ -178,8 +179,10 @@ fn reactions_go_forward_and_undos_back() {
 fn the_deadlines_event_is_for_the_pivots_owner_alone() {
     check(
         &[("/overdue", json!("order.confirmed"))],
-        &["'order.confirmed' is the deadline's event, but 'confirm' of order emits it too: rename \
-         the event of 'confirm' of order"],
+        &[
+            "'order.confirmed' is the deadline's event, but 'confirm' of order emits it too: rename \
+         the event of 'confirm' of order",
+        ],
     );
     check(
         &[("/reactions/0/undo/on/-", json!("shop.overdue"))],

@@ -30,7 +30,11 @@ fn the_builder_writes_the_same_data_as_a_file() {
 fn an_unknown_key_is_rejected() {
     let check = |pointer: &str| {
         let mut plan = toy();
-        plan.pointer_mut(pointer).unwrap().as_object_mut().unwrap().insert("colour".into(), json!("red"));
+        plan.pointer_mut(pointer)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .insert("colour".into(), json!("red"));
         let error = serde_json::from_value::<Plan>(plan).unwrap_err().to_string();
         assert!(error.contains("unknown field `colour`"), "{error}");
     };
@@ -65,7 +69,8 @@ fn the_hash_stays_the_same_from_release_to_release() {
 
 #[test]
 fn the_builder_reports_malformed_names_and_invalid_plans() {
-    let check = |error: sagamore_core::plan::Error, expected: &str| assert_eq!(error.to_string(), expected);
+    let check =
+        |error: sagamore_core::plan::Error, expected: &str| assert_eq!(error.to_string(), expected);
     check(
         Plan::named("Visit").begins("guest", "ring", "bell.rung").build().unwrap_err(),
         "plan 'Visit' cannot run\n- 'Visit' is not a name: use a-z, 0-9, '-' and '.', a letter \

@@ -31,7 +31,10 @@ fn a_step_given_up_after_a_fault_is_compensated_too() {
     play.start();
     assert_eq!(play.action("flight", fault()).unwrap(), ["flight faulted"]);
     assert_eq!(play.tick(), ["ask flight"]);
-    assert_eq!(play.action("flight", fault()).unwrap(), ["flight faulted", "turnedBack", "undo flight"]);
+    assert_eq!(
+        play.action("flight", fault()).unwrap(),
+        ["flight faulted", "turnedBack", "undo flight"]
+    );
     assert_eq!(play.saga.cause, Some(Cause::GivenUp(name("flight"))));
 }
 
@@ -95,7 +98,15 @@ fn cancel_undoes_unknown_steps_at_once() {
     play.tick(); // no reply from any of the three
     assert_eq!(
         play.cancel().unwrap(),
-        ["turnedBack", "flight silent", "hotel silent", "car silent", "undo flight", "undo hotel", "undo car"]
+        [
+            "turnedBack",
+            "flight silent",
+            "hotel silent",
+            "car silent",
+            "undo flight",
+            "undo hotel",
+            "undo car"
+        ]
     );
 }
 
@@ -114,7 +125,11 @@ fn a_late_refusal_of_an_unknown_step_leaves_nothing_to_undo() {
 fn siblings_of_a_failed_branch_are_awaited_or_timed_out_and_undone() {
     let mut play = Play::with_done(wide_trip(), &["plan"]);
     assert_eq!(play.refused("flight"), ["flight refused", "turnedBack"]);
-    assert_eq!(play.done("hotel"), ["hotel done", "undo hotel"], "an independent undo need not wait");
+    assert_eq!(
+        play.done("hotel"),
+        ["hotel done", "undo hotel"],
+        "an independent undo need not wait"
+    );
     assert_eq!(play.undone("hotel"), ["hotel undone"], "the plan waits for the car");
     assert_eq!(play.tick(), ["car silent", "undo car"], "not resent, and it may have happened");
     assert_eq!(play.undone("car"), ["car undone", "undo plan"]);
@@ -141,7 +156,10 @@ fn a_refusal_of_a_sibling_while_going_back_leaves_nothing_to_undo() {
 #[test]
 fn finished_steps_are_undone_in_reverse_order_of_dependency() {
     let mut play = Play::with_done(wide_trip(), &["plan", "flight", "hotel", "car"]);
-    assert_eq!(play.refused("pay"), ["pay refused", "turnedBack", "undo flight", "undo hotel", "undo car"]);
+    assert_eq!(
+        play.refused("pay"),
+        ["pay refused", "turnedBack", "undo flight", "undo hotel", "undo car"]
+    );
     assert_eq!(play.undone("car"), ["car undone"]);
     assert_eq!(play.undone("flight"), ["flight undone"]);
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo plan"]);
@@ -180,7 +198,11 @@ fn after_a_refused_undo_independent_undos_finish_before_the_saga_is_stuck() {
     assert_eq!(play.undo_refused("hotel"), ["hotel undoRefused"]);
     play.stands(Status::Compensating);
     assert_eq!(play.undone("car"), ["car undone"]);
-    assert_eq!(play.undone("flight"), ["flight undone", "stuck"], "the hotel blocks the plan's undo");
+    assert_eq!(
+        play.undone("flight"),
+        ["flight undone", "stuck"],
+        "the hotel blocks the plan's undo"
+    );
     assert_eq!(play.state("hotel").status, StepStatus::UndoFailed);
     assert_eq!(play.state("plan").status, StepStatus::Done);
     assert_eq!(play.cancel(), Err(Ignored::AlreadyGoingBack));
@@ -194,7 +216,10 @@ fn a_stuck_saga_still_accepts_replies() {
     assert_eq!(play.done("hotel"), ["hotel done"], "the booking's output is stored");
     assert_eq!(play.state("hotel").status, StepStatus::UndoFailed);
     play.stands(Status::Stuck);
-    assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "undo hotel"]);
+    assert_eq!(
+        play.rescue("hotel", Verb::Retry).unwrap(),
+        ["retry hotel", "resumed", "undo hotel"]
+    );
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
 }
 
@@ -205,7 +230,11 @@ fn cancel_in_flight_finishes_the_running_step_and_compensates() {
     assert!(play.saga.allowed_actions(play.now).contains(&Allowed::Cancel));
     assert_eq!(play.cancel().unwrap(), ["turnedBack"]);
     assert_eq!(play.saga.cause, Some(Cause::Cancelled));
-    assert_eq!(play.cancel(), Err(Ignored::AlreadyGoingBack), "a second cancellation changes nothing");
+    assert_eq!(
+        play.cancel(),
+        Err(Ignored::AlreadyGoingBack),
+        "a second cancellation changes nothing"
+    );
     assert!(play.saga.allowed_actions(play.now).is_empty());
     assert_eq!(play.tick(), ["hotel silent", "undo hotel"], "given up: it may have happened");
     play.undone("hotel");

@@ -13,7 +13,11 @@ fn verbs(step: &str) -> Vec<Allowed> {
 }
 
 fn allowed(play: &Play) -> Vec<Allowed> {
-    play.saga.allowed_actions(play.now).into_iter().filter(|allowed| *allowed != Allowed::Cancel).collect()
+    play.saga
+        .allowed_actions(play.now)
+        .into_iter()
+        .filter(|allowed| *allowed != Allowed::Cancel)
+        .collect()
 }
 
 /// Feeds a step faults until they have lasted for half a minute.
@@ -58,7 +62,10 @@ fn a_missed_reply_is_a_fault_too() {
     (0..120).for_each(|_| drop(play.tick()));
     assert_eq!(play.saga.open_fault(3).unwrap().text, "no answer within 1s");
     assert_eq!(allowed(&play), verbs("letter"));
-    assert_eq!(play.rescue("letter", Verb::Resolve).unwrap(), ["letter setAside", "resolve letter", "completed"]);
+    assert_eq!(
+        play.rescue("letter", Verb::Resolve).unwrap(),
+        ["letter setAside", "resolve letter", "completed"]
+    );
 }
 
 #[test]
@@ -78,9 +85,17 @@ fn a_verb_on_a_step_with_faults_sets_it_aside_first() {
     let attempts = play.commands.len();
     assert_eq!(play.rescue("pay", Verb::Retry).unwrap(), ["pay setAside", "retry pay", "ask pay"]);
     let command = play.commands.last().unwrap();
-    assert_eq!((command.id().as_str(), command.attempt), ("trip:7/pay/action/1", 1), "unknown is not refused");
+    assert_eq!(
+        (command.id().as_str(), command.attempt),
+        ("trip:7/pay/action/1", 1),
+        "unknown is not refused"
+    );
     assert_eq!(play.commands.len(), attempts + 1);
-    assert_eq!((allowed(&play), play.saga.open_fault(2)), (vec![], None), "its faults are counted again from zero");
+    assert_eq!(
+        (allowed(&play), play.saga.open_fault(2)),
+        (vec![], None),
+        "its faults are counted again from zero"
+    );
     assert_eq!(play.cancel(), Err(Ignored::TooLate), "it may have happened");
     assert_eq!(play.done("pay"), ["pay done", "ask letter"]);
 }
@@ -178,7 +193,9 @@ fn a_permanently_rejected_command_is_set_aside() {
 
 /// Decides like `Play::input`, with one message that is too large.
 fn too_large(play: &mut Play, message: &str, input: &Input) -> Vec<String> {
-    let fits = |command: &Command| if command.name.as_str() == message { Err("too large".into()) } else { Ok(()) };
+    let fits = |command: &Command| {
+        if command.name.as_str() == message { Err("too large".into()) } else { Ok(()) }
+    };
     let bound = Bound { always: 0, fits: &fits };
     let decision = decide_within(play.saga.clone(), input, play.now, &mut play.rng, bound).unwrap();
     let words = decision.changes.iter().map(crate::support::words).collect();
@@ -188,7 +205,12 @@ fn too_large(play: &mut Play, message: &str, input: &Input) -> Vec<String> {
 }
 
 fn reply(play: &Play, step: &str, direction: Direction, outcome: sagamore_core::Outcome) -> Input {
-    let key = sagamore_core::StepKey { saga: play.saga.id.clone(), step: name(step), direction, generation: 1 };
+    let key = sagamore_core::StepKey {
+        saga: play.saga.id.clone(),
+        step: name(step),
+        direction,
+        generation: 1,
+    };
     Input::Reply(sagamore_core::Reply { key, outcome, trace: None })
 }
 
@@ -202,11 +224,19 @@ fn an_action_that_is_too_large_is_never_sent() {
     assert_eq!(play.folded(), play.saga);
     assert_eq!(play.saga.open_fault(2).unwrap().text, "too large");
     assert_eq!(allowed(&play), verbs("pay"));
-    let rescue = |verb| Input::Rescue(sagamore_core::saga::Rescue { step: name("pay"), verb, reason: "ada".into() });
-    assert_eq!(too_large(&mut play, "pay.do", &rescue(Verb::Retry)), ["retry pay", "resumed", "pay setAside", "stuck"]);
+    let rescue = |verb| {
+        Input::Rescue(sagamore_core::saga::Rescue { step: name("pay"), verb, reason: "ada".into() })
+    };
+    assert_eq!(
+        too_large(&mut play, "pay.do", &rescue(Verb::Retry)),
+        ["retry pay", "resumed", "pay setAside", "stuck"]
+    );
     assert_eq!(play.cancel().unwrap(), ["resumed", "turnedBack", "undo hotel"]);
     assert_eq!(allowed(&play), []);
-    assert_eq!((play.undone("hotel")[1].as_str(), play.undone("flight")[1].as_str()), ("undo flight", "compensated"));
+    assert_eq!(
+        (play.undone("hotel")[1].as_str(), play.undone("flight")[1].as_str()),
+        ("undo flight", "compensated")
+    );
 }
 
 #[test]
@@ -214,7 +244,10 @@ fn other_steps_continue_beside_an_oversized_command() {
     let mut play = Play::of(wide_trip());
     play.start();
     let done = reply(&play, "plan", Direction::Action, ticket("plan"));
-    assert_eq!(too_large(&mut play, "hotel.do", &done), ["plan done", "ask flight", "hotel setAside", "ask car"]);
+    assert_eq!(
+        too_large(&mut play, "hotel.do", &done),
+        ["plan done", "ask flight", "hotel setAside", "ask car"]
+    );
     play.stands(Status::Running);
     play.acknowledge();
     play.done("flight");
@@ -226,9 +259,15 @@ fn other_steps_continue_beside_an_oversized_command() {
 fn an_undo_that_is_too_large_is_set_aside() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     let no = reply(&play, "pay", Direction::Action, crate::support::no());
-    assert_eq!(too_large(&mut play, "hotel.undo", &no), ["pay refused", "turnedBack", "hotel setAside", "stuck"]);
+    assert_eq!(
+        too_large(&mut play, "hotel.undo", &no),
+        ["pay refused", "turnedBack", "hotel setAside", "stuck"]
+    );
     assert_eq!((play.state("hotel").status, play.state("hotel").held), (StepStatus::Undoing, true));
     assert_eq!(play.folded(), play.saga);
     assert_eq!(allowed(&play), verbs("hotel"));
-    assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "undo hotel"]);
+    assert_eq!(
+        play.rescue("hotel", Verb::Retry).unwrap(),
+        ["retry hotel", "resumed", "undo hotel"]
+    );
 }

@@ -34,7 +34,9 @@ fn parallel_steps_are_sent_together_and_the_join_once() {
 
 #[test]
 fn siblings_that_reply_at_once_lead_to_the_same_join_in_any_order() {
-    for order in [["flight", "hotel", "car"], ["car", "hotel", "flight"], ["hotel", "car", "flight"]] {
+    for order in
+        [["flight", "hotel", "car"], ["car", "hotel", "flight"], ["hotel", "car", "flight"]]
+    {
         let mut play = Play::with_done(wide_trip(), &["plan"]);
         assert_eq!(play.done(order[0]).len(), 1);
         assert_eq!(play.done(order[1]).len(), 1);
@@ -76,7 +78,11 @@ fn a_late_success_counts_while_the_resend_is_in_flight() {
     play.tick();
     assert_eq!(play.tick(), ["ask flight"]);
     assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
-    assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale), "the second attempt's reply");
+    assert_eq!(
+        play.action("flight", ticket("flight")),
+        Err(Ignored::Stale),
+        "the second attempt's reply"
+    );
 }
 
 /// After a lost reply, the command is resent with the same id, without a limit.
@@ -99,7 +105,11 @@ fn replies_to_older_steps_other_sagas_and_unknown_steps_are_rejected() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     assert_eq!(play.action("flight", ticket("flight")), Err(Ignored::Stale));
     assert_eq!(play.action("letter", ticket("letter")), Err(Ignored::Stale), "never sent");
-    assert_eq!(play.undo("flight", Outcome::Done(Body::empty())), Err(Ignored::Stale), "its undo was never sent");
+    assert_eq!(
+        play.undo("flight", Outcome::Done(Body::empty())),
+        Err(Ignored::Stale),
+        "its undo was never sent"
+    );
     assert_eq!(play.action("sauna", ticket("sauna")), Err(Ignored::NoSuchStep));
     let mut other = Play::of(trip());
     other.start();
@@ -113,11 +123,20 @@ fn replies_to_older_steps_other_sagas_and_unknown_steps_are_rejected() {
 fn a_reply_of_another_generation_is_rejected() {
     let mut play = Play::with_done(trip(), &["flight", "hotel", "pay"]);
     play.refused("letter");
-    assert_eq!(play.rescue("letter", Verb::Retry).unwrap(), ["retry letter", "resumed", "ask letter"]);
+    assert_eq!(
+        play.rescue("letter", Verb::Retry).unwrap(),
+        ["retry letter", "resumed", "ask letter"]
+    );
     assert_eq!(play.commands.last().unwrap().id(), "trip:7/letter/action/2");
     assert_eq!(play.reply_of("letter", Direction::Action, 1, no()), Err(Ignored::Stale));
-    assert_eq!(play.reply_of("letter", Direction::Action, 1, ticket("letter")), Err(Ignored::Stale));
-    assert_eq!(play.reply_of("letter", Direction::Action, 3, ticket("letter")), Err(Ignored::Stale));
+    assert_eq!(
+        play.reply_of("letter", Direction::Action, 1, ticket("letter")),
+        Err(Ignored::Stale)
+    );
+    assert_eq!(
+        play.reply_of("letter", Direction::Action, 3, ticket("letter")),
+        Err(Ignored::Stale)
+    );
     assert_eq!(play.done("letter"), ["letter done", "completed"]);
 }
 
@@ -127,7 +146,9 @@ fn a_finished_saga_ignores_every_input() {
     let mut compensated = Play::of(trip());
     compensated.start();
     compensated.refused("flight");
-    for (play, status) in [(&mut completed, Status::Completed), (&mut compensated, Status::Compensated)] {
+    for (play, status) in
+        [(&mut completed, Status::Completed), (&mut compensated, Status::Compensated)]
+    {
         play.stands(status);
         assert_eq!(play.action("letter", ticket("letter")), Err(Ignored::Ended));
         assert_eq!(play.undo("flight", no()), Err(Ignored::Ended));
@@ -147,7 +168,10 @@ fn a_fault_is_resent_after_a_growing_pause_and_never_refused() {
     for whole in [100, 200, 400, 800, 800, 800] {
         assert_eq!(play.action("flight", fault()).unwrap(), ["flight faulted"]);
         let step = play.state("flight");
-        assert_eq!((step.status, step.fault.as_deref()), (StepStatus::Asked, Some("the disk is full")));
+        assert_eq!(
+            (step.status, step.fault.as_deref()),
+            (StepStatus::Asked, Some("the disk is full"))
+        );
         let pause = step.due.unwrap().since(play.now).as_millis();
         assert!((whole / 2..=whole).contains(&pause), "{pause} ms of {whole}");
         assert!(play.saga.outstanding().is_empty());
@@ -224,7 +248,10 @@ fn a_refusal_after_the_pivot_makes_the_saga_stuck_once_it_is_at_rest() {
 fn an_output_without_a_promised_field_is_accepted_and_reported() {
     let mut play = Play::of(trip());
     play.start();
-    assert_eq!(play.action("flight", Outcome::Done(Body::empty())).unwrap(), ["flight done", "ask hotel"]);
+    assert_eq!(
+        play.action("flight", Outcome::Done(Body::empty())).unwrap(),
+        ["flight done", "ask hotel"]
+    );
     let told = play.state("flight").fault.as_deref();
     assert_eq!(told, Some("the output of 'flight' lacks the field 'ticket' that it yields"));
 }
@@ -244,7 +271,10 @@ fn a_step_whose_input_is_missing_waits_for_a_person() {
         let stuck = || {
             let mut play = Play::of(hotel_of_flight(ask));
             play.start();
-            assert_eq!(play.action("flight", Outcome::Done(Body::empty())).unwrap(), ["flight done", "stuck"]);
+            assert_eq!(
+                play.action("flight", Outcome::Done(Body::empty())).unwrap(),
+                ["flight done", "stuck"]
+            );
             play
         };
         let hotel = |verb| Allowed::Rescue { step: name("hotel"), verb };
@@ -252,8 +282,14 @@ fn a_step_whose_input_is_missing_waits_for_a_person() {
         assert_eq!(stuck().saga.allowed_actions(Timestamp(0)), offered);
         assert_eq!(stuck().saga.stuck_steps(Timestamp(0)).collect::<Vec<_>>(), [1]);
         assert_eq!(stuck().rescue("hotel", Verb::Retry), Err(Ignored::NotStuck));
-        assert_eq!(stuck().rescue("hotel", Verb::Skip).unwrap(), ["skip hotel", "resumed", "ask pay"]);
-        assert_eq!(stuck().rescue("hotel", Verb::Resolve).unwrap(), ["resolve hotel", "resumed", "ask pay"]);
+        assert_eq!(
+            stuck().rescue("hotel", Verb::Skip).unwrap(),
+            ["skip hotel", "resumed", "ask pay"]
+        );
+        assert_eq!(
+            stuck().rescue("hotel", Verb::Resolve).unwrap(),
+            ["resolve hotel", "resumed", "ask pay"]
+        );
         assert_eq!(stuck().cancel().unwrap(), ["resumed", "turnedBack", "undo flight"]);
     }
 }
@@ -295,7 +331,10 @@ fn due_times_are_restored_from_the_journal() {
     assert_eq!(play.saga.next_due(), due, "a pause goes on");
     assert_eq!(play.tick(), ["ask flight"]);
     play.saga = play.folded();
-    assert_eq!((play.saga.next_due(), play.saga.outstanding()), (None, vec![(0, Direction::Action)]));
+    assert_eq!(
+        (play.saga.next_due(), play.saga.outstanding()),
+        (None, vec![(0, Direction::Action)])
+    );
     play.acknowledge();
     assert_eq!(play.tick(), ["flight silent"]);
 }

@@ -12,7 +12,11 @@ fn an_unanswered_command_writes_few_entries() {
         assert_eq!(play.tick(), ["flight silent"]);
         assert_eq!(play.tick(), ["ask flight"]);
     }
-    assert_eq!((play.state("flight").attempts, play.commands.len()), (10_001, 10_001), "every repeat is sent");
+    assert_eq!(
+        (play.state("flight").attempts, play.commands.len()),
+        (10_001, 10_001),
+        "every repeat is sent"
+    );
     assert!(play.journal.len() < 40, "{} entries", play.journal.len());
     assert_eq!(play.saga.revision, play.journal.len() as u64);
     assert_eq!(play.done("flight"), ["flight done", "ask hotel"]);
@@ -101,7 +105,11 @@ fn repeats_are_omitted_from_entries_with_other_changes() {
     assert_eq!(play.cancel().unwrap(), ["turnedBack", "undo hotel", "undo car"]);
     assert_eq!(play.saga.revision, revision + 1);
     let flight = &play.folded().steps[1];
-    assert_eq!((flight.status, flight.backing_off), (StepStatus::Asked, false), "its reply is awaited");
+    assert_eq!(
+        (flight.status, flight.backing_off),
+        (StepStatus::Asked, false),
+        "its reply is awaited"
+    );
     let (flight, revision) = (play.state("flight").clone(), play.saga.revision);
     assert!(flight.attempts > 16 && play.folded().steps[1].attempts == 16);
     assert_eq!(play.tick()[0], "flight silent", "for the last time");
@@ -119,10 +127,17 @@ fn asked_since_is_the_time_of_the_first_attempt() {
         assert_eq!(play.state("flight").asked_since, started, "after a missed reply or a resend");
     }
     play.action("flight", fault()).unwrap_or_default();
-    assert_eq!(play.folded().waiting_since(), started, "a takeover waits again, and the start of the wait stays");
+    assert_eq!(
+        play.folded().waiting_since(),
+        started,
+        "a takeover waits again, and the start of the wait stays"
+    );
     play.done("flight");
     assert_eq!(play.state("flight").asked_since, None);
-    assert_eq!((play.state("hotel").asked_since, play.saga.waiting_since()), (Some(play.now), Some(play.now)));
+    assert_eq!(
+        (play.state("hotel").asked_since, play.saga.waiting_since()),
+        (Some(play.now), Some(play.now))
+    );
 }
 
 #[test]
@@ -159,7 +174,10 @@ fn an_implausible_pause_is_drawn_again_and_differs_between_sagas() {
         let right = Timestamp(play.now.0 - 86_400_000);
         assert!(saga.redraw(right));
         let due = saga.steps[0].due.unwrap();
-        assert!(right < due && due <= Timestamp(right.0 + 800), "{due} is not a pause after {right}");
+        assert!(
+            right < due && due <= Timestamp(right.0 + 800),
+            "{due} is not a pause after {right}"
+        );
         assert_eq!((saga.started_at, saga.waiting_since()), (right, Some(right)));
         assert_eq!(saga.open_fault(0).map(|fault| fault.since), Some(right));
         assert!(!saga.redraw(right), "only once");

@@ -12,7 +12,11 @@ fn check(one: &str, other: &str, same: bool) {
     let (left, right) = (body(one), body(other));
     assert_eq!(left.means_the_same(&right), same, "{one} and {other}");
     assert_eq!(right.means_the_same(&left), same, "{other} and {one}");
-    assert_eq!(left.meaning_hash() == right.meaning_hash(), same, "the hashes of {one} and {other}");
+    assert_eq!(
+        left.meaning_hash() == right.meaning_hash(),
+        same,
+        "the hashes of {one} and {other}"
+    );
 }
 
 #[test]
@@ -51,9 +55,14 @@ fn white_space_order_and_escapes_do_not_matter() {
 
 #[test]
 fn ambiguous_texts_are_equal_only_byte_for_byte() {
-    let deep = |levels: usize, core: &str| format!("{}{core}{}", "[".repeat(levels), "]".repeat(levels));
-    for unreadable in [r#""\ud83d""#, r#""\ude00\ud83d""#, &deep(128, ""), &deep(500, "1"), r#"{"a":1,"a":1}"#] {
-        let with = |quantity: u32, space: &str| format!("{{\"quantity\":{space}{quantity},\"x\":{unreadable}}}");
+    let deep =
+        |levels: usize, core: &str| format!("{}{core}{}", "[".repeat(levels), "]".repeat(levels));
+    for unreadable in
+        [r#""\ud83d""#, r#""\ude00\ud83d""#, &deep(128, ""), &deep(500, "1"), r#"{"a":1,"a":1}"#]
+    {
+        let with = |quantity: u32, space: &str| {
+            format!("{{\"quantity\":{space}{quantity},\"x\":{unreadable}}}")
+        };
         check(&with(1, ""), &with(1, ""), true);
         check(&with(1, ""), &with(7, ""), false);
         check(&with(1, ""), &with(1, " "), false);
@@ -132,7 +141,8 @@ fn tree() -> impl Strategy<Value = serde_json::Value> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::Array),
-            prop::collection::btree_map(".{0,2}", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+            prop::collection::btree_map(".{0,2}", inner, 0..4)
+                .prop_map(|map| map.into_iter().collect()),
         ]
     })
 }

@@ -34,7 +34,10 @@ fn every_legal_transition_is_reached_and_no_other() {
     let missed: Vec<&Cell> = legal.difference(&reached).collect();
     assert!(missed.is_empty(), "never reached: {missed:#?}");
     assert_eq!(reached, legal);
-    assert_eq!(ends, BTreeSet::from([Status::Completed, Status::Compensated, Status::Stuck].map(Status::as_str)));
+    assert_eq!(
+        ends,
+        BTreeSet::from([Status::Completed, Status::Compensated, Status::Stuck].map(Status::as_str))
+    );
 }
 
 #[test]

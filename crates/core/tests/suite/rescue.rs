@@ -16,7 +16,8 @@ fn stuck_back() -> Play {
 
 /// Returns a saga that is stuck forward: the letter was refused.
 fn stuck_forward() -> Play {
-    let mut play = Play::with_done(wide_trip(), &["plan", "flight", "hotel", "car", "pay", "points"]);
+    let mut play =
+        Play::with_done(wide_trip(), &["plan", "flight", "hotel", "car", "pay", "points"]);
     assert_eq!(play.refused("letter"), ["letter refused", "stuck"]);
     play
 }
@@ -30,7 +31,8 @@ fn survey_of_letter() -> sagamore_core::definition::Draft {
 }
 
 fn offered(play: &Play, step: &str, verbs: &[Verb]) {
-    let wanted: Vec<Allowed> = verbs.iter().map(|verb| Allowed::Rescue { step: name(step), verb: *verb }).collect();
+    let wanted: Vec<Allowed> =
+        verbs.iter().map(|verb| Allowed::Rescue { step: name(step), verb: *verb }).collect();
     assert_eq!(play.saga.allowed_actions(play.now), wanted);
 }
 
@@ -39,7 +41,10 @@ fn offered(play: &Play, step: &str, verbs: &[Verb]) {
 fn a_refused_undo_is_retried_in_a_new_generation() {
     let mut play = stuck_back();
     offered(&play, "hotel", &EVERY_VERB);
-    assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "undo hotel"]);
+    assert_eq!(
+        play.rescue("hotel", Verb::Retry).unwrap(),
+        ["retry hotel", "resumed", "undo hotel"]
+    );
     play.stands(Status::Compensating);
     let command = play.commands.last().unwrap();
     assert_eq!((command.id().as_str(), command.attempt), ("trip:7/hotel/compensation/2", 1));
@@ -66,7 +71,10 @@ fn the_last_decision_by_hand_ends_the_saga() {
     let mut play = Play::with_done(trip(), &["flight"]);
     play.refused("hotel");
     play.undo_refused("flight");
-    assert_eq!(play.rescue("flight", Verb::Resolve).unwrap(), ["resolve flight", "resumed", "compensated"]);
+    assert_eq!(
+        play.rescue("flight", Verb::Resolve).unwrap(),
+        ["resolve flight", "resumed", "compensated"]
+    );
     let mut play = Play::with_done(trip(), &["flight", "hotel", "pay"]);
     play.refused("letter");
     assert_eq!(play.rescue("letter", Verb::Skip).unwrap(), ["skip letter", "resumed", "completed"]);
@@ -86,7 +94,10 @@ fn a_verb_need_not_wait_until_the_saga_is_stuck() {
 fn a_refused_retriable_step_that_is_skipped_counts_as_done_for_what_follows() {
     let mut play = stuck_forward();
     offered(&play, "letter", &EVERY_VERB);
-    assert_eq!(play.rescue("letter", Verb::Skip).unwrap(), ["skip letter", "resumed", "ask survey"]);
+    assert_eq!(
+        play.rescue("letter", Verb::Skip).unwrap(),
+        ["skip letter", "resumed", "ask survey"]
+    );
     assert_eq!(play.done("survey"), ["survey done", "completed"]);
 }
 
@@ -95,9 +106,16 @@ fn a_refused_retriable_step_that_is_skipped_counts_as_done_for_what_follows() {
 #[test]
 fn a_step_whose_inputs_will_never_exist_waits_for_a_person_too() {
     for verb in [Verb::Skip, Verb::Resolve] {
-        let mut play = Play::with_done(survey_of_letter(), &["plan", "flight", "hotel", "car", "pay", "points"]);
+        let mut play = Play::with_done(
+            survey_of_letter(),
+            &["plan", "flight", "hotel", "car", "pay", "points"],
+        );
         play.refused("letter");
-        assert_eq!(play.rescue("letter", verb).unwrap(), [format!("{} letter", verb.as_str())], "stuck as before");
+        assert_eq!(
+            play.rescue("letter", verb).unwrap(),
+            [format!("{} letter", verb.as_str())],
+            "stuck as before"
+        );
         play.stands(Status::Stuck);
         offered(&play, "survey", &[Verb::Skip, Verb::Resolve]);
         assert_eq!(play.rescue("survey", Verb::Retry), Err(Ignored::NotStuck));
@@ -109,8 +127,16 @@ fn a_step_whose_inputs_will_never_exist_waits_for_a_person_too() {
 fn verbs_on_steps_that_need_no_decision_are_rejected() {
     let mut play = stuck_back();
     for verb in EVERY_VERB {
-        assert_eq!(play.rescue("flight", verb), Err(Ignored::NotStuck), "done, and its undo is only blocked");
-        assert_eq!(play.rescue("pay", verb), Err(Ignored::NotStuck), "its refusal turned the saga back");
+        assert_eq!(
+            play.rescue("flight", verb),
+            Err(Ignored::NotStuck),
+            "done, and its undo is only blocked"
+        );
+        assert_eq!(
+            play.rescue("pay", verb),
+            Err(Ignored::NotStuck),
+            "its refusal turned the saga back"
+        );
         assert_eq!(play.rescue("letter", verb), Err(Ignored::NotStuck), "never sent");
         assert_eq!(play.rescue("sauna", verb), Err(Ignored::NoSuchStep));
     }
@@ -118,8 +144,10 @@ fn verbs_on_steps_that_need_no_decision_are_rejected() {
 
 #[test]
 fn a_command_takes_its_fields_by_reference_from_the_input_and_earlier_outputs() {
-    let mut play = Play::with_done(survey_of_letter(), &["plan", "flight", "hotel", "car", "pay", "points"]);
-    play.action("letter", Outcome::Done(json(r#"{"no":1, "ticket": {"seat" : [1.0, "ü"]}}"#))).unwrap();
+    let mut play =
+        Play::with_done(survey_of_letter(), &["plan", "flight", "hotel", "car", "pay", "points"]);
+    play.action("letter", Outcome::Done(json(r#"{"no":1, "ticket": {"seat" : [1.0, "ü"]}}"#)))
+        .unwrap();
     let command = play.commands.last().unwrap();
     assert_eq!(command.body.as_str(), r#"{"letter":{"seat" : [1.0, "ü"]},"traveller":"ada"}"#);
     assert_eq!(command.name, name("survey.do"));
@@ -131,7 +159,8 @@ fn a_command_takes_its_fields_by_reference_from_the_input_and_earlier_outputs() 
 #[test]
 fn only_actions_of_compensatable_steps_expire() {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
-    let expiries = |play: &Play| play.commands.iter().map(|command| command.expires_at).collect::<Vec<_>>();
+    let expiries =
+        |play: &Play| play.commands.iter().map(|command| command.expires_at).collect::<Vec<_>>();
     let due = Some(Timestamp(play.now.0 + 1000));
     assert_eq!(expiries(&play), [due, due, None]);
     play.refused("pay");
@@ -196,7 +225,10 @@ fn a_journal_with_a_gap_or_an_illegal_change_is_rejected() {
     let told = fold(forged).unwrap_err();
     assert_eq!(told.to_string(), "a saga that is running cannot take the change 'undone'");
     let mut forged = play.journal.clone();
-    forged[1].changes = vec![Change::Refused { step: name("pay"), refusal: sagamore_core::Refusal::new("no", "no") }];
+    forged[1].changes = vec![Change::Refused {
+        step: name("pay"),
+        refusal: sagamore_core::Refusal::new("no", "no"),
+    }];
     let told = fold(forged).unwrap_err();
     assert_eq!(told, Illegal::Step { status: StepStatus::Waiting, change: "refused" });
     let mut forged = play.journal;

@@ -102,7 +102,11 @@ fn a_refusal_undoes_only_the_done_steps() {
 
 #[test]
 fn siblings_are_undone_in_parallel() {
-    let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 }).asks::<Serve>().refused(Declined::TableTaken);
+    let script = fetched()
+        .asks::<Boil>()
+        .done(Boiled { degrees: 96 })
+        .asks::<Serve>()
+        .refused(Declined::TableTaken);
     let script = script.undoes_all([PutBack::NAME, Pour::NAME]).undoing::<PutBack>().done();
     script.undoes(Pour { cups: 2 }).done().ends(Compensated);
 }
@@ -120,21 +124,34 @@ fn a_step_without_a_reply_is_resent_then_given_up_and_undone() {
 fn an_unsent_command_is_not_given_up() {
     let script = fetched().asks::<Boil>().silence().brokers_become_unavailable();
     let script = script.time_passes(Duration::from_secs(30)).asks_all([Boil::NAME]);
-    let script = script.brokers_recover().time_passes(Duration::from_secs(4)).asks_all([Boil::NAME]);
+    let script =
+        script.brokers_recover().time_passes(Duration::from_secs(4)).asks_all([Boil::NAME]);
     script.time_passes(Duration::from_secs(1)).undoes_all([Pour::NAME, PutBack::NAME]);
 }
 
 #[test]
 fn a_fault_is_a_delay() {
-    let script = fetched().asks::<Boil>().faults("the fuse is gone").asks::<Boil>().done(Boiled { degrees: 96 });
-    let script = script.asks::<Serve>().faults("dropped").asks::<Serve>().silence().asks::<Serve>().done(());
+    let script = fetched()
+        .asks::<Boil>()
+        .faults("the fuse is gone")
+        .asks::<Boil>()
+        .done(Boiled { degrees: 96 });
+    let script =
+        script.asks::<Serve>().faults("dropped").asks::<Serve>().silence().asks::<Serve>().done(());
     script.asks::<Clear>().faults("not now").asks::<Clear>().done(()).ends(Completed);
 }
 
 #[test]
 fn an_undo_is_resent_until_it_is_done() {
     let script = fetched().asks::<Boil>().refused(Declined::NoWater);
-    script.undoes(PutBack).silence().undoes(PutBack).faults("stuck drawer").undoes(PutBack).done().ends(Compensated);
+    script
+        .undoes(PutBack)
+        .silence()
+        .undoes(PutBack)
+        .faults("stuck drawer")
+        .undoes(PutBack)
+        .done()
+        .ends(Compensated);
 }
 
 #[test]
@@ -147,7 +164,13 @@ fn a_cancelled_saga_waits_for_the_reply_and_compensates() {
 #[test]
 fn a_cancellation_after_the_pivot_is_too_late() {
     let script = fetched().asks::<Boil>().done(Boiled { degrees: 96 });
-    script.asks::<Serve>().cancel_comes_too_late().done(()).asks::<Clear>().done(()).ends(Completed);
+    script
+        .asks::<Serve>()
+        .cancel_comes_too_late()
+        .done(())
+        .asks::<Clear>()
+        .done(())
+        .ends(Completed);
 }
 
 /// Outstanding actions are awaited, and undone once they are done.
@@ -180,8 +203,16 @@ fn an_operator_decides_a_stuck_step() {
 fn a_reply_that_cannot_be_stored_waits_for_a_person() {
     let script = fetched().asks::<Boil>().set_aside("a NUL in a text").is_stuck();
     let script = script.retry("boil").asks::<Boil>().done(Boiled { degrees: 96 });
-    let script = script.asks::<Serve>().refused(Declined::TableTaken).undoes_all([PutBack::NAME, Pour::NAME]);
-    let script = script.undoing::<PutBack>().done().undoes(Pour { cups: 2 }).set_aside("too long").is_stuck();
+    let script = script
+        .asks::<Serve>()
+        .refused(Declined::TableTaken)
+        .undoes_all([PutBack::NAME, Pour::NAME]);
+    let script = script
+        .undoing::<PutBack>()
+        .done()
+        .undoes(Pour { cups: 2 })
+        .set_aside("too long")
+        .is_stuck();
     script.resolve("boil").ends(Compensated);
 }
 
@@ -196,7 +227,12 @@ fn a_failed_line_reports_outstanding_commands_and_journal() {
     let text = panic_of(|| drop(fetched().asks::<Serve>()));
     let (expected, rest) = text.split_once("\n\n").unwrap();
     assert_eq!(expected, "expected table.serve, and nothing else, to be asked");
-    assert!(rest.starts_with("the saga is running, and asks:\n  kettle.boil {\"cups\":2} (boil, action)\n"), "{rest}");
+    assert!(
+        rest.starts_with(
+            "the saga is running, and asks:\n  kettle.boil {\"cups\":2} (boil, action)\n"
+        ),
+        "{rest}"
+    );
     assert!(rest.contains("2 at 0 ms: Done { step: Name(\"fetch\")"), "{rest}");
 }
 

@@ -96,7 +96,10 @@ fn a_reloaded_saga_gets_its_timers_back() {
     (0..60).for_each(|_| drop(play.tick()));
     let mut read = play.folded();
     read.set_timers(Some(&play.saga.timers()), play.now);
-    assert_eq!((read.next_due(), read.steps[0].attempts), (play.saga.next_due(), play.state("flight").attempts));
+    assert_eq!(
+        (read.next_due(), read.steps[0].attempts),
+        (play.saga.next_due(), play.state("flight").attempts)
+    );
     assert_eq!((read.steps[0].status, read.steps[0].sending), (play.state("flight").status, false));
 }
 
@@ -105,7 +108,10 @@ fn a_reloaded_saga_gets_its_timers_back() {
 fn timers_accept_the_acknowledgement_of_a_command_in_flight() {
     let play = unsent();
     let (mut timers, due) = (play.saga.timers(), Timestamp(play.now.0 + 7_000));
-    assert!(!timers.acknowledge(0, 2, due) && !timers.acknowledge(1, 1, due), "another attempt, another step");
+    assert!(
+        !timers.acknowledge(0, 2, due) && !timers.acknowledge(1, 1, due),
+        "another attempt, another step"
+    );
     assert!(timers.acknowledge(0, 1, due) && !timers.acknowledge(0, 1, due), "once");
     let mut read = play.folded();
     read.set_timers(Some(&timers), play.now);

@@ -18,7 +18,10 @@ fn held_hotel() -> Play {
 fn held_undo() -> Play {
     let mut play = Play::with_done(trip(), &["flight", "hotel"]);
     play.refused("pay");
-    assert_eq!(play.set_aside("hotel", Direction::Compensation).unwrap(), ["hotel setAside", "stuck"]);
+    assert_eq!(
+        play.set_aside("hotel", Direction::Compensation).unwrap(),
+        ["hotel setAside", "stuck"]
+    );
     play
 }
 
@@ -46,8 +49,14 @@ fn a_step_that_is_set_aside_is_neither_awaited_nor_resent() {
 fn a_step_that_was_set_aside_by_a_clock_ahead_has_its_verbs_at_once() {
     let mut play = held_hotel();
     play.now = Timestamp(play.now.0 - 86_400_000);
-    assert_eq!(play.saga.allowed_actions(play.now), [vec![Allowed::Cancel], verbs("hotel")].concat());
-    assert_eq!(play.rescue("hotel", Verb::Resolve).unwrap(), ["resolve hotel", "resumed", "ask pay"]);
+    assert_eq!(
+        play.saga.allowed_actions(play.now),
+        [vec![Allowed::Cancel], verbs("hotel")].concat()
+    );
+    assert_eq!(
+        play.rescue("hotel", Verb::Resolve).unwrap(),
+        ["resolve hotel", "resumed", "ask pay"]
+    );
 }
 
 #[test]
@@ -55,11 +64,19 @@ fn only_a_step_with_an_outstanding_command_can_be_set_aside() {
     let mut play = Play::with_done(trip(), &["flight"]);
     assert_eq!(play.set_aside("flight", Direction::Action), Err(Ignored::Stale), "done");
     assert_eq!(play.set_aside("pay", Direction::Action), Err(Ignored::Stale), "not sent yet");
-    assert_eq!(play.set_aside("hotel", Direction::Compensation), Err(Ignored::Stale), "not sent in this direction");
+    assert_eq!(
+        play.set_aside("hotel", Direction::Compensation),
+        Err(Ignored::Stale),
+        "not sent in this direction"
+    );
     assert_eq!(play.set_aside("sauna", Direction::Action), Err(Ignored::NoSuchStep));
     play.tick(); // during the pause its reply still counts
     play.set_aside("hotel", Direction::Action).unwrap();
-    assert_eq!(play.set_aside("hotel", Direction::Action), Err(Ignored::Stale), "already set aside");
+    assert_eq!(
+        play.set_aside("hotel", Direction::Action),
+        Err(Ignored::Stale),
+        "already set aside"
+    );
     play.rescue("hotel", Verb::Resolve).unwrap();
     play.done("pay");
     play.done("letter");
@@ -72,7 +89,11 @@ fn other_steps_finish_before_the_saga_is_stuck() {
     assert_eq!(play.set_aside("hotel", Direction::Action).unwrap(), ["hotel setAside"]);
     play.stands(Status::Running);
     let every_way_out = [vec![Allowed::Cancel], verbs("hotel")].concat();
-    assert_eq!(play.saga.allowed_actions(play.now), every_way_out, "a person need not wait until it is stuck");
+    assert_eq!(
+        play.saga.allowed_actions(play.now),
+        every_way_out,
+        "a person need not wait until it is stuck"
+    );
     assert_eq!(play.done("car"), ["car done"]);
     assert_eq!(play.done("flight"), ["flight done", "stuck"]);
     assert_eq!(play.saga.allowed_actions(play.now), every_way_out);
@@ -89,7 +110,11 @@ fn a_late_reply_that_can_be_stored_is_accepted() {
     let mut play = held_undo();
     assert_eq!(play.undo_refused("hotel"), ["resumed", "hotel undoRefused", "stuck"]);
     let mut play = held_undo();
-    assert_eq!(play.action("hotel", ticket("hotel")), Err(Ignored::Stale), "the action was answered before");
+    assert_eq!(
+        play.action("hotel", ticket("hotel")),
+        Err(Ignored::Stale),
+        "the action was answered before"
+    );
 }
 
 /// The command has the same id, so the participant resends its stored reply.
@@ -104,7 +129,10 @@ fn a_retry_resends_with_the_same_id_and_attempts_from_zero() {
     assert_eq!(play.done("hotel"), ["hotel done", "ask pay"]);
 
     let mut play = held_undo();
-    assert_eq!(play.rescue("hotel", Verb::Retry).unwrap(), ["retry hotel", "resumed", "undo hotel"]);
+    assert_eq!(
+        play.rescue("hotel", Verb::Retry).unwrap(),
+        ["retry hotel", "resumed", "undo hotel"]
+    );
     let command = play.commands.last().unwrap();
     assert_eq!((command.id().as_str(), command.attempt), ("trip:7/hotel/compensation/1", 1));
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
@@ -149,7 +177,10 @@ fn cancel_is_too_late_when_the_pivot_is_set_aside() {
 fn an_action_set_aside_during_compensation_is_unknown_and_undone() {
     let mut play = Play::with_done(trip(), &["flight"]);
     play.cancel().unwrap();
-    assert_eq!(play.set_aside("hotel", Direction::Action).unwrap(), ["hotel setAside", "hotel silent", "undo hotel"]);
+    assert_eq!(
+        play.set_aside("hotel", Direction::Action).unwrap(),
+        ["hotel setAside", "hotel silent", "undo hotel"]
+    );
     assert!(!play.state("hotel").held);
     assert_eq!(play.undone("hotel"), ["hotel undone", "undo flight"]);
 }
@@ -163,7 +194,10 @@ fn the_actions_output_is_stored_while_its_undo_is_set_aside() {
     assert_eq!(play.done("hotel"), ["hotel done"]);
     assert!(play.state("hotel").held, "its undo is not settled by that");
     play.stands(Status::Stuck);
-    assert_eq!(play.undo("hotel", Outcome::Done(Body::empty())).unwrap()[..2], ["resumed", "hotel undone"]);
+    assert_eq!(
+        play.undo("hotel", Outcome::Done(Body::empty())).unwrap()[..2],
+        ["resumed", "hotel undone"]
+    );
 }
 
 #[test]

@@ -75,9 +75,13 @@ mod renamed {
 fn the_derives_find_a_renamed_crate() {
     use sagamore_core::message::IntoRefusal;
     assert_eq!(<renamed::Stamp as sagamore_core::typed::Message>::NAME, "mail.stamp");
-    let stamped: renamed::Stamped = sagamore_core::Body::parse(r#"{"place":"Lahti"}"#).unwrap().read().unwrap();
+    let stamped: renamed::Stamped =
+        sagamore_core::Body::parse(r#"{"place":"Lahti"}"#).unwrap().read().unwrap();
     assert_eq!(stamped, renamed::Stamped { place: "Lahti".into() });
-    assert_eq!(renamed::Unstamped::NoStamp { cents: 80 }.into_refusal().message, "no stamp of 80 cents");
+    assert_eq!(
+        renamed::Unstamped::NoStamp { cents: 80 }.into_refusal().message,
+        "no stamp of 80 cents"
+    );
 }
 
 fn trip() -> Result<Definition, definition::Error> {
@@ -167,7 +171,10 @@ fn patience_and_order_are_part_of_a_steps_declaration() {
         .timeout(Duration::from_secs(5))
         .attempts(3)
         .backoff(Duration::from_millis(10), Duration::from_secs(1));
-    saga.step("book-too").asks(book).undone_by_with(CallHotelFrom { trip_id: trip.trip_id }).after([]);
+    saga.step("book-too")
+        .asks(book)
+        .undone_by_with(CallHotelFrom { trip_id: trip.trip_id })
+        .after([]);
     saga.pivot("greet").asks(Greet).after(["book-too", "book"]);
     let built = saga.build().unwrap();
 
@@ -175,7 +182,10 @@ fn patience_and_order_are_part_of_a_steps_declaration() {
     let patience = built.steps[0].patience;
     assert_eq!((patience.timeout_ms, patience.attempts_max), (5_000, Some(3)));
     assert_eq!((patience.backoff_ms_min, patience.backoff_ms_max), (10, 1_000));
-    assert_eq!(built.steps[1].compensation.as_ref().unwrap().fields["tripId"].to_string(), "input.tripId");
+    assert_eq!(
+        built.steps[1].compensation.as_ref().unwrap().fields["tripId"].to_string(),
+        "input.tripId"
+    );
     assert_eq!(built.graph().before, [0, 0, 0b11]);
     assert_eq!(built.steps[2].kind, Kind::Pivot);
 }
@@ -185,7 +195,10 @@ fn problems_of_the_builder_are_reported_by_build() {
     let mut other = Definition::named("other");
     other.step("one").asks(Greet);
     other.step("two").asks(Greet);
-    let book = BookRoomFrom { trip_id: other.input::<Trip>().trip_id, nights: other.input::<Trip>().nights };
+    let book = BookRoomFrom {
+        trip_id: other.input::<Trip>().trip_id,
+        nights: other.input::<Trip>().nights,
+    };
     let foreign = other.step("three").asks(book).yields();
 
     let mut saga = Definition::named("Trip");
@@ -194,7 +207,10 @@ fn problems_of_the_builder_are_reported_by_build() {
     let problems = saga.build().unwrap_err().problems;
 
     assert!(matches!(&problems[0], Problem::Malformed(_)), "{problems:?}");
-    assert!(problems.contains(&Problem::Foreign { step: "charge".into(), field: "cents".into() }), "{problems:?}");
+    assert!(
+        problems.contains(&Problem::Foreign { step: "charge".into(), field: "cents".into() }),
+        "{problems:?}"
+    );
     assert!(problems.contains(&Problem::AsksNothing { step: "nothing".into() }), "{problems:?}");
 }
 
@@ -220,13 +236,18 @@ fn a_start_is_checked_by_input_type_check_and_key() {
     saga.pivot("book-room").asks(BookRoomFrom { trip_id: input.trip_id, nights: input.nights });
     let trip = saga.build().unwrap();
     assert_eq!(trip.key.as_deref(), Some("tripId"));
-    let start = |key: &str, input: &str| trip.check_start(key, &sagamore_core::Body::parse(input).unwrap());
+    let start =
+        |key: &str, input: &str| trip.check_start(key, &sagamore_core::Body::parse(input).unwrap());
     assert_eq!(start("7", r#"{"tripId":"7","nights":2,"type":null,"more":1}"#), Ok(()));
     let refused = |key: &str, input: &str, part: &str| {
         let why = start(key, input).expect_err(input);
         assert!(why.contains(part), "{why}");
     };
-    refused("7", r#"{"tripId":"7","nights":"two","type":null}"#, "the field 'nights' does not fit the message 'trip'");
+    refused(
+        "7",
+        r#"{"tripId":"7","nights":"two","type":null}"#,
+        "the field 'nights' does not fit the message 'trip'",
+    );
     refused("7", r#"{"tripId":"7","nights":0,"type":null}"#, "7: nights: at least 1");
     refused("8", r#"{"tripId":"7","nights":2,"type":null}"#, "the business key is '8'");
     refused("7", r#"{"tripId":"7","type":null}"#, "lacks the field 'nights'");

@@ -63,7 +63,10 @@ fn a_valid_definition_is_accepted_with_its_order() {
 #[test]
 fn steps_have_unique_names() {
     check(&[("/steps", json!([]))], &["the definition has no steps: add at least one"]);
-    check(&[("/steps/1/name", json!("create"))], &["two steps are named 'create': rename one of them"]);
+    check(
+        &[("/steps/1/name", json!("create"))],
+        &["two steps are named 'create': rename one of them"],
+    );
     check(
         &[("/steps/3/name", json!("input"))],
         &["a step is named 'input', which in references means the saga's input: rename the step"],
@@ -126,8 +129,10 @@ fn exactly_the_compensatable_steps_have_a_compensation() {
 fn a_step_is_undone_by_the_participant_of_its_action() {
     check(
         &[("/steps/1/compensation/participant", json!("bank"))],
-        &["step 'charge' is executed by 'payment' but undone by 'bank': only the executing participant knows \
-             whether there is something to undo, so let 'payment' undo it"],
+        &[
+            "step 'charge' is executed by 'payment' but undone by 'bank': only the executing participant knows \
+             whether there is something to undo, so let 'payment' undo it",
+        ],
     );
 }
 
@@ -199,7 +204,10 @@ fn references_name_earlier_steps() {
 #[test]
 fn patience_is_consistent() {
     check(
-        &[("/steps/0/patience", json!({"timeoutMs": 0, "attemptsMax": 0, "backoffMsMin": 20, "backoffMsMax": 10}))],
+        &[(
+            "/steps/0/patience",
+            json!({"timeoutMs": 0, "attemptsMax": 0, "backoffMsMin": 20, "backoffMsMax": 10}),
+        )],
         &[
             "step 'create' waits 0 ms for a reply: set a timeout",
             "step 'create' pauses for at least 20 ms and at most 10 ms: swap them",
@@ -211,7 +219,10 @@ fn patience_is_consistent() {
         &["step 'confirm' pauses 0 ms before a resend, and would resend without end: set a pause"],
     );
     check(
-        &[("/steps/2/patience", json!({"attemptsMax": 3})), ("/steps/3/patience", json!({"attemptsMax": 5}))],
+        &[
+            ("/steps/2/patience", json!({"attemptsMax": 3})),
+            ("/steps/3/patience", json!({"attemptsMax": 5})),
+        ],
         &[
             "step 'ship' is pivot and repeated until it is done: remove the limit of 3 attempts",
             "step 'confirm' is retriable and repeated until it is done: remove the limit of 5 \
@@ -326,7 +337,9 @@ fn a_field_name_is_usable_in_references() {
             check(&[(pointer, json!(["orderId", "cents", "total", field]))], &[&told]);
         }
     }
-    assert!(serde_json::from_value::<sagamore_core::definition::Reference>(json!("input.")).is_err());
+    assert!(
+        serde_json::from_value::<sagamore_core::definition::Reference>(json!("input.")).is_err()
+    );
 }
 
 #[test]
@@ -338,12 +351,17 @@ fn the_key_is_a_field_of_the_input_and_holds_the_business_key() {
     let keyed = Definition::check(with(&[("/key", json!("orderId"))])).unwrap();
     assert_ne!(keyed.hash(), hash(&[]), "the key is part of the definition");
     let started = |key: &str, held: &str| {
-        keyed.check_start(key, &sagamore_core::Body::parse(&format!(r#"{{"orderId":{held},"cents":1}}"#)).unwrap())
+        keyed.check_start(
+            key,
+            &sagamore_core::Body::parse(&format!(r#"{{"orderId":{held},"cents":1}}"#)).unwrap(),
+        )
     };
     assert_eq!(started("7", r#""7""#), Ok(()));
     assert_eq!(started("é", r#""\u00e9""#), Ok(()));
     assert_eq!(started("7", "7"), Ok(()), "a number spelled like the key");
-    for (key, held) in [("7", r#""8""#), ("7", "7.0"), ("null", "null"), ("7", r#"["7"]"#), ("?", r#""\ud83d""#)] {
+    for (key, held) in
+        [("7", r#""8""#), ("7", "7.0"), ("null", "null"), ("7", r#"["7"]"#), ("?", r#""\ud83d""#)]
+    {
         let why = started(key, held).expect_err(held);
         assert!(why.contains("'orderId'") && why.contains(held), "{why}");
     }
@@ -363,7 +381,8 @@ fn a_definition_that_an_older_program_stored_stays_readable() {
         let draft = with(&[(pointer, value)]);
         assert!(Definition::check(draft.clone()).is_err(), "{pointer}");
         let stored = serde_json::to_string(&draft).unwrap();
-        serde_json::from_str::<Definition>(&stored).unwrap_or_else(|why| panic!("{pointer}: {why}"));
+        serde_json::from_str::<Definition>(&stored)
+            .unwrap_or_else(|why| panic!("{pointer}: {why}"));
     }
     let broken = serde_json::to_string(&with(&[("/steps", json!([]))])).unwrap();
     assert!(serde_json::from_str::<Definition>(&broken).is_err());

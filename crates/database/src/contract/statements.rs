@@ -31,7 +31,10 @@ pub async fn every_type_survives_a_round_trip(fresh: Fresh<'_>) -> Checked {
         assert_eq!((row.get(3), row.get(4)), (Ok(t.to_owned()), Ok(x)));
     }
     let last = &found[4];
-    assert_eq!((last.get(0), last.get(1), last.get(2)), (Ok(None::<i64>), Ok(None::<f64>), Ok(None::<bool>)));
+    assert_eq!(
+        (last.get(0), last.get(1), last.get(2)),
+        (Ok(None::<i64>), Ok(None::<f64>), Ok(None::<bool>))
+    );
     assert_eq!((last.get(3), last.get(4)), (Ok(None::<String>), Ok(None::<Vec<u8>>)));
     assert!(matches!(last.get::<i64>(0), Err(Error::Column { .. })), "NULL is not a number");
     assert!(matches!(found[0].get::<i64>(3), Err(Error::Column { .. })), "a text is not a number");
@@ -60,7 +63,9 @@ pub async fn parameters_are_bound_by_name(fresh: Fresh<'_>) -> Checked {
     let open = db.begin().await?;
     let tx = open.tx();
     tx.execute("INSERT INTO pair (b, a, c) VALUES ($2, $1, $2)", ("one", "two")).await?;
-    let found = tx.query("SELECT a, b, c FROM pair WHERE b = $2 AND a = $1 AND c = $2", ("one", "two")).await?;
+    let found = tx
+        .query("SELECT a, b, c FROM pair WHERE b = $2 AND a = $1 AND c = $2", ("one", "two"))
+        .await?;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].get(0), found[0].get(1)), (Ok("one".to_owned()), Ok("two".to_owned())));
     let sets = vec![vec!["two".into(), "one".into()], vec!["one".into(), "two".into()]];
@@ -98,7 +103,8 @@ pub async fn a_handler_cannot_end_the_transaction(fresh: Fresh<'_>) -> Checked {
         assert!(matches!(why, Error::Statement(_)), "{sql}: {why:?}");
     }
     let open = db.begin().await?;
-    let why = open.tx().batch("CREATE TABLE half (a TEXT); COMMIT; CREATE TABLE whole (a TEXT)").await;
+    let why =
+        open.tx().batch("CREATE TABLE half (a TEXT); COMMIT; CREATE TABLE whole (a TEXT)").await;
     assert!(matches!(why, Err(Error::Statement(_))), "{why:?}");
     open.rollback().await?;
     committed(&db, "CREATE TABLE half (a TEXT)").await
@@ -149,12 +155,18 @@ pub async fn returning_gives_rows(fresh: Fresh<'_>) -> Checked {
     committed(&db, "CREATE TABLE account (id BIGINT PRIMARY KEY, cents BIGINT NOT NULL)").await?;
     let open = db.begin().await?;
     let tx = open.tx();
-    let inserted = tx.query("INSERT INTO account (id, cents) VALUES (1, 10), (2, 20) RETURNING cents", ()).await?;
+    let inserted = tx
+        .query("INSERT INTO account (id, cents) VALUES (1, 10), (2, 20) RETURNING cents", ())
+        .await?;
     assert_eq!(inserted.len(), 2);
-    let debit = "UPDATE account SET cents = cents - $2 WHERE id = $1 AND cents >= $2 RETURNING cents";
+    let debit =
+        "UPDATE account SET cents = cents - $2 WHERE id = $1 AND cents >= $2 RETURNING cents";
     assert_eq!(tx.query(debit, (2_i64, 15_i64)).await?[0].get(0), Ok(5_i64));
     assert_eq!(tx.query(debit, (2_i64, 15_i64)).await?, []);
-    assert_eq!(tx.query("DELETE FROM account WHERE id = $1 RETURNING id", (1_i64,)).await?[0].get(0), Ok(1_i64));
+    assert_eq!(
+        tx.query("DELETE FROM account WHERE id = $1 RETURNING id", (1_i64,)).await?[0].get(0),
+        Ok(1_i64)
+    );
     assert_eq!(tx.query("SELECT id FROM account", ()).await?.len(), 1);
     open.commit().await
 }
@@ -166,12 +178,15 @@ pub async fn one_statement_runs_with_many_sets(fresh: Fresh<'_>) -> Checked {
     let open = db.begin().await?;
     let tx = open.tx();
     let insert = "INSERT INTO thing (id, a) VALUES ($1, $2)";
-    let sets = (0_i64..500).map(|id| vec![Value::Int(id), Value::Text(format!("thing {id}"))]).collect();
+    let sets =
+        (0_i64..500).map(|id| vec![Value::Int(id), Value::Text(format!("thing {id}"))]).collect();
     assert_eq!(tx.execute_each(insert, sets).await?, vec![1; 500]);
     let sets = [7_i64, 1000, 3].map(|id| vec![Value::Int(id)]).to_vec();
     let found = tx.query_each("SELECT a FROM thing WHERE id = $1", sets).await?;
-    let found: Vec<Option<String>> =
-        found.iter().map(|rows| rows.first().map(|row| row.get(0)).transpose()).collect::<Result<_, _>>()?;
+    let found: Vec<Option<String>> = found
+        .iter()
+        .map(|rows| rows.first().map(|row| row.get(0)).transpose())
+        .collect::<Result<_, _>>()?;
     assert_eq!(found, [Some("thing 7".to_owned()), None, Some("thing 3".to_owned())]);
     assert_eq!(tx.execute_each(insert, vec![]).await?, [] as [u64; 0]);
     assert!(tx.query_each("SELECT a FROM thing WHERE id = $1", vec![]).await?.is_empty());
@@ -179,7 +194,9 @@ pub async fn one_statement_runs_with_many_sets(fresh: Fresh<'_>) -> Checked {
 }
 
 /// Violations of keys, NOT NULL, CHECK and REFERENCES are errors of the data, not of the statement.
-pub async fn a_violated_constraint_is_distinguished_from_a_wrong_statement(fresh: Fresh<'_>) -> Checked {
+pub async fn a_violated_constraint_is_distinguished_from_a_wrong_statement(
+    fresh: Fresh<'_>,
+) -> Checked {
     let db = fresh();
     let schema = "CREATE TABLE parent (id BIGINT PRIMARY KEY);
         CREATE TABLE child (id BIGINT PRIMARY KEY, parent BIGINT NOT NULL REFERENCES parent (id), age BIGINT CHECK (age >= 0));
@@ -187,7 +204,12 @@ pub async fn a_violated_constraint_is_distinguished_from_a_wrong_statement(fresh
         INSERT INTO child (id, parent, age) VALUES (1, 1, 4);";
     committed(&db, schema).await?;
     let check = async |id: i64, parent: Option<i64>, age: i64| {
-        let why = error_of(&db, "INSERT INTO child (id, parent, age) VALUES ($1, $2, $3)", (id, parent, age)).await;
+        let why = error_of(
+            &db,
+            "INSERT INTO child (id, parent, age) VALUES ($1, $2, $3)",
+            (id, parent, age),
+        )
+        .await;
         assert!(matches!(why, Error::Constraint(_)), "{why:?}");
         assert!(!why.is_transient());
     };
@@ -201,7 +223,11 @@ pub async fn a_violated_constraint_is_distinguished_from_a_wrong_statement(fresh
 /// Every changed row counts, for every kind of call, even if rolled back. Reads do not count.
 pub async fn rows_written_adds_up(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
-    committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY); INSERT INTO thing (id) VALUES (100), (101)").await?;
+    committed(
+        &db,
+        "CREATE TABLE thing (id BIGINT PRIMARY KEY); INSERT INTO thing (id) VALUES (100), (101)",
+    )
+    .await?;
     let open = db.begin().await?;
     let tx = open.tx();
     assert_eq!(tx.rows_written(), 0, "earlier transactions do not count");

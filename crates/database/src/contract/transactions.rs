@@ -19,7 +19,11 @@ pub async fn reads_see_only_committed_rows(fresh: Fresh<'_>) -> Checked {
     committed(&db, TABLE).await?;
     let open = db.begin().await?;
     open.tx().execute(INSERT, (1_i64,)).await?;
-    assert_eq!(open.tx().query(COUNT, ()).await?[0].get(0), Ok(1_i64), "a transaction sees its own writes");
+    assert_eq!(
+        open.tx().query(COUNT, ()).await?[0].get(0),
+        Ok(1_i64),
+        "a transaction sees its own writes"
+    );
     let (seen, rolled_back) = join(number(&db, COUNT), open.rollback()).await;
     rolled_back?;
     assert_eq!(seen?, 0);
@@ -34,7 +38,11 @@ pub async fn reads_see_only_committed_rows(fresh: Fresh<'_>) -> Checked {
 pub async fn reads_cannot_write(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
-    for sql in ["INSERT INTO thing (id) VALUES (1)", "DELETE FROM thing RETURNING id", "CREATE TABLE other (a TEXT)"] {
+    for sql in [
+        "INSERT INTO thing (id) VALUES (1)",
+        "DELETE FROM thing RETURNING id",
+        "CREATE TABLE other (a TEXT)",
+    ] {
         assert!(matches!(db.query(sql, ()).await, Err(Error::Statement(_))), "{sql}");
     }
     assert_eq!(number(&db, COUNT).await?, 0);
@@ -61,7 +69,9 @@ pub async fn a_dropped_transaction_is_rolled_back(fresh: Fresh<'_>) -> Checked {
 }
 
 /// A handle that outlives its transaction blocks no other transaction.
-pub async fn a_dropped_transaction_is_rolled_back_despite_a_live_handle(fresh: Fresh<'_>) -> Checked {
+pub async fn a_dropped_transaction_is_rolled_back_despite_a_live_handle(
+    fresh: Fresh<'_>,
+) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
     let open = db.begin().await?;
@@ -89,7 +99,10 @@ pub async fn a_handle_is_unusable_after_the_end(fresh: Fresh<'_>) -> Checked {
         }
         assert!(matches!(tx.execute(INSERT, (1_i64,)).await, Err(Error::Over)));
         assert!(matches!(tx.query(COUNT, ()).await, Err(Error::Over)));
-        assert!(matches!(tx.execute_each(INSERT, vec![vec![1_i64.into()]]).await, Err(Error::Over)));
+        assert!(matches!(
+            tx.execute_each(INSERT, vec![vec![1_i64.into()]]).await,
+            Err(Error::Over)
+        ));
     }
     assert_eq!(number(&db, COUNT).await?, 0);
     Ok(())
@@ -148,9 +161,10 @@ pub async fn a_failed_statement_aborts_up_to_the_last_savepoint(fresh: Fresh<'_>
     let open = db.begin().await?;
     let tx = open.tx();
     tx.execute(INSERT, (1_i64,)).await?;
-    for ignored in
-        [tx.execute(INSERT, (1_i64,)).await.map(drop), tx.query("SELECT nothing FROM thing", ()).await.map(drop)]
-    {
+    for ignored in [
+        tx.execute(INSERT, (1_i64,)).await.map(drop),
+        tx.query("SELECT nothing FROM thing", ()).await.map(drop),
+    ] {
         assert!(ignored.is_err());
     }
     let outcomes = [
@@ -161,7 +175,8 @@ pub async fn a_failed_statement_aborts_up_to_the_last_savepoint(fresh: Fresh<'_>
         tx.batch("INSERT INTO thing (id) VALUES (4)").await,
     ];
     for outcome in outcomes {
-        let names_cause = matches!(&outcome, Err(Error::Aborted(why)) if matches!(**why, Error::Constraint(_)));
+        let names_cause =
+            matches!(&outcome, Err(Error::Aborted(why)) if matches!(**why, Error::Constraint(_)));
         assert!(names_cause, "it must name the first failure: {outcome:?}");
     }
     assert!(matches!(open.savepoint().await, Err(Error::Aborted(_))));
@@ -201,10 +216,16 @@ pub async fn a_failed_statement_leaves_earlier_savepoints_intact(fresh: Fresh<'_
 pub async fn a_transaction_that_read_a_failed_commit_fails(fresh: Fresh<'_>) -> Checked {
     let db = fresh();
     committed(&db, TABLE).await?;
-    committed(&db, "CREATE TABLE part (thing BIGINT REFERENCES thing (id) DEFERRABLE INITIALLY DEFERRED)").await?;
+    committed(
+        &db,
+        "CREATE TABLE part (thing BIGINT REFERENCES thing (id) DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .await?;
     let written = async {
         let open = db.begin().await?;
-        open.tx().batch("INSERT INTO thing (id) VALUES (1); INSERT INTO part (thing) VALUES (77)").await?;
+        open.tx()
+            .batch("INSERT INTO thing (id) VALUES (1); INSERT INTO part (thing) VALUES (77)")
+            .await?;
         open.commit().await // thing 77 does not exist
     };
     let read = async |commits: bool| {
@@ -282,7 +303,9 @@ pub async fn futures_dropped_at_any_await_block_no_other(fresh: Fresh<'_>) -> Ch
     let mut answered = Vec::new();
     for round in 0..20 {
         let tasks = (0..20).map(|place| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             // from few polls, for backends with long polls, to many, for a backend with a poll per
             // answer
             let (id, polls) = (round * 20 + place, (1 << ((random >> 33) % 9)) - 1);

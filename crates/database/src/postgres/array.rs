@@ -55,11 +55,16 @@ mod tests {
 
     #[test]
     fn special_characters_in_arrays_are_quoted() {
-        let check = |values: Vec<Value>, expected: &str| assert_eq!(array(values), Value::Text(expected.into()));
+        let check = |values: Vec<Value>, expected: &str| {
+            assert_eq!(array(values), Value::Text(expected.into()))
+        };
         check(vec![], "{}");
         check(vec![Value::Int(-1), Value::Null, Value::Int(2)], "{-1,NULL,2}");
         check(vec!["NULL".into(), "".into(), r#"a"\,{}"#.into()], r#"{"NULL","","a\"\\,{}"}"#);
         check(vec![Value::Bytes(vec![]), Value::Bytes(vec![0, 171])], r#"{"\\x","\\x00ab"}"#);
-        check(vec![Value::Bool(true), Value::Double(0.5), Value::Double(f64::NEG_INFINITY)], "{true,5e-1,-Infinity}");
+        check(
+            vec![Value::Bool(true), Value::Double(0.5), Value::Double(f64::NEG_INFINITY)],
+            "{true,5e-1,-Infinity}",
+        );
     }
 }

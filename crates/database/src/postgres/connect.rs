@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Hook, HookError, Pool, PoolConfig, PoolError, Runtime, Timeouts};
+use deadpool_postgres::{
+    ClientWrapper, Hook, HookError, Pool, PoolConfig, PoolError, Runtime, Timeouts,
+};
 use tokio_postgres::Config;
 
 use super::{Options, map, tls};
@@ -36,13 +38,17 @@ pub(super) fn pool(options: &Options) -> Result<Pool, Error> {
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         return Err(wrong("it names no host (write postgres://user@host:port/database)".into()));
     }
-    let settings = [settings(options), config.get_options().unwrap_or_default().to_owned()].join(" ");
+    let settings =
+        [settings(options), config.get_options().unwrap_or_default().to_owned()].join(" ");
     config.options(settings.trim_end());
     if config.get_application_name().is_none() {
         config.application_name(&options.application);
     }
     config.tcp_user_timeout(options.tcp_user_timeout);
-    config.keepalives_idle(Duration::from_secs(5)).keepalives_interval(Duration::from_secs(2)).keepalives_retries(3);
+    config
+        .keepalives_idle(Duration::from_secs(5))
+        .keepalives_interval(Duration::from_secs(2))
+        .keepalives_retries(3);
     let manager = tls::manager(config, options.tls.as_ref())?;
     let timeouts = Timeouts {
         wait: Some(options.free_within),
@@ -71,9 +77,9 @@ pub(super) fn error(error: PoolError, options: &Options) -> Error {
         PoolError::Timeout(_) => {
             Error::Unavailable(format!("connect: no answer within {:?}", options.connected_within))
         }
-        other @ (PoolError::Closed | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
-            Error::Unavailable(other.to_string())
-        }
+        other @ (PoolError::Closed
+        | PoolError::NoRuntimeSpecified
+        | PoolError::PostCreateHook(_)) => Error::Unavailable(other.to_string()),
     }
 }
 
@@ -85,17 +91,22 @@ fn settings(options: &Options) -> String {
         ("idle_in_transaction_session_timeout", options.idle_in_transaction_timeout),
         ("tcp_user_timeout", options.tcp_user_timeout),
     ];
-    let mut all: Vec<(&str, String)> = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let mut all: Vec<(&str, String)> =
+        SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     all.extend(timeouts.map(|(name, limit)| (name, limit.as_millis().to_string())));
     all.extend(options.schema.as_deref().map(|schema| ("search_path", quoted(schema))));
-    all.iter().map(|(name, value)| format!("-c {name}={}", escaped(value))).collect::<Vec<_>>().join(" ")
+    all.iter()
+        .map(|(name, value)| format!("-c {name}={}", escaped(value)))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Creates the schema on the first connection, if missing. A user without the right to create it
 /// can use an existing one.
 fn creating(schema: &str) -> Hook {
     let there = format!("SELECT FROM pg_namespace WHERE nspname = {}", literal(schema));
-    let create: Arc<str> = format!("{CREATE_LOCK}; CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)).into();
+    let create: Arc<str> =
+        format!("{CREATE_LOCK}; CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)).into();
     let (there, done): (Arc<str>, Arc<AtomicBool>) = (there.into(), Arc::default());
     Hook::async_fn(move |client: &mut ClientWrapper, _| {
         let (there, create, done) = (Arc::clone(&there), Arc::clone(&create), Arc::clone(&done));
@@ -134,8 +145,14 @@ mod tests {
     fn settings_survive_the_servers_splitting() {
         let options = Options::new("postgres://nobody@127.0.0.1/x").in_schema("my \"own\" schema");
         let settings = settings(&options);
-        assert!(settings.contains("-c default_transaction_isolation=read\\ committed -c "), "{settings}");
-        assert!(settings.contains("-c statement_timeout=2500 -c lock_timeout=2000 -c "), "{settings}");
+        assert!(
+            settings.contains("-c default_transaction_isolation=read\\ committed -c "),
+            "{settings}"
+        );
+        assert!(
+            settings.contains("-c statement_timeout=2500 -c lock_timeout=2000 -c "),
+            "{settings}"
+        );
         assert!(settings.ends_with("-c search_path=\"my\\ \"\"own\"\"\\ schema\""), "{settings}");
     }
 
@@ -143,10 +160,15 @@ mod tests {
     fn an_invalid_address_is_reported_at_once_without_the_password() {
         let check = |url: &str, part: &str| {
             let why = pool(&Options::new(url)).expect_err(url).to_string();
-            assert!(why.contains("address is wrong") && why.contains(part) && !why.contains("secret"), "{why}");
+            assert!(
+                why.contains("address is wrong") && why.contains(part) && !why.contains("secret"),
+                "{why}"
+            );
         };
         check("postgres://me:secret@127.0.0.1:port/x", "port");
         check("user=me password=secret", "names no host");
-        assert!(!format!("{:?}", Options::new("postgres://me:secret@127.0.0.1/x")).contains("secret"));
+        assert!(
+            !format!("{:?}", Options::new("postgres://me:secret@127.0.0.1/x")).contains("secret")
+        );
     }
 }

@@ -24,7 +24,9 @@ pub(super) fn bind(statement: &Statement, params: Vec<Value>) -> Result<Vec<Boun
     let types = statement.params();
     if types.len() != params.len() {
         let (wanted, given) = (types.len(), params.len());
-        return Err(Error::Statement(format!("it has {wanted} parameters, but {given} were given")));
+        return Err(Error::Statement(format!(
+            "it has {wanted} parameters, but {given} were given"
+        )));
     }
     let places = params.into_iter().zip(types).zip(1..);
     places.map(|((value, kind), place)| check(&value, kind, place).map(|()| Bound(value))).collect()
@@ -35,7 +37,10 @@ pub(super) fn row(row: &tokio_postgres::Row) -> Result<Row, Error> {
     let value = |column: usize| match row.try_get::<_, Cell>(column) {
         Ok(Cell(value)) => Ok(value),
         Err(_) => Err(Error::Column {
-            column: row.columns().get(column).map_or_else(|| column.to_string(), |found| found.name().to_owned()),
+            column: row
+                .columns()
+                .get(column)
+                .map_or_else(|| column.to_string(), |found| found.name().to_owned()),
             wanted: "a type of the portable subset",
         }),
     };
@@ -57,7 +62,9 @@ fn check(value: &Value, kind: &Type, place: usize) -> Result<(), Error> {
         Value::Double(_) => *kind == Type::FLOAT8,
         Value::Bool(_) => *kind == Type::BOOL,
         Value::Text(text) if text.as_bytes().contains(&0) => {
-            return Err(Error::Constraint("a text contains a NUL character, which cannot be stored".into()));
+            return Err(Error::Constraint(
+                "a text contains a NUL character, which cannot be stored".into(),
+            ));
         }
         Value::Text(_) => is_text(kind) || is_written_as_text(kind),
         Value::Bytes(_) => *kind == Type::BYTEA,
@@ -73,11 +80,17 @@ fn check(value: &Value, kind: &Type, place: usize) -> Result<(), Error> {
         Value::Text(_) => ("a Text", "TEXT"),
         Value::Bytes(_) => ("Bytes", "BYTEA"),
     };
-    Err(Error::Statement(format!("${place} has type {kind}, but {given} was given: write CAST(${place} AS {sql})")))
+    Err(Error::Statement(format!(
+        "${place} has type {kind}, but {given} was given: write CAST(${place} AS {sql})"
+    )))
 }
 
 fn in_range(fits: bool, kind: &Type, place: usize) -> Result<bool, Error> {
-    if fits { Ok(true) } else { Err(Error::Constraint(format!("${place} is out of the range of {kind}"))) }
+    if fits {
+        Ok(true)
+    } else {
+        Err(Error::Constraint(format!("${place} is out of the range of {kind}")))
+    }
 }
 
 fn is_text(kind: &Type) -> bool {
@@ -113,9 +126,12 @@ impl ToSql for Bound {
     fn encode_format(&self, kind: &Type) -> Format {
         match self.0 {
             Value::Text(_) if is_written_as_text(kind) => Format::Text,
-            Value::Text(_) | Value::Null | Value::Int(_) | Value::Double(_) | Value::Bool(_) | Value::Bytes(_) => {
-                Format::Binary
-            }
+            Value::Text(_)
+            | Value::Null
+            | Value::Int(_)
+            | Value::Double(_)
+            | Value::Bool(_)
+            | Value::Bytes(_) => Format::Binary,
         }
     }
 

@@ -12,13 +12,20 @@ pub(super) fn error(error: &tokio_postgres::Error) -> Error {
         return Error::Unavailable(chain(error));
     };
     let detail = told.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
-    sorted(told.code(), told.routine(), format!("{}{detail} [{}]", told.message(), told.code().code()))
+    sorted(
+        told.code(),
+        told.routine(),
+        format!("{}{detail} [{}]", told.message(), told.code().code()),
+    )
 }
 
 /// Converts the error of a COMMIT. The outcome is known only if the server itself rejected it.
 pub(super) fn commit_error(failure: &tokio_postgres::Error) -> Error {
     match error(failure) {
-        known @ (Error::Constraint(_) | Error::Conflict(_) | Error::Statement(_) | Error::Aborted(_)) => known,
+        known @ (Error::Constraint(_)
+        | Error::Conflict(_)
+        | Error::Statement(_)
+        | Error::Aborted(_)) => known,
         unknown => Error::CommitUnknown(unknown.to_string()),
     }
 }
@@ -68,7 +75,10 @@ mod tests {
     #[test]
     fn codes_are_sorted_by_what_the_caller_does() {
         let check = |code: &str, expected: fn(String) -> Error| {
-            assert_eq!(sorted(&SqlState::from_code(code), None, code.into()), expected(code.into()));
+            assert_eq!(
+                sorted(&SqlState::from_code(code), None, code.into()),
+                expected(code.into())
+            );
         };
         for code in ["40001", "40P01", "55P03", "57014"] {
             check(code, Error::Conflict);
@@ -76,14 +86,21 @@ mod tests {
         for code in ["23505", "23503", "23514", "23502", "22001", "22003", "54000"] {
             check(code, Error::Constraint);
         }
-        for code in ["08006", "57P01", "57P03", "53300", "53100", "28P01", "25P03", "25006", "58030", "XX001"] {
+        for code in [
+            "08006", "57P01", "57P03", "53300", "53100", "28P01", "25P03", "25006", "58030",
+            "XX001",
+        ] {
             check(code, Error::Unavailable);
         }
         for code in ["42601", "42P01", "42703", "42501", "0A000", "3D000"] {
             check(code, Error::Statement);
         }
         check("25P02", |text| Error::Aborted(Box::new(Error::Conflict(text))));
-        let altered = sorted(&SqlState::FEATURE_NOT_SUPPORTED, Some("RevalidateCachedQuery"), "altered".into());
+        let altered = sorted(
+            &SqlState::FEATURE_NOT_SUPPORTED,
+            Some("RevalidateCachedQuery"),
+            "altered".into(),
+        );
         assert_eq!(altered, Error::Conflict("altered".into()));
     }
 }

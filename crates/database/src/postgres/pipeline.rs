@@ -31,7 +31,10 @@ pub(super) async fn in_order<F: Future>(futures: impl IntoIterator<Item = F>) ->
 }
 
 /// Polls an unfinished future. Returns whether it is finished.
-fn advance<F: Future>(place: &mut Result<F::Output, Pin<Box<F>>>, context: &mut std::task::Context<'_>) -> bool {
+fn advance<F: Future>(
+    place: &mut Result<F::Output, Pin<Box<F>>>,
+    context: &mut std::task::Context<'_>,
+) -> bool {
     if let Err(future) = place
         && let Poll::Ready(output) = future.as_mut().poll(context)
     {
@@ -52,14 +55,16 @@ mod tests {
     #[test]
     fn all_begin_in_order_before_the_first_is_awaited() {
         let begun = RefCell::new(Vec::new());
-        let (senders, receivers): (Vec<_>, Vec<_>) = (0..100).map(|_| oneshot::channel::<usize>()).unzip();
-        let mut all = Box::pin(in_order(receivers.into_iter().enumerate().map(|(place, receiver)| {
-            let begun = &begun;
-            async move {
-                begun.borrow_mut().push(place);
-                receiver.await.unwrap()
-            }
-        })));
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..100).map(|_| oneshot::channel::<usize>()).unzip();
+        let mut all =
+            Box::pin(in_order(receivers.into_iter().enumerate().map(|(place, receiver)| {
+                let begun = &begun;
+                async move {
+                    begun.borrow_mut().push(place);
+                    receiver.await.unwrap()
+                }
+            })));
         assert!(all.as_mut().now_or_never().is_none());
         assert_eq!(*begun.borrow(), (0..100).collect::<Vec<_>>());
         for (place, sender) in senders.into_iter().enumerate().rev() {

@@ -45,7 +45,14 @@ pub(super) struct Answer {
 impl Session {
     pub(super) fn new(client: Object, answer_within: Duration) -> Session {
         let [open, reading, broken] = [false; 3].map(AtomicBool::new);
-        Session { client: Some(client), answer_within, unanswered: AtomicUsize::new(0), open, reading, broken }
+        Session {
+            client: Some(client),
+            answer_within,
+            unanswered: AtomicUsize::new(0),
+            open,
+            reading,
+            broken,
+        }
     }
 
     /// Begins a transaction, unless one is open.
@@ -88,7 +95,11 @@ impl Session {
     }
 
     /// Runs a prepared statement. The request is sent on the first poll.
-    pub(super) async fn run(&self, statement: &Statement, params: Vec<Bound>) -> Result<Answer, Error> {
+    pub(super) async fn run(
+        &self,
+        statement: &Statement,
+        params: Vec<Bound>,
+    ) -> Result<Answer, Error> {
         let outcome = self.answered(async {
             let mut stream = pin!(self.client().query_raw(statement, params).await?);
             let mut rows = Vec::new();
@@ -116,7 +127,8 @@ impl Session {
     /// Runs statements without parameters and without a time limit. Returns the rows that each read
     /// or changed.
     pub(super) async fn batch(&self, sql: &str) -> Result<Vec<u64>, Error> {
-        let messages = self.counted(self.client().simple_query(sql)).await.map_err(|why| self.failed(&why))?;
+        let messages =
+            self.counted(self.client().simple_query(sql)).await.map_err(|why| self.failed(&why))?;
         let counts = messages.iter().filter_map(|message| match message {
             SimpleQueryMessage::CommandComplete(count) => Some(*count),
             _ => None, // rows, which are discarded
@@ -186,7 +198,10 @@ impl Session {
     }
 
     /// Waits for an answer, up to the time limit.
-    async fn answered<T>(&self, request: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Error> {
+    async fn answered<T>(
+        &self,
+        request: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
         match tokio::time::timeout(self.answer_within, self.counted(request)).await {
             Ok(outcome) => outcome.map_err(|why| self.failed(&why)),
             Err(_) => {
@@ -210,7 +225,8 @@ impl Session {
         let error = match map::error(why) {
             // a write in a read-only transaction is the caller's error, not the server's
             Error::Unavailable(text)
-                if self.is_reading() && why.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) =>
+                if self.is_reading()
+                    && why.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION) =>
             {
                 Error::Statement(text)
             }

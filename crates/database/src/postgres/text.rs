@@ -59,7 +59,8 @@ pub(super) fn effects(sql: &str) -> Result<Vec<Effect>, Error> {
     let mut tokens = Tokens { rest: sql }.peekable();
     let mut effects = Vec::new();
     while tokens.peek().is_some() {
-        let statement: Vec<Token<'_>> = tokens.by_ref().take_while(|token| *token != Token::Semicolon).collect();
+        let statement: Vec<Token<'_>> =
+            tokens.by_ref().take_while(|token| *token != Token::Semicolon).collect();
         effects.extend(effect_of(&statement)?);
     }
     Ok(effects)
@@ -72,7 +73,8 @@ fn effect_of(statement: &[Token<'_>]) -> Result<Option<Effect>, Error> {
         Token::Open | Token::Close | Token::Semicolon | Token::Other => None,
     });
     let (Some(first), second) = (words.next(), words.next()) else { return Ok(None) };
-    let sets = first.eq_ignore_ascii_case("SET") && !second.is_some_and(|word| is_one_of(word, SETTABLE));
+    let sets =
+        first.eq_ignore_ascii_case("SET") && !second.is_some_and(|word| is_one_of(word, SETTABLE));
     if sets || is_one_of(first, CONTROL) {
         return Err(Error::Statement(format!(
             "{first} is not allowed in a statement: `Database` and `Open` open and end transactions, and settings \
@@ -214,13 +216,19 @@ mod tests {
     fn writing_statements_are_distinguished_from_reading_ones() {
         let cases: &[(&str, Effect)] = &[
             ("SELECT 1", Effect::Reads),
-            ("  -- first; BEGIN\n /* a /* b */ COMMIT; */ select a FROM b FOR UPDATE", Effect::Reads),
+            (
+                "  -- first; BEGIN\n /* a /* b */ COMMIT; */ select a FROM b FOR UPDATE",
+                Effect::Reads,
+            ),
             ("(SELECT 1) UNION (SELECT 2)", Effect::Reads),
             ("INSERT INTO a (b) VALUES ($1)", Effect::Writes),
             ("CREATE TABLE a (b TEXT)", Effect::Writes),
             ("WITH a AS (SELECT 1) SELECT * FROM a FOR UPDATE", Effect::Reads),
             ("WITH a AS (UPDATE b SET c = 1 RETURNING c) SELECT c FROM a", Effect::Both),
-            ("WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a ON CONFLICT (c) DO UPDATE SET d = 1", Effect::Both),
+            (
+                "WITH a AS (SELECT 1) INSERT INTO b SELECT * FROM a ON CONFLICT (c) DO UPDATE SET d = 1",
+                Effect::Both,
+            ),
             ("WITH a AS (SELECT '(DELETE', \"(UPDATE\", $x$(INSERT$x$) SELECT 1", Effect::Reads),
             ("SET LOCAL statement_timeout = 0", Effect::Writes),
         ];
@@ -255,9 +263,13 @@ mod tests {
         ] {
             assert_eq!(effects(sql).map(|effects| effects.len()), Ok(1), "{sql}");
         }
-        assert_eq!(effects("CREATE TABLE a (b TEXT); INSERT INTO a VALUES ('x;y');;"), Ok(vec![Effect::Writes; 2]));
+        assert_eq!(
+            effects("CREATE TABLE a (b TEXT); INSERT INTO a VALUES ('x;y');;"),
+            Ok(vec![Effect::Writes; 2])
+        );
         assert!(matches!(effect(" ; -- nothing"), Err(Error::Statement(_))));
-        for unfinished in ["SELECT 'a", "SELECT \"a", "SELECT /* a", "SELECT $a$ b", "SELECT E'\\"] {
+        for unfinished in ["SELECT 'a", "SELECT \"a", "SELECT /* a", "SELECT $a$ b", "SELECT E'\\"]
+        {
             assert_eq!(effect(unfinished), Ok(Effect::Reads), "the server reports the error");
         }
     }

@@ -34,7 +34,9 @@ pub(super) fn explained(why: String) -> String {
 
 #[cfg(not(feature = "tls"))]
 fn by_tls(_: Config, _: &Tls) -> Result<Manager, Error> {
-    Err(Error::Unavailable("this program was built without TLS: build it with `--features tls`".to_owned()))
+    Err(Error::Unavailable(
+        "this program was built without TLS: build it with `--features tls`".to_owned(),
+    ))
 }
 
 #[cfg(feature = "tls")]
@@ -58,19 +60,22 @@ mod client {
     /// Returns the TLS configuration: trusted authorities and the client's certificate.
     pub fn config(tls: &Tls) -> Result<ClientConfig, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let builder =
-            builder.map_err(|why| unusable(&"TLS", &why))?.with_root_certificates(trusted(tls.ca.as_deref())?);
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder
+            .map_err(|why| unusable(&"TLS", &why))?
+            .with_root_certificates(trusted(tls.ca.as_deref())?);
         match (&tls.certificate, &tls.key) {
             (None, None) => Ok(builder.with_no_client_auth()),
             (Some(certificate), Some(key)) => {
-                let ours = PrivateKeyDer::from_pem_file(key).map_err(|why| unusable(&key.display(), &why))?;
+                let ours = PrivateKeyDer::from_pem_file(key)
+                    .map_err(|why| unusable(&key.display(), &why))?;
                 let config = builder.with_client_auth_cert(certificates(certificate)?, ours);
                 config.map_err(|why| unusable(&certificate.display(), &why))
             }
-            (Some(_), None) | (None, Some(_)) => {
-                Err(Error::Unavailable("only one of `certificate` and `key` is set: mutual TLS needs both".to_owned()))
-            }
+            (Some(_), None) | (None, Some(_)) => Err(Error::Unavailable(
+                "only one of `certificate` and `key` is set: mutual TLS needs both".to_owned(),
+            )),
         }
     }
 
@@ -87,18 +92,21 @@ mod client {
             }
         }
         if store.is_empty() {
-            let why =
-                "this machine has no trusted authorities: set `ca` to the certificate file of the server's issuer";
+            let why = "this machine has no trusted authorities: set `ca` to the certificate file of the server's issuer";
             return Err(Error::Unavailable(why.to_owned()));
         }
         Ok(store)
     }
 
     fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-        let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let read =
+            CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let found = read.map_err(|why| unusable(&file.display(), &why))?;
         if found.is_empty() {
-            return Err(Error::Unavailable(format!("{} holds no certificate in PEM format", file.display())));
+            return Err(Error::Unavailable(format!(
+                "{} holds no certificate in PEM format",
+                file.display()
+            )));
         }
         Ok(found)
     }

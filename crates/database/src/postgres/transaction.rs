@@ -61,7 +61,8 @@ impl PostgresTransaction {
         let statement = session.prepare(sql).await?;
         let bound = sets.into_iter().map(|params| convert::bind(&statement, params));
         let bound = bound.collect::<Result<Vec<_>, _>>()?;
-        let answers = in_order(bound.into_iter().map(|params| session.run(&statement, params))).await;
+        let answers =
+            in_order(bound.into_iter().map(|params| session.run(&statement, params))).await;
         answers.into_iter().map(|answer| Ok(self.count(effect, answer?))).collect()
     }
 
@@ -119,20 +120,40 @@ impl State {
 }
 
 impl Transaction for PostgresTransaction {
-    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
+    fn execute<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move { Ok(self.run(sql, params).await?.changed) })
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+    fn query<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(async move { Ok(self.run(sql, params).await?.rows) })
     }
 
-    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
-        Box::pin(async move { Ok(self.run_each(sql, sets).await?.into_iter().map(|ran| ran.rows).collect()) })
+    fn query_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
+        Box::pin(async move {
+            Ok(self.run_each(sql, sets).await?.into_iter().map(|ran| ran.rows).collect())
+        })
     }
 
-    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
-        Box::pin(async move { Ok(self.run_each(sql, sets).await?.into_iter().map(|ran| ran.changed).collect()) })
+    fn execute_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
+        Box::pin(async move {
+            Ok(self.run_each(sql, sets).await?.into_iter().map(|ran| ran.changed).collect())
+        })
     }
 
     fn batch<'a>(&'a self, sql: &'a str) -> BoxFuture<'a, Result<(), Error>> {
@@ -148,7 +169,9 @@ impl Transaction for PostgresTransaction {
     }
 
     fn server_time(&self) -> BoxFuture<'_, Result<Option<i64>, Error>> {
-        Box::pin(async { self.run(SERVER_TIME, Vec::new()).await?.rows.first().map(|row| row.get(0)).transpose() })
+        Box::pin(async {
+            self.run(SERVER_TIME, Vec::new()).await?.rows.first().map(|row| row.get(0)).transpose()
+        })
     }
 
     fn savepoint(&self) -> BoxFuture<'_, Result<(), Error>> {

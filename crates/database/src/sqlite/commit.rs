@@ -23,7 +23,11 @@ impl Committer {
     }
 
     /// Starts the thread. It holds no strong reference, so it ends with the database.
-    pub(super) fn start(&self, commits: Receiver<Box<Writer>>, shared: Weak<Shared>) -> Result<(), Error> {
+    pub(super) fn start(
+        &self,
+        commits: Receiver<Box<Writer>>,
+        shared: Weak<Shared>,
+    ) -> Result<(), Error> {
         let thread = std::thread::Builder::new()
             .name("sqlite-commit".into())
             .spawn(move || run(&commits, &shared))

@@ -22,7 +22,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens the writing connection.
 pub(super) fn open(path: &Path) -> Result<Connection, Error> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(map::error)?;
     prepare(&connection)?;
     connection
@@ -53,9 +55,12 @@ pub(super) fn memory() -> Result<Connection, Error> {
 /// Creates the directories above `path`. New ones survive a power loss, as their later content
 /// does.
 pub(super) fn create_directory(path: &Path) -> Result<(), Error> {
-    let failed = |why: std::io::Error| Error::Unavailable(format!("create the directory of {}: {why}", path.display()));
+    let failed = |why: std::io::Error| {
+        Error::Unavailable(format!("create the directory of {}: {why}", path.display()))
+    };
     let is_new = |directory: &&Path| !directory.as_os_str().is_empty() && !directory.is_dir();
-    let new: Vec<PathBuf> = path.ancestors().skip(1).take_while(is_new).map(Path::to_owned).collect();
+    let new: Vec<PathBuf> =
+        path.ancestors().skip(1).take_while(is_new).map(Path::to_owned).collect();
     if let Some(directory) = new.first() {
         std::fs::create_dir_all(directory).map_err(failed)?;
     }
@@ -72,13 +77,17 @@ pub(super) fn lock(path: &Path) -> Result<File, Error> {
     let mut name = OsString::from(path);
     name.push(".lock");
     let name = PathBuf::from(name);
-    let failed = |why: std::io::Error| Error::Unavailable(format!("lock {}: {why}", name.display()));
-    let file = File::options().create(true).write(true).truncate(false).open(&name).map_err(failed)?;
+    let failed =
+        |why: std::io::Error| Error::Unavailable(format!("lock {}: {why}", name.display()));
+    let file =
+        File::options().create(true).write(true).truncate(false).open(&name).map_err(failed)?;
     for attempt in 0..LOCK_ATTEMPTS {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(why)) => return Err(failed(why)),
-            Err(TryLockError::WouldBlock) if attempt + 1 < LOCK_ATTEMPTS => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) if attempt + 1 < LOCK_ATTEMPTS => {
+                std::thread::sleep(LOCK_PAUSE)
+            }
             Err(TryLockError::WouldBlock) => {}
         }
     }
@@ -91,5 +100,7 @@ pub(super) fn lock(path: &Path) -> Result<File, Error> {
 fn prepare(connection: &Connection) -> Result<(), Error> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     connection.busy_timeout(BUSY_TIMEOUT).map_err(map::error)?;
-    connection.execute_batch("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY").map_err(map::error)
+    connection
+        .execute_batch("PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY")
+        .map_err(map::error)
 }

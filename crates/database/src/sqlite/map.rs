@@ -15,7 +15,9 @@ pub(super) fn error(error: rusqlite::Error) -> Error {
             | ErrorCode::OperationInterrupted
             | ErrorCode::SchemaChanged,
         ) => Error::Conflict(text),
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => Error::Constraint(text),
+        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => {
+            Error::Constraint(text)
+        }
         Some(
             ErrorCode::SystemIoFailure
             | ErrorCode::DiskFull

@@ -16,28 +16,44 @@ pub(super) fn execute(connection: &Connection, sql: &str, params: &[Value]) -> R
 }
 
 /// Runs one statement per parameter set. Returns the changed rows of each run.
-pub(super) fn execute_each(connection: &Connection, sql: &str, sets: &[Vec<Value>]) -> Result<Vec<u64>, Error> {
+pub(super) fn execute_each(
+    connection: &Connection,
+    sql: &str,
+    sets: &[Vec<Value>],
+) -> Result<Vec<u64>, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
     sets.iter().map(|params| change(connection, &mut statement, &places, params)).collect()
 }
 
 /// Runs one statement. Returns its rows.
-pub(super) fn query(connection: &Connection, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
+pub(super) fn query(
+    connection: &Connection,
+    sql: &str,
+    params: &[Value],
+) -> Result<Vec<Row>, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
     rows(&mut statement, &places, params)
 }
 
 /// Runs one statement per parameter set. Returns the rows of each run.
-pub(super) fn query_each(connection: &Connection, sql: &str, sets: &[Vec<Value>]) -> Result<Vec<Vec<Row>>, Error> {
+pub(super) fn query_each(
+    connection: &Connection,
+    sql: &str,
+    sets: &[Vec<Value>],
+) -> Result<Vec<Vec<Row>>, Error> {
     let mut statement = prepare(connection, sql)?;
     let places = places(&statement)?;
     sets.iter().map(|params| rows(&mut statement, &places, params)).collect()
 }
 
 /// Runs one statement that does not write. Returns its rows.
-pub(super) fn read(connection: &Connection, sql: &str, params: &[Value]) -> Result<Vec<Row>, Error> {
+pub(super) fn read(
+    connection: &Connection,
+    sql: &str,
+    params: &[Value],
+) -> Result<Vec<Row>, Error> {
     let mut statement = prepare(connection, sql)?;
     if !statement.readonly() {
         return Err(Error::Statement("it writes, which requires a transaction".into()));
@@ -93,13 +109,18 @@ fn change(
     Ok(if connection.total_changes() == before { 0 } else { connection.changes() })
 }
 
-fn rows(statement: &mut Statement<'_>, places: &[usize], params: &[Value]) -> Result<Vec<Row>, Error> {
+fn rows(
+    statement: &mut Statement<'_>,
+    places: &[usize],
+    params: &[Value],
+) -> Result<Vec<Row>, Error> {
     bind(statement, places, params)?;
     let columns = statement.column_count();
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(map::error)? {
-        let values = (0..columns).map(|column| value(row.get_ref(column).map_err(map::error)?, column));
+        let values =
+            (0..columns).map(|column| value(row.get_ref(column).map_err(map::error)?, column));
         found.push(Row::new(values.collect::<Result<_, _>>()?));
     }
     Ok(found)
@@ -114,7 +135,9 @@ fn places(statement: &Statement<'_>) -> Result<Vec<usize>, Error> {
         let number = name.strip_prefix('$').and_then(|number| number.parse::<usize>().ok());
         let place = number.and_then(|number| number.checked_sub(1)).filter(|place| *place < count);
         place.ok_or_else(|| {
-            Error::Statement(format!("parameters must be named $1 to ${count}, but one is named {name}"))
+            Error::Statement(format!(
+                "parameters must be named $1 to ${count}, but one is named {name}"
+            ))
         })
     };
     (1..=count).map(place).collect()
@@ -123,7 +146,10 @@ fn places(statement: &Statement<'_>) -> Result<Vec<usize>, Error> {
 fn bind(statement: &mut Statement<'_>, places: &[usize], params: &[Value]) -> Result<(), Error> {
     let count = places.len();
     if count != params.len() {
-        return Err(Error::Statement(format!("it has {count} parameters, but {} were given", params.len())));
+        return Err(Error::Statement(format!(
+            "it has {count} parameters, but {} were given",
+            params.len()
+        )));
     }
     for (index, place) in (1..).zip(places) {
         statement.raw_bind_parameter(index, bound(&params[*place])?).map_err(map::error)?;
@@ -141,7 +167,9 @@ fn bound(value: &Value) -> Result<ToSqlOutput<'_>, Error> {
         Value::Double(value) => ValueRef::Real(*value),
         Value::Bool(value) => ValueRef::Integer(i64::from(*value)),
         Value::Text(text) if text.as_bytes().contains(&0) => {
-            return Err(Error::Constraint("a text contains a NUL character, which cannot be stored".into()));
+            return Err(Error::Constraint(
+                "a text contains a NUL character, which cannot be stored".into(),
+            ));
         }
         Value::Text(text) => ValueRef::Text(text.as_bytes()),
         Value::Bytes(bytes) => ValueRef::Blob(bytes),
@@ -155,7 +183,9 @@ fn value(value: ValueRef<'_>, column: usize) -> Result<Value, Error> {
         ValueRef::Real(value) => Value::Double(value),
         ValueRef::Text(text) => match std::str::from_utf8(text) {
             Ok(text) => Value::Text(text.to_owned()),
-            Err(_) => return Err(Error::Column { column: column.to_string(), wanted: "text in UTF-8" }),
+            Err(_) => {
+                return Err(Error::Column { column: column.to_string(), wanted: "text in UTF-8" });
+            }
         },
         ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
     })

@@ -31,7 +31,9 @@ impl SqliteTransaction {
     pub(super) fn begin(mut turn: Turn) -> Result<SqliteTransaction, Error> {
         turn.writer().begin()?;
         let rows_before = turn.writer().rows_written();
-        Ok(SqliteTransaction { state: Mutex::new(State { turn: Some(turn), rows_before, rows_written: 0 }) })
+        Ok(SqliteTransaction {
+            state: Mutex::new(State { turn: Some(turn), rows_before, rows_written: 0 }),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -59,19 +61,35 @@ impl SqliteTransaction {
 }
 
 impl Transaction for SqliteTransaction {
-    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
+    fn execute<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
         self.run(|connection| statement::execute(connection, sql, &params))
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+    fn query<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         self.run(|connection| statement::query(connection, sql, &params))
     }
 
-    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
+    fn query_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
         self.run(|connection| statement::query_each(connection, sql, &sets))
     }
 
-    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
+    fn execute_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
         self.run(|connection| statement::execute_each(connection, sql, &sets))
     }
 

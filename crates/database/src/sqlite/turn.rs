@@ -66,7 +66,10 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        Stats { transactions: self.transactions.load(Ordering::Relaxed), commits: self.commits.load(Ordering::Relaxed) }
+        Stats {
+            transactions: self.transactions.load(Ordering::Relaxed),
+            commits: self.commits.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits in the queue. A dropped future leaves it, and a turn granted meanwhile goes to the
@@ -97,7 +100,8 @@ impl Shared {
         loop {
             let next = {
                 let mut line = self.line();
-                let next = if writer.members() < GROUP_MAX { line.waiting.pop_front() } else { None };
+                let next =
+                    if writer.members() < GROUP_MAX { line.waiting.pop_front() } else { None };
                 if next.is_none() && writer.members() == 0 {
                     line.idle = Some(writer);
                     return;
@@ -105,10 +109,12 @@ impl Shared {
                 next
             };
             writer = match next {
-                Some(next) => match next.send(Turn { writer: Some(writer), shared: Arc::clone(self) }) {
-                    Ok(()) => return,
-                    Err(turn) => turn.into_writer(),
-                },
+                Some(next) => {
+                    match next.send(Turn { writer: Some(writer), shared: Arc::clone(self) }) {
+                        Ok(()) => return,
+                        Err(turn) => turn.into_writer(),
+                    }
+                }
                 None => match self.send_to_commit(writer) {
                     Ok(()) => return,
                     Err(mut writer) => {
@@ -169,7 +175,10 @@ impl Turn {
 
     /// Reads committed rows. The outer transaction is committed first, so that the read includes
     /// its work.
-    pub(super) fn committed<T>(mut self, read: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn committed<T>(
+        mut self,
+        read: impl FnOnce(&Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let shared = Arc::clone(&self.shared);
         let writer = self.writer();
         if writer.members() > 0 {

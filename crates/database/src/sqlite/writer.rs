@@ -81,13 +81,18 @@ impl Writer {
                 self.control("SAVEPOINT member")?;
                 self.stage = Stage::Joined;
             }
-            Stage::First | Stage::Joined | Stage::Lost => unreachable!("a turn ends before the next one begins"),
+            Stage::First | Stage::Joined | Stage::Lost => {
+                unreachable!("a turn ends before the next one begins")
+            }
         }
         Ok(())
     }
 
     /// Runs an operation on the open transaction.
-    pub(super) fn run<T>(&mut self, act: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn run<T>(
+        &mut self,
+        act: impl FnOnce(&Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         if self.stage == Stage::Lost {
             return Err(lost());
         }
@@ -122,7 +127,9 @@ impl Writer {
             }
             Stage::Joined => self.control("RELEASE member")?,
             Stage::Lost => return Err(lost()),
-            Stage::Idle | Stage::Between => unreachable!("a transaction is open until its turn ends"),
+            Stage::Idle | Stage::Between => {
+                unreachable!("a transaction is open until its turn ends")
+            }
         }
         let joined = self.stage == Stage::Joined;
         self.stage = Stage::Between;
@@ -139,7 +146,9 @@ impl Writer {
         let undone = match self.stage {
             Stage::Idle | Stage::Between => return,
             Stage::First => self.control("ROLLBACK"),
-            Stage::Joined => self.control("ROLLBACK TO member").and_then(|()| self.control("RELEASE member")),
+            Stage::Joined => {
+                self.control("ROLLBACK TO member").and_then(|()| self.control("RELEASE member"))
+            }
             Stage::Lost => Ok(()),
         };
         self.stage = match self.stage {
@@ -157,7 +166,8 @@ impl Writer {
     pub(super) fn finish(&mut self) -> GroupOutcome {
         let group = std::mem::take(&mut self.group);
         self.stage = Stage::Idle;
-        let outcome = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute());
+        let outcome =
+            self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.raw_execute());
         let outcome = match outcome {
             Ok(_) => Ok(()),
             Err(failure) => {
@@ -253,7 +263,10 @@ fn commits(group: &[Member]) -> usize {
 }
 
 fn control(connection: &Connection, sql: &str) -> Result<(), Error> {
-    connection.prepare_cached(sql).and_then(|mut statement| statement.raw_execute()).map_err(map::error)?;
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.raw_execute())
+        .map_err(map::error)?;
     Ok(())
 }
 

@@ -61,7 +61,8 @@ async fn dropping_a_waiting_statement_releases_its_locks_at_once() {
     let Some(server) = Server::there() else { return };
     let patient = Duration::from_secs(600);
     let bounds = Options { lock_timeout: patient, statement_timeout: patient, ..server.options() };
-    let options = Options { idle_in_transaction_timeout: patient, answer_within: patient, ..bounds };
+    let options =
+        Options { idle_in_transaction_timeout: patient, answer_within: patient, ..bounds };
     let db = with_table(options.clone()).await;
     let first = db.begin().await.unwrap();
     first.tx().execute(INSERT, (1_i64,)).await.unwrap();
@@ -158,12 +159,16 @@ async fn a_connection_that_is_lost_before_the_commit_is_replaced() {
     for _ in 0..3 {
         let open = db.begin().await.unwrap();
         open.tx().execute(INSERT, (1_i64,)).await.unwrap();
-        let pid: i64 = open.tx().query("SELECT pg_backend_pid()", ()).await.unwrap()[0].get(0).unwrap();
+        let pid: i64 =
+            open.tx().query("SELECT pg_backend_pid()", ()).await.unwrap()[0].get(0).unwrap();
         kill(&db, pid).await;
         let lost = open.tx().execute(INSERT, (2_i64,)).await;
         assert!(matches!(lost, Err(Error::Unavailable(_))), "{lost:?}");
         let commit = open.commit().await;
-        assert!(matches!(commit, Err(Error::Unavailable(_))), "known not to have happened: {commit:?}");
+        assert!(
+            matches!(commit, Err(Error::Unavailable(_))),
+            "known not to have happened: {commit:?}"
+        );
     }
     assert!(ids(&db).await.is_empty());
 }
@@ -172,10 +177,14 @@ async fn a_connection_that_is_lost_before_the_commit_is_replaced() {
 async fn an_exhausted_pool_is_reported() {
     let Some(server) = Server::there() else { return };
     let short = Duration::from_millis(50);
-    let db = with_table(Options { connections_max: 1, free_within: short, ..server.options() }).await;
+    let db =
+        with_table(Options { connections_max: 1, free_within: short, ..server.options() }).await;
     let open = db.begin().await.unwrap();
     let why = db.query("SELECT 1", ()).await.unwrap_err();
-    assert!(matches!(&why, Error::Unavailable(told) if told.contains("all 1 connections are in use")), "{why}");
+    assert!(
+        matches!(&why, Error::Unavailable(told) if told.contains("all 1 connections are in use")),
+        "{why}"
+    );
     open.rollback().await.unwrap();
     assert!(db.query("SELECT 1", ()).await.is_ok());
 }
@@ -184,7 +193,8 @@ async fn an_exhausted_pool_is_reported() {
 #[tokio::test]
 async fn an_unreachable_server_is_unavailable() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let db = Database::postgres(Options::new(format!("postgres://me:secret@127.0.0.1:{port}/x"))).unwrap();
+    let db = Database::postgres(Options::new(format!("postgres://me:secret@127.0.0.1:{port}/x")))
+        .unwrap();
     let why = db.begin().await.err().unwrap();
     assert!(matches!(why, Error::Unavailable(_)) && why.is_transient(), "{why:?}");
     assert!(!why.to_string().contains("secret"), "{why}");

@@ -33,7 +33,9 @@ async fn two_claims_of_one_key_are_serialized() {
     let Some(server) = Server::there() else { return };
     let options = server.options();
     let db = with_table(options.clone()).await;
-    for (key, commits, expected) in [("a", true, "done"), ("a", true, "done"), ("b", false, "claimed")] {
+    for (key, commits, expected) in
+        [("a", true, "done"), ("a", true, "done"), ("b", false, "claimed")]
+    {
         let first = db.begin().await.unwrap();
         first.tx().execute(CLAIM, (key,)).await.unwrap();
         let second = tokio::spawn({
@@ -48,7 +50,11 @@ async fn two_claims_of_one_key_are_serialized() {
         });
         until_waiting(&db, &options.application, 1).await;
         assert!(!second.is_finished());
-        first.tx().execute("UPDATE barrier SET status = 'done' WHERE key = $1", (key,)).await.unwrap();
+        first
+            .tx()
+            .execute("UPDATE barrier SET status = 'done' WHERE key = $1", (key,))
+            .await
+            .unwrap();
         if commits {
             first.commit().await.unwrap();
         } else {
@@ -61,7 +67,8 @@ async fn two_claims_of_one_key_are_serialized() {
 #[tokio::test]
 async fn a_lock_timeout_is_a_conflict() {
     let Some(server) = Server::there() else { return };
-    let db = with_table(Options { lock_timeout: Duration::from_millis(50), ..server.options() }).await;
+    let db =
+        with_table(Options { lock_timeout: Duration::from_millis(50), ..server.options() }).await;
     let first = db.begin().await.unwrap();
     first.tx().execute(CLAIM, ("a",)).await.unwrap();
     let second = db.begin().await.unwrap();
@@ -83,11 +90,19 @@ async fn one_of_two_deadlocked_transactions_gets_a_conflict() {
     let crossed = futures_util::future::join(
         async {
             let outcome = one.execute(CLAIM, ("b",)).await;
-            if outcome.is_ok() { first.commit().await } else { first.rollback().await.and(outcome.map(drop)) }
+            if outcome.is_ok() {
+                first.commit().await
+            } else {
+                first.rollback().await.and(outcome.map(drop))
+            }
         },
         async {
             let outcome = two.execute(CLAIM, ("a",)).await;
-            if outcome.is_ok() { second.commit().await } else { second.rollback().await.and(outcome.map(drop)) }
+            if outcome.is_ok() {
+                second.commit().await
+            } else {
+                second.rollback().await.and(outcome.map(drop))
+            }
         },
     );
     let mut outcomes: [Result<(), Error>; 2] = crossed.await.into();
@@ -100,7 +115,8 @@ async fn one_of_two_deadlocked_transactions_gets_a_conflict() {
 #[tokio::test]
 async fn a_paused_transaction_is_ended_for_its_successor() {
     let Some(server) = Server::there() else { return };
-    let options = Options { idle_in_transaction_timeout: Duration::from_millis(100), ..server.options() };
+    let options =
+        Options { idle_in_transaction_timeout: Duration::from_millis(100), ..server.options() };
     let db = with_table(options).await;
     let paused = db.begin().await.unwrap();
     paused.tx().execute(CLAIM, ("a",)).await.unwrap();

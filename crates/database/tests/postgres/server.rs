@@ -42,7 +42,8 @@ impl Server {
     /// Returns the options of a new, empty schema.
     pub fn options(&self) -> Options {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let schema = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let schema =
+            format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         self.schemas.borrow_mut().push(schema.clone());
         Options { application: schema.clone(), ..Options::new(&self.url).in_schema(schema) }
     }
@@ -57,7 +58,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let (url, schemas) = (self.url.clone(), self.schemas.take());
         let removal = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(remove(&url, &schemas));
         });
         let removed = removal.join();
@@ -70,7 +72,8 @@ async fn remove(url: &str, schemas: &[String]) {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
     for schema in schemas {
-        let close = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
+        let close =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1";
         client.query(close, &[schema]).await.unwrap();
         client.batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await.unwrap();
     }

@@ -53,7 +53,10 @@ async fn a_statement_after_an_unread_failure_is_transient() {
     let mut failing = Box::pin(one.query("SELECT nothing FROM nowhere", ()));
     assert!(failing.as_mut().now_or_never().is_none(), "it is sent but not answered");
     let consequence = other.query("SELECT 1", ()).await.expect_err("the transaction is aborted");
-    assert!(matches!(consequence, Error::Aborted(_)) && consequence.is_transient(), "{consequence:?}");
+    assert!(
+        matches!(consequence, Error::Aborted(_)) && consequence.is_transient(),
+        "{consequence:?}"
+    );
     let cause = failing.await.expect_err("there is no such table");
     assert!(matches!(cause, Error::Statement(_)), "{cause:?}");
     let later = other.query("SELECT 1", ()).await.expect_err("the transaction is aborted");
@@ -64,7 +67,11 @@ async fn a_statement_after_an_unread_failure_is_transient() {
 async fn a_sum_of_numbers_is_a_number() {
     let Some(server) = Server::there() else { return };
     let db = server.database();
-    committed(&db, "CREATE TABLE thing (a BIGINT); INSERT INTO thing (a) VALUES (5000000000), (-7), (NULL)").await;
+    committed(
+        &db,
+        "CREATE TABLE thing (a BIGINT); INSERT INTO thing (a) VALUES (5000000000), (-7), (NULL)",
+    )
+    .await;
     let rows = db.query("SELECT SUM(a), COUNT(*), MAX(a) FROM thing", ()).await.unwrap();
     assert_eq!((rows[0].get(0), rows[0].get(1)), (Ok(4_999_999_993_i64), Ok(3_i64)));
     assert_eq!(rows[0].get(2), Ok(5_000_000_000_i64));
@@ -78,7 +85,8 @@ async fn arrays_carry_many_rows() {
     let columns = "id BIGINT PRIMARY KEY, t TEXT, d DOUBLE PRECISION, b BOOLEAN, x BYTEA";
     committed(&db, &format!("CREATE TABLE thing ({columns})")).await;
     let texts = [Some(""), None, Some("NULL"), Some("a \"b\" \\ {c}, 'd'\n"), Some("Grüße 🦀")];
-    let bytes: [Option<Vec<u8>>; 5] = [None, Some(vec![]), Some(vec![0, 255]), Some(b"\\x".to_vec()), Some(vec![7; 9])];
+    let bytes: [Option<Vec<u8>>; 5] =
+        [None, Some(vec![]), Some(vec![0, 255]), Some(b"\\x".to_vec()), Some(vec![7; 9])];
     let sql = "INSERT INTO thing (id, t, d, b, x) SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]),
         CAST($3 AS DOUBLE PRECISION[]), CAST($4 AS BOOLEAN[]), CAST($5 AS BYTEA[]))";
     let doubles = [0.1, -1.5e300, f64::INFINITY, f64::MIN_POSITIVE, 3.0];
@@ -91,7 +99,12 @@ async fn arrays_carry_many_rows() {
     ];
     let open = db.begin().await.unwrap();
     assert_eq!(open.tx().execute(sql, params).await, Ok(5));
-    assert_eq!(open.tx().execute(sql, (array(Vec::<i64>::new()), array([0_i64; 0]), "{}", "{}", "{}")).await, Ok(0));
+    assert_eq!(
+        open.tx()
+            .execute(sql, (array(Vec::<i64>::new()), array([0_i64; 0]), "{}", "{}", "{}"))
+            .await,
+        Ok(0)
+    );
     open.savepoint().await.unwrap();
     let nul = open.tx().execute(sql, (array([9_i64]), array(["a\0"]), "{1}", "{t}", "{}")).await;
     assert!(matches!(nul, Err(Error::Constraint(_))), "{nul:?}");
@@ -101,7 +114,10 @@ async fn arrays_carry_many_rows() {
         assert_eq!(row.get(0), Ok(texts[place].map(str::to_owned)));
         assert_eq!((row.get(1), row.get(3)), (Ok(doubles[place]), Ok(bytes[place].clone())));
     }
-    assert_eq!((rows[0].get(2), rows[1].get(2), rows[2].get(2)), (Ok(Some(true)), Ok(Some(false)), Ok(None::<bool>)));
+    assert_eq!(
+        (rows[0].get(2), rows[1].get(2), rows[2].get(2)),
+        (Ok(Some(true)), Ok(Some(false)), Ok(None::<bool>))
+    );
     open.commit().await.unwrap();
 }
 
@@ -112,7 +128,9 @@ async fn writes_of_statement_parts_and_batches_are_counted() {
     committed(&db, "CREATE TABLE thing (id BIGINT PRIMARY KEY, a BIGINT)").await;
     let open = db.begin().await.unwrap();
     let tx = open.tx();
-    tx.batch("INSERT INTO thing (id, a) VALUES (1, 1), (2, 1), (3, 1); SELECT id FROM thing;").await.unwrap();
+    tx.batch("INSERT INTO thing (id, a) VALUES (1, 1), (2, 1), (3, 1); SELECT id FROM thing;")
+        .await
+        .unwrap();
     assert_eq!(tx.rows_written(), 3);
     let parts = "WITH changed AS (UPDATE thing SET a = 2 WHERE id < $1 RETURNING id) SELECT id FROM changed";
     assert_eq!(tx.query(parts, (3_i64,)).await.unwrap().len(), 2);
@@ -161,10 +179,15 @@ async fn a_statement_survives_a_change_of_its_table() {
 async fn migrations_run_once_when_two_programs_start() {
     let Some(server) = Server::there() else { return };
     let options = server.options();
-    let steps = [Migration::new("0001-thing", "CREATE TABLE thing (a TEXT); INSERT INTO thing (a) VALUES ('x')")];
-    let (one, two) = (Database::postgres(options.clone()).unwrap(), Database::postgres(options).unwrap());
+    let steps = [Migration::new(
+        "0001-thing",
+        "CREATE TABLE thing (a TEXT); INSERT INTO thing (a) VALUES ('x')",
+    )];
+    let (one, two) =
+        (Database::postgres(options.clone()).unwrap(), Database::postgres(options).unwrap());
     let (first, second) =
-        futures_util::future::join(one.migrate("shop", &steps, 1), two.migrate("shop", &steps, 1)).await;
+        futures_util::future::join(one.migrate("shop", &steps, 1), two.migrate("shop", &steps, 1))
+            .await;
     assert_eq!((first, second), (Ok(()), Ok(())));
     assert_eq!(one.query("SELECT a FROM thing", ()).await.unwrap().len(), 1);
 }

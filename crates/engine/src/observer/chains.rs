@@ -12,8 +12,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Changed;
 use super::resolve::ResolveError;
+use super::rows::{ChainHeader, Observed};
 use super::status::ChainStatus;
-use super::store::{Access, ChainHeader, Observed, Store};
+use super::store::{Access, Store};
 use crate::error::Error;
 use crate::store::Filter;
 
@@ -60,7 +61,8 @@ pub struct ChainDetail {
 
 impl Chains {
     pub(super) fn new(store: Store, clock: Clock, reading: Reading) -> Chains {
-        let (changes, reading) = (broadcast::channel(CHANGES_KEPT).0, Arc::new(Mutex::new(reading)));
+        let (changes, reading) =
+            (broadcast::channel(CHANGES_KEPT).0, Arc::new(Mutex::new(reading)));
         Chains { store, clock, changes, reading, hears_all: Arc::default() }
     }
 
@@ -110,13 +112,18 @@ impl Chains {
     }
 
     /// Waits until a chain is at rest, for so long at most. None: it was never seen.
-    pub async fn wait(&self, id: &SagaId, patience: Duration) -> Result<Option<ChainStatus>, Error> {
+    pub async fn wait(
+        &self,
+        id: &SagaId,
+        patience: Duration,
+    ) -> Result<Option<ChainStatus>, Error> {
         let until = Instant::now() + patience;
         let mut changes = self.changes.subscribe();
         let mut known = self.store.status(id).await?;
         let mut pause = LOOK_FIRST;
         while !known.is_some_and(ChainStatus::is_at_rest) && Instant::now() < until {
-            let look_after = if self.hears_all.load(Ordering::Relaxed) { LOOK_EVERY } else { pause };
+            let look_after =
+                if self.hears_all.load(Ordering::Relaxed) { LOOK_EVERY } else { pause };
             known = match changed(&mut changes, id, until.min(Instant::now() + look_after)).await {
                 Some(status) => Some(status),
                 None => self.store.status(id).await?,
@@ -128,7 +135,11 @@ impl Chains {
 }
 
 /// Where this chain stands, once it has changed. None: nobody knows, or the time has come to look.
-async fn changed(changes: &mut broadcast::Receiver<Changed>, id: &SagaId, until: Instant) -> Option<ChainStatus> {
+async fn changed(
+    changes: &mut broadcast::Receiver<Changed>,
+    id: &SagaId,
+    until: Instant,
+) -> Option<ChainStatus> {
     loop {
         match timeout_at(until, changes.recv()).await {
             Ok(Ok(changed)) => match changed.get(id) {

@@ -6,7 +6,8 @@ use sagamore_core::plan::Role;
 use sagamore_core::{Direction, Name, SagaId, StepKey};
 use sagamore_database::{Tx, Value};
 
-use super::store::{Known, Observed, Store};
+use super::rows::{Known, Observed};
+use super::store::Store;
 use crate::error::Error;
 
 /// Counts and logs a record that moves no chain.
@@ -39,15 +40,23 @@ impl Store {
     }
 
     fn is_of_its_reaction(&self, id: &SagaId, told: &Observed) -> bool {
-        let plan = Name::new(id.definition()).ok().and_then(|name| self.plans.get(&(name, told.version)));
-        let Some((part, role)) = plan.and_then(|plan| plan.emitter(&told.seen.name)) else { return true };
-        let direction = if role == Role::Undone { Direction::Compensation } else { Direction::Action };
+        let plan =
+            Name::new(id.definition()).ok().and_then(|name| self.plans.get(&(name, told.version)));
+        let Some((part, role)) = plan.and_then(|plan| plan.emitter(&told.seen.name)) else {
+            return true;
+        };
+        let direction =
+            if role == Role::Undone { Direction::Compensation } else { Direction::Action };
         let key = StepKey { saga: id.clone(), step: part.name.clone(), direction, generation: 1 };
         let wanted = format!("{}/{}", key.command_id(), told.seen.name);
         if told.seen.id == wanted {
             return true;
         }
-        reject(told.seen.name.as_str(), "step", &format!("event '{}', and not '{wanted}'", told.seen.id));
+        reject(
+            told.seen.name.as_str(),
+            "step",
+            &format!("event '{}', and not '{wanted}'", told.seen.id),
+        );
         false
     }
 
@@ -60,7 +69,9 @@ impl Store {
         chains: &BTreeMap<SagaId, Vec<Observed>>,
     ) -> Result<(), Error> {
         for (known, told) in known.iter_mut().zip(chains.values()) {
-            let Some(begun) = told.iter().find(|told| told.seen.causation.is_none()) else { continue };
+            let Some(begun) = told.iter().find(|told| told.seen.causation.is_none()) else {
+                continue;
+            };
             if begun.version == known.version {
                 continue;
             }
@@ -81,7 +92,10 @@ impl Known {
         if told.version == self.version {
             return true;
         }
-        let why = format!("event '{}' says version {}; its chain has {}", told.seen.id, told.version, self.version);
+        let why = format!(
+            "event '{}' says version {}; its chain has {}",
+            told.seen.id, told.version, self.version
+        );
         reject(told.seen.name.as_str(), "version", &why);
         false
     }

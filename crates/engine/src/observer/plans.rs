@@ -9,8 +9,7 @@ use super::Plans;
 use super::store::Store;
 use crate::error::Error;
 
-const REGISTER: &str =
-    "INSERT INTO plan (name, version, hash, body) VALUES ($1, $2, $3, $4) ON CONFLICT (name, version) DO NOTHING";
+const REGISTER: &str = "INSERT INTO plan (name, version, hash, body) VALUES ($1, $2, $3, $4) ON CONFLICT (name, version) DO NOTHING";
 
 /// Chains of a version that was not known are looked at again, so many at a time. (`;` comes behind `:`.)
 const AGAIN: &str = "
@@ -35,7 +34,10 @@ pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Pl
         let known: Option<String> = known.first().map(|row| row.get(0)).transpose()?;
         if known != Some(plan.hash()) {
             open.rollback().await?;
-            return Err(Error::DefinitionChanged { name: plan.name.clone(), version: plan.version });
+            return Err(Error::DefinitionChanged {
+                name: plan.name.clone(),
+                version: plan.version,
+            });
         }
     }
     open.commit().await?;
@@ -47,7 +49,9 @@ pub(super) async fn load(database: &Database, plans: Vec<Plan>) -> Result<Plans,
     let keyed = |plan: Plan| ((plan.name.clone(), plan.version), Arc::new(plan));
     let mut known: Plans = plans.into_iter().map(keyed).collect();
     let rows = database.query("SELECT name, version, body FROM plan", ()).await?;
-    known.extend(rows.iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().map(keyed));
+    known.extend(
+        rows.iter().map(read).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().map(keyed),
+    );
     Ok(known)
 }
 

@@ -9,8 +9,9 @@ use sagamore_core::Timestamp;
 use sagamore_database::{Tx, Value};
 use sagamore_transport::{Delivered, Reach};
 
+use super::rows::bad;
 use super::statements::PLACE;
-use super::store::{Store, bad};
+use super::store::Store;
 use crate::error::Error;
 
 /// How often an observer says of its partitions that they are read.
@@ -34,7 +35,12 @@ impl Read {
     pub fn of(taken: &[Delivered]) -> Vec<Read> {
         let mut read: BTreeMap<(&Arc<str>, u32), Read> = BTreeMap::new();
         for Delivered { record, partition, offset, unreadable } in taken {
-            let fresh = || Read { topic: record.topic.clone(), partition: *partition, first: *offset, next: *offset };
+            let fresh = || Read {
+                topic: record.topic.clone(),
+                partition: *partition,
+                first: *offset,
+                next: *offset,
+            };
             let read = read.entry((&record.topic, *partition)).or_insert_with(fresh);
             if *offset > read.next {
                 read.first = *offset;
@@ -51,7 +57,14 @@ impl Read {
 /// Notes what was taken. To be called in the transaction that keeps it.
 pub(super) async fn keep_place(tx: &Tx, read: Vec<Read>, now: Timestamp) -> Result<(), Error> {
     let row = |Read { topic, partition, first, next }| {
-        Ok(vec![Value::from(&*topic), partition.into(), whole(first)?, whole(next)?, Value::Int(0), now.0.into()])
+        Ok(vec![
+            Value::from(&*topic),
+            partition.into(),
+            whole(first)?,
+            whole(next)?,
+            Value::Int(0),
+            now.0.into(),
+        ])
     };
     let rows = read.into_iter().map(row).collect::<Result<Vec<_>, Error>>()?;
     Ok(tx.execute_many(&PLACE, rows).await?)
@@ -108,10 +121,21 @@ impl Store {
     }
 }
 
-fn rows(reaches: &[Reach], read_until: Timestamp, now: Timestamp) -> Result<Vec<Vec<Value>>, Error> {
+fn rows(
+    reaches: &[Reach],
+    read_until: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Vec<Value>>, Error> {
     let row = |Reach { topic, partition, mark, .. }: &Reach| {
         let mark = whole(*mark)?;
-        Ok(vec![Value::from(&**topic), (*partition).into(), mark.clone(), mark, read_until.0.into(), now.0.into()])
+        Ok(vec![
+            Value::from(&**topic),
+            (*partition).into(),
+            mark.clone(),
+            mark,
+            read_until.0.into(),
+            now.0.into(),
+        ])
     };
     reaches.iter().map(row).collect()
 }
@@ -136,9 +160,18 @@ mod tests {
                 headers: Vec::new(),
                 body: "{}".into(),
             };
-            let of = |offset: &u64| Delivered { record: record(), partition: 3, offset: *offset, unreadable: None };
+            let of = |offset: &u64| Delivered {
+                record: record(),
+                partition: 3,
+                offset: *offset,
+                unreadable: None,
+            };
             let taken: Vec<Delivered> = offsets.iter().map(of).collect();
-            assert_eq!(Read::of(&taken), [Read { topic: topic.clone(), partition: 3, first, next }], "{offsets:?}");
+            assert_eq!(
+                Read::of(&taken),
+                [Read { topic: topic.clone(), partition: 3, first, next }],
+                "{offsets:?}"
+            );
         };
         check(&[7], 7, 8);
         check(&[7, 8, 9], 7, 10);
@@ -164,7 +197,11 @@ mod tests {
                 unreadable: (offset == unreadable).then(|| "torn".into()),
             };
             let taken: Vec<Delivered> = (5..8).map(of).collect();
-            assert_eq!(Read::of(&taken), [Read { topic: topic.clone(), partition: 3, first, next }], "{unreadable}");
+            assert_eq!(
+                Read::of(&taken),
+                [Read { topic: topic.clone(), partition: 3, first, next }],
+                "{unreadable}"
+            );
         };
         check(4, 5, 8);
         check(5, 6, 8);

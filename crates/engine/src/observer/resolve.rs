@@ -28,7 +28,12 @@ pub enum ResolveError {
 
 impl Store {
     /// Takes a person's word. What was resolved before stays as it is.
-    pub async fn resolve(&self, id: &SagaId, because: &str, now: Timestamp) -> Result<(), ResolveError> {
+    pub async fn resolve(
+        &self,
+        id: &SagaId,
+        because: &str,
+        now: Timestamp,
+    ) -> Result<(), ResolveError> {
         let open = self.database.begin().await.map_err(Error::from)?;
         let done = resolve(&open.tx(), id, because, now).await;
         match &done {
@@ -39,19 +44,29 @@ impl Store {
     }
 }
 
-async fn resolve(tx: &sagamore_database::Tx, id: &SagaId, because: &str, now: Timestamp) -> Result<(), ResolveError> {
+async fn resolve(
+    tx: &sagamore_database::Tx,
+    id: &SagaId,
+    because: &str,
+    now: Timestamp,
+) -> Result<(), ResolveError> {
     // no event of it may come in between
     let locked = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE",
     };
-    let rows = tx.query(&format!("SELECT seq, {STATUS} FROM chain WHERE id = $1{locked}"), (id.as_str(),)).await;
+    let rows = tx
+        .query(&format!("SELECT seq, {STATUS} FROM chain WHERE id = $1{locked}"), (id.as_str(),))
+        .await;
     let rows = rows.map_err(Error::from)?;
     let Some(row) = rows.first() else { return Err(ResolveError::NotFound(id.clone())) };
-    let (seq, text) = (row.get::<i64>(0).map_err(Error::from)?, row.get::<String>(1).map_err(Error::from)?);
+    let (seq, text) =
+        (row.get::<i64>(0).map_err(Error::from)?, row.get::<String>(1).map_err(Error::from)?);
     match ChainStatus::stored(&text) {
         ChainStatus::Resolved => return Ok(()),
-        status if !status.needs_a_person() => return Err(ResolveError::NotStuck { id: id.clone(), status }),
+        status if !status.needs_a_person() => {
+            return Err(ResolveError::NotStuck { id: id.clone(), status });
+        }
         _ => {}
     }
     let sql = format!(

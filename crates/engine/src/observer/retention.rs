@@ -8,8 +8,9 @@ use sagamore_database::{Row, Value};
 use sagamore_transport::wire;
 
 use super::Observer;
+use super::rows::bad;
 use super::status::ChainStatus;
-use super::store::{Store, bad};
+use super::store::Store;
 use crate::error::Error;
 use crate::store::{LASTING, millis, named};
 
@@ -67,7 +68,8 @@ impl Observer {
         }
         let counted = self.store.count().await?;
         for status in ChainStatus::ALL.into_iter().filter(|status| !status.is_over()) {
-            let chains = counted.iter().find(|(known, _)| *known == status).map_or(0, |(_, chains)| *chains);
+            let chains =
+                counted.iter().find(|(known, _)| *known == status).map_or(0, |(_, chains)| *chains);
             metrics::gauge!("sagamore_chains", "status" => status.as_str()).set(chains as f64);
         }
         self.retention.count_due = Some(now.plus(COUNT_EVERY));
@@ -87,7 +89,8 @@ impl Observer {
         }
         if self.retention.correction_due.is_some_and(|due| is_due(Some(due), now, CORRECT_EVERY)) {
             let corrected = self.store.correct_times(now).await;
-            self.retention.correction_due = corrected.as_ref().err().map(|_| now.plus(CORRECT_EVERY));
+            self.retention.correction_due =
+                corrected.as_ref().err().map(|_| now.plus(CORRECT_EVERY));
             if let Err(error) = corrected {
                 // another session may hold a row for hours: no turn fails for it
                 tracing::warn!(%error, "correct the times of chains, trying again");
@@ -113,20 +116,33 @@ impl Observer {
 
     /// Tells the services now and then what they may forget, as of a moment up to which all is read: what was not read yet may
     /// be of a chain that would be taken for over.
-    pub(super) async fn tell_horizon(&mut self, read_until: Timestamp, now: Timestamp) -> Result<(), Error> {
+    pub(super) async fn tell_horizon(
+        &mut self,
+        read_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let is_corrected = self.retention.correction_due.is_none(); // otherwise a horizon would not name what began in the future
-        if !is_corrected || self.clocks_disagree || !self.horizon_is_due(now) || now.since(read_until) > BEHIND_MAX {
+        if !is_corrected
+            || self.clocks_disagree
+            || !self.horizon_is_due(now)
+            || now.since(read_until) > BEHIND_MAX
+        {
             return Ok(());
         }
         let old = self.cutoff(self.options.retention, now).await?;
-        let horizon = self.store.horizon(old.min(read_until.minus(self.options.retention)), now).await?;
+        let horizon =
+            self.store.horizon(old.min(read_until.minus(self.options.retention)), now).await?;
         metrics::gauge!("sagamore_observer_horizon_names").set(horizon.but.len() as f64);
         let from = horizon.started_from;
         if self.retention.from.replace(from).is_some_and(|known| known != from) {
-            tracing::warn!("events were gone before they were read: of chains from before now nothing is forgotten");
+            tracing::warn!(
+                "events were gone before they were read: of chains from before now nothing is forgotten"
+            );
         }
         match self.transport.publish(vec![wire::encode_horizon(&horizon, None)]).await {
-            Err(error) if error.is_rejection() => tracing::error!(%error, "publish the horizon, trying again later"),
+            Err(error) if error.is_rejection() => {
+                tracing::error!(%error, "publish the horizon, trying again later")
+            }
             published => published?,
         }
         self.retention.horizon_due = Some(now.plus(HORIZON_EVERY));
@@ -194,7 +210,8 @@ impl Store {
         );
         let read = |row: &Row| {
             let status: String = row.get(0)?;
-            let status = ChainStatus::read(&status).ok_or_else(|| bad("chains", "a status is none"))?;
+            let status =
+                ChainStatus::read(&status).ok_or_else(|| bad("chains", "a status is none"))?;
             Ok((status, row.get(1)?))
         };
         self.database.query(&sql, ()).await?.iter().map(read).collect()
@@ -204,9 +221,17 @@ impl Store {
     /// knew anything it says nothing.
     async fn horizon(&self, ended_before: Timestamp, now: Timestamp) -> Result<Horizon, Error> {
         let known_since = self.known_since(now).await?;
-        let (until, but) = named(&self.database, NAMES, ended_before, NAMES_MAX, Some(known_since)).await?;
-        let (started_before, started_from) = (until.minus(SKEW_MAX), Some(known_since.plus(SKEW_MAX)));
-        Ok(Horizon { started_before, ended_before, started_from, definitions: self.plan_names(), but })
+        let (until, but) =
+            named(&self.database, NAMES, ended_before, NAMES_MAX, Some(known_since)).await?;
+        let (started_before, started_from) =
+            (until.minus(SKEW_MAX), Some(known_since.plus(SKEW_MAX)));
+        Ok(Horizon {
+            started_before,
+            ended_before,
+            started_from,
+            definitions: self.plan_names(),
+            but,
+        })
     }
 
     pub(super) fn plan_names(&self) -> Vec<Name> {

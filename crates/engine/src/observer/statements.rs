@@ -4,7 +4,11 @@ use sagamore_database::Many;
 
 macro_rules! begin {
     ($rows:literal) => {
-        concat!("INSERT INTO chain (id, version, status, begun_at, changed_at) ", $rows, " ON CONFLICT (id) DO NOTHING")
+        concat!(
+            "INSERT INTO chain (id, version, status, begun_at, changed_at) ",
+            $rows,
+            " ON CONFLICT (id) DO NOTHING"
+        )
     };
 }
 
@@ -44,7 +48,8 @@ pub(super) const EVENT: Many = Many {
 };
 
 /// The events of one chain, by id. A plan has fewer.
-pub(super) const EVENTS_OF_ONE: &str = "SELECT id, name, causation, hop, told_at, body, chain, seen_at
+pub(super) const EVENTS_OF_ONE: &str =
+    "SELECT id, name, causation, hop, told_at, body, chain, seen_at
     FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200";
 
 /// The same of many, with the bodies only of those that began a chain: a fold needs no other.

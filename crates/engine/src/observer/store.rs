@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sagamore_core::message::Event;
-use sagamore_core::plan::{Chain, Plan, Role, Seen};
-use sagamore_core::{Body, Direction, Name, SagaId, StepKey, Timestamp};
+use sagamore_core::plan::{Chain, Plan, Role};
+use sagamore_core::{Direction, Name, SagaId, StepKey, Timestamp};
 use sagamore_database::port::Dialect;
 use sagamore_database::{Database, Error as DatabaseError, Many, Row, Tx, Value, lifetime};
 
@@ -18,8 +18,11 @@ use super::Plans;
 use super::foreign::version_of;
 use super::plans;
 use super::reading::{Read, keep_place};
+use super::rows::{ChainHeader, Known, Observed, Told, alarm};
 use super::schema::MIGRATIONS;
-use super::statements::{BEGIN, BEGINNING_BYTES, EVENT, EVENTS, EVENTS_BARE, EVENTS_OF_ONE, FOLDED, HOLD};
+use super::statements::{
+    BEGIN, BEGINNING_BYTES, EVENT, EVENTS, EVENTS_BARE, EVENTS_OF_ONE, FOLDED, HOLD,
+};
 use super::status::{ChainStatus, status};
 use crate::error::Error;
 use crate::store::{Clauses, Filter, LIMIT, LIMIT_MAX};
@@ -56,16 +59,6 @@ const LATE_MAX: usize = 500;
 /// The bytes of the events that began them, which are read at once.
 const BEGINNING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// An event as it is kept.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Observed {
-    /// What the plan's fold goes by.
-    pub seen: Seen,
-    /// What it says.
-    pub body: Body,
-    pub(super) version: u32,
-}
-
 /// A chain that was looked at.
 pub(crate) struct Folded {
     pub id: SagaId,
@@ -73,40 +66,6 @@ pub(crate) struct Folded {
     pub chain: Chain,
     version: u32,
     told: Vec<Observed>,
-}
-
-/// A chain's row.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ChainHeader {
-    /// Grows with every chain that is seen first.
-    pub seq: i64,
-    /// The chain.
-    pub id: SagaId,
-    /// Its plan's version.
-    pub version: u32,
-    /// Where it stands.
-    pub status: ChainStatus,
-    /// What is wrong with it, if it is anomalous; what a person has said of it, if it is resolved.
-    pub why: Option<String>,
-    /// When its first event was told.
-    pub begun_at: Timestamp,
-    /// When an event of it was seen last.
-    pub changed_at: Timestamp,
-    /// When it was seen to be over, if it is.
-    pub ended_at: Option<Timestamp>,
-    /// The service whose failure turned it back.
-    pub failed_at: Option<Name>,
-}
-
-/// A chain that there is a row of.
-pub(super) struct Known {
-    pub seq: i64,
-    pub id: SagaId,
-    pub version: u32,
-    /// How many events it had when a person said that it is taken care of. With more it is looked at again.
-    pub resolved_events: Option<u32>,
-    /// As it was folded last.
-    pub status: ChainStatus,
 }
 
 /// What somebody does with the store.
@@ -132,16 +91,6 @@ pub(crate) struct Store {
     tells_overdue: bool,
 }
 
-impl Observed {
-    /// Records an event that the observer sees at `now`.
-    pub(crate) fn of(event: Event, now: Timestamp) -> Observed {
-        let id = event.id();
-        let Event { name, causation, hop, at, body, version, .. } = event;
-        let at = at.max(Timestamp(0)); // nobody was there before; and what is reckoned with it stays a number
-        Observed { seen: Seen { id, name, causation, hop, at, seen_at: now }, body, version }
-    }
-}
-
 impl Folded {
     /// The event by which the plan has it told, with what the chain began with. None: the plan has no such event, or it was
     /// told already, or it is not seen how the chain began.
@@ -149,7 +98,12 @@ impl Folded {
         let name = self.chain.plan()?.overdue.clone().filter(|_| self.chain.lacks_overdue())?;
         let begun = self.told.iter().find(|told| told.seen.causation.is_none())?;
         let allowed = Duration::from_millis(self.chain.plan()?.deadline_ms?);
-        let key = StepKey { saga: self.id.clone(), step: name.clone(), direction: Direction::Action, generation: 1 };
+        let key = StepKey {
+            saga: self.id.clone(),
+            step: name.clone(),
+            direction: Direction::Action,
+            generation: 1,
+        };
         Some(Event {
             key,
             version: self.version,
@@ -165,7 +119,11 @@ impl Folded {
 
 impl Store {
     /// Brings the tables up to date, and makes the plans known there; who only reads leaves them as they are.
-    pub async fn open(database: Database, plans: Vec<Plan>, access: Access) -> Result<Store, Error> {
+    pub async fn open(
+        database: Database,
+        plans: Vec<Plan>,
+        access: Access,
+    ) -> Result<Store, Error> {
         database.migrate("observer", MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
         database.migrate("lifetime", lifetime::MIGRATIONS, crate::store::PROGRAM_VERSION).await?;
         let plans = Arc::new(match access {
@@ -201,7 +159,8 @@ impl Store {
             .plans
             .values()
             .flat_map(|plan| {
-                let told = plan.parts().flat_map(|part| part.events()).map(|(event, _)| event.clone());
+                let told =
+                    plan.parts().flat_map(|part| part.events()).map(|(event, _)| event.clone());
                 told.chain(plan.overdue.clone())
             })
             .collect();
@@ -212,7 +171,8 @@ impl Store {
 
     /// Whether an event of a deadline is among these.
     pub fn has_deadlines(&self, taken: &[Delivered]) -> bool {
-        let deadlines: Vec<_> = self.plans.values().filter_map(|plan| plan.overdue.as_ref()).map(event_topic).collect();
+        let deadlines: Vec<_> =
+            self.plans.values().filter_map(|plan| plan.overdue.as_ref()).map(event_topic).collect();
         taken.iter().any(|delivered| deadlines.contains(&delivered.record.topic))
     }
 
@@ -233,42 +193,52 @@ impl Store {
         };
         let mut rows: HashMap<String, Row> = HashMap::new();
         tx.execute_many(&BEGIN, chains.iter().map(row).collect()).await?;
-        for row in tx.query_many(&HOLD, chains.keys().map(|id| vec![id.as_str().into()]).collect()).await? {
+        for row in
+            tx.query_many(&HOLD, chains.keys().map(|id| vec![id.as_str().into()]).collect()).await?
+        {
             rows.insert(row.get(1)?, row);
         }
-        let forgotten = |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was forgotten just now"));
+        let forgotten =
+            |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was forgotten just now"));
         let known = |id: &SagaId| Known::read(rows.get(id.as_str()).ok_or_else(|| forgotten(id))?);
         let mut known = chains.keys().map(known).collect::<Result<Vec<_>, Error>>()?;
         self.adopt_versions(&tx, &mut known, chains).await?;
         let events = known.iter().zip(chains.values()).flat_map(|(known, told)| {
-            told.iter().filter(|told| known.is_of_its_version(told)).map(move |Observed { seen, body, .. }| {
-                let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
-                let cause = seen.causation.clone().into();
-                vec![
-                    Value::Int(known.seq),
-                    id,
-                    name,
-                    cause,
-                    seen.hop.into(),
-                    seen.at.0.into(),
-                    body.as_str().into(),
-                    seen.seen_at.0.into(),
-                ]
-            })
+            told.iter().filter(|told| known.is_of_its_version(told)).map(
+                move |Observed { seen, body, .. }| {
+                    let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
+                    let cause = seen.causation.clone().into();
+                    vec![
+                        Value::Int(known.seq),
+                        id,
+                        name,
+                        cause,
+                        seen.hop.into(),
+                        seen.at.0.into(),
+                        body.as_str().into(),
+                        seen.seen_at.0.into(),
+                    ]
+                },
+            )
         });
         let new = tx.query_many(&EVENT, events.collect()).await?;
         let new = new.iter().map(|row| row.get(0)).collect::<Result<HashSet<i64>, _>>()?;
         // what comes again changes nothing: who is stuck stays so; but an older program may have known less
-        known.retain(|known| new.contains(&known.seq) || known.status == ChainStatus::UnknownVersion);
+        known.retain(|known| {
+            new.contains(&known.seq) || known.status == ChainStatus::UnknownVersion
+        });
         let folded = self.fold(&tx, &known, now, Late::NotAsked).await?;
         open.commit().await?;
         Ok(folded)
     }
 
     /// Looks again at chains whose time had come by a moment up to which all is read, and gives them.
-    pub async fn look_for_late(&self, read_until: Timestamp, pace: Pace) -> Result<Vec<Folded>, Error> {
-        let due =
-            "SELECT seq, id, version, resolved_events, status FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
+    pub async fn look_for_late(
+        &self,
+        read_until: Timestamp,
+        pace: Pace,
+    ) -> Result<Vec<Folded>, Error> {
+        let due = "SELECT seq, id, version, resolved_events, status FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
         let open = self.database.begin().await?;
         // what another observer is just adding to is looked at the next time, with what it has added
         let alone = match open.tx().dialect() {
@@ -277,7 +247,10 @@ impl Store {
         };
         let rows = open
             .tx()
-            .query(&format!("{due}{alone}"), (read_until.0, i64::try_from(pace.inputs(LATE_MAX)).unwrap_or(i64::MAX)))
+            .query(
+                &format!("{due}{alone}"),
+                (read_until.0, i64::try_from(pace.inputs(LATE_MAX)).unwrap_or(i64::MAX)),
+            )
             .await?;
         let known = self.readable(&open.tx(), &rows, read_until).await?;
         let known = self.within(&open.tx(), known).await?;
@@ -294,7 +267,10 @@ impl Store {
                 Ok(chain) => known.push(chain),
                 Err(error) if error.is_of_one_row() => {
                     alarm("a chain", &error);
-                    aside.push(vec![Value::Int(row.get(0)?), Value::Int(now.plus(UNREADABLE_AGAIN).0)]);
+                    aside.push(vec![
+                        Value::Int(row.get(0)?),
+                        Value::Int(now.plus(UNREADABLE_AGAIN).0),
+                    ]);
                 }
                 Err(error) => return Err(error),
             }
@@ -311,7 +287,8 @@ impl Store {
         let mut of_chain: HashMap<i64, usize> = HashMap::new();
         let seqs = known.iter().map(|known| vec![Value::Int(known.seq)]).collect();
         for row in tx.query_many(&BEGINNING_BYTES, seqs).await? {
-            *of_chain.entry(row.get(0)?).or_default() += usize::try_from(row.get::<i64>(1)?).unwrap_or(usize::MAX);
+            *of_chain.entry(row.get(0)?).or_default() +=
+                usize::try_from(row.get::<i64>(1)?).unwrap_or(usize::MAX);
         }
         let mut bytes = 0_usize;
         let fits = |known: &&Known| {
@@ -329,7 +306,9 @@ impl Store {
         if chains.is_empty() {
             return Ok(());
         }
-        let row = |(id, why): &(&SagaId, String)| vec![id.as_str().into(), why.as_str().into(), at.0.into()];
+        let row = |(id, why): &(&SagaId, String)| {
+            vec![id.as_str().into(), why.as_str().into(), at.0.into()]
+        };
         let open = self.database.begin().await?;
         let put_off = "UPDATE chain SET why = $2, due_at = $3 WHERE id = $1";
         open.tx().execute_each(put_off, chains.iter().map(row).collect()).await?;
@@ -342,12 +321,19 @@ impl Store {
         Ok(!self.database.query(due, (by.0,)).await?.is_empty())
     }
 
-    async fn fold(&self, tx: &Tx, known: &[Known], now: Timestamp, late: Late) -> Result<Vec<Folded>, Error> {
+    async fn fold(
+        &self,
+        tx: &Tx,
+        known: &[Known],
+        now: Timestamp,
+        late: Late,
+    ) -> Result<Vec<Folded>, Error> {
         let (moment, changed) = match late {
             Late::Asked => (now, None),
             Late::NotAsked => (Timestamp(i64::MIN), Some(now.0)),
         };
-        let statement = if late == Late::Asked && self.tells_overdue { &EVENTS } else { &EVENTS_BARE };
+        let statement =
+            if late == Late::Asked && self.tells_overdue { &EVENTS } else { &EVENTS_BARE };
         let events = self.read_events(tx, statement, known.iter().map(|known| known.seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
         let rows = known.iter().zip(events).map(|(known, told)| {
@@ -364,15 +350,22 @@ impl Store {
             let status = if resolved { ChainStatus::Resolved } else { by_events };
             let ended = status.is_over().then_some(now.0);
             // who is stuck is looked at again, until it is seen that its pivot's owner was told
-            let untold = self.tells_overdue && status == ChainStatus::Stuck && chain.lacks_overdue();
+            let untold =
+                self.tells_overdue && status == ChainStatus::Stuck && chain.lacks_overdue();
             // what is late already is no later the next time, and must not keep others from being looked at
             let due = match chain.deadline().filter(|_| ended.is_none()) {
                 Some(_) if untold => Some(now.plus(super::TICK).0),
                 _ if is_unreadable => Some(now.plus(UNREADABLE_AGAIN).0),
-                deadline => deadline.filter(|deadline| *deadline > moment).map(|deadline| deadline.0),
+                deadline => {
+                    deadline.filter(|deadline| *deadline > moment).map(|deadline| deadline.0)
+                }
             };
             // a service's clock may be ahead: no chain began after it was seen
-            let begun = told.iter().map(|told| told.seen.at.min(told.seen.seen_at).0).min().unwrap_or(now.0);
+            let begun = told
+                .iter()
+                .map(|told| told.seen.at.min(told.seen.seen_at).0)
+                .min()
+                .unwrap_or(now.0);
             let headless = told.iter().all(|told| told.seen.causation.is_some());
             let headless_at = told.iter().map(|told| told.seen.at.0).max().filter(|_| headless);
             let failed = failed_at(&chain).map(|name| name.to_string());
@@ -403,7 +396,10 @@ impl Store {
     ) -> Result<Vec<Told>, Error> {
         let seqs: Vec<i64> = seqs.collect();
         let mut of_chain: HashMap<i64, Vec<Row>> = HashMap::new();
-        for row in tx.query_many(statement, seqs.iter().map(|seq| vec![Value::Int(*seq)]).collect()).await? {
+        for row in tx
+            .query_many(statement, seqs.iter().map(|seq| vec![Value::Int(*seq)]).collect())
+            .await?
+        {
             of_chain.entry(row.get(6)?).or_default().push(row);
         }
         seqs.iter().map(|seq| Told::read(of_chain.remove(seq).unwrap_or_default().iter())).collect()
@@ -422,13 +418,19 @@ impl Store {
 
     /// Where a chain stands, if any event of it was seen.
     pub async fn status(&self, id: &SagaId) -> Result<Option<ChainStatus>, Error> {
-        let rows = self.database.query(&format!("SELECT {STATUS} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
+        let rows = self
+            .database
+            .query(&format!("SELECT {STATUS} FROM chain WHERE id = $1"), (id.as_str(),))
+            .await?;
         rows.first().map(|row| Ok(ChainStatus::stored(&row.get::<String>(0)?))).transpose()
     }
 
     /// One chain with its events, of what is committed.
     pub async fn show(&self, id: &SagaId) -> Result<Option<(ChainHeader, Vec<Observed>)>, Error> {
-        let rows = self.database.query(&format!("SELECT {HEADER} FROM chain WHERE id = $1"), (id.as_str(),)).await?;
+        let rows = self
+            .database
+            .query(&format!("SELECT {HEADER} FROM chain WHERE id = $1"), (id.as_str(),))
+            .await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let header = ChainHeader::read(row)?;
         let events = self.database.query(EVENTS_OF_ONE, (header.seq,)).await?;
@@ -441,7 +443,9 @@ impl Store {
         let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
         let mut clauses = Clauses::of(filter, &self.plan_names());
         match filter.status {
-            Some(ChainStatus::Resolved) => clauses.add_fixed("resolved_at IS NOT NULL AND ended_at IS NOT NULL"),
+            Some(ChainStatus::Resolved) => {
+                clauses.add_fixed("resolved_at IS NOT NULL AND ended_at IS NOT NULL")
+            }
             Some(status) => {
                 clauses.add("status = ?", status.as_str().into());
                 clauses.add_fixed("(resolved_at IS NULL OR ended_at IS NULL)");
@@ -449,7 +453,10 @@ impl Store {
             None => {}
         }
         let condition = clauses.condition();
-        let sql = format!("SELECT {HEADER} FROM chain WHERE {condition} ORDER BY {} LIMIT {limit}", filter.order());
+        let sql = format!(
+            "SELECT {HEADER} FROM chain WHERE {condition} ORDER BY {} LIMIT {limit}",
+            filter.order()
+        );
         let rows = self.database.query(&sql, clauses.values).await?;
         let mut headers = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -463,39 +470,6 @@ impl Store {
     }
 }
 
-impl Known {
-    fn read(row: &Row) -> Result<Known, Error> {
-        let id: String = row.get(1)?;
-        let resolved_events: Option<i64> = row.get(3)?;
-        Ok(Known {
-            seq: row.get(0)?,
-            version: version(row.get(2)?),
-            resolved_events: resolved_events.map(small).transpose()?,
-            status: ChainStatus::stored(&row.get::<String>(4)?),
-            id: id.parse().map_err(|why| bad(&id, why))?,
-        })
-    }
-}
-
-impl ChainHeader {
-    fn read(row: &Row) -> Result<ChainHeader, Error> {
-        let id: String = row.get(1)?;
-        let (status, failed_at): (String, Option<String>) = (row.get(3)?, row.get(8)?);
-        let newer = || format!("its status '{status}' is one of a newer program");
-        Ok(ChainHeader {
-            seq: row.get(0)?,
-            version: version(row.get(2)?),
-            status: ChainStatus::stored(&status),
-            why: if ChainStatus::read(&status).is_none() { Some(newer()) } else { row.get(4)? },
-            begun_at: Timestamp(row.get(5)?),
-            changed_at: Timestamp(row.get(6)?),
-            ended_at: row.get::<Option<i64>>(7)?.map(Timestamp),
-            failed_at: failed_at.and_then(|name| name.parse().ok()),
-            id: id.parse().map_err(|why| bad(&id, why))?,
-        })
-    }
-}
-
 /// The service that told of a failure.
 fn failed_at(chain: &Chain) -> Option<Name> {
     let plan = chain.plan()?;
@@ -504,66 +478,4 @@ fn failed_at(chain: &Chain) -> Option<Name> {
         _ => None,
     });
     failures.next()
-}
-
-/// The stored events of a chain.
-struct Told {
-    /// Those that can be read.
-    events: Vec<Observed>,
-    /// Why one of the others cannot, if there are any.
-    unreadable: Option<String>,
-}
-
-impl Told {
-    fn read<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<Told, Error> {
-        let mut told = Told { events: Vec::new(), unreadable: None };
-        for row in rows {
-            match read_event(row) {
-                Ok(event) => told.events.push(event),
-                Err(error) if error.is_of_one_row() => {
-                    alarm("an event of a chain", &error);
-                    told.unreadable = Some(error.to_string());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(told)
-    }
-}
-
-/// Logs and counts a row that cannot be read.
-fn alarm(what: &str, why: &Error) {
-    tracing::error!(what, %why, "this row cannot be read: it is set aside");
-    metrics::counter!("sagamore_observer_unreadable_total").increment(1);
-}
-
-/// The version of a plan; one that is none is one that nobody knows.
-fn version(value: i64) -> u32 {
-    u32::try_from(value).unwrap_or(u32::MAX)
-}
-
-fn read_event(row: &Row) -> Result<Observed, Error> {
-    let id: String = row.get(0)?;
-    let (name, body): (String, String) = (row.get(1)?, row.get(5)?);
-    Ok(Observed {
-        seen: Seen {
-            name: name.parse().map_err(|why| bad(&id, why))?,
-            causation: row.get(2)?,
-            hop: small(row.get(3)?)?,
-            at: Timestamp(row.get(4)?),
-            // one that an older program stored was seen when it was told, as far as is known
-            seen_at: Timestamp(row.get::<Option<i64>>(7)?.map_or_else(|| row.get(4), Ok)?),
-            id: id.clone(),
-        },
-        body: Body::parse(&body).map_err(|why| bad(&id, why))?,
-        version: 0,
-    })
-}
-
-fn small(value: i64) -> Result<u32, Error> {
-    u32::try_from(value).map_err(|why| bad("a chain's number", why))
-}
-
-pub(super) fn bad(what: &str, why: impl ToString) -> Error {
-    Error::BadData { what: what.to_owned(), why: why.to_string() }
 }

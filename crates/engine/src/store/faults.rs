@@ -34,7 +34,10 @@ impl Store {
     }
 
     /// Stores faults, and removes those that are over.
-    pub async fn write_faults(&self, faults: &[(&SagaId, Option<&StorageFault>)]) -> Result<(), Error> {
+    pub async fn write_faults(
+        &self,
+        faults: &[(&SagaId, Option<&StorageFault>)],
+    ) -> Result<(), Error> {
         let (mut stored, mut removed) = (Vec::new(), Vec::new());
         for (id, fault) in faults {
             match fault {

@@ -61,7 +61,10 @@ impl Store {
     }
 
     /// Verbs that wait for the owner of these partitions.
-    pub async fn handed_to(&self, partitions: impl Iterator<Item = u32>) -> Result<Vec<Handed>, Error> {
+    pub async fn handed_to(
+        &self,
+        partitions: impl Iterator<Item = u32>,
+    ) -> Result<Vec<Handed>, Error> {
         let mut handed = Vec::new();
         for partition in partitions {
             let sql = "SELECT id, reply_partition, saga, verb FROM handed
@@ -70,7 +73,9 @@ impl Store {
             for row in &rows {
                 match Handed::read(row) {
                     Ok(verb) => handed.push(verb),
-                    Err(error) if error.is_of_one_row() => self.answer_unreadable(row, &error).await?,
+                    Err(error) if error.is_of_one_row() => {
+                        self.answer_unreadable(row, &error).await?
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -100,19 +105,28 @@ impl Store {
         let sql = format!("SELECT id FROM handed WHERE id = $1 AND answer IS NULL{alone}");
         let mut sorted = ids.to_vec();
         sorted.sort_unstable(); // the same order everywhere: no deadlocks
-        let rows = tx.query_each(&sql, sorted.into_iter().map(|id| vec![Value::from(id)]).collect()).await?;
+        let rows = tx
+            .query_each(&sql, sorted.into_iter().map(|id| vec![Value::from(id)]).collect())
+            .await?;
         Ok(rows.iter().flatten().map(|row| row.get(0)).collect::<Result<_, _>>()?)
     }
 
     /// Answers verbs that led to nothing.
-    pub async fn answer_handed(&self, answers: &[(String, Result<Status, VerbError>)]) -> Result<(), Error> {
+    pub async fn answer_handed(
+        &self,
+        answers: &[(String, Result<Status, VerbError>)],
+    ) -> Result<(), Error> {
         let open = self.begin().await?;
         self.write_answers(&open.tx(), answers).await?;
         Ok(open.commit().await?)
     }
 
     /// Writes what came of verbs, in the transaction of what follows from them.
-    pub async fn write_answers(&self, tx: &Tx, answers: &[(String, Result<Status, VerbError>)]) -> Result<(), Error> {
+    pub async fn write_answers(
+        &self,
+        tx: &Tx,
+        answers: &[(String, Result<Status, VerbError>)],
+    ) -> Result<(), Error> {
         if answers.is_empty() {
             return Ok(());
         }
@@ -121,7 +135,8 @@ impl Store {
             Ok(vec![Value::from(id), Value::Text(text)])
         });
         let rows = rows.collect::<Result<_, Error>>()?;
-        tx.execute_each("UPDATE handed SET answer = $2 WHERE id = $1 AND answer IS NULL", rows).await?;
+        tx.execute_each("UPDATE handed SET answer = $2 WHERE id = $1 AND answer IS NULL", rows)
+            .await?;
         Ok(())
     }
 
@@ -180,7 +195,9 @@ impl Answer {
             Ok(status) => Answer::Status(*status),
             Err(VerbError::Ignored(why)) => Answer::Ignored(*why),
             Err(VerbError::NotFound(_)) => Answer::NotFound,
-            Err(why @ (VerbError::Busy { .. } | VerbError::Unavailable(_))) => Answer::Unavailable(why.to_string()),
+            Err(why @ (VerbError::Busy { .. } | VerbError::Unavailable(_))) => {
+                Answer::Unavailable(why.to_string())
+            }
         }
     }
 }

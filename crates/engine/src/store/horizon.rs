@@ -39,14 +39,19 @@ impl Store {
 
     /// The names of all definitions.
     pub async fn definition_names(&self) -> Result<Vec<Name>, Error> {
-        let rows = self.database.query("SELECT name FROM definition GROUP BY name ORDER BY name", ()).await?;
+        let rows = self
+            .database
+            .query("SELECT name FROM definition GROUP BY name ORDER BY name", ())
+            .await?;
         let mut names = Vec::with_capacity(rows.len());
         for row in &rows {
             let name: String = row.get(0)?;
             match name.parse() {
                 Ok(name) => names.push(name),
                 // left out: participants forget nothing of it
-                Err(why) => tracing::warn!(definition = name, %why, "the name of a definition cannot be read here"),
+                Err(why) => {
+                    tracing::warn!(definition = name, %why, "the name of a definition cannot be read here")
+                }
             }
         }
         Ok(names)
@@ -56,7 +61,9 @@ impl Store {
     pub async fn note_swept(&self, swept: &[Swept]) -> Result<(), Error> {
         let sql = "INSERT INTO swept (participant, swept_before) VALUES ($1, $2) ON CONFLICT (participant)
                    DO UPDATE SET swept_before = excluded.swept_before WHERE excluded.swept_before > swept.swept_before";
-        let row = |swept: &Swept| vec![Value::from(swept.participant.as_str()), Value::Int(swept.before.0)];
+        let row = |swept: &Swept| {
+            vec![Value::from(swept.participant.as_str()), Value::Int(swept.before.0)]
+        };
         let open = self.begin().await?;
         open.tx().execute_each(sql, swept.iter().map(row).collect()).await?;
         Ok(open.commit().await?)
@@ -75,7 +82,9 @@ impl Store {
                     return Ok(None);
                 }
             };
-            swept.extend(definition.steps.iter().map(|step| (step.action.participant.to_string(), None)));
+            swept.extend(
+                definition.steps.iter().map(|step| (step.action.participant.to_string(), None)),
+            );
         }
         for row in self.database.query("SELECT participant, swept_before FROM swept", ()).await? {
             if let Some(before) = swept.get_mut(&row.get::<String>(0)?) {
@@ -98,7 +107,8 @@ pub(crate) async fn named(
 ) -> Result<(Timestamp, Vec<SagaId>), Error> {
     let until = ended_before.minus(LASTING);
     let limit = i64::try_from(names_max).unwrap_or(i64::MAX).saturating_add(1);
-    let (mut names, mut known_until): (Vec<(SagaId, Timestamp)>, Option<Timestamp>) = Default::default();
+    let (mut names, mut known_until): (Vec<(SagaId, Timestamp)>, Option<Timestamp>) =
+        Default::default();
     let mut parameters = vec![Value::Int(until.0), Value::Int(ended_before.0), Value::Int(limit)];
     parameters.extend(known_since.map(|known_since| Value::Int(known_since.0)));
     for row in database.query(sql, parameters).await? {
@@ -125,7 +135,8 @@ mod tests {
     const DAY: i64 = 24 * 3600 * 1_000;
 
     async fn store(sagas: &[(&str, i64, Option<i64>)]) -> Store {
-        let store = Store::open(sagamore_database::testing::database(), "replies").await.expect("open");
+        let store =
+            Store::open(sagamore_database::testing::database(), "replies").await.expect("open");
         let open = store.begin().await.expect("begin");
         for (id, started_at, ended_at) in sagas {
             let sql = "INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at)
@@ -136,8 +147,14 @@ mod tests {
         store
     }
 
-    async fn told(store: &Store, ended_before: i64, skew_ms: u64, names_max: usize) -> (i64, Vec<String>) {
-        let horizon = store.horizon(Timestamp(ended_before), Duration::from_millis(skew_ms), names_max).await;
+    async fn told(
+        store: &Store,
+        ended_before: i64,
+        skew_ms: u64,
+        names_max: usize,
+    ) -> (i64, Vec<String>) {
+        let horizon =
+            store.horizon(Timestamp(ended_before), Duration::from_millis(skew_ms), names_max).await;
         let Horizon { started_before, but, .. } = horizon.expect("horizon");
         (started_before.0, but.iter().map(SagaId::to_string).collect())
     }
@@ -174,7 +191,10 @@ mod tests {
         ])
         .await;
         let named = told(&store, ended_before, 0, 10).await;
-        assert_eq!(named, (ended_before - DAY, vec!["toy:just-then".to_owned(), "toy:later".to_owned()]));
+        assert_eq!(
+            named,
+            (ended_before - DAY, vec!["toy:just-then".to_owned(), "toy:later".to_owned()])
+        );
     }
 
     #[tokio::test]

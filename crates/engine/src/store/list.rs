@@ -97,7 +97,11 @@ impl Store {
         if let Some(status) = filter.status {
             clauses.add("status = ?", Value::from(status.as_str()));
             // said in words, so that the index of the ended or of the unfinished sagas serves
-            clauses.add_fixed(if status.has_ended() { "ended_at IS NOT NULL" } else { "ended_at IS NULL" });
+            clauses.add_fixed(if status.has_ended() {
+                "ended_at IS NOT NULL"
+            } else {
+                "ended_at IS NULL"
+            });
         }
         if let Some(now) = filter.open_faults_at {
             clauses.add(OPEN_FAULT, Value::Int(now.0));
@@ -106,8 +110,11 @@ impl Store {
             clauses.add_fixed("unreadable IS NOT NULL");
         }
         let condition = clauses.condition();
-        let sql =
-            format!("SELECT {HEADER} FROM saga WHERE {condition} ORDER BY {} LIMIT {}", filter.order(), limit + 1);
+        let sql = format!(
+            "SELECT {HEADER} FROM saga WHERE {condition} ORDER BY {} LIMIT {}",
+            filter.order(),
+            limit + 1
+        );
         let mut rows = self.database.query(&sql, clauses.values).await?;
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
@@ -141,8 +148,10 @@ impl Store {
 
     async fn detail(&self, registry: &Registry, header: &Header) -> Result<Detail, Error> {
         let definition = self.definition(Source::Committed, registry, &header.hash).await?;
-        let journal =
-            self.database.query("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", (header.seq,)).await?;
+        let journal = self
+            .database
+            .query("SELECT entry FROM journal WHERE seq = $1 ORDER BY revision", (header.seq,))
+            .await?;
         let entries = read_entries(&header.id, &journal)?;
         let mut saga = self.saga(header, definition, entries.clone())?;
         saga.unstored = header.unstored.clone().filter(|_| !saga.status.has_ended()).map(Box::new);
@@ -177,7 +186,9 @@ impl Clauses {
             clauses.add("id > ?", Value::from(after.as_str()));
         }
         match (&filter.definition, &filter.key) {
-            (Some(definition), Some(key)) => clauses.add("id = ?", Value::Text(format!("{definition}:{key}"))),
+            (Some(definition), Some(key)) => {
+                clauses.add("id = ?", Value::Text(format!("{definition}:{key}")))
+            }
             // ';' is the character after ':', so this is every id of the definition, by the index of ids
             (Some(definition), None) => {
                 clauses.add("id > ?", Value::Text(format!("{definition}:")));
@@ -185,7 +196,9 @@ impl Clauses {
             }
             (None, Some(_)) if names.is_empty() => clauses.add_fixed("1 = 0"),
             // each id in full, by the index of ids
-            (None, Some(key)) => clauses.add_any(names.iter().map(|name| Value::Text(format!("{name}:{key}")))),
+            (None, Some(key)) => {
+                clauses.add_any(names.iter().map(|name| Value::Text(format!("{name}:{key}"))))
+            }
             (None, None) => {}
         }
         clauses
@@ -203,7 +216,8 @@ impl Clauses {
     fn add_any(&mut self, ids: impl Iterator<Item = Value>) {
         let first = self.values.len() + 1;
         self.values.extend(ids);
-        let places: Vec<String> = (first..=self.values.len()).map(|place| format!("${place}")).collect();
+        let places: Vec<String> =
+            (first..=self.values.len()).map(|place| format!("${place}")).collect();
         self.wheres.push(format!("id IN ({})", places.join(", ")));
     }
 

@@ -76,19 +76,27 @@ impl Store {
         let time = clock(&tx, now).await?; // behind the rows: a lease renewed since is not taken for an impossible one
         let (mut members, others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|member| member.is_alive(time, renewing.lease));
-        let before = members.iter().position(|member| member.owner == renewing.owner).map(|at| members.swap_remove(at));
+        let before = members
+            .iter()
+            .position(|member| member.owner == renewing.owner)
+            .map(|at| members.swap_remove(at));
         let us = renewed(before.as_ref(), renewing, time);
-        let is_over = |member: &&Member| !(time.minus(RETENTION).0..time.0).contains(&member.seen_until);
-        let row = |member: &Member| vec![Value::from(member.owner.as_str()), Value::Int(member.seen_until)];
+        let is_over =
+            |member: &&Member| !(time.minus(RETENTION).0..time.0).contains(&member.seen_until);
+        let row = |member: &Member| {
+            vec![Value::from(member.owner.as_str()), Value::Int(member.seen_until)]
+        };
         let over: Vec<_> = others.iter().filter(is_over).map(row).collect();
         if !over.is_empty() {
-            tx.execute_each("DELETE FROM orchestrator WHERE owner = $1 AND seen_until = $2", over).await?;
+            tx.execute_each("DELETE FROM orchestrator WHERE owner = $1 AND seen_until = $2", over)
+                .await?;
         }
         let store = "INSERT INTO orchestrator (owner, seen_until, able_since, failing_since, published_at)
             VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (owner) DO UPDATE SET seen_until = excluded.seen_until, able_since = excluded.able_since,
                 failing_since = excluded.failing_since, published_at = excluded.published_at";
-        let row = (us.owner.as_str(), us.seen_until, us.able_since, us.failing_since, us.published_at);
+        let row =
+            (us.owner.as_str(), us.seen_until, us.able_since, us.failing_since, us.published_at);
         tx.execute(store, row).await?;
         if is_evicted(&us, &members) {
             tx.execute(&of_owner(&tx, "owner = '', lease_until = 0"), (renewing.owner,)).await?;
@@ -99,22 +107,38 @@ impl Store {
     }
 
     /// Reads how the partitions are shared, as this orchestrator sees it.
-    pub async fn survey(&self, owner: &str, lease: Duration, now: Timestamp) -> Result<Survey, Error> {
+    pub async fn survey(
+        &self,
+        owner: &str,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Result<Survey, Error> {
         let open = self.begin().await?;
         let tx = open.tx();
         let members = members(&tx).await?;
-        let seats = tx.query("SELECT reply_partition, epoch, owner, lease_until FROM ownership ORDER BY 1", ()).await?;
+        let seats = tx
+            .query(
+                "SELECT reply_partition, epoch, owner, lease_until FROM ownership ORDER BY 1",
+                (),
+            )
+            .await?;
         let time = clock(&tx, now).await?; // behind the rows: a lease renewed since is not taken for an impossible one
         open.rollback().await?;
-        let members: Vec<Member> = members.into_iter().filter(|member| member.is_alive(time, lease)).collect();
+        let members: Vec<Member> =
+            members.into_iter().filter(|member| member.is_alive(time, lease)).collect();
         let seat = |row: &Row| {
-            let (epoch, ours, lease_until) = (row.get(1)?, row.get::<String>(2)? == owner, row.get(3)?);
+            let (epoch, ours, lease_until) =
+                (row.get(1)?, row.get::<String>(2)? == owner, row.get(3)?);
             let free = !is_possible(lease_until, time, lease);
             let partition = partition(row.get(0)?);
             Ok(partition.map(|partition| Seat { partition, epoch, ours, free, lease_until }))
         };
         Ok(Survey {
-            seats: seats.iter().map(seat).filter_map(Result::transpose).collect::<Result<_, Error>>()?,
+            seats: seats
+                .iter()
+                .map(seat)
+                .filter_map(Result::transpose)
+                .collect::<Result<_, Error>>()?,
             members: members.iter().filter(|member| counts(member, &members)).count().max(1),
             standing: standing(owner, &members, lease),
         })
@@ -124,7 +148,9 @@ impl Store {
 /// Changes the rows of one owner's partitions, locked in the order in which writes of sagas lock them.
 fn of_owner(tx: &Tx, set: &str) -> String {
     match tx.dialect() {
-        sagamore_database::port::Dialect::Sqlite => format!("UPDATE ownership SET {set} WHERE owner = $1"),
+        sagamore_database::port::Dialect::Sqlite => {
+            format!("UPDATE ownership SET {set} WHERE owner = $1")
+        }
         sagamore_database::port::Dialect::Postgres => format!(
             "WITH ours AS (SELECT reply_partition FROM ownership WHERE owner = $1
                            ORDER BY reply_partition FOR NO KEY UPDATE)
@@ -156,7 +182,11 @@ async fn members(tx: &Tx) -> Result<Vec<Member>, Error> {
 }
 
 /// The row after a renewal at `time`.
-fn renewed(before: Option<&Member>, Renewing { owner, lease, publishing }: Renewing<'_>, time: Timestamp) -> Member {
+fn renewed(
+    before: Option<&Member>,
+    Renewing { owner, lease, publishing }: Renewing<'_>,
+    time: Timestamp,
+) -> Member {
     let begun = |before: Option<i64>| before.filter(|since| *since > 0).unwrap_or(time.0);
     let past = |moment: i64| moment.min(time.0); // another server's clock may have been ahead
     let able_since = before.and_then(|before| before.able_since).map_or(0, past);
@@ -171,7 +201,13 @@ fn renewed(before: Option<&Member>, Renewing { owner, lease, publishing }: Renew
         Publishing::Idle => (able_since, failing_since, published_at),
     };
     let seen_until = time.plus(lease).0;
-    Member { owner: owner.to_owned(), seen_until, able_since: Some(able_since), failing_since, published_at }
+    Member {
+        owner: owner.to_owned(),
+        seen_until,
+        able_since: Some(able_since),
+        failing_since,
+        published_at,
+    }
 }
 
 /// When the member's row was last renewed.
@@ -188,7 +224,8 @@ fn is_evicted(member: &Member, members: &[Member]) -> bool {
             other.published_at >= Timestamp(able_since.max(member.failing_since)).plus(NEWER_BY).0
         })
     };
-    member.failing_since > 0 && members.iter().filter(|other| other.owner != member.owner).any(shows)
+    member.failing_since > 0
+        && members.iter().filter(|other| other.owner != member.owner).any(shows)
 }
 
 /// Whether the partitions are shared with this member.
@@ -197,7 +234,9 @@ fn counts(member: &Member, members: &[Member]) -> bool {
 }
 
 fn standing(owner: &str, members: &[Member], lease: Duration) -> Standing {
-    let Some(us) = members.iter().find(|member| member.owner == owner) else { return Standing::Joining };
+    let Some(us) = members.iter().find(|member| member.owner == owner) else {
+        return Standing::Joining;
+    };
     if is_evicted(us, members) {
         Standing::Evicted
     } else if us.failing_since > 0 {
@@ -225,8 +264,16 @@ mod tests {
         use Publishing::{Acknowledged, Failing, Idle};
         let mut row = None;
         let mut check = |time: i64, publishing, expected: (i64, i64, i64)| {
-            let next = renewed(row.as_ref(), Renewing { owner: "one", lease: LEASE, publishing }, Timestamp(time));
-            assert_eq!((next.able_since.unwrap_or(-1), next.failing_since, next.published_at), expected, "at {time}");
+            let next = renewed(
+                row.as_ref(),
+                Renewing { owner: "one", lease: LEASE, publishing },
+                Timestamp(time),
+            );
+            assert_eq!(
+                (next.able_since.unwrap_or(-1), next.failing_since, next.published_at),
+                expected,
+                "at {time}"
+            );
             row = Some(next);
         };
         check(1_000, Idle, (0, 0, 0));
@@ -251,7 +298,11 @@ mod tests {
         check(&failing, member("other", 14_000, 0, 16_999), Standing::CannotPublish); // the brokers have just come back
         check(&failing, member("other", 14_000, 0, 17_000), Standing::Evicted);
         check(&member("us", 1_000, 0, 9_000), member("other", 1_000, 0, 19_000), Standing::Member);
-        check(&member("us", 17_000, 0, 9_000), member("other", 1_000, 0, 19_000), Standing::Joining);
+        check(
+            &member("us", 17_000, 0, 9_000),
+            member("other", 1_000, 0, 19_000),
+            Standing::Joining,
+        );
         check(&member("us", 0, 10_000, 0), member("other", 1_000, 0, 13_000), Standing::Evicted);
         let older_program = Member { able_since: None, ..member("other", 0, 0, 0) };
         assert!(counts(&older_program, std::slice::from_ref(&older_program)));

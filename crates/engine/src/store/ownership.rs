@@ -116,7 +116,10 @@ impl Store {
     pub async fn release(&self, owner: &str, partitions: &[u32]) -> Result<(), Error> {
         let open = self.begin().await?;
         let release = "UPDATE ownership SET owner = '', lease_until = 0 WHERE reply_partition = $1 AND owner = $2";
-        let sets = partitions.iter().map(|partition| vec![Value::from(*partition), Value::from(owner)]).collect();
+        let sets = partitions
+            .iter()
+            .map(|partition| vec![Value::from(*partition), Value::from(owner)])
+            .collect();
         open.tx().execute_each(release, sets).await?;
         Ok(open.commit().await?)
     }
@@ -133,7 +136,9 @@ impl Store {
     /// Fails unless all these partitions are still owned under these epochs, as this transaction sees them.
     pub async fn check_ownership(&self, tx: &Tx, epochs: &Epochs) -> Result<(), Error> {
         for row in tx.query("SELECT reply_partition, epoch FROM ownership", ()).await? {
-            let (Some(partition), epoch) = (partition(row.get(0)?), row.get::<i64>(1)?) else { continue };
+            let (Some(partition), epoch) = (partition(row.get(0)?), row.get::<i64>(1)?) else {
+                continue;
+            };
             let lost = epochs.0.get(&partition).is_some_and(|ours| *ours != epoch);
             if lost && !planted(Bug::IgnoreEpoch) {
                 return Err(Error::OwnershipLost { partition });
@@ -171,13 +176,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_claim_that_was_paused_takes_no_lease_that_was_renewed_meanwhile() {
-        let store = Store::open(sagamore_database::Database::memory(), "replies").await.expect("open");
+        let store =
+            Store::open(sagamore_database::Database::memory(), "replies").await.expect("open");
         store.share(1).await.expect("share");
         let seat = async |owner: &str, now: i64| {
             store.survey(owner, LEASE, Timestamp(now)).await.expect("survey").seats.remove(0)
         };
         let claim = async |owner: &str, now: i64, seat: &Seat| {
-            store.claim(owner, LEASE, Timestamp(now), std::slice::from_ref(seat)).await.expect("claim").len()
+            store
+                .claim(owner, LEASE, Timestamp(now), std::slice::from_ref(seat))
+                .await
+                .expect("claim")
+                .len()
         };
         assert_eq!(claim("one", 1_000, &seat("one", 1_000).await).await, 1);
         let expired = seat("two", 5_000).await;
@@ -186,7 +196,11 @@ mod tests {
         let open = store.begin().await.expect("begin");
         open.tx().execute(renew, ()).await.expect("renew");
         open.commit().await.expect("commit");
-        assert_eq!(claim("two", 5_000, &expired).await, 0, "by the clock at the survey, no lease ends at 13,000");
+        assert_eq!(
+            claim("two", 5_000, &expired).await,
+            0,
+            "by the clock at the survey, no lease ends at 13,000"
+        );
         assert_eq!(claim("two", 14_000, &seat("two", 14_000).await).await, 1);
     }
 }

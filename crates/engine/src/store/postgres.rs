@@ -50,8 +50,7 @@ WITH owned AS (
 )
 SELECT seq, 0 FROM took UNION ALL SELECT NULL, count(*) FROM owned";
 
-const RESERVE: &str =
-    "SELECT nextval(pg_get_serial_sequence('saga', 'seq')) FROM generate_series(1, CAST($1 AS INTEGER))";
+const RESERVE: &str = "SELECT nextval(pg_get_serial_sequence('saga', 'seq')) FROM generate_series(1, CAST($1 AS INTEGER))";
 
 const IDEMPOTENT: &str = "
 SELECT i.key, i.request_hash FROM UNNEST(CAST($1 AS TEXT[])) AS k(key) JOIN idempotency i ON i.key = k.key
@@ -77,18 +76,29 @@ pub(super) async fn write(
     if writes.is_empty() {
         return Ok(Vec::new());
     }
-    let partitions: BTreeSet<u32> = writes.iter().map(|write| write.saga.reply_to.partition).collect();
+    let partitions: BTreeSet<u32> =
+        writes.iter().map(|write| write.saga.reply_to.partition).collect();
     let mut numbers = numbers.into_iter();
     let seqs: Vec<i64> = writes
         .iter()
-        .map(|write| write.seq.or_else(|| numbers.next()).ok_or_else(|| bad(&write.saga.id, "no number was reserved")))
+        .map(|write| {
+            write
+                .seq
+                .or_else(|| numbers.next())
+                .ok_or_else(|| bad(&write.saga.id, "no number was reserved"))
+        })
         .collect::<Result<_, _>>()?;
     let held = |partition: &u32| epochs.0.get(partition).copied().unwrap_or(-1);
     let mut params = vec![array(partitions.iter().copied()), array(partitions.iter().map(held))];
     let numbered = || writes.iter().zip(&seqs);
-    params.extend(columns(numbered().filter(|(write, _)| write.seq.is_none()).map(|(write, seq)| fresh(write, *seq))));
-    params
-        .extend(columns(numbered().filter(|(write, _)| write.seq.is_some()).map(|(write, seq)| changed(write, *seq))));
+    params.extend(columns(
+        numbered().filter(|(write, _)| write.seq.is_none()).map(|(write, seq)| fresh(write, *seq)),
+    ));
+    params.extend(columns(
+        numbered()
+            .filter(|(write, _)| write.seq.is_some())
+            .map(|(write, seq)| changed(write, *seq)),
+    ));
     let mut entries = Vec::new();
     for (write, seq) in numbered() {
         for entry in write.entries {
@@ -104,18 +114,25 @@ pub(super) async fn write(
             None => still_owned(&partitions, row.get(1)?)?,
         }
     }
-    Ok(seqs.into_iter().map(|seq| if took.contains(&seq) { Saved::Row(seq) } else { Saved::Conflict }).collect())
+    Ok(seqs
+        .into_iter()
+        .map(|seq| if took.contains(&seq) { Saved::Row(seq) } else { Saved::Conflict })
+        .collect())
 }
 
 /// Reads the rows of these sagas.
 pub(super) async fn headers(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
-    let sql = format!("SELECT {HEADER} FROM UNNEST(CAST($1 AS TEXT[])) AS k(wanted) JOIN saga ON saga.id = k.wanted");
+    let sql = format!(
+        "SELECT {HEADER} FROM UNNEST(CAST($1 AS TEXT[])) AS k(wanted) JOIN saga ON saga.id = k.wanted"
+    );
     Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
 }
 
 /// Reads how many bytes the journals of these sagas have.
 pub(super) async fn bytes(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
-    let sql = format!("SELECT saga.id, {BYTES} FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN saga ON saga.id = k.id");
+    let sql = format!(
+        "SELECT saga.id, {BYTES} FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN saga ON saga.id = k.id"
+    );
     Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
 }
 

@@ -10,7 +10,8 @@ use crate::error::Error;
 /// Writes sagas and journals; a saga whose row was changed by somebody else is left out.
 pub(super) async fn write(tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<Saved>, Error> {
     let mut saved = vec![Saved::Conflict; writes.len()];
-    let (fresh, known): (Vec<usize>, Vec<usize>) = (0..writes.len()).partition(|&index| writes[index].seq.is_none());
+    let (fresh, known): (Vec<usize>, Vec<usize>) =
+        (0..writes.len()).partition(|&index| writes[index].seq.is_none());
     if !fresh.is_empty() {
         let sets = fresh.iter().map(|&index| insert_values(&writes[index])).collect();
         for (&index, rows) in fresh.iter().zip(tx.query_each(INSERT, sets).await?) {
@@ -36,7 +37,8 @@ pub(super) async fn write(tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<Saved>, E
             }
         }
     }
-    tx.execute_each("INSERT INTO journal (seq, revision, entry) VALUES ($1, $2, $3)", journal).await?;
+    tx.execute_each("INSERT INTO journal (seq, revision, entry) VALUES ($1, $2, $3)", journal)
+        .await?;
     Ok(saved)
 }
 

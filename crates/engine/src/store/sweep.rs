@@ -43,7 +43,8 @@ impl Store {
         let mut orphans = Vec::new();
         for row in &rows {
             if row.get::<Option<i64>>(3)?.is_none() {
-                let (key, saga, stored_at): (String, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let (key, saga, stored_at): (String, String, i64) =
+                    (row.get(0)?, row.get(1)?, row.get(2)?);
                 orphans.push(vec![Value::Text(key), Value::Text(saga), Value::Int(stored_at)]);
             }
         }
@@ -80,8 +81,15 @@ impl Store {
     }
 
     /// Looks at the next `limit` sagas, and removes what goes of those that have ended before this moment.
-    pub async fn sweep(&self, goes: Goes, before: Timestamp, after: i64, limit: u32) -> Result<Page, Error> {
-        let next = "SELECT seq, id, started_at, ended_at FROM saga WHERE seq > $1 ORDER BY seq LIMIT $2";
+    pub async fn sweep(
+        &self,
+        goes: Goes,
+        before: Timestamp,
+        after: i64,
+        limit: u32,
+    ) -> Result<Page, Error> {
+        let next =
+            "SELECT seq, id, started_at, ended_at FROM saga WHERE seq > $1 ORDER BY seq LIMIT $2";
         let rows = self.database.query(next, (after, limit)).await?;
         let (mut old, mut last) = (Vec::new(), None);
         for row in &rows {
@@ -98,12 +106,17 @@ impl Store {
             let open = self.begin().await?;
             let tx = open.tx();
             let old = if goes == Goes::Row { free(&tx, old).await? } else { old };
-            let (seqs, ids): (Vec<_>, Vec<_>) =
-                old.into_iter().map(|(seq, id)| (vec![Value::Int(seq)], vec![Value::Text(id)])).unzip();
-            let mut each = tx.execute_each("DELETE FROM journal WHERE seq = $1", seqs.clone()).await?;
+            let (seqs, ids): (Vec<_>, Vec<_>) = old
+                .into_iter()
+                .map(|(seq, id)| (vec![Value::Int(seq)], vec![Value::Text(id)]))
+                .unzip();
+            let mut each =
+                tx.execute_each("DELETE FROM journal WHERE seq = $1", seqs.clone()).await?;
             tx.execute_each("DELETE FROM idempotency WHERE saga = $1", ids).await?;
             if goes == Goes::Row {
-                each = tx.execute_each("DELETE FROM saga WHERE seq = $1 AND ended_at IS NOT NULL", seqs).await?;
+                each = tx
+                    .execute_each("DELETE FROM saga WHERE seq = $1 AND ended_at IS NOT NULL", seqs)
+                    .await?;
             }
             open.commit().await?;
             removed = each.into_iter().filter(|rows| *rows > 0).count() as u64;
@@ -119,6 +132,12 @@ async fn free(tx: &Tx, sagas: Vec<(i64, String)>) -> Result<Vec<(i64, String)>, 
         return Ok(sagas);
     }
     let sql = "SELECT seq FROM saga WHERE seq = $1 FOR UPDATE SKIP LOCKED";
-    let rows = tx.query_each(sql, sagas.iter().map(|(seq, _)| vec![Value::Int(*seq)]).collect()).await?;
-    Ok(sagas.into_iter().zip(rows).filter(|(_, rows)| !rows.is_empty()).map(|(saga, _)| saga).collect())
+    let rows =
+        tx.query_each(sql, sagas.iter().map(|(seq, _)| vec![Value::Int(*seq)]).collect()).await?;
+    Ok(sagas
+        .into_iter()
+        .zip(rows)
+        .filter(|(_, rows)| !rows.is_empty())
+        .map(|(saga, _)| saga)
+        .collect())
 }

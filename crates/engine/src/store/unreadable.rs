@@ -99,13 +99,17 @@ impl Store {
         // a row that another session holds is marked when it is read again
         let free = match open.tx().dialect() {
             Dialect::Sqlite => "$1",
-            Dialect::Postgres => "(SELECT s.seq FROM saga s WHERE s.seq = $1 FOR UPDATE SKIP LOCKED)",
+            Dialect::Postgres => {
+                "(SELECT s.seq FROM saga s WHERE s.seq = $1 FOR UPDATE SKIP LOCKED)"
+            }
         };
         let sql = format!(
             "UPDATE saga SET unreadable = $2 WHERE seq = {free} AND EXISTS
             (SELECT 1 FROM ownership o WHERE o.reply_partition = saga.reply_partition AND o.epoch = $3)"
         );
-        let set = |mark: &Mark| vec![Value::Int(mark.seq), Value::from(mark.why.clone()), Value::Int(mark.epoch)];
+        let set = |mark: &Mark| {
+            vec![Value::Int(mark.seq), Value::from(mark.why.clone()), Value::Int(mark.epoch)]
+        };
         open.tx().execute_each(&sql, marks.iter().map(set).collect()).await?;
         Ok(open.commit().await?)
     }

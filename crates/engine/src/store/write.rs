@@ -69,8 +69,10 @@ impl Store {
         writes: &[Write<'_>],
         numbers: Vec<i64>,
     ) -> Result<Vec<Saved>, Error> {
-        let strange =
-            writes.iter().map(|write| write.saga.reply_to.partition).find(|partition| !epochs.owns(*partition));
+        let strange = writes
+            .iter()
+            .map(|write| write.saga.reply_to.partition)
+            .find(|partition| !epochs.owns(*partition));
         if let Some(partition) = strange {
             return Err(Error::OwnershipLost { partition });
         }
@@ -85,11 +87,14 @@ impl Store {
 
     /// Reads the request hashes of those of these idempotency keys that a saga has. A key that an older program stored
     /// without a saga is free.
-    pub async fn idempotent(&self, tx: &Tx, keys: &[&str]) -> Result<HashMap<String, String>, Error> {
+    pub async fn idempotent(
+        &self,
+        tx: &Tx,
+        keys: &[&str],
+    ) -> Result<HashMap<String, String>, Error> {
         let rows = match tx.dialect() {
             Dialect::Sqlite => {
-                let sql =
-                    "SELECT i.key, i.request_hash FROM idempotency i JOIN saga s ON s.id = i.saga WHERE i.key = $1";
+                let sql = "SELECT i.key, i.request_hash FROM idempotency i JOIN saga s ON s.id = i.saga WHERE i.key = $1";
                 let sets = keys.iter().map(|key| vec![Value::from(*key)]).collect();
                 tx.query_each(sql, sets).await?.into_iter().flatten().collect()
             }
@@ -100,7 +105,12 @@ impl Store {
 
     /// Stores idempotency keys, each in the transaction of its saga, with whether this transaction stores that saga first.
     /// Returns false when another transaction stored one of the keys first.
-    pub async fn write_idempotent(&self, tx: &Tx, now: Timestamp, keys: &[(&Idempotent, bool)]) -> Result<bool, Error> {
+    pub async fn write_idempotent(
+        &self,
+        tx: &Tx,
+        now: Timestamp,
+        keys: &[(&Idempotent, bool)],
+    ) -> Result<bool, Error> {
         let set = |(row, is_fresh): &(&Idempotent, bool)| {
             vec![
                 Value::from(&row.key),

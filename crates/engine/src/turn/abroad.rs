@@ -85,7 +85,9 @@ impl Orchestrator {
         let waiting: HashSet<String> = self.inbox.iter().filter_map(elsewhere).collect();
         let room = MAX.saturating_sub(waiting.len());
         let handed = self.store.handed_to(epochs.0.keys().copied()).await?;
-        for Handed { id, saga, input, .. } in handed.into_iter().filter(|verb| !waiting.contains(&verb.id)).take(room) {
+        for Handed { id, saga, input, .. } in
+            handed.into_iter().filter(|verb| !waiting.contains(&verb.id)).take(room)
+        {
             let asker = Asker::Elsewhere(id);
             self.add_request(Request::Verb(VerbRequest { id: saga, absent: None, input, asker }));
         }
@@ -93,7 +95,10 @@ impl Orchestrator {
     }
 
     /// Answers verbs of others that led to nothing. One whose answer cannot be written is read, and answered, again.
-    pub(crate) async fn answer_abroad(&mut self, answers: Vec<(String, Result<Status, VerbError>)>) {
+    pub(crate) async fn answer_abroad(
+        &mut self,
+        answers: Vec<(String, Result<Status, VerbError>)>,
+    ) {
         if answers.is_empty() {
             return;
         }
@@ -126,13 +131,19 @@ impl Orchestrator {
         if self.abroad.asked.is_empty() {
             return Ok(());
         }
-        for (id, answer) in self.store.answers(self.abroad.asked.keys().map(String::as_str)).await? {
+        for (id, answer) in self.store.answers(self.abroad.asked.keys().map(String::as_str)).await?
+        {
             if let Some((done, _)) = self.abroad.asked.remove(&id) {
                 let _ = done.send(answer); // who has gone needs no answer
             }
         }
-        let late: Vec<String> =
-            self.abroad.asked.iter().filter(|(_, (_, until))| *until <= now).map(|(id, _)| id.clone()).collect();
+        let late: Vec<String> = self
+            .abroad
+            .asked
+            .iter()
+            .filter(|(_, (_, until))| *until <= now)
+            .map(|(id, _)| id.clone())
+            .collect();
         for id in late {
             if let Some((done, _)) = self.abroad.asked.remove(&id) {
                 let why = "the orchestrator that drives the saga has not answered yet".to_owned();
@@ -144,5 +155,10 @@ impl Orchestrator {
 }
 
 fn summary(header: Header) -> Summary {
-    Summary { id: header.id, status: header.status, revision: header.revision, ended_at: header.ended_at }
+    Summary {
+        id: header.id,
+        status: header.status,
+        revision: header.revision,
+        ended_at: header.ended_at,
+    }
 }

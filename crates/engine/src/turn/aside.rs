@@ -18,7 +18,9 @@ impl Orchestrator {
     pub(crate) fn note_reading(&mut self, reading: &Reading, owns: impl Fn(u32) -> bool) {
         self.note_fault(reading, &owns);
         let (seq, partition, why) = match reading {
-            Ok(loaded) if loaded.is_marked => (loaded.seq, Some(loaded.saga.reply_to.partition), None),
+            Ok(loaded) if loaded.is_marked => {
+                (loaded.seq, Some(loaded.saga.reply_to.partition), None)
+            }
             Err(row) if !row.is_marked => (row.seq, row.partition, Some(row.why.clone())),
             Ok(_) | Err(_) => return,
         };
@@ -28,7 +30,11 @@ impl Orchestrator {
         }
         if let Err(row) = reading {
             let (saga, why) = (&row.id, &row.why);
-            tracing::error!(saga, why, "this saga cannot be read: it is set aside until a program owns it that can");
+            tracing::error!(
+                saga,
+                why,
+                "this saga cannot be read: it is set aside until a program owns it that can"
+            );
             metrics::counter!("sagamore_sagas_set_aside_total").increment(1);
         }
         if self.aside.0.len() < MAX {

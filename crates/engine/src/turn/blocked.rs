@@ -100,7 +100,8 @@ impl Blocked {
 
     fn uncount(&mut self, replies: &[Stray]) {
         self.replies -= replies.len();
-        self.reply_bytes -= replies.iter().map(|stray| stray.delivered.record.bytes()).sum::<usize>();
+        self.reply_bytes -=
+            replies.iter().map(|stray| stray.delivered.record.bytes()).sum::<usize>();
     }
 
     fn keep(&mut self, id: &SagaId, reply: Stray) {
@@ -115,14 +116,22 @@ impl Blocked {
     }
 
     fn take_replies(&mut self, id: &SagaId) -> Vec<Stray> {
-        let replies = self.sagas.get_mut(id).map(|block| std::mem::take(&mut block.replies)).unwrap_or_default();
+        let replies = self
+            .sagas
+            .get_mut(id)
+            .map(|block| std::mem::take(&mut block.replies))
+            .unwrap_or_default();
         self.uncount(&replies);
         replies
     }
 
     fn fails(&mut self, id: &SagaId, text: String, now: Timestamp) {
         let fault = StorageFault { text: String::new(), count: 0, since: now };
-        let block = self.sagas.entry(id.clone()).or_insert(Block { fault, retry_at: None, replies: Vec::new() });
+        let block = self.sagas.entry(id.clone()).or_insert(Block {
+            fault,
+            retry_at: None,
+            replies: Vec::new(),
+        });
         block.fault.text = text;
         block.fault.count = block.fault.count.saturating_add(1);
         let doublings = (block.fault.count - 1).min(16);
@@ -141,8 +150,10 @@ impl Orchestrator {
         let mut tries = 0;
         for (retry_at, id) in blocks {
             let arrivals = batch.arrivals.get(&id);
-            let has_verb = arrivals.is_some_and(|all| all.iter().any(|one| matches!(one, Arrival::Verb(_))));
-            let is_due = retry_at.is_some_and(|at| at <= now) || (retry_at.is_none() && arrivals.is_some());
+            let has_verb =
+                arrivals.is_some_and(|all| all.iter().any(|one| matches!(one, Arrival::Verb(_))));
+            let is_due =
+                retry_at.is_some_and(|at| at <= now) || (retry_at.is_none() && arrivals.is_some());
             if has_verb || (is_due && tries < TRIES_MAX) {
                 let held = self.blocked.take_replies(&id);
                 tries += 1;
@@ -170,7 +181,9 @@ impl Orchestrator {
         let mut left = Vec::new();
         for arrival in arrivals {
             match arrival {
-                Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => self.blocked.keep(id, *stray),
+                Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
+                    self.blocked.keep(id, *stray)
+                }
                 // its timers are set again when it is read, and a rejected command is then sent and rejected again
                 Arrival::Due | Arrival::Rejected(_) => {}
                 Arrival::Start(_) | Arrival::Watch(_) | Arrival::Verb(_) => left.push(arrival),
@@ -187,11 +200,16 @@ impl Orchestrator {
         now: Timestamp,
         settled: &mut Settled,
     ) -> Result<Vec<Arrivals>, Error> {
-        let is_suspect =
-            |id: &SagaId, all: &[Arrival]| self.blocked.sagas.contains_key(id) && all.iter().any(Arrival::may_write);
-        let ids: Vec<SagaId> =
-            arrivals.iter().filter(|(id, all)| is_suspect(id, all)).map(|(id, _)| id.clone()).collect();
-        let mut suspects: Arrivals = ids.iter().filter_map(|id| arrivals.remove_entry(id)).collect();
+        let is_suspect = |id: &SagaId, all: &[Arrival]| {
+            self.blocked.sagas.contains_key(id) && all.iter().any(Arrival::may_write)
+        };
+        let ids: Vec<SagaId> = arrivals
+            .iter()
+            .filter(|(id, all)| is_suspect(id, all))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let mut suspects: Arrivals =
+            ids.iter().filter_map(|id| arrivals.remove_entry(id)).collect();
         self.set_locked_aside(&mut suspects, now, settled).await?;
         Ok(suspects.into_iter().map(|suspect| Arrivals::from([suspect])).collect())
     }
@@ -207,7 +225,13 @@ impl Orchestrator {
         let locked = self.store.locked(&ids).await?;
         for id in &locked {
             if let Some(of_saga) = arrivals.remove(id) {
-                self.set_unstored_aside(id, of_saga, "another session holds the saga's row", now, settled);
+                self.set_unstored_aside(
+                    id,
+                    of_saga,
+                    "another session holds the saga's row",
+                    now,
+                    settled,
+                );
             }
         }
         Ok(locked.len())
@@ -256,7 +280,9 @@ impl Orchestrator {
     /// Takes over the fault that a predecessor has left of a saga.
     pub(crate) fn note_fault(&mut self, reading: &Reading, owns: impl Fn(u32) -> bool) {
         let Ok(loaded) = reading else { return };
-        let Some(fault) = loaded.saga.unstored.as_deref().filter(|_| owns(loaded.saga.reply_to.partition)) else {
+        let Some(fault) =
+            loaded.saga.unstored.as_deref().filter(|_| owns(loaded.saga.reply_to.partition))
+        else {
             return;
         };
         let block = Block { fault: fault.clone(), retry_at: None, replies: Vec::new() };
@@ -270,7 +296,8 @@ impl Orchestrator {
         }
         let blocked = &self.blocked;
         let fault = |id| (id, blocked.sagas.get(id).map(|block| &block.fault));
-        let faults: Vec<(&SagaId, Option<&StorageFault>)> = blocked.unwritten.iter().map(fault).collect();
+        let faults: Vec<(&SagaId, Option<&StorageFault>)> =
+            blocked.unwritten.iter().map(fault).collect();
         match self.store.write_faults(&faults).await {
             Ok(()) => self.blocked.unwritten.clear(),
             Err(error) => tracing::warn!(%error, "note what cannot be stored"),
@@ -284,9 +311,11 @@ impl Arrival {
     pub(crate) fn may_write(&self) -> bool {
         match self {
             Arrival::Start(_) | Arrival::Watch(_) => false,
-            Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) => {
-                true
-            }
+            Arrival::Verb(_)
+            | Arrival::Reply(_)
+            | Arrival::Unstorable(..)
+            | Arrival::Due
+            | Arrival::Rejected(_) => true,
         }
     }
 }
@@ -313,7 +342,11 @@ impl Shrinking {
     }
 
     /// Halves sagas that were not stored together, the first half last: it is taken first.
-    pub fn halve(&mut self, mut arrivals: Arrivals, why: DatabaseError) -> Result<Vec<Arrivals>, Error> {
+    pub fn halve(
+        &mut self,
+        mut arrivals: Arrivals,
+        why: DatabaseError,
+    ) -> Result<Vec<Arrivals>, Error> {
         self.failures += 1;
         if self.failures > Shrinking::FAILURES_MAX {
             return Err(why.into());

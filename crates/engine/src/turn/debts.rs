@@ -27,7 +27,10 @@ pub(crate) struct Debts {
 impl Debts {
     /// Whether everything is seen through.
     pub fn is_empty(&self) -> bool {
-        !self.untaken && self.doubtful.is_empty() && self.commands.is_empty() && self.dead_letters.is_empty()
+        !self.untaken
+            && self.doubtful.is_empty()
+            && self.commands.is_empty()
+            && self.dead_letters.is_empty()
     }
 }
 

@@ -18,7 +18,8 @@ use crate::request::{Asker, Idempotency, StartRequest, VerbRequest};
 use crate::store::{Idempotent, Unreadable};
 
 /// What is told while there is nothing that a new saga could belong to.
-const NO_PARTITION: &str = "this orchestrator owns no reply partition yet; ask again, or ask another one";
+const NO_PARTITION: &str =
+    "this orchestrator owns no reply partition yet; ask again, or ask another one";
 
 /// What a turn makes of the arrivals of one saga, before anything is stored.
 pub(crate) struct Draft {
@@ -77,13 +78,23 @@ pub(crate) struct Context<'a> {
 
 impl Draft {
     /// Decides nothing about a saga that cannot be read here; its owner, if that is another program, perhaps can.
-    pub fn unreadable(id: SagaId, arrivals: &[Arrival], row: &Unreadable, owns: &dyn Fn(u32) -> bool) -> Draft {
+    pub fn unreadable(
+        id: SagaId,
+        arrivals: &[Arrival],
+        row: &Unreadable,
+        owns: &dyn Fn(u32) -> bool,
+    ) -> Draft {
         let abroad = row.partition.filter(|partition| !owns(*partition));
         let verdict = |arrival: &Arrival| match (arrival, abroad) {
-            (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => Verdict::Abroad(at),
+            (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => {
+                Verdict::Abroad(at)
+            }
             (Arrival::Watch(_), _) => Verdict::Watch { exists: true }, // until it can be read, and rests
             (Arrival::Due | Arrival::Rejected(_), _) => Verdict::Silent,
-            (_, _) => Verdict::Unreadable(format!("saga {id} cannot be read by this program: {}", row.why)),
+            (_, _) => Verdict::Unreadable(format!(
+                "saga {id} cannot be read by this program: {}",
+                row.why
+            )),
         };
         let verdicts = arrivals.iter().map(verdict).collect();
         Draft { verdicts, ..Draft::new(id, None) }
@@ -105,12 +116,23 @@ impl Draft {
     }
 
     /// Folds all arrivals into the saga, in order.
-    pub fn fold(id: SagaId, known: Option<Known>, arrivals: &[Arrival], context: &mut Context<'_>) -> Draft {
+    pub fn fold(
+        id: SagaId,
+        known: Option<Known>,
+        arrivals: &[Arrival],
+        context: &mut Context<'_>,
+    ) -> Draft {
         let mut draft = Draft::new(id, known);
-        let abroad = draft.saga.as_ref().map(|saga| saga.reply_to.partition).filter(|at| !(context.owns)(*at));
+        let abroad = draft
+            .saga
+            .as_ref()
+            .map(|saga| saga.reply_to.partition)
+            .filter(|at| !(context.owns)(*at));
         for arrival in arrivals {
             let verdict = match (arrival, abroad) {
-                (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => Verdict::Abroad(at),
+                (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => {
+                    Verdict::Abroad(at)
+                }
                 (Arrival::Due | Arrival::Rejected(_), Some(_)) => Verdict::Silent, // its owner's affair
                 (arrival, _) => draft.take(arrival, context),
             };
@@ -125,7 +147,9 @@ impl Draft {
     fn take(&mut self, arrival: &Arrival, context: &mut Context<'_>) -> Verdict {
         match arrival {
             Arrival::Start(start) => Verdict::Start(self.start(start, context)),
-            Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }) if !context.unanswered.contains(id) => {
+            Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. })
+                if !context.unanswered.contains(id) =>
+            {
                 Verdict::Silent // it has run, and was answered
             }
             Arrival::Verb(verb) => Verdict::Verb(self.verb(verb, context)),
@@ -154,14 +178,20 @@ impl Draft {
     }
 
     /// The start's key is stored with the saga that the start led to, and not without one.
-    fn start(&mut self, start: &StartRequest, context: &mut Context<'_>) -> Result<Started, StartError> {
-        let known = start.idempotency.as_ref().and_then(|own| Some((own, context.keys.get(&own.key)?)));
+    fn start(
+        &mut self,
+        start: &StartRequest,
+        context: &mut Context<'_>,
+    ) -> Result<Started, StartError> {
+        let known =
+            start.idempotency.as_ref().and_then(|own| Some((own, context.keys.get(&own.key)?)));
         if known.is_some_and(|(own, hash)| !own.is_of(hash, &self.id, &start.input)) {
             return Err(StartError::OtherRequest);
         }
         let is_new = known.is_none();
         let started = self.start_or_find(start, context);
-        if let Some(Idempotency { key, request_hash }) = start.idempotency.clone().filter(|_| is_new)
+        if let Some(Idempotency { key, request_hash }) =
+            start.idempotency.clone().filter(|_| is_new)
             && (started.is_ok() || planted(Bug::KeyWithoutSaga))
         {
             context.keys.insert(key.clone(), request_hash.clone());
@@ -170,17 +200,29 @@ impl Draft {
         started
     }
 
-    fn start_or_find(&mut self, start: &StartRequest, context: &mut Context<'_>) -> Result<Started, StartError> {
+    fn start_or_find(
+        &mut self,
+        start: &StartRequest,
+        context: &mut Context<'_>,
+    ) -> Result<Started, StartError> {
         let existed = match &self.saga {
-            Some(saga) if has_no_known_input(saga) || saga.input.means_the_same(&start.input) => true,
+            Some(saga) if has_no_known_input(saga) || saga.input.means_the_same(&start.input) => {
+                true
+            }
             Some(_) if planted(Bug::KeyReuse) => true,
             Some(_) => return Err(StartError::OtherInput(self.id.clone())),
             None => false,
         };
         if !existed {
-            let reply_to = (context.reply_to)(&self.id).ok_or_else(|| StartError::Unavailable(NO_PARTITION.into()))?;
-            let begun =
-                Saga::begin(self.id.clone(), start.definition.clone(), reply_to, start.input.clone(), context.now);
+            let reply_to = (context.reply_to)(&self.id)
+                .ok_or_else(|| StartError::Unavailable(NO_PARTITION.into()))?;
+            let begun = Saga::begin(
+                self.id.clone(),
+                start.definition.clone(),
+                reply_to,
+                start.input.clone(),
+                context.now,
+            );
             self.saga = Some(Saga { trace: start.trace.clone(), ..begun });
             if let Err(why) = self.decide(&Input::Start, context) {
                 self.saga = None; // a later arrival must not find a saga that is not stored
@@ -193,9 +235,17 @@ impl Draft {
 
     fn verb(&mut self, verb: &VerbRequest, context: &mut Context<'_>) -> Result<Status, VerbError> {
         if self.saga.is_none() {
-            let definition = verb.absent.clone().ok_or_else(|| VerbError::NotFound(self.id.clone()))?;
-            let reply_to = (context.reply_to)(&self.id).ok_or_else(|| VerbError::Unavailable(NO_PARTITION.into()))?;
-            self.saga = Some(Saga::begin(self.id.clone(), definition, reply_to, Body::empty(), context.now));
+            let definition =
+                verb.absent.clone().ok_or_else(|| VerbError::NotFound(self.id.clone()))?;
+            let reply_to = (context.reply_to)(&self.id)
+                .ok_or_else(|| VerbError::Unavailable(NO_PARTITION.into()))?;
+            self.saga = Some(Saga::begin(
+                self.id.clone(),
+                definition,
+                reply_to,
+                Body::empty(),
+                context.now,
+            ));
         }
         let cancels = matches!(verb.input, Input::Cancel { .. });
         let rereads = matches!(verb.input, Input::Tick);
@@ -207,8 +257,13 @@ impl Draft {
             }
             Err(why) => match (why, self.saga.as_ref().map(|saga| saga.status)) {
                 // a repeated cancel of what is being undone is no error; of what is stuck or over nothing comes
-                (Ignored::AlreadyGoingBack, Some(status @ (Status::Running | Status::Compensating))) => Ok(status),
-                (Ignored::Ended, Some(Status::Completed)) if cancels => Err(VerbError::Ignored(Ignored::TooLate)),
+                (
+                    Ignored::AlreadyGoingBack,
+                    Some(status @ (Status::Running | Status::Compensating)),
+                ) => Ok(status),
+                (Ignored::Ended, Some(Status::Completed)) if cancels => {
+                    Err(VerbError::Ignored(Ignored::TooLate))
+                }
                 (_, Some(status)) if rereads => Ok(status),
                 (why, _) => Err(VerbError::Ignored(why)),
             },
@@ -230,11 +285,17 @@ impl Draft {
             return Some((Rejected::Step, format!("step '{}' has no compensation", step.name)));
         };
         if !is_from(&delivered.record, &ask.participant) {
-            let why = format!("not from '{}', the participant of step '{}'", ask.participant, step.name);
+            let why =
+                format!("not from '{}', the participant of step '{}'", ask.participant, step.name);
             return Some((Rejected::Source, why));
         }
         let is_ahead = key.generation > generation;
-        is_ahead.then(|| (Rejected::Generation, format!("generation {}: {generation} is the last", key.generation)))
+        is_ahead.then(|| {
+            (
+                Rejected::Generation,
+                format!("generation {}: {generation} is the last", key.generation),
+            )
+        })
     }
 
     fn silently(&mut self, input: &Input, context: &mut Context<'_>) -> Verdict {

@@ -19,7 +19,11 @@ use crate::turn::{Blocked, Debts, Takeover};
 impl Orchestrator {
     /// Acts on a new survey: afterwards `epochs` holds what is claimed, replies come from these partitions, and a cursor
     /// stands before the sagas of each that was gained. After an error the next turn reads a survey of its own.
-    pub(crate) async fn keep_ownership(&mut self, epochs: &mut Epochs, now: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn keep_ownership(
+        &mut self,
+        epochs: &mut Epochs,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let Some(lease) = self.options.lease else { return Ok(()) };
         let survey = match self.pulse.survey() {
             _ if self.surveys_at_once => self.store.survey(&self.options.owner, lease, now).await?,
@@ -57,7 +61,8 @@ impl Orchestrator {
             self.listen(owned).await?;
         }
         self.gauges.partitions.store(epochs.0.len(), Ordering::Relaxed);
-        metrics::gauge!("sagamore_partitions_owned").set(crate::orchestrator::as_gauge(epochs.0.len()));
+        metrics::gauge!("sagamore_partitions_owned")
+            .set(crate::orchestrator::as_gauge(epochs.0.len()));
         metrics::counter!("sagamore_partitions_gained_total").increment(gained.len() as u64);
         self.take_handed(epochs).await?;
         self.surveys_at_once = false;
@@ -97,7 +102,8 @@ impl Orchestrator {
     async fn listen(&mut self, owned: Vec<u32>) -> Result<(), Error> {
         self.hang_up(); // first: who is no owner any more takes nothing from its successor
         if !owned.is_empty() {
-            let subscription = Subscription { partitions: Some(owned.clone()), ..self.options.subscription() };
+            let subscription =
+                Subscription { partitions: Some(owned.clone()), ..self.options.subscription() };
             let subscribed = match self.transport.subscribe(subscription.clone()).await {
                 Err(TransportError::UnknownTopic(_)) => {
                     let Options { reply_topic, reply_partitions, .. } = &*self.options;
@@ -140,7 +146,9 @@ impl Orchestrator {
 /// Partitions that another orchestrator has claimed, or that this one's renewal has released.
 fn lost(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
     let held = survey.seats.iter().filter_map(|seat| Some((seat, epochs.0.get(&seat.partition)?)));
-    held.filter(|(seat, ours)| seat.epoch != **ours || !seat.ours).map(|(seat, _)| seat.partition).collect()
+    held.filter(|(seat, ours)| seat.epoch != **ours || !seat.ours)
+        .map(|(seat, _)| seat.partition)
+        .collect()
 }
 
 /// What is more than the fair share, the highest partitions first.
@@ -168,13 +176,19 @@ fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<Seat> {
 /// would ever claim them, since our leases are renewed.
 fn given_up(epochs: &Epochs, survey: &Survey, wanted: &[Seat]) -> Vec<u32> {
     let is_wanted = |partition: u32| wanted.iter().any(|wanted| wanted.partition == partition);
-    let idle =
-        survey.seats.iter().filter(|seat| seat.ours && !epochs.owns(seat.partition) && !is_wanted(seat.partition));
+    let idle = survey
+        .seats
+        .iter()
+        .filter(|seat| seat.ours && !epochs.owns(seat.partition) && !is_wanted(seat.partition));
     idle.map(|seat| seat.partition).collect()
 }
 
 fn share(survey: &Survey) -> usize {
-    if survey.standing == Standing::Evicted { 0 } else { survey.seats.len().div_ceil(survey.members.max(1)) }
+    if survey.standing == Standing::Evicted {
+        0
+    } else {
+        survey.seats.len().div_ceil(survey.members.max(1))
+    }
 }
 
 #[cfg(test)]
@@ -190,7 +204,11 @@ mod tests {
             free: letter == 'f',
             lease_until: 0,
         };
-        Survey { seats: seats.chars().enumerate().map(seat).collect(), members, standing: Standing::Member }
+        Survey {
+            seats: seats.chars().enumerate().map(seat).collect(),
+            members,
+            standing: Standing::Member,
+        }
     }
 
     fn held(partitions: &[(u32, i64)]) -> Epochs {
@@ -201,7 +219,11 @@ mod tests {
     fn everybody_takes_a_fair_share_of_what_is_free() {
         let check = |seats: &str, members, held_now: &[(u32, i64)], expected: &[u32]| {
             let wanted = wanted(&held(held_now), &survey(seats, members));
-            assert_eq!(wanted.iter().map(|seat| seat.partition).collect::<Vec<_>>(), expected, "{seats}");
+            assert_eq!(
+                wanted.iter().map(|seat| seat.partition).collect::<Vec<_>>(),
+                expected,
+                "{seats}"
+            );
         };
         check("ffff", 1, &[], &[0, 1, 2, 3]);
         check("ffff", 2, &[], &[0, 1]);
@@ -232,7 +254,11 @@ mod tests {
         assert_eq!(surplus(&four, &survey("oooo", 3)), [3, 2]);
         let stale = held(&[(0, 1), (1, 0)]);
         assert_eq!(lost(&stale, &survey("otff", 2)), [1]);
-        assert_eq!(lost(&held(&[(0, 1), (1, 1)]), &survey("of", 2)), [1], "released by the renewal");
+        assert_eq!(
+            lost(&held(&[(0, 1), (1, 1)]), &survey("of", 2)),
+            [1],
+            "released by the renewal"
+        );
     }
 
     #[test]

@@ -15,13 +15,19 @@ impl Orchestrator {
         let bytes_max = self.pace.bytes(self.options.batch_bytes_max);
         let unknown = arrivals.iter().filter(|(id, of_saga)| {
             // a start is as long as the saga that it begins or repeats
-            self.live.bytes_of(id).is_none() && !of_saga.iter().all(|arrival| matches!(arrival, Arrival::Start(_)))
+            self.live.bytes_of(id).is_none()
+                && !of_saga.iter().all(|arrival| matches!(arrival, Arrival::Start(_)))
         });
         let unknown: Vec<&SagaId> = unknown.map(|(id, _)| id).collect();
-        let stored = if unknown.is_empty() { HashMap::new() } else { self.store.bytes(&unknown).await? };
+        let stored =
+            if unknown.is_empty() { HashMap::new() } else { self.store.bytes(&unknown).await? };
         let (mut parts, mut bytes) = (vec![Arrivals::new()], 0);
         for (id, of_saga) in arrivals {
-            let of_it = self.live.bytes_of(&id).or_else(|| stored.get(id.as_str()).copied()).unwrap_or_default();
+            let of_it = self
+                .live
+                .bytes_of(&id)
+                .or_else(|| stored.get(id.as_str()).copied())
+                .unwrap_or_default();
             let more = of_it + of_saga.iter().map(Arrival::bytes).sum::<usize>();
             let is_full = bytes + more > bytes_max;
             match parts.last_mut() {

@@ -33,7 +33,9 @@ pub(super) fn narrow(
             Ok(vec![Arrivals::from([(id, vec![unstorable])])])
         }
         // No data of a message is in these: something else is wrong.
-        Some(Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) | Arrival::Watch(_)) => Err(why.into()),
+        Some(Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) | Arrival::Watch(_)) => {
+            Err(why.into())
+        }
         Some(Arrival::Start(start)) => {
             let why = StartError::BadInput(format!("the database cannot hold it: {why}"));
             settled.answers.push(Answer::Start(start.accepted, Err(why)));
@@ -51,7 +53,9 @@ pub(super) fn narrow(
 pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
     match arrival {
         Arrival::Start(start) => {
-            settled.answers.push(Answer::Start(start.accepted, Err(StartError::Unavailable(why.to_owned()))));
+            settled
+                .answers
+                .push(Answer::Start(start.accepted, Err(StartError::Unavailable(why.to_owned()))));
         }
         Arrival::Verb(verb) => {
             let why = Err(VerbError::Unavailable(why.to_owned()));

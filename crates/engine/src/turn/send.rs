@@ -38,7 +38,12 @@ pub(crate) struct Rejection {
 impl Rejection {
     pub fn input(&self) -> Input {
         let Rejection { key, attempt, reason, lasts } = self;
-        Input::Rejected { key: key.clone(), attempt: *attempt, reason: reason.clone(), lasts: *lasts }
+        Input::Rejected {
+            key: key.clone(),
+            attempt: *attempt,
+            reason: reason.clone(),
+            lasts: *lasts,
+        }
     }
 }
 
@@ -70,11 +75,15 @@ impl Orchestrator {
             return Ok(Vec::new());
         }
         let sent_at = self.present(now);
-        let records = commands.iter().map(|outgoing| outgoing.record(sent_at)).chain(dead_letters.iter().cloned());
+        let records = commands
+            .iter()
+            .map(|outgoing| outgoing.record(sent_at))
+            .chain(dead_letters.iter().cloned());
         let mut outcomes = self.publish_each(records.collect()).await;
         let of_letters = outcomes.split_off(commands.len());
         self.publish_to_new_topics(&commands, &mut outcomes, sent_at).await;
-        let (mut acknowledged, mut unsent, mut letters, mut failure) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (mut acknowledged, mut unsent, mut letters, mut failure) =
+            (Vec::new(), Vec::new(), Vec::new(), None);
         for (outgoing, outcome) in commands.into_iter().zip(outcomes) {
             match outcome {
                 Ok(()) => acknowledged.push(outgoing),
@@ -107,7 +116,9 @@ impl Orchestrator {
         }
         match failure {
             None => Ok(acknowledged),
-            Some(error) => Err(Unsent { commands: unsent, dead_letters: letters, error: error.into() }),
+            Some(error) => {
+                Err(Unsent { commands: unsent, dead_letters: letters, error: error.into() })
+            }
         }
     }
 
@@ -119,11 +130,16 @@ impl Orchestrator {
         outcomes: &mut [Result<(), TransportError>],
         now: Timestamp,
     ) {
-        let unknown = |outcome: &Result<(), TransportError>| matches!(outcome, Err(TransportError::UnknownTopic(_)));
-        let places: Vec<usize> = (0..commands.len()).filter(|place| unknown(&outcomes[*place])).collect();
-        let participants: BTreeSet<&Name> = places.iter().map(|place| &commands[*place].command.participant).collect();
+        let unknown = |outcome: &Result<(), TransportError>| {
+            matches!(outcome, Err(TransportError::UnknownTopic(_)))
+        };
+        let places: Vec<usize> =
+            (0..commands.len()).filter(|place| unknown(&outcomes[*place])).collect();
+        let participants: BTreeSet<&Name> =
+            places.iter().map(|place| &commands[*place].command.participant).collect();
         for participant in participants {
-            let (topic, partitions) = (wire::command_topic(participant), self.options.partitions_for(participant));
+            let (topic, partitions) =
+                (wire::command_topic(participant), self.options.partitions_for(participant));
             if let Err(error) = self.transport.create_topic(&topic, partitions).await {
                 tracing::error!(topic = &*topic, %error, "a missing topic cannot be created");
             }
@@ -153,7 +169,8 @@ impl Orchestrator {
 
     /// The transport has acknowledged these commands: the deadlines for their answers run from now.
     pub(crate) fn arm(&mut self, acknowledged: &[Outgoing], turn_start: Timestamp) {
-        let now = if planted(Bug::DeadlineFromTurnStart) { turn_start } else { self.present(turn_start) };
+        let now =
+            if planted(Bug::DeadlineFromTurnStart) { turn_start } else { self.present(turn_start) };
         for Outgoing { command, step, timeout } in acknowledged {
             self.live.acknowledge(command, *step, now, *timeout);
         }

@@ -55,7 +55,8 @@ impl Orchestrator {
         let (mut settled, mut arrivals) = (Settled::default(), arrivals);
         let mut shrinking = Shrinking::of(arrivals.len());
         let suspects = self.suspects(&mut arrivals, now, &mut settled).await?;
-        let mut groups: Vec<(Arrivals, usize)> = suspects.into_iter().map(|suspect| (suspect, 0)).collect();
+        let mut groups: Vec<(Arrivals, usize)> =
+            suspects.into_iter().map(|suspect| (suspect, 0)).collect();
         groups.push((arrivals, 0)); // first
         while let Some((mut arrivals, rounds)) = groups.pop() {
             if arrivals.is_empty() {
@@ -74,9 +75,15 @@ impl Orchestrator {
                     let parts = poison::narrow(arrivals, error, &mut settled)?;
                     groups.extend(parts.into_iter().map(|part| (part, rounds)));
                 }
-                Err(Error::Database(error)) if matches!(error.root(), DatabaseError::Conflict(_)) => {
+                Err(Error::Database(error))
+                    if matches!(error.root(), DatabaseError::Conflict(_)) =>
+                {
                     let locked = self.set_locked_aside(&mut arrivals, now, &mut settled).await?;
-                    let parts = if locked > 0 { vec![arrivals] } else { shrinking.halve(arrivals, error)? };
+                    let parts = if locked > 0 {
+                        vec![arrivals]
+                    } else {
+                        shrinking.halve(arrivals, error)?
+                    };
                     groups.extend(parts.into_iter().map(|part| (part, rounds)));
                     self.pulse.beat();
                 }
@@ -114,7 +121,8 @@ impl Orchestrator {
         };
         let starts = arrivals.values().filter(|of_saga| of_saga.iter().any(begins)).count();
         let store = self.store.clone();
-        let (read, numbers) = join(self.load(&tx, epochs, arrivals, now), store.reserve(&tx, starts)).await;
+        let (read, numbers) =
+            join(self.load(&tx, epochs, arrivals, now), store.reserve(&tx, starts)).await;
         let (mut read, numbers) = (read?, numbers?);
         let mut keys = self.load_keys(&tx, arrivals).await?;
         let unanswered = self.store.unanswered(&tx, &handed(arrivals)).await?;
@@ -140,7 +148,9 @@ impl Orchestrator {
             let commands: Vec<_> = drafts.iter().flat_map(|(draft, _)| draft.commands()).collect();
             self.publish(commands, Vec::new(), now).await?;
         }
-        open.commit().await.or_else(|error| if planted(Bug::EarlyAcknowledgement) { Ok(()) } else { Err(error) })?;
+        open.commit().await.or_else(|error| {
+            if planted(Bug::EarlyAcknowledgement) { Ok(()) } else { Err(error) }
+        })?;
         Ok(drafts)
     }
 
@@ -162,9 +172,10 @@ impl Orchestrator {
             keys.extend(draft.idempotent.iter().map(|key| (key, is_fresh)));
             let arrivals = arrivals.get(&draft.id).into_iter().flatten();
             answers.extend(arrivals.zip(&draft.verdicts).filter_map(|pair| match pair {
-                (Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }), Verdict::Verb(answer)) => {
-                    Some((id.clone(), answer.clone()))
-                }
+                (
+                    Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }),
+                    Verdict::Verb(answer),
+                ) => Some((id.clone(), answer.clone())),
                 _ => None,
             }));
         }
@@ -185,7 +196,8 @@ impl Orchestrator {
         rng: &mut fastrand::Rng,
     ) -> Vec<Draft> {
         let topic = &self.options.reply_topic;
-        let ours: Vec<u32> = epochs.0.keys().copied().filter(|ours| *ours < self.options.reply_partitions).collect();
+        let ours: Vec<u32> =
+            epochs.0.keys().copied().filter(|ours| *ours < self.options.reply_partitions).collect();
         let reply_to = |id: &SagaId| {
             let partition = partition_of(id, &ours)?;
             Some(ReplyTo { topic: topic.clone(), partition })
@@ -196,12 +208,16 @@ impl Orchestrator {
             size.map_err(|error| format!("the command cannot be sent: {error}"))
         };
         let bound = Bound { always: SMALL, fits: &fits };
-        let mut context = Context { now, rng, reply_to: &reply_to, owns: &owns, bound, keys, unanswered };
+        let mut context =
+            Context { now, rng, reply_to: &reply_to, owns: &owns, bound, keys, unanswered };
         let fold = |(id, arrivals): (&SagaId, &Vec<Arrival>)| match read.unreadable.get(id) {
             Some(row) => Draft::unreadable(id.clone(), arrivals, row, &owns),
             None => {
                 let is_ahead = read.ahead.contains(id);
-                Draft { is_ahead, ..Draft::fold(id.clone(), read.known.remove(id), arrivals, &mut context) }
+                Draft {
+                    is_ahead,
+                    ..Draft::fold(id.clone(), read.known.remove(id), arrivals, &mut context)
+                }
             }
         };
         arrivals.iter().map(fold).collect()
@@ -209,7 +225,13 @@ impl Orchestrator {
 
     /// The sagas of these arrivals: out of memory, or read in two round trips. What one has outstanding that a takeover
     /// has not reached is sent again.
-    async fn load(&mut self, tx: &Tx, epochs: &Epochs, arrivals: &Arrivals, now: Timestamp) -> Result<Read, Error> {
+    async fn load(
+        &mut self,
+        tx: &Tx,
+        epochs: &Epochs,
+        arrivals: &Arrivals,
+        now: Timestamp,
+    ) -> Result<Read, Error> {
         let mut read = Read::default();
         let mut absent = Vec::new();
         for id in arrivals.keys() {
@@ -218,14 +240,18 @@ impl Orchestrator {
                 None => absent.push(id),
             }
         }
-        let readings =
-            if absent.is_empty() { Readings::new() } else { self.store.load(tx, &self.registry, &absent).await? };
+        let readings = if absent.is_empty() {
+            Readings::new()
+        } else {
+            self.store.load(tx, &self.registry, &absent).await?
+        };
         for (id, reading) in readings {
             self.note_reading(&reading, |partition| epochs.owns(partition));
             match reading {
                 Ok(Loaded { seq, mut saga, is_marked }) => {
                     let partition = saga.reply_to.partition;
-                    let is_ahead = epochs.owns(partition) && (is_marked || self.takeover.is_ahead(partition, seq));
+                    let is_ahead = epochs.owns(partition)
+                        && (is_marked || self.takeover.is_ahead(partition, seq));
                     if is_ahead && !self.live.knows(&id) {
                         read.ahead.insert(id.clone());
                     } else {
@@ -252,11 +278,17 @@ impl Orchestrator {
         Ok(read)
     }
 
-    async fn load_keys(&mut self, tx: &Tx, arrivals: &Arrivals) -> Result<HashMap<String, String>, Error> {
+    async fn load_keys(
+        &mut self,
+        tx: &Tx,
+        arrivals: &Arrivals,
+    ) -> Result<HashMap<String, String>, Error> {
         let starts = arrivals.values().flatten().filter_map(|arrival| match arrival {
             Arrival::Start(start) => start.idempotency.as_ref(),
             Arrival::Verb(_) | Arrival::Watch(_) => None,
-            Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) => None,
+            Arrival::Reply(_) | Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) => {
+                None
+            }
         });
         let keys: Vec<&str> = starts.map(|idempotency| idempotency.key.as_str()).collect();
         if keys.is_empty() { Ok(HashMap::new()) } else { self.store.idempotent(tx, &keys).await }
@@ -287,7 +319,8 @@ impl Orchestrator {
                 None => draft.seq,
             };
             settled.commands.extend(draft.commands());
-            let abroad = draft.saga.as_ref().is_some_and(|saga| !epochs.owns(saga.reply_to.partition));
+            let abroad =
+                draft.saga.as_ref().is_some_and(|saga| !epochs.owns(saga.reply_to.partition));
             match saved {
                 Some(_) => self.note_stored(&draft.id, true),
                 None if abroad => self.note_stored(&draft.id, false),
@@ -302,7 +335,8 @@ impl Orchestrator {
             }
             if let (Some(seq), Some(saga)) = (seq, draft.saga) {
                 if saga.status.has_ended() && saved.is_some() {
-                    metrics::counter!("sagamore_ended_total", "state" => saga.status.as_str()).increment(1);
+                    metrics::counter!("sagamore_ended_total", "state" => saga.status.as_str())
+                        .increment(1);
                 }
                 if saga.status.has_ended() || saga.status == Status::Stuck {
                     settled.answers.push(Answer::Rest(summary(&saga)));
@@ -316,7 +350,14 @@ impl Orchestrator {
     }
 
     /// Notes whom to answer once everything is published.
-    fn owe(&mut self, id: &SagaId, arrival: Arrival, verdict: Verdict, now: Timestamp, settled: &mut Settled) {
+    fn owe(
+        &mut self,
+        id: &SagaId,
+        arrival: Arrival,
+        verdict: Verdict,
+        now: Timestamp,
+        settled: &mut Settled,
+    ) {
         match (arrival, verdict) {
             (Arrival::Start(start), Verdict::Start(answer)) => {
                 if let (Ok(_), Some(rest)) = (&answer, start.rest) {
@@ -335,10 +376,14 @@ impl Orchestrator {
             (Arrival::Reply(stray), Verdict::Stray) => {
                 settled.dead_letters.extend(self.strays.keep(*stray, now));
             }
-            (Arrival::Verb(verb), Verdict::Abroad(partition)) => settled.handed.push((partition, verb)),
+            (Arrival::Verb(verb), Verdict::Abroad(partition)) => {
+                settled.handed.push((partition, verb))
+            }
             (Arrival::Reply(stray) | Arrival::Unstorable(stray, _), Verdict::Abroad(partition)) => {
                 // it was answered to a partition that the command did not name; of a dead one its owner rejects another copy
-                settled.dead_letters.push(Record { partition: Some(partition), ..stray.delivered.record });
+                settled
+                    .dead_letters
+                    .push(Record { partition: Some(partition), ..stray.delivered.record });
             }
             (Arrival::Unstorable(stray, why), _) => {
                 if !stray.is_dead {
@@ -386,12 +431,18 @@ fn is_passed_over(draft: &Draft, arrivals: &Arrivals) -> bool {
     let counts = |arrival: &Arrival| matches!(arrival, Arrival::Reply(_) | Arrival::Verb(_));
     let unwritten = draft.saga.is_some() && draft.entries.is_empty();
     let repeats = !draft.asked.is_empty();
-    unwritten && (repeats || arrivals.get(&draft.id).is_some_and(|arrivals| arrivals.iter().any(counts)))
+    unwritten
+        && (repeats || arrivals.get(&draft.id).is_some_and(|arrivals| arrivals.iter().any(counts)))
 }
 
 fn write(draft: &Draft) -> Option<Write<'_>> {
     let saga = draft.saga.as_ref()?;
-    Some(Write { seq: draft.seq, read_revision: draft.read_revision, saga, entries: &draft.entries })
+    Some(Write {
+        seq: draft.seq,
+        read_revision: draft.read_revision,
+        saga,
+        entries: &draft.entries,
+    })
 }
 
 /// The reply partition of a new saga, one of those that are owned here.

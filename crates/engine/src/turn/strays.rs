@@ -37,8 +37,10 @@ pub(crate) struct Strays {
 impl Strays {
     /// Keeps the reply for another try, or gives the dead letter that it becomes.
     pub fn keep(&mut self, stray: Stray, now: Timestamp) -> Option<Record> {
-        let bytes: usize = self.waiting.iter().map(|(_, stray)| stray.delivered.record.bytes()).sum();
-        let is_full = self.waiting.len() >= STRAYS_MAX || bytes + stray.delivered.record.bytes() > STRAYS_BYTES_MAX;
+        let bytes: usize =
+            self.waiting.iter().map(|(_, stray)| stray.delivered.record.bytes()).sum();
+        let is_full = self.waiting.len() >= STRAYS_MAX
+            || bytes + stray.delivered.record.bytes() > STRAYS_BYTES_MAX;
         if now >= stray.first_seen.plus(PATIENCE) || is_full {
             let reason = format!("there is no saga {}", stray.reply.key.saga);
             return (!stray.is_dead).then(|| reject(&stray.delivered, Rejected::NoSaga, &reason));
@@ -70,7 +72,8 @@ impl Strays {
 
     /// The lowest offset of this partition that is not done with.
     pub fn lowest(&self, partition: u32) -> Option<u64> {
-        let of_partition = self.waiting.iter().filter(|(_, stray)| stray.delivered.partition == partition);
+        let of_partition =
+            self.waiting.iter().filter(|(_, stray)| stray.delivered.partition == partition);
         of_partition.map(|(_, stray)| stray.delivered.offset).min()
     }
 

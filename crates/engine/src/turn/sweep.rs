@@ -88,7 +88,8 @@ impl Orchestrator {
         }
         if self.store.database.dialect() == Dialect::Sqlite {
             let running = &mut self.sweep.running;
-            running.lifetime = Some(running.readings.take(&self.store.database, now.0).await?.clone());
+            running.lifetime =
+                Some(running.readings.take(&self.store.database, now.0).await?.clone());
         }
         Ok(())
     }
@@ -107,7 +108,9 @@ impl Orchestrator {
 
     async fn sweep_page(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         if self.clocks_disagree {
-            tracing::warn!("this machine's clock and the database's are too far apart: nothing is forgotten");
+            tracing::warn!(
+                "this machine's clock and the database's are too far apart: nothing is forgotten"
+            );
             self.sweep.next = Some(now.plus(PAUSE));
             return Ok(());
         }
@@ -122,9 +125,12 @@ impl Orchestrator {
                 self.tell_horizon(epochs, now).await?;
                 let before = self.cutoff(HANDED_KEPT, now).await?;
                 self.store.sweep_handed(before).await?;
-                self.sweep.keys_after = self.store.sweep_keys(&self.sweep.keys_after, PAGE).await?.unwrap_or_default();
-                metrics::gauge!("sagamore_unreadable_sagas").set(self.store.count_unreadable().await? as f64);
-                metrics::gauge!("sagamore_open_faults").set(self.store.count_open_faults(now).await? as f64);
+                self.sweep.keys_after =
+                    self.store.sweep_keys(&self.sweep.keys_after, PAGE).await?.unwrap_or_default();
+                metrics::gauge!("sagamore_unreadable_sagas")
+                    .set(self.store.count_unreadable().await? as f64);
+                metrics::gauge!("sagamore_open_faults")
+                    .set(self.store.count_open_faults(now).await? as f64);
                 self.sweep.next = Some(now.plus(PAUSE));
             }
         }
@@ -137,7 +143,8 @@ impl Orchestrator {
         let used_ms = self.used_ms(now).await?;
         let mut forgotten = before;
         for (participant, swept_before) in swept {
-            let age = swept_before.map_or(f64::INFINITY, |before| age_seconds(now, before, used_ms));
+            let age =
+                swept_before.map_or(f64::INFINITY, |before| age_seconds(now, before, used_ms));
             metrics::gauge!("sagamore_swept_age_seconds", "participant" => participant).set(age);
             forgotten = forgotten.min(swept_before.unwrap_or(Timestamp(i64::MIN)));
         }
@@ -155,7 +162,10 @@ impl Orchestrator {
     /// Tells the participants what they may forget. One that is not heard is followed by another.
     async fn tell_horizon(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         let is_corrected = self.sweep.correction_due.is_none(); // otherwise a horizon would not name what began in the future
-        if !is_corrected || !epochs.owns(TELLER) || self.sweep.horizon_due.is_some_and(|due| now < due) {
+        if !is_corrected
+            || !epochs.owns(TELLER)
+            || self.sweep.horizon_due.is_some_and(|due| now < due)
+        {
             return Ok(());
         }
         let ended_before = self.cutoff(self.options.barrier_retention, now).await?;
@@ -163,7 +173,9 @@ impl Orchestrator {
         let age = age_seconds(now, horizon.started_before, self.used_ms(now).await?);
         metrics::gauge!("sagamore_horizon_age_seconds").set(age);
         let reply_to = ReplyTo { topic: self.options.reply_topic.clone(), partition: TELLER };
-        if let Err(error) = self.transport.publish(vec![wire::encode_horizon(&horizon, Some(&reply_to))]).await {
+        if let Err(error) =
+            self.transport.publish(vec![wire::encode_horizon(&horizon, Some(&reply_to))]).await
+        {
             tracing::warn!(%error, "tell the horizon");
         }
         self.sweep.horizon_due = Some(now.plus(HORIZON_EVERY));
@@ -215,6 +227,9 @@ mod tests {
         let (now, day_ms) = (Timestamp(1_790_000_000_000), 24 * 3_600 * 1_000);
         let before = Timestamp(now.0 - 32 * day_ms);
         assert_eq!(age_seconds(now, before, 5_000).to_bits(), 5.0_f64.to_bits());
-        assert_eq!(age_seconds(now, before, 40 * day_ms).to_bits(), (32.0 * 86_400.0_f64).to_bits());
+        assert_eq!(
+            age_seconds(now, before, 40 * day_ms).to_bits(),
+            (32.0 * 86_400.0_f64).to_bits()
+        );
     }
 }

@@ -17,7 +17,11 @@ const RECORD_BYTES_MAX: usize = 1024 * 1024;
 impl Orchestrator {
     /// At most `batch_max` replies, requests and due sagas each, and of each no more than `batch_bytes_max`, but one; and what
     /// waits to be tried again. After failures less, by the pace.
-    pub(crate) async fn take_inputs(&mut self, epochs: &Epochs, now: Timestamp) -> Result<Batch, Error> {
+    pub(crate) async fn take_inputs(
+        &mut self,
+        epochs: &Epochs,
+        now: Timestamp,
+    ) -> Result<Batch, Error> {
         let mut batch = Batch::default();
         let max = self.pace.inputs(self.options.batch_max);
         let bytes_max = self.pace.bytes(self.options.batch_bytes_max);
@@ -31,7 +35,9 @@ impl Orchestrator {
             match wire::decode_swept(&delivered.record) {
                 None => match wire::decode_reply(&delivered.record) {
                     Ok(reply) => batch.add_reply(reply, delivered, now),
-                    Err(undecodable) => self.take_undecodable(&mut batch, &delivered, undecodable, now),
+                    Err(undecodable) => {
+                        self.take_undecodable(&mut batch, &delivered, undecodable, now)
+                    }
                 },
                 Some(swept) => {
                     batch.inputs += 1;
@@ -95,7 +101,12 @@ impl Orchestrator {
 
     /// What has come; a consumer that is of no use any more is given up for another one, where partitions are shared.
     /// Likewise one that gives what belongs to another orchestrator by now: it will take it for itself.
-    async fn take_replies(&mut self, epochs: &Epochs, max: usize, bytes_max: usize) -> Result<Vec<Delivered>, Error> {
+    async fn take_replies(
+        &mut self,
+        epochs: &Epochs,
+        max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Delivered>, Error> {
         let Some(replies) = &mut self.replies else { return Ok(Vec::new()) };
         let taken = poll(replies.as_mut(), max, bytes_max).await;
         if self.options.lease.is_none() {
@@ -114,13 +125,20 @@ impl Orchestrator {
     }
 
     /// A dead letter; and where the headers say which command was answered, a fault of that command.
-    fn take_undecodable(&mut self, batch: &mut Batch, delivered: &Delivered, why: Undecodable, now: Timestamp) {
+    fn take_undecodable(
+        &mut self,
+        batch: &mut Batch,
+        delivered: &Delivered,
+        why: Undecodable,
+        now: Timestamp,
+    ) {
         batch.inputs += 1;
         batch.dead_letters.push(reject(delivered, Rejected::Undecodable(why.flaw), &why.reason));
         if let Some(key) = why.key {
             let outcome = Outcome::Fault(format!("its answer cannot be read: {}", why.reason));
             let reply = Reply { key, outcome, trace: None };
-            let stray = Stray { reply, delivered: delivered.clone(), first_seen: now, is_dead: true };
+            let stray =
+                Stray { reply, delivered: delivered.clone(), first_seen: now, is_dead: true };
             batch.add(stray.reply.key.saga.clone(), Arrival::Reply(Box::new(stray)));
         }
     }
@@ -139,7 +157,9 @@ impl Orchestrator {
         for request in asking {
             self.gauges.taken(&request);
             match request {
-                Request::Start(start) => drop(start.accepted.send(Err(StartError::Unavailable(why.to_string())))),
+                Request::Start(start) => {
+                    drop(start.accepted.send(Err(StartError::Unavailable(why.to_string()))))
+                }
                 Request::Verb(VerbRequest { asker: Asker::Here(done), .. }) => {
                     drop(done.send(Err(VerbError::Unavailable(why.to_string()))));
                 }

@@ -50,7 +50,8 @@ impl Takeover {
 
     /// Whether the cursor of this saga's partition has not reached it.
     pub fn is_ahead(&self, partition: u32, seq: i64) -> bool {
-        let is_ahead = |cursor: &Cursor| seq > cursor.after && cursor.until.is_none_or(|until| seq <= until);
+        let is_ahead =
+            |cursor: &Cursor| seq > cursor.after && cursor.until.is_none_or(|until| seq <= until);
         self.cursors.get(&partition).is_some_and(is_ahead)
     }
 
@@ -68,7 +69,8 @@ impl Orchestrator {
             Some(replies) => replies.rewind().await?, // first: who gets no replies any more takes nothing from its successor
             none => drop(none.insert(self.transport.subscribe(self.options.subscription()).await?)),
         }
-        let epochs = self.store.take_over(&self.options.owner, self.options.reply_partitions).await?;
+        let epochs =
+            self.store.take_over(&self.options.owner, self.options.reply_partitions).await?;
         self.forget_all();
         epochs.0.keys().for_each(|partition| self.takeover.begin(*partition));
         Ok(epochs)
@@ -76,11 +78,16 @@ impl Orchestrator {
 
     /// Reads at most one page of unfinished sagas, and sends what they have outstanding. Returns how many were read.
     /// After an error the page is read again by the next turn, with half the size.
-    pub(crate) async fn take_page(&mut self, epochs: &Epochs, now: Timestamp) -> Result<usize, Error> {
+    pub(crate) async fn take_page(
+        &mut self,
+        epochs: &Epochs,
+        now: Timestamp,
+    ) -> Result<usize, Error> {
         let (mut taken, mut bytes, mut reads) = (0, 0, 0);
         let page = (self.options.takeover_page >> self.takeover.halvings).max(1);
         while let Some(&partition) = self.takeover.cursors.keys().next() {
-            let has_room = taken < page && bytes < self.options.takeover_bytes_max && reads < READS_MAX;
+            let has_room =
+                taken < page && bytes < self.options.takeover_bytes_max && reads < READS_MAX;
             if !has_room && !planted(Bug::TakeoverInOneTurn) {
                 break;
             }
@@ -97,7 +104,8 @@ impl Orchestrator {
         }
         if reads > 0 {
             self.takeover.halvings = self.takeover.halvings.saturating_sub(1);
-            metrics::gauge!("sagamore_partitions_taken_over").set(as_gauge(self.takeover.cursors.len()));
+            metrics::gauge!("sagamore_partitions_taken_over")
+                .set(as_gauge(self.takeover.cursors.len()));
             self.measure(Turned::default());
         }
         Ok(taken)
@@ -125,9 +133,13 @@ impl Orchestrator {
             let Ok(mut loaded) = reading else { continue }; // set aside
             loaded.saga.redraw(now);
             self.sweep.pause(&mut loaded.saga, now);
-            let owed: Vec<Outgoing> =
-                Outgoing::all_of(&loaded.saga).filter(|_| !planted(Bug::NoResendOnTakeover)).collect();
-            *bytes += owed.iter().map(|owed| owed.command.body.as_str().len() + COMMAND_BYTES).sum::<usize>();
+            let owed: Vec<Outgoing> = Outgoing::all_of(&loaded.saga)
+                .filter(|_| !planted(Bug::NoResendOnTakeover))
+                .collect();
+            *bytes += owed
+                .iter()
+                .map(|owed| owed.command.body.as_str().len() + COMMAND_BYTES)
+                .sum::<usize>();
             commands.extend(owed);
             read.push(Known { seq: loaded.seq, saga: loaded.saga });
         }
@@ -150,8 +162,15 @@ impl Orchestrator {
     }
 
     /// Reads the sagas of the next page that are not in memory, as the owner that the epochs name.
-    async fn read_part(&mut self, epochs: &Epochs, partition: u32, page: usize) -> Result<Option<Part>, Error> {
-        let Some(&Cursor { after, until }) = self.takeover.cursors.get(&partition) else { return Ok(None) };
+    async fn read_part(
+        &mut self,
+        epochs: &Epochs,
+        partition: u32,
+        page: usize,
+    ) -> Result<Option<Part>, Error> {
+        let Some(&Cursor { after, until }) = self.takeover.cursors.get(&partition) else {
+            return Ok(None);
+        };
         let open = self.store.begin().await?;
         let tx = open.tx();
         self.store.check_ownership(&tx, epochs).await?;

@@ -27,9 +27,11 @@ async fn an_observer_whose_clock_is_far_ahead_forgets_nothing_and_has_nobody_for
 async fn a_chain_is_late_by_the_observers_clock_whatever_its_services_stamp() {
     let mut rig = Rig::new().await;
     let day = Duration::from_secs(24 * 3600);
-    for (key, at) in
-        [("behind", Timestamp(0)), ("a-minute-behind", rig.now.minus(DEADLINE)), ("ahead", rig.now.plus(60 * day))]
-    {
+    for (key, at) in [
+        ("behind", Timestamp(0)),
+        ("a-minute-behind", rig.now.minus(DEADLINE)),
+        ("ahead", rig.now.plus(60 * day)),
+    ] {
         let rung = stories(key).0[0].clone();
         rig.tell(&[Event { at, ..rung }]).await;
         rig.passes(DEADLINE - Duration::from_secs(1)).await;

@@ -13,7 +13,10 @@ async fn of_chains_from_before_a_gap_nothing_is_forgotten() {
     let database = rig.database.clone();
     let backup = async |next: i64| {
         let open = database.begin().await.expect("begin");
-        open.tx().execute("UPDATE reading SET next = $1 WHERE next > 0", (next,)).await.expect("update");
+        open.tx()
+            .execute("UPDATE reading SET next = $1 WHERE next > 0", (next,))
+            .await
+            .expect("update");
         open.commit().await.expect("commit");
     };
     rig.passes(day).await;
@@ -31,7 +34,11 @@ async fn of_chains_from_before_a_gap_nothing_is_forgotten() {
     assert_eq!(rig.horizon().await.started_from, Some(then.plus(day)), "it goes on from there");
     backup(0).await;
     rig.tell(&stories("3").0).await;
-    let gaps = rig.database.query("SELECT count(*) FROM reading WHERE gap_at = $1", (rig.now.0,)).await.expect("read");
+    let gaps = rig
+        .database
+        .query("SELECT count(*) FROM reading WHERE gap_at = $1", (rig.now.0,))
+        .await
+        .expect("read");
     assert_eq!(gaps[0].get::<i64>(0).expect("a number"), 3, "the next events show it as well");
 }
 
@@ -42,12 +49,17 @@ async fn an_event_that_the_transport_cannot_read_is_a_gap_and_the_next_is_kept()
     rig.tell(&stories("1").0).await;
     rig.passes(Duration::from_secs(1)).await;
     let [rung, ..] = stories("2").0;
-    let torn = Record { body: TORN.into(), ..encode_event(&rung, &"anybody".parse().expect("a name")) };
+    let torn =
+        Record { body: TORN.into(), ..encode_event(&rung, &"anybody".parse().expect("a name")) };
     rig.log.publish(vec![torn]).await.expect("publish");
     rig.turns().await;
     rig.tell(&stories("3").0).await;
     assert_eq!(rig.status("3").await, (ChainStatus::Completed, None));
-    let gaps = rig.database.query("SELECT count(*) FROM reading WHERE gap_at = $1", (rig.now.0,)).await.expect("read");
+    let gaps = rig
+        .database
+        .query("SELECT count(*) FROM reading WHERE gap_at = $1", (rig.now.0,))
+        .await
+        .expect("read");
     assert_eq!(gaps[0].get::<i64>(0).expect("a number"), 1);
     let (observer, chains) = open(&rig.database, &rig.log).await;
     (rig.observer, rig.chains) = (observer, chains);
@@ -67,7 +79,11 @@ async fn an_older_programs_place_is_taken_up_without_a_gap() {
         open_tx.commit().await.expect("commit");
         (rig.observer, rig.chains) = open(&rig.database, &rig.log).await;
         rig.passes(Duration::from_secs(601)).await;
-        let gaps = rig.database.query("SELECT count(gap_at), count(*) FROM reading", ()).await.expect("read");
+        let gaps = rig
+            .database
+            .query("SELECT count(gap_at), count(*) FROM reading", ())
+            .await
+            .expect("read");
         (gaps[0].get::<i64>(0).expect("a number"), gaps[0].get::<i64>(1).expect("a number"))
     };
     let (gaps, rows) = open_anew(&mut rig, 1).await;
@@ -94,7 +110,11 @@ async fn a_chain_of_whose_beginning_nothing_was_seen_is_named_however_young_it_l
     );
     rig.chains.resolve(&chain("torn"), "Ada has looked").await.expect("resolved");
     rig.passes(DEADLINE * 20).await;
-    assert_eq!(rig.horizon().await.but, [chain("torn")], "what is asked of it may still be asked again");
+    assert_eq!(
+        rig.horizon().await.but,
+        [chain("torn")],
+        "what is asked of it may still be asked again"
+    );
     let begun = stories("torn").0[0].clone();
     rig.tell(&[begun]).await;
     rig.passes(DEADLINE * 20).await;

@@ -13,23 +13,31 @@ async fn telling() -> (Rig, Arc<Brokers>) {
     let mut rig = Rig::new().await;
     let brokers = Brokers::on(&rig.log);
     let options = ObserverOptions { tells_overdue: true, ..ObserverOptions::default() };
-    let opened = Observer::open(options, rig.database.clone(), brokers.clone(), vec![visit()]).await;
+    let opened =
+        Observer::open(options, rig.database.clone(), brokers.clone(), vec![visit()]).await;
     (rig.observer, rig.chains) = opened.expect("open");
     rig.passes(Duration::from_secs(11)).await;
     (rig, brokers)
 }
 
 async fn told(rig: &Rig) -> Vec<String> {
-    let subscription = Subscription { group: "listens".into(), topics: vec![OVERDUE.into()], partitions: None };
+    let subscription =
+        Subscription { group: "listens".into(), topics: vec![OVERDUE.into()], partitions: None };
     let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
     let told = consumer.poll(100).await.expect("poll");
-    told.iter().map(|told| decode_event(&told.record).expect("an event").chain().key().to_owned()).collect()
+    told.iter()
+        .map(|told| decode_event(&told.record).expect("an event").chain().key().to_owned())
+        .collect()
 }
 
 #[tokio::test]
 async fn an_overdue_event_that_is_rejected_is_set_aside_with_the_reason_and_sent_later() {
     let too_large = TransportError::TooLarge { topic: OVERDUE.into(), bytes: 2, bytes_max: 1 };
-    for error in [TransportError::no_topic(OVERDUE), too_large, TransportError::denied_topic("WRITE", OVERDUE)] {
+    for error in [
+        TransportError::no_topic(OVERDUE),
+        too_large,
+        TransportError::denied_topic("WRITE", OVERDUE),
+    ] {
         let (mut rig, brokers) = telling().await;
         brokers.reject(OVERDUE, error.clone());
         rig.tell(&[stories("1").0[0].clone()]).await;

@@ -35,9 +35,12 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Rig {
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
+        let log =
+            Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("an empty disk");
         let (database, transport): (_, Arc<dyn Transport>) = (database(), Arc::new(log.clone()));
-        let opened = Observer::open(ObserverOptions::default(), database.clone(), transport, vec![call()]).await;
+        let opened =
+            Observer::open(ObserverOptions::default(), database.clone(), transport, vec![call()])
+                .await;
         let (observer, chains) = opened.expect("open");
         let mut rig = Rig { log, database, observer, chains, now: Timestamp(1_000_000) };
         rig.passes(Duration::ZERO).await;
@@ -105,14 +108,19 @@ async fn a_stored_event_that_cannot_be_read_sets_its_chain_aside_until_it_can_be
 
     rig.execute(&format!("UPDATE chain_event SET name = 'bell.rung' {OF_TWO}")).await;
     rig.passes(Duration::from_secs(601)).await;
-    assert_eq!(rig.status("2").await, (ChainStatus::Stuck, None), "what can be read again is judged");
+    assert_eq!(
+        rig.status("2").await,
+        (ChainStatus::Stuck, None),
+        "what can be read again is judged"
+    );
 }
 
 #[tokio::test]
 async fn a_chain_with_the_status_of_a_newer_program_is_listed_and_shown_with_the_reason() {
     let mut rig = Rig::new().await;
     rig.ring(&["1", "2"]).await;
-    rig.execute("UPDATE chain SET status = 'paused', failed_at = 'No name!' WHERE id = 'call:2'").await;
+    rig.execute("UPDATE chain SET status = 'paused', failed_at = 'No name!' WHERE id = 'call:2'")
+        .await;
     let list = rig.chains.list(&Filter::default()).await.expect("list");
     assert_eq!(list.len(), 2);
     let (status, why) = rig.status("2").await;

@@ -25,7 +25,8 @@ fn written_at_length(kib: usize) -> Outcome {
 #[tokio::test]
 async fn sagas_beyond_the_byte_budget_leave_memory_and_go_on_when_something_arrives_or_is_due() {
     let budget = 1_024 * KIB;
-    let mut rig = Rig::with(Options { live_bytes_max: budget, ..Options::default() }, database()).await;
+    let mut rig =
+        Rig::with(Options { live_bytes_max: budget, ..Options::default() }, database()).await;
     let count = 40;
     for number in 0..count {
         rig.start(wish(&number.to_string(), &long(100))).await.expect("accepted");
@@ -65,7 +66,8 @@ async fn sagas_beyond_the_byte_budget_leave_memory_and_go_on_when_something_arri
 async fn one_transaction_holds_no_more_bytes_than_a_batch_may() {
     let (database, knobs) = faulty();
     let (budget, each) = (256 * KIB, 60);
-    let mut rig = Rig::with(Options { batch_bytes_max: budget, ..Options::default() }, database).await;
+    let mut rig =
+        Rig::with(Options { batch_bytes_max: budget, ..Options::default() }, database).await;
     let handle = rig.handle.clone();
     let starts = async {
         let starts = (0..20).map(|number| handle.start(wish(&number.to_string(), &long(each))));
@@ -98,7 +100,8 @@ async fn one_transaction_holds_no_more_bytes_than_a_batch_may() {
     rig.crash().await;
     rig.turn().await;
     assert_eq!(rig.show("7").await.expect("stored").header.status, Status::Completed);
-    let (written, read) = (knobs.written_max.load(Ordering::Relaxed), knobs.read_max.load(Ordering::Relaxed));
+    let (written, read) =
+        (knobs.written_max.load(Ordering::Relaxed), knobs.read_max.load(Ordering::Relaxed));
     assert!(written <= budget + BESIDE, "{written} bytes in one statement");
     assert!(read <= budget + BESIDE, "{read} bytes read by one statement");
 }
@@ -107,7 +110,8 @@ async fn one_transaction_holds_no_more_bytes_than_a_batch_may() {
 async fn a_takeover_reads_no_more_bytes_at_a_time_than_a_batch_may() {
     let (database, knobs) = faulty();
     let budget = 256 * KIB;
-    let mut rig = Rig::with(Options { batch_bytes_max: budget, ..Options::default() }, database).await;
+    let mut rig =
+        Rig::with(Options { batch_bytes_max: budget, ..Options::default() }, database).await;
     for number in 0..20 {
         rig.start(wish(&number.to_string(), &long(60))).await.expect("accepted");
     }
@@ -128,7 +132,8 @@ async fn requests_that_wait_are_bounded_in_bytes() {
     let options = Options { request_bytes_max: 150 * KIB, ..Options::default() };
     let mut rig = Rig::with(options, database()).await;
     let (one, two) = (rig.handle.clone(), rig.handle.clone());
-    let both = async { tokio::join!(one.start(wish("1", &long(100))), two.start(wish("2", &long(100)))) };
+    let both =
+        async { tokio::join!(one.start(wish("1", &long(100))), two.start(wish("2", &long(100)))) };
     let (first, second) = rig.while_turning(both).await;
     first.expect("there is room for one");
     assert!(matches!(second, Err(StartError::Busy { .. })), "{second:?}");

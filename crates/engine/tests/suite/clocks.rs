@@ -84,7 +84,8 @@ async fn a_pause_ends_when_the_clock_is_set_back_while_the_orchestrator_runs() {
 
 #[tokio::test]
 async fn a_saga_that_is_not_in_memory_is_not_held_up_by_a_clock_that_is_set_back() {
-    let mut rig = Rig::with(Options { live_max: 0, ..Options::default() }, crate::common::database()).await;
+    let mut rig =
+        Rig::with(Options { live_max: 0, ..Options::default() }, crate::common::database()).await;
     rig.now = BEGUN;
     back_off(&mut rig, "1").await;
     rig.now = rig.now.minus(DAY);
@@ -139,7 +140,10 @@ async fn ended(rig: &mut Rig, key: &str) {
 /// What participants say they have forgotten: everything.
 async fn all_is_swept(rig: &Rig) {
     for participant in ["alpha", "beta"] {
-        let swept = Swept { participant: participant.parse().expect("a name"), before: Timestamp(i64::MAX / 2) };
+        let swept = Swept {
+            participant: participant.parse().expect("a name"),
+            before: Timestamp(i64::MAX / 2),
+        };
         let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
         rig.log.publish(vec![wire::encode_swept(&swept, &reply_to)]).await.expect("publish");
     }
@@ -220,8 +224,10 @@ async fn an_open_saga_that_began_under_a_clock_far_ahead_is_named_to_who_forgets
     days_pass(&mut rig, 40).await;
     let topics = vec![wire::HORIZON_TOPIC.into()];
     let subscription = Subscription { group: "listens".into(), topics, partitions: None };
-    let told = rig.log.subscribe(subscription).await.expect("subscribe").poll(10_000).await.expect("poll");
-    let last = wire::decode_horizon(&told.last().expect("a horizon").record).expect("it can be read").0;
+    let told =
+        rig.log.subscribe(subscription).await.expect("subscribe").poll(10_000).await.expect("poll");
+    let last =
+        wire::decode_horizon(&told.last().expect("a horizon").record).expect("it can be read").0;
     assert!(right < last.started_before && last.but == [id("open")], "{last:?}");
 }
 
@@ -246,14 +252,19 @@ async fn a_restart_under_a_clock_that_is_ahead_passes_no_sagas_deadline() {
     let mut draft: sagamore_core::definition::Draft = booklet(1).into();
     draft.deadline_ms = Some(600_000);
     let definitions = || vec![sagamore_core::Definition::try_from(draft.clone()).expect("sound")];
-    let (mut rig, brokers) = Rig::behind_brokers(Options::default(), Database::memory(), definitions()).await;
+    let (mut rig, brokers) =
+        Rig::behind_brokers(Options::default(), Database::memory(), definitions()).await;
     rig.now = BEGUN;
     rig.start(wish("1", "a")).await.expect("accepted");
     for ahead in [DAY, 60 * DAY] {
         rig.passes(ahead);
         (rig.orchestrator, rig.handle) = rig.another_of(brokers.clone(), definitions()).await;
         rig.turn().await;
-        assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Running, "{ahead:?} ahead");
+        assert_eq!(
+            rig.show("1").await.expect("stored").header.status,
+            Status::Running,
+            "{ahead:?} ahead"
+        );
     }
     let began = rig.now;
     while rig.show("1").await.expect("stored").header.status == Status::Running {

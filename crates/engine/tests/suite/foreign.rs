@@ -27,7 +27,11 @@ async fn check(what: &str, forge: impl FnOnce(&Command) -> Record) {
     rig.log.publish(vec![forge(&write)]).await.expect("publish");
     rig.turn().await;
     let step = rig.show("1").await.expect("stored").saga.steps[0].clone();
-    assert_eq!((step.status, step.fault, step.backing_off), (StepStatus::Asked, None, false), "{what}");
+    assert_eq!(
+        (step.status, step.fault, step.backing_off),
+        (StepStatus::Asked, None, false),
+        "{what}"
+    );
     assert_eq!(rig.records("sagamore.replies-dlt").await, 1, "{what}");
     rig.log.publish(vec![reply_to(&write)]).await.expect("publish");
     rig.turn().await;
@@ -37,10 +41,18 @@ async fn check(what: &str, forge: impl FnOnce(&Command) -> Record) {
 
 #[tokio::test]
 async fn a_reply_that_answers_no_command_moves_no_saga_and_is_a_dead_letter() {
-    check("another service", |write| changed(write, |_, source| *source = "beta".parse().expect("a name"))).await;
-    check("an unknown step", |write| changed(write, |reply, _| reply.key.step = "fold".parse().expect("a name"))).await;
+    check("another service", |write| {
+        changed(write, |_, source| *source = "beta".parse().expect("a name"))
+    })
+    .await;
+    check("an unknown step", |write| {
+        changed(write, |reply, _| reply.key.step = "fold".parse().expect("a name"))
+    })
+    .await;
     check("a later generation", |write| changed(write, |reply, _| reply.key.generation = 2)).await;
-    for header in ["ce_id", "ce_type", "ce_source", "ce_subject", "ce_causationid", "ce_specversion"] {
+    for header in
+        ["ce_id", "ce_type", "ce_source", "ce_subject", "ce_causationid", "ce_specversion"]
+    {
         check(header, |write| {
             let mut record = reply_to(write);
             record.headers.retain(|(name, _)| name != header);
@@ -65,7 +77,10 @@ async fn a_reply_over_512_kib_is_a_dead_letter_and_a_fault_of_its_step() {
         rig.start(wish("1", "a")).await.expect("accepted");
         let write = rig.command().await;
         let body = format!("{{\"page\":1,\"text\":\"{}\"}}", "x".repeat(bytes));
-        rig.log.publish(vec![Record { body: body.into(), ..reply_to(&write) }]).await.expect("publish");
+        rig.log
+            .publish(vec![Record { body: body.into(), ..reply_to(&write) }])
+            .await
+            .expect("publish");
         rig.turn().await;
         let detail = rig.show("1").await.expect("stored");
         let fault = detail.saga.steps[0].fault.clone().expect("a fault");
@@ -80,7 +95,9 @@ async fn a_reply_over_512_kib_is_a_dead_letter_and_a_fault_of_its_step() {
 async fn a_trace_goes_from_the_start_through_replies_to_the_next_command_and_survives_a_crash() {
     let trace = TraceContext::of(PARENT, Some("rojo=1"));
     let mut rig = Rig::new().await;
-    rig.start(sagamore_engine::Start { trace: trace.clone(), ..wish("1", "a") }).await.expect("accepted");
+    rig.start(sagamore_engine::Start { trace: trace.clone(), ..wish("1", "a") })
+        .await
+        .expect("accepted");
     let write = rig.command().await;
     assert_eq!(write.trace, trace);
     rig.crash().await;

@@ -11,7 +11,8 @@ fn with_key(saga: &str, text: &str, key: &str) -> Start {
 }
 
 async fn keys(rig: &Rig) -> Vec<String> {
-    let rows = rig.database.query("SELECT key FROM idempotency ORDER BY key", ()).await.expect("read");
+    let rows =
+        rig.database.query("SELECT key FROM idempotency ORDER BY key", ()).await.expect("read");
     rows.iter().map(|row| row.get(0).expect("a text")).collect()
 }
 
@@ -24,7 +25,8 @@ async fn insert_orphan(rig: &Rig, key: &str, saga: &str) {
 
 /// It shares partitions and has none: others have them all.
 async fn without_a_partition() -> Rig {
-    let options = Options { lease: Some(Duration::from_secs(3)), owner: "one".into(), ..Options::default() };
+    let options =
+        Options { lease: Some(Duration::from_secs(3)), owner: "one".into(), ..Options::default() };
     let rig = Rig::with(options, database()).await;
     let open = rig.database.begin().await.expect("begin");
     let theirs = "UPDATE ownership SET owner = 'two', lease_until = 9000000000000000, epoch = 7";
@@ -54,7 +56,9 @@ async fn a_start_that_is_refused_takes_its_key_from_no_other_one_of_its_turn() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let handle = rig.handle.clone();
-    let both = async { tokio::join!(handle.start(with_key("1", "b", "k")), handle.start(with_key("2", "a", "k"))) };
+    let both = async {
+        tokio::join!(handle.start(with_key("1", "b", "k")), handle.start(with_key("2", "a", "k")))
+    };
     let (refused, started) = rig.while_turning(both).await;
     assert!(matches!(refused, Err(StartError::OtherInput(_))), "{refused:?}");
     started.expect("the key is free");
@@ -97,9 +101,12 @@ async fn keys_without_a_saga_are_swept_and_the_others_stay() {
 #[tokio::test]
 async fn a_key_belongs_to_what_its_request_says_and_not_to_how_it_is_spelt() {
     let mut rig = Rig::new().await;
-    let start = |input: &str| Start { input: Body::parse(input).expect("JSON"), ..with_key("1", "", "k") };
+    let start =
+        |input: &str| Start { input: Body::parse(input).expect("JSON"), ..with_key("1", "", "k") };
     rig.start(start(r#"{"text":"a","n":1}"#)).await.expect("accepted");
-    assert!(rig.start(start(r#"{ "n": 1.0, "text": "a" }"#)).await.expect("the same request").existed);
+    assert!(
+        rig.start(start(r#"{ "n": 1.0, "text": "a" }"#)).await.expect("the same request").existed
+    );
     let other = rig.start(start(r#"{"text":"a","n":1.00000000000000000001}"#)).await;
     assert!(matches!(other, Err(StartError::OtherRequest)), "{other:?}");
 }

@@ -38,7 +38,8 @@ async fn started(rig: &mut Rig, keys: &[&str]) -> Vec<Command> {
 /// Another session holds the row of this saga until the transaction ends.
 async fn hold(rig: &Rig, key: &str) -> Open {
     let open = rig.database.begin().await.expect("begin");
-    let rows = open.tx().query("SELECT seq FROM saga WHERE id = $1 FOR UPDATE", (id(key).as_str(),)).await;
+    let rows =
+        open.tx().query("SELECT seq FROM saga WHERE id = $1 FOR UPDATE", (id(key).as_str(),)).await;
     assert_eq!(rows.expect("locked").len(), 1);
     open
 }
@@ -61,7 +62,8 @@ async fn verbs(rig: &Rig, key: &str) -> Vec<Verb> {
 async fn faulty_keys(rig: &Rig) -> Vec<String> {
     let filter = Filter { open_faults_at: Some(rig.now), ..Filter::default() };
     let page = rig.handle.list(&filter).await.expect("list");
-    let is_shown = |from: Option<sagamore_core::Timestamp>| from.is_some_and(|from| from <= rig.now);
+    let is_shown =
+        |from: Option<sagamore_core::Timestamp>| from.is_some_and(|from| from <= rig.now);
     assert!(page.sagas.iter().all(|header| is_shown(header.fault_shown_from)), "{:?}", page.sagas);
     page.sagas.iter().map(|header| header.id.key().to_owned()).collect()
 }
@@ -75,7 +77,11 @@ async fn only_prints(rig: &mut Rig, key: &str) -> Command {
 }
 
 fn retry() -> Rescue {
-    Rescue { step: Name::new("write").expect("a name"), verb: Verb::Retry, reason: "ann: once more".into() }
+    Rescue {
+        step: Name::new("write").expect("a name"),
+        verb: Verb::Retry,
+        reason: "ann: once more".into(),
+    }
 }
 
 #[tokio::test]
@@ -96,11 +102,13 @@ async fn a_saga_whose_row_another_session_holds_is_set_aside_alone_and_shown_wit
     seconds(&mut rig, 31).await;
     assert_eq!(verbs(&rig, "3").await, [Verb::Retry, Verb::Skip, Verb::Resolve]);
     assert_eq!(faulty_keys(&rig).await, ["3"]);
-    let fault = rig.show("3").await.expect("stored").saga.open_fault(0).expect("a fault").text.into_owned();
+    let fault =
+        rig.show("3").await.expect("stored").saga.open_fault(0).expect("a fault").text.into_owned();
     assert!(fault.contains("another session"), "{fault}");
 
     let handle = rig.handle.clone();
-    let refused = rig.while_turning(handle.rescue(id("3"), retry())).await.expect_err("it cannot be stored");
+    let refused =
+        rig.while_turning(handle.rescue(id("3"), retry())).await.expect_err("it cannot be stored");
     assert!(matches!(refused, VerbError::Unavailable(_)), "{refused:?}");
     for command in started(&mut rig, &["6"]).await {
         rig.reply(&command, written(1)).await;
@@ -144,8 +152,14 @@ async fn more_held_sagas_than_a_turn_tries_hold_up_no_other_and_all_go_on() {
     let mut gone_on = BTreeSet::new();
     for _ in 0..32 {
         seconds(&mut rig, 1).await;
-        let prints = rig.commands().await.into_iter().filter(|command| command.name.as_str() == "beta.print");
-        gone_on.extend(prints.map(|command| command.saga().key().to_owned()).filter(|key| key != "free"));
+        let prints = rig
+            .commands()
+            .await
+            .into_iter()
+            .filter(|command| command.name.as_str() == "beta.print");
+        gone_on.extend(
+            prints.map(|command| command.saga().key().to_owned()).filter(|key| key != "free"),
+        );
     }
     assert_eq!(gone_on, keys.into_iter().collect());
 }
@@ -201,7 +215,9 @@ async fn a_saga_whose_statement_takes_too_long_holds_up_no_other() {
     knobs.statement_max.store(4_000, Ordering::Relaxed);
     for command in &commands {
         let is_large = command.saga().key() == "2";
-        let large = Outcome::Done(Body::parse(&format!(r#"{{"page":1,"x":"{}"}}"#, "x".repeat(8_000))).expect("JSON"));
+        let large = Outcome::Done(
+            Body::parse(&format!(r#"{{"page":1,"x":"{}"}}"#, "x".repeat(8_000))).expect("JSON"),
+        );
         rig.reply(command, if is_large { large } else { written(1) }).await;
     }
     rig.turn().await;

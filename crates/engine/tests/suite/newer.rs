@@ -32,7 +32,8 @@ async fn check(damage: &str, repair: &str) {
     execute(&rig, damage).await;
     rig.crash().await;
     rig.turn().await;
-    let resent: Vec<String> = rig.commands().await.iter().map(|command| command.saga().key().to_owned()).collect();
+    let resent: Vec<String> =
+        rig.commands().await.iter().map(|command| command.saga().key().to_owned()).collect();
     assert_eq!(resent, ["1", "3"], "{damage}");
 
     let all = rig.handle.list(&Filter::default()).await.expect("list");
@@ -89,8 +90,9 @@ async fn a_saga_with_the_failed_step_of_a_newer_program_is_set_aside_until_it_ca
 
 #[tokio::test]
 async fn a_saga_without_its_definition_is_set_aside_until_it_can_be_read() {
-    let definition =
-        |from: &str, to: &str| format!("UPDATE saga SET hash = replace(hash, '{from}', '{to}') WHERE id = 'booklet:2'");
+    let definition = |from: &str, to: &str| {
+        format!("UPDATE saga SET hash = replace(hash, '{from}', '{to}') WHERE id = 'booklet:2'")
+    };
     let mut hash = String::new();
     {
         let mut rig = Rig::new().await;
@@ -150,14 +152,16 @@ async fn hand(rig: &Rig, id: &str, saga: &str, verb: &str, stored_at: Timestamp)
 }
 
 async fn answer(rig: &Rig, id: &str) -> Option<String> {
-    let rows = rig.database.query("SELECT answer FROM handed WHERE id = $1", (id,)).await.expect("read");
+    let rows =
+        rig.database.query("SELECT answer FROM handed WHERE id = $1", (id,)).await.expect("read");
     rows.first().and_then(|row| row.get(0).ok())
 }
 
 #[tokio::test]
 async fn a_handed_verb_of_a_newer_program_is_answered_as_unknown_and_the_next_one_runs() {
     let lease = Some(Duration::from_secs(3));
-    let mut rig = Rig::with(Options { lease, owner: "one".into(), ..Options::default() }, database()).await;
+    let mut rig =
+        Rig::with(Options { lease, owner: "one".into(), ..Options::default() }, database()).await;
     for _ in 0..8 {
         rig.turn().await;
         rig.passes(Duration::from_secs(1));

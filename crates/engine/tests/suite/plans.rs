@@ -18,13 +18,22 @@ async fn no_statement_of_the_engine_walks_through_a_whole_table() {
         return; // told where the database is made
     }
     let second = Duration::from_secs(1);
-    let options = Options { retention: second, barrier_retention: second, skew_max: second, ..Options::default() };
+    let options = Options {
+        retention: second,
+        barrier_retention: second,
+        skew_max: second,
+        ..Options::default()
+    };
     let mut rig = Rig::with(options, crate::common::database()).await;
     for (key, answer) in [("1", written(1)), ("2", no())] {
         let start = wish(key, "a").idempotency_key(key.to_owned());
         rig.start(start).await.expect("accepted");
         for command in rig.commands().await {
-            rig.reply(&command, if command.key.step.as_str() == "write" { answer.clone() } else { nothing() }).await;
+            rig.reply(
+                &command,
+                if command.key.step.as_str() == "write" { answer.clone() } else { nothing() },
+            )
+            .await;
         }
         rig.turn().await;
     }

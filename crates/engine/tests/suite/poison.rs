@@ -32,7 +32,11 @@ async fn one_reply_that_cannot_be_stored_is_a_dead_letter_and_the_rest_of_the_ba
     rig.turn().await;
     assert_eq!(rig.commands().await.len(), 4, "the other four are asked to print");
     assert_eq!(rig.records("sagamore.replies-dlt").await, 1);
-    assert_eq!(rig.show("3").await.expect("stored").header.status, Status::Stuck, "visible, never silent");
+    assert_eq!(
+        rig.show("3").await.expect("stored").header.status,
+        Status::Stuck,
+        "visible, never silent"
+    );
 
     rig.passes(Duration::from_secs(31));
     rig.turn().await;
@@ -40,7 +44,11 @@ async fn one_reply_that_cannot_be_stored_is_a_dead_letter_and_the_rest_of_the_ba
     rig.turn().await;
     rig.crash().await;
     rig.turn().await;
-    assert_eq!(rig.show("3").await.expect("stored").header.status, Status::Stuck, "until somebody decides");
+    assert_eq!(
+        rig.show("3").await.expect("stored").header.status,
+        Status::Stuck,
+        "until somebody decides"
+    );
     rig.commands().await;
     let (handle, step) = (rig.handle.clone(), Name::new("write").expect("a name"));
     let rescue = Rescue { step, verb: Verb::Retry, reason: "ann: mended".into() };
@@ -57,7 +65,11 @@ async fn one_start_that_cannot_be_stored_is_refused_and_the_rest_of_the_batch_go
     let mut rig = rig().await;
     let handle = rig.handle.clone();
     let starts = async {
-        tokio::join!(handle.start(wish("1", "a")), handle.start(wish("2", "poison")), handle.start(wish("3", "a")))
+        tokio::join!(
+            handle.start(wish("1", "a")),
+            handle.start(wish("2", "poison")),
+            handle.start(wish("3", "a"))
+        )
     };
     let (one, two, three) = rig.while_turning(starts).await;
     assert!(one.is_ok() && three.is_ok());
@@ -127,7 +139,10 @@ async fn a_saga_whose_data_cannot_be_understood_is_left_alone_and_the_others_go_
     }
     let commands = rig.commands().await;
     let open = rig.database.begin().await.expect("begin");
-    open.tx().execute("UPDATE journal SET entry = 'damaged' WHERE seq = 1", ()).await.expect("damage");
+    open.tx()
+        .execute("UPDATE journal SET entry = 'damaged' WHERE seq = 1", ())
+        .await
+        .expect("damage");
     open.commit().await.expect("commit");
     rig.crash().await;
     rig.turn().await;

@@ -21,7 +21,11 @@ struct Flaky {
 }
 
 impl Transport for Flaky {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.log.create_topic(topic, partitions)
     }
 
@@ -29,14 +33,20 @@ impl Transport for Flaky {
         Box::pin(async move {
             let count = records.len();
             let take = |left: &AtomicUsize| {
-                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+                left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                    .is_ok()
             };
             if take(&self.lost) {
                 return vec![Err(Error::Unavailable("lost before it was delivered".into())); count];
             }
             let outcomes = self.log.publish_each(records).await;
             if take(&self.delivered) {
-                return vec![Err(Error::Unavailable("delivered, and the acknowledgement was lost".into())); count];
+                return vec![
+                    Err(Error::Unavailable(
+                        "delivered, and the acknowledgement was lost".into()
+                    ));
+                    count
+                ];
             }
             outcomes
         })
@@ -46,7 +56,10 @@ impl Transport for Flaky {
         self.log.synced()
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         self.log.subscribe(subscription)
     }
 }
@@ -57,7 +70,9 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
     let flaky = Arc::new(Flaky { log: log.clone(), lost: 0.into(), delivered: 0.into() });
     let (database, mut rng) = (Database::memory(), fastrand::Rng::with_seed(1));
     let (mut orchestrator, handle) =
-        Orchestrator::open(Options::default(), database, flaky.clone(), vec![booklet(1)]).await.expect("open");
+        Orchestrator::open(Options::default(), database, flaky.clone(), vec![booklet(1)])
+            .await
+            .expect("open");
     let topics = ["alpha.commands", "beta.commands"].map(Arc::from).to_vec();
     let subscription = Subscription { group: "participants".into(), topics, partitions: None };
     let mut participants = log.subscribe(subscription).await.expect("subscribe");
@@ -75,13 +90,15 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
         }
         for delivered in participants.poll(100).await.expect("poll") {
             let command: Command = wire::decode_command(&delivered.record).expect("a command");
-            let outcome = if command.name.as_str() == "alpha.write" { written(1) } else { nothing() };
+            let outcome =
+                if command.name.as_str() == "alpha.write" { written(1) } else { nothing() };
             answer(&log, &command, outcome).await;
             ids.push(command.id());
         }
     }
     assert!(failures >= lost + delivered, "the transport failed {failures} times");
-    let (started, summary) = start.await.expect("no panic").expect("what is stored is accepted, sent or not");
+    let (started, summary) =
+        start.await.expect("no panic").expect("what is stored is accepted, sent or not");
     assert!(!started.existed);
     assert_eq!(summary.expect("who waits is told after all").status, Status::Completed);
     let detail = handle.show(&crate::common::id("1")).await.expect("show").expect("stored");
@@ -91,9 +108,14 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
 
 async fn answer(log: &Log, command: &Command, outcome: Outcome) {
     let reply = Reply { key: command.key.clone(), outcome, trace: None };
-    log.publish(vec![wire::encode_reply(&reply, &command.reply_to, &command.participant, sagamore_core::Timestamp(0))])
-        .await
-        .expect("publish");
+    log.publish(vec![wire::encode_reply(
+        &reply,
+        &command.reply_to,
+        &command.participant,
+        sagamore_core::Timestamp(0),
+    )])
+    .await
+    .expect("publish");
 }
 
 #[tokio::test]

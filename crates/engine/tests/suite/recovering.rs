@@ -19,7 +19,11 @@ async fn what_was_committed_and_not_sent_is_sent_by_whoever_takes_over_at_once()
     rig.crash().await;
     rig.turn().await;
     let print = rig.command().await;
-    assert_eq!((print.id().as_str(), print.attempt), ("booklet:1/print/action/1", 1), "no attempt is counted");
+    assert_eq!(
+        (print.id().as_str(), print.attempt),
+        ("booklet:1/print/action/1", 1),
+        "no attempt is counted"
+    );
     rig.reply(&print, nothing()).await;
     rig.turn().await;
     assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
@@ -109,7 +113,8 @@ async fn many_inputs_of_one_saga_in_one_turn_are_one_row_update_with_an_entry_ea
 }
 
 #[tokio::test]
-async fn a_reply_to_no_saga_is_tried_again_and_then_a_dead_letter_and_a_crash_in_between_loses_it_not() {
+async fn a_reply_to_no_saga_is_tried_again_and_then_a_dead_letter_and_a_crash_in_between_loses_it_not()
+ {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
@@ -128,7 +133,11 @@ async fn a_reply_to_no_saga_is_tried_again_and_then_a_dead_letter_and_a_crash_in
     assert_eq!(rig.records("sagamore.replies-dlt").await, 1);
     rig.reply(&write, written(1)).await;
     rig.turn().await;
-    assert_eq!(rig.commands().await.len(), 2, "resent by the takeover, and the next step: nobody is held up");
+    assert_eq!(
+        rig.commands().await.len(),
+        2,
+        "resent by the takeover, and the next step: nobody is held up"
+    );
 }
 
 #[tokio::test]
@@ -157,8 +166,13 @@ async fn a_version_that_was_changed_without_a_new_number_is_refused() {
     let mut draft: sagamore_core::definition::Draft = booklet(1).into();
     draft.deadline_ms = Some(3_600_000);
     let changed = sagamore_core::Definition::try_from(draft).expect("sound");
-    let opened =
-        Orchestrator::open(Options::default(), rig.database.clone(), Arc::new(rig.log.clone()), vec![changed]).await;
+    let opened = Orchestrator::open(
+        Options::default(),
+        rig.database.clone(),
+        Arc::new(rig.log.clone()),
+        vec![changed],
+    )
+    .await;
     assert!(matches!(opened.err(), Some(Error::DefinitionChanged { version: 1, .. })));
 }
 
@@ -171,24 +185,36 @@ async fn a_saga_goes_on_by_the_version_it_began_with_also_in_a_program_that_has_
     rig.turn().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
-    let (orchestrator, handle) =
-        Orchestrator::open(Options::default(), rig.database.clone(), Arc::new(rig.log.clone()), vec![booklet(2)])
-            .await
-            .expect("open");
+    let (orchestrator, handle) = Orchestrator::open(
+        Options::default(),
+        rig.database.clone(),
+        Arc::new(rig.log.clone()),
+        vec![booklet(2)],
+    )
+    .await
+    .expect("open");
     (rig.orchestrator, rig.handle) = (orchestrator, handle);
     rig.reply(&write, written(1)).await;
     rig.turn().await;
     let commands = rig.commands().await;
-    let print = commands.iter().find(|command| command.name.as_str() == "beta.print").expect("the next step");
+    let print = commands
+        .iter()
+        .find(|command| command.name.as_str() == "beta.print")
+        .expect("the next step");
     assert_eq!(print.version, 1);
-    assert_eq!(rig.show("0").await.expect("it can be shown").header.status, Status::Compensated, "ended long before");
+    assert_eq!(
+        rig.show("0").await.expect("it can be shown").header.status,
+        Status::Compensated,
+        "ended long before"
+    );
     rig.start(wish("2", "a")).await.expect("accepted");
     assert_eq!(rig.command().await.version, 2, "new sagas run by the new version");
 }
 
 #[tokio::test]
 async fn sagas_that_do_not_fit_into_memory_are_read_again_when_something_comes() {
-    let mut rig = Rig::with(Options { live_max: 1, ..Options::default() }, crate::common::database()).await;
+    let mut rig =
+        Rig::with(Options { live_max: 1, ..Options::default() }, crate::common::database()).await;
     for key in ["1", "2", "3"] {
         rig.start(wish(key, "a")).await.expect("accepted");
     }
@@ -241,12 +267,21 @@ async fn the_journals_of_sagas_that_ended_long_ago_go_and_their_business_keys_st
     };
     assert_eq!((rows("saga").await, rows("idempotency").await), (2, 0));
     let old = rig.show("1").await.expect("its row stays");
-    assert_eq!((old.header.status, old.saga.status, old.entries.len()), (Status::Completed, Status::Completed, 0));
-    assert!(!rig.show("2").await.expect("not ended").entries.is_empty(), "what has not ended keeps its journal");
+    assert_eq!(
+        (old.header.status, old.saga.status, old.entries.len()),
+        (Status::Completed, Status::Completed, 0)
+    );
+    assert!(
+        !rig.show("2").await.expect("not ended").entries.is_empty(),
+        "what has not ended keeps its journal"
+    );
     rig.commands().await;
     let again = rig.start(wish("1", "something else")).await.expect("the key is taken");
     assert_eq!((again.existed, again.status), (true, Status::Completed));
-    assert!(rig.commands().await.iter().all(|command| command.saga().key() == "2"), "nothing begins a second time");
+    assert!(
+        rig.commands().await.iter().all(|command| command.saga().key() == "2"),
+        "nothing begins a second time"
+    );
 }
 
 #[tokio::test]
@@ -259,7 +294,11 @@ async fn what_waits_longest_is_told_however_often_it_is_asked_again() {
         rig.passes(Duration::from_secs(31));
         rig.turn().await;
     }
-    assert_eq!(rig.handle.oldest_outstanding(), Some(begun), "the first step has had no answer since");
+    assert_eq!(
+        rig.handle.oldest_outstanding(),
+        Some(begun),
+        "the first step has had no answer since"
+    );
     let write = rig.commands().await.remove(0);
     rig.reply(&write, written(1)).await;
     rig.turn().await;

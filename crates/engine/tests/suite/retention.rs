@@ -14,7 +14,12 @@ const RETENTION: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 async fn rig() -> Rig {
-    let options = Options { retention: RETENTION, barrier_retention: RETENTION, skew_max: SKEW, ..Options::default() };
+    let options = Options {
+        retention: RETENTION,
+        barrier_retention: RETENTION,
+        skew_max: SKEW,
+        ..Options::default()
+    };
     Rig::with(options, crate::common::database()).await
 }
 
@@ -63,8 +68,15 @@ async fn participants_are_told_what_they_may_forget() {
     let told = horizons(&rig).await;
     let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
     let ended_before = rig.now.minus(RETENTION);
-    let (started_before, definitions) = (ended_before.minus(DAY).minus(SKEW), vec!["booklet".parse().unwrap()]);
-    let horizon = Horizon { started_before, ended_before, started_from: None, definitions, but: vec![id("open")] };
+    let (started_before, definitions) =
+        (ended_before.minus(DAY).minus(SKEW), vec!["booklet".parse().unwrap()]);
+    let horizon = Horizon {
+        started_before,
+        ended_before,
+        started_from: None,
+        definitions,
+        but: vec![id("open")],
+    };
     assert_eq!(told, [(horizon, Some(reply_to))]);
 
     rig.turn().await;
@@ -105,7 +117,8 @@ async fn a_row_that_another_session_holds_keeps_no_other_row() {
     complete(&mut rig, "1").await;
     complete(&mut rig, "2").await;
     let open = rig.database.begin().await.expect("begin");
-    let held = open.tx().query("SELECT seq FROM saga WHERE id = $1 FOR UPDATE", (id("1").as_str(),)).await;
+    let held =
+        open.tx().query("SELECT seq FROM saga WHERE id = $1 FOR UPDATE", (id("1").as_str(),)).await;
     assert_eq!(held.expect("locked").len(), 1);
     sweep(&mut rig).await;
     let enough = rig.now;

@@ -28,7 +28,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 fn pamphlet() -> Definition {
     let mut saga = Definition::named("pamphlet");
     let wish = saga.input::<crate::common::Wish>();
-    saga.step("write").asks(WriteFrom { text: wish.text }).undone_by::<Erase>().timeout(TIMEOUT).attempts(1);
+    saga.step("write")
+        .asks(WriteFrom { text: wish.text })
+        .undone_by::<Erase>()
+        .timeout(TIMEOUT)
+        .attempts(1);
     saga.build().expect("the plan is sound")
 }
 
@@ -68,7 +72,12 @@ async fn start_unsent(rig: &mut Rig, brokers: &Brokers, start: Start) {
 }
 
 /// A clock that the orchestrator reads in the middle of its turns, and that runs on by so much in every publish.
-fn slow_publishes(orchestrator: &mut Orchestrator, brokers: &Brokers, now: Timestamp, pause: Duration) {
+fn slow_publishes(
+    orchestrator: &mut Orchestrator,
+    brokers: &Brokers,
+    now: Timestamp,
+    pause: Duration,
+) {
     let clock = Arc::new(AtomicI64::new(now.0));
     let (reads, runs) = (clock.clone(), clock);
     orchestrator.set_clock(move || Timestamp(reads.load(Ordering::Relaxed)));
@@ -89,7 +98,11 @@ async fn a_step_that_could_not_be_sent_is_not_given_up_by_the_turn_that_sends_it
         assert_eq!(status(&rig).await, StepStatus::Asked);
         rig.passes(TIMEOUT - Duration::from_millis(1));
         rig.turn().await;
-        assert_eq!(status(&rig).await, StepStatus::Asked, "the deadline runs from the acknowledgement");
+        assert_eq!(
+            status(&rig).await,
+            StepStatus::Asked,
+            "the deadline runs from the acknowledgement"
+        );
         rig.passes(Duration::from_millis(1));
         rig.turn().await;
         assert_eq!(names(&mut rig).await, ["alpha.erase"]);
@@ -99,7 +112,8 @@ async fn a_step_that_could_not_be_sent_is_not_given_up_by_the_turn_that_sends_it
 /// The participant would skip it otherwise, and an outage would cost every saga of it a timeout more.
 #[tokio::test]
 async fn a_command_that_is_sent_late_expires_one_timeout_after_it_is_sent() {
-    let (mut rig, brokers) = Rig::behind_brokers(Options::default(), database(), vec![booklet(1)]).await;
+    let (mut rig, brokers) =
+        Rig::behind_brokers(Options::default(), database(), vec![booklet(1)]).await;
     start_unsent(&mut rig, &brokers, wish("1", "a")).await;
     rig.passes(Duration::from_secs(60));
     rig.turn().await;
@@ -107,7 +121,11 @@ async fn a_command_that_is_sent_late_expires_one_timeout_after_it_is_sent() {
     rig.passes(Duration::from_secs(20));
     rig.crash().await;
     rig.turn().await;
-    assert_eq!(rig.command().await.expires_at, Some(rig.now.plus(Duration::from_secs(30))), "also by a takeover");
+    assert_eq!(
+        rig.command().await.expires_at,
+        Some(rig.now.plus(Duration::from_secs(30))),
+        "also by a takeover"
+    );
 }
 
 #[tokio::test]
@@ -147,12 +165,17 @@ async fn a_takeover_that_takes_long_gives_nothing_up() {
     successor.turn(rig.now, &mut rig.rng).await.expect("goes on");
     let given_up = names(&mut rig).await;
     assert!(given_up.iter().all(|name| name == "alpha.erase"));
-    assert_eq!(given_up.len(), 500, "the first page, sent twice as long ago as its timeout; not the later ones");
+    assert_eq!(
+        given_up.len(),
+        500,
+        "the first page, sent twice as long ago as its timeout; not the later ones"
+    );
 }
 
 /// What the transport does with the commands of one topic.
 async fn rejecting(why: TransportError) -> (Rig, Arc<Brokers>) {
-    let (mut rig, brokers) = Rig::behind_brokers(Options::default(), database(), vec![booklet(1)]).await;
+    let (mut rig, brokers) =
+        Rig::behind_brokers(Options::default(), database(), vec![booklet(1)]).await;
     rig.turn().await;
     brokers.reject("beta.commands", why);
     for key in ["1", "2"] {
@@ -173,7 +196,8 @@ async fn faults(rig: &Rig, key: &str) -> (Option<String>, Option<String>) {
 
 #[tokio::test]
 async fn a_command_whose_topic_is_denied_backs_off_at_once_and_the_others_of_the_batch_go_on() {
-    let (mut rig, brokers) = rejecting(TransportError::denied_topic("WRITE", "beta.commands")).await;
+    let (mut rig, brokers) =
+        rejecting(TransportError::denied_topic("WRITE", "beta.commands")).await;
     assert_eq!(names(&mut rig).await, ["alpha.write"], "the third saga's, of the same batch");
     rig.turn().await;
     let (none, denied) = faults(&rig, "1").await;
@@ -188,16 +212,27 @@ async fn a_command_whose_topic_is_denied_backs_off_at_once_and_the_others_of_the
     let saga = rig.show("1").await.expect("stored").saga;
     let print = Name::new("print").expect("a name");
     let retry = Allowed::Rescue { step: print, verb: Verb::Retry };
-    assert!(saga.allowed_actions(rig.now).contains(&retry), "after the pivot was sent there is no other way out");
+    assert!(
+        saga.allowed_actions(rig.now).contains(&retry),
+        "after the pivot was sent there is no other way out"
+    );
     brokers.accept("beta.commands");
     rig.passes(Duration::from_secs(30));
     rig.turn().await;
-    assert_eq!(names(&mut rig).await.iter().filter(|name| *name == "beta.print").count(), 2, "nobody has to retry");
+    assert_eq!(
+        names(&mut rig).await.iter().filter(|name| *name == "beta.print").count(),
+        2,
+        "nobody has to retry"
+    );
 }
 
 #[tokio::test]
 async fn a_command_that_the_brokers_find_too_large_is_set_aside_alone() {
-    let too_large = TransportError::TooLarge { topic: "beta.commands".into(), bytes: 2_000_000, bytes_max: 1_000_000 };
+    let too_large = TransportError::TooLarge {
+        topic: "beta.commands".into(),
+        bytes: 2_000_000,
+        bytes_max: 1_000_000,
+    };
     let (mut rig, brokers) = rejecting(too_large).await;
     rig.turn().await;
     assert_eq!(names(&mut rig).await, ["alpha.write"]);
@@ -220,9 +255,16 @@ async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_
     let wish = saga.input::<crate::common::Wish>();
     let text = wish.text;
     saga.step("write").asks(WriteFrom { text }).undone_by::<Erase>();
-    saga.pivot("print").asks(PosterFrom { title: text, text, footer: text, front: text, back: text });
+    saga.pivot("print").asks(PosterFrom {
+        title: text,
+        text,
+        footer: text,
+        front: text,
+        back: text,
+    });
     let definition = saga.build().expect("the plan is sound");
-    let (mut rig, _brokers) = Rig::behind_brokers(Options::default(), database(), vec![definition]).await;
+    let (mut rig, _brokers) =
+        Rig::behind_brokers(Options::default(), database(), vec![definition]).await;
     let input = Body::of(&crate::common::Wish { text: "x".repeat(250_000) }).expect("JSON");
     rig.start(Start { input, ..wanted() }).await.expect("accepted");
     let write = rig.command().await;
@@ -233,7 +275,10 @@ async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_
     assert_eq!(detail.header.status, Status::Stuck);
     let fault = detail.saga.open_fault(1).expect("it shows why");
     assert!(fault.text.contains("exceeds the limit"), "{}", fault.text);
-    assert!(detail.saga.allowed_actions(rig.now).contains(&Allowed::Cancel), "the pivot was never sent");
+    assert!(
+        detail.saga.allowed_actions(rig.now).contains(&Allowed::Cancel),
+        "the pivot was never sent"
+    );
     let handle = rig.handle.clone();
     rig.while_turning(handle.cancel(id)).await.expect("in time");
     assert_eq!(names(&mut rig).await, ["alpha.erase"]);
@@ -242,23 +287,43 @@ async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_
 /// A list reads rows only.
 #[tokio::test]
 async fn a_list_tells_which_sagas_have_faults_that_last() {
-    let (mut rig, brokers) = rejecting(TransportError::denied_topic("WRITE", "beta.commands")).await;
+    let (mut rig, brokers) =
+        rejecting(TransportError::denied_topic("WRITE", "beta.commands")).await;
     let since = rig.now;
     for _ in 0..400 {
         rig.passes(Duration::from_millis(100));
         rig.turn().await;
     }
     let page = rig.handle.list(&Filter::default()).await.expect("list");
-    let shown_from = |page: &Page| page.sagas.iter().map(|header| header.fault_shown_from).collect::<Vec<_>>();
+    let shown_from =
+        |page: &Page| page.sagas.iter().map(|header| header.fault_shown_from).collect::<Vec<_>>();
     let from = shown_from(&page)[1].expect("it shows a fault");
-    assert!(from >= since.plus(Duration::from_secs(30)) && from <= rig.now, "half a minute after the first fault");
-    assert_eq!(shown_from(&page), [None, Some(from), Some(from)], "the newest waits for its first answer");
-    let shown = rig.handle.list(&Filter { open_faults_at: Some(rig.now), ..Filter::default() }).await.expect("list");
+    assert!(
+        from >= since.plus(Duration::from_secs(30)) && from <= rig.now,
+        "half a minute after the first fault"
+    );
+    assert_eq!(
+        shown_from(&page),
+        [None, Some(from), Some(from)],
+        "the newest waits for its first answer"
+    );
+    let shown = rig
+        .handle
+        .list(&Filter { open_faults_at: Some(rig.now), ..Filter::default() })
+        .await
+        .expect("list");
     assert_eq!(shown_from(&shown), [Some(from), Some(from)], "only those");
     let early = Some(from.minus(Duration::from_secs(1)));
-    let shown = rig.handle.list(&Filter { open_faults_at: early, ..Filter::default() }).await.expect("list");
+    let shown = rig
+        .handle
+        .list(&Filter { open_faults_at: early, ..Filter::default() })
+        .await
+        .expect("list");
     assert_eq!(shown.sagas, []);
     rig.crash().await;
-    assert_eq!(shown_from(&rig.handle.list(&Filter::default()).await.expect("list")), shown_from(&page));
+    assert_eq!(
+        shown_from(&rig.handle.list(&Filter::default()).await.expect("list")),
+        shown_from(&page)
+    );
     drop(brokers);
 }

@@ -11,7 +11,9 @@ use sagamore_core::Timestamp;
 use sagamore_core::saga::{Ignored, Status};
 use sagamore_database::Database;
 use sagamore_database::testing::is_remote;
-use sagamore_engine::{Error, Handle, Options, Orchestrator, Probe, Renewal, StartError, Turned, VerbError};
+use sagamore_engine::{
+    Error, Handle, Options, Orchestrator, Probe, Renewal, StartError, Turned, VerbError,
+};
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error as TransportError, Log, Record, Subscription, Transport};
 use tokio::sync::oneshot;
@@ -33,7 +35,12 @@ struct Member {
 }
 
 fn shared(owner: &str, partitions: u32) -> Options {
-    Options { owner: owner.into(), lease: Some(LEASE), reply_partitions: partitions, ..Options::default() }
+    Options {
+        owner: owner.into(),
+        lease: Some(LEASE),
+        reply_partitions: partitions,
+        ..Options::default()
+    }
 }
 
 impl Member {
@@ -46,7 +53,8 @@ impl Member {
     }
 
     fn new((orchestrator, handle): (Orchestrator, Handle)) -> Member {
-        let (renewal, probe, rng) = (orchestrator.renewal(), orchestrator.probe(), fastrand::Rng::with_seed(7));
+        let (renewal, probe, rng) =
+            (orchestrator.renewal(), orchestrator.probe(), fastrand::Rng::with_seed(7));
         let renewal_due = Timestamp(i64::MIN);
         Member { orchestrator, handle, renewal, probe, renewal_due, rng, ahead: Duration::ZERO }
     }
@@ -67,7 +75,12 @@ impl Member {
 }
 
 /// Lets time pass for these until something is so.
-async fn until(rig: &mut Rig, members: &mut [&mut Member], what: &str, is_so: impl Fn(&[&mut Member]) -> bool) {
+async fn until(
+    rig: &mut Rig,
+    members: &mut [&mut Member],
+    what: &str,
+    is_so: impl Fn(&[&mut Member]) -> bool,
+) {
     for _ in 0..TURNS_MAX {
         if is_so(members) {
             return;
@@ -114,7 +127,11 @@ async fn rig() -> Rig {
 
 async fn rig_on(database: Database) -> Rig {
     // its own orchestrator has nothing to do with the shared ones: it never turns
-    Rig::with(Options { group: "unused".into(), reply_partitions: 4, ..Options::default() }, database).await
+    Rig::with(
+        Options { group: "unused".into(), reply_partitions: 4, ..Options::default() },
+        database,
+    )
+    .await
 }
 
 #[tokio::test]
@@ -167,12 +184,18 @@ async fn who_falls_silent_is_succeeded_at_once_and_a_zombie_changes_nothing() {
     let mut one = Member::join(&rig, "one", 1).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let handle = one.handle.clone();
-    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await })
+        .await
+        .expect("accepted");
     let write = rig.command().await;
     let mut two = Member::join(&rig, "two", 1).await;
     until_owned(&mut rig, &mut [&mut two], &[1]).await; // only it turns: the other one is paused
     let again = rig.command().await;
-    assert_eq!((again.id(), again.attempt), (write.id(), 1), "what is outstanding is asked again, and not counted");
+    assert_eq!(
+        (again.id(), again.attempt),
+        (write.id(), 1),
+        "what is outstanding is asked again, and not counted"
+    );
     // the zombie wakes up: its memory says that the answer is its own
     rig.reply(&write, written(1)).await;
     rig.passes(LEASE / 3);
@@ -194,7 +217,8 @@ async fn who_falls_silent_is_succeeded_at_once_and_a_zombie_changes_nothing() {
 async fn what_a_zombie_has_in_its_hands_is_refused_by_the_statement_that_writes_it() {
     let mut rig = rig().await;
     // replies of its own, so that only the database can tell them apart
-    let mut one = Member::join_as(&rig, Options { group: "another".into(), ..shared("one", 1) }).await;
+    let mut one =
+        Member::join_as(&rig, Options { group: "another".into(), ..shared("one", 1) }).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let (paused, mut two) = (rig.now, Member::join(&rig, "two", 1).await);
     until_owned(&mut rig, &mut [&mut two], &[1]).await;
@@ -247,7 +271,11 @@ struct Gated {
 }
 
 impl Transport for Gated {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), TransportError>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), TransportError>> {
         self.log.create_topic(topic, partitions)
     }
 
@@ -259,7 +287,10 @@ impl Transport for Gated {
         self.log.synced()
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, TransportError>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, TransportError>> {
         Box::pin(async move {
             let gate = self.gate.lock().expect("no panic").take();
             if let Some(opened) = gate {
@@ -279,11 +310,16 @@ async fn an_owner_that_stood_still_before_it_subscribed_skips_no_reply() {
     let mut two = Member::new(opened);
     until_owned(&mut rig, &mut [&mut two], &[1]).await;
     let handle = two.handle.clone();
-    meanwhile(&mut rig, &mut [&mut two], async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    meanwhile(&mut rig, &mut [&mut two], async move { handle.start(wish("1", "a")).await })
+        .await
+        .expect("accepted");
     let write = rig.command().await;
     let Options { group, reply_topic, .. } = shared("two", 1);
     let (group, topics) = (group.as_str().into(), vec![reply_topic.as_str().into()]);
-    rig.log.subscribe(Subscription { group, topics, partitions: Some(vec![0]) }).await.expect("subscribe");
+    rig.log
+        .subscribe(Subscription { group, topics, partitions: Some(vec![0]) })
+        .await
+        .expect("subscribe");
     let fenced = two.try_turn(rig.now).await.expect_err("another consumer took its place");
     assert!(two.orchestrator.outlives(&fenced), "{fenced}");
     let (gate, opened) = oneshot::channel();
@@ -316,7 +352,9 @@ async fn a_takeover_that_stood_still_before_it_read_sends_nothing() {
     let mut one = Member::join(&rig, "one", 1).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let handle = one.handle.clone();
-    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await })
+        .await
+        .expect("accepted");
     rig.command().await;
     drop(one); // as if it had been killed
     rig.passes(LEASE * 2);
@@ -350,10 +388,13 @@ async fn a_verb_is_handed_to_the_owner_and_answered_and_who_waits_elsewhere_is_t
     two.turn(rig.now).await;
     let handle = one.handle.clone();
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-    meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await })
+        .await
+        .expect("accepted");
     let write = rig.command().await;
     let (elsewhere, asking) = (two.handle.clone(), two.handle.clone());
-    let waiting = tokio::spawn(async move { elsewhere.wait(id("1"), Duration::from_secs(30)).await });
+    let waiting =
+        tokio::spawn(async move { elsewhere.wait(id("1"), Duration::from_secs(30)).await });
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
     let cancelled = meanwhile(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
     assert_eq!(cancelled.expect("taken"), Status::Compensating);
@@ -380,7 +421,8 @@ async fn a_verb_is_handed_to_the_owner_and_answered_and_who_waits_elsewhere_is_t
 #[tokio::test]
 async fn a_start_that_comes_to_two_orchestrators_is_one_saga() {
     let mut rig = rig().await;
-    let (mut one, mut two) = (Member::join(&rig, "one", 2).await, Member::join(&rig, "two", 2).await);
+    let (mut one, mut two) =
+        (Member::join(&rig, "one", 2).await, Member::join(&rig, "two", 2).await);
     until_owned(&mut rig, &mut [&mut one, &mut two], &[1, 1]).await;
     let (here, there) = (one.handle.clone(), two.handle.clone());
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
@@ -394,7 +436,8 @@ async fn a_start_that_comes_to_two_orchestrators_is_one_saga() {
 #[tokio::test]
 async fn a_new_sagas_partition_is_one_of_those_that_its_orchestrator_owns() {
     let mut rig = rig().await;
-    let (mut one, mut two) = (Member::join(&rig, "one", 4).await, Member::join(&rig, "two", 4).await);
+    let (mut one, mut two) =
+        (Member::join(&rig, "one", 4).await, Member::join(&rig, "two", 4).await);
     until_owned(&mut rig, &mut [&mut one, &mut two], &[2, 2]).await;
     let mut partitions: BTreeMap<u32, usize> = BTreeMap::new();
     for number in 0..12 {
@@ -415,11 +458,14 @@ async fn a_new_sagas_partition_is_one_of_those_that_its_orchestrator_owns() {
 #[tokio::test]
 async fn a_reply_to_the_wrong_partition_is_sent_on_to_the_right_one() {
     let mut rig = rig().await;
-    let (mut one, mut two) = (Member::join(&rig, "one", 2).await, Member::join(&rig, "two", 2).await);
+    let (mut one, mut two) =
+        (Member::join(&rig, "one", 2).await, Member::join(&rig, "two", 2).await);
     until_owned(&mut rig, &mut [&mut one, &mut two], &[1, 1]).await;
     let handle = one.handle.clone();
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-    meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await }).await.expect("accepted");
+    meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await })
+        .await
+        .expect("accepted");
     let mut write = rig.command().await;
     write.reply_to.partition = 1 - write.reply_to.partition;
     rig.reply(&write, written(1)).await;
@@ -455,17 +501,28 @@ async fn who_stops_in_good_order_leaves_its_partitions_at_once() {
 
 /// After a failover to a server whose clock is behind, what the former one wrote ends far in the future.
 #[tokio::test]
-async fn a_lease_that_ends_later_than_any_lease_can_is_free_and_so_long_a_membership_counts_for_nobody() {
+async fn a_lease_that_ends_later_than_any_lease_can_is_free_and_so_long_a_membership_counts_for_nobody()
+ {
     let mut rig = Rig::with(shared("a", 2), crate::common::database()).await;
-    let (mut one, mut other) = (Member::join(&rig, "one", 2).await, Member::join(&rig, "other", 2).await);
+    let (mut one, mut other) =
+        (Member::join(&rig, "one", 2).await, Member::join(&rig, "other", 2).await);
     until_owned(&mut rig, &mut [&mut one], &[2]).await;
     drop(one); // without a word
     let open = rig.database.begin().await.expect("begin");
     let day = 24 * 3_600 * 1_000_i64;
-    open.tx().execute("UPDATE ownership SET lease_until = lease_until + $1", (day,)).await.expect("update");
-    open.tx().execute("UPDATE orchestrator SET seen_until = seen_until + $1", (day,)).await.expect("update");
+    open.tx()
+        .execute("UPDATE ownership SET lease_until = lease_until + $1", (day,))
+        .await
+        .expect("update");
+    open.tx()
+        .execute("UPDATE orchestrator SET seen_until = seen_until + $1", (day,))
+        .await
+        .expect("update");
     open.commit().await.expect("commit");
     until_owned(&mut rig, &mut [&mut other], &[2]).await;
     let seen = rig.database.query("SELECT owner FROM orchestrator", ()).await.expect("read");
-    assert_eq!(seen.iter().map(|row| row.get(0)).collect::<Result<Vec<String>, _>>(), Ok(vec!["other".to_owned()]));
+    assert_eq!(
+        seen.iter().map(|row| row.get(0)).collect::<Result<Vec<String>, _>>(),
+        Ok(vec!["other".to_owned()])
+    );
 }

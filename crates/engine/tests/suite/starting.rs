@@ -29,7 +29,9 @@ async fn a_saga_goes_from_step_to_step_and_completes() {
 async fn a_refusal_undoes_what_was_done_and_whoever_waits_is_told_the_outcome() {
     let mut rig = Rig::new().await;
     let handle = rig.handle.clone();
-    let waits = tokio::spawn(async move { handle.start_and_wait(wish("1", "x"), Duration::from_secs(60)).await });
+    let waits = tokio::spawn(async move {
+        handle.start_and_wait(wish("1", "x"), Duration::from_secs(60)).await
+    });
     tokio::task::yield_now().await;
     rig.turn().await;
     let write = rig.command().await;
@@ -69,7 +71,11 @@ async fn one_saga_comes_of_two_starts_in_one_turn_and_of_a_start_after_a_crash()
     rig.crash().await;
     assert!(rig.start(wish("1", "a")).await.expect("accepted").existed);
     let ids: Vec<String> = rig.commands().await.iter().map(|command| command.id()).collect();
-    assert_eq!(ids, ["booklet:1/write/action/1", "booklet:1/write/action/1"], "sent again, with the same id");
+    assert_eq!(
+        ids,
+        ["booklet:1/write/action/1", "booklet:1/write/action/1"],
+        "sent again, with the same id"
+    );
 }
 
 #[tokio::test]
@@ -107,14 +113,21 @@ async fn a_cancel_is_taken_until_the_pivot_is_asked_and_asking_again_is_harmless
     let handle = rig.handle.clone();
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
-    assert_eq!(rig.while_turning(handle.cancel(id("1"))).await.expect("taken"), Status::Compensating);
-    assert_eq!(rig.while_turning(handle.cancel(id("1"))).await.expect("again"), Status::Compensating);
+    assert_eq!(
+        rig.while_turning(handle.cancel(id("1"))).await.expect("taken"),
+        Status::Compensating
+    );
+    assert_eq!(
+        rig.while_turning(handle.cancel(id("1"))).await.expect("again"),
+        Status::Compensating
+    );
     rig.reply(&write, written(1)).await;
     rig.turn().await;
     let erase = rig.command().await;
     rig.reply(&erase, nothing()).await;
     rig.turn().await;
-    let ended = rig.while_turning(handle.cancel(id("1"))).await.expect_err("nothing is left to undo");
+    let ended =
+        rig.while_turning(handle.cancel(id("1"))).await.expect_err("nothing is left to undo");
     assert!(matches!(ended, VerbError::Ignored(Ignored::Ended)), "{ended:?}");
 
     rig.start(wish("2", "a")).await.expect("accepted");
@@ -138,7 +151,9 @@ async fn more_than_the_bound_is_refused_as_busy_and_not_stored() {
 
 #[tokio::test]
 async fn an_input_that_is_too_large_or_lacks_a_field_is_refused_with_the_reason() {
-    let mut rig = Rig::with(Options { input_bytes_max: 64, ..Options::default() }, crate::common::database()).await;
+    let mut rig =
+        Rig::with(Options { input_bytes_max: 64, ..Options::default() }, crate::common::database())
+            .await;
     let large = rig.handle.start(wish("1", &"x".repeat(100))).await.expect_err("too large");
     assert!(matches!(large, StartError::TooLarge { bytes_max: 64, .. }), "{large:?}");
     let mut lacking = wish("1", "a");
@@ -156,12 +171,21 @@ async fn two_inputs_that_say_different_things_are_two_starts() {
     let pairs = [
         (r#"{"text":"a","x":"\ud83d"}"#.to_owned(), r#"{"text":"b","x":"\ud83d"}"#.to_owned()),
         (r#"{"text":"a","x":1e999}"#.into(), r#"{"text":"b","x":1e999}"#.into()),
-        (format!(r#"{{"text":"a","x":{}}}"#, deep("")), format!(r#"{{"text":"b","x":{}}}"#, deep(""))),
-        (r#"{"text":"a","x":18446744073709551617}"#.into(), r#"{"text":"a","x":18446744073709551618}"#.into()),
+        (
+            format!(r#"{{"text":"a","x":{}}}"#, deep("")),
+            format!(r#"{{"text":"b","x":{}}}"#, deep("")),
+        ),
+        (
+            r#"{"text":"a","x":18446744073709551617}"#.into(),
+            r#"{"text":"a","x":18446744073709551618}"#.into(),
+        ),
         (r#"{"text":"a","x":0.1}"#.into(), r#"{"text":"a","x":0.10000000000000000001}"#.into()),
     ];
     for (number, (one, other)) in pairs.into_iter().enumerate() {
-        let start = |input: &str| Start { input: Body::parse(input).expect("JSON"), ..wish(&number.to_string(), "") };
+        let start = |input: &str| Start {
+            input: Body::parse(input).expect("JSON"),
+            ..wish(&number.to_string(), "")
+        };
         rig.start(start(&one)).await.expect("accepted");
         assert!(rig.start(start(&one)).await.expect("the same").existed, "{one}");
         let refused = rig.start(start(&other)).await;
@@ -174,6 +198,7 @@ async fn one_input_in_two_spellings_is_one_start() {
     let mut rig = Rig::new().await;
     let start = |input: &str| Start { input: Body::parse(input).expect("JSON"), ..wish("1", "") };
     rig.start(start(r#"{"text":"a","x":{"n":1,"m":1e999}}"#)).await.expect("accepted");
-    let again = rig.start(start("{\"x\": {\"m\": 10e998, \"n\": 1.0},\n\"text\": \"\\u0061\"}")).await;
+    let again =
+        rig.start(start("{\"x\": {\"m\": 10e998, \"n\": 1.0},\n\"text\": \"\\u0061\"}")).await;
     assert!(again.expect("the same").existed);
 }

@@ -48,7 +48,11 @@ struct Member {
 }
 
 impl Transport for Line {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.world.log.create_topic(topic, partitions)
     }
 
@@ -85,7 +89,10 @@ impl Transport for Line {
         self.world.log.synced()
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         self.world.log.subscribe(subscription)
     }
 }
@@ -94,7 +101,8 @@ impl World {
     fn new(per_call_ms: u64, per_record_ms: u64) -> World {
         World {
             clock: Clock::new(),
-            log: Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log"),
+            log: Log::on(Arc::new(MemoryDisk::new()), log::Options::default())
+                .expect("open the log"),
             database: Database::memory(),
             per_call: Duration::from_millis(per_call_ms),
             per_record: Duration::from_millis(per_record_ms),
@@ -108,11 +116,22 @@ impl World {
     }
 
     fn member_on(&self, owner: &str, lease: Option<Duration>, line: Line) -> Member {
-        let options = Options { owner: owner.into(), lease, reply_partitions: PARTITIONS, ..Options::default() };
-        let opened = Orchestrator::open(options, self.database.clone(), Arc::new(line.clone()), vec![booklet(1)]);
+        let options = Options {
+            owner: owner.into(),
+            lease,
+            reply_partitions: PARTITIONS,
+            ..Options::default()
+        };
+        let opened = Orchestrator::open(
+            options,
+            self.database.clone(),
+            Arc::new(line.clone()),
+            vec![booklet(1)],
+        );
         let (orchestrator, handle) = opened.now_or_never().expect("in memory").expect("open");
         let (renewal, probe) = (orchestrator.renewal(), orchestrator.probe());
-        let mut actors: Vec<Actor<'static>> = vec![Box::pin(turns(orchestrator, self.clock.clone()))];
+        let mut actors: Vec<Actor<'static>> =
+            vec![Box::pin(turns(orchestrator, self.clock.clone()))];
         if lease.is_some() {
             actors.push(Box::pin(renews(renewal, self.clock.clone())));
             actors.push(Box::pin(probes(probe, self.clock.clone())));
@@ -137,7 +156,10 @@ impl World {
         let (mut actors, sent) = (seeder.actors, seeder.line.sent);
         actors.push(starts);
         let is_over = || sent.lock().expect("no panic").len() == count;
-        assert!(self.clock.run(&mut actors, Duration::from_secs(3_600), is_over), "every saga was started");
+        assert!(
+            self.clock.run(&mut actors, Duration::from_secs(3_600), is_over),
+            "every saga was started"
+        );
     }
 
     fn epochs(&self) -> Vec<i64> {
@@ -147,7 +169,12 @@ impl World {
     }
 
     /// Lets the members live for so long; ends when `is_over`.
-    fn run(&self, members: &mut [&mut Member], limit: Duration, is_over: impl FnMut() -> bool) -> bool {
+    fn run(
+        &self,
+        members: &mut [&mut Member],
+        limit: Duration,
+        is_over: impl FnMut() -> bool,
+    ) -> bool {
         let mut actors = Vec::new();
         let counts: Vec<usize> = members.iter().map(|member| member.actors.len()).collect();
         for member in members.iter_mut() {
@@ -197,12 +224,16 @@ fn owned(handles: &[&Handle]) -> Vec<usize> {
 fn two_members(world: &World, sagas: usize) -> (Member, Member) {
     world.seed(sagas);
     let (mut one, mut two) = (world.member("one", Some(LEASE)), world.member("two", Some(LEASE)));
-    let (handles, sent) = ([one.handle.clone(), two.handle.clone()], [one.line.sent.clone(), two.line.sent.clone()]);
+    let (handles, sent) =
+        ([one.handle.clone(), two.handle.clone()], [one.line.sent.clone(), two.line.sent.clone()]);
     let is_over = || {
         let sent: usize = sent.iter().map(|sent| sent.lock().expect("no panic").len()).sum();
         owned(&[&handles[0], &handles[1]]) == [2, 2] && sent >= sagas
     };
-    assert!(world.run(&mut [&mut one, &mut two], Duration::from_secs(30), is_over), "they share the partitions");
+    assert!(
+        world.run(&mut [&mut one, &mut two], Duration::from_secs(30), is_over),
+        "they share the partitions"
+    );
     assert!(!world.run(&mut [&mut one, &mut two], LEASE, || false));
     (one, two)
 }
@@ -230,7 +261,8 @@ fn check_restart(sagas: usize, lease: Duration, per_record_ms: u64, within: Dura
     for (command, times) in two.line.sent.lock().expect("no panic").iter() {
         *sent.entry(command.clone()).or_default() += times;
     }
-    let raised: Vec<i64> = world.epochs().iter().zip(before).map(|(after, before)| after - before).collect();
+    let raised: Vec<i64> =
+        world.epochs().iter().zip(before).map(|(after, before)| after - before).collect();
     let (total, most) = (sent.values().sum::<u32>(), sent.values().max().copied().unwrap_or(0));
     let figures = format!(
         "{sagas} sagas, lease {lease:?}: owned after {all_owned:?}, epochs raised {raised:?}, {total} commands for {} \
@@ -261,7 +293,8 @@ fn the_sagas_of_an_orchestrator_that_cannot_publish_progress_at_a_healthy_one_wi
     one.line.is_cut.store(true, Ordering::Relaxed);
     two.line.sent.lock().expect("no panic").clear();
     let sent = two.line.sent.clone();
-    let are_sent = || orphans.keys().all(|command| sent.lock().expect("no panic").contains_key(command));
+    let are_sent =
+        || orphans.keys().all(|command| sent.lock().expect("no panic").contains_key(command));
     let cut_at = world.clock.elapsed();
     assert!(world.run(&mut [&mut one, &mut two], Duration::from_secs(10), are_sent), "{orphans:?}");
     println!("progress elsewhere after {:?}", world.clock.elapsed() - cut_at);
@@ -284,7 +317,11 @@ fn a_joiner_that_cannot_publish_holds_nothing_and_costs_its_peers_nothing() {
     two.line.is_cut.store(true, Ordering::Relaxed);
     let (before, handles) = (world.epochs(), [one.handle.clone(), two.handle.clone()]);
     let differs = || owned(&[&handles[0], &handles[1]]) != [4, 0];
-    assert!(!world.run(&mut [&mut one, &mut two], LEASE * 20, differs), "{:?}", owned(&[&one.handle, &two.handle]));
+    assert!(
+        !world.run(&mut [&mut one, &mut two], LEASE * 20, differs),
+        "{:?}",
+        owned(&[&one.handle, &two.handle])
+    );
     assert_eq!(world.epochs(), before);
     assert!(two.handle.publish_fault().is_some_and(|fault| fault.contains("cut from the brokers")));
 }
@@ -328,7 +365,8 @@ async fn a_saga_ahead_of_the_cursor_is_read_on_demand_and_its_commands_are_sent_
         rig.start(wish(key, "a")).await.expect("accepted");
     }
     let mut writes = rig.commands().await;
-    (rig.orchestrator, rig.handle) = rig.another(Options { takeover_page: 1, ..Options::default() }).await;
+    (rig.orchestrator, rig.handle) =
+        rig.another(Options { takeover_page: 1, ..Options::default() }).await;
     let handle = rig.handle.clone();
     let watch = tokio::spawn(async move { handle.wait(id("4"), Duration::from_secs(60)).await });
     tokio::task::yield_now().await;
@@ -336,7 +374,8 @@ async fn a_saga_ahead_of_the_cursor_is_read_on_demand_and_its_commands_are_sent_
     rig.turn().await;
     let mut sent: Vec<String> = rig.commands().await.iter().map(|command| command.id()).collect();
     sent.sort();
-    let expected = ["booklet:1/write/action/1", "booklet:4/write/action/1", "booklet:5/print/action/1"];
+    let expected =
+        ["booklet:1/write/action/1", "booklet:4/write/action/1", "booklet:5/print/action/1"];
     assert_eq!(sent, expected, "the first page, and what was waited for and answered");
     assert!(rig.orchestrator.takes_over());
     for _ in 0..10 {
@@ -355,7 +394,8 @@ async fn a_page_is_bounded_in_bytes() {
         rig.start(wish(key, "a")).await.expect("accepted");
     }
     rig.commands().await;
-    (rig.orchestrator, rig.handle) = rig.another(Options { takeover_bytes_max: 1, ..Options::default() }).await;
+    (rig.orchestrator, rig.handle) =
+        rig.another(Options { takeover_bytes_max: 1, ..Options::default() }).await;
     for left in [2, 1, 0] {
         rig.turn().await;
         assert_eq!((rig.commands().await.len(), rig.orchestrator.takes_over()), (1, left > 0));

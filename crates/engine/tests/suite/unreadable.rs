@@ -39,7 +39,9 @@ fn reply(command: &sagamore_core::Command, outcome: Outcome) -> sagamore_core::R
 #[tokio::test]
 async fn a_row_of_ownership_that_is_of_no_partition_stops_no_orchestrator() {
     let lease = Some(std::time::Duration::from_secs(3));
-    for options in [Options::default(), Options { lease, owner: "one".into(), ..Options::default() }] {
+    for options in
+        [Options::default(), Options { lease, owner: "one".into(), ..Options::default() }]
+    {
         let mut rig = Rig::with(options.clone(), database()).await;
         let open = rig.database.begin().await.expect("begin");
         let rows = "INSERT INTO ownership (reply_partition, owner, epoch) VALUES (-1, 'x', 1), (5000000000, '', 1)";

@@ -12,7 +12,8 @@ use sagamore_engine::Options;
 /// An orchestrator that owns the one partition, under a lease.
 async fn owner(database: Database) -> Rig {
     let lease = Some(Duration::from_secs(3));
-    let mut rig = Rig::with(Options { lease, owner: "one".into(), ..Options::default() }, database).await;
+    let mut rig =
+        Rig::with(Options { lease, owner: "one".into(), ..Options::default() }, database).await;
     for _ in 0..10 {
         pass(&mut rig).await;
     }
@@ -47,7 +48,8 @@ async fn hand_retry(rig: &Rig, id: &str, saga: &str) {
 }
 
 async fn answer(rig: &Rig, id: &str) -> Option<String> {
-    let rows = rig.database.query("SELECT answer FROM handed WHERE id = $1", (id,)).await.expect("read");
+    let rows =
+        rig.database.query("SELECT answer FROM handed WHERE id = $1", (id,)).await.expect("read");
     rows.first().and_then(|row| row.get(0).ok())
 }
 
@@ -123,6 +125,14 @@ async fn many_handed_verbs_of_one_saga_are_one_transaction_and_each_has_its_answ
     for id in ["a", "b", "c"] {
         answers.push(answer(&rig, id).await.expect("answered"));
     }
-    assert_eq!(answers.iter().filter(|answer| answer.contains("compensating")).count(), 1, "{answers:?}");
-    assert_eq!(answers.iter().filter(|answer| answer.contains("not-stuck")).count(), 2, "{answers:?}");
+    assert_eq!(
+        answers.iter().filter(|answer| answer.contains("compensating")).count(),
+        1,
+        "{answers:?}"
+    );
+    assert_eq!(
+        answers.iter().filter(|answer| answer.contains("not-stuck")).count(),
+        2,
+        "{answers:?}"
+    );
 }

@@ -22,7 +22,10 @@ pub fn of_definition(definition: &Definition) -> String {
     let mut asked: BTreeMap<&Name, Vec<&Name>> = BTreeMap::new();
     for step in &definition.steps {
         let action = (&step.action, format!("Asks for '{}'.", step.name), step.yields.as_slice());
-        let undo = step.compensation.iter().map(|undo| (undo, format!("Asks to undo '{}'.", step.name), [].as_slice()));
+        let undo = step
+            .compensation
+            .iter()
+            .map(|undo| (undo, format!("Asks to undo '{}'.", step.name), [].as_slice()));
         for (ask, about, yields) in std::iter::once(action).chain(undo) {
             messages(&mut document, step, ask, &about, yields);
             let known = asked.entry(&ask.participant).or_default();
@@ -31,7 +34,9 @@ pub fn of_definition(definition: &Definition) -> String {
             }
         }
     }
-    asked.iter().for_each(|(participant, messages)| operations(&mut document, participant, messages));
+    asked
+        .iter()
+        .for_each(|(participant, messages)| operations(&mut document, participant, messages));
     let about = "An orchestrated saga: the orchestrator asks the participants, and each answers.";
     document.written(&definition.name, definition.version, about)
 }
@@ -41,7 +46,8 @@ fn messages(document: &mut Document, step: &Step, ask: &Ask, about: &str, yields
     let (name, topic) = (ask.message.as_str(), command_topic(&ask.participant));
     let fields = ask.fields.iter().map(|(field, from)| (field.clone(), format!("From {from}.")));
     document.message(&topic, name, name, "commandHeaders", about, object(fields));
-    let yielded = object(yields.iter().map(|field| (field.clone(), format!("Of '{}'.", step.name))));
+    let yielded =
+        object(yields.iter().map(|field| (field.clone(), format!("Of '{}'.", step.name))));
     let outcomes = json!({ "oneOf": [
         yielded, { "$ref": "#/components/schemas/refusal" }, { "$ref": "#/components/schemas/fault" },
     ] });
@@ -56,7 +62,8 @@ fn operations(document: &mut Document, participant: &Name, messages: &[&Name]) {
         messages.iter().map(|message| (message.as_str(), reply(message.as_str()))).unzip();
     let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
     let references: Vec<Value> = answers.iter().map(|key| reference(REPLIES, Some(key))).collect();
-    for (service, action) in [(ORCHESTRATOR, Action::Send), (participant.as_str(), Action::Receive)] {
+    for (service, action) in [(ORCHESTRATOR, Action::Send), (participant.as_str(), Action::Receive)]
+    {
         let about = match action {
             Action::Send => format!("Asks {participant}."),
             Action::Receive => {
@@ -64,7 +71,8 @@ fn operations(document: &mut Document, participant: &Name, messages: &[&Name]) {
             }
         };
         let messages = asked.clone();
-        let operation = document.operation(Operation { service, action, topic: &topic, messages, about });
+        let operation =
+            document.operation(Operation { service, action, topic: &topic, messages, about });
         operation["reply"] = json!({ "channel": reference(REPLIES, None), "messages": references });
     }
 }
@@ -76,7 +84,8 @@ fn reply(message: &str) -> String {
 
 /// An object with these fields, each described, of whatever type.
 fn object(fields: impl Iterator<Item = (String, String)>) -> Value {
-    let properties: Map<String, Value> = fields.map(|(name, about)| (name, json!({ "description": about }))).collect();
+    let properties: Map<String, Value> =
+        fields.map(|(name, about)| (name, json!({ "description": about }))).collect();
     let required: Vec<&String> = properties.keys().collect();
     json!({ "type": "object", "required": required, "properties": properties })
 }

@@ -19,8 +19,12 @@ pub fn of_plan(plan: &Plan) -> String {
             tell(&mut document, &part, event, role);
         }
         let forward = part.on.iter().map(|event| (event, format!("'{}' waits for it", part.name)));
-        let back = part.undone_on().iter().map(|event| (event, format!("it undoes '{}'", part.name)));
-        let ends = part.never_after.iter().map(|event| (event, format!("'{}' never runs after it", part.name)));
+        let back =
+            part.undone_on().iter().map(|event| (event, format!("it undoes '{}'", part.name)));
+        let ends = part
+            .never_after
+            .iter()
+            .map(|event| (event, format!("'{}' never runs after it", part.name)));
         for (event, about) in forward.chain(back).chain(ends) {
             hear(&mut document, part.service, event, &about);
         }
@@ -35,9 +39,18 @@ pub fn of_plan(plan: &Plan) -> String {
             about,
             json!({ "description": ANY }),
         );
-        hear(&mut document, pivot.service, event, &format!("'{}' gives up, if it has not acted", pivot.name));
+        hear(
+            &mut document,
+            pivot.service,
+            event,
+            &format!("'{}' gives up, if it has not acted", pivot.name),
+        );
     }
-    document.written(&plan.name, plan.version, "A choreography: services react to each other's events.")
+    document.written(
+        &plan.name,
+        plan.version,
+        "A choreography: services react to each other's events.",
+    )
 }
 
 fn tell(document: &mut Document, part: &Part, event: &Name, role: Role) {
@@ -47,7 +60,14 @@ fn tell(document: &mut Document, part: &Part, event: &Name, role: Role) {
         Role::Failure => format!("'{name}' of {service} failed, and nothing was done."),
         Role::Undone => format!("'{name}' of {service} is undone, or there was nothing to undo."),
     };
-    document.message(&topic, event.as_str(), event.as_str(), HEADERS, &about, json!({ "description": ANY }));
+    document.message(
+        &topic,
+        event.as_str(),
+        event.as_str(),
+        HEADERS,
+        &about,
+        json!({ "description": ANY }),
+    );
     document.operation(Operation {
         service: service.as_str(),
         action: Action::Send,

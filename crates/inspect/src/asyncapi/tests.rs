@@ -40,8 +40,13 @@ fn what_is_referred_to_is_there() {
         for (name, operation) in document["operations"].as_object().expect("operations") {
             let channel = operation["channel"]["$ref"].as_str().expect(name);
             let messages = operation["messages"].as_array().expect(name);
-            let within = |message: &Value| message["$ref"].as_str().is_some_and(|of| of.starts_with(channel));
-            assert!(!messages.is_empty() && messages.iter().all(within), "{name} has messages of another topic");
+            let within = |message: &Value| {
+                message["$ref"].as_str().is_some_and(|of| of.starts_with(channel))
+            };
+            assert!(
+                !messages.is_empty() && messages.iter().all(within),
+                "{name} has messages of another topic"
+            );
         }
     }
 }
@@ -54,7 +59,10 @@ fn a_plan_says_who_sends_and_receives_which_event() {
     let sends = &operations["payment_send_payment.success"];
     assert_eq!((&sends["action"], &sends["tags"][0]["name"]), (&"send".into(), &"payment".into()));
     let hears = &operations["inventory_receive_payment.success"];
-    assert_eq!((&hears["action"], &hears["summary"]), (&"receive".into(), &"'reserve' waits for it".into()));
+    assert_eq!(
+        (&hears["action"], &hears["summary"]),
+        (&"receive".into(), &"'reserve' waits for it".into())
+    );
     assert_eq!(operations["payment_receive_inventory.failed"]["summary"], "it undoes 'charge'");
     // 11 events, each sent once; heard 6 times on the way forward, and by each undo for each of its failures; the pivot's
     // owner hears that a chain is overdue; two services hear that the order is off
@@ -62,7 +70,10 @@ fn a_plan_says_who_sends_and_receives_which_event() {
     let headers = &document["components"]["schemas"]["eventHeaders"];
     assert_eq!(headers["properties"]["ce_sagahop"]["pattern"], "^[0-9]+$");
     let required = headers["required"].as_array().expect("a list");
-    assert!(required.contains(&"ce_correlationid".into()) && !required.contains(&"ce_causationid".into()));
+    assert!(
+        required.contains(&"ce_correlationid".into())
+            && !required.contains(&"ce_causationid".into())
+    );
 }
 
 #[test]
@@ -73,9 +84,15 @@ fn a_definition_says_who_asks_and_how_to_answer() {
     assert_eq!(topic["messages"].as_object().map(|messages| messages.len()), Some(2));
     let receives = &document["operations"]["payment_receive_payment.commands"];
     assert_eq!(receives["reply"]["channel"]["$ref"], "#/channels/sagamore.replies");
-    assert_eq!(document["operations"]["sagamore_send_payment.commands"]["tags"][0]["name"], "sagamore");
+    assert_eq!(
+        document["operations"]["sagamore_send_payment.commands"]["tags"][0]["name"],
+        "sagamore"
+    );
     let charge = &document["components"]["messages"]["payment.charge"];
-    assert_eq!(charge["payload"]["properties"]["amountCents"]["description"], "From create-order.totalCents.");
+    assert_eq!(
+        charge["payload"]["properties"]["amountCents"]["description"],
+        "From create-order.totalCents."
+    );
     let answer = &document["components"]["messages"]["payment.charge_reply"];
     assert_eq!(answer["name"], "sagamore.reply");
     assert_eq!(answer["payload"]["oneOf"].as_array().map(Vec::len), Some(3));

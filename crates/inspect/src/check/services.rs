@@ -19,18 +19,27 @@ pub struct Declaration {
 
 /// Returns where a plan and the declared reactions differ, in either direction.
 pub fn differences(plan: &Plan, services: &[Declaration]) -> Vec<String> {
-    let differences = services.iter().flat_map(|declared| plan::declared(plan, &declared.service, &declared.reactions));
-    let strangers = plan.parts().filter(|part| services.iter().all(|declared| &declared.service != part.service));
+    let differences = services
+        .iter()
+        .flat_map(|declared| plan::declared(plan, &declared.service, &declared.reactions));
+    let strangers = plan
+        .parts()
+        .filter(|part| services.iter().all(|declared| &declared.service != part.service));
     let strangers = strangers.map(|part| {
         let (reaction, service) = (part.name, part.service);
-        format!("'{reaction}' is of {service}, a service that this program does not have: name {}", names(services))
+        format!(
+            "'{reaction}' is of {service}, a service that this program does not have: name {}",
+            names(services)
+        )
     });
     differences.map(|difference| difference.to_string()).chain(strangers).collect()
 }
 
 /// Returns the commands of a definition for which its participant has no handler.
 pub fn unknown<'a>(draft: &'a Draft, services: &[Declaration]) -> Vec<String> {
-    let asks = |step: &'a Step| std::iter::once(&step.action).chain(&step.compensation).map(move |ask| (step, ask));
+    let asks = |step: &'a Step| {
+        std::iter::once(&step.action).chain(&step.compensation).map(move |ask| (step, ask))
+    };
     let unknown = draft.steps.iter().flat_map(asks).filter_map(|(step, Ask { participant, message, .. })| {
         let step = &step.name;
         match services.iter().find(|declared| &declared.service == participant) {

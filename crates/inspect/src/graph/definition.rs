@@ -2,13 +2,17 @@
 
 use sagamore_core::definition::{Ask, Definition, Kind, Step};
 
-use super::picture::{Arrow, Card, Lanes, Look, Picture, Row, Way, levels, side_by_side, words, wrapped};
+use super::picture::{
+    Arrow, Card, Lanes, Look, Picture, Row, Way, levels, side_by_side, words, wrapped,
+};
 
 /// The lane of who asks.
 const ORCHESTRATOR: usize = 0;
 
-const LEGEND: &[(Way, &str)] =
-    &[(Way::Forward, "asks for it, and is answered"), (Way::Back, "asks to undo it, and is answered")];
+const LEGEND: &[(Way, &str)] = &[
+    (Way::Forward, "asks for it, and is answered"),
+    (Way::Back, "asks to undo it, and is answered"),
+];
 
 /// A definition, which always is right.
 pub fn of_definition(definition: &Definition) -> Picture {
@@ -42,7 +46,9 @@ impl Drawing<'_> {
     fn forward(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for level in 0..=self.last() {
-            rows.extend(self.at(level).map(|step| self.asked(step, &self.step(step).action, Way::Forward)));
+            rows.extend(
+                self.at(level).map(|step| self.asked(step, &self.step(step).action, Way::Forward)),
+            );
             rows.extend(side_by_side(self.at(level).map(|step| self.card(step)).collect()));
         }
         rows
@@ -51,10 +57,12 @@ impl Drawing<'_> {
     fn back(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for level in (0..=self.last()).rev() {
-            let undos =
-                self.at(level).filter_map(|step| self.step(step).compensation.as_ref().map(|undo| (step, undo)));
-            let (arrows, cards): (Vec<Row>, Vec<Card>) =
-                undos.map(|(step, undo)| (self.asked(step, undo, Way::Back), self.undo(step))).unzip();
+            let undos = self
+                .at(level)
+                .filter_map(|step| self.step(step).compensation.as_ref().map(|undo| (step, undo)));
+            let (arrows, cards): (Vec<Row>, Vec<Card>) = undos
+                .map(|(step, undo)| (self.asked(step, undo, Way::Back), self.undo(step)))
+                .unzip();
             rows.extend(arrows);
             rows.extend(side_by_side(cards));
         }
@@ -89,7 +97,11 @@ impl Drawing<'_> {
         let before: Vec<usize> = self.definition.graph().directly_before(index).collect();
         let above: Vec<usize> = index.checked_sub(1).into_iter().collect();
         if before != above {
-            notes.extend(words("after", before.iter().map(|before| &self.step(*before).name), "and"));
+            notes.extend(words(
+                "after",
+                before.iter().map(|before| &self.step(*before).name),
+                "and",
+            ));
         }
         if !step.yields.is_empty() {
             notes.extend(wrapped("yields", &step.yields));
@@ -107,6 +119,9 @@ impl Drawing<'_> {
 fn failing(definition: &Definition) -> String {
     let has_pivot = definition.steps.iter().any(|step| step.kind == Kind::Pivot);
     let refusing = if has_pivot { "a step up to the pivot" } else { "a step" };
-    let late = definition.deadline_ms.map(|deadline_ms| format!(", or after {deadline_ms} ms")).unwrap_or_default();
+    let late = definition
+        .deadline_ms
+        .map(|deadline_ms| format!(", or after {deadline_ms} ms"))
+        .unwrap_or_default();
     format!("when {refusing} is refused{late}: what was done is undone, what came last first")
 }

@@ -107,7 +107,11 @@ pub fn side_by_side(cards: Vec<Card>) -> Vec<Row> {
 }
 
 /// `on payment.failed`, `or inventory.failed`: a line each.
-pub fn words<'a>(first: &str, names: impl IntoIterator<Item = &'a Name>, other: &str) -> Vec<String> {
+pub fn words<'a>(
+    first: &str,
+    names: impl IntoIterator<Item = &'a Name>,
+    other: &str,
+) -> Vec<String> {
     let word = |index: usize| if index == 0 { first } else { other };
     names.into_iter().enumerate().map(|(index, name)| format!("{} {name}", word(index))).collect()
 }

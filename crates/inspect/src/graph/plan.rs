@@ -5,13 +5,17 @@ use sagamore_core::plan::{Part, Plan, Role};
 
 use super::picture::{Arrow, Card, Lanes, Look, Picture, Row, Way, levels, side_by_side, words};
 
-const LEGEND: &[(Way, &str)] =
-    &[(Way::Forward, "goes well"), (Way::Failure, "failed"), (Way::Back, "undone, or there was nothing to undo")];
+const LEGEND: &[(Way, &str)] = &[
+    (Way::Forward, "goes well"),
+    (Way::Failure, "failed"),
+    (Way::Back, "undone, or there was nothing to undo"),
+];
 
 /// A plan in which nothing is wrong.
 pub fn of_plan(plan: &Plan) -> Picture {
     let mut lanes = Lanes::default();
-    let parts: Vec<(Part, usize)> = plan.parts().map(|part| (part, lanes.of(part.service))).collect();
+    let parts: Vec<(Part, usize)> =
+        plan.parts().map(|part| (part, lanes.of(part.service))).collect();
     let drawing = Drawing { plan, parts };
     let mut rows = drawing.forward();
     let failures = drawing.failures();
@@ -20,7 +24,12 @@ pub fn of_plan(plan: &Plan) -> Picture {
         rows.extend(failures);
         rows.extend(drawing.back());
     }
-    Picture { title: format!("{}, version {}", plan.name, plan.version), lanes: lanes.0, rows, legend: LEGEND }
+    Picture {
+        title: format!("{}, version {}", plan.name, plan.version),
+        lanes: lanes.0,
+        rows,
+        legend: LEGEND,
+    }
 }
 
 struct Drawing<'a> {
@@ -35,7 +44,10 @@ impl Drawing<'_> {
         self.by_level(&levels, |part| {
             let (part, lane) = self.parts[part];
             let look = if part.pivot { Look::Pivot } else { Look::Plain };
-            Some((Card { lane, title: part.name.to_string(), notes: waits(&part), look }, Role::Success))
+            Some((
+                Card { lane, title: part.name.to_string(), notes: waits(&part), look },
+                Role::Success,
+            ))
         })
     }
 
@@ -58,7 +70,10 @@ impl Drawing<'_> {
             let (part, lane) = self.parts[part];
             let undo = part.undo?;
             let notes = words("on", &undo.on, "or");
-            Some((Card { lane, title: format!("undo {}", part.name), notes, look: Look::Undo }, Role::Undone))
+            Some((
+                Card { lane, title: format!("undo {}", part.name), notes, look: Look::Undo },
+                Role::Undone,
+            ))
         })
     }
 
@@ -82,7 +97,8 @@ impl Drawing<'_> {
     fn arrows(&self, part: &Part, from: usize, tells: Role) -> Vec<Row> {
         let arrow = |event: &Name| {
             let hears = |part: &Part| part.on.contains(event) || part.undone_on().contains(event);
-            let mut to: Vec<usize> = self.parts.iter().filter(|(part, _)| hears(part)).map(|(_, lane)| *lane).collect();
+            let mut to: Vec<usize> =
+                self.parts.iter().filter(|(part, _)| hears(part)).map(|(_, lane)| *lane).collect();
             to.sort_unstable();
             to.dedup();
             let way = match tells {

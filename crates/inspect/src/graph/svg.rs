@@ -76,7 +76,9 @@ impl Picture {
 
     /// What those arrows mean that are in the picture.
     fn legend(&self) -> impl Iterator<Item = (Way, &'static str)> {
-        let drawn = |way: Way| self.rows.iter().any(|row| matches!(row, Row::Arrow(arrow) if arrow.way == way));
+        let drawn = |way: Way| {
+            self.rows.iter().any(|row| matches!(row, Row::Arrow(arrow) if arrow.way == way))
+        };
         self.legend.iter().copied().filter(move |(way, _)| drawn(*way))
     }
 }
@@ -162,7 +164,8 @@ impl Layout {
             Look::Retriable => " retriable",
             Look::Undo => " undo",
         };
-        let (left, middle, width, height) = (self.left(card.lane), self.middle(card.lane), self.card, tall(card));
+        let (left, middle, width, height) =
+            (self.left(card.lane), self.middle(card.lane), self.card, tall(card));
         let _ = writeln!(
             svg,
             "  <rect class=\"card{look}\" x=\"{left}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"8\"/>\
@@ -183,7 +186,8 @@ impl Layout {
     fn arrow(&self, svg: &mut String, arrow: &Arrow, y: usize) {
         let (from, y) = (self.middle(arrow.from), y + 24);
         let class = class(arrow.way);
-        let _ = writeln!(svg, "  <circle class=\"is-{class}\" cx=\"{from}\" cy=\"{y}\" r=\"3.5\"/>");
+        let _ =
+            writeln!(svg, "  <circle class=\"is-{class}\" cx=\"{from}\" cy=\"{y}\" r=\"3.5\"/>");
         for to in arrow.to.iter().copied() {
             if to == arrow.from {
                 line(svg, arrow.way, &format!("M{from} {y}h24q6 0 6 6v4q0 6 -6 6h-23"));
@@ -200,14 +204,19 @@ impl Layout {
             );
         }
         let (x, label) = (self.label(arrow), escaped(&arrow.label));
-        let _ = writeln!(svg, "  <text class=\"label is-{class}\" x=\"{x}\" y=\"{}\">{label}</text>", y - 7);
+        let _ = writeln!(
+            svg,
+            "  <text class=\"label is-{class}\" x=\"{x}\" y=\"{}\">{label}</text>",
+            y - 7
+        );
     }
 }
 
 fn line(svg: &mut String, way: Way, path: &str) {
     let head = if way == Way::Forward { "forward" } else { "back" };
     let class = class(way);
-    let _ = writeln!(svg, "  <path class=\"arrow {class}\" d=\"{path}\" marker-end=\"url(#{head})\"/>");
+    let _ =
+        writeln!(svg, "  <path class=\"arrow {class}\" d=\"{path}\" marker-end=\"url(#{head})\"/>");
 }
 
 fn class(way: Way) -> &'static str {
@@ -246,6 +255,7 @@ fn wide(text: &str, letter: usize) -> usize {
 /// What XML takes; the names of fields are anything that was written.
 fn escaped(text: &str) -> String {
     let allowed = |letter: char| !letter.is_control() && !matches!(letter, '\u{fffe}' | '\u{ffff}');
-    let text: String = text.chars().map(|letter| if allowed(letter) { letter } else { '\u{fffd}' }).collect();
+    let text: String =
+        text.chars().map(|letter| if allowed(letter) { letter } else { '\u{fffd}' }).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -41,18 +41,21 @@ fn trip() -> Definition {
         "name": "train", "kind": "pivot", "after": ["inn", "hotel"], "action": ask("railway", "seat.buy")
     });
     let steps: Vec<Value> = vec![room("inn"), room("hotel"), train];
-    serde_json::from_value(json!({ "name": "trip", "version": 2, "input": [], "steps": steps })).expect("a definition")
+    serde_json::from_value(json!({ "name": "trip", "version": 2, "input": [], "steps": steps }))
+        .expect("a definition")
 }
 
 /// All rectangles of a class, as left, top, right, bottom.
 fn rectangles(svg: &str, class: &str) -> Vec<[usize; 4]> {
-    let tags = svg.split("<rect ").skip(1).filter(|tag| tag.starts_with(&format!("class=\"{class}")));
+    let tags =
+        svg.split("<rect ").skip(1).filter(|tag| tag.starts_with(&format!("class=\"{class}")));
     let places = tags.map(|tag| ["x", "y", "width", "height"].map(|name| number(tag, name)));
     places.map(|[x, y, width, height]| [x, y, x + width, y + height]).collect()
 }
 
 fn number(tag: &str, attribute: &str) -> usize {
-    let value = tag.split(&format!(" {attribute}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+    let value =
+        tag.split(&format!(" {attribute}=\"")).nth(1).and_then(|rest| rest.split('"').next());
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {attribute} in {tag}"))
 }
 
@@ -63,16 +66,23 @@ fn check(svg: &str, cards: usize) {
     assert_eq!(places.len(), cards, "{svg}");
     for (index, one) in places.iter().enumerate() {
         assert!(one[2] <= page[2] && one[3] <= page[3], "{one:?} is not in {page:?}");
-        let overlap =
-            |other: &&[usize; 4]| one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3];
+        let overlap = |other: &&[usize; 4]| {
+            one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3]
+        };
         assert_eq!(places[..index].iter().find(overlap), None, "{one:?} lies on it");
     }
     // a label stands above its arrow, and no card reaches up to it
     for label in svg.split("<text class=\"label").skip(1) {
-        let (x, y, letters) =
-            (number(label, "x"), number(label, "y"), label.split(['>', '<']).nth(1).unwrap_or_default());
+        let (x, y, letters) = (
+            number(label, "x"),
+            number(label, "y"),
+            label.split(['>', '<']).nth(1).unwrap_or_default(),
+        );
         assert!(x + 7 * letters.len() <= page[2], "{letters} leaves the page");
-        assert!(places.iter().all(|card| y + 7 < card[1] || card[3] <= y - 10), "{letters} lies on a card");
+        assert!(
+            places.iter().all(|card| y + 7 < card[1] || card[3] <= y - 10),
+            "{letters} lies on a card"
+        );
     }
 }
 
@@ -97,11 +107,16 @@ fn the_pivot_and_the_way_back_look_otherwise() {
 #[test]
 fn every_event_is_told_to_whom_it_concerns() {
     let svg = of_plan(&visit()).svg();
-    for event in visit().parts().flat_map(|part| part.events()).map(|(event, _)| event.to_string()) {
+    for event in visit().parts().flat_map(|part| part.events()).map(|(event, _)| event.to_string())
+    {
         assert_eq!(svg.matches(&format!(">{event}</text>")).count(), 1, "{event}");
     }
     // the bell is heard by both hosts, what is undone by nobody
-    assert_eq!(svg.matches("class=\"arrow forward\" d=\"M").count(), 2 + 1 + 1 + 1, "and one in the legend: {svg}");
+    assert_eq!(
+        svg.matches("class=\"arrow forward\" d=\"M").count(),
+        2 + 1 + 1 + 1,
+        "and one in the legend: {svg}"
+    );
     assert_eq!(svg.matches("style=\"stroke-dasharray:none\"").count(), 3);
 }
 

@@ -48,7 +48,8 @@ pub fn left_out(what: &str) {
 /// Returns options with a new namespace.
 pub fn options() -> Option<Options> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let namespace = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let namespace =
+        format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     Some(Options { namespace: Some(namespace), replication: Some(1), ..Options::new(brokers()?) })
 }
 
@@ -78,7 +79,10 @@ impl Drop for Namespace {
     fn drop(&mut self) {
         let kafka = self.kafka.clone();
         let removal = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async {
                 let topics = kafka.topics().await.expect("the topics");
                 let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
@@ -87,6 +91,9 @@ impl Drop for Namespace {
                 }
             });
         });
-        assert!(removal.join().is_ok() || std::thread::panicking(), "the test's topics were not removed");
+        assert!(
+            removal.join().is_ok() || std::thread::panicking(),
+            "the test's topics were not removed"
+        );
     }
 }

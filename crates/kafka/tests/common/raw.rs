@@ -124,7 +124,9 @@ pub(super) fn call(brokers: &str, kind: i16, version: i16, body: &[u8]) -> Vec<u
     request.extend(body);
     let mut stream = TcpStream::connect(brokers).expect("connect");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-    stream.write_all(&i32::try_from(request.len()).expect("a small request").to_be_bytes()).expect("write");
+    stream
+        .write_all(&i32::try_from(request.len()).expect("a small request").to_be_bytes())
+        .expect("write");
     stream.write_all(&request).expect("write");
     let mut length = [0; 4];
     stream.read_exact(&mut length).expect("an answer");

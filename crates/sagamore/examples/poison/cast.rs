@@ -141,10 +141,19 @@ fn definitions() -> Result<Vec<Definition>> {
 
     let mut bundle = Definition::named("bundle").version(1);
     let input = bundle.input::<Errand>();
-    let mut page =
-        |name: &str| bundle.step(name).asks(FillFrom { key: input.key }).undone_by::<Clear>().timeout(TIMEOUT).yields();
+    let mut page = |name: &str| {
+        bundle
+            .step(name)
+            .asks(FillFrom { key: input.key })
+            .undone_by::<Clear>()
+            .timeout(TIMEOUT)
+            .yields()
+    };
     let (first, second, third) = (page("first"), page("second"), page("third"));
-    bundle.pivot("bind").asks(BindFrom { first: first.text, second: second.text, third: third.text }).timeout(TIMEOUT);
+    bundle
+        .pivot("bind")
+        .asks(BindFrom { first: first.text, second: second.text, third: third.text })
+        .timeout(TIMEOUT);
 
     let mut letter = Definition::named("letter").version(1);
     let input = letter.input::<Errand>();
@@ -166,7 +175,8 @@ impl Site {
     /// Starts orchestrators and services, except the scribe.
     pub async fn start(brokers: String, url: String, data: PathBuf) -> Result<Site> {
         let name = format!("poison-{}-{:04x}", std::process::id(), fastrand::u16(..));
-        let mut site = Site { brokers, url, name, data, tasks: BTreeMap::new(), handles: Vec::new() };
+        let mut site =
+            Site { brokers, url, name, data, tasks: BTreeMap::new(), handles: Vec::new() };
         for number in 0..ORCHESTRATORS {
             let owner = format!("orchestrator-{number}");
             let options = Options {
@@ -177,16 +187,24 @@ impl Site {
             };
             let transport: Arc<dyn Transport> = Arc::new(site.kafka()?);
             let (orchestrator, handle) =
-                Orchestrator::open(options, site.database("engine")?, transport, definitions()?).await?;
+                Orchestrator::open(options, site.database("engine")?, transport, definitions()?)
+                    .await?;
             site.spawn(&owner, async move { Ok(orchestrator.run(pending()).await?) });
             site.handles.push(handle);
         }
-        let notes =
-            Service::named("notes").migrations(NOTES).action(hold).compensation::<Release>(release).action(write);
+        let notes = Service::named("notes")
+            .migrations(NOTES)
+            .action(hold)
+            .compensation::<Release>(release)
+            .action(write);
         site.serve("notes", notes)?;
-        site.serve("pages", Service::named("pages").action(fill).compensation::<Clear>(clear).action(bind))?;
+        site.serve(
+            "pages",
+            Service::named("pages").action(fill).compensation::<Clear>(clear).action(bind),
+        )?;
         let begun = Instant::now();
-        while site.handles.iter().map(Handle::partitions_owned).sum::<usize>() < PARTITIONS as usize {
+        while site.handles.iter().map(Handle::partitions_owned).sum::<usize>() < PARTITIONS as usize
+        {
             ensure!(begun.elapsed() < PATIENCE, "some partition has no owner");
             tokio::time::sleep(POLL).await;
         }
@@ -206,8 +224,12 @@ impl Site {
 
     /// An error when an orchestrator or a service has ended.
     pub fn all_up(&self) -> Result<()> {
-        let ended: Vec<&String> =
-            self.tasks.iter().filter(|(_, task)| task.is_finished()).map(|(name, _)| name).collect();
+        let ended: Vec<&String> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| task.is_finished())
+            .map(|(name, _)| name)
+            .collect();
         ensure!(ended.is_empty(), "ended: {ended:?}");
         Ok(())
     }
@@ -233,13 +255,16 @@ impl Site {
     /// The offsets of the scribe's commands that became dead letters. One may be published twice: it arrives at least once.
     pub async fn dead_letters(&self) -> Result<BTreeSet<i64>> {
         let topics = vec!["scribe.commands-dlt".into()];
-        let subscription = Subscription { group: "counter".into(), topics, partitions: Some(vec![0]) };
+        let subscription =
+            Subscription { group: "counter".into(), topics, partitions: Some(vec![0]) };
         let mut consumer = self.kafka()?.subscribe(subscription).await?;
         tokio::time::timeout(PATIENCE, consumer.ready()).await.context("no dead letter")?;
         let dead = consumer.poll(100).await?;
         let headers = dead.iter().flat_map(|dead| &dead.record.headers);
         let offsets = headers.filter(|(name, _)| name == "kafka_dlt-original-offset");
-        Ok(offsets.filter_map(|(_, bytes)| Some(i64::from_be_bytes(bytes.as_ref().try_into().ok()?))).collect())
+        Ok(offsets
+            .filter_map(|(_, bytes)| Some(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)))
+            .collect())
     }
 
     pub async fn sql(&self, sql: &str) -> Result<()> {
@@ -255,7 +280,9 @@ impl Site {
         }
         let kafka = self.kafka()?;
         let topics = kafka.topics().await?;
-        kafka.delete_topics(&topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>()).await?;
+        kafka
+            .delete_topics(&topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>())
+            .await?;
         for schema in ["engine", "notes", "pages", "scribe"] {
             self.sql(&format!("DROP SCHEMA IF EXISTS \"{}_{schema}\" CASCADE", self.name)).await?;
         }
@@ -276,7 +303,8 @@ impl Site {
 
     fn serve(&mut self, name: &str, service: Service) -> Result<()> {
         let options = sagamore_sdk::Options { partitions: 1, ..sagamore_sdk::Options::default() };
-        let participant = Participant::new(service, self.database(name)?, Arc::new(self.kafka()?), options);
+        let participant =
+            Participant::new(service, self.database(name)?, Arc::new(self.kafka()?), options);
         self.spawn(name, async move { Ok(participant.run(pending()).await?) });
         Ok(())
     }
@@ -293,11 +321,15 @@ impl Site {
 
     fn kafka(&self) -> Result<Kafka> {
         let namespace = Some(self.name.clone());
-        Ok(Kafka::connect(sagamore_kafka::Options { namespace, ..sagamore_kafka::Options::new(&self.brokers) })?)
+        Ok(Kafka::connect(sagamore_kafka::Options {
+            namespace,
+            ..sagamore_kafka::Options::new(&self.brokers)
+        })?)
     }
 
     fn database(&self, schema: &str) -> Result<Database> {
-        let mut options = postgres::Options::new(&self.url).in_schema(format!("{}_{schema}", self.name));
+        let mut options =
+            postgres::Options::new(&self.url).in_schema(format!("{}_{schema}", self.name));
         if schema == "notes" {
             options.statement_timeout = STATEMENT_TIMEOUT;
         }

@@ -60,11 +60,16 @@ impl Clients {
         while let Some(client) = self.tasks.join_next().await {
             client??;
         }
-        let mut took = std::mem::take(&mut *self.shared.took.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut took =
+            std::mem::take(&mut *self.shared.took.lock().unwrap_or_else(PoisonError::into_inner));
         took.sort_unstable();
-        let at = |percent: usize| took.get(took.len() * percent / 100).copied().context("no saga was measured");
+        let at = |percent: usize| {
+            took.get(took.len() * percent / 100).copied().context("no saga was measured")
+        };
         let longest = took.last().copied().context("no saga was measured")?;
-        let incomplete = std::mem::take(&mut *self.shared.incomplete.lock().unwrap_or_else(PoisonError::into_inner));
+        let incomplete = std::mem::take(
+            &mut *self.shared.incomplete.lock().unwrap_or_else(PoisonError::into_inner),
+        );
         Ok(Figures { others: took.len(), p50: at(50)?, p99: at(99)?, longest, incomplete })
     }
 }
@@ -79,7 +84,11 @@ async fn work(handle: Handle, shared: Arc<Shared>) -> Result<()> {
         shared.took.lock().unwrap_or_else(PoisonError::into_inner).push(begun.elapsed());
         if rest.as_ref().is_none_or(|rest| rest.status != Status::Completed) {
             let became = rest.map_or("not at rest".to_owned(), |rest| format!("{:?}", rest.status));
-            shared.incomplete.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{key}: {became}"));
+            shared
+                .incomplete
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(format!("{key}: {became}"));
         }
     }
     Ok(())

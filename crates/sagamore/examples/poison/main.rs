@@ -54,7 +54,9 @@ const ALL: [(Poison, &str); 6] = [
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let variable = |name: &str| std::env::var(name).with_context(|| format!("set {name}, or run `cargo xtask poison`"));
+    let variable = |name: &str| {
+        std::env::var(name).with_context(|| format!("set {name}, or run `cargo xtask poison`"))
+    };
     let (brokers, url) = (variable("SAGAMORE_TEST_KAFKA")?, variable("SAGAMORE_TEST_POSTGRES")?);
     let data = PathBuf::from(variable("SAGAMORE_TEST_KAFKA_DATA")?);
     let mut site = Site::start(brokers, url, data).await?;
@@ -65,7 +67,10 @@ async fn main() -> Result<()> {
 
 async fn measure(site: &mut Site) -> Result<()> {
     println!("{CLIENTS} clients; one saga is poisoned, the others complete");
-    println!("{:<20} {:>7} {:>9} {:>9} {:>9}  the poisoned saga", "poison", "others", "p50", "p99", "longest");
+    println!(
+        "{:<20} {:>7} {:>9} {:>9} {:>9}  the poisoned saga",
+        "poison", "others", "p50", "p99", "longest"
+    );
     let mut offences = Vec::new();
     for (poison, name) in ALL {
         let (figures, what) = strike(site, poison).await.with_context(|| name.to_owned())?;
@@ -116,17 +121,32 @@ async fn faulty(site: &Site, definition: &str, step: &str, mode: &str) -> Result
     loop {
         let detail = site.handles[0].show(&id).await?.context("the saga exists")?;
         let allowed = detail.saga.allowed_actions(site.handles[0].now());
-        if [Verb::Retry, Verb::Skip, Verb::Resolve].into_iter().all(|verb| allowed.contains(&offered(verb))) {
+        if [Verb::Retry, Verb::Skip, Verb::Resolve]
+            .into_iter()
+            .all(|verb| allowed.contains(&offered(verb)))
+        {
             break;
         }
-        ensure!(begun.elapsed() < OFFERED_WITHIN, "{id} is {:?}, and offers {allowed:?}", detail.header.status);
+        ensure!(
+            begun.elapsed() < OFFERED_WITHIN,
+            "{id} is {:?}, and offers {allowed:?}",
+            detail.header.status
+        );
         tokio::time::sleep(POLL).await;
     }
     let offered_after = begun.elapsed();
     let reason = "by the measurement".to_owned();
-    site.handles[0].rescue(id.clone(), Rescue { step: step.parse()?, verb: Verb::Skip, reason }).await?;
-    let rest = site.handles[0].wait(id.clone(), OFFERED_WITHIN).await?.context("a skipped step ends the saga")?;
-    Ok(format!("retry, skip, resolve offered after {offered_after:.1?}; skipped: {:?}", rest.status))
+    site.handles[0]
+        .rescue(id.clone(), Rescue { step: step.parse()?, verb: Verb::Skip, reason })
+        .await?;
+    let rest = site.handles[0]
+        .wait(id.clone(), OFFERED_WITHIN)
+        .await?
+        .context("a skipped step ends the saga")?;
+    Ok(format!(
+        "retry, skip, resolve offered after {offered_after:.1?}; skipped: {:?}",
+        rest.status
+    ))
 }
 
 /// A newer program has written the saga's row: it is set aside, and listed as unreadable. Once the row is repaired, a verb has
@@ -163,7 +183,10 @@ async fn unreadable_row(site: &mut Site) -> Result<String> {
     site.sql(&repaired).await?;
     handle.reread(id.clone()).await.context("the saga is repaired")?;
     let rest = handle.wait(id.clone(), OFFERED_WITHIN).await?.context("a repaired saga ends")?;
-    Ok(format!("set aside, listed as unreadable after {listed_after:.1?}; repaired and read again: {:?}", rest.status))
+    Ok(format!(
+        "set aside, listed as unreadable after {listed_after:.1?}; repaired and read again: {:?}",
+        rest.status
+    ))
 }
 
 /// A stored command is damaged before its service reads it: a dead letter takes its place, and the saga sends it again.

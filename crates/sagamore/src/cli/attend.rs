@@ -92,10 +92,19 @@ impl Place<'_> {
     }
 
     /// What the command line says, or else the configuration for this role.
-    pub fn of<'a>(settings: &Settings, command: &str, role: &str, flag: Option<&'a str>, own: &'a str) -> Place<'a> {
+    pub fn of<'a>(
+        settings: &Settings,
+        command: &str,
+        role: &str,
+        flag: Option<&'a str>,
+        own: &'a str,
+    ) -> Place<'a> {
         match flag {
             Some(address) => Place::by_flag(command, address),
-            None => Place { key: settings.named(&format!("{role}.listen")), ..Place::by_flag(command, own) },
+            None => Place {
+                key: settings.named(&format!("{role}.listen")),
+                ..Place::by_flag(command, own)
+            },
         }
     }
 }
@@ -103,9 +112,9 @@ impl Place<'_> {
 /// Takes the address, or explains why it cannot be had.
 pub async fn listen(place: &Place<'_>, allow_unauthenticated: bool) -> Result<TcpListener> {
     let Place { address, key, command } = place;
-    let wanted: SocketAddr = address
-        .parse()
-        .with_context(|| format!("{key}: '{address}' is no address: write HOST:PORT, like 127.0.0.1:3000"))?;
+    let wanted: SocketAddr = address.parse().with_context(|| {
+        format!("{key}: '{address}' is no address: write HOST:PORT, like 127.0.0.1:3000")
+    })?;
     if !wanted.ip().is_loopback() && !allow_unauthenticated {
         bail!(
             "{key}: {wanted} can be reached from outside, and there is no authentication yet: use 127.0.0.1.\n  \

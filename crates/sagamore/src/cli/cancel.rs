@@ -19,12 +19,16 @@ pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
             let saga: SagaView = client.shown(&answer)?;
             let id = saga.line.id;
             if saga.line.style == Style::Choreography {
-                bail!("{id} is a choreography: nobody directs it, and what fails in it is undone by events");
+                bail!(
+                    "{id} is a choreography: nobody directs it, and what fails in it is undone by events"
+                );
             }
             let effect = effect(saga.line.status, &id);
             (id, effect)
         }
-        Err(Error::Problem { told, .. }) if told.status == 404 && told.style == Some(Style::Choreography) => {
+        Err(Error::Problem { told, .. })
+            if told.status == 404 && told.style == Some(Style::Choreography) =>
+        {
             let (why, name) = (plain::in_line(&told.detail).into_owned(), invocation.name());
             bail!(
                 "{why}, and this is a choreography: a cancel reserves no key here, and nothing was done.\n  \
@@ -45,12 +49,20 @@ pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
     if !args.yes && !output::agreed(&effect, "Cancel it?")? {
         return Ok(Exit::Usage);
     }
-    let body = args.reason.map(|reason| serde_json::json!({ "reason": reason }).to_string()).unwrap_or_default();
+    let body = args
+        .reason
+        .map(|reason| serde_json::json!({ "reason": reason }).to_string())
+        .unwrap_or_default();
     let answer = client.post(&format!("/api/v1/sagas/{}/cancel", encoded(&id)), body, None).await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
         Format::Table => {
-            outln!("{}  cancel requested; see: {} watch {}", plain::in_line(&id), invocation.name(), plain::quoted(&id))
+            outln!(
+                "{}  cancel requested; see: {} watch {}",
+                plain::in_line(&id),
+                invocation.name(),
+                plain::quoted(&id)
+            )
         }
     }
     Ok(Exit::Completed)
@@ -60,13 +72,21 @@ pub async fn run(invocation: &Invocation, args: CancelArgs) -> Result<Exit> {
 fn effect(status: ChainStatus, id: &str) -> String {
     match status {
         ChainStatus::Running => {
-            format!("This undoes all that {id} has done, unless its pivot was sent: then it is rejected.")
+            format!(
+                "This undoes all that {id} has done, unless its pivot was sent: then it is rejected."
+            )
         }
         ChainStatus::Compensating => format!("{id} is being undone already: this changes nothing."),
-        ChainStatus::Completed => format!("{id} is completed: this is rejected, and changes nothing."),
-        ChainStatus::Compensated => format!("{id} is compensated: this is rejected, and changes nothing."),
+        ChainStatus::Completed => {
+            format!("{id} is completed: this is rejected, and changes nothing.")
+        }
+        ChainStatus::Compensated => {
+            format!("{id} is compensated: this is rejected, and changes nothing.")
+        }
         ChainStatus::Stuck => {
-            format!("{id} is stuck: this undoes what it has done, unless its pivot was sent or it goes back already.")
+            format!(
+                "{id} is stuck: this undoes what it has done, unless its pivot was sent or it goes back already."
+            )
         }
         ChainStatus::HalfCompensated | ChainStatus::Anomalous | ChainStatus::UnknownVersion => {
             format!("{id} is {}: this is rejected, and changes nothing.", status.as_str())

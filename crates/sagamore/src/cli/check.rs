@@ -23,12 +23,15 @@ pub fn run(invocation: &Invocation, args: &CheckArgs) -> Result<Exit> {
     // of two stories the one that has such a file, or else the first
     let compared = |is_of: &dyn Fn(&Story) -> bool, names_it: &dyn Fn(&Story) -> bool| {
         let named = stories.iter().find(|story| names_it(story));
-        named.or_else(|| stories.iter().find(|story| is_of(story)).filter(|_| args.compare)).copied()
+        named
+            .or_else(|| stories.iter().find(|story| is_of(story)).filter(|_| args.compare))
+            .copied()
     };
     let report = match files::read(&args.file)? {
         Written::Plan(plan) => {
             let names_it = |story: &Story| story.plans.iter().any(|known| known.name == plan.name);
-            let declared = compared(&Story::is_observed, &names_it).map(|story| story.declarations_for(&plan));
+            let declared =
+                compared(&Story::is_observed, &names_it).map(|story| story.declarations_for(&plan));
             check::of_plan(&plan, declared.as_deref())
         }
         Written::Definition(draft) => {

@@ -22,8 +22,10 @@ pub async fn run(invocation: &Invocation, args: DevArgs) -> Result<Exit> {
     let listener = attend::listen(&Place::by_flag(&command, &args.listen), false).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
-    let ephemeral = args.ephemeral.then(tempfile::tempdir).transpose().context("make a temporary directory")?;
-    let data: PathBuf = ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
+    let ephemeral =
+        args.ephemeral.then(tempfile::tempdir).transpose().context("make a temporary directory")?;
+    let data: PathBuf =
+        ephemeral.as_ref().map_or(args.data, |directory| directory.path().to_owned());
     let stack = Stack::open(program, choreography, &data, args.sagas_max).await?;
     for samples in &program.story(choreography).samples {
         samples(stack.server.clone()).await.context("load the sample data")?;
@@ -52,7 +54,8 @@ fn greet(
     took: Duration,
     choreography: bool,
 ) -> Result<()> {
-    let (program, kept) = (&invocation.program, if ephemeral { " (removed at the end)" } else { "" });
+    let (program, kept) =
+        (&invocation.program, if ephemeral { " (removed at the end)" } else { "" });
     let Greeting { links, commands } = program.greeting;
     let mut out = anstream::stdout().lock();
     writeln!(out, "Sagamore is ready after {} ms.\n", took.as_millis())?;
@@ -66,10 +69,17 @@ fn greet(
     writeln!(out, "  data     {}{kept}\n", folder.display())?;
     let apart = data.join(stack::CHOREOGRAPHY_FOLDER);
     if !choreography && program.choreography.is_some() && apart.exists() {
-        writeln!(out, "  What `dev --choreography` keeps is apart, in {}: not seen here.\n", apart.display())?;
+        writeln!(
+            out,
+            "  What `dev --choreography` keeps is apart, in {}: not seen here.\n",
+            apart.display()
+        )?;
     }
-    let flag = if address.port() == 3000 { String::new() } else { format!(" --server http://{address}") };
-    let filled = |command: &str| command.replace("{server}", &format!("http://{address}")).replace("{flag}", &flag);
+    let flag =
+        if address.port() == 3000 { String::new() } else { format!(" --server http://{address}") };
+    let filled = |command: &str| {
+        command.replace("{server}", &format!("http://{address}")).replace("{flag}", &flag)
+    };
     if program.service_names().is_empty() && program.story.sagas.is_empty() {
         writeln!(out, "Nothing is built in: add sagas and services with sagamore::Program.")?;
     }

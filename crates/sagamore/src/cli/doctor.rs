@@ -48,18 +48,31 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
         Ok((kafka, brokers)) => {
             let addresses: Vec<String> = brokers.into_iter().map(|broker| broker.address).collect();
             say("brokers", Ok(addresses.join(", ")));
-            let compared = topics::compare_with(program, &settings, kafka).await.map_err(|error| error.to_string());
+            let compared = topics::compare_with(program, &settings, kafka)
+                .await
+                .map_err(|error| error.to_string());
             let verdict = compared.and_then(|wrong| {
-                if wrong.is_empty() { Ok("as configured".to_owned()) } else { Err(wrong.join("\n      ")) }
+                if wrong.is_empty() {
+                    Ok("as configured".to_owned())
+                } else {
+                    Err(wrong.join("\n      "))
+                }
             });
             say("topics", verdict);
             let kept = topics::kept_too_long(program, &settings, kafka).await?;
             let days = settings.barrier.retention_days;
-            let shorter =
-                format!("{days} days, longer than a topic of commands and its dead letters keep their records");
+            let shorter = format!(
+                "{days} days, longer than a topic of commands and its dead letters keep their records"
+            );
             let is_owned = owned(&settings).await;
-            say("progress of the groups", standing::advancing(&settings, story, kafka, is_owned).await);
-            say("retention of the barriers", if kept.is_empty() { Ok(shorter) } else { Err(kept.join("\n      ")) });
+            say(
+                "progress of the groups",
+                standing::advancing(&settings, story, kafka, is_owned).await,
+            );
+            say(
+                "retention of the barriers",
+                if kept.is_empty() { Ok(shorter) } else { Err(kept.join("\n      ")) },
+            );
         }
         Err(why) => say("brokers", Err(why)),
     }
@@ -82,7 +95,8 @@ pub async fn run(invocation: &Invocation) -> Result<Exit> {
     let mut names = vec!["engine"];
     names.extend(settings.services().into_iter().map(|(name, _)| name));
     names.extend(story.is_observed().then_some("observer"));
-    let asked = futures_util::future::join_all(names.iter().map(|name| database(&settings, name))).await;
+    let asked =
+        futures_util::future::join_all(names.iter().map(|name| database(&settings, name))).await;
     let (mut found, mut clocks) = (Vec::new(), Vec::new());
     for (name, asked) in names.into_iter().zip(asked) {
         found.push((name, asked.as_ref().map(|asked| asked.detail.clone()).map_err(Clone::clone)));
@@ -146,15 +160,18 @@ async fn ownership(settings: &Settings, partitions: u32) -> Option<Result<String
 /// Up to when each service has forgotten what ended. None while there is nothing old enough, or it cannot be asked.
 async fn forgetting(settings: &Settings) -> Option<Result<String, String>> {
     let database = settings.database("engine").ok()?;
-    let oldest = database.query("SELECT started_at FROM saga ORDER BY seq LIMIT 1", ()).await.ok()?;
+    let oldest =
+        database.query("SELECT started_at FROM saga ORDER BY seq LIMIT 1", ()).await.ok()?;
     let oldest = Timestamp(oldest.first()?.get(0).ok()?);
     let rows = database.query("SELECT participant, swept_before FROM swept", ()).await.ok()?;
     let told = |row: &Row| Some((row.get::<String>(0).ok()?, Timestamp(row.get(1).ok()?)));
     let told: BTreeMap<String, Timestamp> = rows.iter().filter_map(told).collect();
     // a horizon lies two days before the retention, and is told every ten minutes
-    let due = clock::now().minus(settings.barrier_retention()).minus(Duration::from_secs(7 * 24 * 3600));
+    let due =
+        clock::now().minus(settings.barrier_retention()).minus(Duration::from_secs(7 * 24 * 3600));
     let silent = settings.services().into_iter().map(|(name, _)| name);
-    let silent: Vec<&str> = silent.filter(|name| told.get(*name).is_none_or(|before| *before < due)).collect();
+    let silent: Vec<&str> =
+        silent.filter(|name| told.get(*name).is_none_or(|before| *before < due)).collect();
     (oldest < due).then(|| match silent.as_slice() {
         [] => Ok(format!("all services, before {}", rfc3339(told.values().min().copied().unwrap_or(due)))),
         silent => Err(format!(
@@ -170,12 +187,17 @@ async fn unended(program: &str, settings: &Settings) -> Option<Result<String, St
     let database = settings.database("observer").ok()?;
     let ended_before = clock::now().minus(settings.barrier_retention());
     let until = ended_before.minus(Duration::from_secs(24 * 3600));
-    let since =
-        "SELECT coalesce(max(since), 0) FROM (SELECT since FROM observing UNION ALL SELECT gap_at FROM reading) s";
+    let since = "SELECT coalesce(max(since), 0) FROM (SELECT since FROM observing UNION ALL SELECT gap_at FROM reading) s";
     let since: i64 = database.query(since, ()).await.ok()?.first()?.get(0).ok()?;
     let ask = format!("SELECT count(*) FROM ({NAMES}) n");
     let most = NAMES_MAX as i64 + 1;
-    let chains: i64 = database.query(&ask, (until.0, ended_before.0, most, since)).await.ok()?.first()?.get(0).ok()?;
+    let chains: i64 = database
+        .query(&ask, (until.0, ended_before.0, most, since))
+        .await
+        .ok()?
+        .first()?
+        .get(0)
+        .ok()?;
     let ask = "SELECT max(gap_at) FROM reading";
     let gap: Option<i64> = database.query(ask, ()).await.ok()?.first()?.get(0).ok()?;
     Some(unending(program, chains, gap.map(Timestamp)))
@@ -184,7 +206,10 @@ async fn unended(program: &str, settings: &Settings) -> Option<Result<String, St
 /// `gap`: when the observer saw last that events were gone before it had read them.
 fn unending(program: &str, chains: i64, gap: Option<Timestamp>) -> Result<String, String> {
     let unseen = gap.map(|gap| {
-        format!("; of those from before {} nothing is forgotten, for events were gone unread", rfc3339(gap))
+        format!(
+            "; of those from before {} nothing is forgotten, for events were gone unread",
+            rfc3339(gap)
+        )
     });
     let unseen = unseen.unwrap_or_default();
     if chains <= NAMES_MAX as i64 {
@@ -231,12 +256,14 @@ struct Clock {
 
 async fn database(settings: &Settings, name: &str) -> Result<Answered, String> {
     let database = settings.database(name).map_err(|error| format!("{error:#}"))?;
-    let away = |error| format!("{error}\n      Is its url right, and may its user create schemas there?");
+    let away =
+        |error| format!("{error}\n      Is its url right, and may its user create schemas there?");
     database.query(SERVER_TIME, ()).await.map_err(away)?; // the connection is made, which takes its time
     let (asked, began) = (Instant::now(), clock::now());
     let rows = database.query(SERVER_TIME, ()).await.map_err(away)?;
     let took = asked.elapsed();
-    let theirs: i64 = rows.first().map_or(Ok(0), |row| row.get(0)).map_err(|error| error.to_string())?;
+    let theirs: i64 =
+        rows.first().map_or(Ok(0), |row| row.get(0)).map_err(|error| error.to_string())?;
     let clock = Clock { ahead_ms: theirs - began.plus(took / 2).0, unsure: took / 2 };
     let steps = database.query("SELECT count(*) FROM schema_migration", ()).await;
     let schema = settings.schema(name);
@@ -266,12 +293,19 @@ fn together(found: Vec<(&str, Result<String, String>)>) -> Vec<(String, Result<S
 /// Whether the clocks agree; none when no database answered.
 fn apart(clocks: &[(&str, Clock)]) -> Option<Result<String, String>> {
     let (name, worst) = clocks.iter().max_by_key(|(_, clock)| clock.ahead_ms.abs())?;
-    let (apart, unsure) = (Duration::from_millis(worst.ahead_ms.unsigned_abs()), worst.unsure.as_millis());
-    let told =
-        format!("that of {name} is {apart:?} {} this one", if worst.ahead_ms < 0 { "behind" } else { "ahead of" });
+    let (apart, unsure) =
+        (Duration::from_millis(worst.ahead_ms.unsigned_abs()), worst.unsure.as_millis());
+    let told = format!(
+        "that of {name} is {apart:?} {} this one",
+        if worst.ahead_ms < 0 { "behind" } else { "ahead of" }
+    );
     Some(match apart.saturating_sub(worst.unsure) > SKEW_MAX {
-        false => Ok(format!("at most {apart:?} from this one, give or take {unsure} ms ({SKEW_MAX:?} are allowed)")),
-        true => Err(format!("{told}, and {SKEW_MAX:?} are allowed: have both machines keep the time (chrony, ntpd)")),
+        false => Ok(format!(
+            "at most {apart:?} from this one, give or take {unsure} ms ({SKEW_MAX:?} are allowed)"
+        )),
+        true => Err(format!(
+            "{told}, and {SKEW_MAX:?} are allowed: have both machines keep the time (chrony, ntpd)"
+        )),
     })
 }
 
@@ -286,7 +320,10 @@ mod tests {
         assert!(compared(2, 0, 4, "engine").is_ok(), "the next start makes the others");
         let why = compared(8, 3, 4, "my-shop_engine").expect_err("4 too many");
         assert!(why.contains("up to partition 7") && why.contains("3 unfinished"), "{why}");
-        assert!(why.contains("DELETE FROM \"my-shop_engine\".ownership WHERE reply_partition >= 4;"), "{why}");
+        assert!(
+            why.contains("DELETE FROM \"my-shop_engine\".ownership WHERE reply_partition >= 4;"),
+            "{why}"
+        );
         assert!(why.contains("SET reply_partition = reply_partition % 4"), "{why}");
     }
 
@@ -296,12 +333,16 @@ mod tests {
         let gap = unending("trip", 0, Some(Timestamp(0))).expect("none");
         assert!(gap.contains("from before 1970-01-01T00:00:00"), "{gap}");
         let many = unending("trip", 1_001, None).expect_err("too many");
-        assert!(many.contains("(trip list --status stuck, ") && many.contains("trip resolve ID"), "{many}");
+        assert!(
+            many.contains("(trip list --status stuck, ") && many.contains("trip resolve ID"),
+            "{many}"
+        );
     }
 
     #[test]
     fn brokers_that_are_not_there_lead_nobody_to_tls() {
-        let plain = KafkaSettings { brokers: "a:1".into(), replication: None, tls: None, sasl: None };
+        let plain =
+            KafkaSettings { brokers: "a:1".into(), replication: None, tls: None, sasl: None };
         assert_eq!(hint(&plain, false), Some(NOBODY));
         assert_eq!(hint(&plain, true), Some(SILENT));
         let secure = KafkaSettings { tls: Some(TlsSettings::default()), ..plain };
@@ -314,7 +355,12 @@ mod tests {
         let fine = |what: &str| Ok(what.to_owned());
         let of = |found: Vec<(&'static str, Result<String, String>)>| together(found);
         assert_eq!(
-            of(vec![("engine", away()), ("order", fine("a")), ("payment", fine("a")), ("inventory", away())]),
+            of(vec![
+                ("engine", away()),
+                ("order", fine("a")),
+                ("payment", fine("a")),
+                ("inventory", away())
+            ]),
             [
                 ("databases of engine, inventory".to_owned(), away()),
                 ("database of order".to_owned(), fine("a")),
@@ -326,12 +372,14 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_too_far_away_is_told_with_how_far() {
-        let clock = |ahead_ms, unsure_ms| Clock { ahead_ms, unsure: Duration::from_millis(unsure_ms) };
+        let clock =
+            |ahead_ms, unsure_ms| Clock { ahead_ms, unsure: Duration::from_millis(unsure_ms) };
         assert_eq!(apart(&[]), None);
         let fine = apart(&[("engine", clock(-3, 1)), ("order", clock(1_999, 1))]).unwrap().unwrap();
         assert!(fine.contains("1.999s from this one"), "{fine}");
         assert!(apart(&[("engine", clock(2_300, 400))]).unwrap().is_ok(), "the answer was slow");
-        let told = apart(&[("engine", clock(3, 1)), ("order", clock(-5_000, 1))]).unwrap().unwrap_err();
+        let told =
+            apart(&[("engine", clock(3, 1)), ("order", clock(-5_000, 1))]).unwrap().unwrap_err();
         assert!(told.contains("order is 5s behind this one") && told.contains("chrony"), "{told}");
     }
 }

@@ -24,7 +24,10 @@ pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
     ];
     for (name, value) in filters {
         if let Some(value) = value {
-            path.push_str(&format!("&{name}={}", encoded(&value).replace('&', "%26").replace('+', "%2B")));
+            path.push_str(&format!(
+                "&{name}={}",
+                encoded(&value).replace('&', "%26").replace('+', "%2B")
+            ));
         }
     }
     let answer = client.get(&path).await?;
@@ -35,7 +38,10 @@ pub async fn run(invocation: &Invocation, args: ListArgs) -> Result<Exit> {
             match (lines.sagas.is_empty(), path.contains('&')) {
                 (true, true) => errln!("no matching sagas"),
                 (true, false) => {
-                    errln!("no sagas; start one with: {} start [DEFINITION] KEY", invocation.name());
+                    errln!(
+                        "no sagas; start one with: {} start [DEFINITION] KEY",
+                        invocation.name()
+                    );
                 }
                 (false, _) => print(&lines),
             }
@@ -55,7 +61,9 @@ fn print(lines: &Lines) {
     }
     outln!("{}", table.trim_fmt());
     if lines.next.is_some() {
-        errln!("there are more: -n shows up to 500 of them; narrow it with --status, --definition or --key");
+        errln!(
+            "there are more: -n shows up to 500 of them; narrow it with --status, --definition or --key"
+        );
     }
 }
 
@@ -116,7 +124,10 @@ mod tests {
         ];
         let rows = [row.map(str::to_owned)];
         let check = |width, wanted: &[&str]| {
-            assert_eq!(fitting(&rows, width).iter().map(|column| HEADER[*column]).collect::<Vec<_>>(), wanted);
+            assert_eq!(
+                fitting(&rows, width).iter().map(|column| HEADER[*column]).collect::<Vec<_>>(),
+                wanted
+            );
         };
         check(None, &HEADER);
         check(Some(200), &HEADER);

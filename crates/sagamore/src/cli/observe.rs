@@ -37,14 +37,18 @@ pub async fn run(invocation: &Invocation, args: ObserveArgs) -> Result<Exit> {
     let plan = Some(first.name.clone());
     let opening = open(&settings, args.group, &plans, &kafka, &waiting);
     let problems = program.all_problems();
-    let (listener, opened) = attend::meanwhile(listener, ("observer", &waiting), &problems, opening).await?;
+    let (listener, opened) =
+        attend::meanwhile(listener, ("observer", &waiting), &problems, opening).await?;
     let (observer, chains) = opened;
     let (services, brokers) = (settings.service_clients()?, Arc::new(KafkaHealth::of(&kafka)));
-    let app = ObserverApp { chains, services, plan, brokers: Some(brokers), metrics: Some(metrics) };
+    let app =
+        ObserverApp { chains, services, plan, brokers: Some(brokers), metrics: Some(metrics) };
     let router = http::router("Sagamore's observer", http::observer_routes(app), &problems);
     let attended = Attended::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();
-    crew.spawn("the observer", |stopped| async { observer.run(stopped).await.map_err(Error::Engine) });
+    crew.spawn("the observer", |stopped| async {
+        observer.run(stopped).await.map_err(Error::Engine)
+    });
     outln!("Sagamore's observer is ready: http://{address}");
     attended.until_stopped(crew).await
 }
@@ -73,7 +77,8 @@ async fn open(
 ) -> Result<(Observer, Chains)> {
     let transport = Arc::new(kafka.clone());
     let database = settings.database("observer")?;
-    let (partitions, tells_overdue) = (settings.observer.partitions, settings.observer.tells_overdue);
+    let (partitions, tells_overdue) =
+        (settings.observer.partitions, settings.observer.tells_overdue);
     let retention = settings.barrier_retention();
     let usual = ObserverOptions::default();
     let group = group.unwrap_or(usual.group.clone());
@@ -82,7 +87,10 @@ async fn open(
         let opened = match disagreement(kafka, plans, partitions).await {
             Err(error) => Err(error),
             Ok(Some(disagreement)) => return Err(disagreement.into()),
-            Ok(None) => Observer::open(options.clone(), database.clone(), transport.clone(), plans.to_vec()).await,
+            Ok(None) => {
+                Observer::open(options.clone(), database.clone(), transport.clone(), plans.to_vec())
+                    .await
+            }
         };
         match opened {
             Err(error) if error.is_transient() => {
@@ -95,7 +103,11 @@ async fn open(
 }
 
 /// Returns the first topic of a beginning that has another number of partitions than the configuration.
-async fn disagreement(kafka: &Kafka, plans: &[Plan], partitions: u32) -> Result<Option<Error>, EngineError> {
+async fn disagreement(
+    kafka: &Kafka,
+    plans: &[Plan],
+    partitions: u32,
+) -> Result<Option<Error>, EngineError> {
     for plan in plans {
         let topic = plan.begins.event.as_str();
         let found = topics::disagreement(kafka, topic, "observer.partitions", partitions).await?;

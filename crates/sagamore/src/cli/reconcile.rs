@@ -160,7 +160,9 @@ impl Comparison<'_> {
             let elsewhere = self.report.elsewhere.entry(definition).or_default();
             *elsewhere = sagas.max(*elsewhere); // most services know the same ones
         }
-        self.report.inconsistent.sort_by(|one, other| (&one.saga, &one.service).cmp(&(&other.saga, &other.service)));
+        self.report
+            .inconsistent
+            .sort_by(|one, other| (&one.saga, &one.service).cmp(&(&other.saga, &other.service)));
         Ok(self.report)
     }
 
@@ -193,7 +195,8 @@ impl Comparison<'_> {
         let old = self.since.as_deref().is_some_and(|since| stored_at.as_str() < since);
         // the observer forgets chains, and not in one moment with the services
         let forgotten = judge::is_chain(&saga, &self.sides.plans) && stored_at < self.remembered;
-        if old || forgotten || stored_at >= self.until || !judge::is_suspicious(None, &stands, None) {
+        if old || forgotten || stored_at >= self.until || !judge::is_suspicious(None, &stands, None)
+        {
             return Ok(());
         }
         let definition = saga.split(':').next().unwrap_or_default().to_owned();
@@ -238,9 +241,14 @@ impl Comparison<'_> {
         if let Some(keeps) = self.kept.get(definition) {
             return Ok(*keeps);
         }
-        let only = if definition.is_empty() { String::new() } else { format!("&definition={}", encoded(definition)) };
+        let only = if definition.is_empty() {
+            String::new()
+        } else {
+            format!("&definition={}", encoded(definition))
+        };
         let server = &self.sides.sagas;
-        let page: Lines = server.read(&server.get(&format!("/api/v1/sagas?limit=1{only}")).await?)?;
+        let page: Lines =
+            server.read(&server.get(&format!("/api/v1/sagas?limit=1{only}")).await?)?;
         let keeps = !page.sagas.is_empty();
         self.kept.insert(definition.to_owned(), keeps);
         Ok(keeps)
@@ -274,9 +282,15 @@ impl Sides {
         };
         let services: Vec<(String, Client)> = services;
         if services.is_empty() {
-            bail!("no service is known whose barriers could be compared: name them in a configuration, --config FILE");
+            bail!(
+                "no service is known whose barriers could be compared: name them in a configuration, --config FILE"
+            );
         }
-        let plans = program.stories().flat_map(|story| &story.plans).map(|plan| plan.name.to_string()).collect();
+        let plans = program
+            .stories()
+            .flat_map(|story| &story.plans)
+            .map(|plan| plan.name.to_string())
+            .collect();
         Ok(Sides { sagas, services, plans })
     }
 
@@ -316,7 +330,11 @@ impl Sides {
 
     /// Has every service tell again what it has told of the chains that do not go on, or are inconsistent.
     async fn resend(&self, report: &Report) -> Result<usize> {
-        let open = report.open.iter().filter(|open| open.style == Style::Choreography).map(|open| open.saga.as_str());
+        let open = report
+            .open
+            .iter()
+            .filter(|open| open.style == Style::Choreography)
+            .map(|open| open.saga.as_str());
         let inconsistent = report.inconsistent.iter().map(|found| found.saga.as_str());
         let inconsistent = inconsistent.filter(|id| judge::is_chain(id, &self.plans));
         let mut chains: Vec<&str> = open.chain(inconsistent).collect();
@@ -331,8 +349,11 @@ impl Sides {
         let mut events = 0;
         for chain in chains {
             for client in &clients {
-                let answer = client.post(&format!("/api/v1/sagas/{}/resend", encoded(chain)), "", None).await;
-                let answer = answer.with_context(|| format!("have {chain} told again by {client}"))?;
+                let answer = client
+                    .post(&format!("/api/v1/sagas/{}/resend", encoded(chain)), "", None)
+                    .await;
+                let answer =
+                    answer.with_context(|| format!("have {chain} told again by {client}"))?;
                 let answer: serde_json::Value = client.read(&answer)?;
                 events += answer["events"].as_u64().unwrap_or_default() as usize;
             }
@@ -346,7 +367,17 @@ fn is_none(count: &usize) -> bool {
 }
 
 fn print(program: &str, report: &Report) {
-    let Report { sagas, facts, inconsistent, open, more_open, elsewhere, unasked, left_out, resent } = report;
+    let Report {
+        sagas,
+        facts,
+        inconsistent,
+        open,
+        more_open,
+        elsewhere,
+        unasked,
+        left_out,
+        resent,
+    } = report;
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(["SAGA", "SERVICE", "STEP", "WHAT IS WRONG", "WHAT TO DO"]);

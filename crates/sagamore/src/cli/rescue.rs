@@ -15,7 +15,8 @@ use crate::view::{RESOLVE, SagaView, Style};
 /// Finds the step, says what it does, asks, and requests it.
 pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Result<Exit> {
     let client = args.server.client(invocation)?;
-    let saga: SagaView = client.shown(&client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?)?;
+    let saga: SagaView =
+        client.shown(&client.get(&format!("/api/v1/sagas/{}", encoded(&args.id))).await?)?;
     let id = saga.line.id.clone();
     let path = format!("/api/v1/sagas/{}", encoded(&id));
     if saga.line.style == Style::Choreography {
@@ -29,7 +30,8 @@ pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Resul
         None => only_step(invocation.name(), &saga, verb)?,
     };
     let name = verb.as_str();
-    if !args.yes && !output::agreed(&effect(verb, &step, &saga), &format!("{} it?", capital(name)))? {
+    if !args.yes && !output::agreed(&effect(verb, &step, &saga), &format!("{} it?", capital(name)))?
+    {
         return Ok(Exit::Usage);
     }
     let body = json!({ "step": step, "reason": args.reason }).to_string();
@@ -37,7 +39,11 @@ pub async fn run(invocation: &Invocation, verb: Verb, args: RescueArgs) -> Resul
     match args.server.format.output {
         Format::Json => output::raw(&answer),
         Format::Table => {
-            outln!("{id}  {name} of {step} requested; see: {} watch {}", invocation.name(), plain::quoted(&id))
+            outln!(
+                "{id}  {name} of {step} requested; see: {} watch {}",
+                invocation.name(),
+                plain::quoted(&id)
+            )
         }
     }
     Ok(Exit::Completed)
@@ -49,9 +55,16 @@ fn is_reread(verb: Verb, args: &RescueArgs, saga: &SagaView) -> bool {
     verb == Verb::Retry && args.step.is_none() && is_allowed
 }
 
-async fn reread(program: &str, client: &Client, path: &str, args: &RescueArgs, saga: &SagaView) -> Result<Exit> {
+async fn reread(
+    program: &str,
+    client: &Client,
+    path: &str,
+    args: &RescueArgs,
+    saga: &SagaView,
+) -> Result<Exit> {
     let id = &saga.line.id;
-    let effect = format!("This has {id} read again. If its data is repaired, it goes on where it was.");
+    let effect =
+        format!("This has {id} read again. If its data is repaired, it goes on where it was.");
     if !args.yes && !output::agreed(&effect, "Retry it?")? {
         return Ok(Exit::Usage);
     }
@@ -89,7 +102,9 @@ async fn of_chain(
     if !args.yes && !output::agreed(&effect, "Resolve it?")? {
         return Ok(Exit::Usage);
     }
-    let answer = client.post(&format!("{path}/{RESOLVE}"), json!({ "reason": args.reason }).to_string(), None).await?;
+    let answer = client
+        .post(&format!("{path}/{RESOLVE}"), json!({ "reason": args.reason }).to_string(), None)
+        .await?;
     match args.server.format.output {
         Format::Json => output::raw(&answer),
         Format::Table => outln!("{id}  resolved, until another event of it comes"),
@@ -100,7 +115,8 @@ async fn of_chain(
 /// The one step of which this can be decided.
 fn only_step(program: &str, saga: &SagaView, verb: Verb) -> Result<String> {
     let (id, name) = (&saga.line.id, verb.as_str());
-    let waiting = saga.steps.iter().filter(|step| step.allowed_actions.iter().any(|allowed| allowed == name));
+    let waiting =
+        saga.steps.iter().filter(|step| step.allowed_actions.iter().any(|allowed| allowed == name));
     let waiting: Vec<&str> = waiting.map(|step| step.name.as_str()).collect();
     match waiting.as_slice() {
         [step] => Ok((*step).to_owned()),
@@ -116,14 +132,24 @@ fn only_step(program: &str, saga: &SagaView, verb: Verb) -> Result<String> {
 fn effect(verb: Verb, step: &str, saga: &SagaView) -> String {
     let (id, back) = (&saga.line.id, saga.cause.is_some());
     match (verb, back) {
-        (Verb::Retry, false) => format!("This asks {step} of {id} once more, as if it had never been refused."),
-        (Verb::Retry, true) => format!("This asks for the undo of {step} of {id} once more."),
-        (Verb::Skip, false) => format!("This leaves {step} of {id} undone; later steps get no data from it."),
-        (Verb::Skip, true) => format!("This leaves what {step} of {id} did as it is: nobody will undo it."),
-        (Verb::Resolve, false) => {
-            format!("This takes your word that {step} of {id} was done by hand; later steps get no data from it.")
+        (Verb::Retry, false) => {
+            format!("This asks {step} of {id} once more, as if it had never been refused.")
         }
-        (Verb::Resolve, true) => format!("This takes your word that {step} of {id} was undone by hand."),
+        (Verb::Retry, true) => format!("This asks for the undo of {step} of {id} once more."),
+        (Verb::Skip, false) => {
+            format!("This leaves {step} of {id} undone; later steps get no data from it.")
+        }
+        (Verb::Skip, true) => {
+            format!("This leaves what {step} of {id} did as it is: nobody will undo it.")
+        }
+        (Verb::Resolve, false) => {
+            format!(
+                "This takes your word that {step} of {id} was done by hand; later steps get no data from it."
+            )
+        }
+        (Verb::Resolve, true) => {
+            format!("This takes your word that {step} of {id} was undone by hand.")
+        }
     }
 }
 

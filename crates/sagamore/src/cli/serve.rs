@@ -46,11 +46,16 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let plans = plans(invocation, &settings);
     let opening = async {
         let opened = open(&settings, &owner, definitions, &kafka, &waiting).await?;
-        let chains = if plans.is_empty() { None } else { Some(observe::chains(&settings, &plans, &waiting).await?) };
+        let chains = if plans.is_empty() {
+            None
+        } else {
+            Some(observe::chains(&settings, &plans, &waiting).await?)
+        };
         Ok((opened, chains))
     };
     let problems = program.all_problems();
-    let (listener, opened) = attend::meanwhile(listener, ("orchestrator", &waiting), &problems, opening).await?;
+    let (listener, opened) =
+        attend::meanwhile(listener, ("orchestrator", &waiting), &problems, opening).await?;
     let ((orchestrator, handle), chains) = opened;
     if settings.choreography && program.choreography.is_some() {
         errln!(
@@ -58,8 +63,10 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
              for such as are not"
         );
     }
-    let server = Server { handle: Some(handle.clone()), chains: chains.clone(), ..Server::default() };
-    let own = program.story.routes.iter().fold(Routes::new(), |routes, own| routes.merge(own(&server)));
+    let server =
+        Server { handle: Some(handle.clone()), chains: chains.clone(), ..Server::default() };
+    let own =
+        program.story.routes.iter().fold(Routes::new(), |routes, own| routes.merge(own(&server)));
     let app = App {
         handle,
         chains,
@@ -74,7 +81,9 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
     let router = http::router("Sagamore", own.merge(http::orchestrator_routes(app)), &problems);
     let attended = Attended::begin(listener, router, invocation.stop()?);
     let mut crew = Crew::new();
-    crew.spawn("the orchestrator", |stopped| async { orchestrator.run(stopped).await.map_err(Error::Engine) });
+    crew.spawn("the orchestrator", |stopped| async {
+        orchestrator.run(stopped).await.map_err(Error::Engine)
+    });
     outln!("Sagamore's orchestrator {owner} is ready: http://{address}");
     attended.until_stopped(crew).await
 }
@@ -82,20 +91,31 @@ pub async fn run(invocation: &Invocation, args: ServeArgs) -> Result<Exit> {
 /// The sagas that run: those of the first story, and those of the choreography where it is configured.
 fn sagas(invocation: &Invocation, settings: &Settings) -> Vec<Definition> {
     let program = &invocation.program;
-    let second = program.choreography.iter().filter(|_| settings.choreography).flat_map(|story| &story.sagas);
+    let second = program
+        .choreography
+        .iter()
+        .filter(|_| settings.choreography)
+        .flat_map(|story| &story.sagas);
     program.story.sagas.iter().chain(second).cloned().collect()
 }
 
 /// The partitions of each service's topic of commands.
 fn partitions_of(settings: &Settings) -> BTreeMap<Name, u32> {
     let services = settings.services();
-    services.iter().filter_map(|(name, service)| Some((Name::new(name).ok()?, service.partitions))).collect()
+    services
+        .iter()
+        .filter_map(|(name, service)| Some((Name::new(name).ok()?, service.partitions)))
+        .collect()
 }
 
 /// The plans whose chains the API shows: those beside the sagas, and those of the choreography where it is configured.
 fn plans(invocation: &Invocation, settings: &Settings) -> Vec<Plan> {
     let program = &invocation.program;
-    let second = program.choreography.iter().filter(|_| settings.choreography).flat_map(|story| &story.plans);
+    let second = program
+        .choreography
+        .iter()
+        .filter(|_| settings.choreography)
+        .flat_map(|story| &story.plans);
     program.story.plans.iter().chain(second).cloned().collect()
 }
 
@@ -123,13 +143,21 @@ async fn open(
     let database = settings.database("engine")?;
     loop {
         let key = "orchestrator.partitions";
-        let opened = match topics::disagreement(kafka, topics::REPLIES, key, options.reply_partitions).await {
-            Err(error) => Err(error.into()),
-            Ok(Some(disagreement)) => return Err(disagreement.into()),
-            Ok(None) => {
-                Orchestrator::open(options.clone(), database.clone(), transport.clone(), definitions.clone()).await
-            }
-        };
+        let opened =
+            match topics::disagreement(kafka, topics::REPLIES, key, options.reply_partitions).await
+            {
+                Err(error) => Err(error.into()),
+                Ok(Some(disagreement)) => return Err(disagreement.into()),
+                Ok(None) => {
+                    Orchestrator::open(
+                        options.clone(),
+                        database.clone(),
+                        transport.clone(),
+                        definitions.clone(),
+                    )
+                    .await
+                }
+            };
         match opened {
             Err(error) if error.is_transient() => {
                 waiting.because(&error);

@@ -27,22 +27,37 @@ pub async fn run(invocation: &Invocation, args: ServiceArgs) -> Result<Exit> {
     let (program, story) = (&invocation.program, invocation.story(&settings));
     let name = args.name.as_str();
     let Some(entry) = story.services.iter().find(|entry| entry.name().as_str() == name) else {
-        let names = story.services.iter().map(|entry| entry.name().to_string()).collect::<Vec<_>>().join(", ");
+        let names = story
+            .services
+            .iter()
+            .map(|entry| entry.name().to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         match names.is_empty() {
-            true => bail!("{} has no services: use the program that service {name} is built into", program.name),
+            true => bail!(
+                "{} has no services: use the program that service {name} is built into",
+                program.name
+            ),
             false => bail!("{} has no service {name}; name one of: {names}", program.name),
         }
     };
     let own = settings.service(name).with_context(|| format!("no settings of {name}"))?.clone();
     let command = format!("{} service {name}", program.name);
-    let place = Place::of(&settings, &command, &format!("services.{name}"), args.listen.as_deref(), &own.listen);
+    let place = Place::of(
+        &settings,
+        &command,
+        &format!("services.{name}"),
+        args.listen.as_deref(),
+        &own.listen,
+    );
     let listener = attend::listen(&place, settings.allow_unauthenticated).await?;
     let address = listener.local_addr().context("ask for the listener's address")?;
     let metrics = attend::record_metrics()?;
     // the same name after a restart: the group need not wait until it has given the former process up
     let instance = settings.topic(&format!("{name}-{}-{address}", host()));
     let kafka = settings.kafka(name, Some(instance))?;
-    let partitions = if entry.is_commanded() { own.partitions } else { settings.observer.partitions };
+    let partitions =
+        if entry.is_commanded() { own.partitions } else { settings.observer.partitions };
     let (mut participant, host) = participant(&settings, (story, entry), &kafka, partitions)?;
     let waiting = Waiting::default();
     let routes = entry.routes.as_ref().map_or_else(Routes::new, |own| own(&host));
@@ -85,13 +100,20 @@ fn participant(
     partitions: u32,
 ) -> Result<(Participant, ServiceHost)> {
     let clients = |servers: Vec<String>, key: &str| {
-        let clients = servers.iter().map(|server| Client::new(server)).collect::<Result<Vec<_>, _>>();
+        let clients =
+            servers.iter().map(|server| Client::new(server)).collect::<Result<Vec<_>, _>>();
         clients.with_context(|| settings.named(key))
     };
     let (name, database) = (entry.name().clone(), settings.database(entry.name().as_str())?);
     let (transport, barrier_retention) = (Arc::new(kafka.clone()), settings.barrier_retention());
-    let options = Options { partitions, barrier_retention, plans: story.plan_versions(), ..Options::default() };
-    let participant = Participant::new(entry.service.clone(), database.clone(), transport.clone(), options);
+    let options = Options {
+        partitions,
+        barrier_retention,
+        plans: story.plan_versions(),
+        ..Options::default()
+    };
+    let participant =
+        Participant::new(entry.service.clone(), database.clone(), transport.clone(), options);
     let host = ServiceHost {
         name,
         database,
@@ -117,7 +139,13 @@ fn compared(settings: &Settings, story: &Story, entry: &ServiceEntry) -> (String
 }
 
 /// Fails unless the topic, if it exists, has as many partitions as are configured. Waits for the brokers.
-async fn agreed(kafka: &Kafka, topic: &str, key: &str, partitions: u32, waiting: &Waiting) -> Result<(), Error> {
+async fn agreed(
+    kafka: &Kafka,
+    topic: &str,
+    key: &str,
+    partitions: u32,
+    waiting: &Waiting,
+) -> Result<(), Error> {
     loop {
         match topics::disagreement(kafka, topic, key, partitions).await {
             Ok(None) => return Ok(()),
@@ -130,11 +158,17 @@ async fn agreed(kafka: &Kafka, topic: &str, key: &str, partitions: u32, waiting:
 }
 
 /// Brings the service's tables up to date. Waits for the database.
-async fn prepared(participant: &mut Participant, name: &str, waiting: &Waiting) -> Result<(), Error> {
+async fn prepared(
+    participant: &mut Participant,
+    name: &str,
+    waiting: &Waiting,
+) -> Result<(), Error> {
     loop {
         match participant.prepare().await {
             Ok(()) => return Ok(()),
-            Err(error) if error.is_transient() => waiting.because(&format!("database of {name}: {error}")),
+            Err(error) if error.is_transient() => {
+                waiting.because(&format!("database of {name}: {error}"))
+            }
             Err(source) => return Err(Error::Service { name: name.to_owned(), source }),
         }
         tokio::time::sleep(PAUSE).await;

@@ -21,6 +21,8 @@ pub async fn run(invocation: &Invocation, args: ShowArgs) -> Result<Exit> {
     }
     Ok(match standing(view.line.status) {
         Status::Stuck => Exit::Stuck,
-        Status::Running | Status::Compensating | Status::Completed | Status::Compensated => Exit::Completed,
+        Status::Running | Status::Compensating | Status::Completed | Status::Compensated => {
+            Exit::Completed
+        }
     })
 }

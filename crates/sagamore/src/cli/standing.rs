@@ -44,7 +44,9 @@ pub async fn advancing(
         match (lags.is_empty(), is_read) {
             (true, _) => {}
             (false, true) => waiting.push((reader, lags)),
-            (false, false) => idle.push(format!("nobody reads for group {}, which lags", reader.group)),
+            (false, false) => {
+                idle.push(format!("nobody reads for group {}, which lags", reader.group))
+            }
         }
     }
     while !waiting.is_empty() {
@@ -60,7 +62,11 @@ pub async fn advancing(
         waiting.retain(|(_, lags)| !lags.is_empty());
     }
     let idle = idle.join("; ");
-    Ok(if idle.is_empty() { "every group advances, or has read all there is".to_owned() } else { idle })
+    Ok(if idle.is_empty() {
+        "every group advances, or has read all there is".to_owned()
+    } else {
+        idle
+    })
 }
 
 fn stalled(group: &str, lags: &Positions) -> Vec<String> {
@@ -75,7 +81,9 @@ fn stalled(group: &str, lags: &Positions) -> Vec<String> {
 
 fn lagging(group: &Group) -> Positions {
     let behind = group.reaches.iter().filter(|reach| reach.mark < reach.end);
-    behind.map(|reach| ((reach.topic.to_string(), reach.partition), (reach.mark, reach.end))).collect()
+    behind
+        .map(|reach| ((reach.topic.to_string(), reach.partition), (reach.mark, reach.end)))
+        .collect()
 }
 
 /// Every group that reads topics of the story.
@@ -90,7 +98,11 @@ fn readers(settings: &Settings, story: &Story) -> Vec<Reader> {
     }
     let is_known = |name: &str| story.services.iter().any(|entry| entry.name().as_str() == name);
     for (name, _) in settings.services().into_iter().filter(|(name, _)| !is_known(name)) {
-        readers.push(Reader { group: name.to_owned(), topics: vec![format!("{name}.commands")], joins });
+        readers.push(Reader {
+            group: name.to_owned(),
+            topics: vec![format!("{name}.commands")],
+            joins,
+        });
     }
     if story.is_observed() {
         let topics = events.into_iter().collect();
@@ -114,11 +126,16 @@ mod tests {
 
     #[test]
     fn a_partition_that_does_not_advance_is_named_with_its_group() {
-        let reach = |partition, mark, end| Reach { topic: "payment.commands".into(), partition, mark, end };
+        let reach =
+            |partition, mark, end| Reach { topic: "payment.commands".into(), partition, mark, end };
         let group = Group { members: 1, reaches: vec![reach(0, 7, 7), reach(1, 1042, 1050)] };
         let told = stalled("payment", &lagging(&group));
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].contains("payment.commands[1] does not advance: group payment is at 1042 of 1050"), "{told:?}");
+        assert!(
+            told[0]
+                .contains("payment.commands[1] does not advance: group payment is at 1042 of 1050"),
+            "{told:?}"
+        );
     }
 
     #[test]

@@ -40,12 +40,14 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
     };
     let input = args.input.as_deref().map(input).transpose()?;
     let client = args.server.client(invocation)?;
-    let body = serde_json::to_vec(&StartBody { definition: &definition, key, input: input.as_ref() })?;
+    let body =
+        serde_json::to_vec(&StartBody { definition: &definition, key, input: input.as_ref() })?;
     let until = args.wait.map(|wait| Instant::now() + wait);
     let (mut was_reached, mut away_since) = (false, None);
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let answer = match client.post("/api/v1/sagas", body.clone(), left.map(whole_seconds)).await {
+        let answer = match client.post("/api/v1/sagas", body.clone(), left.map(whole_seconds)).await
+        {
             Ok(answer) => answer,
             Err(error) => {
                 // the key makes it the same start; a server that took it may be starting again
@@ -66,7 +68,9 @@ pub async fn run(invocation: &Invocation, args: StartArgs) -> Result<Exit> {
         if outcome.is_some() || given_up {
             match args.server.format.output {
                 Format::Json => output::raw(&answer),
-                Format::Table => outln!("{}  {}", standing.id, draw::status(standing.status.into())),
+                Format::Table => {
+                    outln!("{}  {}", standing.id, draw::status(standing.status.into()))
+                }
             }
             return Ok(match (args.wait, outcome) {
                 (Some(_), Some(outcome)) => outcome,
@@ -92,7 +96,9 @@ fn input(given: &str) -> Result<Body> {
             text
         }
         json if json.trim_start().starts_with('{') => json.to_owned(),
-        file => std::fs::read_to_string(file).with_context(|| format!("read the input from {file}"))?,
+        file => {
+            std::fs::read_to_string(file).with_context(|| format!("read the input from {file}"))?
+        }
     };
     Body::parse(text.trim()).context("the input is not JSON")
 }

@@ -21,7 +21,9 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     };
     match duration <= DURATION_MAX {
         true => Ok(duration),
-        false => Err(format!("'{text}' is too long: at most {}d", DURATION_MAX.as_secs() / (24 * 3_600))),
+        false => {
+            Err(format!("'{text}' is too long: at most {}d", DURATION_MAX.as_secs() / (24 * 3_600)))
+        }
     }
 }
 
@@ -36,9 +38,16 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("soon").is_err());
         assert_eq!(duration("3650d"), Ok(DURATION_MAX));
-        for text in
-            ["3651d", "18446744073709551615s", "18446744073709551615d", "18446744073709551616s", "", "s", "-1s", "1.5s"]
-        {
+        for text in [
+            "3651d",
+            "18446744073709551615s",
+            "18446744073709551615d",
+            "18446744073709551616s",
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -39,7 +39,9 @@ pub async fn run(invocation: &Invocation, command: &TopicsCommand) -> Result<Exi
         for topic in &wanted {
             kafka.create_topic(&topic.name, topic.partitions).await?;
         }
-        for topic in kafka.topics().await?.iter().filter(|topic| topic.stamped_by_brokers == Some(false)) {
+        for topic in
+            kafka.topics().await?.iter().filter(|topic| topic.stamped_by_brokers == Some(false))
+        {
             if wanted.iter().any(|wanted| wanted.name == topic.name) {
                 kafka.stamp_by_brokers(&topic.name).await?;
             }
@@ -60,14 +62,22 @@ pub async fn reply_partitions(kafka: &Kafka) -> Option<u32> {
 }
 
 /// What is wrong with the topics.
-pub async fn compare_with(program: &Program, settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
+pub async fn compare_with(
+    program: &Program,
+    settings: &Settings,
+    kafka: &Kafka,
+) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
     Ok(wrong(program.name, &wanted(program, settings), &there))
 }
 
 /// Which topics keep their records for as long as the barriers remember them, or longer: what is delivered again then, or
 /// sent again out of the dead letters, would be carried out twice.
-pub async fn kept_too_long(program: &Program, settings: &Settings, kafka: &Kafka) -> Result<Vec<String>> {
+pub async fn kept_too_long(
+    program: &Program,
+    settings: &Settings,
+    kafka: &Kafka,
+) -> Result<Vec<String>> {
     let there = kafka.topics().await?;
     Ok(too_long(settings.barrier_retention(), &heard(program, settings), &there))
 }
@@ -85,7 +95,12 @@ pub async fn disagreement(
     Ok(divided_otherwise(&there, topic, key, configured))
 }
 
-fn divided_otherwise(there: &[Topic], topic: &str, key: &str, configured: u32) -> Option<stack::Error> {
+fn divided_otherwise(
+    there: &[Topic],
+    topic: &str,
+    key: &str,
+    configured: u32,
+) -> Option<stack::Error> {
     let live = there.iter().find(|there| there.name == topic)?.partitions;
     // without any it is just being made
     (live != configured && live > 0).then(|| stack::Error::Partitions {
@@ -103,7 +118,8 @@ fn too_long(barrier: Duration, heard: &BTreeSet<String>, there: &[Topic]) -> Vec
     for heard in heard {
         let topics = [heard.clone(), wire::dead_letter_topic(heard).to_string()];
         let mut kept = Some(Duration::ZERO);
-        for topic in topics.iter().filter_map(|name| there.iter().find(|topic| topic.name == *name)) {
+        for topic in topics.iter().filter_map(|name| there.iter().find(|topic| topic.name == *name))
+        {
             kept = kept.zip(topic.retention).map(|(sum, kept)| sum.saturating_add(kept));
         }
         let names = topics.join(" and ");
@@ -129,8 +145,10 @@ fn too_long(barrier: Duration, heard: &BTreeSet<String>, there: &[Topic]) -> Vec
 
 /// Every topic of which a record leads to something that must not happen twice.
 fn heard(program: &Program, settings: &Settings) -> BTreeSet<String> {
-    let commands = commanded(program, settings).into_iter().map(|(service, _)| format!("{service}.commands"));
-    let events = reacting(program, settings).flat_map(|entry| entry.service.reacts_to().map(str::to_owned));
+    let commands =
+        commanded(program, settings).into_iter().map(|(service, _)| format!("{service}.commands"));
+    let events =
+        reacting(program, settings).flat_map(|entry| entry.service.reacts_to().map(str::to_owned));
     commands.chain(events).collect()
 }
 
@@ -142,8 +160,8 @@ fn commanded<'a>(program: &Program, settings: &'a Settings) -> Vec<(&'a str, u32
     };
     let is_commanded = |name: &str| {
         let is_built_in = program.stories().any(|story| is_of(story, name, |_| true));
-        let mut running =
-            std::iter::once(&program.story).chain(program.choreography.iter().filter(|_| settings.choreography));
+        let mut running = std::iter::once(&program.story)
+            .chain(program.choreography.iter().filter(|_| settings.choreography));
         !is_built_in || running.any(|story| is_of(story, name, ServiceEntry::is_commanded))
     };
     let services = settings.services().into_iter().filter(|(name, _)| is_commanded(name));
@@ -151,21 +169,42 @@ fn commanded<'a>(program: &Program, settings: &'a Settings) -> Vec<(&'a str, u32
 }
 
 /// The services that react to events: of the main story, and of the choreography where it is configured.
-fn reacting<'a>(program: &'a Program, settings: &Settings) -> impl Iterator<Item = &'a ServiceEntry> {
+fn reacting<'a>(
+    program: &'a Program,
+    settings: &Settings,
+) -> impl Iterator<Item = &'a ServiceEntry> {
     let second = program.choreography.iter().filter(|_| settings.choreography);
     let stories = std::iter::once(&program.story).chain(second.collect::<Vec<_>>());
     stories.flat_map(|story| &story.services).filter(|entry| entry.reacts())
 }
 
-async fn compare(program: &str, kafka: &Kafka, wanted: &[Wanted]) -> Result<(Vec<String>, Vec<String>)> {
+async fn compare(
+    program: &str,
+    kafka: &Kafka,
+    wanted: &[Wanted],
+) -> Result<(Vec<String>, Vec<String>)> {
     let there = kafka.topics().await?;
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(["TOPIC", "PARTITIONS", "REPLICATION", "MIN.INSYNC"]);
+    table.load_preset(presets::NOTHING).set_header([
+        "TOPIC",
+        "PARTITIONS",
+        "REPLICATION",
+        "MIN.INSYNC",
+    ]);
     let mut advice = Vec::new();
-    for topic in wanted.iter().filter_map(|wanted| there.iter().find(|topic| topic.name == wanted.name)) {
+    for topic in
+        wanted.iter().filter_map(|wanted| there.iter().find(|topic| topic.name == wanted.name))
+    {
         let insync = topic.min_insync.map_or_else(|| "?".to_owned(), |count| count.to_string());
-        table.add_row([&topic.name, &topic.partitions.to_string(), &topic.replication.to_string(), &insync]);
-        if topic.replication < REPLICATION || topic.min_insync.is_some_and(|count| count < MIN_INSYNC) {
+        table.add_row([
+            &topic.name,
+            &topic.partitions.to_string(),
+            &topic.replication.to_string(),
+            &insync,
+        ]);
+        if topic.replication < REPLICATION
+            || topic.min_insync.is_some_and(|count| count < MIN_INSYNC)
+        {
             advice.push(format!(
                 "{}: replication {REPLICATION} and min.insync.replicas {MIN_INSYNC} survive the loss of a broker",
                 topic.name
@@ -199,15 +238,18 @@ fn wrong(program: &str, wanted: &[Wanted], there: &[Topic]) -> Vec<String> {
 }
 
 fn wanted(program: &Program, settings: &Settings) -> Vec<Wanted> {
-    let mut wanted = vec![Wanted { name: REPLIES.into(), partitions: settings.orchestrator.partitions }];
+    let mut wanted =
+        vec![Wanted { name: REPLIES.into(), partitions: settings.orchestrator.partitions }];
     for (name, partitions) in commanded(program, settings) {
         wanted.push(Wanted { name: format!("{name}.commands"), partitions });
     }
-    let letters = wanted
-        .iter()
-        .map(|topic| Wanted { name: wire::dead_letter_topic(&topic.name).to_string(), partitions: topic.partitions });
+    let letters = wanted.iter().map(|topic| Wanted {
+        name: wire::dead_letter_topic(&topic.name).to_string(),
+        partitions: topic.partitions,
+    });
     let letters: Vec<Wanted> = letters.collect();
-    let single = [wire::HORIZON_TOPIC, wire::PROBE_TOPIC].map(|name| Wanted { name: name.into(), partitions: 1 });
+    let single = [wire::HORIZON_TOPIC, wire::PROBE_TOPIC]
+        .map(|name| Wanted { name: name.into(), partitions: 1 });
     wanted.into_iter().chain(letters).chain(single).chain(events(program, settings)).collect()
 }
 
@@ -218,7 +260,9 @@ fn events(program: &Program, settings: &Settings) -> Vec<Wanted> {
     for entry in reacting(program, settings) {
         names.extend(entry.service.tells().map(str::to_owned));
         names.extend(entry.service.reacts_to().map(str::to_owned));
-        names.extend(entry.service.reacts_to().map(|event| wire::dead_letter_topic(event).to_string()));
+        names.extend(
+            entry.service.reacts_to().map(|event| wire::dead_letter_topic(event).to_string()),
+        );
     }
     names.into_iter().map(|name| Wanted { name, partitions }).collect()
 }
@@ -231,8 +275,9 @@ mod tests {
 
     fn of_four_services() -> (Program, Settings) {
         let names = ["order", "payment", "inventory", "shipping"];
-        let program =
-            names.into_iter().fold(Program::named("shop"), |program, name| program.service(|| Service::named(name)));
+        let program = names
+            .into_iter()
+            .fold(Program::named("shop"), |program, name| program.service(|| Service::named(name)));
         let settings = Settings::of(&program.schema());
         (program, settings)
     }
@@ -246,7 +291,9 @@ mod tests {
             replication: 3,
             min_insync: Some(2),
             stamped_by_brokers: Some(true),
-            retention: Some(days.map_or(Duration::MAX, |days| Duration::from_secs(days * 24 * 3600))),
+            retention: Some(
+                days.map_or(Duration::MAX, |days| Duration::from_secs(days * 24 * 3600)),
+            ),
         };
         let there = [
             topic("order.commands", Some(14)),
@@ -260,8 +307,14 @@ mod tests {
         ];
         let told = too_long(settings.barrier_retention(), &heard(&program, &settings), &there);
         assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[0].contains("inventory.commands-dlt: one of them keeps its records for ever"), "{told:?}");
-        assert!(told[1].contains("payment.commands and payment.commands-dlt keep") && told[1].contains("30 days"));
+        assert!(
+            told[0].contains("inventory.commands-dlt: one of them keeps its records for ever"),
+            "{told:?}"
+        );
+        assert!(
+            told[1].contains("payment.commands and payment.commands-dlt keep")
+                && told[1].contains("30 days")
+        );
         assert!(told[2].contains("shipping.commands-dlt: how long they keep"), "{told:?}");
     }
 
@@ -276,14 +329,18 @@ mod tests {
             stamped_by_brokers: None,
         };
         let told = |there: &[Topic], configured| {
-            divided_otherwise(there, REPLIES, "orchestrator.partitions", configured).map(|error| error.to_string())
+            divided_otherwise(there, REPLIES, "orchestrator.partitions", configured)
+                .map(|error| error.to_string())
         };
         assert_eq!(told(&[], 8), None, "it will be made");
         assert_eq!(told(&[topic(0)], 8), None, "it is being made");
         assert_eq!(told(&[topic(8)], 8), None);
         for configured in [3, 8] {
             let told = told(&[topic(4)], configured).expect("4 are there");
-            assert!(told.contains(&format!("partitions is {configured}")) && told.contains("has 4"), "{told}");
+            assert!(
+                told.contains(&format!("partitions is {configured}")) && told.contains("has 4"),
+                "{told}"
+            );
             assert!(told.contains("Set orchestrator.partitions = 4"), "{told}");
         }
     }
@@ -299,16 +356,23 @@ mod tests {
             retention: None,
             stamped_by_brokers: Some(true),
         };
-        let mut there: Vec<Topic> =
-            wanted(&program, &settings).iter().map(|topic_| topic(&topic_.name, topic_.partitions)).collect();
+        let mut there: Vec<Topic> = wanted(&program, &settings)
+            .iter()
+            .map(|topic_| topic(&topic_.name, topic_.partitions))
+            .collect();
         assert_eq!(wrong(program.name, &wanted(&program, &settings), &there), [] as [String; 0]);
-        assert_eq!(there.len(), 12, "replies and four services, each with its dead letters, the horizon and the probe");
+        assert_eq!(
+            there.len(),
+            12,
+            "replies and four services, each with its dead letters, the horizon and the probe"
+        );
         there[2].stamped_by_brokers = Some(false);
         there[0].partitions = 24;
         there.remove(1);
         let told = wrong(program.name, &wanted(&program, &settings), &there).join("\n");
         assert!(
-            told.contains("sagamore.replies: has 24 partitions") && told.contains("order.commands: missing"),
+            told.contains("sagamore.replies: has 24 partitions")
+                && told.contains("order.commands: missing"),
             "{told}"
         );
         assert!(told.contains("payment.commands: message.timestamp.type is CreateTime"), "{told}");

@@ -29,7 +29,10 @@ pub async fn run(invocation: &Invocation, args: ShowArgs) -> Result<Exit> {
         let answer = match client.get(&path).await {
             Ok(answer) => answer,
             // it is started anew, perhaps; who was seen once is seen again
-            Err(error) if answered.is_some_and(|at: Instant| at.elapsed() < AWAY_MAX) && error.is_passing() => {
+            Err(error)
+                if answered.is_some_and(|at: Instant| at.elapsed() < AWAY_MAX)
+                    && error.is_passing() =>
+            {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }

@@ -24,8 +24,12 @@ impl Keys {
     /// The keys of this schema.
     pub fn of(schema: &Schema) -> Keys {
         let mut all = Settings::of(schema);
-        let sasl =
-            SaslSettings { mechanism: String::new(), username: String::new(), password: None, password_file: None };
+        let sasl = SaslSettings {
+            mechanism: String::new(),
+            username: String::new(),
+            password: None,
+            password_file: None,
+        };
         (all.kafka.tls, all.kafka.sasl) = (Some(TlsSettings::default()), Some(sasl));
         all.postgres.tls = Some(TlsSettings::default());
         Keys { full: serde_json::to_value(&all).expect("settings hold only what JSON can hold") }
@@ -61,7 +65,9 @@ impl Keys {
         let value = match text {
             "true" => Json::from(true),
             "false" => Json::from(false),
-            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => Json::from(digits.parse::<u64>().ok()?),
+            digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Json::from(digits.parse::<u64>().ok()?)
+            }
             _ => return None,
         };
         self.fits(key, &value).then_some(value)
@@ -89,7 +95,8 @@ impl Keys {
     pub fn missing(&self, all: &Json) -> Vec<String> {
         let is_missing = |key: &String| {
             let Some((table, name)) = key.rsplit_once('.') else { return false };
-            let table = all.pointer(&format!("/{}", table.replace('.', "/"))).and_then(Json::as_object);
+            let table =
+                all.pointer(&format!("/{}", table.replace('.', "/"))).and_then(Json::as_object);
             table.is_some_and(|table| !table.contains_key(name)) && !self.fits(key, &Json::Null)
         };
         self.known().into_iter().filter(is_missing).collect()
@@ -111,7 +118,8 @@ pub fn set(all: &mut Json, key: &str, value: Json) {
 pub fn likely<'a>(key: &str, known: &'a [String]) -> Option<&'a str> {
     let wrong = |candidate: &&String| strsim::damerau_levenshtein(key, candidate);
     let last = format!(".{}", key.rsplit('.').next().unwrap_or(key));
-    let nearest = known.iter().min_by_key(wrong).filter(|nearest| wrong(nearest) <= LETTERS_WRONG_MAX);
+    let nearest =
+        known.iter().min_by_key(wrong).filter(|nearest| wrong(nearest) <= LETTERS_WRONG_MAX);
     nearest.or_else(|| known.iter().find(|known| known.ends_with(&last))).map(String::as_str)
 }
 
@@ -123,7 +131,9 @@ mod tests {
     #[test]
     fn each_key_takes_what_it_is() {
         let keys = Keys::of(&schema());
-        let check = |key: &str, words: Option<&str>| assert_eq!(keys.wanted(key).as_deref(), words, "{key}");
+        let check = |key: &str, words: Option<&str>| {
+            assert_eq!(keys.wanted(key).as_deref(), words, "{key}")
+        };
         check("namespace", Some("a text"));
         check("services.order.url", Some("a text"));
         check("kafka.tls.ca", Some("a text"));

@@ -27,7 +27,11 @@ pub struct Value {
 pub fn explain(schema: &Schema, file: Option<&Path>) -> Result<Vec<Value>> {
     let settings = Settings::load(schema, file)?;
     let mut all = BTreeMap::new();
-    flatten(String::new(), &serde_json::to_value(&settings).context("write the settings")?, &mut all);
+    flatten(
+        String::new(),
+        &serde_json::to_value(&settings).context("write the settings")?,
+        &mut all,
+    );
     let value = |(key, value): (String, Json)| {
         let origin = settings.source.place(&key).unwrap_or_else(|| "default".to_owned());
         Value { value: shown(&key, &value), key: schema.shown_key(&key).to_owned(), origin }
@@ -83,11 +87,16 @@ mod tests {
                     [kafka.sasl]\nmechanism = \"PLAIN\"\nusername = \"me\"\npassword = \"secret\"\n";
         std::fs::write(&file, text).unwrap();
         let values = explain(&crate::config::tests::schema(), Some(&file)).unwrap();
-        let of = |key: &str| values.iter().find(|value| value.key == key).unwrap_or_else(|| panic!("{key}"));
+        let of = |key: &str| {
+            values.iter().find(|value| value.key == key).unwrap_or_else(|| panic!("{key}"))
+        };
         assert_eq!(of("postgres.url").value, "postgres://me:(hidden)@db:5432/x");
         assert_eq!(of("kafka.sasl.password").value, "(hidden)");
         assert_eq!(
-            (of("kafka.brokers").origin.as_str(), of("kafka.sasl.username").origin.ends_with("sagamore.toml:5:1")),
+            (
+                of("kafka.brokers").origin.as_str(),
+                of("kafka.sasl.username").origin.ends_with("sagamore.toml:5:1")
+            ),
             ("default", true)
         );
         assert!(!format!("{values:?}").contains("secret"));

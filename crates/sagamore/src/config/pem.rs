@@ -14,7 +14,10 @@ impl Settings {
     /// Fails unless this program has what `table` (`kafka.tls`, `kafka.sasl`) wants.
     pub(super) fn check_build(&self, table: &str) -> Result<()> {
         if !cfg!(feature = "tls") {
-            bail!("{}: this program was built without TLS and SASL: build it with `--features tls`", self.named(table));
+            bail!(
+                "{}: this program was built without TLS and SASL: build it with `--features tls`",
+                self.named(table)
+            );
         }
         Ok(())
     }
@@ -24,8 +27,12 @@ impl Settings {
         let TlsSettings { ca, certificate, key } = tls;
         let named = |key: &str| self.named(&format!("{table}.{key}"));
         if let (Some(_), None) | (None, Some(_)) = (certificate, key) {
-            let (set, other) = if key.is_none() { ("certificate", "key") } else { ("key", "certificate") };
-            bail!("{}: it is set without {table}.{other}; who shows a certificate needs both", named(set));
+            let (set, other) =
+                if key.is_none() { ("certificate", "key") } else { ("key", "certificate") };
+            bail!(
+                "{}: it is set without {table}.{other}; who shows a certificate needs both",
+                named(set)
+            );
         }
         for (name, file) in [("ca", ca), ("certificate", certificate)] {
             let Some(file) = file else { continue };
@@ -41,7 +48,11 @@ impl Settings {
         let Some(file) = key else { return Ok(()) };
         let text = read(&named("key"), file)?;
         if !text.contains(KEY) {
-            bail!("{}: {} holds no private key in PEM format (-----BEGIN {KEY})", named("key"), file.display());
+            bail!(
+                "{}: {} holds no private key in PEM format (-----BEGIN {KEY})",
+                named("key"),
+                file.display()
+            );
         }
         if text.contains(ENCRYPTED) {
             bail!(
@@ -59,7 +70,10 @@ impl Settings {
 fn read(key: &str, file: &Path) -> Result<String> {
     let bytes = std::fs::read(file);
     let bytes = bytes.with_context(|| {
-        format!("{key}: {} cannot be read; name a file in PEM format that this user may read", file.display())
+        format!(
+            "{key}: {} cannot be read; name a file in PEM format that this user may read",
+            file.display()
+        )
     })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -79,7 +93,9 @@ mod tests {
         let good = file("good.pem", CERTIFICATE);
         let key = file("good.key", "-----BEGIN EC PRIVATE KEY-----");
         let check = |tls: TlsSettings, parts: &[&str]| {
-            let told = match Settings::of(&crate::config::Schema::default()).check_files("kafka.tls", &tls) {
+            let told = match Settings::of(&crate::config::Schema::default())
+                .check_files("kafka.tls", &tls)
+            {
                 Ok(()) => "fine".to_owned(),
                 Err(why) => format!("{why:#}"),
             };
@@ -89,9 +105,18 @@ mod tests {
         let both = |certificate, key| TlsSettings { ca: None, certificate, key };
         check(ca(good.clone()), &["fine"]);
         check(both(good.clone(), key.clone()), &["fine"]);
-        check(ca(Some("/nowhere.pem".into())), &["kafka.tls.ca: /nowhere.pem cannot be read", "No such file"]);
-        check(ca(file("der", "0\u{82}")), &["kafka.tls.ca: ", "der holds no certificate", "openssl x509"]);
-        check(both(good.clone(), None), &["kafka.tls.certificate: it is set without kafka.tls.key"]);
+        check(
+            ca(Some("/nowhere.pem".into())),
+            &["kafka.tls.ca: /nowhere.pem cannot be read", "No such file"],
+        );
+        check(
+            ca(file("der", "0\u{82}")),
+            &["kafka.tls.ca: ", "der holds no certificate", "openssl x509"],
+        );
+        check(
+            both(good.clone(), None),
+            &["kafka.tls.certificate: it is set without kafka.tls.key"],
+        );
         check(both(None, key), &["kafka.tls.key: it is set without kafka.tls.certificate"]);
         check(both(good.clone(), good.clone()), &["kafka.tls.key: ", "no private key"]);
         let encrypted = file("secret.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----");

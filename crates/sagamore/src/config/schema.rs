@@ -41,7 +41,12 @@ pub struct Schema {
 impl Schema {
     /// The schema of these services of a program, and of those of other programs. `short_keys`: `[NAME]` stands for
     /// `[services.NAME]`.
-    pub fn of(program: &'static str, names: Vec<String>, external: Vec<String>, short_keys: bool) -> Schema {
+    pub fn of(
+        program: &'static str,
+        names: Vec<String>,
+        external: Vec<String>,
+        short_keys: bool,
+    ) -> Schema {
         Schema { program, is_open: names.is_empty(), names, external, short_keys }
     }
 
@@ -58,7 +63,11 @@ impl Schema {
     /// Returns the default settings of every service.
     pub(super) fn defaults(&self) -> BTreeMap<String, ServiceSettings> {
         let ports = (FIRST_PORT..).filter(|port| *port != OBSERVER_PORT);
-        let settings = |port| ServiceSettings { listen: format!("127.0.0.1:{port}"), partitions: 12, url: None };
+        let settings = |port| ServiceSettings {
+            listen: format!("127.0.0.1:{port}"),
+            partitions: 12,
+            url: None,
+        };
         self.names.iter().cloned().zip(ports.map(settings)).collect()
     }
 
@@ -76,9 +85,13 @@ impl Schema {
 
     /// Adds the service that this key is of, where the configuration may name further ones.
     pub(super) fn admit(&mut self, key: &str) {
-        let Some(name) = key.strip_prefix("services.").and_then(|rest| rest.split('.').next()) else { return };
+        let Some(name) = key.strip_prefix("services.").and_then(|rest| rest.split('.').next())
+        else {
+            return;
+        };
         let is_new = self.names.iter().all(|known| known != name);
-        let is_free = self.is_open && !RESERVED.contains(&name) && sagamore_core::Name::new(name).is_ok();
+        let is_free =
+            self.is_open && !RESERVED.contains(&name) && sagamore_core::Name::new(name).is_ok();
         if is_new && (is_free || self.external.iter().any(|external| external == name)) {
             self.names.push(name.to_owned());
         }

@@ -71,7 +71,8 @@ impl Source {
         text: &str,
         variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Source> {
-        let mut source = Source { file: file.map(Path::to_owned), ..Source::of_schema(schema.clone()) };
+        let mut source =
+            Source { file: file.map(Path::to_owned), ..Source::of_schema(schema.clone()) };
         let table = DeTable::parse(text).map_err(|error| {
             let (line, column) = place(text, error.span().map_or(0, |span| span.start));
             let file = file.unwrap_or(Path::new("")).display();
@@ -82,13 +83,19 @@ impl Source {
         // an empty variable counts as unset: scripts often clear one so
         for (name, value) in variables.filter(|(_, value)| !value.is_empty()) {
             let Ok(name) = name.into_string() else { continue };
-            let Some(words) = name.to_uppercase().strip_prefix(&prefix).map(str::to_lowercase) else { continue };
+            let Some(words) = name.to_uppercase().strip_prefix(&prefix).map(str::to_lowercase)
+            else {
+                continue;
+            };
             let key = source.schema.full_key(&words.replace(SEPARATOR, "."));
             source.schema.admit(&key);
             let Ok(text) = value.into_string() else { bail!("{name}: {key}: this is not UTF-8") };
             if let Some(other) = source.variables.get(&key) {
                 let shown = source.schema.shown_key(&key);
-                source.twice.push(format!("{} and {name}: {shown}: both set this key; keep one", other.name));
+                source.twice.push(format!(
+                    "{} and {name}: {shown}: both set this key; keep one",
+                    other.name
+                ));
             }
             source.variables.insert(key, Variable { name, text });
         }
@@ -107,7 +114,9 @@ impl Source {
                 Some(_) if Keys::of(&self.schema).is_table(&key) => {} // a heading with nothing below it
                 Some(_) | None => {
                     let before = self.written.insert(key.clone(), written(value.get_ref()));
-                    self.twice.extend(before.and_then(|_| self.set_twice(&key, place(text, name.span().start))));
+                    self.twice.extend(
+                        before.and_then(|_| self.set_twice(&key, place(text, name.span().start))),
+                    );
                 }
             }
             self.places.insert(key, place(text, name.span().start));
@@ -120,7 +129,9 @@ impl Source {
         let mut places = [*self.places.get(key)?, place];
         places.sort_unstable(); // tables are read in the order of their names
         let [(line, column), (again, below)] = places;
-        Some(format!("{file}:{again}:{below}: {shown}: {file}:{line}:{column} sets this key as well; keep one"))
+        Some(format!(
+            "{file}:{again}:{below}: {shown}: {file}:{line}:{column} sets this key as well; keep one"
+        ))
     }
 
     /// The settings: the defaults with what the file and then the environment set. The key decides the type.
@@ -129,11 +140,16 @@ impl Source {
     /// Every value that does not fit its key, and every key that is missing in its table, behind its place.
     pub fn settings(&self) -> Result<Settings> {
         let keys = Keys::of(&self.schema);
-        let mut all = serde_json::to_value(Settings::of(&self.schema)).context("write the defaults")?;
+        let mut all =
+            serde_json::to_value(Settings::of(&self.schema)).context("write the defaults")?;
         let mut wrong = Vec::new();
-        for (key, written) in self.written.iter().filter(|(key, _)| !self.variables.contains_key(*key)) {
+        for (key, written) in
+            self.written.iter().filter(|(key, _)| !self.variables.contains_key(*key))
+        {
             match written {
-                Written::Value(value) if keys.fits(key, value) => keys::set(&mut all, key, value.clone()),
+                Written::Value(value) if keys.fits(key, value) => {
+                    keys::set(&mut all, key, value.clone())
+                }
                 Written::Value(value) => wrong.push(self.misfit(key, &value.to_string())),
                 Written::Other(text) => wrong.push(self.misfit(key, text)),
             }
@@ -144,8 +160,12 @@ impl Source {
                 None => wrong.push(self.misfit(key, &format!("\"{text}\""))),
             }
         }
-        let lacks =
-            |key: &String| format!("{}: this is not set, and has to be with the rest of its table", self.named(key));
+        let lacks = |key: &String| {
+            format!(
+                "{}: this is not set, and has to be with the rest of its table",
+                self.named(key)
+            )
+        };
         wrong.extend(keys.missing(&all).iter().map(lacks));
         if !wrong.is_empty() {
             bail!("{}", wrong.join("\n"));
@@ -155,7 +175,9 @@ impl Source {
 
     fn misfit(&self, key: &str, given: &str) -> String {
         match Keys::of(&self.schema).wanted(key) {
-            Some(wanted) => format!("{}: {given} is given, and {wanted} is wanted", self.named(key)),
+            Some(wanted) => {
+                format!("{}: {given} is given, and {wanted} is wanted", self.named(key))
+            }
             None => format!(
                 "{}: this is a table with keys of its own, [{}], and no value",
                 self.named(key),
@@ -187,8 +209,9 @@ impl Source {
         let known = Keys::of(&self.schema).known();
         let is_known = |key: &str| known.iter().any(|known| known == key || below(known, key));
         let set = self.places.keys().chain(self.variables.keys());
-        let topmost =
-            set.filter(|key| !is_known(key) && key.rsplit_once('.').is_none_or(|(parent, _)| is_known(parent)));
+        let topmost = set.filter(|key| {
+            !is_known(key) && key.rsplit_once('.').is_none_or(|(parent, _)| is_known(parent))
+        });
         topmost
             .map(|key| match keys::likely(key, &known) {
                 Some(likely) => format!(
@@ -198,7 +221,9 @@ impl Source {
                 ),
                 None => {
                     let (named, program) = (self.named(key), self.schema.program());
-                    format!("{named}: there is no such key; `{program} config` lists those there are")
+                    format!(
+                        "{named}: there is no such key; `{program} config` lists those there are"
+                    )
                 }
             })
             .collect()
@@ -234,8 +259,13 @@ mod tests {
     use crate::config::tests::schema;
 
     fn of(text: &str, variable: &str, value: &str) -> Source {
-        Source::of(&schema(), Some(Path::new("s.toml")), text, std::iter::once((variable.into(), value.into())))
-            .expect("TOML")
+        Source::of(
+            &schema(),
+            Some(Path::new("s.toml")),
+            text,
+            std::iter::once((variable.into(), value.into())),
+        )
+        .expect("TOML")
     }
 
     fn unknown(text: &str, variable: &str) -> String {
@@ -250,13 +280,19 @@ mod tests {
             "[kafka]\n  broker = \"a:1\"\n",
             "s.toml:2:3: kafka.broker: there is no such key; did you mean kafka.brokers?",
         );
-        check("lease_ms = 900\n", "s.toml:1:1: lease_ms: there is no such key; did you mean orchestrator.lease_ms?");
+        check(
+            "lease_ms = 900\n",
+            "s.toml:1:1: lease_ms: there is no such key; did you mean orchestrator.lease_ms?",
+        );
         check(
             "[colour.deep]\nred = 1\n",
             "s.toml:1:2: colour: there is no such key; `shop config` lists those there are",
         );
         let told = unknown("", "SAGAMORE__POSTGRES__TLS__CERTIFICAT");
-        assert!(told.starts_with("SAGAMORE__POSTGRES__TLS__CERTIFICAT: postgres.tls.certificat: "), "{told}");
+        assert!(
+            told.starts_with("SAGAMORE__POSTGRES__TLS__CERTIFICAT: postgres.tls.certificat: "),
+            "{told}"
+        );
         assert!(told.ends_with("did you mean postgres.tls.certificate?"), "{told}");
         assert_eq!(unknown("", "SAGAMORE__KAFKA__TLS__CA"), "");
         assert_eq!(unknown("", "SAGAMORE_CONFIG"), "");
@@ -270,9 +306,16 @@ mod tests {
             of("SAGAMORE__ORDER__LISTEN").named("services.order.listen"),
             "SAGAMORE__ORDER__LISTEN: order.listen"
         );
-        assert_eq!(of("PATH").named("services.order.url"), "s.toml:1:2: order.url", "missing in its table");
+        assert_eq!(
+            of("PATH").named("services.order.url"),
+            "s.toml:1:2: order.url",
+            "missing in its table"
+        );
         assert_eq!(of("PATH").named("services.payment.listen"), "payment.listen");
-        assert_eq!(of("SAGAMORE__ORDER__LISTEN").settings().expect("sound").services["order"].listen, "y");
+        assert_eq!(
+            of("SAGAMORE__ORDER__LISTEN").settings().expect("sound").services["order"].listen,
+            "y"
+        );
     }
 
     #[test]
@@ -281,11 +324,23 @@ mod tests {
             let why = of("", variable, value).settings().expect_err(value).to_string();
             assert_eq!(why, told);
         };
-        assert_eq!(of("", "SAGAMORE__NAMESPACE", "007").settings().expect("sound").namespace, "007");
-        assert_eq!(of("", "SAGAMORE__KAFKA__REPLICATION", "3").settings().expect("sound").kafka.replication, Some(3));
+        assert_eq!(
+            of("", "SAGAMORE__NAMESPACE", "007").settings().expect("sound").namespace,
+            "007"
+        );
+        assert_eq!(
+            of("", "SAGAMORE__KAFKA__REPLICATION", "3")
+                .settings()
+                .expect("sound")
+                .kafka
+                .replication,
+            Some(3)
+        );
         let place = "SAGAMORE__ORDER__PARTITIONS: order.partitions: ";
         for text in ["1.9", "true", "1e3", "+1", " 1", "-1", "4294967296", "99999999999999999999"] {
-            let told = format!("{place}\"{text}\" is given, and a whole number from 0 to 4294967295 is wanted");
+            let told = format!(
+                "{place}\"{text}\" is given, and a whole number from 0 to 4294967295 is wanted"
+            );
             check("SAGAMORE__ORDER__PARTITIONS", text, &told);
         }
         check(
@@ -315,6 +370,9 @@ mod tests {
             of("[order]\npartitions = 0x10\n", "PATH", "").settings().expect("sound").services["order"].partitions,
             16
         );
-        assert_eq!(of("[order]\n", "PATH", "").settings().expect("sound").services["order"].partitions, 12);
+        assert_eq!(
+            of("[order]\n", "PATH", "").settings().expect("sound").services["order"].partitions,
+            12
+        );
     }
 }

@@ -18,12 +18,20 @@ const MECHANISMS: [&str; 3] = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"];
 impl Settings {
     /// A name of ours as it stands on the brokers.
     pub fn topic(&self, name: &str) -> String {
-        if self.namespace.is_empty() { name.to_owned() } else { format!("{}.{name}", self.namespace) }
+        if self.namespace.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.namespace)
+        }
     }
 
     /// The schema of a service or of the engine.
     pub fn schema(&self, name: &str) -> String {
-        if self.namespace.is_empty() { name.to_owned() } else { format!("{}_{name}", self.namespace) }
+        if self.namespace.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}_{name}", self.namespace)
+        }
     }
 
     /// How long barrier rows are kept at least.
@@ -44,7 +52,10 @@ impl Settings {
     /// Returns clients of the services, at their addresses.
     pub(crate) fn service_clients(&self) -> Result<Services> {
         let client = |(name, service): (&str, &ServiceSettings)| {
-            Ok::<_, anyhow::Error>((Name::new(name)?, Client::new(&format!("http://{}", service.listen))?))
+            Ok::<_, anyhow::Error>((
+                Name::new(name)?,
+                Client::new(&format!("http://{}", service.listen))?,
+            ))
         };
         let clients = self.services().into_iter().map(client).collect::<Result<Vec<_>>>()?;
         Ok(Services::There(clients.into()))
@@ -63,7 +74,11 @@ impl Settings {
     /// The same for an orchestrator, which must not wait for the brokers for as long as its leases hold.
     pub fn kafka_within(&self, client: &str, patience: Duration) -> Result<Kafka> {
         let options = self.kafka_options(client, None)?;
-        self.connect(Options { answered_within: patience / 2, delivered_within: patience, ..options })
+        self.connect(Options {
+            answered_within: patience / 2,
+            delivered_within: patience,
+            ..options
+        })
     }
 
     /// Nobody is asked yet: an error is one of the options, most likely a file of TLS that only looked like one.
@@ -97,13 +112,21 @@ impl Settings {
     fn sasl(&self, sasl: &SaslSettings) -> Result<Sasl> {
         let SaslSettings { mechanism, username, password, password_file } = sasl;
         if !MECHANISMS.contains(&mechanism.as_str()) {
-            bail!("{}: '{mechanism}' is none of {}", self.named("kafka.sasl.mechanism"), MECHANISMS.join(", "));
+            bail!(
+                "{}: '{mechanism}' is none of {}",
+                self.named("kafka.sasl.mechanism"),
+                MECHANISMS.join(", ")
+            );
         }
         self.check_build("kafka.sasl")?;
         let password = match (password, password_file) {
             (Some(password), _) => password.clone(),
-            (None, Some(file)) => secret(file).with_context(|| self.named("kafka.sasl.password_file"))?,
-            (None, None) => bail!("{}: neither password nor password_file is set", self.named("kafka.sasl")),
+            (None, Some(file)) => {
+                secret(file).with_context(|| self.named("kafka.sasl.password_file"))?
+            }
+            (None, None) => {
+                bail!("{}: neither password nor password_file is set", self.named("kafka.sasl"))
+            }
         };
         Ok(Sasl { mechanism: mechanism.clone(), username: username.clone(), password })
     }
@@ -111,7 +134,8 @@ impl Settings {
     /// The database of a service, or of the engine.
     pub fn database(&self, name: &str) -> Result<Database> {
         let own = self.service(name).and_then(|settings| settings.url.as_deref());
-        let key = self.named(&own.map_or("postgres.url".to_owned(), |_| format!("services.{name}.url")));
+        let key =
+            self.named(&own.map_or("postgres.url".to_owned(), |_| format!("services.{name}.url")));
         let mut url = own.unwrap_or(&self.postgres.url).to_owned();
         if let (None, Some(file)) = (own, &self.postgres.password_file) {
             let password = secret(file).with_context(|| self.named("postgres.password_file"))?;
@@ -148,13 +172,16 @@ fn days(days: u64) -> Duration {
 }
 
 fn secret(file: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("read the password in {}", file.display()))?;
+    let text = std::fs::read_to_string(file)
+        .with_context(|| format!("read the password in {}", file.display()))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// `postgres://user@host` with a password, written so that no letter of it means anything.
 fn with_password(url: &str, password: &str) -> Result<String> {
-    let Some((user, host)) = url.split_once('@') else { bail!("it names no user: write postgres://user@host/..") };
+    let Some((user, host)) = url.split_once('@') else {
+        bail!("it names no user: write postgres://user@host/..")
+    };
     let encoded: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
     Ok(format!("{user}:{encoded}@{host}"))
 }

@@ -16,8 +16,13 @@ impl Lock {
     pub fn take(data: &Path) -> Result<Lock, Error> {
         let broken = |source| Error::Directory { path: data.to_owned(), source };
         let path = data.join("sagamore.lock");
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(broken)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(broken)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -48,7 +53,9 @@ mod tests {
     fn a_directory_that_is_taken_says_by_whom() {
         let directory = tempfile::tempdir().unwrap();
         let held = Lock::take(directory.path()).unwrap();
-        let Err(Error::InUse { pid, .. }) = Lock::take(directory.path()) else { panic!("taken twice") };
+        let Err(Error::InUse { pid, .. }) = Lock::take(directory.path()) else {
+            panic!("taken twice")
+        };
         assert_eq!(pid, std::process::id().to_string());
         drop(held);
         assert!(Lock::take(directory.path()).is_ok());

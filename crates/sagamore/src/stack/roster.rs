@@ -17,7 +17,8 @@ pub fn nothing_is_missing(data: &Path, services: &[&str]) -> Result<(), Error> {
     let known = read(data)?;
     // a directory without a roster was made by a program with the same services
     let was_here = |name: &&&str| known.as_ref().is_none_or(|known| known.contains(**name));
-    let missing = services.iter().filter(was_here).map(|name| file(data, name)).find(|path| !path.exists());
+    let missing =
+        services.iter().filter(was_here).map(|name| file(data, name)).find(|path| !path.exists());
     missing.map_or(Ok(()), |path| Err(Error::Missing { path }))
 }
 
@@ -55,7 +56,10 @@ mod tests {
         let touch = |name: &str| std::fs::write(file(data, name), "").unwrap();
         assert!(nothing_is_missing(data, &["seats"]).is_ok(), "nothing is here yet");
         touch("engine");
-        assert!(nothing_is_missing(data, &["seats"]).is_err(), "without a roster every service was here");
+        assert!(
+            nothing_is_missing(data, &["seats"]).is_err(),
+            "without a roster every service was here"
+        );
         touch("seats");
         store(data, &["seats"]).unwrap();
         assert!(nothing_is_missing(data, &["seats", "cards"]).is_ok(), "cards joins");

@@ -14,8 +14,7 @@ use super::{postgres, sqlite};
 const PAGE: u32 = 500;
 
 /// Finds the time of the first row after a page.
-const BEHIND: &str =
-    "SELECT stored_at FROM barrier WHERE stored_at >= $1 AND stored_at < $2 ORDER BY stored_at LIMIT 1 OFFSET $3";
+const BEHIND: &str = "SELECT stored_at FROM barrier WHERE stored_at >= $1 AND stored_at < $2 ORDER BY stored_at LIMIT 1 OFFSET $3";
 
 const STEPS: &str = "SELECT saga, step FROM barrier WHERE stored_at >= $1 AND stored_at < $2";
 
@@ -40,7 +39,12 @@ pub(crate) struct Page {
 
 /// Removes the rows that a horizon covers, starting at `from`, one page at a time. A step is
 /// removed if its youngest row is older than the horizon. Rows of other steps are only read.
-pub(crate) async fn page(tx: &Tx, horizon: &Horizon, from: Timestamp, events: Events) -> Result<Page, Error> {
+pub(crate) async fn page(
+    tx: &Tx,
+    horizon: &Horizon,
+    from: Timestamp,
+    events: Events,
+) -> Result<Page, Error> {
     let before = horizon.started_before;
     let behind = tx.query(BEHIND, (from.0, before.0, PAGE)).await?;
     let next = match behind.first() {
@@ -70,7 +74,8 @@ pub(crate) async fn page(tx: &Tx, horizon: &Horizon, from: Timestamp, events: Ev
 fn is_meant(Horizon { definitions, but, .. }: &Horizon, saga: &str) -> bool {
     let definition = saga.split_once(':').map_or(saga, |(definition, _)| definition);
     definitions.iter().any(|meant| meant.as_str() == definition)
-        && (planted(Bug::OpenForgotten) || but.binary_search_by(|named| named.as_str().cmp(saga)).is_err())
+        && (planted(Bug::OpenForgotten)
+            || but.binary_search_by(|named| named.as_str().cmp(saga)).is_err())
 }
 
 #[cfg(test)]
@@ -86,12 +91,23 @@ mod tests {
     const NEW: Timestamp = Timestamp(30);
 
     fn key(direction: Direction, generation: u32) -> StepKey {
-        StepKey { saga: "toy:1".parse().expect("an id"), step: "add".parse().expect("a name"), direction, generation }
+        StepKey {
+            saga: "toy:1".parse().expect("an id"),
+            step: "add".parse().expect("a name"),
+            direction,
+            generation,
+        }
     }
 
     fn horizon() -> Horizon {
         let definitions = vec!["toy".parse().expect("a name")];
-        Horizon { started_before: HORIZON, ended_before: HORIZON, started_from: None, definitions, but: Vec::new() }
+        Horizon {
+            started_before: HORIZON,
+            ended_before: HORIZON,
+            started_from: None,
+            definitions,
+            but: Vec::new(),
+        }
     }
 
     /// Creates a step whose first action is old.
@@ -111,7 +127,8 @@ mod tests {
 
     async fn forget(database: Database) -> usize {
         let open = database.begin().await.expect("begin");
-        let Page { forgotten, next } = page(&open.tx(), &horizon(), Timestamp(0), Events::None).await.expect("forget");
+        let Page { forgotten, next } =
+            page(&open.tx(), &horizon(), Timestamp(0), Events::None).await.expect("forget");
         open.commit().await.expect("commit");
         assert_eq!(next, None);
         forgotten.len()
@@ -131,8 +148,11 @@ mod tests {
     /// youngest row young.
     #[tokio::test]
     async fn a_step_in_use_keeps_all_its_rows() {
-        let (done, refused) = (Outcome::Done(Body::empty()), Outcome::Refused(Refusal::new("no", "not today")));
-        for (first, later) in [(done.clone(), key(Direction::Compensation, 1)), (refused, key(Direction::Action, 2))] {
+        let (done, refused) =
+            (Outcome::Done(Body::empty()), Outcome::Refused(Refusal::new("no", "not today")));
+        for (first, later) in
+            [(done.clone(), key(Direction::Compensation, 1)), (refused, key(Direction::Action, 2))]
+        {
             let database = step(first).await;
             let open = database.begin().await.expect("begin");
             let known = claim(&open.tx(), &[&later], NEW).await.expect("claim");
@@ -150,12 +170,17 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_waits_for_a_removal_finds_a_new_step() {
         let database = step(Outcome::Done(Body::empty())).await;
-        answer(&database, &key(Direction::Compensation, 1), Outcome::Done(Body::empty()), OLD).await;
+        answer(&database, &key(Direction::Compensation, 1), Outcome::Done(Body::empty()), OLD)
+            .await;
         let open = database.begin().await.expect("begin");
-        let Page { forgotten, .. } = page(&open.tx(), &horizon(), Timestamp(0), Events::None).await.expect("forget");
+        let Page { forgotten, .. } =
+            page(&open.tx(), &horizon(), Timestamp(0), Events::None).await.expect("forget");
         let late = tokio::spawn({
             let database = database.clone();
-            async move { answer(&database, &key(Direction::Action, 1), Outcome::Done(Body::empty()), NEW).await }
+            async move {
+                answer(&database, &key(Direction::Action, 1), Outcome::Done(Body::empty()), NEW)
+                    .await
+            }
         });
         yield_to_other_tasks(&database).await;
         open.commit().await.expect("commit");

@@ -101,19 +101,27 @@ pub(super) async fn claim(
             known.insert((row.get::<String>(0)?, row.get::<String>(1)?));
         }
     }
-    let is_known = |key: &StepKey| known.contains(&(key.saga.as_str().to_owned(), key.step.as_str().to_owned()));
+    let is_known = |key: &StepKey| {
+        known.contains(&(key.saga.as_str().to_owned(), key.step.as_str().to_owned()))
+    };
     let mut rows: Vec<Vec<Row>> = keys.iter().map(|_| vec![just_claimed()]).collect();
     if known.is_empty() {
         return Ok((rows, keys.len()));
     }
-    let (places, read): (Vec<usize>, Vec<&StepKey>) =
-        keys.iter().enumerate().filter(|(_, key)| is_known(key)).map(|(place, key)| (place, *key)).unzip();
+    let (places, read): (Vec<usize>, Vec<&StepKey>) = keys
+        .iter()
+        .enumerate()
+        .filter(|(_, key)| is_known(key))
+        .map(|(place, key)| (place, *key))
+        .unzip();
     places.iter().for_each(|place| rows[*place].clear());
     let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX).max(1);
     for row in tx.query(READ, (sagas(&read), steps(&read), bytes_max)).await? {
         let nth = usize::try_from(row.get::<i64>(0)?).unwrap_or_default().saturating_sub(1);
-        let (direction, status, answer): (String, String, String) = (row.get(1)?, row.get(3)?, row.get(4)?);
-        let columns = vec![direction.into(), row.get::<i64>(2)?.into(), status.into(), answer.into()];
+        let (direction, status, answer): (String, String, String) =
+            (row.get(1)?, row.get(3)?, row.get(4)?);
+        let columns =
+            vec![direction.into(), row.get::<i64>(2)?.into(), status.into(), answer.into()];
         if let Some(place) = places.get(nth) {
             rows[*place].push(Row::new(columns));
         }
@@ -132,11 +140,18 @@ pub(super) async fn store(tx: &Tx, rows: Vec<Vec<Value>>) -> Result<(), Error> {
 
 pub(super) async fn release(tx: &Tx, keys: &[&StepKey]) -> Result<(), Error> {
     let (directions, generations) = (keys.iter().map(|_| "action"), keys.iter().map(|_| 1_i64));
-    tx.execute(RELEASE, (sagas(keys), steps(keys), array(directions), array(generations))).await.map(drop)
+    tx.execute(RELEASE, (sagas(keys), steps(keys), array(directions), array(generations)))
+        .await
+        .map(drop)
 }
 
 /// Removes the steps whose youngest row is older than `before`, and returns them.
-pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp, events: Events) -> Result<Vec<Step>, Error> {
+pub(super) async fn forget(
+    tx: &Tx,
+    steps: &[Step],
+    before: Timestamp,
+    events: Events,
+) -> Result<Vec<Step>, Error> {
     let sql = match events {
         Events::None => FORGET,
         Events::Emitted => FORGET_TOLD,
@@ -146,8 +161,10 @@ pub(super) async fn forget(tx: &Tx, steps: &[Step], before: Timestamp, events: E
     let (directions, generations) = (steps.iter().map(|_| "action"), steps.iter().map(|_| 1_i64));
     tx.query(HOLD, (sagas(), names(), array(directions), array(generations))).await?;
     let removed = tx.query(sql, (sagas(), names(), before.0)).await?;
-    let mut forgotten =
-        removed.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect::<Result<Vec<Step>, Error>>()?;
+    let mut forgotten = removed
+        .iter()
+        .map(|row| Ok((row.get(0)?, row.get(1)?)))
+        .collect::<Result<Vec<Step>, Error>>()?;
     forgotten.sort_unstable();
     forgotten.dedup();
     Ok(forgotten)

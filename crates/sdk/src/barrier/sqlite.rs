@@ -10,13 +10,16 @@ use super::just_claimed;
 
 /// Inserts the step's first action row, or affects no row if one exists. The single writer makes
 /// row locks unnecessary.
-const CLAIM: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
+const CLAIM: &str =
+    "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
     VALUES ($1, $2, 'action', 1, 'claimed', '', $3)
     ON CONFLICT (saga, step, direction, generation) DO NOTHING";
 
-const READ: &str = "SELECT direction, generation, status, answer FROM barrier WHERE saga = $1 AND step = $2";
+const READ: &str =
+    "SELECT direction, generation, status, answer FROM barrier WHERE saga = $1 AND step = $2";
 
-const STORE: &str = "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
+const STORE: &str =
+    "INSERT INTO barrier (saga, step, direction, generation, status, answer, stored_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (saga, step, direction, generation) DO UPDATE
     SET status = excluded.status, answer = excluded.answer, stored_at = excluded.stored_at";
@@ -53,11 +56,17 @@ pub(super) async fn claim(
     now: Timestamp,
     bytes_max: usize,
 ) -> Result<(Vec<Vec<Row>>, usize), Error> {
-    let claims = sorted.iter().map(|key| vec![key.saga.as_str().into(), key.step.as_str().into(), now.0.into()]);
+    let claims = sorted
+        .iter()
+        .map(|key| vec![key.saga.as_str().into(), key.step.as_str().into(), now.0.into()]);
     let claimed = tx.execute_each(CLAIM, claims.collect()).await?;
     let step_of = |key: &StepKey| (key.saga.clone(), key.step.clone());
-    let known: BTreeSet<_> =
-        sorted.iter().zip(claimed).filter(|(_, rows)| *rows == 0).map(|(key, _)| step_of(key)).collect();
+    let known: BTreeSet<_> = sorted
+        .iter()
+        .zip(claimed)
+        .filter(|(_, rows)| *rows == 0)
+        .map(|(key, _)| step_of(key))
+        .collect();
     let mut rows: Vec<Vec<Row>> = keys.iter().map(|_| vec![just_claimed()]).collect();
     let places = (0..keys.len()).filter(|place| known.contains(&step_of(keys[*place])));
     let places: Vec<usize> = places.collect();
@@ -67,7 +76,8 @@ pub(super) async fn claim(
         if bytes >= bytes_max {
             break;
         }
-        let read = tx.query_each(READ, part.iter().map(|place| step(keys[*place])).collect()).await?;
+        let read =
+            tx.query_each(READ, part.iter().map(|place| step(keys[*place])).collect()).await?;
         for (place, found) in part.iter().zip(read) {
             for row in &found {
                 bytes = bytes.saturating_add(row.get::<String>(3)?.len());

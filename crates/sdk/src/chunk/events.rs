@@ -51,13 +51,19 @@ pub(super) enum Last {
 
 impl Room<'_> {
     /// Reads the other events of reactions that need several, in two round trips if there are any.
-    pub(super) async fn inputs(&self, tx: &Tx, chunk: &[Request], known: &[StepHistory]) -> Result<Vec<Inputs>, Error> {
+    pub(super) async fn inputs(
+        &self,
+        tx: &Tx,
+        chunk: &[Request],
+        known: &[StepHistory],
+    ) -> Result<Vec<Inputs>, Error> {
         let joins = |(asked, known): &(&Request, &StepHistory)| {
             let needs = self.declared(asked).is_some_and(|reaction| reaction.inputs.len() > 1);
             let acts = asked.key.direction == Direction::Action && self.last(asked).is_none();
             needs && acts && known.verdict(&asked.key) == Verdict::Act
         };
-        let joining: Vec<&Request> = chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
+        let joining: Vec<&Request> =
+            chunk.iter().zip(known).filter(joins).map(|(asked, _)| asked).collect();
         let kept: Vec<InboxEntry<'_>> =
             joining.iter().filter_map(|asked| kept(asked, inbox::FOR_ANOTHER, None)).collect();
         inbox::keep(tx, &kept, self.now).await?;
@@ -69,8 +75,11 @@ impl Room<'_> {
             let Some((_, there)) = joined.next_if(|(key, _)| **key == asked.key) else {
                 return Inputs::of(&[event]);
             };
-            let wanted = self.declared(asked).map(|reaction| reaction.inputs.as_slice()).unwrap_or_default();
-            let of = |name: &str| there.iter().map(|(event, _)| event).find(|event| event.name.as_str() == name);
+            let wanted =
+                self.declared(asked).map(|reaction| reaction.inputs.as_slice()).unwrap_or_default();
+            let of = |name: &str| {
+                there.iter().map(|(event, _)| event).find(|event| event.name.as_str() == name)
+            };
             let missing: Vec<&'static str> =
                 wanted.iter().map(|input| input.name).filter(|name| of(name).is_none()).collect();
             if !missing.is_empty() {
@@ -92,8 +101,11 @@ impl Room<'_> {
         told: Option<&Body>,
         keys: &mut CommandKeys<'_>,
     ) -> Result<Running, Unreadable> {
-        let unknown = || format!("service '{}' has no reaction '{}'", self.service.name(), asked.key.step);
-        let Some(declared) = self.declared(asked) else { return Err(Unreadable::Output(unknown())) };
+        let unknown =
+            || format!("service '{}' has no reaction '{}'", self.service.name(), asked.key.step);
+        let Some(declared) = self.declared(asked) else {
+            return Err(Unreadable::Output(unknown()));
+        };
         match (told, inputs, &declared.react, &declared.undo) {
             (Some(told), _, _, Some(undo)) => (undo.run)(tx, told, keys),
             (None, Inputs::All { bodies, .. }, Some(react), _) => react(tx, bodies, keys),
@@ -117,12 +129,16 @@ impl Room<'_> {
             // repeats it. The end of a chain emits nothing, so it only removes entries without a
             // result.
             let tells = answer.fresh || self.last(asked) != Some(Last::Ended);
-            if answer.is_final() && tells && (asked.place < self.polled || planted(Bug::InboxLeftEarly)) {
+            if answer.is_final()
+                && tells
+                && (asked.place < self.polled || planted(Bug::InboxLeftEarly))
+            {
                 over.push(answer.over(asked));
             }
             match &answer.outcome {
                 Outcome::Fault(_) if answer.waits => {}
-                Outcome::Done(_) | Outcome::Refused(_) if self.last(asked) == Some(Last::Ended) => {}
+                Outcome::Done(_) | Outcome::Refused(_) if self.last(asked) == Some(Last::Ended) => {
+                }
                 Outcome::Fault(why) => faulted.push((asked, why.clone())),
                 Outcome::Done(_) | Outcome::Refused(_) => {
                     if answer.fresh {
@@ -137,7 +153,10 @@ impl Room<'_> {
         for (asked, answer) in chunk.iter().zip(answers.iter_mut()) {
             let Some(answer) = answer else { continue };
             let is_repeated = matches!(asked.by, By::Event(_)) && !answer.fresh;
-            if is_repeated && self.last(asked) != Some(Last::Ended) && !matches!(answer.outcome, Outcome::Fault(_)) {
+            if is_repeated
+                && self.last(asked) != Some(Last::Ended)
+                && !matches!(answer.outcome, Outcome::Fault(_))
+            {
                 match before.next() {
                     Some(Ok(event)) => answer.event = event,
                     // a newer program wrote it, or it is damaged: its cause waits in the inbox
@@ -149,21 +168,38 @@ impl Room<'_> {
                     }
                     None => {}
                 }
-                answer.event.iter_mut().filter(|_| planted(Bug::EventToldAnew)).for_each(|event| event.at = self.now);
+                answer
+                    .event
+                    .iter_mut()
+                    .filter(|_| planted(Bug::EventToldAnew))
+                    .for_each(|event| event.at = self.now);
             }
         }
-        let new: Vec<&Event> =
-            answers.iter().flatten().filter(|answer| answer.fresh).filter_map(|answer| answer.event.as_ref()).collect();
+        let new: Vec<&Event> = answers
+            .iter()
+            .flatten()
+            .filter(|answer| answer.fresh)
+            .filter_map(|answer| answer.event.as_ref())
+            .collect();
         emitted::store(tx, &new).await?;
-        let faulted = faulted.iter().filter_map(|(asked, why)| kept(asked, inbox::AFTER_FAULT, Some(why)));
+        let faulted =
+            faulted.iter().filter_map(|(asked, why)| kept(asked, inbox::AFTER_FAULT, Some(why)));
         inbox::keep(tx, &faulted.collect::<Vec<_>>(), self.now).await?;
         inbox::remove(tx, &over).await
     }
 
     /// Returns the event that reports the result of a reaction or an undo.
-    fn event(&self, asked: &Request, cause: &Event, inputs: &Inputs, outcome: &Outcome) -> Option<Event> {
+    fn event(
+        &self,
+        asked: &Request,
+        cause: &Event,
+        inputs: &Inputs,
+        outcome: &Outcome,
+    ) -> Option<Event> {
         let (first, id, hop, trace) = match inputs {
-            Inputs::All { bodies, cause, hop, trace } if asked.key.direction == Direction::Action => {
+            Inputs::All { bodies, cause, hop, trace }
+                if asked.key.direction == Direction::Action =>
+            {
                 (bodies.first()?, cause.clone(), *hop, trace.clone())
             }
             Inputs::All { .. } | Inputs::Missing { .. } | Inputs::Command => {
@@ -185,7 +221,9 @@ impl Room<'_> {
 
     /// Returns whether this event ends the reaction.
     pub(super) fn last(&self, asked: &Request) -> Option<Last> {
-        let (By::Event(event), Direction::Action) = (&asked.by, asked.key.direction) else { return None };
+        let (By::Event(event), Direction::Action) = (&asked.by, asked.key.direction) else {
+            return None;
+        };
         let reaction = self.declared(asked)?;
         let is_told = |told: &EventType| told.name == event.name.as_str();
         match reaction.overdue.as_ref().is_some_and(is_told) {

@@ -66,10 +66,13 @@ impl Room<'_> {
                     return Ok(answers);
                 }
                 silence.end(tx).await.map_err(Stop::of)?;
-                let fitting = if count == 0 { FIRST_MAX } else { (self.bytes_max - bytes) * count / bytes };
-                let each = wave.by_ref().take(fitting.max(1)).map(|Ready { place, tx, begun }| async move {
-                    (place, self.answer_beside(tx, begun.running).await)
-                });
+                let fitting =
+                    if count == 0 { FIRST_MAX } else { (self.bytes_max - bytes) * count / bytes };
+                let each = wave.by_ref().take(fitting.max(1)).map(
+                    |Ready { place, tx, begun }| async move {
+                        (place, self.answer_beside(tx, begun.running).await)
+                    },
+                );
                 for (place, (answer, own)) in join_all(each).await {
                     meter.timeouts += own.timeouts;
                     meter.panics += own.panics;

@@ -21,12 +21,18 @@ const CHUNKS_COMMITTED: usize = 50;
 const ACCOUNTS: [&str; 3] = ["a", "b", "c"];
 
 const MIGRATIONS: &[Migration] = &[
-    Migration::new("0001-account", "CREATE TABLE account (name TEXT PRIMARY KEY, cents BIGINT NOT NULL)"),
+    Migration::new(
+        "0001-account",
+        "CREATE TABLE account (name TEXT PRIMARY KEY, cents BIGINT NOT NULL)",
+    ),
     Migration::new(
         "0002-payment",
         "CREATE TABLE payment (id TEXT PRIMARY KEY, account TEXT NOT NULL, repaid BOOLEAN NOT NULL)",
     ),
-    Migration::new("0003-money", "INSERT INTO account (name, cents) VALUES ('a', 3), ('b', 3), ('c', 3)"),
+    Migration::new(
+        "0003-money",
+        "INSERT INTO account (name, cents) VALUES ('a', 3), ('b', 3), ('c', 3)",
+    ),
 ];
 
 #[derive(Message)]
@@ -80,7 +86,11 @@ enum Declined {
 }
 
 /// Yields before each statement, so that handlers also interleave without a server.
-async fn execute(tx: &Tx, sql: &str, params: impl sagamore_database::Params) -> Result<u64, DatabaseError> {
+async fn execute(
+    tx: &Tx,
+    sql: &str,
+    params: impl sagamore_database::Params,
+) -> Result<u64, DatabaseError> {
     tokio::task::yield_now().await;
     tx.execute(sql, params).await
 }
@@ -100,7 +110,10 @@ async fn pay(tx: Tx, Pay { id, account, cents }: Pay) -> Decided<Paid, Declined>
 }
 
 async fn repay(tx: Tx, Paid { id, account, cents }: Paid) -> Decided<(), Declined> {
-    if execute(&tx, "UPDATE payment SET repaid = TRUE WHERE id = $1 AND repaid = FALSE", (&id,)).await? == 0 {
+    if execute(&tx, "UPDATE payment SET repaid = TRUE WHERE id = $1 AND repaid = FALSE", (&id,))
+        .await?
+        == 0
+    {
         return refused(Declined::PaidBefore);
     }
     execute(&tx, GIVE, (&account, cents)).await?;
@@ -121,7 +134,12 @@ async fn count(tx: Tx, _: Count) -> Decided<Counted, Declined> {
 }
 
 fn bank() -> Service {
-    Service::named("bank").migrations(MIGRATIONS).action(pay).compensation::<Repay>(repay).action(shift).action(count)
+    Service::named("bank")
+        .migrations(MIGRATIONS)
+        .action(pay)
+        .compensation::<Repay>(repay)
+        .action(shift)
+        .action(count)
 }
 
 fn keyed_bank() -> Service {
@@ -133,7 +151,13 @@ fn keyed_bank() -> Service {
         .keyed_by_each(|shift: &Move| vec![shift.from.as_str(), shift.to.as_str()])
 }
 
-fn command(place: usize, saga: usize, direction: Direction, name: &str, body: &impl serde::Serialize) -> Request {
+fn command(
+    place: usize,
+    saga: usize,
+    direction: Direction,
+    name: &str,
+    body: &impl serde::Serialize,
+) -> Request {
     let key = StepKey {
         saga: format!("toy:{saga}").parse().expect("a saga"),
         step: "one".parse().expect("a name"),
@@ -190,9 +214,17 @@ async fn effects(room: &Room<'_>, open: &Open, chunk: &[Request]) -> Result<(Eff
     }
     let answers = worked?;
     let outcomes = answers.into_iter().map(|answer| answer.map(|answer| answer.outcome)).collect();
-    let accounts = open.tx().query("SELECT name, cents FROM account ORDER BY name", ()).await.map_err(Stop::of)?;
-    let ids = chunk.iter().map(|asked| vec![asked.key.saga.as_str().trim_start_matches("toy:").into()]).collect();
-    let payments = open.tx().query_each("SELECT account, repaid FROM payment WHERE id = $1", ids).await;
+    let accounts = open
+        .tx()
+        .query("SELECT name, cents FROM account ORDER BY name", ())
+        .await
+        .map_err(Stop::of)?;
+    let ids = chunk
+        .iter()
+        .map(|asked| vec![asked.key.saga.as_str().trim_start_matches("toy:").into()])
+        .collect();
+    let payments =
+        open.tx().query_each("SELECT account, repaid FROM payment WHERE id = $1", ids).await;
     open.release().await.map_err(Stop::of)?;
     Ok(((outcomes, accounts, payments.map_err(Stop::of)?), mode))
 }
@@ -201,8 +233,11 @@ async fn effects(room: &Room<'_>, open: &Open, chunk: &[Request]) -> Result<(Eff
 async fn every_interleaved_chunk_equals_its_commands_one_by_one() {
     let seed = std::env::var("SAGAMORE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| fastrand::u64(..));
-    let (mut rng, chunks) = (fastrand::Rng::with_seed(seed), if is_remote() { CHUNKS.0 } else { CHUNKS.1 });
-    let replay = format!("replay: SAGAMORE_SEED={seed} cargo test -p sagamore-sdk --lib every_interleaved_chunk");
+    let (mut rng, chunks) =
+        (fastrand::Rng::with_seed(seed), if is_remote() { CHUNKS.0 } else { CHUNKS.1 });
+    let replay = format!(
+        "replay: SAGAMORE_SEED={seed} cargo test -p sagamore-sdk --lib every_interleaved_chunk"
+    );
     println!("{chunks} chunks, {replay}");
     let (database, options) = (database(), Options::default());
     let (plain, keyed) = (bank(), keyed_bank());
@@ -225,15 +260,21 @@ async fn every_interleaved_chunk_equals_its_commands_one_by_one() {
         for _ in 0..CHUNKS_COMMITTED {
             let chunk = chunk(&mut rng, &mut sagas, &mut begun);
             open.savepoint().await.expect("savepoint");
-            let (wanted, _) = effects(&plain, &open, &chunk).await.ok().expect("the chunk one by one");
+            let (wanted, _) =
+                effects(&plain, &open, &chunk).await.ok().expect("the chunk one by one");
             open.rollback_to().await.expect("roll back");
-            let (found, mode) = effects(&keyed, &open, &chunk).await.ok().expect("the chunk interleaved");
+            let (found, mode) =
+                effects(&keyed, &open, &chunk).await.ok().expect("the chunk interleaved");
             assert_eq!(found, wanted, "{replay}\n{chunk:#?}");
             interleaved += usize::from(mode == Mode::Together);
-            let is_refused = |outcome: &&Option<Outcome>| matches!(outcome, Some(Outcome::Refused(_)));
+            let is_refused =
+                |outcome: &&Option<Outcome>| matches!(outcome, Some(Outcome::Refused(_)));
             refusals += wanted.0.iter().filter(is_refused).count();
         }
         open.commit().await.expect("commit");
     }
-    assert!(interleaved > chunks / 2 && refusals > chunks / 10, "{interleaved} interleaved, {refusals} refusals");
+    assert!(
+        interleaved > chunks / 2 && refusals > chunks / 10,
+        "{interleaved} interleaved, {refusals} refusals"
+    );
 }

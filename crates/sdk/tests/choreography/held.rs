@@ -27,9 +27,17 @@ async fn a_rejected_event_is_sent_once_its_topic_accepts_it() {
     toy.settle().await;
     assert_eq!(toy.dead_letters("draft.made").await, 0, "the draft's event itself was handled");
     let events = toy.events().await;
-    assert_eq!(names(&events), ["draft.made", "draft.made", "print.failed", "draft.dropped"], "{:?}", told(&events));
+    assert_eq!(
+        names(&events),
+        ["draft.made", "draft.made", "print.failed", "draft.dropped"],
+        "{:?}",
+        told(&events)
+    );
     let faults = toy.faults("1").await;
-    assert!(faults.iter().any(|(step, why)| step == "print" && why.contains("print.done")), "{faults:?}");
+    assert!(
+        faults.iter().any(|(step, why)| step == "print" && why.contains("print.done")),
+        "{faults:?}"
+    );
 
     toy.passes(MINUTE);
     toy.settle().await;
@@ -37,7 +45,8 @@ async fn a_rejected_event_is_sent_once_its_topic_accepts_it() {
     toy.transport.knows_no_topic("print.done", false);
     toy.passes(MINUTE);
     toy.settle().await;
-    let told: BTreeSet<String> = toy.events().await.iter().map(|event| event.name.to_string()).collect();
+    let told: BTreeSet<String> =
+        toy.events().await.iter().map(|event| event.name.to_string()).collect();
     assert_eq!(told, BTreeSet::from(["print.done".to_owned(), "shelf.filled".to_owned()]));
     assert_eq!((toy.prints().await, toy.waiting().await), (1, 0), "printed once");
 }
@@ -50,7 +59,8 @@ async fn an_unreadable_unsent_event_does_not_block_others() {
     execute(&toy.database(0), "UPDATE emitted SET event = 'No name!' WHERE saga = 'book:1'").await;
     toy.settle().await;
     assert_eq!(toy.prints().await, 1, "the other chain continues");
-    execute(&toy.database(0), "UPDATE emitted SET event = 'draft.made' WHERE saga = 'book:1'").await;
+    execute(&toy.database(0), "UPDATE emitted SET event = 'draft.made' WHERE saga = 'book:1'")
+        .await;
     toy.passes(MINUTE);
     toy.settle().await;
     assert_eq!(toy.prints().await, 2, "it was not lost");
@@ -86,13 +96,18 @@ async fn an_unreadable_stored_event_blocks_only_its_own_chain() {
     let first = toy.events().await;
     execute(&toy.database(1), "UPDATE emitted SET event = 'No name!' WHERE saga = 'book:1'").await;
     let again = first.iter().filter(|event| event.hop == 0);
-    toy.publish(again.map(|event| sagamore_transport::wire::encode_event(event, &"writer".parse().unwrap())).collect())
-        .await;
+    toy.publish(
+        again
+            .map(|event| sagamore_transport::wire::encode_event(event, &"writer".parse().unwrap()))
+            .collect(),
+    )
+    .await;
     toy.begin("2", Mood::Calm).await;
     toy.settle().await;
     assert_eq!(toy.prints().await, 2, "the other chain continues");
     assert!(!toy.faults("1").await.is_empty());
-    execute(&toy.database(1), "UPDATE emitted SET event = 'print.done' WHERE saga = 'book:1'").await;
+    execute(&toy.database(1), "UPDATE emitted SET event = 'print.done' WHERE saga = 'book:1'")
+        .await;
     toy.events().await;
     toy.passes(MINUTE);
     toy.settle().await;

@@ -4,6 +4,7 @@
 extern crate sagamore_sdk as sagamore; // for the derives
 
 mod held;
+mod removal;
 mod said;
 mod starting;
 mod toy;
@@ -64,7 +65,10 @@ async fn a_refusal_is_emitted_with_its_reason_and_done_steps_are_undone() {
     toy.settle().await;
     let events = toy.events().await;
     assert_eq!(names(&events), ["draft.made", "print.failed", "draft.dropped"]);
-    assert_eq!(events[1].body.as_str(), r#"{"code":"no-ink","key":"1","reason":"there is no ink"}"#);
+    assert_eq!(
+        events[1].body.as_str(),
+        r#"{"code":"no-ink","key":"1","reason":"there is no ink"}"#
+    );
     assert_eq!((events[2].body.as_str(), events[2].hop), (r#"{"key":"1"}"#, 2));
     assert_eq!((toy.drafts().await, toy.prints().await), (0, 0));
 }
@@ -76,7 +80,10 @@ async fn a_repeated_event_has_one_effect_and_emits_the_same_event() {
     toy.begin("2", Mood::WritesAndRefuses).await;
     toy.settle().await;
     let (once, calls) = (toy.events().await, toy.calls());
-    toy.publish(once.iter().map(|event| encode_event(event, &"anybody".parse().unwrap())).collect()).await;
+    toy.publish(
+        once.iter().map(|event| encode_event(event, &"anybody".parse().unwrap())).collect(),
+    )
+    .await;
     toy.settle().await;
     let again = toy.events().await;
     for event in &again {
@@ -167,7 +174,10 @@ async fn an_event_waits_for_a_program_that_has_its_reaction() {
     let mut toy = Toy::new().await;
     wait_for_a_missing_reaction(&mut toy, 3).await;
     assert_eq!((toy.waiting().await, toy.dead_letters("print.done").await), (1, 0));
-    assert_eq!(toy.faults("1").await, [("shelve".to_owned(), "this program has no such reaction to it".to_owned())]);
+    assert_eq!(
+        toy.faults("1").await,
+        [("shelve".to_owned(), "this program has no such reaction to it".to_owned())]
+    );
     let listed = toy.events_that(|record| decode_event(record).ok()).await;
     assert_eq!(names(&listed), ["print.done"], "no other reaction runs again");
     toy.restart();
@@ -194,7 +204,11 @@ async fn a_clock_that_is_set_back_by_minutes_delays_no_event() {
         let mut toy = Toy::new().await;
         toy.begin("1", Mood::FailsTwice).await;
         toy.settle().await;
-        assert_eq!(toy.waiting().await, 2, "the printer's event after its fault, and the shelf's draft");
+        assert_eq!(
+            toy.waiting().await,
+            2,
+            "the printer's event after its fault, and the shelf's draft"
+        );
         let set_back = Duration::from_secs(seconds);
         toy.clock_is_set_back(set_back);
         toy.restart(); // the process does not know of the setback
@@ -208,24 +222,12 @@ async fn a_clock_that_is_set_back_by_minutes_delays_no_event() {
             toy.settle().await;
             toy.passes(Duration::from_secs(1));
         }
-        assert_eq!((toy.waiting().await, toy.prints().await), (0, 1), "in the end, after {seconds} s");
+        assert_eq!(
+            (toy.waiting().await, toy.prints().await),
+            (0, 1),
+            "in the end, after {seconds} s"
+        );
     }
-}
-
-/// Other services may have removed their barrier rows.
-#[tokio::test]
-async fn events_are_resent_only_while_barriers_remember_their_chain() {
-    let mut toy = Toy::new().await;
-    toy.begin("1", Mood::Calm).await;
-    toy.settle().await;
-    let once = toy.events().await;
-    let retention = Duration::from_secs(30 * 24 * 3600);
-    assert_eq!(toy.resend("1", remembered(toy.now(), retention)).await, 3);
-    let again = toy.events().await;
-    assert_eq!(told(&again), told(&once));
-    toy.passes(retention);
-    assert_eq!(toy.resend("1", remembered(toy.now(), retention)).await, 0);
-    assert!(toy.events().await.is_empty());
 }
 
 /// The event may wait already, arrive later or arrive twice. A done reaction is not affected.
@@ -242,7 +244,11 @@ async fn an_event_that_waits_for_another_one_is_dropped_when_its_chain_ends() {
             toy.only_shelf(false);
         }
         toy.settle().await;
-        toy.publish(vec![from_printer(&toy::made(key, Mood::Calm)), from_printer(&toy::failed(key))]).await;
+        toy.publish(vec![
+            from_printer(&toy::made(key, Mood::Calm)),
+            from_printer(&toy::failed(key)),
+        ])
+        .await;
         toy.settle().await;
         assert_eq!(toy.waiting().await, 0, "{key}");
     }
@@ -254,7 +260,11 @@ async fn an_event_that_waits_for_another_one_is_dropped_when_its_chain_ends() {
     toy.only_shelf(true);
     toy.publish(vec![from_printer(&toy::failed("done"))]).await;
     toy.settle().await;
-    assert_eq!((once, names(&toy.events().await)), (3, vec!["print.failed"]), "no event is emitted again");
+    assert_eq!(
+        (once, names(&toy.events().await)),
+        (3, vec!["print.failed"]),
+        "no event is emitted again"
+    );
 }
 
 /// No orchestrator resends an event, so it is stored and retried. Later events do not wait for it.
@@ -264,7 +274,11 @@ async fn a_fault_is_retried_and_blocks_no_other_event() {
     toy.begin("1", Mood::FailsTwice).await;
     toy.begin("2", Mood::Calm).await;
     toy.settle().await;
-    assert_eq!((toy.prints().await, toy.waiting().await), (1, 2), "the printer's event, and the shelf's draft");
+    assert_eq!(
+        (toy.prints().await, toy.waiting().await),
+        (1, 2),
+        "the printer's event, and the shelf's draft"
+    );
     assert_eq!(toy.faults("1").await, [("print".to_owned(), "paper jam".to_owned())]);
     toy.restart();
     for _ in 0..3 {
@@ -290,7 +304,11 @@ async fn a_partition_without_a_leader_keeps_no_other_chain_from_being_sent_once(
         toy.settle().await;
     }
     let sent = toy.events().await;
-    assert_eq!(names(&sent), ["draft.made", "print.done", "shelf.filled"], "one chain, and each event once");
+    assert_eq!(
+        names(&sent),
+        ["draft.made", "print.done", "shelf.filled"],
+        "one chain, and each event once"
+    );
     toy.transport.has_no_leader_for(None);
     toy.passes(Duration::from_secs(11));
     toy.settle().await;
@@ -348,7 +366,11 @@ async fn a_power_cut_before_the_log_is_synced_loses_no_chain() {
     let told: BTreeSet<&str> = names(&told).into_iter().collect();
     assert_eq!(told, BTreeSet::from(["draft.made", "print.done", "shelf.filled"]));
     assert_eq!((toy.drafts().await, toy.prints().await), (1, 1), "as before");
-    assert_eq!(toy.rows("emitted WHERE sent = FALSE").await, 0, "the event is synced and not sent again");
+    assert_eq!(
+        toy.rows("emitted WHERE sent = FALSE").await,
+        0,
+        "the event is synced and not sent again"
+    );
 }
 
 /// No offset covers an inbox event: after its removal only the lost log knew of it.
@@ -371,12 +393,19 @@ async fn a_power_cut_before_the_log_is_synced_loses_nothing_of_the_inbox() {
     toy.passes(Duration::from_secs(2));
     toy.settle().await;
     let told = toy.events().await;
-    assert_eq!(told.iter().filter(|event| event.name.as_str() == "print.done").count(), 1, "not on each check");
+    assert_eq!(
+        told.iter().filter(|event| event.name.as_str() == "print.done").count(),
+        1,
+        "not on each check"
+    );
     toy.power_cut().await;
     toy.passes(Duration::from_secs(61)); // the longest pause
     toy.settle().await;
     let told = toy.events().await;
-    assert!(names(&told).contains(&"print.done") && names(&told).contains(&"shelf.filled"), "{told:?}");
+    assert!(
+        names(&told).contains(&"print.done") && names(&told).contains(&"shelf.filled"),
+        "{told:?}"
+    );
     assert_eq!((toy.prints().await, toy.waiting().await, toy.calls()), (1, 0, calls));
 }
 
@@ -387,7 +416,10 @@ async fn the_event_of_a_failed_transaction_is_never_sent() {
     let mut toy = Toy::in_memory().await;
     toy.lose_a_draft("1").await;
     toy.settle().await;
-    assert_eq!((names(&toy.events().await), toy.drafts().await, toy.prints().await), (vec![], 0, 0));
+    assert_eq!(
+        (names(&toy.events().await), toy.drafts().await, toy.prints().await),
+        (vec![], 0, 0)
+    );
     assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::New);
     toy.settle().await;
     assert_eq!(names(&toy.events().await), ["draft.made", "print.done", "shelf.filled"]);
@@ -424,7 +456,8 @@ async fn leased_unsent_events_are_sent_again_under_the_same_id() {
     toy.transport.is_unsynced(false);
     toy.passes(Duration::from_secs(11));
     toy.settle().await;
-    let made: Vec<String> = toy.events().await.iter().filter(|event| event.hop == 0).map(Event::id).collect();
+    let made: Vec<String> =
+        toy.events().await.iter().filter(|event| event.hop == 0).map(Event::id).collect();
     assert_eq!(made, ["book:2/draft/action/1/draft.made"; 2]);
     assert_eq!((toy.drafts().await, toy.prints().await), (2, 2));
 }
@@ -434,76 +467,17 @@ async fn an_unreadable_record_is_a_dead_letter_and_a_wrong_body_fails_its_chain(
     let mut toy = Toy::new().await;
     let source = "writer".parse().unwrap();
     let garbled = Record { body: "{".into(), ..encode_event(&toy::made("1", Mood::Calm), &source) };
-    let other = Event { body: Body::parse(r#"{"key":"2"}"#).unwrap(), ..toy::made("2", Mood::Calm) };
+    let other =
+        Event { body: Body::parse(r#"{"key":"2"}"#).unwrap(), ..toy::made("2", Mood::Calm) };
     toy.publish(vec![garbled, encode_event(&other, &source)]).await;
     toy.settle().await;
     let events = toy.events_that(|record| decode_event(record).ok()).await;
-    let failed = events.iter().find(|event| event.name.as_str() == "print.failed").expect("emitted");
+    let failed =
+        events.iter().find(|event| event.name.as_str() == "print.failed").expect("emitted");
     assert_eq!(failed.chain().as_str(), "book:2");
     assert!(failed.body.as_str().contains("undecodable"), "{:?}", failed.body);
     assert!(toy.dead_letters("draft.made").await >= 2, "a dead letter per consuming service");
     assert_eq!(toy.prints().await, 0);
-}
-
-/// Emitted events are removed with the barrier's rows. Events that the observer may not know stay.
-#[tokio::test]
-async fn a_chain_that_ended_long_ago_is_removed_with_its_events() {
-    let mut toy = Toy::new().await;
-    toy.begin("1", Mood::Calm).await;
-    toy.settle().await;
-    let (database, _) = toy.desk();
-    let open = database.begin().await.expect("begin");
-    open.tx().execute("INSERT INTO chain_key (key, chain) VALUES ('a', 'book:1')", ()).await.expect("insert");
-    open.commit().await.expect("commit");
-    let later = toy.now().plus(Duration::from_secs(1));
-    let earlier = toy.now().minus(Duration::from_secs(1));
-    let kept = async |toy: &Toy| (toy.rows("barrier").await, toy.rows("emitted").await);
-    let before = kept(&toy).await;
-    assert!(before.0 > 0 && before.1 > 0, "{before:?}");
-    toy.publish(vec![encode_horizon(&horizon(&toy, Some(later)), None)]).await;
-    toy.settle().await;
-    assert_eq!(kept(&toy).await, before, "the rows are older than the observer's first day");
-    toy.publish(vec![encode_horizon(&horizon(&toy, Some(earlier)), None)]).await;
-    toy.settle().await;
-    assert_eq!(kept(&toy).await, (0, 1), "except the chain's first event");
-    assert_eq!(toy.begin("1", Mood::Calm).await, StartOutcome::Before, "other services may still have its rows");
-    assert_eq!(kept(&toy).await, (0, 1), "the rejected start leaves no row");
-    let retention = Options::default().barrier_retention;
-    let soon = horizon(&toy, Some(earlier));
-    let enough = soon.ended_before.plus(retention);
-    toy.passes(retention * 2);
-    toy.publish(vec![encode_horizon(&Horizon { ended_before: enough, ..soon.clone() }, None)]).await;
-    toy.settle().await;
-    toy.settle().await;
-    assert_eq!(kept(&toy).await, (0, 1), "exactly one retention later the event stays");
-    assert_eq!(toy.rows_of_first("chain_key").await, 1);
-    let far = Horizon { ended_before: enough.plus(Duration::from_millis(1)), ..soon };
-    toy.publish(vec![encode_horizon(&far, None)]).await;
-    toy.settle().await;
-    toy.settle().await;
-    assert_eq!(kept(&toy).await, (0, 0));
-    assert_eq!(toy.rows_of_first("chain_key").await, 0);
-}
-
-/// A service that lost these rows would act again.
-#[tokio::test]
-async fn a_step_with_an_unsent_or_waiting_event_is_not_removed() {
-    let mut toy = Toy::new().await;
-    toy.transport.falls_silent(true);
-    toy.begin("1", Mood::Calm).await;
-    let horizon = horizon(&toy, None);
-    toy.publish(vec![encode_horizon(&horizon, None)]).await;
-    toy.settle().await;
-    assert_eq!((toy.rows("barrier").await, toy.rows("emitted").await), (1, 1), "its event was not sent");
-    toy.transport.falls_silent(false);
-    toy.settle().await;
-
-    toy.begin("2", Mood::Sticks).await;
-    toy.settle().await;
-    assert_eq!(toy.waiting().await, 1, "the undo met a fault and is retried");
-    toy.publish(vec![encode_horizon(&horizon, None)]).await;
-    toy.settle().await;
-    assert_eq!((toy.waiting().await, toy.rows("barrier").await), (1, 1), "the undone step's row remains");
 }
 
 /// A missing topic blocks only the chains that need it.

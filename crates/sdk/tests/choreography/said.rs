@@ -42,16 +42,22 @@ async fn an_event_continues_the_trace_of_the_event_that_it_names_as_its_cause() 
 #[tokio::test]
 async fn an_undo_continues_the_trace_of_the_failure_and_a_repeat_does_not_change_it() {
     let mut toy = Toy::new().await;
-    toy.publish(vec![record(&Event { trace: span("a"), ..toy::made("1", Mood::WritesAndRefuses) })]).await;
+    toy.publish(vec![record(&Event {
+        trace: span("a"),
+        ..toy::made("1", Mood::WritesAndRefuses)
+    })])
+    .await;
     toy.settle().await;
-    let traces = |events: &[Event]| events.iter().map(|event| event.trace.clone()).collect::<Vec<_>>();
+    let traces =
+        |events: &[Event]| events.iter().map(|event| event.trace.clone()).collect::<Vec<_>>();
     let events = toy.events().await;
     assert_eq!(names(&events), ["draft.made", "print.failed", "draft.dropped"]);
     assert_eq!(traces(&events), [span("a"), span("a"), span("a")]);
     toy.publish(vec![record(&Event { trace: span("c"), ..toy::failed("1") })]).await;
     toy.settle().await;
     let again = toy.events().await;
-    let dropped = again.iter().find(|event| event.name.as_str() == "draft.dropped").expect("emitted again");
+    let dropped =
+        again.iter().find(|event| event.name.as_str() == "draft.dropped").expect("emitted again");
     assert_eq!(dropped.trace, span("a"));
 }
 
@@ -59,7 +65,8 @@ async fn an_undo_continues_the_trace_of_the_failure_and_a_repeat_does_not_change
 /// unknown plans.
 #[tokio::test]
 async fn an_event_of_a_later_version_than_the_programs_plan_is_a_dead_letter_with_that_reason() {
-    let of = |version| Options { plans: vec![("book".parse().unwrap(), version)], ..Options::default() };
+    let of =
+        |version| Options { plans: vec![("book".parse().unwrap(), version)], ..Options::default() };
     let check = async |options: Options, said: u32, is_taken: bool| {
         let mut toy = Toy::with(options).await;
         toy.publish(vec![record(&Event { version: said, ..toy::made("1", Mood::Calm) })]).await;
@@ -68,14 +75,18 @@ async fn an_event_of_a_later_version_than_the_programs_plan_is_a_dead_letter_wit
         let reasons = toy.reasons("draft.made").await;
         assert_eq!(reasons.is_empty(), is_taken, "{reasons:?}");
         for reason in reasons {
-            assert!(reason.starts_with("version: the event says version 9 of the plan 'book'"), "{reason}");
+            assert!(
+                reason.starts_with("version: the event says version 9 of the plan 'book'"),
+                "{reason}"
+            );
             assert!(reason.contains("this program has version 1"), "{reason}");
         }
     };
     check(of(1), 1, true).await;
     check(of(1), 9, false).await;
     check(of(9), 1, true).await;
-    check(Options { plans: vec![("parcel".parse().unwrap(), 1)], ..Options::default() }, 9, true).await;
+    check(Options { plans: vec![("parcel".parse().unwrap(), 1)], ..Options::default() }, 9, true)
+        .await;
     check(Options::default(), 9, true).await;
 }
 
@@ -83,7 +94,9 @@ async fn an_event_of_a_later_version_than_the_programs_plan_is_a_dead_letter_wit
 /// right event arrives.
 #[tokio::test]
 async fn an_event_in_a_chain_that_says_a_later_version_does_not_complete_a_pair() {
-    let mut toy = Toy::with(Options { plans: vec![("book".parse().unwrap(), 1)], ..Options::default() }).await;
+    let mut toy =
+        Toy::with(Options { plans: vec![("book".parse().unwrap(), 1)], ..Options::default() })
+            .await;
     toy.only_shelf(true);
     let forged = Event { version: 9, ..toy::printed("1") };
     toy.publish(vec![record(&toy::made("1", Mood::Calm)), record(&forged)]).await;

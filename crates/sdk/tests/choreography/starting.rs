@@ -1,6 +1,8 @@
 //! Requests that start chains: in one transaction, with an idempotency key, and repeated.
 
-use sagamore_sdk::{Decided, StartOutcome, StartRequest, StartsChain, Timestamp, Tx, done, refused, start_each};
+use sagamore_sdk::{
+    Decided, StartOutcome, StartRequest, StartsChain, Timestamp, Tx, done, refused, start_each,
+};
 
 use crate::toy::{DraftMade, Mood, Toy};
 
@@ -60,7 +62,10 @@ fn with_key(request: StartRequest<NewDraft>, key: &str) -> StartRequest<NewDraft
 }
 
 /// Returns the answers to these requests, none of which may be a fault.
-async fn answers(toy: &Toy, requests: Vec<StartRequest<NewDraft>>) -> Vec<Result<StartOutcome, Refused>> {
+async fn answers(
+    toy: &Toy,
+    requests: Vec<StartRequest<NewDraft>>,
+) -> Vec<Result<StartOutcome, Refused>> {
     let (database, outbox) = toy.desk();
     let answers = start_each(&database, &outbox, requests).await;
     answers.into_iter().map(|answer| answer.expect("no fault")).collect()

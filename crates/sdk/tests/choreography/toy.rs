@@ -9,8 +9,8 @@ use futures_util::future::{join, join_all, join4};
 use sagamore_core::message::Event;
 use sagamore_core::{Body, Direction, StepKey, Timestamp};
 use sagamore_sdk::{
-    ChainStart, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant, Reaction, Refusal,
-    Service, StartOutcome, Tx, done, facts, on, refused,
+    ChainStart, Database, Decided, Fault, Message, Migration, Never, Options, Outbox, Participant,
+    Reaction, Refusal, Service, StartOutcome, Tx, done, facts, on, refused,
 };
 use sagamore_transport::wire::{dead_letter_topic, decode_event};
 use sagamore_transport::{Consumer, Log, MemoryDisk, Record, Subscription, Transport, log};
@@ -72,10 +72,13 @@ pub enum Declined {
     NoInk,
 }
 
-const DRAFTS: &[Migration] = &[Migration::new("0001-draft", "CREATE TABLE draft (key TEXT PRIMARY KEY)")];
-const PRINTS: &[Migration] = &[Migration::new("0001-print", "CREATE TABLE print (key TEXT PRIMARY KEY)")];
+const DRAFTS: &[Migration] =
+    &[Migration::new("0001-draft", "CREATE TABLE draft (key TEXT PRIMARY KEY)")];
+const PRINTS: &[Migration] =
+    &[Migration::new("0001-print", "CREATE TABLE print (key TEXT PRIMARY KEY)")];
 const NOW: Timestamp = Timestamp(1_000_000);
-const TOPICS: [&str; 5] = ["draft.made", "draft.dropped", "print.done", "print.failed", "shelf.filled"];
+const TOPICS: [&str; 5] =
+    ["draft.made", "draft.dropped", "print.done", "print.failed", "shelf.filled"];
 static GROUP: AtomicUsize = AtomicUsize::new(0);
 
 async fn write(tx: &Tx, table: &str, key: &str) -> Result<(), Fault> {
@@ -124,8 +127,9 @@ fn services(calls: &Calls) -> [Service; 3] {
     let printer = Service::named("printer")
         .migrations(PRINTS)
         .reaction(Reaction::named("print").to(printing).fails::<PrintFailed>());
-    let shelf = Service::named("shelf")
-        .reaction(Reaction::named("shelve").to_both(shelve).never_after::<(PrintFailed, DraftDropped)>());
+    let shelf = Service::named("shelf").reaction(
+        Reaction::named("shelve").to_both(shelve).never_after::<(PrintFailed, DraftDropped)>(),
+    );
     [writer, printer, shelf]
 }
 
@@ -197,7 +201,8 @@ impl Toy {
     /// Cuts the power: the log loses its unsynced tail, the databases keep every commit.
     pub async fn power_cut(&mut self) {
         self.disk.lose_unsynced_tail(0);
-        self.log = Log::on(Arc::new(self.disk.clone()), log::Options::default()).expect("the log after the power cut");
+        self.log = Log::on(Arc::new(self.disk.clone()), log::Options::default())
+            .expect("the log after the power cut");
         self.transport = Unreliable::over(&self.log);
         self.events = watch(&self.log, &TOPICS).await;
         self.restart();
@@ -206,7 +211,8 @@ impl Toy {
     /// Stops all processes gracefully. The transport's sync ends only after the stop was requested.
     pub async fn stop(&mut self) {
         let transport = self.transport.clone();
-        let stopped = std::mem::take(&mut self.participants).into_iter().map(|service| service.run(async {}));
+        let stopped =
+            std::mem::take(&mut self.participants).into_iter().map(|service| service.run(async {}));
         let sync = async {
             tokio::task::yield_now().await;
             transport.is_unsynced(false);
@@ -235,7 +241,8 @@ impl Toy {
     pub async fn lose_a_draft(&mut self, key: &str) {
         let database = self.databases[0].clone();
         let open = database.begin().await.expect("begin");
-        let orphan = "CREATE TABLE orphan (key TEXT REFERENCES draft (key) DEFERRABLE INITIALLY DEFERRED)";
+        let orphan =
+            "CREATE TABLE orphan (key TEXT REFERENCES draft (key) DEFERRABLE INITIALLY DEFERRED)";
         open.tx().batch(orphan).await.expect("create the table");
         open.commit().await.expect("commit");
 
@@ -257,7 +264,10 @@ impl Toy {
         let turn = self.participants[0].turn(at, &mut rng);
         let loss = async {
             let open = database.begin().await.expect("begin");
-            open.tx().execute("INSERT INTO orphan (key) VALUES ('nowhere')", ()).await.expect("checked at the commit");
+            open.tx()
+                .execute("INSERT INTO orphan (key) VALUES ('nowhere')", ())
+                .await
+                .expect("checked at the commit");
             open.commit().await
         };
         let (draft, turned, lost, _) = join4(draft, turn, loss, first.commit()).await;
@@ -338,10 +348,12 @@ impl Toy {
 
     /// Replaces the shelf by a program without a reaction to drafts.
     pub fn shelf_only_lists(&mut self) {
-        let list = |_: Tx, print: PrintDone| async { done::<_, Never>(ShelfListed { key: print.key }) };
+        let list =
+            |_: Tx, print: PrintDone| async { done::<_, Never>(ShelfListed { key: print.key }) };
         let shelf = Service::named("shelf").reaction(Reaction::named("list").to(list));
         let transport = Arc::new(self.transport.clone());
-        self.participants[2] = Participant::new(shelf, self.databases[2].clone(), transport, self.options.clone());
+        self.participants[2] =
+            Participant::new(shelf, self.databases[2].clone(), transport, self.options.clone());
     }
 
     pub async fn publish(&self, records: Vec<Record>) {
@@ -355,7 +367,8 @@ impl Toy {
 
     pub async fn events_that(&mut self, read: impl Fn(&Record) -> Option<Event>) -> Vec<Event> {
         let records = self.events.poll(10_000).await.expect("poll");
-        let mut events: Vec<Event> = records.iter().filter_map(|delivered| read(&delivered.record)).collect();
+        let mut events: Vec<Event> =
+            records.iter().filter_map(|delivered| read(&delivered.record)).collect();
         events.sort_by_key(|event| (event.hop, event.id()));
         events
     }
@@ -366,9 +379,14 @@ impl Toy {
 
     /// Returns the reason of each dead letter of a topic.
     pub async fn reasons(&self, topic: &str) -> Vec<String> {
-        let letters = watch(&self.log, &[&dead_letter_topic(topic)]).await.poll(10_000).await.expect("poll");
-        let reason = |letter: &Record| letter.header("sagamore-dlt-reason").expect("a reason").to_vec();
-        letters.iter().map(|letter| String::from_utf8(reason(&letter.record)).expect("text")).collect()
+        let letters =
+            watch(&self.log, &[&dead_letter_topic(topic)]).await.poll(10_000).await.expect("poll");
+        let reason =
+            |letter: &Record| letter.header("sagamore-dlt-reason").expect("a reason").to_vec();
+        letters
+            .iter()
+            .map(|letter| String::from_utf8(reason(&letter.record)).expect("text"))
+            .collect()
     }
 
     pub fn calls(&self) -> usize {
@@ -412,8 +430,9 @@ impl Toy {
     pub async fn whole_table_walks(&self, tables: &[&str]) -> (usize, Vec<String>) {
         let (mut checked, mut walks) = (0, Vec::new());
         for database in &self.databases {
-            let (count, found) =
-                sagamore_database::testing::whole_table_walks(database, tables).await.expect("the plans");
+            let (count, found) = sagamore_database::testing::whole_table_walks(database, tables)
+                .await
+                .expect("the plans");
             checked += count;
             walks.extend(found);
         }
@@ -433,10 +452,20 @@ async fn count(database: &Database, table: &str) -> i64 {
 async fn watch(transport: &dyn Transport, topics: &[&str]) -> Box<dyn Consumer> {
     let group = format!("watcher-{}", GROUP.fetch_add(1, Ordering::Relaxed));
     let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
-    transport.subscribe(Subscription { group: group.into(), topics, partitions: None }).await.expect("subscribe")
+    transport
+        .subscribe(Subscription { group: group.into(), topics, partitions: None })
+        .await
+        .expect("subscribe")
 }
 
-fn event(key: &str, step: &str, name: &str, causation: Option<&str>, hop: u32, body: &impl Serialize) -> Event {
+fn event(
+    key: &str,
+    step: &str,
+    name: &str,
+    causation: Option<&str>,
+    hop: u32,
+    body: &impl Serialize,
+) -> Event {
     Event {
         key: StepKey {
             saga: format!("book:{key}").parse().expect("a chain"),

@@ -43,7 +43,8 @@ impl Unreliable {
     }
 
     pub fn knows_no_topic(&self, topic: &str, unknown: bool) {
-        *self.unknown.lock().expect("nothing panics while it is held") = unknown.then(|| topic.to_owned());
+        *self.unknown.lock().expect("nothing panics while it is held") =
+            unknown.then(|| topic.to_owned());
     }
 
     /// Sets the key whose partition rejects records, or `None` for no such partition.
@@ -57,20 +58,30 @@ impl Unreliable {
 }
 
 impl Transport for Unreliable {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.log.create_topic(topic, partitions)
     }
 
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         if self.silent.load(Ordering::Relaxed) {
-            return Box::pin(async move { vec![Err(Error::Unavailable("it is silent".into())); records.len()] });
+            return Box::pin(async move {
+                vec![Err(Error::Unavailable("it is silent".into())); records.len()]
+            });
         }
         let writer = self.writer.lock().expect("nothing panics while it is held").clone();
-        assert!(writer.is_none_or(|writer| writer.begin().now_or_never().is_some()), "a transaction is open");
+        assert!(
+            writer.is_none_or(|writer| writer.begin().now_or_never().is_some()),
+            "a transaction is open"
+        );
         let unknown = self.unknown.lock().expect("nothing panics while it is held").clone();
         let is_unknown = move |record: &Record| unknown.as_deref() == Some(&*record.topic);
         let leaderless = self.leaderless.lock().expect("nothing panics while it is held").clone();
-        let is_leaderless = move |record: &Record| leaderless.as_ref().is_some_and(|key| record.key == *key);
+        let is_leaderless =
+            move |record: &Record| leaderless.as_ref().is_some_and(|key| record.key == *key);
         Box::pin(async move {
             let is_taken = |record: &&Record| !is_unknown(record) && !is_leaderless(record);
             let known = records.iter().filter(is_taken).cloned().collect();
@@ -102,7 +113,10 @@ impl Transport for Unreliable {
         })
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         self.log.subscribe(subscription)
     }
 }

@@ -31,7 +31,10 @@ async fn a_command_with_another_id_or_body_is_still_a_repeat() {
     let mut world = World::new().await;
     let first = world.ask([add("10248")]).await;
     let mut again = add_in("10248", Mood::Refuses, Mood::Calm);
-    let trace = sagamore_core::TraceContext::of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("a=1"));
+    let trace = sagamore_core::TraceContext::of(
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        Some("a=1"),
+    );
     (again.attempt, again.trace) = (2, trace.clone());
     let mut record = sagamore_transport::wire::encode_command(&again, sagamore_core::Timestamp(0));
     for (name, value) in &mut record.headers {
@@ -140,7 +143,10 @@ async fn a_refusal_retried_in_a_new_generation_runs_again() {
 #[tokio::test]
 async fn an_older_generation_is_refused() {
     let mut world = World::new().await;
-    assert_eq!(world.ask([generation(3, add_in("10248", Mood::Refuses, Mood::Calm))]).await, [not_today()]);
+    assert_eq!(
+        world.ask([generation(3, add_in("10248", Mood::Refuses, Mood::Calm))]).await,
+        [not_today()]
+    );
     for _ in 0..2 {
         let outcomes = world.ask([generation(2, add("10248")), add("10248")]).await;
         assert_eq!(outcomes.iter().map(code).collect::<Vec<_>>(), [SUPERSEDED; 2]);
@@ -163,7 +169,10 @@ async fn a_refused_undo_retried_in_a_new_generation_undoes_once() {
     open.commit().await.expect("commit");
     assert_eq!(world.ask([subtract("10248")]).await, [not_today()], "stored");
     assert_eq!(world.ask([generation(2, subtract("10248"))]).await, [subtracted()]);
-    assert_eq!(world.ask([subtract("10248"), generation(3, subtract("10248"))]).await, [subtracted(), subtracted()]);
+    assert_eq!(
+        world.ask([subtract("10248"), generation(3, subtract("10248"))]).await,
+        [subtracted(), subtracted()]
+    );
     assert_eq!(world.tally("10248").await, Some(0));
 }
 
@@ -171,7 +180,8 @@ async fn a_refused_undo_retried_in_a_new_generation_undoes_once() {
 /// elsewhere.
 #[tokio::test]
 async fn a_command_in_two_partitions_has_one_effect() {
-    let mut world = World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
+    let mut world =
+        World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
     let by = |partition, command: &Command| Record {
         partition: Some(partition),
         ..encode_command(command, sagamore_core::Timestamp(0))
@@ -179,7 +189,10 @@ async fn a_command_in_two_partitions_has_one_effect() {
     world.publish(vec![by(0, &add("10248")), by(1, &add("10248"))]).await;
     world.settle().await;
     assert_eq!((world.tally("10248").await, world.calls.add()), (Some(5), 1));
-    assert_eq!(world.replies().await.iter().filter(|reply| reply.outcome == added("10248")).count(), 2);
+    assert_eq!(
+        world.replies().await.iter().filter(|reply| reply.outcome == added("10248")).count(),
+        2
+    );
 
     // out of order as well: in either order nothing remains of the step
     world.publish(vec![by(0, &subtract("10249")), by(1, &add("10249"))]).await;

@@ -16,10 +16,16 @@ use crate::world::*;
 #[tokio::test]
 async fn one_poll_with_a_command_its_repeat_and_its_undo_keeps_their_order() {
     let mut world = World::new().await;
-    world.send([add("10248"), add("10248"), subtract("10248"), add("10248"), subtract("10248")]).await;
+    world
+        .send([add("10248"), add("10248"), subtract("10248"), add("10248"), subtract("10248")])
+        .await;
     assert_eq!(world.turn().await, Turned { taken: 5 });
-    let outcomes: Vec<Outcome> = world.replies().await.into_iter().map(|reply| reply.outcome).collect();
-    assert_eq!(outcomes, [added("10248"), added("10248"), subtracted(), added("10248"), subtracted()]);
+    let outcomes: Vec<Outcome> =
+        world.replies().await.into_iter().map(|reply| reply.outcome).collect();
+    assert_eq!(
+        outcomes,
+        [added("10248"), added("10248"), subtracted(), added("10248"), subtracted()]
+    );
     assert_eq!(world.tally("10248").await, Some(0));
     assert_eq!((world.calls.add(), world.calls.subtract()), (1, 1));
 }
@@ -65,9 +71,13 @@ async fn a_refusal_without_writes_does_not_repeat_the_others() {
 #[tokio::test]
 async fn a_refusal_with_writes_is_rolled_back_alone() {
     let mut world = World::new().await;
-    let outcomes = world.ask([add("a"), add_in("b", Mood::WritesAndRefuses, Mood::Calm), add("c")]).await;
+    let outcomes =
+        world.ask([add("a"), add_in("b", Mood::WritesAndRefuses, Mood::Calm), add("c")]).await;
     assert_eq!(outcomes, [added("a"), not_today(), added("c")]);
-    assert_eq!((world.tally("a").await, world.tally("b").await, world.tally("c").await), (Some(5), None, Some(5)));
+    assert_eq!(
+        (world.tally("a").await, world.tally("b").await, world.tally("c").await),
+        (Some(5), None, Some(5))
+    );
     assert_eq!(world.ask([add("b")]).await, [not_today()], "the refusal is stored");
 }
 
@@ -80,8 +90,15 @@ async fn check_fault_in(mut world: World, mood: Mood, text: &str) {
     let outcomes = world.ask([add("a"), add_in("b", mood, Mood::Calm), add("c")]).await;
     assert_eq!((&outcomes[0], &outcomes[2]), (&added("a"), &added("c")));
     assert!(fault(&outcomes[1]).contains(text), "{outcomes:?}");
-    assert_eq!((world.tally("a").await, world.tally("b").await, world.tally("c").await), (Some(5), None, Some(5)));
-    assert!(!world.state().await.iter().any(|row| row.contains("toy:b")), "{:?}", world.state().await);
+    assert_eq!(
+        (world.tally("a").await, world.tally("b").await, world.tally("c").await),
+        (Some(5), None, Some(5))
+    );
+    assert!(
+        !world.state().await.iter().any(|row| row.contains("toy:b")),
+        "{:?}",
+        world.state().await
+    );
     assert_eq!(world.ask([add("b")]).await, [added("b")]);
     assert_eq!(world.tally("b").await, Some(5));
 }
@@ -100,14 +117,24 @@ async fn a_panic_is_a_fault_of_one_command() {
 #[tokio::test]
 async fn a_handler_that_takes_too_long_is_a_fault_of_one_command() {
     let handler_limit = Some(Duration::from_millis(5));
-    check_fault(Options { handler_limit, ..Options::default() }, Mood::WritesAndHangs, "took longer than 5ms").await;
+    check_fault(
+        Options { handler_limit, ..Options::default() },
+        Mood::WritesAndHangs,
+        "took longer than 5ms",
+    )
+    .await;
 }
 
 /// On PostgreSQL a failed statement aborts the transaction up to the savepoint. SQLite must behave
 /// alike.
 #[tokio::test]
 async fn a_handler_that_ignores_a_failed_statement_is_a_fault_of_one_command() {
-    check_fault(Options::default(), Mood::IgnoresAFailedStatement, "ignored the error of a statement").await;
+    check_fault(
+        Options::default(),
+        Mood::IgnoresAFailedStatement,
+        "ignored the error of a statement",
+    )
+    .await;
     let mut world = World::new().await;
     world.interleave();
     check_fault_in(world, Mood::IgnoresAFailedStatement, "ignored the error of a statement").await;
@@ -118,7 +145,10 @@ async fn a_refusal_because_of_a_failed_statement_is_undone_alone() {
     let mut world = World::new().await;
     let asked = [add("a"), add_in("b", Mood::RefusesForAFailedStatement, Mood::Calm), add("c")];
     assert_eq!(world.ask(asked).await, [added("a"), not_today(), added("c")]);
-    assert_eq!((world.tally("a").await, world.tally("b").await, world.tally("c").await), (Some(5), None, Some(5)));
+    assert_eq!(
+        (world.tally("a").await, world.tally("b").await, world.tally("c").await),
+        (Some(5), None, Some(5))
+    );
 }
 
 /// A turn ends even if many handlers never do.
@@ -126,9 +156,13 @@ async fn a_refusal_because_of_a_failed_statement_is_undone_alone() {
 async fn many_handlers_that_take_too_long_do_not_add_up() {
     let handler_limit = Some(Duration::from_millis(5));
     let mut world = World::with(Options { handler_limit, ..Options::default() }).await;
-    let hanging = (0..50).map(|number| add_in(&number.to_string(), Mood::WritesAndHangs, Mood::Calm));
+    let hanging =
+        (0..50).map(|number| add_in(&number.to_string(), Mood::WritesAndHangs, Mood::Calm));
     let outcomes = world.ask(hanging.chain([add("10248")])).await;
-    assert_eq!(outcomes.iter().map(fault).filter(|text| text.contains("took longer than")).count(), 4);
+    assert_eq!(
+        outcomes.iter().map(fault).filter(|text| text.contains("took longer than")).count(),
+        4
+    );
     assert_eq!(world.calls.add(), 5);
     assert_eq!(world.ask([add("10248")]).await, [added("10248")]);
 }
@@ -158,7 +192,11 @@ async fn a_conflict_is_retried_within_the_turn() {
             trouble.fail(call, When::Before, Error::Conflict("deadlock".into()));
         }
         assert_eq!(world.ask([add("a"), add("b")]).await, [added("a"), added("b")]);
-        assert_eq!((world.tally("a").await, world.tally("b").await), (Some(5), Some(5)), "{call:?}");
+        assert_eq!(
+            (world.tally("a").await, world.tally("b").await),
+            (Some(5), Some(5)),
+            "{call:?}"
+        );
     }
 }
 
@@ -189,11 +227,17 @@ fn anything() -> impl Strategy<Value = Asked> {
         4 => (mood(), mood()).prop_map(|(mood, undo)| add_in("x", mood, undo)),
         3 => Just(subtract("x")),
     ];
-    let place = (prop_oneof!["a", "b"], prop_oneof!["one", "two"], prop_oneof![5 => Just(1_u32), 1 => 2..4_u32]);
-    (kind, place, prop::bool::weighted(0.1)).prop_map(|(mut command, (key, name, number), garbled)| {
-        command.key.saga = format!("toy:{key}").parse().expect("a saga");
-        Asked { command: generation(number, step(&name, command)), garbled }
-    })
+    let place = (
+        prop_oneof!["a", "b"],
+        prop_oneof!["one", "two"],
+        prop_oneof![5 => Just(1_u32), 1 => 2..4_u32],
+    );
+    (kind, place, prop::bool::weighted(0.1)).prop_map(
+        |(mut command, (key, name, number), garbled)| {
+            command.key.saga = format!("toy:{key}").parse().expect("a saga");
+            Asked { command: generation(number, step(&name, command)), garbled }
+        },
+    )
 }
 
 #[derive(Clone, Debug)]
@@ -206,7 +250,9 @@ async fn carried_out(asked: &[Asked], messages_max: usize) -> (Vec<Outcome>, usi
     let mut world = World::with(Options { messages_max, ..Options::default() }).await;
     let record = |asked: &Asked| match asked.garbled {
         true => garbled(&asked.command),
-        false => sagamore_transport::wire::encode_command(&asked.command, sagamore_core::Timestamp(0)),
+        false => {
+            sagamore_transport::wire::encode_command(&asked.command, sagamore_core::Timestamp(0))
+        }
     };
     world.publish(asked.iter().map(record).collect()).await;
     world.settle().await;

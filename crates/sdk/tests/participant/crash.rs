@@ -13,7 +13,11 @@ use crate::trouble::{Call, Trouble, When, advance};
 use crate::world::*;
 
 async fn failing_turn(world: &mut World) -> Error {
-    world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)).await.expect_err("a call was made to fail")
+    world
+        .participant
+        .turn(now(), &mut fastrand::Rng::with_seed(1))
+        .await
+        .expect_err("a call was made to fail")
 }
 
 /// Asserts that replies of the same id are equal, and returns the number of ids.
@@ -38,7 +42,8 @@ async fn a_turn_may_die_at_any_await() {
             let undone = add_in("c", Mood::WritesAndRefuses, Mood::Calm);
             world.send([add("a"), add("a"), subtract("a"), refused, undone, subtract("d")]).await;
             trouble.stops(true);
-            let ended = advance(world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)), stops);
+            let ended =
+                advance(world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)), stops);
             trouble.stops(false);
             if again == "another process" {
                 world.restart();
@@ -137,7 +142,8 @@ async fn while_the_database_is_down_nothing_is_answered_and_nothing_acknowledged
 #[tokio::test]
 async fn only_contiguous_answered_messages_are_acknowledged() {
     let trouble = Trouble::default();
-    let mut world = World::behind(&trouble, Options { messages_max: 3, ..Options::default() }).await;
+    let mut world =
+        World::behind(&trouble, Options { messages_max: 3, ..Options::default() }).await;
     world.send([add("a"), add("a"), add("b"), add("c")]).await;
     // the first chunk, twice
     trouble.fail(Call::Commit, When::After, DatabaseError::Conflict("again".into()));
@@ -147,7 +153,10 @@ async fn only_contiguous_answered_messages_are_acknowledged() {
     world.restart();
     assert_eq!((world.turn().await, world.participant.lag()), (Turned { taken: 3 }, Some(1)));
     assert_eq!((world.turn().await, world.participant.lag()), (Turned { taken: 1 }, Some(0)));
-    assert_eq!((world.tally("a").await, world.tally("b").await, world.tally("c").await), (Some(5), Some(5), Some(5)));
+    assert_eq!(
+        (world.tally("a").await, world.tally("b").await, world.tally("c").await),
+        (Some(5), Some(5), Some(5))
+    );
     world.restart();
     assert_eq!(world.turn().await, Turned { taken: 0 });
 }
@@ -175,7 +184,11 @@ async fn a_concurrent_duplicate_waits_and_gets_the_stored_answer() {
         world.restart();
         world.settle().await;
         assert_eq!((world.tally("10248").await, world.tally("10249").await), (Some(5), Some(0)));
-        assert_eq!((world.calls.add(), world.calls.subtract()), (2, 1), "no command is dropped, each runs once");
+        assert_eq!(
+            (world.calls.add(), world.calls.subtract()),
+            (2, 1),
+            "no command is dropped, each runs once"
+        );
         assert_eq!(distinct(&world.replies().await), 3);
     }
 }
@@ -190,13 +203,19 @@ async fn a_fenced_participant_ends_with_an_error() {
     world.send([add("10248")]).await;
     for _ in 0..2 {
         let error = failing_turn(&mut world).await;
-        assert!(matches!(&error, Error::Transport(sagamore_transport::Error::Fenced(_))), "{error}");
+        assert!(
+            matches!(&error, Error::Transport(sagamore_transport::Error::Fenced(_))),
+            "{error}"
+        );
     }
     other.turn(now(), &mut rng).await.expect("it still owns the partitions");
     assert_eq!((world.tally("10248").await, world.replies().await.len()), (Some(5), 1));
     let first = std::mem::replace(&mut world.participant, other);
     let ended = first.run(std::future::pending()).await;
-    assert!(matches!(ended, Err(Error::Transport(sagamore_transport::Error::Fenced(_)))), "{ended:?}");
+    assert!(
+        matches!(ended, Err(Error::Transport(sagamore_transport::Error::Fenced(_)))),
+        "{ended:?}"
+    );
 }
 
 /// Endless retries would hide the error.
@@ -225,7 +244,9 @@ async fn a_running_participant_survives_failures_and_stops_on_request() {
                 replies.ready().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), answered).await.expect("an answer");
+        tokio::time::timeout(std::time::Duration::from_secs(10), answered)
+            .await
+            .expect("an answer");
         assert_eq!(world.tally(key).await, Some(5));
     }
     stop.send(()).expect("it is running");
@@ -244,7 +265,8 @@ async fn a_process_paused_in_a_transaction_does_not_block_its_successor() {
     let mut world = World::new().await;
     world.send([add_in("10248", Mood::WritesAndIsPaused, Mood::Calm)]).await;
     let (mut paused, calls) = (world.another(), world.calls.clone());
-    let old = tokio::spawn(async move { paused.turn(now(), &mut fastrand::Rng::with_seed(1)).await });
+    let old =
+        tokio::spawn(async move { paused.turn(now(), &mut fastrand::Rng::with_seed(1)).await });
     while !calls.is_paused() {
         tokio::task::yield_now().await;
     }

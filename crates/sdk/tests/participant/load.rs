@@ -19,9 +19,13 @@ const FAILURES_MAX: usize = 40;
 /// parameters.
 fn slow(bytes_max: usize) -> Trouble {
     let trouble = Trouble::default();
-    trouble.judge(move |_, sets| match sets.iter().flatten().map(bytes).sum::<usize>() > bytes_max {
-        true => Err(Error::Conflict("canceling statement due to statement timeout [57014]".into())),
-        false => Ok(()),
+    trouble.judge(move |_, sets| {
+        match sets.iter().flatten().map(bytes).sum::<usize>() > bytes_max {
+            true => {
+                Err(Error::Conflict("canceling statement due to statement timeout [57014]".into()))
+            }
+            false => Ok(()),
+        }
     });
     trouble
 }
@@ -45,7 +49,11 @@ async fn turns(world: &mut World) -> Vec<Option<usize>> {
                 assert!(error.is_transient(), "a permanent error: {error}");
                 turns.push(None);
                 let failed = turns.iter().filter(|turn| turn.is_none()).count();
-                assert!(failed <= FAILURES_MAX, "{error}: {} commands are left", world.participant.lag().unwrap_or(0));
+                assert!(
+                    failed <= FAILURES_MAX,
+                    "{error}: {} commands are left",
+                    world.participant.lag().unwrap_or(0)
+                );
             }
         }
     }
@@ -82,7 +90,8 @@ async fn large_outputs_are_committed_in_chunks_that_are_bounded_in_bytes() {
 #[tokio::test]
 async fn large_outputs_are_committed_under_the_time_limit_of_a_server() {
     let limit = Duration::from_millis(200);
-    let database = database_with(|options| postgres::Options { statement_timeout: limit, ..options });
+    let database =
+        database_with(|options| postgres::Options { statement_timeout: limit, ..options });
     let (options, trouble) = (Options::default(), Trouble::default());
     let mut world = World::on(database, log::Options::default(), 1, &trouble, options).await;
     world.send(large(500)).await;
@@ -93,10 +102,15 @@ async fn large_outputs_are_committed_under_the_time_limit_of_a_server() {
 #[tokio::test]
 async fn a_failed_turn_is_retried_with_half_as_many_messages_and_doubles_after_success() {
     // three large answers exceed the limit
-    let mut world = World::behind(&slow(500 << 10), Options { messages_max: 64, ..Options::default() }).await;
+    let mut world =
+        World::behind(&slow(500 << 10), Options { messages_max: 64, ..Options::default() }).await;
     world.send(large(64)).await;
     let taken = turns(&mut world).await;
-    assert_eq!(taken[..5], [None, None, None, None, Some(4)], "64, 32, 16 and 8 are too many: {taken:?}");
+    assert_eq!(
+        taken[..5],
+        [None, None, None, None, Some(4)],
+        "64, 32, 16 and 8 are too many: {taken:?}"
+    );
     all_are_answered(&mut world, 64).await;
     // small answers let each turn double
     world.send((0..200).map(|number| add(&format!("small-{number}")))).await;
@@ -108,20 +122,26 @@ async fn a_failed_turn_is_retried_with_half_as_many_messages_and_doubles_after_s
 /// The database rejects the result of one command with various errors.
 #[tokio::test]
 async fn a_command_that_fails_its_turn_ends_up_alone_and_is_a_fault() {
-    let (timeout, connection) = ("canceling statement due to statement timeout", "the connection is gone");
+    let (timeout, connection) =
+        ("canceling statement due to statement timeout", "the connection is gone");
     for error in [
         Error::Constraint("invalid byte sequence".into()),
         Error::Conflict(timeout.into()),
         Error::Unavailable(connection.into()),
     ] {
         let trouble = Trouble::default();
-        let (told, is_poison) =
-            (error.clone(), |value: &Value| matches!(value, Value::Text(text) if text.contains(POISON)));
-        trouble.judge(move |sql, sets| match sql.contains("barrier") && sets.iter().flatten().any(is_poison) {
-            true => Err(told.clone()),
-            false => Ok(()),
+        let (told, is_poison) = (
+            error.clone(),
+            |value: &Value| matches!(value, Value::Text(text) if text.contains(POISON)),
+        );
+        trouble.judge(move |sql, sets| {
+            match sql.contains("barrier") && sets.iter().flatten().any(is_poison) {
+                true => Err(told.clone()),
+                false => Ok(()),
+            }
         });
-        let mut world = World::behind(&trouble, Options { messages_max: 20, ..Options::default() }).await;
+        let mut world =
+            World::behind(&trouble, Options { messages_max: 20, ..Options::default() }).await;
         let poison = add_in("13", Mood::GivesPoison, Mood::Calm);
         world.send((0..13).map(|number| add(&number.to_string()))).await;
         world.send([poison]).await;
@@ -156,7 +176,11 @@ async fn a_turn_that_fails_halfway_acknowledges_what_it_has_answered() {
         true => Err(Error::Unavailable("the connection is gone".into())),
         false => Ok(()),
     });
-    let error = world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)).await.expect_err("the undo fails");
+    let error = world
+        .participant
+        .turn(now(), &mut fastrand::Rng::with_seed(1))
+        .await
+        .expect_err("the undo fails");
     assert!(matches!(error, TurnError::Database(_)), "{error}");
     assert_eq!((world.replies().await.len(), world.participant.lag()), (2, Some(1)));
     trouble.judge(|_, _| Ok(()));

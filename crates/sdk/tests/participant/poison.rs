@@ -22,7 +22,10 @@ async fn an_unreadable_body_is_a_stored_refusal_and_a_dead_letter() {
     let dead = world.dead_letters().await;
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].body, garbled(&add("10248")).body);
-    assert_eq!(dead[0].header("sagamore-dlt-place").map(|place| place.as_ref()), Some(b"tally.commands[0]@0".as_ref()));
+    assert_eq!(
+        dead[0].header("sagamore-dlt-place").map(|place| place.as_ref()),
+        Some(b"tally.commands[0]@0".as_ref())
+    );
     // a redriven dead letter meets the stored refusal and becomes a dead letter again
     world.publish(vec![redrive(&dead[0]).expect("the redriven record")]).await;
     assert_eq!(code(&world.ask([add("10248")]).await[0]), UNDECODABLE);
@@ -36,12 +39,14 @@ async fn an_unreadable_body_is_a_stored_refusal_and_a_dead_letter() {
 #[tokio::test]
 async fn an_unreadable_record_is_a_dead_letter_and_the_next_one_is_executed() {
     let mut world = World::new().await;
-    let torn = Record { body: TORN.into(), ..encode_command(&add("10248"), sagamore_core::Timestamp(0)) };
+    let torn =
+        Record { body: TORN.into(), ..encode_command(&add("10248"), sagamore_core::Timestamp(0)) };
     world.publish(vec![torn]).await;
     assert_eq!(world.ask([add("10249")]).await, [added("10249")]);
     let dead = world.dead_letters().await;
     assert_eq!(dead.len(), 1);
-    let header = |name: &str| dead[0].header(name).map(|value| String::from_utf8_lossy(value).into_owned());
+    let header =
+        |name: &str| dead[0].header(name).map(|value| String::from_utf8_lossy(value).into_owned());
     assert_eq!(header("sagamore-dlt-place").as_deref(), Some("tally.commands[0]@0"));
     assert_eq!(header("sagamore-dlt-reason").as_deref(), Some("its checksum is wrong"));
     assert!(dead[0].body.is_empty(), "{dead:?}");
@@ -124,7 +129,10 @@ async fn an_unreadable_stored_output_is_a_fault() {
     for (status, answer) in [("done", r#"{"name":7}"#), ("done", "{"), ("unheard-of", "{}")] {
         world.ask([add("10248")]).await;
         let open = world.database.begin().await.expect("begin");
-        open.tx().execute("UPDATE barrier SET status = $1, answer = $2", (status, answer)).await.expect("damage");
+        open.tx()
+            .execute("UPDATE barrier SET status = $1, answer = $2", (status, answer))
+            .await
+            .expect("damage");
         open.commit().await.expect("commit");
         let outcomes = world.ask([subtract("10248"), add("other")]).await;
         assert!(!fault(&outcomes[0]).is_empty());
@@ -157,13 +165,18 @@ fn reason(letter: &Record) -> &[u8] {
 async fn the_reason_of_a_dead_letter_is_truncated() {
     let mut world = World::new().await;
     let mut odd = add("10248");
-    odd.body = Body::parse(&format!(r#"{{"name":"10248","by":"{}"}}"#, r"\u0001".repeat(100_000))).expect("JSON");
+    odd.body = Body::parse(&format!(r#"{{"name":"10248","by":"{}"}}"#, r"\u0001".repeat(100_000)))
+        .expect("JSON");
     let outcomes = world.ask([odd.clone(), add("10249")]).await;
     assert_eq!((code(&outcomes[0]), &outcomes[1]), (UNDECODABLE, &added("10249")));
     let dead = world.dead_letters().await;
     assert_eq!((dead.len(), dead[0].body.len()), (1, odd.body.as_str().len()));
     let reason = std::str::from_utf8(reason(&dead[0])).expect("a text");
-    assert!(reason.contains(r"\u{1}\u{1}") && reason.len() <= 2_000, "{} bytes: {reason}", reason.len());
+    assert!(
+        reason.contains(r"\u{1}\u{1}") && reason.len() <= 2_000,
+        "{} bytes: {reason}",
+        reason.len()
+    );
 }
 
 /// The record has the maximum size, so its dead letter would exceed it.
@@ -185,15 +198,22 @@ async fn an_oversized_dead_letter_is_sent_with_place_and_reason_only() {
 
 #[tokio::test]
 async fn a_dead_letter_without_its_partition_goes_to_another() {
-    let mut world = World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
+    let mut world =
+        World::upon(log::Options::default(), 2, &Trouble::default(), Options::default()).await;
     world.publish(vec![Record { partition: Some(1), ..garbled(&add("10248")) }]).await;
     world
-        .publish(vec![Record { partition: Some(1), ..encode_command(&add("10249"), sagamore_core::Timestamp(0)) }])
+        .publish(vec![Record {
+            partition: Some(1),
+            ..encode_command(&add("10249"), sagamore_core::Timestamp(0))
+        }])
         .await;
     world.settle().await;
     assert_eq!(world.replies().await.len(), 2);
     let dead = world.dead_letters().await;
-    assert_eq!(dead[0].header("sagamore-dlt-place").map(|place| place.as_ref()), Some(b"tally.commands[1]@0".as_ref()));
+    assert_eq!(
+        dead[0].header("sagamore-dlt-place").map(|place| place.as_ref()),
+        Some(b"tally.commands[1]@0".as_ref())
+    );
 }
 
 /// The transport rejects the dead letter in every form. Endless retries would block all later
@@ -203,7 +223,9 @@ async fn a_dead_letter_that_cannot_be_written_blocks_no_other_record() {
     let bounds = log::Options { record_bytes_max: 800, ..log::Options::default() };
     let mut world = World::upon(bounds, 1, &Trouble::default(), Options::default()).await;
     let mut wordy = encode_command(&add("10248"), sagamore_core::Timestamp(0));
-    wordy.headers.retain(|(name, _)| ["ce_correlationid", "ce_sagastep", "ce_sagakind"].contains(&name.as_ref()));
+    wordy.headers.retain(|(name, _)| {
+        ["ce_correlationid", "ce_sagastep", "ce_sagakind"].contains(&name.as_ref())
+    });
     // the reason quotes it in two headers
     wordy.headers.push(("ce_sagageneration".into(), vec![b'x'; 400].into()));
     world.publish(vec![wordy]).await;
@@ -218,7 +240,11 @@ async fn a_crash_between_commit_and_publish_loses_no_dead_letter() {
     let mut world = World::behind(&trouble, Options::default()).await;
     world.publish(vec![garbled(&add("10248"))]).await;
     trouble.fail(Call::Publish, When::Before, Error::Over);
-    world.participant.turn(now(), &mut fastrand::Rng::with_seed(1)).await.expect_err("the transport is down");
+    world
+        .participant
+        .turn(now(), &mut fastrand::Rng::with_seed(1))
+        .await
+        .expect_err("the transport is down");
     world.restart();
     world.settle().await;
     assert_eq!((world.dead_letters().await.len(), world.replies().await.len()), (1, 1));

@@ -18,7 +18,13 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 fn horizon(started_before: Timestamp, but: &[&str]) -> Horizon {
     let but = but.iter().map(|key| format!("toy:{key}").parse().expect("an id")).collect();
     let definitions = vec!["toy".parse().expect("a name")];
-    Horizon { started_before, ended_before: now().minus(2 * MONTH), started_from: None, definitions, but }
+    Horizon {
+        started_before,
+        ended_before: now().minus(2 * MONTH),
+        started_from: None,
+        definitions,
+        but,
+    }
 }
 
 async fn send_horizon(world: &World, horizon: Horizon) {
@@ -54,10 +60,15 @@ async fn rows_older_than_the_horizon_are_removed_unless_their_saga_is_named() {
     assert_eq!(rows(&world).await, 4, "their sagas may not have ended");
     assert_eq!(swept(&mut world).await, [now()]);
 
-    let others = Horizon { definitions: vec!["other".parse().expect("a name")], ..horizon(later(), &[]) };
+    let others =
+        Horizon { definitions: vec!["other".parse().expect("a name")], ..horizon(later(), &[]) };
     send_horizon(&world, others).await;
     world.turn().await;
-    assert_eq!((rows(&world).await, swept(&mut world).await.len()), (4, 1), "their sagas are not covered");
+    assert_eq!(
+        (rows(&world).await, swept(&mut world).await.len()),
+        (4, 1),
+        "their sagas are not covered"
+    );
 
     send_horizon(&world, horizon(later(), &["x", "b", "a1"])).await;
     world.turn().await;
@@ -66,9 +77,11 @@ async fn rows_older_than_the_horizon_are_removed_unless_their_saga_is_named() {
     assert_eq!(world.ask([add("b")]).await, [added("b")], "the remaining row still answers");
     assert_eq!(world.tally("b").await, Some(5));
     if is_remote() {
-        let (checked, walks) = whole_table_walks(&world.database, &["barrier"]).await.expect("the plans");
+        let (checked, walks) =
+            whole_table_walks(&world.database, &["barrier"]).await.expect("the plans");
         assert!(checked > 5, "only {checked} statements were there");
-        let ours = walks.iter().filter(|walk| walk.contains("stored_at") || walk.contains("UNNEST"));
+        let ours =
+            walks.iter().filter(|walk| walk.contains("stored_at") || walk.contains("UNNEST"));
         assert_eq!(ours.collect::<Vec<_>>(), [] as [&String; 0]);
     }
 }
@@ -86,7 +99,11 @@ async fn rows_of_one_step_are_removed_together() {
 
     send_horizon(&world, horizon(later(), &[])).await;
     world.turn_at(now().plus(MONTH)).await;
-    assert_eq!((rows(&world).await, swept(&mut world).await.len()), (before, 1), "each has a young row");
+    assert_eq!(
+        (rows(&world).await, swept(&mut world).await.len()),
+        (before, 1),
+        "each has a young row"
+    );
     world.send([add("undone"), add("again"), generation(2, add("again"))]).await;
     world.turn_at(now().plus(MONTH)).await;
     assert_eq!(world.tally("undone").await, Some(0), "it stays undone");
@@ -118,7 +135,10 @@ async fn a_row_stamped_by_a_clock_that_was_behind_is_not_removed() {
     send_horizon(&world, horizon(now().minus(MONTH), &[])).await;
     world.turn().await;
     assert_eq!(rows(&world).await, 1, "its saga may not have ended");
-    assert!(swept(&mut world).await[0] < now().minus(2 * MONTH), "the report states the earlier time");
+    assert!(
+        swept(&mut world).await[0] < now().minus(2 * MONTH),
+        "the report states the earlier time"
+    );
 }
 
 /// Rows of other definitions lie in between and are skipped.

@@ -130,14 +130,19 @@ impl Calls {
     }
 }
 
-const MIGRATIONS: &[Migration] =
-    &[Migration::new("0001-tally", "CREATE TABLE tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL)")];
+const MIGRATIONS: &[Migration] = &[Migration::new(
+    "0001-tally",
+    "CREATE TABLE tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
+)];
 
 pub fn service(calls: &Calls) -> Service {
     let (calls, subtracts, parts) = (calls.clone(), calls.subtract.clone(), calls.subtract.clone());
     let service = Service::named("tally").migrations(MIGRATIONS);
-    let service =
-        if calls.side_by_side.load(Ordering::Relaxed) { service.keyed_by(|add: &Add| &add.name) } else { service };
+    let service = if calls.side_by_side.load(Ordering::Relaxed) {
+        service.keyed_by(|add: &Add| &add.name)
+    } else {
+        service
+    };
     service
         .action(move |tx: Tx, add: Add| {
             calls.add.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +175,9 @@ async fn carry_out(tx: Tx, add: Add) -> Decided<Added, Declined> {
         Mood::GivesPoison => POISON.to_owned(),
         _ => name.clone(),
     };
-    change(tx, &name, by, mood).await.map(|decided| decided.map(|()| Added { name: gives, by, undo }))
+    change(tx, &name, by, mood)
+        .await
+        .map(|decided| decided.map(|()| Added { name: gives, by, undo }))
 }
 
 async fn undo(tx: Tx, added: Added) -> Decided<(), Declined> {
@@ -191,7 +198,9 @@ async fn change(tx: Tx, name: &str, by: i64, mood: Mood) -> Decided<(), Declined
     )
     .await?;
     match mood {
-        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch | Mood::GivesMuch | Mood::GivesPoison => done(()),
+        Mood::Calm | Mood::Refuses | Mood::GivesTooMuch | Mood::GivesMuch | Mood::GivesPoison => {
+            done(())
+        }
         Mood::ReadsAndThenWrites | Mood::WritesAndIsPaused => done(()),
         Mood::IgnoresAFailedStatement => {
             let _ = write_again(&tx, name).await;

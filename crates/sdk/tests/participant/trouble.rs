@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Waker};
 
 use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error as DatabaseError, Open, Row, Tx, Value};
-use sagamore_transport::{Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport};
+use sagamore_transport::{
+    Consumer, Delivered, Error, Mark, Reach, Record, Subscription, Transport,
+};
 
 /// The call that fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +43,10 @@ type Judge = dyn Fn(&str, &[Vec<Value>]) -> Result<(), DatabaseError> + Send;
 
 impl Trouble {
     /// Checks each writing statement with `judge` from now on.
-    pub fn judge(&self, judge: impl Fn(&str, &[Vec<Value>]) -> Result<(), DatabaseError> + Send + 'static) {
+    pub fn judge(
+        &self,
+        judge: impl Fn(&str, &[Vec<Value>]) -> Result<(), DatabaseError> + Send + 'static,
+    ) {
         *self.judge.lock().expect("no panic") = Some(Box::new(judge));
     }
 
@@ -116,7 +121,8 @@ impl Trouble {
 
     fn may_fail(&self, call: Option<Call>, when: When) -> Result<(), DatabaseError> {
         let mut failures = self.failures.lock().expect("no panic");
-        let index = failures.iter().position(|(failing, at, _)| Some(*failing) == call && *at == when);
+        let index =
+            failures.iter().position(|(failing, at, _)| Some(*failing) == call && *at == when);
         match index.and_then(|index| failures.remove(index)) {
             Some((_, _, error)) => Err(error),
             None => Ok(()),
@@ -165,13 +171,21 @@ impl Backend for Behind<Database> {
         self.inner.stats()
     }
 
-    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, DatabaseError>> {
+    fn read<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, DatabaseError>> {
         Box::pin(self.inner.query(sql, params))
     }
 }
 
 impl Transaction for BehindTx {
-    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, DatabaseError>> {
+    fn execute<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<u64, DatabaseError>> {
         Box::pin(self.trouble.around(Some(Call::Execute), async move {
             let sets = [params];
             self.trouble.judged(sql, &sets)?;
@@ -180,7 +194,11 @@ impl Transaction for BehindTx {
         }))
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, DatabaseError>> {
+    fn query<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, DatabaseError>> {
         Box::pin(self.trouble.around(None, self.tx.query(sql, params)))
     }
 
@@ -212,17 +230,23 @@ impl Transaction for BehindTx {
     }
 
     fn savepoint(&self) -> BoxFuture<'_, Result<(), DatabaseError>> {
-        Box::pin(self.trouble.around(None, async { self.open.lock().await.as_ref().expect("open").savepoint().await }))
+        Box::pin(self.trouble.around(None, async {
+            self.open.lock().await.as_ref().expect("open").savepoint().await
+        }))
     }
 
     fn release(&self) -> BoxFuture<'_, Result<(), DatabaseError>> {
-        Box::pin(self.trouble.around(None, async { self.open.lock().await.as_ref().expect("open").release().await }))
+        Box::pin(
+            self.trouble.around(None, async {
+                self.open.lock().await.as_ref().expect("open").release().await
+            }),
+        )
     }
 
     fn rollback_to(&self) -> BoxFuture<'_, Result<(), DatabaseError>> {
-        Box::pin(
-            self.trouble.around(None, async { self.open.lock().await.as_ref().expect("open").rollback_to().await }),
-        )
+        Box::pin(self.trouble.around(None, async {
+            self.open.lock().await.as_ref().expect("open").rollback_to().await
+        }))
     }
 
     fn commit(&self) -> BoxFuture<'_, Result<(), DatabaseError>> {
@@ -231,7 +255,11 @@ impl Transaction for BehindTx {
     }
 
     fn rollback(&self) -> BoxFuture<'_, Result<(), DatabaseError>> {
-        Box::pin(self.trouble.around(None, async { self.open.lock().await.take().expect("open").rollback().await }))
+        Box::pin(
+            self.trouble.around(None, async {
+                self.open.lock().await.take().expect("open").rollback().await
+            }),
+        )
     }
 
     fn abandon(&self) {
@@ -247,7 +275,10 @@ impl Transport for Behind<Arc<dyn Transport>> {
         Box::pin(self.trouble.around_transport(None, self.inner.create_topic(topic, partitions)))
     }
 
-    fn publish_each(&self, records: Vec<Record>) -> sagamore_transport::port::BoxFuture<'_, Vec<Result<(), Error>>> {
+    fn publish_each(
+        &self,
+        records: Vec<Record>,
+    ) -> sagamore_transport::port::BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move {
             let count = records.len();
             let inner = async { Ok(self.inner.publish_each(records).await) };
@@ -262,7 +293,8 @@ impl Transport for Behind<Arc<dyn Transport>> {
 
     fn subscribe(&self, subscription: Subscription) -> TransportFuture<'_, Box<dyn Consumer>> {
         Box::pin(async {
-            let inner = self.trouble.around_transport(None, self.inner.subscribe(subscription)).await?;
+            let inner =
+                self.trouble.around_transport(None, self.inner.subscribe(subscription)).await?;
             Ok(Box::new(Behind { inner, trouble: self.trouble.clone() }) as Box<dyn Consumer>)
         })
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sagamore_core::{Body, Command, Direction, Outcome, Refusal, Reply, ReplyTo, StepKey, Timestamp};
+use sagamore_core::{
+    Body, Command, Direction, Outcome, Refusal, Reply, ReplyTo, StepKey, Timestamp,
+};
 use sagamore_sdk::{Database, Message, Options, Participant, Turned};
 use sagamore_transport::torn::Torn;
 use sagamore_transport::wire::{decode_reply, encode_command};
@@ -52,8 +54,14 @@ impl World {
 
     /// Creates a world with these bounds of the log and this many command partitions. Other topics
     /// have one.
-    pub async fn upon(bounds: log::Options, partitions: u32, trouble: &Trouble, options: Options) -> World {
-        World::on(sagamore_database::testing::database(), bounds, partitions, trouble, options).await
+    pub async fn upon(
+        bounds: log::Options,
+        partitions: u32,
+        trouble: &Trouble,
+        options: Options,
+    ) -> World {
+        World::on(sagamore_database::testing::database(), bounds, partitions, trouble, options)
+            .await
     }
 
     pub async fn on(
@@ -64,15 +72,23 @@ impl World {
         options: Options,
     ) -> World {
         let log = Log::on(Arc::new(MemoryDisk::new()), bounds).expect("an empty disk");
-        for (topic, partitions) in [(REPLIES, 1), ("tally.commands", partitions), ("tally.commands-dlt", 1)] {
+        for (topic, partitions) in
+            [(REPLIES, 1), ("tally.commands", partitions), ("tally.commands-dlt", 1)]
+        {
             log.create_topic(topic, partitions).await.expect("create topic");
         }
         let (replies, dead) = (watch(&log, REPLIES).await, watch(&log, "tally.commands-dlt").await);
         let (calls, rng) = (Calls::default(), fastrand::Rng::with_seed(7));
         let (database, transport) =
             (trouble.database(database), trouble.transport(Arc::new(Torn(Arc::new(log.clone())))));
-        let participant = Participant::new(toy::service(&calls), database.clone(), transport.clone(), options.clone());
-        let mut world = World { database, transport, log, options, participant, calls, replies, dead, rng };
+        let participant = Participant::new(
+            toy::service(&calls),
+            database.clone(),
+            transport.clone(),
+            options.clone(),
+        );
+        let mut world =
+            World { database, transport, log, options, participant, calls, replies, dead, rng };
         assert_eq!(world.turn().await, Turned { taken: 0 });
         world
     }
@@ -91,12 +107,20 @@ impl World {
     /// Creates another participant of the same service on the same database.
     pub fn another(&self) -> Participant {
         let service = toy::service(&self.calls);
-        Participant::new(service, self.database.clone(), self.transport.clone(), self.options.clone())
+        Participant::new(
+            service,
+            self.database.clone(),
+            self.transport.clone(),
+            self.options.clone(),
+        )
     }
 
     pub async fn send(&self, commands: impl IntoIterator<Item = Command>) {
         self.publish(
-            commands.into_iter().map(|command| encode_command(&command, sagamore_core::Timestamp(0))).collect(),
+            commands
+                .into_iter()
+                .map(|command| encode_command(&command, sagamore_core::Timestamp(0)))
+                .collect(),
         )
         .await;
     }
@@ -116,7 +140,11 @@ impl World {
     /// Runs turns until nothing is left, and asserts that no claimed row was committed.
     pub async fn settle(&mut self) {
         while self.turn().await.taken > 0 {}
-        let claimed = self.database.query("SELECT saga FROM barrier WHERE status = 'claimed'", ()).await.expect("read");
+        let claimed = self
+            .database
+            .query("SELECT saga FROM barrier WHERE status = 'claimed'", ())
+            .await
+            .expect("read");
         assert!(claimed.is_empty(), "{claimed:?}");
     }
 
@@ -129,7 +157,11 @@ impl World {
 
     /// Returns the replies since the last call.
     pub async fn replies(&mut self) -> Vec<Reply> {
-        self.reply_records().await.iter().map(|record| decode_reply(record).expect("a reply")).collect()
+        self.reply_records()
+            .await
+            .iter()
+            .map(|record| decode_reply(record).expect("a reply"))
+            .collect()
     }
 
     /// Returns the reply records since the last call.
@@ -146,12 +178,22 @@ impl World {
 
     /// Returns the dead letters since the last call.
     pub async fn dead_letters(&mut self) -> Vec<Record> {
-        self.dead.poll(10_000).await.expect("poll dead letters").into_iter().map(|delivered| delivered.record).collect()
+        self.dead
+            .poll(10_000)
+            .await
+            .expect("poll dead letters")
+            .into_iter()
+            .map(|delivered| delivered.record)
+            .collect()
     }
 
     /// Returns the value of a tally; `None` if it never existed.
     pub async fn tally(&self, name: &str) -> Option<i64> {
-        let rows = self.database.query("SELECT value FROM tally WHERE name = $1", (name,)).await.expect("read");
+        let rows = self
+            .database
+            .query("SELECT value FROM tally WHERE name = $1", (name,))
+            .await
+            .expect("read");
         rows.first().map(|row| row.get(0).expect("a number"))
     }
 

@@ -25,8 +25,11 @@ const LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1_000;
 
 /// What a page takes.
-pub const QUERY: &[Parameter] =
-    &[Parameter { name: "limit", kind: Kind::Count(LIMIT_MAX) }, AFTER, Parameter { name: "until", kind: Kind::Text }];
+pub const QUERY: &[Parameter] = &[
+    Parameter { name: "limit", kind: Kind::Count(LIMIT_MAX) },
+    AFTER,
+    Parameter { name: "until", kind: Kind::Text },
+];
 
 /// `?limit=`, and behind which saga it begins (`after=`) and with which it ends (`until=`).
 #[derive(Deserialize)]
@@ -77,7 +80,10 @@ pub async fn own(
 }
 
 /// Has all services of this process emit the events of a chain again.
-pub async fn resend_all(State(app): State<Reacting>, Segment(id): Segment) -> Result<Json<Resent>, Problem> {
+pub async fn resend_all(
+    State(app): State<Reacting>,
+    Segment(id): Segment,
+) -> Result<Json<Resent>, Problem> {
     let mut events = 0;
     for host in app.services.hosts().iter().filter(|host| host.reacts) {
         events += resend(host, app.plan.as_ref(), &id).await?;
@@ -86,7 +92,10 @@ pub async fn resend_all(State(app): State<Reacting>, Segment(id): Segment) -> Re
 }
 
 /// Has this service emit the events of a chain again.
-pub async fn resend_own(State(app): State<Arc<ServiceApp>>, Segment(id): Segment) -> Result<Json<Resent>, Problem> {
+pub async fn resend_own(
+    State(app): State<Arc<ServiceApp>>,
+    Segment(id): Segment,
+) -> Result<Json<Resent>, Problem> {
     if !app.host.reacts {
         let why = "this service answers commands and tells no events: an orchestrator asks again by itself";
         return Err(Problem::new(Code::NoSuchPage, why));
@@ -98,9 +107,11 @@ pub async fn resend_own(State(app): State<Arc<ServiceApp>>, Segment(id): Segment
 /// Nothing of a chain that others may have forgotten is emitted.
 async fn resend(host: &ServiceHost, plan: Option<&Name>, id: &str) -> Result<usize, Problem> {
     let ServiceHost { name, database, transport, barrier_retention, .. } = host;
-    let now = clock::of(database).await.map_err(|error| Problem::broke(&error, "ask for the time"))?;
+    let now =
+        clock::of(database).await.map_err(|error| Problem::broke(&error, "ask for the time"))?;
     let remembered = facts::remembered(now, *barrier_retention);
-    let told = facts::resend(name, database, transport.as_ref(), &ids::chain(id, plan)?, remembered).await;
+    let told =
+        facts::resend(name, database, transport.as_ref(), &ids::chain(id, plan)?, remembered).await;
     told.map_err(|error| Problem::broke(&error, "tell the events again"))
 }
 
@@ -118,5 +129,8 @@ pub(super) fn of<'a>(services: &'a Services, name: &str) -> Result<&'a ServiceHo
 }
 
 pub(super) fn elsewhere(name: &str) -> Problem {
-    Problem::new(Code::NoSuchPage, format!("no service '{name}' is here: ask it at its own address"))
+    Problem::new(
+        Code::NoSuchPage,
+        format!("no service '{name}' is here: ask it at its own address"),
+    )
 }

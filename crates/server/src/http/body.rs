@@ -39,9 +39,10 @@ impl<S: Send + Sync> FromRequest<S> for Payload {
                 Code::BodyTooLarge,
                 format!("the body has more than the {BODY_BYTES_MAX} bytes that are taken"),
             )),
-            Err(_) => {
-                Err(Problem::new(Code::BodyBrokeOff, "the connection or its framing broke before the end of the body"))
-            }
+            Err(_) => Err(Problem::new(
+                Code::BodyBrokeOff,
+                "the connection or its framing broke before the end of the body",
+            )),
         }
     }
 }
@@ -64,7 +65,10 @@ pub fn bad_path() -> Problem {
 
 /// The problem for a query that passed the checks of its address and that the handler cannot read.
 pub fn bad_query() -> Problem {
-    Problem::new(Code::BadParameter, "the query holds a parameter, or a value of one, that this address does not take")
+    Problem::new(
+        Code::BadParameter,
+        "the query holds a parameter, or a value of one, that this address does not take",
+    )
 }
 
 /// The longest reason, in bytes.

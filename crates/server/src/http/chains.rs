@@ -53,7 +53,9 @@ pub fn observer_routes(app: ObserverApp) -> Routes {
         barriers::beside_observer,
     );
     let services = match app.services.are_here() {
-        true => barriers.with_state(app.services.clone()).merge(reacting(app.services.clone(), app.plan.clone())),
+        true => barriers
+            .with_state(app.services.clone())
+            .merge(reacting(app.services.clone(), app.plan.clone())),
         false => Routes::new(),
     };
     chains().with_state(app).merge(services)
@@ -81,7 +83,11 @@ async fn list(State(app): State<ObserverApp>, query: Asked) -> Result<Json<Lines
 }
 
 /// One chain with its events, whom it waits for, and why they do not get on; with `Prefer: wait=N` once it is at rest.
-async fn show(State(app): State<ObserverApp>, Segment(id): Segment, headers: HeaderMap) -> Result<Response, Problem> {
+async fn show(
+    State(app): State<ObserverApp>,
+    Segment(id): Segment,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let ObserverApp { chains, services, plan, .. } = app;
     let wait = Wait::of(&headers)?;
     let chain = match ids::chain_of(&chains, plan.as_ref(), &id).await? {
@@ -89,7 +95,8 @@ async fn show(State(app): State<ObserverApp>, Segment(id): Segment, headers: Hea
         Err(chain) => chain,
     };
     chains.wait(&chain, wait.map_or(Duration::ZERO, Wait::patience)).await.map_err(unread)?;
-    let detail = chains.show(&chain).await.map_err(unread)?.ok_or_else(|| unseen(&chains, &chain))?;
+    let detail =
+        chains.show(&chain).await.map_err(unread)?.ok_or_else(|| unseen(&chains, &chain))?;
     let mut view = chain_view(&detail);
     services.explain(&chain, &mut view).await;
     let mut response = shown(&view);
@@ -105,7 +112,9 @@ const NOTHING: &str = "the brokers have given the observer no events since it be
 pub fn unseen(chains: &Chains, chain: &SagaId) -> Problem {
     match chains.reading() {
         Reading::Elsewhere | Reading::But(0) => Problem::no_such_chain(chain),
-        Reading::But(events) => not_yet(&format!("chain {chain} is not known yet: {events} events are not read")),
+        Reading::But(events) => {
+            not_yet(&format!("chain {chain} is not known yet: {events} events are not read"))
+        }
         Reading::Nothing => not_yet(&format!("chain {chain} is not known yet: {NOTHING}")),
     }
 }
@@ -115,12 +124,21 @@ fn not_yet(why: &str) -> Problem {
 }
 
 /// The only verb that a chain takes is a person's word that it is taken care of.
-async fn settle(State(app): State<ObserverApp>, Segment(id): Segment, payload: Payload) -> Result<Response, Problem> {
+async fn settle(
+    State(app): State<ObserverApp>,
+    Segment(id): Segment,
+    payload: Payload,
+) -> Result<Response, Problem> {
     resolve(&app.chains, app.plan.as_ref(), &id, &payload).await
 }
 
 /// Takes a person's word that a chain is taken care of.
-pub async fn resolve(chains: &Chains, plan: Option<&Name>, id: &str, payload: &Payload) -> Result<Response, Problem> {
+pub async fn resolve(
+    chains: &Chains,
+    plan: Option<&Name>,
+    id: &str,
+    payload: &Payload,
+) -> Result<Response, Problem> {
     let chain = match ids::chain_of(chains, plan, id).await? {
         Ok(detail) => detail.header.id,
         Err(chain) => chain,
@@ -131,9 +149,14 @@ pub async fn resolve(chains: &Chains, plan: Option<&Name>, id: &str, payload: &P
         Ok(()) => {
             tracing::info!(%chain, reason, "resolved by a person");
             let status = ChainStatus::Resolved;
-            Ok(Json(serde_json::json!({ "id": chain, "status": status, "message": "chain resolved" })).into_response())
+            Ok(Json(
+                serde_json::json!({ "id": chain, "status": status, "message": "chain resolved" }),
+            )
+            .into_response())
         }
-        Err(error @ ResolveError::NotFound(_)) => Err(Problem::new(Code::NoSuchSaga, error.to_string())),
+        Err(error @ ResolveError::NotFound(_)) => {
+            Err(Problem::new(Code::NoSuchSaga, error.to_string()))
+        }
         Err(error @ ResolveError::NotStuck { status, .. }) => {
             let code = if status.is_over() { Code::SagaEnded } else { Code::VerbDoesNotApply };
             Err(Problem::new(code, error.to_string()))
@@ -207,7 +230,8 @@ mod tests {
         let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
         let plans = vec![plan()];
-        let opened = Observer::open(ObserverOptions::default(), Database::memory(), transport, plans).await;
+        let opened =
+            Observer::open(ObserverOptions::default(), Database::memory(), transport, plans).await;
         let (mut observer, chains) = opened.unwrap();
         observer.turn(Timestamp(1)).await.unwrap();
         let key = StepKey {
@@ -218,23 +242,38 @@ mod tests {
         };
         let event = "bell.rung".parse().unwrap();
         let (at, body) = (Timestamp(1), Body::empty());
-        let event = Event { key, version: 99, name: event, causation: None, hop: 0, at, body, trace: None };
+        let event =
+            Event { key, version: 99, name: event, causation: None, hop: 0, at, body, trace: None };
         log.publish(vec![encode_event(&event, &"guest".parse().unwrap())]).await.unwrap();
         observer.turn(Timestamp(2)).await.unwrap();
 
         let services = Services::There(Arc::new([]));
         let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
         let client = served(crate::http::router("an observer", observer_routes(app), &[])).await;
-        let read = async |path: &str| -> serde_json::Value { client.read(&client.get(path).await.unwrap()).unwrap() };
+        let read = async |path: &str| -> serde_json::Value {
+            client.read(&client.get(path).await.unwrap()).unwrap()
+        };
         let shown = read("/api/v1/sagas/1").await;
-        assert_eq!((&shown["status"], &shown["allowedActions"][0]), (&"unknown-version".into(), &"resolve".into()));
+        assert_eq!(
+            (&shown["status"], &shown["allowedActions"][0]),
+            (&"unknown-version".into(), &"resolve".into())
+        );
         let because = r#"{"reason": "ann: refunded by hand"}"#;
         client.post("/api/v1/sagas/1/resolve", because, None).await.unwrap();
         client.post("/api/v1/sagas/1/resolve", because, None).await.unwrap();
         let shown = read("/api/v1/sagas/1").await;
-        assert_eq!((&shown["status"], &shown["why"]), (&"resolved".into(), &"ann: refunded by hand".into()));
+        assert_eq!(
+            (&shown["status"], &shown["why"]),
+            (&"resolved".into(), &"ann: refunded by hand".into())
+        );
         assert_eq!(shown["allowedActions"].as_array().map(Vec::len), Some(0));
-        assert_eq!(read("/api/v1/sagas?status=resolved").await["sagas"].as_array().map(Vec::len), Some(1));
-        assert_eq!(read("/api/v1/sagas?status=unknown-version").await["sagas"].as_array().map(Vec::len), Some(0));
+        assert_eq!(
+            read("/api/v1/sagas?status=resolved").await["sagas"].as_array().map(Vec::len),
+            Some(1)
+        );
+        assert_eq!(
+            read("/api/v1/sagas?status=unknown-version").await["sagas"].as_array().map(Vec::len),
+            Some(0)
+        );
     }
 }

@@ -48,7 +48,8 @@ fn other_method(request: &Request, allow: &str) -> Response {
         StatusCode::NO_CONTENT.into_response()
     } else {
         let (path, method) = (request.uri().path(), request.method());
-        Problem::new(Code::MethodNotAllowed, format!("{path} does not take {method}, but {allow}")).into_response()
+        Problem::new(Code::MethodNotAllowed, format!("{path} does not take {method}, but {allow}"))
+            .into_response()
     };
     let allow = HeaderValue::try_from(allow).unwrap_or(HeaderValue::from_static(""));
     response.headers_mut().insert(header::ALLOW, allow);
@@ -58,10 +59,19 @@ fn other_method(request: &Request, allow: &str) -> Response {
 /// Refuses conditions on an `ETag`: no answer has one. That there is something (`If-Match: *`) is for the verb to find.
 fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
     let holds = |name: &HeaderName| {
-        headers.get_all(name).iter().all(|value| *name == header::IF_MATCH && value.as_bytes() == b"*")
+        headers
+            .get_all(name)
+            .iter()
+            .all(|value| *name == header::IF_MATCH && value.as_bytes() == b"*")
     };
-    match [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE].iter().find(|name| !holds(name)) {
-        Some(name) => Err(Problem::new(Code::Precondition, format!("{name}: answers of this server have no ETag"))),
+    match [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE]
+        .iter()
+        .find(|name| !holds(name))
+    {
+        Some(name) => Err(Problem::new(
+            Code::Precondition,
+            format!("{name}: answers of this server have no ETag"),
+        )),
         None => Ok(()),
     }
 }
@@ -69,12 +79,19 @@ fn unconditional(headers: &HeaderMap) -> Result<(), Problem> {
 /// Refuses a client that takes no JSON where JSON is answered. Text and pages are for people and probes: there the wish is
 /// passed over.
 fn accept(address: &Address, headers: &HeaderMap) -> Result<(), Problem> {
-    let values: Vec<&str> = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
-    if values.is_empty() || address.takes.answers != Media::Json || values.iter().any(|value| takes_json(value)) {
+    let values: Vec<&str> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    if values.is_empty()
+        || address.takes.answers != Media::Json
+        || values.iter().any(|value| takes_json(value))
+    {
         return Ok(());
     }
     let wanted = values.join(", ");
-    Err(Problem::new(Code::NotAcceptable, format!("Accept: {wanted} does not take application/json, the only form")))
+    Err(Problem::new(
+        Code::NotAcceptable,
+        format!("Accept: {wanted} does not take application/json, the only form"),
+    ))
 }
 
 /// Whether one of the ranges in an `Accept` takes JSON. The most specific one counts: `application/json;q=0, */*` takes none.
@@ -89,8 +106,11 @@ fn takes_json(accept: &str) -> bool {
             "*/*" => 1,
             _ => continue,
         };
-        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let wanted = quality.and_then(|quality| quality.trim().parse::<f32>().ok()).is_none_or(|quality| quality > 0.0);
+        let quality =
+            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let wanted = quality
+            .and_then(|quality| quality.trim().parse::<f32>().ok())
+            .is_none_or(|quality| quality > 0.0);
         if best.is_none_or(|(other, _)| rank > other) {
             best = Some((rank, wanted));
         }
@@ -100,21 +120,30 @@ fn takes_json(accept: &str) -> bool {
 
 /// Refuses a body of another type. Without a type it counts as JSON, and so does what curl sends by itself.
 fn content_type(address: &Address, headers: &HeaderMap) -> Result<(), Problem> {
-    let encoding = headers.get(header::CONTENT_ENCODING).filter(|value| value.as_bytes() != b"identity");
+    let encoding =
+        headers.get(header::CONTENT_ENCODING).filter(|value| value.as_bytes() != b"identity");
     if encoding.is_some() {
-        return Err(Problem::new(Code::OtherMediaType, "Content-Encoding: bodies are taken as they are, uncompressed"));
+        return Err(Problem::new(
+            Code::OtherMediaType,
+            "Content-Encoding: bodies are taken as they are, uncompressed",
+        ));
     }
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let text = value.to_str().unwrap_or_default().to_ascii_lowercase();
     let essence = text.split(';').next().unwrap_or_default().trim();
     let lines = matches!(address.takes.body, Some(Shape::Lines(_)))
-        && ["application/x-ndjson", "application/jsonl", "application/x-jsonlines"].contains(&essence);
-    let json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+        && ["application/x-ndjson", "application/jsonl", "application/x-jsonlines"]
+            .contains(&essence);
+    let json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
     let curl = essence == "application/x-www-form-urlencoded" && !origin::is_of_a_page(headers);
     if json || lines || curl {
         return Ok(());
     }
-    Err(Problem::new(Code::OtherMediaType, format!("Content-Type: {essence} is not taken, but application/json")))
+    Err(Problem::new(
+        Code::OtherMediaType,
+        format!("Content-Type: {essence} is not taken, but application/json"),
+    ))
 }
 
 #[cfg(test)]

@@ -33,7 +33,9 @@ pub async fn embedded(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Faults>, Problem> {
     let (service, id) = asked(path)?;
-    kept(&of(&app.services, &service)?.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)
+    kept(&of(&app.services, &service)?.database, &ids::chain(&id, app.plan.as_ref())?)
+        .await
+        .map(Json)
 }
 
 /// Of the service whose listener this is.
@@ -46,7 +48,8 @@ pub async fn own(
         return Err(elsewhere(&service));
     }
     if !app.host.reacts {
-        let why = "this service answers commands: the verb `show` at the orchestrator has the faults";
+        let why =
+            "this service answers commands: the verb `show` at the orchestrator has the faults";
         return Err(Problem::new(Code::NoSuchPage, why));
     }
     kept(&app.host.database, &ids::chain(&id, app.plan.as_ref())?).await.map(Json)
@@ -58,7 +61,9 @@ fn asked(path: Result<Path<(String, String)>, PathRejection>) -> Result<(String,
 }
 
 async fn kept(database: &Database, chain: &SagaId) -> Result<Faults, Problem> {
-    let faults = facts::faults(database, chain).await.map_err(|error| Problem::broke(&error, "read the inbox"))?;
+    let faults = facts::faults(database, chain)
+        .await
+        .map_err(|error| Problem::broke(&error, "read the inbox"))?;
     Ok(Faults { faults: faults.iter().map(FaultView::of).collect() })
 }
 
@@ -66,14 +71,18 @@ impl Services {
     /// Has those who are waited for say why they do not get on.
     pub async fn explain(&self, chain: &SagaId, view: &mut SagaView) {
         let waits = view.waits_for.iter();
-        let late = waits.filter(|wait| from_rfc3339(&wait.since).is_some_and(|since| now().since(since) > LATE));
+        let late = waits.filter(|wait| {
+            from_rfc3339(&wait.since).is_some_and(|since| now().since(since) > LATE)
+        });
         let mut names: Vec<String> = late.map(|wait| wait.service.clone()).collect();
         names.sort_unstable();
         names.dedup();
-        let asked = names.iter().map(|name| tokio::time::timeout(ANSWERED_WITHIN, self.ask(name, chain)));
+        let asked =
+            names.iter().map(|name| tokio::time::timeout(ANSWERED_WITHIN, self.ask(name, chain)));
         let told = join_all(asked).await;
         for (name, told) in names.iter().zip(told) {
-            let told = told.unwrap_or_else(|_| Err(format!("it does not answer within {ANSWERED_WITHIN:?}")));
+            let told = told
+                .unwrap_or_else(|_| Err(format!("it does not answer within {ANSWERED_WITHIN:?}")));
             let faults = match told {
                 Ok(faults) => faults,
                 Err(why) => {
@@ -84,7 +93,8 @@ impl Services {
             };
             for fault in faults {
                 if let Some(step) = view.steps.iter_mut().find(|step| step.name == fault.step) {
-                    (step.fault, step.due, step.backing_off) = (Some(fault.why), Some(fault.again_at), true);
+                    (step.fault, step.due, step.backing_off) =
+                        (Some(fault.why), Some(fault.again_at), true);
                 }
             }
         }
@@ -100,13 +110,16 @@ impl Services {
                 Ok(faults.iter().map(FaultView::of).collect())
             }
             Services::There(services) => {
-                let Some((_, client)) = services.iter().find(|(name, _)| name.as_str() == service) else {
+                let Some((_, client)) = services.iter().find(|(name, _)| name.as_str() == service)
+                else {
                     return Err("it has no address in the configuration".to_owned());
                 };
                 let path = format!("/api/v1/faults/{service}/{}", encoded(chain.as_str()));
                 let told = async { client.read::<Faults>(&client.get(&path).await?) };
                 told.await.map(|told| told.faults).map_err(|error: client::Error| match error {
-                    client::Error::NotRunning { why, .. } => format!("it does not answer at {client} ({why})"),
+                    client::Error::NotRunning { why, .. } => {
+                        format!("it does not answer at {client} ({why})")
+                    }
                     error => format!("what keeps it is not known: {error}"),
                 })
             }
@@ -153,14 +166,24 @@ mod tests {
     async fn shown(services: Services) -> Value {
         let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap();
         let transport: Arc<dyn Transport> = Arc::new(log.clone());
-        let opened = Observer::open(ObserverOptions::default(), Database::memory(), transport, vec![plan()]).await;
+        let opened =
+            Observer::open(ObserverOptions::default(), Database::memory(), transport, vec![plan()])
+                .await;
         let (mut observer, chains) = opened.unwrap();
         observer.turn(now()).await.unwrap();
         let (saga, step) = ("visit:1".parse().unwrap(), "ring".parse().unwrap());
         let key = StepKey { saga, step, direction: Direction::Action, generation: 1 };
         let (bell, at) = ("bell.rung".parse().unwrap(), now().minus(LATE * 10));
-        let event =
-            Event { key, version: 1, name: bell, causation: None, hop: 0, at, body: Body::empty(), trace: None };
+        let event = Event {
+            key,
+            version: 1,
+            name: bell,
+            causation: None,
+            hop: 0,
+            at,
+            body: Body::empty(),
+            trace: None,
+        };
         log.publish(vec![encode_event(&event, &"guest".parse().unwrap())]).await.unwrap();
         observer.turn(at).await.unwrap(); // late by now
         let app = ObserverApp { chains, services, plan: name(), brokers: None, metrics: None };
@@ -185,11 +208,13 @@ mod tests {
             assert_eq!(asked, ("host".to_owned(), "visit:1".to_owned()));
             Json(told)
         };
-        let there = served(Router::new().route("/api/v1/faults/{service}/{id}", get(address))).await;
+        let there =
+            served(Router::new().route("/api/v1/faults/{service}/{id}", get(address))).await;
         for services in [Services::Here(Arc::new([host])), at(there)] {
             let view = shown(services).await;
             let step = open(&view);
-            let expected = (&json!("the door is jammed"), &json!("1970-01-01T00:01:01.000Z"), &json!(true));
+            let expected =
+                (&json!("the door is jammed"), &json!("1970-01-01T00:01:01.000Z"), &json!(true));
             assert_eq!((&step["fault"], &step["due"], &step["backingOff"]), expected, "{view}");
         }
     }

@@ -33,7 +33,9 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
     let why = match tokio::time::timeout(ANSWERED_WITHIN, app.handle.list(&one)).await {
         Ok(Ok(_)) => None,
         Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!("engine database: no answer within {} s", ANSWERED_WITHIN.as_secs())),
+        Err(_) => {
+            Some(format!("engine database: no answer within {} s", ANSWERED_WITHIN.as_secs()))
+        }
     };
     if let Some(why) = why {
         return Err(Problem::new(Code::Unavailable, why).retry_after(1));
@@ -47,7 +49,8 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
 
 /// Why an orchestrator that shares the sagas with others takes no new ones.
 fn unfit(handle: &Handle) -> Option<String> {
-    let fault = || handle.publish_fault().unwrap_or_else(|| "the brokers have not answered".to_owned());
+    let fault =
+        || handle.publish_fault().unwrap_or_else(|| "the brokers have not answered".to_owned());
     match handle.standing() {
         Standing::CannotPublish => Some(format!("this orchestrator cannot publish: {}", fault())),
         Standing::Evicted => Some(format!(
@@ -55,13 +58,15 @@ fn unfit(handle: &Handle) -> Option<String> {
             fault()
         )),
         Standing::Joining if handle.partitions_owned() == 0 => {
-            let fault = handle.publish_fault().map(|fault| format!(": {fault}")).unwrap_or_default();
+            let fault =
+                handle.publish_fault().map(|fault| format!(": {fault}")).unwrap_or_default();
             Some(format!("this orchestrator joins the others{fault}"))
         }
         Standing::Joining | Standing::Member if handle.partitions_owned() > 0 => None,
-        Standing::Joining | Standing::Member => {
-            Some("this orchestrator owns no reply partition: others own them all, or none is free yet".to_owned())
-        }
+        Standing::Joining | Standing::Member => Some(
+            "this orchestrator owns no reply partition: others own them all, or none is free yet"
+                .to_owned(),
+        ),
     }
 }
 
@@ -74,7 +79,9 @@ pub fn advances(brokers: &dyn BrokerHealth) -> Result<(), Problem> {
 pub async fn readable(hosts: &[ServiceHost]) -> Result<(), Problem> {
     for ServiceHost { name, database, .. } in hosts {
         let read = database.query("SELECT 1", ()).await;
-        read.map_err(|error| Problem::new(Code::Unavailable, format!("database of {name}: {error}")).retry_after(1))?;
+        read.map_err(|error| {
+            Problem::new(Code::Unavailable, format!("database of {name}: {error}")).retry_after(1)
+        })?;
     }
     Ok(())
 }
@@ -82,7 +89,10 @@ pub async fn readable(hosts: &[ServiceHost]) -> Result<(), Problem> {
 /// Prometheus' text format. The engine and the services measure as they go; what can be asked for is asked here.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response {
     metrics::gauge!("sagamore_sagas_in_flight").set(app.handle.in_flight() as f64);
-    let oldest = app.handle.oldest_outstanding().map_or(0.0, |since| app.handle.now().since(since).as_secs_f64());
+    let oldest = app
+        .handle
+        .oldest_outstanding()
+        .map_or(0.0, |since| app.handle.now().since(since).as_secs_f64());
     metrics::gauge!("sagamore_oldest_outstanding_step_seconds").set(oldest);
     if let Some(log) = app.log.as_ref().map(Log::stats) {
         metrics::gauge!("sagamore_log_bytes").set(log.bytes as f64);

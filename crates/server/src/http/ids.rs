@@ -13,7 +13,10 @@ use crate::problem::{Code, Problem};
 /// Returns the chain that the text means where nothing says which ones exist.
 pub fn chain(text: &str, plan: Option<&Name>) -> Result<SagaId, Problem> {
     let mut all = readings(text, plan)?;
-    let place = all.iter().position(|id| plan.is_some_and(|plan| id.definition() == plan.as_str())).unwrap_or(0);
+    let place = all
+        .iter()
+        .position(|id| plan.is_some_and(|plan| id.definition() == plan.as_str()))
+        .unwrap_or(0);
     Ok(all.swap_remove(place))
 }
 
@@ -49,13 +52,19 @@ pub async fn id_of(app: &App, text: &str) -> Result<SagaId, Problem> {
     }
     Ok(match saga(app, text).await? {
         Found::Saga(detail) => detail.header.id,
-        Found::Unreadable(row) => all.iter().find(|id| id.as_str() == row.id).unwrap_or(&all[0]).clone(),
+        Found::Unreadable(row) => {
+            all.iter().find(|id| id.as_str() == row.id).unwrap_or(&all[0]).clone()
+        }
         Found::None(id) => id,
     })
 }
 
 /// The chain that the text means, with all that was seen of it; or, when none of its readings exists, which one is meant.
-pub async fn chain_of(known: &Chains, plan: Option<&Name>, text: &str) -> Result<Result<ChainDetail, SagaId>, Problem> {
+pub async fn chain_of(
+    known: &Chains,
+    plan: Option<&Name>,
+    text: &str,
+) -> Result<Result<ChainDetail, SagaId>, Problem> {
     for id in readings(text, plan)? {
         if let Some(detail) = known.show(&id).await.map_err(unread)? {
             return Ok(Ok(detail));

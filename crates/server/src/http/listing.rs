@@ -77,20 +77,32 @@ impl Wanted {
         let Query(query) = query.map_err(|_| body::bad_query())?;
         let definition = query.definition.map(|name| Name::new(&name)).transpose();
         if query.cursor.is_some() && query.after.is_some() {
-            return Err(Problem::new(Code::BadParameter, "cursor, after: either the one or the other"));
+            return Err(Problem::new(
+                Code::BadParameter,
+                "cursor, after: either the one or the other",
+            ));
         }
         if query.status.is_some() && query.after.is_some() {
-            return Err(Problem::new(Code::BadParameter, "status, after: by their ids all are listed"));
+            return Err(Problem::new(
+                Code::BadParameter,
+                "status, after: by their ids all are listed",
+            ));
         }
         let no_cursor = |()| Problem::new(Code::BadParameter, "cursor: not one of this server");
         Ok(Wanted {
             status: query.status,
             style: query.style,
-            definition: definition.map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?,
+            definition: definition
+                .map_err(|malformed| Problem::new(Code::BadName, malformed.to_string()))?,
             key: text("key", query.key)?,
             open_faults: query.open_faults,
             limit: query.limit.unwrap_or(LIMIT),
-            from: query.cursor.map(|text| text.parse()).transpose().map_err(no_cursor)?.unwrap_or_default(),
+            from: query
+                .cursor
+                .map(|text| text.parse())
+                .transpose()
+                .map_err(no_cursor)?
+                .unwrap_or_default(),
             after: text("after", query.after)?,
         })
     }
@@ -103,7 +115,8 @@ impl Wanted {
             status => status.flatten(),
         };
         let open_faults_at = self.open_faults.then_some(now);
-        let filter = || Filter { unreadable, open_faults_at, ..self.filter(status, self.from.saga) };
+        let filter =
+            || Filter { unreadable, open_faults_at, ..self.filter(status, self.from.saga) };
         (self.style != Some(Style::Choreography)).then(filter)
     }
 
@@ -129,7 +142,16 @@ impl Wanted {
     fn filter<S>(&self, status: Option<S>, before: Option<i64>) -> Filter<S> {
         let (definition, key) = (self.definition.clone(), self.key.clone());
         let (after, limit) = (self.after.clone(), Some(self.limit + 1));
-        Filter { status, definition, key, before, after, unreadable: false, open_faults_at: None, limit }
+        Filter {
+            status,
+            definition,
+            key,
+            before,
+            after,
+            unreadable: false,
+            open_faults_at: None,
+            limit,
+        }
     }
 }
 

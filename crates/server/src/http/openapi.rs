@@ -56,7 +56,8 @@ fn operation(address: &Address) -> Value {
             Shape::Lines(of) => ("application/x-ndjson", *of),
             other => ("application/json", other),
         };
-        operation["requestBody"] = json!({ "required": true, "content": { media: { "schema": schema(shape) } } });
+        operation["requestBody"] =
+            json!({ "required": true, "content": { media: { "schema": schema(shape) } } });
     }
     operation
 }
@@ -87,7 +88,8 @@ fn schema(shape: &Shape) -> Value {
         Shape::List(of) | Shape::Lines(of) => json!({ "type": "array", "items": schema(of) }),
         Shape::Object(fields) => {
             let properties = |field: &Field| (field.name.to_owned(), schema(&field.shape));
-            let required: Vec<&str> = fields.iter().filter(|field| !field.optional).map(|field| field.name).collect();
+            let required: Vec<&str> =
+                fields.iter().filter(|field| !field.optional).map(|field| field.name).collect();
             json!({
                 "type": "object",
                 "properties": fields.iter().map(properties).collect::<Map<_, _>>(),

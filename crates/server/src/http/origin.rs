@@ -42,8 +42,9 @@ pub async fn on_loopback(request: Request, next: Next) -> Response {
     match host(&request).filter(|host| !is_local(host)) {
         None => next.run(request).await,
         Some(host) => {
-            let why =
-                format!("'{host}' is no name of this server, which listens on loopback: use 127.0.0.1 or localhost");
+            let why = format!(
+                "'{host}' is no name of this server, which listens on loopback: use 127.0.0.1 or localhost"
+            );
             Problem::new(Code::OtherHost, why).into_response()
         }
     }
@@ -51,17 +52,23 @@ pub async fn on_loopback(request: Request, next: Next) -> Response {
 
 /// Which server the request calls, as the client named it. Only old clients, and no browsers, name none.
 fn host(request: &Request) -> Option<&str> {
-    let named = request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or("unreadable"));
+    let named =
+        request.headers().get(header::HOST).map(|value| value.to_str().unwrap_or("unreadable"));
     request.uri().authority().map(|authority| authority.as_str()).or(named)
 }
 
 fn is_local(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') =>
+        {
+            name
+        }
         _ => host,
     };
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    name.eq_ignore_ascii_case("localhost")
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn foreign(header: &str) -> Problem {
@@ -85,7 +92,10 @@ mod tests {
         };
         assert!(!refused(&[]));
         assert!(!refused(&[("origin", "http://127.0.0.1:3000")]));
-        assert!(!refused(&[("sec-fetch-site", "same-origin"), ("origin", "http://127.0.0.1:3000")]));
+        assert!(!refused(&[
+            ("sec-fetch-site", "same-origin"),
+            ("origin", "http://127.0.0.1:3000")
+        ]));
         assert!(!refused(&[("sec-fetch-site", "none")]));
         assert!(refused(&[("origin", "http://127.0.0.1:3001")]));
         assert!(refused(&[("origin", "http://evil.example")]));

@@ -28,7 +28,9 @@ impl Wait {
             for preference in text.split([',', ';']) {
                 let Some((name, seconds)) = preference.split_once('=') else { continue };
                 if name.trim().eq_ignore_ascii_case("wait") {
-                    return Wait::seconds(seconds.trim().trim_matches('"')).map(Some).ok_or_else(|| bad("Prefer"));
+                    return Wait::seconds(seconds.trim().trim_matches('"'))
+                        .map(Some)
+                        .ok_or_else(|| bad("Prefer"));
                 }
             }
         }
@@ -62,7 +64,10 @@ impl Wait {
 }
 
 fn bad(header: &str) -> Problem {
-    Problem::new(Code::BadParameter, format!("{header}: write wait=SECONDS, at most {WAIT_S_MAX} are applied"))
+    Problem::new(
+        Code::BadParameter,
+        format!("{header}: write wait=SECONDS, at most {WAIT_S_MAX} are applied"),
+    )
 }
 
 #[cfg(test)]

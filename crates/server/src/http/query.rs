@@ -49,7 +49,8 @@ fn bad(name: &str, why: &str) -> Problem {
 
 /// Decodes a text of a query.
 fn text(name: &str, encoded: &str) -> Result<String, Problem> {
-    let decoded = String::from_utf8(decoded(encoded)).map_err(|_| bad(name, "is not text in UTF-8"))?;
+    let decoded =
+        String::from_utf8(decoded(encoded)).map_err(|_| bad(name, "is not text in UTF-8"))?;
     Text::new(&decoded).map_err(|why| bad(name, &why.to_string()))?;
     Ok(decoded)
 }
@@ -59,8 +60,9 @@ fn decoded(encoded: &str) -> Vec<u8> {
     let bytes = encoded.as_bytes();
     let (mut decoded, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(&byte) = bytes.get(at) {
-        let digits =
-            encoded.get(at + 1..at + 3).filter(|two| byte == b'%' && two.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digits = encoded
+            .get(at + 1..at + 3)
+            .filter(|two| byte == b'%' && two.bytes().all(|b| b.is_ascii_hexdigit()));
         match digits.and_then(|two| u8::from_str_radix(two, 16).ok()) {
             Some(value) => {
                 decoded.push(value);
@@ -104,7 +106,9 @@ mod tests {
         const LIMIT: Parameter = Parameter { name: "limit", kind: Kind::Count(500) };
         const STYLE: Parameter = Parameter { name: "style", kind: Kind::OneOf(&["a", "b"]) };
         let check = |query: &str, wanted: Option<&str>| {
-            let found = check(query, &[LIMIT, AFTER, WAIT, STYLE]).err().map(|problem| problem.told().detail);
+            let found = check(query, &[LIMIT, AFTER, WAIT, STYLE])
+                .err()
+                .map(|problem| problem.told().detail);
             assert_eq!(found.as_deref(), wanted, "{query}");
         };
         check("", None);
@@ -114,16 +118,24 @@ mod tests {
         check("limit=%2B1", Some("limit takes a whole number from 1 to 500"));
         check("limit=1&limit=2", Some("limit is given twice"));
         check("after=%FF", Some("after is not text in UTF-8"));
-        check("after=%00", Some("after contains the character U+0000, which the database cannot store"));
+        check(
+            "after=%00",
+            Some("after contains the character U+0000, which the database cannot store"),
+        );
         check("after=%zz%", None);
         check("wait=-1", Some("wait takes a number of seconds, in digits"));
-        check("colour=red", Some("colour is no parameter here; there are: limit, after, wait, style"));
+        check(
+            "colour=red",
+            Some("colour is no parameter here; there are: limit, after, wait, style"),
+        );
         check("style=c", Some("style takes one of: a, b"));
     }
 
     #[test]
     fn a_path_is_checked_by_the_same_rule() {
-        let check = |path: &str, wanted: bool| assert_eq!(check_path("/orders/{id}", path).is_ok(), wanted, "{path}");
+        let check = |path: &str, wanted: bool| {
+            assert_eq!(check_path("/orders/{id}", path).is_ok(), wanted, "{path}")
+        };
         check("/orders/a+b%2Fc", true);
         check("/orders/%FF", false);
         check("/orders/%00", false);

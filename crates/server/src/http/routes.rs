@@ -144,14 +144,24 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// Adds an address that is read.
-    pub fn get<H: Handler<T, S>, T: 'static>(mut self, path: &'static str, takes: Takes, handler: H) -> Routes<S> {
+    pub fn get<H: Handler<T, S>, T: 'static>(
+        mut self,
+        path: &'static str,
+        takes: Takes,
+        handler: H,
+    ) -> Routes<S> {
         self.router = self.router.route(path, get(handler));
         self.addresses.push(Address { method: "GET", path, takes });
         self
     }
 
     /// Adds an address that is posted to.
-    pub fn post<H: Handler<T, S>, T: 'static>(mut self, path: &'static str, takes: Takes, handler: H) -> Routes<S> {
+    pub fn post<H: Handler<T, S>, T: 'static>(
+        mut self,
+        path: &'static str,
+        takes: Takes,
+        handler: H,
+    ) -> Routes<S> {
         self.router = self.router.route(path, post(handler));
         self.addresses.push(Address { method: "POST", path, takes });
         self
@@ -252,7 +262,8 @@ fn fits(pattern: &str, path: &str) -> bool {
     loop {
         match (patterns.next(), parts.next()) {
             (None, None) => return true,
-            (Some(pattern), Some(part)) if pattern == part || (pattern.starts_with('{') && !part.is_empty()) => {}
+            (Some(pattern), Some(part))
+                if pattern == part || (pattern.starts_with('{') && !part.is_empty()) => {}
             _ => return false,
         }
     }
@@ -271,7 +282,8 @@ mod tests {
             .post("/orders/{id}/cancel", READS, handler)
             .get("/start/{id}", READS.acts(), handler);
         let (_, table) = routes.documented(&[]);
-        let find = |method: Method, path: &str| table.find(&method, path).map(|address| address.path);
+        let find =
+            |method: Method, path: &str| table.find(&method, path).map(|address| address.path);
         assert_eq!(find(Method::GET, "/orders/1"), Some("/orders/{id}"));
         assert_eq!(find(Method::HEAD, "/orders/a%2Fb"), Some("/orders/{id}"));
         assert_eq!(find(Method::POST, "/orders/1/cancel"), Some("/orders/{id}/cancel"));

@@ -80,12 +80,17 @@ pub async fn start(State(app): State<Arc<App>>, request: Request) -> Result<Resp
 /// Returns the input of a start without one, where the program has a sample.
 fn sample(app: &App, definition: &Name, key: &str) -> Result<Body, Problem> {
     let sample = app.sample_input.as_ref().and_then(|sample| sample(definition, key));
-    let why = || format!("input: say what {definition} is started with; only `dev` has sample inputs");
+    let why =
+        || format!("input: say what {definition} is started with; only `dev` has sample inputs");
     sample.ok_or_else(|| Problem::new(Code::BodyDoesNotFit, why()))
 }
 
 /// Starts the saga; with a wish to wait also gives where it came to rest, if it did in time.
-pub async fn begin(handle: &Handle, start: Start, wait: Option<Wait>) -> Result<(Started, Option<Summary>), Problem> {
+pub async fn begin(
+    handle: &Handle,
+    start: Start,
+    wait: Option<Wait>,
+) -> Result<(Started, Option<Summary>), Problem> {
     Ok(match wait {
         Some(wait) => handle.start_and_wait(start, wait.patience()).await?,
         None => (handle.start(start).await?, None),
@@ -114,11 +119,13 @@ pub fn at_rest(status: Status) -> bool {
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let bad = |why: &dyn Display| Problem::new(Code::BadParameter, format!("Idempotency-Key: {why}"));
+    let bad =
+        |why: &dyn Display| Problem::new(Code::BadParameter, format!("Idempotency-Key: {why}"));
     if values.next().is_some() {
         return Err(bad(&"it is given twice"));
     }
-    let text = std::str::from_utf8(value.as_bytes()).map_err(|_| bad(&"it is not text in UTF-8"))?;
+    let text =
+        std::str::from_utf8(value.as_bytes()).map_err(|_| bad(&"it is not text in UTF-8"))?;
     check_idempotency_key(text).map_err(|why| bad(&why))?;
     Ok(Some(text.to_owned()))
 }
@@ -129,7 +136,10 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
     let sagas = match wanted.of_sagas(app.handle.now()) {
         Some(filter) => {
             let page = app.handle.list(&filter).await;
-            Line::of_page(&page.map_err(|error| Problem::broke(&error, "list sagas"))?, app.handle.now())
+            Line::of_page(
+                &page.map_err(|error| Problem::broke(&error, "list sagas"))?,
+                app.handle.now(),
+            )
         }
         None => Vec::new(),
     };
@@ -141,7 +151,11 @@ pub async fn list(State(app): State<Arc<App>>, query: Asked) -> Result<Json<Line
 }
 
 /// One saga with its steps and journal; or a chain, where chains are known as well.
-pub async fn show(State(app): State<Arc<App>>, Segment(id): Segment, headers: HeaderMap) -> Result<Response, Problem> {
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let wait = Wait::of(&headers)?;
     if let Some(wait) = wait {
         match app.handle.wait(ids::id_of(&app, &id).await?, wait.patience()).await {
@@ -185,10 +199,15 @@ struct CancelBody {
 }
 
 /// Has a saga undone; a repeated cancel of one that is being undone changes nothing.
-pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
+pub async fn cancel(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    body: Payload,
+) -> Result<Response, Problem> {
     let id = ids::id_of(&app, &id).await?;
     let empty = body.0.trim_ascii().is_empty();
-    let CancelBody { reason } = if empty { CancelBody::default() } else { body.json(&shape::CANCEL)? };
+    let CancelBody { reason } =
+        if empty { CancelBody::default() } else { body.json(&shape::CANCEL)? };
     reason.as_deref().map_or(Ok(()), body::reason)?;
     let status = match app.handle.cancel_because(id.clone(), reason.clone()).await {
         Err(VerbError::Ignored(Ignored::AlreadyGoingBack)) => {
@@ -196,7 +215,10 @@ pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment, body: Pay
             return Err(Problem::new(Code::VerbDoesNotApply, format!("{id} {why}")));
         }
         Err(VerbError::Ignored(Ignored::Ended)) => {
-            return Err(Problem::new(Code::SagaEnded, format!("{id} is compensated already: nothing is left to undo")));
+            return Err(Problem::new(
+                Code::SagaEnded,
+                format!("{id} is compensated already: nothing is left to undo"),
+            ));
         }
         requested => requested?,
     };
@@ -205,7 +227,11 @@ pub async fn cancel(State(app): State<Arc<App>>, Segment(id): Segment, body: Pay
 }
 
 /// Asks a refused step again, in a new generation; or has a saga that is set aside read again.
-pub async fn retry(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
+pub async fn retry(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    body: Payload,
+) -> Result<Response, Problem> {
     let RetryBody { step, reason } = body.json(&shape::RETRY)?;
     if step.is_some() {
         return rescue(&app, &id, &body, Verb::Retry, "retry requested").await;
@@ -213,7 +239,9 @@ pub async fn retry(State(app): State<Arc<App>>, Segment(id): Segment, body: Payl
     let id = match ids::saga(&app, &id).await? {
         Found::Saga(detail) if detail.header.unreadable.is_some() => detail.header.id,
         Found::Unreadable(_) => ids::id_of(&app, &id).await?,
-        Found::Saga(_) | Found::None(_) => return rescue(&app, &id, &body, Verb::Retry, "retry requested").await,
+        Found::Saga(_) | Found::None(_) => {
+            return rescue(&app, &id, &body, Verb::Retry, "retry requested").await;
+        }
     };
     body::reason(&reason)?;
     let status = app.handle.reread(id.clone()).await?;
@@ -222,12 +250,20 @@ pub async fn retry(State(app): State<Arc<App>>, Segment(id): Segment, body: Payl
 }
 
 /// Passes a stuck step over.
-pub async fn skip(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
+pub async fn skip(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    body: Payload,
+) -> Result<Response, Problem> {
     rescue(&app, &id, &body, Verb::Skip, "step skipped").await
 }
 
 /// Takes a person's word that the step was done by hand; or that a chain is taken care of, where chains are known as well.
-pub async fn resolve(State(app): State<Arc<App>>, Segment(id): Segment, body: Payload) -> Result<Response, Problem> {
+pub async fn resolve(
+    State(app): State<Arc<App>>,
+    Segment(id): Segment,
+    body: Payload,
+) -> Result<Response, Problem> {
     if let Some(chains) = &app.chains
         && matches!(ids::saga(&app, &id).await?, Found::None(_))
         && ids::chain_of(chains, app.plan.as_ref(), &id).await?.is_ok()
@@ -290,7 +326,8 @@ mod tests {
         let mut visit = Definition::named("visit");
         let input = visit.input::<Visit>();
         visit.pivot("open").asks(OpenFrom { guest: input.guest });
-        let (options, definitions) = (Options { live_max: 0, ..Options::default() }, vec![visit.build().unwrap()]);
+        let (options, definitions) =
+            (Options { live_max: 0, ..Options::default() }, vec![visit.build().unwrap()]);
         let log = Arc::new(Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap());
         let opened = Orchestrator::open(options, database.clone(), log, definitions).await;
         let (orchestrator, handle) = opened.unwrap();
@@ -319,19 +356,32 @@ mod tests {
     async fn a_saga_that_is_set_aside_offers_a_retry_which_reads_it_again() {
         let database = Database::memory();
         let client = orchestrated(&database).await;
-        let start = json!({ "definition": "visit", "key": "1", "input": { "guest": "ann" } }).to_string();
+        let start =
+            json!({ "definition": "visit", "key": "1", "input": { "guest": "ann" } }).to_string();
         client.post("/api/v1/sagas", start, None).await.unwrap();
         execute(&database, "UPDATE saga SET status = 'paused'").await;
-        let shown: Value = serde_json::from_slice(&client.get("/api/v1/sagas/visit:1").await.unwrap()).unwrap();
-        assert_eq!((&shown["status"], &shown["allowedActions"]), (&json!("unreadable"), &json!(["retry"])));
+        let shown: Value =
+            serde_json::from_slice(&client.get("/api/v1/sagas/visit:1").await.unwrap()).unwrap();
+        assert_eq!(
+            (&shown["status"], &shown["allowedActions"]),
+            (&json!("unreadable"), &json!(["retry"]))
+        );
 
-        let retry =
-            || client.post("/api/v1/sagas/visit:1/retry", json!({ "reason": "ann: repaired" }).to_string(), None);
+        let retry = || {
+            client.post(
+                "/api/v1/sagas/visit:1/retry",
+                json!({ "reason": "ann: repaired" }).to_string(),
+                None,
+            )
+        };
         let refused = retry().await.unwrap_err().to_string();
         assert!(refused.contains("'paused'"), "{refused}");
         execute(&database, "UPDATE saga SET status = 'running'").await;
         let taken: Value = serde_json::from_slice(&retry().await.unwrap()).unwrap();
-        assert_eq!((&taken["status"], &taken["message"]), (&json!("running"), &json!("read again")));
+        assert_eq!(
+            (&taken["status"], &taken["message"]),
+            (&json!("running"), &json!("read again"))
+        );
 
         let missing = retry().await.unwrap_err().to_string();
         assert!(

@@ -35,7 +35,9 @@ type Shared = State<Arc<ServiceApp>>;
 pub fn service_routes(app: ServiceApp, own: Routes) -> Routes {
     let app = Arc::new(app);
     let once_ready = facts_routes().with_state(app.clone());
-    let once_ready = own.merge(once_ready).map(|router| router.route_layer(from_fn_with_state(app.clone(), wait)));
+    let once_ready = own
+        .merge(once_ready)
+        .map(|router| router.route_layer(from_fn_with_state(app.clone(), wait)));
     once_ready.merge(Routes::new().get("/metrics", TELLS, metrics).with_state(app))
 }
 

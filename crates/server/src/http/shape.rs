@@ -52,12 +52,17 @@ pub const fn optional(name: &'static str, shape: Shape) -> Field {
 }
 
 /// The body of a start.
-pub static START: Shape =
-    Shape::Object(&[field("definition", Shape::Text), field("key", Shape::Text), optional("input", Shape::Any)]);
+pub static START: Shape = Shape::Object(&[
+    field("definition", Shape::Text),
+    field("key", Shape::Text),
+    optional("input", Shape::Any),
+]);
 /// A decision about one step.
-pub static RESCUE: Shape = Shape::Object(&[field("step", Shape::Text), field("reason", Shape::Text)]);
+pub static RESCUE: Shape =
+    Shape::Object(&[field("step", Shape::Text), field("reason", Shape::Text)]);
 /// A retry, which names no step of a saga that is set aside.
-pub static RETRY: Shape = Shape::Object(&[optional("step", Shape::Text), field("reason", Shape::Text)]);
+pub static RETRY: Shape =
+    Shape::Object(&[optional("step", Shape::Text), field("reason", Shape::Text)]);
 /// A cancel, which may have no body at all.
 pub static CANCEL: Shape = Shape::Object(&[optional("reason", Shape::Text)]);
 /// A decision about a chain, or about a saga as a whole.
@@ -72,10 +77,14 @@ struct Misfit<'a> {
 impl Shape {
     /// Checks a body, which is JSON or is refused as none.
     pub fn check(&self, body: &[u8]) -> Result<(), Problem> {
-        let text = std::str::from_utf8(body)
-            .map_err(|error| Problem::no_json("it is not text in UTF-8", Some(Place::of(body, error.valid_up_to()))))?;
+        let text = std::str::from_utf8(body).map_err(|error| {
+            Problem::no_json("it is not text in UTF-8", Some(Place::of(body, error.valid_up_to())))
+        })?;
         if let Shape::Lines(of) = self {
-            return text.lines().enumerate().try_for_each(|(index, line)| of.line(body, index, line));
+            return text
+                .lines()
+                .enumerate()
+                .try_for_each(|(index, line)| of.line(body, index, line));
         }
         let raw: &RawValue = serde_json::from_str(text).map_err(|error| {
             let place = Place { line: error.line(), column: error.column() };
@@ -98,18 +107,22 @@ impl Shape {
         let number = index + 1;
         let fitting = match serde_json::from_str::<&RawValue>(line) {
             Ok(raw) => self.fits(raw.get(), ""),
-            Err(_) => Err(Misfit { pointer: String::new(), why: "is not JSON".to_owned(), at: line }),
+            Err(_) => {
+                Err(Misfit { pointer: String::new(), why: "is not JSON".to_owned(), at: line })
+            }
         };
         fitting.map_err(|Misfit { pointer, why, at }| {
             let offset = at.as_ptr() as usize - body.as_ptr() as usize; // a part of it
             let beside = if pointer.is_empty() { String::new() } else { format!("{pointer} ") };
-            Problem::new(Code::BodyDoesNotFit, format!("line {number}: {beside}{why}")).at(Place::of(body, offset))
+            Problem::new(Code::BodyDoesNotFit, format!("line {number}: {beside}{why}"))
+                .at(Place::of(body, offset))
         })
     }
 
     fn fits<'a>(&self, json: &'a str, pointer: &str) -> Result<(), Misfit<'a>> {
         let json = json.trim_ascii();
-        let misfit = |why: &str| Err(Misfit { pointer: pointer.to_owned(), why: why.to_owned(), at: json });
+        let misfit =
+            |why: &str| Err(Misfit { pointer: pointer.to_owned(), why: why.to_owned(), at: json });
         match self {
             Shape::Any | Shape::Lines(_) => Ok(()),
             Shape::Note if json == "null" => Ok(()),
@@ -120,16 +133,17 @@ impl Shape {
             },
             Shape::Whole => match json.parse::<i64>() {
                 Ok(_) if !json.starts_with('+') => Ok(()),
-                _ => misfit("takes a whole number of at most 64 bits, without a point or an exponent"),
+                _ => misfit(
+                    "takes a whole number of at most 64 bits, without a point or an exponent",
+                ),
             },
             Shape::Flag if json == "true" || json == "false" => Ok(()),
             Shape::Flag => misfit("takes true or false"),
             Shape::Object(fields) => object(fields, json, pointer),
             Shape::List(of) => match serde_json::from_str::<Vec<&RawValue>>(json) {
-                Ok(values) => values
-                    .into_iter()
-                    .enumerate()
-                    .try_for_each(|(index, value)| of.fits(value.get(), &format!("{pointer}/{index}"))),
+                Ok(values) => values.into_iter().enumerate().try_for_each(|(index, value)| {
+                    of.fits(value.get(), &format!("{pointer}/{index}"))
+                }),
                 Err(_) => misfit("takes a list"),
             },
         }
@@ -160,7 +174,9 @@ fn object<'a>(fields: &[Field], json: &'a str, pointer: &str) -> Result<(), Misf
     }
     let given = |field: &&Field| field.optional || pairs.iter().any(|(name, _)| name == field.name);
     match fields.iter().find(|field| !given(field)) {
-        Some(missing) => misfit(format!("{pointer}/{}", missing.name), "is missing".to_owned(), json),
+        Some(missing) => {
+            misfit(format!("{pointer}/{}", missing.name), "is missing".to_owned(), json)
+        }
         None => Ok(()),
     }
 }
@@ -195,9 +211,13 @@ mod tests {
     use super::*;
 
     /// A line of a bill.
-    static LINE: Shape = Shape::Object(&[field("sku", Shape::Text), field("quantity", Shape::Whole)]);
-    static BILL: Shape =
-        Shape::Object(&[field("id", Shape::Text), field("lines", Shape::List(&LINE)), optional("region", Shape::Note)]);
+    static LINE: Shape =
+        Shape::Object(&[field("sku", Shape::Text), field("quantity", Shape::Whole)]);
+    static BILL: Shape = Shape::Object(&[
+        field("id", Shape::Text),
+        field("lines", Shape::List(&LINE)),
+        optional("region", Shape::Note),
+    ]);
 
     #[test]
     fn a_body_that_does_not_fit_is_reported_by_its_field() {
@@ -219,13 +239,37 @@ mod tests {
             "SAGA-0103",
             "/step is no text: half a character stands in it",
         );
-        check(&RESCUE, r#"{"step":"a","reason":"b","step":"c"}"#, "SAGA-0103", "/step is given twice");
-        check(&REASON, r#"{"reason":"b","a/b":1}"#, "SAGA-0103", "/a~1b is no field here; there are: reason");
+        check(
+            &RESCUE,
+            r#"{"step":"a","reason":"b","step":"c"}"#,
+            "SAGA-0103",
+            "/step is given twice",
+        );
+        check(
+            &REASON,
+            r#"{"reason":"b","a/b":1}"#,
+            "SAGA-0103",
+            "/a~1b is no field here; there are: reason",
+        );
         let whole = "takes a whole number of at most 64 bits, without a point or an exponent";
-        check(&BILL, &with("\"quantity\":1", "\"quantity\":1.0"), "SAGA-0103", &format!("/lines/0/quantity {whole}"));
-        check(&BILL, &with("\"region\":\"north\"", "\"region\":5"), "SAGA-0103", "/region takes a string");
+        check(
+            &BILL,
+            &with("\"quantity\":1", "\"quantity\":1.0"),
+            "SAGA-0103",
+            &format!("/lines/0/quantity {whole}"),
+        );
+        check(
+            &BILL,
+            &with("\"region\":\"north\"", "\"region\":5"),
+            "SAGA-0103",
+            "/region takes a string",
+        );
         assert!(BILL.check(bill.as_bytes()).is_ok());
-        assert!(START.check(br#"{"definition":"a","key":"b","input":{"x":"\ud83d","y":1e999}}"#).is_ok());
+        assert!(
+            START
+                .check(br#"{"definition":"a","key":"b","input":{"x":"\ud83d","y":1e999}}"#)
+                .is_ok()
+        );
     }
 
     #[test]

@@ -34,8 +34,11 @@ async fn open(_: Tx, BellRung { guest }: BellRung) -> Decided<DoorOpened, Never>
 
 /// The plan of both.
 pub fn plan() -> Plan {
-    let plan = Plan::named("visit").begins("guest", "ring", "bell.rung").undone_on(["host.away"], "guest.gone");
-    let plan = plan.pivot("host", "open").on(["bell.rung"]).emits(["door.opened"]).fails(["host.away"]);
+    let plan = Plan::named("visit")
+        .begins("guest", "ring", "bell.rung")
+        .undone_on(["host.away"], "guest.gone");
+    let plan =
+        plan.pivot("host", "open").on(["bell.rung"]).emits(["door.opened"]).fails(["host.away"]);
     plan.build().unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -49,7 +52,8 @@ pub async fn host() -> ServiceHost {
     let log = Arc::new(Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).unwrap());
     let service = Service::named("host").reaction(Reaction::named("open").to(open));
     let database = Database::memory();
-    let mut participant = Participant::new(service, database.clone(), log.clone(), Options::default());
+    let mut participant =
+        Participant::new(service, database.clone(), log.clone(), Options::default());
     participant.prepare().await.unwrap();
     ServiceHost {
         name: "host".parse().unwrap(),

@@ -12,8 +12,9 @@ use crate::waiting::Waiting;
 /// Every address of a process that is not ready; `role` is what it will be.
 pub fn waiting_router(role: &str, waiting: Waiting, problems: &[&'static Entry]) -> Router {
     let (role, errors) = (role.to_owned(), crate::problem::html(problems));
-    let not_ready =
-        move |State(waiting): State<Waiting>| async move { problem(&role, &waiting.reason().unwrap_or_default()) };
+    let not_ready = move |State(waiting): State<Waiting>| async move {
+        problem(&role, &waiting.reason().unwrap_or_default())
+    };
     Router::new()
         .route("/docs/errors", get(move || async move { Html(errors) }))
         .route("/livez", get(health::livez))
@@ -24,5 +25,6 @@ pub fn waiting_router(role: &str, waiting: Waiting, problems: &[&'static Entry])
 
 /// Not ready, because of this.
 pub fn problem(role: &str, reason: &str) -> Problem {
-    Problem::new(Code::Unavailable, format!("{role} is not ready, and waits: {reason}")).retry_after(1)
+    Problem::new(Code::Unavailable, format!("{role} is not ready, and waits: {reason}"))
+        .retry_after(1)
 }

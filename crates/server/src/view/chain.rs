@@ -21,7 +21,9 @@ pub fn standing(status: ChainStatus) -> Status {
         ChainStatus::Running => Status::Running,
         ChainStatus::Compensating => Status::Compensating,
         ChainStatus::Stuck | ChainStatus::HalfCompensated => Status::Stuck,
-        ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => Status::Stuck,
+        ChainStatus::Anomalous | ChainStatus::UnknownVersion | ChainStatus::Unreadable => {
+            Status::Stuck
+        }
         ChainStatus::Resolved => Status::Stuck, // by itself it came to no end
     }
 }
@@ -46,7 +48,9 @@ pub fn chain_line(header: &ChainHeader) -> Line {
 
 /// A chain with its events.
 pub fn chain_view(detail: &ChainDetail) -> SagaView {
-    let body = |id: &str| detail.events.iter().find(|told| told.seen.id == id).map(|told| told.body.clone());
+    let body = |id: &str| {
+        detail.events.iter().find(|told| told.seen.id == id).map(|told| told.body.clone())
+    };
     let stages = detail.chain.stages();
     let refused = stages.iter().find(|stage| stage.status == StepStatus::Refused);
     let tree = detail.chain.tree();
@@ -67,7 +71,13 @@ pub fn chain_view(detail: &ChainDetail) -> SagaView {
             step: Some(stage.part.name.to_string()),
             reason: None,
         }),
-        allowed_actions: detail.header.status.needs_a_person().then(|| RESOLVE.to_owned()).into_iter().collect(),
+        allowed_actions: detail
+            .header
+            .status
+            .needs_a_person()
+            .then(|| RESOLVE.to_owned())
+            .into_iter()
+            .collect(),
         input: tree.first().and_then(|first| body(&first.seen.id)).unwrap_or_else(Body::empty),
         steps: stages.iter().map(|stage| step_view(stage, &body)).collect(),
         waits_for: detail.chain.waits_for().iter().map(wait_view).collect(),

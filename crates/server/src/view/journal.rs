@@ -73,22 +73,37 @@ impl EntryView {
 impl ChangeView {
     fn of(change: &Change) -> ChangeView {
         let kind = |kind: &str| ChangeView { kind: kind.into(), ..ChangeView::default() };
-        let of_step =
-            |name: &str, step: &sagamore_core::Name| ChangeView { step: Some(step.to_string()), ..kind(name) };
+        let of_step = |name: &str, step: &sagamore_core::Name| ChangeView {
+            step: Some(step.to_string()),
+            ..kind(name)
+        };
         match change {
-            Change::Started { input } => ChangeView { input: Some(input.clone()), ..kind("started") },
+            Change::Started { input } => {
+                ChangeView { input: Some(input.clone()), ..kind("started") }
+            }
             Change::Asked { step, direction, attempt, due } => {
                 let (direction, attempt) = (Some(direction.to_string()), Some(*attempt));
-                ChangeView { direction, attempt, due: Some(rfc3339(*due)), ..of_step("asked", step) }
+                ChangeView {
+                    direction,
+                    attempt,
+                    due: Some(rfc3339(*due)),
+                    ..of_step("asked", step)
+                }
             }
-            Change::Done { step, output } => ChangeView { output: Some(output.clone()), ..of_step("done", step) },
+            Change::Done { step, output } => {
+                ChangeView { output: Some(output.clone()), ..of_step("done", step) }
+            }
             Change::Refused { step, refusal } => {
                 ChangeView { refusal: Some(refusal.clone()), ..of_step("refused", step) }
             }
-            Change::Faulted { step, fault, due } => {
-                ChangeView { fault: Some(fault.clone()), due: due.map(rfc3339), ..of_step("faulted", step) }
+            Change::Faulted { step, fault, due } => ChangeView {
+                fault: Some(fault.clone()),
+                due: due.map(rfc3339),
+                ..of_step("faulted", step)
+            },
+            Change::Silent { step, due } => {
+                ChangeView { due: due.map(rfc3339), ..of_step("silent", step) }
             }
-            Change::Silent { step, due } => ChangeView { due: due.map(rfc3339), ..of_step("silent", step) },
             Change::SetAside { step, direction, reason } => ChangeView {
                 direction: Some(direction.to_string()),
                 reason: Some(reason.clone()),

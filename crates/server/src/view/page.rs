@@ -25,7 +25,12 @@ pub struct Place {
 
 impl Lines {
     /// The first `limit` of both lists, by when they started, and where to go on: each line comes with its number.
-    pub fn merged(sagas: Vec<(i64, Line)>, chains: Vec<(i64, Line)>, from: Place, limit: usize) -> Lines {
+    pub fn merged(
+        sagas: Vec<(i64, Line)>,
+        chains: Vec<(i64, Line)>,
+        from: Place,
+        limit: usize,
+    ) -> Lines {
         let (mut sagas, mut chains) = (sagas.into_iter().peekable(), chains.into_iter().peekable());
         let (mut lines, mut place) = (Vec::with_capacity(limit), from);
         while lines.len() < limit {
@@ -56,7 +61,8 @@ impl Lines {
 
 impl std::fmt::Display for Place {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = |number: Option<i64>| number.map_or_else(String::new, |number| format!("{number:x}"));
+        let text =
+            |number: Option<i64>| number.map_or_else(String::new, |number| format!("{number:x}"));
         write!(formatter, "s{}.{}", text(self.saga), text(self.chain))
     }
 }
@@ -66,7 +72,8 @@ impl std::str::FromStr for Place {
 
     /// Reads what was written.
     fn from_str(text: &str) -> Result<Place, ()> {
-        let (saga, chain) = text.strip_prefix('s').and_then(|text| text.split_once('.')).ok_or(())?;
+        let (saga, chain) =
+            text.strip_prefix('s').and_then(|text| text.split_once('.')).ok_or(())?;
         let number = |text: &str| match text {
             "" => Ok(None),
             text => i64::from_str_radix(text, 16).map(Some).map_err(drop),
@@ -84,7 +91,9 @@ mod tests {
 
     #[test]
     fn a_cursor_leads_back_to_its_place() {
-        for (saga, chain) in [(None, None), (Some(830), None), (None, Some(1)), (Some(i64::MAX), Some(17))] {
+        for (saga, chain) in
+            [(None, None), (Some(830), None), (None, Some(1)), (Some(i64::MAX), Some(17))]
+        {
             let place = Place { saga, chain };
             assert_eq!(place.to_string().parse(), Ok(place));
         }
@@ -114,7 +123,8 @@ mod tests {
     #[test]
     fn both_lists_are_told_as_one_and_nothing_is_left_out_between_two_pages() {
         let of = |style, seconds: &[usize], before: Option<i64>| -> Vec<(i64, Line)> {
-            let numbered = seconds.iter().rev().map(|second| (*second as i64, line(style, *second)));
+            let numbered =
+                seconds.iter().rev().map(|second| (*second as i64, line(style, *second)));
             numbered.filter(|(number, _)| before.is_none_or(|before| *number < before)).collect()
         };
         for limit in 1..8 {

@@ -66,7 +66,11 @@ impl LogConsumer {
 
     fn go_back(&mut self, state: &State) {
         for (slot, position) in &mut self.positions {
-            *position = state.groups.mark(self.seat.group, *slot).unwrap_or(0).max(state.index.partitions[*slot].first);
+            *position = state
+                .groups
+                .mark(self.seat.group, *slot)
+                .unwrap_or(0)
+                .max(state.index.partitions[*slot].first);
         }
     }
 
@@ -74,7 +78,11 @@ impl LogConsumer {
         let mark = |(slot, _): &(Slot, u64)| {
             let partition = &state.index.partitions[*slot];
             let next = state.groups.mark(self.seat.group, *slot).unwrap_or(0).max(partition.first);
-            Mark { topic: state.index.topic_of(*slot).name.clone(), partition: partition.number, next }
+            Mark {
+                topic: state.index.topic_of(*slot).name.clone(),
+                partition: partition.number,
+                next,
+            }
         };
         self.positions.iter().map(mark).collect()
     }
@@ -95,7 +103,8 @@ impl LogConsumer {
 
     fn anything(&self) -> bool {
         let state = self.handle.state();
-        let more = |(slot, position): &(Slot, u64)| *position < state.index.partitions[*slot].next();
+        let more =
+            |(slot, position): &(Slot, u64)| *position < state.index.partitions[*slot].next();
         self.seat.fenced.load(Ordering::Acquire) || self.positions.iter().any(more)
     }
 }
@@ -165,7 +174,12 @@ impl Drop for LogConsumer {
 }
 
 /// Selects the next records, up to `max` and a bound of bytes, and advances the positions.
-fn plan(state: &mut State, positions: &mut [(Slot, u64)], turn: usize, max: usize) -> Result<Vec<Planned>, Error> {
+fn plan(
+    state: &mut State,
+    positions: &mut [(Slot, u64)],
+    turn: usize,
+    max: usize,
+) -> Result<Vec<Planned>, Error> {
     let mut planned = Vec::new();
     let mut bytes = 0;
     let count = positions.len();
@@ -182,7 +196,12 @@ fn plan(state: &mut State, positions: &mut [(Slot, u64)], turn: usize, max: usiz
                 Some(record) => From::Memory(record),
                 None => From::Disk(file(&state.segments, place)?, place),
             };
-            planned.push(Planned { topic: topic.clone(), partition: partition.number, offset: *position, from });
+            planned.push(Planned {
+                topic: topic.clone(),
+                partition: partition.number,
+                offset: *position,
+                from,
+            });
             bytes += place.length as usize;
             *position += 1;
         }
@@ -192,7 +211,8 @@ fn plan(state: &mut State, positions: &mut [(Slot, u64)], turn: usize, max: usiz
 
 fn file(segments: &VecDeque<Segment>, place: Place) -> Result<Arc<dyn File>, Error> {
     let found = segments.iter().find(|segment| segment.number == place.segment);
-    let found = found.ok_or_else(|| Error::Damaged(format!("segment {} is missing", place.segment)))?;
+    let found =
+        found.ok_or_else(|| Error::Damaged(format!("segment {} is missing", place.segment)))?;
     Ok(found.file.clone())
 }
 
@@ -206,15 +226,20 @@ fn read(planned: Vec<Planned>) -> Result<Vec<Delivered>, Error> {
             From::Memory(record) => record,
             From::Disk(file, place) => {
                 let (start, bytes) = match block.take() {
-                    Some((segment, start, bytes)) if holds(segment, start, bytes.len(), place) => (start, bytes),
+                    Some((segment, start, bytes)) if holds(segment, start, bytes.len(), place) => {
+                        (start, bytes)
+                    }
                     Some(_) | None => {
                         let start = u64::from(place.position);
                         let length = run(place, rest.as_slice());
-                        let bytes = file.read(start, length).map_err(|error| unreadable(place, &error.to_string()))?;
+                        let bytes = file
+                            .read(start, length)
+                            .map_err(|error| unreadable(place, &error.to_string()))?;
                         (start, Bytes::from(bytes))
                     }
                 };
-                let at = usize::try_from(u64::from(place.position) - start).expect("a block is far below 4 GiB");
+                let at = usize::try_from(u64::from(place.position) - start)
+                    .expect("a block is far below 4 GiB");
                 let record = frame::record(&bytes, at..at + place.length as usize, &topic);
                 block = Some((place.segment, start, bytes));
                 record.ok_or_else(|| unreadable(place, "its checksum is wrong"))?
@@ -227,7 +252,9 @@ fn read(planned: Vec<Planned>) -> Result<Vec<Delivered>, Error> {
 
 fn holds(segment: u32, start: u64, length: usize, place: Place) -> bool {
     let position = u64::from(place.position);
-    segment == place.segment && start <= position && position + u64::from(place.length) <= start + length as u64
+    segment == place.segment
+        && start <= position
+        && position + u64::from(place.length) <= start + length as u64
 }
 
 /// Returns the bytes to read for this record and the adjacent ones after it.
@@ -237,7 +264,8 @@ fn run(first: Place, rest: &[Planned]) -> usize {
     for planned in rest {
         let From::Disk(_, place) = &planned.from else { break };
         let position = u64::from(place.position);
-        let near = place.segment == first.segment && position >= end && position <= end + GAP_BYTES_MAX;
+        let near =
+            place.segment == first.segment && position >= end && position <= end + GAP_BYTES_MAX;
         if !near || position + u64::from(place.length) > start + READ_BYTES_MAX {
             break;
         }

@@ -66,8 +66,9 @@ pub(super) struct Directory {
 impl Directory {
     /// Opens or creates the directory at `path`.
     pub fn at(path: &Path) -> Result<Directory, Error> {
-        create_directory(path)
-            .map_err(|error| Error::Unavailable(format!("create directory {}: {error}", path.display())))?;
+        create_directory(path).map_err(|error| {
+            Error::Unavailable(format!("create directory {}: {error}", path.display()))
+        })?;
         Ok(Directory { path: path.to_owned() })
     }
 
@@ -83,8 +84,10 @@ impl Directory {
 impl Disk for Directory {
     fn lock(&self) -> Result<Box<dyn Any + Send + Sync>, Error> {
         let path = self.path.join("lock");
-        let failed = |error: io::Error| Error::Unavailable(format!("lock {}: {error}", path.display()));
-        let open = fs::File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let failed =
+            |error: io::Error| Error::Unavailable(format!("lock {}: {error}", path.display()));
+        let open =
+            fs::File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = open.map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -99,8 +102,10 @@ impl Disk for Directory {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name();
-            let number =
-                name.to_str().and_then(|name| name.strip_suffix(".log")).and_then(|stem| stem.parse::<u32>().ok());
+            let number = name
+                .to_str()
+                .and_then(|name| name.strip_suffix(".log"))
+                .and_then(|stem| stem.parse::<u32>().ok());
             numbers.extend(number);
         }
         numbers.sort_unstable();
@@ -109,7 +114,8 @@ impl Disk for Directory {
 
     fn open(&self, number: u32) -> io::Result<Arc<dyn File>> {
         let path = self.file(number);
-        let file = fs::File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file =
+            fs::File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         self.sync()?;
         Ok(Arc::new(file))
     }
@@ -142,7 +148,10 @@ impl Directory {
             Ok(_) if !pid.is_empty() => format!("process {pid}"),
             Ok(_) | Err(_) => "another process".to_owned(),
         };
-        format!("{} is in use by {by}: stop that process, or configure another directory", self.path.display())
+        format!(
+            "{} is in use by {by}: stop that process, or configure another directory",
+            self.path.display()
+        )
     }
 }
 

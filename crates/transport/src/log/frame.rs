@@ -94,7 +94,8 @@ pub(super) fn put_snapshot(out: &mut Vec<u8>, topics: &[TopicState], groups: &[G
 
 /// Returns an upper bound of a record's bytes in the log.
 pub(super) fn record_bytes(record: &Record) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+    let headers: usize =
+        record.headers.iter().map(|(name, value)| name.len() + value.len() + 10).sum();
     HEAD_BYTES + 36 + record.key.len() + headers + record.body.len()
 }
 
@@ -138,7 +139,9 @@ pub(super) fn parse(payload: &[u8]) -> Option<Frame> {
 /// record.
 pub(super) fn record(bytes: &Bytes, range: Range<usize>, topic: &Arc<str>) -> Option<Record> {
     let payload = payload(bytes.get(range)?)?;
-    let (RECORD, rest) = payload.split_first().map(|(kind, rest)| (*kind, rest))? else { return None };
+    let (RECORD, rest) = payload.split_first().map(|(kind, rest)| (*kind, rest))? else {
+        return None;
+    };
     let mut read = Reader { bytes: rest, at: 0 };
     let at = read.located()?;
     let key = bytes.slice_ref(read.bytes()?);
@@ -157,7 +160,8 @@ fn framed(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(&[0; HEAD_BYTES]);
     out.push(kind);
     write(out);
-    let length = u32::try_from(out.len() - start - HEAD_BYTES).expect("records are limited far below 4 GiB");
+    let length =
+        u32::try_from(out.len() - start - HEAD_BYTES).expect("records are limited far below 4 GiB");
     let length = length.to_le_bytes();
     let checksum = checksum_of(&length, &out[start + HEAD_BYTES..]);
     out[start..start + 4].copy_from_slice(&length);

@@ -73,8 +73,12 @@ impl Index {
 
     /// Adds a topic or updates its offsets. An existing topic keeps its number of partitions.
     pub fn learn(&mut self, state: &TopicState) {
-        let topic = self.topic(&state.name).unwrap_or_else(|| self.add(&state.name, state.partitions.len()));
-        for (slot, (first, next)) in self.topics[topic as usize].slots.clone().zip(&state.partitions) {
+        let topic = self
+            .topic(&state.name)
+            .unwrap_or_else(|| self.add(&state.name, state.partitions.len()));
+        for (slot, (first, next)) in
+            self.topics[topic as usize].slots.clone().zip(&state.partitions)
+        {
             self.partitions[slot].drop_before(*first);
             self.partitions[slot].extend_to(*next);
         }
@@ -86,7 +90,11 @@ impl Index {
         self.topics.push(Topic { name: name.clone(), slots: start..start + partitions });
         self.by_name.insert(name.clone(), topic);
         let numbers = 0..u32::try_from(partitions).expect("partitions are counted in 32 bits");
-        self.partitions.extend(numbers.map(|number| Partition { topic, number, ..Partition::default() }));
+        self.partitions.extend(numbers.map(|number| Partition {
+            topic,
+            number,
+            ..Partition::default()
+        }));
         topic
     }
 
@@ -94,7 +102,10 @@ impl Index {
     pub fn states(&self) -> Vec<TopicState> {
         let state = |topic: &Topic| TopicState {
             name: topic.name.clone(),
-            partitions: self.partitions[topic.slots.clone()].iter().map(|of| (of.first, of.next())).collect(),
+            partitions: self.partitions[topic.slots.clone()]
+                .iter()
+                .map(|of| (of.first, of.next()))
+                .collect(),
         };
         self.topics.iter().map(state).collect()
     }
@@ -137,7 +148,11 @@ impl Partition {
     /// Returns the approximate bytes on disk of the records from `offset` on.
     pub fn bytes_from(&self, offset: u64) -> u64 {
         let waiting = self.next().saturating_sub(offset.max(self.first));
-        if self.places.is_empty() { 0 } else { (self.bytes / self.places.len() as u64).saturating_mul(waiting) }
+        if self.places.is_empty() {
+            0
+        } else {
+            (self.bytes / self.places.len() as u64).saturating_mul(waiting)
+        }
     }
 
     /// Returns the first offset of the youngest records that take at most `bytes_max` together.
@@ -174,7 +189,8 @@ impl Partition {
             self.first -= 1;
             self.places.push_front(NOWHERE);
         }
-        let index = usize::try_from(offset - self.first).expect("places are in memory, so their number fits");
+        let index = usize::try_from(offset - self.first)
+            .expect("places are in memory, so their number fits");
         self.bytes += u64::from(place.length);
         self.bytes -= u64::from(self.places[index].length);
         self.places[index] = place;

@@ -79,7 +79,8 @@ impl MemoryDisk {
             let bytes = content(file).bytes.clone();
             Arc::new(Mutex::new(Content { synced: bytes.len(), bytes }))
         };
-        let files = self.contents().files.iter().map(|(number, file)| (*number, copied(file))).collect();
+        let files =
+            self.contents().files.iter().map(|(number, file)| (*number, copied(file))).collect();
         MemoryDisk(Arc::new(Mutex::new(Contents { files, ..Contents::default() })))
     }
 
@@ -144,7 +145,11 @@ impl Disk for MemoryDisk {
     }
 
     fn remove(&self, number: u32) -> io::Result<()> {
-        self.contents().files.remove(&number).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.contents()
+            .files
+            .remove(&number)
+            .map(drop)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn name(&self, number: u32) -> String {

@@ -80,15 +80,20 @@ impl State {
         let failed = |verb: &str, error: std::io::Error| fault(verb, &disk.name(number), &error);
         let file = disk.open(number).map_err(|error| failed("open", error))?;
         let length = file.length().map_err(|error| failed("measure", error))?;
-        let whole = usize::try_from(length).map_err(|_| Error::Damaged(format!("{length} bytes in one file")))?;
+        let whole = usize::try_from(length)
+            .map_err(|_| Error::Damaged(format!("{length} bytes in one file")))?;
         let bytes = file.read(0, whole).map_err(|error| failed("read", error))?;
         let mut segment = Segment::new(number, file, 0);
         let mut at = 0;
         while let Some(payload) = frame::payload(&bytes[at..]) {
             let length = HEAD_BYTES + payload.len();
-            let place = Place { segment: number, position: position(at)?, length: position(length)? };
-            let known = frame::parse(payload).and_then(|frame| self.learn(frame, at == 0, place, &mut segment));
-            known.ok_or_else(|| self.damaged(number, at, "was written by another program or a newer version"))?;
+            let place =
+                Place { segment: number, position: position(at)?, length: position(length)? };
+            let known = frame::parse(payload)
+                .and_then(|frame| self.learn(frame, at == 0, place, &mut segment));
+            known.ok_or_else(|| {
+                self.damaged(number, at, "was written by another program or a newer version")
+            })?;
             at += length;
         }
         let cut = (whole - at) as u64;
@@ -108,7 +113,13 @@ impl State {
     }
 
     /// Adds one frame to the state; `None` if it is inconsistent.
-    fn learn(&mut self, frame: Frame, first: bool, place: Place, segment: &mut Segment) -> Option<()> {
+    fn learn(
+        &mut self,
+        frame: Frame,
+        first: bool,
+        place: Place,
+        segment: &mut Segment,
+    ) -> Option<()> {
         match frame {
             Frame::Snapshot(topics, groups) if first => {
                 topics.iter().for_each(|topic| self.index.learn(topic));
@@ -139,7 +150,8 @@ impl State {
         for slot in 0..self.index.partitions.len() {
             let first = self.index.partitions[slot].close_gaps();
             if let Some(floor) = self.groups.floor(slot).filter(|floor| *floor < first) {
-                let (topic, partition) = (&self.index.topic_of(slot).name, self.index.partitions[slot].number);
+                let (topic, partition) =
+                    (&self.index.topic_of(slot).name, self.index.partitions[slot].number);
                 return Err(Error::Damaged(format!(
                     "records {floor} to {} of topic '{topic}', partition {partition}, are missing: a file of the log \
                      was removed. Restore it, or move the whole directory away to start with an empty log",

@@ -57,7 +57,9 @@ impl State {
         for (slot, span) in segment.spans() {
             let partition = &self.index.partitions[slot];
             for offset in self.floor(slot).max(*span.start())..=*span.end() {
-                if let Some(place) = partition.place(offset).filter(|place| place.segment == segment.number) {
+                if let Some(place) =
+                    partition.place(offset).filter(|place| place.segment == segment.number)
+                {
                     bytes += u64::from(place.length);
                     if bytes > bytes_max {
                         return None;
@@ -72,8 +74,11 @@ impl State {
     /// Returns the offset before which no record is needed.
     fn floor(&self, slot: Slot) -> u64 {
         let partition = &self.index.partitions[slot];
-        let retained =
-            || partition.last_bytes(self.options.retention_bytes / self.index.topic_of(slot).slots.len() as u64);
+        let retained = || {
+            partition.last_bytes(
+                self.options.retention_bytes / self.index.topic_of(slot).slots.len() as u64,
+            )
+        };
         self.groups.floor(slot).unwrap_or_else(retained).max(partition.first)
     }
 
@@ -88,7 +93,11 @@ impl State {
         self.write()?;
         for CarriedRecord { slot, offset, bytes } in carried {
             let length = u32::try_from(bytes.len()).expect("records are limited far below 4 GiB");
-            let place = Place { segment, position: u32::try_from(position).expect("a segment is below 4 GiB"), length };
+            let place = Place {
+                segment,
+                position: u32::try_from(position).expect("a segment is below 4 GiB"),
+                length,
+            };
             self.index.partitions[*slot].put(*offset, place);
             self.current().holds(*slot, *offset);
             position += u64::from(length);
@@ -98,14 +107,19 @@ impl State {
 
     fn forget(&mut self, going: &[u32]) -> Result<(), Error> {
         for number in going {
-            let Some(at) = self.segments.iter().position(|segment| segment.number == *number) else { continue };
+            let Some(at) = self.segments.iter().position(|segment| segment.number == *number)
+            else {
+                continue;
+            };
             let spans: Vec<_> = self.segments[at].spans().collect();
             for (slot, span) in spans {
                 let first = self.floor(slot).min(span.end() + 1);
                 self.index.partitions[slot].drop_before(first);
             }
             self.segments.remove(at);
-            self.disk.remove(*number).map_err(|error| fault("remove", &self.disk.name(*number), &error))?;
+            self.disk
+                .remove(*number)
+                .map_err(|error| fault("remove", &self.disk.name(*number), &error))?;
         }
         Ok(())
     }
@@ -126,7 +140,9 @@ impl State {
         }
         let over = bytes >= size_max + size_max / 4;
         let backlog = |slot: Slot| self.index.partitions[slot].bytes_from(self.floor(slot));
-        let waiting = |slot: Slot| self.index.topic_of(slot).slots.clone().map(backlog).sum::<u64>() > size_max / 4;
+        let waiting = |slot: Slot| {
+            self.index.topic_of(slot).slots.clone().map(backlog).sum::<u64>() > size_max / 4
+        };
         let mut refused: BTreeMap<u32, bool> = BTreeMap::new();
         for outcome in slots {
             let Ok(slot) = *outcome else { continue };

@@ -30,7 +30,8 @@ impl Segment {
 
     /// Creates an empty segment.
     pub fn create(disk: &dyn Disk, number: u32) -> Result<Segment, Error> {
-        let file = disk.open(number).map_err(|error| fault("create", &disk.name(number), &error))?;
+        let file =
+            disk.open(number).map_err(|error| fault("create", &disk.name(number), &error))?;
         Ok(Segment::new(number, file, 0))
     }
 
@@ -68,7 +69,10 @@ impl Segment {
 
     /// Iterates over the offset ranges of the partitions with records in the segment.
     pub fn spans(&self) -> impl Iterator<Item = (Slot, RangeInclusive<u64>)> {
-        self.spans.iter().enumerate().filter_map(|(slot, span)| span.map(|(first, last)| (slot, first..=last)))
+        self.spans
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, span)| span.map(|(first, last)| (slot, first..=last)))
     }
 }
 

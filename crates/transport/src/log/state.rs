@@ -53,7 +53,8 @@ impl State {
         if self.index.topic(name).is_some() {
             return Ok(false);
         }
-        let topic = TopicState { name: name.into(), partitions: vec![(0, 0); partitions.max(1) as usize] };
+        let topic =
+            TopicState { name: name.into(), partitions: vec![(0, 0); partitions.max(1) as usize] };
         self.buffer.clear();
         frame::put_topic(&mut self.buffer, &topic);
         self.write()?;
@@ -62,14 +63,21 @@ impl State {
     }
 
     /// Publishes a batch. Returns an outcome per record, and adds the consumers to wake to `woken`.
-    pub fn publish(&mut self, records: Vec<Record>, woken: &mut Vec<Arc<Seat>>) -> Vec<Result<(), Error>> {
-        let mut slots: Vec<Result<Slot, Error>> = records.iter().map(|record| self.slot_for(record)).collect();
+    pub fn publish(
+        &mut self,
+        records: Vec<Record>,
+        woken: &mut Vec<Arc<Seat>>,
+    ) -> Vec<Result<(), Error>> {
+        let mut slots: Vec<Result<Slot, Error>> =
+            records.iter().map(|record| self.slot_for(record)).collect();
         if let Err(error) = self.make_room(&mut slots) {
             return vec![Err(error); records.len()];
         }
         let mut touched: Vec<Slot> = slots.iter().flatten().copied().collect();
-        let accepted =
-            records.into_iter().zip(&slots).filter_map(|(record, slot)| Some((record, *slot.as_ref().ok()?)));
+        let accepted = records
+            .into_iter()
+            .zip(&slots)
+            .filter_map(|(record, slot)| Some((record, *slot.as_ref().ok()?)));
         let mut rest = accepted.collect::<Vec<_>>().into_iter().peekable();
         let (mut written, mut failed) = (0, None);
         while failed.is_none() && rest.peek().is_some() {
@@ -81,7 +89,9 @@ impl State {
         self.stats.batches += u64::from(failed.is_none());
         touched.sort_unstable();
         touched.dedup();
-        woken.extend(touched.into_iter().flat_map(|slot| self.index.partitions[slot].seats.iter().cloned()));
+        woken.extend(
+            touched.into_iter().flat_map(|slot| self.index.partitions[slot].seats.iter().cloned()),
+        );
         let outcome = |slot: Result<Slot, Error>| match (slot, &failed) {
             (Err(error), _) => Err(error),
             (Ok(_), Some(error)) if written == 0 => Err(error.clone()),
@@ -94,7 +104,10 @@ impl State {
     }
 
     /// Writes the next records in one write. Returns their number.
-    fn publish_piece(&mut self, rest: &mut impl Iterator<Item = (Record, Slot)>) -> Result<usize, Error> {
+    fn publish_piece(
+        &mut self,
+        rest: &mut impl Iterator<Item = (Record, Slot)>,
+    ) -> Result<usize, Error> {
         self.roll_if_due()?;
         self.buffer.clear();
         let mut written: Vec<(Record, Slot)> = Vec::with_capacity(rest.size_hint().0);
@@ -103,7 +116,11 @@ impl State {
         for (mut record, slot) in rest {
             let start = self.buffer.len();
             let partition = &mut self.index.partitions[slot];
-            let at = Located { topic: partition.topic, partition: partition.number, offset: partition.next() };
+            let at = Located {
+                topic: partition.topic,
+                partition: partition.number,
+                offset: partition.next(),
+            };
             frame::put_record(&mut self.buffer, &at, &record);
             partition.push(place(segment, base, start, self.buffer.len()));
             record.partition = Some(partition.number);
@@ -140,7 +157,11 @@ impl State {
     pub fn check_size(&self, record: &Record) -> Result<(), Error> {
         let (bytes, bytes_max) = (frame::record_bytes(record), self.options.record_bytes_max);
         let topic = || record.topic.to_string();
-        if bytes <= bytes_max { Ok(()) } else { Err(Error::TooLarge { topic: topic(), bytes, bytes_max }) }
+        if bytes <= bytes_max {
+            Ok(())
+        } else {
+            Err(Error::TooLarge { topic: topic(), bytes, bytes_max })
+        }
     }
 
     fn slot_for(&self, record: &Record) -> Result<Slot, Error> {
@@ -151,12 +172,17 @@ impl State {
         let partition = match record.partition {
             Some(partition) => partition,
             None => {
-                crc32fast::hash(&record.key) % u32::try_from(partitions).expect("partitions are counted in 32 bits")
+                crc32fast::hash(&record.key)
+                    % u32::try_from(partitions).expect("partitions are counted in 32 bits")
             }
         };
         let unknown = || {
             let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);
-            Error::UnknownTopic(Unknown::Partition { topic: record.topic.to_string(), partition, partitions })
+            Error::UnknownTopic(Unknown::Partition {
+                topic: record.topic.to_string(),
+                partition,
+                partitions,
+            })
         };
         self.index.slot(topic, partition).ok_or_else(unknown)
     }
@@ -184,7 +210,10 @@ impl State {
         }
         let marks = moved.iter().map(|(slot, next)| on_disk(&self.index, *slot, *next)).collect();
         self.buffer.clear();
-        frame::put_offsets(&mut self.buffer, &GroupMarks { group: self.groups.name(group).clone(), marks });
+        frame::put_offsets(
+            &mut self.buffer,
+            &GroupMarks { group: self.groups.name(group).clone(), marks },
+        );
         self.write()?;
         for (slot, next) in moved {
             self.groups.advance(group, *slot, *next);
@@ -202,14 +231,17 @@ impl State {
             let all = self.index.topics[number as usize].slots.clone();
             match &subscription.partitions {
                 None => slots.extend(all),
-                Some(wanted) => slots.extend(wanted.iter().filter_map(|partition| self.index.slot(number, *partition))),
+                Some(wanted) => slots.extend(
+                    wanted.iter().filter_map(|partition| self.index.slot(number, *partition)),
+                ),
             }
         }
         slots.sort_unstable();
         slots.dedup();
         let group = self.groups.number(&subscription.group);
         let fresh = slots.iter().filter(|slot| self.groups.mark(group, **slot).is_none());
-        let fresh: Vec<(Slot, u64)> = fresh.map(|slot| (*slot, self.index.partitions[*slot].first)).collect();
+        let fresh: Vec<(Slot, u64)> =
+            fresh.map(|slot| (*slot, self.index.partitions[*slot].first)).collect();
         self.write_marks(group, &fresh)?;
         let seat = Arc::new(Seat { group, notify: Notify::new(), fenced: AtomicBool::new(false) });
         for slot in &slots {
@@ -324,7 +356,8 @@ impl State {
 }
 
 fn place(segment: u32, base: u64, start: usize, end: usize) -> Place {
-    let position = u32::try_from(base + start as u64).expect("segments are limited far below 4 GiB");
+    let position =
+        u32::try_from(base + start as u64).expect("segments are limited far below 4 GiB");
     let length = u32::try_from(end - start).expect("records are limited far below 4 GiB");
     Place { segment, position, length }
 }

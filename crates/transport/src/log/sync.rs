@@ -31,7 +31,8 @@ struct Signals {
 impl Handle {
     /// Creates a handle without a thread: callers request syncs.
     pub fn new(state: State, lock: Box<dyn Any + Send + Sync>) -> Handle {
-        let shared = Shared { state: Mutex::new(state), wanted: Mutex::default(), changed: Condvar::new() };
+        let shared =
+            Shared { state: Mutex::new(state), wanted: Mutex::default(), changed: Condvar::new() };
         Handle { shared: Arc::new(shared), thread: None, _lock: lock }
     }
 
@@ -39,8 +40,12 @@ impl Handle {
     pub fn with_thread(state: State, lock: Box<dyn Any + Send + Sync>) -> Result<Handle, Error> {
         let mut handle = Handle::new(state, lock);
         let shared = handle.shared.clone();
-        let thread = std::thread::Builder::new().name("log-sync".to_owned()).spawn(move || shared.follow());
-        handle.thread = Some(thread.map_err(|error| Error::Unavailable(format!("start the syncing thread: {error}")))?);
+        let thread =
+            std::thread::Builder::new().name("log-sync".to_owned()).spawn(move || shared.follow());
+        handle.thread =
+            Some(thread.map_err(|error| {
+                Error::Unavailable(format!("start the syncing thread: {error}"))
+            })?);
         Ok(handle)
     }
 
@@ -102,7 +107,8 @@ impl Shared {
             if stop {
                 return;
             }
-            let waited = self.changed.wait_timeout_while(self.wanted(), pause, |wanted| !wanted.stop);
+            let waited =
+                self.changed.wait_timeout_while(self.wanted(), pause, |wanted| !wanted.stop);
             drop(waited.expect("nothing panics here"));
         }
     }
@@ -123,7 +129,9 @@ impl Shared {
             Ok(()) => {
                 state.stats.syncs += 1;
                 state.synced.reaches(Position { segment: number, length });
-                if let Some(segment) = state.segments.iter_mut().find(|segment| segment.number == number) {
+                if let Some(segment) =
+                    state.segments.iter_mut().find(|segment| segment.number == number)
+                {
                     segment.synced = segment.synced.max(length.min(segment.length));
                 }
             }

@@ -39,7 +39,8 @@ impl SyncProgress {
     pub fn until(&self, position: Position) -> impl Future<Output = Result<(), Error>> + use<> {
         let mut synced = self.0.subscribe();
         async move {
-            let reached = synced.wait_for(|synced| !matches!(synced, Ok(synced) if *synced < position)).await;
+            let reached =
+                synced.wait_for(|synced| !matches!(synced, Ok(synced) if *synced < position)).await;
             match reached.as_deref() {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(reason)) => Err(Error::Unavailable(reason.clone())),

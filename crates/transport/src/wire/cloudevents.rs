@@ -12,8 +12,8 @@ use sagamore_core::{Body, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::headers::{
-    ATTEMPT, CAUSATION, CONTENT_TYPE, DEFINITION, EXPIRES, Headers, ID, OUTCOME, REPLY_PARTITION, REPLY_TOPIC, Read,
-    SOURCE, SPECVERSION, SUBJECT, TYPE, VERSION, write_id, wrong,
+    ATTEMPT, CAUSATION, CONTENT_TYPE, DEFINITION, EXPIRES, Headers, ID, OUTCOME, REPLY_PARTITION,
+    REPLY_TOPIC, Read, SOURCE, SPECVERSION, SUBJECT, TYPE, VERSION, write_id, wrong,
 };
 use crate::record::Record;
 use crate::wire::cut;
@@ -140,9 +140,12 @@ pub fn decode_command(record: &Record) -> Result<Command, Undecodable> {
             trace: read.trace(),
         }),
         (key, reply_to, rest) => {
+            let reason = [key.as_ref().err(), reply_to.as_ref().err(), rest.as_ref().err()]
+                .into_iter()
+                .flatten()
+                .next();
             let reason =
-                [key.as_ref().err(), reply_to.as_ref().err(), rest.as_ref().err()].into_iter().flatten().next();
-            let reason = reason.expect("one of the three failed, because the first arm did not match");
+                reason.expect("one of the three failed, because the first arm did not match");
             let reason = cut(reason).to_owned();
             Err(Undecodable { key: key.ok(), reply_to: reply_to.ok(), flaw: Flaw::Headers, reason })
         }
@@ -151,13 +154,18 @@ pub fn decode_command(record: &Record) -> Result<Command, Undecodable> {
 
 /// Decodes a reply, whose headers must consistently name one command.
 pub fn decode_reply(record: &Record) -> Result<Reply, Undecodable> {
-    let undecodable =
-        |key, flaw, reason: String| Undecodable { key, reply_to: None, flaw, reason: cut(&reason).to_owned() };
+    let undecodable = |key, flaw, reason: String| Undecodable {
+        key,
+        reply_to: None,
+        flaw,
+        reason: cut(&reason).to_owned(),
+    };
     let read = Read::over(record);
     let key = answered(&read, record).map_err(|reason| undecodable(None, Flaw::Headers, reason))?;
     let bytes = record.body.len();
     if bytes > REPLY_BYTES_MAX {
-        let reason = format!("the body has {bytes} bytes, but at most {REPLY_BYTES_MAX} are allowed");
+        let reason =
+            format!("the body has {bytes} bytes, but at most {REPLY_BYTES_MAX} are allowed");
         return Err(undecodable(Some(key), Flaw::TooLarge, reason));
     }
     match outcome(&read, &record.body) {
@@ -207,11 +215,13 @@ struct Rest {
 fn command(read: &Read<'_>, record: &Record) -> Result<Rest, String> {
     read.once()?;
     let participant = record.topic.strip_suffix(COMMANDS);
-    let participant = participant.ok_or_else(|| format!("topic '{}' is not a command topic", record.topic))?;
+    let participant =
+        participant.ok_or_else(|| format!("topic '{}' is not a command topic", record.topic))?;
     Ok(Rest {
         version: read.number(VERSION)?,
         attempt: if read.has(ATTEMPT) { read.number(ATTEMPT)? } else { 1 },
-        participant: Name::new(participant).map_err(|error| format!("topic '{}': {error}", record.topic))?,
+        participant: Name::new(participant)
+            .map_err(|error| format!("topic '{}': {error}", record.topic))?,
         name: Name::new(read.needed(TYPE)?).map_err(|error| wrong(TYPE, error))?,
         expires_at: if read.has(EXPIRES) { Some(Timestamp(read.number(EXPIRES)?)) } else { None },
         body: Body::from_bytes(&record.body).map_err(|error| error.to_string())?,
@@ -219,16 +229,22 @@ fn command(read: &Read<'_>, record: &Record) -> Result<Rest, String> {
 }
 
 fn outcome(read: &Read<'_>, body: &[u8]) -> Result<Outcome, (Flaw, String)> {
-    let unreadable = |error: serde_json::Error| (Flaw::Body, format!("cannot read the body: {error}"));
+    let unreadable =
+        |error: serde_json::Error| (Flaw::Body, format!("cannot read the body: {error}"));
     match read.needed(OUTCOME).map_err(|reason| (Flaw::Headers, reason))? {
-        "done" => Ok(Outcome::Done(Body::from_bytes(body).map_err(|error| (Flaw::Body, error.to_string()))?)),
-        "refused" => Ok(Outcome::Refused(serde_json::from_slice::<Refusal>(body).map_err(unreadable)?)),
+        "done" => Ok(Outcome::Done(
+            Body::from_bytes(body).map_err(|error| (Flaw::Body, error.to_string()))?,
+        )),
+        "refused" => {
+            Ok(Outcome::Refused(serde_json::from_slice::<Refusal>(body).map_err(unreadable)?))
+        }
         "fault" => {
             let fault: Fault<'_> = serde_json::from_slice(body).map_err(unreadable)?;
             Ok(Outcome::Fault(fault.fault.into_owned()))
         }
         other => {
-            let reason = wrong(OUTCOME, format_args!("'{other}' is neither done, refused nor fault"));
+            let reason =
+                wrong(OUTCOME, format_args!("'{other}' is neither done, refused nor fault"));
             Err((Flaw::Headers, reason))
         }
     }

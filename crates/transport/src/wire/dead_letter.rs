@@ -96,7 +96,8 @@ pub fn redrive(dead: &Record) -> Option<Record> {
     let text = |name| dead.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let topic = text(READABLE_TOPIC).or_else(|| text(TOPIC))?;
     let of_spring = || Some(u32::from_be_bytes(dead.header(PARTITION)?.as_ref().try_into().ok()?));
-    let partition = text(READABLE_PARTITION).and_then(|text| text.parse().ok()).or_else(of_spring)?;
+    let partition =
+        text(READABLE_PARTITION).and_then(|text| text.parse().ok()).or_else(of_spring)?;
     Some(Record {
         topic: topic.into(),
         partition: Some(partition),

@@ -1,9 +1,9 @@
 //! The headers of messages in words, for generated documents.
 
 use super::headers::{
-    ATTEMPT, CAUSATION, CONTENT_TYPE, CORRELATION, DEFINITION, EXPIRES, GENERATION, HOP, ID, KIND, OUTCOME,
-    REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, STEP, SUBJECT, TIME, TOLD_AT, TRACEPARENT, TRACESTATE, TYPE,
-    VERSION,
+    ATTEMPT, CAUSATION, CONTENT_TYPE, CORRELATION, DEFINITION, EXPIRES, GENERATION, HOP, ID, KIND,
+    OUTCOME, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, STEP, SUBJECT, TIME, TOLD_AT,
+    TRACEPARENT, TRACESTATE, TYPE, VERSION,
 };
 
 /// A header of one kind of message. All values are UTF-8 texts.
@@ -45,12 +45,20 @@ pub const EVENT: &[Header] = &[
     always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
     always(CORRELATION, "The chain: fulfilment:10248.", Value::Text),
     always(STEP, "The reaction that emits it.", Value::Text),
-    always(KIND, "Whether the reaction acted (done or refused) or was undone.", Value::OneOf(ACTIONS)),
+    always(
+        KIND,
+        "Whether the reaction acted (done or refused) or was undone.",
+        Value::OneOf(ACTIONS),
+    ),
     always(GENERATION, "1, plus one for each operator's retry.", Value::Number),
     always(DEFINITION, "The plan's name.", Value::Text),
     always(VERSION, "The plan's version.", Value::Number),
     always(HOP, "The number of events before it in the chain of causes.", Value::Number),
-    sometimes(CAUSATION, "The id of the event that caused it; a chain's first event has none.", Value::Text),
+    sometimes(
+        CAUSATION,
+        "The id of the event that caused it; a chain's first event has none.",
+        Value::Text,
+    ),
     sometimes(TRACEPARENT, "The trace (W3C).", Value::Text),
     sometimes(TRACESTATE, "The trace state (W3C).", Value::Text),
     always(CONTENT_TYPE, "The type of the body.", Value::OneOf(JSON)),
@@ -66,8 +74,16 @@ pub const COMMAND: &[Header] = &[
     always(SUBJECT, "The business key, which is the record's key too.", Value::Text),
     always(CORRELATION, "The saga: checkout:10248. Echoed in the reply.", Value::Text),
     always(STEP, "The step. Echoed in the reply.", Value::Text),
-    always(KIND, "Whether to execute or undo the step. Echoed in the reply.", Value::OneOf(ACTIONS)),
-    always(GENERATION, "1, plus one for each operator's retry. Echoed in the reply.", Value::Number),
+    always(
+        KIND,
+        "Whether to execute or undo the step. Echoed in the reply.",
+        Value::OneOf(ACTIONS),
+    ),
+    always(
+        GENERATION,
+        "1, plus one for each operator's retry. Echoed in the reply.",
+        Value::Number,
+    ),
     always(DEFINITION, "The definition's name.", Value::Text),
     always(VERSION, "The definition's version.", Value::Number),
     always(ATTEMPT, "The number of the attempt, from 1.", Value::Number),
@@ -92,8 +108,16 @@ pub const REPLY: &[Header] = &[
     always(STEP, "The step, as in the command.", Value::Text),
     always(KIND, "The direction, as in the command.", Value::OneOf(ACTIONS)),
     always(GENERATION, "The generation, as in the command.", Value::Number),
-    always(OUTCOME, "The outcome, which determines the content of the body.", Value::OneOf(OUTCOMES)),
-    sometimes(TRACEPARENT, "The trace: as in the command, or with the participant's own span.", Value::Text),
+    always(
+        OUTCOME,
+        "The outcome, which determines the content of the body.",
+        Value::OneOf(OUTCOMES),
+    ),
+    sometimes(
+        TRACEPARENT,
+        "The trace: as in the command, or with the participant's own span.",
+        Value::Text,
+    ),
     sometimes(TRACESTATE, "The trace state.", Value::Text),
     always(CONTENT_TYPE, "The type of the body.", Value::OneOf(JSON)),
 ];
@@ -120,7 +144,9 @@ mod tests {
     }
 
     fn trace(all: bool) -> Option<TraceContext> {
-        all.then(|| TraceContext::of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("a=1")))?
+        all.then(|| {
+            TraceContext::of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Some("a=1"))
+        })?
     }
 
     fn key() -> StepKey {
@@ -162,7 +188,12 @@ mod tests {
     fn reply(all: bool) -> Record {
         let (outcome, trace) = (Outcome::Done(Body::empty()), trace(all));
         let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
-        encode_reply(&Reply { key: key(), outcome, trace }, &reply_to, &name("payment"), Timestamp(0))
+        encode_reply(
+            &Reply { key: key(), outcome, trace },
+            &reply_to,
+            &name("payment"),
+            Timestamp(0),
+        )
     }
 
     #[test]
@@ -172,7 +203,8 @@ mod tests {
                 let record = encode(all);
                 let described = headers.iter().filter(|header| all || header.always);
                 let mut described: Vec<&str> = described.map(|header| header.name).collect();
-                let mut sent: Vec<&str> = record.headers.iter().map(|(name, _)| name.as_ref()).collect();
+                let mut sent: Vec<&str> =
+                    record.headers.iter().map(|(name, _)| name.as_ref()).collect();
                 described.sort_unstable();
                 sent.sort_unstable();
                 assert_eq!(described, sent);

@@ -8,7 +8,8 @@ use sagamore_core::{Body, Name, Timestamp};
 
 use super::cut;
 use super::headers::{
-    CAUSATION, CONTENT_TYPE, DEFINITION, HOP, Headers, ID, Read, SPECVERSION, SUBJECT, TOLD_AT, TYPE, VERSION, wrong,
+    CAUSATION, CONTENT_TYPE, DEFINITION, HOP, Headers, ID, Read, SPECVERSION, SUBJECT, TOLD_AT,
+    TYPE, VERSION, wrong,
 };
 use crate::record::Record;
 
@@ -67,7 +68,10 @@ fn decode(record: &Record) -> Result<Event, String> {
         return Err(wrong(HOP, format_args!("{hop} exceeds the maximum of {HOPS_MAX}")));
     }
     if causation.is_none() != (hop == 0) {
-        return Err(wrong(HOP, format_args!("{hop}: it must be 0 exactly for an event without {CAUSATION}")));
+        return Err(wrong(
+            HOP,
+            format_args!("{hop}: it must be 0 exactly for an event without {CAUSATION}"),
+        ));
     }
     let event = Event {
         key: read.key()?,
@@ -129,12 +133,20 @@ mod tests {
                 &Event { trace: TraceContext::of(PARENT, None), ..event() },
                 &Name::new("payment").unwrap(),
             );
-            let damaged = record.headers.iter_mut().find(|(name, _)| name.as_ref() == header).expect("it is there");
+            let damaged = record
+                .headers
+                .iter_mut()
+                .find(|(name, _)| name.as_ref() == header)
+                .expect("it is there");
             damaged.1 = b"a\0b".to_vec().into();
             decode_event(&record)
         };
         assert_eq!(with_nul("traceparent"), Ok(event()));
-        assert!(with_nul(CAUSATION).expect_err("an unreadable causation is an error").contains(CAUSATION));
+        assert!(
+            with_nul(CAUSATION)
+                .expect_err("an unreadable causation is an error")
+                .contains(CAUSATION)
+        );
     }
 
     #[test]
@@ -153,7 +165,11 @@ mod tests {
     /// The requirements are those of the table of events in `docs/wire.md`.
     #[test]
     fn an_event_with_inconsistent_headers_is_rejected() {
-        let event = Event { causation: Some("shop:10248/create/action/1/order.created".into()), hop: 1, ..event() };
+        let event = Event {
+            causation: Some("shop:10248/create/action/1/order.created".into()),
+            hop: 1,
+            ..event()
+        };
         let record = encode_event(&event, &Name::new("payment").unwrap());
         let check = |header: &str, value: &'static str| {
             let mut record = record.clone();

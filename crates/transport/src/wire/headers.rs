@@ -111,7 +111,13 @@ impl Headers {
     }
 
     /// Builds the record, whose key is one of the values. All parts share one allocation.
-    pub(super) fn record(mut self, topic: Arc<str>, partition: Option<u32>, key: Span, body: &str) -> Record {
+    pub(super) fn record(
+        mut self,
+        topic: Arc<str>,
+        partition: Option<u32>,
+        key: Span,
+        body: &str,
+    ) -> Record {
         let body_start = self.text.len();
         self.text.push_str(body);
         let text = Bytes::from(self.text);
@@ -120,8 +126,15 @@ impl Headers {
             Value::Written(Span(start, end)) => text.slice(start..end),
         };
         let entries = &self.entries[..self.count];
-        let headers = entries.iter().map(|(name, entry)| (Cow::Borrowed(*name), value(*entry))).collect();
-        Record { topic, partition, key: value(Value::Written(key)), headers, body: text.slice(body_start..) }
+        let headers =
+            entries.iter().map(|(name, entry)| (Cow::Borrowed(*name), value(*entry))).collect();
+        Record {
+            topic,
+            partition,
+            key: value(Value::Written(key)),
+            headers,
+            body: text.slice(body_start..),
+        }
     }
 }
 
@@ -245,7 +258,9 @@ impl<'a> Read<'a> {
         Ok(StepKey {
             saga: saga.parse::<SagaId>().map_err(|error| wrong(CORRELATION, error))?,
             step: Name::new(step).map_err(|error| wrong(STEP, error))?,
-            direction: kind.parse::<Direction>().map_err(|_| wrong(KIND, "neither action nor compensation"))?,
+            direction: kind
+                .parse::<Direction>()
+                .map_err(|_| wrong(KIND, "neither action nor compensation"))?,
             generation: self.number(GENERATION)?,
         })
     }
@@ -262,8 +277,9 @@ impl<'a> Read<'a> {
     /// Returns the service that published the record, written `/payment`.
     pub(super) fn source(&self) -> Result<Name, String> {
         let text = self.needed(SOURCE)?;
-        let name =
-            text.strip_prefix('/').ok_or_else(|| wrong(SOURCE, format_args!("'{text}' does not begin with /")))?;
+        let name = text
+            .strip_prefix('/')
+            .ok_or_else(|| wrong(SOURCE, format_args!("'{text}' does not begin with /")))?;
         Name::new(name).map_err(|error| wrong(SOURCE, error))
     }
 
@@ -273,7 +289,9 @@ impl<'a> Read<'a> {
         self.is(SUBJECT, business)?;
         match record.key.as_ref() == business.as_bytes() {
             true => Ok(()),
-            false => Err(format!("the record's key is not '{business}', the business key of {CORRELATION}")),
+            false => Err(format!(
+                "the record's key is not '{business}', the business key of {CORRELATION}"
+            )),
         }
     }
 }

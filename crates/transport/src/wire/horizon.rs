@@ -8,7 +8,9 @@ use sagamore_core::Timestamp;
 use sagamore_core::message::{Horizon, ReplyTo, Swept};
 
 use super::cut;
-use super::headers::{CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, TIME, TYPE};
+use super::headers::{
+    CONTENT_TYPE, ID, REPLY_PARTITION, REPLY_TOPIC, SOURCE, SPECVERSION, TIME, TYPE,
+};
 use super::time::write_time;
 use crate::record::Record;
 
@@ -31,7 +33,9 @@ pub fn encode_horizon(horizon: &Horizon, reply_to: Option<&ReplyTo>) -> Record {
     record.partition = Some(0);
     if let Some(reply_to) = reply_to {
         record.headers.push((Cow::Borrowed(REPLY_TOPIC), reply_to.topic.clone().into()));
-        record.headers.push((Cow::Borrowed(REPLY_PARTITION), reply_to.partition.to_string().into()));
+        record
+            .headers
+            .push((Cow::Borrowed(REPLY_PARTITION), reply_to.partition.to_string().into()));
     }
     record
 }
@@ -41,22 +45,34 @@ pub fn encode_horizon(horizon: &Horizon, reply_to: Option<&ReplyTo>) -> Record {
 /// # Errors
 /// Names what is wrong.
 pub fn decode_horizon(record: &Record) -> Result<(Horizon, Option<ReplyTo>), String> {
-    let horizon = serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned())?;
+    let horizon =
+        serde_json::from_slice(&record.body).map_err(|why| cut(&why.to_string()).to_owned())?;
     let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
     let topic = text(REPLY_TOPIC).filter(|topic| !topic.is_empty());
     let partition = text(REPLY_PARTITION).and_then(|partition| partition.parse().ok());
     match (topic, partition) {
-        (Some(topic), Some(partition)) => Ok((horizon, Some(ReplyTo { topic: topic.to_owned(), partition }))),
-        (None, None) if record.header(REPLY_TOPIC).or(record.header(REPLY_PARTITION)).is_none() => Ok((horizon, None)),
-        _ => Err(format!("headers {REPLY_TOPIC} and {REPLY_PARTITION}: one is missing or malformed")),
+        (Some(topic), Some(partition)) => {
+            Ok((horizon, Some(ReplyTo { topic: topic.to_owned(), partition })))
+        }
+        (None, None) if record.header(REPLY_TOPIC).or(record.header(REPLY_PARTITION)).is_none() => {
+            Ok((horizon, None))
+        }
+        _ => {
+            Err(format!("headers {REPLY_TOPIC} and {REPLY_PARTITION}: one is missing or malformed"))
+        }
     }
 }
 
 /// Encodes a participant's answer to a horizon.
 pub fn encode_swept(swept: &Swept, reply_to: &ReplyTo) -> Record {
     let Swept { participant, before } = swept;
-    let mut record =
-        event(SWEPT_TYPE, format!("{participant}/swept/{before}"), format!("/{participant}"), *before, swept);
+    let mut record = event(
+        SWEPT_TYPE,
+        format!("{participant}/swept/{before}"),
+        format!("/{participant}"),
+        *before,
+        swept,
+    );
     record.topic = reply_to.topic.as_str().into();
     record.partition = Some(reply_to.partition);
     record
@@ -69,7 +85,13 @@ pub fn decode_swept(record: &Record) -> Option<Result<Swept, String>> {
 }
 
 /// Encodes a message about the moment `at`.
-fn event(name: &'static str, id: String, source: String, at: Timestamp, body: &impl serde::Serialize) -> Record {
+fn event(
+    name: &'static str,
+    id: String,
+    source: String,
+    at: Timestamp,
+    body: &impl serde::Serialize,
+) -> Record {
     let mut time = String::new();
     write_time(&mut time, at);
     let body = serde_json::to_vec(body).expect("times and names in named fields are JSON");

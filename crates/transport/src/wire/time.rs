@@ -16,7 +16,8 @@ pub(super) fn write_time(out: &mut String, Timestamp(ms): Timestamp) {
     let (year, month, day) = date(days);
     let (hour, minute, second) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1_000 % 60);
     let ms = of_day % 1_000;
-    let written = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
+    let written =
+        write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
     written.expect("a String takes all that is written to it");
 }
 

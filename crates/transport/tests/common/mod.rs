@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use sagamore_transport::log::{Disk, Options};
-use sagamore_transport::{Consumer, Delivered, Error, Log, Mark, MemoryDisk, Record, Subscription, Transport};
+use sagamore_transport::{
+    Consumer, Delivered, Error, Log, Mark, MemoryDisk, Record, Subscription, Transport,
+};
 
 pub fn open(disk: &MemoryDisk, options: &Options) -> Result<Log, Error> {
     Log::on(Arc::new(disk.clone()), options.clone())
@@ -37,7 +39,8 @@ pub fn publish(log: &Log, topic: &str, body: impl ToString) {
 }
 
 pub fn subscribe(log: &Log, group: &str, topic: &str) -> Box<dyn Consumer> {
-    let subscription = Subscription { group: group.into(), topics: vec![topic.into()], partitions: None };
+    let subscription =
+        Subscription { group: group.into(), topics: vec![topic.into()], partitions: None };
     log.subscribe(subscription).now_or_never().expect("at once").expect("subscribe")
 }
 
@@ -64,7 +67,10 @@ pub fn commit(consumer: &mut Box<dyn Consumer>, topic: &str, next: u64) {
 
 /// Returns the bodies, which the tests write as numbers.
 pub fn numbers(taken: &[Delivered]) -> Vec<u64> {
-    taken.iter().map(|delivered| std::str::from_utf8(&delivered.record.body).unwrap().parse().unwrap()).collect()
+    taken
+        .iter()
+        .map(|delivered| std::str::from_utf8(&delivered.record.body).unwrap().parse().unwrap())
+        .collect()
 }
 
 pub fn files(disk: &MemoryDisk) -> Vec<u32> {

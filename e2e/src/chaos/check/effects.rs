@@ -41,7 +41,11 @@ const ON_ORDERS: &[Condition<&str>] = &[
         "compensated, and still reserved",
         "SELECT id FROM {compensated} s JOIN {reservation} r ON r.order_id = s.id WHERE NOT r.released",
     ),
-    ("half-saga", "compensated, and shipped", "SELECT id FROM {compensated} s JOIN {shipment} h ON h.order_id = s.id"),
+    (
+        "half-saga",
+        "compensated, and shipped",
+        "SELECT id FROM {compensated} s JOIN {shipment} h ON h.order_id = s.id",
+    ),
     (
         "half-saga",
         "compensated, and its order is not cancelled",
@@ -93,7 +97,9 @@ const ON_BARRIERS: &[Condition<&str>] = &[
 /// All conditions of this site, as SQL.
 pub fn all(site: &Site) -> Vec<Condition<String>> {
     let saga = site.table("engine", "saga");
-    let of_status = |status: &str| format!("(SELECT substr(id, 10) AS id FROM {saga} WHERE status = '{status}')");
+    let of_status = |status: &str| {
+        format!("(SELECT substr(id, 10) AS id FROM {saga} WHERE status = '{status}')")
+    };
     let places = [
         ("{saga}", saga.clone()),
         ("{completed}", of_status("completed")),
@@ -103,11 +109,15 @@ pub fn all(site: &Site) -> Vec<Condition<String>> {
         ("{shipment}", site.table("shipping", "shipment")),
         ("{orders}", site.table("order", "orders")),
     ];
-    let fill = |sql: &str| places.iter().fold(sql.to_owned(), |sql, (place, table)| sql.replace(place, table));
+    let fill = |sql: &str| {
+        places.iter().fold(sql.to_owned(), |sql, (place, table)| sql.replace(place, table))
+    };
     let on_orders = ON_ORDERS.iter().map(|(name, what, sql)| (*name, *what, fill(sql)));
     let on_barriers = SERVICES.into_iter().flat_map(|service| {
         let barrier = site.table(service, "barrier");
-        ON_BARRIERS.iter().map(move |(name, what, sql)| (*name, *what, sql.replace("{barrier}", &barrier)))
+        ON_BARRIERS
+            .iter()
+            .map(move |(name, what, sql)| (*name, *what, sql.replace("{barrier}", &barrier)))
     });
     on_orders.chain(on_barriers.map(|(name, what, sql)| (name, what, fill(&sql)))).collect()
 }

@@ -27,11 +27,14 @@ pub fn check(site: &Site, ledger: &Ledger) -> Result<()> {
             return Ok(());
         }
         for line in rows.lines() {
-            let row: Value = serde_json::from_str(line).with_context(|| format!("read the journal {line}"))?;
+            let row: Value =
+                serde_json::from_str(line).with_context(|| format!("read the journal {line}"))?;
             after = row[0].as_i64().context("a saga has a number")?;
             let id = row[1].as_str().unwrap_or_default();
             let entries = row[4].as_array().context("a journal has entries")?;
-            for offence in offences(row[2].as_str().unwrap_or_default(), row[3].as_u64().unwrap_or(0), entries) {
+            for offence in
+                offences(row[2].as_str().unwrap_or_default(), row[3].as_u64().unwrap_or(0), entries)
+            {
                 ledger.violate(format!("{offence} of {id}"));
             }
             ledger.count("journals checked");
@@ -42,7 +45,8 @@ pub fn check(site: &Site, ledger: &Ledger) -> Result<()> {
 /// Everything wrong with one journal.
 fn offences(status: &str, revision: u64, entries: &[Value]) -> Vec<String> {
     let mut found = Vec::new();
-    let revisions: Vec<u64> = entries.iter().filter_map(|entry| entry["revision"].as_u64()).collect();
+    let revisions: Vec<u64> =
+        entries.iter().filter_map(|entry| entry["revision"].as_u64()).collect();
     if revisions.first() != Some(&1) || revisions.windows(2).any(|pair| pair[1] != pair[0] + 1) {
         found.push(format!("history-gap: revisions {revisions:?}"));
     }
@@ -52,7 +56,8 @@ fn offences(status: &str, revision: u64, entries: &[Value]) -> Vec<String> {
             revisions.last()
         ));
     }
-    let changes: Vec<&Value> = entries.iter().filter_map(|entry| entry["changes"].as_array()).flatten().collect();
+    let changes: Vec<&Value> =
+        entries.iter().filter_map(|entry| entry["changes"].as_array()).flatten().collect();
     let mut undone = Vec::new();
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for change in changes {
@@ -79,7 +84,9 @@ fn offences(status: &str, revision: u64, entries: &[Value]) -> Vec<String> {
         _ => [0, 0],
     };
     if ends != expected {
-        found.push(format!("split-outcome: {ends:?} ends (completed, compensated) of a saga that is {status}"));
+        found.push(format!(
+            "split-outcome: {ends:?} ends (completed, compensated) of a saga that is {status}"
+        ));
     }
     found
 }
@@ -88,10 +95,9 @@ fn offences(status: &str, revision: u64, entries: &[Value]) -> Vec<String> {
 fn named(change: &Value) -> (&str, &str) {
     match change {
         Value::String(kind) => (kind, ""),
-        Value::Object(fields) => fields
-            .iter()
-            .next()
-            .map_or(("", ""), |(kind, about)| (kind.as_str(), about["step"].as_str().unwrap_or_default())),
+        Value::Object(fields) => fields.iter().next().map_or(("", ""), |(kind, about)| {
+            (kind.as_str(), about["step"].as_str().unwrap_or_default())
+        }),
         _ => ("", ""),
     }
 }
@@ -142,7 +148,12 @@ mod tests {
             (
                 "compensated",
                 4,
-                &["1 started", "2 done schedule-shipment", "3 undone create-order", "4 compensated"],
+                &[
+                    "1 started",
+                    "2 done schedule-shipment",
+                    "3 undone create-order",
+                    "4 compensated",
+                ],
                 "undo-after-pivot",
             ),
             ("completed", 3, &["1 started", "2 compensated", "3 completed"], "split-outcome"),
@@ -150,7 +161,10 @@ mod tests {
         ];
         for (status, revision, lines, expected) in cases {
             let found = check(status, *revision, lines);
-            assert!(found.iter().any(|offence| offence.starts_with(expected)), "{lines:?}: {found:?}");
+            assert!(
+                found.iter().any(|offence| offence.starts_with(expected)),
+                "{lines:?}: {found:?}"
+            );
         }
     }
 }

@@ -21,13 +21,18 @@ impl Volume {
     pub fn mount(path: &Path) -> Option<Volume> {
         fs::create_dir_all(path).ok()?;
         drop(Volume { path: path.to_owned() }); // one that an interrupted campaign has left
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", SIZE, "tmpfs"]).arg(path).output().ok()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", SIZE, "tmpfs"])
+            .arg(path)
+            .output()
+            .ok()?;
         mounted.status.success().then(|| Volume { path: path.to_owned() })
     }
 
     /// Takes all room that is left.
     pub fn fill(&self) -> Result<()> {
-        let mut file = File::create(self.filler()).context("create the file that fills the volume")?;
+        let mut file =
+            File::create(self.filler()).context("create the file that fills the volume")?;
         let mut block = vec![0; BLOCK_BYTES];
         while !block.is_empty() {
             while file.write_all(&block).is_ok() {}

@@ -9,7 +9,11 @@ use super::{Answer, PlacedLine, WAIT_S};
 use crate::choreography;
 
 /// Places the order, or finds the one there is, and asks the observer what became of it.
-pub async fn see_through(service: &Client, observer: &Client, order: &PlacedLine) -> Result<Answer> {
+pub async fn see_through(
+    service: &Client,
+    observer: &Client,
+    order: &PlacedLine,
+) -> Result<Answer> {
     match service.post("/orders", order.input.as_str().to_owned(), None).await {
         Ok(_) => {}
         Err(error) if error.is_passing() => return Err(error.into()),
@@ -22,7 +26,9 @@ pub async fn see_through(service: &Client, observer: &Client, order: &PlacedLine
             let at_rest = observer.read::<SagaView>(&body)?.line.status.is_at_rest();
             Ok(if at_rest { Answer::AtRest } else { Answer::NotYet })
         }
-        Err(client::Error::Problem { told, .. }) if told.status == 404 => Ok(Answer::NotFound(told.detail)),
+        Err(client::Error::Problem { told, .. }) if told.status == 404 => {
+            Ok(Answer::NotFound(told.detail))
+        }
         Err(error) => Err(error.into()),
     }
 }

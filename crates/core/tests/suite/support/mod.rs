@@ -3,15 +3,20 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+mod plans;
 pub mod world;
+
+pub use plans::random_plan;
 
 use std::sync::Arc;
 
 use sagamore_core::definition::{Draft, Kind};
-use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepState, StepStatus, Verb};
+use sagamore_core::saga::{
+    Change, Entry, Ignored, Input, Rescue, Status, StepState, StepStatus, Verb,
+};
 use sagamore_core::{
-    Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyTo, Saga, SagaId, StepKey, Timestamp,
-    decide,
+    Body, Command, Definition, Direction, Name, Outcome, Refusal, Reply, ReplyTo, Saga, SagaId,
+    StepKey, Timestamp, decide,
 };
 
 /// One saga, its journal and a clock.
@@ -51,7 +56,8 @@ pub fn step(text: &str, kind: Kind, after: &[&str]) -> serde_json::Value {
 }
 
 pub fn definition(steps: Vec<serde_json::Value>) -> Draft {
-    let plan = serde_json::json!({"name": "trip", "version": 1, "input": ["traveller"], "steps": steps});
+    let plan =
+        serde_json::json!({"name": "trip", "version": 1, "input": ["traveller"], "steps": steps});
     serde_json::from_value(plan).unwrap()
 }
 
@@ -84,7 +90,13 @@ pub fn begin(draft: Draft) -> Saga {
     let definition = Definition::try_from(draft).unwrap();
     let id = SagaId::new(&definition.name, "7").unwrap();
     let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 3 };
-    Saga::begin(id, Arc::new(definition), reply_to, json(r#"{"traveller":"ada"}"#), Timestamp(1_000_000))
+    Saga::begin(
+        id,
+        Arc::new(definition),
+        reply_to,
+        json(r#"{"traveller":"ada"}"#),
+        Timestamp(1_000_000),
+    )
 }
 
 impl Play {
@@ -117,7 +129,11 @@ impl Play {
                     let stored = serde_json::to_string(&entry).unwrap();
                     self.journal.push(serde_json::from_str(&stored).unwrap());
                 }
-                assert_eq!(journalled(&self.folded()), journalled(&self.saga), "the journal folds to the same saga");
+                assert_eq!(
+                    journalled(&self.folded()),
+                    journalled(&self.saga),
+                    "the journal folds to the same saga"
+                );
                 Ok(words)
             }
             Err((saga, ignored)) => {
@@ -137,8 +153,11 @@ impl Play {
     /// Acknowledges every command in flight.
     pub fn acknowledge_all(&mut self) {
         let saga = &self.saga;
-        let sent: Vec<_> =
-            saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)).collect();
+        let sent: Vec<_> = saga
+            .outstanding()
+            .into_iter()
+            .map(|(step, direction)| saga.command(step, direction))
+            .collect();
         for command in sent {
             self.saga.acknowledge(&command.key, command.attempt, self.now);
         }
@@ -146,8 +165,12 @@ impl Play {
 
     pub fn folded(&self) -> Saga {
         let Saga { id, definition, reply_to, started_at, .. } = self.saga.clone();
-        let mut saga = Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
-        if !matches!(self.journal.first().and_then(|entry| entry.changes.first()), Some(Change::Started { .. })) {
+        let mut saga =
+            Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
+        if !matches!(
+            self.journal.first().and_then(|entry| entry.changes.first()),
+            Some(Change::Started { .. })
+        ) {
             // a saga cancelled before its start has none in its journal
             saga.input = self.saga.input.clone();
         }
@@ -158,11 +181,17 @@ impl Play {
         self.input(&Input::Start).unwrap()
     }
 
-    pub fn reply(&mut self, step: &str, direction: Direction, outcome: Outcome) -> Result<Vec<String>, Ignored> {
-        let generation = self.saga.definition.index_of(&name(step)).map_or(1, |index| match direction {
-            Direction::Action => self.saga.steps[index].generation,
-            Direction::Compensation => self.saga.steps[index].undo_generation,
-        });
+    pub fn reply(
+        &mut self,
+        step: &str,
+        direction: Direction,
+        outcome: Outcome,
+    ) -> Result<Vec<String>, Ignored> {
+        let generation =
+            self.saga.definition.index_of(&name(step)).map_or(1, |index| match direction {
+                Direction::Action => self.saga.steps[index].generation,
+                Direction::Compensation => self.saga.steps[index].undo_generation,
+            });
         self.reply_of(step, direction, generation, outcome)
     }
 
@@ -206,11 +235,19 @@ impl Play {
     }
 
     pub fn rescue(&mut self, step: &str, verb: Verb) -> Result<Vec<String>, Ignored> {
-        self.input(&Input::Rescue(Rescue { step: name(step), verb, reason: "ada: by telephone".into() }))
+        self.input(&Input::Rescue(Rescue {
+            step: name(step),
+            verb,
+            reason: "ada: by telephone".into(),
+        }))
     }
 
     pub fn set_aside(&mut self, step: &str, direction: Direction) -> Result<Vec<String>, Ignored> {
-        self.input(&Input::SetAside { step: name(step), direction, reason: "a NUL in a text".into() })
+        self.input(&Input::SetAside {
+            step: name(step),
+            direction,
+            reason: "a NUL in a text".into(),
+        })
     }
 
     /// Advances the clock to the next due time.
@@ -240,7 +277,11 @@ pub fn journalled(saga: &Saga) -> Saga {
         (step.attempts, step.fault) = (8, None);
         if step.due.is_some() {
             (step.due, step.backing_off) = (None, false);
-            step.status = if step.status == StepStatus::Undoing { StepStatus::Undoing } else { StepStatus::Asked };
+            step.status = if step.status == StepStatus::Undoing {
+                StepStatus::Undoing
+            } else {
+                StepStatus::Asked
+            };
         }
     }
     journalled

@@ -9,7 +9,9 @@ use sagamore_core::definition::{Draft, Kind};
 use sagamore_core::message::code;
 use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepStatus, Verb};
 use sagamore_core::transitions::{Cell, used};
-use sagamore_core::{Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp};
+use sagamore_core::{
+    Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp,
+};
 
 use super::{begin, definition, journalled, json, step};
 
@@ -54,46 +56,6 @@ pub struct World {
     rng: fastrand::Rng,
     healed: bool,
     by_hand: BTreeSet<usize>,
-}
-
-/// Returns a random definition: compensatable steps in any order, perhaps a pivot, and steps after
-/// it.
-pub fn random_plan(rng: &mut fastrand::Rng) -> Draft {
-    let mut steps: Vec<serde_json::Value> = Vec::new();
-    let undoable: Vec<String> = (0..rng.usize(1..5)).map(|number| format!("c{number}")).collect();
-    let limited = rng.bool();
-    for index in 0..undoable.len() {
-        let after: Vec<&str> = undoable[..index].iter().map(String::as_str).filter(|_| rng.bool()).collect();
-        let mut plan = step(&undoable[index], Kind::Compensatable, &after);
-        if limited && rng.bool() {
-            plan["patience"]["attemptsMax"] = rng.u32(1..4).into();
-        }
-        refer(&mut plan, &after, rng);
-        steps.push(plan);
-    }
-    if rng.u8(0..4) > 0 {
-        steps.push(step("pivot", Kind::Pivot, &undoable.iter().map(String::as_str).collect::<Vec<_>>()));
-        let last: Vec<String> = (0..rng.usize(0..4)).map(|number| format!("r{number}")).collect();
-        for index in 0..last.len() {
-            let earlier: Vec<&str> = last[..index].iter().map(String::as_str).filter(|_| rng.bool()).collect();
-            let after: Vec<&str> = earlier.iter().copied().chain(["pivot"]).collect();
-            let mut plan = step(&last[index], Kind::Retriable, &after);
-            refer(&mut plan, &earlier, rng);
-            steps.push(plan);
-        }
-    }
-    let mut draft = definition(steps);
-    draft.deadline_ms = rng.bool().then(|| rng.u64(13_000..40_000));
-    draft
-}
-
-/// Lets the action refer to fields of earlier steps.
-fn refer(plan: &mut serde_json::Value, earlier: &[&str], rng: &mut fastrand::Rng) {
-    for source in earlier {
-        if rng.bool() {
-            plan["action"]["fields"][format!("of-{source}")] = format!("{source}.ticket").into();
-        }
-    }
 }
 
 impl World {
@@ -180,7 +142,9 @@ impl World {
         } else if self.saga.status == Status::Stuck {
             self.decide_by_hand();
         } else {
-            self.now = self.now.max(self.saga.next_due().expect("a saga that is not at rest waits for something"));
+            self.now = self
+                .now
+                .max(self.saga.next_due().expect("a saga that is not at rest waits for something"));
             self.input(&Input::Tick).unwrap();
         }
     }
@@ -199,7 +163,8 @@ impl World {
         if let Some(command) = take(&mut self.unsent, &mut self.rng, false) {
             let (key, attempt, lasts) = (command.key.clone(), command.attempt, self.rng.bool());
             let sent = self.saga.clone().acknowledge(&key, attempt, self.now);
-            let taken = self.input(&Input::Rejected { key, attempt, reason: "denied".into(), lasts });
+            let taken =
+                self.input(&Input::Rejected { key, attempt, reason: "denied".into(), lasts });
             assert_eq!(taken.is_ok(), sent, "a rejection counts while its attempt is being sent");
         }
     }
@@ -207,7 +172,9 @@ impl World {
     /// Lets a step meet faults until they are shown.
     fn long_fault(&mut self) {
         for _ in 0..self.rng.usize(0..200) {
-            let Some(due) = self.saga.next_due().filter(|_| self.unsent.is_empty()) else { return self.publish() };
+            let Some(due) = self.saga.next_due().filter(|_| self.unsent.is_empty()) else {
+                return self.publish();
+            };
             self.now = self.now.max(due);
             let _ = self.input(&Input::Tick);
             self.publish();
@@ -275,10 +242,14 @@ impl World {
         let wrong = if undoing { Direction::Action } else { Direction::Compensation };
         let direction = if self.rng.u8(0..4) == 0 { wrong } else { right };
         let step = self.saga.definition.steps[index].name.clone();
-        let taken = self.input(&Input::SetAside { step, direction, reason: "a NUL in a text".into() });
+        let taken =
+            self.input(&Input::SetAside { step, direction, reason: "a NUL in a text".into() });
         let ended = self.saga.status.has_ended();
         let fits = awaited && direction == right;
-        assert_eq!(taken, if ended { Err(Ignored::Ended) } else { fits.then_some(()).ok_or(Ignored::Stale) });
+        assert_eq!(
+            taken,
+            if ended { Err(Ignored::Ended) } else { fits.then_some(()).ok_or(Ignored::Stale) }
+        );
     }
 
     /// Withholds replies until repeats are no longer written, with an occasional fault.
@@ -291,7 +262,11 @@ impl World {
             if self.rng.u8(0..4) == 0
                 && let Some(command) = take(&mut self.commands, &mut self.rng, false)
             {
-                let reply = Reply { key: command.key, outcome: Outcome::Fault("broken".into()), trace: None };
+                let reply = Reply {
+                    key: command.key,
+                    outcome: Outcome::Fault("broken".into()),
+                    trace: None,
+                };
                 let _ = self.input(&Input::Reply(reply));
             }
             self.commands.truncate(8);
@@ -306,7 +281,11 @@ impl World {
         }
         let saga = self.folded();
         assert_eq!(saga, self.journalled);
-        self.unsent = saga.outstanding().into_iter().map(|(step, direction)| saga.command(step, direction)).collect();
+        self.unsent = saga
+            .outstanding()
+            .into_iter()
+            .map(|(step, direction)| saga.command(step, direction))
+            .collect();
         self.saga = saga;
     }
 
@@ -315,7 +294,8 @@ impl World {
         let before = self.saga.clone();
         if !self.healed && self.rng.u8(0..16) == 0 {
             let step = self.rng.usize(0..self.saga.steps.len());
-            let direction = if self.rng.bool() { Direction::Action } else { Direction::Compensation };
+            let direction =
+                if self.rng.bool() { Direction::Action } else { Direction::Compensation };
             let name = &self.saga.definition.steps[step].name;
             self.too_large.insert(format!("{name}/{direction}"));
         } else if self.healed {
@@ -323,17 +303,23 @@ impl World {
         }
         let too_large = self.too_large.clone();
         let fits = |command: &Command| {
-            let is_large = too_large.contains(&format!("{}/{}", command.key.step, command.key.direction));
+            let is_large =
+                too_large.contains(&format!("{}/{}", command.key.step, command.key.direction));
             if is_large { Err("too large".to_owned()) } else { Ok(()) }
         };
-        let decision =
-            match decide_within(self.saga.clone(), input, self.now, &mut self.rng, Bound { always: 0, fits: &fits }) {
-                Ok(decision) => decision,
-                Err((saga, ignored)) => {
-                    assert_eq!(saga, before, "an ignored input changes nothing");
-                    return Err(ignored);
-                }
-            };
+        let decision = match decide_within(
+            self.saga.clone(),
+            input,
+            self.now,
+            &mut self.rng,
+            Bound { always: 0, fits: &fits },
+        ) {
+            Ok(decision) => decision,
+            Err((saga, ignored)) => {
+                assert_eq!(saga, before, "an ignored input changes nothing");
+                return Err(ignored);
+            }
+        };
         assert!(!before.status.has_ended(), "a final status ignores inputs");
         let mut folded = before;
         for change in &decision.changes {
@@ -353,7 +339,10 @@ impl World {
                 self.journalled.input = self.saga.input.clone();
                 self.journal.push(entry);
             }
-            None => assert_eq!((before.revision, before.changed_at), (self.saga.revision, self.saga.changed_at)),
+            None => assert_eq!(
+                (before.revision, before.changed_at),
+                (self.saga.revision, self.saga.changed_at)
+            ),
         }
         self.check_journal();
         Ok(())
@@ -366,14 +355,23 @@ impl World {
         let index = saga.definition.index_of(step).unwrap();
         let graph = saga.definition.graph();
         let all = |set: u64, fine: &[StepStatus]| {
-            (0..saga.steps.len()).all(|other| set & (1 << other) == 0 || fine.contains(&saga.steps[other].status))
+            (0..saga.steps.len())
+                .all(|other| set & (1 << other) == 0 || fine.contains(&saga.steps[other].status))
         };
         match direction {
             Direction::Action => {
-                assert!(all(graph.ancestors[index], &[StepStatus::Done, StepStatus::Skipped]), "sent before its turn");
+                assert!(
+                    all(graph.ancestors[index], &[StepStatus::Done, StepStatus::Skipped]),
+                    "sent before its turn"
+                );
             }
             Direction::Compensation => {
-                let rest = [StepStatus::Waiting, StepStatus::Refused, StepStatus::Undone, StepStatus::Skipped];
+                let rest = [
+                    StepStatus::Waiting,
+                    StepStatus::Refused,
+                    StepStatus::Undone,
+                    StepStatus::Skipped,
+                ];
                 assert!(all(graph.descendants[index], &rest), "undone before its turn");
                 let pivot = saga.definition.steps.iter().position(|step| step.kind == Kind::Pivot);
                 let pivot = pivot.map(|pivot| saga.steps[pivot].status);
@@ -401,7 +399,8 @@ impl World {
 
     fn check_journal(&self) {
         let (mut folded, saga) = (journalled(&self.journalled), journalled(&self.saga));
-        let deadlines = folded.steps.iter_mut().zip(&saga.steps).filter(|(_, step)| step.due.is_some());
+        let deadlines =
+            folded.steps.iter_mut().zip(&saga.steps).filter(|(_, step)| step.due.is_some());
         // deadlines run from the acknowledgement
         deadlines.for_each(|(folded, step)| folded.due = folded.due.and(step.due));
         assert_eq!(folded.steps, saga.steps, "the journal folds to the same steps");
@@ -414,7 +413,8 @@ impl World {
 
     fn folded(&self) -> Saga {
         let Saga { id, definition, reply_to, started_at, input, .. } = self.saga.clone();
-        let mut folded = Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
+        let mut folded =
+            Saga::fold(id, definition, reply_to, started_at, self.journal.clone()).unwrap();
         folded.input = input;
         folded
     }
@@ -437,7 +437,9 @@ impl World {
             Some((_, Stored::Done)) => return Some(done(barrier.mute)),
             Some((_, Stored::Tombstone)) => return Some(refused(code::ALREADY_COMPENSATED)),
             Some((stored, Stored::Refused)) if stored == generation => return Some(refused("no")),
-            Some((stored, Stored::Refused)) if stored > generation => return Some(refused(code::SUPERSEDED)),
+            Some((stored, Stored::Refused)) if stored > generation => {
+                return Some(refused(code::SUPERSEDED));
+            }
             Some((_, Stored::Refused)) | None => {}
         }
         if broken {
@@ -502,13 +504,18 @@ impl World {
 
     fn check_effects(&self) {
         for index in 0..self.saga.steps.len() {
-            let count = |direction| self.effects.iter().filter(|effect| **effect == (index, direction)).count();
+            let count = |direction| {
+                self.effects.iter().filter(|effect| **effect == (index, direction)).count()
+            };
             let (actions, undos) = (count(Direction::Action), count(Direction::Compensation));
             assert!(actions <= 1 && undos <= actions, "an effect twice, or an undo of nothing");
             match self.saga.status {
                 Status::Completed => {
                     assert!(undos == 0, "completed although a step was undone");
-                    assert!(actions == 1 || self.by_hand.contains(&index), "completed although a step did not happen");
+                    assert!(
+                        actions == 1 || self.by_hand.contains(&index),
+                        "completed although a step did not happen"
+                    );
                 }
                 Status::Compensated => {
                     assert!(
@@ -520,11 +527,16 @@ impl World {
                 Status::Running | Status::Compensating => panic!("not at rest"),
             }
         }
-        let place = |index| self.effects.iter().position(|effect| *effect == (index, Direction::Compensation));
+        let place = |index| {
+            self.effects.iter().position(|effect| *effect == (index, Direction::Compensation))
+        };
         for (later, ancestors) in self.saga.definition.graph().ancestors.iter().enumerate() {
-            for earlier in (0..self.saga.steps.len()).filter(|earlier| ancestors & (1 << earlier) != 0) {
+            for earlier in
+                (0..self.saga.steps.len()).filter(|earlier| ancestors & (1 << earlier) != 0)
+            {
                 let by_hand = self.by_hand.contains(&later);
-                if let (Some(later), Some(earlier), false) = (place(later), place(earlier), by_hand) {
+                if let (Some(later), Some(earlier), false) = (place(later), place(earlier), by_hand)
+                {
                     assert!(later < earlier, "undone in the wrong order");
                 }
             }

@@ -49,7 +49,11 @@ impl Brokers {
 }
 
 impl Transport for Brokers {
-    fn create_topic<'a>(&'a self, topic: &'a str, partitions: u32) -> BoxFuture<'a, Result<(), Error>> {
+    fn create_topic<'a>(
+        &'a self,
+        topic: &'a str,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.log.create_topic(topic, partitions)
     }
 
@@ -66,9 +70,13 @@ impl Transport for Brokers {
             if let Some(before) = &*self.before.lock().expect("no panic") {
                 before();
             }
-            let why = |record: &Record| self.rejected.lock().expect("no panic").get(&*record.topic).cloned();
-            let mut outcomes: Vec<_> = records.iter().map(|record| why(record).map_or(Ok(()), Err)).collect();
-            let taken = records.into_iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok());
+            let why = |record: &Record| {
+                self.rejected.lock().expect("no panic").get(&*record.topic).cloned()
+            };
+            let mut outcomes: Vec<_> =
+                records.iter().map(|record| why(record).map_or(Ok(()), Err)).collect();
+            let taken =
+                records.into_iter().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_ok());
             let (taken, places): (Vec<Record>, Vec<_>) = taken.unzip();
             for (outcome, published) in places.into_iter().zip(self.log.publish_each(taken).await) {
                 *outcome = published;
@@ -81,7 +89,10 @@ impl Transport for Brokers {
         self.log.synced()
     }
 
-    fn subscribe(&self, subscription: Subscription) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
         self.log.subscribe(subscription)
     }
 }

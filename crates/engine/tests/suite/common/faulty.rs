@@ -80,12 +80,17 @@ impl Backend for Faulty {
             }
             let open = self.inner.begin().await?;
             let tx = open.tx();
-            let faulty = FaultyTransaction { tx, open: Mutex::new(Some(open)), knobs: self.knobs.clone() };
+            let faulty =
+                FaultyTransaction { tx, open: Mutex::new(Some(open)), knobs: self.knobs.clone() };
             Ok(Arc::new(faulty) as Arc<dyn Transaction>)
         })
     }
 
-    fn read<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+    fn read<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(self.inner.query(sql, params))
     }
 
@@ -106,7 +111,11 @@ impl FaultyTransaction {
 }
 
 impl Transaction for FaultyTransaction {
-    fn execute<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<u64, Error>> {
+    fn execute<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
             if self.knobs.fails(sql) {
                 return Err(Error::Unavailable("as the test wants it".into()));
@@ -115,23 +124,37 @@ impl Transaction for FaultyTransaction {
         })
     }
 
-    fn query<'a>(&'a self, sql: &'a str, params: Vec<Value>) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+    fn query<'a>(
+        &'a self,
+        sql: &'a str,
+        params: Vec<Value>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
         Box::pin(self.tx.query(sql, params))
     }
 
-    fn query_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
+    fn query_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<Vec<Row>>, Error>> {
         Box::pin(async move {
             let rows = self.tx.query_each(sql, sets).await?;
-            let texts = rows.iter().flatten().filter_map(|row| row.get::<String>(0).ok()).map(Value::Text);
+            let texts =
+                rows.iter().flatten().filter_map(|row| row.get::<String>(0).ok()).map(Value::Text);
             let texts: Vec<Value> = texts.collect();
             self.knobs.read_max.fetch_max(text_bytes(texts.iter()), Ordering::Relaxed);
             Ok(rows)
         })
     }
 
-    fn execute_each<'a>(&'a self, sql: &'a str, sets: Vec<Vec<Value>>) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
+    fn execute_each<'a>(
+        &'a self,
+        sql: &'a str,
+        sets: Vec<Vec<Value>>,
+    ) -> BoxFuture<'a, Result<Vec<u64>, Error>> {
         Box::pin(async move {
-            let poison = |value: &Value| matches!(value, Value::Text(text) if text.contains("poison"));
+            let poison =
+                |value: &Value| matches!(value, Value::Text(text) if text.contains("poison"));
             if sets.iter().flatten().any(poison) {
                 return Err(Error::Constraint("this text cannot be stored".into()));
             }
@@ -139,7 +162,9 @@ impl Transaction for FaultyTransaction {
             self.knobs.written_max.fetch_max(bytes, Ordering::Relaxed);
             let most = self.knobs.statement_max.load(Ordering::Relaxed);
             if most > 0 && bytes > most {
-                return Err(Error::Conflict("the statement took too long, as the test wants it".into()));
+                return Err(Error::Conflict(
+                    "the statement took too long, as the test wants it".into(),
+                ));
             }
             if self.knobs.fails(sql) {
                 return Err(Error::Unavailable("as the test wants it".into()));
@@ -168,7 +193,9 @@ impl Transaction for FaultyTransaction {
         Box::pin(async {
             self.open()?.commit().await?;
             let left = &self.knobs.commits_unknown;
-            match left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)) {
+            match left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            {
                 Ok(_) => Err(Error::CommitUnknown("as the test wants it".into())),
                 Err(_) => Ok(()),
             }

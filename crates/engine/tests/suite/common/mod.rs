@@ -14,7 +14,8 @@ use sagamore_core::id::{Name, SagaId};
 use sagamore_core::{Body, Command, Message, Outcome, Refusal, Reply, Timestamp};
 use sagamore_database::Database;
 use sagamore_engine::{
-    Detail, Error, Handle, Options, Orchestrator, Probe, Renewal, Start, StartError, Started, Turned,
+    Detail, Error, Handle, Options, Orchestrator, Probe, Renewal, Start, StartError, Started,
+    Turned,
 };
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::torn::Torn;
@@ -52,7 +53,8 @@ pub struct Print {
 pub fn booklet(version: u32) -> Definition {
     let mut saga = Definition::named("booklet").version(version);
     let wish = saga.input::<Wish>();
-    let written = saga.step("write").asks(WriteFrom { text: wish.text }).undone_by::<Erase>().yields();
+    let written =
+        saga.step("write").asks(WriteFrom { text: wish.text }).undone_by::<Erase>().yields();
     saga.pivot("print").asks(PrintFrom { page: written.page });
     saga.build().expect("the plan is sound")
 }
@@ -75,7 +77,8 @@ impl Rig {
     }
 
     pub async fn with(options: Options, database: Database) -> Rig {
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
+        let log =
+            Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
         let transport: Arc<dyn Transport> = Arc::new(Torn(Arc::new(log.clone())));
         Rig::on(log, transport, options, database, vec![booklet(1)]).await
     }
@@ -86,7 +89,8 @@ impl Rig {
         database: Database,
         definitions: Vec<Definition>,
     ) -> (Rig, Arc<brokers::Brokers>) {
-        let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
+        let log =
+            Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
         let brokers = brokers::Brokers::on(&log);
         log.create_topic("beta.commands", 1).await.expect("create");
         (Rig::on(log, brokers.clone(), options, database, definitions).await, brokers)
@@ -100,7 +104,9 @@ impl Rig {
         definitions: Vec<Definition>,
     ) -> Rig {
         let (orchestrator, handle) =
-            Orchestrator::open(options, database.clone(), transport, definitions).await.expect("open");
+            Orchestrator::open(options, database.clone(), transport, definitions)
+                .await
+                .expect("open");
         let topics = ["alpha.commands", "beta.commands"].map(Arc::from).to_vec();
         let subscription = Subscription { group: "participants".into(), topics, partitions: None };
         let participants = log.subscribe(subscription).await.expect("subscribe");
@@ -120,8 +126,14 @@ impl Rig {
     }
 
     /// Another orchestrator on the same database, with a transport of its own.
-    pub async fn another_on(&self, options: Options, transport: Arc<dyn Transport>) -> (Orchestrator, Handle) {
-        Orchestrator::open(options, self.database.clone(), transport, vec![booklet(1)]).await.expect("open")
+    pub async fn another_on(
+        &self,
+        options: Options,
+        transport: Arc<dyn Transport>,
+    ) -> (Orchestrator, Handle) {
+        Orchestrator::open(options, self.database.clone(), transport, vec![booklet(1)])
+            .await
+            .expect("open")
     }
 
     /// Another orchestrator on the same database, with a transport and definitions of its own.
@@ -131,7 +143,9 @@ impl Rig {
         definitions: Vec<Definition>,
     ) -> (Orchestrator, Handle) {
         let options = Options::default();
-        Orchestrator::open(options, self.database.clone(), transport, definitions).await.expect("open")
+        Orchestrator::open(options, self.database.clone(), transport, definitions)
+            .await
+            .expect("open")
     }
 
     pub async fn crash(&mut self) {
@@ -177,7 +191,10 @@ impl Rig {
     /// The commands that have been sent since the last call.
     pub async fn commands(&mut self) -> Vec<Command> {
         let delivered = self.participants.poll(10_000).await.expect("poll");
-        delivered.iter().map(|delivered| wire::decode_command(&delivered.record).expect("a command")).collect()
+        delivered
+            .iter()
+            .map(|delivered| wire::decode_command(&delivered.record).expect("a command"))
+            .collect()
     }
 
     /// The one command that has been sent since the last call.
@@ -193,7 +210,12 @@ impl Rig {
     }
 
     pub async fn send(&self, reply: &Reply, command: &Command) {
-        let record = wire::encode_reply(reply, &command.reply_to, &command.participant, sagamore_core::Timestamp(0));
+        let record = wire::encode_reply(
+            reply,
+            &command.reply_to,
+            &command.participant,
+            sagamore_core::Timestamp(0),
+        );
         self.log.publish(vec![record]).await.expect("publish");
     }
 
@@ -203,8 +225,11 @@ impl Rig {
 
     /// The records of a topic, read by a group of the test's own.
     pub async fn records(&self, topic: &str) -> usize {
-        let subscription =
-            Subscription { group: format!("reads-{topic}").into(), topics: vec![topic.into()], partitions: None };
+        let subscription = Subscription {
+            group: format!("reads-{topic}").into(),
+            topics: vec![topic.into()],
+            partitions: None,
+        };
         let mut consumer = self.log.subscribe(subscription).await.expect("subscribe");
         consumer.poll(10_000).await.expect("poll").len()
     }

@@ -52,7 +52,12 @@ impl Clock {
     }
 
     /// Polls the actors until `is_over`, or until the clock has run for `limit`; returns whether it was over.
-    pub fn run(&self, actors: &mut Vec<Actor<'_>>, limit: Duration, mut is_over: impl FnMut() -> bool) -> bool {
+    pub fn run(
+        &self,
+        actors: &mut Vec<Actor<'_>>,
+        limit: Duration,
+        mut is_over: impl FnMut() -> bool,
+    ) -> bool {
         let until = self.now().plus(limit);
         while self.now() < until {
             self.poll_all(actors);

@@ -61,7 +61,8 @@ impl Range {
         if let Some(until) = &self.until {
             path.push_str(&format!("&until={}", query(until)));
         }
-        let page = server.get(&path).await.with_context(|| format!("ask {service} for its barrier"))?;
+        let page =
+            server.get(&path).await.with_context(|| format!("ask {service} for its barrier"))?;
         let Facts { facts, next } = server.read(&page)?;
         let mut strays = Vec::new();
         for rows in facts.chunk_by(|one, other| one.saga == other.saga) {
@@ -81,7 +82,12 @@ impl Stray {
             saga: saga.to_owned(),
             service: service.to_owned(),
             stands: stands(service, rows).collect(),
-            stored_at: rows.iter().map(|row| row.stored_at.as_str()).max().unwrap_or_default().to_owned(),
+            stored_at: rows
+                .iter()
+                .map(|row| row.stored_at.as_str())
+                .max()
+                .unwrap_or_default()
+                .to_owned(),
         }
     }
 }

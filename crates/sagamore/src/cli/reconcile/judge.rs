@@ -40,7 +40,8 @@ pub struct Inconsistency {
 
 const UNDO: &str = "undo it by hand at that service";
 const LOST: &str = "was a backup restored there? do it by hand, or restore what is younger";
-const AGAIN: &str = "have the events of its chain told again: --resend; else undo it by hand at that service";
+const AGAIN: &str =
+    "have the events of its chain told again: --resend; else undo it by hand at that service";
 
 /// What the rows of one step come to.
 pub fn stand<'a>(rows: impl IntoIterator<Item = &'a FactView>) -> Stand {
@@ -81,11 +82,16 @@ pub fn compare(saga: &SagaView, stands: &Stands, services: &[&str]) -> Vec<Incon
     if !matches!(saga.line.status, ChainStatus::Completed | ChainStatus::Compensated) {
         return Vec::new();
     }
-    let asked = saga.steps.iter().filter(|step| services.contains(&step.participant.as_str()) && !by_hand(saga, step));
+    let asked = saga
+        .steps
+        .iter()
+        .filter(|step| services.contains(&step.participant.as_str()) && !by_hand(saga, step));
     let found = asked.filter_map(|step| {
         let stand = stands.get(&(step.participant.clone(), step.name.clone()));
         let (what, mend) = match (step.status, stand) {
-            (StepStatus::Done, None) => ("the saga says it was done, and the service knows nothing of it", LOST),
+            (StepStatus::Done, None) => {
+                ("the saga says it was done, and the service knows nothing of it", LOST)
+            }
             (StepStatus::Done, Some(Stand::Undone)) => {
                 ("the saga says it is done, and the service has undone it", LOST)
             }
@@ -99,7 +105,8 @@ pub fn compare(saga: &SagaView, stands: &Stands, services: &[&str]) -> Vec<Incon
             (_, Some(Stand::Done)) => ("it was done, and never undone; the saga is over", UNDO),
             (_, Some(Stand::Undone | Stand::Nothing) | None) => return None,
         };
-        let (saga, service, step) = (saga.line.id.clone(), step.participant.clone(), step.name.clone());
+        let (saga, service, step) =
+            (saga.line.id.clone(), step.participant.clone(), step.name.clone());
         Some(Inconsistency { saga, service, step, what: what.to_owned(), mend })
     });
     found.collect()
@@ -154,11 +161,15 @@ mod tests {
     #[test]
     fn rows_of_a_step_come_to_what_holds_now() {
         use Direction::{Action, Compensation};
-        let check = |of: &[(Direction, &str)], wanted| assert_eq!(stand(&rows(of)), wanted, "{of:?}");
+        let check =
+            |of: &[(Direction, &str)], wanted| assert_eq!(stand(&rows(of)), wanted, "{of:?}");
         check(&[(Action, "done")], Stand::Done);
         check(&[(Action, "refused"), (Action, "done")], Stand::Done);
         check(&[(Action, "done"), (Compensation, "refused")], Stand::Done);
-        check(&[(Action, "done"), (Compensation, "refused"), (Compensation, "done")], Stand::Undone);
+        check(
+            &[(Action, "done"), (Compensation, "refused"), (Compensation, "done")],
+            Stand::Undone,
+        );
         check(&[(Action, "refused")], Stand::Nothing);
         check(&[(Action, "tombstone"), (Compensation, "done")], Stand::Nothing);
     }

@@ -1,0 +1,158 @@
+//! Rows of the observer's tables: a chain, its header, its events.
+
+use sagamore_core::message::Event;
+use sagamore_core::plan::Seen;
+use sagamore_core::{Body, Name, SagaId, Timestamp};
+use sagamore_database::Row;
+
+use super::status::ChainStatus;
+use crate::error::Error;
+
+/// An event as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observed {
+    /// What the plan's fold goes by.
+    pub seen: Seen,
+    /// What it says.
+    pub body: Body,
+    pub(super) version: u32,
+}
+
+/// A chain's row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChainHeader {
+    /// Grows with every chain that is seen first.
+    pub seq: i64,
+    /// The chain.
+    pub id: SagaId,
+    /// Its plan's version.
+    pub version: u32,
+    /// Where it stands.
+    pub status: ChainStatus,
+    /// What is wrong with it, if it is anomalous; what a person has said of it, if it is resolved.
+    pub why: Option<String>,
+    /// When its first event was told.
+    pub begun_at: Timestamp,
+    /// When an event of it was seen last.
+    pub changed_at: Timestamp,
+    /// When it was seen to be over, if it is.
+    pub ended_at: Option<Timestamp>,
+    /// The service whose failure turned it back.
+    pub failed_at: Option<Name>,
+}
+
+/// A chain that there is a row of.
+pub(super) struct Known {
+    pub seq: i64,
+    pub id: SagaId,
+    pub version: u32,
+    /// How many events it had when a person said that it is taken care of. With more it is looked at again.
+    pub resolved_events: Option<u32>,
+    /// As it was folded last.
+    pub status: ChainStatus,
+}
+
+/// The stored events of a chain.
+pub(super) struct Told {
+    /// Those that can be read.
+    pub events: Vec<Observed>,
+    /// Why one of the others cannot, if there are any.
+    pub unreadable: Option<String>,
+}
+
+impl Observed {
+    /// Records an event that the observer sees at `now`.
+    pub(crate) fn of(event: Event, now: Timestamp) -> Observed {
+        let id = event.id();
+        let Event { name, causation, hop, at, body, version, .. } = event;
+        let at = at.max(Timestamp(0)); // nobody was there before; and what is reckoned with it stays a number
+        Observed { seen: Seen { id, name, causation, hop, at, seen_at: now }, body, version }
+    }
+}
+
+impl Known {
+    pub(super) fn read(row: &Row) -> Result<Known, Error> {
+        let id: String = row.get(1)?;
+        let resolved_events: Option<i64> = row.get(3)?;
+        Ok(Known {
+            seq: row.get(0)?,
+            version: version(row.get(2)?),
+            resolved_events: resolved_events.map(small).transpose()?,
+            status: ChainStatus::stored(&row.get::<String>(4)?),
+            id: id.parse().map_err(|why| bad(&id, why))?,
+        })
+    }
+}
+
+impl ChainHeader {
+    pub(super) fn read(row: &Row) -> Result<ChainHeader, Error> {
+        let id: String = row.get(1)?;
+        let (status, failed_at): (String, Option<String>) = (row.get(3)?, row.get(8)?);
+        let newer = || format!("its status '{status}' is one of a newer program");
+        Ok(ChainHeader {
+            seq: row.get(0)?,
+            version: version(row.get(2)?),
+            status: ChainStatus::stored(&status),
+            why: if ChainStatus::read(&status).is_none() { Some(newer()) } else { row.get(4)? },
+            begun_at: Timestamp(row.get(5)?),
+            changed_at: Timestamp(row.get(6)?),
+            ended_at: row.get::<Option<i64>>(7)?.map(Timestamp),
+            failed_at: failed_at.and_then(|name| name.parse().ok()),
+            id: id.parse().map_err(|why| bad(&id, why))?,
+        })
+    }
+}
+
+impl Told {
+    pub(super) fn read<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<Told, Error> {
+        let mut told = Told { events: Vec::new(), unreadable: None };
+        for row in rows {
+            match read_event(row) {
+                Ok(event) => told.events.push(event),
+                Err(error) if error.is_of_one_row() => {
+                    alarm("an event of a chain", &error);
+                    told.unreadable = Some(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// Logs and counts a row that cannot be read.
+pub(super) fn alarm(what: &str, why: &Error) {
+    tracing::error!(what, %why, "this row cannot be read: it is set aside");
+    metrics::counter!("sagamore_observer_unreadable_total").increment(1);
+}
+
+/// The version of a plan; one that is none is one that nobody knows.
+fn version(value: i64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn read_event(row: &Row) -> Result<Observed, Error> {
+    let id: String = row.get(0)?;
+    let (name, body): (String, String) = (row.get(1)?, row.get(5)?);
+    Ok(Observed {
+        seen: Seen {
+            name: name.parse().map_err(|why| bad(&id, why))?,
+            causation: row.get(2)?,
+            hop: small(row.get(3)?)?,
+            at: Timestamp(row.get(4)?),
+            // one that an older program stored was seen when it was told, as far as is known
+            seen_at: Timestamp(row.get::<Option<i64>>(7)?.map_or_else(|| row.get(4), Ok)?),
+            id: id.clone(),
+        },
+        body: Body::parse(&body).map_err(|why| bad(&id, why))?,
+        version: 0,
+    })
+}
+
+fn small(value: i64) -> Result<u32, Error> {
+    u32::try_from(value).map_err(|why| bad("a chain's number", why))
+}
+
+pub(super) fn bad(what: &str, why: impl ToString) -> Error {
+    Error::BadData { what: what.to_owned(), why: why.to_string() }
+}

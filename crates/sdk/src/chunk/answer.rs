@@ -1,0 +1,58 @@
+//! The answer to one command or event of a chunk.
+
+use sagamore_core::message::{Event, Outcome};
+
+use crate::inbox::Over;
+use crate::intake::{By, Request};
+
+/// Estimated bytes of an answer beside its content: keys and headers.
+const ANSWER_BYTES: usize = 256;
+
+/// The answer to one command or event.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// The outcome to report.
+    pub outcome: Outcome,
+    /// The reason to make the record a dead letter as well.
+    pub poison: Option<String>,
+    /// Whether the barrier does not hold the answer yet.
+    pub(super) fresh: bool,
+    /// The event that reports the outcome of a reaction.
+    pub event: Option<Event>,
+    /// Whether the reaction still waits for other events.
+    pub waits: bool,
+}
+
+impl Answer {
+    /// Creates an answer that is not stored yet and has no event.
+    pub(super) fn fresh(outcome: Outcome) -> Answer {
+        Answer { outcome, poison: None, fresh: true, event: None, waits: false }
+    }
+
+    /// Returns the answer's estimated share of a chunk's bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let content = match &self.outcome {
+            Outcome::Done(output) => output.as_str().len(),
+            Outcome::Refused(refusal) => refusal.code.len() + refusal.message.len(),
+            Outcome::Fault(why) => why.len(),
+        };
+        ANSWER_BYTES + content
+    }
+
+    /// Returns whether the event must leave the inbox.
+    pub(crate) fn is_final(&self) -> bool {
+        match &self.outcome {
+            Outcome::Done(_) | Outcome::Refused(_) => true,
+            Outcome::Fault(_) => self.waits && self.poison.is_some(),
+        }
+    }
+
+    /// Returns the inbox entries that this answer removes.
+    pub(crate) fn over(&self, asked: &Request) -> Over {
+        let given_up = match (&self.outcome, &asked.by) {
+            (Outcome::Fault(_), By::Event(event)) => Some(event.name.clone()),
+            (Outcome::Done(_) | Outcome::Refused(_), _) | (_, By::Command(_)) => None,
+        };
+        Over { key: asked.key.clone(), event: given_up }
+    }
+}
