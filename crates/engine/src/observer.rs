@@ -1,7 +1,8 @@
-//! The observer: follows the events of choreographies, keeps every chain with its events, and says where each stands.
+//! The observer: consumes the events of choreographies, stores them, and derives each chain's
+//! status.
 //!
-//! No chain waits for it: it may be late, or begin anew by replaying the topics. It writes to none of them, but for the event
-//! that tells of a missed deadline, where that is wanted.
+//! No chain depends on it. It may lag behind, or start over by replaying the topics. The only
+//! events that it publishes are those of missed deadlines, if enabled, and retention horizons.
 
 mod chains;
 mod foreign;
@@ -41,31 +42,32 @@ use reading::{Read, SEEN_EVERY, UNSEEN_MAX};
 use retention::{Retention, is_due};
 use store::{Access, Folded, Store};
 
-/// How often is looked for chains that have become late.
+/// The interval between checks for overdue chains.
 const TICK: Duration = Duration::from_millis(500);
-/// Observers that are begun together have said by then what they read.
+/// The time in which observers that start together record the partitions they read.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// After so long it asks anew how far the partitions go, though it has not come there.
+/// Maximum age of [`Ahead`]: after it the ends of the partitions are read again, although the
+/// consumer has not reached them.
 const AHEAD_MAX: Duration = Duration::from_secs(600);
-/// The pause before an event that the transport rejected is published again.
+/// The pause before republishing an event that the transport rejected.
 const REJECTED_AGAIN: Duration = Duration::from_secs(60);
-/// The longest pause after a turn that failed.
+/// The longest pause after a failed turn.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// The observer's bounds.
+/// Bounds and settings of the observer.
 #[derive(Clone, Debug)]
 pub struct ObserverOptions {
-    /// Under which group it reads.
+    /// Consumer group of its subscription.
     pub group: String,
-    /// Partitions of an event's topic, when it is not there yet.
+    /// Partitions of a topic that the observer creates.
     pub partitions: u32,
-    /// How many events one turn takes at most.
+    /// Maximum events per turn.
     pub batch_max: usize,
-    /// How many bytes of events one turn takes at most, but one event.
+    /// Maximum bytes of events per turn. A single larger event is still taken.
     pub batch_bytes_max: usize,
-    /// How long chains are kept after their end, here and by the services.
+    /// Retention of chains after their end, in the observer's tables and in the services' barriers.
     pub retention: Duration,
-    /// Whether it tells the owner of a plan's pivot that a chain is overdue, by the plan's own event for that.
+    /// Whether to publish the plan's overdue event for a chain that misses its deadline.
     pub tells_overdue: bool,
 }
 
@@ -82,52 +84,52 @@ impl Default for ObserverOptions {
     }
 }
 
-/// Chains that have changed in one turn, and where each stands now.
+/// The chains that changed in one turn, with their new status.
 pub(crate) type Changed = Arc<BTreeMap<SagaId, ChainStatus>>;
 
-/// Every version of every plan that is known here.
+/// Every known version of every plan.
 pub(crate) type Plans = BTreeMap<(Name, u32), Arc<Plan>>;
 
-/// How far the partitions went at some moment.
+/// The ends of the partitions at one moment.
 struct Ahead {
     at: Timestamp,
     reaches: Vec<Reach>,
 }
 
-/// Follows chains.
+/// Consumes events and stores chains.
 pub struct Observer {
     options: ObserverOptions,
     store: Store,
-    /// The time of the store's database: what several observers say of when they have read is by one clock.
+    /// The clock of the store's database. Several observers compare their progress by this clock.
     clock: Clock,
     transport: Arc<dyn Transport>,
     consumer: Option<Box<dyn Consumer>>,
-    /// Whether what the consumer has given is not kept: it has to go back.
+    /// Whether delivered records were not stored, so that the consumer must rewind.
     unsettled: bool,
     tick_due: Option<Timestamp>,
-    /// Once it has read up to here it looks for late chains.
+    /// The position that the consumer must reach before the next check for overdue chains.
     ahead: Option<Ahead>,
-    /// When it knew its partitions first.
+    /// The time when the ends of its partitions were first known.
     begun_at: Option<Timestamp>,
-    /// When to say next that it reads them, and how many they were.
+    /// The time to record its partitions as read again, and their number at the last record.
     seen_due: Option<Timestamp>,
     partitions: usize,
-    /// Whether there may be chains that were stuck when nobody was told so.
+    /// Whether there may be stuck chains whose overdue event was never published.
     stuck: bool,
-    /// Plans whose chains may have been of an unknown version.
+    /// Plans whose chains may be stored with an unknown version.
     unknown: Vec<Arc<Plan>>,
     retention: Retention,
-    /// How much a turn takes.
+    /// The adaptive size of a turn.
     pace: Pace,
-    /// Whether this machine's clock and that of the database are so far apart that nothing may be forgotten.
+    /// Whether the clocks of machine and database differ too much to remove any rows.
     clocks_disagree: bool,
-    /// Those who read are told of what has changed, and how far it is.
+    /// Notifies the readers in this process of changes and progress.
     chains: Chains,
 }
 
 impl Observer {
-    /// Brings its tables up to date and subscribes: from now on the embedded log retains every event until the observer has
-    /// read it. It reads nothing before its first turn.
+    /// Migrates the tables and subscribes. From then on the embedded log retains every event until
+    /// the observer has consumed it. Nothing is consumed before the first turn.
     pub async fn open(
         options: ObserverOptions,
         database: Database,
@@ -163,9 +165,11 @@ impl Observer {
         Ok((observer, chains))
     }
 
-    /// Takes the events that are there, and keeps them; gives how many they were. Looks now and then for chains that were
-    /// late at a moment up to which it has read all there is: what it has not read may be just what they wait for.
-    /// After a failure it takes half as much, down to one event, and twice as much after a success.
+    /// Consumes the available events, stores them and returns their number.
+    ///
+    /// Periodically checks for overdue chains, as of a moment up to which all events are consumed:
+    /// an unread event may be the one that a chain waits for. A failed turn halves the size of the
+    /// next one, down to one event; a successful one doubles it.
     pub async fn turn(&mut self, now: Timestamp) -> Result<usize, Error> {
         let turned = self.take_turn(now).await;
         match turned {
@@ -193,7 +197,8 @@ impl Observer {
         let mut changed = BTreeMap::new();
         if !taken.is_empty() {
             if self.store.has_deadlines(&taken) {
-                self.transport.synced().await?; // it is told until it is seen, and must not be lost after that
+                // the overdue event is published until it is seen, so it must be durable by then
+                self.transport.synced().await?;
             }
             let kept = self.store.keep(&by_chain(&taken, now), Read::of(&taken), now).await?;
             changed = kept.into_iter().map(|chain| (chain.id, chain.status)).collect();
@@ -213,13 +218,14 @@ impl Observer {
         Ok(taken.len())
     }
 
-    /// Chains that have become late. None before it has read up to where the partitions went when it asked last.
+    /// Returns the chains that have become overdue. Returns none until the consumer has reached the
+    /// partition ends that it read last.
     async fn look_for_late(&mut self, now: Timestamp) -> Result<Vec<Folded>, Error> {
         if is_due(self.tick_due, now, TICK) {
             self.tick_due = Some(now.plus(TICK));
             self.look_around(now).await?;
             if self.ahead.as_ref().is_some_and(|ahead| now.since(ahead.at) > AHEAD_MAX) {
-                self.ahead = None; // a topic was made anew, perhaps
+                self.ahead = None; // the topic may have been recreated
             }
             if self.ahead.is_none()
                 && (self.horizon_is_due(now) || self.store.is_any_due(now).await?)
@@ -232,7 +238,7 @@ impl Observer {
         };
         let marks = consumer.marks();
         if !ahead.is_of(&marks) {
-            return Ok(Vec::new()); // other partitions are ours by now
+            return Ok(Vec::new()); // the group has reassigned the partitions
         }
         if !ahead.is_passed(&marks) {
             self.ahead = Some(ahead);
@@ -241,7 +247,8 @@ impl Observer {
         self.judge(ahead, now).await
     }
 
-    /// How far its partitions go. None while it has none, or a broker does not answer.
+    /// Reads the ends of the assigned partitions. Returns `None` without partitions, or if a broker
+    /// does not answer.
     async fn reaches(&mut self) -> Result<Option<Vec<Reach>>, Error> {
         let Some(consumer) = &mut self.consumer else { return Ok(None) };
         match consumer.reaches().await {
@@ -254,7 +261,7 @@ impl Observer {
         }
     }
 
-    /// What is done at every tick, whatever is read.
+    /// Performs the periodic work of a tick, which depends on no events.
     async fn look_around(&mut self, now: Timestamp) -> Result<(), Error> {
         self.forget(now).await?;
         self.count(now).await?;
@@ -279,7 +286,7 @@ impl Observer {
         Ok(())
     }
 
-    /// All that was published up to there is kept.
+    /// Records that all events up to `ahead` are stored, and then checks for overdue chains.
     async fn judge(
         &mut self,
         Ahead { at, reaches }: Ahead,
@@ -287,7 +294,7 @@ impl Observer {
     ) -> Result<Vec<Folded>, Error> {
         let reaches: Vec<Reach> =
             reaches.into_iter().map(|reach| Reach { mark: reach.end, ..reach }).collect();
-        // when it begins it does not know yet who reads beside it
+        // a new observer cannot know yet which partitions others read, so it waits for all of them
         let begun_at = *self.begun_at.get_or_insert(now);
         let unseen = if now.since(begun_at) > UNSEEN_MAX {
             now.minus(UNSEEN_MAX)
@@ -306,8 +313,8 @@ impl Observer {
         Ok(late)
     }
 
-    /// Publishes the overdue events. One that the transport rejects is set aside, with the reason at its chain, and is
-    /// published again later: all others go on.
+    /// Publishes overdue events. For a rejected one the reason is stored in its chain, and it is
+    /// published again later. The others continue.
     async fn publish_overdue(&mut self, late: &[Folded], now: Timestamp) -> Result<(), Error> {
         let (chains, records): (Vec<&SagaId>, Vec<Record>) = overdue(late).into_iter().unzip();
         if records.is_empty() {
@@ -329,7 +336,10 @@ impl Observer {
         Ok(failed?)
     }
 
-    /// Turns until `shutdown`. Ends early only with an error that no retry mends.
+    /// Runs turns until `shutdown`.
+    ///
+    /// # Errors
+    /// An error that no retry can fix.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (mut pause, mut shutdown) = (Duration::from_millis(10), std::pin::pin!(shutdown));
         loop {
@@ -351,7 +361,8 @@ impl Observer {
                 Ok(_) => pause = Duration::from_millis(10),
                 Err(error) if error.is_transient() || is_missing_topic(&error) => {
                     tracing::warn!(%error, "observe, trying again");
-                    (self.consumer, self.ahead, self.seen_due) = (None, None, None); // whatever became of it
+                    // their state is unknown after an error
+                    (self.consumer, self.ahead, self.seen_due) = (None, None, None);
                     self.chains.is_behind(Reading::Nothing);
                     self.unsettled = false;
                     tokio::time::sleep(pause).await;
@@ -367,19 +378,19 @@ impl Observer {
     }
 }
 
-/// Whether a topic is missing. Somebody may be creating it again.
+/// Whether a topic is missing. It may be about to be recreated.
 fn is_missing_topic(error: &Error) -> bool {
     matches!(error, Error::Transport(TransportError::UnknownTopic(_)))
 }
 
 impl Ahead {
-    /// Whether it was asked of these partitions, and of no others.
+    /// Whether the ends were read of exactly these partitions.
     fn is_of(&self, marks: &[Mark]) -> bool {
         let asked = |mark: &Mark| self.reaches.iter().any(|reach| reach.is_at(mark));
         marks.len() == self.reaches.len() && marks.iter().all(asked)
     }
 
-    /// Whether all is committed up to here.
+    /// Whether everything before the ends is committed.
     fn is_passed(&self, marks: &[Mark]) -> bool {
         let passed =
             |reach: &Reach| marks.iter().any(|mark| reach.is_at(mark) && mark.next >= reach.end);
@@ -393,8 +404,8 @@ async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
     }
 }
 
-/// The event for each chain that is stuck, again with every look until it is seen: its id is always the same. What a person has
-/// resolved is nobody's affair any more.
+/// Builds the overdue event of each stuck chain. Its id never changes, so it is published at every
+/// check until it is seen. Resolved chains have none.
 fn overdue(late: &[Folded]) -> Vec<(&SagaId, Record)> {
     let observer = Name::new("observer").expect("a name");
     let stuck = late.iter().filter(|late| late.status == ChainStatus::Stuck);
@@ -416,7 +427,8 @@ async fn subscribe(
     Ok(transport.subscribe(subscription).await?)
 }
 
-/// The events of each chain. What cannot be read is counted: who reacts to it makes a dead letter of it.
+/// Groups events by chain. Undecodable records are only counted, since each consumer of the topic
+/// makes its own dead letter.
 fn by_chain(taken: &[Delivered], now: Timestamp) -> BTreeMap<SagaId, Vec<Observed>> {
     let mut chains: BTreeMap<SagaId, Vec<Observed>> = BTreeMap::new();
     for delivered in taken {

@@ -1,4 +1,4 @@
-//! The way to the chains: show, list, and wait for one to be over.
+//! Read access to chains: show, list, and wait until one is at rest.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,44 +18,44 @@ use super::store::{Access, Store};
 use crate::error::Error;
 use crate::store::Filter;
 
-/// So many turns' changes are kept for those who wait; who is further behind looks again.
+/// Turns whose changes are buffered for waiters. A waiter that lags further reads the table.
 const CHANGES_KEPT: usize = 64;
-/// Who waits looks this often, whatever it hears: another process may observe.
+/// The longest pause between two reads by a waiter: another process may observe the chain.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Where another process does, who waits looks first after so long, and each time after half as long again.
+/// The first pause of a waiter if another process observes. Each later pause is half as long again.
 const LOOK_FIRST: Duration = Duration::from_millis(5);
 
-/// What is known of chains. Clones share it.
+/// Read access to the stored chains. Clones share one connection pool.
 #[derive(Clone)]
 pub struct Chains {
     store: Store,
     clock: Clock,
-    /// The chains that have changed, for those who wait for one.
+    /// Broadcasts changed chains to waiters.
     changes: broadcast::Sender<Changed>,
     reading: Arc<Mutex<Reading>>,
-    /// Whether all changes are heard of here: nobody else observes.
+    /// Whether `changes` covers every chain, because no other process observes.
     hears_all: Arc<AtomicBool>,
 }
 
-/// How far the observer of this process is.
+/// The progress of this process's observer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// It observes elsewhere: nobody knows here.
+    /// The observer runs in another process, so its progress is unknown.
     Elsewhere,
-    /// It has no partitions yet, and has read nothing since it began.
+    /// The observer has no partitions yet and has read nothing.
     Nothing,
-    /// All but so many events.
+    /// The number of unread events.
     But(u64),
 }
 
-/// One chain with all that is known of it.
+/// A chain with its events.
 #[derive(Clone, Debug)]
 pub struct ChainDetail {
-    /// Its row.
+    /// The chain's row.
     pub header: ChainHeader,
-    /// Its events, folded by its plan.
+    /// The events, folded by the plan.
     pub chain: Chain,
-    /// The same with what each says, by hops.
+    /// The events with their bodies, ordered by hop.
     pub events: Vec<Observed>,
 }
 
@@ -66,9 +66,9 @@ impl Chains {
         Chains { store, clock, changes, reading, hears_all: Arc::default() }
     }
 
-    /// Those who wait for one of these are woken.
+    /// Wakes the waiters of these chains.
     pub(super) fn have_changed(&self, changed: Changed) {
-        let _ = self.changes.send(changed); // perhaps nobody waits
+        let _ = self.changes.send(changed); // there may be no waiter
     }
 
     pub(super) fn hears_all(&self, all: bool) {
@@ -79,19 +79,20 @@ impl Chains {
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
     }
 
-    /// How far the observer of this process is: what it does not know may be among what it has not read.
+    /// Returns the progress of this process's observer. An unknown chain may be among the unread
+    /// events.
     pub fn reading(&self) -> Reading {
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an observer, wherever it runs, keeps in this database.
+    /// Opens an observer's database, wherever the observer runs.
     pub async fn open(database: Database, plans: Vec<Plan>) -> Result<Chains, Error> {
         let clock = Clock::of(&database);
         let store = Store::open(database, plans, Access::Reads).await?;
         Ok(Chains::new(store, clock, Reading::Elsewhere))
     }
 
-    /// One chain.
+    /// Reads one chain.
     pub async fn show(&self, id: &SagaId) -> Result<Option<ChainDetail>, Error> {
         let Some((header, mut events)) = self.store.show(id).await? else { return Ok(None) };
         events.sort_by_key(|told| (told.seen.hop, told.seen.at));
@@ -99,19 +100,20 @@ impl Chains {
         Ok(Some(ChainDetail { header, chain, events }))
     }
 
-    /// Chains, the newest first.
+    /// Lists chains, newest first.
     pub async fn list(&self, filter: &Filter<ChainStatus>) -> Result<Vec<ChainHeader>, Error> {
         self.store.list(filter).await
     }
 
-    /// Takes a person's word that a chain is taken care of, with the reason, which is kept. It is over then, until another event
-    /// of it is seen. Again it changes nothing.
+    /// Marks a chain as resolved by a person, with the reason. The chain is then over until another
+    /// event of it is seen. A repeated call changes nothing.
     pub async fn resolve(&self, id: &SagaId, because: &str) -> Result<(), ResolveError> {
         self.clock.sample().await.map_err(Error::from)?;
         self.store.resolve(id, because, Timestamp(self.clock.now_ms())).await
     }
 
-    /// Waits until a chain is at rest, for so long at most. None: it was never seen.
+    /// Waits up to `patience` until a chain is at rest, and returns its last known status. `None`:
+    /// no event of the chain was ever seen.
     pub async fn wait(
         &self,
         id: &SagaId,
@@ -134,7 +136,7 @@ impl Chains {
     }
 }
 
-/// Where this chain stands, once it has changed. None: nobody knows, or the time has come to look.
+/// Waits for a change of this chain until `until`. `None`: the caller must read the table.
 async fn changed(
     changes: &mut broadcast::Receiver<Changed>,
     id: &SagaId,

@@ -1,4 +1,5 @@
-//! Events that do not belong where they say they do: counted by reason, logged once, and kept nowhere. The chain stays as it is.
+//! Rejection of events that contradict their plan. They are counted by reason, logged and not
+//! stored. The chain stays unchanged.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +11,22 @@ use super::rows::{Known, Observed};
 use super::store::Store;
 use crate::error::Error;
 
-/// Counts and logs a record that moves no chain.
+/// Counts and logs a rejected record.
 pub(super) fn reject(topic: &str, reason: &'static str, why: &str) {
     tracing::warn!(topic, reason, why, "rejected event");
     metrics::counter!("sagamore_rejected_events_total", "reason" => reason).increment(1);
 }
 
-/// The version that a chain is given when these are its first events: that of the one that began it, if it is among them.
+/// Returns the version of a new chain with these events: that of its first event if it is among
+/// them, else of any.
 pub(super) fn version_of(told: &[Observed]) -> u32 {
     let begun = told.iter().find(|told| told.seen.causation.is_none());
     begun.or(told.first()).map_or(0, |told| told.version)
 }
 
 impl Store {
-    /// The events that the reaction emits which their plan says, where the plan is known.
+    /// Filters out events whose id is not the one that the emitting reaction derives. Events of
+    /// unknown plans pass.
     pub(super) fn of_their_reactions(
         &self,
         chains: &BTreeMap<SagaId, Vec<Observed>>,
@@ -60,8 +63,8 @@ impl Store {
         false
     }
 
-    /// The chains' versions are those of the events that began them: one that was seen before its beginning may have said
-    /// another.
+    /// Sets each chain's version to that of its first event. Events that arrived earlier may have
+    /// carried another version.
     pub(super) async fn adopt_versions(
         &self,
         tx: &Tx,
@@ -87,7 +90,7 @@ impl Store {
 }
 
 impl Known {
-    /// Whether the event says the version that its chain began with.
+    /// Whether the event carries its chain's version.
     pub(super) fn is_of_its_version(&self, told: &Observed) -> bool {
         if told.version == self.version {
             return true;

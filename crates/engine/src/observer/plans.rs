@@ -1,4 +1,5 @@
-//! The plans that the observer's database knows: those of this program, and those of all programs before it, whose chains go on.
+//! The plans in the observer's database: those of this program, and of all earlier ones, whose
+//! chains may still run.
 
 use std::sync::Arc;
 
@@ -11,16 +12,17 @@ use crate::error::Error;
 
 const REGISTER: &str = "INSERT INTO plan (name, version, hash, body) VALUES ($1, $2, $3, $4) ON CONFLICT (name, version) DO NOTHING";
 
-/// Chains of a version that was not known are looked at again, so many at a time. (`;` comes behind `:`.)
+/// Makes chains of a formerly unknown version due again, a page at a time. (`;` follows `:` in byte
+/// order.)
 const AGAIN: &str = "
     UPDATE chain SET due_at = begun_at WHERE seq IN (
         SELECT seq FROM chain WHERE status = 'unknown-version' AND due_at IS NULL AND resolved_at IS NULL
             AND version = $1 AND id > $2 AND id < $3 ORDER BY seq LIMIT 500)";
 
-/// Makes the plans of this program known, and gives them with all that were known before.
+/// Stores the plans of this program, and returns them together with all stored ones.
 pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Plans, Error> {
     for plan in &plans {
-        let problems = plan::check(plan); // it may come out of a file
+        let problems = plan::check(plan); // a plan may come from a file
         if !problems.is_empty() {
             return Err(plan::Error { plan: plan.name.to_string(), problems }.into());
         }
@@ -44,7 +46,7 @@ pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Pl
     load(database, plans).await
 }
 
-/// Those that are known, and of the others these.
+/// Returns the stored plans, plus those of `plans` that are not stored.
 pub(super) async fn load(database: &Database, plans: Vec<Plan>) -> Result<Plans, Error> {
     let keyed = |plan: Plan| ((plan.name.clone(), plan.version), Arc::new(plan));
     let mut known: Plans = plans.into_iter().map(keyed).collect();
@@ -55,7 +57,7 @@ pub(super) async fn load(database: &Database, plans: Vec<Plan>) -> Result<Plans,
     Ok(known)
 }
 
-/// None: a newer program has registered what this one cannot read.
+/// Parses a stored plan. `None`: a newer program stored it in a form that this one cannot read.
 fn read(row: &Row) -> Result<Option<Plan>, Error> {
     let (name, version, body): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let plan = serde_json::from_str::<Plan>(&body);
@@ -67,7 +69,8 @@ fn read(row: &Row) -> Result<Option<Plan>, Error> {
 }
 
 impl Store {
-    /// Has some chains of this plan that were of an unknown version looked at again; gives whether there may be more.
+    /// Makes a page of this plan's chains of unknown version due again. Returns whether there may
+    /// be more.
     pub async fn look_again(&self, plan: &Plan) -> Result<bool, Error> {
         let (from, to) = (format!("{}:", plan.name), format!("{};", plan.name));
         let open = self.database.begin().await?;

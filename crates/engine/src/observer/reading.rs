@@ -1,5 +1,5 @@
-//! How far the observer has read: where each partition is taken up again, up to which moment nothing is unread, and whether
-//! records went before they were read.
+//! The observer's progress in each partition: its position, the moment up to which everything is
+//! read, and gaps where records expired unread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,24 +14,26 @@ use super::statements::PLACE;
 use super::store::Store;
 use crate::error::Error;
 
-/// How often an observer says of its partitions that they are read.
+/// The interval at which an observer records its partitions as read.
 pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);
-/// A partition of which nobody has said so for so long is nobody's: its topic was made anew with fewer.
+/// The age after which a partition's record is ignored: its topic was recreated with fewer
+/// partitions.
 pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(3600);
 
-/// What was taken of one partition.
+/// The offsets taken from one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Read {
     topic: Arc<str>,
     partition: u32,
-    /// From here on without a hole.
+    /// The start of the range without holes.
     first: u64,
-    /// Up to here.
+    /// The offset after the last record.
     next: u64,
 }
 
 impl Read {
-    /// One for each partition. What is taken of one comes in order. A record that cannot be read is a hole.
+    /// Builds one range per partition; records of one arrive in order. An unreadable record counts
+    /// as a hole.
     pub fn of(taken: &[Delivered]) -> Vec<Read> {
         let mut read: BTreeMap<(&Arc<str>, u32), Read> = BTreeMap::new();
         for Delivered { record, partition, offset, unreadable } in taken {
@@ -54,7 +56,7 @@ impl Read {
     }
 }
 
-/// Notes what was taken. To be called in the transaction that keeps it.
+/// Records the positions. Must run in the transaction that stores the events.
 pub(super) async fn keep_place(tx: &Tx, read: Vec<Read>, now: Timestamp) -> Result<(), Error> {
     let row = |Read { topic, partition, first, next }| {
         Ok(vec![
@@ -71,7 +73,8 @@ pub(super) async fn keep_place(tx: &Tx, read: Vec<Read>, now: Timestamp) -> Resu
 }
 
 impl Store {
-    /// These partitions are read by somebody, up to the marks. Gives whether there are others, which somebody else reads.
+    /// Records these partitions as read up to their marks. Returns whether other observers read
+    /// further partitions.
     pub async fn is_reading(&self, reaches: &[Reach], now: Timestamp) -> Result<bool, Error> {
         let open = self.database.begin().await?;
         open.tx().execute_many(&PLACE, rows(reaches, Timestamp(0), now)?).await?;
@@ -82,8 +85,8 @@ impl Store {
         Ok(seen > i64::try_from(reaches.len()).unwrap_or(i64::MAX))
     }
 
-    /// Everything that was published before `at` in these partitions is kept. Gives the moment of which that is so in all
-    /// partitions, whoever reads them; but for those of which nobody has said since `unseen` that they are read.
+    /// Records that everything published before `at` in these partitions is stored. Returns the
+    /// earliest such moment over all partitions, except those not recorded since `unseen`.
     pub async fn has_read(
         &self,
         reaches: &[Reach],
@@ -107,7 +110,8 @@ impl Store {
         Ok(read_until)
     }
 
-    /// Since when the observer has read everything: chains from before may have begun, and ended, unseen.
+    /// Returns the moment since which the observer has read everything. Chains that started earlier
+    /// may have ended unseen.
     pub async fn known_since(&self, now: Timestamp) -> Result<Timestamp, Error> {
         let open = self.database.begin().await?;
         let first = "INSERT INTO observing (id, since) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET adopts = 0";

@@ -1,4 +1,4 @@
-//! A person's word that a chain is taken care of, whatever its events say: it is over then, until another event of it comes.
+//! Resolving a chain by hand: it is over, whatever its events say, until another one is seen.
 
 use sagamore_core::{SagaId, Timestamp};
 use sagamore_database::port::Dialect;
@@ -7,27 +7,27 @@ use super::status::ChainStatus;
 use super::store::{EVENTS_MAX, STATUS, Store};
 use crate::error::Error;
 
-/// Why a person's word was not taken.
+/// A rejected resolve.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// No event of it was ever seen.
+    /// No event of the chain was ever seen.
     #[error("no event of the chain {0} was ever seen")]
     NotFound(SagaId),
-    /// It may still end by itself, or has.
+    /// The chain has ended, or may still end without a person.
     #[error("{id} is {}: only what is stuck, half-compensated, anomalous or of an unknown version takes a resolve", status.as_str())]
     NotStuck {
         /// The chain.
         id: SagaId,
-        /// Where it stands.
+        /// The chain's status.
         status: ChainStatus,
     },
-    /// The database.
+    /// A fault of the database.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
 impl Store {
-    /// Takes a person's word. What was resolved before stays as it is.
+    /// Marks a chain as resolved. A resolved chain keeps its first reason.
     pub async fn resolve(
         &self,
         id: &SagaId,
@@ -50,7 +50,7 @@ async fn resolve(
     because: &str,
     now: Timestamp,
 ) -> Result<(), ResolveError> {
-    // no event of it may come in between
+    // the lock keeps other observers from adding an event before the update
     let locked = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE",

@@ -1,4 +1,5 @@
-//! What the observer forgets, and what it lets the services forget: chains that were over long ago (see ADR 0009).
+//! Retention: removes chains that ended long ago, and publishes horizons so that services remove
+//! their barrier rows (see ADR 0009).
 
 use std::time::Duration;
 
@@ -14,23 +15,24 @@ use super::store::Store;
 use crate::error::Error;
 use crate::store::{LASTING, millis, named};
 
-/// The pause between two horizons.
+/// The interval between horizons.
 const HORIZON_EVERY: Duration = Duration::from_secs(600);
-/// An observer that is further behind says nothing of what may be forgotten.
+/// The lag from which an observer publishes no horizons.
 const BEHIND_MAX: Duration = Duration::from_secs(3600);
-/// The pause between two counts.
+/// The interval between counts.
 const COUNT_EVERY: Duration = Duration::from_secs(10);
-/// The pause between two attempts to correct times.
+/// The pause between attempts to correct times.
 const CORRECT_EVERY: Duration = Duration::from_secs(60);
-/// How many chains a horizon names; were there more, it is an earlier one.
+/// Maximum chains that a horizon names. With more, an earlier horizon is published.
 pub const NAMES_MAX: usize = 1_000;
-/// Chains that are removed at a time.
+/// Chains per removal.
 const PAGE: u32 = 500;
-/// By how much the clocks of those who tell events may differ.
+/// Maximum difference between the clocks of event publishers.
 const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The chains that a horizon may have to name, as the engine's does; and those of whose beginning nothing was seen, for nobody
-/// knows how old they are, unless all of it is from before the observer knew anything.
+/// Selects the chains that a horizon may have to name, like the engine's query. A chain whose first
+/// event was not seen has an unknown age and is named too, unless all its events precede the
+/// observer's records.
 pub const NAMES: &str = "
 SELECT id, begun_at FROM chain WHERE ended_at IS NULL AND begun_at < $1 AND headless_at IS NULL
 UNION ALL
@@ -39,29 +41,30 @@ UNION ALL
 SELECT id, -9000000000000000000 FROM chain WHERE headless_at >= $4 AND (ended_at IS NULL OR ended_at >= $2)
 ORDER BY begun_at LIMIT $3";
 
-/// When what is next.
+/// Due times of the periodic work.
 #[derive(Debug, Default)]
 pub(super) struct Retention {
     horizon_due: Option<Timestamp>,
     count_due: Option<Timestamp>,
-    /// When to correct chains that were seen under a clock that was ahead; none once all are.
+    /// The time to correct chains that were seen while the clock was ahead. `None` when all are
+    /// corrected.
     correction_due: Option<Timestamp>,
-    /// From when on the last horizon told of chains.
+    /// The `started_from` of the last horizon.
     from: Option<Option<Timestamp>>,
-    /// What retention goes by.
+    /// The clock readings that retention is based on.
     readings: Readings,
 }
 
-/// The clocks of observers may differ by so much.
+/// Maximum difference between the clocks of observers.
 const DIFFERENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Whether what is done so often is due. A clock that was set back does not hold it up.
+/// Whether periodic work is due. A clock that was set back does not delay it.
 pub(super) fn is_due(due: Option<Timestamp>, now: Timestamp, every: Duration) -> bool {
     due.is_none_or(|due| due <= now || due > now.plus(every))
 }
 
 impl Observer {
-    /// Says now and then how many chains stand how; those that are over are not counted.
+    /// Updates the gauges of chains by status. Chains that are over are not counted.
     pub(super) async fn count(&mut self, now: Timestamp) -> Result<(), Error> {
         if !is_due(self.retention.count_due, now, COUNT_EVERY) {
             return Ok(());
@@ -76,12 +79,12 @@ impl Observer {
         Ok(())
     }
 
-    /// Whether the services are to be told anew what they may forget.
+    /// Whether the next horizon is due.
     pub(super) fn horizon_is_due(&self, now: Timestamp) -> bool {
         is_due(self.retention.horizon_due, now, HORIZON_EVERY)
     }
 
-    /// Reads the clock for what retention goes by, before anything is stamped by a clock that was not read yet or was set back.
+    /// Reads the clocks before any row is stamped by a clock that was not read yet or was set back.
     pub(super) async fn read_lifetime(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.retention.readings.is_overtaken(now.0) {
             self.retention.readings.take(&self.store.database, now.0).await?;
@@ -92,20 +95,21 @@ impl Observer {
             self.retention.correction_due =
                 corrected.as_ref().err().map(|_| now.plus(CORRECT_EVERY));
             if let Err(error) = corrected {
-                // another session may hold a row for hours: no turn fails for it
+                // a foreign session may lock a row for hours, and no turn must fail because of it
                 tracing::warn!(%error, "correct the times of chains, trying again");
             }
         }
         Ok(())
     }
 
-    /// The moment before which everything is older than so much, by all that the clock has shown since.
+    /// Returns the moment before which everything is older than `retention`, by all clock readings
+    /// so far.
     async fn cutoff(&mut self, retention: Duration, now: Timestamp) -> Result<Timestamp, Error> {
         let lifetime = self.retention.readings.take(&self.store.database, now.0).await?;
         Ok(Timestamp(lifetime.cutoff(millis(retention))))
     }
 
-    /// Forgets a page of what is old.
+    /// Removes a page of expired chains.
     pub(super) async fn forget(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.clocks_disagree {
             return Ok(());
@@ -114,14 +118,15 @@ impl Observer {
         self.store.forget(before).await
     }
 
-    /// Tells the services now and then what they may forget, as of a moment up to which all is read: what was not read yet may
-    /// be of a chain that would be taken for over.
+    /// Publishes a horizon when due. `read_until` bounds it, because a chain with unread events may
+    /// only seem to be over.
     pub(super) async fn tell_horizon(
         &mut self,
         read_until: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let is_corrected = self.retention.correction_due.is_none(); // otherwise a horizon would not name what began in the future
+        // an uncorrected chain seems to start in the future, and a horizon would not name it
+        let is_corrected = self.retention.correction_due.is_none();
         if !is_corrected
             || self.clocks_disagree
             || !self.horizon_is_due(now)
@@ -151,7 +156,7 @@ impl Observer {
 }
 
 impl Store {
-    /// What was seen later than now was seen by a clock that was ahead: it was seen now, and is judged by that.
+    /// Corrects times in the future, which a clock that was ahead has stamped, to `now`.
     async fn correct_times(&self, now: Timestamp) -> Result<(), Error> {
         let longest = self.plans.values().filter_map(|plan| plan.deadline_ms).max().unwrap_or(0);
         let possible = now.plus(Duration::from_millis(longest)).plus(DIFFERENCE_MAX).0;
@@ -166,7 +171,8 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Some chains that would be late later than any chain can be; gives whether there were any.
+    /// Corrects a page of chains that are due later than any deadline allows. Returns whether there
+    /// were any.
     async fn correct_page(&self, now: Timestamp, possible: i64) -> Result<bool, Error> {
         let open = self.database.begin().await?;
         let late = "SELECT seq FROM chain WHERE due_at > $1 ORDER BY due_at LIMIT $2";
@@ -191,7 +197,8 @@ impl Store {
         let row = |row: &Row| Ok(vec![Value::Int(row.get(0)?), before.0.into()]);
         let rows = rows.iter().map(row).collect::<Result<Vec<_>, Error>>()?;
         let open = self.database.begin().await?;
-        // the chain first, and only if it is over still: another observer may just have seen it go on
+        // delete the chain first, and only if it is still over: another observer may have just
+        // stored an event
         let gone = "DELETE FROM chain WHERE seq = $1 AND ended_at < $2 RETURNING seq";
         let gone = open.tx().query_each(gone, rows).await?;
         let seqs = gone.iter().flatten().map(|row| Ok(vec![Value::Int(row.get(0)?)]));
@@ -200,7 +207,7 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// How many chains that are not over stand how.
+    /// Counts the chains that are not over, by status.
     async fn count(&self) -> Result<Vec<(ChainStatus, i64)>, Error> {
         let open = ChainStatus::ALL.into_iter().filter(|status| !status.is_over());
         let open: Vec<String> = open.map(|status| format!("'{}'", status.as_str())).collect();
@@ -217,8 +224,9 @@ impl Store {
         self.database.query(&sql, ()).await?.iter().map(read).collect()
     }
 
-    /// All chains that began before a moment were over before `ended_before`, but these; and of those from before the observer
-    /// knew anything it says nothing.
+    /// Builds a horizon: chains that started before `started_before` were over before
+    /// `ended_before`, except those named. It does not cover chains from before the observer's
+    /// records.
     async fn horizon(&self, ended_before: Timestamp, now: Timestamp) -> Result<Horizon, Error> {
         let known_since = self.known_since(now).await?;
         let (until, but) =

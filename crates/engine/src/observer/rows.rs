@@ -8,12 +8,12 @@ use sagamore_database::Row;
 use super::status::ChainStatus;
 use crate::error::Error;
 
-/// An event as it is kept.
+/// A stored event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Observed {
-    /// What the plan's fold goes by.
+    /// The part of the event that the plan's fold uses.
     pub seen: Seen,
-    /// What it says.
+    /// The event's body.
     pub body: Body,
     pub(super) version: u32,
 }
@@ -21,42 +21,42 @@ pub struct Observed {
 /// A chain's row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChainHeader {
-    /// Grows with every chain that is seen first.
+    /// Ascending in the order in which chains were first seen.
     pub seq: i64,
-    /// The chain.
+    /// The chain's id.
     pub id: SagaId,
-    /// Its plan's version.
+    /// The version of its plan.
     pub version: u32,
-    /// Where it stands.
+    /// The chain's status.
     pub status: ChainStatus,
-    /// What is wrong with it, if it is anomalous; what a person has said of it, if it is resolved.
+    /// The problem of an anomalous chain, or the reason given for a resolved one.
     pub why: Option<String>,
-    /// When its first event was told.
+    /// The time of its earliest event.
     pub begun_at: Timestamp,
-    /// When an event of it was seen last.
+    /// The time when its last event was seen.
     pub changed_at: Timestamp,
-    /// When it was seen to be over, if it is.
+    /// The time when it was first seen to be over.
     pub ended_at: Option<Timestamp>,
-    /// The service whose failure turned it back.
+    /// The service whose failure turned the chain back.
     pub failed_at: Option<Name>,
 }
 
-/// A chain that there is a row of.
+/// The columns of a chain's row that a fold needs.
 pub(super) struct Known {
     pub seq: i64,
     pub id: SagaId,
     pub version: u32,
-    /// How many events it had when a person said that it is taken care of. With more it is looked at again.
+    /// The number of events when a person resolved the chain. Any more events reopen it.
     pub resolved_events: Option<u32>,
-    /// As it was folded last.
+    /// The status by the last fold.
     pub status: ChainStatus,
 }
 
 /// The stored events of a chain.
 pub(super) struct Told {
-    /// Those that can be read.
+    /// The readable events.
     pub events: Vec<Observed>,
-    /// Why one of the others cannot, if there are any.
+    /// The error of an unreadable event, if there is one.
     pub unreadable: Option<String>,
 }
 
@@ -65,7 +65,8 @@ impl Observed {
     pub(crate) fn of(event: Event, now: Timestamp) -> Observed {
         let id = event.id();
         let Event { name, causation, hop, at, body, version, .. } = event;
-        let at = at.max(Timestamp(0)); // nobody was there before; and what is reckoned with it stays a number
+        // a negative time is wrong, and arithmetic with it could overflow
+        let at = at.max(Timestamp(0));
         Observed { seen: Seen { id, name, causation, hop, at, seen_at: now }, body, version }
     }
 }
@@ -120,13 +121,13 @@ impl Told {
     }
 }
 
-/// Logs and counts a row that cannot be read.
+/// Logs and counts an unreadable row.
 pub(super) fn alarm(what: &str, why: &Error) {
     tracing::error!(what, %why, "this row cannot be read: it is set aside");
     metrics::counter!("sagamore_observer_unreadable_total").increment(1);
 }
 
-/// The version of a plan; one that is none is one that nobody knows.
+/// Converts a plan's version. An invalid one becomes a version that no plan has.
 fn version(value: i64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
@@ -140,7 +141,7 @@ fn read_event(row: &Row) -> Result<Observed, Error> {
             causation: row.get(2)?,
             hop: small(row.get(3)?)?,
             at: Timestamp(row.get(4)?),
-            // one that an older program stored was seen when it was told, as far as is known
+            // rows of older programs have no `seen_at`: the event's own time is the best estimate
             seen_at: Timestamp(row.get::<Option<i64>>(7)?.map_or_else(|| row.get(4), Ok)?),
             id: id.clone(),
         },

@@ -1,4 +1,4 @@
-//! The observer's statements, each for many chains or events at once.
+//! The observer's batch statements, each for many chains or events.
 
 use sagamore_database::Many;
 
@@ -12,7 +12,7 @@ macro_rules! begin {
     };
 }
 
-/// A chain of which something was seen, its version and now: there is a row from then on.
+/// Inserts chains of which an event was seen, unless they exist.
 pub(super) const BEGIN: Many = Many {
     sqlite: begin!("VALUES ($1, $2, 'running', $3, $3)"),
     postgres: begin!(
@@ -21,7 +21,8 @@ pub(super) const BEGIN: Many = Many {
     ),
 };
 
-/// The rows of these, which are held until the end of the transaction: what one observer folds no other one changes.
+/// Selects chains and locks their rows until the end of the transaction, against concurrent folds
+/// by other observers.
 pub(super) const HOLD: Many = Many {
     sqlite: "SELECT seq, id, version, resolved_events, status FROM chain WHERE id = $1",
     postgres: "SELECT c.seq, c.id, c.version, c.resolved_events, c.status
@@ -38,7 +39,7 @@ macro_rules! event {
     };
 }
 
-/// An event, once; gives the chains of those that were not there.
+/// Inserts events that are not stored yet, and returns the chains of the new ones.
 pub(super) const EVENT: Many = Many {
     sqlite: event!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"),
     postgres: event!(
@@ -47,12 +48,13 @@ pub(super) const EVENT: Many = Many {
     ),
 };
 
-/// The events of one chain, by id. A plan has fewer.
+/// Selects the events of one chain by id. A plan has fewer than the limit.
 pub(super) const EVENTS_OF_ONE: &str =
     "SELECT id, name, causation, hop, told_at, body, chain, seen_at
     FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200";
 
-/// The same of many, with the bodies only of those that began a chain: a fold needs no other.
+/// Selects the events of many chains. Only first events have their bodies, because a fold needs no
+/// others.
 pub(super) const EVENTS: Many = Many {
     sqlite:
         "SELECT id, name, causation, hop, told_at, CASE WHEN causation IS NULL THEN body ELSE 'null' END, chain, seen_at
@@ -63,7 +65,7 @@ pub(super) const EVENTS: Many = Many {
         JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
 };
 
-/// The same without any body.
+/// Selects the events of many chains without bodies.
 pub(super) const EVENTS_BARE: Many = Many {
     sqlite: "SELECT id, name, causation, hop, told_at, 'null', chain, seen_at
         FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200",
@@ -72,15 +74,15 @@ pub(super) const EVENTS_BARE: Many = Many {
         JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
 };
 
-/// How many bytes the bodies have that began these chains.
+/// Selects the sizes of the first events' bodies.
 pub(super) const BEGINNING_BYTES: Many = Many {
     sqlite: "SELECT chain, octet_length(body) FROM chain_event WHERE chain = $1 AND causation IS NULL",
     postgres: "SELECT e.chain, octet_length(e.body) FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
         JOIN chain_event e ON e.chain = k.chain WHERE e.causation IS NULL",
 };
 
-/// Where a chain stands. One that is over was over when that was seen first; one that goes on after all is not, and one that a
-/// person had called over is over anew.
+/// Stores the result of a fold. `ended_at` keeps the first end, unless the chain was reopened or
+/// resolved in between.
 pub(super) const FOLDED: Many = Many {
     sqlite: "UPDATE chain SET status = $2, why = $3, begun_at = $4, changed_at = coalesce($10, changed_at),
             ended_at = CASE WHEN $5 IS NULL THEN NULL WHEN resolved_at IS NOT NULL AND $9 = 0 THEN $5
@@ -115,8 +117,8 @@ macro_rules! place {
     };
 }
 
-/// How far partitions are read. What begins behind that has a gap before it; as has what begins at all, and not at 0, unless an
-/// observer was there before it was noted.
+/// Records the progress of partitions. A first offset beyond the stored position means a gap. So
+/// does a new partition that starts above 0, unless the observer adopts it.
 pub(super) const PLACE: Many = Many {
     sqlite: place!(
         "VALUES ($1, $2, $3, $4, $5, $6,

@@ -1,32 +1,32 @@
-//! Where a chain stands, as it is stored and told.
+//! The status of a chain, as stored and reported.
 
 use sagamore_core::plan::State;
 use sagamore_core::saga::Status;
 use serde::{Deserialize, Serialize};
 
-/// Where a chain stands.
+/// The status of a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChainStatus {
-    /// Somebody is to go on.
+    /// A reaction is outstanding.
     Running,
-    /// All is done.
+    /// All reactions have completed.
     Completed,
-    /// Undos are owed that may still come.
+    /// Undos are outstanding, within the deadline.
     Compensating,
-    /// All that was done is undone.
+    /// Everything that was done is undone.
     Compensated,
-    /// Nobody has gone on within the deadline.
+    /// The deadline passed without the next event.
     Stuck,
-    /// An undo is owed for longer than the deadline.
+    /// The deadline passed with an undo outstanding.
     HalfCompensated,
-    /// What was seen contradicts the plan.
+    /// The events contradict the plan.
     Anomalous,
-    /// Its plan's version is not known here.
+    /// This program does not know the plan's version.
     UnknownVersion,
-    /// A person has taken care of what was wrong with it.
+    /// A person has resolved the chain.
     Resolved,
-    /// An orchestrated saga whose row or journal its orchestrator cannot read: it is set aside. No chain has this status.
+    /// An orchestrated saga whose row or journal cannot be read. No chain has this status.
     Unreadable,
 }
 
@@ -43,7 +43,7 @@ impl From<Status> for ChainStatus {
 }
 
 impl ChainStatus {
-    /// All of them; those that an orchestrated saga can have are among them.
+    /// Every status, including those of orchestrated sagas.
     pub const ALL: [ChainStatus; 10] = [
         ChainStatus::Running,
         ChainStatus::Completed,
@@ -57,7 +57,7 @@ impl ChainStatus {
         ChainStatus::Unreadable,
     ];
 
-    /// As it is stored and told: `half-compensated`.
+    /// Returns the name that is stored and reported, such as `half-compensated`.
     pub const fn as_str(self) -> &'static str {
         match self {
             ChainStatus::Running => "running",
@@ -73,17 +73,18 @@ impl ChainStatus {
         }
     }
 
-    /// The status that is told so.
+    /// Parses the name of a status.
     pub fn read(text: &str) -> Option<ChainStatus> {
         ChainStatus::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// The status as stored. One that a newer program stored is [`ChainStatus::UnknownVersion`] here.
+    /// Parses a stored status. An unknown one, from a newer program, becomes
+    /// [`ChainStatus::UnknownVersion`].
     pub(super) fn stored(text: &str) -> ChainStatus {
         ChainStatus::read(text).unwrap_or(ChainStatus::UnknownVersion)
     }
 
-    /// Whether nothing more is expected of the chain without a person.
+    /// Whether no further event is expected without a person.
     pub fn is_at_rest(self) -> bool {
         match self {
             ChainStatus::Running | ChainStatus::Compensating => false,
@@ -93,7 +94,7 @@ impl ChainStatus {
         }
     }
 
-    /// Whether it is over: for itself, or because a person has said so.
+    /// Whether the chain is over: ended, or resolved by a person.
     pub fn is_over(self) -> bool {
         match self {
             ChainStatus::Completed | ChainStatus::Compensated | ChainStatus::Resolved => true,
@@ -103,13 +104,13 @@ impl ChainStatus {
         }
     }
 
-    /// Whether it waits for a person: nothing more is expected of it, and it is not over.
+    /// Whether the chain waits for a person: at rest but not over.
     pub fn needs_a_person(self) -> bool {
         self.is_at_rest() && !self.is_over()
     }
 }
 
-/// A chain's status, and what is wrong with it.
+/// Returns a chain's status and its problem, if any.
 pub(super) fn status(state: &State) -> (ChainStatus, Option<String>) {
     match state {
         State::Running => (ChainStatus::Running, None),

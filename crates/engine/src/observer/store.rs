@@ -1,5 +1,5 @@
-//! The observer's tables: a row a chain, and every event of it once. Where a chain stands is the fold of its events, and what
-//! is in its row follows from that.
+//! The observer's tables: one row per chain, and each event once. A chain's status is the fold of
+//! its events, and its row is derived from it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -40,7 +40,7 @@ macro_rules! unless_resolved {
     };
 }
 
-/// What a person has said counts, until an event comes; an older program only takes the end away then.
+/// A resolved chain counts as such until its next event. Older programs only clear `ended_at` then.
 pub(super) const STATUS: &str = unless_resolved!("'resolved'", "status");
 /// The columns of [`ChainHeader`], in order.
 const HEADER: &str = concat!(
@@ -50,16 +50,16 @@ const HEADER: &str = concat!(
     unless_resolved!("resolved_because", "why"),
     ", begun_at, changed_at, ended_at, failed_at"
 );
-/// So many events of a chain are read at most. A plan has fewer.
+/// Maximum events read per chain. A plan has fewer.
 pub(super) const EVENTS_MAX: usize = 200;
-/// When a row that cannot be read is looked at again: a newer observer may do so.
+/// The time after which an unreadable row is due again: a newer observer may be able to read it.
 const UNREADABLE_AGAIN: Duration = Duration::from_secs(600);
-/// Late chains in one transaction.
+/// Maximum overdue chains per transaction.
 const LATE_MAX: usize = 500;
-/// The bytes of the events that began them, which are read at once.
+/// Maximum bytes of first events read at once.
 const BEGINNING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A chain that was looked at.
+/// A chain with its status by the latest fold.
 pub(crate) struct Folded {
     pub id: SagaId,
     pub status: ChainStatus,
@@ -68,14 +68,15 @@ pub(crate) struct Folded {
     told: Vec<Observed>,
 }
 
-/// What somebody does with the store.
+/// The rights of a user of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Observes,
     Reads,
 }
 
-/// Whether a chain may be called late: only when all is read that there is. What is unread may be just what it waits for.
+/// Whether a chain may be called overdue. It requires that all events are consumed: an unread one
+/// may be what the chain waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Late {
     Asked,
@@ -87,13 +88,13 @@ enum Late {
 pub(crate) struct Store {
     pub(super) database: Database,
     pub(super) plans: Arc<Plans>,
-    /// Whether who is stuck is looked at again, until the event that tells so was seen.
+    /// Whether stuck chains stay due until their overdue event is seen.
     tells_overdue: bool,
 }
 
 impl Folded {
-    /// The event by which the plan has it told, with what the chain began with. None: the plan has no such event, or it was
-    /// told already, or it is not seen how the chain began.
+    /// Builds the plan's overdue event, with the body of the chain's first event. `None`: the plan
+    /// has no such event, it was seen already, or the first event was not.
     pub fn overdue(&self) -> Option<Event> {
         let name = self.chain.plan()?.overdue.clone().filter(|_| self.chain.lacks_overdue())?;
         let begun = self.told.iter().find(|told| told.seen.causation.is_none())?;
@@ -110,7 +111,8 @@ impl Folded {
             name,
             causation: Some(begun.seen.id.clone()),
             hop: begun.seen.hop.saturating_add(1),
-            at: begun.seen.at.plus(allowed), // the same however often it is told, whatever was seen by then
+            // deterministic: every repetition of the event is identical
+            at: begun.seen.at.plus(allowed),
             body: begun.body.clone(),
             trace: None,
         })
@@ -118,7 +120,7 @@ impl Folded {
 }
 
 impl Store {
-    /// Brings the tables up to date, and makes the plans known there; who only reads leaves them as they are.
+    /// Migrates the tables. With [`Access::Observes`] it also stores the plans.
     pub async fn open(
         database: Database,
         plans: Vec<Plan>,
@@ -133,12 +135,12 @@ impl Store {
         Ok(Store { database, plans, tells_overdue: false })
     }
 
-    /// From now on who is stuck is looked at again.
+    /// Makes stuck chains stay due until their overdue event is seen.
     pub fn tell_overdue(&mut self) {
         self.tells_overdue = true;
     }
 
-    /// Has some that were stuck before looked at again; gives whether there may be more.
+    /// Makes a page of stuck chains due again. Returns whether there may be more.
     pub async fn look_at_stuck(&self) -> Result<bool, Error> {
         let again = "UPDATE chain SET due_at = begun_at WHERE seq IN (
             SELECT seq FROM chain WHERE status = 'stuck' AND due_at IS NULL AND resolved_at IS NULL ORDER BY seq LIMIT 500)";
@@ -148,12 +150,12 @@ impl Store {
         Ok(rows > 0)
     }
 
-    /// The topics of all plans.
+    /// Returns the topics of all plans.
     pub fn topics(&self) -> Vec<Arc<str>> {
         self.events().iter().map(event_topic).collect()
     }
 
-    /// The events of all plans.
+    /// Returns the events of all plans.
     pub fn events(&self) -> Vec<Name> {
         let mut events: Vec<Name> = self
             .plans
@@ -169,14 +171,14 @@ impl Store {
         events
     }
 
-    /// Whether an event of a deadline is among these.
+    /// Whether any of these is an overdue event.
     pub fn has_deadlines(&self, taken: &[Delivered]) -> bool {
         let deadlines: Vec<_> =
             self.plans.values().filter_map(|plan| plan.overdue.as_ref()).map(event_topic).collect();
         taken.iter().any(|delivered| deadlines.contains(&delivered.record.topic))
     }
 
-    /// Keeps events, each once, and what follows from them for their chains: seven round trips.
+    /// Stores new events and updates their chains, in seven round trips.
     pub async fn keep(
         &self,
         chains: &BTreeMap<SagaId, Vec<Observed>>,
@@ -223,7 +225,8 @@ impl Store {
         });
         let new = tx.query_many(&EVENT, events.collect()).await?;
         let new = new.iter().map(|row| row.get(0)).collect::<Result<HashSet<i64>, _>>()?;
-        // what comes again changes nothing: who is stuck stays so; but an older program may have known less
+        // a redelivered event changes nothing, but an older program may not have known the chain's
+        // version
         known.retain(|known| {
             new.contains(&known.seq) || known.status == ChainStatus::UnknownVersion
         });
@@ -232,7 +235,8 @@ impl Store {
         Ok(folded)
     }
 
-    /// Looks again at chains whose time had come by a moment up to which all is read, and gives them.
+    /// Folds the chains that are due at `read_until` again and returns them. All events before
+    /// `read_until` must be stored.
     pub async fn look_for_late(
         &self,
         read_until: Timestamp,
@@ -240,7 +244,7 @@ impl Store {
     ) -> Result<Vec<Folded>, Error> {
         let due = "SELECT seq, id, version, resolved_events, status FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
         let open = self.database.begin().await?;
-        // what another observer is just adding to is looked at the next time, with what it has added
+        // skip chains that another observer is updating: the next check sees its events
         let alone = match open.tx().dialect() {
             Dialect::Sqlite => "",
             Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -259,7 +263,7 @@ impl Store {
         Ok(late)
     }
 
-    /// Those of these rows that can be read; the others are looked at again later, and keep no other from being looked at.
+    /// Returns the readable rows. The others become due again later, so that they do not block any.
     async fn readable(&self, tx: &Tx, rows: &[Row], now: Timestamp) -> Result<Vec<Known>, Error> {
         let (mut known, mut aside) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
@@ -279,7 +283,8 @@ impl Store {
         Ok(known)
     }
 
-    /// The first of these chains: as many as began with no more bytes than are read at once, but one. The others stay due.
+    /// Truncates to chains whose first events fit into the limit, at least one. The others stay
+    /// due.
     async fn within(&self, tx: &Tx, mut known: Vec<Known>) -> Result<Vec<Known>, Error> {
         if !self.tells_overdue {
             return Ok(known); // no body is read
@@ -301,7 +306,7 @@ impl Store {
         Ok(known)
     }
 
-    /// Has these chains looked at again at this moment, and stores why.
+    /// Makes these chains due again at `at`, and stores the reason.
     pub async fn put_off(&self, chains: &[(&SagaId, String)], at: Timestamp) -> Result<(), Error> {
         if chains.is_empty() {
             return Ok(());
@@ -315,7 +320,7 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Whether any chain's time had come by then.
+    /// Whether any chain is due by then.
     pub async fn is_any_due(&self, by: Timestamp) -> Result<bool, Error> {
         let due = "SELECT seq FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT 1";
         Ok(!self.database.query(due, (by.0,)).await?.is_empty())
@@ -345,14 +350,15 @@ impl Store {
                 None => status(&chain.state(moment)),
                 unreadable => (ChainStatus::UnknownVersion, unreadable),
             };
-            // nothing has come since a person has said so
+            // no event was added since the chain was resolved
             let resolved = resolved_events.is_some_and(|events| events as usize == told.len());
             let status = if resolved { ChainStatus::Resolved } else { by_events };
             let ended = status.is_over().then_some(now.0);
-            // who is stuck is looked at again, until it is seen that its pivot's owner was told
+            // a stuck chain stays due until its overdue event is seen
             let untold =
                 self.tells_overdue && status == ChainStatus::Stuck && chain.lacks_overdue();
-            // what is late already is no later the next time, and must not keep others from being looked at
+            // an overdue chain without an overdue event needs no further check, and must not crowd
+            // out others
             let due = match chain.deadline().filter(|_| ended.is_none()) {
                 Some(_) if untold => Some(now.plus(super::TICK).0),
                 _ if is_unreadable => Some(now.plus(UNREADABLE_AGAIN).0),
@@ -360,7 +366,7 @@ impl Store {
                     deadline.filter(|deadline| *deadline > moment).map(|deadline| deadline.0)
                 }
             };
-            // a service's clock may be ahead: no chain began after it was seen
+            // a service's clock may be ahead, but a chain cannot start after it was seen
             let begun = told
                 .iter()
                 .map(|told| told.seen.at.min(told.seen.seen_at).0)
@@ -405,7 +411,7 @@ impl Store {
         seqs.iter().map(|seq| Told::read(of_chain.remove(seq).unwrap_or_default().iter())).collect()
     }
 
-    /// A chain by its events.
+    /// Folds a chain from its events.
     pub fn chain(&self, id: &SagaId, version: u32, told: &[Observed]) -> Chain {
         let name = Name::new(id.definition());
         let plan = name.ok().and_then(|name| self.plans.get(&(name, version)).cloned());
@@ -416,7 +422,7 @@ impl Store {
         chain
     }
 
-    /// Where a chain stands, if any event of it was seen.
+    /// Reads a chain's status. `None`: no event of it was seen.
     pub async fn status(&self, id: &SagaId) -> Result<Option<ChainStatus>, Error> {
         let rows = self
             .database
@@ -425,7 +431,7 @@ impl Store {
         rows.first().map(|row| Ok(ChainStatus::stored(&row.get::<String>(0)?))).transpose()
     }
 
-    /// One chain with its events, of what is committed.
+    /// Reads a chain with its events, as of the last commit.
     pub async fn show(&self, id: &SagaId) -> Result<Option<(ChainHeader, Vec<Observed>)>, Error> {
         let rows = self
             .database
@@ -434,11 +440,12 @@ impl Store {
         let Some(row) = rows.first() else { return Ok(None) };
         let header = ChainHeader::read(row)?;
         let events = self.database.query(EVENTS_OF_ONE, (header.seq,)).await?;
-        let Told { events, .. } = Told::read(events.iter())?; // what cannot be read is told by the header
+        // the header reports unreadable events
+        let Told { events, .. } = Told::read(events.iter())?;
         Ok(Some((header, events)))
     }
 
-    /// Chains, the newest first.
+    /// Lists chains, newest first.
     pub async fn list(&self, filter: &Filter<ChainStatus>) -> Result<Vec<ChainHeader>, Error> {
         let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
         let mut clauses = Clauses::of(filter, &self.plan_names());
@@ -470,7 +477,7 @@ impl Store {
     }
 }
 
-/// The service that told of a failure.
+/// Returns the service that emitted the failure.
 fn failed_at(chain: &Chain) -> Option<Name> {
     let plan = chain.plan()?;
     let mut failures = chain.seen().iter().filter_map(|seen| match plan.emitter(&seen.name)? {
