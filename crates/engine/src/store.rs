@@ -1,6 +1,7 @@
-//! The engine's tables: one small row a saga, its journal, the definitions, who owns which partition.
+//! The engine's tables: sagas with their journals, definitions, and the owners of partitions.
 //!
-//! A saga's state is the fold of its journal; the row is what is updated under the revision and listed.
+//! A saga's state is the fold of its journal. Its row is small, for listings and for updates
+//! guarded by the revision.
 
 mod faults;
 mod handed;
@@ -54,9 +55,9 @@ pub(crate) struct Store {
 /// A saga's row, as listed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Header {
-    /// Grows with every saga that is stored.
+    /// Ascending in the order in which sagas were stored.
     pub seq: i64,
-    /// The saga.
+    /// The saga's id.
     pub id: SagaId,
     /// The definition's version.
     pub version: u32,
@@ -64,50 +65,50 @@ pub struct Header {
     pub hash: String,
     /// The reply partition.
     pub partition: u32,
-    /// Where it stands.
+    /// The saga's status.
     pub status: Status,
-    /// How many journal entries there are.
+    /// The number of journal entries.
     pub revision: u64,
-    /// When it was stored first.
+    /// The time of the first entry.
     pub started_at: Timestamp,
-    /// Of the last entry.
+    /// The time of the last entry.
     pub changed_at: Timestamp,
-    /// When it ended, if it has.
+    /// The time of the end.
     pub ended_at: Option<Timestamp>,
-    /// The step whose refusal or silence turned it back.
+    /// The step whose refusal or silence turned the saga back.
     pub failed_at: Option<Name>,
-    /// Why the orchestrator that owns the saga cannot read it, if so.
+    /// The error that keeps the saga's owner from reading it.
     pub unreadable: Option<String>,
-    /// From when on one of its steps has a fault that people are to see; none after the end.
+    /// The earliest time from which a step's fault is shown to operators. `None` after the end.
     pub fault_shown_from: Option<Timestamp>,
-    /// Why nothing that arrives for the saga can be stored, if so.
+    /// The reason why nothing that arrives for the saga can be stored.
     pub unstored: Option<StorageFault>,
 }
 
-/// A saga that was read, with the number of its row.
+/// A saga with the number of its row.
 pub(crate) struct Loaded {
     pub seq: i64,
     pub saga: Saga,
-    /// The row says that the saga could not be read.
+    /// Whether the row is marked as unreadable.
     pub is_marked: bool,
 }
 
-/// A saga as it was read, or what can be read of it.
+/// A saga, or the readable part of its row.
 pub(crate) type Reading = Result<Loaded, Box<Unreadable>>;
 
-/// The sagas that exist.
+/// The sagas that exist, by id.
 pub(crate) type Readings = BTreeMap<SagaId, Reading>;
 
 /// The columns of [`Header`], in order.
 const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at, unreadable, \
      fault_shown_from, (SELECT b.fault FROM blocked b WHERE b.saga = saga.id)";
 
-/// The bytes of a saga's journal, which the databases tell without reading it.
+/// The bytes of a saga's journal, which both databases know without reading the entries.
 const BYTES: &str =
     "(SELECT coalesce(sum(octet_length(j.entry)), 0) FROM journal j WHERE j.seq = saga.seq)";
 
 impl Store {
-    /// Brings the schema up to date.
+    /// Migrates the schema.
     pub async fn open(database: Database, reply_topic: &str) -> Result<Store, Error> {
         database.migrate("engine", schema::MIGRATIONS, schema::PROGRAM).await?;
         database.migrate("lifetime", lifetime::MIGRATIONS, schema::PROGRAM).await?;
@@ -118,10 +119,11 @@ impl Store {
         Ok(self.database.begin().await?)
     }
 
-    /// Registers the definitions, and refuses one whose version is stored with other contents.
+    /// Stores the definitions. Fails for a version that is stored with other contents.
     pub async fn register(&self, definitions: &[Definition]) -> Result<(), Error> {
         for definition in definitions {
-            Definition::check(definition.clone().into())?; // it may have been read without the later rules
+            // a parsed definition may predate the latest rules
+            Definition::check(definition.clone().into())?;
         }
         let open = self.begin().await?;
         for definition in definitions {
@@ -154,8 +156,8 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Reads sagas by id, in two round trips; those that do not exist are missing from the answer, and of those whose
-    /// data cannot be understood it says why.
+    /// Reads sagas by id, in two round trips. Missing ones are left out, and unreadable ones come
+    /// with the reason.
     pub async fn load(
         &self,
         tx: &Tx,
@@ -174,15 +176,16 @@ impl Store {
         Ok(ids.iter().filter_map(|id| Some(((*id).clone(), of_id.remove(id.as_str())?))).collect())
     }
 
-    /// Reads the rows of these sagas, without their journals; those that cannot be read are left out.
+    /// Reads the rows of these sagas without their journals. Unreadable ones are left out.
     pub async fn headers(&self, ids: &[&SagaId]) -> Result<Vec<Header>, Error> {
         let open = self.begin().await?;
         let rows = self.rows(&open.tx(), ids).await?;
         open.rollback().await?;
-        Ok(rows.iter().filter_map(|row| Header::read(row).ok()).collect()) // their owner alarms
+        // the owner reports unreadable rows
+        Ok(rows.iter().filter_map(|row| Header::read(row).ok()).collect())
     }
 
-    /// How many bytes the journals of these sagas have, of those that exist.
+    /// Returns the journal sizes of these sagas in bytes. Missing sagas are left out.
     pub async fn bytes(&self, ids: &[&SagaId]) -> Result<HashMap<String, usize>, Error> {
         let open = self.begin().await?;
         let rows = match open.tx().dialect() {
@@ -197,7 +200,7 @@ impl Store {
         rows.iter().map(|row| Ok((row.get(0)?, bytes(row.get(1)?)))).collect()
     }
 
-    /// The first of these rows: as many as have journals of no more than `bytes_max`, but one.
+    /// Truncates to rows whose journals fit into `bytes_max`, at least one.
     pub async fn within(
         &self,
         tx: &Tx,
@@ -236,13 +239,14 @@ impl Store {
         }
     }
 
-    /// The largest number of a partition's unfinished sagas, 0 without any.
+    /// Returns the largest row number of a partition's unfinished sagas, 0 without any.
     pub async fn last_unfinished(&self, tx: &Tx, partition: u32) -> Result<i64, Error> {
         let sql = "SELECT coalesce(max(seq), 0) FROM saga WHERE ended_at IS NULL AND reply_partition = $1";
         Ok(tx.query(sql, (partition,)).await?.first().map_or(Ok(0), |row| row.get(0))?)
     }
 
-    /// Reads the rows of at most `limit` unfinished sagas of a partition, with numbers in `(after, until]`, in order.
+    /// Reads the rows of at most `limit` unfinished sagas of a partition with numbers in `(after,
+    /// until]`, in order.
     pub async fn unfinished(
         &self,
         tx: &Tx,
@@ -258,7 +262,7 @@ impl Store {
         Ok(tx.query(&sql, (partition, after, until, limit)).await?)
     }
 
-    /// Folds the journals of these rows, in their order.
+    /// Folds the journals of these rows, in the same order.
     pub async fn read_sagas(
         &self,
         tx: &Tx,
@@ -312,7 +316,8 @@ impl Store {
         }
     }
 
-    /// The definition of this hash: known here, or registered by a newer or older program.
+    /// Returns the definition with this hash: a registered one, or one that another program version
+    /// stored.
     async fn definition(
         &self,
         from: Source<'_>,
@@ -348,7 +353,8 @@ impl Store {
         }
     }
 
-    /// Folds the entries. Of a saga whose journal is gone after the retention only the row's facts are left.
+    /// Folds the entries. A saga whose journal was removed after the retention has only the facts
+    /// of its row.
     fn saga(
         &self,
         header: &Header,
@@ -376,14 +382,14 @@ fn bytes(count: i64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-/// Where a definition is read from.
+/// The reader that fetches a definition.
 enum Source<'a> {
     Tx(&'a Tx),
     Committed,
 }
 
 impl Header {
-    /// Reads the columns of [`HEADER`], or as much of them as can be read.
+    /// Reads the columns of [`HEADER`]. On an error, returns the readable ones.
     fn read(row: &Row) -> Result<Header, Box<Unreadable>> {
         Header::try_read(row).map_err(|why| Box::new(Unreadable::of_row(row, &why)))
     }
@@ -437,7 +443,7 @@ fn read_entries(id: &SagaId, journal: &[Row]) -> Result<Vec<Entry>, Error> {
         .collect()
 }
 
-/// A length of time in milliseconds.
+/// Converts a duration into milliseconds.
 pub(crate) fn millis(length: Duration) -> i64 {
     Timestamp::default().plus(length).0
 }

@@ -1,4 +1,5 @@
-//! Faults of sagas that cannot be stored: rows beside them, which a lock on the saga's own row does not reach.
+//! Faults of sagas whose own rows cannot be written, for example because they are locked. They have
+//! rows of their own.
 
 use std::collections::HashSet;
 
@@ -15,7 +16,7 @@ const FREE: &str = "SELECT id FROM saga WHERE id = ANY(CAST($1 AS TEXT[])) FOR U
 const STORED: &str = "SELECT id FROM saga WHERE id = ANY(CAST($1 AS TEXT[]))";
 
 impl Store {
-    /// Those of these sagas whose rows another session holds. Waits for no lock.
+    /// Returns those of these sagas whose rows another session has locked. Waits for no lock.
     pub async fn locked(&self, ids: &[&SagaId]) -> Result<Vec<SagaId>, Error> {
         if ids.is_empty() || self.database.dialect() == Dialect::Sqlite {
             return Ok(Vec::new()); // one process writes, one transaction at a time
@@ -58,8 +59,7 @@ impl Store {
     }
 }
 
-/// Reads a fault out of its column. One that a newer program wrote in another form is left out: the next failure writes it
-/// again.
+/// Parses a fault. One in a newer program's form is left out: the next failure overwrites it.
 pub(super) fn read(text: Option<String>) -> Option<StorageFault> {
     serde_json::from_str(&text?).ok()
 }

@@ -1,4 +1,5 @@
-//! Verbs on sagas of other orchestrators: a row that their owner takes, and answers when its commit shows the outcome.
+//! Verbs on sagas of other orchestrators: a row that the owner takes, and answers in the
+//! transaction of the outcome.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,15 +14,15 @@ use serde::{Deserialize, Serialize};
 use super::{Store, bad};
 use crate::error::{Error, VerbError};
 
-/// How many are taken at a time.
+/// Verbs taken at a time.
 const PAGE: u32 = 100;
-/// How long a verb and its answer are kept.
+/// Retention of a verb and its answer.
 pub(crate) const KEPT: Duration = Duration::from_secs(3600);
 
-/// A verb on its way to the owner of the saga.
+/// A verb on its way to the saga's owner.
 #[derive(Clone, Debug)]
 pub(crate) struct Handed {
-    /// One of a kind.
+    /// A unique id.
     pub id: String,
     pub partition: u32,
     pub saga: SagaId,
@@ -32,7 +33,7 @@ pub(crate) struct Handed {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Verb {
-    /// Without a reason.
+    /// A cancel without a reason.
     Cancel,
     CancelBecause(String),
     Rescue(Rescue),
@@ -50,7 +51,7 @@ enum Answer {
 }
 
 impl Store {
-    /// Leaves verbs for the orchestrators that own their sagas.
+    /// Stores verbs for the orchestrators that own their sagas.
     pub async fn hand(&self, handed: &[Handed], now: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
         let insert = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at) VALUES ($1, $2, $3, $4, $5)
@@ -60,7 +61,7 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Verbs that wait for the owner of these partitions.
+    /// Reads the unanswered verbs for the owner of these partitions.
     pub async fn handed_to(
         &self,
         partitions: impl Iterator<Item = u32>,
@@ -83,7 +84,8 @@ impl Store {
         Ok(handed)
     }
 
-    /// Answers a verb of a newer program: its operator is told at once, and it holds up no other.
+    /// Answers a verb of a newer program with an error. Its operator gets it at once, and other
+    /// verbs proceed.
     async fn answer_unreadable(&self, row: &Row, why: &Error) -> Result<(), Error> {
         let id: String = row.get(0)?;
         tracing::error!(verb = id, %why, "a handed verb cannot be read: it is answered as unknown");
@@ -93,7 +95,8 @@ impl Store {
         self.answer_handed(&[(id, Err(VerbError::Unavailable(unknown.into())))]).await
     }
 
-    /// Returns those of these verbs that have no answer yet, and holds their rows until the end of the transaction.
+    /// Returns those of these verbs that have no answer yet, and locks their rows until the end of
+    /// the transaction.
     pub async fn unanswered(&self, tx: &Tx, ids: &[&str]) -> Result<HashSet<String>, Error> {
         if ids.is_empty() {
             return Ok(HashSet::new());
@@ -111,7 +114,7 @@ impl Store {
         Ok(rows.iter().flatten().map(|row| row.get(0)).collect::<Result<_, _>>()?)
     }
 
-    /// Answers verbs that led to nothing.
+    /// Answers verbs that changed nothing.
     pub async fn answer_handed(
         &self,
         answers: &[(String, Result<Status, VerbError>)],
@@ -121,7 +124,7 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Writes what came of verbs, in the transaction of what follows from them.
+    /// Writes answers in the transaction of their outcome.
     pub async fn write_answers(
         &self,
         tx: &Tx,
@@ -140,7 +143,7 @@ impl Store {
         Ok(())
     }
 
-    /// What came of these verbs, as far as it is known.
+    /// Reads the answers to these verbs that exist by now.
     pub async fn answers<'a>(
         &self,
         ids: impl Iterator<Item = &'a str>,
@@ -152,7 +155,7 @@ impl Store {
         rows.iter().flatten().map(read_answer).collect()
     }
 
-    /// Removes what was left before this moment: nobody waits for it any more.
+    /// Removes verbs stored before this moment: their senders have stopped waiting.
     pub async fn sweep_handed(&self, before: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
         open.tx().execute("DELETE FROM handed WHERE stored_at < $1", (before.0,)).await?;
@@ -202,7 +205,8 @@ impl Answer {
     }
 }
 
-/// Reads an answer. One of a newer program says so, and that the verb was taken.
+/// Reads an answer. An unreadable one, from a newer program, becomes an error that says that the
+/// verb was taken.
 fn read_answer(row: &Row) -> Result<(String, Result<Status, VerbError>), Error> {
     let id: String = row.get(0)?;
     let answer = match try_answer(row) {

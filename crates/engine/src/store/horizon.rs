@@ -1,4 +1,5 @@
-//! What participants may forget, and what they have forgotten.
+//! The horizons of the engine's sagas, and the participants' acknowledgements of what they have
+//! removed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use super::Store;
 use super::schema::LASTING;
 use crate::error::Error;
 
-/// The sagas that a horizon may have to name: those that are open, and those that took long and ended not long ago.
+/// Selects the sagas that a horizon may have to name: open ones, and long ones that ended at `$2`
+/// or later.
 const NAMES: &str = "
 SELECT id, started_at FROM saga WHERE ended_at IS NULL AND started_at < $1
 UNION ALL
@@ -21,10 +23,13 @@ SELECT id, started_at FROM saga WHERE ended_at - started_at > 86400000 AND start
 ORDER BY started_at LIMIT $3";
 
 impl Store {
-    /// All sagas that started before a moment had ended before `ended_before`, but these; that moment is by so much earlier
-    /// that only sagas which take long have to be named, and earlier still when they were more than `names_max`. It is
-    /// told by as much earlier again as clocks differ: what a participant has stamped before it belongs to a saga that an
-    /// orchestrator has stamped before that moment.
+    /// Builds a horizon: all sagas that started before `started_before` ended before
+    /// `ended_before`, except those named.
+    ///
+    /// The cutoff precedes `ended_before` by [`LASTING`], so that only open or long sagas need
+    /// names. It is earlier still if there are more than `names_max`. `started_before` precedes it
+    /// by `skew_max`, the difference of the participants' clocks: rows stamped earlier belong to
+    /// sagas that started before the cutoff.
     pub async fn horizon(
         &self,
         ended_before: Timestamp,
@@ -37,7 +42,7 @@ impl Store {
         Ok(Horizon { started_before, ended_before, started_from, definitions, but })
     }
 
-    /// The names of all definitions.
+    /// Returns the names of all definitions.
     pub async fn definition_names(&self) -> Result<Vec<Name>, Error> {
         let rows = self
             .database
@@ -48,7 +53,7 @@ impl Store {
             let name: String = row.get(0)?;
             match name.parse() {
                 Ok(name) => names.push(name),
-                // left out: participants forget nothing of it
+                // skipped: participants then retain the rows of its sagas
                 Err(why) => {
                     tracing::warn!(definition = name, %why, "the name of a definition cannot be read here")
                 }
@@ -57,7 +62,7 @@ impl Store {
         Ok(names)
     }
 
-    /// Notes what participants have forgotten.
+    /// Records the moments up to which participants have removed their rows.
     pub async fn note_swept(&self, swept: &[Swept]) -> Result<(), Error> {
         let sql = "INSERT INTO swept (participant, swept_before) VALUES ($1, $2) ON CONFLICT (participant)
                    DO UPDATE SET swept_before = excluded.swept_before WHERE excluded.swept_before > swept.swept_before";
@@ -69,8 +74,8 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Before which moment each participant of any definition holds nothing any more, if it has ever said so. None while a
-    /// definition's participants are not known: a newer program may have registered what this one cannot read.
+    /// Returns for each participant the moment before which it has no rows, if it ever reported
+    /// one. `None` if a stored definition is unreadable, because its participants are unknown.
     pub async fn swept(&self) -> Result<Option<BTreeMap<String, Option<Timestamp>>>, Error> {
         let mut swept = BTreeMap::new();
         for row in self.database.query("SELECT name, body FROM definition", ()).await? {
@@ -95,9 +100,11 @@ impl Store {
     }
 }
 
-/// Until which moment at most `names_max` sagas have to be named, and these. `sql` gives those that started before its first
-/// parameter and had not ended before its second, by their start, at most as many as its third; its fourth, where it has one, is since
-/// when anything is known.
+/// Finds the latest cutoff that leaves at most `names_max` unfinished sagas before it. Returns the
+/// cutoff and those sagas.
+///
+/// `sql` selects sagas in the order of their start. Its parameters: `$1` the latest start, `$2` the
+/// earliest end, `$3` the row limit, `$4` `known_since` if given.
 pub(crate) async fn named(
     database: &Database,
     sql: &str,
@@ -117,7 +124,8 @@ pub(crate) async fn named(
             Ok(id) => names.push((id, Timestamp(started_at))),
             Err(why) => {
                 tracing::warn!(saga = id, %why, "a saga cannot be named here: the horizon ends before it");
-                known_until = known_until.or(Some(Timestamp(started_at))); // the first one is the oldest
+                // the first one is the oldest
+                known_until = known_until.or(Some(Timestamp(started_at)));
             }
         }
     }
@@ -131,7 +139,7 @@ pub(crate) async fn named(
 mod tests {
     use super::*;
 
-    /// A day, which is how long a saga that has ended must have taken to be named.
+    /// The minimum length of an ended saga that a horizon names.
     const DAY: i64 = 24 * 3600 * 1_000;
 
     async fn store(sagas: &[(&str, i64, Option<i64>)]) -> Store {
@@ -178,7 +186,7 @@ mod tests {
         check(100, 0, 0, 10, &[]).await;
     }
 
-    /// What was asked for it last is not older than its end, however old its first row is.
+    /// Its last command is not older than its end, however old its first row is.
     #[tokio::test]
     async fn a_saga_that_ended_not_long_ago_is_named_however_long_ago_it_started() {
         let ended_before = 100 * DAY;

@@ -1,4 +1,4 @@
-//! The read side: pages of sagas, and one saga with its journal.
+//! Read access: pages of sagas, and one saga with its journal.
 
 use sagamore_core::Timestamp;
 use sagamore_core::id::{Name, SagaId};
@@ -10,29 +10,29 @@ use super::{HEADER, Header, Source, Store, Unreadable, read_entries};
 use crate::error::Error;
 use crate::registry::Registry;
 
-/// The most sagas on a page.
+/// Maximum sagas of a page.
 pub const LIMIT_MAX: u32 = 1_000;
-/// How many there are unless somebody says.
+/// The default size of a page.
 pub(crate) const LIMIT: u32 = 50;
 
-/// Which sagas are wanted; or chains, whose status is another sort.
+/// The selection of sagas, or with another status type, of chains.
 #[derive(Clone, Debug)]
 pub struct Filter<S = Status> {
-    /// Only those that stand so.
+    /// Only sagas with this status.
     pub status: Option<S>,
-    /// Only those of this definition.
+    /// Only sagas of this definition.
     pub definition: Option<Name>,
-    /// Only the one with this business key, of whatever definition.
+    /// Only the sagas with this business key, one per definition at most.
     pub key: Option<Text>,
-    /// Only those with a smaller number: the `next` of the page before.
+    /// Only sagas with a smaller row number: the `next` of the previous page.
     pub before: Option<i64>,
-    /// Only those with a greater id, byte by byte, and in the order of ids instead of the newest first.
+    /// Only sagas with a greater id, bytewise, in the order of ids instead of newest first.
     pub after: Option<Text>,
-    /// Only those that are set aside because they cannot be read.
+    /// Only sagas that are set aside as unreadable.
     pub unreadable: bool,
-    /// Only those that show an open fault at this moment.
+    /// Only sagas that show an open fault at this moment.
     pub open_faults_at: Option<Timestamp>,
-    /// How many at most, up to [`LIMIT_MAX`]; 50 when absent.
+    /// Maximum results, up to [`LIMIT_MAX`]; 50 by default.
     pub limit: Option<u32>,
 }
 
@@ -44,40 +44,40 @@ impl<S> Default for Filter<S> {
 }
 
 impl<S> Filter<S> {
-    /// In which order they come.
+    /// Returns the expression to sort by.
     pub(crate) fn order(&self) -> &'static str {
         if self.after.is_some() { "id" } else { "seq DESC" }
     }
 
-    /// Whether only the names of all definitions tell which ids are meant.
+    /// Whether the definitions' names are needed to derive the ids.
     pub(crate) fn needs_names(&self) -> bool {
         self.definition.is_none() && self.key.is_some()
     }
 }
 
-/// Some sagas, the newest first.
+/// A page of sagas, newest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
-    /// At most as many as wanted, together with those that are set aside.
+    /// The readable sagas. Together with `unreadable` they are at most the limit.
     pub sagas: Vec<Header>,
-    /// Those among them that are set aside, in the same order.
+    /// The sagas of this page that are set aside, in the same order.
     pub unreadable: Vec<Unreadable>,
-    /// Where the next page begins; none when there is none.
+    /// The start of the next page, if there is one.
     pub next: Option<i64>,
 }
 
-/// One saga with all that is known of it.
+/// A saga with its journal.
 #[derive(Clone, Debug)]
 pub struct Detail {
-    /// Its row.
+    /// The saga's row.
     pub header: Header,
-    /// Its state.
+    /// The saga's state.
     pub saga: Saga,
-    /// Its journal, the oldest first; empty when it is gone after the retention.
+    /// The journal, oldest entry first. Empty when it was removed after the retention.
     pub entries: Vec<Entry>,
 }
 
-/// A saga that shows a fault at a moment: one of a step, or its own.
+/// Selects sagas that show a fault at a moment: a step's, or the saga's own.
 const OPEN_FAULT: &str = "ended_at IS NULL AND (fault_shown_from <= ? OR id IN
     (SELECT b.saga FROM blocked b WHERE b.shown_from <= ?))";
 
@@ -89,14 +89,14 @@ impl Store {
         Ok(rows.first().map_or(Ok(0), |row| row.get(0))?)
     }
 
-    /// A page of sagas, the newest first.
+    /// Reads a page of sagas, newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
         let limit = filter.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
         let names = if filter.needs_names() { self.definition_names().await? } else { Vec::new() };
         let mut clauses = Clauses::of(filter, &names);
         if let Some(status) = filter.status {
             clauses.add("status = ?", Value::from(status.as_str()));
-            // said in words, so that the index of the ended or of the unfinished sagas serves
+            // stated explicitly, so that the partial index of ended or of unfinished sagas applies
             clauses.add_fixed(if status.has_ended() {
                 "ended_at IS NOT NULL"
             } else {
@@ -132,7 +132,10 @@ impl Store {
         Ok(Page { sagas, unreadable, next })
     }
 
-    /// One saga with its journal. Fails with [`Error::Unreadable`] for one that this program cannot read.
+    /// Reads a saga with its journal.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] if this program cannot read the saga.
     pub async fn show(&self, registry: &Registry, id: &SagaId) -> Result<Option<Detail>, Error> {
         let sql = format!("SELECT {HEADER} FROM saga WHERE id = $1");
         let rows = self.database.query(&sql, (id.as_str(),)).await?;
@@ -169,14 +172,15 @@ impl Store {
     }
 }
 
-/// What a filter asks of a row, but for its status.
+/// The SQL conditions of a filter, except its status.
 pub(crate) struct Clauses {
     wheres: Vec<String>,
     pub values: Vec<Value>,
 }
 
 impl Clauses {
-    /// `names`: of all definitions or plans, where the filter needs them.
+    /// Translates a filter. `names` are those of all definitions or plans, if the filter needs
+    /// them.
     pub fn of<S>(filter: &Filter<S>, names: &[Name]) -> Clauses {
         let mut clauses = Clauses { wheres: Vec::new(), values: Vec::new() };
         if let Some(before) = filter.before {
@@ -189,13 +193,13 @@ impl Clauses {
             (Some(definition), Some(key)) => {
                 clauses.add("id = ?", Value::Text(format!("{definition}:{key}")))
             }
-            // ';' is the character after ':', so this is every id of the definition, by the index of ids
+            // `;` follows `:` in byte order, so this is the index range of the definition's ids
             (Some(definition), None) => {
                 clauses.add("id > ?", Value::Text(format!("{definition}:")));
                 clauses.add("id < ?", Value::Text(format!("{definition};")));
             }
             (None, Some(_)) if names.is_empty() => clauses.add_fixed("1 = 0"),
-            // each id in full, by the index of ids
+            // full ids, so that the index of ids applies
             (None, Some(key)) => {
                 clauses.add_any(names.iter().map(|name| Value::Text(format!("{name}:{key}"))))
             }

@@ -1,7 +1,7 @@
-//! Which orchestrators share the partitions: one row each, in the server's time.
+//! The orchestrators that share the partitions: one row each, stamped by the server's clock.
 //!
-//! A member counts from its first acknowledged publish on, and no longer while its publishes fail and another one's are
-//! acknowledged. When the publishes of all fail, every member stays.
+//! A member counts from its first acknowledged publish on, until its publishes fail while another
+//! member's are acknowledged. If all members' publishes fail, every member stays.
 
 use std::time::Duration;
 
@@ -13,42 +13,42 @@ use super::ownership::{Seat, clock, is_possible, partition};
 use crate::error::Error;
 use crate::pulse::Publishing;
 
-/// How long the row of an orchestrator that is gone is retained.
+/// Retention of the row of an orchestrator that stopped renewing.
 const RETENTION: Duration = Duration::from_secs(3600);
-/// By how much another member's success is newer than the failures for which a member is evicted. Longer than a producer
-/// that finds its brokers again takes to notice.
+/// By how much another member's success must be newer than a member's failures to evict it. Longer
+/// than a producer takes to notice that its brokers are back.
 const NEWER_BY: Duration = Duration::from_secs(3);
 
-/// What an orchestrator states with a renewal.
+/// An orchestrator's statement with its renewal.
 #[derive(Clone, Copy)]
 pub(crate) struct Renewing<'a> {
     pub owner: &'a str,
     pub lease: Duration,
-    /// How its publishes have gone since its last renewal.
+    /// The results of its publishes since its last renewal.
     pub publishing: Publishing,
 }
 
-/// How the partitions are shared at one moment.
+/// The distribution of the partitions at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     /// Every partition.
     pub seats: Vec<Seat>,
-    /// Among how many orchestrators the partitions are shared.
+    /// The number of orchestrators that share the partitions.
     pub members: usize,
     pub standing: Standing,
 }
 
-/// Where an orchestrator stands among those that share the partitions.
+/// An orchestrator's state among those that share the partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
-    /// No publish has been acknowledged yet, or the first one only since the last renewal: it claims nothing.
+    /// No publish was acknowledged before the last renewal: the orchestrator claims nothing.
     #[default]
     Joining,
-    /// It holds its share.
+    /// The orchestrator holds its share.
     Member,
-    /// Its publishes fail: it claims nothing, and keeps what it has.
+    /// Its publishes fail: the orchestrator claims nothing, and retains what it has.
     CannotPublish,
-    /// Its publishes fail, and another member's are acknowledged: its partitions are the others'.
+    /// Its publishes fail, and another member's are acknowledged: the others claim its partitions.
     Evicted,
 }
 
@@ -58,22 +58,24 @@ struct Member {
     owner: String,
     /// The end of its lease.
     seen_until: i64,
-    /// The renewal at which its publishes began to be acknowledged. None: an older program, which does not say.
+    /// The renewal at which its publishes began to be acknowledged. `None`: an older program, which
+    /// does not record it.
     able_since: Option<i64>,
     /// The renewal at which its publishes were first seen to fail.
     failing_since: i64,
-    /// A moment before its last acknowledged publish: that of the renewal before it.
+    /// A moment before its last acknowledged publish: the previous renewal.
     published_at: i64,
 }
 
 impl Store {
-    /// Renews this orchestrator's membership and the leases of its partitions, or releases its partitions when it is
-    /// evicted. A renewal that comes after the end of its own lease joins again.
+    /// Renews this orchestrator's membership and the leases of its partitions, or releases its
+    /// partitions when it is evicted. After the end of its own lease it joins again.
     pub async fn renew(&self, renewing: Renewing<'_>, now: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
         let tx = open.tx();
         let all = members(&tx).await?;
-        let time = clock(&tx, now).await?; // behind the rows: a lease renewed since is not taken for an impossible one
+        // read the clock after the rows, so that a lease renewed since does not seem impossible
+        let time = clock(&tx, now).await?;
         let (mut members, others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|member| member.is_alive(time, renewing.lease));
         let before = members
@@ -106,7 +108,7 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Reads how the partitions are shared, as this orchestrator sees it.
+    /// Reads the distribution of the partitions from this orchestrator's point of view.
     pub async fn survey(
         &self,
         owner: &str,
@@ -122,7 +124,8 @@ impl Store {
                 (),
             )
             .await?;
-        let time = clock(&tx, now).await?; // behind the rows: a lease renewed since is not taken for an impossible one
+        // read the clock after the rows, so that a lease renewed since does not seem impossible
+        let time = clock(&tx, now).await?;
         open.rollback().await?;
         let members: Vec<Member> =
             members.into_iter().filter(|member| member.is_alive(time, lease)).collect();
@@ -145,7 +148,8 @@ impl Store {
     }
 }
 
-/// Changes the rows of one owner's partitions, locked in the order in which writes of sagas lock them.
+/// Updates the rows of one owner's partitions, locked in the order in which writes of sagas lock
+/// them.
 fn of_owner(tx: &Tx, set: &str) -> String {
     match tx.dialect() {
         sagamore_database::port::Dialect::Sqlite => {
@@ -181,7 +185,7 @@ async fn members(tx: &Tx) -> Result<Vec<Member>, Error> {
     tx.query(sql, ()).await?.iter().map(read).collect()
 }
 
-/// The row after a renewal at `time`.
+/// Returns the row after a renewal at `time`.
 fn renewed(
     before: Option<&Member>,
     Renewing { owner, lease, publishing }: Renewing<'_>,
@@ -210,13 +214,14 @@ fn renewed(
     }
 }
 
-/// When the member's row was last renewed.
+/// Returns the time of the member's last renewal.
 fn renewed_at(member: &Member, lease: Duration) -> i64 {
     Timestamp(member.seen_until).minus(lease).0
 }
 
-/// Whether the member's publishes fail while another one's are acknowledged, [`NEWER_BY`] after both the failures and the
-/// other one's success began. When the brokers come back for all, each has that long to find them.
+/// Whether the member's publishes fail while another member's are acknowledged, [`NEWER_BY`] after
+/// both the failures and that success began. When the brokers come back, each member has that long
+/// to reconnect.
 fn is_evicted(member: &Member, members: &[Member]) -> bool {
     let shows = |other: &Member| {
         let able_since = other.able_since.filter(|since| *since > 0 && other.failing_since == 0);
@@ -228,7 +233,7 @@ fn is_evicted(member: &Member, members: &[Member]) -> bool {
         && members.iter().filter(|other| other.owner != member.owner).any(shows)
 }
 
-/// Whether the partitions are shared with this member.
+/// Whether this member gets a share of the partitions.
 fn counts(member: &Member, members: &[Member]) -> bool {
     member.able_since != Some(0) && !is_evicted(member, members)
 }
@@ -277,7 +282,7 @@ mod tests {
             row = Some(next);
         };
         check(1_000, Idle, (0, 0, 0));
-        check(1_500, Acknowledged, (1_500, 0, 1_000)); // the publish was after the renewal before
+        check(1_500, Acknowledged, (1_500, 0, 1_000)); // the publish was after the previous renewal
         check(2_000, Acknowledged, (1_500, 0, 1_500));
         check(2_500, Failing, (1_500, 2_500, 1_500));
         check(3_000, Failing, (1_500, 2_500, 1_500));
@@ -294,8 +299,10 @@ mod tests {
         let failing = member("us", 1_000, 10_000, 9_000);
         check(&failing, member("other", 1_000, 0, 12_999), Standing::CannotPublish);
         check(&failing, member("other", 1_000, 0, 13_000), Standing::Evicted);
-        check(&failing, member("other", 1_000, 10_500, 13_000), Standing::CannotPublish); // neither can publish
-        check(&failing, member("other", 14_000, 0, 16_999), Standing::CannotPublish); // the brokers have just come back
+        // neither can publish
+        check(&failing, member("other", 1_000, 10_500, 13_000), Standing::CannotPublish);
+        // the brokers have just come back
+        check(&failing, member("other", 14_000, 0, 16_999), Standing::CannotPublish);
         check(&failing, member("other", 14_000, 0, 17_000), Standing::Evicted);
         check(&member("us", 1_000, 0, 9_000), member("other", 1_000, 0, 19_000), Standing::Member);
         check(

@@ -1,6 +1,8 @@
-//! Who owns which reply partition: a row with an epoch that every write checks, and a lease where several share them.
+//! Ownership of reply partitions: a row with an epoch that every write checks, and a lease if
+//! several orchestrators share them.
 //!
-//! **Invariant:** leases decide who may claim, never who may write: that is the epoch's affair, whatever a clock says.
+//! **Invariant:** leases only decide which orchestrator may claim a partition. The epoch alone
+//! decides which may write, whatever a clock says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,10 +15,10 @@ use sagamore_database::{Row, Tx, Value};
 use super::Store;
 use crate::error::Error;
 
-/// No orchestrator's lease is longer.
+/// The longest lease of any orchestrator.
 const LEASE_MAX: Duration = Duration::from_secs(3);
 
-/// The partitions that an orchestrator owns, each with the epoch under which it took it.
+/// The partitions that an orchestrator owns, each with the epoch of its claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Epochs(pub BTreeMap<u32, i64>);
 
@@ -25,11 +27,11 @@ pub(crate) struct Epochs(pub BTreeMap<u32, i64>);
 pub(crate) struct Seat {
     pub partition: u32,
     pub epoch: i64,
-    /// The row names the orchestrator that made the survey.
+    /// Whether the owner is the orchestrator that made the survey.
     pub ours: bool,
-    /// No lease holds the partition.
+    /// Whether no lease holds the partition.
     pub free: bool,
-    /// The end of the lease: a free partition is claimed only while it is the same.
+    /// The end of the lease. A free partition is claimed only while this is unchanged.
     pub lease_until: i64,
 }
 
@@ -40,8 +42,8 @@ impl Epochs {
 }
 
 impl Store {
-    /// Takes the partitions, and those that were there when there were more: from now on nobody with an older epoch
-    /// changes a saga of theirs.
+    /// Takes over all partitions, including higher-numbered ones from when there were more. From
+    /// now on an older epoch cannot write to their sagas.
     pub async fn take_over(&self, owner: &str, partitions: u32) -> Result<Epochs, Error> {
         let open = self.begin().await?;
         let mut epochs = BTreeMap::new();
@@ -67,7 +69,7 @@ impl Store {
         Ok(Epochs(epochs))
     }
 
-    /// Makes a row for each partition, free to be claimed.
+    /// Inserts a row for each partition, free to be claimed.
     pub async fn share(&self, partitions: u32) -> Result<(), Error> {
         let open = self.begin().await?;
         let rows = (0..partitions.max(1)).map(|partition| vec![Value::from(partition)]).collect();
@@ -77,10 +79,12 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Claims these partitions, each unless its row has changed since the survey that found it free. Returns those that
-    /// were claimed, with their new epochs. Compares no clock: this orchestrator may have been paused since the survey,
-    /// while the owner renewed its lease. Never waits for a transaction of the former owner that hangs: that partition is
-    /// claimed the next time.
+    /// Claims these partitions, each unless its row has changed since the survey that found it
+    /// free. Returns the claimed ones with their new epochs.
+    ///
+    /// Compares no clock, because the owner may have renewed its lease while this orchestrator was
+    /// paused. A partition locked by a hanging transaction of its former owner is skipped until the
+    /// next claim.
     pub async fn claim(
         &self,
         owner: &str,
@@ -112,7 +116,7 @@ impl Store {
         rows.iter().flatten().map(claimed).filter_map(Result::transpose).collect()
     }
 
-    /// Gives these partitions away: whoever looks next may claim them.
+    /// Releases these partitions: any orchestrator may claim them.
     pub async fn release(&self, owner: &str, partitions: &[u32]) -> Result<(), Error> {
         let open = self.begin().await?;
         let release = "UPDATE ownership SET owner = '', lease_until = 0 WHERE reply_partition = $1 AND owner = $2";
@@ -124,7 +128,7 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// This owner is gone for good.
+    /// Removes this owner's membership and releases its partitions.
     pub async fn leave(&self, owner: &str) -> Result<(), Error> {
         let open = self.begin().await?;
         open.tx().execute("DELETE FROM orchestrator WHERE owner = $1", (owner,)).await?;
@@ -133,7 +137,8 @@ impl Store {
         Ok(open.commit().await?)
     }
 
-    /// Fails unless all these partitions are still owned under these epochs, as this transaction sees them.
+    /// Fails unless all these partitions are still owned under these epochs, as this transaction
+    /// sees them.
     pub async fn check_ownership(&self, tx: &Tx, epochs: &Epochs) -> Result<(), Error> {
         for row in tx.query("SELECT reply_partition, epoch FROM ownership", ()).await? {
             let (Some(partition), epoch) = (partition(row.get(0)?), row.get::<i64>(1)?) else {
@@ -148,18 +153,19 @@ impl Store {
     }
 }
 
-/// Whether a lease holds at `time` that ends at `until`. One that ends later than any lease taken by `time` was written by a
-/// server whose clock was ahead: it is free.
+/// Whether a lease that ends at `until` holds at `time`. A lease beyond any possible end was
+/// written under a clock that was ahead, and counts as free.
 pub(super) fn is_possible(until: i64, time: Timestamp, lease: Duration) -> bool {
     (time.0..=time.plus(lease.max(LEASE_MAX) * 2).0).contains(&until)
 }
 
-/// Returns the time by which leases are taken and end: the server's, or `now` where there is no server.
+/// Returns the time by which leases are taken and end: the server's, or `now` without a server.
 pub(super) async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
     Ok(tx.server_time().await?.map_or(now, Timestamp))
 }
 
-/// A row's partition. One that is none is left alone: no program has written it, and no saga can be in it.
+/// Converts a row's partition. An invalid number is skipped: no program wrote it, and no saga can
+/// be in it.
 pub(super) fn partition(number: i64) -> Option<u32> {
     let partition = u32::try_from(number).ok();
     if partition.is_none() {

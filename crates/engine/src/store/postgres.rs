@@ -1,7 +1,8 @@
-//! The batch on PostgreSQL: one statement for all rows of all tables, which come as arrays.
+//! The batch on PostgreSQL: one statement for all rows of all tables, passed as arrays.
 //!
-//! Every key comes out of an array and leads to an index. `(.. IN (SELECT ..)) IS TRUE` is a hash table; a bare `IN` becomes a
-//! join, and with hash joins switched off one that compares every row with every other.
+//! Every key comes from an array and is looked up in an index. `(.. IN (SELECT ..)) IS TRUE` plans
+//! as a hash table. A bare `IN` becomes a join, which without hash joins compares every pair of
+//! rows.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -15,9 +16,9 @@ use super::write::{Saved, Write, ended_at, failed_at, fault_shown_from, integer}
 use super::{BYTES, HEADER, bad};
 use crate::error::Error;
 
-/// Locks the partitions' rows against a successor, unless one was there before; stores new sagas, updates those whose
-/// revision is the one that was read, and gives a journal entry to each that took. Gives the numbers of these, and
-/// without a number how many partitions were ours.
+/// Locks the partitions' rows against a successor, inserts new sagas, and updates those at the
+/// revision that was read. Adds journal entries for each written saga. Returns the numbers of the
+/// written sagas, and in a row without number the count of owned partitions.
 const WRITE: &str = "
 WITH owned AS (
     SELECT o.reply_partition FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS BIGINT[])) AS e(reply_partition, epoch)
@@ -60,13 +61,14 @@ const JOURNALS: &str = "
 SELECT j.seq, j.entry FROM UNNEST(CAST($1 AS BIGINT[])) AS s(seq) JOIN journal j ON j.seq = s.seq
 ORDER BY j.seq, j.revision";
 
-/// So many numbers that no saga has.
+/// Reserves `count` row numbers.
 pub(super) async fn reserve(tx: &Tx, count: usize) -> Result<Vec<i64>, Error> {
     let count = i64::try_from(count).unwrap_or(i64::MAX);
     Ok(tx.query(RESERVE, (count,)).await?.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?)
 }
 
-/// Writes what took; the others are conflicts. `numbers` are for the new ones.
+/// Writes sagas and their journals. Those that changed meanwhile are conflicts. New sagas take the
+/// reserved `numbers`.
 pub(super) async fn write(
     tx: &Tx,
     epochs: &Epochs,
@@ -128,7 +130,7 @@ pub(super) async fn headers(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error>
     Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
 }
 
-/// Reads how many bytes the journals of these sagas have.
+/// Reads the journal sizes of these sagas.
 pub(super) async fn bytes(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
     let sql = format!(
         "SELECT saga.id, {BYTES} FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN saga ON saga.id = k.id"
@@ -136,7 +138,7 @@ pub(super) async fn bytes(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
     Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
 }
 
-/// Reads how many bytes the journals of these rows have, in their order.
+/// Reads the journal sizes of these rows, in their order.
 pub(super) async fn bytes_of_rows(tx: &Tx, seqs: &[i64]) -> Result<Vec<Row>, Error> {
     let sql = format!(
         "SELECT {BYTES} FROM UNNEST(CAST($1 AS BIGINT[])) WITH ORDINALITY AS saga(seq, place) ORDER BY saga.place"
@@ -144,7 +146,7 @@ pub(super) async fn bytes_of_rows(tx: &Tx, seqs: &[i64]) -> Result<Vec<Row>, Err
     Ok(tx.query(&sql, (array(seqs.iter().copied()),)).await?)
 }
 
-/// Reads the journals of these rows, each in its order.
+/// Reads the journals of these rows, in their order.
 pub(super) async fn journals(tx: &Tx, seqs: &[i64]) -> Result<Vec<Vec<Row>>, Error> {
     let mut of_seq: HashMap<i64, Vec<Row>> = HashMap::with_capacity(seqs.len());
     for row in tx.query(JOURNALS, (array(seqs.iter().copied()),)).await? {
@@ -154,7 +156,7 @@ pub(super) async fn journals(tx: &Tx, seqs: &[i64]) -> Result<Vec<Vec<Row>>, Err
     Ok(seqs.iter().map(|seq| of_seq.remove(seq).unwrap_or_default()).collect())
 }
 
-/// Reads what is stored for these idempotency keys.
+/// Reads the stored rows of these idempotency keys.
 pub(super) async fn idempotent(tx: &Tx, keys: &[&str]) -> Result<Vec<Row>, Error> {
     Ok(tx.query(IDEMPOTENT, (array(keys.iter().copied()),)).await?)
 }
@@ -199,7 +201,7 @@ fn changed(write: &Write<'_>, seq: i64) -> [Value; 8] {
     ]
 }
 
-/// Rows as one array a column.
+/// Transposes rows into one array per column.
 fn columns<const N: usize>(rows: impl Iterator<Item = [Value; N]>) -> [Value; N] {
     let mut columns: [Vec<Value>; N] = std::array::from_fn(|_| Vec::new());
     for row in rows {

@@ -1,4 +1,4 @@
-//! The batch on SQLite: each statement once for each row, in the one process that writes.
+//! The batch on SQLite: each statement once per row, in the single process that writes.
 
 use sagamore_core::id::Name;
 use sagamore_database::{Tx, Value};
@@ -7,7 +7,7 @@ use super::bad;
 use super::write::{Saved, Write, ended_at, failed_at, fault_shown_from, integer};
 use crate::error::Error;
 
-/// Writes sagas and journals; a saga whose row was changed by somebody else is left out.
+/// Writes sagas and journals. Those that changed meanwhile are conflicts.
 pub(super) async fn write(tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<Saved>, Error> {
     let mut saved = vec![Saved::Conflict; writes.len()];
     let (fresh, known): (Vec<usize>, Vec<usize>) =

@@ -1,8 +1,8 @@
-//! Removing what has ended long ago: journals first, rows later. Sagas are numbered as they start: the oldest come first,
-//! without an index.
+//! Removal of sagas that ended long ago: journals first, rows later. Row numbers ascend by start,
+//! so the oldest come first without an index.
 //!
-//! **Invariant:** a saga's row outlives the barrier rows of its steps: its business key must never begin a second saga
-//! whose steps would meet the answers of the first.
+//! **Invariant:** a saga's row outlives the barrier rows of its steps. Otherwise its business key
+//! could start a second saga, whose steps would get the answers of the first.
 
 use std::time::Duration;
 
@@ -13,29 +13,31 @@ use sagamore_database::{Tx, Value};
 use super::Store;
 use crate::error::Error;
 
-/// The clocks of orchestrators may differ by so much.
+/// Maximum difference between the clocks of orchestrators.
 const DIFFERENCE_MAX: Duration = Duration::from_secs(3600);
 
-/// What goes.
+/// The target of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goes {
     /// The journal and the idempotency keys.
     Journal,
-    /// Those, if they are still there, and the row.
+    /// The row, with its journal and keys if they still exist.
     Row,
 }
 
-/// What one page of a sweep did.
+/// The result of one page of a sweep.
 pub(crate) struct Page {
-    /// Of how many sagas something went that was still there.
+    /// The number of sagas that lost rows.
     pub removed: u64,
-    /// The last saga that is old enough; none when all that were looked at are too young, and so what is behind them.
+    /// The last saga of the page that is old enough. `None`: all are too young, and so are those
+    /// after them.
     pub last: Option<i64>,
 }
 
 impl Store {
-    /// Looks at the next `limit` idempotency keys behind `after`, and removes those without a saga, which older programs
-    /// left for starts that were refused. Returns the last key, if there may be more.
+    /// Checks the next `limit` idempotency keys after `after`, and removes those without a saga.
+    /// Older programs left such keys for refused starts. Returns the last key, if there may be
+    /// more.
     pub async fn sweep_keys(&self, after: &str, limit: u32) -> Result<Option<String>, Error> {
         let next = "SELECT i.key, i.saga, i.stored_at, s.seq FROM idempotency i LEFT JOIN saga s ON s.id = i.saga
             WHERE i.key > $1 ORDER BY i.key LIMIT $2";
@@ -49,7 +51,7 @@ impl Store {
             }
         }
         if !orphans.is_empty() {
-            // only as it was read: a start may just be taking the key over
+            // delete the row only as it was read: a start may be taking the key over
             let remove = "DELETE FROM idempotency WHERE key = $1 AND saga = $2 AND stored_at = $3
                 AND NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = idempotency.saga)";
             let open = self.begin().await?;
@@ -60,8 +62,9 @@ impl Store {
         Ok(last.map(|row| row.get(0)).transpose()?)
     }
 
-    /// Corrects open sagas that began under a clock that was ahead. Otherwise no horizon would name them for as long, and their
-    /// barriers would be forgotten. Returns false when another session holds the row of one of them: it is left as it is.
+    /// Corrects open sagas that were stamped by a clock that was ahead. No horizon would name them,
+    /// and their barrier rows would be removed. Returns false if a row is locked by another session
+    /// and left uncorrected.
     pub async fn begin_no_later_than(&self, now: Timestamp) -> Result<bool, Error> {
         let open = self.begin().await?;
         let alone = match open.tx().dialect() {
@@ -80,7 +83,7 @@ impl Store {
         Ok(left.is_empty())
     }
 
-    /// Looks at the next `limit` sagas, and removes what goes of those that have ended before this moment.
+    /// Checks the next `limit` sagas, and removes `goes` of those that ended before this moment.
     pub async fn sweep(
         &self,
         goes: Goes,
@@ -95,7 +98,8 @@ impl Store {
         for row in &rows {
             let (seq, id, started_at): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             if started_at < before.0 {
-                last = Some(seq); // a younger one before it had a clock that was ahead: it ends nothing
+                // a younger one before it was stamped by a clock that was ahead, and ends nothing
+                last = Some(seq);
             }
             if row.get::<Option<i64>>(3)?.is_some_and(|ended_at| ended_at < before.0) {
                 old.push((seq, id));
@@ -125,8 +129,8 @@ impl Store {
     }
 }
 
-/// Returns those of these sagas whose rows no other session holds. The others go with a later round: one that is held for
-/// hours holds up no other.
+/// Returns those of these sagas whose rows no other session has locked. A later round removes the
+/// others, so that a row locked for hours does not block any.
 async fn free(tx: &Tx, sagas: Vec<(i64, String)>) -> Result<Vec<(i64, String)>, Error> {
     if tx.dialect() == Dialect::Sqlite {
         return Ok(sagas);

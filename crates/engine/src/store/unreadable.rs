@@ -1,4 +1,5 @@
-//! Rows that this program cannot read: each sets one saga aside. The owner's mark in the row shows it to every program.
+//! Rows that this program cannot read: each sets one saga aside. The owner's mark in the row shows
+//! it to every program.
 
 use sagamore_core::Timestamp;
 use sagamore_database::port::Dialect;
@@ -10,20 +11,20 @@ use crate::error::Error;
 /// The longest reason in a mark, in characters.
 const WHY_MAX: usize = 500;
 
-/// A saga that is set aside: a newer program wrote its row or its journal, or one of them is damaged.
+/// A saga that is set aside: a newer program wrote its row or journal, or one of them is damaged.
 ///
-/// Nothing of it is lost. It goes on when a program that can read it owns its reply partition.
+/// No data is lost. The saga continues when a program that can read it owns its reply partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unreadable {
     /// The number of the row.
     pub seq: i64,
     /// The saga's id, as stored.
     pub id: String,
-    /// The definition's version; 0 where it cannot be read.
+    /// The definition's version; 0 if unreadable.
     pub version: u32,
     /// The status, as stored.
     pub status: String,
-    /// The reply partition, where it can be read.
+    /// The reply partition, if readable.
     pub partition: Option<u32>,
     /// The time of the first entry.
     pub started_at: Timestamp,
@@ -33,21 +34,21 @@ pub struct Unreadable {
     pub ended_at: Option<Timestamp>,
     /// The reason, for people.
     pub why: String,
-    /// Whether the row bears this reason already.
+    /// Whether the row already has this reason as its mark.
     pub(crate) is_marked: bool,
 }
 
-/// What a row is to say of its readability.
+/// A change of a row's mark.
 pub(crate) struct Mark {
     pub seq: i64,
-    /// The epoch under which the saga's partition is owned: a former owner marks nothing.
+    /// The epoch under which the saga's partition is owned, so that a former owner marks nothing.
     pub epoch: i64,
-    /// Why it is set aside; none once it can be read again.
+    /// The reason. `None` once the saga is readable again.
     pub why: Option<String>,
 }
 
 impl Unreadable {
-    /// Reads as much of the columns of [`Header`] as can be read.
+    /// Reads the readable columns of a [`Header`].
     pub(super) fn of_row(row: &Row, why: &Error) -> Unreadable {
         let number = |column| row.get::<i64>(column).ok();
         let text = |column| row.get::<String>(column).ok();
@@ -68,14 +69,14 @@ impl Unreadable {
         }
     }
 
-    /// A saga whose row can be read, and whose journal or definition cannot.
+    /// Describes a saga whose row is readable, and whose journal or definition is not.
     pub(super) fn of_journal(header: &Header, why: &Error) -> Unreadable {
         let why = reason(why);
         let is_marked = header.unreadable.as_ref() == Some(&why);
         Unreadable { is_marked, why, ..Unreadable::of_mark(header, String::new()) }
     }
 
-    /// A saga that its owner cannot read, and this program perhaps can.
+    /// Describes a saga that its owner cannot read, although this program may.
     pub(super) fn of_mark(header: &Header, why: String) -> Unreadable {
         Unreadable {
             seq: header.seq,
@@ -93,10 +94,11 @@ impl Unreadable {
 }
 
 impl Store {
-    /// Marks rows as set aside or as readable again. A row whose partition has another owner by now is left as it is.
+    /// Marks rows as set aside or as readable again. A row whose partition has changed owners is
+    /// left as it is.
     pub async fn mark(&self, marks: &[Mark]) -> Result<(), Error> {
         let open = self.begin().await?;
-        // a row that another session holds is marked when it is read again
+        // a row locked by another session is marked when it is read again
         let free = match open.tx().dialect() {
             Dialect::Sqlite => "$1",
             Dialect::Postgres => {

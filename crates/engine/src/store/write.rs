@@ -1,5 +1,5 @@
-//! One batch of a turn: rows under their revision and their partitions' epochs, journal entries for the rows that took,
-//! in a constant number of round trips.
+//! The write of one batch: rows guarded by revision and epoch, and journal entries for the rows
+//! that were written. The number of round trips is constant.
 
 use std::collections::HashMap;
 
@@ -13,36 +13,36 @@ use super::ownership::Epochs;
 use super::{Store, postgres, sqlite};
 use crate::error::Error;
 
-/// What a turn has decided about one saga.
+/// A turn's decision about one saga.
 pub(crate) struct Write<'a> {
-    /// The row's number; none for a saga that is to be stored for the first time.
+    /// The row's number. `None` for a new saga.
     pub seq: Option<i64>,
-    /// The revision that was read: the row must still have it.
+    /// The revision that was read. The row must still have it.
     pub read_revision: u64,
     /// The saga after all entries.
     pub saga: &'a Saga,
-    /// What is new in its journal, never empty.
+    /// The new entries of its journal, at least one.
     pub entries: &'a [Entry],
 }
 
-/// What became of a [`Write`].
+/// The result of a [`Write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Saved {
-    /// It is in the transaction; this is the row's number.
+    /// Written in the transaction, in the row with this number.
     Row(i64),
-    /// Somebody else stored or changed the saga first.
+    /// Another writer stored or changed the saga first.
     Conflict,
 }
 
-/// What is stored for an idempotency key.
+/// The row of an idempotency key.
 pub(crate) struct Idempotent {
     pub key: String,
     pub request_hash: String,
     pub saga: SagaId,
 }
 
-/// A key that is there without a saga was left by an older program: it is taken over. A saga that this transaction stores
-/// first had none before.
+/// Stores an idempotency key. A key without a saga, which older programs left behind, is taken
+/// over. A saga that this transaction inserts had no key before.
 const STORE_KEY: &str = "
 INSERT INTO idempotency (key, request_hash, saga, stored_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (key) DO UPDATE
@@ -51,7 +51,7 @@ WHERE (CAST($5 AS BIGINT) = 1 AND idempotency.saga = excluded.saga)
     OR NOT EXISTS (SELECT 1 FROM saga s WHERE s.id = idempotency.saga)";
 
 impl Store {
-    /// Numbers for so many new sagas, where the database does not give them with the rows.
+    /// Reserves row numbers for `count` new sagas, on databases that do not assign them on insert.
     pub async fn reserve(&self, tx: &Tx, count: usize) -> Result<Vec<i64>, Error> {
         match tx.dialect() {
             Dialect::Postgres if count > 0 => postgres::reserve(tx, count).await,
@@ -59,9 +59,11 @@ impl Store {
         }
     }
 
-    /// Writes sagas and journals; a saga whose row was changed by somebody else is left out, and said so. Fails with
-    /// [`Error::OwnershipLost`] when a partition is not owned under its epoch any more. `numbers` are as many as
-    /// [`Store::reserve`] gave for the new ones.
+    /// Writes sagas and journals. A saga that another writer changed is a conflict. `numbers` come
+    /// from [`Store::reserve`], one per new saga.
+    ///
+    /// # Errors
+    /// [`Error::OwnershipLost`] if a partition is not owned under its epoch any more.
     pub async fn write(
         &self,
         tx: &Tx,
@@ -85,7 +87,7 @@ impl Store {
         }
     }
 
-    /// Reads the request hashes of those of these idempotency keys that a saga has. A key that an older program stored
+    /// Reads the request hashes of those of these idempotency keys that belong to a saga. A key
     /// without a saga is free.
     pub async fn idempotent(
         &self,
@@ -103,8 +105,9 @@ impl Store {
         rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
     }
 
-    /// Stores idempotency keys, each in the transaction of its saga, with whether this transaction stores that saga first.
-    /// Returns false when another transaction stored one of the keys first.
+    /// Stores idempotency keys in the transaction of their sagas; each with whether that
+    /// transaction inserts the saga. Returns false if another transaction stored one of the keys
+    /// first.
     pub async fn write_idempotent(
         &self,
         tx: &Tx,
@@ -137,7 +140,7 @@ pub(super) fn fault_shown_from(saga: &Saga) -> Value {
     Value::from(shown_from.map(|from| from.0))
 }
 
-/// The step whose refusal or silence turned the saga back.
+/// Returns the step whose refusal or silence turned the saga back.
 pub(super) fn failed_at(saga: &Saga) -> Option<&Name> {
     match &saga.cause {
         Some(Cause::Refused(step) | Cause::GivenUp(step)) => Some(step),
