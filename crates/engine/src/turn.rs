@@ -1,4 +1,4 @@
-//! The phases of a turn, each in a file of its own.
+//! The phases of a turn, one file each.
 
 mod take;
 
@@ -47,42 +47,42 @@ use crate::error::VerbError;
 use crate::live::Waiter;
 use crate::request::{StartRequest, VerbRequest};
 
-/// What a turn has taken, by saga.
+/// The inputs of a turn, grouped by saga.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub inputs: usize,
     pub arrivals: BTreeMap<SagaId, Vec<Arrival>>,
-    /// What participants say they have forgotten.
+    /// Acknowledgements by participants of removed barrier rows.
     pub swept: Vec<Swept>,
-    /// Records that could not be read at all.
+    /// Dead letters of undecodable records.
     pub dead_letters: Vec<Record>,
-    /// How many of the orchestrator's rejections are among the arrivals.
+    /// The number of the transport's rejections among the arrivals.
     pub rejections: usize,
 }
 
-/// One thing that has come to a saga.
+/// An input of a saga.
 pub(crate) enum Arrival {
     Start(StartRequest),
     Verb(VerbRequest),
     Watch(Waiter),
     Reply(Box<Stray>),
-    /// A reply that the database refuses to hold, and why.
+    /// A reply that the database rejects, and the reason.
     Unstorable(Box<Stray>, String),
     Due,
-    /// The transport rejected a command of the saga.
+    /// A command of the saga that the transport rejected.
     Rejected(Rejection),
 }
 
-/// What a turn has committed and what it owes the world for that.
+/// The messages and answers that a turn owes after its commit.
 #[derive(Default)]
 pub(crate) struct Settled {
     pub sagas: usize,
     pub commands: Vec<Outgoing>,
-    /// Dead letters, and replies that are sent on to the partition of their saga.
+    /// Dead letters, and replies forwarded to their saga's partition.
     pub dead_letters: Vec<Record>,
     /// Verbs on sagas of other orchestrators, with their partitions.
     pub handed: Vec<(u32, VerbRequest)>,
-    /// Verbs of other orchestrators that led to nothing, with what to answer.
+    /// Answers to verbs of other orchestrators that changed nothing.
     pub refused: Vec<(String, Result<Status, VerbError>)>,
     pub answers: Vec<Answer>,
 }

@@ -1,5 +1,5 @@
-//! Sagas that another orchestrator drives: verbs are handed to it through the database, and who waits here for such a
-//! saga is told when its row shows that it rests.
+//! Sagas of other orchestrators: verbs reach their owner through the database, and local waiters
+//! are woken when the saga's row shows that it is at rest.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -14,41 +14,41 @@ use crate::orchestrator::Orchestrator;
 use crate::request::{Asker, Request, VerbRequest};
 use crate::store::{Epochs, Handed, Header};
 
-/// How often the database is asked while somebody waits.
+/// The interval between polls of the database while a caller waits.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a verb waits for its owner.
+/// The time limit for the owner's answer to a verb.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many verbs wait at once, and how many sagas are asked after in one turn.
+/// Maximum handed verbs at once, and sagas polled per turn.
 const MAX: usize = 1_000;
 
-/// What goes on between this orchestrator and the others.
+/// Callers that wait for other orchestrators.
 #[derive(Default)]
 pub(crate) struct Abroad {
-    /// Verbs that others have, with whom to answer and until when.
+    /// Handed verbs by id, with the caller's channel and the deadline.
     asked: BTreeMap<String, (oneshot::Sender<Result<Status, VerbError>>, Timestamp)>,
     next: Option<Timestamp>,
 }
 
 impl Abroad {
-    /// There is something to look after.
+    /// Schedules a poll at `now`, unless one is scheduled.
     pub fn look_soon(&mut self, now: Timestamp) {
         self.next.get_or_insert(now);
     }
 
-    /// The clock was set back to `now`: nobody waits longer for that.
+    /// Moves deadlines back after the clock was set back to `now`.
     pub fn redraw(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.min(now));
         self.asked.values_mut().for_each(|(_, until)| *until = (*until).min(now.plus(PATIENCE)));
     }
 
-    /// When there is something to look after.
+    /// Returns when the next poll is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.next
     }
 }
 
 impl Orchestrator {
-    /// Leaves verbs for those who own their sagas.
+    /// Stores verbs for the owners of their sagas.
     pub(crate) async fn hand_over(
         &mut self,
         verbs: Vec<(u32, VerbRequest)>,
@@ -58,9 +58,10 @@ impl Orchestrator {
         let mut handed = Vec::with_capacity(verbs.len());
         let mut asked = Vec::with_capacity(verbs.len());
         for (partition, VerbRequest { id: saga, input, asker, absent: _ }) in verbs {
-            let Asker::Here(done) = asker else { continue }; // it waits in its row for the new owner
+            let Asker::Here(done) = asker else { continue }; // its row waits for the new owner
             if self.abroad.asked.len() + asked.len() >= MAX {
-                let _ = done.send(Err(VerbError::Busy { retry_after_s: 1 })); // who has gone needs no answer
+                // the caller may have dropped its receiver
+                let _ = done.send(Err(VerbError::Busy { retry_after_s: 1 }));
                 continue;
             }
             let id = format!("{:032x}", rng.u128(..));
@@ -68,15 +69,15 @@ impl Orchestrator {
             handed.push(Handed { id, partition, saga, input });
         }
         if !handed.is_empty() {
-            self.store.hand(&handed, now).await?; // after an error whoever asked is told that the engine went away
+            self.store.hand(&handed, now).await?; // on an error the caller sees a closed channel
             self.abroad.asked.extend(asked);
             self.abroad.look_soon(now);
         }
         Ok(())
     }
 
-    /// Takes verbs that others have left for the partitions that are owned here. One that is on its way through a turn that
-    /// fails is taken again: it has run only if it has its answer.
+    /// Takes verbs that other orchestrators stored for this one's partitions. After a failed turn a
+    /// verb is read again, and executed unless it has its answer.
     pub(crate) async fn take_handed(&mut self, epochs: &Epochs) -> Result<(), Error> {
         let elsewhere = |request: &Request| match request {
             Request::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }) => Some(id.clone()),
@@ -94,7 +95,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Answers verbs of others that led to nothing. One whose answer cannot be written is read, and answered, again.
+    /// Answers verbs of other orchestrators that changed nothing. If an answer cannot be written,
+    /// the verb is read and answered again.
     pub(crate) async fn answer_abroad(
         &mut self,
         answers: Vec<(String, Result<Status, VerbError>)>,
@@ -107,7 +109,7 @@ impl Orchestrator {
         }
     }
 
-    /// Tells those who wait here what came of their verbs and of sagas of others.
+    /// Polls for answers to handed verbs and for the rest of remote sagas, and answers the callers.
     pub(crate) async fn look_abroad(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.abroad.next.is_none_or(|next| now < next) {
             return Ok(());
@@ -134,7 +136,7 @@ impl Orchestrator {
         for (id, answer) in self.store.answers(self.abroad.asked.keys().map(String::as_str)).await?
         {
             if let Some((done, _)) = self.abroad.asked.remove(&id) {
-                let _ = done.send(answer); // who has gone needs no answer
+                let _ = done.send(answer); // the caller may have dropped its receiver
             }
         }
         let late: Vec<String> = self

@@ -1,4 +1,5 @@
-//! After the publish: acknowledge, answer. All of it may be lost in a crash; the saga's row says it again.
+//! The end of a turn: acknowledge replies and answer callers. A crash may lose either, since the
+//! sagas' rows hold the outcome.
 
 use sagamore_core::saga::{Saga, Status};
 use sagamore_transport::Mark;
@@ -9,7 +10,7 @@ use crate::handle::{Started, Summary};
 use crate::orchestrator::Orchestrator;
 use crate::request::summary;
 
-/// What somebody is told.
+/// An answer to a caller.
 pub(crate) enum Answer {
     Start(oneshot::Sender<Result<Started, StartError>>, Result<Started, StartError>),
     Verb(oneshot::Sender<Result<Status, VerbError>>, Result<Status, VerbError>),
@@ -18,7 +19,7 @@ pub(crate) enum Answer {
 }
 
 impl Orchestrator {
-    /// Marks the replies as done with, up to the first one that is not.
+    /// Commits the offsets of finished replies, up to the first unfinished one.
     pub(crate) async fn acknowledge(&mut self) -> Result<(), Error> {
         let mut marks = Vec::with_capacity(self.progress.len());
         for (&partition, &next) in &self.progress {
@@ -33,19 +34,19 @@ impl Orchestrator {
             replies.commit(marks).await?;
         }
         if self.strays.next_due().is_none() && self.blocked.holds_no_reply() {
-            self.progress.clear(); // everything that was taken is marked
+            self.progress.clear(); // every taken reply is committed
         }
         Ok(())
     }
 
-    /// Tells those who wait for a saga that is at rest.
+    /// Wakes the waiters of a saga that is at rest.
     pub(crate) fn wake_if_at_rest(&mut self, saga: &Saga) {
         if saga.status.has_ended() || saga.status == Status::Stuck {
             self.live.wake(summary(saga));
         }
     }
 
-    /// Tells everybody what came of it; who has gone needs no answer.
+    /// Sends the answers. A caller may have dropped its receiver.
     pub(crate) fn answer(&mut self, answers: Vec<Answer>) {
         for answer in answers {
             match answer {

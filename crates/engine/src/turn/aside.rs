@@ -1,20 +1,20 @@
-//! Sagas that are set aside because this program cannot read them: one alarm each, and a mark in the row that every program
-//! shows. The mark goes when the owner can read the saga again.
+//! Sagas set aside because this program cannot read them. Each is logged once, and marked in its
+//! row until the owner can read it again.
 
 use std::collections::BTreeMap;
 
 use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, Mark, Reading};
 
-/// Marks that wait to be written; what is more is marked when it is read again.
+/// Maximum unwritten marks. Further sagas are marked when they are read again.
 const MAX: usize = 1_000;
 
-/// By the number of the saga's row: its partition, and why it is set aside; none once it can be read again.
+/// Unwritten marks by row number: the partition and the reason, `None` once the saga is readable.
 #[derive(Default)]
 pub(crate) struct Aside(BTreeMap<i64, (u32, Option<String>)>);
 
 impl Orchestrator {
-    /// Alarms for a saga that is newly set aside, and notes the mark that its row needs. Only its owner does.
+    /// Logs a saga that is newly set aside, and schedules its mark. Only the owner does so.
     pub(crate) fn note_reading(&mut self, reading: &Reading, owns: impl Fn(u32) -> bool) {
         self.note_fault(reading, &owns);
         let (seq, partition, why) = match reading {
@@ -42,7 +42,7 @@ impl Orchestrator {
         }
     }
 
-    /// Writes the marks. No turn fails for it: what cannot be written is written later.
+    /// Writes the marks. A failure does not fail the turn: the next one tries again.
     pub(crate) async fn mark_aside(&mut self, epochs: &Epochs) {
         if self.aside.0.is_empty() {
             return;

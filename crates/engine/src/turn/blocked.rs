@@ -1,8 +1,8 @@
-//! Sagas that cannot be stored: another session holds the row, or the statement takes too long. Each is set aside alone,
-//! with a pause that grows, and its fault is shown from a row beside it.
+//! Sagas that cannot be stored, because their row is locked or the statement takes too long. Each
+//! is set aside alone with a growing pause, and its fault is stored in a row of its own.
 //!
-//! **Invariant:** a reply in here holds its partition's mark, so that a crash delivers it again. Beyond their bound, replies are
-//! dropped without that: their commands are sent again.
+//! **Invariant:** a held reply holds back its partition's committed offset, so that a crash
+//! redelivers it. Replies beyond the bound are dropped: their commands are resent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,63 +18,65 @@ use crate::error::Error;
 use crate::orchestrator::{Orchestrator, as_gauge};
 use crate::store::Reading;
 
-/// The first pause before a saga that could not be stored is tried again; it doubles with each failure.
+/// The first pause before a saga that could not be stored is tried again; doubled by each failure.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Sagas that are tried again in one turn, each in a transaction of its own.
+/// Maximum sagas tried again per turn, each in its own transaction.
 const TRIES_MAX: usize = 16;
-/// How many replies wait for their sagas to be storable. More are dropped: their commands are sent again.
+/// Maximum replies held for sagas that cannot be stored. Further ones are dropped: their commands
+/// are resent.
 const REPLIES_MAX: usize = 1_000;
-/// How many bytes they take, likewise.
+/// Maximum bytes of those replies.
 const REPLIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The sagas that could not be stored when they were last tried.
+/// The sagas whose last attempt to be stored failed.
 #[derive(Default)]
 pub(crate) struct Blocked {
     sagas: BTreeMap<SagaId, Block>,
     replies: usize,
     reply_bytes: usize,
-    /// Sagas whose row beside them is not up to date.
+    /// Sagas whose row in `blocked` is out of date.
     unwritten: BTreeSet<SagaId>,
 }
 
 struct Block {
     fault: StorageFault,
-    /// None once it was tried again and nothing was to be stored: then with the next arrival.
+    /// The next attempt. `None` after an attempt with nothing to store: the next arrival triggers
+    /// one.
     retry_at: Option<Timestamp>,
     replies: Vec<Stray>,
 }
 
 impl Blocked {
-    /// Shows the fault of a saga that is about to be decided, if it has one.
+    /// Shows the fault of a saga that is about to be decided.
     pub fn show(&self, saga: &mut Saga) {
         saga.unstored = self.sagas.get(&saga.id).map(|block| Box::new(block.fault.clone()));
     }
 
-    /// Returns the lowest offset of this partition whose reply waits.
+    /// Returns the lowest offset of this partition's held replies.
     pub fn lowest(&self, partition: u32) -> Option<u64> {
         let replies = self.sagas.values().flat_map(|block| &block.replies);
         let of_partition = replies.filter(|stray| stray.delivered.partition == partition);
         of_partition.map(|stray| stray.delivered.offset).min()
     }
 
-    /// Whether no reply waits.
+    /// Whether no reply is held.
     pub fn holds_no_reply(&self) -> bool {
         self.replies == 0
     }
 
-    /// Forgets the replies, which are delivered again.
+    /// Drops the replies, which are redelivered.
     pub fn forget_replies(&mut self) {
         self.sagas.values_mut().for_each(|block| block.replies.clear());
         (self.replies, self.reply_bytes) = (0, 0);
     }
 
-    /// When the next one is to be tried again.
+    /// Returns when the next attempt is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.sagas.values().filter_map(|block| block.retry_at).min()
     }
 
-    /// The clock was set back to `now`: no pause is longer for that.
+    /// Shortens pauses after the clock was set back to `now`.
     pub fn redraw(&mut self, now: Timestamp) {
         for block in self.sagas.values_mut() {
             block.retry_at = block.retry_at.map(|at| at.min(now.plus(PAUSE_MAX)));
@@ -82,7 +84,7 @@ impl Blocked {
         }
     }
 
-    /// Forgets the sagas that this orchestrator does not know any more. What is stored of their faults stays.
+    /// Drops sagas that this orchestrator no longer knows. Their stored faults remain.
     pub fn retain(&mut self, is_known: impl Fn(&SagaId) -> bool) {
         let gone: Vec<SagaId> = self.sagas.keys().filter(|id| !is_known(id)).cloned().collect();
         for id in gone {
@@ -91,7 +93,7 @@ impl Blocked {
         }
     }
 
-    /// The saga is stored, or is not this orchestrator's to store.
+    /// Removes a saga that was stored, or that has another owner.
     fn remove(&mut self, id: &SagaId) -> Option<Block> {
         let block = self.sagas.remove(id)?;
         self.uncount(&block.replies);
@@ -108,7 +110,8 @@ impl Blocked {
         let bytes = self.reply_bytes + reply.delivered.record.bytes();
         let Some(block) = self.sagas.get_mut(id) else { return };
         if self.replies >= REPLIES_MAX || bytes > REPLIES_BYTES_MAX {
-            metrics::counter!("sagamore_dropped_replies_total").increment(1); // its command is sent again
+            // its command is resent
+            metrics::counter!("sagamore_dropped_replies_total").increment(1);
             return;
         }
         block.replies.push(reply);
@@ -141,12 +144,12 @@ impl Blocked {
 }
 
 impl Orchestrator {
-    /// Holds back what arrived for sagas in a pause, and adds what is to be tried again: at most [`TRIES_MAX`] sagas. An
-    /// operator's verb ends the pause.
+    /// Holds back arrivals for sagas in a pause, and adds those to try again, at most
+    /// [`TRIES_MAX`]. An operator's verb ends the pause.
     pub(crate) fn hold_back(&mut self, batch: &mut Batch, now: Timestamp) {
         let mut blocks: Vec<(Option<Timestamp>, SagaId)> =
             self.blocked.sagas.iter().map(|(id, block)| (block.retry_at, id.clone())).collect();
-        blocks.sort(); // those that have waited longest come first
+        blocks.sort(); // the longest waiting first
         let mut tries = 0;
         for (retry_at, id) in blocks {
             let arrivals = batch.arrivals.get(&id);
@@ -165,7 +168,7 @@ impl Orchestrator {
                 arrivals.push(Arrival::Due);
             } else if let Some(arrivals) = batch.arrivals.remove(&id) {
                 if let Some(block) = self.blocked.sagas.get_mut(&id) {
-                    block.retry_at.get_or_insert(now); // it arrived for a turn that had no room
+                    block.retry_at.get_or_insert(now); // it arrived in a turn without free tries
                 }
                 let left = self.set_back(&id, arrivals);
                 if !left.is_empty() {
@@ -175,7 +178,7 @@ impl Orchestrator {
         }
     }
 
-    /// Keeps the replies of a saga in a pause, and returns what needs nothing stored.
+    /// Holds the replies of a saga in a pause, and returns the arrivals that need no write.
     fn set_back(&mut self, id: &SagaId, arrivals: Vec<Arrival>) -> Vec<Arrival> {
         self.live.unschedule(id);
         let mut left = Vec::new();
@@ -184,7 +187,7 @@ impl Orchestrator {
                 Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
                     self.blocked.keep(id, *stray)
                 }
-                // its timers are set again when it is read, and a rejected command is then sent and rejected again
+                // reading the saga restores its timers, and then sends the rejected command again
                 Arrival::Due | Arrival::Rejected(_) => {}
                 Arrival::Start(_) | Arrival::Watch(_) | Arrival::Verb(_) => left.push(arrival),
             }
@@ -192,8 +195,8 @@ impl Orchestrator {
         left
     }
 
-    /// Takes the sagas out of a batch that could not be stored when they were last tried, each for a transaction of its own.
-    /// Those whose rows are still locked are set aside again without waiting for the lock.
+    /// Takes out of a batch the sagas whose last attempt failed, each for its own transaction.
+    /// Those still locked are set aside again without waiting.
     pub(crate) async fn suspects(
         &mut self,
         arrivals: &mut Arrivals,
@@ -214,7 +217,7 @@ impl Orchestrator {
         Ok(suspects.into_iter().map(|suspect| Arrivals::from([suspect])).collect())
     }
 
-    /// Sets those sagas aside whose rows another session holds. Returns how many.
+    /// Sets aside the sagas whose rows another session has locked. Returns their number.
     pub(crate) async fn set_locked_aside(
         &mut self,
         arrivals: &mut Arrivals,
@@ -237,7 +240,8 @@ impl Orchestrator {
         Ok(locked.len())
     }
 
-    /// Sets a saga aside that could not be stored: what arrived for it is answered, or waits.
+    /// Sets aside a saga that could not be stored. Its callers are answered and its replies are
+    /// held.
     pub(crate) fn set_unstored_aside(
         &mut self,
         id: &SagaId,
@@ -260,7 +264,7 @@ impl Orchestrator {
         }
     }
 
-    /// Notes that a saga was stored, or that it is not this orchestrator's.
+    /// Records that a saga was stored, or that another orchestrator owns it.
     pub(crate) fn note_stored(&mut self, id: &SagaId, is_ours: bool) {
         if self.blocked.sagas.is_empty() {
             return;
@@ -270,14 +274,14 @@ impl Orchestrator {
         }
     }
 
-    /// Notes that a saga was tried again and nothing was to be stored.
+    /// Records that an attempt had nothing to store.
     pub(crate) fn note_tried(&mut self, id: &SagaId) {
         if let Some(block) = self.blocked.sagas.get_mut(id) {
             block.retry_at = None;
         }
     }
 
-    /// Takes over the fault that a predecessor has left of a saga.
+    /// Takes over a fault that the previous owner of a saga stored.
     pub(crate) fn note_fault(&mut self, reading: &Reading, owns: impl Fn(u32) -> bool) {
         let Ok(loaded) = reading else { return };
         let Some(fault) =
@@ -289,7 +293,7 @@ impl Orchestrator {
         self.blocked.sagas.entry(loaded.saga.id.clone()).or_insert(block);
     }
 
-    /// Stores the faults, for those who read. No turn fails for it: what cannot be written is written later.
+    /// Stores the faults for readers. A failure does not fail the turn: the next one tries again.
     pub(crate) async fn write_faults(&mut self) {
         if self.blocked.unwritten.is_empty() {
             return;
@@ -307,7 +311,7 @@ impl Orchestrator {
 }
 
 impl Arrival {
-    /// Whether something may have to be stored for it, of a saga that exists.
+    /// Whether this input may change an existing saga.
     pub(crate) fn may_write(&self) -> bool {
         match self {
             Arrival::Start(_) | Arrival::Watch(_) => false,
@@ -320,17 +324,18 @@ impl Arrival {
     }
 }
 
-/// The attempts of one batch to be stored: it shrinks to the sagas that cannot be.
+/// The attempts to store one batch, which shrinks to the sagas that cannot be stored.
 pub(crate) struct Shrinking {
     sagas: usize,
     failures: usize,
     is_any_stored: bool,
-    /// Sagas that failed alone, and why: at fault if others can be stored.
+    /// Sagas that failed alone, with the error. They are at fault if others can be stored.
     failed_alone: Vec<(Arrivals, DatabaseError)>,
 }
 
 impl Shrinking {
-    /// Transactions of one batch that fail before the turn does: enough to find one saga among a thousand, and a few more.
+    /// Maximum failed transactions of a batch before the turn fails: enough to find one saga among
+    /// a thousand.
     const FAILURES_MAX: usize = 16;
 
     pub fn of(sagas: usize) -> Shrinking {
@@ -341,7 +346,8 @@ impl Shrinking {
         self.is_any_stored = true;
     }
 
-    /// Halves sagas that were not stored together, the first half last: it is taken first.
+    /// Halves sagas that could not be stored together. The first half is last, because groups are
+    /// popped.
     pub fn halve(
         &mut self,
         mut arrivals: Arrivals,
@@ -364,12 +370,15 @@ impl Shrinking {
         }
     }
 
-    /// Whether all could be stored, but not together: the next turns take less.
+    /// Whether all could be stored, but not together, so that later turns must be smaller.
     pub fn was_too_much(&self) -> bool {
         self.failures > 0 && self.failed_alone.is_empty()
     }
 
-    /// The sagas that failed alone. Fails when no saga of several was stored: then it is not the sagas' fault.
+    /// Returns the sagas that failed alone.
+    ///
+    /// # Errors
+    /// The first of their errors if none of several sagas was stored: then no saga is at fault.
     pub fn end(self) -> Result<Vec<(Arrivals, DatabaseError)>, Error> {
         match self.failed_alone.first() {
             Some((_, why)) if self.sagas > 1 && !self.is_any_stored => Err(why.clone().into()),

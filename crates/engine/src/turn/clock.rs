@@ -1,4 +1,4 @@
-//! A clock that was set back: whatever was to happen at a moment of the former time is looked at again.
+//! Detection of a clock that was set back. Due times of the former time are then recomputed.
 
 use std::time::Duration;
 
@@ -6,11 +6,12 @@ use sagamore_core::Timestamp;
 
 use crate::orchestrator::Orchestrator;
 
-/// Two samples of one clock may differ by so much.
+/// Maximum difference between two samples of one clock.
 const DIFFERENCE_MAX: Duration = Duration::from_secs(1);
 
 impl Orchestrator {
-    /// Notes the time of a turn, and examines everything that is due when it is earlier than that of the turn before.
+    /// Records the time of a turn. If it precedes that of the last turn, all due times are
+    /// recomputed.
     pub(crate) fn note_time(&mut self, now: Timestamp) {
         let before = self.turned_at.replace(now).unwrap_or(now);
         if now.plus(DIFFERENCE_MAX) >= before {

@@ -1,4 +1,4 @@
-//! What a failed turn leaves behind, seen through before anything new is taken.
+//! Unfinished work of a failed turn, completed before new inputs are taken.
 
 use std::collections::BTreeSet;
 
@@ -12,20 +12,21 @@ use crate::live::Known;
 use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, Loaded};
 
-/// Bounded by one batch: nothing new is taken while there is a debt.
+/// Unfinished work. Bounded by one batch, because no inputs are taken before it is done.
 #[derive(Default)]
 pub(crate) struct Debts {
-    /// Not all that the last turn took was settled: the replies have to be delivered again.
+    /// The last turn took inputs that it did not settle: replies must be redelivered.
     pub untaken: bool,
-    /// Sagas of a commit whose outcome is not known: read again, and what is outstanding sent.
+    /// Sagas of a commit with unknown outcome: they are read again, and their outstanding commands
+    /// sent.
     pub doubtful: BTreeSet<SagaId>,
-    /// Committed, and not delivered.
+    /// Commands that were committed and not delivered.
     pub commands: Vec<Outgoing>,
     pub dead_letters: Vec<Record>,
 }
 
 impl Debts {
-    /// Whether everything is seen through.
+    /// Whether no work is left.
     pub fn is_empty(&self) -> bool {
         !self.untaken
             && self.doubtful.is_empty()
@@ -35,7 +36,7 @@ impl Debts {
 }
 
 impl Orchestrator {
-    /// Reads what is doubtful, sends what was not sent, and has the replies behind it delivered again.
+    /// Reads the doubtful sagas again, sends what is unsent, and rewinds the consumer.
     pub(crate) async fn make_good(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         if self.debts.untaken || !self.debts.doubtful.is_empty() {
             self.strays.forget();
@@ -62,7 +63,7 @@ impl Orchestrator {
             let page = self.pace.inputs(self.options.batch_max);
             let (commands, dead_letters) =
                 (first(page, &mut self.debts.commands), first(page, &mut self.debts.dead_letters));
-            self.send(commands, dead_letters, now).await?; // what fails is put back
+            self.send(commands, dead_letters, now).await?; // a failure puts them back
         }
         self.acknowledge().await
     }
@@ -94,7 +95,8 @@ impl Orchestrator {
             self.wake_if_at_rest(&known.saga);
             self.live.put(known);
         }
-        commands.sort_by(|one, other| one.command.key.cmp(&other.command.key)); // the same order in every run
+        // the same order in every run
+        commands.sort_by(|one, other| one.command.key.cmp(&other.command.key));
         Ok(commands)
     }
 }

@@ -1,4 +1,4 @@
-//! Fold what has come to one saga: pure, on a saga taken out of memory.
+//! The decision on one saga's arrivals: pure, on a saga taken out of memory.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,67 +17,68 @@ use crate::live::Known;
 use crate::request::{Asker, Idempotency, StartRequest, VerbRequest};
 use crate::store::{Idempotent, Unreadable};
 
-/// What is told while there is nothing that a new saga could belong to.
+/// The error of a start when no partition is owned.
 const NO_PARTITION: &str =
     "this orchestrator owns no reply partition yet; ask again, or ask another one";
 
-/// What a turn makes of the arrivals of one saga, before anything is stored.
+/// The decisions on the arrivals of one saga, before they are stored.
 pub(crate) struct Draft {
     pub id: SagaId,
-    /// The row's number; none while it is not stored.
+    /// The row's number. `None` for a new saga.
     pub seq: Option<i64>,
     pub read_revision: u64,
-    /// None when there is no such saga and nothing created it.
+    /// The saga. `None` if it does not exist and no arrival created it.
     pub saga: Option<Saga>,
     pub entries: Vec<Entry>,
-    /// What was newly asked.
+    /// The steps with a new command.
     pub asked: Vec<(usize, Direction)>,
-    /// A takeover has not reached the saga, or passed it over as unreadable: everything that it has outstanding is sent, and
-    /// not only what is new.
+    /// Whether a takeover has not reached the saga, or skipped it as unreadable. All outstanding
+    /// commands are then sent, not only new ones.
     pub is_ahead: bool,
     pub idempotent: Vec<Idempotent>,
-    /// One for each arrival, in order.
+    /// One per arrival, in order.
     pub verdicts: Vec<Verdict>,
 }
 
-/// What an arrival came to, to be told once everything is stored.
+/// The outcome of an arrival, answered once everything is stored.
 pub(crate) enum Verdict {
     Start(Result<Started, StartError>),
     Verb(Result<Status, VerbError>),
     Watch {
         exists: bool,
     },
-    /// A reply or a due moment: nobody waits for an answer.
+    /// A reply or a timer, which needs no answer.
     Silent,
-    /// A reply to a saga that is not there.
+    /// A reply to a missing saga.
     Stray,
-    /// A reply that answers no command that was ever sent, and why not.
+    /// A reply that answers no command ever sent, with the reason.
     Unmatched(Rejected, String),
-    /// The saga is another orchestrator's, by this reply partition.
+    /// The saga is in this reply partition of another orchestrator.
     Abroad(u32),
-    /// The saga's data cannot be read here, and why.
+    /// The saga is unreadable, with the reason.
     Unreadable(String),
 }
 
-/// What the drafts of one batch share.
+/// Shared context of the drafts of one batch.
 pub(crate) struct Context<'a> {
     pub now: Timestamp,
     pub rng: &'a mut fastrand::Rng,
-    /// Where new sagas get their replies.
-    /// None: no partition is owned.
+    /// Assigns the reply partition of a new saga. `None`: no partition is owned.
     pub reply_to: &'a dyn Fn(&SagaId) -> Option<ReplyTo>,
-    /// How large a command may be.
+    /// The size limit of a command.
     pub bound: Bound<'a>,
-    /// Whether a partition is owned here.
+    /// Whether this orchestrator owns a partition.
     pub owns: &'a dyn Fn(u32) -> bool,
-    /// Idempotency keys that are stored, or claimed by an earlier start of this batch, with the hash of the request.
+    /// Idempotency keys, stored or claimed by earlier starts of this batch, with the request's
+    /// hash.
     pub keys: &'a mut HashMap<String, String>,
-    /// Handed verbs that have no answer yet.
+    /// Handed verbs without an answer.
     pub unanswered: &'a HashSet<String>,
 }
 
 impl Draft {
-    /// Decides nothing about a saga that cannot be read here; its owner, if that is another program, perhaps can.
+    /// Drafts nothing for an unreadable saga. Its owner, if another program, may be able to read
+    /// it.
     pub fn unreadable(
         id: SagaId,
         arrivals: &[Arrival],
@@ -89,7 +90,8 @@ impl Draft {
             (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => {
                 Verdict::Abroad(at)
             }
-            (Arrival::Watch(_), _) => Verdict::Watch { exists: true }, // until it can be read, and rests
+            // until it is readable and at rest
+            (Arrival::Watch(_), _) => Verdict::Watch { exists: true },
             (Arrival::Due | Arrival::Rejected(_), _) => Verdict::Silent,
             (_, _) => Verdict::Unreadable(format!(
                 "saga {id} cannot be read by this program: {}",
@@ -115,7 +117,7 @@ impl Draft {
         }
     }
 
-    /// Folds all arrivals into the saga, in order.
+    /// Decides all arrivals, in order.
     pub fn fold(
         id: SagaId,
         known: Option<Known>,
@@ -133,13 +135,14 @@ impl Draft {
                 (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => {
                     Verdict::Abroad(at)
                 }
-                (Arrival::Due | Arrival::Rejected(_), Some(_)) => Verdict::Silent, // its owner's affair
+                // the owner handles it
+                (Arrival::Due | Arrival::Rejected(_), Some(_)) => Verdict::Silent,
                 (arrival, _) => draft.take(arrival, context),
             };
             draft.verdicts.push(verdict);
         }
         if let Some(saga) = &mut draft.saga {
-            saga.unstored = None; // once this is stored
+            saga.unstored = None; // this write stores the saga
         }
         draft
     }
@@ -150,7 +153,7 @@ impl Draft {
             Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. })
                 if !context.unanswered.contains(id) =>
             {
-                Verdict::Silent // it has run, and was answered
+                Verdict::Silent // it was executed and answered before
             }
             Arrival::Verb(verb) => Verdict::Verb(self.verb(verb, context)),
             Arrival::Watch(_) => Verdict::Watch { exists: self.saga.is_some() },
@@ -168,7 +171,8 @@ impl Draft {
         }
     }
 
-    /// What was newly asked, and was not answered in the same turn; of a saga ahead of a takeover all that is outstanding.
+    /// Returns the new commands that were not answered within the turn; for a saga ahead of a
+    /// takeover, all outstanding ones.
     pub fn commands(&self) -> Vec<Outgoing> {
         let Some(saga) = &self.saga else { return Vec::new() };
         let resends = self.is_ahead && !planted(Bug::NoResendOnTakeover);
@@ -177,7 +181,8 @@ impl Draft {
         sent.map(|(step, direction)| Outgoing::of(saga, step, direction)).collect()
     }
 
-    /// The start's key is stored with the saga that the start led to, and not without one.
+    /// Starts a saga, or finds an existing one with the same input. The idempotency key is stored
+    /// only with a saga.
     fn start(
         &mut self,
         start: &StartRequest,
@@ -256,7 +261,8 @@ impl Draft {
                 Err(VerbError::Ignored(why))
             }
             Err(why) => match (why, self.saga.as_ref().map(|saga| saga.status)) {
-                // a repeated cancel of what is being undone is no error; of what is stuck or over nothing comes
+                // a repeated cancel while the saga compensates is no error; one of a stuck or ended
+                // saga is
                 (
                     Ignored::AlreadyGoingBack,
                     Some(status @ (Status::Running | Status::Compensating)),
@@ -270,7 +276,8 @@ impl Draft {
         }
     }
 
-    /// Why this reply answers no command that its saga ever sent: then it moves nothing. One that is only late is `None`.
+    /// Returns why this reply matches no command that its saga ever sent. `None` for a match,
+    /// including a late one.
     fn unmatched(&self, Stray { reply, delivered, .. }: &Stray) -> Option<(Rejected, String)> {
         let (saga, key) = (self.saga.as_ref()?, &reply.key);
         let Some(index) = saga.definition.index_of(&key.step) else {
@@ -305,7 +312,7 @@ impl Draft {
         Verdict::Silent
     }
 
-    /// Decides one input; the saga, its new entry and what is newly asked stay in the draft.
+    /// Decides one input. The draft collects the new entry and the new commands.
     fn decide(&mut self, input: &Input, context: &mut Context<'_>) -> Result<Status, Ignored> {
         let Some(saga) = self.saga.take() else { return Err(Ignored::Stale) };
         match decide_within(saga, input, context.now, context.rng, context.bound) {
@@ -318,7 +325,7 @@ impl Draft {
                     }
                 }
                 let (saga, entry) = decision.into_parts();
-                self.entries.extend(entry); // none for a question that is only repeated
+                self.entries.extend(entry); // `None` for a mere resend
                 let status = saga.status;
                 self.saga = Some(saga);
                 Ok(status)
@@ -331,13 +338,13 @@ impl Draft {
     }
 }
 
-/// A saga that was cancelled before it began, or whose journal is gone after the retention: whatever start comes gets
-/// it as it is.
+/// Whether the saga's input is unknown: it was cancelled before its start, or its journal was
+/// removed. Any start then returns it unchanged.
 fn has_no_known_input(saga: &Saga) -> bool {
     saga.status.has_ended() && saga.steps.iter().all(|step| step.status == StepStatus::Waiting)
 }
 
-/// The metric's label: a closed set.
+/// Returns the label of a metric, from a closed set.
 fn reason(why: Ignored) -> &'static str {
     match why {
         Ignored::Ended => "ended",

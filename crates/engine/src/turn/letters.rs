@@ -1,17 +1,18 @@
-//! Replies that move no saga: each becomes a dead letter, is counted by its reason, and is logged once.
+//! Replies that change no saga. Each becomes a dead letter, and is counted by reason and logged
+//! once.
 
 use sagamore_transport::{Delivered, Record, wire};
 
-/// Why a reply is a dead letter: the label `reason` of `sagamore_rejected_replies_total`.
+/// The reason of a dead letter: the label `reason` of `sagamore_rejected_replies_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rejected {
     /// The transport cannot read the record.
     Unreadable,
-    /// The record is no reply, or none that can be read.
+    /// The record is no valid reply.
     Undecodable(wire::Flaw),
-    /// Another service than the step's participant sent it.
+    /// The sender is not the step's participant.
     Source,
-    /// The saga's definition has no such step, or nothing that compensates it.
+    /// The saga's definition has no such step, or the step has no compensation.
     Step,
     /// No command of this generation was ever sent.
     Generation,
@@ -19,7 +20,7 @@ pub(crate) enum Rejected {
     NoSaga,
     /// The saga is set aside.
     SetAside,
-    /// The database cannot hold it.
+    /// The database cannot store the reply.
     Unstorable,
 }
 
@@ -38,7 +39,7 @@ impl Rejected {
     }
 }
 
-/// The dead letter that this reply becomes.
+/// Builds the dead letter of a reply, and logs and counts it.
 pub(crate) fn reject(delivered: &Delivered, rejected: Rejected, why: &str) -> Record {
     let Delivered { record, partition, offset, .. } = delivered;
     let (topic, reason) = (&*record.topic, rejected.as_str());

@@ -1,4 +1,5 @@
-//! A command on its way to the transport. Until that acknowledges it, its step is *sending*: no deadline runs.
+//! A command on its way to the transport. Its step is *sending*, without a deadline, until the
+//! transport acknowledges it.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use sagamore_core::message::Command;
 use sagamore_core::{Direction, Saga, Timestamp};
 use sagamore_transport::{Record, wire};
 
-/// A command to send, with the time that its answer may take.
+/// A command to send, with the time limit for its reply.
 #[derive(Clone)]
 pub(crate) struct Outgoing {
     pub command: Command,
@@ -15,19 +16,19 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// The command for this step, as the saga stands.
+    /// Builds the step's command from the saga's state.
     pub fn of(saga: &Saga, step: usize, direction: Direction) -> Outgoing {
         let timeout = saga.definition.steps[step].patience.timeout();
         Outgoing { command: saga.command(step, direction), step, timeout }
     }
 
-    /// Everything that the saga has outstanding.
+    /// Builds all outstanding commands of the saga.
     pub fn all_of(saga: &Saga) -> impl Iterator<Item = Outgoing> {
         saga.outstanding().into_iter().map(|(step, direction)| Outgoing::of(saga, step, direction))
     }
 
-    /// The record to publish at `now`. A command that may expire does so one timeout after this send, not after the
-    /// decision to send it: brokers that were unavailable would otherwise deliver it expired.
+    /// Encodes the record to publish at `now`. A command that may expire does so one timeout after
+    /// this send. Counted from its decision, it might expire while the brokers are unavailable.
     pub fn record(&self, now: Timestamp) -> Record {
         let expires_at = self.command.expires_at.map(|_| now.plus(self.timeout));
         wire::encode_command(&Command { expires_at, ..self.command.clone() }, now)

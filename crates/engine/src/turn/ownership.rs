@@ -1,8 +1,8 @@
-//! Sharing the partitions: what the renewal's survey shows is acted on. What is free is claimed, what is too much is
-//! released.
+//! Distribution of the partitions: after each renewal's survey, free partitions are claimed and
+//! surplus ones released.
 //!
-//! Orchestrators know each other by rows of the database alone. Each takes its fair share: the partitions by the number
-//! of members, rounded up.
+//! Orchestrators know each other only by rows of the database. Each takes its fair share: the
+//! partitions divided by the members, rounded up.
 
 use std::sync::atomic::Ordering;
 
@@ -17,8 +17,11 @@ use crate::store::{Epochs, Seat, Standing, Survey};
 use crate::turn::{Blocked, Debts, Takeover};
 
 impl Orchestrator {
-    /// Acts on a new survey: afterwards `epochs` holds what is claimed, replies come from these partitions, and a cursor
-    /// stands before the sagas of each that was gained. After an error the next turn reads a survey of its own.
+    /// Acts on a new survey: claims and releases partitions, subscribes to those owned, and starts
+    /// a takeover of each gained one.
+    ///
+    /// # Errors
+    /// After an error the next turn reads a survey of its own.
     pub(crate) async fn keep_ownership(
         &mut self,
         epochs: &mut Epochs,
@@ -69,7 +72,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Everything is forgotten; who waits asks again.
+    /// Drops all state in memory. Waiters are queued again.
     pub(crate) fn forget_all(&mut self) {
         let waiting = self.live.forget();
         waiting.into_iter().for_each(|(id, rest)| self.add_request(Request::Watch { id, rest }));
@@ -91,16 +94,18 @@ impl Orchestrator {
         self.live.forget_partitions(gone);
         self.blocked.retain(|id| self.live.knows(id));
         self.takeover.forget(gone);
-        self.debts.commands.retain(|unsent| !gone.contains(&unsent.command.reply_to.partition)); // its new owner sends them
+        // its new owner sends them
+        self.debts.commands.retain(|unsent| !gone.contains(&unsent.command.reply_to.partition));
         if self.debts.commands.is_empty() && self.debts.dead_letters.is_empty() {
-            self.pulse.forget_failed_turns(); // no later publish would
+            self.pulse.forget_failed_turns(); // no later publish would reset them
         }
-        self.abroad.look_soon(now); // who waited for them goes on waiting
+        self.abroad.look_soon(now); // their waiters remain
     }
 
-    /// Replies come from the partitions that are owned, from what is committed of each.
+    /// Subscribes to the owned partitions, from their committed offsets.
     async fn listen(&mut self, owned: Vec<u32>) -> Result<(), Error> {
-        self.hang_up(); // first: who is no owner any more takes nothing from its successor
+        // unsubscribe first, so that a former owner takes nothing from its successor
+        self.hang_up();
         if !owned.is_empty() {
             let subscription =
                 Subscription { partitions: Some(owned.clone()), ..self.options.subscription() };
@@ -118,7 +123,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// No reply is taken until partitions are listened to anew; what was taken and not marked comes again then.
+    /// Drops the subscription. Replies that were taken and not committed are redelivered after the
+    /// next one.
     pub(crate) fn hang_up(&mut self) {
         self.strays.forget();
         self.blocked.forget_replies();
@@ -128,7 +134,8 @@ impl Orchestrator {
         self.survey_at_once();
     }
 
-    /// The end of a good stop: others need not wait for the leases to end.
+    /// Releases the partitions on an orderly stop, so that others need not wait for the leases to
+    /// end.
     pub(crate) async fn leave(&mut self) {
         if self.options.lease.is_some()
             && let Err(error) = self.store.leave(&self.options.owner).await
@@ -137,13 +144,14 @@ impl Orchestrator {
         }
     }
 
-    /// Has the next turn read who owns what.
+    /// Makes the next turn read a survey.
     pub(crate) fn survey_at_once(&mut self) {
         self.surveys_at_once = true;
     }
 }
 
-/// Partitions that another orchestrator has claimed, or that this one's renewal has released.
+/// Returns partitions that another orchestrator has claimed, or that this one's renewal has
+/// released.
 fn lost(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
     let held = survey.seats.iter().filter_map(|seat| Some((seat, epochs.0.get(&seat.partition)?)));
     held.filter(|(seat, ours)| seat.epoch != **ours || !seat.ours)
@@ -151,7 +159,7 @@ fn lost(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
         .collect()
 }
 
-/// What is more than the fair share, the highest partitions first.
+/// Returns the partitions beyond the fair share, highest first.
 fn surplus(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
     let is_held = |seat: &&Seat| seat.ours && epochs.0.get(&seat.partition) == Some(&seat.epoch);
     let held = survey.seats.iter().filter(is_held).map(|seat| seat.partition);
@@ -159,8 +167,9 @@ fn surplus(epochs: &Epochs, survey: &Survey) -> Vec<u32> {
     held.iter().rev().take(held.len().saturating_sub(share(survey))).copied().collect()
 }
 
-/// Free partitions up to the fair share. Rows that name this orchestrator and are not held, after a turn that was
-/// dropped, come first. Only a member claims.
+/// Selects free partitions up to the fair share. Only a member claims.
+///
+/// Rows that name this orchestrator without being held, as left by a dropped turn, come first.
 fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<Seat> {
     if survey.standing != Standing::Member {
         return Vec::new();
@@ -172,8 +181,8 @@ fn wanted(epochs: &Epochs, survey: &Survey) -> Vec<Seat> {
     ours.chain(free).take(room).cloned().collect()
 }
 
-/// Rows that name us, and that are neither held nor wanted: too much, or left from a turn that was dropped. Nobody else
-/// would ever claim them, since our leases are renewed.
+/// Returns rows that name this orchestrator, and are neither held nor wanted. No other orchestrator
+/// could claim them, since their leases are renewed.
 fn given_up(epochs: &Epochs, survey: &Survey, wanted: &[Seat]) -> Vec<u32> {
     let is_wanted = |partition: u32| wanted.iter().any(|wanted| wanted.partition == partition);
     let idle = survey
@@ -195,7 +204,7 @@ fn share(survey: &Survey) -> usize {
 mod tests {
     use super::*;
 
-    /// Each letter is a partition: `o` ours, `f` free, `t` theirs.
+    /// Builds a survey with a letter per partition: `o` ours, `f` free, `t` theirs.
     fn survey(seats: &str, members: usize) -> Survey {
         let seat = |(partition, letter): (usize, char)| Seat {
             partition: u32::try_from(partition).expect("few"),
@@ -230,7 +239,7 @@ mod tests {
         check("fffff", 2, &[], &[0, 1, 2]);
         check("tfft", 2, &[], &[1, 2]);
         check("offt", 3, &[(0, 1)], &[1]);
-        check("foot", 1, &[], &[1, 2, 0]); // what names us first; and nothing that is another's
+        check("foot", 1, &[], &[1, 2, 0]); // own rows first, and none of another owner
         check("tttt", 3, &[], &[]);
     }
 
@@ -240,8 +249,8 @@ mod tests {
             let (epochs, survey) = (held(held_now), survey(seats, members));
             assert_eq!(given_up(&epochs, &survey, &wanted(&epochs, &survey)), expected, "{seats}");
         };
-        check("oo", 1, &[], &[]); // after a turn that was given up both are claimed again
-        check("oo", 2, &[], &[1]); // and with another one there only one of them
+        check("oo", 1, &[], &[]); // after a dropped turn both are claimed again
+        check("oo", 2, &[], &[1]); // with a second member only one of them is
         check("oooo", 2, &[(0, 1), (1, 1)], &[2, 3]);
         check("ottf", 2, &[(0, 1)], &[]);
     }

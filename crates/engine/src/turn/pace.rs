@@ -1,29 +1,29 @@
-//! How much a turn takes: half as much after each failure, down to one input, and twice as much after each success. What
-//! fails because it is too much at once succeeds in smaller parts.
+//! The adaptive size of a turn: halved by each failure, down to one input, and doubled by each
+//! success. A batch that fails for its size then succeeds in smaller parts.
 
-/// The pace of an orchestrator or an observer.
+/// The adaptive size of a turn of an orchestrator or an observer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pace {
     halvings: u32,
 }
 
 impl Pace {
-    /// How many inputs a turn takes, of at most `max`.
+    /// Returns the maximum inputs of a turn, out of `max`.
     pub fn inputs(self, max: usize) -> usize {
         (max >> self.halvings).max(1)
     }
 
-    /// How many bytes a turn takes, of at most `max`; a single larger input is taken by itself.
+    /// Returns the maximum bytes of a turn, out of `max`. A single larger input is still taken.
     pub fn bytes(self, max: usize) -> usize {
         (max >> self.halvings).max(1)
     }
 
-    /// A turn failed that would have taken up to `max` inputs.
+    /// Records a failed turn of up to `max` inputs.
     pub fn failed(&mut self, max: usize) {
         self.halvings = (self.halvings + 1).min(max.max(1).ilog2() + 1);
     }
 
-    /// A turn that took something succeeded.
+    /// Records a successful turn that took inputs.
     pub fn succeeded(&mut self) {
         self.halvings = self.halvings.saturating_sub(1);
     }

@@ -1,4 +1,5 @@
-//! A batch in parts: each is one transaction and one publish, bounded by the bytes of its sagas and of what arrived for them.
+//! Parts of a batch, each with one transaction and one publish, bounded by the bytes of its sagas
+//! and arrivals.
 
 use std::collections::HashMap;
 
@@ -10,11 +11,12 @@ use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 
 impl Orchestrator {
-    /// Cuts a batch, in the order of its sagas. One part is all of it, if it fits; none is empty, unless the batch is.
+    /// Splits a batch in the order of its sagas. Returns one part if everything fits. No part is
+    /// empty, unless the batch is.
     pub(crate) async fn parts(&mut self, arrivals: Arrivals) -> Result<Vec<Arrivals>, Error> {
         let bytes_max = self.pace.bytes(self.options.batch_bytes_max);
         let unknown = arrivals.iter().filter(|(id, of_saga)| {
-            // a start is as long as the saga that it begins or repeats
+            // a start is as large as the saga that it begins or repeats
             self.live.bytes_of(id).is_none()
                 && !of_saga.iter().all(|arrival| matches!(arrival, Arrival::Start(_)))
         });

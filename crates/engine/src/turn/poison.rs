@@ -1,5 +1,5 @@
-//! What the database refuses to hold, or what cannot be understood in it: the one message is found, everything else
-//! goes on.
+//! Isolation of messages that the database rejects or sagas that cannot be read, so that all others
+//! proceed.
 
 use sagamore_database::Error as DatabaseError;
 
@@ -9,8 +9,10 @@ use super::{Arrival, Rejected, Settled, reject};
 use crate::error::{Error, StartError, VerbError};
 use crate::request::Asker;
 
-/// Halves arrivals that cannot be stored together, the first half last: it is taken first. A single one is answered,
-/// or, if it is a reply, comes again as [`Arrival::Unstorable`].
+/// Halves arrivals that cannot be stored together. The first half is last, because groups are
+/// popped.
+///
+/// A single arrival is answered; a single reply returns as [`Arrival::Unstorable`].
 pub(super) fn narrow(
     mut arrivals: Arrivals,
     why: DatabaseError,
@@ -32,7 +34,7 @@ pub(super) fn narrow(
             let unstorable = Arrival::Unstorable(stray, why.to_string());
             Ok(vec![Arrivals::from([(id, vec![unstorable])])])
         }
-        // No data of a message is in these: something else is wrong.
+        // These contain no data of a message, so the error has another cause.
         Some(Arrival::Unstorable(..) | Arrival::Due | Arrival::Rejected(_) | Arrival::Watch(_)) => {
             Err(why.into())
         }
@@ -49,7 +51,7 @@ pub(super) fn narrow(
     }
 }
 
-/// Tells whoever sent it that it changed nothing, and why.
+/// Answers the sender that its input changed nothing, with the reason.
 pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
     match arrival {
         Arrival::Start(start) => {
@@ -65,7 +67,8 @@ pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
             }
         }
         Arrival::Watch(waiter) => {
-            let _ = waiter.send(Err(VerbError::Unavailable(why.to_owned()))); // who has gone needs no answer
+            // the caller may have dropped its receiver
+            let _ = waiter.send(Err(VerbError::Unavailable(why.to_owned())));
         }
         Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
             if !stray.is_dead {

@@ -1,4 +1,4 @@
-//! After the commit: publish. The transport acknowledges or rejects each record by itself.
+//! Publishing after the commit. The transport acknowledges or rejects each record separately.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::pulse::Publisher;
 
-/// What could not be published because the transport failed.
+/// Records left unpublished by a failure of the transport.
 pub(crate) struct Unsent {
     pub commands: Vec<Outgoing>,
     pub dead_letters: Vec<Record>,
@@ -26,7 +26,7 @@ impl From<Unsent> for Error {
     }
 }
 
-/// A command that the transport rejected, to be decided by the next turn.
+/// A command that the transport rejected, as an input of the next turn.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Rejection {
     pub key: StepKey,
@@ -48,7 +48,7 @@ impl Rejection {
 }
 
 impl Orchestrator {
-    /// Publishes. What could not be published is stored for the next turn.
+    /// Publishes. Unpublished records are stored for the next turn.
     pub(crate) async fn send(
         &mut self,
         commands: Vec<Outgoing>,
@@ -63,8 +63,10 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Sends commands and dead letters in one batch. A record that the transport rejects holds up no other one: the next
-    /// turn takes the rejection of a command as an input of its saga. Returns what the transport acknowledged.
+    /// Publishes commands and dead letters in one batch. Returns the acknowledged commands.
+    ///
+    /// A rejected record does not block others: the next turn takes a command's rejection as an
+    /// input of its saga.
     pub(crate) async fn publish(
         &mut self,
         commands: Vec<Outgoing>,
@@ -122,8 +124,8 @@ impl Orchestrator {
         }
     }
 
-    /// Creates the topics that are missing, each once, and publishes their commands again: a participant of an older
-    /// version, on a transport that has lost its topics. A topic that cannot be created stays unknown.
+    /// Creates missing topics, once each, and publishes their commands again. Topics are missing if
+    /// a participant is older, or if the transport lost them.
     async fn publish_to_new_topics(
         &mut self,
         commands: &[Outgoing],
@@ -163,11 +165,12 @@ impl Orchestrator {
             lasts: error.scope() == Scope::Record && !planted(Bug::OversizedResent),
         };
         if !self.rejections.contains(&rejection) {
-            self.rejections.push(rejection); // sent again before it was decided
+            // it may have been resent before the rejection was decided
+            self.rejections.push(rejection);
         }
     }
 
-    /// The transport has acknowledged these commands: the deadlines for their answers run from now.
+    /// Starts the reply deadlines of acknowledged commands, from now.
     pub(crate) fn arm(&mut self, acknowledged: &[Outgoing], turn_start: Timestamp) {
         let now =
             if planted(Bug::DeadlineFromTurnStart) { turn_start } else { self.present(turn_start) };
@@ -176,14 +179,14 @@ impl Orchestrator {
         }
     }
 
-    /// Publishes, and lets the renewal know how that goes.
+    /// Publishes, and reports the outcome to the renewal.
     async fn publish_each(&mut self, records: Vec<Record>) -> Vec<Result<(), TransportError>> {
         let pulse = self.pulse.clone();
         let attempt = pulse.publish(Publisher::Turn);
         attempt.end(self.transport.publish_each(records).await)
     }
 
-    /// The time at this point of a turn; the start of the turn where nothing else tells the time.
+    /// Returns the current time within a turn, or the turn's start without a mid-turn clock.
     pub(crate) fn present(&self, turn_start: Timestamp) -> Timestamp {
         self.mid_turn.as_ref().map_or(turn_start, |clock| clock().max(turn_start))
     }

@@ -1,5 +1,5 @@
-//! Load, decide and commit in one transaction; what lost a race is read and decided again, and what the database
-//! refuses to hold is found by halving.
+//! Load, decide and commit in one transaction. Sagas that lost a race are decided again, and data
+//! that the database rejects is isolated by halving.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -23,10 +23,10 @@ use crate::orchestrator::Orchestrator;
 use crate::request::{Asker, VerbRequest, summary};
 use crate::store::{Epochs, Loaded, Readings, Saved, Unreadable, Write};
 
-/// How often sagas that somebody else keeps changing are read again in one turn.
+/// Maximum attempts per turn for sagas that other writers keep changing.
 const ROUNDS_MAX: usize = 8;
 
-/// Every transport takes the record of a command whose body is no larger.
+/// The body size up to which every transport accepts a command's record.
 const SMALL: usize = 64 * 1024;
 
 pub(super) type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
@@ -37,13 +37,15 @@ struct Read {
     known: HashMap<SagaId, Known>,
     /// Sagas that cannot be read.
     unreadable: HashMap<SagaId, Box<Unreadable>>,
-    /// Sagas that a takeover has not reached, or that it passed over because they could not be read.
+    /// Sagas that a takeover has not reached, or skipped as unreadable.
     ahead: HashSet<SagaId>,
 }
 
 impl Orchestrator {
-    /// Commits what follows from the batch. Only what the database took is published and answered. After an error
-    /// it is not known what of it holds: its sagas are read again by the next turn.
+    /// Commits the decisions on a batch. Only what the database stored is published and answered.
+    ///
+    /// # Errors
+    /// The outcome is unknown: the next turn reads the batch's sagas again.
     pub(crate) async fn settle(
         &mut self,
         epochs: &Epochs,
@@ -57,7 +59,7 @@ impl Orchestrator {
         let suspects = self.suspects(&mut arrivals, now, &mut settled).await?;
         let mut groups: Vec<(Arrivals, usize)> =
             suspects.into_iter().map(|suspect| (suspect, 0)).collect();
-        groups.push((arrivals, 0)); // first
+        groups.push((arrivals, 0)); // popped first
         while let Some((mut arrivals, rounds)) = groups.pop() {
             if arrivals.is_empty() {
                 continue;
@@ -92,7 +94,7 @@ impl Orchestrator {
         }
         if shrinking.was_too_much() {
             self.pace.failed(self.options.batch_max);
-            self.pace.failed(self.options.batch_max); // the turn's success takes one of them back
+            self.pace.failed(self.options.batch_max); // the turn's success reverts one of them
         }
         for (arrivals, why) in shrinking.end()? {
             for (id, of_saga) in arrivals {
@@ -103,7 +105,8 @@ impl Orchestrator {
         Ok(settled)
     }
 
-    /// One transaction: read what is not in memory, decide, write what took while the partitions are ours.
+    /// Runs one transaction: reads sagas that are not in memory, decides, and writes while the
+    /// partitions are owned.
     async fn commit(
         &mut self,
         epochs: &Epochs,
@@ -154,8 +157,8 @@ impl Orchestrator {
         Ok(drafts)
     }
 
-    /// Writes what belongs to the sagas of this transaction: the keys of starts, and the answers to verbs of others. What
-    /// lost a race writes neither.
+    /// Writes the idempotency keys of starts, and the answers to handed verbs. Sagas that lost a
+    /// race get neither.
     async fn write_beside(
         &mut self,
         tx: &Tx,
@@ -180,12 +183,14 @@ impl Orchestrator {
             }));
         }
         if !self.store.write_idempotent(tx, now, &keys).await? {
-            return Err(Error::Contended); // another orchestrator stored the key: everything is read again
+            // another orchestrator stored the key: everything is read again
+            return Err(Error::Contended);
         }
         self.store.write_answers(tx, &answers).await
     }
 
-    /// Folds what has come to each saga. No await in here: it is values in, values out.
+    /// Decides the arrivals of each saga. Without an await, so that it depends only on its
+    /// arguments.
     fn decide(
         &self,
         epochs: &Epochs,
@@ -223,8 +228,8 @@ impl Orchestrator {
         arrivals.iter().map(fold).collect()
     }
 
-    /// The sagas of these arrivals: out of memory, or read in two round trips. What one has outstanding that a takeover
-    /// has not reached is sent again.
+    /// Loads the sagas of these arrivals, from memory or in two round trips. If a takeover has not
+    /// reached a saga, its outstanding commands are resent.
     async fn load(
         &mut self,
         tx: &Tx,
@@ -266,13 +271,13 @@ impl Orchestrator {
                     read.known.insert(id, Known { seq, saga });
                 }
                 Err(row) => {
-                    self.live.unschedule(&id); // it is due again once it can be read
+                    self.live.unschedule(&id); // it is scheduled again once it is readable
                     read.unreadable.insert(id, row);
                 }
             }
         }
         for id in arrivals.keys().filter(|id| !read.known.contains_key(*id)) {
-            self.live.unschedule(id); // its row is gone
+            self.live.unschedule(id); // its row was removed
         }
         read.known.values_mut().for_each(|known| self.blocked.show(&mut known.saga));
         Ok(read)
@@ -294,7 +299,8 @@ impl Orchestrator {
         if keys.is_empty() { Ok(HashMap::new()) } else { self.store.idempotent(tx, &keys).await }
     }
 
-    /// Takes over into memory what was stored, collects what is owed for it, and gives back what lost a race.
+    /// Moves stored sagas into memory, collects their messages and answers, and returns the
+    /// arrivals that lost a race.
     fn absorb(
         &mut self,
         epochs: &Epochs,
@@ -328,7 +334,7 @@ impl Orchestrator {
                 None => {}
             }
             if abroad {
-                self.abroad.look_soon(now); // somebody may wait for it here
+                self.abroad.look_soon(now); // a local caller may wait for it
             }
             for (arrival, verdict) in arrivals.into_iter().zip(draft.verdicts) {
                 self.owe(&draft.id, arrival, verdict, now, settled);
@@ -349,7 +355,7 @@ impl Orchestrator {
         lost
     }
 
-    /// Notes whom to answer once everything is published.
+    /// Records the answer to an arrival, for after the publish.
     fn owe(
         &mut self,
         id: &SagaId,
@@ -371,7 +377,8 @@ impl Orchestrator {
             },
             (Arrival::Watch(waiter), Verdict::Watch { exists: true }) => self.live.wait(id, waiter),
             (Arrival::Watch(waiter), Verdict::Watch { exists: false }) => {
-                let _ = waiter.send(Err(VerbError::NotFound(id.clone()))); // who has gone needs no answer
+                // the caller may have dropped its receiver
+                let _ = waiter.send(Err(VerbError::NotFound(id.clone())));
             }
             (Arrival::Reply(stray), Verdict::Stray) => {
                 settled.dead_letters.extend(self.strays.keep(*stray, now));
@@ -380,7 +387,8 @@ impl Orchestrator {
                 settled.handed.push((partition, verb))
             }
             (Arrival::Reply(stray) | Arrival::Unstorable(stray, _), Verdict::Abroad(partition)) => {
-                // it was answered to a partition that the command did not name; of a dead one its owner rejects another copy
+                // the participant replied to another partition than the command named;
+                // a record that already is a dead letter becomes another one there
                 settled
                     .dead_letters
                     .push(Record { partition: Some(partition), ..stray.delivered.record });
@@ -415,7 +423,7 @@ impl Orchestrator {
     }
 }
 
-/// The verbs among these that another orchestrator left.
+/// Returns the ids of the verbs that other orchestrators handed over.
 fn handed(arrivals: &Arrivals) -> Vec<&str> {
     let verbs = arrivals.values().flatten().filter_map(|arrival| match arrival {
         Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }) => Some(id.as_str()),
@@ -424,9 +432,11 @@ fn handed(arrivals: &Arrivals) -> Vec<&str> {
     verbs.collect()
 }
 
-/// Whether a reply or a verb of a known saga comes to nothing, or a command is only repeated. No write proves then that the
-/// memory that says so is the owner's. To look is enough, without a lock: what comes to nothing while the saga is ours comes to
-/// nothing ever after.
+/// Whether the draft writes nothing, although it ignores a reply or a verb or only resends. No
+/// write then proves ownership, so the caller checks it.
+///
+/// A check without a lock suffices: an input ignored under our ownership stays ignored under any
+/// later owner.
 fn is_passed_over(draft: &Draft, arrivals: &Arrivals) -> bool {
     let counts = |arrival: &Arrival| matches!(arrival, Arrival::Reply(_) | Arrival::Verb(_));
     let unwritten = draft.saga.is_some() && draft.entries.is_empty();
@@ -445,7 +455,7 @@ fn write(draft: &Draft) -> Option<Write<'_>> {
     })
 }
 
-/// The reply partition of a new saga, one of those that are owned here.
+/// Assigns a new saga to one of the owned partitions, by a hash of its id.
 fn partition_of(id: &SagaId, ours: &[u32]) -> Option<u32> {
     let hash = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a

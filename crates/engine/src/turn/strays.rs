@@ -1,5 +1,6 @@
-//! Replies whose saga is not there (a backup may have been restored): tried again for a short time, then dead letters.
-//! Until then the partition's mark stays before them, so that a crash delivers them again.
+//! Replies to missing sagas, as after a restored backup: retried for a short time, then dead
+//! letters. Until then they hold back the partition's committed offset, so that a crash redelivers
+//! them.
 
 use std::time::Duration;
 
@@ -9,22 +10,22 @@ use sagamore_transport::{Delivered, Record};
 
 use super::{Rejected, reject};
 
-/// How long a reply without a saga is tried again.
+/// The time limit of the retries.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The pause between two tries.
+/// The pause between retries.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How many are kept; more go to the dead letters at once.
+/// Maximum held replies. Further ones become dead letters at once.
 const STRAYS_MAX: usize = 1_000;
-/// How many bytes they take, likewise.
+/// Maximum bytes of held replies.
 const STRAYS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A reply as it came in, and when it came first.
+/// A reply as delivered, with the time of its first delivery.
 #[derive(Clone)]
 pub(crate) struct Stray {
     pub reply: Reply,
     pub delivered: Delivered,
     pub first_seen: Timestamp,
-    /// Its record is a dead letter already: the reply stands for a fault of the step.
+    /// Whether the record is a dead letter already, and the reply stands for a fault of the step.
     pub is_dead: bool,
 }
 
@@ -35,7 +36,7 @@ pub(crate) struct Strays {
 }
 
 impl Strays {
-    /// Keeps the reply for another try, or gives the dead letter that it becomes.
+    /// Holds the reply for a retry, or returns its dead letter.
     pub fn keep(&mut self, stray: Stray, now: Timestamp) -> Option<Record> {
         let bytes: usize =
             self.waiting.iter().map(|(_, stray)| stray.delivered.record.bytes()).sum();
@@ -49,7 +50,7 @@ impl Strays {
         None
     }
 
-    /// Takes those that are to be tried again.
+    /// Takes the replies whose retry is due.
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Stray> {
         let (due, waiting) = self.waiting.drain(..).partition(|(at, _)| *at <= now);
         self.waiting = waiting;
@@ -57,7 +58,7 @@ impl Strays {
         due.into_iter().map(|(_, stray)| stray).collect()
     }
 
-    /// The clock was set back to `now`: no pause and no patience is longer for that.
+    /// Shortens pauses and time limits after the clock was set back to `now`.
     pub fn redraw(&mut self, now: Timestamp) {
         for (at, stray) in &mut self.waiting {
             *at = (*at).min(now.plus(PAUSE));
@@ -65,19 +66,19 @@ impl Strays {
         }
     }
 
-    /// When the next one is to be tried again.
+    /// Returns when the next retry is due.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.waiting.iter().map(|(at, _)| *at).min()
     }
 
-    /// The lowest offset of this partition that is not done with.
+    /// Returns the lowest offset of this partition's held replies.
     pub fn lowest(&self, partition: u32) -> Option<u64> {
         let of_partition =
             self.waiting.iter().filter(|(_, stray)| stray.delivered.partition == partition);
         of_partition.map(|(_, stray)| stray.delivered.offset).min()
     }
 
-    /// Forgets all of them: they are delivered again.
+    /// Drops all replies, which are redelivered.
     pub fn forget(&mut self) {
         self.waiting.clear();
     }

@@ -1,6 +1,8 @@
-//! Retention: the journals and idempotency keys of sagas that ended long ago go, a page at a time; so do their rows, once no
-//! participant remembers them. For that the participants are told now and then what they may forget. All of it can wait:
-//! what fails is tried again a minute later, and no turn fails for it.
+//! Retention: removes journals and idempotency keys of sagas that ended long ago, and their rows
+//! once no participant has rows of them.
+//!
+//! Publishes the horizons by which participants remove their rows. No turn fails because of
+//! retention: failed work is retried a minute later.
 
 use std::time::Duration;
 
@@ -15,33 +17,36 @@ use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::store::{Epochs, Goes, HANDED_KEPT, millis};
 
-/// The pause between two sweeps that find nothing more to do.
+/// The pause after a sweep that reached the end.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Sagas looked at in one sweep.
+/// Maximum sagas per sweep.
 const PAGE: u32 = 1_000;
-/// The pause between two horizons.
+/// The interval between horizons.
 const HORIZON_EVERY: Duration = Duration::from_secs(600);
-/// How many sagas a horizon names; were there more, it is an earlier one. With the longest ids it is a record of 0.3 MiB.
+/// Maximum sagas that a horizon names. With more, an earlier horizon is published. With the longest
+/// ids its record has 0.3 MiB.
 const NAMES_MAX: usize = 1_000;
-/// Who owns this partition tells the horizon.
+/// The owner of this partition publishes the horizons.
 const TELLER: u32 = 0;
 
-/// How far the sweep has got.
+/// The progress of the sweep.
 #[derive(Default)]
 pub(crate) struct Sweep {
     next: Option<Timestamp>,
-    /// The number of the last saga whose journal was looked at.
+    /// The last saga number checked for its journal.
     after: i64,
-    /// The number of the last saga whose row was looked at.
+    /// The last saga number checked for its row.
     rows_after: i64,
-    /// The last idempotency key that was looked at.
+    /// The last idempotency key checked.
     keys_after: String,
     horizon_due: Option<Timestamp>,
-    /// When to correct sagas that began under a clock that was ahead; none once all are.
+    /// The time to correct sagas that started while the clock was ahead. `None` when all are
+    /// corrected.
     correction_due: Option<Timestamp>,
-    /// What retention goes by.
+    /// The clock readings that retention is based on.
     readings: Readings,
-    /// What the sagas' own deadlines go by where there is no second clock.
+    /// The running time that sagas' deadlines are based on, if the database has no clock of its
+    /// own.
     running: Running,
 }
 
@@ -58,8 +63,8 @@ impl Default for Running {
 }
 
 impl Sweep {
-    /// Leaves out of a saga's own deadline what does not count of the time since its start. On PostgreSQL all of it counts,
-    /// by the server's clock.
+    /// Excludes downtime from the saga's deadline. On PostgreSQL all time counts, by the server's
+    /// clock.
     pub fn pause(&self, saga: &mut Saga, now: Timestamp) {
         if let Some(lifetime) = &self.running.lifetime {
             let since = lifetime.since(saga.started_at.0, now.0);
@@ -67,7 +72,7 @@ impl Sweep {
         }
     }
 
-    /// The clock was set back to `now`: nothing is done later for that.
+    /// Shortens pauses after the clock was set back to `now`.
     pub fn redraw(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.min(now.plus(PAUSE)));
         self.horizon_due = self.horizon_due.map(|due| due.min(now.plus(HORIZON_EVERY)));
@@ -76,7 +81,7 @@ impl Sweep {
 }
 
 impl Orchestrator {
-    /// Reads the clock for what retention goes by, before anything is stamped by a clock that was not read yet or was set back.
+    /// Reads the clocks before any row is stamped by a clock that was not read yet or was set back.
     pub(crate) async fn read_lifetime(&mut self, now: Timestamp) -> Result<(), Error> {
         if self.sweep.readings.is_overtaken(now.0) {
             self.sweep.readings.take(&self.store.database, now.0).await?;
@@ -94,7 +99,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Removes one page of what is older than the retention, when it is time to.
+    /// Removes one page of expired data when due.
     pub(crate) async fn sweep(&mut self, epochs: &Epochs, now: Timestamp) {
         let next = *self.sweep.next.get_or_insert(now.plus(PAUSE));
         if now < next {
@@ -118,9 +123,10 @@ impl Orchestrator {
         let page = self.store.sweep(Goes::Journal, before, self.sweep.after, PAGE).await?;
         metrics::counter!("sagamore_swept_total").increment(page.removed);
         match page.last {
-            // More may be behind it: on with the next turn. What had not ended yet goes with its row.
+            // the next turn continues, as there may be more; unfinished sagas lose their journal
+            // with their row
             Some(last) => self.sweep.after = last,
-            None if self.forget_rows(before, now).await? => {} // likewise
+            None if self.forget_rows(before, now).await? => {} // there may be more
             None => {
                 self.tell_horizon(epochs, now).await?;
                 let before = self.cutoff(HANDED_KEPT, now).await?;
@@ -137,7 +143,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Removes one page of rows, of what ended before this and is remembered nowhere; whether there may be more.
+    /// Removes one page of rows that ended before `before` and have no rows elsewhere. Returns
+    /// whether there may be more.
     async fn forget_rows(&mut self, before: Timestamp, now: Timestamp) -> Result<bool, Error> {
         let Some(swept) = self.store.swept().await? else { return Ok(false) };
         let used_ms = self.used_ms(now).await?;
@@ -148,8 +155,8 @@ impl Orchestrator {
             metrics::gauge!("sagamore_swept_age_seconds", "participant" => participant).set(age);
             forgotten = forgotten.min(swept_before.unwrap_or(Timestamp(i64::MIN)));
         }
-        // For the length of the retention after a saga's end something of it may still come to a barrier and leave a row.
-        // That row has the time of the participant's clock, the saga's end that of an orchestrator's.
+        // a late message may leave a barrier row during the retention after a saga's end, stamped
+        // by the participant's clock
         let late = self.options.barrier_retention + self.options.skew_max;
         let lasting = self.cutoff(self.options.barrier_retention + late, now).await?;
         let before = before.min(forgotten.minus(late)).min(lasting);
@@ -159,9 +166,10 @@ impl Orchestrator {
         Ok(page.last.is_some())
     }
 
-    /// Tells the participants what they may forget. One that is not heard is followed by another.
+    /// Publishes a horizon when due. A lost one is replaced by the next.
     async fn tell_horizon(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
-        let is_corrected = self.sweep.correction_due.is_none(); // otherwise a horizon would not name what began in the future
+        // an uncorrected saga seems to start in the future, and a horizon would not name it
+        let is_corrected = self.sweep.correction_due.is_none();
         if !is_corrected
             || !epochs.owns(TELLER)
             || self.sweep.horizon_due.is_some_and(|due| now < due)
@@ -182,7 +190,8 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// The moment before which everything is older than the retention, by all that the clock has shown since.
+    /// Returns the moment before which everything is older than `retention`, by all clock readings
+    /// so far.
     async fn cutoff(&mut self, retention: Duration, now: Timestamp) -> Result<Timestamp, Error> {
         let lifetime = self.sweep.readings.take(&self.store.database, now.0).await?;
         if planted(Bug::RetentionByClock) {
@@ -191,12 +200,12 @@ impl Orchestrator {
         Ok(Timestamp(lifetime.cutoff(millis(retention))))
     }
 
-    /// How long the database has been in use.
+    /// Returns the age of the database in use.
     async fn used_ms(&mut self, now: Timestamp) -> Result<i64, Error> {
         Ok(self.sweep.readings.take(&self.store.database, now.0).await?.age_ms())
     }
 
-    /// Notes what participants have forgotten. What cannot be noted is told again after the next horizon.
+    /// Records acknowledgements of removed rows. A lost one is repeated after the next horizon.
     pub(crate) async fn note_swept(&mut self, swept: Vec<Swept>) {
         if swept.is_empty() {
             return;
@@ -206,14 +215,14 @@ impl Orchestrator {
         }
     }
 
-    /// When the next sweep is to be.
+    /// Returns when the next sweep is due.
     pub(crate) fn next_sweep(&self) -> Option<Timestamp> {
         self.sweep.next
     }
 }
 
-/// The age of what is remembered from this moment on: no more than the database has been in use. A fresh one remembers nothing
-/// of the weeks before it.
+/// Returns the age of the rows since `from`, bounded by the database's time in use: a new database
+/// has no older rows.
 fn age_seconds(now: Timestamp, from: Timestamp, used_ms: i64) -> f64 {
     now.0.saturating_sub(from.0).min(used_ms) as f64 / 1_000.0
 }

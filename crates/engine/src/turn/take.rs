@@ -1,4 +1,4 @@
-//! Take what is there: requests, replies, what is due. Nothing waits here.
+//! Intake of available inputs: requests, replies and timers. It never waits.
 
 use sagamore_core::Timestamp;
 use sagamore_core::message::{Outcome, Reply};
@@ -15,8 +15,9 @@ use crate::store::Epochs;
 const RECORD_BYTES_MAX: usize = 1024 * 1024;
 
 impl Orchestrator {
-    /// At most `batch_max` replies, requests and due sagas each, and of each no more than `batch_bytes_max`, but one; and what
-    /// waits to be tried again. After failures less, by the pace.
+    /// Takes at most `batch_max` replies, requests and due sagas each, within `batch_bytes_max`
+    /// unless a single one is larger. Adds held inputs that are due. Failures lower the limits
+    /// through the pace.
     pub(crate) async fn take_inputs(
         &mut self,
         epochs: &Epochs,
@@ -57,7 +58,7 @@ impl Orchestrator {
         for request in self.take_requests(max, bytes_max) {
             let id = request.id().clone();
             match request {
-                Request::Start(start) if start.accepted.is_closed() => {} // whoever asked has gone without an answer
+                Request::Start(start) if start.accepted.is_closed() => {} // the caller gave up
                 Request::Start(start) => batch.add(id, Arrival::Start(start)),
                 Request::Verb(verb) => batch.add(id, Arrival::Verb(verb)),
                 Request::Watch { rest, .. } => batch.add(id, Arrival::Watch(rest)),
@@ -78,7 +79,7 @@ impl Orchestrator {
         while self.inbox.len() < max {
             match self.requests.try_recv() {
                 Ok(request) => self.inbox.push(request),
-                Err(_) => break, // empty, or all handles are gone: either way nothing is there
+                Err(_) => break, // empty, or no handle is left
             }
         }
         let mut bytes = 0;
@@ -88,19 +89,21 @@ impl Orchestrator {
             is_first || bytes <= bytes_max
         };
         let count = self.inbox.iter().take(max).take_while(|request| fits(request)).count();
-        let taken: Vec<Request> = self.inbox.drain(..count).collect(); // the others are taken by the next turn
+        // the next turn takes the others
+        let taken: Vec<Request> = self.inbox.drain(..count).collect();
         taken.iter().for_each(|request| self.gauges.taken(request));
         taken
     }
 
-    /// A request that does not come from the queue: one that is repeated, or another orchestrator's.
+    /// Queues a request that does not come from a handle: a repeated one, or another
+    /// orchestrator's.
     pub(crate) fn add_request(&mut self, request: Request) {
         self.gauges.added(&request);
         self.inbox.push(request);
     }
 
-    /// What has come; a consumer that is of no use any more is given up for another one, where partitions are shared.
-    /// Likewise one that gives what belongs to another orchestrator by now: it will take it for itself.
+    /// Takes replies. With shared partitions, a failed consumer is dropped, and so is one that
+    /// delivers replies of another owner, which will read them itself.
     async fn take_replies(
         &mut self,
         epochs: &Epochs,
@@ -124,7 +127,7 @@ impl Orchestrator {
         Err(error)
     }
 
-    /// A dead letter; and where the headers say which command was answered, a fault of that command.
+    /// Makes a dead letter, and a fault of the answered command if the headers name it.
     fn take_undecodable(
         &mut self,
         batch: &mut Batch,
@@ -143,12 +146,12 @@ impl Orchestrator {
         }
     }
 
-    /// While turns fail, those who want something stored are told so at once; those who only wait go on waiting.
+    /// Rejects starts and verbs at once while turns fail. Watches remain queued.
     pub(crate) fn turn_away(&mut self, why: &Error) {
         while self.inbox.len() < self.options.requests_max {
             match self.requests.try_recv() {
                 Ok(request) => self.inbox.push(request),
-                Err(_) => break, // empty, or all handles are gone
+                Err(_) => break, // empty, or no handle is left
             }
         }
         let (waiting, asking): (Vec<Request>, Vec<Request>) =
@@ -170,7 +173,8 @@ impl Orchestrator {
     }
 }
 
-/// Polls until there are `max` records, or as many bytes, or nothing more is there. Exceeds the bytes by one record at most.
+/// Polls until `max` records, `bytes_max` bytes or the end. Exceeds the bytes by one record at
+/// most.
 pub(crate) async fn poll(
     consumer: &mut dyn Consumer,
     max: usize,
@@ -183,7 +187,7 @@ pub(crate) async fn poll(
         let polled = match consumer.poll(wanted).await {
             Ok(polled) => polled,
             Err(error) if taken.is_empty() => return Err(error),
-            Err(_) => break, // told by the next poll: what is taken must not be lost
+            Err(_) => break, // the next poll returns the error: taken records must not be lost
         };
         let is_all = polled.len() < wanted;
         bytes += polled.iter().map(|delivered| delivered.record.bytes()).sum::<usize>();

@@ -1,8 +1,8 @@
-//! Takeovers: a partition is claimed and subscribed to at once, and its unfinished sagas are read by a cursor, one page a
-//! turn beside the other work. The cursor's position is all that is known of what is still to be sent again.
+//! Takeovers: a claimed partition is subscribed to at once, and a cursor reads its unfinished
+//! sagas, one page per turn beside other work.
 //!
-//! **Invariant:** a saga behind a cursor is in memory, or has ended; one ahead of it is in memory only if an input for it
-//! arrived, and what it has outstanding was sent with that input's commands.
+//! **Invariant:** a saga behind a cursor is in memory or has ended. A saga ahead of it is in memory
+//! only after an input for it, whose turn also sent its outstanding commands.
 
 use std::collections::BTreeMap;
 
@@ -16,24 +16,25 @@ use crate::live::Known;
 use crate::orchestrator::{Orchestrator, Turned, as_gauge};
 use crate::store::{Epochs, Reading};
 
-/// Partitions read in one turn at most.
+/// Maximum partitions read per turn.
 const READS_MAX: usize = 16;
-/// What a command has beside its body, roughly, in bytes.
+/// Estimated bytes of a command besides its body.
 const COMMAND_BYTES: usize = 512;
 
-/// How far the sagas of gained partitions are read.
+/// The cursors of gained partitions.
 #[derive(Default)]
 pub(crate) struct Takeover {
     cursors: BTreeMap<u32, Cursor>,
-    /// By how often the page is halved: once with each failure, once less with each success.
+    /// The number of times that the page size is halved: one more per failure, one less per
+    /// success.
     halvings: u32,
 }
 
-/// A place in the numbers of one partition's sagas.
+/// A position in the row numbers of one partition's sagas.
 struct Cursor {
     /// Sagas up to this number are read.
     after: i64,
-    /// The last saga that a former owner may have stored. None until the first page is read.
+    /// The last saga that a former owner may have stored. `None` until the first page is read.
     until: Option<i64>,
 }
 
@@ -43,7 +44,7 @@ impl Takeover {
         self.cursors.insert(partition, Cursor { after: 0, until: None });
     }
 
-    /// Drops the cursors of partitions that are another orchestrator's.
+    /// Drops the cursors of lost partitions.
     pub fn forget(&mut self, lost: &[u32]) {
         self.cursors.retain(|partition, _| !lost.contains(partition));
     }
@@ -62,11 +63,12 @@ impl Takeover {
 }
 
 impl Orchestrator {
-    /// The only orchestrator takes everything: raises the epochs, forgets what is in memory, begins to read what is
-    /// unfinished.
+    /// Takes over all partitions as the only orchestrator: raises the epochs, drops the state in
+    /// memory, and starts reading unfinished sagas.
     pub(crate) async fn take_over(&mut self) -> Result<Epochs, Error> {
         match &mut self.replies {
-            Some(replies) => replies.rewind().await?, // first: who gets no replies any more takes nothing from its successor
+            // rewind first, so that a former owner takes nothing from its successor
+            Some(replies) => replies.rewind().await?,
             none => drop(none.insert(self.transport.subscribe(self.options.subscription()).await?)),
         }
         let epochs =
@@ -76,8 +78,11 @@ impl Orchestrator {
         Ok(epochs)
     }
 
-    /// Reads at most one page of unfinished sagas, and sends what they have outstanding. Returns how many were read.
-    /// After an error the page is read again by the next turn, with half the size.
+    /// Reads at most one page of unfinished sagas, and sends their outstanding commands. Returns
+    /// the number of sagas.
+    ///
+    /// # Errors
+    /// After an error the next turn reads the page again, with half the size.
     pub(crate) async fn take_page(
         &mut self,
         epochs: &Epochs,
@@ -111,7 +116,8 @@ impl Orchestrator {
         Ok(taken)
     }
 
-    /// Reads on in one partition. The cursor moves only behind sagas whose commands the transport has acknowledged.
+    /// Reads on in one partition. The cursor passes only sagas whose commands the transport has
+    /// acknowledged.
     async fn take_part(
         &mut self,
         epochs: &Epochs,
@@ -125,7 +131,7 @@ impl Orchestrator {
         let mut after = part.after;
         for reading in part.sagas {
             if *bytes >= self.options.takeover_bytes_max {
-                cut_at = Some(after); // what is behind it is read again by the next turn
+                cut_at = Some(after); // the next turn reads the rest
                 break;
             }
             after = reading.as_ref().map_or_else(|unreadable| unreadable.seq, |loaded| loaded.seq);
@@ -147,9 +153,10 @@ impl Orchestrator {
         let acknowledged = self.publish(commands, Vec::new(), now).await?;
         let count = read.len();
         read.into_iter().for_each(|known| self.live.put(known));
-        self.arm(&acknowledged, now); // behind the publish: a saga in memory is not read again
+        self.arm(&acknowledged, now); // after the publish: a saga in memory is not read again
         if cut_at.is_some() {
-            self.takeover.halvings = (self.takeover.halvings + 2).min(31); // this success takes one of them back
+            // this success reverts one of them
+            self.takeover.halvings = (self.takeover.halvings + 2).min(31);
         }
         match cut_at {
             None if part.is_last => drop(self.takeover.cursors.remove(&partition)),
@@ -161,7 +168,7 @@ impl Orchestrator {
         Ok(count)
     }
 
-    /// Reads the sagas of the next page that are not in memory, as the owner that the epochs name.
+    /// Reads the sagas of the next page that are not in memory, under the current epochs.
     async fn read_part(
         &mut self,
         epochs: &Epochs,
@@ -191,7 +198,7 @@ impl Orchestrator {
         let count = unread.len();
         let unread = self.store.within(&tx, unread, self.options.batch_bytes_max).await?;
         if unread.len() < count {
-            is_last = false; // what does not fit is read by the next turn
+            is_last = false; // the next turn reads the rest
             last = unread.last().map_or(Ok(after), |row| row.get(0))?;
         }
         let sagas = self.store.read_sagas(&tx, &self.registry, unread).await?;
@@ -200,12 +207,12 @@ impl Orchestrator {
     }
 }
 
-/// One page of one partition, without the sagas that are in memory.
+/// One page of a partition, without the sagas that are in memory.
 struct Part {
     sagas: Vec<Reading>,
-    /// The cursor before it.
+    /// The cursor before the page.
     after: i64,
-    /// The last row's number.
+    /// The number of the last row.
     last: i64,
     until: i64,
     is_last: bool,
