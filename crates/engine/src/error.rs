@@ -1,4 +1,4 @@
-//! What can go wrong in the engine, and what a caller is told.
+//! Errors of the engine, and of the requests to it.
 
 use sagamore_core::id::{Malformed, Name, SagaId};
 use sagamore_core::saga::Ignored;
@@ -9,73 +9,73 @@ use crate::store::Unreadable;
 /// A fault of the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database.
+    /// A fault of the database.
     #[error("engine database: {0}")]
     Database(#[from] sagamore_database::Error),
-    /// The transport.
+    /// A fault of the transport.
     #[error("engine transport: {0}")]
     Transport(#[from] sagamore_transport::Error),
-    /// Another orchestrator has taken the partition: nothing that this one decides counts any more.
+    /// Another orchestrator has claimed the partition: this one's decisions for it no longer count.
     #[error("partition {partition}, or another of this batch, belongs to another orchestrator now")]
     OwnershipLost {
-        /// One of the reply partitions in question.
+        /// One of the lost reply partitions.
         partition: u32,
     },
-    /// The same version was registered before with other contents.
+    /// The version is registered with other contents.
     #[error(
         "{name} version {version} is registered with other contents: raise the version when the definition or the plan changes"
     )]
     DefinitionChanged {
-        /// The definition.
+        /// The name of the definition or plan.
         name: Name,
-        /// The version that both have.
+        /// The version with two contents.
         version: u32,
     },
-    /// A definition that cannot run.
+    /// A definition is invalid.
     #[error(transparent)]
     BadDefinition(#[from] sagamore_core::definition::Error),
-    /// A plan that does not hold.
+    /// A plan is invalid.
     #[error(transparent)]
     BadPlan(#[from] sagamore_core::plan::Error),
-    /// What is stored cannot be understood.
+    /// Stored data is unreadable.
     #[error("stored data of {what} cannot be read: {why}")]
     BadData {
-        /// Which row.
+        /// The key of the row.
         what: String,
-        /// What is wrong with it.
+        /// The flaw in the row.
         why: String,
     },
-    /// A saga that is set aside: a newer program wrote its row or its journal, or one of them is damaged.
+    /// The saga is set aside: a newer program wrote its row or journal, or one of them is damaged.
     #[error("saga {} cannot be read by this program: {}", .0.id, .0.why)]
     Unreadable(Box<Unreadable>),
-    /// The same sagas were changed by somebody else again and again.
+    /// Other writers repeatedly changed the same sagas first.
     #[error("the sagas of this batch keep being changed by another orchestrator")]
     Contended,
 }
 
-/// Why a start was not accepted. Nothing was stored, unless it says so.
+/// The reason why a start was not accepted. Nothing was stored, unless the variant says otherwise.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StartError {
     /// No definition of this name is registered.
     #[error("there is no definition '{name}'; there are: {known}")]
     UnknownDefinition {
-        /// What was asked for.
+        /// The name in the request.
         name: String,
-        /// What there is, with commas.
+        /// The registered names, separated by commas.
         known: String,
     },
-    /// The business key is not one.
+    /// The business key is malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// The input is not what the definition refers to.
+    /// The input does not fit the definition.
     #[error("the input does not fit the definition: {0}")]
     BadInput(String),
     /// The input is too large.
     #[error("the input has {bytes} bytes, more than the {bytes_max} that are taken")]
     TooLarge {
-        /// Its size.
+        /// Its size in bytes.
         bytes: usize,
-        /// The bound.
+        /// The limit in bytes.
         bytes_max: usize,
     },
     /// The saga exists with another input.
@@ -84,39 +84,39 @@ pub enum StartError {
     /// The idempotency key was used with another request.
     #[error("the idempotency key was used before, with another request")]
     OtherRequest,
-    /// Too much is under way.
+    /// Too many sagas or requests are in progress.
     #[error("too many sagas are under way: try again in {retry_after_s} s")]
     Busy {
-        /// When to try again, in seconds.
+        /// Seconds to wait before a retry.
         retry_after_s: u32,
     },
-    /// The engine cannot store it now. It may be stored all the same: starting it again is safe.
+    /// The engine cannot confirm the write. The saga may be stored, and a repeated start is safe.
     #[error("the start could not be stored: {0}; starting it again is safe")]
     Unavailable(String),
 }
 
-/// Why a verb changed nothing.
+/// The reason why a verb changed nothing.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum VerbError {
-    /// There is no such saga.
+    /// The saga does not exist.
     #[error("there is no saga {0}")]
     NotFound(SagaId),
-    /// The saga does not take the verb as it stands.
+    /// The verb is illegal in the saga's current state.
     #[error("{0}")]
     Ignored(Ignored),
-    /// Too much is under way.
+    /// Too many requests are queued.
     #[error("too many requests wait: try again in {retry_after_s} s")]
     Busy {
-        /// When to try again, in seconds.
+        /// Seconds to wait before a retry.
         retry_after_s: u32,
     },
-    /// The engine cannot store it now.
+    /// The engine cannot confirm the write. A repeated request is safe.
     #[error("the request could not be stored: {0}; making it again is safe")]
     Unavailable(String),
 }
 
 impl Error {
-    /// Whether trying again, later, may succeed.
+    /// Whether a later retry may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Error::Database(error) => error.is_transient(),
@@ -130,7 +130,7 @@ impl Error {
         }
     }
 
-    /// Whether the fault is one row's data: whatever reads several rows sets that one aside.
+    /// Whether the fault lies in one row's data. A reader of several rows then sets that one aside.
     pub(crate) fn is_of_one_row(&self) -> bool {
         match self {
             Error::BadData { .. }

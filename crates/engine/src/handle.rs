@@ -1,4 +1,5 @@
-//! The only door: start, cancel, rescue, wait, read. One bounded queue leads from here to the next turn.
+//! The engine's interface: start, cancel, rescue, wait, read. One bounded queue leads from handles
+//! to the next turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -19,12 +20,12 @@ use crate::registry::Registry;
 use crate::request::{Asker, Idempotency, Request, StartRequest, VerbRequest};
 use crate::store::{Detail, Filter, Header, Page, Standing, Store};
 
-/// The pause before a wait that a failed turn has dropped is taken up again.
+/// The pause before a wait that a failed turn dropped is repeated.
 const WAIT_AGAIN: Duration = Duration::from_millis(20);
-/// What a busy engine tells its callers to wait.
+/// The pause that a busy engine asks its callers for.
 const RETRY_AFTER_S: u32 = 1;
 
-/// A way in, cheap to clone.
+/// A client of an orchestrator, cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
     queue: mpsc::Sender<Request>,
@@ -36,17 +37,18 @@ pub struct Handle {
     options: Arc<Options>,
 }
 
-/// What the orchestrator tells its handles without a message.
+/// State of the orchestrator that its handles read directly.
 pub(crate) struct Gauges {
-    /// Sagas that have not come to rest.
+    /// Sagas that are not at rest.
     pub in_flight: AtomicUsize,
-    /// Since when the longest waiting saga has waited, in ms since 1970; the greatest number when none waits.
+    /// The time since which the longest waiting saga has waited, in ms since 1970; `i64::MAX` if
+    /// none waits.
     pub oldest: AtomicI64,
-    /// How many reply partitions are owned; as many as can be while there is no lease.
+    /// The number of owned reply partitions.
     pub partitions: AtomicUsize,
-    /// The requests that wait for a turn, in bytes.
+    /// Total bytes of the requests that wait for a turn.
     pub request_bytes: AtomicUsize,
-    /// The sagas in memory, in bytes.
+    /// Total bytes of the sagas in memory.
     pub live_bytes: AtomicUsize,
 }
 
@@ -64,12 +66,12 @@ impl Default for Gauges {
 }
 
 impl Gauges {
-    /// A request waits for a turn without having been queued.
+    /// Counts a request that waits for a turn without having been queued.
     pub fn added(&self, request: &Request) {
         self.request_bytes.fetch_add(request.bytes(), Ordering::Relaxed);
     }
 
-    /// A request has left the queue.
+    /// Discounts a request that has left the queue.
     pub fn taken(&self, request: &Request) {
         self.request_bytes.fetch_sub(request.bytes(), Ordering::Relaxed);
     }
@@ -80,23 +82,23 @@ impl Gauges {
 pub struct Start {
     /// The name of the definition. The saga runs by its newest version.
     pub definition: Name,
-    /// The business key. There is one saga of a definition for each key.
+    /// The business key. Each definition has one saga per key.
     pub key: String,
     /// The value that the definition's steps refer to as `input`.
     pub input: Body,
-    /// The client's own key for this request. A repeat with the same key returns the saga that exists.
+    /// The client's key for this request. A repeat with the same key returns the existing saga.
     pub idempotency_key: Option<String>,
     /// The trace of the client's request. The saga's commands continue it.
     pub trace: Option<TraceContext>,
 }
 
 impl Start {
-    /// A start without an idempotency key and without a trace.
+    /// Creates a start without an idempotency key and without a trace.
     pub fn new(definition: Name, key: impl Into<String>, input: Body) -> Start {
         Start { definition, key: key.into(), input, idempotency_key: None, trace: None }
     }
 
-    /// Sets the client's own key for this request, or none.
+    /// Sets the client's key for this request, or none.
     pub fn idempotency_key(self, key: impl Into<Option<String>>) -> Start {
         Start { idempotency_key: key.into(), ..self }
     }
@@ -107,33 +109,33 @@ impl Start {
     }
 }
 
-/// An accepted start: stored, whatever happens next.
+/// An accepted start: the saga is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
-    /// The saga.
+    /// The saga's id.
     pub id: SagaId,
-    /// It was there before, with the same input.
+    /// Whether the saga existed before, with the same input.
     pub existed: bool,
-    /// Where it stands.
+    /// The saga's status.
     pub status: Status,
-    /// Its revision.
+    /// The saga's revision.
     pub revision: u64,
 }
 
 /// A saga that is at rest: ended, or stuck.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The saga.
+    /// The saga's id.
     pub id: SagaId,
     /// `Completed`, `Compensated` or `Stuck`.
     pub status: Status,
-    /// Its revision.
+    /// The saga's revision.
     pub revision: u64,
-    /// When it ended, if it has.
+    /// The time of the end. `None` if the saga is stuck.
     pub ended_at: Option<Timestamp>,
 }
 
-/// Why a request was not queued.
+/// The reason why a request was not queued.
 enum Unqueued {
     Full,
     Closed,
@@ -152,18 +154,20 @@ impl Handle {
         (Handle { queue, registry, store, clock, gauges, pulse, options }, requests)
     }
 
-    /// The present time by the clock that counts for sagas: the database server's, where there is one.
+    /// Returns the current time by the sagas' clock: that of the database server, if there is one.
     pub fn now(&self) -> Timestamp {
         Timestamp(self.clock.now_ms())
     }
 
-    /// Starts a saga, or gives the one that exists with this key and input. After `Ok` it survives any crash.
+    /// Starts a saga, or returns the existing one with this key and input. After `Ok` it survives
+    /// any crash.
     pub async fn start(&self, start: Start) -> Result<Started, StartError> {
         let accepted = self.request_start(start, None)?;
         accepted.await.unwrap_or_else(|_| Err(StartError::Unavailable("the engine stopped".into())))
     }
 
-    /// Starts a saga and waits at most `patience` for it to come to rest; `None` when it has not by then.
+    /// Starts a saga and waits up to `patience` until it is at rest. The summary is `None` after
+    /// that time.
     pub async fn start_and_wait(
         &self,
         start: Start,
@@ -177,7 +181,7 @@ impl Handle {
         let summary = match tokio::time::timeout_at(until, at_rest).await {
             Ok(Ok(Ok(summary))) => Some(summary),
             Ok(Ok(Err(_))) | Err(_) => None,
-            // a turn failed that knew of the wait: wait again
+            // the turn that knew of the wait failed: wait again
             Ok(Err(_)) => self.wait_until(started.id.clone(), until).await.unwrap_or_default(),
         };
         match summary {
@@ -186,8 +190,8 @@ impl Handle {
         }
     }
 
-    /// Where a saga stands once a wait for it has run out: what was so at its start is over. Where that cannot be read its
-    /// acceptance still holds.
+    /// Reads the saga's status after a wait without result, since the one at its start is outdated.
+    /// If it cannot be read, the acceptance still holds.
     async fn stands_now(&self, started: Started) -> (Started, Option<Summary>) {
         let Ok(Some(Detail { header, .. })) = self.store.show(&self.registry, &started.id).await
         else {
@@ -199,7 +203,7 @@ impl Handle {
         (Started { status, revision, ..started }, summary)
     }
 
-    /// Queues a start; gives the place where its acceptance is told.
+    /// Queues a start, and returns the receiver of its acceptance.
     fn request_start(
         &self,
         start: Start,
@@ -241,7 +245,7 @@ impl Handle {
         }
     }
 
-    /// Queues a request, if there is room for it in number and in bytes.
+    /// Queues a request, if its number and bytes are within the limits.
     fn push(&self, request: Request) -> Result<(), Unqueued> {
         let (bytes, waiting) = (request.bytes(), &self.gauges.request_bytes);
         if waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > self.options.request_bytes_max {
@@ -257,16 +261,19 @@ impl Handle {
         })
     }
 
-    /// Asks for a saga to be undone. Gives where it stands then; the outcome is the saga's. A saga that does not
-    /// exist yet is stored as compensated, so that a start that comes later finds it cancelled.
+    /// Cancels a saga and returns its status. A running saga then compensates.
+    ///
+    /// Cancelling a missing saga stores it as compensated. A later start returns the cancelled
+    /// saga.
     ///
     /// # Errors
-    /// A saga that has ended, is past its point of no return, or is stuck while it is undone takes no cancel.
+    /// A saga that has ended, is past its point of no return, or is stuck while it compensates
+    /// cannot be cancelled.
     pub async fn cancel(&self, id: SagaId) -> Result<Status, VerbError> {
         self.cancel_because(id, None).await
     }
 
-    /// [`Handle::cancel`] with the reason of the person who wants it, which is kept in the journal.
+    /// Like [`Handle::cancel`], with an operator's reason, which the journal stores.
     pub async fn cancel_because(
         &self,
         id: SagaId,
@@ -276,13 +283,16 @@ impl Handle {
         self.verb(id, absent, Input::Cancel { reason }).await
     }
 
-    /// An operator's word on a stuck step.
+    /// Applies an operator's decision on a stuck step.
     pub async fn rescue(&self, id: SagaId, rescue: Rescue) -> Result<Status, VerbError> {
         self.verb(id, None, Input::Rescue(rescue)).await
     }
 
-    /// Has the owner of a saga that is set aside read it again, once its row or journal is repaired. The saga then goes on: what it
-    /// has outstanding is sent again. Fails with the reason as long as the saga cannot be read.
+    /// Makes the owner read a saga again that is set aside, after its row or journal was repaired.
+    /// The saga continues, and its outstanding commands are resent.
+    ///
+    /// # Errors
+    /// The reason, if the saga still cannot be read.
     pub async fn reread(&self, id: SagaId) -> Result<Status, VerbError> {
         self.verb(id, None, Input::Tick).await
     }
@@ -298,7 +308,7 @@ impl Handle {
         answer.await.unwrap_or_else(|_| Err(VerbError::Unavailable("the engine stopped".into())))
     }
 
-    /// Waits at most `patience` for a saga to come to rest; `None` when it has not by then.
+    /// Waits up to `patience` until a saga is at rest. Returns `None` after that time.
     pub async fn wait(&self, id: SagaId, patience: Duration) -> Result<Option<Summary>, VerbError> {
         self.wait_until(id, tokio::time::Instant::now() + patience).await
     }
@@ -314,7 +324,8 @@ impl Handle {
             match tokio::time::timeout_at(until, at_rest).await {
                 Ok(Ok(answer)) => return answer.map(Some),
                 Err(_) => return Ok(None),
-                Ok(Err(_)) => tokio::time::sleep(WAIT_AGAIN).await, // a turn failed that knew of the wait
+                // the turn that knew of the wait failed
+                Ok(Err(_)) => tokio::time::sleep(WAIT_AGAIN).await,
             }
         }
     }
@@ -326,7 +337,7 @@ impl Handle {
         })
     }
 
-    /// One saga with its journal, as stored; `None` when there is none.
+    /// Reads a saga with its journal, as stored. Returns `None` if it does not exist.
     pub async fn show(&self, id: &SagaId) -> Result<Option<Detail>, Error> {
         let mut detail = self.store.show(&self.registry, id).await?;
         if let Some(detail) = &mut detail {
@@ -335,43 +346,46 @@ impl Handle {
         Ok(detail)
     }
 
-    /// A page of sagas, the newest first.
+    /// Reads a page of sagas, newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Page, Error> {
         self.store.list(filter).await
     }
 
-    /// The names of the registered definitions.
+    /// Returns the newest version of every registered definition.
     pub fn definitions(&self) -> Vec<Arc<Definition>> {
         self.registry.all_latest()
     }
 
-    /// How many sagas have not come to rest.
+    /// Returns the number of sagas that are not at rest.
     pub fn in_flight(&self) -> usize {
         self.gauges.in_flight.load(Ordering::Relaxed)
     }
 
-    /// How many bytes the sagas in memory take.
+    /// Returns the total bytes of the sagas in memory.
     pub fn live_bytes(&self) -> usize {
         self.gauges.live_bytes.load(Ordering::Relaxed)
     }
 
-    /// Since when the longest waiting saga has waited for the same answers, however often they were asked for.
+    /// Returns the time since which the longest waiting saga has waited for replies, resends
+    /// included.
     pub fn oldest_outstanding(&self) -> Option<Timestamp> {
         let since = self.gauges.oldest.load(Ordering::Relaxed);
         (since != i64::MAX).then_some(Timestamp(since))
     }
 
-    /// How many reply partitions this orchestrator owns. None: it takes no starts, and others do what there is to do.
+    /// Returns the number of reply partitions that this orchestrator owns. With 0 it rejects
+    /// starts, and other orchestrators drive the sagas.
     pub fn partitions_owned(&self) -> usize {
         self.gauges.partitions.load(Ordering::Relaxed)
     }
 
-    /// Where this orchestrator stood among the others at its last renewal; without a lease it is the only member.
+    /// Returns this orchestrator's standing at its last renewal. Without a lease it is always a
+    /// member.
     pub fn standing(&self) -> Standing {
         if self.options.lease.is_some() { self.pulse.standing() } else { Standing::Member }
     }
 
-    /// Why the last publish was not acknowledged; None when it was.
+    /// Returns the error of the last publish. `None` if it was acknowledged.
     pub fn publish_fault(&self) -> Option<String> {
         self.pulse.fault()
     }
@@ -389,7 +403,7 @@ impl Handle {
     }
 }
 
-/// Whether a JSON text holds an escaped NUL: `\u0000` behind an even number of backslashes.
+/// Whether a JSON text contains an escaped NUL: `\u0000` after an even number of backslashes.
 fn holds_a_nul(json: &str) -> bool {
     json.match_indices("\\u0000").any(|(at, _)| {
         let behind = json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count();

@@ -1,6 +1,7 @@
-//! The orchestrator, the tables it keeps, and the handle through which everything comes in.
+//! The orchestrator with its tables, the handle through which requests enter it, and the observer.
 //!
-//! It decides nothing by itself: what follows from an input is `sagamore_core`'s affair.
+//! The consequences of an input are decided in `sagamore_core`. This crate loads, stores, sends and
+//! waits.
 
 pub mod error;
 pub mod options;

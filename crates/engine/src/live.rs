@@ -1,8 +1,8 @@
-//! The sagas in memory, and a small header of every saga that has not ended. Nothing here is the truth: it can all be read
-//! again.
+//! The sagas in memory, and a small header of every saga that has not ended. All of it can be read
+//! again from the database.
 //!
-//! **Invariant:** the sagas in memory are bounded in number and in bytes. One that does not fit leaves memory, and is read
-//! again when something arrives for it or is due: its header knows when.
+//! **Invariant:** the sagas in memory are bounded in number and bytes. An evicted saga is read
+//! again for its next arrival or timer, which its header retains.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -16,19 +16,19 @@ use tokio::sync::oneshot;
 use crate::error::VerbError;
 use crate::handle::Summary;
 
-/// What a saga takes beside its texts, in bytes, roughly.
+/// Estimated bytes of a saga besides its texts.
 const SAGA_BYTES: usize = 512;
 
-/// Whoever waits for a saga to come to rest.
+/// A caller that waits until a saga is at rest.
 pub(crate) type Waiter = oneshot::Sender<Result<Summary, VerbError>>;
 
-/// A saga as its row and journal had it when they were last read or written.
+/// A saga as its row and journal were last read or written.
 pub(crate) struct Known {
     pub seq: i64,
     pub saga: Saga,
 }
 
-/// How much memory sagas may take.
+/// The memory limits of sagas.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
     pub sagas: usize,
@@ -39,14 +39,14 @@ pub(crate) struct Room {
 pub(crate) struct Live {
     room: Room,
     sagas: HashMap<SagaId, Held>,
-    /// The sagas in memory, the one that was put longest ago first.
+    /// The sagas in memory, oldest put first.
     by_age: BTreeMap<u64, SagaId>,
     puts: u64,
     bytes: usize,
-    /// Every saga that has not ended, in memory or not, with its next due moment and whether it is stuck.
+    /// Every saga that has not ended, whether or not in memory.
     unended: HashMap<SagaId, Unended>,
     due: BTreeSet<(Timestamp, SagaId)>,
-    /// Since when the longest unanswered question of each saga is waited for.
+    /// Sagas by the start of their longest wait for a reply.
     waiting: BTreeSet<(Timestamp, SagaId)>,
     waiters: BTreeMap<SagaId, Vec<Waiter>>,
     stuck: usize,
@@ -62,12 +62,12 @@ struct Held {
 
 struct Unended {
     partition: u32,
-    /// Of a saga that left memory.
+    /// Timers of an evicted saga.
     timers: Option<Timers>,
     due: Option<Timestamp>,
     since: Option<Timestamp>,
     status: Status,
-    /// What the saga takes while it is in memory.
+    /// The size of the saga while in memory.
     bytes: usize,
 }
 
@@ -88,7 +88,7 @@ impl Live {
         }
     }
 
-    /// Takes the saga out of memory, to decide about it; it comes back by [`Live::put`].
+    /// Takes a saga out of memory to decide on it. [`Live::put`] returns it.
     pub fn take(&mut self, id: &SagaId) -> Option<Known> {
         let held = self.sagas.remove(id)?;
         self.by_age.remove(&held.age);
@@ -96,12 +96,12 @@ impl Live {
         Some(held.known)
     }
 
-    /// Whether this unfinished saga was put here, and not forgotten since; it may have been dropped from memory.
+    /// Whether this unfinished saga was put here and not removed since. It may have been evicted.
     pub fn knows(&self, id: &SagaId) -> bool {
         self.unended.contains_key(id)
     }
 
-    /// Remembers a saga as it was just read or committed; one that has ended is forgotten.
+    /// Stores a saga as just read or committed. An ended one is removed.
     pub fn put(&mut self, known: Known) {
         let id = known.saga.id.clone();
         let status = known.saga.status;
@@ -124,7 +124,7 @@ impl Live {
         self.make_room();
     }
 
-    /// The sagas that were put longest ago leave memory until the others fit.
+    /// Evicts the oldest sagas until the others fit.
     fn make_room(&mut self) {
         while self.sagas.len() > self.room.sagas || self.bytes > self.room.bytes {
             let Some((_, id)) = self.by_age.first_key_value() else { return };
@@ -137,13 +137,13 @@ impl Live {
         }
     }
 
-    /// Sets the timers of a saga that was not in memory and is read again.
+    /// Restores the timers of a saga that was evicted and read again.
     pub fn wind_up(&self, saga: &mut Saga, now: Timestamp) {
         let unended = self.unended.get(&saga.id);
         saga.set_timers(unended.and_then(|unended| unended.timers.as_ref()), now);
     }
 
-    /// The transport has acknowledged a command at `now`: its answer is due one `timeout` later.
+    /// Starts the reply deadline of a command that the transport acknowledged at `now`.
     pub fn acknowledge(
         &mut self,
         command: &Command,
@@ -168,18 +168,18 @@ impl Live {
         }
     }
 
-    /// How many sagas are in memory, and how many bytes they take.
+    /// Returns the number of sagas in memory, and their bytes.
     pub fn held(&self) -> (usize, usize) {
         (self.sagas.len(), self.bytes)
     }
 
-    /// How many bytes an unfinished saga takes while it is in memory. None: it is not known here.
+    /// Returns the size of an unfinished saga while in memory. `None` if it is unknown here.
     pub fn bytes_of(&self, id: &SagaId) -> Option<usize> {
         self.unended.get(id).map(|unended| unended.bytes)
     }
 
-    /// The clock was set back to `now`: what lies further ahead than any pause is drawn again. A saga that is not in memory is due
-    /// at once, and corrected when it is read.
+    /// Recomputes times beyond any pause after the clock was set back to `now`. An evicted saga
+    /// becomes due at once, and is corrected when it is read.
     pub fn redraw(&mut self, now: Timestamp) {
         let ahead = |moments: &BTreeSet<(Timestamp, SagaId)>| {
             let later = moments.iter().rev().take_while(|(moment, _)| *moment > now);
@@ -206,7 +206,7 @@ impl Live {
         self.due.insert((now, id.clone()));
     }
 
-    /// Nothing is due of this saga until it is put here again.
+    /// Removes the saga's timer until it is put again.
     pub fn unschedule(&mut self, id: &SagaId) {
         self.take(id);
         if let Some(due) = self.unended.get_mut(id).and_then(|unended| unended.due.take()) {
@@ -214,7 +214,7 @@ impl Live {
         }
     }
 
-    /// Forgets when something is due of a saga; who waits for it goes on waiting.
+    /// Removes a saga's header and times. Its waiters remain.
     fn let_go(&mut self, id: &SagaId) {
         if let Some(before) = self.unended.remove(id) {
             self.count(before.status, -1);
@@ -223,7 +223,7 @@ impl Live {
         }
     }
 
-    /// Forgets the sagas of partitions that are another orchestrator's from now on.
+    /// Removes the sagas of partitions that this orchestrator lost.
     pub fn forget_partitions(&mut self, lost: &[u32]) {
         let theirs = self.unended.iter().filter(|(_, unended)| lost.contains(&unended.partition));
         let theirs: Vec<SagaId> = theirs.map(|(id, _)| id.clone()).collect();
@@ -233,7 +233,7 @@ impl Live {
         }
     }
 
-    /// At most `max` sagas that somebody waits for here, and that another orchestrator drives.
+    /// Returns at most `max` sagas with local waiters that another orchestrator drives.
     pub fn waited_for_abroad(&mut self, max: usize) -> Vec<SagaId> {
         self.waiters.retain(|_, waiters| {
             waiters.retain(|waiter| !waiter.is_closed());
@@ -255,8 +255,8 @@ impl Live {
         }
     }
 
-    /// Sagas that have something due at `now`, the longest overdue first: at most `max`, and no more than take `bytes_max` in
-    /// memory, but one.
+    /// Returns sagas that are due at `now`, the longest overdue first: at most `max`, and within
+    /// `bytes_max` in memory, but at least one.
     pub fn due(&self, now: Timestamp, max: usize, bytes_max: usize) -> Vec<SagaId> {
         let mut bytes = 0;
         let mut fits = |id: &SagaId| {
@@ -268,48 +268,50 @@ impl Live {
         due.take_while(|id| fits(id)).cloned().collect()
     }
 
-    /// Whether something of this saga was due before `now`, by what is remembered of it.
+    /// Whether the saga's timer was due before `now`.
     pub fn is_overdue(&self, id: &SagaId, now: Timestamp) -> bool {
         self.unended.get(id).and_then(|unended| unended.due).is_some_and(|due| due < now)
     }
 
-    /// The next moment at which anything is due.
+    /// Returns the next due time of any saga.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Since when the longest unanswered question is waited for.
+    /// Returns the start of the longest wait for a reply.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.waiting.first().map(|(since, _)| *since)
     }
 
-    /// How many sagas have not come to rest: neither ended nor stuck.
+    /// Returns the number of sagas that are neither ended nor stuck.
     pub fn in_flight(&self) -> usize {
         self.unended.len() - self.stuck
     }
 
-    /// How many are running, compensating, stuck.
+    /// Returns the numbers of running, compensating and stuck sagas.
     pub fn by_status(&self) -> (usize, usize, usize) {
         (self.unended.len() - self.stuck - self.compensating, self.compensating, self.stuck)
     }
 
-    /// Remembers who waits; those who have gone are forgotten.
+    /// Adds a waiter, and drops closed ones.
     pub fn wait(&mut self, id: &SagaId, waiter: Waiter) {
         let waiters = self.waiters.entry(id.clone()).or_default();
         waiters.retain(|waiter| !waiter.is_closed());
         waiters.push(waiter);
     }
 
-    /// Tells everybody who waits for a saga that is at rest.
+    /// Answers all waiters of a saga that is at rest.
     pub fn wake(&mut self, summary: Summary) {
         if let Some(waiters) = self.waiters.remove(&summary.id) {
             for waiter in waiters {
-                let _ = waiter.send(Ok(summary.clone())); // who has gone needs no answer
+                // the caller may have dropped its receiver
+                let _ = waiter.send(Ok(summary.clone()));
             }
         }
     }
 
-    /// Forgets all sagas; gives back who waits, to ask again: what they wait for may have happened unseen.
+    /// Removes all sagas. Returns the waiters, which must be queued again, because their sagas may
+    /// have changed unseen.
     pub fn forget(&mut self) -> Vec<(SagaId, Waiter)> {
         let waiters = std::mem::take(&mut self.waiters);
         *self = Live::new(self.room);
@@ -320,7 +322,7 @@ impl Live {
     }
 }
 
-/// What a saga takes in memory: its texts, and something for the rest.
+/// Estimates a saga's size in memory.
 fn bytes_of(saga: &Saga) -> usize {
     let of_step = |step: &StepState| {
         let output = step.output.as_ref().map_or(0, |output| output.as_str().len());

@@ -1,4 +1,4 @@
-//! The orchestrator's bounds.
+//! Settings and limits of the orchestrator.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,64 +6,71 @@ use std::time::Duration;
 use sagamore_core::Name;
 use sagamore_transport::Subscription;
 
-/// Every bound of an orchestrator, with its default.
+/// Settings and limits of an orchestrator, with defaults.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The topic that replies come by, and its dead letters with `-dlt` behind.
+    /// The topic of replies. Its dead letters have the suffix `-dlt`.
     pub reply_topic: String,
-    /// How many partitions it has when it is created.
+    /// Partitions of the reply topic when it is created.
     pub reply_partitions: u32,
-    /// The consumer group under which replies are taken.
+    /// The consumer group for replies.
     pub group: String,
-    /// Who this orchestrator is, for the ownership rows. With a lease: a name that no other process has.
+    /// This orchestrator's name in the ownership rows. With a lease it must be unique among all
+    /// processes.
     pub owner: String,
-    /// None: this orchestrator is the only one, and takes every partition. Otherwise any number of them share the
-    /// partitions, each for so long from one renewal to the next: who is silent for longer is succeeded by the others.
+    /// The length of a lease. `None`: this orchestrator is the only one, and owns every partition.
+    ///
+    /// With a lease, any number of orchestrators share the partitions. If one does not renew for
+    /// this long, the others claim its partitions.
     pub lease: Option<Duration>,
-    /// A turn that makes no step for so long hangs: leases are renewed no more. Longer than every call that a turn makes.
+    /// The time without progress after which a turn counts as hanging and leases are not renewed.
+    /// Longer than any call that a turn makes.
     pub turn_max: Duration,
-    /// Sagas of gained partitions that are read, and whose outstanding commands are sent again, in one turn.
+    /// Maximum sagas of gained partitions that are read per turn to resend their outstanding
+    /// commands.
     pub takeover_page: usize,
-    /// The commands that one turn sends again for gained partitions, in bytes; one more command may pass it.
+    /// Maximum bytes of commands resent per turn for gained partitions; exceeded by one command at
+    /// most.
     pub takeover_bytes_max: usize,
-    /// Requests that wait for a turn; more are refused as busy.
+    /// Maximum requests that wait for a turn. Further ones are rejected as busy.
     pub requests_max: usize,
-    /// Requests that wait for a turn, in bytes together; more are refused as busy.
+    /// Maximum total bytes of requests that wait for a turn. Further ones are rejected as busy.
     pub request_bytes_max: usize,
-    /// Sagas that are under way; more starts are refused as busy.
+    /// Maximum sagas that are not at rest. Further starts are rejected as busy.
     pub in_flight_max: usize,
-    /// Sagas kept in memory between their messages; the others are read again when something comes.
+    /// Maximum sagas in memory. Others are read again for their next input.
     pub live_max: usize,
-    /// The bytes that these take; those beyond it are read again likewise.
+    /// Maximum bytes of the sagas in memory.
     pub live_bytes_max: usize,
-    /// Inputs taken in one turn, of each sort.
+    /// Maximum inputs of each kind per turn.
     pub batch_max: usize,
-    /// The bytes of inputs taken in one turn, of each sort, and of the sagas in one transaction. A single larger one is
-    /// taken by itself.
+    /// Maximum bytes of inputs of each kind per turn, and of sagas per transaction. A single larger
+    /// one is still taken.
     pub batch_bytes_max: usize,
-    /// The longest input of a saga, in bytes.
+    /// Maximum bytes of a saga's input.
     pub input_bytes_max: usize,
-    /// How long a saga's journal and idempotency keys are kept after its end. Its row stays until every participant has
-    /// said that its barrier has forgotten the saga.
+    /// Retention of a saga's journal and idempotency keys after its end. Its row remains until
+    /// every participant has acknowledged that it removed the saga's barrier rows.
     pub retention: Duration,
-    /// How long participants remember a saga after its end: longer than anything of it can still be delivered, or be sent
-    /// again out of the dead letters.
+    /// Retention of the participants' barrier rows after a saga's end. Every message of the saga
+    /// that may still be delivered, dead letters included, must be younger.
     pub barrier_retention: Duration,
-    /// By how much the clocks of orchestrators and participants may differ, for all that concerns retention.
+    /// Maximum difference between the clocks of orchestrators and participants, for retention.
     pub skew_max: Duration,
-    /// Partitions of a participant's command topic, when it is created and `partitions_of` does not name it.
+    /// Partitions of a participant's command topic when it is created, unless `partitions_of` names
+    /// it.
     pub command_partitions: u32,
-    /// Partitions of the command topics of these participants, when they are created.
+    /// Partitions of the command topics of these participants when they are created.
     pub partitions_of: BTreeMap<Name, u32>,
 }
 
 impl Options {
-    /// How many partitions the command topic of a participant gets.
+    /// Returns the number of partitions for a participant's command topic.
     pub(crate) fn partitions_for(&self, participant: &Name) -> u32 {
         self.partitions_of.get(participant).copied().unwrap_or(self.command_partitions)
     }
 
-    /// The replies, of all partitions.
+    /// Returns a subscription to the replies of all partitions.
     pub(crate) fn subscription(&self) -> Subscription {
         let (group, topic) = (self.group.as_str().into(), self.reply_topic.as_str().into());
         Subscription { group, topics: vec![topic], partitions: None }

@@ -1,7 +1,8 @@
-//! The coordinator: `turn` is one batch from input to acknowledgement, `run` repeats it.
+//! The orchestrator: `turn` processes one batch from input to acknowledgement, and `run` repeats
+//! it.
 //!
-//! A turn that fails or is dropped anywhere acknowledges nothing; after a drop the sagas are taken over again. `run` has
-//! leases renewed by a task of their own, `renewal`.
+//! A turn that fails or is dropped acknowledges nothing. After a drop the sagas are taken over
+//! again. During `run`, separate tasks renew the leases, see `renewal`.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -26,60 +27,61 @@ use crate::request::Request;
 use crate::store::{Epochs, Store};
 use crate::turn::{Abroad, Aside, Batch, Blocked, Debts, Pace, Rejection, Strays, Sweep, Takeover};
 
-/// The longest pause after a turn that failed.
+/// The longest pause after a failed turn.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Drives sagas: what comes in, what follows, what goes out.
+/// Drives sagas: takes inputs, decides, stores and sends.
 pub struct Orchestrator {
     pub(crate) options: Arc<Options>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Store,
-    /// The time of the store's database.
+    /// The clock of the store's database.
     pub(crate) clock: Clock,
     pub(crate) transport: Arc<dyn Transport>,
-    /// None until partitions are owned.
+    /// The consumer of replies. `None` while no partition is owned.
     pub(crate) replies: Option<Box<dyn Consumer>>,
-    /// Where partitions are shared: those that replies are taken from.
+    /// The partitions subscribed to, if partitions are shared.
     pub(crate) listening: Vec<u32>,
     pub(crate) requests: mpsc::Receiver<Request>,
-    /// Requests that `wait` has taken out of the queue.
+    /// Requests taken out of the queue.
     pub(crate) inbox: Vec<Request>,
     pub(crate) live: Live,
     pub(crate) strays: Strays,
-    /// Reply partition -> the offset behind the last reply that was taken.
+    /// The offset after the last taken reply, by reply partition.
     pub(crate) progress: BTreeMap<u32, u64>,
-    /// None until the partitions are taken over, and again after a turn that was dropped.
+    /// The owned partitions. `None` before the first takeover and after a dropped turn.
     pub(crate) epochs: Option<Epochs>,
     /// The time of the last turn.
     pub(crate) turned_at: Option<Timestamp>,
-    /// Read who owns what, without waiting for the next renewal.
+    /// Whether the next turn reads a survey without waiting for a renewal.
     pub(crate) surveys_at_once: bool,
     pub(crate) takeover: Takeover,
     pub(crate) pulse: Arc<Pulse>,
-    /// Whether this machine's clock and that of the database are so far apart that nothing may be forgotten.
+    /// Whether the clocks of machine and database differ too much to remove any rows.
     pub(crate) clocks_disagree: bool,
     pub(crate) abroad: Abroad,
     pub(crate) aside: Aside,
     /// Sagas that cannot be stored.
     pub(crate) blocked: Blocked,
     pub(crate) debts: Debts,
-    /// Commands that the transport rejected, until their sagas are decided: no attempt twice.
+    /// Rejected commands whose sagas are not decided yet, each attempt once.
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) sweep: Sweep,
-    /// How much a turn takes.
+    /// The adaptive size of a turn.
     pub(crate) pace: Pace,
     pub(crate) gauges: Arc<Gauges>,
-    /// Tells the time in the middle of a turn; none: a turn takes no time.
+    /// The clock during a turn. `None`: a turn takes no time.
     pub(crate) mid_turn: Option<Now>,
 }
 
-/// Tells the time.
+/// Returns the current time.
 pub(crate) type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What a turn did.
+/// The result of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turned {
-    /// Requests, replies and due sagas that were taken, and sagas that a takeover read; none: there was nothing to do.
+    /// Requests, replies and due sagas taken, and sagas read by a takeover; 0 if there was nothing
+    /// to do.
     pub inputs: usize,
     /// Sagas that were changed.
     pub sagas: usize,
@@ -88,8 +90,8 @@ pub struct Turned {
 }
 
 impl Orchestrator {
-    /// Brings the schema up to date, registers the definitions and creates the topics. The sagas that are under way
-    /// are taken over by the first turn.
+    /// Migrates the schema, registers the definitions and creates the topics. The first turn takes
+    /// over unfinished sagas.
     pub async fn open(
         options: Options,
         database: Database,
@@ -165,15 +167,18 @@ impl Orchestrator {
         Ok((orchestrator, handle))
     }
 
-    /// Sets the clock that tells, in the middle of a turn, when the transport acknowledged a command. It is the clock that
-    /// the `now` of each turn is read from. Without one a turn takes no time.
+    /// Sets the clock that is read during a turn when the transport acknowledges commands. It must
+    /// be the clock of each turn's `now`. Without one, a turn takes no time.
     pub fn set_clock(&mut self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) {
         self.mid_turn = Some(Arc::new(clock));
     }
 
-    /// One batch: take -> load -> decide -> commit -> publish -> acknowledge -> wake. Never waits for work to come.
-    /// After an error nothing of the batch was acknowledged that is not seen through by the next turn; dropped at any
-    /// await, the next turn takes all sagas over anew.
+    /// Processes one batch: take, load, decide, commit, publish, acknowledge, wake. Never waits for
+    /// work.
+    ///
+    /// # Errors
+    /// The next turn sends what was committed, and takes replies again that were not settled. If the
+    /// future is dropped, the next turn takes over all sagas again.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         let pulse = self.pulse.clone();
         let _turning = pulse.turn();
@@ -181,7 +186,8 @@ impl Orchestrator {
         let mut epochs = match self.epochs.take() {
             Some(epochs) => epochs,
             None if self.options.lease.is_some() => {
-                self.forget_all(); // what the rows say is ours is claimed and subscribed to again
+                // the partitions that its rows name are claimed and subscribed to again
+                self.forget_all();
                 self.hang_up();
                 Epochs::default()
             }
@@ -198,7 +204,7 @@ impl Orchestrator {
         }
         match turned {
             Err(Error::OwnershipLost { .. }) => self.survey_at_once(),
-            // Who listens now may have been gone for long: what the rows say is ours is listened to anew.
+            // the consumer may have been fenced for long: drop it, and subscribe again
             Err(Error::Transport(TransportError::Fenced(_))) if self.options.lease.is_some() => {
                 self.hang_up()
             }
@@ -223,7 +229,7 @@ impl Orchestrator {
         if batch.inputs > 0 {
             let rejections = batch.rejections;
             self.see_through(epochs, batch, &mut turned, now, rng).await?;
-            self.rejections.drain(..rejections); // decided; those of this turn are behind them
+            self.rejections.drain(..rejections); // decided; those of this turn come after them
         }
         turned.inputs += self.take_page(epochs, now).await?;
         self.mark_aside(epochs).await;
@@ -233,7 +239,7 @@ impl Orchestrator {
         Ok(turned)
     }
 
-    /// Settles and publishes a batch, one part after another; all of it is acknowledged at the end.
+    /// Settles and publishes a batch part by part, and acknowledges all of it at the end.
     async fn see_through(
         &mut self,
         epochs: &Epochs,
@@ -256,14 +262,18 @@ impl Orchestrator {
             let sent = self.send(settled.commands, std::mem::take(&mut dead_letters), now).await;
             self.measure(*turned);
             self.answer_abroad(settled.refused).await;
-            self.answer(settled.answers); // what is committed holds, whether it could be sent or not
+            // a commit holds, whether or not its commands could be sent
+            self.answer(settled.answers);
             sent?;
             self.hand_over(settled.handed, now, rng).await?;
         }
         self.acknowledge().await
     }
 
-    /// Turns until `shutdown`, then stops between two turns. Ends early only with an error that no retry mends.
+    /// Runs turns until `shutdown`, and finishes a running turn.
+    ///
+    /// # Errors
+    /// An error that no retry can fix.
     pub async fn run(mut self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let (mut rng, mut pause) = (fastrand::Rng::new(), Duration::from_millis(10));
         let clock = self.clock.clone();
@@ -287,7 +297,8 @@ impl Orchestrator {
                     tracing::warn!(%error, "turn failed, trying again");
                     self.turn_away(&error);
                     tokio::time::sleep(pause).await;
-                    let lease = self.options.lease.unwrap_or(PAUSE_MAX); // not to be slept away
+                    // a long pause would outlast the lease
+                    let lease = self.options.lease.unwrap_or(PAUSE_MAX);
                     pause = (pause * 2).min(PAUSE_MAX).min(lease / 6);
                 }
                 Err(error) => return Err(error),
@@ -304,43 +315,47 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// The present time of the store's database.
+    /// Returns the current time of the store's database.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp(self.clock.now_ms())
     }
 
-    /// The renewal of this orchestrator's leases, for a caller that drives turns itself. `run` has one of its own.
+    /// Returns the renewal of this orchestrator's leases, for a caller that drives turns itself.
+    /// `run` spawns its own.
     pub fn renewal(&self) -> Renewal {
         let (options, store, clock) =
             (self.options.clone(), self.store.clone(), self.clock.clone());
         Renewal { options, store, clock, pulse: self.pulse.clone() }
     }
 
-    /// The probe of this orchestrator's transport, for a caller that drives turns itself. `run` has one of its own.
+    /// Returns the probe of this orchestrator's transport, for a caller that drives turns itself.
+    /// `run` spawns its own.
     pub fn probe(&self) -> Probe {
         let (options, transport, pulse) =
             (self.options.clone(), self.transport.clone(), self.pulse.clone());
         Probe { options, transport, pulse, acknowledged_seen: 0 }
     }
 
-    /// Whether sagas of gained partitions are still to be read.
+    /// Whether a takeover has sagas left to read.
     pub fn takes_over(&self) -> bool {
         !self.takeover.is_over()
     }
 
-    /// Whether the next turn may mend it. Who shares the partitions can lose some and goes on with the others.
+    /// Whether the next turn may succeed after this error. With shared partitions, an orchestrator
+    /// that lost some continues with the others.
     pub fn outlives(&self, error: &Error) -> bool {
         let shared = self.options.lease.is_some();
         match error {
             Error::OwnershipLost { .. } | Error::Transport(TransportError::Fenced(_)) if shared => {
                 true
             }
-            Error::Transport(TransportError::UnknownTopic(_)) => true, // somebody may be creating it again
+            // the topic may be about to be recreated
+            Error::Transport(TransportError::UnknownTopic(_)) => true,
             error => error.is_transient(),
         }
     }
 
-    /// Until there may be something to do: a request, a reply, or something due.
+    /// Waits for a request, a reply, a survey or a timer.
     async fn wait(&mut self, now: Timestamp) {
         if self.takes_over() || !self.rejections.is_empty() {
             return;
@@ -358,7 +373,7 @@ impl Orchestrator {
         }
     }
 
-    /// Tells the handles and the metrics how things stand.
+    /// Updates the gauges and metrics.
     pub(crate) fn measure(&self, turned: Turned) {
         self.gauges.in_flight.store(self.live.in_flight(), Ordering::Relaxed);
         self.gauges
@@ -382,7 +397,7 @@ impl Orchestrator {
     }
 }
 
-/// Until a reply may be there; for ever while none can come.
+/// Waits for a reply; indefinitely without a consumer.
 async fn ready(replies: &mut Option<Box<dyn Consumer>>) {
     match replies {
         Some(replies) => replies.ready().await,
@@ -396,7 +411,7 @@ pub(crate) fn as_gauge(count: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    /// A runtime with several threads may carry it.
+    /// A runtime with several threads must be able to drive it.
     #[test]
     fn an_orchestrators_run_may_move_between_threads() {
         fn is_send<T: Send>(_: impl FnOnce(super::Orchestrator) -> T) {}

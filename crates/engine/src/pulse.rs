@@ -1,5 +1,5 @@
-//! What the turn loop, the renewal and the probe know of each other: whether turns progress, whether publishes are
-//! acknowledged, and the last survey. No clock is read here: the renewal brings its own time.
+//! The state shared by the turn loop, the renewal and the probe: whether turns progress, whether
+//! publishes are acknowledged, and the last survey. Times are arguments, and no clock is read.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::store::{Standing, Survey};
 
-/// Shared by the tasks of one orchestrator.
+/// The state shared by the tasks of one orchestrator.
 #[derive(Default)]
 pub(crate) struct Pulse {
     state: Mutex<State>,
@@ -20,30 +20,31 @@ pub(crate) struct Pulse {
 #[derive(Default)]
 struct State {
     is_turning: bool,
-    /// Grows with every step of a turn.
+    /// Incremented by every step of a turn.
     beats: u64,
-    /// The beats at the last renewal that saw them change, and when that was.
+    /// The beats at the last renewal that saw them change, and its time.
     beats_seen: Option<(u64, Timestamp)>,
     turns: Publishes,
     probes: Publishes,
-    /// Why the last publish was not acknowledged.
+    /// The error of the last publish, if it was not acknowledged.
     fault: Option<String>,
     standing: Standing,
     survey: Option<Survey>,
-    /// Grows with everything that this orchestrator changes in the rows of the partitions: an older survey is void.
+    /// Incremented by every change of this orchestrator's partition rows, which voids older
+    /// surveys.
     era: u64,
 }
 
-/// The publishes of one task, of which at most one is under way.
+/// The publishes of one task, of which at most one is pending.
 #[derive(Default)]
 struct Publishes {
     begun: u64,
     is_pending: bool,
     has_failed: bool,
     acknowledged: u64,
-    /// `acknowledged` at the last renewal.
+    /// The value of `acknowledged` at the last renewal.
     acknowledged_seen: u64,
-    /// The publish that was under way at the last renewal, and since when it has been seen there.
+    /// The publish that was pending at the last renewal, and the time since when.
     pending_seen: Option<(u64, Timestamp)>,
 }
 
@@ -54,21 +55,21 @@ pub(crate) enum Publisher {
     Probe,
 }
 
-/// How publishing has gone since the last renewal.
+/// The result of the publishes since the last renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Publishing {
     /// At least one publish was acknowledged, and none has failed since.
     Acknowledged,
-    /// The last publish failed, or has been under way for too long.
+    /// The last publish failed, or has been pending for too long.
     Failing,
     /// Nothing was published.
     Idle,
 }
 
-/// Marks a turn as under way, until it is dropped.
+/// Marks a turn as running until it is dropped.
 pub(crate) struct Turning<'a>(&'a Pulse);
 
-/// Marks a publish as under way, until it is dropped.
+/// Marks a publish as pending until it is dropped.
 pub(crate) struct Attempt<'a>(&'a Pulse, Publisher);
 
 impl Pulse {
@@ -84,17 +85,18 @@ impl Pulse {
         Turning(self)
     }
 
-    /// Notes that the turn under way has made a step.
+    /// Records a step of the running turn.
     pub fn beat(&self) {
         self.state().beats += 1;
     }
 
-    /// Whether a turn is under way.
+    /// Whether a turn is running.
     pub fn is_turning(&self) -> bool {
         self.state().is_turning
     }
 
-    /// Whether the turn under way has made no step for `turn_max`, as far as calls of this function have seen.
+    /// Whether the running turn has made no step for `turn_max`, as far as calls of this function
+    /// have seen.
     pub fn hangs(&self, now: Timestamp, turn_max: Duration) -> bool {
         let mut state = self.state();
         let beats = state.beats;
@@ -116,7 +118,8 @@ impl Pulse {
         Attempt(self, publisher)
     }
 
-    /// How publishing has gone since the last call. A publish that has been under way for `patience` counts as failed.
+    /// Returns the result of the publishes since the last call. One that has been pending for
+    /// `patience` counts as failed.
     pub fn publishing(&self, now: Timestamp, patience: Duration) -> Publishing {
         let mut state = self.state();
         let (turns, probes) =
@@ -130,42 +133,45 @@ impl Pulse {
         }
     }
 
-    /// Forgets that publishes of turns failed: what they carried is another orchestrator's to send.
+    /// Resets the failure of turns' publishes, because another orchestrator now sends their
+    /// commands.
     pub fn forget_failed_turns(&self) {
         self.state().turns.has_failed = false;
     }
 
-    /// Whether a probe is due: no publish of a turn was acknowledged since the last call, which `seen` counts, or the last
-    /// probe failed. Only a probe clears the failure of a probe.
+    /// Whether a probe is due: no turn's publish was acknowledged since the call that set `seen`,
+    /// or the last probe failed.
+    ///
+    /// Only a probe clears the failure of a probe.
     pub fn needs_probe(&self, seen: &mut u64) -> bool {
         let state = self.state();
         let is_idle = std::mem::replace(seen, state.turns.acknowledged) == state.turns.acknowledged;
         is_idle || state.probes.has_failed
     }
 
-    /// Where this orchestrator stood at the last renewal.
+    /// Returns this orchestrator's standing at the last renewal.
     pub fn standing(&self) -> Standing {
         self.state().standing
     }
 
-    /// Why the last publish was not acknowledged.
+    /// Returns the error of the last publish, if it was not acknowledged.
     pub fn fault(&self) -> Option<String> {
         self.state().fault.clone()
     }
 
-    /// The era in which a survey begins.
+    /// Returns the era in which a survey begins.
     pub fn era(&self) -> u64 {
         self.state().era
     }
 
-    /// Voids every survey that has begun before now.
+    /// Voids every survey begun before.
     pub fn new_era(&self) {
         let mut state = self.state();
         state.era += 1;
         state.survey = None;
     }
 
-    /// Stores the survey for the next turn, unless it has been void since it began in `era`.
+    /// Stores the survey for the next turn, unless it was voided since it began in `era`.
     pub fn report(&self, survey: Survey, era: u64) {
         let mut state = self.state();
         state.standing = survey.standing;
@@ -215,15 +221,17 @@ impl Publishes {
 }
 
 impl Attempt<'_> {
-    /// Ends the publish, and returns its outcomes. An error about one record or one topic is an answer of the brokers; so is any
-    /// error beside an acknowledgement, as from one partition without a leader.
+    /// Ends the publish and returns its outcomes.
+    ///
+    /// An error about one record or topic proves that the brokers answer. So does any error beside
+    /// an acknowledgement, such as that of a partition without a leader.
     pub fn end(self, outcomes: Vec<Result<(), TransportError>>) -> Vec<Result<(), TransportError>> {
         let worst = outcomes
             .iter()
             .filter_map(|outcome| outcome.as_ref().err())
             .max_by_key(|error| error.scope());
         let mut state = self.0.state();
-        state.beats += u64::from(self.1 == Publisher::Turn); // a probe is no step of a turn that hangs
+        state.beats += u64::from(self.1 == Publisher::Turn); // a probe is no step of a turn
         state.fault = worst.map(ToString::to_string);
         let publishes = state.of(self.1);
         let has_acknowledged = outcomes.iter().any(Result::is_ok);

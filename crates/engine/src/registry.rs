@@ -1,4 +1,4 @@
-//! The definitions this process knows: by hash (what sagas pin) and by name (what starts ask for).
+//! The definitions known to this process: by hash, for existing sagas, and by name, for starts.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use sagamore_core::definition::Definition;
 use sagamore_core::id::Name;
 
-/// Grows only; read often, written at start-up and when a saga brings an unknown hash.
+/// The known definitions. Only grows; written at start-up and when a saga has an unknown hash.
 #[derive(Default)]
 pub(crate) struct Registry {
     tables: RwLock<Tables>,
@@ -19,7 +19,7 @@ struct Tables {
 }
 
 impl Registry {
-    /// Makes a definition known; `startable` ones are what new sagas of its name run by, the highest version wins.
+    /// Adds a definition. If it is `startable` and the newest of its name, new sagas run by it.
     pub fn add(&self, definition: Definition, startable: bool) -> Arc<Definition> {
         let definition = Arc::new(definition);
         let mut tables = self.tables.write().expect("no panic while the registry is held");

@@ -1,5 +1,5 @@
-//! The tasks beside the turn loop: the renewal of leases and membership, and the probe that proves that publishes are
-//! acknowledged. Both stand still when they are not driven; neither decides about a saga.
+//! The tasks beside the turn loop: the renewal of leases and membership, and the probe of the
+//! transport. Neither decides on a saga.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use crate::options::Options;
 use crate::pulse::{Publisher, Publishing, Pulse};
 use crate::store::{Renewing, Standing, Store};
 
-/// How often leases are renewed in the length of one.
+/// Renewals per length of a lease.
 const RENEWALS: u32 = 6;
-/// How long a publish is under way without an acknowledgement until it counts as failed.
+/// The time after which a pending publish counts as failed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Renews the leases and the membership of one orchestrator while its turn loop makes progress.
@@ -29,7 +29,7 @@ pub struct Renewal {
     pub(crate) pulse: Arc<Pulse>,
 }
 
-/// Publishes to [`wire::PROBE_TOPIC`] where turns have published nothing.
+/// Publishes to [`wire::PROBE_TOPIC`] when turns have published nothing.
 pub struct Probe {
     pub(crate) options: Arc<Options>,
     pub(crate) transport: Arc<dyn Transport>,
@@ -38,8 +38,8 @@ pub struct Probe {
 }
 
 impl Renewal {
-    /// Renews once, and hands what the rows show to the next turn. Renews nothing while a turn hangs. Without a lease
-    /// there is nothing to do.
+    /// Renews once, and passes a survey to the next turn. Does nothing while a turn hangs, or
+    /// without a lease.
     pub async fn renew(&mut self, now: Timestamp) -> Result<(), Error> {
         let Some(lease) = self.options.lease else { return Ok(()) };
         if planted(Bug::RenewalWaitsForTurn) && self.pulse.is_turning() {
@@ -63,7 +63,7 @@ impl Renewal {
         Ok(())
     }
 
-    /// How long to wait between two renewals.
+    /// Returns the pause between two renewals.
     pub fn pause(&self) -> Duration {
         pause(&self.options)
     }
@@ -83,8 +83,8 @@ impl Renewal {
 }
 
 impl Probe {
-    /// Publishes one record, unless a publish of a turn was acknowledged since the last call and the last probe did not fail.
-    /// The next renewal reports the outcome. Without a lease there is nothing to do.
+    /// Publishes one record, unless a turn's publish was acknowledged since the last call and the
+    /// last probe succeeded. The next renewal reports the outcome. Does nothing without a lease.
     pub async fn probe(&mut self) {
         if self.options.lease.is_none() || !self.pulse.needs_probe(&mut self.acknowledged_seen) {
             return;
@@ -96,7 +96,7 @@ impl Probe {
         }
     }
 
-    /// How long to wait between two probes.
+    /// Returns the pause between two probes.
     pub fn pause(&self) -> Duration {
         pause(&self.options)
     }
@@ -113,7 +113,7 @@ fn pause(options: &Options) -> Duration {
     options.lease.unwrap_or(Duration::from_secs(3600)) / RENEWALS
 }
 
-/// Both tasks, as `run` has them. Dropped, they are aborted.
+/// Both tasks, as spawned by `run`. Aborted on drop.
 pub(crate) struct Keepers {
     renewal: JoinHandle<()>,
     probe: JoinHandle<()>,
@@ -130,11 +130,12 @@ impl Keepers {
         }
     }
 
-    /// Ends both. A renewal under way is waited for: afterwards nothing names this orchestrator a member again.
+    /// Ends both tasks. Waits for a running renewal, so that none re-adds this orchestrator as a
+    /// member afterwards.
     pub async fn stop(mut self) {
         drop(self.stop.take());
         self.probe.abort();
-        let _ = (&mut self.renewal).await; // one that panicked renews nothing either
+        let _ = (&mut self.renewal).await; // a panicked renewal has stopped too
     }
 }
 

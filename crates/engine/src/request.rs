@@ -1,4 +1,4 @@
-//! What waits in the queue between the handle and the next turn.
+//! Requests queued from a `Handle` to the orchestrator's next turn.
 
 use sagamore_core::TraceContext;
 use sagamore_core::body::Body;
@@ -12,14 +12,15 @@ use tokio::sync::oneshot;
 use crate::error::{StartError, VerbError};
 use crate::handle::{Started, Summary};
 
-/// One request, with the places where its answers go. A dropped answer tells the caller that the engine went away.
+/// A request with the channels of its answers. A caller whose channel is dropped sees that the
+/// engine stopped.
 pub(crate) enum Request {
     Start(StartRequest),
     Verb(VerbRequest),
     Watch { id: SagaId, rest: oneshot::Sender<Result<Summary, VerbError>> },
 }
 
-/// A saga is to begin.
+/// A request to start a saga.
 pub(crate) struct StartRequest {
     pub id: SagaId,
     pub definition: Arc<Definition>,
@@ -30,26 +31,27 @@ pub(crate) struct StartRequest {
     pub rest: Option<oneshot::Sender<Result<Summary, VerbError>>>,
 }
 
-/// The client's own key for the request, and what the request was.
+/// The client's key for a request, with the request's hash.
 #[derive(Clone)]
 pub(crate) struct Idempotency {
     pub key: String,
-    /// With the version of its kind in front: `2:` and SHA-256 over the saga and what its input says.
+    /// The hash, prefixed with its version: `2:` and SHA-256 over the saga's id and the meaning of
+    /// its input.
     pub request_hash: String,
 }
 
-/// What stands before a hash of what the request says. Rows without a version are of its text.
+/// The version prefix of a hash by meaning. Rows without a version have a hash of the input's text.
 const BY_MEANING: &str = "2:";
 
 impl Idempotency {
-    /// The key of a start of this saga with this input.
+    /// Builds the key of a start of this saga with this input.
     pub fn of(key: String, id: &SagaId, input: &Body) -> Idempotency {
         let digest = hash(id, &input.meaning_hash());
         Idempotency { key, request_hash: format!("{BY_MEANING}{digest}") }
     }
 
-    /// Whether a stored hash is of the same request. A hash that an older program stored is compared as it did: by the
-    /// text of the input.
+    /// Whether a stored hash belongs to the same request. A hash without version, from an older
+    /// program, is compared by the text of the input.
     pub fn is_of(&self, stored: &str, id: &SagaId, input: &Body) -> bool {
         match stored.contains(':') {
             true => stored == self.request_hash,
@@ -58,32 +60,33 @@ impl Idempotency {
     }
 }
 
-/// SHA-256 over a saga's id and what it was started with, in lower-case hex.
+/// Returns the SHA-256 of a saga's id and its input, in lower-case hex.
 fn hash(id: &SagaId, input: &str) -> String {
     let digest =
         Sha256::new().chain_update(id.as_str()).chain_update([0]).chain_update(input).finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Somebody wants something of a saga.
+/// A request that changes a saga.
 pub(crate) struct VerbRequest {
     pub id: SagaId,
-    /// The definition to create it by when it does not exist: a cancel that comes before the start.
+    /// The definition to create a missing saga by: a cancel before the start.
     pub absent: Option<Arc<Definition>>,
     pub input: Input,
     pub asker: Asker,
 }
 
-/// Where the answer to a verb goes.
+/// The recipient of a verb's answer.
 pub(crate) enum Asker {
-    /// To a caller of this process.
+    /// A caller in this process.
     Here(oneshot::Sender<Result<Status, VerbError>>),
-    /// Into the row with this id, which another orchestrator left: in the transaction of what follows from the verb.
+    /// The row with this id, which another orchestrator stored. It is answered in the transaction
+    /// of the outcome.
     Elsewhere(String),
 }
 
 impl Request {
-    /// What it takes while it waits, in bytes, roughly.
+    /// Estimates the bytes of the waiting request.
     pub fn bytes(&self) -> usize {
         const BESIDE: usize = 256;
         let text = match self {
@@ -106,7 +109,7 @@ impl Request {
     }
 }
 
-/// The summary of a saga that has come to rest.
+/// Returns the summary of a saga that is at rest.
 pub(crate) fn summary(saga: &sagamore_core::Saga) -> Summary {
     Summary {
         id: saga.id.clone(),
