@@ -13,6 +13,7 @@ mod rescue;
 mod script;
 mod sending;
 mod set_aside;
+mod stored;
 mod support;
 mod typed;
 mod validate;

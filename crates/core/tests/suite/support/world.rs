@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sagamore_core::apply::apply;
 use sagamore_core::decide::{Bound, decide_within};
-use sagamore_core::definition::{Draft, Kind};
+use sagamore_core::definition::Kind;
 use sagamore_core::message::code;
 use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepStatus, Verb};
 use sagamore_core::transitions::{Cell, used};
@@ -13,7 +13,7 @@ use sagamore_core::{
     Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp,
 };
 
-use super::{begin, definition, journalled, json, step};
+use super::{begin, journalled, json, random_plan};
 
 /// A participant's state of one step, and its random behaviour.
 #[derive(Default)]
