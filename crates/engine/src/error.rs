@@ -16,14 +16,15 @@ pub enum Error {
     #[error("engine transport: {0}")]
     Transport(#[from] sagamore_transport::Error),
     /// Another orchestrator has claimed the partition: this one's decisions for it no longer count.
-    #[error("partition {partition}, or another of this batch, belongs to another orchestrator now")]
+    #[error("another orchestrator owns partition {partition}, or another one of this batch")]
     OwnershipLost {
         /// One of the lost reply partitions.
         partition: u32,
     },
     /// The version is registered with other contents.
     #[error(
-        "{name} version {version} is registered with other contents: raise the version when the definition or the plan changes"
+        "{name} version {version} is registered with other contents: raise the version when the \
+         definition or the plan changes"
     )]
     DefinitionChanged {
         /// The name of the definition or plan.
@@ -49,7 +50,7 @@ pub enum Error {
     #[error("saga {} cannot be read by this program: {}", .0.id, .0.why)]
     Unreadable(Box<Unreadable>),
     /// Other writers repeatedly changed the same sagas first.
-    #[error("the sagas of this batch keep being changed by another orchestrator")]
+    #[error("another orchestrator changed the sagas of this batch in every attempt")]
     Contended,
 }
 
@@ -57,7 +58,7 @@ pub enum Error {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StartError {
     /// No definition of this name is registered.
-    #[error("there is no definition '{name}'; there are: {known}")]
+    #[error("definition '{name}' is not registered; registered: {known}")]
     UnknownDefinition {
         /// The name in the request.
         name: String,
@@ -71,7 +72,7 @@ pub enum StartError {
     #[error("the input does not fit the definition: {0}")]
     BadInput(String),
     /// The input is too large.
-    #[error("the input has {bytes} bytes, more than the {bytes_max} that are taken")]
+    #[error("the input has {bytes} bytes, more than the limit of {bytes_max}")]
     TooLarge {
         /// Its size in bytes.
         bytes: usize,
@@ -85,13 +86,13 @@ pub enum StartError {
     #[error("the idempotency key was used before, with another request")]
     OtherRequest,
     /// Too many sagas or requests are in progress.
-    #[error("too many sagas are under way: try again in {retry_after_s} s")]
+    #[error("too many sagas are in progress: retry in {retry_after_s} s")]
     Busy {
         /// Seconds to wait before a retry.
         retry_after_s: u32,
     },
     /// The engine cannot confirm the write. The saga may be stored, and a repeated start is safe.
-    #[error("the start could not be stored: {0}; starting it again is safe")]
+    #[error("the start could not be stored: {0}; a repeated start is safe")]
     Unavailable(String),
 }
 
@@ -99,19 +100,19 @@ pub enum StartError {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum VerbError {
     /// The saga does not exist.
-    #[error("there is no saga {0}")]
+    #[error("saga {0} does not exist")]
     NotFound(SagaId),
     /// The verb is illegal in the saga's current state.
     #[error("{0}")]
     Ignored(Ignored),
     /// Too many requests are queued.
-    #[error("too many requests wait: try again in {retry_after_s} s")]
+    #[error("too many requests are queued: retry in {retry_after_s} s")]
     Busy {
         /// Seconds to wait before a retry.
         retry_after_s: u32,
     },
     /// The engine cannot confirm the write. A repeated request is safe.
-    #[error("the request could not be stored: {0}; making it again is safe")]
+    #[error("the request could not be stored: {0}; a repeated request is safe")]
     Unavailable(String),
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Gauges {
     /// The time since which the longest waiting saga has waited, in ms since 1970; `i64::MAX` if
     /// none waits.
     pub oldest: AtomicI64,
-    /// The number of owned reply partitions.
+    /// The number of reply partitions owned under leases; 0 without a lease.
     pub partitions: AtomicUsize,
     /// Total bytes of the requests that wait for a turn.
     pub request_bytes: AtomicUsize,
@@ -218,7 +218,7 @@ impl Handle {
         definition.check_start(&start.key, &start.input).map_err(StartError::BadInput)?;
         if holds_a_nul(start.input.as_str()) {
             return Err(StartError::BadInput(
-                "it holds the character \\u0000, which databases cannot store".into(),
+                "it contains the character \\u0000, which databases cannot store".into(),
             ));
         }
         if self.gauges.in_flight.load(Ordering::Relaxed) >= self.options.in_flight_max {
@@ -373,8 +373,8 @@ impl Handle {
         (since != i64::MAX).then_some(Timestamp(since))
     }
 
-    /// Returns the number of reply partitions that this orchestrator owns. With 0 it rejects
-    /// starts, and other orchestrators drive the sagas.
+    /// Returns the number of reply partitions under this orchestrator's leases. With 0 it rejects
+    /// starts, and other orchestrators drive the sagas. Meaningless without a lease: always 0.
     pub fn partitions_owned(&self) -> usize {
         self.gauges.partitions.load(Ordering::Relaxed)
     }
@@ -420,7 +420,7 @@ mod tests {
     use super::holds_a_nul;
 
     #[test]
-    fn an_escaped_nul_is_told_from_an_escaped_backslash() {
+    fn an_escaped_nul_is_distinguished_from_an_escaped_backslash() {
         assert!(holds_a_nul(r#"{"a":"x\u0000"}"#));
         assert!(holds_a_nul(r#"{"a":"\\\u0000"}"#));
         assert!(!holds_a_nul(r#"{"a":"\\u0000"}"#));

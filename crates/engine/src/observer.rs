@@ -167,8 +167,8 @@ impl Observer {
 
     /// Consumes the available events, stores them and returns their number.
     ///
-    /// Periodically checks for overdue chains, as of a moment up to which all events are consumed:
-    /// an unread event may be the one that a chain waits for. A failed turn halves the size of the
+    /// Periodically checks for overdue chains, as of a moment up to which all events are consumed.
+    /// An unread event may be the one that a chain waits for. A failed turn halves the size of the
     /// next one, down to one event; a successful one doubles it.
     pub async fn turn(&mut self, now: Timestamp) -> Result<usize, Error> {
         let turned = self.take_turn(now).await;
@@ -254,7 +254,7 @@ impl Observer {
         match consumer.reaches().await {
             Ok(reaches) => Ok(reaches.filter(|reaches| !reaches.is_empty())),
             Err(error) if error.is_transient() => {
-                tracing::warn!(%error, "ask how far the events go, trying again");
+                tracing::warn!(%error, "cannot read the ends of the partitions, retrying");
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -325,7 +325,7 @@ impl Observer {
             match outcome {
                 Ok(()) => {}
                 Err(error) if error.is_rejection() => {
-                    tracing::error!(%chain, %error, "the overdue event of this chain cannot be sent, trying again later");
+                    tracing::error!(%chain, %error, "cannot publish overdue event, retrying later");
                     rejected.push((chain, format!("its overdue event cannot be sent: {error}")));
                 }
                 Err(error) => failed = Err(error),
@@ -360,7 +360,7 @@ impl Observer {
                 }
                 Ok(_) => pause = Duration::from_millis(10),
                 Err(error) if error.is_transient() || is_missing_topic(&error) => {
-                    tracing::warn!(%error, "observe, trying again");
+                    tracing::warn!(%error, "cannot observe, retrying");
                     // their state is unknown after an error
                     (self.consumer, self.ahead, self.seen_due) = (None, None, None);
                     self.chains.is_behind(Reading::Nothing);

@@ -177,8 +177,8 @@ impl Orchestrator {
     /// work.
     ///
     /// # Errors
-    /// The next turn sends what was committed, and takes replies again that were not settled. If the
-    /// future is dropped, the next turn takes over all sagas again.
+    /// The next turn sends what was committed, and takes unsettled replies again. If the future is
+    /// dropped, the next turn takes over all sagas again.
     pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
         let pulse = self.pulse.clone();
         let _turning = pulse.turn();
@@ -294,7 +294,7 @@ impl Orchestrator {
                     () = self.wait(self.now()) => continue,
                 },
                 Err(error) if self.outlives(&error) => {
-                    tracing::warn!(%error, "turn failed, trying again");
+                    tracing::warn!(%error, "turn failed, retrying");
                     self.turn_away(&error);
                     tokio::time::sleep(pause).await;
                     // a long pause would outlast the lease

@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(
             pulse.publishing(at(1), SECOND),
             Publishing::Failing,
-            "a probe does not heal a turn"
+            "a probe does not clear the failure of a turn"
         );
         publish(Publisher::Turn, Err(TransportError::denied_topic("WRITE", "a")));
         assert_eq!(pulse.publishing(at(2), SECOND), Publishing::Idle);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_that_failed_is_repeated_while_turns_publish() {
+    fn a_failed_probe_is_repeated_while_turns_publish() {
         let (pulse, mut seen) = (Pulse::default(), 0);
         let publish = |publisher, outcome| drop(pulse.publish(publisher).end(vec![outcome]));
         assert!(pulse.needs_probe(&mut seen), "nothing was published yet");

@@ -22,7 +22,7 @@ impl Registry {
     /// Adds a definition. If it is `startable` and the newest of its name, new sagas run by it.
     pub fn add(&self, definition: Definition, startable: bool) -> Arc<Definition> {
         let definition = Arc::new(definition);
-        let mut tables = self.tables.write().expect("no panic while the registry is held");
+        let mut tables = self.tables.write().expect("no panic while the registry is locked");
         tables.by_hash.insert(definition.hash().to_owned(), definition.clone());
         let newest = tables
             .latest
@@ -35,15 +35,20 @@ impl Registry {
     }
 
     pub fn by_hash(&self, hash: &str) -> Option<Arc<Definition>> {
-        self.tables.read().expect("no panic while the registry is held").by_hash.get(hash).cloned()
+        self.tables
+            .read()
+            .expect("no panic while the registry is locked")
+            .by_hash
+            .get(hash)
+            .cloned()
     }
 
     pub fn latest(&self, name: &Name) -> Option<Arc<Definition>> {
-        self.tables.read().expect("no panic while the registry is held").latest.get(name).cloned()
+        self.tables.read().expect("no panic while the registry is locked").latest.get(name).cloned()
     }
 
     pub fn all_latest(&self) -> Vec<Arc<Definition>> {
-        let tables = self.tables.read().expect("no panic while the registry is held");
+        let tables = self.tables.read().expect("no panic while the registry is locked");
         let mut all: Vec<_> = tables.latest.values().cloned().collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all

@@ -71,7 +71,7 @@ impl Renewal {
     async fn run(mut self, mut stopped: oneshot::Receiver<()>) {
         loop {
             if let Err(error) = self.renew(Timestamp(self.clock.now_ms())).await {
-                tracing::warn!(%error, "renew the leases");
+                tracing::warn!(%error, "cannot renew the leases, retrying");
             }
             tokio::select! {
                 biased;

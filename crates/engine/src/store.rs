@@ -100,8 +100,9 @@ pub(crate) type Reading = Result<Loaded, Box<Unreadable>>;
 pub(crate) type Readings = BTreeMap<SagaId, Reading>;
 
 /// The columns of [`Header`], in order.
-const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at, unreadable, \
-     fault_shown_from, (SELECT b.fault FROM blocked b WHERE b.saga = saga.id)";
+const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, \
+     changed_at, ended_at, failed_at, unreadable, fault_shown_from, \
+     (SELECT b.fault FROM blocked b WHERE b.saga = saga.id)";
 
 /// The bytes of a saga's journal, which both databases know without reading the entries.
 const BYTES: &str =
@@ -241,7 +242,8 @@ impl Store {
 
     /// Returns the largest row number of a partition's unfinished sagas, 0 without any.
     pub async fn last_unfinished(&self, tx: &Tx, partition: u32) -> Result<i64, Error> {
-        let sql = "SELECT coalesce(max(seq), 0) FROM saga WHERE ended_at IS NULL AND reply_partition = $1";
+        let sql = "SELECT coalesce(max(seq), 0) FROM saga WHERE ended_at IS NULL
+            AND reply_partition = $1";
         Ok(tx.query(sql, (partition,)).await?.first().map_or(Ok(0), |row| row.get(0))?)
     }
 
@@ -255,7 +257,8 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Row>, Error> {
         let sql = format!(
-            "SELECT {HEADER} FROM saga WHERE ended_at IS NULL AND reply_partition = $1 AND seq > $2 AND seq <= $3
+            "SELECT {HEADER} FROM saga WHERE ended_at IS NULL AND reply_partition = $1 AND seq > $2
+                AND seq <= $3
              ORDER BY seq LIMIT $4"
         );
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -433,7 +436,7 @@ fn read_status(id: &str, text: &str) -> Result<Status, Error> {
     ];
     all.into_iter()
         .find(|status| status.as_str() == text)
-        .ok_or_else(|| bad(id, format!("'{text}' is no status")))
+        .ok_or_else(|| bad(id, format!("'{text}' is not a status")))
 }
 
 fn read_entries(id: &SagaId, journal: &[Row]) -> Result<Vec<Entry>, Error> {

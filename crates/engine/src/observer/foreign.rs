@@ -58,7 +58,7 @@ impl Store {
         reject(
             told.seen.name.as_str(),
             "step",
-            &format!("event '{}', and not '{wanted}'", told.seen.id),
+            &format!("event '{}' instead of '{wanted}'", told.seen.id),
         );
         false
     }
@@ -96,7 +96,7 @@ impl Known {
             return true;
         }
         let why = format!(
-            "event '{}' says version {}; its chain has {}",
+            "event '{}' has version {}, its chain has {}",
             told.seen.id, told.version, self.version
         );
         reject(told.seen.name.as_str(), "version", &why);

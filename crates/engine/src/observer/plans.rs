@@ -10,14 +10,16 @@ use super::Plans;
 use super::store::Store;
 use crate::error::Error;
 
-const REGISTER: &str = "INSERT INTO plan (name, version, hash, body) VALUES ($1, $2, $3, $4) ON CONFLICT (name, version) DO NOTHING";
+const REGISTER: &str = "INSERT INTO plan (name, version, hash, body) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (name, version) DO NOTHING";
 
 /// Makes chains of a formerly unknown version due again, a page at a time. (`;` follows `:` in byte
 /// order.)
 const AGAIN: &str = "
     UPDATE chain SET due_at = begun_at WHERE seq IN (
-        SELECT seq FROM chain WHERE status = 'unknown-version' AND due_at IS NULL AND resolved_at IS NULL
-            AND version = $1 AND id > $2 AND id < $3 ORDER BY seq LIMIT 500)";
+        SELECT seq FROM chain WHERE status = 'unknown-version' AND due_at IS NULL
+            AND resolved_at IS NULL AND version = $1 AND id > $2 AND id < $3
+        ORDER BY seq LIMIT 500)";
 
 /// Stores the plans of this program, and returns them together with all stored ones.
 pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Plans, Error> {
@@ -29,7 +31,7 @@ pub(super) async fn register(database: &Database, plans: Vec<Plan>) -> Result<Pl
     }
     let open = database.begin().await?;
     for plan in &plans {
-        let body = serde_json::to_string(plan).expect("a plan holds only what JSON can hold");
+        let body = serde_json::to_string(plan).expect("a plan serializes to JSON");
         open.tx().execute(REGISTER, (plan.name.as_str(), plan.version, plan.hash(), body)).await?;
         let of_plan = "SELECT hash FROM plan WHERE name = $1 AND version = $2";
         let known = open.tx().query(of_plan, (plan.name.as_str(), plan.version)).await?;
@@ -62,9 +64,7 @@ fn read(row: &Row) -> Result<Option<Plan>, Error> {
     let (name, version, body): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let plan = serde_json::from_str::<Plan>(&body);
     Ok(plan
-        .inspect_err(
-            |why| tracing::warn!(plan = name, version, %why, "not readable here: its chains are of an unknown version"),
-        )
+        .inspect_err(|why| tracing::warn!(plan = name, version, %why, "cannot read a stored plan"))
         .ok())
 }
 

@@ -114,12 +114,13 @@ impl Store {
     /// may have ended unseen.
     pub async fn known_since(&self, now: Timestamp) -> Result<Timestamp, Error> {
         let open = self.database.begin().await?;
-        let first = "INSERT INTO observing (id, since) VALUES (1, $1) ON CONFLICT (id) DO UPDATE SET adopts = 0";
+        let first = "INSERT INTO observing (id, since) VALUES (1, $1)
+            ON CONFLICT (id) DO UPDATE SET adopts = 0";
         open.tx().execute(first, (now.0,)).await?;
         let rows = open.tx().query("SELECT since FROM observing WHERE id = 1", ()).await?;
         let gap = open.tx().query("SELECT max(gap_at) FROM reading", ()).await?;
         open.commit().await?;
-        let row = rows.first().ok_or_else(|| bad("observing", "its row is not there"))?;
+        let row = rows.first().ok_or_else(|| bad("observing", "its row is missing"))?;
         let gap: Option<i64> = gap.first().map(|row| row.get(0)).transpose()?.flatten();
         Ok(Timestamp(row.get::<i64>(0)?.max(gap.unwrap_or(i64::MIN))))
     }
@@ -154,7 +155,7 @@ mod tests {
     use sagamore_transport::Record;
 
     #[test]
-    fn what_is_read_begins_behind_the_last_hole() {
+    fn a_range_starts_after_the_last_hole() {
         let check = |offsets: &[u64], first, next| {
             let topic: Arc<str> = "bell.rung".into();
             let record = || Record {
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_cannot_be_read_is_a_hole() {
+    fn an_unreadable_record_is_a_hole() {
         let check = |unreadable: u64, first, next| {
             let topic: Arc<str> = "bell.rung".into();
             let record = || Record {

@@ -14,7 +14,11 @@ pub enum ResolveError {
     #[error("no event of the chain {0} was ever seen")]
     NotFound(SagaId),
     /// The chain has ended, or may still end without a person.
-    #[error("{id} is {}: only what is stuck, half-compensated, anomalous or of an unknown version takes a resolve", status.as_str())]
+    #[error(
+        "chain {id} is {}: only a stuck, half-compensated or anomalous chain, or one of an unknown \
+         version, can be resolved",
+        status.as_str()
+    )]
     NotStuck {
         /// The chain.
         id: SagaId,
@@ -71,7 +75,8 @@ async fn resolve(
     }
     let sql = format!(
         "UPDATE chain SET resolved_because = $2, resolved_at = $3, ended_at = $3, due_at = NULL,
-            resolved_events = (SELECT count(*) FROM (SELECT 1 FROM chain_event WHERE chain = $1 LIMIT {EVENTS_MAX}) e)
+            resolved_events = (SELECT count(*)
+                FROM (SELECT 1 FROM chain_event WHERE chain = $1 LIMIT {EVENTS_MAX}) e)
          WHERE seq = $1"
     );
     tx.execute(&sql, (seq, because, now.0)).await.map_err(Error::from)?;

@@ -36,9 +36,11 @@ const SKEW_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const NAMES: &str = "
 SELECT id, begun_at FROM chain WHERE ended_at IS NULL AND begun_at < $1 AND headless_at IS NULL
 UNION ALL
-SELECT id, begun_at FROM chain WHERE ended_at - begun_at > 86400000 AND begun_at < $1 AND ended_at >= $2 AND headless_at IS NULL
+SELECT id, begun_at FROM chain WHERE ended_at - begun_at > 86400000 AND begun_at < $1
+    AND ended_at >= $2 AND headless_at IS NULL
 UNION ALL
-SELECT id, -9000000000000000000 FROM chain WHERE headless_at >= $4 AND (ended_at IS NULL OR ended_at >= $2)
+SELECT id, -9000000000000000000 FROM chain WHERE headless_at >= $4
+    AND (ended_at IS NULL OR ended_at >= $2)
 ORDER BY begun_at LIMIT $3";
 
 /// Due times of the periodic work.
@@ -96,7 +98,7 @@ impl Observer {
                 corrected.as_ref().err().map(|_| now.plus(CORRECT_EVERY));
             if let Err(error) = corrected {
                 // a foreign session may lock a row for hours, and no turn must fail because of it
-                tracing::warn!(%error, "correct the times of chains, trying again");
+                tracing::warn!(%error, "cannot correct the times of chains, retrying");
             }
         }
         Ok(())
@@ -140,13 +142,11 @@ impl Observer {
         metrics::gauge!("sagamore_observer_horizon_names").set(horizon.but.len() as f64);
         let from = horizon.started_from;
         if self.retention.from.replace(from).is_some_and(|known| known != from) {
-            tracing::warn!(
-                "events were gone before they were read: of chains from before now nothing is forgotten"
-            );
+            tracing::warn!("events expired unread: horizons exclude chains from before now");
         }
         match self.transport.publish(vec![wire::encode_horizon(&horizon, None)]).await {
             Err(error) if error.is_rejection() => {
-                tracing::error!(%error, "publish the horizon, trying again later")
+                tracing::error!(%error, "cannot publish the horizon, retrying later")
             }
             published => published?,
         }
@@ -212,13 +212,14 @@ impl Store {
         let open = ChainStatus::ALL.into_iter().filter(|status| !status.is_over());
         let open: Vec<String> = open.map(|status| format!("'{}'", status.as_str())).collect();
         let sql = format!(
-            "SELECT status, count(*) FROM chain WHERE status IN ({}) AND (resolved_at IS NULL OR ended_at IS NULL) GROUP BY status",
+            "SELECT status, count(*) FROM chain WHERE status IN ({})
+             AND (resolved_at IS NULL OR ended_at IS NULL) GROUP BY status",
             open.join(", ")
         );
         let read = |row: &Row| {
             let status: String = row.get(0)?;
             let status =
-                ChainStatus::read(&status).ok_or_else(|| bad("chains", "a status is none"))?;
+                ChainStatus::read(&status).ok_or_else(|| bad("chains", "a status is unknown"))?;
             Ok((status, row.get(1)?))
         };
         self.database.query(&sql, ()).await?.iter().map(read).collect()

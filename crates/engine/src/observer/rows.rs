@@ -89,7 +89,7 @@ impl ChainHeader {
     pub(super) fn read(row: &Row) -> Result<ChainHeader, Error> {
         let id: String = row.get(1)?;
         let (status, failed_at): (String, Option<String>) = (row.get(3)?, row.get(8)?);
-        let newer = || format!("its status '{status}' is one of a newer program");
+        let newer = || format!("its status '{status}' is of a newer program");
         Ok(ChainHeader {
             seq: row.get(0)?,
             version: version(row.get(2)?),
@@ -123,7 +123,7 @@ impl Told {
 
 /// Logs and counts an unreadable row.
 pub(super) fn alarm(what: &str, why: &Error) {
-    tracing::error!(what, %why, "this row cannot be read: it is set aside");
+    tracing::error!(what, %why, "cannot read this row: set aside");
     metrics::counter!("sagamore_observer_unreadable_total").increment(1);
 }
 

@@ -201,7 +201,7 @@ impl Store {
             rows.insert(row.get(1)?, row);
         }
         let forgotten =
-            |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was forgotten just now"));
+            |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was just removed"));
         let known = |id: &SagaId| Known::read(rows.get(id.as_str()).ok_or_else(|| forgotten(id))?);
         let mut known = chains.keys().map(known).collect::<Result<Vec<_>, Error>>()?;
         self.adopt_versions(&tx, &mut known, chains).await?;

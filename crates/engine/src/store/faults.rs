@@ -51,7 +51,8 @@ impl Store {
             }
         }
         let store = "INSERT INTO blocked (saga, fault, shown_from) VALUES ($1, $2, $3)
-            ON CONFLICT (saga) DO UPDATE SET fault = excluded.fault, shown_from = excluded.shown_from";
+            ON CONFLICT (saga) DO UPDATE
+            SET fault = excluded.fault, shown_from = excluded.shown_from";
         let open = self.begin().await?;
         open.tx().execute_each(store, stored).await?;
         open.tx().execute_each("DELETE FROM blocked WHERE saga = $1", removed).await?;

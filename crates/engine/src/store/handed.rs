@@ -54,7 +54,8 @@ impl Store {
     /// Stores verbs for the orchestrators that own their sagas.
     pub async fn hand(&self, handed: &[Handed], now: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
-        let insert = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at) VALUES ($1, $2, $3, $4, $5)
+        let insert = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at)
+            VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (id) DO NOTHING";
         let rows = handed.iter().map(|verb| verb.values(now)).collect::<Result<_, _>>()?;
         open.tx().execute_each(insert, rows).await?;
@@ -88,10 +89,10 @@ impl Store {
     /// verbs proceed.
     async fn answer_unreadable(&self, row: &Row, why: &Error) -> Result<(), Error> {
         let id: String = row.get(0)?;
-        tracing::error!(verb = id, %why, "a handed verb cannot be read: it is answered as unknown");
+        tracing::error!(verb = id, %why, "cannot read a handed verb: answered as unknown");
         metrics::counter!("sagamore_unreadable_verbs_total").increment(1);
-        let unknown = "the orchestrator that drives this saga runs another version of the program, which does not know \
-            this verb";
+        let unknown = "the saga's owner runs another version of the program, \
+            which does not know this verb";
         self.answer_handed(&[(id, Err(VerbError::Unavailable(unknown.into())))]).await
     }
 
@@ -171,7 +172,7 @@ impl Handed {
             Input::Rescue(rescue) => Verb::Rescue(rescue.clone()),
             Input::Tick => Verb::Reread,
             Input::Start | Input::Reply(_) | Input::SetAside { .. } | Input::Rejected { .. } => {
-                return Err(bad(&self.saga, "this is no verb"));
+                return Err(bad(&self.saga, "the input is not a verb"));
             }
         };
         let verb = serde_json::to_string(&verb).map_err(|why| bad(&self.saga, why))?;
@@ -212,10 +213,10 @@ fn read_answer(row: &Row) -> Result<(String, Result<Status, VerbError>), Error> 
     let answer = match try_answer(row) {
         Ok(answer) => answer,
         Err(error) if error.is_of_one_row() => {
-            tracing::error!(verb = id, why = %error, "the answer to a handed verb cannot be read");
+            tracing::error!(verb = id, why = %error, "cannot read the answer to a handed verb");
             metrics::counter!("sagamore_unreadable_verbs_total").increment(1);
-            let why = "the orchestrator that drives this saga runs another version of the program, whose answer cannot be \
-                read here; the saga shows what came of it";
+            let why = "the saga's owner runs another version of the program, \
+                and its answer cannot be read here; the saga shows the outcome";
             Err(VerbError::Unavailable(why.into()))
         }
         Err(error) => return Err(error),

@@ -19,7 +19,8 @@ use crate::error::Error;
 const NAMES: &str = "
 SELECT id, started_at FROM saga WHERE ended_at IS NULL AND started_at < $1
 UNION ALL
-SELECT id, started_at FROM saga WHERE ended_at - started_at > 86400000 AND started_at < $1 AND ended_at >= $2
+SELECT id, started_at FROM saga WHERE ended_at - started_at > 86400000 AND started_at < $1
+    AND ended_at >= $2
 ORDER BY started_at LIMIT $3";
 
 impl Store {
@@ -55,7 +56,7 @@ impl Store {
                 Ok(name) => names.push(name),
                 // skipped: participants then retain the rows of its sagas
                 Err(why) => {
-                    tracing::warn!(definition = name, %why, "the name of a definition cannot be read here")
+                    tracing::warn!(definition = name, %why, "cannot read a definition's name")
                 }
             }
         }
@@ -64,8 +65,9 @@ impl Store {
 
     /// Records the moments up to which participants have removed their rows.
     pub async fn note_swept(&self, swept: &[Swept]) -> Result<(), Error> {
-        let sql = "INSERT INTO swept (participant, swept_before) VALUES ($1, $2) ON CONFLICT (participant)
-                   DO UPDATE SET swept_before = excluded.swept_before WHERE excluded.swept_before > swept.swept_before";
+        let sql = "INSERT INTO swept (participant, swept_before) VALUES ($1, $2)
+            ON CONFLICT (participant) DO UPDATE SET swept_before = excluded.swept_before
+            WHERE excluded.swept_before > swept.swept_before";
         let row = |swept: &Swept| {
             vec![Value::from(swept.participant.as_str()), Value::Int(swept.before.0)]
         };
@@ -83,7 +85,7 @@ impl Store {
             let definition: Definition = match serde_json::from_str(&body) {
                 Ok(definition) => definition,
                 Err(why) => {
-                    tracing::warn!(definition = name, %why, "not readable here: no saga's row is removed");
+                    tracing::warn!(definition = name, %why, "cannot read a definition");
                     return Ok(None);
                 }
             };
@@ -123,8 +125,8 @@ pub(crate) async fn named(
         match id.parse() {
             Ok(id) => names.push((id, Timestamp(started_at))),
             Err(why) => {
-                tracing::warn!(saga = id, %why, "a saga cannot be named here: the horizon ends before it");
-                // the first one is the oldest
+                tracing::warn!(saga = id, %why, "cannot read a saga's id: earlier horizon");
+                // rows ascend by start: the first one is the oldest
                 known_until = known_until.or(Some(Timestamp(started_at)));
             }
         }
@@ -147,15 +149,16 @@ mod tests {
             Store::open(sagamore_database::testing::database(), "replies").await.expect("open");
         let open = store.begin().await.expect("begin");
         for (id, started_at, ended_at) in sagas {
-            let sql = "INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at)
-                       VALUES ($1, 1, 'h', 0, 'running', 1, $2, $2, $3)";
+            let sql = "INSERT INTO saga (id, version, hash, reply_partition, status, revision,
+                started_at, changed_at, ended_at)
+                VALUES ($1, 1, 'h', 0, 'running', 1, $2, $2, $3)";
             open.tx().execute(sql, (*id, *started_at, *ended_at)).await.expect("insert");
         }
         open.commit().await.expect("commit");
         store
     }
 
-    async fn told(
+    async fn horizon_of(
         store: &Store,
         ended_before: i64,
         skew_ms: u64,
@@ -168,11 +171,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_horizon_that_would_name_too_many_sagas_is_an_earlier_one() {
+    async fn a_horizon_with_too_many_names_is_an_earlier_one() {
         let open = [("toy:a", 10), ("toy:b", 20), ("toy:c", 30), ("toy:d", 30), ("toy:e", 40)];
         let store = store(&open.map(|(id, started_at)| (id, started_at, None))).await;
         let check = async |until, skew_ms, names_max, wanted_before, wanted: &[&str]| {
-            let (before, names) = told(&store, until + DAY, skew_ms, names_max).await;
+            let (before, names) = horizon_of(&store, until + DAY, skew_ms, names_max).await;
             assert_eq!(
                 (before, &*names),
                 (wanted_before, &*wanted.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -188,7 +191,7 @@ mod tests {
 
     /// Its last command is not older than its end, however old its first row is.
     #[tokio::test]
-    async fn a_saga_that_ended_not_long_ago_is_named_however_long_ago_it_started() {
+    async fn a_recently_ended_saga_is_named_however_long_ago_it_started() {
         let ended_before = 100 * DAY;
         let store = store(&[
             ("toy:long-ago", 10, Some(ended_before - 1)),
@@ -198,7 +201,7 @@ mod tests {
             ("toy:young", ended_before - DAY, Some(ended_before + 5)),
         ])
         .await;
-        let named = told(&store, ended_before, 0, 10).await;
+        let named = horizon_of(&store, ended_before, 0, 10).await;
         assert_eq!(
             named,
             (ended_before - DAY, vec!["toy:just-then".to_owned(), "toy:later".to_owned()])
@@ -206,10 +209,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_definition_that_cannot_be_read_keeps_all_rows_and_is_no_error() {
+    async fn an_unreadable_definition_retains_all_rows_without_an_error() {
         let store = store(&[]).await;
         let open = store.begin().await.expect("begin");
-        let sql = "INSERT INTO definition (name, version, hash, body) VALUES ('toy', 9, 'h', '{\"steps\": \"of a newer sort\"}')";
+        let sql = "INSERT INTO definition (name, version, hash, body)
+            VALUES ('toy', 9, 'h', '{\"steps\": \"of a newer sort\"}')";
         open.tx().execute(sql, ()).await.expect("insert");
         open.commit().await.expect("commit");
         assert_eq!(store.swept().await.expect("no error"), None);

@@ -93,9 +93,11 @@ impl Store {
             tx.execute_each("DELETE FROM orchestrator WHERE owner = $1 AND seen_until = $2", over)
                 .await?;
         }
-        let store = "INSERT INTO orchestrator (owner, seen_until, able_since, failing_since, published_at)
+        let store = "INSERT INTO orchestrator (owner, seen_until, able_since, failing_since,
+                published_at)
             VALUES ($1, $2, $3, $4, $5)
-            ON CONFLICT (owner) DO UPDATE SET seen_until = excluded.seen_until, able_since = excluded.able_since,
+            ON CONFLICT (owner) DO UPDATE
+            SET seen_until = excluded.seen_until, able_since = excluded.able_since,
                 failing_since = excluded.failing_since, published_at = excluded.published_at";
         let row =
             (us.owner.as_str(), us.seen_until, us.able_since, us.failing_since, us.published_at);
@@ -172,7 +174,8 @@ impl Member {
 
 /// Reads every orchestrator's row, those whose leases have ended included.
 async fn members(tx: &Tx) -> Result<Vec<Member>, Error> {
-    let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator ORDER BY owner";
+    let sql = "SELECT owner, seen_until, able_since, failing_since, published_at FROM orchestrator
+        ORDER BY owner";
     let read = |row: &Row| {
         Ok(Member {
             owner: row.get(0)?,

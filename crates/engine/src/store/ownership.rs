@@ -62,7 +62,9 @@ impl Store {
                     (partition, owner),
                 )
                 .await?;
-            let row = rows.first().ok_or_else(|| super::bad("ownership", "no epoch came back"))?;
+            let row = rows
+                .first()
+                .ok_or_else(|| super::bad("ownership", "the database returned no epoch"))?;
             epochs.insert(partition, row.get(0)?);
         }
         open.commit().await?;
@@ -119,7 +121,8 @@ impl Store {
     /// Releases these partitions: any orchestrator may claim them.
     pub async fn release(&self, owner: &str, partitions: &[u32]) -> Result<(), Error> {
         let open = self.begin().await?;
-        let release = "UPDATE ownership SET owner = '', lease_until = 0 WHERE reply_partition = $1 AND owner = $2";
+        let release = "UPDATE ownership SET owner = '', lease_until = 0 WHERE reply_partition = $1
+            AND owner = $2";
         let sets = partitions
             .iter()
             .map(|partition| vec![Value::from(*partition), Value::from(owner)])
@@ -169,7 +172,7 @@ pub(super) async fn clock(tx: &Tx, now: Timestamp) -> Result<Timestamp, Error> {
 pub(super) fn partition(number: i64) -> Option<u32> {
     let partition = u32::try_from(number).ok();
     if partition.is_none() {
-        tracing::debug!(number, "a row of the table ownership is of no partition");
+        tracing::debug!(number, "skipping an invalid row of the table ownership");
     }
     partition
 }
@@ -181,7 +184,7 @@ mod tests {
     const LEASE: Duration = Duration::from_secs(3);
 
     #[tokio::test]
-    async fn a_claim_that_was_paused_takes_no_lease_that_was_renewed_meanwhile() {
+    async fn a_paused_claim_takes_no_lease_renewed_meanwhile() {
         let store =
             Store::open(sagamore_database::Database::memory(), "replies").await.expect("open");
         store.share(1).await.expect("share");

@@ -21,40 +21,48 @@ use crate::error::Error;
 /// written sagas, and in a row without number the count of owned partitions.
 const WRITE: &str = "
 WITH owned AS (
-    SELECT o.reply_partition FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS BIGINT[])) AS e(reply_partition, epoch)
+    SELECT o.reply_partition
+    FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS BIGINT[])) AS e(reply_partition, epoch)
     JOIN ownership o ON o.reply_partition = e.reply_partition AND o.epoch = e.epoch FOR SHARE OF o
 ), fresh AS (
-    INSERT INTO saga (seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at,
-        fault_shown_from)
-    SELECT * FROM UNNEST(CAST($3 AS BIGINT[]), CAST($4 AS TEXT[]), CAST($5 AS BIGINT[]), CAST($6 AS TEXT[]),
-        CAST($7 AS BIGINT[]), CAST($8 AS TEXT[]), CAST($9 AS BIGINT[]), CAST($10 AS BIGINT[]), CAST($11 AS BIGINT[]),
-        CAST($12 AS BIGINT[]), CAST($13 AS TEXT[]), CAST($14 AS BIGINT[]))
-        AS n(seq, id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at,
-            fault_shown_from)
+    INSERT INTO saga (seq, id, version, hash, reply_partition, status, revision, started_at,
+        changed_at, ended_at, failed_at, fault_shown_from)
+    SELECT *
+    FROM UNNEST(CAST($3 AS BIGINT[]), CAST($4 AS TEXT[]), CAST($5 AS BIGINT[]), CAST($6 AS TEXT[]),
+        CAST($7 AS BIGINT[]), CAST($8 AS TEXT[]), CAST($9 AS BIGINT[]), CAST($10 AS BIGINT[]),
+        CAST($11 AS BIGINT[]), CAST($12 AS BIGINT[]), CAST($13 AS TEXT[]), CAST($14 AS BIGINT[]))
+        AS n(seq, id, version, hash, reply_partition, status, revision, started_at, changed_at,
+            ended_at, failed_at, fault_shown_from)
     WHERE (n.reply_partition IN (SELECT reply_partition FROM owned)) IS TRUE
     ON CONFLICT (id) DO NOTHING RETURNING seq
 ), changed AS (
     UPDATE saga s
-    SET status = u.status, revision = u.revision, changed_at = u.changed_at, ended_at = u.ended_at, failed_at = u.failed_at,
-        fault_shown_from = u.fault_shown_from
-    FROM UNNEST(CAST($15 AS BIGINT[]), CAST($16 AS BIGINT[]), CAST($17 AS TEXT[]), CAST($18 AS BIGINT[]),
-        CAST($19 AS BIGINT[]), CAST($20 AS BIGINT[]), CAST($21 AS TEXT[]), CAST($22 AS BIGINT[]))
-        AS u(seq, read_revision, status, revision, changed_at, ended_at, failed_at, fault_shown_from)
-    WHERE s.seq = u.seq AND s.revision = u.read_revision AND (s.reply_partition IN (SELECT reply_partition FROM owned)) IS TRUE
+    SET status = u.status, revision = u.revision, changed_at = u.changed_at, ended_at = u.ended_at,
+        failed_at = u.failed_at, fault_shown_from = u.fault_shown_from
+    FROM UNNEST(CAST($15 AS BIGINT[]), CAST($16 AS BIGINT[]), CAST($17 AS TEXT[]),
+        CAST($18 AS BIGINT[]), CAST($19 AS BIGINT[]), CAST($20 AS BIGINT[]), CAST($21 AS TEXT[]),
+        CAST($22 AS BIGINT[]))
+        AS u(seq, read_revision, status, revision, changed_at, ended_at, failed_at,
+            fault_shown_from)
+    WHERE s.seq = u.seq AND s.revision = u.read_revision
+        AND (s.reply_partition IN (SELECT reply_partition FROM owned)) IS TRUE
     RETURNING s.seq
 ), took AS (
     SELECT seq FROM fresh UNION ALL SELECT seq FROM changed
 ), journaled AS (
     INSERT INTO journal (seq, revision, entry)
-    SELECT * FROM UNNEST(CAST($23 AS BIGINT[]), CAST($24 AS BIGINT[]), CAST($25 AS TEXT[])) AS j(seq, revision, entry)
+    SELECT * FROM UNNEST(CAST($23 AS BIGINT[]), CAST($24 AS BIGINT[]), CAST($25 AS TEXT[]))
+        AS j(seq, revision, entry)
     WHERE (j.seq IN (SELECT seq FROM took)) IS TRUE
 )
 SELECT seq, 0 FROM took UNION ALL SELECT NULL, count(*) FROM owned";
 
-const RESERVE: &str = "SELECT nextval(pg_get_serial_sequence('saga', 'seq')) FROM generate_series(1, CAST($1 AS INTEGER))";
+const RESERVE: &str = "SELECT nextval(pg_get_serial_sequence('saga', 'seq'))
+    FROM generate_series(1, CAST($1 AS INTEGER))";
 
 const IDEMPOTENT: &str = "
-SELECT i.key, i.request_hash FROM UNNEST(CAST($1 AS TEXT[])) AS k(key) JOIN idempotency i ON i.key = k.key
+SELECT i.key, i.request_hash FROM UNNEST(CAST($1 AS TEXT[])) AS k(key)
+JOIN idempotency i ON i.key = k.key
 JOIN saga s ON s.id = i.saga";
 
 const JOURNALS: &str = "
@@ -87,7 +95,7 @@ pub(super) async fn write(
             write
                 .seq
                 .or_else(|| numbers.next())
-                .ok_or_else(|| bad(&write.saga.id, "no number was reserved"))
+                .ok_or_else(|| bad(&write.saga.id, "no row number was reserved"))
         })
         .collect::<Result<_, _>>()?;
     let held = |partition: &u32| epochs.0.get(partition).copied().unwrap_or(-1);
@@ -125,7 +133,8 @@ pub(super) async fn write(
 /// Reads the rows of these sagas.
 pub(super) async fn headers(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
     let sql = format!(
-        "SELECT {HEADER} FROM UNNEST(CAST($1 AS TEXT[])) AS k(wanted) JOIN saga ON saga.id = k.wanted"
+        "SELECT {HEADER} FROM UNNEST(CAST($1 AS TEXT[])) AS k(wanted)
+            JOIN saga ON saga.id = k.wanted"
     );
     Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
 }
@@ -133,7 +142,8 @@ pub(super) async fn headers(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error>
 /// Reads the journal sizes of these sagas.
 pub(super) async fn bytes(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
     let sql = format!(
-        "SELECT saga.id, {BYTES} FROM UNNEST(CAST($1 AS TEXT[])) AS k(id) JOIN saga ON saga.id = k.id"
+        "SELECT saga.id, {BYTES} FROM UNNEST(CAST($1 AS TEXT[])) AS k(id)
+            JOIN saga ON saga.id = k.id"
     );
     Ok(tx.query(&sql, (array(ids.iter().map(|id| id.as_str())),)).await?)
 }
@@ -141,7 +151,8 @@ pub(super) async fn bytes(tx: &Tx, ids: &[&SagaId]) -> Result<Vec<Row>, Error> {
 /// Reads the journal sizes of these rows, in their order.
 pub(super) async fn bytes_of_rows(tx: &Tx, seqs: &[i64]) -> Result<Vec<Row>, Error> {
     let sql = format!(
-        "SELECT {BYTES} FROM UNNEST(CAST($1 AS BIGINT[])) WITH ORDINALITY AS saga(seq, place) ORDER BY saga.place"
+        "SELECT {BYTES} FROM UNNEST(CAST($1 AS BIGINT[])) WITH ORDINALITY AS saga(seq, place)
+            ORDER BY saga.place"
     );
     Ok(tx.query(&sql, (array(seqs.iter().copied()),)).await?)
 }

@@ -43,8 +43,8 @@ pub(super) async fn write(tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<Saved>, E
 }
 
 const INSERT: &str = "
-INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at, ended_at, failed_at,
-    fault_shown_from)
+INSERT INTO saga (id, version, hash, reply_partition, status, revision, started_at, changed_at,
+    ended_at, failed_at, fault_shown_from)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING RETURNING seq";
 
 fn insert_values(write: &Write<'_>) -> Vec<Value> {
@@ -65,7 +65,9 @@ fn insert_values(write: &Write<'_>) -> Vec<Value> {
 }
 
 const UPDATE: &str = "
-UPDATE saga SET status = $3, revision = $4, changed_at = $5, ended_at = $6, failed_at = $7, fault_shown_from = $8
+UPDATE saga
+SET status = $3, revision = $4, changed_at = $5, ended_at = $6, failed_at = $7,
+    fault_shown_from = $8
 WHERE seq = $1 AND revision = $2";
 
 fn update_values(write: &Write<'_>) -> Vec<Value> {

@@ -39,8 +39,8 @@ impl Store {
     /// Older programs left such keys for refused starts. Returns the last key, if there may be
     /// more.
     pub async fn sweep_keys(&self, after: &str, limit: u32) -> Result<Option<String>, Error> {
-        let next = "SELECT i.key, i.saga, i.stored_at, s.seq FROM idempotency i LEFT JOIN saga s ON s.id = i.saga
-            WHERE i.key > $1 ORDER BY i.key LIMIT $2";
+        let next = "SELECT i.key, i.saga, i.stored_at, s.seq FROM idempotency i
+            LEFT JOIN saga s ON s.id = i.saga WHERE i.key > $1 ORDER BY i.key LIMIT $2";
         let rows = self.database.query(next, (after, limit)).await?;
         let mut orphans = Vec::new();
         for row in &rows {

@@ -32,7 +32,7 @@ pub struct Unreadable {
     pub changed_at: Timestamp,
     /// The time of its end, if it has ended.
     pub ended_at: Option<Timestamp>,
-    /// The reason, for people.
+    /// The reason, as a text for operators.
     pub why: String,
     /// Whether the row already has this reason as its mark.
     pub(crate) is_marked: bool,
@@ -107,7 +107,8 @@ impl Store {
         };
         let sql = format!(
             "UPDATE saga SET unreadable = $2 WHERE seq = {free} AND EXISTS
-            (SELECT 1 FROM ownership o WHERE o.reply_partition = saga.reply_partition AND o.epoch = $3)"
+            (SELECT 1 FROM ownership o
+             WHERE o.reply_partition = saga.reply_partition AND o.epoch = $3)"
         );
         let set = |mark: &Mark| {
             vec![Value::Int(mark.seq), Value::from(mark.why.clone()), Value::Int(mark.epoch)]

@@ -96,7 +96,8 @@ impl Store {
     ) -> Result<HashMap<String, String>, Error> {
         let rows = match tx.dialect() {
             Dialect::Sqlite => {
-                let sql = "SELECT i.key, i.request_hash FROM idempotency i JOIN saga s ON s.id = i.saga WHERE i.key = $1";
+                let sql = "SELECT i.key, i.request_hash FROM idempotency i
+                    JOIN saga s ON s.id = i.saga WHERE i.key = $1";
                 let sets = keys.iter().map(|key| vec![Value::from(*key)]).collect();
                 tx.query_each(sql, sets).await?.into_iter().flatten().collect()
             }

@@ -105,7 +105,7 @@ impl Orchestrator {
             return;
         }
         if let Err(error) = self.store.answer_handed(&answers).await {
-            tracing::warn!(%error, "answer verbs of another orchestrator");
+            tracing::warn!(%error, "cannot answer verbs of other orchestrators, retrying");
         }
     }
 
@@ -148,7 +148,7 @@ impl Orchestrator {
             .collect();
         for id in late {
             if let Some((done, _)) = self.abroad.asked.remove(&id) {
-                let why = "the orchestrator that drives the saga has not answered yet".to_owned();
+                let why = "the saga's owner has not answered in time".to_owned();
                 let _ = done.send(Err(VerbError::Unavailable(why)));
             }
         }

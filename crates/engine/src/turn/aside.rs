@@ -33,7 +33,7 @@ impl Orchestrator {
             tracing::error!(
                 saga,
                 why,
-                "this saga cannot be read: it is set aside until a program owns it that can"
+                "cannot read this saga: set aside until a program that can read it owns it"
             );
             metrics::counter!("sagamore_sagas_set_aside_total").increment(1);
         }
@@ -53,7 +53,7 @@ impl Orchestrator {
         let marks: Vec<Mark> = self.aside.0.iter().filter_map(mark).collect();
         match self.store.mark(&marks).await {
             Ok(()) => self.aside.0.clear(),
-            Err(error) => tracing::warn!(%error, "mark what cannot be read"),
+            Err(error) => tracing::warn!(%error, "cannot mark unreadable sagas, retrying"),
         }
     }
 }

@@ -231,7 +231,7 @@ impl Orchestrator {
                 self.set_unstored_aside(
                     id,
                     of_saga,
-                    "another session holds the saga's row",
+                    "another session has locked the saga's row",
                     now,
                     settled,
                 );
@@ -250,9 +250,9 @@ impl Orchestrator {
         now: Timestamp,
         settled: &mut Settled,
     ) {
-        let text = format!("what arrived for the saga cannot be stored: {why}");
+        let text = format!("inputs of the saga cannot be stored: {why}");
         if !self.blocked.sagas.contains_key(id) {
-            tracing::error!(saga = %id, why, "this saga cannot be stored: it is set aside and tried again");
+            tracing::error!(saga = %id, why, "cannot store this saga: set aside and retried");
         }
         metrics::counter!("sagamore_unstored_total").increment(1);
         self.blocked.fails(id, text.clone(), now);
@@ -304,7 +304,7 @@ impl Orchestrator {
             blocked.unwritten.iter().map(fault).collect();
         match self.store.write_faults(&faults).await {
             Ok(()) => self.blocked.unwritten.clear(),
-            Err(error) => tracing::warn!(%error, "note what cannot be stored"),
+            Err(error) => tracing::warn!(%error, "cannot store the faults of sagas, retrying"),
         }
         metrics::gauge!("sagamore_unstored_sagas").set(as_gauge(self.blocked.sagas.len()));
     }

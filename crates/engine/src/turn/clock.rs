@@ -17,7 +17,7 @@ impl Orchestrator {
         if now.plus(DIFFERENCE_MAX) >= before {
             return;
         }
-        tracing::warn!(%before, %now, "the clock was set back: all that is due is examined again");
+        tracing::warn!(%before, %now, "the clock was set back: due times are recomputed");
         self.live.redraw(now);
         self.strays.redraw(now);
         self.blocked.redraw(now);

@@ -19,7 +19,7 @@ use crate::store::{Idempotent, Unreadable};
 
 /// The error of a start when no partition is owned.
 const NO_PARTITION: &str =
-    "this orchestrator owns no reply partition yet; ask again, or ask another one";
+    "this orchestrator owns no reply partition: retry later, or at another one";
 
 /// The decisions on the arrivals of one saga, before they are stored.
 pub(crate) struct Draft {
@@ -231,10 +231,10 @@ impl Draft {
             self.saga = Some(Saga { trace: start.trace.clone(), ..begun });
             if let Err(why) = self.decide(&Input::Start, context) {
                 self.saga = None; // a later arrival must not find a saga that is not stored
-                return Err(StartError::BadInput(format!("the saga cannot begin: {why}")));
+                return Err(StartError::BadInput(format!("the saga cannot start: {why}")));
             }
         }
-        let saga = self.saga.as_ref().expect("the saga exists or was just begun");
+        let saga = self.saga.as_ref().expect("the saga exists or was just created");
         Ok(Started { id: self.id.clone(), existed, status: saga.status, revision: saga.revision })
     }
 
@@ -292,15 +292,20 @@ impl Draft {
             return Some((Rejected::Step, format!("step '{}' has no compensation", step.name)));
         };
         if !is_from(&delivered.record, &ask.participant) {
-            let why =
-                format!("not from '{}', the participant of step '{}'", ask.participant, step.name);
+            let why = format!(
+                "its source is not '{}', the participant of step '{}'",
+                ask.participant, step.name
+            );
             return Some((Rejected::Source, why));
         }
         let is_ahead = key.generation > generation;
         is_ahead.then(|| {
             (
                 Rejected::Generation,
-                format!("generation {}: {generation} is the last", key.generation),
+                format!(
+                    "generation {} was never sent, the last one is {generation}",
+                    key.generation
+                ),
             )
         })
     }

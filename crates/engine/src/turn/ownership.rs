@@ -57,7 +57,8 @@ impl Orchestrator {
             self.takeover.begin(partition);
         }
         if !gone.is_empty() || !gained.is_empty() {
-            tracing::info!(owner = %self.options.owner, owns = epochs.0.len(), ?gone, ?gained, "partitions");
+            let (owner, owns) = (&self.options.owner, epochs.0.len());
+            tracing::info!(owner, owns, ?gone, ?gained, "partitions changed");
         }
         let owned: Vec<u32> = epochs.0.keys().copied().collect();
         if self.listening != owned || !gained.is_empty() {
@@ -140,7 +141,7 @@ impl Orchestrator {
         if self.options.lease.is_some()
             && let Err(error) = self.store.leave(&self.options.owner).await
         {
-            tracing::warn!(%error, "the partitions are free when their leases end");
+            tracing::warn!(%error, "cannot release the partitions before their leases end");
         }
     }
 
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_takes_a_fair_share_of_what_is_free() {
+    fn each_member_claims_its_fair_share_of_free_partitions() {
         let check = |seats: &str, members, held_now: &[(u32, i64)], expected: &[u32]| {
             let wanted = wanted(&held(held_now), &survey(seats, members));
             assert_eq!(
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_us_and_nobody_works_on_is_given_up() {
+    fn idle_rows_that_name_this_orchestrator_are_released() {
         let check = |seats: &str, members, held_now: &[(u32, i64)], expected: &[u32]| {
             let (epochs, survey) = (held(held_now), survey(seats, members));
             assert_eq!(given_up(&epochs, &survey, &wanted(&epochs, &survey)), expected, "{seats}");
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_given_away_and_what_is_lost_is_let_go() {
+    fn surplus_partitions_are_released_and_lost_ones_dropped() {
         let four = held(&[(0, 1), (1, 1), (2, 1), (3, 1)]);
         assert_eq!(surplus(&four, &survey("oooo", 1)), [] as [u32; 0]);
         assert_eq!(surplus(&four, &survey("oooo", 2)), [3, 2]);

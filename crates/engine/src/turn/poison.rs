@@ -30,7 +30,7 @@ pub(super) fn narrow(
     }
     match of_saga.pop() {
         Some(Arrival::Reply(stray)) => {
-            tracing::error!(saga = %id, %why, "the database refuses this reply: its step is set aside");
+            tracing::error!(saga = %id, %why, "the database rejected a reply: step set aside");
             let unstorable = Arrival::Unstorable(stray, why.to_string());
             Ok(vec![Arrivals::from([(id, vec![unstorable])])])
         }
@@ -39,12 +39,12 @@ pub(super) fn narrow(
             Err(why.into())
         }
         Some(Arrival::Start(start)) => {
-            let why = StartError::BadInput(format!("the database cannot hold it: {why}"));
+            let why = StartError::BadInput(format!("the database cannot store it: {why}"));
             settled.answers.push(Answer::Start(start.accepted, Err(why)));
             Ok(Vec::new())
         }
         Some(verb @ Arrival::Verb(_)) => {
-            refuse(verb, &format!("the database cannot hold it: {why}"), settled);
+            refuse(verb, &format!("the database cannot store it: {why}"), settled);
             Ok(Vec::new())
         }
         None => Ok(Vec::new()),

@@ -107,7 +107,7 @@ impl Orchestrator {
             match outcome {
                 Ok(()) => {}
                 Err(error) if error.is_rejection() => {
-                    tracing::error!(%error, "a dead letter cannot be written");
+                    tracing::error!(%error, "cannot write a dead letter");
                     metrics::counter!("sagamore_lost_dead_letters_total").increment(1);
                 }
                 Err(error) => {
@@ -143,7 +143,7 @@ impl Orchestrator {
             let (topic, partitions) =
                 (wire::command_topic(participant), self.options.partitions_for(participant));
             if let Err(error) = self.transport.create_topic(&topic, partitions).await {
-                tracing::error!(topic = &*topic, %error, "a missing topic cannot be created");
+                tracing::error!(topic = &*topic, %error, "cannot create a missing topic");
             }
         }
         if !places.is_empty() {
@@ -156,7 +156,7 @@ impl Orchestrator {
 
     fn reject(&mut self, outgoing: Outgoing, error: &TransportError) {
         let command = outgoing.command;
-        tracing::error!(command = command.id(), %error, "the transport rejects this command");
+        tracing::error!(command = command.id(), %error, "the transport rejected this command");
         metrics::counter!("sagamore_unsent_total").increment(1);
         let rejection = Rejection {
             attempt: command.attempt,

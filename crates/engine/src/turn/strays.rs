@@ -43,7 +43,7 @@ impl Strays {
         let is_full = self.waiting.len() >= STRAYS_MAX
             || bytes + stray.delivered.record.bytes() > STRAYS_BYTES_MAX;
         if now >= stray.first_seen.plus(PATIENCE) || is_full {
-            let reason = format!("there is no saga {}", stray.reply.key.saga);
+            let reason = format!("saga {} does not exist", stray.reply.key.saga);
             return (!stray.is_dead).then(|| reject(&stray.delivered, Rejected::NoSaga, &reason));
         }
         self.waiting.push((now.plus(PAUSE), stray));

@@ -106,16 +106,14 @@ impl Orchestrator {
             return;
         }
         if let Err(error) = self.sweep_page(epochs, now).await {
-            tracing::warn!(%error, "remove what is older than the retention");
+            tracing::warn!(%error, "cannot remove expired rows, retrying");
             self.sweep.next = Some(now.plus(PAUSE));
         }
     }
 
     async fn sweep_page(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         if self.clocks_disagree {
-            tracing::warn!(
-                "this machine's clock and the database's are too far apart: nothing is forgotten"
-            );
+            tracing::warn!("clocks of machine and database differ too much: no rows are removed");
             self.sweep.next = Some(now.plus(PAUSE));
             return Ok(());
         }
@@ -184,7 +182,7 @@ impl Orchestrator {
         if let Err(error) =
             self.transport.publish(vec![wire::encode_horizon(&horizon, Some(&reply_to))]).await
         {
-            tracing::warn!(%error, "tell the horizon");
+            tracing::warn!(%error, "cannot publish the horizon");
         }
         self.sweep.horizon_due = Some(now.plus(HORIZON_EVERY));
         Ok(())
@@ -211,7 +209,7 @@ impl Orchestrator {
             return;
         }
         if let Err(error) = self.store.note_swept(&swept).await {
-            tracing::warn!(%error, "note what participants have forgotten");
+            tracing::warn!(%error, "cannot record acknowledgements of removed rows");
         }
     }
 

@@ -138,7 +138,7 @@ impl Orchestrator {
         batch.inputs += 1;
         batch.dead_letters.push(reject(delivered, Rejected::Undecodable(why.flaw), &why.reason));
         if let Some(key) = why.key {
-            let outcome = Outcome::Fault(format!("its answer cannot be read: {}", why.reason));
+            let outcome = Outcome::Fault(format!("its reply cannot be read: {}", why.reason));
             let reply = Reply { key, outcome, trace: None };
             let stray =
                 Stray { reply, delivered: delivered.clone(), first_seen: now, is_dead: true };

@@ -1,4 +1,4 @@
-//! The observer: what it makes of the events of chains, in whatever order they come and whatever is wrong with them.
+//! The observer: the chains that it derives from events, in any order and with any flaw.
 
 #[allow(dead_code, reason = "the tests of the orchestrator use the rest")]
 #[path = "../suite/common/brokers.rs"]
@@ -23,7 +23,8 @@ use sagamore_transport::{Log, MemoryDisk, Record, Subscription, Transport, log};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A guest rings; the host opens, and then greets, or nobody is home and the guest goes.
+/// The guest rings, the host opens, and the guest greets. Or the host is away, and the guest
+/// leaves.
 fn visit() -> Plan {
     Plan::named("visit")
         .begins("guest", "ring", "bell.rung")
@@ -58,7 +59,7 @@ impl Rig {
         let (observer, chains) = open(&database, &log).await;
         let mut rig = Rig { disk, log, database, observer, chains, now: Timestamp(1_000_000) };
         rig.turns().await;
-        rig.passes(Duration::from_secs(10)).await; // it judges nobody before it is settled
+        rig.passes(Duration::from_secs(10)).await; // it judges no chain before it is settled
         rig
     }
 
@@ -68,9 +69,9 @@ impl Rig {
         }
     }
 
-    async fn tell(&mut self, events: &[Event]) {
-        let anybody = "anybody".parse().expect("a name");
-        let records = events.iter().map(|event| encode_event(event, &anybody)).collect();
+    async fn publish(&mut self, events: &[Event]) {
+        let source = "source".parse().expect("a name");
+        let records = events.iter().map(|event| encode_event(event, &source)).collect();
         self.log.publish(records).await.expect("publish");
         self.turns().await;
     }
@@ -80,28 +81,33 @@ impl Rig {
         self.turns().await;
     }
 
-    /// Days pass as they do for an observer that runs: what jumps makes nothing old.
+    /// Advances the clock day by day, because a jump expires nothing.
     async fn days_pass(&mut self, days: u32) {
         for _ in 0..days {
             self.passes(Duration::from_secs(24 * 3600)).await;
         }
     }
 
-    /// What services were told that they may forget, the last time at the end, and who is to be answered.
+    /// Returns all published horizons, the last one at the end, with the recipients of
+    /// acknowledgements.
     async fn horizons(&self) -> Vec<(Horizon, Option<ReplyTo>)> {
         let topics = vec![HORIZON_TOPIC.into()];
-        let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+        let subscription = Subscription { group: "reader".into(), topics, partitions: None };
         let mut consumer = self.log.subscribe(subscription).await.expect("subscribe");
-        let told = consumer.poll(1_000).await.expect("poll");
-        told.iter().map(|told| decode_horizon(&told.record).expect("a horizon")).collect()
+        let delivered = consumer.poll(1_000).await.expect("poll");
+        delivered
+            .iter()
+            .map(|delivered| decode_horizon(&delivered.record).expect("a horizon"))
+            .collect()
     }
 
     async fn horizon(&self) -> Horizon {
-        self.horizons().await.pop().expect("one was told").0
+        self.horizons().await.pop().expect("a horizon was published").0
     }
 
     async fn status(&self, key: &str) -> (ChainStatus, Option<String>) {
-        let detail = self.chains.show(&chain(key)).await.expect("read").expect("it was seen");
+        let detail =
+            self.chains.show(&chain(key)).await.expect("read").expect("the chain was seen");
         (detail.header.status, detail.header.why)
     }
 }
@@ -135,7 +141,7 @@ fn event(key: &str, step: &str, direction: Direction, name: &str, cause: Option<
     }
 }
 
-/// The events of a visit that goes well, and those of one where nobody is home.
+/// The events of a visit that succeeds, and those of one that fails.
 fn stories(key: &str) -> ([Event; 3], [Event; 3]) {
     let act = |step, name, cause: Option<&Event>| event(key, step, Direction::Action, name, cause);
     let rung = act("ring", "bell.rung", None);
@@ -147,13 +153,13 @@ fn stories(key: &str) -> ([Event; 3], [Event; 3]) {
 }
 
 #[tokio::test]
-async fn a_chain_is_followed_to_its_end_in_whatever_order_its_events_come() {
+async fn a_chain_ends_the_same_for_any_order_of_its_events() {
     let mut rig = Rig::new().await;
     for (place, order) in [[0, 1, 2], [2, 1, 0], [1, 2, 0]].into_iter().enumerate() {
         let (well, away) = (format!("well-{place}"), format!("away-{place}"));
         let (good, bad) = (stories(&well).0, stories(&away).1);
         for next in order {
-            rig.tell(&[good[next].clone(), bad[next].clone(), good[next].clone()]).await;
+            rig.publish(&[good[next].clone(), bad[next].clone(), good[next].clone()]).await;
         }
         assert_eq!(rig.status(&well).await, (ChainStatus::Completed, None));
         assert_eq!(rig.status(&away).await, (ChainStatus::Compensated, None));
@@ -167,32 +173,31 @@ async fn a_chain_is_followed_to_its_end_in_whatever_order_its_events_come() {
 }
 
 #[tokio::test]
-async fn who_is_waited_for_is_told_and_after_the_deadline_the_chain_is_stuck_until_they_come() {
+async fn an_overdue_chain_is_stuck_until_the_awaited_event_arrives() {
     let mut rig = Rig::new().await;
     let ([rung, opened, shaken], _) = stories("1");
-    rig.tell(std::slice::from_ref(&rung)).await;
+    rig.publish(std::slice::from_ref(&rung)).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Running, None));
     let waits = rig.chains.show(&chain("1")).await.expect("read").expect("seen").chain.waits_for();
     assert_eq!(waits.iter().map(|wait| wait.service.as_str()).collect::<Vec<_>>(), ["host"]);
     rig.passes(DEADLINE + Duration::from_secs(1)).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Stuck, None));
-    let anybody = "anybody".parse().expect("a name");
-    rig.log.publish(vec![encode_event(&rung, &anybody)]).await.expect("publish");
+    let source = "source".parse().expect("a name");
+    rig.log.publish(vec![encode_event(&rung, &source)]).await.expect("publish");
     rig.observer.turn(rig.now).await.expect("turn");
     assert_eq!(
         rig.status("1").await,
         (ChainStatus::Stuck, None),
-        "what comes again makes nobody quicker"
+        "a redelivered event changes nothing"
     );
-    rig.tell(&[opened, shaken]).await;
+    rig.publish(&[opened, shaken]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
 }
 
-/// The owner of the pivot alone reacts to it: it gives up, or tells once more that it has acted.
+/// Only the pivot's owner reacts to the event: it fails, or repeats its success.
 #[tokio::test]
-async fn who_owns_the_pivot_is_told_that_a_chain_is_overdue_until_that_is_seen_and_only_where_it_is_wanted()
- {
-    let told = async |rig: &Rig, group: &str| {
+async fn an_overdue_event_is_published_until_it_is_seen_if_enabled() {
+    let overdue_events = async |rig: &Rig, group: &str| {
         let subscription = Subscription {
             group: group.into(),
             topics: vec!["visit.overdue".into()],
@@ -207,86 +212,88 @@ async fn who_owns_the_pivot_is_told_that_a_chain_is_overdue_until_that_is_seen_a
     };
     let mut rig = Rig::new().await;
     let [rung, ..] = stories("1").0;
-    rig.tell(std::slice::from_ref(&rung)).await;
+    rig.publish(std::slice::from_ref(&rung)).await;
     rig.passes(DEADLINE * 2).await;
     assert_eq!(
-        (rig.status("1").await.0, told(&rig, "one").await.len()),
+        (rig.status("1").await.0, overdue_events(&rig, "one").await.len()),
         (ChainStatus::Stuck, 0),
-        "it is not wanted"
+        "overdue events are disabled"
     );
 
     let options = ObserverOptions { tells_overdue: true, ..ObserverOptions::default() };
     let transport: Arc<dyn Transport> = Arc::new(rig.log.clone());
     let opened = Observer::open(options, rig.database.clone(), transport, vec![visit()]).await;
     (rig.observer, rig.chains) = opened.expect("open");
-    rig.tell(&[stories("2").0[0].clone()]).await;
-    rig.tell(&stories("3").0).await;
+    rig.publish(&[stories("2").0[0].clone()]).await;
+    rig.publish(&stories("3").0).await;
     let [rung_4, opened_4, _] = stories("4").0;
-    rig.tell(&[rung_4, Event { at: Timestamp(990_000), ..opened_4 }]).await; // by a clock that is behind
+    // by a clock that is behind
+    rig.publish(&[rung_4, Event { at: Timestamp(990_000), ..opened_4 }]).await;
     for _ in 0..3 {
-        rig.passes(DEADLINE).await; // what it has told it sees, and tells no more
+        rig.passes(DEADLINE).await; // once it has seen the event, it publishes no other
     }
-    let mut overdue = told(&rig, "other").await;
+    let mut overdue = overdue_events(&rig, "other").await;
     overdue.sort_by_key(Event::id);
     let keys: Vec<&str> = overdue.iter().map(|event| event.chain().key()).collect();
-    assert_eq!(keys, ["1", "2", "4"], "each once, and none that is over");
+    assert_eq!(keys, ["1", "2", "4"], "each chain once, and none that is over");
     let at = |event: &Event| event.at == rung.at.plus(DEADLINE);
-    assert!(overdue.iter().all(at), "the same whatever was seen of the chain by then");
+    assert!(overdue.iter().all(at), "the time does not depend on the events seen by then");
     assert_eq!((&overdue[0].causation, overdue[0].hop), (&Some(rung.id()), 1));
-    assert_eq!(overdue[0].body, rung.body, "it says what the chain began with");
+    assert_eq!(overdue[0].body, rung.body, "the body of the first event");
 
     let away = event("1", "open", Direction::Action, "host.away", Some(&overdue[0]));
     let gone = event("1", "ring", Direction::Compensation, "guest.gone", Some(&away));
-    rig.tell(&[away, gone]).await;
+    rig.publish(&[away, gone]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Compensated, None));
     let [_, opened_2, shaken_2] = stories("2").0;
-    rig.tell(&[opened_2, shaken_2]).await;
-    assert_eq!(rig.status("2").await, (ChainStatus::Completed, None), "it had acted");
+    rig.publish(&[opened_2, shaken_2]).await;
+    assert_eq!(rig.status("2").await, (ChainStatus::Completed, None), "the host had opened");
 }
 
-/// The observer has told it, has seen it, and would never tell it again: the log must not lose it.
+/// An observer that has seen the event never publishes it again, so the log must not lose it.
 #[tokio::test]
-async fn the_deadlines_event_is_seen_only_when_it_survives_the_machine() {
+async fn an_overdue_event_is_durable_before_it_counts_as_seen() {
     let mut rig = Rig::new().await;
     let options = ObserverOptions { tells_overdue: true, ..ObserverOptions::default() };
     let transport: Arc<dyn Transport> = Arc::new(rig.log.clone());
     let opened = Observer::open(options, rig.database.clone(), transport, vec![visit()]).await;
     (rig.observer, rig.chains) = opened.expect("open");
-    rig.tell(&[stories("1").0[0].clone()]).await;
+    rig.publish(&[stories("1").0[0].clone()]).await;
     for _ in 0..4 {
         rig.passes(DEADLINE).await;
     }
     rig.disk.lose_unsynced_tail(0);
-    let log =
-        Log::on(Arc::new(rig.disk.clone()), log::Options::default()).expect("what is left of it");
+    let log = Log::on(Arc::new(rig.disk.clone()), log::Options::default())
+        .expect("the synced part of the log");
     let topics = vec!["visit.overdue".into()];
-    let subscription = Subscription { group: "listens".into(), topics, partitions: None };
-    let told = log.subscribe(subscription).await.expect("subscribe").poll(100).await.expect("poll");
-    assert_eq!(told.len(), 1, "told once, and not lost");
+    let subscription = Subscription { group: "reader".into(), topics, partitions: None };
+    let delivered =
+        log.subscribe(subscription).await.expect("subscribe").poll(100).await.expect("poll");
+    assert_eq!(delivered.len(), 1, "published once, and not lost");
 }
 
-/// A person has taken care of it: nobody is to give it up as well.
+/// A chain resolved by a person must not be compensated as well.
 #[tokio::test]
-async fn what_a_person_has_resolved_is_not_told_to_be_overdue() {
+async fn a_resolved_chain_has_no_overdue_event() {
     let mut rig = Rig::new().await;
-    rig.tell(&[stories("1").0[0].clone()]).await;
+    rig.publish(&[stories("1").0[0].clone()]).await;
     rig.passes(DEADLINE * 2).await;
-    rig.chains.resolve(&chain("1"), "Ada has sent him home").await.expect("resolved");
+    rig.chains.resolve(&chain("1"), "Ada has sent the guest home").await.expect("resolved");
     let options = ObserverOptions { tells_overdue: true, ..ObserverOptions::default() };
     let transport: Arc<dyn Transport> = Arc::new(rig.log.clone());
     let opened = Observer::open(options, rig.database.clone(), transport, vec![visit()]).await;
     (rig.observer, rig.chains) = opened.expect("open");
-    rig.tell(&[stories("2").0[0].clone()]).await;
+    rig.publish(&[stories("2").0[0].clone()]).await;
     for _ in 0..4 {
         rig.passes(DEADLINE).await;
     }
     let topics = vec!["visit.overdue".into()];
-    let subscription = Subscription { group: "listens".into(), topics, partitions: None };
-    let told =
+    let subscription = Subscription { group: "reader".into(), topics, partitions: None };
+    let delivered =
         rig.log.subscribe(subscription).await.expect("subscribe").poll(100).await.expect("poll");
-    let keys = told
-        .iter()
-        .map(|told| decode_event(&told.record).expect("an event").chain().key().to_owned());
+    let keys = delivered.iter().map(|delivered| {
+        decode_event(&delivered.record).expect("an event").chain().key().to_owned()
+    });
     assert_eq!(
         keys.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>(),
         ["2"]
@@ -294,17 +301,17 @@ async fn what_a_person_has_resolved_is_not_told_to_be_overdue() {
     assert_eq!(rig.status("1").await.0, ChainStatus::Resolved);
 }
 
-/// Services may forget what was over long ago, and nothing that is not, or that the observer may never have heard of.
+/// A horizon covers only chains that ended long ago, and none from before the observer's records.
 #[tokio::test]
-async fn chains_that_were_over_long_ago_are_forgotten_and_services_are_told_so() {
+async fn expired_chains_are_removed_and_horizons_published() {
     let day = Duration::from_secs(24 * 3600);
     let mut rig = Rig::new().await;
-    let born = rig.now;
-    rig.tell(&stories("over").0).await;
-    rig.tell(&[stories("open").0[0].clone()]).await;
+    let created_at = rig.now;
+    rig.publish(&stories("over").0).await;
+    rig.publish(&[stories("open").0[0].clone()]).await;
     let first = rig.horizons().await;
-    assert_eq!(first.len(), 1, "once in ten minutes");
-    assert!(first[0].0.started_before < born && first[0].0.but.is_empty(), "{first:?}");
+    assert_eq!(first.len(), 1, "one per ten minutes");
+    assert!(first[0].0.started_before < created_at && first[0].0.but.is_empty(), "{first:?}");
 
     rig.days_pass(32).await;
     let (horizon, reply_to) = rig.horizons().await.pop().expect("another one");
@@ -313,54 +320,57 @@ async fn chains_that_were_over_long_ago_are_forgotten_and_services_are_told_so()
         (horizon.ended_before, horizon.started_before),
         (ended_before, ended_before.minus(2 * day))
     );
-    assert_eq!((horizon.started_from, reply_to), (Some(born.plus(day)), None));
+    assert_eq!((horizon.started_from, reply_to), (Some(created_at.plus(day)), None));
     assert_eq!(horizon.definitions, ["visit".parse().expect("a name")]);
     rig.days_pass(4).await;
     let (horizon, _) = rig.horizons().await.pop().expect("another one");
     assert_eq!(horizon.but, [chain("open")]);
-    assert!(rig.chains.show(&chain("over")).await.expect("read").is_none(), "it is forgotten");
+    assert!(
+        rig.chains.show(&chain("over")).await.expect("read").is_none(),
+        "the chain was removed"
+    );
     assert_eq!(rig.status("open").await.0, ChainStatus::Stuck);
 }
 
 #[tokio::test]
-async fn an_undo_that_does_not_come_leaves_a_chain_half_compensated() {
+async fn a_missing_undo_leaves_a_chain_half_compensated() {
     let mut rig = Rig::new().await;
     let (_, [rung, away, gone]) = stories("1");
-    rig.tell(&[rung, away]).await;
+    rig.publish(&[rung, away]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Compensating, None));
     rig.passes(DEADLINE + Duration::from_secs(1)).await;
     assert_eq!(rig.status("1").await, (ChainStatus::HalfCompensated, None));
-    rig.tell(&[gone]).await;
+    rig.publish(&[gone]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Compensated, None));
 }
 
 #[tokio::test]
-async fn what_contradicts_the_plan_is_anomalous_with_the_reason() {
+async fn events_that_contradict_the_plan_make_a_chain_anomalous() {
     let mut rig = Rig::new().await;
     let ([rung, _, shaken], [_, away, _]) = stories("1");
 
-    // a cause that nobody has seen, once there was time for it to come
+    // an unseen cause, after the deadline
     let of = |key: &str, event: &Event| Event {
         key: StepKey { saga: chain(key), ..event.key.clone() },
         ..event.clone()
     };
     let orphan =
-        Event { causation: Some("visit:2/nobody/action/1/nothing".into()), ..of("2", &shaken) };
-    rig.tell(&[of("2", &rung), orphan]).await;
+        Event { causation: Some("visit:2/missing/action/1/nothing".into()), ..of("2", &shaken) };
+    rig.publish(&[of("2", &rung), orphan]).await;
     rig.passes(DEADLINE + Duration::from_secs(1)).await;
     assert_eq!(rig.status("2").await.0, ChainStatus::Anomalous);
 
     // both a success and a failure of one reaction
-    rig.tell(&[of("3", &rung), of("3", &stories("3").0[1]), of("3", &away)]).await;
+    rig.publish(&[of("3", &rung), of("3", &stories("3").0[1]), of("3", &away)]).await;
     assert_eq!(rig.status("3").await.0, ChainStatus::Anomalous);
 }
 
-/// As an observer of before that reads beside this one leaves it.
+/// The row is as an older observer of the same database leaves it.
 #[tokio::test]
-async fn a_chain_that_an_older_program_did_not_know_goes_on_when_its_events_are_told_again() {
+async fn a_chain_unknown_to_an_older_program_continues_when_its_events_are_redelivered() {
     let mut rig = Rig::new().await;
     let ([rung, ..], _) = stories("1");
-    rig.tell(std::slice::from_ref(&rung)).await;
+    rig.publish(std::slice::from_ref(&rung)).await;
     let open = rig.database.begin().await.expect("begin");
     open.tx()
         .execute("UPDATE chain SET status = 'unknown-version', due_at = NULL", ())
@@ -369,35 +379,36 @@ async fn a_chain_that_an_older_program_did_not_know_goes_on_when_its_events_are_
     open.commit().await.expect("commit");
     rig.passes(Duration::from_secs(1)).await;
     assert_eq!(rig.status("1").await, (ChainStatus::UnknownVersion, None));
-    rig.tell(&[rung]).await;
+    rig.publish(&[rung]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Running, None));
 }
 
-/// While it has not read everything, nothing is late: that is its own lag.
+/// Until the observer has read everything, a missing event may be its own lag.
 #[tokio::test]
-async fn an_observer_that_is_behind_calls_nothing_stuck() {
+async fn an_observer_that_lags_calls_no_chain_stuck() {
     let mut rig = Rig::new().await;
     let ([rung, opened, shaken], _) = stories("1");
-    rig.tell(&[rung]).await;
-    let anybody = "anybody".parse().expect("a name");
-    let late = [opened, shaken].iter().map(|event| encode_event(event, &anybody)).collect();
+    rig.publish(&[rung]).await;
+    let source = "source".parse().expect("a name");
+    let late = [opened, shaken].iter().map(|event| encode_event(event, &source)).collect();
     rig.log.publish(late).await.expect("publish");
     rig.now = rig.now.plus(DEADLINE * 2);
-    rig.observer.turn(rig.now).await.expect("turn"); // reads, and then looks who is late
+    // reads the events before it checks for overdue chains
+    rig.observer.turn(rig.now).await.expect("turn");
     assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
 }
 
 #[tokio::test]
-async fn it_goes_on_where_it_was_and_can_begin_anew_by_replaying_the_topics() {
+async fn an_observer_resumes_after_a_restart_or_replays_the_topics() {
     let mut rig = Rig::new().await;
     let ([rung, opened, shaken], _) = stories("1");
-    rig.tell(&[rung, opened]).await;
+    rig.publish(&[rung, opened]).await;
     (rig.observer, rig.chains) = open(&rig.database, &rig.log).await;
-    rig.tell(&[shaken]).await;
+    rig.publish(&[shaken]).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Completed, None));
 
     let transport: Arc<dyn Transport> = Arc::new(rig.log.clone());
-    let options = ObserverOptions { group: "anew".into(), ..ObserverOptions::default() };
+    let options = ObserverOptions { group: "replay".into(), ..ObserverOptions::default() };
     (rig.observer, rig.chains) =
         Observer::open(options, database(), transport, vec![visit()]).await.expect("open");
     rig.turns().await;
@@ -405,13 +416,13 @@ async fn it_goes_on_where_it_was_and_can_begin_anew_by_replaying_the_topics() {
 }
 
 #[tokio::test]
-async fn who_waits_is_told_when_the_chain_is_over_and_lists_are_pages() {
+async fn a_waiter_gets_the_end_of_a_chain_and_lists_have_pages() {
     let mut rig = Rig::new().await;
     let (chains, id) = (rig.chains.clone(), chain("1"));
     let waiting = tokio::spawn(async move { chains.wait(&id, Duration::from_secs(60)).await });
     tokio::task::yield_now().await;
     for key in ["1", "2", "3"] {
-        rig.tell(&stories(key).0).await;
+        rig.publish(&stories(key).0).await;
     }
     assert_eq!(waiting.await.expect("no panic").expect("read"), Some(ChainStatus::Completed));
     let first =
@@ -433,52 +444,51 @@ async fn who_waits_is_told_when_the_chain_is_over_and_lists_are_pages() {
     assert_eq!(rig.chains.wait(&chain("never"), Duration::ZERO).await.expect("read"), None);
 }
 
-/// Events come all the time, and never all is read; what was there when it asked itself is.
+/// Under constant load the observer never catches up. It compares with the ends that it read
+/// before.
 #[tokio::test]
-async fn an_observer_that_never_has_nothing_to_read_finds_late_chains_all_the_same() {
+async fn an_observer_that_never_catches_up_finds_overdue_chains() {
     let mut rig = Rig::new().await;
-    rig.tell(&[stories("late").0[0].clone()]).await;
-    let anybody = "anybody".parse().expect("a name");
+    rig.publish(&[stories("late").0[0].clone()]).await;
+    let source = "source".parse().expect("a name");
     rig.now = rig.now.plus(DEADLINE * 2);
-    let mut told = 0;
+    let mut published = 0;
     for _ in 0..10 {
         for _ in 0..1_100 {
-            told += 1;
-            let rung = stories(&format!("new-{told}")).0[0].clone();
+            published += 1;
+            let rung = stories(&format!("new-{published}")).0[0].clone();
             let rung = Event { at: rig.now, ..rung };
-            rig.log.publish(vec![encode_event(&rung, &anybody)]).await.expect("publish");
+            rig.log.publish(vec![encode_event(&rung, &source)]).await.expect("publish");
         }
         rig.observer.turn(rig.now).await.expect("turn");
         rig.now = rig.now.plus(Duration::from_secs(1));
     }
-    let status = rig.chains.show(&chain(&format!("new-{told}"))).await.expect("read");
-    assert!(status.is_none(), "the last ones are not read yet");
+    let status = rig.chains.show(&chain(&format!("new-{published}"))).await.expect("read");
+    assert!(status.is_none(), "the last events are not read yet");
     assert_eq!(rig.status("late").await.0, ChainStatus::Stuck);
     assert_eq!(rig.status("new-1").await.0, ChainStatus::Running);
 }
 
-/// Two observers share the partitions: what one has not read may be what a chain waits for that the other knows.
+/// Observers share the partitions: an event that one of them has not read may be the one that a
+/// chain of the other waits for.
 #[tokio::test]
-async fn what_another_observer_has_not_read_yet_is_not_late() {
+async fn a_chain_is_not_overdue_while_another_observer_lags() {
     let mut rig = Rig::new().await;
     let topic = "door.opened";
     let open = rig.database.begin().await.expect("begin");
     let behind = "UPDATE reading SET read_until = $1, seen_at = $1 WHERE topic = $2";
     let read =
         open.tx().execute(behind, (rig.now.plus(DEADLINE / 2).0, topic)).await.expect("update");
-    assert_eq!(read, 4, "its partitions");
+    assert_eq!(read, 4, "one row per partition");
     open.commit().await.expect("commit");
-    let others = "UPDATE reading SET partition = partition + 100 WHERE topic = $1"; // such as only the other one reads
+    // partitions that only the other observer reads
+    let others = "UPDATE reading SET partition = partition + 100 WHERE topic = $1";
     let open = rig.database.begin().await.expect("begin");
     open.tx().execute(others, (topic,)).await.expect("update");
     open.commit().await.expect("commit");
-    rig.tell(&[stories("1").0[0].clone()]).await;
+    rig.publish(&[stories("1").0[0].clone()]).await;
     rig.passes(DEADLINE * 2).await;
-    assert_eq!(
-        rig.status("1").await.0,
-        ChainStatus::Running,
-        "the other one reads it, and is behind"
-    );
+    assert_eq!(rig.status("1").await.0, ChainStatus::Running, "the other observer lags");
     let open = rig.database.begin().await.expect("begin");
     open.tx()
         .execute("UPDATE reading SET read_until = 0 WHERE topic = $1", (topic,))
@@ -486,7 +496,11 @@ async fn what_another_observer_has_not_read_yet_is_not_late() {
         .expect("update");
     open.commit().await.expect("commit");
     rig.passes(Duration::from_secs(1)).await;
-    assert_eq!(rig.status("1").await.0, ChainStatus::Running, "it has only just begun");
+    assert_eq!(
+        rig.status("1").await.0,
+        ChainStatus::Running,
+        "the other observer has just started"
+    );
     let open = rig.database.begin().await.expect("begin");
     open.tx().execute(behind, (rig.now.0, topic)).await.expect("update");
     open.commit().await.expect("commit");
@@ -494,63 +508,67 @@ async fn what_another_observer_has_not_read_yet_is_not_late() {
     assert_eq!(rig.status("1").await.0, ChainStatus::Stuck);
 
     let rung = Event { at: rig.now, ..stories("2").0[0].clone() };
-    rig.tell(&[rung]).await;
+    rig.publish(&[rung]).await;
     rig.passes(DEADLINE * 58).await;
     assert_eq!(rig.status("2").await.0, ChainStatus::Running);
     rig.passes(DEADLINE * 3).await;
     assert_eq!(
         rig.status("2").await.0,
         ChainStatus::Stuck,
-        "nobody has said for an hour that he reads it"
+        "no observer has recorded the partitions for an hour"
     );
 }
 
 #[tokio::test]
-async fn a_person_can_end_what_does_not_end_until_another_event_of_it_comes() {
+async fn a_resolved_chain_is_over_until_its_next_event() {
     let mut rig = Rig::new().await;
     let ([rung, opened, shaken], _) = stories("1");
     let refused = async |rig: &Rig, key: &str| {
         rig.chains.resolve(&chain(key), "Ada").await.expect_err("refused")
     };
     assert!(matches!(refused(&rig, "1").await, ResolveError::NotFound(_)));
-    rig.tell(std::slice::from_ref(&rung)).await;
+    rig.publish(std::slice::from_ref(&rung)).await;
     assert!(
         refused(&rig, "1").await.to_string().contains("visit:1 is running"),
-        "it may still go on"
+        "the chain may still continue"
     );
     rig.passes(DEADLINE * 2).await;
     rig.chains.resolve(&chain("1"), "Ada let him in by the window").await.expect("resolved");
-    rig.chains.resolve(&chain("1"), "again").await.expect("it changes nothing");
+    rig.chains.resolve(&chain("1"), "again").await.expect("a repeated resolve changes nothing");
     let because = (ChainStatus::Resolved, Some("Ada let him in by the window".to_owned()));
     assert_eq!(rig.status("1").await, because);
-    rig.tell(std::slice::from_ref(&rung)).await; // again, and nothing new
+    rig.publish(std::slice::from_ref(&rung)).await; // redelivered, and not new
     rig.passes(DEADLINE).await;
     assert_eq!(rig.status("1").await, because);
     let ended = rig.chains.show(&chain("1")).await.expect("read").expect("seen").header.ended_at;
-    assert!(ended.is_some(), "it can be forgotten some day");
+    assert!(ended.is_some(), "the chain can expire");
 
-    rig.tell(&[opened]).await;
-    assert_eq!(rig.status("1").await, (ChainStatus::Running, None), "the host has come after all");
+    rig.publish(&[opened]).await;
+    assert_eq!(
+        rig.status("1").await,
+        (ChainStatus::Running, None),
+        "the host has opened after all"
+    );
     rig.passes(DEADLINE).await;
     assert_eq!(rig.status("1").await, (ChainStatus::Stuck, None));
-    rig.tell(&[shaken]).await;
+    rig.publish(&[shaken]).await;
     let header = rig.chains.show(&chain("1")).await.expect("read").expect("seen").header;
     assert_eq!((header.status, header.ended_at), (ChainStatus::Completed, Some(rig.now)));
     assert!(refused(&rig, "1").await.to_string().contains("visit:1 is completed"));
 }
 
-/// Also when the plan was made for empty tables.
+/// Even with plans made for empty tables.
 #[tokio::test]
-async fn no_statement_of_the_observer_walks_through_a_whole_table() {
+async fn no_statement_of_the_observer_scans_a_whole_table() {
     if !is_remote() {
-        return; // told where the database is made
+        return; // reported where the database is created
     }
     let mut rig = Rig::new().await;
     for key in ["1", "2", "3"] {
-        rig.tell(&stories(key).0).await;
-        rig.tell(&stories(&format!("{key}-away")).1).await;
+        rig.publish(&stories(key).0).await;
+        rig.publish(&stories(&format!("{key}-away")).1).await;
     }
-    rig.tell(&[stories("late").0[0].clone()]).await;
+    rig.publish(&[stories("late").0[0].clone()]).await;
     rig.passes(DEADLINE * 2).await;
     rig.days_pass(40).await;
     for filter in [
@@ -565,6 +583,6 @@ async fn no_statement_of_the_observer_walks_through_a_whole_table() {
     rig.status("late").await;
     let (checked, walks) =
         whole_table_walks(&rig.database, &["chain", "chain_event"]).await.expect("the plans");
-    assert!(checked > 8, "only {checked} statements were there");
+    assert!(checked > 8, "only {checked} statements were checked");
     assert!(walks.is_empty(), "{}", walks.join("\n\n"));
 }

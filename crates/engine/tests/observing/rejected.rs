@@ -1,4 +1,5 @@
-//! Records of the observer's own that the transport rejects: each is set aside, and the observer goes on.
+//! The observer's records that the transport rejects: each is set aside, and the observer
+//! continues.
 
 use sagamore_transport::Error as TransportError;
 use sagamore_transport::wire::HORIZON_TOPIC;
@@ -8,8 +9,9 @@ use super::*;
 
 const OVERDUE: &str = "visit.overdue";
 
-/// Overdue events are told, through brokers that reject what the test names.
-async fn telling() -> (Rig, Arc<Brokers>) {
+/// Creates an observer that publishes overdue events, through brokers that reject the topics that a
+/// test names.
+async fn publishing() -> (Rig, Arc<Brokers>) {
     let mut rig = Rig::new().await;
     let brokers = Brokers::on(&rig.log);
     let options = ObserverOptions { tells_overdue: true, ..ObserverOptions::default() };
@@ -20,49 +22,52 @@ async fn telling() -> (Rig, Arc<Brokers>) {
     (rig, brokers)
 }
 
-async fn told(rig: &Rig) -> Vec<String> {
+async fn overdue_events(rig: &Rig) -> Vec<String> {
     let subscription =
-        Subscription { group: "listens".into(), topics: vec![OVERDUE.into()], partitions: None };
+        Subscription { group: "reader".into(), topics: vec![OVERDUE.into()], partitions: None };
     let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
-    let told = consumer.poll(100).await.expect("poll");
-    told.iter()
-        .map(|told| decode_event(&told.record).expect("an event").chain().key().to_owned())
+    let delivered = consumer.poll(100).await.expect("poll");
+    delivered
+        .iter()
+        .map(|delivered| {
+            decode_event(&delivered.record).expect("an event").chain().key().to_owned()
+        })
         .collect()
 }
 
 #[tokio::test]
-async fn an_overdue_event_that_is_rejected_is_set_aside_with_the_reason_and_sent_later() {
+async fn a_rejected_overdue_event_is_published_later_with_its_reason_stored() {
     let too_large = TransportError::TooLarge { topic: OVERDUE.into(), bytes: 2, bytes_max: 1 };
     for error in [
         TransportError::no_topic(OVERDUE),
         too_large,
         TransportError::denied_topic("WRITE", OVERDUE),
     ] {
-        let (mut rig, brokers) = telling().await;
+        let (mut rig, brokers) = publishing().await;
         brokers.reject(OVERDUE, error.clone());
-        rig.tell(&[stories("1").0[0].clone()]).await;
+        rig.publish(&[stories("1").0[0].clone()]).await;
         for _ in 0..3 {
             rig.passes(DEADLINE).await; // no turn fails
         }
         let (status, why) = rig.status("1").await;
         assert_eq!(status, ChainStatus::Stuck, "{error}");
         assert!(why.is_some_and(|why| why.contains("cannot be sent")), "{error}");
-        rig.tell(&stories("2").0).await;
-        assert_eq!(rig.status("2").await, (ChainStatus::Completed, None), "it follows the others");
+        rig.publish(&stories("2").0).await;
+        assert_eq!(rig.status("2").await, (ChainStatus::Completed, None), "other chains continue");
 
         brokers.accept(OVERDUE);
         for _ in 0..3 {
             rig.passes(Duration::from_secs(61)).await;
         }
-        assert_eq!(told(&rig).await, ["1"], "{error}");
+        assert_eq!(overdue_events(&rig).await, ["1"], "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_horizon_that_is_rejected_stops_no_observer() {
-    let (mut rig, brokers) = telling().await;
+async fn a_rejected_horizon_does_not_stop_the_observer() {
+    let (mut rig, brokers) = publishing().await;
     brokers.reject(HORIZON_TOPIC, TransportError::no_topic(HORIZON_TOPIC));
-    rig.tell(&stories("1").0).await;
+    rig.publish(&stories("1").0).await;
     for _ in 0..2 {
         rig.passes(Duration::from_secs(601)).await;
     }

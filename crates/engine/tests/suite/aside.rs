@@ -1,4 +1,5 @@
-//! Stored rows that an observer cannot read: each sets one chain aside, visibly, and all others are followed.
+//! Stored rows that an observer cannot read: each sets one chain aside, visibly, and all others
+//! continue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ impl Rig {
         let (observer, chains) = opened.expect("open");
         let mut rig = Rig { log, database, observer, chains, now: Timestamp(1_000_000) };
         rig.passes(Duration::ZERO).await;
-        rig.passes(Duration::from_secs(10)).await; // it judges nobody before it is settled
+        rig.passes(Duration::from_secs(10)).await; // it judges no chain before it is settled
         rig
     }
 
@@ -69,7 +70,8 @@ impl Rig {
     }
 
     async fn status(&self, key: &str) -> (ChainStatus, Option<String>) {
-        let detail = self.chains.show(&chain(key)).await.expect("read").expect("it was seen");
+        let detail =
+            self.chains.show(&chain(key)).await.expect("read").expect("the chain was seen");
         (detail.header.status, detail.header.why)
     }
 }
@@ -95,7 +97,7 @@ fn rung(key: &str, at: Timestamp) -> Event {
 const OF_TWO: &str = "WHERE chain = (SELECT seq FROM chain WHERE id = 'call:2')";
 
 #[tokio::test]
-async fn a_stored_event_that_cannot_be_read_sets_its_chain_aside_until_it_can_be_read() {
+async fn an_unreadable_event_sets_its_chain_aside_until_it_is_readable() {
     let mut rig = Rig::new().await;
     rig.ring(&["1", "2", "3"]).await;
     rig.execute(&format!("UPDATE chain_event SET name = 'Bell rung!' {OF_TWO}")).await;
@@ -111,7 +113,7 @@ async fn a_stored_event_that_cannot_be_read_sets_its_chain_aside_until_it_can_be
     assert_eq!(
         rig.status("2").await,
         (ChainStatus::Stuck, None),
-        "what can be read again is judged"
+        "a readable chain is judged again"
     );
 }
 
@@ -126,12 +128,12 @@ async fn a_chain_with_the_status_of_a_newer_program_is_listed_and_shown_with_the
     let (status, why) = rig.status("2").await;
     assert_eq!(status, ChainStatus::UnknownVersion);
     assert!(why.expect("the reason").contains("'paused'"));
-    rig.chains.resolve(&chain("2"), "ann: seen to").await.expect("taken");
+    rig.chains.resolve(&chain("2"), "ann: done by hand").await.expect("resolved");
     assert_eq!(rig.status("2").await.0, ChainStatus::Resolved);
 }
 
 #[tokio::test]
-async fn a_chain_whose_row_cannot_be_read_keeps_no_other_from_being_judged() {
+async fn an_unreadable_chain_does_not_block_others() {
     let mut rig = Rig::new().await;
     rig.ring(&["1", "2", "3"]).await;
     rig.execute("UPDATE chain SET id = 'no chain', due_at = 0 WHERE id = 'call:2'").await;

@@ -1,4 +1,5 @@
-//! Memory, batches and pages are bounded in bytes as well as in number, and a turn that fails is tried again with less.
+//! Memory, batches and pages are bounded in bytes as well as in number, and a failed turn is
+//! retried with fewer.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,20 +11,20 @@ use sagamore_core::{Body, Outcome};
 use sagamore_engine::{Options, StartError};
 
 const KIB: usize = 1024;
-/// What a saga, a record or a row has beside its texts.
+/// The size of a saga, a record or a row besides its texts.
 const BESIDE: usize = 4 * KIB;
 
 fn long(kib: usize) -> String {
     "x".repeat(kib * KIB)
 }
 
-/// A page number, and something that nobody needs.
-fn written_at_length(kib: usize) -> Outcome {
+/// Builds an outcome with a page number and padding.
+fn long_output(kib: usize) -> Outcome {
     Outcome::Done(Body::parse(&format!(r#"{{"page":1,"beside":"{}"}}"#, long(kib))).expect("JSON"))
 }
 
 #[tokio::test]
-async fn sagas_beyond_the_byte_budget_leave_memory_and_go_on_when_something_arrives_or_is_due() {
+async fn sagas_beyond_the_byte_limit_are_evicted_and_continue_with_their_next_input() {
     let budget = 1_024 * KIB;
     let mut rig =
         Rig::with(Options { live_bytes_max: budget, ..Options::default() }, database()).await;
@@ -32,7 +33,7 @@ async fn sagas_beyond_the_byte_budget_leave_memory_and_go_on_when_something_arri
         rig.start(wish(&number.to_string(), &long(100))).await.expect("accepted");
         assert!(rig.handle.live_bytes() <= budget, "{} bytes in memory", rig.handle.live_bytes());
     }
-    assert!(rig.handle.live_bytes() > budget / 2, "what fits stays");
+    assert!(rig.handle.live_bytes() > budget / 2, "sagas that fit remain");
     assert_eq!(rig.handle.in_flight(), count, "all are known");
     assert_eq!(rig.commands().await.len(), count);
     rig.passes(Duration::from_secs(31)); // every answer is overdue, in memory or not
@@ -43,7 +44,7 @@ async fn sagas_beyond_the_byte_budget_leave_memory_and_go_on_when_something_arri
     let mut sagas: Vec<&str> = again.iter().map(|command| command.saga().key()).collect();
     sagas.sort_unstable();
     sagas.dedup();
-    assert_eq!(sagas.len(), count, "each is sent again when it is due");
+    assert_eq!(sagas.len(), count, "each command is resent when it is due");
     for command in again.iter().take(count) {
         rig.reply(command, written(1)).await;
     }
@@ -63,7 +64,7 @@ async fn sagas_beyond_the_byte_budget_leave_memory_and_go_on_when_something_arri
 }
 
 #[tokio::test]
-async fn one_transaction_holds_no_more_bytes_than_a_batch_may() {
+async fn a_transaction_is_bounded_by_the_bytes_of_a_batch() {
     let (database, knobs) = faulty();
     let (budget, each) = (256 * KIB, 60);
     let mut rig =
@@ -84,7 +85,7 @@ async fn one_transaction_holds_no_more_bytes_than_a_batch_may() {
     });
     assert!(started.iter().all(Result::is_ok), "{started:?}");
     for command in rig.commands().await {
-        rig.reply(&command, written_at_length(each)).await;
+        rig.reply(&command, long_output(each)).await;
     }
     for _ in 0..turns {
         rig.turn().await;
@@ -92,7 +93,7 @@ async fn one_transaction_holds_no_more_bytes_than_a_batch_may() {
     let print = rig.commands().await;
     assert_eq!(print.len(), 20);
     for command in &print {
-        rig.reply(command, nothing()).await; // a short reply: what it makes heavy are the sagas
+        rig.reply(command, nothing()).await; // a short reply: only the sagas are heavy
     }
     for _ in 0..turns {
         rig.turn().await;
@@ -107,7 +108,7 @@ async fn one_transaction_holds_no_more_bytes_than_a_batch_may() {
 }
 
 #[tokio::test]
-async fn a_takeover_reads_no_more_bytes_at_a_time_than_a_batch_may() {
+async fn a_takeover_reads_at_most_the_bytes_of_a_batch_at_a_time() {
     let (database, knobs) = faulty();
     let budget = 256 * KIB;
     let mut rig =
@@ -128,21 +129,21 @@ async fn a_takeover_reads_no_more_bytes_at_a_time_than_a_batch_may() {
 }
 
 #[tokio::test]
-async fn requests_that_wait_are_bounded_in_bytes() {
+async fn queued_requests_are_bounded_in_bytes() {
     let options = Options { request_bytes_max: 150 * KIB, ..Options::default() };
     let mut rig = Rig::with(options, database()).await;
     let (one, two) = (rig.handle.clone(), rig.handle.clone());
     let both =
         async { tokio::join!(one.start(wish("1", &long(100))), two.start(wish("2", &long(100)))) };
     let (first, second) = rig.while_turning(both).await;
-    first.expect("there is room for one");
+    first.expect("one request fits");
     assert!(matches!(second, Err(StartError::Busy { .. })), "{second:?}");
-    rig.start(wish("2", &long(100))).await.expect("there is room again");
+    rig.start(wish("2", &long(100))).await.expect("the queue is empty again");
 }
 
-/// As a server that cancels each statement that takes too long.
+/// The database cancels statements of more than a limit, like a server with a statement timeout.
 #[tokio::test]
-async fn a_turn_that_fails_is_tried_again_with_less_until_it_succeeds() {
+async fn a_failed_turn_is_retried_with_fewer_inputs_until_it_succeeds() {
     let (database, knobs) = faulty();
     let mut rig = Rig::with(Options::default(), database).await;
     let count = 64;
@@ -150,7 +151,7 @@ async fn a_turn_that_fails_is_tried_again_with_less_until_it_succeeds() {
         rig.start(wish(&number.to_string(), "a")).await.expect("accepted");
     }
     for command in rig.commands().await {
-        rig.reply(&command, written_at_length(10)).await;
+        rig.reply(&command, long_output(10)).await;
     }
     knobs.statement_max.store(100 * KIB, Ordering::Relaxed);
     for _ in 0..60 {
@@ -165,6 +166,9 @@ async fn a_turn_that_fails_is_tried_again_with_less_until_it_succeeds() {
     sagas.sort_unstable();
     sagas.dedup();
     assert_eq!(sagas.len(), count);
-    assert!(knobs.written_max.load(Ordering::Relaxed) > 100 * KIB, "it was too much at first");
+    assert!(
+        knobs.written_max.load(Ordering::Relaxed) > 100 * KIB,
+        "the first statements were too large"
+    );
     assert_eq!(rig.show("7").await.expect("stored").header.id, id("7"));
 }

@@ -1,5 +1,5 @@
-//! Clocks that jump: the time that a turn is given goes forward and back, with and without a restart in between. No saga is
-//! held up by it, and nothing is forgotten early.
+//! Clocks that jump forward and back, with and without a restart in between. No saga hangs, and no
+//! row is removed early.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use sagamore_transport::{Subscription, Transport, wire};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// The longest pause and the timeout of a step, unless its definition says otherwise, are shorter.
+/// Longer than the longest pause and the timeout of a step, unless its definition overrides them.
 const LONG_ENOUGH: Duration = Duration::from_secs(90);
-/// Enough for a clock to be set back without being negative.
+/// Late enough for a clock to be set back without being negative.
 const BEGUN: Timestamp = Timestamp(20_000 * 86_400_000);
 
 fn broken() -> Outcome {
@@ -29,16 +29,16 @@ async fn rig() -> Rig {
     rig
 }
 
-/// Starts a saga whose first step meets a fault, and so is in a pause.
+/// Starts a saga whose first step meets a fault, so that it backs off.
 async fn back_off(rig: &mut Rig, key: &str) {
     rig.start(wish(key, "a")).await.expect("accepted");
     let command = rig.command().await;
     rig.reply(&command, broken()).await;
     rig.turn().await;
-    assert!(rig.commands().await.is_empty(), "it is in a pause");
+    assert!(rig.commands().await.is_empty(), "the step backs off");
 }
 
-/// Sees a saga to its end from a pause, within the longest one.
+/// Completes a saga from a pause, within the longest one.
 async fn complete(rig: &mut Rig, key: &str) {
     rig.turn().await;
     rig.passes(LONG_ENOUGH);
@@ -51,7 +51,7 @@ async fn complete(rig: &mut Rig, key: &str) {
     assert_eq!(rig.show(key).await.expect("stored").header.status, Status::Completed);
 }
 
-/// Lets time pass as it does while an orchestrator runs: it turns at least once a minute.
+/// Advances the clock as for a running orchestrator, which turns at least once a minute.
 async fn days_pass(rig: &mut Rig, days: u32) {
     for _ in 0..days * 24 {
         rig.passes(DAY / 24);
@@ -60,7 +60,7 @@ async fn days_pass(rig: &mut Rig, days: u32) {
 }
 
 #[tokio::test]
-async fn a_pause_that_began_under_a_clock_a_day_ahead_ends_after_a_restart_with_the_right_one() {
+async fn a_pause_from_a_clock_that_was_ahead_ends_after_a_restart_with_the_right_one() {
     for ahead in [DAY, 60 * DAY] {
         let mut rig = rig().await;
         let right = rig.now;
@@ -83,7 +83,7 @@ async fn a_pause_ends_when_the_clock_is_set_back_while_the_orchestrator_runs() {
 }
 
 #[tokio::test]
-async fn a_saga_that_is_not_in_memory_is_not_held_up_by_a_clock_that_is_set_back() {
+async fn an_evicted_saga_continues_after_the_clock_is_set_back() {
     let mut rig =
         Rig::with(Options { live_max: 0, ..Options::default() }, crate::common::database()).await;
     rig.now = BEGUN;
@@ -93,21 +93,21 @@ async fn a_saga_that_is_not_in_memory_is_not_held_up_by_a_clock_that_is_set_back
 }
 
 #[tokio::test]
-async fn an_answer_is_awaited_no_longer_than_two_timeouts_when_the_clock_is_set_back() {
+async fn a_reply_is_awaited_at_most_two_timeouts_after_the_clock_is_set_back() {
     let mut rig = rig().await;
     rig.start(wish("1", "a")).await.expect("accepted");
-    rig.command().await; // and no answer
+    rig.command().await; // no reply follows
     rig.now = rig.now.minus(DAY);
     rig.turn().await;
     for _ in 0..2 {
         rig.passes(LONG_ENOUGH);
-        rig.turn().await; // it is silent, and then asked again
+        rig.turn().await; // first the reply is missed, then the command is resent
     }
     rig.command().await;
 }
 
 #[tokio::test]
-async fn what_waits_since_a_moment_in_the_future_is_shown_to_wait_since_now() {
+async fn a_wait_since_a_future_time_is_shown_to_start_now() {
     let mut rig = rig().await;
     let right = rig.now;
     rig.passes(DAY);
@@ -118,7 +118,7 @@ async fn what_waits_since_a_moment_in_the_future_is_shown_to_wait_since_now() {
     assert_eq!(rig.handle.oldest_outstanding(), Some(right));
 }
 
-/// Two turns are enough for a sweep.
+/// Turns for half an hour, long enough for a sweep.
 async fn two_turns(orchestrator: &mut Orchestrator, now: Timestamp) {
     let mut rng = fastrand::Rng::with_seed(7);
     orchestrator.turn(now, &mut rng).await.expect("turn");
@@ -137,8 +137,8 @@ async fn ended(rig: &mut Rig, key: &str) {
     assert!(rig.show(key).await.expect("stored").header.ended_at.is_some());
 }
 
-/// What participants say they have forgotten: everything.
-async fn all_is_swept(rig: &Rig) {
+/// Acknowledges a horizon that covers everything, for every participant.
+async fn acknowledge_all(rig: &Rig) {
     for participant in ["alpha", "beta"] {
         let swept = Swept {
             participant: participant.parse().expect("a name"),
@@ -150,30 +150,30 @@ async fn all_is_swept(rig: &Rig) {
 }
 
 #[tokio::test]
-async fn an_orchestrator_whose_clock_is_far_ahead_forgets_nothing() {
+async fn a_clock_far_ahead_removes_no_sagas() {
     for ahead in [60 * DAY, 200 * DAY] {
         let mut rig = rig().await;
         days_pass(&mut rig, 70).await;
         ended(&mut rig, "1").await;
-        all_is_swept(&rig).await;
+        acknowledge_all(&rig).await;
         let (mut other, _handle) = rig.another(Options::default()).await;
         two_turns(&mut other, rig.now.plus(ahead)).await;
         drop(other);
         rig.crash().await;
         rig.turn().await;
-        let shown = rig.show("1").await.expect("its row stays");
-        assert!(!shown.entries.is_empty(), "its journal stays, after {ahead:?}");
+        let shown = rig.show("1").await.expect("its row remains");
+        assert!(!shown.entries.is_empty(), "its journal remains, after {ahead:?}");
         let other_input = rig.start(wish("1", "b")).await;
         assert!(matches!(other_input, Err(StartError::OtherInput(_))), "{other_input:?}");
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_while_an_orchestrator_runs_makes_nothing_old() {
+async fn a_clock_jump_expires_nothing() {
     let mut rig = rig().await;
     days_pass(&mut rig, 70).await;
     ended(&mut rig, "1").await;
-    all_is_swept(&rig).await;
+    acknowledge_all(&rig).await;
     let right = rig.now;
     for jump in [right.plus(200 * DAY), right, right.minus(60 * DAY), right.plus(60 * DAY), right] {
         rig.now = jump;
@@ -181,12 +181,12 @@ async fn a_clock_that_jumps_while_an_orchestrator_runs_makes_nothing_old() {
             rig.turn().await;
             rig.passes(MINUTE);
         }
-        assert!(!rig.show("1").await.expect("its row stays").entries.is_empty());
+        assert!(!rig.show("1").await.expect("its row remains").entries.is_empty());
     }
 }
 
 #[tokio::test]
-async fn what_ended_under_a_clock_that_was_behind_is_kept_for_the_whole_retention() {
+async fn a_saga_that_ended_while_the_clock_was_behind_has_its_whole_retention() {
     let mut rig = rig().await;
     days_pass(&mut rig, 70).await;
     let right = rig.now;
@@ -195,11 +195,11 @@ async fn what_ended_under_a_clock_that_was_behind_is_kept_for_the_whole_retentio
     rig.crash().await;
     rig.now = right.plus(MINUTE);
     days_pass(&mut rig, 29).await;
-    assert!(!rig.show("1").await.expect("its row stays").entries.is_empty());
+    assert!(!rig.show("1").await.expect("its row remains").entries.is_empty());
 }
 
 #[tokio::test]
-async fn after_the_retention_the_journal_goes_though_the_clock_was_wrong_in_between() {
+async fn the_journal_is_removed_after_the_retention_despite_a_wrong_clock_in_between() {
     let mut rig = rig().await;
     days_pass(&mut rig, 40).await;
     ended(&mut rig, "1").await;
@@ -208,12 +208,12 @@ async fn after_the_retention_the_journal_goes_though_the_clock_was_wrong_in_betw
     rig.turn().await;
     rig.now = right;
     days_pass(&mut rig, 32).await;
-    assert!(rig.show("1").await.expect("its row stays").entries.is_empty());
+    assert!(rig.show("1").await.expect("its row remains").entries.is_empty());
 }
 
-/// Its barriers would be forgotten, and a repeat taken for something new.
+/// Otherwise its barrier rows would be removed, and a redelivered command would be executed again.
 #[tokio::test]
-async fn an_open_saga_that_began_under_a_clock_far_ahead_is_named_to_who_forgets() {
+async fn a_horizon_names_an_open_saga_that_started_while_the_clock_was_ahead() {
     let mut rig = rig().await;
     days_pass(&mut rig, 2).await;
     let right = rig.now;
@@ -223,16 +223,17 @@ async fn an_open_saga_that_began_under_a_clock_far_ahead_is_named_to_who_forgets
     rig.now = right;
     days_pass(&mut rig, 40).await;
     let topics = vec![wire::HORIZON_TOPIC.into()];
-    let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+    let subscription = Subscription { group: "reader".into(), topics, partitions: None };
     let told =
         rig.log.subscribe(subscription).await.expect("subscribe").poll(10_000).await.expect("poll");
-    let last =
-        wire::decode_horizon(&told.last().expect("a horizon").record).expect("it can be read").0;
+    let last = wire::decode_horizon(&told.last().expect("a horizon").record)
+        .expect("a readable horizon")
+        .0;
     assert!(right < last.started_before && last.but == [id("open")], "{last:?}");
 }
 
 #[tokio::test]
-async fn a_correction_that_failed_is_repeated() {
+async fn a_failed_correction_is_repeated() {
     let (database, knobs) = faulty();
     let mut rig = Rig::with(Options::default(), database).await;
     rig.now = BEGUN.plus(60 * DAY);
@@ -246,9 +247,9 @@ async fn a_correction_that_failed_is_repeated() {
     assert_eq!(rows[0].get::<i64>(0).expect("a moment"), BEGUN.0);
 }
 
-/// On SQLite there is no second clock: the saga's own deadline counts the time in which an orchestrator ran.
+/// SQLite has no second clock: a saga's deadline counts only the time in which an orchestrator ran.
 #[tokio::test]
-async fn a_restart_under_a_clock_that_is_ahead_passes_no_sagas_deadline() {
+async fn downtime_and_clock_jumps_do_not_count_towards_a_sagas_deadline() {
     let mut draft: sagamore_core::definition::Draft = booklet(1).into();
     draft.deadline_ms = Some(600_000);
     let definitions = || vec![sagamore_core::Definition::try_from(draft.clone()).expect("sound")];
@@ -270,7 +271,7 @@ async fn a_restart_under_a_clock_that_is_ahead_passes_no_sagas_deadline() {
     while rig.show("1").await.expect("stored").header.status == Status::Running {
         rig.passes(MINUTE);
         rig.turn().await;
-        assert!(rig.now < began.plus(15 * MINUTE), "it ran for longer than its deadline");
+        assert!(rig.now < began.plus(15 * MINUTE), "the saga ran for longer than its deadline");
     }
     assert!(rig.now >= began.plus(9 * MINUTE), "after {:?}", rig.now.since(began));
 }

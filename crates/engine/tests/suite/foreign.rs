@@ -1,4 +1,5 @@
-//! Replies of foreign clients: `docs/wire.md`, field by field. What answers no command moves no saga.
+//! Replies of foreign clients: `docs/wire.md`, field by field. A reply without a matching command
+//! changes no saga.
 
 use crate::common::{Rig, nothing, wish, written};
 use sagamore_core::saga::StepStatus;
@@ -19,7 +20,8 @@ fn changed(command: &Command, change: impl FnOnce(&mut Reply, &mut Name)) -> Rec
     wire::encode_reply(&reply, &command.reply_to, &source, Timestamp(0))
 }
 
-/// The first saga's first step is asked; these are published; it is still asked, and each is a dead letter.
+/// Sends the first command of a saga, and publishes a forged reply to it. The step still waits, and
+/// the reply is a dead letter.
 async fn check(what: &str, forge: impl FnOnce(&Command) -> Record) {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
@@ -35,12 +37,16 @@ async fn check(what: &str, forge: impl FnOnce(&Command) -> Record) {
     assert_eq!(rig.records("sagamore.replies-dlt").await, 1, "{what}");
     rig.log.publish(vec![reply_to(&write)]).await.expect("publish");
     rig.turn().await;
-    assert_eq!(rig.command().await.name.as_str(), "beta.print", "{what}: the right reply counts");
+    assert_eq!(
+        rig.command().await.name.as_str(),
+        "beta.print",
+        "{what}: the matching reply counts"
+    );
     assert_eq!(rig.records("sagamore.replies-dlt").await, 1, "{what}: no second dead letter");
 }
 
 #[tokio::test]
-async fn a_reply_that_answers_no_command_moves_no_saga_and_is_a_dead_letter() {
+async fn an_unmatched_reply_is_a_dead_letter_and_changes_no_saga() {
     check("another service", |write| {
         changed(write, |_, source| *source = "beta".parse().expect("a name"))
     })
@@ -69,7 +75,7 @@ async fn a_reply_that_answers_no_command_moves_no_saga_and_is_a_dead_letter() {
     .await;
 }
 
-/// Rule 32: the fault stays with its step, and says why.
+/// Rule 32: the step shows the fault with the reason.
 #[tokio::test]
 async fn a_reply_over_512_kib_is_a_dead_letter_and_a_fault_of_its_step() {
     for bytes in [600 * 1024, 1_000 * 1024] {
@@ -85,14 +91,15 @@ async fn a_reply_over_512_kib_is_a_dead_letter_and_a_fault_of_its_step() {
         let detail = rig.show("1").await.expect("stored");
         let fault = detail.saga.steps[0].fault.clone().expect("a fault");
         assert!(fault.contains("at most 524288 are allowed"), "{fault}");
-        assert_eq!(detail.saga.steps[0].output, None, "it is not journalled");
+        assert_eq!(detail.saga.steps[0].output, None, "the output is not stored");
         assert_eq!(rig.records("sagamore.replies-dlt").await, 1);
     }
 }
 
-/// From the request through the commands and replies; stored, so that a takeover sends it again.
+/// The trace runs from the request through commands and replies, and is stored, so that a takeover
+/// resends it.
 #[tokio::test]
-async fn a_trace_goes_from_the_start_through_replies_to_the_next_command_and_survives_a_crash() {
+async fn a_trace_continues_from_the_start_through_replies_to_commands_and_survives_a_crash() {
     let trace = TraceContext::of(PARENT, Some("rojo=1"));
     let mut rig = Rig::new().await;
     rig.start(sagamore_engine::Start { trace: trace.clone(), ..wish("1", "a") })
@@ -102,7 +109,7 @@ async fn a_trace_goes_from_the_start_through_replies_to_the_next_command_and_sur
     assert_eq!(write.trace, trace);
     rig.crash().await;
     rig.turn().await;
-    assert_eq!(rig.command().await.trace, trace, "a takeover sends it again");
+    assert_eq!(rig.command().await.trace, trace, "a takeover resends the trace");
     let span = TraceContext::of(&PARENT.replace("00f067aa0ba902b7", "b7ad6b7169203331"), None);
     let reply = Reply { key: write.key.clone(), outcome: written(1), trace: span.clone() };
     rig.send(&reply, &write).await;
@@ -111,9 +118,9 @@ async fn a_trace_goes_from_the_start_through_replies_to_the_next_command_and_sur
     assert_eq!((print.name.as_str(), &print.trace), ("beta.print", &span));
     rig.crash().await;
     rig.turn().await;
-    assert_eq!(rig.command().await.trace, span, "the reply's as well");
+    assert_eq!(rig.command().await.trace, span, "the reply's span");
     rig.reply(&print, nothing()).await;
     rig.turn().await;
     let detail = rig.show("1").await.expect("stored");
-    assert_eq!(detail.saga.trace, span, "a reply without a trace changes none");
+    assert_eq!(detail.saga.trace, span, "a reply without a trace changes nothing");
 }

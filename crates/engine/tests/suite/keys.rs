@@ -1,4 +1,4 @@
-//! Idempotency keys: each is stored with the saga that its request led to, and with nothing else.
+//! Idempotency keys: each is stored only with the saga that its request led to.
 
 use std::time::Duration;
 
@@ -17,13 +17,14 @@ async fn keys(rig: &Rig) -> Vec<String> {
 }
 
 async fn insert_orphan(rig: &Rig, key: &str, saga: &str) {
-    let sql = "INSERT INTO idempotency (key, request_hash, saga, stored_at) VALUES ($1, 'of another request', $2, 0)";
+    let sql = "INSERT INTO idempotency (key, request_hash, saga, stored_at)
+        VALUES ($1, 'of another request', $2, 0)";
     let open = rig.database.begin().await.expect("begin");
     open.tx().execute(sql, (key, saga)).await.expect("insert");
     open.commit().await.expect("commit");
 }
 
-/// It shares partitions and has none: others have them all.
+/// Creates an orchestrator that shares partitions and owns none.
 async fn without_a_partition() -> Rig {
     let options =
         Options { lease: Some(Duration::from_secs(3)), owner: "one".into(), ..Options::default() };
@@ -36,13 +37,13 @@ async fn without_a_partition() -> Rig {
 }
 
 #[tokio::test]
-async fn refused_starts_leave_no_key() {
+async fn rejected_starts_leave_no_key() {
     let mut rig = without_a_partition().await;
     for number in 0..50 {
         let refused = rig.start(with_key(&format!("s{number}"), "a", &format!("k{number}"))).await;
         assert!(matches!(refused, Err(StartError::Unavailable(_))), "{refused:?}");
     }
-    assert_eq!(keys(&rig).await, [] as [&str; 0], "nothing was started");
+    assert_eq!(keys(&rig).await, [] as [&str; 0], "no saga was started");
 
     let mut rig = Rig::new().await;
     rig.start(with_key("1", "a", "k")).await.expect("accepted");
@@ -52,7 +53,7 @@ async fn refused_starts_leave_no_key() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_refused_takes_its_key_from_no_other_one_of_its_turn() {
+async fn a_rejected_start_leaves_its_key_free_for_others_of_its_turn() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let handle = rig.handle.clone();
@@ -67,12 +68,12 @@ async fn a_start_that_is_refused_takes_its_key_from_no_other_one_of_its_turn() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_stored_without_a_saga_is_free() {
+async fn a_key_without_a_saga_is_free() {
     let mut rig = Rig::new().await;
     insert_orphan(&rig, "k", "booklet:1").await;
     insert_orphan(&rig, "l", "booklet:gone").await;
-    rig.start(with_key("1", "a", "k")).await.expect("no saga has it");
-    rig.start(with_key("2", "a", "l")).await.expect("no saga has it");
+    rig.start(with_key("1", "a", "k")).await.expect("no saga has the key");
+    rig.start(with_key("2", "a", "l")).await.expect("no saga has the key");
     for (saga, key) in [("3", "k"), ("4", "l")] {
         let other = rig.start(with_key(saga, "a", key)).await;
         assert!(matches!(other, Err(StartError::OtherRequest)), "{other:?}");
@@ -84,7 +85,7 @@ async fn a_key_that_was_stored_without_a_saga_is_free() {
 }
 
 #[tokio::test]
-async fn keys_without_a_saga_are_swept_and_the_others_stay() {
+async fn only_keys_without_a_saga_are_swept() {
     let mut rig = Rig::new().await;
     rig.start(with_key("1", "a", "a-kept")).await.expect("accepted");
     rig.start(with_key("2", "a", "z-kept")).await.expect("accepted");
@@ -99,7 +100,7 @@ async fn keys_without_a_saga_are_swept_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_what_its_request_says_and_not_to_how_it_is_spelt() {
+async fn a_key_compares_requests_by_meaning_not_by_spelling() {
     let mut rig = Rig::new().await;
     let start =
         |input: &str| Start { input: Body::parse(input).expect("JSON"), ..with_key("1", "", "k") };
@@ -112,12 +113,13 @@ async fn a_key_belongs_to_what_its_request_says_and_not_to_how_it_is_spelt() {
 }
 
 #[tokio::test]
-async fn a_key_that_an_older_program_stored_is_compared_as_that_program_did() {
+async fn a_key_of_an_older_program_is_compared_by_text() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     // SHA-256 of "booklet:1", a zero byte and {"text":"a"}
     let hash = "f9b6ce20c48cb8cf1125d96073100618dcf7fdecd34ed8a969f66734d6ec74d1";
-    let sql = "INSERT INTO idempotency (key, request_hash, saga, stored_at) VALUES ('k', $1, 'booklet:1', 0)";
+    let sql = "INSERT INTO idempotency (key, request_hash, saga, stored_at)
+        VALUES ('k', $1, 'booklet:1', 0)";
     let open = rig.database.begin().await.expect("begin");
     open.tx().execute(sql, (hash,)).await.expect("insert");
     open.commit().await.expect("commit");

@@ -1,5 +1,5 @@
-//! A saga that cannot be stored: another session holds its row, or its statement takes too long. It alone is set aside,
-//! visibly and with verbs, until it can be stored.
+//! Sagas that cannot be stored, because another session has locked the row or the statement takes
+//! too long. Each is set aside alone and visibly, until it can be stored.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use sagamore_engine::{Filter, Options, VerbError};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server whose locks are waited for briefly, and whose sessions may be idle for long.
+/// Creates a rig on a server with a short lock timeout and a long idle limit.
 async fn rig(options: Options) -> Rig {
     let limits = |limits| postgres::Options {
         lock_timeout: Duration::from_millis(100),
@@ -35,8 +35,8 @@ async fn started(rig: &mut Rig, keys: &[&str]) -> Vec<Command> {
     rig.commands().await
 }
 
-/// Another session holds the row of this saga until the transaction ends.
-async fn hold(rig: &Rig, key: &str) -> Open {
+/// Locks the row of this saga in another session until the transaction ends.
+async fn lock_row(rig: &Rig, key: &str) -> Open {
     let open = rig.database.begin().await.expect("begin");
     let rows =
         open.tx().query("SELECT seq FROM saga WHERE id = $1 FOR UPDATE", (id(key).as_str(),)).await;
@@ -44,7 +44,7 @@ async fn hold(rig: &Rig, key: &str) -> Open {
     open
 }
 
-/// A turn a second; none of them fails.
+/// Runs one turn per second. None of them fails.
 async fn seconds(rig: &mut Rig, count: u32) {
     for _ in 0..count {
         rig.passes(SECOND);
@@ -58,7 +58,7 @@ async fn verbs(rig: &Rig, key: &str) -> Vec<Verb> {
     saga.allowed_actions(rig.now).into_iter().filter_map(verb).collect()
 }
 
-/// The keys of the listed sagas with a fault that is shown by now.
+/// Returns the keys of the listed sagas that show a fault by now.
 async fn faulty_keys(rig: &Rig) -> Vec<String> {
     let filter = Filter { open_faults_at: Some(rig.now), ..Filter::default() };
     let page = rig.handle.list(&filter).await.expect("list");
@@ -68,12 +68,13 @@ async fn faulty_keys(rig: &Rig) -> Vec<String> {
     page.sagas.iter().map(|header| header.id.key().to_owned()).collect()
 }
 
-/// The last command of a saga that was sent nothing but the second step: the answer to the first was not lost.
+/// Returns the saga's last command. All must be of the second step, so that the first reply was not
+/// lost.
 async fn only_prints(rig: &mut Rig, key: &str) -> Command {
     let mut commands = rig.commands().await;
     commands.retain(|command| command.saga().key() == key);
     assert!(commands.iter().all(|command| command.name.as_str() == "beta.print"), "{commands:?}");
-    commands.pop().expect("it goes on")
+    commands.pop().expect("the saga continues")
 }
 
 fn retry() -> Rescue {
@@ -85,19 +86,19 @@ fn retry() -> Rescue {
 }
 
 #[tokio::test]
-async fn a_saga_whose_row_another_session_holds_is_set_aside_alone_and_shown_with_verbs() {
+async fn a_saga_with_a_locked_row_is_set_aside_alone_and_shown_with_verbs() {
     if !is_remote() {
         return;
     }
     let mut rig = rig(Options::default()).await;
     let commands = started(&mut rig, &["1", "2", "3", "4", "5"]).await;
-    let lock = hold(&rig, "3").await;
+    let lock = lock_row(&rig, "3").await;
     for command in &commands {
         rig.reply(command, written(1)).await;
     }
     rig.turn().await;
-    assert_eq!(rig.commands().await.len(), 4, "the other four go on in the same turn");
-    assert_eq!(verbs(&rig, "3").await, [], "one fault may be chance");
+    assert_eq!(rig.commands().await.len(), 4, "the other four continue in the same turn");
+    assert_eq!(verbs(&rig, "3").await, [], "a single fault offers no verbs");
 
     seconds(&mut rig, 31).await;
     assert_eq!(verbs(&rig, "3").await, [Verb::Retry, Verb::Skip, Verb::Resolve]);
@@ -108,7 +109,7 @@ async fn a_saga_whose_row_another_session_holds_is_set_aside_alone_and_shown_wit
 
     let handle = rig.handle.clone();
     let refused =
-        rig.while_turning(handle.rescue(id("3"), retry())).await.expect_err("it cannot be stored");
+        rig.while_turning(handle.rescue(id("3"), retry())).await.expect_err("the row is locked");
     assert!(matches!(refused, VerbError::Unavailable(_)), "{refused:?}");
     for command in started(&mut rig, &["6"]).await {
         rig.reply(&command, written(1)).await;
@@ -127,7 +128,7 @@ async fn a_saga_whose_row_another_session_holds_is_set_aside_alone_and_shown_wit
 
 /// A turn tries sixteen of them again.
 #[tokio::test]
-async fn more_held_sagas_than_a_turn_tries_hold_up_no_other_and_all_go_on() {
+async fn locked_sagas_beyond_a_turns_tries_do_not_block_others_and_all_continue() {
     if !is_remote() {
         return;
     }
@@ -171,7 +172,7 @@ async fn an_operators_verb_takes_effect_as_soon_as_the_row_is_free() {
     }
     let mut rig = rig(Options::default()).await;
     let commands = started(&mut rig, &["1"]).await;
-    let lock = hold(&rig, "1").await;
+    let lock = lock_row(&rig, "1").await;
     rig.reply(&commands[0], Outcome::Fault("away".into())).await;
     rig.turn().await;
     seconds(&mut rig, 60).await;
@@ -181,17 +182,17 @@ async fn an_operators_verb_takes_effect_as_soon_as_the_row_is_free() {
     assert_eq!(rig.command().await.id(), commands[0].id());
     rig.crash().await;
     rig.turn().await;
-    assert_eq!(rig.command().await.id(), commands[0].id(), "its journal can be read");
+    assert_eq!(rig.command().await.id(), commands[0].id(), "its journal is readable");
 }
 
 #[tokio::test]
-async fn a_new_owner_knows_of_the_fault_of_its_predecessor() {
+async fn a_new_owner_takes_over_the_fault_of_its_predecessor() {
     if !is_remote() {
         return;
     }
     let mut rig = rig(Options::default()).await;
     let commands = started(&mut rig, &["1"]).await;
-    let lock = hold(&rig, "1").await;
+    let lock = lock_row(&rig, "1").await;
     rig.reply(&commands[0], written(1)).await;
     rig.turn().await;
     seconds(&mut rig, 40).await;
@@ -206,9 +207,9 @@ async fn a_new_owner_knows_of_the_fault_of_its_predecessor() {
     assert_eq!(faulty_keys(&rig).await, [] as [&str; 0]);
 }
 
-/// As when `statement_timeout` cancels the statement each time.
+/// The database cancels the statement each time, like `statement_timeout`.
 #[tokio::test]
-async fn a_saga_whose_statement_takes_too_long_holds_up_no_other() {
+async fn a_saga_whose_statement_times_out_does_not_block_others() {
     let (database, knobs) = faulty();
     let mut rig = Rig::with(Options::default(), database).await;
     let commands = started(&mut rig, &["1", "2", "3", "4", "5"]).await;

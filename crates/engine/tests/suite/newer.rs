@@ -1,4 +1,5 @@
-//! Rows that a newer program wrote, or that are damaged: each sets one saga or one verb aside, visibly, and all else goes on.
+//! Rows that a newer program wrote, or that are damaged: each sets one saga or verb aside, visibly,
+//! and all others continue.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ async fn unreadable(rig: &Rig) -> Vec<Unreadable> {
     rig.handle.list(&only).await.expect("list").unreadable
 }
 
-/// After a crash every saga but the damaged one is taken over.
+/// Damages one saga's row and repairs it. After a crash all sagas but the damaged one are taken
+/// over.
 async fn check(damage: &str, repair: &str) {
     let mut rig = Rig::new().await;
     start(&mut rig, &["1", "2", "3"]).await;
@@ -40,28 +42,29 @@ async fn check(damage: &str, repair: &str) {
     assert_eq!(all.sagas.len(), 2, "{damage}");
     assert_eq!(all.unreadable.len(), 1, "{damage}");
     let aside = unreadable(&rig).await;
-    assert_eq!(aside.len(), 1, "{damage}: a saga that is set aside is listed as such");
+    assert_eq!(aside.len(), 1, "{damage}: it is listed as set aside");
     assert_eq!(aside[0].id, "booklet:2");
     assert!(!aside[0].why.is_empty());
     let shown = rig.handle.show(&id("2")).await;
     assert!(matches!(shown, Err(Error::Unreadable(_))), "{damage}: {shown:?}");
-    let refused = rig.start(wish("2", "a")).await.expect_err("it cannot be read");
+    let refused = rig.start(wish("2", "a")).await.expect_err("the saga is unreadable");
     assert!(matches!(refused, StartError::Unavailable(_)), "{refused:?}");
     let handle = rig.handle.clone();
-    let refused = rig.while_turning(handle.cancel(id("2"))).await.expect_err("it cannot be read");
+    let refused =
+        rig.while_turning(handle.cancel(id("2"))).await.expect_err("the saga is unreadable");
     assert!(matches!(refused, VerbError::Unavailable(_)), "{refused:?}");
 
-    execute(&rig, repair).await; // as a newer program has it, which can read it
+    execute(&rig, repair).await; // as for a newer program that can read it
     rig.crash().await;
     rig.turn().await;
-    assert_eq!(rig.commands().await.len(), 3, "{repair}: what can be read again goes on");
+    assert_eq!(rig.commands().await.len(), 3, "{repair}: the repaired saga continues");
     rig.turn().await;
     assert_eq!(unreadable(&rig).await, [], "{repair}");
     assert_eq!(rig.show("2").await.expect("stored").header.status, Status::Running);
 }
 
 #[tokio::test]
-async fn a_saga_with_the_status_of_a_newer_program_is_set_aside_until_it_can_be_read() {
+async fn a_saga_with_the_status_of_a_newer_program_is_set_aside_until_it_is_readable() {
     check(
         "UPDATE saga SET status = 'paused' WHERE id = 'booklet:2'",
         "UPDATE saga SET status = 'running' WHERE id = 'booklet:2'",
@@ -70,7 +73,7 @@ async fn a_saga_with_the_status_of_a_newer_program_is_set_aside_until_it_can_be_
 }
 
 #[tokio::test]
-async fn a_saga_with_a_journal_entry_of_a_newer_program_is_set_aside_until_it_can_be_read() {
+async fn a_saga_with_a_journal_entry_of_a_newer_program_is_set_aside_until_it_is_readable() {
     let of_it = "WHERE seq = (SELECT seq FROM saga WHERE id = 'booklet:2') AND revision = 1";
     check(
         &format!("UPDATE journal SET entry = replace(entry, 'started', 'paused') {of_it}"),
@@ -80,7 +83,7 @@ async fn a_saga_with_a_journal_entry_of_a_newer_program_is_set_aside_until_it_ca
 }
 
 #[tokio::test]
-async fn a_saga_with_the_failed_step_of_a_newer_program_is_set_aside_until_it_can_be_read() {
+async fn a_saga_with_the_failed_step_of_a_newer_program_is_set_aside_until_it_is_readable() {
     check(
         "UPDATE saga SET failed_at = 'no name / at all' WHERE id = 'booklet:2'",
         "UPDATE saga SET failed_at = NULL WHERE id = 'booklet:2'",
@@ -89,7 +92,7 @@ async fn a_saga_with_the_failed_step_of_a_newer_program_is_set_aside_until_it_ca
 }
 
 #[tokio::test]
-async fn a_saga_without_its_definition_is_set_aside_until_it_can_be_read() {
+async fn a_saga_without_its_definition_is_set_aside_until_it_is_readable() {
     let definition = |from: &str, to: &str| {
         format!("UPDATE saga SET hash = replace(hash, '{from}', '{to}') WHERE id = 'booklet:2'")
     };
@@ -103,7 +106,7 @@ async fn a_saga_without_its_definition_is_set_aside_until_it_can_be_read() {
 }
 
 #[tokio::test]
-async fn a_repaired_saga_goes_on_when_an_operator_has_it_read_again() {
+async fn a_repaired_saga_continues_after_an_operators_reread() {
     let mut rig = Rig::new().await;
     start(&mut rig, &["1", "2"]).await;
     execute(&rig, "UPDATE saga SET status = 'paused' WHERE id = 'booklet:2'").await;
@@ -111,7 +114,8 @@ async fn a_repaired_saga_goes_on_when_an_operator_has_it_read_again() {
     rig.turn().await;
     assert_eq!(rig.commands().await.len(), 1);
     let handle = rig.handle.clone();
-    let refused = rig.while_turning(handle.reread(id("2"))).await.expect_err("it is still damaged");
+    let refused =
+        rig.while_turning(handle.reread(id("2"))).await.expect_err("the saga is still damaged");
     assert!(refused.to_string().contains("paused"), "{refused}");
 
     execute(&rig, "UPDATE saga SET status = 'running' WHERE id = 'booklet:2'").await;
@@ -119,13 +123,14 @@ async fn a_repaired_saga_goes_on_when_an_operator_has_it_read_again() {
     let resent = rig.commands().await;
     assert_eq!(resent.iter().map(|command| command.saga().key()).collect::<Vec<_>>(), ["2"]);
     assert_eq!(unreadable(&rig).await, []);
-    let whole = rig.while_turning(handle.reread(id("1"))).await.expect("nothing happens");
+    let whole =
+        rig.while_turning(handle.reread(id("1"))).await.expect("a reread of a readable saga");
     assert_eq!(whole, Status::Running);
     assert_eq!(rig.commands().await.len(), 0);
 }
 
 #[tokio::test]
-async fn a_damaged_row_that_something_arrives_for_fails_no_turn() {
+async fn an_input_for_a_damaged_row_does_not_fail_the_turn() {
     let mut rig = Rig::with(Options { live_max: 1, ..Options::default() }, database()).await;
     rig.start(wish("1", "a")).await.expect("accepted");
     rig.start(wish("2", "a")).await.expect("accepted");
@@ -138,14 +143,15 @@ async fn a_damaged_row_that_something_arrives_for_fails_no_turn() {
     rig.turn().await;
     rig.passes(Duration::from_secs(31));
     rig.turn().await;
-    assert!(!unreadable(&rig).await.is_empty(), "the saga that was not in memory");
-    assert_eq!(rig.turn().await.inputs, 0, "what cannot be read is not due in every turn");
-    rig.start(wish("3", "a")).await.expect("all else goes on");
+    assert!(!unreadable(&rig).await.is_empty(), "the evicted saga is set aside");
+    assert_eq!(rig.turn().await.inputs, 0, "an unreadable saga is not due in every turn");
+    rig.start(wish("3", "a")).await.expect("other sagas continue");
 }
 
-/// The verb of a newer program, as its orchestrator leaves it during a rolling upgrade.
+/// Stores a verb as the orchestrator of a newer program does during a rolling upgrade.
 async fn hand(rig: &Rig, id: &str, saga: &str, verb: &str, stored_at: Timestamp) {
-    let sql = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at) VALUES ($1, 0, $2, $3, $4)";
+    let sql = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at)
+        VALUES ($1, 0, $2, $3, $4)";
     let open = rig.database.begin().await.expect("begin");
     open.tx().execute(sql, (id, saga, verb, stored_at.0)).await.expect("insert");
     open.commit().await.expect("commit");
@@ -158,7 +164,7 @@ async fn answer(rig: &Rig, id: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn a_handed_verb_of_a_newer_program_is_answered_as_unknown_and_the_next_one_runs() {
+async fn a_handed_verb_of_a_newer_program_is_answered_as_unknown_and_the_next_one_is_executed() {
     let lease = Some(Duration::from_secs(3));
     let mut rig =
         Rig::with(Options { lease, owner: "one".into(), ..Options::default() }, database()).await;

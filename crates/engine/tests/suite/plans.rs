@@ -1,4 +1,5 @@
-//! Every statement of the engine finds its rows by an index on PostgreSQL, also when the plan was made for empty tables.
+//! Every statement of the engine finds its rows by an index on PostgreSQL, even with plans made for
+//! empty tables.
 
 use crate::common::{Rig, id, no, nothing, wish, written};
 use sagamore_core::message::Swept;
@@ -9,13 +10,13 @@ use sagamore_engine::{Filter, Options};
 use sagamore_transport::{Transport, wire};
 use std::time::Duration;
 
-/// Those that grow.
+/// The tables that grow.
 const TABLES: [&str; 4] = ["saga", "journal", "idempotency", "handed"];
 
 #[tokio::test]
-async fn no_statement_of_the_engine_walks_through_a_whole_table() {
+async fn no_statement_of_the_engine_scans_a_whole_table() {
     if !is_remote() {
-        return; // told where the database is made
+        return; // reported where the database is created
     }
     let second = Duration::from_secs(1);
     let options = Options {
@@ -60,11 +61,11 @@ async fn no_statement_of_the_engine_walks_through_a_whole_table() {
         rig.log.publish(vec![wire::encode_swept(&swept, &reply_to)]).await.expect("publish");
     }
     for _ in 0..4 {
-        rig.turn().await; // rows, and tells the horizon
+        rig.turn().await; // sweeps rows, and publishes the horizon
     }
     rig.passes(Duration::from_secs(61));
     rig.turn().await;
     let (checked, walks) = whole_table_walks(&rig.database, &TABLES).await.expect("the plans");
-    assert!(checked > 10, "only {checked} statements were there");
+    assert!(checked > 10, "only {checked} statements were checked");
     assert!(walks.is_empty(), "{}", walks.join("\n\n"));
 }

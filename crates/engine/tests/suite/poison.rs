@@ -1,5 +1,5 @@
-//! A database that refuses data, is down, or does not tell: the one message is found, everything else goes on, and
-//! whoever waits is told.
+//! A database that rejects data, is unavailable, or loses the outcome of a commit. One message is
+//! isolated, all others proceed, and callers are answered.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn poison() -> Outcome {
 }
 
 #[tokio::test]
-async fn one_reply_that_cannot_be_stored_is_a_dead_letter_and_the_rest_of_the_batch_goes_on() {
+async fn an_unstorable_reply_is_a_dead_letter_and_the_rest_of_the_batch_continues() {
     let mut rig = rig().await;
     for key in ["1", "2", "3", "4", "5"] {
         rig.start(wish(key, "a")).await.expect("accepted");
@@ -30,12 +30,12 @@ async fn one_reply_that_cannot_be_stored_is_a_dead_letter_and_the_rest_of_the_ba
         rig.reply(command, if command.saga().key() == "3" { poison() } else { written(1) }).await;
     }
     rig.turn().await;
-    assert_eq!(rig.commands().await.len(), 4, "the other four are asked to print");
+    assert_eq!(rig.commands().await.len(), 4, "the other four get their next command");
     assert_eq!(rig.records("sagamore.replies-dlt").await, 1);
     assert_eq!(
         rig.show("3").await.expect("stored").header.status,
         Status::Stuck,
-        "visible, never silent"
+        "the saga shows as stuck"
     );
 
     rig.passes(Duration::from_secs(31));
@@ -47,12 +47,12 @@ async fn one_reply_that_cannot_be_stored_is_a_dead_letter_and_the_rest_of_the_ba
     assert_eq!(
         rig.show("3").await.expect("stored").header.status,
         Status::Stuck,
-        "until somebody decides"
+        "no resend before a decision"
     );
     rig.commands().await;
     let (handle, step) = (rig.handle.clone(), Name::new("write").expect("a name"));
-    let rescue = Rescue { step, verb: Verb::Retry, reason: "ann: mended".into() };
-    rig.while_turning(handle.rescue(id("3"), rescue)).await.expect("taken");
+    let rescue = Rescue { step, verb: Verb::Retry, reason: "ann: fixed".into() };
+    rig.while_turning(handle.rescue(id("3"), rescue)).await.expect("accepted");
     let write = rig.command().await;
     assert_eq!(write.id(), commands[2].id());
     rig.reply(&write, written(1)).await;
@@ -61,7 +61,7 @@ async fn one_reply_that_cannot_be_stored_is_a_dead_letter_and_the_rest_of_the_ba
 }
 
 #[tokio::test]
-async fn one_start_that_cannot_be_stored_is_refused_and_the_rest_of_the_batch_goes_on() {
+async fn an_unstorable_start_is_rejected_and_the_rest_of_the_batch_continues() {
     let mut rig = rig().await;
     let handle = rig.handle.clone();
     let starts = async {
@@ -78,15 +78,15 @@ async fn one_start_that_cannot_be_stored_is_refused_and_the_rest_of_the_batch_go
 }
 
 #[tokio::test]
-async fn a_commit_of_which_nobody_knows_is_read_again_and_what_it_asked_is_sent_without_waiting() {
+async fn after_an_unknown_commit_sagas_are_read_again_and_their_commands_sent_at_once() {
     let (database, knobs) = faulty();
     let mut rig = Rig::with(Options::default(), database).await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
     rig.reply(&write, written(1)).await;
     knobs.commits_unknown.store(1, Ordering::Relaxed);
-    rig.try_turn().await.expect_err("nobody knows");
-    assert!(rig.commands().await.is_empty(), "nothing is sent that may not be committed");
+    rig.try_turn().await.expect_err("the outcome of the commit is unknown");
+    assert!(rig.commands().await.is_empty(), "nothing is sent before the commit is certain");
     rig.turn().await;
     let print = rig.command().await;
     assert_eq!(print.name.as_str(), "beta.print");
@@ -97,14 +97,14 @@ async fn a_commit_of_which_nobody_knows_is_read_again_and_what_it_asked_is_sent_
     rig.turn().await;
     rig.reply(&print, nothing()).await;
     knobs.commits_unknown.store(1, Ordering::Relaxed);
-    rig.try_turn().await.expect_err("nobody knows");
+    rig.try_turn().await.expect_err("the outcome of the commit is unknown");
     rig.turn().await;
-    let summary = waits.await.expect("no panic").expect("told").expect("at rest");
+    let summary = waits.await.expect("no panic").expect("an outcome").expect("at rest");
     assert_eq!((summary.status, summary.revision), (Status::Completed, 3));
 }
 
 #[tokio::test]
-async fn while_the_database_is_down_a_start_is_refused_at_once_and_nothing_is_kept_of_it() {
+async fn a_start_is_rejected_at_once_and_not_stored_while_the_database_is_unavailable() {
     let (database, knobs) = faulty();
     let rig = Rig::with(Options::default(), database).await;
     let (handle, orchestrator) = (rig.handle, rig.orchestrator);
@@ -113,26 +113,27 @@ async fn while_the_database_is_down_a_start_is_refused_at_once_and_nothing_is_ke
     handle.start(wish("1", "a")).await.expect("accepted");
     knobs.down.store(true, Ordering::Relaxed);
     for _ in 0..3 {
-        let refused = handle.start(wish("2", "a")).await.expect_err("the database is down");
+        let refused = handle.start(wish("2", "a")).await.expect_err("the database is unavailable");
         assert!(matches!(refused, StartError::Unavailable(_)), "{refused:?}");
-        let refused = handle.cancel(id("1")).await.expect_err("the database is down");
+        let refused = handle.cancel(id("1")).await.expect_err("the database is unavailable");
         assert!(matches!(refused, VerbError::Unavailable(_)), "{refused:?}");
     }
     knobs.down.store(false, Ordering::Relaxed);
     let started = loop {
         match handle.start(wish("2", "a")).await {
             Ok(started) => break started,
-            Err(StartError::Unavailable(_)) => tokio::task::yield_now().await, // the pause after the last failure
+            // the pause after the last failure
+            Err(StartError::Unavailable(_)) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
     };
-    assert!(!started.existed, "the refused starts left nothing");
-    stop.send(()).expect("it runs");
+    assert!(!started.existed, "the rejected starts stored nothing");
+    stop.send(()).expect("the orchestrator runs");
     running.await.expect("no panic").expect("no error");
 }
 
 #[tokio::test]
-async fn a_saga_whose_data_cannot_be_understood_is_left_alone_and_the_others_go_on() {
+async fn an_unreadable_saga_is_left_alone_and_the_others_continue() {
     let mut rig = Rig::new().await;
     for key in ["1", "2"] {
         rig.start(wish(key, "a")).await.expect("accepted");
@@ -146,13 +147,13 @@ async fn a_saga_whose_data_cannot_be_understood_is_left_alone_and_the_others_go_
     open.commit().await.expect("commit");
     rig.crash().await;
     rig.turn().await;
-    assert_eq!(rig.command().await.saga().key(), "2", "the other one is taken over");
-    let refused = rig.start(wish("1", "a")).await.expect_err("it cannot be read");
+    assert_eq!(rig.command().await.saga().key(), "2", "the other saga is taken over");
+    let refused = rig.start(wish("1", "a")).await.expect_err("the saga is unreadable");
     assert!(matches!(refused, StartError::Unavailable(_)), "{refused:?}");
     for command in &commands {
         rig.reply(command, written(1)).await;
     }
     rig.turn().await;
     assert_eq!(rig.command().await.name.as_str(), "beta.print");
-    assert_eq!(rig.records("sagamore.replies-dlt").await, 1, "its reply is not lost");
+    assert_eq!(rig.records("sagamore.replies-dlt").await, 1, "its reply is a dead letter");
 }

@@ -1,4 +1,5 @@
-//! A transport that fails: what was not delivered is published again, and nothing is acknowledged before it is.
+//! A transport that fails: undelivered records are published again, and replies are acknowledged
+//! only afterwards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error, Record, Subscription, Transport, wire};
 
-/// Fails the next publishes: the records may have gone out, or not.
+/// Fails a number of publishes, before or after the records are delivered.
 struct Flaky {
     log: Log,
     lost: AtomicUsize,
@@ -37,13 +38,13 @@ impl Transport for Flaky {
                     .is_ok()
             };
             if take(&self.lost) {
-                return vec![Err(Error::Unavailable("lost before it was delivered".into())); count];
+                return vec![Err(Error::Unavailable("lost before the delivery".into())); count];
             }
             let outcomes = self.log.publish_each(records).await;
             if take(&self.delivered) {
                 return vec![
                     Err(Error::Unavailable(
-                        "delivered, and the acknowledgement was lost".into()
+                        "delivered, but the acknowledgement was lost".into()
                     ));
                     count
                 ];
@@ -64,7 +65,8 @@ impl Transport for Flaky {
     }
 }
 
-/// Runs one saga whose every publish fails so often, in this way, before it succeeds; gives the commands delivered.
+/// Runs one saga whose every publish fails this often before it succeeds. Returns the delivered
+/// commands.
 async fn run(lost: usize, delivered: usize) -> Vec<String> {
     let log = Log::on(Arc::new(MemoryDisk::new()), log::Options::default()).expect("open the log");
     let flaky = Arc::new(Flaky { log: log.clone(), lost: 0.into(), delivered: 0.into() });
@@ -98,9 +100,9 @@ async fn run(lost: usize, delivered: usize) -> Vec<String> {
     }
     assert!(failures >= lost + delivered, "the transport failed {failures} times");
     let (started, summary) =
-        start.await.expect("no panic").expect("what is stored is accepted, sent or not");
+        start.await.expect("no panic").expect("a stored start is accepted, sent or not");
     assert!(!started.existed);
-    assert_eq!(summary.expect("who waits is told after all").status, Status::Completed);
+    assert_eq!(summary.expect("the waiter gets the outcome").status, Status::Completed);
     let detail = handle.show(&crate::common::id("1")).await.expect("show").expect("stored");
     assert_eq!((detail.header.status, detail.header.revision), (Status::Completed, 3));
     ids
@@ -119,12 +121,12 @@ async fn answer(log: &Log, command: &Command, outcome: Outcome) {
 }
 
 #[tokio::test]
-async fn what_could_not_be_delivered_is_published_again() {
+async fn undelivered_commands_are_published_again() {
     assert_eq!(run(2, 0).await, ["booklet:1/write/action/1", "booklet:1/print/action/1"]);
 }
 
 #[tokio::test]
-async fn what_was_delivered_without_being_acknowledged_comes_again_under_its_own_id() {
+async fn delivered_but_unacknowledged_commands_are_published_again_with_the_same_id() {
     let mut ids = run(0, 2).await;
     assert!(ids.len() > 2, "{ids:?}");
     ids.dedup();

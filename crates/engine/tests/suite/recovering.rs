@@ -1,4 +1,4 @@
-//! Crashes, takeovers, stale writers, replies that come too often, too late or to nobody.
+//! Crashes, takeovers, stale writers, and replies that are repeated, late or unmatched.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use sagamore_engine::{Error, Options, Orchestrator};
 use std::sync::Arc;
 
 #[tokio::test]
-async fn what_was_committed_and_not_sent_is_sent_by_whoever_takes_over_at_once() {
+async fn a_takeover_sends_committed_unsent_commands_at_once() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
     rig.reply(&write, written(1)).await;
     rig.turn().await;
-    rig.commands().await; // as if the print command had been lost with the crash
+    rig.commands().await; // discarded, as if a crash had lost the print command
     rig.crash().await;
     rig.turn().await;
     let print = rig.command().await;
@@ -30,7 +30,7 @@ async fn what_was_committed_and_not_sent_is_sent_by_whoever_takes_over_at_once()
 }
 
 #[tokio::test]
-async fn a_takeover_starts_the_deadlines_anew() {
+async fn a_takeover_restarts_the_deadlines() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     rig.command().await;
@@ -44,7 +44,7 @@ async fn a_takeover_starts_the_deadlines_anew() {
 }
 
 #[tokio::test]
-async fn a_silence_makes_the_outcome_unknown_and_the_same_command_is_asked_again() {
+async fn a_missed_reply_makes_the_outcome_unknown_and_the_command_is_resent() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let first = rig.command().await;
@@ -56,29 +56,29 @@ async fn a_silence_makes_the_outcome_unknown_and_the_same_command_is_asked_again
     let second = rig.command().await;
     assert_eq!((second.id(), second.attempt), (first.id(), 2));
     rig.turn().await;
-    assert!(rig.commands().await.is_empty(), "a moment that has passed does nothing a second time");
+    assert!(rig.commands().await.is_empty(), "a timer fires only once");
 }
 
 #[tokio::test]
-async fn an_orchestrator_whose_sagas_were_taken_over_changes_nothing_any_more() {
+async fn a_former_owner_cannot_change_sagas_after_a_takeover() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
-    // replies of its own, so that only the database can tell them apart
+    // a group of its own, so that only the database can reject its replies
     let options = Options { group: "another".into(), ..Options::default() };
     let (mut successor, _handle) = rig.another(options).await;
     successor.turn(rig.now, &mut rig.rng).await.expect("takes over");
-    rig.passes(Duration::from_secs(31)); // the old one believes that the answer is overdue
-    let zombie = rig.try_turn().await.expect_err("the zombie is refused");
-    assert!(matches!(zombie, Error::OwnershipLost { .. }), "{zombie:?}");
+    rig.passes(Duration::from_secs(31)); // the former owner considers the reply overdue
+    let stale = rig.try_turn().await.expect_err("the former owner is rejected");
+    assert!(matches!(stale, Error::OwnershipLost { .. }), "{stale:?}");
     assert_eq!(rig.show("1").await.expect("stored").header.revision, 1);
     rig.reply(&write, written(1)).await;
-    successor.turn(rig.now, &mut rig.rng).await.expect("goes on");
+    successor.turn(rig.now, &mut rig.rng).await.expect("continues");
     assert_eq!(rig.show("1").await.expect("stored").header.revision, 2);
 }
 
 #[tokio::test]
-async fn a_reply_that_comes_twice_or_after_the_end_changes_nothing() {
+async fn a_repeated_or_late_reply_changes_nothing() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
@@ -86,7 +86,7 @@ async fn a_reply_that_comes_twice_or_after_the_end_changes_nothing() {
     rig.reply(&write, written(2)).await;
     rig.turn().await;
     let print = rig.command().await;
-    assert_eq!(print.body.as_str(), r#"{"page":1}"#, "the first answer counts");
+    assert_eq!(print.body.as_str(), r#"{"page":1}"#, "the first reply counts");
     rig.reply(&print, nothing()).await;
     rig.reply(&print, nothing()).await;
     rig.turn().await;
@@ -105,27 +105,26 @@ async fn many_inputs_of_one_saga_in_one_turn_are_one_row_update_with_an_entry_ea
     let mut print = write.clone();
     print.key.step = booklet(1).steps[1].name.clone();
     print.participant = booklet(1).steps[1].action.participant.clone();
-    rig.reply(&print, nothing()).await; // an answer to what is asked in this very turn
+    rig.reply(&print, nothing()).await; // a reply to a command of this very turn
     rig.turn().await;
     let detail = rig.show("1").await.expect("stored");
     assert_eq!((detail.header.revision, detail.entries.len()), (3, 3));
-    assert!(rig.commands().await.is_empty(), "what is answered already is not asked");
+    assert!(rig.commands().await.is_empty(), "an answered command is not sent");
 }
 
 #[tokio::test]
-async fn a_reply_to_no_saga_is_tried_again_and_then_a_dead_letter_and_a_crash_in_between_loses_it_not()
- {
+async fn a_reply_to_a_missing_saga_is_retried_then_a_dead_letter_and_survives_a_crash() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
     let mut key = write.key.clone();
-    key.saga = id("nobody");
+    key.saga = id("missing");
     rig.send(&Reply { key, outcome: nothing(), trace: None }, &write).await;
     rig.turn().await;
     rig.passes(Duration::from_millis(300));
     rig.turn().await;
     assert_eq!(rig.records("sagamore.replies-dlt").await, 0, "not yet");
-    rig.crash().await; // its offset was not committed: it is delivered again
+    rig.crash().await; // its offset was not committed: it is redelivered
     for _ in 0..20 {
         rig.passes(Duration::from_millis(300));
         rig.turn().await;
@@ -136,12 +135,12 @@ async fn a_reply_to_no_saga_is_tried_again_and_then_a_dead_letter_and_a_crash_in
     assert_eq!(
         rig.commands().await.len(),
         2,
-        "resent by the takeover, and the next step: nobody is held up"
+        "the resend of the takeover, and the next step of the other saga"
     );
 }
 
 #[tokio::test]
-async fn a_reply_without_readable_headers_is_a_dead_letter_and_the_next_one_is_taken() {
+async fn a_reply_without_readable_headers_is_a_dead_letter_and_the_next_one_counts() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
@@ -161,7 +160,7 @@ async fn a_reply_without_readable_headers_is_a_dead_letter_and_the_next_one_is_t
 }
 
 #[tokio::test]
-async fn a_version_that_was_changed_without_a_new_number_is_refused() {
+async fn a_changed_definition_with_the_same_version_is_rejected() {
     let rig = Rig::new().await;
     let mut draft: sagamore_core::definition::Draft = booklet(1).into();
     draft.deadline_ms = Some(3_600_000);
@@ -177,7 +176,7 @@ async fn a_version_that_was_changed_without_a_new_number_is_refused() {
 }
 
 #[tokio::test]
-async fn a_saga_goes_on_by_the_version_it_began_with_also_in_a_program_that_has_only_another_one() {
+async fn a_saga_continues_by_its_version_even_in_a_program_with_only_another_one() {
     let mut rig = Rig::new().await;
     rig.start(wish("0", "a")).await.expect("accepted");
     let write = rig.command().await;
@@ -203,7 +202,7 @@ async fn a_saga_goes_on_by_the_version_it_began_with_also_in_a_program_that_has_
         .expect("the next step");
     assert_eq!(print.version, 1);
     assert_eq!(
-        rig.show("0").await.expect("it can be shown").header.status,
+        rig.show("0").await.expect("the saga can be shown").header.status,
         Status::Compensated,
         "ended long before"
     );
@@ -212,7 +211,7 @@ async fn a_saga_goes_on_by_the_version_it_began_with_also_in_a_program_that_has_
 }
 
 #[tokio::test]
-async fn sagas_that_do_not_fit_into_memory_are_read_again_when_something_comes() {
+async fn evicted_sagas_are_read_again_for_their_next_input() {
     let mut rig =
         Rig::with(Options { live_max: 1, ..Options::default() }, crate::common::database()).await;
     for key in ["1", "2", "3"] {
@@ -230,13 +229,13 @@ async fn sagas_that_do_not_fit_into_memory_are_read_again_when_something_comes()
 }
 
 #[tokio::test]
-async fn a_fault_is_asked_again_after_a_pause_and_never_becomes_a_refusal() {
+async fn a_faulted_command_is_resent_after_a_pause_and_never_counts_as_refused() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;
     rig.reply(&write, Outcome::Fault("disk on fire".into())).await;
     rig.turn().await;
-    assert!(rig.commands().await.is_empty(), "not at once");
+    assert!(rig.commands().await.is_empty(), "no resend before the pause ends");
     rig.passes(Duration::from_secs(1));
     rig.turn().await;
     assert_eq!(rig.command().await.id(), write.id());
@@ -245,7 +244,7 @@ async fn a_fault_is_asked_again_after_a_pause_and_never_becomes_a_refusal() {
 }
 
 #[tokio::test]
-async fn the_journals_of_sagas_that_ended_long_ago_go_and_their_business_keys_stay_taken() {
+async fn expired_journals_are_removed_and_business_keys_stay_reserved() {
     let mut rig = Rig::new().await;
     let mut start = wish("1", "a");
     start.idempotency_key = Some("k".into());
@@ -258,34 +257,37 @@ async fn the_journals_of_sagas_that_ended_long_ago_go_and_their_business_keys_st
     rig.turn().await;
     rig.start(wish("2", "a")).await.expect("accepted");
     for _ in 0..93 {
-        rig.passes(Duration::from_secs(24 * 3600)); // what jumps makes nothing old
+        rig.passes(Duration::from_secs(24 * 3600)); // a jump of the clock would expire nothing
         rig.turn().await;
     }
     let rows = |table: &'static str| {
         let database = rig.database.clone();
-        async move { database.query(&format!("SELECT 1 FROM {table}"), ()).await.expect("query").len() }
+        async move {
+            let sql = format!("SELECT 1 FROM {table}");
+            database.query(&sql, ()).await.expect("query").len()
+        }
     };
     assert_eq!((rows("saga").await, rows("idempotency").await), (2, 0));
-    let old = rig.show("1").await.expect("its row stays");
+    let old = rig.show("1").await.expect("its row remains");
     assert_eq!(
         (old.header.status, old.saga.status, old.entries.len()),
         (Status::Completed, Status::Completed, 0)
     );
     assert!(
         !rig.show("2").await.expect("not ended").entries.is_empty(),
-        "what has not ended keeps its journal"
+        "an unfinished saga retains its journal"
     );
     rig.commands().await;
-    let again = rig.start(wish("1", "something else")).await.expect("the key is taken");
+    let again = rig.start(wish("1", "something else")).await.expect("the key is reserved");
     assert_eq!((again.existed, again.status), (true, Status::Completed));
     assert!(
         rig.commands().await.iter().all(|command| command.saga().key() == "2"),
-        "nothing begins a second time"
+        "no saga starts a second time"
     );
 }
 
 #[tokio::test]
-async fn what_waits_longest_is_told_however_often_it_is_asked_again() {
+async fn the_longest_wait_is_reported_across_resends() {
     let mut rig = Rig::new().await;
     assert_eq!(rig.handle.oldest_outstanding(), None);
     let begun = rig.now;
@@ -297,12 +299,16 @@ async fn what_waits_longest_is_told_however_often_it_is_asked_again() {
     assert_eq!(
         rig.handle.oldest_outstanding(),
         Some(begun),
-        "the first step has had no answer since"
+        "the first step waits since the start"
     );
     let write = rig.commands().await.remove(0);
     rig.reply(&write, written(1)).await;
     rig.turn().await;
-    assert_eq!(rig.handle.oldest_outstanding(), Some(rig.now), "the second step waits since now");
+    assert_eq!(
+        rig.handle.oldest_outstanding(),
+        Some(rig.now),
+        "the second step waits since this turn"
+    );
     let print = rig.command().await;
     rig.reply(&print, nothing()).await;
     rig.turn().await;
@@ -310,7 +316,7 @@ async fn what_waits_longest_is_told_however_often_it_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_reply_whose_body_cannot_be_read_is_a_dead_letter_and_a_fault_of_its_step() {
+async fn a_reply_with_an_unreadable_body_is_a_dead_letter_and_a_fault_of_its_step() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
     let write = rig.command().await;

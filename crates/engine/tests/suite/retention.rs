@@ -1,4 +1,4 @@
-//! What has ended goes after a time: first what participants remember, and only then what the orchestrator does.
+//! Removal of ended sagas: first the participants' rows, and only then the orchestrator's.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn rig() -> Rig {
     Rig::with(options, crate::common::database()).await
 }
 
-/// Starts a saga and sees it to its end.
+/// Starts a saga and completes it.
 async fn complete(rig: &mut Rig, key: &str) {
     rig.start(wish(key, "a")).await.expect("accepted");
     for outcome in [written(1), nothing()] {
@@ -34,7 +34,7 @@ async fn complete(rig: &mut Rig, key: &str) {
     assert!(rig.show(key).await.expect("stored").header.ended_at.is_some());
 }
 
-/// Lets enough time pass for the next sweep, and turns until it has done all.
+/// Advances the clock to the next sweep, and turns until it is complete.
 async fn sweep(rig: &mut Rig) {
     rig.turn().await;
     rig.passes(Duration::from_secs(601));
@@ -45,10 +45,13 @@ async fn sweep(rig: &mut Rig) {
 
 async fn horizons(rig: &Rig) -> Vec<(Horizon, Option<ReplyTo>)> {
     let topics = vec![wire::HORIZON_TOPIC.into()];
-    let subscription = Subscription { group: "listens".into(), topics, partitions: None };
+    let subscription = Subscription { group: "reader".into(), topics, partitions: None };
     let mut consumer = rig.log.subscribe(subscription).await.expect("subscribe");
-    let told = consumer.poll(1_000).await.expect("poll");
-    told.iter().map(|told| wire::decode_horizon(&told.record).expect("a horizon")).collect()
+    let published = consumer.poll(1_000).await.expect("poll");
+    published
+        .iter()
+        .map(|published| wire::decode_horizon(&published.record).expect("a horizon"))
+        .collect()
 }
 
 async fn swept(rig: &mut Rig, participant: &str, before: Timestamp) {
@@ -59,13 +62,13 @@ async fn swept(rig: &mut Rig, participant: &str, before: Timestamp) {
 }
 
 #[tokio::test]
-async fn participants_are_told_what_they_may_forget() {
+async fn a_horizon_is_published_with_the_open_sagas_named() {
     let mut rig = rig().await;
     complete(&mut rig, "ended").await;
     rig.start(wish("open", "a")).await.expect("accepted");
     rig.passes(2 * DAY);
     sweep(&mut rig).await;
-    let told = horizons(&rig).await;
+    let published = horizons(&rig).await;
     let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };
     let ended_before = rig.now.minus(RETENTION);
     let (started_before, definitions) =
@@ -77,39 +80,39 @@ async fn participants_are_told_what_they_may_forget() {
         definitions,
         but: vec![id("open")],
     };
-    assert_eq!(told, [(horizon, Some(reply_to))]);
+    assert_eq!(published, [(horizon, Some(reply_to))]);
 
     rig.turn().await;
-    assert_eq!(horizons(&rig).await.len(), 1, "once in ten minutes");
+    assert_eq!(horizons(&rig).await.len(), 1, "one per ten minutes");
 }
 
 #[tokio::test]
-async fn a_saga_is_forgotten_when_no_participant_remembers_it_and_not_before() {
+async fn a_sagas_row_is_removed_only_after_every_participant_has_removed_its_rows() {
     let mut rig = rig().await;
     complete(&mut rig, "1").await;
     let ended = rig.now;
     sweep(&mut rig).await;
-    let kept = rig.show("1").await.expect("its row stays");
-    assert!(kept.entries.is_empty(), "its journal does not");
+    let kept = rig.show("1").await.expect("its row remains");
+    assert!(kept.entries.is_empty(), "its journal is removed");
 
-    // so long after its end something may have come, to a participant whose clock was ahead
+    // until then a late message may have reached a participant whose clock was ahead
     let enough = ended.plus(RETENTION).plus(SKEW).plus(Duration::from_millis(1));
     swept(&mut rig, "alpha", enough).await;
     sweep(&mut rig).await;
-    assert!(rig.show("1").await.is_some(), "beta may remember it");
+    assert!(rig.show("1").await.is_some(), "beta may have rows of it");
     swept(&mut rig, "beta", enough.minus(Duration::from_millis(1))).await;
     sweep(&mut rig).await;
     assert!(rig.show("1").await.is_some(), "beta's clock may be ahead");
     swept(&mut rig, "beta", enough).await;
-    swept(&mut rig, "beta", Timestamp(0)).await; // an old answer that comes again lowers nothing
+    swept(&mut rig, "beta", Timestamp(0)).await; // a redelivered acknowledgement lowers nothing
     sweep(&mut rig).await;
     assert!(rig.show("1").await.is_none());
 
-    complete(&mut rig, "1").await; // the key begins a saga of its own
+    complete(&mut rig, "1").await; // the key starts another saga
 }
 
 #[tokio::test]
-async fn a_row_that_another_session_holds_keeps_no_other_row() {
+async fn a_locked_row_does_not_block_the_removal_of_others() {
     if !is_remote() {
         return;
     }
@@ -133,7 +136,7 @@ async fn a_row_that_another_session_holds_keeps_no_other_row() {
 }
 
 #[tokio::test]
-async fn what_has_not_ended_is_never_forgotten() {
+async fn unfinished_sagas_are_never_removed() {
     let mut rig = rig().await;
     rig.start(wish("open", "a")).await.expect("accepted");
     for _ in 0..3 {
@@ -146,7 +149,7 @@ async fn what_has_not_ended_is_never_forgotten() {
 }
 
 #[tokio::test]
-async fn an_answer_that_cannot_be_read_becomes_a_dead_letter() {
+async fn an_unreadable_acknowledgement_is_a_dead_letter() {
     let mut rig = rig().await;
     let swept = Swept { participant: "alpha".parse().expect("a name"), before: Timestamp(1) };
     let reply_to = ReplyTo { topic: "sagamore.replies".into(), partition: 0 };

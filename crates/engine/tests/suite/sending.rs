@@ -1,4 +1,5 @@
-//! Sending: a deadline runs from the transport's acknowledgement, and a command that is rejected holds up no other.
+//! Sending: a deadline starts with the transport's acknowledgement, and a rejected command does not
+//! block others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -24,7 +25,7 @@ struct Poster {
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One step that is given up after a single silence, and then undone.
+/// Builds a saga of one step that is given up after one missed reply, and then undone.
 fn pamphlet() -> Definition {
     let mut saga = Definition::named("pamphlet");
     let wish = saga.input::<crate::common::Wish>();
@@ -36,7 +37,7 @@ fn pamphlet() -> Definition {
     saga.build().expect("the plan is sound")
 }
 
-fn wanted() -> Start {
+fn pamphlet_start() -> Start {
     Start { definition: Name::new("pamphlet").expect("a name"), ..wish("1", "a") }
 }
 
@@ -53,7 +54,7 @@ async fn names(rig: &mut Rig) -> Vec<String> {
     rig.commands().await.iter().map(|command| command.name.to_string()).collect()
 }
 
-/// Starts a saga while the brokers are unavailable, and lets ten seconds pass.
+/// Starts a saga while the brokers are unavailable, and advances the clock by ten seconds.
 async fn start_unsent(rig: &mut Rig, brokers: &Brokers, start: Start) {
     rig.turn().await;
     brokers.fail();
@@ -62,7 +63,7 @@ async fn start_unsent(rig: &mut Rig, brokers: &Brokers, start: Start) {
         tokio::task::yield_now().await;
         rig.orchestrator.turn(rig.now, &mut rig.rng).await
     });
-    started.expect("what is stored is accepted, sent or not");
+    started.expect("a stored start is accepted, sent or not");
     turned.expect_err("the brokers are unavailable");
     for _ in 0..10 {
         rig.passes(Duration::from_secs(1));
@@ -71,7 +72,8 @@ async fn start_unsent(rig: &mut Rig, brokers: &Brokers, start: Start) {
     brokers.recover();
 }
 
-/// A clock that the orchestrator reads in the middle of its turns, and that runs on by so much in every publish.
+/// Sets a clock that the orchestrator reads during its turns, and that every publish advances by
+/// `pause`.
 fn slow_publishes(
     orchestrator: &mut Orchestrator,
     brokers: &Brokers,
@@ -89,10 +91,10 @@ fn slow_publishes(
 }
 
 #[tokio::test]
-async fn a_step_that_could_not_be_sent_is_not_given_up_by_the_turn_that_sends_it() {
+async fn an_unsent_step_is_not_given_up_by_the_turn_that_sends_it() {
     for live_max in [10_000, 0] {
         let (mut rig, brokers) = rig(Options { live_max, ..Options::default() }).await;
-        start_unsent(&mut rig, &brokers, wanted()).await;
+        start_unsent(&mut rig, &brokers, pamphlet_start()).await;
         rig.turn().await;
         assert_eq!(names(&mut rig).await, ["alpha.write"], "and no compensation before it");
         assert_eq!(status(&rig).await, StepStatus::Asked);
@@ -109,9 +111,10 @@ async fn a_step_that_could_not_be_sent_is_not_given_up_by_the_turn_that_sends_it
     }
 }
 
-/// The participant would skip it otherwise, and an outage would cost every saga of it a timeout more.
+/// Otherwise the participant would skip the command, and an outage would cost every saga another
+/// timeout.
 #[tokio::test]
-async fn a_command_that_is_sent_late_expires_one_timeout_after_it_is_sent() {
+async fn a_late_command_expires_one_timeout_after_its_send() {
     let (mut rig, brokers) =
         Rig::behind_brokers(Options::default(), database(), vec![booklet(1)]).await;
     start_unsent(&mut rig, &brokers, wish("1", "a")).await;
@@ -124,7 +127,7 @@ async fn a_command_that_is_sent_late_expires_one_timeout_after_it_is_sent() {
     assert_eq!(
         rig.command().await.expires_at,
         Some(rig.now.plus(Duration::from_secs(30))),
-        "also by a takeover"
+        "also when a takeover sends it"
     );
 }
 
@@ -133,7 +136,7 @@ async fn a_deadline_runs_from_the_acknowledgement_and_not_from_the_start_of_the_
     let (mut rig, brokers) = rig(Options::default()).await;
     rig.turn().await;
     slow_publishes(&mut rig.orchestrator, &brokers, rig.now, Duration::from_secs(8));
-    rig.start(wanted()).await.expect("accepted");
+    rig.start(pamphlet_start()).await.expect("accepted");
     assert_eq!(names(&mut rig).await, ["alpha.write"]);
     rig.passes(Duration::from_secs(8));
     rig.turn().await;
@@ -143,14 +146,14 @@ async fn a_deadline_runs_from_the_acknowledgement_and_not_from_the_start_of_the_
     assert_eq!(names(&mut rig).await, ["alpha.erase"]);
 }
 
-/// A takeover of many sagas publishes for longer than the steps may take to answer.
+/// A takeover of many sagas publishes for longer than the timeout of a step.
 #[tokio::test]
-async fn a_takeover_that_takes_long_gives_nothing_up() {
+async fn a_long_takeover_gives_no_step_up() {
     const SAGAS: usize = 1_200;
     let (mut rig, brokers) = rig(Options::default()).await;
     rig.turn().await;
     for key in 0..SAGAS {
-        rig.start(Start { key: key.to_string(), ..wanted() }).await.expect("accepted");
+        rig.start(Start { key: key.to_string(), ..pamphlet_start() }).await.expect("accepted");
     }
     assert_eq!(names(&mut rig).await.len(), SAGAS);
     let (mut successor, _handle) = rig.another_of(brokers.clone(), vec![pamphlet()]).await;
@@ -162,17 +165,13 @@ async fn a_takeover_that_takes_long_gives_nothing_up() {
         resent += names(&mut rig).await.len();
     }
     rig.passes(3 * pause); // the last page was acknowledged this moment
-    successor.turn(rig.now, &mut rig.rng).await.expect("goes on");
+    successor.turn(rig.now, &mut rig.rng).await.expect("continues");
     let given_up = names(&mut rig).await;
     assert!(given_up.iter().all(|name| name == "alpha.erase"));
-    assert_eq!(
-        given_up.len(),
-        500,
-        "the first page, sent twice as long ago as its timeout; not the later ones"
-    );
+    assert_eq!(given_up.len(), 500, "only the first page, which was sent two timeouts ago");
 }
 
-/// What the transport does with the commands of one topic.
+/// Creates brokers that reject all commands of one topic.
 async fn rejecting(why: TransportError) -> (Rig, Arc<Brokers>) {
     let (mut rig, brokers) =
         Rig::behind_brokers(Options::default(), database(), vec![booklet(1)]).await;
@@ -195,13 +194,17 @@ async fn faults(rig: &Rig, key: &str) -> (Option<String>, Option<String>) {
 }
 
 #[tokio::test]
-async fn a_command_whose_topic_is_denied_backs_off_at_once_and_the_others_of_the_batch_go_on() {
+async fn a_command_to_a_denied_topic_backs_off_at_once_and_the_rest_of_the_batch_continues() {
     let (mut rig, brokers) =
         rejecting(TransportError::denied_topic("WRITE", "beta.commands")).await;
-    assert_eq!(names(&mut rig).await, ["alpha.write"], "the third saga's, of the same batch");
+    assert_eq!(
+        names(&mut rig).await,
+        ["alpha.write"],
+        "the command of the third saga, in the same batch"
+    );
     rig.turn().await;
     let (none, denied) = faults(&rig, "1").await;
-    assert!(denied.expect("it shows why").contains("WRITE on topic 'beta.commands'"));
+    assert!(denied.expect("the fault shows the reason").contains("WRITE on topic 'beta.commands'"));
     assert_eq!((none, faults(&rig, "3").await), (None, (None, None)));
     let saga = rig.show("1").await.expect("stored").saga;
     assert!(saga.steps[1].backing_off);
@@ -214,7 +217,7 @@ async fn a_command_whose_topic_is_denied_backs_off_at_once_and_the_others_of_the
     let retry = Allowed::Rescue { step: print, verb: Verb::Retry };
     assert!(
         saga.allowed_actions(rig.now).contains(&retry),
-        "after the pivot was sent there is no other way out"
+        "after the pivot was sent, a retry is the only verb"
     );
     brokers.accept("beta.commands");
     rig.passes(Duration::from_secs(30));
@@ -222,12 +225,12 @@ async fn a_command_whose_topic_is_denied_backs_off_at_once_and_the_others_of_the
     assert_eq!(
         names(&mut rig).await.iter().filter(|name| *name == "beta.print").count(),
         2,
-        "nobody has to retry"
+        "the saga continues without a retry by hand"
     );
 }
 
 #[tokio::test]
-async fn a_command_that_the_brokers_find_too_large_is_set_aside_alone() {
+async fn a_command_too_large_for_the_brokers_is_set_aside_alone() {
     let too_large = TransportError::TooLarge {
         topic: "beta.commands".into(),
         bytes: 2_000_000,
@@ -238,19 +241,25 @@ async fn a_command_that_the_brokers_find_too_large_is_set_aside_alone() {
     assert_eq!(names(&mut rig).await, ["alpha.write"]);
     for key in ["1", "2"] {
         let detail = rig.show(key).await.expect("stored");
-        assert_eq!(detail.header.status, Status::Stuck, "visible, never silent");
-        assert!(faults(&rig, key).await.1.expect("it shows why").contains("2000000 bytes"));
+        assert_eq!(detail.header.status, Status::Stuck, "the saga shows as stuck");
+        assert!(
+            faults(&rig, key)
+                .await
+                .1
+                .expect("the fault shows the reason")
+                .contains("2000000 bytes")
+        );
     }
     brokers.accept("beta.commands");
     let (handle, step) = (rig.handle.clone(), Name::new("print").expect("a name"));
     let rescue = Rescue { step, verb: Verb::Retry, reason: "ann: the limit is raised".into() };
-    rig.while_turning(handle.rescue(id("1"), rescue)).await.expect("taken");
+    rig.while_turning(handle.rescue(id("1"), rescue)).await.expect("accepted");
     assert_eq!(rig.command().await.id(), "booklet:1/print/action/1", "the same generation");
 }
 
-/// Input and outputs are within their bounds, and what a step takes from them together is not.
+/// Input and outputs are within their limits, but the command that combines them is not.
 #[tokio::test]
-async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_can_go_back() {
+async fn a_command_too_large_for_the_transport_is_never_sent_and_the_saga_can_compensate() {
     let mut saga = Definition::named("pamphlet");
     let wish = saga.input::<crate::common::Wish>();
     let text = wish.text;
@@ -266,14 +275,14 @@ async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_
     let (mut rig, _brokers) =
         Rig::behind_brokers(Options::default(), database(), vec![definition]).await;
     let input = Body::of(&crate::common::Wish { text: "x".repeat(250_000) }).expect("JSON");
-    rig.start(Start { input, ..wanted() }).await.expect("accepted");
+    rig.start(Start { input, ..pamphlet_start() }).await.expect("accepted");
     let write = rig.command().await;
     rig.reply(&write, written(1)).await;
     rig.turn().await;
     let id = SagaId::new(&Name::new("pamphlet").expect("a name"), "1").expect("an id");
     let detail = rig.handle.show(&id).await.expect("show").expect("stored");
     assert_eq!(detail.header.status, Status::Stuck);
-    let fault = detail.saga.open_fault(1).expect("it shows why");
+    let fault = detail.saga.open_fault(1).expect("the fault shows the reason");
     assert!(fault.text.contains("exceeds the limit"), "{}", fault.text);
     assert!(
         detail.saga.allowed_actions(rig.now).contains(&Allowed::Cancel),
@@ -286,7 +295,7 @@ async fn a_command_that_exceeds_the_transports_bound_is_never_sent_and_the_saga_
 
 /// A list reads rows only.
 #[tokio::test]
-async fn a_list_tells_which_sagas_have_faults_that_last() {
+async fn a_list_shows_sagas_with_lasting_faults() {
     let (mut rig, brokers) =
         rejecting(TransportError::denied_topic("WRITE", "beta.commands")).await;
     let since = rig.now;
@@ -297,7 +306,7 @@ async fn a_list_tells_which_sagas_have_faults_that_last() {
     let page = rig.handle.list(&Filter::default()).await.expect("list");
     let shown_from =
         |page: &Page| page.sagas.iter().map(|header| header.fault_shown_from).collect::<Vec<_>>();
-    let from = shown_from(&page)[1].expect("it shows a fault");
+    let from = shown_from(&page)[1].expect("the saga shows a fault");
     assert!(
         from >= since.plus(Duration::from_secs(30)) && from <= rig.now,
         "half a minute after the first fault"
@@ -305,14 +314,14 @@ async fn a_list_tells_which_sagas_have_faults_that_last() {
     assert_eq!(
         shown_from(&page),
         [None, Some(from), Some(from)],
-        "the newest waits for its first answer"
+        "the newest saga still waits for its first reply"
     );
     let shown = rig
         .handle
         .list(&Filter { open_faults_at: Some(rig.now), ..Filter::default() })
         .await
         .expect("list");
-    assert_eq!(shown_from(&shown), [Some(from), Some(from)], "only those");
+    assert_eq!(shown_from(&shown), [Some(from), Some(from)], "only sagas with a fault");
     let early = Some(from.minus(Duration::from_secs(1)));
     let shown = rig
         .handle

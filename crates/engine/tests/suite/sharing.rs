@@ -1,4 +1,4 @@
-//! Several orchestrators on one database: they share the partitions, succeed each other, and stand in for each other.
+//! Several orchestrators on one database: they share the partitions, and take over from each other.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -19,10 +19,10 @@ use sagamore_transport::{Consumer, Error as TransportError, Log, Record, Subscri
 use tokio::sync::oneshot;
 
 const LEASE: Duration = Duration::from_millis(1_200);
-/// No wait for another process takes more turns.
+/// Maximum turns of any wait for another process.
 const TURNS_MAX: usize = 20_000;
 
-/// One of several orchestrators, with a clock that goes on by itself.
+/// One of several orchestrators, with its own clock.
 struct Member {
     orchestrator: Orchestrator,
     handle: Handle,
@@ -30,7 +30,7 @@ struct Member {
     probe: Probe,
     renewal_due: Timestamp,
     rng: fastrand::Rng,
-    /// By how much its clock is ahead.
+    /// The time by which its clock is ahead.
     ahead: Duration,
 }
 
@@ -63,7 +63,7 @@ impl Member {
         self.try_turn(now).await.expect("turn")
     }
 
-    /// Renews the leases when it is time to, and turns once.
+    /// Renews the leases when due, and turns once.
     async fn try_turn(&mut self, now: Timestamp) -> Result<Turned, Error> {
         if now >= self.renewal_due {
             self.probe.probe().await;
@@ -74,7 +74,7 @@ impl Member {
     }
 }
 
-/// Lets time pass for these until something is so.
+/// Advances the clock of these members until the condition holds.
 async fn until(
     rig: &mut Rig,
     members: &mut [&mut Member],
@@ -101,8 +101,8 @@ async fn until_owned(rig: &mut Rig, members: &mut [&mut Member], owned: &[usize]
     .await;
 }
 
-/// Does `ask` at one of them while all turn.
-async fn meanwhile<T: Send + 'static>(
+/// Runs `ask` while all members turn.
+async fn while_all_turn<T: Send + 'static>(
     rig: &mut Rig,
     members: &mut [&mut Member],
     ask: impl Future<Output = T> + Send + 'static,
@@ -126,7 +126,7 @@ async fn rig() -> Rig {
 }
 
 async fn rig_on(database: Database) -> Rig {
-    // its own orchestrator has nothing to do with the shared ones: it never turns
+    // the rig's own orchestrator never turns
     Rig::with(
         Options { group: "unused".into(), reply_partitions: 4, ..Options::default() },
         database,
@@ -135,7 +135,7 @@ async fn rig_on(database: Database) -> Rig {
 }
 
 #[tokio::test]
-async fn orchestrators_share_the_partitions_and_who_comes_or_goes_changes_the_shares() {
+async fn orchestrators_share_the_partitions_and_joins_and_exits_change_the_shares() {
     let mut rig = rig().await;
     let mut one = Member::join(&rig, "one", 4).await;
     until_owned(&mut rig, &mut [&mut one], &[4]).await;
@@ -147,15 +147,15 @@ async fn orchestrators_share_the_partitions_and_who_comes_or_goes_changes_the_sh
             && members.iter().all(|member| member.handle.partitions_owned() <= 2)
     })
     .await;
-    drop(one); // as if it had been killed
+    drop(one); // dropped as if killed
     until_owned(&mut rig, &mut [&mut two, &mut three], &[2, 2]).await;
 }
 
-/// Leases go by the server's clock alone. (SQLite is in one process, and has that process's clock.)
+/// Leases depend on the server's clock alone. (SQLite uses the clock of its process.)
 #[tokio::test]
-async fn an_orchestrator_whose_clock_is_ahead_takes_nothing_from_the_others_and_finishes_its_own() {
+async fn an_orchestrator_whose_clock_is_ahead_claims_only_its_share_and_completes_its_sagas() {
     if !is_remote() {
-        return; // told where the database is made
+        return; // reported where the database is created
     }
     let mut rig = rig().await;
     let mut one = Member::join(&rig, "one", 4).await;
@@ -166,7 +166,7 @@ async fn an_orchestrator_whose_clock_is_ahead_takes_nothing_from_the_others_and_
     for (key, at_two) in [("one", false), ("two", true)] {
         let handle = if at_two { two.handle.clone() } else { one.handle.clone() };
         let start = async move { handle.start(wish(key, "a")).await };
-        meanwhile(&mut rig, &mut [&mut one, &mut two], start).await.expect("accepted");
+        while_all_turn(&mut rig, &mut [&mut one, &mut two], start).await.expect("accepted");
         for outcome in [written(1), nothing()] {
             let command = rig.command().await;
             rig.reply(&command, outcome).await;
@@ -179,24 +179,24 @@ async fn an_orchestrator_whose_clock_is_ahead_takes_nothing_from_the_others_and_
 }
 
 #[tokio::test]
-async fn who_falls_silent_is_succeeded_at_once_and_a_zombie_changes_nothing() {
+async fn a_silent_orchestrator_is_succeeded_and_changes_nothing_when_it_wakes() {
     let mut rig = rig().await;
     let mut one = Member::join(&rig, "one", 1).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let handle = one.handle.clone();
-    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await })
+    while_all_turn(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await })
         .await
         .expect("accepted");
     let write = rig.command().await;
     let mut two = Member::join(&rig, "two", 1).await;
-    until_owned(&mut rig, &mut [&mut two], &[1]).await; // only it turns: the other one is paused
+    until_owned(&mut rig, &mut [&mut two], &[1]).await; // only this one turns, the other is paused
     let again = rig.command().await;
     assert_eq!(
         (again.id(), again.attempt),
         (write.id(), 1),
-        "what is outstanding is asked again, and not counted"
+        "the resend does not count as an attempt"
     );
-    // the zombie wakes up: its memory says that the answer is its own
+    // the former owner wakes up with the saga in memory as its own
     rig.reply(&write, written(1)).await;
     rig.passes(LEASE / 3);
     for _ in 0..3 {
@@ -214,29 +214,30 @@ async fn who_falls_silent_is_succeeded_at_once_and_a_zombie_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_zombie_has_in_its_hands_is_refused_by_the_statement_that_writes_it() {
+async fn a_write_of_a_former_owner_is_rejected_by_its_statement() {
     let mut rig = rig().await;
-    // replies of its own, so that only the database can tell them apart
+    // a group of its own, so that only the database can reject its replies
     let mut one =
         Member::join_as(&rig, Options { group: "another".into(), ..shared("one", 1) }).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let (paused, mut two) = (rig.now, Member::join(&rig, "two", 1).await);
     until_owned(&mut rig, &mut [&mut two], &[1]).await;
-    // its own clock stood still: it does not look around before it writes
+    // its own clock stood still, so that it writes without reading a survey
     let handle = one.handle.clone();
     let start = tokio::spawn(async move { handle.start(wish("1", "a")).await });
     tokio::task::yield_now().await;
-    let refused = one.try_turn(paused).await.expect_err("it is not the owner any more");
+    let refused =
+        one.try_turn(paused).await.expect_err("the orchestrator no longer owns the partition");
     assert!(matches!(refused, Error::OwnershipLost { .. }), "{refused}");
     drop(one);
     assert!(start.await.expect("no panic").is_err());
     assert!(rig.show("1").await.is_none(), "nothing was stored");
 }
 
-/// Who does not know whether a write holds, and stands still while another one comes, listens and leaves again, has the
-/// same partitions as before, and a consumer of replies that is of no use.
+/// During a pause after an unknown commit, another member takes over and leaves. The partitions are
+/// then as before, but the consumer is unusable.
 #[tokio::test]
-async fn who_gets_back_what_it_had_listens_anew() {
+async fn an_orchestrator_that_reclaims_its_partitions_resubscribes() {
     let (database, knobs) = faulty();
     let mut rig = rig_on(database).await;
     let mut one = Member::join(&rig, "one", 1).await;
@@ -245,17 +246,17 @@ async fn who_gets_back_what_it_had_listens_anew() {
     let _asking = tokio::spawn(async move { handle.start(wish("1", "a")).await });
     tokio::task::yield_now().await;
     knobs.commits_unknown.store(1, Ordering::Relaxed);
-    let unknown = one.try_turn(rig.now).await.expect_err("the commit is executed, and not told");
+    let unknown = one.try_turn(rig.now).await.expect_err("the outcome of the commit is unknown");
     assert!(one.orchestrator.outlives(&unknown), "{unknown}");
     let mut two = Member::join(&rig, "two", 1).await;
     until_owned(&mut rig, &mut [&mut two], &[1]).await;
-    assert_eq!(rig.commands().await.len(), 1, "what is outstanding is asked by who took over");
-    drop(two); // as if it had been killed
+    assert_eq!(rig.commands().await.len(), 1, "the takeover resends the outstanding command");
+    drop(two); // dropped as if killed
     rig.passes(LEASE * 2);
     one.turn(rig.now).await;
-    assert_eq!(one.handle.partitions_owned(), 0, "it joins again");
+    assert_eq!(one.handle.partitions_owned(), 0, "the orchestrator joins again first");
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
-    let write = rig.commands().await.pop().expect("it is asked again");
+    let write = rig.commands().await.pop().expect("the command is resent");
     rig.reply(&write, written(1)).await;
     one.turn(rig.now).await;
     let print = rig.command().await;
@@ -264,7 +265,7 @@ async fn who_gets_back_what_it_had_listens_anew() {
     assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
 }
 
-/// A log that lets the next subscriber wait until a gate is opened.
+/// A log in which the next subscriber waits for a gate.
 struct Gated {
     log: Log,
     gate: Mutex<Option<oneshot::Receiver<()>>>,
@@ -301,16 +302,16 @@ impl Transport for Gated {
     }
 }
 
-/// An orchestrator that stood still before it subscribed again knows sagas as they were: it skips no reply for that.
+/// Its sagas in memory are outdated, and must not be used to skip a reply.
 #[tokio::test]
-async fn an_owner_that_stood_still_before_it_subscribed_skips_no_reply() {
+async fn an_owner_paused_before_its_subscription_skips_no_reply() {
     let mut rig = rig().await;
     let gated = Arc::new(Gated { log: rig.log.clone(), gate: Mutex::default() });
     let opened = rig.another_on(shared("two", 1), gated.clone()).await;
     let mut two = Member::new(opened);
     until_owned(&mut rig, &mut [&mut two], &[1]).await;
     let handle = two.handle.clone();
-    meanwhile(&mut rig, &mut [&mut two], async move { handle.start(wish("1", "a")).await })
+    while_all_turn(&mut rig, &mut [&mut two], async move { handle.start(wish("1", "a")).await })
         .await
         .expect("accepted");
     let write = rig.command().await;
@@ -325,7 +326,7 @@ async fn an_owner_that_stood_still_before_it_subscribed_skips_no_reply() {
     let (gate, opened) = oneshot::channel();
     *gated.gate.lock().expect("no panic") = Some(opened);
     let paused = rig.now;
-    let standing = tokio::spawn(async move { (two.try_turn(paused).await.map(drop), two) });
+    let paused_turn = tokio::spawn(async move { (two.try_turn(paused).await.map(drop), two) });
     tokio::task::yield_now().await;
     rig.passes(LEASE * 2);
     let mut three = Member::join(&rig, "three", 1).await;
@@ -335,28 +336,28 @@ async fn an_owner_that_stood_still_before_it_subscribed_skips_no_reply() {
     three.turn(rig.now).await;
     let print = rig.command().await;
     rig.reply(&print, nothing()).await;
-    gate.send(()).expect("it stands there");
-    let (turned, _two) = standing.await.expect("no panic");
+    gate.send(()).expect("the orchestrator waits at the gate");
+    let (turned, _two) = paused_turn.await.expect("no panic");
     assert!(matches!(turned, Err(Error::OwnershipLost { .. })), "{turned:?}");
-    let fenced = three.try_turn(rig.now).await.expect_err("the other one has subscribed");
+    let fenced = three.try_turn(rig.now).await.expect_err("the paused orchestrator has subscribed");
     assert!(matches!(fenced, Error::Transport(TransportError::Fenced(_))), "{fenced}");
     three.turn(rig.now).await;
     assert_eq!(rig.show("1").await.expect("stored").header.status, Status::Completed);
 }
 
-/// A cursor reads as the owner that it was when the partition was claimed, or not at all.
+/// A cursor reads only under the epoch of its claim.
 #[tokio::test]
-async fn a_takeover_that_stood_still_before_it_read_sends_nothing() {
+async fn a_takeover_paused_before_its_read_sends_nothing() {
     let (database, knobs) = faulty();
     let mut rig = rig_on(database).await;
     let mut one = Member::join(&rig, "one", 1).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let handle = one.handle.clone();
-    meanwhile(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await })
+    while_all_turn(&mut rig, &mut [&mut one], async move { handle.start(wish("1", "a")).await })
         .await
         .expect("accepted");
     rig.command().await;
-    drop(one); // as if it had been killed
+    drop(one); // dropped as if killed
     rig.passes(LEASE * 2);
     let mut two = Member::join(&rig, "two", 1).await;
     two.turn(rig.now).await;
@@ -364,23 +365,23 @@ async fn a_takeover_that_stood_still_before_it_read_sends_nothing() {
     two.probe.probe().await;
     two.renewal.renew(rig.now).await.expect("renewed");
     let (gate, opened) = oneshot::channel();
-    *knobs.gate.lock().expect("no panic") = Some((1, opened)); // behind the transaction that claims
+    *knobs.gate.lock().expect("no panic") = Some((1, opened)); // after the transaction that claims
     let paused = rig.now;
     two.renewal_due = paused.plus(LEASE);
-    let standing = tokio::spawn(async move { (two.try_turn(paused).await.map(drop), two) });
+    let paused_turn = tokio::spawn(async move { (two.try_turn(paused).await.map(drop), two) });
     tokio::task::yield_now().await;
     rig.passes(LEASE * 2);
     let mut three = Member::join(&rig, "three", 1).await;
     until_owned(&mut rig, &mut [&mut three], &[1]).await;
     assert_eq!(rig.commands().await.len(), 1);
-    gate.send(()).expect("it stands there");
-    let (turned, _two) = standing.await.expect("no panic");
+    gate.send(()).expect("the orchestrator waits at the gate");
+    let (turned, _two) = paused_turn.await.expect("no panic");
     assert!(matches!(turned, Err(Error::OwnershipLost { .. })), "{turned:?}");
     assert_eq!(rig.commands().await.len(), 0);
 }
 
 #[tokio::test]
-async fn a_verb_is_handed_to_the_owner_and_answered_and_who_waits_elsewhere_is_told_the_outcome() {
+async fn a_handed_verb_is_answered_and_remote_waiters_get_the_outcome() {
     let mut rig = rig().await;
     let mut one = Member::join(&rig, "one", 1).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
@@ -388,7 +389,7 @@ async fn a_verb_is_handed_to_the_owner_and_answered_and_who_waits_elsewhere_is_t
     two.turn(rig.now).await;
     let handle = one.handle.clone();
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-    meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await })
+    while_all_turn(&mut rig, all, async move { handle.start(wish("1", "a")).await })
         .await
         .expect("accepted");
     let write = rig.command().await;
@@ -396,30 +397,32 @@ async fn a_verb_is_handed_to_the_owner_and_answered_and_who_waits_elsewhere_is_t
     let waiting =
         tokio::spawn(async move { elsewhere.wait(id("1"), Duration::from_secs(30)).await });
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-    let cancelled = meanwhile(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
+    let cancelled =
+        while_all_turn(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
     assert_eq!(cancelled.expect("taken"), Status::Compensating);
     rig.reply(&write, written(1)).await;
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
     let mut sent = Vec::new();
     for _ in 0..100 {
-        meanwhile(&mut rig, all, async { tokio::task::yield_now().await }).await;
+        while_all_turn(&mut rig, all, async { tokio::task::yield_now().await }).await;
         sent.extend(rig.commands().await);
         if !sent.is_empty() {
             break;
         }
     }
     rig.reply(&sent[0], nothing()).await;
-    let told = meanwhile(&mut rig, all, async move { waiting.await.expect("no panic") }).await;
-    assert_eq!(told.expect("known").map(|summary| summary.status), Some(Status::Compensated));
+    let summary =
+        while_all_turn(&mut rig, all, async move { waiting.await.expect("no panic") }).await;
+    assert_eq!(summary.expect("known").map(|summary| summary.status), Some(Status::Compensated));
     let asking = two.handle.clone();
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-    let again = meanwhile(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
-    let again = again.expect_err("nothing is left to undo");
+    let again = while_all_turn(&mut rig, all, async move { asking.cancel(id("1")).await }).await;
+    let again = again.expect_err("the saga is already compensated");
     assert!(matches!(again, VerbError::Ignored(Ignored::Ended)), "{again:?}");
 }
 
 #[tokio::test]
-async fn a_start_that_comes_to_two_orchestrators_is_one_saga() {
+async fn a_start_at_two_orchestrators_is_one_saga() {
     let mut rig = rig().await;
     let (mut one, mut two) =
         (Member::join(&rig, "one", 2).await, Member::join(&rig, "two", 2).await);
@@ -427,14 +430,14 @@ async fn a_start_that_comes_to_two_orchestrators_is_one_saga() {
     let (here, there) = (one.handle.clone(), two.handle.clone());
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
     let both = async move { tokio::join!(here.start(wish("1", "a")), there.start(wish("1", "a"))) };
-    let (first, second) = meanwhile(&mut rig, all, both).await;
+    let (first, second) = while_all_turn(&mut rig, all, both).await;
     let existed = [first.expect("accepted").existed, second.expect("accepted").existed];
     assert_eq!(existed.iter().filter(|existed| **existed).count(), 1);
     assert_eq!(rig.commands().await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_new_sagas_partition_is_one_of_those_that_its_orchestrator_owns() {
+async fn a_new_saga_gets_a_partition_that_its_orchestrator_owns() {
     let mut rig = rig().await;
     let (mut one, mut two) =
         (Member::join(&rig, "one", 4).await, Member::join(&rig, "two", 4).await);
@@ -444,52 +447,55 @@ async fn a_new_sagas_partition_is_one_of_those_that_its_orchestrator_owns() {
         let handle = if number % 2 == 0 { one.handle.clone() } else { two.handle.clone() };
         let all: &mut [&mut Member] = &mut [&mut one, &mut two];
         let start = wish(&number.to_string(), "a");
-        meanwhile(&mut rig, all, async move { handle.start(start).await }).await.expect("accepted");
+        while_all_turn(&mut rig, all, async move { handle.start(start).await })
+            .await
+            .expect("accepted");
         let command = rig.command().await;
         *partitions.entry(command.reply_to.partition).or_default() += number % 2;
         rig.reply(&command, written(1)).await;
         let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-        meanwhile(&mut rig, all, async { tokio::task::yield_now().await }).await;
-        rig.command().await; // it was answered to who drives it
+        while_all_turn(&mut rig, all, async { tokio::task::yield_now().await }).await;
+        rig.command().await; // its owner got the reply
     }
     assert!(partitions.len() > 2, "{partitions:?}");
 }
 
 #[tokio::test]
-async fn a_reply_to_the_wrong_partition_is_sent_on_to_the_right_one() {
+async fn a_reply_to_the_wrong_partition_is_forwarded() {
     let mut rig = rig().await;
     let (mut one, mut two) =
         (Member::join(&rig, "one", 2).await, Member::join(&rig, "two", 2).await);
     until_owned(&mut rig, &mut [&mut one, &mut two], &[1, 1]).await;
     let handle = one.handle.clone();
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-    meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await })
+    while_all_turn(&mut rig, all, async move { handle.start(wish("1", "a")).await })
         .await
         .expect("accepted");
     let mut write = rig.command().await;
     write.reply_to.partition = 1 - write.reply_to.partition;
     rig.reply(&write, written(1)).await;
     for _ in 0..10 {
-        meanwhile(&mut rig, all, async { tokio::task::yield_now().await }).await;
+        while_all_turn(&mut rig, all, async { tokio::task::yield_now().await }).await;
     }
     assert_eq!(rig.command().await.body.as_str(), r#"{"page":1}"#);
 }
 
 #[tokio::test]
-async fn who_owns_no_partition_takes_no_new_saga_and_says_so() {
+async fn an_orchestrator_without_partitions_rejects_starts() {
     let mut rig = rig().await;
     let mut one = Member::join(&rig, "one", 1).await;
     until_owned(&mut rig, &mut [&mut one], &[1]).await;
     let mut two = Member::join(&rig, "two", 1).await;
     let handle = two.handle.clone();
     let all: &mut [&mut Member] = &mut [&mut one, &mut two];
-    let refused = meanwhile(&mut rig, all, async move { handle.start(wish("1", "a")).await }).await;
+    let refused =
+        while_all_turn(&mut rig, all, async move { handle.start(wish("1", "a")).await }).await;
     assert!(matches!(refused, Err(StartError::Unavailable(_))), "{refused:?}");
     assert!(rig.show("1").await.is_none());
 }
 
 #[tokio::test]
-async fn who_stops_in_good_order_leaves_its_partitions_at_once() {
+async fn an_orderly_stop_releases_the_partitions_at_once() {
     let mut rig = rig().await;
     let mut one = Member::join(&rig, "one", 2).await;
     until_owned(&mut rig, &mut [&mut one], &[2]).await;
@@ -499,15 +505,15 @@ async fn who_stops_in_good_order_leaves_its_partitions_at_once() {
     assert!(is_remote() || rig.now.since(stopped_at) < LEASE, "without waiting for a lease to end");
 }
 
-/// After a failover to a server whose clock is behind, what the former one wrote ends far in the future.
+/// After a failover to a server whose clock is behind, rows of the former one end far in the
+/// future.
 #[tokio::test]
-async fn a_lease_that_ends_later_than_any_lease_can_is_free_and_so_long_a_membership_counts_for_nobody()
- {
+async fn a_lease_or_membership_beyond_any_possible_end_is_void() {
     let mut rig = Rig::with(shared("a", 2), crate::common::database()).await;
     let (mut one, mut other) =
         (Member::join(&rig, "one", 2).await, Member::join(&rig, "other", 2).await);
     until_owned(&mut rig, &mut [&mut one], &[2]).await;
-    drop(one); // without a word
+    drop(one); // dropped without a release
     let open = rig.database.begin().await.expect("begin");
     let day = 24 * 3_600 * 1_000_i64;
     open.tx()

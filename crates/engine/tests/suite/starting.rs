@@ -26,7 +26,7 @@ async fn a_saga_goes_from_step_to_step_and_completes() {
 }
 
 #[tokio::test]
-async fn a_refusal_undoes_what_was_done_and_whoever_waits_is_told_the_outcome() {
+async fn a_refusal_undoes_earlier_steps_and_the_waiter_gets_the_outcome() {
     let mut rig = Rig::new().await;
     let handle = rig.handle.clone();
     let waits = tokio::spawn(async move {
@@ -51,18 +51,18 @@ async fn a_refusal_undoes_what_was_done_and_whoever_waits_is_told_the_outcome() 
 }
 
 #[tokio::test]
-async fn a_second_start_gives_the_saga_that_exists_and_another_input_is_refused() {
+async fn a_second_start_returns_the_existing_saga_and_another_input_is_rejected() {
     let mut rig = Rig::new().await;
     rig.start(wish("1", "a")).await.expect("accepted");
-    let again = rig.start(wish("1", "a")).await.expect("the same");
+    let again = rig.start(wish("1", "a")).await.expect("the same input");
     assert!(again.existed);
     let other = rig.start(wish("1", "b")).await.expect_err("another input");
     assert!(matches!(other, StartError::OtherInput(saga) if saga == id("1")));
-    assert_eq!(rig.commands().await.len(), 1, "nothing is asked twice");
+    assert_eq!(rig.commands().await.len(), 1, "no command is sent twice");
 }
 
 #[tokio::test]
-async fn one_saga_comes_of_two_starts_in_one_turn_and_of_a_start_after_a_crash() {
+async fn repeated_starts_in_one_turn_or_after_a_crash_are_one_saga() {
     let mut rig = Rig::new().await;
     let (one, two) = (rig.handle.clone(), rig.handle.clone());
     let both = async { tokio::join!(one.start(wish("1", "a")), two.start(wish("1", "a"))) };
@@ -74,7 +74,7 @@ async fn one_saga_comes_of_two_starts_in_one_turn_and_of_a_start_after_a_crash()
     assert_eq!(
         ids,
         ["booklet:1/write/action/1", "booklet:1/write/action/1"],
-        "sent again, with the same id"
+        "resent with the same id"
     );
 }
 
@@ -92,12 +92,12 @@ async fn an_idempotency_key_belongs_to_one_request() {
     assert!(matches!(other, Err(StartError::OtherRequest)), "{other:?}");
     rig.crash().await;
     let other = rig.start(with_key("1", "b")).await;
-    assert!(matches!(other, Err(StartError::OtherRequest)), "kept over a crash: {other:?}");
-    assert!(rig.show("2").await.is_none(), "nothing was stored for the refused request");
+    assert!(matches!(other, Err(StartError::OtherRequest)), "the key survives a crash: {other:?}");
+    assert!(rig.show("2").await.is_none(), "the rejected request stored nothing");
 }
 
 #[tokio::test]
-async fn a_cancel_before_the_start_leaves_a_saga_that_never_asked_anything() {
+async fn a_cancel_before_the_start_stores_a_saga_that_sends_no_command() {
     let mut rig = Rig::new().await;
     let handle = rig.handle.clone();
     let status = rig.while_turning(handle.cancel(id("1"))).await.expect("cancelled");
@@ -108,7 +108,7 @@ async fn a_cancel_before_the_start_leaves_a_saga_that_never_asked_anything() {
 }
 
 #[tokio::test]
-async fn a_cancel_is_taken_until_the_pivot_is_asked_and_asking_again_is_harmless() {
+async fn a_cancel_is_accepted_before_the_pivot_is_sent_and_may_be_repeated() {
     let mut rig = Rig::new().await;
     let handle = rig.handle.clone();
     rig.start(wish("1", "a")).await.expect("accepted");
@@ -126,20 +126,22 @@ async fn a_cancel_is_taken_until_the_pivot_is_asked_and_asking_again_is_harmless
     let erase = rig.command().await;
     rig.reply(&erase, nothing()).await;
     rig.turn().await;
-    let ended =
-        rig.while_turning(handle.cancel(id("1"))).await.expect_err("nothing is left to undo");
+    let ended = rig
+        .while_turning(handle.cancel(id("1")))
+        .await
+        .expect_err("the saga is already compensated");
     assert!(matches!(ended, VerbError::Ignored(Ignored::Ended)), "{ended:?}");
 
     rig.start(wish("2", "a")).await.expect("accepted");
     let write = rig.command().await;
     rig.reply(&write, written(1)).await;
     rig.turn().await;
-    let late = rig.while_turning(handle.cancel(id("2"))).await.expect_err("the pivot is asked");
+    let late = rig.while_turning(handle.cancel(id("2"))).await.expect_err("the pivot was sent");
     assert!(matches!(late, VerbError::Ignored(_)), "{late:?}");
 }
 
 #[tokio::test]
-async fn more_than_the_bound_is_refused_as_busy_and_not_stored() {
+async fn starts_beyond_the_limit_are_rejected_as_busy_and_not_stored() {
     let options = Options { in_flight_max: 1, ..Options::default() };
     let mut rig = Rig::with(options, crate::common::database()).await;
     rig.start(wish("1", "a")).await.expect("accepted");
@@ -150,7 +152,7 @@ async fn more_than_the_bound_is_refused_as_busy_and_not_stored() {
 }
 
 #[tokio::test]
-async fn an_input_that_is_too_large_or_lacks_a_field_is_refused_with_the_reason() {
+async fn an_input_that_is_too_large_or_lacks_a_field_is_rejected_with_the_reason() {
     let mut rig =
         Rig::with(Options { input_bytes_max: 64, ..Options::default() }, crate::common::database())
             .await;
@@ -165,7 +167,7 @@ async fn an_input_that_is_too_large_or_lacks_a_field_is_refused_with_the_reason(
 }
 
 #[tokio::test]
-async fn two_inputs_that_say_different_things_are_two_starts() {
+async fn inputs_with_different_meanings_are_different_starts() {
     let mut rig = Rig::new().await;
     let deep = |core: &str| format!("{}{core}{}", "[".repeat(128), "]".repeat(128));
     let pairs = [
@@ -187,7 +189,7 @@ async fn two_inputs_that_say_different_things_are_two_starts() {
             ..wish(&number.to_string(), "")
         };
         rig.start(start(&one)).await.expect("accepted");
-        assert!(rig.start(start(&one)).await.expect("the same").existed, "{one}");
+        assert!(rig.start(start(&one)).await.expect("the same input").existed, "{one}");
         let refused = rig.start(start(&other)).await;
         assert!(matches!(refused, Err(StartError::OtherInput(_))), "{other}: {refused:?}");
     }
@@ -200,5 +202,5 @@ async fn one_input_in_two_spellings_is_one_start() {
     rig.start(start(r#"{"text":"a","x":{"n":1,"m":1e999}}"#)).await.expect("accepted");
     let again =
         rig.start(start("{\"x\": {\"m\": 10e998, \"n\": 1.0},\n\"text\": \"\\u0061\"}")).await;
-    assert!(again.expect("the same").existed);
+    assert!(again.expect("the same input").existed);
 }

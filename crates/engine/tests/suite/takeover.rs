@@ -1,4 +1,5 @@
-//! Takeovers of many sagas over a slow transport, and orchestrators that cannot publish, in virtual time.
+//! Takeovers of many sagas over a slow transport, and orchestrators that cannot publish, in virtual
+//! time.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,21 +17,21 @@ use sagamore_transport::{Consumer, Error, Record, Subscription, Transport, wire}
 
 const PARTITIONS: u32 = 4;
 const LEASE: Duration = Duration::from_secs(3);
-/// How long a producer waits for brokers that are away.
-const DELIVERED_WITHIN: Duration = Duration::from_millis(2_500);
+/// The time limit of a producer whose brokers are unavailable.
+const DELIVERY_LIMIT: Duration = Duration::from_millis(2_500);
 
-/// The log behind a producer that takes its time, and that can be cut from its brokers.
+/// A log behind a slow producer that can be cut from its brokers.
 #[derive(Clone)]
 struct Line {
     world: World,
     is_cut: Arc<AtomicBool>,
-    /// A topic that this producer may not write.
+    /// A topic that this producer must not write to.
     denied: Arc<Mutex<Option<&'static str>>>,
-    /// Command id -> how often it was published here.
+    /// The number of publishes by command id.
     sent: Arc<Mutex<BTreeMap<String, u32>>>,
 }
 
-/// What all orchestrators share.
+/// The parts that all orchestrators share.
 #[derive(Clone)]
 struct World {
     clock: Clock,
@@ -40,7 +41,7 @@ struct World {
     per_record: Duration,
 }
 
-/// One orchestrator, and its tasks as actors.
+/// One orchestrator with its tasks as actors.
 struct Member {
     handle: Handle,
     line: Line,
@@ -61,7 +62,7 @@ impl Transport for Line {
             let World { clock, log, per_call, per_record, .. } = &self.world;
             let count = u32::try_from(records.len()).expect("few");
             clock.sleep(*per_call + *per_record * count).await;
-            let until = clock.now().plus(DELIVERED_WITHIN);
+            let until = clock.now().plus(DELIVERY_LIMIT);
             while self.is_cut.load(Ordering::Relaxed) {
                 if clock.now() >= until {
                     let cut = Error::Unavailable("cut from the brokers".into());
@@ -139,7 +140,7 @@ impl World {
         Member { handle, line, actors }
     }
 
-    /// Stores so many unfinished sagas, as an orchestrator that is gone then.
+    /// Stores `count` unfinished sagas of an orchestrator that then disappears.
     fn seed(&self, count: usize) {
         let quick = World { per_call: Duration::ZERO, per_record: Duration::ZERO, ..self.clone() };
         let seeder = quick.member("seeder", None);
@@ -168,7 +169,7 @@ impl World {
         rows.iter().map(|row| row.get(0).expect("an epoch")).collect()
     }
 
-    /// Lets the members live for so long; ends when `is_over`.
+    /// Runs the members for `limit`, or until `is_over`.
     fn run(
         &self,
         members: &mut [&mut Member],
@@ -220,7 +221,7 @@ fn owned(handles: &[&Handle]) -> Vec<usize> {
     handles.iter().map(|handle| handle.partitions_owned()).collect()
 }
 
-/// Two members that share the partitions of so many unfinished sagas, each of which was taken over.
+/// Creates two members that share the partitions, after each of the sagas was taken over.
 fn two_members(world: &World, sagas: usize) -> (Member, Member) {
     world.seed(sagas);
     let (mut one, mut two) = (world.member("one", Some(LEASE)), world.member("two", Some(LEASE)));
@@ -238,10 +239,11 @@ fn two_members(world: &World, sagas: usize) -> (Member, Member) {
     (one, two)
 }
 
-/// Less than a step's time limit, after which it is sent again anyway.
+/// Less than a step's time limit, after which it is resent anyway.
 const RESTART: Duration = Duration::from_secs(25);
 
-/// A full restart with so many unfinished sagas; page by page the takeover takes much longer than a lease.
+/// Restarts all members with unfinished sagas. Page by page, the takeover takes much longer than a
+/// lease.
 fn check_restart(sagas: usize, lease: Duration, per_record_ms: u64, within: Duration) {
     let world = World::new(20, per_record_ms);
     world.seed(sagas);
@@ -265,8 +267,8 @@ fn check_restart(sagas: usize, lease: Duration, per_record_ms: u64, within: Dura
         world.epochs().iter().zip(before).map(|(after, before)| after - before).collect();
     let (total, most) = (sent.values().sum::<u32>(), sent.values().max().copied().unwrap_or(0));
     let figures = format!(
-        "{sagas} sagas, lease {lease:?}: owned after {all_owned:?}, epochs raised {raised:?}, {total} commands for {} \
-         steps, at most {most} each",
+        "{sagas} sagas, lease {lease:?}: owned after {all_owned:?}, epochs raised {raised:?}, \
+         {total} commands for {} steps, at most {most} each",
         sent.len()
     );
     println!("{figures}");
@@ -281,12 +283,12 @@ fn a_takeover_that_takes_longer_than_a_lease_raises_each_epoch_once_and_sends_ea
 }
 
 #[test]
-fn a_takeover_under_the_shortest_lease_ends_as_well() {
+fn a_takeover_under_the_shortest_lease_completes() {
     check_restart(3_000, Duration::from_millis(500), 2, Duration::from_secs(5));
 }
 
 #[test]
-fn the_sagas_of_an_orchestrator_that_cannot_publish_progress_at_a_healthy_one_within_10_s() {
+fn sagas_of_an_orchestrator_that_cannot_publish_progress_elsewhere_within_10_s() {
     let world = World::new(5, 0);
     let (mut one, mut two) = two_members(&world, 40);
     let orphans = one.line.sent.lock().expect("no panic").clone();
@@ -303,11 +305,14 @@ fn the_sagas_of_an_orchestrator_that_cannot_publish_progress_at_a_healthy_one_wi
     one.line.is_cut.store(false, Ordering::Relaxed);
     let handles = [one.handle.clone(), two.handle.clone()];
     let shares = || owned(&[&handles[0], &handles[1]]) == [2, 2];
-    assert!(world.run(&mut [&mut one, &mut two], LEASE * 2, shares), "it gets its share back");
+    assert!(
+        world.run(&mut [&mut one, &mut two], LEASE * 2, shares),
+        "the orchestrator reclaims its share"
+    );
 }
 
 #[test]
-fn a_joiner_that_cannot_publish_holds_nothing_and_costs_its_peers_nothing() {
+fn a_joiner_that_cannot_publish_owns_nothing_and_leaves_its_peers_unaffected() {
     let world = World::new(5, 0);
     world.seed(40);
     let mut one = world.member("one", Some(LEASE));
@@ -327,7 +332,7 @@ fn a_joiner_that_cannot_publish_holds_nothing_and_costs_its_peers_nothing() {
 }
 
 #[test]
-fn no_partition_moves_while_the_brokers_are_gone_for_all_and_when_they_come_back() {
+fn no_partition_moves_while_no_member_can_publish_or_when_the_brokers_return() {
     let world = World::new(5, 0);
     let (mut one, mut two) = two_members(&world, 40);
     let before = world.epochs();
@@ -343,7 +348,7 @@ fn no_partition_moves_while_the_brokers_are_gone_for_all_and_when_they_come_back
 }
 
 #[test]
-fn a_topic_that_is_denied_evicts_no_member() {
+fn a_denied_topic_evicts_no_member() {
     let world = World::new(5, 0);
     let (mut one, mut two) = two_members(&world, 40);
     let before = world.epochs();
@@ -359,7 +364,7 @@ fn a_topic_that_is_denied_evicts_no_member() {
 }
 
 #[tokio::test]
-async fn a_saga_ahead_of_the_cursor_is_read_on_demand_and_its_commands_are_sent_again_once() {
+async fn a_saga_ahead_of_the_cursor_is_read_on_demand_and_its_commands_are_resent_once() {
     let mut rig = Rig::new().await;
     for key in ["1", "2", "3", "4", "5"] {
         rig.start(wish(key, "a")).await.expect("accepted");
@@ -376,7 +381,7 @@ async fn a_saga_ahead_of_the_cursor_is_read_on_demand_and_its_commands_are_sent_
     sent.sort();
     let expected =
         ["booklet:1/write/action/1", "booklet:4/write/action/1", "booklet:5/print/action/1"];
-    assert_eq!(sent, expected, "the first page, and what was waited for and answered");
+    assert_eq!(sent, expected, "the first page, and the sagas with an input");
     assert!(rig.orchestrator.takes_over());
     for _ in 0..10 {
         rig.turn().await;

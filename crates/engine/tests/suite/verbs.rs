@@ -1,4 +1,5 @@
-//! Verbs that another orchestrator left for the owner of a saga: each runs once, with its answer, or not at all.
+//! Verbs that another orchestrator stored for the owner of a saga: each is executed once, with its
+//! answer, or not at all.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use sagamore_core::saga::Status;
 use sagamore_database::Database;
 use sagamore_engine::Options;
 
-/// An orchestrator that owns the one partition, under a lease.
+/// Creates an orchestrator that owns the one partition under a lease.
 async fn owner(database: Database) -> Rig {
     let lease = Some(Duration::from_secs(3));
     let mut rig =
@@ -21,13 +22,13 @@ async fn owner(database: Database) -> Rig {
     rig
 }
 
-/// A second, and a turn that may fail.
+/// Advances the clock by a second, and runs a turn that may fail.
 async fn pass(rig: &mut Rig) {
     rig.passes(Duration::from_secs(1));
-    let _ = rig.try_turn().await; // the next one goes on
+    let _ = rig.try_turn().await; // the next turn retries
 }
 
-/// A saga whose compensation was refused.
+/// Starts a saga and makes its compensation be refused.
 async fn stuck(rig: &mut Rig, key: &str) {
     rig.start(wish(key, "a")).await.expect("accepted");
     for outcome in [written(1), no(), no()] {
@@ -38,10 +39,11 @@ async fn stuck(rig: &mut Rig, key: &str) {
     assert_eq!(rig.show(key).await.expect("stored").header.status, Status::Stuck);
 }
 
-/// As another orchestrator leaves it.
+/// Stores a retry as another orchestrator does.
 async fn hand_retry(rig: &Rig, id: &str, saga: &str) {
     let verb = r#"{"rescue":{"step":"write","verb":"retry","reason":"ann: again"}}"#;
-    let sql = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at) VALUES ($1, 0, $2, $3, $4)";
+    let sql = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at)
+        VALUES ($1, 0, $2, $3, $4)";
     let open = rig.database.begin().await.expect("begin");
     open.tx().execute(sql, (id, saga, verb, rig.now.0)).await.expect("insert");
     open.commit().await.expect("commit");
@@ -73,7 +75,7 @@ async fn a_handed_retry_whose_answer_cannot_be_written_raises_one_generation() {
 }
 
 #[tokio::test]
-async fn a_handed_verb_of_an_unknown_commit_runs_once() {
+async fn a_handed_verb_of_an_unknown_commit_is_executed_once() {
     let (database, knobs) = faulty();
     let mut rig = owner(database).await;
     stuck(&mut rig, "1").await;
@@ -90,7 +92,7 @@ async fn a_handed_verb_of_an_unknown_commit_runs_once() {
             undone.push(command.key.generation);
         }
     }
-    undone.dedup(); // what an unknown commit asked may be sent twice
+    undone.dedup(); // a command of an unknown commit may be sent twice
     assert_eq!(undone, [2], "one retry is one generation");
 }
 

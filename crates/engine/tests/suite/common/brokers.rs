@@ -1,4 +1,5 @@
-//! A transport that can be cut off, is slow to acknowledge, or rejects what a test names.
+//! A transport that can be cut off, is slow to acknowledge, or rejects the topics that a test
+//! names.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +9,14 @@ use sagamore_transport::log::Log;
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error, Record, Subscription, Transport};
 
-/// The log in memory behind brokers that a test controls.
+/// A log in memory behind brokers that a test controls.
 pub struct Brokers {
     log: Log,
-    /// Nothing can be published.
+    /// Whether every publish fails.
     pub unavailable: AtomicBool,
-    /// Runs before each publish, as if it took time.
+    /// Runs before each publish, for example to advance the clock.
     pub before: Mutex<Option<Box<dyn Fn() + Send>>>,
-    /// Topic -> why its records are rejected.
+    /// Rejections by topic.
     pub rejected: Mutex<BTreeMap<String, Error>>,
 }
 
@@ -64,7 +65,7 @@ impl Transport for Brokers {
     fn publish_each(&self, records: Vec<Record>) -> BoxFuture<'_, Vec<Result<(), Error>>> {
         Box::pin(async move {
             if self.unavailable.load(Ordering::Relaxed) {
-                let error = Error::Unavailable("as the test wants it".into());
+                let error = Error::Unavailable("simulated failure".into());
                 return records.iter().map(|_| Err(error.clone())).collect();
             }
             if let Some(before) = &*self.before.lock().expect("no panic") {

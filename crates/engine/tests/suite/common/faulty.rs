@@ -1,4 +1,4 @@
-//! A database that breaks when a test tells it to.
+//! A database with faults that a test controls.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,38 +8,39 @@ use sagamore_database::port::{Backend, BoxFuture, Dialect, Stats, Transaction};
 use sagamore_database::{Database, Error, Row, Value};
 use tokio::sync::oneshot;
 
-/// A database that refuses every text with `poison` in it, as PostgreSQL refuses a NUL, and breaks when it is told to.
+/// A database that rejects texts with `poison` in them, as PostgreSQL rejects a NUL, and fails by
+/// its knobs.
 pub struct Faulty {
     inner: Database,
     knobs: Arc<Knobs>,
 }
 
-/// What is broken.
+/// The faults.
 #[derive(Default)]
 pub struct Knobs {
-    /// Nothing can be begun.
+    /// Whether every transaction fails to begin.
     pub down: AtomicBool,
-    /// So many commits are executed, and it is not told.
+    /// The number of commits that are executed with an unknown outcome.
     pub commits_unknown: AtomicUsize,
-    /// The most bytes of text that one call wrote or read, of what is written and read for each of many.
+    /// Maximum bytes of text that one call wrote or read so far, over its rows.
     pub written_max: AtomicUsize,
     pub read_max: AtomicUsize,
-    /// What writes more in one call fails, as if it had taken too long; 0: nothing does.
+    /// Bytes above which a writing call fails as if it had timed out; 0 for none.
     pub statement_max: AtomicUsize,
-    /// The next statement that begins so fails, as if the server had gone away.
+    /// The beginning of the next statement to fail, as if the server were gone.
     pub fails_once: Mutex<Option<&'static str>>,
-    /// After so many transactions the next one begins only once the gate is opened.
+    /// The number of transactions to pass, and the gate that the next one waits for.
     pub gate: Mutex<Option<(usize, oneshot::Receiver<()>)>>,
 }
 
 impl Knobs {
-    /// Whether this statement is the one that fails.
+    /// Whether this statement must fail.
     fn fails(&self, sql: &str) -> bool {
         let mut fails = self.fails_once.lock().expect("no panic");
         fails.take_if(|begins| sql.trim_start().starts_with(&**begins)).is_some()
     }
 
-    /// The gate that a transaction waits for, if it is its turn.
+    /// Returns the gate if this transaction must wait for it.
     fn gate_to_wait_for(&self) -> Option<oneshot::Receiver<()>> {
         let mut gate = self.gate.lock().expect("no panic");
         match gate.as_mut() {
@@ -58,7 +59,7 @@ struct FaultyTransaction {
     knobs: Arc<Knobs>,
 }
 
-/// A database in memory, and its knobs.
+/// Creates a database in memory, with its knobs.
 pub fn faulty() -> (Database, Arc<Knobs>) {
     let knobs = Arc::new(Knobs::default());
     let faulty = Faulty { inner: Database::memory(), knobs: knobs.clone() };
@@ -73,7 +74,7 @@ impl Backend for Faulty {
     fn begin(&self) -> BoxFuture<'_, Result<Arc<dyn Transaction>, Error>> {
         Box::pin(async {
             if self.knobs.down.load(Ordering::Relaxed) {
-                return Err(Error::Unavailable("as the test wants it".into()));
+                return Err(Error::Unavailable("simulated failure".into()));
             }
             if let Some(opened) = self.knobs.gate_to_wait_for() {
                 opened.await.expect("the gate is opened");
@@ -118,7 +119,7 @@ impl Transaction for FaultyTransaction {
     ) -> BoxFuture<'a, Result<u64, Error>> {
         Box::pin(async move {
             if self.knobs.fails(sql) {
-                return Err(Error::Unavailable("as the test wants it".into()));
+                return Err(Error::Unavailable("simulated failure".into()));
             }
             self.tx.execute(sql, params).await
         })
@@ -162,12 +163,10 @@ impl Transaction for FaultyTransaction {
             self.knobs.written_max.fetch_max(bytes, Ordering::Relaxed);
             let most = self.knobs.statement_max.load(Ordering::Relaxed);
             if most > 0 && bytes > most {
-                return Err(Error::Conflict(
-                    "the statement took too long, as the test wants it".into(),
-                ));
+                return Err(Error::Conflict("the statement timed out, simulated".into()));
             }
             if self.knobs.fails(sql) {
-                return Err(Error::Unavailable("as the test wants it".into()));
+                return Err(Error::Unavailable("simulated failure".into()));
             }
             self.tx.execute_each(sql, sets).await
         })
@@ -196,7 +195,7 @@ impl Transaction for FaultyTransaction {
             match left
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             {
-                Ok(_) => Err(Error::CommitUnknown("as the test wants it".into())),
+                Ok(_) => Err(Error::CommitUnknown("simulated failure".into())),
                 Err(_) => Ok(()),
             }
         })

@@ -1,4 +1,5 @@
-//! A rig: the real orchestrator on a database and a log in memory, with a clock and participants of the test's own.
+//! A rig: the real orchestrator on a database and a log in memory, with the test's own clock and
+//! participants.
 
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
 
@@ -49,7 +50,8 @@ pub struct Print {
     pub page: i64,
 }
 
-/// Two steps: write a page (which can be erased), print it (which cannot be undone).
+/// Builds a saga of two steps: write a page, which can be erased, and print it, which cannot be
+/// undone.
 pub fn booklet(version: u32) -> Definition {
     let mut saga = Definition::named("booklet").version(version);
     let wish = saga.input::<Wish>();
@@ -83,7 +85,7 @@ impl Rig {
         Rig::on(log, transport, options, database, vec![booklet(1)]).await
     }
 
-    /// A rig whose orchestrator publishes through brokers that the test controls.
+    /// Creates a rig whose orchestrator publishes through brokers that the test controls.
     pub async fn behind_brokers(
         options: Options,
         database: Database,
@@ -115,17 +117,17 @@ impl Rig {
         Rig { database, log, orchestrator, handle, now, rng, renewal, probe, participants }
     }
 
-    /// Another orchestrator on the same database and log, as after a crash.
+    /// Opens another orchestrator on the same database and log, as after a crash.
     pub async fn successor(&self) -> (Orchestrator, Handle) {
         self.another(Options::default()).await
     }
 
-    /// Another orchestrator on the same database and log.
+    /// Opens another orchestrator on the same database and log.
     pub async fn another(&self, options: Options) -> (Orchestrator, Handle) {
         self.another_on(options, Arc::new(self.log.clone())).await
     }
 
-    /// Another orchestrator on the same database, with a transport of its own.
+    /// Opens another orchestrator on the same database, with its own transport.
     pub async fn another_on(
         &self,
         options: Options,
@@ -136,7 +138,7 @@ impl Rig {
             .expect("open")
     }
 
-    /// Another orchestrator on the same database, with a transport and definitions of its own.
+    /// Opens another orchestrator on the same database, with its own transport and definitions.
     pub async fn another_of(
         &self,
         transport: Arc<dyn Transport>,
@@ -159,7 +161,7 @@ impl Rig {
     /// Renews the lease of the first orchestrator, if it has one, and turns once.
     pub async fn try_turn(&mut self) -> Result<Turned, Error> {
         self.probe.probe().await;
-        let _ = self.renewal.renew(self.now).await; // the next one goes on
+        let _ = self.renewal.renew(self.now).await; // the next turn retries
         self.orchestrator.turn(self.now, &mut self.rng).await
     }
 
@@ -178,7 +180,7 @@ impl Rig {
         started
     }
 
-    /// Does `ask` while the orchestrator turns once.
+    /// Runs `ask` while the orchestrator turns once.
     pub async fn while_turning<T>(&mut self, ask: impl Future<Output = T>) -> T {
         let (answer, turned) = tokio::join!(ask, async {
             tokio::task::yield_now().await;
@@ -188,7 +190,7 @@ impl Rig {
         answer
     }
 
-    /// The commands that have been sent since the last call.
+    /// Returns the commands sent since the last call.
     pub async fn commands(&mut self) -> Vec<Command> {
         let delivered = self.participants.poll(10_000).await.expect("poll");
         delivered
@@ -197,7 +199,7 @@ impl Rig {
             .collect()
     }
 
-    /// The one command that has been sent since the last call.
+    /// Returns the one command sent since the last call.
     pub async fn command(&mut self) -> Command {
         let mut commands = self.commands().await;
         assert_eq!(commands.len(), 1, "one command: {commands:?}");
@@ -223,7 +225,7 @@ impl Rig {
         self.handle.show(&id(key)).await.expect("show")
     }
 
-    /// The records of a topic, read by a group of the test's own.
+    /// Counts the records of a topic in a group of its own.
     pub async fn records(&self, topic: &str) -> usize {
         let subscription = Subscription {
             group: format!("reads-{topic}").into(),

@@ -11,17 +11,17 @@ use sagamore_core::Timestamp;
 
 /// The moment at which every virtual clock starts.
 pub const BEGINNING: Timestamp = Timestamp(1_000_000);
-/// Polls of all actors at one moment: what one of them does may let another one go on.
+/// Polls of all actors per moment: one actor may unblock another.
 const ROUNDS: usize = 3;
 
-/// An actor: a future that only ever waits for the clock, or for another actor.
+/// An actor: a future that waits only for the clock or another actor.
 pub type Actor<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// The clock. Clones share it.
+/// A virtual clock. Clones share it.
 #[derive(Clone)]
 pub struct Clock {
     now: Arc<AtomicI64>,
-    /// When the actors that slept at their last poll wake.
+    /// The wake-up times of the actors that slept at their last poll.
     wakes: Arc<Mutex<Vec<i64>>>,
 }
 
@@ -34,7 +34,7 @@ impl Clock {
         Timestamp(self.now.load(Ordering::Relaxed))
     }
 
-    /// The time since the clock's beginning.
+    /// Returns the time since the clock's start.
     pub fn elapsed(&self) -> Duration {
         self.now().since(BEGINNING)
     }
@@ -51,7 +51,8 @@ impl Clock {
         .await;
     }
 
-    /// Polls the actors until `is_over`, or until the clock has run for `limit`; returns whether it was over.
+    /// Polls the actors until `is_over`, or until the clock has run for `limit`. Returns whether
+    /// `is_over` held.
     pub fn run(
         &self,
         actors: &mut Vec<Actor<'_>>,
