@@ -17,11 +17,11 @@ use crate::error::{Error, StartError, VerbError};
 use crate::options::Options;
 use crate::pulse::Pulse;
 use crate::registry::Registry;
-use crate::request::{Asker, Idempotency, Request, StartRequest, VerbRequest};
+use crate::request::{Idempotency, Recipient, Request, StartRequest, VerbRequest};
 use crate::store::{Detail, Filter, Header, Page, Standing, Store};
 
 /// The pause before a wait that a failed turn dropped is repeated.
-const WAIT_AGAIN: Duration = Duration::from_millis(20);
+const WAIT_PAUSE: Duration = Duration::from_millis(20);
 /// The pause that a busy engine asks its callers for.
 const RETRY_AFTER_S: u32 = 1;
 
@@ -136,7 +136,7 @@ pub struct Summary {
 }
 
 /// The reason why a request was not queued.
-enum Unqueued {
+enum QueueError {
     Full,
     Closed,
 }
@@ -240,23 +240,25 @@ impl Handle {
         };
         match self.push(Request::Start(request)) {
             Ok(()) => Ok(answer),
-            Err(Unqueued::Full) => Err(StartError::Busy { retry_after_s: RETRY_AFTER_S }),
-            Err(Unqueued::Closed) => Err(StartError::Unavailable("the engine is stopping".into())),
+            Err(QueueError::Full) => Err(StartError::Busy { retry_after_s: RETRY_AFTER_S }),
+            Err(QueueError::Closed) => {
+                Err(StartError::Unavailable("the engine is stopping".into()))
+            }
         }
     }
 
     /// Queues a request, if its number and bytes are within the limits.
-    fn push(&self, request: Request) -> Result<(), Unqueued> {
+    fn push(&self, request: Request) -> Result<(), QueueError> {
         let (bytes, waiting) = (request.bytes(), &self.gauges.request_bytes);
         if waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > self.options.request_bytes_max {
             waiting.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(Unqueued::Full);
+            return Err(QueueError::Full);
         }
         self.queue.try_send(request).map_err(|error| {
             waiting.fetch_sub(bytes, Ordering::Relaxed);
             match error {
-                mpsc::error::TrySendError::Full(_) => Unqueued::Full,
-                mpsc::error::TrySendError::Closed(_) => Unqueued::Closed,
+                mpsc::error::TrySendError::Full(_) => QueueError::Full,
+                mpsc::error::TrySendError::Closed(_) => QueueError::Closed,
             }
         })
     }
@@ -304,7 +306,12 @@ impl Handle {
         input: Input,
     ) -> Result<Status, VerbError> {
         let (done, answer) = oneshot::channel();
-        self.enqueue(Request::Verb(VerbRequest { id, absent, input, asker: Asker::Here(done) }))?;
+        self.enqueue(Request::Verb(VerbRequest {
+            id,
+            absent,
+            input,
+            recipient: Recipient::Here(done),
+        }))?;
         answer.await.unwrap_or_else(|_| Err(VerbError::Unavailable("the engine stopped".into())))
     }
 
@@ -325,15 +332,15 @@ impl Handle {
                 Ok(Ok(answer)) => return answer.map(Some),
                 Err(_) => return Ok(None),
                 // the turn that knew of the wait failed
-                Ok(Err(_)) => tokio::time::sleep(WAIT_AGAIN).await,
+                Ok(Err(_)) => tokio::time::sleep(WAIT_PAUSE).await,
             }
         }
     }
 
     fn enqueue(&self, request: Request) -> Result<(), VerbError> {
         self.push(request).map_err(|error| match error {
-            Unqueued::Full => VerbError::Busy { retry_after_s: RETRY_AFTER_S },
-            Unqueued::Closed => VerbError::Unavailable("the engine is stopping".into()),
+            QueueError::Full => VerbError::Busy { retry_after_s: RETRY_AFTER_S },
+            QueueError::Closed => VerbError::Unavailable("the engine is stopping".into()),
         })
     }
 

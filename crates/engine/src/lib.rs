@@ -29,6 +29,6 @@ pub use observer::{
     Reading, ResolveError,
 };
 pub use options::Options;
-pub use orchestrator::{Orchestrator, Turned};
+pub use orchestrator::{Orchestrator, TurnReport};
 pub use renewal::{Probe, Renewal};
 pub use store::{Detail, Filter, Header, Page, Standing, Unreadable};

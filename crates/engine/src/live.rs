@@ -23,28 +23,28 @@ const SAGA_BYTES: usize = 512;
 pub(crate) type Waiter = oneshot::Sender<Result<Summary, VerbError>>;
 
 /// A saga as its row and journal were last read or written.
-pub(crate) struct Known {
+pub(crate) struct StoredSaga {
     pub seq: i64,
     pub saga: Saga,
 }
 
 /// The memory limits of sagas.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct MemoryLimits {
     pub sagas: usize,
     pub bytes: usize,
 }
 
 /// All sagas of this orchestrator that have not ended.
-pub(crate) struct Live {
-    room: Room,
-    sagas: HashMap<SagaId, Held>,
+pub(crate) struct LiveSagas {
+    limits: MemoryLimits,
+    sagas: HashMap<SagaId, CachedSaga>,
     /// The sagas in memory, oldest put first.
     by_age: BTreeMap<u64, SagaId>,
     puts: u64,
     bytes: usize,
     /// Every saga that has not ended, whether or not in memory.
-    unended: HashMap<SagaId, Unended>,
+    unended: HashMap<SagaId, LiveHeader>,
     due: BTreeSet<(Timestamp, SagaId)>,
     /// Sagas by the start of their longest wait for a reply.
     waiting: BTreeSet<(Timestamp, SagaId)>,
@@ -54,13 +54,13 @@ pub(crate) struct Live {
 }
 
 /// A saga in memory.
-struct Held {
-    known: Known,
+struct CachedSaga {
+    known: StoredSaga,
     age: u64,
     bytes: usize,
 }
 
-struct Unended {
+struct LiveHeader {
     partition: u32,
     /// Timers of an evicted saga.
     timers: Option<Timers>,
@@ -71,10 +71,10 @@ struct Unended {
     bytes: usize,
 }
 
-impl Live {
-    pub fn new(room: Room) -> Live {
-        Live {
-            room,
+impl LiveSagas {
+    pub fn new(limits: MemoryLimits) -> LiveSagas {
+        LiveSagas {
+            limits,
             sagas: HashMap::new(),
             by_age: BTreeMap::new(),
             puts: 0,
@@ -88,8 +88,8 @@ impl Live {
         }
     }
 
-    /// Takes a saga out of memory to decide on it. [`Live::put`] returns it.
-    pub fn take(&mut self, id: &SagaId) -> Option<Known> {
+    /// Takes a saga out of memory to decide on it. [`LiveSagas::put`] returns it.
+    pub fn take(&mut self, id: &SagaId) -> Option<StoredSaga> {
         let held = self.sagas.remove(id)?;
         self.by_age.remove(&held.age);
         self.bytes -= held.bytes;
@@ -102,11 +102,11 @@ impl Live {
     }
 
     /// Stores a saga as just read or committed. An ended one is removed.
-    pub fn put(&mut self, known: Known) {
+    pub fn put(&mut self, known: StoredSaga) {
         let id = known.saga.id.clone();
         let status = known.saga.status;
         self.take(&id);
-        self.let_go(&id);
+        self.remove_header(&id);
         if status.has_ended() {
             return;
         }
@@ -116,17 +116,17 @@ impl Live {
         self.count(status, 1);
         let (partition, bytes) = (known.saga.reply_to.partition, bytes_of(&known.saga));
         self.unended
-            .insert(id.clone(), Unended { partition, timers: None, due, since, status, bytes });
+            .insert(id.clone(), LiveHeader { partition, timers: None, due, since, status, bytes });
         self.puts += 1;
         self.by_age.insert(self.puts, id.clone());
-        self.sagas.insert(id, Held { known, age: self.puts, bytes });
+        self.sagas.insert(id, CachedSaga { known, age: self.puts, bytes });
         self.bytes += bytes;
-        self.make_room();
+        self.evict();
     }
 
     /// Evicts the oldest sagas until the others fit.
-    fn make_room(&mut self) {
-        while self.sagas.len() > self.room.sagas || self.bytes > self.room.bytes {
+    fn evict(&mut self) {
+        while self.sagas.len() > self.limits.sagas || self.bytes > self.limits.bytes {
             let Some((_, id)) = self.by_age.first_key_value() else { return };
             let id = id.clone();
             let evicted = self.take(&id);
@@ -138,7 +138,7 @@ impl Live {
     }
 
     /// Restores the timers of a saga that was evicted and read again.
-    pub fn wind_up(&self, saga: &mut Saga, now: Timestamp) {
+    pub fn restore_timers(&self, saga: &mut Saga, now: Timestamp) {
         let unended = self.unended.get(&saga.id);
         saga.set_timers(unended.and_then(|unended| unended.timers.as_ref()), now);
     }
@@ -215,7 +215,7 @@ impl Live {
     }
 
     /// Removes a saga's header and times. Its waiters remain.
-    fn let_go(&mut self, id: &SagaId) {
+    fn remove_header(&mut self, id: &SagaId) {
         if let Some(before) = self.unended.remove(id) {
             self.count(before.status, -1);
             before.due.map(|due| self.due.remove(&(due, id.clone())));
@@ -229,12 +229,12 @@ impl Live {
         let theirs: Vec<SagaId> = theirs.map(|(id, _)| id.clone()).collect();
         for id in theirs {
             self.take(&id);
-            self.let_go(&id);
+            self.remove_header(&id);
         }
     }
 
     /// Returns at most `max` sagas with local waiters that another orchestrator drives.
-    pub fn waited_for_abroad(&mut self, max: usize) -> Vec<SagaId> {
+    pub fn remote_waits(&mut self, max: usize) -> Vec<SagaId> {
         self.waiters.retain(|_, waiters| {
             waiters.retain(|waiter| !waiter.is_closed());
             !waiters.is_empty()
@@ -314,7 +314,7 @@ impl Live {
     /// have changed unseen.
     pub fn forget(&mut self) -> Vec<(SagaId, Waiter)> {
         let waiters = std::mem::take(&mut self.waiters);
-        *self = Live::new(self.room);
+        *self = LiveSagas::new(self.limits);
         let each = waiters
             .into_iter()
             .flat_map(|(id, all)| all.into_iter().map(move |waiter| (id.clone(), waiter)));

@@ -38,19 +38,19 @@ pub use retention::{NAMES, NAMES_MAX};
 pub use rows::{ChainHeader, Observed};
 pub use status::ChainStatus;
 
-use reading::{Read, SEEN_EVERY, UNSEEN_MAX};
+use reading::{ReadRange, SEEN_INTERVAL, UNSEEN_MAX};
 use retention::{Retention, is_due};
-use store::{Access, Folded, Store};
+use store::{Access, FoldedChain, Store};
 
 /// The interval between checks for overdue chains.
 const TICK: Duration = Duration::from_millis(500);
 /// The time in which observers that start together record the partitions they read.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// Maximum age of [`Ahead`]: after it the ends of the partitions are read again, although the
+/// Maximum age of [`EndOffsets`]: after it the ends of the partitions are read again, although the
 /// consumer has not reached them.
-const AHEAD_MAX: Duration = Duration::from_secs(600);
+const END_OFFSETS_AGE_MAX: Duration = Duration::from_secs(600);
 /// The pause before republishing an event that the transport rejected.
-const REJECTED_AGAIN: Duration = Duration::from_secs(60);
+const REJECTED_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause after a failed turn.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
@@ -85,13 +85,13 @@ impl Default for ObserverOptions {
 }
 
 /// The chains that changed in one turn, with their new status.
-pub(crate) type Changed = Arc<BTreeMap<SagaId, ChainStatus>>;
+pub(crate) type ChainChanges = Arc<BTreeMap<SagaId, ChainStatus>>;
 
 /// Every known version of every plan.
 pub(crate) type Plans = BTreeMap<(Name, u32), Arc<Plan>>;
 
 /// The ends of the partitions at one moment.
-struct Ahead {
+struct EndOffsets {
     at: Timestamp,
     reaches: Vec<Reach>,
 }
@@ -108,7 +108,7 @@ pub struct Observer {
     unsettled: bool,
     tick_due: Option<Timestamp>,
     /// The position that the consumer must reach before the next check for overdue chains.
-    ahead: Option<Ahead>,
+    ahead: Option<EndOffsets>,
     /// The time when the ends of its partitions were first known.
     begun_at: Option<Timestamp>,
     /// The time to record its partitions as read again, and their number at the last record.
@@ -139,7 +139,7 @@ impl Observer {
         let clock = Clock::of(&database);
         let mut store = Store::open(database, plans, Access::Observes).await?;
         if options.tells_overdue {
-            store.tell_overdue();
+            store.enable_overdue();
         }
         let consumer = subscribe(&store, transport.as_ref(), &options).await?;
         let chains = Chains::new(store.clone(), clock.clone(), Reading::Nothing);
@@ -200,7 +200,8 @@ impl Observer {
                 // the overdue event is published until it is seen, so it must be durable by then
                 self.transport.synced().await?;
             }
-            let kept = self.store.keep(&by_chain(&taken, now), Read::of(&taken), now).await?;
+            let kept =
+                self.store.store_events(&by_chain(&taken, now), ReadRange::of(&taken), now).await?;
             changed = kept.into_iter().map(|chain| (chain.id, chain.status)).collect();
             consumer.commit(Mark::behind(&taken)).await?;
         }
@@ -208,29 +209,29 @@ impl Observer {
         let lag = consumer.lag();
         let reads =
             lag == 0 || self.chains.reading() != Reading::Nothing || !consumer.marks().is_empty();
-        self.chains.is_behind(if reads { Reading::But(lag) } else { Reading::Nothing });
+        self.chains.set_reading(if reads { Reading::But(lag) } else { Reading::Nothing });
         metrics::gauge!("sagamore_observer_lag").set(lag as f64);
-        let late = self.look_for_late(now).await?;
+        let late = self.find_overdue(now).await?;
         changed.extend(late.into_iter().map(|late| (late.id, late.status)));
         if !changed.is_empty() {
-            self.chains.have_changed(Arc::new(changed));
+            self.chains.notify(Arc::new(changed));
         }
         Ok(taken.len())
     }
 
     /// Returns the chains that have become overdue. Returns none until the consumer has reached the
     /// partition ends that it read last.
-    async fn look_for_late(&mut self, now: Timestamp) -> Result<Vec<Folded>, Error> {
+    async fn find_overdue(&mut self, now: Timestamp) -> Result<Vec<FoldedChain>, Error> {
         if is_due(self.tick_due, now, TICK) {
             self.tick_due = Some(now.plus(TICK));
-            self.look_around(now).await?;
-            if self.ahead.as_ref().is_some_and(|ahead| now.since(ahead.at) > AHEAD_MAX) {
+            self.tick(now).await?;
+            if self.ahead.as_ref().is_some_and(|ahead| now.since(ahead.at) > END_OFFSETS_AGE_MAX) {
                 self.ahead = None; // the topic may have been recreated
             }
             if self.ahead.is_none()
                 && (self.horizon_is_due(now) || self.store.is_any_due(now).await?)
             {
-                self.ahead = self.reaches().await?.map(|reaches| Ahead { at: now, reaches });
+                self.ahead = self.reaches().await?.map(|reaches| EndOffsets { at: now, reaches });
             }
         }
         let (Some(consumer), Some(ahead)) = (&self.consumer, self.ahead.take()) else {
@@ -262,26 +263,26 @@ impl Observer {
     }
 
     /// Performs the periodic work of a tick, which depends on no events.
-    async fn look_around(&mut self, now: Timestamp) -> Result<(), Error> {
+    async fn tick(&mut self, now: Timestamp) -> Result<(), Error> {
         self.forget(now).await?;
         self.count(now).await?;
         if let Some(plan) = self.unknown.last()
-            && !self.store.look_again(plan).await?
+            && !self.store.make_due(plan).await?
         {
             self.unknown.pop();
         }
         if self.stuck {
-            self.stuck = self.store.look_at_stuck().await?;
+            self.stuck = self.store.make_stuck_due().await?;
         }
         let partitions = self.consumer.as_ref().map_or(0, |consumer| consumer.marks().len());
         let others = partitions != self.partitions;
-        if (others || is_due(self.seen_due, now, SEEN_EVERY))
+        if (others || is_due(self.seen_due, now, SEEN_INTERVAL))
             && let Some(reaches) = self.reaches().await?
         {
             self.begun_at.get_or_insert(now);
-            let others = self.store.is_reading(&reaches, now).await?;
-            self.chains.hears_all(!others);
-            (self.seen_due, self.partitions) = (Some(now.plus(SEEN_EVERY)), reaches.len());
+            let others = self.store.record_reading(&reaches, now).await?;
+            self.chains.sees_all(!others);
+            (self.seen_due, self.partitions) = (Some(now.plus(SEEN_INTERVAL)), reaches.len());
         }
         Ok(())
     }
@@ -289,9 +290,9 @@ impl Observer {
     /// Records that all events up to `ahead` are stored, and then checks for overdue chains.
     async fn judge(
         &mut self,
-        Ahead { at, reaches }: Ahead,
+        EndOffsets { at, reaches }: EndOffsets,
         now: Timestamp,
-    ) -> Result<Vec<Folded>, Error> {
+    ) -> Result<Vec<FoldedChain>, Error> {
         let reaches: Vec<Reach> =
             reaches.into_iter().map(|reach| Reach { mark: reach.end, ..reach }).collect();
         // a new observer cannot know yet which partitions others read, so it waits for all of them
@@ -301,21 +302,21 @@ impl Observer {
         } else {
             Timestamp(i64::MIN)
         };
-        let read_until = self.store.has_read(&reaches, at, unseen, now).await?;
+        let read_until = self.store.record_read_until(&reaches, at, unseen, now).await?;
         if now.since(begun_at) < SETTLED_AFTER {
             return Ok(Vec::new());
         }
-        let late = self.store.look_for_late(read_until, self.pace).await?;
+        let late = self.store.find_overdue(read_until, self.pace).await?;
         if self.options.tells_overdue {
             self.publish_overdue(&late, now).await?;
         }
-        self.tell_horizon(read_until, now).await?;
+        self.publish_horizon(read_until, now).await?;
         Ok(late)
     }
 
     /// Publishes overdue events. For a rejected one the reason is stored in its chain, and it is
     /// published again later. The others continue.
-    async fn publish_overdue(&mut self, late: &[Folded], now: Timestamp) -> Result<(), Error> {
+    async fn publish_overdue(&mut self, late: &[FoldedChain], now: Timestamp) -> Result<(), Error> {
         let (chains, records): (Vec<&SagaId>, Vec<Record>) = overdue(late).into_iter().unzip();
         if records.is_empty() {
             return Ok(());
@@ -332,7 +333,7 @@ impl Observer {
             }
         }
         metrics::counter!("sagamore_observer_unsent_total").increment(rejected.len() as u64);
-        self.store.put_off(&rejected, now.plus(REJECTED_AGAIN)).await?;
+        self.store.put_off(&rejected, now.plus(REJECTED_PAUSE)).await?;
         Ok(failed?)
     }
 
@@ -363,7 +364,7 @@ impl Observer {
                     tracing::warn!(%error, "cannot observe, retrying");
                     // their state is unknown after an error
                     (self.consumer, self.ahead, self.seen_due) = (None, None, None);
-                    self.chains.is_behind(Reading::Nothing);
+                    self.chains.set_reading(Reading::Nothing);
                     self.unsettled = false;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
@@ -383,7 +384,7 @@ fn is_missing_topic(error: &Error) -> bool {
     matches!(error, Error::Transport(TransportError::UnknownTopic(_)))
 }
 
-impl Ahead {
+impl EndOffsets {
     /// Whether the ends were read of exactly these partitions.
     fn is_of(&self, marks: &[Mark]) -> bool {
         let asked = |mark: &Mark| self.reaches.iter().any(|reach| reach.is_at(mark));
@@ -406,7 +407,7 @@ async fn ready(consumer: &mut Option<Box<dyn Consumer>>) {
 
 /// Builds the overdue event of each stuck chain. Its id never changes, so it is published at every
 /// check until it is seen. Resolved chains have none.
-fn overdue(late: &[Folded]) -> Vec<(&SagaId, Record)> {
+fn overdue(late: &[FoldedChain]) -> Vec<(&SagaId, Record)> {
     let observer = Name::new("observer").expect("a name");
     let stuck = late.iter().filter(|late| late.status == ChainStatus::Stuck);
     stuck.filter_map(|late| Some((&late.id, encode_event(&late.overdue()?, &observer)))).collect()

@@ -18,14 +18,16 @@ use tokio::sync::mpsc;
 
 use crate::error::Error;
 use crate::handle::{Gauges, Handle};
-use crate::live::{Live, Room};
+use crate::live::{LiveSagas, MemoryLimits};
 use crate::options::Options;
 use crate::pulse::Pulse;
 use crate::registry::Registry;
 use crate::renewal::{Keepers, Probe, Renewal};
 use crate::request::Request;
 use crate::store::{Epochs, Store};
-use crate::turn::{Abroad, Aside, Batch, Blocked, Debts, Pace, Rejection, Strays, Sweep, Takeover};
+use crate::turn::{
+    Batch, BlockedSagas, Debts, Pace, PendingMarks, Rejection, RemoteSagas, Strays, Sweep, Takeover,
+};
 
 /// The longest pause after a failed turn.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -41,11 +43,11 @@ pub struct Orchestrator {
     /// The consumer of replies. `None` while no partition is owned.
     pub(crate) replies: Option<Box<dyn Consumer>>,
     /// The partitions subscribed to, if partitions are shared.
-    pub(crate) listening: Vec<u32>,
+    pub(crate) subscribed_to: Vec<u32>,
     pub(crate) requests: mpsc::Receiver<Request>,
     /// Requests taken out of the queue.
     pub(crate) inbox: Vec<Request>,
-    pub(crate) live: Live,
+    pub(crate) live: LiveSagas,
     pub(crate) strays: Strays,
     /// The offset after the last taken reply, by reply partition.
     pub(crate) progress: BTreeMap<u32, u64>,
@@ -59,10 +61,10 @@ pub struct Orchestrator {
     pub(crate) pulse: Arc<Pulse>,
     /// Whether the clocks of machine and database differ too much to remove any rows.
     pub(crate) clocks_disagree: bool,
-    pub(crate) abroad: Abroad,
-    pub(crate) aside: Aside,
+    pub(crate) remote: RemoteSagas,
+    pub(crate) pending_marks: PendingMarks,
     /// Sagas that cannot be stored.
-    pub(crate) blocked: Blocked,
+    pub(crate) blocked: BlockedSagas,
     pub(crate) debts: Debts,
     /// Rejected commands whose sagas are not decided yet, each attempt once.
     pub(crate) rejections: Vec<Rejection>,
@@ -79,7 +81,7 @@ pub(crate) type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The result of a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turned {
+pub struct TurnReport {
     /// Requests, replies and due sagas taken, and sagas read by a takeover; 0 if there was nothing
     /// to do.
     pub inputs: usize,
@@ -136,14 +138,17 @@ impl Orchestrator {
             pulse.clone(),
         );
         let orchestrator = Orchestrator {
-            live: Live::new(Room { sagas: options.live_max, bytes: options.live_bytes_max }),
+            live: LiveSagas::new(MemoryLimits {
+                sagas: options.live_max,
+                bytes: options.live_bytes_max,
+            }),
             options,
             registry,
             store,
             clock,
             transport,
             replies,
-            listening: Vec::new(),
+            subscribed_to: Vec::new(),
             requests,
             inbox: Vec::new(),
             strays: Strays::default(),
@@ -154,9 +159,9 @@ impl Orchestrator {
             surveys_at_once: true,
             takeover: Takeover::default(),
             pulse,
-            abroad: Abroad::default(),
-            aside: Aside::default(),
-            blocked: Blocked::default(),
+            remote: RemoteSagas::default(),
+            pending_marks: PendingMarks::default(),
+            blocked: BlockedSagas::default(),
             debts: Debts::default(),
             rejections: Vec::new(),
             sweep: Sweep::default(),
@@ -179,7 +184,11 @@ impl Orchestrator {
     /// # Errors
     /// The next turn sends what was committed, and takes unsettled replies again. If the future is
     /// dropped, the next turn takes over all sagas again.
-    pub async fn turn(&mut self, now: Timestamp, rng: &mut fastrand::Rng) -> Result<Turned, Error> {
+    pub async fn turn(
+        &mut self,
+        now: Timestamp,
+        rng: &mut fastrand::Rng,
+    ) -> Result<TurnReport, Error> {
         let pulse = self.pulse.clone();
         let _turning = pulse.turn();
         self.note_time(now);
@@ -187,13 +196,13 @@ impl Orchestrator {
             Some(epochs) => epochs,
             None if self.options.lease.is_some() => {
                 // the partitions that its rows name are claimed and subscribed to again
-                self.forget_all();
-                self.hang_up();
+                self.reset();
+                self.unsubscribe();
                 Epochs::default()
             }
             None => self.take_over().await?,
         };
-        let turned = match self.keep_ownership(&mut epochs, now).await {
+        let turned = match self.update_ownership(&mut epochs, now).await {
             Ok(()) => self.work(&epochs, now, rng).await,
             Err(error) => Err(error),
         };
@@ -206,7 +215,7 @@ impl Orchestrator {
             Err(Error::OwnershipLost { .. }) => self.survey_at_once(),
             // the consumer may have been fenced for long: drop it, and subscribe again
             Err(Error::Transport(TransportError::Fenced(_))) if self.options.lease.is_some() => {
-                self.hang_up()
+                self.unsubscribe()
             }
             _ => {}
         }
@@ -219,32 +228,32 @@ impl Orchestrator {
         epochs: &Epochs,
         now: Timestamp,
         rng: &mut fastrand::Rng,
-    ) -> Result<Turned, Error> {
+    ) -> Result<TurnReport, Error> {
         self.read_lifetime(now).await?;
-        self.make_good(epochs, now).await?;
+        self.complete_debts(epochs, now).await?;
         self.pulse.beat();
         let mut batch = self.take_inputs(epochs, now).await?;
         self.note_swept(std::mem::take(&mut batch.swept)).await;
-        let mut turned = Turned { inputs: batch.inputs, ..Turned::default() };
+        let mut turned = TurnReport { inputs: batch.inputs, ..TurnReport::default() };
         if batch.inputs > 0 {
             let rejections = batch.rejections;
-            self.see_through(epochs, batch, &mut turned, now, rng).await?;
+            self.process(epochs, batch, &mut turned, now, rng).await?;
             self.rejections.drain(..rejections); // decided; those of this turn come after them
         }
         turned.inputs += self.take_page(epochs, now).await?;
         self.mark_aside(epochs).await;
         self.write_faults().await;
-        self.look_abroad(now).await?;
+        self.poll_remote(now).await?;
         self.sweep(epochs, now).await;
         Ok(turned)
     }
 
     /// Settles and publishes a batch part by part, and acknowledges all of it at the end.
-    async fn see_through(
+    async fn process(
         &mut self,
         epochs: &Epochs,
         batch: Batch,
-        turned: &mut Turned,
+        turned: &mut TurnReport,
         now: Timestamp,
         rng: &mut fastrand::Rng,
     ) -> Result<(), Error> {
@@ -261,7 +270,7 @@ impl Orchestrator {
             dead_letters.extend(settled.dead_letters);
             let sent = self.send(settled.commands, std::mem::take(&mut dead_letters), now).await;
             self.measure(*turned);
-            self.answer_abroad(settled.refused).await;
+            self.answer_remote(settled.refused).await;
             // a commit holds, whether or not its commands could be sent
             self.answer(settled.answers);
             sent?;
@@ -295,7 +304,7 @@ impl Orchestrator {
                 },
                 Err(error) if self.outlives(&error) => {
                     tracing::warn!(%error, "turn failed, retrying");
-                    self.turn_away(&error);
+                    self.reject_requests(&error);
                     tokio::time::sleep(pause).await;
                     // a long pause would outlast the lease
                     let lease = self.options.lease.unwrap_or(PAUSE_MAX);
@@ -362,7 +371,7 @@ impl Orchestrator {
         }
         let survey = (self.options.lease.is_some() && self.surveys_at_once).then_some(now);
         let of_sagas = [self.live.next_due(), self.strays.next_due(), self.blocked.next_due()];
-        let due = of_sagas.into_iter().chain([self.next_sweep(), survey, self.abroad.next_due()]);
+        let due = of_sagas.into_iter().chain([self.next_sweep(), survey, self.remote.next_due()]);
         let due = due.flatten().min();
         let pause = due.map_or(Duration::from_secs(3600), |due| due.since(now));
         tokio::select! {
@@ -374,7 +383,7 @@ impl Orchestrator {
     }
 
     /// Updates the gauges and metrics.
-    pub(crate) fn measure(&self, turned: Turned) {
+    pub(crate) fn measure(&self, turned: TurnReport) {
         self.gauges.in_flight.store(self.live.in_flight(), Ordering::Relaxed);
         self.gauges
             .oldest

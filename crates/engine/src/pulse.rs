@@ -57,7 +57,7 @@ pub(crate) enum Publisher {
 
 /// The result of the publishes since the last renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Publishing {
+pub(crate) enum PublishHealth {
     /// At least one publish was acknowledged, and none has failed since.
     Acknowledged,
     /// The last publish failed, or has been pending for too long.
@@ -67,7 +67,7 @@ pub(crate) enum Publishing {
 }
 
 /// Marks a turn as running until it is dropped.
-pub(crate) struct Turning<'a>(&'a Pulse);
+pub(crate) struct TurnGuard<'a>(&'a Pulse);
 
 /// Marks a publish as pending until it is dropped.
 pub(crate) struct Attempt<'a>(&'a Pulse, Publisher);
@@ -78,11 +78,11 @@ impl Pulse {
     }
 
     /// Begins a turn.
-    pub fn turn(&self) -> Turning<'_> {
+    pub fn turn(&self) -> TurnGuard<'_> {
         let mut state = self.state();
         state.is_turning = true;
         state.beats += 1;
-        Turning(self)
+        TurnGuard(self)
     }
 
     /// Records a step of the running turn.
@@ -120,16 +120,16 @@ impl Pulse {
 
     /// Returns the result of the publishes since the last call. One that has been pending for
     /// `patience` counts as failed.
-    pub fn publishing(&self, now: Timestamp, patience: Duration) -> Publishing {
+    pub fn publishing(&self, now: Timestamp, patience: Duration) -> PublishHealth {
         let mut state = self.state();
         let (turns, probes) =
             (state.turns.since_last(now, patience), state.probes.since_last(now, patience));
         match (turns, probes) {
-            (Publishing::Failing, _) | (_, Publishing::Failing) => Publishing::Failing,
-            (Publishing::Acknowledged, _) | (_, Publishing::Acknowledged) => {
-                Publishing::Acknowledged
+            (PublishHealth::Failing, _) | (_, PublishHealth::Failing) => PublishHealth::Failing,
+            (PublishHealth::Acknowledged, _) | (_, PublishHealth::Acknowledged) => {
+                PublishHealth::Acknowledged
             }
-            (Publishing::Idle, Publishing::Idle) => Publishing::Idle,
+            (PublishHealth::Idle, PublishHealth::Idle) => PublishHealth::Idle,
         }
     }
 
@@ -203,7 +203,7 @@ impl State {
 }
 
 impl Publishes {
-    fn since_last(&mut self, now: Timestamp, patience: Duration) -> Publishing {
+    fn since_last(&mut self, now: Timestamp, patience: Duration) -> PublishHealth {
         let has_acknowledged = self.acknowledged > self.acknowledged_seen;
         self.acknowledged_seen = self.acknowledged;
         self.pending_seen = match self.pending_seen {
@@ -213,9 +213,9 @@ impl Publishes {
         };
         let is_late = self.pending_seen.is_some_and(|(_, since)| now.since(since) >= patience);
         match (self.has_failed || is_late, has_acknowledged) {
-            (true, _) => Publishing::Failing,
-            (false, true) => Publishing::Acknowledged,
-            (false, false) => Publishing::Idle,
+            (true, _) => PublishHealth::Failing,
+            (false, true) => PublishHealth::Acknowledged,
+            (false, false) => PublishHealth::Idle,
         }
     }
 }
@@ -243,7 +243,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Turning<'_> {
+impl Drop for TurnGuard<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.is_turning = false;
@@ -288,27 +288,27 @@ mod tests {
     {
         let pulse = Pulse::default();
         let publish = |publisher, outcome| drop(pulse.publish(publisher).end(vec![outcome]));
-        assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Idle);
+        assert_eq!(pulse.publishing(at(0), SECOND), PublishHealth::Idle);
         publish(Publisher::Probe, Ok(()));
-        assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Acknowledged);
-        assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Idle);
+        assert_eq!(pulse.publishing(at(0), SECOND), PublishHealth::Acknowledged);
+        assert_eq!(pulse.publishing(at(0), SECOND), PublishHealth::Idle);
         publish(Publisher::Turn, Err(TransportError::Unavailable("no broker".into())));
         publish(Publisher::Probe, Ok(()));
         assert_eq!(
             pulse.publishing(at(1), SECOND),
-            Publishing::Failing,
+            PublishHealth::Failing,
             "a probe does not clear the failure of a turn"
         );
         publish(Publisher::Turn, Err(TransportError::denied_topic("WRITE", "a")));
-        assert_eq!(pulse.publishing(at(2), SECOND), Publishing::Idle);
+        assert_eq!(pulse.publishing(at(2), SECOND), PublishHealth::Idle);
         let attempt = pulse.publish(Publisher::Turn);
-        assert_eq!(pulse.publishing(at(3), SECOND), Publishing::Idle);
-        assert_eq!(pulse.publishing(at(4), SECOND), Publishing::Failing);
+        assert_eq!(pulse.publishing(at(3), SECOND), PublishHealth::Idle);
+        assert_eq!(pulse.publishing(at(4), SECOND), PublishHealth::Failing);
         attempt.end(vec![Err(TransportError::no_topic("a")), Ok(())]);
-        assert_eq!(pulse.publishing(at(5), SECOND), Publishing::Acknowledged);
+        assert_eq!(pulse.publishing(at(5), SECOND), PublishHealth::Acknowledged);
         let leaderless = Err(TransportError::Unavailable("the partition has no leader".into()));
         pulse.publish(Publisher::Turn).end(vec![leaderless, Ok(())]);
-        assert_eq!(pulse.publishing(at(6), SECOND), Publishing::Acknowledged);
+        assert_eq!(pulse.publishing(at(6), SECOND), PublishHealth::Acknowledged);
     }
 
     #[test]
@@ -323,7 +323,7 @@ mod tests {
         publish(Publisher::Turn, Ok(()));
         assert!(!pulse.needs_probe(&mut seen));
         assert!(pulse.needs_probe(&mut seen), "no turn has published since");
-        assert_eq!(pulse.publishing(at(0), SECOND), Publishing::Acknowledged);
+        assert_eq!(pulse.publishing(at(0), SECOND), PublishHealth::Acknowledged);
     }
 
     #[test]

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::options::Options;
-use crate::pulse::{Publisher, Publishing, Pulse};
-use crate::store::{Renewing, Standing, Store};
+use crate::pulse::{PublishHealth, Publisher, Pulse};
+use crate::store::{RenewalRequest, Standing, Store};
 
 /// Renewals per length of a lease.
 const RENEWALS: u32 = 6;
@@ -50,12 +50,12 @@ impl Renewal {
             return Ok(());
         }
         let publishing = match self.pulse.publishing(now, PATIENCE) {
-            _ if planted(Bug::MembershipIgnoresPublishing) => Publishing::Acknowledged,
+            _ if planted(Bug::MembershipIgnoresPublishing) => PublishHealth::Acknowledged,
             publishing => publishing,
         };
         let era = self.pulse.era();
-        let renewing = Renewing { owner: &self.options.owner, lease, publishing };
-        self.store.renew(renewing, now).await?;
+        let renewal = RenewalRequest { owner: &self.options.owner, lease, publishing };
+        self.store.renew(renewal, now).await?;
         let survey = self.store.survey(&self.options.owner, lease, now).await?;
         let fails = matches!(survey.standing, Standing::CannotPublish | Standing::Evicted);
         metrics::gauge!("sagamore_publishes_fail").set(f64::from(u8::from(fails)));

@@ -73,11 +73,11 @@ pub(crate) struct VerbRequest {
     /// The definition to create a missing saga by: a cancel before the start.
     pub absent: Option<Arc<Definition>>,
     pub input: Input,
-    pub asker: Asker,
+    pub recipient: Recipient,
 }
 
 /// The recipient of a verb's answer.
-pub(crate) enum Asker {
+pub(crate) enum Recipient {
     /// A caller in this process.
     Here(oneshot::Sender<Result<Status, VerbError>>),
     /// The row with this id, which another orchestrator stored. It is answered in the transaction

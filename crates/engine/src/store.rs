@@ -32,18 +32,18 @@ use sagamore_database::{Database, Row, Tx, Value, lifetime};
 use crate::error::Error;
 use crate::registry::Registry;
 
-pub(crate) use handed::{Handed, KEPT as HANDED_KEPT};
+pub(crate) use handed::{HandedVerb, RETENTION as HANDED_RETENTION};
 pub(crate) use horizon::named;
 pub(crate) use list::{Clauses, LIMIT};
 pub use list::{Detail, Filter, LIMIT_MAX, Page};
 pub use membership::Standing;
-pub(crate) use membership::{Renewing, Survey};
+pub(crate) use membership::{RenewalRequest, Survey};
 pub(crate) use ownership::{Epochs, Seat};
 pub(crate) use schema::{LASTING, PROGRAM as PROGRAM_VERSION};
-pub(crate) use sweep::Goes;
+pub(crate) use sweep::SweepTarget;
 pub(crate) use unreadable::Mark;
 pub use unreadable::Unreadable;
-pub(crate) use write::{Idempotent, Saved, Write};
+pub(crate) use write::{Idempotent, Write, WriteOutcome};
 
 /// The engine's database. Clones share it.
 #[derive(Clone)]
@@ -86,7 +86,7 @@ pub struct Header {
 }
 
 /// A saga with the number of its row.
-pub(crate) struct Loaded {
+pub(crate) struct LoadedSaga {
     pub seq: i64,
     pub saga: Saga,
     /// Whether the row is marked as unreadable.
@@ -94,10 +94,10 @@ pub(crate) struct Loaded {
 }
 
 /// A saga, or the readable part of its row.
-pub(crate) type Reading = Result<Loaded, Box<Unreadable>>;
+pub(crate) type LoadResult = Result<LoadedSaga, Box<Unreadable>>;
 
 /// The sagas that exist, by id.
-pub(crate) type Readings = BTreeMap<SagaId, Reading>;
+pub(crate) type LoadResults = BTreeMap<SagaId, LoadResult>;
 
 /// The columns of [`Header`], in order.
 const HEADER: &str = "seq, id, version, hash, reply_partition, status, revision, started_at, \
@@ -164,9 +164,9 @@ impl Store {
         tx: &Tx,
         registry: &Registry,
         ids: &[&SagaId],
-    ) -> Result<Readings, Error> {
+    ) -> Result<LoadResults, Error> {
         let rows = self.rows(tx, ids).await?;
-        let mut of_id: HashMap<String, Reading> = HashMap::with_capacity(rows.len());
+        let mut of_id: HashMap<String, LoadResult> = HashMap::with_capacity(rows.len());
         for reading in self.read_sagas(tx, registry, rows).await? {
             let id = match &reading {
                 Ok(loaded) => loaded.saga.id.to_string(),
@@ -271,7 +271,7 @@ impl Store {
         tx: &Tx,
         registry: &Registry,
         rows: Vec<Row>,
-    ) -> Result<Vec<Reading>, Error> {
+    ) -> Result<Vec<LoadResult>, Error> {
         let headers: Vec<Result<Header, Box<Unreadable>>> = rows.iter().map(Header::read).collect();
         let seqs: Vec<i64> = headers.iter().flatten().map(|header| header.seq).collect();
         let journals = match tx.dialect() {
@@ -302,7 +302,7 @@ impl Store {
         registry: &Registry,
         header: &Header,
         journal: &[Row],
-    ) -> Result<Reading, Error> {
+    ) -> Result<LoadResult, Error> {
         let folded = match self.definition(Source::Tx(tx), registry, &header.hash).await {
             Ok(definition) => self.fold(header, definition, journal),
             Err(error) => Err(error),
@@ -310,7 +310,7 @@ impl Store {
         match folded {
             Ok(mut saga) => {
                 saga.unstored = header.unstored.clone().map(Box::new);
-                Ok(Ok(Loaded { seq: header.seq, saga, is_marked: header.unreadable.is_some() }))
+                Ok(Ok(LoadedSaga { seq: header.seq, saga, is_marked: header.unreadable.is_some() }))
             }
             Err(error) if error.is_of_one_row() => {
                 Ok(Err(Box::new(Unreadable::of_journal(header, &error))))

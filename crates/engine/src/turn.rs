@@ -6,7 +6,6 @@ mod decide;
 mod poison;
 mod settle;
 
-mod abroad;
 mod answer;
 mod aside;
 mod blocked;
@@ -17,6 +16,7 @@ mod outgoing;
 mod ownership;
 mod pace;
 mod parts;
+mod remote;
 mod send;
 mod strays;
 mod sweep;
@@ -29,14 +29,14 @@ use sagamore_core::message::{Reply, Swept};
 use sagamore_core::saga::Status;
 use sagamore_transport::{Delivered, Record};
 
-pub(crate) use abroad::Abroad;
 pub(crate) use answer::Answer;
-pub(crate) use aside::Aside;
-pub(crate) use blocked::Blocked;
+pub(crate) use aside::PendingMarks;
+pub(crate) use blocked::BlockedSagas;
 pub(crate) use debts::Debts;
-pub(crate) use letters::{Rejected, reject};
-pub(crate) use outgoing::Outgoing;
+pub(crate) use letters::{RejectReason, reject};
+pub(crate) use outgoing::OutgoingCommand;
 pub(crate) use pace::Pace;
+pub(crate) use remote::RemoteSagas;
 pub(crate) use send::Rejection;
 pub(crate) use strays::{Stray, Strays};
 pub(crate) use sweep::Sweep;
@@ -75,9 +75,9 @@ pub(crate) enum Arrival {
 
 /// The messages and answers that a turn owes after its commit.
 #[derive(Default)]
-pub(crate) struct Settled {
+pub(crate) struct Settlement {
     pub sagas: usize,
-    pub commands: Vec<Outgoing>,
+    pub commands: Vec<OutgoingCommand>,
     /// Dead letters, and replies forwarded to their saga's partition.
     pub dead_letters: Vec<Record>,
     /// Verbs on sagas of other orchestrators, with their partitions.

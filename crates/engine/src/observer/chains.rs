@@ -10,7 +10,7 @@ use sagamore_database::{Clock, Database};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
 
-use super::Changed;
+use super::ChainChanges;
 use super::resolve::ResolveError;
 use super::rows::{ChainHeader, Observed};
 use super::status::ChainStatus;
@@ -19,11 +19,11 @@ use crate::error::Error;
 use crate::store::Filter;
 
 /// Turns whose changes are buffered for waiters. A waiter that lags further reads the table.
-const CHANGES_KEPT: usize = 64;
+const CHANGES_MAX: usize = 64;
 /// The longest pause between two reads by a waiter: another process may observe the chain.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// The first pause of a waiter if another process observes. Each later pause is half as long again.
-const LOOK_FIRST: Duration = Duration::from_millis(5);
+const POLL_PAUSE_MIN: Duration = Duration::from_millis(5);
 
 /// Read access to the stored chains. Clones share one connection pool.
 #[derive(Clone)]
@@ -31,10 +31,10 @@ pub struct Chains {
     store: Store,
     clock: Clock,
     /// Broadcasts changed chains to waiters.
-    changes: broadcast::Sender<Changed>,
+    changes: broadcast::Sender<ChainChanges>,
     reading: Arc<Mutex<Reading>>,
     /// Whether `changes` covers every chain, because no other process observes.
-    hears_all: Arc<AtomicBool>,
+    sees_all: Arc<AtomicBool>,
 }
 
 /// The progress of this process's observer.
@@ -61,21 +61,20 @@ pub struct ChainDetail {
 
 impl Chains {
     pub(super) fn new(store: Store, clock: Clock, reading: Reading) -> Chains {
-        let (changes, reading) =
-            (broadcast::channel(CHANGES_KEPT).0, Arc::new(Mutex::new(reading)));
-        Chains { store, clock, changes, reading, hears_all: Arc::default() }
+        let (changes, reading) = (broadcast::channel(CHANGES_MAX).0, Arc::new(Mutex::new(reading)));
+        Chains { store, clock, changes, reading, sees_all: Arc::default() }
     }
 
     /// Wakes the waiters of these chains.
-    pub(super) fn have_changed(&self, changed: Changed) {
+    pub(super) fn notify(&self, changed: ChainChanges) {
         let _ = self.changes.send(changed); // there may be no waiter
     }
 
-    pub(super) fn hears_all(&self, all: bool) {
-        self.hears_all.store(all, Ordering::Relaxed);
+    pub(super) fn sees_all(&self, all: bool) {
+        self.sees_all.store(all, Ordering::Relaxed);
     }
 
-    pub(super) fn is_behind(&self, reading: Reading) {
+    pub(super) fn set_reading(&self, reading: Reading) {
         *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = reading;
     }
 
@@ -95,7 +94,7 @@ impl Chains {
     /// Reads one chain.
     pub async fn show(&self, id: &SagaId) -> Result<Option<ChainDetail>, Error> {
         let Some((header, mut events)) = self.store.show(id).await? else { return Ok(None) };
-        events.sort_by_key(|told| (told.seen.hop, told.seen.at));
+        events.sort_by_key(|observed| (observed.seen.hop, observed.seen.at));
         let chain = self.store.chain(id, header.version, &events);
         Ok(Some(ChainDetail { header, chain, events }))
     }
@@ -122,15 +121,15 @@ impl Chains {
         let until = Instant::now() + patience;
         let mut changes = self.changes.subscribe();
         let mut known = self.store.status(id).await?;
-        let mut pause = LOOK_FIRST;
+        let mut pause = POLL_PAUSE_MIN;
         while !known.is_some_and(ChainStatus::is_at_rest) && Instant::now() < until {
-            let look_after =
-                if self.hears_all.load(Ordering::Relaxed) { LOOK_EVERY } else { pause };
-            known = match changed(&mut changes, id, until.min(Instant::now() + look_after)).await {
+            let poll_after =
+                if self.sees_all.load(Ordering::Relaxed) { POLL_PAUSE_MAX } else { pause };
+            known = match changed(&mut changes, id, until.min(Instant::now() + poll_after)).await {
                 Some(status) => Some(status),
                 None => self.store.status(id).await?,
             };
-            pause = (pause * 3 / 2).min(LOOK_EVERY);
+            pause = (pause * 3 / 2).min(POLL_PAUSE_MAX);
         }
         Ok(known)
     }
@@ -138,7 +137,7 @@ impl Chains {
 
 /// Waits for a change of this chain until `until`. `None`: the caller must read the table.
 async fn changed(
-    changes: &mut broadcast::Receiver<Changed>,
+    changes: &mut broadcast::Receiver<ChainChanges>,
     id: &SagaId,
     until: Instant,
 ) -> Option<ChainStatus> {

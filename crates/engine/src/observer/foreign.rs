@@ -7,7 +7,7 @@ use sagamore_core::plan::Role;
 use sagamore_core::{Direction, Name, SagaId, StepKey};
 use sagamore_database::{Tx, Value};
 
-use super::rows::{Known, Observed};
+use super::rows::{ChainRow, Observed};
 use super::store::Store;
 use crate::error::Error;
 
@@ -19,9 +19,9 @@ pub(super) fn reject(topic: &str, reason: &'static str, why: &str) {
 
 /// Returns the version of a new chain with these events: that of its first event if it is among
 /// them, else of any.
-pub(super) fn version_of(told: &[Observed]) -> u32 {
-    let begun = told.iter().find(|told| told.seen.causation.is_none());
-    begun.or(told.first()).map_or(0, |told| told.version)
+pub(super) fn version_of(observed: &[Observed]) -> u32 {
+    let begun = observed.iter().find(|observed| observed.seen.causation.is_none());
+    begun.or(observed.first()).map_or(0, |observed| observed.version)
 }
 
 impl Store {
@@ -32,33 +32,34 @@ impl Store {
         chains: &BTreeMap<SagaId, Vec<Observed>>,
     ) -> BTreeMap<SagaId, Vec<Observed>> {
         let mut kept = BTreeMap::new();
-        for (id, told) in chains {
-            let of_reaction = |told: &&Observed| self.is_of_its_reaction(id, told);
-            let told: Vec<Observed> = told.iter().filter(of_reaction).cloned().collect();
-            if !told.is_empty() {
-                kept.insert(id.clone(), told);
+        for (id, observed) in chains {
+            let of_reaction = |observed: &&Observed| self.is_of_its_reaction(id, observed);
+            let observed: Vec<Observed> = observed.iter().filter(of_reaction).cloned().collect();
+            if !observed.is_empty() {
+                kept.insert(id.clone(), observed);
             }
         }
         kept
     }
 
-    fn is_of_its_reaction(&self, id: &SagaId, told: &Observed) -> bool {
-        let plan =
-            Name::new(id.definition()).ok().and_then(|name| self.plans.get(&(name, told.version)));
-        let Some((part, role)) = plan.and_then(|plan| plan.emitter(&told.seen.name)) else {
+    fn is_of_its_reaction(&self, id: &SagaId, observed: &Observed) -> bool {
+        let plan = Name::new(id.definition())
+            .ok()
+            .and_then(|name| self.plans.get(&(name, observed.version)));
+        let Some((part, role)) = plan.and_then(|plan| plan.emitter(&observed.seen.name)) else {
             return true;
         };
         let direction =
             if role == Role::Undone { Direction::Compensation } else { Direction::Action };
         let key = StepKey { saga: id.clone(), step: part.name.clone(), direction, generation: 1 };
-        let wanted = format!("{}/{}", key.command_id(), told.seen.name);
-        if told.seen.id == wanted {
+        let wanted = format!("{}/{}", key.command_id(), observed.seen.name);
+        if observed.seen.id == wanted {
             return true;
         }
         reject(
-            told.seen.name.as_str(),
+            observed.seen.name.as_str(),
             "step",
-            &format!("event '{}' instead of '{wanted}'", told.seen.id),
+            &format!("event '{}' instead of '{wanted}'", observed.seen.id),
         );
         false
     }
@@ -68,11 +69,12 @@ impl Store {
     pub(super) async fn adopt_versions(
         &self,
         tx: &Tx,
-        known: &mut [Known],
+        known: &mut [ChainRow],
         chains: &BTreeMap<SagaId, Vec<Observed>>,
     ) -> Result<(), Error> {
-        for (known, told) in known.iter_mut().zip(chains.values()) {
-            let Some(begun) = told.iter().find(|told| told.seen.causation.is_none()) else {
+        for (known, observed) in known.iter_mut().zip(chains.values()) {
+            let Some(begun) = observed.iter().find(|observed| observed.seen.causation.is_none())
+            else {
                 continue;
             };
             if begun.version == known.version {
@@ -89,17 +91,17 @@ impl Store {
     }
 }
 
-impl Known {
+impl ChainRow {
     /// Whether the event carries its chain's version.
-    pub(super) fn is_of_its_version(&self, told: &Observed) -> bool {
-        if told.version == self.version {
+    pub(super) fn is_of_its_version(&self, observed: &Observed) -> bool {
+        if observed.version == self.version {
             return true;
         }
         let why = format!(
             "event '{}' has version {}, its chain has {}",
-            told.seen.id, told.version, self.version
+            observed.seen.id, observed.version, self.version
         );
-        reject(told.seen.name.as_str(), "version", &why);
+        reject(observed.seen.name.as_str(), "version", &why);
         false
     }
 }

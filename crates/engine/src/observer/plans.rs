@@ -15,7 +15,7 @@ const REGISTER: &str = "INSERT INTO plan (name, version, hash, body) VALUES ($1,
 
 /// Makes chains of a formerly unknown version due again, a page at a time. (`;` follows `:` in byte
 /// order.)
-const AGAIN: &str = "
+const MAKE_DUE: &str = "
     UPDATE chain SET due_at = begun_at WHERE seq IN (
         SELECT seq FROM chain WHERE status = 'unknown-version' AND due_at IS NULL
             AND resolved_at IS NULL AND version = $1 AND id > $2 AND id < $3
@@ -71,10 +71,10 @@ fn read(row: &Row) -> Result<Option<Plan>, Error> {
 impl Store {
     /// Makes a page of this plan's chains of unknown version due again. Returns whether there may
     /// be more.
-    pub async fn look_again(&self, plan: &Plan) -> Result<bool, Error> {
+    pub async fn make_due(&self, plan: &Plan) -> Result<bool, Error> {
         let (from, to) = (format!("{}:", plan.name), format!("{};", plan.name));
         let open = self.database.begin().await?;
-        let rows = open.tx().execute(AGAIN, (plan.version, from, to)).await?;
+        let rows = open.tx().execute(MAKE_DUE, (plan.version, from, to)).await?;
         open.commit().await?;
         Ok(rows > 0)
     }

@@ -15,14 +15,14 @@ use super::store::Store;
 use crate::error::Error;
 
 /// The interval at which an observer records its partitions as read.
-pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);
+pub(super) const SEEN_INTERVAL: Duration = Duration::from_secs(60);
 /// The age after which a partition's record is ignored: its topic was recreated with fewer
 /// partitions.
 pub(super) const UNSEEN_MAX: Duration = Duration::from_secs(3600);
 
 /// The offsets taken from one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Read {
+pub(super) struct ReadRange {
     topic: Arc<str>,
     partition: u32,
     /// The start of the range without holes.
@@ -31,13 +31,13 @@ pub(super) struct Read {
     next: u64,
 }
 
-impl Read {
+impl ReadRange {
     /// Builds one range per partition; records of one arrive in order. An unreadable record counts
     /// as a hole.
-    pub fn of(taken: &[Delivered]) -> Vec<Read> {
-        let mut read: BTreeMap<(&Arc<str>, u32), Read> = BTreeMap::new();
+    pub fn of(taken: &[Delivered]) -> Vec<ReadRange> {
+        let mut read: BTreeMap<(&Arc<str>, u32), ReadRange> = BTreeMap::new();
         for Delivered { record, partition, offset, unreadable } in taken {
-            let fresh = || Read {
+            let fresh = || ReadRange {
                 topic: record.topic.clone(),
                 partition: *partition,
                 first: *offset,
@@ -57,8 +57,12 @@ impl Read {
 }
 
 /// Records the positions. Must run in the transaction that stores the events.
-pub(super) async fn keep_place(tx: &Tx, read: Vec<Read>, now: Timestamp) -> Result<(), Error> {
-    let row = |Read { topic, partition, first, next }| {
+pub(super) async fn record_positions(
+    tx: &Tx,
+    read: Vec<ReadRange>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let row = |ReadRange { topic, partition, first, next }| {
         Ok(vec![
             Value::from(&*topic),
             partition.into(),
@@ -75,11 +79,11 @@ pub(super) async fn keep_place(tx: &Tx, read: Vec<Read>, now: Timestamp) -> Resu
 impl Store {
     /// Records these partitions as read up to their marks. Returns whether other observers read
     /// further partitions.
-    pub async fn is_reading(&self, reaches: &[Reach], now: Timestamp) -> Result<bool, Error> {
+    pub async fn record_reading(&self, reaches: &[Reach], now: Timestamp) -> Result<bool, Error> {
         let open = self.database.begin().await?;
         open.tx().execute_many(&PLACE, rows(reaches, Timestamp(0), now)?).await?;
         let seen = "SELECT count(*) FROM reading WHERE seen_at >= $1";
-        let seen = open.tx().query(seen, (now.minus(SEEN_EVERY * 2).0,)).await?;
+        let seen = open.tx().query(seen, (now.minus(SEEN_INTERVAL * 2).0,)).await?;
         open.commit().await?;
         let seen: i64 = seen.first().map_or(Ok(0), |row| row.get(0))?;
         Ok(seen > i64::try_from(reaches.len()).unwrap_or(i64::MAX))
@@ -87,7 +91,7 @@ impl Store {
 
     /// Records that everything published before `at` in these partitions is stored. Returns the
     /// earliest such moment over all partitions, except those not recorded since `unseen`.
-    pub async fn has_read(
+    pub async fn record_read_until(
         &self,
         reaches: &[Reach],
         at: Timestamp,
@@ -173,8 +177,8 @@ mod tests {
             };
             let taken: Vec<Delivered> = offsets.iter().map(of).collect();
             assert_eq!(
-                Read::of(&taken),
-                [Read { topic: topic.clone(), partition: 3, first, next }],
+                ReadRange::of(&taken),
+                [ReadRange { topic: topic.clone(), partition: 3, first, next }],
                 "{offsets:?}"
             );
         };
@@ -203,8 +207,8 @@ mod tests {
             };
             let taken: Vec<Delivered> = (5..8).map(of).collect();
             assert_eq!(
-                Read::of(&taken),
-                [Read { topic: topic.clone(), partition: 3, first, next }],
+                ReadRange::of(&taken),
+                [ReadRange { topic: topic.clone(), partition: 3, first, next }],
                 "{unreadable}"
             );
         };

@@ -16,13 +16,13 @@ use crate::error::Error;
 use crate::store::{LASTING, millis, named};
 
 /// The interval between horizons.
-const HORIZON_EVERY: Duration = Duration::from_secs(600);
+const HORIZON_INTERVAL: Duration = Duration::from_secs(600);
 /// The lag from which an observer publishes no horizons.
 const BEHIND_MAX: Duration = Duration::from_secs(3600);
 /// The interval between counts.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
+const COUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause between attempts to correct times.
-const CORRECT_EVERY: Duration = Duration::from_secs(60);
+const CORRECT_PAUSE: Duration = Duration::from_secs(60);
 /// Maximum chains that a horizon names. With more, an earlier horizon is published.
 pub const NAMES_MAX: usize = 1_000;
 /// Chains per removal.
@@ -68,7 +68,7 @@ pub(super) fn is_due(due: Option<Timestamp>, now: Timestamp, every: Duration) ->
 impl Observer {
     /// Updates the gauges of chains by status. Chains that are over are not counted.
     pub(super) async fn count(&mut self, now: Timestamp) -> Result<(), Error> {
-        if !is_due(self.retention.count_due, now, COUNT_EVERY) {
+        if !is_due(self.retention.count_due, now, COUNT_INTERVAL) {
             return Ok(());
         }
         let counted = self.store.count().await?;
@@ -77,13 +77,13 @@ impl Observer {
                 counted.iter().find(|(known, _)| *known == status).map_or(0, |(_, chains)| *chains);
             metrics::gauge!("sagamore_chains", "status" => status.as_str()).set(chains as f64);
         }
-        self.retention.count_due = Some(now.plus(COUNT_EVERY));
+        self.retention.count_due = Some(now.plus(COUNT_INTERVAL));
         Ok(())
     }
 
     /// Whether the next horizon is due.
     pub(super) fn horizon_is_due(&self, now: Timestamp) -> bool {
-        is_due(self.retention.horizon_due, now, HORIZON_EVERY)
+        is_due(self.retention.horizon_due, now, HORIZON_INTERVAL)
     }
 
     /// Reads the clocks before any row is stamped by a clock that was not read yet or was set back.
@@ -92,10 +92,10 @@ impl Observer {
             self.retention.readings.take(&self.store.database, now.0).await?;
             self.retention.correction_due = Some(now);
         }
-        if self.retention.correction_due.is_some_and(|due| is_due(Some(due), now, CORRECT_EVERY)) {
+        if self.retention.correction_due.is_some_and(|due| is_due(Some(due), now, CORRECT_PAUSE)) {
             let corrected = self.store.correct_times(now).await;
             self.retention.correction_due =
-                corrected.as_ref().err().map(|_| now.plus(CORRECT_EVERY));
+                corrected.as_ref().err().map(|_| now.plus(CORRECT_PAUSE));
             if let Err(error) = corrected {
                 // a foreign session may lock a row for hours, and no turn must fail because of it
                 tracing::warn!(%error, "cannot correct the times of chains, retrying");
@@ -122,7 +122,7 @@ impl Observer {
 
     /// Publishes a horizon when due. `read_until` bounds it, because a chain with unread events may
     /// only seem to be over.
-    pub(super) async fn tell_horizon(
+    pub(super) async fn publish_horizon(
         &mut self,
         read_until: Timestamp,
         now: Timestamp,
@@ -150,7 +150,7 @@ impl Observer {
             }
             published => published?,
         }
-        self.retention.horizon_due = Some(now.plus(HORIZON_EVERY));
+        self.retention.horizon_due = Some(now.plus(HORIZON_INTERVAL));
         Ok(())
     }
 }

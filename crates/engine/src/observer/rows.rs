@@ -42,7 +42,7 @@ pub struct ChainHeader {
 }
 
 /// The columns of a chain's row that a fold needs.
-pub(super) struct Known {
+pub(super) struct ChainRow {
     pub seq: i64,
     pub id: SagaId,
     pub version: u32,
@@ -53,7 +53,7 @@ pub(super) struct Known {
 }
 
 /// The stored events of a chain.
-pub(super) struct Told {
+pub(super) struct StoredEvents {
     /// The readable events.
     pub events: Vec<Observed>,
     /// The error of an unreadable event, if there is one.
@@ -71,11 +71,11 @@ impl Observed {
     }
 }
 
-impl Known {
-    pub(super) fn read(row: &Row) -> Result<Known, Error> {
+impl ChainRow {
+    pub(super) fn read(row: &Row) -> Result<ChainRow, Error> {
         let id: String = row.get(1)?;
         let resolved_events: Option<i64> = row.get(3)?;
-        Ok(Known {
+        Ok(ChainRow {
             seq: row.get(0)?,
             version: version(row.get(2)?),
             resolved_events: resolved_events.map(small).transpose()?,
@@ -104,20 +104,20 @@ impl ChainHeader {
     }
 }
 
-impl Told {
-    pub(super) fn read<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<Told, Error> {
-        let mut told = Told { events: Vec::new(), unreadable: None };
+impl StoredEvents {
+    pub(super) fn read<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<StoredEvents, Error> {
+        let mut observed = StoredEvents { events: Vec::new(), unreadable: None };
         for row in rows {
             match read_event(row) {
-                Ok(event) => told.events.push(event),
+                Ok(event) => observed.events.push(event),
                 Err(error) if error.is_of_one_row() => {
                     alarm("an event of a chain", &error);
-                    told.unreadable = Some(error.to_string());
+                    observed.unreadable = Some(error.to_string());
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(told)
+        Ok(observed)
     }
 }
 

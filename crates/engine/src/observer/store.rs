@@ -17,8 +17,8 @@ use sagamore_transport::wire::event_topic;
 use super::Plans;
 use super::foreign::version_of;
 use super::plans;
-use super::reading::{Read, keep_place};
-use super::rows::{ChainHeader, Known, Observed, Told, alarm};
+use super::reading::{ReadRange, record_positions};
+use super::rows::{ChainHeader, ChainRow, Observed, StoredEvents, alarm};
 use super::schema::MIGRATIONS;
 use super::statements::{
     BEGIN, BEGINNING_BYTES, EVENT, EVENTS, EVENTS_BARE, EVENTS_OF_ONE, FOLDED, HOLD,
@@ -53,19 +53,19 @@ const HEADER: &str = concat!(
 /// Maximum events read per chain. A plan has fewer.
 pub(super) const EVENTS_MAX: usize = 200;
 /// The time after which an unreadable row is due again: a newer observer may be able to read it.
-const UNREADABLE_AGAIN: Duration = Duration::from_secs(600);
+const UNREADABLE_PAUSE: Duration = Duration::from_secs(600);
 /// Maximum overdue chains per transaction.
 const LATE_MAX: usize = 500;
 /// Maximum bytes of first events read at once.
 const BEGINNING_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A chain with its status by the latest fold.
-pub(crate) struct Folded {
+pub(crate) struct FoldedChain {
     pub id: SagaId,
     pub status: ChainStatus,
     pub chain: Chain,
     version: u32,
-    told: Vec<Observed>,
+    observed: Vec<Observed>,
 }
 
 /// The rights of a user of the store.
@@ -78,9 +78,9 @@ pub(super) enum Access {
 /// Whether a chain may be called overdue. It requires that all events are consumed: an unread one
 /// may be what the chain waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Late {
-    Asked,
-    NotAsked,
+enum OverdueCheck {
+    Included,
+    Skipped,
 }
 
 /// The observer's database. Clones share it.
@@ -92,12 +92,12 @@ pub(crate) struct Store {
     tells_overdue: bool,
 }
 
-impl Folded {
+impl FoldedChain {
     /// Builds the plan's overdue event, with the body of the chain's first event. `None`: the plan
     /// has no such event, it was seen already, or the first event was not.
     pub fn overdue(&self) -> Option<Event> {
         let name = self.chain.plan()?.overdue.clone().filter(|_| self.chain.lacks_overdue())?;
-        let begun = self.told.iter().find(|told| told.seen.causation.is_none())?;
+        let begun = self.observed.iter().find(|observed| observed.seen.causation.is_none())?;
         let allowed = Duration::from_millis(self.chain.plan()?.deadline_ms?);
         let key = StepKey {
             saga: self.id.clone(),
@@ -136,12 +136,12 @@ impl Store {
     }
 
     /// Makes stuck chains stay due until their overdue event is seen.
-    pub fn tell_overdue(&mut self) {
+    pub fn enable_overdue(&mut self) {
         self.tells_overdue = true;
     }
 
     /// Makes a page of stuck chains due again. Returns whether there may be more.
-    pub async fn look_at_stuck(&self) -> Result<bool, Error> {
+    pub async fn make_stuck_due(&self) -> Result<bool, Error> {
         let again = "UPDATE chain SET due_at = begun_at WHERE seq IN (
             SELECT seq FROM chain WHERE status = 'stuck' AND due_at IS NULL AND resolved_at IS NULL ORDER BY seq LIMIT 500)";
         let open = self.database.begin().await?;
@@ -161,9 +161,9 @@ impl Store {
             .plans
             .values()
             .flat_map(|plan| {
-                let told =
+                let observed =
                     plan.parts().flat_map(|part| part.events()).map(|(event, _)| event.clone());
-                told.chain(plan.overdue.clone())
+                observed.chain(plan.overdue.clone())
             })
             .collect();
         events.sort();
@@ -179,18 +179,18 @@ impl Store {
     }
 
     /// Stores new events and updates their chains, in seven round trips.
-    pub async fn keep(
+    pub async fn store_events(
         &self,
         chains: &BTreeMap<SagaId, Vec<Observed>>,
-        read: Vec<Read>,
+        read: Vec<ReadRange>,
         now: Timestamp,
-    ) -> Result<Vec<Folded>, Error> {
+    ) -> Result<Vec<FoldedChain>, Error> {
         let chains = &self.of_their_reactions(chains);
         let open = self.database.begin().await?;
         let tx = open.tx();
-        keep_place(&tx, read, now).await?;
-        let row = |(id, told): (&SagaId, &Vec<Observed>)| {
-            let version = version_of(told);
+        record_positions(&tx, read, now).await?;
+        let row = |(id, observed): (&SagaId, &Vec<Observed>)| {
+            let version = version_of(observed);
             vec![Value::from(id.as_str()), version.into(), now.0.into()]
         };
         let mut rows: HashMap<String, Row> = HashMap::new();
@@ -202,11 +202,12 @@ impl Store {
         }
         let forgotten =
             |id: &SagaId| DatabaseError::Conflict(format!("chain {id} was just removed"));
-        let known = |id: &SagaId| Known::read(rows.get(id.as_str()).ok_or_else(|| forgotten(id))?);
+        let known =
+            |id: &SagaId| ChainRow::read(rows.get(id.as_str()).ok_or_else(|| forgotten(id))?);
         let mut known = chains.keys().map(known).collect::<Result<Vec<_>, Error>>()?;
         self.adopt_versions(&tx, &mut known, chains).await?;
-        let events = known.iter().zip(chains.values()).flat_map(|(known, told)| {
-            told.iter().filter(|told| known.is_of_its_version(told)).map(
+        let events = known.iter().zip(chains.values()).flat_map(|(known, observed)| {
+            observed.iter().filter(|observed| known.is_of_its_version(observed)).map(
                 move |Observed { seen, body, .. }| {
                     let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
                     let cause = seen.causation.clone().into();
@@ -230,18 +231,18 @@ impl Store {
         known.retain(|known| {
             new.contains(&known.seq) || known.status == ChainStatus::UnknownVersion
         });
-        let folded = self.fold(&tx, &known, now, Late::NotAsked).await?;
+        let folded = self.fold(&tx, &known, now, OverdueCheck::Skipped).await?;
         open.commit().await?;
         Ok(folded)
     }
 
     /// Folds the chains that are due at `read_until` again and returns them. All events before
     /// `read_until` must be stored.
-    pub async fn look_for_late(
+    pub async fn find_overdue(
         &self,
         read_until: Timestamp,
         pace: Pace,
-    ) -> Result<Vec<Folded>, Error> {
+    ) -> Result<Vec<FoldedChain>, Error> {
         let due = "SELECT seq, id, version, resolved_events, status FROM chain WHERE due_at <= $1 ORDER BY due_at LIMIT $2";
         let open = self.database.begin().await?;
         // skip chains that another observer is updating: the next check sees its events
@@ -258,22 +259,27 @@ impl Store {
             .await?;
         let known = self.readable(&open.tx(), &rows, read_until).await?;
         let known = self.within(&open.tx(), known).await?;
-        let late = self.fold(&open.tx(), &known, read_until, Late::Asked).await?;
+        let late = self.fold(&open.tx(), &known, read_until, OverdueCheck::Included).await?;
         open.commit().await?;
         Ok(late)
     }
 
     /// Returns the readable rows. The others become due again later, so that they do not block any.
-    async fn readable(&self, tx: &Tx, rows: &[Row], now: Timestamp) -> Result<Vec<Known>, Error> {
+    async fn readable(
+        &self,
+        tx: &Tx,
+        rows: &[Row],
+        now: Timestamp,
+    ) -> Result<Vec<ChainRow>, Error> {
         let (mut known, mut aside) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            match Known::read(row) {
+            match ChainRow::read(row) {
                 Ok(chain) => known.push(chain),
                 Err(error) if error.is_of_one_row() => {
                     alarm("a chain", &error);
                     aside.push(vec![
                         Value::Int(row.get(0)?),
-                        Value::Int(now.plus(UNREADABLE_AGAIN).0),
+                        Value::Int(now.plus(UNREADABLE_PAUSE).0),
                     ]);
                 }
                 Err(error) => return Err(error),
@@ -285,7 +291,7 @@ impl Store {
 
     /// Truncates to chains whose first events fit into the limit, at least one. The others stay
     /// due.
-    async fn within(&self, tx: &Tx, mut known: Vec<Known>) -> Result<Vec<Known>, Error> {
+    async fn within(&self, tx: &Tx, mut known: Vec<ChainRow>) -> Result<Vec<ChainRow>, Error> {
         if !self.tells_overdue {
             return Ok(known); // no body is read
         }
@@ -296,7 +302,7 @@ impl Store {
                 usize::try_from(row.get::<i64>(1)?).unwrap_or(usize::MAX);
         }
         let mut bytes = 0_usize;
-        let fits = |known: &&Known| {
+        let fits = |known: &&ChainRow| {
             let is_first = bytes == 0;
             bytes = bytes.saturating_add(of_chain.get(&known.seq).copied().unwrap_or_default());
             is_first || bytes <= BEGINNING_BYTES_MAX
@@ -329,29 +335,32 @@ impl Store {
     async fn fold(
         &self,
         tx: &Tx,
-        known: &[Known],
+        known: &[ChainRow],
         now: Timestamp,
-        late: Late,
-    ) -> Result<Vec<Folded>, Error> {
+        late: OverdueCheck,
+    ) -> Result<Vec<FoldedChain>, Error> {
         let (moment, changed) = match late {
-            Late::Asked => (now, None),
-            Late::NotAsked => (Timestamp(i64::MIN), Some(now.0)),
+            OverdueCheck::Included => (now, None),
+            OverdueCheck::Skipped => (Timestamp(i64::MIN), Some(now.0)),
         };
-        let statement =
-            if late == Late::Asked && self.tells_overdue { &EVENTS } else { &EVENTS_BARE };
+        let statement = if late == OverdueCheck::Included && self.tells_overdue {
+            &EVENTS
+        } else {
+            &EVENTS_BARE
+        };
         let events = self.read_events(tx, statement, known.iter().map(|known| known.seq)).await?;
         let mut folded = Vec::with_capacity(known.len());
-        let rows = known.iter().zip(events).map(|(known, told)| {
-            let Known { seq, id, version, resolved_events, .. } = known;
-            let Told { events: told, unreadable } = told;
+        let rows = known.iter().zip(events).map(|(known, observed)| {
+            let ChainRow { seq, id, version, resolved_events, .. } = known;
+            let StoredEvents { events: observed, unreadable } = observed;
             let is_unreadable = unreadable.is_some();
-            let chain = self.chain(id, *version, &told);
+            let chain = self.chain(id, *version, &observed);
             let (by_events, why) = match unreadable {
                 None => status(&chain.state(moment)),
                 unreadable => (ChainStatus::UnknownVersion, unreadable),
             };
             // no event was added since the chain was resolved
-            let resolved = resolved_events.is_some_and(|events| events as usize == told.len());
+            let resolved = resolved_events.is_some_and(|events| events as usize == observed.len());
             let status = if resolved { ChainStatus::Resolved } else { by_events };
             let ended = status.is_over().then_some(now.0);
             // a stuck chain stays due until its overdue event is seen
@@ -361,21 +370,22 @@ impl Store {
             // out others
             let due = match chain.deadline().filter(|_| ended.is_none()) {
                 Some(_) if untold => Some(now.plus(super::TICK).0),
-                _ if is_unreadable => Some(now.plus(UNREADABLE_AGAIN).0),
+                _ if is_unreadable => Some(now.plus(UNREADABLE_PAUSE).0),
                 deadline => {
                     deadline.filter(|deadline| *deadline > moment).map(|deadline| deadline.0)
                 }
             };
             // a service's clock may be ahead, but a chain cannot start after it was seen
-            let begun = told
+            let begun = observed
                 .iter()
-                .map(|told| told.seen.at.min(told.seen.seen_at).0)
+                .map(|observed| observed.seen.at.min(observed.seen.seen_at).0)
                 .min()
                 .unwrap_or(now.0);
-            let headless = told.iter().all(|told| told.seen.causation.is_some());
-            let headless_at = told.iter().map(|told| told.seen.at.0).max().filter(|_| headless);
+            let headless = observed.iter().all(|observed| observed.seen.causation.is_some());
+            let headless_at =
+                observed.iter().map(|observed| observed.seen.at.0).max().filter(|_| headless);
             let failed = failed_at(&chain).map(|name| name.to_string());
-            folded.push(Folded { id: id.clone(), status, chain, version: *version, told });
+            folded.push(FoldedChain { id: id.clone(), status, chain, version: *version, observed });
             vec![
                 Value::Int(*seq),
                 by_events.as_str().into(),
@@ -399,7 +409,7 @@ impl Store {
         tx: &Tx,
         statement: &Many,
         seqs: impl Iterator<Item = i64>,
-    ) -> Result<Vec<Told>, Error> {
+    ) -> Result<Vec<StoredEvents>, Error> {
         let seqs: Vec<i64> = seqs.collect();
         let mut of_chain: HashMap<i64, Vec<Row>> = HashMap::new();
         for row in tx
@@ -408,16 +418,18 @@ impl Store {
         {
             of_chain.entry(row.get(6)?).or_default().push(row);
         }
-        seqs.iter().map(|seq| Told::read(of_chain.remove(seq).unwrap_or_default().iter())).collect()
+        seqs.iter()
+            .map(|seq| StoredEvents::read(of_chain.remove(seq).unwrap_or_default().iter()))
+            .collect()
     }
 
     /// Folds a chain from its events.
-    pub fn chain(&self, id: &SagaId, version: u32, told: &[Observed]) -> Chain {
+    pub fn chain(&self, id: &SagaId, version: u32, observed: &[Observed]) -> Chain {
         let name = Name::new(id.definition());
         let plan = name.ok().and_then(|name| self.plans.get(&(name, version)).cloned());
         let mut chain = plan.map_or_else(|| Chain::of_unknown_version(version), Chain::new);
-        told.iter().for_each(|told| {
-            chain.take(told.seen.clone());
+        observed.iter().for_each(|observed| {
+            chain.take(observed.seen.clone());
         });
         chain
     }
@@ -441,7 +453,7 @@ impl Store {
         let header = ChainHeader::read(row)?;
         let events = self.database.query(EVENTS_OF_ONE, (header.seq,)).await?;
         // the header reports unreadable events
-        let Told { events, .. } = Told::read(events.iter())?;
+        let StoredEvents { events, .. } = StoredEvents::read(events.iter())?;
         Ok(Some((header, events)))
     }
 

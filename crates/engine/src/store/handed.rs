@@ -17,11 +17,11 @@ use crate::error::{Error, VerbError};
 /// Verbs taken at a time.
 const PAGE: u32 = 100;
 /// Retention of a verb and its answer.
-pub(crate) const KEPT: Duration = Duration::from_secs(3600);
+pub(crate) const RETENTION: Duration = Duration::from_secs(3600);
 
 /// A verb on its way to the saga's owner.
 #[derive(Clone, Debug)]
-pub(crate) struct Handed {
+pub(crate) struct HandedVerb {
     /// A unique id.
     pub id: String,
     pub partition: u32,
@@ -52,7 +52,7 @@ enum Answer {
 
 impl Store {
     /// Stores verbs for the orchestrators that own their sagas.
-    pub async fn hand(&self, handed: &[Handed], now: Timestamp) -> Result<(), Error> {
+    pub async fn hand(&self, handed: &[HandedVerb], now: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
         let insert = "INSERT INTO handed (id, reply_partition, saga, verb, stored_at)
             VALUES ($1, $2, $3, $4, $5)
@@ -66,14 +66,14 @@ impl Store {
     pub async fn handed_to(
         &self,
         partitions: impl Iterator<Item = u32>,
-    ) -> Result<Vec<Handed>, Error> {
+    ) -> Result<Vec<HandedVerb>, Error> {
         let mut handed = Vec::new();
         for partition in partitions {
             let sql = "SELECT id, reply_partition, saga, verb FROM handed
                 WHERE answer IS NULL AND reply_partition = $1 ORDER BY stored_at LIMIT $2";
             let rows = self.database.query(sql, (partition, PAGE)).await?;
             for row in &rows {
-                match Handed::read(row) {
+                match HandedVerb::read(row) {
                     Ok(verb) => handed.push(verb),
                     Err(error) if error.is_of_one_row() => {
                         self.answer_unreadable(row, &error).await?
@@ -164,7 +164,7 @@ impl Store {
     }
 }
 
-impl Handed {
+impl HandedVerb {
     fn values(&self, now: Timestamp) -> Result<Vec<Value>, Error> {
         let verb = match &self.input {
             Input::Cancel { reason: None } => Verb::Cancel,
@@ -180,7 +180,7 @@ impl Handed {
         Ok(vec![id, Value::from(self.partition), saga, Value::Text(verb), Value::Int(now.0)])
     }
 
-    fn read(row: &Row) -> Result<Handed, Error> {
+    fn read(row: &Row) -> Result<HandedVerb, Error> {
         let (id, saga, verb): (String, String, String) = (row.get(0)?, row.get(2)?, row.get(3)?);
         let input = match serde_json::from_str(&verb).map_err(|why| bad(&id, why))? {
             Verb::Cancel => Input::Cancel { reason: None },
@@ -189,7 +189,7 @@ impl Handed {
             Verb::Reread => Input::Tick,
         };
         let partition = u32::try_from(row.get::<i64>(1)?).map_err(|why| bad(&id, why))?;
-        Ok(Handed { partition, saga: saga.parse().map_err(|why| bad(&id, why))?, input, id })
+        Ok(HandedVerb { partition, saga: saga.parse().map_err(|why| bad(&id, why))?, input, id })
     }
 }
 

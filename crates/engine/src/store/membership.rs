@@ -11,7 +11,7 @@ use sagamore_database::{Row, Tx, Value};
 use super::Store;
 use super::ownership::{Seat, clock, is_possible, partition};
 use crate::error::Error;
-use crate::pulse::Publishing;
+use crate::pulse::PublishHealth;
 
 /// Retention of the row of an orchestrator that stopped renewing.
 const RETENTION: Duration = Duration::from_secs(3600);
@@ -21,11 +21,11 @@ const NEWER_BY: Duration = Duration::from_secs(3);
 
 /// An orchestrator's statement with its renewal.
 #[derive(Clone, Copy)]
-pub(crate) struct Renewing<'a> {
+pub(crate) struct RenewalRequest<'a> {
     pub owner: &'a str,
     pub lease: Duration,
     /// The results of its publishes since its last renewal.
-    pub publishing: Publishing,
+    pub publishing: PublishHealth,
 }
 
 /// The distribution of the partitions at one moment.
@@ -70,19 +70,19 @@ struct Member {
 impl Store {
     /// Renews this orchestrator's membership and the leases of its partitions, or releases its
     /// partitions when it is evicted. After the end of its own lease it joins again.
-    pub async fn renew(&self, renewing: Renewing<'_>, now: Timestamp) -> Result<(), Error> {
+    pub async fn renew(&self, renewal: RenewalRequest<'_>, now: Timestamp) -> Result<(), Error> {
         let open = self.begin().await?;
         let tx = open.tx();
         let all = members(&tx).await?;
         // read the clock after the rows, so that a lease renewed since does not seem impossible
         let time = clock(&tx, now).await?;
         let (mut members, others): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|member| member.is_alive(time, renewing.lease));
+            all.into_iter().partition(|member| member.is_alive(time, renewal.lease));
         let before = members
             .iter()
-            .position(|member| member.owner == renewing.owner)
+            .position(|member| member.owner == renewal.owner)
             .map(|at| members.swap_remove(at));
-        let us = renewed(before.as_ref(), renewing, time);
+        let us = renewed(before.as_ref(), renewal, time);
         let is_over =
             |member: &&Member| !(time.minus(RETENTION).0..time.0).contains(&member.seen_until);
         let row = |member: &Member| {
@@ -103,9 +103,9 @@ impl Store {
             (us.owner.as_str(), us.seen_until, us.able_since, us.failing_since, us.published_at);
         tx.execute(store, row).await?;
         if is_evicted(&us, &members) {
-            tx.execute(&of_owner(&tx, "owner = '', lease_until = 0"), (renewing.owner,)).await?;
+            tx.execute(&of_owner(&tx, "owner = '', lease_until = 0"), (renewal.owner,)).await?;
         } else {
-            tx.execute(&of_owner(&tx, "lease_until = $2"), (renewing.owner, us.seen_until)).await?;
+            tx.execute(&of_owner(&tx, "lease_until = $2"), (renewal.owner, us.seen_until)).await?;
         }
         Ok(open.commit().await?)
     }
@@ -191,7 +191,7 @@ async fn members(tx: &Tx) -> Result<Vec<Member>, Error> {
 /// Returns the row after a renewal at `time`.
 fn renewed(
     before: Option<&Member>,
-    Renewing { owner, lease, publishing }: Renewing<'_>,
+    RenewalRequest { owner, lease, publishing }: RenewalRequest<'_>,
     time: Timestamp,
 ) -> Member {
     let begun = |before: Option<i64>| before.filter(|since| *since > 0).unwrap_or(time.0);
@@ -200,12 +200,12 @@ fn renewed(
     let failing_since = before.map_or(0, |before| past(before.failing_since));
     let published_at = before.map_or(0, |before| past(before.published_at));
     let (able_since, failing_since, published_at) = match publishing {
-        Publishing::Acknowledged => {
+        PublishHealth::Acknowledged => {
             let able_since = begun(Some(able_since).filter(|_| failing_since == 0));
             (able_since, 0, before.map_or(0, |before| renewed_at(before, lease)))
         }
-        Publishing::Failing => (able_since, begun(Some(failing_since)), published_at),
-        Publishing::Idle => (able_since, failing_since, published_at),
+        PublishHealth::Failing => (able_since, begun(Some(failing_since)), published_at),
+        PublishHealth::Idle => (able_since, failing_since, published_at),
     };
     let seen_until = time.plus(lease).0;
     Member {
@@ -269,12 +269,12 @@ mod tests {
 
     #[test]
     fn a_member_is_able_from_its_first_acknowledged_publish_and_again_after_failures() {
-        use Publishing::{Acknowledged, Failing, Idle};
+        use PublishHealth::{Acknowledged, Failing, Idle};
         let mut row = None;
         let mut check = |time: i64, publishing, expected: (i64, i64, i64)| {
             let next = renewed(
                 row.as_ref(),
-                Renewing { owner: "one", lease: LEASE, publishing },
+                RenewalRequest { owner: "one", lease: LEASE, publishing },
                 Timestamp(time),
             );
             assert_eq!(

@@ -12,7 +12,7 @@ use sagamore_database::postgres::array;
 use sagamore_database::{Row, Tx, Value};
 
 use super::ownership::Epochs;
-use super::write::{Saved, Write, ended_at, failed_at, fault_shown_from, integer};
+use super::write::{Write, WriteOutcome, ended_at, failed_at, fault_shown_from, integer};
 use super::{BYTES, HEADER, bad};
 use crate::error::Error;
 
@@ -82,7 +82,7 @@ pub(super) async fn write(
     epochs: &Epochs,
     writes: &[Write<'_>],
     numbers: Vec<i64>,
-) -> Result<Vec<Saved>, Error> {
+) -> Result<Vec<WriteOutcome>, Error> {
     if writes.is_empty() {
         return Ok(Vec::new());
     }
@@ -126,7 +126,9 @@ pub(super) async fn write(
     }
     Ok(seqs
         .into_iter()
-        .map(|seq| if took.contains(&seq) { Saved::Row(seq) } else { Saved::Conflict })
+        .map(
+            |seq| if took.contains(&seq) { WriteOutcome::Row(seq) } else { WriteOutcome::Conflict },
+        )
         .collect())
 }
 

@@ -4,19 +4,19 @@ use sagamore_core::id::Name;
 use sagamore_database::{Tx, Value};
 
 use super::bad;
-use super::write::{Saved, Write, ended_at, failed_at, fault_shown_from, integer};
+use super::write::{Write, WriteOutcome, ended_at, failed_at, fault_shown_from, integer};
 use crate::error::Error;
 
 /// Writes sagas and journals. Those that changed meanwhile are conflicts.
-pub(super) async fn write(tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<Saved>, Error> {
-    let mut saved = vec![Saved::Conflict; writes.len()];
+pub(super) async fn write(tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<WriteOutcome>, Error> {
+    let mut saved = vec![WriteOutcome::Conflict; writes.len()];
     let (fresh, known): (Vec<usize>, Vec<usize>) =
         (0..writes.len()).partition(|&index| writes[index].seq.is_none());
     if !fresh.is_empty() {
         let sets = fresh.iter().map(|&index| insert_values(&writes[index])).collect();
         for (&index, rows) in fresh.iter().zip(tx.query_each(INSERT, sets).await?) {
             if let Some(row) = rows.first() {
-                saved[index] = Saved::Row(row.get(0)?);
+                saved[index] = WriteOutcome::Row(row.get(0)?);
             }
         }
     }
@@ -24,13 +24,13 @@ pub(super) async fn write(tx: &Tx, writes: &[Write<'_>]) -> Result<Vec<Saved>, E
         let sets = known.iter().map(|&index| update_values(&writes[index])).collect();
         for (&index, changed) in known.iter().zip(tx.execute_each(UPDATE, sets).await?) {
             if let (1, Some(seq)) = (changed, writes[index].seq) {
-                saved[index] = Saved::Row(seq);
+                saved[index] = WriteOutcome::Row(seq);
             }
         }
     }
     let mut journal = Vec::new();
     for (write, saved) in writes.iter().zip(&saved) {
-        if let Saved::Row(seq) = saved {
+        if let WriteOutcome::Row(seq) = saved {
             for entry in write.entries {
                 let text = serde_json::to_string(entry).map_err(|why| bad(&write.saga.id, why))?;
                 journal.push(vec![Value::Int(*seq), integer(entry.revision), Value::Text(text)]);

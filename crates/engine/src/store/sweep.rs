@@ -18,7 +18,7 @@ const DIFFERENCE_MAX: Duration = Duration::from_secs(3600);
 
 /// The target of a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goes {
+pub(crate) enum SweepTarget {
     /// The journal and the idempotency keys.
     Journal,
     /// The row, with its journal and keys if they still exist.
@@ -65,7 +65,7 @@ impl Store {
     /// Corrects open sagas that were stamped by a clock that was ahead. No horizon would name them,
     /// and their barrier rows would be removed. Returns false if a row is locked by another session
     /// and left uncorrected.
-    pub async fn begin_no_later_than(&self, now: Timestamp) -> Result<bool, Error> {
+    pub async fn correct_starts(&self, now: Timestamp) -> Result<bool, Error> {
         let open = self.begin().await?;
         let alone = match open.tx().dialect() {
             Dialect::Sqlite => "",
@@ -83,10 +83,10 @@ impl Store {
         Ok(left.is_empty())
     }
 
-    /// Checks the next `limit` sagas, and removes `goes` of those that ended before this moment.
+    /// Checks the next `limit` sagas, and removes `target` of those that ended before this moment.
     pub async fn sweep(
         &self,
-        goes: Goes,
+        target: SweepTarget,
         before: Timestamp,
         after: i64,
         limit: u32,
@@ -109,7 +109,7 @@ impl Store {
         if !old.is_empty() {
             let open = self.begin().await?;
             let tx = open.tx();
-            let old = if goes == Goes::Row { free(&tx, old).await? } else { old };
+            let old = if target == SweepTarget::Row { free(&tx, old).await? } else { old };
             let (seqs, ids): (Vec<_>, Vec<_>) = old
                 .into_iter()
                 .map(|(seq, id)| (vec![Value::Int(seq)], vec![Value::Text(id)]))
@@ -117,7 +117,7 @@ impl Store {
             let mut each =
                 tx.execute_each("DELETE FROM journal WHERE seq = $1", seqs.clone()).await?;
             tx.execute_each("DELETE FROM idempotency WHERE saga = $1", ids).await?;
-            if goes == Goes::Row {
+            if target == SweepTarget::Row {
                 each = tx
                     .execute_each("DELETE FROM saga WHERE seq = $1 AND ended_at IS NOT NULL", seqs)
                     .await?;

@@ -27,7 +27,7 @@ pub(crate) struct Write<'a> {
 
 /// The result of a [`Write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Saved {
+pub(crate) enum WriteOutcome {
     /// Written in the transaction, in the row with this number.
     Row(i64),
     /// Another writer stored or changed the saga first.
@@ -70,7 +70,7 @@ impl Store {
         epochs: &Epochs,
         writes: &[Write<'_>],
         numbers: Vec<i64>,
-    ) -> Result<Vec<Saved>, Error> {
+    ) -> Result<Vec<WriteOutcome>, Error> {
         let strange = writes
             .iter()
             .map(|write| write.saga.reply_to.partition)

@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 
 use crate::orchestrator::Orchestrator;
-use crate::store::{Epochs, Mark, Reading};
+use crate::store::{Epochs, LoadResult, Mark};
 
 /// Maximum unwritten marks. Further sagas are marked when they are read again.
 const MAX: usize = 1_000;
 
 /// Unwritten marks by row number: the partition and the reason, `None` once the saga is readable.
 #[derive(Default)]
-pub(crate) struct Aside(BTreeMap<i64, (u32, Option<String>)>);
+pub(crate) struct PendingMarks(BTreeMap<i64, (u32, Option<String>)>);
 
 impl Orchestrator {
     /// Logs a saga that is newly set aside, and schedules its mark. Only the owner does so.
-    pub(crate) fn note_reading(&mut self, reading: &Reading, owns: impl Fn(u32) -> bool) {
+    pub(crate) fn note_reading(&mut self, reading: &LoadResult, owns: impl Fn(u32) -> bool) {
         self.note_fault(reading, &owns);
         let (seq, partition, why) = match reading {
             Ok(loaded) if loaded.is_marked => {
@@ -25,7 +25,7 @@ impl Orchestrator {
             Ok(_) | Err(_) => return,
         };
         let Some(partition) = partition.filter(|partition| owns(*partition)) else { return };
-        if self.aside.0.get(&seq).is_some_and(|(_, known)| *known == why) {
+        if self.pending_marks.0.get(&seq).is_some_and(|(_, known)| *known == why) {
             return;
         }
         if let Err(row) = reading {
@@ -37,22 +37,22 @@ impl Orchestrator {
             );
             metrics::counter!("sagamore_sagas_set_aside_total").increment(1);
         }
-        if self.aside.0.len() < MAX {
-            self.aside.0.insert(seq, (partition, why));
+        if self.pending_marks.0.len() < MAX {
+            self.pending_marks.0.insert(seq, (partition, why));
         }
     }
 
     /// Writes the marks. A failure does not fail the turn: the next one tries again.
     pub(crate) async fn mark_aside(&mut self, epochs: &Epochs) {
-        if self.aside.0.is_empty() {
+        if self.pending_marks.0.is_empty() {
             return;
         }
         let mark = |(seq, (partition, why)): (&i64, &(u32, Option<String>))| {
             Some(Mark { seq: *seq, epoch: *epochs.0.get(partition)?, why: why.clone() })
         };
-        let marks: Vec<Mark> = self.aside.0.iter().filter_map(mark).collect();
+        let marks: Vec<Mark> = self.pending_marks.0.iter().filter_map(mark).collect();
         match self.store.mark(&marks).await {
-            Ok(()) => self.aside.0.clear(),
+            Ok(()) => self.pending_marks.0.clear(),
             Err(error) => tracing::warn!(%error, "cannot mark unreadable sagas, retrying"),
         }
     }

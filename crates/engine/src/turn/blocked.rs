@@ -13,10 +13,10 @@ use sagamore_core::{Saga, Timestamp};
 use sagamore_database::Error as DatabaseError;
 
 use super::settle::Arrivals;
-use super::{Arrival, Batch, Settled, Stray, poison};
+use super::{Arrival, Batch, Settlement, Stray, poison};
 use crate::error::Error;
 use crate::orchestrator::{Orchestrator, as_gauge};
-use crate::store::Reading;
+use crate::store::LoadResult;
 
 /// The first pause before a saga that could not be stored is tried again; doubled by each failure.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -31,15 +31,15 @@ const REPLIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The sagas whose last attempt to be stored failed.
 #[derive(Default)]
-pub(crate) struct Blocked {
-    sagas: BTreeMap<SagaId, Block>,
+pub(crate) struct BlockedSagas {
+    sagas: BTreeMap<SagaId, BlockedSaga>,
     replies: usize,
     reply_bytes: usize,
     /// Sagas whose row in `blocked` is out of date.
     unwritten: BTreeSet<SagaId>,
 }
 
-struct Block {
+struct BlockedSaga {
     fault: StorageFault,
     /// The next attempt. `None` after an attempt with nothing to store: the next arrival triggers
     /// one.
@@ -47,7 +47,7 @@ struct Block {
     replies: Vec<Stray>,
 }
 
-impl Blocked {
+impl BlockedSagas {
     /// Shows the fault of a saga that is about to be decided.
     pub fn show(&self, saga: &mut Saga) {
         saga.unstored = self.sagas.get(&saga.id).map(|block| Box::new(block.fault.clone()));
@@ -94,7 +94,7 @@ impl Blocked {
     }
 
     /// Removes a saga that was stored, or that has another owner.
-    fn remove(&mut self, id: &SagaId) -> Option<Block> {
+    fn remove(&mut self, id: &SagaId) -> Option<BlockedSaga> {
         let block = self.sagas.remove(id)?;
         self.uncount(&block.replies);
         Some(block)
@@ -106,7 +106,7 @@ impl Blocked {
             replies.iter().map(|stray| stray.delivered.record.bytes()).sum::<usize>();
     }
 
-    fn keep(&mut self, id: &SagaId, reply: Stray) {
+    fn hold(&mut self, id: &SagaId, reply: Stray) {
         let bytes = self.reply_bytes + reply.delivered.record.bytes();
         let Some(block) = self.sagas.get_mut(id) else { return };
         if self.replies >= REPLIES_MAX || bytes > REPLIES_BYTES_MAX {
@@ -130,7 +130,7 @@ impl Blocked {
 
     fn fails(&mut self, id: &SagaId, text: String, now: Timestamp) {
         let fault = StorageFault { text: String::new(), count: 0, since: now };
-        let block = self.sagas.entry(id.clone()).or_insert(Block {
+        let block = self.sagas.entry(id.clone()).or_insert(BlockedSaga {
             fault,
             retry_at: None,
             replies: Vec::new(),
@@ -170,7 +170,7 @@ impl Orchestrator {
                 if let Some(block) = self.blocked.sagas.get_mut(&id) {
                     block.retry_at.get_or_insert(now); // it arrived in a turn without free tries
                 }
-                let left = self.set_back(&id, arrivals);
+                let left = self.hold_replies(&id, arrivals);
                 if !left.is_empty() {
                     batch.arrivals.insert(id, left);
                 }
@@ -179,13 +179,13 @@ impl Orchestrator {
     }
 
     /// Holds the replies of a saga in a pause, and returns the arrivals that need no write.
-    fn set_back(&mut self, id: &SagaId, arrivals: Vec<Arrival>) -> Vec<Arrival> {
+    fn hold_replies(&mut self, id: &SagaId, arrivals: Vec<Arrival>) -> Vec<Arrival> {
         self.live.unschedule(id);
         let mut left = Vec::new();
         for arrival in arrivals {
             match arrival {
                 Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
-                    self.blocked.keep(id, *stray)
+                    self.blocked.hold(id, *stray)
                 }
                 // reading the saga restores its timers, and then sends the rejected command again
                 Arrival::Due | Arrival::Rejected(_) => {}
@@ -201,7 +201,7 @@ impl Orchestrator {
         &mut self,
         arrivals: &mut Arrivals,
         now: Timestamp,
-        settled: &mut Settled,
+        settled: &mut Settlement,
     ) -> Result<Vec<Arrivals>, Error> {
         let is_suspect = |id: &SagaId, all: &[Arrival]| {
             self.blocked.sagas.contains_key(id) && all.iter().any(Arrival::may_write)
@@ -222,7 +222,7 @@ impl Orchestrator {
         &mut self,
         arrivals: &mut Arrivals,
         now: Timestamp,
-        settled: &mut Settled,
+        settled: &mut Settlement,
     ) -> Result<usize, Error> {
         let ids: Vec<&SagaId> = arrivals.keys().collect();
         let locked = self.store.locked(&ids).await?;
@@ -248,7 +248,7 @@ impl Orchestrator {
         arrivals: Vec<Arrival>,
         why: &str,
         now: Timestamp,
-        settled: &mut Settled,
+        settled: &mut Settlement,
     ) {
         let text = format!("inputs of the saga cannot be stored: {why}");
         if !self.blocked.sagas.contains_key(id) {
@@ -256,7 +256,7 @@ impl Orchestrator {
         }
         metrics::counter!("sagamore_unstored_total").increment(1);
         self.blocked.fails(id, text.clone(), now);
-        for arrival in self.set_back(id, arrivals) {
+        for arrival in self.hold_replies(id, arrivals) {
             match arrival {
                 Arrival::Watch(waiter) => self.live.wait(id, waiter),
                 arrival => poison::refuse(arrival, &text, settled),
@@ -282,14 +282,14 @@ impl Orchestrator {
     }
 
     /// Takes over a fault that the previous owner of a saga stored.
-    pub(crate) fn note_fault(&mut self, reading: &Reading, owns: impl Fn(u32) -> bool) {
+    pub(crate) fn note_fault(&mut self, reading: &LoadResult, owns: impl Fn(u32) -> bool) {
         let Ok(loaded) = reading else { return };
         let Some(fault) =
             loaded.saga.unstored.as_deref().filter(|_| owns(loaded.saga.reply_to.partition))
         else {
             return;
         };
-        let block = Block { fault: fault.clone(), retry_at: None, replies: Vec::new() };
+        let block = BlockedSaga { fault: fault.clone(), retry_at: None, replies: Vec::new() };
         self.blocked.sagas.entry(loaded.saga.id.clone()).or_insert(block);
     }
 
@@ -325,7 +325,7 @@ impl Arrival {
 }
 
 /// The attempts to store one batch, which shrinks to the sagas that cannot be stored.
-pub(crate) struct Shrinking {
+pub(crate) struct BatchBisection {
     sagas: usize,
     failures: usize,
     is_any_stored: bool,
@@ -333,13 +333,13 @@ pub(crate) struct Shrinking {
     failed_alone: Vec<(Arrivals, DatabaseError)>,
 }
 
-impl Shrinking {
+impl BatchBisection {
     /// Maximum failed transactions of a batch before the turn fails: enough to find one saga among
     /// a thousand.
     const FAILURES_MAX: usize = 16;
 
-    pub fn of(sagas: usize) -> Shrinking {
-        Shrinking { sagas, failures: 0, is_any_stored: false, failed_alone: Vec::new() }
+    pub fn of(sagas: usize) -> BatchBisection {
+        BatchBisection { sagas, failures: 0, is_any_stored: false, failed_alone: Vec::new() }
     }
 
     pub fn succeeded(&mut self) {
@@ -354,7 +354,7 @@ impl Shrinking {
         why: DatabaseError,
     ) -> Result<Vec<Arrivals>, Error> {
         self.failures += 1;
-        if self.failures > Shrinking::FAILURES_MAX {
+        if self.failures > BatchBisection::FAILURES_MAX {
             return Err(why.into());
         }
         let middle = arrivals.keys().nth(arrivals.len() / 2).cloned();

@@ -21,7 +21,7 @@ impl Orchestrator {
         self.live.redraw(now);
         self.strays.redraw(now);
         self.blocked.redraw(now);
-        self.abroad.redraw(now);
+        self.remote.redraw(now);
         self.sweep.redraw(now);
         self.survey_at_once();
     }

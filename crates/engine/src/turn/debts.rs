@@ -6,11 +6,11 @@ use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
 use sagamore_transport::Record;
 
-use super::Outgoing;
+use super::OutgoingCommand;
 use crate::error::Error;
-use crate::live::Known;
+use crate::live::StoredSaga;
 use crate::orchestrator::Orchestrator;
-use crate::store::{Epochs, Loaded};
+use crate::store::{Epochs, LoadedSaga};
 
 /// Unfinished work. Bounded by one batch, because no inputs are taken before it is done.
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(crate) struct Debts {
     /// sent.
     pub doubtful: BTreeSet<SagaId>,
     /// Commands that were committed and not delivered.
-    pub commands: Vec<Outgoing>,
+    pub commands: Vec<OutgoingCommand>,
     pub dead_letters: Vec<Record>,
 }
 
@@ -37,7 +37,11 @@ impl Debts {
 
 impl Orchestrator {
     /// Reads the doubtful sagas again, sends what is unsent, and rewinds the consumer.
-    pub(crate) async fn make_good(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn complete_debts(
+        &mut self,
+        epochs: &Epochs,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         if self.debts.untaken || !self.debts.doubtful.is_empty() {
             self.strays.forget();
             self.blocked.forget_replies();
@@ -73,7 +77,7 @@ impl Orchestrator {
         epochs: &Epochs,
         page: &BTreeSet<SagaId>,
         now: Timestamp,
-    ) -> Result<Vec<Outgoing>, Error> {
+    ) -> Result<Vec<OutgoingCommand>, Error> {
         let open = self.store.begin().await?;
         self.store.check_ownership(&open.tx(), epochs).await?;
         let ids: Vec<&SagaId> = page.iter().collect();
@@ -82,14 +86,14 @@ impl Orchestrator {
         let (mut commands, mut seen) = (Vec::new(), Vec::new());
         for (_, reading) in sagas {
             self.note_reading(&reading, |partition| epochs.owns(partition));
-            let Ok(Loaded { seq, mut saga, .. }) = reading else { continue }; // set aside
+            let Ok(LoadedSaga { seq, mut saga, .. }) = reading else { continue }; // set aside
             saga.redraw(now);
             self.sweep.pause(&mut saga, now);
             if !epochs.owns(saga.reply_to.partition) {
                 continue; // its new owner has read it
             }
-            commands.extend(Outgoing::all_of(&saga));
-            seen.push(Known { seq, saga });
+            commands.extend(OutgoingCommand::all_of(&saga));
+            seen.push(StoredSaga { seq, saga });
         }
         for known in seen {
             self.wake_if_at_rest(&known.saga);

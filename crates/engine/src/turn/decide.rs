@@ -10,11 +10,11 @@ use sagamore_core::saga::{Change, Entry, Ignored, Input, Saga, Status, StepStatu
 use sagamore_core::{Body, Timestamp};
 use sagamore_transport::wire::is_from;
 
-use super::{Arrival, Outgoing, Rejected, Stray};
+use super::{Arrival, OutgoingCommand, RejectReason, Stray};
 use crate::error::{StartError, VerbError};
 use crate::handle::Started;
-use crate::live::Known;
-use crate::request::{Asker, Idempotency, StartRequest, VerbRequest};
+use crate::live::StoredSaga;
+use crate::request::{Idempotency, Recipient, StartRequest, VerbRequest};
 use crate::store::{Idempotent, Unreadable};
 
 /// The error of a start when no partition is owned.
@@ -52,9 +52,9 @@ pub(crate) enum Verdict {
     /// A reply to a missing saga.
     Stray,
     /// A reply that answers no command ever sent, with the reason.
-    Unmatched(Rejected, String),
+    Unmatched(RejectReason, String),
     /// The saga is in this reply partition of another orchestrator.
-    Abroad(u32),
+    Remote(u32),
     /// The saga is unreadable, with the reason.
     Unreadable(String),
 }
@@ -85,10 +85,10 @@ impl Draft {
         row: &Unreadable,
         owns: &dyn Fn(u32) -> bool,
     ) -> Draft {
-        let abroad = row.partition.filter(|partition| !owns(*partition));
-        let verdict = |arrival: &Arrival| match (arrival, abroad) {
+        let remote = row.partition.filter(|partition| !owns(*partition));
+        let verdict = |arrival: &Arrival| match (arrival, remote) {
             (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => {
-                Verdict::Abroad(at)
+                Verdict::Remote(at)
             }
             // until it is readable and at rest
             (Arrival::Watch(_), _) => Verdict::Watch { exists: true },
@@ -102,7 +102,7 @@ impl Draft {
         Draft { verdicts, ..Draft::new(id, None) }
     }
 
-    fn new(id: SagaId, known: Option<Known>) -> Draft {
+    fn new(id: SagaId, known: Option<StoredSaga>) -> Draft {
         let (seq, saga) = known.map_or((None, None), |known| (Some(known.seq), Some(known.saga)));
         Draft {
             id,
@@ -120,20 +120,20 @@ impl Draft {
     /// Decides all arrivals, in order.
     pub fn fold(
         id: SagaId,
-        known: Option<Known>,
+        known: Option<StoredSaga>,
         arrivals: &[Arrival],
         context: &mut Context<'_>,
     ) -> Draft {
         let mut draft = Draft::new(id, known);
-        let abroad = draft
+        let remote = draft
             .saga
             .as_ref()
             .map(|saga| saga.reply_to.partition)
             .filter(|at| !(context.owns)(*at));
         for arrival in arrivals {
-            let verdict = match (arrival, abroad) {
+            let verdict = match (arrival, remote) {
                 (Arrival::Verb(_) | Arrival::Reply(_) | Arrival::Unstorable(..), Some(at)) => {
-                    Verdict::Abroad(at)
+                    Verdict::Remote(at)
                 }
                 // the owner handles it
                 (Arrival::Due | Arrival::Rejected(_), Some(_)) => Verdict::Silent,
@@ -150,7 +150,7 @@ impl Draft {
     fn take(&mut self, arrival: &Arrival, context: &mut Context<'_>) -> Verdict {
         match arrival {
             Arrival::Start(start) => Verdict::Start(self.start(start, context)),
-            Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. })
+            Arrival::Verb(VerbRequest { recipient: Recipient::Elsewhere(id), .. })
                 if !context.unanswered.contains(id) =>
             {
                 Verdict::Silent // it was executed and answered before
@@ -173,12 +173,12 @@ impl Draft {
 
     /// Returns the new commands that were not answered within the turn; for a saga ahead of a
     /// takeover, all outstanding ones.
-    pub fn commands(&self) -> Vec<Outgoing> {
+    pub fn commands(&self) -> Vec<OutgoingCommand> {
         let Some(saga) = &self.saga else { return Vec::new() };
         let resends = self.is_ahead && !planted(Bug::NoResendOnTakeover);
         let outstanding = saga.outstanding().into_iter();
         let sent = outstanding.filter(|outstanding| resends || self.asked.contains(outstanding));
-        sent.map(|(step, direction)| Outgoing::of(saga, step, direction)).collect()
+        sent.map(|(step, direction)| OutgoingCommand::of(saga, step, direction)).collect()
     }
 
     /// Starts a saga, or finds an existing one with the same input. The idempotency key is stored
@@ -278,10 +278,13 @@ impl Draft {
 
     /// Returns why this reply matches no command that its saga ever sent. `None` for a match,
     /// including a late one.
-    fn unmatched(&self, Stray { reply, delivered, .. }: &Stray) -> Option<(Rejected, String)> {
+    fn unmatched(&self, Stray { reply, delivered, .. }: &Stray) -> Option<(RejectReason, String)> {
         let (saga, key) = (self.saga.as_ref()?, &reply.key);
         let Some(index) = saga.definition.index_of(&key.step) else {
-            return Some((Rejected::Step, format!("saga {} has no step '{}'", saga.id, key.step)));
+            return Some((
+                RejectReason::Step,
+                format!("saga {} has no step '{}'", saga.id, key.step),
+            ));
         };
         let (step, state) = (&saga.definition.steps[index], &saga.steps[index]);
         let (ask, generation) = match key.direction {
@@ -289,19 +292,19 @@ impl Draft {
             Direction::Compensation => (step.compensation.as_ref(), state.undo_generation),
         };
         let Some(ask) = ask else {
-            return Some((Rejected::Step, format!("step '{}' has no compensation", step.name)));
+            return Some((RejectReason::Step, format!("step '{}' has no compensation", step.name)));
         };
         if !is_from(&delivered.record, &ask.participant) {
             let why = format!(
                 "its source is not '{}', the participant of step '{}'",
                 ask.participant, step.name
             );
-            return Some((Rejected::Source, why));
+            return Some((RejectReason::Source, why));
         }
         let is_ahead = key.generation > generation;
         is_ahead.then(|| {
             (
-                Rejected::Generation,
+                RejectReason::Generation,
                 format!(
                     "generation {} was never sent, the last one is {generation}",
                     key.generation

@@ -5,7 +5,7 @@ use sagamore_transport::{Delivered, Record, wire};
 
 /// The reason of a dead letter: the label `reason` of `sagamore_rejected_replies_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rejected {
+pub(crate) enum RejectReason {
     /// The transport cannot read the record.
     Unreadable,
     /// The record is no valid reply.
@@ -24,23 +24,23 @@ pub(crate) enum Rejected {
     Unstorable,
 }
 
-impl Rejected {
+impl RejectReason {
     fn as_str(self) -> &'static str {
         match self {
-            Rejected::Unreadable => "unreadable",
-            Rejected::Undecodable(flaw) => flaw.as_str(),
-            Rejected::Source => "source",
-            Rejected::Step => "step",
-            Rejected::Generation => "generation",
-            Rejected::NoSaga => "no-saga",
-            Rejected::SetAside => "set-aside",
-            Rejected::Unstorable => "unstorable",
+            RejectReason::Unreadable => "unreadable",
+            RejectReason::Undecodable(flaw) => flaw.as_str(),
+            RejectReason::Source => "source",
+            RejectReason::Step => "step",
+            RejectReason::Generation => "generation",
+            RejectReason::NoSaga => "no-saga",
+            RejectReason::SetAside => "set-aside",
+            RejectReason::Unstorable => "unstorable",
         }
     }
 }
 
 /// Builds the dead letter of a reply, and logs and counts it.
-pub(crate) fn reject(delivered: &Delivered, rejected: Rejected, why: &str) -> Record {
+pub(crate) fn reject(delivered: &Delivered, rejected: RejectReason, why: &str) -> Record {
     let Delivered { record, partition, offset, .. } = delivered;
     let (topic, reason) = (&*record.topic, rejected.as_str());
     tracing::warn!(topic, partition, offset, reason, why, "rejected reply: dead letter");

@@ -9,22 +9,24 @@ use sagamore_transport::{Record, wire};
 
 /// A command to send, with the time limit for its reply.
 #[derive(Clone)]
-pub(crate) struct Outgoing {
+pub(crate) struct OutgoingCommand {
     pub command: Command,
     pub step: usize,
     pub timeout: Duration,
 }
 
-impl Outgoing {
+impl OutgoingCommand {
     /// Builds the step's command from the saga's state.
-    pub fn of(saga: &Saga, step: usize, direction: Direction) -> Outgoing {
+    pub fn of(saga: &Saga, step: usize, direction: Direction) -> OutgoingCommand {
         let timeout = saga.definition.steps[step].patience.timeout();
-        Outgoing { command: saga.command(step, direction), step, timeout }
+        OutgoingCommand { command: saga.command(step, direction), step, timeout }
     }
 
     /// Builds all outstanding commands of the saga.
-    pub fn all_of(saga: &Saga) -> impl Iterator<Item = Outgoing> {
-        saga.outstanding().into_iter().map(|(step, direction)| Outgoing::of(saga, step, direction))
+    pub fn all_of(saga: &Saga) -> impl Iterator<Item = OutgoingCommand> {
+        saga.outstanding()
+            .into_iter()
+            .map(|(step, direction)| OutgoingCommand::of(saga, step, direction))
     }
 
     /// Encodes the record to publish at `now`. A command that may expire does so one timeout after

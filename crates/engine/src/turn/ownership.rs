@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::orchestrator::Orchestrator;
 use crate::request::Request;
 use crate::store::{Epochs, Seat, Standing, Survey};
-use crate::turn::{Blocked, Debts, Takeover};
+use crate::turn::{BlockedSagas, Debts, Takeover};
 
 impl Orchestrator {
     /// Acts on a new survey: claims and releases partitions, subscribes to those owned, and starts
@@ -22,7 +22,7 @@ impl Orchestrator {
     ///
     /// # Errors
     /// After an error the next turn reads a survey of its own.
-    pub(crate) async fn keep_ownership(
+    pub(crate) async fn update_ownership(
         &mut self,
         epochs: &mut Epochs,
         now: Timestamp,
@@ -38,7 +38,7 @@ impl Orchestrator {
         let gives = self.debts.is_empty() || survey.standing == Standing::Evicted;
         let surplus = if gives { surplus(epochs, &survey) } else { Vec::new() };
         let gone: Vec<u32> = lost.into_iter().chain(surplus).collect();
-        self.let_go(epochs, &gone, now);
+        self.drop_partitions(epochs, &gone, now);
         let wanted = wanted(epochs, &survey);
         let given_up = given_up(epochs, &survey, &wanted);
         if !given_up.is_empty() {
@@ -61,8 +61,8 @@ impl Orchestrator {
             tracing::info!(owner, owns, ?gone, ?gained, "partitions changed");
         }
         let owned: Vec<u32> = epochs.0.keys().copied().collect();
-        if self.listening != owned || !gained.is_empty() {
-            self.listen(owned).await?;
+        if self.subscribed_to != owned || !gained.is_empty() {
+            self.subscribe_to(owned).await?;
         }
         self.gauges.partitions.store(epochs.0.len(), Ordering::Relaxed);
         metrics::gauge!("sagamore_partitions_owned")
@@ -74,18 +74,18 @@ impl Orchestrator {
     }
 
     /// Drops all state in memory. Waiters are queued again.
-    pub(crate) fn forget_all(&mut self) {
+    pub(crate) fn reset(&mut self) {
         let waiting = self.live.forget();
         waiting.into_iter().for_each(|(id, rest)| self.add_request(Request::Watch { id, rest }));
         self.strays.forget();
-        self.blocked = Blocked::default();
+        self.blocked = BlockedSagas::default();
         self.progress.clear();
         self.debts = Debts::default();
         self.rejections.clear();
         self.takeover = Takeover::default();
     }
 
-    fn let_go(&mut self, epochs: &mut Epochs, gone: &[u32], now: Timestamp) {
+    fn drop_partitions(&mut self, epochs: &mut Epochs, gone: &[u32], now: Timestamp) {
         for partition in gone {
             epochs.0.remove(partition);
         }
@@ -100,13 +100,13 @@ impl Orchestrator {
         if self.debts.commands.is_empty() && self.debts.dead_letters.is_empty() {
             self.pulse.forget_failed_turns(); // no later publish would reset them
         }
-        self.abroad.look_soon(now); // their waiters remain
+        self.remote.poll_soon(now); // their waiters remain
     }
 
     /// Subscribes to the owned partitions, from their committed offsets.
-    async fn listen(&mut self, owned: Vec<u32>) -> Result<(), Error> {
+    async fn subscribe_to(&mut self, owned: Vec<u32>) -> Result<(), Error> {
         // unsubscribe first, so that a former owner takes nothing from its successor
-        self.hang_up();
+        self.unsubscribe();
         if !owned.is_empty() {
             let subscription =
                 Subscription { partitions: Some(owned.clone()), ..self.options.subscription() };
@@ -119,19 +119,19 @@ impl Orchestrator {
                 subscribed => subscribed,
             };
             self.replies = Some(subscribed?);
-            self.listening = owned;
+            self.subscribed_to = owned;
         }
         Ok(())
     }
 
     /// Drops the subscription. Replies that were taken and not committed are redelivered after the
     /// next one.
-    pub(crate) fn hang_up(&mut self) {
+    pub(crate) fn unsubscribe(&mut self) {
         self.strays.forget();
         self.blocked.forget_replies();
         self.progress.clear();
         self.replies = None;
-        self.listening.clear();
+        self.subscribed_to.clear();
         self.survey_at_once();
     }
 

@@ -5,9 +5,9 @@ use sagamore_database::Error as DatabaseError;
 
 use super::answer::Answer;
 use super::settle::Arrivals;
-use super::{Arrival, Rejected, Settled, reject};
+use super::{Arrival, RejectReason, Settlement, reject};
 use crate::error::{Error, StartError, VerbError};
-use crate::request::Asker;
+use crate::request::Recipient;
 
 /// Halves arrivals that cannot be stored together. The first half is last, because groups are
 /// popped.
@@ -16,7 +16,7 @@ use crate::request::Asker;
 pub(super) fn narrow(
     mut arrivals: Arrivals,
     why: DatabaseError,
-    settled: &mut Settled,
+    settled: &mut Settlement,
 ) -> Result<Vec<Arrivals>, Error> {
     if arrivals.len() > 1 {
         let middle = arrivals.keys().nth(arrivals.len() / 2).cloned();
@@ -52,7 +52,7 @@ pub(super) fn narrow(
 }
 
 /// Answers the sender that its input changed nothing, with the reason.
-pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
+pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settlement) {
     match arrival {
         Arrival::Start(start) => {
             settled
@@ -61,9 +61,9 @@ pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
         }
         Arrival::Verb(verb) => {
             let why = Err(VerbError::Unavailable(why.to_owned()));
-            match verb.asker {
-                Asker::Here(done) => settled.answers.push(Answer::Verb(done, why)),
-                Asker::Elsewhere(id) => settled.refused.push((id, why)),
+            match verb.recipient {
+                Recipient::Here(done) => settled.answers.push(Answer::Verb(done, why)),
+                Recipient::Elsewhere(id) => settled.refused.push((id, why)),
             }
         }
         Arrival::Watch(waiter) => {
@@ -72,7 +72,7 @@ pub(super) fn refuse(arrival: Arrival, why: &str, settled: &mut Settled) {
         }
         Arrival::Reply(stray) | Arrival::Unstorable(stray, _) => {
             if !stray.is_dead {
-                settled.dead_letters.push(reject(&stray.delivered, Rejected::SetAside, why));
+                settled.dead_letters.push(reject(&stray.delivered, RejectReason::SetAside, why));
             }
         }
         Arrival::Due | Arrival::Rejected(_) => {}

@@ -8,20 +8,20 @@ use sagamore_core::planted::{Bug, planted};
 use sagamore_core::saga::Input;
 use sagamore_transport::{Error as TransportError, Record, Scope, wire};
 
-use super::Outgoing;
+use super::OutgoingCommand;
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
 use crate::pulse::Publisher;
 
 /// Records left unpublished by a failure of the transport.
-pub(crate) struct Unsent {
-    pub commands: Vec<Outgoing>,
+pub(crate) struct UnsentRecords {
+    pub commands: Vec<OutgoingCommand>,
     pub dead_letters: Vec<Record>,
     pub error: Error,
 }
 
-impl From<Unsent> for Error {
-    fn from(unsent: Unsent) -> Error {
+impl From<UnsentRecords> for Error {
+    fn from(unsent: UnsentRecords) -> Error {
         unsent.error
     }
 }
@@ -51,7 +51,7 @@ impl Orchestrator {
     /// Publishes. Unpublished records are stored for the next turn.
     pub(crate) async fn send(
         &mut self,
-        commands: Vec<Outgoing>,
+        commands: Vec<OutgoingCommand>,
         dead_letters: Vec<Record>,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -69,10 +69,10 @@ impl Orchestrator {
     /// input of its saga.
     pub(crate) async fn publish(
         &mut self,
-        commands: Vec<Outgoing>,
+        commands: Vec<OutgoingCommand>,
         dead_letters: Vec<Record>,
         now: Timestamp,
-    ) -> Result<Vec<Outgoing>, Unsent> {
+    ) -> Result<Vec<OutgoingCommand>, UnsentRecords> {
         if commands.is_empty() && dead_letters.is_empty() {
             return Ok(Vec::new());
         }
@@ -119,7 +119,7 @@ impl Orchestrator {
         match failure {
             None => Ok(acknowledged),
             Some(error) => {
-                Err(Unsent { commands: unsent, dead_letters: letters, error: error.into() })
+                Err(UnsentRecords { commands: unsent, dead_letters: letters, error: error.into() })
             }
         }
     }
@@ -128,7 +128,7 @@ impl Orchestrator {
     /// a participant is older, or if the transport lost them.
     async fn publish_to_new_topics(
         &mut self,
-        commands: &[Outgoing],
+        commands: &[OutgoingCommand],
         outcomes: &mut [Result<(), TransportError>],
         now: Timestamp,
     ) {
@@ -154,7 +154,7 @@ impl Orchestrator {
         }
     }
 
-    fn reject(&mut self, outgoing: Outgoing, error: &TransportError) {
+    fn reject(&mut self, outgoing: OutgoingCommand, error: &TransportError) {
         let command = outgoing.command;
         tracing::error!(command = command.id(), %error, "the transport rejected this command");
         metrics::counter!("sagamore_unsent_total").increment(1);
@@ -171,10 +171,10 @@ impl Orchestrator {
     }
 
     /// Starts the reply deadlines of acknowledged commands, from now.
-    pub(crate) fn arm(&mut self, acknowledged: &[Outgoing], turn_start: Timestamp) {
+    pub(crate) fn arm(&mut self, acknowledged: &[OutgoingCommand], turn_start: Timestamp) {
         let now =
             if planted(Bug::DeadlineFromTurnStart) { turn_start } else { self.present(turn_start) };
-        for Outgoing { command, step, timeout } in acknowledged {
+        for OutgoingCommand { command, step, timeout } in acknowledged {
             self.live.acknowledge(command, *step, now, *timeout);
         }
     }

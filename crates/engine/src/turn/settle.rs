@@ -14,14 +14,14 @@ use sagamore_database::{Error as DatabaseError, Tx};
 use sagamore_transport::{Record, wire};
 
 use super::answer::Answer;
-use super::blocked::Shrinking;
+use super::blocked::BatchBisection;
 use super::decide::{Context, Draft, Verdict};
-use super::{Arrival, Rejected, Settled, poison, reject};
+use super::{Arrival, RejectReason, Settlement, poison, reject};
 use crate::error::{Error, VerbError};
-use crate::live::Known;
+use crate::live::StoredSaga;
 use crate::orchestrator::Orchestrator;
-use crate::request::{Asker, VerbRequest, summary};
-use crate::store::{Epochs, Loaded, Readings, Saved, Unreadable, Write};
+use crate::request::{Recipient, VerbRequest, summary};
+use crate::store::{Epochs, LoadResults, LoadedSaga, Unreadable, Write, WriteOutcome};
 
 /// Maximum attempts per turn for sagas that other writers keep changing.
 const ROUNDS_MAX: usize = 8;
@@ -33,8 +33,8 @@ pub(super) type Arrivals = BTreeMap<SagaId, Vec<Arrival>>;
 
 /// The sagas of a batch, as they were before it.
 #[derive(Default)]
-struct Read {
-    known: HashMap<SagaId, Known>,
+struct LoadedBatch {
+    known: HashMap<SagaId, StoredSaga>,
     /// Sagas that cannot be read.
     unreadable: HashMap<SagaId, Box<Unreadable>>,
     /// Sagas that a takeover has not reached, or skipped as unreadable.
@@ -52,10 +52,10 @@ impl Orchestrator {
         arrivals: Arrivals,
         now: Timestamp,
         rng: &mut fastrand::Rng,
-    ) -> Result<Settled, Error> {
+    ) -> Result<Settlement, Error> {
         self.debts.doubtful = arrivals.keys().cloned().collect();
-        let (mut settled, mut arrivals) = (Settled::default(), arrivals);
-        let mut shrinking = Shrinking::of(arrivals.len());
+        let (mut settled, mut arrivals) = (Settlement::default(), arrivals);
+        let mut bisection = BatchBisection::of(arrivals.len());
         let suspects = self.suspects(&mut arrivals, now, &mut settled).await?;
         let mut groups: Vec<(Arrivals, usize)> =
             suspects.into_iter().map(|suspect| (suspect, 0)).collect();
@@ -66,7 +66,7 @@ impl Orchestrator {
             }
             match self.commit(epochs, &arrivals, now, rng).await {
                 Ok(drafts) => {
-                    shrinking.succeeded();
+                    bisection.succeeded();
                     let lost = self.absorb(epochs, drafts, &mut arrivals, now, &mut settled);
                     if !lost.is_empty() && rounds + 1 >= ROUNDS_MAX {
                         return Err(Error::Contended);
@@ -84,7 +84,7 @@ impl Orchestrator {
                     let parts = if locked > 0 {
                         vec![arrivals]
                     } else {
-                        shrinking.halve(arrivals, error)?
+                        bisection.halve(arrivals, error)?
                     };
                     groups.extend(parts.into_iter().map(|part| (part, rounds)));
                     self.pulse.beat();
@@ -92,11 +92,11 @@ impl Orchestrator {
                 Err(error) => return Err(error),
             }
         }
-        if shrinking.was_too_much() {
+        if bisection.was_too_much() {
             self.pace.failed(self.options.batch_max);
             self.pace.failed(self.options.batch_max); // the turn's success reverts one of them
         }
-        for (arrivals, why) in shrinking.end()? {
+        for (arrivals, why) in bisection.end()? {
             for (id, of_saga) in arrivals {
                 self.set_unstored_aside(&id, of_saga, &why.to_string(), now, &mut settled);
             }
@@ -113,7 +113,7 @@ impl Orchestrator {
         arrivals: &Arrivals,
         now: Timestamp,
         rng: &mut fastrand::Rng,
-    ) -> Result<Vec<(Draft, Option<Saved>)>, Error> {
+    ) -> Result<Vec<(Draft, Option<WriteOutcome>)>, Error> {
         let open = self.store.begin().await?;
         let tx = open.tx();
         let begins = |arrival: &Arrival| match arrival {
@@ -145,7 +145,7 @@ impl Orchestrator {
             let saved = if draft.entries.is_empty() { None } else { saved.next() };
             (draft, saved)
         });
-        let drafts: Vec<(Draft, Option<Saved>)> = paired.collect();
+        let drafts: Vec<(Draft, Option<WriteOutcome>)> = paired.collect();
         self.write_beside(&tx, arrivals, &drafts, now).await?;
         if planted(Bug::PublishBeforeCommit) {
             let commands: Vec<_> = drafts.iter().flat_map(|(draft, _)| draft.commands()).collect();
@@ -163,12 +163,12 @@ impl Orchestrator {
         &mut self,
         tx: &Tx,
         arrivals: &Arrivals,
-        drafts: &[(Draft, Option<Saved>)],
+        drafts: &[(Draft, Option<WriteOutcome>)],
         now: Timestamp,
     ) -> Result<(), Error> {
         let (mut keys, mut answers) = (Vec::new(), Vec::new());
         for (draft, saved) in drafts {
-            if *saved == Some(Saved::Conflict) {
+            if *saved == Some(WriteOutcome::Conflict) {
                 continue;
             }
             let is_fresh = draft.seq.is_none() && saved.is_some();
@@ -176,7 +176,7 @@ impl Orchestrator {
             let arrivals = arrivals.get(&draft.id).into_iter().flatten();
             answers.extend(arrivals.zip(&draft.verdicts).filter_map(|pair| match pair {
                 (
-                    Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }),
+                    Arrival::Verb(VerbRequest { recipient: Recipient::Elsewhere(id), .. }),
                     Verdict::Verb(answer),
                 ) => Some((id.clone(), answer.clone())),
                 _ => None,
@@ -195,7 +195,7 @@ impl Orchestrator {
         &self,
         epochs: &Epochs,
         arrivals: &Arrivals,
-        read: &mut Read,
+        read: &mut LoadedBatch,
         (keys, unanswered): (&mut HashMap<String, String>, &HashSet<String>),
         now: Timestamp,
         rng: &mut fastrand::Rng,
@@ -236,8 +236,8 @@ impl Orchestrator {
         epochs: &Epochs,
         arrivals: &Arrivals,
         now: Timestamp,
-    ) -> Result<Read, Error> {
-        let mut read = Read::default();
+    ) -> Result<LoadedBatch, Error> {
+        let mut read = LoadedBatch::default();
         let mut absent = Vec::new();
         for id in arrivals.keys() {
             match self.live.take(id) {
@@ -246,21 +246,21 @@ impl Orchestrator {
             }
         }
         let readings = if absent.is_empty() {
-            Readings::new()
+            LoadResults::new()
         } else {
             self.store.load(tx, &self.registry, &absent).await?
         };
         for (id, reading) in readings {
             self.note_reading(&reading, |partition| epochs.owns(partition));
             match reading {
-                Ok(Loaded { seq, mut saga, is_marked }) => {
+                Ok(LoadedSaga { seq, mut saga, is_marked }) => {
                     let partition = saga.reply_to.partition;
                     let is_ahead = epochs.owns(partition)
                         && (is_marked || self.takeover.is_ahead(partition, seq));
                     if is_ahead && !self.live.knows(&id) {
                         read.ahead.insert(id.clone());
                     } else {
-                        self.live.wind_up(&mut saga, now);
+                        self.live.restore_timers(&mut saga, now);
                     }
                     if self.live.is_overdue(&id, now) {
                         saga.redraw_overdue(now); // the pause was drawn when the clock was set back
@@ -268,7 +268,7 @@ impl Orchestrator {
                         saga.redraw(now);
                     }
                     self.sweep.pause(&mut saga, now);
-                    read.known.insert(id, Known { seq, saga });
+                    read.known.insert(id, StoredSaga { seq, saga });
                 }
                 Err(row) => {
                     self.live.unschedule(&id); // it is scheduled again once it is readable
@@ -304,40 +304,40 @@ impl Orchestrator {
     fn absorb(
         &mut self,
         epochs: &Epochs,
-        drafts: Vec<(Draft, Option<Saved>)>,
+        drafts: Vec<(Draft, Option<WriteOutcome>)>,
         arrivals: &mut Arrivals,
         now: Timestamp,
-        settled: &mut Settled,
+        settled: &mut Settlement,
     ) -> Arrivals {
         let mut lost = Arrivals::new();
         for (draft, saved) in drafts {
             let Some(arrivals) = arrivals.remove(&draft.id) else { continue };
             let seq = match saved {
-                Some(Saved::Conflict) => {
+                Some(WriteOutcome::Conflict) => {
                     metrics::counter!("sagamore_revision_conflicts_total").increment(1);
                     lost.insert(draft.id, arrivals);
                     continue;
                 }
-                Some(Saved::Row(seq)) => {
+                Some(WriteOutcome::Row(seq)) => {
                     settled.sagas += 1;
                     Some(seq)
                 }
                 None => draft.seq,
             };
             settled.commands.extend(draft.commands());
-            let abroad =
+            let remote =
                 draft.saga.as_ref().is_some_and(|saga| !epochs.owns(saga.reply_to.partition));
             match saved {
                 Some(_) => self.note_stored(&draft.id, true),
-                None if abroad => self.note_stored(&draft.id, false),
+                None if remote => self.note_stored(&draft.id, false),
                 None if arrivals.iter().any(Arrival::may_write) => self.note_tried(&draft.id),
                 None => {}
             }
-            if abroad {
-                self.abroad.look_soon(now); // a local caller may wait for it
+            if remote {
+                self.remote.poll_soon(now); // a local caller may wait for it
             }
             for (arrival, verdict) in arrivals.into_iter().zip(draft.verdicts) {
-                self.owe(&draft.id, arrival, verdict, now, settled);
+                self.record_answer(&draft.id, arrival, verdict, now, settled);
             }
             if let (Some(seq), Some(saga)) = (seq, draft.saga) {
                 if saga.status.has_ended() && saved.is_some() {
@@ -347,8 +347,8 @@ impl Orchestrator {
                 if saga.status.has_ended() || saga.status == Status::Stuck {
                     settled.answers.push(Answer::Rest(summary(&saga)));
                 }
-                if !abroad {
-                    self.live.put(Known { seq, saga });
+                if !remote {
+                    self.live.put(StoredSaga { seq, saga });
                 }
             }
         }
@@ -356,13 +356,13 @@ impl Orchestrator {
     }
 
     /// Records the answer to an arrival, for after the publish.
-    fn owe(
+    fn record_answer(
         &mut self,
         id: &SagaId,
         arrival: Arrival,
         verdict: Verdict,
         now: Timestamp,
-        settled: &mut Settled,
+        settled: &mut Settlement,
     ) {
         match (arrival, verdict) {
             (Arrival::Start(start), Verdict::Start(answer)) => {
@@ -371,9 +371,9 @@ impl Orchestrator {
                 }
                 settled.answers.push(Answer::Start(start.accepted, answer));
             }
-            (Arrival::Verb(verb), Verdict::Verb(answer)) => match verb.asker {
-                Asker::Here(done) => settled.answers.push(Answer::Verb(done, answer)),
-                Asker::Elsewhere(_) => {} // answered in the transaction
+            (Arrival::Verb(verb), Verdict::Verb(answer)) => match verb.recipient {
+                Recipient::Here(done) => settled.answers.push(Answer::Verb(done, answer)),
+                Recipient::Elsewhere(_) => {} // answered in the transaction
             },
             (Arrival::Watch(waiter), Verdict::Watch { exists: true }) => self.live.wait(id, waiter),
             (Arrival::Watch(waiter), Verdict::Watch { exists: false }) => {
@@ -381,12 +381,12 @@ impl Orchestrator {
                 let _ = waiter.send(Err(VerbError::NotFound(id.clone())));
             }
             (Arrival::Reply(stray), Verdict::Stray) => {
-                settled.dead_letters.extend(self.strays.keep(*stray, now));
+                settled.dead_letters.extend(self.strays.hold(*stray, now));
             }
-            (Arrival::Verb(verb), Verdict::Abroad(partition)) => {
+            (Arrival::Verb(verb), Verdict::Remote(partition)) => {
                 settled.handed.push((partition, verb))
             }
-            (Arrival::Reply(stray) | Arrival::Unstorable(stray, _), Verdict::Abroad(partition)) => {
+            (Arrival::Reply(stray) | Arrival::Unstorable(stray, _), Verdict::Remote(partition)) => {
                 // the participant replied to another partition than the command named;
                 // a record that already is a dead letter becomes another one there
                 settled
@@ -395,7 +395,11 @@ impl Orchestrator {
             }
             (Arrival::Unstorable(stray, why), _) => {
                 if !stray.is_dead {
-                    settled.dead_letters.push(reject(&stray.delivered, Rejected::Unstorable, &why));
+                    settled.dead_letters.push(reject(
+                        &stray.delivered,
+                        RejectReason::Unstorable,
+                        &why,
+                    ));
                 }
             }
             (Arrival::Reply(stray), Verdict::Unmatched(rejected, why)) => {
@@ -417,7 +421,7 @@ impl Orchestrator {
                 | Verdict::Silent
                 | Verdict::Stray
                 | Verdict::Unmatched(..)
-                | Verdict::Abroad(_),
+                | Verdict::Remote(_),
             ) => {}
         }
     }
@@ -426,7 +430,7 @@ impl Orchestrator {
 /// Returns the ids of the verbs that other orchestrators handed over.
 fn handed(arrivals: &Arrivals) -> Vec<&str> {
     let verbs = arrivals.values().flatten().filter_map(|arrival| match arrival {
-        Arrival::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }) => Some(id.as_str()),
+        Arrival::Verb(VerbRequest { recipient: Recipient::Elsewhere(id), .. }) => Some(id.as_str()),
         _ => None,
     });
     verbs.collect()

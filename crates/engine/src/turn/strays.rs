@@ -8,7 +8,7 @@ use sagamore_core::Timestamp;
 use sagamore_core::message::Reply;
 use sagamore_transport::{Delivered, Record};
 
-use super::{Rejected, reject};
+use super::{RejectReason, reject};
 
 /// The time limit of the retries.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,14 +37,15 @@ pub(crate) struct Strays {
 
 impl Strays {
     /// Holds the reply for a retry, or returns its dead letter.
-    pub fn keep(&mut self, stray: Stray, now: Timestamp) -> Option<Record> {
+    pub fn hold(&mut self, stray: Stray, now: Timestamp) -> Option<Record> {
         let bytes: usize =
             self.waiting.iter().map(|(_, stray)| stray.delivered.record.bytes()).sum();
         let is_full = self.waiting.len() >= STRAYS_MAX
             || bytes + stray.delivered.record.bytes() > STRAYS_BYTES_MAX;
         if now >= stray.first_seen.plus(PATIENCE) || is_full {
             let reason = format!("saga {} does not exist", stray.reply.key.saga);
-            return (!stray.is_dead).then(|| reject(&stray.delivered, Rejected::NoSaga, &reason));
+            return (!stray.is_dead)
+                .then(|| reject(&stray.delivered, RejectReason::NoSaga, &reason));
         }
         self.waiting.push((now.plus(PAUSE), stray));
         None

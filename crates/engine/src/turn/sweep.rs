@@ -15,19 +15,19 @@ use sagamore_transport::wire;
 
 use crate::error::Error;
 use crate::orchestrator::Orchestrator;
-use crate::store::{Epochs, Goes, HANDED_KEPT, millis};
+use crate::store::{Epochs, HANDED_RETENTION, SweepTarget, millis};
 
 /// The pause after a sweep that reached the end.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Maximum sagas per sweep.
 const PAGE: u32 = 1_000;
 /// The interval between horizons.
-const HORIZON_EVERY: Duration = Duration::from_secs(600);
+const HORIZON_INTERVAL: Duration = Duration::from_secs(600);
 /// Maximum sagas that a horizon names. With more, an earlier horizon is published. With the longest
 /// ids its record has 0.3 MiB.
 const NAMES_MAX: usize = 1_000;
 /// The owner of this partition publishes the horizons.
-const TELLER: u32 = 0;
+const HORIZON_PARTITION: u32 = 0;
 
 /// The progress of the sweep.
 #[derive(Default)]
@@ -47,18 +47,18 @@ pub(crate) struct Sweep {
     readings: Readings,
     /// The running time that sagas' deadlines are based on, if the database has no clock of its
     /// own.
-    running: Running,
+    running: RunningTime,
 }
 
 /// The time in which orchestrators of this database ran.
-struct Running {
+struct RunningTime {
     readings: Readings,
     lifetime: Option<Lifetime>,
 }
 
-impl Default for Running {
-    fn default() -> Running {
-        Running { readings: Readings::of_running(), lifetime: None }
+impl Default for RunningTime {
+    fn default() -> RunningTime {
+        RunningTime { readings: Readings::of_running(), lifetime: None }
     }
 }
 
@@ -75,7 +75,7 @@ impl Sweep {
     /// Shortens pauses after the clock was set back to `now`.
     pub fn redraw(&mut self, now: Timestamp) {
         self.next = self.next.map(|next| next.min(now.plus(PAUSE)));
-        self.horizon_due = self.horizon_due.map(|due| due.min(now.plus(HORIZON_EVERY)));
+        self.horizon_due = self.horizon_due.map(|due| due.min(now.plus(HORIZON_INTERVAL)));
         self.correction_due = self.correction_due.map(|due| due.min(now.plus(PAUSE)));
     }
 }
@@ -88,7 +88,7 @@ impl Orchestrator {
             self.sweep.correction_due = Some(now);
         }
         if self.sweep.correction_due.is_some_and(|due| due <= now) {
-            let is_complete = self.store.begin_no_later_than(now).await?;
+            let is_complete = self.store.correct_starts(now).await?;
             self.sweep.correction_due = (!is_complete).then(|| now.plus(PAUSE));
         }
         if self.store.database.dialect() == Dialect::Sqlite {
@@ -118,7 +118,7 @@ impl Orchestrator {
             return Ok(());
         }
         let before = self.cutoff(self.options.retention, now).await?;
-        let page = self.store.sweep(Goes::Journal, before, self.sweep.after, PAGE).await?;
+        let page = self.store.sweep(SweepTarget::Journal, before, self.sweep.after, PAGE).await?;
         metrics::counter!("sagamore_swept_total").increment(page.removed);
         match page.last {
             // the next turn continues, as there may be more; unfinished sagas lose their journal
@@ -126,8 +126,8 @@ impl Orchestrator {
             Some(last) => self.sweep.after = last,
             None if self.forget_rows(before, now).await? => {} // there may be more
             None => {
-                self.tell_horizon(epochs, now).await?;
-                let before = self.cutoff(HANDED_KEPT, now).await?;
+                self.publish_horizon(epochs, now).await?;
+                let before = self.cutoff(HANDED_RETENTION, now).await?;
                 self.store.sweep_handed(before).await?;
                 self.sweep.keys_after =
                     self.store.sweep_keys(&self.sweep.keys_after, PAGE).await?.unwrap_or_default();
@@ -158,18 +158,18 @@ impl Orchestrator {
         let late = self.options.barrier_retention + self.options.skew_max;
         let lasting = self.cutoff(self.options.barrier_retention + late, now).await?;
         let before = before.min(forgotten.minus(late)).min(lasting);
-        let page = self.store.sweep(Goes::Row, before, self.sweep.rows_after, PAGE).await?;
+        let page = self.store.sweep(SweepTarget::Row, before, self.sweep.rows_after, PAGE).await?;
         metrics::counter!("sagamore_forgotten_total").increment(page.removed);
         self.sweep.rows_after = page.last.unwrap_or(0);
         Ok(page.last.is_some())
     }
 
     /// Publishes a horizon when due. A lost one is replaced by the next.
-    async fn tell_horizon(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
+    async fn publish_horizon(&mut self, epochs: &Epochs, now: Timestamp) -> Result<(), Error> {
         // an uncorrected saga seems to start in the future, and a horizon would not name it
         let is_corrected = self.sweep.correction_due.is_none();
         if !is_corrected
-            || !epochs.owns(TELLER)
+            || !epochs.owns(HORIZON_PARTITION)
             || self.sweep.horizon_due.is_some_and(|due| now < due)
         {
             return Ok(());
@@ -178,13 +178,14 @@ impl Orchestrator {
         let horizon = self.store.horizon(ended_before, self.options.skew_max, NAMES_MAX).await?;
         let age = age_seconds(now, horizon.started_before, self.used_ms(now).await?);
         metrics::gauge!("sagamore_horizon_age_seconds").set(age);
-        let reply_to = ReplyTo { topic: self.options.reply_topic.clone(), partition: TELLER };
+        let reply_to =
+            ReplyTo { topic: self.options.reply_topic.clone(), partition: HORIZON_PARTITION };
         if let Err(error) =
             self.transport.publish(vec![wire::encode_horizon(&horizon, Some(&reply_to))]).await
         {
             tracing::warn!(%error, "cannot publish the horizon");
         }
-        self.sweep.horizon_due = Some(now.plus(HORIZON_EVERY));
+        self.sweep.horizon_due = Some(now.plus(HORIZON_INTERVAL));
         Ok(())
     }
 

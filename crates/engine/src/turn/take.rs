@@ -5,10 +5,10 @@ use sagamore_core::message::{Outcome, Reply};
 use sagamore_transport::wire::{self, Undecodable};
 use sagamore_transport::{Consumer, Delivered, Error as TransportError};
 
-use super::{Arrival, Batch, Rejected, Stray, reject};
+use super::{Arrival, Batch, RejectReason, Stray, reject};
 use crate::error::{Error, StartError, VerbError};
 use crate::orchestrator::Orchestrator;
-use crate::request::{Asker, Request, VerbRequest};
+use crate::request::{Recipient, Request, VerbRequest};
 use crate::store::Epochs;
 
 /// The longest record that a transport takes, in bytes.
@@ -30,7 +30,7 @@ impl Orchestrator {
             self.progress.insert(delivered.partition, delivered.offset + 1);
             if let Some(reason) = &delivered.unreadable {
                 batch.inputs += 1;
-                batch.dead_letters.push(reject(&delivered, Rejected::Unreadable, reason));
+                batch.dead_letters.push(reject(&delivered, RejectReason::Unreadable, reason));
                 continue;
             }
             match wire::decode_swept(&delivered.record) {
@@ -45,7 +45,7 @@ impl Orchestrator {
                     match swept {
                         Ok(swept) => batch.swept.push(swept),
                         Err(reason) => {
-                            let flaw = Rejected::Undecodable(wire::Flaw::Body);
+                            let flaw = RejectReason::Undecodable(wire::Flaw::Body);
                             batch.dead_letters.push(reject(&delivered, flaw, &reason));
                         }
                     }
@@ -123,7 +123,7 @@ impl Orchestrator {
             },
             Err(error) => error.into(),
         };
-        self.hang_up();
+        self.unsubscribe();
         Err(error)
     }
 
@@ -136,7 +136,11 @@ impl Orchestrator {
         now: Timestamp,
     ) {
         batch.inputs += 1;
-        batch.dead_letters.push(reject(delivered, Rejected::Undecodable(why.flaw), &why.reason));
+        batch.dead_letters.push(reject(
+            delivered,
+            RejectReason::Undecodable(why.flaw),
+            &why.reason,
+        ));
         if let Some(key) = why.key {
             let outcome = Outcome::Fault(format!("its reply cannot be read: {}", why.reason));
             let reply = Reply { key, outcome, trace: None };
@@ -147,7 +151,7 @@ impl Orchestrator {
     }
 
     /// Rejects starts and verbs at once while turns fail. Watches remain queued.
-    pub(crate) fn turn_away(&mut self, why: &Error) {
+    pub(crate) fn reject_requests(&mut self, why: &Error) {
         while self.inbox.len() < self.options.requests_max {
             match self.requests.try_recv() {
                 Ok(request) => self.inbox.push(request),
@@ -163,7 +167,7 @@ impl Orchestrator {
                 Request::Start(start) => {
                     drop(start.accepted.send(Err(StartError::Unavailable(why.to_string()))))
                 }
-                Request::Verb(VerbRequest { asker: Asker::Here(done), .. }) => {
+                Request::Verb(VerbRequest { recipient: Recipient::Here(done), .. }) => {
                     drop(done.send(Err(VerbError::Unavailable(why.to_string()))));
                 }
                 Request::Verb(_) => {} // its row is read again

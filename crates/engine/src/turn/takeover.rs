@@ -10,11 +10,11 @@ use sagamore_core::Timestamp;
 use sagamore_core::id::SagaId;
 use sagamore_core::planted::{Bug, planted};
 
-use super::Outgoing;
+use super::OutgoingCommand;
 use crate::error::Error;
-use crate::live::Known;
-use crate::orchestrator::{Orchestrator, Turned, as_gauge};
-use crate::store::{Epochs, Reading};
+use crate::live::StoredSaga;
+use crate::orchestrator::{Orchestrator, TurnReport, as_gauge};
+use crate::store::{Epochs, LoadResult};
 
 /// Maximum partitions read per turn.
 const READS_MAX: usize = 16;
@@ -73,7 +73,7 @@ impl Orchestrator {
         }
         let epochs =
             self.store.take_over(&self.options.owner, self.options.reply_partitions).await?;
-        self.forget_all();
+        self.reset();
         epochs.0.keys().for_each(|partition| self.takeover.begin(*partition));
         Ok(epochs)
     }
@@ -111,7 +111,7 @@ impl Orchestrator {
             self.takeover.halvings = self.takeover.halvings.saturating_sub(1);
             metrics::gauge!("sagamore_partitions_taken_over")
                 .set(as_gauge(self.takeover.cursors.len()));
-            self.measure(Turned::default());
+            self.measure(TurnReport::default());
         }
         Ok(taken)
     }
@@ -139,7 +139,7 @@ impl Orchestrator {
             let Ok(mut loaded) = reading else { continue }; // set aside
             loaded.saga.redraw(now);
             self.sweep.pause(&mut loaded.saga, now);
-            let owed: Vec<Outgoing> = Outgoing::all_of(&loaded.saga)
+            let owed: Vec<OutgoingCommand> = OutgoingCommand::all_of(&loaded.saga)
                 .filter(|_| !planted(Bug::NoResendOnTakeover))
                 .collect();
             *bytes += owed
@@ -147,7 +147,7 @@ impl Orchestrator {
                 .map(|owed| owed.command.body.as_str().len() + COMMAND_BYTES)
                 .sum::<usize>();
             commands.extend(owed);
-            read.push(Known { seq: loaded.seq, saga: loaded.saga });
+            read.push(StoredSaga { seq: loaded.seq, saga: loaded.saga });
         }
         metrics::counter!("sagamore_resent_total").increment(commands.len() as u64);
         let acknowledged = self.publish(commands, Vec::new(), now).await?;
@@ -174,7 +174,7 @@ impl Orchestrator {
         epochs: &Epochs,
         partition: u32,
         page: usize,
-    ) -> Result<Option<Part>, Error> {
+    ) -> Result<Option<TakeoverPage>, Error> {
         let Some(&Cursor { after, until }) = self.takeover.cursors.get(&partition) else {
             return Ok(None);
         };
@@ -203,13 +203,13 @@ impl Orchestrator {
         }
         let sagas = self.store.read_sagas(&tx, &self.registry, unread).await?;
         open.rollback().await?;
-        Ok(Some(Part { sagas, after, last, until, is_last }))
+        Ok(Some(TakeoverPage { sagas, after, last, until, is_last }))
     }
 }
 
 /// One page of a partition, without the sagas that are in memory.
-struct Part {
-    sagas: Vec<Reading>,
+struct TakeoverPage {
+    sagas: Vec<LoadResult>,
     /// The cursor before the page.
     after: i64,
     /// The number of the last row.

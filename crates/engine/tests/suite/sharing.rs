@@ -12,7 +12,7 @@ use sagamore_core::saga::{Ignored, Status};
 use sagamore_database::Database;
 use sagamore_database::testing::is_remote;
 use sagamore_engine::{
-    Error, Handle, Options, Orchestrator, Probe, Renewal, StartError, Turned, VerbError,
+    Error, Handle, Options, Orchestrator, Probe, Renewal, StartError, TurnReport, VerbError,
 };
 use sagamore_transport::port::BoxFuture;
 use sagamore_transport::{Consumer, Error as TransportError, Log, Record, Subscription, Transport};
@@ -59,12 +59,12 @@ impl Member {
         Member { orchestrator, handle, renewal, probe, renewal_due, rng, ahead: Duration::ZERO }
     }
 
-    async fn turn(&mut self, now: Timestamp) -> Turned {
+    async fn turn(&mut self, now: Timestamp) -> TurnReport {
         self.try_turn(now).await.expect("turn")
     }
 
     /// Renews the leases when due, and turns once.
-    async fn try_turn(&mut self, now: Timestamp) -> Result<Turned, Error> {
+    async fn try_turn(&mut self, now: Timestamp) -> Result<TurnReport, Error> {
         if now >= self.renewal_due {
             self.probe.probe().await;
             self.renewal.renew(now.plus(self.ahead)).await?;

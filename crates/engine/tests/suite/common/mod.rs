@@ -16,7 +16,7 @@ use sagamore_core::{Body, Command, Message, Outcome, Refusal, Reply, Timestamp};
 use sagamore_database::Database;
 use sagamore_engine::{
     Detail, Error, Handle, Options, Orchestrator, Probe, Renewal, Start, StartError, Started,
-    Turned,
+    TurnReport,
 };
 use sagamore_transport::log::{self, Log, MemoryDisk};
 use sagamore_transport::torn::Torn;
@@ -154,12 +154,12 @@ impl Rig {
         (self.orchestrator, self.handle) = self.successor().await;
     }
 
-    pub async fn turn(&mut self) -> Turned {
+    pub async fn turn(&mut self) -> TurnReport {
         self.try_turn().await.expect("turn")
     }
 
     /// Renews the lease of the first orchestrator, if it has one, and turns once.
-    pub async fn try_turn(&mut self) -> Result<Turned, Error> {
+    pub async fn try_turn(&mut self) -> Result<TurnReport, Error> {
         self.probe.probe().await;
         let _ = self.renewal.renew(self.now).await; // the next turn retries
         self.orchestrator.turn(self.now, &mut self.rng).await

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use crate::error::{Error, VerbError};
 use crate::handle::Summary;
 use crate::orchestrator::Orchestrator;
-use crate::request::{Asker, Request, VerbRequest};
-use crate::store::{Epochs, Handed, Header};
+use crate::request::{Recipient, Request, VerbRequest};
+use crate::store::{Epochs, HandedVerb, Header};
 
 /// The interval between polls of the database while a caller waits.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -23,15 +23,15 @@ const MAX: usize = 1_000;
 
 /// Callers that wait for other orchestrators.
 #[derive(Default)]
-pub(crate) struct Abroad {
+pub(crate) struct RemoteSagas {
     /// Handed verbs by id, with the caller's channel and the deadline.
     asked: BTreeMap<String, (oneshot::Sender<Result<Status, VerbError>>, Timestamp)>,
     next: Option<Timestamp>,
 }
 
-impl Abroad {
+impl RemoteSagas {
     /// Schedules a poll at `now`, unless one is scheduled.
-    pub fn look_soon(&mut self, now: Timestamp) {
+    pub fn poll_soon(&mut self, now: Timestamp) {
         self.next.get_or_insert(now);
     }
 
@@ -57,21 +57,21 @@ impl Orchestrator {
     ) -> Result<(), Error> {
         let mut handed = Vec::with_capacity(verbs.len());
         let mut asked = Vec::with_capacity(verbs.len());
-        for (partition, VerbRequest { id: saga, input, asker, absent: _ }) in verbs {
-            let Asker::Here(done) = asker else { continue }; // its row waits for the new owner
-            if self.abroad.asked.len() + asked.len() >= MAX {
+        for (partition, VerbRequest { id: saga, input, recipient, absent: _ }) in verbs {
+            let Recipient::Here(done) = recipient else { continue }; // its row waits for the new owner
+            if self.remote.asked.len() + asked.len() >= MAX {
                 // the caller may have dropped its receiver
                 let _ = done.send(Err(VerbError::Busy { retry_after_s: 1 }));
                 continue;
             }
             let id = format!("{:032x}", rng.u128(..));
             asked.push((id.clone(), (done, now.plus(PATIENCE))));
-            handed.push(Handed { id, partition, saga, input });
+            handed.push(HandedVerb { id, partition, saga, input });
         }
         if !handed.is_empty() {
             self.store.hand(&handed, now).await?; // on an error the caller sees a closed channel
-            self.abroad.asked.extend(asked);
-            self.abroad.look_soon(now);
+            self.remote.asked.extend(asked);
+            self.remote.poll_soon(now);
         }
         Ok(())
     }
@@ -80,24 +80,31 @@ impl Orchestrator {
     /// verb is read again, and executed unless it has its answer.
     pub(crate) async fn take_handed(&mut self, epochs: &Epochs) -> Result<(), Error> {
         let elsewhere = |request: &Request| match request {
-            Request::Verb(VerbRequest { asker: Asker::Elsewhere(id), .. }) => Some(id.clone()),
+            Request::Verb(VerbRequest { recipient: Recipient::Elsewhere(id), .. }) => {
+                Some(id.clone())
+            }
             Request::Verb(_) | Request::Start(_) | Request::Watch { .. } => None,
         };
         let waiting: HashSet<String> = self.inbox.iter().filter_map(elsewhere).collect();
         let room = MAX.saturating_sub(waiting.len());
         let handed = self.store.handed_to(epochs.0.keys().copied()).await?;
-        for Handed { id, saga, input, .. } in
+        for HandedVerb { id, saga, input, .. } in
             handed.into_iter().filter(|verb| !waiting.contains(&verb.id)).take(room)
         {
-            let asker = Asker::Elsewhere(id);
-            self.add_request(Request::Verb(VerbRequest { id: saga, absent: None, input, asker }));
+            let recipient = Recipient::Elsewhere(id);
+            self.add_request(Request::Verb(VerbRequest {
+                id: saga,
+                absent: None,
+                input,
+                recipient,
+            }));
         }
         Ok(())
     }
 
     /// Answers verbs of other orchestrators that changed nothing. If an answer cannot be written,
     /// the verb is read and answered again.
-    pub(crate) async fn answer_abroad(
+    pub(crate) async fn answer_remote(
         &mut self,
         answers: Vec<(String, Result<Status, VerbError>)>,
     ) {
@@ -110,12 +117,12 @@ impl Orchestrator {
     }
 
     /// Polls for answers to handed verbs and for the rest of remote sagas, and answers the callers.
-    pub(crate) async fn look_abroad(&mut self, now: Timestamp) -> Result<(), Error> {
-        if self.abroad.next.is_none_or(|next| now < next) {
+    pub(crate) async fn poll_remote(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.remote.next.is_none_or(|next| now < next) {
             return Ok(());
         }
         self.read_answers(now).await?;
-        let waited = self.live.waited_for_abroad(MAX);
+        let waited = self.live.remote_waits(MAX);
         if !waited.is_empty() {
             let ids: Vec<_> = waited.iter().collect();
             for header in self.store.headers(&ids).await? {
@@ -124,30 +131,30 @@ impl Orchestrator {
                 }
             }
         }
-        let waits = !waited.is_empty() || !self.abroad.asked.is_empty();
-        self.abroad.next = waits.then(|| now.plus(PAUSE));
+        let waits = !waited.is_empty() || !self.remote.asked.is_empty();
+        self.remote.next = waits.then(|| now.plus(PAUSE));
         Ok(())
     }
 
     async fn read_answers(&mut self, now: Timestamp) -> Result<(), Error> {
-        if self.abroad.asked.is_empty() {
+        if self.remote.asked.is_empty() {
             return Ok(());
         }
-        for (id, answer) in self.store.answers(self.abroad.asked.keys().map(String::as_str)).await?
+        for (id, answer) in self.store.answers(self.remote.asked.keys().map(String::as_str)).await?
         {
-            if let Some((done, _)) = self.abroad.asked.remove(&id) {
+            if let Some((done, _)) = self.remote.asked.remove(&id) {
                 let _ = done.send(answer); // the caller may have dropped its receiver
             }
         }
         let late: Vec<String> = self
-            .abroad
+            .remote
             .asked
             .iter()
             .filter(|(_, (_, until))| *until <= now)
             .map(|(id, _)| id.clone())
             .collect();
         for id in late {
-            if let Some((done, _)) = self.abroad.asked.remove(&id) {
+            if let Some((done, _)) = self.remote.asked.remove(&id) {
                 let why = "the saga's owner has not answered in time".to_owned();
                 let _ = done.send(Err(VerbError::Unavailable(why)));
             }
