@@ -2,7 +2,7 @@
 
 use sagamore_core::message::Event;
 use sagamore_core::plan::Seen;
-use sagamore_core::{Body, Name, SagaId, Timestamp};
+use sagamore_core::{Body, Name, SagaId, Timestamp, TraceContext};
 use sagamore_database::Row;
 
 use super::status::ChainStatus;
@@ -16,6 +16,8 @@ pub struct Observed {
     /// The event's body.
     pub body: Body,
     pub(super) version: u32,
+    /// The trace of the event. `None` also where a fold did not read it.
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// A chain's row.
@@ -64,10 +66,10 @@ impl Observed {
     /// Records an event that the observer sees at `now`.
     pub(crate) fn of(event: Event, now: Timestamp) -> Observed {
         let id = event.id();
-        let Event { name, causation, hop, at, body, version, .. } = event;
+        let Event { name, causation, hop, at, body, version, trace, .. } = event;
         // a negative time is wrong, and arithmetic with it could overflow
         let at = at.max(Timestamp(0));
-        Observed { seen: Seen { id, name, causation, hop, at, seen_at: now }, body, version }
+        Observed { seen: Seen { id, name, causation, hop, at, seen_at: now }, body, version, trace }
     }
 }
 
@@ -147,6 +149,8 @@ fn read_event(row: &Row) -> Result<Observed, Error> {
         },
         body: Body::parse(&body).map_err(|why| bad(&id, why))?,
         version: 0,
+        // a trace only links spans: a damaged one is dropped
+        trace: row.get::<Option<String>>(8)?.and_then(|trace| trace.parse().ok()),
     })
 }
 

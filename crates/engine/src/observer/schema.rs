@@ -88,4 +88,6 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     Migration::new("0005-room", "ALTER TABLE chain SET (fillfactor = 50)").on_sqlite("SELECT 1"),
     // the time when the observer first saw the event
     Migration::new("0006-seen", "ALTER TABLE chain_event ADD COLUMN seen_at BIGINT"),
+    // the trace of an event, which the event of a deadline continues
+    Migration::new("0007-trace", "ALTER TABLE chain_event ADD COLUMN trace TEXT"),
 ];

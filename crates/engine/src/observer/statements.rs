@@ -32,7 +32,7 @@ pub(super) const HOLD: Many = Many {
 macro_rules! event {
     ($rows:literal) => {
         concat!(
-            "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body, seen_at) ",
+            "INSERT INTO chain_event (chain, id, name, causation, hop, told_at, body, seen_at, trace) ",
             $rows,
             " ON CONFLICT (chain, id) DO NOTHING RETURNING chain"
         )
@@ -41,35 +41,37 @@ macro_rules! event {
 
 /// Inserts events that are not stored yet, and returns the chains of the new ones.
 pub(super) const EVENT: Many = Many {
-    sqlite: event!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"),
+    sqlite: event!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"),
     postgres: event!(
         "SELECT * FROM UNNEST(CAST($1 AS BIGINT[]), CAST($2 AS TEXT[]), CAST($3 AS TEXT[]), CAST($4 AS TEXT[]),
-            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]))"
+            CAST($5 AS BIGINT[]), CAST($6 AS BIGINT[]), CAST($7 AS TEXT[]), CAST($8 AS BIGINT[]),
+            CAST($9 AS TEXT[]))"
     ),
 };
 
 /// Selects the events of one chain by id. A plan has fewer than the limit.
 pub(super) const EVENTS_OF_ONE: &str =
-    "SELECT id, name, causation, hop, told_at, body, chain, seen_at
+    "SELECT id, name, causation, hop, told_at, body, chain, seen_at, trace
     FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200";
 
 /// Selects the events of many chains. Only first events have their bodies, because a fold needs no
 /// others.
 pub(super) const EVENTS: Many = Many {
     sqlite:
-        "SELECT id, name, causation, hop, told_at, CASE WHEN causation IS NULL THEN body ELSE 'null' END, chain, seen_at
+        "SELECT id, name, causation, hop, told_at, CASE WHEN causation IS NULL THEN body ELSE 'null' END, chain, seen_at,
+            trace
         FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200",
     postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at,
-            CASE WHEN e.causation IS NULL THEN e.body ELSE 'null' END, e.chain, e.seen_at
+            CASE WHEN e.causation IS NULL THEN e.body ELSE 'null' END, e.chain, e.seen_at, e.trace
         FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
         JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
 };
 
 /// Selects the events of many chains without bodies.
 pub(super) const EVENTS_BARE: Many = Many {
-    sqlite: "SELECT id, name, causation, hop, told_at, 'null', chain, seen_at
+    sqlite: "SELECT id, name, causation, hop, told_at, 'null', chain, seen_at, NULL
         FROM chain_event WHERE chain = $1 ORDER BY id LIMIT 200",
-    postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at, 'null', e.chain, e.seen_at
+    postgres: "SELECT e.id, e.name, e.causation, e.hop, e.told_at, 'null', e.chain, e.seen_at, CAST(NULL AS TEXT)
         FROM UNNEST(CAST($1 AS BIGINT[])) AS k(chain)
         JOIN LATERAL (SELECT * FROM chain_event o WHERE o.chain = k.chain ORDER BY o.id LIMIT 200) e ON TRUE",
 };

@@ -114,7 +114,7 @@ impl FoldedChain {
             // deterministic: every repetition of the event is identical
             at: begun.seen.at.plus(allowed),
             body: begun.body.clone(),
-            trace: None,
+            trace: begun.trace.clone(),
         })
     }
 }
@@ -208,7 +208,7 @@ impl Store {
         self.adopt_versions(&tx, &mut known, chains).await?;
         let events = known.iter().zip(chains.values()).flat_map(|(known, observed)| {
             observed.iter().filter(|observed| known.is_of_its_version(observed)).map(
-                move |Observed { seen, body, .. }| {
+                move |Observed { seen, body, trace, .. }| {
                     let (id, name) = (seen.id.as_str().into(), seen.name.as_str().into());
                     let cause = seen.causation.clone().into();
                     vec![
@@ -220,6 +220,7 @@ impl Store {
                         seen.at.0.into(),
                         body.as_str().into(),
                         seen.seen_at.0.into(),
+                        trace.as_ref().map(ToString::to_string).into(),
                     ]
                 },
             )

@@ -211,7 +211,9 @@ async fn an_overdue_event_is_published_until_it_is_seen_if_enabled() {
             .collect::<Vec<_>>()
     };
     let mut rig = Rig::new().await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01 shop=1".parse().ok();
     let [rung, ..] = stories("1").0;
+    let rung = Event { trace, ..rung };
     rig.publish(std::slice::from_ref(&rung)).await;
     rig.passes(DEADLINE * 2).await;
     assert_eq!(
@@ -240,6 +242,8 @@ async fn an_overdue_event_is_published_until_it_is_seen_if_enabled() {
     assert!(overdue.iter().all(at), "the time does not depend on the events seen by then");
     assert_eq!((&overdue[0].causation, overdue[0].hop), (&Some(rung.id()), 1));
     assert_eq!(overdue[0].body, rung.body, "the body of the first event");
+    assert!(rung.trace.is_some() && overdue[0].trace == rung.trace, "{:?}", overdue[0].trace);
+    assert_eq!(overdue[1].trace, None);
 
     let away = event("1", "open", Direction::Action, "host.away", Some(&overdue[0]));
     let gone = event("1", "ring", Direction::Compensation, "guest.gone", Some(&away));
