@@ -3,6 +3,7 @@
 //!
 //! That takes seconds: it is used at a start and by `doctor`, never within a lease.
 
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::options::Options;
 /// Maximum time to wait for the reason.
 const PATIENCE_MAX: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
+/// Maximum time of one TCP connection attempt.
+const CONNECT_MAX: Duration = Duration::from_millis(500);
 
 /// Returns the library's first rejection on connecting, with the setting that is likely wrong.
 /// `None` for plain connections, or without a rejection.
@@ -36,7 +39,8 @@ pub(crate) fn rejection(options: &Options) -> Option<String> {
         if let Some(heard) =
             listening.context().heard.lock().unwrap_or_else(PoisonError::into_inner).take()
         {
-            return Some(heard);
+            let (code, why) = heard;
+            return Some(explained(code, &why, || accepts_connections(&options.brokers)));
         }
     }
     None
@@ -45,16 +49,17 @@ pub(crate) fn rejection(options: &Options) -> Option<String> {
 /// Stores the first rejection about a connection.
 #[derive(Default)]
 struct FirstError {
-    heard: Mutex<Option<String>>,
+    heard: Mutex<Option<(RDKafkaErrorCode, String)>>,
 }
 
 impl ClientContext for FirstError {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            let told = explained(error.rdkafka_error_code(), reason);
-            self.heard.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(told);
+        let Some(code) = error.rdkafka_error_code() else { return };
+        if code != RDKafkaErrorCode::AllBrokersDown {
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.get_or_insert_with(|| (code, reason.to_owned()));
         }
     }
 }
@@ -65,57 +70,67 @@ impl ProducerContext for FirstError {
     fn delivery(&self, _: &DeliveryResult<'_>, _: Self::DeliveryOpaque) {}
 }
 
-/// Adds the settings to check to a rejection about TLS or authentication.
-fn explained(code: Option<RDKafkaErrorCode>, why: &str) -> String {
-    let refused_by_name =
-        code == Some(RDKafkaErrorCode::Authentication) || why.contains("uthentication");
-    let refused_by_tls = code == Some(RDKafkaErrorCode::SSL)
-        || why.contains("SSL")
-        || why.contains("security.protocol");
-    let look_at = if why.contains("certificate verify failed") {
-        "the broker's certificate is not signed by `kafka.tls.ca`, or is for another host than in `kafka.brokers`"
-    } else if refused_by_name {
-        "check `kafka.sasl`: mechanism, username and password"
-    } else if refused_by_tls {
-        "check `kafka.tls`: the port may not speak TLS, or may require a `certificate` and `key`"
-    } else {
-        return why.to_owned();
+/// Adds the settings to check to a rejection about TLS or authentication, by its code alone. The
+/// code of a failed transport is ambiguous, so `connects` decides: a broker that accepts plain TCP
+/// connections ended this one for its protocol.
+fn explained(code: RDKafkaErrorCode, why: &str, connects: impl FnOnce() -> bool) -> String {
+    let hint = match code {
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+            "check `kafka.sasl`: mechanism, username and password"
+        }
+        RDKafkaErrorCode::SSL => {
+            "check `kafka.tls`: the broker's certificate must be signed by `ca` and name the host in \
+             `kafka.brokers`; the port must speak TLS, and may require a `certificate` and `key`"
+        }
+        RDKafkaErrorCode::BrokerTransportFailure if connects() => {
+            "the port accepts connections: check whether it speaks TLS (`kafka.tls`) and SASL \
+             (`kafka.sasl`)"
+        }
+        _ => return why.to_owned(),
     };
-    format!("{why}: {look_at}")
+    format!("{why}: {hint}")
+}
+
+/// Returns whether one of the brokers accepts a TCP connection.
+fn accepts_connections(brokers: &str) -> bool {
+    let accepts = |broker: &str| {
+        let mut addresses = broker.trim().to_socket_addrs().ok()?;
+        addresses.find(|address| TcpStream::connect_timeout(address, CONNECT_MAX).is_ok())
+    };
+    brokers.split(',').any(|broker| accepts(broker).is_some())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
-    fn only_tls_and_authentication_errors_name_their_settings() {
-        let check = |code: RDKafkaErrorCode, why: &str, part: &str| {
-            let told = explained(Some(code), why);
-            assert!(told.starts_with(why) && told[why.len()..].contains(part), "{told}");
+    fn the_code_of_a_rejection_selects_the_settings_to_check() {
+        let check = |code: RDKafkaErrorCode, connects: bool, hint: Option<&str>| {
+            let told = explained(code, "it failed", || connects);
+            match hint {
+                Some(hint) => {
+                    assert!(told.starts_with("it failed: ") && told.contains(hint), "{told}")
+                }
+                None => assert_eq!(told, "it failed"),
+            }
         };
-        let failed = "ssl://kafka:9093/bootstrap: SSL handshake failed";
-        check(
-            RDKafkaErrorCode::SSL,
-            &format!("{failed}: certificate verify failed"),
-            "for another host",
-        );
-        check(RDKafkaErrorCode::SSL, &format!("{failed}: disconnected"), "`kafka.tls`");
-        check(
-            RDKafkaErrorCode::Authentication,
-            "kafka:9094: SASL authentication error: Invalid",
-            "`kafka.sasl`",
-        );
-        check(
-            RDKafkaErrorCode::BrokerTransportFailure,
-            "Disconnected: check security.protocol",
-            "`kafka.tls`",
-        );
-        for why in [
-            "Connect to ipv4#127.0.0.1:1 failed: Connection refused",
-            "Failed to resolve 'kafka:9093'",
-        ] {
-            assert_eq!(explained(Some(RDKafkaErrorCode::BrokerTransportFailure), why), why);
-        }
+        check(RDKafkaErrorCode::SSL, true, Some("`kafka.tls`"));
+        check(RDKafkaErrorCode::Authentication, true, Some("`kafka.sasl`"));
+        check(RDKafkaErrorCode::SaslAuthenticationFailed, true, Some("`kafka.sasl`"));
+        check(RDKafkaErrorCode::BrokerTransportFailure, true, Some("speaks TLS"));
+        check(RDKafkaErrorCode::BrokerTransportFailure, false, None);
+        check(RDKafkaErrorCode::Resolve, true, None);
+    }
+
+    #[test]
+    fn only_a_listening_port_accepts_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let open = listener.local_addr().expect("address").to_string();
+        assert!(accepts_connections(&format!("127.0.0.1:1, {open}")));
+        drop(listener);
+        assert!(!accepts_connections(&open));
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn pool(options: &Options) -> Result<Pool, Error> {
 pub(super) fn error(error: PoolError, options: &Options) -> Error {
     match error {
         PoolError::Backend(why) | PoolError::PostCreateHook(HookError::Backend(why)) => {
-            Error::Unavailable(format!("connect: {}", tls::explained(map::chain(&why))))
+            Error::Unavailable(format!("connect: {}", tls::explained(map::chain(&why), &why)))
         }
         PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => Error::Unavailable(format!(
             "all {} connections are in use, and none was released within {:?}",

@@ -24,11 +24,18 @@ pub(super) fn manager(mut config: Config, tls: Option<&Tls>) -> Result<Manager, 
     }
 }
 
-/// Adds an explanation to a library error that needs one.
-pub(super) fn explained(why: String) -> String {
-    if why.contains("UnknownIssuer") {
+/// Adds an explanation to the text of a library error that needs one, by its causes.
+#[cfg(feature = "tls")]
+pub(super) fn explained(why: String, error: &tokio_postgres::Error) -> String {
+    if client::causes(error).any(|cause| *cause == client::UNKNOWN_ISSUER) {
         return format!("{why}: the issuer of the server's certificate is not among those in `ca`");
     }
+    why
+}
+
+/// Returns the text of an error of a plain connection.
+#[cfg(not(feature = "tls"))]
+pub(super) fn explained(why: String, _: &tokio_postgres::Error) -> String {
     why
 }
 
@@ -47,15 +54,28 @@ fn by_tls(config: Config, tls: &Tls) -> Result<Manager, Error> {
 
 #[cfg(feature = "tls")]
 mod client {
+    use std::error::Error as _;
     use std::path::Path;
     use std::sync::Arc;
 
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    use rustls::{ClientConfig, RootCertStore};
+    use rustls::{CertificateError, ClientConfig, RootCertStore};
 
     use super::super::Tls;
     use crate::error::Error;
+
+    /// No configured authority has issued the server's certificate.
+    pub const UNKNOWN_ISSUER: rustls::Error =
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer);
+
+    /// Returns the TLS errors among the causes of an error.
+    pub fn causes(error: &tokio_postgres::Error) -> impl Iterator<Item = &rustls::Error> {
+        std::iter::successors(error.source(), |cause| cause.source()).filter_map(|cause| {
+            let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            cause.downcast_ref().or_else(|| wrapped.and_then(|wrapped| wrapped.downcast_ref()))
+        })
+    }
 
     /// Returns the TLS configuration: trusted authorities and the client's certificate.
     pub fn config(tls: &Tls) -> Result<ClientConfig, Error> {
