@@ -47,6 +47,8 @@ pub(crate) struct Intake {
     /// The number of polls, and the number of tasks that wait for a record.
     pub polls: u64,
     pub waiting: usize,
+    /// The number of rounds of the fetching thread.
+    pub rounds: u64,
 }
 
 /// The group's progress in one assigned partition.

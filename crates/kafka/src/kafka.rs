@@ -16,10 +16,6 @@ use crate::produce::Producer;
 use crate::stall::Stall;
 use crate::topics::{Broker, Topic, Topics};
 
-/// Time limit of opening a consumer, in time limits of one request. The client's threads wait by the machine's clock: one that
-/// was set back may hold them up for as long.
-const OPEN_LIMITS: u32 = 4;
-
 /// A Kafka cluster as a transport. Clones share the producer.
 ///
 /// It connects on first use, so an error of [`Kafka::connect`] concerns the options. It requires a
@@ -188,13 +184,9 @@ impl Transport for Kafka {
                 partitions.push(count.ok_or_else(|| Error::no_topic(topic))?);
             }
             let (options, names, nameless) = (options.clone(), names.clone(), nameless.clone());
-            let limit = self.inner.options.answered_within * OPEN_LIMITS;
-            let opening =
-                GroupConsumer::open(options, names, subscription, nameless, self.inner.enrol());
-            let hangs = |_| {
-                Error::Unavailable(format!("the Kafka client opened no consumer within {limit:?}"))
-            };
-            let consumer = tokio::time::timeout(limit, opening).await.map_err(hangs)??;
+            let consumer =
+                GroupConsumer::open(options, names, subscription, nameless, self.inner.enrol())
+                    .await?;
             Ok(Box::new(consumer) as Box<dyn Consumer>)
         })
     }

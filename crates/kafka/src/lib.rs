@@ -17,6 +17,7 @@ mod consume;
 mod taker;
 mod unreadable;
 mod watch;
+mod watchdog;
 
 mod intake;
 mod stall;

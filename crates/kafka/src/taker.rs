@@ -134,6 +134,7 @@ impl Taker {
 
     pub fn run(mut self, orders: &Receiver<Order>) {
         loop {
+            self.shared.intake().rounds += 1;
             match orders.try_recv() {
                 Ok(Order::Rewind(done)) => drop(done.send(self.rewind())),
                 Ok(Order::Reaches(done)) => drop(done.send(self.reaches())),
