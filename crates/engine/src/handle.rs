@@ -397,6 +397,12 @@ impl Handle {
         self.pulse.fault()
     }
 
+    /// Returns the bound that the turn under way has exceeded without a step, as of the last renewal.
+    /// Its leases are no longer renewed.
+    pub fn turn_hangs(&self) -> Option<Duration> {
+        self.pulse.is_hung().then_some(self.options.turn_max)
+    }
+
     /// Whether an orchestrator still takes requests.
     pub fn is_open(&self) -> bool {
         !self.queue.is_closed()

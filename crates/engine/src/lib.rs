@@ -13,6 +13,7 @@ pub mod orchestrator;
 mod turn;
 
 mod pulse;
+mod reads;
 pub mod renewal;
 
 mod live;

@@ -8,6 +8,8 @@ use sagamore_core::Timestamp;
 use sagamore_transport::{Error as TransportError, Scope};
 use tokio::sync::Notify;
 
+use crate::error::Error;
+use crate::reads::Reads;
 use crate::store::{Standing, Survey};
 
 /// The state shared by the tasks of one orchestrator.
@@ -24,10 +26,15 @@ struct State {
     beats: u64,
     /// The beats at the last renewal that saw them change, and its time.
     beats_seen: Option<(u64, Timestamp)>,
+    /// Whether the turn hung at the last renewal.
+    is_hung: bool,
     turns: Publishes,
     probes: Publishes,
+    reads: Reads,
     /// The error of the last publish, if it was not acknowledged.
     fault: Option<String>,
+    /// The reason why replies cannot be consumed.
+    read_fault: Option<String>,
     standing: Standing,
     survey: Option<Survey>,
     /// Incremented by every change of this orchestrator's partition rows, which voids older
@@ -100,13 +107,20 @@ impl Pulse {
     pub fn hangs(&self, now: Timestamp, turn_max: Duration) -> bool {
         let mut state = self.state();
         let beats = state.beats;
-        match state.beats_seen {
+        state.is_hung = match state.beats_seen {
             Some((seen, since)) if state.is_turning && seen == beats => now.since(since) > turn_max,
             Some(_) | None => {
                 state.beats_seen = Some((beats, now));
                 false
             }
-        }
+        };
+        state.is_hung
+    }
+
+    /// Returns whether the turn hung at the last renewal and has made no step since.
+    pub fn is_hung(&self) -> bool {
+        let state = self.state();
+        state.is_hung && state.beats_seen.is_some_and(|(seen, _)| seen == state.beats)
     }
 
     /// Begins a publish of this task.
@@ -119,17 +133,35 @@ impl Pulse {
     }
 
     /// Returns the result of the publishes since the last call. One that has been pending for
-    /// `patience` counts as failed.
-    pub fn publishing(&self, now: Timestamp, patience: Duration) -> PublishHealth {
+    /// `patience` counts as failed, and so does every publish while replies cannot be consumed.
+    pub fn publishing(&self, now: Timestamp, patience: Duration, lease: Duration) -> PublishHealth {
         let mut state = self.state();
+        let reads_fail = state.reads.fail(now, lease);
         let (turns, probes) =
             (state.turns.since_last(now, patience), state.probes.since_last(now, patience));
         match (turns, probes) {
+            _ if reads_fail => PublishHealth::Failing,
             (PublishHealth::Failing, _) | (_, PublishHealth::Failing) => PublishHealth::Failing,
             (PublishHealth::Acknowledged, _) | (_, PublishHealth::Acknowledged) => {
                 PublishHealth::Acknowledged
             }
             (PublishHealth::Idle, PublishHealth::Idle) => PublishHealth::Idle,
+        }
+    }
+
+    /// Records that the replies of owned partitions cannot be consumed.
+    pub fn cannot_read(&self, error: &Error, now: Timestamp, lease: Duration) {
+        let mut state = self.state();
+        state.reads.failed(now, lease);
+        state.read_fault = Some(error.to_string());
+    }
+
+    /// Records a poll of replies without error.
+    pub fn has_read(&self, has_records: bool, now: Timestamp, lease: Duration) {
+        let mut state = self.state();
+        state.reads.succeeded(has_records, now, lease);
+        if !state.reads.fail(now, lease) {
+            state.read_fault = None;
         }
     }
 
@@ -156,7 +188,8 @@ impl Pulse {
 
     /// Returns the error of the last publish, if it was not acknowledged.
     pub fn fault(&self) -> Option<String> {
-        self.state().fault.clone()
+        let state = self.state();
+        state.read_fault.clone().or_else(|| state.fault.clone())
     }
 
     /// Returns the era in which a survey begins.
@@ -276,7 +309,9 @@ mod tests {
         assert!(pulse.hangs(at(2), SECOND));
         pulse.publish(Publisher::Probe).end(vec![Ok(())]);
         assert!(pulse.hangs(at(2), SECOND), "a probe is no step of the turn");
+        assert!(pulse.is_hung());
         pulse.beat();
+        assert!(!pulse.is_hung());
         assert!(!pulse.hangs(at(3), SECOND));
         drop(turning);
         assert!(!pulse.hangs(at(4), SECOND));
@@ -288,27 +323,27 @@ mod tests {
     {
         let pulse = Pulse::default();
         let publish = |publisher, outcome| drop(pulse.publish(publisher).end(vec![outcome]));
-        assert_eq!(pulse.publishing(at(0), SECOND), PublishHealth::Idle);
+        assert_eq!(pulse.publishing(at(0), SECOND, SECOND), PublishHealth::Idle);
         publish(Publisher::Probe, Ok(()));
-        assert_eq!(pulse.publishing(at(0), SECOND), PublishHealth::Acknowledged);
-        assert_eq!(pulse.publishing(at(0), SECOND), PublishHealth::Idle);
+        assert_eq!(pulse.publishing(at(0), SECOND, SECOND), PublishHealth::Acknowledged);
+        assert_eq!(pulse.publishing(at(0), SECOND, SECOND), PublishHealth::Idle);
         publish(Publisher::Turn, Err(TransportError::Unavailable("no broker".into())));
         publish(Publisher::Probe, Ok(()));
         assert_eq!(
-            pulse.publishing(at(1), SECOND),
+            pulse.publishing(at(1), SECOND, SECOND),
             PublishHealth::Failing,
             "a probe does not clear the failure of a turn"
         );
         publish(Publisher::Turn, Err(TransportError::denied_topic("WRITE", "a")));
-        assert_eq!(pulse.publishing(at(2), SECOND), PublishHealth::Idle);
+        assert_eq!(pulse.publishing(at(2), SECOND, SECOND), PublishHealth::Idle);
         let attempt = pulse.publish(Publisher::Turn);
-        assert_eq!(pulse.publishing(at(3), SECOND), PublishHealth::Idle);
-        assert_eq!(pulse.publishing(at(4), SECOND), PublishHealth::Failing);
+        assert_eq!(pulse.publishing(at(3), SECOND, SECOND), PublishHealth::Idle);
+        assert_eq!(pulse.publishing(at(4), SECOND, SECOND), PublishHealth::Failing);
         attempt.end(vec![Err(TransportError::no_topic("a")), Ok(())]);
-        assert_eq!(pulse.publishing(at(5), SECOND), PublishHealth::Acknowledged);
+        assert_eq!(pulse.publishing(at(5), SECOND, SECOND), PublishHealth::Acknowledged);
         let leaderless = Err(TransportError::Unavailable("the partition has no leader".into()));
         pulse.publish(Publisher::Turn).end(vec![leaderless, Ok(())]);
-        assert_eq!(pulse.publishing(at(6), SECOND), PublishHealth::Acknowledged);
+        assert_eq!(pulse.publishing(at(6), SECOND, SECOND), PublishHealth::Acknowledged);
     }
 
     #[test]
@@ -323,7 +358,7 @@ mod tests {
         publish(Publisher::Turn, Ok(()));
         assert!(!pulse.needs_probe(&mut seen));
         assert!(pulse.needs_probe(&mut seen), "no turn has published since");
-        assert_eq!(pulse.publishing(at(0), SECOND), PublishHealth::Acknowledged);
+        assert_eq!(pulse.publishing(at(0), SECOND, SECOND), PublishHealth::Acknowledged);
     }
 
     #[test]

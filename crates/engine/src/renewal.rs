@@ -49,7 +49,7 @@ impl Renewal {
             tracing::error!(owner = %self.options.owner, "the turn hangs: leases are not renewed");
             return Ok(());
         }
-        let publishing = match self.pulse.publishing(now, PATIENCE) {
+        let publishing = match self.pulse.publishing(now, PATIENCE, lease) {
             _ if planted(Bug::MembershipIgnoresPublishing) => PublishHealth::Acknowledged,
             publishing => publishing,
         };

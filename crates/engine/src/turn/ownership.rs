@@ -62,7 +62,8 @@ impl Orchestrator {
         }
         let owned: Vec<u32> = epochs.0.keys().copied().collect();
         if self.subscribed_to != owned || !gained.is_empty() {
-            self.subscribe_to(owned).await?;
+            let subscribed = self.subscribe_to(owned).await;
+            subscribed.inspect_err(|error| self.pulse.cannot_read(error, now, lease))?;
         }
         self.gauges.partitions.store(epochs.0.len(), Ordering::Relaxed);
         metrics::gauge!("sagamore_partitions_owned")

@@ -26,7 +26,7 @@ impl Orchestrator {
         let mut batch = Batch::default();
         let max = self.pace.inputs(self.options.batch_max);
         let bytes_max = self.pace.bytes(self.options.batch_bytes_max);
-        for delivered in self.take_replies(epochs, max, bytes_max).await? {
+        for delivered in self.take_replies(epochs, max, bytes_max, now).await? {
             self.progress.insert(delivered.partition, delivered.offset + 1);
             if let Some(reason) = &delivered.unreadable {
                 batch.inputs += 1;
@@ -109,19 +109,28 @@ impl Orchestrator {
         epochs: &Epochs,
         max: usize,
         bytes_max: usize,
+        now: Timestamp,
     ) -> Result<Vec<Delivered>, Error> {
         let Some(replies) = &mut self.replies else { return Ok(Vec::new()) };
         let taken = poll(replies.as_mut(), max, bytes_max).await;
-        if self.options.lease.is_none() {
-            return Ok(taken?);
-        }
+        let Some(lease) = self.options.lease else { return Ok(taken?) };
         let strange = |delivered: &&Delivered| !epochs.owns(delivered.partition);
         let error = match taken {
             Ok(taken) => match taken.iter().find(strange) {
-                None => return Ok(taken),
+                None => {
+                    self.pulse.has_read(!taken.is_empty(), now, lease);
+                    return Ok(taken);
+                }
                 Some(delivered) => Error::OwnershipLost { partition: delivered.partition },
             },
-            Err(error) => error.into(),
+            Err(error) => {
+                let is_fenced = matches!(error, TransportError::Fenced(_));
+                let error = Error::from(error);
+                if !is_fenced {
+                    self.pulse.cannot_read(&error, now, lease);
+                }
+                error
+            }
         };
         self.unsubscribe();
         Err(error)

@@ -25,6 +25,10 @@ const DELIVERY_LIMIT: Duration = Duration::from_millis(2_500);
 struct Line {
     world: World,
     is_cut: Arc<AtomicBool>,
+    /// Whether publishes of turns never return. Those of the probe do.
+    hangs: Arc<AtomicBool>,
+    /// Whether this client may not read replies.
+    is_deaf: Arc<AtomicBool>,
     /// A topic that this producer must not write to.
     denied: Arc<Mutex<Option<&'static str>>>,
     /// The number of publishes by command id.
@@ -61,6 +65,9 @@ impl Transport for Line {
         Box::pin(async move {
             let World { clock, log, per_call, per_record, .. } = &self.world;
             let count = u32::try_from(records.len()).expect("few");
+            if self.hangs.load(Ordering::Relaxed) && &*records[0].topic != wire::PROBE_TOPIC {
+                std::future::pending::<()>().await;
+            }
             clock.sleep(*per_call + *per_record * count).await;
             let until = clock.now().plus(DELIVERY_LIMIT);
             while self.is_cut.load(Ordering::Relaxed) {
@@ -94,6 +101,10 @@ impl Transport for Line {
         &self,
         subscription: Subscription,
     ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Error>> {
+        if self.is_deaf.load(Ordering::Relaxed) {
+            let denied = Error::denied_topic("READ", &subscription.topics[0]);
+            return Box::pin(std::future::ready(Err(denied)));
+        }
         self.world.log.subscribe(subscription)
     }
 }
@@ -111,8 +122,8 @@ impl World {
     }
 
     fn member(&self, owner: &str, lease: Option<Duration>) -> Member {
-        let (is_cut, denied, sent) = Default::default();
-        let line = Line { world: self.clone(), is_cut, denied, sent };
+        let (is_cut, hangs, is_deaf, denied, sent) = Default::default();
+        let line = Line { world: self.clone(), is_cut, hangs, is_deaf, denied, sent };
         self.member_on(owner, lease, line)
     }
 
@@ -121,6 +132,7 @@ impl World {
             owner: owner.into(),
             lease,
             reply_partitions: PARTITIONS,
+            turn_max: LEASE,
             ..Options::default()
         };
         let opened = Orchestrator::open(
@@ -329,6 +341,54 @@ fn a_joiner_that_cannot_publish_owns_nothing_and_leaves_its_peers_unaffected() {
     );
     assert_eq!(world.epochs(), before);
     assert!(two.handle.publish_fault().is_some_and(|fault| fault.contains("cut from the brokers")));
+}
+
+/// The probe goes on while a turn hangs: it must not renew the leases of sagas that make no progress.
+#[test]
+fn the_sagas_of_an_orchestrator_whose_turn_hangs_progress_at_another_one() {
+    let world = World::new(5, 0);
+    let (mut one, mut two) = two_members(&world, 40);
+    let (handle, started) = (one.handle.clone(), one.line.hangs.clone());
+    one.actors.push(Box::pin(async move {
+        started.store(true, Ordering::Relaxed);
+        handle.start(wish("hangs", "a")).await.expect("accepted");
+    }));
+    let orphans = one.line.sent.lock().expect("no panic").clone();
+    two.line.sent.lock().expect("no panic").clear();
+    let sent = two.line.sent.clone();
+    let are_sent =
+        || orphans.keys().all(|command| sent.lock().expect("no panic").contains_key(command));
+    assert!(world.run(&mut [&mut one, &mut two], LEASE * 4, are_sent), "{orphans:?}");
+    assert_eq!(two.handle.partitions_owned(), 4);
+    assert_eq!((one.handle.turn_hangs(), two.handle.turn_hangs()), (Some(LEASE), None));
+}
+
+/// A client without the right to read replies would hold its share, and its sagas would wait.
+#[test]
+fn an_orchestrator_that_cannot_read_replies_holds_no_share_for_long() {
+    let world = World::new(5, 0);
+    world.seed(40);
+    let mut one = world.member("one", Some(LEASE));
+    let handle = one.handle.clone();
+    assert!(world.run(&mut [&mut one], Duration::from_secs(10), || handle.partitions_owned() == 4));
+    let mut two = world.member("two", Some(LEASE));
+    two.line.is_deaf.store(true, Ordering::Relaxed);
+    let (handles, clock) = ([one.handle.clone(), two.handle.clone()], world.clock.clone());
+    let (mut held, mut last) = (Duration::ZERO, clock.elapsed());
+    assert!(!world.run(&mut [&mut one, &mut two], LEASE * 100, || {
+        let passed = clock.elapsed() - std::mem::replace(&mut last, clock.elapsed());
+        if handles[0].partitions_owned() < 4 {
+            held += passed;
+        }
+        false
+    }));
+    println!("two held a share for {held:?} of {:?}", LEASE * 100);
+    assert!(held < LEASE * 25, "{held:?}");
+    assert_eq!(owned(&[&one.handle, &two.handle]), [4, 0]);
+    assert!(two.handle.publish_fault().is_some_and(|fault| fault.contains("READ")));
+    two.line.is_deaf.store(false, Ordering::Relaxed);
+    let shares = || owned(&[&handles[0], &handles[1]]) == [2, 2];
+    assert!(world.run(&mut [&mut one, &mut two], LEASE * 70, shares), "it joins again");
 }
 
 #[test]

@@ -28,6 +28,13 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem
     if !app.handle.is_open() {
         return Err(Problem::new(Code::Unavailable, "the engine takes no requests").retry_after(1));
     }
+    if let Some(turn_max) = app.handle.turn_hangs() {
+        let why = format!(
+            "the orchestrator's turn has made no step for more than {} s: its leases are not renewed",
+            turn_max.as_secs()
+        );
+        return Err(Problem::new(Code::Unavailable, why).retry_after(1));
+    }
     readable(app.services.hosts()).await?;
     let one = Filter { limit: Some(1), ..Filter::default() };
     let why = match tokio::time::timeout(ANSWERED_WITHIN, app.handle.list(&one)).await {
