@@ -1,13 +1,17 @@
-//! Tables of the legal transitions. No other code changes the status of a saga or a step.
+//! Tables of the legal transitions, and the fold of a journal. No other code changes the status of
+//! a saga or a step.
 //!
 //! Each arm is one legal pair of status and change. Every other pair is illegal.
 //! `docs/transitions.md` is generated from these tables.
 
-use crate::command::lacking;
-use crate::definition::Step;
-use crate::id::{Direction, Name};
-use crate::saga::{Change, Saga, StepState, Verb};
-use crate::saga::{Status, StepStatus};
+use std::sync::Arc;
+
+use crate::body::Body;
+use crate::definition::{Definition, Step};
+use crate::id::{Direction, Name, SagaId};
+use crate::journal::{Change, Entry};
+use crate::message::ReplyTo;
+use crate::saga::{Saga, Status, StepState, StepStatus, Verb};
 use crate::time::Timestamp;
 
 /// Returns the saga's status after `change`. `back` is true once the saga has turned back.
@@ -163,6 +167,35 @@ pub enum Illegal {
     Gap { revision: u64, entry: u64 },
 }
 
+impl Saga {
+    /// Rebuilds a saga from its journal, first entry first. A saga that was cancelled before its
+    /// start has no input.
+    pub fn fold(
+        id: SagaId,
+        definition: Arc<Definition>,
+        reply_to: ReplyTo,
+        started_at: Timestamp,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> Result<Saga, Illegal> {
+        let mut saga = Saga::begin(id, definition, reply_to, Body::empty(), started_at);
+        entries.into_iter().try_for_each(|entry| saga.advance(&entry))?;
+        Ok(saga)
+    }
+
+    /// Applies the next entry of the journal.
+    pub fn advance(&mut self, entry: &Entry) -> Result<(), Illegal> {
+        if entry.revision != self.revision + 1 {
+            return Err(Illegal::Gap { revision: self.revision, entry: entry.revision });
+        }
+        entry.changes.iter().try_for_each(|change| apply(self, change, entry.at))?;
+        self.revision = entry.revision;
+        if let Some(trace) = &entry.trace {
+            self.trace = Some(trace.clone());
+        }
+        Ok(())
+    }
+}
+
 /// Applies a change made at `at`. An illegal change leaves the saga unmodified.
 pub fn apply(saga: &mut Saga, change: &Change, at: Timestamp) -> Result<(), Illegal> {
     let status = saga_after(saga.status, saga.cause.is_some(), change)?;
@@ -216,7 +249,7 @@ fn note(step: &mut StepState, plan: &Step, change: &Change, at: Timestamp) {
             step.output = Some(output.clone());
             if !matches!(step.status, StepStatus::Undoing | StepStatus::UndoFailed) {
                 step.wait_until(None, false);
-                if let Some(field) = lacking(output, &plan.yields) {
+                if let Some(field) = output.first_missing(&plan.yields) {
                     step.fault = Some(format!(
                         "the output of '{}' lacks the field '{field}' that it yields",
                         plan.name

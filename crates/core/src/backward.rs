@@ -1,34 +1,25 @@
-//! Compensation: whether it is still possible, which steps are next, and how replies to undo
-//! commands are handled.
+//! Compensation: cancellation, which steps are next, and how replies to undo commands are handled.
 
-use crate::decide::{Outlook, Turn, bit, members};
-use crate::definition::Kind;
+use crate::drafting::{DecisionBuilder, Outlook};
+use crate::journal::Change;
 use crate::message::Outcome;
 use crate::planted::{Bug, planted};
-use crate::saga::{Cause, Change, Ignored, Saga, StepStatus};
-
-/// Returns whether the pivot's command was sent and not refused. From then on the saga only goes
-/// forward.
-pub(crate) fn is_past_return(saga: &Saga) -> bool {
-    saga.definition.steps.iter().zip(&saga.steps).any(|(plan, step)| match step.status {
-        StepStatus::Waiting | StepStatus::Refused => false,
-        StepStatus::Asked | StepStatus::Unknown | StepStatus::Done | StepStatus::Skipped => {
-            plan.kind == Kind::Pivot
-        }
-        StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => false,
-    })
-}
+use crate::saga::{Cause, Ignored, Saga, StepStatus};
+use crate::step_set::StepSet;
 
 /// Cancels the saga. A saga that never started ends at once as compensated, without any command.
-pub(crate) fn cancel(turn: &mut Turn<'_>, reason: Option<String>) -> Result<(), Ignored> {
-    if turn.saga.cause.is_some() {
+pub(crate) fn cancel(
+    decision: &mut DecisionBuilder<'_>,
+    reason: Option<String>,
+) -> Result<(), Ignored> {
+    if decision.saga.cause.is_some() {
         return Err(Ignored::AlreadyGoingBack);
     }
-    if is_past_return(&turn.saga) {
+    if decision.saga.is_past_return() {
         return Err(Ignored::TooLate);
     }
-    turn.resume();
-    turn.turn_back_because(Cause::Cancelled, reason);
+    decision.resume();
+    decision.turn_back_because(Cause::Cancelled, reason);
     Ok(())
 }
 
@@ -37,44 +28,44 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, reason: Option<String>) -> Result<(), 
 ///
 /// Siblings are therefore undone side by side. A refused undo blocks only the steps before it.
 pub(crate) fn outlook(saga: &Saga) -> Outlook {
-    let (mut owed, mut undoable, mut flying) = (0, 0, false);
+    let (mut owed, mut undoable) = (StepSet::EMPTY, StepSet::EMPTY);
+    let mut flying = false;
     for (index, step) in saga.steps.iter().enumerate() {
         match step.status {
             StepStatus::Unknown if planted(Bug::LostUndo) => continue,
             StepStatus::Asked if planted(Bug::SiblingsForgotten) => continue,
-            StepStatus::Skipped if step.may_have_happened => undoable |= bit(index),
+            StepStatus::Skipped if step.may_have_happened => undoable.insert(index),
             StepStatus::Waiting
             | StepStatus::Refused
             | StepStatus::Undone
             | StepStatus::Skipped => continue,
-            StepStatus::Done | StepStatus::Unknown => undoable |= bit(index),
+            StepStatus::Done | StepStatus::Unknown => undoable.insert(index),
             StepStatus::Asked => flying = true,
             StepStatus::Undoing => flying |= !step.held,
             StepStatus::UndoFailed => {}
         }
-        owed |= bit(index);
+        owed.insert(index);
     }
     let graph = saga.definition.graph();
     let descendants =
         if planted(Bug::WrongUndoOrder) { &graph.ancestors } else { &graph.descendants };
-    let ready = members(undoable)
-        .filter(|index| descendants[*index] & owed == 0)
-        .fold(0, |set, index| set | bit(index));
-    match (owed, ready, flying) {
-        (0, _, _) => Outlook::Over,
-        (_, 0, true) => Outlook::Wait,
-        (_, 0, false) => Outlook::Stuck,
-        (_, ready, _) => Outlook::Ask(ready),
+    let is_ready = |index: &usize| descendants[*index].is_disjoint(owed);
+    let ready: StepSet = undoable.iter().filter(is_ready).collect();
+    match (owed.is_empty(), ready.is_empty(), flying) {
+        (true, _, _) => Outlook::Over,
+        (false, true, true) => Outlook::Wait,
+        (false, true, false) => Outlook::Stuck,
+        (false, false, _) => Outlook::Ask(ready),
     }
 }
 
 /// Handles the reply to a compensation. A refusal fails the undo. A fault only delays it.
 pub(crate) fn answered(
-    turn: &mut Turn<'_>,
+    decision: &mut DecisionBuilder<'_>,
     index: usize,
     outcome: &Outcome,
 ) -> Result<(), Ignored> {
-    match turn.saga.steps[index].status {
+    match decision.saga.steps[index].status {
         StepStatus::Undoing => {}
         StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => {
             return Err(Ignored::Stale);
@@ -84,17 +75,17 @@ pub(crate) fn answered(
         }
         StepStatus::Skipped => return Err(Ignored::Stale),
     }
-    let step = turn.saga.definition.steps[index].name.clone();
+    let step = decision.saga.definition.steps[index].name.clone();
     match outcome {
         Outcome::Done(_) => {
-            turn.resume();
-            turn.change(Change::Undone { step });
+            decision.resume();
+            decision.change(Change::Undone { step });
         }
         Outcome::Refused(refusal) => {
-            turn.resume();
-            turn.change(Change::UndoRefused { step, refusal: refusal.clone() });
+            decision.resume();
+            decision.change(Change::UndoRefused { step, refusal: refusal.clone() });
         }
-        Outcome::Fault(fault) => return turn.faulted(index, fault),
+        Outcome::Fault(fault) => return decision.faulted(index, fault),
     }
     Ok(())
 }

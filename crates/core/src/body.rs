@@ -9,7 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+mod fields;
 mod meaning;
+
+pub(crate) use fields::Fields;
 
 /// Valid JSON, stored byte for byte as received. Clones share the text.
 #[derive(Clone)]
@@ -73,6 +76,20 @@ impl Body {
         };
         let digest = Sha256::new().chain_update([kind]).chain_update(text.as_bytes()).finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Returns the top-level fields. A body that is not an object has none.
+    pub(crate) fn fields(&self) -> Fields<'_> {
+        Fields::of(self.as_str())
+    }
+
+    /// Returns the first of these fields that the body lacks.
+    pub(crate) fn first_missing<'a>(&self, promised: &'a [String]) -> Option<&'a str> {
+        if promised.is_empty() {
+            return None;
+        }
+        let fields = self.fields();
+        promised.iter().find(|field| fields.get(field).is_none()).map(String::as_str)
     }
 
     /// Deserializes the text into a `T`.

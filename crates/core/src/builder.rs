@@ -46,9 +46,9 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use crate::command::misfit;
 use crate::definition::{
     Ask, Definition, Draft, Error, InputCheck, Kind, Patience, Problem, Reference, Source, Step,
+    misfit,
 };
 use crate::id::Name;
 use crate::typed::{Action, Field, Message, Mirror, Origin, Ref, Undoes};

@@ -3,21 +3,16 @@
 //! Commands are not stored: each is built from the state, with the same id each time. Data is
 //! mapped by references only: a field's JSON text is copied unchanged.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::backward;
-use crate::body::Body;
-use crate::definition::{Ask, Definition, Kind, Reference, Source};
+use crate::body::{Body, Fields};
+use crate::definition::{Ask, Kind, Reference, Source};
 use crate::id::{Direction, Name, StepKey};
 use crate::message::Command;
-use crate::saga::{Saga, Status, StepState, StepStatus};
+use crate::saga::{Saga, Status, StepState};
 use crate::time::Timestamp;
 
 impl Saga {
@@ -84,7 +79,7 @@ impl Saga {
                     Source::Input => Some(&self.input),
                     Source::Step(step) => self.output_of(step),
                 };
-                sources.push((&reference.source, body.map(Fields::of).unwrap_or_default()));
+                sources.push((&reference.source, body.map(Body::fields).unwrap_or_default()));
                 sources.len() - 1
             });
             fields.insert(name, sources[known].1.get(&reference.field).unwrap_or(RawValue::NULL));
@@ -97,7 +92,7 @@ impl Saga {
         ask.fields.values().any(|Reference { source, field }| match source {
             Source::Input => false,
             Source::Step(step) => {
-                self.output_of(step).is_none_or(|output| Fields::of(output).get(field).is_none())
+                self.output_of(step).is_none_or(|output| output.fields().get(field).is_none())
             }
         })
     }
@@ -125,143 +120,7 @@ impl Saga {
     /// Returns the saga's own deadline while it can still turn the saga back.
     pub fn deadline(&self) -> Option<Timestamp> {
         let deadline = Duration::from_millis(self.definition.deadline_ms?);
-        let applies =
-            self.revision > 0 && self.status == Status::Running && !backward::is_past_return(self);
+        let applies = self.revision > 0 && self.status == Status::Running && !self.is_past_return();
         applies.then(|| Timestamp(self.started_at.plus(deadline).0.saturating_add(self.paused_ms)))
     }
 }
-
-impl StepState {
-    /// Returns the direction of the command that awaits a reply or backs off before a resend.
-    pub(crate) fn awaited(&self) -> Option<Direction> {
-        self.due?;
-        match self.status {
-            StepStatus::Asked | StepStatus::Unknown => Some(Direction::Action),
-            StepStatus::Undoing => Some(Direction::Compensation),
-            StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => None,
-            StepStatus::Undone | StepStatus::UndoFailed | StepStatus::Skipped => None,
-        }
-    }
-}
-
-impl Definition {
-    /// Checks that the input is a JSON object with every field that the definition names.
-    ///
-    /// # Errors
-    /// Names the missing field.
-    pub fn check_input(&self, input: &Body) -> Result<(), String> {
-        match lacking(input, &self.input) {
-            None => Ok(()),
-            Some(field) => Err(format!("the input of '{}' lacks the field '{field}'", self.name)),
-        }
-    }
-
-    /// Checks a start by business key and input. Call it before every start.
-    ///
-    /// It runs [`Definition::check_input`], compares the key with the input's key field, and reads
-    /// the input as its message type if that type is known.
-    ///
-    /// # Errors
-    /// Names the violated rule.
-    pub fn check_start(&self, key: &str, input: &Body) -> Result<(), String> {
-        self.check_input(input)?;
-        if let Some(field) = &self.key {
-            let held = Fields::of(input).get(field).map(RawValue::get).unwrap_or_default();
-            if !spells(held, key) {
-                return Err(format!(
-                    "the business key is '{key}', but the field '{field}' holds {}",
-                    beginning(held)
-                ));
-            }
-        }
-        self.input_check().run(key, input)
-    }
-}
-
-/// Describes why an input is not of its message type: the field where the parser stopped, with line
-/// and column.
-pub(crate) fn misfit(input: &Body, message: &str, error: &serde_json::Error) -> String {
-    let text = input.as_str();
-    let line_begins = text
-        .split_inclusive('\n')
-        .take(error.line().saturating_sub(1))
-        .map(str::len)
-        .sum::<usize>();
-    let stopped_at = line_begins + error.column();
-    let begins_at = |value: &RawValue| value.get().as_ptr() as usize - text.as_ptr() as usize;
-    let fields = Fields::of(input);
-    let field = fields.0.iter().rev().find(|(_, value)| begins_at(value) <= stopped_at);
-    let place = format!("line {}, column {}", error.line(), error.column());
-    match field {
-        Some((field, _)) => {
-            format!("the field '{field}' does not fit the message '{message}' ({place})")
-        }
-        None => format!("the input is not a message '{message}' ({place})"),
-    }
-}
-
-/// Returns whether a JSON value equals this key: a string of the same content, or a number spelled
-/// the same.
-fn spells(value: &str, key: &str) -> bool {
-    let is_number = value.starts_with(|first: char| first == '-' || first.is_ascii_digit());
-    if is_number {
-        value == key
-    } else {
-        serde_json::from_str::<String>(value).is_ok_and(|text| text == key)
-    }
-}
-
-/// Returns the first 200 bytes of a value, for error messages.
-fn beginning(text: &str) -> &str {
-    &text[..text.floor_char_boundary(200)]
-}
-
-/// Returns the first promised field that is missing. A body that is not an object has no fields.
-pub(crate) fn lacking<'a>(body: &Body, promised: &'a [String]) -> Option<&'a str> {
-    if promised.is_empty() {
-        return None;
-    }
-    let fields = Fields::of(body);
-    promised.iter().find(|field| fields.get(field).is_none()).map(String::as_str)
-}
-
-/// The top-level fields of an object, borrowed from its text.
-#[derive(Default)]
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'a> Fields<'a> {
-    fn of(body: &'a Body) -> Fields<'a> {
-        serde_json::from_str(body.as_str()).unwrap_or_default()
-    }
-
-    /// Returns the last member of this name: the last duplicate wins, as in most JSON readers.
-    fn get(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| *value)
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields<'de>, D::Error> {
-        struct Each;
-        impl<'de> Visitor<'de> for Each {
-            type Value = Fields<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some((Text(name), value)) = map.next_entry()? {
-                    fields.push((name, value));
-                }
-                Ok(Fields(fields))
-            }
-        }
-        deserializer.deserialize_map(Each)
-    }
-}
-
-/// A field's name, borrowed unless it contains an escape.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

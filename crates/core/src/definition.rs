@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::body::Body;
-use crate::decide::{bit, members};
 use crate::id::Name;
+use crate::step_set::StepSet;
 
 mod draw;
+mod input;
 
 pub use crate::validate::{Error, Problem};
 pub use draw::{mermaid, text};
+pub(crate) use input::{InputCheck, misfit};
 
 /// A validated definition; only these run. Dereferences to its [`Draft`].
 ///
@@ -27,26 +28,6 @@ pub struct Definition {
     graph: Graph,
     hash: String,
     input_check: InputCheck,
-}
-
-/// The check of a start by business key and input. Only the process that built the definition from
-/// a message type has it; it is not part of the definition's content.
-#[derive(Clone, Default)]
-pub(crate) struct InputCheck(Option<Arc<Check>>);
-
-type Check = dyn Fn(&str, &Body) -> Result<(), String> + Send + Sync;
-
-impl InputCheck {
-    pub fn new(
-        check: impl Fn(&str, &Body) -> Result<(), String> + Send + Sync + 'static,
-    ) -> InputCheck {
-        InputCheck(Some(Arc::new(check)))
-    }
-
-    /// Checks a start. Accepts every start if the type is unknown.
-    pub fn run(&self, key: &str, input: &Body) -> Result<(), String> {
-        self.0.as_ref().map_or(Ok(()), |check| check(key, input))
-    }
 }
 
 /// A definition as written, not yet validated.
@@ -161,19 +142,18 @@ impl Patience {
     }
 }
 
-/// The order of the steps, computed once. Steps are numbered as written. Sets of steps are bit
-/// masks.
+/// The order of the steps, computed once. Steps are numbered as written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Graph {
     /// The direct predecessors of each step.
-    pub before: Vec<u64>,
+    pub before: Vec<StepSet>,
     /// All ancestors of each step.
-    pub ancestors: Vec<u64>,
+    pub ancestors: Vec<StepSet>,
     /// All descendants of each step.
-    pub descendants: Vec<u64>,
+    pub descendants: Vec<StepSet>,
 }
 
-/// Maximum number of steps in a definition: a set of steps is one 64-bit mask.
+/// Maximum number of steps in a definition: a [`StepSet`] holds no more.
 pub const STEPS_MAX: usize = 64;
 
 impl Deref for Definition {
@@ -195,9 +175,30 @@ impl Definition {
         Definition { input_check, ..self }
     }
 
-    /// Returns the check of a start by its message type.
-    pub(crate) fn input_check(&self) -> &InputCheck {
-        &self.input_check
+    /// Checks that the input is a JSON object with every field that the definition names.
+    ///
+    /// # Errors
+    /// Names the missing field.
+    pub fn check_input(&self, input: &Body) -> Result<(), String> {
+        match input.first_missing(&self.input) {
+            None => Ok(()),
+            Some(field) => Err(format!("the input of '{}' lacks the field '{field}'", self.name)),
+        }
+    }
+
+    /// Checks a start by business key and input. Call it before every start.
+    ///
+    /// It runs [`Definition::check_input`], compares the key with the input's key field, and reads
+    /// the input as its message type if that type is known.
+    ///
+    /// # Errors
+    /// Names the violated rule.
+    pub fn check_start(&self, key: &str, input: &Body) -> Result<(), String> {
+        self.check_input(input)?;
+        if let Some(field) = &self.key {
+            input::check_key(key, field, input)?;
+        }
+        self.input_check.run(key, input)
     }
 
     /// Returns the SHA-256 of the canonical JSON in lower-case hex. A saga stores it.
@@ -219,18 +220,18 @@ impl Definition {
 impl Graph {
     /// Iterates over the direct predecessors of a step.
     pub fn directly_before(&self, step: usize) -> impl Iterator<Item = usize> {
-        members(self.before[step])
+        self.before[step].iter()
     }
 
     /// Iterates over all ancestors of a step.
     pub fn all_before(&self, step: usize) -> impl Iterator<Item = usize> {
-        members(self.ancestors[step])
+        self.ancestors[step].iter()
     }
 
     /// Iterates over the steps that may run concurrently with this one.
     pub fn beside(&self, step: usize) -> impl Iterator<Item = usize> {
-        let ordered = self.ancestors[step] | self.descendants[step] | bit(step);
-        (0..self.before.len()).filter(move |other| ordered & bit(*other) == 0)
+        let ordered = self.ancestors[step].union(self.descendants[step]);
+        (0..self.before.len()).filter(move |other| *other != step && !ordered.contains(*other))
     }
 }
 
@@ -266,19 +267,6 @@ impl std::fmt::Display for Kind {
 impl From<Definition> for Draft {
     fn from(definition: Definition) -> Draft {
         definition.draft
-    }
-}
-
-impl std::fmt::Debug for InputCheck {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("InputCheck")
-    }
-}
-
-/// All checks are equal: definitions of the same content are equal, with or without a message type.
-impl PartialEq for InputCheck {
-    fn eq(&self, _: &InputCheck) -> bool {
-        true
     }
 }
 

@@ -6,28 +6,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::definition::Patience;
-use crate::saga::{Saga, StepState, StepStatus};
+use crate::saga::{Saga, StepState, StepStatus, StorageFault};
 use crate::time::Timestamp;
 
 /// Number of consecutive faults from which they are shown, once they also last.
 const SHOWN_FROM_COUNT: u32 = 3;
 /// Duration of consecutive faults after which they are shown.
 const SHOWN_AFTER: Duration = Duration::from_secs(30);
-
-/// A failure to store a saga: its row is locked, or its statement takes too long. Every step that
-/// awaits a reply shows it as its own fault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StorageFault {
-    /// The text of the last failure, for people.
-    pub text: String,
-    /// The number of consecutive failed attempts.
-    pub count: u32,
-    /// The time of the first failure.
-    pub since: Timestamp,
-}
 
 impl StorageFault {
     /// Returns when the fault becomes visible; `None` after too few failures.

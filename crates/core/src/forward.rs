@@ -1,23 +1,25 @@
 //! Forward execution: which steps are next, and how replies to actions are handled.
 
-use crate::decide::{Outlook, Turn, bit};
 use crate::definition::Kind;
+use crate::drafting::{DecisionBuilder, Outlook};
+use crate::journal::Change;
 use crate::message::Outcome;
 use crate::planted::{Bug, planted};
-use crate::saga::{Cause, Change, Ignored, Rescue, Saga, Status, StepStatus, Verb};
+use crate::saga::{Cause, Ignored, Rescue, Saga, Status, StepStatus, Verb};
+use crate::step_set::StepSet;
 
 /// Finds the next steps. A step is ready when every step before it is done or skipped, and every
 /// field that it refers to exists.
 pub(crate) fn outlook(saga: &Saga) -> Outlook {
     let settled = settled(saga);
     let starved = starved(saga);
-    let (mut ready, mut flying) = (0, false);
+    let (mut ready, mut flying) = (StepSet::EMPTY, false);
     for (index, step) in saga.steps.iter().enumerate() {
         match step.status {
             StepStatus::Waiting => {
-                let is_free = starved & bit(index) == 0 && !step.held;
-                if is_free && saga.definition.graph().before[index] & !settled == 0 {
-                    ready |= bit(index);
+                let is_free = !starved.contains(index) && !step.held;
+                if is_free && saga.definition.graph().before[index].is_subset(settled) {
+                    ready.insert(index);
                 }
             }
             StepStatus::Asked => flying = true,
@@ -26,11 +28,11 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
             StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => {}
         }
     }
-    match (ready, flying) {
-        (0, true) => Outlook::Wait,
-        (0, false) if settled.count_ones() as usize == saga.steps.len() => Outlook::Over,
-        (0, false) => Outlook::Stuck,
-        (ready, _) => Outlook::Ask(ready),
+    match (ready.is_empty(), flying) {
+        (true, true) => Outlook::Wait,
+        (true, false) if settled.len() == saga.steps.len() => Outlook::Over,
+        (true, false) => Outlook::Stuck,
+        (false, _) => Outlook::Ask(ready),
     }
 }
 
@@ -38,48 +40,46 @@ pub(crate) fn outlook(saga: &Saga) -> Outlook {
 /// lacks, or to a step that an operator skipped or resolved.
 ///
 /// A resend would return the same stored reply, so these steps need a person as well.
-pub(crate) fn starved(saga: &Saga) -> u64 {
+pub(crate) fn starved(saga: &Saga) -> StepSet {
     let settled = settled(saga);
     let is_starved = |index: &usize| {
         let (plan, state) = (&saga.definition.steps[*index], &saga.steps[*index]);
         state.status == StepStatus::Waiting
-            && saga.definition.graph().before[*index] & !settled == 0
+            && saga.definition.graph().before[*index].is_subset(settled)
             && std::iter::once(&plan.action)
                 .chain(&plan.compensation)
                 .any(|ask| saga.lacks_a_field_of(ask))
     };
-    (0..saga.steps.len()).filter(is_starved).fold(0, |set, index| set | bit(index))
+    (0..saga.steps.len()).filter(is_starved).collect()
 }
 
-fn settled(saga: &Saga) -> u64 {
-    let mut settled = 0;
-    for (index, step) in saga.steps.iter().enumerate() {
-        settled |= match step.status {
-            StepStatus::Done | StepStatus::Skipped => bit(index),
-            StepStatus::Waiting | StepStatus::Asked | StepStatus::Refused | StepStatus::Unknown => {
-                0
-            }
-            StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => 0,
-        };
-    }
-    settled
+/// Returns the steps that no longer delay their successors.
+fn settled(saga: &Saga) -> StepSet {
+    let is_settled = |index: &usize| match saga.steps[*index].status {
+        StepStatus::Done | StepStatus::Skipped => true,
+        StepStatus::Waiting | StepStatus::Asked | StepStatus::Refused | StepStatus::Unknown => {
+            false
+        }
+        StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => false,
+    };
+    (0..saga.steps.len()).filter(is_settled).collect()
 }
 
 /// Handles the reply to an action in either direction of the saga. The first success of any attempt
 /// counts.
 pub(crate) fn answered(
-    turn: &mut Turn<'_>,
+    decision: &mut DecisionBuilder<'_>,
     index: usize,
     outcome: &Outcome,
 ) -> Result<(), Ignored> {
-    let state = &turn.saga.steps[index];
+    let state = &decision.saga.steps[index];
     match state.status {
         StepStatus::Asked | StepStatus::Unknown => {}
         // The undo's own reply decides, but the action's output is stored for operators.
         StepStatus::Undoing | StepStatus::UndoFailed => match outcome {
             Outcome::Done(output) if state.output.is_none() => {
-                let step = turn.saga.definition.steps[index].name.clone();
-                turn.change(Change::Done { step, output: output.clone() });
+                let step = decision.saga.definition.steps[index].name.clone();
+                decision.change(Change::Done { step, output: output.clone() });
                 return Ok(());
             }
             Outcome::Done(_) | Outcome::Refused(_) | Outcome::Fault(_) => {
@@ -89,27 +89,27 @@ pub(crate) fn answered(
         StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => return Err(Ignored::Stale),
         StepStatus::Undone | StepStatus::Skipped => return Err(Ignored::Stale),
     }
-    let plan = &turn.saga.definition.steps[index];
+    let plan = &decision.saga.definition.steps[index];
     match outcome {
         Outcome::Done(output) => {
             let step = plan.name.clone();
-            turn.resume();
-            turn.change(Change::Done { step, output: output.clone() });
+            decision.resume();
+            decision.change(Change::Done { step, output: output.clone() });
         }
         Outcome::Refused(refusal) => {
             let (step, kind) = (plan.name.clone(), plan.kind);
-            turn.resume();
-            turn.change(Change::Refused { step: step.clone(), refusal: refusal.clone() });
+            decision.resume();
+            decision.change(Change::Refused { step: step.clone(), refusal: refusal.clone() });
             if planted(Bug::RefusalRetried) {
                 let (verb, reason) = (Verb::Retry, String::new());
-                turn.change(Change::Rescued(Rescue { step, verb, reason }));
+                decision.change(Change::Rescued(Rescue { step, verb, reason }));
                 return Ok(());
             }
-            if turn.saga.status == Status::Running && kind != Kind::Retriable {
-                turn.turn_back(Cause::Refused(step));
+            if decision.saga.status == Status::Running && kind != Kind::Retriable {
+                decision.turn_back(Cause::Refused(step));
             }
         }
-        Outcome::Fault(fault) => return turn.faulted(index, fault),
+        Outcome::Fault(fault) => return decision.faulted(index, fault),
     }
     Ok(())
 }

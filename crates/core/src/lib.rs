@@ -15,6 +15,7 @@ pub mod message;
 pub mod trace;
 
 pub mod definition;
+pub mod step_set;
 pub mod validate;
 
 pub mod builder;
@@ -25,15 +26,19 @@ pub mod saga;
 
 pub mod apply;
 mod command;
-pub mod decide;
-mod decision;
 pub mod fault;
+mod pause;
 mod redraw;
 pub mod timers;
+
+mod decision;
+mod drafting;
 
 mod backward;
 mod forward;
 mod rescue;
+
+pub mod decide;
 
 #[doc(hidden)]
 pub mod planted;
@@ -53,6 +58,7 @@ pub use plan::Plan;
 pub use rescue::Allowed;
 pub use saga::Saga;
 pub use sagamore_macros::{Message, Refusal};
+pub use step_set::StepSet;
 pub use time::Timestamp;
 pub use timers::Timers;
 pub use trace::TraceContext;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::decide::drawn;
+use crate::pause::jittered;
 use crate::planted::{Bug, planted};
 use crate::saga::{Saga, StepState};
 use crate::time::Timestamp;
@@ -20,7 +20,7 @@ impl Saga {
     /// The jitter derives from the saga's id, so that many sagas do not become due at once.
     pub fn redraw(&mut self, now: Timestamp) -> bool {
         let mut rng = fastrand::Rng::with_seed(spread(self.id.as_str()));
-        self.correct(now, |longest_ms| drawn(longest_ms, &mut rng))
+        self.correct(now, |longest_ms| jittered(longest_ms, &mut rng))
     }
 
     /// Corrects times like [`Saga::redraw`], for a saga whose drawn pauses have passed. A pause

@@ -6,11 +6,12 @@
 //! Backward, it is a step whose undo was refused. In both directions, it is also a step that was
 //! set aside or whose faults last. The saga need not be stuck: other branches may continue.
 
-use crate::backward;
-use crate::decide::{Turn, bit};
+use crate::drafting::DecisionBuilder;
 use crate::forward::starved;
 use crate::id::{Direction, Name};
-use crate::saga::{Change, Ignored, Rescue, Saga, StepStatus, Verb};
+use crate::journal::Change;
+use crate::saga::{Ignored, Rescue, Saga, StepStatus, Verb};
+use crate::step_set::StepSet;
 use crate::time::Timestamp;
 
 /// An operator's action that the saga permits.
@@ -27,23 +28,25 @@ const EVERY_VERB: &[Verb] = &[Verb::Retry, Verb::Skip, Verb::Resolve];
 
 /// Executes an operator's verb. A step that is still being resent is set aside first. From then on
 /// only an operator or a late reply decides it.
-pub(crate) fn rescue(turn: &mut Turn<'_>, wanted: &Rescue) -> Result<(), Ignored> {
-    let index = turn.saga.definition.index_of(&wanted.step).ok_or(Ignored::NoSuchStep)?;
-    if !verbs(&turn.saga, starved_forward(&turn.saga), index, turn.now).contains(&wanted.verb) {
+pub(crate) fn rescue(decision: &mut DecisionBuilder<'_>, wanted: &Rescue) -> Result<(), Ignored> {
+    let index = decision.saga.definition.index_of(&wanted.step).ok_or(Ignored::NoSuchStep)?;
+    if !verbs(&decision.saga, starved_forward(&decision.saga), index, decision.now)
+        .contains(&wanted.verb)
+    {
         return Err(Ignored::NotStuck);
     }
     if let (Some(direction), Some(fault)) =
-        (turn.saga.steps[index].awaited(), turn.saga.open_fault(index))
+        (decision.saga.steps[index].awaited(), decision.saga.open_fault(index))
     {
         let reason = fault.text.into_owned();
-        turn.change(Change::SetAside { step: wanted.step.clone(), direction, reason });
+        decision.change(Change::SetAside { step: wanted.step.clone(), direction, reason });
     }
-    turn.change(Change::Rescued(wanted.clone()));
+    decision.change(Change::Rescued(wanted.clone()));
     // The action may have happened, so its status stays unknown, and a pivot stays the point of no
     // return.
-    if wanted.verb == Verb::Retry && turn.saga.steps[index].status == StepStatus::Unknown {
-        turn.resume();
-        turn.ask(index, Direction::Action);
+    if wanted.verb == Verb::Retry && decision.saga.steps[index].status == StepStatus::Unknown {
+        decision.resume();
+        decision.ask(index, Direction::Action);
     }
     Ok(())
 }
@@ -52,7 +55,7 @@ impl Saga {
     /// Returns the actions that an operator may take now. Any other one returns an [`Ignored`].
     pub fn allowed_actions(&self, now: Timestamp) -> Vec<Allowed> {
         let mut allowed = Vec::new();
-        if self.cause.is_none() && !self.status.has_ended() && !backward::is_past_return(self) {
+        if self.cause.is_none() && !self.status.has_ended() && !self.is_past_return() {
             allowed.push(Allowed::Cancel);
         }
         let starved = starved_forward(self);
@@ -70,7 +73,7 @@ impl Saga {
     }
 }
 
-fn verbs(saga: &Saga, starved: u64, index: usize, now: Timestamp) -> &'static [Verb] {
+fn verbs(saga: &Saga, starved: StepSet, index: usize, now: Timestamp) -> &'static [Verb] {
     let back = saga.cause.is_some();
     if saga.open_fault(index).is_some_and(|fault| fault.is_shown(now)) {
         return EVERY_VERB;
@@ -78,12 +81,12 @@ fn verbs(saga: &Saga, starved: u64, index: usize, now: Timestamp) -> &'static [V
     match saga.steps[index].status {
         StepStatus::Refused if !back => EVERY_VERB,
         StepStatus::UndoFailed => EVERY_VERB,
-        StepStatus::Waiting if starved & bit(index) != 0 => &[Verb::Skip, Verb::Resolve],
+        StepStatus::Waiting if starved.contains(index) => &[Verb::Skip, Verb::Resolve],
         StepStatus::Waiting | StepStatus::Asked | StepStatus::Done | StepStatus::Refused => &[],
         StepStatus::Unknown | StepStatus::Undoing | StepStatus::Undone | StepStatus::Skipped => &[],
     }
 }
 
-fn starved_forward(saga: &Saga) -> u64 {
-    if saga.cause.is_some() { 0 } else { starved(saga) }
+fn starved_forward(saga: &Saga) -> StepSet {
+    if saga.cause.is_some() { StepSet::EMPTY } else { starved(saga) }
 }

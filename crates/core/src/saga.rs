@@ -1,18 +1,16 @@
-//! The state of one saga, its fold from the journal, and its inputs.
+//! The state of one saga, and its inputs.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::apply::{Illegal, apply};
 use crate::body::Body;
-use crate::definition::Definition;
+use crate::definition::{Definition, Kind};
 use crate::id::{Direction, Name, SagaId, StepKey};
 use crate::message::{Refusal, Reply, ReplyTo};
 use crate::time::Timestamp;
 use crate::trace::TraceContext;
 
-pub use crate::fault::StorageFault;
 pub use crate::journal::{Change, Entry};
 
 /// The whole state of one saga.
@@ -123,6 +121,18 @@ pub struct StepState {
     /// The last fault, for people. Also names a field that the output lacks, or the reason for
     /// setting the step aside.
     pub fault: Option<String>,
+}
+
+/// A failure to store a saga: its row is locked, or its statement takes too long. Every step that
+/// awaits a reply shows it as its own fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageFault {
+    /// The text of the last failure, for people.
+    pub text: String,
+    /// The number of consecutive failed attempts.
+    pub count: u32,
+    /// The time of the first failure.
+    pub since: Timestamp,
 }
 
 /// The reason why a saga compensates.
@@ -274,31 +284,29 @@ impl Saga {
         }
     }
 
-    /// Rebuilds a saga from its journal, first entry first. A saga that was cancelled before its
-    /// start has no input.
-    pub fn fold(
-        id: SagaId,
-        definition: Arc<Definition>,
-        reply_to: ReplyTo,
-        started_at: Timestamp,
-        entries: impl IntoIterator<Item = Entry>,
-    ) -> Result<Saga, Illegal> {
-        let mut saga = Saga::begin(id, definition, reply_to, Body::empty(), started_at);
-        entries.into_iter().try_for_each(|entry| saga.advance(&entry))?;
-        Ok(saga)
+    /// Returns whether the pivot's command was sent and not refused. From then on the saga only
+    /// goes forward.
+    pub fn is_past_return(&self) -> bool {
+        self.definition.steps.iter().zip(&self.steps).any(|(plan, step)| match step.status {
+            StepStatus::Waiting | StepStatus::Refused => false,
+            StepStatus::Asked | StepStatus::Unknown | StepStatus::Done | StepStatus::Skipped => {
+                plan.kind == Kind::Pivot
+            }
+            StepStatus::Undoing | StepStatus::Undone | StepStatus::UndoFailed => false,
+        })
     }
+}
 
-    /// Applies the next entry of the journal.
-    pub fn advance(&mut self, entry: &Entry) -> Result<(), Illegal> {
-        if entry.revision != self.revision + 1 {
-            return Err(Illegal::Gap { revision: self.revision, entry: entry.revision });
+impl StepState {
+    /// Returns the direction of the command that awaits a reply or backs off before a resend.
+    pub(crate) fn awaited(&self) -> Option<Direction> {
+        self.due?;
+        match self.status {
+            StepStatus::Asked | StepStatus::Unknown => Some(Direction::Action),
+            StepStatus::Undoing => Some(Direction::Compensation),
+            StepStatus::Waiting | StepStatus::Done | StepStatus::Refused => None,
+            StepStatus::Undone | StepStatus::UndoFailed | StepStatus::Skipped => None,
         }
-        entry.changes.iter().try_for_each(|change| apply(self, change, entry.at))?;
-        self.revision = entry.revision;
-        if let Some(trace) = &entry.trace {
-            self.trace = Some(trace.clone());
-        }
-        Ok(())
     }
 }
 

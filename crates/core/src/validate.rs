@@ -5,9 +5,9 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::decide::{bit, members};
 use crate::definition::{Ask, Definition, Draft, Graph, Kind, STEPS_MAX, Source, Step};
 use crate::id::Name;
+use crate::step_set::StepSet;
 
 mod problem;
 
@@ -169,26 +169,26 @@ fn patience(step: &Step, problems: &mut Vec<Problem>) {
 fn order(draft: &Draft, problems: &mut Vec<Problem>) -> Option<Graph> {
     let steps = &draft.steps;
     let number = |name: &Name| steps.iter().position(|step| step.name == *name);
-    let before: Vec<u64> = steps
+    let before: Vec<StepSet> = steps
         .iter()
         .enumerate()
         .map(|(index, step)| match &step.after {
-            Some(names) => {
-                names.iter().filter_map(number).fold(0, |mask, before| mask | bit(before))
-            }
-            None if index == 0 => 0,
-            None => bit(index - 1),
+            Some(names) => names.iter().filter_map(number).collect(),
+            None => index.checked_sub(1).into_iter().collect(),
         })
         .collect();
-    let (mut settled, mut ancestors) = (0, vec![0; steps.len()]);
-    while let Some(next) =
-        (0..steps.len()).find(|index| settled & bit(*index) == 0 && before[*index] & !settled == 0)
-    {
-        ancestors[next] =
-            members(before[next]).fold(before[next], |mask, earlier| mask | ancestors[earlier]);
-        settled |= bit(next);
+    let (mut settled, mut ancestors) = (StepSet::EMPTY, vec![StepSet::EMPTY; steps.len()]);
+    let next = |settled: StepSet| {
+        let is_next =
+            |index: &usize| !settled.contains(*index) && before[*index].is_subset(settled);
+        (0..steps.len()).find(is_next)
+    };
+    while let Some(next) = next(settled) {
+        let earlier = before[next].iter().map(|earlier| ancestors[earlier]);
+        ancestors[next] = earlier.fold(before[next], StepSet::union);
+        settled.insert(next);
     }
-    let unsettled = (0..steps.len()).find(|index| settled & bit(*index) == 0);
+    let unsettled = (0..steps.len()).find(|index| !settled.contains(*index));
     if let Some(first) = unsettled {
         let cycle = cycle(&before, settled, first);
         problems.push(Problem::Cycle {
@@ -197,22 +197,19 @@ fn order(draft: &Draft, problems: &mut Vec<Problem>) -> Option<Graph> {
         return None;
     }
     let descendants = (0..steps.len())
-        .map(|index| {
-            (0..steps.len())
-                .filter(|later| ancestors[*later] & bit(index) != 0)
-                .fold(0, |mask, later| mask | bit(later))
-        })
+        .map(|index| (0..steps.len()).filter(|later| ancestors[*later].contains(index)).collect())
         .collect();
     Some(Graph { before, ancestors, descendants })
 }
 
 /// Walks back from a step that never becomes ready until it meets itself. Returns the cycle in the
 /// order of waiting.
-fn cycle(before: &[u64], settled: u64, first: usize) -> Vec<usize> {
+fn cycle(before: &[StepSet], settled: StepSet, first: usize) -> Vec<usize> {
     let mut walked = vec![first];
     loop {
         let here = walked[walked.len() - 1];
-        let earlier = (before[here] & !settled).trailing_zeros() as usize;
+        let unsettled = before[here].without(settled).iter().next();
+        let earlier = unsettled.expect("a step that is not ready waits for one that is not");
         if let Some(start) = walked.iter().position(|step| *step == earlier) {
             let mut cycle = walked.split_off(start);
             cycle.reverse();
@@ -230,13 +227,13 @@ fn kinds(draft: &Draft, graph: &Graph, problems: &mut Vec<Problem>) {
     for (index, step) in draft.steps.iter().enumerate() {
         let name = || step.name.clone();
         match (step.kind, pivot) {
-            (Kind::Compensatable, Some(pivot)) if graph.ancestors[pivot] & bit(index) == 0 => {
+            (Kind::Compensatable, Some(pivot)) if !graph.ancestors[pivot].contains(index) => {
                 problems.push(Problem::NotBeforePivot {
                     step: name(),
                     pivot: draft.steps[pivot].name.clone(),
                 });
             }
-            (Kind::Retriable, Some(pivot)) if graph.ancestors[index] & bit(pivot) == 0 => {
+            (Kind::Retriable, Some(pivot)) if !graph.ancestors[index].contains(pivot) => {
                 problems.push(Problem::NotAfterPivot {
                     step: name(),
                     pivot: draft.steps[pivot].name.clone(),
@@ -268,7 +265,7 @@ fn references(draft: &Draft, graph: &Graph, index: usize, problems: &mut Vec<Pro
                         problems.push(Problem::OwnOutput { step: name, field });
                         continue;
                     }
-                    Some(source) if graph.ancestors[index] & bit(source) == 0 => {
+                    Some(source) if !graph.ancestors[index].contains(source) => {
                         problems.push(Problem::NotAnAncestor { step: name, field, reference });
                         continue;
                     }
@@ -315,14 +312,12 @@ fn longest_path(draft: &Draft, graph: &Graph) -> (u64, Vec<usize>) {
         .filter(|index| draft.steps[*index].kind == Kind::Compensatable)
         .collect();
     // an ancestor has fewer ancestors than its descendants
-    inner.sort_by_key(|index| graph.ancestors[*index].count_ones());
+    inner.sort_by_key(|index| graph.ancestors[*index].len());
     let mut best: Vec<(u64, Vec<usize>)> = vec![(0, Vec::new()); draft.steps.len()];
     for index in inner {
         let patience = &draft.steps[index].patience;
-        let (earlier, mut path) = members(graph.before[index])
-            .map(|before| best[before].clone())
-            .max()
-            .unwrap_or_default();
+        let (earlier, mut path) =
+            graph.before[index].iter().map(|before| best[before].clone()).max().unwrap_or_default();
         path.push(index);
         let own = patience.timeout_ms.saturating_mul(u64::from(patience.attempts_max.unwrap_or(1)));
         best[index] = (earlier.saturating_add(own), path);
@@ -336,7 +331,7 @@ fn lower(draft: &mut Draft, graph: &Graph) {
     draft.input.sort();
     draft.input.dedup();
     for (step, before) in draft.steps.iter_mut().zip(&graph.before) {
-        step.after = Some(members(*before).map(|index| names[index].clone()).collect());
+        step.after = Some(before.iter().map(|index| names[index].clone()).collect());
         step.yields.sort();
         step.yields.dedup();
     }

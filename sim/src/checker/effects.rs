@@ -146,7 +146,7 @@ fn in_order(world: &World, shadow: &Shadow, step: &str, had: &impl Fn(&str, Dire
     };
     for (later, plan) in definition.steps.iter().enumerate() {
         let name = plan.name.as_str();
-        let is_later = definition.graph().descendants[index] & (1 << later) != 0;
+        let is_later = definition.graph().descendants[index].contains(later);
         let by_hand = shadow.by_hand.iter().any(|step| step == name);
         if is_later
             && had(name, Direction::Action)

@@ -8,18 +8,18 @@
 //! `never_after` is not modelled. It only removes runs in which a part acts and must be undone, and
 //! each of those has a counterpart without a further failure.
 
-use crate::decide::{bit, members};
 use crate::plan::wiring::{Wiring, one};
 use crate::plan::{Part, Role};
+use crate::step_set::StepSet;
 
 /// The rows of all barriers and the emitted events. Both only grow, so every path ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
-    pub(super) done: u64,
-    refused: u64,
+    pub(super) done: StepSet,
+    refused: StepSet,
     /// Parts claimed by an undo or by the deadline before they ran. They never run.
-    tombstones: u64,
-    pub(super) undone: u64,
+    tombstones: StepSet,
+    pub(super) undone: StepSet,
     pub(super) emitted: u128,
 }
 
@@ -44,10 +44,10 @@ impl Progress {
     pub(super) fn possible(&self, wiring: &Wiring) -> Vec<Step> {
         let steps = self.all(wiring);
         let is_undo = |step: &Step| matches!(step, Step::Undoes { .. });
-        let may_act = if steps.iter().any(is_undo) { self.may_act(wiring) } else { 0 };
-        let alone = steps
-            .iter()
-            .find(|step| matches!(step, Step::Undoes { part, .. } if may_act & bit(*part) == 0));
+        let may_act = if steps.iter().any(is_undo) { self.may_act(wiring) } else { StepSet::EMPTY };
+        let is_alone =
+            |step: &&Step| matches!(step, Step::Undoes { part, .. } if !may_act.contains(*part));
+        let alone = steps.iter().find(is_alone);
         alone.map_or(steps.clone(), |undo| vec![*undo])
     }
 
@@ -55,7 +55,7 @@ impl Progress {
     fn all(&self, wiring: &Wiring) -> Vec<Step> {
         let mut steps = Vec::new();
         for part in 0..wiring.parts.len() {
-            if self.undone & bit(part) == 0 && self.emitted & wiring.undone_on[part] != 0 {
+            if !self.undone.contains(part) && self.emitted & wiring.undone_on[part] != 0 {
                 steps.extend(
                     wiring.emitted(part, Role::Undone).map(|event| Step::Undoes { part, event }),
                 );
@@ -78,20 +78,22 @@ impl Progress {
     pub(super) fn after(mut self, step: Step) -> Progress {
         let told = match step {
             Step::Does { part, event } => {
-                self.done |= bit(part);
+                self.done.insert(part);
                 event
             }
             Step::Fails { part, event } => {
-                self.refused |= bit(part);
+                self.refused.insert(part);
                 Some(event)
             }
             Step::Undoes { part, event } => {
-                self.tombstones |= if self.is_open(part) { bit(part) } else { 0 };
-                self.undone |= bit(part);
+                if self.is_open(part) {
+                    self.tombstones.insert(part);
+                }
+                self.undone.insert(part);
                 Some(event)
             }
             Step::GivesUp { part, event } => {
-                self.tombstones |= bit(part);
+                self.tombstones.insert(part);
                 Some(event)
             }
         };
@@ -107,15 +109,15 @@ impl Progress {
     }
 
     /// Returns the parts that can still act, if every part before them succeeds.
-    fn may_act(&self, wiring: &Wiring) -> u64 {
-        let (mut parts, mut hoped) = (0, *self);
-        let ready = |parts: u64, hoped: &Progress| {
+    fn may_act(&self, wiring: &Wiring) -> StepSet {
+        let (mut parts, mut hoped) = (StepSet::EMPTY, *self);
+        let ready = |parts: StepSet, hoped: &Progress| {
             (0..wiring.parts.len()).find(|part| {
-                self.is_open(*part) && parts & bit(*part) == 0 && hoped.lacks(wiring, *part) == 0
+                self.is_open(*part) && !parts.contains(*part) && hoped.lacks(wiring, *part) == 0
             })
         };
         while let Some(part) = ready(parts, &hoped) {
-            parts |= bit(part);
+            parts.insert(part);
             hoped.emitted |=
                 wiring.emitted(part, Role::Success).fold(0, |mask, event| mask | one(event));
         }
@@ -129,12 +131,12 @@ impl Progress {
 
     /// Returns whether the part's barrier has no row.
     pub(super) fn is_open(&self, part: usize) -> bool {
-        (self.done | self.refused | self.tombstones) & bit(part) == 0
+        !self.done.union(self.refused).union(self.tombstones).contains(part)
     }
 
     /// Iterates over the parts that are done and not undone, lowest first.
     pub(super) fn stays_done(&self) -> impl Iterator<Item = usize> + use<> {
-        members(self.done & !self.undone)
+        self.done.without(self.undone).iter()
     }
 }
 
@@ -152,7 +154,7 @@ impl Step {
             }
             Step::Does { part, event: None } => format!("{} is done", of(part)),
             Step::Fails { part, event } => format!("{} fails and emits {}", of(part), name(event)),
-            Step::Undoes { part, event } if before.done & bit(part) != 0 => {
+            Step::Undoes { part, event } if before.done.contains(part) => {
                 format!("{} is undone and emits {}", of(part), name(event))
             }
             Step::Undoes { part, event } => {

@@ -1,8 +1,8 @@
-//! A plan with numbered parts and events, and the sets derived from it. Sets are bit masks.
+//! A plan with numbered parts and events, and the sets derived from it. Sets of events are bit masks.
 
-use crate::decide::{bit, members};
 use crate::id::Name;
 use crate::plan::{Part, Plan, Role};
+use crate::step_set::StepSet;
 
 /// The sets of a plan in which every event has one emitter and no event causes itself.
 pub(super) struct Wiring<'a> {
@@ -13,7 +13,7 @@ pub(super) struct Wiring<'a> {
     /// Per part: the events of which any one triggers its undo.
     pub(super) undone_on: Vec<u128>,
     /// Per part: all parts that must be done before it.
-    pub(super) ancestors: Vec<u64>,
+    pub(super) ancestors: Vec<StepSet>,
     pub(super) pivot: Option<usize>,
     pub(super) overdue: Option<&'a Name>,
 }
@@ -60,22 +60,19 @@ impl<'a> Wiring<'a> {
 
     /// Returns whether the part comes after the pivot.
     pub(super) fn is_after_pivot(&self, part: usize) -> bool {
-        self.pivot.is_some_and(|pivot| self.ancestors[part] & bit(pivot) != 0)
+        self.pivot.is_some_and(|pivot| self.ancestors[part].contains(pivot))
     }
 }
 
 /// Iterates to a fixed point. It terminates because no part is its own ancestor.
-fn ancestors(on: &[u128], events: &[Event]) -> Vec<u64> {
-    let before: Vec<u64> = on
-        .iter()
-        .map(|on| each(*on).fold(0, |mask, event| mask | bit(events[event].part)))
-        .collect();
-    let mut ancestors = before.clone();
+fn ancestors(on: &[u128], events: &[Event]) -> Vec<StepSet> {
+    let before = |on: &u128| each(*on).map(|event| events[event].part).collect();
+    let mut ancestors: Vec<StepSet> = on.iter().map(before).collect();
     loop {
-        let further: Vec<u64> = ancestors
-            .iter()
-            .map(|known| members(*known).fold(*known, |mask, earlier| mask | ancestors[earlier]))
-            .collect();
+        let with_theirs = |known: &StepSet| {
+            known.iter().map(|earlier| ancestors[earlier]).fold(*known, StepSet::union)
+        };
+        let further: Vec<StepSet> = ancestors.iter().map(with_theirs).collect();
         if further == ancestors {
             return ancestors;
         }

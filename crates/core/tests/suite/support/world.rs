@@ -10,7 +10,8 @@ use sagamore_core::message::code;
 use sagamore_core::saga::{Change, Entry, Ignored, Input, Rescue, Status, StepStatus, Verb};
 use sagamore_core::transitions::{Cell, used};
 use sagamore_core::{
-    Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, Timestamp,
+    Allowed, Body, Command, Direction, Name, Outcome, Refusal, Reply, Saga, StepKey, StepSet,
+    Timestamp,
 };
 
 use super::{begin, journalled, json, random_plan};
@@ -354,9 +355,8 @@ impl World {
         let Change::Asked { step, direction, .. } = change else { return };
         let index = saga.definition.index_of(step).unwrap();
         let graph = saga.definition.graph();
-        let all = |set: u64, fine: &[StepStatus]| {
-            (0..saga.steps.len())
-                .all(|other| set & (1 << other) == 0 || fine.contains(&saga.steps[other].status))
+        let all = |set: StepSet, fine: &[StepStatus]| {
+            set.iter().all(|other| fine.contains(&saga.steps[other].status))
         };
         match direction {
             Direction::Action => {
@@ -531,9 +531,7 @@ impl World {
             self.effects.iter().position(|effect| *effect == (index, Direction::Compensation))
         };
         for (later, ancestors) in self.saga.definition.graph().ancestors.iter().enumerate() {
-            for earlier in
-                (0..self.saga.steps.len()).filter(|earlier| ancestors & (1 << earlier) != 0)
-            {
+            for earlier in ancestors.iter() {
                 let by_hand = self.by_hand.contains(&later);
                 if let (Some(later), Some(earlier), false) = (place(later), place(earlier), by_hand)
                 {

@@ -1,0 +1,207 @@
+//! A decision under construction, and the changes that both directions of a saga make.
+
+use crate::apply::apply;
+use crate::decision::{Decision, is_repeat};
+use crate::definition::Kind;
+use crate::id::{Direction, Name};
+use crate::journal::Change;
+use crate::message::Command;
+use crate::pause::pause;
+use crate::saga::{Cause, Ignored, Input, Saga, Status, StepState, StepStatus};
+use crate::step_set::StepSet;
+use crate::time::Timestamp;
+use crate::trace::TraceContext;
+
+/// The size limit of a command.
+#[derive(Clone, Copy)]
+pub struct Bound<'a> {
+    /// A body of at most this many bytes always fits.
+    pub always: usize,
+    /// Checks a command with a larger body; the error says why it cannot be sent.
+    pub fits: &'a dyn Fn(&Command) -> Result<(), String>,
+}
+
+/// The next actions or undos that are possible in the saga's direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// These steps are ready.
+    Ask(StepSet),
+    /// Nothing is ready, and replies are outstanding.
+    Wait,
+    /// Every step is done, or every owed undo is.
+    Over,
+    /// Nothing is ready or outstanding: a person must decide.
+    Stuck,
+}
+
+/// A decision under construction. Every change is applied as it is made.
+pub(crate) struct DecisionBuilder<'a> {
+    pub(crate) saga: Saga,
+    changes: Vec<Change>,
+    /// The time of the saga's last change before this decision.
+    changed_at: Timestamp,
+    pub(crate) now: Timestamp,
+    rng: &'a mut fastrand::Rng,
+    bound: Bound<'a>,
+}
+
+impl<'a> DecisionBuilder<'a> {
+    /// Begins a decision without changes.
+    pub(crate) fn new(
+        saga: Saga,
+        now: Timestamp,
+        rng: &'a mut fastrand::Rng,
+        bound: Bound<'a>,
+    ) -> DecisionBuilder<'a> {
+        let changed_at = saga.changed_at;
+        DecisionBuilder { saga, changes: Vec::new(), changed_at, now, rng, bound }
+    }
+
+    /// Completes the decision on `input`. Repeats alone leave the saga's revision as it is.
+    pub(crate) fn build(self, input: &Input) -> Decision {
+        let DecisionBuilder { mut saga, changes, changed_at, .. } = self;
+        let mut trace = None;
+        if changes.iter().all(|change| is_repeat(&saga, change)) {
+            saga.changed_at = changed_at;
+        } else {
+            saga.revision += 1;
+            trace = brought(input, &saga);
+            saga.trace = trace.clone().or(saga.trace);
+        }
+        Decision { saga, changes, trace }
+    }
+
+    /// Returns whether nothing has changed so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// Records a missed reply: the outcome is unknown.
+    pub(crate) fn silent(&mut self, index: usize) {
+        let due = self.next_attempt(index);
+        self.change(Change::Silent { step: self.saga.definition.steps[index].name.clone(), due });
+        self.given_up(index, due);
+    }
+
+    /// Records a fault: the attempt stored nothing. A fault during a running pause is ignored.
+    pub(crate) fn faulted(&mut self, index: usize, fault: &str) -> Result<(), Ignored> {
+        let step = &self.saga.steps[index];
+        if step.backing_off || step.due.is_none() {
+            return Err(Ignored::Stale);
+        }
+        let due = self.next_attempt(index);
+        let step = self.saga.definition.steps[index].name.clone();
+        self.change(Change::Faulted { step, fault: fault.to_owned(), due });
+        self.given_up(index, due);
+        Ok(())
+    }
+
+    /// Sets a step aside whose result cannot be stored: it waits for a person, without resends.
+    /// While the saga compensates, the action becomes unknown instead, and its undo settles it.
+    pub(crate) fn set_aside(
+        &mut self,
+        step: &Name,
+        direction: Direction,
+        reason: &str,
+    ) -> Result<(), Ignored> {
+        let index = self.saga.definition.index_of(step).ok_or(Ignored::NoSuchStep)?;
+        if self.saga.steps[index].awaited() != Some(direction) {
+            return Err(Ignored::Stale);
+        }
+        self.change(Change::SetAside { step: step.clone(), direction, reason: reason.to_owned() });
+        if direction == Direction::Action && self.saga.cause.is_some() {
+            self.change(Change::Silent { step: step.clone(), due: None });
+        }
+        Ok(())
+    }
+
+    /// Takes a stuck saga back to work for this input. `step_on` then decides whether it is stuck
+    /// again.
+    pub(crate) fn resume(&mut self) {
+        if self.saga.status == Status::Stuck {
+            self.change(Change::Resumed);
+        }
+    }
+
+    /// Turns the saga back when an action gets no further attempt: the action is compensated like a
+    /// done one.
+    fn given_up(&mut self, index: usize, due: Option<Timestamp>) {
+        if due.is_none() && self.saga.status == Status::Running {
+            self.turn_back(Cause::GivenUp(self.saga.definition.steps[index].name.clone()));
+        }
+    }
+
+    /// Turns the saga back: no further action is sent. Actions that back off or are set aside
+    /// become unknown.
+    pub(crate) fn turn_back(&mut self, cause: Cause) {
+        self.turn_back_because(cause, None);
+    }
+
+    /// Turns the saga back with an operator's reason.
+    pub(crate) fn turn_back_because(&mut self, cause: Cause, reason: Option<String>) {
+        self.change(Change::TurnedBack { cause, reason });
+        for index in 0..self.saga.steps.len() {
+            let StepState { status, backing_off, held, .. } = self.saga.steps[index];
+            if backing_off || (held && status != StepStatus::Waiting) {
+                self.change(Change::Silent {
+                    step: self.saga.definition.steps[index].name.clone(),
+                    due: None,
+                });
+            }
+        }
+    }
+
+    /// Sends a step's command, the first time or again. Returns false if it cannot be sent and was
+    /// set aside.
+    pub(crate) fn ask(&mut self, index: usize, direction: Direction) -> bool {
+        if self.saga.body_bytes_max(index, direction) > self.bound.always
+            && let Err(reason) = (self.bound.fits)(&self.saga.command(index, direction))
+        {
+            let step = self.saga.definition.steps[index].name.clone();
+            self.change(Change::SetAside { step, direction, reason });
+            return false;
+        }
+        let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
+        let first_undo =
+            direction == Direction::Compensation && state.status != StepStatus::Undoing;
+        let attempt = if first_undo { 1 } else { state.attempts.saturating_add(1) };
+        let due = self.now.plus(step.patience.timeout());
+        self.change(Change::Asked { step: step.name.clone(), direction, attempt, due });
+        true
+    }
+
+    /// Returns when to resend after a fault or a missed reply. `None` for an action of a saga that
+    /// compensates, and for a compensatable action without attempts left.
+    fn next_attempt(&mut self, index: usize) -> Option<Timestamp> {
+        let (step, state) = (&self.saga.definition.steps[index], &self.saga.steps[index]);
+        let used_up = step.patience.attempts_max.is_some_and(|most| state.attempts >= most);
+        let again = match (state.status, step.kind) {
+            (StepStatus::Undoing, _) => true,
+            (_, Kind::Compensatable) => self.saga.cause.is_none() && !used_up,
+            (_, Kind::Pivot | Kind::Retriable) => true,
+        };
+        again.then(|| self.now.plus(pause(&step.patience, state.attempts, self.rng)))
+    }
+
+    /// Applies a change and records it.
+    pub(crate) fn change(&mut self, change: Change) {
+        apply(&mut self.saga, &change, self.now).expect("decide makes legal changes only");
+        self.changes.push(change);
+    }
+}
+
+/// Returns the trace that the entry must record: the start's, or a reply's new one. A repeat has no
+/// entry and thus no trace.
+fn brought(input: &Input, saga: &Saga) -> Option<TraceContext> {
+    match input {
+        Input::Start => saga.trace.clone(),
+        Input::Reply(reply) => {
+            reply.trace.clone().filter(|trace| saga.trace.as_ref() != Some(trace))
+        }
+        Input::Tick
+        | Input::Cancel { .. }
+        | Input::Rescue(_)
+        | Input::Rejected { .. }
+        | Input::SetAside { .. } => None,
+    }
+}
