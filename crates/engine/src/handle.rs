@@ -397,8 +397,8 @@ impl Handle {
         self.pulse.fault()
     }
 
-    /// Returns the bound that the turn under way has exceeded without a step, as of the last renewal.
-    /// Its leases are no longer renewed.
+    /// Returns the time limit that the running turn has exceeded without a step, as of the last
+    /// renewal. Its leases are no longer renewed.
     pub fn turn_hangs(&self) -> Option<Duration> {
         self.pulse.is_hung().then_some(self.options.turn_max)
     }

@@ -1,7 +1,7 @@
 //! Whether an orchestrator can consume the replies of its partitions.
 //!
-//! One that cannot is no member, as one that cannot publish: its sagas would make no progress. It owns
-//! nothing then, and so only time can show whether it could consume again.
+//! An orchestrator that cannot is no member, because its sagas would make no progress. It then owns
+//! no partition, so that only time can show whether it could consume again.
 
 use std::time::Duration;
 
@@ -35,8 +35,8 @@ impl Reads {
         }
     }
 
-    /// Returns whether replies cannot be consumed, as far as known. The first failures count for half
-    /// a lease, so that no peer is first by so much after an outage of the brokers.
+    /// Returns whether replies cannot be consumed, as far as known. The first failures count for
+    /// half a lease, so that no peer is first by so much after an outage of the brokers.
     pub fn fail(&self, now: Timestamp, lease: Duration) -> bool {
         let doublings = self.spells.saturating_sub(1).min(DOUBLINGS_MAX);
         self.failed_at.is_some_and(|at| now.since(at) < lease / 2 * 2_u32.pow(doublings))

@@ -58,7 +58,8 @@ impl Orchestrator {
         let mut handed = Vec::with_capacity(verbs.len());
         let mut asked = Vec::with_capacity(verbs.len());
         for (partition, VerbRequest { id: saga, input, recipient, absent: _ }) in verbs {
-            let Recipient::Here(done) = recipient else { continue }; // its row waits for the new owner
+            // a handed verb's row waits for the new owner
+            let Recipient::Here(done) = recipient else { continue };
             if self.remote.asked.len() + asked.len() >= MAX {
                 // the caller may have dropped its receiver
                 let _ = done.send(Err(VerbError::Busy { retry_after_s: 1 }));

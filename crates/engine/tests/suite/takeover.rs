@@ -343,7 +343,8 @@ fn a_joiner_that_cannot_publish_owns_nothing_and_leaves_its_peers_unaffected() {
     assert!(two.handle.publish_fault().is_some_and(|fault| fault.contains("cut from the brokers")));
 }
 
-/// The probe goes on while a turn hangs: it must not renew the leases of sagas that make no progress.
+/// The probe continues while a turn hangs. It must not renew the leases of sagas that make no
+/// progress.
 #[test]
 fn the_sagas_of_an_orchestrator_whose_turn_hangs_progress_at_another_one() {
     let world = World::new(5, 0);
