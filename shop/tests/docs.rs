@@ -3,18 +3,18 @@
 use std::path::Path;
 
 use sagamore::core::Definition;
-use sagamore::inspect::files::{self, Written};
+use sagamore::inspect::files::{self, SagaFile};
 
-fn read(name: &str) -> Written {
+fn read(name: &str) -> SagaFile {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plans").join(name);
     files::read(&path).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
 fn the_files_in_the_docs_are_the_plan_and_the_definition() {
-    let Written::Plan(plan) = read("fulfilment.yaml") else { panic!("no plan") };
+    let SagaFile::Plan(plan) = read("fulfilment.yaml") else { panic!("no plan") };
     assert_eq!(plan, sagamore_shop::choreography::plan().unwrap_or_else(|error| panic!("{error}")));
-    let Written::Definition(draft) = read("checkout.yaml") else { panic!("no definition") };
+    let SagaFile::Definition(draft) = read("checkout.yaml") else { panic!("no definition") };
     let read = Definition::check(draft).expect("a definition");
     assert_eq!(read, sagamore_shop::checkout().expect("the shop's definition"));
 }

@@ -1,5 +1,7 @@
-//! AsyncAPI 3.0 documents of plans and definitions, for services that are written elsewhere: the topics, the messages with
-//! their headers, and who sends and receives what. Each operation bears its service's name as a tag.
+//! AsyncAPI 3.0 documents of plans and definitions, for services in other languages.
+//!
+//! They list the topics, the messages with their headers, and the service that sends or receives
+//! each. Each operation has its service's name as a tag.
 
 mod definition;
 mod plan;
@@ -16,26 +18,26 @@ pub use plan::of_plan;
 /// The topic to which services send their replies.
 pub const REPLIES: &str = "sagamore.replies";
 
-/// What is said of every document.
-const ABOUT: &str = "All messages are CloudEvents 1.0 in binary mode, with JSON as their body. They come at least once \
-                     and in the order of their keys: carry each ce_id out once.";
+/// Part of the description of every document.
+const ABOUT: &str = "All messages are CloudEvents 1.0 in binary mode with JSON bodies. Delivery is \
+                     at least once and in order for each key: process each ce_id once.";
 
-/// A document while it is put together.
+/// A document under construction.
 #[derive(Default)]
 struct Document {
-    /// Topic -> the messages in it, by their keys.
+    /// Topic -> the keys of its messages.
     channels: BTreeMap<String, Vec<String>>,
     operations: Map<String, Value>,
     messages: Map<String, Value>,
     schemas: Map<String, Value>,
 }
 
-/// What somebody does with some messages of a topic.
+/// A service's operation on messages of one topic.
 struct Operation<'a> {
     service: &'a str,
     action: Action,
     topic: &'a str,
-    /// By their keys.
+    /// The keys of the messages.
     messages: Vec<&'a str>,
     about: String,
 }
@@ -47,8 +49,8 @@ enum Action {
 }
 
 impl Document {
-    /// A sort of message, whose headers are described once under `headers`. One that is there already for another step
-    /// is said to be for this one too.
+    /// Adds a message whose headers are described under `headers`. For a message that exists
+    /// already, the description is added to its summary.
     fn message(
         &mut self,
         topic: &str,
@@ -59,13 +61,13 @@ impl Document {
         body: Value,
     ) {
         let messages = self.channels.entry(topic.to_owned()).or_default();
-        if messages.iter().all(|known| known != key) {
+        if messages.iter().all(|present| present != key) {
             messages.push(key.to_owned());
         }
-        if let Some(known) = self.messages.get_mut(key) {
-            let told = known["summary"].as_str().unwrap_or_default();
-            if !told.contains(about) {
-                known["summary"] = format!("{told} {about}").into();
+        if let Some(present) = self.messages.get_mut(key) {
+            let summary = present["summary"].as_str().unwrap_or_default();
+            if !summary.contains(about) {
+                present["summary"] = format!("{summary} {about}").into();
             }
             return;
         }
@@ -76,12 +78,17 @@ impl Document {
             "correlationId": { "location": "$message.header#/ce_correlationid" },
             "headers": { "$ref": format!("#/components/schemas/{headers}") },
             "payload": body,
-            "bindings": { "kafka": { "key": { "$ref": "#/components/schemas/key" }, "bindingVersion": "0.5.0" } },
+            "bindings": {
+                "kafka": {
+                    "key": { "$ref": "#/components/schemas/key" },
+                    "bindingVersion": "0.5.0",
+                },
+            },
         });
         self.messages.insert(key.to_owned(), message);
     }
 
-    /// What a service does; returns it, to be added to.
+    /// Adds an operation unless it exists, and returns it.
     fn operation(&mut self, operation: Operation) -> &mut Value {
         let Operation { service, action, topic, messages, about } = operation;
         let verb = if action == Action::Send { "send" } else { "receive" };
@@ -94,11 +101,11 @@ impl Document {
             "tags": [{ "name": service }],
             "messages": messages,
         });
-        // no name holds an underscore
+        // names contain no underscore
         self.operations.entry(format!("{service}_{verb}_{topic}")).or_insert(value)
     }
 
-    /// The headers of a sort of message.
+    /// Adds the schema of one kind of message's headers.
     fn headers(&mut self, key: &str, headers: &[Header]) {
         let properties = headers.iter().map(|header| {
             let mut schema = match header.value {
@@ -118,8 +125,8 @@ impl Document {
         );
     }
 
-    /// The document in JSON, which is YAML too.
-    fn written(mut self, name: &Name, version: u32, about: &str) -> String {
+    /// Returns the document as JSON, which is valid YAML.
+    fn rendered(mut self, name: &Name, version: u32, about: &str) -> String {
         let key = json!({ "type": "string", "description": "The business key, as in ce_subject." });
         self.schemas.insert("key".to_owned(), key);
         let channels = self.channels.iter().map(|(topic, messages)| {
@@ -132,7 +139,11 @@ impl Document {
         let channels: Map<String, Value> = channels.collect();
         let document = json!({
             "asyncapi": "3.0.0",
-            "info": { "title": name, "version": version.to_string(), "description": format!("{about} {ABOUT}") },
+            "info": {
+                "title": name,
+                "version": version.to_string(),
+                "description": format!("{about} {ABOUT}"),
+            },
             "defaultContentType": "application/json",
             "channels": channels,
             "operations": self.operations,
@@ -142,7 +153,7 @@ impl Document {
     }
 }
 
-/// A topic, or a message in it. Names hold nothing that a JSON pointer would have to escape.
+/// A reference to a topic or to a message in it. Names need no escaping in a JSON pointer.
 fn reference(topic: &str, message: Option<&str>) -> Value {
     match message {
         None => json!({ "$ref": format!("#/channels/{topic}") }),

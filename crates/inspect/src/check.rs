@@ -1,4 +1,4 @@
-//! The judgement of `check`: every problem of a plan or a definition, or the ends that it may come to.
+//! The verdict of `check`: all problems of a plan or definition, or its possible ends.
 
 mod services;
 
@@ -14,41 +14,41 @@ pub use services::Declaration;
 pub struct Report {
     /// The name of the plan or definition.
     pub name: String,
-    /// Its version.
+    /// The version of the plan or definition.
     pub version: u32,
     /// `plan` or `definition`.
     pub kind: &'static str,
-    /// Every problem; empty when it may run.
+    /// All problems; empty for a valid plan or definition.
     pub problems: Vec<Finding>,
-    /// The services that take part, each once.
+    /// The services that take part, without duplicates.
     pub services: Vec<String>,
-    /// The number of states of a plan that were explored.
+    /// The number of explored states of a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub states: Option<usize>,
-    /// The ends that it may come to, in words.
+    /// The possible ends, in words.
     pub ends: Vec<String>,
-    /// Whether it was compared with what services declare.
+    /// Whether it was compared with the declarations of services.
     pub compared: bool,
 }
 
-/// One problem, with what to do about it.
+/// One problem with its fix.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// The problem.
+    /// The violated rule with its fix, in one sentence.
     pub problem: String,
-    /// The shortest run that shows it, where it depends on the order of events.
+    /// The shortest run that leads to the problem, if the problem depends on the order of events.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub run: Vec<String>,
 }
 
-/// Checks a plan. `services`: the declarations to compare it with, if any.
+/// Checks a plan. With `services`, also compares it with their declarations.
 pub fn of_plan(plan: &Plan, services: Option<&[Declaration]>) -> Report {
     let mut report = Report {
         name: plan.name.to_string(),
         version: plan.version,
         kind: "plan",
         problems: Vec::new(),
-        services: each_once(plan.parts().map(|part| part.service.as_str())),
+        services: distinct(plan.parts().map(|part| part.service.as_str())),
         states: None,
         ends: Vec::new(),
         compared: services.is_some(),
@@ -65,14 +65,14 @@ pub fn of_plan(plan: &Plan, services: Option<&[Declaration]>) -> Report {
     report
 }
 
-/// Checks a definition. `services`: the declarations to compare it with, if any.
+/// Checks a definition. With `services`, also compares it with their declarations.
 pub fn of_definition(draft: Draft, services: Option<&[Declaration]>) -> Report {
     let mut report = Report {
         name: draft.name.to_string(),
         version: draft.version,
         kind: "definition",
         problems: Vec::new(),
-        services: each_once(draft.steps.iter().map(|step| step.action.participant.as_str())),
+        services: distinct(draft.steps.iter().map(|step| step.action.participant.as_str())),
         states: None,
         ends: Vec::new(),
         compared: services.is_some(),
@@ -105,7 +105,8 @@ impl Finding {
         }
     }
 }
-/// All ends that there are: what is done when nothing fails, and after which failures all is undone.
+/// All ends of a plan: the events of a run without failure, and the failures after which everything
+/// is undone.
 fn ends_of_plan(plan: &Plan, explored: &Explored) -> Vec<String> {
     let ends = explored.ends.iter().map(|failures| match failures.as_slice() {
         [] => format!("all done: {}", happy_end(plan)),
@@ -114,18 +115,19 @@ fn ends_of_plan(plan: &Plan, explored: &Explored) -> Vec<String> {
     ends.collect()
 }
 
-/// What is told last when nothing fails: the successes for which nobody waits. Who tells nothing is named.
+/// The last events of a run without failure: successes that no part consumes. A part that emits no
+/// event is named instead.
 fn happy_end(plan: &Plan) -> String {
-    let heard = |event| plan.parts().any(|part| part.on.contains(event));
+    let consumed = |event| plan.parts().any(|part| part.on.contains(event));
     let last = plan.parts().flat_map(|part| {
-        let told = part.events().filter(|(event, role)| *role == Role::Success && !heard(event));
+        let last = part.events().filter(|(event, role)| *role == Role::Success && !consumed(event));
         let silent = part.emits.is_empty().then(|| format!("'{}' of {}", part.name, part.service));
-        told.map(|(event, _)| event.to_string()).chain(silent).collect::<Vec<String>>()
+        last.map(|(event, _)| event.to_string()).chain(silent).collect::<Vec<String>>()
     });
     last.collect::<Vec<String>>().join(", ")
 }
 
-/// Completed, or compensated from each step that may be refused.
+/// Completion, and a compensation for each step that may be refused.
 fn ends_of_definition(definition: &Definition) -> Vec<String> {
     let (steps, graph) = (&definition.steps, definition.graph());
     let ends = steps.iter().enumerate().filter(|(_, step)| step.kind != Kind::Retriable).map(
@@ -139,7 +141,10 @@ fn ends_of_definition(definition: &Definition) -> Vec<String> {
         },
     );
     let deadline = definition.deadline_ms.map(|deadline_ms| {
-        format!("compensated, when {deadline_ms} ms have passed before the pivot is asked for; undone: what was done")
+        format!(
+            "compensated, when {deadline_ms} ms pass before the pivot's command is sent; undone: \
+            all steps done by then"
+        )
     });
     std::iter::once(format!("completed: {}", joined(steps.iter().map(|step| &step.name), ", ")))
         .chain(ends)
@@ -147,14 +152,14 @@ fn ends_of_definition(definition: &Definition) -> Vec<String> {
         .collect()
 }
 
-fn each_once<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut once: Vec<String> = Vec::new();
+fn distinct<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut distinct: Vec<String> = Vec::new();
     for name in names {
-        if !once.iter().any(|known| known == name) {
-            once.push(name.to_owned());
+        if !distinct.iter().any(|other| other == name) {
+            distinct.push(name.to_owned());
         }
     }
-    once
+    distinct
 }
 
 fn joined(names: impl IntoIterator<Item = impl ToString>, between: &str) -> String {

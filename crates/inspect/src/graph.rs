@@ -1,5 +1,5 @@
-//! Pictures of plans and definitions: a lane for each service, time goes down. What is drawn is decided in here, where
-//! it goes and how it looks in `svg.rs`.
+//! Pictures of plans and definitions: one lane per service, time runs downwards. `definition.rs`
+//! and `plan.rs` select the content; `svg.rs` does the layout.
 
 mod definition;
 mod picture;

@@ -1,5 +1,5 @@
-//! Inspection of definitions and plans before anything runs: reading their files, checking them, drawing them, and
-//! describing their messages for other languages. Pure functions over core; the names on the wire come from transport.
+//! Static inspection of definitions and plans: parsing, checking, drawing, and AsyncAPI export.
+//! Pure functions over core; wire names come from transport.
 
 pub mod files;
 
@@ -9,4 +9,4 @@ pub mod asyncapi;
 pub mod graph;
 
 pub use asyncapi::REPLIES;
-pub use files::Written;
+pub use files::SagaFile;

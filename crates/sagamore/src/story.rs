@@ -283,7 +283,7 @@ mod tests {
                 problems.iter().map(|finding| finding.problem.as_str()).collect();
             assert_eq!(
                 problems,
-                ["'come' is of guest, a service that this program does not have: name host"]
+                ["'come' belongs to guest, which is no service of this program: use host"]
             );
         }
     }

@@ -53,14 +53,14 @@ fn the_shops_own_files_are_right() {
     let expected = "\
 OK: plan 'fulfilment', version 1
   services  order, payment, inventory, shipping
-  explored  48 states, by every order in which events can come
+  explored  48 states, in all orders of events
   ends      all done: order.confirmed
             all undone, after inventory.failed
             all undone, after inventory.failed and shipping.failed
             all undone, after payment.failed
             all undone, after payment.failed and shipping.failed
             all undone, after shipping.failed
-  compared  the services of this program declare the same
+  compared  no difference from the services of this program
 ";
     assert_eq!((out.as_str(), err.as_str()), (expected, ""));
     let output = run(&["check"], &doc(DEFINITION));
@@ -184,14 +184,14 @@ fn what_the_shop_does_otherwise_is_told() {
     let changed = told(PLAN, "emits: [payment.success]", "emits: [payment.done]");
     assert!(changed.iter().any(|line| line == expected), "{changed:?}");
     let stranger = told(PLAN, "service: shipping", "service: carrier");
-    let expected = "'schedule' is of carrier, a service that this program does not have: name order or payment or inventory \
+    let expected = "'schedule' belongs to carrier, which is no service of this program: use order or payment or inventory \
                     or shipping";
     assert!(stranger.iter().any(|line| line == expected), "{stranger:?}");
     check(
         DEFINITION,
         "payment.charge",
         "payment.take",
-        &["step 'charge-payment' asks 'payment.take', which payment does not know: name \
+        &["step 'charge-payment' sends 'payment.take', which payment does not handle: use \
              payment.charge or payment.refund"],
     );
 }
@@ -235,9 +235,9 @@ fn a_file_that_cannot_be_read_is_told_on_stderr_with_its_place() {
     };
     check(
         b"name: a\nbegins: x\nreactions: []\n",
-        "plan.yaml:2:9: keys and values belong here: write KEY: VALUE",
+        "plan.yaml:2:9: expected keys and values: write KEY: VALUE",
     );
-    check(b"name: \xff", "plan.yaml:1:7: this is no UTF-8: save the file as such");
+    check(b"name: \xff", "plan.yaml:1:7: not valid UTF-8: save the file as UTF-8");
     check(&vec![b'#'; (1 << 20) + 1], "plan.yaml has more than 1048576 bytes");
     let (_, err) = printed(&run(&["check"], &folder.path().join("nothing.yaml")));
     assert!(err.contains("nothing.yaml: No such file"), "{err}");

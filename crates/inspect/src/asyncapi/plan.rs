@@ -1,4 +1,4 @@
-//! What the services of a choreography tell each other: each event has a topic of its own.
+//! The events of a choreography: each event has its own topic.
 
 use sagamore_core::Name;
 use sagamore_core::plan::{Part, Plan, Role};
@@ -8,15 +8,15 @@ use serde_json::json;
 use super::{Action, Document, Operation};
 
 const HEADERS: &str = "eventHeaders";
-const ANY: &str = "JSON, as who tells it says: a plan knows events by their names.";
+const ANY: &str = "JSON, defined by the emitting service. A plan names events only.";
 
-/// A plan in which nothing is wrong.
+/// Returns the AsyncAPI document of a valid plan.
 pub fn of_plan(plan: &Plan) -> String {
     let mut document = Document::default();
     document.headers(HEADERS, described::EVENT);
     for part in plan.parts() {
         for (event, role) in part.events() {
-            tell(&mut document, &part, event, role);
+            add_emitted(&mut document, &part, event, role);
         }
         let forward = part.on.iter().map(|event| (event, format!("'{}' waits for it", part.name)));
         let back =
@@ -26,7 +26,7 @@ pub fn of_plan(plan: &Plan) -> String {
             .iter()
             .map(|event| (event, format!("'{}' never runs after it", part.name)));
         for (event, about) in forward.chain(back).chain(ends) {
-            hear(&mut document, part.service, event, &about);
+            add_consumed(&mut document, part.service, event, &about);
         }
     }
     if let (Some(event), Some(pivot)) = (&plan.overdue, plan.pivot()) {
@@ -39,21 +39,21 @@ pub fn of_plan(plan: &Plan) -> String {
             about,
             json!({ "description": ANY }),
         );
-        hear(
+        add_consumed(
             &mut document,
             pivot.service,
             event,
-            &format!("'{}' gives up, if it has not acted", pivot.name),
+            &format!("'{}' gives up, unless it has acted", pivot.name),
         );
     }
-    document.written(
+    document.rendered(
         &plan.name,
         plan.version,
         "A choreography: services react to each other's events.",
     )
 }
 
-fn tell(document: &mut Document, part: &Part, event: &Name, role: Role) {
+fn add_emitted(document: &mut Document, part: &Part, event: &Name, role: Role) {
     let (name, service, topic) = (part.name, part.service, event_topic(event));
     let about = match role {
         Role::Success => format!("'{name}' of {service} is done."),
@@ -77,8 +77,9 @@ fn tell(document: &mut Document, part: &Part, event: &Name, role: Role) {
     });
 }
 
-/// A service that hears of an event for several reasons has one operation, which says them all.
-fn hear(document: &mut Document, service: &Name, event: &Name, about: &str) {
+/// A service that consumes an event for several reasons has one operation, with all reasons in its
+/// summary.
+fn add_consumed(document: &mut Document, service: &Name, event: &Name, about: &str) {
     let operation = document.operation(Operation {
         service: service.as_str(),
         action: Action::Receive,
@@ -86,7 +87,7 @@ fn hear(document: &mut Document, service: &Name, event: &Name, about: &str) {
         messages: vec![event.as_str()],
         about: String::new(),
     });
-    let told = operation["summary"].as_str().unwrap_or_default();
-    let told = if told.is_empty() { about.to_owned() } else { format!("{told}; {about}") };
-    operation["summary"] = told.into();
+    let summary = operation["summary"].as_str().unwrap_or_default();
+    let summary = if summary.is_empty() { about.to_owned() } else { format!("{summary}; {about}") };
+    operation["summary"] = summary.into();
 }

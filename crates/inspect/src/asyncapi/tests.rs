@@ -1,4 +1,4 @@
-//! Documents that hold together: what they refer to is there.
+//! The documents are consistent: every reference resolves.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
 }
 
 #[test]
-fn what_is_referred_to_is_there() {
+fn every_reference_resolves() {
     for document in [plan(), definition()] {
         assert_eq!(document["asyncapi"], "3.0.0");
         let mut found = Vec::new();
@@ -35,7 +35,7 @@ fn what_is_referred_to_is_there() {
         assert!(found.len() > 50, "{found:?}");
         for reference in found {
             let pointer = reference.strip_prefix('#').expect(reference);
-            assert!(document.pointer(pointer).is_some(), "{reference} is not there");
+            assert!(document.pointer(pointer).is_some(), "{reference} does not resolve");
         }
         for (name, operation) in document["operations"].as_object().expect("operations") {
             let channel = operation["channel"]["$ref"].as_str().expect(name);
@@ -52,20 +52,21 @@ fn what_is_referred_to_is_there() {
 }
 
 #[test]
-fn a_plan_says_who_sends_and_receives_which_event() {
+fn a_plan_lists_the_sender_and_the_receivers_of_each_event() {
     let document = plan();
     assert_eq!(document["channels"]["payment.success"]["address"], "payment.success");
     let operations = &document["operations"];
     let sends = &operations["payment_send_payment.success"];
     assert_eq!((&sends["action"], &sends["tags"][0]["name"]), (&"send".into(), &"payment".into()));
-    let hears = &operations["inventory_receive_payment.success"];
+    let receives = &operations["inventory_receive_payment.success"];
     assert_eq!(
-        (&hears["action"], &hears["summary"]),
+        (&receives["action"], &receives["summary"]),
         (&"receive".into(), &"'reserve' waits for it".into())
     );
     assert_eq!(operations["payment_receive_inventory.failed"]["summary"], "it undoes 'charge'");
-    // 11 events, each sent once; heard 6 times on the way forward, and by each undo for each of its failures; the pivot's
-    // owner hears that a chain is overdue; two services hear that the order is off
+    // 11 events, each sent once. 6 are received on the way forward, and each undo receives each of
+    // its failures.
+    // The pivot's owner receives the overdue event, and two services receive the order's end.
     assert_eq!(operations.as_object().expect("operations").len(), 11 + 6 + (3 + 2 + 1) + 1 + 2);
     let headers = &document["components"]["schemas"]["eventHeaders"];
     assert_eq!(headers["properties"]["ce_sagahop"]["pattern"], "^[0-9]+$");
@@ -77,7 +78,7 @@ fn a_plan_says_who_sends_and_receives_which_event() {
 }
 
 #[test]
-fn a_definition_says_who_asks_and_how_to_answer() {
+fn a_definition_lists_commands_and_their_replies() {
     let document = definition();
     let topic = &document["channels"]["payment.commands"];
     assert_eq!(topic["address"], "payment.commands");

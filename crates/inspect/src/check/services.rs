@@ -1,4 +1,4 @@
-//! A plan or a definition beside what services declare, whether or not it would run otherwise.
+//! Differences between a plan or definition and the declarations of services.
 
 use sagamore_core::Name;
 use sagamore_core::definition::{Ask, Draft, Step};
@@ -6,55 +6,55 @@ use sagamore_core::plan::{self, Declared, Plan};
 
 use super::joined;
 
-/// What one service declares.
+/// One service's declaration.
 #[derive(Clone, Debug)]
 pub struct Declaration {
-    /// The service.
+    /// The name under which plans and definitions refer to the service.
     pub service: Name,
-    /// Its reactions to events.
+    /// The reactions to events.
     pub reactions: Vec<Declared>,
-    /// The names of the commands that it has handlers for.
+    /// The names of the commands with a handler.
     pub commands: Vec<&'static str>,
 }
 
-/// Returns where a plan and the declared reactions differ, in either direction.
+/// Returns the differences between a plan and the declared reactions, in both directions.
 pub fn differences(plan: &Plan, services: &[Declaration]) -> Vec<String> {
     let differences = services
         .iter()
         .flat_map(|declared| plan::declared(plan, &declared.service, &declared.reactions));
-    let strangers = plan
+    let unknown = plan
         .parts()
         .filter(|part| services.iter().all(|declared| &declared.service != part.service));
-    let strangers = strangers.map(|part| {
+    let unknown = unknown.map(|part| {
         let (reaction, service) = (part.name, part.service);
         format!(
-            "'{reaction}' is of {service}, a service that this program does not have: name {}",
+            "'{reaction}' belongs to {service}, which is no service of this program: use {}",
             names(services)
         )
     });
-    differences.map(|difference| difference.to_string()).chain(strangers).collect()
+    differences.map(|difference| difference.to_string()).chain(unknown).collect()
 }
 
-/// Returns the commands of a definition for which its participant has no handler.
+/// Returns the commands of a definition that its participants do not handle.
 pub fn unknown<'a>(draft: &'a Draft, services: &[Declaration]) -> Vec<String> {
-    let asks = |step: &'a Step| {
+    let commands = |step: &'a Step| {
         std::iter::once(&step.action).chain(&step.compensation).map(move |ask| (step, ask))
     };
-    let unknown = draft.steps.iter().flat_map(asks).filter_map(|(step, Ask { participant, message, .. })| {
-        let step = &step.name;
+    let unknown = |(step, ask): (&Step, &Ask)| {
+        let (step, Ask { participant, message, .. }) = (&step.name, ask);
         match services.iter().find(|declared| &declared.service == participant) {
             None => Some(format!(
-                "step '{step}' asks {participant}, a service that this program does not have: name {}",
+                "step '{step}' sends to {participant}, which is no service of this program: use {}",
                 names(services)
             )),
-            Some(declared) if declared.commands.iter().all(|known| *known != message.as_str()) => Some(format!(
-                "step '{step}' asks '{message}', which {participant} does not know: name {}",
+            Some(declared) if declared.commands.contains(&message.as_str()) => None,
+            Some(declared) => Some(format!(
+                "step '{step}' sends '{message}', which {participant} does not handle: use {}",
                 joined(&declared.commands, " or ")
             )),
-            Some(_) => None,
         }
-    });
-    unknown.collect()
+    };
+    draft.steps.iter().flat_map(commands).filter_map(unknown).collect()
 }
 
 fn names(services: &[Declaration]) -> String {

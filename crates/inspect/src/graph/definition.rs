@@ -1,4 +1,5 @@
-//! A definition as a picture: the orchestrator asks for the steps, level by level; below that the way back.
+//! The picture of a definition: the orchestrator's commands level by level, and the compensations
+//! below.
 
 use sagamore_core::definition::{Ask, Definition, Kind, Step};
 
@@ -6,15 +7,13 @@ use super::picture::{
     Arrow, Card, Lanes, Look, Picture, Row, Way, levels, side_by_side, words, wrapped,
 };
 
-/// The lane of who asks.
+/// The orchestrator's lane.
 const ORCHESTRATOR: usize = 0;
 
-const LEGEND: &[(Way, &str)] = &[
-    (Way::Forward, "asks for it, and is answered"),
-    (Way::Back, "asks to undo it, and is answered"),
-];
+const LEGEND: &[(Way, &str)] =
+    &[(Way::Forward, "command and reply"), (Way::Back, "compensation and reply")];
 
-/// A definition, which always is right.
+/// Returns the picture of a definition.
 pub fn of_definition(definition: &Definition) -> Picture {
     let mut participants = Lanes::default();
     let lane = |step: &Step| ORCHESTRATOR + 1 + participants.of(&step.action.participant);
@@ -37,7 +36,7 @@ pub fn of_definition(definition: &Definition) -> Picture {
 
 struct Drawing<'a> {
     definition: &'a Definition,
-    /// Of each step.
+    /// The lane of each step.
     lanes: Vec<usize>,
     levels: Vec<usize>,
 }
@@ -47,7 +46,8 @@ impl Drawing<'_> {
         let mut rows = Vec::new();
         for level in 0..=self.last() {
             rows.extend(
-                self.at(level).map(|step| self.asked(step, &self.step(step).action, Way::Forward)),
+                self.at(level)
+                    .map(|step| self.command(step, &self.step(step).action, Way::Forward)),
             );
             rows.extend(side_by_side(self.at(level).map(|step| self.card(step)).collect()));
         }
@@ -61,7 +61,7 @@ impl Drawing<'_> {
                 .at(level)
                 .filter_map(|step| self.step(step).compensation.as_ref().map(|undo| (step, undo)));
             let (arrows, cards): (Vec<Row>, Vec<Card>) = undos
-                .map(|(step, undo)| (self.asked(step, undo, Way::Back), self.undo(step)))
+                .map(|(step, undo)| (self.command(step, undo, Way::Back), self.undo(step)))
                 .unzip();
             rows.extend(arrows);
             rows.extend(side_by_side(cards));
@@ -81,7 +81,7 @@ impl Drawing<'_> {
         (0..self.levels.len()).filter(move |step| self.levels[*step] == level)
     }
 
-    fn asked(&self, step: usize, ask: &Ask, way: Way) -> Row {
+    fn command(&self, step: usize, ask: &Ask, way: Way) -> Row {
         let (to, label) = (vec![self.lanes[step]], ask.message.to_string());
         Row::Arrow(Arrow { from: ORCHESTRATOR, to, label, way })
     }
@@ -109,7 +109,7 @@ impl Drawing<'_> {
         let (look, note) = match step.kind {
             Kind::Compensatable => (Look::Plain, None),
             Kind::Pivot => (Look::Pivot, Some("no way back")),
-            Kind::Retriable => (Look::Retriable, Some("until it is done")),
+            Kind::Retriable => (Look::Retriable, Some("retried until done")),
         };
         notes.extend(note.map(str::to_owned));
         Card { lane: self.lanes[index], title: step.name.to_string(), notes, look }
@@ -123,5 +123,5 @@ fn failing(definition: &Definition) -> String {
         .deadline_ms
         .map(|deadline_ms| format!(", or after {deadline_ms} ms"))
         .unwrap_or_default();
-    format!("when {refusing} is refused{late}: what was done is undone, what came last first")
+    format!("when {refusing} is refused{late}: completed steps are undone in reverse order")
 }

@@ -1,100 +1,100 @@
-//! What a picture holds, from top to bottom.
+//! The content of a picture, from top to bottom.
 
 use sagamore_core::Name;
 
-/// A list that is not longer is not wrapped.
+/// Maximum letters of a list in one line.
 const LETTERS_MAX: usize = 24;
 
-/// A picture.
+/// A picture of a saga, independent of its rendering.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
-    /// What it shows.
+    /// The name and version of the plan or definition.
     pub title: String,
-    /// Side by side.
+    /// The names of the lanes, from left to right.
     pub lanes: Vec<String>,
-    /// One below the other.
+    /// The rows, from top to bottom.
     pub rows: Vec<Row>,
-    /// What the arrows mean.
+    /// The meaning of each kind of arrow.
     pub legend: &'static [(Way, &'static str)],
 }
 
-/// What is at one height.
+/// One row of a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Row {
-    /// Each in a lane of its own.
+    /// Cards, at most one in each lane.
     Cards(Vec<Card>),
-    /// From one lane to others; to none where it ends.
+    /// An arrow from one lane to others, or to none for an event without consumer.
     Arrow(Arrow),
     /// A text across all lanes.
     Rule(String),
 }
 
-/// What a service does.
+/// An action or compensation of a service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
-    /// Whose.
+    /// The index of the service's lane.
     pub lane: usize,
-    /// Its name.
+    /// The first line of text.
     pub title: String,
-    /// What else is to be said of it.
+    /// The further lines of text.
     pub notes: Vec<String>,
-    /// What may come of it.
+    /// The style of the card.
     pub look: Look,
 }
 
-/// What services tell or ask each other.
+/// A message between services.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arrow {
-    /// From which lane.
+    /// The lane of the sender.
     pub from: usize,
-    /// To which lanes, its own among them if so.
+    /// The lanes of the receivers; may contain the sender's.
     pub to: Vec<usize>,
     /// The name of the message.
     pub label: String,
-    /// What it tells.
+    /// The role of the message.
     pub way: Way,
 }
 
-/// What may come of a card.
+/// The style of a card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// It can be undone, or needs no undo.
+    /// An action that can be undone or needs no undo.
     Plain,
-    /// There is no way back from it.
+    /// The point of no return.
     Pivot,
-    /// It is repeated until it is done.
+    /// An action that is retried until it succeeds.
     Retriable,
-    /// It is an undo.
+    /// A card below the rule that undoes a card above it.
     Undo,
 }
 
-/// What an arrow tells.
+/// The role of an arrow's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// It goes on.
+    /// The saga proceeds.
     Forward,
-    /// Something failed.
+    /// A step has failed.
     Failure,
-    /// Something is undone.
+    /// A step is undone.
     Back,
 }
 
-/// Lanes by name, in the order in which they are first asked for.
+/// Lanes by name, in the order of their first use.
 #[derive(Default)]
 pub struct Lanes(pub Vec<String>);
 
 impl Lanes {
-    /// The lane of this name.
+    /// Returns the index of the lane with this name, and adds the lane if it is new.
     pub fn of(&mut self, name: &Name) -> usize {
-        let known = self.0.iter().position(|lane| *lane == name.as_str());
-        known.unwrap_or_else(|| {
+        let present = self.0.iter().position(|lane| *lane == name.as_str());
+        present.unwrap_or_else(|| {
             self.0.push(name.to_string());
             self.0.len() - 1
         })
     }
 }
 
-/// Cards in as few rows as there are cards in one lane.
+/// Arranges cards in the fewest rows that have one card per lane.
 pub fn side_by_side(cards: Vec<Card>) -> Vec<Row> {
     let mut rows: Vec<Vec<Card>> = Vec::new();
     for card in cards {
@@ -106,7 +106,7 @@ pub fn side_by_side(cards: Vec<Card>) -> Vec<Row> {
     rows.into_iter().map(Row::Cards).collect()
 }
 
-/// `on payment.failed`, `or inventory.failed`: a line each.
+/// Returns one line per name: `on payment.failed`, `or inventory.failed`.
 pub fn words<'a>(
     first: &str,
     names: impl IntoIterator<Item = &'a Name>,
@@ -116,7 +116,7 @@ pub fn words<'a>(
     names.into_iter().enumerate().map(|(index, name)| format!("{} {name}", word(index))).collect()
 }
 
-/// A list that goes on in the next line before it gets long.
+/// Breaks a list into lines of at most `LETTERS_MAX` letters.
 pub fn wrapped(begin: &str, items: &[String]) -> Vec<String> {
     let mut lines = vec![begin.to_owned()];
     for (index, item) in items.iter().enumerate() {
@@ -129,7 +129,7 @@ pub fn wrapped(begin: &str, items: &[String]) -> Vec<String> {
     lines
 }
 
-/// How many steps lead to each of `count`, by the longest way; `before` never leads in a circle.
+/// Returns the length of the longest path to each of `count` steps. `before` must be acyclic.
 pub fn levels<I: Iterator<Item = usize>>(count: usize, before: impl Fn(usize) -> I) -> Vec<usize> {
     let mut levels = vec![0; count];
     for _ in 0..count {

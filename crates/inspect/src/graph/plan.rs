@@ -1,4 +1,5 @@
-//! A plan as a picture: first everything goes well, level by level; below that what failures lead to.
+//! The picture of a plan: the run without failure level by level, and the failures with their undos
+//! below.
 
 use sagamore_core::Name;
 use sagamore_core::plan::{Part, Plan, Role};
@@ -11,7 +12,7 @@ const LEGEND: &[(Way, &str)] = &[
     (Way::Back, "undone, or there was nothing to undo"),
 ];
 
-/// A plan in which nothing is wrong.
+/// Returns the picture of a valid plan.
 pub fn of_plan(plan: &Plan) -> Picture {
     let mut lanes = Lanes::default();
     let parts: Vec<(Part, usize)> =
@@ -34,7 +35,7 @@ pub fn of_plan(plan: &Plan) -> Picture {
 
 struct Drawing<'a> {
     plan: &'a Plan,
-    /// With the lane of each.
+    /// Each part with its lane.
     parts: Vec<(Part<'a>, usize)>,
 }
 
@@ -77,14 +78,14 @@ impl Drawing<'_> {
         })
     }
 
-    /// The cards of each level, and below them what they tell.
+    /// Returns the cards of each level, followed by the events that they emit.
     fn by_level(&self, levels: &[usize], card: impl Fn(usize) -> Option<(Card, Role)>) -> Vec<Row> {
         let mut rows = Vec::new();
         for level in 0..=levels.iter().copied().max().unwrap_or(0) {
             let (mut cards, mut arrows) = (Vec::new(), Vec::new());
             for part in (0..levels.len()).filter(|part| levels[*part] == level) {
-                let Some((card, tells)) = card(part) else { continue };
-                arrows.extend(self.arrows(&self.parts[part].0, card.lane, tells));
+                let Some((card, role)) = card(part) else { continue };
+                arrows.extend(self.arrows(&self.parts[part].0, card.lane, role));
                 cards.push(card);
             }
             rows.extend(side_by_side(cards));
@@ -93,34 +94,39 @@ impl Drawing<'_> {
         rows
     }
 
-    /// What a part tells of this, to everyone who hears of it.
-    fn arrows(&self, part: &Part, from: usize, tells: Role) -> Vec<Row> {
+    /// Returns an arrow for each of the part's events with this role, to all its consumers.
+    fn arrows(&self, part: &Part, from: usize, emitted: Role) -> Vec<Row> {
         let arrow = |event: &Name| {
-            let hears = |part: &Part| part.on.contains(event) || part.undone_on().contains(event);
-            let mut to: Vec<usize> =
-                self.parts.iter().filter(|(part, _)| hears(part)).map(|(_, lane)| *lane).collect();
+            let consumes =
+                |part: &Part| part.on.contains(event) || part.undone_on().contains(event);
+            let mut to: Vec<usize> = self
+                .parts
+                .iter()
+                .filter(|(part, _)| consumes(part))
+                .map(|(_, lane)| *lane)
+                .collect();
             to.sort_unstable();
             to.dedup();
-            let way = match tells {
+            let way = match emitted {
                 Role::Success => Way::Forward,
                 Role::Failure => Way::Failure,
                 Role::Undone => Way::Back,
             };
             Row::Arrow(Arrow { from, to, label: event.to_string(), way })
         };
-        part.events().filter(|(_, role)| *role == tells).map(|(event, _)| arrow(event)).collect()
+        part.events().filter(|(_, role)| *role == emitted).map(|(event, _)| arrow(event)).collect()
     }
 
-    /// The parts that emit one of these.
+    /// Returns the parts that emit one of the events.
     fn emitters(&self, events: &[Name]) -> impl Iterator<Item = usize> {
         let emits = |part: &Part| events.iter().any(|event| part.role(event).is_some());
         (0..self.parts.len()).filter(move |part| emits(&self.parts[*part].0))
     }
 
-    /// Whether the undo of one part leads to that of the other.
+    /// Whether the undo of `by` triggers the undo of `part`.
     fn undoes(&self, by: usize, part: usize) -> bool {
-        let told = self.parts[by].0.undo.map(|undo| &undo.emits);
-        told.is_some_and(|event| self.parts[part].0.undone_on().contains(event))
+        let event = self.parts[by].0.undo.map(|undo| &undo.emits);
+        event.is_some_and(|event| self.parts[part].0.undone_on().contains(event))
     }
 }
 

@@ -1,47 +1,50 @@
-//! A picture as SVG: where everything goes, and how it looks. Texts are measured by their letters, generously, because
-//! nobody knows here which font they will be shown in.
+//! Renders a picture as SVG. Text widths are estimated from above, because the font is unknown.
 
 use std::fmt::Write as _;
 
 use super::picture::{Arrow, Card, Look, Picture, Row, Way};
 
-/// Around everything.
+/// Margin of the page.
 const MARGIN: usize = 24;
-/// Between what is in neighbouring lanes.
+/// Distance between cards of neighbouring lanes.
 const GAP: usize = 36;
-/// The title and the names of the lanes.
+/// Height of the title and the lanes' names.
 const HEAD: usize = 104;
-/// The narrowest card.
+/// Minimum width of a card.
 const CARD_MIN: usize = 120;
-/// Of a card, above and below its texts.
+/// Padding above and below a card's text.
 const PADDING: usize = 10;
-/// From one line of text to the next.
+/// Height of a line of text.
 const LINE: usize = 18;
-/// An arrow with its label; one within a lane takes more.
+/// Height of an arrow with its label. `LOOP` is added for an arrow within one lane.
 const ARROW: usize = 34;
 const LOOP: usize = 16;
-/// A text across all lanes.
+/// Height of a text across all lanes.
 const RULE: usize = 52;
-/// Under a card.
+/// Distance below a card.
 const BELOW: usize = 8;
-/// From the margin to what an arrow means, at the bottom.
+/// Distance of the legend's text from the margin.
 const LEGEND: usize = 44;
 
 const STYLE: &str = "
     text { font: 13px system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #1c2733 }
     .title { font-size: 18px; font-weight: 600 } .lane { font-weight: 600; fill: #3b4a5a }
     .name { font-weight: 600 } .note { font-size: 12px; fill: #566575 }
-    .life { stroke: #d3dce5 } .head { fill: #e8eef4 } .rule { stroke: #8fa0b0; stroke-dasharray: 2 4 }
+    .life { stroke: #d3dce5 } .head { fill: #e8eef4 } .rule { stroke: #8fa0b0; stroke-dasharray: \
+    2 4 }
     .card { fill: #fff; stroke: #3b4a5a; stroke-width: 1.5 }
-    .pivot { fill: #fff4d6; stroke: #b7791f; stroke-width: 3 } .retriable { fill: #e6f4ea; stroke: #2f7d46 }
+    .pivot { fill: #fff4d6; stroke: #b7791f; stroke-width: 3 } .retriable { fill: #e6f4ea; \
+    stroke: #2f7d46 }
     .undo { fill: #fdf3f2; stroke: #b3382c; stroke-dasharray: 6 4 }
-    .arrow { fill: none; stroke-width: 2 } .label { paint-order: stroke; stroke: #f7f9fb; stroke-width: 4px }
-    .forward { stroke: #2563a8 } .failure { stroke: #b3382c } .back { stroke: #b3382c; stroke-dasharray: 6 4 }
+    .arrow { fill: none; stroke-width: 2 } .label { paint-order: stroke; stroke: #f7f9fb; \
+    stroke-width: 4px }
+    .forward { stroke: #2563a8 } .failure { stroke: #b3382c } .back { stroke: #b3382c; \
+    stroke-dasharray: 6 4 }
     .is-forward { fill: #1d4f87 } .is-failure, .is-back { fill: #982c21 }
 ";
 
 impl Picture {
-    /// A document that needs nothing else; dark on light.
+    /// Returns a self-contained SVG document, dark on light.
     pub fn svg(&self) -> String {
         let layout = Layout::of(self);
         let (mut body, mut y) = (String::new(), HEAD);
@@ -52,8 +55,10 @@ impl Picture {
         let (width, total) = (layout.width, y + self.legend().count() * LINE + MARGIN + LINE / 2);
         let title = escaped(&self.title);
         let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{total}\" viewBox=\"0 0 {width} {total}\" \
-             role=\"img\">\n  <title>{title}</title>\n  <style>{STYLE}  </style>\n  <defs>{}{}</defs>\n  \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{total}\" \
+             viewBox=\"0 0 {width} {total}\" role=\"img\">\n  <title>{title}</title>\n  \
+             <style>{STYLE}  </style>\n  \
+             <defs>{}{}</defs>\n  \
              <rect width=\"{width}\" height=\"{total}\" fill=\"#f7f9fb\"/>\n  \
              <text class=\"title\" x=\"{MARGIN}\" y=\"{}\">{title}</text>\n",
             head("forward", "#2563a8"),
@@ -74,7 +79,7 @@ impl Picture {
         svg
     }
 
-    /// What those arrows mean that are in the picture.
+    /// Returns the legend entries of the arrows in the picture.
     fn legend(&self) -> impl Iterator<Item = (Way, &'static str)> {
         let drawn = |way: Way| {
             self.rows.iter().any(|row| matches!(row, Row::Arrow(arrow) if arrow.way == way))
@@ -83,7 +88,7 @@ impl Picture {
     }
 }
 
-/// How wide everything is.
+/// Widths of the page, the lanes and the cards.
 struct Layout {
     width: usize,
     lane: usize,
@@ -123,7 +128,7 @@ impl Layout {
         self.left(lane) + self.card / 2
     }
 
-    /// Where an arrow's label begins: at the arrow's left end.
+    /// Returns the x coordinate of an arrow's label: the left end of the arrow.
     fn label(&self, arrow: &Arrow) -> usize {
         self.middle(arrow.to.iter().copied().chain([arrow.from]).min().unwrap_or(0)) + 12
     }
@@ -132,7 +137,8 @@ impl Layout {
         let (left, middle, width, top) = (self.left(lane), self.middle(lane), self.card, HEAD - 44);
         let _ = writeln!(
             svg,
-            "  <rect class=\"head\" x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"28\" rx=\"14\"/>\
+            "  <rect class=\"head\" x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"28\" \
+             rx=\"14\"/>\
              <text class=\"lane\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>\
              <path class=\"life\" d=\"M{middle} {}V{bottom}\"/>",
             top + 19,
@@ -168,7 +174,8 @@ impl Layout {
             (self.left(card.lane), self.middle(card.lane), self.card, tall(card));
         let _ = writeln!(
             svg,
-            "  <rect class=\"card{look}\" x=\"{left}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" rx=\"8\"/>\
+            "  <rect class=\"card{look}\" x=\"{left}\" y=\"{y}\" width=\"{width}\" \
+             height=\"{height}\" rx=\"8\"/>\
              <text class=\"name\" x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             y + PADDING + 13,
             escaped(&card.title)
@@ -178,7 +185,8 @@ impl Layout {
             let note = escaped(note);
             let _ = writeln!(
                 svg,
-                "  <text class=\"note\" x=\"{middle}\" y=\"{base}\" text-anchor=\"middle\">{note}</text>"
+                "  <text class=\"note\" x=\"{middle}\" y=\"{base}\" \
+                 text-anchor=\"middle\">{note}</text>"
             );
         }
     }
@@ -199,7 +207,8 @@ impl Layout {
             let _ = writeln!(
                 svg,
                 "  <path class=\"arrow {class}\" d=\"M{from} {y}h30\"/>\
-                 <circle class=\"arrow {class}\" style=\"stroke-dasharray:none\" cx=\"{}\" cy=\"{y}\" r=\"4\"/>",
+                 <circle class=\"arrow {class}\" style=\"stroke-dasharray:none\" cx=\"{}\" \
+                 cy=\"{y}\" r=\"4\"/>",
                 from + 34
             );
         }
@@ -229,8 +238,8 @@ fn class(way: Way) -> &'static str {
 
 fn head(name: &str, colour: &str) -> String {
     format!(
-        "<marker id=\"{name}\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"5\" markerHeight=\"5\" \
-         orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"{colour}\"/></marker>"
+        "<marker id=\"{name}\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"5\" \
+         markerHeight=\"5\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"{colour}\"/></marker>"
     )
 }
 
@@ -247,12 +256,12 @@ fn tall(card: &Card) -> usize {
     2 * PADDING + LINE * (1 + card.notes.len())
 }
 
-/// Hardly a font shows a text wider than this, at so much a letter, and twice that for letters that may be wide.
+/// Estimates a text's width from above: `letter` per ASCII character and twice that for others.
 fn wide(text: &str, letter: usize) -> usize {
     text.chars().map(|of| if of.is_ascii() { letter } else { 2 * letter }).sum()
 }
 
-/// What XML takes; the names of fields are anything that was written.
+/// Escapes text for XML and replaces characters that XML does not allow.
 fn escaped(text: &str) -> String {
     let allowed = |letter: char| !letter.is_control() && !matches!(letter, '\u{fffe}' | '\u{ffff}');
     let text: String =

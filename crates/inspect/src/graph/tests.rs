@@ -1,4 +1,4 @@
-//! Pictures: what is in them, and that nothing lies on anything else.
+//! The content of pictures, and that no two elements overlap.
 
 use sagamore_core::Plan;
 use sagamore_core::definition::Definition;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{of_definition, of_plan};
 use crate::files::testing::{checkout, fulfilment};
 
-/// Somebody rings, and two hosts open side by side or are not at home.
+/// A guest rings, and two hosts open in parallel or are away.
 fn visit() -> Plan {
     Plan::named("visit")
         .begins("guest", "ring", "bell.rung")
@@ -28,24 +28,35 @@ fn visit() -> Plan {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Two steps of one service side by side, and names that need care.
+/// Two parallel steps of one service, and field names that need escaping.
 fn trip() -> Definition {
-    let ask = |participant: &str, message: &str| json!({ "participant": participant, "message": message });
+    let ask = |participant: &str, message: &str| {
+        json!({
+            "participant": participant, "message": message,
+        })
+    };
     let room = |name: &str| {
         json!({
-            "name": name, "kind": "compensatable", "after": [], "action": ask("village", "room.book"),
-            "compensation": ask("village", "room.free"), "yields": ["a<b>&c", "\u{1b}[31m", "x".repeat(60)]
+            "name": name,
+            "kind": "compensatable",
+            "after": [],
+            "action": ask("village", "room.book"),
+            "compensation": ask("village", "room.free"),
+            "yields": ["a<b>&c", "\u{1b}[31m", "x".repeat(60)],
         })
     };
     let train = json!({
-        "name": "train", "kind": "pivot", "after": ["inn", "hotel"], "action": ask("railway", "seat.buy")
+        "name": "train",
+        "kind": "pivot",
+        "after": ["inn", "hotel"],
+        "action": ask("railway", "seat.buy"),
     });
     let steps: Vec<Value> = vec![room("inn"), room("hotel"), train];
     serde_json::from_value(json!({ "name": "trip", "version": 2, "input": [], "steps": steps }))
         .expect("a definition")
 }
 
-/// All rectangles of a class, as left, top, right, bottom.
+/// Returns all rectangles of a class, as left, top, right, bottom.
 fn rectangles(svg: &str, class: &str) -> Vec<[usize; 4]> {
     let tags =
         svg.split("<rect ").skip(1).filter(|tag| tag.starts_with(&format!("class=\"{class}")));
@@ -69,25 +80,25 @@ fn check(svg: &str, cards: usize) {
         let overlap = |other: &&[usize; 4]| {
             one[0] < other[2] && other[0] < one[2] && one[1] < other[3] && other[1] < one[3]
         };
-        assert_eq!(places[..index].iter().find(overlap), None, "{one:?} lies on it");
+        assert_eq!(places[..index].iter().find(overlap), None, "{one:?} overlaps another card");
     }
-    // a label stands above its arrow, and no card reaches up to it
+    // a label is above its arrow, and no card overlaps it
     for label in svg.split("<text class=\"label").skip(1) {
         let (x, y, letters) = (
             number(label, "x"),
             number(label, "y"),
             label.split(['>', '<']).nth(1).unwrap_or_default(),
         );
-        assert!(x + 7 * letters.len() <= page[2], "{letters} leaves the page");
+        assert!(x + 7 * letters.len() <= page[2], "{letters} exceeds the page");
         assert!(
             places.iter().all(|card| y + 7 < card[1] || card[3] <= y - 10),
-            "{letters} lies on a card"
+            "{letters} overlaps a card"
         );
     }
 }
 
 #[test]
-fn nothing_lies_on_anything_else() {
+fn no_two_elements_overlap() {
     check(&of_plan(&visit()).svg(), 4 + 3);
     check(&of_plan(&fulfilment()).svg(), 5 + 3);
     check(&of_definition(&trip()).svg(), 3 + 2);
@@ -95,7 +106,7 @@ fn nothing_lies_on_anything_else() {
 }
 
 #[test]
-fn the_pivot_and_the_way_back_look_otherwise() {
+fn the_pivot_and_compensations_have_their_own_style() {
     for svg in [of_plan(&visit()).svg(), of_definition(&trip()).svg()] {
         assert_eq!(rectangles(&svg, "card pivot").len(), 1);
         assert!(rectangles(&svg, "card undo").len() > 1);
@@ -105,25 +116,28 @@ fn the_pivot_and_the_way_back_look_otherwise() {
 }
 
 #[test]
-fn every_event_is_told_to_whom_it_concerns() {
+fn every_event_has_arrows_to_its_consumers() {
     let svg = of_plan(&visit()).svg();
     for event in visit().parts().flat_map(|part| part.events()).map(|(event, _)| event.to_string())
     {
         assert_eq!(svg.matches(&format!(">{event}</text>")).count(), 1, "{event}");
     }
-    // the bell is heard by both hosts, what is undone by nobody
+    // both hosts consume the bell; no service consumes the undo events
     assert_eq!(
         svg.matches("class=\"arrow forward\" d=\"M").count(),
         2 + 1 + 1 + 1,
-        "and one in the legend: {svg}"
+        "two to the hosts, one for each other event, and one in the legend: {svg}"
     );
     assert_eq!(svg.matches("style=\"stroke-dasharray:none\"").count(), 3);
 }
 
 #[test]
-fn what_was_written_cannot_break_the_picture() {
+fn field_names_are_escaped() {
     let svg = of_definition(&trip()).svg();
     assert!(svg.contains("a&lt;b&gt;&amp;c") && !svg.contains("<b>"), "{svg}");
     assert!(!svg.contains(|letter: char| letter.is_control() && letter != '\n'), "{svg}");
-    assert!(!svg.contains("href") && !svg.contains("url(http"), "it needs nothing else");
+    assert!(
+        !svg.contains("href") && !svg.contains("url(http"),
+        "the document must be self-contained"
+    );
 }

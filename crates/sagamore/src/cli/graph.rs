@@ -1,9 +1,9 @@
-//! `sagamore graph`: the saga in a file, drawn or described.
+//! `graph`: draws or describes the saga of a file.
 
 use anyhow::{Result, anyhow};
 use sagamore_core::definition::{self, Definition};
 use sagamore_core::plan;
-use sagamore_inspect::files::{self, Written};
+use sagamore_inspect::files::{self, SagaFile};
 use sagamore_inspect::{asyncapi, graph};
 
 use super::{Drawing, GraphArgs};
@@ -11,20 +11,21 @@ use crate::invocation::Invocation;
 use crate::output::Exit;
 use crate::plain;
 
-/// Prints the drawing. Only what may run is drawn.
+/// Prints the drawing. An invalid saga is rejected.
 pub fn run(invocation: &Invocation, args: &GraphArgs) -> Result<Exit> {
     let file = args.file.display().to_string();
     let (name, quoted) = (invocation.name(), plain::quoted(&file));
-    let wrong = || anyhow!("{file} holds a saga that cannot run: `{name} check {quoted}` says why");
-    let drawn = match files::read(&args.file)? {
-        Written::Plan(plan) if !plan::check(&plan).is_empty() => return Err(wrong()),
-        Written::Plan(plan) => match args.output {
+    let wrong =
+        || anyhow!("the saga in {file} is invalid: run `{name} check {quoted}` for the reasons");
+    let drawing = match files::read(&args.file)? {
+        SagaFile::Plan(plan) if !plan::check(&plan).is_empty() => return Err(wrong()),
+        SagaFile::Plan(plan) => match args.output {
             Drawing::Text => plan::text(&plan),
             Drawing::Mermaid => plan::mermaid(&plan),
             Drawing::Svg => graph::of_plan(&plan).svg(),
             Drawing::Asyncapi => asyncapi::of_plan(&plan),
         },
-        Written::Definition(draft) => {
+        SagaFile::Definition(draft) => {
             let definition = Definition::check(draft).map_err(|_| wrong())?;
             match args.output {
                 Drawing::Text => definition::text(&definition),
@@ -34,6 +35,6 @@ pub fn run(invocation: &Invocation, args: &GraphArgs) -> Result<Exit> {
             }
         }
     };
-    out!("{drawn}");
+    out!("{drawing}");
     Ok(Exit::Completed)
 }
